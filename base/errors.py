@@ -1,0 +1,100 @@
+"""The errors of Latebind, a short tree. The raiser says what went wrong and whether trying again can help.
+
+LatebindError
+├── SettingError        a LATEBIND_* variable is missing or bad; the start stops and the message names it
+├── StartError          the system cannot start; the message is one line for a person at a terminal
+├── InvalidInput        a caller sent something wrong; names the field
+├── BadToken            a token is forged, truncated or meant for another purpose; says nothing more on purpose
+├── NotFound            there is no such thing
+├── Forbidden           the caller may not do this
+├── Conflict            the thing is not in a state that allows this
+├── Unavailable         a part we need is away; carries the seconds after which trying again makes sense
+└── DeliveryFailure     a mail could not be handed over
+    ├── PermanentFailure    trying again cannot help
+    ├── TemporaryFailure    trying again later may help
+    └── UnknownOutcome      the other side may or may not have taken it; only a person can settle it
+"""
+
+from __future__ import annotations
+
+
+class LatebindError(Exception):
+    """The root of the tree; `str(error)` is a sentence a person can act on."""
+
+
+class SettingError(LatebindError):
+    """A setting is missing or malformed. `variable` is its environment name; the bad value is not repeated."""
+
+    def __init__(self, variable: str, message: str) -> None:
+        super().__init__(f"{variable}: {message}")
+        self.variable = variable
+
+
+class StartError(LatebindError):
+    """A precondition of starting does not hold; the message is one line."""
+
+
+class InvalidInput(LatebindError):
+    """Input breaks its contract. `field` is a path such as `batch[3].properties.price`."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class BadToken(LatebindError):
+    """A token could not be authenticated for this purpose. The token itself is never kept in the error."""
+
+    def __init__(self) -> None:
+        super().__init__("The token is not valid for this purpose.")
+
+
+class NotFound(LatebindError):
+    """`what` names the kind of thing, `name` the one that is missing."""
+
+    def __init__(self, what: str, name: object = "") -> None:
+        super().__init__(f"There is no {what} {name}.".replace(" .", "."))
+        self.what = what
+        self.name = name
+
+
+class Forbidden(LatebindError):
+    """The caller is known but may not do this."""
+
+
+class Conflict(LatebindError):
+    """The request is well-formed but the thing's present state rules it out."""
+
+
+class Unavailable(LatebindError):
+    """A part we depend on does not answer. `retry_after` is in whole seconds, at least 1."""
+
+    def __init__(self, part: str, retry_after: int = 1) -> None:
+        super().__init__(f"{part} is not available; try again in {retry_after} s.")
+        self.part = part
+        self.retry_after = max(1, retry_after)
+
+
+class DeliveryFailure(LatebindError):
+    """A mail was not handed over. `reply` is the server's answer without addresses."""
+
+    permanent = False
+
+    def __init__(self, reply: str) -> None:
+        super().__init__(reply)
+        self.reply = reply
+
+
+class PermanentFailure(DeliveryFailure):
+    """The server refused for good (5xx)."""
+
+    permanent = True
+
+
+class TemporaryFailure(DeliveryFailure):
+    """The server asks to come back later (4xx), or could not be reached before anything was sent."""
+
+
+class UnknownOutcome(DeliveryFailure):
+    """The connection broke after the message was sent and before the answer: it may have been taken."""

@@ -1,0 +1,57 @@
+"""The spelling of every Valkey key, each in one place and with one writer (named in its docstring).
+
+State, shown and used carry the profile as hash tag, so that a cluster keeps them on one node and one script may touch
+them all.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RECORDS: Final = "records"
+"""The stream of sealed records; written by render, read by the recorder."""
+
+
+def state(profile: int) -> str:
+    """The profile state or an erasure tombstone. Writer: signals."""
+    return f"{{{profile}}}:state"
+
+
+def shown(profile: int, delivery: str) -> str:
+    """What was shown in one delivery (`Delivery.name`), per lane. Writer: render."""
+    return f"{{{profile}}}:shown:{delivery}"
+
+
+def contact(profile: int, name: str) -> str:
+    """What was shown in one contact of a channel without deliveries. Writer: render."""
+    return f"{{{profile}}}:shown:contact:{name}"
+
+
+def used(profile: int) -> str:
+    """Counts and last times per offer, group and stage, over all deliveries. Writer: render."""
+    return f"{{{profile}}}:used"
+
+
+def live(campaign: int) -> str:
+    """Which plan a campaign runs, and its switches. Writer: campaigns."""
+    return f"live:{campaign}"
+
+
+def plan(digest: str) -> str:
+    """A published campaign, by the SHA-256 hex of its bytes. Writer: campaigns."""
+    return f"plan:{digest}"
+
+
+def api_key(key_id: str) -> str:
+    """An API or site key. Writer: campaigns."""
+    return f"key:{key_id}"
+
+
+def product(product_id: str) -> str:
+    """Price, stock and feed time of a product. Writer: signals."""
+    return f"product:{product_id}"
+
+
+def cap(offer: int) -> str:
+    """The balance of an offer's total cap. Writer: render (campaigns creates it at publish)."""
+    return f"cap:{offer}"

@@ -1,0 +1,328 @@
+"""Settings: one table, read once from the environment, handed down explicitly.
+
+The fields of `Settings` are the table: each carries its default, how its text is read, and its help line.
+The variable of a field is its name in capitals behind `LATEBIND_`. A bad value stops the start, and the message names
+the variable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from base.errors import SettingError
+
+PREFIX = "LATEBIND_"
+KEY_BYTES = 32
+TOKEN_KEY_BYTES = 64
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes:
+            raise ValueError(f"must be an address starting with {' or '.join(f'{s}://' for s in schemes)}")
+        return value.rstrip("/") if parts.scheme in {"http", "https"} else value
+
+    return read
+
+
+def _folder(value: str) -> Path:
+    return Path(value).expanduser().absolute()
+
+
+def _blob_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"", "file"}:
+        raise ValueError("must be a folder; this version keeps blobs in folders only")
+    return str(_folder(parts.path))
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(value: str) -> int:
+        number = int(value) if value.strip().lstrip("-").isdigit() else None
+        if number is None or not low <= number <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _switch(value: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if value.strip().lower() not in words:
+        raise ValueError("must be 1 or 0")
+    return words[value.strip().lower()]
+
+
+def _key(size: int) -> Callable[[str], bytes]:
+    def read(value: str) -> bytes:
+        try:
+            key = bytes.fromhex(value.strip())
+        except ValueError:
+            key = b""
+        if len(key) != size:
+            raise ValueError(f"must be {size * 2} hexadecimal digits")
+        return key
+
+    return read
+
+
+def _token_keys(value: str) -> dict[int, bytes]:
+    keys: dict[int, bytes] = {}
+    for part in value.split(","):
+        number, _, digits = part.strip().partition(":")
+        if not number.isdigit() or not 0 <= int(number) <= 255 or int(number) in keys:
+            raise ValueError("must be id:key pairs with distinct ids from 0 to 255, separated by commas, newest last")
+        keys[int(number)] = _key(TOKEN_KEY_BYTES)(digits)
+    return keys
+
+
+def _level(value: str) -> str:
+    if value.upper() not in logging.getLevelNamesMapping():
+        raise ValueError("must be debug, info, warning or error")
+    return value.lower()
+
+
+def _entry(
+    read: Callable[[str], Any], help_: str, shown_default: str | None = None, secret: bool = False
+) -> dict[str, Any]:
+    return {"read": read, "help": help_, "shown_default": shown_default, "secret": secret}
+
+
+_PORT = _whole(1, 65535)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set. Empty text means "not set"."""
+
+    var: Path = field(
+        default=Path("var"), metadata=_entry(_folder, "Folder for everything Latebind keeps on this machine.", "./var")
+    )
+    database_url: str = field(
+        default="",
+        repr=False,
+        metadata=_entry(
+            _url("postgresql", "postgresql+psycopg"),
+            "PostgreSQL 15 or newer. Not set: the embedded server under `var`.",
+        ),
+    )
+    redis_url: str = field(
+        default="",
+        repr=False,
+        metadata=_entry(
+            _url("redis", "rediss", "valkey", "valkeys", "unix"),
+            "Valkey or Redis 7.2 or newer, append-only file on. Not set: the embedded server under `var`.",
+        ),
+    )
+    queue_url: str = field(
+        default="",
+        repr=False,
+        metadata=_entry(
+            _url("redis", "rediss", "valkey", "valkeys", "unix"),
+            "Valkey for the job queues, never a cluster.",
+            "as `LATEBIND_REDIS_URL`",
+        ),
+    )
+    smtp_url: str = field(
+        default="",
+        repr=False,
+        metadata=_entry(
+            _url("smtp", "smtps"), "The SMTP relay: smtp://user:password@host:port (STARTTLS when offered) or smtps://."
+        ),
+    )
+    blob_url: str = field(
+        default="",
+        metadata=_entry(_blob_address, "Folder of the content-addressed store.", "`blobs` under `LATEBIND_VAR`"),
+    )
+    clock_file: Path | None = field(
+        default=None,
+        metadata=_entry(
+            _folder, "File of the stepped clock shared by all processes (demo, tests). Not set: the system clock."
+        ),
+    )
+    web_url: str = field(
+        default="",
+        metadata=_entry(_url("http", "https"), "Public address of the pages and API.", "bind address and port"),
+    )
+    render_url: str = field(
+        default="",
+        metadata=_entry(
+            _url("http", "https"), "Public address of pictures and links in mails.", "bind address and port"
+        ),
+    )
+    signals_url: str = field(
+        default="",
+        metadata=_entry(_url("http", "https"), "Public address of the signals intake.", "bind address and port"),
+    )
+    bind: str = field(default="127.0.0.1", metadata=_entry(_text, "Address the apps listen on."))
+    web_port: int = field(default=8000, metadata=_entry(_PORT, "Port of the pages and API."))
+    render_port: int = field(default=8001, metadata=_entry(_PORT, "Port of the render app."))
+    signals_port: int = field(default=8002, metadata=_entry(_PORT, "Port of the signals intake."))
+    smtp_port: int = field(default=8025, metadata=_entry(_PORT, "Port of the embedded mail sink."))
+    inbox_port: int = field(default=8026, metadata=_entry(_PORT, "Port of the embedded inbox pages."))
+    postgres_port: int = field(default=8432, metadata=_entry(_PORT, "Port of the embedded PostgreSQL."))
+    valkey_port: int = field(default=8379, metadata=_entry(_PORT, "Port of the embedded Valkey."))
+    token_keys: Mapping[int, bytes] = field(
+        default_factory=dict,
+        repr=False,
+        metadata=_entry(
+            _token_keys,
+            "Keys of the tokens in mails, `id:128 hex digits`, with commas between; the last one mints, all are read.",
+            secret=True,
+        ),
+    )
+    record_key: bytes = field(
+        default=b"", repr=False, metadata=_entry(_key(KEY_BYTES), "Seals the record stream and the spool.", secret=True)
+    )
+    subject_key: bytes = field(
+        default=b"",
+        repr=False,
+        metadata=_entry(_key(KEY_BYTES), "Wraps the per-person keys; the render app does not get it.", secret=True),
+    )
+    session_key: bytes = field(
+        default=b"",
+        repr=False,
+        metadata=_entry(_key(KEY_BYTES), "Signs the sign-in cookies of the pages.", secret=True),
+    )
+    hash_key: bytes = field(
+        default=b"",
+        repr=False,
+        metadata=_entry(_key(KEY_BYTES), "Keys the hashes by which identifiers are looked up.", secret=True),
+    )
+    deadline_ms: int = field(
+        default=250, metadata=_entry(_whole(20, 60_000), "Longest time to answer a picture, in ms.")
+    )
+    hold_seconds: int = field(
+        default=3600,
+        metadata=_entry(_whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),
+    )
+    dry_run: bool = field(
+        default=False, metadata=_entry(_switch, "1: every mail goes to the embedded sink, whatever the relay.")
+    )
+    render_workers: int = field(
+        default=0, metadata=_entry(_whole(0, 256), "Processes of the render app; 0: one for each core.")
+    )
+    render_threads: int = field(default=4, metadata=_entry(_whole(1, 64), "Threads of each render process."))
+    web_workers: int = field(default=1, metadata=_entry(_whole(1, 256), "Processes of the pages and API."))
+    signals_workers: int = field(default=1, metadata=_entry(_whole(1, 256), "Processes of the signals intake."))
+    pin_cpus: bool = field(
+        default=False, metadata=_entry(_switch, "1: pin each app process to one core; for hosts that run one app only.")
+    )
+    log_level: str = field(default="info", metadata=_entry(_level, "debug, info, warning or error."))
+    log_format: str = field(default="json", metadata=_entry(_text, "json, or console for a person at a terminal."))
+    postal_address: str = field(
+        default="Example Shop, 1 Example Street, Example Town",
+        metadata=_entry(_text, "Postal address in the foot of every mail."),
+    )
+    from_address: str = field(
+        default="Example Shop <shop@example.com>", metadata=_entry(_text, "Sender of mails: Name <address>.")
+    )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], require: Iterable[str] = ()) -> Settings:
+        """Read every `LATEBIND_*` variable; `require` lists fields that must not be empty.
+
+        Raises SettingError naming the variable: malformed, unknown, or required and missing.
+        """
+        table = {setting.variable: setting for setting in SETTINGS}
+        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in table)
+        for name in unknown:
+            if name not in OTHER_VARIABLES:
+                raise SettingError(name, "there is no such setting; docs/settings.md lists them all")
+        values: dict[str, Any] = {}
+        for name, setting in table.items():
+            if environ.get(name, "") != "":
+                try:
+                    values[setting.field] = setting.read(environ[name])
+                except ValueError as error:
+                    raise SettingError(name, str(error)) from None
+        settings = cls(**values)._filled()
+        for name in require:
+            if not getattr(settings, name):
+                raise SettingError(PREFIX + name.upper(), "must be set")
+        return settings
+
+    def _filled(self) -> Settings:
+        """The same settings with the defaults that follow from other settings."""
+        var = self.var.absolute()
+        return replace(
+            self,
+            var=var,
+            queue_url=self.queue_url or self.redis_url,
+            blob_url=self.blob_url or str(var / "blobs"),
+            web_url=self.web_url or f"http://{self.bind}:{self.web_port}",
+            render_url=self.render_url or f"http://{self.bind}:{self.render_port}",
+            signals_url=self.signals_url or f"http://{self.bind}:{self.signals_port}",
+        )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the apps are reachable from this machine only."""
+        return self.bind in {"127.0.0.1", "::1", "localhost"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of the table, as the documentation shows it."""
+
+    field: str
+    variable: str
+    default: str
+    help: str
+    secret: bool
+    read: Callable[[str], Any]
+
+
+def _default(default: object, shown: str | None) -> str:
+    if shown is not None:
+        return shown
+    if isinstance(default, bool):
+        return str(int(default))
+    return "" if isinstance(default, bytes) or not isinstance(default, str | int) else str(default)
+
+
+SETTINGS: tuple[Setting, ...] = tuple(
+    Setting(
+        field=f.name,
+        variable=PREFIX + f.name.upper(),
+        default=_default(f.default, f.metadata["shown_default"]),
+        help=f.metadata["help"],
+        secret=f.metadata["secret"],
+        read=f.metadata["read"],
+    )
+    for f in fields(Settings)
+)
+
+OTHER_VARIABLES = {"LATEBIND_CHROMIUM"}
+"""Variables of the same prefix that only the tests read."""
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables that make another process read the same settings."""
+    values: dict[str, str] = {}
+    for setting in SETTINGS:
+        value = getattr(settings, setting.field)
+        if value is None or value in ("", b"", {}):
+            continue
+        values[setting.variable] = _written(value)
+    return values
+
+
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return ",".join(f"{number}:{key.hex()}" for number, key in value.items())
+    return str(value)
