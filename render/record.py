@@ -1,10 +1,10 @@
 """What is written down about an open, a fetch, a click and a withdrawal, and the byte forms of it.
 
-A process writes `Record`s to the stream in sealed entries (`pack`, `unpack`; one entry holds all records of one request, so
-a decision and its first fetch are accepted together). The recorder gives every record its two parts:
+A process writes `Record`s to the stream in sealed entries (`pack`, `unpack`; one entry holds all records of one
+request, so a decision and its first fetch are accepted together). The recorder gives every record its two parts:
 
-- `canonical(record, subject)`: the public part, deterministic JSON, in which a random subject id stands for the profile. It
-  is what a hash chain covers.
+- `canonical(record, subject)`: the public part, deterministic JSON, in which a random subject id stands for the
+  profile. It is what a hash chain covers.
 - `personal(record)`: the personal part, deterministic MessagePack, to be encrypted under the subject's key; None if the
   record has none. A picture's bytes (`FetchRecord.body`) are kept apart, by their SHA-256.
 
@@ -25,7 +25,7 @@ LANES: Final = ("live", "machine", "test", "staff")
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One candidate of one slot: what removed it (layer and rule), or how it scored. Probability 0-1, value in cents."""
+    """One candidate of one slot: the layer and rule that removed it, or how it scored. Probability 0-1, value in cents."""
 
     offer: int
     removed_by: str | None = None
@@ -47,17 +47,17 @@ class SlotRecord(msgspec.Struct, frozen=True):
 class DecisionFacts(msgspec.Struct, frozen=True):
     """The personal part of a decision: the very bytes it was made from. `state` is None when it was lost or unreadable.
 
-    `fields` are the texts given to each slot's creative, by slot.
+    `fields` are the texts given to each slot's creative, in the order of the record's slots.
     """
 
     state: bytes | None = None
     used: bytes | None = None
     last: bytes | None = None
-    fields: dict[int, dict[str, str | int]] = {}
+    fields: tuple[dict[str, str | int], ...] = ()
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
-    """One open. `products` are the product facts read, `caps` the balances seen, by id; with `personal` they replay it.
+    """One open. `products` are the product facts read, `caps` pairs of offer and balance seen; with `personal` they replay it.
 
     `reserved` are the total caps taken, `refused` those that refused; `rung` is the step of the fallback ladder that
     answered ("decided" is the top one); `lost` says that facts were missing which must exist; `contact` names the
@@ -77,7 +77,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     state_version: int | None = None
     slots: tuple[SlotRecord, ...]
     products: dict[str, bytes] = {}
-    caps: dict[int, int] = {}
+    caps: tuple[tuple[int, int], ...] = ()
     reserved: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
     rung: str = "decided"
