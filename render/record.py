@@ -25,7 +25,7 @@ LANES: Final = ("live", "machine", "test", "staff")
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One candidate of one slot: the layer and rule that removed it, or how it scored. Probability 0-1, value in cents."""
+    """One candidate of one slot: the layer and rule that removed it, or its score. Probability 0-1, value in cents."""
 
     offer: int
     removed_by: str | None = None
@@ -57,7 +57,7 @@ class DecisionFacts(msgspec.Struct, frozen=True):
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
-    """One open. `products` are the product facts read, `caps` pairs of offer and balance seen; with `personal` they replay it.
+    """One open. `products` are the product facts read, `caps` pairs of offer and balance: with `personal` they replay it.
 
     `reserved` are the total caps taken, `refused` those that refused; `rung` is the step of the fallback ladder that
     answered ("decided" is the top one); `lost` says that facts were missing which must exist; `contact` names the
