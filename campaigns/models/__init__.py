@@ -1,0 +1,21 @@
+"""The tables of campaigns, a file an aggregate. Importing this package registers them all."""
+
+from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, User
+from campaigns.models.campaign import (
+    Campaign,
+    HoldoutAssignment,
+    Occurrence,
+    Plan,
+    ReplenishEntry,
+    Segment,
+    TrainedModel,
+)
+from campaigns.models.catalogue import Creative, Message, Offer
+from campaigns.models.delivery import Delivery, SentFacts
+from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
+
+__all__ = [
+    "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "Creative", "Decision", "Delivery", "Fetch",
+    "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry", "Segment", "SentFacts",
+    "Subject", "TrainedModel", "User",
+]  # fmt: skip

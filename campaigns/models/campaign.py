@@ -1,0 +1,136 @@
+"""A campaign, its published plans, its runs, and the segments and holdouts its audiences are made of."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, DateTime, Float, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from base.db import Model
+
+CAMPAIGN_STATES = ("draft", "scheduled", "sending", "paused", "finished", "cancelled")
+OCCURRENCE_STATES = ("due", "freezing", "sending", "finished", "cancelled")
+
+
+class Segment(Model):
+    """A rule over profiles that has a name."""
+
+    __tablename__ = "segment"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    rule: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    count: Mapped[int | None] = mapped_column(Integer)
+    counted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Campaign(Model):
+    """Audience + message + schedule. `kind` is broadcast (one run) or replenishment (a run a day while it lasts)."""
+
+    __tablename__ = "campaign"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    kind: Mapped[str] = mapped_column(Text, server_default="broadcast")
+    state: Mapped[str] = mapped_column(Text, server_default="draft", index=True)
+    message_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"))
+    audience: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    replenish: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    slots: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    send_holdout: Mapped[float] = mapped_column(Float, server_default="0")
+    content_holdout: Mapped[float] = mapped_column(Float, server_default="0")
+    hold_s: Mapped[int] = mapped_column(Integer, server_default="3600")
+    lifetime_days: Mapped[int] = mapped_column(Integer, server_default="400")
+    currency: Mapped[str] = mapped_column(Text, server_default="EUR")
+    brand: Mapped[str] = mapped_column(Text, server_default="default")
+    landing_hosts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    timezone: Mapped[str] = mapped_column(Text, server_default="UTC")
+    ends_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    plan_hash: Mapped[str | None] = mapped_column(Text)
+    killed: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    withdrawn: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
+    model_hash: Mapped[str | None] = mapped_column(Text)
+    created_by: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class Plan(Model):
+    """A published campaign, immutable: the open's part and the mail's part lie in the blob store by hash."""
+
+    __tablename__ = "plan"
+    __table_args__ = (Index("plan_campaign_number", "campaign_id", "number", unique=True),)
+
+    hash: Mapped[str] = mapped_column(Text, primary_key=True)  # lower-case hex SHA-256 of the plan's bytes
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    mail_hash: Mapped[str] = mapped_column(Text)  # blob of the compiled mail
+    size: Mapped[int] = mapped_column(Integer)
+    published_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    published_by: Mapped[str] = mapped_column(Text)
+
+
+class Occurrence(Model):
+    """One run of a campaign. `counts`: the audience at the freeze, by reason. Test runs have the top bit set."""
+
+    __tablename__ = "occurrence"
+    __table_args__ = (Index("occurrence_open", "state", "due_at"),)
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    state: Mapped[str] = mapped_column(Text)
+    due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    plan_hash: Mapped[str | None] = mapped_column(ForeignKey("plan.hash"))
+    counts: Mapped[dict[str, int] | None] = mapped_column(JSONB)
+    claimed_by: Mapped[str | None] = mapped_column(Text)
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class HoldoutAssignment(Model):
+    """The group a person was put into, kept for good. `campaign_id` 0 is the holdout over all campaigns."""
+
+    __tablename__ = "holdout_assignment"
+
+    campaign_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)  # send | content
+    profile_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    held: Mapped[bool] = mapped_column(Boolean)
+    share: Mapped[float] = mapped_column(Float)
+    assigned_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    left_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    left_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class ReplenishEntry(Model):
+    """One due item of one household: entered once per campaign, category and last purchase, however often it is due."""
+
+    __tablename__ = "replenish_entry"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    profile_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    category_id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    last_day: Mapped[int] = mapped_column(
+        Integer, primary_key=True
+    )  # of the purchase it follows; days since 2020-01-01
+    occurrence: Mapped[int] = mapped_column(BigInteger)
+    entered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class TrainedModel(Model):
+    """A trained propensity model; the artefact lies in the blob store by the same hash."""
+
+    __tablename__ = "model"
+
+    hash: Mapped[str] = mapped_column(Text, primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
+    state: Mapped[str] = mapped_column(Text)  # trained | live | retired
+    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    features: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    rows: Mapped[int] = mapped_column(Integer)
+    size: Mapped[int] = mapped_column(Integer)

@@ -1,0 +1,74 @@
+"""The delivery ledger: one row a person and run, with what became of it."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Identity, Index, Integer, LargeBinary, Text, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from base.db import Model
+
+DELIVERY_STATES = ("queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown")
+SETTLED_STATES = ("accepted", "failed", "skipped", "unknown")
+HOLDOUTS = ("none", "send", "content")
+# Why a row was skipped, in the order in which the reasons are tried; an audience count uses the same words.
+SKIP_REASONS = (
+    "no_address", "unsubscribed", "suppressed", "no_consent", "duplicate_address", "held_out",
+    "erased", "address_gone", "cancelled",
+)  # fmt: skip
+
+
+class Delivery(Model):
+    """One message to one profile. Every move between states is one conditional UPDATE; its row count says who won."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (
+        Index("delivery_key", "campaign_id", "occurrence", "profile_id", "channel", unique=True),
+        Index(
+            "delivery_address", "campaign_id", "occurrence", "channel", "address_hash",
+            unique=True, postgresql_where=text("state <> 'skipped'"),
+        ),
+        Index("delivery_lease", "lease_until", postgresql_where=text("state = 'claimed'")),
+        Index("delivery_state", "campaign_id", "occurrence", "state"),
+        Index("delivery_profile", "profile_id", "sent_at"),
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    occurrence: Mapped[int] = mapped_column(BigInteger)
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    channel: Mapped[str] = mapped_column(Text, server_default="email")
+    address_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    state: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    holdout: Mapped[str] = mapped_column(Text, server_default="none")
+    # The row another profile's mail stands for, when this one was skipped for a shared address.
+    chosen_profile_id: Mapped[int | None] = mapped_column(BigInteger)
+    claimed_by: Mapped[str | None] = mapped_column(Text)
+    fence: Mapped[int] = mapped_column(Integer, server_default="0")
+    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    handing: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    not_before: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    message_id: Mapped[str | None] = mapped_column(Text)
+    plan_hash: Mapped[str | None] = mapped_column(ForeignKey("plan.hash"))
+    facts_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    reply: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    sent_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    settled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class SentFacts(Model):
+    """What was known of the person when the mail left, sealed under the subject's key; the shadow decision reads it."""
+
+    __tablename__ = "sent_facts"
+    __table_args__ = (Index("sent_facts_key", "campaign_id", "occurrence", "profile_id"),)
+
+    delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(Integer)
+    occurrence: Mapped[int] = mapped_column(BigInteger)
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)  # SHA-256 of the open bytes
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    shared_hash: Mapped[str] = mapped_column(Text)  # blob with the products and cap balances of the batch
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -1,0 +1,46 @@
+"""What the web process is made of: built once by `campaigns.app`, handed to views by `parts()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from flask import current_app
+from sqlalchemy.orm import Session
+
+from base.blobs import FolderBlobs
+from base.clock import Clock
+from base.db import Sessions, transaction
+from base.settings import Settings
+from base.stores import Store
+
+EXTENSION = "latebind"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Settings and connections of one process. Nothing here connects before it is used."""
+
+    settings: Settings
+    sessions: Sessions
+    store: Store
+    queues: Store
+    blobs: FolderBlobs
+    clock: Clock
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that commits when the block ends and rolls back when it raises."""
+        with transaction(self.sessions) as session:
+            yield session
+
+
+def parts() -> Parts:
+    """The parts of the app that answers the present request."""
+    return cast(Parts, current_app.extensions[EXTENSION])
