@@ -57,7 +57,7 @@ class DecisionFacts(msgspec.Struct, frozen=True):
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
-    """One open. `products` are the product facts read, `caps` pairs of offer and balance: with `personal` they replay it.
+    """One open. `products` are the product facts read, `caps` pairs of offer and balance; `personal` has the rest.
 
     `reserved` are the total caps taken, `refused` those that refused; `rung` is the step of the fallback ladder that
     answered ("decided" is the top one); `lost` says that facts were missing which must exist; `contact` names the
