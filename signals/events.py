@@ -1,0 +1,80 @@
+"""Stored signals: the truth from which everything else we know is folded, and what was not taken, with its reason."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, Identity, Index, Integer, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.orm import Mapped, mapped_column
+
+from base.db import Model
+
+MESSAGE_ID_LENGTH = 200
+REJECTED_KEPT = 100_000
+"""Rejected events kept, the newest; older ones make room."""
+
+REJECTED_BODY = 2_000
+"""Characters of a rejected body that are kept."""
+
+
+class Event(Model):
+    """One accepted signal. `id` is its arrival number: within a profile it grows with the order of folding.
+
+    `profile_id` is the profile at arrival and is never rewritten, so a merge can be undone exactly. `event_time` is
+    when it happened (corrected for the sender's clock), `received_at` when we heard of it. `folds` is false for what
+    leaves the state alone: a repeated order, a fetch or click of a mail. `body` is the event as it was sent, text
+    for text (json, not jsonb: a rebuild must read the same numbers).
+    """
+
+    __tablename__ = "event"
+    __table_args__ = (
+        UniqueConstraint("source_id", "message_id"),
+        Index("ix_event_profile_id_event_time", "profile_id", "event_time"),
+        Index("ix_event_order_id", "order_id", postgresql_where="order_id IS NOT NULL"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    message_id: Mapped[str]
+    source_id: Mapped[int]
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str]
+    name: Mapped[str | None]
+    event_time: Mapped[datetime]
+    received_at: Mapped[datetime]
+    category_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
+    order_id: Mapped[str | None]
+    order_total_cents: Mapped[int | None] = mapped_column(BigInteger)
+    content_hash: Mapped[bytes]
+    folds: Mapped[bool]
+    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class EventConflict(Model):
+    """An event whose id was already taken by other content from the same source. It changed nothing."""
+
+    __tablename__ = "event_conflict"
+    __table_args__ = (UniqueConstraint("source_id", "message_id", "content_hash"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    message_id: Mapped[str]
+    source_id: Mapped[int]
+    content_hash: Mapped[bytes]
+    received_at: Mapped[datetime]
+    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class RejectedEvent(Model):
+    """An event that was refused: which source sent it, what is wrong with which field, and the start of its body."""
+
+    __tablename__ = "rejected_event"
+    __table_args__ = (Index("ix_rejected_event_source_id_id", "source_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    source_id: Mapped[int]
+    reason: Mapped[str]
+    field: Mapped[str]
+    message: Mapped[str]
+    body: Mapped[str]
+    at: Mapped[datetime]

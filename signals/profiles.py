@@ -1,0 +1,97 @@
+"""Profiles: persons as we know them, over all their identifiers, with the stored form of what we know."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, PrimaryKeyConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from base.db import Model
+
+
+class Profile(Model):
+    """A person. `root_id` is the profile that speaks for it after merges; its own id while it is not merged.
+
+    The root's row lock guards everything that is folded. An erased profile keeps its row, its time of erasure and the
+    version of its tombstone, and nothing else.
+    """
+
+    __tablename__ = "profile"
+    __table_args__ = (Index("ix_profile_root_id", "root_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    root_id: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    erased_at: Mapped[datetime | None]
+    erased_version: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ProfileLink(Model):
+    """A merge: `child_id` (a root until then) was put under `parent_id`. Undone merges keep their row."""
+
+    __tablename__ = "profile_link"
+    __table_args__ = (Index("ix_profile_link_child_id", "child_id"), Index("ix_profile_link_parent_id", "parent_id"))
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    child_id: Mapped[int] = mapped_column(ForeignKey("profile.id"), type_=BigInteger)
+    parent_id: Mapped[int] = mapped_column(ForeignKey("profile.id"), type_=BigInteger)
+    reason: Mapped[str]
+    source_id: Mapped[int | None]
+    at: Mapped[datetime]
+    undone_at: Mapped[datetime | None]
+
+
+class Identifier(Model):
+    """One name of a person: type and normalised value belong to exactly one profile.
+
+    `profile_id` is the profile that got it first; its root speaks for it. `value_hash` is keyed with the
+    installation's hash key (signals/identity.py).
+    """
+
+    __tablename__ = "identifier"
+    __table_args__ = (
+        PrimaryKeyConstraint("type", "value"),
+        CheckConstraint("type IN ('user_id', 'email', 'anonymous_id', 'phone', 'loyalty_id')", name="type"),
+        Index("ix_identifier_profile_id", "profile_id"),
+        Index("ix_identifier_value_hash", "value_hash"),
+    )
+
+    type: Mapped[str]
+    value: Mapped[str]
+    value_hash: Mapped[bytes]
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    source_id: Mapped[int]
+    trust: Mapped[int]
+    first_seen: Mapped[datetime]
+
+
+class ProfileStateRow(Model):
+    """The fold of a root profile's signals: readable (`document`, what audience rules ask) and as the bytes render reads.
+
+    Derived: `latebind rebuild` makes it again from the events, byte for byte.
+    """
+
+    __tablename__ = "profile_state"
+
+    profile_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(BigInteger)
+    document: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    encoded: Mapped[bytes]
+    updated_at: Mapped[datetime]
+
+
+class TraitLineage(Model):
+    """Where a trait's present value comes from and since when it is so. Derived, as the state is."""
+
+    __tablename__ = "trait_lineage"
+    __table_args__ = (PrimaryKeyConstraint("profile_id", "name"),)
+
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str]
+    value: Mapped[Any] = mapped_column(JSONB)
+    event_time: Mapped[datetime]
+    source_id: Mapped[int]
+    event_id: Mapped[int] = mapped_column(BigInteger)
