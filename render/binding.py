@@ -1,0 +1,172 @@
+"""Bind the fields of one decision into a creative, which gives the design its final texts."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final
+
+from jinja2 import TemplateError
+from msgspec.structs import replace
+
+from render.creative import (
+    Art,
+    Background,
+    Badge,
+    Column,
+    Creative,
+    Item,
+    Layer,
+    Picture,
+    Price,
+    Rating,
+    Resolved,
+)
+from render.money import money
+from render.template import ROOTS, compile_template, number, whole_number
+
+Value = str | int | float | bool | None
+Fields = Mapping[str, Any]
+"""What a creative reads: `{"product.name": "Milk"}` or `{"product": {"name": "Milk"}}` or both; plain values only."""
+
+MAX_TEXT: Final = 300
+"""Characters of one resolved text; a picture of 600 pixels cannot hold more in a readable size."""
+MAX_MARKS: Final = 4
+"""Combining marks kept on one letter; no living orthography stacks more."""
+RTL_LANGUAGES: Final = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"})
+_BIDI_CONTROLS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_KEPT_FORMATS: Final = frozenset("\u200c\u200d")
+_HASH: Final = re.compile(r"[0-9a-f]{16,128}\Z")
+
+
+def resolve(creative: Creative, fields: Fields, locale: str = "en", currency: str = "USD") -> Resolved:
+    """Bind fields into a creative. Pure; a missing field is empty, an empty item leaves the design, and nothing raises.
+
+    `currency` is the ISO code for prices whose product names none (`product.currency`).
+    """
+    context = _context(fields)
+    binder = _Binder(context, locale, str(context["product"].get("currency") or currency))
+    layers = tuple(bound for layer in creative.layers if (bound := binder.layer(layer)) is not None)
+    language = re.split(r"[-_]", locale)[0].lower()
+    return Resolved(
+        width=creative.width,
+        height=creative.height,
+        layers=layers,
+        palette_light=creative.palette_light,
+        palette_dark=creative.palette_dark,
+        seed=next((layer.seed for layer in layers if isinstance(layer, Art | Picture) and layer.seed), creative.name),
+        rtl=language in RTL_LANGUAGES or (language == "en" and _mostly_rtl(binder.texts)),
+        locale=locale,
+        personal=binder.personal,
+    )
+
+
+class _Binder:
+    """Binds one creative's parts and notes what was personal on the way."""
+
+    def __init__(self, context: dict[str, dict[str, Value]], locale: str, currency: str) -> None:
+        self.context = context
+        self.locale = locale
+        self.currency = currency
+        self.personal = False
+        self.texts: list[str] = []
+
+    def fill(self, source: str) -> str:
+        if "{" not in source:
+            return clean(source)
+        try:
+            template, read = compile_template(source)
+            text = template.render(self.context)
+        except (ValueError, TypeError, TemplateError, ArithmeticError):
+            # Publishing refuses such templates; an old plan that holds one loses that text, never the picture.
+            return ""
+        profile = self.context["profile"]
+        if any(root == "profile" and profile.get(name) not in (None, "") for root, name in read):
+            self.personal = True
+        return clean(text)
+
+    def layer(self, layer: Layer) -> Layer | None:
+        match layer:
+            case Column():
+                items = tuple(bound for item in layer.items if (bound := self.item(item)) is not None)
+                return replace(layer, items=items) if items else None
+            case Background():
+                return replace(layer, picture=self.blob(layer.picture))
+            case Picture():
+                seed, sign = self.fill(layer.seed), self.fill(layer.pictogram)
+                return replace(layer, source=self.blob(layer.source), seed=seed, pictogram=sign)
+            case Art():
+                return replace(layer, seed=self.fill(layer.seed), pictogram=self.fill(layer.pictogram))
+            case Badge():
+                text = self.fill(layer.text)
+                return replace(layer, text=text) if text else None
+            case _:
+                return layer
+
+    def item(self, item: Item) -> Item | None:
+        match item:
+            case Price():
+                return self.price(item)
+            case Rating():
+                value, count = number(self.fill(item.value)), whole_number(self.fill(item.count))
+                if value is None or not 0 < value <= 5 or not count or count < 1:
+                    return None
+                return replace(item, value=f"{value:.1f}", count=str(count))
+            case _:
+                text = self.fill(item.text)
+                self.texts.append(text)
+                return replace(item, text=text) if text else None
+
+    def price(self, item: Price) -> Price | None:
+        """Format a price; the former one is shown only where it is really higher."""
+        now, former = whole_number(self.fill(item.amount)), whole_number(self.fill(item.struck))
+        if now is None or now < 0:
+            return None
+        struck = money(former, self.currency, self.locale) if former is not None and former > now else ""
+        return replace(item, amount=money(now, self.currency, self.locale), struck=struck)
+
+    def blob(self, source: str) -> str:
+        text = self.fill(source) if source else ""
+        return text if _HASH.match(text) else ""
+
+
+def _context(fields: Fields) -> dict[str, dict[str, Value]]:
+    """Bring flat and nested fields into one shape of plain values; whatever is not plain is left out."""
+    context: dict[str, dict[str, Value]] = {root: {} for root in ROOTS}
+    for key, value in fields.items():
+        root, _, name = str(key).partition(".")
+        if root not in context:
+            continue
+        inner = value.items() if isinstance(value, Mapping) and not name else [(name, value)]
+        for field, plain in inner:
+            if isinstance(plain, str):
+                context[root][str(field)] = plain[: 4 * MAX_TEXT]
+            elif isinstance(plain, int | float | None) and field:
+                context[root][str(field)] = plain
+    return context
+
+
+def clean(text: str) -> str:
+    """Return text fit for drawing: composed, bounded, spaces single, no controls, bidi overrides or towers of marks."""
+    kept: list[str] = []
+    marks = 0
+    for char in unicodedata.normalize("NFC", text[: 4 * MAX_TEXT]):
+        category = unicodedata.category(char)
+        if char == "\n":
+            kept.append(char)
+        elif category[0] == "Z" or char == "\t":
+            kept.append("\u00a0" if char in "\u00a0\u202f\u2007" else " ")
+        elif (category[0] == "C" and char not in _KEPT_FORMATS) or char in _BIDI_CONTROLS:
+            continue
+        else:
+            marks = marks + 1 if category in ("Mn", "Me") else 0
+            if marks <= MAX_MARKS:
+                kept.append(char)
+    lines = (re.sub(" +", " ", line).replace(" ,", ",").strip() for line in "".join(kept).split("\n"))
+    whole = "\n".join(line for line in lines if line)
+    return whole if len(whole) <= MAX_TEXT else whole[: MAX_TEXT - 1].rstrip() + "…"
+
+
+def _mostly_rtl(texts: list[str]) -> bool:
+    """Tell whether most letters run right to left, for texts whose locale nobody declared."""
+    kinds = [unicodedata.bidirectional(char) for text in texts for char in text]
+    return sum(kind in ("R", "AL") for kind in kinds) > sum(kind == "L" for kind in kinds)

@@ -1,0 +1,85 @@
+"""Amounts of money as people of a locale write them."""
+
+from typing import Final
+
+NBSP: Final = "\u00a0"
+
+# ISO 4217 minor units where they are not 2.
+EXPONENTS: Final = {
+    "BHD": 3, "CLP": 0, "ISK": 0, "IQD": 3, "JOD": 3, "JPY": 0, "KRW": 0, "KWD": 3, "LYD": 3, "OMR": 3, "PYG": 0,
+    "TND": 3, "UGX": 0, "VND": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+}  # fmt: skip
+SYMBOLS: Final = {
+    "BRL": "R$", "CHF": "CHF", "CNY": "¥", "CZK": "Kč", "DKK": "kr.", "EUR": "€", "GBP": "£", "HUF": "Ft", "ILS": "₪",
+    "INR": "₹", "JPY": "¥", "KRW": "₩", "NOK": "kr", "PLN": "zł", "SEK": "kr", "THB": "฿", "TRY": "₺",
+    "UAH": "₴", "USD": "$", "VND": "₫",
+}  # fmt: skip
+# CLDR's decimal and group signs, and where the symbol stands. Languages not named here write as English does.
+_COMMA_AFTER: Final = frozenset(
+    {
+        "bg",
+        "ca",
+        "cs",
+        "da",
+        "de",
+        "el",
+        "es",
+        "et",
+        "fi",
+        "fr",
+        "hr",
+        "hu",
+        "it",
+        "lt",
+        "lv",
+        "nb",
+        "no",
+        "pl",
+        "pt",
+        "ro",
+        "ru",
+        "sk",
+        "sl",
+        "sr",
+        "sv",
+        "uk",
+        "vi",
+    }
+)  # 1.234,56 €
+_SPACE_GROUPS: Final = frozenset(
+    {"bg", "cs", "et", "fi", "fr", "hu", "lt", "lv", "nb", "no", "pl", "pt", "ru", "sk", "sv", "uk"}
+)
+_COMMA_BEFORE: Final = frozenset({"id", "nl", "tr"})  # € 1.234,56
+_AFTER: Final = frozenset({"ar", "fa", "he", "ur"})  # 1,234.56 ₪
+
+
+def money(minor: int, currency: str = "USD", locale: str = "en") -> str:
+    """Return an amount of whole minor units (cents) as text, `$12.99` or `12,99 €`, without breaking spaces."""
+    code = currency.upper()[:3] or "USD"
+    language, _, region = locale.replace("_", "-").partition("-")
+    exponent = EXPONENTS.get(code, 2)
+    whole, part = divmod(abs(minor), 10**exponent)
+    comma = language in _COMMA_AFTER or language in _COMMA_BEFORE
+    comma = comma and (language, region) not in {("es", "MX"), ("es", "US")}
+    digits = _lakhs(whole) if language == "hi" or region == "IN" else f"{whole:,}"
+    if comma:
+        digits = digits.replace(",", NBSP if language in _SPACE_GROUPS else ".")
+    if exponent:
+        digits += ("," if comma else ".") + f"{part:0{exponent}d}"
+    sign = "\u2212" if minor < 0 else ""
+    symbol = SYMBOLS.get(code, code)
+    if (language in _COMMA_AFTER and comma) or language in _AFTER:
+        return f"{sign}{digits}{NBSP}{symbol}"
+    spaced = NBSP if symbol.isalpha() or language in _COMMA_BEFORE else ""
+    return f"{sign}{symbol}{spaced}{digits}"
+
+
+def _lakhs(whole: int) -> str:
+    """Group as in India: the last three digits, then pairs."""
+    text = str(whole)
+    head, tail = text[:-3], text[-3:]
+    pairs = []
+    while head:
+        pairs.append(head[-2:])
+        head = head[:-2]
+    return ",".join([*reversed(pairs), tail])

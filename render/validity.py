@@ -1,0 +1,97 @@
+"""Whether a creative may be published. What passes cannot make an open fail, only look plain where data is missing."""
+
+from typing import Final
+
+from msgspec.structs import fields as struct_fields
+
+from base.errors import InvalidInput
+from render.creative import (
+    MAX_ITEMS,
+    MAX_LAYERS,
+    MAX_SIDE,
+    Art,
+    Background,
+    Badge,
+    Box,
+    Button,
+    Column,
+    Creative,
+    Item,
+    Layer,
+    Palette,
+    Picture,
+    Pill,
+    Price,
+    Rating,
+    Text,
+    is_colour,
+)
+from render.template import compile_template
+
+_TEMPLATED: Final[dict[type, tuple[str, ...]]] = {
+    Background: ("picture",),
+    Art: ("seed", "pictogram"),
+    Picture: ("source", "seed", "pictogram"),
+    Badge: ("text",),
+    Text: ("text",),
+    Price: ("amount", "struck"),
+    Button: ("text",),
+    Pill: ("text",),
+    Rating: ("value", "count"),
+}
+
+
+def check(creative: Creative) -> tuple[str, ...]:
+    """Return the fields a creative reads, as `root.name`, sorted; raises InvalidInput naming the part at fault."""
+    for side in ("width", "height"):
+        if not 20 <= getattr(creative, side) <= MAX_SIDE:
+            raise InvalidInput(f"creative.{side}", f"must be from 20 to {MAX_SIDE} pixels")
+    if not 1 <= len(creative.layers) <= MAX_LAYERS:
+        raise InvalidInput("creative.layers", f"must hold 1 to {MAX_LAYERS} layers")
+    for which in ("palette_light", "palette_dark"):
+        palette: Palette = getattr(creative, which)
+        for role in struct_fields(palette):
+            colour = getattr(palette, role.name)
+            if not is_colour(colour) or not colour.startswith(("#", "@")):
+                raise InvalidInput(
+                    f"creative.{which}.{role.name}", f"{colour!r} is neither #rrggbb nor a scheme colour"
+                )
+    read: set[str] = set()
+    for number, layer in enumerate(creative.layers):
+        where = f"creative.layers[{number}]"
+        read |= _check_part(where, layer, creative)
+        if isinstance(layer, Column):
+            if not 1 <= len(layer.items) <= MAX_ITEMS:
+                raise InvalidInput(f"{where}.items", f"must hold 1 to {MAX_ITEMS} items")
+            for index, item in enumerate(layer.items):
+                read |= _check_part(f"{where}.items[{index}]", item, creative)
+    return tuple(sorted(read))
+
+
+def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
+    """Check one layer or item: its templates, its colours, its box inside the design, its numbers."""
+    read: set[str] = set()
+    for name in _TEMPLATED.get(type(part), ()):
+        try:
+            read.update(".".join(path) for path in compile_template(getattr(part, name))[1])
+        except ValueError as error:
+            raise InvalidInput(f"{where}.{name}", str(error)) from error
+    for name in ("colour", "fill", "to"):
+        colour = getattr(part, name, "")
+        if colour and not is_colour(colour):
+            raise InvalidInput(f"{where}.{name}", f"{colour!r} is not a colour: write #rrggbb or a palette role")
+    box = getattr(part, "box", None)
+    if isinstance(box, Box):
+        inside = box.x >= 0 and box.y >= 0 and box.w >= 1 and box.h >= 1
+        if not inside or box.x + box.w > creative.width or box.y + box.h > creative.height:
+            raise InvalidInput(f"{where}.box", f"must lie within {creative.width} by {creative.height}")
+    limits = {
+        "size": (8, 200), "min_size": (8, 200), "max_lines": (1, 12), "weight": (100, 900), "gap": (0, 200),
+        "radius": (0, 600), "focus_x": (0, 1), "focus_y": (0, 1),
+        "shade": (0, 0.9),
+    }  # fmt: skip
+    for name, (low, high) in limits.items():
+        value = getattr(part, name, None)
+        if value is not None and not low <= value <= high:
+            raise InvalidInput(f"{where}.{name}", f"must be from {low} to {high}")
+    return read
