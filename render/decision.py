@@ -1,0 +1,95 @@
+"""What a decision says: per slot the offer, and of every candidate what removed it or how it scored.
+
+The same structs go into the record, so their fields are plain values. Ranks and reasons are codes; `render.explanation`
+puts them into words.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from render.facts import Chosen
+from render.plan import Layer
+
+RemovedBy = Layer | Literal["arbitration"]
+"""The three layers, or arbitration: the candidate was allowed and another was better (or it had a slot already)."""
+Rung = Literal["model", "rules", "default"]
+"""The step of the ladder of degradation a decision was made on."""
+
+
+class Reason(NamedTuple):
+    """Why an offer may not be shown: the layer and a stable code, such as `("relevant", "purpose met")`.
+
+    A rule's code is `rule <n>`: the number, from 1, of the clause of the layer's rule that was not met.
+    """
+
+    layer: Layer
+    rule: str
+
+
+class Candidate(Struct, frozen=True, array_like=True):
+    """One offer that a slot could have shown. removed_by is None for the winner alone.
+
+    probability: calibrated, 0 to 1, where a model scored it. value: expected cents, probability x value - cost.
+    """
+
+    offer: int
+    removed_by: RemovedBy | None = None
+    rule: str | None = None
+    probability: float | None = None
+    value: float | None = None
+
+
+class SlotDecision(Struct, frozen=True, array_like=True):
+    """One slot's choice. candidates are in the plan's order; the default is among them only if the plan lists it.
+
+    propensity: the chance that this choice had, 1.0 for a greedy one. margin: expected cents ahead of the best other
+    candidate that survived the layers, where both were scored. held: kept from the delivery's last open (stickiness).
+    """
+
+    slot: int
+    offer: int
+    creative: int
+    fields: dict[str, str | int]
+    candidates: tuple[Candidate, ...] = ()
+    propensity: float = 1.0
+    margin: float | None = None
+    held: bool = False
+    product: str | None = None
+
+    def chosen(self) -> Chosen:
+        """The part that the delivery's lane keeps."""
+        return Chosen(self.slot, self.offer, self.creative, self.fields, self.product)
+
+
+class Decision(Struct, frozen=True, kw_only=True):
+    """What one open shows. It has every slot of the plan, once, in the plan's order.
+
+    rung "default" with a reason (no state, erased, consent withdrawn, killed, ended): the default everywhere. lost
+    names the keys that should have been there (`state`, `product:<id>`, `cap:<offer>`). features: SHA-256 hex of the
+    feature matrix that was scored, so that a recomputed one can be compared bit for bit. no_record: the person may not
+    be recorded (erased, withdrawn, tracking level none); only a counter may go up.
+    """
+
+    slots: tuple[SlotDecision, ...]
+    seed: int
+    rung: Rung
+    reason: str | None = None
+    model_hash: str | None = None
+    lost: tuple[str, ...] = ()
+    features: str | None = None
+    no_record: bool = False
+
+    def slot(self, index: int) -> SlotDecision:
+        """The decision of one slot. Raises KeyError if the plan has no such slot."""
+        for decision in self.slots:
+            if decision.slot == index:
+                return decision
+        raise KeyError(index)
+
+    @property
+    def offers(self) -> tuple[int, ...]:
+        """The offers shown, in slot order."""
+        return tuple(decision.offer for decision in self.slots)

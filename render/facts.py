@@ -1,0 +1,226 @@
+"""What a decision is made from, and what is kept between opens: `used` and `shown`.
+
+`Used` lives at `{profile}:used` over all deliveries, `Shown` at `{profile}:shown:<delivery>`; both are MessagePack.
+They are values: the open computes new ones with the functions here, and one script writes them if nobody wrote before.
+All times are milliseconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from render.plan import MAX_PERIOD_SHOWS, Live
+
+if TYPE_CHECKING:
+    from render.model import Model
+    from signals.products import ProductFacts
+    from signals.state import ProfileState
+
+LaneName = Literal["live", "test", "machine"]
+"""live: person, proxy, undecided. machine: prefetch, scanner. test: test and staff: the live decision, using no cap."""
+FetchClass = Literal["person", "proxy", "undecided", "prefetch", "scanner", "test", "staff"]
+LANE_OF: Final[Mapping[str, LaneName]] = {
+    "person": "live",
+    "proxy": "live",
+    "undecided": "live",
+    "test": "test",
+    "staff": "test",
+    "prefetch": "machine",
+    "scanner": "machine",
+}
+DAY_MS: Final = 86_400_000
+MAX_SHOWN: Final = 8
+"""Sights kept per slot: enough to see that two decisions, or an undecided fetch, came before a click."""
+
+
+class OfferUse(Struct, frozen=True, array_like=True):
+    """How often one offer (or group, or stage) was shown to this person. recent: latest show times, oldest first."""
+
+    count: int = 0
+    last_ms: int = 0
+    recent: tuple[int, ...] = ()
+
+    def within(self, from_ms: int) -> int:
+        """Showings at or after an instant, as far as the kept times reach."""
+        return sum(1 for at in self.recent if at >= from_ms)
+
+    def after_show(self, at_ms: int) -> OfferUse:
+        """This use with one more showing."""
+        recent = tuple(sorted((*self.recent, at_ms)))[-MAX_PERIOD_SHOWS:]
+        return OfferUse(self.count + 1, max(self.last_ms, at_ms), recent)
+
+    def after_release(self, at_ms: int) -> OfferUse:
+        """This use without the showing at `at_ms`; unchanged if there was none."""
+        if at_ms not in self.recent:
+            return self
+        kept = list(self.recent)
+        kept.remove(at_ms)
+        return OfferUse(max(0, self.count - 1), kept[-1] if kept else 0, tuple(kept))
+
+
+NO_USE: Final = OfferUse()
+
+
+class Used(Struct, frozen=True, array_like=True):
+    """Per offer, group and stage: counts and last shown, over all deliveries of one person."""
+
+    offers: dict[int, OfferUse] = {}
+    groups: dict[str, OfferUse] = {}
+    stages: dict[str, OfferUse] = {}
+
+    def offer(self, offer: int) -> OfferUse:
+        """The use of an offer; all zero if it was never shown."""
+        return self.offers.get(offer, NO_USE)
+
+    def reserved(self, offers: Iterable[tuple[int, str | None]], at_ms: int) -> Used:
+        """This after each (offer, group) was shown once at `at_ms`. The caller sees to it that an open reserves once."""
+        by_offer, by_group = dict(self.offers), dict(self.groups)
+        for offer, group in offers:
+            by_offer[offer] = by_offer.get(offer, NO_USE).after_show(at_ms)
+            if group is not None:
+                by_group[group] = by_group.get(group, NO_USE).after_show(at_ms)
+        return Used(dict(sorted(by_offer.items())), dict(sorted(by_group.items())), self.stages)
+
+    def released(self, offers: Iterable[tuple[int, str | None]], at_ms: int) -> Used:
+        """This without the showings of each (offer, group) at `at_ms`."""
+        by_offer, by_group = dict(self.offers), dict(self.groups)
+        for offer, group in offers:
+            by_offer[offer] = by_offer.get(offer, NO_USE).after_release(at_ms)
+            if group is not None:
+                by_group[group] = by_group.get(group, NO_USE).after_release(at_ms)
+        return Used(dict(sorted(by_offer.items())), dict(sorted(by_group.items())), self.stages)
+
+
+class LastDecision(Struct, frozen=True, array_like=True):
+    """What the delivery's lane was given last: slot index -> offer id."""
+
+    decision: str
+    open_number: int
+    at_ms: int
+    offers: dict[int, int] = {}
+
+
+class LastShown(Struct, frozen=True, array_like=True):
+    """One sight of a slot: which offer of which decision was fetched, when, by which class."""
+
+    offer: int
+    decision: str
+    at_ms: int
+    fetch_class: FetchClass
+
+
+class Chosen(Struct, frozen=True, array_like=True):
+    """What an open shows in one slot: enough to draw it again, to follow a click, and to check the hold.
+
+    `product` is the product whose facts the fields were made from.
+    """
+
+    slot: int
+    offer: int
+    creative: int
+    fields: dict[str, str | int] = {}
+    product: str | None = None
+
+
+class Lane(Struct, frozen=True, array_like=True):
+    """One lane's current open, and what was seen of it. `open_number` 0: none began yet.
+
+    served: pictures already served in this open, as `(slot, kind)`. shown: per slot, sights oldest first, at most
+    MAX_SHOWN; the last is the last shown. plan and model are the hashes the decision was made with.
+    """
+
+    open_number: int = 0
+    began_ms: int = 0
+    state_version: int = 0
+    decision: str = ""
+    plan: str = ""
+    model: str | None = None
+    chosen: tuple[Chosen, ...] = ()
+    served: tuple[tuple[int, str], ...] = ()
+    shown: dict[int, tuple[LastShown, ...]] = {}
+
+    @property
+    def last(self) -> LastDecision | None:
+        """The open as the next decision sees it; None before the first."""
+        if not self.open_number:
+            return None
+        offers = {chosen.slot: chosen.offer for chosen in self.chosen}
+        return LastDecision(self.decision, self.open_number, self.began_ms, offers)
+
+    def in_slot(self, slot: int) -> Chosen | None:
+        """What the current open shows in a slot."""
+        return next((chosen for chosen in self.chosen if chosen.slot == slot), None)
+
+    def after_sight(self, slot: int, sight: LastShown) -> Lane:
+        """This lane after a slot was fetched once more."""
+        kept = (*self.shown.get(slot, ()), sight)[-MAX_SHOWN:]
+        return msgspec.structs.replace(self, shown=dict(sorted({**self.shown, slot: kept}.items())))
+
+
+NO_LANE: Final = Lane()
+
+
+class Shown(Struct, frozen=True, array_like=True):
+    """The opens of one delivery, a lane each. `sent_ms` is 0 where the sender left no trace of the send here."""
+
+    live: Lane = NO_LANE
+    machine: Lane = NO_LANE
+    test: Lane = NO_LANE
+    written_ms: int = 0
+    sent_ms: int = 0
+
+    def lane(self, name: LaneName) -> Lane:
+        """The lane of that name."""
+        if name == "live":
+            return self.live
+        return self.machine if name == "machine" else self.test
+
+    def with_lane(self, name: LaneName, lane: Lane, now_ms: int) -> Shown:
+        """This with one lane replaced, written at `now_ms`."""
+        return Shown(
+            live=lane if name == "live" else self.live,
+            machine=lane if name == "machine" else self.machine,
+            test=lane if name == "test" else self.test,
+            written_ms=now_ms,
+            sent_ms=self.sent_ms,
+        )
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """Everything `decide` may look at, read before it runs. Never stored as such: a record keeps the bytes it came of.
+
+    state: None when the key was absent, that is lost. products: by id, those that were there. caps: balance left per
+    offer with a total cap, those that were there (the hint; the reserve decides). model: None when the plan's model
+    slots cannot be scored. last: this delivery's previous open in this lane. undecided: the fetch may be a machine.
+    refused: offers whose reservation was refused in this very open, so the second decision leaves them out.
+    """
+
+    state: ProfileState | None
+    sent_at_ms: int
+    used: Used = Used()
+    products: Mapping[str, ProductFacts] = {}
+    caps: Mapping[int, int] = {}
+    model: Model | None = None
+    last: LastDecision | None = None
+    lane: LaneName = "live"
+    undecided: bool = False
+    locale: str | None = None
+    live: Live = Live()
+    refused: frozenset[int] = frozenset()
+
+
+# Not `order="deterministic"`: that refuses integer keys. The functions above keep their keys sorted instead.
+encode_used: Final = msgspec.msgpack.Encoder().encode
+"""The bytes of `Used`; equal values have equal bytes."""
+encode_shown: Final = msgspec.msgpack.Encoder().encode
+"""The bytes of `Shown`."""
+encode_last: Final = msgspec.msgpack.Encoder().encode
+"""The bytes of `LastDecision`."""
+decode_used: Final = msgspec.msgpack.Decoder(Used).decode
+"""Read `Used`. Raises msgspec.DecodeError or ValidationError, as do the next two."""
+decode_shown: Final = msgspec.msgpack.Decoder(Shown).decode
+decode_last: Final = msgspec.msgpack.Decoder(LastDecision).decode

@@ -1,0 +1,326 @@
+"""The plan: a published campaign, everything an open needs, immutable and named by its hash.
+
+`campaigns` compiles it, `render` executes it. Times are milliseconds since the epoch (UTC), money is whole minor units
+(cents), lengths are 1x pixels. Rules are JSON in the language of `signals.rules`; categories in them are slugs, which
+`Plan.categories` resolves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+from msgspec import Struct
+
+from base.errors import InvalidInput
+from render.creative import Creative
+
+Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+"""Offer kinds; the position is the kind's number as a model feature, so new kinds go to the end."""
+SALES_KINDS: Final = frozenset({"replacement", "cross-sell", "upsell", "volume", "bundle"})
+"""Kinds that ask for money: switched off while a complaint is open."""
+Layer = Literal["legal", "relevant", "beneficial"]
+LAYERS: Final[tuple[Layer, ...]] = get_args(Layer)
+Mode = Literal["rules", "model"]
+Format = Literal["jpg", "png", "gif", "webp"]
+
+FORMAT_VERSION: Final = 1
+MAX_SLOTS: Final = 32
+MAX_OFFERS: Final = 5000
+"""Offers in one plan; 5,000 is what a decision is promised to pre-filter (DE-27)."""
+MAX_PERIOD_SHOWS: Final = 32
+"""The longest row of show times kept per person and offer, and so the highest cap per period."""
+_HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
+
+Rule = dict[str, Any]
+
+
+class LayeredRules(Struct, frozen=True, omit_defaults=True):
+    """Eligibility in three layers: may legally have it, makes sense now, is good for the person. None asks nothing."""
+
+    legal: Rule | None = None
+    relevant: Rule | None = None
+    beneficial: Rule | None = None
+
+    def of(self, layer: Layer) -> Rule | None:
+        """The rule of one layer."""
+        if layer == "legal":
+            return self.legal
+        return self.relevant if layer == "relevant" else self.beneficial
+
+
+class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What may be shown. `starts_ms` is the first valid millisecond, `ends_ms` the first that is not valid any more.
+
+    priority: larger goes first; it orders slots in mode "rules" and breaks ties in mode "model".
+    mandatory: skips arbitration (never the legal layer, nor caps): where it survives, it goes before all others.
+    value_cents, cost_cents: earned by a success, spent by a showing; the model ranks by probability x value - cost.
+    cap_total: showings over all people. cap_person: showings to one person, ever or within `period_days`.
+    no_repeat_days: not again within so many days in *another* mail; sticky: a new open of the same mail keeps it.
+    purpose_category: once bought since the send, the offer's purpose is met and it is removed.
+    after_category: wants that category bought since the send (a thank-you, a complement).
+    clock_bound: its picture counts down or names an hour. shows_price: its picture names the product's price.
+    fields: texts for the creative as `offer.<name>`; whole numbers are minor units.
+    """
+
+    id: int
+    name: str
+    kind: Kind
+    creative: int
+    landing: str
+    category: int | None = None
+    product: str | None = None
+    starts_ms: int | None = None
+    ends_ms: int | None = None
+    priority: int = 0
+    mandatory: bool = False
+    value_cents: int = 0
+    cost_cents: int = 0
+    rules: LayeredRules = LayeredRules()
+    cap_total: int | None = None
+    cap_person: int | None = None
+    period_days: int | None = None
+    no_repeat_days: int | None = None
+    sticky: bool = True
+    group: str | None = None
+    purpose_category: int | None = None
+    after_category: int | None = None
+    fields: dict[str, str | int] = {}
+    needs_stock: bool = False
+    clock_bound: bool = False
+    shows_price: bool = False
+    requires_consent: tuple[str, ...] = ()
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether showing it uses anything up."""
+        return self.cap_total is not None or self.cap_person is not None
+
+
+class Slot(Struct, frozen=True, kw_only=True):
+    """A place in the message. `offers` are candidate ids in order: the order decides between equal priorities.
+
+    `default` is the id of an offer of kind neutral, shown where no candidate survives; slots may share one (an offer
+    that *won* a slot is never shown in a second). width and height are the declared 1x size; `max_bytes` bounds the
+    drawn file.
+    """
+
+    index: int
+    name: str
+    width: int
+    height: int
+    offers: tuple[int, ...]
+    default: int
+    alt: str
+    fmt: Format = "jpg"
+    mode: Mode = "rules"
+    max_bytes: int = 200_000
+
+
+class Plan(Struct, frozen=True, kw_only=True, dict=True):
+    """A published campaign. Build it, `validate` it, store `encode(plan)` under `plan:<digest(bytes)>`.
+
+    categories: slug -> id for every category a rule or a field names. category_names: id -> words for a picture.
+    sensitive: categories whose signals may suppress an offer but never select one.
+    hold_s: how long an open is held while nothing changes. feed_stale_s: older product facts count as unknown.
+    lifetime_days: how long after the send a mail may still be opened with its `shown` state expected to exist.
+    needs_consent: purposes that must be granted for anything but the default; a refusal always counts.
+    undecided_capped: whether a fetch that may be a machine can be given capped offers.
+    view_html: the whole mail as sandboxed Jinja. unsubscribe: texts of the unsubscribe page by name.
+    default_landing: where a click goes that cannot be resolved.
+    """
+
+    campaign: int
+    name: str
+    slots: tuple[Slot, ...]
+    offers: tuple[Offer, ...]
+    creatives: tuple[Creative, ...]
+    default_landing: str
+    version: int = FORMAT_VERSION
+    channel: str = "email"
+    locale: str = "en"
+    currency: str = "USD"
+    brand: str = ""
+    hold_s: int = 3600
+    lifetime_days: int = 60
+    feed_stale_s: int = 2 * 86400
+    categories: dict[str, int] = {}
+    category_names: dict[int, str] = {}
+    sensitive: tuple[int, ...] = ()
+    needs_consent: tuple[str, ...] = ()
+    undecided_capped: bool = True
+    landing_hosts: tuple[str, ...] = ()
+    view_html: str = ""
+    unsubscribe: dict[str, str] = {}
+
+    @cached_property
+    def offer_by_id(self) -> Mapping[int, Offer]:
+        return {offer.id: offer for offer in self.offers}
+
+    @cached_property
+    def creative_by_id(self) -> Mapping[int, Creative]:
+        return {creative.id: creative for creative in self.creatives}
+
+    @cached_property
+    def slot_by_index(self) -> Mapping[int, Slot]:
+        return {slot.index: slot for slot in self.slots}
+
+    @cached_property
+    def product_ids(self) -> tuple[str, ...]:
+        """The products an open must read, without repeats, in the order of the offers."""
+        return tuple(dict.fromkeys(offer.product for offer in self.offers if offer.product is not None))
+
+    @cached_property
+    def capped_ids(self) -> tuple[int, ...]:
+        """The offers with a total cap, whose balances an open must read."""
+        return tuple(offer.id for offer in self.offers if offer.cap_total is not None)
+
+
+class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a campaign runs now, at `live:<campaign>`. ended and killed both mean: the default everywhere.
+
+    plan: the hash, None before anything was published. withdrawn: offers that must not be shown any more.
+    model: hash of the model artefact for slots of mode "model". picture: blob hash of the kill switch's static picture.
+    keep_capped_from_undecided: overrides the plan's `undecided_capped` to False without a new plan.
+    """
+
+    plan: str | None = None
+    state: Literal["live", "ended", "killed"] = "live"
+    withdrawn: tuple[int, ...] = ()
+    model: str | None = None
+    brand: str = ""
+    picture: str | None = None
+    keep_capped_from_undecided: bool = False
+
+
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
+_decode: Final = msgspec.json.Decoder(Plan).decode
+_encode_live: Final = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode_live: Final = msgspec.msgpack.Decoder(Live).decode
+
+
+def encode(plan: Plan) -> bytes:
+    """The one byte form of a plan: JSON with sorted keys."""
+    return _encode(plan)
+
+
+def digest(data: bytes) -> str:
+    """The name of a plan: SHA-256 hex of its bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def decode(data: bytes) -> Plan:
+    """Read a plan. Raises InvalidInput naming the field for bytes that are not one this code understands."""
+    try:
+        plan = _decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidInput("plan", str(error)) from error
+    if plan.version != FORMAT_VERSION:
+        raise InvalidInput("plan.version", f"is {plan.version}; this release reads version {FORMAT_VERSION}")
+    return plan
+
+
+def encode_live(live: Live) -> bytes:
+    """The bytes of a live key."""
+    return _encode_live(live)
+
+
+def decode_live(data: bytes) -> Live:
+    """Read a live key. Raises msgspec.DecodeError or ValidationError."""
+    return _decode_live(data)
+
+
+def validate(plan: Plan) -> list[str]:
+    """What keeps a plan from being published, one sentence a fault, each beginning with the field. Empty: it may go.
+
+    A plan that passes can fill every slot at every open: each slot names a neutral, unconditional, uncapped default.
+    Rules are checked where they are compiled (`render.eligibility.validate_rules`).
+    """
+    return [f"{field}: {message}" for field, message in _faults(plan)]
+
+
+def _faults(plan: Plan) -> Iterator[tuple[str, str]]:
+    if not 0 < len(plan.slots) <= MAX_SLOTS:
+        yield "slots", f"must be 1 to {MAX_SLOTS}, not {len(plan.slots)}"
+    if len(plan.offers) > MAX_OFFERS:
+        yield "offers", f"are {len(plan.offers)}; a plan holds at most {MAX_OFFERS}"
+    if not 0 < plan.hold_s <= 30 * 86400:
+        yield "hold_s", "must be 1 second to 30 days"
+    yield from _repeats("slots", [slot.index for slot in plan.slots], "index")
+    yield from _repeats("offers", [offer.id for offer in plan.offers], "id")
+    yield from _repeats("creatives", [creative.id for creative in plan.creatives], "id")
+    for position, offer in enumerate(plan.offers):
+        yield from _offer_faults(f"offers[{position}]", offer, plan)
+    for position, slot in enumerate(plan.slots):
+        yield from _slot_faults(f"slots[{position}]", slot, plan)
+
+
+def _repeats(field: str, ids: list[int], name: str) -> Iterator[tuple[str, str]]:
+    for value in sorted({value for value in ids if ids.count(value) > 1} if len(set(ids)) != len(ids) else ()):
+        yield field, f"use the {name} {value} more than once"
+
+
+def _slot_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
+    if not 0 <= slot.index < 255:
+        yield f"{at}.index", "must be 0 to 254; 255 means the whole mail"
+    if slot.width <= 0 or slot.width % 20 or slot.width > 1200:
+        yield f"{at}.width", "must be a multiple of 20 up to 1200 pixels"
+    if slot.height <= 0 or slot.height % 10 or slot.height > 1200:
+        yield f"{at}.height", "must be a multiple of 10 up to 1200 pixels"
+    if not slot.alt.strip():
+        yield f"{at}.alt", "is empty; describe the place, not one offer"
+    for offer in slot.offers:
+        if offer not in plan.offer_by_id:
+            yield f"{at}.offers", f"names the offer {offer}, which the plan does not hold"
+    if len(set(slot.offers)) != len(slot.offers):
+        yield f"{at}.offers", "names an offer twice"
+    default = plan.offer_by_id.get(slot.default)
+    if default is None:
+        yield (
+            f"{at}.default",
+            f"names the offer {slot.default}, which is not in the plan; every slot needs a default",
+        )
+    else:
+        for fault in _default_faults(default):
+            yield f"{at}.default", f"the offer {default.name!r} {fault}"
+
+
+def _default_faults(offer: Offer) -> Iterator[str]:
+    if offer.kind != "neutral":
+        yield f"is of kind {offer.kind}; a default must be neutral"
+    if offer.is_capped or offer.no_repeat_days is not None:
+        yield "is limited; a default must always be there"
+    if offer.starts_ms is not None or offer.ends_ms is not None or offer.clock_bound:
+        yield "is bound to time; a default must always be true"
+    if offer.product is not None or offer.needs_stock or offer.shows_price:
+        yield "depends on a product; a default carries no price and no stock"
+    if offer.rules != LayeredRules() or offer.requires_consent or offer.after_category or offer.purpose_category:
+        yield "has conditions; a default must suit everybody"
+
+
+def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]]:
+    if offer.creative not in plan.creative_by_id:
+        yield f"{at}.creative", f"names the creative {offer.creative}, which the plan does not hold"
+    if offer.starts_ms is not None and offer.ends_ms is not None and offer.starts_ms >= offer.ends_ms:
+        yield f"{at}.ends_ms", "is not after starts_ms, so the offer would never be valid"
+    if offer.cost_cents < 0:
+        yield f"{at}.cost_cents", "is below 0"
+    for name, least in (("cap_total", 0), ("cap_person", 1), ("period_days", 1), ("no_repeat_days", 1)):
+        value = getattr(offer, name)
+        if value is not None and value < least:
+            yield f"{at}.{name}", f"must be at least {least}"
+    if offer.period_days is not None and offer.cap_person is None:
+        yield f"{at}.period_days", "has no cap_person to go with"
+    if offer.period_days is not None and (offer.cap_person or 0) > MAX_PERIOD_SHOWS:
+        yield f"{at}.cap_person", f"is above {MAX_PERIOD_SHOWS}, the most that is counted within a period"
+    if (offer.needs_stock or offer.shows_price) and offer.product is None:
+        yield f"{at}.product", "is missing, yet the offer depends on its stock or price"
+    if offer.after_category is not None and offer.after_category in plan.sensitive:
+        yield f"{at}.after_category", "is a sensitive category: its purchases may not select what is shown"
+    if not offer.landing.startswith(("https://", "http://")):
+        yield f"{at}.landing", "must be an http or https address"
