@@ -77,7 +77,7 @@ class Used(Struct, frozen=True, array_like=True):
         return self.offers.get(offer, NO_USE)
 
     def reserved(self, offers: Iterable[tuple[int, str | None]], at_ms: int) -> Used:
-        """This after each (offer, group) was shown once at `at_ms`. The caller sees to it that an open reserves once."""
+        """This after each (offer, group) was shown once at `at_ms`. The caller reserves an open once."""
         by_offer, by_group = dict(self.offers), dict(self.groups)
         for offer, group in offers:
             by_offer[offer] = by_offer.get(offer, NO_USE).after_show(at_ms)

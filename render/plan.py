@@ -125,7 +125,7 @@ class Slot(Struct, frozen=True, kw_only=True):
 class Plan(Struct, frozen=True, kw_only=True, dict=True):
     """A published campaign. Build it, `validate` it, store `encode(plan)` under `plan:<digest(bytes)>`.
 
-    categories: slug -> id for every category a rule or a field names. category_names: id -> words for a picture.
+    categories: slug -> id for every category a rule or a field names. category_names: slug -> words for a picture.
     sensitive: categories whose signals may suppress an offer but never select one.
     hold_s: how long an open is held while nothing changes. feed_stale_s: older product facts count as unknown.
     lifetime_days: how long after the send a mail may still be opened with its `shown` state expected to exist.
@@ -150,7 +150,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     lifetime_days: int = 60
     feed_stale_s: int = 2 * 86400
     categories: dict[str, int] = {}
-    category_names: dict[int, str] = {}
+    category_names: dict[str, str] = {}
     sensitive: tuple[int, ...] = ()
     needs_consent: tuple[str, ...] = ()
     undecided_capped: bool = True
