@@ -21,7 +21,7 @@ MASK = "[address]"
 
 
 def set_up(settings: Settings, process: str) -> None:
-    """Send every log of this process, ours and the libraries', to stderr in one form; `process` names it in each line."""
+    """Send every log of this process, ours and the libraries', to stderr in one form; each line names `process`."""
 
     def named(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         return {"process": process, **event}

@@ -1,0 +1,67 @@
+"""Processes of this machine: free ports, what a pid runs, ending one that we started."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from base.clock import monotonic, pause
+from base.errors import StartError
+
+
+def free_port() -> int:
+    """A loopback TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port(port: int, variable: str, host: str = "127.0.0.1") -> None:
+    """Raise StartError, naming the setting to change, when something else listens on the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As servers do: a port whose last connections are still winding down counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise StartError(f"Port {port} is taken. Stop what uses it, or set {variable}.") from None
+            raise StartError(f"Cannot listen on {host} port {port}: {error.strerror}. Set {variable}.") from None
+
+
+def command_line(pid: int) -> str:
+    """What a process runs, its arguments separated by spaces; empty when there is no such process or it is a zombie."""
+    proc = Path(f"/proc/{pid}")
+    if Path("/proc/self").exists():
+        try:
+            return (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            return ""
+    listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.strip()
+
+
+def end(pid: int, having: str, first: signal.Signals, seconds: float) -> bool:
+    """End a left-over process, if its command line contains `having`: by signal `first`, after `seconds` by SIGKILL.
+
+    Returns whether such a process was there. A process that got the pid since does not match, and is left alone.
+    """
+    if not having or having not in command_line(pid):
+        return False
+    for step in (first, signal.SIGKILL):
+        try:
+            os.kill(pid, step)
+        except ProcessLookupError:
+            return True
+        deadline = monotonic() + seconds
+        while monotonic() < deadline:
+            if having not in command_line(pid):
+                return True
+            pause(0.02)
+    raise StartError(f"Process {pid}, left over from an earlier run, does not end.")
