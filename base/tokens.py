@@ -30,6 +30,7 @@ MAX_WIDTH = 63 * 20
 MAX_HEIGHT = 255 * 10
 TOKEN_LENGTH = 51
 
+_NEUTRAL = 1 << 15
 _BODY = struct.Struct(">QIIBHH")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
@@ -52,7 +53,9 @@ class Token:
     """What a URL of a mail says. Width and height are the declared size in CSS pixels; a picture has twice as many.
 
     width is a multiple of 20 up to 1260, height a multiple of 10 up to 2550; both may be 0 when there is no picture.
-    send_day counts days since 2020-01-01 (UTC). Profile 0 is nobody: the shared URLs of tracking level none.
+    send_day counts days since 2020-01-01 (UTC), up to 32767. neutral says that the mail belongs to a content holdout: it
+    shows the defaults whatever is known; its bit is the top one of the day's two bytes. Profile 0 is nobody: the shared
+    URLs of tracking level none.
     """
 
     purpose: Purpose
@@ -64,6 +67,7 @@ class Token:
     height: int = 0
     fmt: str = "jpg"
     send_day: int = 0
+    neutral: bool = False
 
     @property
     def delivery(self) -> Delivery:
@@ -93,7 +97,7 @@ class TokenKeys:
             _within(token.occurrence, 0, 2**32 - 1, "occurrence"),
             _within(token.slot, 0, 255, "slot"),
             pack_size(token.width, token.height, token.fmt),
-            _within(token.send_day, 0, 65535, "send_day"),
+            _within(token.send_day, 0, _NEUTRAL - 1, "send_day") | (_NEUTRAL if token.neutral else 0),
         )
         sealed = self._ciphers[self._current].encrypt(body, [token.purpose.value.encode()])
         raw = bytes([self._current]) + sealed
@@ -109,9 +113,11 @@ class TokenKeys:
             body = cipher.decrypt(raw[1:], [purpose.value.encode()])
         except InvalidTag:
             raise BadToken from None
-        profile, campaign, occurrence, slot, size, send_day = _BODY.unpack(body)
+        profile, campaign, occurrence, slot, size, day = _BODY.unpack(body)
         width, height, fmt = unpack_size(size)
-        return Token(purpose, profile, campaign, occurrence, slot, width, height, fmt, send_day)
+        neutral = bool(day & _NEUTRAL)
+        day &= ~_NEUTRAL
+        return Token(purpose, profile, campaign, occurrence, slot, width, height, fmt, day, neutral)
 
 
 def pack_size(width: int, height: int, fmt: str) -> int:
