@@ -63,16 +63,17 @@ class Decision(Model):
     channel: Mapped[str] = mapped_column(Text, server_default="email")
     campaign_id: Mapped[int] = mapped_column(Integer)
     occurrence: Mapped[int] = mapped_column(BigInteger)
+    contact: Mapped[str | None] = mapped_column(Text)  # for channels without deliveries
     lane: Mapped[str] = mapped_column(Text)
     open_number: Mapped[int] = mapped_column(Integer)
     plan_hash: Mapped[str] = mapped_column(Text)
     model_hash: Mapped[str | None] = mapped_column(Text)
     seed: Mapped[str] = mapped_column(Text)
-    state_version: Mapped[int] = mapped_column(BigInteger)
+    state_version: Mapped[int | None] = mapped_column(BigInteger)
     rung: Mapped[str] = mapped_column(Text)
     lost: Mapped[bool] = mapped_column(Boolean)
     slots: Mapped[dict[str, int]] = mapped_column(JSONB)
-    shadow: Mapped[dict[str, int] | None] = mapped_column(JSONB)
+    shadow: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     public: Mapped[bytes] = mapped_column(LargeBinary)
     public_sha256: Mapped[bytes] = mapped_column(LargeBinary)
     personal: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -99,11 +100,13 @@ class Fetch(Model):
     decision_id: Mapped[str | None] = mapped_column(Text)
     decision_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     slot: Mapped[int] = mapped_column(SmallInteger)
-    kind: Mapped[str] = mapped_column(Text)  # picture | dark | html | view | amp
+    kind: Mapped[str] = mapped_column(Text)  # picture | dark | html | view | decide
+    lane: Mapped[str] = mapped_column(Text)
     fetch_class: Mapped[str] = mapped_column(Text)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     sha256: Mapped[bytes | None] = mapped_column(LargeBinary)  # of the bytes that were served
     size: Mapped[int] = mapped_column(Integer)
+    content_type: Mapped[str] = mapped_column(Text)
     personal: Mapped[bool] = mapped_column(Boolean)
     rung: Mapped[str] = mapped_column(Text)
     public: Mapped[bytes] = mapped_column(LargeBinary)
@@ -137,7 +140,8 @@ class Click(Model):
     ambiguous: Mapped[bool] = mapped_column(Boolean, server_default="false")
     unseen: Mapped[bool] = mapped_column(Boolean, server_default="false")
     unresolved: Mapped[bool] = mapped_column(Boolean, server_default="false")
-    landing: Mapped[str] = mapped_column(Text)
+    outcome: Mapped[str] = mapped_column(Text)  # redirect, or the page that was answered instead
+    landing: Mapped[str | None] = mapped_column(Text)
     public: Mapped[bytes] = mapped_column(LargeBinary)
     public_sha256: Mapped[bytes] = mapped_column(LargeBinary)
 

@@ -57,8 +57,8 @@ class AdminEntry(Model):
     action: Mapped[str] = mapped_column(Text)
     object_type: Mapped[str] = mapped_column(Text)
     object_id: Mapped[str] = mapped_column(Text)
-    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
-    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    before: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    after: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     remote: Mapped[str | None] = mapped_column(Text)
 
 
