@@ -1,0 +1,1 @@
+"""The demo: a year of Complete Journey retail transactions, hand-made tales, and the client that opens mails."""
