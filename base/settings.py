@@ -8,6 +8,7 @@ the variable.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -210,7 +211,8 @@ class Settings:
         default=False, metadata=_entry(_switch, "1: every mail goes to the embedded sink, whatever the relay.")
     )
     render_workers: int = field(
-        default=0, metadata=_entry(_whole(0, 256), "Processes of the render app; 0: one for each core.")
+        default_factory=lambda: os.cpu_count() or 1,
+        metadata=_entry(_whole(1, 256), "Processes of the render app.", "number of cores"),
     )
     render_threads: int = field(default=4, metadata=_entry(_whole(1, 64), "Threads of each render process."))
     web_workers: int = field(default=1, metadata=_entry(_whole(1, 256), "Processes of the pages and API."))
@@ -303,16 +305,19 @@ SETTINGS: tuple[Setting, ...] = tuple(
     for f in fields(Settings)
 )
 
+WITHHELD_FROM_RENDER = ("database_url", "queue_url", "smtp_url", "subject_key", "session_key")
+"""What the render process is not given: where the truth is kept, and the keys that open it."""
+
 OTHER_VARIABLES = {"LATEBIND_CHROMIUM"}
 """Variables of the same prefix that only the tests read."""
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The variables that make another process read the same settings."""
+def environment(settings: Settings, without: Iterable[str] = ()) -> dict[str, str]:
+    """The variables that make another process read the same settings, but for the fields in `without`."""
     values: dict[str, str] = {}
     for setting in SETTINGS:
         value = getattr(settings, setting.field)
-        if value is None or value in ("", b"", {}):
+        if setting.field in without or value is None or value in ("", b"", {}):
             continue
         values[setting.variable] = _written(value)
     return values

@@ -1,0 +1,37 @@
+"""gunicorn for the three apps; the Procfile adds address, number of processes and app.
+
+Sources of the numbers: four threads a process and one process a core measured best for short answers on two cores.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from base.settings import Settings
+
+_settings = Settings.from_environment(os.environ)
+
+worker_class = "gthread"
+threads = _settings.render_threads
+# A browser or proxy that keeps its connection open for longer than this gets a new one.
+keepalive = 5
+timeout = 60
+graceful_timeout = 20
+backlog = 1024
+accesslog = None
+errorlog = "-"
+loglevel = _settings.log_level
+# One socket per home folder would be shared by every gunicorn of this user: they would take it from each other.
+control_socket_disable = True
+# The heartbeat file must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+# A head larger than this is no mail client's.
+limit_request_line = 4094
+limit_request_fields = 60
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Keep a process on one core: its threads then hand the interpreter lock over without crossing cores."""
+    if _settings.pin_cpus and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[worker.age % len(cores)]})

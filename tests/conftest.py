@@ -1,0 +1,151 @@
+"""Real servers for every test: one embedded PostgreSQL and one Valkey a session, a database and a key space a test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+
+from base import db, stores
+from base.clock import FixedClock
+from base.embedded import PostgresServer, ValkeyServer
+from base.processes import free_port
+from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from tests.serving import Serve, Served
+from workers.migration import migrate
+
+VALKEY_DATABASES = 64
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+"""When tests happen: a Monday."""
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's own user may enter too; pytest's temporary folders are closed to it."""
+    folder = Path(tempfile.mkdtemp(prefix="latebind-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres(server_folder: Path) -> Iterator[PostgresServer]:
+    """The session's PostgreSQL, its database `latebind` migrated: the template of every test's database."""
+    server = PostgresServer(server_folder / "postgres", free_port(), server_folder / "postgres.log", fsync=False)
+    server.start()
+    try:
+        migrate(server.url)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_folder: Path) -> Iterator[ValkeyServer]:
+    """The session's Valkey."""
+    server = ValkeyServer(
+        server_folder / "valkey", free_port(), server_folder / "valkey.log", databases=VALKEY_DATABASES
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer) -> Iterator[str]:
+    """The address of a fresh, migrated, empty database."""
+    name = f"test_{next(_numbers)}"
+    admin = postgres.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0] + "/postgres"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE latebind")
+    yield postgres.url.rsplit("/", 1)[0] + f"/{name}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on the test's database."""
+    made = db.connect(database_url)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def sessions(engine: Engine) -> db.Sessions:
+    """A maker of sessions on the test's database."""
+    return db.sessions(engine)
+
+
+@pytest.fixture
+def valkey_url(valkey_server: ValkeyServer) -> str:
+    """The address of an empty key space of the test's own."""
+    return valkey_server.url.rsplit("/", 1)[0] + f"/{next(_numbers) % VALKEY_DATABASES}"
+
+
+@pytest.fixture
+def valkey(valkey_url: str) -> Iterator[stores.Store]:
+    """A client on the test's own, empty key space."""
+    client = stores.connect(valkey_url)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path: Path) -> Settings:
+    """Complete settings with keys of their own and everything on disk in the test's folder."""
+    ports = {name: str(free_port()) for name in ("WEB", "RENDER", "SIGNALS", "SMTP", "INBOX")}
+    environ = {f"LATEBIND_{name}_PORT": port for name, port in ports.items()}
+    read = Settings.from_environment(environ | {"LATEBIND_VAR": str(tmp_path / "var")})
+    return replace(
+        read,
+        database_url=database_url,
+        redis_url=valkey_url,
+        queue_url=valkey_url,
+        smtp_url=f"smtp://127.0.0.1:{read.smtp_port}",
+        token_keys={1: secrets.token_bytes(TOKEN_KEY_BYTES)},
+        record_key=secrets.token_bytes(KEY_BYTES),
+        subject_key=secrets.token_bytes(KEY_BYTES),
+        session_key=secrets.token_bytes(KEY_BYTES),
+        hash_key=secrets.token_bytes(KEY_BYTES),
+        render_workers=1,
+    )
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """A clock that stands at noon on a Monday until the test moves it."""
+    return FixedClock(NOON)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start an app under gunicorn on a free port: `serve("render", settings)`; all are ended with the test."""
+    started: list[Served] = []
+
+    def start(app: str, settings: Settings, *, withheld: tuple[str, ...] = ()) -> Served:
+        served = Served.start(app, settings, tmp_path / f"{app}-{len(started)}.log", withheld)
+        started.append(served)
+        return served
+
+    yield start
+    for served in started:
+        served.stop()
+
+
+assert "LATEBIND_DATABASE_URL" not in os.environ, "tests bring their own servers; unset LATEBIND_* first"
