@@ -1,7 +1,7 @@
 """What is written down about an open, a fetch, a click and a withdrawal, and the byte forms of it.
 
-A process writes `Record`s to the stream in sealed entries (`pack`, `unpack`; one entry holds all records of one
-request, so a decision and its first fetch are accepted together). The recorder gives every record its two parts:
+A process writes `Record`s to the stream `records` in sealed entries (`seal`, `unseal`; one entry holds all records of
+one request, so a decision and its first fetch are accepted together). The recorder gives every record its two parts:
 
 - `canonical(record, subject)`: the public part, deterministic JSON, in which a random subject id stands for the
   profile. It is what a hash chain covers.
@@ -19,9 +19,12 @@ from typing import Final
 import msgspec
 
 from base.ids import Delivery
+from base.sealing import Sealer
 
 MAX_RECORDS_PER_ENTRY: Final = 16
-LANES: Final = ("live", "machine", "test", "staff")
+STREAM_FIELD: Final = b"r"
+"""The one field of a stream entry; it holds the sealed records."""
+_PURPOSE: Final = b"records"
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, array_like=True):
@@ -190,6 +193,16 @@ def pack(records: tuple[Record, ...]) -> bytes:
 def unpack(data: bytes) -> tuple[Record, ...]:
     """The records of one stream entry. Raises msgspec.DecodeError or ValidationError for anything else."""
     return _unpack(data)
+
+
+def seal(records: tuple[Record, ...], sealer: Sealer) -> bytes:
+    """The bytes that go into the stream or the spool; the key is LATEBIND_RECORD_KEY."""
+    return sealer.seal(pack(records), _PURPOSE)
+
+
+def unseal(data: bytes, sealer: Sealer) -> tuple[Record, ...]:
+    """The records of a sealed entry. Raises Unsealable, or the errors of `unpack`."""
+    return unpack(sealer.open(data, _PURPOSE))
 
 
 def canonical(record: Record, subject: str) -> bytes:

@@ -1,0 +1,112 @@
+"""Handing records over before the picture leaves: many requests' entries in one flight, and the spool when that fails.
+
+The first thread that comes sends what all have put down by then; the others wait for its flight and find their entries
+accepted (group commit). A lone request pays one round trip and no change of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+import hiredis
+
+from base import keys
+from base.clock import monotonic
+from base.errors import Unavailable
+from base.sealing import Sealer
+from render import record
+from render.metrics import Metrics
+from render.record import Record
+from render.spool import Spool
+from render.wire import HotStore
+
+MAX_FLIGHT: Final = 64
+"""Entries sent at once; pictures travel in them, so a flight stays within the reply time-out."""
+DRAIN_SECONDS: Final = 0.5
+
+
+class _Entry:
+    """A sealed entry on its way: `accepted` is None until its flight has landed."""
+
+    __slots__ = ("accepted", "data")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.accepted: bool | None = None
+
+
+class Recorder:
+    """Accepts records for a process: into the stream, else onto local disk. For many threads."""
+
+    def __init__(self, hot: HotStore, sealer: Sealer, spool: Spool, metrics: Metrics) -> None:
+        self._hot = hot
+        self._sealer = sealer
+        self._spool = spool
+        self._metrics = metrics
+        self._waiting: deque[_Entry] = deque()
+        self._flight = threading.Lock()
+        self._stopped = threading.Event()
+        self._drainer: threading.Thread | None = None
+
+    def accept(self, records: tuple[Record, ...], deadline: float) -> bool:
+        """Whether the records are safe; returns by the deadline (monotonic seconds), then with False.
+
+        False means that the caller must not claim anything was recorded. A late flight may still land: records are
+        idempotent, and one that nobody vouches for is only a record more.
+        """
+        entry = _Entry(record.seal(records, self._sealer))
+        self._waiting.append(entry)
+        if not self._flight.acquire(timeout=max(0.0, deadline - monotonic())):
+            return entry.accepted is True
+        try:
+            while entry.accepted is None:
+                self._fly()
+        finally:
+            self._flight.release()
+        return entry.accepted
+
+    def start(self) -> None:
+        """Begin to move what lies in the spool to the stream, in the background, whenever the stream is there."""
+        self._drainer = threading.Thread(target=self._drain_forever, name="spool-drain", daemon=True)
+        self._drainer.start()
+
+    def stop(self) -> None:
+        """End the background work and let go of the spool."""
+        self._stopped.set()
+        if self._drainer is not None:
+            self._drainer.join(timeout=5)
+        self._spool.close()
+
+    def _fly(self) -> None:
+        """Send what waits. Called by the thread that holds the flight lock."""
+        flight = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_FLIGHT))]
+        entries = [entry.data for entry in flight]
+        accepted = False
+        try:
+            accepted = self._append(entries) or self._keep(entries)
+        finally:
+            for entry in flight:
+                entry.accepted = accepted
+        self._metrics.count("unrecorded", 0 if accepted else len(flight))
+
+    def _append(self, entries: Sequence[bytes]) -> bool:
+        """Put entries on the stream; False when it cannot take them now."""
+        try:
+            self._hot.call(*[("XADD", keys.RECORDS, "*", record.STREAM_FIELD, data) for data in entries])
+        except (Unavailable, hiredis.ReplyError):
+            # A refusal ("OOM command not allowed") is no loss: the spool takes the whole flight.
+            return False
+        return True
+
+    def _keep(self, entries: Sequence[bytes]) -> bool:
+        kept = self._spool.append(entries)
+        self._metrics.count("spooled", len(entries) if kept else 0)
+        return kept
+
+    def _drain_forever(self) -> None:
+        while not self._stopped.wait(DRAIN_SECONDS):
+            if not self._hot.is_away and self._spool.waiting():
+                self._metrics.count("unspooled", self._spool.drain(self._append))

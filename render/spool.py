@@ -1,0 +1,151 @@
+"""Where records wait on local disk while Valkey is away: framed, synced before they count, bounded, drained in order.
+
+A process appends to files of its own, `<pid>-<random>.spool`, holding a lock on each; a file whose lock is free was
+left by a process that died, and whoever drains may take it over. A frame is length (4 bytes, big-endian), CRC-32 (4)
+and the sealed entry; a torn last frame was never acknowledged and is dropped. A file is removed only after all of its
+entries were accepted, so an entry may be handed over twice: records are idempotent by their ids.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final
+
+_FRAME: Final = struct.Struct(">II")
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""What the spool of one folder may hold; beyond it the records are refused and the static picture goes out."""
+MAX_ENTRY: Final = 8 * 1024 * 1024
+BATCH: Final = 200
+SUFFIX: Final = ".spool"
+
+
+class Spool:
+    """The spool folder of one machine, as one process writes and drains it. For many threads."""
+
+    def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = None
+        self._written = 0
+
+    def append(self, entries: Sequence[bytes]) -> bool:
+        """Keep the sealed entries; True once they are on disk. False when the disk refuses or the spool is full."""
+        frames = b"".join(_FRAME.pack(len(entry), zlib.crc32(entry)) + entry for entry in entries)
+        with self._lock:
+            try:
+                file = self._file or self._begin()
+                if self._written + len(frames) > self._max_bytes:
+                    return False
+                file.write(frames)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                self._give_up()
+                return False
+            self._written += len(frames)
+            return True
+
+    def drain(self, accept: Callable[[Sequence[bytes]], bool]) -> int:
+        """Hand over everything that waits, oldest file first, and return how many entries were accepted.
+
+        `accept` returns False when the receiver cannot take more now; what it did not take stays.
+        """
+        self._end()
+        moved = 0
+        for path in self.waiting():
+            handed, complete = self._drain_file(path, accept)
+            moved += handed
+            if not complete:
+                break
+        return moved
+
+    def waiting(self) -> list[Path]:
+        """The files that hold entries, oldest first."""
+        try:
+            found = [(path.stat().st_mtime_ns, path) for path in self._folder.glob(f"*{SUFFIX}")]
+        except OSError:
+            return []
+        return [path for _, path in sorted(found)]
+
+    def close(self) -> None:
+        """Let go of the file being written; its entries stay for whoever drains next."""
+        self._end()
+
+    def _begin(self) -> BinaryIO:
+        """Start a file, and count afresh what waits in the folder, other processes' files too."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._written = sum(path.stat().st_size for path in self.waiting())
+        path = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
+        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb", buffering=0)
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        _sync_folder(self._folder)
+        self._file = file
+        return file
+
+    def _end(self) -> None:
+        with self._lock:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def _drain_file(self, path: Path, accept: Callable[[Sequence[bytes]], bool]) -> tuple[int, bool]:
+        """Entries handed over from one file, and whether the drain may go on."""
+        moved = 0
+        try:
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return 0, True
+                for batch in _batches(file):
+                    if not accept(batch):
+                        return moved, False
+                    moved += len(batch)
+                path.unlink()
+        except FileNotFoundError:
+            return moved, True
+        except OSError:
+            return moved, False
+        return moved, True
+
+
+def read_file(file: BinaryIO) -> Iterator[bytes]:
+    """The whole entries of a spool file, up to the first torn or damaged frame."""
+    while len(head := file.read(_FRAME.size)) == _FRAME.size:
+        length, checksum = _FRAME.unpack(head)
+        if length > MAX_ENTRY:
+            return
+        entry = file.read(length)
+        if len(entry) < length or zlib.crc32(entry) != checksum:
+            return
+        yield entry
+
+
+def _batches(file: BinaryIO) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    for entry in read_file(file):
+        batch.append(entry)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
