@@ -1,0 +1,86 @@
+"""Outcomes: orders credited to the decision that was last seen before them.
+
+One rule in this version, `seen-7d`: an order goes to the last decision of a live mail whose picture a person, a proxy or
+an undecided client fetched within 7 days before the order, by event time. Each order is credited once; an order that
+comes late, or twice, is credited at most once (unique by rule and event). What a machine fetched earns nothing. This
+says what followed a sight, not what it caused: lift comes from holdouts alone.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import BigInteger, Text, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from base.db import Model
+
+RULE = "seen-7d"
+WINDOW = timedelta(days=7)
+CURSOR = "outcomes"
+LOOK_BACK = 5_000
+"""Arrival numbers before the cursor that are looked at again: transactions commit out of the order of their numbers."""
+EVENTS_A_STEP = 20_000
+
+
+class RecorderCursor(Model):
+    """How far a loop that follows a growing table has come."""
+
+    __tablename__ = "recorder_cursor"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+
+
+CREDIT = text(
+    """
+    INSERT INTO outcome (rule, event_id, order_id, at, credited_at, profile_id, campaign_id, occurrence, decision_id,
+                         decision_at, click_id, offer_id, slot, category_id, cents, currency)
+    SELECT :rule, e.id, e.order_id, e.event_time, :now, root.id, seen.campaign_id, seen.occurrence, seen.decision_id,
+           seen.decision_at, clicked.id, seen.offer, seen.slot, NULL, coalesce(e.order_total_cents, 0),
+           e.body #>> '{properties,currency}'
+    FROM event e
+    JOIN profile member ON member.id = e.profile_id
+    JOIN profile root ON root.id = member.root_id
+    JOIN LATERAL (
+        SELECT f.campaign_id, f.occurrence, f.decision_id, f.decision_at, f.slot, (d.slots ->> f.slot::text)::int AS offer
+        FROM "fetch" f
+        JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+        WHERE f.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
+          AND f.at < e.event_time AND f.at >= e.event_time - :window
+          AND f.lane = 'live' AND f.fetch_class IN ('person', 'proxy', 'undecided') AND f.slot < 255
+        ORDER BY f.at DESC, f.slot, f.id LIMIT 1
+    ) seen ON true
+    LEFT JOIN LATERAL (
+        SELECT c.id FROM click c
+        WHERE c.decision_id = seen.decision_id AND c.fetch_class = 'person' AND c.at < e.event_time
+        ORDER BY c.at DESC, c.id LIMIT 1
+    ) clicked ON true
+    WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.folds
+    ON CONFLICT (rule, event_id) DO NOTHING
+    """
+)
+
+
+def credit(session: Session, now: datetime) -> int:
+    """Credit the orders that arrived since the last call; returns how many arrival numbers were looked at.
+
+    Runs in the caller's transaction. Call it after the recorder has caught up, or an order may be credited to an older
+    sight than the one whose record is still on the stream.
+    """
+    newest = session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
+    position = session.scalar(select(RecorderCursor.position).where(RecorderCursor.name == CURSOR)) or 0
+    upto = min(newest, position + EVENTS_A_STEP)
+    if upto <= position:
+        return 0
+    session.execute(
+        CREDIT,
+        {"rule": RULE, "now": now, "window": WINDOW, "after": max(0, position - LOOK_BACK), "upto": upto},
+    )
+    session.execute(
+        insert(RecorderCursor)
+        .values(name=CURSOR, position=upto)
+        .on_conflict_do_update(index_elements=[RecorderCursor.name], set_={"position": upto})
+    )
+    return int(upto - position)

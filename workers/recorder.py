@@ -1,0 +1,170 @@
+"""The recorder: moves records from the stream to PostgreSQL, and does what follows from them.
+
+Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
+holds its rows has committed; a recorder that dies leaves its entries to the others, who take them over after a while.
+Rows are idempotent, so an entry that is seen twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+import structlog
+from redis import RedisError, ResponseError
+
+from base import keys
+from base.blobs import FolderBlobs
+from base.clock import Clock, monotonic
+from base.db import Sessions, transaction
+from base.errors import Unavailable
+from base.sealing import Sealer, Unsealable
+from base.settings import Settings
+from base.stores import Store
+from render import record
+from render.record import Record
+from render.spool import Spool
+from workers.recording import Written, write
+
+GROUP = "recorder"
+BATCH = 200
+BLOCK_MS = 500
+TAKE_OVER_MS = 15_000
+REFUSED = "records:refused"
+REFUSED_KEPT = 10_000
+log = structlog.get_logger()
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class RecorderParts:
+    """What a recorder works with."""
+
+    settings: Settings
+    sessions: Sessions
+    store: Store
+    blobs: FolderBlobs
+    clock: Clock
+
+
+class Recorder:
+    """One consumer of the record stream."""
+
+    def __init__(self, parts: RecorderParts) -> None:
+        self._parts = parts
+        self._sealer = Sealer(parts.settings.record_key)
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._spool = Spool(parts.settings.var / "spool")
+        self._took_over_at = 0.0
+
+    def prepare(self) -> None:
+        """Make the consumer group where it is missing; repeatable. Raises redis.RedisError while the store is away."""
+        try:
+            self._parts.store.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+
+    def step(self, block_ms: int = BLOCK_MS) -> Written | None:
+        """Store what waits, at most one batch; None when nothing waited.
+
+        Raises redis.RedisError or Unavailable while a server is away; nothing is lost by that, the entries stay.
+        """
+        entries = self._orphans() or self._next(block_ms)
+        if not entries:
+            return None
+        records = [record for entry in entries for record in self._read(entry)]
+        with transaction(self._parts.sessions) as session:
+            now = self._parts.clock.now()
+            written = write(session, self._parts.blobs, self._parts.settings.subject_key, records, now)
+        self._release([number for number, _ in entries])
+        return written
+
+    def drain_spool(self) -> int:
+        """Put what dead render processes of this machine left on disk onto the stream; how many entries."""
+        return self._spool.drain(self._append) if self._spool.waiting() else 0
+
+    def lag(self) -> int:
+        """How many entries wait on the stream."""
+        return int(cast(int, self._parts.store.xlen(keys.RECORDS)))
+
+    def _append(self, entries: Any) -> bool:
+        try:
+            with self._parts.store.pipeline(transaction=False) as pipe:
+                for data in entries:
+                    pipe.xadd(keys.RECORDS, {record.STREAM_FIELD: data})
+                pipe.execute()
+        except RedisError:
+            return False
+        return True
+
+    def _orphans(self) -> list[Entry]:
+        """Entries that another recorder took and did not finish. Asked for now and then, not each time."""
+        if monotonic() - self._took_over_at < TAKE_OVER_MS / 3000:
+            return []
+        self._took_over_at = monotonic()
+        answer = cast(
+            "list[Any]",
+            self._parts.store.xautoclaim(keys.RECORDS, GROUP, self._name, TAKE_OVER_MS, start_id="0-0", count=BATCH),
+        )
+        return [entry for entry in answer[1] if entry[1]]
+
+    def _next(self, block_ms: int) -> list[Entry]:
+        answer = self._parts.store.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=BATCH, block=block_ms)
+        return _entries(answer)
+
+    def _read(self, entry: Entry) -> tuple[Record, ...]:
+        """The records of one entry. One that cannot be read is kept aside, listed, and never stops the others."""
+        number, fields = entry
+        try:
+            return record.unseal(fields.get(record.STREAM_FIELD.encode(), b""), self._sealer)
+        except (Unsealable, msgspec.DecodeError):
+            self._parts.store.xadd(REFUSED, cast("dict[Any, Any]", fields), maxlen=REFUSED_KEPT, approximate=True)
+            log.error("a record could not be read", entry=number.decode())
+            return ()
+
+    def _release(self, numbers: list[bytes]) -> None:
+        with self._parts.store.pipeline(transaction=False) as pipe:
+            pipe.xack(keys.RECORDS, GROUP, *numbers)
+            pipe.xdel(keys.RECORDS, *numbers)
+            pipe.execute()
+
+
+def _entries(answer: Any) -> list[Entry]:
+    """The entries of an XREADGROUP answer in either protocol: a list of streams, or a map of them."""
+    if not answer:
+        return []
+    streams = answer.values() if isinstance(answer, dict) else (entries for _, entries in answer)
+    found: list[Entry] = []
+    for entries in streams:
+        batch = entries[0] if entries and isinstance(entries[0], list) and isinstance(answer, dict) else entries
+        found += [(number, fields) for number, fields in batch]
+    return found
+
+
+def run(recorder: Recorder, follow: Any, stop: threading.Event, pause_seconds: float = 0.5) -> None:
+    """Record until told to stop. `follow(written)` does what follows from a batch: consents, repairs, shadows.
+
+    A server that is away is waited for; the stream keeps the records meanwhile.
+    """
+    prepared = False
+    while not stop.is_set():
+        try:
+            if not prepared:
+                recorder.prepare()
+                prepared = True
+            written = recorder.step()
+            if written is not None:
+                follow(written)
+            else:
+                recorder.drain_spool()
+        except (RedisError, Unavailable, OSError) as error:
+            log.warning("the recorder waits", error=type(error).__name__)
+            prepared = False
+            stop.wait(pause_seconds)

@@ -1,0 +1,192 @@
+"""Records become rows: decisions, fetches and clicks in bulk, with the bytes that were served beside them.
+
+Idempotent: a record's id and instant are its primary key, so a record that comes twice changes nothing. Records of an
+erased person are dropped: there is no subject to keep them under.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from base.blobs import FolderBlobs
+from campaigns import served
+from campaigns.opens import Click, Decision, Fetch, ensure_months
+from campaigns.subjects import SubjectKey, subject_keys
+from render.record import (
+    ClickRecord,
+    ConsentRecord,
+    DecisionRecord,
+    FetchRecord,
+    Record,
+    RepairRecord,
+    canonical,
+    personal,
+)
+from signals.profiles import Profile
+
+PERSONAL_PURPOSE = b"decision"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MS = timedelta(milliseconds=1)
+ROWS_A_STATEMENT = 500
+
+
+@dataclass
+class Written:
+    """What a batch held. `live_decisions` are the ids whose send-time shadow is still to be computed."""
+
+    decisions: int = 0
+    fetches: int = 0
+    clicks: int = 0
+    dropped: int = 0
+    consents: list[ConsentRecord] = field(default_factory=list)
+    repairs: list[RepairRecord] = field(default_factory=list)
+    live_decisions: list[tuple[str, datetime]] = field(default_factory=list)
+
+
+def moment(at_ms: int) -> datetime:
+    """Milliseconds since 1970 as an aware moment."""
+    return EPOCH + at_ms * MS
+
+
+def write(
+    session: Session, blobs: FolderBlobs, wrapping_key: bytes, records: Sequence[Record], now: datetime
+) -> Written:
+    """Store a batch in the caller's transaction. Consents and repairs are handed back: they are others' work."""
+    result = Written()
+    kept = _without_erased(session, records, result)
+    subjects = subject_keys(session, {r.profile for r in kept if _is_stored(r)}, wrapping_key, now)
+    ensure_months(session.connection(), {moment(record.at_ms).date() for record in kept})
+    rows: dict[type[Decision] | type[Fetch] | type[Click], list[dict[str, Any]]] = {Decision: [], Fetch: [], Click: []}
+    for record in kept:
+        if isinstance(record, DecisionRecord):
+            rows[Decision].append(_decision_row(record, subjects[record.profile]))
+            if record.lane == "live" and record.contact is None:
+                result.live_decisions.append((record.id, moment(record.at_ms)))
+        elif isinstance(record, FetchRecord):
+            subject = subjects[record.profile]
+            rows[Fetch].append(_fetch_row(record, subject))
+            if record.body is not None:
+                owner = subject if record.is_personal else None
+                sha256 = bytes.fromhex(record.sha256)
+                served.keep(session, blobs, record.body, sha256, record.content_type, owner, moment(record.at_ms))
+        elif isinstance(record, ClickRecord):
+            rows[Click].append(_click_row(record, subjects[record.profile]))
+        elif isinstance(record, ConsentRecord):
+            result.consents.append(record)
+        else:
+            result.repairs.append(record)
+    _date_decisions(session, rows)
+    for table, values in rows.items():
+        _insert(session, table, values)
+    result.decisions, result.fetches, result.clicks = (len(values) for values in rows.values())
+    return result
+
+
+def _date_decisions(
+    session: Session, rows: dict[type[Decision] | type[Fetch] | type[Click], list[dict[str, Any]]]
+) -> None:
+    """Give fetches and clicks the moment of their decision, from this batch or from the table."""
+    moments = {row["id"]: row["at"] for row in rows[Decision]}
+    followers = [row for table in (Fetch, Click) for row in rows[table] if row["decision_id"]]
+    missing = {row["decision_id"] for row in followers} - moments.keys()
+    if missing:
+        moments |= {
+            row.id: row.at for row in session.execute(select(Decision.id, Decision.at).where(Decision.id.in_(missing)))
+        }
+    for row in followers:
+        row["decision_at"] = moments.get(row["decision_id"])
+
+
+def _is_stored(record: Record) -> bool:
+    return isinstance(record, DecisionRecord | FetchRecord | ClickRecord)
+
+
+def _without_erased(session: Session, records: Sequence[Record], result: Written) -> list[Record]:
+    profiles = {record.profile for record in records if record.profile}
+    erased = set(session.scalars(select(Profile.id).where(Profile.id.in_(profiles), Profile.erased_at.is_not(None))))
+    kept = [record for record in records if record.profile not in erased]
+    result.dropped = len(records) - len(kept)
+    return kept
+
+
+def _public(record: Record, subject: SubjectKey) -> dict[str, Any]:
+    """The columns that every kind of record shares."""
+    public = canonical(record, subject.subject_id.hex)
+    return {
+        "id": record.id,
+        "at": moment(record.at_ms),
+        "profile_id": record.profile,
+        "subject_id": subject.subject_id,
+        "campaign_id": record.campaign,
+        "occurrence": record.occurrence,
+        "public": public,
+        "public_sha256": hashlib.sha256(public).digest(),
+    }
+
+
+def _decision_row(record: DecisionRecord, subject: SubjectKey) -> dict[str, Any]:
+    content = personal(record)
+    return _public(record, subject) | {
+        "channel": "email" if record.contact is None else "contact",
+        "contact": record.contact,
+        "lane": record.lane,
+        "open_number": record.open_number,
+        "plan_hash": record.plan,
+        "model_hash": record.model,
+        "seed": str(record.seed),
+        "state_version": record.state_version,
+        "rung": record.rung,
+        "lost": record.lost,
+        "slots": {str(slot.slot): slot.offer for slot in record.slots},
+        "shadow": None,
+        "personal": subject.sealer.seal(content, PERSONAL_PURPOSE) if content else None,
+        "ms": record.micros / 1000,
+    }
+
+
+def _fetch_row(record: FetchRecord, subject: SubjectKey) -> dict[str, Any]:
+    return _public(record, subject) | {
+        "decision_id": record.decision or None,
+        "decision_at": None,
+        "slot": record.slot,
+        "kind": record.kind,
+        "lane": record.lane,
+        "fetch_class": record.fetch_class,
+        "evidence": record.evidence,
+        "sha256": bytes.fromhex(record.sha256),
+        "size": record.size,
+        "content_type": record.content_type,
+        "personal": record.is_personal,
+        "rung": record.rung,
+        "ms": record.micros / 1000,
+    }
+
+
+def _click_row(record: ClickRecord, subject: SubjectKey) -> dict[str, Any]:
+    return _public(record, subject) | {
+        "slot": record.slot,
+        "fetch_class": record.fetch_class,
+        "evidence": record.evidence,
+        "decision_id": record.decision,
+        "decision_at": None,
+        "offer_id": record.offer,
+        "ambiguous": record.is_ambiguous,
+        "unseen": record.is_unseen,
+        "unresolved": record.is_unresolved,
+        "outcome": record.outcome,
+        "landing": record.landing,
+    }
+
+
+def _insert(session: Session, table: type[Decision] | type[Fetch] | type[Click], rows: list[dict[str, Any]]) -> None:
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        chunk = rows[start : start + ROWS_A_STATEMENT]
+        session.execute(insert(table).values(chunk).on_conflict_do_nothing())
