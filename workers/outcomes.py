@@ -1,20 +1,20 @@
 """Outcomes: orders credited to the decision that was last seen before them.
 
-One rule in this version, `seen-7d`: an order goes to the last decision of a live mail whose picture a person, a proxy or
-an undecided client fetched within 7 days before the order, by event time. Each order is credited once; an order that
-comes late, or twice, is credited at most once (unique by rule and event). What a machine fetched earns nothing. This
-says what followed a sight, not what it caused: lift comes from holdouts alone.
+One rule in this version, `seen-7d`: an order goes to the last decision of a live mail whose picture a person, a proxy
+or an undecided client fetched within 7 days before the order, by event time. Each order is credited once; an order
+that comes late, or twice, is credited at most once (unique by rule and event). What a machine fetched earns nothing.
+This says what followed a sight, not what it caused: lift comes from holdouts alone.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import BigInteger, Text, select, text
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Session
 
-from base.db import Model
+from campaigns.cursors import LoopCursor
 
 RULE = "seen-7d"
 WINDOW = timedelta(days=7)
@@ -22,15 +22,6 @@ CURSOR = "outcomes"
 LOOK_BACK = 5_000
 """Arrival numbers before the cursor that are looked at again: transactions commit out of the order of their numbers."""
 EVENTS_A_STEP = 20_000
-
-
-class RecorderCursor(Model):
-    """How far a loop that follows a growing table has come."""
-
-    __tablename__ = "recorder_cursor"
-
-    name: Mapped[str] = mapped_column(Text, primary_key=True)
-    position: Mapped[int] = mapped_column(BigInteger)
 
 
 CREDIT = text(
@@ -44,7 +35,8 @@ CREDIT = text(
     JOIN profile member ON member.id = e.profile_id
     JOIN profile root ON root.id = member.root_id
     JOIN LATERAL (
-        SELECT f.campaign_id, f.occurrence, f.decision_id, f.decision_at, f.slot, (d.slots ->> f.slot::text)::int AS offer
+        SELECT f.campaign_id, f.occurrence, f.decision_id, f.decision_at, f.slot,
+               (d.slots ->> f.slot::text)::int AS offer
         FROM "fetch" f
         JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
         WHERE f.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
@@ -70,7 +62,7 @@ def credit(session: Session, now: datetime) -> int:
     sight than the one whose record is still on the stream.
     """
     newest = session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
-    position = session.scalar(select(RecorderCursor.position).where(RecorderCursor.name == CURSOR)) or 0
+    position = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR)) or 0
     upto = min(newest, position + EVENTS_A_STEP)
     if upto <= position:
         return 0
@@ -79,8 +71,8 @@ def credit(session: Session, now: datetime) -> int:
         {"rule": RULE, "now": now, "window": WINDOW, "after": max(0, position - LOOK_BACK), "upto": upto},
     )
     session.execute(
-        insert(RecorderCursor)
+        insert(LoopCursor)
         .values(name=CURSOR, position=upto)
-        .on_conflict_do_update(index_elements=[RecorderCursor.name], set_={"position": upto})
+        .on_conflict_do_update(index_elements=[LoopCursor.name], set_={"position": upto})
     )
     return int(upto - position)

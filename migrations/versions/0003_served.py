@@ -20,13 +20,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sha256", "owner", name="pk_served_bytes"),
     )
     op.create_table(
-        "recorder_cursor",
+        "loop_cursor",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("position", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("name", name="pk_recorder_cursor"),
+        sa.PrimaryKeyConstraint("name", name="pk_loop_cursor"),
     )
 
 
 def downgrade() -> None:
-    op.drop_table("recorder_cursor")
+    op.drop_table("loop_cursor")
     op.drop_table("served_bytes")
