@@ -22,7 +22,7 @@ from base.ids import Delivery
 from base.sealing import Sealer
 
 MAX_RECORDS_PER_ENTRY: Final = 16
-STREAM_FIELD: Final = b"r"
+STREAM_FIELD: Final = "r"
 """The one field of a stream entry; it holds the sealed records."""
 _PURPOSE: Final = b"records"
 
@@ -38,13 +38,20 @@ class CandidateRecord(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SlotRecord(msgspec.Struct, frozen=True):
-    """What one slot was given, and every candidate it was chosen from. Propensity is the chance of that choice, 0-1."""
+    """What one slot was given, and every candidate it was chosen from.
+
+    Propensity is the chance of that choice, 0-1; margin the expected cents ahead of the best other candidate; held says
+    that the last open showed it too; product is the one whose facts filled the fields.
+    """
 
     slot: int
     offer: int
     creative: int
     propensity: float
     candidates: tuple[CandidateRecord, ...]
+    margin: float | None = None
+    held: bool = False
+    product: str | None = None
 
 
 class DecisionFacts(msgspec.Struct, frozen=True):
@@ -62,9 +69,11 @@ class DecisionFacts(msgspec.Struct, frozen=True):
 class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     """One open. `products` are the product facts read, `caps` pairs of offer and balance; `personal` has the rest.
 
-    `reserved` are the total caps taken, `refused` those that refused; `rung` is the step of the fallback ladder that
-    answered ("decided" is the top one); `lost` says that facts were missing which must exist; `contact` names the
-    contact for channels without deliveries; `micros` is the time from the process's first line to the decision.
+    `rung` is model, rules or default, `reason` why it was not a better one. `reserved` are the total caps taken,
+    `refused` those that refused. `lost` says that facts were missing which must exist, `missing` names their keys.
+    `features` is the SHA-256 of the scored feature matrix. `sent_ms`, `undecided`, `neutral` (content holdout),
+    `live_state` and `withdrawn` are the other facts it was made from. `contact` names the contact for channels without
+    deliveries; `micros` is the time from the process's first line to the decision.
     """
 
     id: str
@@ -83,8 +92,16 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     caps: tuple[tuple[int, int], ...] = ()
     reserved: tuple[int, ...] = ()
     refused: tuple[int, ...] = ()
-    rung: str = "decided"
+    rung: str = "rules"
+    reason: str | None = None
     lost: bool = False
+    missing: tuple[str, ...] = ()
+    features: str | None = None
+    sent_ms: int = 0
+    undecided: bool = False
+    neutral: bool = False
+    live_state: str = "live"
+    withdrawn: tuple[int, ...] = ()
     contact: str | None = None
     micros: int = 0
     personal: DecisionFacts
