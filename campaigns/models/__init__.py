@@ -3,6 +3,7 @@
 from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, User
 from campaigns.models.campaign import (
     Campaign,
+    GlobalHoldout,
     HoldoutAssignment,
     Occurrence,
     Plan,
@@ -16,6 +17,6 @@ from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "Creative", "Decision", "Delivery", "Fetch",
-    "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry", "Segment", "SentFacts",
+    "GlobalHoldout", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry", "Segment", "SentFacts",
     "Subject", "TrainedModel", "User",
 ]  # fmt: skip

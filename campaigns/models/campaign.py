@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from base.db import Model
 
 CAMPAIGN_STATES = ("draft", "scheduled", "sending", "paused", "finished", "cancelled")
-OCCURRENCE_STATES = ("due", "freezing", "sending", "finished", "cancelled")
+OCCURRENCE_STATES = ("due", "sending", "finished", "cancelled")
 
 
 class Segment(Model):
@@ -92,8 +92,6 @@ class Occurrence(Model):
     due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     plan_hash: Mapped[str | None] = mapped_column(ForeignKey("plan.hash"))
     counts: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
-    claimed_by: Mapped[str | None] = mapped_column(Text)
-    lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
@@ -111,6 +109,16 @@ class HoldoutAssignment(Model):
     assigned_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     left_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     left_reason: Mapped[str | None] = mapped_column(Text)
+
+
+class GlobalHoldout(Model):
+    """The share of all profiles that is held out over all campaigns, per kind."""
+
+    __tablename__ = "global_holdout"
+
+    kind: Mapped[str] = mapped_column(Text, primary_key=True)  # send | content
+    share: Mapped[float] = mapped_column(Float)
+    changed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class ReplenishEntry(Model):

@@ -43,6 +43,9 @@ class Delivery(Model):
     holdout: Mapped[str] = mapped_column(Text, server_default="none")
     # The row another profile's mail stands for, when this one was skipped for a shared address.
     chosen_profile_id: Mapped[int | None] = mapped_column(BigInteger)
+    # Where a test send goes, which is not the profile's own address. Never set on a real delivery.
+    test_address: Mapped[str | None] = mapped_column(Text)
+    enqueued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     claimed_by: Mapped[str | None] = mapped_column(Text)
     fence: Mapped[int] = mapped_column(Integer, server_default="0")
     lease_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

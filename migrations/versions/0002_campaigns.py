@@ -26,6 +26,7 @@ TABLES = (
     "model",
     "message",
     "holdout_assignment",
+    "global_holdout",
     "fetch",
     "decision",
     "creative",
@@ -137,6 +138,12 @@ CREATE TABLE "fetch" (
 CREATE INDEX fetch_campaign ON "fetch" (campaign_id, occurrence, at);
 CREATE INDEX fetch_decision ON "fetch" (decision_id);
 CREATE INDEX fetch_profile ON "fetch" (profile_id, at);
+CREATE TABLE global_holdout (
+    kind TEXT NOT NULL,
+    share FLOAT NOT NULL,
+    changed_at timestamptz NOT NULL,
+    CONSTRAINT pk_global_holdout PRIMARY KEY (kind)
+);
 CREATE TABLE holdout_assignment (
     campaign_id INTEGER NOT NULL,
     kind TEXT NOT NULL,
@@ -386,6 +393,8 @@ CREATE TABLE delivery (
     reason TEXT,
     holdout TEXT DEFAULT 'none' NOT NULL,
     chosen_profile_id BIGINT,
+    test_address TEXT,
+    enqueued_at timestamptz,
     claimed_by TEXT,
     fence INTEGER DEFAULT '0' NOT NULL,
     lease_until timestamptz,
@@ -416,8 +425,6 @@ CREATE TABLE occurrence (
     due_at timestamptz NOT NULL,
     plan_hash TEXT,
     counts JSONB,
-    claimed_by TEXT,
-    lease_until timestamptz,
     frozen_at timestamptz,
     finished_at timestamptz,
     CONSTRAINT pk_occurrence PRIMARY KEY (campaign_id, number),
