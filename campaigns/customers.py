@@ -1,0 +1,139 @@
+"""Finding a customer by whatever they can name: an address, a customer number, a phone number, an order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput, NotFound
+from signals.events import Event
+from signals.profiles import Identifier, Profile, ProfileStateRow
+
+MAX_FOUND = 20
+MAX_QUERY = 200
+TYPE_WORDS = {
+    "email": "e-mail address",
+    "user_id": "customer number",
+    "anonymous_id": "device",
+    "phone": "phone number",
+    "loyalty_id": "loyalty card",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A customer that a search found, and by what."""
+
+    profile: int
+    name: str
+    matched: str
+
+
+@dataclass(frozen=True)
+class Name:
+    """One identifier of a person, masked for those who need not see it whole."""
+
+    type: str
+    words: str
+    value: str
+    masked: str
+
+
+def find(session: Session, query: str) -> list[Found]:
+    """Customers whose identifier, order or profile number is exactly the query; at most 20, the lowest number first.
+
+    Case and surrounding blanks do not matter. Raises InvalidInput for an empty or over-long query.
+    """
+    wanted = query.strip()
+    if not wanted:
+        raise InvalidInput("q", "type an e-mail address, customer number, phone number or order number")
+    if len(wanted) > MAX_QUERY or "\x00" in wanted:
+        raise InvalidInput("q", f"must have at most {MAX_QUERY} characters")
+    matches: dict[int, str] = {}
+    rows = session.execute(
+        select(Identifier.type, Identifier.profile_id)
+        .where(Identifier.value.in_({wanted, wanted.lower(), _digits(wanted)}))
+        .limit(MAX_FOUND)
+    )
+    for row in rows:
+        matches.setdefault(row.profile_id, TYPE_WORDS[row.type])
+    orders = select(Event.profile_id).where(Event.order_id == wanted).distinct().limit(MAX_FOUND)
+    for profile in session.scalars(orders):
+        matches.setdefault(profile, "order")
+    if wanted.isdigit() and len(wanted) < 19 and session.get(Profile, int(wanted)) is not None:
+        matches.setdefault(int(wanted), "profile number")
+    return _named(session, matches)
+
+
+def root_of(session: Session, profile: int) -> Profile:
+    """The profile that speaks for this one. Raises NotFound."""
+    found = session.get(Profile, profile)
+    if found is None:
+        raise NotFound("customer", profile)
+    return found if found.root_id == found.id else root_of(session, found.root_id)
+
+
+def members(session: Session, root: int) -> list[int]:
+    """Every profile that this one speaks for, itself among them."""
+    return list(session.scalars(select(Profile.id).where(Profile.root_id == root).order_by(Profile.id)))
+
+
+def names(session: Session, root: int) -> list[Name]:
+    """All identifiers of a person, the strongest kinds first."""
+    order = list(TYPE_WORDS)
+    rows = session.execute(
+        select(Identifier.type, Identifier.value)
+        .where(Identifier.profile_id.in_(members(session, root)))
+        .order_by(Identifier.first_seen)
+        .limit(200)
+    )
+    found = [Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value)) for row in rows]
+    return sorted(found, key=lambda name: order.index(name.type))
+
+
+def masked(kind: str, value: str) -> str:
+    """An identifier with its middle hidden: enough to recognise, too little to use."""
+    if kind == "email":
+        local, _, domain = value.rpartition("@")
+        return f"{local[:1]}•••@{domain}"
+    return f"{value[:2]}•••{value[-2:]}" if len(value) > 6 else f"{value[:1]}•••"
+
+
+def display_name(document: dict[str, object] | None, profile: int) -> str:
+    """A person's name from the stored state document, or their number."""
+    traits = (document or {}).get("traits")
+    if isinstance(traits, dict):
+        parts = [str(traits[key]) for key in ("first_name", "firstName", "last_name", "lastName") if traits.get(key)]
+        if parts:
+            return " ".join(parts)
+        if traits.get("name"):
+            return str(traits["name"])
+    return f"Customer {profile}"
+
+
+def _digits(text: str) -> str:
+    return "".join(char for char in text if char.isdigit() or char == "+")
+
+
+def _named(session: Session, matches: dict[int, str]) -> list[Found]:
+    roots = dict(
+        session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(list(matches)))).tuples().all()
+    )
+    documents = dict(
+        session.execute(
+            select(ProfileStateRow.profile_id, ProfileStateRow.document).where(
+                ProfileStateRow.profile_id.in_(set(roots.values()))
+            )
+        )
+        .tuples()
+        .all()
+    )
+    by_root: dict[int, str] = {}
+    for profile, how in matches.items():
+        if profile in roots:
+            by_root.setdefault(roots[profile], how)
+    return [Found(root, display_name(documents.get(root), root), how) for root, how in sorted(by_root.items())][
+        :MAX_FOUND
+    ]
