@@ -45,15 +45,18 @@ class ProfileLink(Model):
 
 
 class Identifier(Model):
-    """One name of a person: type and normalised value belong to exactly one profile.
+    """One name of a person. A normalised value belongs to one profile (`owns`), and names it in look-ups.
 
-    `profile_id` is the profile that got it first; its root speaks for it. `value_hash` is keyed with the
-    installation's hash key (signals/identity.py).
+    An address or phone that several persons share has further rows without `owns`: a mail goes there, a look-up does
+    not. `profile_id` is the profile that got the value; its root speaks for it. `value_hash` is keyed with the
+    installation's hash key (signals/identity.py). `last_seen` is when the person last stated it: of two addresses the
+    newer is the one to write to.
     """
 
     __tablename__ = "identifier"
     __table_args__ = (
-        PrimaryKeyConstraint("type", "value"),
+        PrimaryKeyConstraint("type", "value", "profile_id"),
+        Index("uq_identifier_owner", "type", "value", unique=True, postgresql_where="owns"),
         CheckConstraint("type IN ('user_id', 'email', 'anonymous_id', 'phone', 'loyalty_id')", name="type"),
         Index("ix_identifier_profile_id", "profile_id"),
         Index("ix_identifier_value_hash", "value_hash"),
@@ -63,13 +66,15 @@ class Identifier(Model):
     value: Mapped[str]
     value_hash: Mapped[bytes]
     profile_id: Mapped[int] = mapped_column(BigInteger)
+    owns: Mapped[bool]
     source_id: Mapped[int]
     trust: Mapped[int]
     first_seen: Mapped[datetime]
+    last_seen: Mapped[datetime]
 
 
 class ProfileStateRow(Model):
-    """The fold of a root profile's signals: readable (`document`, what audience rules ask) and as the bytes render reads.
+    """The fold of a root profile's signals: readable for audience rules (`document`) and as the bytes render reads.
 
     Derived: `latebind rebuild` makes it again from the events, byte for byte.
     """

@@ -1,0 +1,362 @@
+"""One signal as it arrives: read from bytes, held against the Segment spec, its time corrected, its content hashed.
+
+Nothing here touches a database. Every refusal is an InvalidInput (or Untrusted) that names the field; what a path may
+look like: `properties.products[3].price`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from base.errors import InvalidInput
+from signals.events import MESSAGE_ID_LENGTH
+from signals.sources import Sender
+
+TYPES: Final = ("identify", "track", "page", "screen", "group", "alias")
+EVENT_BYTES: Final = 64 * 1024
+DEPTH: Final = 12
+PRODUCTS: Final = 500
+ID_LENGTH: Final = 200
+NAME_LENGTH: Final = 200
+MOST: Final = 1e12
+MOST_UNITS: Final = 1_000_000
+
+FUTURE: Final = timedelta(hours=1)
+"""How far ahead of our clock an event may claim to be; more is a broken clock, and would outlive every newer fact."""
+
+PAST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+"""Nothing older is believed: 1970 is what a clock without a battery says."""
+
+SKEW: Final = timedelta(seconds=30)
+"""A `sentAt` that is off by less is the way through the network, not a wrong clock, and times stay as they are."""
+
+ORDER_COMPLETED: Final = "Order Completed"
+CONSENT_UPDATED: Final = "Consent Updated"
+_PREFIXES_FOR_SERVERS: Final = ("Order ", "Consent ", "Complaint ", "Call ", "Email ", "Profile ")
+_STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id", "consent")
+_SAYS: Final = ("type", "userId", "anonymousId", "previousId", "groupId", "event", "name", "properties", "traits")
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+
+
+class Untrusted(InvalidInput):
+    """The source may not say this: a browser key naming a strong identifier, consent or an order."""
+
+
+@dataclass(slots=True)
+class Signal:
+    """A valid event. `raw` is the parsed body, `body` its bytes as they are stored, `time` when it happened (UTC)."""
+
+    type: str
+    name: str | None
+    message_id: str
+    user_id: str | None
+    anonymous_id: str | None
+    previous_id: str | None
+    time: datetime
+    raw: dict[str, Any]
+    body: bytes
+    content_hash: bytes
+    order_id: str | None = None
+    order_total_cents: int | None = None
+
+    @property
+    def is_order(self) -> bool:
+        """Whether it records a purchase, which counts once per order id."""
+        return self.name == ORDER_COMPLETED and self.order_id is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How an event came: when, how wrong the sender's clock is, and the type its address names ("" in a batch)."""
+
+    now: datetime
+    skew: timedelta = timedelta(0)
+    type: str = ""
+
+
+def clock_skew(sent_at: object, now: datetime) -> timedelta:
+    """How far the sender's clock is behind ours, by `sentAt`; zero when that is absent, unreadable or near enough."""
+    if not isinstance(sent_at, str):
+        return timedelta(0)
+    try:
+        skew = now - _moment(sent_at, "sentAt")
+    except InvalidInput:
+        return timedelta(0)
+    return skew if abs(skew) > SKEW else timedelta(0)
+
+
+def read(body: bytes, arrival: Arrival) -> Signal:
+    """The valid signal in these bytes. Raises InvalidInput naming the field that is wrong."""
+    raw = _parsed(body)
+    given = raw.get("type")
+    if arrival.type:
+        if given is not None and given != arrival.type:
+            raise InvalidInput("type", f"must be {arrival.type} at this address")
+        if given is None:
+            raw["type"] = arrival.type
+            body = msgspec.json.encode(raw)
+        given = arrival.type
+    if given not in TYPES:
+        raise InvalidInput("type", f"must be one of {', '.join(TYPES)}")
+    return _checked(raw, body, str(given), arrival)
+
+
+def refuse_untrusted(signal: Signal, sender: Sender) -> None:
+    """Raise Untrusted if this source may not say this.
+
+    A browser may name a user id on what it saw, but the claim ties nothing: the event counts for its anonymous id.
+    """
+    if sender.is_server:
+        return
+    if signal.type == "alias" or (signal.type == "identify" and signal.user_id is not None):
+        raise Untrusted("userId", "a browser key cannot tie a person to an identifier")
+    if signal.anonymous_id is None:
+        raise Untrusted("anonymousId", "a browser key speaks for anonymous ids only")
+    if signal.type == "identify":
+        traits = signal.raw.get("traits") or {}
+        for name in _STRONG_TRAITS:
+            if traits.get(name) is not None:
+                raise Untrusted(f"traits.{name}", "a browser key cannot set this")
+    if signal.type == "track" and signal.name is not None and signal.name.startswith(_PREFIXES_FOR_SERVERS):
+        raise Untrusted("event", f"a browser key cannot send {signal.name}")
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    if len(body) > EVENT_BYTES:
+        raise InvalidInput("", f"an event may have at most {EVENT_BYTES} bytes")
+    try:
+        raw = msgspec.json.decode(body)
+    except UnicodeDecodeError:
+        raise InvalidInput("", "must be valid UTF-8") from None
+    except RecursionError:
+        raise InvalidInput("", f"may be nested at most {DEPTH} deep") from None
+    except msgspec.DecodeError as error:
+        raise InvalidInput("", f"is not valid JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise InvalidInput("", "must be an object")
+    if b"\\u0000" in body or body.count(b"{") + body.count(b"[") > DEPTH:
+        _refuse_depth_and_nul(raw, "", 1)
+    return raw
+
+
+def _refuse_depth_and_nul(value: object, path: str, depth: int) -> None:
+    """PostgreSQL keeps no NUL in text, and a deep tree is an attack on whoever walks it next."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise InvalidInput(path, "must not contain NUL characters")
+    elif isinstance(value, dict | list):
+        if depth > DEPTH:
+            raise InvalidInput(path, f"may be nested at most {DEPTH} deep")
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if "\x00" in key:
+                    raise InvalidInput(path, "must not contain NUL characters in names")
+                if isinstance(inner, str | dict | list):
+                    _refuse_depth_and_nul(inner, f"{path}.{key}" if path else key, depth + 1)
+        else:
+            for index, inner in enumerate(value):
+                if isinstance(inner, str | dict | list):
+                    _refuse_depth_and_nul(inner, f"{path}[{index}]", depth + 1)
+
+
+def _checked(raw: dict[str, Any], body: bytes, type_: str, arrival: Arrival) -> Signal:
+    user_id, anonymous_id = _identifier(raw, "userId"), _identifier(raw, "anonymousId")
+    previous_id = _identifier(raw, "previousId") if type_ == "alias" else None
+    if user_id is None and (anonymous_id is None or type_ == "alias"):
+        raise InvalidInput("userId", "must be given" if type_ == "alias" else "or anonymousId must be given")
+    if type_ == "alias" and previous_id is None:
+        raise InvalidInput("previousId", "must be given")
+    for field in ("properties", "traits", "context"):
+        if not isinstance(raw.get(field), dict | None):
+            raise InvalidInput(field, "must be an object")
+    given, time = _time(raw, arrival)
+    said = {field: raw[field] for field in _SAYS if raw.get(field) is not None}
+    said["type"], said["timestamp"] = type_, given
+    content_hash = hashlib.sha256(_CANONICAL.encode(said)).digest()
+    signal = Signal(
+        type=type_,
+        name=_name(raw, type_),
+        message_id=_message_id(raw, given, content_hash),
+        user_id=user_id,
+        anonymous_id=anonymous_id,
+        previous_id=previous_id,
+        time=time,
+        raw=raw,
+        body=body,
+        content_hash=content_hash,
+    )
+    if type_ == "track":
+        _check_properties(signal, raw.get("properties") or {})
+    elif type_ == "identify":
+        _check_traits(raw.get("traits") or {})
+    return signal
+
+
+def _identifier(raw: Mapping[str, Any], field: str) -> str | None:
+    """An id as text. Numbers are taken, as Segment takes them; empty text counts as not given."""
+    value = raw.get(field)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidInput(field, "must be text or a whole number")
+    text = str(value).strip()
+    if len(text) > ID_LENGTH:
+        raise InvalidInput(field, f"may have at most {ID_LENGTH} characters")
+    return text or None
+
+
+def _name(raw: Mapping[str, Any], type_: str) -> str | None:
+    field = "event" if type_ == "track" else "name"
+    name = raw.get(field)
+    if name is None and type_ != "track":
+        return None
+    if not isinstance(name, str) or (type_ == "track" and not name.strip()):
+        raise InvalidInput(field, "must be text")
+    if len(name) > NAME_LENGTH:
+        raise InvalidInput(field, f"may have at most {NAME_LENGTH} characters")
+    return name if type_ == "track" else None if type_ not in ("page", "screen") else name
+
+
+def _message_id(raw: Mapping[str, Any], given: str | None, content_hash: bytes) -> str:
+    """The sender's id; without one, content and time tell repeats apart, and without a time nothing can."""
+    value = raw.get("messageId")
+    if value is None or value == "":
+        return f"content-{content_hash.hex()[:32]}" if given else f"random-{uuid4().hex}"
+    if not isinstance(value, str):
+        raise InvalidInput("messageId", "must be text")
+    if len(value) > MESSAGE_ID_LENGTH:
+        raise InvalidInput("messageId", f"may have at most {MESSAGE_ID_LENGTH} characters")
+    return value
+
+
+def _time(raw: Mapping[str, Any], arrival: Arrival) -> tuple[str | None, datetime]:
+    """The time as it was given (None: it was not) and as we believe it, cut to milliseconds."""
+    field = "timestamp" if raw.get("timestamp") is not None else "originalTimestamp"
+    given = raw.get(field)
+    if given is None:
+        return None, _milliseconds(arrival.now)
+    if not isinstance(given, str):
+        raise InvalidInput(field, "must be text such as 2026-03-01T09:30:00Z")
+    time = _moment(given, field) + arrival.skew
+    if time > arrival.now + FUTURE:
+        raise InvalidInput(field, "is more than an hour in the future")
+    if time < PAST:
+        raise InvalidInput(field, "is before the year 2000")
+    return given, _milliseconds(time)
+
+
+def _moment(text: str, field: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or len(text) < len("2026-03-01T09:30Z"):
+            raise InvalidInput(field, "must be a date, a time and an offset, such as 2026-03-01T09:30:00Z")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidInput(field, "must be a date, a time and an offset, such as 2026-03-01T09:30:00Z") from None
+
+
+def _milliseconds(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _check_properties(signal: Signal, properties: dict[str, Any]) -> None:
+    order_id = properties.get("order_id", properties.get("orderId"))
+    if order_id is not None:
+        if isinstance(order_id, bool) or not isinstance(order_id, str | int):
+            raise InvalidInput("properties.order_id", "must be text or a whole number")
+        signal.order_id = str(order_id)
+        if len(signal.order_id) > ID_LENGTH:
+            raise InvalidInput("properties.order_id", f"may have at most {ID_LENGTH} characters")
+    elif signal.name is not None and signal.name.startswith("Order "):
+        raise InvalidInput("properties.order_id", "must be given")
+    for field in ("total", "revenue", "value", "price", "subtotal"):
+        if field in properties:
+            amount = _amount(properties[field], f"properties.{field}")
+            if amount is not None and signal.order_total_cents is None and signal.name == ORDER_COMPLETED:
+                signal.order_total_cents = round(amount * 100)
+    if "products" in properties:
+        _check_products(properties["products"])
+    if "product_id" in properties or "quantity" in properties:
+        _check_product(properties, "properties")
+    if signal.name == CONSENT_UPDATED and not isinstance(properties.get("granted"), bool):
+        raise InvalidInput("properties.granted", "must be true or false")
+
+
+def _check_products(products: object) -> None:
+    if products is None:
+        return
+    if not isinstance(products, list):
+        raise InvalidInput("properties.products", "must be a list")
+    if len(products) > PRODUCTS:
+        raise InvalidInput("properties.products", f"may have at most {PRODUCTS} entries")
+    for index, product in enumerate(products):
+        if not isinstance(product, dict):
+            raise InvalidInput(f"properties.products[{index}]", "must be an object")
+        # The common case costs four look-ups: an id as text, a price and a quantity as numbers.
+        price, quantity = product.get("price"), product.get("quantity")
+        if (
+            type(product.get("product_id")) is str
+            and type(quantity) is int
+            and 0 <= quantity <= MOST_UNITS
+            and (type(price) is float or type(price) is int)
+            and 0 <= price <= MOST
+            and len(product["product_id"]) <= ID_LENGTH
+            and type(product.get("category", "")) is str
+        ):
+            continue
+        _check_product(product, f"properties.products[{index}]")
+
+
+def _check_product(product: Mapping[str, Any], path: str) -> None:
+    for field in ("product_id", "sku", "category", "name"):
+        value = product.get(field)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise InvalidInput(f"{path}.{field}", "must be text")
+        if len(str(value)) > ID_LENGTH:
+            raise InvalidInput(f"{path}.{field}", f"may have at most {ID_LENGTH} characters")
+    _amount(product.get("price"), f"{path}.price")
+    quantity = _amount(product.get("quantity"), f"{path}.quantity")
+    if quantity is not None and quantity > MOST_UNITS:
+        raise InvalidInput(f"{path}.quantity", f"must be at most {MOST_UNITS}")
+
+
+def _amount(value: object, path: str) -> float | None:
+    """A number that is not negative. Discounts are given as such, returns as events of their own."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        # The spec wants numbers; shops send "19.90" all the same, and it can mean one thing only.
+        try:
+            value = float(value)
+        except ValueError:
+            raise InvalidInput(path, "must be a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidInput(path, "must be a number")
+    if not 0 <= value <= MOST:
+        raise InvalidInput(path, "must not be negative nor absurdly large")
+    return float(value)
+
+
+def _check_traits(traits: Mapping[str, Any]) -> None:
+    for field in ("email", "phone", "loyaltyId", "loyalty_id"):
+        value = traits.get(field)
+        if value is not None and not isinstance(value, str):
+            raise InvalidInput(f"traits.{field}", "must be text")
+    consent = traits.get("consent")
+    if consent is None:
+        return
+    if not isinstance(consent, dict):
+        raise InvalidInput("traits.consent", "must be an object of purpose: true or false")
+    for purpose, granted in consent.items():
+        if not isinstance(granted, bool):
+            raise InvalidInput(f"traits.consent.{purpose}", "must be true or false")
