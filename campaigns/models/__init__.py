@@ -17,6 +17,6 @@ from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "Creative", "Decision", "Delivery", "Fetch",
-    "GlobalHoldout", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry", "Segment", "SentFacts",
-    "Subject", "TrainedModel", "User",
+    "GlobalHoldout", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry",
+    "Segment", "SentFacts", "Subject", "TrainedModel", "User",
 ]  # fmt: skip

@@ -1,0 +1,199 @@
+"""Who may sign in, as what, and the keys programs use. Passwords are kept as argon2id hashes, keys as SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import available_timezones
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput, NotFound
+from campaigns import admin_log
+from campaigns.admin_log import Actor
+from campaigns.models.accounts import ROLES, ApiKey, User
+
+PASSWORD_LENGTH = 10
+MAX_PASSWORD = 200
+KEY_KINDS = ("server", "site")
+_EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
+_HASHER = PasswordHasher()
+# Verified against when nobody has the address, so that a guess at an address takes as long as one at a password.
+_NOBODY = _HASHER.hash(secrets.token_hex(16))
+
+
+def create_user(
+    session: Session, email: str, name: str, password: str, roles: Sequence[str], now: datetime, by: Actor
+) -> User:
+    """Add somebody who may sign in. Raises InvalidInput for a field, Conflict when the address is taken."""
+    address = _address(email)
+    if not name.strip():
+        raise InvalidInput("name", "must not be empty")
+    if session.scalar(select(User.id).where(User.email == address)) is not None:
+        raise Conflict("Somebody with this address is there already.")
+    user = User(
+        email=address, name=name.strip(), password=_hashed(password), roles=_roles(roles), created_at=now, active=True
+    )
+    session.add(user)
+    session.flush()
+    admin_log.record(session, by, "create", "user", user.id, now, after=admin_log.snapshot(user))
+    return user
+
+
+def authenticate(session: Session, email: str, password: str, now: datetime) -> User | None:
+    """Who signs in with this, or None. Takes as long for an unknown address as for a wrong password."""
+    user = session.scalar(select(User).where(User.email == email.strip().lower(), User.active))
+    try:
+        _HASHER.verify(user.password if user else _NOBODY, password[:MAX_PASSWORD])
+    except (VerificationError, InvalidHashError):
+        return None
+    if user is not None:
+        if _HASHER.check_needs_rehash(user.password):
+            user.password = _HASHER.hash(password)
+        user.signed_in_at = now
+    return user
+
+
+def user(session: Session, user_id: int) -> User:
+    """One person. Raises NotFound."""
+    found = session.get(User, user_id)
+    if found is None:
+        raise NotFound("user", user_id)
+    return found
+
+
+def users(session: Session) -> list[User]:
+    """Everybody who may or might sign in, by name."""
+    return list(session.scalars(select(User).order_by(User.name, User.id)))
+
+
+def change_user(
+    session: Session,
+    user_id: int,
+    now: datetime,
+    by: Actor,
+    *,
+    name: str | None = None,
+    roles: Sequence[str] | None = None,
+    active: bool | None = None,
+    timezone: str | None = None,
+    password: str | None = None,
+) -> User:
+    """Change what is given. Raises Conflict if no active admin would be left."""
+    found = user(session, user_id)
+    before = admin_log.snapshot(found)
+    if name is not None:
+        if not name.strip():
+            raise InvalidInput("name", "must not be empty")
+        found.name = name.strip()
+    if roles is not None:
+        found.roles = _roles(roles)
+    if active is not None:
+        found.active = active
+    if timezone is not None:
+        if timezone not in available_timezones():
+            raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
+        found.timezone = timezone
+    if password is not None:
+        found.password = _hashed(password)
+    session.flush()
+    admins = select(func.count()).select_from(User).where(User.active, User.roles.contains(["admin"]))
+    if "admin" in before["roles"] and before["active"] and not session.scalar(admins):
+        raise Conflict("This is the last active admin.")
+    after = admin_log.snapshot(found)
+    if password is not None:
+        after["password"] = "changed"  # noqa: S105 - the word, not the thing
+    admin_log.record(session, by, "change", "user", user_id, now, before=before, after=after)
+    return found
+
+
+def may(user: User, *roles: str) -> bool:
+    """Whether somebody has one of these roles; admins have all."""
+    return user.active and ("admin" in user.roles or any(role in user.roles for role in roles))
+
+
+def issue_key(
+    session: Session,
+    name: str,
+    kind: str,
+    roles: Sequence[str],
+    now: datetime,
+    by: Actor,
+    origins: Sequence[str] = (),
+) -> tuple[ApiKey, str]:
+    """A new key and its text, which is shown once and kept nowhere. A site key is public and names its origins."""
+    if kind not in KEY_KINDS:
+        raise InvalidInput("kind", f"must be one of {', '.join(KEY_KINDS)}")
+    if not name.strip():
+        raise InvalidInput("name", "must not be empty")
+    if kind == "site" and not origins:
+        raise InvalidInput("origins", "a site key needs the origins it may be used from")
+    key_id, secret = f"lb{secrets.token_hex(6)}", secrets.token_urlsafe(32)
+    key = ApiKey(
+        id=key_id,
+        name=name.strip(),
+        kind=kind,
+        secret_hash=_secret_hash(secret),
+        roles=_roles(roles) if roles else [],
+        origins=list(origins),
+        created_by=by.user_id,
+        created_at=now,
+    )
+    session.add(key)
+    session.flush()
+    admin_log.record(session, by, "issue", "api key", key_id, now, after=admin_log.snapshot(key))
+    return key, f"{key_id}.{secret}"
+
+
+def read_key(session: Session, text: str) -> ApiKey | None:
+    """The key that this text is, if it is one of ours and not revoked."""
+    key_id, _, secret = text.partition(".")
+    key = session.get(ApiKey, key_id) if len(text) <= 200 else None
+    if key is None or key.revoked_at is not None:
+        return None
+    return key if hmac.compare_digest(key.secret_hash, _secret_hash(secret)) else None
+
+
+def revoke_key(session: Session, key_id: str, now: datetime, by: Actor) -> None:
+    """End a key at once. Raises NotFound."""
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFound("API key", key_id)
+    key.revoked_at = key.revoked_at or now
+    admin_log.record(session, by, "revoke", "api key", key_id, now)
+
+
+def keys(session: Session) -> list[ApiKey]:
+    """All keys, the newest first."""
+    return list(session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)))
+
+
+def _address(email: str) -> str:
+    address = email.strip().lower()
+    if not _EMAIL.fullmatch(address):
+        raise InvalidInput("email", "must be an e-mail address")
+    return address
+
+
+def _hashed(password: str) -> str:
+    if not PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD:
+        raise InvalidInput("password", f"must have {PASSWORD_LENGTH} to {MAX_PASSWORD} characters")
+    return _HASHER.hash(password)
+
+
+def _roles(roles: Sequence[str]) -> list[str]:
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        raise InvalidInput("roles", f"must be one or more of {', '.join(ROLES)}")
+    return sorted(set(roles))
+
+
+def _secret_hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
