@@ -1,0 +1,163 @@
+"""Folding signals into a profile state: pure, exact, and the same whatever order the signals arrived in.
+
+The state is by definition `fold_all` of a profile's events in the canonical order (event time, message id, source).
+`advance` reaches the same bytes from the state before when it can: when every new event is newer than all folded ones
+and none changes what an earlier one meant. Otherwise it says so and the caller folds all stored events again.
+
+An order counts once, by its order id, if it is repeated within the next sixteen orders. Refunds, cancellations and gift
+marks act on the order they name whenever they are said to have happened; without an order id a refund takes the latest
+purchase of that product, and a mark all purchases of that product or category, up to the time of the refund or mark.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+
+from signals.behaviour import STEPS
+from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
+from signals.moments import seconds_of
+from signals.orders import OVERFLOW, Placement, knows_order, order_key, resolve
+from signals.state import (
+    MAX_CATEGORIES,
+    MAX_GAPS,
+    MAX_ORDER_GAPS,
+    MAX_ORDER_KEYS,
+    MAX_RECENT,
+    ORDER_KEY,
+    CategoryStats,
+    ProfileState,
+    Purchase,
+    longer,
+)
+
+_MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys")
+
+
+def canonical(events: Iterable[FoldEvent]) -> list[FoldEvent]:
+    """The events in canonical order, each once (the same message id from the same source is the same event)."""
+    seen: set[tuple[str, int]] = set()
+    ordered = []
+    for event in sorted(events, key=lambda event: (event.key, event.arrival)):
+        name = (event.message_id, event.source)
+        if name not in seen:
+            seen.add(name)
+            ordered.append(event)
+    return ordered
+
+
+def fold_all(events: Iterable[FoldEvent], *, segments: tuple[int, ...] = ()) -> ProfileState:
+    """The state after all of a profile's events, given in any order. Intents are not set: signals/intent.py does that.
+
+    `segments` is carried into the state: membership is computed elsewhere.
+    """
+    ordered = canonical(events)
+    resolution = resolve(ordered)
+    state = ProfileState(segments=segments)
+    for index, event in enumerate(ordered):
+        _apply(state, event, resolution.placements.get(index))
+    state.unmatched = resolution.unmatched
+    return state
+
+
+def folds_on(state: ProfileState, event: FoldEvent) -> bool:
+    """Whether `fold(state, event)` gives what folding everything again would give."""
+    if state.erased:
+        return True
+    if event.kind in CORRECTIONS or (event.time_ms <= state.last_ms and state.since_s is not None):
+        return False
+    if event.kind == "order" and event.order_id and state.unmatched:
+        return state.unmatched != OVERFLOW and not knows_order(state.unmatched, order_key(event.order_id))
+    return True
+
+
+def fold(state: ProfileState, event: FoldEvent) -> ProfileState:
+    """The state after one more event. The given state is not changed; a tombstone stays one.
+
+    Raises ValueError when the event does not fold on (`folds_on`): the profile must be folded again.
+    """
+    advanced = advance(state, (event,))
+    if advanced is None:
+        raise ValueError("the event is older than the state or corrects what it holds; fold all stored events again")
+    return advanced
+
+
+def advance(state: ProfileState, events: Sequence[FoldEvent]) -> ProfileState | None:
+    """The state after these new events, given in any order, or None when all stored events must be folded again.
+
+    An event with the time of another new one is fine, one not newer than the state is not. The given state is not
+    changed. No event may be among those already folded.
+    """
+    if state.erased or not events:
+        return state
+    ordered = canonical(events)
+    if not all(folds_on(state, event) for event in ordered):
+        return None
+    working = _working_copy(state)
+    for event in ordered:
+        _apply(working, event, _new_order(working, event))
+    return working
+
+
+def _working_copy(state: ProfileState) -> ProfileState:
+    working = copy.copy(state)
+    for name in _MAPS:
+        setattr(working, name, dict(getattr(state, name)))
+    return working
+
+
+def _new_order(state: ProfileState, event: FoldEvent) -> Placement | None:
+    if event.kind != "order" or (event.order_id and knows_order(state.order_keys, order_key(event.order_id))):
+        return None
+    return Placement(event)
+
+
+def _apply(state: ProfileState, event: FoldEvent, order: Placement | None) -> None:
+    """Fold one event in place; `order` is what an order call comes to, None for a repeated one and for other kinds."""
+    seconds = seconds_of(event.time_ms)
+    if state.since_s is None:
+        state.since_s = seconds
+    state.last_ms = event.time_ms
+    if event.kind not in MAIL_KINDS:
+        state.version = max(state.version, event.arrival)
+    if order is not None:
+        _place(state, event, order, seconds)
+    elif (step := STEPS.get(event.kind)) is not None:
+        step(state, event, seconds)
+
+
+def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int) -> None:
+    if event.order_id:
+        state.order_keys = (state.order_keys + order_key(event.order_id))[-MAX_ORDER_KEYS * ORDER_KEY :]
+    state.cart, state.cart_s, state.checkout_s = (), None, None
+    if order.void:
+        return
+    state.orders += 1
+    state.order_cents += order.amount
+    state.mail_orders += event.by_mail
+    state.order_gaps = longer(state.order_gaps, state.last_order_s, seconds, MAX_ORDER_GAPS)
+    state.last_order_s = seconds
+    own = [line for line in order.lines if not line.gift]
+    spent: dict[int, int] = {}
+    for line in own:
+        if line.category:
+            spent[line.category] = spent.get(line.category, 0) + line.quantity * (line.cents or 0)
+    for category, cents in spent.items():
+        _buy(state.categories, category, cents, seconds)
+    if own:
+        bought = tuple(
+            Purchase(line.product, line.category, event.time_ms, line.quantity, line.cents or 0)
+            for line in own[-MAX_RECENT:]
+        )
+        state.recent = (state.recent + bought)[-MAX_RECENT:]
+
+
+def _buy(categories: dict[int, CategoryStats], category: int, cents: int, seconds: int) -> None:
+    stats = categories.get(category)
+    if stats is None:
+        categories[category] = CategoryStats(1, cents, seconds)
+        if len(categories) > MAX_CATEGORIES:
+            del categories[min(categories, key=lambda other: (categories[other].last_s, other))]
+        return
+    gaps = longer(stats.gaps, stats.last_s, seconds, MAX_GAPS)
+    categories[category] = CategoryStats(stats.n + 1, stats.cents + cents, seconds, gaps)

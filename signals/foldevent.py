@@ -1,0 +1,309 @@
+"""A signal in the one form that folding reads: what a Segment call says, with names, numbers and units settled.
+
+`fold_event` makes it from a decoded Segment call and forgives what the e-commerce spec leaves open (`order_id` or
+`orderId`, prices as text, a product at the top level). It never fails on content: what cannot be read is left out,
+since refusing bad calls is the intake's work. The result depends on nothing but its arguments: a rebuild agrees.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from signals.state import MAX_NUMBER, MAX_PRODUCT_ID, MAX_QUANTITY, MAX_TRAIT_NAME, MAX_TRAIT_TEXT, Trait
+
+Kind = Literal[
+    "order",
+    "order_update",
+    "refund",
+    "cancel",
+    "view",
+    "list_view",
+    "cart_add",
+    "cart_remove",
+    "cart",
+    "checkout",
+    "review",
+    "complaint",
+    "complaint_closed",
+    "note",
+    "survey",
+    "registered",
+    "mark",
+    "consent",
+    "traits",
+    "mail_open",
+    "mail_click",
+    "other",
+]
+MAIL_KINDS: frozenset[str] = frozenset({"mail_open", "mail_click"})
+"""Fetches and clicks of our own mails: they do not move the state's version."""
+
+CORRECTIONS: frozenset[str] = frozenset({"order_update", "refund", "cancel", "mark"})
+"""Signals that change what an earlier signal meant; the profile is folded again from its stored events."""
+
+Word = Literal["gift", "not_for_me", "already_own", "wrong_person"]
+WORDS: frozenset[str] = frozenset(get_args(Word))
+NOT_OWN: frozenset[str] = frozenset({"gift", "wrong_person"})
+"""Words that say a purchase is no evidence of the person's own need."""
+
+MAX_LINES = 200
+MAX_CENTS = 10**12
+MAX_ID = 128
+
+
+class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A product in a call. `category` 0 is unknown; `cents` is the price of one unit, None when not told."""
+
+    product: str
+    category: int
+    quantity: int = 1
+    cents: int | None = None
+    gift: bool = False
+
+
+class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One signal, ready to fold.
+
+    `time_ms` is the event time in Unix milliseconds, corrected for the sender's clock; (`time_ms`, `message_id`,
+    `source`) is the canonical order and names the event. `arrival` is the stored event's number. `total_cents` is an
+    order's or refund's total. `category` is the category a list view, review or mark is about. `subject` is the id of
+    a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says. `seen` tells whether a
+    person (or a person's proxy) was behind a mail fetch or click; `by_mail` whether an order came from a mail.
+    A trait of None is taken away.
+    """
+
+    time_ms: int
+    message_id: str
+    kind: Kind
+    source: int = 0
+    arrival: int = 0
+    lines: tuple[Line, ...] = ()
+    order_id: str = ""
+    total_cents: int | None = None
+    category: int = 0
+    subject: str = ""
+    score: float | None = None
+    word: str = ""
+    seen: bool = False
+    by_mail: bool = False
+    traits: dict[str, Trait | None] = {}
+    consent: dict[str, bool] = {}
+
+    @property
+    def key(self) -> tuple[int, str, int]:
+        """The place of the event in the canonical order."""
+        return self.time_ms, self.message_id, self.source
+
+
+_KINDS: dict[str, Kind] = {
+    "order completed": "order",
+    "completed order": "order",
+    "order updated": "order_update",
+    "order refunded": "refund",
+    "order cancelled": "cancel",
+    "order canceled": "cancel",
+    "product viewed": "view",
+    "viewed product": "view",
+    "product clicked": "view",
+    "product list viewed": "list_view",
+    "product added": "cart_add",
+    "added product": "cart_add",
+    "product removed": "cart_remove",
+    "removed product": "cart_remove",
+    "cart viewed": "cart",
+    "checkout started": "checkout",
+    "product reviewed": "review",
+    "complaint opened": "complaint",
+    "complaint closed": "complaint_closed",
+    "call note added": "note",
+    "survey answered": "survey",
+    "product registered": "registered",
+    "offer feedback": "mark",
+    "consent changed": "consent",
+    "email opened": "mail_open",
+    "email link clicked": "mail_click",
+    "email clicked": "mail_click",
+}
+_UNKEPT_TRAITS = frozenset(
+    {"email", "phone", "id", "user_id", "anonymous_id", "username", "avatar", "website", "password", "address.street"}
+)
+_HUMP = re.compile(r"([a-z0-9])([A-Z])")
+
+
+def kind_of(call_type: str, name: str | None) -> Kind:
+    """What a Segment call is about; event names are compared without regard to case."""
+    if call_type == "identify":
+        return "traits"
+    if call_type != "track" or not name:
+        return "other"
+    return _KINDS.get(name.strip().lower(), "other")
+
+
+def fold_event(
+    raw: Mapping[str, Any],
+    category_id: Callable[[str], int | None],
+    *,
+    time_ms: int,
+    source: int = 0,
+    arrival: int = 0,
+) -> FoldEvent:
+    """The signal that a decoded Segment call (`type`, `event`, `properties`, `traits`, `messageId` …) carries.
+
+    `category_id` turns the category text of a product into its number, None when there is no such category. It must
+    keep answering the same for the same text, else a rebuild differs: name a category in the stored call when it is
+    only known from today's catalogue. `time_ms` is the settled event time, `source` and `arrival` are the stored ones.
+    """
+    kind = kind_of(_text(raw.get("type")), _text(raw.get("event")) or None)
+    properties = _mapping(raw.get("properties"))
+    lines = _lines(kind, properties, category_id)
+    return FoldEvent(
+        time_ms=time_ms,
+        message_id=_text(raw.get("messageId") or raw.get("message_id")),
+        kind=kind,
+        source=source,
+        arrival=arrival,
+        lines=lines,
+        order_id=_text(_first(properties, "order_id", "orderId"))[:MAX_ID],
+        total_cents=cents_of(_first(properties, "total", "revenue", "value")),
+        category=_category(properties, category_id),
+        subject=_text(_first(properties, "complaint_id", "survey_id", "survey", "case_id"))[:MAX_TRAIT_NAME],
+        score=_score(_first(properties, "rating", "score")),
+        word=_word(_first(properties, "feedback", "mark", "answer")) if kind == "mark" else "",
+        seen=_text(_first(properties, "class", "fetch_class")) in ("person", "proxy"),
+        by_mail=_text(_mapping(_mapping(raw.get("context")).get("campaign")).get("medium")).lower() == "email",
+        traits=_traits(_mapping(raw.get("traits"))) if kind == "traits" else {},
+        consent=_consent(properties) if kind == "consent" else {},
+    )
+
+
+def cents_of(value: object) -> int | None:
+    """A price in currency units, as number or text, in hundredths of the unit; None when it is no amount.
+
+    Halves round away from zero, as tills do; amounts beyond 10^12 cents are taken for mistakes.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        amount = Decimal(value if isinstance(value, int) else str(value).strip())
+        cents = int((amount * 100).to_integral_value(rounding=ROUND_HALF_UP)) if amount.is_finite() else None
+    except (InvalidOperation, ValueError):
+        return None
+    return cents if cents is not None and abs(cents) <= MAX_CENTS else None
+
+
+def trait_name(name: str) -> str:
+    """The one spelling of a trait: `firstName` and `first_name` are the same; lower case, at most 64 characters."""
+    return _HUMP.sub(r"\1_\2", name).strip().lower().replace(" ", "_")[:MAX_TRAIT_NAME]
+
+
+def _lines(kind: Kind, properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> tuple[Line, ...]:
+    products = properties.get("products")
+    whole_gift = properties.get("gift") is True
+    if isinstance(products, list):
+        found = [_line(product, category_id, whole_gift) for product in products[:MAX_LINES]]
+    elif kind not in ("traits", "consent", "other"):
+        found = [_line(properties, category_id, whole_gift)]
+    else:
+        found = []
+    return tuple(line for line in found if line is not None)
+
+
+def _line(product: object, category_id: Callable[[str], int | None], gift: bool) -> Line | None:
+    if not isinstance(product, dict):
+        return None
+    name = _text(_first(product, "product_id", "productId", "sku", "id"))[:MAX_PRODUCT_ID]
+    category = _category(product, category_id)
+    quantity = _quantity(product.get("quantity"))
+    if quantity < 1 or not (name or category):
+        return None
+    return Line(
+        name, category, quantity, _not_negative(cents_of(product.get("price"))), gift or product.get("gift") is True
+    )
+
+
+def _category(properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> int:
+    text = _text(_first(properties, "category", "category_id", "categoryId"))
+    return (category_id(text) or 0) if text else 0
+
+
+def _quantity(value: object) -> int:
+    if value is None:
+        return 1
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return 0
+    try:
+        number = float(value)
+    except ValueError:
+        return 0
+    return min(int(number), MAX_QUANTITY) if abs(number) <= MAX_NUMBER else 0
+
+
+def _score(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if abs(number) <= MAX_NUMBER else None
+
+
+def _word(value: object) -> str:
+    word = re.sub(r"[\s-]+", "_", _text(value).strip().lower())
+    return word if word in WORDS else ""
+
+
+def _traits(raw: Mapping[str, Any]) -> dict[str, Trait | None]:
+    kept: dict[str, Trait | None] = {}
+    for name, value in raw.items():
+        inner = value.items() if isinstance(value, dict) else [(None, value)]
+        for part, entry in inner:
+            full = trait_name(name if part is None else f"{name}.{part}")
+            if full and full not in _UNKEPT_TRAITS and _keepable(entry):
+                kept[full] = entry[:MAX_TRAIT_TEXT] if isinstance(entry, str) else entry
+    return kept
+
+
+def _keepable(value: object) -> bool:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return abs(value) <= MAX_NUMBER
+    return value is None or isinstance(value, str | bool)
+
+
+def _consent(properties: Mapping[str, Any]) -> dict[str, bool]:
+    many = properties.get("consents")
+    pairs = many if isinstance(many, dict) else {properties.get("purpose"): properties.get("granted")}
+    return {
+        purpose[:MAX_TRAIT_NAME]: granted
+        for purpose, granted in pairs.items()
+        if isinstance(purpose, str) and purpose and isinstance(granted, bool)
+    }
+
+
+def _not_negative(cents: int | None) -> int | None:
+    return cents if cents is not None and cents >= 0 else None
+
+
+def _first(properties: Mapping[str, Any], *names: str) -> object:
+    for name in names:
+        value = properties.get(name)
+        if value is not None:
+            return value
+    return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return ""

@@ -1,0 +1,179 @@
+"""Orders net of their corrections: which call is a new order, and what of it stays after returns and gift marks.
+
+A *placement* is an order as it counts. A repeated order id within the next sixteen placements is the same order:
+`Order Updated` replaces what it holds, a second `Order Completed` is ignored. Corrections go to the first placement of
+the order id they name.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import blake2b
+
+from signals.foldevent import NOT_OWN, FoldEvent, Line
+from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
+
+OVERFLOW = b"*"
+"""`unmatched` when more corrections wait for their order than it holds: any order then means folding again."""
+
+
+class Placement:
+    """An order as it counts: its lines net of returns, with gifts marked, and what was paid (cents), unless `void`."""
+
+    __slots__ = ("amount", "lines", "time_ms", "void")
+
+    def __init__(self, event: FoldEvent) -> None:
+        self.time_ms = event.time_ms
+        self.void = False
+        self.replace(event)
+
+    def replace(self, event: FoldEvent) -> None:
+        """Take the contents of an order call."""
+        self.lines = list(event.lines)
+        self.amount = _paid(event)
+
+    def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
+        """Remove returned lines; without any, the whole order, or only the money when less than all was paid back."""
+        if not returned:
+            if total_cents is not None and 0 < abs(total_cents) < self.amount:
+                self.amount -= abs(total_cents)
+            else:
+                self.cancel()
+            return
+        for line in returned:
+            self._remove(line)
+        if not self.lines:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """The order never was."""
+        self.lines, self.amount, self.void = [], 0, True
+
+    def mark(self, event: FoldEvent) -> None:
+        """Mark lines as not for the person's own need: those of the product or category named, else all."""
+        wanted = {line.product for line in event.lines if line.product}
+        self.lines = [
+            Line(line.product, line.category, line.quantity, line.cents, True) if _meant(line, event, wanted) else line
+            for line in self.lines
+        ]
+
+    def holds(self, line: Line) -> bool:
+        """Whether a returned line can come from here: by product, by category when the product is not told."""
+        return any(_same(own, line) for own in self.lines)
+
+    def _remove(self, returned: Line) -> None:
+        left = returned.quantity
+        kept = []
+        for own in self.lines:
+            if left and _same(own, returned):
+                gone = min(left, own.quantity)
+                left -= gone
+                self.amount = max(0, self.amount - gone * (own.cents or 0))
+                if gone == own.quantity:
+                    continue
+                own = Line(own.product, own.category, own.quantity - gone, own.cents, own.gift)
+            kept.append(own)
+        self.lines = kept
+
+
+class Resolution:
+    """What a whole history of signals comes to: the placement of each order call, and corrections without an order."""
+
+    __slots__ = ("placements", "unmatched")
+
+    def __init__(self, placements: dict[int, Placement], unmatched: bytes) -> None:
+        self.placements = placements
+        self.unmatched = unmatched
+
+
+def order_key(order_id: str) -> bytes:
+    """Six bytes that stand for an order id."""
+    return blake2b(order_id.encode("utf-8", "surrogatepass"), digest_size=ORDER_KEY).digest()
+
+
+def knows_order(keys: bytes, key: bytes) -> bool:
+    """Whether `key` is among packed keys."""
+    return any(keys[start : start + ORDER_KEY] == key for start in range(0, len(keys), ORDER_KEY))
+
+
+def resolve(events: Sequence[FoldEvent]) -> Resolution:
+    """Match orders, repeats and corrections over all events of a profile, given in canonical order.
+
+    `placements` maps the index of each call that begins an order to its placement, with all corrections made.
+    """
+    placements: dict[int, Placement] = {}
+    first: dict[str, Placement] = {}
+    window: OrderedDict[str, Placement] = OrderedDict()
+    corrections = []
+    for index, event in enumerate(events):
+        if event.kind in ("order", "order_update"):
+            known = window.get(event.order_id) if event.order_id else None
+            if known is None:
+                placements[index] = placement = Placement(event)
+                if event.order_id:
+                    _remember(window, first, event.order_id, placement)
+            elif event.kind == "order_update" and event.lines:
+                known.replace(event)
+        elif event.kind in ("refund", "cancel") or (event.kind == "mark" and event.word in NOT_OWN):
+            corrections.append(event)
+    unmatched = {event.order_id for event in corrections if event.order_id and event.order_id not in first}
+    for event in corrections:
+        _correct(event, first, placements)
+    return Resolution(placements, _packed(unmatched))
+
+
+def _remember(
+    window: OrderedDict[str, Placement], first: dict[str, Placement], order_id: str, placement: Placement
+) -> None:
+    window[order_id] = placement
+    first.setdefault(order_id, placement)
+    if len(window) > MAX_ORDER_KEYS:
+        window.popitem(last=False)
+
+
+def _correct(event: FoldEvent, first: dict[str, Placement], placements: dict[int, Placement]) -> None:
+    if event.order_id:
+        targets = [first[event.order_id]] if event.order_id in first else []
+    else:
+        targets = [placement for placement in placements.values() if placement.time_ms <= event.time_ms]
+    if event.kind == "mark":
+        if event.order_id or event.lines or event.category:
+            for placement in targets:
+                placement.mark(event)
+    elif event.order_id:
+        for placement in targets:
+            if event.kind == "cancel":
+                placement.cancel()
+            else:
+                placement.take_back(event.lines, event.total_cents)
+    else:
+        _take_back_latest(event, targets)
+
+
+def _take_back_latest(event: FoldEvent, placements: list[Placement]) -> None:
+    for line in event.lines:
+        for placement in reversed(placements):
+            if placement.holds(line):
+                placement.take_back([line], None)
+                break
+
+
+def _packed(order_ids: set[str]) -> bytes:
+    return OVERFLOW if len(order_ids) > MAX_UNMATCHED else b"".join(sorted(map(order_key, order_ids)))
+
+
+def _paid(event: FoldEvent) -> int:
+    if event.total_cents is not None:
+        return max(0, event.total_cents)
+    return sum(line.quantity * (line.cents or 0) for line in event.lines)
+
+
+def _same(own: Line, other: Line) -> bool:
+    return own.product == other.product if other.product else own.category == other.category
+
+
+def _meant(line: Line, event: FoldEvent, products: set[str]) -> bool:
+    if products:
+        return line.product in products
+    return not event.category or line.category == event.category

@@ -1,0 +1,335 @@
+"""The profile state: the compact fold of a profile's signals that render reads in one go.
+
+Everything in it is a whole number, a short text or a short list with a bound, so that folding the same events gives
+the same bytes on every machine. Moments are seconds since 2020-01-01 UTC (`_s`), days are UTC days since then, money is
+in cents of the profile's currency, times named `_ms` are Unix milliseconds (signals/moments.py). Purchases are counted
+net: what was returned, cancelled or marked as a gift is not in `categories` (signals/fold.py).
+
+The byte form is MessagePack with structs as arrays: fields may be added at the end of a struct, with a default, and
+nowhere else. `document` is the same content as readable JSON for the profile_state table, plus what SQL would find
+awkward to derive (day lists, medians).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+
+from signals.moments import day_of
+
+FORMAT = 1
+MAX_CATEGORIES = 160
+"""Categories kept; the one bought least recently leaves first. 150 of them bought weekly fit in 4 KB with the rest."""
+
+MAX_GAPS = 9
+"""Gaps kept per category: the latest ten orders with it. Windowed counts above ten therefore read ten."""
+
+MAX_ORDER_GAPS = 39
+"""Gaps kept over all orders: the latest forty."""
+
+MAX_RECENT = 12
+MAX_CART = 16
+MAX_VIEWS = 24
+MAX_TRAITS = 40
+MAX_TRAIT_NAME = 64
+MAX_TRAIT_TEXT = 128
+MAX_MARKS = 16
+MAX_COMPLAINTS = 4
+MAX_REVIEWS = 12
+MAX_REGISTERED = 16
+MAX_SURVEYS = 8
+MAX_CONSENTS = 8
+MAX_QUANTITY = 100_000
+MAX_PRODUCT_ID = 64
+"""Characters of a product id that are kept; longer ones are cut, everywhere in the same way."""
+
+ORDER_KEY = 6
+"""Bytes of BLAKE2b that stand for an order id; two of 16 orders collide once in 10^12."""
+
+MAX_ORDER_KEYS = 16
+"""Orders in which a repeated order id is recognised."""
+
+MAX_UNMATCHED = 8
+MAX_NUMBER = 2**53
+"""Numbers beyond ±2^53 are not kept: JSON readers and SQL disagree about them."""
+
+Trait = str | float | int | bool
+
+
+class CategoryStats(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Net purchases of one category: orders with it, what they cost (cents), the newest, and the gaps before it.
+
+    `gaps` are whole days between consecutive orders, newest first, a byte each; 255 means "255 and the next byte".
+    """
+
+    n: int
+    cents: int
+    last_s: int
+    gaps: bytes = b""
+
+    @property
+    def last_day(self) -> int:
+        """The UTC day of the newest order."""
+        return day_of(self.last_s)
+
+    @property
+    def days(self) -> list[int]:
+        """The UTC days of the latest orders (at most ten), newest first; a day with two orders appears twice."""
+        return days_back(day_of(self.last_s), self.gaps)
+
+
+class Purchase(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One line of a recent order, net of returns. `category` 0 means unknown; `cents` is the price of one unit."""
+
+    product: str
+    category: int
+    time_ms: int
+    quantity: int
+    cents: int
+
+
+class CartLine(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What lies in the cart. `cents` is the price of one unit, None when never told."""
+
+    product: str
+    category: int
+    quantity: int
+    cents: int | None
+
+
+class Views(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How often products of a category were looked at, and when last."""
+
+    n: int
+    last_s: int
+
+
+class Mark(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A person's or an agent's word on a thing. `target` is "order:…", "product:…" or "category:<id>".
+
+    `word` is "gift", "not_for_me", "already_own" or "wrong_person".
+    """
+
+    target: str
+    word: str
+    day: int
+
+
+class Review(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The latest review of something in a category: "positive", "neutral" or "negative"."""
+
+    sentiment: str
+    day: int
+
+
+class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """The latest answer to a survey, as a score."""
+
+    score: float
+    day: int
+
+
+class ProfileState(msgspec.Struct, array_like=True):
+    """What we know of one profile now. Mutated only inside signals/fold.py while it is being made.
+
+    `version` is the arrival number of the newest folded signal (mail fetches and clicks not counted), `last_ms` the
+    event time of the newest. `erased` makes it a tombstone: nothing else is set and no event changes it.
+    `complaints` maps the id of an open complaint ("" if it had none) to its opening. `order_keys` (newest last) and
+    `unmatched` hold shortened order ids: of the latest orders, and of corrections whose order has not been seen.
+    """
+
+    format: int = FORMAT
+    version: int = 0
+    last_ms: int = 0
+    erased: bool = False
+    since_s: int | None = None
+    categories: dict[int, CategoryStats] = {}
+    recent: tuple[Purchase, ...] = ()
+    orders: int = 0
+    order_cents: int = 0
+    last_order_s: int | None = None
+    order_gaps: bytes = b""
+    order_keys: bytes = b""
+    unmatched: bytes = b""
+    mail_orders: int = 0
+    views: dict[int, Views] = {}
+    cart: tuple[CartLine, ...] = ()
+    cart_s: int | None = None
+    checkout_s: int | None = None
+    traits: dict[str, Trait] = {}
+    consent: dict[str, bool] = {}
+    marks: tuple[Mark, ...] = ()
+    complaints: dict[str, int] = {}
+    reviews: dict[int, Review] = {}
+    registered: dict[int, int] = {}
+    surveys: dict[str, Answer] = {}
+    notes: int = 0
+    last_note_s: int | None = None
+    clicks: int = 0
+    last_click_s: int | None = None
+    opens: int = 0
+    last_open_s: int | None = None
+    intents: dict[str, float] = {}
+    intent_top: str | None = None
+    segments: tuple[int, ...] = ()
+
+    @property
+    def open_complaint_ms(self) -> int | None:
+        """When the oldest complaint that is still open was opened, in Unix milliseconds; None when none is."""
+        return min(self.complaints.values(), default=None)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(ProfileState)
+_MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys", "intents")
+
+
+def encode(state: ProfileState) -> bytes:
+    """The state's bytes; equal states have equal bytes whatever the order their maps were filled in."""
+    ordered = copy.copy(state)
+    for name in _MAPS:
+        entries = getattr(state, name)
+        if len(entries) > 1:
+            setattr(ordered, name, dict(sorted(entries.items())))
+    return _ENCODER.encode(ordered)
+
+
+def decode(data: bytes) -> ProfileState:
+    """The state in these bytes. Raises msgspec.DecodeError when they are none."""
+    return _DECODER.decode(data)
+
+
+def tombstone(version: int = 0) -> ProfileState:
+    """The state of an erased profile."""
+    return ProfileState(version=version, erased=True)
+
+
+def days_back(last_day: int, gaps: bytes) -> list[int]:
+    """The days that a newest day and its gaps stand for, newest first."""
+    days = [last_day]
+    carried = 0
+    for gap in gaps:
+        carried += gap
+        if gap < 255:
+            days.append(days[-1] - carried)
+            carried = 0
+    return days
+
+
+def gaps_of(days: Iterable[int]) -> bytes:
+    """The byte form of days that descend; the opposite of `days_back`."""
+    gaps = bytearray()
+    newer: int | None = None
+    for day in days:
+        if newer is not None:
+            full, rest = divmod(newer - day, 255)
+            gaps += b"\xff" * full
+            gaps.append(rest)
+        newer = day
+    return bytes(gaps)
+
+
+def longer(gaps: bytes, last_s: int | None, seconds: int, bound: int) -> bytes:
+    """The gaps after one more order at `seconds`, at most `bound` of them; the oldest leave."""
+    if last_s is None:
+        return b""
+    full, rest = divmod(day_of(seconds) - day_of(last_s), 255)
+    grown = b"\xff" * full + bytes((rest,)) + gaps
+    if len(grown) <= bound:
+        return grown
+    if 255 not in grown:
+        return grown[:bound]
+    return gaps_of(days_back(0, grown)[: bound + 1])
+
+
+def document(state: ProfileState) -> dict[str, Any]:
+    """The state as a JSON object with names, for people and for audience rules; `from_document` reads it back.
+
+    Beside each moment `*_s` stands its day `*_day`; gaps are written as lists of days (`days`, `order_days`, newest
+    first) with the median gap (`interval_days`), so that SQL has nothing to unpack.
+    """
+    plain = _named(state)
+    plain["order_days"] = order_days(state)
+    plain["order_interval_days"] = interval(plain["order_days"])
+    plain["open_complaint_ms"] = state.open_complaint_ms
+    for key, stats in state.categories.items():
+        days = stats.days
+        plain["categories"][str(key)] |= {"days": days, "interval_days": interval(days)}
+    return plain
+
+
+def from_document(plain: dict[str, Any]) -> ProfileState:
+    """The state that `document` wrote. Raises KeyError or ValueError when the object is not one of those."""
+    fields = {name: plain[name] for name in ProfileState.__struct_fields__}
+    for name in ("order_gaps", "order_keys", "unmatched"):
+        fields[name] = bytes.fromhex(fields[name])
+    for name, kind in _STRUCT_MAPS.items():
+        fields[name] = {_key(key, name): _unnamed(kind, entry) for key, entry in fields[name].items()}
+    for name, kind in _STRUCT_LISTS.items():
+        fields[name] = tuple(_unnamed(kind, entry) for entry in fields[name])
+    fields["registered"] = {int(key): day for key, day in fields["registered"].items()}
+    fields["segments"] = tuple(fields["segments"])
+    return ProfileState(**fields)
+
+
+def order_days(state: ProfileState) -> list[int]:
+    """The UTC days of the latest orders (at most forty), newest first."""
+    return [] if state.last_order_s is None else days_back(day_of(state.last_order_s), state.order_gaps)
+
+
+def interval(days: list[int]) -> float | None:
+    """The median gap in days between distinct purchase days, newest first; None for fewer than three of them."""
+    distinct = sorted(set(days))
+    if len(distinct) < 3:
+        return None
+    gaps = sorted(later - earlier for earlier, later in pairwise(distinct))
+    middle = len(gaps) // 2
+    return float(gaps[middle]) if len(gaps) % 2 else (gaps[middle - 1] + gaps[middle]) / 2
+
+
+_STRUCT_MAPS: dict[str, type[msgspec.Struct]] = {
+    "categories": CategoryStats,
+    "views": Views,
+    "reviews": Review,
+    "surveys": Answer,
+}
+_STRUCT_LISTS: dict[str, type[msgspec.Struct]] = {"recent": Purchase, "cart": CartLine, "marks": Mark}
+
+
+def _key(text: str, map_name: str) -> str | int:
+    return text if map_name == "surveys" else int(text)
+
+
+def _named(struct: msgspec.Struct) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for name in struct.__struct_fields__:
+        value = getattr(struct, name)
+        plain[name] = _plain(value)
+        if name.endswith("_s"):
+            plain[f"{name[:-2]}_day"] = None if value is None else day_of(value)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case msgspec.Struct():
+            return _named(value)
+        case dict():
+            return {str(key): _plain(entry) for key, entry in value.items()}
+        case tuple():
+            return [_plain(entry) for entry in value]
+        case bytes():
+            return value.hex()
+        case _:
+            return value
+
+
+def _unnamed(kind: type[msgspec.Struct], plain: dict[str, Any]) -> msgspec.Struct:
+    fields = {name: plain[name] for name in kind.__struct_fields__}
+    if "gaps" in fields:
+        fields["gaps"] = bytes.fromhex(fields["gaps"])
+    return kind(**fields)
