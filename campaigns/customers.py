@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -121,7 +122,7 @@ def _named(session: Session, matches: dict[int, str]) -> list[Found]:
     roots = dict(
         session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(list(matches)))).tuples().all()
     )
-    documents = dict(
+    documents: dict[int, dict[str, Any]] = dict(
         session.execute(
             select(ProfileStateRow.profile_id, ProfileStateRow.document).where(
                 ProfileStateRow.profile_id.in_(set(roots.values()))

@@ -1,6 +1,6 @@
 """One customer's timeline: mails, fetches, what was shown, clicks, orders and other signals, newest first.
 
-Words are honest: a fetch is not a reader. Reading a timeline writes nothing; the caller notes the look in the access log.
+Words are honest: a fetch is not a reader. Reading a timeline writes nothing; the caller notes it in the access log.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class Recorder:
 
     def lag(self) -> int:
         """How many entries wait on the stream."""
-        return int(cast(int, self._parts.store.xlen(keys.RECORDS)))
+        return int(self._parts.store.xlen(keys.RECORDS))
 
     def _append(self, entries: Any) -> bool:
         try:
@@ -109,9 +109,8 @@ class Recorder:
         if monotonic() - self._took_over_at < TAKE_OVER_MS / 3000:
             return []
         self._took_over_at = monotonic()
-        answer = cast(
-            "list[Any]",
-            self._parts.store.xautoclaim(keys.RECORDS, GROUP, self._name, TAKE_OVER_MS, start_id="0-0", count=BATCH),
+        answer = self._parts.store.xautoclaim(
+            keys.RECORDS, GROUP, self._name, TAKE_OVER_MS, start_id="0-0", count=BATCH
         )
         return [entry for entry in answer[1] if entry[1]]
 

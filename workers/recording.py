@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
 from campaigns import served
+from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.opens import Click, Decision, Fetch, ensure_months
 from campaigns.subjects import SubjectKey, subject_keys
 from render.record import (
@@ -32,7 +33,6 @@ from render.record import (
 )
 from signals.profiles import Profile
 
-PERSONAL_PURPOSE = b"decision"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 ROWS_A_STATEMENT = 500

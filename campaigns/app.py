@@ -1,0 +1,60 @@
+"""The web process: pages for managers and support, and the API. Built explicitly; nothing connects on import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flask import Flask
+from flask_wtf.csrf import CSRFProtect
+
+import templates
+from base import db, stores
+from base.blobs import blobs_from
+from base.clock import clock_from
+from base.logs import set_up
+from base.settings import Settings
+from campaigns import access, errors, limits, presenting
+from campaigns.parts import EXTENSION, Parts
+from campaigns.views import BLUEPRINTS
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+REQUIRED = ("database_url", "redis_url", "token_keys", "session_key", "subject_key", "hash_key", "record_key")
+
+
+def create_app(settings: Settings) -> Flask:
+    """The app for these settings. Raises RuntimeError if a route does not say who may use it."""
+    app = Flask("campaigns", template_folder=str(Path(templates.__file__).parent / "ui"), static_folder=None)
+    app.config.update(
+        SECRET_KEY=settings.session_key,
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=settings.web_url.startswith("https://"),
+        SESSION_COOKIE_NAME="latebind",
+        WTF_CSRF_TIME_LIMIT=12 * 3600,
+    )
+    app.extensions[EXTENSION] = Parts(
+        settings=settings,
+        sessions=db.sessions(db.connect(settings.database_url, application="latebind web")),
+        store=stores.connect(settings.redis_url),
+        queues=stores.connect_queues(settings.queue_url or settings.redis_url),
+        blobs=blobs_from(settings),
+        clock=clock_from(settings),
+    )
+    CSRFProtect(app)
+    access.install(app)
+    limits.install(app, settings.redis_url)
+    errors.install(app)
+    presenting.install(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    access.check_routes(app)
+    return app
+
+
+def from_environment() -> Flask:
+    """What gunicorn calls. Raises SettingError naming the variable that is missing or wrong."""
+    settings = Settings.from_environment(os.environ, require=REQUIRED)
+    set_up(settings, "web")
+    return create_app(settings)

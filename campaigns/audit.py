@@ -1,0 +1,191 @@
+"""One open, as support needs it: what was shown, the very bytes, why, what we knew, and what arrived later.
+
+Everything here reads. Nothing that is looked at changes a cap, a count, a model or a report; the caller's entry in the
+access log is the only trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.blobs import FolderBlobs
+from base.errors import NotFound
+from base.sealing import Unsealable
+from campaigns import served
+from campaigns.opens import Decision, Fetch
+from campaigns.subjects import SubjectKey, known_subject
+from campaigns.timeline import CLASS_WORDS
+from render.explanation import SlotExplanation, explain
+from render.plan import Plan, decode
+from render.record import DecisionFacts, SlotRecord, read_personal
+from signals.events import Event
+
+PERSONAL_PURPOSE = b"decision"
+"""What the personal part of a decision is sealed for; the recorder seals with it, the audit opens."""
+
+MAX_EVENTS = 200
+
+
+class PublicDecision(msgspec.Struct, kw_only=True):
+    """The canonical form of a decision, as far as pages read it."""
+
+    id: str
+    rung: str
+    slots: tuple[SlotRecord, ...]
+    state_version: int | None = None
+    lost: Any = None
+    model: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class SeenFetch:
+    """One answered fetch of an open."""
+
+    at: datetime
+    slot: int
+    slot_name: str
+    kind: str
+    words: str
+    evidence: dict[str, Any]
+    sha256: str
+    size: int
+    rung: str
+
+
+@dataclass(frozen=True)
+class Signal:
+    """An event beside a decision: when it happened, when it arrived."""
+
+    name: str
+    happened: datetime
+    arrived: datetime
+
+
+@dataclass(frozen=True)
+class Opening:
+    """An open in full. `facts` is None for an erased person: the page shows a tombstone."""
+
+    row: Decision
+    plan: Plan
+    public: PublicDecision
+    explanations: tuple[SlotExplanation, ...]
+    fetches: tuple[SeenFetch, ...]
+    facts: DecisionFacts | None
+    known: tuple[Signal, ...]
+    late: tuple[Signal, ...]
+    sound: bool
+
+    @property
+    def shown(self) -> dict[int, str]:
+        """Slot number -> name of the offer shown."""
+        return {part.slot: part.offer_name for part in self.explanations}
+
+
+def opening(
+    session: Session, blobs: FolderBlobs, wrapping_key: bytes, decision: str, members: Sequence[int]
+) -> Opening:
+    """One open of these profiles. Raises NotFound; also for a decision of somebody else."""
+    row = session.scalar(
+        select(Decision).where(Decision.id == decision, Decision.profile_id.in_(members)).order_by(Decision.at).limit(1)
+    )
+    if row is None:
+        raise NotFound("open", decision)
+    plan = decode(blobs.get(row.plan_hash))
+    public = msgspec.json.decode(row.public, type=PublicDecision)
+    known, late = _signals(session, members, row)
+    return Opening(
+        row=row,
+        plan=plan,
+        public=public,
+        explanations=explain(public, plan),
+        fetches=_fetches(session, row, plan),
+        facts=_facts(session, row, wrapping_key),
+        known=known,
+        late=late,
+        sound=hashlib.sha256(row.public).digest() == row.public_sha256,
+    )
+
+
+def picture(
+    session: Session, blobs: FolderBlobs, wrapping_key: bytes, decision: str, sha256: str, members: Sequence[int]
+) -> tuple[bytes, str]:
+    """The bytes that were served in this open, proven by their hash, and their type. Raises NotFound."""
+    fetch = session.execute(
+        select(Fetch.profile_id)
+        .where(Fetch.decision_id == decision, Fetch.sha256 == _digest(sha256), Fetch.profile_id.in_(members))
+        .limit(1)
+    ).first()
+    if fetch is None or fetch.profile_id is None:
+        raise NotFound("picture of this open", sha256)
+    body, content_type = served.read(
+        session, blobs, _digest(sha256), known_subject(session, fetch.profile_id, wrapping_key)
+    )
+    if hashlib.sha256(body).hexdigest() != sha256:
+        raise NotFound("sound copy of this picture", sha256)
+    return body, content_type
+
+
+def _digest(sha256: str) -> bytes:
+    try:
+        return bytes.fromhex(sha256)
+    except ValueError:
+        raise NotFound("picture", sha256[:64]) from None
+
+
+def _fetches(session: Session, row: Decision, plan: Plan) -> tuple[SeenFetch, ...]:
+    fetches = session.scalars(select(Fetch).where(Fetch.decision_id == row.id).order_by(Fetch.at, Fetch.slot))
+    return tuple(
+        SeenFetch(
+            at=fetch.at,
+            slot=fetch.slot,
+            slot_name=plan.slot_by_index[fetch.slot].name if fetch.slot in plan.slot_by_index else "whole mail",
+            kind=fetch.kind,
+            words=CLASS_WORDS[fetch.fetch_class],
+            evidence=fetch.evidence,
+            sha256=fetch.sha256.hex() if fetch.sha256 else "",
+            size=fetch.size,
+            rung=fetch.rung,
+        )
+        for fetch in fetches
+    )
+
+
+def _facts(session: Session, row: Decision, wrapping_key: bytes) -> DecisionFacts | None:
+    """The personal part, or None when its key is gone."""
+    if row.profile_id is None or row.personal is None:
+        return None
+    subject: SubjectKey | None = known_subject(session, row.profile_id, wrapping_key)
+    if subject is None:
+        return None
+    try:
+        return read_personal(subject.sealer.open(row.personal, PERSONAL_PURPOSE))
+    except Unsealable:
+        return None
+
+
+def _signals(session: Session, members: Sequence[int], row: Decision) -> tuple[tuple[Signal, ...], tuple[Signal, ...]]:
+    """The newest signals that the decision knew, and those that had happened by then but arrived later."""
+    version = row.state_version or 0
+    columns = select(Event.name, Event.type, Event.event_time, Event.received_at).where(
+        Event.profile_id.in_(members), Event.folds
+    )
+    known = session.execute(
+        columns.where(Event.id <= version).order_by(Event.event_time.desc()).limit(MAX_EVENTS)
+    ).all()
+    late = session.execute(
+        columns.where(Event.id > version, Event.event_time <= row.at).order_by(Event.event_time).limit(MAX_EVENTS)
+    ).all()
+
+    def told(found: Sequence[Any]) -> tuple[Signal, ...]:
+        return tuple(Signal(event.name or event.type, event.event_time, event.received_at) for event in found)
+
+    return told(known), told(late)

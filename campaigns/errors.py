@@ -1,0 +1,81 @@
+"""What a person or a program is told when something goes wrong: one sentence, one status, nothing leaked."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask_wtf.csrf import CSRFError
+from werkzeug.exceptions import HTTPException
+
+from base.errors import BadToken, Conflict, Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
+
+STATUS: dict[type[LatebindError], int] = {
+    InvalidInput: 400,
+    BadToken: 404,
+    NotFound: 404,
+    Forbidden: 403,
+    Conflict: 409,
+    Unavailable: 503,
+}
+WORDS = {
+    400: "That could not be understood",
+    401: "Please sign in",
+    403: "Your role does not allow this",
+    404: "There is nothing here",
+    405: "That cannot be done here",
+    409: "That does not fit the present state",
+    413: "That is too large",
+    429: "Too many tries; wait a minute",
+    500: "Something broke on our side",
+    503: "A part of the system is away",
+}
+log = structlog.get_logger()
+
+
+def install(app: Flask) -> None:
+    """Answers for our own errors, for HTTP errors and for the unforeseen."""
+    app.register_error_handler(LatebindError, _ours)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(CSRFError, _http)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def status_of(error: LatebindError) -> int:
+    """The HTTP status of one of our errors."""
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+
+
+def _ours(error: LatebindError) -> Response:
+    status = status_of(error)
+    if status == 500:
+        log.error("request failed", endpoint=request.endpoint, error=type(error).__name__)
+    response = _answer(status, str(error), getattr(error, "field", None))
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    # Werkzeug's own response carries headers that belong to the status, such as Allow; they are kept.
+    inner = error.get_response()
+    response = _answer(error.code or 500, error.description or "", None)
+    for name, value in inner.headers.items():
+        if name.lower() not in {"content-type", "content-length"}:
+            response.headers[name] = value
+    return response
+
+
+def _unforeseen(error: Exception) -> Response:
+    log.exception("request failed", endpoint=request.endpoint, error=type(error).__name__)
+    return _answer(500, "It has been noted. Nothing you entered was changed by it.", None)
+
+
+def _answer(status: int, message: str, field: str | None) -> Response:
+    if request.path.startswith("/api/"):
+        return make_response(
+            jsonify(status=status, title=WORDS.get(status, "Error"), detail=message, field=field), status
+        )
+    page = render_template(
+        "error.html", status=status, title=WORDS.get(status, "Something went wrong"), message=message
+    )
+    return make_response(page, status)

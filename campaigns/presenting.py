@@ -1,0 +1,127 @@
+"""How things are shown on pages: times in the viewer's zone, money, numbers, the menu, and hardened headers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from flask import Flask, Response, request, send_from_directory, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from flask_wtf.csrf import generate_csrf
+from markupsafe import Markup
+
+from campaigns.access import public
+
+STATIC = Path(__file__).parent / "static"
+YEAR_SECONDS = 31_536_000
+# Pages run no inline script and load nothing from elsewhere; pictures of mails are shown from data or from ourselves.
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
+    "frame-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
+)
+SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
+MENU = (
+    ("Home", "home.index", ("manager", "support")),
+    ("Campaigns", "campaigns.index", ("manager",)),
+    ("Offers", "offers.index", ("manager",)),
+    ("Customers", "customers.index", ("support",)),
+    ("System", "system.index", ("admin",)),
+)
+
+
+@dataclass(frozen=True)
+class MenuEntry:
+    """One line of the main menu."""
+
+    title: str
+    url: str
+    current: bool
+
+
+def install(app: Flask) -> None:
+    """Register filters, globals, static files and response headers."""
+    fingerprints: dict[str, str] = {}
+
+    def asset(name: str) -> str:
+        """The address of a static file, with its content's hash, so that it may be cached for good."""
+        if name not in fingerprints:
+            path = STATIC / name
+            fingerprints[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.exists() else "missing"
+        return url_for("static", filename=name, v=fingerprints[name])
+
+    @public
+    def static(filename: str) -> Response:
+        response = send_from_directory(STATIC, filename, max_age=YEAR_SECONDS)
+        response.cache_control.immutable = True
+        return response
+
+    app.add_url_rule("/static/<path:filename>", endpoint="static", view_func=static)
+    app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
+    app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent)
+    app.context_processor(lambda: {"user": current_user})
+    app.after_request(_headers)
+
+
+def csrf() -> Markup:
+    """The hidden field that every form carries."""
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
+
+
+def menu() -> list[MenuEntry]:
+    """The entries that the signed-in person may open."""
+    if not current_user.is_authenticated:
+        return []
+    here = (request.blueprint or "").split(".")[0]
+    return [
+        MenuEntry(title, url_for(endpoint), endpoint.split(".")[0] == here)
+        for title, endpoint, roles in MENU
+        if current_user.may(*roles)
+    ]
+
+
+def zone_name() -> str:
+    """The viewer's time zone, by name."""
+    return current_user.timezone if current_user.is_authenticated else "UTC"
+
+
+def moment(value: datetime | None) -> str:
+    """Date and time to the minute in the viewer's zone, or a dash."""
+    return f"{value.astimezone(ZoneInfo(zone_name())):%-d %b %Y, %H:%M}" if value else "–"
+
+
+def day(value: datetime | None) -> str:
+    """The date in the viewer's zone, or a dash."""
+    return f"{value.astimezone(ZoneInfo(zone_name())):%-d %b %Y}" if value else "–"
+
+
+def money(cents: int | None, currency: str = "EUR") -> str:
+    """Cents as an amount in its currency, such as €1,234.50."""
+    if cents is None:
+        return "–"
+    sign = "−" if cents < 0 else ""
+    symbol = SYMBOLS.get(currency, f"{currency} ")
+    return f"{sign}{symbol}{abs(cents) / 100:,.2f}"
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """A grouped number, or a dash for what is not known."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share (0 to 1) as a percentage, or a dash for what is not known."""
+    return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def _headers(response: ResponseReturnValue) -> ResponseReturnValue:
+    assert isinstance(response, Response)  # noqa: S101 - after_request is only ever given responses
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    if request.endpoint != "static":
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response

@@ -1,0 +1,5 @@
+"""The pages, a file a screen. Each view parses, calls one thing, answers; each says who may use it."""
+
+from campaigns.views import health, home, signin
+
+BLUEPRINTS = (health.pages, signin.pages, home.pages)

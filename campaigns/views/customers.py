@@ -1,0 +1,102 @@
+"""Support's pages: find a customer, see their timeline, and everything about one open. Each look is logged."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
+from campaigns import access_log, audit, customers, timeline
+from campaigns.access import allow
+from campaigns.parts import parts
+from campaigns.views.acting import actor
+from signals.profiles import ProfileStateRow
+
+pages = Blueprint("customers", __name__, url_prefix="/customers")
+KINDS = ("mail", "open", "click", "order", "signal")
+
+
+@pages.get("/")
+@allow("support")
+def index() -> ResponseReturnValue:
+    """The search box, and what it found. One hit goes straight to the customer."""
+    query = request.args.get("q")
+    if query is None:
+        return render_template("customers/index.html", query="", found=None)
+    with parts().transaction() as session:
+        try:
+            found = customers.find(session, query)
+        except InvalidInput as error:
+            return render_template("customers/index.html", query=query, found=None, fault=error.message), 400
+        access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
+    if len(found) == 1:
+        return redirect(url_for("customers.show", profile=found[0].profile))
+    return render_template("customers/index.html", query=query, found=found)
+
+
+@pages.get("/<int:profile>")
+@allow("support")
+def show(profile: int) -> ResponseReturnValue:
+    """One customer: the timeline, and beside it what is known now."""
+    kind = request.args.get("kind")
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        if root.id != profile:
+            return redirect(url_for("customers.show", profile=root.id))
+        people = customers.members(session, root.id)
+        row = session.get(ProfileStateRow, root.id)
+        document = row.document if row else None
+        entries = timeline.timeline(session, people)
+        _note(session, "timeline", root.id)
+        return render_template(
+            "customers/show.html",
+            profile=root,
+            name=customers.display_name(document, root.id),
+            names=customers.names(session, root.id),
+            state=document,
+            state_at=row.updated_at if row else None,
+            entries=[entry for entry in entries if kind is None or entry.kind == kind],
+            kind=kind if kind in KINDS else None,
+            kinds=KINDS,
+            members=people,
+        )
+
+
+@pages.get("/<int:profile>/opens/<decision>")
+@allow("support")
+def opened(profile: int, decision: str) -> ResponseReturnValue:
+    """One open: the pictures as served, why this, why not the others, what we knew then."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        people = customers.members(session, root.id)
+        seen = audit.opening(session, parts().blobs, parts().settings.subject_key, decision, people)
+        row = session.get(ProfileStateRow, root.id)
+        _note(session, "open", root.id, decision=decision)
+        return render_template(
+            "customers/open.html",
+            profile=root,
+            name=customers.display_name(row.document if row else None, root.id),
+            seen=seen,
+        )
+
+
+@pages.get("/<int:profile>/opens/<decision>/<sha256>")
+@allow("support")
+def picture(profile: int, decision: str, sha256: str) -> ResponseReturnValue:
+    """The very bytes that were served. What is not a picture is handed out as a file, never shown as a page of ours."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        people = customers.members(session, root.id)
+        body, content_type = audit.picture(
+            session, parts().blobs, parts().settings.subject_key, decision, sha256, people
+        )
+        _note(session, "picture", root.id, decision=decision)
+    response = Response(body, content_type=content_type)
+    if not content_type.startswith("image/"):
+        response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+    return response
+
+
+def _note(session: Session, action: str, profile: int, **detail: object) -> None:
+    access_log.record(session, actor(), action, parts().now(), profile_id=profile, detail=detail)

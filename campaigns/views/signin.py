@@ -1,0 +1,57 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user, login_user, logout_user
+
+from campaigns import people
+from campaigns.access import SignedIn, public
+from campaigns.limits import limiter
+from campaigns.parts import parts
+
+pages = Blueprint("signin", __name__)
+
+
+@pages.get("/sign-in")
+@public
+def form() -> ResponseReturnValue:
+    """The form; somebody already signed in goes on."""
+    if current_user.is_authenticated:
+        return redirect(_next())
+    return render_template("signin.html", next=_next())
+
+
+@pages.post("/sign-in")
+@public
+@limiter.limit("10 per minute")
+def enter() -> ResponseReturnValue:
+    """Check the password. The answer does not tell whether the address is known."""
+    now = parts().now()
+    with parts().transaction() as session:
+        user = people.authenticate(session, request.form.get("email", ""), request.form.get("password", ""), now)
+        signed_in = SignedIn(user) if user else None
+    if signed_in is None:
+        flash("That address and password do not go together.", "error")
+        return render_template("signin.html", next=_next(), email=request.form.get("email", "")), 401
+    login_user(signed_in)
+    return redirect(_next())
+
+
+@pages.post("/sign-out")
+@public
+def leave() -> ResponseReturnValue:
+    """End the session."""
+    logout_user()
+    return redirect(url_for("signin.form"))
+
+
+def _next() -> str:
+    """Where to go afterwards: a path of ours, never another site."""
+    wanted = request.values.get("next", "")
+    parsed = urlsplit(wanted)
+    inside = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and not parsed.netloc
+    return wanted if inside else url_for("home.index")
