@@ -171,6 +171,16 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         return {slot.index: slot for slot in self.slots}
 
     @cached_property
+    def default_ids(self) -> frozenset[int]:
+        """The offers that are some slot's default."""
+        return frozenset(slot.default for slot in self.slots)
+
+    @cached_property
+    def category_words(self) -> Mapping[int, str]:
+        """Category id -> the words a picture may name it with."""
+        return {self.categories[slug]: words for slug, words in self.category_names.items() if slug in self.categories}
+
+    @cached_property
     def product_ids(self) -> tuple[str, ...]:
         """The products an open must read, without repeats, in the order of the offers."""
         return tuple(dict.fromkeys(offer.product for offer in self.offers if offer.product is not None))

@@ -1,0 +1,303 @@
+"""A decision in plain sentences, for support: why this offer, and for every other one what removed it.
+
+It reads what a record keeps (offer, layer, rule, probability, value), so an old decision is explained as a fresh one
+is. Sentences name offers as the manager named them and never name a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from msgspec import Struct
+
+from render.eligibility import MACHINE_DAYS
+from render.money import money
+from render.plan import Layer, Offer, Plan, Slot
+
+
+class CandidateLike(Protocol):
+    """A candidate as decided or as recorded."""
+
+    @property
+    def offer(self) -> int: ...
+    @property
+    def removed_by(self) -> str | None: ...
+    @property
+    def rule(self) -> str | None: ...
+    @property
+    def probability(self) -> float | None: ...
+    @property
+    def value(self) -> float | None: ...
+
+
+class SlotLike(Protocol):
+    """One slot's choice as decided or as recorded."""
+
+    @property
+    def slot(self) -> int: ...
+    @property
+    def offer(self) -> int: ...
+    @property
+    def candidates(self) -> Sequence[CandidateLike]: ...
+
+
+class DecisionLike(Protocol):
+    """A decision as made or as recorded. `reason` may be absent from a record."""
+
+    @property
+    def slots(self) -> Sequence[SlotLike]: ...
+    @property
+    def rung(self) -> str: ...
+
+
+class Other(Struct, frozen=True):
+    """One offer that was not shown in a slot, and why."""
+
+    offer: int
+    name: str
+    layer: str
+    sentence: str
+
+
+class SlotExplanation(Struct, frozen=True):
+    """Why a slot showed what it showed. `why` are whole sentences; `others` are in the plan's order."""
+
+    slot: int
+    name: str
+    offer: int
+    offer_name: str
+    why: tuple[str, ...]
+    others: tuple[Other, ...]
+
+
+LAYER_WORDS: Final[dict[str, str]] = {
+    "legal": "may have it",
+    "relevant": "makes sense now",
+    "beneficial": "is good for the person",
+    "arbitration": "went first",
+}
+"""The layers as column heads: what each one asks."""
+
+_REFUSALS: Final = {
+    "no state": "What we know of this person could not be found, so nothing but the default may be shown.",
+    "erased": "This person was erased at their request; only the default is shown.",
+    "ended": "The campaign has ended; only the default is shown.",
+    "killed": "The campaign was switched off; only the default is shown.",
+}
+_CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {
+    "withdrawn": lambda offer, plan: "it was withdrawn",
+    "not yet valid": lambda offer, plan: f"it is only valid from {_instant(offer.starts_ms)}",
+    "ended": lambda offer, plan: f"it ended on {_instant(offer.ends_ms)}",
+    "sensitive category": lambda offer, plan: "it would be chosen by purchases of a sensitive category",
+    "sensitive signals": lambda offer, plan: (
+        "only signals of a sensitive category speak for it, and those may not choose"
+    ),
+    "machine fetch: capped": lambda offer, plan: "a machine fetched the mail, and machines get no limited offers",
+    "machine fetch: bound to the clock": lambda offer, plan: (
+        "a machine fetched the mail, and a clock would be stale when seen"
+    ),
+    "machine fetch: ends soon": lambda offer, plan: (
+        f"a machine fetched the mail, and the offer ends within {MACHINE_DAYS} days"
+    ),
+    "machine fetch: stock or price may change": lambda offer, plan: (
+        "a machine fetched the mail, and stock or price may change before a person sees it"
+    ),
+    "undecided fetch: bound to the clock": lambda offer, plan: (
+        "a person or a machine may have fetched the mail, and a clock could be stale when seen"
+    ),
+    "undecided fetch: capped": lambda offer, plan: (
+        "a person or a machine may have fetched the mail, and the campaign keeps limited offers from such fetches"
+    ),
+    "purpose met": lambda offer, plan: f"{_category(offer.purpose_category, plan)} was bought since the mail was sent",
+    "nothing bought yet": lambda offer, plan: (
+        f"it follows a purchase of {_category(offer.after_category, plan)}, and there was none since the mail was sent"
+    ),
+    "already bought": lambda offer, plan: "the person already has this product",
+    "product unknown": lambda offer, plan: "nothing was known about its product",
+    "feed stale": lambda offer, plan: "price and stock of its product were too old to be trusted",
+    "stock unknown": lambda offer, plan: "it was not known whether its product was in stock",
+    "out of stock": lambda offer, plan: "its product was out of stock",
+    "complaint open": lambda offer, plan: "a complaint of this person was open, so nothing is sold to them",
+    "not for me": lambda offer, plan: "the person said that this is not for them",
+    "cap refused": lambda offer, plan: "its last showing was taken by another open at the same moment",
+    "cap unknown": lambda offer, plan: "it could not be read how many showings were left",
+    "total cap": lambda offer, plan: f"all {offer.cap_total} showings were used",
+    "personal cap": lambda offer, plan: (
+        f"the person had already been shown it {_times(offer.cap_person)}{_period(offer)}"
+    ),
+    "no repeat": lambda offer, plan: f"the person was shown it in another mail within {_days(offer.no_repeat_days)}",
+    "shown in another slot": lambda offer, plan: "it was shown in another place of the same mail",
+    "costs more than it earns": lambda offer, plan: "showing it would cost more than it is expected to earn",
+    "another went first": lambda offer, plan: "another offer went first",
+}
+
+
+def explain(decision: DecisionLike, plan: Plan) -> tuple[SlotExplanation, ...]:
+    """The decision in words, a part for each slot, in the decision's order."""
+    reason = getattr(decision, "reason", None)
+    return tuple(_explain(slot, decision.rung, reason, plan) for slot in decision.slots)
+
+
+def sentence(candidate: CandidateLike, plan: Plan) -> str:
+    """Why a candidate was not shown, as one sentence."""
+    offer = plan.offer_by_id.get(candidate.offer)
+    if offer is None:
+        return f"The offer {candidate.offer} is not in this plan."
+    rule = candidate.rule or ""
+    if rule in _CODES:
+        why = _CODES[rule](offer, plan)
+    elif rule.startswith("no consent: "):
+        why = f"the person has not agreed to {_purpose(rule)}"
+    else:
+        why = _unmet(offer, candidate.removed_by, rule)
+    return f"“{offer.name}” was not shown: {why}{_figures(candidate, plan)}."
+
+
+def _explain(slot: SlotLike, rung: str, reason: str | None, plan: Plan) -> SlotExplanation:
+    planned = plan.slot_by_index.get(slot.slot)
+    shown = plan.offer_by_id.get(slot.offer)
+    return SlotExplanation(
+        slot=slot.slot,
+        name=planned.name if planned is not None else str(slot.slot),
+        offer=slot.offer,
+        offer_name=shown.name if shown is not None else str(slot.offer),
+        why=tuple(_why(slot, planned, shown, rung, reason, plan)),
+        others=tuple(
+            Other(candidate.offer, _name(candidate.offer, plan), candidate.removed_by, sentence(candidate, plan))
+            for candidate in slot.candidates
+            if candidate.removed_by is not None
+        ),
+    )
+
+
+def _why(
+    slot: SlotLike, planned: Slot | None, shown: Offer | None, rung: str, reason: str | None, plan: Plan
+) -> list[str]:
+    name = shown.name if shown is not None else str(slot.offer)
+    winner = next((one for one in slot.candidates if one.offer == slot.offer and one.removed_by is None), None)
+    if winner is None:
+        if rung == "default":
+            return [_refusal(reason), f"“{name}” is the default of this place."]
+        removed = len(slot.candidates)
+        none = "No offer is set for this place" if not removed else f"None of the {removed} offers could be shown"
+        return [f"{none}, so the default “{name}” was."]
+    sentences = []
+    if getattr(slot, "held", False):
+        sentences.append(f"“{name}” was kept from the last time this mail was opened, and may still be shown.")
+    elif shown is not None and shown.mandatory:
+        sentences.append(f"“{name}” was shown because it is mandatory and nothing forbade it.")
+    elif winner.probability is None:
+        sentences.append(f"“{name}” was shown because it came first in the order of the offers that remained.")
+    else:
+        sentences.append(f"“{name}” was shown because it is expected to earn the most here.")
+    if winner.probability is not None and winner.value is not None:
+        sentences.append(_earning(winner.probability, winner.value, plan))
+        sentences += _margin(slot, winner, plan)
+    if planned is not None and planned.mode == "model" and winner.probability is None:
+        sentences.append("No model was there to score the offers, so their order decided.")
+    return sentences
+
+
+def _earning(probability: float, value: float, plan: Plan) -> str:
+    return (
+        f"Its chance of success was put at {100 * probability:.1f} %, "
+        f"worth {_money(value, plan)} a showing after its cost."
+    )
+
+
+def _margin(slot: SlotLike, winner: CandidateLike, plan: Plan) -> list[str]:
+    others = [one for one in slot.candidates if one.value is not None and one.rule == "another went first"]
+    if not others:
+        return ["No other offer that could be scored remained."]
+    second = max(others, key=lambda one: one.value or 0.0)
+    lead = (winner.value or 0.0) - (second.value or 0.0)
+    if lead < 0:
+        return [f"By value alone “{_name(second.offer, plan)}” was {_money(-lead, plan)} ahead."]
+    return [f"The next, “{_name(second.offer, plan)}”, was {_money(lead, plan)} behind."]
+
+
+def _refusal(reason: str | None) -> str:
+    if reason is not None and reason.startswith("no consent: "):
+        return f"This person has not agreed to {_purpose(reason)}; only the default is shown."
+    return _REFUSALS.get(reason or "", "Only the default could be shown.")
+
+
+def _unmet(offer: Offer, layer: str | None, rule: str) -> str:
+    """A rule that did not hold, quoted as it was written."""
+    if layer not in ("legal", "relevant", "beneficial") or not rule.startswith("rule "):
+        return rule or "no reason was kept"
+    clause = clause_of(offer, layer, rule)
+    asks = f"its rule for “{LAYER_WORDS[layer]}” was not met"
+    return f"{asks}: {in_words(clause)}" if clause is not None else asks
+
+
+def clause_of(offer: Offer, layer: Layer, rule: str) -> Any:
+    """The clause that a code such as `rule 2` means; None if the offer has no such clause."""
+    whole = offer.rules.of(layer)
+    if whole is None:
+        return None
+    clauses = whole["all"] if set(whole) == {"all"} else [whole]
+    number = int(rule.removeprefix("rule "))
+    return clauses[number - 1] if 0 < number <= len(clauses) else None
+
+
+def in_words(node: Any) -> str:
+    """A rule as a phrase, such as `orders.count >= 2 and not (segment 7)`."""
+    if not isinstance(node, dict):
+        return str(node)
+    for word, joint in (("all", " and "), ("any", " or ")):
+        if word in node:
+            parts = [in_words(part) for part in node[word]]
+            return joint.join(parts) if len(parts) == 1 else "(" + joint.join(parts) + ")"
+    if "not" in node:
+        return f"not {in_words(node['not'])}"
+    if "segment" in node:
+        return f"in segment {node['segment']}"
+    if "always" in node:
+        return "always" if node["always"] else "never"
+    extras = [f"{key} {value}" for key, value in node.items() if key not in ("field", "op", "value")]
+    about = f" ({', '.join(extras)})" if extras else ""
+    value = f" {node['value']}" if "value" in node else ""
+    return f"{node.get('field', '?')}{about} {node.get('op', '')}{value}"
+
+
+def _figures(candidate: CandidateLike, plan: Plan) -> str:
+    if candidate.probability is None or candidate.value is None:
+        return ""
+    return f" (chance {100 * candidate.probability:.1f} %, worth {_money(candidate.value, plan)})"
+
+
+def _name(offer: int, plan: Plan) -> str:
+    found = plan.offer_by_id.get(offer)
+    return found.name if found is not None else str(offer)
+
+
+def _money(cents: float, plan: Plan) -> str:
+    return money(round(cents), plan.currency, plan.locale)
+
+
+def _category(category: int | None, plan: Plan) -> str:
+    return plan.category_words.get(category or 0, f"category {category}")
+
+
+def _purpose(code: str) -> str:
+    purpose = code.removeprefix("no consent: ")
+    return {"email": "getting mail", "tracking": "tracking", "profiling": "profiling"}.get(purpose, purpose)
+
+
+def _instant(at_ms: int | None) -> str:
+    return f"{datetime.fromtimestamp((at_ms or 0) / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _times(count: int | None) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _days(days: int | None) -> str:
+    return "a day" if days == 1 else f"{days} days"
+
+
+def _period(offer: Offer) -> str:
+    return f" within {_days(offer.period_days)}" if offer.period_days is not None else ""

@@ -1,0 +1,94 @@
+"""The fields a creative may bind: what one decision says about the offer, its product, the person and the brand.
+
+Flat names with a root, plain values: texts, and whole numbers that are minor units of `product.currency` (cents) where
+the name says price or saving. A name without a value is absent, so a creative's `default` filter can speak instead.
+
+| field | what |
+|---|---|
+| `offer.<name>` | the offer's own texts and numbers, as the manager wrote them |
+| `offer.price` | what is paid: the manager's, or the product's price less `offer.percent` or `offer.amount_off` |
+| `offer.saving` | product price less offer price, to the cent; absent unless above 0 |
+| `offer.price_text`, `offer.saving_text`, `product.price_text` | the same as people of the locale write money |
+| `product.name`, `product.category`, `product.picture`, `product.price`, `product.currency` | of the offer's product |
+| `profile.first_name` | trait `first_name`, if the person gave one |
+| `brand.name` | the brand |
+
+Prices come from the product feed alone and only while it is fresh; the default gets `offer.*` and `brand.*` only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from render.money import money
+from render.plan import Offer, Plan
+
+if TYPE_CHECKING:
+    from signals.products import ProductFacts
+    from signals.state import ProfileState
+
+Fields = dict[str, str | int]
+MAX_NAME: Final = 60
+"""Characters of a first name that are shown; longer ones are no name."""
+
+
+def default_fields(plan: Plan, offer: Offer) -> Fields:
+    """What a slot's default may say: nothing about the person, no product, no price."""
+    fields: Fields = {f"offer.{name}": value for name, value in offer.fields.items()}
+    if plan.brand:
+        fields["brand.name"] = plan.brand
+    return fields
+
+
+def offer_fields(
+    plan: Plan, offer: Offer, product: ProductFacts | None, state: ProfileState, locale: str, price_known: bool
+) -> Fields:
+    """What an offer's creative may bind. `price_known`: the product facts are fresh enough for a price."""
+    fields = default_fields(plan, offer)
+    category = offer.category
+    if product is not None:
+        category = product.category or category
+        fields["product.name"] = product.title
+        if product.image:
+            fields["product.picture"] = product.image
+        if price_known:
+            fields |= _prices(offer, product, locale)
+    if category is not None and (words := plan.category_words.get(category)):
+        fields["product.category"] = words
+    name = state.traits.get("first_name")
+    if isinstance(name, str) and 0 < len(name.strip()) <= MAX_NAME:
+        fields["profile.first_name"] = name.strip()
+    return fields
+
+
+def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
+    currency = product.currency
+    fields: Fields = {
+        "product.currency": currency,
+        "product.price": product.price_cents,
+        "product.price_text": money(product.price_cents, currency, locale),
+    }
+    price = offer_price(offer, product.price_cents)
+    if price is not None:
+        fields["offer.price"] = price
+        fields["offer.price_text"] = money(price, currency, locale)
+        if product.price_cents > price:
+            fields["offer.saving"] = product.price_cents - price
+            fields["offer.saving_text"] = money(product.price_cents - price, currency, locale)
+    return fields
+
+
+def offer_price(offer: Offer, price_cents: int) -> int | None:
+    """The price under an offer in minor units, never below 0; None where the offer names no price.
+
+    A percentage is taken off exactly and rounded half up to the minor unit, in whole numbers, so no cent is lost to
+    binary fractions.
+    """
+    price, percent, off = (offer.fields.get(name) for name in ("price", "percent", "amount_off"))
+    if isinstance(price, int):
+        return max(0, price)
+    if isinstance(percent, int) and 0 <= percent <= 100:
+        return (price_cents * (100 - percent) + 50) // 100
+    if isinstance(off, int):
+        return max(0, price_cents - off)
+    return None

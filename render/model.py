@@ -1,0 +1,171 @@
+"""The next-best-offer model as an open uses it: one LightGBM booster, one calibration table, and what it learnt to know
+about categories. Training (workers) builds the artefact; render loads it by hash and predicts with one thread.
+
+The artefact is MessagePack of `Artefact`; its name is the SHA-256 of its bytes. scikit-learn stays with training: an
+isotonic calibration is two columns of a look-up table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import lightgbm
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from base.errors import InvalidInput
+from render.plan import KINDS
+
+FORMAT_VERSION: Final = 1
+MAX_ARTEFACT_BYTES: Final = 64 * 1024 * 1024
+MAX_TABLE: Final = 10_000
+"""Steps of a calibration table, and categories of a popularity or complement table."""
+
+Matrix = npt.NDArray[np.float32]
+Probabilities = npt.NDArray[np.float64]
+
+
+class Artefact(msgspec.Struct, frozen=True, kw_only=True):
+    """What training hands over.
+
+    booster: LightGBM's own model text. features, kinds: the columns and offer kinds it was trained with, in order.
+    thresholds, values: raw probability -> calibrated probability, both ascending, straight lines between.
+    popularity: category -> share of purchases in the data window, 0 to 1. complements: category -> how often another
+    category followed it, 0 to 1. from_ms, to_ms: the data window, Unix milliseconds. metrics: figures of the hold-out.
+    """
+
+    format: int = FORMAT_VERSION
+    booster: str
+    features: tuple[str, ...]
+    kinds: tuple[str, ...] = ()
+    thresholds: tuple[float, ...]
+    values: tuple[float, ...]
+    popularity: dict[int, float] = {}
+    complements: dict[int, dict[int, float]] = {}
+    from_ms: int = 0
+    to_ms: int = 0
+    metrics: dict[str, float] = {}
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Artefact).decode
+
+
+class Model:
+    """A loaded model. It is never changed after loading, so threads may share it."""
+
+    __slots__ = ("_booster", "_thresholds", "_values", "artefact", "hash")
+
+    def __init__(self, artefact: Artefact, digest: str) -> None:
+        self.artefact = artefact
+        self.hash = digest
+        self._booster = _booster(artefact)
+        self._thresholds = np.asarray(artefact.thresholds, dtype=np.float64)
+        self._values = np.asarray(artefact.values, dtype=np.float64)
+
+    @classmethod
+    def load(cls, data: bytes, features: Sequence[str]) -> Model:
+        """Load an artefact for code that computes exactly these `features`, in this order.
+
+        Raises InvalidInput, naming the field, if the bytes are none, or if it was trained with other features or kinds.
+        """
+        if len(data) > MAX_ARTEFACT_BYTES:
+            raise InvalidInput("model", f"is {len(data)} bytes; at most {MAX_ARTEFACT_BYTES} are loaded")
+        try:
+            artefact = _decode(data)
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            raise InvalidInput("model", f"is not a model artefact: {error}") from error
+        _check(artefact, tuple(features))
+        return cls(artefact, hashlib.sha256(data).hexdigest())
+
+    @staticmethod
+    def build(
+        booster: str,
+        features: Sequence[str],
+        thresholds: Sequence[float],
+        values: Sequence[float],
+        *,
+        popularity: Mapping[int, float] | None = None,
+        complements: Mapping[int, Mapping[int, float]] | None = None,
+        window_ms: tuple[int, int] = (0, 0),
+        metrics: Mapping[str, float] | None = None,
+    ) -> bytes:
+        """The bytes of an artefact, the same for the same content. Raises InvalidInput as `load` does."""
+        popularity, complements = popularity or {}, complements or {}
+        artefact = Artefact(
+            booster=booster,
+            features=tuple(features),
+            kinds=KINDS,
+            thresholds=tuple(float(value) for value in thresholds),
+            values=tuple(float(value) for value in values),
+            popularity={int(key): float(popularity[key]) for key in sorted(popularity)},
+            complements={
+                int(key): {int(other): float(row[other]) for other in sorted(row)}
+                for key, row in sorted(complements.items())
+            },
+            from_ms=int(window_ms[0]),
+            to_ms=int(window_ms[1]),
+            metrics={name: float(value) for name, value in sorted((metrics or {}).items())},
+        )
+        _check(artefact, tuple(features))
+        _booster(artefact)
+        return _encode(artefact)
+
+    def predict(self, matrix: Matrix) -> Probabilities:
+        """Calibrated probabilities, one a row of a C-contiguous float32 matrix (n, features), n >= 1.
+
+        Runs in the calling thread only: for a few rows, waking other threads costs more than the trees.
+        """
+        raw: Any = self._booster.predict(matrix, num_threads=1, predict_disable_shape_check=True)
+        return np.interp(raw, self._thresholds, self._values)
+
+    def popularity(self, category: int | None) -> float:
+        """Share of purchases that were in a category; 0 where the model never saw it."""
+        return self.artefact.popularity.get(category, 0.0) if category is not None else 0.0
+
+    def complement(self, bought: int, other: int) -> float:
+        """How often `other` followed `bought`, 0 to 1; 0 where the model never saw the pair."""
+        return self.artefact.complements.get(bought, {}).get(other, 0.0)
+
+
+def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
+    if artefact.format != FORMAT_VERSION:
+        raise InvalidInput("model.format", f"is {artefact.format}; this release reads {FORMAT_VERSION}")
+    if artefact.features != features:
+        missing = [name for name in features if name not in artefact.features]
+        unknown = [name for name in artefact.features if name not in features]
+        detail = f"it lacks {missing} and has {unknown}" if missing or unknown else "their order differs"
+        raise InvalidInput("model.features", f"are not those this release computes: {detail}; train it again")
+    if artefact.kinds and artefact.kinds != KINDS[: len(artefact.kinds)]:
+        raise InvalidInput("model.kinds", "are not the offer kinds of this release, in their order; train it again")
+    steps = len(artefact.thresholds)
+    if not 1 <= steps <= MAX_TABLE or len(artefact.values) != steps:
+        raise InvalidInput("model.thresholds", f"and values must be equally many, 1 to {MAX_TABLE}")
+    _check_steps(artefact)
+    if len(artefact.popularity) > MAX_TABLE or len(artefact.complements) > MAX_TABLE:
+        raise InvalidInput("model.popularity", f"and complements hold at most {MAX_TABLE} categories")
+
+
+def _check_steps(artefact: Artefact) -> None:
+    for name, column in (("thresholds", artefact.thresholds), ("values", artefact.values)):
+        # The comparison is false for NaN too, which must not reach a probability.
+        if not all(0.0 <= value <= 1.0 for value in column):
+            raise InvalidInput(f"model.{name}", "must be probabilities from 0 to 1")
+        if any(later < earlier for earlier, later in pairwise(column)):
+            raise InvalidInput(f"model.{name}", "must ascend")
+
+
+def _booster(artefact: Artefact) -> Any:
+    try:
+        booster = lightgbm.Booster(model_str=artefact.booster, params={"verbosity": -1})
+    except lightgbm.basic.LightGBMError as error:
+        raise InvalidInput("model.booster", f"is not a LightGBM model: {error}") from error
+    if booster.num_feature() != len(artefact.features):
+        raise InvalidInput(
+            "model.booster", f"has {booster.num_feature()} columns where {len(artefact.features)} features are named"
+        )
+    return booster
