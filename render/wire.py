@@ -10,8 +10,8 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -23,6 +23,8 @@ REPLY_SECONDS: Final = 0.08
 PAUSE_SECONDS: Final = 1.0
 _CHUNK: Final = 65_536
 Command = tuple[bytes | str | int, ...]
+# hiredis' own types say a tuple of one.
+_pack: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
 
 
 class _Broken(Exception):
@@ -81,7 +83,9 @@ class _Wire:
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, then read as many replies. An error reply of any command is raised, after all were read."""
-        packed = hiredis.pack_command(commands[0]) if len(commands) == 1 else b"".join(map(hiredis.pack_command, commands))
+        packed = (
+            hiredis.pack_command(commands[0]) if len(commands) == 1 else b"".join(map(hiredis.pack_command, commands))
+        )
         try:
             self._socket.sendall(packed)
         except TimeoutError:

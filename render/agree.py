@@ -1,0 +1,215 @@
+"""How processes agree on an open: one script on the delivery's shown key, and one a total cap.
+
+`{profile}:shown:<delivery>` and `{profile}:used` are written only if nobody wrote them since they were read; the state
+must be the one that was decided on, so an erasure or a purchase that arrived in between is never overwritten or missed.
+The records of the open travel with the write: there is no agreed open without its decision record. Who comes second is
+given what the first wrote, and goes by that.
+
+`cap:<offer>` is a hash: `left`, the balance, and a field for every reservation, `<profile>.<delivery>.<open number>`,
+holding when it was made (Unix ms) or 0 once its record was stored. Publishing creates it (`open_cap`); a reservation
+with a time older than a minute has lost its open and is released by the recorder (`stale_reservations`, `release`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, cast
+
+import hiredis
+
+from base import keys
+from base.errors import Unavailable
+from base.ids import Delivery
+from base.stores import Store
+from render.record import STREAM_FIELD
+from render.wire import Command, HotStore
+
+SHOWN_DAYS: Final = 60
+"""A shown key is kept this long after its last write; the plan's lifetime says how long it must be there."""
+STALE_RESERVATION_MS: Final = 60_000
+_LEFT: Final = b"left"
+
+
+class Script:
+    """A script that a server may have forgotten since it was loaded."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def command(self, names: Sequence[str], *arguments: bytes | str | int) -> Command:
+        """The call by hash."""
+        return ("EVALSHA", self.sha, len(names), *names, *arguments)
+
+
+_WRITE: Final = Script("""
+local shown = redis.call('GET', KEYS[1]) or ''
+local used = redis.call('GET', KEYS[2]) or ''
+local state = redis.call('GET', KEYS[3]) or ''
+local same = shown == ARGV[1] and (ARGV[4] == '' or used == ARGV[2])
+if same and ARGV[5] ~= '' then same = redis.sha1hex(state) == ARGV[5] end
+if not same then return {shown, used, state} end
+redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[6])
+if ARGV[4] ~= '' then redis.call('SET', KEYS[2], ARGV[4]) end
+if ARGV[7] ~= '' then redis.call('XADD', KEYS[4], '*', ARGV[8], ARGV[7]) end
+return 1
+""")
+
+_RESERVE: Final = Script("""
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
+local left = redis.call('HGET', KEYS[1], 'left')
+if not left then return -1 end
+if tonumber(left) <= 0 then return 0 end
+redis.call('HINCRBY', KEYS[1], 'left', -1)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+""")
+
+_RELEASE: Final = Script("""
+if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+redis.call('HINCRBY', KEYS[1], 'left', 1)
+return 1
+""")
+
+
+class Names(NamedTuple):
+    """The three keys an open reads and writes together."""
+
+    state: str
+    shown: str
+    used: str
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Names:
+        """The keys of a delivery."""
+        profile = delivery.profile
+        return cls(keys.state(profile), keys.shown(profile, delivery.name), keys.used(profile))
+
+
+class Personal(NamedTuple):
+    """What the store held about a person and a delivery: bytes, or None where a key was absent."""
+
+    state: bytes | None
+    shown: bytes | None
+    used: bytes | None
+
+
+class Change(NamedTuple):
+    """What a fetch wants to write. `used` None leaves it; `entry` is a sealed stream entry to be accepted with it.
+
+    `on_state` says that the write depends on the state that was read; a mark on an open already begun does not.
+    """
+
+    shown: bytes
+    used: bytes | None = None
+    entry: bytes | None = None
+    on_state: bool = False
+
+
+class Reservation(NamedTuple):
+    """Which total caps were taken and which refused; `lost` had no cap key, which must exist."""
+
+    taken: tuple[int, ...]
+    refused: tuple[int, ...]
+    lost: tuple[int, ...] = ()
+
+
+class Agreement:
+    """The writes that processes must agree on. For many threads."""
+
+    def __init__(self, hot: HotStore) -> None:
+        self._hot = hot
+
+    def write(self, names: Names, read: Personal, change: Change) -> Personal | None:
+        """Write if nobody else did: None then, else what is there now. Raises Unavailable."""
+        command = _WRITE.command(
+            (names.shown, names.used, names.state, keys.RECORDS),
+            read.shown or b"",
+            (read.used or b"") if change.used is not None else b"",
+            change.shown,
+            change.used or b"",
+            hashlib.sha1(read.state or b"", usedforsecurity=False).hexdigest() if change.on_state else "",
+            SHOWN_DAYS * 86_400,
+            change.entry or b"",
+            STREAM_FIELD,
+        )
+        (reply,) = self._call(_WRITE, [command])
+        if reply == 1:
+            return None
+        shown, used, state = reply
+        return Personal(state or None, shown or None, used or None)
+
+    def reserve(self, offers: Sequence[int], name: str, now_ms: int) -> Reservation:
+        """Take one showing of each offer's total cap; taking the same twice under one name takes once.
+
+        Raises Unavailable: what was taken before that is released by the recorder.
+        """
+        replies = self._call(_RESERVE, [_RESERVE.command((keys.cap(offer),), name, now_ms) for offer in offers])
+        answers = list(zip(offers, replies, strict=True))
+        return Reservation(
+            taken=tuple(offer for offer, reply in answers if reply == 1),
+            refused=tuple(offer for offer, reply in answers if reply != 1),
+            lost=tuple(offer for offer, reply in answers if reply == -1),
+        )
+
+    def release(self, offers: Iterable[int], name: str) -> None:
+        """Give back what was reserved under the name. When the store is away the recorder does it later."""
+        commands = [_RELEASE.command((keys.cap(offer),), name) for offer in offers]
+        if not commands:
+            return
+        try:
+            self._call(_RELEASE, commands)
+        except Unavailable:
+            return
+
+    def _call(self, script: Script, commands: Sequence[Command]) -> list[Any]:
+        """Run a script once a command; a server that does not know it is taught it. Raises Unavailable."""
+        try:
+            try:
+                return self._hot.call(*commands)
+            except hiredis.ReplyError as error:
+                if not str(error).startswith("NOSCRIPT"):
+                    raise
+            return self._hot.call(("SCRIPT", "LOAD", script.text), *commands)[1:]
+        except hiredis.ReplyError as error:
+            # A store that refuses to write (memory full, read-only replica) is as good as away.
+            raise Unavailable("Valkey") from error
+
+
+def reservation(delivery_name: str, profile: int, open_number: int) -> str:
+    """The name of an open's reservations."""
+    return f"{profile}.{delivery_name}.{open_number}"
+
+
+def open_cap(store: Store, offer: int, total: int) -> bool:
+    """Create an offer's cap with its whole balance at publish; False if there is one, which is left alone."""
+    return bool(store.hsetnx(keys.cap(offer), _LEFT.decode(), str(total)))
+
+
+def raise_cap(store: Store, offer: int, by: int) -> int:
+    """Change an open cap's total by a difference and return what is left."""
+    return store.hincrby(keys.cap(offer), _LEFT.decode(), by)
+
+
+def balance(store: Store, offer: int) -> int | None:
+    """What is left of a cap; None when the key is absent."""
+    left = cast("bytes | None", store.hget(keys.cap(offer), _LEFT.decode()))
+    return None if left is None else int(left)
+
+
+def settle(store: Store, offer: int, name: str) -> None:
+    """Note that a reservation's record was stored: it is never released any more."""
+    store.hset(keys.cap(offer), name, "0")
+
+
+def stale_reservations(store: Store, offer: int, now_ms: int) -> Iterator[str]:
+    """The names of reservations that are older than a minute and not settled."""
+    for name, made in store.hscan_iter(keys.cap(offer), count=500):
+        if name != _LEFT and 0 < int(made) < now_ms - STALE_RESERVATION_MS:
+            yield name.decode()
+
+
+def release(store: Store, offer: int, name: str) -> bool:
+    """Give back one reservation; False if there is none of that name."""
+    return bool(store.eval(_RELEASE.text, 1, keys.cap(offer), name))
