@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import msgspec
 from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
+from signals.productfacts import ProductFacts as ProductFacts
 
 
 class Product(Model):
@@ -35,20 +35,3 @@ class Product(Model):
     image_blob: Mapped[str | None]
     complements: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     feed_at: Mapped[datetime]
-
-
-class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
-    """What an open may ask of a product, at `product:<id>` in Valkey as MessagePack.
-
-    Price in cents of `currency`; `stock` None when unknown; `feed_ms` is the feed's time in Unix milliseconds;
-    `category` 0 when it has none; `image` the SHA-256 of its picture or "".
-    """
-
-    id: str
-    price_cents: int
-    currency: str
-    stock: int | None
-    feed_ms: int
-    title: str
-    category: int
-    image: str

@@ -1,0 +1,22 @@
+"""The slice of a product that an open reads; no SQL here, because render loads this file."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
+    """What an open may ask of a product, at `product:<id>` in Valkey as MessagePack.
+
+    Price in cents of `currency`; `stock` None when unknown; `feed_ms` is the feed's time in Unix milliseconds;
+    `category` 0 when it has none; `image` the SHA-256 of its picture or "".
+    """
+
+    id: str
+    price_cents: int
+    currency: str
+    stock: int | None
+    feed_ms: int
+    title: str
+    category: int
+    image: str
