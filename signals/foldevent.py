@@ -51,9 +51,9 @@ WORDS: frozenset[str] = frozenset(get_args(Word))
 NOT_OWN: frozenset[str] = frozenset({"gift", "wrong_person"})
 """Words that say a purchase is no evidence of the person's own need."""
 
-MAX_LINES = 200
+MAX_LINES = 500
 MAX_CENTS = 10**12
-MAX_ID = 128
+MAX_ID = 200
 
 
 class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -254,11 +254,10 @@ def document(state: ProfileState) -> dict[str, Any]:
     """
     plain = _named(state)
     plain["order_days"] = order_days(state)
-    plain["order_interval_days"] = interval(plain["order_days"])
+    plain["order_interval_days"] = interval(state.order_gaps)
     plain["open_complaint_ms"] = state.open_complaint_ms
     for key, stats in state.categories.items():
-        days = stats.days
-        plain["categories"][str(key)] |= {"days": days, "interval_days": interval(days)}
+        plain["categories"][str(key)] |= {"days": stats.days, "interval_days": interval(stats.gaps)}
     return plain
 
 
@@ -281,14 +280,17 @@ def order_days(state: ProfileState) -> list[int]:
     return [] if state.last_order_s is None else days_back(day_of(state.last_order_s), state.order_gaps)
 
 
-def interval(days: list[int]) -> float | None:
-    """The median gap in days between distinct purchase days, newest first; None for fewer than three of them."""
-    distinct = sorted(set(days))
-    if len(distinct) < 3:
+def interval(gaps: bytes) -> float | None:
+    """The median gap in days between distinct purchase days; None for fewer than three such days."""
+    if 255 in gaps:
+        distinct = sorted(set(days_back(0, gaps)))
+        between = sorted(later - earlier for earlier, later in pairwise(distinct))
+    else:
+        between = sorted(gaps.replace(b"\x00", b""))
+    middle, odd = divmod(len(between), 2)
+    if len(between) < 2:
         return None
-    gaps = sorted(later - earlier for earlier, later in pairwise(distinct))
-    middle = len(gaps) // 2
-    return float(gaps[middle]) if len(gaps) % 2 else (gaps[middle - 1] + gaps[middle]) / 2
+    return float(between[middle]) if odd else (between[middle - 1] + between[middle]) / 2
 
 
 _STRUCT_MAPS: dict[str, type[msgspec.Struct]] = {

@@ -1,0 +1,230 @@
+"""What the model sees of a person and a candidate: one row of numbers a candidate, the same at training and at open.
+
+There is one function, `candidate_matrix`, and training calls it on the states as they stood then. It computes in Python
+numbers and rounds to float32 once, so the same state, candidates and moment give the same bits on every machine.
+Missing is NaN. Days are UTC days, money is in cents.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from signals.moments import day_of, today_of
+from signals.state import CategoryStats, ProfileState, interval
+
+Matrix = npt.NDArray[np.float32]
+NAN = float("nan")
+SHORT_DAYS, MONTH_DAYS, SEASON_DAYS = 14, 28, 84
+"""Windows of two, four and twelve weeks: whole weeks, so that a weekly rhythm does not beat against them."""
+
+CATEGORY_FEATURES = (
+    "category.days_since",
+    "category.orders_14",
+    "category.orders_28",
+    "category.orders_84",
+    "category.orders",
+    "category.interval_days",
+    "category.due_ratio",
+    "category.last_gap_days",
+    "category.cents_per_order",
+    "category.share_of_orders_84",
+    "category.share_of_favourite_84",
+    "category.views",
+    "category.view_days_since",
+    "category.in_cart",
+)
+PERSON_FEATURES = (
+    "orders.count_28",
+    "orders.count_84",
+    "orders.days_since",
+    "orders.interval_days",
+    "orders.cents_per_order",
+    "orders.categories_84",
+    "person.known_days",
+    "person.click_days_since",
+    "cart.lines",
+    "now.weekday",
+    "now.day_of_year",
+)
+OFFER_FEATURES = (
+    "offer.popularity",
+    "offer.affinity",
+    "offer.affinity_best",
+    "offer.kind",
+    "offer.price_cents",
+    "offer.price_ratio",
+)
+MODEL_FEATURES: tuple[str, ...] = CATEGORY_FEATURES + PERSON_FEATURES + OFFER_FEATURES
+"""The columns, in order. A model trained on another tuple must not be used."""
+
+
+class CandidateContext(msgspec.Struct, frozen=True, gc=False):
+    """A candidate as the model sees it.
+
+    `category` 0 is none; `kind` the number of the offer kind; `price_cents` None when no price is shown. `popularity`
+    is the share of all purchases that fall into the category. `after` says how strongly a purchase of another category
+    speaks for this one (category bought -> weight): keep it to the strongest twenty or so, it is walked at every open.
+    """
+
+    category: int
+    kind: int = 0
+    price_cents: int | None = None
+    popularity: float = 0.0
+    after: Mapping[int, float] = {}
+
+
+class Person:
+    """What all candidates share of one state at one moment, computed once."""
+
+    __slots__ = ("cart", "favourite_84", "orders_84", "recent", "row", "state", "today")
+
+    def __init__(self, state: ProfileState, now: datetime) -> None:
+        self.state = state
+        self.today = today = today_of(now)
+        self.recent: dict[int, int] = {}
+        categories_84 = favourite = 0
+        oldest = today - SEASON_DAYS
+        for category, stats in state.categories.items():
+            last_day = day_of(stats.last_s)
+            if last_day >= oldest:
+                categories_84 += 1
+                if last_day >= today - MONTH_DAYS:
+                    self.recent[category] = last_day
+                # A category cannot beat the favourite with fewer gap bytes than the favourite has orders.
+                if len(stats.gaps) >= favourite:
+                    favourite = max(favourite, _orders_within(last_day, stats.gaps, oldest))
+        self.favourite_84 = favourite
+        last_order = None if state.last_order_s is None else day_of(state.last_order_s)
+        orders_28 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, today - MONTH_DAYS)
+        self.orders_84 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, oldest)
+        self.cart = {line.category for line in state.cart}
+        order_interval = interval(state.order_gaps)
+        self.row = (
+            float(orders_28),
+            float(self.orders_84),
+            NAN if last_order is None else float(max(0, today - last_order)),
+            NAN if order_interval is None else order_interval,
+            state.order_cents / state.orders if state.orders else NAN,
+            float(categories_84),
+            NAN if state.since_s is None else float(max(0, today - day_of(state.since_s))),
+            NAN if state.last_click_s is None else float(max(0, today - day_of(state.last_click_s))),
+            float(len(state.cart)),
+            float(now.weekday()),
+            float(now.timetuple().tm_yday),
+        )
+
+
+_NEVER_BOUGHT = (NAN, 0.0, 0.0, 0.0, 0.0, NAN, NAN, NAN, NAN, 0.0, 0.0)
+
+
+def candidate_matrix(state: ProfileState, candidates: Sequence[CandidateContext], now: datetime) -> Matrix:
+    """One row a candidate, one column for each of MODEL_FEATURES, C-contiguous float32.
+
+    `now` is aware UTC. Nothing of `state` that is newer than `now` is expected: at training pass the state as it stood.
+    """
+    person = Person(state, now)
+    flat = array("d")
+    for candidate in candidates:
+        stats = state.categories.get(candidate.category)
+        flat.extend(_NEVER_BOUGHT if stats is None else _bought(person, stats))
+        flat.extend(_browsed(person, candidate.category))
+        flat.extend(person.row)
+        flat.extend(_offered(person, candidate, stats))
+    return np.frombuffer(flat, dtype=np.float64).astype(np.float32).reshape(len(candidates), len(MODEL_FEATURES))
+
+
+def transposed(complements: Mapping[int, Mapping[int, float]], keep: int = 20) -> dict[int, dict[int, float]]:
+    """From "bought -> {other: weight}" to what `CandidateContext.after` wants: "other -> {bought: weight}".
+
+    Keeps the `keep` strongest of each, the lower id first among equals.
+    """
+    turned: dict[int, list[tuple[float, int]]] = {}
+    for bought, others in complements.items():
+        for other, weight in others.items():
+            turned.setdefault(other, []).append((weight, bought))
+    return {other: dict(_strongest(pairs, keep)) for other, pairs in sorted(turned.items())}
+
+
+def _strongest(pairs: Iterable[tuple[float, int]], keep: int) -> list[tuple[int, float]]:
+    ordered = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:keep]
+    return sorted((category, weight) for weight, category in ordered)
+
+
+def _bought(person: Person, stats: CategoryStats) -> tuple[float, ...]:
+    age = person.today - day_of(stats.last_s)
+    days_since = float(age if age > 0 else 0)
+    gaps = stats.gaps
+    within_14 = int(age <= SHORT_DAYS)
+    within_28 = int(age <= MONTH_DAYS)
+    within_84 = int(age <= SEASON_DAYS)
+    # Within 84 days no gap can be 255 bytes long, so a byte is a gap until the walk ends.
+    for gap in gaps:
+        age += gap
+        if age > SEASON_DAYS:
+            break
+        within_84 += 1
+        if age <= MONTH_DAYS:
+            within_28 += 1
+            within_14 += age <= SHORT_DAYS
+    between = interval(gaps)
+    return (
+        days_since,
+        float(within_14),
+        float(within_28),
+        float(within_84),
+        float(stats.n),
+        NAN if between is None else between,
+        NAN if between is None else days_since / between,
+        float(gaps[0]) if gaps else NAN,
+        stats.cents / stats.n,
+        within_84 / person.orders_84 if person.orders_84 else 0.0,
+        within_84 / person.favourite_84 if person.favourite_84 else 0.0,
+    )
+
+
+def _browsed(person: Person, category: int) -> tuple[float, float, float]:
+    seen = person.state.views.get(category)
+    in_cart = 1.0 if category in person.cart and category else 0.0
+    if seen is None:
+        return 0.0, NAN, in_cart
+    return float(seen.n), float(max(0, person.today - day_of(seen.last_s))), in_cart
+
+
+def _offered(person: Person, candidate: CandidateContext, stats: CategoryStats | None) -> tuple[float, ...]:
+    total = best = 0.0
+    recent = person.recent
+    for bought, weight in candidate.after.items():
+        if bought in recent:
+            total += weight
+            if weight > best:
+                best = weight
+    price = candidate.price_cents
+    paid = stats.cents / stats.n if stats is not None else 0.0
+    return (
+        candidate.popularity,
+        total,
+        best,
+        float(candidate.kind),
+        NAN if price is None else float(price),
+        NAN if price is None or paid <= 0.0 else price / paid,
+    )
+
+
+def _orders_within(last_day: int, gaps: bytes, oldest: int) -> int:
+    """Orders on `oldest` or later. Needs `oldest` less than 255 days before `last_day`, so that a byte is a gap."""
+    left = last_day - oldest
+    if left < 0:
+        return 0
+    orders = 1
+    for gap in gaps:
+        left -= gap
+        if left < 0:
+            break
+        orders += 1
+    return orders
