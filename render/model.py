@@ -161,7 +161,7 @@ def _check_steps(artefact: Artefact) -> None:
 
 def _booster(artefact: Artefact) -> Any:
     try:
-        booster = lightgbm.Booster(model_str=artefact.booster, params={"verbosity": -1})
+        booster = lightgbm.Booster(model_str=artefact.booster)
     except lightgbm.basic.LightGBMError as error:
         raise InvalidInput("model.booster", f"is not a LightGBM model: {error}") from error
     if booster.num_feature() != len(artefact.features):
