@@ -1,0 +1,81 @@
+"""The addresses in one mail: every URL is unique by recipient, send and block, and tells nothing to who reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from base.ids import Delivery
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys
+
+
+class Place(Protocol):
+    """What a URL needs to know of a slot: its number, its declared size in CSS pixels and its format."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def fmt(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUrls:
+    """The addresses of one slot: light and dark picture (one decision), the block as HTML, and where a click goes."""
+
+    picture: str
+    dark: str
+    html: str
+    click: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailUrls:
+    """All addresses of one mail."""
+
+    slots: Mapping[int, SlotUrls]
+    view: str
+    unsubscribe: str
+
+
+def mint(
+    keys: TokenKeys, base_url: str, delivery: Delivery, slots: Sequence[Place], send_day: int, *, neutral: bool = False
+) -> MailUrls:
+    """The addresses of a delivery's mail; the same delivery and day give the same ones again.
+
+    `neutral` marks a mail of the content holdout. `base_url` is the render app's public address, without a last slash.
+    """
+
+    def token(purpose: Purpose, slot: Place | None = None) -> str:
+        return keys.mint(
+            Token(
+                purpose=purpose,
+                profile=delivery.profile,
+                campaign=delivery.campaign,
+                occurrence=delivery.occurrence,
+                slot=WHOLE_MAIL if slot is None else slot.index,
+                width=0 if slot is None else slot.width,
+                height=0 if slot is None else slot.height,
+                fmt="jpg" if slot is None else slot.fmt,
+                send_day=send_day,
+                neutral=neutral,
+            )
+        )
+
+    return MailUrls(
+        slots={
+            slot.index: SlotUrls(
+                picture=f"{base_url}/o/{token(Purpose.PICTURE, slot)}.{slot.fmt}",
+                dark=f"{base_url}/o/{token(Purpose.PICTURE_DARK, slot)}.{slot.fmt}",
+                html=f"{base_url}/h/{token(Purpose.HTML, slot)}",
+                click=f"{base_url}/c/{token(Purpose.CLICK, slot)}",
+            )
+            for slot in slots
+        },
+        view=f"{base_url}/view/{token(Purpose.VIEW)}",
+        unsubscribe=f"{base_url}/u/{token(Purpose.UNSUBSCRIBE)}",
+    )
