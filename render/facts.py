@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Struct
 
 from render.plan import MAX_PERIOD_SHOWS, Live
+from signals.productfacts import ProductFacts
+from signals.state import ProfileState
 
 if TYPE_CHECKING:
+    # At run time this module stays free of LightGBM: whoever only looks at decisions need not load it.
     from render.model import Model
-    from signals.products import ProductFacts
-    from signals.state import ProfileState
 
 LaneName = Literal["live", "test", "machine"]
 """live: person, proxy, undecided. machine: prefetch, scanner. test: test and staff: the live decision, using no cap."""

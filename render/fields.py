@@ -18,14 +18,13 @@ Prices come from the product feed alone and only while it is fresh; the default 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from render.money import money
 from render.plan import Offer, Plan
+from signals.productfacts import ProductFacts
+from signals.state import ProfileState
 
-if TYPE_CHECKING:
-    from signals.products import ProductFacts
-    from signals.state import ProfileState
 
 Fields = dict[str, str | int]
 MAX_NAME: Final = 60

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from base.errors import InvalidInput
 from render.plan import KINDS
+from signals.candidates import MODEL_FEATURES, CandidateContext, transposed
 
 FORMAT_VERSION: Final = 1
 MAX_ARTEFACT_BYTES: Final = 64 * 1024 * 1024
@@ -35,7 +36,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     booster: LightGBM's own model text. features, kinds: the columns and offer kinds it was trained with, in order.
     thresholds, values: raw probability -> calibrated probability, both ascending, straight lines between.
     popularity: category -> share of purchases in the data window, 0 to 1. complements: category -> how often another
-    category followed it, 0 to 1. from_ms, to_ms: the data window, Unix milliseconds. metrics: figures of the hold-out.
+    category followed it, 0 to 1 (bought -> {other: weight}; `context` turns it around). from_ms, to_ms: the data window, Unix milliseconds. metrics: figures of the hold-out.
     """
 
     format: int = FORMAT_VERSION
@@ -51,6 +52,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
 
 
+_NOTHING: Final[Mapping[int, float]] = {}
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Artefact).decode
 
@@ -58,7 +60,7 @@ _decode: Final = msgspec.msgpack.Decoder(Artefact).decode
 class Model:
     """A loaded model. It is never changed after loading, so threads may share it."""
 
-    __slots__ = ("_booster", "_thresholds", "_values", "artefact", "hash")
+    __slots__ = ("_after", "_booster", "_kinds", "_thresholds", "_values", "artefact", "hash")
 
     def __init__(self, artefact: Artefact, digest: str) -> None:
         self.artefact = artefact
@@ -66,9 +68,11 @@ class Model:
         self._booster = _booster(artefact)
         self._thresholds = np.asarray(artefact.thresholds, dtype=np.float64)
         self._values = np.asarray(artefact.values, dtype=np.float64)
+        self._after = transposed(artefact.complements)
+        self._kinds = {kind: number for number, kind in enumerate(artefact.kinds)}
 
     @classmethod
-    def load(cls, data: bytes, features: Sequence[str]) -> Model:
+    def load(cls, data: bytes, features: Sequence[str] = MODEL_FEATURES) -> Model:
         """Load an artefact for code that computes exactly these `features`, in this order.
 
         Raises InvalidInput, naming the field, if the bytes are none, or if it was trained with other features or kinds.
@@ -123,13 +127,19 @@ class Model:
         raw: Any = self._booster.predict(matrix, num_threads=1, predict_disable_shape_check=True)
         return np.interp(raw, self._thresholds, self._values)
 
-    def popularity(self, category: int | None) -> float:
-        """Share of purchases that were in a category; 0 where the model never saw it."""
-        return self.artefact.popularity.get(category, 0.0) if category is not None else 0.0
+    def context(self, category: int, kind: str, price_cents: int | None) -> CandidateContext:
+        """A candidate as this model sees it: `category` 0 is none, `price_cents` None when no price is shown.
 
-    def complement(self, bought: int, other: int) -> float:
-        """How often `other` followed `bought`, 0 to 1; 0 where the model never saw the pair."""
-        return self.artefact.complements.get(bought, {}).get(other, 0.0)
+        Training makes its contexts from the same tables: popularity, and `transposed(complements)`. A kind that the
+        model was not trained with gets the next free number, which no tree has split on.
+        """
+        return CandidateContext(
+            category=category,
+            kind=self._kinds.get(kind, len(self._kinds)),
+            price_cents=price_cents,
+            popularity=self.artefact.popularity.get(category, 0.0),
+            after=self._after.get(category, _NOTHING),
+        )
 
 
 def _check(artefact: Artefact, features: tuple[str, ...]) -> None:

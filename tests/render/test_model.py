@@ -16,6 +16,7 @@ import pytest
 from base.clock import monotonic
 from base.errors import InvalidInput
 from render.model import Artefact, Model
+from signals.candidates import CandidateContext
 
 FEATURES = tuple(f"feature {number}" for number in range(30))
 
@@ -70,10 +71,10 @@ def test_it_answers_the_calibrated_probability(artefact: bytes, booster: lightgb
     assert Model.load(artefact, FEATURES).predict(matrix) == pytest.approx(expected, abs=1e-12)
 
 
-def test_it_knows_popularity_and_complements_and_nothing_of_the_unseen(artefact: bytes) -> None:
+def test_it_sees_candidates_with_the_tables_it_was_trained_with(artefact: bytes) -> None:
     model = Model.load(artefact, FEATURES)
-    assert (model.popularity(1), model.popularity(9), model.popularity(None)) == (0.5, 0.0, 0.0)
-    assert (model.complement(1, 2), model.complement(2, 1)) == (0.4, 0.0)
+    assert model.context(2, "cross-sell", 999) == CandidateContext(2, 1, 999, 0.25, {1: 0.4})
+    assert model.context(9, "replacement", None) == CandidateContext(9, 0, None, 0.0, {})
 
 
 @pytest.mark.parametrize(
