@@ -272,6 +272,12 @@ def end_left_over_postgres(data: Path) -> bool:
     return end(pid, f"-D {data} ", signal.SIGINT, STOP_SECONDS)
 
 
+def end_left_over_valkey(folder: Path) -> None:
+    """Stop the Valkey that still runs on this folder, if there is one."""
+    if folder.exists():
+        os.close(_take_lock(folder))
+
+
 def _take_lock(folder: Path) -> int:
     """The locked file of a Valkey folder; a left-over server that holds it is stopped first."""
     lock = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)

@@ -268,6 +268,12 @@ class Settings:
         )
 
     @property
+    def relay_url(self) -> str:
+        """Where mail goes: the relay, or the embedded sink when none is set or in a dry run."""
+        sink = f"smtp://127.0.0.1:{self.smtp_port}"
+        return sink if self.dry_run or not self.smtp_url else self.smtp_url
+
+    @property
     def loopback(self) -> bool:
         """Whether the apps are reachable from this machine only."""
         return self.bind in {"127.0.0.1", "::1", "localhost"}

@@ -1,0 +1,24 @@
+"""`latebind migrate`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from base.settings import Settings
+from workers.migration import draft, migrate
+
+
+@click.command()
+@click.option("--draft", "message", metavar="MESSAGE", help="Write a new revision from the models instead.")
+@click.option("--revision", metavar="NUMBER", help="Number of the new revision, such as 0004_segments.")
+def command(message: str | None, revision: str | None) -> None:
+    """Bring the database to the newest schema. Safe to run from several hosts at once."""
+    settings = Settings.from_environment(os.environ, require=["database_url"])
+    if message is None:
+        migrate(settings.database_url)
+    elif revision is None:
+        raise click.UsageError("--draft needs --revision")
+    else:
+        draft(settings.database_url, message, revision)

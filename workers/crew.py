@@ -1,0 +1,224 @@
+"""The processes of the Procfile, kept running in one terminal.
+
+honcho reads the Procfile, runs each line and prints what it says; we keep the processes: one that crashes is started
+again, one that ends as soon as it starts ends everything. Pids are noted in a file, so that the next start finds what a
+`kill -9` of this one left running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shlex
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from logging import Formatter, LogRecord
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Any, TextIO
+
+from honcho.environ import parse_procfile
+from honcho.printer import Message, Printer
+from honcho.process import Process
+
+from base.clock import SystemClock, monotonic, pause
+from base.errors import StartError
+from base.processes import command_line
+
+STOP_SECONDS = 30.0
+"""How long a process may take to finish what it does before it is killed."""
+SETTLE_SECONDS = 5.0
+"""A process that ends sooner than this after its start would only end again."""
+LOG_BYTES = 16 * 1024 * 1024
+COLOURS = ("36", "33", "32", "35", "34")
+"""Terminal codes: cyan, yellow, green, magenta, blue."""
+
+
+@dataclass
+class Member:
+    """One line of the Procfile and the process that runs it now."""
+
+    name: str
+    command: str
+    colour: str
+    environ: Mapping[str, str] = field(repr=False)
+    log: RotatingFileHandler = field(repr=False)
+    pid: int = 0
+    started: float = 0.0
+    running: bool = False
+
+    @property
+    def marker(self) -> str:
+        """What the process's command line ends with, by which it is known again."""
+        return shlex.split(self.command)[-1]
+
+
+class Crew:
+    """Starts, watches, restarts and stops the processes. `echo` is where their lines are shown, None for nowhere."""
+
+    def __init__(self, folder: Path, root: Path, echo: TextIO | None) -> None:
+        self._folder = folder
+        self._root = root
+        self._printer = Printer(echo) if echo else None
+        self._clock = SystemClock()
+        self._members: dict[str, Member] = {}
+        self._events: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._failed = ""
+        self._pump = threading.Thread(target=self._relay, name="crew", daemon=True)
+
+    def start(self, procfile: str, environs: Mapping[str, Mapping[str, str]], leave_out: frozenset[str]) -> None:
+        """Start every line that is not left out, each with its own environment."""
+        for number, (name, command) in enumerate(parse_procfile(procfile).processes.items()):
+            if name in leave_out:
+                continue
+            log = _log_file(self._folder / "log" / f"{name}.log")
+            self._members[name] = Member(name, command, COLOURS[number % len(COLOURS)], environs[name], log)
+        if self._printer:
+            self._printer.width = max(map(len, self._members))
+        self._pump.start()
+        for member in self._members.values():
+            self._launch(member)
+
+    @property
+    def failed(self) -> str:
+        """Why the crew cannot go on, as one sentence; empty while all is well."""
+        return self._failed
+
+    def pid(self, name: str) -> int:
+        """The process id of a line's running process; 0 between its end and its restart."""
+        member = self._members[name]
+        return member.pid if member.running else 0
+
+    def names(self) -> list[str]:
+        """The lines that run."""
+        return list(self._members)
+
+    def stop(self) -> None:
+        """End all with SIGTERM at once; whoever is still there after 30 s is killed."""
+        self._stopping.set()
+        self._signal(signal.SIGTERM)
+        deadline = monotonic() + STOP_SECONDS
+        while self._any_running() and monotonic() < deadline:
+            pause(0.05)
+        if self._any_running():
+            self._signal(signal.SIGKILL)
+            while self._any_running() and monotonic() < deadline + 5:
+                pause(0.05)
+        _pid_file(self._folder).unlink(missing_ok=True)
+        for member in self._members.values():
+            member.log.close()
+
+    def _launch(self, member: Member) -> None:
+        member.running = True
+        member.started = monotonic()
+        process = Process(
+            member.command, name=member.name, colour=member.colour, env=dict(member.environ), cwd=str(self._root)
+        )
+        threading.Thread(target=process.run, args=(self._events, False), name=member.name, daemon=True).start()
+
+    def _relay(self) -> None:
+        """Take what the processes say and what becomes of them, one event at a time."""
+        while True:
+            message = self._events.get()
+            member = self._members[message.name]
+            if message.type == "line":
+                self._write(member, message)
+            elif message.type == "start":
+                member.pid = message.data["pid"]
+                self._note_pids()
+                if self._stopping.is_set():
+                    _signal_group(member.pid, signal.SIGTERM)
+            elif message.type == "stop":
+                self._ended(member, message.data["returncode"])
+
+    def _ended(self, member: Member, code: int) -> None:
+        member.running = False
+        self._note_pids()
+        if self._stopping.is_set():
+            return
+        if monotonic() - member.started < SETTLE_SECONDS:
+            log = self._folder / "log" / f"{member.name}.log"
+            self._failed = self._failed or f"{member.name} ended with status {code} right after its start; see {log}."
+            return
+        self._say(member, f"{member.name} ended with status {code}; starting it again")
+        self._launch(member)
+
+    def _write(self, member: Member, message: Message) -> None:
+        text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data
+        member.log.emit(_record(text.rstrip("\n")))
+        if self._printer:
+            self._printer.write(message)
+
+    def _say(self, member: Member, text: str) -> None:
+        now: datetime = self._clock.now()
+        self._write(member, Message(type="line", data=text + "\n", time=now, name=member.name, colour=member.colour))
+
+    def _any_running(self) -> bool:
+        return any(member.running for member in self._members.values())
+
+    def _signal(self, number: signal.Signals) -> None:
+        for member in self._members.values():
+            if member.running and member.pid:
+                _signal_group(member.pid, number)
+
+    def _note_pids(self) -> None:
+        noted = {m.name: {"pid": m.pid, "marker": m.marker} for m in self._members.values() if m.running and m.pid}
+        draft = _pid_file(self._folder).with_suffix(".draft")
+        draft.write_text(json.dumps(noted))
+        draft.replace(_pid_file(self._folder))
+
+
+def end_left_over_crew(folder: Path) -> list[str]:
+    """End the processes that an earlier, killed run noted and that still run; their names."""
+    try:
+        noted: dict[str, dict[str, Any]] = json.loads(_pid_file(folder).read_text())
+    except (OSError, ValueError):
+        return []
+    found = [name for name, entry in noted.items() if _is_ours(entry)]
+    for step, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        left = [noted[name]["pid"] for name in found if _is_ours(noted[name])]
+        for pid in left:
+            _signal_group(pid, step)
+        deadline = monotonic() + seconds
+        while any(_is_ours(noted[name]) for name in found) and monotonic() < deadline:
+            pause(0.05)
+    if any(_is_ours(noted[name]) for name in found):
+        raise StartError("Processes left over from an earlier run do not end.")
+    _pid_file(folder).unlink(missing_ok=True)
+    return found
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    """Whether the noted pid still leads its own group and still runs what we started."""
+    pid = int(entry["pid"])
+    try:
+        return os.getpgid(pid) == pid and str(entry["marker"]) in command_line(pid)
+    except ProcessLookupError:
+        return False
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _pid_file(folder: Path) -> Path:
+    return folder / "processes.json"
+
+
+def _log_file(path: Path) -> RotatingFileHandler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1)
+    handler.setFormatter(Formatter("%(message)s"))
+    return handler
+
+
+def _record(text: str) -> LogRecord:
+    return LogRecord("crew", 20, "", 0, text, None, None)
