@@ -90,9 +90,10 @@ class Used(Struct, frozen=True, array_like=True):
         """This without the showings of each (offer, group) at `at_ms`."""
         by_offer, by_group = dict(self.offers), dict(self.groups)
         for offer, group in offers:
-            by_offer[offer] = by_offer.get(offer, NO_USE).after_release(at_ms)
-            if group is not None:
-                by_group[group] = by_group.get(group, NO_USE).after_release(at_ms)
+            if offer in by_offer:
+                by_offer[offer] = by_offer[offer].after_release(at_ms)
+            if group in by_group:
+                by_group[group] = by_group[group].after_release(at_ms)
         return Used(dict(sorted(by_offer.items())), dict(sorted(by_group.items())), self.stages)
 
 
