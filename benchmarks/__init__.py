@@ -1,0 +1,1 @@
+"""Speed, measured as ratios taken in one run: each benchmark runs its peer under the same conditions beside it."""

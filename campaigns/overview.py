@@ -1,0 +1,73 @@
+"""What the home page says: what is live, what goes out next, and what needs a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from campaigns.models import Campaign, Delivery
+from campaigns.opens import Decision
+from signals.events import Event, RejectedEvent
+
+MAX_LISTED = 12
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Counts of the last hour and day, and short lists."""
+
+    live: list[Campaign]
+    next: list[Campaign]
+    drafts: list[Campaign]
+    mails_accepted: int
+    opens_hour: int
+    fallback_hour: int
+    signals_hour: int
+    rejected_day: int
+    unknown: int
+    failed: int
+
+    @property
+    def fallback_share(self) -> float | None:
+        """Share of the hour's decisions that fell back to the default; None without decisions."""
+        return self.fallback_hour / self.opens_hour if self.opens_hour else None
+
+
+def overview(session: Session, now: datetime) -> Overview:
+    """The state of things at `now`. Every count is bounded by an index on time or state."""
+
+    def listed(*states: str) -> list[Campaign]:
+        query = select(Campaign).where(Campaign.state.in_(states)).order_by(Campaign.updated_at.desc())
+        return list(session.scalars(query.limit(MAX_LISTED)))
+
+    lanes = select(func.count()).select_from(Decision).where(Decision.at >= now - HOUR, Decision.lane == "live")
+    by_state = dict(
+        session.execute(
+            select(Delivery.state, func.count())
+            .where(Delivery.state.in_(("accepted", "unknown", "failed")))
+            .group_by(Delivery.state)
+        )
+        .tuples()
+        .all()
+    )
+    return Overview(
+        live=listed("sending", "paused", "finished"),
+        next=listed("scheduled"),
+        drafts=listed("draft"),
+        mails_accepted=by_state.get("accepted", 0),
+        opens_hour=session.scalar(lanes) or 0,
+        fallback_hour=session.scalar(lanes.where(Decision.rung == "default")) or 0,
+        signals_hour=session.scalar(select(func.count()).select_from(Event).where(Event.received_at >= now - HOUR))
+        or 0,
+        rejected_day=session.scalar(
+            select(func.count()).select_from(RejectedEvent).where(RejectedEvent.at >= now - DAY)
+        )
+        or 0,
+        unknown=by_state.get("unknown", 0),
+        failed=by_state.get("failed", 0),
+    )
