@@ -125,7 +125,8 @@ class Model:
         Runs in the calling thread only: for a few rows, waking other threads costs more than the trees.
         """
         raw: Any = self._booster.predict(matrix, num_threads=1, predict_disable_shape_check=True)
-        return np.interp(raw, self._thresholds, self._values)
+        calibrated: Probabilities = np.interp(raw, self._thresholds, self._values)
+        return calibrated
 
     def context(self, category: int, kind: str, price_cents: int | None) -> CandidateContext:
         """A candidate as this model sees it: `category` 0 is none, `price_cents` None when no price is shown.

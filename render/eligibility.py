@@ -1,0 +1,350 @@
+"""Whether an offer may be shown to a person now, in three layers: may have it, makes sense now, is good for them.
+
+`admissible` answers for one offer: for the candidates of a decision, for the check that an open still holds, and for a
+click. The first thing that removes the offer is the reason; layers are asked in order, a layer's own rule last.
+
+Sensitive categories: their signals may suppress an offer and never select one. So a rule must hold twice, on what we
+know and on what we would know without those signals (`Situation.plain`), and whatever *asks* for a signal (a purchase
+since the send, a model score) reads the plain state only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from base.errors import InvalidInput
+from render.decision import Reason
+from render.facts import DAY_MS, Facts
+from render.plan import LAYERS, SALES_KINDS, Layer, Offer, Plan, Rule
+from signals.moments import seconds_of, unix_ms
+from signals.productfacts import ProductFacts
+from signals.rules import RuleFacts, compile_python, parse
+from signals.state import ProfileState
+
+MACHINE_DAYS: Final = 7
+"""A machine's copy may be seen days later (within a week or not at all), so it must stay true that long."""
+REFUSABLE: Final = ("tracking", "profiling")
+"""Purposes whose refusal turns every decision into the default, beside the channel's own."""
+Holds = Callable[[RuleFacts], bool]
+Clauses = dict[tuple[int, Layer], tuple[Holds, ...]]
+_CLAUSES: Final = "clauses"
+_SENSITIVE_MAPS: Final = ("categories", "views", "reviews", "registered")
+
+
+class Situation:
+    """One person's facts at one instant, prepared once for all offers of a decision."""
+
+    def __init__(self, plan: Plan, facts: Facts, now: datetime) -> None:
+        if facts.state is None:
+            raise ValueError("without a state there is nothing to decide on: the default is shown")
+        self.plan = plan
+        self.facts = facts
+        self.now = now
+        self.now_ms = unix_ms(now)
+        self.state: ProfileState = facts.state
+        self.clauses = clauses(plan)
+        self.lost: dict[str, None] = {}
+        self._rule_facts: dict[tuple[str | None, bool], RuleFacts] = {}
+
+    @cached_property
+    def plain(self) -> ProfileState:
+        """The state without the signals of sensitive categories; the same object where there are none."""
+        return without(self.state, frozenset(self.plan.sensitive)) if self.plan.sensitive else self.state
+
+    @cached_property
+    def complaint(self) -> bool:
+        """Whether a complaint is open."""
+        return bool(self.state.complaints)
+
+    @cached_property
+    def open_fields(self) -> Mapping[str, Any]:
+        """What rules may read as `open.*`."""
+        return {
+            "lane": self.facts.lane,
+            "undecided": self.facts.undecided,
+            "locale": self.facts.locale or self.plan.locale,
+            "hours_since_send": max(0.0, (self.now_ms - self.facts.sent_at_ms) / 3_600_000),
+            "number": self.facts.last.open_number + 1 if self.facts.last else 1,
+        }
+
+    def product(self, offer: Offer) -> ProductFacts | None:
+        """The offer's product facts; an absent key that the plan names was lost, and is noted."""
+        if offer.product is None:
+            return None
+        product = self.facts.products.get(offer.product)
+        if product is None:
+            self.lost[f"product:{offer.product}"] = None
+        return product
+
+    def is_fresh(self, product: ProductFacts) -> bool:
+        """Whether price and stock of a product are recent enough to be shown."""
+        return self.now_ms - product.feed_ms <= self.plan.feed_stale_s * 1000
+
+    def rule_facts(self, offer: Offer, plain: bool) -> RuleFacts:
+        """What a rule reads, with or without sensitive signals."""
+        key = (offer.product, plain)
+        found = self._rule_facts.get(key)
+        if found is None:
+            product = self.facts.products.get(offer.product) if offer.product is not None else None
+            found = RuleFacts(self.plain if plain else self.state, self.now, product, self.open_fields)
+            self._rule_facts[key] = found
+        return found
+
+    def reason(self, offer: Offer, held: bool = False) -> Reason | None:
+        """Why the offer may not be shown now; None if it may. `held`: its own reservation and showing do not count."""
+        for layer, check in _CHECKS:
+            code = check(self, offer, held)
+            if code is not None:
+                return Reason(layer, code)
+            number = self._unmet(offer, layer)
+            if number is not None:
+                return Reason(layer, f"rule {number}")
+        if self.plain is not self.state and not self._holds_plainly(offer):
+            return Reason("legal", "sensitive signals")
+        return None
+
+    def _unmet(self, offer: Offer, layer: Layer) -> int | None:
+        clauses = self.clauses.get((offer.id, layer))
+        if not clauses:
+            return None
+        facts = self.rule_facts(offer, plain=False)
+        return next((number for number, holds in enumerate(clauses, start=1) if not holds(facts)), None)
+
+    def _holds_plainly(self, offer: Offer) -> bool:
+        facts = self.rule_facts(offer, plain=True)
+        return all(holds(facts) for layer in LAYERS for holds in self.clauses.get((offer.id, layer), ()))
+
+
+def clauses(plan: Plan) -> Clauses:
+    """The plan's rules as functions, per offer and layer; an `all` is a function a clause. Made once a plan.
+
+    Raises InvalidInput naming the offer, the layer and the part of the rule for a plan that `validate_rules` refuses.
+    """
+    made: Clauses | None = vars(plan).get(_CLAUSES)
+    if made is None:
+        made = {
+            (offer.id, layer): _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
+            for position, offer in enumerate(plan.offers)
+            for layer in LAYERS
+            if (rule := offer.rules.of(layer)) is not None
+        }
+        # A plan never changes, so what is made of it may be kept with it, as its cached properties are.
+        vars(plan)[_CLAUSES] = made
+    return made
+
+
+def validate_rules(plan: Plan) -> list[str]:
+    """What keeps a plan's rules from being published, a sentence a rule, each beginning with the field."""
+    faults = []
+    for position, offer in enumerate(plan.offers):
+        for layer in LAYERS:
+            rule = offer.rules.of(layer)
+            if rule is not None:
+                try:
+                    _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
+                except InvalidInput as error:
+                    faults.append(str(error))
+    return faults
+
+
+def _functions(rule: Rule, categories: Mapping[str, int], at: str) -> tuple[Holds, ...]:
+    parts = rule["all"] if set(rule) == {"all"} and isinstance(rule["all"], list) else [rule]
+    numbered = len(parts) > 1
+    return tuple(
+        _function(part, categories, f"{at}.all[{number}]" if numbered else at) for number, part in enumerate(parts)
+    )
+
+
+def _function(part: Any, categories: Mapping[str, int], at: str) -> Holds:
+    try:
+        return compile_python(parse(part, categories, where="eligibility"))
+    except InvalidInput as error:
+        raise InvalidInput(f"{at}.{error.field}" if error.field else at, error.message) from error
+
+
+def admissible(plan: Plan, offer: Offer, facts: Facts, now: datetime, *, held: bool = False) -> Reason | None:
+    """Why one offer may not be shown to this person at `now`; None if it may.
+
+    held: ask whether what an open shows may stay, or what was seen may be followed: the open's own cap reservation
+    counts as held, its own showing does not count against the person. Withdrawn consent, erasure and the state of the
+    campaign are asked too, since they close every offer but a default, which is always admissible.
+    """
+    if offer.id in plan.default_ids:
+        return None
+    refusal = refused(plan, facts)
+    if refusal is not None:
+        return Reason("legal", refusal)
+    return Situation(plan, facts, now).reason(offer, held)
+
+
+def refused(plan: Plan, facts: Facts) -> str | None:
+    """Why nothing but the default may be shown at all; None if a decision may be made."""
+    if facts.live.state != "live":
+        return facts.live.state
+    state = facts.state
+    if state is None:
+        return "no state"
+    if state.erased:
+        return "erased"
+    for purpose in (*REFUSABLE, plan.channel):
+        if state.consent.get(purpose) is False:
+            return f"no consent: {purpose}"
+    for purpose in plan.needs_consent:
+        if state.consent.get(purpose) is not True:
+            return f"no consent: {purpose}"
+    return None
+
+
+def may_record(state: ProfileState | None) -> bool:
+    """Whether an open of this person may be written down: not after erasure, nor once tracking or mail were refused."""
+    if state is None:
+        return True
+    return not state.erased and all(state.consent.get(purpose) is not False for purpose in ("tracking", "email"))
+
+
+def without(state: ProfileState, categories: frozenset[int]) -> ProfileState:
+    """The state as if nothing had ever been known in these categories; the same object if nothing was.
+
+    Segments and intents were folded before this point: they are kept, and must not be built on sensitive categories.
+    """
+    changed: dict[str, Any] = {}
+    for name in _SENSITIVE_MAPS:
+        entries = getattr(state, name)
+        if not categories.isdisjoint(entries):
+            changed[name] = {key: value for key, value in entries.items() if key not in categories}
+    for name in ("recent", "cart"):
+        lines = getattr(state, name)
+        kept = tuple(line for line in lines if line.category not in categories)
+        if len(kept) != len(lines):
+            changed[name] = kept
+    return replace(state, **changed) if changed else state
+
+
+def bought_since(state: ProfileState, category: int, since_ms: int) -> bool:
+    """Whether something of a category was bought after an instant and kept: returns are not in the state any more.
+
+    Exact to the millisecond among the recent purchases, else to the second.
+    """
+    stats = state.categories.get(category)
+    if stats is not None and stats.n > 0 and stats.last_s > seconds_of(since_ms):
+        return True
+    return any(line.category == category and line.time_ms > since_ms for line in state.recent)
+
+
+def _legal(at: Situation, offer: Offer, held: bool) -> str | None:
+    facts = at.facts
+    if offer.id in facts.live.withdrawn:
+        return "withdrawn"
+    if offer.starts_ms is not None and at.now_ms < offer.starts_ms:
+        return "not yet valid"
+    if offer.ends_ms is not None and at.now_ms >= offer.ends_ms:
+        return "ended"
+    for purpose in offer.requires_consent:
+        if at.state.consent.get(purpose) is not True:
+            return f"no consent: {purpose}"
+    if offer.after_category is not None and offer.after_category in at.plan.sensitive:
+        return "sensitive category"
+    return _fetch(at, offer)
+
+
+def _fetch(at: Situation, offer: Offer) -> str | None:
+    """What a fetch that may not be the person's may get: nothing that is used up, or is untrue when it is looked at."""
+    facts = at.facts
+    if facts.lane == "machine":
+        if offer.is_capped:
+            return "machine fetch: capped"
+        if offer.clock_bound:
+            return "machine fetch: bound to the clock"
+        if offer.ends_ms is not None and offer.ends_ms - at.now_ms < MACHINE_DAYS * DAY_MS:
+            return "machine fetch: ends soon"
+        if offer.needs_stock or offer.shows_price:
+            return "machine fetch: stock or price may change"
+    elif facts.undecided:
+        if offer.clock_bound:
+            return "undecided fetch: bound to the clock"
+        if offer.is_capped and (facts.live.keep_capped_from_undecided or not at.plan.undecided_capped):
+            return "undecided fetch: capped"
+    return None
+
+
+def _relevant(at: Situation, offer: Offer, held: bool) -> str | None:
+    sent_ms = at.facts.sent_at_ms
+    if offer.purpose_category is not None and bought_since(at.state, offer.purpose_category, sent_ms):
+        return "purpose met"
+    if offer.after_category is not None and not bought_since(at.plain, offer.after_category, sent_ms):
+        return "nothing bought yet"
+    if offer.product is None:
+        return None
+    if _owned(at, offer):
+        return "already bought"
+    return _stock(at, offer)
+
+
+def _owned(at: Situation, offer: Offer) -> bool:
+    """Whether the very product was bought: since the send for kinds that sell it again, at any kept time for others."""
+    if offer.kind in ("thank-you", "service"):
+        return False
+    since = at.facts.sent_at_ms if offer.kind in ("replacement", "volume") else -1
+    if any(line.product == offer.product and line.time_ms > since for line in at.state.recent):
+        return True
+    return any(mark.word == "already_own" and mark.target == f"product:{offer.product}" for mark in at.state.marks)
+
+
+def _stock(at: Situation, offer: Offer) -> str | None:
+    product = at.product(offer)
+    if not (offer.needs_stock or offer.shows_price):
+        return None
+    if product is None:
+        return "product unknown"
+    if not at.is_fresh(product):
+        return "feed stale"
+    if offer.needs_stock and product.stock is None:
+        return "stock unknown"
+    if offer.needs_stock and product.stock is not None and product.stock <= 0:
+        return "out of stock"
+    return None
+
+
+def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:
+    if at.complaint and offer.kind in SALES_KINDS:
+        return "complaint open"
+    if _unwanted(at, offer):
+        return "not for me"
+    if offer.id in at.facts.refused:
+        return "cap refused"
+    return None if held else _limits(at, offer)
+
+
+def _unwanted(at: Situation, offer: Offer) -> bool:
+    targets = {f"product:{offer.product}", f"category:{offer.category}"}
+    return any(mark.word == "not_for_me" and mark.target in targets for mark in at.state.marks)
+
+
+def _limits(at: Situation, offer: Offer) -> str | None:
+    """Caps and the no-repeat window, for an offer that would be shown anew."""
+    facts = at.facts
+    if offer.cap_total is not None:
+        balance = facts.caps.get(offer.id)
+        if balance is None:
+            at.lost[f"cap:{offer.id}"] = None
+            return "cap unknown"
+        if balance <= 0:
+            return "total cap"
+    use = facts.used.offer(offer.id)
+    if offer.cap_person is not None:
+        shows = use.count if offer.period_days is None else use.within(at.now_ms - offer.period_days * DAY_MS + 1)
+        if shows >= offer.cap_person:
+            return "personal cap"
+    if offer.no_repeat_days is not None and use.count and at.now_ms - use.last_ms < offer.no_repeat_days * DAY_MS:
+        last = facts.last
+        own = last is not None and offer.id in last.offers.values() and use.last_ms <= last.at_ms
+        return None if own else "no repeat"
+    return None
+
+
+_CHECKS: Final = (("legal", _legal), ("relevant", _relevant), ("beneficial", _beneficial))
