@@ -109,7 +109,7 @@ class Rating(Struct, frozen=True, tag="rating", omit_defaults=True):
     count: str
     size: int = 16
     colour: str = "muted"
-    fill: str = "@mid"
+    fill: str = "accent"
     gap: int = 8
     optional: bool = True
 
@@ -197,7 +197,6 @@ class Creative(Struct, frozen=True):
         plate="#22242a",
         ink="#f4f3f0",
         muted="#b9b7b1",
-        accent="@soft",
         on_accent="#17181c",
         badge="@spark",
         on_badge="#17181c",

@@ -1,0 +1,249 @@
+"""Set text in a width: measure with the real fonts, wrap, balance, shrink to a minimum, and only then cut it off.
+
+All lengths here are output pixels (2x). A set text exceeds neither its width nor its lines; no glyph is cut through.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from render.fonts import Fonts, Ink, Run
+from render.script import clusters, first_direction, han_face, levels, may_break, visual_order
+
+ELLIPSIS: Final = "…"
+SHRINK: Final = 0.94
+"""Each step of shrinking: too small to be seen; from 56 to 24 pixels it takes 14."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to set a text. `size` and `min_size` are output pixels; `rtl` is the direction where letters have none."""
+
+    size: int
+    min_size: int
+    max_lines: int = 1
+    weight: int = 400
+    rtl: bool = False
+    locale: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """What no line break divides: runs with their levels, and whether a space, or a forced break, stands before it."""
+
+    runs: tuple[tuple[Run, int], ...]
+    text: str
+    space: bool
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Stamps from left to right, each with its pen position, and the width they take."""
+
+    stamps: tuple[tuple[Ink, float], ...]
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A set paragraph. Line `n` stands on the baseline `ascent + n * line_height` below the block's top."""
+
+    lines: tuple[Line, ...]
+    size: int
+    ascent: int
+    descent: int
+    line_height: int
+    rtl: bool
+
+    @property
+    def width(self) -> int:
+        return round(max((line.width for line in self.lines), default=0) + 0.5)
+
+    @property
+    def height(self) -> int:
+        return self.ascent + (len(self.lines) - 1) * self.line_height + self.descent if self.lines else 0
+
+
+def set_text(fonts: Fonts, text: str, width: int, style: Style) -> Block:
+    """Set a text in `width` output pixels. What no font holds is left out; nothing to set gives no lines."""
+    direction = first_direction(text)
+    rtl = style.rtl if direction is None else direction
+    setter = _Setter(fonts, style, rtl, max(1, width))
+    atoms = setter.atoms(text)
+    if not atoms:
+        return setter.block([], style.size)
+    size = setter.fitting_size(atoms)
+    if size is not None:
+        return setter.block(setter.balanced(atoms, size), size)
+    return setter.block(setter.cut(text), style.min_size)
+
+
+class _Setter:
+    """One paragraph being set: the fonts, the style and the width it must keep."""
+
+    def __init__(self, fonts: Fonts, style: Style, rtl: bool, width: int) -> None:
+        self.fonts = fonts
+        self.style = style
+        self.rtl = rtl
+        self.width = width
+
+    def atoms(self, text: str, loose: bool = False) -> list[Atom]:
+        """Split a text into atoms; `loose` allows a break after every cluster, for words wider than the line."""
+        atoms: list[Atom] = []
+        for number, paragraph in enumerate(text.split("\n")):
+            started = True
+            for atom in self._paragraph(paragraph, loose):
+                atoms.append(Atom(atom.runs, atom.text, atom.space, forced=started and number > 0))
+                started = False
+        return atoms
+
+    def _paragraph(self, text: str, loose: bool) -> Iterator[Atom]:
+        han = han_face(text, self.style.locale)
+        running = levels(text, self.rtl)
+        word: list[tuple[str, int, int]] = []
+        space, at, face = False, 0, -1
+        for cluster in clusters(text):
+            level = running[at]
+            at += len(cluster)
+            breaks = cluster == " " or (word and (loose or may_break(word[-1][0], cluster)))
+            if word and breaks:
+                yield _atom(word, space)
+                word, space = [], False
+            if cluster == " ":
+                space = True
+                continue
+            picked = self.fonts.pick(cluster.replace("\u00a0", " "), face if not cluster[0].isalnum() else -1, han)
+            if picked is not None:
+                face = picked
+                word.append((cluster, level, picked))
+        if word:
+            yield _atom(word, space)
+
+    def fitting_size(self, atoms: list[Atom]) -> int | None:
+        """Return the largest size at which the atoms fit, or None if even the smallest is too large.
+
+        Widths scale nearly with size, so sizes are first tried on widths measured once; only the one that seems to fit
+        is measured exactly, since measuring at a new size costs more than all the arithmetic.
+        """
+        size, style = self.style.size, self.style
+        widths = [self._width(atom, size) for atom in atoms]
+        while size > style.min_size and not self._fits(atoms, [w * size / style.size for w in widths], size):
+            size = max(style.min_size, int(size * SHRINK))
+        while True:
+            exact = [self._width(atom, size) for atom in atoms]
+            if self._fits(atoms, exact, size):
+                return size
+            if size <= style.min_size:
+                return None
+            size = max(style.min_size, int(size * SHRINK))
+
+    def _fits(self, atoms: list[Atom], widths: list[float], size: int) -> bool:
+        return max(widths) <= self.width and len(self._wrap(atoms, widths, size, self.width)) <= self.style.max_lines
+
+    def _wrap(self, atoms: list[Atom], widths: list[float], size: int, width: float) -> list[list[int]]:
+        """Fill lines greedily; returns the atoms' indices of each line."""
+        gap = self._space(size)
+        lines: list[list[int]] = []
+        used = 0.0
+        for index, atom in enumerate(atoms):
+            lead = gap if atom.space else 0.0
+            if lines and not atom.forced and used + lead + widths[index] <= width:
+                lines[-1].append(index)
+                used += lead + widths[index]
+            else:
+                lines.append([index])
+                used = widths[index]
+        return lines
+
+    def balanced(self, atoms: list[Atom], size: int) -> list[list[Atom]]:
+        """Wrap so that lines are about equally long: the narrowest width that needs no more lines."""
+        widths = [self._width(atom, size) for atom in atoms]
+        lines = self._wrap(atoms, widths, size, self.width)
+        if 1 < len(lines) <= 4:
+            low, high = max(max(widths), self.width * 0.4), float(self.width)
+            while high - low > size / 4:
+                middle = (low + high) / 2
+                if len(self._wrap(atoms, widths, size, middle)) <= len(lines):
+                    high = middle
+                else:
+                    low = middle
+            lines = self._wrap(atoms, widths, size, high)
+        return [[atoms[index] for index in line] for line in lines]
+
+    def cut(self, text: str) -> list[list[Atom]]:
+        """Set at the smallest size, cutting words that are wider than a line, then the end of the text."""
+        size = self.style.min_size
+        parts = clusters(text)
+        low, high = 0, len(parts)
+        best: list[list[Atom]] = []
+        while low <= high:
+            kept = (low + high) // 2
+            shown = text if kept == len(parts) else "".join(parts[:kept]).rstrip(" \n,.;:-–") + ELLIPSIS
+            lines = self._lines(shown, size)
+            if len(lines) <= self.style.max_lines:
+                best, low = lines, kept + 1
+            else:
+                high = kept - 1
+        return best
+
+    def _lines(self, text: str, size: int) -> list[list[Atom]]:
+        atoms: list[Atom] = []
+        for atom in self.atoms(text):
+            if self._width(atom, size) <= self.width:
+                atoms.append(atom)
+            else:
+                pieces = self.atoms(atom.text, loose=True)
+                first = Atom(pieces[0].runs, pieces[0].text, atom.space, atom.forced)
+                atoms.extend([first, *pieces[1:]])
+        widths = [self._width(atom, size) for atom in atoms]
+        return [[atoms[index] for index in line] for line in self._wrap(atoms, widths, size, self.width)]
+
+    def _width(self, atom: Atom, size: int) -> float:
+        return sum(self.fonts.advance(run, size, self.style.weight) for run, _ in atom.runs)
+
+    def _space(self, size: int) -> float:
+        return self.fonts.advance(Run(0, " "), size, self.style.weight)
+
+    def block(self, lines: list[list[Atom]], size: int) -> Block:
+        """Place the stamps of all lines, in visual order, and give the block the room its tallest face needs."""
+        faces = {run.face for line in lines for atom in line for run, _ in atom.runs}
+        shapes = [self.fonts.faces[face] for face in faces] or [self.fonts.faces[0]]
+        airy = 1.16 if self.style.weight >= 600 else 1.38
+        return Block(
+            lines=tuple(self._place(line, size) for line in lines),
+            size=size,
+            ascent=round(size * max(shape.ascent for shape in shapes)),
+            descent=round(size * max(shape.descent for shape in shapes)),
+            line_height=round(size * max(airy, *(shape.leading for shape in shapes))),
+            rtl=self.rtl,
+        )
+
+    def _place(self, line: list[Atom], size: int) -> Line:
+        base = int(self.rtl)
+        units: list[tuple[Run | None, int]] = []
+        for number, atom in enumerate(line):
+            if number and atom.space:
+                # A space between two parts of one inner direction belongs to them, else to the paragraph.
+                units.append((None, min(units[-1][1], atom.runs[0][1]) if units else base))
+            units.extend(atom.runs)
+        pen, stamps = 0.0, []
+        for index in visual_order([level for _, level in units]):
+            run = units[index][0]
+            if run is None:
+                pen += self._space(size)
+                continue
+            ink = self.fonts.ink(run, size, self.style.weight)
+            stamps.append((ink, pen))
+            pen += ink.advance
+        return Line(tuple(stamps), pen)
+
+
+def _atom(word: list[tuple[str, int, int]], space: bool) -> Atom:
+    """Join a word's clusters into runs of one face and one level."""
+    runs = tuple(
+        (Run(face, "".join(cluster for cluster, _, _ in part).replace("\u00a0", " "), bool(level & 1)), level)
+        for (face, level), part in ((key, list(items)) for key, items in groupby(word, lambda unit: (unit[2], unit[1])))
+    )
+    return Atom(runs, "".join(cluster for cluster, _, _ in word), space)
