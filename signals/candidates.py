@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from signals.moments import day_of, today_of
+from signals.moments import DAY_S, day_of, today_of
 from signals.state import CategoryStats, ProfileState, interval
 
 Matrix = npt.NDArray[np.float32]
@@ -87,18 +87,15 @@ class Person:
     def __init__(self, state: ProfileState, now: datetime) -> None:
         self.state = state
         self.today = today = today_of(now)
-        self.recent: dict[int, int] = {}
-        categories_84 = favourite = 0
         oldest = today - SEASON_DAYS
-        for category, stats in state.categories.items():
-            last_day = day_of(stats.last_s)
-            if last_day >= oldest:
-                categories_84 += 1
-                if last_day >= today - MONTH_DAYS:
-                    self.recent[category] = last_day
-                # A category cannot beat the favourite with fewer gap bytes than the favourite has orders.
-                if len(stats.gaps) >= favourite:
-                    favourite = max(favourite, _orders_within(last_day, stats.gaps, oldest))
+        oldest_s, month_s = oldest * DAY_S, (today - MONTH_DAYS) * DAY_S
+        active = [(category, stats) for category, stats in state.categories.items() if stats.last_s >= oldest_s]
+        self.recent = {category for category, stats in active if stats.last_s >= month_s}
+        favourite = 0
+        for _, stats in active:
+            # A category cannot beat the favourite with fewer gap bytes than the favourite has orders.
+            if len(stats.gaps) >= favourite:
+                favourite = max(favourite, _orders_within(stats.last_s // DAY_S, stats.gaps, oldest))
         self.favourite_84 = favourite
         last_order = None if state.last_order_s is None else day_of(state.last_order_s)
         orders_28 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, today - MONTH_DAYS)
@@ -111,7 +108,7 @@ class Person:
             NAN if last_order is None else float(max(0, today - last_order)),
             NAN if order_interval is None else order_interval,
             state.order_cents / state.orders if state.orders else NAN,
-            float(categories_84),
+            float(len(active)),
             NAN if state.since_s is None else float(max(0, today - day_of(state.since_s))),
             NAN if state.last_click_s is None else float(max(0, today - day_of(state.last_click_s))),
             float(len(state.cart)),
@@ -129,14 +126,16 @@ def candidate_matrix(state: ProfileState, candidates: Sequence[CandidateContext]
     `now` is aware UTC. Nothing of `state` that is newer than `now` is expected: at training pass the state as it stood.
     """
     person = Person(state, now)
-    flat = array("d")
+    flat: list[float] = []
     for candidate in candidates:
         stats = state.categories.get(candidate.category)
-        flat.extend(_NEVER_BOUGHT if stats is None else _bought(person, stats))
-        flat.extend(_browsed(person, candidate.category))
-        flat.extend(person.row)
-        flat.extend(_offered(person, candidate, stats))
-    return np.frombuffer(flat, dtype=np.float64).astype(np.float32).reshape(len(candidates), len(MODEL_FEATURES))
+        flat += _NEVER_BOUGHT if stats is None else _bought(person, stats)
+        flat += _browsed(person, candidate.category)
+        flat += person.row
+        flat += _offered(person, candidate, stats)
+    # Through an array of doubles: NumPy reads it four times as fast as a list, and rounds to float32 in one step.
+    doubles = np.frombuffer(array("d", flat), dtype=np.float64)
+    return doubles.astype(np.float32).reshape(len(candidates), len(MODEL_FEATURES))
 
 
 def transposed(complements: Mapping[int, Mapping[int, float]], keep: int = 20) -> dict[int, dict[int, float]]:
@@ -157,7 +156,7 @@ def _strongest(pairs: Iterable[tuple[float, int]], keep: int) -> list[tuple[int,
 
 
 def _bought(person: Person, stats: CategoryStats) -> tuple[float, ...]:
-    age = person.today - day_of(stats.last_s)
+    age = person.today - stats.last_s // DAY_S
     days_since = float(age if age > 0 else 0)
     gaps = stats.gaps
     within_14 = int(age <= SHORT_DAYS)

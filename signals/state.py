@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import sub
 from typing import Any
 
 import msgspec
@@ -210,6 +211,8 @@ def tombstone(version: int = 0) -> ProfileState:
 
 def days_back(last_day: int, gaps: bytes) -> list[int]:
     """The days that a newest day and its gaps stand for, newest first."""
+    if 255 not in gaps:
+        return list(accumulate(gaps, sub, initial=last_day))
     days = [last_day]
     carried = 0
     for gap in gaps:
@@ -253,18 +256,31 @@ def document(state: ProfileState) -> dict[str, Any]:
     first) with the median gap (`interval_days`), so that SQL has nothing to unpack.
     """
     plain = _named(state)
+    plain["categories"] = {
+        str(category): {
+            "n": stats.n,
+            "cents": stats.cents,
+            "last_s": stats.last_s,
+            "days": stats.days,
+            "interval_days": interval(stats.gaps),
+        }
+        for category, stats in state.categories.items()
+    }
     plain["order_days"] = order_days(state)
     plain["order_interval_days"] = interval(state.order_gaps)
     plain["open_complaint_ms"] = state.open_complaint_ms
-    for key, stats in state.categories.items():
-        plain["categories"][str(key)] |= {"days": stats.days, "interval_days": interval(stats.gaps)}
     return plain
 
 
 def from_document(plain: dict[str, Any]) -> ProfileState:
     """The state that `document` wrote. Raises KeyError or ValueError when the object is not one of those."""
-    fields = {name: plain[name] for name in ProfileState.__struct_fields__}
-    for name in ("order_gaps", "order_keys", "unmatched"):
+    fields = {name: plain[name] for name in ProfileState.__struct_fields__ if name != "order_gaps"}
+    fields["categories"] = {
+        int(key): CategoryStats(entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]))
+        for key, entry in fields["categories"].items()
+    }
+    fields["order_gaps"] = gaps_of(plain["order_days"])
+    for name in ("order_keys", "unmatched"):
         fields[name] = bytes.fromhex(fields[name])
     for name, kind in _STRUCT_MAPS.items():
         fields[name] = {_key(key, name): _unnamed(kind, entry) for key, entry in fields[name].items()}
@@ -294,12 +310,14 @@ def interval(gaps: bytes) -> float | None:
 
 
 _STRUCT_MAPS: dict[str, type[msgspec.Struct]] = {
-    "categories": CategoryStats,
     "views": Views,
     "reviews": Review,
     "surveys": Answer,
 }
 _STRUCT_LISTS: dict[str, type[msgspec.Struct]] = {"recent": Purchase, "cart": CartLine, "marks": Mark}
+
+
+_WRITTEN_OTHERWISE = frozenset({"categories", "order_gaps"})
 
 
 def _key(text: str, map_name: str) -> str | int:
@@ -309,6 +327,8 @@ def _key(text: str, map_name: str) -> str | int:
 def _named(struct: msgspec.Struct) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for name in struct.__struct_fields__:
+        if name in _WRITTEN_OTHERWISE:
+            continue
         value = getattr(struct, name)
         plain[name] = _plain(value)
         if name.endswith("_s"):
@@ -331,7 +351,4 @@ def _plain(value: Any) -> Any:
 
 
 def _unnamed(kind: type[msgspec.Struct], plain: dict[str, Any]) -> msgspec.Struct:
-    fields = {name: plain[name] for name in kind.__struct_fields__}
-    if "gaps" in fields:
-        fields["gaps"] = bytes.fromhex(fields["gaps"])
-    return kind(**fields)
+    return kind(**{name: plain[name] for name in kind.__struct_fields__})
