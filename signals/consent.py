@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
-
 from sqlalchemy import BigInteger, Identity, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
-
-PURPOSES: Final = ("email", "tracking", "profiling")
 
 
 class ConsentFact(Model):

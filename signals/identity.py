@@ -14,6 +14,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from base.errors import InvalidInput
@@ -118,11 +119,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class NewIdentifier:
-    """An identifier row to write. `owns`: it had no profile yet; else the person shares it with its owner."""
+    """An identifier row to write, first stated at `at`. Not `owns`: the person shares it with its owner."""
 
     claim: Claim
     person: Person
     owns: bool
+    at: datetime
 
 
 class Resolution:
@@ -150,7 +152,7 @@ class Resolution:
             free = next((other for other in found if not other.user_ids), None)
             person = free or self._create()
         for claim in named:
-            person = self._tie(person, claim, signal.type)
+            person = self._tie(person, claim, signal)
         return person
 
     def _alias(self, signal: Signal) -> Person:
@@ -163,7 +165,7 @@ class Resolution:
         for claim in (current, previous):
             other = self._owner(claim)
             if other is None:
-                self._own(person, claim)
+                self._own(person, claim, signal)
             elif other is not person:
                 person = self._merge(person, other, "alias")
         return person
@@ -177,22 +179,22 @@ class Resolution:
         self.new.append(person)
         return person
 
-    def _own(self, person: Person, claim: Claim) -> None:
+    def _own(self, person: Person, claim: Claim, signal: Signal) -> None:
         self._owners[claim] = person
         if claim[0] == "user_id":
             person.user_ids.add(claim[1])
-        self.identifiers.append(NewIdentifier(claim, person, owns=True))
+        self.identifiers.append(NewIdentifier(claim, person, True, signal.time))
 
-    def _tie(self, person: Person, claim: Claim, reason: str) -> Person:
+    def _tie(self, person: Person, claim: Claim, signal: Signal) -> Person:
         other = self._owner(claim)
         if other is None:
-            self._own(person, claim)
+            self._own(person, claim, signal)
         elif other is not person:
             if not (person.user_ids and other.user_ids):
-                return self._merge(person, other, reason)
+                return self._merge(person, other, signal.type)
             if claim[0] not in ("user_id", "anonymous_id") and (claim, person) not in self._shared:
                 self._shared.add((claim, person))
-                self.identifiers.append(NewIdentifier(claim, person, owns=False))
+                self.identifiers.append(NewIdentifier(claim, person, False, signal.time))
         return person
 
     def _merge(self, one: Person, other: Person, reason: str) -> Person:

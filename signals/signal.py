@@ -18,6 +18,7 @@ import msgspec
 
 from base.errors import InvalidInput
 from signals.events import MESSAGE_ID_LENGTH
+from signals.foldevent import MAX_ID, Kind, kind_of
 from signals.sources import Sender
 
 TYPES: Final = ("identify", "track", "page", "screen", "group", "alias")
@@ -27,7 +28,10 @@ PRODUCTS: Final = 500
 ID_LENGTH: Final = 200
 NAME_LENGTH: Final = 200
 MOST: Final = 1e12
-MOST_UNITS: Final = 1_000_000
+MOST_UNITS: Final = 100_000
+PURPOSES: Final = ("email", "tracking", "profiling")
+"""What consent can be given for."""
+
 
 FUTURE: Final = timedelta(hours=1)
 """How far ahead of our clock an event may claim to be; more is a broken clock, and would outlive every newer fact."""
@@ -39,9 +43,13 @@ SKEW: Final = timedelta(seconds=30)
 """A `sentAt` that is off by less is the way through the network, not a wrong clock, and times stay as they are."""
 
 ORDER_COMPLETED: Final = "Order Completed"
-CONSENT_UPDATED: Final = "Consent Updated"
-_PREFIXES_FOR_SERVERS: Final = ("Order ", "Consent ", "Complaint ", "Call ", "Email ", "Profile ")
-_STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id", "consent")
+ORDER_KINDS: Final[frozenset[Kind]] = frozenset({"order", "order_update", "refund", "cancel"})
+SERVER_KINDS: Final[frozenset[Kind]] = ORDER_KINDS | {
+    "consent", "complaint", "complaint_closed", "note", "mark", "mail_open", "mail_click",
+}  # fmt: skip
+"""What only a server may say."""
+
+STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id")
 _SAYS: Final = ("type", "userId", "anonymousId", "previousId", "groupId", "event", "name", "properties", "traits")
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
 
@@ -56,6 +64,7 @@ class Signal:
 
     type: str
     name: str | None
+    kind: Kind
     message_id: str
     user_id: str | None
     anonymous_id: str | None
@@ -70,7 +79,7 @@ class Signal:
     @property
     def is_order(self) -> bool:
         """Whether it records a purchase, which counts once per order id."""
-        return self.name == ORDER_COMPLETED and self.order_id is not None
+        return self.kind == "order" and self.order_id is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +131,10 @@ def refuse_untrusted(signal: Signal, sender: Sender) -> None:
         raise Untrusted("anonymousId", "a browser key speaks for anonymous ids only")
     if signal.type == "identify":
         traits = signal.raw.get("traits") or {}
-        for name in _STRONG_TRAITS:
+        for name in STRONG_TRAITS:
             if traits.get(name) is not None:
                 raise Untrusted(f"traits.{name}", "a browser key cannot set this")
-    if signal.type == "track" and signal.name is not None and signal.name.startswith(_PREFIXES_FOR_SERVERS):
+    if signal.kind in SERVER_KINDS:
         raise Untrusted("event", f"a browser key cannot send {signal.name}")
 
 
@@ -181,9 +190,13 @@ def _checked(raw: dict[str, Any], body: bytes, type_: str, arrival: Arrival) -> 
     said = {field: raw[field] for field in _SAYS if raw.get(field) is not None}
     said["type"], said["timestamp"] = type_, given
     content_hash = hashlib.sha256(_CANONICAL.encode(said)).digest()
+    name = _name(raw, type_)
+    kind = kind_of(type_, name)
     signal = Signal(
         type=type_,
-        name=_name(raw, type_),
+        # One spelling for what counts purchases: audiences and reports look for it.
+        name=ORDER_COMPLETED if kind == "order" else name,
+        kind=kind,
         message_id=_message_id(raw, given, content_hash),
         user_id=user_id,
         anonymous_id=anonymous_id,
@@ -222,7 +235,7 @@ def _name(raw: Mapping[str, Any], type_: str) -> str | None:
         raise InvalidInput(field, "must be text")
     if len(name) > NAME_LENGTH:
         raise InvalidInput(field, f"may have at most {NAME_LENGTH} characters")
-    return name if type_ == "track" else None if type_ not in ("page", "screen") else name
+    return name.strip() if type_ in ("track", "page", "screen") else None
 
 
 def _message_id(raw: Mapping[str, Any], given: str | None, content_hash: bytes) -> str:
@@ -273,21 +286,21 @@ def _check_properties(signal: Signal, properties: dict[str, Any]) -> None:
         if isinstance(order_id, bool) or not isinstance(order_id, str | int):
             raise InvalidInput("properties.order_id", "must be text or a whole number")
         signal.order_id = str(order_id)
-        if len(signal.order_id) > ID_LENGTH:
-            raise InvalidInput("properties.order_id", f"may have at most {ID_LENGTH} characters")
-    elif signal.name is not None and signal.name.startswith("Order "):
+        if not 0 < len(signal.order_id) <= MAX_ID:
+            raise InvalidInput("properties.order_id", f"must have 1 to {MAX_ID} characters")
+    elif signal.kind in ORDER_KINDS:
         raise InvalidInput("properties.order_id", "must be given")
-    for field in ("total", "revenue", "value", "price", "subtotal"):
+    for field in ("total", "revenue", "value"):
         if field in properties:
             amount = _amount(properties[field], f"properties.{field}")
-            if amount is not None and signal.order_total_cents is None and signal.name == ORDER_COMPLETED:
+            if amount is not None and signal.order_total_cents is None and signal.kind == "order":
                 signal.order_total_cents = round(amount * 100)
     if "products" in properties:
         _check_products(properties["products"])
     if "product_id" in properties or "quantity" in properties:
         _check_product(properties, "properties")
-    if signal.name == CONSENT_UPDATED and not isinstance(properties.get("granted"), bool):
-        raise InvalidInput("properties.granted", "must be true or false")
+    if signal.kind == "consent":
+        _check_consent(properties)
 
 
 def _check_products(products: object) -> None:
@@ -348,15 +361,24 @@ def _amount(value: object, path: str) -> float | None:
 
 
 def _check_traits(traits: Mapping[str, Any]) -> None:
-    for field in ("email", "phone", "loyaltyId", "loyalty_id"):
+    for field in STRONG_TRAITS:
         value = traits.get(field)
         if value is not None and not isinstance(value, str):
             raise InvalidInput(f"traits.{field}", "must be text")
-    consent = traits.get("consent")
-    if consent is None:
-        return
-    if not isinstance(consent, dict):
-        raise InvalidInput("traits.consent", "must be an object of purpose: true or false")
-    for purpose, granted in consent.items():
+
+
+def _check_consent(properties: Mapping[str, Any]) -> None:
+    """One purpose with `granted`, or several in `consents`; a word that could be read either way is no consent."""
+    many = properties.get("consents")
+    if many is None:
+        many = {properties.get("purpose"): properties.get("granted")}
+        paths = {properties.get("purpose"): "properties.granted"}
+    elif isinstance(many, dict):
+        paths = {purpose: f"properties.consents.{purpose}" for purpose in many}
+    else:
+        raise InvalidInput("properties.consents", "must be an object of purpose: true or false")
+    for purpose, granted in many.items():
+        if purpose not in PURPOSES:
+            raise InvalidInput("properties.purpose", f"must be one of {', '.join(PURPOSES)}")
         if not isinstance(granted, bool):
-            raise InvalidInput(f"traits.consent.{purpose}", "must be true or false")
+            raise InvalidInput(paths[purpose], "must be true or false")

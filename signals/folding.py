@@ -1,0 +1,293 @@
+"""From stored signals to stored states: folding new events on, or all of a profile's events again, under its lock.
+
+The pure part is signals/fold.py. Here is what needs the database: which events there are, which of several events with
+one order id counts, and the derived rows that say where a trait or a consent comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from signals.fold import advance, fold_all
+from signals.foldevent import FoldEvent, fold_event
+from signals.moments import unix_ms
+from signals.signal import ORDER_COMPLETED
+from signals.state import ProfileState, Trait, decode, document, encode, tombstone
+
+Lookup = Callable[[str], int | None]
+_JSON = msgspec.json.Encoder()
+
+
+@dataclass(slots=True)
+class Told:
+    """A stored event as folding sees it: the pure event, and what its row says."""
+
+    event: FoldEvent
+    is_order: bool
+    folds: bool
+    body: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> tuple[int, str, int]:
+        """Its place in the canonical order."""
+        return self.event.key
+
+
+@dataclass(slots=True)
+class Root:
+    """A root profile under its lock: every profile it speaks for, and its stored state (None: it has none yet)."""
+
+    id: int
+    members: list[int] = field(default_factory=list)
+    state: ProfileState | None = None
+    erased_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A state ready to be written: the bytes for render and the document for rules, of one moment."""
+
+    root: Root
+    state: ProfileState
+    encoded: bytes
+
+
+_ROOTS = text("""
+    SELECT p.root_id, p.id, p.erased_version, s.encoded
+    FROM profile p LEFT JOIN profile_state s ON s.profile_id = p.id
+    WHERE p.root_id = ANY(:roots) ORDER BY p.id
+""")
+
+
+def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
+    """The roots with members and states. Read after taking the locks, in a statement of its own: it must see what the
+    holder before us committed."""
+    found: dict[int, Root] = {}
+    for row in session.execute(_ROOTS, {"roots": list(roots)}):
+        root = found.setdefault(row.root_id, Root(row.root_id))
+        root.members.append(row.id)
+        if row.id == row.root_id:
+            root.erased_version = row.erased_version
+            root.state = decode(row.encoded) if row.encoded is not None else None
+    return found
+
+
+def counts_once(told: Sequence[Told], taken: Iterable[str] = ()) -> None:
+    """Set `folds` of these events, in canonical order: the first order of each order id counts, repeats do not."""
+    seen = set(taken)
+    for entry in told:
+        if not entry.is_order:
+            continue
+        entry.folds = entry.event.order_id not in seen
+        seen.add(entry.event.order_id)
+
+
+_ORDERS = text("""
+    SELECT DISTINCT p.root_id, e.order_id FROM event e JOIN profile p ON p.id = e.profile_id
+    WHERE e.order_id = ANY(:orders) AND e.name = :name AND p.root_id = ANY(:roots)
+""")
+
+
+def orders_taken(session: Session, roots: Iterable[int], orders: Iterable[str]) -> dict[int, set[str]]:
+    """Which of these order ids each root has an order of already."""
+    found: dict[int, set[str]] = {}
+    for row in session.execute(_ORDERS, {"orders": list(orders), "roots": list(roots), "name": ORDER_COMPLETED}):
+        found.setdefault(row.root_id, set()).add(row.order_id)
+    return found
+
+
+def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str]) -> ProfileState | None:
+    """The state after new events, in canonical order; None when the stored events must be folded again.
+
+    Sets `folds` of the events. An order that repeats a known one may be the earlier of the two, and then counts in its
+    stead: only folding again can tell.
+    """
+    known = set(taken)
+    state = root.state or ProfileState()
+    for entry in told:
+        if entry.is_order and entry.event.order_id in known and entry.event.time_ms <= state.last_ms:
+            counts_once(told)
+            return None
+    counts_once(told, known)
+    return advance(state, [entry.event for entry in told if entry.folds])
+
+
+_EVENTS = text("""
+    SELECT id, source_id, message_id, event_time, name, order_id, category_ids, folds, CAST(body AS text) AS body
+    FROM event WHERE profile_id = ANY(:members)
+""")
+_FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
+
+
+def history(session: Session, members: Sequence[int], lookup: Lookup) -> list[Told]:
+    """All stored events of a person in canonical order."""
+    told = []
+    for row in session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)}):
+        raw = msgspec.json.decode(row.body)
+        raw["messageId"] = row.message_id
+        event = fold_event(
+            raw,
+            among(row.category_ids, lookup),
+            time_ms=unix_ms(row.event_time),
+            source=row.source_id,
+            arrival=row.id,
+        )
+        told.append(Told(event, row.name == ORDER_COMPLETED and row.order_id is not None, row.folds, raw))
+    told.sort(key=lambda entry: entry.key)
+    return told
+
+
+def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:
+    """A look-up that knows only the categories an event had when it arrived, so that folding again reads the same."""
+    allowed = frozenset(category_ids)
+
+    def known(spelling: str) -> int | None:
+        number = lookup(spelling)
+        return number if number in allowed else None
+
+    return known
+
+
+def fold_again(session: Session, root: Root, lookup: Lookup) -> tuple[ProfileState, list[Told]]:
+    """The state from all stored events, and those events; corrects which orders count."""
+    if root.erased_version is not None:
+        return tombstone(root.erased_version), []
+    told = history(session, root.members, lookup)
+    before = [entry.folds for entry in told]
+    counts_once(told)
+    flipped = [
+        entry.event.arrival for entry, was in zip(told, before, strict=True) if entry.is_order and entry.folds != was
+    ]
+    if flipped:
+        session.execute(_FLIP, {"ids": flipped})
+    segments = root.state.segments if root.state else ()
+    return fold_all((entry.event for entry in told if entry.folds), segments=segments), told
+
+
+_WRITE = text("""
+    INSERT INTO profile_state (profile_id, version, document, encoded, updated_at)
+    SELECT id, version, CAST(document AS jsonb), encoded, :now
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:documents AS text[]),
+                CAST(:encoded AS bytea[])) AS new (id, version, document, encoded)
+    ON CONFLICT (profile_id) DO UPDATE SET version = excluded.version, document = excluded.document,
+        encoded = excluded.encoded, updated_at = excluded.updated_at
+""")
+
+
+def standing(root: Root, state: ProfileState) -> Standing:
+    """The state with its bytes."""
+    return Standing(root, state, encode(state))
+
+
+def write(session: Session, standings: Sequence[Standing], now: datetime) -> None:
+    """Store states; the roots are locked."""
+    if standings:
+        session.execute(
+            _WRITE,
+            {
+                "ids": [entry.root.id for entry in standings],
+                "versions": [entry.state.version for entry in standings],
+                "documents": [_JSON.encode(document(entry.state)).decode() for entry in standings],
+                "encoded": [entry.encoded for entry in standings],
+                "now": now,
+            },
+        )
+
+
+def published(standings: Iterable[Standing]) -> list[tuple[int, int, bytes]]:
+    """What Valkey gets: the state under the id of every member."""
+    return [(member, entry.state.version, entry.encoded) for entry in standings for member in entry.root.members]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a trait's value comes from."""
+
+    root: int
+    name: str
+    value: Trait | None
+    event: FoldEvent
+
+
+def origins(root: int, told: Iterable[Told]) -> dict[str, Origin]:
+    """The origin of each trait after these events, in canonical order: the newest statement holds."""
+    found: dict[str, Origin] = {}
+    for entry in told:
+        for name, value in entry.event.traits.items():
+            found[name] = Origin(root, name, value, entry.event)
+    return found
+
+
+_LINEAGE = text("""
+    INSERT INTO trait_lineage (profile_id, name, value, event_time, source_id, event_id)
+    SELECT root, name, CAST(value AS jsonb), to_timestamp(ms / 1000.0), source, event
+    FROM unnest(CAST(:roots AS bigint[]), CAST(:names AS text[]), CAST(:values AS text[]), CAST(:ms AS bigint[]),
+                CAST(:sources AS int[]), CAST(:events AS bigint[])) AS new (root, name, value, ms, source, event)
+    ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_time = excluded.event_time,
+        source_id = excluded.source_id, event_id = excluded.event_id
+""")
+_NO_LINEAGE = text("DELETE FROM trait_lineage WHERE profile_id = ANY(:roots)")
+
+
+def write_origins(session: Session, found: Sequence[Origin], *, anew: Sequence[int]) -> None:
+    """Store where traits come from; for the roots in `anew` these are all of them."""
+    if anew:
+        session.execute(_NO_LINEAGE, {"roots": list(anew)})
+    if found:
+        session.execute(
+            _LINEAGE,
+            {
+                "roots": [origin.root for origin in found],
+                "names": [origin.name for origin in found],
+                "values": [_JSON.encode(origin.value).decode() for origin in found],
+                "ms": [origin.event.time_ms for origin in found],
+                "sources": [origin.event.source for origin in found],
+                "events": [origin.event.arrival for origin in found],
+            },
+        )
+
+
+_CONSENTED = text("""
+    INSERT INTO consent (profile_id, purpose, granted, at, received_at, source_id, wording, event_id)
+    SELECT e.profile_id, new.purpose, new.granted, e.event_time, e.received_at, e.source_id, new.wording, e.id
+    FROM unnest(CAST(:events AS bigint[]), CAST(:purposes AS text[]), CAST(:granted AS boolean[]),
+                CAST(:wordings AS text[])) AS new (event, purpose, granted, wording)
+    JOIN event e ON e.id = new.event
+""")
+
+
+def write_consents(session: Session, told: Iterable[Told]) -> None:
+    """Add the statements of consent in these events to the history."""
+    rows = [
+        (entry.event.arrival, purpose, granted, wording(entry.body or {}))
+        for entry in told
+        for purpose, granted in entry.event.consent.items()
+    ]
+    if rows:
+        session.execute(
+            _CONSENTED,
+            {
+                "events": [row[0] for row in rows],
+                "purposes": [row[1] for row in rows],
+                "granted": [row[2] for row in rows],
+                "wordings": [row[3] for row in rows],
+            },
+        )
+
+
+def wording(body: Mapping[str, Any]) -> str | None:
+    """The words a person agreed to or withdrew by, as the event gives them."""
+    given = (body.get("properties") or {}).get("wording")
+    return given[:2000] if isinstance(given, str) else None
+
+
+def in_order(told: Iterable[Told]) -> list[Told]:
+    """The events in canonical order."""
+    return sorted(told, key=lambda entry: entry.key)

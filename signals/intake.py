@@ -1,0 +1,286 @@
+"""Taking signals in: a batch is read, resolved, stored and folded in one transaction, then published to Valkey.
+
+`take` returns when the events are committed and every state they changed is written: the caller may then answer 200.
+It raises Unavailable when either store is away; sending the same messages again is safe and finishes the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeVar
+
+import msgspec
+from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from base.db import Sessions, transaction
+from base.errors import InvalidInput, Unavailable
+from base.stores import Store
+from signals import belonging, folding, journal
+from signals.belonging import Lost
+from signals.catalog import Categories
+from signals.foldevent import fold_event
+from signals.folding import Origin, Root, Standing, Told
+from signals.identity import Claim, Person, Resolution, claims
+from signals.journal import Entry, Refusal
+from signals.moments import unix_ms
+from signals.publishing import Publisher
+from signals.signal import Arrival, Signal, Untrusted, read, refuse_untrusted
+from signals.sources import Sender
+from signals.state import ProfileState
+
+Status = Literal["accepted", "duplicate", "conflict", "rejected"]
+TRIES: Final = 8
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one event. `field` and `message` say what was wrong with a rejected one."""
+
+    status: Status
+    field: str = ""
+    message: str = ""
+
+
+@dataclass(slots=True)
+class Item:
+    """An event on its way in; the later fields are filled step by step."""
+
+    index: int
+    signal: Signal
+    claims: tuple[Claim, ...]
+    told: Told
+    status: Status = "accepted"
+    person: Person = field(default_factory=Person)
+
+
+class Intake:
+    """Everything a process needs to take signals in. Threads may share it."""
+
+    def __init__(self, sessions: Sessions, store: Store, hash_key: bytes) -> None:
+        self.sessions = sessions
+        self.publisher = Publisher(store)
+        self.categories = Categories(sessions)
+        self.hash_key = hash_key
+
+    def settle(self, work: Callable[[Session], _Result]) -> _Result:
+        """Run `work` in a transaction, again from the start when another transaction got in between.
+
+        Raises Unavailable when the database is away, or is so contended that eight tries were lost.
+        """
+        for _ in range(TRIES):
+            try:
+                with transaction(self.sessions) as session:
+                    return work(session)
+            except Lost:
+                continue
+            except Unavailable as error:
+                if not _contended(error.__cause__):
+                    raise
+            except DBAPIError as error:
+                if not _contended(error):
+                    raise
+        raise Unavailable("The database")
+
+
+def _contended(error: BaseException | None) -> bool:
+    return isinstance(error, DBAPIError) and isinstance(
+        error.orig, UniqueViolation | DeadlockDetected | SerializationFailure
+    )
+
+
+def take(
+    intake: Intake,
+    sender: Sender,
+    bodies: Sequence[bytes],
+    now: datetime,
+    *,
+    skew: timedelta = timedelta(0),
+    type_: str = "",
+) -> list[Outcome]:
+    """Take a batch of events, each the JSON bytes of one call; one outcome for each, in their order.
+
+    `skew` is how far the sender's clock is behind (signal.clock_skew), `type_` the call the address named, if it did.
+    """
+    outcomes: list[Outcome] = [Outcome("accepted")] * len(bodies)
+    items, refusals = _read_all(intake, sender, bodies, Arrival(now, skew, type_), outcomes)
+    standings, profiles = intake.settle(lambda session: _absorb(session, intake, sender, items, refusals, now))
+    for item in items:
+        outcomes[item.index] = Outcome(item.status)
+    states = folding.published(standings)
+    if profiles:
+        with transaction(intake.sessions) as session:
+            states += stored_states(session, profiles)
+    intake.publisher.write_states(states)
+    return outcomes
+
+
+def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, int, bytes]]:
+    """The committed state of these profiles, for every member of their roots: what Valkey should hold."""
+    roots = session.scalars(text("SELECT DISTINCT root_id FROM profile WHERE id = ANY(:ids)"), {"ids": list(profiles)})
+    found = folding.load(session, roots)
+    return folding.published(folding.standing(root, root.state) for root in found.values() if root.state is not None)
+
+
+def _read_all(
+    intake: Intake, sender: Sender, bodies: Sequence[bytes], arrival: Arrival, outcomes: list[Outcome]
+) -> tuple[list[Item], list[Refusal]]:
+    items: list[Item] = []
+    refusals: list[Refusal] = []
+    for index, body in enumerate(bodies):
+        try:
+            items.append(read_item(intake, sender, index, body, arrival))
+        except InvalidInput as error:
+            reason = "untrusted" if isinstance(error, Untrusted) else "invalid"
+            outcomes[index] = Outcome("rejected", error.field, error.message)
+            refusals.append(Refusal(reason, error.field, error.message, body))
+    return items, refusals
+
+
+def read_item(intake: Intake, sender: Sender, index: int, body: bytes, arrival: Arrival) -> Item:
+    """One event read and held against what its source may say. Raises InvalidInput or Untrusted."""
+    signal = read(body, arrival)
+    refuse_untrusted(signal, sender)
+    named = claims(signal, sender)
+    return Item(index, signal, named, tell(intake, sender, signal))
+
+
+def tell(intake: Intake, sender: Sender, signal: Signal) -> Told:
+    """The signal in the form that folds, its categories looked up; a server's new categories are learnt."""
+    signal.raw["messageId"] = signal.message_id
+    missing: list[str] = []
+
+    def lookup(spelling: str) -> int | None:
+        number = intake.categories.lookup(spelling)
+        if number is None:
+            missing.append(spelling)
+        return number
+
+    time_ms = unix_ms(signal.time)
+    event = fold_event(signal.raw, lookup, time_ms=time_ms, source=sender.id)
+    if missing:
+        intake.categories.learn(missing, create=sender.is_server)
+        event = fold_event(signal.raw, intake.categories.lookup, time_ms=time_ms, source=sender.id)
+    return Told(event, signal.is_order, True, signal.raw)
+
+
+def _absorb(
+    session: Session,
+    intake: Intake,
+    sender: Sender,
+    items: Sequence[Item],
+    refusals: Sequence[Refusal],
+    now: datetime,
+) -> tuple[list[Standing], set[int]]:
+    """Store and fold a batch; returns the states to publish, and the profiles of repeats, to be repaired."""
+    journal.refuse(session, sender, refusals, now)
+    fresh, repeated = _sorted_out(session, sender, items, now)
+    return absorb(session, intake, sender, fresh, now) if fresh else [], repeated
+
+
+def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: datetime) -> tuple[list[Item], set[int]]:
+    """The events that are new, and the profiles of those that are not; sets each item's status, lists conflicts."""
+    stored = journal.find(session, sender, {item.signal.message_id for item in items})
+    seen = {message_id: known.content_hash for message_id, known in stored.items()}
+    fresh: list[Item] = []
+    conflicts: list[Item] = []
+    for item in items:
+        known = seen.get(item.signal.message_id)
+        if known is None:
+            item.status = "accepted"
+            seen[item.signal.message_id] = item.signal.content_hash
+            fresh.append(item)
+        elif known == item.signal.content_hash:
+            item.status = "duplicate"
+        else:
+            item.status = "conflict"
+            conflicts.append(item)
+    journal.list_conflicts(session, sender, [item.signal for item in conflicts], now)
+    return fresh, {known.profile_id for known in stored.values()}
+
+
+def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> list[Standing]:
+    """Store and fold new events: whose they are, the locks, the rows, the states. Raises Lost on a lost race."""
+    roots, merged = _resolve(session, intake, sender, items, now)
+    for item, arrival in zip(items, journal.numbers(session, len(items)), strict=True):
+        item.told.event = msgspec.structs.replace(item.told.event, arrival=arrival)
+    told: dict[int, list[Told]] = {}
+    for item in items:
+        told.setdefault(item.person.root().id, []).append(item.told)
+    states = _folded_on(session, roots, told, merged)
+    journal.append(session, sender, [Entry(item.signal, item.told, item.person.root().id) for item in items], now)
+    return _stand(session, intake, roots, told, states, now)
+
+
+def _resolve(
+    session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime
+) -> tuple[dict[int, Root], set[int]]:
+    """Give each item its person; returns their locked roots, and which of these are merged just now."""
+    wanted: dict[Claim, None] = {}
+    for item in items:
+        wanted.update(dict.fromkeys(item.claims))
+        if item.signal.previous_id is not None:
+            wanted.update({("user_id", item.signal.previous_id): None, ("anonymous_id", item.signal.previous_id): None})
+    ties = any(len(item.claims) > 1 or item.signal.type == "alias" for item in items)
+    known = belonging.find(session, wanted, ties=ties)
+    resolution = Resolution(known.owners, known.shared)
+    stated: dict[tuple[Claim, Person], datetime] = {}
+    for item in items:
+        item.person = resolution.person(item.signal, item.claims)
+        if item.signal.type == "identify":
+            stated |= {(claim, item.person): item.signal.time for claim in item.claims}
+    belonging.write(session, resolution, sender, intake.hash_key, now)
+    created = {person.id for person in resolution.new}
+    touched = {item.person.root().id for item in items}
+    merged = {link.child.id for link in resolution.links}
+    belonging.lock(session, sorted((touched | merged) - created))
+    belonging.link(session, resolution.links, sender, now)
+    belonging.restate(
+        session,
+        [(claim, person.root().id, at) for (claim, person), at in stated.items() if claim[0] in ("email", "phone")],
+    )
+    return folding.load(session, touched), {link.parent.root().id for link in resolution.links}
+
+
+def _folded_on(
+    session: Session, roots: dict[int, Root], told: dict[int, list[Told]], merged: set[int]
+) -> dict[int, ProfileState | None]:
+    """The new state of each root, None where its whole history is to be folded again."""
+    orders = {entry.event.order_id for entries in told.values() for entry in entries if entry.is_order}
+    taken = folding.orders_taken(session, roots, orders) if orders else {}
+    states: dict[int, ProfileState | None] = {}
+    for number, entries in told.items():
+        entries.sort(key=lambda entry: entry.key)
+        state = folding.folded_on(roots[number], entries, taken.get(number, ()))
+        states[number] = None if number in merged else state
+    return states
+
+
+def _stand(
+    session: Session,
+    intake: Intake,
+    roots: dict[int, Root],
+    told: dict[int, list[Told]],
+    states: dict[int, ProfileState | None],
+    now: datetime,
+) -> list[Standing]:
+    """Write the states and what is derived beside them."""
+    standings: list[Standing] = []
+    origins: list[Origin] = []
+    anew: list[int] = []
+    for number, state in states.items():
+        entries = told[number]
+        if state is None:
+            state, entries = folding.fold_again(session, roots[number], intake.categories.lookup)
+            anew.append(number)
+        origins += folding.origins(number, entries).values()
+        standings.append(folding.standing(roots[number], state))
+    folding.write(session, standings, now)
+    folding.write_origins(session, origins, anew=anew)
+    folding.write_consents(session, [entry for entries in told.values() for entry in entries])
+    return standings

@@ -1,0 +1,159 @@
+"""The event table as a journal: appending what arrived, finding repeats, listing what was refused or contradicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from signals.events import REJECTED_BODY, REJECTED_KEPT
+from signals.folding import Told
+from signals.signal import Signal
+from signals.sources import Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A new event, the profile it belongs to at its arrival, and its place in what folds."""
+
+    signal: Signal
+    told: Told
+    profile: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event was not taken: `reason` is invalid, untrusted or erased."""
+
+    reason: str
+    field: str
+    message: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is kept of an earlier event with the same id."""
+
+    content_hash: bytes
+    profile_id: int
+
+
+_FIND = text("""
+    SELECT message_id, content_hash, profile_id FROM event WHERE source_id = :source AND message_id = ANY(:ids)
+""")
+
+
+def find(session: Session, sender: Sender, message_ids: Iterable[str]) -> dict[str, Stored]:
+    """The stored events of this source with these ids."""
+    rows = session.execute(_FIND, {"source": sender.id, "ids": list(message_ids)})
+    return {row.message_id: Stored(row.content_hash, row.profile_id) for row in rows}
+
+
+_NUMBERS = text("SELECT nextval('event_id_seq') FROM generate_series(1, :count)")
+
+
+def numbers(session: Session, count: int) -> list[int]:
+    """The next arrival numbers. Taken under the profiles' locks, so that within a profile they grow with folding."""
+    return sorted(session.scalars(_NUMBERS, {"count": count}))
+
+
+_COPY = (
+    "COPY event (id, message_id, source_id, profile_id, type, name, event_time, received_at, category_ids, order_id,"
+    " order_total_cents, content_hash, folds, body) FROM STDIN"
+)
+
+
+def append(session: Session, sender: Sender, entries: Sequence[Entry], now: datetime) -> None:
+    """Write new events. A message id that another transaction has just used raises UniqueViolation."""
+    received = now.isoformat()
+    with driver(session).cursor() as cursor, cursor.copy(_COPY) as copy:
+        copy.write("".join(_line(entry, sender.id, received) for entry in entries))
+
+
+def driver(session: Session) -> psycopg.Connection[Any]:
+    """The driver's own connection of a session, for COPY, which SQLAlchemy does not speak."""
+    connection: psycopg.Connection[Any] = session.connection().connection.driver_connection  # type: ignore[assignment]
+    return connection
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def _line(entry: Entry, source: int, received: str) -> str:
+    """An event in COPY's text format: tab-separated, a backslash before what would end a field, \\N for null."""
+    signal, event = entry.signal, entry.told.event
+    categories = {line.category for line in event.lines}
+    categories.add(event.category)
+    categories.discard(0)
+    order = "\\N" if signal.order_id is None else signal.order_id.translate(_ESCAPES)
+    total = "\\N" if signal.order_total_cents is None else signal.order_total_cents
+    name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
+    listed = ",".join(map(str, sorted(categories)))
+    body = signal.body.decode().translate(_ESCAPES)
+    return (
+        f"{event.arrival}\t{signal.message_id.translate(_ESCAPES)}\t{source}\t{entry.profile}\t{signal.type}\t{name}\t"
+        f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{total}\t\\\\x{signal.content_hash.hex()}\t"
+        f"{'t' if entry.told.folds else 'f'}\t{body}\n"
+    )
+
+
+_REFUSE = text("""
+    INSERT INTO rejected_event (source_id, reason, field, message, body, at)
+    SELECT :source, reason, field, message, body, :now
+    FROM unnest(CAST(:reasons AS text[]), CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:bodies AS text[]))
+         AS new (reason, field, message, body)
+    RETURNING id
+""")
+_PRUNE = text("DELETE FROM rejected_event WHERE id <= :oldest")
+
+
+def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: datetime) -> None:
+    """List events that were refused; the oldest in the list make room."""
+    if not refusals:
+        return
+    ids = session.scalars(
+        _REFUSE,
+        {
+            "source": sender.id,
+            "now": now,
+            "reasons": [refusal.reason for refusal in refusals],
+            "fields": [refusal.field[:200].replace("\x00", "\ufffd") for refusal in refusals],
+            "messages": [refusal.message[:500].replace("\x00", "\ufffd") for refusal in refusals],
+            "bodies": [kept(refusal.body) for refusal in refusals],
+        },
+    ).all()
+    session.execute(_PRUNE, {"oldest": max(ids) - REJECTED_KEPT})
+
+
+def kept(body: bytes) -> str:
+    """The start of a refused body as text that PostgreSQL takes."""
+    return body[:REJECTED_BODY].decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+_CONFLICT = text("""
+    INSERT INTO event_conflict (message_id, source_id, content_hash, received_at, body)
+    SELECT message_id, :source, hash, :now, CAST(body AS json)
+    FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:bodies AS text[])) AS new (message_id, hash, body)
+    ON CONFLICT DO NOTHING
+""")
+
+
+def list_conflicts(session: Session, sender: Sender, signals: Sequence[Signal], now: datetime) -> None:
+    """Keep events apart whose id was taken by other content; the same one again is listed once."""
+    if signals:
+        session.execute(
+            _CONFLICT,
+            {
+                "source": sender.id,
+                "now": now,
+                "ids": [signal.message_id for signal in signals],
+                "hashes": [signal.content_hash for signal in signals],
+                "bodies": [signal.body.decode() for signal in signals],
+            },
+        )

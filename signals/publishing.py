@@ -1,0 +1,103 @@
+"""Writing to Valkey what an open reads: profile states and product facts, each only over something older.
+
+One script a key family compares inside Valkey, so that two writers that overtake each other leave the newer value. A
+value of the same age is written again: that is how a repeated message, a rebuild or a repair restores what was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from redis import RedisError
+from redis.exceptions import NoScriptError
+
+from base import keys
+from base.errors import Unavailable
+from base.stores import Store
+
+STATE_SCRIPT: Final = """
+local held = redis.call('GETRANGE', KEYS[1], 0, 23)
+if #held > 4 then
+  local head = string.byte(held, 1)
+  local start = head == 0xdc and 3 or 1
+  local _, _, version = cmsgpack.unpack_limit(held, 2, start)
+  if version > tonumber(ARGV[1]) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+"""A state is a MessagePack array whose second entry is its version (signals/state.py): read from its first bytes."""
+
+PRODUCT_SCRIPT: Final = """
+local held = redis.call('GET', KEYS[1])
+if held then
+  local facts = cmsgpack.unpack(held)
+  if facts[5] > tonumber(ARGV[1]) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+"""Product facts are a MessagePack array whose fifth entry is the feed's time (signals/products.py)."""
+
+_PIPELINE: Final = 1_000
+
+
+class Publisher:
+    """Writes states and product facts. Raises Unavailable when Valkey is away; nothing is then half-written."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._digests: dict[str, str] = {}
+
+    def write_states(self, states: Iterable[tuple[int, int, bytes]]) -> int:
+        """Write (profile, version, encoded state), each unless a newer one is there; returns how many were written."""
+        return self._run(STATE_SCRIPT, [(keys.state(profile), version, data) for profile, version, data in states])
+
+    def write_products(self, products: Iterable[tuple[str, int, bytes]]) -> int:
+        """Write (product id, feed time in ms, encoded facts), each unless a newer one is there."""
+        return self._run(PRODUCT_SCRIPT, [(keys.product(name), feed_ms, data) for name, feed_ms, data in products])
+
+    def absent(self, profiles: Sequence[int]) -> list[int]:
+        """Those of the profiles that have no state in Valkey."""
+        try:
+            missing: list[int] = []
+            for start in range(0, len(profiles), _PIPELINE):
+                some = profiles[start : start + _PIPELINE]
+                pipeline = self._store.pipeline(transaction=False)
+                for profile in some:
+                    pipeline.exists(keys.state(profile))
+                missing += [profile for profile, there in zip(some, pipeline.execute(), strict=True) if not there]
+        except RedisError as error:
+            raise Unavailable("The hot store") from error
+        return missing
+
+    def _run(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
+        try:
+            return sum(
+                self._batch(script, writes[start : start + _PIPELINE]) for start in range(0, len(writes), _PIPELINE)
+            )
+        except RedisError as error:
+            raise Unavailable("The hot store") from error
+
+    def _batch(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
+        digest = self._digests.get(script) or self._load(script)
+        answers = self._send(digest, writes)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            # Valkey was restarted since: it keeps data, not scripts.
+            answers = self._send(self._load(script), writes)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return sum(answers)
+
+    def _send(self, digest: str, writes: Sequence[tuple[str, int, bytes]]) -> list[Any]:
+        pipeline = self._store.pipeline(transaction=False)
+        for key, age, data in writes:
+            pipeline.evalsha(digest, 1, key, str(age), data)
+        return list(pipeline.execute(raise_on_error=False))
+
+    def _load(self, script: str) -> str:
+        digest = self._store.script_load(script)
+        self._digests[script] = str(digest)
+        return self._digests[script]

@@ -1,0 +1,97 @@
+"""What the tests of the intake send: Segment calls as dictionaries and bytes, and what came of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import text
+
+from base import keys
+from base.db import Sessions
+from base.stores import Store
+from signals.intake import Intake, Outcome, take
+from signals.sources import Sender, SourceKind, create_source, sender
+from signals.state import ProfileState, decode
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+_ids = itertools.count(1)
+
+
+def call(type_: str, **fields: Any) -> dict[str, Any]:
+    """A Segment call with a message id and a time of its own unless given."""
+    return {"type": type_, "messageId": f"m-{next(_ids)}", "timestamp": "2026-03-01T10:00:00.000Z"} | fields
+
+
+def order(
+    user: str, order_id: str, *products: tuple[str, str, float], time: str = "2026-03-01T10:00:00Z"
+) -> dict[str, Any]:
+    """An Order Completed of these (product id, category, price), one of each."""
+    lines = [
+        {"product_id": name, "category": category, "price": price, "quantity": 1} for name, category, price in products
+    ]
+    total = sum(line[2] for line in products)
+    properties = {"order_id": order_id, "products": lines, "total": total}
+    return call("track", event="Order Completed", userId=user, properties=properties, timestamp=time)
+
+
+def viewed(category: str, **fields: Any) -> dict[str, Any]:
+    """A Product Viewed."""
+    properties = {"product_id": f"{category}-1", "category": category, "price": 10}
+    return call("track", event="Product Viewed", properties=properties, **fields)
+
+
+class Desk:
+    """An intake with one server and one browser source, and eyes on what it stored."""
+
+    def __init__(self, sessions: Sessions, store: Store) -> None:
+        self.sessions = sessions
+        self.store = store
+        self.intake = Intake(sessions, store, b"k" * 32)
+        self.server = self.source("shop", "server")
+        self.browser = self.source("site", "browser")
+
+    def source(self, name: str, kind: SourceKind) -> Sender:
+        """A new source; its write key is its name."""
+        with self.sessions.begin() as session:
+            return sender(create_source(session, name, kind, NOW, write_key=name)[0])
+
+    def send(self, *calls: dict[str, Any] | bytes, via: Sender | None = None, now: datetime = NOW) -> list[Outcome]:
+        """Take these calls as one batch."""
+        bodies = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in calls]
+        return take(self.intake, via or self.server, bodies, now)
+
+    def rows(self, sql: str, **values: Any) -> list[Any]:
+        """The rows of a query."""
+        with self.sessions.begin() as session:
+            return list(session.execute(text(sql), values))
+
+    def root(self, kind: str, value: str) -> int:
+        """The root profile of an identifier."""
+        found = self.rows(
+            "SELECT p.root_id FROM identifier i JOIN profile p ON p.id = i.profile_id"
+            " WHERE i.type = :type AND i.value = :value AND i.owns",
+            type=kind,
+            value=value,
+        )
+        assert len(found) == 1, f"{len(found)} owners of {kind}"
+        return int(found[0][0])
+
+    def state(self, profile: int) -> ProfileState:
+        """The state that an open would read."""
+        data = self.store.get(keys.state(profile))
+        assert isinstance(data, bytes), f"profile {profile} has no state in Valkey"
+        stored = self.rows(
+            "SELECT encoded FROM profile_state s JOIN profile p ON p.root_id = s.profile_id WHERE p.id = :id",
+            id=profile,
+        )
+        assert bytes(stored[0][0]) == data
+        return decode(data)
+
+    def category(self, name: str) -> int:
+        """The number of a category."""
+        number = self.intake.categories.lookup(name)
+        assert number is not None
+        return number
