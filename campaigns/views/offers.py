@@ -1,0 +1,223 @@
+"""Offers: a gallery of their pictures, and an editor with the picture redrawn as you type."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, cast
+
+import msgspec
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput
+from campaigns import creatives, offers
+from campaigns.access import allow
+from campaigns.models import Offer
+from campaigns.offers import OfferIn
+from campaigns.parts import parts
+from campaigns.pictures import drawn
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from render.plan import KINDS
+from signals.catalog import Category
+from signals.products import Product
+
+pages = Blueprint("offers", __name__, url_prefix="/offers")
+TEXTS = (
+    ("headline", "Headline"),
+    ("body", "Text"),
+    ("badge", "Badge"),
+    ("button", "Button"),
+    ("eyebrow", "Line above the headline"),
+)
+LAYERS = ("legal", "relevant", "beneficial")
+MAX_PRODUCTS = 500
+
+
+@pages.get("/")
+@allow("manager")
+def index() -> ResponseReturnValue:
+    """All offers as pictures, by name; a search narrows them."""
+    query = request.args.get("q", "").strip().lower()
+    with parts().transaction() as session:
+        rows = [row for row in offers.offers(session) if query in row.name.lower()]
+        return render_template("offers/index.html", offers=rows, query=query)
+
+
+@pages.get("/new")
+@allow("manager")
+def new() -> ResponseReturnValue:
+    """The editor, empty."""
+    with parts().transaction() as session:
+        return _form(session, None, {"kind": "replacement", "sticky": "on"}, None)
+
+
+@pages.get("/<int:offer_id>")
+@allow("manager")
+def edit(offer_id: int) -> ResponseReturnValue:
+    """The editor of one offer."""
+    with parts().transaction() as session:
+        row = offers.offer(session, offer_id)
+        return _form(session, row, _values(row), None)
+
+
+@pages.post("/new")
+@allow("manager")
+def create() -> ResponseReturnValue:
+    """Keep a new offer."""
+    return _save(None)
+
+
+@pages.post("/<int:offer_id>")
+@allow("manager")
+def save(offer_id: int) -> ResponseReturnValue:
+    """Keep the changes. Campaigns that are published keep showing the old version until they are published again."""
+    return _save(offer_id)
+
+
+@pages.post("/<int:offer_id>/archive")
+@allow("manager")
+def archive(offer_id: int) -> ResponseReturnValue:
+    """Take an offer out of the lists."""
+    with parts().transaction() as session:
+        offers.archive_offer(session, offer_id, parts().now(), actor())
+    flash("The offer is archived.")
+    return redirect(url_for("offers.index"))
+
+
+@pages.get("/<int:offer_id>/picture.jpg")
+@allow("manager")
+def picture(offer_id: int) -> ResponseReturnValue:
+    """The offer as it is saved, drawn."""
+    with parts().transaction() as session:
+        row = offers.offer(session, offer_id)
+        body = _drawn(session, row.creative_id, _fields(session, row.product, row.category, row.fields))
+    return Response(body, content_type="image/jpeg")
+
+
+@pages.post("/preview")
+@allow("manager")
+def preview() -> ResponseReturnValue:
+    """The picture of what is in the form now, as part of a page."""
+    form = request.form
+    with parts().transaction() as session:
+        try:
+            number = forms.whole(form, "creative_id")
+            if number is None:
+                raise InvalidInput("creative_id", "choose how it looks")
+            fields = _fields(session, forms.optional(form, "product"), forms.optional(form, "category"), _texts(form))
+            body = _drawn(session, number, fields)
+        except InvalidInput as error:
+            return render_template("offers/preview.html", fault=str(error)), 200
+    return render_template("offers/preview.html", picture=base64.b64encode(body).decode())
+
+
+def _save(offer_id: int | None) -> ResponseReturnValue:
+    now = parts().now()
+    try:
+        with parts().transaction() as session:
+            old = offers.offer(session, offer_id) if offer_id is not None else None
+            content = _content(request.form, old)
+            if offer_id is None:
+                row = offers.create_offer(session, content, now, actor())
+            else:
+                row = offers.update_offer(session, offer_id, content, now, actor())
+            number = row.id
+    except (InvalidInput, Conflict) as error:
+        with parts().transaction() as session:
+            old = offers.offer(session, offer_id) if offer_id is not None else None
+            return _form(session, old, request.form, error), 400
+    flash("Saved. Publish a campaign again to show the change in it.")
+    return redirect(url_for("offers.edit", offer_id=number))
+
+
+def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault: InvalidInput | Conflict | None) -> str:
+    return render_template(
+        "offers/edit.html",
+        offer=row,
+        values=values,
+        fault=fault,
+        field=getattr(fault, "field", "name" if fault else None),
+        kinds=KINDS,
+        texts=TEXTS,
+        creatives=creatives.creatives(session),
+        categories=session.scalars(select(Category).order_by(Category.name)).all(),
+        products=session.scalars(select(Product).order_by(Product.title).limit(MAX_PRODUCTS)).all(),
+    )
+
+
+def _values(row: Offer) -> dict[str, Any]:
+    """A stored offer as the form's fields."""
+    values: dict[str, Any] = {name: getattr(row, name) for name in OfferIn.__struct_fields__}
+    values |= {name: row.fields.get(name, "") for name, _ in TEXTS}
+    values |= {name: f"{getattr(row, name) / 100:.2f}" for name in ("value_cents", "cost_cents")}
+    for name in ("starts_at", "ends_at"):
+        at = getattr(row, name)
+        values[name] = at.strftime("%Y-%m-%dT%H:%M") if at else ""
+    for name in ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound"):
+        values[name] = "on" if getattr(row, name) else None
+    return values
+
+
+def _content(form: Mapping[str, str], old: Offer | None) -> OfferIn:
+    """The form as an offer. Rules and consent that the form does not show stay as they were."""
+    kept: dict[str, Any] = {}
+    if old is not None:
+        kept = {name: getattr(old, name) for name in (*LAYERS, "requires_consent", "group_name")}
+    content = {
+        **kept,
+        "name": forms.text(form, "name"),
+        "kind": forms.text(form, "kind"),
+        "creative_id": forms.whole(form, "creative_id") or 0,
+        "landing": forms.text(form, "landing"),
+        "category": forms.optional(form, "category"),
+        "product": forms.optional(form, "product"),
+        "starts_at": forms.moment(form, "starts_at", "UTC"),
+        "ends_at": forms.moment(form, "ends_at", "UTC"),
+        "priority": forms.whole(form, "priority") or 0,
+        "value_cents": forms.cents(form, "value_cents"),
+        "cost_cents": forms.cents(form, "cost_cents"),
+        "purpose_category": forms.optional(form, "purpose_category"),
+        "after_category": forms.optional(form, "after_category"),
+        "fields": _texts(form) if old is None else {**old.fields, **_texts(form, keep_empty=True)},
+    }
+    for name in ("cap_total", "cap_person", "period_days", "no_repeat_days"):
+        content[name] = forms.whole(form, name)
+    for name in ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound"):
+        content[name] = forms.on(form, name)
+    content["fields"] = {
+        name: value for name, value in cast("dict[str, Any]", content["fields"]).items() if value != ""
+    }
+    try:
+        return msgspec.convert(content, OfferIn)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidInput(path.rstrip("`") or "name", message[:1].lower() + message[1:]) from None
+
+
+def _texts(form: Mapping[str, str], *, keep_empty: bool = False) -> dict[str, str]:
+    texts = {name: forms.text(form, name, most=500) for name, _ in TEXTS}
+    return texts if keep_empty else {name: value for name, value in texts.items() if value}
+
+
+def _fields(
+    session: Session, product: str | None, category: str | None, texts: Mapping[str, str | int]
+) -> dict[str, str | int | float]:
+    """What the creative sees of an offer that nobody in particular is looking at."""
+    fields: dict[str, str | int | float] = {f"offer.{name}": value for name, value in texts.items()}
+    if category:
+        row = session.scalar(select(Category).where(Category.slug == category))
+        fields["product.category"] = row.name if row else category
+    item = session.get(Product, product) if product else None
+    if item is not None:
+        fields |= {"product.name": item.title, "product.price": item.price_cents, "product.currency": item.currency}
+        if item.image_blob:
+            fields["product.picture"] = item.image_blob
+    return fields
+
+
+def _drawn(session: Session, creative_id: int, fields: Mapping[str, str | int | float]) -> bytes:
+    return drawn(creatives.compiled(creatives.creative(session, creative_id)), fields, parts().blobs)
