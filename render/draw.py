@@ -14,7 +14,6 @@ from PIL import Image
 from render.art import draw_art
 from render.colour import Paint, oklch
 from render.creative import (
-    MAX_SIDE,
     Art,
     Background,
     Badge,
@@ -36,6 +35,8 @@ from render.stack import Sheet, stack
 DENSITY: Final = 2
 VERSION: Final = "1"
 """Raise it with every change that moves a pixel: the picture cache and stored pictures are keyed by it."""
+MAX_DRAWN: Final = 2560
+"""Longest declared side that is drawn; a token can promise at most 1260 by 2550."""
 NEUTRAL_SIZE: Final = (600, 200)
 """The declared size of the picture that answers a token nobody minted."""
 
@@ -52,7 +53,7 @@ def draw(
     """Return the picture's bytes, exactly `DENSITY` times the declared `size` in pixels and opaque.
 
     `assets` maps blob hashes to encoded or decoded pictures; one that is missing or broken is replaced by drawn art. No
-    field, text or asset makes this raise; sizes are held to 1 to MAX_SIDE.
+    field, text or asset makes this raise; sizes are held to 1 to MAX_DRAWN.
     """
     return encode(compose(resolved, assets, size, dark, fonts), fmt, max_bytes)
 
@@ -81,7 +82,7 @@ class _Drawing:
     """One picture being drawn: its scale, its colours and its image."""
 
     def __init__(self, resolved: Resolved, assets: Assets, size: tuple[int, int], dark: bool, fonts: Fonts) -> None:
-        self.width, self.height = (DENSITY * min(max(1, side), MAX_SIDE) for side in size)
+        self.width, self.height = (DENSITY * min(max(1, side), MAX_DRAWN) for side in size)
         self.across = self.width / resolved.width
         self.down = self.height / resolved.height
         self.scale = min(self.across, self.down)
@@ -210,7 +211,7 @@ def static_picture(width: int, height: int, fmt: str) -> bytes:
 
     It needs no font, plan or store. The 64 last sizes are kept in memory; a picture of them takes some 10 KB.
     """
-    w, h = (DENSITY * min(max(1, side), MAX_SIDE) for side in (width, height))
+    w, h = (DENSITY * min(max(1, side), MAX_DRAWN) for side in (width, height))
     image = gradient(oklch(0.965, 0.008, 250), oklch(0.925, 0.014, 250), (w, h), vertical=False)
     side = round(h * 1.5)
     for x, y, ink in ((0.62, 0.34, oklch(0.945, 0.012, 250)), (0.8, 0.55, oklch(0.91, 0.017, 250))):

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from render.fonts import Fonts, Ink, Run
-from render.script import clusters, first_direction, han_face, levels, may_break, visual_order
+from render.script import clusters, first_direction, forbids_break, han_face, levels, may_break, pauses, visual_order
 
 ELLIPSIS: Final = "…"
 SHRINK: Final = 0.94
@@ -101,16 +101,16 @@ class _Setter:
 
     def _paragraph(self, text: str, loose: bool) -> Iterator[Atom]:
         han = han_face(text, self.style.locale)
+        points = None if loose else pauses(text, self.style.locale)
         running = levels(text, self.rtl)
         word: list[tuple[str, int, int]] = []
         space, at, face = False, 0, -1
         for cluster in clusters(text):
             level = running[at]
-            at += len(cluster)
-            breaks = cluster == " " or (word and (loose or may_break(word[-1][0], cluster)))
-            if word and breaks:
+            if word and (cluster == " " or loose or self._breaks(word[-1][0], cluster, points, at)):
                 yield _atom(word, space)
                 word, space = [], False
+            at += len(cluster)
             if cluster == " ":
                 space = True
                 continue
@@ -120,6 +120,13 @@ class _Setter:
                 word.append((cluster, level, picked))
         if word:
             yield _atom(word, space)
+
+    @staticmethod
+    def _breaks(before: str, after: str, points: frozenset[int] | None, at: int) -> bool:
+        """Tell whether a line may break at an offset: at trained pauses where there are any, under kinsoku."""
+        if points is None:
+            return may_break(before, after)
+        return at in points and not forbids_break(before, after)
 
     def fitting_size(self, atoms: list[Atom]) -> int | None:
         """Return the largest size at which the atoms fit, or None if even the smallest is too large.
@@ -173,19 +180,26 @@ class _Setter:
         return [[atoms[index] for index in line] for line in lines]
 
     def cut(self, text: str) -> list[list[Atom]]:
-        """Set at the smallest size, cutting words that are wider than a line, then the end of the text."""
+        """Set at the smallest size, cutting words that are wider than a line, then the end of the text.
+
+        The end is cut between two words if one ends within the last third of what fits.
+        """
         size = self.style.min_size
         parts = clusters(text)
         low, high = 0, len(parts)
         best: list[list[Atom]] = []
+        most = 0
         while low <= high:
             kept = (low + high) // 2
-            shown = text if kept == len(parts) else "".join(parts[:kept]).rstrip(" \n,.;:-–") + ELLIPSIS
-            lines = self._lines(shown, size)
+            lines = self._lines(_shortened(parts, kept), size)
             if len(lines) <= self.style.max_lines:
-                best, low = lines, kept + 1
+                best, most, low = lines, kept, kept + 1
             else:
                 high = kept - 1
+        space = next((at for at in range(min(most, len(parts) - 1), most * 2 // 3, -1) if parts[at] == " "), 0)
+        if most < len(parts) and space:
+            whole = self._lines(_shortened(parts, space), size)
+            return whole if len(whole) <= self.style.max_lines else best
         return best
 
     def _lines(self, text: str, size: int) -> list[list[Atom]]:
@@ -238,6 +252,12 @@ class _Setter:
             stamps.append((ink, pen))
             pen += ink.advance
         return Line(tuple(stamps), pen)
+
+
+def _shortened(parts: list[str], kept: int) -> str:
+    if kept == len(parts):
+        return "".join(parts)
+    return "".join(parts[:kept]).rstrip(" \n,.;:-–、。，") + ELLIPSIS
 
 
 def _atom(word: list[tuple[str, int, int]], space: bool) -> Atom:
