@@ -37,11 +37,14 @@ def seed_of(delivery: Delivery, open_number: int) -> int:
 
 
 def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
-    """What one open shows. `now` is aware; `seed` from `seed_of`. Has every slot of the plan, each with an offer.
+    """What one open shows: every slot of the plan, each with an offer.
+
+    `now` is aware and counts to the millisecond, as records keep it; `seed` comes from `seed_of`.
 
     The plan must have passed `validate`; then nothing raises. The model in `facts` reads this release's features, which
     `Model.load` has seen to.
     """
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)
     refusal = refused(plan, facts)
     if refusal is not None:
         return _defaults(plan, facts, seed, refusal)

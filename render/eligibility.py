@@ -10,29 +10,26 @@ since the send, a model score) reads the plain state only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from base.errors import InvalidInput
+from render.clauses import clauses
 from render.decision import Reason
 from render.facts import DAY_MS, Facts
-from render.plan import LAYERS, SALES_KINDS, Layer, Offer, Plan, Rule
+from render.plan import LAYERS, SALES_KINDS, Layer, Offer, Plan
 from signals.moments import seconds_of, unix_ms
 from signals.productfacts import ProductFacts
-from signals.rules import RuleFacts, compile_python, parse
+from signals.rules import RuleFacts
 from signals.state import ProfileState
 
 MACHINE_DAYS: Final = 7
 """A machine's copy may be seen days later (within a week or not at all), so it must stay true that long."""
 REFUSABLE: Final = ("tracking", "profiling")
 """Purposes whose refusal turns every decision into the default, beside the channel's own."""
-Holds = Callable[[RuleFacts], bool]
-Clauses = dict[tuple[int, Layer], tuple[Holds, ...]]
-_CLAUSES: Final = "clauses"
 _SENSITIVE_MAPS: Final = ("categories", "views", "reviews", "registered")
 
 
@@ -120,53 +117,6 @@ class Situation:
         return all(holds(facts) for layer in LAYERS for holds in self.clauses.get((offer.id, layer), ()))
 
 
-def clauses(plan: Plan) -> Clauses:
-    """The plan's rules as functions, per offer and layer; an `all` is a function a clause. Made once a plan.
-
-    Raises InvalidInput naming the offer, the layer and the part of the rule for a plan that `validate_rules` refuses.
-    """
-    made: Clauses | None = vars(plan).get(_CLAUSES)
-    if made is None:
-        made = {
-            (offer.id, layer): _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
-            for position, offer in enumerate(plan.offers)
-            for layer in LAYERS
-            if (rule := offer.rules.of(layer)) is not None
-        }
-        # A plan never changes, so what is made of it may be kept with it, as its cached properties are.
-        vars(plan)[_CLAUSES] = made
-    return made
-
-
-def validate_rules(plan: Plan) -> list[str]:
-    """What keeps a plan's rules from being published, a sentence a rule, each beginning with the field."""
-    faults = []
-    for position, offer in enumerate(plan.offers):
-        for layer in LAYERS:
-            rule = offer.rules.of(layer)
-            if rule is not None:
-                try:
-                    _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
-                except InvalidInput as error:
-                    faults.append(str(error))
-    return faults
-
-
-def _functions(rule: Rule, categories: Mapping[str, int], at: str) -> tuple[Holds, ...]:
-    parts = rule["all"] if set(rule) == {"all"} and isinstance(rule["all"], list) else [rule]
-    numbered = len(parts) > 1
-    return tuple(
-        _function(part, categories, f"{at}.all[{number}]" if numbered else at) for number, part in enumerate(parts)
-    )
-
-
-def _function(part: Any, categories: Mapping[str, int], at: str) -> Holds:
-    try:
-        return compile_python(parse(part, categories, where="eligibility"))
-    except InvalidInput as error:
-        raise InvalidInput(f"{at}.{error.field}" if error.field else at, error.message) from error
-
-
 def admissible(plan: Plan, offer: Offer, facts: Facts, now: datetime, *, held: bool = False) -> Reason | None:
     """Why one offer may not be shown to this person at `now`; None if it may.
 
@@ -186,6 +136,8 @@ def refused(plan: Plan, facts: Facts) -> str | None:
     """Why nothing but the default may be shown at all; None if a decision may be made."""
     if facts.live.state != "live":
         return facts.live.state
+    if facts.neutral:
+        return "content holdout"
     state = facts.state
     if state is None:
         return "no state"
@@ -267,7 +219,7 @@ def _fetch(at: Situation, offer: Offer) -> str | None:
     elif facts.undecided:
         if offer.clock_bound:
             return "undecided fetch: bound to the clock"
-        if offer.is_capped and (facts.live.keep_capped_from_undecided or not at.plan.undecided_capped):
+        if offer.is_capped and not at.plan.undecided_capped:
             return "undecided fetch: capped"
     return None
 

@@ -84,6 +84,7 @@ _REFUSALS: Final = {
     "no state": "What we know of this person could not be found, so nothing but the default may be shown.",
     "erased": "This person was erased at their request; only the default is shown.",
     "ended": "The campaign has ended; only the default is shown.",
+    "content holdout": "This person is in the content holdout: they get the mail with its defaults, for comparison.",
     "killed": "The campaign was switched off; only the default is shown.",
 }
 _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {

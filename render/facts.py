@@ -198,7 +198,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     state: None when the key was absent, that is lost. products: by id, those that were there. caps: balance left per
     offer with a total cap, those that were there (the hint; the reserve decides). model: None when the plan's model
     slots cannot be scored. last: this delivery's previous open in this lane. undecided: the fetch may be a machine.
-    refused: offers whose reservation was refused in this very open, so the second decision leaves them out.
+    neutral: the person is in the content holdout and gets the defaults. refused: offers whose reservation was refused
+    in this very open, so the second decision leaves them out.
     """
 
     state: ProfileState | None
@@ -212,6 +213,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     undecided: bool = False
     locale: str | None = None
     live: Live = Live()
+    neutral: bool = False
     refused: frozenset[int] = frozenset()
 
 

@@ -6,10 +6,10 @@ the name says price or saving. A name without a value is absent, so a creative's
 | field | what |
 |---|---|
 | `offer.<name>` | the offer's own texts and numbers, as the manager wrote them |
-| `offer.price` | what is paid: the manager's, or the product's price less `offer.percent` or `offer.amount_off` |
-| `offer.saving` | product price less offer price, to the cent; absent unless above 0 |
-| `offer.price_text`, `offer.saving_text`, `product.price_text` | the same as people of the locale write money |
-| `product.name`, `product.category`, `product.picture`, `product.price`, `product.currency` | of the offer's product |
+| `offer.price_cents` | the manager's, or the product's less `offer.percent` or `offer.amount_off_cents` |
+| `offer.was_cents`, `offer.saving_cents` | the product's price, and what is saved, to the cent; absent unless above 0 |
+| `offer.price`, `offer.was`, `offer.saving`, `product.price` | the same as people of the locale write money |
+| `product.name`, `.category`, `.picture`, `.price_cents`, `.currency` | of the offer's product |
 | `profile.first_name` | trait `first_name`, if the person gave one |
 | `brand.name` | the brand |
 
@@ -24,7 +24,6 @@ from render.money import money
 from render.plan import Offer, Plan
 from signals.productfacts import ProductFacts
 from signals.state import ProfileState
-
 
 Fields = dict[str, str | int]
 MAX_NAME: Final = 60
@@ -64,16 +63,17 @@ def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
     currency = product.currency
     fields: Fields = {
         "product.currency": currency,
-        "product.price": product.price_cents,
-        "product.price_text": money(product.price_cents, currency, locale),
+        "product.price_cents": product.price_cents,
+        "product.price": money(product.price_cents, currency, locale),
     }
     price = offer_price(offer, product.price_cents)
     if price is not None:
-        fields["offer.price"] = price
-        fields["offer.price_text"] = money(price, currency, locale)
+        amounts = {"price": price}
         if product.price_cents > price:
-            fields["offer.saving"] = product.price_cents - price
-            fields["offer.saving_text"] = money(product.price_cents - price, currency, locale)
+            amounts |= {"was": product.price_cents, "saving": product.price_cents - price}
+        for name, cents in amounts.items():
+            fields[f"offer.{name}_cents"] = cents
+            fields[f"offer.{name}"] = money(cents, currency, locale)
     return fields
 
 
@@ -83,7 +83,7 @@ def offer_price(offer: Offer, price_cents: int) -> int | None:
     A percentage is taken off exactly and rounded half up to the minor unit, in whole numbers, so no cent is lost to
     binary fractions.
     """
-    price, percent, off = (offer.fields.get(name) for name in ("price", "percent", "amount_off"))
+    price, percent, off = (offer.fields.get(name) for name in ("price_cents", "percent", "amount_off_cents"))
     if isinstance(price, int):
         return max(0, price)
     if isinstance(percent, int) and 0 <= percent <= 100:

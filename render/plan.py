@@ -33,6 +33,10 @@ FORMAT_VERSION: Final = 1
 MAX_SLOTS: Final = 32
 MAX_OFFERS: Final = 5000
 """Offers in one plan; 5,000 is what a decision is promised to pre-filter (DE-27)."""
+PRICE_FIELDS: Final = frozenset(
+    {"price_cents", "was_cents", "saving_cents", "amount_off_cents", "percent", "price", "was", "saving"}
+)
+"""Names of offer fields that claim a price or a saving."""
 MAX_PERIOD_SHOWS: Final = 32
 """The longest row of show times kept per person and offer, and so the highest cap per period."""
 _HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -196,7 +200,6 @@ class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     plan: the hash, None before anything was published. withdrawn: offers that must not be shown any more.
     model: hash of the model artefact for slots of mode "model". picture: blob hash of the kill switch's static picture.
-    keep_capped_from_undecided: overrides the plan's `undecided_capped` to False without a new plan.
     """
 
     plan: str | None = None
@@ -205,7 +208,6 @@ class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     brand: str = ""
     picture: str | None = None
-    keep_capped_from_undecided: bool = False
 
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
@@ -311,6 +313,8 @@ def _default_faults(offer: Offer) -> Iterator[str]:
         yield "depends on a product; a default carries no price and no stock"
     if offer.rules != LayeredRules() or offer.requires_consent or offer.after_category or offer.purpose_category:
         yield "has conditions; a default must suit everybody"
+    if named := sorted(PRICE_FIELDS.intersection(offer.fields)):
+        yield f"names a price in its field {named[0]}; a default carries no price"
 
 
 def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]]:

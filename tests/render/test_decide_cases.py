@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from render.decide import Decision, decide
 from render.facts import Facts, LastDecision, Used
@@ -47,7 +48,8 @@ def plan_of(case: dict[str, Any]) -> Plan:
             if word in change:
                 change[field] = unix_ms(moment(change.pop(word)))
         changes[name] = change
-    return shop.plan(slots=case.get("slots", 1), **changes)
+    plan = shop.plan(slots=case.get("slots", 1), **changes)
+    return replace(plan, **case.get("plan", {}))
 
 
 def facts_of(case: dict[str, Any]) -> Facts:
@@ -74,6 +76,7 @@ def facts_of(case: dict[str, Any]) -> Facts:
         refused=frozenset(shop.NAMES[name] for name in case.get("refused", [])),
         lane=case.get("lane", "live"),
         undecided=case.get("undecided", False),
+        neutral=case.get("neutral", False),
         last=LastDecision(
             "d1", 1, unix_ms(moment(last["at"])), {i: shop.NAMES[name] for i, name in enumerate(last["offers"])}
         )
@@ -82,7 +85,6 @@ def facts_of(case: dict[str, Any]) -> Facts:
         live=Live(
             state=live.get("state", "live"),
             withdrawn=tuple(shop.NAMES[name] for name in live.get("withdrawn", [])),
-            keep_capped_from_undecided=live.get("keep_capped_from_undecided", False),
         ),
     )
 

@@ -71,6 +71,7 @@ def test_it_does_not_publish_a_slot_without_a_default() -> None:
         ({"product": "p"}, "depends on a product; a default carries no price and no stock"),
         ({"requires_consent": ("email",)}, "has conditions; a default must suit everybody"),
         ({"after_category": 1}, "has conditions; a default must suit everybody"),
+        ({"fields": {"percent": 20}}, "names a price in its field percent; a default carries no price"),
     ],
 )
 def test_it_does_not_publish_a_default_that_may_be_untrue(change: dict[str, Any], said: str) -> None:

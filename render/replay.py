@@ -1,0 +1,203 @@
+"""A recorded open decided again: the same under the same facts, another without the cause of a removal.
+
+Nothing is read or written, no cap is used, nothing is learnt: it is `decide` on the facts the record kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, cast
+
+import msgspec
+from msgspec.structs import replace
+
+from base.errors import InvalidInput
+from render.decide import decide
+from render.decision import Decision
+from render.explanation import CandidateLike
+from render.facts import Facts, LaneName, Used, decode_last, decode_used
+from render.model import Model
+from render.plan import LAYERS, LayeredRules, Live, Offer, Plan
+from render.record import DecisionRecord
+from signals.moments import ORIGIN, ORIGIN_MS
+from signals.productfacts import ProductFacts
+from signals.state import decode
+
+_LANES: Final[Mapping[str, LaneName]] = {"live": "live", "machine": "machine", "test": "test", "staff": "test"}
+_LIVE_STATES: Final = ("live", "ended", "killed")
+_product: Final = msgspec.msgpack.Decoder(ProductFacts).decode
+World = tuple[Plan, Facts]
+
+
+def facts_of(record: DecisionRecord, model: Model | None) -> Facts:
+    """The facts a recorded open was decided on. `model` must be the one the record names, if it names one.
+
+    Raises InvalidInput naming the part of the record that cannot be read, or the model that is missing.
+    """
+    if record.model != (model.hash if model is not None else None):
+        raise InvalidInput("model", f"must be {record.model or 'none'}, which this open was decided with")
+    if record.lane not in _LANES or record.live_state not in _LIVE_STATES:
+        raise InvalidInput("record", f"names the lane {record.lane!r} and the state {record.live_state!r}")
+    kept = record.personal
+    try:
+        return Facts(
+            state=decode(kept.state) if kept.state is not None else None,
+            sent_at_ms=record.sent_ms,
+            used=decode_used(kept.used) if kept.used else Used(),
+            products={name: _product(data) for name, data in record.products.items()},
+            caps=dict(record.caps),
+            model=model,
+            last=decode_last(kept.last) if kept.last else None,
+            lane=_LANES[record.lane],
+            undecided=record.undecided,
+            live=Live(state=cast(Literal["live", "ended", "killed"], record.live_state), withdrawn=record.withdrawn),
+            neutral=record.neutral,
+            refused=frozenset(record.refused),
+        )
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidInput("record", f"holds facts that cannot be read: {error}") from error
+
+
+def moment(at_ms: int) -> datetime:
+    """The instant of a record's Unix milliseconds, exactly."""
+    return ORIGIN + timedelta(milliseconds=at_ms - ORIGIN_MS)
+
+
+def replay(record: DecisionRecord, plan: Plan, model: Model | None, **changes: Any) -> Decision:
+    """Decide a recorded open again. `changes` replace facts by name, to ask "what had it been had that not been so".
+
+    `plan` must be the one the record names. Without changes the outcome is the recorded one (`same_outcome`).
+    """
+    facts = facts_of(record, model)
+    return decide(plan, replace(facts, **changes) if changes else facts, moment(record.at_ms), record.seed)
+
+
+def same_outcome(decision: Decision, record: DecisionRecord) -> bool:
+    """Whether a decision shows the recorded offers and texts, with the same fate of every candidate, to the bit."""
+    pairs = zip(decision.slots, record.slots, strict=False)
+    return (
+        len(decision.slots) == len(record.slots)
+        and decision.features == record.features
+        and tuple(one.fields for one in decision.slots) == record.personal.fields
+        and all(
+            (one.slot, one.offer, one.creative) == (kept.slot, kept.offer, kept.creative)
+            and _fates(one.candidates) == _fates(kept.candidates)
+            for one, kept in pairs
+        )
+    )
+
+
+def _fates(candidates: Sequence[CandidateLike]) -> list[tuple[object, ...]]:
+    return [(one.offer, one.removed_by, one.rule, one.probability, one.value) for one in candidates]
+
+
+def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer: int) -> World:
+    """The plan and facts with the one thing taken away that removed an offer from a slot; decide on them again.
+
+    Raises InvalidInput if the offer was not a removed candidate of that slot.
+    """
+    chosen = decision.slot(slot)
+    candidate = next((one for one in chosen.candidates if one.offer == offer), None)
+    if candidate is None or candidate.rule is None:
+        raise InvalidInput("offer", f"{offer} is no candidate that was removed from slot {slot}")
+    rule = candidate.rule
+    if candidate.removed_by == "arbitration" and rule != "costs more than it earns":
+        return _without_winner(plan, offer, decision), facts
+    if rule.startswith("rule "):
+        layer = next(layer for layer in LAYERS if layer == candidate.removed_by)
+        return _changed(plan, offer, rules=_without_clause(plan.offer_by_id[offer], layer, rule)), facts
+    if rule.startswith("no consent: "):
+        wanted = plan.offer_by_id[offer].requires_consent
+        return _changed(
+            plan, offer, requires_consent=tuple(one for one in wanted if f"no consent: {one}" != rule)
+        ), facts
+    if rule in _CONDITIONS:
+        return _changed(plan, offer, **_CONDITIONS[rule]), facts
+    if rule == "sensitive signals":
+        return replace(plan, sensitive=()), facts
+    return plan, _FACTS[rule.partition(":")[0]](plan.offer_by_id[offer], facts)
+
+
+_CONDITIONS: Final[dict[str, dict[str, Any]]] = {
+    "not yet valid": {"starts_ms": None},
+    "ended": {"ends_ms": None},
+    "sensitive category": {"after_category": None},
+    "purpose met": {"purpose_category": None},
+    "nothing bought yet": {"after_category": None},
+    "product unknown": {"needs_stock": False, "shows_price": False},
+    "feed stale": {"needs_stock": False, "shows_price": False},
+    "stock unknown": {"needs_stock": False},
+    "out of stock": {"needs_stock": False},
+    "cap unknown": {"cap_total": None},
+    "total cap": {"cap_total": None},
+    "personal cap": {"cap_person": None, "period_days": None},
+    "no repeat": {"no_repeat_days": None},
+    "costs more than it earns": {"cost_cents": 0},
+}
+
+
+def _live_fetch(offer: Offer, facts: Facts) -> Facts:
+    return replace(facts, lane="live", undecided=False)
+
+
+def _not_withdrawn(offer: Offer, facts: Facts) -> Facts:
+    kept = tuple(one for one in facts.live.withdrawn if one != offer.id)
+    return replace(facts, live=replace(facts.live, withdrawn=kept))
+
+
+def _no_complaint(offer: Offer, facts: Facts) -> Facts:
+    return _state(facts, complaints={})
+
+
+def _not_owned(offer: Offer, facts: Facts) -> Facts:
+    if facts.state is None:
+        return facts
+    recent = tuple(line for line in facts.state.recent if line.product != offer.product)
+    marks = tuple(mark for mark in facts.state.marks if mark.target != f"product:{offer.product}")
+    return _state(facts, recent=recent, marks=marks)
+
+
+def _not_refused(offer: Offer, facts: Facts) -> Facts:
+    return replace(facts, refused=facts.refused - {offer.id})
+
+
+def _no_mark(offer: Offer, facts: Facts) -> Facts:
+    if facts.state is None:
+        return facts
+    return _state(facts, marks=tuple(mark for mark in facts.state.marks if mark.word != "not_for_me"))
+
+
+def _state(facts: Facts, **changes: Any) -> Facts:
+    return replace(facts, state=replace(facts.state, **changes)) if facts.state is not None else facts
+
+
+_FACTS: Final[dict[str, Callable[[Offer, Facts], Facts]]] = {
+    "machine fetch": _live_fetch,
+    "undecided fetch": _live_fetch,
+    "withdrawn": _not_withdrawn,
+    "complaint open": _no_complaint,
+    "already bought": _not_owned,
+    "cap refused": _not_refused,
+    "not for me": _no_mark,
+}
+
+
+def _changed(plan: Plan, offer: int, **changes: Any) -> Plan:
+    offers = tuple(replace(one, **changes) if one.id == offer else one for one in plan.offers)
+    return replace(plan, offers=offers)
+
+
+def _without_clause(offer: Offer, layer: str, rule: str) -> LayeredRules:
+    whole = getattr(offer.rules, layer)
+    clauses = whole["all"] if set(whole) == {"all"} else [whole]
+    number = int(rule.removeprefix("rule "))
+    kept = [clause for at, clause in enumerate(clauses, start=1) if at != number]
+    return replace(offer.rules, **{layer: {"all": kept} if kept else None})
+
+
+def _without_winner(plan: Plan, offer: int, decision: Decision) -> Plan:
+    """The plan in which whatever else won a slot is no candidate anywhere."""
+    winners = {slot.offer for slot in decision.slots} - {offer}
+    slots = tuple(replace(slot, offers=tuple(one for one in slot.offers if one not in winners)) for slot in plan.slots)
+    return replace(plan, slots=slots)
