@@ -1,0 +1,71 @@
+"""The current open of a lane: whether a fetch belongs to it, and what it looks like after a fetch.
+
+A fetch uses it if it began less than `JOIN_MS` ago and this picture was not yet served in it (so the blocks of one look
+agree, whatever signals arrive in between), or if nothing we know has changed, the hold lasts, and every offer in it may
+still be shown. Whoever may not be decided on any more never joins: their open must be one of defaults.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from msgspec.structs import replace
+
+from render.eligibility import Situation, refused
+from render.facts import Chosen, Facts, Lane, LastShown
+from render.plan import Plan
+
+JOIN_MS: Final = 30_000
+REMARK_MS: Final = 60_000
+"""The same sight is noted again once a minute: often enough to tell what was seen within the hold, and no oftener."""
+LOST_VERSION: Final = -1
+"""The state version of an open that was decided without a state."""
+
+
+def version_of(facts: Facts) -> int:
+    """The state version that an open of these facts holds by."""
+    return facts.state.version if facts.state is not None else LOST_VERSION
+
+
+def joins(lane: Lane, slot: int, kind: str, now_ms: int) -> bool:
+    """Whether the fetch is one more picture of the look that began just now."""
+    return 0 <= now_ms - lane.began_ms < JOIN_MS and (slot, kind) not in lane.served
+
+
+def holds(plan: Plan, plan_hash: str, lane: Lane, facts: Facts, now: datetime, now_ms: int) -> bool:
+    """Whether the open still stands: the same plan and state, within the hold, every offer admissible now."""
+    if lane.plan != plan_hash or lane.state_version != version_of(facts):
+        return False
+    if not 0 <= now_ms - lane.began_ms < plan.hold_s * 1000:
+        return False
+    if refused(plan, facts) is not None:
+        return all(chosen.offer in plan.default_ids for chosen in lane.chosen)
+    at = Situation(plan, facts, now)
+    return all(_stands(plan, chosen, at) for chosen in lane.chosen)
+
+
+def _stands(plan: Plan, chosen: Chosen, at: Situation) -> bool:
+    offer = plan.offer_by_id.get(chosen.offer)
+    return offer is not None and (offer.id in plan.default_ids or at.reason(offer, held=True) is None)
+
+
+def after_fetch(lane: Lane, slot: int, kind: str, sight: LastShown | None) -> Lane:
+    """The lane after something was served; the same object when that is nothing new. `sight` None: no block was seen.
+
+    A machine's or a tester's lane keeps its own sights: they never move what a person was last shown.
+    """
+    served = lane.served if (slot, kind) in lane.served else (*lane.served, (slot, kind))
+    seen = lane.shown.get(slot, ())
+    if sight is None or (seen and _is_same(seen[-1], sight)):
+        return lane if served is lane.served else replace(lane, served=served)
+    return replace(lane.after_sight(slot, sight), served=served)
+
+
+def _is_same(last: LastShown, sight: LastShown) -> bool:
+    return (
+        last.offer == sight.offer
+        and last.decision == sight.decision
+        and last.fetch_class == sight.fetch_class
+        and 0 <= sight.at_ms - last.at_ms < REMARK_MS
+    )

@@ -1,0 +1,101 @@
+"""One GET for something that shows a decision, and the open it turns out to belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from base.clock import monotonic
+from base.tokens import Token, day_start
+from render.agree import Names, Personal
+from render.cache import Picture
+from render.classify import Verdict
+from render.facts import LANE_OF, Chosen, Lane, LaneName, LastShown
+from render.lookup import Running
+from render.plan import Plan
+from render.record import FetchRecord, Record
+from signals.moments import unix_ms
+from signals.state import ProfileState
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """What is asked for, by whom, and until when it must be answered.
+
+    `kind` is picture, dark, html, view or decide; `token.slot` 255 means all slots. `deadline` and `started` are
+    monotonic seconds. `contact` names the contact of a channel without deliveries; `delivery_name` stands for either.
+    """
+
+    token: Token
+    kind: str
+    names: Names
+    delivery_name: str
+    verdict: Verdict
+    now: datetime
+    now_ms: int
+    started: float
+    deadline: float
+    contact: str | None = None
+
+    @property
+    def lane(self) -> LaneName:
+        """The lane its class belongs to."""
+        return LANE_OF[self.verdict.fetch_class]
+
+    @property
+    def time_left(self) -> float:
+        """Seconds until the deadline."""
+        return self.deadline - monotonic()
+
+    def sent_ms(self, noted_ms: int) -> int:
+        """When the mail was sent, Unix ms: what was noted, else the first moment of the token's day."""
+        return noted_ms or unix_ms(day_start(self.token.send_day))
+
+
+@dataclass(slots=True)
+class Open:
+    """The open a fetch belongs to. `records` must be accepted before anything of it leaves.
+
+    `is_recorded` False: this person may not be written down, only counted. `is_agreed` False: the store was away, so
+    nothing was or can be marked. `uses` are the (offer, group) that count against the person. `picture` is set when it
+    was at hand, marked and recorded with the agreement. `personal` are the keys as this process last knew them.
+    """
+
+    running: Running
+    plan: Plan
+    plan_hash: str
+    lane: Lane
+    locale: str
+    is_recorded: bool = True
+    is_agreed: bool = True
+    is_new: bool = False
+    records: tuple[Record, ...] = ()
+    uses: tuple[tuple[int, str | None], ...] = ()
+    picture: Picture | None = None
+    personal: Personal | None = None
+    state: ProfileState | None = None
+
+    @property
+    def decision(self) -> str:
+        """The id of its decision."""
+        return self.lane.decision
+
+    @property
+    def chosen(self) -> tuple[Chosen, ...]:
+        """What it shows, by slot."""
+        return self.lane.chosen
+
+    def in_slot(self, slot: int) -> Chosen | None:
+        """What it shows in a slot; None if its plan has no such slot."""
+        return self.lane.in_slot(slot)
+
+    def sight(self, fetch: Fetch, offer: int) -> LastShown:
+        """The sight that a served block leaves."""
+        return LastShown(offer, self.decision, fetch.now_ms, fetch.verdict.fetch_class)
+
+
+PictureOf = Callable[[Open], Picture | None]
+"""The picture of a fetch in an open, if it is at hand; None when it must be drawn, or when no picture is wanted."""
+RecordOf = Callable[[Open, Picture, str], FetchRecord]
+"""The record of a picture served from a rung of the ladder."""

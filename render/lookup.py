@@ -1,0 +1,212 @@
+"""What an open reads, in one round trip: the person's three keys, and with them whatever this process holds too long.
+
+Live keys, plans, product facts and cap balances are held in process; all but plans (which never change) at most
+`HELD_SECONDS`, and are read again in the same flight as the person's keys. When the store is away the last held plan
+still says what the defaults look like, and nothing else is taken from it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, Final, NamedTuple
+
+import hiredis
+import msgspec
+
+from base import keys
+from base.clock import monotonic
+from base.errors import InvalidInput, Unavailable
+from render.agree import Names, Personal
+from render.metrics import Metrics
+from render.model import Model
+from render.plan import Live, Plan, decode, decode_live
+from render.shelf import ModelShelf
+from render.wire import Command, HotStore
+from signals.productfacts import ProductFacts
+
+HELD_SECONDS: Final = 0.9
+"""Less than the second that is promised, because the trip itself takes time."""
+MAX_CAMPAIGNS: Final = 1000
+MAX_PLANS: Final = 128
+
+_product: Final = msgspec.msgpack.Decoder(ProductFacts).decode
+
+
+class Running(NamedTuple):
+    """What a campaign runs, as this process knows it. `plan` is None when the live key or the plan is not there.
+
+    `product_bytes` are what `products` were read from. `missing` names keys that must exist and do not. `read_at` is
+    monotonic seconds.
+    """
+
+    campaign: int
+    live: Live | None
+    plan: Plan | None
+    plan_hash: str
+    products: Mapping[str, ProductFacts]
+    product_bytes: Mapping[str, bytes]
+    caps: Mapping[int, int]
+    missing: tuple[tuple[str, str], ...]
+    read_at: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may still be decided on."""
+        return monotonic() - self.read_at < HELD_SECONDS
+
+
+class Look(NamedTuple):
+    """One look at the store. `personal` is None when it could not be read: then nothing is known about anybody."""
+
+    running: Running | None
+    personal: Personal | None
+
+
+class Lookup:
+    """Reads for opens. For many threads."""
+
+    def __init__(self, hot: HotStore, models: ModelShelf, metrics: Metrics) -> None:
+        self._hot = hot
+        self._models = models
+        self._metrics = metrics
+        self._running: OrderedDict[int, Running] = OrderedDict()
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._lock = Lock()
+
+    def read(self, campaign: int, names: Names) -> Look:
+        """The campaign and the person's keys. Never raises: what could not be read is None."""
+        held = self._running.get(campaign)
+        try:
+            if held is not None and held.is_fresh:
+                (reply,) = self._hot.call(("MGET", *names))
+                return Look(held, Personal(*reply))
+            return self._read_all(campaign, held, names)
+        except (Unavailable, hiredis.ReplyError):
+            return Look(held, None)
+
+    def running(self, campaign: int) -> Running | None:
+        """The campaign alone, for whoever may not be looked up; None when it was never read and cannot be now."""
+        held = self._running.get(campaign)
+        if held is not None and held.is_fresh:
+            return held
+        try:
+            return self._refreshed(campaign, held, self._hot.call(*self._questions(campaign, held)))
+        except (Unavailable, hiredis.ReplyError):
+            return held
+
+    def model(self, running: Running) -> Model | None:
+        """The model that the campaign's slots of mode "model" are scored with, if it is loaded."""
+        return self._models.get(running.live.model) if running.live is not None else None
+
+    def plan(self, digest: str) -> Plan | None:
+        """A plan by its hash, read if it is not held; None when it cannot be had."""
+        plan = self._plans.get(digest)
+        if plan is None:
+            try:
+                (data,) = self._hot.call(("GET", keys.plan(digest)))
+            except (Unavailable, hiredis.ReplyError):
+                return None
+            plan = self._keep_plan(digest, data)
+        return plan
+
+    def _read_all(self, campaign: int, held: Running | None, names: Names) -> Look:
+        reply, *answers = self._hot.call(("MGET", *names), *self._questions(campaign, held))
+        return Look(self._refreshed(campaign, held, answers), Personal(*reply))
+
+    def _questions(self, campaign: int, held: Running | None) -> list[Command]:
+        """The live key, and what the plan held for it wants; a plan that is new is asked for afterwards."""
+        plan = held.plan if held is not None else None
+        return [("GET", keys.live(campaign)), *_wants(plan)]
+
+    def _refreshed(self, campaign: int, held: Running | None, answers: list[Any]) -> Running:
+        live = _live(answers[0])
+        digest = (live.plan or "") if live is not None else ""
+        same = held is not None and held.plan is not None and held.plan_hash == digest
+        plan = held.plan if same and held is not None else self.plan(digest) if digest else None
+        if plan is not None and not same:
+            wants = _wants(plan)
+            answers = [answers[0], *(self._hot.call(*wants) if wants else ())]
+        running = self._running_of(campaign, live, plan, digest, answers[1:])
+        with self._lock:
+            self._running[campaign] = running
+            self._running.move_to_end(campaign)
+            while len(self._running) > MAX_CAMPAIGNS:
+                self._running.popitem(last=False)
+        self.model(running)
+        return running
+
+    def _running_of(
+        self, campaign: int, live: Live | None, plan: Plan | None, digest: str, answers: list[Any]
+    ) -> Running:
+        products: dict[str, ProductFacts] = {}
+        product_bytes: dict[str, bytes] = {}
+        caps: dict[int, int] = {}
+        missing: list[tuple[str, str]] = []
+        if live is None:
+            missing.append(("live", ""))
+        elif plan is None and digest:
+            missing.append(("plan", digest))
+        if plan is not None:
+            rest = answers
+            if plan.product_ids:
+                for name, data in zip(plan.product_ids, answers[0], strict=True):
+                    facts = _facts(data)
+                    if facts is None:
+                        missing.append(("product", name))
+                    else:
+                        products[name], product_bytes[name] = facts, data
+                rest = answers[1:]
+            for offer, left in zip(plan.capped_ids, rest, strict=True):
+                if left is None:
+                    missing.append(("cap", str(offer)))
+                else:
+                    caps[offer] = int(left)
+        return Running(
+            campaign, live, plan, digest, products, product_bytes, caps, tuple(missing), monotonic()
+        )  # fmt: skip
+
+    def _keep_plan(self, digest: str, data: bytes | None) -> Plan | None:
+        if data is None:
+            return None
+        try:
+            plan = decode(data)
+        except InvalidInput:
+            self._metrics.count("errors", value="other")
+            return None
+        with self._lock:
+            self._plans[digest] = plan
+            self._plans.move_to_end(digest)
+            while len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        return plan
+
+
+def _wants(plan: Plan | None) -> list[Command]:
+    """The commands that read a plan's products (one) and cap balances (one each)."""
+    if plan is None:
+        return []
+    commands: list[Command] = []
+    if plan.product_ids:
+        commands.append(("MGET", *map(keys.product, plan.product_ids)))
+    commands.extend(("HGET", keys.cap(offer), "left") for offer in plan.capped_ids)
+    return commands
+
+
+def _live(data: bytes | None) -> Live | None:
+    if data is None:
+        return None
+    try:
+        return decode_live(data)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def _facts(data: bytes | None) -> ProductFacts | None:
+    if data is None:
+        return None
+    try:
+        return _product(data)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None

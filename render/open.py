@@ -1,0 +1,171 @@
+"""The open: from a picture's URL to the picture, whatever happens on the way.
+
+It reads from top to bottom: token, live, plan, facts, decide, reserve and agree, draw, record, respond. Under each step
+stands what happens when it fails. A valid token always ends in a picture of its size with status 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from base.clock import monotonic
+from base.errors import BadToken, Unavailable
+from base.logs import logger
+from base.tokens import Purpose, Token
+from render import respond
+from render.agree import Names
+from render.cache import Picture
+from render.classify import Verdict, classify
+from render.eligibility import may_record
+from render.encode import CONTENT_TYPES
+from render.fallback import Served
+from render.fetch import Fetch, Open
+from render.opening import Read
+from render.parts import Parts
+from render.recording import fetch_record
+from render.respond import Answer
+from signals.moments import unix_ms
+
+Environ = Mapping[str, object]
+KINDS = {Purpose.PICTURE: "picture", Purpose.PICTURE_DARK: "dark"}
+
+
+def open_picture(parts: Parts, text: str, purpose: Purpose, environ: Environ) -> Answer:
+    """Answer `GET /o/<token>`; never raises."""
+    started = monotonic()
+    try:
+        token = parts.tokens.read(text, purpose)
+    except BadToken:
+        return _neutral(parts)
+    fetch = fetch_of(parts, token, KINDS[purpose], environ, started)
+    try:
+        served = _serve(parts, fetch)
+    except Exception as error:  # noqa: BLE001 - proxies keep errors for long, so a valid token never sees one
+        logger(__name__).error("open failed", error=type(error).__name__, exc_info=error)
+        parts.metrics.count("errors", value="open")
+        parts.metrics.count("unrecorded")
+        served = parts.ladder.static(fetch)
+    parts.metrics.count("answers", value=served.rung)
+    parts.metrics.took(monotonic() - started)
+    return respond.picture(served.picture)
+
+
+def open_head(parts: Parts, text: str, purpose: Purpose) -> Answer:
+    """Answer `HEAD /o/<token>`: the type, without deciding, reading or recording anything."""
+    try:
+        token = parts.tokens.read(text, purpose)
+    except BadToken:
+        return respond.picture_head(parts.pictures.neutral().content_type)
+    return respond.picture_head(CONTENT_TYPES[token.fmt])
+
+
+def _serve(parts: Parts, fetch: Fetch) -> Served:
+    opened = find_open(parts, fetch)
+    if opened is None:
+        return _without_plan(parts, fetch)
+
+    if not opened.is_recorded:
+        parts.metrics.count("not_recorded")
+        return parts.ladder.default(fetch, opened)
+
+    if opened.picture is not None:  # It was at hand, and went with the agreement: marked and recorded.
+        _handed(parts, fetch, opened.picture)
+        return Served(opened.picture, "cached", None)
+
+    served = parts.ladder.best(fetch, opened)  # Late or failed: the default; that too: the static picture.
+
+    sight = opened.sight(fetch, served.offer) if served.offer is not None else None
+    made = fetch_record(fetch, opened, served.picture, served.rung)
+    if not parts.opening.mark(fetch, opened, sight, made):
+        return parts.ladder.static(fetch)  # Neither stream nor disk took the record: nothing may be claimed.
+    _handed(parts, fetch, served.picture)
+    return served
+
+
+def find_open(parts: Parts, fetch: Fetch) -> Open | None:
+    """The open that a fetch belongs to, agreed by all processes; None where there is no plan to decide with.
+
+    When the store is away or too slow it is one of defaults, by the plan this process last held.
+    """
+    token = fetch.token
+    if not token.profile:
+        return _shared(parts, fetch)
+
+    running, personal = parts.lookup.read(token.campaign, fetch.names)
+    if running is None or running.plan is None:
+        return None
+    if personal is None:
+        parts.metrics.count("unread")
+        return parts.opening.unagreed(fetch, running, running.plan, "unread", None)
+
+    read = Read(personal)
+    try:
+        return parts.opening.settle(
+            fetch,
+            running,
+            running.plan,
+            read,
+            at_hand=lambda opened: parts.ladder.at_hand(fetch, opened),
+            record_of=lambda opened, picture, rung: fetch_record(fetch, opened, picture, rung),
+        )
+    except Unavailable:
+        parts.metrics.count("unagreed")
+        return parts.opening.unagreed(fetch, running, running.plan, "unagreed", read.state)
+
+
+def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: float) -> Fetch:
+    """What a request asks for. Staff are told by a key that the caller has checked; here nobody is."""
+    now = parts.now()
+    return Fetch(
+        token=token,
+        kind=kind,
+        names=Names.of(token.delivery),
+        delivery_name=token.delivery.name,
+        verdict=verdict_of(token, environ),
+        now=now,
+        now_ms=unix_ms(now),
+        started=started,
+        deadline=started + parts.deadline_seconds,
+    )
+
+
+def verdict_of(token: Token, environ: Environ) -> Verdict:
+    """The class of a request for a token."""
+    return classify(environ, is_test=token.delivery.is_test, is_staff=False, seconds_since_send=None)
+
+
+def _shared(parts: Parts, fetch: Fetch) -> Open | None:
+    """Tracking level none: the default for nobody in particular; no key of a person is read."""
+    running = parts.lookup.running(fetch.token.campaign)
+    if running is None or running.plan is None:
+        return None
+    opened = parts.opening.unagreed(fetch, running, running.plan, "nobody", None)
+    opened.is_recorded = False
+    return opened
+
+
+def _without_plan(parts: Parts, fetch: Fetch) -> Served:
+    """There is no live key, or its plan is lost: the static picture, and a repair is asked for."""
+    served = parts.ladder.static(fetch)
+    running, personal = parts.lookup.read(fetch.token.campaign, fetch.names)
+    state = Read(personal).state if personal is not None else None
+    if not fetch.token.profile or not may_record(state):
+        parts.metrics.count("not_recorded")
+        return served
+    wanted = parts.opening.repairs.wanted(fetch, running, ())
+    parts.recorder.accept((fetch_record(fetch, None, served.picture, served.rung), *wanted), fetch.deadline)
+    _handed(parts, fetch, served.picture)
+    return served
+
+
+def _handed(parts: Parts, fetch: Fetch, picture: Picture) -> None:
+    """The picture's record is safe, and its bytes with it."""
+    picture.is_handed = True
+    parts.metrics.count("fetches", value=fetch.verdict.fetch_class)
+
+
+def _neutral(parts: Parts) -> Answer:
+    """The answer to a token we did not mint: always the same, no look-up, its text not kept."""
+    parts.metrics.count("forged")
+    parts.metrics.count("answers", value="neutral")
+    return respond.picture(parts.pictures.neutral())

@@ -1,0 +1,295 @@
+"""Finding or beginning the open that a fetch belongs to: decide, reserve, agree.
+
+Processes race for the delivery's shown key. Whoever writes first has decided; whoever comes second is handed what was
+written, joins that open, and gives back the total caps it had reserved for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from base.errors import Unavailable
+from base.sealing import Sealer
+from render import record
+from render.agree import Agreement, Change, Personal, reservation
+from render.cache import Picture
+from render.commit import Recorder
+from render.current import after_fetch, holds, joins, version_of
+from render.decide import decide, seed_of
+from render.decision import Decision
+from render.eligibility import may_record, refused
+from render.facts import (
+    Chosen,
+    Facts,
+    Lane,
+    LastShown,
+    Shown,
+    Used,
+    decode_shown,
+    decode_used,
+    encode_shown,
+    encode_used,
+)
+from render.fetch import Fetch, Open, PictureOf, RecordOf
+from render.lookup import Lookup, Running
+from render.metrics import Metrics
+from render.plan import Live, Plan
+from render.record import FetchRecord, decision_id
+from render.recording import Repairs, decision_record
+from signals.state import ProfileState
+from signals.state import decode as decode_state
+
+MAX_ROUNDS: Final = 12
+"""Looks at a key that others keep writing: the pictures of one mail, fetched at once, each write it once."""
+ROUND_SECONDS: Final = 0.1
+"""A round is begun only with this much time left: a store that stalls takes 80 ms to be given up."""
+_HELD_BACK: Final = Live(state="ended")
+_NOTHING_READ: Final = Personal(None, None, None)
+_UNREAD_BUCKET_MS: Final = 30_000
+Value = TypeVar("Value")
+
+
+class Read:
+    """The person's keys, read and understood.
+
+    Bytes that cannot be understood count as absent: the next write replaces them, and an absent state is a lost one.
+    """
+
+    __slots__ = ("personal", "shown", "state", "used")
+
+    def __init__(self, personal: Personal) -> None:
+        self.personal = personal
+        self.state: ProfileState | None = understood(decode_state, personal.state)
+        self.shown: Shown = understood(decode_shown, personal.shown) or Shown()
+        self.used: Used = understood(decode_used, personal.used) or Used()
+
+
+class Opening:
+    """The parts that find or begin opens. For many threads."""
+
+    def __init__(
+        self, lookup: Lookup, agreement: Agreement, recorder: Recorder, sealer: Sealer, metrics: Metrics
+    ) -> None:
+        self._lookup = lookup
+        self._agreement = agreement
+        self._recorder = recorder
+        self._sealer = sealer
+        self._metrics = metrics
+        self.repairs = Repairs()
+
+    def settle(
+        self, fetch: Fetch, running: Running, plan: Plan, read: Read, at_hand: PictureOf, record_of: RecordOf
+    ) -> Open:
+        """The agreed open. Where its picture is `at_hand`, the fetch is marked and recorded with the same write.
+
+        Raises Unavailable when the store went away or the others kept writing until there was no time left.
+        """
+        reserved: set[tuple[str, int]] = set()
+        kept: set[tuple[str, int]] = set()
+        try:
+            for _ in range(MAX_ROUNDS):
+                if fetch.time_left < ROUND_SECONDS:
+                    break
+                opened = self._find(fetch, running, plan, read) or self._begin(fetch, running, plan, read, reserved)
+                opened.personal, opened.state = read.personal, read.state
+                if not opened.is_recorded:
+                    return opened
+                theirs = self._agree(fetch, opened, read, at_hand(opened), record_of)
+                if theirs is None:
+                    own = _reservation(fetch, opened.lane.open_number)
+                    kept = {(own, chosen.offer) for chosen in opened.chosen}
+                    return opened
+                self._metrics.count("conflicts")
+                read = Read(theirs)
+            raise Unavailable("agreement")
+        finally:
+            for name, offer in reserved - kept:
+                self._agreement.release([offer], name)
+
+    def unagreed(self, fetch: Fetch, running: Running, plan: Plan, reason: str, state: ProfileState | None) -> Open:
+        """The defaults, without asking anybody: for when the store is away. One record for all pictures of a look."""
+        at_ms = fetch.now_ms - fetch.now_ms % _UNREAD_BUCKET_MS
+        facts = Facts(state=state, sent_at_ms=fetch.sent_ms(0), lane=fetch.lane, live=_HELD_BACK)
+        decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=())
+        identity = decision_id(fetch.token.delivery, f"{fetch.lane}:{reason}", 0, at_ms)
+        lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=_chosen(decision))
+        made = decision_record(fetch, running, decision, facts, lane, _NOTHING_READ, ())
+        return Open(
+            running, plan, running.plan_hash, lane, plan.locale,
+            is_recorded=may_record(state), is_agreed=False, is_new=True, records=(made,), state=state,
+        )  # fmt: skip
+
+    def mark(self, fetch: Fetch, opened: Open, sight: LastShown | None, made: FetchRecord) -> bool:
+        """Note that something was served, with its record; True once the record is safe, even if the note is not."""
+        personal = opened.personal
+        records = (*opened.records, made)
+        for _ in range(MAX_ROUNDS):
+            if not opened.is_agreed or personal is None or fetch.time_left < ROUND_SECONDS:
+                break
+            shown = understood(decode_shown, personal.shown) or Shown()
+            lane = shown.lane(fetch.lane)
+            after = _marked(lane, fetch, opened, sight)
+            if after is lane:
+                break
+            change = Change(
+                encode_shown(shown.with_lane(fetch.lane, after, fetch.now_ms)),
+                entry=record.seal(records, self._sealer),
+            )
+            try:
+                theirs = self._agreement.write(fetch.names, personal, change)
+            except Unavailable:
+                break
+            if theirs is None:
+                return True
+            personal = theirs
+        return self._recorder.accept(records, fetch.deadline)
+
+    def _find(self, fetch: Fetch, running: Running, plan: Plan, read: Read) -> Open | None:
+        """The lane's current open, if this fetch belongs to it."""
+        lane = read.shown.lane(fetch.lane)
+        if not lane.open_number or not may_record(read.state):
+            return None
+        facts = self._facts(fetch, running, read, lane)
+        shown_by: Plan | None = plan
+        if not holds(plan, running.plan_hash, lane, facts, fetch.now, fetch.now_ms):
+            if refused(plan, facts) is not None or not joins(lane, fetch.token.slot, fetch.kind, fetch.now_ms):
+                return None
+            # The campaign may have been published anew between two pictures of one look.
+            shown_by = plan if lane.plan == running.plan_hash else self._lookup.plan(lane.plan)
+        if shown_by is None:
+            return None
+        self._metrics.count("held")
+        return Open(running, shown_by, lane.plan, lane, facts.locale or shown_by.locale)
+
+    def _begin(
+        self, fetch: Fetch, running: Running, plan: Plan, read: Read, reserved: set[tuple[str, int]]
+    ) -> Open:
+        """A new open: decided, its total caps reserved, not yet agreed."""
+        last = read.shown.lane(fetch.lane)
+        number = last.open_number + 1
+        facts = self._facts(fetch, running, read, last)
+        decision = decide(plan, facts, fetch.now, seed_of(fetch.token.delivery, number))
+        uses_caps = fetch.lane == "live" and not decision.no_record
+        if uses_caps:
+            decision, facts = self._reserve(fetch, plan, facts, decision, number, reserved)
+        if fetch.token.neutral:
+            decision = replace(decision, reason="content holdout")
+        lane = Lane(
+            open_number=number,
+            began_ms=fetch.now_ms,
+            state_version=version_of(facts),
+            decision=decision_id(fetch.token.delivery, fetch.lane, number, fetch.now_ms),
+            plan=running.plan_hash,
+            model=decision.model_hash,
+            chosen=_chosen(decision),
+            shown=last.shown,
+        )
+        taken = _capped(plan, decision) if uses_caps else ()
+        made = decision_record(fetch, running, decision, facts, lane, read.personal, taken)
+        self._metrics.count("decisions", value=decision.rung)
+        self._metrics.count("lost", len(decision.lost))
+        return Open(
+            running, plan, running.plan_hash, lane, facts.locale or plan.locale,
+            is_recorded=not decision.no_record, is_new=True,
+            records=(made, *self.repairs.wanted(fetch, running, decision.lost)),
+            uses=_uses(plan, decision) if uses_caps else (),
+        )  # fmt: skip
+
+    def _reserve(
+        self, fetch: Fetch, plan: Plan, facts: Facts, decision: Decision, number: int, reserved: set[tuple[str, int]]
+    ) -> tuple[Decision, Facts]:
+        """Take the total caps of what was chosen; what is refused is left out once, then everything with a cap is."""
+        name = _reservation(fetch, number)
+        for last_try in (False, True):
+            capped = _capped(plan, decision)
+            if not capped:
+                return decision, facts
+            answer = self._agreement.reserve(capped, name, fetch.now_ms)
+            reserved.update((name, offer) for offer in answer.taken)
+            if not answer.refused:
+                return decision, facts
+            self._metrics.count("refused_caps", len(answer.refused))
+            left_out = frozenset(plan.capped_ids if last_try else answer.refused)
+            facts = replace(facts, refused=facts.refused | left_out)
+            decision = decide(plan, facts, fetch.now, decision.seed)
+        return decision, facts
+
+    def _agree(
+        self, fetch: Fetch, opened: Open, read: Read, picture: Picture | None, record_of: RecordOf
+    ) -> Personal | None:
+        """Write the open or the mark: None when this process's write stands, else what another wrote before."""
+        lane = opened.lane
+        records = opened.records
+        if picture is not None:
+            chosen = opened.in_slot(fetch.token.slot)
+            sight = opened.sight(fetch, chosen.offer) if chosen is not None else None
+            lane = after_fetch(lane, fetch.token.slot, fetch.kind, sight)
+            records = (*records, record_of(opened, picture, "cached"))
+        if lane is opened.lane and not opened.is_new:
+            if picture is not None and self._recorder.accept(records, fetch.deadline):
+                opened.picture = picture
+            return None
+        shown = encode_shown(read.shown.with_lane(fetch.lane, lane, fetch.now_ms))
+        used = encode_used(read.used.reserved(opened.uses, fetch.now_ms)) if opened.uses else None
+        entry = record.seal(records, self._sealer) if records else None
+        theirs = self._agreement.write(fetch.names, read.personal, Change(shown, used, entry, opened.is_new))
+        if theirs is None:
+            opened.lane, opened.records, opened.picture = lane, (), picture
+            opened.personal = Personal(read.personal.state, shown, used or read.personal.used)
+        return theirs
+
+    def _facts(self, fetch: Fetch, running: Running, read: Read, lane: Lane) -> Facts:
+        locale = read.state.traits.get("locale") if read.state is not None else None
+        return Facts(
+            state=read.state,
+            sent_at_ms=fetch.sent_ms(read.shown.sent_ms),
+            used=read.used,
+            products=running.products,
+            caps=running.caps,
+            model=self._lookup.model(running),
+            last=lane.last,
+            lane=fetch.lane,
+            undecided=fetch.verdict.fetch_class == "undecided",
+            locale=locale if isinstance(locale, str) else None,
+            # The mails of a content holdout are decided as if the campaign had ended.
+            live=_HELD_BACK if fetch.token.neutral or running.live is None else running.live,
+        )
+
+
+def _marked(lane: Lane, fetch: Fetch, opened: Open, sight: LastShown | None) -> Lane:
+    """The lane after the fetch; a sight of an open that another has followed is still what was last shown."""
+    if lane.decision == opened.decision:
+        return after_fetch(lane, fetch.token.slot, fetch.kind, sight)
+    return lane.after_sight(fetch.token.slot, sight) if sight is not None else lane
+
+
+def _reservation(fetch: Fetch, number: int) -> str:
+    return reservation(fetch.delivery_name, fetch.token.profile, number)
+
+
+def _chosen(decision: Decision) -> tuple[Chosen, ...]:
+    return tuple(slot.chosen() for slot in decision.slots)
+
+
+def _uses(plan: Plan, decision: Decision) -> tuple[tuple[int, str | None], ...]:
+    """What counts against the person: every offer shown but the defaults."""
+    defaults = plan.default_ids
+    return tuple((offer, plan.offer_by_id[offer].group) for offer in decision.offers if offer not in defaults)
+
+
+def _capped(plan: Plan, decision: Decision) -> tuple[int, ...]:
+    return tuple(offer for offer in decision.offers if plan.offer_by_id[offer].cap_total is not None)
+
+
+def understood(decode: Callable[[bytes], Value], data: bytes | None) -> Value | None:
+    """What the bytes mean; None for no bytes and for bytes that mean nothing to this release."""
+    if data is None:
+        return None
+    try:
+        return decode(data)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None

@@ -1,0 +1,50 @@
+"""Everything a render process works with, built once and passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from base.clock import Clock
+from base.settings import Settings
+from base.tokens import TokenKeys
+from render.agree import Agreement
+from render.commit import Recorder
+from render.fallback import Ladder
+from render.lookup import Lookup
+from render.metrics import Metrics
+from render.opening import Opening
+from render.pictures import Pictures
+from render.shelf import ModelShelf
+from render.spool import Spool
+from render.wire import HotStore
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of one process. `close` ends their background work."""
+
+    settings: Settings
+    clock: Clock
+    tokens: TokenKeys
+    hot: HotStore
+    lookup: Lookup
+    agreement: Agreement
+    opening: Opening
+    recorder: Recorder
+    spool: Spool
+    pictures: Pictures
+    ladder: Ladder
+    models: ModelShelf
+    metrics: Metrics
+    deadline_seconds: float
+
+    def now(self) -> datetime:
+        """The moment of a request, read once."""
+        return self.clock.now()
+
+    def close(self) -> None:
+        """Stop the background threads; what they held is kept."""
+        self.models.stop()
+        self.recorder.stop()
+        self.pictures.close()

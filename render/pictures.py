@@ -1,0 +1,160 @@
+"""Pictures of decisions: from the cache, or drawn in time, or not at all.
+
+A drawing cannot be interrupted, so it runs beside the request that wants it; a request that cannot wait any longer
+leaves, and the picture is there for the next. Requests that want the same picture wait for one drawing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Final, NamedTuple
+
+from base.blobs import Blobs
+from base.clock import monotonic
+from base.errors import InvalidInput, LatebindError, NotFound
+from render.binding import resolve
+from render.cache import Picture, PictureCache
+from render.creative import Creative, asset_hashes
+from render.draw import NEUTRAL_SIZE, draw, static_picture
+from render.encode import CONTENT_TYPES
+from render.fonts import Fonts
+from render.plan import Plan, Slot
+from render.validity import check
+
+DRAWERS: Final = 2
+MAX_WAITING: Final = 32
+"""Drawings that may be under way or wait; what comes on top is answered from the ladder at once."""
+INCOMPLETE_SECONDS: Final = 30.0
+"""How long a picture is kept that was drawn without one of its assets."""
+
+
+class Late(LatebindError):
+    """The picture is not ready by the deadline."""
+
+    def __init__(self) -> None:
+        super().__init__("The picture is not ready in time.")
+
+
+class Wanted(NamedTuple):
+    """One picture of one slot: what the token promised (size, format), and what the decision put there."""
+
+    plan_hash: str
+    plan: Plan
+    slot: Slot
+    creative: int
+    fields: dict[str, str | int]
+    size: tuple[int, int]
+    fmt: str
+    dark: bool
+    locale: str
+
+
+class Pictures:
+    """The pictures of a process. For many threads."""
+
+    def __init__(self, fonts: Fonts, blobs: Blobs, cache: PictureCache) -> None:
+        self._fonts = fonts
+        self._blobs = blobs
+        self._cache = cache
+        self._pool = ThreadPoolExecutor(DRAWERS, thread_name_prefix="draw")
+        self._under_way: dict[Hashable, Future[Picture]] = {}
+        self._lock = threading.Lock()
+        self._read_by: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._static: dict[tuple[int, int, str], Picture] = {}
+
+    def at_hand(self, wanted: Wanted) -> Picture | None:
+        """The picture, if it need not be drawn."""
+        return self._cache.get(self._key(wanted))
+
+    def get(self, wanted: Wanted, deadline: float) -> Picture:
+        """The picture, drawn if need be. Raises Late at the deadline (monotonic seconds), or what drawing raised."""
+        key = self._key(wanted)
+        picture = self._cache.get(key)
+        if picture is not None:
+            return picture
+        drawing = self._begin(key, wanted)
+        try:
+            return drawing.result(timeout=max(0.0, deadline - monotonic()))
+        except FutureTimeout:
+            raise Late from None
+
+    def static(self, size: tuple[int, int], fmt: str) -> Picture:
+        """The neutral picture of a size: needs neither plan nor store, and is always there."""
+        key = (*size, fmt)
+        picture = self._static.get(key)
+        if picture is None:
+            picture = Picture(static_picture(*size, fmt), CONTENT_TYPES[fmt])
+            if len(self._static) < 64:
+                self._static[key] = picture
+        return picture
+
+    def neutral(self) -> Picture:
+        """The one picture that answers every token we did not mint."""
+        return self.static(NEUTRAL_SIZE, "png")
+
+    def close(self) -> None:
+        """End the drawers; a drawing under way is finished first."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _begin(self, key: Hashable, wanted: Wanted) -> Future[Picture]:
+        with self._lock:
+            drawing = self._under_way.get(key)
+            if drawing is not None:
+                return drawing
+            if len(self._under_way) >= MAX_WAITING:
+                raise Late
+            drawing = self._under_way[key] = self._pool.submit(self._draw, key, wanted)
+        # Called at once when the drawing is already done, so it must not hold the lock.
+        drawing.add_done_callback(lambda _: self._done(key))
+        return drawing
+
+    def _done(self, key: Hashable) -> None:
+        with self._lock:
+            self._under_way.pop(key, None)
+
+    def _draw(self, key: Hashable, wanted: Wanted) -> Picture:
+        creative = wanted.plan.creative_by_id[wanted.creative]
+        resolved = resolve(creative, wanted.fields, wanted.locale, wanted.plan.currency)
+        assets: dict[str, bytes] = {}
+        missing = False
+        for name in asset_hashes(resolved):
+            try:
+                assets[name] = self._blobs.get(name)
+            except (NotFound, InvalidInput, OSError):
+                missing = True
+        body = draw(resolved, assets, wanted.size, wanted.fmt, wanted.dark, self._fonts, wanted.slot.max_bytes)
+        until = monotonic() + INCOMPLETE_SECONDS if missing else None
+        picture = Picture(body, CONTENT_TYPES[wanted.fmt], is_personal=resolved.personal, until=until)
+        self._cache.put(key, picture)
+        return picture
+
+    def _key(self, wanted: Wanted) -> Hashable:
+        """Equal keys mean equal pictures: only the fields that the creative reads take part."""
+        names = self._names(wanted)
+        return (
+            wanted.plan_hash,
+            wanted.creative,
+            wanted.size,
+            wanted.fmt,
+            wanted.dark,
+            wanted.locale,
+            wanted.slot.max_bytes,
+            tuple(map(wanted.fields.get, names)) if names else (),
+        )
+
+    def _names(self, wanted: Wanted) -> tuple[str, ...]:
+        known = self._read_by.get((wanted.plan_hash, wanted.creative))
+        if known is None:
+            if len(self._read_by) > 10_000:
+                self._read_by.clear()
+            known = _fields_read(wanted.plan.creative_by_id[wanted.creative])
+            self._read_by[wanted.plan_hash, wanted.creative] = known
+        return known
+
+
+def _fields_read(creative: Creative) -> tuple[str, ...]:
+    """The fields that change the picture; `product.currency` formats every price without being named."""
+    return (*check(creative), "product.currency")
