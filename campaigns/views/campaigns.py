@@ -1,0 +1,282 @@
+"""Campaigns: the list, a new one, and the tabs in the order of the work: audience, message, offers, schedule, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput
+from campaigns import campaigns, messages, offers, publish, ruleform, starting
+from campaigns.access import allow
+from campaigns.campaigns import CampaignIn, Replenish, SlotChoice
+from campaigns.models import Campaign
+from campaigns.parts import parts
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from signals.catalog import Category
+
+pages = Blueprint("campaigns", __name__, url_prefix="/campaigns")
+TABS = (
+    ("audience", "Audience"),
+    ("message", "Message"),
+    ("offers", "Offers"),
+    ("schedule", "Schedule"),
+    ("results", "Results"),
+)
+Fault = InvalidInput | Conflict
+
+
+@pages.get("/")
+@allow("manager")
+def index() -> ResponseReturnValue:
+    """All campaigns as cards, the last changed first; a search narrows them."""
+    query = request.args.get("q", "").strip().lower()
+    with parts().transaction() as session:
+        rows = [row for row in campaigns.campaigns(session) if query in row.name.lower()]
+        return render_template("campaigns/index.html", campaigns=rows, query=query)
+
+
+@pages.get("/new")
+@allow("manager")
+def new() -> ResponseReturnValue:
+    """What a campaign begins with: a name, a layout, where its clicks go."""
+    return _new_form({"layout": "offers", "landing": "https://www.example.com/"}, None)
+
+
+@pages.post("/new")
+@allow("manager")
+def create() -> ResponseReturnValue:
+    """Make the campaign and its message; every place starts with its neutral default."""
+    form = request.form
+    try:
+        with parts().transaction() as session:
+            row = _create(session, form)
+            number = row.id
+    except (InvalidInput, Conflict) as error:
+        return _new_form(form, error), 400
+    return redirect(url_for("campaigns.audience", campaign_id=number))
+
+
+@pages.get("/<int:campaign_id>")
+@allow("manager")
+def show(campaign_id: int) -> ResponseReturnValue:
+    """The tab that matters now: results once mails went out, else the first of the work."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        tab = "audience" if row.state == "draft" else "schedule" if row.state == "scheduled" else "results"
+    return redirect(url_for(f"campaigns.{tab}" if tab == "audience" else f"running.{tab}", campaign_id=campaign_id))
+
+
+@pages.get("/<int:campaign_id>/audience")
+@allow("manager")
+def audience(campaign_id: int) -> ResponseReturnValue:
+    """Who gets it, as rows of conditions."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        return _audience_form(session, row, None, None)
+
+
+@pages.post("/<int:campaign_id>/audience")
+@allow("manager")
+def save_audience(campaign_id: int) -> ResponseReturnValue:
+    """Keep the conditions, or the categories of a replenishment."""
+    try:
+        with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            _change(session, row, **_audience_content(request.form, row))
+    except (InvalidInput, Conflict) as error:
+        with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            return _audience_form(session, row, error, request.form), 400
+    flash("The audience is saved.")
+    return redirect(url_for("campaigns.audience", campaign_id=campaign_id))
+
+
+@pages.get("/<int:campaign_id>/message")
+@allow("manager")
+def message(campaign_id: int) -> ResponseReturnValue:
+    """What is written in the mail, with the mail beside it."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        content = messages.content(messages.message(session, row.message_id or 0))
+        return render_template("campaigns/message.html", **_frame(session, row, "message"), values=content, fault=None)
+
+
+@pages.post("/<int:campaign_id>/message")
+@allow("manager")
+def save_message(campaign_id: int) -> ResponseReturnValue:
+    """Keep the message, once it can be compiled into a mail."""
+    form = request.form
+    texts = ("subject", "preheader", "from_name", "from_address", "postal_address")
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        number = row.message_id or 0
+        old = messages.content(messages.message(session, number))
+    content = msgspec.structs.replace(
+        old,
+        **{name: forms.text(form, name) for name in texts},
+        reply_to=forms.optional(form, "reply_to"),
+        mjml=forms.text(form, "mjml", most=forms.MAX_TEXT),
+        text=forms.text(form, "text", most=forms.MAX_TEXT),
+        fallbacks=old.fallbacks | {"first_name": forms.text(form, "first_name") or "there"},
+    )
+    try:
+        with parts().transaction() as session:
+            messages.update_message(session, number, content, parts().now(), actor())
+    except (InvalidInput, Conflict) as error:
+        with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            frame = _frame(session, row, "message")
+            return render_template("campaigns/message.html", **frame, values=content, fault=error), 400
+    flash("The message is saved.")
+    return redirect(url_for("campaigns.message", campaign_id=campaign_id))
+
+
+@pages.get("/<int:campaign_id>/offers")
+@allow("manager")
+def choose(campaign_id: int) -> ResponseReturnValue:
+    """What each place may show, in order, with pictures."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        return _offers_form(session, row, None)
+
+
+@pages.post("/<int:campaign_id>/offers")
+@allow("manager")
+def save_offers(campaign_id: int) -> ResponseReturnValue:
+    """Keep the choices: a number is an offer's turn in that place, nothing means not there."""
+    try:
+        with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            places = messages.message(session, row.message_id or 0).slots
+            choices = [_choice(request.form, place["index"]) for place in places]
+            _change(session, row, slots=choices, default_landing=forms.text(request.form, "default_landing"))
+    except (InvalidInput, Conflict) as error:
+        with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            return _offers_form(session, row, error), 400
+    flash("The offers are saved.")
+    return redirect(url_for("campaigns.choose", campaign_id=campaign_id))
+
+
+def frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
+    """What every tab shows: the campaign, the tabs, and what is still missing before it can be sent."""
+    return _frame(session, row, tab)
+
+
+def _frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
+    missing = publish.missing(session, row) if row.state in ("draft", "scheduled") else []
+    return {"campaign": row, "tab": tab, "tabs": TABS, "missing": missing}
+
+
+def _create(session: Session, form: Mapping[str, str]) -> Campaign:
+    now = parts().now()
+    name = forms.text(form, "name")
+    layout = next((one for one in starting.LAYOUTS if one.name == form.get("layout")), None)
+    if layout is None:
+        raise InvalidInput("layout", "choose one of the layouts")
+    choices = []
+    for index, (place, size) in enumerate(layout.places):
+        default = starting.default_offer(session, size)
+        if default is None:
+            raise InvalidInput("layout", f"has a place ({place}) for which there is no neutral offer; make one first")
+        choices.append(SlotChoice(slot=index, default=default))
+    sender, _, address = parts().settings.from_address.rpartition("<")
+    content = starting.message(
+        layout, name, sender.strip() or "Our shop", address.rstrip("> "), parts().settings.postal_address
+    )
+    message_id = messages.create_message(session, content, now, actor()).id
+    kind = "replenishment" if form.get("kind") == "replenishment" else "broadcast"
+    categories = request.form.getlist("categories")
+    return campaigns.create_campaign(
+        session,
+        CampaignIn(
+            name=name,
+            message_id=message_id,
+            kind=kind,
+            replenish=Replenish(categories=categories) if kind == "replenishment" else None,
+            slots=choices,
+            default_landing=forms.text(form, "landing"),
+        ),
+        now,
+        actor(),
+    )
+
+
+def _new_form(values: Mapping[str, Any], fault: Fault | None) -> str:
+    with parts().transaction() as session:
+        categories = session.scalars(select(Category).order_by(Category.name)).all()
+        return render_template(
+            "campaigns/new.html", values=values, fault=fault, layouts=starting.LAYOUTS, categories=categories
+        )
+
+
+def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: Mapping[str, str] | None) -> str:
+    return render_template(
+        "campaigns/audience.html",
+        **_frame(session, row, "audience"),
+        fault=fault,
+        rows=_typed(form) if form is not None else ruleform.rows(row.audience),
+        join="any" if "any" in row.audience else "all",
+        row_count=ruleform.ROWS,
+        conditions=ruleform.CONDITIONS,
+        comparisons=ruleform.COMPARISONS,
+        categories=session.scalars(select(Category).order_by(Category.name)).all(),
+    )
+
+
+def _typed(form: Mapping[str, str]) -> list[dict[str, str]]:
+    """What was typed, to be shown again beside its fault."""
+    names = ("condition", "category", "days", "comparison", "value")
+    return [{name: form.get(f"{name}-{number}", "") for name in names} for number in range(ruleform.ROWS)]
+
+
+def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "send_holdout": forms.share(form, "send_holdout"),
+        "content_holdout": forms.share(form, "content_holdout"),
+        "needs_consent": [name for name in ("email", "tracking", "profiling") if forms.on(form, f"consent-{name}")],
+    }
+    if row.kind == "replenishment":
+        content["replenish"] = Replenish(categories=request.form.getlist("categories"))
+    if "keep_rule" not in form:
+        content["audience"] = ruleform.read(form)
+    return content
+
+
+def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
+    shown = offers.offers(session)
+    return render_template(
+        "campaigns/offers.html",
+        **_frame(session, row, "offers"),
+        fault=fault,
+        places=messages.message(session, row.message_id or 0).slots,
+        choices={choice["slot"]: choice for choice in row.slots},
+        offers=shown,
+        defaults=[offer for offer in shown if offers.is_default(offer)],
+    )
+
+
+def _choice(form: Mapping[str, str], slot: int) -> SlotChoice:
+    """A place's offers in the order of the numbers typed beside them."""
+    turns = []
+    for key in form:
+        prefix, _, number = key.partition(f"turn-{slot}-")
+        if prefix == "" and number.isdigit() and (turn := forms.whole(form, key)) is not None:
+            turns.append((turn, int(number)))
+    default = forms.whole(form, f"default-{slot}")
+    if default is None:
+        raise InvalidInput(f"default-{slot}", "is compulsory: a place can never come out empty")
+    mode = "model" if form.get(f"mode-{slot}") == "model" else "rules"
+    return SlotChoice(slot=slot, default=default, offers=[number for _, number in sorted(turns)], mode=mode)
+
+
+def _change(session: Session, row: Campaign, **changes: Any) -> None:
+    content = msgspec.structs.replace(campaigns.content(row), **changes)
+    campaigns.update_campaign(session, row.id, content, parts().now(), actor())
