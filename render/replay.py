@@ -116,10 +116,17 @@ def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer
         return _changed(plan, offer, **_CONDITIONS[rule]), facts
     if rule == "sensitive signals":
         return replace(plan, sensitive=()), facts
-    return plan, _FACTS[rule.partition(":")[0]](plan.offer_by_id[offer], facts)
+    return plan, _FACTS[rule](plan.offer_by_id[offer], facts)
 
 
+_UNCAPPED: Final = {"cap_total": None, "cap_person": None, "period_days": None}
 _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
+    "machine fetch: capped": _UNCAPPED,
+    "machine fetch: bound to the clock": {"clock_bound": False},
+    "machine fetch: ends soon": {"ends_ms": None},
+    "machine fetch: stock or price may change": {"needs_stock": False, "shows_price": False},
+    "undecided fetch: bound to the clock": {"clock_bound": False},
+    "undecided fetch: capped": _UNCAPPED,
     "not yet valid": {"starts_ms": None},
     "ended": {"ends_ms": None},
     "sensitive category": {"after_category": None},
@@ -135,10 +142,6 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "no repeat": {"no_repeat_days": None},
     "costs more than it earns": {"cost_cents": 0},
 }
-
-
-def _live_fetch(offer: Offer, facts: Facts) -> Facts:
-    return replace(facts, lane="live", undecided=False)
 
 
 def _not_withdrawn(offer: Offer, facts: Facts) -> Facts:
@@ -173,8 +176,6 @@ def _state(facts: Facts, **changes: Any) -> Facts:
 
 
 _FACTS: Final[dict[str, Callable[[Offer, Facts], Facts]]] = {
-    "machine fetch": _live_fetch,
-    "undecided fetch": _live_fetch,
     "withdrawn": _not_withdrawn,
     "complaint open": _no_complaint,
     "already bought": _not_owned,
