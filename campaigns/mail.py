@@ -16,10 +16,15 @@ from campaigns import markup, templates
 FORMAT_VERSION: Final = 1
 MAX_HTML: Final = 100_000
 """Bytes of the HTML part with its links filled in: Gmail clips at about 102 kB (email-facts, §1.6)."""
+ADDRESS_BYTES: Final = 64 + TOKEN_LENGTH
+"""What an address is counted with: its token, and the render app's own address with the path."""
 MAX_SUBJECT: Final = 200
 MAX_SLOTS: Final = 16
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,}")
+_EXPRESSION: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_STATIC: Final = re.compile(r"\b(brand|message)\.([a-z_]+)")
+_PROFILE: Final = re.compile(r"\bprofile\.([a-z][a-z0-9_]*)")
 _RESERVED: Final = ("view", "unsubscribe")
 
 ShortText = Annotated[str, Meta(max_length=200)]
@@ -84,7 +89,7 @@ class CompiledMail(Struct, frozen=True, kw_only=True):
     version: int = FORMAT_VERSION
 
 
-def compile_mail(message: MessageIn, campaign: int, brand: str, base_url: str) -> CompiledMail:
+def compile_mail(message: MessageIn, campaign: int, brand: str) -> CompiledMail:
     """Check a message whole and compile it. Raises InvalidInput naming the field at fault."""
     _check_heads(message)
     slots = {slot.name: slot for slot in message.slots}
@@ -105,7 +110,7 @@ def compile_mail(message: MessageIn, campaign: int, brand: str, base_url: str) -
         if ("brand", "postal_address") not in read[field]:
             raise InvalidInput(field, "must contain {{ brand.postal_address }}")
     # Every address grows by its token; a slot has three of them.
-    addresses = (2 + 3 * len(slots)) * (len(base_url) + TOKEN_LENGTH + 16)
+    addresses = (2 + 3 * len(slots)) * ADDRESS_BYTES
     size = len(content.encode()) + addresses
     if size > MAX_HTML:
         raise InvalidInput("mjml", f"becomes {size} bytes of HTML; mail clients cut what is longer than {MAX_HTML}")
@@ -146,6 +151,30 @@ def decode(data: bytes) -> CompiledMail:
     if mail.version != FORMAT_VERSION:
         raise InvalidInput("mail.version", f"is {mail.version}; this release reads version {FORMAT_VERSION}")
     return mail
+
+
+def view_template(mail: CompiledMail) -> str:
+    """The mail as a page: the same HTML as a template over profile.*, link.* and url.*, with its fallbacks written in.
+
+    Subject and preheader stand there without the person's fields. `link.<slot>`, `link.unsubscribe`, `link.view`,
+    `url.picture_<index>` and `url.dark_<index>` are the addresses that whoever shows the page fills in.
+    """
+    brand = {"name": mail.brand or mail.from_name, "postal_address": mail.postal_address}
+    head = {
+        name: templates.compiled(source, templates.plain, escape=True).render(profile=mail.fallbacks, brand=brand)
+        for name, source in (("subject", mail.subject), ("preheader", mail.preheader))
+    }
+
+    def written(expression: re.Match[str]) -> str:
+        text = _STATIC.sub(lambda found: _literal({"brand": brand, "message": head}[found[1]][found[2]]), expression[0])
+        return _PROFILE.sub(lambda found: f"({found[0]}|default({_literal(mail.fallbacks[found[1]])}))", text)
+
+    return _EXPRESSION.sub(written, mail.html)
+
+
+def _literal(text: str) -> str:
+    """Text as a string of the template language."""
+    return msgspec.json.encode(text).decode("utf-8").replace("\\/", "/")
 
 
 def is_sendable(address: str) -> bool:

@@ -43,6 +43,8 @@ class Offer(Model):
     relevant: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     beneficial: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     cap_total: Mapped[int | None] = mapped_column(Integer)
+    # The total that the store's cap key was opened or last changed with; None before the first publish.
+    cap_opened: Mapped[int | None] = mapped_column(Integer)
     cap_person: Mapped[int | None] = mapped_column(Integer)
     period_days: Mapped[int | None] = mapped_column(Integer)
     no_repeat_days: Mapped[int | None] = mapped_column(Integer)

@@ -10,10 +10,9 @@ from base.db import Model
 DELIVERY_STATES = ("queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown")
 SETTLED_STATES = ("accepted", "failed", "skipped", "unknown")
 HOLDOUTS = ("none", "send", "content")
-# Why a row was skipped, in the order in which the reasons are tried; an audience count uses the same words.
-SKIP_REASONS = (
-    "no_address", "unsubscribed", "suppressed", "no_consent", "duplicate_address", "held_out",
-    "erased", "address_gone", "cancelled",
+# Why a row was skipped after the audience was frozen; at the freeze the words of campaigns/audience.py are used.
+LATE_REASONS = (
+    "erased", "address_gone", "unsubscribed_since", "suppressed_since", "no_consent_since", "cancelled",
 )  # fmt: skip
 
 
@@ -28,6 +27,8 @@ class Delivery(Model):
             unique=True, postgresql_where=text("state <> 'skipped'"),
         ),
         Index("delivery_lease", "lease_until", postgresql_where=text("state = 'claimed'")),
+        Index("delivery_queued", "id", postgresql_where=text("state = 'queued'")),
+        Index("delivery_deferred", "not_before", postgresql_where=text("state = 'deferred'")),
         Index("delivery_state", "campaign_id", "occurrence", "state"),
         Index("delivery_profile", "profile_id", "sent_at"),
     )  # fmt: skip

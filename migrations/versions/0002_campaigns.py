@@ -339,6 +339,7 @@ CREATE TABLE offer (
     relevant JSONB,
     beneficial JSONB,
     cap_total INTEGER,
+    cap_opened INTEGER,
     cap_person INTEGER,
     period_days INTEGER,
     no_repeat_days INTEGER,
@@ -414,9 +415,11 @@ CREATE TABLE delivery (
 );
 CREATE UNIQUE INDEX delivery_address ON delivery (campaign_id, occurrence, channel, address_hash)
     WHERE state <> 'skipped';
+CREATE INDEX delivery_deferred ON delivery (not_before) WHERE state = 'deferred';
 CREATE UNIQUE INDEX delivery_key ON delivery (campaign_id, occurrence, profile_id, channel);
 CREATE INDEX delivery_lease ON delivery (lease_until) WHERE state = 'claimed';
 CREATE INDEX delivery_profile ON delivery (profile_id, sent_at);
+CREATE INDEX delivery_queued ON delivery (id) WHERE state = 'queued';
 CREATE INDEX delivery_state ON delivery (campaign_id, occurrence, state);
 CREATE TABLE occurrence (
     campaign_id INTEGER NOT NULL,

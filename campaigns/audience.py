@@ -1,0 +1,234 @@
+"""Who gets a campaign's mail, who does not and why. Counting and freezing ask one and the same query.
+
+Reasons are tried in the order of EXCLUSIONS; the first that holds is the one counted, so the parts add up to the total.
+Of several people at one address the oldest profile gets the mail, and that choice is kept with the rows of the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, cast
+
+from sqlalchemy import CTE, ColumnElement, LargeBinary, Text, and_, case, exists, func, literal, or_, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict
+from campaigns import campaigns, holdout, replenish
+from campaigns.models.campaign import Campaign
+from campaigns.models.delivery import Delivery
+from campaigns.population import matching
+from signals.consent import Suppression
+from signals.profiles import Identifier, Profile, ProfileStateRow
+
+EXCLUSIONS: Final = (
+    "no_address", "unsubscribed", "bounced", "suppressed", "no_consent", "duplicate_address", "held_out",
+)  # fmt: skip
+BOUNCED: Final = "bounced"
+"""The reason under which a dead address is on the suppression list."""
+
+
+@dataclass(frozen=True)
+class Audience:
+    """How many people the rule describes, how many are mailed, and why the others are not. total = sendable + excluded.
+
+    `content_held` of the sendable get the mail with neutral blocks.
+    """
+
+    total: int
+    sendable: int
+    content_held: int
+    excluded: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person of an audience: why they get no mail (None: they do), their holdout, and who got it in their place."""
+
+    profile_id: int
+    reason: str | None
+    holdout: str
+    chosen_profile_id: int | None
+
+
+def count(session: Session, campaign_id: int, now: datetime, hash_key: bytes) -> Audience:
+    """Count the audience as it would be frozen now. Raises InvalidInput when the rule is not sound."""
+    rows = _people(session, campaigns.campaign(session, campaign_id), now, hash_key)
+    groups = select(rows.c.reason, rows.c.holdout, func.count()).group_by(rows.c.reason, rows.c.holdout)
+    return _summed([(reason, kept, number) for reason, kept, number in session.execute(groups)])
+
+
+def people(
+    session: Session,
+    campaign_id: int,
+    now: datetime,
+    hash_key: bytes,
+    *,
+    reason: str | None = None,
+    after: int = 0,
+    limit: int = 50,
+) -> list[Person]:
+    """Some of the audience by profile id: those with this reason, or with none; `after` pages on."""
+    rows = _people(session, campaigns.campaign(session, campaign_id), now, hash_key)
+    wanted = rows.c.reason.is_(None) if reason is None else rows.c.reason == reason
+    query = select(rows).where(wanted, rows.c.profile_id > after).order_by(rows.c.profile_id).limit(min(limit, 1000))
+    return [Person(row.profile_id, row.reason, row.holdout, row.chosen_profile_id) for row in session.execute(query)]
+
+
+def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, hash_key: bytes) -> Audience:
+    """Write the ledger rows of a run: who gets the mail, and all others with the reason. Doing it again adds nobody.
+
+    The caller commits. Raises Conflict when nothing was published.
+    """
+    campaign = campaigns.campaign(session, campaign_id)
+    if campaign.plan_hash is None:
+        raise Conflict("The campaign has not been published.")
+    holdout.leave_merged(session, now)
+    rows = _people(session, campaign, now, hash_key)
+    session.execute(
+        insert(Delivery)
+        .from_select(
+            [
+                "campaign_id", "occurrence", "profile_id", "channel", "address_hash", "state", "reason", "holdout",
+                "chosen_profile_id", "plan_hash", "created_at", "settled_at",
+            ],
+            select(
+                literal(campaign_id), literal(occurrence), rows.c.profile_id, literal("email"), rows.c.address_hash,
+                case((rows.c.reason.is_(None), "queued"), else_="skipped"), rows.c.reason, rows.c.holdout,
+                rows.c.chosen_profile_id, literal(campaign.plan_hash), literal(now),
+                case((rows.c.reason.is_not(None), literal(now))),
+            ),
+        )
+        .on_conflict_do_nothing()
+    )  # fmt: skip
+    for (scope, kind), share in holdout.shares(session, campaign).items():
+        if share > 0:
+            drawn = select(rows.c.profile_id, rows.c[f"{kind}_{scope}"].label("held"))
+            holdout.assign(session, scope, kind, share, drawn.where(rows.c.is_drawn), now)
+    if campaign.replenish is not None:
+        replenish.enter(session, campaign, occurrence, now)
+    return frozen(session, campaign_id, occurrence)
+
+
+def frozen(session: Session, campaign_id: int, occurrence: int) -> Audience:
+    """The audience of a run as its ledger has it; rows are counted where they began, whatever became of them since."""
+    began = case((Delivery.reason.in_(EXCLUSIONS) & (Delivery.state == "skipped"), Delivery.reason))
+    query = (
+        select(began, Delivery.holdout, func.count())
+        .where(Delivery.campaign_id == campaign_id, Delivery.occurrence == occurrence)
+        .group_by(began, Delivery.holdout)
+    )
+    return _summed([(reason, kept, number) for reason, kept, number in session.execute(query)])
+
+
+def _summed(groups: Sequence[tuple[str | None, str, int]]) -> Audience:
+    excluded = {
+        name: sum(number for reason, _, number in groups if reason == name)
+        for name in EXCLUSIONS
+        if any(reason == name for reason, _, _ in groups)
+    }
+    sendable = sum(number for reason, _, number in groups if reason is None)
+    held = sum(number for reason, kept, number in groups if reason is None and kept == "content")
+    return Audience(sendable + sum(excluded.values()), sendable, held, excluded)
+
+
+def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes) -> CTE:
+    """Everybody the rule describes, a row each, with reason, holdout and the choice at a shared address."""
+    members = matching(session, campaign.audience, now)
+    if campaign.replenish is not None:
+        items = replenish.due(session, campaign, now)
+        members = members.where(ProfileStateRow.profile_id.in_(select(items.c.profile_id)))
+    who = members.cte("who")
+    known = _known(who, campaign)
+    shared = select(
+        known,
+        # The oldest profile of those that could be mailed at this address.
+        func.min(case((known.c.first_reason.is_(None), known.c.profile_id)))
+        .over(partition_by=known.c.address_hash)
+        .label("chosen"),
+    ).cte("shared")
+    drawn = {
+        f"{kind}_{scope}": holdout.is_held(
+            session,
+            scope,
+            kind,
+            share,
+            hash_key,
+            shared.c.profile_id,
+            cast("ColumnElement[bytes]", shared.c.lasting_name),
+        )
+        for (scope, kind), share in holdout.shares(session, campaign).items()
+    }
+    is_double = and_(shared.c.first_reason.is_(None), shared.c.chosen != shared.c.profile_id)
+    is_drawn = and_(shared.c.first_reason.is_(None), shared.c.chosen == shared.c.profile_id)
+    held = select(
+        shared,
+        is_double.label("is_double"),
+        is_drawn.label("is_drawn"),
+        *(value.label(name) for name, value in drawn.items()),
+    ).cte("held")
+    no_mail = or_(*(held.c[name] for name in drawn if name.startswith("send")))
+    no_content = or_(*(held.c[name] for name in drawn if name.startswith("content")))
+    return select(
+        held.c.profile_id,
+        held.c.address_hash,
+        case(
+            (held.c.first_reason.is_not(None), held.c.first_reason),
+            (held.c.is_double, literal("duplicate_address")),
+            (no_mail, literal("held_out")),
+        ).label("reason"),
+        case(
+            (held.c.is_drawn & no_mail, literal("send")),
+            (held.c.is_drawn & no_content, literal("content")),
+            else_="none",
+        ).label("holdout"),
+        case((held.c.is_double, held.c.chosen)).label("chosen_profile_id"),
+        held.c.is_drawn,
+        *(held.c[name] for name in drawn),
+    ).cte("audience")
+
+
+def _known(who: CTE, campaign: Campaign) -> CTE:
+    """Each person's address, what forbids mailing them, and the name their holdout groups are drawn by."""
+    address = _newest("email", who)
+    user = _newest("user_id", who)
+    consent = ProfileStateRow.document["consent"]
+    email = consent["email"].as_boolean()
+    listed = select(Suppression.reason).where(Suppression.address_hash == address.c.value_hash).scalar_subquery()
+    wanting = [func.coalesce(consent[purpose].as_boolean(), False).is_(False) for purpose in campaign.needs_consent]
+    reasons: list[tuple[Any, Any]] = [
+        (address.c.value_hash.is_(None), literal("no_address")),
+        (email.is_(False), literal("unsubscribed")),
+        (listed == BOUNCED, literal(BOUNCED)),
+        (exists().where(Suppression.address_hash == address.c.value_hash), literal("suppressed")),
+    ]
+    if wanting:
+        reasons.append((or_(*wanting), literal("no_consent")))
+    number = sql_cast(sql_cast(who.c.profile_id, Text), LargeBinary)
+    return (
+        select(
+            who.c.profile_id,
+            address.c.value_hash.label("address_hash"),
+            case(*reasons).label("first_reason"),
+            func.coalesce(user.c.value_hash, address.c.value_hash, number).label("lasting_name"),
+        )
+        .join(ProfileStateRow, ProfileStateRow.profile_id == who.c.profile_id)
+        .outerjoin(address, address.c.root_id == who.c.profile_id)
+        .outerjoin(user, user.c.root_id == who.c.profile_id)
+        .cte("known")
+    )
+
+
+def _newest(kind: str, who: CTE) -> CTE:
+    """Per person the identifier of a kind that was stated last, over all profiles merged into them."""
+    return (
+        select(Profile.root_id, Identifier.value_hash)
+        .join(Profile, Profile.id == Identifier.profile_id)
+        .where(Identifier.type == kind, Profile.root_id.in_(select(who.c.profile_id)))
+        .distinct(Profile.root_id)
+        .order_by(Profile.root_id, Identifier.last_seen.desc(), Identifier.value)
+        .cte(f"newest_{kind}")
+    )

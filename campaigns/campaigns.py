@@ -1,0 +1,207 @@
+"""Campaigns: audience + message + schedule, as they are written. What runs is the plan that publishing makes of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import msgspec
+from msgspec import Meta, Struct
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput, NotFound
+from campaigns import admin_log, messages, offers, rulebook
+from campaigns.admin_log import Actor
+from campaigns.models.campaign import Campaign
+from campaigns.models.catalogue import Offer
+from signals.signal import PURPOSES
+
+OVER: Final = ("finished", "cancelled")
+MAX_CANDIDATES: Final = 200
+MAX_CATEGORIES: Final = 60
+Name = Annotated[str, Meta(max_length=120)]
+Share = Annotated[float, Meta(ge=0, le=0.5)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class SlotChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one slot of the message may show. `default` is compulsory: a block can never come out empty.
+
+    `offers` are candidates in order. Mode "rules" takes the first that may be shown, by priority; "model" the most
+    valuable.
+    """
+
+    slot: int
+    default: int
+    offers: list[int] = []
+    mode: Literal["rules", "model"] = "rules"
+
+
+class Replenish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who is due to restock: the time since the last purchase of a category over the household's own usual interval.
+
+    A household enters once per category and purchase, when the ratio reaches `ratio` and is below `until`; a run is
+    made every `every_days` days while the campaign lasts.
+    """
+
+    categories: list[str]
+    ratio: Annotated[float, Meta(gt=0, le=10)] = 1.0
+    until: Annotated[float, Meta(gt=0, le=100)] = 3.0
+    every_days: Annotated[int, Meta(ge=1, le=365)] = 1
+
+
+class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A campaign as it is written. `audience` is a rule of the JSON language; {"always": true} is everybody.
+
+    Holdout shares are fractions. `needs_consent` names purposes without which nobody is mailed and only the default is
+    shown. `landing_hosts` may be empty: the hosts of the offers' own addresses are always allowed.
+    """
+
+    name: Name
+    message_id: int | None = None
+    kind: Literal["broadcast", "replenishment"] = "broadcast"
+    audience: dict[str, Any] = {"always": True}
+    replenish: Replenish | None = None
+    slots: list[SlotChoice] = []
+    default_landing: Annotated[str, Meta(max_length=2000)] = ""
+    landing_hosts: list[str] = []
+    send_holdout: Share = 0.0
+    content_holdout: Share = 0.0
+    hold_s: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 3600
+    lifetime_days: Annotated[int, Meta(ge=1, le=3650)] = 60
+    feed_stale_s: Annotated[int, Meta(ge=60, le=365 * 86_400)] = 172_800
+    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "EUR"
+    locale: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
+    brand: Name = ""
+    needs_consent: list[str] = []
+    undecided_capped: bool = True
+    timezone: str = "UTC"
+    ends_at: Moment | None = None
+
+
+def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
+    """Keep a new draft. Raises InvalidInput naming the field, Conflict when the name is taken."""
+    _check(session, content, None)
+    row = Campaign(
+        state="draft",
+        created_by=by.user_id,
+        created_at=now,
+        updated_at=now,
+        killed=False,
+        withdrawn=[],
+        **_columns(content),
+    )
+    session.add(row)
+    session.flush()
+    admin_log.record(session, by, "create", "campaign", row.id, now, after=admin_log.snapshot(row))
+    return row
+
+
+def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
+    """Replace a campaign's content; what is published goes on unchanged. Raises Conflict once it is over."""
+    row = campaign(session, campaign_id)
+    if row.state in OVER:
+        raise Conflict(f"The campaign is {row.state}.")
+    before = admin_log.snapshot(row)
+    _check(session, content, campaign_id)
+    for name, value in _columns(content).items():
+        setattr(row, name, value)
+    row.updated_at = now
+    session.flush()
+    admin_log.record(session, by, "change", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
+    return row
+
+
+def campaign(session: Session, campaign_id: int) -> Campaign:
+    """One campaign. Raises NotFound."""
+    row = session.get(Campaign, campaign_id)
+    if row is None:
+        raise NotFound("campaign", campaign_id)
+    return row
+
+
+def campaigns(session: Session, *, states: tuple[str, ...] = ()) -> list[Campaign]:
+    """Campaigns, the last changed first; of some states or all."""
+    query = select(Campaign).order_by(Campaign.updated_at.desc(), Campaign.id.desc())
+    if states:
+        query = query.where(Campaign.state.in_(states))
+    return list(session.scalars(query))
+
+
+def content(row: Campaign) -> CampaignIn:
+    """A stored campaign as it could be written again."""
+    return msgspec.convert({name: getattr(row, name) for name in CampaignIn.__struct_fields__}, CampaignIn)
+
+
+def _columns(content: CampaignIn) -> dict[str, Any]:
+    columns = {name: getattr(content, name) for name in CampaignIn.__struct_fields__}
+    return columns | {
+        "name": content.name.strip(),
+        "slots": msgspec.to_builtins(content.slots),
+        "replenish": msgspec.to_builtins(content.replenish),
+    }
+
+
+def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> None:
+    if not content.name.strip():
+        raise InvalidInput("name", "must not be empty")
+    taken = session.scalar(select(Campaign.id).where(Campaign.name == content.name.strip()))
+    if taken is not None and taken != campaign_id:
+        raise Conflict("Another campaign has this name.")
+    if content.timezone not in available_timezones():
+        raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
+    for purpose in content.needs_consent:
+        if purpose not in PURPOSES:
+            raise InvalidInput("needs_consent", f"must be of {', '.join(PURPOSES)}")
+    parts = urlsplit(content.default_landing)
+    if content.default_landing and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise InvalidInput("default_landing", "must be an address that begins with https:// or http://")
+    rulebook.check(session, content.audience, "audience", "audience")
+    _check_replenish(session, content)
+    _check_slots(session, content)
+
+
+def _check_replenish(session: Session, content: CampaignIn) -> None:
+    if (content.kind == "replenishment") != (content.replenish is not None):
+        raise InvalidInput("replenish", "belongs to campaigns of kind replenishment, and to no others")
+    if content.replenish is None:
+        return
+    wanted = content.replenish.categories
+    if not 0 < len(set(wanted)) <= MAX_CATEGORIES or len(set(wanted)) != len(wanted):
+        raise InvalidInput("replenish.categories", f"must be 1 to {MAX_CATEGORIES} different categories")
+    known = rulebook.categories(session)
+    for slug in wanted:
+        if slug not in known:
+            raise InvalidInput("replenish.categories", f"names the category {slug}, which there is not")
+    if content.replenish.until <= content.replenish.ratio:
+        raise InvalidInput("replenish.until", "must be greater than ratio")
+
+
+def _check_slots(session: Session, content: CampaignIn) -> None:
+    if content.message_id is not None:
+        places = {slot["index"] for slot in messages.message(session, content.message_id).slots}
+        for position, choice in enumerate(content.slots):
+            if choice.slot not in places:
+                raise InvalidInput(f"slots[{position}].slot", f"{choice.slot} is no slot of the message")
+    if len({choice.slot for choice in content.slots}) != len(content.slots):
+        raise InvalidInput("slots", "fill a slot twice")
+    for position, choice in enumerate(content.slots):
+        at = f"slots[{position}]"
+        if len(choice.offers) > MAX_CANDIDATES or len(set(choice.offers)) != len(choice.offers):
+            raise InvalidInput(f"{at}.offers", f"must be at most {MAX_CANDIDATES} different offers")
+        for offer_id in choice.offers:
+            _offer(session, offer_id, f"{at}.offers")
+        if not offers.is_default(_offer(session, choice.default, f"{at}.default")):
+            raise InvalidInput(
+                f"{at}.default", "must be a neutral offer without conditions: it is what everybody can see"
+            )
+
+
+def _offer(session: Session, offer_id: int, field: str) -> Offer:
+    try:
+        return offers.offer(session, offer_id)
+    except NotFound:
+        raise InvalidInput(field, f"names the offer {offer_id}, which there is not") from None

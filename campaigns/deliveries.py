@@ -1,0 +1,319 @@
+"""The delivery ledger: what became of each mail, and the moves between its states.
+
+queued → claimed → accepted | deferred | failed | unknown; deferred → queued when its time has come. Every move is one
+conditional UPDATE. A claim carries a fence: a number that grows with each claim, so that a sender who was believed dead
+cannot settle a row that another has claimed since. `handing` is set and committed before the first byte of a mail is
+handed over: a claim that ran out without it was surely not sent and goes back, one with it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput, NotFound
+from base.ids import TEST_BIT
+from base.ids import Delivery as Key
+from campaigns import admin_log
+from campaigns.admin_log import Actor
+from campaigns.models.delivery import DELIVERY_STATES, Delivery
+
+LEASE: Final = timedelta(minutes=15)
+MAX_LISTED: Final = 500
+RESOLUTIONS: Final = ("accepted", "failed", "queued")
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A row this process may send. `state` are the profile state's bytes now, None when there is none."""
+
+    id: int
+    key: Key
+    fence: int
+    address: str
+    address_hash: bytes | None
+    traits: dict[str, Any]
+    state: bytes | None
+    plan_hash: str
+    holdout: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a claimed row. `not_before` belongs to a deferred one; `counted` says that the try counts."""
+
+    id: int
+    fence: int
+    state: str
+    reason: str | None = None
+    reply: str | None = None
+    message_id: str | None = None
+    facts_hash: bytes | None = None
+    not_before: datetime | None = None
+    counted: bool = True
+
+
+def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> list[Claimed]:
+    """Claim those of the rows that are queued and may be sent; the caller commits before anything is sent.
+
+    Consent, suppression, erasure and the address are looked at in the same statement: who may not be mailed any more is
+    skipped with the reason, and the others are returned. Rows that another process is claiming are left to it.
+    """
+    rows = session.execute(
+        _CLAIM, {"ids": list(ids), "claimer": claimer, "now": now, "until": now + LEASE, "test": TEST_BIT}
+    )
+    return [
+        Claimed(
+            row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.address, row.address_hash,
+            row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts,
+        )
+        for row in rows
+        if row.state == "claimed"
+    ]  # fmt: skip
+
+
+def hand_over(session: Session, rows: Sequence[Claimed], claimer: str, now: datetime) -> set[int]:
+    """Note that these rows are about to be handed over; returns those that still may be. The caller commits.
+
+    A row whose campaign was paused or whose claim was taken away meanwhile is not among them.
+    """
+    marked = session.execute(
+        _HAND_OVER,
+        {
+            "ids": [row.id for row in rows], "fences": [row.fence for row in rows], "claimer": claimer,
+            "until": now + LEASE, "test": TEST_BIT,
+        },
+    )  # fmt: skip
+    return {row.id for row in marked}
+
+
+def settle(session: Session, outcomes: Sequence[Settled], now: datetime) -> int:
+    """Write what became of claimed rows; returns how many it concerned. The caller commits.
+
+    A row that was found unknown because its claim ran out is settled too, if nobody claimed it since.
+    """
+    if not outcomes:
+        return 0
+    rows = session.execute(
+        _SETTLE,
+        {
+            "ids": [outcome.id for outcome in outcomes],
+            "fences": [outcome.fence for outcome in outcomes],
+            "states": [outcome.state for outcome in outcomes],
+            "reasons": [outcome.reason for outcome in outcomes],
+            "replies": [outcome.reply for outcome in outcomes],
+            "message_ids": [outcome.message_id for outcome in outcomes],
+            "facts": [outcome.facts_hash for outcome in outcomes],
+            "not_before": [outcome.not_before for outcome in outcomes],
+            "tries": [int(outcome.counted) for outcome in outcomes],
+            "now": now,
+        },
+    )
+    return len(rows.all())
+
+
+def release(session: Session, rows: Sequence[Claimed]) -> int:
+    """Give back rows that were claimed and surely not handed over. The caller commits."""
+    given = session.execute(_RELEASE, {"ids": [row.id for row in rows], "fences": [row.fence for row in rows]})
+    return len(given.all())
+
+
+def sweep(session: Session, now: datetime) -> dict[str, int]:
+    """Bring back what is stuck, and say how much of each: expired claims, mails whose time has come, cancelled rows."""
+    expired = session.execute(_EXPIRE, {"now": now}).all()
+    return {
+        "unknown": sum(row.state == "unknown" for row in expired),
+        "requeued": sum(row.state == "queued" for row in expired),
+        "due": len(session.execute(_DUE, {"now": now}).all()),
+        "cancelled": len(session.execute(_CANCELLED, {"now": now, "test": TEST_BIT}).all()),
+    }
+
+
+def take_waiting(session: Session, now: datetime, limit: int, enqueued_before: datetime) -> list[int]:
+    """Queued rows, oldest first, that no job carries: never enqueued, or before `enqueued_before`; notes them so."""
+    rows = session.execute(_WAITING, {"now": now, "limit": limit, "before": enqueued_before, "test": TEST_BIT})
+    return sorted(row.id for row in rows)
+
+
+def account(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, int]:
+    """How many rows are in each state, of a run or of all runs that are no tests; the states add up to the audience."""
+    query = select(Delivery.state, func.count()).where(Delivery.campaign_id == campaign_id).group_by(Delivery.state)
+    query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
+    found = {state: number for state, number in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
+    return {state: found.get(state, 0) for state in DELIVERY_STATES}
+
+
+def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, dict[str, int]]:
+    """Per state how many rows have which reason; rows without one are not in it."""
+    query = (
+        select(Delivery.state, Delivery.reason, func.count())
+        .where(Delivery.campaign_id == campaign_id, Delivery.reason.is_not(None))
+        .group_by(Delivery.state, Delivery.reason)
+        .order_by(Delivery.state, func.count().desc(), Delivery.reason)
+    )
+    query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
+    found: dict[str, dict[str, int]] = {}
+    for state, reason, number in session.execute(query):
+        found.setdefault(state, {})[str(reason)] = number
+    return found
+
+
+def listing(
+    session: Session,
+    campaign_id: int,
+    *,
+    occurrence: int | None = None,
+    states: Sequence[str] = (),
+    reason: str | None = None,
+    after: int = 0,
+    limit: int = 50,
+) -> list[Delivery]:
+    """Rows by id, at most 500; `after` pages on."""
+    query = select(Delivery).where(Delivery.campaign_id == campaign_id, Delivery.id > after).order_by(Delivery.id)
+    query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
+    if states:
+        query = query.where(Delivery.state.in_(states))
+    if reason is not None:
+        query = query.where(Delivery.reason == reason)
+    return list(session.scalars(query.limit(min(limit, MAX_LISTED))))
+
+
+def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by: Actor) -> None:
+    """A person's word on a row that is unknown: it was "accepted", it "failed", or send it again ("queued").
+
+    Raises Conflict when the row is not unknown (any more).
+    """
+    if outcome not in RESOLUTIONS:
+        raise InvalidInput("outcome", f"must be one of {', '.join(RESOLUTIONS)}")
+    row = session.get(Delivery, delivery_id, with_for_update=True)
+    if row is None:
+        raise NotFound("delivery", delivery_id)
+    if row.state != "unknown":
+        raise Conflict(f"The delivery is {row.state}, not unknown.")
+    row.state, row.reason, row.handing = outcome, "settled by a person", False
+    row.settled_at = None if outcome == "queued" else now
+    if outcome == "accepted":
+        row.sent_at = row.sent_at or now
+    if outcome == "queued":
+        row.enqueued_at = None
+        session.execute(_REOPEN, {"campaign": row.campaign_id, "occurrence": row.occurrence})
+        session.execute(_REOPEN_CAMPAIGN, {"campaign": row.campaign_id})
+    admin_log.record(
+        session, by, "resolve", "delivery", delivery_id, now, before={"state": "unknown"}, after={"state": outcome}
+    )
+
+
+# Rows are locked in the order of their ids, so that two claimers of one batch do not wait for each other in a circle.
+_CLAIM: Final = text("""
+    WITH due AS MATERIALIZED (
+        SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
+        WHERE d.id = ANY(:ids) AND d.state = 'queued' AND (d.occurrence >= :test OR c.state = 'sending')
+        ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
+    ), checked AS (
+        SELECT d.id, coalesce(d.test_address, i.value) AS address, s.document -> 'traits' AS traits, s.encoded,
+            CASE
+                WHEN p.erased_at IS NOT NULL THEN 'erased'
+                WHEN d.test_address IS NOT NULL THEN NULL
+                WHEN i.value IS NULL THEN 'address_gone'
+                WHEN (s.document #>> '{consent,email}') = 'false' THEN 'unsubscribed_since'
+                WHEN EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash) THEN 'suppressed_since'
+                WHEN EXISTS (
+                    SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
+                    WHERE coalesce(s.document -> 'consent' ->> n.purpose, 'false') <> 'true'
+                ) THEN 'no_consent_since'
+            END AS reason
+        FROM due JOIN delivery d ON d.id = due.id
+        JOIN campaign c ON c.id = d.campaign_id
+        JOIN profile p ON p.id = d.profile_id
+        LEFT JOIN profile_state s ON s.profile_id = p.root_id
+        LEFT JOIN LATERAL (
+            SELECT n.value FROM identifier n JOIN profile m ON m.id = n.profile_id
+            WHERE n.value_hash = d.address_hash AND n.type = 'email' AND m.root_id = p.root_id
+            LIMIT 1
+        ) i ON true
+    )
+    UPDATE delivery d SET
+        state = CASE WHEN k.reason IS NULL THEN 'claimed' ELSE 'skipped' END,
+        reason = k.reason, claimed_by = :claimer, fence = d.fence + 1, lease_until = :until, handing = false,
+        settled_at = CASE WHEN k.reason IS NULL THEN NULL ELSE :now ::timestamptz END
+    FROM checked k WHERE d.id = k.id
+    RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
+        d.attempts, k.address, k.traits, k.encoded
+""")
+
+_HAND_OVER: Final = text("""
+    UPDATE delivery d SET handing = true, lease_until = :until
+    FROM campaign c, unnest(CAST(:ids AS bigint[]), CAST(:fences AS int[])) AS v(id, fence)
+    WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed' AND d.claimed_by = :claimer
+      AND c.id = d.campaign_id AND (d.occurrence >= :test OR c.state = 'sending')
+    RETURNING d.id
+""")
+
+_SETTLE: Final = text("""
+    UPDATE delivery d SET
+        state = v.state, reason = v.reason, reply = coalesce(v.reply, d.reply),
+        message_id = coalesce(v.message_id, d.message_id), facts_hash = coalesce(v.facts, d.facts_hash),
+        not_before = v.not_before, attempts = d.attempts + v.tries, handing = false, lease_until = NULL,
+        enqueued_at = NULL,
+        sent_at = CASE WHEN v.state = 'accepted' THEN :now ELSE d.sent_at END,
+        settled_at = CASE WHEN v.state IN ('accepted', 'failed', 'unknown') THEN :now ::timestamptz END
+    FROM unnest(
+        CAST(:ids AS bigint[]), CAST(:fences AS int[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
+        CAST(:replies AS text[]), CAST(:message_ids AS text[]), CAST(:facts AS bytea[]),
+        CAST(:not_before AS timestamptz[]), CAST(:tries AS int[])
+    ) AS v(id, fence, state, reason, reply, message_id, facts, not_before, tries)
+    WHERE d.id = v.id AND d.fence = v.fence AND d.state IN ('claimed', 'unknown')
+    RETURNING d.id
+""")
+
+_RELEASE: Final = text("""
+    UPDATE delivery d SET state = 'queued', handing = false, lease_until = NULL, enqueued_at = NULL
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:fences AS int[])) AS v(id, fence)
+    WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed'
+    RETURNING d.id
+""")
+
+_EXPIRE: Final = text("""
+    UPDATE delivery SET
+        state = CASE WHEN handing THEN 'unknown' ELSE 'queued' END,
+        reason = CASE WHEN handing THEN 'sender lost while handing over' END,
+        settled_at = CASE WHEN handing THEN :now ::timestamptz END,
+        handing = false, lease_until = NULL, enqueued_at = NULL
+    WHERE state = 'claimed' AND lease_until < :now
+    RETURNING id, state
+""")
+
+_DUE: Final = text("""
+    UPDATE delivery SET state = 'queued', not_before = NULL, enqueued_at = NULL
+    WHERE state = 'deferred' AND not_before <= :now RETURNING id
+""")
+
+_CANCELLED: Final = text("""
+    UPDATE delivery d SET state = 'skipped', reason = 'cancelled', settled_at = :now FROM campaign c
+    WHERE c.id = d.campaign_id AND c.state = 'cancelled' AND d.state IN ('queued', 'deferred') AND d.occurrence < :test
+    RETURNING d.id
+""")
+
+_WAITING: Final = text("""
+    UPDATE delivery SET enqueued_at = :now
+    WHERE id IN (
+        SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
+        WHERE d.state = 'queued' AND (d.enqueued_at IS NULL OR d.enqueued_at < :before)
+          AND (d.occurrence >= :test OR c.state = 'sending')
+        ORDER BY d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+    )
+    RETURNING id
+""")
+
+_REOPEN: Final = text("""
+    UPDATE occurrence SET state = 'sending', finished_at = NULL
+    WHERE campaign_id = :campaign AND number = :occurrence AND state = 'finished'
+""")
+
+_REOPEN_CAMPAIGN: Final = text("UPDATE campaign SET state = 'sending' WHERE id = :campaign AND state = 'finished'")

@@ -1,0 +1,220 @@
+"""Offers: what may be shown, to whom, when, how often, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput, NotFound
+from campaigns import admin_log, creatives, rulebook
+from campaigns.admin_log import Actor
+from campaigns.models.campaign import Campaign
+from campaigns.models.catalogue import Offer
+from render import plan as plans
+from signals.catalog import Category
+from signals.signal import PURPOSES
+from signals.moments import unix_ms
+from signals.products import Product
+
+MAX_MONEY: Final = 2**31 - 1
+MAX_FIELDS: Final = 32
+Name = Annotated[str, Meta(max_length=120)]
+Cents = Annotated[int, Meta(ge=0, le=MAX_MONEY)]
+Count = Annotated[int, Meta(ge=1, le=MAX_MONEY)]
+Days = Annotated[int, Meta(ge=1, le=3650)]
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An offer as it is written. Categories are slugs, money is cents; see render.plan.Offer for what each means.
+
+    legal, relevant, beneficial: rules of the JSON language, None asks nothing. fields: texts for the creative, read
+    there as `offer.<name>`.
+    """
+
+    name: Name
+    kind: plans.Kind
+    creative_id: int
+    landing: Annotated[str, Meta(max_length=2000)]
+    category: str | None = None
+    product: str | None = None
+    starts_at: Moment | None = None
+    ends_at: Moment | None = None
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    mandatory: bool = False
+    value_cents: Cents = 0
+    cost_cents: Cents = 0
+    legal: dict[str, Any] | None = None
+    relevant: dict[str, Any] | None = None
+    beneficial: dict[str, Any] | None = None
+    cap_total: Count | None = None
+    cap_person: Count | None = None
+    period_days: Days | None = None
+    no_repeat_days: Days | None = None
+    sticky: bool = True
+    group_name: Name | None = None
+    purpose_category: str | None = None
+    after_category: str | None = None
+    fields: dict[str, str | int] = {}
+    needs_stock: bool = False
+    clock_bound: bool = False
+    shows_price: bool = False
+    requires_consent: list[str] = []
+
+
+def create_offer(session: Session, content: OfferIn, now: datetime, by: Actor) -> Offer:
+    """Keep a new offer. Raises InvalidInput naming the field, Conflict when the name is taken."""
+    _check(session, content, None)
+    row = Offer(created_at=now, updated_at=now, **_columns(content))
+    session.add(row)
+    session.flush()
+    admin_log.record(session, by, "create", "offer", row.id, now, after=admin_log.snapshot(row))
+    return row
+
+
+def update_offer(session: Session, offer_id: int, content: OfferIn, now: datetime, by: Actor) -> Offer:
+    """Replace an offer's content. Published plans keep the old one until they are published again."""
+    row = offer(session, offer_id)
+    before = admin_log.snapshot(row)
+    _check(session, content, offer_id)
+    for name, value in _columns(content).items():
+        setattr(row, name, value)
+    row.updated_at = now
+    session.flush()
+    admin_log.record(session, by, "change", "offer", row.id, now, before=before, after=admin_log.snapshot(row))
+    return row
+
+
+def archive_offer(session: Session, offer_id: int, now: datetime, by: Actor) -> None:
+    """Take an offer out of the lists. Raises Conflict while a campaign that is not over shows it."""
+    row = offer(session, offer_id)
+    for name, slots in session.execute(
+        select(Campaign.name, Campaign.slots).where(Campaign.state.not_in(("finished", "cancelled")))
+    ):
+        if any(offer_id in (*slot["offers"], slot["default"]) for slot in slots):
+            raise Conflict(f"The campaign {name} still shows this offer.")
+    row.archived_at = row.archived_at or now
+    admin_log.record(session, by, "archive", "offer", row.id, now)
+
+
+def offer(session: Session, offer_id: int) -> Offer:
+    """One offer. Raises NotFound."""
+    row = session.get(Offer, offer_id)
+    if row is None:
+        raise NotFound("offer", offer_id)
+    return row
+
+
+def offers(session: Session, *, archived: bool = False) -> list[Offer]:
+    """All offers by name; the archived ones only when asked for."""
+    query = select(Offer).order_by(Offer.name)
+    if not archived:
+        query = query.where(Offer.archived_at.is_(None))
+    return list(session.scalars(query))
+
+
+def content(row: Offer) -> OfferIn:
+    """A stored offer as it could be written again."""
+    return OfferIn(**{name: getattr(row, name) for name in OfferIn.__struct_fields__})
+
+
+def compiled(row: Offer, categories: Mapping[str, int]) -> plans.Offer:
+    """The offer as a plan holds it; `categories` resolves every slug. Raises InvalidInput for one that is gone."""
+
+    def resolved(field: str, slug: str | None) -> int | None:
+        if slug is not None and slug not in categories:
+            raise InvalidInput(f"offers[{row.id}].{field}", f"names the category {slug}, which there is not")
+        return None if slug is None else categories[slug]
+
+    return plans.Offer(
+        id=row.id,
+        name=row.name,
+        kind=msgspec.convert(row.kind, plans.Kind),
+        creative=row.creative_id,
+        landing=row.landing,
+        category=resolved("category", row.category),
+        product=row.product,
+        starts_ms=None if row.starts_at is None else unix_ms(row.starts_at),
+        ends_ms=None if row.ends_at is None else unix_ms(row.ends_at),
+        priority=row.priority,
+        mandatory=row.mandatory,
+        value_cents=row.value_cents,
+        cost_cents=row.cost_cents,
+        rules=plans.LayeredRules(row.legal, row.relevant, row.beneficial),
+        cap_total=row.cap_total,
+        cap_person=row.cap_person,
+        period_days=row.period_days,
+        no_repeat_days=row.no_repeat_days,
+        sticky=row.sticky,
+        group=row.group_name,
+        purpose_category=resolved("purpose_category", row.purpose_category),
+        after_category=resolved("after_category", row.after_category),
+        fields=dict(sorted(row.fields.items())),
+        needs_stock=row.needs_stock,
+        clock_bound=row.clock_bound,
+        shows_price=row.shows_price,
+        requires_consent=tuple(row.requires_consent),
+    )
+
+
+def is_default(row: Offer) -> bool:
+    """Whether an offer can stand where nothing else may: neutral, unconditional, always true."""
+    conditions = (
+        row.legal, row.relevant, row.beneficial, row.cap_total, row.cap_person, row.no_repeat_days, row.starts_at,
+        row.ends_at, row.product, row.purpose_category, row.after_category,
+    )  # fmt: skip
+    switches = (row.needs_stock, row.clock_bound, row.shows_price, *row.requires_consent)
+    return row.kind == "neutral" and all(value is None for value in conditions) and not any(switches)
+
+
+def _columns(content: OfferIn) -> dict[str, Any]:
+    return {name: getattr(content, name) for name in OfferIn.__struct_fields__} | {"name": content.name.strip()}
+
+
+def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
+    if not content.name.strip():
+        raise InvalidInput("name", "must not be empty")
+    taken = session.scalar(select(Offer.id).where(Offer.name == content.name.strip()))
+    if taken is not None and taken != offer_id:
+        raise Conflict("Another offer has this name.")
+    creatives.creative(session, content.creative_id)
+    parts = urlsplit(content.landing)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidInput("landing", "must be an address that begins with https:// or http://")
+    if content.starts_at and content.ends_at and content.starts_at >= content.ends_at:
+        raise InvalidInput("ends_at", "must be after starts_at")
+    if content.period_days is not None and content.cap_person is None:
+        raise InvalidInput("period_days", "needs a cap_person to go with")
+    if content.period_days is not None and (content.cap_person or 0) > plans.MAX_PERIOD_SHOWS:
+        raise InvalidInput("cap_person", f"may be at most {plans.MAX_PERIOD_SHOWS} within a period")
+    if (content.needs_stock or content.shows_price) and content.product is None:
+        raise InvalidInput("product", "must be named when the offer depends on its stock or price")
+    if content.product is not None and session.get(Product, content.product) is None:
+        raise InvalidInput("product", "names a product that the feed does not have")
+    for purpose in content.requires_consent:
+        if purpose not in PURPOSES:
+            raise InvalidInput("requires_consent", f"must be of {', '.join(PURPOSES)}")
+    if len(content.fields) > MAX_FIELDS or any(len(str(value)) > 500 for value in content.fields.values()):
+        raise InvalidInput("fields", f"may be {MAX_FIELDS} texts of at most 500 characters")
+    _check_categories(session, content)
+    for layer in plans.LAYERS:
+        rule = getattr(content, layer)
+        if rule is not None:
+            rulebook.check(session, rule, "eligibility", field=layer)
+
+
+def _check_categories(session: Session, content: OfferIn) -> None:
+    for field in ("category", "purpose_category", "after_category"):
+        slug = getattr(content, field)
+        found = None if slug is None else session.scalar(select(Category).where(Category.slug == slug))
+        if slug is not None and found is None:
+            raise InvalidInput(field, f"names the category {slug}, which there is not")
+        if field == "after_category" and found is not None and found.sensitive:
+            raise InvalidInput(field, "is a sensitive category: its purchases may not select what is shown")

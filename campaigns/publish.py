@@ -1,0 +1,269 @@
+"""Publishing: compile a campaign into its immutable plan and mail, and let the open know what is live.
+
+The database is the truth of what is live. The store's `live:<campaign>` is written right after the commit; should that
+fail, `refresh`, which the schedule loop calls every few seconds, writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis import RedisError
+from sqlalchemy import event, select
+from sqlalchemy.orm import Session
+
+from base import keys, logs
+from base.blobs import FolderBlobs
+from base.errors import InvalidInput
+from base.stores import Store
+from campaigns import admin_log, creatives, mail, messages, offers, plans, rulebook
+from campaigns.admin_log import Actor
+from campaigns.campaigns import campaign
+from campaigns.mail import CompiledMail
+from campaigns.models.campaign import Campaign
+from campaigns.models.catalogue import Message, Offer
+from render import agree
+from render import plan as render_plan
+from signals.catalog import Category
+
+_log = logs.logger(__name__)
+
+
+def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan, CompiledMail]:
+    """The plan and the mail of a campaign as it is written now. Raises InvalidInput naming what keeps it from going."""
+    if row.message_id is None:
+        raise InvalidInput("message_id", "is missing: a campaign needs a message")
+    if not row.default_landing:
+        raise InvalidInput("default_landing", "is missing: clicks that cannot be resolved go there")
+    message = messages.message(session, row.message_id)
+    compiled = mail.compile_mail(messages.content(message), row.id, row.brand)
+    shown = _offers(session, row)
+    known = rulebook.categories(session)
+    named = sorted({slug for offer in shown for slug in _slugs(offer)})
+    plan = render_plan.Plan(
+        campaign=row.id,
+        name=row.name,
+        slots=tuple(_slots(row, message)),
+        offers=tuple(offers.compiled(offer, known) for offer in shown),
+        creatives=tuple(
+            creatives.compiled(creatives.creative(session, number))
+            for number in sorted({offer.creative_id for offer in shown})
+        ),
+        default_landing=row.default_landing,
+        locale=row.locale,
+        currency=row.currency,
+        brand=row.brand,
+        hold_s=row.hold_s,
+        lifetime_days=row.lifetime_days,
+        feed_stale_s=row.feed_stale_s,
+        categories={slug: known[slug] for slug in named if slug in known},
+        category_names=_names(session, named),
+        sensitive=rulebook.sensitive(session),
+        needs_consent=tuple(row.needs_consent),
+        undecided_capped=row.undecided_capped,
+        landing_hosts=_hosts(row, shown),
+        # The page names its mail, so that a plan's hash stands for the mail too.
+        view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
+    )
+    faults = render_plan.validate(plan)
+    if faults:
+        field, _, text = faults[0].partition(": ")
+        raise InvalidInput(field, "; ".join((text, *faults[1:])))
+    for offer in shown:
+        for layer in render_plan.LAYERS:
+            if getattr(offer, layer) is not None:
+                rulebook.check(session, getattr(offer, layer), "eligibility", f"offers[{offer.id}].{layer}")
+    return plan, compiled
+
+
+def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int, now: datetime, by: Actor) -> str:
+    """Make what is written what is shown and sent from now on, and return the plan's hash.
+
+    The caller commits; the store's live key follows the commit. Raises InvalidInput naming what is missing or wrong,
+    and redis.RedisError when the store is away: then nothing changes.
+    """
+    row = campaign(session, campaign_id)
+    before = admin_log.snapshot(row)
+    plan, compiled = compile_campaign(session, row)
+    data = render_plan.encode(plan)
+    digest = blobs.put(data)
+    plans.add(session, digest, row.id, blobs.put(mail.encode(compiled)), len(data), now, by.name)
+    row.plan_hash = digest
+    session.flush()
+    store.set(keys.plan(digest), data)
+    _open_caps(session, store, row)
+    admin_log.record(session, by, "publish", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
+    _after_commit(session, lambda: write_live(store, row))
+    return digest
+
+
+def is_current(session: Session, row: Campaign) -> bool:
+    """Whether what is published is what is written. Raises InvalidInput when what is written could not be published."""
+    return row.plan_hash == render_plan.digest(render_plan.encode(compile_campaign(session, row)[0]))
+
+
+def missing(session: Session, row: Campaign) -> list[str]:
+    """What is still missing before a campaign can be sent, a sentence each; empty when it can."""
+    try:
+        current = is_current(session, row)
+    except InvalidInput as error:
+        return [str(error)]
+    if row.plan_hash is None:
+        return ["It has not been published."]
+    return [] if current else ["It was changed since it was published: publish it again."]
+
+
+def kill(
+    session: Session, store: Store, campaign_id: int, now: datetime, by: Actor, *, picture: str | None = None
+) -> None:
+    """Pin every block of a campaign to its default (or to a static picture, by blob hash) at once; see `revive`."""
+    _switch(session, store, campaign_id, "kill", now, by, {"killed": True, "kill_picture": picture})
+
+
+def revive(session: Session, store: Store, campaign_id: int, now: datetime, by: Actor) -> None:
+    """Undo `kill`."""
+    _switch(session, store, campaign_id, "revive", now, by, {"killed": False, "kill_picture": None})
+
+
+def withdraw_offer(session: Session, store: Store, campaign_id: int, offer_id: int, now: datetime, by: Actor) -> None:
+    """Stop showing one offer in mails already sent, without a new plan."""
+    withdrawn = sorted({*campaign(session, campaign_id).withdrawn, offer_id})
+    _switch(session, store, campaign_id, "withdraw offer", now, by, {"withdrawn": withdrawn})
+
+
+def restore_offer(session: Session, store: Store, campaign_id: int, offer_id: int, now: datetime, by: Actor) -> None:
+    """Undo `withdraw_offer`."""
+    withdrawn = [number for number in campaign(session, campaign_id).withdrawn if number != offer_id]
+    _switch(session, store, campaign_id, "restore offer", now, by, {"withdrawn": withdrawn})
+
+
+def set_model(session: Session, store: Store, campaign_id: int, digest: str | None, now: datetime, by: Actor) -> None:
+    """Name the model that scores the campaign's slots of mode "model"; None leaves them to the rules."""
+    _switch(session, store, campaign_id, "set model", now, by, {"model_hash": digest})
+
+
+def live(row: Campaign) -> render_plan.Live:
+    """What the open is told of a campaign."""
+    return render_plan.Live(
+        plan=row.plan_hash,
+        state="killed" if row.killed else "live",
+        withdrawn=tuple(row.withdrawn),
+        model=row.model_hash,
+        brand=row.brand,
+        picture=row.kill_picture,
+    )
+
+
+def write_live(store: Store, row: Campaign) -> None:
+    """Write a campaign's live key. Raises redis.RedisError."""
+    store.set(keys.live(row.id), render_plan.encode_live(live(row)))
+
+
+def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
+    """Write every live key that differs from the database, and plans that are gone; returns how many were written."""
+    rows = list(session.scalars(select(Campaign).where(Campaign.plan_hash.is_not(None)).order_by(Campaign.id)))
+    if not rows:
+        return 0
+    wanted = {keys.live(row.id): render_plan.encode_live(live(row)) for row in rows}
+    held: list[bytes | None] = store.mget(list(wanted))  # type: ignore[assignment]
+    stale = {name: data for (name, data), there in zip(wanted.items(), held, strict=True) if data != there}
+    for row in rows:
+        if row.plan_hash is not None and not store.exists(keys.plan(row.plan_hash)):
+            stale[keys.plan(row.plan_hash)] = blobs.get(row.plan_hash)
+    for name, data in stale.items():
+        store.set(name, data)
+    return len(stale)
+
+
+def _switch(
+    session: Session, store: Store, campaign_id: int, action: str, now: datetime, by: Actor, changes: dict[str, Any]
+) -> None:
+    row = campaign(session, campaign_id)
+    before = admin_log.snapshot(row)
+    for name, value in changes.items():
+        setattr(row, name, value)
+    session.flush()
+    admin_log.record(session, by, action, "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
+    _after_commit(session, lambda: write_live(store, row))
+
+
+def _after_commit(session: Session, write: Callable[[], None]) -> None:
+    """Do it once this session's transaction is committed; a failure is left to `refresh`."""
+
+    def committed(_session: Session) -> None:
+        try:
+            write()
+        except RedisError as error:
+            _log.warning("live key not written, the schedule loop will", error=type(error).__name__)
+
+    event.listen(session, "after_commit", committed, once=True)
+
+
+def _open_caps(session: Session, store: Store, row: Campaign) -> None:
+    """Create the cap of each offer that has none, and change those whose total was changed since."""
+    for offer in _offers(session, row):
+        if offer.cap_total is None:
+            continue
+        if offer.cap_opened is None:
+            agree.open_cap(store, offer.id, offer.cap_total)
+        elif offer.cap_opened != offer.cap_total:
+            agree.raise_cap(store, offer.id, offer.cap_total - offer.cap_opened)
+        offer.cap_opened = offer.cap_total
+
+
+def _offers(session: Session, row: Campaign) -> list[Offer]:
+    """The offers a campaign may show, in the order in which its slots name them."""
+    wanted: dict[int, None] = {}
+    for choice in row.slots:
+        wanted |= dict.fromkeys([*choice["offers"], choice["default"]])
+    return [offers.offer(session, number) for number in wanted]
+
+
+def _slots(row: Campaign, message: Message) -> Iterator[render_plan.Slot]:
+    chosen = {choice["slot"]: choice for choice in row.slots}
+    for place in message.slots:
+        choice = chosen.get(place["index"])
+        if choice is None:
+            raise InvalidInput(
+                "slots", f"do not say what the slot {place['name']} shows; each needs at least a default"
+            )
+        yield render_plan.Slot(
+            index=place["index"],
+            name=place["name"],
+            width=place["width"],
+            height=place["height"],
+            alt=place["alt"],
+            fmt=place["fmt"],
+            max_bytes=place["max_bytes"],
+            offers=tuple(choice["offers"]),
+            default=choice["default"],
+            mode=choice["mode"],
+        )
+
+
+def _slugs(offer: Offer) -> Iterator[str]:
+    """The categories an offer names: in its own fields and in its rules."""
+    yield from filter(None, (offer.category, offer.purpose_category, offer.after_category))
+    pending: list[Any] = [offer.legal, offer.relevant, offer.beneficial]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            if isinstance(node.get("category"), str):
+                yield node["category"]
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def _names(session: Session, slugs: list[str]) -> dict[str, str]:
+    rows = session.execute(select(Category.slug, Category.name).where(Category.slug.in_(slugs)).order_by(Category.slug))
+    return {row.slug: row.name for row in rows}
+
+
+def _hosts(row: Campaign, shown: list[Offer]) -> tuple[str, ...]:
+    """Where a click may lead: the hosts of the addresses that managers wrote, and those the campaign names."""
+    hosts = {urlsplit(address).hostname for address in (row.default_landing, *(offer.landing for offer in shown))}
+    return tuple(sorted({host for host in hosts if host} | set(row.landing_hosts)))

@@ -1,0 +1,69 @@
+"""Rules as managers keep them: checked when they are saved, with segments by id and categories by slug."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
+from campaigns.models.campaign import Segment
+from signals import rules
+from signals.catalog import Category
+
+MAX_NESTING: Final = 5
+"""Segments inside segments; a circle is found long before."""
+Where = Literal["audience", "eligibility"]
+
+
+def categories(session: Session) -> dict[str, int]:
+    """Every category's number by its slug."""
+    rows = session.execute(select(Category.slug, Category.id).order_by(Category.slug))
+    return {row.slug: row.id for row in rows}
+
+
+def sensitive(session: Session) -> tuple[int, ...]:
+    """The numbers of the sensitive categories, ascending."""
+    return tuple(session.scalars(select(Category.id).where(Category.sensitive).order_by(Category.id)))
+
+
+def check(session: Session, rule: Mapping[str, Any], where: Where, field: str) -> rules.Rule:
+    """The rule, read. Raises InvalidInput whose field begins with `field` and goes on with the path in the rule."""
+    whole = expanded(session, rule, field) if where == "audience" else dict(rule)
+    try:
+        return rules.parse(whole, categories(session), where=where)
+    except InvalidInput as error:
+        path = f"{field}.{error.field}" if error.field else field
+        raise InvalidInput(path, error.message) from None
+
+
+def expanded(session: Session, rule: Mapping[str, Any], field: str = "audience") -> dict[str, Any]:
+    """The rule with each segment replaced by that segment's own rule, as it is now. Raises InvalidInput."""
+    return _expanded(session, dict(rule), field, ())
+
+
+def _expanded(session: Session, node: dict[str, Any], field: str, within: tuple[int, ...]) -> dict[str, Any]:
+    if "segment" in node:
+        return _segment(session, node["segment"], field, within)
+    result = dict(node)
+    for name in ("all", "any"):
+        if isinstance(node.get(name), list):
+            result[name] = [
+                _expanded(session, child, field, within) if isinstance(child, dict) else child for child in node[name]
+            ]
+    if isinstance(node.get("not"), dict):
+        result["not"] = _expanded(session, node["not"], field, within)
+    return result
+
+
+def _segment(session: Session, segment_id: object, field: str, within: tuple[int, ...]) -> dict[str, Any]:
+    found = session.get(Segment, segment_id) if isinstance(segment_id, int) else None
+    if found is None:
+        raise InvalidInput(field, f"names the segment {segment_id}, which there is not")
+    if found.id in within:
+        raise InvalidInput(field, f"the segment {found.name} contains itself")
+    if len(within) >= MAX_NESTING:
+        raise InvalidInput(field, f"has segments within segments more than {MAX_NESTING} deep")
+    return _expanded(session, dict(found.rule), field, (*within, found.id))

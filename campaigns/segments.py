@@ -1,0 +1,98 @@
+"""Segments: rules over profiles that have a name. They are live: whoever asks gets who fits now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput, NotFound
+from campaigns import admin_log, rulebook
+from campaigns.admin_log import Actor
+from campaigns.models.campaign import Campaign, Segment
+from campaigns.population import matching
+
+MAX_NAME = 120
+
+
+def create_segment(session: Session, name: str, rule: Mapping[str, Any], now: datetime, by: Actor) -> Segment:
+    """Keep a new segment. Raises InvalidInput naming the path in the rule, Conflict when the name is taken."""
+    _check(session, name, rule, None)
+    row = Segment(name=name.strip(), rule=dict(rule), created_at=now, updated_at=now)
+    session.add(row)
+    session.flush()
+    admin_log.record(session, by, "create", "segment", row.id, now, after=admin_log.snapshot(row))
+    return row
+
+
+def update_segment(
+    session: Session, segment_id: int, name: str, rule: Mapping[str, Any], now: datetime, by: Actor
+) -> Segment:
+    """Replace a segment's rule. Audiences that name it follow at once."""
+    row = segment(session, segment_id)
+    before = admin_log.snapshot(row)
+    _check(session, name, rule, segment_id)
+    row.name, row.rule, row.updated_at = name.strip(), dict(rule), now
+    session.flush()
+    # A segment that names itself, over whatever detour, shows only now that it is stored.
+    rulebook.expanded(session, {"segment": segment_id}, "rule")
+    admin_log.record(session, by, "change", "segment", row.id, now, before=before, after=admin_log.snapshot(row))
+    return row
+
+
+def delete_segment(session: Session, segment_id: int, now: datetime, by: Actor) -> None:
+    """Forget a segment. Raises Conflict while a campaign or another segment names it."""
+    row = segment(session, segment_id)
+    named = select(Campaign.name, Campaign.audience)
+    for name, rule in [*session.execute(named), *session.execute(select(Segment.name, Segment.rule))]:
+        if name != row.name and segment_id in _names(rule):
+            raise Conflict(f"{name} still names this segment.")
+    admin_log.record(session, by, "delete", "segment", row.id, now, before=admin_log.snapshot(row))
+    session.delete(row)
+
+
+def segment(session: Session, segment_id: int) -> Segment:
+    """One segment. Raises NotFound."""
+    row = session.get(Segment, segment_id)
+    if row is None:
+        raise NotFound("segment", segment_id)
+    return row
+
+
+def segments(session: Session) -> list[Segment]:
+    """All segments by name."""
+    return list(session.scalars(select(Segment).order_by(Segment.name)))
+
+
+def count(session: Session, segment_id: int, now: datetime) -> int:
+    """How many profiles are in the segment now; kept on the row with the moment."""
+    row = segment(session, segment_id)
+    members = matching(session, {"segment": segment_id}, now, "rule").subquery()
+    row.count = session.scalar(select(func.count()).select_from(members)) or 0
+    row.counted_at = now
+    return row.count
+
+
+def _check(session: Session, name: str, rule: Mapping[str, Any], segment_id: int | None) -> None:
+    if not 0 < len(name.strip()) <= MAX_NAME:
+        raise InvalidInput("name", f"must have 1 to {MAX_NAME} characters")
+    taken = session.scalar(select(Segment.id).where(Segment.name == name.strip()))
+    if taken is not None and taken != segment_id:
+        raise Conflict("Another segment has this name.")
+    rulebook.check(session, rule, "audience", "rule")
+
+
+def _names(node: Any) -> set[int]:
+    """The segments a rule names anywhere."""
+    match node:
+        case {"segment": int(number)}:
+            return {number}
+        case dict():
+            return {number for child in node.values() for number in _names(child)}
+        case list():
+            return {number for child in node for number in _names(child)}
+        case _:
+            return set()

@@ -1,0 +1,209 @@
+"""The states of a campaign: draft → scheduled → sending ⇄ paused → finished, and cancelled from any but the last.
+
+Every move is one conditional UPDATE: of two people who press at once, one wins and the other is told the state it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+from zoneinfo import available_timezones
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput
+from base.ids import TEST_BIT
+from campaigns import admin_log, publish
+from campaigns.admin_log import SYSTEM, Actor
+from campaigns.campaigns import campaign
+from campaigns.mail import is_sendable
+from campaigns.models.campaign import Campaign, Occurrence
+from campaigns.models.delivery import Delivery
+
+MAX_TESTS: Final = 20
+"""Mails of one test send."""
+
+
+def schedule(
+    session: Session, campaign_id: int, due_at: datetime, now: datetime, by: Actor, *, timezone: str | None = None
+) -> None:
+    """Send at this instant (or move the instant, while scheduled). `timezone` is the zone it is shown in.
+
+    Raises Conflict when the campaign is not ready: not published, changed since, or past being scheduled.
+    """
+    row = campaign(session, campaign_id)
+    if due_at.tzinfo is None:
+        raise InvalidInput("due_at", "needs a time zone")
+    if timezone is not None and timezone not in available_timezones():
+        raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
+    wanting = publish.missing(session, row)
+    if wanting:
+        raise Conflict(wanting[0])
+    changes = {"due_at": due_at} | ({"timezone": timezone} if timezone else {})
+    _move(session, campaign_id, ("draft", "scheduled"), "scheduled", "schedule", now, by, changes)
+    moved = session.execute(
+        update(Occurrence)
+        .where(Occurrence.campaign_id == campaign_id, Occurrence.state == "due", Occurrence.number < TEST_BIT)
+        .values(due_at=due_at)
+        .returning(Occurrence.number)
+    ).all()
+    if not moved:
+        session.add(
+            Occurrence(campaign_id=campaign_id, number=_next_number(session, campaign_id), state="due", due_at=due_at)
+        )
+        session.flush()
+
+
+def unschedule(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
+    """Back to a draft, as long as nothing was sent. Raises Conflict."""
+    _move(session, campaign_id, ("scheduled",), "draft", "unschedule", now, by, {"due_at": None})
+    for occurrence in _due(session, campaign_id):
+        session.delete(occurrence)
+    session.flush()
+
+
+def begin(session: Session, campaign_id: int, now: datetime) -> bool:
+    """Scheduled → sending, by the schedule loop once a run is frozen; False when it was sending already."""
+    row = campaign(session, campaign_id)
+    if row.state == "sending":
+        return False
+    _move(session, campaign_id, ("scheduled",), "sending", "begin", now, SYSTEM)
+    return True
+
+
+def pause(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
+    """Send nothing more until `resume`; at most the few mails that are being handed over still go. Raises Conflict."""
+    _move(session, campaign_id, ("scheduled", "sending"), "paused", "pause", now, by)
+
+
+def resume(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
+    """Go on where it was paused. Raises Conflict."""
+    frozen = select(func.count()).select_from(Occurrence)
+    frozen = frozen.where(
+        Occurrence.campaign_id == campaign_id,
+        Occurrence.number < TEST_BIT,
+        Occurrence.state.in_(("sending", "finished")),
+    )
+    _move(session, campaign_id, ("paused",), "sending" if session.scalar(frozen) else "scheduled", "resume", now, by)
+
+
+def cancel(session: Session, campaign_id: int, now: datetime, by: Actor) -> int:
+    """End it for good; returns how many mails are thereby not sent. What was sent opens as before. Raises Conflict."""
+    states = ("draft", "scheduled", "sending", "paused")
+    _move(session, campaign_id, states, "cancelled", "cancel", now, by)
+    for occurrence in _due(session, campaign_id):
+        occurrence.state = "cancelled"
+    session.flush()
+    return withdraw(session, campaign_id, now)
+
+
+def withdraw(session: Session, campaign_id: int, now: datetime) -> int:
+    """Skip what is still waiting in the ledger of a cancelled campaign; returns how many rows."""
+    rows = session.execute(
+        update(Delivery)
+        .where(
+            Delivery.campaign_id == campaign_id,
+            Delivery.state.in_(("queued", "deferred")),
+            Delivery.occurrence < TEST_BIT,
+        )
+        .values(state="skipped", reason="cancelled", settled_at=now)
+        .returning(Delivery.id)
+    )
+    return len(rows.all())
+
+
+def finish(session: Session, campaign_id: int, now: datetime) -> bool:
+    """Sending → finished, by the schedule loop when every row is settled and no run is to come."""
+    open_runs = select(func.count()).select_from(Occurrence)
+    open_runs = open_runs.where(
+        Occurrence.campaign_id == campaign_id, Occurrence.number < TEST_BIT, Occurrence.state.in_(("due", "sending"))
+    )
+    if session.scalar(open_runs):
+        return False
+    won = _try(session, campaign_id, ("sending",), "finished", now, {})
+    if won:
+        admin_log.record(session, SYSTEM, "finish", "campaign", campaign_id, now)
+    return won
+
+
+def send_test(
+    session: Session, campaign_id: int, profile_ids: Sequence[int], address: str, now: datetime, by: Actor
+) -> int:
+    """Send the published mail to `address` as each of these people would get it; returns the run's number.
+
+    Test runs carry TEST_BIT: their opens are tagged, use no cap, teach no model and appear in no report.
+    """
+    row = campaign(session, campaign_id)
+    if row.plan_hash is None:
+        raise Conflict("The campaign has not been published.")
+    if not is_sendable(address):
+        raise InvalidInput("address", "must be an e-mail address that mail can be handed over to")
+    if not 0 < len(set(profile_ids)) <= MAX_TESTS:
+        raise InvalidInput("profile_ids", f"must be 1 to {MAX_TESTS} people")
+    number = _next_number(session, campaign_id, test=True)
+    session.add(
+        Occurrence(
+            campaign_id=campaign_id, number=number, state="sending", due_at=now, frozen_at=now, plan_hash=row.plan_hash
+        )
+    )
+    session.flush()
+    for profile_id in sorted(set(profile_ids)):
+        session.add(
+            Delivery(
+                campaign_id=campaign_id, occurrence=number, profile_id=profile_id, channel="email", state="queued",
+                holdout="none", test_address=address, plan_hash=row.plan_hash, created_at=now,
+            )
+        )  # fmt: skip
+    session.flush()
+    admin_log.record(session, by, "test send", "campaign", campaign_id, now, after={"people": len(set(profile_ids))})
+    return number
+
+
+def _due(session: Session, campaign_id: int) -> list[Occurrence]:
+    query = select(Occurrence).where(Occurrence.campaign_id == campaign_id, Occurrence.state == "due")
+    return list(session.scalars(query.with_for_update()))
+
+
+def _next_number(session: Session, campaign_id: int, *, test: bool = False) -> int:
+    """One more than the campaign's last run of that kind."""
+    floor = TEST_BIT if test else 0
+    last = session.scalar(
+        select(func.max(Occurrence.number)).where(
+            Occurrence.campaign_id == campaign_id, Occurrence.number >= floor, Occurrence.number < floor + TEST_BIT
+        )
+    )
+    return (last or floor) + 1
+
+
+def _move(
+    session: Session,
+    campaign_id: int,
+    states: tuple[str, ...],
+    state: str,
+    action: str,
+    now: datetime,
+    by: Actor,
+    changes: dict[str, Any] | None = None,
+) -> None:
+    row = campaign(session, campaign_id)
+    before = admin_log.snapshot(row)
+    if not _try(session, campaign_id, states, state, now, changes or {}):
+        session.refresh(row)
+        raise Conflict(f"The campaign is {row.state}; {action} is possible only when it is {' or '.join(states)}.")
+    session.refresh(row)
+    admin_log.record(session, by, action, "campaign", campaign_id, now, before=before, after=admin_log.snapshot(row))
+
+
+def _try(
+    session: Session, campaign_id: int, states: tuple[str, ...], state: str, now: datetime, changes: dict[str, Any]
+) -> bool:
+    """The one place where a campaign's state changes."""
+    moved = session.execute(
+        update(Campaign)
+        .where(Campaign.id == campaign_id, Campaign.state.in_(states))
+        .values(state=state, **changes)
+        .returning(Campaign.id)
+    )
+    return moved.first() is not None
