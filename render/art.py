@@ -7,9 +7,14 @@ from PIL import Image
 
 from render.colour import Rgb, Scheme
 from render.fonts import Fonts, Run
+from render.memo import Memo
 from render.pictogram import pictogram
 from render.shape import shape
 
+ART_BYTES: Final = 12_000_000
+"""Room for some fourteen hero sides: a campaign shows few categories, and their art is most of a picture's work."""
+_Key = tuple[int, int, str, str, str, Scheme, Rgb, bool]
+_kept: Memo[_Key, Image.Image] = Memo(ART_BYTES, lambda art: 3 * art.width * art.height)
 _TILES: Final = ("quarter", "quarter", "leaf", "leaf", "half", "quarter-ring", "disc", "dots", "plain", "triangle")
 
 
@@ -34,8 +39,18 @@ def draw_art(
     disc: Rgb,
     flip: bool = False,
 ) -> Image.Image:
-    """Return a pattern of `size` output pixels, flipped for right-to-left, with the sign for `sign` in its middle."""
+    """Return a pattern of `size` output pixels, flipped for right-to-left, with the sign for `sign` in its middle.
+
+    The image is shared: stamp it, never draw into it.
+    """
     w, h = max(1, size[0]), max(1, size[1])
+    key = (w, h, seed, style, sign, colours, disc, flip)
+    return _kept.get(key, lambda: _draw(fonts, w, h, seed, style, sign, colours, disc, flip))
+
+
+def _draw(
+    fonts: Fonts, w: int, h: int, seed: str, style: str, sign: str, colours: Scheme, disc: Rgb, flip: bool
+) -> Image.Image:
     image = Image.new("RGB", (w, h), colours.tint)
     _STYLES.get(style, _plain)(image, Chance(f"{style}:{seed}"), colours)
     if flip:

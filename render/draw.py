@@ -12,7 +12,7 @@ import PIL
 from PIL import Image
 
 from render.art import draw_art
-from render.colour import Paint, oklch
+from render.colour import Paint
 from render.creative import (
     Art,
     Background,
@@ -29,7 +29,7 @@ from render.encode import MAX_BYTES, encode
 from render.fonts import Fonts
 from render.layout import Style, set_text
 from render.photo import Assets, place
-from render.shape import shape
+from render.shape import fill_rounded, shape
 from render.stack import Sheet, stack
 
 DENSITY: Final = 2
@@ -103,8 +103,7 @@ class _Drawing:
                     self.picture(layer)
                 case Panel():
                     x, y, w, h = self.box(layer.box)
-                    radius = round(layer.radius * self.scale)
-                    self.image.paste(self.paint(layer.colour), (x, y), shape("rounded", w, h, radius))
+                    fill_rounded(self.image, self.paint(layer.colour), (x, y, w, h), round(layer.radius * self.scale))
                 case Badge():
                     self.badge(layer)
                 case Column():
@@ -129,7 +128,7 @@ class _Drawing:
                 self.image.paste((0, 0, 0), (0, 0), Image.new("L", whole, round(255 * layer.shade)))
         elif layer.to:
             self.image.paste(gradient(colour, self.paint(layer.to), whole, layer.vertical), (0, 0))
-        else:
+        elif layer.colour != "surface":
             self.image.paste(colour, (0, 0, *whole))
 
     def picture(self, layer: Picture) -> None:
@@ -160,7 +159,7 @@ class _Drawing:
         """Draw a badge; in a disc, the word with the number stands large above or below the rest."""
         x, y, w, h = self.box(layer.box)
         if layer.shape == "pill":
-            self.image.paste(self.paint(layer.fill), (x, y), shape("rounded", w, h, h))
+            fill_rounded(self.image, self.paint(layer.fill), (x, y, w, h), h)
             inner, parts = (round(w - h * 0.7), round(h * 0.9)), [(layer.text, 0.5)]
         else:
             side = min(w, h)
@@ -212,8 +211,8 @@ def static_picture(width: int, height: int, fmt: str) -> bytes:
     It needs no font, plan or store. The 64 last sizes are kept in memory; a picture of them takes some 10 KB.
     """
     w, h = (DENSITY * min(max(1, side), MAX_DRAWN) for side in (width, height))
-    image = gradient(oklch(0.965, 0.008, 250), oklch(0.925, 0.014, 250), (w, h), vertical=False)
-    side = round(h * 1.5)
-    for x, y, ink in ((0.62, 0.34, oklch(0.945, 0.012, 250)), (0.8, 0.55, oklch(0.91, 0.017, 250))):
-        image.paste(ink, (round(w * x), round(h * y)), shape("disc", side, side))
-    return encode(image, fmt)
+    # All channels fall alike, so the steps of the gradient have no hue of their own.
+    image = gradient((241, 244, 249), (226, 229, 234), (w, h), vertical=False)
+    for x, y, ink in ((0.35, 0.42, (233, 237, 243)), (0.55, 0.62, (218, 223, 231))):
+        image.paste(ink, (round(w * x), round(h * y)), shape("hill", round(w * 0.9), round(h * (1 - y)) + 1))
+    return encode(image, fmt, max_bytes=MAX_BYTES if w * h <= 4_000_000 else 10 * MAX_BYTES)

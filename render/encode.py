@@ -8,9 +8,9 @@ from PIL import Image
 FORMATS: Final = ("jpg", "png", "gif", "webp")
 CONTENT_TYPES: Final = {"jpg": "image/jpeg", "png": "image/png", "gif": "image/gif", "webp": "image/webp"}
 MAX_BYTES: Final = 150_000
-# Quality and chroma subsampling (0 = 4:4:4, 2 = 4:2:0). Full chroma keeps coloured letters crisp; photographs
-# heavy enough to pass the ceiling hide its loss best.
-_JPEG_STEPS: Final = ((86, 0), (82, 2), (74, 2), (64, 2), (52, 2), (40, 2), (28, 2), (18, 2), (10, 2), (4, 2))
+# Chroma is halved (4:2:0): at twice the declared size that leaves one colour sample for each pixel of it, costs a third
+# less time than 4:4:4 and a fifth fewer bytes, and could not be told apart beside it.
+_QUALITIES: Final = (84, 78, 70, 62, 52, 42, 32, 22, 14, 8, 4)
 _COLOUR_STEPS: Final = (256, 128, 64, 32, 16, 8, 4, 2)
 
 
@@ -23,13 +23,13 @@ def encode(image: Image.Image, fmt: str, max_bytes: int = MAX_BYTES) -> bytes:
     if fmt == "png":
         data = _save(image, "PNG", compress_level=6)
     elif fmt == "webp":
-        for quality, _ in _JPEG_STEPS:
+        for quality in _QUALITIES:
             data = _save(image, "WEBP", quality=quality, method=2)
             if len(data) <= max_bytes:
                 break
     elif fmt != "gif":
-        for quality, subsampling in _JPEG_STEPS:
-            data = _save(image, "JPEG", quality=quality, subsampling=subsampling)
+        for quality in _QUALITIES:
+            data = _save(image, "JPEG", quality=quality, subsampling=2)
             if len(data) <= max_bytes:
                 break
     if fmt in ("png", "gif") and (fmt == "gif" or len(data) > max_bytes):

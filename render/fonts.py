@@ -8,7 +8,6 @@ import struct
 import threading
 from array import array
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Final, NamedTuple
 from fontTools.ttLib import TTFont
 from PIL import Image, ImageFont
 
+from base.errors import StartError
 from render.memo import Memo
 
-AnyFont = ImageFont.FreeTypeFont | ImageFont.ImageFont
 MAX_FONT_OBJECTS: Final = 160
 """Open (face, size, weight) triples; one of the larger variable fonts holds about 0.5 MB once used."""
 INK_BYTES: Final = 8_000_000
@@ -61,6 +60,10 @@ FILES: Final = (
     FontFile("symbols", "manimgx_fonts", "NotoSansSymbols[wght].ttf", 0, 1.2),
 )
 _BUILTIN: Final = FontFile("builtin", "", "")
+LATIN: Final = (
+    "".join(map(chr, (*range(0x20, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x149), *range(0x14A, 0x180))))
+    + "–—‘’“”„•…€"
+)
 _JOINERS: Final = frozenset("\u200c\u200d\ufe0e\ufe0f")
 
 
@@ -76,9 +79,8 @@ class Ink(NamedTuple):
     advance: float
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Neighbouring characters of one face and one direction."""
+class Run(NamedTuple):
+    """Neighbouring characters of one face and one direction; a tuple because it is hashed a hundred times a picture."""
 
     face: int
     text: str
@@ -97,7 +99,9 @@ class Fonts:
         self._paths: tuple[Path, ...] = tuple(path for _, path in usable)
         self._covers = _coverage(self._paths, len(self.faces) - 1)
         self._number = {face.name: number for number, face in enumerate(self.faces)}
-        self._opened: dict[tuple[int, int, int], AnyFont] = {}
+        self.plain = self._plain()
+        _builtin(16)  # Says at the start, not at an open, that Pillow cannot draw text.
+        self._opened: dict[tuple[int, int, int], ImageFont.FreeTypeFont] = {}
         self._lock = threading.Lock()
         self._ink: Memo[tuple[Run, int, int], Ink] = Memo(INK_BYTES, _ink_bytes)
         self._advance: Memo[tuple[Run, int, int], float] = Memo(8192, lambda _: 1)
@@ -106,6 +110,10 @@ class Fonts:
     def load(cls, files: Iterable[FontFile] = FILES) -> "Fonts":
         """Find the font packages and read their character maps: some 0.1 s; files are mapped, not copied."""
         return cls(files)
+
+    def _plain(self) -> int | None:
+        """Return the first face if it holds all of Latin with its accents: such text needs no picking."""
+        return 0 if all(self._covers[ord(char)] & 1 for char in LATIN) else None
 
     def pick(self, cluster: str, prefer: int = -1, han: str = "cjk-zh-hans") -> int | None:
         """Return the face for one cluster of characters: `prefer` if it holds them, else the first that does, or None.
@@ -140,16 +148,12 @@ class Fonts:
 
     def _measure(self, run: Run, size: int, weight: int) -> float:
         font = self._font(run.face, size, weight)
-        if not isinstance(font, ImageFont.FreeTypeFont):
-            return font.getlength(run.text)
-        return font.getlength(run.text, direction="rtl" if run.rtl else "ltr")
+        return font.getlength(run.text, direction=_direction(font, run))
 
     def _rasterise(self, run: Run, size: int, weight: int) -> Ink:
         font = self._font(run.face, size, weight)
         advance = self.advance(run, size, weight)
-        if not isinstance(font, ImageFont.FreeTypeFont):
-            return Ink(None, 0, 0, advance)
-        core, (x, y) = font.getmask2(run.text, "L", direction="rtl" if run.rtl else "ltr", anchor="ls")
+        core, (x, y) = font.getmask2(run.text, "L", direction=_direction(font, run), anchor="ls")
         width, height = core.size
         if not width or not height:
             return Ink(None, 0, 0, advance)
@@ -157,7 +161,7 @@ class Fonts:
         mask.im.paste(core, (0, 0, width, height))
         return Ink(mask, x, y, advance)
 
-    def _font(self, face: int, size: int, weight: int) -> AnyFont:
+    def _font(self, face: int, size: int, weight: int) -> ImageFont.FreeTypeFont:
         """Return the font object for a face; threads share it, so its axes are set before anyone sees it."""
         key = (face, size, weight)
         font = self._opened.get(key)
@@ -170,9 +174,9 @@ class Fonts:
                 self._opened[key] = self._open(face, size, weight)
             return self._opened[key]
 
-    def _open(self, face: int, size: int, weight: int) -> AnyFont:
+    def _open(self, face: int, size: int, weight: int) -> ImageFont.FreeTypeFont:
         if face >= len(self._paths):
-            return ImageFont.load_default(size)
+            return _builtin(size)
         try:
             font = ImageFont.truetype(
                 self._paths[face], size, index=self.faces[face].ttc_index, layout_engine=ImageFont.Layout.RAQM
@@ -180,8 +184,23 @@ class Fonts:
             font.set_variation_by_axes([_axis_value(axis, size, weight) for axis in font.get_variation_axes()])
         except OSError:
             # The file went away while we run. Another size of this face may still be open; it serves better than boxes.
-            return next((kept for key, kept in self._opened.items() if key[0] == face), ImageFont.load_default(size))
+            return next((kept for key, kept in self._opened.items() if key[0] == face), _builtin(size))
         return font
+
+
+def _builtin(size: int) -> ImageFont.FreeTypeFont:
+    """Return the small Latin face inside Pillow, which is there when every file is lost."""
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise StartError("Pillow was built without FreeType, so it cannot draw text; install its wheel.")
+    return font
+
+
+def _direction(font: ImageFont.FreeTypeFont, run: Run) -> str | None:
+    """Return the direction to shape in; the built-in face is set by the basic engine, which knows none."""
+    if font.layout_engine == ImageFont.Layout.BASIC:
+        return None
+    return "rtl" if run.rtl else "ltr"
 
 
 def _locate(file: FontFile) -> Path | None:

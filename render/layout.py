@@ -3,15 +3,18 @@
 All lengths here are output pixels (2x). A set text exceeds neither its width nor its lines; no glyph is cut through.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from render.fonts import Fonts, Ink, Run
+from render.fonts import LATIN, Fonts, Ink, Run
 from render.script import clusters, first_direction, forbids_break, han_face, levels, may_break, pauses, visual_order
 
 ELLIPSIS: Final = "…"
+_LATIN: Final = re.compile(f"[\u00a0{re.escape(LATIN)}]*\\Z")
+_PARTS: Final = re.compile(r"(?:[^-–—/]|[-–—/](?![^\W\d_]))*(?:[-–—/](?=[^\W\d_])|\Z)")
 SHRINK: Final = 0.94
 """Each step of shrinking: too small to be seen; from 56 to 24 pixels it takes 14."""
 
@@ -100,6 +103,9 @@ class _Setter:
         return atoms
 
     def _paragraph(self, text: str, loose: bool) -> Iterator[Atom]:
+        if self.fonts.plain is not None and not loose and not self.rtl and _LATIN.match(text):
+            yield from self._latin(text, self.fonts.plain)
+            return
         han = han_face(text, self.style.locale)
         points = None if loose else pauses(text, self.style.locale)
         running = levels(text, self.rtl)
@@ -120,6 +126,16 @@ class _Setter:
                 word.append((cluster, level, picked))
         if word:
             yield _atom(word, space)
+
+    @staticmethod
+    def _latin(text: str, face: int) -> Iterator[Atom]:
+        """Split plain Latin text, by far the most common, into what the general way gives, at a tenth of its cost."""
+        for word in text.split(" "):
+            space = True  # Ignored at the start of a line, so the first word may claim one too.
+            for part in _PARTS.findall(word):
+                if part:
+                    yield Atom(((Run(face, part.replace("\u00a0", " ")), 0),), part, space)
+                    space = False
 
     @staticmethod
     def _breaks(before: str, after: str, points: frozenset[int] | None, at: int) -> bool:

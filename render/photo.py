@@ -15,7 +15,7 @@ Assets = Mapping[str, Asset]
 MAX_PIXELS: Final = 20_000_000
 """Pictures are stored far smaller; this holds should a store give us something else."""
 FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP")
-PHOTO_BYTES: Final = 16_000_000
+PHOTO_BYTES: Final = 12_000_000
 _Key = tuple[str, int, int, str, float, float, Rgb]
 _kept: Memo[_Key, Image.Image | None] = Memo(PHOTO_BYTES, lambda photo: 3 * photo.width * photo.height if photo else 64)
 

@@ -14,7 +14,9 @@ from PIL import Image
 from render.memo import Memo
 
 Distance = NDArray[np.float32]
-MASK_BYTES: Final = 8_000_000
+MASK_BYTES: Final = 6_000_000
+MAX_EXACT: Final = 1_000_000
+"""Pixels up to which a mask is computed one by one."""
 _kept: Memo[tuple[str, int, int, int], Image.Image] = Memo(MASK_BYTES, lambda mask: mask.width * mask.height)
 
 
@@ -23,9 +25,28 @@ def shape(name: str, w: int, h: int, arg: int = 0) -> Image.Image:
     return _kept.get((name, w, h, arg), partial(_make, name, max(1, w), max(1, h), arg))
 
 
+def fill_rounded(image: Image.Image, colour: tuple[int, int, int], box: tuple[int, int, int, int], radius: int) -> None:
+    """Fill a rounded rectangle (x, y, width, height): plain fills and four small corners, not one large mask."""
+    x, y, w, h = box
+    r = min(radius, w // 2, h // 2)
+    image.paste(colour, (x + r, y, x + w - r, y + h))
+    if not r:
+        return
+    for left in (x, x + w - r):
+        image.paste(colour, (left, y + r, left + r, y + h - r))
+    # The quarter disc that lies in the upper left corner of the rectangle has its centre at its own lower right (2).
+    for left, top, centre in ((x, y, 2), (x + w - r, y, 3), (x + w - r, y + h - r, 0), (x, y + h - r, 1)):
+        image.paste(colour, (left, top), shape("quarter", r, r, centre))
+
+
 def _make(name: str, w: int, h: int, arg: int) -> Image.Image:
-    y, x = np.mgrid[0:h, 0:w].astype(np.float32) + np.float32(0.5)
-    distance = _SHAPES[name](x, y, w, h, arg)
+    if w * h > MAX_EXACT:
+        # An edge a pixel softer is not seen in a shape this large; a hundred megabytes of distances would be felt.
+        half = _make(name, w // 2, h // 2, arg // 2 if name in ("rounded", "ring") else arg)
+        return half.resize((w, h), Image.Resampling.BILINEAR)
+    x = np.arange(w, dtype=np.float32)[None, :] + np.float32(0.5)
+    y = np.arange(h, dtype=np.float32)[:, None] + np.float32(0.5)
+    distance = np.broadcast_to(_SHAPES[name](x, y, w, h, arg), (h, w))
     return Image.fromarray((np.clip(0.5 - distance, 0, 1) * 255).astype(np.uint8))
 
 

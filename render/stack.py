@@ -10,7 +10,7 @@ from render.colour import Paint, Rgb
 from render.creative import Align, Button, Column, Item, Pill, Price, Rating, Text
 from render.fonts import Fonts
 from render.layout import Block, Style, set_text
-from render.shape import shape
+from render.shape import fill_rounded
 
 _GENTLE: Final = (1.0, 0.94, 0.88, 0.82)
 _HARD: Final = (*_GENTLE, 0.76, 0.7, 0.64, 0.58)
@@ -164,7 +164,7 @@ def _label(sheet: Sheet, item: Button | Pill, width: int, factor: float, side: f
     ground, colour = sheet.paint(item.fill), sheet.paint(item.colour)
 
     def put(x: int, y: int) -> None:
-        sheet.image.paste(ground, (x, y), shape("rounded", w, h, round(radius * factor)))
+        fill_rounded(sheet.image, ground, (x, y, w, h), round(radius * factor))
         sheet.write(block, x, y + up, w, "center", colour)
 
     return Part(w, h, _gap(sheet, item, factor), put)
