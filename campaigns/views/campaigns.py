@@ -1,9 +1,9 @@
-"""Campaigns: the list, a new one, and the tabs in the order of the work: audience, message, offers, schedule, results."""
+"""Campaigns while they are written: the list, a new one, and the tabs audience, message and offers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -192,7 +192,9 @@ def _create(session: Session, form: Mapping[str, str]) -> Campaign:
         layout, name, sender.strip() or "Our shop", address.rstrip("> "), parts().settings.postal_address
     )
     message_id = messages.create_message(session, content, now, actor()).id
-    kind = "replenishment" if form.get("kind") == "replenishment" else "broadcast"
+    kind: Literal["replenishment", "broadcast"] = (
+        "replenishment" if form.get("kind") == "replenishment" else "broadcast"
+    )
     categories = request.form.getlist("categories")
     return campaigns.create_campaign(
         session,
@@ -273,7 +275,7 @@ def _choice(form: Mapping[str, str], slot: int) -> SlotChoice:
     default = forms.whole(form, f"default-{slot}")
     if default is None:
         raise InvalidInput(f"default-{slot}", "is compulsory: a place can never come out empty")
-    mode = "model" if form.get(f"mode-{slot}") == "model" else "rules"
+    mode: Literal["model", "rules"] = "model" if form.get(f"mode-{slot}") == "model" else "rules"
     return SlotChoice(slot=slot, default=default, offers=[number for _, number in sorted(turns)], mode=mode)
 
 

@@ -1,0 +1,126 @@
+"""The mail as it would open for a chosen person at a chosen time, with "what if they had bought"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
+from campaigns import access_log, campaigns, customers
+from campaigns.access import allow
+from campaigns.models import Campaign
+from campaigns.parts import parts
+from campaigns.previewing import Shot, WhatIf, shoot
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from campaigns.views.campaigns import frame
+from signals.catalog import Category
+from signals.profiles import ProfileStateRow
+
+pages = Blueprint("preview", __name__, url_prefix="/campaigns")
+# The mail is somebody's writing: no scripts, nothing from elsewhere, a document of its own.
+MAIL_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
+
+
+@pages.get("/<int:campaign_id>/preview")
+@allow("manager")
+def show(campaign_id: int) -> ResponseReturnValue:
+    """The mail, why each place shows what it shows, and the switches."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        fault, shot, person = None, None, None
+        try:
+            person = _person(session, request.args)
+            shot = _shot(session, row, request.args)
+        except InvalidInput as error:
+            fault = error
+        return render_template(
+            "campaigns/preview.html",
+            **frame(session, row, "message"),
+            shot=shot,
+            fault=fault,
+            person=person,
+            name=_name(session, person),
+            values=request.args,
+            query=request.query_string.decode(),
+            categories=session.scalars(select(Category).order_by(Category.name)).all(),
+        )
+
+
+@pages.get("/<int:campaign_id>/preview/mail")
+@allow("manager")
+def mail(campaign_id: int) -> ResponseReturnValue:
+    """The mail alone, for a frame."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        try:
+            shot = _shot(session, row, request.args)
+            person = _person(session, request.args)
+            if person is not None:
+                access_log.record(session, actor(), "preview", parts().now(), profile_id=person)
+            html = _without_pictures(shot.html) if "no_pictures" in request.args else shot.html
+        except InvalidInput as error:
+            html = render_template("campaigns/no_preview.html", fault=error)
+    response = Response(html, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = MAIL_POLICY
+    return response
+
+
+def _without_pictures(html: str) -> str:
+    """The mail as it looks where pictures are blocked: alternative texts only."""
+    head, *rest = html.split("data:image/")
+    return head + "".join("data:," + piece[piece.index('"') :] if '"' in piece else piece for piece in rest)
+
+
+def _shot(session: Session, row: Campaign, values: Mapping[str, str]) -> Shot:
+    bought = _category(session, forms.optional(values, "bought"))
+    return shoot(
+        session,
+        parts().store,
+        parts().blobs,
+        parts().settings.hash_key,
+        row,
+        _person(session, values),
+        _moment(values),
+        WhatIf(bought=(bought,) if bought is not None else (), complained=forms.on(values, "complained")),
+        dark=forms.on(values, "dark"),
+        sent_at=row.due_at,
+    )
+
+
+def _moment(values: Mapping[str, str]) -> datetime:
+    return forms.moment(values, "at", "UTC") or parts().now()
+
+
+def _category(session: Session, slug: str | None) -> int | None:
+    if slug is None:
+        return None
+    found = session.scalar(select(Category.id).where(Category.slug == slug))
+    if found is None:
+        raise InvalidInput("bought", f"names the category {slug}, which there is not")
+    return found
+
+
+def _person(session: Session, values: Mapping[str, str]) -> int | None:
+    """The profile that the search names, or None for somebody unknown."""
+    query = forms.optional(values, "person")
+    if query is None:
+        return None
+    found = customers.find(session, query)
+    if len(found) != 1:
+        raise InvalidInput("person", "names nobody we know" if not found else "names more than one customer")
+    return found[0].profile
+
+
+def _name(session: Session, person: int | None) -> str:
+    if person is None:
+        return "somebody unknown"
+    row = session.get(ProfileStateRow, person)
+    document: dict[str, Any] | None = row.document if row else None
+    return customers.display_name(document, person)
