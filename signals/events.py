@@ -24,8 +24,8 @@ class Event(Model):
 
     `profile_id` is the profile at arrival and is never rewritten, so a merge can be undone exactly. `event_time` is
     when it happened (corrected for the sender's clock), `received_at` when we heard of it. `folds` is false for an
-    order that another event already told of (same order id, earlier): it counts nowhere. `body` is the event as it was sent, text
-    for text (json, not jsonb: a rebuild must read the same numbers).
+    order that another event already told of (same order id, earlier): it counts nowhere. `body` is the event as it was
+    sent, text for text (json, not jsonb: a rebuild must read the same numbers).
     """
 
     __tablename__ = "event"

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from itertools import islice
+from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, text
-from sqlalchemy.orm import Mapped, mapped_column
+import msgspec
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
+from base.errors import InvalidInput
+from signals import journal
+from signals.feed import FeedProduct, product
+from signals.intake import Intake
+from signals.journal import Refusal
+from signals.moments import unix_ms
 from signals.productfacts import ProductFacts as ProductFacts
+from signals.sources import Sender
+
+CHUNK: Final = 1_000
+_ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 class Product(Model):
-    """A catalogue item. Prices are in the currency's smallest unit (cents); `stock` None means the feed does not say.
+    """A catalogue item. Prices are in hundredths of the currency's unit; `stock` is how many there are at least, None
+    when the feed is silent about it (signals/feed.py).
 
     `feed_at` is when the feed last named it: a stale feed is told by its age. `complements` are category ids that go
     with it. `image_blob` is the SHA-256 of its picture once somebody stored one; the feed gives `image_link` only.
@@ -35,3 +52,143 @@ class Product(Model):
     image_blob: Mapped[str | None]
     complements: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     feed_at: Mapped[datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class BadProduct:
+    """An item of a feed that was refused; `index` counts the items from 0."""
+
+    index: int
+    field: str
+    message: str
+
+
+@dataclass(slots=True)
+class FeedReport:
+    """What became of a feed. `rejected` holds the first hundred; all of them are in rejected_event."""
+
+    stored: int = 0
+    refused: int = 0
+    rejected: list[BadProduct] = field(default_factory=list)
+
+
+SHOWN: Final = 100
+
+
+def take_products(intake: Intake, sender: Sender, items: Iterable[Mapping[str, Any]], now: datetime) -> FeedReport:
+    """Store and publish the items of a feed, a thousand at a time; a bad item is listed and the others are kept.
+
+    Raises Unavailable when a store is away (what was stored stays; sending the feed again is safe) and InvalidInput
+    when the feed itself cannot be read further.
+    """
+    report = FeedReport()
+    numbered = enumerate(items)
+    while chunk := list(islice(numbered, CHUNK)):
+        good: dict[str, FeedProduct] = {}
+        refusals: list[Refusal] = []
+        for index, item in chunk:
+            try:
+                found = product(item, now)
+                good[found.id] = found
+            except InvalidInput as error:
+                report.refused += 1
+                if len(report.rejected) < SHOWN:
+                    report.rejected.append(BadProduct(index, error.field, error.message))
+                refusals.append(Refusal("product", error.field, error.message, _shown(item)))
+        intake.categories.learn(_spellings(good.values()), create=True)
+        intake.settle(partial(_store, intake, sender, list(good.values()), refusals, now))
+        publish_products(intake, list(good))
+        report.stored += len(good)
+    return report
+
+
+def _shown(item: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode({name: str(value)[:200] for name, value in islice(item.items(), 30)})
+
+
+def _spellings(products: Iterable[FeedProduct]) -> Iterator[str]:
+    for entry in products:
+        if entry.category:
+            yield entry.category
+        yield from entry.complements
+
+
+_UPSERT = text("""
+    INSERT INTO product (id, title, category_id, brand, line, price_cents, currency, stock, promoted, link, image_link,
+                         complements, feed_at)
+    SELECT id, title, category_id, brand, line, price_cents, currency, stock, promoted, link, image_link,
+           CAST(complements AS int[]), :now
+    FROM unnest(CAST(:ids AS text[]), CAST(:titles AS text[]), CAST(:categories AS int[]), CAST(:brands AS text[]),
+                CAST(:lines AS text[]), CAST(:prices AS bigint[]), CAST(:currencies AS text[]), CAST(:stocks AS int[]),
+                CAST(:promoted AS boolean[]), CAST(:links AS text[]), CAST(:image_links AS text[]),
+                CAST(:complements AS text[]))
+         AS new (id, title, category_id, brand, line, price_cents, currency, stock, promoted, link, image_link,
+                 complements)
+    ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET title = excluded.title, category_id = excluded.category_id, brand = excluded.brand,
+        line = excluded.line, price_cents = excluded.price_cents, currency = excluded.currency,
+        stock = excluded.stock, promoted = excluded.promoted, link = excluded.link, image_link = excluded.image_link,
+        complements = excluded.complements, feed_at = excluded.feed_at
+    WHERE product.feed_at <= excluded.feed_at
+""")
+
+
+def _store(
+    intake: Intake,
+    sender: Sender,
+    rows: list[FeedProduct],
+    refusals: list[Refusal],
+    now: datetime,
+    session: Session,
+) -> None:
+    journal.refuse(session, sender, refusals, now)
+    lookup = intake.categories.lookup
+    complements = [sorted({number for name in row.complements if (number := lookup(name)) is not None}) for row in rows]
+    session.execute(
+        _UPSERT,
+        {
+            "ids": [row.id for row in rows],
+            "titles": [row.title for row in rows],
+            "categories": [lookup(row.category) if row.category else None for row in rows],
+            "brands": [row.brand for row in rows],
+            "lines": [row.line for row in rows],
+            "prices": [row.price_cents for row in rows],
+            "currencies": [row.currency for row in rows],
+            "stocks": [row.stock for row in rows],
+            "promoted": [row.promoted for row in rows],
+            "links": [row.link for row in rows],
+            "image_links": [row.image_link for row in rows],
+            "complements": ["{" + ",".join(map(str, numbers)) + "}" for numbers in complements],
+            "now": now,
+        },
+    )
+
+
+def facts(row: Product) -> ProductFacts:
+    """The slice of a product that an open may ask for."""
+    return ProductFacts(
+        id=row.id,
+        price_cents=row.price_cents,
+        currency=row.currency,
+        stock=row.stock,
+        feed_ms=unix_ms(row.feed_at),
+        title=row.title,
+        category=row.category_id or 0,
+        image=row.image_blob or "",
+    )
+
+
+def publish_products(intake: Intake, ids: Iterable[str]) -> int:
+    """Write the stored facts of these products to Valkey, each unless newer ones are there. Raises Unavailable."""
+
+    def read(session: Session) -> list[ProductFacts]:
+        return [facts(row) for row in session.scalars(select(Product).where(Product.id.in_(list(ids))))]
+
+    return intake.publisher.write_products(
+        (entry.id, entry.feed_ms, _ENCODER.encode(entry)) for entry in intake.settle(read)
+    )
+
+
+def restore_product(intake: Intake, product_id: str) -> bool:
+    """Write the facts of a product that Valkey lost; False when there is no such product. Raises Unavailable."""
+    return publish_products(intake, [product_id]) > 0

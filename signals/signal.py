@@ -105,17 +105,28 @@ def clock_skew(sent_at: object, now: datetime) -> timedelta:
 def read(body: bytes, arrival: Arrival) -> Signal:
     """The valid signal in these bytes. Raises InvalidInput naming the field that is wrong."""
     raw = _parsed(body)
-    given = raw.get("type")
-    if arrival.type:
-        if given is not None and given != arrival.type:
-            raise InvalidInput("type", f"must be {arrival.type} at this address")
-        if given is None:
-            raw["type"] = arrival.type
-            body = msgspec.json.encode(raw)
-        given = arrival.type
+    given = raw.get("type", arrival.type or None)
+    if arrival.type and given != arrival.type:
+        raise InvalidInput("type", f"must be {arrival.type} at this address")
     if given not in TYPES:
         raise InvalidInput("type", f"must be one of {', '.join(TYPES)}")
+    if _completed(raw, str(given)):
+        body = msgspec.json.encode(raw)
     return _checked(raw, body, str(given), arrival)
+
+
+def _completed(raw: dict[str, Any], type_: str) -> bool:
+    """Say in the call itself what its address or its envelope says; returns whether that changed it.
+
+    RudderStack's SDKs put the traits of `identify` into the context, where other calls carry them as a reminder.
+    """
+    changed = "type" not in raw
+    raw["type"] = type_
+    context = raw.get("context")
+    if type_ == "identify" and not raw.get("traits") and isinstance(context, dict) and context.get("traits"):
+        raw["traits"] = context["traits"]
+        changed = True
+    return changed
 
 
 def refuse_untrusted(signal: Signal, sender: Sender) -> None:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
 from base import keys
+from base.clock import SteppedClock
 from base.db import Sessions
+from base.settings import Settings
 from base.stores import Store
 from signals.intake import Intake, Outcome, take
 from signals.sources import Sender, SourceKind, create_source, sender
 from signals.state import ProfileState, decode
+from tests.serving import Serve
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 _ids = itertools.count(1)
@@ -95,3 +100,14 @@ class Desk:
         number = self.intake.categories.lookup(name)
         assert number is not None
         return number
+
+
+def clocked(settings: Settings, desk: Desk, folder: Path) -> Settings:
+    """The settings of an app that shares the desk's key and whose clock stands at NOW."""
+    SteppedClock(folder / "clock", NOW).set(NOW)
+    return replace(settings, hash_key=desk.intake.hash_key, clock_file=folder / "clock")
+
+
+def address(serve: Serve, settings: Settings, desk: Desk) -> str:
+    """The address of a running intake that shares the desk's key and runs on the machine's clock."""
+    return serve("signals", replace(settings, hash_key=desk.intake.hash_key)).url

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.signals.sending import Desk, call, order, viewed
+from tests.signals.sending import Desk, order
 
 
 def test_it_folds_an_order_and_publishes_the_state(desk: Desk) -> None:

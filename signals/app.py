@@ -1,0 +1,266 @@
+"""The signals app: the Segment HTTP tracking API, the product feed, and the three addresses operators watch.
+
+A call is answered 200 only when its events are committed and the states they changed are in Valkey. Otherwise 503 with
+Retry-After, and sending it again is safe.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import asdict
+from threading import Lock
+from typing import Final, get_args
+
+from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from redis import RedisError
+from sqlalchemy import text
+from werkzeug.exceptions import HTTPException
+
+from base import db, stores
+from base.clock import Clock, clock_from, monotonic
+from base.db import transaction
+from base.errors import Forbidden, InvalidInput, LatebindError, Unavailable
+from base.logs import logger, set_up
+from base.settings import Settings
+from signals import requests
+from signals.feed import FORMATS, entries, sniffed
+from signals.intake import Intake, Outcome, Status, take
+from signals.products import take_products
+from signals.requests import Envelope, TooLarge, UnknownEncoding
+from signals.signal import clock_skew
+from signals.sources import Sender, sender_by_key
+
+REQUIRED: Final = ("database_url", "redis_url", "hash_key")
+FEED_BYTES: Final = 64 * 1024 * 1024
+SENDERS: Final = 1_000
+SENDER_SECONDS: Final = 1.0
+
+_log = logger("signals")
+
+
+class Unauthorised(LatebindError):
+    """No write key, or one we do not know."""
+
+
+_STATUS: Final[dict[type[LatebindError], int]] = {
+    InvalidInput: 400,
+    Unauthorised: 401,
+    Forbidden: 403,
+    TooLarge: 413,
+    UnknownEncoding: 415,
+    Unavailable: 503,
+}
+
+
+class Senders:
+    """Sources by write key, each held for a second: a disabled key stops working within one."""
+
+    def __init__(self, sessions: db.Sessions) -> None:
+        self._sessions = sessions
+        self._held: dict[bytes, tuple[float, Sender | None]] = {}
+        self._lock = Lock()
+
+    def find(self, write_key: str) -> Sender | None:
+        """The source of a key. Raises Unavailable when it is not held and the database is away."""
+        name = hashlib.sha256(write_key.encode()).digest()
+        now = monotonic()
+        held = self._held.get(name)
+        if held is not None and held[0] > now:
+            return held[1]
+        with transaction(self._sessions) as session:
+            found = sender_by_key(session, write_key)
+        with self._lock:
+            if len(self._held) >= SENDERS:
+                self._held.clear()
+            self._held[name] = (now + SENDER_SECONDS, found)
+        return found
+
+
+class Desk:
+    """What the views share: the intake, the clock, the known senders, the counters."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._engine = db.connect(settings.database_url, application="latebind signals")
+        self.sessions = db.sessions(self._engine)
+        self.store = stores.connect(settings.redis_url)
+        self.intake = Intake(self.sessions, self.store, settings.hash_key)
+        self.clock: Clock = clock_from(settings)
+        self.senders = Senders(self.sessions)
+        self.registry = CollectorRegistry()
+        self.events = Counter(
+            "latebind_signals_events", "Events by what became of them.", ["outcome"], registry=self.registry
+        )
+        self.calls = Histogram(
+            "latebind_signals_seconds",
+            "Time from a call's first line to its answer.",
+            ["call", "status"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+            registry=self.registry,
+        )
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+        self.store.close()
+
+    def sender(self, write_key: str | None) -> Sender:
+        """The source that calls. Raises Unauthorised, or Forbidden when the browser's origin is not allowed."""
+        if not write_key or len(write_key) > requests.KEY_LENGTH:
+            raise Unauthorised("A write key must be given as the user name of HTTP Basic authentication.")
+        found = self.senders.find(write_key)
+        if found is None:
+            raise Unauthorised("The write key is not known.")
+        origin = request.headers.get("Origin")
+        if found.origins and origin is not None and origin not in found.origins:
+            raise Forbidden("This origin is not on the source's list.")
+        return found
+
+    def take(self, envelope: Envelope, call: str) -> list[Outcome]:
+        """Take a request's events from whoever holds its key."""
+        sender = self.sender(requests.basic_key(request) or envelope.write_key)
+        now = self.clock.now()
+        type_ = "" if call == "batch" else call
+        outcomes = take(self.intake, sender, envelope.events, now, skew=clock_skew(envelope.sent_at, now), type_=type_)
+        for outcome in outcomes:
+            self.events.labels(outcome.status).inc()
+        return outcomes
+
+
+def create_app(settings: Settings) -> Flask:
+    """The app for these settings; nothing connects before the first request."""
+    app = Flask("signals", static_folder=None)
+    app.extensions["signals"] = Desk(settings)
+    app.register_blueprint(_calls)
+    app.register_blueprint(_health)
+    app.register_error_handler(LatebindError, _refused)
+    app.register_error_handler(HTTPException, _http_error)
+    return app
+
+
+def from_environment() -> Flask:
+    """What gunicorn calls. Raises SettingError naming the variable that is missing or wrong."""
+    settings = Settings.from_environment(os.environ, require=REQUIRED)
+    set_up(settings, "signals")
+    return create_app(settings)
+
+
+_calls = Blueprint("calls", __name__, url_prefix="/v1")
+_health = Blueprint("health", __name__)
+
+
+def _desk() -> Desk:
+    desk: Desk = current_app.extensions["signals"]
+    return desk
+
+
+@_calls.before_request
+def _begin() -> None:
+    g.began = monotonic()
+
+
+@_calls.after_request
+def _end(response: Response) -> Response:
+    """Count the call and let browsers read the answer; a key is not a cookie, so any origin may be told."""
+    call = (request.view_args or {}).get("call") or (request.url_rule.rule if request.url_rule else "unknown")
+    _desk().calls.labels(call, str(response.status_code)).observe(monotonic() - g.began)
+    if origin := request.headers.get("Origin"):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Headers"] = "authorization, content-type, content-encoding"
+        response.headers["Access-Control-Max-Age"] = "86400"
+        response.headers["Vary"] = "Origin"
+    return response
+
+
+@_calls.post("/batch")
+def take_batch() -> Response:
+    """Many events of any type. 200 also when some are refused: those are listed in the answer, the others are kept."""
+    outcomes = _desk().take(requests.batch(requests.body_of(request)), "batch")
+    count = {status: sum(outcome.status == status for outcome in outcomes) for status in get_args(Status)}
+    rejected = [
+        {"index": index, "field": outcome.field, "message": outcome.message}
+        for index, outcome in enumerate(outcomes)
+        if outcome.status == "rejected"
+    ]
+    return jsonify(
+        success=True,
+        accepted=count["accepted"],
+        duplicates=count["duplicate"],
+        conflicts=count["conflict"],
+        rejected=rejected,
+    )
+
+
+@_calls.post("/products")
+def take_feed() -> tuple[Response, int] | Response:
+    """A product feed; the format is told by its content, or by `?format=`."""
+    desk = _desk()
+    sender = desk.sender(requests.basic_key(request))
+    if not sender.is_server:
+        raise Forbidden("A browser key cannot send products.")
+    body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
+    format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
+    report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
+    return jsonify(
+        success=True, stored=report.stored, refused=report.refused, rejected=[asdict(bad) for bad in report.rejected]
+    )
+
+
+@_calls.post("/<any(identify, track, page, screen, group, alias):call>")
+def take_call(call: str) -> Response:
+    """One event. 400 names the field that is wrong; 403 says that this source may not say it."""
+    outcome = _desk().take(requests.single(requests.body_of(request)), call)[0]
+    if outcome.status == "rejected":
+        response = jsonify(success=False, error={"field": outcome.field, "message": outcome.message})
+        response.status_code = 400
+        return response
+    return jsonify(success=True, status=outcome.status)
+
+
+@_health.get("/healthz")
+def alive() -> Response:
+    """The process answers."""
+    return Response("ok\n", mimetype="text/plain")
+
+
+@_health.get("/readyz")
+def ready() -> Response:
+    """Both stores answer, so a call would be taken."""
+    desk = _desk()
+    try:
+        with transaction(desk.sessions) as session:
+            session.execute(text("SELECT 1"))
+        desk.store.ping()
+    except (Unavailable, RedisError):
+        return Response("a store is away\n", status=503, mimetype="text/plain", headers={"Retry-After": "1"})
+    return Response("ready\n", mimetype="text/plain")
+
+
+@_health.get("/metrics")
+def metrics() -> Response:
+    """Counters of this process for Prometheus."""
+    return Response(generate_latest(_desk().registry), content_type=CONTENT_TYPE_LATEST)
+
+
+def _refused(error: LatebindError) -> Response:
+    """An error of ours as an answer: what is wrong, with which field, and when to come again."""
+    field = error.field if isinstance(error, InvalidInput) else ""
+    message = error.message if isinstance(error, InvalidInput) else str(error)
+    response = jsonify(success=False, error={"field": field, "message": message})
+    response.status_code = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
+    if isinstance(error, Unavailable):
+        response.headers["Retry-After"] = str(error.retry_after)
+        _log.warning("unavailable", part=error.part)
+    if isinstance(error, Unauthorised):
+        response.headers["WWW-Authenticate"] = 'Basic realm="write key"'
+    return response
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Flask's own errors (no such address, method not allowed) in the same shape, their headers kept."""
+    response = Response(error.get_response().get_data(), status=error.code, headers=dict(error.get_headers()))
+    response.data = jsonify(success=False, error={"field": "", "message": error.description or error.name}).data
+    response.content_type = "application/json"
+    return response

@@ -1,0 +1,258 @@
+"""Product feeds in the attributes of Google Merchant Center: tab-separated, XML (RSS or Atom) or JSON.
+
+Reading is apart from storing: `entries` gives the attributes of each item under their feed names (`image_link`,
+`product_type`), `product` makes a checked row of them. Both run over a stream, so a feed's size is bounded by the
+caller alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import IO, Any, Final, Literal
+from xml.etree import ElementTree
+
+import msgspec
+
+from base.errors import InvalidInput
+from signals.foldevent import MAX_CENTS
+from signals.state import MAX_PRODUCT_ID
+
+Format = Literal["tsv", "xml", "json"]
+FORMATS: Final[tuple[Format, ...]] = ("tsv", "xml", "json")
+TEXT_LENGTH: Final = 500
+LINK_LENGTH: Final = 2_000
+COMPLEMENTS: Final = 20
+STOCK: Final = 1_000_000_000
+
+_MONEY: Final = re.compile(
+    r"(?P<amount>[0-9][0-9.,]*)\s*(?P<currency>[A-Za-z]{3})|(?P<first>[A-Za-z]{3})\s*(?P<then>[0-9.,]+)"
+)
+_HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
+_ABSENT: Final = frozenset({"out_of_stock", "preorder", "backorder"})
+_PRESENT: Final = frozenset({"in_stock", "limited_availability"})
+
+
+@dataclass(frozen=True, slots=True)
+class FeedProduct:
+    """A checked item of a feed. `price_cents` in hundredths of `currency`.
+
+    `stock` is how many there are at least: 1 when the feed says "in stock" without a number, None when it is silent.
+    """
+
+    id: str
+    title: str
+    category: str
+    brand: str | None
+    line: str | None
+    price_cents: int
+    currency: str
+    stock: int | None
+    promoted: bool
+    link: str | None
+    image_link: str | None
+    complements: tuple[str, ...]
+
+
+def sniffed(start: bytes) -> Format:
+    """The format of a feed by its first bytes."""
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"<"):
+        return "xml"
+    return "json" if text.startswith((b"{", b"[")) else "tsv"
+
+
+def entries(stream: IO[bytes], format_: Format) -> Iterator[dict[str, Any]]:
+    """The items of a feed, attribute names in lower case with underscores. Raises InvalidInput when it is no feed."""
+    match format_:
+        case "tsv":
+            return _from_tsv(stream)
+        case "xml":
+            return _from_xml(stream)
+        case "json":
+            return _from_json(stream.read())
+
+
+def product(item: Mapping[str, Any], now: datetime) -> FeedProduct:
+    """The item, checked. Raises InvalidInput naming the attribute."""
+    price, currency = _money(item.get("price"), "price")
+    return FeedProduct(
+        id=_required(item, "id", MAX_PRODUCT_ID),
+        title=_required(item, "title", TEXT_LENGTH),
+        category=_text(item, "product_type", TEXT_LENGTH) or _text(item, "google_product_category", TEXT_LENGTH) or "",
+        brand=_text(item, "brand", TEXT_LENGTH),
+        line=_text(item, "line", TEXT_LENGTH) or _text(item, "item_group_id", TEXT_LENGTH),
+        price_cents=_reduced(item, price, currency, now),
+        currency=currency,
+        stock=_stock(item),
+        promoted=bool(_text(item, "promotion_id", TEXT_LENGTH)),
+        link=_link(item, "link"),
+        image_link=_link(item, "image_link"),
+        complements=_complements(item),
+    )
+
+
+def _from_tsv(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+    reader = csv.reader(text, delimiter="\t")
+    try:
+        head = [_attribute(name) for name in next(reader, [])]
+        if "id" not in head:
+            raise InvalidInput("id", "the first line must name the columns, tab-separated, id among them")
+        for row in reader:
+            if any(row):
+                yield dict(zip(head, row, strict=False))
+    except csv.Error as error:
+        raise InvalidInput("", f"is not tab-separated text: {error}") from None
+    finally:
+        text.detach()
+
+
+def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("end",))
+    empty = True
+    try:
+        while chunk := stream.read(1 << 16):
+            if b"<!" in chunk and (b"<!DOCTYPE" in chunk or b"<!ENTITY" in chunk):
+                raise InvalidInput("", "must not declare a document type")
+            parser.feed(chunk)
+            empty = False
+            for element in _ended(parser):
+                if _local(element.tag) in ("item", "entry"):
+                    yield _of_element(element)
+                    # Items that were read are let go, else a long feed fills the memory.
+                    element.clear()
+        parser.close()
+    except ElementTree.ParseError as error:
+        raise InvalidInput("", f"is not well-formed XML: {error}") from None
+    if empty:
+        raise InvalidInput("", "is empty")
+
+
+def _ended(parser: ElementTree.XMLPullParser[ElementTree.Element]) -> Iterator[ElementTree.Element]:
+    for _, element in parser.read_events():  # type: ignore[misc]
+        if isinstance(element, ElementTree.Element):
+            yield element
+
+
+def _of_element(element: ElementTree.Element) -> dict[str, Any]:
+    item: dict[str, Any] = {}
+    for child in element:
+        name = _attribute(_local(child.tag))
+        value = (child.text or child.get("href") or "").strip()
+        item.setdefault(name, value)
+    return item
+
+
+def _from_json(data: bytes) -> Iterator[dict[str, Any]]:
+    try:
+        tree = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("", f"is not valid JSON: {error}") from None
+    if isinstance(tree, dict):
+        tree = next((tree[name] for name in ("products", "items", "entries", "resources") if name in tree), [tree])
+    if not isinstance(tree, list):
+        raise InvalidInput("products", "must be a list")
+    for item in tree:
+        yield {_attribute(name): value for name, value in item.items()} if isinstance(item, dict) else {"id": None}
+
+
+def _local(tag: str) -> str:
+    return tag.rsplit("}", 1)[-1]
+
+
+def _attribute(name: str) -> str:
+    """The one spelling of an attribute's name: `imageLink`, `image link` and `g:image_link` are the same."""
+    plain = name.strip().removeprefix("g:")
+    return _HUMP.sub(r"\1_\2", plain).lower().replace(" ", "_").replace("product_types", "product_type")
+
+
+def _text(item: Mapping[str, Any], name: str, longest: int) -> str | None:
+    value = item.get(name)
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InvalidInput(name, "must be text")
+    text = str(value).strip()
+    if "\x00" in text:
+        raise InvalidInput(name, "must not contain NUL characters")
+    return text[:longest] or None
+
+
+def _required(item: Mapping[str, Any], name: str, longest: int) -> str:
+    text = _text(item, name, TEXT_LENGTH + LINK_LENGTH)
+    if text is None:
+        raise InvalidInput(name, "must be given")
+    if name == "id" and len(text) > longest:
+        raise InvalidInput(name, f"may have at most {longest} characters")
+    return text[:longest]
+
+
+def _link(item: Mapping[str, Any], name: str) -> str | None:
+    text = _text(item, name, LINK_LENGTH + 1)
+    if text is not None and (len(text) > LINK_LENGTH or not text.startswith(("http://", "https://"))):
+        raise InvalidInput(name, f"must be an http or https address of at most {LINK_LENGTH} characters")
+    return text
+
+
+def _money(value: Any, name: str) -> tuple[int, str]:
+    """ "15.00 EUR", or {"value": "15.00", "currency": "EUR"}, in hundredths and capitals."""
+    if isinstance(value, Mapping):
+        value = f"{value.get('value')} {value.get('currency')}"
+    found = _MONEY.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise InvalidInput(name, "must be an amount and a currency, such as 15.00 EUR")
+    amount, currency = found["amount"] or found["then"], (found["currency"] or found["first"]).upper()
+    try:
+        cents = int((Decimal(amount.replace(",", "")) * 100).to_integral_value())
+    except InvalidOperation:
+        raise InvalidInput(name, "must be an amount with a point before the decimals") from None
+    if cents > MAX_CENTS:
+        raise InvalidInput(name, "is absurdly large")
+    return cents, currency
+
+
+def _reduced(item: Mapping[str, Any], price: int, currency: str, now: datetime) -> int:
+    """The price to pay now: the sale price while it holds."""
+    if not item.get("sale_price"):
+        return price
+    reduced, other = _money(item["sale_price"], "sale_price")
+    if other != currency:
+        raise InvalidInput("sale_price", "must be in the currency of the price")
+    window = _text(item, "sale_price_effective_date", TEXT_LENGTH)
+    if window is None:
+        return min(price, reduced)
+    try:
+        begins, ends = (datetime.fromisoformat(part.strip()) for part in window.split("/"))
+        holds = begins <= now <= ends
+    except (ValueError, TypeError):
+        raise InvalidInput("sale_price_effective_date", "must be two times with offsets and a slash between") from None
+    return min(price, reduced) if holds else price
+
+
+def _stock(item: Mapping[str, Any]) -> int | None:
+    availability = (_text(item, "availability", TEXT_LENGTH) or "").lower().replace(" ", "_")
+    if availability in _ABSENT:
+        return 0
+    if availability and availability not in _PRESENT:
+        raise InvalidInput("availability", "must be in_stock, out_of_stock, preorder or backorder")
+    for name in ("quantity", "stock", "inventory", "sell_on_google_quantity"):
+        text = _text(item, name, TEXT_LENGTH)
+        if text is not None:
+            if not text.isdigit() or int(text) > STOCK:
+                raise InvalidInput(name, f"must be a whole number from 0 to {STOCK}")
+            return int(text)
+    return 1 if availability else None
+
+
+def _complements(item: Mapping[str, Any]) -> tuple[str, ...]:
+    value = item.get("complements")
+    names = value if isinstance(value, list) else str(value or "").split(",")
+    return tuple(str(name).strip()[:TEXT_LENGTH] for name in names if str(name).strip())[:COMPLEMENTS]

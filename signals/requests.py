@@ -1,0 +1,140 @@
+"""What a sender's HTTP request holds: its key, its body unpacked within bounds, its events one by one."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import zlib
+from base64 import b64decode
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from flask import Request
+
+from base.errors import InvalidInput, LatebindError
+
+BODY_BYTES: Final = 2 * 1024 * 1024
+"""The longest body of a request as it is sent; Segment's own limit for a batch is 500 kB."""
+
+UNPACKED_BYTES: Final = 8 * 1024 * 1024
+"""The longest body once unzipped: a small body that grows past this is refused without being unpacked further."""
+
+BATCH: Final = 2_500
+KEY_LENGTH: Final = 200
+
+
+class TooLarge(LatebindError):
+    """The body is larger than the intake takes."""
+
+
+class UnknownEncoding(LatebindError):
+    """The body is packed in a way the intake does not read."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The events of a request as bytes, and what goes for all of them."""
+
+    events: list[bytes]
+    sent_at: str | None
+    write_key: str | None
+
+
+class _Batch(msgspec.Struct):
+    batch: list[msgspec.Raw]
+    sentAt: Any = None  # noqa: N815
+    writeKey: Any = None  # noqa: N815
+
+
+class _Single(msgspec.Struct):
+    sentAt: Any = None  # noqa: N815
+    writeKey: Any = None  # noqa: N815
+
+
+_BATCH: Final = msgspec.json.Decoder(_Batch)
+_SINGLE: Final = msgspec.json.Decoder(_Single)
+
+
+def body_of(request: Request, limit: int = BODY_BYTES, unpacked: int = UNPACKED_BYTES) -> bytes:
+    """The body, unzipped. Raises TooLarge, UnknownEncoding, or InvalidInput when it is not what its header says."""
+    if (request.content_length or 0) > limit:
+        raise TooLarge(f"A body may have at most {limit} bytes.")
+    data = request.stream.read(limit + 1)
+    if len(data) > limit:
+        raise TooLarge(f"A body may have at most {limit} bytes.")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding in ("identity", ""):
+        return data
+    if encoding != "gzip":
+        raise UnknownEncoding("Content-Encoding must be gzip or absent.")
+    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = unzip.decompress(data, unpacked)
+        if unzip.unconsumed_tail:
+            raise TooLarge(f"A body may have at most {unpacked} bytes once unzipped.")
+        if not unzip.eof:
+            raise InvalidInput("", "the gzip body is cut short")
+    except zlib.error:
+        raise InvalidInput("", "the body is not gzip, as Content-Encoding says") from None
+    return plain
+
+
+def basic_key(request: Request) -> str | None:
+    """The write key of the Authorization header: the user name of HTTP Basic, the password empty."""
+    scheme, _, coded = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "basic" or len(coded) > 2 * KEY_LENGTH:
+        return None
+    try:
+        name, _, _ = b64decode(coded, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None
+    return name or None
+
+
+def single(body: bytes) -> Envelope:
+    """The one event of a call's body."""
+    try:
+        head = _SINGLE.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        # Whatever is wrong with it, reading the event will say so, naming the field.
+        return Envelope([body], None, None)
+    return Envelope([body], _text(head.sentAt), _text(head.writeKey))
+
+
+def batch(body: bytes) -> Envelope:
+    """The events of a batch. Raises InvalidInput when the whole cannot be read, or is too many."""
+    try:
+        head = _BATCH.decode(body)
+        events = [bytes(event) for event in head.batch]
+    except msgspec.ValidationError as error:
+        raise InvalidInput("batch", str(error)) from None
+    except RecursionError:
+        raise InvalidInput("batch", "is nested too deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _mended(body, error)
+    if len(events) > BATCH:
+        raise InvalidInput("batch", f"may have at most {BATCH} events")
+    return Envelope(events, _text(head.sentAt), _text(head.writeKey))
+
+
+def _mended(body: bytes, error: Exception) -> Envelope:
+    """A batch with broken text in one event (half a surrogate pair), event by event: only that one is lost."""
+    try:
+        head = json.loads(body.decode(), parse_constant=_no_constant)
+        events = head["batch"]
+        if not isinstance(events, list) or len(events) > BATCH:
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InvalidInput("", f"is not valid JSON: {error}") from None
+    return Envelope(
+        [json.dumps(event).encode() for event in events], _text(head.get("sentAt")), _text(head.get("writeKey"))
+    )
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
