@@ -261,6 +261,7 @@ def document(state: ProfileState) -> dict[str, Any]:
             "n": stats.n,
             "cents": stats.cents,
             "last_s": stats.last_s,
+            "last_day": stats.last_day,
             "days": stats.days,
             "interval_days": interval(stats.gaps),
         }
