@@ -10,7 +10,8 @@ from render.plan import LAYERS, Layer, Plan, Rule
 from signals.rules import RuleFacts, compile_python, parse
 
 Holds = Callable[[RuleFacts], bool]
-Clauses = dict[tuple[int, Layer], tuple[Holds, ...]]
+Clauses = dict[int, dict[Layer, tuple[Holds, ...]]]
+"""Offer id -> layer -> its clauses; offers and layers without a rule are absent."""
 _CLAUSES: Final = "clauses"
 
 
@@ -21,12 +22,13 @@ def clauses(plan: Plan) -> Clauses:
     """
     made: Clauses | None = vars(plan).get(_CLAUSES)
     if made is None:
-        made = {
-            (offer.id, layer): _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
-            for position, offer in enumerate(plan.offers)
-            for layer in LAYERS
-            if (rule := offer.rules.of(layer)) is not None
-        }
+        made = {}
+        for position, offer in enumerate(plan.offers):
+            for layer in LAYERS:
+                rule = offer.rules.of(layer)
+                if rule is not None:
+                    functions = _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
+                    made.setdefault(offer.id, {})[layer] = functions
         # A plan never changes, so what is made of it may be kept with it, as its cached properties are.
         vars(plan)[_CLAUSES] = made
     return made

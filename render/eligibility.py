@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from render.clauses import clauses
 from render.decision import Reason
 from render.facts import DAY_MS, Facts
-from render.plan import LAYERS, SALES_KINDS, Layer, Offer, Plan
+from render.plan import SALES_KINDS, Offer, Plan
 from signals.moments import seconds_of, unix_ms
 from signals.productfacts import ProductFacts
 from signals.rules import RuleFacts
@@ -94,27 +94,21 @@ class Situation:
 
     def reason(self, offer: Offer, held: bool = False) -> Reason | None:
         """Why the offer may not be shown now; None if it may. `held`: its own reservation and showing do not count."""
+        rules = self.clauses.get(offer.id)
         for layer, check in _CHECKS:
             code = check(self, offer, held)
             if code is not None:
                 return Reason(layer, code)
-            number = self._unmet(offer, layer)
-            if number is not None:
-                return Reason(layer, f"rule {number}")
-        if self.plain is not self.state and not self._holds_plainly(offer):
-            return Reason("legal", "sensitive signals")
+            if rules is not None and layer in rules:
+                facts = self.rule_facts(offer, plain=False)
+                for number, holds in enumerate(rules[layer], start=1):
+                    if not holds(facts):
+                        return Reason(layer, f"rule {number}")
+        if rules is not None and self.plain is not self.state:
+            facts = self.rule_facts(offer, plain=True)
+            if not all(holds(facts) for layered in rules.values() for holds in layered):
+                return Reason("legal", "sensitive signals")
         return None
-
-    def _unmet(self, offer: Offer, layer: Layer) -> int | None:
-        clauses = self.clauses.get((offer.id, layer))
-        if not clauses:
-            return None
-        facts = self.rule_facts(offer, plain=False)
-        return next((number for number, holds in enumerate(clauses, start=1) if not holds(facts)), None)
-
-    def _holds_plainly(self, offer: Offer) -> bool:
-        facts = self.rule_facts(offer, plain=True)
-        return all(holds(facts) for layer in LAYERS for holds in self.clauses.get((offer.id, layer), ()))
 
 
 def admissible(plan: Plan, offer: Offer, facts: Facts, now: datetime, *, held: bool = False) -> Reason | None:
@@ -180,11 +174,15 @@ def without(state: ProfileState, categories: frozenset[int]) -> ProfileState:
 def bought_since(state: ProfileState, category: int, since_ms: int) -> bool:
     """Whether something of a category was bought after an instant and kept: returns are not in the state any more.
 
-    Exact to the millisecond among the recent purchases, else to the second.
+    A category knows the second of its latest purchase; within the very second of `since_ms` the recent purchases, kept
+    to the millisecond, decide.
     """
     stats = state.categories.get(category)
-    if stats is not None and stats.n > 0 and stats.last_s > seconds_of(since_ms):
-        return True
+    if stats is None:
+        return False
+    since = seconds_of(since_ms)
+    if stats.last_s != since:
+        return stats.last_s > since
     return any(line.category == category and line.time_ms > since_ms for line in state.recent)
 
 
@@ -273,6 +271,8 @@ def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:
 
 
 def _unwanted(at: Situation, offer: Offer) -> bool:
+    if not at.state.marks:
+        return False
     targets = {f"product:{offer.product}", f"category:{offer.category}"}
     return any(mark.word == "not_for_me" and mark.target in targets for mark in at.state.marks)
 
