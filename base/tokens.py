@@ -46,6 +46,8 @@ class Purpose(Enum):
     AMP = "amp"
     CLICK = "click"
     UNSUBSCRIBE = "unsubscribe"
+    PROFILE = "profile"
+    """Names a person in calls of the API, where no mail does; never stands in a URL."""
 
 
 @dataclass(frozen=True, slots=True)

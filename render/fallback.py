@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from base.clock import monotonic
 from base.logs import logger
 from render.cache import Picture
+from render.creative import Background, Creative
 from render.facts import Chosen
 from render.fetch import Fetch, Open
 from render.fields import default_fields
@@ -20,6 +21,7 @@ from render.plan import Plan, Slot
 
 RECORD_SECONDS: Final = 0.04
 """Kept back from drawing for what must still be written down before the picture leaves."""
+WARM_SECONDS: Final = 5.0
 
 
 class Served(NamedTuple):
@@ -49,10 +51,10 @@ class Ladder:
     def best(self, fetch: Fetch, opened: Open) -> Served:
         """The decided picture, drawn if there is time; else what the ladder has. Never raises."""
         chosen = opened.in_slot(fetch.token.slot)
-        wanted = _wanted(fetch, opened)
-        if chosen is None or wanted is None:
-            return self.static(fetch)
         try:
+            wanted = _wanted(fetch, opened)
+            if chosen is None or wanted is None:
+                return self.static(fetch)
             at_hand = self._pictures.at_hand(wanted)
             picture = at_hand or self._pictures.get(wanted, fetch.deadline - RECORD_SECONDS)
             rung = "default" if not opened.is_agreed else "cached" if at_hand is not None else "drawn"
@@ -69,8 +71,8 @@ class Ladder:
         offer = opened.plan.offer_by_id[slot.default]
         fields = default_fields(opened.plan, offer)
         chosen = Chosen(slot.index, offer.id, offer.creative, fields)
-        wanted = _of(fetch, opened.plan, opened.plan_hash, slot, chosen, opened.locale)
         try:
+            wanted = _of(fetch, opened.plan, opened.plan_hash, slot, chosen, opened.locale)
             return Served(self._pictures.get(wanted, fetch.deadline - RECORD_SECONDS), "default", offer.id)
         except Exception as error:  # noqa: BLE001 - the static picture is below
             self._note(error)
@@ -81,17 +83,17 @@ class Ladder:
         return Served(self._pictures.static((fetch.token.width, fetch.token.height), fetch.token.fmt), "static", None)
 
     def warm(self, plan: Plan, plan_hash: str) -> None:
-        """Have every slot's default drawn, so that it is at hand when something fails."""
+        """Have every slot's default drawn, so that it is at hand when something fails. Never raises."""
         for slot in plan.slots:
             offer = plan.offer_by_id[slot.default]
-            wanted = Wanted(
-                plan_hash, plan, slot, offer.creative, default_fields(plan, offer), (slot.width, slot.height), slot.fmt,
-                False, plan.locale,
-            )  # fmt: skip
-            try:
-                self._pictures.get(wanted, monotonic() + 5)
-            except Exception as error:  # noqa: BLE001 - a default that cannot be drawn has the static picture below it
-                self._note(error)
+            chosen = Chosen(slot.index, offer.id, offer.creative, default_fields(plan, offer))
+            for dark in (False, True):
+                try:
+                    size = (slot.width, slot.height)
+                    wanted = _design(plan, plan_hash, slot, chosen, plan.locale, size, slot.fmt, dark)
+                    self._pictures.get(wanted, monotonic() + WARM_SECONDS)
+                except Exception as error:  # noqa: BLE001 - below a default that cannot be drawn is the static picture
+                    self._note(error)
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, Late):
@@ -106,6 +108,9 @@ def _wanted(fetch: Fetch, opened: Open) -> Wanted | None:
     slot = opened.plan.slot_by_index.get(fetch.token.slot)
     if chosen is None or slot is None:
         return None
+    live = opened.running.live
+    if live is not None and live.state == "killed" and live.picture:
+        return _pinned(fetch, slot, live.picture)
     return _of(fetch, opened.plan, opened.plan_hash, slot, chosen, opened.locale)
 
 
@@ -113,4 +118,19 @@ def _of(fetch: Fetch, plan: Plan, plan_hash: str, slot: Slot, chosen: Chosen, lo
     """The picture of a choice in the size and format that the mail was promised, whatever the slot has become."""
     token = fetch.token
     size = (token.width, token.height)
-    return Wanted(plan_hash, plan, slot, chosen.creative, chosen.fields, size, token.fmt, fetch.kind == "dark", locale)
+    return _design(plan, plan_hash, slot, chosen, locale, size, token.fmt, fetch.kind == "dark")
+
+
+def _design(
+    plan: Plan, plan_hash: str, slot: Slot, chosen: Chosen, locale: str, size: tuple[int, int], fmt: str, dark: bool
+) -> Wanted:
+    creative = plan.creative_by_id[chosen.creative]
+    return Wanted(plan_hash, creative, chosen.fields, size, fmt, dark, locale, plan.currency, slot.max_bytes)
+
+
+def _pinned(fetch: Fetch, slot: Slot, blob: str) -> Wanted:
+    """The picture that a manager pinned when the campaign was killed, filling whatever size the mail was promised."""
+    token = fetch.token
+    creative = Creative(0, "pinned", token.width, token.height, (Background(picture=blob),))
+    size = (token.width, token.height)
+    return Wanted(f"pinned:{blob}", creative, {}, size, token.fmt, False, "en", "USD", slot.max_bytes)

@@ -44,6 +44,16 @@ class Fetch:
         return LANE_OF[self.verdict.fetch_class]
 
     @property
+    def lane_name(self) -> str:
+        """The lane among all lanes of this profile and campaign: a contact's own, or the delivery's."""
+        return self.lane if self.contact is None else f"{self.lane}:{self.delivery_name}"
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether a picture answers it."""
+        return self.kind in ("picture", "dark")
+
+    @property
     def time_left(self) -> float:
         """Seconds until the deadline."""
         return self.deadline - monotonic()

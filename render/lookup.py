@@ -100,6 +100,11 @@ class Lookup:
         """The model that the campaign's slots of mode "model" are scored with, if it is loaded."""
         return self._models.get(running.live.model) if running.live is not None else None
 
+    def plans(self) -> list[tuple[str, Plan]]:
+        """The plans held now, by hash."""
+        with self._lock:
+            return list(self._plans.items())
+
     def plan(self, digest: str) -> Plan | None:
         """A plan by its hash, read if it is not held; None when it cannot be had."""
         plan = self._plans.get(digest)

@@ -30,14 +30,13 @@ Environ = Mapping[str, object]
 KINDS = {Purpose.PICTURE: "picture", Purpose.PICTURE_DARK: "dark"}
 
 
-def open_picture(parts: Parts, text: str, purpose: Purpose, environ: Environ) -> Answer:
+def open_picture(parts: Parts, text: str, environ: Environ) -> Answer:
     """Answer `GET /o/<token>`; never raises."""
     started = monotonic()
-    try:
-        token = parts.tokens.read(text, purpose)
-    except BadToken:
+    token = _token(parts, text)
+    if token is None:
         return _neutral(parts)
-    fetch = fetch_of(parts, token, KINDS[purpose], environ, started)
+    fetch = fetch_of(parts, token, KINDS[token.purpose], environ, started)
     try:
         served = _serve(parts, fetch)
     except Exception as error:  # noqa: BLE001 - proxies keep errors for long, so a valid token never sees one
@@ -50,13 +49,22 @@ def open_picture(parts: Parts, text: str, purpose: Purpose, environ: Environ) ->
     return respond.picture(served.picture)
 
 
-def open_head(parts: Parts, text: str, purpose: Purpose) -> Answer:
+def open_head(parts: Parts, text: str) -> Answer:
     """Answer `HEAD /o/<token>`: the type, without deciding, reading or recording anything."""
-    try:
-        token = parts.tokens.read(text, purpose)
-    except BadToken:
+    token = _token(parts, text)
+    if token is None:
         return respond.picture_head(parts.pictures.neutral().content_type)
     return respond.picture_head(CONTENT_TYPES[token.fmt])
+
+
+def _token(parts: Parts, text: str) -> Token | None:
+    """The token of a light or a dark picture: they share a path, and their purpose tells them apart."""
+    for purpose in KINDS:
+        try:
+            return parts.tokens.read(text, purpose)
+        except BadToken:
+            continue
+    return None
 
 
 def _serve(parts: Parts, fetch: Fetch) -> Served:
@@ -105,7 +113,7 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
             running,
             running.plan,
             read,
-            at_hand=lambda opened: parts.ladder.at_hand(fetch, opened),
+            at_hand=lambda opened: parts.ladder.at_hand(fetch, opened) if fetch.is_picture else None,
             record_of=lambda opened, picture, rung: fetch_record(fetch, opened, picture, rung),
         )
     except Unavailable:
@@ -114,14 +122,14 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
 
 
 def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: float) -> Fetch:
-    """What a request asks for. Staff are told by a key that the caller has checked; here nobody is."""
+    """What a request asks for."""
     now = parts.now()
     return Fetch(
         token=token,
         kind=kind,
         names=Names.of(token.delivery),
         delivery_name=token.delivery.name,
-        verdict=verdict_of(token, environ),
+        verdict=_verdict(parts, token, environ),
         now=now,
         now_ms=unix_ms(now),
         started=started,
@@ -129,9 +137,15 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
     )
 
 
-def verdict_of(token: Token, environ: Environ) -> Verdict:
-    """The class of a request for a token."""
-    return classify(environ, is_test=token.delivery.is_test, is_staff=False, seconds_since_send=None)
+def _verdict(parts: Parts, token: Token, environ: Environ) -> Verdict:
+    """The class of a request. Staff show themselves by an API key, which no mail client sends."""
+    is_staff = False
+    if "HTTP_AUTHORIZATION" in environ:
+        try:
+            is_staff = parts.keyring.read(str(environ["HTTP_AUTHORIZATION"])) is not None
+        except Unavailable:
+            is_staff = False
+    return classify(environ, is_test=token.delivery.is_test, is_staff=is_staff, seconds_since_send=None)
 
 
 def _shared(parts: Parts, fetch: Fetch) -> Open | None:

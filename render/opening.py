@@ -115,7 +115,7 @@ class Opening:
         at_ms = fetch.now_ms - fetch.now_ms % _UNREAD_BUCKET_MS
         facts = Facts(state=state, sent_at_ms=fetch.sent_ms(0), lane=fetch.lane, live=_HELD_BACK)
         decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=())
-        identity = decision_id(fetch.token.delivery, f"{fetch.lane}:{reason}", 0, at_ms)
+        identity = decision_id(fetch.token.delivery, f"{fetch.lane_name}:{reason}", 0, at_ms)
         lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=_chosen(decision))
         made = decision_record(fetch, running, decision, facts, lane, _NOTHING_READ, ())
         return Open(
@@ -182,7 +182,7 @@ class Opening:
             open_number=number,
             began_ms=fetch.now_ms,
             state_version=version_of(facts),
-            decision=decision_id(fetch.token.delivery, fetch.lane, number, fetch.now_ms),
+            decision=decision_id(fetch.token.delivery, fetch.lane_name, number, fetch.now_ms),
             plan=running.plan_hash,
             model=decision.model_hash,
             chosen=_chosen(decision),

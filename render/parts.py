@@ -8,6 +8,7 @@ from datetime import datetime
 from base.clock import Clock
 from base.settings import Settings
 from base.tokens import TokenKeys
+from render.access import Keyring
 from render.agree import Agreement
 from render.commit import Recorder
 from render.fallback import Ladder
@@ -17,6 +18,7 @@ from render.opening import Opening
 from render.pictures import Pictures
 from render.shelf import ModelShelf
 from render.spool import Spool
+from render.warmer import Warmer
 from render.wire import HotStore
 
 
@@ -28,6 +30,7 @@ class Parts:
     clock: Clock
     tokens: TokenKeys
     hot: HotStore
+    keyring: Keyring
     lookup: Lookup
     agreement: Agreement
     opening: Opening
@@ -36,6 +39,7 @@ class Parts:
     pictures: Pictures
     ladder: Ladder
     models: ModelShelf
+    warmer: Warmer
     metrics: Metrics
     deadline_seconds: float
 
@@ -45,6 +49,7 @@ class Parts:
 
     def close(self) -> None:
         """Stop the background threads; what they held is kept."""
+        self.warmer.stop()
         self.models.stop()
         self.recorder.stop()
         self.pictures.close()

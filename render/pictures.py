@@ -21,7 +21,6 @@ from render.creative import Creative, asset_hashes
 from render.draw import NEUTRAL_SIZE, draw, static_picture
 from render.encode import CONTENT_TYPES
 from render.fonts import Fonts
-from render.plan import Plan, Slot
 from render.validity import check
 
 DRAWERS: Final = 2
@@ -39,17 +38,20 @@ class Late(LatebindError):
 
 
 class Wanted(NamedTuple):
-    """One picture of one slot: what the token promised (size, format), and what the decision put there."""
+    """One picture: what the token promised (size, format), and what the decision put there.
 
-    plan_hash: str
-    plan: Plan
-    slot: Slot
-    creative: int
+    `source` and the creative's id name the design: the hash of its plan, or another name that is never used again.
+    """
+
+    source: str
+    creative: Creative
     fields: dict[str, str | int]
     size: tuple[int, int]
     fmt: str
     dark: bool
     locale: str
+    currency: str
+    max_bytes: int
 
 
 class Pictures:
@@ -116,8 +118,7 @@ class Pictures:
             self._under_way.pop(key, None)
 
     def _draw(self, key: Hashable, wanted: Wanted) -> Picture:
-        creative = wanted.plan.creative_by_id[wanted.creative]
-        resolved = resolve(creative, wanted.fields, wanted.locale, wanted.plan.currency)
+        resolved = resolve(wanted.creative, wanted.fields, wanted.locale, wanted.currency)
         assets: dict[str, bytes] = {}
         missing = False
         for name in asset_hashes(resolved):
@@ -125,7 +126,7 @@ class Pictures:
                 assets[name] = self._blobs.get(name)
             except (NotFound, InvalidInput, OSError):
                 missing = True
-        body = draw(resolved, assets, wanted.size, wanted.fmt, wanted.dark, self._fonts, wanted.slot.max_bytes)
+        body = draw(resolved, assets, wanted.size, wanted.fmt, wanted.dark, self._fonts, wanted.max_bytes)
         until = monotonic() + INCOMPLETE_SECONDS if missing else None
         picture = Picture(body, CONTENT_TYPES[wanted.fmt], is_personal=resolved.personal, until=until)
         self._cache.put(key, picture)
@@ -135,23 +136,22 @@ class Pictures:
         """Equal keys mean equal pictures: only the fields that the creative reads take part."""
         names = self._names(wanted)
         return (
-            wanted.plan_hash,
-            wanted.creative,
+            wanted.source,
+            wanted.creative.id,
             wanted.size,
             wanted.fmt,
             wanted.dark,
             wanted.locale,
-            wanted.slot.max_bytes,
+            wanted.max_bytes,
             tuple(map(wanted.fields.get, names)) if names else (),
         )
 
     def _names(self, wanted: Wanted) -> tuple[str, ...]:
-        known = self._read_by.get((wanted.plan_hash, wanted.creative))
+        known = self._read_by.get((wanted.source, wanted.creative.id))
         if known is None:
             if len(self._read_by) > 10_000:
                 self._read_by.clear()
-            known = _fields_read(wanted.plan.creative_by_id[wanted.creative])
-            self._read_by[wanted.plan_hash, wanted.creative] = known
+            known = self._read_by[wanted.source, wanted.creative.id] = _fields_read(wanted.creative)
         return known
 
 

@@ -1,0 +1,178 @@
+"""A click goes to the offer last shown to a person in that block, not to a newer one.
+
+What was shown is read from the delivery's shown key; where nothing can be told, the click goes to the plan's default
+page and its record says why. An offer that ended or sold out since it was seen gets an honest page, never another
+product.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from markupsafe import escape
+
+from base.clock import monotonic
+from base.errors import BadToken
+from base.tokens import Purpose
+from render import respond
+from render.eligibility import may_record
+from render.facts import DAY_MS, LastShown
+from render.fetch import Fetch
+from render.lookup import Running
+from render.open import Environ, fetch_of
+from render.opening import Read
+from render.parts import Parts
+from render.plan import Offer, Plan
+from render.record import ClickRecord
+from render.respond import Answer
+
+_SENTENCES: Final = {
+    "ended": "The offer you saw in your mail has ended.",
+    "out of stock": "What you saw in your mail is out of stock.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """What a click was resolved to. `outcome` is redirect, default, ended, out of stock, unseen or unresolved."""
+
+    outcome: str
+    landing: str
+    sight: LastShown | None = None
+    is_ambiguous: bool = False
+
+
+def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
+    """Answer `GET /c/<token>`."""
+    started = monotonic()
+    try:
+        token = parts.tokens.read(text, Purpose.CLICK)
+    except BadToken:
+        parts.metrics.count("forged")
+        parts.metrics.count("clicks", value="not_found")
+        return respond.not_found()
+    fetch = fetch_of(parts, token, "click", environ, started)
+    look = parts.lookup.read(token.campaign, fetch.names)
+    if look.running is None or look.running.plan is None:
+        parts.metrics.count("clicks", value="unresolved")
+        return _nowhere()
+    read = Read(look.personal) if look.personal is not None else None
+    if not token.profile or not may_record(read.state if read is not None else None):
+        parts.metrics.count("not_recorded")
+        return _answer(look.running.plan, Destination("default", look.running.plan.default_landing))
+    destination = resolve_click(parts, fetch, look.running, look.running.plan, read)
+    # A click that cannot be written down is still followed: the person did nothing wrong.
+    parts.recorder.accept((_record(fetch, destination),), fetch.deadline)
+    parts.metrics.count("clicks", value=_counted(destination.outcome))
+    return _answer(look.running.plan, destination)
+
+
+def resolve_click(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read: Read | None) -> Destination:
+    """Where the click goes, and what is known about what was seen."""
+    if read is None:
+        return Destination("unresolved", plan.default_landing)
+    lane = read.shown.lane("test" if fetch.token.delivery.is_test else "live")
+    sights = lane.shown.get(fetch.token.slot, ())
+    if not sights:
+        expired = fetch.now_ms - fetch.sent_ms(read.shown.sent_ms) > plan.lifetime_days * DAY_MS
+        lost = read.state is None or (expired and not lane.open_number)
+        return Destination("unresolved" if lost else "unseen", plan.default_landing)
+    last = sights[-1]
+    shown_by = plan
+    if last.decision == lane.decision and lane.plan != running.plan_hash:
+        # What was seen belongs to the plan it was decided by, even when another has been published since.
+        shown_by = parts.lookup.plan(lane.plan) or plan
+    offer = shown_by.offer_by_id.get(last.offer)
+    ambiguous = is_ambiguous(sights, fetch.now_ms, plan.hold_s * 1000)
+    outcome = "ended" if offer is None else _validity(offer, running, plan, fetch.now_ms)
+    landing = plan.default_landing if offer is None or outcome != "redirect" else _allowed(shown_by, offer.landing)
+    return Destination(outcome, landing, last, ambiguous)
+
+
+def is_ambiguous(sights: tuple[LastShown, ...], now_ms: int, hold_ms: int) -> bool:
+    """Whether another offer than the last shown may be what the person saw.
+
+    So it is if two decisions were shown within the hold, or if an earlier fetch that may have been a machine's (and so
+    may be the copy that is looked at) showed another offer.
+    """
+    last = sights[-1]
+    recent = {sight.decision for sight in sights if now_ms - sight.at_ms < hold_ms}
+    if len(recent) > 1:
+        return True
+    return any(sight.fetch_class == "undecided" and sight.offer != last.offer for sight in sights[:-1])
+
+
+def _validity(offer: Offer, running: Running, plan: Plan, now_ms: int) -> str:
+    """Whether the offer that was seen may still be had."""
+    if offer.id in plan.default_ids:
+        return "redirect"
+    live = running.live
+    if live is not None and (live.state != "live" or offer.id in live.withdrawn):
+        return "ended"
+    if offer.ends_ms is not None and now_ms >= offer.ends_ms:
+        return "ended"
+    product = running.products.get(offer.product) if offer.product is not None else None
+    if offer.needs_stock and product is not None and product.stock is not None and product.stock <= 0:
+        return "out of stock"
+    return "redirect"
+
+
+def _allowed(plan: Plan, landing: str) -> str:
+    """The landing page, if its host is one the plan allows; publishing has seen to that already."""
+    if plan.landing_hosts and (urlsplit(landing).hostname or "") not in plan.landing_hosts:
+        return plan.default_landing
+    return landing
+
+
+def _answer(plan: Plan, destination: Destination) -> Answer:
+    sentence = _SENTENCES.get(destination.outcome)
+    if sentence is None:
+        return respond.redirect(destination.landing)
+    shop = escape(plan.brand or "the shop")
+    return respond.page(
+        f'<!doctype html><html lang="{escape(plan.locale)}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>This offer has changed</title></head>'
+        '<body style="font-family:system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;color:#1c1b1a">'
+        f"<h1 style=\"font-size:1.5rem\">{sentence}</h1>"
+        f'<p><a href="{escape(destination.landing)}">See what {shop} has for you now</a></p></body></html>'
+    )
+
+
+def _nowhere() -> Answer:
+    """No plan can be read, so there is no page to go to: say so, and that trying again helps."""
+    page = respond.page(
+        '<!doctype html><html lang="en"><title>One moment</title><p>This link cannot be followed right now. '
+        "Please try again in a minute.</p></html>",
+        "503 Service Unavailable",
+    )
+    return page._replace(headers=[*page.headers, ("Retry-After", "30")])
+
+
+def _record(fetch: Fetch, destination: Destination) -> ClickRecord:
+    sight = destination.sight
+    return ClickRecord(
+        id=secrets.token_hex(16),
+        at_ms=fetch.now_ms,
+        profile=fetch.token.profile,
+        campaign=fetch.token.campaign,
+        occurrence=fetch.token.occurrence,
+        slot=fetch.token.slot,
+        fetch_class=fetch.verdict.fetch_class,
+        evidence=fetch.verdict.evidence,
+        decision=sight.decision if sight is not None else None,
+        offer=sight.offer if sight is not None else None,
+        landing=destination.landing,
+        outcome=destination.outcome,
+        is_ambiguous=destination.is_ambiguous,
+        is_unseen=destination.outcome == "unseen",
+        is_unresolved=destination.outcome == "unresolved",
+    )
+
+
+def _counted(outcome: str) -> str:
+    return "ended" if outcome == "out of stock" else outcome
+
+

@@ -1,0 +1,164 @@
+"""`POST /v1/decide`: the decision a mail would show, for a site, an app or a call.
+
+A contact (campaign, channel, placement, request, profile) plays the delivery's part: it holds, it uses caps and it is
+recorded as an open is. The same request asked again gets the same decision while that holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from base import keys
+from base.clock import monotonic
+from base.errors import BadToken, InvalidInput, Unavailable
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_number
+from render import respond
+from render.agree import Names
+from render.cache import Picture
+from render.classify import Verdict
+from render.fetch import Fetch, Open
+from render.open import find_open
+from render.parts import Parts
+from render.recording import fetch_record
+from render.respond import Answer
+from signals.moments import unix_ms
+
+MAX_BODY: Final = 16_384
+Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+
+class DecideIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who asks for what. `profile` is the person's token from our API (`mint_profile`); `placement` a slot's name.
+
+    `request` tells contacts of one placement apart, such as a call's or a session's number; asked again, it is the same
+    contact.
+    """
+
+    campaign: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    channel: Name
+    placement: Name
+    profile: Annotated[str, Meta(max_length=100)]
+    request: Name
+
+
+class ChosenOut(Struct, frozen=True, kw_only=True):
+    """What one placement shows. `fields` are the texts and whole numbers (minor units) of its creative."""
+
+    slot: int
+    name: str
+    offer: int
+    offer_name: str
+    kind: str
+    fields: dict[str, str | int]
+    landing: str
+
+
+class DecideOut(Struct, frozen=True, kw_only=True):
+    """The decision; empty for a placement that the campaign does not have."""
+
+    decision: str
+    held: bool
+    slots: list[ChosenOut]
+
+
+_read: Final = msgspec.json.Decoder(DecideIn).decode
+
+
+def mint_profile(tokens: TokenKeys, profile: int) -> str:
+    """The text by which a person is named in calls of the API: opaque, and of no use in a URL."""
+    return tokens.mint(Token(Purpose.PROFILE, profile, 0, 0))
+
+
+def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> Answer:
+    """Answer `POST /v1/decide`."""
+    started = monotonic()
+    try:
+        key = parts.keyring.read(str(environ.get("HTTP_AUTHORIZATION", "")))
+    except Unavailable:
+        return _error("503 Service Unavailable", "", "The store is away; try again.", [("Retry-After", "1")])
+    if key is None:
+        return _error("401 Unauthorized", "", "An API key is needed.", [("WWW-Authenticate", "Bearer")])
+    if key.kind != "server":
+        return _error("403 Forbidden", "", "A site key cannot ask for a decision about a person.")
+    try:
+        asked = read_request(body)
+        fetch = _fetch(parts, asked, started)
+    except InvalidInput as error:
+        return _error("400 Bad Request", error.field, error.message)
+    opened = find_open(parts, fetch)
+    if opened is None:
+        return _error("404 Not Found", "campaign", "There is no such campaign, or nothing of it is published.")
+    answer = _answer(opened, asked.placement)
+    if opened.is_recorded:
+        content = Picture(msgspec.json.encode(answer), "application/json", is_personal=True)
+        if not parts.opening.mark(fetch, opened, None, fetch_record(fetch, opened, content, "drawn")):
+            return _error("503 Service Unavailable", "", "The decision could not be kept.", [("Retry-After", "1")])
+    parts.metrics.count("contacts")
+    return respond.json(answer)
+
+
+def read_request(body: bytes) -> DecideIn:
+    """The request. Raises InvalidInput naming the field."""
+    if len(body) > MAX_BODY:
+        raise InvalidInput("", f"The body is larger than {MAX_BODY} bytes.")
+    try:
+        return _read(body)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidInput(path.rstrip("`"), message) from None
+    except msgspec.DecodeError:
+        raise InvalidInput("", "The body is not JSON.") from None
+
+
+def _fetch(parts: Parts, asked: DecideIn, started: float) -> Fetch:
+    try:
+        profile = parts.tokens.read(asked.profile, Purpose.PROFILE).profile
+    except BadToken:
+        raise InvalidInput("profile", "is not a person's token") from None
+    now = parts.now()
+    text = f"{asked.campaign}\0{asked.channel}\0{asked.placement}\0{asked.request}"
+    contact = hashlib.sha256(text.encode()).hexdigest()[:24]
+    return Fetch(
+        token=Token(Purpose.HTML, profile, asked.campaign, 0, WHOLE_MAIL, send_day=day_number(now)),
+        kind="decide",
+        names=Names(keys.state(profile), keys.contact(profile, contact), keys.used(profile)),
+        delivery_name=f"contact.{contact}",
+        verdict=Verdict("person", {"channel": asked.channel}),
+        now=now,
+        now_ms=unix_ms(now),
+        started=started,
+        deadline=started + parts.deadline_seconds,
+        contact=f"{asked.channel}/{asked.placement}/{asked.request}",
+    )
+
+
+def _answer(opened: Open, placement: str) -> DecideOut:
+    slots = []
+    for slot in opened.plan.slots:
+        chosen = opened.in_slot(slot.index)
+        if slot.name != placement or chosen is None:
+            continue
+        offer = opened.plan.offer_by_id[chosen.offer]
+        slots.append(
+            ChosenOut(
+                slot=slot.index,
+                name=slot.name,
+                offer=offer.id,
+                offer_name=offer.name,
+                kind=offer.kind,
+                fields=chosen.fields,
+                landing=offer.landing,
+            )
+        )
+    decision = opened.decision if opened.is_recorded else secrets.token_hex(16)
+    return DecideOut(decision=decision, held=not opened.is_new, slots=slots)
+
+
+def _error(status: str, field: str, message: str, extra: respond.Headers | None = None) -> Answer:
+    return respond.json({"error": {"field": field, "message": message}}, status, extra)
