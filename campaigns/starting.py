@@ -52,7 +52,9 @@ def seed(session: Session, now: datetime) -> None:
     names = set(session.scalars(select(Offer.name)))
     for creative, offer in DEFAULTS.values():
         if offer not in names:
-            neutral = OfferIn(name=offer, kind="neutral", creative_id=known[creative], landing="https://www.example.com/")
+            neutral = OfferIn(
+                name=offer, kind="neutral", creative_id=known[creative], landing="https://www.example.com/"
+            )
             offers.create_offer(session, neutral, now, SYSTEM)
 
 

@@ -40,6 +40,10 @@ REASON_WORDS = {
     "erased": "the customer was erased",
     "address_gone": "the address is gone",
     "cancelled": "the campaign was cancelled",
+    "bounced": "the address bounced",
+    "unsubscribed_since": "the customer unsubscribed before it was sent",
+    "suppressed_since": "the address bounced or complained before it was sent",
+    "no_consent_since": "the consent was withdrawn before it was sent",
 }
 CLASS_WORDS = {
     "person": "seen on a person's device",

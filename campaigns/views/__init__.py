@@ -1,5 +1,7 @@
 """The pages, a file a screen. Each view parses, calls one thing, answers; each says who may use it."""
 
-from campaigns.views import customers, health, home, signin
+from campaigns.views import campaigns, customers, health, home, offers, preview, running, signin, system
 
-BLUEPRINTS = (health.pages, signin.pages, home.pages, customers.pages)
+BLUEPRINTS = tuple(
+    module.pages for module in (health, signin, home, campaigns, running, preview, offers, customers, system)
+)

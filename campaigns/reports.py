@@ -1,0 +1,199 @@
+"""What a campaign's results page says. Every number is a count of raw rows; nothing is estimated.
+
+Three counts of opens are kept apart: *surely* seen (a person's device or a mail provider fetching for a reader),
+*possibly* (those and devices that may fetch on their own), *machine* (prefetch and scanners). Test sends and staff are
+in none of them. Only clicks of persons count as clicks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base.ids import TEST_BIT
+
+MIN_FOR_RATE = 30
+"""People in a group below which a page shows "not enough data" in place of a rate."""
+
+
+@dataclass(frozen=True)
+class Opens:
+    """People who opened, by how sure we are, and answered fetches by class."""
+
+    surely: int
+    possibly: int
+    machine: int
+    fetches: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Swap:
+    """Opens of live mails whose content differs from what send time would have chosen, with the same seed and model.
+
+    `compared` counts opens whose send-time choice is known; held-out content is not compared.
+    """
+
+    compared: int
+    differing: int
+
+    @property
+    def share(self) -> float | None:
+        """The share that differs; None when nothing was compared."""
+        return self.differing / self.compared if self.compared else None
+
+
+@dataclass(frozen=True)
+class OfferLine:
+    """One offer: people it was possibly seen by, clicks of persons on it, orders and cents credited to it."""
+
+    offer: int
+    name: str
+    seen: int
+    clicks: int
+    orders: int
+    cents: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A holdout group: people mailed, how many ordered since, and what they spent, whether they opened or not."""
+
+    name: str
+    people: int
+    buyers: int
+    cents: int
+
+    @property
+    def rate(self) -> float | None:
+        """Share that ordered; None where there are too few to say."""
+        return self.buyers / self.people if self.people >= MIN_FOR_RATE else None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything the results page shows."""
+
+    mailed: int
+    opens: Opens
+    swap: Swap
+    clicks: int
+    machine_clicks: int
+    flagged: Mapping[str, int]
+    offers: tuple[OfferLine, ...]
+    groups: tuple[Group, ...]
+    orders: int
+    cents: int
+    fallback: int
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+def report(session: Session, campaign_id: int, now: datetime) -> Report:
+    """The results of all runs of a campaign that are no tests, up to `now`."""
+    given = {"campaign": campaign_id, "test": TEST_BIT, "now": now}
+
+    def one(query: str) -> Any:
+        return session.execute(text(query), given).one()
+
+    opens = one(OPENS)
+    classes = {row.fetch_class: row.number for row in session.execute(text(CLASSES), given)}
+    swap = one(SWAP)
+    clicks = one(CLICKS)
+    totals = one(TOTALS)
+    speed = one(SPEED)
+    return Report(
+        mailed=one(MAILED).number,
+        opens=Opens(opens.surely, opens.possibly, opens.machine, classes),
+        swap=Swap(swap.compared, swap.differing),
+        clicks=clicks.people,
+        machine_clicks=clicks.machine,
+        flagged={"ambiguous": clicks.ambiguous, "unseen": clicks.unseen, "unresolved": clicks.unresolved},
+        offers=tuple(OfferLine(**row._mapping) for row in session.execute(text(OFFERS), given)),
+        groups=tuple(Group(**row._mapping) for row in session.execute(text(GROUPS), given)),
+        orders=totals.orders,
+        cents=totals.cents,
+        fallback=speed.fallback,
+        p50_ms=speed.p50,
+        p99_ms=speed.p99,
+    )
+
+
+MAILED = """
+    SELECT count(*) AS number FROM delivery
+    WHERE campaign_id = :campaign AND occurrence < :test AND state = 'accepted'
+"""
+OPENS = """
+    SELECT count(DISTINCT (profile_id, occurrence)) FILTER (WHERE fetch_class IN ('person', 'proxy')) AS surely,
+           count(DISTINCT (profile_id, occurrence))
+               FILTER (WHERE fetch_class IN ('person', 'proxy', 'undecided')) AS possibly,
+           count(DISTINCT (profile_id, occurrence)) FILTER (WHERE fetch_class IN ('prefetch', 'scanner')) AS machine
+    FROM "fetch" WHERE campaign_id = :campaign AND occurrence < :test
+"""
+CLASSES = """
+    SELECT fetch_class, count(*) AS number FROM "fetch"
+    WHERE campaign_id = :campaign AND occurrence < :test GROUP BY fetch_class ORDER BY fetch_class
+"""
+SWAP = """
+    SELECT count(*) AS compared, count(*) FILTER (WHERE slots <> shadow) AS differing
+    FROM decision WHERE campaign_id = :campaign AND occurrence < :test AND lane = 'live' AND shadow IS NOT NULL
+"""
+CLICKS = """
+    SELECT count(*) FILTER (WHERE fetch_class = 'person') AS people,
+           count(*) FILTER (WHERE fetch_class IN ('prefetch', 'scanner')) AS machine,
+           count(*) FILTER (WHERE fetch_class = 'person' AND ambiguous) AS ambiguous,
+           count(*) FILTER (WHERE fetch_class = 'person' AND unseen) AS unseen,
+           count(*) FILTER (WHERE fetch_class = 'person' AND unresolved) AS unresolved
+    FROM click WHERE campaign_id = :campaign AND occurrence < :test
+"""
+OFFERS = """
+    WITH seen AS (
+        SELECT DISTINCT f.profile_id, f.occurrence, (d.slots ->> f.slot::text)::int AS offer
+        FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+        WHERE f.campaign_id = :campaign AND f.occurrence < :test AND f.slot < 255
+          AND f.fetch_class IN ('person', 'proxy', 'undecided')
+    ), clicked AS (
+        SELECT offer_id AS offer, count(*) AS number FROM click
+        WHERE campaign_id = :campaign AND occurrence < :test AND fetch_class = 'person' AND offer_id IS NOT NULL
+        GROUP BY offer_id
+    ), earned AS (
+        SELECT offer_id AS offer, count(*) AS number, sum(cents) AS cents FROM outcome
+        WHERE campaign_id = :campaign AND occurrence < :test GROUP BY offer_id
+    )
+    SELECT s.offer, coalesce(o.name, 'Offer ' || s.offer) AS name, s.number AS seen,
+           coalesce(c.number, 0) AS clicks, coalesce(e.number, 0) AS orders, coalesce(e.cents, 0)::bigint AS cents
+    FROM (SELECT offer, count(*) AS number FROM seen GROUP BY offer) s
+    LEFT JOIN offer o ON o.id = s.offer LEFT JOIN clicked c ON c.offer = s.offer LEFT JOIN earned e ON e.offer = s.offer
+    ORDER BY s.number DESC, s.offer
+"""
+GROUPS = """
+    WITH mailed AS (
+        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at
+        FROM delivery d JOIN profile p ON p.id = d.profile_id
+        WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted'
+        GROUP BY d.holdout, p.root_id
+    ), spent AS (
+        SELECT m.holdout, m.root_id, count(e.id) AS orders, coalesce(sum(e.order_total_cents), 0) AS cents
+        FROM mailed m JOIN profile member ON member.root_id = m.root_id
+        LEFT JOIN event e ON e.profile_id = member.id AND e.name = 'Order Completed' AND e.folds
+             AND e.event_time >= m.sent_at AND e.event_time <= :now
+        GROUP BY m.holdout, m.root_id
+    )
+    SELECT CASE holdout WHEN 'content' THEN 'neutral content' ELSE 'decided content' END AS name,
+           count(*) AS people, count(*) FILTER (WHERE orders > 0) AS buyers, sum(cents)::bigint AS cents
+    FROM spent GROUP BY holdout ORDER BY holdout DESC
+"""
+TOTALS = """
+    SELECT count(*) AS orders, coalesce(sum(cents), 0)::bigint AS cents
+    FROM outcome WHERE campaign_id = :campaign AND occurrence < :test
+"""
+SPEED = """
+    SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ms) AS p50,
+           percentile_disc(0.99) WITHIN GROUP (ORDER BY ms) AS p99,
+           count(*) FILTER (WHERE rung IN ('default', 'static')) AS fallback
+    FROM "fetch" WHERE campaign_id = :campaign AND occurrence < :test
+"""

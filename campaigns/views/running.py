@@ -1,0 +1,225 @@
+"""Campaigns while they run: the count, the schedule with its switches, live progress, the ledger and the results."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import Conflict, InvalidInput
+from campaigns import audience, campaigns, customers, deliveries, plans, publish, timeline, transitions
+from campaigns.access import allow
+from campaigns.admin_log import Actor
+from campaigns.models import Campaign, Delivery
+from campaigns.parts import parts
+from campaigns.reports import report
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from campaigns.views.campaigns import frame
+from signals.profiles import ProfileStateRow
+
+pages = Blueprint("running", __name__, url_prefix="/campaigns")
+LISTED = 50
+MAX_EXPORTED = 1_000_000
+
+
+@pages.get("/<int:campaign_id>/audience/count")
+@allow("manager")
+def audience_count(campaign_id: int) -> ResponseReturnValue:
+    """How many would be mailed now, and why others would not; a part of the audience page."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        try:
+            counted = audience.count(session, row.id, parts().now(), parts().settings.hash_key)
+        except InvalidInput as error:
+            return render_template("campaigns/count.html", fault=error)
+        return render_template("campaigns/count.html", counted=counted, words=timeline.REASON_WORDS, at=parts().now())
+
+
+@pages.get("/<int:campaign_id>/schedule")
+@allow("manager")
+def schedule(campaign_id: int) -> ResponseReturnValue:
+    """When it goes out, and the switches."""
+    with parts().transaction() as session:
+        return _schedule_page(session, campaigns.campaign(session, campaign_id), None)
+
+
+@pages.post("/<int:campaign_id>/schedule")
+@allow("manager")
+def act(campaign_id: int) -> ResponseReturnValue:
+    """Do what the pressed button says; a refusal is shown on the page and changes nothing."""
+    try:
+        with parts().transaction() as session:
+            done = _act(session, campaign_id, request.form.get("do", ""))
+    except (InvalidInput, Conflict) as error:
+        with parts().transaction() as session:
+            return _schedule_page(session, campaigns.campaign(session, campaign_id), error), 400
+    flash(done)
+    return redirect(url_for("running.schedule", campaign_id=campaign_id))
+
+
+@pages.get("/<int:campaign_id>/progress")
+@allow("manager")
+def progress(campaign_id: int) -> ResponseReturnValue:
+    """The ledger's counts now; the schedule page asks for it again and again."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        return render_template("campaigns/progress.html", campaign=row, account=deliveries.account(session, row.id))
+
+
+@pages.get("/<int:campaign_id>/results")
+@allow("manager")
+def results(campaign_id: int) -> ResponseReturnValue:
+    """What came of it."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        return render_template(
+            "campaigns/results.html",
+            **frame(session, row, "results"),
+            report=report(session, row.id, parts().now()),
+            account=deliveries.account(session, row.id),
+            reasons=deliveries.reasons(session, row.id),
+            state_words=timeline.DELIVERY_WORDS,
+            words=timeline.REASON_WORDS,
+        )
+
+
+@pages.get("/<int:campaign_id>/ledger")
+@allow("manager", "support")
+def ledger(campaign_id: int) -> ResponseReturnValue:
+    """Who was sent it, who was not and why; unknown ones can be settled here."""
+    state, reason = request.args.get("state"), request.args.get("reason") or None
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        rows = deliveries.listing(
+            session,
+            row.id,
+            states=(state,) if state else (),
+            reason=reason,
+            after=request.args.get("after", 0, type=int),
+            limit=LISTED,
+        )
+        return render_template(
+            "campaigns/ledger.html",
+            campaign=row,
+            rows=rows,
+            names=_names(session, rows),
+            state=state,
+            reason=reason,
+            account=deliveries.account(session, row.id),
+            state_words=timeline.DELIVERY_WORDS,
+            words=timeline.REASON_WORDS,
+            more=len(rows) == LISTED,
+        )
+
+
+@pages.get("/<int:campaign_id>/ledger.csv")
+@allow("manager")
+def export(campaign_id: int) -> ResponseReturnValue:
+    """The whole ledger as a file, without names or addresses."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+    response = Response(_lines(campaign_id), content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = f"attachment; filename=campaign-{campaign_id}-ledger.csv"
+    return response
+
+
+@pages.post("/<int:campaign_id>/ledger/<int:delivery_id>")
+@allow("manager")
+def resolve(campaign_id: int, delivery_id: int) -> ResponseReturnValue:
+    """A person's word on a mail whose outcome is unknown."""
+    with parts().transaction() as session:
+        deliveries.resolve(session, delivery_id, request.form.get("outcome", ""), parts().now(), actor())
+    flash("Settled.")
+    return redirect(url_for("running.ledger", campaign_id=campaign_id, state="unknown"))
+
+
+def _act(session: Session, campaign_id: int, what: str) -> str:
+    now, by = parts().now(), actor()
+    row = campaigns.campaign(session, campaign_id)
+    simple: dict[str, tuple[Callable[[Session, int, datetime, Actor], object], str]] = {
+        "unschedule": (transitions.unschedule, "It is a draft again."),
+        "pause": (transitions.pause, "Paused: nothing more is sent until you resume."),
+        "resume": (transitions.resume, "It goes on."),
+        "cancel": (transitions.cancel, "Cancelled. Mails already sent open as before."),
+    }
+    if what in simple:
+        move, words = simple[what]
+        move(session, campaign_id, now, by)
+        return words
+    if what == "publish":
+        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
+        return "Published: what you wrote is what is sent and shown from now on."
+    if what == "schedule":
+        zone = forms.text(request.form, "timezone") or row.timezone
+        due = forms.moment(request.form, "due_at", zone)
+        if due is None:
+            raise InvalidInput("due_at", "needs a date and a time")
+        transitions.schedule(session, campaign_id, due, now, by, timezone=zone)
+        return "Scheduled."
+    if what == "now":
+        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
+        transitions.schedule(session, campaign_id, now, now, by)
+        return "It goes out now."
+    if what == "test":
+        return _send_test(session, campaign_id, now, by)
+    if what == "kill":
+        publish.kill(session, parts().store, campaign_id, now, by)
+        return "Switched off: every mail of it shows its neutral content within a second or two."
+    if what == "revive":
+        publish.revive(session, parts().store, campaign_id, now, by)
+        return "Switched on again."
+    raise InvalidInput("do", "asks for something that is not known")
+
+
+def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
+    found = customers.find(session, forms.text(request.form, "person"))
+    if len(found) != 1:
+        raise InvalidInput("person", "must name exactly one customer")
+    address = forms.text(request.form, "address")
+    publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
+    transitions.send_test(session, campaign_id, [found[0].profile], address, now, by)
+    return "The test is on its way; its opens count nowhere."
+
+
+def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Conflict | None) -> str:
+    return render_template(
+        "campaigns/schedule.html",
+        **frame(session, row, "schedule"),
+        fault=fault,
+        versions=plans.versions(session, row.id),
+        account=deliveries.account(session, row.id),
+        values=request.form,
+    )
+
+
+def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
+    documents = session.execute(
+        select(ProfileStateRow.profile_id, ProfileStateRow.document).where(
+            ProfileStateRow.profile_id.in_([row.profile_id for row in rows])
+        )
+    )
+    return {profile: customers.display_name(document, profile) for profile, document in documents.tuples()}
+
+
+def _lines(campaign_id: int) -> Iterator[str]:
+    yield "profile,occurrence,state,reason,holdout,sent_at\r\n"
+    after = written = 0
+    while written < MAX_EXPORTED:
+        with parts().transaction() as session:
+            rows = deliveries.listing(session, campaign_id, after=after, limit=deliveries.MAX_LISTED)
+        if not rows:
+            return
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        for row in rows:
+            sent = row.sent_at.isoformat() if row.sent_at else ""
+            writer.writerow([row.profile_id, row.occurrence, row.state, row.reason or "", row.holdout, sent])
+        yield buffer.getvalue()
+        after, written = rows[-1].id, written + len(rows)

@@ -1,0 +1,93 @@
+"""System pages for admins: what waits, people and roles, who changed what, who looked at whom."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from redis import RedisError
+from sqlalchemy import func, select
+
+from base import keys
+from base.errors import Conflict, InvalidInput
+from base.queues import QueueName, queue
+from campaigns import access_log, admin_log, people
+from campaigns.access import allow
+from campaigns.models.accounts import ROLES
+from campaigns.parts import parts
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from signals.events import RejectedEvent
+from signals.sources import Source
+
+pages = Blueprint("system", __name__, url_prefix="/system")
+
+
+@pages.get("/")
+@allow("admin")
+def index() -> ResponseReturnValue:
+    """Queues, the record stream, sources, refused signals, people and the newest log lines."""
+    with parts().transaction() as session:
+        rejected = session.scalars(select(RejectedEvent).order_by(RejectedEvent.id.desc()).limit(20)).all()
+        return render_template(
+            "system/index.html",
+            waiting=_waiting(),
+            sources=session.scalars(select(Source).order_by(Source.name)).all(),
+            rejected=rejected,
+            rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent)) or 0,
+            people=people.users(session),
+            roles=ROLES,
+            changes=admin_log.entries(session, limit=30),
+            looks=access_log.entries(session, limit=30),
+        )
+
+
+@pages.post("/people")
+@allow("admin")
+def add_person() -> ResponseReturnValue:
+    """Add somebody who may sign in."""
+    form = request.form
+    try:
+        with parts().transaction() as session:
+            people.create_user(
+                session,
+                forms.text(form, "email"),
+                forms.text(form, "name"),
+                form.get("password", ""),
+                form.getlist("roles"),
+                parts().now(),
+                actor(),
+            )
+    except (InvalidInput, Conflict) as error:
+        flash(str(error), "error")
+    else:
+        flash("Added.")
+    return redirect(url_for("system.index"))
+
+
+@pages.post("/people/<int:user_id>")
+@allow("admin")
+def change_person(user_id: int) -> ResponseReturnValue:
+    """Let somebody in again, or no more."""
+    try:
+        with parts().transaction() as session:
+            people.change_user(session, user_id, parts().now(), actor(), active=forms.on(request.form, "active"))
+    except Conflict as error:
+        flash(str(error), "error")
+    else:
+        flash("Changed.")
+    return redirect(url_for("system.index"))
+
+
+def _waiting() -> list[tuple[str, int | None]]:
+    """What waits where; None where the store does not answer."""
+    rows: list[tuple[str, int | None]] = []
+    try:
+        rows.append(("Records of opens, on their way to the database", int(parts().store.xlen(keys.RECORDS))))
+    except RedisError:
+        rows.append(("Records of opens, on their way to the database", None))
+    for name in QueueName:
+        try:
+            rows.append((f"Jobs in the queue “{name.value}”", queue(name, parts().queues).count))
+        except RedisError:
+            rows.append((f"Jobs in the queue “{name.value}”", None))
+    return rows
