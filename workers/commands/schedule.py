@@ -1,0 +1,28 @@
+"""`latebind schedule`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from base import db, stores
+from base.blobs import blobs_from
+from base.clock import clock_from
+from base.logs import set_up
+from base.settings import Settings
+from workers.schedule import Scheduler
+
+
+@click.command()
+def command() -> None:
+    """Start what is due, keep the send queue filled, finish what is done; any number may run."""
+    settings = Settings.from_environment(os.environ, require=("database_url", "redis_url", "hash_key"))
+    set_up(settings, "schedule")
+    # Freezing a large audience takes longer than a page may.
+    engine = db.connect(settings.database_url, statement_ms=0, application="latebind schedule")
+    store, queues = stores.connect(settings.redis_url), stores.connect_queues(settings.queue_url)
+    try:
+        Scheduler(settings, db.sessions(engine), store, queues, blobs_from(settings), clock_from(settings)).run()
+    finally:
+        engine.dispose()

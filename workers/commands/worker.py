@@ -1,0 +1,34 @@
+"""`latebind worker <queue>`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from base import db, stores
+from base.blobs import blobs_from
+from base.clock import clock_from
+from base.logs import set_up
+from base.queues import QueueName
+from base.settings import Settings
+from workers import jobs
+from workers.sending import Sender
+
+
+@click.command()
+@click.argument("name", type=click.Choice([name.value for name in QueueName]))
+def command(name: str) -> None:
+    """Run the jobs of a queue until told to stop; more of them share the work."""
+    required = ("database_url", "redis_url", "token_keys", "hash_key", "subject_key")
+    settings = Settings.from_environment(os.environ, require=required)
+    set_up(settings, f"worker {name}")
+    engine = db.connect(settings.database_url, application=f"latebind worker {name}")
+    store = stores.connect(settings.redis_url)
+    sender = Sender(settings, db.sessions(engine), store, blobs_from(settings), clock_from(settings))
+    jobs.set_up(sender)
+    try:
+        jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
+    finally:
+        sender.close()
+        engine.dispose()

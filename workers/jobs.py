@@ -1,0 +1,47 @@
+"""The jobs that queues carry. They take ids and plain JSON values; the process that runs them is set up once.
+
+RQ may run a job twice or lose it: a job is a hint that rows wait, and the ledger says whether they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from redis import Redis
+from rq import Queue, SimpleWorker
+
+from base.queues import FAILURE_SECONDS, SERIALIZER, QueueName, queue
+from workers.sending import Sender
+
+SEND: Final = "workers.jobs.send"
+_senders: list[Sender] = []
+
+
+def set_up(sender: Sender) -> Callable[[], None]:
+    """Name the sender that this process's jobs use; returns what takes it back."""
+    _senders[:] = [sender]
+    return _senders.clear
+
+
+def send(ids: list[int]) -> dict[str, int]:
+    """Send a batch of deliveries; returns how many ended in which state."""
+    if not _senders:
+        raise RuntimeError("this process was not set up to send")
+    return _senders[0].send(ids).states
+
+
+def enqueue_send(connection: Redis, ids: list[int]) -> None:
+    """Put a batch on the send queue."""
+    # What a mail's fate was is in the ledger, so a finished job is kept for a minute only.
+    queue(QueueName.SEND, connection).enqueue(SEND, ids, result_ttl=60, failure_ttl=FAILURE_SECONDS, description="send")
+
+
+def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:
+    """Run the jobs of a queue in this process until told to stop (or, in a burst, until none is left).
+
+    Jobs run in the worker's own process: the relay connection and compiled mails are kept from one to the next. A
+    `kill -9` therefore takes the worker with the job, and nothing runs on beside its successor.
+    """
+    listened: list[Queue] = [queue(name, connection)]
+    SimpleWorker(listened, connection=connection, serializer=SERIALIZER).work(burst=burst, logging_level="WARNING")

@@ -1,0 +1,202 @@
+"""The schedule loop: freezes the audience of what is due, keeps the send queue filled, finishes what is done.
+
+Any number of these loops may run. A due run is one row: whoever locks it freezes it in the same transaction, and the
+others pass it by. What was lost on the way (a job, a sender) is found here and brought back.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from types import FrameType
+from typing import Final
+
+import msgspec
+from redis import Redis, RedisError
+from rq.registry import StartedJobRegistry
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import Session
+
+from base import logs
+from base.blobs import FolderBlobs
+from base.clock import EPOCH, Clock
+from base.db import Sessions, transaction
+from base.errors import InvalidInput, Unavailable
+from base.ids import TEST_BIT
+from base.queues import SERIALIZER, QueueName, queue
+from base.settings import Settings
+from base.stores import Store
+from campaigns import audience, deliveries, publish, transitions
+from campaigns.admin_log import Actor
+from campaigns.campaigns import Replenish
+from campaigns.models.campaign import Campaign, Occurrence
+from campaigns.models.delivery import Delivery
+from campaigns.opens import ensure_months
+from workers.jobs import enqueue_send
+
+BATCH: Final = 100
+"""Deliveries a job carries."""
+MAX_JOBS: Final = 200
+"""Jobs waiting at once; the rest of an audience stays in the ledger until there is room."""
+TICK_SECONDS: Final = 1.0
+REFRESH_TICKS: Final = 5
+_OPEN: Final = ("queued", "claimed", "deferred")
+_log = logs.logger(__name__)
+
+
+@dataclass
+class Tick:
+    """What one round did."""
+
+    frozen: list[tuple[int, int]] = field(default_factory=list)
+    enqueued: int = 0
+    swept: dict[str, int] = field(default_factory=dict)
+    finished: list[int] = field(default_factory=list)
+    refreshed: int = 0
+
+
+class Scheduler:
+    """One loop. `sessions` should have no limit on the time of a statement: freezing a large audience takes long."""
+
+    def __init__(
+        self, settings: Settings, sessions: Sessions, store: Store, queues: Redis, blobs: FolderBlobs, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._queues = queues
+        self._blobs = blobs
+        self._clock = clock
+        self._rounds = 0
+        self._months: set[tuple[int, int]] = set()
+
+    def tick(self) -> Tick:
+        """One round. Raises Unavailable or redis.RedisError when a server is away; the next round goes on."""
+        now = self._clock.now()
+        done = Tick()
+        self._ensure_months(now)
+        if self._rounds % REFRESH_TICKS == 0:
+            with transaction(self._sessions) as session:
+                done.refreshed = publish.refresh(session, self._store, self._blobs)
+        self._rounds += 1
+        while (run := self._freeze_one(now)) is not None:
+            done.frozen.append(run)
+        with transaction(self._sessions) as session:
+            done.swept = deliveries.sweep(session, now)
+        done.enqueued = self._enqueue(now)
+        with transaction(self._sessions) as session:
+            done.finished = self._finish(session, now)
+        return done
+
+    def run(self) -> None:
+        """Tick every second until SIGTERM or Ctrl-C; a server that is away is waited for."""
+        stopping = threading.Event()
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            stopping.set()
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        while not stopping.is_set():
+            try:
+                done = self.tick()
+            except (Unavailable, RedisError) as error:
+                _log.warning("a server is away", error=str(error))
+            else:
+                if done.frozen or done.finished:
+                    _log.info("tick", frozen=done.frozen, finished=done.finished, enqueued=done.enqueued)
+            stopping.wait(TICK_SECONDS)
+
+    def _freeze_one(self, now: datetime) -> tuple[int, int] | None:
+        """Freeze the audience of the run that is due longest, if there is one; its campaign and number."""
+        with transaction(self._sessions) as session:
+            run = session.scalars(
+                select(Occurrence)
+                .join(Campaign, Campaign.id == Occurrence.campaign_id)
+                .where(
+                    Occurrence.state == "due",
+                    Occurrence.due_at <= now,
+                    Occurrence.number < TEST_BIT,
+                    Campaign.state.in_(("scheduled", "sending")),
+                )
+                .order_by(Occurrence.due_at, Occurrence.campaign_id, Occurrence.number)
+                .limit(1)
+                .with_for_update(of=Occurrence, skip_locked=True)
+            ).first()
+            if run is None:
+                return None
+            try:
+                with session.begin_nested():
+                    self._freeze(session, run, now)
+            except InvalidInput as error:
+                # The rule was sound when it was saved; a segment or category it names is gone since. A person decides.
+                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=str(error))
+                transitions.pause(session, run.campaign_id, now, Actor(f"schedule: {error}"))
+            return run.campaign_id, run.number
+
+    def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:
+        campaign = session.get_one(Campaign, run.campaign_id)
+        # Opens follow the first mail within seconds: what they read must be there before.
+        publish.refresh(session, self._store, self._blobs)
+        counted = audience.freeze(session, campaign.id, run.number, now, self._settings.hash_key)
+        run.state, run.frozen_at, run.plan_hash = "sending", now, campaign.plan_hash
+        run.counts = {"total": counted.total, "sendable": counted.sendable, "content_held": counted.content_held}
+        run.counts |= counted.excluded
+        transitions.begin(session, campaign.id, now)
+        if campaign.replenish is not None:
+            self._next_run(session, campaign, run, now)
+
+    def _next_run(self, session: Session, campaign: Campaign, run: Occurrence, now: datetime) -> None:
+        """The run after this one: the next of its times that is still to come, unless the campaign ends before."""
+        step = timedelta(days=msgspec.convert(campaign.replenish, Replenish).every_days)
+        due_at = run.due_at + step
+        while due_at <= now:
+            due_at += step
+        if campaign.ends_at is None or due_at < campaign.ends_at:
+            session.add(Occurrence(campaign_id=campaign.id, number=run.number + 1, state="due", due_at=due_at))
+            session.flush()
+
+    def _enqueue(self, now: datetime) -> int:
+        """Put waiting rows on the queue, as many as there is room for; returns how many.
+
+        When no job is left, whatever still waits in the ledger was lost on the way, and is enqueued once more.
+        """
+        sends = queue(QueueName.SEND, self._queues)
+        room = MAX_JOBS - sends.count
+        idle = room == MAX_JOBS and not StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
+        if room <= 0:
+            return 0
+        # The clock may stand still, so "before" is a moment after now.
+        before = now + timedelta(microseconds=1) if idle else EPOCH
+        with transaction(self._sessions) as session:
+            ids = deliveries.take_waiting(session, now, room * BATCH, before)
+        # After the commit: a job must find its rows. A crash here leaves them to the next idle round.
+        for start in range(0, len(ids), BATCH):
+            enqueue_send(self._queues, ids[start : start + BATCH])
+        return len(ids)
+
+    def _finish(self, session: Session, now: datetime) -> list[int]:
+        """End the runs whose rows are all settled, and the campaigns whose runs have all ended."""
+        waiting = exists().where(
+            Delivery.campaign_id == Occurrence.campaign_id,
+            Delivery.occurrence == Occurrence.number,
+            Delivery.state.in_(_OPEN),
+        )
+        ended = (
+            update(Occurrence).where(Occurrence.state == "sending", ~waiting).values(state="finished", finished_at=now)
+        )
+        session.execute(ended)
+        sending = session.scalars(select(Campaign.id).where(Campaign.state == "sending").order_by(Campaign.id)).all()
+        return [number for number in sending if transitions.finish(session, number, now)]
+
+    def _ensure_months(self, now: datetime) -> None:
+        """The partitions of this month and the next, looked at once a month."""
+        month = (now.year, now.month)
+        if month in self._months:
+            return
+        following = now.date().replace(day=1) + timedelta(days=32)
+        with transaction(self._sessions) as session:
+            ensure_months(session.connection(), (now.date(), following))
+        self._months.add(month)

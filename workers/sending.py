@@ -1,0 +1,276 @@
+"""Sending: a batch of deliveries is claimed, built, handed over and settled, so that nobody gets a mail twice.
+
+1. One transaction claims the rows (consent and suppression are looked at in the same statement) and keeps what is known
+   of each person now. It is committed before anything is sent.
+2. The mails are built. Groups of HANDING of them are marked as being handed over, committed, and only then sent; the
+   outcomes of a group are written together with the mark of the next one.
+3. Whatever ends this process in between: rows that were not marked go back to the queue when their claim runs out,
+   marked ones become unknown, which a person settles. So at most HANDING mails of a killed sender are in doubt.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from redis import RedisError
+from sqlalchemy.dialects.postgresql import insert
+
+from base import keys, logs
+from base.blobs import FolderBlobs
+from base.clock import Clock, monotonic, pause
+from base.db import Sessions, transaction
+from base.errors import InvalidInput, PermanentFailure, TemporaryFailure, Unavailable, UnknownOutcome
+from base.settings import Settings
+from base.stores import Store
+from base.tokens import TokenKeys, day_number
+from campaigns import deliveries, links, plans, sentfacts
+from campaigns.audience import BOUNCED
+from campaigns.compose import Built, Composer
+from campaigns.deliveries import LEASE, Claimed, Settled
+from campaigns.sentfacts import PersonFacts, SharedFacts
+from render.agree import balance
+from render.plan import Plan
+from signals.consent import Suppression
+from workers.transport import ANSWER_SECONDS, Transport, Unreachable, is_dead_address, relay_from
+
+HANDING: Final = 10
+MAX_TRIES: Final = 8
+FIRST_DELAY: Final = timedelta(minutes=1)
+MAX_DELAY: Final = timedelta(hours=4)
+RELAY_DELAY: Final = timedelta(seconds=30)
+MAX_COMPOSERS: Final = 32
+SETTLE_TRIES: Final = 6
+_log = logs.logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A claimed row with its mail."""
+
+    row: Claimed
+    mail: Built
+    sender: str
+    facts_hash: bytes | None
+
+
+@dataclass
+class Report:
+    """What became of a batch, by delivery state; `claimed` counts what this process got of it."""
+
+    claimed: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+
+    def count(self, outcomes: Sequence[Settled]) -> None:
+        for outcome in outcomes:
+            self.states[outcome.state] = self.states.get(outcome.state, 0) + 1
+
+
+class Sender:
+    """Sends batches with one relay connection. Keep it for the life of a process; for one thread."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, store: Store, blobs: FolderBlobs, clock: Clock) -> None:
+        self._settings = settings
+        self._sessions = sessions
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._keys = TokenKeys.from_settings(settings)
+        self._transport = Transport(relay_from(settings))
+        self._composers: OrderedDict[str, tuple[Plan, Composer]] = OrderedDict()
+        # Unique to this start: a process that gets the same pid later is another claimer.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    def send(self, ids: Sequence[int]) -> Report:
+        """Send those of the deliveries that are queued; may be called with the same ids any number of times."""
+        now = self._clock.now()
+        report = Report()
+        with transaction(self._sessions) as session:
+            claimed = deliveries.claim(session, ids, self.name, now)
+            facts = self._facts(claimed)
+            shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
+            hashes = sentfacts.keep(session, facts, shared, self._settings.subject_key, now)
+        report.claimed = len(claimed)
+        ready, failed = self._build(claimed, hashes, now)
+        outcomes = failed
+        remaining = list(ready)
+        try:
+            while remaining:
+                group, remaining = remaining[:HANDING], remaining[HANDING:]
+                report.count(outcomes)
+                started = monotonic()
+                allowed = self._mark(outcomes, [item.row for item in group])
+                outcomes = []
+                self._hand_over(group, allowed, started, outcomes)
+                if any(outcome.reason == "relay unreachable" for outcome in outcomes):
+                    outcomes += [self._unreachable(item) for item in remaining]
+                    remaining = []
+        finally:
+            # Also when something unforeseen ends the loop: what is known is written, the rest goes back.
+            self._settle(outcomes, [item.row for item in remaining])
+            report.count(outcomes)
+        return report
+
+    def close(self) -> None:
+        """Leave the relay."""
+        self._transport.quit()
+
+    def _hand_over(self, group: Sequence[Ready], allowed: set[int], started: float, outcomes: list[Settled]) -> None:
+        """Hand over the marked mails of a group, adding to `outcomes` as each is known."""
+        for position, item in enumerate(group):
+            if item.row.id not in allowed:
+                continue
+            if monotonic() - started > LEASE.total_seconds() - ANSWER_SECONDS:
+                # The claim could run out while the server thinks: these were not begun, so they may go back.
+                outcomes += [self._deferred(other, "sender too slow", timedelta()) for other in group[position:]]
+                return
+            try:
+                outcomes.append(self._hand(item))
+            except Unreachable as error:
+                _log.warning("relay unreachable", reason=error.reply)
+                outcomes += [self._unreachable(other) for other in group[position:] if other.row.id in allowed]
+                return
+
+    def _hand(self, item: Ready) -> Settled:
+        """One mail and what became of it. Raises Unreachable when there is no session to try it in."""
+        row = item.row
+        try:
+            reply = self._transport.hand_over(item.sender, row.address, item.mail.content)
+        except PermanentFailure as error:
+            if is_dead_address(error.reply):
+                self._suppress(row)
+            return self._settled(item, "failed", "refused", error.reply)
+        except UnknownOutcome as error:
+            return self._settled(item, "unknown", "no answer after the mail was sent", error.reply)
+        except Unreachable:
+            raise
+        except TemporaryFailure as error:
+            if row.attempts + 1 >= MAX_TRIES:
+                return self._settled(item, "failed", f"gave up after {MAX_TRIES} tries", error.reply)
+            delay = min(FIRST_DELAY * 4**row.attempts, MAX_DELAY)
+            return self._deferred(item, "put off by the server", delay, error.reply, counted=True)
+        return self._settled(item, "accepted", None, reply)
+
+    def _settled(self, item: Ready, state: str, reason: str | None, reply: str | None) -> Settled:
+        return Settled(
+            item.row.id, item.row.fence, state, reason, reply, item.mail.message_id, item.facts_hash, None, counted=True
+        )
+
+    def _deferred(
+        self, item: Ready, reason: str, delay: timedelta, reply: str | None = None, *, counted: bool = False
+    ) -> Settled:
+        later = self._clock.now() + delay
+        return Settled(item.row.id, item.row.fence, "deferred", reason, reply, None, None, later, counted=counted)
+
+    def _unreachable(self, item: Ready) -> Settled:
+        """A relay that is away is no fault of the mail: it does not count as a try."""
+        return self._deferred(item, "relay unreachable", RELAY_DELAY)
+
+    def _mark(self, outcomes: Sequence[Settled], rows: Sequence[Claimed]) -> set[int]:
+        """Write the last group's outcomes and mark the next group, in one commit before anything of it is sent."""
+        for wait in _waits():
+            try:
+                with transaction(self._sessions) as session:
+                    deliveries.settle(session, outcomes, self._clock.now())
+                    allowed = deliveries.hand_over(session, rows, self.name, self._clock.now())
+                    deliveries.release(session, [row for row in rows if row.id not in allowed])
+                    return allowed
+            except Unavailable:
+                if wait is None:
+                    raise
+                pause(wait)
+        return set()
+
+    def _settle(self, outcomes: Sequence[Settled], untouched: Sequence[Claimed]) -> None:
+        for wait in _waits():
+            try:
+                with transaction(self._sessions) as session:
+                    deliveries.settle(session, outcomes, self._clock.now())
+                    deliveries.release(session, untouched)
+                    return
+            except Unavailable:
+                if wait is None:
+                    raise
+                pause(wait)
+
+    def _suppress(self, row: Claimed) -> None:
+        """Note a dead address, so that no campaign mails it again. A test address is not a customer's."""
+        if row.address_hash is None or row.key.is_test:
+            return
+        with transaction(self._sessions) as session:
+            values = {"address_hash": row.address_hash, "reason": BOUNCED, "at": self._clock.now()}
+            session.execute(insert(Suppression).values(values).on_conflict_do_nothing())
+
+    def _build(
+        self, claimed: Sequence[Claimed], hashes: dict[int, bytes], now: datetime
+    ) -> tuple[list[Ready], list[Settled]]:
+        ready, failed = [], []
+        for row in claimed:
+            composer = self._composer(row.plan_hash)[1]
+            urls = links.mint(
+                self._keys, self._settings.render_url, row.key, composer.mail.slots, day_number(now),
+                neutral=row.holdout == "content",
+            )  # fmt: skip
+            try:
+                mail = composer.build(row.key, row.address, row.traits, urls, now)
+            except InvalidInput as error:
+                failed.append(Settled(row.id, row.fence, "failed", f"{error.field} {error.message}"))
+                continue
+            ready.append(Ready(row, mail, composer.mail.from_address, hashes.get(row.id)))
+        return ready, failed
+
+    def _composer(self, digest: str) -> tuple[Plan, Composer]:
+        """The plan and what builds its mails, kept for the next batch."""
+        if digest in self._composers:
+            self._composers.move_to_end(digest)
+            return self._composers[digest]
+        with transaction(self._sessions) as session:
+            row = plans.plan(session, digest)
+        made = (
+            plans.load(self._blobs, digest),
+            Composer(plans.load_mail(self._blobs, row), self._settings.hash_key),
+        )
+        self._composers[digest] = made
+        while len(self._composers) > MAX_COMPOSERS:
+            self._composers.popitem(last=False)
+        return made
+
+    def _plans(self, claimed: Sequence[Claimed]) -> dict[str, Plan]:
+        return {digest: self._composer(digest)[0] for digest in {row.plan_hash for row in claimed}}
+
+    def _facts(self, claimed: Sequence[Claimed]) -> dict[int, tuple[Claimed, PersonFacts]]:
+        """What is known of each person now. A store that is away leaves `used` out, and the mail goes nevertheless."""
+        used: list[bytes | None] = [None] * len(claimed)
+        if claimed:
+            try:
+                used = self._store.mget([keys.used(row.key.profile) for row in claimed])  # type: ignore[assignment]
+            except RedisError as error:
+                _log.warning("store away, send-time use not kept", error=type(error).__name__)
+        return {row.id: (row, PersonFacts(row.state, now)) for row, now in zip(claimed, used, strict=True)}
+
+    def _shared(self, plan: Plan) -> str:
+        """The hash of what all mails of a plan share now."""
+        products: dict[str, bytes] = {}
+        caps: dict[int, int] = {}
+        try:
+            if plan.product_ids:
+                found: list[bytes | None] = self._store.mget([keys.product(name) for name in plan.product_ids])  # type: ignore[assignment]
+                products = {name: data for name, data in zip(plan.product_ids, found, strict=True) if data is not None}
+            for offer in plan.capped_ids:
+                left = balance(self._store, offer)
+                caps |= {} if left is None else {offer: left}
+        except RedisError as error:
+            _log.warning("store away, send-time products not kept", error=type(error).__name__)
+        return sentfacts.put_shared(self._blobs, SharedFacts(products, caps))
+
+
+def _waits() -> Iterator[float | None]:
+    """How long to wait after each failed try to write outcomes; None after the last: half a minute in all."""
+    yield from (0.5 * 2**number for number in range(SETTLE_TRIES))
+    yield None
