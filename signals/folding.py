@@ -173,8 +173,8 @@ def fold_again(session: Session, root: Root, lookup: Lookup) -> tuple[ProfileSta
 
 _WRITE = text("""
     INSERT INTO profile_state (profile_id, version, document, encoded, updated_at)
-    SELECT id, version, CAST(document AS jsonb), encoded, :now
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:documents AS text[]),
+    SELECT id, version, CAST(convert_from(document, 'UTF8') AS jsonb), encoded, :now
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:documents AS bytea[]),
                 CAST(:encoded AS bytea[])) AS new (id, version, document, encoded)
     ON CONFLICT (profile_id) DO UPDATE SET version = excluded.version, document = excluded.document,
         encoded = excluded.encoded, updated_at = excluded.updated_at
@@ -194,7 +194,8 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
             {
                 "ids": [entry.root.id for entry in standings],
                 "versions": [entry.state.version for entry in standings],
-                "documents": [_JSON.encode(document(entry.state)).decode() for entry in standings],
+                # As bytes: the driver would look for quotes in every text of an array, one by one.
+                "documents": [_JSON.encode(document(entry.state)) for entry in standings],
                 "encoded": [entry.encoded for entry in standings],
                 "now": now,
             },

@@ -51,6 +51,7 @@ SERVER_KINDS: Final[frozenset[Kind]] = ORDER_KINDS | {
 
 STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id")
 _SAYS: Final = ("type", "userId", "anonymousId", "previousId", "groupId", "event", "name", "properties", "traits")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"{}[]")
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
 
 
@@ -162,9 +163,22 @@ def _parsed(body: bytes) -> dict[str, Any]:
         raise InvalidInput("", f"is not valid JSON: {error}") from None
     if not isinstance(raw, dict):
         raise InvalidInput("", "must be an object")
-    if b"\\u0000" in body or body.count(b"{") + body.count(b"[") > DEPTH:
+    if b"\\u0000" in body or not _is_shallow(body):
         _refuse_depth_and_nul(raw, "", 1)
     return raw
+
+
+def _is_shallow(body: bytes) -> bool:
+    """Whether the brackets alone show that the tree is shallow; false may also mean brackets within text.
+
+    Innermost pairs are taken away level by level, so the common case costs no walk over the tree in Python.
+    """
+    brackets = body.translate(None, _NO_BRACKETS)
+    for _ in range(DEPTH // 2):
+        if not brackets:
+            return True
+        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+    return not brackets
 
 
 def _refuse_depth_and_nul(value: object, path: str, depth: int) -> None:
