@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from signals.moments import day_of
+from signals.moments import day_of, seconds_of
 
 FORMAT = 1
 MAX_CATEGORIES = 160
@@ -269,7 +269,8 @@ def document(state: ProfileState) -> dict[str, Any]:
     }
     plain["order_days"] = order_days(state)
     plain["order_interval_days"] = interval(state.order_gaps)
-    plain["open_complaint_ms"] = state.open_complaint_ms
+    opened_ms = state.open_complaint_ms
+    plain["open_complaint_day"] = None if opened_ms is None else day_of(seconds_of(opened_ms))
     return plain
 
 

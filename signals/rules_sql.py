@@ -1,0 +1,251 @@
+"""Rules as SQL: over stored state documents, and over stored events for history windows.
+
+Every feature here means what its reading in signals/readings.py means; tests/signals/test_rules_sql.py proves it with
+random states and rules. Nothing of a rule is written into the statement: values, names and moments are parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Double,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
+
+from signals.history import History
+from signals.history_sql import happened
+from signals.moments import seconds_of, today_of, unix_ms
+from signals.profiles import ProfileStateRow
+from signals.readings import Params
+from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Rule, Some, Test, sort_of
+from signals.state import Trait
+
+Expression = ColumnElement[Any]
+Condition = ColumnElement[bool]
+
+
+class _Document:
+    """A stored state document at a moment: typed values out of its paths, NULL where there is nothing."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self.today = today_of(now)
+        self.now_s = seconds_of(unix_ms(now))
+        self.column: Any = ProfileStateRow.document
+
+    def at(self, *path: str | int) -> Any:
+        """The JSON value at a path. Steps are parameters: a trait may be called anything."""
+        value = self.column
+        for step in path:
+            value = value[step]
+        return value
+
+    def number(self, *path: str | int) -> Expression:
+        return cast(self.at(*path).astext, Double)
+
+    def whole(self, *path: str | int) -> Expression:
+        return cast(self.at(*path).astext, BigInteger)
+
+    def text(self, *path: str | int) -> Expression:
+        return self.at(*path).astext  # type: ignore[no-any-return]
+
+    def yes(self, *path: str | int) -> Expression:
+        return cast(self.at(*path).astext, Boolean)
+
+    def count(self, *path: str | int) -> Expression:
+        """A whole number, 0 where there is none."""
+        return func.coalesce(self.whole(*path), 0)
+
+    def days_since(self, *path: str | int) -> Expression:
+        """UTC days since the day at a path. PostgreSQL's GREATEST ignores NULL, so the missing is caught first."""
+        day = self.whole(*path)
+        return case((day.is_(None), None), else_=func.greatest(0, self.today - day))
+
+    def hours_since(self, *path: str | int) -> Expression:
+        moment = self.whole(*path)
+        return case((moment.is_(None), None), else_=func.greatest(0, self.now_s - moment) / literal(3600, BigInteger))
+
+    def days_within(self, path: str, within: int) -> Expression:
+        """How many entries of a list of days lie at most `within` days back."""
+        query = cast(f"{path}[*] ? (@ >= $oldest)", JSONPATH)
+        oldest = cast({"oldest": self.today - within}, JSONB)
+        return func.jsonb_array_length(func.jsonb_path_query_array(self.column, query, oldest))
+
+
+def where(rule: Rule, now: datetime) -> Condition:
+    """The rule as a condition on rows of `profile_state`, never NULL; put it into a query that selects from that table.
+
+    `now` is aware UTC. Categories and segments were resolved when the rule was parsed.
+    """
+    return _condition(rule.root, _Document(now))
+
+
+def _condition(node: Node, document: _Document) -> Condition:
+    match node:
+        case Always(holds):
+            return true() if holds else false()
+        case InSegment(segment):
+            return document.at("segments").contains([segment])  # type: ignore[no-any-return]
+        case All(parts):
+            return and_(*(_condition(part, document) for part in parts))
+        case Some(parts):
+            return or_(*(_condition(part, document) for part in parts))
+        case Not(part):
+            return not_(_condition(part, document))
+        case Test():
+            return func.coalesce(_test(node, document), false())
+        case History():
+            return happened(node, document.now)
+
+
+def _test(test: Test, document: _Document) -> Condition:
+    if test.feature.type == "any":
+        return _test_any(test, _ANY[test.feature.name](document, test.params))
+    value = _FEATURES[test.feature.name](document, test.params)
+    if test.op == "missing":
+        return value.is_(None)
+    if test.op == "present":
+        return value.is_not(None)
+    if isinstance(test.value, tuple):
+        return or_(*(_compared(value, "=", wanted) for wanted in test.value))
+    return _compared(value, test.op, test.value)
+
+
+def _test_any(test: Test, value: Any) -> Condition:
+    """A trait may be of any sort; it compares with values of its own sort only."""
+    if test.op in ("missing", "present"):
+        is_there = func.coalesce(func.jsonb_typeof(value), "null") != "null"
+        return is_there if test.op == "present" else not_(is_there)
+    op, values = ("=", test.value) if isinstance(test.value, tuple) else (test.op, (test.value,))
+    return or_(*(_same_sort(value, op, wanted) for wanted in values))
+
+
+def _same_sort(value: Any, op: str, wanted: Trait | None) -> Condition:
+    sort = sort_of(wanted)
+    json_type = {"number": "number", "text": "string", "yes/no": "boolean"}[sort or "text"]
+    kind = {"number": Double, "text": None, "yes/no": Boolean}[sort or "text"]
+    read = value.astext if kind is None else cast(value.astext, kind)
+    # CASE keeps PostgreSQL from casting a text to a number before it has looked at the type.
+    return case((func.jsonb_typeof(value) == json_type, _compared(read, op, wanted)), else_=false())
+
+
+def _compared(value: Expression, op: str, wanted: Trait | None) -> Condition:
+    # Python's comparison operators build SQL ones when given columns.
+    compare: Callable[[Expression, Expression], Any] = COMPARE[op]
+    if isinstance(wanted, bool):
+        condition = compare(value, literal(wanted, Boolean))
+    elif isinstance(wanted, str):
+        # "C" orders texts by code point, as Python does, whatever the database's own order is.
+        condition = compare(value.collate("C"), literal(wanted))
+    else:
+        condition = compare(cast(value, Double), literal(wanted, Double))
+    return condition  # type: ignore[no-any-return]
+
+
+def _orders(document: _Document, params: Params) -> Expression:
+    category, within = params.category, params.within_days
+    if within is not None:
+        path = "$.order_days" if category is None else f'$.categories."{int(category)}".days'
+        return document.days_within(path, within)
+    return document.count("orders") if category is None else document.count("categories", str(category), "n")
+
+
+def _amount(document: _Document, params: Params) -> Expression:
+    if params.category is None:
+        return document.count("order_cents")
+    return document.count("categories", str(params.category), "cents")
+
+
+def _purchase_days(document: _Document, params: Params) -> Expression:
+    if params.category is None:
+        return document.days_since("last_order_day")
+    return document.days_since("categories", str(params.category), "last_day")
+
+
+def _interval(document: _Document, params: Params) -> Expression:
+    if params.category is None:
+        return document.number("order_interval_days")
+    return document.number("categories", str(params.category), "interval_days")
+
+
+def _feedback(document: _Document, params: Params) -> Expression:
+    query = cast("$.marks[*] ? (@.target == $target).word", JSONPATH)
+    target = cast({"target": f"category:{params.category}"}, JSONB)
+    found: Any = func.jsonb_path_query_array(document.column, query, target, type_=JSONB)
+    return found[0].astext  # type: ignore[no-any-return]
+
+
+_Read = Callable[[_Document, Params], Expression]
+
+
+def _count(*path: str) -> _Read:
+    return lambda document, params: document.count(*path)
+
+
+def _since(*path: str) -> _Read:
+    return lambda document, params: document.days_since(*path)
+
+
+def _consent(purpose: str) -> _Read:
+    return lambda document, params: document.yes("consent", purpose)
+
+
+_FEATURES: Final[Mapping[str, _Read]] = {
+    "purchases.count": _orders,
+    "purchases.amount": _amount,
+    "purchases.days_since": _purchase_days,
+    "purchases.interval_days": _interval,
+    "purchases.due_ratio": lambda document, params: (
+        cast(_purchase_days(document, params), Double) / _interval(document, params)
+    ),
+    "orders.count": _orders,
+    "orders.amount": _amount,
+    "orders.days_since": _purchase_days,
+    "orders.by_mail": _count("mail_orders"),
+    "person.known_days": _since("since_day"),
+    "views.count": lambda document, params: document.count("views", str(params.category), "n"),
+    "views.days_since": lambda document, params: document.days_since("views", str(params.category), "last_day"),
+    "cart.count": lambda document, params: func.jsonb_array_length(document.at("cart")),
+    "cart.hours_since": lambda document, params: document.hours_since("cart_s"),
+    "cart.contains": lambda document, params: document.at("cart").contains([{"category": params.category}]),
+    "checkout.hours_since": lambda document, params: document.hours_since("checkout_s"),
+    "mail.clicks": _count("clicks"),
+    "mail.days_since_click": _since("last_click_day"),
+    "mail.opens": _count("opens"),
+    "mail.days_since_open": _since("last_open_day"),
+    "registrations.days_since": lambda document, params: document.days_since("registered", str(params.category)),
+    "complaint.open": lambda document, params: document.text("open_complaint_day").is_not(None),
+    "complaint.days_open": _since("open_complaint_day"),
+    "review.sentiment": lambda document, params: document.text("reviews", str(params.category), "sentiment"),
+    "survey.score": lambda document, params: document.number("surveys", params.name or "", "score"),
+    "survey.days_since": lambda document, params: document.days_since("surveys", params.name or "", "day"),
+    "notes.count": _count("notes"),
+    "notes.days_since": _since("last_note_day"),
+    "feedback.category": _feedback,
+    "consent.email": _consent("email"),
+    "consent.tracking": _consent("tracking"),
+    "consent.profiling": _consent("profiling"),
+    "intent": lambda document, params: document.number("intents", params.name or ""),
+    "intent.top": lambda document, params: document.text("intent_top"),
+}
+_ANY: Final[Mapping[str, Callable[[_Document, Params], Any]]] = {
+    "trait": lambda document, params: document.at("traits", params.name or ""),
+    "household.size": lambda document, params: document.at("traits", "household_size"),
+    "household.kids": lambda document, params: document.at("traits", "household_kids"),
+    "household.age": lambda document, params: document.at("traits", "household_age"),
+}
