@@ -96,7 +96,6 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     _routes(app, parts)
     app.wsgi_app = PicturesFirst(parts, app.wsgi_app)  # type: ignore[method-assign]
-    atexit.register(parts.close)
     return app
 
 
@@ -104,7 +103,9 @@ def from_environment() -> Flask:
     """The app as gunicorn starts it. Raises SettingError naming a variable that is missing or bad."""
     settings = Settings.from_environment(os.environ, require=REQUIRED)
     set_up(settings, "render")
-    return create_app(settings)
+    app = create_app(settings)
+    atexit.register(app.extensions["parts"].close)
+    return app
 
 
 class PicturesFirst:

@@ -126,6 +126,12 @@ class Metrics:
             rows = [_read(path) for path in self._folder.glob(f"*{_SUFFIX}")]
         return [sum(column) for column in zip(*rows, strict=True)]
 
+    def close(self) -> None:
+        """Stop counting; what was counted stays in the folder."""
+        with self._lock:
+            self._values = memoryview(bytearray(_SIZE)).cast("Q")
+        os.close(self._descriptor)
+
     def _fold_past(self) -> None:
         """Add the counts of processes that ended into one file. Called with the folder locked."""
         past = self._folder / _PAST

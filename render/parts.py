@@ -53,3 +53,5 @@ class Parts:
         self.models.stop()
         self.recorder.stop()
         self.pictures.close()
+        self.hot.close()
+        self.metrics.close()

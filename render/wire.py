@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
+from weakref import WeakSet
 
 import hiredis
 
@@ -83,9 +84,7 @@ class _Wire:
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, then read as many replies. An error reply of any command is raised, after all were read."""
-        packed = (
-            hiredis.pack_command(commands[0]) if len(commands) == 1 else b"".join(map(hiredis.pack_command, commands))
-        )
+        packed = _pack(commands[0]) if len(commands) == 1 else b"".join(map(_pack, commands))
         try:
             self._socket.sendall(packed)
         except TimeoutError:
@@ -119,6 +118,11 @@ class _Wire:
     def close(self) -> None:
         self._socket.close()
 
+    def __del__(self) -> None:
+        """A thread that ends takes its connection with it."""
+        if hasattr(self, "_socket"):
+            self._socket.close()
+
 
 class HotStore:
     """Valkey for opens, shared by the threads of a process; each has a connection of its own, made when first used."""
@@ -130,6 +134,7 @@ class HotStore:
         self._away_until = 0.0
         self._mine = threading.local()
         self._lock = threading.Lock()
+        self._open: WeakSet[_Wire] = WeakSet()
 
     @property
     def is_away(self) -> bool:
@@ -156,6 +161,12 @@ class HotStore:
         self._away_until = 0.0
         return replies
 
+    def close(self) -> None:
+        """Close every thread's connection; nobody may be using one."""
+        with self._lock:
+            for wire in list(self._open):
+                wire.close()
+
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         try:
             return self._wire().exchange(commands)
@@ -167,6 +178,8 @@ class HotStore:
         wire: _Wire | None = getattr(self._mine, "wire", None)
         if wire is None:
             wire = self._mine.wire = _Wire(self._address, self._reply_seconds)
+            with self._lock:
+                self._open.add(wire)
         return wire
 
     def _drop(self) -> None:

@@ -1,0 +1,71 @@
+"""A render app over a real Valkey, without PostgreSQL: the open must not need one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from base.clock import FixedClock
+from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.stores import Store
+from render.app import create_app
+from render.parts import Parts
+from tests.render.mail import Mail
+from tests.render.shoe_shop import NOON, state
+
+
+@pytest.fixture
+def render_settings(valkey_url: str, tmp_path: Path) -> Settings:
+    """What a render process is given: no database address."""
+    read = Settings.from_environment({"LATEBIND_VAR": str(tmp_path / "var")})
+    return replace(
+        read,
+        redis_url=valkey_url,
+        token_keys={1: secrets.token_bytes(TOKEN_KEY_BYTES)},
+        record_key=secrets.token_bytes(KEY_BYTES),
+        # A loaded test machine is no reason for a default: what deadlines do has tests of its own.
+        deadline_ms=5000,
+    )
+
+
+@pytest.fixture
+def mail(valkey: Store, render_settings: Settings) -> Mail:
+    """A published campaign and a person who is known and has bought nothing."""
+    made = Mail(valkey, render_settings)
+    made.publish()
+    made.know(state())
+    return made
+
+
+@pytest.fixture
+def noon() -> FixedClock:
+    """The opens' clock, at noon of the day after the send."""
+    return FixedClock(NOON)
+
+
+@pytest.fixture
+def app(mail: Mail, render_settings: Settings, noon: FixedClock) -> Iterator[Flask]:
+    """The app in this process."""
+    made = create_app(render_settings, noon)
+    yield made
+    made.extensions["parts"].close()
+
+
+@pytest.fixture
+def parts(app: Flask) -> Parts:
+    """The app's parts."""
+    made = app.extensions["parts"]
+    assert isinstance(made, Parts)
+    return made
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A mail client of the app."""
+    return app.test_client()
