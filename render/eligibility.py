@@ -10,7 +10,7 @@ since the send, a model score) reads the plain state only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from render.clauses import clauses
 from render.decision import Reason
 from render.facts import DAY_MS, Facts
-from render.plan import SALES_KINDS, Offer, Plan
+from render.plan import SALES_KINDS, Layer, Offer, Plan
 from signals.moments import seconds_of, unix_ms
 from signals.productfacts import ProductFacts
 from signals.rules import RuleFacts
@@ -299,4 +299,9 @@ def _limits(at: Situation, offer: Offer) -> str | None:
     return None
 
 
-_CHECKS: Final = (("legal", _legal), ("relevant", _relevant), ("beneficial", _beneficial))
+_Check = Callable[[Situation, Offer, bool], str | None]
+_CHECKS: Final[tuple[tuple[Layer, _Check], ...]] = (
+    ("legal", _legal),
+    ("relevant", _relevant),
+    ("beneficial", _beneficial),
+)

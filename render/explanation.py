@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from render.eligibility import MACHINE_DAYS
 from render.money import money
-from render.plan import Layer, Offer, Plan, Slot
+from render.plan import LAYERS, Layer, Offer, Plan, Slot
 
 
 class CandidateLike(Protocol):
@@ -227,10 +227,11 @@ def _refusal(reason: str | None) -> str:
 
 def _unmet(offer: Offer, layer: str | None, rule: str) -> str:
     """A rule that did not hold, quoted as it was written."""
-    if layer not in ("legal", "relevant", "beneficial") or not rule.startswith("rule "):
+    asked = next((one for one in LAYERS if one == layer), None)
+    if asked is None or not rule.startswith("rule "):
         return rule or "no reason was kept"
-    clause = clause_of(offer, layer, rule)
-    asks = f"its rule for “{LAYER_WORDS[layer]}” was not met"
+    clause = clause_of(offer, asked, rule)
+    asks = f"its rule for “{LAYER_WORDS[asked]}” was not met"
     return f"{asks}: {in_words(clause)}" if clause is not None else asks
 
 

@@ -35,8 +35,9 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
 
     booster: LightGBM's own model text. features, kinds: the columns and offer kinds it was trained with, in order.
     thresholds, values: raw probability -> calibrated probability, both ascending, straight lines between.
-    popularity: category -> share of purchases in the data window, 0 to 1. complements: category -> how often another
-    category followed it, 0 to 1 (bought -> {other: weight}; `context` turns it around). from_ms, to_ms: the data window, Unix milliseconds. metrics: figures of the hold-out.
+    popularity: category -> share of purchases in the data window, 0 to 1. complements: category bought -> {other: how
+    often it followed, 0 to 1}; `Model.context` turns them around. from_ms, to_ms: the data window, Unix milliseconds.
+    metrics: figures of the hold-out.
     """
 
     format: int = FORMAT_VERSION
