@@ -100,8 +100,11 @@ class PostgresServer:
     def _initialise(self) -> None:
         """Make the cluster beside its place and move it there whole: an interrupted start leaves no half of one."""
         making = self._data.with_name(self._data.name + ".making")
-        shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(mode=0o700, parents=True)
+        try:
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(mode=0o700, parents=True)
+        except PermissionError:
+            raise StartError(_unreachable(self._data)) from None
         password_file = making.with_name(self._data.name + ".password")
         command: list[str | Path] = [_binaries() / "initdb", "-D", making, "-U", USER]
         command += ["--encoding=UTF8", "--no-locale", "-c", "timezone=UTC"]

@@ -16,7 +16,8 @@ import structlog
 
 from base.settings import Settings
 
-_ADDRESS = re.compile(r"[^\s@<>\"',;:()\[\]{}=/?&]+(?:@|%40)[^\s@<>\"',;:()\[\]{}=/?&]+", re.IGNORECASE)
+# Generous on purpose: what stands before the sign may hold nearly any character, and masking too much costs little.
+_ADDRESS = re.compile(r"[^\s@<>\"(),:;\[\]{}]*(?:@|%40)[^\s@<>\"'(),:;\[\]{}/?&]*", re.IGNORECASE)
 MASK = "[address]"
 
 

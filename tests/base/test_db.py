@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from base import db
+from base.clock import monotonic
+from base.embedded import PostgresServer
+from base.errors import Unavailable
+from base.processes import free_port
+
+
+def test_it_commits_what_a_block_did_and_rolls_back_what_failed(engine: Engine, sessions: db.Sessions) -> None:
+    with db.transaction(sessions) as session:
+        session.execute(text("CREATE TABLE seen (n int)"))
+        session.execute(text("INSERT INTO seen VALUES (1)"))
+    with pytest.raises(ProgrammingError), db.transaction(sessions) as session:
+        session.execute(text("INSERT INTO seen VALUES (2); SELECT no_such_column"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT array_agg(n) FROM seen")).scalar() == [1]
+
+
+def test_it_bounds_how_long_a_statement_may_take(database_url: str) -> None:
+    engine = db.connect(database_url, statement_ms=100)
+    with engine.connect() as connection, pytest.raises(OperationalError, match="statement timeout"):
+        connection.execute(text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
+def test_it_speaks_utc_and_names_itself(database_url: str) -> None:
+    engine = db.connect(database_url, application="latebind test")
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW timezone")).scalar() == "UTC"
+        assert connection.execute(text("SHOW application_name")).scalar() == "latebind test"
+    engine.dispose()
+
+
+def test_it_takes_an_address_without_a_driver(database_url: str) -> None:
+    engine = db.connect(database_url.replace("postgresql+psycopg", "postgresql"))
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+    engine.dispose()
+
+
+def test_it_says_that_an_absent_server_is_unavailable() -> None:
+    engine = db.connect(f"postgresql://latebind@127.0.0.1:{free_port()}/latebind")
+    before = monotonic()
+    with pytest.raises(Unavailable) as caught, db.transaction(db.sessions(engine)) as session:
+        session.execute(text("SELECT 1"))
+    assert caught.value.retry_after >= 1
+    assert monotonic() - before < 5
+    engine.dispose()
+
+
+def test_it_replaces_connections_of_a_server_that_died(
+    postgres: PostgresServer, engine: Engine, sessions: db.Sessions
+) -> None:
+    with db.transaction(sessions) as session:
+        session.execute(text("CREATE TABLE kept AS SELECT 1 AS n"))
+    postgres.kill()
+    postgres.start()
+    with db.transaction(sessions) as session:
+        assert session.execute(text("SELECT n FROM kept")).scalar() == 1
