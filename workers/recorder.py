@@ -1,7 +1,7 @@
 """The recorder: moves records from the stream to PostgreSQL, and does what follows from them.
 
 Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
-holds its rows has committed; a recorder that dies leaves its entries to the others, who take them over after a while.
+holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others, who take them over after a while.
 Rows are idempotent, so an entry that is seen twice changes nothing.
 """
 
@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
@@ -53,11 +53,19 @@ class RecorderParts:
     clock: Clock
 
 
+class Follower(Protocol):
+    """What follows from a recorded batch, and what is done while nothing waits."""
+
+    def __call__(self, written: Written) -> None: ...
+    def idle(self) -> None: ...
+
+
 class Recorder:
     """One consumer of the record stream."""
 
-    def __init__(self, parts: RecorderParts) -> None:
+    def __init__(self, parts: RecorderParts, follow: Follower) -> None:
         self._parts = parts
+        self._follow = follow
         self._sealer = Sealer(parts.settings.record_key)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(parts.settings.var / "spool")
@@ -83,12 +91,17 @@ class Recorder:
         with transaction(self._parts.sessions) as session:
             now = self._parts.clock.now()
             written = write(session, self._parts.blobs, self._parts.settings.subject_key, records, now)
+        self._follow(written)
         self._release([number for number, _ in entries])
         return written
 
     def drain_spool(self) -> int:
         """Put what dead render processes of this machine left on disk onto the stream; how many entries."""
         return self._spool.drain(self._append) if self._spool.waiting() else 0
+
+    def idle(self) -> None:
+        """What is done while nothing waits."""
+        self._follow.idle()
 
     def lag(self) -> int:
         """How many entries wait on the stream."""
@@ -147,8 +160,8 @@ def _entries(answer: Any) -> list[Entry]:
     return found
 
 
-def run(recorder: Recorder, follow: Any, stop: threading.Event, pause_seconds: float = 0.5) -> None:
-    """Record until told to stop. `follow(written)` does what follows from a batch: consents, repairs, shadows.
+def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -> None:
+    """Record until told to stop.
 
     A server that is away is waited for; the stream keeps the records meanwhile.
     """
@@ -158,11 +171,9 @@ def run(recorder: Recorder, follow: Any, stop: threading.Event, pause_seconds: f
             if not prepared:
                 recorder.prepare()
                 prepared = True
-            written = recorder.step()
-            if written is not None:
-                follow(written)
-            else:
+            if recorder.step() is None:
                 recorder.drain_spool()
+                recorder.idle()
         except (RedisError, Unavailable, OSError) as error:
             log.warning("the recorder waits", error=type(error).__name__)
             prepared = False

@@ -21,6 +21,7 @@ from campaigns import served
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.opens import Click, Decision, Fetch, ensure_months
 from campaigns.subjects import SubjectKey, subject_keys
+from render.agree import reservation
 from render.record import (
     ClickRecord,
     ConsentRecord,
@@ -40,7 +41,10 @@ ROWS_A_STATEMENT = 500
 
 @dataclass
 class Written:
-    """What a batch held. `live_decisions` are the ids whose send-time shadow is still to be computed."""
+    """What a batch held. `live_decisions` are the ids whose send-time shadow is still to be computed.
+
+    `reserved` are pairs of offer and reservation that now have their record.
+    """
 
     decisions: int = 0
     fetches: int = 0
@@ -49,6 +53,7 @@ class Written:
     consents: list[ConsentRecord] = field(default_factory=list)
     repairs: list[RepairRecord] = field(default_factory=list)
     live_decisions: list[tuple[str, datetime]] = field(default_factory=list)
+    reserved: list[tuple[int, str]] = field(default_factory=list)
 
 
 def moment(at_ms: int) -> datetime:
@@ -68,6 +73,8 @@ def write(
     for record in kept:
         if isinstance(record, DecisionRecord):
             rows[Decision].append(_decision_row(record, subjects[record.profile]))
+            name = reservation(f"{record.campaign}.{record.occurrence}", record.profile, record.open_number)
+            result.reserved += [(offer, name) for offer in record.reserved]
             if record.lane == "live" and record.contact is None:
                 result.live_decisions.append((record.id, moment(record.at_ms)))
         elif isinstance(record, FetchRecord):
