@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from base import db
 from base.clock import clock_from
 from base.settings import Settings
-from campaigns import people
+from campaigns import people, starting
 from campaigns.admin_log import SYSTEM
 from signals.sources import create_source, sender_by_key, sender_by_name
 
@@ -41,7 +41,9 @@ def prepare(settings: Settings) -> Access:
     engine = db.connect(settings.database_url, application="latebind up")
     try:
         with db.transaction(db.sessions(engine)) as session:
-            access = _complete(session, kept, clock_from(settings).now())
+            now = clock_from(settings).now()
+            starting.seed(session, now)
+            access = _complete(session, kept, now)
             # Before the commit: a key that is in the database and not in the file could never be told to anybody.
             _write(path, access)
     finally:

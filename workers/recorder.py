@@ -1,8 +1,8 @@
 """The recorder: moves records from the stream to PostgreSQL, and does what follows from them.
 
 Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
-holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others, who take them over after a while.
-Rows are idempotent, so an entry that is seen twice changes nothing.
+holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
+who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing.
 """
 
 from __future__ import annotations
