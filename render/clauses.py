@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from base.errors import InvalidInput
@@ -16,48 +16,37 @@ _CLAUSES: Final = "clauses"
 
 
 def clauses(plan: Plan) -> Clauses:
-    """The plan's rules as functions, per offer and layer; an `all` is a function a clause. Made once a plan.
+    """The plan's rules as functions; a rule that is an `all` is one function a clause. Made once a plan.
 
-    Raises InvalidInput naming the offer, the layer and the part of the rule for a plan that `validate_rules` refuses.
+    Publishing refuses a rule that cannot be read. Should an old plan hold one that this release cannot read any more,
+    it holds for nobody: the offer is off and the mail still opens.
     """
     made: Clauses | None = vars(plan).get(_CLAUSES)
     if made is None:
         made = {}
-        for position, offer in enumerate(plan.offers):
+        for offer in plan.offers:
             for layer in LAYERS:
                 rule = offer.rules.of(layer)
                 if rule is not None:
-                    functions = _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
-                    made.setdefault(offer.id, {})[layer] = functions
+                    made.setdefault(offer.id, {})[layer] = tuple(_function(part, plan) for part in parts(rule))
         # A plan never changes, so what is made of it may be kept with it, as its cached properties are.
         vars(plan)[_CLAUSES] = made
     return made
 
 
-def validate_rules(plan: Plan) -> list[str]:
-    """What keeps a plan's rules from being published, a sentence a rule, each beginning with the field."""
-    faults = []
-    for position, offer in enumerate(plan.offers):
-        for layer in LAYERS:
-            rule = offer.rules.of(layer)
-            if rule is not None:
-                try:
-                    _functions(rule, plan.categories, f"offers[{position}].rules.{layer}")
-                except InvalidInput as error:
-                    faults.append(str(error))
-    return faults
+def parts(rule: Rule) -> list[Any]:
+    """The clauses of a rule in the order a decision numbers them, from 1."""
+    if set(rule) == {"all"} and isinstance(rule["all"], list) and rule["all"]:
+        return list(rule["all"])
+    return [rule]
 
 
-def _functions(rule: Rule, categories: Mapping[str, int], at: str) -> tuple[Holds, ...]:
-    parts = rule["all"] if set(rule) == {"all"} and isinstance(rule["all"], list) else [rule]
-    numbered = len(parts) > 1
-    return tuple(
-        _function(part, categories, f"{at}.all[{number}]" if numbered else at) for number, part in enumerate(parts)
-    )
-
-
-def _function(part: Any, categories: Mapping[str, int], at: str) -> Holds:
+def _function(part: Any, plan: Plan) -> Holds:
     try:
-        return compile_python(parse(part, categories, where="eligibility"))
-    except InvalidInput as error:
-        raise InvalidInput(f"{at}.{error.field}" if error.field else at, error.message) from error
+        return compile_python(parse(part, plan.categories, where="eligibility"))
+    except InvalidInput:
+        return _never
+
+
+def _never(facts: RuleFacts) -> bool:
+    return False

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
+from render.clauses import parts
 from render.eligibility import MACHINE_DAYS
 from render.money import money
 from render.plan import LAYERS, Layer, Offer, Plan, Slot
@@ -240,7 +241,7 @@ def clause_of(offer: Offer, layer: Layer, rule: str) -> Any:
     whole = offer.rules.of(layer)
     if whole is None:
         return None
-    clauses = whole["all"] if set(whole) == {"all"} else [whole]
+    clauses = parts(whole)
     number = int(rule.removeprefix("rule "))
     return clauses[number - 1] if 0 < number <= len(clauses) else None
 

@@ -217,6 +217,12 @@ class Facts(Struct, frozen=True, kw_only=True):
     refused: frozenset[int] = frozenset()
 
 
+def locale_of(state: ProfileState | None) -> str | None:
+    """The locale a person is written to in: the trait `locale`; None leaves it to the plan."""
+    locale = state.traits.get("locale") if state is not None else None
+    return locale if isinstance(locale, str) and locale else None
+
+
 # Not `order="deterministic"`: that refuses integer keys. The functions above keep their keys sorted instead.
 encode_used: Final = msgspec.msgpack.Encoder().encode
 """The bytes of `Used`; equal values have equal bytes."""

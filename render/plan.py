@@ -251,7 +251,7 @@ def validate(plan: Plan) -> list[str]:
     """What keeps a plan from being published, one sentence a fault, each beginning with the field. Empty: it may go.
 
     A plan that passes can fill every slot at every open: each slot names a neutral, unconditional, uncapped default.
-    Rules are checked where they are compiled (`render.eligibility.validate_rules`).
+    Rules are checked where they are written (`signals.rules.parse`), since errors belong to a form's field there.
     """
     return [f"{field}: {message}" for field, message in _faults(plan)]
 

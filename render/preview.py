@@ -16,7 +16,7 @@ from base.errors import InvalidInput
 from render.binding import resolve
 from render.decide import Decision, decide
 from render.draw import draw
-from render.facts import Facts, LaneName, LastDecision, Used
+from render.facts import Facts, LaneName, LastDecision, Used, locale_of
 from render.fonts import Fonts
 from render.model import Model
 from render.photo import Assets
@@ -58,12 +58,15 @@ def preview(
 ) -> Preview:
     """What a person would see at `now`, had `extra_events` happened as well.
 
-    caps: balances left; None takes every total cap as untouched (a plan that was never published has none yet). Raises
-    InvalidInput for extra events that correct older ones: fold those with the stored events and pass that state.
+    locale: None takes the person's own, as the endpoint does. caps: balances left; None takes every total cap as
+    untouched (a plan that was never published has none yet). Raises InvalidInput for extra events that correct older
+    ones: fold those with the stored events and pass that state.
     """
     balances = {offer.id: offer.cap_total for offer in plan.offers if offer.cap_total is not None}
+    supposed = supposing(state, extra_events) if state is not None else None
+    locale = locale or locale_of(supposed)
     facts = Facts(
-        state=supposing(state, extra_events) if state is not None else None,
+        state=supposed,
         sent_at_ms=sent_at_ms,
         used=used,
         products=products,

@@ -13,10 +13,11 @@ import msgspec
 from msgspec.structs import replace
 
 from base.errors import InvalidInput
+from render.clauses import parts
 from render.decide import decide
 from render.decision import Decision
 from render.explanation import CandidateLike
-from render.facts import Facts, LaneName, Used, decode_last, decode_used
+from render.facts import Facts, LaneName, Used, decode_last, decode_used, locale_of
 from render.model import Model
 from render.plan import LAYERS, LayeredRules, Live, Offer, Plan
 from render.record import DecisionRecord
@@ -41,8 +42,9 @@ def facts_of(record: DecisionRecord, model: Model | None) -> Facts:
         raise InvalidInput("record", f"names the lane {record.lane!r} and the state {record.live_state!r}")
     kept = record.personal
     try:
+        state = decode(kept.state) if kept.state is not None else None
         return Facts(
-            state=decode(kept.state) if kept.state is not None else None,
+            state=state,
             sent_at_ms=record.sent_ms,
             used=decode_used(kept.used) if kept.used else Used(),
             products={name: _product(data) for name, data in record.products.items()},
@@ -52,6 +54,7 @@ def facts_of(record: DecisionRecord, model: Model | None) -> Facts:
             lane=_LANES[record.lane],
             undecided=record.undecided,
             live=Live(state=cast(Literal["live", "ended", "killed"], record.live_state), withdrawn=record.withdrawn),
+            locale=locale_of(state),
             neutral=record.neutral,
             refused=frozenset(record.refused),
         )
@@ -191,9 +194,8 @@ def _changed(plan: Plan, offer: int, **changes: Any) -> Plan:
 
 def _without_clause(offer: Offer, layer: str, rule: str) -> LayeredRules:
     whole = getattr(offer.rules, layer)
-    clauses = whole["all"] if set(whole) == {"all"} else [whole]
     number = int(rule.removeprefix("rule "))
-    kept = [clause for at, clause in enumerate(clauses, start=1) if at != number]
+    kept = [clause for at, clause in enumerate(parts(whole), start=1) if at != number]
     return replace(offer.rules, **{layer: {"all": kept} if kept else None})
 
 

@@ -161,6 +161,13 @@ def test_it_says_after_the_fact_whether_an_offer_may_still_stand() -> None:
     assert admissible(plan, default, erased, shop.NOON, held=True) is None
 
 
+def test_it_switches_an_offer_off_whose_rule_this_release_cannot_read() -> None:
+    plan = shop.plan(discount={"rules": {"relevant": {"field": "moon.phase", "op": "=", "value": "full"}}})
+    decision = decide(plan, shop.facts(shop.state()), shop.NOON, seed=1)
+    assert decision.offers == (shop.TIGHTS,)
+    assert decision.slots[0].candidates[0].rule == "rule 1"
+
+
 def test_it_gives_each_open_a_seed_of_its_own_and_always_the_same() -> None:
     delivery = Delivery(5, 7, 1)
     seeds = [seed_of(Delivery(profile, 7, 1), number) for profile in range(1, 20) for number in range(1, 20)]

@@ -158,6 +158,17 @@ def test_it_replays_a_record_to_the_very_same_outcome(changes: dict[str, object]
     assert same_outcome(replay(record, plan, None), record)
 
 
+def test_it_previews_and_replays_in_the_locale_of_the_person(fonts: Fonts) -> None:
+    plan = shop.plan(discount={"ends_ms": 1}, tights={"shows_price": True})
+    german = replace(shop.state(), traits={"locale": "de-DE"})
+    facts = shop.facts(german, locale="de-DE")
+    decision = decide(plan, facts, shop.NOON, 1)
+    assert decision.slots[0].fields["product.price"] == "49,99\u00a0$"
+    assert same_outcome(replay(recorded(plan, facts, decision), plan, None), recorded(plan, facts, decision))
+    ahead = preview(plan, german, Used(), facts.products, None, shop.NOON, 1, sent_at_ms=shop.SENT_MS, fonts=fonts)
+    assert ahead.decision == decision
+
+
 @pytest.mark.feature("SU-03")
 def test_it_comes_out_otherwise_without_the_cause_and_the_same_without_anything_else() -> None:
     plan, _, record = opened()
