@@ -64,7 +64,7 @@ def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
         model_hash=facts.model.hash if rung == "model" and facts.model is not None else None,
         lost=tuple(sorted(at.lost)),
         features=scores.digest,
-        no_record=not may_record(facts.state),
+        no_record=not may_record(facts.state, plan),
     )
 
 
@@ -76,7 +76,7 @@ def _defaults(plan: Plan, facts: Facts, seed: int, reason: str) -> Decision:
     )
     lost = ("state",) if facts.state is None else ()
     return Decision(
-        slots=slots, seed=seed, rung="default", reason=reason, lost=lost, no_record=not may_record(facts.state)
+        slots=slots, seed=seed, rung="default", reason=reason, lost=lost, no_record=not may_record(facts.state, plan)
     )
 
 

@@ -146,10 +146,15 @@ def refused(plan: Plan, facts: Facts) -> str | None:
     return None
 
 
-def may_record(state: ProfileState | None) -> bool:
-    """Whether an open of this person may be written down: not after erasure, nor once tracking or mail were refused."""
+def may_record(state: ProfileState | None, plan: Plan | None = None) -> bool:
+    """Whether an open of this person may be written down.
+
+    Not after erasure, nor once tracking or mail were refused, nor before tracking was granted where the plan wants that.
+    """
     if state is None:
         return True
+    if plan is not None and "tracking" in plan.needs_consent and state.consent.get("tracking") is not True:
+        return False
     return not state.erased and all(state.consent.get(purpose) is not False for purpose in ("tracking", "email"))
 
 

@@ -120,7 +120,7 @@ class Opening:
         made = decision_record(fetch, running, decision, facts, lane, _NOTHING_READ, ())
         return Open(
             running, plan, running.plan_hash, lane, plan.locale,
-            is_recorded=may_record(state), is_agreed=False, is_new=True, records=(made,), state=state,
+            is_recorded=may_record(state, plan), is_agreed=False, is_new=True, records=(made,), state=state,
         )  # fmt: skip
 
     def mark(self, fetch: Fetch, opened: Open, sight: LastShown | None, made: FetchRecord) -> bool:
