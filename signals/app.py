@@ -27,8 +27,9 @@ from base.logs import logger, set_up
 from base.settings import Settings
 from signals import requests
 from signals.feed import FORMATS, entries, sniffed
-from signals.intake import Intake, Outcome, Status, take
+from signals.intake import Intake, take
 from signals.products import take_products
+from signals.reading import Outcome, Status
 from signals.requests import Envelope, TooLarge, UnknownEncoding
 from signals.signal import clock_skew
 from signals.sources import Sender, sender_by_key

@@ -8,14 +8,16 @@ again is safe: events with the same ids, or without ids but the same content and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Final
 
 from signals.feed import Format, entries
-from signals.intake import Intake, take
+from signals.intake import Intake, admit
 from signals.products import FeedReport, take_products
-from signals.signal import EVENT_BYTES
+from signals.reading import Reading
+from signals.signal import EVENT_BYTES, Arrival
 from signals.sources import Sender
 
 CHUNK_EVENTS: Final = 20_000
@@ -56,8 +58,8 @@ def import_events(
     Raises Unavailable when a store is away: what was taken stays, and the import can be run again from the start.
     """
     report = ImportReport()
-    for numbers, bodies in _chunks(lines):
-        for number, outcome in zip(numbers, take(intake, sender, bodies, now), strict=True):
+    for numbers, reading in _read_ahead(intake, sender, lines, Arrival(now)):
+        for number, outcome in zip(numbers, admit(intake, sender, reading), strict=True):
             match outcome.status:
                 case "accepted":
                     report.accepted += 1
@@ -72,6 +74,23 @@ def import_events(
         report.lines = numbers[-1]
         progress(report)
     return report
+
+
+def _read_ahead(
+    intake: Intake, sender: Sender, lines: Iterable[bytes], arrival: Arrival
+) -> Iterator[tuple[list[int], Reading]]:
+    """Chunks as they are read; the next is read while PostgreSQL works on the one before."""
+    chunks = _chunks(lines)
+
+    def read() -> tuple[list[int], Reading] | None:
+        chunk = next(chunks, None)
+        return (chunk[0], intake.reader.read(sender, chunk[1], arrival)) if chunk else None
+
+    with ThreadPoolExecutor(1, "read-ahead") as reader:
+        coming = reader.submit(read)
+        while (chunk := coming.result()) is not None:
+            coming = reader.submit(read)
+            yield chunk
 
 
 def _chunks(lines: Iterable[bytes]) -> Iterator[tuple[list[int], list[bytes]]]:
@@ -94,8 +113,6 @@ def _chunks(lines: Iterable[bytes]) -> Iterator[tuple[list[int], list[bytes]]]:
         yield numbers, bodies
 
 
-def import_products(
-    intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime
-) -> FeedReport:
+def import_products(intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime) -> FeedReport:
     """Take a product feed in the given format. Raises InvalidInput when the feed itself cannot be read."""
     return take_products(intake, sender, entries(stream, format_), now)

@@ -7,9 +7,9 @@ It raises Unavailable when either store is away; sending the same messages again
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeVar
+from functools import partial
+from typing import Final, TypeVar
 
 import msgspec
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
@@ -18,45 +18,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, Unavailable
+from base.errors import Unavailable
 from base.stores import Store
 from signals import belonging, folding, journal
 from signals.belonging import Lost
-from signals.catalog import Categories
-from signals.foldevent import fold_event
 from signals.folding import Origin, Root, Standing, Told
-from signals.identity import Claim, Person, Resolution, claims
-from signals.journal import Entry, Refusal
-from signals.moments import unix_ms
+from signals.identity import Claim, Person, Resolution
+from signals.journal import Entry
 from signals.publishing import Publisher
-from signals.signal import Arrival, Signal, Untrusted, read, refuse_untrusted
+from signals.reading import Item, Outcome, Reader, Reading
+from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
 
-Status = Literal["accepted", "duplicate", "conflict", "rejected"]
 TRIES: Final = 8
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one event. `field` and `message` say what was wrong with a rejected one."""
-
-    status: Status
-    field: str = ""
-    message: str = ""
-
-
-@dataclass(slots=True)
-class Item:
-    """An event on its way in; the later fields are filled step by step."""
-
-    index: int
-    signal: Signal
-    claims: tuple[Claim, ...]
-    told: Told
-    status: Status = "accepted"
-    person: Person = field(default_factory=Person)
 
 
 class Intake:
@@ -65,7 +41,8 @@ class Intake:
     def __init__(self, sessions: Sessions, store: Store, hash_key: bytes) -> None:
         self.sessions = sessions
         self.publisher = Publisher(store)
-        self.categories = Categories(sessions)
+        self.reader = Reader(sessions)
+        self.categories = self.reader.categories
         self.hash_key = hash_key
 
     def settle(self, work: Callable[[Session], _Result]) -> _Result:
@@ -107,15 +84,19 @@ def take(
 
     `skew` is how far the sender's clock is behind (signal.clock_skew), `type_` the call the address named, if it did.
     """
-    outcomes: list[Outcome] = [Outcome("accepted")] * len(bodies)
-    items, refusals = _read_all(intake, sender, bodies, Arrival(now, skew, type_), outcomes)
-    standings, profiles = intake.settle(lambda session: _absorb(session, intake, sender, items, refusals, now))
-    for item in items:
+    return admit(intake, sender, intake.reader.read(sender, bodies, Arrival(now, skew, type_)))
+
+
+def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
+    """Store, fold and publish what was read. Raises Unavailable; doing it again with the same reading is safe."""
+    outcomes = list(reading.outcomes)
+    standings, repeated = intake.settle(partial(_absorb, intake, sender, reading))
+    for item in reading.items:
         outcomes[item.index] = Outcome(item.status)
     states = folding.published(standings)
-    if profiles:
+    if repeated:
         with transaction(intake.sessions) as session:
-            states += stored_states(session, profiles)
+            states += stored_states(session, repeated)
     intake.publisher.write_states(states)
     return outcomes
 
@@ -127,60 +108,11 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
     return folding.published(folding.standing(root, root.state) for root in found.values() if root.state is not None)
 
 
-def _read_all(
-    intake: Intake, sender: Sender, bodies: Sequence[bytes], arrival: Arrival, outcomes: list[Outcome]
-) -> tuple[list[Item], list[Refusal]]:
-    items: list[Item] = []
-    refusals: list[Refusal] = []
-    for index, body in enumerate(bodies):
-        try:
-            items.append(read_item(intake, sender, index, body, arrival))
-        except InvalidInput as error:
-            reason = "untrusted" if isinstance(error, Untrusted) else "invalid"
-            outcomes[index] = Outcome("rejected", error.field, error.message)
-            refusals.append(Refusal(reason, error.field, error.message, body))
-    return items, refusals
-
-
-def read_item(intake: Intake, sender: Sender, index: int, body: bytes, arrival: Arrival) -> Item:
-    """One event read and held against what its source may say. Raises InvalidInput or Untrusted."""
-    signal = read(body, arrival)
-    refuse_untrusted(signal, sender)
-    named = claims(signal, sender)
-    return Item(index, signal, named, tell(intake, sender, signal))
-
-
-def tell(intake: Intake, sender: Sender, signal: Signal) -> Told:
-    """The signal in the form that folds, its categories looked up; a server's new categories are learnt."""
-    signal.raw["messageId"] = signal.message_id
-    missing: list[str] = []
-
-    def lookup(spelling: str) -> int | None:
-        number = intake.categories.lookup(spelling)
-        if number is None:
-            missing.append(spelling)
-        return number
-
-    time_ms = unix_ms(signal.time)
-    event = fold_event(signal.raw, lookup, time_ms=time_ms, source=sender.id)
-    if missing:
-        intake.categories.learn(missing, create=sender.is_server)
-        event = fold_event(signal.raw, intake.categories.lookup, time_ms=time_ms, source=sender.id)
-    return Told(event, signal.is_order, True, signal.raw)
-
-
-def _absorb(
-    session: Session,
-    intake: Intake,
-    sender: Sender,
-    items: Sequence[Item],
-    refusals: Sequence[Refusal],
-    now: datetime,
-) -> tuple[list[Standing], set[int]]:
+def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) -> tuple[list[Standing], set[int]]:
     """Store and fold a batch; returns the states to publish, and the profiles of repeats, to be repaired."""
-    journal.refuse(session, sender, refusals, now)
-    fresh, repeated = _sorted_out(session, sender, items, now)
-    return absorb(session, intake, sender, fresh, now) if fresh else [], repeated
+    journal.refuse(session, sender, reading.refusals, reading.now)
+    fresh, repeated = _sorted_out(session, sender, reading.items, reading.now)
+    return absorb(session, intake, sender, fresh, reading.now) if fresh else [], repeated
 
 
 def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: datetime) -> tuple[list[Item], set[int]]:

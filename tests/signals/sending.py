@@ -16,7 +16,8 @@ from base.clock import SteppedClock
 from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
-from signals.intake import Intake, Outcome, take
+from signals.intake import Intake, take
+from signals.reading import Outcome
 from signals.sources import Sender, SourceKind, create_source, sender
 from signals.state import ProfileState, decode
 from tests.serving import Serve

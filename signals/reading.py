@@ -1,0 +1,156 @@
+"""Reading a batch: bytes in, checked signals in the form that folds out, each event on its own.
+
+Nothing is stored here. The database is asked only for what a batch names and this process has not met: categories, and
+the categories of products that are named without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import text
+
+from base.db import Sessions, transaction
+from base.errors import InvalidInput
+from signals.catalog import Categories
+from signals.foldevent import FoldEvent, fold_event
+from signals.folding import Told
+from signals.identity import Claim, Person, claims
+from signals.journal import Refusal
+from signals.moments import unix_ms
+from signals.signal import Arrival, Signal, Untrusted, read, refuse_untrusted
+from signals.sources import Sender
+
+Status = Literal["accepted", "duplicate", "conflict", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one event. `field` and `message` say what was wrong with a rejected one."""
+
+    status: Status
+    field: str = ""
+    message: str = ""
+
+
+ACCEPTED = Outcome("accepted")
+
+
+@dataclass(slots=True)
+class Item:
+    """An event on its way in; status and person are settled when it is stored."""
+
+    index: int
+    signal: Signal
+    claims: tuple[Claim, ...]
+    told: Told
+    status: Status = "accepted"
+    person: Person = field(default_factory=Person)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A batch that was read: its good events, its refused ones, and an outcome for each (provisional for the good)."""
+
+    now: datetime
+    items: list[Item]
+    refusals: list[Refusal]
+    outcomes: list[Outcome]
+
+
+class Reader:
+    """Reads batches with what one process knows of categories. Threads may share it."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self.categories = Categories(sessions)
+
+    def read(self, sender: Sender, bodies: Sequence[bytes], arrival: Arrival) -> Reading:
+        """Every event of the batch, read or refused. Raises Unavailable when something must be looked up and cannot."""
+        reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies))
+        unknown: dict[str, None] = {}
+        for index, body in enumerate(bodies):
+            try:
+                reading.items.append(self._item(sender, index, body, arrival, unknown))
+            except InvalidInput as error:
+                reason = "untrusted" if isinstance(error, Untrusted) else "invalid"
+                reading.outcomes[index] = Outcome("rejected", error.field, error.message)
+                reading.refusals.append(Refusal(reason, error.field, error.message, body))
+        if unknown:
+            # A browser may not add to the catalogue: what it names and nobody knows stays without a category.
+            self.categories.learn(unknown, create=sender.is_server)
+        bare = [item for item in reading.items if _without_category(item.told.event)]
+        if bare:
+            self._complete(bare, again=bool(unknown))
+        for item in reading.items:
+            if item.signal.kind != "consent":
+                # The parsed body is many times its bytes, and only a consent's wording is read from it later.
+                item.signal.raw, item.told.body = {}, None
+        return reading
+
+    def _item(self, sender: Sender, index: int, body: bytes, arrival: Arrival, unknown: dict[str, None]) -> Item:
+        signal = read(body, arrival)
+        refuse_untrusted(signal, sender)
+        named = claims(signal, sender)
+        signal.raw["messageId"] = signal.message_id
+
+        def lookup(spelling: str) -> int | None:
+            number = self.categories.lookup(spelling)
+            if number is None:
+                unknown[spelling] = None
+            return number
+
+        event = fold_event(signal.raw, lookup, time_ms=unix_ms(signal.time), source=sender.id)
+        return Item(index, signal, named, Told(event, signal.is_order, True, signal.raw))
+
+    def _complete(self, bare: Sequence[Item], *, again: bool) -> None:
+        """Give products named without a category the one the catalogue has, in the event itself, so that it stays."""
+        products = {
+            line.product for item in bare for line in item.told.event.lines if line.product and not line.category
+        }
+        slugs = self._slugs(products)
+        for item in bare:
+            if _filled(item.signal.raw.get("properties"), slugs):
+                item.signal.body = msgspec.json.encode(item.signal.raw)
+            elif not again:
+                continue
+            event = item.told.event
+            item.told.event = fold_event(
+                item.signal.raw, self.categories.lookup, time_ms=event.time_ms, source=event.source
+            )
+
+    def _slugs(self, products: Iterable[str]) -> dict[str, str]:
+        with transaction(self._sessions) as session:
+            rows = session.execute(
+                text(
+                    "SELECT p.id, c.slug FROM product p JOIN category c ON c.id = p.category_id WHERE p.id = ANY(:ids)"
+                ),
+                {"ids": list(products)},
+            )
+            found = {row.id: row.slug for row in rows}
+        missing = [slug for slug in found.values() if self.categories.lookup(slug) is None]
+        if missing:
+            self.categories.learn(missing, create=False)
+        return found
+
+
+def _without_category(event: FoldEvent) -> bool:
+    return any(not line.category for line in event.lines)
+
+
+def _filled(properties: Any, slugs: dict[str, str]) -> bool:
+    """Write known categories into an event's products; returns whether there were any."""
+    if not slugs or not isinstance(properties, dict):
+        return False
+    products = properties.get("products")
+    filled = False
+    for product in products if isinstance(products, list) else [properties]:
+        slug = slugs.get(str(product.get("product_id") or product.get("sku") or ""))
+        if slug is not None and not product.get("category"):
+            product["category"] = slug
+            filled = True
+    return filled

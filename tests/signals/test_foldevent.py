@@ -1,0 +1,132 @@
+"""Segment calls as they are folded: the spec's shapes are read, what cannot be read is left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from signals.foldevent import Line, cents_of, fold_event, kind_of, trait_name
+from tests.signals.stories import CATEGORIES, event, identify
+
+
+@pytest.mark.parametrize(
+    ("value", "cents"),
+    [
+        (19.99, 1999),
+        ("19.99", 1999),
+        (" 5 ", 500),
+        (0.005, 1),
+        (1.005, 101),
+        (-20, -2000),
+        (7, 700),
+        ("ten", None),
+        (True, None),
+        (None, None),
+        (float("nan"), None),
+        ("1e400", None),
+        (10**15, None),
+    ],
+)
+def test_it_reads_prices_in_cents(value: Any, cents: int | None) -> None:
+    assert cents_of(value) == cents
+
+
+def test_it_reads_an_order_with_its_products() -> None:
+    told = event(
+        "order completed",
+        {
+            "orderId": 77,
+            "total": "30.10",
+            "products": [
+                {"product_id": "p1", "category": "shoes", "price": 10.05, "quantity": "2"},
+                {"sku": 5, "category": "unknown", "price": None},
+                {"price": 3},
+                {"product_id": "p2", "quantity": 0},
+                "nonsense",
+            ],
+        },
+        context={"campaign": {"medium": "Email"}},
+    )
+    assert (told.kind, told.order_id, told.total_cents, told.by_mail) == ("order", "77", 3010, True)
+    assert told.lines == (Line("p1", CATEGORIES["shoes"], 2, 1005), Line("5", 0, 1, None))
+
+
+def test_it_reads_a_product_at_the_top_level() -> None:
+    told = event("Product Viewed", {"product_id": "p1", "category": "shoes", "price": 5})
+    assert (told.kind, told.lines) == ("view", (Line("p1", 1, 1, 500),))
+
+
+def test_it_keeps_no_personal_traits() -> None:
+    told = identify(
+        {
+            "email": "ann@example.com",
+            "phone": "1",
+            "firstName": "Ann",
+            "address": {"street": "Elm St", "city": "Rome"},
+            "list": [1],
+            "big": 2**60,
+            "x" * 100: "y" * 200,
+            "gone": None,
+        }
+    )
+    assert told.traits == {"first_name": "Ann", "address.city": "Rome", "x" * 64: "y" * 128, "gone": None}
+
+
+def test_it_reads_consent_one_by_one_or_many() -> None:
+    assert event("Consent Changed", {"purpose": "email", "granted": False}).consent == {"email": False}
+    many = {"consents": {"email": True, "tracking": "yes", "profiling": False}}
+    assert event("Consent Changed", many).consent == {"email": True, "profiling": False}
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [("not for me", "not_for_me"), ("Already-Own", "already_own"), ("gift", "gift"), ("nice", ""), (5, "")],
+)
+def test_it_reads_the_word_of_feedback(said: Any, word: str) -> None:
+    assert event("Offer Feedback", {"feedback": said}).word == word
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "kind"),
+    [
+        ("track", "Viewed Product", "view"),
+        ("track", " order canceled ", "cancel"),
+        ("page", "Home", "other"),
+        ("track", None, "other"),
+    ],
+)
+def test_it_knows_events_by_name(call: str, name: str | None, kind: str) -> None:
+    assert kind_of(call, name) == kind
+
+
+def test_it_spells_traits_one_way() -> None:
+    assert [trait_name(name) for name in ("firstName", "first_name", "Home City", "LTV")] == [
+        "first_name",
+        "first_name",
+        "home_city",
+        "ltv",
+    ]
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["products", "price", "quantity"]), inner)
+    ),
+    max_leaves=8,
+)
+_fields = ["order_id", "products", "total", "category", "quantity", "price", "consents", "purpose", "granted", "rating"]
+
+
+@given(
+    st.sampled_from(["Order Completed", "Consent Changed", "Product Reviewed", "Offer Feedback", "Email Opened"]),
+    st.one_of(_json, st.dictionaries(st.sampled_from([*_fields, "feedback", "class", "product_id"]), _json)),
+    _json,
+)
+def test_it_never_fails_on_content(name: str, properties: Any, context: Any) -> None:
+    for kind in ("track", "identify"):
+        raw = {"type": kind, "event": name, "properties": properties, "traits": properties, "context": context}
+        assert fold_event(raw, CATEGORIES.get, time_ms=0).time_ms == 0

@@ -1,0 +1,120 @@
+"""The state's byte form, its document, and its size."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signals.fold import fold_all
+from signals.foldevent import FoldEvent, Line
+from signals.state import ProfileState, days_back, decode, document, encode, from_document, gaps_of, interval, longer
+from tests.signals.stories import histories
+
+DAY_MS = 86_400_000
+YEAR_BEGAN_MS = 1_735_689_600_000
+
+
+@settings(max_examples=100, deadline=None)
+@given(histories())
+def test_it_comes_back_from_its_bytes_and_from_its_document(events: list[FoldEvent]) -> None:
+    state = fold_all(events, segments=(3, 9))
+    state.intents, state.intent_top = {"puppy": 0.93, "baby": 0.04}, "puppy"
+    assert encode(decode(encode(state))) == encode(state)
+    stored = json.loads(json.dumps(document(state), sort_keys=True))
+    assert encode(from_document(stored)) == encode(state)
+
+
+def test_it_has_the_same_bytes_whatever_order_its_maps_were_filled_in() -> None:
+    forth, back = ProfileState(traits={"a": 1, "b": 2}), ProfileState(traits={"b": 2, "a": 1})
+    assert encode(forth) == encode(back)
+    assert list(back.traits) == ["b", "a"]
+
+
+def test_it_says_in_its_document_what_sql_would_have_to_unpack() -> None:
+    days = (0, 0, 7, 14, 300)
+    events = [
+        FoldEvent(
+            time_ms=YEAR_BEGAN_MS + day * DAY_MS + place,
+            message_id=f"m{place}",
+            kind="order",
+            lines=(Line("p", 5, 2, 99),),
+        )
+        for place, day in enumerate(days)
+    ]
+    category = document(fold_all(events))["categories"]["5"]
+    first = 1827
+    assert category == {
+        "n": 5,
+        "cents": 990,
+        "last_s": (first + 300) * 86_400,
+        "last_day": first + 300,
+        "days": [first + 300, first + 14, first + 7, first, first],
+        "interval_days": 7.0,
+    }
+
+
+@given(st.lists(st.integers(-3000, 6000), min_size=1, max_size=12))
+def test_it_keeps_days_in_gaps_of_a_byte(days: list[int]) -> None:
+    days.sort(reverse=True)
+    assert days_back(days[0], gaps_of(days)) == days
+
+
+@given(st.lists(st.integers(0, 700), max_size=30))
+def test_it_keeps_the_newest_gaps(steps: list[int]) -> None:
+    gaps, moment = longer(b"", None, 0, 9), 0
+    days = [0]
+    for step in steps:
+        gaps, moment = longer(gaps, moment, moment + step * 86_400, 9), moment + step * 86_400
+        days.insert(0, days[0] + step)
+    kept = days_back(days[0], gaps)
+    assert kept == days[: len(kept)]
+    assert len(kept) == min(len(days), 10) or 255 not in gaps
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [([5], None), ([9, 5, 5], None), ([9, 5, 5, 4], 2.5), ([900, 300, 100], 400.0), ([30, 20, 13, 3], 10.0)],
+)
+def test_it_takes_the_median_gap_of_three_or_more_days(days: list[int], expected: float | None) -> None:
+    assert interval(gaps_of(days)) == expected
+
+
+def household(seed: int, categories: int, lines: int) -> ProfileState:
+    """A year of weekly baskets over so many categories, with the traits and words of a talkative customer."""
+    chance = random.Random(seed)
+    events = [
+        FoldEvent(
+            time_ms=YEAR_BEGAN_MS + (7 * week + chance.randrange(3)) * DAY_MS + chance.randrange(DAY_MS),
+            message_id=f"week-{week}",
+            kind="order",
+            arrival=10_000_000 + week,
+            order_id=f"order-{seed}-{week}",
+            lines=tuple(
+                Line(str(chance.randrange(800_000, 10**7)), category, chance.randint(1, 4), chance.randint(50, 2000))
+                for category in chance.sample(range(1, categories + 1), lines)
+            ),
+        )
+        for week in range(52)
+    ]
+    traits = {"first_name": "Maria", "locale": "en-US", "timezone": "America/New_York", "currency": "USD"}
+    demographics = {"age": "45-54", "household_size": "4", "household_kids": "2", "income": "50-74K"}
+    words = {"email": True, "tracking": True, "profiling": True}
+    events += [
+        FoldEvent(time_ms=YEAR_BEGAN_MS, message_id="who", kind="traits", traits={**traits, **demographics}),
+        FoldEvent(time_ms=YEAR_BEGAN_MS, message_id="may", kind="consent", consent=words),
+    ]
+    return fold_all(events)
+
+
+@pytest.mark.parametrize("lines", [15, 20, 30])
+def test_it_fits_in_four_kilobytes_for_150_categories_bought_weekly(lines: int) -> None:
+    sizes = sorted(len(encode(household(seed, 150, lines))) for seed in range(100))
+    assert sizes[98] <= 4096
+
+
+def test_it_fits_in_four_kilobytes_when_more_categories_are_bought_than_are_kept() -> None:
+    assert max(len(encode(household(seed, 221, 40))) for seed in range(10)) <= 4096
