@@ -149,7 +149,7 @@ def refused(plan: Plan, facts: Facts) -> str | None:
 def may_record(state: ProfileState | None, plan: Plan | None = None) -> bool:
     """Whether an open of this person may be written down.
 
-    Not after erasure, nor once tracking or mail were refused, nor before tracking was granted where the plan wants that.
+    Not after erasure, nor once tracking or mail were refused, nor before tracking was granted where a plan wants it.
     """
     if state is None:
         return True
