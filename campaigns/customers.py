@@ -119,17 +119,13 @@ def _digits(text: str) -> str:
 
 
 def _named(session: Session, matches: dict[int, str]) -> list[Found]:
-    roots = dict(
-        session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(list(matches)))).tuples().all()
-    )
+    roots = dict(session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(list(matches)))).all())
     documents: dict[int, dict[str, Any]] = dict(
         session.execute(
             select(ProfileStateRow.profile_id, ProfileStateRow.document).where(
                 ProfileStateRow.profile_id.in_(set(roots.values()))
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     by_root: dict[int, str] = {}
     for profile, how in matches.items():

@@ -51,9 +51,7 @@ def overview(session: Session, now: datetime) -> Overview:
             select(Delivery.state, func.count())
             .where(Delivery.state.in_(("accepted", "unknown", "failed")))
             .group_by(Delivery.state)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     return Overview(
         live=listed("sending", "paused", "finished"),

@@ -43,7 +43,7 @@ LAYOUTS: Final = (
 
 def seed(session: Session, now: datetime) -> None:
     """Add the shipped creatives and the neutral offers that are not there yet; change nothing that is."""
-    known = dict(session.execute(select(Creative.name, Creative.id)).tuples().all())
+    known = dict(session.execute(select(Creative.name, Creative.id)).all())
     for shipped in STARTING:
         if shipped.name not in known:
             document: dict[str, Any] = msgspec.to_builtins(shipped)

@@ -82,8 +82,8 @@ class Entry:
 
 def timeline(session: Session, members: Sequence[int], limit: int = MAX_ENTRIES) -> list[Entry]:
     """Everything that happened to the profiles of one person, newest first, at most `limit` of each kind."""
-    campaigns = dict(session.execute(select(Campaign.id, Campaign.name)).tuples().all())
-    offers = dict(session.execute(select(Offer.id, Offer.name)).tuples().all())
+    campaigns = dict(session.execute(select(Campaign.id, Campaign.name)).all())
+    offers = dict(session.execute(select(Offer.id, Offer.name)).all())
     entries = [
         *_mails(session, members, campaigns, limit),
         *_opens(session, members, campaigns, offers, limit),

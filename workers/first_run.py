@@ -37,6 +37,7 @@ class Access(msgspec.Struct):
 def prepare(settings: Settings) -> Access:
     """The logins and keys of this folder, made in the database where they are missing."""
     path = settings.var / "secrets" / "access.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = msgspec.json.decode(path.read_bytes(), type=Access) if path.exists() else Access()
     engine = db.connect(settings.database_url, application="latebind up")
     try:

@@ -88,13 +88,9 @@ def _name_of(sessions: Sessions, profile: int) -> dict[str, object] | None:
     with transaction(sessions) as session:
         root = select(Profile.root_id).where(Profile.id == profile).scalar_subquery()
         members = select(Profile.id).where(Profile.root_id == root)
-        rows: Sequence[tuple[str, str]] = (
-            session.execute(
-                select(Identifier.type, Identifier.value).where(Identifier.profile_id.in_(members)).limit(50)
-            )
-            .tuples()
-            .all()
-        )
+        rows: Sequence[tuple[str, str]] = session.execute(
+            select(Identifier.type, Identifier.value).where(Identifier.profile_id.in_(members)).limit(50)
+        ).all()
     known: dict[str, str] = {}
     for kind, value in rows:
         known.setdefault(kind, value)

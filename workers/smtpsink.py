@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -60,6 +61,8 @@ class _Quiet(WSGIRequestHandler):
 
 def serve(settings: Settings) -> None:
     """Run sink and pages until SIGTERM or Ctrl-C."""
+    # aiosmtpd tells every connection and command at the level of news.
+    logging.getLogger("mail.log").setLevel(logging.WARNING)
     sink = Sink(settings.var / "inbox", settings.smtp_port, clock_from(settings))
     pages = make_server(HOST, settings.inbox_port, create_app(sink.inbox), threaded=True, request_handler=_Quiet)
     sink.start()

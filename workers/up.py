@@ -28,7 +28,7 @@ from workers.first_run import Access, prepare
 from workers.migration import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 PASSWORD_BYTES = 24
 APPS = ("render", "signals", "web")
 

@@ -205,7 +205,7 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
             ProfileStateRow.profile_id.in_([row.profile_id for row in rows])
         )
     )
-    return {profile: customers.display_name(document, profile) for profile, document in documents.tuples()}
+    return {profile: customers.display_name(document, profile) for profile, document in documents}
 
 
 def _lines(campaign_id: int) -> Iterator[str]:
