@@ -100,6 +100,11 @@ class Lookup:
         """The model that the campaign's slots of mode "model" are scored with, if it is loaded."""
         return self._models.get(running.live.model) if running.live is not None else None
 
+    def forget(self) -> None:
+        """Read every campaign anew at its next open, as if the second it may be held had passed."""
+        with self._lock:
+            self._running.clear()
+
     def plans(self) -> list[tuple[str, Plan]]:
         """The plans held now, by hash."""
         with self._lock:

@@ -29,6 +29,7 @@ def render_settings(valkey_url: str, tmp_path: Path) -> Settings:
         redis_url=valkey_url,
         token_keys={1: secrets.token_bytes(TOKEN_KEY_BYTES)},
         record_key=secrets.token_bytes(KEY_BYTES),
+        render_workers=1,
         # A loaded test machine is no reason for a default: what deadlines do has tests of its own.
         deadline_ms=5000,
     )
@@ -53,6 +54,7 @@ def noon() -> FixedClock:
 def app(mail: Mail, render_settings: Settings, noon: FixedClock) -> Iterator[Flask]:
     """The app in this process."""
     made = create_app(render_settings, noon)
+    mail.published = made.extensions["parts"].lookup.forget
     yield made
     made.extensions["parts"].close()
 

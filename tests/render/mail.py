@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 
+import msgspec
 from PIL import Image
 
 from base import keys
-from base.clock import FixedClock
 from base.ids import Delivery
 from base.sealing import Sealer
 from base.settings import Settings
@@ -28,8 +28,6 @@ from signals.state import ProfileState
 from signals.state import encode as encode_state
 from tests.render.shoe_shop import SENT, product
 from tests.render.shoe_shop import plan as shoe_plan
-
-import msgspec
 
 PROFILE = 4711
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"
@@ -50,6 +48,8 @@ class Mail:
     settings: Settings
     plan: Plan = field(default_factory=shoe_plan)
     delivery: Delivery = field(default_factory=lambda: Delivery(PROFILE, 7, 1))
+    published: Callable[[], None] = lambda: None
+    """Called after every change of what opens hold for a second, so that a test need not wait for that second."""
 
     def __post_init__(self) -> None:
         self.tokens = TokenKeys.from_settings(self.settings)
@@ -64,15 +64,18 @@ class Mail:
         for offer in self.plan.offers:
             if offer.cap_total is not None:
                 open_cap(self.store, offer.id, offer.cap_total)
+        self.published()
         return digest(data)
 
     def go_live(self, plan_hash: str | None, **live: object) -> None:
         """Write the live key."""
         self.store.set(keys.live(self.plan.campaign), encode_live(msgspec.convert({"plan": plan_hash, **live}, Live)))
+        self.published()
 
     def stock(self, facts: ProductFacts) -> None:
         """Write product facts."""
         self.store.set(keys.product(facts.id), msgspec.msgpack.encode(facts))
+        self.published()
 
     def know(self, state: ProfileState, profile: int | None = None) -> None:
         """Write the person's state, as signals do."""
@@ -118,11 +121,7 @@ class Mail:
         sealer = Sealer(self.settings.record_key)
         entries: object = self.store.xrange(keys.RECORDS)
         assert isinstance(entries, list)
-        return [
-            made
-            for _, fields in entries
-            for made in record.unseal(fields[record.STREAM_FIELD.encode()], sealer)
-        ]
+        return [made for _, fields in entries for made in record.unseal(fields[record.STREAM_FIELD.encode()], sealer)]
 
     def decisions(self) -> list[DecisionRecord]:
         return [made for made in self.records() if isinstance(made, DecisionRecord)]
@@ -150,7 +149,3 @@ def size_of(body: bytes) -> tuple[int, int]:
 def browser(headers: Mapping[str, str] | None = None, agent: str = BROWSER) -> dict[str, str]:
     """The headers of a mail client."""
     return {"User-Agent": agent, "Accept": "image/avif,image/webp,image/png,image/*;q=0.8,*/*;q=0.5", **(headers or {})}
-
-
-def standing_clock(moment: object) -> Iterator[FixedClock]:
-    yield FixedClock(moment)  # type: ignore[arg-type]

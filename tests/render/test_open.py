@@ -1,25 +1,216 @@
-"""The open through the app, against a real Valkey."""
+"""The open through the app, against a real Valkey: one decision an open, and what makes a new one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
+from base import keys
 from base.clock import FixedClock
-from base.settings import Settings
-from base.stores import Store
-from render.app import create_app
-from tests.render.mail import Mail, browser, size_of
-from tests.render.shoe_shop import DISCOUNT, NOON, state
+from base.ids import TEST_BIT, Delivery
+from render.facts import decode_used
+from signals.state import tombstone
+from tests.render.mail import APPLE, GMAIL, GMAIL_PREFETCH, SCANNER, Mail, browser, size_of
+from tests.render.shoe_shop import (
+    ATTIRE,
+    DEFAULT,
+    DISCOUNT,
+    NOON,
+    SENT,
+    SHOES,
+    STRIP_DEFAULT,
+    THANKS,
+    TIGHTS,
+    bought,
+    plan,
+    product,
+    returned,
+    state,
+)
 
 
-def test_it_answers_a_picture_and_records_the_open(client: FlaskClient, mail: Mail) -> None:
+def test_it_answers_a_picture_and_records_what_it_showed(client: FlaskClient, mail: Mail) -> None:
     answer = client.get(mail.url(), headers=browser())
-    assert answer.status_code == 200
-    assert size_of(answer.data) == (1200, 400)
-    (decision,) = mail.decisions()
-    (fetch,) = mail.fetches()
+    assert (answer.status_code, size_of(answer.data)) == (200, (1200, 400))
+    (decision,), (fetch,) = mail.decisions(), mail.fetches()
     assert [slot.offer for slot in decision.slots] == [DISCOUNT]
-    assert fetch.decision == decision.id
+    assert {candidate.offer for candidate in decision.slots[0].candidates} >= {DISCOUNT, THANKS, TIGHTS}
+    assert (fetch.decision, fetch.fetch_class, fetch.size) == (decision.id, "person", len(answer.data))
+    assert fetch.body == answer.data
+    assert decision.personal.state == mail.store.get(keys.state(mail.delivery.profile))
+
+
+def test_it_hands_the_bytes_of_a_picture_over_once(client: FlaskClient, mail: Mail) -> None:
+    client.get(mail.url(), headers=browser())
+    mail.delivery = Delivery(4712, 7, 1)
+    mail.know(state())
+    client.get(mail.url(), headers=browser())
+    first, second = mail.fetches()
+    assert (first.sha256, second.body) == (second.sha256, None)
+
+
+@pytest.mark.feature("EC-09")
+def test_it_shows_the_same_within_the_hold_until_something_is_bought(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    first = client.get(mail.url(), headers=browser())
+    noon.advance(timedelta(minutes=40))
+    again = client.get(mail.url(), headers=browser())
+    assert (again.data, len(mail.decisions())) == (first.data, 1)
+
+    mail.know(state([bought(SHOES, NOON)]))
+    changed = client.get(mail.url(), headers=browser())
+    assert changed.data != first.data
+    assert [decision.slots[0].offer for decision in mail.decisions()] == [DISCOUNT, THANKS]
+
+    mail.know(state([bought(SHOES, NOON), returned("o1", NOON)]))
+    back = client.get(mail.url(), headers=browser())
+    assert (back.data, mail.decisions()[-1].slots[0].offer) == (first.data, DISCOUNT)
+
+
+def test_it_begins_a_new_open_when_the_hold_is_over(client: FlaskClient, mail: Mail, noon: FixedClock) -> None:
+    client.get(mail.url(), headers=browser())
+    noon.advance(timedelta(hours=1))
+    client.get(mail.url(), headers=browser())
+    assert [decision.open_number for decision in mail.decisions()] == [1, 2]
+
+
+def test_it_keeps_the_pictures_of_one_look_together_when_something_is_bought_in_between(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    mail.publish(plan(slots=2))
+    client.get(mail.url(0), headers=browser())
+    mail.know(state([bought(SHOES, NOON)]))
+    noon.advance(timedelta(seconds=29))
+    client.get(mail.url(1), headers=browser())
+    client.get(mail.url(0, dark=True), headers=browser())
+    assert len({fetch.decision for fetch in mail.fetches()}) == 1
+    client.get(mail.url(1), headers=browser())
+    assert [decision.open_number for decision in mail.decisions()] == [1, 2]
+
+
+def test_it_follows_stock_that_ran_out_within_the_hold(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(discount={"priority": 0}))
+    client.get(mail.url(), headers=browser())
+    mail.stock(product(stock=0))
+    client.get(mail.url(), headers=browser())
+    assert [decision.slots[0].offer for decision in mail.decisions()] == [TIGHTS, DISCOUNT]
+
+
+def test_it_shows_the_default_at_once_where_an_offer_was_withdrawn_or_the_campaign_ended(
+    client: FlaskClient, mail: Mail
+) -> None:
+    digest = mail.publish()
+    shown = []
+    for live in ({"withdrawn": (DISCOUNT, TIGHTS)}, {"state": "killed"}, {"state": "ended"}):
+        mail.go_live(digest, **live)
+        assert client.get(mail.url(), headers=browser()).status_code == 200
+        shown.append(mail.lane().chosen[0].offer)
+    assert shown == [DEFAULT] * 3
+
+
+def test_it_gives_a_content_holdout_the_default_whatever_is_known(client: FlaskClient, mail: Mail) -> None:
+    client.get(mail.url(neutral=True), headers=browser())
+    (decision,) = mail.decisions()
+    assert (decision.slots[0].offer, decision.reason, decision.neutral) == (DEFAULT, "content holdout", True)
+
+
+def test_it_keeps_the_lanes_of_machines_and_tests_apart(client: FlaskClient, mail: Mail) -> None:
+    client.get(mail.url(), headers=browser(agent=SCANNER))
+    client.get(mail.url(), headers=browser())
+    assert [fetch.lane for fetch in mail.fetches()] == ["machine", "live"]
+    assert len({fetch.decision for fetch in mail.fetches()}) == 2
+    assert [sight.fetch_class for sight in mail.lane().shown[0]] == ["person"]
+    mail.delivery = Delivery(mail.delivery.profile, 7, TEST_BIT | 5)
+    client.get(mail.url(), headers=browser())
+    assert mail.fetches()[-1].fetch_class == "test"
+
+
+@pytest.mark.parametrize(
+    ("agent", "fetch_class"),
+    [(GMAIL, "proxy"), (APPLE, "undecided"), (SCANNER, "scanner")],
+)
+def test_it_records_the_class_of_a_fetch(client: FlaskClient, mail: Mail, agent: str, fetch_class: str) -> None:
+    client.get(mail.url(), headers=browser(agent=agent))
+    assert [fetch.fetch_class for fetch in mail.fetches()] == [fetch_class]
+
+
+@pytest.mark.feature("EC-14")
+def test_it_gives_a_prefetch_what_stays_true_and_the_later_reader_the_live_offer(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    ends = int((NOON + timedelta(hours=6)).timestamp() * 1000)
+    mail.publish(plan(discount={"clock_bound": True, "ends_ms": ends, "cap_person": 3}))
+    gmail = {"Referer": "http://mail.google.com/"}
+    client.get(mail.url(), headers=browser(gmail, agent=GMAIL_PREFETCH))
+    assert mail.decisions()[0].slots[0].offer == DEFAULT
+    assert mail.store.get(keys.used(mail.delivery.profile)) is None
+    noon.advance(timedelta(hours=2))
+    client.get(mail.url(), headers=browser())
+    assert [fetch.fetch_class for fetch in mail.fetches()] == ["prefetch", "person"]
+    assert mail.decisions()[1].slots[0].offer == DISCOUNT
+    assert mail.used().offer(DISCOUNT).count == 1
+
+
+def test_it_never_repeats_an_offer_in_two_blocks_but_shares_the_default(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(slots=4))
+    client.get(mail.url(3), headers=browser())
+    assert [chosen.offer for chosen in mail.lane().chosen] == [DISCOUNT, TIGHTS, STRIP_DEFAULT, STRIP_DEFAULT]
+
+
+def test_it_counts_against_the_person_once_an_open_and_never_for_machines(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    mail.publish(plan(discount={"cap_person": 2, "group": "shoes"}))
+    for _ in range(3):
+        client.get(mail.url(), headers=browser())
+        client.get(mail.url(dark=True), headers=browser())
+        client.get(mail.url(), headers=browser(agent=SCANNER))
+        noon.advance(timedelta(hours=2))
+    used = decode_used(mail.store.get(keys.used(mail.delivery.profile)))  # type: ignore[arg-type]
+    assert (used.offer(DISCOUNT).count, used.groups["shoes"].count) == (2, 2)
+    assert [decision.slots[0].offer for decision in mail.decisions() if decision.lane == "live"][-1] != DISCOUNT
+
+
+@pytest.mark.parametrize("lost", ["tracking", "email", "erased"])
+def test_it_records_nothing_of_whoever_withdrew_or_was_erased(client: FlaskClient, mail: Mail, lost: str) -> None:
+    mail.know(tombstone() if lost == "erased" else state(**{lost: False}))
+    answer = client.get(mail.url(), headers=browser())
+    assert size_of(answer.data) == (1200, 400)
+    assert mail.records() == []
+    assert mail.store.keys("{4711}:*") == [b"{4711}:state"]
+    assert client.application.extensions["parts"].metrics.total("not_recorded") == 1
+
+
+def test_it_shows_nobody_in_particular_the_default_without_reading_a_person(client: FlaskClient, mail: Mail) -> None:
+    answer = client.get(mail.url(profile=0), headers=browser())
+    assert size_of(answer.data) == (1200, 400)
+    assert (mail.records(), mail.store.keys("{0}:*")) == ([], [])
+
+
+def test_it_treats_an_absent_state_as_lost_and_asks_for_a_repair(client: FlaskClient, mail: Mail) -> None:
+    mail.store.delete(keys.state(mail.delivery.profile))
+    for _ in range(2):
+        client.get(mail.url(), headers=browser())
+    (decision,) = mail.decisions()
+    assert (decision.slots[0].offer, decision.lost, decision.missing) == (DEFAULT, True, ("state",))
+    assert [(made.what, made.profile) for made in mail.repairs()] == [("state", 4711)]
+    mail.know(state())
+    client.get(mail.url(), headers=browser())
+    assert mail.lane().chosen[0].offer == DISCOUNT
+
+
+def test_it_draws_what_the_mail_promised_when_the_slot_has_changed_since(client: FlaskClient, mail: Mail) -> None:
+    answer = client.get(mail.url(width=300, height=100, fmt="png"), headers=browser())
+    assert (answer.content_type, size_of(answer.data)) == ("image/png", (600, 200))
+
+
+def test_it_uses_stickiness_in_a_new_open(client: FlaskClient, mail: Mail, noon: FixedClock) -> None:
+    mail.publish(plan(discount={"priority": 0}))
+    client.get(mail.url(), headers=browser())
+    mail.know(state([bought(ATTIRE, SENT - timedelta(days=9), order="o7")]))
+    noon.advance(timedelta(hours=2))
+    client.get(mail.url(), headers=browser())
+    assert [decision.slots[0].held for decision in mail.decisions()] == [False, True]
