@@ -43,9 +43,10 @@ class Proxy:
         if path in self.kept:
             return self.kept[path]
         answer = self.client.get(path, headers=browser(agent=GMAIL))
+        body: bytes = answer.data
         if self.obeys not in answer.headers.get("Cache-Control", ""):
-            self.kept[path] = answer.data
-        return answer.data
+            self.kept[path] = body
+        return body
 
 
 @pytest.mark.feature("EC-03")

@@ -176,7 +176,7 @@ def test_it_counts_against_the_person_once_an_open_and_never_for_machines(
 
 @pytest.mark.parametrize("lost", ["tracking", "email", "erased"])
 def test_it_records_nothing_of_whoever_withdrew_or_was_erased(client: FlaskClient, mail: Mail, lost: str) -> None:
-    mail.know(tombstone() if lost == "erased" else state(**{lost: False}))
+    mail.know(tombstone() if lost == "erased" else state((), **{lost: False}))
     answer = client.get(mail.url(), headers=browser())
     assert size_of(answer.data) == (1200, 400)
     assert mail.records() == []

@@ -1,0 +1,75 @@
+"""Leaving: looking changes nothing, POST does."""
+
+from __future__ import annotations
+
+import pytest
+from flask.testing import FlaskClient
+from msgspec.structs import replace
+
+from base.tokens import Purpose
+from tests.render.mail import SCANNER, Mail, browser
+from tests.render.shoe_shop import plan
+
+
+@pytest.fixture
+def path(mail: Mail) -> str:
+    return f"/u/{mail.token(Purpose.UNSUBSCRIBE)}"
+
+
+def test_it_changes_nothing_when_a_scanner_follows_every_link(client: FlaskClient, mail: Mail, path: str) -> None:
+    for link in (path, mail.click(), mail.url(), f"/view/{mail.token(Purpose.VIEW)}", f"/h/{mail.token(Purpose.HTML)}"):
+        for agent in (SCANNER, "Mozilla/5.0 (Windows NT 10.0) Safe Links"):
+            assert client.head(link, headers=browser(agent=agent)).status_code == 200
+            assert client.get(link, headers=browser(agent=agent)).status_code in (200, 302)
+    assert mail.consents() == []
+
+
+def test_it_shows_a_page_with_a_button_and_nothing_about_the_person(client: FlaskClient, mail: Mail, path: str) -> None:
+    answer = client.get(path, headers=browser())
+    assert answer.status_code == 200
+    assert '<form method="post">' in answer.text
+    assert "Stride" in answer.text
+    assert "4711" not in answer.text
+    assert "@" not in answer.text
+    assert "noindex" in answer.headers["X-Robots-Tag"]
+    assert mail.records() == []
+
+
+@pytest.mark.parametrize("form", ["urlencoded", "multipart"])
+def test_it_takes_the_one_click_of_a_mail_provider(client: FlaskClient, mail: Mail, path: str, form: str) -> None:
+    answer = client.post(
+        path,
+        data={"List-Unsubscribe": "One-Click"},
+        content_type="multipart/form-data" if form == "multipart" else "application/x-www-form-urlencoded",
+    )
+    assert (answer.status_code, "Location" in answer.headers, "Set-Cookie" in answer.headers) == (200, False, False)
+    (consent,) = mail.consents()
+    assert (consent.profile, consent.purpose, consent.granted, consent.via) == (4711, "email", False, "one-click")
+
+
+def test_it_takes_the_pages_buttons(client: FlaskClient, mail: Mail, path: str) -> None:
+    for purpose in ("email", "tracking", "nonsense"):
+        assert client.post(path, data={"purpose": purpose}).status_code == 200
+    assert [(made.purpose, made.via) for made in mail.consents()] == [
+        ("email", "page"),
+        ("tracking", "page"),
+        ("email", "page"),
+    ]
+
+
+def test_it_says_the_plans_own_words_escaped(client: FlaskClient, mail: Mail, path: str) -> None:
+    mail.publish(replace(plan(), brand="Shoes & <b>more</b>", unsubscribe={"question": "Leave {brand}?"}))
+    assert "Leave Shoes &amp; &lt;b&gt;more&lt;/b&gt;?" in client.get(path).text
+
+
+def test_it_answers_forged_tokens_and_nobody_with_a_plain_404(client: FlaskClient, mail: Mail) -> None:
+    for text in ("x" * 51, mail.token(Purpose.CLICK), mail.token(Purpose.UNSUBSCRIBE)[:-1]):
+        assert client.get(f"/u/{text}").status_code == 404
+        assert client.post(f"/u/{text}", data={"List-Unsubscribe": "One-Click"}).status_code == 404
+    assert client.post(f"/u/{mail.token(Purpose.UNSUBSCRIBE, profile=0)}").status_code == 404
+    assert mail.records() == []
+
+
+def test_it_refuses_a_body_too_large_to_be_a_form(client: FlaskClient, mail: Mail, path: str) -> None:
+    assert client.post(path, data={"purpose": "x" * 100_000}).status_code == 413
+    assert mail.consents() == []
