@@ -90,7 +90,7 @@ def test_it_reads_the_system_clock_in_one_module_only() -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("package", ["sqlalchemy", "psycopg", "rq", "alembic", "sklearn"])
+@pytest.mark.parametrize("package", ["sqlalchemy", "psycopg", "rq", "alembic"])
 def test_it_keeps_the_render_process_free_of(package: str) -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", "import sys, render.app; print(*{name.partition('.')[0] for name in sys.modules})"],

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 
 import campaigns
@@ -20,6 +21,11 @@ from base.db import Model
 def migrate(url: str) -> None:
     """Run every revision that the database has not seen. Safe to call from several hosts at once."""
     command.upgrade(_config(url), "head")
+
+
+def newest_revision() -> str:
+    """The revision that a migrated database is at."""
+    return ScriptDirectory.from_config(_config("")).get_current_head() or ""
 
 
 def draft(url: str, message: str, revision: str) -> None:

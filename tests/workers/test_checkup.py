@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from base import stores
+from base.clock import FixedClock
+from base.processes import free_port
+from base.settings import Settings
+from workers.checkup import examine
+from workers.smtpsink import Sink
+
+
+def wrong(settings: Settings) -> dict[str, str]:
+    return {finding.part: finding.words for finding in examine(settings) if not finding.well}
+
+
+def test_it_finds_nothing_wrong_with_a_sound_installation(
+    settings: Settings, tmp_path: Path, clock: FixedClock
+) -> None:
+    sink = Sink(tmp_path / "inbox", settings.smtp_port, clock)
+    sink.start()
+    try:
+        assert wrong(settings) == {}
+    finally:
+        sink.stop()
+
+
+def test_it_names_each_part_that_is_away(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    away = replace(
+        settings,
+        database_url=f"postgresql://latebind:s3cret@127.0.0.1:{free_port()}/latebind",
+        redis_url=f"redis://:s3cret@127.0.0.1:{free_port()}/0",
+        queue_url="",
+        blob_url=str(tmp_path / "file" / "blobs"),
+        record_key=b"",
+        render_url="http://pictures.example.com",
+    )
+    found = wrong(away)
+    assert set(found) == {"database", "store", "queues", "relay", "blobs", "keys", "addresses"}
+    assert "LATEBIND_RECORD_KEY" in found["keys"]
+    assert "LATEBIND_QUEUE_URL is not set" in found["queues"]
+    assert "s3cret" not in str(found)
+    assert all("\n" not in words for words in found.values())
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [("appendonly", "no", "append-only file"), ("maxmemory-policy", "allkeys-lru", "evict")],
+)
+def test_it_objects_to_a_store_that_may_lose_things(
+    settings: Settings, valkey: stores.Store, setting: str, value: str, words: str
+) -> None:
+    before = {"appendonly": "yes", "maxmemory-policy": "noeviction"}[setting]
+    valkey.config_set(setting, value)
+    try:
+        assert words in wrong(settings)["store"]
+    finally:
+        valkey.config_set(setting, before)

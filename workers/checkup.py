@@ -1,0 +1,189 @@
+"""Checking an installation: each check says in one line that a part is well, or what is wrong and what to do."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import smtplib
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from redis import RedisError
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from base import db, stores
+from base.blobs import blobs_from
+from base.clock import clock_from, monotonic
+from base.errors import LatebindError
+from base.settings import Settings
+from base.tokens import Purpose, Token, TokenKeys
+from workers.migration import newest_revision
+
+POSTGRES_FROM = 150_000
+VALKEY_FROM = (7, 2)
+FREE_BYTES = 1024**3
+KEYS = ("record_key", "subject_key", "session_key", "hash_key")
+
+
+class Unwell(LatebindError):
+    """A part does not do what it must; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `words` is one line without addresses or secrets."""
+
+    part: str
+    well: bool
+    words: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Check every part in turn; one that hangs is given up after seconds."""
+    checks: dict[str, Callable[[Settings], str]] = {
+        "database": _database,
+        "store": _store,
+        "queues": _queues,
+        "relay": _relay,
+        "blobs": _blobs,
+        "keys": _keys,
+        "addresses": _addresses,
+        "clock": _clock,
+        "model library": _model_library,
+    }
+    for part, check in checks.items():
+        try:
+            yield Finding(part, True, check(settings))
+        except LatebindError as error:
+            yield Finding(part, False, str(error))
+
+
+def _database(settings: Settings) -> str:
+    if not settings.database_url:
+        raise Unwell("LATEBIND_DATABASE_URL is not set.")
+    engine = db.connect(settings.database_url, application="latebind doctor")
+    try:
+        with engine.connect() as connection:
+            version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+            if version < POSTGRES_FROM:
+                raise Unwell("PostgreSQL is older than 15.")
+            if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
+                raise Unwell("The database has no tables yet: run `latebind migrate`.")
+            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except SQLAlchemyError as error:
+        raise Unwell(f"PostgreSQL cannot be used: {type(error).__name__}.") from None
+    finally:
+        engine.dispose()
+    if revision != newest_revision():
+        raise Unwell(f"The schema is at {revision}, not at {newest_revision()}: run `latebind migrate`.")
+    return f"PostgreSQL {version // 10_000}, schema {revision}"
+
+
+def _store(settings: Settings) -> str:
+    version, config = _server(settings.redis_url, "LATEBIND_REDIS_URL")
+    if config.get("appendonly") != "yes":
+        raise Unwell("The store keeps no append-only file: records could be lost. Set appendonly yes.")
+    if config.get("maxmemory-policy") != "noeviction":
+        raise Unwell("The store may evict keys, which Latebind would take for lost. Set maxmemory-policy noeviction.")
+    return f"version {version}, append-only file on, nothing evicted"
+
+
+def _queues(settings: Settings) -> str:
+    version, _ = _server(settings.queue_url, "LATEBIND_QUEUE_URL")
+    return f"version {version}" + (", the same server as the store" if settings.queue_url == settings.redis_url else "")
+
+
+def _server(url: str, variable: str) -> tuple[str, dict[str, str]]:
+    if not url:
+        raise Unwell(f"{variable} is not set.")
+    client = stores.connect(url)
+    try:
+        info = client.info("server")
+        version = str(info.get("valkey_version") or info["redis_version"])
+        if tuple(int(part) for part in version.split(".")[:2]) < VALKEY_FROM:
+            raise Unwell(f"The server of {variable} is older than 7.2.")
+        config = {
+            _word(key): _word(value) for key, value in client.config_get("appendonly", "maxmemory-policy").items()
+        }
+        return version, config
+    except RedisError as error:
+        raise Unwell(f"The server of {variable} cannot be used: {type(error).__name__}.") from None
+    finally:
+        client.close()
+
+
+def _word(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _relay(settings: Settings) -> str:
+    parts = urlsplit(settings.relay_url)
+    port = parts.port or (465 if parts.scheme == "smtps" else 25)
+    made = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
+    try:
+        with made(parts.hostname or "", port, timeout=5) as client:
+            client.ehlo_or_helo_if_needed()
+            secure = parts.scheme == "smtps" or client.has_extn("starttls")
+    except (OSError, smtplib.SMTPException) as error:
+        raise Unwell(f"The mail relay cannot be reached: {type(error).__name__}.") from None
+    where = "the embedded sink; no mail leaves this machine" if settings.dry_run or not settings.smtp_url else "a relay"
+    return where + (", encrypted" if secure else "")
+
+
+def _blobs(settings: Settings) -> str:
+    folder = Path(settings.blob_url)
+    try:
+        kept = blobs_from(settings)
+        digest = kept.put(b"latebind doctor")
+        kept.get(digest)
+    except OSError as error:
+        raise Unwell(f"{folder} cannot be written: {error.strerror}.") from None
+    free = shutil.disk_usage(folder).free
+    if free < FREE_BYTES:
+        raise Unwell(f"{folder} has less than 1 GB free.")
+    return f"{folder}, {free // 1024**3} GB free"
+
+
+def _keys(settings: Settings) -> str:
+    missing = [name for name in (*KEYS, "token_keys") if not getattr(settings, name)]
+    if missing:
+        raise Unwell(f"Not set: {', '.join(f'LATEBIND_{name.upper()}' for name in missing)}.")
+    keys = TokenKeys.from_settings(settings)
+    token = Token(Purpose.VIEW, 1, 1, 1)
+    if keys.read(keys.mint(token), Purpose.VIEW) != token:
+        raise Unwell("The token keys do not read what they mint.")
+    return f"all set, {len(settings.token_keys)} for tokens"
+
+
+def _addresses(settings: Settings) -> str:
+    public = [url for url in (settings.web_url, settings.render_url, settings.signals_url) if not _is_local(url)]
+    plain = [url for url in public if not url.startswith("https://")]
+    if plain:
+        raise Unwell(f"Not encrypted: {', '.join(plain)}. Put a TLS proxy in front and use https.")
+    return "public, all https" if public else "this machine only"
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.") or host == socket.gethostname()
+
+
+def _clock(settings: Settings) -> str:
+    now = clock_from(settings).now()
+    if settings.clock_file is not None:
+        return f"stepped, stands at {now:%Y-%m-%d %H:%M} UTC"
+    return f"the machine's, {now:%Y-%m-%d %H:%M} UTC"
+
+
+def _model_library(_settings: Settings) -> str:
+    before = monotonic()
+    try:
+        version = importlib.import_module("lightgbm").__version__
+    except OSError as error:
+        # The usual cause: the OpenMP runtime is a system library, libgomp1 on Debian.
+        raise Unwell(f"LightGBM cannot be loaded ({error}); install libgomp1.") from None
+    return f"LightGBM {version}, loaded in {monotonic() - before:.1f} s"
