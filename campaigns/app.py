@@ -14,7 +14,7 @@ from base.blobs import blobs_from
 from base.clock import clock_from
 from base.logs import set_up
 from base.settings import Settings
-from campaigns import access, errors, limits, presenting
+from campaigns import access, api, errors, limits, presenting
 from campaigns.parts import EXTENSION, Parts
 from campaigns.views import BLUEPRINTS
 
@@ -42,13 +42,15 @@ def create_app(settings: Settings) -> Flask:
         blobs=blobs_from(settings),
         clock=clock_from(settings),
     )
-    CSRFProtect(app)
+    csrf = CSRFProtect(app)
+    csrf.exempt(api.api)  # Programs bear a key, which no browser sends by itself.
     access.install(app)
     limits.install(app, settings.redis_url)
     errors.install(app)
     presenting.install(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    api.install(app)
     access.check_routes(app)
     return app
 

@@ -102,6 +102,11 @@ def masked(kind: str, value: str) -> str:
     return f"{value[:2]}•••{value[-2:]}" if len(value) > 6 else f"{value[:1]}•••"
 
 
+def document(session: Session, root: int) -> dict[str, Any] | None:
+    """What is known of a person as readable JSON; None before any signal."""
+    return session.scalar(select(ProfileStateRow.document).where(ProfileStateRow.profile_id == root))
+
+
 def display_name(document: dict[str, object] | None, profile: int) -> str:
     """A person's name from the stored state document, or their number."""
     traits = (document or {}).get("traits")

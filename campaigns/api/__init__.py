@@ -1,0 +1,11 @@
+"""The REST API under /api/v1: everything a page does can be done by a program with a server key.
+
+Bodies and answers are the structs that the pages use; the document at /api/openapi.json is made from the views.
+"""
+
+from campaigns.api import catalogue, customers, people, running, writing
+from campaigns.api.desk import api, document, install
+
+RESOURCES = (catalogue, writing, running, customers, people)
+
+__all__ = ["RESOURCES", "api", "document", "install"]

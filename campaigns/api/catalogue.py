@@ -1,0 +1,227 @@
+"""Offers, creatives and segments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from campaigns import creatives, offers, segments
+from campaigns.access import allow
+from campaigns.api.desk import Done, api, served
+from campaigns.models import Creative, Segment
+from campaigns.models import Offer as OfferRow
+from campaigns.offers import OfferIn
+from campaigns.parts import parts
+from campaigns.views.acting import actor
+
+
+class Offer(OfferIn, frozen=True, kw_only=True):
+    """An offer as it is kept."""
+
+    id: int
+
+
+class CreativeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A creative: its name and its document, the design as JSON (docs/creatives.md)."""
+
+    name: str
+    document: dict[str, Any]
+
+
+class CreativeOut(msgspec.Struct, frozen=True):
+    """A creative as it is kept."""
+
+    id: int
+    name: str
+    document: dict[str, Any]
+
+
+class SegmentIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A segment: its name and its rule (docs/rules.md)."""
+
+    name: str
+    rule: dict[str, Any]
+
+
+class SegmentOut(msgspec.Struct, frozen=True):
+    """A segment as it is kept; `count` is the last one made."""
+
+    id: int
+    name: str
+    rule: dict[str, Any]
+    count: int | None = None
+
+
+class Offers(msgspec.Struct, frozen=True):
+    """All offers."""
+
+    offers: list[Offer]
+
+
+class Creatives(msgspec.Struct, frozen=True):
+    """All creatives."""
+
+    creatives: list[CreativeOut]
+
+
+class Segments(msgspec.Struct, frozen=True):
+    """All segments."""
+
+    segments: list[SegmentOut]
+
+
+def offer_out(row: OfferRow) -> Offer:
+    """A stored offer as the API tells it."""
+    content = offers.content(row)
+    return Offer(id=row.id, **{name: getattr(content, name) for name in OfferIn.__struct_fields__})
+
+
+def _creative_out(row: Creative) -> CreativeOut:
+    return CreativeOut(row.id, row.name, row.document)
+
+
+def _segment_out(row: Segment) -> SegmentOut:
+    return SegmentOut(row.id, row.name, row.rule, row.count)
+
+
+@api.get("/offers")
+@allow("manager")
+@served(200, Offers, "offers")
+def list_offers() -> Offers:
+    """All offers that are not archived."""
+    with parts().transaction() as session:
+        return Offers([offer_out(row) for row in offers.offers(session)])
+
+
+@api.post("/offers")
+@allow("manager")
+@served(201, Offer, "offers", 409)
+def create_offer(json: OfferIn) -> tuple[Offer, int]:
+    """Make an offer."""
+    with parts().transaction() as session:
+        return offer_out(offers.create_offer(session, json, parts().now(), actor())), 201
+
+
+@api.get("/offers/<int:offer_id>")
+@allow("manager")
+@served(200, Offer, "offers", 404)
+def get_offer(offer_id: int) -> Offer:
+    """One offer."""
+    with parts().transaction() as session:
+        return offer_out(offers.offer(session, offer_id))
+
+
+@api.put("/offers/<int:offer_id>")
+@allow("manager")
+@served(200, Offer, "offers", 404, 409)
+def update_offer(offer_id: int, json: OfferIn) -> Offer:
+    """Replace an offer. What is published keeps the old one until it is published again."""
+    with parts().transaction() as session:
+        return offer_out(offers.update_offer(session, offer_id, json, parts().now(), actor()))
+
+
+@api.delete("/offers/<int:offer_id>")
+@allow("manager")
+@served(200, Done, "offers", 404, 409)
+def archive_offer(offer_id: int) -> Done:
+    """Take an offer out of the lists."""
+    with parts().transaction() as session:
+        offers.archive_offer(session, offer_id, parts().now(), actor())
+    return Done()
+
+
+@api.get("/creatives")
+@allow("manager")
+@served(200, Creatives, "creatives")
+def list_creatives() -> Creatives:
+    """All creatives that are not archived."""
+    with parts().transaction() as session:
+        return Creatives([_creative_out(row) for row in creatives.creatives(session)])
+
+
+@api.post("/creatives")
+@allow("manager")
+@served(201, CreativeOut, "creatives", 409)
+def create_creative(json: CreativeIn) -> tuple[CreativeOut, int]:
+    """Make a creative."""
+    with parts().transaction() as session:
+        row = creatives.create_creative(session, json.name, json.document, parts().now(), actor())
+        return _creative_out(row), 201
+
+
+@api.get("/creatives/<int:creative_id>")
+@allow("manager")
+@served(200, CreativeOut, "creatives", 404)
+def get_creative(creative_id: int) -> CreativeOut:
+    """One creative."""
+    with parts().transaction() as session:
+        return _creative_out(creatives.creative(session, creative_id))
+
+
+@api.put("/creatives/<int:creative_id>")
+@allow("manager")
+@served(200, CreativeOut, "creatives", 404, 409)
+def update_creative(creative_id: int, json: CreativeIn) -> CreativeOut:
+    """Replace a creative."""
+    with parts().transaction() as session:
+        row = creatives.update_creative(session, creative_id, json.name, json.document, parts().now(), actor())
+        return _creative_out(row)
+
+
+@api.delete("/creatives/<int:creative_id>")
+@allow("manager")
+@served(200, Done, "creatives", 404, 409)
+def archive_creative(creative_id: int) -> Done:
+    """Take a creative out of the lists."""
+    with parts().transaction() as session:
+        creatives.archive_creative(session, creative_id, parts().now(), actor())
+    return Done()
+
+
+@api.get("/segments")
+@allow("manager")
+@served(200, Segments, "segments")
+def list_segments() -> Segments:
+    """All segments."""
+    with parts().transaction() as session:
+        return Segments([_segment_out(row) for row in segments.segments(session)])
+
+
+@api.post("/segments")
+@allow("manager")
+@served(201, SegmentOut, "segments", 409)
+def create_segment(json: SegmentIn) -> tuple[SegmentOut, int]:
+    """Make a segment."""
+    with parts().transaction() as session:
+        return _segment_out(segments.create_segment(session, json.name, json.rule, parts().now(), actor())), 201
+
+
+@api.put("/segments/<int:segment_id>")
+@allow("manager")
+@served(200, SegmentOut, "segments", 404, 409)
+def update_segment(segment_id: int, json: SegmentIn) -> SegmentOut:
+    """Replace a segment's rule; audiences that name it follow."""
+    with parts().transaction() as session:
+        row = segments.update_segment(session, segment_id, json.name, json.rule, parts().now(), actor())
+        return _segment_out(row)
+
+
+@api.delete("/segments/<int:segment_id>")
+@allow("manager")
+@served(200, Done, "segments", 404, 409)
+def delete_segment(segment_id: int) -> Done:
+    """Forget a segment."""
+    with parts().transaction() as session:
+        segments.delete_segment(session, segment_id, parts().now(), actor())
+    return Done()
+
+
+@api.get("/segments/<int:segment_id>/count")
+@allow("manager")
+@served(200, SegmentOut, "segments", 404)
+def count_segment(segment_id: int) -> SegmentOut:
+    """How many are in it now."""
+    with parts().transaction() as session:
+        segments.count(session, segment_id, parts().now())
+        return _segment_out(segments.segment(session, segment_id))

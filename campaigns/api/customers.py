@@ -1,0 +1,134 @@
+"""What support may ask: find a customer, their timeline, one open in full. Each look is logged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from campaigns import access_log, audit, customers, timeline
+from campaigns.access import allow
+from campaigns.api.desk import api, served
+from campaigns.parts import parts
+from campaigns.views.acting import actor
+
+
+class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Any identifier of a customer, or an order number."""
+
+    q: str
+
+
+class FoundOut(msgspec.Struct, frozen=True):
+    """A customer that was found, and by what."""
+
+    profile: int
+    name: str
+    matched: str
+
+
+class FoundList(msgspec.Struct, frozen=True):
+    """At most 20 customers."""
+
+    customers: list[FoundOut]
+
+
+class EntryOut(msgspec.Struct, frozen=True):
+    """One line of a timeline."""
+
+    at: str
+    kind: str
+    title: str
+    detail: str
+    decision: str | None
+    offers: list[str]
+    cents: int | None
+
+
+class TimelineOut(msgspec.Struct, frozen=True):
+    """Everything that happened, the newest first."""
+
+    profile: int
+    name: str
+    entries: list[EntryOut]
+
+
+class OpenSlot(msgspec.Struct, frozen=True):
+    """What one place showed, and why."""
+
+    slot: int
+    name: str
+    offer_name: str
+    why: list[str]
+    others: list[str]
+
+
+class OpenOut(msgspec.Struct, frozen=True):
+    """One open: what was shown and why, the fetches with the hash of their bytes, and what arrived later."""
+
+    id: str
+    at: str
+    sound: bool
+    slots: list[OpenSlot]
+    fetches: list[dict[str, Any]]
+    late: list[str]
+
+
+@api.get("/customers")
+@allow("support")
+@served(200, FoundList, "customers")
+def find_customers(query: Query) -> FoundList:
+    """Find customers by an identifier or an order number."""
+    with parts().transaction() as session:
+        found = customers.find(session, query.q)
+        access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
+    return FoundList([FoundOut(one.profile, one.name, one.matched) for one in found])
+
+
+@api.get("/customers/<int:profile>/timeline")
+@allow("support")
+@served(200, TimelineOut, "customers", 404)
+def get_timeline(profile: int) -> TimelineOut:
+    """One customer's timeline."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        entries = timeline.timeline(session, customers.members(session, root.id))
+        name = customers.display_name(customers.document(session, root.id), root.id)
+        access_log.record(session, actor(), "timeline", parts().now(), profile_id=root.id)
+    return TimelineOut(
+        root.id,
+        name,
+        [
+            EntryOut(
+                one.at.isoformat(), one.kind, one.title, one.detail, one.decision,
+                [offer for _, offer in one.offers], one.cents,
+            )
+            for one in entries
+        ],
+    )  # fmt: skip
+
+
+@api.get("/customers/<int:profile>/opens/<decision>")
+@allow("support")
+@served(200, OpenOut, "customers", 404)
+def get_open(profile: int, decision: str) -> OpenOut:
+    """One open in full."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        people = customers.members(session, root.id)
+        seen = audit.opening(session, parts().blobs, parts().settings.subject_key, decision, people)
+        access_log.record(session, actor(), "open", parts().now(), profile_id=root.id, detail={"decision": decision})
+    return OpenOut(
+        id=seen.row.id,
+        at=seen.row.at.isoformat(),
+        sound=seen.sound,
+        slots=[
+            OpenSlot(one.slot, one.name, one.offer_name, list(one.why), [other.sentence for other in one.others])
+            for one in seen.explanations
+        ],
+        fetches=[
+            {"at": one.at.isoformat(), "slot": one.slot, "kind": one.kind, "what": one.words, "sha256": one.sha256}
+            for one in seen.fetches
+        ],
+        late=[f"{one.name} of {one.happened.isoformat()} arrived {one.arrived.isoformat()}" for one in seen.late],
+    )

@@ -1,0 +1,335 @@
+"""Campaigns as they run: publish, schedule, switches, the ledger, results and previews."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from campaigns import audience, campaigns, deliveries, publish, transitions
+from campaigns.access import allow
+from campaigns.admin_log import Actor
+from campaigns.api.desk import Done, api, bounded, served
+from campaigns.parts import parts
+from campaigns.previewing import WhatIf, shoot
+from campaigns.reports import report
+from campaigns.views.acting import actor
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Published(msgspec.Struct, frozen=True):
+    """The hash of the plan that is live now."""
+
+    plan: str
+
+
+class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When to send: an instant with its offset, and the zone pages show it in."""
+
+    due_at: Moment
+    timezone: str | None = None
+
+
+class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """As whom, and to which address."""
+
+    profile_ids: list[int]
+    address: str
+
+
+class TestOut(msgspec.Struct, frozen=True):
+    """The number of the test run."""
+
+    occurrence: int
+
+
+class ModelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The model that scores slots of mode "model"; null leaves them to the rules."""
+
+    model: str | None
+
+
+class AudienceOut(msgspec.Struct, frozen=True):
+    """Who would be mailed now: total = sendable + all exclusions."""
+
+    total: int
+    sendable: int
+    content_held: int
+    excluded: dict[str, int]
+
+
+class DeliveryOut(msgspec.Struct, frozen=True):
+    """One row of the ledger."""
+
+    id: int
+    profile: int
+    occurrence: int
+    state: str
+    reason: str | None
+    holdout: str
+    sent_at: str | None
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """A page of the ledger and the count of every state; the states add up to the audience."""
+
+    account: dict[str, int]
+    deliveries: list[DeliveryOut]
+
+
+class LedgerPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which rows: ids after `after`, of one state or all."""
+
+    after: int = 0
+    limit: int = 50
+    state: str = ""
+
+
+class ResolveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person found out about a delivery whose outcome was unknown."""
+
+    outcome: Literal["accepted", "failed", "queued"]
+
+
+class PreviewIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For whom, when, and with which categories bought after all that is known."""
+
+    profile: int | None = None
+    at: Moment | None = None
+    bought: list[int] = []
+    complained: bool = False
+
+
+class PreviewSlot(msgspec.Struct, frozen=True):
+    """What one place would show and why."""
+
+    slot: int
+    name: str
+    offer: int
+    offer_name: str
+    why: list[str]
+    others: list[str]
+
+
+class PreviewOut(msgspec.Struct, frozen=True):
+    """What every place would show."""
+
+    slots: list[PreviewSlot]
+
+
+@api.post("/campaigns/<int:campaign_id>/publish")
+@allow("manager")
+@served(200, Published, "campaigns", 404)
+def publish_campaign(campaign_id: int) -> Published:
+    """Make what is written what is sent and shown from now on."""
+    with parts().transaction() as session:
+        plan = publish.publish(session, parts().store, parts().blobs, campaign_id, parts().now(), actor())
+    return Published(plan)
+
+
+@api.post("/campaigns/<int:campaign_id>/schedule")
+@allow("manager")
+@served(200, Done, "campaigns", 404, 409)
+def schedule_campaign(campaign_id: int, json: ScheduleIn) -> Done:
+    """Send at this instant."""
+    with parts().transaction() as session:
+        transitions.schedule(session, campaign_id, json.due_at, parts().now(), actor(), timezone=json.timezone)
+        return Done(state=campaigns.campaign(session, campaign_id).state)
+
+
+def _moved(campaign_id: int, move: Any) -> Done:
+    """Do one of the switches and tell the campaign's state after it."""
+    with parts().transaction() as session:
+        now, by = parts().now(), actor()
+        move(session, campaign_id, now, by)
+        return Done(state=campaigns.campaign(session, campaign_id).state)
+
+
+@api.post("/campaigns/<int:campaign_id>/unschedule")
+@allow("manager")
+@served(200, Done, "campaigns", 404, 409)
+def unschedule_campaign(campaign_id: int) -> Done:
+    """Back to a draft, as long as nothing was sent."""
+    return _moved(campaign_id, transitions.unschedule)
+
+
+@api.post("/campaigns/<int:campaign_id>/pause")
+@allow("manager")
+@served(200, Done, "campaigns", 404, 409)
+def pause_campaign(campaign_id: int) -> Done:
+    """Send nothing more until it is resumed."""
+    return _moved(campaign_id, transitions.pause)
+
+
+@api.post("/campaigns/<int:campaign_id>/resume")
+@allow("manager")
+@served(200, Done, "campaigns", 404, 409)
+def resume_campaign(campaign_id: int) -> Done:
+    """Go on."""
+    return _moved(campaign_id, transitions.resume)
+
+
+@api.post("/campaigns/<int:campaign_id>/cancel")
+@allow("manager")
+@served(200, Done, "campaigns", 404, 409)
+def cancel_campaign(campaign_id: int) -> Done:
+    """End it for good; what was sent opens as before."""
+    return _moved(campaign_id, transitions.cancel)
+
+
+@api.post("/campaigns/<int:campaign_id>/kill")
+@allow("manager")
+@served(200, Done, "campaigns", 404)
+def kill_campaign(campaign_id: int) -> Done:
+    """Pin every block to its default at once."""
+
+    def kill(session: Session, number: int, now: datetime, by: Actor) -> None:
+        publish.kill(session, parts().store, number, now, by)
+
+    return _moved(campaign_id, kill)
+
+
+@api.post("/campaigns/<int:campaign_id>/revive")
+@allow("manager")
+@served(200, Done, "campaigns", 404)
+def revive_campaign(campaign_id: int) -> Done:
+    """Undo `kill`."""
+
+    def revive(session: Session, number: int, now: datetime, by: Actor) -> None:
+        publish.revive(session, parts().store, number, now, by)
+
+    return _moved(campaign_id, revive)
+
+
+@api.put("/campaigns/<int:campaign_id>/model")
+@allow("manager")
+@served(200, Done, "campaigns", 404)
+def set_campaign_model(campaign_id: int, json: ModelIn) -> Done:
+    """Name the model, or none."""
+
+    def name(session: Session, number: int, now: datetime, by: Actor) -> None:
+        publish.set_model(session, parts().store, number, json.model, now, by)
+
+    return _moved(campaign_id, name)
+
+
+@api.post("/campaigns/<int:campaign_id>/tests")
+@allow("manager")
+@served(201, TestOut, "campaigns", 404, 409)
+def send_test(campaign_id: int, json: TestIn) -> tuple[TestOut, int]:
+    """Send the published mail to an address as each of these people would get it."""
+    with parts().transaction() as session:
+        number = transitions.send_test(session, campaign_id, json.profile_ids, json.address, parts().now(), actor())
+    return TestOut(number), 201
+
+
+@api.get("/campaigns/<int:campaign_id>/audience")
+@allow("manager")
+@served(200, AudienceOut, "campaigns", 404)
+def count_audience(campaign_id: int) -> AudienceOut:
+    """Count the audience as it would be fixed now."""
+    with parts().transaction() as session:
+        counted = audience.count(session, campaign_id, parts().now(), parts().settings.hash_key)
+        return AudienceOut(counted.total, counted.sendable, counted.content_held, counted.excluded)
+
+
+@api.get("/campaigns/<int:campaign_id>/deliveries")
+@allow("manager")
+@served(200, Ledger, "campaigns", 404)
+def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
+    """Who was sent it, who was not and why."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+        states = (query.state,) if query.state else ()
+        rows = deliveries.listing(session, campaign_id, states=states, after=query.after, limit=bounded(query))
+        return Ledger(
+            deliveries.account(session, campaign_id),
+            [
+                DeliveryOut(
+                    row.id, row.profile_id, row.occurrence, row.state, row.reason, row.holdout,
+                    row.sent_at.isoformat() if row.sent_at else None,
+                )
+                for row in rows
+            ],
+        )  # fmt: skip
+
+
+@api.post("/deliveries/<int:delivery_id>/resolve")
+@allow("manager")
+@served(200, Done, "campaigns", 404, 409)
+def resolve_delivery(delivery_id: int, json: ResolveIn) -> Done:
+    """Settle a delivery whose outcome is unknown."""
+    with parts().transaction() as session:
+        deliveries.resolve(session, delivery_id, json.outcome, parts().now(), actor())
+    return Done(state=json.outcome)
+
+
+class ReportOut(msgspec.Struct, frozen=True):
+    """The results, each a count of raw rows; shares are 0 to 1, money is cents."""
+
+    mailed: int
+    opened_surely: int
+    opened_possibly: int
+    fetched_by_machines: int
+    compared_with_send_time: int
+    differing_from_send_time: int
+    clicks: int
+    machine_clicks: int
+    orders: int
+    cents: int
+    offers: list[dict[str, Any]]
+
+
+@api.get("/campaigns/<int:campaign_id>/report")
+@allow("manager")
+@served(200, ReportOut, "campaigns", 404)
+def get_report(campaign_id: int) -> ReportOut:
+    """What came of it."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+        found = report(session, campaign_id, parts().now())
+    return ReportOut(
+        mailed=found.mailed,
+        opened_surely=found.opens.surely,
+        opened_possibly=found.opens.possibly,
+        fetched_by_machines=found.opens.machine,
+        compared_with_send_time=found.swap.compared,
+        differing_from_send_time=found.swap.differing,
+        clicks=found.clicks,
+        machine_clicks=found.machine_clicks,
+        orders=found.orders,
+        cents=found.cents,
+        offers=[msgspec.to_builtins(line) for line in found.offers],
+    )
+
+
+@api.post("/campaigns/<int:campaign_id>/preview")
+@allow("manager")
+@served(200, PreviewOut, "campaigns", 404)
+def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
+    """What the campaign, as it is written now, would show a person, and why."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        shot = shoot(
+            session,
+            parts().store,
+            parts().blobs,
+            parts().settings.hash_key,
+            row,
+            json.profile,
+            json.at or parts().now(),
+            WhatIf(bought=tuple(json.bought), complained=json.complained),
+            sent_at=row.due_at,
+        )
+    return PreviewOut(
+        [
+            PreviewSlot(
+                part.slot, part.name, part.offer, part.offer_name, list(part.why),
+                [other.sentence for other in part.others],
+            )
+            for part in shot.explanations
+        ]
+    )  # fmt: skip
