@@ -229,7 +229,7 @@ def _coverage(paths: tuple[Path, ...], builtin: int) -> "array[int]":
 def _codepoints(path: Path) -> list[int]:
     """Return the code points a font file maps to a glyph."""
     try:
-        with TTFont(path, fontNumber=0, lazy=True) as font:
+        with path.open("rb") as file, TTFont(file, fontNumber=0, lazy=True) as font:
             groups = _groups(font.reader["cmap"])
             if groups is None:
                 return [code for code in font["cmap"].getBestCmap() if code < _CODEPOINTS]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, Literal
 
 from render.fonts import LATIN, Fonts, Ink, Run
 from render.script import clusters, first_direction, forbids_break, han_face, levels, may_break, pauses, visual_order
@@ -17,6 +17,10 @@ _LATIN: Final = re.compile(f"[\u00a0{re.escape(LATIN)}]*\\Z")
 _PARTS: Final = re.compile(r"(?:[^-–—/]|[-–—/](?![^\W\d_]))*(?:[-–—/](?=[^\W\d_])|\Z)")
 SHRINK: Final = 0.94
 """Each step of shrinking: too small to be seen; from 56 to 24 pixels it takes 14."""
+
+
+Breaks = Literal["words", "letters", "anywhere"]
+"""Where a line may break: between words; between letters but not before a full stop; or, if need be, even there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,28 +96,28 @@ class _Setter:
         self.rtl = rtl
         self.width = width
 
-    def atoms(self, text: str, loose: bool = False) -> list[Atom]:
-        """Split a text into atoms; `loose` allows a break after every cluster, for words wider than the line."""
+    def atoms(self, text: str, breaks: Breaks = "words") -> list[Atom]:
+        """Split a text into atoms at the given breaks."""
         atoms: list[Atom] = []
         for number, paragraph in enumerate(text.split("\n")):
             started = True
-            for atom in self._paragraph(paragraph, loose):
+            for atom in self._paragraph(paragraph, breaks):
                 atoms.append(Atom(atom.runs, atom.text, atom.space, forced=started and number > 0))
                 started = False
         return atoms
 
-    def _paragraph(self, text: str, loose: bool) -> Iterator[Atom]:
-        if self.fonts.plain is not None and not loose and not self.rtl and _LATIN.match(text):
+    def _paragraph(self, text: str, breaks: Breaks) -> Iterator[Atom]:
+        if self.fonts.plain is not None and breaks == "words" and not self.rtl and _LATIN.match(text):
             yield from self._latin(text, self.fonts.plain)
             return
         han = han_face(text, self.style.locale)
-        points = None if loose else pauses(text, self.style.locale)
+        points = pauses(text, self.style.locale) if breaks == "words" else None
         running = levels(text, self.rtl)
         word: list[tuple[str, int, int]] = []
         space, at, face = False, 0, -1
         for cluster in clusters(text):
             level = running[at]
-            if word and (cluster == " " or loose or self._breaks(word[-1][0], cluster, points, at)):
+            if word and (cluster == " " or _breaks(word[-1][0], cluster, breaks, points, at)):
                 yield _atom(word, space)
                 word, space = [], False
             at += len(cluster)
@@ -136,13 +140,6 @@ class _Setter:
                 if part:
                     yield Atom(((Run(face, part.replace("\u00a0", " ")), 0),), part, space)
                     space = False
-
-    @staticmethod
-    def _breaks(before: str, after: str, points: frozenset[int] | None, at: int) -> bool:
-        """Tell whether a line may break at an offset: at trained pauses where there are any, under kinsoku."""
-        if points is None:
-            return may_break(before, after)
-        return at in points and not forbids_break(before, after)
 
     def fitting_size(self, atoms: list[Atom]) -> int | None:
         """Return the largest size at which the atoms fit, or None if even the smallest is too large.
@@ -224,7 +221,9 @@ class _Setter:
             if self._width(atom, size) <= self.width:
                 atoms.append(atom)
             else:
-                pieces = self.atoms(atom.text, loose=True)
+                pieces = self.atoms(atom.text, "letters")
+                if max(self._width(piece, size) for piece in pieces) > self.width:
+                    pieces = self.atoms(atom.text, "anywhere")
                 first = Atom(pieces[0].runs, pieces[0].text, atom.space, atom.forced)
                 atoms.extend([first, *pieces[1:]])
         widths = [self._width(atom, size) for atom in atoms]
@@ -268,6 +267,15 @@ class _Setter:
             stamps.append((ink, pen))
             pen += ink.advance
         return Line(tuple(stamps), pen)
+
+
+def _breaks(before: str, after: str, breaks: Breaks, points: frozenset[int] | None, at: int) -> bool:
+    """Tell whether a line may break at an offset: at trained pauses where there are any, under kinsoku."""
+    if breaks == "anywhere":
+        return True
+    if points is not None or breaks == "letters":
+        return (points is None or at in points) and not forbids_break(before, after)
+    return may_break(before, after)
 
 
 def _shortened(parts: list[str], kept: int) -> str:

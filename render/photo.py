@@ -16,8 +16,15 @@ MAX_PIXELS: Final = 20_000_000
 """Pictures are stored far smaller; this holds should a store give us something else."""
 FORMATS: Final = ("JPEG", "PNG", "GIF", "WEBP")
 PHOTO_BYTES: Final = 12_000_000
+
+
+def _bytes(photo: Image.Image | None) -> int:
+    """Return the weight of a placed picture; a failure weighs too much to be kept, so the next open tries again."""
+    return PHOTO_BYTES + 1 if photo is None else 3 * photo.width * photo.height
+
+
 _Key = tuple[str, int, int, str, float, float, Rgb]
-_kept: Memo[_Key, Image.Image | None] = Memo(PHOTO_BYTES, lambda photo: 3 * photo.width * photo.height if photo else 64)
+_kept: Memo[_Key, Image.Image | None] = Memo(PHOTO_BYTES, _bytes)
 
 
 def place(

@@ -50,8 +50,13 @@ def _make(name: str, w: int, h: int, arg: int) -> Image.Image:
     return Image.fromarray((np.clip(0.5 - distance, 0, 1) * 255).astype(np.uint8))
 
 
+def _length(dx: Distance, dy: Distance) -> Distance:
+    """Square root, product and sum round alike on every processor, which hypot does not promise."""
+    return np.sqrt(dx * dx + dy * dy)
+
+
 def _disc_at(x: Distance, y: Distance, cx: float, cy: float, radius: float) -> Distance:
-    return np.asarray(np.hypot(x - cx, y - cy) - radius, dtype=np.float32)
+    return np.asarray(_length(x - cx, y - cy) - radius, dtype=np.float32)
 
 
 def _disc(x: Distance, y: Distance, w: int, h: int, _: int) -> Distance:
@@ -103,7 +108,7 @@ def _rounded(x: Distance, y: Distance, w: int, h: int, radius: int) -> Distance:
     held = min(radius, w / 2, h / 2)
     dx = np.maximum(np.abs(x - w / 2) - (w / 2 - held), 0)
     dy = np.maximum(np.abs(y - h / 2) - (h / 2 - held), 0)
-    return np.asarray(np.hypot(dx, dy) - held, dtype=np.float32)
+    return np.asarray(_length(dx, dy) - held, dtype=np.float32)
 
 
 def _arch(x: Distance, y: Distance, w: int, h: int, _: int) -> Distance:
@@ -118,8 +123,9 @@ def _hill(x: Distance, y: Distance, w: int, h: int, _: int) -> Distance:
 
 def _burst(x: Distance, y: Distance, w: int, h: int, points: int) -> Distance:
     radius = min(w, h) / 2
+    # Rounded below: cosine and arctangent may differ in their last bit between processors.
     wave = radius * (0.955 + 0.045 * np.cos(points * np.arctan2(y - h / 2, x - w / 2)))
-    return np.asarray(np.hypot(x - w / 2, y - h / 2) - wave, dtype=np.float32)
+    return np.asarray(np.round(_length(x - w / 2, y - h / 2) - wave, 3), dtype=np.float32)
 
 
 _SHAPES: Final[dict[str, Callable[[Distance, Distance, int, int, int], Distance]]] = {

@@ -69,7 +69,7 @@ class Part:
 def stack(sheet: Sheet, column: Column, box: tuple[int, int, int, int]) -> None:
     """Draw a column in a box of output pixels."""
     x, y, w, h = box
-    parts = _fit(sheet, column, w, h)
+    parts = fit(sheet, column, w, h)
     total = _total(parts)
     top = y + {"start": 0, "center": (h - total) // 2, "end": h - total}[column.valign]
     for number, part in enumerate(parts):
@@ -82,7 +82,7 @@ def _total(parts: list[Part]) -> int:
     return sum(part.height for part in parts) + sum(part.gap for part in parts[1:])
 
 
-def _fit(sheet: Sheet, column: Column, width: int, height: int) -> list[Part]:
+def fit(sheet: Sheet, column: Column, width: int, height: int) -> list[Part]:
     """Return measured parts that fit the height, giving up as little as possible and the first item last."""
     items = list(column.items)
     while True:
