@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import CTE, ColumnElement, LargeBinary, Text, and_, case, exists, func, literal, or_, select
+from sqlalchemy import CTE, ColumnElement, LargeBinary, Text, and_, case, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
 from campaigns import campaigns, holdout, replenish
@@ -193,42 +193,46 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
 
 def _known(who: CTE, campaign: Campaign) -> CTE:
     """Each person's address, what forbids mailing them, and the name their holdout groups are drawn by."""
-    address = _newest("email", who)
-    user = _newest("user_id", who)
-    consent = ProfileStateRow.document["consent"]
-    email = consent["email"].as_boolean()
-    listed = select(Suppression.reason).where(Suppression.address_hash == address.c.value_hash).scalar_subquery()
-    wanting = [func.coalesce(consent[purpose].as_boolean(), False).is_(False) for purpose in campaign.needs_consent]
+    base = select(
+        who.c.profile_id,
+        ProfileStateRow.document["consent"].label("consent"),
+        _newest("email", who).label("address_hash"),
+        _newest("user_id", who).label("user_hash"),
+    ).join(ProfileStateRow, ProfileStateRow.profile_id == who.c.profile_id)
+    found = base.cte("found")
+    listed = select(Suppression.reason).where(Suppression.address_hash == found.c.address_hash).scalar_subquery()
+    wanting = [
+        func.coalesce(found.c.consent[purpose].as_boolean(), False).is_(False) for purpose in campaign.needs_consent
+    ]
     reasons: list[tuple[Any, Any]] = [
-        (address.c.value_hash.is_(None), literal("no_address")),
-        (email.is_(False), literal("unsubscribed")),
+        (found.c.address_hash.is_(None), literal("no_address")),
+        (found.c.consent["email"].as_boolean().is_(False), literal("unsubscribed")),
         (listed == BOUNCED, literal(BOUNCED)),
-        (exists().where(Suppression.address_hash == address.c.value_hash), literal("suppressed")),
+        (listed.is_not(None), literal("suppressed")),
     ]
     if wanting:
         reasons.append((or_(*wanting), literal("no_consent")))
-    number = sql_cast(sql_cast(who.c.profile_id, Text), LargeBinary)
-    return (
-        select(
-            who.c.profile_id,
-            address.c.value_hash.label("address_hash"),
-            case(*reasons).label("first_reason"),
-            func.coalesce(user.c.value_hash, address.c.value_hash, number).label("lasting_name"),
-        )
-        .join(ProfileStateRow, ProfileStateRow.profile_id == who.c.profile_id)
-        .outerjoin(address, address.c.root_id == who.c.profile_id)
-        .outerjoin(user, user.c.root_id == who.c.profile_id)
-        .cte("known")
-    )
+    number = sql_cast(sql_cast(found.c.profile_id, Text), LargeBinary)
+    return select(
+        found.c.profile_id,
+        found.c.address_hash,
+        case(*reasons).label("first_reason"),
+        func.coalesce(found.c.user_hash, found.c.address_hash, number).label("lasting_name"),
+    ).cte("known")
 
 
-def _newest(kind: str, who: CTE) -> CTE:
-    """Per person the identifier of a kind that was stated last, over all profiles merged into them."""
+def _newest(kind: str, who: CTE) -> ColumnElement[bytes]:
+    """A person's identifier of a kind that was stated last, over all profiles merged into them.
+
+    A look-up by index for each person: joined as a set, a planner that expects few people compares all with all.
+    """
+    member = aliased(Profile)
     return (
-        select(Profile.root_id, Identifier.value_hash)
-        .join(Profile, Profile.id == Identifier.profile_id)
-        .where(Identifier.type == kind, Profile.root_id.in_(select(who.c.profile_id)))
-        .distinct(Profile.root_id)
-        .order_by(Profile.root_id, Identifier.last_seen.desc(), Identifier.value)
-        .cte(f"newest_{kind}")
+        select(Identifier.value_hash)
+        .join(member, member.id == Identifier.profile_id)
+        .where(Identifier.type == kind, member.root_id == who.c.profile_id)
+        .order_by(Identifier.last_seen.desc(), Identifier.value)
+        .limit(1)
+        .correlate(who)
+        .scalar_subquery()
     )

@@ -17,7 +17,7 @@ from campaigns import admin_log, messages, offers, rulebook
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Offer
-from signals.signal import PURPOSES
+from signals.contents import PURPOSES
 
 OVER: Final = ("finished", "cancelled")
 MAX_CANDIDATES: Final = 200
@@ -63,7 +63,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Name
     message_id: int | None = None
     kind: Literal["broadcast", "replenishment"] = "broadcast"
-    audience: dict[str, Any] = {"always": True}
+    audience: dict[str, Any] = msgspec.field(default_factory=lambda: {"always": True})
     replenish: Replenish | None = None
     slots: list[SlotChoice] = []
     default_landing: Annotated[str, Meta(max_length=2000)] = ""

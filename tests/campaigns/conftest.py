@@ -1,0 +1,17 @@
+"""The shop every test of campaigns works in."""
+
+from __future__ import annotations
+
+import pytest
+
+from base.clock import FixedClock
+from base.db import Sessions
+from base.settings import Settings
+from base.stores import Store
+from tests.campaigns.shop import Shop
+
+
+@pytest.fixture
+def shop(settings: Settings, sessions: Sessions, valkey: Store, clock: FixedClock) -> Shop:
+    """An empty shop on the test's own database and key space."""
+    return Shop(settings, sessions, valkey, clock)
