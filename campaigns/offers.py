@@ -19,7 +19,7 @@ from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Offer
 from render import plan as plans
 from signals.catalog import Category
-from signals.signal import PURPOSES
+from signals.contents import PURPOSES
 from signals.moments import unix_ms
 from signals.products import Product
 

@@ -109,6 +109,14 @@ def lock(session: Session, roots: Sequence[int]) -> None:
         raise Lost
 
 
+_LOCK_ROOTS = text("SELECT id FROM profile WHERE id = ANY(:ids) AND root_id = id ORDER BY id FOR UPDATE")
+
+
+def lock_roots(session: Session, roots: Sequence[int]) -> list[int]:
+    """Take the row locks of those that are roots now, erased or not; returns them."""
+    return list(session.scalars(_LOCK_ROOTS, {"ids": list(roots)}))
+
+
 _MOVE = text("UPDATE profile SET root_id = :parent WHERE root_id = :child")
 _LINK = text("""
     INSERT INTO profile_link (child_id, parent_id, reason, source_id, at)
@@ -132,21 +140,12 @@ def link(session: Session, links: Sequence[Link], sender: Sender, now: datetime)
             session.execute(statement, {"child": child})
 
 
-_MEMBERS = text("SELECT root_id, id FROM profile WHERE root_id = ANY(:roots) ORDER BY id")
+_LIVING = text("SELECT id, root_id FROM profile WHERE id = ANY(:ids) AND erased_at IS NULL")
 
 
-def members(session: Session, roots: Iterable[int]) -> dict[int, list[int]]:
-    """Every profile that each root speaks for, itself included."""
-    found: dict[int, list[int]] = {}
-    for row in session.execute(_MEMBERS, {"roots": list(roots)}):
-        found.setdefault(row.root_id, []).append(row.id)
-    return found
-
-
-def root_of(session: Session, profile: int) -> int | None:
-    """The root that speaks for a profile; None when there is no such profile."""
-    root: int | None = session.scalar(text("SELECT root_id FROM profile WHERE id = :id"), {"id": profile})
-    return root
+def living(session: Session, profiles: Iterable[int]) -> dict[int, int]:
+    """The root of each of these profiles that exists and is not erased."""
+    return {row.id: row.root_id for row in session.execute(_LIVING, {"ids": list(profiles)})}
 
 
 _SEEN = text("""

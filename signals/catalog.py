@@ -80,6 +80,10 @@ class Categories:
         self._spelt: dict[str, int] = {}
         self._lock = Lock()
 
+    def __len__(self) -> int:
+        """How many are known here; it only grows."""
+        return len(self._numbers)
+
     def lookup(self, spelling: str) -> int | None:
         """The number of a category in any spelling; None when it is not known here (yet)."""
         number = self._spelt.get(spelling)

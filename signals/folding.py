@@ -49,6 +49,11 @@ class Root:
     state: ProfileState | None = None
     erased_version: int | None = None
 
+    @property
+    def held(self) -> ProfileState | None:
+        """What stands for this root now: its state, the tombstone of an erased one, None when it was lost."""
+        return self.state if self.erased_version is None else tombstone(self.erased_version)
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -106,8 +111,8 @@ def orders_taken(session: Session, roots: Iterable[int], orders: Iterable[str]) 
 def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str]) -> ProfileState | None:
     """The state after new events, in canonical order; None when the stored events must be folded again.
 
-    Sets `folds` of the events. An order that repeats a known one may be the earlier of the two, and then counts in its
-    stead: only folding again can tell.
+    `root` has its state, or is new. Sets `folds` of the events. An order that repeats a known one may be the earlier
+    of the two, and then counts in its stead: only folding again can tell.
     """
     known = set(taken)
     state = root.state or ProfileState()
@@ -283,12 +288,16 @@ def write_consents(session: Session, told: Iterable[Told]) -> None:
         )
 
 
+_NO_CONSENTS = text("DELETE FROM consent WHERE profile_id = ANY(:members)")
+
+
+def rewrite_consents(session: Session, members: Sequence[int], told: Iterable[Told]) -> None:
+    """Make a person's consent history again from all events."""
+    session.execute(_NO_CONSENTS, {"members": list(members)})
+    write_consents(session, told)
+
+
 def wording(body: Mapping[str, Any]) -> str | None:
     """The words a person agreed to or withdrew by, as the event gives them."""
     given = (body.get("properties") or {}).get("wording")
     return given[:2000] if isinstance(given, str) else None
-
-
-def in_order(told: Iterable[Told]) -> list[Told]:
-    """The events in canonical order."""
-    return sorted(told, key=lambda entry: entry.key)

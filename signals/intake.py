@@ -7,6 +7,7 @@ It raises Unavailable when either store is away; sending the same messages again
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -22,8 +23,10 @@ from base.errors import Unavailable
 from base.stores import Store
 from signals import belonging, folding, journal
 from signals.belonging import Lost
+from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing, Told
 from signals.identity import Claim, Person, Resolution
+from signals.intent import assess
 from signals.journal import Entry
 from signals.publishing import Publisher
 from signals.reading import Item, Outcome, Reader, Reading
@@ -43,6 +46,7 @@ class Intake:
         self.publisher = Publisher(store)
         self.reader = Reader(sessions)
         self.categories = self.reader.categories
+        self.definitions = Definitions(self.categories)
         self.hash_key = hash_key
 
     def settle(self, work: Callable[[Session], _Result]) -> _Result:
@@ -105,7 +109,7 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
     """The committed state of these profiles, for every member of their roots: what Valkey should hold."""
     roots = session.scalars(text("SELECT DISTINCT root_id FROM profile WHERE id = ANY(:ids)"), {"ids": list(profiles)})
     found = folding.load(session, roots)
-    return folding.published(folding.standing(root, root.state) for root in found.values() if root.state is not None)
+    return folding.published(folding.standing(root, held) for root in found.values() if (held := root.held) is not None)
 
 
 def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) -> tuple[list[Standing], set[int]]:
@@ -138,21 +142,32 @@ def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: da
 
 def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> list[Standing]:
     """Store and fold new events: whose they are, the locks, the rows, the states. Raises Lost on a lost race."""
-    roots, merged = _resolve(session, intake, sender, items, now)
+    whose = _resolve(session, intake, sender, items, now)
     for item, arrival in zip(items, journal.numbers(session, len(items)), strict=True):
         item.told.event = msgspec.structs.replace(item.told.event, arrival=arrival)
     told: dict[int, list[Told]] = {}
     for item in items:
         told.setdefault(item.person.root().id, []).append(item.told)
-    states = _folded_on(session, roots, told, merged)
+    states = _folded_on(session, whose, told)
     journal.append(session, sender, [Entry(item.signal, item.told, item.person.root().id) for item in items], now)
-    return _stand(session, intake, roots, told, states, now)
+    return _stand(session, intake, whose.roots, told, states, now)
 
 
-def _resolve(
-    session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime
-) -> tuple[dict[int, Root], set[int]]:
-    """Give each item its person; returns their locked roots, and which of these are merged just now."""
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """The locked roots of a batch; which were made just now, and which other roots were merged into."""
+
+    roots: dict[int, Root]
+    created: set[int]
+    merged: set[int]
+
+    def must_fold_again(self, root: int) -> bool:
+        """Whether new events cannot be folded onto what is stored: a merge, or a state that was lost."""
+        return root in self.merged or (self.roots[root].state is None and root not in self.created)
+
+
+def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> Whose:
+    """Give each item its person, write what that ties together, and lock the roots."""
     wanted: dict[Claim, None] = {}
     for item in items:
         wanted.update(dict.fromkeys(item.claims))
@@ -163,33 +178,34 @@ def _resolve(
     resolution = Resolution(known.owners, known.shared)
     stated: dict[tuple[Claim, Person], datetime] = {}
     for item in items:
+        if item.profile is not None:
+            item.person = Person(item.profile)
+            continue
         item.person = resolution.person(item.signal, item.claims)
         if item.signal.type == "identify":
             stated |= {(claim, item.person): item.signal.time for claim in item.claims}
     belonging.write(session, resolution, sender, intake.hash_key, now)
     created = {person.id for person in resolution.new}
     touched = {item.person.root().id for item in items}
-    merged = {link.child.id for link in resolution.links}
-    belonging.lock(session, sorted((touched | merged) - created))
+    joined = {link.child.id for link in resolution.links}
+    belonging.lock(session, sorted((touched | joined) - created))
     belonging.link(session, resolution.links, sender, now)
     belonging.restate(
         session,
         [(claim, person.root().id, at) for (claim, person), at in stated.items() if claim[0] in ("email", "phone")],
     )
-    return folding.load(session, touched), {link.parent.root().id for link in resolution.links}
+    return Whose(folding.load(session, touched), created, {link.parent.root().id for link in resolution.links})
 
 
-def _folded_on(
-    session: Session, roots: dict[int, Root], told: dict[int, list[Told]], merged: set[int]
-) -> dict[int, ProfileState | None]:
+def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> dict[int, ProfileState | None]:
     """The new state of each root, None where its whole history is to be folded again."""
     orders = {entry.event.order_id for entries in told.values() for entry in entries if entry.is_order}
-    taken = folding.orders_taken(session, roots, orders) if orders else {}
+    taken = folding.orders_taken(session, whose.roots, orders) if orders else {}
     states: dict[int, ProfileState | None] = {}
     for number, entries in told.items():
         entries.sort(key=lambda entry: entry.key)
-        state = folding.folded_on(roots[number], entries, taken.get(number, ()))
-        states[number] = None if number in merged else state
+        state = folding.folded_on(whose.roots[number], entries, taken.get(number, ()))
+        states[number] = None if whose.must_fold_again(number) else state
     return states
 
 
@@ -202,6 +218,7 @@ def _stand(
     now: datetime,
 ) -> list[Standing]:
     """Write the states and what is derived beside them."""
+    intents = intake.definitions.current(session)
     standings: list[Standing] = []
     origins: list[Origin] = []
     anew: list[int] = []
@@ -211,7 +228,7 @@ def _stand(
             state, entries = folding.fold_again(session, roots[number], intake.categories.lookup)
             anew.append(number)
         origins += folding.origins(number, entries).values()
-        standings.append(folding.standing(roots[number], state))
+        standings.append(folding.standing(roots[number], assess(state, intents)))
     folding.write(session, standings, now)
     folding.write_origins(session, origins, anew=anew)
     folding.write_consents(session, [entry for entries in told.values() for entry in entries])

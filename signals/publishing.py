@@ -41,6 +41,7 @@ return 1
 """Product facts are a MessagePack array whose fifth entry is the feed's time (signals/products.py)."""
 
 _PIPELINE: Final = 1_000
+_SCAN: Final = 1_000
 
 
 class Publisher:
@@ -71,6 +72,16 @@ class Publisher:
         except RedisError as error:
             raise Unavailable("The hot store") from error
         return missing
+
+    def forget(self, profiles: Sequence[int]) -> int:
+        """Delete what render keeps of erased profiles: what was shown and used. Walks all keys once."""
+        try:
+            gone = [keys.used(profile) for profile in profiles]
+            for profile in profiles:
+                gone += self._store.scan_iter(match=f"{{{profile}}}:shown:*", count=_SCAN)
+            return int(self._store.delete(*gone))
+        except RedisError as error:
+            raise Unavailable("The hot store") from error
 
     def _run(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
         try:

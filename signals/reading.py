@@ -42,7 +42,7 @@ ACCEPTED = Outcome("accepted")
 
 @dataclass(slots=True)
 class Item:
-    """An event on its way in; status and person are settled when it is stored."""
+    """An event on its way in; status and person are settled when it is stored. `profile`: it is known whose it is."""
 
     index: int
     signal: Signal
@@ -50,6 +50,7 @@ class Item:
     told: Told
     status: Status = "accepted"
     person: Person = field(default_factory=Person)
+    profile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ look like: `properties.products[3].price`.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,21 +16,16 @@ from uuid import uuid4
 import msgspec
 
 from base.errors import InvalidInput
+from signals.contents import ORDER_KINDS, STRONG_TRAITS, amount, check_properties, check_traits, order_id
 from signals.events import MESSAGE_ID_LENGTH
-from signals.foldevent import MAX_ID, Kind, kind_of
+from signals.foldevent import Kind, kind_of
 from signals.sources import Sender
 
 TYPES: Final = ("identify", "track", "page", "screen", "group", "alias")
 EVENT_BYTES: Final = 64 * 1024
 DEPTH: Final = 12
-PRODUCTS: Final = 500
 ID_LENGTH: Final = 200
 NAME_LENGTH: Final = 200
-MOST: Final = 1e12
-MOST_UNITS: Final = 100_000
-PURPOSES: Final = ("email", "tracking", "profiling")
-"""What consent can be given for."""
-
 
 FUTURE: Final = timedelta(hours=1)
 """How far ahead of our clock an event may claim to be; more is a broken clock, and would outlive every newer fact."""
@@ -43,13 +37,11 @@ SKEW: Final = timedelta(seconds=30)
 """A `sentAt` that is off by less is the way through the network, not a wrong clock, and times stay as they are."""
 
 ORDER_COMPLETED: Final = "Order Completed"
-ORDER_KINDS: Final[frozenset[Kind]] = frozenset({"order", "order_update", "refund", "cancel"})
 SERVER_KINDS: Final[frozenset[Kind]] = ORDER_KINDS | {
     "consent", "complaint", "complaint_closed", "note", "mark", "mail_open", "mail_click",
 }  # fmt: skip
 """What only a server may say."""
 
-STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id")
 _SAYS: Final = ("type", "userId", "anonymousId", "previousId", "groupId", "event", "name", "properties", "traits")
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"{}[]")
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
@@ -85,11 +77,15 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How an event came: when, how wrong the sender's clock is, and the type its address names ("" in a batch)."""
+    """How an event came: when, how wrong the sender's clock is, and the type its address names ("" in a batch).
+
+    `known`: we say it ourselves of a profile we know, so it need not name anyone.
+    """
 
     now: datetime
     skew: timedelta = timedelta(0)
     type: str = ""
+    known: bool = False
 
 
 def clock_skew(sent_at: object, now: datetime) -> timedelta:
@@ -204,7 +200,7 @@ def _refuse_depth_and_nul(value: object, path: str, depth: int) -> None:
 def _checked(raw: dict[str, Any], body: bytes, type_: str, arrival: Arrival) -> Signal:
     user_id, anonymous_id = _identifier(raw, "userId"), _identifier(raw, "anonymousId")
     previous_id = _identifier(raw, "previousId") if type_ == "alias" else None
-    if user_id is None and (anonymous_id is None or type_ == "alias"):
+    if user_id is None and not arrival.known and (anonymous_id is None or type_ == "alias"):
         raise InvalidInput("userId", "must be given" if type_ == "alias" else "or anonymousId must be given")
     if type_ == "alias" and previous_id is None:
         raise InvalidInput("previousId", "must be given")
@@ -232,9 +228,10 @@ def _checked(raw: dict[str, Any], body: bytes, type_: str, arrival: Arrival) -> 
         content_hash=content_hash,
     )
     if type_ == "track":
-        _check_properties(signal, raw.get("properties") or {})
+        check_properties(signal.kind, raw.get("properties") or {})
+        _note_order(signal, raw.get("properties") or {})
     elif type_ == "identify":
-        _check_traits(raw.get("traits") or {})
+        check_traits(raw.get("traits") or {})
     return signal
 
 
@@ -305,105 +302,11 @@ def _milliseconds(moment: datetime) -> datetime:
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
-def _check_properties(signal: Signal, properties: dict[str, Any]) -> None:
-    order_id = properties.get("order_id", properties.get("orderId"))
-    if order_id is not None:
-        if isinstance(order_id, bool) or not isinstance(order_id, str | int):
-            raise InvalidInput("properties.order_id", "must be text or a whole number")
-        signal.order_id = str(order_id)
-        if not 0 < len(signal.order_id) <= MAX_ID:
-            raise InvalidInput("properties.order_id", f"must have 1 to {MAX_ID} characters")
-    elif signal.kind in ORDER_KINDS:
-        raise InvalidInput("properties.order_id", "must be given")
-    for field in ("total", "revenue", "value"):
-        if field in properties:
-            amount = _amount(properties[field], f"properties.{field}")
-            if amount is not None and signal.order_total_cents is None and signal.kind == "order":
-                signal.order_total_cents = round(amount * 100)
-    if "products" in properties:
-        _check_products(properties["products"])
-    if "product_id" in properties or "quantity" in properties:
-        _check_product(properties, "properties")
-    if signal.kind == "consent":
-        _check_consent(properties)
-
-
-def _check_products(products: object) -> None:
-    if products is None:
-        return
-    if not isinstance(products, list):
-        raise InvalidInput("properties.products", "must be a list")
-    if len(products) > PRODUCTS:
-        raise InvalidInput("properties.products", f"may have at most {PRODUCTS} entries")
-    for index, product in enumerate(products):
-        if not isinstance(product, dict):
-            raise InvalidInput(f"properties.products[{index}]", "must be an object")
-        # The common case costs four look-ups: an id as text, a price and a quantity as numbers.
-        price, quantity = product.get("price"), product.get("quantity")
-        if (
-            type(product.get("product_id")) is str
-            and type(quantity) is int
-            and 0 <= quantity <= MOST_UNITS
-            and (type(price) is float or type(price) is int)
-            and 0 <= price <= MOST
-            and len(product["product_id"]) <= ID_LENGTH
-            and type(product.get("category", "")) is str
-        ):
-            continue
-        _check_product(product, f"properties.products[{index}]")
-
-
-def _check_product(product: Mapping[str, Any], path: str) -> None:
-    for field in ("product_id", "sku", "category", "name"):
-        value = product.get(field)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InvalidInput(f"{path}.{field}", "must be text")
-        if len(str(value)) > ID_LENGTH:
-            raise InvalidInput(f"{path}.{field}", f"may have at most {ID_LENGTH} characters")
-    _amount(product.get("price"), f"{path}.price")
-    quantity = _amount(product.get("quantity"), f"{path}.quantity")
-    if quantity is not None and quantity > MOST_UNITS:
-        raise InvalidInput(f"{path}.quantity", f"must be at most {MOST_UNITS}")
-
-
-def _amount(value: object, path: str) -> float | None:
-    """A number that is not negative. Discounts are given as such, returns as events of their own."""
-    if value is None:
-        return None
-    if isinstance(value, str):
-        # The spec wants numbers; shops send "19.90" all the same, and it can mean one thing only.
-        try:
-            value = float(value)
-        except ValueError:
-            raise InvalidInput(path, "must be a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidInput(path, "must be a number")
-    if not 0 <= value <= MOST:
-        raise InvalidInput(path, "must not be negative nor absurdly large")
-    return float(value)
-
-
-def _check_traits(traits: Mapping[str, Any]) -> None:
-    for field in STRONG_TRAITS:
-        value = traits.get(field)
-        if value is not None and not isinstance(value, str):
-            raise InvalidInput(f"traits.{field}", "must be text")
-
-
-def _check_consent(properties: Mapping[str, Any]) -> None:
-    """One purpose with `granted`, or several in `consents`; a word that could be read either way is no consent."""
-    many = properties.get("consents")
-    if many is None:
-        many = {properties.get("purpose"): properties.get("granted")}
-        paths = {properties.get("purpose"): "properties.granted"}
-    elif isinstance(many, dict):
-        paths = {purpose: f"properties.consents.{purpose}" for purpose in many}
-    else:
-        raise InvalidInput("properties.consents", "must be an object of purpose: true or false")
-    for purpose, granted in many.items():
-        if purpose not in PURPOSES:
-            raise InvalidInput("properties.purpose", f"must be one of {', '.join(PURPOSES)}")
-        if not isinstance(granted, bool):
-            raise InvalidInput(paths[purpose], "must be true or false")
+def _note_order(signal: Signal, properties: Mapping[str, Any]) -> None:
+    """Take from an order what is looked up later: its id, and what was paid."""
+    if signal.kind in ORDER_KINDS:
+        signal.order_id = order_id(properties)
+    if signal.kind == "order":
+        told = (amount(properties.get(field), field) for field in ("total", "revenue", "value"))
+        total = next((value for value in told if value is not None), None)
+        signal.order_total_cents = None if total is None else round(total * 100)

@@ -17,7 +17,10 @@ from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
 from signals.intake import Intake, take
+from signals.moments import today_of
+from signals.products import FeedReport, take_products
 from signals.reading import Outcome
+from signals.rebuild import RebuildReport, rebuild
 from signals.sources import Sender, SourceKind, create_source, sender
 from signals.state import ProfileState, decode
 from tests.serving import Serve
@@ -49,6 +52,23 @@ def viewed(category: str, **fields: Any) -> dict[str, Any]:
     return call("track", event="Product Viewed", properties=properties, **fields)
 
 
+def refunded(user: str, order_id: str, product: str, time: str = "2026-03-01T10:30:00Z") -> dict[str, Any]:
+    """An Order Refunded of one product."""
+    properties = {"order_id": order_id, "products": [{"product_id": product, "quantity": 1}]}
+    return call("track", event="Order Refunded", userId=user, properties=properties, timestamp=time)
+
+
+def cancelled(user: str, order_id: str, time: str = "2026-03-01T10:30:00Z") -> dict[str, Any]:
+    """An Order Cancelled."""
+    return call("track", event="Order Cancelled", userId=user, properties={"order_id": order_id}, timestamp=time)
+
+
+def identified(user: str, anonymous: str = "", time: str = "2026-03-01T10:00:00Z", **traits: Any) -> dict[str, Any]:
+    """An identify with these traits."""
+    named = {"anonymousId": anonymous} if anonymous else {}
+    return call("identify", userId=user, timestamp=time, traits=traits, **named)
+
+
 class Desk:
     """An intake with one server and one browser source, and eyes on what it stored."""
 
@@ -68,6 +88,36 @@ class Desk:
         """Take these calls as one batch."""
         bodies = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in calls]
         return take(self.intake, via or self.server, bodies, now)
+
+    def statuses(self, *calls: dict[str, Any] | bytes, via: Sender | None = None) -> list[str]:
+        """What becomes of these calls, as words."""
+        return [outcome.status for outcome in self.send(*calls, via=via)]
+
+    def feed(self, *items: dict[str, Any], now: datetime = NOW) -> FeedReport:
+        """Take a product feed of these items."""
+        return take_products(self.intake, self.server, items, now)
+
+    def rebuilt(self) -> RebuildReport:
+        """What a rebuild of everything finds."""
+        return rebuild(self.intake, NOW)
+
+    def everything(self) -> dict[str, list[Any]]:
+        """All that is known of anybody, for comparing."""
+        tables = {
+            "profile": "SELECT id, root_id, erased_at FROM profile ORDER BY 1",
+            "identifier": "SELECT type, value, profile_id, owns FROM identifier ORDER BY 1, 2, 3",
+            "state": "SELECT profile_id, version, document, encoded FROM profile_state ORDER BY 1",
+            "lineage": "SELECT profile_id, name, value, event_time, event_id FROM trait_lineage ORDER BY 1, 2",
+            "consent": "SELECT profile_id, purpose, granted, at, wording, event_id FROM consent ORDER BY 6, 2",
+            "folds": "SELECT id, folds FROM event ORDER BY 1",
+        }
+        stored = {name: [tuple(row) for row in self.rows(sql)] for name, sql in tables.items()}
+        found = sorted(self.store.scan_iter(match="*:state"))
+        return stored | {"valkey": [(key, self.store.get(key)) for key in found]}
+
+    def day(self, date: str) -> int:
+        """A date as states count days."""
+        return today_of(datetime.fromisoformat(f"{date}T00:00:00+00:00"))
 
     def rows(self, sql: str, **values: Any) -> list[Any]:
         """The rows of a query."""
@@ -98,6 +148,7 @@ class Desk:
 
     def category(self, name: str) -> int:
         """The number of a category."""
+        self.intake.categories.learn([name], create=False)
         number = self.intake.categories.lookup(name)
         assert number is not None
         return number

@@ -51,7 +51,6 @@ def test_it_takes_a_single_call(http: FlaskClient, desk: Desk) -> None:
 
     assert post(http, "/v1/track", event).json == {"success": True, "status": "accepted"}
     assert post(http, "/v1/track", event).json == {"success": True, "status": "duplicate"}
-    desk.intake.categories.learn(["Shoes"], create=False)
     assert desk.state(desk.root("user_id", "u1")).orders == 1
 
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from tests.signals.sending import Desk, order
+import itertools
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from base import keys
+from base.db import Sessions
+from base.stores import Store
+from signals.events import REJECTED_KEPT
+from signals.moments import day_of
+from signals.state import ProfileState, decode
+from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
 
 def test_it_folds_an_order_and_publishes_the_state(desk: Desk) -> None:
-    assert [outcome.status for outcome in desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))] == ["accepted"]
+    assert desk.statuses(order("u1", "o1", ("p1", "Shoes", 80.0))) == ["accepted"]
 
     state = desk.state(desk.root("user_id", "u1"))
     shoes = desk.category("shoes")
@@ -21,6 +36,225 @@ def test_it_counts_a_repeated_message_once_and_repairs_a_lost_state(desk: Desk) 
     before = desk.state(profile)
     desk.store.flushdb()
 
-    assert [outcome.status for outcome in desk.send(event, event)] == ["duplicate", "duplicate"]
+    assert desk.statuses(event, event) == ["duplicate", "duplicate"]
     assert desk.state(profile) == before
-    assert desk.rows("SELECT count(*) FROM event")[0][0] == 1
+    assert desk.rows("SELECT count(*) FROM event") == [(1,)]
+
+
+@pytest.mark.feature("DE-02")
+def test_it_gives_the_same_state_after_a_storm_of_duplicates_as_after_one_of_each(desk: Desk) -> None:
+    stream = [order("u1", f"o{n}", ("p", "Shoes", 10.0), time=f"2026-02-{n:02}T10:00:00Z") for n in range(1, 8)]
+    once = [event | {"userId": "u2", "messageId": f"{event['messageId']}-2"} for event in stream]
+    desk.send(*once)
+    storm = stream * 6
+    random.Random(7).shuffle(storm)
+    for start in range(0, len(storm), 5):
+        desk.send(*storm[start : start + 5])
+
+    stormy, calm = desk.state(desk.root("user_id", "u1")), desk.state(desk.root("user_id", "u2"))
+    assert _without_version(stormy) == _without_version(calm)
+    assert desk.rows("SELECT count(*) FROM event") == [(14,)]
+
+
+@pytest.mark.feature("DE-02")
+def test_it_keeps_the_same_id_with_other_content_apart_and_lists_it_once(desk: Desk) -> None:
+    event = order("u1", "o1", ("p1", "Shoes", 80.0))
+    other = order("u1", "o2", ("p1", "Shoes", 99.0)) | {"messageId": event["messageId"]}
+    desk.send(event)
+    before = desk.state(desk.root("user_id", "u1"))
+
+    assert desk.statuses(other, other, event) == ["conflict", "conflict", "duplicate"]
+    assert desk.state(desk.root("user_id", "u1")) == before
+    assert desk.rows("SELECT message_id, body->'properties'->>'order_id' FROM event_conflict") == [
+        (event["messageId"], "o2")
+    ]
+
+
+def test_it_tells_sources_apart_that_use_the_same_message_ids(desk: Desk) -> None:
+    event = viewed("Shoes", userId="u1")
+
+    assert desk.statuses(event, via=desk.source("till", "server")) == ["accepted"]
+    assert desk.statuses(event) == ["accepted"]
+
+
+@pytest.mark.feature("DE-03")
+def test_it_reaches_the_same_state_in_any_order_of_arrival(desk: Desk) -> None:
+    stream: list[dict[str, Any]] = [
+        identified("u1", first_name="Ann", city="Bonn", time="2026-02-01T08:00:00Z"),
+        order("u1", "o1", ("p1", "Shoes", 80.0), ("p2", "Socks", 5.0), time="2026-02-02T10:00:00Z"),
+        viewed("Hats", userId="u1", timestamp="2026-02-03T10:00:00Z"),
+        refunded("u1", "o1", "p1", time="2026-02-04T10:00:00Z"),
+        order("u1", "o2", ("p3", "Hats", 20.0), time="2026-02-05T10:00:00Z"),
+        order("u1", "o2", ("p3", "Hats", 20.0), time="2026-02-06T10:00:00Z"),
+        identified("u1", city="Köln", time="2026-02-07T10:00:00Z"),
+        cancelled("u1", "o2", time="2026-02-08T10:00:00Z"),
+        order("u1", "o3", ("p1", "Shoes", 70.0), time="2026-02-09T10:00:00Z"),
+    ]
+    states, lineages = [], []
+    for number, shuffle in enumerate(_permutations(stream, 12)):
+        person = f"person-{number}"
+        told = [event | {"userId": person, "messageId": f"{event['messageId']}-{number}"} for event in shuffle]
+        for start in range(0, len(told), 1 + number % 3):
+            desk.send(*told[start : start + 1 + number % 3])
+        root = desk.root("user_id", person)
+        states.append(_without_version(desk.state(root)))
+        lineages.append(
+            desk.rows("SELECT name, value, event_time FROM trait_lineage WHERE profile_id = :id ORDER BY 1", id=root)
+        )
+
+    assert all(state == states[0] for state in states)
+    assert all(lineage == lineages[0] for lineage in lineages)
+    assert (states[0].orders, states[0].order_cents, states[0].traits["city"]) == (2, 7500, "Köln")
+
+
+def test_it_counts_an_order_once_when_the_repeat_comes_earlier_late_or_from_another_source(desk: Desk) -> None:
+    till = desk.source("till", "server")
+    desk.send(order("u1", "o1", ("p", "Shoes", 10.0), time="2026-02-10T10:00:00Z"))
+    desk.send(order("u1", "o1", ("p", "Shoes", 10.0), time="2026-02-09T10:00:00Z"), via=till)
+    desk.send(order("u1", "o1", ("p", "Shoes", 10.0), time="2026-02-11T10:00:00Z"), via=till)
+
+    state = desk.state(desk.root("user_id", "u1"))
+    assert (state.orders, state.order_cents) == (1, 1000)
+    assert state.last_order_s is not None
+    assert day_of(state.last_order_s) == desk.day("2026-02-09")
+    assert desk.rows("SELECT event_time::date::text, folds FROM event ORDER BY event_time") == [
+        ("2026-02-09", True),
+        ("2026-02-10", False),
+        ("2026-02-11", False),
+    ]
+
+
+def test_it_counts_an_order_once_that_is_repeated_after_very_many_others(desk: Desk) -> None:
+    days = [f"2026-01-{n:02}T10:00:00Z" for n in range(1, 26)]
+    desk.send(*(order("u1", f"o{n}", ("p", "Shoes", 1.0), time=day) for n, day in enumerate(days)))
+    desk.send(order("u1", "o0", ("p", "Shoes", 1.0), time="2026-02-20T10:00:00Z"))
+
+    assert desk.state(desk.root("user_id", "u1")).orders == 25
+
+
+def test_it_keeps_event_time_and_arrival_time(desk: Desk) -> None:
+    desk.send(viewed("Shoes", userId="u1", timestamp="2026-01-05T10:00:00Z"))
+
+    assert desk.rows("SELECT event_time::date::text, received_at FROM event") == [("2026-01-05", NOW)]
+
+
+@pytest.mark.feature("DE-35")
+def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: Desk) -> None:
+    desk.send(identified("u1", email="ann@example.com"), order("u1", "o1", ("p", "Shoes", 10.0)))
+    desk.send(viewed("Shoes", anonymousId="a1"), via=desk.browser)
+    before = desk.everything()
+
+    forged = [
+        identified("u1", city="Elsewhere"),
+        call("identify", anonymousId="a1", traits={"email": "ann@example.com"}),
+        call("identify", anonymousId="a1", traits={"phone": "+4922812345"}),
+        call("alias", userId="u1", previousId="a1"),
+        order("u1", "o9", ("p", "Shoes", 10.0)) | {"anonymousId": "a1"},
+        refunded("u1", "o1", "p") | {"anonymousId": "a1"},
+        call("track", event="ORDER COMPLETED", anonymousId="a1", properties={"order_id": "o8"}),
+        call("track", event="Consent Changed", anonymousId="a1", properties={"purpose": "email", "granted": True}),
+        viewed("Shoes", userId="u1"),
+    ]
+    outcomes = desk.send(*forged, via=desk.browser)
+
+    assert {outcome.status for outcome in outcomes} == {"rejected"}
+    assert desk.everything() == before
+    listed = desk.rows("SELECT reason, field FROM rejected_event ORDER BY id")
+    assert [reason for reason, _ in listed] == ["untrusted"] * len(forged)
+    assert [field for _, field in listed] == [
+        "userId", "traits.email", "traits.phone", "userId", "event", "event", "event", "event", "anonymousId",
+    ]  # fmt: skip
+    assert (
+        desk.statuses(*(event | {"messageId": f"{event['messageId']}-s"} for event in forged[:2])) == ["accepted"] * 2
+    )
+
+
+def test_it_counts_a_browsers_view_for_the_anonymous_id_alone(desk: Desk) -> None:
+    desk.send(identified("u1"))
+    desk.send(viewed("Shoes", anonymousId="a1", userId="u1"), via=desk.browser)
+
+    assert desk.root("anonymous_id", "a1") != desk.root("user_id", "u1")
+    assert desk.state(desk.root("user_id", "u1")).views == {}
+
+
+def test_it_lets_a_browser_invent_no_category(desk: Desk) -> None:
+    desk.send(viewed("Nonsense", anonymousId="a1"), via=desk.browser)
+
+    assert desk.rows("SELECT count(*) FROM category") == [(0,)]
+    desk.send(viewed("Nonsense", userId="u1"))
+    assert desk.rebuilt().different == 0
+
+
+def test_it_takes_the_category_of_a_product_from_the_catalogue_and_keeps_it_in_the_event(desk: Desk) -> None:
+    desk.feed({"id": "p7", "title": "Runner", "product_type": "Running Shoes", "price": "80 EUR"})
+    bare = call(
+        "track", event="Order Completed", userId="u1", properties={"order_id": "o", "products": [{"product_id": "p7"}]}
+    )
+    desk.send(bare)
+    desk.send(call("track", event="Product Viewed", userId="u1", properties={"product_id": "p7"}))
+    desk.feed(
+        {"id": "p7", "title": "Runner", "product_type": "Sandals", "price": "80 EUR"}, now=NOW + timedelta(hours=1)
+    )
+
+    state = desk.state(desk.root("user_id", "u1"))
+    running = desk.category("running-shoes")
+    assert (list(state.categories), list(state.views)) == ([running], [running])
+    assert desk.rebuilt().different == 0
+
+
+def test_it_takes_parallel_batches_about_the_same_people_without_losing_any(desk: Desk) -> None:
+    batches = [
+        [order(f"u{n}", f"o{worker}-{n}-{round_}", ("p", "Shoes", 1.0)) for n in range(5)]
+        for worker, round_ in itertools.product(range(4), range(5))
+    ]
+    random.Random(3).shuffle(batches)
+    with ThreadPoolExecutor(4) as pool:
+        for outcomes in pool.map(lambda batch: desk.send(*batch), batches):
+            assert {outcome.status for outcome in outcomes} == {"accepted"}
+
+    assert [desk.state(desk.root("user_id", f"u{n}")).orders for n in range(5)] == [20] * 5
+    assert desk.rebuilt().different == 0
+
+
+def test_it_takes_the_same_message_sent_in_parallel_once(desk: Desk) -> None:
+    event = order("u1", "o1", ("p", "Shoes", 1.0))
+    with ThreadPoolExecutor(4) as pool:
+        statuses = sorted(status for found in pool.map(lambda _: desk.statuses(event), range(8)) for status in found)
+
+    assert statuses == ["accepted"] + ["duplicate"] * 7
+    assert desk.state(desk.root("user_id", "u1")).orders == 1
+
+
+def test_it_never_overwrites_a_newer_state(desk: Desk, sessions: Sessions, valkey: Store) -> None:
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0), time="2026-02-01T00:00:00Z"))
+    profile = desk.root("user_id", "u1")
+    older = valkey.get(keys.state(profile))
+    assert isinstance(older, bytes)
+    desk.send(order("u1", "o2", ("p", "Shoes", 1.0), time="2026-02-02T00:00:00Z"))
+
+    assert desk.intake.publisher.write_states([(profile, decode(older).version, older)]) == 0
+    assert desk.state(profile).orders == 2
+
+
+def test_it_keeps_the_newest_refused_events_only(desk: Desk) -> None:
+    bad = {"type": "track", "event": "nobody's"}
+    desk.send(bad, bad)
+    desk.rows("SELECT setval('rejected_event_id_seq', :kept)", kept=REJECTED_KEPT)
+    desk.send(bad)
+    assert desk.rows("SELECT id FROM rejected_event ORDER BY id") == [(2,), (REJECTED_KEPT + 1,)]
+
+    desk.send(bad)
+    assert desk.rows("SELECT id FROM rejected_event ORDER BY id") == [(REJECTED_KEPT + 1,), (REJECTED_KEPT + 2,)]
+
+
+def _without_version(state: ProfileState) -> ProfileState:
+    state.version = 0
+    return state
+
+
+def _permutations(stream: Sequence[dict[str, Any]], count: int) -> list[list[dict[str, Any]]]:
+    shuffler = random.Random(11)
+    made = [list(stream), list(reversed(stream))]
+    while len(made) < count:
+        made.append(shuffler.sample(list(stream), len(stream)))
+    return made

@@ -57,7 +57,6 @@ def test_it_takes_every_call_of_a_stock_sdk(name: str, desk: Desk, serve: Serve,
     ]  # fmt: skip
     person = desk.root("user_id", "u1")
     assert desk.root("email", "ann@example.com") == desk.root("anonymous_id", "a1") == person
-    desk.intake.categories.learn(["Hats"], create=False)
     state = desk.state(person)
     assert (state.orders, state.order_cents, state.traits["first_name"]) == (1, 7950, "Ann")
     assert state.views[desk.category("hats")].n == 1

@@ -1,0 +1,134 @@
+"""What a call says about things, held against the e-commerce spec: orders, products, consent, contacts.
+
+Only what we act on is checked; whatever else a shop sends along is kept as it is. Refusals are InvalidInput with the
+path of the field.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from base.errors import InvalidInput
+from signals.foldevent import MAX_CENTS, MAX_ID, Kind
+from signals.state import MAX_QUANTITY
+
+PRODUCTS: Final = 500
+TEXT_LENGTH: Final = 200
+MOST: Final = MAX_CENTS / 100
+
+ORDER_KINDS: Final[frozenset[Kind]] = frozenset({"order", "order_update", "refund", "cancel"})
+PURPOSES: Final = ("email", "tracking", "profiling")
+"""What consent can be given for."""
+
+STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id")
+"""Traits that name a person."""
+
+
+def check_properties(kind: Kind, properties: Mapping[str, Any]) -> None:
+    """The properties of a `track` call of this kind. Raises InvalidInput."""
+    if kind in ORDER_KINDS:
+        order_id(properties)
+    for field in ("total", "revenue", "value"):
+        amount(properties.get(field), f"properties.{field}")
+    if "products" in properties:
+        _check_products(properties["products"])
+    if "product_id" in properties or "quantity" in properties:
+        _check_product(properties, "properties")
+    if kind == "consent":
+        _check_consent(properties)
+
+
+def order_id(properties: Mapping[str, Any]) -> str:
+    """The id of the order a call is about. Raises InvalidInput when there is none."""
+    value = properties.get("order_id", properties.get("orderId"))
+    if value is None:
+        raise InvalidInput("properties.order_id", "must be given")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidInput("properties.order_id", "must be text or a whole number")
+    if not 0 < len(str(value)) <= MAX_ID:
+        raise InvalidInput("properties.order_id", f"must have 1 to {MAX_ID} characters")
+    return str(value)
+
+
+def amount(value: object, path: str) -> float | None:
+    """A number that is not negative. Discounts are given as such, returns as events of their own."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        # The spec wants numbers; shops send "19.90" all the same, and it can mean one thing only.
+        try:
+            value = float(value)
+        except ValueError:
+            raise InvalidInput(path, "must be a number") from None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidInput(path, "must be a number")
+    if not 0 <= value <= MOST:
+        raise InvalidInput(path, "must not be negative nor absurdly large")
+    return float(value)
+
+
+def check_traits(traits: Mapping[str, Any]) -> None:
+    """The traits of an `identify` call. Raises InvalidInput."""
+    for field in STRONG_TRAITS:
+        value = traits.get(field)
+        if value is not None and not isinstance(value, str):
+            raise InvalidInput(f"traits.{field}", "must be text")
+
+
+def _check_products(products: object) -> None:
+    if products is None:
+        return
+    if not isinstance(products, list):
+        raise InvalidInput("properties.products", "must be a list")
+    if len(products) > PRODUCTS:
+        raise InvalidInput("properties.products", f"may have at most {PRODUCTS} entries")
+    for index, product in enumerate(products):
+        if not isinstance(product, dict):
+            raise InvalidInput(f"properties.products[{index}]", "must be an object")
+        # The common case costs four look-ups: an id as text, a price and a quantity as numbers.
+        price, quantity = product.get("price"), product.get("quantity")
+        if (
+            type(product.get("product_id")) is str
+            and type(quantity) is int
+            and 0 <= quantity <= MAX_QUANTITY
+            and (type(price) is float or type(price) is int)
+            and 0 <= price <= MOST
+            and len(product["product_id"]) <= TEXT_LENGTH
+            and type(product.get("category", "")) is str
+        ):
+            continue
+        _check_product(product, f"properties.products[{index}]")
+
+
+def _check_product(product: Mapping[str, Any], path: str) -> None:
+    for field in ("product_id", "sku", "category", "name"):
+        value = product.get(field)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise InvalidInput(f"{path}.{field}", "must be text")
+        if len(str(value)) > TEXT_LENGTH:
+            raise InvalidInput(f"{path}.{field}", f"may have at most {TEXT_LENGTH} characters")
+    amount(product.get("price"), f"{path}.price")
+    quantity = amount(product.get("quantity"), f"{path}.quantity")
+    if quantity is not None and quantity > MAX_QUANTITY:
+        raise InvalidInput(f"{path}.quantity", f"must be at most {MAX_QUANTITY}")
+
+
+def _check_consent(properties: Mapping[str, Any]) -> None:
+    """One purpose with `granted`, or several in `consents`; a word that could be read either way is no consent."""
+    many = properties.get("consents")
+    if many is None:
+        many = {properties.get("purpose"): properties.get("granted")}
+        paths = {properties.get("purpose"): "properties.granted"}
+    elif isinstance(many, dict):
+        paths = {purpose: f"properties.consents.{purpose}" for purpose in many}
+    else:
+        raise InvalidInput("properties.consents", "must be an object of purpose: true or false")
+    for purpose, granted in many.items():
+        if purpose not in PURPOSES:
+            raise InvalidInput("properties.purpose", f"must be one of {', '.join(PURPOSES)}")
+        if not isinstance(granted, bool):
+            raise InvalidInput(paths[purpose], "must be true or false")

@@ -1,0 +1,66 @@
+"""Erasure: what we know of a person is deleted, and a tombstone says for ever that nothing may be shown to them.
+
+This is the part of it that belongs to signals: events, identifiers, traits, consent, state, and what render keeps per
+profile in Valkey. Records of opens are made unreadable by dropping the subject's key, where those are kept.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from signals import belonging, folding, journal
+from signals.intake import Intake
+from signals.state import tombstone
+
+_DELETE: Final = tuple(
+    text(statement)
+    for statement in (
+        "DELETE FROM event_conflict c USING event e"
+        " WHERE e.profile_id = ANY(:members) AND c.source_id = e.source_id AND c.message_id = e.message_id",
+        "DELETE FROM event WHERE profile_id = ANY(:members)",
+        "DELETE FROM identifier WHERE profile_id = ANY(:members)",
+        "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
+        "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
+        "DELETE FROM consent WHERE profile_id = ANY(:members)",
+    )
+)
+_MARK: Final = text("UPDATE profile SET erased_at = :now, erased_version = :version WHERE id = ANY(:members)")
+
+
+def erase(intake: Intake, profile: int, now: datetime) -> bool:
+    """Erase the person this profile belongs to, with every profile merged into them. False when there is none.
+
+    Doing it again finishes what a store that was away interrupted. Raises Unavailable.
+    """
+    erased = intake.settle(partial(_erase, profile, now))
+    if erased is None:
+        return False
+    version, members = erased
+    root = folding.Root(members[0], members, erased_version=version)
+    intake.publisher.write_states(folding.published([folding.standing(root, tombstone(version))]))
+    intake.publisher.forget(members)
+    return True
+
+
+def _erase(profile: int, now: datetime, session: Session) -> tuple[int, list[int]] | None:
+    row = session.execute(
+        text("SELECT root_id, erased_version FROM profile WHERE id = :id"), {"id": profile}
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.erased_version is None:
+        belonging.lock(session, [row.root_id])
+    members = folding.load(session, [row.root_id])[row.root_id].members
+    if row.erased_version is not None:
+        return row.erased_version, members
+    # A number of its own, newer than every signal: no state on its way to Valkey can come after the tombstone.
+    version = journal.numbers(session, 1)[0]
+    for statement in _DELETE:
+        session.execute(statement, {"members": members})
+    session.execute(_MARK, {"now": now, "version": version, "members": members})
+    return version, members

@@ -1,0 +1,94 @@
+"""Rebuilding: every profile state, with what is derived beside it, made again from the stored events.
+
+The result has the same bytes as before: rebuilding shows that, and mends what was lost or what changed definitions left
+behind. Profiles are taken a few hundred at a time under their locks, so live signals go on coming in meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base.db import transaction
+from signals import belonging, folding
+from signals.folding import Origin, Standing
+from signals.intake import Intake, stored_states
+from signals.intent import assess
+from signals.state import encode
+
+BATCH: Final = 200
+SHOWN: Final = 100
+
+
+@dataclass(slots=True)
+class RebuildReport:
+    """What a rebuild found. `different` counts states whose bytes were other than stored, `first` names a hundred.
+
+    `absent` counts states that Valkey had lost.
+    """
+
+    profiles: int = 0
+    different: int = 0
+    absent: int = 0
+    first: list[int] = field(default_factory=list)
+
+
+def rebuild(
+    intake: Intake, now: datetime, progress: Callable[[RebuildReport], None] = lambda report: None
+) -> RebuildReport:
+    """Make every state again and publish it. Raises Unavailable when a store is away; running it again is safe."""
+    report = RebuildReport()
+    with transaction(intake.sessions) as session:
+        roots = list(session.scalars(text("SELECT id FROM profile WHERE root_id = id ORDER BY id")))
+    for start in range(0, len(roots), BATCH):
+        standings, different = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
+        states = folding.published(standings)
+        report.absent += len(intake.publisher.absent([profile for profile, _, _ in states]))
+        intake.publisher.write_states(states)
+        report.profiles += len(standings)
+        report.different += len(different)
+        report.first += different[: SHOWN - len(report.first)]
+        progress(report)
+    return report
+
+
+def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session) -> tuple[list[Standing], list[int]]:
+    intake.categories.learn((), create=False)
+    locked = belonging.lock_roots(session, roots)
+    intents = intake.definitions.current(session)
+    standings: list[Standing] = []
+    origins: list[Origin] = []
+    different: list[int] = []
+    found = folding.load(session, locked)
+    for root in found.values():
+        state, told = folding.fold_again(session, root, intake.categories.lookup)
+        entry = folding.standing(root, assess(state, intents))
+        if root.held is None or encode(root.held) != entry.encoded:
+            different.append(root.id)
+        standings.append(entry)
+        origins += folding.origins(root.id, told).values()
+        folding.rewrite_consents(session, root.members, told)
+    living = [entry for entry in standings if not entry.state.erased]
+    folding.write(session, living, now)
+    folding.write_origins(session, origins, anew=list(found))
+    return standings, different
+
+
+def restore_state(intake: Intake, profile: int) -> bool:
+    """Write the stored state of a profile (or its tombstone) to Valkey, under every id it is known by.
+
+    False when there is no such profile, or none of the keys was older. Raises Unavailable.
+    """
+    return restore_states(intake, [profile]) > 0
+
+
+def restore_states(intake: Intake, profiles: Iterable[int]) -> int:
+    """Write the stored states of these profiles to Valkey, each unless a newer one is there; how many were written."""
+    wanted = list(profiles)
+    return intake.publisher.write_states(intake.settle(lambda session: stored_states(session, wanted)))
