@@ -64,8 +64,11 @@ def test_it_splits_history_and_live_week_without_overlap_or_gap(journey: Journey
 
 
 def test_it_gives_every_household_an_invented_address_of_its_own(journey: Journey) -> None:
-    people = [json.loads(line) for line in journey.identities()]
-    assert len(people) == HOUSEHOLDS
+    told = [json.loads(line) for line in journey.identities()]
+    people = [event for event in told if event["type"] == "identify"]
+    consents = [event["properties"]["consents"] for event in told if event["type"] == "track"]
+    assert len(people) == len(consents) == HOUSEHOLDS
+    assert 40 < sum(not consent["email"] for consent in consents) < 120
     addresses = {person["traits"]["email"] for person in people}
     assert len(addresses) == HOUSEHOLDS
     assert all(re.fullmatch(r"[a-z]+\.\d+@example\.com", address) for address in addresses)
@@ -88,6 +91,12 @@ def test_it_feeds_every_bought_product_with_price_stock_and_one_parent_a_categor
     assert all(len(found) == 1 for found in parents.values())
     assert parents["Soft drinks"] == {"Grocery"}
     assert "Fuel" in parents
+
+
+def test_it_names_a_bestseller_and_a_dearer_one_of_a_category(journey: Journey) -> None:
+    plain, dearer = journey.bestsellers()["Coffee"]
+    assert dearer.cents >= plain.cents * 3 // 2
+    assert plain.id != dearer.id
 
 
 @pytest.mark.parametrize(

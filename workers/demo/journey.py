@@ -34,6 +34,15 @@ Array = Any
 
 
 @dataclass(frozen=True)
+class Bestseller:
+    """A product that stands for its category in an offer; the price is in cents."""
+
+    id: str
+    title: str
+    cents: int
+
+
+@dataclass(frozen=True)
 class Journey:
     """The tables as read, lines in order of time and basket. Money is in cents."""
 
@@ -70,11 +79,21 @@ class Journey:
             yield from _order_lines(part, self._line_fragments(part))
 
     def identities(self) -> Iterator[bytes]:
-        """One `identify` a household, on the first day of the data, as JSON lines."""
+        """An `identify` and a `Consent Changed` for each household, on the first day of the data, as JSON lines."""
         known = {row.pop("household_id"): row for row in self.demographics.to_pylist()}
         at = self.calendar.begin.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         for household in np.unique(self.lines["household_id"].to_numpy()).tolist():
             yield _identify(household, known.get(household, {}), at)
+            yield _consent(household, at)
+
+    def bestsellers(self) -> dict[str, tuple[Bestseller, ...]]:
+        """Of each category the most sold product, and the most sold one that costs at least half as much again."""
+        found: dict[str, list[Bestseller]] = {}
+        for row in self.products.sort_by([("lines", "descending"), ("product_id", "ascending")]).to_pylist():
+            best = found.setdefault(row["category"], [])
+            if not best or (len(best) == 1 and row["cents"] >= best[0].cents * 3 // 2):
+                best.append(Bestseller(str(row["product_id"]), row["title"], row["cents"]))
+        return {category: tuple(best) for category, best in found.items()}
 
     def feed(self) -> Iterator[bytes]:
         """The product feed, tab-separated with Google Merchant Center attributes, header first."""
@@ -155,6 +174,7 @@ def _bought_products(products: Table, lines: Table) -> Table:
             "manufacturer_id": pc.fill_null(known["manufacturer_id"], 0),
             # A product that was only ever given away still needs a price in a feed.
             "cents": np.maximum(known["cents"].to_numpy(), 1),
+            "lines": known["lines"],
         }
     )
 
@@ -236,6 +256,17 @@ def _identify(household: int, known: dict[str, str | None], at: str) -> bytes:
         f'{{"type":"identify","messageId":"household-{household}","userId":"household-{household}","timestamp":"{at}",'
         f'"traits":{{"email":"{name.lower()}.{household}@example.com","firstName":"{name}","timezone":"America/New_York"'
         f"{traits}}}}}\n"
+    )
+    return text.encode()
+
+
+def _consent(household: int, at: str) -> bytes:
+    """What the household said at the till; one in about thirty wants no mail. Invented, like the addresses."""
+    wants_mail = "false" if household % 31 == 7 else "true"
+    text = (
+        f'{{"type":"track","event":"Consent Changed","messageId":"consent-{household}",'
+        f'"userId":"household-{household}","timestamp":"{at}","properties":{{"consents":{{"email":{wants_mail},"tracking":true}},'
+        f'"wording":"Send me offers that fit what I buy, and measure whether I look at them."}}}}\n'
     )
     return text.encode()
 

@@ -6,6 +6,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from signals import catalog
+
 _NAMES: Final = (
     "Ada Amir Ana Anders Anna Aroha Aya Ben Carla Carmen Chen Clara Daniel David Diego Dora Elena Elif Emil Emma "
     "Erik Esther Eva Farah Felix Finn Fiona Frida Gita Grace Greta Hana Hassan Helen Hugo Ida Ines Ingrid Irene "
@@ -78,3 +80,8 @@ def product_title(product_type: str | None, package_size: str | None) -> str:
     title = readable(product_type) if product_type else "Assorted"
     size = package_size.strip().lower() if package_size else ""
     return f"{title} {size}".strip()[:120]
+
+
+def slug_of(category: str) -> str:
+    """The slug that the catalogue gives a category of this name."""
+    return catalog.slug(category)
