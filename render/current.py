@@ -17,6 +17,7 @@ from render.facts import Chosen, Facts, Lane, LastShown
 from render.plan import Plan
 
 JOIN_MS: Final = 30_000
+"""An open may also seem to have begun a little later than a fetch came: the fetch read its clock, then another won."""
 REMARK_MS: Final = 60_000
 """The same sight is noted again once a minute: often enough to tell what was seen within the hold, and no oftener."""
 LOST_VERSION: Final = -1
@@ -30,14 +31,14 @@ def version_of(facts: Facts) -> int:
 
 def joins(lane: Lane, slot: int, kind: str, now_ms: int) -> bool:
     """Whether the fetch is one more picture of the look that began just now."""
-    return 0 <= now_ms - lane.began_ms < JOIN_MS and (slot, kind) not in lane.served
+    return -JOIN_MS < now_ms - lane.began_ms < JOIN_MS and (slot, kind) not in lane.served
 
 
 def holds(plan: Plan, plan_hash: str, lane: Lane, facts: Facts, now: datetime, now_ms: int) -> bool:
     """Whether the open still stands: the same plan and state, within the hold, every offer admissible now."""
     if lane.plan != plan_hash or lane.state_version != version_of(facts):
         return False
-    if not 0 <= now_ms - lane.began_ms < plan.hold_s * 1000:
+    if not -JOIN_MS < now_ms - lane.began_ms < plan.hold_s * 1000:
         return False
     if refused(plan, facts) is not None:
         return all(chosen.offer in plan.default_ids for chosen in lane.chosen)
@@ -67,5 +68,5 @@ def _is_same(last: LastShown, sight: LastShown) -> bool:
         last.offer == sight.offer
         and last.decision == sight.decision
         and last.fetch_class == sight.fetch_class
-        and 0 <= sight.at_ms - last.at_ms < REMARK_MS
+        and -JOIN_MS < sight.at_ms - last.at_ms < REMARK_MS
     )

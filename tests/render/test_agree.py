@@ -1,0 +1,200 @@
+"""Processes that meet at one open agree; total caps hold under parallel opens."""
+
+from __future__ import annotations
+
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from base import keys
+from base.clock import SteppedClock, pause
+from base.errors import Unavailable
+from base.ids import Delivery
+from base.settings import Settings
+from base.stores import Store
+from render.agree import (
+    STALE_RESERVATION_MS,
+    Agreement,
+    Change,
+    Names,
+    Personal,
+    balance,
+    open_cap,
+    raise_cap,
+    release,
+    reservation,
+    settle,
+    stale_reservations,
+)
+from render.wire import HotStore
+from tests.render.mail import Mail, browser
+from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, SHOES, THANKS, bought, plan, state
+from tests.serving import Serve, Served
+
+
+@pytest.fixture
+def hot(valkey: Store, valkey_url: str) -> Iterator[HotStore]:
+    made = HotStore(valkey_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def agreement(hot: HotStore) -> Agreement:
+    return Agreement(hot)
+
+
+NAMES = Names.of(Delivery(5, 7, 1))
+EMPTY = Personal(None, None, None)
+
+
+def test_it_lets_the_first_writer_win_and_hands_its_words_to_the_second(agreement: Agreement, valkey: Store) -> None:
+    assert agreement.write(NAMES, EMPTY, Change(b"first", used=b"one", entry=b"record")) is None
+    assert agreement.write(NAMES, EMPTY, Change(b"second", used=b"two", entry=b"other")) == (None, b"first", b"one")
+    assert valkey.xlen(keys.RECORDS) == 1
+    assert 0 < valkey.ttl(NAMES.shown) <= 60 * 86_400
+    assert valkey.ttl(NAMES.used) == -1
+
+
+def test_it_refuses_to_write_on_a_state_that_has_changed(agreement: Agreement, valkey: Store) -> None:
+    valkey.set(NAMES.state, b"before")
+    read = Personal(b"before", None, None)
+    valkey.set(NAMES.state, b"after")
+    assert agreement.write(NAMES, read, Change(b"new", on_state=True)) == (b"after", None, None)
+    assert agreement.write(NAMES, read, Change(b"mark")) is None
+
+
+def test_it_leaves_the_counts_of_another_mail_alone(agreement: Agreement, valkey: Store) -> None:
+    valkey.set(NAMES.used, b"theirs")
+    assert agreement.write(NAMES, EMPTY, Change(b"new", used=b"mine")) == (None, None, b"theirs")
+    assert agreement.write(NAMES, EMPTY, Change(b"new")) is None
+    assert valkey.get(NAMES.used) == b"theirs"
+
+
+def test_it_runs_scripts_on_a_server_that_forgot_them(agreement: Agreement, valkey: Store) -> None:
+    valkey.script_flush()
+    assert agreement.write(NAMES, EMPTY, Change(b"new")) is None
+    valkey.script_flush()
+    open_cap(valkey, 1, 1)
+    assert agreement.reserve([1], "a", 1000).taken == (1,)
+
+
+def test_it_takes_a_cap_once_for_one_open_and_never_below_zero(agreement: Agreement, valkey: Store) -> None:
+    open_cap(valkey, 1, 2)
+    assert open_cap(valkey, 1, 99) is False
+    for _ in range(3):
+        assert agreement.reserve([1], "a", 1000) == ((1,), (), ())
+    assert agreement.reserve([1], "b", 1000).taken == (1,)
+    assert agreement.reserve([1, 2], "c", 1000) == ((), (1, 2), (2,))
+    agreement.release([1], "a")
+    agreement.release([1], "a")
+    assert balance(valkey, 1) == 1
+    assert balance(valkey, 2) is None
+    assert raise_cap(valkey, 1, 5) == 6
+
+
+def test_it_names_reservations_whose_open_was_lost(agreement: Agreement, valkey: Store) -> None:
+    open_cap(valkey, 1, 9)
+    for number, name in enumerate(("old", "settled", "young")):
+        agreement.reserve([1], name, 1000 + number // 2 * STALE_RESERVATION_MS)
+    settle(valkey, 1, "settled")
+    assert list(stale_reservations(valkey, 1, 1001 + STALE_RESERVATION_MS)) == ["old"]
+    assert release(valkey, 1, "old")
+    assert not release(valkey, 1, "old")
+    assert balance(valkey, 1) == 7
+
+
+def test_it_says_unavailable_for_a_store_that_takes_no_writes(agreement: Agreement, valkey: Store) -> None:
+    valkey.set(keys.cap(1), b"no hash")
+    with pytest.raises(Unavailable):
+        agreement.reserve([1], "a", 1000)
+
+
+def test_it_names_reservations_by_delivery_and_open() -> None:
+    assert reservation("7.1", 5, 2) == "5.7.1.2"
+
+
+@pytest.fixture
+def render(mail: Mail, render_settings: Settings, serve: Serve, tmp_path: Path) -> Served:
+    """Two processes of four threads, as in production, at noon."""
+    clock = tmp_path / "clock"
+    SteppedClock(clock, NOON).close()
+    served = serve("render", replace(render_settings, render_workers=2, clock_file=clock))
+    # What is published from now on is in effect within the second that processes may hold what they read.
+    mail.published = lambda: pause(0.3)
+    return served
+
+
+def at_once(paths: Sequence[str], beside: Callable[[], None] | None = None) -> list[tuple[int, bytes]]:
+    """GET all paths at the same time, each on a connection of its own."""
+    start = threading.Barrier(len(paths) + (beside is not None))
+
+    def get(path: str) -> tuple[int, bytes]:
+        start.wait()
+        with urllib.request.urlopen(urllib.request.Request(path, headers=browser()), timeout=30) as answer:
+            return answer.status, answer.read()
+
+    with ThreadPoolExecutor(len(paths) + 1) as pool:
+        if beside is not None:
+            pool.submit(lambda: (start.wait(), beside()))
+        return list(pool.map(get, paths))
+
+
+@pytest.mark.feature("EC-10")
+def test_it_makes_one_decision_for_five_blocks_fetched_while_signals_change(mail: Mail, render: Served) -> None:
+    mail.publish(plan(slots=5))
+
+    def signals() -> None:
+        for number in range(40):
+            mail.know(state([bought(SHOES, NOON)] if number % 2 else []), profile=mail.delivery.profile)
+
+    for profile in range(100, 112):
+        mail.delivery = Delivery(profile, 7, 1)
+        mail.know(state())
+        answers = at_once([render.url + mail.url(slot) for slot in range(5)], signals)
+        assert [status for status, _ in answers] == [200] * 5
+        fetches = [made for made in mail.fetches() if made.profile == profile]
+        decisions = [made for made in mail.decisions() if made.profile == profile]
+        assert len(fetches) == 5
+        assert {made.decision for made in fetches} == {made.id for made in decisions}
+        assert len(decisions) == 1
+        assert sorted(mail.lane().served) == [(slot, "picture") for slot in range(5)]
+        assert all(sights[-1].decision == decisions[0].id for sights in mail.lane().shown.values())
+
+
+def test_it_never_shows_more_than_a_total_cap_under_parallel_opens(mail: Mail, render: Served) -> None:
+    mail.publish(plan(discount={"cap_total": 5}, tights={"cap_total": 3}))
+    paths = []
+    for profile in range(200, 224):
+        mail.delivery = Delivery(profile, 7, 1)
+        mail.know(state())
+        paths += [render.url + mail.url(), render.url + mail.url(dark=True)]
+    assert {status for status, _ in at_once(paths)} == {200}
+    decisions = mail.decisions()
+    assert len(decisions) == 24
+    shown = [made.slots[0].offer for made in decisions]
+    assert (shown.count(DISCOUNT), balance(mail.store, DISCOUNT)) == (5, 0)
+    assert balance(mail.store, 3) == 0
+    assert shown.count(DEFAULT) == 24 - 5 - 3
+    assert {made.fetch_class for made in mail.fetches()} == {"person"}
+
+
+def test_it_gives_back_what_it_reserved_for_an_open_that_another_began(mail: Mail, render: Served) -> None:
+    """Whichever process wins, what is reserved in the end is what is shown."""
+    mail.publish(plan(slots=2, discount={"cap_total": 100}, thanks={"cap_total": 100}))
+
+    def signals() -> None:
+        mail.know(state([bought(SHOES, NOON)]), profile=mail.delivery.profile)
+
+    for profile in range(300, 320):
+        mail.delivery = Delivery(profile, 7, 1)
+        mail.know(state())
+        at_once([render.url + mail.url(slot) for slot in (0, 1)], signals)
+    shown = [slot.offer for made in mail.decisions() for slot in made.slots]
+    for offer in (DISCOUNT, THANKS):
+        assert 100 - (balance(mail.store, offer) or 0) == shown.count(offer)
