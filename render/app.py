@@ -40,6 +40,7 @@ from render.spool import Spool
 from render.unsubscribe import show_page, withdraw
 from render.view import show_block, show_json, show_mail
 from render.warmer import Warmer
+from render.warmup import warm_up
 from render.wire import HotStore
 from signals.candidates import MODEL_FEATURES
 
@@ -63,7 +64,9 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     lookup = Lookup(hot, models, metrics)
     agreement = Agreement(hot)
     recorder = Recorder(hot, sealer, spool, metrics)
-    pictures = Pictures(Fonts.load(), BlobCache(blobs), PictureCache())
+    fonts = Fonts.load()
+    warm_up(fonts)
+    pictures = Pictures(fonts, BlobCache(blobs), PictureCache())
     ladder = Ladder(pictures, metrics)
     return Parts(
         settings=settings,

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from render.binding import resolve
+from render.draw import compose
 from render.fonts import FILES, LATIN, FontFile, Fonts, Run
+from render.samples import SAMPLES
 from render.script import clusters
+from render.starting import STARTING
+from render.warmup import warm_up
 from tests.render.drawing import fonts
 
 SENTENCES = {
@@ -149,3 +154,13 @@ def test_it_may_be_used_by_many_threads_at_once() -> None:
 def test_it_knows_which_latin_needs_no_picking() -> None:
     assert fonts().plain == 0
     assert all(fonts().pick(char) == 0 for char in LATIN)
+
+
+def test_it_opens_the_usual_fonts_before_the_first_picture() -> None:
+    fresh = Fonts.load()
+    warm_up(fresh)
+    opened = set(fresh._opened)
+    for creative in STARTING:
+        compose(resolve(creative, SAMPLES[creative.id]), {}, (creative.width, creative.height), True, fresh)
+    assert opened
+    assert set(fresh._opened) == opened
