@@ -1,8 +1,8 @@
 """The processes of the Procfile, kept running in one terminal.
 
-honcho reads the Procfile, runs each line and prints what it says; we keep the processes: one that crashes is started
-again, one that ends as soon as it starts ends everything. Pids are noted in a file, so that the next start finds what a
-`kill -9` of this one left running.
+honcho reads the Procfile, runs each line and prints what it says; we keep the processes. Until all have settled, one
+that ends has failed; later it is started again, unless that happens over and over. Pids are noted in a file, so that the
+next start finds what a `kill -9` of this one left running.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from base.processes import command_line
 
 STOP_SECONDS = 30.0
 """How long a process may take to finish what it does before it is killed."""
-SETTLE_SECONDS = 5.0
-"""A process that ends sooner than this after its start would only end again."""
+MAX_RESTARTS = 5
+RESTART_SECONDS = 60.0
+"""A process that ends more than five times within a minute would only end again."""
 LOG_BYTES = 16 * 1024 * 1024
 COLOURS = ("36", "33", "32", "35", "34")
 """Terminal codes: cyan, yellow, green, magenta, blue."""
@@ -48,8 +49,8 @@ class Member:
     environ: Mapping[str, str] = field(repr=False)
     log: RotatingFileHandler = field(repr=False)
     pid: int = 0
-    started: float = 0.0
     running: bool = False
+    restarts: list[float] = field(default_factory=list)
 
     @property
     def marker(self) -> str:
@@ -68,6 +69,7 @@ class Crew:
         self._members: dict[str, Member] = {}
         self._events: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._stopping = threading.Event()
+        self._settled = threading.Event()
         self._failed = ""
         self._pump = threading.Thread(target=self._relay, name="crew", daemon=True)
 
@@ -83,6 +85,10 @@ class Crew:
         self._pump.start()
         for member in self._members.values():
             self._launch(member)
+
+    def settle(self) -> None:
+        """Say that all have come up: from now on one that ends is started again."""
+        self._settled.set()
 
     @property
     def failed(self) -> str:
@@ -115,7 +121,6 @@ class Crew:
 
     def _launch(self, member: Member) -> None:
         member.running = True
-        member.started = monotonic()
         process = Process(
             member.command, name=member.name, colour=member.colour, env=dict(member.environ), cwd=str(self._root)
         )
@@ -141,9 +146,14 @@ class Crew:
         self._note_pids()
         if self._stopping.is_set():
             return
-        if monotonic() - member.started < SETTLE_SECONDS:
-            log = self._folder / "log" / f"{member.name}.log"
-            self._failed = self._failed or f"{member.name} ended with status {code} right after its start; see {log}."
+        log = self._folder / "log" / f"{member.name}.log"
+        if not self._settled.is_set():
+            self._failed = self._failed or f"{member.name} ended with status {code} while starting; see {log}."
+            return
+        now = monotonic()
+        member.restarts = [*(then for then in member.restarts if now - then < RESTART_SECONDS), now]
+        if len(member.restarts) > MAX_RESTARTS:
+            self._failed = self._failed or f"{member.name} ends again and again, last with status {code}; see {log}."
             return
         self._say(member, f"{member.name} ended with status {code}; starting it again")
         self._launch(member)

@@ -125,6 +125,8 @@ class System:
         self._watch = threading.Thread(target=self._keep_servers, name="servers")
         self._watch.start()
         self._await_ready()
+        if self._crew:
+            self._crew.settle()
         if self._is_own:
             self._write_run_file()
 

@@ -11,7 +11,7 @@ import pytest
 
 from base.clock import monotonic, pause
 from base.processes import command_line
-from workers.crew import SETTLE_SECONDS, Crew, end_left_over_crew
+from workers.crew import MAX_RESTARTS, Crew, end_left_over_crew
 
 PYTHON = sys.executable
 SLEEPER = f'exec {PYTHON} -c "import time; time.sleep(600)" ticker'
@@ -67,23 +67,30 @@ def test_it_leaves_out_what_it_is_told_to(tmp_path: Path) -> None:
     crew.stop()
 
 
-def test_it_ends_everything_when_a_line_ends_as_soon_as_it_starts(crew: Crew, tmp_path: Path) -> None:
+def test_it_fails_when_a_line_ends_while_starting(crew: Crew, tmp_path: Path) -> None:
     run(crew, good=SLEEPER, bad=f'exec {PYTHON} -c "raise SystemExit(7)"')
     until(lambda: crew.failed)
-    assert crew.failed == f"bad ended with status 7 right after its start; see {tmp_path / 'log' / 'bad.log'}."
+    assert crew.failed == f"bad ended with status 7 while starting; see {tmp_path / 'log' / 'bad.log'}."
 
 
-@pytest.mark.slow
 def test_it_starts_again_what_was_killed_later(crew: Crew, tmp_path: Path) -> None:
     run(crew, one=SLEEPER)
     until(lambda: crew.pid("one"))
     first = crew.pid("one")
-    pause(SETTLE_SECONDS + 0.5)
+    crew.settle()
     os.kill(first, signal.SIGKILL)
     until(lambda: crew.pid("one") not in (0, first))
     assert "ticker" in command_line(crew.pid("one"))
     assert crew.failed == ""
     assert "starting it again" in (tmp_path / "log" / "one.log").read_text()
+
+
+def test_it_fails_when_a_line_ends_again_and_again(crew: Crew, tmp_path: Path) -> None:
+    crew.settle()
+    run(crew, bad=f'exec {PYTHON} -c "raise SystemExit(7)"')
+    until(lambda: crew.failed)
+    assert crew.failed == f"bad ends again and again, last with status 7; see {tmp_path / 'log' / 'bad.log'}."
+    assert (tmp_path / "log" / "bad.log").read_text().count("starting it again") == MAX_RESTARTS
 
 
 def test_it_lets_a_process_finish_what_it_does(crew: Crew, tmp_path: Path) -> None:
