@@ -161,6 +161,6 @@ def test_it_opens_the_usual_fonts_before_the_first_picture() -> None:
     warm_up(fresh)
     opened = set(fresh._opened)
     for creative in STARTING:
-        compose(resolve(creative, SAMPLES[creative.id]), {}, (creative.width, creative.height), True, fresh)
+        compose(resolve(creative, SAMPLES[creative.id]), {}, (creative.width, creative.height), False, fresh)
     assert opened
     assert set(fresh._opened) == opened
