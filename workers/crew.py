@@ -1,8 +1,8 @@
 """The processes of the Procfile, kept running in one terminal.
 
 honcho reads the Procfile, runs each line and prints what it says; we keep the processes. Until all have settled, one
-that ends has failed; later it is started again, unless that happens over and over. Pids are noted in a file, so that the
-next start finds what a `kill -9` of this one left running.
+that ends has failed; later it is started again, unless that happens over and over. Pids are noted in a file, so that
+the next start finds what a `kill -9` of this one left running.
 """
 
 from __future__ import annotations
