@@ -6,7 +6,7 @@ fail, `refresh`, which the schedule loop calls every few seconds, writes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -96,7 +96,7 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     store.set(keys.plan(digest), data)
     _open_caps(session, store, row)
     admin_log.record(session, by, "publish", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
-    _after_commit(session, lambda: write_live(store, row))
+    _write_live_after_commit(session, store, row)
     return digest
 
 
@@ -157,11 +157,6 @@ def live(row: Campaign) -> render_plan.Live:
     )
 
 
-def write_live(store: Store, row: Campaign) -> None:
-    """Write a campaign's live key. Raises redis.RedisError."""
-    store.set(keys.live(row.id), render_plan.encode_live(live(row)))
-
-
 def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     """Write every live key that differs from the database, and plans that are gone; returns how many were written."""
     rows = list(session.scalars(select(Campaign).where(Campaign.plan_hash.is_not(None)).order_by(Campaign.id)))
@@ -187,15 +182,16 @@ def _switch(
         setattr(row, name, value)
     session.flush()
     admin_log.record(session, by, action, "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
-    _after_commit(session, lambda: write_live(store, row))
+    _write_live_after_commit(session, store, row)
 
 
-def _after_commit(session: Session, write: Callable[[], None]) -> None:
-    """Do it once this session's transaction is committed; a failure is left to `refresh`."""
+def _write_live_after_commit(session: Session, store: Store, row: Campaign) -> None:
+    """Write the live key as the row is now, once the transaction is committed; a failure is left to `refresh`."""
+    name, data = keys.live(row.id), render_plan.encode_live(live(row))
 
     def committed(_session: Session) -> None:
         try:
-            write()
+            store.set(name, data)
         except RedisError as error:
             _log.warning("live key not written, the schedule loop will", error=type(error).__name__)
 
