@@ -11,10 +11,11 @@ from flask_wtf.csrf import CSRFProtect
 import templates
 from base import db, stores
 from base.blobs import blobs_from
-from base.clock import clock_from
+from base.clock import Clock, clock_from
 from base.logs import set_up
 from base.settings import Settings
 from campaigns import access, api, errors, limits, presenting
+from campaigns.addresses import CONVERTERS
 from campaigns.parts import EXTENSION, Parts
 from campaigns.views import BLUEPRINTS
 
@@ -22,9 +23,13 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 REQUIRED = ("database_url", "redis_url", "token_keys", "session_key", "subject_key", "hash_key", "record_key")
 
 
-def create_app(settings: Settings) -> Flask:
-    """The app for these settings. Raises RuntimeError if a route does not say who may use it."""
+def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
+    """The app for these settings; `clock` overrides their own.
+
+    Raises RuntimeError if a route does not say who may use it.
+    """
     app = Flask("campaigns", template_folder=str(Path(templates.__file__).parent / "ui"), static_folder=None)
+    app.url_map.converters.update(CONVERTERS)
     app.config.update(
         SECRET_KEY=settings.session_key,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
@@ -40,7 +45,7 @@ def create_app(settings: Settings) -> Flask:
         store=stores.connect(settings.redis_url),
         queues=stores.connect_queues(settings.queue_url or settings.redis_url),
         blobs=blobs_from(settings),
-        clock=clock_from(settings),
+        clock=clock or clock_from(settings),
     )
     csrf = CSRFProtect(app)
     csrf.exempt(api.api)  # Programs bear a key, which no browser sends by itself.

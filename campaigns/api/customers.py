@@ -85,7 +85,7 @@ def find_customers(query: Query) -> FoundList:
     return FoundList([FoundOut(one.profile, one.name, one.matched) for one in found])
 
 
-@api.get("/customers/<int:profile>/timeline")
+@api.get("/customers/<long:profile>/timeline")
 @allow("support")
 @served(200, TimelineOut, "customers", 404)
 def get_timeline(profile: int) -> TimelineOut:
@@ -108,7 +108,7 @@ def get_timeline(profile: int) -> TimelineOut:
     )  # fmt: skip
 
 
-@api.get("/customers/<int:profile>/opens/<decision>")
+@api.get("/customers/<long:profile>/opens/<decision>")
 @allow("support")
 @served(200, OpenOut, "customers", 404)
 def get_open(profile: int, decision: str) -> OpenOut:

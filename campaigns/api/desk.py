@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import re
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from flask import Blueprint, Flask, Response, abort, current_app, g, jsonify, make_response, request
@@ -15,11 +16,19 @@ from spectree.models import SecuritySchemeData
 
 from campaigns import people
 from campaigns.access import ADMIN, PUBLIC, public, roles_of
+from campaigns.addresses import MAX_ID, MAX_LONG_ID, SCHEMAS
 from campaigns.parts import parts
 
 View = TypeVar("View", bound=Callable[..., Any])
-BODY_METHODS = ("POST", "PUT", "PATCH")
-MAX_PAGE = 500
+BODY_METHODS: Final = ("POST", "PUT", "PATCH")
+MAX_PAGE: Final = 500
+MAX_NUMBER: Final = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
+NOT_UNDERSTOOD: Final = "That could not be understood"
+_NAMED_FIELD: Final = re.compile(r"field `([^`]+)`$")
+
+Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+LongId = Annotated[int, msgspec.Meta(ge=0, le=MAX_LONG_ID)]
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 document = Blueprint("document", __name__, url_prefix="/api")
@@ -42,10 +51,10 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which part of a list: ids after `after`, at most `limit` (500)."""
+    """Which part of a list: ids after `after`, at most `limit`."""
 
-    after: int = 0
-    limit: int = 50
+    after: LongId = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
 
 
 def _refuse(_request: Any, _response: Any, error: Exception | None, *_rest: Any) -> None:
@@ -53,16 +62,22 @@ def _refuse(_request: Any, _response: Any, error: Exception | None, *_rest: Any)
     if error is None:
         return
     text, _, path = str(error).partition(" - at `$")
-    field = path.rstrip("`").lstrip(".") or None
-    problem = Problem(400, "That could not be understood", text, field)
-    abort(make_response(jsonify(msgspec.to_builtins(problem)), 400))
+    named = _NAMED_FIELD.search(text)
+    field = ".".join(part for part in (path.rstrip("`").lstrip("."), named[1] if named else "") if part)
+    abort(problem(400, NOT_UNDERSTOOD, text, field or None))
 
 
 spec = SpecTree(
     "flask",
     title="Latebind API",
+    description=(
+        "Everything the pages do, for programs. Send a server key as a bearer token; its roles say what it may do. "
+        "A refusal is a Problem: one sentence, and the field at fault. Money is cents, shares are 0 to 1, times are "
+        "RFC 3339 with an offset."
+    ),
     version="1",
     path="openapi",
+    mode="strict",
     openapi_version="3.1.0",
     model_adapter=get_msgspec_model_adapter(),
     validation_error_model=Problem,
@@ -76,19 +91,18 @@ spec = SpecTree(
 )
 
 
-def answers(status: int, model: Any, *more: int) -> Answers:
-    """The answers of a view: its own, and the problems it can end in (400, 401, 403 and `more`)."""
-    problems = {f"HTTP_{code}": Problem for code in (400, 401, 403, *more)}
-    return Answers(**{f"HTTP_{status}": model}, **problems)
-
-
 def served(status: int, model: Any, tag: str, *more: int) -> Callable[[View], View]:
-    """Declares a view to the document and has its arguments (json, query) read from the request."""
+    """Declares a view to the document and has its arguments (json, query) read from the request.
+
+    `more` are the statuses it can end in besides 400, 401, 403 and 503; a view with a body may also end in 413 and 415.
+    """
 
     def declare(view: View) -> View:
         operation = "".join(part.capitalize() for part in view.__name__.split("_"))
+        with_body = (413, 415) if "json" in view.__annotations__ else ()
+        problems = {f"HTTP_{code}": Problem for code in sorted({400, 401, 403, 503, *with_body, *more})}
         declared: View = spec.validate(
-            resp=answers(status, model, *more),
+            resp=Answers(**{f"HTTP_{status}": model}, **problems),
             tags=[tag],
             operation_id=operation[:1].lower() + operation[1:],
         )(view)
@@ -104,20 +118,15 @@ def check() -> ResponseReturnValue | None:
     with parts().transaction() as session:
         key = people.read_key(session, text.strip()) if scheme.lower() == "bearer" else None
         if key is None or key.kind != "server":
-            response = _problem(401, "Please sign in", "Send a server API key as a bearer token.")
+            response = problem(401, "Please sign in", "Send a server API key as a bearer token.")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         g.api_key = key
         held = set(key.roles)
     wanted = roles_of(current_app.view_functions[request.endpoint or ""])
     if PUBLIC not in wanted and ADMIN not in held and held.isdisjoint(wanted):
-        return _problem(403, "The key's roles do not allow this", f"It needs one of: {', '.join(sorted(wanted))}.")
-    if request.method in BODY_METHODS and request.url_rule is not None and _takes_body():
-        if not request.is_json:
-            return _problem(415, "The body must be JSON", "Send it as application/json.")
-        if request.get_json(silent=True) is None:
-            return _problem(400, "That could not be understood", "The body is not a JSON object.")
-    return None
+        return problem(403, "The key's roles do not allow this", f"It needs one of: {', '.join(sorted(wanted))}.")
+    return _check_body() if request.method in BODY_METHODS and _takes_body() else None
 
 
 def _takes_body() -> bool:
@@ -125,14 +134,46 @@ def _takes_body() -> bool:
     return "json" in getattr(view, "__annotations__", {})
 
 
-def _problem(status: int, title: str, detail: str) -> Response:
-    return make_response(jsonify(msgspec.to_builtins(Problem(status, title, detail))), status)
+def _check_body() -> Response | None:
+    """What no field's own rules can say: a JSON object that can be kept, without a NUL or a number beyond 2^53."""
+    if not request.is_json:
+        return problem(415, "The body must be JSON", "Send it as application/json.")
+    try:
+        body = msgspec.json.decode(request.get_data())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return problem(400, NOT_UNDERSTOOD, "The body is not sound JSON.")
+    if not isinstance(body, dict):
+        return problem(400, NOT_UNDERSTOOD, "The body is not a JSON object.")
+    for field, fault in _unkeepable(body, ""):
+        return problem(400, NOT_UNDERSTOOD, fault, field)
+    return None
+
+
+def _unkeepable(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Where a JSON value holds what the database cannot keep."""
+    match value:
+        case str() if "\x00" in value:
+            yield path, "Holds a NUL character."
+        case int() if not -MAX_NUMBER <= value <= MAX_NUMBER:
+            yield path, f"Is not within ±{MAX_NUMBER}."
+        case dict():
+            for name, child in value.items():
+                yield from _unkeepable(name, path)
+                yield from _unkeepable(child, f"{path}.{name}".lstrip("."))
+        case list():
+            for index, child in enumerate(value):
+                yield from _unkeepable(child, f"{path}[{index}]")
+
+
+def problem(status: int, title: str, detail: str, field: str | None = None) -> Response:
+    """The answer that tells a program what went wrong."""
+    return make_response(jsonify(msgspec.to_builtins(Problem(status, title, detail, field))), status)
 
 
 @document.get("/openapi.json")
 @public
 def openapi() -> ResponseReturnValue:
-    """The document of all this."""
+    """The document of all this, made from the views."""
     return jsonify(spec.spec)
 
 
@@ -140,9 +181,17 @@ def install(app: Flask) -> None:
     """Register the API with an app."""
     app.register_blueprint(api)
     app.register_blueprint(document)
-    spec.register(app)
+    if not hasattr(spec, "_spec"):
+        with app.app_context():
+            _describe_addresses(app, spec.spec)
 
 
-def bounded(page: Page) -> int:
-    """How many rows a page has, at most 500."""
-    return max(1, min(page.limit, MAX_PAGE))
+def _describe_addresses(app: Flask, described: dict[str, Any]) -> None:
+    """Tell what each number and name in an address may be: SpecTree does not know our converters."""
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        for operation in described["paths"].get(path, {}).values():
+            for parameter in operation["parameters"]:
+                if parameter["in"] == "path":
+                    parameter["schema"] = dict(SCHEMAS[type(rule._converters[parameter["name"]])])
+                    parameter["description"] = f"The {parameter['name'].replace('_', ' ').replace(' id', '')}."

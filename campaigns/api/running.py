@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from campaigns import audience, campaigns, deliveries, publish, transitions
 from campaigns.access import allow
 from campaigns.admin_log import Actor
-from campaigns.api.desk import Done, api, bounded, served
+from campaigns.api.desk import Done, api, served
 from campaigns.parts import parts
 from campaigns.previewing import WhatIf, shoot
 from campaigns.reports import report
@@ -244,7 +244,7 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         states = (query.state,) if query.state else ()
-        rows = deliveries.listing(session, campaign_id, states=states, after=query.after, limit=bounded(query))
+        rows = deliveries.listing(session, campaign_id, states=states, after=query.after, limit=query.limit)
         return Ledger(
             deliveries.account(session, campaign_id),
             [
@@ -257,7 +257,7 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
         )  # fmt: skip
 
 
-@api.post("/deliveries/<int:delivery_id>/resolve")
+@api.post("/deliveries/<long:delivery_id>/resolve")
 @allow("manager")
 @served(200, Done, "campaigns", 404, 409)
 def resolve_delivery(delivery_id: int, json: ResolveIn) -> Done:

@@ -35,7 +35,7 @@ def index() -> ResponseReturnValue:
     return render_template("customers/index.html", query=query, found=found)
 
 
-@pages.get("/<int:profile>")
+@pages.get("/<long:profile>")
 @allow("support")
 def show(profile: int) -> ResponseReturnValue:
     """One customer: the timeline, and beside it what is known now."""
@@ -63,7 +63,7 @@ def show(profile: int) -> ResponseReturnValue:
         )
 
 
-@pages.get("/<int:profile>/opens/<decision>")
+@pages.get("/<long:profile>/opens/<decision>")
 @allow("support")
 def opened(profile: int, decision: str) -> ResponseReturnValue:
     """One open: the pictures as served, why this, why not the others, what we knew then."""
@@ -81,7 +81,7 @@ def opened(profile: int, decision: str) -> ResponseReturnValue:
         )
 
 
-@pages.get("/<int:profile>/opens/<decision>/<sha256>")
+@pages.get("/<long:profile>/opens/<decision>/<sha256>")
 @allow("support")
 def picture(profile: int, decision: str, sha256: str) -> ResponseReturnValue:
     """The very bytes that were served. What is not a picture is handed out as a file, never shown as a page of ours."""

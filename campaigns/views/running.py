@@ -130,7 +130,7 @@ def export(campaign_id: int) -> ResponseReturnValue:
     return response
 
 
-@pages.post("/<int:campaign_id>/ledger/<int:delivery_id>")
+@pages.post("/<int:campaign_id>/ledger/<long:delivery_id>")
 @allow("manager")
 def resolve(campaign_id: int, delivery_id: int) -> ResponseReturnValue:
     """A person's word on a mail whose outcome is unknown."""
