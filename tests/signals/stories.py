@@ -130,7 +130,7 @@ def histories(draw: st.DrawFn, most: int = 30) -> list[FoldEvent]:
     """Events of one person in the order of their arrival; times collide and order ids repeat on purpose."""
     events = []
     for arrival in range(1, draw(st.integers(1, most)) + 1):
-        at = MORNING + timedelta(hours=6 * draw(st.integers(-1400, 40)), milliseconds=draw(st.integers(0, 1)))
+        at = MORNING + timedelta(hours=draw(st.sampled_from([6, 400])) * draw(st.integers(-30, 9)))
         if draw(st.integers(0, 5)) == 0:
             events.append(identify(draw(_traits), at=at, id=f"m{arrival}", arrival=arrival))
         else:

@@ -55,8 +55,9 @@ def test_it_agrees_over_many_orders_repeats_and_corrections(
 @settings(max_examples=100, deadline=None)
 @given(histories())
 def test_it_folds_one_event_at_a_time_as_all_at_once(events: list[FoldEvent]) -> None:
-    ordered = sorted(events, key=lambda arrived: arrived.key)
-    assert encode(take_in(ordered, list(range(len(ordered))))) == encode(fold_all(events))
+    for turn in (1, -1):
+        ordered = sorted(events[::turn], key=lambda arrived: arrived.time_ms)
+        assert encode(take_in(ordered, list(range(len(ordered))))) == encode(fold_all(events))
 
 
 @settings(max_examples=50, deadline=None)
@@ -141,6 +142,15 @@ def test_it_counts_an_order_once_that_two_calls_report() -> None:
     twice = [order("o1", item("shoes"), id="web"), order("o1", item("shoes"), at=MORNING + HOUR, id="till")]
     assert fold_all(twice).orders == 1
     assert fold_all(twice) == advance(fold(ProfileState(), twice[0]), twice[1:])
+
+
+def test_it_takes_an_order_id_for_a_new_order_after_sixteen_others() -> None:
+    events = [order("o0", item("shoes")), event("Order Refunded", {"order_id": "o0"}, at=MORNING + HOUR, id="r")]
+    events += [order(f"o{number}", item("socks"), at=MORNING + number * DAY) for number in range(1, 17)]
+    again = order("o0", item("shoes"), at=MORNING + 20 * DAY, id="again")
+    assert advance(fold_all(events), [again]) == fold_all([*events, again])
+    assert fold_all([*events, again]).categories[SHOES].n == 1
+    assert SHOES not in fold_all([*events[:-1], again]).categories
 
 
 def test_it_takes_gifts_for_no_need_of_ones_own() -> None:
