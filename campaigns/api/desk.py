@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, ParamSpec
 
 import msgspec
 from flask import Blueprint, Flask, Response, abort, current_app, g, jsonify, make_response, request
@@ -12,14 +12,14 @@ from flask.typing import ResponseReturnValue
 from spectree import Response as Answers
 from spectree import SecurityScheme, SpecTree
 from spectree.model_adapter import get_msgspec_model_adapter
-from spectree.models import SecuritySchemeData
+from spectree.models import SecureType, SecuritySchemeData
 
 from campaigns import people
 from campaigns.access import ADMIN, PUBLIC, public, roles_of
 from campaigns.addresses import MAX_ID, MAX_LONG_ID, SCHEMAS
 from campaigns.parts import parts
 
-View = TypeVar("View", bound=Callable[..., Any])
+P = ParamSpec("P")
 BODY_METHODS: Final = ("POST", "PUT", "PATCH")
 MAX_PAGE: Final = 500
 MAX_NUMBER: Final = 2**53 - 1
@@ -86,22 +86,24 @@ spec = SpecTree(
     page_templates={},
     naming_strategy=lambda model: model.__name__,
     nested_naming_strategy=lambda _parent, child: child,
-    security_schemes=[SecurityScheme(name="key", data=SecuritySchemeData(type="http", scheme="bearer"))],
+    security_schemes=[SecurityScheme(name="key", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer"))],
     security={"key": []},
 )
 
 
-def served(status: int, model: Any, tag: str, *more: int) -> Callable[[View], View]:
+def served(
+    status: int, model: Any, tag: str, *more: int
+) -> Callable[[Callable[P, Any]], Callable[P, ResponseReturnValue]]:
     """Declares a view to the document and has its arguments (json, query) read from the request.
 
     `more` are the statuses it can end in besides 400, 401, 403 and 503; a view with a body may also end in 413 and 415.
     """
 
-    def declare(view: View) -> View:
+    def declare(view: Callable[P, Any]) -> Callable[P, ResponseReturnValue]:
         operation = "".join(part.capitalize() for part in view.__name__.split("_"))
         with_body = (413, 415) if "json" in view.__annotations__ else ()
         problems = {f"HTTP_{code}": Problem for code in sorted({400, 401, 403, 503, *with_body, *more})}
-        declared: View = spec.validate(
+        declared: Callable[P, ResponseReturnValue] = spec.validate(
             resp=Answers(**{f"HTTP_{status}": model}, **problems),
             tags=[tag],
             operation_id=operation[:1].lower() + operation[1:],
