@@ -107,4 +107,5 @@ def release(session: Session, hash_key: bytes, address: str) -> bool:
     found = session.get(Suppression, address_hash(hash_key, address))
     if found is not None:
         session.delete(found)
+        session.flush()
     return found is not None

@@ -89,6 +89,11 @@ class Desk:
         bodies = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in calls]
         return take(self.intake, via or self.server, bodies, now)
 
+    def run(self, sql: str) -> None:
+        """Run a statement."""
+        with self.sessions.begin() as session:
+            session.execute(text(sql))
+
     def statuses(self, *calls: dict[str, Any] | bytes, via: Sender | None = None) -> list[str]:
         """What becomes of these calls, as words."""
         return [outcome.status for outcome in self.send(*calls, via=via)]
@@ -135,16 +140,20 @@ class Desk:
         assert len(found) == 1, f"{len(found)} owners of {kind}"
         return int(found[0][0])
 
-    def state(self, profile: int) -> ProfileState:
+    def read(self, profile: int) -> ProfileState:
         """The state that an open would read."""
         data = self.store.get(keys.state(profile))
         assert isinstance(data, bytes), f"profile {profile} has no state in Valkey"
+        return decode(data)
+
+    def state(self, profile: int) -> ProfileState:
+        """The state that an open would read, which is also the stored one."""
         stored = self.rows(
             "SELECT encoded FROM profile_state s JOIN profile p ON p.root_id = s.profile_id WHERE p.id = :id",
             id=profile,
         )
-        assert bytes(stored[0][0]) == data
-        return decode(data)
+        assert bytes(stored[0][0]) == self.store.get(keys.state(profile))
+        return self.read(profile)
 
     def category(self, name: str) -> int:
         """The number of a category."""

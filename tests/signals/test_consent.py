@@ -1,0 +1,122 @@
+"""Consent as facts with a history, said by servers and by ourselves; addresses that get no mail; erasure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from base import keys
+from base.errors import InvalidInput
+from signals.consent import consents, is_suppressed, release, set_consent, suppress
+from signals.erasure import erase
+from signals.rebuild import restore_state
+from tests.signals.sending import NOW, Desk, call, identified, order, viewed
+
+
+def granted(user: str, purpose: str, value: bool, time: str) -> dict[str, object]:
+    """A Consent Changed."""
+    properties = {"purpose": purpose, "granted": value, "wording": f"I {'agree' if value else 'object'}"}
+    return call("track", event="Consent Changed", userId=user, properties=properties, timestamp=time)
+
+
+def test_it_keeps_every_statement_of_consent_with_its_words_and_source(desk: Desk) -> None:
+    desk.send(
+        granted("u1", "email", True, "2026-02-01T00:00:00Z"),
+        granted("u1", "email", False, "2026-02-03T00:00:00Z"),
+        granted("u1", "profiling", True, "2026-02-02T00:00:00Z"),
+    )
+    desk.send(granted("u1", "email", True, "2026-02-02T00:00:00Z"))
+
+    profile = desk.root("user_id", "u1")
+    assert desk.state(profile).consent == {"email": False, "profiling": True}
+    with desk.sessions.begin() as session:
+        history = [(fact.purpose, fact.granted, fact.at.day, fact.wording) for fact in consents(session, profile)]
+    assert history == [
+        ("email", False, 3, "I object"),
+        ("email", True, 2, "I agree"),
+        ("profiling", True, 2, "I agree"),
+        ("email", True, 1, "I agree"),
+    ]
+
+
+def test_it_takes_a_withdrawal_from_a_mail_at_once_and_once(desk: Desk) -> None:
+    desk.send(granted("u1", "email", True, "2026-02-01T00:00:00Z"))
+    profile = desk.root("user_id", "u1")
+    for _ in range(2):
+        assert set_consent(desk.intake, profile, "email", False, at=NOW, now=NOW, via="mail", message_id="u:1")
+
+    assert desk.state(profile).consent == {"email": False}
+    assert desk.rows("SELECT count(*) FROM consent") == [(2,)]
+    assert desk.rebuilt().different == 0
+    assert not set_consent(desk.intake, 999, "email", False, at=NOW, now=NOW, via="mail", message_id="u:2")
+    with pytest.raises(InvalidInput, match="purpose"):
+        set_consent(desk.intake, profile, "cake", False, at=NOW, now=NOW, via="mail", message_id="u:3")
+
+
+def test_it_takes_a_withdrawal_for_a_profile_that_was_merged_away(desk: Desk) -> None:
+    desk.send(viewed("Shoes", anonymousId="a1"))
+    child = desk.root("anonymous_id", "a1")
+    desk.send(identified("u1"), call("alias", userId="u1", previousId="a1"))
+    set_consent(desk.intake, child, "email", False, at=NOW, now=NOW, via="mail", message_id="u:1")
+
+    assert desk.state(desk.root("user_id", "u1")).consent == desk.state(child).consent == {"email": False}
+
+
+def test_it_suppresses_an_address_without_keeping_it(desk: Desk) -> None:
+    key = desk.intake.hash_key
+    with desk.sessions.begin() as session:
+        suppress(session, key, "Ann@example.com", "bounced", NOW)
+        suppress(session, key, "ann@example.com", "complained", NOW)
+    with desk.sessions.begin() as session:
+        assert is_suppressed(session, key, "ANN@example.com")
+        assert not is_suppressed(session, key, "bob@example.com")
+        assert release(session, key, "ann@example.com")
+        assert not release(session, key, "ann@example.com")
+    assert desk.rows("SELECT count(*) FROM suppression") == [(0,)]
+
+
+def test_it_erases_a_person_and_leaves_a_tombstone_that_survives_everything(desk: Desk) -> None:
+    desk.send(viewed("Shoes", anonymousId="a1"), identified("u1", email="ann@example.com", first_name="Annabel"))
+    child = desk.root("anonymous_id", "a1")
+    desk.send(call("alias", userId="u1", previousId="a1"), order("u1", "o1", ("p", "Shoes", 1.0)))
+    profile = desk.root("user_id", "u1")
+    desk.store.set(keys.shown(child, "1.1"), b"shown")
+    desk.store.set(keys.used(profile), b"used")
+    bystander = desk.send(order("u2", "o1", ("p", "Shoes", 1.0))) and desk.root("user_id", "u2")
+
+    assert erase(desk.intake, child, NOW)
+    assert erase(desk.intake, profile, NOW)
+
+    for member in (profile, child):
+        assert _tombstoned(desk, member)
+    assert not list(desk.store.scan_iter(match="*shown*"))
+    assert not desk.store.exists(keys.used(profile))
+    for table in ("event", "identifier", "trait_lineage", "profile_state"):
+        assert "Annabel" not in str(desk.rows(f"SELECT * FROM {table}"))
+        assert "ann@" not in str(desk.rows(f"SELECT * FROM {table}"))
+    assert desk.state(bystander).orders == 1
+
+    desk.store.flushdb()
+    assert desk.rebuilt().different == 0
+    assert _tombstoned(desk, child)
+    desk.store.flushdb()
+    assert restore_state(desk.intake, child)
+    assert _tombstoned(desk, child)
+    assert not set_consent(desk.intake, profile, "email", True, at=NOW, now=NOW, via="mail", message_id="u:1")
+    assert not erase(desk.intake, 999, NOW)
+
+
+def test_it_takes_a_person_who_comes_back_after_erasure_for_a_new_one(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)))
+    erased = desk.root("user_id", "u1")
+    erase(desk.intake, erased, NOW)
+    desk.send(order("u1", "o2", ("p", "Shoes", 1.0)), now=NOW + timedelta(days=1))
+
+    assert desk.root("user_id", "u1") != erased
+    assert desk.state(desk.root("user_id", "u1")).orders == 1
+    assert _tombstoned(desk, erased)
+
+
+def _tombstoned(desk: Desk, profile: int) -> bool:
+    return desk.read(profile).erased

@@ -1,0 +1,137 @@
+"""Bulk import: the same meaning as the HTTP intake, bad lines apart, safe to run again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from flask.testing import FlaskClient
+
+from base.settings import Settings, environment
+from signals.importing import ImportReport, import_events
+from tests.signals.sending import NOW, Desk, clocked, identified, order, refunded
+from tests.signals.test_app import http, post
+from workers.commands.importing import command as import_command
+from workers.commands.rebuild import command as rebuild_command
+
+__all__ = ["http"]
+
+
+@pytest.fixture
+def cli(desk: Desk, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
+    """The command line in the environment of the test's stores."""
+    for name, value in environment(clocked(settings, desk, tmp_path)).items():
+        monkeypatch.setenv(name, value)
+    yield CliRunner()
+    assert "LATEBIND_DATABASE_URL" in os.environ
+
+
+def told_by(user: str) -> list[dict[str, Any]]:
+    """A small life, for one person."""
+    return [
+        identified(user, email=f"{user}@example.com", city="Bonn", time="2026-02-01T08:00:00Z"),
+        order(user, "o1", ("p1", "Shoes", 80.0), ("p2", "Socks", 5.25), time="2026-02-02T10:00:00Z"),
+        refunded(user, "o1", "p2", time="2026-02-03T10:00:00Z"),
+        order(user, "o2", ("p3", "Hats", 20.0), time="2026-02-05T10:00:00Z"),
+    ]
+
+
+def file_of(path: Path, lines: list[bytes]) -> Path:
+    """A file of these lines."""
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def loaded(cli: CliRunner, *arguments: str) -> Result:
+    """Run `latebind import` and expect it to work."""
+    result = cli.invoke(import_command, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.mark.feature("DE-01")
+def test_it_gives_the_same_profile_by_single_calls_by_batch_and_by_file(
+    desk: Desk, http: FlaskClient, cli: CliRunner, tmp_path: Path
+) -> None:
+    for event in told_by("single"):
+        assert post(http, f"/v1/{event['type']}", event).status_code == 200
+    assert post(http, "/v1/batch", {"batch": told_by("batch"), "sentAt": NOW.isoformat()}).status_code == 200
+    lines = [json.dumps(event, separators=(",", ":")).encode() for event in told_by("file")]
+    loaded(cli, "events", str(file_of(tmp_path / "events.jsonl", lines)))
+
+    states = [desk.state(desk.root("user_id", user)) for user in ("single", "batch", "file")]
+    assert states[0].orders == 2
+    for state in states:
+        state.version = 0
+    assert states[0] == states[1] == states[2]
+    assert desk.root("email", "file@example.com") == desk.root("user_id", "file")
+
+
+@pytest.mark.feature("DE-31")
+def test_it_takes_ninety_nine_lines_of_a_hundred_and_lists_the_corrupt_one(
+    desk: Desk, cli: CliRunner, tmp_path: Path
+) -> None:
+    lines = [json.dumps(order(f"u{n % 90}", f"o{n}", ("p", "Shoes", 1.0))).encode() for n in range(2000)]
+    corrupt = [
+        b"{",
+        b"\xff\xfe",
+        b'{"type": "track"}',
+        lines[0][:50],
+        b'{"type":"track","event":"x\\u0000","userId":"u"}',
+    ]
+    for n in range(20):
+        lines[n * 100 + 50] = corrupt[n % len(corrupt)]
+    result = loaded(cli, "events", str(file_of(tmp_path / "events.jsonl", lines)))
+
+    assert "1980 taken, 0 known already, 0 contradicting, 20 refused" in result.output
+    assert "line 51: event: is not valid JSON" in result.output
+    assert "line 251: userId: or anonymousId must be given" in result.output
+    assert desk.rows("SELECT count(*) FROM event") == [(1980,)]
+    assert desk.rows("SELECT count(*) FROM rejected_event") == [(20,)]
+    assert sum(desk.state(desk.root("user_id", f"u{n}")).orders for n in range(90)) == 1980
+
+
+def test_it_may_be_run_again_and_changes_nothing(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    events = [event for n in range(20) for event in told_by(f"u{n}")]
+    for event in events[::2]:
+        del event["messageId"]
+    path = tmp_path / "events.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n\n".join(json.dumps(event).encode() for event in events)))
+    loaded(cli, "events", str(path))
+    before = desk.everything()
+    desk.store.flushdb()
+
+    assert "0 taken, 80 known already" in loaded(cli, "events", str(path)).output
+    assert desk.everything() == before
+
+
+def test_it_takes_a_file_in_chunks_and_shows_how_far_it_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [json.dumps(order("u1", f"o{n}", ("p", "Shoes", 1.0))).encode() for n in range(40_500)]
+    shown: list[int] = []
+
+    def show(report: ImportReport) -> None:
+        shown.append(report.lines)
+
+    report = import_events(desk.intake, desk.server, lines, NOW, show)
+    assert (report.accepted, shown) == (40_500, [20_000, 40_000, 40_500])
+    assert desk.state(desk.root("user_id", "u1")).orders == 40_500
+
+
+def test_it_imports_products_and_rebuilds_from_the_command_line(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    feed = tmp_path / "feed.tsv"
+    feed.write_text("id\ttitle\tprice\tproduct_type\np1\tRunner\t80 EUR\tShoes\np2\tNothing\tfree\tShoes\n")
+    result = loaded(cli, "products", str(feed))
+    assert "1 stored, 1 refused" in result.output
+    assert "item 2: price: must be an amount and a currency" in result.output
+
+    desk.send(order("u1", "o1", ("p1", "Shoes", 1.0)))
+    desk.store.flushdb()
+    rebuilt = cli.invoke(rebuild_command, catch_exceptions=False)
+    assert rebuilt.output == "1 profiles folded anew, 0 different, 1 were lost\n"
+    assert desk.state(desk.root("user_id", "u1")).orders == 1

@@ -1,0 +1,168 @@
+"""The product feed: three forms of it, bad items apart, and what an open then reads."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from flask.testing import FlaskClient
+
+from base import keys
+from base.errors import InvalidInput
+from signals.feed import Format, entries, product, sniffed
+from signals.productfacts import ProductFacts
+from signals.products import restore_product
+from tests.signals.sending import NOW, Desk
+from tests.signals.test_app import http, post
+
+__all__ = ["http"]
+
+TSV = (
+    "id\ttitle\tprice\tavailability\tquantity\tproduct type\tbrand\titem_group_id\timage_link\n"
+    'p1\tRunner "Road"\t79.50 EUR\tin_stock\t12\tApparel > Shoes > Running Shoes\tSwift\troad\thttps://img.example.com/1.jpg\n'
+    "\n"
+    "p2\tSocks\tEUR 5\tout of stock\t\tApparel > Socks\t\t\t\n"
+)
+RSS = """<?xml version="1.0"?><rss xmlns:g="http://base.google.com/ns/1.0" version="2.0"><channel><title>Shop</title>
+<item><g:id>p1</g:id><title>Runner "Road"</title><g:price>79.50 EUR</g:price><g:availability>in_stock</g:availability>
+<g:quantity>12</g:quantity>
+<g:product_type>Apparel &gt; Shoes &gt; Running Shoes</g:product_type><g:brand>Swift</g:brand>
+<g:item_group_id>road</g:item_group_id><g:image_link>https://img.example.com/1.jpg</g:image_link></item>
+<item><g:id>p2</g:id><title>Socks</title><g:price>5.00 EUR</g:price><g:availability>out_of_stock</g:availability>
+<g:product_type>Apparel &gt; Socks</g:product_type></item></channel></rss>"""
+JSON = {
+    "products": [
+        {
+            "id": "p1", "title": 'Runner "Road"', "price": {"value": "79.50", "currency": "EUR"}, "brand": "Swift",
+            "availability": "in stock", "quantity": 12, "productTypes": ["Apparel > Shoes > Running Shoes"],
+            "itemGroupId": "road", "imageLink": "https://img.example.com/1.jpg",
+        },
+        {"id": "p2", "title": "Socks", "price": "5 EUR", "availability": "out_of_stock",
+         "product_type": "Apparel > Socks"},
+    ]
+}  # fmt: skip
+FEEDS = {"tsv": TSV.encode(), "xml": RSS.encode(), "json": json.dumps(JSON).encode()}
+ITEM = {"id": "p1", "title": "Runner", "price": "79.50 EUR", "availability": "in_stock"}
+
+
+def facts(desk: Desk, name: str) -> ProductFacts:
+    """What an open would read of a product."""
+    data = desk.store.get(keys.product(name))
+    assert isinstance(data, bytes)
+    return msgspec.msgpack.decode(data, type=ProductFacts)
+
+
+@pytest.mark.parametrize("form", ["tsv", "xml", "json"])
+def test_it_takes_a_feed_in_each_form_and_tells_render(form: Format, desk: Desk, http: FlaskClient) -> None:
+    answer = post(http, "/v1/products", FEEDS[form])
+
+    assert answer.json == {"success": True, "stored": 2, "refused": 0, "rejected": []}
+    running = desk.category("Running shoes")
+    assert facts(desk, "p1") == ProductFacts(
+        "p1", 7950, "EUR", 12, int(NOW.timestamp() * 1000), 'Runner "Road"', running, ""
+    )
+    assert (facts(desk, "p2").stock, facts(desk, "p2").price_cents) == (0, 500)
+    row = desk.rows("SELECT brand, line, image_link, feed_at FROM product WHERE id = 'p1'")
+    assert row == [("Swift", "road", "https://img.example.com/1.jpg", NOW)]
+    assert desk.rows("SELECT department, sensitive FROM category WHERE slug = 'running-shoes'") == [("Apparel", False)]
+
+
+@pytest.mark.feature("DE-06")
+def test_it_shows_a_change_of_price_and_stock_to_the_next_open(desk: Desk) -> None:
+    desk.feed(ITEM)
+    desk.feed(ITEM | {"price": "60 EUR", "availability": "out_of_stock"}, now=NOW + timedelta(hours=1))
+
+    later = facts(desk, "p1")
+    assert (later.price_cents, later.stock, later.feed_ms) == (6000, 0, int(NOW.timestamp() * 1000) + 3_600_000)
+
+
+def test_it_lets_no_older_feed_overtake_a_newer_one(desk: Desk) -> None:
+    desk.feed(ITEM | {"price": "60 EUR"}, now=NOW + timedelta(hours=1))
+    desk.feed(ITEM)
+
+    assert facts(desk, "p1").price_cents == 6000
+    assert desk.rows("SELECT price_cents FROM product") == [(6000,)]
+
+
+def test_it_restores_a_product_that_the_hot_store_lost(desk: Desk) -> None:
+    desk.feed(ITEM)
+    before = facts(desk, "p1")
+    desk.store.flushdb()
+
+    assert restore_product(desk.intake, "p1")
+    assert facts(desk, "p1") == before
+    assert not restore_product(desk.intake, "nothing")
+
+
+def test_it_keeps_the_good_items_of_a_feed_and_names_what_is_wrong_with_the_others(
+    desk: Desk, http: FlaskClient
+) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"id": "p2", "price": "dear"}, {"id": "p3", "quantity": "-1"},
+        {"id": "p4", "image_link": "javascript:alert(1)"}, {"id": "x" * 65}, {"id": "p5", "title": ""}, {"id": "p6", "availability": "perhaps"},
+        {"id": "p7", "sale_price": "5 USD"},
+    ]  # fmt: skip
+    items: list[Any] = [ITEM, {}, "text", *(ITEM | change for change in wrong)]
+    answer = post(http, "/v1/products", items).json
+
+    assert answer is not None
+    assert (answer["stored"], answer["refused"]) == (1, 9)
+    assert [bad["index"] for bad in answer["rejected"]] == list(range(1, 10))
+    assert [bad["field"] for bad in answer["rejected"]] == [
+        "price", "price", "price", "quantity", "image_link", "id", "title", "availability", "sale_price",
+    ]  # fmt: skip
+    assert desk.rows("SELECT count(*) FROM rejected_event WHERE reason = 'product'") == [(9,)]
+
+
+def test_it_refuses_a_feed_that_is_none_and_a_browser_that_sends_one(http: FlaskClient) -> None:
+    assert post(http, "/v1/products", b"no columns\n1\t2\n").status_code == 400
+    assert post(http, "/v1/products", b"<rss><channel><item></rss>").status_code == 400
+    assert post(http, "/v1/products", b'<!DOCTYPE a [<!ENTITY b "c">]><rss/>').status_code == 400
+    assert post(http, "/v1/products", b'{"products": [').status_code == 400
+    assert post(http, "/v1/products", b'{"products": 5}').status_code == 400
+    assert post(http, "/v1/products", b"").status_code == 400
+    assert post(http, "/v1/products", FEEDS["tsv"], name="site").status_code == 403
+
+
+def test_it_marks_new_categories_of_health_and_intimacy_and_gifts_as_sensitive(desk: Desk) -> None:
+    names = ["Health > Cold Medicine", "Lingerie", "Gift Cards", "Shoes", "Prescription glasses"]
+    desk.feed(*(ITEM | {"id": f"p{n}", "product_type": name} for n, name in enumerate(names)))
+
+    assert desk.rows("SELECT slug, sensitive FROM category ORDER BY slug") == [
+        ("cold-medicine", True), ("gift-cards", True), ("lingerie", True), ("prescription-glasses", True),
+        ("shoes", False),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "price", "stock"),
+    [
+        ({"sale_price": "50 EUR"}, 5000, 1),
+        ({"sale_price": "50 EUR", "sale_price_effective_date": "2026-03-01T00:00Z/2026-03-03T00:00Z"}, 5000, 1),
+        ({"sale_price": "50 EUR", "sale_price_effective_date": "2026-04-01T00:00Z/2026-04-03T00:00Z"}, 7950, 1),
+        ({"price": "1,234.50 EUR"}, 123450, 1),
+        ({"availability": ""}, 7950, None),
+        ({"availability": "preorder", "quantity": "4"}, 7950, 0),
+        ({"availability": "", "quantity": 4}, 7950, 4),
+    ],
+)
+def test_it_reads_price_and_stock_as_merchant_center_means_them(
+    change: dict[str, Any], price: int, stock: int | None
+) -> None:
+    read = product(ITEM | change, NOW)
+
+    assert (read.price_cents, read.currency, read.stock) == (price, "EUR", stock)
+
+
+def test_it_reads_a_long_feed_without_holding_it(desk: Desk) -> None:
+    item = b"<item><g:id>%d</g:id><title>T</title><g:price>1 EUR</g:price></item>"
+    feed = b'<rss xmlns:g="g"><channel>' + b"".join(item % n for n in range(5000)) + b"</channel></rss>"
+
+    assert sniffed(feed) == "xml"
+    assert desk.feed(*entries(io.BytesIO(feed), "xml")).stored == 5000
+    with pytest.raises(InvalidInput):
+        list(entries(io.BytesIO(feed[:-20]), "xml"))

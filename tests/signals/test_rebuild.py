@@ -1,0 +1,142 @@
+"""Events are the truth: what is derived can be dropped and made again, byte for byte; what is lost can be restored."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from signals.known import known_fields
+from signals.rebuild import restore_state, restore_states
+from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
+
+CATEGORIES = ("Shoes", "Hats", "Baby Gates", "Dog Food", "Socks")
+
+
+def lives(people: int, seed: int) -> list[dict[str, Any]]:
+    """Signals of many people over two months: orders, returns, views, traits, consent, merges."""
+    chance = random.Random(seed)
+    told: list[dict[str, Any]] = []
+    for person in range(people):
+        user = f"u{person}"
+        told.append(
+            identified(user, email=f"{user}@example.com", city=chance.choice(["Bonn", "Köln"]), age=20 + person)
+        )
+        for number in range(chance.randrange(12)):
+            time = f"2026-0{chance.choice([1, 2])}-{chance.randrange(1, 28):02}T{chance.randrange(24):02}:00:00Z"
+            lines = [
+                (f"p{chance.randrange(9)}", chance.choice(CATEGORIES), chance.randrange(1, 90) / 4) for _ in range(3)
+            ]
+            told.append(order(user, f"{user}-{chance.randrange(10)}", *lines, time=time))
+            if number % 4 == 0:
+                told.append(refunded(user, f"{user}-{number}", lines[0][0], time=time))
+            if number % 7 == 0:
+                told.append(cancelled(user, f"{user}-{number}", time=time))
+            told.append(viewed(chance.choice(CATEGORIES), anonymousId=f"a{person}", timestamp=time))
+        told.append(
+            call("track", event="Consent Changed", userId=user, properties={"purpose": "email", "granted": True})
+        )
+        if person % 3 == 0:
+            told.append(call("alias", userId=user, previousId=f"a{person}"))
+        if person % 10 == 9:
+            told.append(call("alias", userId=user, previousId=f"u{person - 1}"))
+    chance.shuffle(told)
+    return told
+
+
+@pytest.mark.feature("DE-32")
+def test_it_makes_everything_derived_again_with_the_same_bytes(desk: Desk) -> None:
+    told = lives(40, seed=5)
+    for start in range(0, len(told), 37):
+        desk.send(*told[start : start + 37])
+    assert desk.rebuilt().different == 0
+    before = desk.everything()
+    assert len(before["valkey"]) > 60
+
+    desk.run("TRUNCATE profile_state, trait_lineage, consent")
+    desk.run("UPDATE event SET folds = true")
+    desk.store.flushdb()
+    report = desk.rebuilt()
+
+    assert report.absent == len(before["valkey"])
+    assert report.different == report.profiles
+    assert desk.everything() == before
+
+
+def test_it_mends_a_state_that_was_lost_when_the_next_signal_comes(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)))
+    desk.run("TRUNCATE profile_state")
+    desk.send(order("u1", "o2", ("p", "Shoes", 1.0), time="2026-03-01T11:00:00Z"))
+
+    assert desk.state(desk.root("user_id", "u1")).orders == 2
+
+
+def test_it_names_the_profiles_that_come_out_different(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)), order("u2", "o1", ("p", "Shoes", 1.0)))
+    spoilt, other = desk.root("user_id", "u1"), desk.root("user_id", "u2")
+    desk.run(
+        f"UPDATE profile_state SET encoded = (SELECT encoded FROM profile_state WHERE profile_id = {other})"
+        f" WHERE profile_id = {spoilt}"
+    )
+
+    report = desk.rebuilt()
+    assert (report.profiles, report.different, report.first) == (2, 1, [spoilt])
+    assert desk.rebuilt().different == 0
+
+
+def test_it_restores_states_that_the_hot_store_lost_under_every_id(desk: Desk) -> None:
+    desk.send(viewed("Shoes", anonymousId="a1"), identified("u1"))
+    desk.send(call("alias", userId="u1", previousId="a1"), order("u2", "o1", ("p", "Shoes", 1.0)))
+    before = desk.everything()["valkey"]
+    assert len(before) == 3
+    desk.store.flushdb()
+
+    assert restore_states(desk.intake, [desk.root("user_id", "u1"), desk.root("user_id", "u2")]) == 3
+    assert desk.everything()["valkey"] == before
+    assert not restore_state(desk.intake, 999)
+
+
+def test_it_sees_intents_where_the_evidence_agrees_and_none_where_it_conflicts(desk: Desk) -> None:
+    desk.send(order("gate", "o1", ("p", "Baby Gates", 30.0)))
+    desk.send(order("dog", "o1", ("p", "Baby Gates", 30.0)), order("dog", "o2", ("q", "Dog Food", 9.0)))
+
+    assert desk.state(desk.root("user_id", "gate")).intent_top is None
+    assert desk.state(desk.root("user_id", "dog")).intent_top == "puppy"
+
+
+@pytest.mark.feature("DE-05")
+def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk) -> None:
+    till = desk.source("till", "server")
+    desk.feed({"id": "h1", "title": "Hat", "price": "5 EUR", "product_type": "Hats"})
+    for day in (5, 12, 19):
+        desk.send(order("u1", f"o{day}", ("p", "Shoes", 10.0), time=f"2026-02-{day:02}T12:00:00Z"), via=till)
+    desk.send(identified("u1", anonymous="a1", city="Bonn", time="2026-02-20T12:00:00Z"))
+    desk.send(viewed("Hats", anonymousId="a1", timestamp="2026-02-28T12:00:00Z"), via=desk.browser)
+    desk.send(
+        call(
+            "track",
+            event="Email Clicked",
+            userId="u1",
+            properties={"class": "person"},
+            timestamp="2026-02-26T12:00:00Z",
+        )
+    )
+    said = {"purpose": "email", "granted": True}
+    desk.send(call("track", event="Consent Changed", userId="u1", properties=said, timestamp="2026-02-27T12:00:00Z"))
+    desk.send(order("u1", "gate", ("g", "Baby Gates", 30.0), time="2026-03-01T12:00:00Z"), via=till)
+
+    with desk.sessions.begin() as session:
+        fields = known_fields(session, desk.root("user_id", "u1"), NOW)
+    found = {(field.group, field.name): (field.value, field.source, field.age) for field in fields}
+
+    weekly = {"orders": 3, "cents": 3000, "interval_days": 7.0}
+    assert found[("purchases", "shoes")] == (weekly, "till", timedelta(days=11))
+    assert found[("browsing", "hats")] == ({"views": 1}, "site", timedelta(days=2))
+    assert found[("engagement", "mail")] == ({"opens": 0, "clicks": 1}, "shop", timedelta(days=4))
+    assert found[("stated", "city")] == ("Bonn", "shop", timedelta(days=10))
+    assert found[("consent", "email")] == (True, "shop", timedelta(days=3))
+    assert found[("inferred", "rhythm shoes")] == (7.0, "inferred", timedelta(days=11))
+    assert found[("inferred", "intent puppy")][1:] == ("inferred", timedelta(days=1))
+    assert {group for group, _ in found} == {"purchases", "browsing", "engagement", "stated", "consent", "inferred"}
