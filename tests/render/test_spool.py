@@ -1,0 +1,103 @@
+"""The spool: durable, bounded, drained by whoever is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from render.spool import BATCH, Spool, read_file
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from render.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+assert spool.append([b"one", b"two"])
+print("kept", flush=True)
+signal.pause()
+"""
+
+
+def drained(spool: Spool) -> list[bytes]:
+    taken: list[bytes] = []
+
+    def accept(entries: Sequence[bytes]) -> bool:
+        taken.extend(entries)
+        return True
+
+    assert spool.drain(accept) == len(taken)
+    return taken
+
+
+def test_it_gives_back_what_was_kept_in_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    entries = [f"entry {number}".encode() for number in range(2 * BATCH + 5)]
+    assert spool.append(entries[:7])
+    assert spool.append(entries[7:])
+    assert drained(spool) == entries
+    assert spool.waiting() == []
+    assert drained(spool) == []
+
+
+def test_it_keeps_what_the_receiver_did_not_take(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    entries = [b"%d" % number for number in range(BATCH + 1)]
+    spool.append(entries)
+    assert spool.drain(lambda _: False) == 0
+    answers = iter([True, False])
+    assert spool.drain(lambda _: next(answers)) == BATCH
+    assert drained(spool) == entries
+
+
+def test_it_takes_over_what_a_killed_process_left_and_nothing_of_a_living_one(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"kept\n"
+        assert drained(Spool(tmp_path)) == []
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+    assert drained(Spool(tmp_path)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("damage", ["torn head", "torn entry", "flipped bit"])
+def test_it_reads_up_to_a_torn_or_damaged_frame(tmp_path: Path, damage: str) -> None:
+    spool = Spool(tmp_path)
+    spool.append([b"whole", b"broken"])
+    spool.close()
+    (path,) = spool.waiting()
+    data = bytearray(path.read_bytes())
+    if damage == "flipped bit":
+        data[-1] ^= 1
+    else:
+        del data[-(len(b"broken") + 3) if damage == "torn head" else -2 :]
+    path.write_bytes(data)
+    with path.open("rb") as file:
+        assert list(read_file(file)) == [b"whole"]
+    assert drained(Spool(tmp_path)) == [b"whole"]
+
+
+def test_it_refuses_more_than_its_bound_and_takes_again_after_a_drain(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, max_bytes=1000)
+    assert spool.append([b"x" * 600])
+    assert not spool.append([b"x" * 600])
+    other = Spool(tmp_path, max_bytes=1000)
+    assert not other.append([b"x" * 600])
+    other.close()
+    assert len(drained(spool)) == 1
+    assert spool.append([b"x" * 600])
+    spool.close()
+
+
+def test_it_says_no_when_the_disk_refuses(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    spool = Spool(tmp_path / "file")
+    assert not spool.append([b"one"])
+    assert spool.waiting() == []
