@@ -83,7 +83,8 @@ def test_it_erases_a_person_and_leaves_a_tombstone_that_survives_everything(desk
     profile = desk.root("user_id", "u1")
     desk.store.set(keys.shown(child, "1.1"), b"shown")
     desk.store.set(keys.used(profile), b"used")
-    bystander = desk.send(order("u2", "o1", ("p", "Shoes", 1.0))) and desk.root("user_id", "u2")
+    desk.send(order("u2", "o1", ("p", "Shoes", 1.0)))
+    bystander = desk.root("user_id", "u2")
 
     assert erase(desk.intake, child, NOW)
     assert erase(desk.intake, profile, NOW)

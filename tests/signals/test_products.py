@@ -102,10 +102,14 @@ def test_it_keeps_the_good_items_of_a_feed_and_names_what_is_wrong_with_the_othe
     desk: Desk, http: FlaskClient
 ) -> None:
     wrong: list[dict[str, Any]] = [
-        {"id": "p2", "price": "dear"}, {"id": "p3", "quantity": "-1"},
-        {"id": "p4", "image_link": "javascript:alert(1)"}, {"id": "x" * 65}, {"id": "p5", "title": ""}, {"id": "p6", "availability": "perhaps"},
+        {"id": "p2", "price": "dear"},
+        {"id": "p3", "quantity": "-1"},
+        {"id": "p4", "image_link": "javascript:alert(1)"},
+        {"id": "x" * 65},
+        {"id": "p5", "title": ""},
+        {"id": "p6", "availability": "perhaps"},
         {"id": "p7", "sale_price": "5 USD"},
-    ]  # fmt: skip
+    ]
     items: list[Any] = [ITEM, {}, "text", *(ITEM | change for change in wrong)]
     answer = post(http, "/v1/products", items).json
 
