@@ -21,7 +21,6 @@ def test_it_tells_the_machines_time_in_utc_by_default() -> None:
     assert clock.now() <= clock.now()
 
 
-@pytest.mark.feature("OP-20")
 def test_it_steps_for_every_process_that_shares_the_file(tmp_path: Path) -> None:
     path = tmp_path / "clock"
     clock = SteppedClock(path, START)

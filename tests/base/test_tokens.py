@@ -80,7 +80,6 @@ def test_it_rejects_a_mixture_of_two_tokens() -> None:
         KEYS.read(one[:25] + other[25:], Purpose.PICTURE)
 
 
-@pytest.mark.feature("OP-17")
 def test_it_honours_old_keys_and_mints_with_the_newest() -> None:
     before = TokenKeys({1: OLD}, current=1).mint(ONE)
     assert KEYS.read(before, Purpose.PICTURE) == ONE
@@ -89,7 +88,6 @@ def test_it_honours_old_keys_and_mints_with_the_newest() -> None:
         TokenKeys({1: OLD}, current=1).read(KEYS.mint(ONE), Purpose.PICTURE)
 
 
-@pytest.mark.feature("OP-17")
 def test_it_still_reads_a_token_of_the_first_release() -> None:
     # Minted once by version 0.1.0; the bytes in people's mailboxes never change.
     first = TokenKeys({9: b"\x11" * 32 + b"\x22" * 32}, current=9)
