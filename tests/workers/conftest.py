@@ -1,0 +1,50 @@
+"""A shop with a relay, a sender and a schedule loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from base.blobs import blobs_from
+from base.clock import FixedClock
+from base.db import Sessions
+from base.settings import Settings
+from base.stores import Store
+from tests.campaigns.shop import Shop
+from tests.workers.relay import Relay
+from workers import jobs
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    """A relay that accepts everything until told otherwise."""
+    made = Relay()
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def shop(settings: Settings, sessions: Sessions, valkey: Store, clock: FixedClock, relay: Relay) -> Shop:
+    """An empty shop that sends through the relay."""
+    return Shop(replace(settings, smtp_url=relay.url), sessions, valkey, clock)
+
+
+@pytest.fixture
+def sender(shop: Shop) -> Iterator[Sender]:
+    """The sender of this process, also for jobs."""
+    made = Sender(shop.settings, shop.sessions, shop.store, blobs_from(shop.settings), shop.clock)
+    forget = jobs.set_up(made)
+    yield made
+    forget()
+    made.close()
+
+
+@pytest.fixture
+def scheduler(shop: Shop) -> Scheduler:
+    """A schedule loop; the queues live in the test's key space."""
+    return Scheduler(shop.settings, shop.sessions, shop.store, shop.store, blobs_from(shop.settings), shop.clock)

@@ -1,0 +1,308 @@
+"""Sending: one mail a person, the right account of each, whatever the relay does."""
+
+from __future__ import annotations
+
+import email
+import re
+import threading
+from collections import Counter
+from datetime import timedelta
+
+import msgspec
+from sqlalchemy import select, update
+
+from base import keys, stores
+from base.ids import TEST_BIT
+from base.ids import Delivery as Key
+from base.queues import QueueName
+from base.tokens import Purpose, TokenKeys
+from campaigns import deliveries, sentfacts, transitions
+from campaigns.audience import BOUNCED
+from campaigns.models import Campaign, Delivery, SentFacts
+from campaigns.transitions import send_test
+from signals.consent import Suppression
+from signals.state import decode
+from tests.campaigns.shop import MANAGER, Shop
+from tests.workers.relay import Relay
+from workers import jobs
+from workers.schedule import Scheduler
+from workers.sending import FIRST_DELAY, MAX_TRIES, Sender
+
+
+def account(shop: Shop, campaign: int, occurrence: int | None = None) -> dict[str, int]:
+    """The states of the campaign's rows that are not empty."""
+    with shop.sessions.begin() as session:
+        return {state: n for state, n in deliveries.account(session, campaign, occurrence).items() if n}
+
+
+def due(shop: Shop, scheduler: Scheduler, campaign: int) -> list[int]:
+    """Schedule a campaign for now and freeze it; the ids that wait to be sent."""
+    shop.schedule(campaign)
+    scheduler.tick()
+    return [row.id for row in shop.ledger(campaign) if row.state == "queued"]
+
+
+def run_jobs(shop: Shop) -> None:
+    """What the send queue's worker does until the queue is empty."""
+    jobs.work(QueueName.SEND, shop.store, burst=True)
+
+
+def test_it_sends_everybody_one_mail_and_finishes(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    names = [f"p{number}" for number in range(230)]
+    shop.people(*names)
+    campaign = shop.campaign(content_holdout=0.1)
+    shop.schedule(campaign)
+    first = scheduler.tick()
+    assert (first.frozen, first.enqueued) == ([(campaign, 1)], 230)
+    assert shop.state(campaign) == "sending"
+    run_jobs(shop)
+    assert relay.received() == Counter(f"{name}@example.com" for name in names)
+    assert relay.sessions == 1, "one connection carries them all"
+    assert account(shop, campaign) == {"accepted": 230}
+    assert scheduler.tick().finished == [campaign]
+    assert shop.state(campaign) == "finished"
+    rows = shop.ledger(campaign)
+    assert sorted(row.message_id or "" for row in rows) == sorted(relay.message_ids())
+    assert all(row.sent_at == shop.now and row.attempts == 1 and row.reply == "250 2.0.0 Taken" for row in rows)
+    held = [row for row in rows if row.holdout == "content"]
+    assert held
+    tokens = TokenKeys.from_settings(shop.settings)
+    neutral = {}
+    for recipient, content in relay.mails:
+        found = re.search(rb"/u/(\S{51})", content)
+        assert found
+        neutral[recipient] = tokens.read(found[1].decode(), Purpose.UNSUBSCRIBE).neutral
+    profiles = shop.known()
+    assert {name for name in names if neutral[f"{name}@example.com"]} == {
+        name for name in names if profiles[name] in {row.profile_id for row in held}
+    }
+
+
+def test_it_sends_a_batch_once_however_often_the_job_runs(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people(*(f"p{number}" for number in range(60)))
+    ids = due(shop, scheduler, shop.campaign())
+    others = [Sender(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock) for _ in range(3)]
+    threads = [threading.Thread(target=one.send, args=(ids,)) for one in (sender, *others)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sender.send(ids).claimed == 0
+    assert set(relay.received().values()) == {1}
+    assert len(relay.mails) == 60
+    for one in others:
+        one.close()
+
+
+def test_it_looks_at_consent_suppression_and_address_in_the_moment_of_the_claim(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", "cara", "dan")
+    campaign = shop.campaign(needs_consent=["email"])
+    ids = due(shop, scheduler, campaign)
+    shop.send(shop.consent("bob", False))
+    rows = {row.profile_id: row for row in shop.ledger(campaign)}
+    with shop.sessions.begin() as session:
+        dead = rows[shop.profile("cara")].address_hash
+        session.add(Suppression(address_hash=dead or b"", reason="complaint", at=shop.now))
+        session.execute(update(Delivery).where(Delivery.profile_id == shop.profile("dan")).values(address_hash=b"gone"))
+    sender.send(ids)
+    assert relay.received() == {"ann@example.com": 1}
+    by_name = {row.profile_id: row for row in shop.ledger(campaign)}
+    told = {
+        name: (by_name[shop.profile(name)].state, by_name[shop.profile(name)].reason) for name in ("bob", "cara", "dan")
+    }
+    assert told == {
+        "bob": ("skipped", "unsubscribed_since"),
+        "cara": ("skipped", "suppressed_since"),
+        "dan": ("skipped", "address_gone"),
+    }
+    assert account(shop, campaign) == {"accepted": 1, "skipped": 3}
+
+
+def test_it_tells_permanent_temporary_and_unknown_apart(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "gone", "full", "policy", "lost", "zoe")
+    campaign = shop.campaign()
+    ids = due(shop, scheduler, campaign)
+    answers = {"gone": "550 5.1.1 <gone@example.com> no such user", "full": "452 4.2.2 mailbox full",
+               "policy": "550 5.7.1 not from you"}  # fmt: skip
+    relay.at_rcpt = lambda recipient: answers.get(recipient.partition("@")[0], "")
+    relay.at_dot = lambda recipient: "drop" if recipient.startswith("lost") else ""
+    sender.send(ids)
+    profiles = {number: name for name, number in shop.known().items()}
+    rows = {profiles[row.profile_id]: row for row in shop.ledger(campaign)}
+    assert {name: row.state for name, row in rows.items()} == {
+        "ann": "accepted",
+        "gone": "failed",
+        "full": "deferred",
+        "policy": "failed",
+        "lost": "unknown",
+        "zoe": "accepted",
+    }
+    assert rows["gone"].reply == "550 5.1.1 <[address]> no such user"
+    assert rows["full"].not_before == shop.now + FIRST_DELAY
+    assert rows["lost"].reason == "no answer after the mail was sent"
+    with shop.sessions.begin() as session:
+        dead = session.scalars(select(Suppression)).all()
+        assert [(row.address_hash, row.reason) for row in dead] == [(rows["gone"].address_hash, BOUNCED)]
+        listed = deliveries.listing(session, campaign, states=["unknown"])
+        assert [row.id for row in listed] == [rows["lost"].id]
+    # Nobody sends an unknown one again by itself, however often the loop goes round.
+    shop.clock.advance(timedelta(days=1))
+    scheduler.tick()
+    run_jobs(shop)
+    assert relay.received()["lost@example.com"] == 1
+    with shop.sessions.begin() as session:
+        deliveries.resolve(session, rows["lost"].id, "queued", shop.now, MANAGER)
+    relay.at_dot = lambda _recipient: ""
+    scheduler.tick()
+    run_jobs(shop)
+    scheduler.tick()
+    assert relay.received()["lost@example.com"] == 2, "a person said so"
+
+
+def test_it_tries_again_later_and_gives_up_in_the_end(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "full")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    relay.at_rcpt = lambda recipient: "450 4.2.2 full" if recipient.startswith("full") else ""
+    for _ in range(MAX_TRIES):
+        assert scheduler.tick().finished == []
+        run_jobs(shop)
+        shop.clock.advance(timedelta(hours=5))
+    assert scheduler.tick().finished == [campaign]
+    assert account(shop, campaign) == {"accepted": 1, "failed": 1}
+    row = next(row for row in shop.ledger(campaign) if row.state == "failed")
+    assert (row.attempts, row.reason) == (MAX_TRIES, f"gave up after {MAX_TRIES} tries")
+    assert shop.state(campaign) == "finished"
+
+
+def test_it_waits_for_a_relay_that_is_away_without_counting_it_as_a_try(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people(*(f"p{number}" for number in range(25)))
+    campaign = shop.campaign()
+    ids = due(shop, scheduler, campaign)
+    relay.stop()
+    sender.send(ids)
+    assert account(shop, campaign) == {"deferred": 25}
+    assert {row.attempts for row in shop.ledger(campaign)} == {0}
+    relay.start()
+    shop.clock.advance(timedelta(minutes=1))
+    scheduler.tick()
+    run_jobs(shop)
+    assert account(shop, campaign) == {"accepted": 25}
+
+
+def test_it_pauses_resumes_and_cancels_with_exact_accounts(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people(*(f"p{number:02}" for number in range(60)))
+    campaign = shop.campaign()
+    ids = due(shop, scheduler, campaign)
+
+    def pause_after(count: int) -> None:
+        def at_dot(_recipient: str) -> str:
+            if len(relay.mails) == count:
+                with shop.sessions.begin() as session:
+                    transitions.pause(session, campaign, shop.now, MANAGER)
+            return ""
+
+        relay.at_dot = at_dot
+
+    pause_after(15)
+    sender.send(ids)
+    # The group of ten that was under way is finished; nothing after it.
+    assert account(shop, campaign) == {"accepted": 20, "queued": 40}
+    scheduler.tick()
+    run_jobs(shop)
+    assert len(relay.mails) == 20
+    with shop.sessions.begin() as session:
+        transitions.resume(session, campaign, shop.now, MANAGER)
+    pause_after(33)
+    scheduler.tick()
+    run_jobs(shop)
+    assert account(shop, campaign) == {"accepted": 40, "queued": 20}
+    with shop.sessions.begin() as session:
+        assert transitions.cancel(session, campaign, shop.now, MANAGER) == 20
+    scheduler.tick()
+    run_jobs(shop)
+    assert account(shop, campaign) == {"accepted": 40, "skipped": 20}
+    assert set(relay.received().values()) == {1}
+    assert shop.state(campaign) == "cancelled"
+
+
+def test_it_sends_tests_to_the_tester_as_the_chosen_person(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    (ann,) = shop.people("ann", consent=False)
+    campaign = shop.campaign(needs_consent=["email"])
+    with shop.sessions.begin() as session:
+        run = send_test(session, campaign, [ann], "tester@example.org", shop.now, MANAGER)
+    scheduler.tick()
+    run_jobs(shop)
+    assert relay.received() == {"tester@example.org": 1}
+    mail = email.message_from_bytes(relay.mails[0][1])
+    assert mail["Subject"] == "Ann, your week"
+    token = re.search(rb"/u/(\S{51})", relay.mails[0][1])
+    assert token
+    read = TokenKeys.from_settings(shop.settings).read(token[1].decode(), Purpose.UNSUBSCRIBE)
+    assert read.delivery == Key(ann, campaign, run)
+    assert read.delivery.is_test
+    assert run > TEST_BIT
+    assert account(shop, campaign, run) == {"accepted": 1}
+    assert account(shop, campaign) == {}
+    assert shop.state(campaign) == "draft"
+
+
+def test_it_keeps_what_was_known_when_the_mail_left(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    (ann,) = shop.people("ann")
+    shop.send(shop.order("ann", "shoes", shop.now - timedelta(days=3)))
+    shop.store.set(keys.used(ann), b"used bytes")
+    campaign = shop.campaign()
+    sender.send(due(shop, scheduler, campaign))
+    shop.send(shop.order("ann", "shoes", shop.now))
+    with shop.sessions.begin() as session:
+        found = sentfacts.read(session, shop.blobs, Key(ann, campaign, 1), shop.settings.subject_key)
+        (row,) = shop.ledger(campaign)
+        stored = session.scalars(select(SentFacts)).one()
+        assert b"used bytes" not in stored.sealed
+        assert stored.hash == row.facts_hash
+    assert found is not None
+    person, shared, at = found
+    assert decode(person.state or b"").orders == 1
+    assert (person.used, shared.products, at) == (b"used bytes", {}, shop.now)
+
+
+def test_it_sends_on_when_the_hot_store_is_away(shop: Shop, relay: Relay, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    ids = due(shop, scheduler, shop.campaign())
+    away = stores.connect("redis://127.0.0.1:1/0", reply_seconds=0.1)
+    one = Sender(shop.settings, shop.sessions, away, shop.blobs, shop.clock)
+    one.send(ids)
+    one.close()
+    assert relay.received() == {"ann@example.com": 1}
+
+
+def test_it_leaves_campaigns_apart(shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender) -> None:
+    shop.people("ann", "bob")
+    message = shop.message()
+    one, other = shop.campaign(message=message), shop.campaign(message=message)
+    ids = due(shop, scheduler, one) + due(shop, scheduler, other)
+    sender.send(ids)
+    assert relay.received() == {"ann@example.com": 2, "bob@example.com": 2}
+    assert len(set(relay.message_ids())) == 4
+    with shop.sessions.begin() as session:
+        states = {row.id: row.state for row in session.scalars(select(Campaign))}
+    assert states == {one: "sending", other: "sending"}
+    assert msgspec.json.encode(account(shop, one)) == b'{"accepted":2}'
