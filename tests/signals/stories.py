@@ -113,7 +113,7 @@ _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(st.sampled_from(["Call Note Added", "Something Else"]), st.just({})),
 )
 _traits = st.dictionaries(
-    st.sampled_from(["age", "firstName", "household_size", "vip", "height", "city"]),
+    st.sampled_from(["age", "firstName", "householdSize", "household_kids", "household_age", "vip", "height", "city"]),
     st.one_of(
         st.none(),
         st.booleans(),

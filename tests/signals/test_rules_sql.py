@@ -1,0 +1,181 @@
+"""A rule means the same to PostgreSQL over stored documents as to Python over states."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.orm import Session
+
+from signals import rules_sql
+from signals.features import CATALOGUE, Feature
+from signals.fold import fold_all
+from signals.foldevent import FoldEvent
+from signals.intent import DEFAULTS, assess, read_intents
+from signals.profiles import ProfileStateRow
+from signals.readings import RuleFacts
+from signals.rules import compile_python, parse
+from signals.state import ProfileState, document, encode
+from tests.signals.stories import CATEGORIES, MORNING, histories
+
+STORED = sorted(name for name, feature in CATALOGUE.items() if not feature.at_open)
+INTENTS = read_intents(DEFAULTS, CATEGORIES)
+NAMES = {"trait": ["age", "first_name", "vip", "height", "city", "no such"], "intent": ["baby", "puppy", "none"]}
+SURVEYS = ["nps", "quality", "speed"]
+NUMBERS = st.one_of(
+    st.integers(-2, 15), st.sampled_from([0.5, 2.5, 7.0, 0.3333, 100, 1000, 1999, 2500, -1.5, 199.999, 2**53])
+)
+TEXTS = st.sampled_from(
+    [
+        "",
+        "5",
+        "Ann",
+        "Zoë",
+        "Zoe",
+        "é",
+        "true",
+        "negative",
+        "neutral",
+        "positive",
+        "gift",
+        "not_for_me",
+        "puppy",
+        "z" * 128,
+    ]
+)
+ORDERED = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+VALUES = {"whole": NUMBERS, "number": NUMBERS, "text": TEXTS, "yes/no": st.booleans()}
+ANYTHING = st.one_of(NUMBERS, TEXTS, st.booleans())
+
+
+@st.composite
+def comparisons(draw: st.DrawFn, feature: Feature) -> dict[str, Any]:
+    """A comparison of one feature."""
+    rule: dict[str, Any] = {"field": feature.name}
+    for name in (*feature.needs, *feature.takes):
+        if name not in feature.needs and draw(st.booleans()):
+            continue
+        choices: dict[str, st.SearchStrategy[Any]] = {
+            "category": st.sampled_from(sorted(CATEGORIES)),
+            "within_days": st.sampled_from([0, 1, 7, 30, 365, 3660]),
+            "name": st.sampled_from(NAMES.get(feature.name, SURVEYS)),
+        }
+        rule[name] = draw(choices[name])
+    values = VALUES.get(feature.type, ANYTHING)
+    match draw(st.sampled_from(["missing", "present", "in", "compare", "compare", "compare"])):
+        case "compare":
+            value = draw(values)
+            op = draw(st.sampled_from(["=", "!="]) if isinstance(value, bool) else ORDERED)
+            return rule | {"op": op, "value": value}
+        case "in":
+            return rule | {"op": "in", "value": draw(st.lists(values, min_size=1, max_size=3))}
+        case op:
+            return rule | {"op": op}
+
+
+leaves = st.one_of(
+    st.sampled_from(STORED).flatmap(lambda name: comparisons(CATALOGUE[name])),
+    st.sampled_from(STORED).flatmap(lambda name: comparisons(CATALOGUE[name])),
+    st.builds(lambda number: {"segment": number}, st.integers(1, 3)),
+    st.builds(lambda yes: {"always": yes}, st.booleans()),
+)
+rules = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.builds(lambda parts: {"all": parts}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda parts: {"any": parts}, st.lists(inner, min_size=1, max_size=3)),
+        st.builds(lambda part: {"not": part}, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def people() -> dict[int, ProfileState]:
+    """Sixty lives, the same in every run, each in one segment."""
+    lives: list[list[FoldEvent]] = []
+
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @given(histories(most=60))
+    def collect(events: list[FoldEvent]) -> None:
+        lives.append(events)
+
+    collect()
+    return {number: known(events, (1,)) for number, events in enumerate(lives, 1)}
+
+
+def known(events: list[FoldEvent], segments: tuple[int, ...]) -> ProfileState:
+    """What intake stores."""
+    return assess(fold_all(events, segments=segments), INTENTS)
+
+
+def store(session: Session, states: dict[int, ProfileState], now: datetime) -> None:
+    """Write states as rows of profile_state."""
+    rows = [
+        {"profile_id": number, "version": 1, "document": document(state), "encoded": encode(state), "updated_at": now}
+        for number, state in states.items()
+    ]
+    session.execute(insert(ProfileStateRow), rows)
+
+
+def found(session: Session, rule: dict[str, Any], now: datetime) -> set[int]:
+    """Whom PostgreSQL finds."""
+    condition = rules_sql.where(parse(rule, CATEGORIES), now)
+    return set(session.scalars(select(ProfileStateRow.profile_id).where(condition)))
+
+
+def meant(states: dict[int, ProfileState], rule: dict[str, Any], now: datetime) -> set[int]:
+    """Whom Python means."""
+    holds = compile_python(parse(rule, CATEGORIES))
+    return {number for number, state in states.items() if holds(RuleFacts(state, now))}
+
+
+def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
+    with engine.connect() as connection, Session(connection) as session:
+
+        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @given(
+            st.lists(st.tuples(histories(), st.sets(st.integers(1, 3)).map(sorted).map(tuple)), min_size=1, max_size=4),
+            st.lists(rules, min_size=1, max_size=8),
+            st.integers(-300, 900),
+        )
+        def agree(lives: list[tuple[list[FoldEvent], tuple[int, ...]]], asked: list[Any], hours: int) -> None:
+            now = MORNING + timedelta(hours=hours)
+            states = {number: known(*person) for number, person in enumerate(lives, 1)}
+            store(session, states, now)
+            for rule in asked:
+                assert found(session, rule, now) == meant(states, rule, now), rule
+            session.rollback()
+
+        agree()
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_it_agrees_on_each_feature_of_the_catalogue(name: str, engine: Engine, people: dict[int, ProfileState]) -> None:
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, people, MORNING)
+
+        @settings(max_examples=25, deadline=None)
+        @given(comparisons(CATALOGUE[name]))
+        def agree(rule: dict[str, Any]) -> None:
+            assert found(session, rule, MORNING) == meant(people, rule, MORNING)
+
+        agree()
+
+
+def test_it_has_a_column_for_every_stored_feature_that_somebody_has(
+    engine: Engine, people: dict[int, ProfileState]
+) -> None:
+    parameters: dict[str, Any] = {"category": sorted(CATEGORIES), "name": [*NAMES["trait"], *NAMES["intent"], *SURVEYS]}
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, people, MORNING)
+        for name in STORED:
+            needs = CATALOGUE[name].needs
+            asked: dict[str, Any] = {"field": name, "op": "present"}
+            options = [asked | {str(needs[0]): choice} for choice in parameters[needs[0]]] if needs else [asked]
+            present = [found(session, option, MORNING) for option in options]
+            assert set().union(*present), name
