@@ -330,3 +330,13 @@ def test_it_starts_without_a_database_address_and_loads_no_sql(
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.feature("EC-04")
+def test_it_draws_without_any_font_file(parts: Parts, mail: Mail) -> None:
+    pictures = Pictures(Fonts.load(()), FolderBlobs(Path(mail.settings.blob_url)), PictureCache())
+    bare = replace(parts, pictures=pictures, ladder=Ladder(pictures, parts.metrics))
+    answer = open_picture(bare, mail.token(), {"HTTP_USER_AGENT": browser()["User-Agent"]})
+    assert (answer.status, size_of(answer.body)) == ("200 OK", (1200, 400))
+    assert [made.rung for made in mail.fetches()] == ["drawn"]
+    pictures.close()
