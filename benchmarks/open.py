@@ -1,0 +1,189 @@
+"""The warm open against bare Flask answering the same bytes under the same server, and the cold open's drawing.
+
+Each request is the first open of another profile: one read, one decision over all candidates by the model, one
+agreement with its record, and a picture that is at hand. The server has one core, store and load generator the other.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
+
+from base import keys
+from base.clock import monotonic
+from base.processes import free_port
+from benchmarks import load, world
+from benchmarks.report import Report
+from render.binding import resolve
+from render.draw import draw
+from render.fonts import Fonts
+from render.samples import SAMPLES
+from render.starting import BY_NAME
+from tests.serving import Served
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUESTS = 6_000
+ROUNDS = 3
+CONNECTIONS = 16
+BARE = """
+import sys
+from flask import Flask, Response
+body = open({body!r}, "rb").read()
+app = Flask("bare")
+@app.get("/o/<token>")
+def picture(token):
+    return Response(body, content_type="image/jpeg", headers={{"Cache-Control": "no-store"}})
+@app.get("/readyz")
+def ready():
+    return "ok"
+"""
+
+
+def main() -> None:
+    """Run all parts and print the report."""
+    report = Report("open")
+    generator_core = sorted(os.sched_getaffinity(0))[-1]
+    os.sched_setaffinity(0, {generator_core})
+    for candidates, trees, title in ((20, 100, "20 candidates × 100 trees"), (50, 300, "50 candidates × 300 trees")):
+        _warm(report, candidates, trees, title)
+    _drawing(report)
+    report.show()
+
+
+def _warm(report: Report, candidates: int, trees: int, title: str) -> None:
+    with world.world() as place:
+        world.publish(place, candidates, trees)
+        paths = world.people(place, REQUESTS * (ROUNDS + 2), world.now())
+        with _running(place) as url, _bare(place, url, paths[0]) as bare_url:
+            _warm_up(url, paths[-2_000:])
+            ours, bare = [], []
+            for number in range(ROUNDS):
+                part = paths[number * REQUESTS : (number + 1) * REQUESTS]
+                ours.append(_round(url, part, f"ours {title}"))
+                bare.append(_round(bare_url, part, "bare"))
+            mine, theirs = median(r.per_second for r in ours), median(r.per_second for r in bare)
+            ratio = mine / theirs
+            name = f"warm open, {title}: requests/s"
+            report.add(name, f"{mine:,.0f}", f"bare Flask {theirs:,.0f}", ratio, "≥ 0.40", ratio >= 0.4)
+            half = load.run(
+                *address_of(url), _requests(url, paths[ROUNDS * REQUESTS : -2_000]), CONNECTIONS, 60, mine / 2
+            )
+            p50, p99 = half.percentile(0.5), half.percentile(0.99)
+            took = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+            report.add(f"the same at half load, {title}", took, aim="p99 ≤ 25 ms", met=p99 <= 25)
+            report.add("records on the stream for those opens", f"{place.store.xlen(keys.RECORDS):,}")
+            report.add("memory of a render process, unique", f"{_unique_mb(url):.0f} MB", aim="≤ 200 MB")
+
+
+def _drawing(report: Report) -> None:
+    fonts = Fonts.load()
+    creative = BY_NAME["Restock discount"]
+    resolved = resolve(creative, SAMPLES[creative.id])
+    took = []
+    for _ in range(60):
+        began = monotonic()
+        draw(resolved, {}, (creative.width, creative.height), "jpg", False, fonts)
+        took.append(1000 * (monotonic() - began))
+    report.add("drawing a 1200×600 block as JPEG", f"p50 {median(took):.1f} ms", aim="≤ 15 ms", met=median(took) <= 15)
+
+
+def _round(url: str, paths: list[str], what: str) -> load.Result:
+    result = load.run(*address_of(url), _requests(url, paths), CONNECTIONS, 60)
+    if set(result.statuses) != {200}:
+        raise SystemExit(f"{what}: answers were {result.statuses}")
+    return result
+
+
+def _requests(url: str, paths: list[str]) -> list[bytes]:
+    host, port = address_of(url)
+    agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"}
+    return [load.get(host, port, path, agent) for path in paths]
+
+
+def address_of(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
+
+
+def _warm_up(url: str, paths: list[str]) -> None:
+    """Until every offer's picture is drawn and the model is loaded."""
+    _round(url, paths, "warm-up")
+
+
+class _running:  # noqa: N801 - a context manager that reads as a word
+    """The render app under gunicorn on the server's core."""
+
+    def __init__(self, place: world.World) -> None:
+        self._place = place
+
+    def __enter__(self) -> str:
+        with on_server_core():
+            self._served = Served.start("render", self._place.settings, self._place.folder / "render.log")
+        return self._served.url
+
+    def __exit__(self, *_: object) -> None:
+        self._served.stop()
+
+
+class _bare:  # noqa: N801
+    """Bare Flask with the same gunicorn settings, answering the bytes of one of our own pictures."""
+
+    def __init__(self, place: world.World, url: str, path: str) -> None:
+        connection = http.client.HTTPConnection(*address_of(url), timeout=10)
+        connection.request("GET", path)
+        body = place.folder / "body.jpg"
+        body.write_bytes(connection.getresponse().read())
+        (place.folder / "bare.py").write_text(BARE.format(body=str(body)))
+        self._place = place
+
+    def __enter__(self) -> str:
+        port = free_port()
+        settings = replace(self._place.settings)
+        environ = {**os.environ, "LATEBIND_PIN_CPUS": "1", "LATEBIND_RENDER_THREADS": str(settings.render_threads)}
+        command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "--workers", "1"]
+        command += ["--bind", f"127.0.0.1:{port}", "--pythonpath", f"{self._place.folder},{ROOT}", "bare:app"]
+        with on_server_core(), (self._place.folder / "bare.log").open("wb") as log:
+            self._process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=ROOT)
+        self._served = Served(f"http://127.0.0.1:{port}", self._place.folder / "bare.log", self._process)
+        self._served.await_ready()
+        return self._served.url
+
+    def __exit__(self, *_: object) -> None:
+        self._served.stop()
+
+
+class on_server_core:  # noqa: N801
+    """Children started inside inherit every core but the generator's."""
+
+    def __enter__(self) -> None:
+        self._before = os.sched_getaffinity(0)
+        cores = set(range(os.cpu_count() or 1)) - self._before
+        os.sched_setaffinity(0, cores or self._before)
+
+    def __exit__(self, *_: object) -> None:
+        os.sched_setaffinity(0, self._before)
+
+
+def _unique_mb(url: str) -> float:
+    """Private memory of the process that answers, in MB."""
+    port = address_of(url)[1]
+    marker = f"127.0.0.1:{port}".encode()
+    sizes = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "cmdline").read_bytes():
+                lines = (folder / "smaps_rollup").read_text().splitlines()
+                sizes.append(sum(int(line.split()[1]) for line in lines if line.startswith("Private")))
+        except OSError:
+            continue
+    return max(sizes, default=0) / 1024
+
+
+if __name__ == "__main__":
+    main()
