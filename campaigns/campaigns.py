@@ -16,7 +16,7 @@ from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, messages, offers, rulebook
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
-from campaigns.models.catalogue import Offer
+from campaigns.models.catalogue import Message, Offer
 from signals.contents import PURPOSES
 
 OVER: Final = ("finished", "cancelled")
@@ -25,6 +25,7 @@ MAX_CATEGORIES: Final = 60
 Name = Annotated[str, Meta(max_length=120)]
 Share = Annotated[float, Meta(ge=0, le=0.5)]
 Moment = Annotated[datetime, Meta(tz=True)]
+Id = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class SlotChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,9 +35,9 @@ class SlotChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     valuable.
     """
 
-    slot: int
-    default: int
-    offers: list[int] = []
+    slot: Annotated[int, Meta(ge=0, le=254)]
+    default: Id
+    offers: list[Id] = []
     mode: Literal["rules", "model"] = "rules"
 
 
@@ -61,7 +62,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     name: Name
-    message_id: int | None = None
+    message_id: Id | None = None
     kind: Literal["broadcast", "replenishment"] = "broadcast"
     audience: dict[str, Any] = msgspec.field(default_factory=lambda: {"always": True})
     replenish: Replenish | None = None
@@ -182,6 +183,8 @@ def _check_replenish(session: Session, content: CampaignIn) -> None:
 
 def _check_slots(session: Session, content: CampaignIn) -> None:
     if content.message_id is not None:
+        if session.get(Message, content.message_id) is None:
+            raise InvalidInput("message_id", f"names the message {content.message_id}, which there is not")
         places = {slot["index"] for slot in messages.message(session, content.message_id).slots}
         for position, choice in enumerate(content.slots):
             if choice.slot not in places:

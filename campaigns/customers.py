@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ TYPE_WORDS = {
     "phone": "phone number",
     "loyalty_id": "loyalty card",
 }
+
+
+CONTACT_TRAITS = ("email", "phone", "address")
 
 
 @dataclass(frozen=True)
@@ -105,6 +109,14 @@ def masked(kind: str, value: str) -> str:
 def document(session: Session, root: int) -> dict[str, Any] | None:
     """What is known of a person as readable JSON; None before any signal."""
     return session.scalar(select(ProfileStateRow.document).where(ProfileStateRow.profile_id == root))
+
+
+def without_contacts(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The document without the traits by which a person could be written to or called."""
+    if document is None:
+        return None
+    traits = document.get("traits") or {}
+    return {**document, "traits": {name: value for name, value in traits.items() if name not in CONTACT_TRAITS}}
 
 
 def display_name(document: dict[str, object] | None, profile: int) -> str:

@@ -13,10 +13,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, creatives, rulebook
+from campaigns import admin_log, rulebook
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
-from campaigns.models.catalogue import Offer
+from campaigns.models.catalogue import Creative, Offer
 from render import plan as plans
 from signals.catalog import Category
 from signals.contents import PURPOSES
@@ -41,7 +41,7 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     kind: plans.Kind
-    creative_id: int
+    creative_id: Count
     landing: Annotated[str, Meta(max_length=2000)]
     category: str | None = None
     product: str | None = None
@@ -184,7 +184,8 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
     taken = session.scalar(select(Offer.id).where(Offer.name == content.name.strip()))
     if taken is not None and taken != offer_id:
         raise Conflict("Another offer has this name.")
-    creatives.creative(session, content.creative_id)
+    if session.get(Creative, content.creative_id) is None:
+        raise InvalidInput("creative_id", f"names the creative {content.creative_id}, which there is not")
     parts = urlsplit(content.landing)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidInput("landing", "must be an address that begins with https:// or http://")

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from redis import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from base import keys
+from base.queues import QueueName, queue
+from base.stores import Store
 from campaigns.models import Campaign, Delivery
 from campaigns.opens import Decision
 from signals.events import Event, RejectedEvent
@@ -69,3 +73,18 @@ def overview(session: Session, now: datetime) -> Overview:
         unknown=by_state.get("unknown", 0),
         failed=by_state.get("failed", 0),
     )
+
+
+def waiting(store: Store, queues: Store) -> list[tuple[str, int | None]]:
+    """What waits where, in words; None where the store does not answer."""
+    rows: list[tuple[str, int | None]] = []
+    try:
+        rows.append(("Records of opens, on their way to the database", int(store.xlen(keys.RECORDS))))
+    except RedisError:
+        rows.append(("Records of opens, on their way to the database", None))
+    for name in QueueName:
+        try:
+            rows.append((f"Jobs in the queue “{name.value}”", queue(name, queues).count))
+        except RedisError:
+            rows.append((f"Jobs in the queue “{name.value}”", None))
+    return rows

@@ -161,13 +161,14 @@ def read_key(session: Session, text: str) -> ApiKey | None:
     return key if hmac.compare_digest(key.secret_hash, _secret_hash(secret)) else None
 
 
-def revoke_key(session: Session, key_id: str, now: datetime, by: Actor) -> None:
-    """End a key at once. Raises NotFound."""
+def revoke_key(session: Session, key_id: str, now: datetime, by: Actor) -> ApiKey:
+    """End a key and return its row. Raises NotFound."""
     key = session.get(ApiKey, key_id)
     if key is None:
         raise NotFound("API key", key_id)
     key.revoked_at = key.revoked_at or now
     admin_log.record(session, by, "revoke", "api key", key_id, now)
+    return key
 
 
 def keys(session: Session) -> list[ApiKey]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
+from campaigns import creatives
+from campaigns.models import Offer
 from render.binding import resolve
 from render.creative import Creative
 from render.draw import draw
 from render.fonts import Fonts
+from signals.catalog import Category
+from signals.products import Product
 
 
 @cache
@@ -51,3 +58,29 @@ def drawn(
     """The creative as a JPEG of the declared size, at the density of mails."""
     resolved = resolve(creative, dict(fields), locale, currency)
     return draw(resolved, StoredAssets(blobs), size or (creative.width, creative.height), "jpg", dark, fonts())
+
+
+def offer_picture(session: Session, blobs: FolderBlobs, row: Offer) -> bytes:
+    """An offer as it is kept, as nobody in particular would see it, as a JPEG."""
+    return content_picture(session, blobs, row.creative_id, row.product, row.category, row.fields)
+
+
+def content_picture(
+    session: Session,
+    blobs: FolderBlobs,
+    creative_id: int,
+    product: str | None,
+    category: str | None,
+    texts: Mapping[str, str | int],
+) -> bytes:
+    """An offer as it is being written. Raises NotFound for a creative there is not, InvalidInput for bad texts."""
+    fields: dict[str, str | int | float] = {f"offer.{name}": value for name, value in texts.items()}
+    if category:
+        row = session.scalar(select(Category).where(Category.slug == category))
+        fields["product.category"] = row.name if row else category
+    item = session.get(Product, product) if product else None
+    if item is not None:
+        fields |= {"product.name": item.title, "product.price": item.price_cents, "product.currency": item.currency}
+        if item.image_blob:
+            fields["product.picture"] = item.image_blob
+    return drawn(creatives.compiled(creatives.creative(session, creative_id)), fields, blobs)

@@ -28,7 +28,7 @@ from base.ids import TEST_BIT
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
-from campaigns import audience, deliveries, publish, transitions
+from campaigns import audience, deliveries, keyring, publish, transitions
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
@@ -80,6 +80,7 @@ class Scheduler:
         if self._rounds % REFRESH_TICKS == 0:
             with transaction(self._sessions) as session:
                 done.refreshed = publish.refresh(session, self._store, self._blobs)
+                done.refreshed += keyring.refresh(session, self._store)
         self._rounds += 1
         while (run := self._freeze_one(now)) is not None:
             done.frozen.append(run)

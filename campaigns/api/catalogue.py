@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from flask import Response
 
 from campaigns import creatives, offers, segments
 from campaigns.access import allow
@@ -13,6 +14,7 @@ from campaigns.models import Creative, Segment
 from campaigns.models import Offer as OfferRow
 from campaigns.offers import OfferIn
 from campaigns.parts import parts
+from campaigns.pictures import offer_picture
 from campaigns.views.acting import actor
 
 
@@ -129,6 +131,16 @@ def archive_offer(offer_id: int) -> Done:
     with parts().transaction() as session:
         offers.archive_offer(session, offer_id, parts().now(), actor())
     return Done()
+
+
+@api.get("/offers/<int:offer_id>/picture")
+@allow("manager")
+@served(200, None, "offers", 404)
+def get_offer_picture(offer_id: int) -> Response:
+    """The offer as it is kept, drawn as an open draws it (JPEG)."""
+    with parts().transaction() as session:
+        body = offer_picture(session, parts().blobs, offers.offer(session, offer_id))
+    return Response(body, content_type="image/jpeg")
 
 
 @api.get("/creatives")

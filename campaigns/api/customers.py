@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from flask import Response
 
 from campaigns import access_log, audit, customers, timeline
 from campaigns.access import allow
@@ -31,6 +32,24 @@ class FoundList(msgspec.Struct, frozen=True):
     """At most 20 customers."""
 
     customers: list[FoundOut]
+
+
+class NameOut(msgspec.Struct, frozen=True):
+    """One identifier, its middle hidden."""
+
+    type: str
+    masked: str
+
+
+class CustomerOut(msgspec.Struct, frozen=True):
+    """What is known of a customer now. `state` is the profile state as readable JSON; null before any signal."""
+
+    profile: int
+    name: str
+    members: list[int]
+    identifiers: list[NameOut]
+    erased: bool
+    state: dict[str, Any] | None
 
 
 class EntryOut(msgspec.Struct, frozen=True):
@@ -85,6 +104,25 @@ def find_customers(query: Query) -> FoundList:
     return FoundList([FoundOut(one.profile, one.name, one.matched) for one in found])
 
 
+@api.get("/customers/<long:profile>")
+@allow("support")
+@served(200, CustomerOut, "customers", 404)
+def get_customer(profile: int) -> CustomerOut:
+    """What is known of one customer now."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        known = customers.document(session, root.id)
+        access_log.record(session, actor(), "customer", parts().now(), profile_id=root.id)
+        return CustomerOut(
+            profile=root.id,
+            name=customers.display_name(known, root.id),
+            members=customers.members(session, root.id),
+            identifiers=[NameOut(one.type, one.masked) for one in customers.names(session, root.id)],
+            erased=root.erased_at is not None,
+            state=customers.without_contacts(known),
+        )
+
+
 @api.get("/customers/<long:profile>/timeline")
 @allow("support")
 @served(200, TimelineOut, "customers", 404)
@@ -132,3 +170,17 @@ def get_open(profile: int, decision: str) -> OpenOut:
         ],
         late=[f"{one.name} of {one.happened.isoformat()} arrived {one.arrived.isoformat()}" for one in seen.late],
     )
+
+
+@api.get("/customers/<long:profile>/opens/<decision>/pictures/<sha256>")
+@allow("support")
+@served(200, None, "customers", 404)
+def get_open_picture(profile: int, decision: str, sha256: str) -> Response:
+    """The very bytes that were served in an open, proven by their SHA-256."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        people = customers.members(session, root.id)
+        key = parts().settings.subject_key
+        body, content_type = audit.picture(session, parts().blobs, key, decision, sha256, people)
+        access_log.record(session, actor(), "picture", parts().now(), profile_id=root.id, detail={"decision": decision})
+    return Response(body, content_type=content_type)

@@ -6,9 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from campaigns import people
+from campaigns import admin_log, keyring, people
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
+from campaigns.models.accounts import ApiKey
 from campaigns.models.accounts import User as UserRow
 from campaigns.parts import parts
 from campaigns.views.acting import actor
@@ -26,6 +27,16 @@ class UserIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: list[Role]
 
 
+class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of somebody is to change; what is null or absent stays."""
+
+    name: str | None = None
+    roles: list[Role] | None = None
+    active: bool | None = None
+    timezone: str | None = None
+    password: str | None = None
+
+
 class UserOut(msgspec.Struct, frozen=True):
     """Somebody who may sign in, without the password."""
 
@@ -34,6 +45,7 @@ class UserOut(msgspec.Struct, frozen=True):
     name: str
     roles: list[str]
     active: bool
+    timezone: str
 
 
 class Users(msgspec.Struct, frozen=True):
@@ -51,11 +63,29 @@ class KeyIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: list[str] = []
 
 
-class KeyOut(msgspec.Struct, frozen=True):
+class NewKey(msgspec.Struct, frozen=True):
     """A new key; `key` is told this once."""
 
     id: str
     key: str
+
+
+class KeyOut(msgspec.Struct, frozen=True):
+    """A key without its secret."""
+
+    id: str
+    name: str
+    kind: str
+    roles: list[str]
+    origins: list[str]
+    created_at: str
+    revoked_at: str | None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """All keys, the newest first, the revoked ones too."""
+
+    keys: list[KeyOut]
 
 
 class SourceIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +96,7 @@ class SourceIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: list[str] = []
 
 
-class SourceOut(msgspec.Struct, frozen=True):
+class NewSource(msgspec.Struct, frozen=True):
     """A new source; `write_key` is told this once."""
 
     id: int
@@ -74,7 +104,12 @@ class SourceOut(msgspec.Struct, frozen=True):
 
 
 def _user_out(row: UserRow) -> UserOut:
-    return UserOut(row.id, row.email, row.name, list(row.roles), row.active)
+    return UserOut(row.id, row.email, row.name, list(row.roles), row.active, row.timezone)
+
+
+def _key_out(row: ApiKey) -> KeyOut:
+    revoked = row.revoked_at.isoformat() if row.revoked_at else None
+    return KeyOut(row.id, row.name, row.kind, row.roles, row.origins, row.created_at.isoformat(), revoked)
 
 
 @api.get("/users")
@@ -96,33 +131,56 @@ def create_user(json: UserIn) -> tuple[UserOut, int]:
         return _user_out(row), 201
 
 
+@api.patch("/users/<int:user_id>")
+@allow("admin")
+@served(200, UserOut, "people", 404, 409)
+def change_user(user_id: int, json: UserChange) -> UserOut:
+    """Change somebody's name, roles, time zone or password, or let them in no more."""
+    changes = {name: getattr(json, name) for name in UserChange.__struct_fields__}
+    with parts().transaction() as session:
+        return _user_out(people.change_user(session, user_id, parts().now(), actor(), **changes))
+
+
+@api.get("/keys")
+@allow("admin")
+@served(200, Keys, "people")
+def list_keys() -> Keys:
+    """All keys, without their secrets."""
+    with parts().transaction() as session:
+        return Keys([_key_out(row) for row in people.keys(session)])
+
+
 @api.post("/keys")
 @allow("admin")
-@served(201, KeyOut, "people")
-def create_key(json: KeyIn) -> tuple[KeyOut, int]:
+@served(201, NewKey, "people")
+def create_key(json: KeyIn) -> tuple[NewKey, int]:
     """Make a key; its text is told this once and kept nowhere."""
     with parts().transaction() as session:
         row, text = people.issue_key(
             session, json.name, json.kind, json.roles, parts().now(), actor(), origins=json.origins
         )
-        return KeyOut(row.id, text), 201
+        keyring.announce(session, parts().store, row)
+        return NewKey(row.id, text), 201
 
 
 @api.delete("/keys/<key_id>")
 @allow("admin")
 @served(200, Done, "people", 404)
 def revoke_key(key_id: str) -> Done:
-    """End a key at once."""
+    """End a key: here at once, at opens within a second."""
     with parts().transaction() as session:
-        people.revoke_key(session, key_id, parts().now(), actor())
+        keyring.announce(session, parts().store, people.revoke_key(session, key_id, parts().now(), actor()))
     return Done()
 
 
 @api.post("/sources")
 @allow("admin")
-@served(201, SourceOut, "people")
-def add_source(json: SourceIn) -> tuple[SourceOut, int]:
+@served(201, NewSource, "people")
+def add_source(json: SourceIn) -> tuple[NewSource, int]:
     """Add a source of signals; its write key is told this once."""
     with parts().transaction() as session:
-        row, key = create_source(session, json.name, json.kind, parts().now(), origins=json.origins)
-        return SourceOut(row.id, key), 201
+        now = parts().now()
+        row, key = create_source(session, json.name, json.kind, now, origins=json.origins)
+        told = {"name": row.name, "kind": row.kind, "origins": row.origins}
+        admin_log.record(session, actor(), "create", "source", row.id, now, after=told)
+        return NewSource(row.id, key), 201

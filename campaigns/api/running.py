@@ -1,4 +1,4 @@
-"""Campaigns as they run: publish, schedule, switches, the ledger, results and previews."""
+"""Campaigns as they run: publish, schedule, switches, the ledger and results."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from sqlalchemy.orm import Session
 
-from campaigns import audience, campaigns, deliveries, publish, transitions
+from campaigns import audience, campaigns, deliveries, offers, plans, publish, transitions
 from campaigns.access import allow
 from campaigns.admin_log import Actor
-from campaigns.api.desk import Done, api, served
+from campaigns.api.desk import Done, LongId, Page, api, served
 from campaigns.parts import parts
-from campaigns.previewing import WhatIf, shoot
 from campaigns.reports import report
 from campaigns.views.acting import actor
 
@@ -26,6 +25,20 @@ class Published(msgspec.Struct, frozen=True):
     plan: str
 
 
+class Version(msgspec.Struct, frozen=True):
+    """One published plan."""
+
+    plan: str
+    number: int
+    published_at: str
+
+
+class Versions(msgspec.Struct, frozen=True):
+    """Every published plan, the newest first."""
+
+    versions: list[Version]
+
+
 class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When to send: an instant with its offset, and the zone pages show it in."""
 
@@ -36,7 +49,7 @@ class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """As whom, and to which address."""
 
-    profile_ids: list[int]
+    profile_ids: list[LongId]
     address: str
 
 
@@ -80,44 +93,16 @@ class Ledger(msgspec.Struct, frozen=True):
     deliveries: list[DeliveryOut]
 
 
-class LedgerPage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class LedgerPage(Page, frozen=True, forbid_unknown_fields=True):
     """Which rows: ids after `after`, of one state or all."""
 
-    after: int = 0
-    limit: int = 50
-    state: str = ""
+    state: Literal["", "queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown"] = ""
 
 
 class ResolveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a person found out about a delivery whose outcome was unknown."""
 
     outcome: Literal["accepted", "failed", "queued"]
-
-
-class PreviewIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For whom, when, and with which categories bought after all that is known."""
-
-    profile: int | None = None
-    at: Moment | None = None
-    bought: list[int] = []
-    complained: bool = False
-
-
-class PreviewSlot(msgspec.Struct, frozen=True):
-    """What one place would show and why."""
-
-    slot: int
-    name: str
-    offer: int
-    offer_name: str
-    why: list[str]
-    others: list[str]
-
-
-class PreviewOut(msgspec.Struct, frozen=True):
-    """What every place would show."""
-
-    slots: list[PreviewSlot]
 
 
 @api.post("/campaigns/<int:campaign_id>/publish")
@@ -128,6 +113,17 @@ def publish_campaign(campaign_id: int) -> Published:
     with parts().transaction() as session:
         plan = publish.publish(session, parts().store, parts().blobs, campaign_id, parts().now(), actor())
     return Published(plan)
+
+
+@api.get("/campaigns/<int:campaign_id>/versions")
+@allow("manager")
+@served(200, Versions, "campaigns", 404)
+def list_versions(campaign_id: int) -> Versions:
+    """Every plan that was published."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+        rows = plans.versions(session, campaign_id)
+        return Versions([Version(row.hash, row.number, row.published_at.isoformat()) for row in rows])
 
 
 @api.post("/campaigns/<int:campaign_id>/schedule")
@@ -202,6 +198,30 @@ def revive_campaign(campaign_id: int) -> Done:
         publish.revive(session, parts().store, number, now, by)
 
     return _moved(campaign_id, revive)
+
+
+@api.post("/campaigns/<int:campaign_id>/offers/<int:offer_id>/withdraw")
+@allow("manager")
+@served(200, Done, "campaigns", 404)
+def withdraw_offer(campaign_id: int, offer_id: int) -> Done:
+    """Show one offer no more, in mails already sent too."""
+
+    def withdraw(session: Session, number: int, now: datetime, by: Actor) -> None:
+        publish.withdraw_offer(session, parts().store, number, offers.offer(session, offer_id).id, now, by)
+
+    return _moved(campaign_id, withdraw)
+
+
+@api.post("/campaigns/<int:campaign_id>/offers/<int:offer_id>/restore")
+@allow("manager")
+@served(200, Done, "campaigns", 404)
+def restore_offer(campaign_id: int, offer_id: int) -> Done:
+    """Undo `withdraw`."""
+
+    def restore(session: Session, number: int, now: datetime, by: Actor) -> None:
+        publish.restore_offer(session, parts().store, number, offer_id, now, by)
+
+    return _moved(campaign_id, restore)
 
 
 @api.put("/campaigns/<int:campaign_id>/model")
@@ -304,32 +324,3 @@ def get_report(campaign_id: int) -> ReportOut:
         cents=found.cents,
         offers=[msgspec.to_builtins(line) for line in found.offers],
     )
-
-
-@api.post("/campaigns/<int:campaign_id>/preview")
-@allow("manager")
-@served(200, PreviewOut, "campaigns", 404)
-def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
-    """What the campaign, as it is written now, would show a person, and why."""
-    with parts().transaction() as session:
-        row = campaigns.campaign(session, campaign_id)
-        shot = shoot(
-            session,
-            parts().store,
-            parts().blobs,
-            parts().settings.hash_key,
-            row,
-            json.profile,
-            json.at or parts().now(),
-            WhatIf(bought=tuple(json.bought), complained=json.complained),
-            sent_at=row.due_at,
-        )
-    return PreviewOut(
-        [
-            PreviewSlot(
-                part.slot, part.name, part.offer, part.offer_name, list(part.why),
-                [other.sentence for other in part.others],
-            )
-            for part in shot.explanations
-        ]
-    )  # fmt: skip

@@ -18,7 +18,7 @@ from campaigns.access import allow
 from campaigns.models import Offer
 from campaigns.offers import OfferIn
 from campaigns.parts import parts
-from campaigns.pictures import drawn
+from campaigns.pictures import content_picture, offer_picture
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from render.plan import KINDS
@@ -94,7 +94,7 @@ def picture(offer_id: int) -> ResponseReturnValue:
     """The offer as it is saved, drawn."""
     with parts().transaction() as session:
         row = offers.offer(session, offer_id)
-        body = _drawn(session, row.creative_id, _fields(session, row.product, row.category, row.fields))
+        body = offer_picture(session, parts().blobs, row)
     return Response(body, content_type="image/jpeg")
 
 
@@ -108,8 +108,8 @@ def preview() -> ResponseReturnValue:
             number = forms.whole(form, "creative_id")
             if number is None:
                 raise InvalidInput("creative_id", "choose how it looks")
-            fields = _fields(session, forms.optional(form, "product"), forms.optional(form, "category"), _texts(form))
-            body = _drawn(session, number, fields)
+            product, category = forms.optional(form, "product"), forms.optional(form, "category")
+            body = content_picture(session, parts().blobs, number, product, category, _texts(form))
         except InvalidInput as error:
             return render_template("offers/preview.html", fault=str(error)), 200
     return render_template("offers/preview.html", picture=base64.b64encode(body).decode())
@@ -201,23 +201,3 @@ def _content(form: Mapping[str, str], old: Offer | None) -> OfferIn:
 def _texts(form: Mapping[str, str], *, keep_empty: bool = False) -> dict[str, str]:
     texts = {name: forms.text(form, name, most=500) for name, _ in TEXTS}
     return texts if keep_empty else {name: value for name, value in texts.items() if value}
-
-
-def _fields(
-    session: Session, product: str | None, category: str | None, texts: Mapping[str, str | int]
-) -> dict[str, str | int | float]:
-    """What the creative sees of an offer that nobody in particular is looking at."""
-    fields: dict[str, str | int | float] = {f"offer.{name}": value for name, value in texts.items()}
-    if category:
-        row = session.scalar(select(Category).where(Category.slug == category))
-        fields["product.category"] = row.name if row else category
-    item = session.get(Product, product) if product else None
-    if item is not None:
-        fields |= {"product.name": item.title, "product.price": item.price_cents, "product.currency": item.currency}
-        if item.image_blob:
-            fields["product.picture"] = item.image_blob
-    return fields
-
-
-def _drawn(session: Session, creative_id: int, fields: Mapping[str, str | int | float]) -> bytes:
-    return drawn(creatives.compiled(creatives.creative(session, creative_id)), fields, parts().blobs)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from redis import RedisError
 from sqlalchemy import func, select
 
-from base import keys
 from base.errors import Conflict, InvalidInput
-from base.queues import QueueName, queue
 from campaigns import access_log, admin_log, people
 from campaigns.access import allow
 from campaigns.models.accounts import ROLES
+from campaigns.overview import waiting
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
@@ -30,7 +28,7 @@ def index() -> ResponseReturnValue:
         rejected = session.scalars(select(RejectedEvent).order_by(RejectedEvent.id.desc()).limit(20)).all()
         return render_template(
             "system/index.html",
-            waiting=_waiting(),
+            waiting=waiting(parts().store, parts().queues),
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
             rejected=rejected,
             rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent)) or 0,
@@ -76,18 +74,3 @@ def change_person(user_id: int) -> ResponseReturnValue:
     else:
         flash("Changed.")
     return redirect(url_for("system.index"))
-
-
-def _waiting() -> list[tuple[str, int | None]]:
-    """What waits where; None where the store does not answer."""
-    rows: list[tuple[str, int | None]] = []
-    try:
-        rows.append(("Records of opens, on their way to the database", int(parts().store.xlen(keys.RECORDS))))
-    except RedisError:
-        rows.append(("Records of opens, on their way to the database", None))
-    for name in QueueName:
-        try:
-            rows.append((f"Jobs in the queue “{name.value}”", queue(name, parts().queues).count))
-        except RedisError:
-            rows.append((f"Jobs in the queue “{name.value}”", None))
-    return rows

@@ -9,9 +9,16 @@ from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
 from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web
 
 
 @pytest.fixture
 def shop(settings: Settings, sessions: Sessions, valkey: Store, clock: FixedClock) -> Shop:
     """An empty shop on the test's own database and key space."""
     return Shop(settings, sessions, valkey, clock)
+
+
+@pytest.fixture
+def web(shop: Shop) -> Web:
+    """The web process on that shop."""
+    return Web(shop)

@@ -1,0 +1,185 @@
+"""How the system stands: what is live, what waits, what was refused, who changed and who looked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+
+from campaigns import access_log, admin_log, holdout
+from campaigns.access import allow
+from campaigns.api.desk import Done, Page, api, served
+from campaigns.campaigns import Share
+from campaigns.models import Campaign
+from campaigns.models.accounts import AccessEntry, AdminEntry
+from campaigns.overview import overview, waiting
+from campaigns.parts import parts
+from campaigns.views.acting import actor
+from signals.events import RejectedEvent
+
+
+class CampaignLine(msgspec.Struct, frozen=True):
+    """A campaign in a list."""
+
+    id: int
+    name: str
+    state: str
+    due_at: str | None
+
+
+class OverviewOut(msgspec.Struct, frozen=True):
+    """What the home page says; counts are of the last hour where the name says so."""
+
+    next: list[CampaignLine]
+    live: list[CampaignLine]
+    drafts: list[CampaignLine]
+    mails_accepted: int
+    mails_failed: int
+    mails_unknown: int
+    opens_hour: int
+    fallback_hour: int
+    signals_hour: int
+    rejected_day: int
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """What waits in one place; null where the store does not answer."""
+
+    what: str
+    count: int | None
+
+
+class SystemOut(msgspec.Struct, frozen=True):
+    """What waits."""
+
+    waiting: list[Waiting]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A signal that was refused."""
+
+    id: int
+    at: str
+    source_id: int
+    field: str
+    message: str
+
+
+class RefusedList(msgspec.Struct, frozen=True):
+    """Refused signals by number."""
+
+    refused: list[Refused]
+
+
+class LogLine(msgspec.Struct, frozen=True):
+    """One entry of the admin log or the access log."""
+
+    id: int
+    at: str
+    actor: str
+    user_id: int | None
+    action: str
+    object: str
+    detail: dict[str, Any]
+
+
+class Log(msgspec.Struct, frozen=True):
+    """Entries, the newest first."""
+
+    entries: list[LogLine]
+
+
+class HoldoutIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The share of all people that gets no mail (send) or neutral content (content) in every campaign."""
+
+    send: Share | None = None
+    content: Share | None = None
+
+
+def _line(row: Campaign) -> CampaignLine:
+    return CampaignLine(row.id, row.name, row.state, row.due_at.isoformat() if row.due_at else None)
+
+
+@api.get("/overview")
+@allow("manager")
+@served(200, OverviewOut, "system")
+def get_overview() -> OverviewOut:
+    """What is live, what goes out next and what needs a person."""
+    with parts().transaction() as session:
+        found = overview(session, parts().now())
+        return OverviewOut(
+            next=[_line(row) for row in found.next],
+            live=[_line(row) for row in found.live],
+            drafts=[_line(row) for row in found.drafts],
+            mails_accepted=found.mails_accepted,
+            mails_failed=found.failed,
+            mails_unknown=found.unknown,
+            opens_hour=found.opens_hour,
+            fallback_hour=found.fallback_hour,
+            signals_hour=found.signals_hour,
+            rejected_day=found.rejected_day,
+        )
+
+
+@api.get("/system")
+@allow("admin")
+@served(200, SystemOut, "system")
+def get_system() -> SystemOut:
+    """What waits in the streams and queues."""
+    return SystemOut([Waiting(what, count) for what, count in waiting(parts().store, parts().queues)])
+
+
+@api.get("/system/refused")
+@allow("admin")
+@served(200, RefusedList, "system")
+def list_refused(query: Page) -> RefusedList:
+    """Signals that were refused, by number."""
+    with parts().transaction() as session:
+        rows = session.scalars(
+            select(RejectedEvent).where(RejectedEvent.id > query.after).order_by(RejectedEvent.id).limit(query.limit)
+        )
+        return RefusedList([Refused(row.id, row.at.isoformat(), row.source_id, row.field, row.message) for row in rows])
+
+
+@api.get("/system/changes")
+@allow("admin")
+@served(200, Log, "system")
+def list_changes(query: Page) -> Log:
+    """Who changed what; `after` is the number to go back from."""
+    with parts().transaction() as session:
+        rows = admin_log.entries(session, before_id=query.after or None, limit=query.limit)
+        return Log([_change(row) for row in rows])
+
+
+@api.get("/system/looks")
+@allow("admin")
+@served(200, Log, "system")
+def list_looks() -> Log:
+    """Who looked at whom, the newest first."""
+    with parts().transaction() as session:
+        return Log([_look(row) for row in access_log.entries(session, limit=500)])
+
+
+@api.put("/system/holdouts")
+@allow("admin")
+@served(200, Done, "system")
+def set_holdouts(json: HoldoutIn) -> Done:
+    """Hold out a share of all people over all campaigns, from their next assignment on."""
+    with parts().transaction() as session:
+        for kind, share in (("send", json.send), ("content", json.content)):
+            if share is not None:
+                holdout.set_global(session, kind, share, parts().now(), actor())
+    return Done()
+
+
+def _change(row: AdminEntry) -> LogLine:
+    return LogLine(
+        row.id, row.at.isoformat(), row.actor, row.user_id, row.action, f"{row.object_type} {row.object_id}",
+        {"before": row.before, "after": row.after},
+    )  # fmt: skip
+
+
+def _look(row: AccessEntry) -> LogLine:
+    whom = f"customer {row.profile_id}" if row.profile_id is not None else ""
+    return LogLine(row.id, row.at.isoformat(), row.actor, row.user_id, row.action, whom, row.detail)

@@ -1,0 +1,92 @@
+"""The web process as people and programs meet it: signed-in browsers with real CSRF tokens, and API keys."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from campaigns import people, starting
+from campaigns.app import create_app
+from tests.campaigns.shop import MANAGER, Shop
+
+PASSWORD = "correct-horse-battery"  # noqa: S105 - a password of the tests
+_TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+@dataclass
+class Browser:
+    """Somebody's browser. Forms are posted with the token of a page seen before."""
+
+    client: FlaskClient
+    token: str = ""
+
+    def get(self, path: str) -> TestResponse:
+        """A page; its CSRF token is remembered."""
+        response = self.client.get(path)
+        if response.mimetype == "text/html" and (found := _TOKEN.search(response.text)):
+            self.token = found[1]
+        return response
+
+    def post(self, path: str, follow: bool = False, **form: Any) -> TestResponse:
+        """A form."""
+        return self.client.post(path, data={"csrf_token": self.token} | form, follow_redirects=follow)
+
+
+@dataclass
+class Program:
+    """A program with an API key."""
+
+    client: FlaskClient
+    key: str
+
+    def call(self, method: str, path: str, json: Any = None) -> TestResponse:
+        """One call of the API; the path goes on after /api/v1."""
+        return self.client.open(
+            f"/api/v1{path}", method=method, json=json, headers={"Authorization": f"Bearer {self.key}"}
+        )
+
+
+@dataclass
+class Web:
+    """The app on the shop's servers, with the starting creatives and neutral offers."""
+
+    shop: Shop
+    app: Flask = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.app = create_app(self.shop.settings, self.shop.clock)
+        self.app.testing = False
+        with self.shop.sessions.begin() as session:
+            starting.seed(session, self.shop.now)
+
+    def person(self, *roles: str) -> str:
+        """Somebody with these roles; their address."""
+        address = f"{'-'.join(roles)}@example.com"
+        with self.shop.sessions.begin() as session:
+            if all(user.email != address for user in people.users(session)):
+                people.create_user(session, address, "A Person", PASSWORD, roles, self.shop.now, MANAGER)
+        return address
+
+    def stranger(self) -> Browser:
+        """A browser in which nobody is signed in."""
+        return Browser(self.app.test_client())
+
+    def browser(self, *roles: str) -> Browser:
+        """A browser in which somebody with these roles is signed in."""
+        made = self.stranger()
+        made.get("/sign-in")
+        answer = made.post("/sign-in", email=self.person(*roles), password=PASSWORD)
+        assert answer.status_code == 302, answer.text
+        made.get("/")
+        return made
+
+    def program(self, *roles: str) -> Program:
+        """A program with a server key of these roles."""
+        with self.shop.sessions.begin() as session:
+            _, text = people.issue_key(session, "program", "server", roles, self.shop.now, MANAGER)
+        return Program(self.app.test_client(), text)
