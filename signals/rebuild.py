@@ -26,6 +26,9 @@ BATCH: Final = 200
 SHOWN: Final = 100
 
 
+_ROOTS: Final = text("SELECT DISTINCT root_id FROM profile WHERE :all OR id = ANY(:only) ORDER BY root_id")
+
+
 @dataclass(slots=True)
 class RebuildReport:
     """What a rebuild found. `different` counts states whose bytes were other than stored, `first` names a hundred.
@@ -40,12 +43,19 @@ class RebuildReport:
 
 
 def rebuild(
-    intake: Intake, now: datetime, progress: Callable[[RebuildReport], None] = lambda report: None
+    intake: Intake,
+    now: datetime,
+    progress: Callable[[RebuildReport], None] = lambda report: None,
+    *,
+    only: Sequence[int] | None = None,
 ) -> RebuildReport:
-    """Make every state again and publish it. Raises Unavailable when a store is away; running it again is safe."""
+    """Make every state again, or those of the profiles in `only`, and publish it.
+
+    Raises Unavailable when a store is away; running it again is safe.
+    """
     report = RebuildReport()
     with transaction(intake.sessions) as session:
-        roots = list(session.scalars(text("SELECT id FROM profile WHERE root_id = id ORDER BY id")))
+        roots = list(session.scalars(_ROOTS, {"all": only is None, "only": list(only or ())}))
     for start in range(0, len(roots), BATCH):
         standings, different = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
         states = folding.published(standings)

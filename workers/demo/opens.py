@@ -129,6 +129,10 @@ class MailClients:
         urls = [picture.dark if dark and picture.dark else picture.url for picture in mail.pictures]
         return [self._pool.submit(self.get, url, headers) for url in urls]
 
+    def fetch(self, url: str, headers: dict[str, str]) -> Future[Answer]:
+        """One GET whose body is wanted."""
+        return self._pool.submit(self.get, url, headers, "GET", True)
+
     def click(self, url: str, headers: dict[str, str]) -> Future[Answer]:
         """Follow a link, without following where it leads."""
         return self._pool.submit(self.get, url, headers)

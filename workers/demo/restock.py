@@ -1,32 +1,30 @@
 """The third act: the replenishment campaign, written, published, counted and sent as a manager would.
 
-Hero slot: the discount on what a household is due to restock, or a thank-you once it has bought. Strip: two of what goes
-well with it, or a step up. Every slot has its neutral default. The slots are in mode "model".
+Hero slot: the discount on what a household is due to restock, or a thank-you once it has bought. Strip: two of what
+goes well with it, or a step up. Every slot has its neutral default. The slots are in mode "model".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import text
 
 from base import db
+from base.clock import monotonic
 from base.errors import StartError
-from campaigns import audience, campaigns, messages, offers, publish, starting, transitions
+from campaigns import starting
 from campaigns.audience import Audience
 from campaigns.campaigns import CampaignIn, Replenish, SlotChoice
-from campaigns.models.catalogue import Creative
 from campaigns.offers import OfferIn
 from render.starting import HERO, TILE
 from workers.demo.claims import Claims
 from workers.demo.journey import Bestseller
 from workers.demo.loading import Digest
 from workers.demo.regulars import CAP, CAPPED, REGULARS, UPGRADED, Regular
-from workers.demo.stage import BY, Stage
+from workers.demo.stage import Stage
 from workers.demo.wording import slug_of
 
 NAME: Final = "Restock your regulars"
@@ -38,129 +36,116 @@ WORTH: Final = 100
 
 
 @dataclass(frozen=True)
+class Promoted:
+    """A product whose price an offer shows: the product, and its category as the feed spells it and as rules do."""
+
+    best: Bestseller
+    category: str
+    slug: str
+
+
+@dataclass(frozen=True)
 class Restock:
-    """The campaign as it runs: its number, its offers by what they do, and the products whose price they show."""
+    """The campaign as it runs: its number, its offers (id -> category slug) by what they do, and what they promote."""
 
     campaign: int
     restock: dict[int, str]
     thanks: dict[int, str]
     complements: dict[int, str]
     upgrades: dict[int, str]
-    products: dict[str, Bestseller]
+    promoted: dict[int, Promoted]
     audience: Audience
 
 
 def publish_restock(stage: Stage, digest: Digest, model: str, claims: Claims) -> Restock:
     """Write and publish the campaign, name the model, and count its audience."""
-    with db.transaction(stage.sessions) as session:
-        writer = _Writer(session, stage, digest)
-        restock = {writer.restock(regular): regular.category for regular in REGULARS}
-        thanks = {writer.thanks(regular): regular.category for regular in REGULARS}
-        complements = {writer.complement(regular): regular.goes_with for regular in REGULARS}
-        upgrades = {writer.upgrade(category): category for category in UPGRADED}
-        strip = [*complements, *upgrades]
-        campaign = campaigns.create_campaign(
-            session,
-            CampaignIn(
-                name=NAME,
-                kind="replenishment",
-                message_id=writer.message(),
-                replenish=Replenish(
-                    categories=[regular.category for regular in REGULARS], ratio=1.0, until=2.0, every_days=7
-                ),
-                slots=[
-                    SlotChoice(slot=0, default=writer.default(HERO), offers=[*restock, *thanks], mode="model"),
-                    SlotChoice(slot=1, default=writer.default(TILE), offers=strip, mode="model"),
-                    SlotChoice(slot=2, default=writer.default(TILE), offers=strip, mode="model"),
-                ],
-                default_landing=f"{SHOP}/",
-                content_holdout=HELD,
-                currency="USD",
-                locale="en-US",
-                brand="Example Shop",
-                needs_consent=["email"],
-                ends_at=stage.calendar.end,
-            ),
-            stage.now,
-            BY,
-        ).id
-        publish.publish(session, stage.store, stage.blobs, campaign, stage.now, BY)
-        publish.set_model(session, stage.store, campaign, model, stage.now, BY)
-    with db.transaction(stage.sessions) as session:
-        counted = audience.count(session, campaign, stage.now, stage.settings.hash_key)
-    parts = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counted.excluded.items() if count)
+    writer = _Writer(stage, digest)
+    restock = {writer.restock(regular): regular.category for regular in REGULARS}
+    thanks = {writer.thanks(regular): regular.category for regular in REGULARS}
+    complements = {writer.complement(regular): regular.goes_with for regular in REGULARS}
+    upgrades = {writer.upgrade(category): category for category in UPGRADED}
+    strip = [*complements, *upgrades]
+    content = CampaignIn(
+        name=NAME,
+        kind="replenishment",
+        message_id=writer.message(),
+        replenish=Replenish(categories=[regular.category for regular in REGULARS], ratio=1.0, until=2.0, every_days=7),
+        slots=[
+            SlotChoice(slot=0, default=writer.default(HERO), offers=[*restock, *thanks], mode="model"),
+            SlotChoice(slot=1, default=writer.default(TILE), offers=strip, mode="model"),
+            SlotChoice(slot=2, default=writer.default(TILE), offers=strip, mode="model"),
+        ],
+        default_landing=f"{SHOP}/",
+        content_holdout=HELD,
+        currency="USD",
+        locale="en-US",
+        brand="Example Shop",
+        needs_consent=["email"],
+        ends_at=stage.calendar.end,
+    )
+    campaign = int(stage.api.post("/campaigns", content)["id"])
+    stage.api.post(f"/campaigns/{campaign}/publish")
+    stage.api.put(f"/campaigns/{campaign}/model", {"model": model})
+    counted = Audience(**stage.api.get(f"/campaigns/{campaign}/audience"))
+    parts = [f"{count} {reason.replace('_', ' ')}" for reason, count in counted.excluded.items() if count]
     stage.say(
-        f"audience: {counted.total:,} households due = {counted.sendable:,} to be mailed "
-        f"({counted.content_held} of them with neutral content){' + ' + parts if parts else ''}"
+        f"audience: {counted.total:,} households are due = "
+        + " + ".join([f"{counted.sendable:,} to be mailed ({counted.content_held} with neutral content)", *parts])
     )
     claims.check(
         "the audience count adds up",
         counted.total == counted.sendable + sum(counted.excluded.values()) and counted.sendable > 0,
-        f"{counted.total} = {counted.sendable} + {sum(counted.excluded.values())}",
+        f"{counted.total:,} = {counted.sendable:,} + {sum(counted.excluded.values()):,}",
     )
-    return Restock(campaign, restock, thanks, complements, upgrades, writer.products, counted)
+    return Restock(campaign, restock, thanks, complements, upgrades, writer.promoted, counted)
 
 
 def send(stage: Stage, campaign: int, claims: Claims, counted: Audience) -> None:
     """Schedule the campaign for now and wait until every mail of the ledger is settled."""
+    began = monotonic()
+    stage.api.post(f"/campaigns/{campaign}/schedule", {"due_at": stage.now})
+    stage.await_("the campaign to be sent", lambda: _settled(stage, campaign), seconds=SEND_SECONDS)
+    account = stage.api.get(f"/campaigns/{campaign}/deliveries?limit=1")["account"]
+    accepted, seconds = account.get("accepted", 0), monotonic() - began
+    told = ", ".join(f"{count:,} {state}" for state, count in sorted(account.items()) if count)
+    stage.say(f"sent over SMTP in {seconds:.1f} s ({accepted / seconds:,.0f}/s): {told}")
     with db.transaction(stage.sessions) as session:
-        transitions.schedule(session, campaign, stage.now, stage.now, BY)
-    stage.await_("the campaign to be sent", lambda: _settled(stage, campaign, counted.total), seconds=SEND_SECONDS)
-    with db.transaction(stage.sessions) as session:
-        rows = dict(
-            session.execute(
-                text("SELECT state, count(*) FROM delivery WHERE campaign_id = :campaign GROUP BY state"),
-                {"campaign": campaign},
-            )
-            .tuples()
-            .all()
-        )
         held = session.scalar(
             text("SELECT count(*) FROM delivery WHERE campaign_id = :campaign AND holdout = 'content'"),
             {"campaign": campaign},
         )
-    stage.say(f"sent over SMTP: {', '.join(f'{count:,} {state}' for state, count in sorted(rows.items()))}")
     claims.check(
         "the ledger holds what the count promised",
-        sum(rows.values()) == counted.total
-        and rows.get("accepted") == counted.sendable
-        and held == counted.content_held,
-        f"{rows.get('accepted', 0):,} accepted of {counted.sendable:,}",
+        (sum(account.values()), accepted, held) == (counted.total, counted.sendable, counted.content_held),
+        f"{accepted:,} accepted of {counted.sendable:,}, {held} with neutral content",
     )
 
 
-def _settled(stage: Stage, campaign: int, total: int) -> bool:
-    query = text("""
-        SELECT count(*) AS rows, count(*) FILTER (WHERE state IN ('queued', 'claimed', 'deferred')) AS waiting
-        FROM delivery WHERE campaign_id = :campaign
-    """)
-    with db.transaction(stage.sessions) as session:
-        row = session.execute(query, {"campaign": campaign}).one()
-        state = campaigns.campaign(session, campaign).state
+def _settled(stage: Stage, campaign: int) -> bool:
+    state = stage.api.get(f"/campaigns/{campaign}")["state"]
     if state in ("paused", "cancelled"):
         raise StartError(f"The campaign was {state} while it was being sent; see var/log.")
-    return bool(row.rows >= min(total, 1) and row.waiting == 0 and state != "scheduled")
+    return bool(state == "finished")
 
 
 class _Writer:
-    """Writes the parts of the campaign in one transaction."""
+    """Writes the parts of the campaign through the API."""
 
-    def __init__(self, session: Session, stage: Stage, digest: Digest) -> None:
-        self._session = session
+    def __init__(self, stage: Stage, digest: Digest) -> None:
         self._stage = stage
-        self._best = {slug_of(category): products for category, products in digest.bestsellers.items()}
-        self._creatives = dict(session.execute(select(Creative.name, Creative.id)).tuples().all())
-        self.products: dict[str, Bestseller] = {}
+        self._best = {slug_of(category): (category, best) for category, best in digest.bestsellers.items()}
+        self._creatives = {row["name"]: row["id"] for row in stage.api.get("/creatives")["creatives"]}
+        self._offers = {row["name"]: row["id"] for row in stage.api.get("/offers")["offers"]}
+        self.promoted: dict[int, Promoted] = {}
 
     def restock(self, regular: Regular) -> int:
         """The discount on what is due. Met, and gone, once something of the category is bought."""
-        product = self._product(regular.category, 0)
         return self._offer(
             name=f"Restock {regular.words}",
             kind="replacement",
             creative="Restock discount",
             category=regular.category,
-            product=product,
+            place=0,
             purpose_category=regular.category,
             needs_stock=True,
             shows_price=True,
@@ -237,7 +222,7 @@ class _Writer:
             kind="upsell",
             creative="Discount tile",
             category=category,
-            product=self._product(category, 1),
+            place=1,
             purpose_category=category,
             needs_stock=True,
             shows_price=True,
@@ -253,27 +238,32 @@ class _Writer:
         sender, _, address = settings.from_address.partition("<")
         made = starting.message(starting.LAYOUTS[0], NAME, sender.strip(), address.strip(" >"), settings.postal_address)
         made = msgspec.structs.replace(made, subject="{{ profile.first_name }}, time to restock?")
-        return messages.create_message(self._session, made, self._stage.now, BY).id
+        return int(self._stage.api.post("/messages", made)["id"])
 
     def default(self, size: tuple[int, int]) -> int:
         """The shipped neutral offer of a size."""
-        number = starting.default_offer(self._session, size)
-        if number is None:
-            raise StartError("The neutral offers that every installation starts with are gone; the story needs them.")
-        return number
+        name = starting.DEFAULTS[size][1]
+        if name not in self._offers:
+            raise StartError(f"The offer {name!r} that every installation starts with is gone; the story needs it.")
+        return int(self._offers[name])
 
-    def _product(self, category: str, place: int) -> str:
-        best = self._best.get(category, ())
+    def _product(self, slug: str, place: int) -> Promoted:
+        category, best = self._best.get(slug, ("", ()))
         if len(best) <= place:
-            raise StartError(f"The data hold no product number {place + 1} of the category {category}.")
-        self.products[best[place].id] = best[place]
-        return best[place].id
+            raise StartError(f"The data hold no product number {place + 1} of the category {slug}.")
+        return Promoted(best[place], category, slug)
 
-    def _offer(self, *, creative: str, category: str, **content: Any) -> int:
+    def _offer(self, *, creative: str, category: str, place: int | None = None, **content: Any) -> int:
+        """Make an offer. `place`: it is about the category's bestseller (0) or the dearer one (1)."""
+        promoted = self._product(category, place) if place is not None else None
         made = OfferIn(
             creative_id=self._creatives[creative],
             landing=f"{SHOP}/{category}?for={content['kind']}",
             category=category,
+            product=promoted.best.id if promoted else None,
             **content,
         )
-        return offers.create_offer(self._session, made, self._stage.now, BY).id
+        number = int(self._stage.api.post("/offers", made)["id"])
+        if promoted:
+            self.promoted[number] = promoted
+        return number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,10 +21,8 @@ from base.db import Sessions
 from base.errors import StartError
 from base.settings import Settings
 from base.stores import Store
-from campaigns.admin_log import Actor
 from workers.demo.calendar import Calendar
 
-BY: Final = Actor("demo")
 TIMEOUT_SECONDS: Final = 60.0
 
 Say = Callable[[str], None]
@@ -54,16 +52,15 @@ class Stage:
     clock: SteppedClock
     calendar: Calendar
     folder: Path
-    write_key: str
+    api: Api
     say: Voice
     engine: Engine
     sessions: Sessions
     store: Store
     blobs: FolderBlobs
-    figures: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, settings: Settings, clock: SteppedClock, calendar: Calendar, write_key: str, say: Voice) -> Stage:
+    def open(cls, settings: Settings, clock: SteppedClock, calendar: Calendar, api_key: str, say: Voice) -> Stage:
         """Connect to a system that answers."""
         engine = db.connect(settings.database_url, statement_ms=0, application="latebind demo")
         folder = settings.var / "demo"
@@ -73,7 +70,7 @@ class Stage:
             clock=clock,
             calendar=calendar,
             folder=folder,
-            write_key=write_key,
+            api=Api(settings.web_url, api_key),
             say=say,
             engine=engine,
             sessions=db.sessions(engine),
@@ -83,6 +80,7 @@ class Stage:
 
     def close(self) -> None:
         """Let go of the connections."""
+        self.api.close()
         self.store.close()
         self.engine.dispose()
 
@@ -100,41 +98,73 @@ class Stage:
             pause(0.05)
 
 
-class Signals:
-    """A shop's server that sends signals over HTTP as any Segment client does, on one connection kept open."""
+class Caller:
+    """An HTTP client of one server, on one connection kept open. A connection that was closed is made anew once."""
 
-    def __init__(self, url: str, write_key: str) -> None:
+    def __init__(self, url: str, authorization: str) -> None:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
-        self._key = "Basic " + base64.b64encode(f"{write_key}:".encode()).decode()
+        self._authorization = authorization
 
-    def batch(self, events: Iterable[bytes]) -> dict[str, Any]:
-        """POST /v1/batch: the answer. Raises StartError unless it is 200."""
-        return self._post(
-            "/v1/batch", b'{"batch":[' + b",".join(line.strip() for line in events) + b"]}", "application/json"
-        )
-
-    def products(self, feed: bytes) -> dict[str, Any]:
-        """POST /v1/products: the answer to a tab-separated feed. Raises StartError unless it is 200."""
-        return self._post("/v1/products", feed, "text/tab-separated-values")
+    def call(self, method: str, path: str, body: bytes | None, content_type: str = "application/json") -> Any:
+        """The decoded JSON of the answer. Raises StartError, with what the server says, unless it is 200 or 201."""
+        headers = {"Authorization": self._authorization}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        for attempt in (1, 2):
+            try:
+                self._connection.request(method, path, body, headers)
+                response = self._connection.getresponse()
+                content = response.read()
+                break
+            except (http.client.HTTPException, ConnectionError):
+                # Servers close connections that were idle for seconds.
+                self._connection.close()
+                if attempt == 2:
+                    raise
+        if response.status not in (200, 201):
+            raise StartError(f"{method} {path} answered {response.status}: {content[:300].decode(errors='replace')}")
+        return msgspec.json.decode(content)
 
     def close(self) -> None:
         """End the connection."""
         self._connection.close()
 
-    def _post(self, path: str, body: bytes, content_type: str) -> dict[str, Any]:
-        for attempt in (1, 2):
-            try:
-                self._connection.request("POST", path, body, {"Authorization": self._key, "Content-Type": content_type})
-                response = self._connection.getresponse()
-                content = response.read()
-                break
-            except (http.client.HTTPException, ConnectionError):
-                # A server may close a connection that was idle for seconds; what it got twice it counts once.
-                self._connection.close()
-                if attempt == 2:
-                    raise
-        if response.status != 200:
-            raise StartError(f"{path} answered {response.status}: {content[:200]!r}")
-        answer: dict[str, Any] = msgspec.json.decode(content)
-        return answer
+
+class Api(Caller):
+    """The manager's API."""
+
+    def __init__(self, web_url: str, api_key: str) -> None:
+        super().__init__(web_url, f"Bearer {api_key}")
+
+    def get(self, path: str) -> Any:
+        """GET below /api/v1."""
+        return self.call("GET", f"/api/v1{path}", None)
+
+    def post(self, path: str, content: object = None) -> Any:
+        """POST below /api/v1; structs and plain values alike are sent as JSON."""
+        return self.call("POST", f"/api/v1{path}", msgspec.json.encode({} if content is None else content))
+
+    def put(self, path: str, content: object) -> Any:
+        """PUT below /api/v1."""
+        return self.call("PUT", f"/api/v1{path}", msgspec.json.encode(content))
+
+
+class Signals(Caller):
+    """A shop's server that sends signals as any Segment client does, and its product feed."""
+
+    def __init__(self, signals_url: str, write_key: str) -> None:
+        super().__init__(signals_url, "Basic " + base64.b64encode(f"{write_key}:".encode()).decode())
+
+    def batch(self, events: Iterable[bytes]) -> None:
+        """POST /v1/batch. Raises StartError unless every event was taken."""
+        lines = [line.strip() for line in events]
+        answer = self.call("POST", "/v1/batch", b'{"batch":[' + b",".join(lines) + b"]}")
+        if answer["accepted"] != len(lines):
+            raise StartError(f"Of {len(lines)} signals {answer['accepted']} were taken: {answer}")
+
+    def products(self, feed: bytes) -> None:
+        """POST /v1/products, tab-separated. Raises StartError unless every item was taken."""
+        answer = self.call("POST", "/v1/products", feed, "text/tab-separated-values")
+        if answer.get("rejected"):
+            raise StartError(f"The product feed was refused in part: {answer}")

@@ -1,0 +1,215 @@
+"""The fifth act, first half: the claims, checked on the raw rows of ledger, events, decisions, fetches and clicks.
+
+Nothing here uses what the product computed for its reports, except to compare with it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import text
+
+from base import db
+from workers.demo.claims import Claims
+from workers.demo.regulars import CAP, CAPPED, SOLD_OUT
+from workers.demo.restock import SHOP, Restock
+from workers.demo.stage import Stage
+from workers.demo.week import Tally
+
+_PICTURES: Final = """
+    SELECT count(*) AS fetches, count(DISTINCT sha256) AS distinct,
+           count(*) FILTER (WHERE encode(sha256, 'hex') <> ALL(:served)) AS foreign_bytes
+    FROM "fetch" WHERE campaign_id = :campaign AND kind IN ('picture', 'dark')
+"""
+_CLASSES: Final = """
+    SELECT fetch_class, count(DISTINCT decision_id) AS opens, count(*) AS fetches
+    FROM "fetch" WHERE campaign_id = :campaign GROUP BY fetch_class ORDER BY fetch_class
+"""
+_TORN: Final = """
+    SELECT count(*) FROM (
+        SELECT 1 FROM "fetch" WHERE campaign_id = :campaign AND kind IN ('picture', 'dark')
+        GROUP BY profile_id, at, lane HAVING count(DISTINCT decision_id) > 1
+    ) AS torn
+"""
+_STALE: Final = """
+    SELECT count(*) AS fetches,
+           count(*) FILTER (WHERE d.state_version < (
+               SELECT max(e.id) FROM event e WHERE e.profile_id = f.profile_id AND e.folds AND e.received_at <= f.at
+           )) AS stale
+    FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+    WHERE f.campaign_id = :campaign AND f.lane = 'live'
+"""
+# Opens of mails with decided content, each with what its household had bought since the send as far as we were told.
+_OPENS: Final = """
+    WITH opens AS (
+        SELECT d.id, d.at, d.profile_id, (d.slots ->> '0')::int AS hero, d.slots,
+               to_timestamp((convert_from(d.public, 'UTF8')::json ->> 'sent_ms')::bigint / 1000.0) AS sent
+        FROM decision d JOIN delivery l ON l.campaign_id = d.campaign_id AND l.occurrence = d.occurrence
+             AND l.profile_id = d.profile_id
+        WHERE d.campaign_id = :campaign AND d.lane = 'live' AND l.holdout = 'none'
+    )
+"""
+_BOUGHT: Final = """
+    , bought AS (
+        SELECT o.id, o.hero, array_agg(DISTINCT c.slug) AS slugs
+        FROM opens o JOIN event e ON e.profile_id = o.profile_id AND e.name = 'Order Completed' AND e.folds
+             AND e.event_time > o.sent AND e.received_at <= o.at
+        CROSS JOIN LATERAL unnest(e.category_ids) AS bought JOIN category c ON c.id = bought
+        WHERE c.slug = ANY(:regulars) AND (
+            SELECT count(DISTINCT date(h.event_time)) FROM event h
+            WHERE h.profile_id = o.profile_id AND h.category_ids @> ARRAY[c.id] AND h.folds AND h.received_at <= o.at
+        ) >= 3
+        GROUP BY o.id, o.hero
+    )
+    SELECT (SELECT count(*) FROM opens) AS opens, count(*) AS after_buying,
+           count(*) FILTER (WHERE hero = ANY(:thanks)) AS thanked,
+           count(*) FILTER (WHERE (CAST(:restock AS jsonb) ->> hero::text) = ANY(slugs)) AS still_asked
+    FROM bought
+"""
+_WRONG: Final = """
+    SELECT count(*) FILTER (WHERE o.at > :sold_out_at AND shown.offer = :sold_out) AS sold_out_after,
+           count(*) FILTER (WHERE o.at <= :sold_out_at AND shown.offer = :sold_out) AS sold_out_before,
+           count(*) FILTER (WHERE shown.offer = :capped) AS capped
+    FROM opens o CROSS JOIN LATERAL (SELECT value::int AS offer FROM jsonb_each_text(o.slots)) AS shown
+"""
+_HELD: Final = """
+    SELECT count(*) AS opens, count(*) FILTER (WHERE EXISTS (
+        SELECT 1 FROM jsonb_each_text(d.slots) WHERE value::int <> ALL(:defaults)
+    )) AS decided
+    FROM decision d JOIN delivery l ON l.campaign_id = d.campaign_id AND l.occurrence = d.occurrence
+         AND l.profile_id = d.profile_id
+    WHERE d.campaign_id = :campaign AND l.holdout = 'content'
+"""
+_CLICKS: Final = """
+    SELECT count(*) AS clicks,
+           count(*) FILTER (WHERE c.decision_id IS NOT NULL) AS resolved,
+           count(*) FILTER (WHERE c.unseen) AS unseen,
+           count(*) FILTER (WHERE c.offer_id = (seen.slots ->> c.slot::text)::int AND c.decision_id = seen.decision_id)
+               AS on_sight
+    FROM click c LEFT JOIN LATERAL (
+        SELECT f.decision_id, d.slots FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+        WHERE f.campaign_id = c.campaign_id AND f.occurrence = c.occurrence AND f.profile_id = c.profile_id
+          AND f.slot = c.slot AND f.lane = 'live' AND f.at <= c.at
+        ORDER BY f.at DESC LIMIT 1
+    ) AS seen ON true
+    WHERE c.campaign_id = :campaign AND c.fetch_class = 'person'
+"""
+_MACHINE_CLICKS: Final = """
+    SELECT count(*) FILTER (WHERE fetch_class IN ('scanner', 'prefetch')) AS machine,
+           (SELECT count(*) FROM consent k JOIN event e ON e.id = k.event_id JOIN source s ON s.id = e.source_id
+            WHERE s.name = 'latebind' AND NOT k.granted AND e.received_at >= :story) AS withdrawn
+    FROM click WHERE campaign_id = :campaign
+"""
+
+
+def one(stage: Stage, query: str, given: dict[str, Any]) -> Any:
+    """The one row of a query."""
+    with db.transaction(stage.sessions) as session:
+        return session.execute(text(query), given).one()
+
+
+def rows(stage: Stage, query: str, given: dict[str, Any]) -> list[Any]:
+    """All rows of a query."""
+    with db.transaction(stage.sessions) as session:
+        return list(session.execute(text(query), given))
+
+
+def prove(stage: Stage, restock: Restock, tally: Tally, defaults: tuple[int, ...], claims: Claims) -> None:
+    """Check everything that raw rows can say."""
+    campaign = {"campaign": restock.campaign}
+    _pictures(stage, campaign, tally, claims)
+    _one_decision(stage, campaign, claims)
+    _fresh(stage, campaign, claims)
+    _swapped(stage, restock, claims)
+    _never_wrong(stage, restock, tally, claims)
+    held = one(stage, _HELD, campaign | {"defaults": list(defaults)})
+    claims.check(
+        "held-out households saw neutral content only",
+        held.opens > 0 and held.decided == 0,
+        f"{held.opens:,} opens, {held.decided} decided",
+    )
+    _clicks(stage, campaign, tally, claims)
+
+
+def _pictures(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Claims) -> None:
+    claims.check(
+        "every picture came whole, in the promised size, without a redirect",
+        tally.pictures > 0 and not tally.broken and not tally.redirected,
+        f"{tally.pictures:,} pictures{'; ' + tally.broken[0] if tally.broken else ''}",
+    )
+    found = one(stage, _PICTURES, campaign | {"served": sorted(tally.served)})
+    claims.check(
+        "every picture that was answered is on record, byte for byte",
+        found.fetches == tally.pictures and found.foreign_bytes == 0 and found.distinct == len(tally.served),
+        f"{found.fetches:,} of {tally.pictures:,} fetches, {found.distinct:,} different pictures by SHA-256",
+    )
+    classes = {row.fetch_class: row.opens for row in rows(stage, _CLASSES, campaign)}
+    claims.check(
+        "machine fetches are labelled and kept apart",
+        (classes.get("scanner", 0) > 0) == (tally.steps["scan"] > 0)
+        and (classes.get("prefetch", 0) > 0) == (tally.steps["prefetch"] > 0)
+        and {"person", "proxy", "undecided"} <= classes.keys(),
+        ", ".join(f"{count:,} {name}" for name, count in classes.items()),
+    )
+
+
+def _one_decision(stage: Stage, campaign: dict[str, Any], claims: Claims) -> None:
+    torn = one(stage, _TORN, campaign)[0]
+    claims.check("all pictures of one open show one decision", torn == 0, f"{torn} opens torn apart")
+
+
+def _fresh(stage: Stage, campaign: dict[str, Any], claims: Claims) -> None:
+    found = one(stage, _STALE, campaign)
+    claims.check(
+        "every open used every signal that had been answered before it",
+        found.fetches > 0 and found.stale == 0,
+        f"{found.fetches:,} fetches, {found.stale} on older knowledge",
+    )
+
+
+def _swapped(stage: Stage, restock: Restock, claims: Claims) -> None:
+    found = one(
+        stage,
+        _OPENS + _BOUGHT,
+        {
+            "campaign": restock.campaign,
+            "regulars": sorted(set(restock.restock.values())),
+            "thanks": sorted(restock.thanks),
+            "restock": msgspec.json.encode({str(one): slug for one, slug in restock.restock.items()}).decode(),
+        },
+    )
+    claims.check(
+        "households that bought a regular in between are thanked, not asked again",
+        found.after_buying > 0 and found.thanked == found.after_buying and found.still_asked == 0,
+        f"{found.thanked:,} of {found.after_buying:,} opens after buying (of {found.opens:,})",
+    )
+
+
+def _never_wrong(stage: Stage, restock: Restock, tally: Tally, claims: Claims) -> None:
+    sold_out = next(number for number, slug in restock.restock.items() if slug == SOLD_OUT)
+    capped = next(number for number, slug in restock.upgrades.items() if slug == CAPPED)
+    given = {"campaign": restock.campaign, "sold_out": sold_out, "sold_out_at": tally.sold_out_at, "capped": capped}
+    found = one(stage, _OPENS + _WRONG, given)
+    claims.check(
+        "what sold out in the middle of the week was not shown after that",
+        found.sold_out_before > 0 and found.sold_out_after == 0,
+        f"shown {found.sold_out_before:,} times before, {found.sold_out_after} after",
+    )
+    claims.check("the capped offer kept its cap", found.capped <= CAP, f"{found.capped} of {CAP}")
+
+
+def _clicks(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Claims) -> None:
+    found = one(stage, _CLICKS, campaign)
+    landed = sum(click.status == 302 and (click.location or "").startswith(SHOP) for click in tally.clicks)
+    claims.check(
+        "every click landed on the offer seen last in its place",
+        0 < found.clicks == len(tally.clicks) == landed and found.on_sight == found.clicks - found.unseen,
+        f"{found.on_sight:,} of {found.clicks:,} clicks, {found.unseen} without a sight before",
+    )
+    machine = one(stage, _MACHINE_CLICKS, campaign | {"story": stage.calendar.story})
+    claims.check(
+        "scanners that followed every link unsubscribed nobody",
+        machine.machine > 0 and machine.withdrawn == 0,
+        f"{machine.machine:,} links followed by machines",
+    )

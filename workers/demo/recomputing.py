@@ -1,0 +1,165 @@
+"""The fifth act, second half: recorded opens computed again from what the database holds.
+
+Three ways: the record replayed as it is; the state folded anew from the stored signals, as training does it, with the
+same features to the bit; the send-time choice made again from the facts the sender kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base import db
+from base.ids import Delivery
+from campaigns import sentfacts
+from campaigns.audit import PERSONAL_PURPOSE
+from campaigns.subjects import known_subject
+from render.decide import decide
+from render.facts import Used, decode_used
+from render.model import Model
+from render.plan import Plan
+from render.plan import decode as decode_plan
+from render.record import DecisionRecord, read_personal
+from render.replay import facts_of, replay, same_outcome
+from signals.catalog import Categories
+from signals.fold import fold_all
+from signals.folding import history
+from signals.productfacts import ProductFacts
+from signals.state import ProfileState, decode
+from workers.demo.claims import Claims
+from workers.demo.proof import one
+from workers.demo.restock import Restock
+from workers.demo.stage import Stage
+
+SAMPLE: Final = 200
+_SAMPLED: Final = """
+    SELECT id, profile_id, plan_hash, model_hash, public, personal, slots, shadow FROM decision
+    WHERE campaign_id = :campaign AND lane = 'live' AND personal IS NOT NULL ORDER BY sha256(id::bytea) LIMIT :count
+"""
+_SWAP: Final = """
+    SELECT count(*) AS compared, count(*) FILTER (WHERE EXISTS (
+        SELECT 1 FROM jsonb_each_text(d.slots) now FULL JOIN jsonb_each_text(d.shadow) then USING (key)
+        WHERE now.value IS DISTINCT FROM then.value
+    )) AS differing
+    FROM decision d WHERE d.campaign_id = :campaign AND d.lane = 'live' AND d.shadow IS NOT NULL
+"""
+_product: Final = msgspec.msgpack.Decoder(ProductFacts).decode
+
+
+@dataclass
+class _Counts:
+    records: int = 0
+    replayed: int = 0
+    featured: int = 0
+    refolded: int = 0
+    shadows: int = 0
+    agreeing: int = 0
+
+
+def recompute(stage: Stage, restock: Restock, claims: Claims) -> None:
+    """Compute a sample of the opens again, and the share of swapped opens from all rows."""
+    counts = _Counts()
+    categories = Categories(stage.sessions)
+    categories.learn((), create=False)
+    plans: dict[str, Plan] = {}
+    models: dict[str, Model] = {}
+    with db.transaction(stage.sessions) as session:
+        for row in session.execute(text(_SAMPLED), {"campaign": restock.campaign, "count": SAMPLE}).all():
+            if row.plan_hash not in plans:
+                plans[row.plan_hash] = decode_plan(stage.blobs.get(row.plan_hash))
+            if row.model_hash and row.model_hash not in models:
+                models[row.model_hash] = Model.load(stage.blobs.get(row.model_hash))
+            record = _record(stage, session, row)
+            _compare(
+                stage, session, record, row, plans[row.plan_hash], models.get(row.model_hash or ""), categories, counts
+            )
+    claims.check(
+        "recorded opens replay to the same decision",
+        counts.records > 0 and counts.replayed == counts.records,
+        f"{counts.replayed} of {counts.records}",
+    )
+    claims.check(
+        "features recomputed from the signals are the logged ones, bit for bit",
+        counts.featured > 0 and counts.refolded == counts.featured,
+        f"{counts.refolded} of {counts.featured}",
+    )
+    claims.check(
+        "send-time choices made again from the sender's facts are the stored ones",
+        counts.shadows > 0 and counts.agreeing == counts.shadows,
+        f"{counts.agreeing} of {counts.shadows}",
+    )
+    swap = one(stage, _SWAP, {"campaign": restock.campaign})
+    told = stage.api.get(f"/campaigns/{restock.campaign}/report")
+    claims.check(
+        "the share of swapped opens is what the raw rows say",
+        swap.compared > 0
+        and (swap.compared, swap.differing) == (told["compared_with_send_time"], told["differing_from_send_time"]),
+        f"{swap.differing:,} of {swap.compared:,} opens",
+    )
+
+
+def _record(stage: Stage, session: Session, row: Any) -> DecisionRecord:
+    """The record as render wrote it, from its public and its personal part."""
+    subject = known_subject(session, row.profile_id, stage.settings.subject_key)
+    if subject is None:
+        raise ValueError(f"the decision {row.id} has no subject")
+    plain = msgspec.json.decode(row.public)
+    plain.pop("subject")
+    facts = read_personal(subject.sealer.open(row.personal, PERSONAL_PURPOSE))
+    empty = msgspec.to_builtins(type(facts)())
+    return replace(
+        msgspec.convert(plain | {"profile": row.profile_id, "personal": empty}, DecisionRecord), personal=facts
+    )
+
+
+def _compare(
+    stage: Stage,
+    session: Session,
+    record: DecisionRecord,
+    row: Any,
+    plan: Plan,
+    model: Model | None,
+    categories: Categories,
+    counts: _Counts,
+) -> None:
+    counts.records += 1
+    counts.replayed += same_outcome(replay(record, plan, model), record)
+    if record.features is not None:
+        counts.featured += 1
+        state = _refolded(session, record, categories)
+        counts.refolded += replay(record, plan, model, state=state).features == record.features
+    if row.shadow is not None:
+        counts.shadows += 1
+        counts.agreeing += _shadow(stage, session, record, plan, model) == row.shadow
+
+
+def _refolded(session: Session, record: DecisionRecord, categories: Categories) -> ProfileState:
+    """The state from the stored signals that had arrived by the open; intents, which no feature reads, stay out."""
+    told = history(session, [record.profile], categories.lookup)
+    return fold_all(entry.event for entry in told if entry.folds and entry.event.arrival <= (record.state_version or 0))
+
+
+def _shadow(
+    stage: Stage, session: Session, record: DecisionRecord, plan: Plan, model: Model | None
+) -> dict[str, int] | None:
+    delivery = Delivery(record.profile, record.campaign, record.occurrence)
+    kept = sentfacts.read(session, stage.blobs, delivery, stage.settings.subject_key)
+    if kept is None:
+        return None
+    person, shared, sent_at = kept
+    facts = replace(
+        facts_of(record, model),
+        state=decode(person.state) if person.state is not None else None,
+        used=decode_used(person.used) if person.used else Used(),
+        products={name: _product(data) for name, data in shared.products.items()},
+        caps=shared.caps,
+        last=None,
+        refused=frozenset(),
+    )
+    decision = decide(plan, facts, sent_at, record.seed)
+    return {str(slot.slot): slot.offer for slot in decision.slots}
