@@ -13,7 +13,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
-from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -70,9 +70,7 @@ class Intake:
 
 
 def _contended(error: BaseException | None) -> bool:
-    return isinstance(error, DBAPIError) and isinstance(
-        error.orig, UniqueViolation | DeadlockDetected | SerializationFailure
-    )
+    return isinstance(error, DBAPIError) and isinstance(error.orig, DeadlockDetected | SerializationFailure)
 
 
 def take(

@@ -8,9 +8,12 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg.errors import DeadlockDetected, UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.errors import Unavailable
+from signals.belonging import Lost
 from signals.events import REJECTED_BODY, REJECTED_KEPT
 from signals.folding import Told
 from signals.signal import Signal
@@ -70,10 +73,17 @@ _COPY = (
 
 
 def append(session: Session, sender: Sender, entries: Sequence[Entry], now: datetime) -> None:
-    """Write new events. A message id that another transaction has just used raises UniqueViolation."""
+    """Write new events. Raises Lost when another transaction has just used one of their ids, Unavailable."""
     received = now.isoformat()
-    with driver(session).cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.write("".join(_line(entry, sender.id, received) for entry in entries))
+    lines = "".join(_line(entry, sender.id, received) for entry in entries)
+    try:
+        with driver(session).cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.write(lines)
+    except (UniqueViolation, DeadlockDetected) as error:
+        raise Lost from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        # Errors of the driver itself: SQLAlchemy does not see what goes past it.
+        raise Unavailable("The database") from error
 
 
 def driver(session: Session) -> psycopg.Connection[Any]:

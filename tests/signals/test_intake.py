@@ -225,6 +225,19 @@ def test_it_takes_the_same_message_sent_in_parallel_once(desk: Desk) -> None:
     assert desk.state(desk.root("user_id", "u1")).orders == 1
 
 
+def test_it_takes_the_same_message_about_a_known_person_in_parallel_once(desk: Desk) -> None:
+    desk.send(identified("u1"))
+    for number in range(6):
+        event = order("u1", f"o{number}", ("p", "Shoes", 1.0))
+        with ThreadPoolExecutor(4) as pool:
+            found = sorted(
+                status for some in pool.map(lambda _, event=event: desk.statuses(event), range(4)) for status in some
+            )
+        assert found == ["accepted", "duplicate", "duplicate", "duplicate"]
+
+    assert desk.state(desk.root("user_id", "u1")).orders == 6
+
+
 def test_it_never_overwrites_a_newer_state(desk: Desk, sessions: Sessions, valkey: Store) -> None:
     desk.send(order("u1", "o1", ("p", "Shoes", 1.0), time="2026-02-01T00:00:00Z"))
     profile = desk.root("user_id", "u1")

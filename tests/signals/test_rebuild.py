@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from signals.known import known_fields
+from signals.membership import assign
 from signals.rebuild import restore_state, restore_states
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
@@ -140,3 +141,16 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
     assert found[("inferred", "rhythm shoes")] == (7.0, "inferred", timedelta(days=11))
     assert found[("inferred", "intent puppy")][1:] == ("inferred", timedelta(days=1))
     assert {group for group, _ in found} == {"purchases", "browsing", "engagement", "stated", "consent", "inferred"}
+
+
+def test_it_keeps_segment_membership_through_signals_and_rebuilds(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)), order("u2", "o1", ("p", "Shoes", 1.0)))
+    first, second = desk.root("user_id", "u1"), desk.root("user_id", "u2")
+    assert assign(desk.intake, 7, [first, second], NOW) == 2
+    assert assign(desk.intake, 3, [first], NOW) == 1
+    assert assign(desk.intake, 7, [first], NOW) == 1
+    desk.send(refunded("u1", "o1", "p"), order("u2", "o2", ("p", "Shoes", 1.0), time="2026-03-01T12:00:00Z"))
+
+    assert (desk.state(first).segments, desk.state(second).segments) == ((3, 7), ())
+    assert desk.rebuilt().different == 0
+    assert desk.state(first).segments == (3, 7)
