@@ -1,16 +1,17 @@
 """History windows as SQL over stored events: whom something happened to so and so often between two moments.
 
 Events belong to the profile they arrived at, and count for the person who speaks for it now (the root of its merges).
-An order that was cancelled or refunded as a whole did not happen; one of which products of the category were returned
-did not happen for that category. Repeated calls of one order count once.
+An order that was cancelled or refunded as a whole did not happen; one of which something of the category was returned
+did not happen for that category, as far as the refund, or the catalogue, told the category of what came back. Repeated
+calls of one order count once.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, and_, any_, exists, func, literal, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, any_, case, exists, func, literal, not_, or_, select, true
 from sqlalchemy.orm import aliased
 
 from signals.events import Event
@@ -62,8 +63,9 @@ def _undone(category: int | None) -> ColumnElement[bool]:
     """Whether the order of the enclosing query's event was cancelled or given back."""
     correction, owner = aliased(Event), aliased(Profile)
     name = func.lower(correction.name)
+    told: Any = correction.body["properties"]
     is_whole = and_(
-        func.cardinality(correction.category_ids) == 0,
+        not_(_names_products(told)),
         func.coalesce(func.abs(correction.order_total_cents) >= Event.order_total_cents, true()),
     )
     refunded = is_whole if category is None else or_(is_whole, literal(category) == any_(correction.category_ids))
@@ -73,4 +75,13 @@ def _undone(category: int | None) -> ColumnElement[bool]:
         .where(owner.root_id == Profile.root_id)
         .where(or_(name.in_(_CANCELLED), and_(name == _REFUNDED, refunded)))
         .correlate(Event, Profile)
+    )
+
+
+def _names_products(properties: Any) -> ColumnElement[bool]:
+    products = properties["products"]
+    # CASE keeps PostgreSQL from measuring what is no array.
+    return case(
+        (func.json_typeof(products) == "array", func.json_array_length(products) > 0),
+        else_=func.coalesce(properties["product_id"].astext, properties["sku"].astext).is_not(None),
     )

@@ -42,7 +42,10 @@ ACCEPTED = Outcome("accepted")
 
 @dataclass(slots=True)
 class Item:
-    """An event on its way in; status and person are settled when it is stored. `profile`: it is known whose it is."""
+    """An event on its way in; status and person are settled when it is stored. `profile`: it is known whose it is.
+
+    `unresolved`: it names a category nobody knew when it was read.
+    """
 
     index: int
     signal: Signal
@@ -51,6 +54,7 @@ class Item:
     status: Status = "accepted"
     person: Person = field(default_factory=Person)
     profile: int | None = None
+    unresolved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Reader:
         if unknown:
             # A browser may not add to the catalogue: what it names and nobody knows stays without a category.
             self.categories.learn(unknown, create=sender.is_server)
-        bare = [item for item in reading.items if _without_category(item.told.event)]
+        bare = [item for item in reading.items if item.unresolved or _without_category(item.told.event)]
         if bare:
             self._complete(bare, again=bool(unknown))
         for item in reading.items:
@@ -98,15 +102,17 @@ class Reader:
         refuse_untrusted(signal, sender)
         named = claims(signal, sender)
         signal.raw["messageId"] = signal.message_id
+        missed: list[str] = []
 
         def lookup(spelling: str) -> int | None:
             number = self.categories.lookup(spelling)
             if number is None:
+                missed.append(spelling)
                 unknown[spelling] = None
             return number
 
         event = fold_event(signal.raw, lookup, time_ms=unix_ms(signal.time), source=sender.id)
-        return Item(index, signal, named, Told(event, signal.is_order, True, signal.raw))
+        return Item(index, signal, named, Told(event, signal.is_order, True, signal.raw), unresolved=bool(missed))
 
     def _complete(self, bare: Sequence[Item], *, again: bool) -> None:
         """Give products named without a category the one the catalogue has, in the event itself, so that it stays."""

@@ -1,0 +1,149 @@
+"""History windows: which days they mean, and whom they find among stored events."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from signals import rules_sql
+from signals.history import Bound, history
+from signals.profiles import ProfileStateRow
+from signals.rules import parse
+from tests.signals.sending import Desk, call, cancelled, identified, order, refunded, viewed
+
+JUNE = {"event": "Order Completed", "category": "shoes", "from": {"month_start": 12}, "to": {"month_start": 11}}
+BERLIN = JUNE | {"zone": "Europe/Berlin"}
+
+
+@pytest.mark.parametrize(
+    ("bound", "today", "day"),
+    [
+        (Bound("months_ago", 12), "2024-02-29", "2023-02-28"),
+        (Bound("months_ago", 12), "2025-02-28", "2024-02-28"),
+        (Bound("months_ago", 1), "2024-03-31", "2024-02-29"),
+        (Bound("months_ago", 1), "2023-03-31", "2023-02-28"),
+        (Bound("months_ago", 2), "2024-01-15", "2023-11-15"),
+        (Bound("month_start", 0), "2024-02-29", "2024-02-01"),
+        (Bound("month_start", 2), "2024-01-31", "2023-11-01"),
+        (Bound("days_ago", 366), "2025-01-01", "2024-01-01"),
+        (Bound("date", day=date(2024, 2, 29)), "2026-01-01", "2024-02-29"),
+    ],
+)
+def test_it_counts_back_by_the_calendar(bound: Bound, today: str, day: str) -> None:
+    assert bound.on(date.fromisoformat(today)).isoformat() == day
+
+
+@given(st.dates(date(2001, 1, 1), date(2100, 1, 1)), st.integers(0, 240))
+def test_it_lands_in_the_month_so_many_months_back(today: date, back: int) -> None:
+    day = Bound("months_ago", back).on(today)
+    assert (today.year * 12 + today.month) - (day.year * 12 + day.month) == back
+    assert day.day == today.day or (day.day < today.day and (day.month != Bound("days_ago", -1).on(day).month))
+    assert Bound("month_start", back).on(today) == day.replace(day=1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "begin", "end"),
+    [
+        ("UTC", "2024-03-31T00:00", "2024-04-01T00:00"),
+        ("Europe/Berlin", "2024-03-30T23:00", "2024-03-31T22:00"),
+        ("Asia/Kathmandu", "2024-03-30T18:15", "2024-03-31T18:15"),
+        ("Pacific/Kiritimati", "2024-03-30T10:00", "2024-03-31T10:00"),
+    ],
+)
+def test_it_begins_days_at_midnight_of_the_zone(zone: str, begin: str, end: str) -> None:
+    raw = {"event": "x", "from": {"date": "2024-03-31"}, "to": {"date": "2024-04-01"}, "zone": zone}
+    window = history(raw, None, "").window(datetime(2024, 6, 1, tzinfo=UTC))
+    assert [moment and f"{moment:%Y-%m-%dT%H:%M}" for moment in window] == [begin, end]
+
+
+def audience(desk: Desk, rule: dict[str, Any], now: str) -> set[str]:
+    """The user ids of those a rule finds at a moment."""
+    categories = {"shoes": desk.category("shoes")}
+    if rule.get("category") == "attire":
+        categories["attire"] = desk.category("attire")
+    condition = rules_sql.where(parse(rule, categories), datetime.fromisoformat(now))
+    with desk.sessions.begin() as session:
+        found = list(session.scalars(select(ProfileStateRow.profile_id).where(condition)))
+    rows = desk.rows(
+        "SELECT i.value FROM identifier i JOIN profile p ON p.id = i.profile_id"
+        " WHERE i.type = 'user_id' AND i.owns AND p.root_id = ANY(:found)",
+        found=found,
+    )
+    return {row[0] for row in rows}
+
+
+def test_it_finds_buyers_of_a_month_on_the_right_days_across_a_leap_year(desk: Desk) -> None:
+    shoes, attire = ("p1", "shoes", 80.0), ("p2", "attire", 30.0)
+    desk.send(
+        order("first", "o1", shoes, time="2023-05-31T22:00:00Z"),
+        order("last", "o2", shoes, time="2023-06-30T21:59:59.999Z"),
+        order("both", "o3", shoes, attire, time="2023-06-15T12:00:00Z"),
+        order("early", "o4", shoes, time="2023-05-31T21:59:59.999Z"),
+        order("late", "o5", shoes, time="2023-06-30T22:00:00Z"),
+        order("other", "o6", attire, time="2023-06-15T12:00:00Z"),
+        order("year before", "o7", shoes, time="2022-06-15T12:00:00Z"),
+    )
+    june = {"first", "last", "both"}
+    assert audience(desk, BERLIN, "2024-05-31T21:59:59+00:00") == {"early"}
+    assert audience(desk, BERLIN, "2024-05-31T22:00:00+00:00") == june
+    assert audience(desk, BERLIN, "2024-06-30T21:59:59+00:00") == june
+    assert audience(desk, BERLIN, "2024-06-30T22:00:00+00:00") == {"late"}
+    assert audience(desk, {"not": BERLIN}, "2024-06-15T00:00:00+00:00") == {"early", "late", "other", "year before"}
+    anniversary = {"event": "order completed", "from": {"months_ago": 12}, "to": {"days_ago": 365}}
+    assert audience(desk, anniversary, "2024-06-15T09:00:00+00:00") == {"both", "other"}
+
+
+def test_it_does_not_count_what_was_taken_back(desk: Desk) -> None:
+    shoes, attire = ("p1", "shoes", 80.0), ("p2", "attire", 30.0)
+    when = "2023-06-15T12:00:00Z"
+    desk.send(
+        *(order(user, f"{user}-1", shoes, attire, time=when) for user in ("kept", "cancelled", "returned", "in part")),
+        cancelled("cancelled", "cancelled-1", time="2023-06-16T12:00:00Z"),
+        call(
+            "track",
+            event="Order Refunded",
+            userId="returned",
+            properties={"order_id": "returned-1"},
+            timestamp="2023-07-16T12:00:00Z",
+        ),
+        call(
+            "track",
+            event="Order Refunded",
+            userId="in part",
+            properties={"order_id": "in part-1", "products": [{"product_id": "p2", "category": "attire"}]},
+            timestamp="2023-06-16T12:00:00Z",
+        ),
+        order("in part", "in part-2", ("p9", "hats", 80.0), time=when),
+        refunded("in part", "in part-2", "p9", time="2023-06-16T12:00:00Z"),
+    )
+    now = "2024-06-20T00:00:00+00:00"
+    assert audience(desk, JUNE, now) == {"kept", "in part"}
+    assert audience(desk, JUNE | {"category": "attire"}, now) == {"kept"}
+    anything = {name: value for name, value in JUNE.items() if name != "category"}
+    assert audience(desk, anything, now) == {"kept", "in part"}
+
+
+def test_it_counts_events_for_the_person_they_came_to_belong_to(desk: Desk) -> None:
+    for day in (1, 2, 3):
+        desk.send(viewed("shoes", anonymousId="visitor", timestamp=f"2024-03-0{day}T10:00:00Z"))
+    desk.send(
+        viewed("shoes", userId="ann", timestamp="2024-03-04T10:00:00Z"),
+        viewed("shoes", userId="bob", timestamp="2024-03-04T10:00:00Z"),
+        identified("ann", "visitor", time="2024-03-05T10:00:00Z"),
+        identified("cleo", time="2024-03-05T10:00:00Z"),
+    )
+    views = {"event": "Product Viewed", "category": "shoes", "from": {"days_ago": 10}}
+    now = "2024-03-06T00:00:00+00:00"
+    assert audience(desk, views, now) == {"ann", "bob"}
+    assert audience(desk, views | {"min_count": 4}, now) == {"ann"}
+    assert audience(desk, views | {"max_count": 1}, now) == {"bob"}
+    assert audience(desk, views | {"max_count": 0}, now) == {"cleo"}
+    assert audience(desk, views | {"min_count": 0, "max_count": 3}, now) == {"bob", "cleo"}
+    assert audience(desk, views | {"min_count": 0}, now) == {"ann", "bob", "cleo"}
+    assert audience(desk, views | {"to": {"date": "2024-03-04"}}, now) == {"ann"}
+    assert audience(desk, views, "2024-03-03T00:00:00+00:00") == {"ann"}
