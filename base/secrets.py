@@ -12,6 +12,9 @@ from pathlib import Path
 
 from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
 
+PASSWORD_BYTES = 24
+"""Random bytes of an embedded server's password."""
+
 
 def with_generated_keys(settings: Settings) -> Settings:
     """The settings with every key that was not set taken from `var/secrets`, made there on first use."""

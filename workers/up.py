@@ -21,7 +21,7 @@ from base.clock import monotonic, pause
 from base.embedded import PostgresServer, Server, ValkeyServer, end_left_over_postgres, end_left_over_valkey
 from base.errors import StartError
 from base.processes import check_port
-from base.secrets import secret, with_generated_keys
+from base.secrets import PASSWORD_BYTES, secret, with_generated_keys
 from base.settings import WITHHELD_FROM_RENDER, Settings, environment
 from workers.crew import Crew, end_left_over_crew
 from workers.first_run import Access, prepare
@@ -29,7 +29,6 @@ from workers.migration import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 180.0
-PASSWORD_BYTES = 24
 APPS = ("render", "signals", "web")
 
 

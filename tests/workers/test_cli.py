@@ -33,6 +33,12 @@ def test_it_says_in_one_line_what_is_wrong_with_a_setting() -> None:
     assert done.stderr == "latebind: LATEBIND_WEB_PORT: must be a whole number from 1 to 65535\n"
 
 
+def test_it_says_what_to_do_where_nothing_runs_and_nothing_is_named(tmp_path: Path) -> None:
+    done = latebind("user", "list", LATEBIND_VAR=str(tmp_path / "var"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("latebind: No LATEBIND_DATABASE_URL is set and no `latebind up` runs on ")
+
+
 def test_it_starts_nothing_when_a_port_is_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -122,6 +122,20 @@ def test_it_gives_render_neither_database_nor_subject_key(terminal: Terminal) ->
         assert b"LATEBIND_" + name not in environ
 
 
+def test_it_is_found_by_commands_beside_it(terminal: Terminal) -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "latebind"), "user", "list"],
+        cwd=ROOT,
+        env=os.environ | terminal.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert {line.split("\t")[0] for line in done.stdout.splitlines()} >= {u["email"] for u in terminal.told()["users"]}
+
+
 def test_it_refuses_a_second_start_on_the_same_folder(terminal: Terminal) -> None:
     command = [str(Path(sys.executable).parent / "latebind"), "up"]
     done = subprocess.run(

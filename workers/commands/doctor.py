@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from base.settings import Settings
+from workers.beside import settings_here
 from workers.checkup import examine
 
 
@@ -15,7 +15,7 @@ from workers.checkup import examine
 @click.option("--quiet", is_flag=True, help="Print only what is wrong; for health checks.")
 def command(quiet: bool) -> None:
     """Check this installation part by part; exit status 1 when something is wrong."""
-    findings = list(examine(Settings.from_environment(os.environ)))
+    findings = list(examine(settings_here(os.environ, require=())))
     for finding in findings:
         if not finding.well:
             click.echo(f"WRONG  {finding.part}: {finding.words}", err=quiet)

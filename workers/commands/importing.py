@@ -19,6 +19,7 @@ from signals.feed import FORMATS, sniffed
 from signals.importing import ImportReport, import_events, import_products
 from signals.intake import Intake
 from signals.sources import keyless_sender
+from workers.beside import settings_here
 
 DEFAULT_SOURCE = "file"
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -30,7 +31,7 @@ _SOURCE = click.option(
 @contextmanager
 def opened_intake() -> Iterator[tuple[Settings, Intake]]:
     """The intake on the stores of the environment, without a limit on the time of a statement: bulk work."""
-    settings = Settings.from_environment(os.environ, require=("database_url", "redis_url", "hash_key"))
+    settings = settings_here(os.environ, require=("database_url", "redis_url", "hash_key"))
     engine = db.connect(settings.database_url, statement_ms=0, application="latebind import")
     store = stores.connect(settings.redis_url)
     try:

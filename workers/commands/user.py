@@ -14,10 +14,11 @@ from base.settings import Settings
 from campaigns import people
 from campaigns.admin_log import SYSTEM
 from campaigns.models.accounts import ROLES
+from workers.beside import settings_here
 
 
 def _sessions() -> tuple[Settings, db.Sessions]:
-    settings = Settings.from_environment(os.environ, require=("database_url",))
+    settings = settings_here(os.environ, require=("database_url",))
     return settings, db.sessions(db.connect(settings.database_url, application="latebind user"))
 
 
