@@ -75,12 +75,22 @@ class Report:
 class Sender:
     """Sends batches with one relay connection. Keep it for the life of a process; for one thread."""
 
-    def __init__(self, settings: Settings, sessions: Sessions, store: Store, blobs: FolderBlobs, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        store: Store,
+        blobs: FolderBlobs,
+        clock: Clock,
+        *,
+        handing: int = HANDING,
+    ) -> None:
         self._settings = settings
         self._sessions = sessions
         self._store = store
         self._blobs = blobs
         self._clock = clock
+        self._handing = handing
         self._keys = TokenKeys.from_settings(settings)
         self._transport = Transport(relay_from(settings))
         self._composers: OrderedDict[str, tuple[Plan, Composer]] = OrderedDict()
@@ -102,7 +112,7 @@ class Sender:
         remaining = list(ready)
         try:
             while remaining:
-                group, remaining = remaining[:HANDING], remaining[HANDING:]
+                group, remaining = remaining[: self._handing], remaining[self._handing :]
                 report.count(outcomes)
                 started = monotonic()
                 allowed = self._mark(outcomes, [item.row for item in group])

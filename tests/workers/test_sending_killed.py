@@ -1,0 +1,142 @@
+"""`kill -9` of a sender at every statement it runs: nobody gets a mail twice, nobody is skipped in silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import smtplib
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from base.clock import pause
+from base.settings import environment
+from campaigns import audience, deliveries
+from campaigns.deliveries import LEASE
+from campaigns.models import Campaign, Delivery, Occurrence
+from tests.campaigns.shop import Shop
+from tests.workers.relay import HOST, Relay
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PEOPLE = [f"p{number}" for number in range(3)]
+
+
+@pytest.fixture
+def killer(shop: Shop, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """The program that sends and dies."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("LATEBIND_")}
+    with (tmp_path / "killing.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.workers.killing"], cwd=ROOT, env=outer | environment(shop.settings),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
+    yield process
+    assert process.stdin
+    process.stdin.close()
+    process.wait(timeout=10)
+    assert process.stdout
+    process.stdout.close()
+
+
+def send(
+    shop: Shop, killer: subprocess.Popen[str], ids: list[int], kill_at: int | None, warm: str | None, trace: str = ""
+) -> int:
+    """Let a child send these; its exit status, or minus the signal that ended it."""
+    assert killer.stdin
+    assert killer.stdout
+    order = {"ids": ids, "now": shop.now.isoformat(), "kill_at": kill_at, "trace": trace, "warm": warm}
+    killer.stdin.write(json.dumps(order) + "\n")
+    killer.stdin.flush()
+    return int(killer.stdout.readline())
+
+
+def run(shop: Shop, campaign: int, number: int) -> list[int]:
+    """Freeze one more run of the campaign; its ids."""
+    with shop.sessions.begin() as session:
+        session.get_one(Campaign, campaign).state = "sending"
+        session.add(Occurrence(campaign_id=campaign, number=number, state="sending", due_at=shop.now))
+        session.flush()
+        audience.freeze(session, campaign, number, shop.now, shop.settings.hash_key)
+    return [row.id for row in rows_of(shop, campaign, number)]
+
+
+def rows_of(shop: Shop, campaign: int, number: int) -> list[Delivery]:
+    return [row for row in shop.ledger(campaign) if row.occurrence == number]
+
+
+def digested(relay: Relay) -> None:
+    """Return when the relay has read what the dead child had sent it: a later session is served after."""
+    pause(0.01)
+    with smtplib.SMTP(HOST, relay.port) as probe:
+        probe.noop()
+
+
+def traced(shop: Shop, killer: subprocess.Popen[str], ids: list[int], warm: str | None, path: Path) -> list[str]:
+    """The statements a sender runs to the end for these."""
+    assert send(shop, killer, ids, None, warm, str(path)) == 0
+    return path.read_text().splitlines()
+
+
+def points(trace: list[str]) -> list[int]:
+    """Of every line its first and last run: loops are walked on entry and at the end."""
+    runs: dict[str, list[int]] = {}
+    for number, line in enumerate(trace):
+        runs.setdefault(line, []).append(number)
+    return sorted({number for found in runs.values() for number in (found[0], found[-1])})
+
+
+@pytest.mark.slow
+@pytest.mark.feature("OP-02")
+def test_it_survives_a_kill_at_every_statement(
+    shop: Shop, relay: Relay, sender: Sender, scheduler: Scheduler, killer: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    shop.people(*PEOPLE)
+    campaign = shop.campaign()
+    with shop.sessions.begin() as session:
+        plan = session.get_one(Campaign, campaign).plan_hash
+    cold = traced(shop, killer, run(shop, campaign, 1), None, tmp_path / "cold")
+    warm = traced(shop, killer, run(shop, campaign, 2), plan, tmp_path / "warm")
+    assert set(relay.received().values()) == {2}
+    assert {line.partition(":")[0] for line in warm} == {"sending.py", "transport.py", "deliveries.py", "sentfacts.py"}
+    # A sender compiles a plan's mail in its first batch only: those statements are walked apart.
+    walked = [(kill_at, plan, warm[kill_at]) for kill_at in points(warm)]
+    walked += [(kill_at, None, cold[kill_at]) for kill_at in points(cold) if cold[kill_at] not in set(warm)]
+    assert len({line for _, _, line in walked}) > 150
+    profiles = {profile: f"{name}@example.com" for name, profile in shop.known().items()}
+    outcomes: dict[str, int] = {"accepted": 0, "unknown": 0}
+    resent = 0
+    for number, (kill_at, compiled, line) in enumerate(walked, 3):
+        relay.mails.clear()
+        ids = run(shop, campaign, number)
+        assert send(shop, killer, ids, kill_at, compiled) == -signal.SIGKILL, line
+        digested(relay)
+        before = relay.received()
+        # Nothing is touched before the dead sender's claim has run out; then the next one takes what is surely unsent.
+        with shop.sessions.begin() as session:
+            assert not any(deliveries.sweep(session, shop.now).values())
+        shop.clock.advance(LEASE + timedelta(seconds=1))
+        with shop.sessions.begin() as session:
+            deliveries.sweep(session, shop.now)
+        resent += len(sender.send(ids).states and relay.received() - before)
+        after = relay.received()
+        rows = rows_of(shop, campaign, number)
+        assert len(rows) == len(PEOPLE)
+        for row in rows:
+            outcomes[row.state] = outcomes.get(row.state, 0) + 1
+            mails = after[profiles[row.profile_id]]
+            allowed = {"accepted": (1,), "unknown": (0, 1)}[row.state]
+            assert mails in allowed, (line, row.state, mails)
+        with shop.sessions.begin() as session:
+            listed = deliveries.listing(session, campaign, occurrence=number, states=["unknown"])
+            assert [row.id for row in listed] == sorted(row.id for row in rows if row.state == "unknown")
+        assert sum(row.state == "unknown" for row in rows) <= 2, "at most one group is in doubt"
+    assert outcomes["unknown"] > 0
+    assert outcomes["accepted"] > outcomes["unknown"]
+    assert resent > 0
