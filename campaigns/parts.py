@@ -34,6 +34,12 @@ class Parts:
     def now(self) -> datetime:
         return self.clock.now()
 
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.sessions.kw["bind"].dispose()
+        self.store.close()
+        self.queues.close()
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A session that commits when the block ends and rolls back when it raises."""

@@ -52,17 +52,17 @@ class WhatIf:
     bought: tuple[int, ...] = ()
     complained: bool = False
 
-    def events(self, now: datetime) -> tuple[FoldEvent, ...]:
-        """The signals that would have told us so, at `now`."""
+    def events(self, at_ms: int) -> tuple[FoldEvent, ...]:
+        """The signals that would have told us so, at that moment (Unix milliseconds)."""
         events = [
             FoldEvent(
-                time_ms=unix_ms(now), message_id=f"what-if-{number}", kind="order", order_id=f"what-if-{number}",
+                time_ms=at_ms, message_id=f"what-if-{number}", kind="order", order_id=f"what-if-{number}",
                 lines=(Line("what-if", category, 1, CHARGE_CENTS),), total_cents=CHARGE_CENTS,
             )
             for number, category in enumerate(self.bought)
         ]  # fmt: skip
         if self.complained:
-            events.append(FoldEvent(time_ms=unix_ms(now), message_id="what-if-c", kind="complaint", subject="what-if"))
+            events.append(FoldEvent(time_ms=at_ms, message_id="what-if-c", kind="complaint", subject="what-if"))
         return tuple(events)
 
 
@@ -106,7 +106,8 @@ def shoot(
         _model(blobs, row.model_hash),
         now,
         seed_of(delivery, shown.live.open_number + 1),
-        what_if.events(now),
+        # What is supposed comes after all that is known, also when a sender's clock runs a little ahead.
+        what_if.events(max(unix_ms(now), (state.last_ms or 0) + 1)),
         sent_at_ms=unix_ms(sent),
         fonts=fonts(),
         assets=StoredAssets(blobs),

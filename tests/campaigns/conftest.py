@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from base.clock import FixedClock
@@ -19,6 +21,8 @@ def shop(settings: Settings, sessions: Sessions, valkey: Store, clock: FixedCloc
 
 
 @pytest.fixture
-def web(shop: Shop) -> Web:
+def web(shop: Shop) -> Iterator[Web]:
     """The web process on that shop."""
-    return Web(shop)
+    made = Web(shop)
+    yield made
+    made.close()

@@ -2,21 +2,234 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis.checks import CHECKS
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
 
-from tests.campaigns.web import Web
+from base import keys
+from campaigns import keyring
+from render.access import Keyring
+from render.wire import HotStore
+from tests.campaigns.web import PASSWORD, Web, told
+
+EXAMPLES = 5
+"""Requests tried per operation and kind: such that fit the document and such that do not."""
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+    unsupported_method,
+    ignored_auth,
+]
+BOUNDS = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],
+)
 
 
 def test_it_describes_itself_in_a_valid_document(web: Web) -> None:
-    answer = web.stranger().get("/api/openapi.json")
-    assert answer.status_code == 200
-    assert [str(fault) for fault in OpenAPIV31SpecValidator(answer.json).iter_errors()] == []
-    told = {(path, method) for path, verbs in answer.json["paths"].items() for method in verbs}
-    assert ("/api/v1/campaigns/{campaign_id}/preview", "post") in told
-    assert not [path for path, _ in told if not path.startswith("/api/v1/")]
+    document = told(web.stranger().get("/api/openapi.json"))
+    assert [str(fault) for fault in OpenAPIV31SpecValidator(document).iter_errors()] == []
+    described = {(path, method) for path, verbs in document["paths"].items() for method in verbs}
+    assert ("/api/v1/campaigns/{campaign_id}/preview", "post") in described
+    rules = {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in web.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if rule.rule.startswith("/api/v1/")
+    }
+    assert described == rules
+
+
+def operations(web: Web) -> list[Any]:
+    """What the document tells, as schemathesis understands it."""
+    schema = schemathesis.openapi.from_wsgi("/api/openapi.json", web.app)
+    return [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+
+
+def tried(operation: Any, mode: GenerationMode, key: str, there: Mapping[str, object]) -> Counter[int]:
+    """The statuses of some calls of one operation; `there` puts numbers of things there are into the address."""
+    statuses: Counter[int] = Counter()
+
+    @BOUNDS
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def send(case: Any) -> None:
+        for name in set(case.path_parameters or ()) & set(there):
+            case.path_parameters[name] = there[name]
+        answer = case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, checks=CHECKS)
+        statuses[answer.status_code] += 1
+
+    send()
+    return statuses
+
+
+@pytest.mark.slow
+def test_it_answers_whatever_is_sent_as_its_document_says(web: Web) -> None:
+    (ada,) = web.shop.people("ada")
+    campaign = web.shop.campaign()
+    things = ("offer_id", "creative_id", "message_id", "segment_id", "user_id")
+    there = dict.fromkeys(things, 1) | {"campaign_id": campaign, "profile": ada}
+    key = web.program("admin").key
+    reached = set()
+    for operation in operations(web):
+        for mode, ids in ((GenerationMode.POSITIVE, there), (GenerationMode.NEGATIVE, {})):
+            statuses = tried(operation, mode, key, ids)
+            if min(statuses) < 300:
+                reached.add(operation.label)
+    assert len(reached) >= 35, sorted(reached)
+
+
+def test_it_runs_a_campaign_from_the_first_offer_to_its_results(web: Web) -> None:
+    (ada,) = web.shop.people("ada")
+    web.shop.send(web.shop.order("ada", "shoes", web.shop.now - timedelta(days=400)))
+    api = web.program("manager")
+    creative = api.told("GET", "/creatives")["creatives"][0]["id"]
+    content = {"creative_id": creative, "landing": "https://shop.example.com/"}
+    neutral = api.told("POST", "/offers", content | {"name": "Always", "kind": "neutral"})["id"]
+    discount = content | {"name": "Discount", "kind": "replacement", "purpose_category": "shoes", "category": "shoes"}
+    offer = api.told("POST", "/offers", discount)["id"]
+    message = api.told("GET", f"/messages/{web.shop.message()}")
+    slots = [{"slot": slot["index"], "default": neutral, "offers": [offer]} for slot in message["slots"]]
+    written = {"name": "By program", "message_id": message["id"], "slots": slots, "default_landing": content["landing"]}
+    at = f"/campaigns/{api.told('POST', '/campaigns', written)['id']}"
+    assert api.told("GET", at)["missing"] == ["It has not been published."]
+    assert api.told("GET", f"{at}/audience")["sendable"] == 1
+    shown = api.told("POST", f"{at}/preview", {"profile": ada})["slots"][0]
+    bought = api.told("POST", f"{at}/preview", {"profile": ada, "bought": [1]})["slots"][0]
+    assert (shown["offer_name"], bought["offer_name"]) == ("Discount", "Always")
+    assert shown["sha256"] != bought["sha256"]
+    plan = api.told("POST", f"{at}/publish")["plan"]
+    assert [one["plan"] for one in api.told("GET", f"{at}/versions")["versions"]] == [plan]
+    assert api.call("POST", f"{at}/tests", {"profile_ids": [ada], "address": "me@example.com"}).status_code == 201
+    due = {"due_at": web.shop.now.isoformat(), "timezone": "Europe/Vienna"}
+    assert api.told("POST", f"{at}/schedule", due) == {"done": True, "state": "scheduled"}
+    assert api.told("POST", f"{at}/pause")["state"] == "paused"
+    assert api.told("POST", f"{at}/resume")["state"] == "scheduled"
+    assert api.call("POST", f"{at}/kill").status_code == 200
+    assert api.call("POST", f"{at}/revive").status_code == 200
+    assert api.call("POST", f"{at}/offers/{offer}/withdraw").status_code == 200
+    assert api.call("POST", f"{at}/offers/{offer}/restore").status_code == 200
+    assert api.told("GET", f"{at}/report")["mailed"] == 0
+    assert api.told("POST", f"{at}/cancel")["state"] == "cancelled"
+    assert api.call("POST", f"{at}/resume").status_code == 409
+
+
+FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
+    ("POST", "/offers", {"name": "x"}, "kind"),
+    ("POST", "/offers", {"name": 7}, "name"),
+    ("POST", "/offers", {"name": "x", "kind": "neutral", "creative_id": 10**12, "landing": ""}, "creative_id"),
+    (
+        "POST",
+        "/offers",
+        {"name": "x", "kind": "neutral", "creative_id": 999, "landing": "https://e.co"},
+        "creative_id",
+    ),
+    ("POST", "/offers", {"name": "x\x00", "kind": "neutral", "creative_id": 1, "landing": "https://e.com"}, "name"),
+    ("POST", "/offers", {"name": "x", "kind": "neutral", "creative_id": 1, "landing": "ftp://e.com"}, "landing"),
+    ("POST", "/offers", {"nam": "x"}, "nam"),
+    ("POST", "/segments", {"name": "s", "rule": {"field": "no.such", "op": "=", "value": 1}}, "rule"),
+    ("POST", "/campaigns", {"name": "c", "slots": [{"slot": 0, "default": "one"}]}, "slots[0].default"),
+    ("POST", "/campaigns", {"name": "c", "message_id": 999}, "message_id"),
+    ("POST", "/users", {"email": "x", "name": "x", "password": "long enough", "roles": ["admin"]}, "email"),
+    ("POST", "/keys", {"name": "site", "kind": "site"}, "origins"),
+    ("GET", "/system/refused?limit=0", {}, "limit"),
+    ("GET", "/customers?q=", {}, "q"),
+    ("GET", "/customers", {}, "q"),
+]
+
+
+def test_it_names_the_field_at_fault(web: Web) -> None:
+    api = web.program("admin")
+    for method, path, body, field in FAULTS:
+        problem = told(api.call(method, path, body if method == "POST" else None), 400)
+        assert (problem["field"] or "").startswith(field), (path, body, problem)
+        assert problem["detail"]
+
+
+def test_it_refuses_what_is_no_sound_json_object(web: Web) -> None:
+    key = {"Authorization": f"Bearer {web.program('admin').key}"}
+    client = web.app.test_client()
+    for body in (b"", b"[]", b"null", b"{", b'{"name": NaN}', b"\xff", b'"text"', b"[" * 100_000):
+        answer = client.post("/api/v1/keys", data=body, headers=key, content_type="application/json")
+        assert told(answer, 400)["status"] == 400, body[:20]
+    assert client.post("/api/v1/keys", data=b"name=x", headers=key).status_code == 415
+    huge = client.post("/api/v1/keys", data=b" " * 5_000_000, headers=key, content_type="application/json")
+    assert huge.status_code == 413
+
+
+def test_it_lets_opens_know_a_key_and_that_it_is_revoked(web: Web) -> None:
+    api = web.program("admin")
+    made = api.told("POST", "/keys", {"name": "call centre"})
+    hot = HotStore(web.shop.settings.redis_url)
+    facts = Keyring(hot).read(f"Bearer {made['key']}")
+    assert facts is not None
+    assert facts.kind == "server"
+    assert Keyring(hot).read(f"Bearer {made['id']}.guess") is None
+    assert api.call("DELETE", f"/keys/{made['id']}").status_code == 200
+    assert Keyring(hot).read(f"Bearer {made['key']}") is None
+    assert (
+        web.app.test_client().get("/api/v1/keys", headers={"Authorization": f"Bearer {made['key']}"}).status_code == 401
+    )
+    hot.close()
+
+
+def test_it_writes_keys_later_when_the_store_was_away_or_lost_them(web: Web) -> None:
+    api = web.program("admin")
+    kept, ended = (api.told("POST", "/keys", {"name": name}) for name in ("kept", "ended"))
+    web.shop.store.copy(keys.api_key(ended["id"]), "aside")
+    api.call("DELETE", f"/keys/{ended['id']}")
+    web.shop.store.delete(keys.api_key(kept["id"]))
+    web.shop.store.rename("aside", keys.api_key(ended["id"]))
+    with web.shop.sessions.begin() as session:
+        assert keyring.refresh(session, web.shop.store) == 3  # the program's own key was made without a store
+        assert keyring.refresh(session, web.shop.store) == 0
+    assert web.shop.store.get(keys.api_key(ended["id"])) is None
+    assert web.shop.store.get(keys.api_key(kept["id"])) is not None
+
+
+def test_it_never_tells_a_secret_again(web: Web) -> None:
+    api = web.program("admin")
+    made = api.told("POST", "/keys", {"name": "secret"})
+    person = {"email": "new@example.com", "name": "New", "password": PASSWORD, "roles": ["support"]}
+    api.call("POST", "/users", person)
+    seen = api.call("GET", "/keys").text + api.call("GET", "/users").text + api.call("GET", "/system/changes").text
+    assert made["key"].partition(".")[2] not in seen
+    assert PASSWORD not in seen
+    assert "argon2" not in seen
+
+
+def test_it_changes_people_but_keeps_the_last_admin(web: Web) -> None:
+    api = web.program("admin")
+    web.person("admin")
+    (admin,) = api.told("GET", "/users")["users"]
+    at = f"/users/{admin['id']}"
+    assert api.told("PATCH", at, {"timezone": "Asia/Tokyo", "name": "Ada"})["timezone"] == "Asia/Tokyo"
+    assert api.call("PATCH", at, {"active": False}).status_code == 409
+    assert api.call("PATCH", at, {"roles": ["manager"]}).status_code == 409
+    assert api.told("GET", "/users")["users"][0]["roles"] == ["admin"]

@@ -12,10 +12,17 @@ from werkzeug.test import TestResponse
 
 from campaigns import people, starting
 from campaigns.app import create_app
+from campaigns.parts import EXTENSION, Parts
 from tests.campaigns.shop import MANAGER, Shop
 
-PASSWORD = "correct-horse-battery"  # noqa: S105 - a password of the tests
+PASSWORD = "correct-horse-battery"
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+def told(answer: TestResponse, *statuses: int) -> Any:
+    """The JSON of an answer that has one of these statuses; 200 unless told otherwise."""
+    assert answer.status_code in (statuses or (200,)), answer.text
+    return answer.json
 
 
 @dataclass
@@ -50,6 +57,10 @@ class Program:
             f"/api/v1{path}", method=method, json=json, headers={"Authorization": f"Bearer {self.key}"}
         )
 
+    def told(self, method: str, path: str, json: Any = None) -> Any:
+        """What a call that succeeds answers."""
+        return told(self.call(method, path, json), 200, 201)
+
 
 @dataclass
 class Web:
@@ -63,6 +74,11 @@ class Web:
         self.app.testing = False
         with self.shop.sessions.begin() as session:
             starting.seed(session, self.shop.now)
+
+    def close(self) -> None:
+        """Let go of the app's connections."""
+        parts: Parts = self.app.extensions[EXTENSION]
+        parts.close()
 
     def person(self, *roles: str) -> str:
         """Somebody with these roles; their address."""
