@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 REQUIRED: Final = ("redis_url", "token_keys", "record_key")
 PICTURES: Final = "/o/"
+MIN_REPLY_SECONDS: Final = 0.01
 _MOMENT: Final = "<!doctype html><html lang=en><title>One moment</title><p>Please try again.</p></html>"
 _log = logger("render")
 
@@ -56,7 +57,10 @@ _log = logger("render")
 def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     """Everything a render process works with, its background work not yet begun. Connects to nothing."""
     metrics = Metrics(settings.var / "metrics" / "render")
-    hot = HotStore(settings.redis_url)
+    deadline = settings.deadline_ms / 1000
+    # Three exchanges fit into the deadline: one to read, one to agree, one for the total cap or the record.
+    reply_seconds = max(MIN_REPLY_SECONDS, deadline / 3)
+    hot = HotStore(settings.redis_url, reply_seconds)
     sealer = Sealer(settings.record_key)
     spool = Spool(settings.var / "spool")
     blobs = blobs_from(settings)
@@ -76,7 +80,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         keyring=Keyring(hot),
         lookup=lookup,
         agreement=agreement,
-        opening=Opening(lookup, agreement, recorder, sealer, metrics),
+        opening=Opening(lookup, agreement, recorder, sealer, metrics, reply_seconds * 1.2),
         recorder=recorder,
         spool=spool,
         pictures=pictures,
@@ -84,7 +88,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         models=models,
         warmer=Warmer(hot, lookup, ladder),
         metrics=metrics,
-        deadline_seconds=settings.deadline_ms / 1000,
+        deadline_seconds=deadline,
     )
 
 

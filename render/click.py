@@ -60,7 +60,7 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
         parts.metrics.count("clicks", value="unresolved")
         return _nowhere()
     read = Read(look.personal) if look.personal is not None else None
-    if not token.profile or not may_record(read.state if read is not None else None):
+    if not token.profile or not may_record(read.state if read is not None else None, look.running.plan):
         parts.metrics.count("not_recorded")
         return _answer(look.running.plan, Destination("default", look.running.plan.default_landing))
     destination = resolve_click(parts, fetch, look.running, look.running.plan, read)
@@ -74,7 +74,7 @@ def resolve_click(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read
     """Where the click goes, and what is known about what was seen."""
     if read is None:
         return Destination("unresolved", plan.default_landing)
-    lane = read.shown.lane("test" if fetch.token.delivery.is_test else "live")
+    lane = read.shown.lane("test" if fetch.delivery.is_test else "live")
     sights = lane.shown.get(fetch.token.slot, ())
     if not sights:
         expired = fetch.now_ms - fetch.sent_ms(read.shown.sent_ms) > plan.lifetime_days * DAY_MS

@@ -124,8 +124,10 @@ def _fetch(parts: Parts, asked: DecideIn, started: float) -> Fetch:
     now = parts.now()
     text = f"{asked.campaign}\0{asked.channel}\0{asked.placement}\0{asked.request}"
     contact = hashlib.sha256(text.encode()).hexdigest()[:24]
+    token = Token(Purpose.HTML, profile, asked.campaign, 0, WHOLE_MAIL, send_day=day_number(now))
     return Fetch(
-        token=Token(Purpose.HTML, profile, asked.campaign, 0, WHOLE_MAIL, send_day=day_number(now)),
+        token=token,
+        delivery=token.delivery,
         kind="decide",
         names=Names(keys.state(profile), keys.contact(profile, contact), keys.used(profile)),
         delivery_name=f"contact.{contact}",

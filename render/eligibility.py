@@ -151,10 +151,11 @@ def may_record(state: ProfileState | None, plan: Plan | None = None) -> bool:
 
     Not after erasure, nor once tracking or mail were refused, nor before tracking was granted where a plan wants it.
     """
+    granted = state is not None and state.consent.get("tracking") is True
+    if plan is not None and "tracking" in plan.needs_consent and not granted:
+        return False
     if state is None:
         return True
-    if plan is not None and "tracking" in plan.needs_consent and state.consent.get("tracking") is not True:
-        return False
     return not state.erased and all(state.consent.get(purpose) is not False for purpose in ("tracking", "email"))
 
 

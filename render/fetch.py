@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from base.clock import monotonic
+from base.ids import Delivery
 from base.tokens import Token, day_start
 from render.agree import Names, Personal
 from render.cache import Picture
@@ -28,6 +29,7 @@ class Fetch:
     """
 
     token: Token
+    delivery: Delivery
     kind: str
     names: Names
     delivery_name: str

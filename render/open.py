@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from base.clock import monotonic
 from base.errors import BadToken, Unavailable
+from base.ids import Delivery
 from base.logs import logger
 from base.tokens import Purpose, Token
 from render import respond
@@ -22,6 +23,7 @@ from render.fallback import Served
 from render.fetch import Fetch, Open
 from render.opening import Read
 from render.parts import Parts
+from render.record import RepairRecord
 from render.recording import fetch_record
 from render.respond import Answer
 from signals.moments import unix_ms
@@ -73,7 +75,7 @@ def _serve(parts: Parts, fetch: Fetch) -> Served:
         return _without_plan(parts, fetch)
 
     if not opened.is_recorded:
-        parts.metrics.count("not_recorded")
+        note_unrecorded(parts, fetch, opened)
         return parts.ladder.default(fetch, opened)
 
     if opened.picture is not None:  # It was at hand, and went with the agreement: marked and recorded.
@@ -88,6 +90,14 @@ def _serve(parts: Parts, fetch: Fetch) -> Served:
         return parts.ladder.static(fetch)  # Neither stream nor disk took the record: nothing may be claimed.
     _handed(parts, fetch, served.picture)
     return served
+
+
+def note_unrecorded(parts: Parts, fetch: Fetch, opened: Open) -> None:
+    """Count a fetch that may not be written down; what was lost is asked for all the same."""
+    parts.metrics.count("not_recorded")
+    repairs = tuple(made for made in opened.records if isinstance(made, RepairRecord))
+    if repairs:
+        parts.recorder.accept(repairs, fetch.deadline)
 
 
 def find_open(parts: Parts, fetch: Fetch) -> Open | None:
@@ -124,12 +134,14 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
 def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: float) -> Fetch:
     """What a request asks for."""
     now = parts.now()
+    delivery = token.delivery
     return Fetch(
         token=token,
+        delivery=delivery,
         kind=kind,
-        names=Names.of(token.delivery),
-        delivery_name=token.delivery.name,
-        verdict=_verdict(parts, token, environ),
+        names=Names.of(delivery),
+        delivery_name=delivery.name,
+        verdict=_verdict(parts, delivery, environ),
         now=now,
         now_ms=unix_ms(now),
         started=started,
@@ -137,7 +149,7 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
     )
 
 
-def _verdict(parts: Parts, token: Token, environ: Environ) -> Verdict:
+def _verdict(parts: Parts, delivery: Delivery, environ: Environ) -> Verdict:
     """The class of a request. Staff show themselves by an API key, which no mail client sends."""
     is_staff = False
     if "HTTP_AUTHORIZATION" in environ:
@@ -145,7 +157,7 @@ def _verdict(parts: Parts, token: Token, environ: Environ) -> Verdict:
             is_staff = parts.keyring.read(str(environ["HTTP_AUTHORIZATION"])) is not None
         except Unavailable:
             is_staff = False
-    return classify(environ, is_test=token.delivery.is_test, is_staff=is_staff, seconds_since_send=None)
+    return classify(environ, is_test=delivery.is_test, is_staff=is_staff, seconds_since_send=None)
 
 
 def _shared(parts: Parts, fetch: Fetch) -> Open | None:

@@ -45,8 +45,6 @@ from signals.state import decode as decode_state
 
 MAX_ROUNDS: Final = 12
 """Looks at a key that others keep writing: the pictures of one mail, fetched at once, each write it once."""
-ROUND_SECONDS: Final = 0.1
-"""A round is begun only with this much time left: a store that stalls takes 80 ms to be given up."""
 _HELD_BACK: Final = Live(state="ended")
 _NOTHING_READ: Final = Personal(None, None, None)
 _UNREAD_BUCKET_MS: Final = 30_000
@@ -72,13 +70,21 @@ class Opening:
     """The parts that find or begin opens. For many threads."""
 
     def __init__(
-        self, lookup: Lookup, agreement: Agreement, recorder: Recorder, sealer: Sealer, metrics: Metrics
+        self,
+        lookup: Lookup,
+        agreement: Agreement,
+        recorder: Recorder,
+        sealer: Sealer,
+        metrics: Metrics,
+        round_seconds: float,
     ) -> None:
+        """`round_seconds` is the longest that one exchange with the store takes: no round begins with less left."""
         self._lookup = lookup
         self._agreement = agreement
         self._recorder = recorder
         self._sealer = sealer
         self._metrics = metrics
+        self._round_seconds = round_seconds
         self.repairs = Repairs()
 
     def settle(
@@ -92,7 +98,7 @@ class Opening:
         kept: set[tuple[str, int]] = set()
         try:
             for _ in range(MAX_ROUNDS):
-                if fetch.time_left < ROUND_SECONDS:
+                if fetch.time_left < self._round_seconds:
                     break
                 opened = self._find(fetch, running, plan, read) or self._begin(fetch, running, plan, read, reserved)
                 opened.personal, opened.state = read.personal, read.state
@@ -115,7 +121,7 @@ class Opening:
         at_ms = fetch.now_ms - fetch.now_ms % _UNREAD_BUCKET_MS
         facts = Facts(state=state, sent_at_ms=fetch.sent_ms(0), lane=fetch.lane, live=_HELD_BACK)
         decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=())
-        identity = decision_id(fetch.token.delivery, f"{fetch.lane_name}:{reason}", 0, at_ms)
+        identity = decision_id(fetch.delivery, f"{fetch.lane_name}:{reason}", 0, at_ms)
         lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=_chosen(decision))
         made = decision_record(fetch, running, decision, facts, lane, _NOTHING_READ, ())
         return Open(
@@ -128,7 +134,7 @@ class Opening:
         personal = opened.personal
         records = (*opened.records, made)
         for _ in range(MAX_ROUNDS):
-            if not opened.is_agreed or personal is None or fetch.time_left < ROUND_SECONDS:
+            if not opened.is_agreed or personal is None or fetch.time_left < self._round_seconds:
                 break
             shown = understood(decode_shown, personal.shown) or Shown()
             lane = shown.lane(fetch.lane)
@@ -172,7 +178,7 @@ class Opening:
         last = read.shown.lane(fetch.lane)
         number = last.open_number + 1
         facts = self._facts(fetch, running, read, last)
-        decision = decide(plan, facts, fetch.now, seed_of(fetch.token.delivery, number))
+        decision = decide(plan, facts, fetch.now, seed_of(fetch.delivery, number))
         uses_caps = fetch.lane == "live" and not decision.no_record
         if uses_caps:
             decision, facts = self._reserve(fetch, plan, facts, decision, number, reserved)
@@ -182,7 +188,7 @@ class Opening:
             open_number=number,
             began_ms=fetch.now_ms,
             state_version=version_of(facts),
-            decision=decision_id(fetch.token.delivery, fetch.lane_name, number, fetch.now_ms),
+            decision=decision_id(fetch.delivery, fetch.lane_name, number, fetch.now_ms),
             plan=running.plan_hash,
             model=decision.model_hash,
             chosen=_chosen(decision),

@@ -20,7 +20,7 @@ from render.creative import Badge, Button, Column, Price, Text
 from render.facts import Chosen
 from render.fetch import Fetch, Open
 from render.fields import default_fields
-from render.open import Environ, fetch_of, find_open
+from render.open import Environ, fetch_of, find_open, note_unrecorded
 from render.parts import Parts
 from render.plan import Plan, Slot
 from render.recording import fetch_record
@@ -47,7 +47,7 @@ def show_block(parts: Parts, text: str, environ: Environ) -> Answer:
         if _noted(parts, fetch, opened, body, chosen.offer):
             return respond.page(body, embeddable=True)
     else:
-        parts.metrics.count("not_recorded")
+        note_unrecorded(parts, fetch, opened)
     return respond.page(block_html(parts, fetch, opened, slot, default_in(opened.plan, slot)), embeddable=True)
 
 
@@ -65,7 +65,7 @@ def show_mail(parts: Parts, text: str, environ: Environ) -> Answer:
         return respond.page(gone)
     body = mail_html(parts, fetch, opened)
     if not opened.is_recorded:
-        parts.metrics.count("not_recorded")
+        note_unrecorded(parts, fetch, opened)
     elif not _noted(parts, fetch, opened, body, None):
         body = _plain_mail(parts, fetch, opened)
     return respond.page(body)

@@ -1,14 +1,15 @@
 """The hot store as an open uses it: one raw connection a thread, commands in one flight, every wait bounded.
 
-An open pays for each round trip with its deadline, so a reply that takes longer than `REPLY_SECONDS` is given up, and
-for `PAUSE_SECONDS` after that nobody in the process asks again but one probe: a store that stalls costs one open its
-time-out, not all of them. redis-py's client would cost a third more processor time a trip.
+An open pays for each round trip with its deadline, so a reply that takes longer than `REPLY_SECONDS` is given up. After
+two in a row, or when nobody listens, nobody in the process asks for `PAUSE_SECONDS` but one probe: a store that stalls
+costs a few opens their time-out, not all of them. redis-py's client would cost a third more processor time a trip.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
@@ -21,7 +22,9 @@ from base.clock import monotonic
 from base.errors import SettingError, Unavailable
 
 REPLY_SECONDS: Final = 0.08
-PAUSE_SECONDS: Final = 1.0
+PAUSE_SECONDS: Final = 0.5
+MAX_LATE: Final = 2
+"""Replies in a row that may be late before the store counts as away; one alone is a busy machine."""
 _CHUNK: Final = 65_536
 Command = tuple[bytes | str | int, ...]
 # hiredis' own types say a tuple of one.
@@ -54,13 +57,13 @@ class Address:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             made.settimeout(seconds)
             made.connect(self.path)
-            return made
+            return _bounded(made, seconds)
         made = socket.create_connection((self.host, self.port), timeout=seconds)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if self.secure:
-            made = ssl.create_default_context().wrap_socket(made, server_hostname=self.host)
-        return made
+            return ssl.create_default_context().wrap_socket(made, server_hostname=self.host)
+        return _bounded(made, seconds)
 
     def greeting(self) -> list[Command]:
         """What a new connection says first."""
@@ -70,6 +73,15 @@ class Address:
         if self.database:
             words.append(("SELECT", self.database))
         return words
+
+
+def _bounded(made: socket.socket, seconds: float) -> socket.socket:
+    """The socket with its time-outs kept by the kernel: Python's own ask before every send and receive."""
+    wait = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
+    made.settimeout(None)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+    return made
 
 
 class _Wire:
@@ -87,7 +99,7 @@ class _Wire:
         packed = _pack(commands[0]) if len(commands) == 1 else b"".join(map(_pack, commands))
         try:
             self._socket.sendall(packed)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
             raise _Broken from error
@@ -96,7 +108,7 @@ class _Wire:
         while len(replies) < len(commands):
             reply = gets()
             if reply is False:
-                self._receive(first=not replies)
+                self._receive()
                 continue
             replies.append(reply)
         for reply in replies:
@@ -104,10 +116,10 @@ class _Wire:
                 raise reply
         return replies
 
-    def _receive(self, *, first: bool) -> None:
+    def _receive(self) -> None:
         try:
             data = self._socket.recv(_CHUNK)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
             raise _Broken from error
@@ -132,6 +144,7 @@ class HotStore:
         self._reply_seconds = reply_seconds
         self._pause_seconds = pause_seconds
         self._away_until = 0.0
+        self._late = 0
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._open: WeakSet[_Wire] = WeakSet()
@@ -152,13 +165,16 @@ class HotStore:
         try:
             replies = self._exchange(commands)
         except hiredis.ReplyError:
-            self._away_until = 0.0
+            self._well()
             raise
-        except (OSError, _Broken, hiredis.ProtocolError) as error:
-            self._drop()
-            self._away_until = monotonic() + self._pause_seconds
+        except (TimeoutError, BlockingIOError) as error:
+            self._ill(late=True)
             raise Unavailable("Valkey") from error
-        self._away_until = 0.0
+        except (OSError, _Broken, hiredis.ProtocolError) as error:
+            self._ill(late=False)
+            raise Unavailable("Valkey") from error
+        if self._late or self._away_until:
+            self._well()
         return replies
 
     def close(self) -> None:
@@ -166,6 +182,16 @@ class HotStore:
         with self._lock:
             for wire in list(self._open):
                 wire.close()
+
+    def _well(self) -> None:
+        self._away_until, self._late = 0.0, 0
+
+    def _ill(self, *, late: bool) -> None:
+        """Give this thread's connection up: a late reply may still arrive on it."""
+        self._drop()
+        self._late += 1
+        if not late or self._late >= MAX_LATE:
+            self._away_until = monotonic() + self._pause_seconds
 
     def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         try:
