@@ -35,9 +35,10 @@ Thing = TypeVar("Thing")
 
 
 class RecordedOpen(msgspec.Struct, kw_only=True):
-    """What a shadow needs of a decision's canonical form."""
+    """What a shadow needs of a decision's canonical form. `sent_ms` is when the open took the mail to have left."""
 
     seed: int
+    sent_ms: int = 0
     undecided: bool = False
     neutral: bool = False
 
@@ -88,7 +89,7 @@ class Shadows:
         person, shared, sent_at = kept
         facts = Facts(
             state=decode_state(person.state) if person.state is not None else None,
-            sent_at_ms=unix_ms(sent_at),
+            sent_at_ms=opened.sent_ms or unix_ms(sent_at),
             used=decode_used(person.used) if person.used else Used(),
             products={name: _product(data) for name, data in shared.products.items()},
             caps=shared.caps,

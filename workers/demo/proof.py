@@ -5,6 +5,7 @@ Nothing here uses what the product computed for its reports, except to compare w
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from sqlalchemy import text
 from base import db
 from workers.demo.claims import Claims
 from workers.demo.regulars import CAP, CAPPED, SOLD_OUT
-from workers.demo.restock import SHOP, Restock
+from workers.demo.restock import Restock
 from workers.demo.stage import Stage
 from workers.demo.week import Tally
 
@@ -95,6 +96,7 @@ _CLICKS: Final = """
     ) AS seen ON true
     WHERE c.campaign_id = :campaign AND c.fetch_class = 'person'
 """
+_LANDINGS: Final = "SELECT landing FROM click WHERE campaign_id = :campaign AND fetch_class = 'person'"
 _MACHINE_CLICKS: Final = """
     SELECT count(*) FILTER (WHERE fetch_class IN ('scanner', 'prefetch')) AS machine,
            (SELECT count(*) FROM consent k JOIN event e ON e.id = k.event_id JOIN source s ON s.id = e.source_id
@@ -201,10 +203,11 @@ def _never_wrong(stage: Stage, restock: Restock, tally: Tally, claims: Claims) -
 
 def _clicks(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Claims) -> None:
     found = one(stage, _CLICKS, campaign)
-    landed = sum(click.status == 302 and (click.location or "").startswith(SHOP) for click in tally.clicks)
+    landings = Counter(row.landing for row in rows(stage, _LANDINGS, campaign))
+    led = Counter(click.location for click in tally.clicks if click.status == 302)
     claims.check(
         "every click landed on the offer seen last in its place",
-        0 < found.clicks == len(tally.clicks) == landed and found.on_sight == found.clicks - found.unseen,
+        0 < found.clicks == len(tally.clicks) and led == landings and found.on_sight == found.clicks - found.unseen,
         f"{found.on_sight:,} of {found.clicks:,} clicks, {found.unseen} without a sight before",
     )
     machine = one(stage, _MACHINE_CLICKS, campaign | {"story": stage.calendar.story})

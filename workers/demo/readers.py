@@ -74,6 +74,7 @@ CLIENTS: Final = (
 GATEWAY_SHARE: Final = 0.06
 REOPEN_SHARE: Final = 0.35
 CLICK_SHARE: Final = 0.16
+LOOK_AGAIN_SHARE: Final = 0.3
 # Half of those who ever open do so within five hours; a sixth within the first hour, five in six within a day.
 MEDIAN_HOURS: Final = 5.0
 SPREAD: Final = 1.6

@@ -43,8 +43,8 @@ _SAMPLED: Final = """
 """
 _SWAP: Final = """
     SELECT count(*) AS compared, count(*) FILTER (WHERE EXISTS (
-        SELECT 1 FROM jsonb_each_text(d.slots) now FULL JOIN jsonb_each_text(d.shadow) then USING (key)
-        WHERE now.value IS DISTINCT FROM then.value
+        SELECT 1 FROM jsonb_each_text(d.slots) opened FULL JOIN jsonb_each_text(d.shadow) sent USING (key)
+        WHERE opened.value IS DISTINCT FROM sent.value
     )) AS differing
     FROM decision d WHERE d.campaign_id = :campaign AND d.lane = 'live' AND d.shadow IS NOT NULL
 """

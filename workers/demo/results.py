@@ -90,9 +90,7 @@ def tell_results(stage: Stage, restock: Restock, tally: Tally) -> bool:
         f"  signal sent to next open shown   p50 {_point(tally.signal_ms, 0.5):.0f} ms, "
         f"p99 {_point(tally.signal_ms, 0.99):.0f} ms ({len(tally.signal_ms):,} opens right after a purchase)"
     )
-    say(
-        "  No lift is claimed: these households bought what they bought whatever we show now; these data cannot show one."
-    )
+    say("  No lift is claimed: these households bought what they bought, whatever is shown now.")
     return _before_after(stage, restock)
 
 

@@ -19,7 +19,7 @@ from workers.demo.restock import publish_restock, send
 from workers.demo.results import await_rows, tell_results
 from workers.demo.stage import Signals, Stage
 from workers.demo.tales import tell_tales
-from workers.demo.week import Tally, play_week
+from workers.demo.week import play_week, tell_feed
 
 
 def play(stage: Stage, inbox_url: str) -> Claims:
@@ -58,6 +58,7 @@ def _restock(stage: Stage, postbox: Postbox, signals: Signals, digest: Digest, m
     stage.say(f"4. The replenishment campaign, {stage.now:%A %Y-%m-%d %H:%M} UTC")
     restock = publish_restock(stage, digest, model, claims)
     before = postbox.newest()
+    tell_feed(restock, signals)
     send(stage, restock.campaign, claims, restock.audience)
     mails = postbox.since(before)
     claims.check(
@@ -66,7 +67,7 @@ def _restock(stage: Stage, postbox: Postbox, signals: Signals, digest: Digest, m
         f"{len(mails):,} mails",
     )
     stage.say("5. The week after: purchases come in as live signals, mails are opened and clicked")
-    tally: Tally = play_week(stage, restock, mails, live_week(stage), signals)
+    tally = play_week(stage, restock, mails, live_week(stage), signals)
     await_rows(stage, restock)
     stage.say("6. What came of it")
     found = tell_results(stage, restock, tally)

@@ -3,10 +3,12 @@ and then whoever looks at their mail in it does so.
 
 A slice's signals all come before its opens. Purchases of one household stay in one batch, and a household that opens in
 the slice it buys in opens right after the answer to its batch: that is where the delay from signal to open is taken.
+Some of those who bought look at their mail once more, as one does who wonders whether it was counted.
 """
 
 from __future__ import annotations
 
+import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,13 +23,13 @@ import msgspec
 from base import keys
 from base.clock import monotonic
 from workers.demo.opens import Answer, Mail, MailClients, is_whole
-from workers.demo.readers import Step, steps
+from workers.demo.readers import LOOK_AGAIN_SHARE, Step, client_of, steps
 from workers.demo.regulars import SOLD_OUT
 from workers.demo.restock import Restock
 from workers.demo.stage import Signals, Stage
 
 SEED: Final = 2017
-BATCH: Final = 100
+BATCH: Final = 10
 AT_ONCE: Final = 32
 """Steps that are under way at the same time."""
 
@@ -68,37 +70,26 @@ def play_week(
     """Let the week go by; returns what the clients saw."""
     tally = Tally(mails=len(mails))
     clients = MailClients(stage.settings.render_url)
-    plan = _Plan(stage, mails)
+    reader = _Reader(stage, mails)
     began = stage.now
     try:
-        _feed(stage, restock, signals, tally, sold_out=False)
         for begin, end in _slices(stage.calendar.story, stage.calendar.end):
             stage.clock.set(end)
             if end.date() != begin.date():
-                _feed(stage, restock, signals, tally, sold_out=end - began >= timedelta(days=3))
+                is_gone = end - began >= timedelta(days=3)
+                tell_feed(restock, signals, sold_out=is_gone)
+                tally.sold_out_at = tally.sold_out_at or (end if is_gone else None)
                 stage.say(
                     f"  {end:%a %Y-%m-%d %H:%M}: {tally.signals:,} purchases told, {tally.steps['fetch']:,} opens, "
                     f"{len(tally.clicks):,} clicks"
                 )
             arrived = [line for at, line in purchases if begin <= at < end]
-            _slice(plan.between(begin - began, end - began), _by_household(arrived), clients, signals, tally)
+            due = reader.between(begin - began, end - began)
+            _slice(reader, due, _by_household(arrived), clients, signals, tally)
             stage.await_("the recorder to catch up", lambda: stage.store.xlen(keys.RECORDS) == 0)
     finally:
         clients.close()
     return tally
-
-
-class _Plan:
-    """Every mail's coming steps, in order of time."""
-
-    def __init__(self, stage: Stage, mails: Sequence[Mail]) -> None:
-        within = stage.calendar.end - stage.calendar.story
-        coming = [(step, mail) for mail in mails for step in steps(mail.to, SEED, within)]
-        self._coming = sorted(coming, key=lambda pair: (pair[0].after, pair[1].to))
-
-    def between(self, begin: timedelta, end: timedelta) -> list[tuple[Step, Mail]]:
-        """The steps with begin < after <= end; the first slice takes what happens at the delivery itself."""
-        return [(step, mail) for step, mail in self._coming if begin < step.after <= end]
 
 
 def _slices(story: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
@@ -113,27 +104,55 @@ def _slices(story: datetime, end: datetime) -> Iterator[tuple[datetime, datetime
         begin = until
 
 
+class _Reader:
+    """Who reads which mail: hands out the steps of a slice, and the looks of those who have just bought."""
+
+    def __init__(self, stage: Stage, mails: Sequence[Mail]) -> None:
+        within = stage.calendar.end - stage.calendar.story
+        coming = [(step, mail) for mail in mails for step in steps(mail.to, SEED, within)]
+        self._coming = sorted(coming, key=lambda pair: (pair[0].after, pair[1].to))
+        self._looked: dict[str, tuple[Step, Mail]] = {}
+        self._dice = random.Random(SEED)
+
+    def between(self, begin: timedelta, end: timedelta) -> dict[str, list[tuple[Step, Mail]]]:
+        """The steps with begin < after <= end, by household."""
+        due: dict[str, list[tuple[Step, Mail]]] = {}
+        for step, mail in self._coming:
+            if begin < step.after <= end:
+                due.setdefault(household_of(mail.to), []).append((step, mail))
+        return due
+
+    def did(self, step: Step, mail: Mail) -> None:
+        """A step was taken: who fetches anew at each look may look again after buying."""
+        if step.kind == "fetch" and not client_of(mail.to, SEED).keeps_copy:
+            self._looked[household_of(mail.to)] = (step, mail)
+
+    def after_buying(self, household: str) -> list[tuple[Step, Mail]]:
+        """One more look at the mail, by some of those who have looked at it before."""
+        looked = self._looked.get(household)
+        return [looked] if looked is not None and self._dice.random() < LOOK_AGAIN_SHARE else []
+
+
 def _slice(
-    due: list[tuple[Step, Mail]],
+    reader: _Reader,
+    waiting: dict[str, list[tuple[Step, Mail]]],
     households: list[tuple[str, list[bytes]]],
     clients: MailClients,
     signals: Signals,
     tally: Tally,
 ) -> None:
-    waiting: dict[str, list[tuple[Step, Mail]]] = {}
-    for step, mail in due:
-        waiting.setdefault(household_of(mail.to), []).append((step, mail))
     for batch in _batches(households):
         began = monotonic()
         lines = [line for _, lines in batch for line in lines]
         signals.batch(lines)
         tally.signals += len(lines)
         told = monotonic() - began
-        # One after the other: the delay is the batch's own time and that of the very next open, not of others in front.
+        # One after the other: the delay is the batch's own time and that of the very next open, not of others before.
         for household, _ in batch:
-            for step, mail in waiting.pop(household, ()):
+            for step, mail in waiting.pop(household, None) or reader.after_buying(household):
                 began = monotonic()
                 _settle(_Doing(mail, step, clients.play(mail, step)), tally)
+                reader.did(step, mail)
                 if step.kind == "fetch":
                     tally.signal_ms.append((told + monotonic() - began) * 1000)
     doing: list[_Doing] = []
@@ -142,6 +161,7 @@ def _slice(
         while doing and (step.kind == "click" or len(doing) >= AT_ONCE):
             _settle(doing.pop(0), tally)
         doing.append(_Doing(mail, step, clients.play(mail, step)))
+        reader.did(step, mail)
     while doing:
         _settle(doing.pop(0), tally)
 
@@ -184,7 +204,7 @@ def _batches(households: list[tuple[str, list[bytes]]]) -> Iterator[list[tuple[s
         yield batch
 
 
-def _feed(stage: Stage, restock: Restock, signals: Signals, tally: Tally, *, sold_out: bool) -> None:
+def tell_feed(restock: Restock, signals: Signals, *, sold_out: bool = False) -> None:
     """The shop's product feed of the morning, for the products that offers show; one sells out in the middle."""
     rows = ["id\ttitle\tproduct_type\tprice\tavailability\tquantity"]
     for number, promoted in restock.promoted.items():
@@ -192,8 +212,6 @@ def _feed(stage: Stage, restock: Restock, signals: Signals, tally: Tally, *, sol
         best, stock = promoted.best, "out_of_stock\t0" if gone else "in_stock\t50"
         rows.append(f"{best.id}\t{best.title}\t{promoted.category}\t{best.cents / 100:.2f} USD\t{stock}")
     signals.products("\n".join(rows).encode())
-    if sold_out and tally.sold_out_at is None:
-        tally.sold_out_at = stage.now
 
 
 def household_of(address: str) -> str:
