@@ -17,7 +17,7 @@ from base.processes import free_port
 from base.settings import WITHHELD_FROM_RENDER, Settings, environment
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30
+START_SECONDS = 90
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Served:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=_outer_environment() | environment(settings, without=hidden),
+                env=outer_environment() | environment(settings, without=hidden),
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -93,6 +93,6 @@ class Serve(Protocol):
         ...
 
 
-def _outer_environment() -> dict[str, str]:
+def outer_environment() -> dict[str, str]:
     """Our own environment without any setting."""
     return {name: value for name, value in os.environ.items() if not name.startswith("LATEBIND_")}

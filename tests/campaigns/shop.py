@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import select
 
 from base.blobs import FolderBlobs, blobs_from
-from base.clock import FixedClock
+from base.clock import FixedClock, SteppedClock
 from base.db import Sessions
 from base.ids import Delivery as Key
 from base.settings import Settings
@@ -75,7 +75,7 @@ class Shop:
     settings: Settings
     sessions: Sessions
     store: Store
-    clock: FixedClock
+    clock: FixedClock | SteppedClock
 
     def __post_init__(self) -> None:
         self.blobs: FolderBlobs = blobs_from(self.settings)
