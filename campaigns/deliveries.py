@@ -120,6 +120,8 @@ def settle(session: Session, outcomes: Sequence[Settled], now: datetime) -> int:
 
 def release(session: Session, rows: Sequence[Claimed]) -> int:
     """Give back rows that were claimed and surely not handed over. The caller commits."""
+    if not rows:
+        return 0
     given = session.execute(_RELEASE, {"ids": [row.id for row in rows], "fences": [row.fence for row in rows]})
     return len(given.all())
 

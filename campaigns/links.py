@@ -43,11 +43,18 @@ class MailUrls:
 
 
 def mint(
-    keys: TokenKeys, base_url: str, delivery: Delivery, slots: Sequence[Place], send_day: int, *, neutral: bool = False
+    keys: TokenKeys,
+    base_url: str,
+    delivery: Delivery,
+    slots: Sequence[Place],
+    send_day: int,
+    *,
+    neutral: bool = False,
+    html: bool = True,
 ) -> MailUrls:
     """The addresses of a delivery's mail; the same delivery and day give the same ones again.
 
-    `neutral` marks a mail of the content holdout. `base_url` is the render app's public address, without a last slash.
+    `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty. `base_url` is the render app's public address, without a last slash.
     """
 
     def token(purpose: Purpose, slot: Place | None = None) -> str:
@@ -71,7 +78,7 @@ def mint(
             slot.index: SlotUrls(
                 picture=f"{base_url}/o/{token(Purpose.PICTURE, slot)}.{slot.fmt}",
                 dark=f"{base_url}/o/{token(Purpose.PICTURE_DARK, slot)}.{slot.fmt}",
-                html=f"{base_url}/h/{token(Purpose.HTML, slot)}",
+                html=f"{base_url}/h/{token(Purpose.HTML, slot)}" if html else "",
                 click=f"{base_url}/c/{token(Purpose.CLICK, slot)}",
             )
             for slot in slots

@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base.blobs import Blobs, FolderBlobs
@@ -61,27 +60,30 @@ def keep(
     if not rows:
         return {}
     subjects = subject_keys(session, (row.key.profile for row, _ in rows.values()), wrapping_key, now)
-    values, hashes = [], {}
-    for number, (row, facts) in rows.items():
-        data = _encode(facts)
-        hashes[number] = hashlib.sha256(data).digest()
-        values.append(
-            {
-                "delivery_id": number,
-                "campaign_id": row.key.campaign,
-                "occurrence": row.key.occurrence,
-                "profile_id": row.key.profile,
-                "hash": hashes[number],
-                "sealed": subjects[row.key.profile].sealer.seal(data, PURPOSE),
-                "shared_hash": shared_hash[row.plan_hash],
-                "at": now,
-            }
-        )
-    statement = insert(SentFacts).values(values)
-    # A mail that is tried again leaves later, with what is known then.
-    newer = {name: statement.excluded[name] for name in ("hash", "sealed", "shared_hash", "at")}
-    session.execute(statement.on_conflict_do_update(index_elements=[SentFacts.delivery_id], set_=newer))
+    opened = {number: _encode(facts) for number, (_, facts) in rows.items()}
+    hashes = {number: hashlib.sha256(data).digest() for number, data in opened.items()}
+    columns: dict[str, list[Any]] = {"ids": list(rows), "hashes": list(hashes.values())}
+    columns["sealed"] = [
+        subjects[row.key.profile].sealer.seal(opened[number], PURPOSE) for number, (row, _) in rows.items()
+    ]
+    columns["shared"] = [shared_hash[row.plan_hash] for row, _ in rows.values()]
+    columns["campaigns"] = [row.key.campaign for row, _ in rows.values()]
+    columns["occurrences"] = [row.key.occurrence for row, _ in rows.values()]
+    columns["profiles"] = [row.key.profile for row, _ in rows.values()]
+    session.execute(_KEEP, columns | {"now": now})
     return hashes
+
+
+# A mail that is tried again leaves later, with what is known then.
+_KEEP: Final = text("""
+    INSERT INTO sent_facts (delivery_id, campaign_id, occurrence, profile_id, hash, sealed, shared_hash, at)
+    SELECT v.*, :now FROM unnest(
+        CAST(:ids AS bigint[]), CAST(:campaigns AS int[]), CAST(:occurrences AS bigint[]), CAST(:profiles AS bigint[]),
+        CAST(:hashes AS bytea[]), CAST(:sealed AS bytea[]), CAST(:shared AS text[])
+    ) AS v
+    ON CONFLICT (delivery_id) DO UPDATE SET
+        hash = excluded.hash, sealed = excluded.sealed, shared_hash = excluded.shared_hash, at = excluded.at
+""")
 
 
 def read(

@@ -40,7 +40,7 @@ from render.plan import Plan
 from signals.consent import Suppression
 from workers.transport import ANSWER_SECONDS, Transport, Unreachable, is_dead_address, relay_from
 
-HANDING: Final = 10
+HANDING: Final = 20
 MAX_TRIES: Final = 8
 FIRST_DELAY: Final = timedelta(minutes=1)
 MAX_DELAY: Final = timedelta(hours=4)
@@ -225,7 +225,7 @@ class Sender:
             composer = self._composer(row.plan_hash)[1]
             urls = links.mint(
                 self._keys, self._settings.render_url, row.key, composer.mail.slots, day_number(now),
-                neutral=row.holdout == "content",
+                neutral=row.holdout == "content", html=False,
             )  # fmt: skip
             try:
                 mail = composer.build(row.key, row.address, row.traits, urls, now)

@@ -75,23 +75,36 @@ class Transport:
         connection = self._envelope(sender, recipient)
         try:
             self._check(*connection.docmd("DATA"), expected=354)
-            # The dot goes separately: until it is sent a broken connection means that nothing was taken.
-            connection.send(_DOTS.sub(b"..", content))
+            self._send(connection, _DOTS.sub(b"..", content) + _END)
         except (OSError, smtplib.SMTPServerDisconnected) as error:
             self.close()
             raise TemporaryFailure(f"connection lost before the end of the mail: {_words(error)}") from error
         try:
-            if connection.sock is not None:
-                connection.sock.settimeout(ANSWER_SECONDS)
-            connection.send(_END)
+            self._wait_at_most(connection, ANSWER_SECONDS)
             code, text = connection.getreply()
-            if connection.sock is not None:
-                connection.sock.settimeout(COMMAND_SECONDS)
+            self._wait_at_most(connection, COMMAND_SECONDS)
         except (OSError, smtplib.SMTPServerDisconnected) as error:
             self.close()
             raise UnknownOutcome(f"connection lost after the mail was sent: {_words(error)}") from error
         self._sent += 1
         return self._check(code, text, expected=250)
+
+    @staticmethod
+    def _send(connection: smtplib.SMTP, data: bytes) -> None:
+        """Send all of it. Raises OSError only while the last byte, the final dot's, has not been given to the system.
+
+        `sendall` would not say how far it came; so a broken connection could mean anything.
+        """
+        if connection.sock is None:
+            raise smtplib.SMTPServerDisconnected("not connected")
+        rest = memoryview(data)
+        while rest:
+            rest = rest[connection.sock.send(rest) :]
+
+    @staticmethod
+    def _wait_at_most(connection: smtplib.SMTP, seconds: float) -> None:
+        if connection.sock is not None:
+            connection.sock.settimeout(seconds)
 
     def close(self) -> None:
         """Leave the relay; the next mail connects anew."""
@@ -152,7 +165,7 @@ class Transport:
             raise Unreachable(f"no session with the relay: {_words(error)}") from error
         if connection.sock is not None:
             connection.sock.settimeout(COMMAND_SECONDS)
-            # The dot is a small packet after a large one: without this it would wait for the other's acknowledgement.
+            # A mail's last packet is small: without this it would wait for the other side's acknowledgement.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 

@@ -220,7 +220,7 @@ def test_it_pauses_resumes_and_cancels_with_exact_accounts(
 
     pause_after(15)
     sender.send(ids)
-    # The group of ten that was under way is finished; nothing after it.
+    # The group of twenty that was under way is finished; nothing after it.
     assert account(shop, campaign) == {"accepted": 20, "queued": 40}
     scheduler.tick()
     run_jobs(shop)
