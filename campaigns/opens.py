@@ -33,6 +33,8 @@ from base.db import Model
 FETCH_CLASSES = ("person", "proxy", "undecided", "prefetch", "scanner", "test", "staff")
 BY_MONTH = {"postgresql_partition_by": "RANGE (at)"}
 PARTITIONED = ("decision", "fetch", "click")
+UNDATED = text("decision_at IS NULL AND decision_id IS NOT NULL")
+"""Rows whose decision was stored after them; the recorder dates them as soon as it is there."""
 
 
 class Subject(Model):
@@ -88,6 +90,7 @@ class Fetch(Model):
         Index("fetch_profile", "profile_id", "at"),
         Index("fetch_campaign", "campaign_id", "occurrence", "at"),
         Index("fetch_decision", "decision_id"),
+        Index("fetch_undated", "decision_id", postgresql_where=UNDATED),
         BY_MONTH,
     )
 
@@ -122,6 +125,7 @@ class Click(Model):
         Index("click_profile", "profile_id", "at"),
         Index("click_campaign", "campaign_id", "occurrence", "at"),
         Index("click_decision", "decision_id"),
+        Index("click_undated", "decision_id", postgresql_where=UNDATED),
         BY_MONTH,
     )
 

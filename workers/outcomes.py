@@ -2,7 +2,8 @@
 
 One rule in this version, `seen-7d`: an order goes to the last decision of a live mail whose picture a person, a proxy
 or an undecided client fetched within 7 days before the order, by event time. Each order is credited once; an order
-that comes late, or twice, is credited at most once (unique by rule and event). What a machine fetched earns nothing.
+that comes late, or twice, is credited at most once (unique by rule and event). What a machine fetched earns nothing,
+nor does a picture that fell back to less than was decided. Returns and cancellations are taken off when they arrive.
 This says what followed a sight, not what it caused: lift comes from holdouts alone.
 """
 
@@ -15,6 +16,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from campaigns.cursors import LoopCursor
+from campaigns.opens import Outcome
+from signals.folding import Lookup, history
+from signals.orders import resolve
+from signals.profiles import Profile
 
 RULE = "seen-7d"
 WINDOW = timedelta(days=7)
@@ -42,6 +47,7 @@ CREDIT = text(
         WHERE f.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
           AND f.at < e.event_time AND f.at >= e.event_time - :window
           AND f.lane = 'live' AND f.fetch_class IN ('person', 'proxy', 'undecided') AND f.slot < 255
+          AND f.rung <> 'static' AND (f.rung <> 'default' OR d.rung = 'default')
         ORDER BY f.at DESC, f.slot, f.id LIMIT 1
     ) seen ON true
     LEFT JOIN LATERAL (
@@ -55,24 +61,52 @@ CREDIT = text(
 )
 
 
-def credit(session: Session, now: datetime) -> int:
+CORRECTED = text(
+    """
+    SELECT DISTINCT member.root_id FROM event e
+    JOIN profile member ON member.id = e.profile_id
+    JOIN profile person ON person.root_id = member.root_id
+    JOIN outcome o ON o.profile_id = person.id AND o.rule = :rule
+    JOIN event credited ON credited.id = o.event_id
+    WHERE e.id > :after AND e.id <= :upto AND (lower(e.name) = ANY(:names) OR NOT credited.folds)
+    """
+)
+"""People whose orders came to something else than was credited. An order no longer folds when an earlier call of the
+same order arrives after it."""
+CORRECTIONS = ("order refunded", "order cancelled", "order canceled", "order updated")
+
+
+def credit(session: Session, lookup: Lookup, now: datetime) -> int:
     """Credit the orders that arrived since the last call; returns how many arrival numbers were looked at.
 
-    Runs in the caller's transaction. Call it after the recorder has caught up, or an order may be credited to an older
-    sight than the one whose record is still on the stream.
+    Runs in the caller's transaction; `lookup` knows the categories. Call it after the recorder has caught up, or an
+    order may be credited to an older sight than the one whose record is still on the stream.
     """
     newest = session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
     position = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR)) or 0
     upto = min(newest, position + EVENTS_A_STEP)
     if upto <= position:
         return 0
-    session.execute(
-        CREDIT,
-        {"rule": RULE, "now": now, "window": WINDOW, "after": max(0, position - LOOK_BACK), "upto": upto},
-    )
+    window = {"rule": RULE, "after": max(0, position - LOOK_BACK), "upto": upto}
+    session.execute(CREDIT, window | {"now": now, "window": WINDOW})
+    for person in session.scalars(CORRECTED, window | {"names": list(CORRECTIONS)}).all():
+        _correct(session, lookup, person)
     session.execute(
         insert(LoopCursor)
         .values(name=CURSOR, position=upto)
         .on_conflict_do_update(index_elements=[LoopCursor.name], set_={"position": upto})
     )
     return int(upto - position)
+
+
+def _correct(session: Session, lookup: Lookup, person: int) -> None:
+    """Make a person's outcomes what their orders come to now; one whose call tells of no order of its own goes."""
+    members = session.scalars(select(Profile.id).where(Profile.root_id == person)).all()
+    told = [entry for entry in history(session, members, lookup) if entry.folds]
+    placements = resolve([entry.event for entry in told]).placements
+    amounts = {told[index].event.arrival: placement.amount for index, placement in placements.items()}
+    for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members), Outcome.rule == RULE)):
+        if outcome.event_id in amounts:
+            outcome.cents = amounts[outcome.event_id]
+        else:
+            session.delete(outcome)

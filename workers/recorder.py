@@ -2,7 +2,8 @@
 
 Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
 holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
-who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing.
+who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing. An entry that no
+database would take is set aside with a log line, so that it never stands in the way of those behind it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any, Protocol, cast
 import msgspec
 import structlog
 from redis import RedisError, ResponseError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from base import keys
 from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic
 from base.db import Sessions, transaction
-from base.errors import Unavailable
+from base.errors import InvalidInput, Unavailable
 from base.sealing import Sealer, Unsealable
 from base.settings import Settings
 from base.stores import Store
@@ -34,9 +36,14 @@ from workers.recording import Written, write
 GROUP = "recorder"
 BATCH = 200
 BLOCK_MS = 500
-TAKE_OVER_MS = 15_000
+TAKE_OVER_MS = 5_000
+"""An entry that another recorder has held for so long is taken over; if it was slow and not dead, no harm is done."""
+FORGOTTEN_MS = 3_600_000
+"""A recorder that was not heard of for an hour and holds nothing is struck off the group."""
 REFUSED = "records:refused"
 REFUSED_KEPT = 10_000
+UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
+"""What a record's own content can raise. Anything else is the fault of this program and stops it."""
 log = structlog.get_logger()
 
 Entry = tuple[bytes, dict[bytes, bytes]]
@@ -70,6 +77,7 @@ class Recorder:
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(parts.settings.var / "spool")
         self._took_over_at = 0.0
+        self._holds = False
 
     def prepare(self) -> None:
         """Make the consumer group where it is missing; repeatable. Raises redis.RedisError while the store is away."""
@@ -78,22 +86,39 @@ class Recorder:
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
+        consumers: Any = self._parts.store.xinfo_consumers(keys.RECORDS, GROUP)
+        for one in consumers:
+            if not one["pending"] and one["idle"] > FORGOTTEN_MS:
+                self._parts.store.xgroup_delconsumer(keys.RECORDS, GROUP, one["name"])
 
-    def step(self, block_ms: int = BLOCK_MS) -> Written | None:
-        """Store what waits, at most one batch; None when nothing waited.
+    def step(self, block_ms: int = BLOCK_MS) -> int:
+        """Store what waits, at most one batch, and return how many entries that were; 0 when nothing waited.
 
-        Raises redis.RedisError or Unavailable while a server is away; nothing is lost by that, the entries stay.
+        Raises redis.RedisError or Unavailable while a server is away; nothing is lost by that, the entries stay and
+        are tried again by the next step.
         """
-        entries = self._orphans() or self._next(block_ms)
-        if not entries:
-            return None
-        records = [record for entry in entries for record in self._read(entry)]
-        with transaction(self._parts.sessions) as session:
-            now = self._parts.clock.now()
-            written = write(session, self._parts.blobs, self._parts.settings.subject_key, records, now)
-        self._follow(written)
-        self._release([number for number, _ in entries])
-        return written
+        entries = self._unfinished() or self._orphans() or self._next(block_ms)
+        if entries:
+            self._holds = True
+            self._take([(entry, records) for entry in entries if (records := self._read(entry))])
+            self._release([number for number, _ in entries])
+            self._holds = False
+        return len(entries)
+
+    def _take(self, read: list[tuple[Entry, tuple[Record, ...]]]) -> None:
+        """Store entries and do what follows; if one of them is unfit, each by itself, and that one is set aside."""
+        try:
+            with transaction(self._parts.sessions) as session:
+                records = [record for _, records in read for record in records]
+                now = self._parts.clock.now()
+                written = write(session, self._parts.blobs, self._parts.settings.subject_key, records, now)
+            self._follow(written)
+        except UNFIT as error:
+            if len(read) == 1:
+                self._set_aside(read[0][0], error)
+                return
+            for one in read:
+                self._take([one])
 
     def drain_spool(self) -> int:
         """Put what dead render processes of this machine left on disk onto the stream; how many entries."""
@@ -117,6 +142,13 @@ class Recorder:
             return False
         return True
 
+    def _unfinished(self) -> list[Entry]:
+        """Entries that this recorder took and could not finish, because a server went away meanwhile."""
+        if not self._holds:
+            return []
+        answer = self._parts.store.xreadgroup(GROUP, self._name, {keys.RECORDS: "0"}, count=BATCH)
+        return [entry for entry in _entries(answer) if entry[1]]
+
     def _orphans(self) -> list[Entry]:
         """Entries that another recorder took and did not finish. Asked for now and then, not each time."""
         if monotonic() - self._took_over_at < TAKE_OVER_MS / 3000:
@@ -132,14 +164,18 @@ class Recorder:
         return _entries(answer)
 
     def _read(self, entry: Entry) -> tuple[Record, ...]:
-        """The records of one entry. One that cannot be read is kept aside, listed, and never stops the others."""
-        number, fields = entry
+        """The records of one entry. One that cannot be read is set aside."""
         try:
-            return record.unseal(fields.get(record.STREAM_FIELD.encode(), b""), self._sealer)
-        except (Unsealable, msgspec.DecodeError):
-            self._parts.store.xadd(REFUSED, cast("dict[Any, Any]", fields), maxlen=REFUSED_KEPT, approximate=True)
-            log.error("a record could not be read", entry=number.decode())
+            return record.unseal(entry[1].get(record.STREAM_FIELD.encode(), b""), self._sealer)
+        except (Unsealable, msgspec.DecodeError) as error:
+            self._set_aside(entry, error)
             return ()
+
+    def _set_aside(self, entry: Entry, error: Exception) -> None:
+        """Keep an unfit entry where a person can look at it, and say so."""
+        number, fields = entry
+        self._parts.store.xadd(REFUSED, cast("dict[Any, Any]", fields), maxlen=REFUSED_KEPT, approximate=True)
+        log.error("a record was set aside", entry=number.decode(), error=type(error).__name__, reason=str(error)[:200])
 
     def _release(self, numbers: list[bytes]) -> None:
         with self._parts.store.pipeline(transaction=False) as pipe:
@@ -171,7 +207,7 @@ def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -
             if not prepared:
                 recorder.prepare()
                 prepared = True
-            if recorder.step() is None:
+            if not recorder.step():
                 recorder.drain_spool()
                 recorder.idle()
         except (RedisError, Unavailable, OSError) as error:

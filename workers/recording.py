@@ -10,9 +10,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import CursorResult, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -110,6 +110,20 @@ def _date_decisions(
         }
     for row in followers:
         row["decision_at"] = moments.get(row["decision_id"])
+
+
+def date_late(session: Session) -> int:
+    """Give fetches and clicks the moment of a decision that was stored after them, by another recorder; how many."""
+    dated = 0
+    for table in (Fetch, Click):
+        result = session.execute(
+            update(table)
+            .where(table.decision_at.is_(None), table.decision_id == Decision.id)
+            .values(decision_at=Decision.at)
+            .execution_options(synchronize_session=False)
+        )
+        dated += cast("CursorResult[Any]", result).rowcount
+    return dated
 
 
 def _is_stored(record: Record) -> bool:

@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import func, or_, select, text
+from msgspec.structs import replace
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from base import keys
@@ -23,12 +24,15 @@ from base.ids import Delivery
 from base.logs import logger
 from base.stores import Store
 from campaigns import publish
+from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.models import Offer
 from campaigns.opens import Decision, Fetch
+from campaigns.subjects import known_subject
 from render import agree
+from render.current import LOST_VERSION, after_fetch
 from render.facts import Chosen, Lane, LastShown, Shown, Used, encode_shown, encode_used
 from render.plan import Plan, decode
-from render.record import RepairRecord
+from render.record import RepairRecord, read_personal
 from signals.intake import Intake, stored_states
 from signals.moments import unix_ms
 from signals.products import restore_product
@@ -51,6 +55,7 @@ class RestoredSlot(msgspec.Struct):
 class RestoredOpen(msgspec.Struct):
     """What restoring reads of a decision's canonical form."""
 
+    plan: str
     slots: tuple[RestoredSlot, ...]
     reserved: tuple[int, ...] = ()
     sent_ms: int = 0
@@ -59,11 +64,14 @@ class RestoredOpen(msgspec.Struct):
 class Repairs:
     """Restores what repair records name, and gives back stale reservations."""
 
-    def __init__(self, sessions: Sessions, store: Store, blobs: FolderBlobs, intake: Intake) -> None:
+    def __init__(
+        self, sessions: Sessions, store: Store, blobs: FolderBlobs, intake: Intake, wrapping_key: bytes
+    ) -> None:
         self._sessions = sessions
         self._store = store
         self._blobs = blobs
         self._intake = intake
+        self._wrapping_key = wrapping_key
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def repair(self, records: Sequence[RepairRecord]) -> int:
@@ -82,12 +90,17 @@ class Repairs:
         return len(wanted)
 
     def restore_person(self, profile: int) -> None:
-        """Write the person's used, shown and state keys where they are absent, under every member's id."""
+        """Write the person's used, shown and state keys where they are absent, under every member's id.
+
+        Of an erased person only the tombstone comes back.
+        """
         with transaction(self._sessions) as session:
             root = session.scalar(select(Profile.root_id).where(Profile.id == profile))
-            members = list(session.scalars(select(Profile.id).where(Profile.root_id == root)))
+            members = list(
+                session.scalars(select(Profile.id).where(Profile.root_id == root, Profile.erased_at.is_(None)))
+            )
             decisions = self._decisions(session, members)
-            states = stored_states(session, members)
+            states = stored_states(session, [profile])
             for member in members:
                 own = [row for row in decisions if row.profile_id == member]
                 if own:
@@ -118,7 +131,7 @@ class Repairs:
             offers = session.scalars(select(Offer.id).where(Offer.cap_opened.is_not(None)).limit(OFFERS_A_STEP)).all()
             for offer in offers:
                 for name in list(agree.stale_reservations(self._store, offer, unix_ms(before) + 60_000)):
-                    if _has_record(session, name):
+                    if _has_record(session, offer, name):
                         agree.settle(self._store, offer, name)
                     elif agree.release(self._store, offer, name):
                         freed += 1
@@ -131,8 +144,13 @@ class Repairs:
         query = select(
             Decision.id, Decision.at, Decision.profile_id, Decision.campaign_id, Decision.occurrence,
             Decision.open_number, Decision.plan_hash, Decision.model_hash, Decision.state_version, Decision.public,
+            Decision.personal,
         )  # fmt: skip
-        query = query.where(Decision.profile_id.in_(members), Decision.lane == "live", Decision.contact.is_(None))
+        # Opens that nobody agreed on (the store was away) have no number: they showed defaults and used nothing.
+        query = query.where(
+            Decision.profile_id.in_(members), Decision.lane == "live", Decision.contact.is_(None),
+            Decision.open_number > 0,
+        )  # fmt: skip
         newest = session.execute(query.order_by(Decision.at.desc()).limit(MAX_DECISIONS)).all()
         return list(reversed(newest))
 
@@ -148,33 +166,52 @@ class Repairs:
         return used
 
     def _shown(self, session: Session, rows: Sequence[Any]) -> Shown:
-        """One delivery's live lane: its newest open, and what was seen over all of them."""
-        last = rows[-1]
-        opened = msgspec.json.decode(last.public, type=RestoredOpen)
-        offers = {
-            row.id: {s.slot: s.offer for s in msgspec.json.decode(row.public, type=RestoredOpen).slots} for row in rows
-        }
+        """One delivery's live lane: its newest open with its texts, and what was seen over all of them."""
+        opens = {row.id: msgspec.json.decode(row.public, type=RestoredOpen) for row in rows}
+        last = max(rows, key=lambda row: row.open_number)
         lane = Lane(
             open_number=last.open_number,
             began_ms=unix_ms(last.at),
-            state_version=last.state_version or 0,
+            state_version=last.state_version or LOST_VERSION,
             decision=last.id,
             plan=last.plan_hash,
             model=last.model_hash,
-            chosen=tuple(Chosen(slot.slot, slot.offer, slot.creative, {}, slot.product) for slot in opened.slots),
+            chosen=self._chosen(session, last, opens[last.id]),
         )
         written = lane.began_ms
-        fetches = select(Fetch.decision_id, Fetch.slot, Fetch.kind, Fetch.at, Fetch.fetch_class)
-        for fetch in session.execute(fetches.where(Fetch.decision_id.in_(list(offers))).order_by(Fetch.at)):
+        served: dict[tuple[int, str], None] = {}
+        fetches = select(Fetch.decision_id, Fetch.slot, Fetch.kind, Fetch.at, Fetch.fetch_class, Fetch.rung)
+        for fetch in session.execute(fetches.where(Fetch.decision_id.in_(list(opens))).order_by(Fetch.at, Fetch.id)):
             written = max(written, unix_ms(fetch.at))
-            offer = offers[fetch.decision_id].get(fetch.slot)
+            if fetch.decision_id == last.id:
+                served[fetch.slot, fetch.kind] = None
+            offer = self._seen(opens[fetch.decision_id], fetch)
             if offer is not None:
-                lane = lane.after_sight(
-                    fetch.slot, LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class)
-                )
-        # Nothing counts as served in the restored open: its texts were not restored, so the next fetch begins anew.
-        lane = msgspec.structs.replace(lane, state_version=-1)
-        return Shown(live=lane, written_ms=written, sent_ms=opened.sent_ms)
+                sight = LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class)
+                lane = after_fetch(lane, fetch.slot, fetch.kind, sight)
+        lane = replace(lane, served=tuple(served))
+        return Shown(live=lane, written_ms=written, sent_ms=opens[last.id].sent_ms)
+
+    def _chosen(self, session: Session, row: Any, opened: RestoredOpen) -> tuple[Chosen, ...]:
+        """What the open showed, with the texts it showed it with; nothing when they cannot be opened."""
+        subject = known_subject(session, row.profile_id, self._wrapping_key)
+        if subject is None or row.personal is None:
+            return ()
+        fields = read_personal(subject.sealer.open(row.personal, PERSONAL_PURPOSE)).fields
+        return tuple(
+            Chosen(slot.slot, slot.offer, slot.creative, texts, slot.product)
+            for slot, texts in zip(opened.slots, fields, strict=True)
+        )
+
+    def _seen(self, opened: RestoredOpen, fetch: Any) -> int | None:
+        """The offer that a fetch showed: its decision's, or the slot's default where only that could be drawn."""
+        if fetch.rung == "static":
+            return None
+        if fetch.rung == "default":
+            plan = self._plan(opened.plan)
+            slot = plan.slot_by_index.get(fetch.slot) if plan is not None else None
+            return slot.default if slot is not None else None
+        return next((slot.offer for slot in opened.slots if slot.slot == fetch.slot), None)
 
     def _plan(self, digest: str) -> Plan | None:
         if digest not in self._plans:
@@ -194,21 +231,19 @@ def _by_delivery(rows: Sequence[Any]) -> dict[Delivery, list[Any]]:
     return found
 
 
-def _has_record(session: Session, name: str) -> bool:
-    """Whether the open that made this reservation was recorded. Names are profile.campaign.occurrence.open number."""
+def _has_record(session: Session, offer: int, name: str) -> bool:
+    """Whether an open that was recorded took this cap under this name: profile.campaign.occurrence.open number."""
     parts = name.split(".")
     if len(parts) != 4 or not all(part.isdigit() for part in parts):
         return False
     profile, campaign, occurrence, number = map(int, parts)
-    found = session.scalar(
-        select(Decision.id)
-        .where(
+    opens = session.scalars(
+        select(Decision.public).where(
             Decision.profile_id == profile,
             Decision.campaign_id == campaign,
             Decision.occurrence == occurrence,
             Decision.open_number == number,
-            or_(Decision.lane == "live", Decision.lane == "machine"),
+            Decision.lane == "live",
         )
-        .limit(1)
     )
-    return found is not None
+    return any(offer in msgspec.json.decode(public, type=RestoredOpen).reserved for public in opens)

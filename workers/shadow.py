@@ -22,7 +22,7 @@ from base.logs import logger
 from campaigns import sentfacts
 from campaigns.opens import Decision
 from render.decide import decide
-from render.facts import Facts, Used, decode_used
+from render.facts import Facts, Used, decode_used, locale_of
 from render.model import Model
 from render.plan import Plan, decode
 from signals.moments import unix_ms
@@ -71,7 +71,7 @@ class Shadows:
             delivery = Delivery(row.profile_id, row.campaign_id, row.occurrence)
             try:
                 shadow = self._shadow(session, delivery, row.plan_hash, row.model_hash, opened)
-            except LatebindError as error:
+            except (LatebindError, msgspec.MsgspecError) as error:
                 logger(__name__).warning("shadow not computed", decision=row.id, reason=str(error))
                 continue
             if shadow is None:
@@ -87,14 +87,16 @@ class Shadows:
         if kept is None:
             return None
         person, shared, sent_at = kept
+        state = decode_state(person.state) if person.state is not None else None
         facts = Facts(
-            state=decode_state(person.state) if person.state is not None else None,
+            state=state,
             sent_at_ms=opened.sent_ms or unix_ms(sent_at),
             used=decode_used(person.used) if person.used else Used(),
             products={name: _product(data) for name, data in shared.products.items()},
             caps=shared.caps,
             model=self._model(model_hash),
             undecided=opened.undecided,
+            locale=locale_of(state),
         )
         decision = decide(self._plan(plan_hash), facts, sent_at, opened.seed)
         return {str(slot.slot): slot.offer for slot in decision.slots}

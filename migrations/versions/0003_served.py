@@ -1,4 +1,4 @@
-"""Where the bytes that were served lie."""
+"""Where the bytes that were served lie, how far the loops have come, and what is still to be dated."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,8 +25,13 @@ def upgrade() -> None:
         sa.Column("position", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name", name="pk_loop_cursor"),
     )
+    for table in ("fetch", "click"):
+        undated = sa.text("decision_at IS NULL AND decision_id IS NOT NULL")
+        op.create_index(f"{table}_undated", table, ["decision_id"], postgresql_where=undated)
 
 
 def downgrade() -> None:
+    op.drop_index("click_undated")
+    op.drop_index("fetch_undated")
     op.drop_table("loop_cursor")
     op.drop_table("served_bytes")
