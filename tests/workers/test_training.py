@@ -1,0 +1,201 @@
+"""Training the next-best-offer model on stored signals."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+from sqlalchemy import select
+
+from base import db, stores
+from base.blobs import FolderBlobs
+from base.embedded import PostgresServer, ValkeyServer
+from base.errors import InvalidInput
+from campaigns.models.campaign import TrainedModel
+from render.model import Model
+from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix
+from signals.fold import fold_all
+from signals.foldevent import fold_event
+from signals.folding import Told
+from signals.importing import import_events
+from signals.intake import Intake
+from signals.moments import unix_ms
+from signals.sources import keyless_sender
+from tests.conftest import NOON
+from workers.examples import Examples, replay
+from workers.timetable import OUTCOME, PARTS, Timetable
+from workers.training import document, register, table, train
+
+WEEKS = 26
+PEOPLE = 90
+# How often each thing is bought, in days; each person buys four of the six, so that there is something to learn.
+RHYTHMS = {"Milk": 4, "Bread": 6, "Coffee": 14, "Soap": 28, "Tea": 10, "Rice": 21}
+CATEGORIES = {name: number for number, name in enumerate(RHYTHMS, 1)}
+
+
+def order(person: int, at: datetime, *names: str) -> dict[str, object]:
+    """An order of one piece of each."""
+    products = [{"product_id": f"p-{name}", "category": name, "price": 2.5, "quantity": 1} for name in names]
+    number = f"{person}-{at.isoformat()}"
+    return {
+        "type": "track", "event": "Order Completed", "messageId": number, "userId": f"u{person}",
+        "timestamp": at.isoformat(),
+        "properties": {"order_id": number, "total": 2.5 * len(names), "products": products},
+    }  # fmt: skip
+
+
+def shopping(person: int, end: datetime, seed: int = 5) -> list[dict[str, object]]:
+    """Half a year of one person's orders, each thing by its own rhythm with some noise."""
+    dice = random.Random(f"{seed}:{person}")
+    habits = dice.sample(sorted(RHYTHMS), 4)
+    orders: list[dict[str, object]] = []
+    for name in habits:
+        at = end - timedelta(weeks=WEEKS) + timedelta(days=dice.uniform(0, RHYTHMS[name]))
+        while at < end:
+            orders.append(order(person, at, name))
+            at += timedelta(days=RHYTHMS[name] * dice.uniform(0.7, 1.3))
+    return orders
+
+
+def told_of(events: Sequence[dict[str, object]]) -> list[Told]:
+    """The events as folding sees stored ones, in canonical order."""
+    told = []
+    for number, raw in enumerate(events, 1):
+        at = datetime.fromisoformat(str(raw["timestamp"]))
+        event = fold_event(raw, CATEGORIES.get, time_ms=unix_ms(at), source=1, arrival=number)
+        told.append(Told(event, True, True, None))
+    return sorted(told, key=lambda entry: entry.key)
+
+
+def contexts() -> list[CandidateContext]:
+    return [CandidateContext(number, popularity=0.1, after={1: 0.2}) for number in CATEGORIES.values()]
+
+
+def lots(events: Sequence[dict[str, object]], timetable: Timetable) -> list[tuple[str, Examples]]:
+    return list(replay(7, told_of(events), timetable, contexts(), frozenset()))
+
+
+@dataclass(frozen=True)
+class World:
+    """A database with half a year of PEOPLE's orders."""
+
+    url: str
+    sessions: db.Sessions
+
+
+@pytest.fixture(scope="module")
+def world(postgres: PostgresServer, valkey_server: ValkeyServer) -> Iterator[World]:
+    """One for all tests of this file: they only read it, but for the list of models."""
+    admin = postgres.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0] + "/postgres"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE training TEMPLATE latebind")
+    url = postgres.url.rsplit("/", 1)[0] + "/training"
+    engine, store = db.connect(url), stores.connect(valkey_server.url)
+    intake = Intake(db.sessions(engine), store, b"k" * 32)
+    with db.transaction(intake.sessions) as session:
+        sender = keyless_sender(session, "file", NOON)
+    lines = [json.dumps(event).encode() for person in range(PEOPLE) for event in shopping(person, NOON)]
+    assert import_events(intake, sender, lines, NOON).accepted == len(lines)
+    yield World(url, intake.sessions)
+    store.close()
+    engine.dispose()
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("DROP DATABASE training WITH (FORCE)")
+
+
+def test_it_parts_the_weeks_so_that_no_part_sees_the_outcomes_of_another() -> None:
+    timetable = Timetable.before(NOON, NOON - timedelta(weeks=40))
+    for profile in range(50):
+        snapshots = timetable.snapshots(profile)
+        assert [one.at for one in snapshots] == sorted(one.at for one in snapshots)
+        for earlier, later in pairwise(PARTS):
+            last = max(one.closes for one in snapshots if one.part == earlier)
+            assert last <= min(one.at for one in snapshots if one.part == later)
+        assert max(one.closes for one in snapshots) <= timetable.end <= NOON
+    hours = {(one.at.weekday(), one.at.hour) for profile in range(500) for one in timetable.snapshots(profile)}
+    assert len(hours) > 100
+
+
+def test_it_asks_for_a_longer_history_instead_of_training_on_none() -> None:
+    with pytest.raises(InvalidInput, match="at least 17 weeks"):
+        Timetable.before(NOON, NOON - timedelta(weeks=16))
+
+
+def test_it_uses_nothing_after_a_snapshot_but_the_outcome() -> None:
+    events = shopping(7, NOON)
+    timetable = Timetable.before(NOON, NOON - timedelta(weeks=WEEKS))
+    whole = lots(events, timetable)
+    assert len(whole) >= 10
+    for _, lot in whole:
+        at = datetime.fromtimestamp(int(lot.at_ms[0]) / 1000, UTC)
+        before = [event for event in events if datetime.fromisoformat(str(event["timestamp"])) < at]
+        elsewise = [order(7, at + timedelta(hours=hours), "Rice", "Tea", "Soap") for hours in (1, 30, 200, 2000)]
+        for future in ([], elsewise):
+            again = next(one for _, one in lots(before + future, timetable) if one.at_ms[0] == lot.at_ms[0])
+            assert again.features.tobytes() == lot.features.tobytes()
+            assert again.favourite.tobytes() == lot.favourite.tobytes()
+
+
+def test_it_takes_features_and_outcomes_as_the_signals_have_them() -> None:
+    events = shopping(7, NOON)
+    timetable = Timetable.before(NOON, NOON - timedelta(weeks=WEEKS))
+    for _, lot in lots(events, timetable):
+        at = datetime.fromtimestamp(int(lot.at_ms[0]) / 1000, UTC)
+        times = [(datetime.fromisoformat(str(event["timestamp"])), event) for event in events]
+        state = fold_all(entry.event for entry in told_of([event for when, event in times if when < at]))
+        assert lot.features.tobytes() == candidate_matrix(state, contexts(), at).tobytes()
+        bought = {
+            CATEGORIES[line["category"]]
+            for when, event in times
+            if at <= when < at + OUTCOME
+            for line in event["properties"]["products"]  # type: ignore[index]
+        }
+        assert [number in bought for number in lot.categories.tolist()] == lot.outcomes.astype(bool).tolist()
+
+
+def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: World, tmp_path: Path) -> None:
+    said: list[str] = []
+    trained = train(world.sessions, world.url, NOON, said.append, processes=1)
+    model, favourite, popularity = trained.rivals
+    assert (model.name, popularity.name) == ("model", "popularity")
+    assert model.auc > max(popularity.auc, favourite.auc)
+    assert model.log_loss < popularity.log_loss
+    assert trained.measures["ece"] < 0.1
+    assert abs(trained.measures["mean_predicted"] - trained.measures["mean_observed"]) < 0.06
+    assert sum(row.count for row in trained.reliability) == trained.measures["test_snapshots"] * len(RHYTHMS)
+    assert any("candidates a snapshot" in line for line in said), "the rule of sampling is told"
+    lines = table(document(trained))
+    assert lines[1].startswith("model ")
+    assert any(line.startswith("own favourite") for line in lines)
+
+    # The same signals give the same bytes, however many processes replay them.
+    again = train(world.sessions, world.url, NOON, lambda line: None, processes=2)
+    assert again.hash == trained.hash
+    loaded = Model.load(again.artefact)
+    assert loaded.artefact.features == MODEL_FEATURES
+    probabilities = loaded.predict(candidate_matrix(fold_all([]), contexts(), NOON))
+    assert np.all((probabilities >= 0) & (probabilities <= 1))
+
+    # Listed once, and its bytes are kept by its hash.
+    blobs = FolderBlobs(tmp_path)
+    for _ in range(2):
+        with db.transaction(world.sessions) as session:
+            digest = register(session, blobs, trained, NOON)
+    with db.transaction(world.sessions) as session:
+        [row] = session.scalars(select(TrainedModel)).all()
+        assert (row.hash, row.state, row.features) == (digest, "trained", list(MODEL_FEATURES))
+        assert row.metrics["measures"]["auc"] == trained.measures["auc"]
+    assert Model.load(blobs.get(digest)).hash == digest
+
+
+def test_it_says_when_there_is_nothing_to_learn_from(sessions: db.Sessions, database_url: str) -> None:
+    with pytest.raises(InvalidInput, match="no order yet"):
+        train(sessions, database_url, NOON, lambda line: None)
