@@ -54,8 +54,8 @@ def mint(
 ) -> MailUrls:
     """The addresses of a delivery's mail; the same delivery and day give the same ones again.
 
-    `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty. `base_url` is the
-    render app's public address, without a last slash.
+    `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty. `base_url` is
+    the render app's public address, without a last slash.
     """
 
     def token(purpose: Purpose, slot: Place | None = None) -> str:
