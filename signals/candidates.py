@@ -93,9 +93,10 @@ class Person:
         self.recent = {category for category, stats in active if stats.last_s >= month_s}
         favourite = 0
         for _, stats in active:
-            # A category cannot beat the favourite with fewer gap bytes than the favourite has orders.
-            if len(stats.gaps) >= favourite:
-                favourite = max(favourite, _orders_within(stats.last_s // DAY_S, stats.gaps, oldest))
+            left, gaps = stats.last_s // DAY_S - oldest, stats.gaps
+            # One order more than the favourite so far lies within 84 days if that many gaps fit.
+            while len(gaps) >= favourite and sum(gaps[:favourite]) <= left:
+                favourite += 1
         self.favourite_84 = favourite
         last_order = None if state.last_order_s is None else day_of(state.last_order_s)
         orders_28 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, today - MONTH_DAYS)

@@ -277,10 +277,11 @@ def _keepable(value: object) -> bool:
 
 def _consent(properties: Mapping[str, Any]) -> dict[str, bool]:
     many = properties.get("consents")
-    pairs = many if isinstance(many, dict) else {properties.get("purpose"): properties.get("granted")}
+    one = (properties.get("purpose"), properties.get("granted"))
+    pairs: list[tuple[Any, Any]] = list(many.items()) if isinstance(many, dict) else [one]
     return {
         purpose[:MAX_TRAIT_NAME]: granted
-        for purpose, granted in pairs.items()
+        for purpose, granted in pairs
         if isinstance(purpose, str) and purpose and isinstance(granted, bool)
     }
 

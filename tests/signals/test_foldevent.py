@@ -130,3 +130,8 @@ def test_it_never_fails_on_content(name: str, properties: Any, context: Any) -> 
     for kind in ("track", "identify"):
         raw = {"type": kind, "event": name, "properties": properties, "traits": properties, "context": context}
         assert fold_event(raw, CATEGORIES.get, time_ms=0).time_ms == 0
+
+
+@pytest.mark.parametrize("purpose", [["email"], {"a": 1}, 5, None, ""])
+def test_it_reads_no_consent_for_a_purpose_that_is_no_text(purpose: Any) -> None:
+    assert event("Consent Changed", {"purpose": purpose, "granted": True}).consent == {}
