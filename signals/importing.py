@@ -20,8 +20,8 @@ from signals.reading import Reading
 from signals.signal import EVENT_BYTES, Arrival
 from signals.sources import Sender
 
-CHUNK_EVENTS: Final = 20_000
-CHUNK_BYTES: Final = 32 * 1024 * 1024
+CHUNK_EVENTS: Final = 30_000
+CHUNK_BYTES: Final = 64 * 1024 * 1024
 SHOWN: Final = 100
 
 

@@ -78,9 +78,15 @@ class Reader:
         """Every event of the batch, read or refused. Raises Unavailable when something must be looked up and cannot."""
         reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies))
         unknown: dict[str, None] = {}
+        bare: list[Item] = []
         for index, body in enumerate(bodies):
             try:
-                reading.items.append(self._item(sender, index, body, arrival, unknown))
+                item = self._item(sender, index, body, arrival, unknown)
+                reading.items.append(item)
+                if item.unresolved or _without_category(item.told.event):
+                    bare.append(item)
+                else:
+                    _let_go(item)
             except InvalidInput as error:
                 reason = "untrusted" if isinstance(error, Untrusted) else "invalid"
                 reading.outcomes[index] = Outcome("rejected", error.field, error.message)
@@ -88,13 +94,10 @@ class Reader:
         if unknown:
             # A browser may not add to the catalogue: what it names and nobody knows stays without a category.
             self.categories.learn(unknown, create=sender.is_server)
-        bare = [item for item in reading.items if item.unresolved or _without_category(item.told.event)]
         if bare:
             self._complete(bare, again=bool(unknown))
-        for item in reading.items:
-            if item.signal.kind != "consent":
-                # The parsed body is many times its bytes, and only a consent's wording is read from it later.
-                item.signal.raw, item.told.body = {}, None
+            for item in bare:
+                _let_go(item)
         return reading
 
     def _item(self, sender: Sender, index: int, body: bytes, arrival: Arrival, unknown: dict[str, None]) -> Item:
@@ -143,6 +146,12 @@ class Reader:
         if missing:
             self.categories.learn(missing, create=False)
         return found
+
+
+def _let_go(item: Item) -> None:
+    """Drop the parsed body: it is many times its bytes, and only a consent's wording is read from it later."""
+    if item.signal.kind != "consent":
+        item.signal.raw, item.told.body = {}, None
 
 
 def _without_category(event: FoldEvent) -> bool:
