@@ -1,0 +1,58 @@
+"""The commands of the Procfile that send: they work together, share the work, and stop when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from base.clock import SteppedClock, monotonic, pause
+from base.settings import Settings, environment
+from tests.campaigns.shop import Shop
+from tests.workers.relay import Relay
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 90
+
+
+@contextmanager
+def running(settings: Settings, log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`latebind …` in a process of its own; it must end well within seconds of SIGTERM."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("LATEBIND_")}
+    command = [sys.executable, "-c", "from workers.cli import main; main()", *words]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=outer | environment(settings), stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0, log.read_text()
+
+
+@pytest.mark.slow
+def test_it_sends_a_campaign_with_two_loops_and_two_senders(shop: Shop, relay: Relay, tmp_path: Path) -> None:
+    names = [f"p{number}" for number in range(300)]
+    shop.people(*names)
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    clock = SteppedClock(tmp_path / "clock", shop.now)
+    settings = replace(shop.settings, clock_file=tmp_path / "clock")
+    log = tmp_path / "log"
+    with ExitStack() as stack:
+        for words in (("schedule",), ("schedule",), ("worker", "send"), ("worker", "send")):
+            stack.enter_context(running(settings, log, *words))
+        deadline = monotonic() + PATIENCE
+        while shop.state(campaign) != "finished" and monotonic() < deadline:
+            pause(0.2)
+    clock.close()
+    assert shop.state(campaign) == "finished", log.read_text()
+    assert relay.received() == Counter(f"{name}@example.com" for name in names)
+    assert "@" not in log.read_text(), "no address is in a log"
