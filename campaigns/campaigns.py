@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import msgspec
@@ -13,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, messages, offers, rulebook
+from campaigns import admin_log, messages, offers, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Message, Offer
@@ -157,9 +156,8 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     for purpose in content.needs_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("needs_consent", f"must be of {', '.join(PURPOSES)}")
-    parts = urlsplit(content.default_landing)
-    if content.default_landing and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise InvalidInput("default_landing", "must be an address that begins with https:// or http://")
+    if content.default_landing:
+        weblinks.host(content.default_landing, "default_landing")
     rulebook.check(session, content.audience, "audience", "audience")
     _check_replenish(session, content)
     _check_slots(session, content)

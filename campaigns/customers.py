@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
 from signals.events import Event
+from signals.identity import STRENGTH, normalised
 from signals.profiles import Identifier, Profile, ProfileStateRow
 
 MAX_FOUND = 20
@@ -47,9 +48,11 @@ class Name:
 
 
 def find(session: Session, query: str) -> list[Found]:
-    """Customers whose identifier, order or profile number is exactly the query; at most 20, the lowest number first.
+    """Customers whose identifier, order or profile number is the query; at most 20, the lowest number first.
 
-    Case and surrounding blanks do not matter. Raises InvalidInput for an empty or over-long query.
+    Surrounding blanks, capitals of an address and the spacing of a phone number do not matter; customer and order
+    numbers are looked for as typed, in capitals and in small letters. Raises InvalidInput for an empty or over-long
+    query.
     """
     wanted = query.strip()
     if not wanted:
@@ -59,15 +62,16 @@ def find(session: Session, query: str) -> list[Found]:
     matches: dict[int, str] = {}
     rows = session.execute(
         select(Identifier.type, Identifier.profile_id)
-        .where(Identifier.value.in_({wanted, wanted.lower(), _digits(wanted)}))
+        .where(tuple_(Identifier.type, Identifier.value).in_(_spellings(wanted)))
+        .order_by(Identifier.profile_id)
         .limit(MAX_FOUND)
     )
     for row in rows:
         matches.setdefault(row.profile_id, TYPE_WORDS[row.type])
-    orders = select(Event.profile_id).where(Event.order_id == wanted).distinct().limit(MAX_FOUND)
-    for profile in session.scalars(orders):
+    orders = select(Event.profile_id).where(Event.order_id.in_({wanted, wanted.lower(), wanted.upper()}))
+    for profile in session.scalars(orders.distinct().limit(MAX_FOUND)):
         matches.setdefault(profile, "order")
-    if wanted.isdigit() and len(wanted) < 19 and session.get(Profile, int(wanted)) is not None:
+    if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 and session.get(Profile, int(wanted)) is not None:
         matches.setdefault(int(wanted), "profile number")
     return _named(session, matches)
 
@@ -131,8 +135,16 @@ def display_name(document: dict[str, object] | None, profile: int) -> str:
     return f"Customer {profile}"
 
 
-def _digits(text: str) -> str:
-    return "".join(char for char in text if char.isdigit() or char == "+")
+def _spellings(wanted: str) -> list[tuple[str, str]]:
+    """The identifiers that the typed text may stand for: every kind, spelt as that kind is kept."""
+    found: dict[tuple[str, str], None] = {}
+    for kind in STRENGTH:
+        for text in (wanted, wanted.lower(), wanted.upper()):
+            try:
+                found[kind, normalised(kind, text)] = None
+            except InvalidInput:
+                continue
+    return list(found)
 
 
 def _named(session: Session, matches: dict[int, str]) -> list[Found]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, rulebook
+from campaigns import admin_log, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Offer
@@ -186,9 +185,7 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
         raise Conflict("Another offer has this name.")
     if session.get(Creative, content.creative_id) is None:
         raise InvalidInput("creative_id", f"names the creative {content.creative_id}, which there is not")
-    parts = urlsplit(content.landing)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInput("landing", "must be an address that begins with https:// or http://")
+    weblinks.host(content.landing, "landing")
     if content.starts_at and content.ends_at and content.starts_at >= content.ends_at:
         raise InvalidInput("ends_at", "must be after starts_at")
     if content.period_days is not None and content.cap_person is None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from sqlalchemy.orm import Session
 
-from campaigns import audience, campaigns, deliveries, offers, plans, publish, transitions
+from campaigns import access_log, audience, campaigns, deliveries, offers, plans, publish, transitions
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.api.desk import Done, LongId, Page, api, served
@@ -265,6 +265,8 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
         campaigns.campaign(session, campaign_id)
         states = (query.state,) if query.state else ()
         rows = deliveries.listing(session, campaign_id, states=states, after=query.after, limit=query.limit)
+        seen = {"campaign": campaign_id, "rows": len(rows)}
+        access_log.record(session, actor(), "ledger", parts().now(), detail=seen)
         return Ledger(
             deliveries.account(session, campaign_id),
             [

@@ -118,15 +118,17 @@ def save_message(campaign_id: int) -> ResponseReturnValue:
         row = campaigns.campaign(session, campaign_id)
         number = row.message_id or 0
         old = messages.content(messages.message(session, number))
-    content = msgspec.structs.replace(
-        old,
-        **{name: forms.text(form, name) for name in texts},
-        reply_to=forms.optional(form, "reply_to"),
-        mjml=forms.text(form, "mjml", most=forms.MAX_TEXT),
-        text=forms.text(form, "text", most=forms.MAX_TEXT),
-        fallbacks=old.fallbacks | {"first_name": forms.text(form, "first_name") or "there"},
-    )
+    typed = {name: form.get(name, "") for name in texts}
+    content = msgspec.structs.replace(old, **typed, mjml=form.get("mjml", ""), text=form.get("text", ""))
     try:
+        content = forms.changed(
+            old,
+            **{name: forms.text(form, name) for name in texts},
+            reply_to=forms.optional(form, "reply_to"),
+            mjml=forms.text(form, "mjml", most=forms.MAX_TEXT),
+            text=forms.text(form, "text", most=forms.MAX_TEXT),
+            fallbacks=old.fallbacks | {"first_name": forms.text(form, "first_name") or "there"},
+        )
         with parts().transaction() as session:
             messages.update_message(session, number, content, parts().now(), actor())
     except (InvalidInput, Conflict) as error:
@@ -198,7 +200,8 @@ def _create(session: Session, form: Mapping[str, str]) -> Campaign:
     categories = request.form.getlist("categories")
     return campaigns.create_campaign(
         session,
-        CampaignIn(
+        forms.changed(
+            CampaignIn(name=""),
             name=name,
             message_id=message_id,
             kind=kind,
@@ -280,5 +283,5 @@ def _choice(form: Mapping[str, str], slot: int) -> SlotChoice:
 
 
 def _change(session: Session, row: Campaign, **changes: Any) -> None:
-    content = msgspec.structs.replace(campaigns.content(row), **changes)
+    content = forms.changed(campaigns.content(row), **changes)
     campaigns.update_campaign(session, row.id, content, parts().now(), actor())

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from zoneinfo import ZoneInfo
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
+
+import msgspec
+from msgspec import Struct
 
 from base.errors import InvalidInput
 
 MAX_TEXT = 200_000
+YEARS = range(2000, 2200)
+_WHOLE = re.compile(r"-?[0-9]{1,9}")
+Content = TypeVar("Content", bound=Struct)
 
 
 def text(form: Mapping[str, str], name: str, *, most: int = 2_000) -> str:
@@ -32,9 +40,15 @@ def whole(form: Mapping[str, str], name: str) -> int | None:
     value = text(form, name)
     if not value:
         return None
-    if not value.lstrip("-").isdigit() or len(value) > 10:
-        raise InvalidInput(name, "must be a whole number")
+    if not _WHOLE.fullmatch(value):
+        raise InvalidInput(name, "must be a whole number of at most nine digits")
     return int(value)
+
+
+def position(values: Mapping[str, str], name: str) -> int:
+    """Where a list goes on: a row's number, 0 for its beginning or for what is no number."""
+    value = values.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
 
 def cents(form: Mapping[str, str], name: str) -> int:
@@ -66,7 +80,8 @@ def share(form: Mapping[str, str], name: str) -> float:
 def moment(form: Mapping[str, str], name: str, zone: str) -> datetime | None:
     """A wall time of a datetime-local field in a named zone, or None when it is empty.
 
-    A time that the zone's clocks skip is moved on by the gap; of one that happens twice the first is meant.
+    A time that the zone's clocks skip is moved on by the gap; of one that happens twice the first is meant. Raises
+    InvalidInput for the field, or for `timezone`.
     """
     value = text(form, name)
     if not value:
@@ -75,11 +90,28 @@ def moment(form: Mapping[str, str], name: str, zone: str) -> datetime | None:
         wall = datetime.fromisoformat(value)
     except ValueError:
         raise InvalidInput(name, "must be a date and a time") from None
-    if wall.tzinfo is not None:
-        return wall
-    return wall.replace(tzinfo=ZoneInfo(zone))
+    if wall.year not in YEARS:
+        raise InvalidInput(name, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
+    if zone not in available_timezones():
+        raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
+    return wall if wall.tzinfo is not None else wall.replace(tzinfo=ZoneInfo(zone))
 
 
 def on(form: Mapping[str, str], name: str) -> bool:
     """Whether a box is ticked."""
     return name in form
+
+
+def content(values: Mapping[str, Any], kind: type[Content]) -> Content:
+    """The values as a struct, held to every bound it has. Raises InvalidInput naming the field."""
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidInput(path.rstrip("`") or "name", message[:1].lower() + message[1:]) from None
+
+
+def changed(old: Content, **changes: Any) -> Content:
+    """The struct with these changes, held to every bound it has. Raises InvalidInput naming the field."""
+    values = {name: getattr(old, name) for name in old.__struct_fields__}
+    return content(msgspec.to_builtins(values | changes, builtin_types=(datetime,)), type(old))

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Mapping
 from typing import Any, cast
 
-import msgspec
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
@@ -191,11 +190,7 @@ def _content(form: Mapping[str, str], old: Offer | None) -> OfferIn:
     content["fields"] = {
         name: value for name, value in cast("dict[str, Any]", content["fields"]).items() if value != ""
     }
-    try:
-        return msgspec.convert(content, OfferIn)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        raise InvalidInput(path.rstrip("`") or "name", message[:1].lower() + message[1:]) from None
+    return forms.content(content, OfferIn)
 
 
 def _texts(form: Mapping[str, str], *, keep_empty: bool = False) -> dict[str, str]:

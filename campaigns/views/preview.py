@@ -38,6 +38,7 @@ def show(campaign_id: int) -> ResponseReturnValue:
         try:
             person = _person(session, request.args)
             shot = _shot(session, row, request.args)
+            _note(session, person)
         except InvalidInput as error:
             fault = error
         return render_template(
@@ -61,9 +62,7 @@ def mail(campaign_id: int) -> ResponseReturnValue:
         row = campaigns.campaign(session, campaign_id)
         try:
             shot = _shot(session, row, request.args)
-            person = _person(session, request.args)
-            if person is not None:
-                access_log.record(session, actor(), "preview", parts().now(), profile_id=person)
+            _note(session, _person(session, request.args))
             html = _without_pictures(shot.html) if "no_pictures" in request.args else shot.html
         except InvalidInput as error:
             html = render_template("campaigns/no_preview.html", fault=error)
@@ -124,3 +123,8 @@ def _name(session: Session, person: int | None) -> str:
     row = session.get(ProfileStateRow, person)
     document: dict[str, Any] | None = row.document if row else None
     return customers.display_name(document, person)
+
+
+def _note(session: Session, person: int | None) -> None:
+    if person is not None:
+        access_log.record(session, actor(), "preview", parts().now(), profile_id=person)

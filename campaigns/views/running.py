@@ -9,15 +9,16 @@ from datetime import datetime
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import audience, campaigns, customers, deliveries, plans, publish, timeline, transitions
+from campaigns import access_log, audience, campaigns, customers, deliveries, plans, publish, timeline, transitions
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.models import Campaign, Delivery
-from campaigns.parts import parts
+from campaigns.parts import Parts, parts
 from campaigns.reports import report
 from campaigns.views import forms
 from campaigns.views.acting import actor
@@ -94,7 +95,7 @@ def results(campaign_id: int) -> ResponseReturnValue:
 @allow("manager", "support")
 def ledger(campaign_id: int) -> ResponseReturnValue:
     """Who was sent it, who was not and why; unknown ones can be settled here."""
-    state, reason = request.args.get("state"), request.args.get("reason") or None
+    state, reason = forms.text(request.args, "state") or None, forms.text(request.args, "reason") or None
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         rows = deliveries.listing(
@@ -102,14 +103,15 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             row.id,
             states=(state,) if state else (),
             reason=reason,
-            after=request.args.get("after", 0, type=int),
+            after=forms.position(request.args, "after"),
             limit=LISTED,
         )
+        access_log.record(session, actor(), "ledger", parts().now(), detail={"campaign": row.id, "rows": len(rows)})
         return render_template(
             "campaigns/ledger.html",
             campaign=row,
             rows=rows,
-            names=_names(session, rows),
+            names=_names(session, rows) if current_user.may("support") else {},
             state=state,
             reason=reason,
             account=deliveries.account(session, row.id),
@@ -125,7 +127,8 @@ def export(campaign_id: int) -> ResponseReturnValue:
     """The whole ledger as a file, without names or addresses."""
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
-    response = Response(_lines(campaign_id), content_type="text/csv; charset=utf-8")
+        access_log.record(session, actor(), "ledger export", parts().now(), detail={"campaign": campaign_id})
+    response = Response(_lines(parts(), campaign_id), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f"attachment; filename=campaign-{campaign_id}-ledger.csv"
     return response
 
@@ -208,11 +211,12 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
     return {profile: customers.display_name(document, profile) for profile, document in documents}
 
 
-def _lines(campaign_id: int) -> Iterator[str]:
+def _lines(own: Parts, campaign_id: int) -> Iterator[str]:
+    """The file, a page of the ledger at a time; it is read while it is sent, when the request is over."""
     yield "profile,occurrence,state,reason,holdout,sent_at\r\n"
     after = written = 0
     while written < MAX_EXPORTED:
-        with parts().transaction() as session:
+        with own.transaction() as session:
             rows = deliveries.listing(session, campaign_id, after=after, limit=deliveries.MAX_LISTED)
         if not rows:
             return

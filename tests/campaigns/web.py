@@ -39,9 +39,9 @@ class Browser:
             self.token = found[1]
         return response
 
-    def post(self, path: str, follow: bool = False, **form: Any) -> TestResponse:
+    def post(self, path: str, **form: Any) -> TestResponse:
         """A form."""
-        return self.client.post(path, data={"csrf_token": self.token} | form, follow_redirects=follow)
+        return self.client.post(path, data={"csrf_token": self.token} | form)
 
 
 @dataclass

@@ -1,0 +1,19 @@
+"""Web addresses that managers type: where a click leads."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from base.errors import InvalidInput
+
+
+def host(address: str, field: str) -> str:
+    """The host of an address that a mail may lead to. Raises InvalidInput for the field."""
+    try:
+        parts = urlsplit(address)
+        found = parts.hostname
+    except ValueError:
+        found = None
+    if not found or parts.scheme not in ("http", "https"):
+        raise InvalidInput(field, "must be an address that begins with https:// or http://")
+    return found

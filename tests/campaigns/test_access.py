@@ -1,0 +1,207 @@
+"""Who may do what: every route says so and is held to it; signing in; forms; what each change and look leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from sqlalchemy import func, select
+from werkzeug.routing import Rule
+
+from base.clock import monotonic
+from campaigns import access, people
+from campaigns.access import PUBLIC, allow, roles_of
+from campaigns.models import AccessEntry, AdminEntry, User
+from tests.campaigns.shop import MANAGER
+from tests.campaigns.web import PASSWORD, Web
+
+EXPECTED = {
+    "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC,
+    "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
+    "customers": "support", "system": "admin",
+    "running.ledger": "manager support",
+}  # fmt: skip
+"""Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
+ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "user_id": 1, "decision": "d",
+             "sha256": "00", "filename": "app.css", "key_id": "k"}  # fmt: skip
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+def rules(web: Web, *, pages: bool) -> Iterator[tuple[Rule, str]]:
+    """Every route and method, of the pages or of the API."""
+    for rule in web.app.url_map.iter_rules():
+        if rule.rule.startswith("/api/v1/") != pages:
+            for method in METHODS:
+                if method in (rule.methods or ()):
+                    yield rule, method
+
+
+def address(web: Web, rule: Rule) -> str:
+    with web.app.test_request_context():
+        return web.app.url_map.bind("localhost").build(
+            rule.endpoint, {name: ARGUMENTS.get(name, 1) for name in rule.arguments}, force_external=False
+        )
+
+
+def count(web: Web, table: type[AccessEntry] | type[AdminEntry]) -> int:
+    with web.shop.sessions.begin() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_it_opens_each_page_to_the_roles_that_were_meant(web: Web) -> None:
+    for rule, _ in rules(web, pages=True):
+        area = rule.endpoint.partition(".")[0]
+        meant = EXPECTED.get(rule.endpoint) or EXPECTED[area]
+        assert roles_of(web.app.view_functions[rule.endpoint]) == set(meant.split()), rule.endpoint
+
+
+def test_it_refuses_to_start_with_a_route_that_does_not_say_who_may_use_it() -> None:
+    app = Flask("forgetful")
+    app.add_url_rule("/open", "open", allow("manager")(lambda: ""))
+    access.check_routes(app)
+    app.add_url_rule("/forgotten", "forgotten", lambda: "")
+    with pytest.raises(RuntimeError, match="forgotten"):
+        access.check_routes(app)
+
+
+def test_it_holds_every_page_to_its_roles(web: Web) -> None:
+    web.shop.campaign()
+    browsers = {roles: web.browser(*roles) for roles in (("manager",), ("support",), ("admin",))}
+    for rule, method in rules(web, pages=True):
+        wanted = roles_of(web.app.view_functions[rule.endpoint])
+        at = address(web, rule)
+        if PUBLIC in wanted:
+            continue
+        stranger = web.stranger()
+        stranger.get("/sign-in")
+        answer = stranger.get(at) if method == "GET" else stranger.post(at)
+        assert (answer.status_code, answer.headers.get("Location", "")[:14]) in ((302, "/sign-in?next="), (401, "")), at
+        for roles, browser in browsers.items():
+            may = roles == ("admin",) or bool(wanted & set(roles))
+            if may and method == "POST":
+                continue  # What they do when they may has tests of its own; here nothing is to be changed.
+            answer = browser.get(at) if method == "GET" else browser.post(at)
+            status = answer.status_code
+            answer.close()
+            assert (status != 403) if may else (status == 403), (rule.endpoint, roles, status)
+            assert status < 500, (rule.endpoint, roles)
+
+
+def test_it_holds_every_call_to_the_roles_of_its_key(web: Web) -> None:
+    programs = {role: web.program(role) for role in ("manager", "support")}
+    for rule, method in rules(web, pages=False):
+        wanted = roles_of(web.app.view_functions[rule.endpoint])
+        at = address(web, rule).removeprefix("/api/v1")
+        assert web.app.test_client().open(f"/api/v1{at}", method=method).status_code == 401, at
+        for role, program in programs.items():
+            if role not in wanted:
+                refused = program.call(method, at, {})
+                assert refused.status_code == 403, (at, role)
+                assert "admin" in refused.text or "manager" in refused.text or "support" in refused.text
+
+
+def test_it_takes_no_word_of_a_site_key_or_a_revoked_one(web: Web) -> None:
+    with web.shop.sessions.begin() as session:
+        _, site = people.issue_key(session, "site", "site", [], web.shop.now, MANAGER, ["https://shop.example.com"])
+        row, ended = people.issue_key(session, "ended", "server", ["admin"], web.shop.now, MANAGER)
+        people.revoke_key(session, row.id, web.shop.now, MANAGER)
+    client = web.app.test_client()
+    for text in (site, ended, "", "x", "x.y", f"{row.id}.", "Ω.Ω"):
+        answer = client.get("/api/v1/offers", headers={"Authorization": f"Bearer {text}".encode().decode("latin-1")})
+        assert answer.status_code == 401, text
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+def test_it_refuses_every_form_without_the_page_it_came_from(web: Web) -> None:
+    web.shop.campaign()
+    before = count(web, AdminEntry)
+    admin = web.browser("admin")
+    signed_in = count(web, AdminEntry)
+    for rule, method in rules(web, pages=True):
+        if method == "POST":
+            for token in ("", "forged"):
+                answer = admin.client.post(address(web, rule), data={"csrf_token": token} if token else {})
+                assert answer.status_code == 400, rule.endpoint
+    assert count(web, AdminEntry) == signed_in == before + 2  # the person was made and signed in
+
+
+def test_it_does_not_tell_whether_an_address_is_known(web: Web) -> None:
+    known = web.person("manager")
+    answers = []
+    seconds = []
+    for email in (known, "nobody@example.com"):
+        stranger = web.stranger()
+        stranger.get("/sign-in")
+        took = []
+        for _ in range(3):
+            began = monotonic()
+            answer = stranger.post("/sign-in", email=email, password="wrong-password-1")
+            took.append(monotonic() - began)
+        seconds.append(min(took))
+        assert answer.status_code == 401
+        answers.append(re.sub(r'value="[^"]*"', "", answer.text))
+    assert answers[0] == answers[1]
+    # The hash takes tens of milliseconds: without it an unknown address would be answered many times as fast.
+    assert max(seconds) < 4 * min(seconds)
+
+
+def test_it_lets_nobody_in_who_was_locked_out(web: Web) -> None:
+    browser = web.browser("manager")
+    with web.shop.sessions.begin() as session:
+        for user in session.scalars(select(User)):
+            user.active = False
+    assert browser.get("/campaigns/").status_code == 302
+    stranger = web.stranger()
+    stranger.get("/sign-in")
+    assert stranger.post("/sign-in", email="manager@example.com", password=PASSWORD).status_code == 401
+
+
+def test_it_stops_guessing(web: Web) -> None:
+    email = web.person("manager")
+    stranger = web.stranger()
+    stranger.get("/sign-in")
+    # The window is a minute of the clock: it may turn once while the tries go on.
+    statuses = [stranger.post("/sign-in", email=email, password="guess-guess-1").status_code for _ in range(22)]
+    assert statuses[:10] == [401] * 10
+    assert 429 in statuses
+    refused = stranger.post("/sign-in", email=email, password=PASSWORD)
+    assert refused.status_code == 429 or statuses[-1] == 401
+    assert "Too many tries" in stranger.post("/sign-in", email=email, password="guess-guess-1").text
+
+
+NEXT = [
+    ("/campaigns/", "/campaigns/"), ("https://evil.example/", "/"), ("//evil.example/", "/"), ("/\\evil.example", "/"),
+    ("//[", "/"), ("javascript:alert(1)", "/"), ("/\t/evil.example", "/"), ("/%09/evil.example", "/%09/evil.example"),
+]  # fmt: skip
+
+
+def test_it_goes_on_to_pages_of_ours_only(web: Web) -> None:
+    email = web.person("manager")
+    for wanted, went in NEXT:
+        stranger = web.stranger()
+        stranger.get("/sign-in")
+        answer = stranger.post("/sign-in", email=email, password=PASSWORD, next=wanted)
+        assert (answer.status_code, answer.headers["Location"]) == (302, went), wanted
+
+
+def test_it_ends_the_session_on_signing_out(web: Web) -> None:
+    browser = web.browser("manager")
+    assert browser.get("/campaigns/").status_code == 200
+    browser.post("/sign-out")
+    assert browser.get("/campaigns/").status_code == 302
+
+
+def test_it_hardens_every_answer(web: Web) -> None:
+    browser = web.browser("admin")
+    for path in ("/", "/campaigns/", "/no-such", "/sign-in", "/system/"):
+        headers = browser.get(path).headers
+        assert "script-src 'self'" in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cache-Control"] == "no-store"
+    cookie = browser.client.get_cookie("latebind")
+    assert cookie is not None
+    assert (cookie.http_only, cookie.same_site) == (True, "Lax")
+    with browser.client.get("/static/app.css") as asset:
+        assert "immutable" in asset.headers["Cache-Control"]

@@ -1,0 +1,256 @@
+"""What using the product leaves behind: a line for every change, a line for every look at a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import select, text
+
+from campaigns import audience
+from campaigns.models import AccessEntry, AdminEntry, Delivery
+from tests.campaigns.shop import MESSAGE, named
+from tests.campaigns.web import PASSWORD, Browser, Program, Web
+
+MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
+DRAWS_ONLY = {"offers.preview", "api.preview_campaign"}
+"""Posted because much is said to them, but they change nothing."""
+
+
+@dataclass
+class Desk:
+    """An admin at a browser and with a program, and fresh things to change."""
+
+    web: Web
+    browser: Browser = field(init=False)
+    program: Program = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.browser = self.web.browser("admin")
+        self.program = self.web.program("admin")
+        self.web.shop.people("ada")
+
+    def campaign(self, state: str = "draft") -> int:
+        number = self.web.shop.campaign()
+        if state != "draft":
+            self.web.shop.schedule(number)
+        if state == "paused":
+            self.program.told("POST", f"/campaigns/{number}/pause")
+        return number
+
+    def unknown(self) -> tuple[int, int]:
+        """A campaign with a delivery whose outcome is unknown."""
+        number = self.campaign("scheduled")
+        shop = self.web.shop
+        with shop.sessions.begin() as session:
+            audience.freeze(session, number, 1, shop.now, shop.settings.hash_key)
+            session.execute(text("UPDATE delivery SET state = 'unknown'"))
+            row = session.scalar(select(Delivery.id).where(Delivery.campaign_id == number))
+        assert row is not None
+        return number, row
+
+    def user(self) -> int:
+        made = {"email": f"new{self.web.shop.campaign(published=False)}@example.com", "name": "New",
+                "password": PASSWORD, "roles": ["support"]}  # fmt: skip
+        return int(self.program.told("POST", "/users", made)["id"])
+
+    def creative(self) -> dict[str, Any]:
+        known = self.program.told("GET", "/creatives")["creatives"][0]
+        return {"name": f"Copy {self.web.shop.campaign(published=False)}", "document": known["document"]}
+
+    def segment(self) -> dict[str, Any]:
+        return {"name": f"Segment {self.web.shop.campaign(published=False)}", "rule": {"always": True}}
+
+    def offer(self) -> dict[str, Any]:
+        number = self.web.shop.campaign(published=False)
+        return {"name": f"Offer for {number}", "kind": "neutral", "creative_id": self.web.shop.creative(),
+                "landing": "https://shop.example.com/"}  # fmt: skip
+
+    def message(self) -> dict[str, Any]:
+        return dict(msgspec.to_builtins(named(MESSAGE)))
+
+    def written(self) -> dict[str, Any]:
+        told = self.program.told("GET", f"/campaigns/{self.web.shop.campaign(published=False)}")
+        kept = {name: value for name, value in told.items() if name not in OUT_ONLY}
+        return kept | {"name": f"{told['name']} again"}
+
+    def new_id(self, path: str, body: dict[str, Any]) -> int:
+        return int(self.program.told("POST", path, body)["id"])
+
+
+OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing")
+
+
+def act(desk: Desk, campaign: int, what: str, **more: str) -> Any:
+    return desk.browser.post(f"/campaigns/{campaign}/schedule", do=what, **more)
+
+
+PAGES: dict[str, Callable[[Desk], Any]] = {
+    "signin.enter": lambda d: d.web.browser("manager"),
+    "signin.leave": lambda d: d.web.browser("support").post("/sign-out"),
+    "campaigns.create": lambda d: d.browser.post(
+        "/campaigns/new", name="From the page", layout="offers", landing="https://shop.example.com/"
+    ),
+    "campaigns.save_audience": lambda d: d.browser.post(
+        f"/campaigns/{d.campaign()}/audience", **{"condition-0": "orders", "comparison-0": ">=", "value-0": "2"}
+    ),
+    "campaigns.save_message": lambda d: d.browser.post(
+        f"/campaigns/{d.campaign()}/message", subject="Other", from_name="Shop", from_address="shop@example.com",
+        postal_address="1 Street", mjml=MESSAGE.mjml, text=MESSAGE.text,
+    ),
+    "campaigns.save_offers": lambda d: d.browser.post(
+        f"/campaigns/{d.campaign()}/offers", default_landing="https://shop.example.com/other",
+        **{"default-0": "1", "default-1": "1"},
+    ),
+    "running.act": lambda d: act(d, d.campaign(), "kill"),
+    "running.resolve": lambda d: d.browser.post("/campaigns/{}/ledger/{}".format(*d.unknown()), outcome="accepted"),
+    "offers.create": lambda d: d.browser.post("/offers/new", **d.offer()),
+    "offers.save": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}", **d.offer()),
+    "offers.archive": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}/archive"),
+    "system.add_person": lambda d: d.browser.post(
+        "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
+    ),
+    "system.change_person": lambda d: d.browser.post(f"/system/people/{d.user()}"),
+}  # fmt: skip
+CALLS: dict[str, Callable[[Desk], Any]] = {
+    "create_offer": lambda d: d.program.told("POST", "/offers", d.offer()),
+    "update_offer": lambda d: d.program.told("PUT", f"/offers/{d.new_id('/offers', d.offer())}", d.offer()),
+    "archive_offer": lambda d: d.program.told("DELETE", f"/offers/{d.new_id('/offers', d.offer())}"),
+    "create_creative": lambda d: d.program.told("POST", "/creatives", d.creative()),
+    "update_creative": lambda d: d.program.told(
+        "PUT", f"/creatives/{d.new_id('/creatives', d.creative())}", d.creative()
+    ),
+    "archive_creative": lambda d: d.program.told("DELETE", f"/creatives/{d.new_id('/creatives', d.creative())}"),
+    "create_segment": lambda d: d.program.told("POST", "/segments", d.segment()),
+    "update_segment": lambda d: d.program.told("PUT", f"/segments/{d.new_id('/segments', d.segment())}", d.segment()),
+    "delete_segment": lambda d: d.program.told("DELETE", f"/segments/{d.new_id('/segments', d.segment())}"),
+    "create_message": lambda d: d.program.told("POST", "/messages", d.message()),
+    "update_message": lambda d: d.program.told("PUT", f"/messages/{d.web.shop.message()}", d.message()),
+    "archive_message": lambda d: d.program.told("DELETE", f"/messages/{d.web.shop.message()}"),
+    "create_campaign": lambda d: d.program.told("POST", "/campaigns", d.written()),
+    "update_campaign": lambda d: d.program.told("PUT", f"/campaigns/{d.campaign()}", d.written()),
+    "publish_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/publish"),
+    "schedule_campaign": lambda d: d.program.told(
+        "POST", f"/campaigns/{d.campaign()}/schedule", {"due_at": d.web.shop.now.isoformat()}
+    ),
+    "unschedule_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign('scheduled')}/unschedule"),
+    "pause_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign('scheduled')}/pause"),
+    "resume_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign('paused')}/resume"),
+    "cancel_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/cancel"),
+    "kill_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/kill"),
+    "revive_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/revive"),
+    "withdraw_offer": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/offers/1/withdraw"),
+    "restore_offer": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/offers/1/restore"),
+    "set_campaign_model": lambda d: d.program.told("PUT", f"/campaigns/{d.campaign()}/model", {"model": None}),
+    "send_test": lambda d: d.program.told(
+        "POST", f"/campaigns/{d.campaign()}/tests",
+        {"profile_ids": [d.web.shop.profile("ada")], "address": "me@example.com"},
+    ),
+    "resolve_delivery": lambda d: d.program.told(
+        "POST", f"/deliveries/{d.unknown()[1]}/resolve", {"outcome": "failed"}
+    ),
+    "create_user": lambda d: d.user(),
+    "change_user": lambda d: d.program.told("PATCH", f"/users/{d.user()}", {"active": False}),
+    "create_key": lambda d: d.program.told("POST", "/keys", {"name": "another"}),
+    "revoke_key": lambda d: d.program.told(
+        "DELETE", f"/keys/{d.program.told('POST', '/keys', {'name': 'to end'})['id']}"
+    ),
+    "add_source": lambda d: d.program.told("POST", "/sources", {"name": "another", "kind": "browser"}),
+    "set_holdouts": lambda d: d.program.told("PUT", "/system/holdouts", {"send": 0.1}),
+}  # fmt: skip
+ACTIONS = PAGES | {f"api.{name}": call for name, call in CALLS.items()}
+
+
+def entries(web: Web, table: type[AdminEntry] | type[AccessEntry]) -> list[Any]:
+    with web.shop.sessions.begin() as session:
+        return list(session.scalars(select(table).order_by(table.id)))
+
+
+@pytest.mark.feature("OP-21")
+def test_it_leaves_a_line_for_every_change_by_every_route(web: Web) -> None:
+    routes = {rule.endpoint for rule in web.app.url_map.iter_rules() if (rule.methods or set()) & MUTATING}
+    assert routes == set(ACTIONS) | DRAWS_ONLY, "a new route belongs here"
+    desk = Desk(web)
+    for endpoint, action in ACTIONS.items():
+        before = len(entries(web, AdminEntry))
+        answer = action(desk)
+        assert not hasattr(answer, "status_code") or answer.status_code < 400, (endpoint, answer.text[:2000])
+        newest = entries(web, AdminEntry)[before:]
+        assert newest, endpoint
+        last = newest[-1]
+        assert last.remote == "127.0.0.1", endpoint
+        assert last.user_id is not None if endpoint in PAGES else last.actor.startswith("api key "), endpoint
+        assert last.at == web.shop.now
+
+
+SWITCHES = ("publish", "schedule", "unschedule", "now", "pause", "resume", "cancel", "test", "kill", "revive")
+
+
+@pytest.mark.feature("OP-21")
+def test_it_leaves_a_line_for_every_button_of_the_schedule(web: Web) -> None:
+    desk = Desk(web)
+    campaign = desk.campaign()
+    forms: dict[str, dict[str, str]] = {
+        "schedule": {"due_at": "2026-04-01T09:00", "timezone": "Europe/Vienna"},
+        "test": {"person": "ada@example.com", "address": "me@example.com"},
+    }
+    for what in SWITCHES:
+        before = len(entries(web, AdminEntry))
+        if what in ("cancel", "test"):
+            campaign = desk.campaign()
+        answer = act(desk, campaign, what, **forms.get(what, {}))
+        assert answer.status_code == 302, (what, answer.text[:3000])
+        assert len(entries(web, AdminEntry)) > before, what
+
+
+def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
+    ada = desk.web.shop.profile("ada")
+    number, _ = desk.unknown()
+    support, manager = desk.web.browser("support"), desk.web.browser("manager")
+    for path in ("/customers/?q=nobody", "/customers/?q=ada@example.com", f"/customers/{ada}"):
+        yield path, partial(support.get, path)
+    for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
+                 f"/campaigns/{number}/preview?person=ada@example.com",
+                 f"/campaigns/{number}/preview/mail?person=ada@example.com"):  # fmt: skip
+        yield path, partial(manager.get, path)
+    for path in ("/customers?q=ada@example.com", f"/customers/{ada}", f"/customers/{ada}/timeline",
+                 f"/campaigns/{number}/deliveries"):  # fmt: skip
+        yield path, partial(desk.program.call, "GET", path)
+    yield "preview", lambda: desk.program.call("POST", f"/campaigns/{number}/preview", {"profile": ada})
+
+
+@pytest.mark.feature("SU-12")
+def test_it_notes_every_look_at_a_person(web: Web) -> None:
+    desk = Desk(web)
+    for path, look in looks(desk):
+        before = len(entries(web, AccessEntry))
+        assert look().status_code in (200, 302), path
+        newest = entries(web, AccessEntry)[before:]
+        assert newest, path
+        assert newest[-1].remote == "127.0.0.1"
+        assert newest[-1].user_id is not None or newest[-1].actor.startswith("api key ")
+        assert "@" not in str(newest[-1].detail), "no address is kept in the log"
+
+
+@pytest.mark.feature("SU-12")
+def test_it_lets_support_export_no_list_and_masks_what_they_need_not_see(web: Web) -> None:
+    desk = Desk(web)
+    number, _ = desk.unknown()
+    support, manager, admin = (web.browser(role) for role in ("support", "manager", "admin"))
+    assert support.get(f"/campaigns/{number}/ledger.csv").status_code == 403
+    assert web.program("support").call("GET", f"/campaigns/{number}/deliveries").status_code == 403
+    assert "Export" not in support.get(f"/campaigns/{number}/ledger").text
+    assert "Ada" in support.get(f"/campaigns/{number}/ledger").text
+    assert "Ada" not in manager.get(f"/campaigns/{number}/ledger").text
+    export = manager.get(f"/campaigns/{number}/ledger.csv").text
+    assert export.count("\r\n") == 2
+    assert "@" not in export
+    page = f"/customers/{web.shop.profile('ada')}"
+    assert "a•••@example.com" in support.get(page).text
+    assert "ada@example.com" not in support.get(page).text
+    assert "ada@example.com" in admin.get(page).text
+    assert "ada@example.com" not in web.program("support").call("GET", page).text

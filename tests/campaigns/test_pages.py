@@ -1,0 +1,87 @@
+"""The pages, without a browser: every one answers, shows faults beside their field, and never breaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from urllib.parse import quote
+
+import pytest
+
+from tests.campaigns.web import Web
+
+HOSTILE = (
+    "", " ", "x" * 3_000, "\x00", "-1", "0", "999999999", "99999999999999999999", "1e309", "nan", "²", "--5", "1.005",
+    "0001-01-01T00:00", "9999-12-31T23:59", "2026-02-30T12:00", "<script>alert(1)</script>", "{{ 7 * 7 }}", "{% for %}",
+    "Europe/Nowhere", "../../etc/passwd", "on", "💥", "ftp://x", "https://", "https://[::1", "a@b@c",
+)  # fmt: skip
+
+
+class Form(HTMLParser):
+    """The fields of a page's forms with the values they come with."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        name = told.get("name") or ""
+        if tag in ("input", "textarea") and name:
+            if told.get("type") not in ("checkbox", "radio") or "checked" in told:
+                self.fields[name] = told.get("value") or ""
+        elif tag == "select":
+            self._select = name
+            self.fields[name] = ""
+        elif tag == "option" and self._select and ("selected" in told or not self.fields[self._select]):
+            self.fields[self._select] = told.get("value") or ""
+        elif tag == "button" and name:
+            self.fields.setdefault(name, told.get("value") or "")
+
+
+def forms(number: int) -> Iterator[tuple[str, str]]:
+    """Pages with a form, and where it is posted to."""
+    for tab in ("audience", "message", "offers", "schedule"):
+        yield f"/campaigns/{number}/{tab}", f"/campaigns/{number}/{tab}"
+    yield "/campaigns/new", "/campaigns/new"
+    yield "/offers/new", "/offers/new"
+    yield "/offers/new", "/offers/preview"
+    yield "/offers/3", "/offers/3"
+    yield "/system/", "/system/people"
+
+
+@pytest.mark.slow
+def test_it_never_breaks_on_what_is_typed_into_a_form(web: Web) -> None:
+    web.shop.people("ada")
+    browser = web.browser("admin")
+    turn = 0
+    for page, target in forms(web.shop.campaign()):
+        fields = Form(browser.get(page).text).fields | {"csrf_token": browser.token}
+        names = [name for name in fields if name not in ("csrf_token", "do") and not re.search(r"-[1-9]$", name)]
+        assert names, page
+        for value in HOSTILE:
+            # Each value meets each form twice: in one field, in turn, and in all.
+            one = names[turn % len(names)]
+            turn += 1
+            for typed in ({one: value}, dict.fromkeys(names, value)):
+                answer = browser.post(target, **(fields | typed))
+                assert answer.status_code < 500, (target, typed)
+        assert browser.get(page).status_code == 200, page
+
+
+def test_it_never_breaks_on_what_stands_in_an_address(web: Web) -> None:
+    web.shop.people("ada")
+    browser = web.browser("admin")
+    number = web.shop.campaign()
+    paths = ["/campaigns/?q={}", "/offers/?q={}", "/customers/?q={}", "/customers/1?kind={}", "/sign-in?next={}",
+             f"/campaigns/{number}/ledger?state={{}}", f"/campaigns/{number}/ledger?reason={{}}",
+             f"/campaigns/{number}/ledger?after={{}}", f"/campaigns/{number}/preview?person={{}}",
+             f"/campaigns/{number}/preview?at={{}}", f"/campaigns/{number}/preview?bought={{}}",
+             f"/campaigns/{number}/preview/mail?at={{}}", "/customers/1/opens/{}", "/customers/1/opens/a/{}",
+             "/campaigns/{}", "/customers/{}", "/offers/{}", "/offers/{}/picture.jpg"]  # fmt: skip
+    for path in paths:
+        for value in HOSTILE:
+            assert browser.get(path.format(quote(value, safe=""))).status_code < 500, (path, value)
