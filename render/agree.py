@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import hiredis
 
@@ -28,6 +28,7 @@ from render.wire import Command, HotStore
 SHOWN_DAYS: Final = 60
 """A shown key is kept this long after its last write; the plan's lifetime says how long it must be there."""
 STALE_RESERVATION_MS: Final = 60_000
+Guard = Literal["", "same", "alive"]
 _LEFT: Final = b"left"
 
 
@@ -43,12 +44,24 @@ class Script:
         return ("EVALSHA", self.sha, len(names), *names, *arguments)
 
 
+# A state is a MessagePack array whose fourth entry says that the person was erased (signals/state.py). The script reads
+# no further than that: Valkey's own reader does not know all of MessagePack.
 _WRITE: Final = Script("""
+local function erased(state)
+  if state == '' then return false end
+  local start = string.byte(state, 1) == 0xdc and 3 or 1
+  local _, _, _, _, erased = cmsgpack.unpack_limit(state, 4, start)
+  return erased == true
+end
 local shown = redis.call('GET', KEYS[1]) or ''
 local used = redis.call('GET', KEYS[2]) or ''
 local state = redis.call('GET', KEYS[3]) or ''
 local same = shown == ARGV[1] and (ARGV[4] == '' or used == ARGV[2])
-if same and ARGV[5] ~= '' then same = redis.sha1hex(state) == ARGV[5] end
+if same and ARGV[5] == 'alive' then
+  same = not erased(state)
+elseif same and ARGV[5] ~= '' then
+  same = redis.sha1hex(state) == ARGV[5]
+end
 if not same then return {shown, used, state} end
 redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[6])
 if ARGV[4] ~= '' then redis.call('SET', KEYS[2], ARGV[4]) end
@@ -98,13 +111,14 @@ class Personal(NamedTuple):
 class Change(NamedTuple):
     """What a fetch wants to write. `used` None leaves it; `entry` is a sealed stream entry to be accepted with it.
 
-    `on_state` says that the write depends on the state that was read; a mark on an open already begun does not.
+    `guard` says what the state must be: the very one that was read (`same`), not that of an erased person (`alive`), or
+    whatever it is (empty): a mark on an open already begun depends on nothing.
     """
 
     shown: bytes
     used: bytes | None = None
     entry: bytes | None = None
-    on_state: bool = False
+    guard: Guard = ""
 
 
 class Reservation(NamedTuple):
@@ -129,7 +143,7 @@ class Agreement:
             (read.used or b"") if change.used is not None else b"",
             change.shown,
             change.used or b"",
-            hashlib.sha1(read.state or b"", usedforsecurity=False).hexdigest() if change.on_state else "",
+            _digest(read.state) if change.guard == "same" else change.guard,
             SHOWN_DAYS * 86_400,
             change.entry or b"",
             STREAM_FIELD,
@@ -175,6 +189,10 @@ class Agreement:
         except hiredis.ReplyError as error:
             # A store that refuses to write (memory full, read-only replica) is as good as away.
             raise Unavailable("Valkey") from error
+
+
+def _digest(state: bytes | None) -> str:
+    return hashlib.sha1(state or b"", usedforsecurity=False).hexdigest()
 
 
 def reservation(delivery_name: str, profile: int, open_number: int) -> str:

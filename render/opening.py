@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from base.errors import Unavailable
 from base.sealing import Sealer
 from render import record
-from render.agree import Agreement, Change, Personal, reservation
+from render.agree import Agreement, Change, Guard, Personal, reservation
 from render.cache import Picture
 from render.commit import Recorder
 from render.current import after_fetch, holds, joins, version_of
@@ -43,8 +43,11 @@ from render.recording import Repairs, decision_record
 from signals.state import ProfileState
 from signals.state import decode as decode_state
 
-MAX_ROUNDS: Final = 12
+MAX_ROUNDS: Final = 32
 """Looks at a key that others keep writing: the pictures of one mail, fetched at once, each write it once."""
+STRICT_ROUNDS: Final = 4
+"""Rounds in which a new open must be agreed on the very state it was decided on; after that an older one will do, so
+that signals which pour in cannot keep a mail from its picture."""
 _HELD_BACK: Final = Live(state="ended")
 _NOTHING_READ: Final = Personal(None, None, None)
 _UNREAD_BUCKET_MS: Final = 30_000
@@ -95,26 +98,23 @@ class Opening:
         Raises Unavailable when the store went away or the others kept writing until there was no time left.
         """
         reserved: set[tuple[str, int]] = set()
-        kept: set[tuple[str, int]] = set()
-        try:
-            for _ in range(MAX_ROUNDS):
-                if fetch.time_left < self._round_seconds:
-                    break
-                opened = self._find(fetch, running, plan, read) or self._begin(fetch, running, plan, read, reserved)
-                opened.personal, opened.state = read.personal, read.state
-                if not opened.is_recorded:
-                    return opened
-                theirs = self._agree(fetch, opened, read, at_hand(opened), record_of)
-                if theirs is None:
-                    own = _reservation(fetch, opened.lane.open_number)
-                    kept = {(own, chosen.offer) for chosen in opened.chosen}
-                    return opened
-                self._metrics.count("conflicts")
-                read = Read(theirs)
-            raise Unavailable("agreement")
-        finally:
-            for name, offer in reserved - kept:
-                self._agreement.release([offer], name)
+        for number in range(MAX_ROUNDS):
+            if fetch.time_left < self._round_seconds:
+                break
+            opened = self._find(fetch, running, plan, read) or self._begin(fetch, running, plan, read, reserved)
+            opened.personal, opened.state = read.personal, read.state
+            if not opened.is_recorded:
+                return opened
+            guard: Guard = "" if not opened.is_new else "same" if number < STRICT_ROUNDS else "alive"
+            theirs = self._agree(fetch, opened, read, at_hand(opened), record_of, guard)
+            if theirs is None:
+                self._give_back(fetch, opened, reserved)
+                return opened
+            self._metrics.count("conflicts")
+            read = Read(theirs)
+        # What was reserved may be what another process, or this one's own lost write, has shown: only the recorder,
+        # who sees the records, can tell, and gives back what has none.
+        raise Unavailable("agreement")
 
     def unagreed(self, fetch: Fetch, running: Running, plan: Plan, reason: str, state: ProfileState | None) -> Open:
         """The defaults, without asking anybody: for when the store is away. One record for all pictures of a look."""
@@ -224,8 +224,14 @@ class Opening:
             decision = decide(plan, facts, fetch.now, decision.seed)
         return decision, facts
 
+    def _give_back(self, fetch: Fetch, opened: Open, reserved: set[tuple[str, int]]) -> None:
+        """Release what was reserved for this very open and is not in it; of earlier ones only the recorder can tell."""
+        own = _reservation(fetch, opened.lane.open_number)
+        shown = {chosen.offer for chosen in opened.chosen}
+        self._agreement.release([offer for name, offer in reserved if name == own and offer not in shown], own)
+
     def _agree(
-        self, fetch: Fetch, opened: Open, read: Read, picture: Picture | None, record_of: RecordOf
+        self, fetch: Fetch, opened: Open, read: Read, picture: Picture | None, record_of: RecordOf, guard: Guard
     ) -> Personal | None:
         """Write the open or the mark: None when this process's write stands, else what another wrote before."""
         lane = opened.lane
@@ -242,7 +248,7 @@ class Opening:
         shown = encode_shown(read.shown.with_lane(fetch.lane, lane, fetch.now_ms))
         used = encode_used(read.used.reserved(opened.uses, fetch.now_ms)) if opened.uses else None
         entry = record.seal(records, self._sealer) if records else None
-        theirs = self._agreement.write(fetch.names, read.personal, Change(shown, used, entry, opened.is_new))
+        theirs = self._agreement.write(fetch.names, read.personal, Change(shown, used, entry, guard))
         if theirs is None:
             opened.lane, opened.records, opened.picture = lane, (), picture
             opened.personal = Personal(read.personal.state, shown, used or read.personal.used)

@@ -32,6 +32,7 @@ from render.agree import (
     stale_reservations,
 )
 from render.wire import HotStore
+from signals.state import encode, tombstone
 from tests.render.mail import Mail, browser
 from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, SHOES, THANKS, bought, plan, state
 from tests.serving import Serve, Served
@@ -65,8 +66,17 @@ def test_it_refuses_to_write_on_a_state_that_has_changed(agreement: Agreement, v
     valkey.set(NAMES.state, b"before")
     read = Personal(b"before", None, None)
     valkey.set(NAMES.state, b"after")
-    assert agreement.write(NAMES, read, Change(b"new", on_state=True)) == (b"after", None, None)
+    assert agreement.write(NAMES, read, Change(b"new", guard="same")) == (b"after", None, None)
     assert agreement.write(NAMES, read, Change(b"mark")) is None
+
+
+def test_it_never_writes_about_a_person_who_was_erased_meanwhile(agreement: Agreement, valkey: Store) -> None:
+    read = Personal(encode(state()), None, None)
+    valkey.set(NAMES.state, encode(tombstone()))
+    for guard in ("same", "alive"):
+        assert agreement.write(NAMES, read, Change(b"new", guard=guard)) == (encode(tombstone()), None, None)
+    valkey.set(NAMES.state, encode(state([bought(SHOES, NOON)])))
+    assert agreement.write(NAMES, read, Change(b"new", guard="alive")) is None
 
 
 def test_it_leaves_the_counts_of_another_mail_alone(agreement: Agreement, valkey: Store) -> None:
