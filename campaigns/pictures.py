@@ -80,7 +80,11 @@ def content_picture(
         fields["product.category"] = row.name if row else category
     item = session.get(Product, product) if product else None
     if item is not None:
-        fields |= {"product.name": item.title, "product.price": item.price_cents, "product.currency": item.currency}
+        fields |= {
+            "product.name": item.title,
+            "product.price_cents": item.price_cents,
+            "product.currency": item.currency,
+        }
         if item.image_blob:
             fields["product.picture"] = item.image_blob
     return drawn(creatives.compiled(creatives.creative(session, creative_id)), fields, blobs)

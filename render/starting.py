@@ -42,8 +42,8 @@ _SEED: Final = "{{ product.category|default(product.name)|default(offer.headline
 _BRAND: Final = "{{ brand.name }}"
 _BODY: Final = Text("{{ offer.body }}", 16, 14, 3, colour="muted", gap=13, optional=True)
 _SMALL_BODY: Final = Text("{{ offer.body }}", 14, 12, 2, colour="muted", gap=6, optional=True)
-_PRICE: Final = Price("{{ offer.price }}", "{{ product.price }}", gap=14, optional=True)
-_SMALL_PRICE: Final = Price("{{ offer.price }}", "{{ product.price }}", 20, 14, gap=7, optional=True)
+_PRICE: Final = Price("{{ offer.price_cents }}", "{{ product.price_cents }}", gap=14, optional=True)
+_SMALL_PRICE: Final = Price("{{ offer.price_cents }}", "{{ product.price_cents }}", 20, 14, gap=7, optional=True)
 _SIDE: Final = Box(366, 0, 234, 300)
 _TOP: Final = Box(0, 0, 280, 88)
 
@@ -153,7 +153,7 @@ STARTING: Final[tuple[Creative, ...]] = (
                 Text("{{ product.brand }}", 14, 12, 1, 600, "muted"),
                 Text("{{ product.name|default(offer.headline) }}", 30, 19, 3, 700, gap=6),
                 Rating("{{ product.rating }}", "{{ product.rating_count }}"),
-                Price("{{ offer.price|default(product.price) }}", "{{ product.price }}", 32, gap=14),
+                Price("{{ offer.price_cents|default(product.price_cents) }}", "{{ product.price_cents }}", 32, gap=14),
                 _button("View product"),
             ),
         ),

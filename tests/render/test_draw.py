@@ -156,8 +156,8 @@ def test_it_draws_without_any_font_file() -> None:
     st.sampled_from(STARTING),
     st.dictionaries(
         st.sampled_from([
-            "offer.headline", "offer.body", "offer.badge", "offer.button", "offer.eyebrow", "offer.price",
-            "product.name", "product.category", "product.price", "product.picture", "product.rating",
+            "offer.headline", "offer.body", "offer.badge", "offer.button", "offer.eyebrow", "offer.price_cents",
+            "product.name", "product.category", "product.price_cents", "product.picture", "product.rating",
             "product.rating_count", "profile.first_name", "brand.name",
         ]),
         st.one_of(st.text(max_size=80), st.integers(-10**12, 10**12), st.floats(), st.none()),
