@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import hashlib
 import http.client
 import json
 import re
@@ -77,6 +78,11 @@ class Answer:
             return image.size
 
     @property
+    def sha256(self) -> str:
+        """The hash of the body, in hex."""
+        return hashlib.sha256(self.body).hexdigest()
+
+    @property
     def location(self) -> str:
         """Where a redirect leads; empty for any other answer."""
         return self.headers.get("Location", "")
@@ -127,19 +133,23 @@ def kept_mails(folder: Path) -> Iterator[bytes]:
 
 
 def fetch(
-    base: str, path: str, agent: str = BROWSER, method: str = "GET", form: Mapping[str, str] | None = None, **more: str
+    base: str,
+    path: str,
+    agent: str = BROWSER,
+    method: str = "GET",
+    form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """One request on a connection of its own; redirects are not followed. `more` are headers, `_` for `-`."""
-    headers = {"User-Agent": agent, "Accept": "image/avif,image/webp,image/png,image/*;q=0.8,*/*;q=0.5"}
-    headers |= {name.replace("_", "-"): value for name, value in more.items()}
+    """One request on a connection of its own; redirects are not followed."""
+    sent = {"User-Agent": agent, "Accept": "image/avif,image/webp,image/png,image/*;q=0.8,*/*;q=0.5", **(headers or {})}
     body = urlencode(form) if form is not None else None
     if form is not None:
-        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        sent["Content-Type"] = "application/x-www-form-urlencoded"
     place = urlsplit(base)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
     started = monotonic()
     try:
-        connection.request(method, path, body, headers)
+        connection.request(method, path, body, sent)
         answer = connection.getresponse()
         content = answer.read()
         return Answer(answer.status, dict(answer.getheaders()), content, monotonic() - started)
@@ -159,17 +169,18 @@ def fetch_at_once(base: str, paths: Sequence[str], agent: str = BROWSER) -> list
         return list(pool.map(one, paths))
 
 
-def signal(base: str, *calls: Mapping[str, object]) -> int:
-    """POST calls as one batch with the shop's write key; the status. What was refused is an error of the test."""
+def signal(base: str, *calls: Mapping[str, object]) -> Answer:
+    """POST calls as one batch with the shop's write key. What was refused is an error of the test."""
     place = urlsplit(base)
     connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=30)
+    started = monotonic()
     try:
         # "shop:" in Basic's base64.
         headers = {"Authorization": "Basic c2hvcDo=", "Content-Type": "application/json"}
         connection.request("POST", "/v1/batch", json.dumps({"batch": calls}), headers)
         answer = connection.getresponse()
-        told = json.loads(answer.read())
-        assert not told.get("rejected"), told
-        return answer.status
+        content = answer.read()
+        assert not json.loads(content).get("rejected"), content
+        return Answer(answer.status, dict(answer.getheaders()), content, monotonic() - started)
     finally:
         connection.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 from base import db, keys, stores
 from base.clock import SteppedClock, monotonic, pause
@@ -194,7 +194,7 @@ class World:
             {"messageId": f"w-{next(_numbers):08d}", "timestamp": self.clock.now().isoformat()} | dict(call)
             for call in calls
         ]
-        assert signal(self.signals.url, *made) == 200
+        assert signal(self.signals.url, *made).status == 200
 
     def buy(self, name: str, category: str = "shoes", product: str = "shoes-1") -> dict[str, Any]:
         """The call of a purchase of one thing."""
@@ -222,6 +222,14 @@ class World:
             assert msgspec.json.decode(answer.read())["stored"] == 1
 
     # --- what the product knows
+
+    def sql(self, statement: str) -> TextClause:
+        """A statement to be executed in a session."""
+        return text(statement)
+
+    def settle(self) -> None:
+        """Wait for as long as a process may hold what it has read of a campaign."""
+        pause(1.0)
 
     def rows(self, query: str, **values: Any) -> list[Any]:
         """The rows of a query."""
@@ -258,7 +266,12 @@ class World:
         shop.people(*names, suite=tag)
         self.stock(product, 100)
         plain = shop.creative()
-        default = shop.offer("neutral", name=f"Default {tag}", fields={"headline": "Our shop"})
+        default = shop.offer(
+            "neutral",
+            name=f"Default {tag}",
+            landing=f"https://shop.example.com/home/{tag}",
+            fields={"headline": "Our shop"},
+        )
         discount, thanks, attire = (
             shop.offer(kind, name=f"{name} {tag}", landing=f"https://shop.example.com/{name}/{tag}",
                        **(content | changes.pop(name, {})))
@@ -273,7 +286,7 @@ class World:
                 }),
                 ("attire", "cross-sell", {
                     "priority": 10, "product": product, "needs_stock": True, "shows_price": True,
-                    "fields": {"headline": "Running tights"}, "creative_id": plain,
+                    "fields": {"headline": "Running tights", "percent": 10}, "creative_id": plain,
                 }),
             )
         )  # fmt: skip
@@ -319,7 +332,7 @@ class World:
 def _message(slots: int) -> dict[str, Any]:
     """The content of a message with so many slots."""
     blocks = "".join(
-        f'<mj-text padding="0">{{{{ slot.s{n} }}}}</mj-text><mj-button href="{{{{ link.s{n} }}}}">To the shop</mj-button>'
+        f'<mj-text padding="0">{{{{ slot.s{n} }}}}</mj-text><mj-button href="{{{{ link.s{n} }}}}">Look</mj-button>'
         for n in range(slots)
     )
     mjml = (
