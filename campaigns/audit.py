@@ -19,12 +19,14 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.errors import NotFound
 from base.sealing import Unsealable
-from campaigns import served
+from campaigns import plans, served
+from campaigns.models import Delivery
 from campaigns.opens import Decision, Fetch
+from campaigns.redraw import Recorded, redrawn
 from campaigns.subjects import SubjectKey, known_subject
 from campaigns.timeline import CLASS_WORDS
 from render.explanation import SlotExplanation, explain
-from render.plan import Plan, decode
+from render.plan import Plan
 from render.record import DecisionFacts, SlotRecord, read_personal
 from signals.events import Event
 
@@ -94,13 +96,9 @@ def opening(
     session: Session, blobs: FolderBlobs, wrapping_key: bytes, decision: str, members: Sequence[int]
 ) -> Opening:
     """One open of these profiles. Raises NotFound; also for a decision of somebody else."""
-    row = session.scalar(
-        select(Decision).where(Decision.id == decision, Decision.profile_id.in_(members)).order_by(Decision.at).limit(1)
-    )
-    if row is None:
-        raise NotFound("open", decision)
-    plan = decode(blobs.get(row.plan_hash))
-    public = msgspec.json.decode(row.public, type=PublicDecision)
+    row = _decision(session, decision, members)
+    plan = plans.load(blobs, row.plan_hash)
+    public = _public(row)
     known, late = _signals(session, members, row)
     return Opening(
         row=row,
@@ -115,23 +113,68 @@ def opening(
     )
 
 
+@dataclass(frozen=True)
+class Copy:
+    """The bytes that were served, proven by their hash. `origin` is "stored" or "redrawn"."""
+
+    body: bytes
+    content_type: str
+    origin: str
+
+
 def picture(
     session: Session, blobs: FolderBlobs, wrapping_key: bytes, decision: str, sha256: str, members: Sequence[int]
-) -> tuple[bytes, str]:
-    """The bytes that were served in this open, proven by their hash, and their type. Raises NotFound."""
+) -> Copy:
+    """The bytes that were served in this open: the copy that was kept, or drawn again. Raises NotFound."""
+    digest = _digest(sha256)
     fetch = session.execute(
-        select(Fetch.profile_id)
-        .where(Fetch.decision_id == decision, Fetch.sha256 == _digest(sha256), Fetch.profile_id.in_(members))
+        select(Fetch.profile_id, Fetch.slot, Fetch.kind)
+        .where(Fetch.decision_id == decision, Fetch.sha256 == digest, Fetch.profile_id.in_(members))
         .limit(1)
     ).first()
     if fetch is None or fetch.profile_id is None:
         raise NotFound("picture of this open", sha256)
-    body, content_type = served.read(
-        session, blobs, _digest(sha256), known_subject(session, fetch.profile_id, wrapping_key)
+    try:
+        subject = known_subject(session, fetch.profile_id, wrapping_key)
+        body, content_type = served.read(session, blobs, digest, subject)
+        if hashlib.sha256(body).digest() == digest:
+            return Copy(body, content_type, "stored")
+    except (NotFound, Unsealable):
+        pass  # The copy is not there or not sound; what the record holds may still make it.
+    row = _decision(session, decision, members)
+    facts = _facts(session, row, wrapping_key)
+    if facts is not None and fetch.kind in ("picture", "dark"):
+        recorded = Recorded(
+            plans.load(blobs, row.plan_hash), _public(row).slots, facts, _sent_plan(session, blobs, row)
+        )
+        again = redrawn(recorded, fetch.slot, dark=fetch.kind == "dark", sha256=sha256, blobs=blobs)
+        if again is not None:
+            return Copy(*again, "redrawn")
+    raise NotFound("sound copy of this picture", sha256)
+
+
+def _decision(session: Session, decision: str, members: Sequence[int]) -> Decision:
+    row = session.scalar(
+        select(Decision).where(Decision.id == decision, Decision.profile_id.in_(members)).order_by(Decision.at).limit(1)
     )
-    if hashlib.sha256(body).hexdigest() != sha256:
-        raise NotFound("sound copy of this picture", sha256)
-    return body, content_type
+    if row is None:
+        raise NotFound("open", decision)
+    return row
+
+
+def _public(row: Decision) -> PublicDecision:
+    return msgspec.json.decode(row.public, type=PublicDecision)
+
+
+def _sent_plan(session: Session, blobs: FolderBlobs, row: Decision) -> Plan | None:
+    digest = session.scalar(
+        select(Delivery.plan_hash).where(
+            Delivery.campaign_id == row.campaign_id,
+            Delivery.occurrence == row.occurrence,
+            Delivery.profile_id == row.profile_id,
+        )
+    )
+    return plans.load(blobs, digest) if digest else None
 
 
 def _digest(sha256: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ POLICY = (
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self'; "
     "frame-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'"
 )
+SIGNATURES = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"RIFF": "webp"}
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
 MENU = (
     ("Home", "home.index", ("manager", "support")),
@@ -61,7 +63,7 @@ def install(app: Flask) -> None:
 
     app.add_url_rule("/static/<path:filename>", endpoint="static", view_func=static)
     app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
-    app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent)
+    app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent, inline=inline)
     app.context_processor(lambda: {"user": current_user})
     app.after_request(_headers)
 
@@ -115,6 +117,12 @@ def number(value: float | None, digits: int = 0) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share (0 to 1) as a percentage, or a dash for what is not known."""
     return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def inline(picture: bytes) -> str:
+    """A picture as an address that holds it whole; its type is told by its first bytes."""
+    kind = next((kind for start, kind in SIGNATURES.items() if picture.startswith(start)), "jpeg")
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _headers(response: ResponseReturnValue) -> ResponseReturnValue:

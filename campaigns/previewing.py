@@ -1,80 +1,89 @@
-"""The mail as it would open for a person at a moment: as it is written now, by the functions the endpoint calls.
+"""What a mail would show a person at a moment, by the functions the endpoint calls: previews, and "what now".
 
-A preview reads and writes nothing of a person's caps, opens or reports. "What if" facts are signals folded on top of
-the state in memory: had they bought a category, complained, or said nothing at all.
+Looking reads and writes nothing of a person's caps, opens or reports. "What if" facts are signals folded on top of the
+state in memory: had they bought a category, or complained.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Final
 
 import msgspec
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from base import keys
 from base.blobs import FolderBlobs
-from base.errors import InvalidInput
 from base.ids import Delivery
 from base.stores import Store
-from campaigns import publish
 from campaigns.compose import Composer
 from campaigns.links import MailUrls, SlotUrls
 from campaigns.models import Campaign
-from campaigns.models import Delivery as LedgerRow
 from campaigns.pictures import StoredAssets, fonts
-from render import agree
-from render.decide import seed_of
+from campaigns.scenes import Place, Scene, live_scene, supposing, written_scene
+from render.binding import resolve
+from render.creative import Background, Creative
+from render.current import holds, joins
+from render.decide import decide, seed_of
+from render.decision import Decision
+from render.draw import draw
 from render.explanation import SlotExplanation, explain
-from render.facts import Shown, Used, decode_shown, decode_used
-from render.model import Model
-from render.plan import Plan
-from render.preview import Preview, preview
+from render.facts import Chosen
+from render.fields import default_fields
+from render.plan import Plan, Slot
+from render.preview import supposing as folded
 from signals.foldevent import FoldEvent, Line
 from signals.moments import unix_ms
-from signals.productfacts import ProductFacts
-from signals.profiles import ProfileStateRow
-from signals.state import ProfileState, decode
+from signals.state import ProfileState
 
-CHARGE_CENTS = 2_000
+CHARGE_CENTS: Final = 2_000
 """What a purchase that never happened is taken to cost."""
-
-_product = msgspec.msgpack.Decoder(ProductFacts).decode
+HELD: Final = "Nothing that matters has changed since the last open, so it would show the same."
+JOINED: Final = "The mail was opened within the last half minute: its other pictures belong to that open."
+NO_RECORD: Final = "This person may not be followed, so the default is shown and nothing is written down."
 
 
 @dataclass(frozen=True)
 class WhatIf:
-    """Facts supposed on top of the state: categories bought after the send, a complaint opened."""
+    """Facts supposed on top of the state: categories bought, a complaint opened."""
 
     bought: tuple[int, ...] = ()
     complained: bool = False
 
-    def events(self, at_ms: int) -> tuple[FoldEvent, ...]:
-        """The signals that would have told us so, at that moment (Unix milliseconds)."""
+    def events(self, at_ms: int, arrival: int) -> tuple[FoldEvent, ...]:
+        """The signals that would have told us so, at that moment (Unix milliseconds), arriving as number `arrival`."""
         events = [
             FoldEvent(
                 time_ms=at_ms, message_id=f"what-if-{number}", kind="order", order_id=f"what-if-{number}",
-                lines=(Line("what-if", category, 1, CHARGE_CENTS),), total_cents=CHARGE_CENTS,
+                lines=(Line("what-if", category, 1, CHARGE_CENTS),), total_cents=CHARGE_CENTS, arrival=arrival,
             )
             for number, category in enumerate(self.bought)
         ]  # fmt: skip
         if self.complained:
-            events.append(FoldEvent(time_ms=at_ms, message_id="what-if-c", kind="complaint", subject="what-if"))
+            events.append(
+                FoldEvent(time_ms=at_ms, message_id="what-if-c", kind="complaint", subject="what-if", arrival=arrival)
+            )
         return tuple(events)
 
 
 @dataclass(frozen=True)
-class Shot:
-    """A preview with its words: the pictures by slot, the mail around them, and why."""
+class Look:
+    """What one look would show: a picture and its reasons per slot, in the plan's order."""
 
     plan: Plan
-    result: Preview
-    explanations: tuple[SlotExplanation, ...]
-    html: str
     sent_at: datetime
+    pictures: Mapping[int, bytes]
+    explanations: tuple[SlotExplanation, ...]
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A preview: the look, and the mail around its pictures."""
+
+    look: Look
+    html: str
 
 
 def shoot(
@@ -88,91 +97,101 @@ def shoot(
     what_if: WhatIf,
     *,
     dark: bool = False,
-    sent_at: datetime | None = None,
 ) -> Shot:
     """What this campaign, as it is written now, would show a person at `now`; without a person, somebody unknown.
 
     Raises InvalidInput naming what keeps the campaign from being compiled, or the profile that there is not.
     """
-    plan, mail = publish.compile_campaign(session, row)
-    delivery, sent = _delivery(session, row, profile, sent_at or now)
-    state = _state(session, store, profile)
-    shown, used = _kept(store, delivery)
-    result = preview(
-        plan,
-        state,
-        used,
-        _products(store, plan),
-        _model(blobs, row.model_hash),
-        now,
-        seed_of(delivery, shown.live.open_number + 1),
-        # What is supposed comes after all that is known, also when a sender's clock runs a little ahead.
-        what_if.events(max(unix_ms(now), (state.last_ms or 0) + 1)),
-        sent_at_ms=unix_ms(sent),
-        fonts=fonts(),
-        assets=StoredAssets(blobs),
-        caps={number: left for number in plan.capped_ids if (left := agree.balance(store, number)) is not None} or None,
-        last=shown.live.last,
-        live=publish.live(row),
-        dark=dark,
-    )
-    composer = Composer(mail, hash_key)
-    html = composer.html(dict(state.traits), _inline(plan, result.pictures))
-    return Shot(plan, result, explain(result.decision, plan), html, sent)
+    scene = written_scene(session, store, blobs, row, profile, row.due_at or now)
+    if scene.state is not None and (what_if.bought or what_if.complained):
+        scene = supposing(scene, _supposed(scene.state, what_if, now))
+    seen = look(scene, blobs, now, dark=dark)
+    assert scene.mail is not None  # noqa: S101 - a written scene has its mail
+    traits = dict(scene.state.traits) if scene.state is not None else {}
+    html = Composer(scene.mail, hash_key).html(traits, _inline(scene, seen.pictures))
+    return Shot(seen, html)
 
 
-def _delivery(session: Session, row: Campaign, profile: int | None, otherwise: datetime) -> tuple[Delivery, datetime]:
-    """The person's newest delivery of the campaign and when it was sent; a would-be one where there is none."""
-    found = session.scalar(
-        select(LedgerRow)
-        .where(LedgerRow.campaign_id == row.id, LedgerRow.profile_id == profile, LedgerRow.sent_at.is_not(None))
-        .order_by(LedgerRow.id.desc())
-        .limit(1)
-    )
-    if found is None or found.sent_at is None:
-        return Delivery(profile or 0, row.id, 1), otherwise
-    return Delivery(found.profile_id, row.id, found.occurrence), found.sent_at
+def seen_now(session: Session, store: Store, blobs: FolderBlobs, delivery: Delivery, now: datetime) -> Look:
+    """What a mail that was sent would show if its person opened it now. Raises NotFound when it was not sent."""
+    return look(live_scene(session, store, blobs, delivery), blobs, now)
 
 
-def _state(session: Session, store: Store, profile: int | None) -> ProfileState:
-    if profile is None:
-        return ProfileState()
-    data = cast("bytes | None", store.get(keys.state(profile)))
-    if data is None:
-        row = session.get(ProfileStateRow, profile)
-        if row is None:
-            raise InvalidInput("profile", "names a customer of whom nothing is known")
-        data = row.encoded
-    return decode(data)
+def look(scene: Scene, blobs: FolderBlobs, now: datetime, *, dark: bool = False) -> Look:
+    """What a fetch of every picture would be answered with: the open that stands, else a new one."""
+    facts, lane, now_ms = scene.facts, scene.shown.live, unix_ms(now)
+    decision = decide(scene.plan, facts, now, seed_of(scene.delivery, lane.open_number + 1))
+    explanations = {part.slot: part for part in explain(decision, scene.plan)}
+    stands = bool(lane.open_number) and not decision.no_record
+    held = stands and holds(scene.plan, scene.plan_hash, lane, facts, now, now_ms)
+    # Whoever may not be decided on never joins an open: theirs is one of defaults.
+    may_join = stands and decision.rung != "default" and lane.plan == scene.plan_hash
+    pinned = scene.live.picture if scene.live.state == "killed" and not decision.no_record else None
+    pictures: dict[int, bytes] = {}
+    told: list[SlotExplanation] = []
+    kind = "dark" if dark else "picture"
+    for slot in scene.plan.slots:
+        joined = may_join and joins(lane, slot.index, kind, now_ms)
+        kept = lane.in_slot(slot.index) if held or joined else None
+        chosen, part = _chosen(scene.plan, slot, decision, kept), explanations[slot.index]
+        if kept is not None:
+            part = _as_before(part, scene.plan, chosen, HELD if held else JOINED)
+        elif decision.no_record:
+            part = _as_before(part, scene.plan, chosen, NO_RECORD)
+        told.append(part)
+        place = scene.promised.get(slot.index) or Place((slot.width, slot.height), slot.fmt)
+        design, fields = _design(scene.plan, chosen, pinned, place)
+        pictures[slot.index] = _drawn(scene, slot, place, design, fields, blobs, dark=dark and not pinned)
+    return Look(scene.plan, scene.sent_at, pictures, tuple(told))
 
 
-def _kept(store: Store, delivery: Delivery) -> tuple[Shown, Used]:
-    shown, used = cast(
-        "list[bytes | None]", store.mget(keys.shown(delivery.profile, delivery.name), keys.used(delivery.profile))
-    )
-    return decode_shown(shown) if shown else Shown(), decode_used(used) if used else Used()
+def _supposed(state: ProfileState, what_if: WhatIf, now: datetime) -> ProfileState:
+    # What is supposed comes after all that is known, also when a sender's clock runs a little ahead.
+    at_ms = max(unix_ms(now), (state.last_ms or 0) + 1)
+    return folded(state, what_if.events(at_ms, state.version + 1))
 
 
-def _products(store: Store, plan: Plan) -> dict[str, ProductFacts]:
-    if not plan.product_ids:
-        return {}
-    values = cast("list[bytes | None]", store.mget([keys.product(name) for name in plan.product_ids]))
-    return {name: _product(data) for name, data in zip(plan.product_ids, values, strict=True) if data is not None}
+def _chosen(plan: Plan, slot: Slot, decision: Decision, kept: Chosen | None) -> Chosen:
+    if kept is not None:
+        return kept
+    if decision.no_record:
+        offer = plan.offer_by_id[slot.default]
+        return Chosen(slot.index, offer.id, offer.creative, default_fields(plan, offer))
+    return decision.slot(slot.index).chosen()
 
 
-def _model(blobs: FolderBlobs, digest: str | None) -> Model | None:
-    return Model.load(blobs.get(digest)) if digest is not None else None
+def _as_before(part: SlotExplanation, plan: Plan, chosen: Chosen, why: str) -> SlotExplanation:
+    offer = plan.offer_by_id[chosen.offer]
+    return msgspec.structs.replace(part, offer=offer.id, offer_name=offer.name, why=(why,), others=())
 
 
-def _inline(plan: Plan, pictures: dict[int, bytes]) -> MailUrls:
+def _design(plan: Plan, chosen: Chosen, pinned: str | None, place: Place) -> tuple[Creative, dict[str, str | int]]:
+    """The creative and its texts; of a campaign that was switched off with a picture, that picture."""
+    if pinned is None:
+        return plan.creative_by_id[chosen.creative], chosen.fields
+    return Creative(0, "pinned", *place.size, (Background(picture=pinned),)), {}
+
+
+def _drawn(
+    scene: Scene,
+    slot: Slot,
+    place: Place,
+    design: Creative,
+    fields: dict[str, str | int],
+    blobs: FolderBlobs,
+    *,
+    dark: bool,
+) -> bytes:
+    """The picture in the size and format that the mail was promised, whatever the slot has become."""
+    resolved = resolve(design, fields, scene.facts.locale or scene.plan.locale, scene.plan.currency)
+    return draw(resolved, StoredAssets(blobs), place.size, place.fmt, dark, fonts(), slot.max_bytes)
+
+
+def _inline(scene: Scene, pictures: Mapping[int, bytes]) -> MailUrls:
     """The mail's addresses with the pictures themselves in their place and links that lead nowhere."""
-
-    def data(index: int, fmt: str) -> str:
-        kind = "jpeg" if fmt == "jpg" else fmt
-        return f"data:image/{kind};base64,{base64.b64encode(pictures[index]).decode()}"
-
     slots = {}
-    for slot in plan.slots:
-        address = data(slot.index, slot.fmt)
+    for slot in scene.plan.slots:
+        kind = "jpeg" if slot.fmt == "jpg" else slot.fmt
+        address = f"data:image/{kind};base64,{base64.b64encode(pictures[slot.index]).decode()}"
         slots[slot.index] = SlotUrls(picture=address, dark=address, html="#", click="#")
     return MailUrls(slots=slots, view="#", unsubscribe="#")

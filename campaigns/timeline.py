@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
@@ -18,8 +18,9 @@ from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
 from signals.events import Event
 
-MAX_ENTRIES = 300
-"""Entries of each kind that are read; the page says when there are more."""
+KINDS = ("mail", "open", "click", "order", "signal")
+PAGE = 100
+"""Entries on one page."""
 
 DELIVERY_WORDS = {
     "queued": "waits to be sent",
@@ -54,6 +55,17 @@ CLASS_WORDS = {
     "test": "test send",
     "staff": "looked at by staff",
 }
+CLICK_WORDS = {
+    "prefetch": "a machine ",
+    "scanner": "a security scanner ",
+    "undecided": "a person or a machine ",
+    "test": "a test ",
+    "staff": "staff ",
+}
+"""Who clicked, where it was not plainly the person."""
+LATE = timedelta(minutes=1)
+"""A signal that arrives so long after it happened is told with both times."""
+END = datetime(9999, 1, 1, tzinfo=UTC)
 CLICK_FLAGS = (
     ("ambiguous", "two offers were shown shortly before; which one was meant is not certain"),
     ("unseen", "the pictures had not been loaded"),
@@ -80,27 +92,66 @@ class Entry:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def timeline(session: Session, members: Sequence[int], limit: int = MAX_ENTRIES) -> list[Entry]:
-    """Everything that happened to the profiles of one person, newest first, at most `limit` of each kind."""
-    campaigns = dict(session.execute(select(Campaign.id, Campaign.name)).all())
-    offers = dict(session.execute(select(Offer.id, Offer.name)).all())
-    entries = [
-        *_mails(session, members, campaigns, limit),
-        *_opens(session, members, campaigns, offers, limit),
-        *_clicks(session, members, campaigns, offers, limit),
-        *_signals(session, members, limit),
-    ]
-    return sorted(entries, key=lambda entry: entry.at, reverse=True)
+@dataclass(frozen=True)
+class Page:
+    """A part of a timeline, newest first. `older` is the moment before which the next part goes on; None at its end."""
+
+    entries: list[Entry]
+    older: datetime | None
 
 
-def _campaign_title(campaigns: dict[int, str], campaign: int, occurrence: int) -> str:
-    name = campaigns.get(campaign, f"Campaign {campaign}")
-    return f"{name} (test)" if occurrence & TEST_BIT else name
+@dataclass(frozen=True)
+class _Span:
+    """What is read: of these profiles, before a moment, at most so many rows of a kind."""
+
+    session: Session
+    members: Sequence[int]
+    before: datetime
+    limit: int
+    campaigns: dict[int, str]
+    offers: dict[int, str]
+
+    def title(self, campaign: int, occurrence: int) -> str:
+        name = self.campaigns.get(campaign, f"Campaign {campaign}")
+        return f"{name} (test)" if occurrence & TEST_BIT else name
 
 
-def _mails(session: Session, members: Sequence[int], campaigns: dict[int, str], limit: int) -> Iterable[Entry]:
-    rows = session.scalars(
-        select(Delivery).where(Delivery.profile_id.in_(members)).order_by(Delivery.id.desc()).limit(limit)
+def timeline(
+    session: Session,
+    members: Sequence[int],
+    *,
+    kind: str | None = None,
+    before: datetime | None = None,
+    limit: int = PAGE,
+) -> Page:
+    """What happened to the profiles of one person before a moment, newest first: everything, or entries of one kind."""
+    span = _Span(
+        session=session,
+        members=members,
+        before=before or END,
+        limit=limit + 1,
+        campaigns=dict(session.execute(select(Campaign.id, Campaign.name)).all()),
+        offers=dict(session.execute(select(Offer.id, Offer.name)).all()),
+    )
+    readers = {"mail": _mails, "open": _opens, "click": _clicks, "order": _orders, "signal": _signals}
+    wanted = [readers[kind]] if kind in readers else list(readers.values())
+    # Each kind is read to the same depth, so the newest of all are whole.
+    merged = sorted((entry for read in wanted for entry in read(span)), key=lambda entry: entry.at, reverse=True)
+    if len(merged) <= limit:
+        return Page(merged, None)
+    page, following = merged[:limit], merged[limit]
+    # What happened at one moment stays together: it is told on the next page, unless this one holds nothing else.
+    whole = [entry for entry in page if entry.at > following.at] or page
+    return Page(whole, whole[-1].at)
+
+
+def _mails(span: _Span) -> Iterable[Entry]:
+    moment = func.coalesce(Delivery.sent_at, Delivery.settled_at, Delivery.created_at)
+    rows = span.session.scalars(
+        select(Delivery)
+        .where(Delivery.profile_id.in_(span.members), moment < span.before)
+        .order_by(moment.desc(), Delivery.id.desc())
+        .limit(span.limit)
     )
     for row in rows:
         reason = REASON_WORDS.get(row.reason or "", row.reason or "")
@@ -108,43 +159,52 @@ def _mails(session: Session, members: Sequence[int], campaigns: dict[int, str], 
         if row.holdout == "content":
             detail += "; neutral content, to measure the campaign"
         at = row.sent_at or row.settled_at or row.created_at
-        yield Entry(at, "mail", _campaign_title(campaigns, row.campaign_id, row.occurrence), detail, row.campaign_id)
+        yield Entry(at, "mail", span.title(row.campaign_id, row.occurrence), detail, row.campaign_id)
 
 
-def _opens(
-    session: Session, members: Sequence[int], campaigns: dict[int, str], offers: dict[int, str], limit: int
-) -> Iterable[Entry]:
-    decisions = session.execute(
-        select(
-            Decision.id,
-            Decision.at,
-            Decision.campaign_id,
-            Decision.occurrence,
-            Decision.lane,
-            Decision.slots,
-            Decision.rung,
-        )
-        .where(Decision.profile_id.in_(members))
-        .order_by(Decision.at.desc())
-        .limit(limit)
+def _opens(span: _Span) -> Iterable[Entry]:
+    columns = (
+        Decision.id, Decision.at, Decision.campaign_id, Decision.occurrence, Decision.lane, Decision.slots,
+        Decision.rung, Decision.contact,
+    )  # fmt: skip
+    decisions = span.session.execute(
+        select(*columns)
+        .where(Decision.profile_id.in_(span.members), Decision.at < span.before)
+        .order_by(Decision.at.desc(), Decision.id)
+        .limit(span.limit)
     ).all()
-    fetches = _fetches_of(session, [row.id for row in decisions], members)
+    fetches = _fetches_of(span.session, [row.id for row in decisions], span.members)
     for row in decisions:
         classes, sha256 = fetches.get(row.id, ({}, None))
-        shown = tuple((int(slot), offers.get(offer, f"Offer {offer}")) for slot, offer in sorted(row.slots.items()))
-        words = "; ".join(f"{CLASS_WORDS[name]}" for name in classes)
+        shown = ((int(slot), span.offers.get(offer, f"Offer {offer}")) for slot, offer in sorted(row.slots.items()))
+        words = "; ".join(CLASS_WORDS[name] for name in classes)
+        where = f"asked for by {row.contact}" if row.contact else ""
         yield Entry(
             at=row.at,
             kind="open",
-            title=_campaign_title(campaigns, row.campaign_id, row.occurrence),
-            detail=words or "decided, no picture was taken",
+            title=span.title(row.campaign_id, row.occurrence),
+            detail=where or words or "decided, no picture was taken",
             campaign=row.campaign_id,
             decision=row.id,
-            offers=shown,
+            offers=tuple(shown),
             fetches=tuple(sorted(classes.items())),
             sha256=sha256,
             facts={"lane": row.lane, "rung": row.rung},
         )
+    yield from _undecided_fetches(span)
+
+
+def _undecided_fetches(span: _Span) -> Iterable[Entry]:
+    """Fetches that were answered when nothing could be decided: the plan was not there."""
+    rows = span.session.execute(
+        select(Fetch.at, Fetch.campaign_id, Fetch.occurrence, Fetch.fetch_class)
+        .where(Fetch.profile_id.in_(span.members), Fetch.decision_id.is_(None), Fetch.at < span.before)
+        .order_by(Fetch.at.desc(), Fetch.id)
+        .limit(span.limit)
+    )
+    for row in rows:
+        words = f"{CLASS_WORDS[row.fetch_class]}; answered with the neutral picture, nothing was decided"
+        yield Entry(row.at, "open", span.title(row.campaign_id, row.occurrence), words, row.campaign_id)
 
 
 def _fetches_of(
@@ -162,45 +222,60 @@ def _fetches_of(
             continue
         classes, sha256 = found.get(row.decision_id, ({}, None))
         classes[row.fetch_class] = classes.get(row.fetch_class, 0) + 1
-        if sha256 is None and row.kind == "picture" and row.sha256 is not None:
+        if sha256 is None and row.kind in ("picture", "dark") and row.sha256 is not None:
             sha256 = row.sha256.hex()
         found[row.decision_id] = (classes, sha256)
     return found
 
 
-def _clicks(
-    session: Session, members: Sequence[int], campaigns: dict[int, str], offers: dict[int, str], limit: int
-) -> Iterable[Entry]:
-    rows = session.scalars(select(Click).where(Click.profile_id.in_(members)).order_by(Click.at.desc()).limit(limit))
+def _clicks(span: _Span) -> Iterable[Entry]:
+    rows = span.session.scalars(
+        select(Click)
+        .where(Click.profile_id.in_(span.members), Click.at < span.before)
+        .order_by(Click.at.desc(), Click.id)
+        .limit(span.limit)
+    )
     for row in rows:
-        target = offers.get(row.offer_id, f"Offer {row.offer_id}") if row.offer_id is not None else "the default page"
-        flags = [words for name, words in CLICK_FLAGS if getattr(row, name)]
-        who = "" if row.fetch_class == "person" else f"{CLASS_WORDS[row.fetch_class]}; "
+        name = span.offers.get(row.offer_id, f"Offer {row.offer_id}") if row.offer_id is not None else None
+        flags = [words for flag, words in CLICK_FLAGS if getattr(row, flag)]
+        who = CLICK_WORDS.get(row.fetch_class, "")
         yield Entry(
             at=row.at,
             kind="click",
-            title=_campaign_title(campaigns, row.campaign_id, row.occurrence),
-            detail=f"{who}went to {target}" + (f" ({'; '.join(flags)})" if flags else ""),
+            title=span.title(row.campaign_id, row.occurrence),
+            detail=f"{who}went to {name or 'the default page'}" + (f" ({'; '.join(flags)})" if flags else ""),
             campaign=row.campaign_id,
             decision=row.decision_id,
         )
 
 
-def _signals(session: Session, members: Sequence[int], limit: int) -> Iterable[Entry]:
-    rows = session.scalars(
-        select(Event).where(Event.profile_id.in_(members)).order_by(Event.event_time.desc()).limit(limit)
+def _orders(span: _Span) -> Iterable[Entry]:
+    return _events(span, Event.order_id.is_not(None), "order")
+
+
+def _signals(span: _Span) -> Iterable[Entry]:
+    return _events(span, Event.order_id.is_(None), "signal")
+
+
+def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entry]:
+    rows = span.session.scalars(
+        select(Event)
+        .where(Event.profile_id.in_(span.members), which, Event.event_time < span.before)
+        .order_by(Event.event_time.desc(), Event.id.desc())
+        .limit(span.limit)
     )
     for row in rows:
-        is_order = row.order_id is not None
         properties = row.body.get("properties") or {}
-        late = row.received_at if (row.received_at - row.event_time).total_seconds() > 60 else None
+        known = properties if isinstance(properties, dict) else {}
+        currency = known.get("currency")
+        late = row.received_at if row.received_at - row.event_time > LATE else None
         yield Entry(
             at=row.event_time,
-            kind="order" if is_order else "signal",
+            kind=kind,
             title=row.name or row.type,
-            detail=_lines(properties) if isinstance(properties, dict) else "",
+            detail=_lines(known),
             cents=row.order_total_cents,
-            currency=properties.get("currency") if isinstance(properties, dict) else None,
+            currency=currency if isinstance(currency, str) else None,
             late=late,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from flask import Response
@@ -10,6 +10,7 @@ from flask import Response
 from campaigns import access_log, audit, customers, timeline
 from campaigns.access import allow
 from campaigns.api.desk import api, served
+from campaigns.campaigns import Moment
 from campaigns.parts import parts
 from campaigns.views.acting import actor
 
@@ -64,12 +65,20 @@ class EntryOut(msgspec.Struct, frozen=True):
     cents: int | None
 
 
+class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which part of a timeline: of one kind or all, before a moment."""
+
+    kind: Literal["", "mail", "open", "click", "order", "signal"] = ""
+    before: Moment | None = None
+
+
 class TimelineOut(msgspec.Struct, frozen=True):
-    """Everything that happened, the newest first."""
+    """What happened, the newest first; `older` is the `before` of the next part, null at the end."""
 
     profile: int
     name: str
     entries: list[EntryOut]
+    older: str | None
 
 
 class OpenSlot(msgspec.Struct, frozen=True):
@@ -126,11 +135,12 @@ def get_customer(profile: int) -> CustomerOut:
 @api.get("/customers/<long:profile>/timeline")
 @allow("support")
 @served(200, TimelineOut, "customers", 404)
-def get_timeline(profile: int) -> TimelineOut:
+def get_timeline(profile: int, query: Span) -> TimelineOut:
     """One customer's timeline."""
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
-        entries = timeline.timeline(session, customers.members(session, root.id))
+        people = customers.members(session, root.id)
+        page = timeline.timeline(session, people, kind=query.kind or None, before=query.before)
         name = customers.display_name(customers.document(session, root.id), root.id)
         access_log.record(session, actor(), "timeline", parts().now(), profile_id=root.id)
     return TimelineOut(
@@ -141,8 +151,9 @@ def get_timeline(profile: int) -> TimelineOut:
                 one.at.isoformat(), one.kind, one.title, one.detail, one.decision,
                 [offer for _, offer in one.offers], one.cents,
             )
-            for one in entries
+            for one in page.entries
         ],
+        page.older.isoformat() if page.older else None,
     )  # fmt: skip
 
 
@@ -181,6 +192,6 @@ def get_open_picture(profile: int, decision: str, sha256: str) -> Response:
         root = customers.root_of(session, profile)
         people = customers.members(session, root.id)
         key = parts().settings.subject_key
-        body, content_type = audit.picture(session, parts().blobs, key, decision, sha256, people)
+        copy = audit.picture(session, parts().blobs, key, decision, sha256, people)
         access_log.record(session, actor(), "picture", parts().now(), profile_id=root.id, detail={"decision": decision})
-    return Response(body, content_type=content_type)
+    return Response(copy.body, content_type=copy.content_type, headers={"Latebind-Copy": copy.origin})

@@ -66,7 +66,6 @@ def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
             json.at or now,
             WhatIf(bought=tuple(json.bought), complained=json.complained),
             dark=json.dark,
-            sent_at=row.due_at,
         )
         if json.profile is not None:
             access_log.record(session, actor(), "preview", now, profile_id=json.profile)
@@ -78,9 +77,9 @@ def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
             offer_name=part.offer_name,
             why=list(part.why),
             others=[other.sentence for other in part.others],
-            picture=shot.result.pictures[part.slot],
-            sha256=hashlib.sha256(shot.result.pictures[part.slot]).hexdigest(),
+            picture=shot.look.pictures[part.slot],
+            sha256=hashlib.sha256(shot.look.pictures[part.slot]).hexdigest(),
         )
-        for part in shot.explanations
+        for part in shot.look.explanations
     ]
     return PreviewOut(slots, shot.html)

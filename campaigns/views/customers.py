@@ -6,15 +6,17 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from base.errors import InvalidInput
-from campaigns import access_log, audit, customers, timeline
+from base.errors import InvalidInput, NotFound
+from base.ids import TEST_BIT, Delivery
+from campaigns import access_log, audit, customers, previewing, timeline
 from campaigns.access import allow
+from campaigns.opens import Decision
 from campaigns.parts import parts
+from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.profiles import ProfileStateRow
 
 pages = Blueprint("customers", __name__, url_prefix="/customers")
-KINDS = ("mail", "open", "click", "order", "signal")
 
 
 @pages.get("/")
@@ -39,7 +41,8 @@ def index() -> ResponseReturnValue:
 @allow("support")
 def show(profile: int) -> ResponseReturnValue:
     """One customer: the timeline, and beside it what is known now."""
-    kind = request.args.get("kind")
+    kind = next((one for one in timeline.KINDS if one == request.args.get("kind")), None)
+    before = forms.moment(request.args, "before", "UTC")
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
         if root.id != profile:
@@ -47,7 +50,7 @@ def show(profile: int) -> ResponseReturnValue:
         people = customers.members(session, root.id)
         row = session.get(ProfileStateRow, root.id)
         document = row.document if row else None
-        entries = timeline.timeline(session, people)
+        page = timeline.timeline(session, people, kind=kind, before=before)
         _note(session, "timeline", root.id)
         return render_template(
             "customers/show.html",
@@ -56,9 +59,10 @@ def show(profile: int) -> ResponseReturnValue:
             names=customers.names(session, root.id),
             state=document,
             state_at=row.updated_at if row else None,
-            entries=[entry for entry in entries if kind is None or entry.kind == kind],
-            kind=kind if kind in KINDS else None,
-            kinds=KINDS,
+            page=page,
+            kind=kind,
+            before=before,
+            kinds=timeline.KINDS,
             members=people,
         )
 
@@ -78,6 +82,7 @@ def opened(profile: int, decision: str) -> ResponseReturnValue:
             profile=root,
             name=customers.display_name(row.document if row else None, root.id),
             seen=seen,
+            now=_now(session, seen.row),
         )
 
 
@@ -88,15 +93,24 @@ def picture(profile: int, decision: str, sha256: str) -> ResponseReturnValue:
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
         people = customers.members(session, root.id)
-        body, content_type = audit.picture(
-            session, parts().blobs, parts().settings.subject_key, decision, sha256, people
-        )
+        copy = audit.picture(session, parts().blobs, parts().settings.subject_key, decision, sha256, people)
         _note(session, "picture", root.id, decision=decision)
-    response = Response(body, content_type=content_type)
-    if not content_type.startswith("image/"):
+    response = Response(copy.body, content_type=copy.content_type, headers={"Latebind-Copy": copy.origin})
+    if not copy.content_type.startswith("image/"):
         response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
     return response
 
 
 def _note(session: Session, action: str, profile: int, **detail: object) -> None:
     access_log.record(session, actor(), action, parts().now(), profile_id=profile, detail=detail)
+
+
+def _now(session: Session, row: Decision) -> previewing.Look | None:
+    """What the mail would show the person now; None for what was no mail, for a test, and where nothing is live."""
+    if row.contact is not None or row.occurrence & TEST_BIT or row.profile_id is None:
+        return None
+    delivery = Delivery(row.profile_id, row.campaign_id, row.occurrence)
+    try:
+        return previewing.seen_now(session, parts().store, parts().blobs, delivery, parts().now())
+    except NotFound:
+        return None

@@ -89,7 +89,6 @@ def _shot(session: Session, row: Campaign, values: Mapping[str, str]) -> Shot:
         _moment(values),
         WhatIf(bought=(bought,) if bought is not None else (), complained=forms.on(values, "complained")),
         dark=forms.on(values, "dark"),
-        sent_at=row.due_at,
     )
 
 

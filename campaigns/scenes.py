@@ -1,0 +1,221 @@
+"""Everything an open would find, read for a page: the same keys, understood the same way, and nothing written.
+
+A scene is the campaign either as it is live or as it is written now, with one person's facts. `campaigns.previewing`
+decides and draws on it with the functions of the open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final, cast
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base import keys
+from base.blobs import FolderBlobs
+from base.errors import InvalidInput, NotFound
+from base.ids import Delivery
+from base.stores import Store
+from base.tokens import day_number, day_start
+from campaigns import plans, publish
+from campaigns.mail import CompiledMail
+from campaigns.models import Campaign
+from campaigns.models import Delivery as LedgerRow
+from render import agree
+from render.facts import Facts, Shown, Used, decode_shown, decode_used, locale_of
+from render.model import Model
+from render.plan import Live, Plan, decode_live, digest, encode
+from signals.moments import unix_ms
+from signals.productfacts import ProductFacts
+from signals.profiles import ProfileStateRow
+from signals.state import ProfileState, decode
+
+HELD_OUT: Final = Live(state="ended")
+"""What an open of the content holdout goes by, whatever the campaign does."""
+_product = msgspec.msgpack.Decoder(ProductFacts).decode
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a mail was promised for one slot: the size in CSS pixels and the format its address carries."""
+
+    size: tuple[int, int]
+    fmt: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A campaign and a person as an open finds them. `state` is None where the store has none: lost, or nobody.
+
+    `delivery` is the person's mail, or the one it would be. `sent_ms` is when an open takes it to have left. `promised`
+    is what a mail that was sent was promised; of one that was not it is what the plan says.
+    """
+
+    plan: Plan
+    plan_hash: str
+    live: Live
+    delivery: Delivery
+    sent_at: datetime
+    sent_ms: int
+    state: ProfileState | None
+    shown: Shown
+    used: Used
+    products: Mapping[str, ProductFacts]
+    caps: Mapping[int, int]
+    model: Model | None
+    promised: Mapping[int, Place]
+    mail: CompiledMail | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """The facts of an open that begins now, in the lane of people."""
+        return Facts(
+            state=self.state,
+            sent_at_ms=self.sent_ms,
+            used=self.used,
+            products=self.products,
+            caps=self.caps,
+            model=self.model,
+            last=self.shown.live.last,
+            locale=locale_of(self.state),
+            live=self.live,
+        )
+
+
+def live_scene(session: Session, store: Store, blobs: FolderBlobs, delivery: Delivery) -> Scene:
+    """A mail that was sent, under the plan that is live now. Raises NotFound: it was not sent, or nothing is live."""
+    row = _sent(session, delivery)
+    if row is None or row.sent_at is None:
+        raise NotFound("mail of this customer")
+    data = cast("bytes | None", store.get(keys.live(delivery.campaign)))
+    live = decode_live(data) if data is not None else Live()
+    if live.plan is None:
+        raise NotFound("live version of this campaign")
+    plan = plans.load(blobs, live.plan)
+    sent_plan = plans.load(blobs, row.plan_hash) if row.plan_hash and row.plan_hash != live.plan else plan
+    shown, used = _kept(store, delivery)
+    return Scene(
+        plan=plan,
+        plan_hash=live.plan,
+        live=HELD_OUT if row.holdout == "content" else live,
+        delivery=delivery,
+        sent_at=row.sent_at,
+        sent_ms=_sent_ms(shown, row.sent_at),
+        state=_stored(store, delivery.profile),
+        shown=shown,
+        used=used,
+        products=_products(store, plan),
+        caps=_caps(store, plan),
+        model=_model(blobs, live.model),
+        promised=_promised(sent_plan),
+    )
+
+
+def written_scene(
+    session: Session, store: Store, blobs: FolderBlobs, row: Campaign, profile: int | None, otherwise: datetime
+) -> Scene:
+    """The campaign as it is written now, for a person or for somebody unknown.
+
+    Whoever has no mail of it yet gets one that would have left at `otherwise`. Raises InvalidInput naming what keeps
+    the campaign from being compiled, or the profile of whom nothing is known.
+    """
+    plan, mail = publish.compile_campaign(session, row)
+    ledger = _newest(session, row.id, profile) if profile is not None else None
+    delivery = Delivery(profile or 0, row.id, ledger.occurrence if ledger is not None else 1)
+    sent_at = otherwise if ledger is None or ledger.sent_at is None else ledger.sent_at
+    shown, used = _kept(store, delivery)
+    untouched = {offer.id: offer.cap_total for offer in plan.offers if offer.cap_total is not None}
+    held_out = ledger is not None and ledger.holdout == "content"
+    return Scene(
+        plan=plan,
+        plan_hash=digest(encode(plan)),
+        live=HELD_OUT if held_out else publish.live(row),
+        delivery=delivery,
+        sent_at=sent_at,
+        sent_ms=_sent_ms(shown, sent_at),
+        state=ProfileState() if profile is None else _known(session, store, profile),
+        shown=shown,
+        used=used,
+        products=_products(store, plan),
+        # A plan that was never published has no caps yet: they are as they will be opened.
+        caps=untouched | _caps(store, plan),
+        model=_model(blobs, row.model_hash),
+        promised=_promised(plan),
+        mail=mail,
+    )
+
+
+def supposing(scene: Scene, state: ProfileState) -> Scene:
+    """The scene with another state of the person."""
+    return replace(scene, state=state)
+
+
+def _sent(session: Session, delivery: Delivery) -> LedgerRow | None:
+    return session.scalar(
+        select(LedgerRow).where(
+            LedgerRow.campaign_id == delivery.campaign,
+            LedgerRow.occurrence == delivery.occurrence,
+            LedgerRow.profile_id == delivery.profile,
+        )
+    )
+
+
+def _newest(session: Session, campaign: int, profile: int) -> LedgerRow | None:
+    """The person's newest mail of the campaign that was sent."""
+    return session.scalar(
+        select(LedgerRow)
+        .where(LedgerRow.campaign_id == campaign, LedgerRow.profile_id == profile, LedgerRow.sent_at.is_not(None))
+        .order_by(LedgerRow.id.desc())
+        .limit(1)
+    )
+
+
+def _sent_ms(shown: Shown, sent_at: datetime) -> int:
+    """When an open takes the mail to have left: what was noted, else the beginning of the day its address carries."""
+    return shown.sent_ms or unix_ms(day_start(day_number(sent_at)))
+
+
+def _stored(store: Store, profile: int) -> ProfileState | None:
+    data = cast("bytes | None", store.get(keys.state(profile)))
+    return decode(data) if data is not None else None
+
+
+def _known(session: Session, store: Store, profile: int) -> ProfileState:
+    state = _stored(store, profile)
+    if state is not None:
+        return state
+    row = session.get(ProfileStateRow, profile)
+    if row is None:
+        raise InvalidInput("profile", "names a customer of whom nothing is known")
+    return decode(row.encoded)
+
+
+def _kept(store: Store, delivery: Delivery) -> tuple[Shown, Used]:
+    shown, used = cast(
+        "list[bytes | None]", store.mget(keys.shown(delivery.profile, delivery.name), keys.used(delivery.profile))
+    )
+    return decode_shown(shown) if shown else Shown(), decode_used(used) if used else Used()
+
+
+def _products(store: Store, plan: Plan) -> dict[str, ProductFacts]:
+    if not plan.product_ids:
+        return {}
+    values = cast("list[bytes | None]", store.mget([keys.product(name) for name in plan.product_ids]))
+    return {name: _product(data) for name, data in zip(plan.product_ids, values, strict=True) if data is not None}
+
+
+def _caps(store: Store, plan: Plan) -> dict[int, int]:
+    found = ((number, agree.balance(store, number)) for number in plan.capped_ids)
+    return {number: left for number, left in found if left is not None}
+
+
+def _model(blobs: FolderBlobs, name: str | None) -> Model | None:
+    return Model.load(blobs.get(name)) if name is not None else None
+
+
+def _promised(plan: Plan) -> dict[int, Place]:
+    return {slot.index: Place((slot.width, slot.height), slot.fmt) for slot in plan.slots}
