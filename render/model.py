@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import lightgbm
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from base.errors import InvalidInput
+from render.booster import lightgbm
 from render.plan import KINDS
 from signals.candidates import MODEL_FEATURES, CandidateContext, transposed
 

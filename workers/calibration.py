@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
+from scipy.optimize import isotonic_regression
 
 from base.errors import InvalidInput
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Places = np.ndarray[Any, np.dtype[np.intp]]
 
 # A knot speaks for at least this many examples, so that no probability rests on a handful.
 LEAST_EXAMPLES: Final = 200
@@ -29,12 +30,13 @@ def fit(scores: Array, outcomes: Array) -> tuple[tuple[float, ...], tuple[float,
     """
     if len(scores) < LEAST_EXAMPLES or not 0 < outcomes.sum() < len(outcomes):
         raise InvalidInput("outcomes", f"need at least {LEAST_EXAMPLES} examples with both outcomes to calibrate")
-    order = np.argsort(scores, kind="stable")
-    x, y = scores[order].astype(np.float64), outcomes[order].astype(np.float64)
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0).fit(x, y).predict(x)
-    blocks = _merged(np.flatnonzero(np.r_[True, np.diff(fitted) > 0]), len(x))
-    counts = np.diff(np.r_[blocks, len(x)])
-    centres, rates = np.add.reduceat(x, blocks) / counts, np.add.reduceat(y, blocks) / counts
+    # Equal scores are one point: no table could tell them apart.
+    x, inverse, weights = np.unique(scores.astype(np.float64), return_inverse=True, return_counts=True)
+    hits = np.bincount(inverse, weights=outcomes, minlength=len(x))
+    fitted = isotonic_regression(hits / weights, weights=weights.astype(np.float64)).x
+    blocks = _merged(np.flatnonzero(np.r_[True, np.diff(fitted) > 0]), weights)
+    counts = np.add.reduceat(weights, blocks)
+    centres, rates = np.add.reduceat(x * weights, blocks) / counts, np.add.reduceat(hits, blocks) / counts
     thresholds, values = [0.0], [0.0]
     for centre, rate in zip(centres.tolist(), rates.tolist(), strict=True):
         if thresholds[-1] < centre < 1.0 and values[-1] < rate < 1.0:
@@ -48,13 +50,15 @@ def apply(thresholds: tuple[float, ...], values: tuple[float, ...], scores: Arra
     return np.interp(scores, thresholds, values)
 
 
-def _merged(starts: np.ndarray[Any, np.dtype[np.intp]], total: int) -> np.ndarray[Any, np.dtype[np.intp]]:
+def _merged(starts: Places, weights: Places) -> Places:
     """Neighbouring blocks joined until each is large enough and there are few enough of them."""
+    before = np.r_[0, np.cumsum(weights)]
+    total = int(before[-1])
     least = max(LEAST_EXAMPLES, -(-total // MOST_KNOTS))
     kept = [0]
     for start in starts.tolist():
-        if start - kept[-1] >= least:
+        if before[start] - before[kept[-1]] >= least:
             kept.append(start)
-    if len(kept) > 1 and total - kept[-1] < least:
+    if len(kept) > 1 and total - before[kept[-1]] < least:
         kept.pop()
     return np.array(kept, dtype=np.intp)

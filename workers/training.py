@@ -16,7 +16,6 @@ from datetime import datetime
 from multiprocessing import get_context
 from typing import Any, Final
 
-import lightgbm
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
@@ -28,6 +27,7 @@ from base.clock import monotonic
 from base.db import Sessions
 from base.errors import InvalidInput
 from campaigns.models.campaign import TrainedModel
+from render.booster import lightgbm
 from render.model import Model
 from signals.candidates import MODEL_FEATURES
 from signals.moments import unix_ms

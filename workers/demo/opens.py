@@ -7,7 +7,6 @@ any mail client needs, a 200 with a whole picture of the size the mail declares.
 from __future__ import annotations
 
 import email
-import email.policy
 import http.client
 import io
 import re
@@ -15,7 +14,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from email.message import EmailMessage
+from email.message import Message
 from hashlib import sha256
 from html import unescape
 from typing import Final
@@ -76,9 +75,8 @@ class Answer:
 
 def read_mail(raw: bytes) -> Mail:
     """Parse a mail as it was delivered."""
-    message: EmailMessage = email.message_from_bytes(raw, EmailMessage, policy=email.policy.default)
-    part = message.get_body(preferencelist=("html",))
-    html = part.get_content() if part is not None else ""
+    message = email.message_from_bytes(raw)
+    html = next((_text(part) for part in message.walk() if part.get_content_type() == "text/html"), "")
     links = [unescape(url) for url in _LINK.findall(html)]
     header = str(message.get("List-Unsubscribe", ""))
     one_click = re.search(r"<(https?://[^>]+)>", header)
@@ -90,6 +88,11 @@ def read_mail(raw: bytes) -> Mail:
         view=next((url for url in links if urlsplit(url).path.startswith("/view/")), None),
         one_click=one_click.group(1) if one_click else None,
     )
+
+
+def _text(part: Message[str, str]) -> str:
+    content = part.get_payload(decode=True)
+    return content.decode(part.get_content_charset("utf-8"), "replace") if isinstance(content, bytes) else ""
 
 
 def _pictures(html: str) -> Iterable[Picture]:

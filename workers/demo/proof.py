@@ -28,9 +28,16 @@ _CLASSES: Final = """
     FROM "fetch" WHERE campaign_id = :campaign GROUP BY fetch_class ORDER BY fetch_class
 """
 _TORN: Final = """
-    SELECT count(*) FROM (
-        SELECT 1 FROM "fetch" WHERE campaign_id = :campaign AND kind IN ('picture', 'dark')
-        GROUP BY profile_id, at, lane HAVING count(DISTINCT decision_id) > 1
+    WITH shown AS (
+        SELECT f.profile_id, f.at, f.lane, f.decision_id, d.open_number
+        FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+        WHERE f.campaign_id = :campaign AND f.kind IN ('picture', 'dark')
+    )
+    SELECT (SELECT count(*) FROM shown WHERE open_number = 0) AS late, (
+        SELECT count(*) FROM (
+            SELECT 1 FROM shown WHERE open_number > 0
+            GROUP BY profile_id, at, lane HAVING count(DISTINCT decision_id) > 1
+        ) AS torn
     ) AS torn
 """
 _STALE: Final = """
@@ -157,8 +164,12 @@ def _pictures(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Clai
 
 
 def _one_decision(stage: Stage, campaign: dict[str, Any], claims: Claims) -> None:
-    torn = one(stage, _TORN, campaign)[0]
-    claims.check("all pictures of one open show one decision", torn == 0, f"{torn} opens torn apart")
+    found = one(stage, _TORN, campaign)
+    claims.check(
+        "all pictures of one open show one decision",
+        found.torn == 0,
+        f"{found.torn} opens torn apart; {found.late} pictures came too late to join and were the neutral default",
+    )
 
 
 def _fresh(stage: Stage, campaign: dict[str, Any], claims: Claims) -> None:

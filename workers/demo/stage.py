@@ -24,6 +24,7 @@ from base.stores import Store
 from workers.demo.calendar import Calendar
 
 TIMEOUT_SECONDS: Final = 60.0
+POLL_SECONDS: Final = 0.05
 
 Say = Callable[[str], None]
 
@@ -95,7 +96,7 @@ class Stage:
         while not is_there():
             if monotonic() > deadline:
                 raise StartError(f"The demo waited {seconds:.0f} s in vain: {what}.")
-            pause(0.05)
+            pause(POLL_SECONDS)
 
 
 class Caller:

@@ -21,7 +21,7 @@ from workers.demo.opens import Mail, MailClients, is_whole
 from workers.demo.people import ATTIRE, DIAPERS, GATE, PUPPY_FOOD, SHOES, Character
 from workers.demo.postbox import Postbox
 from workers.demo.readers import BROWSER, THUNDERBIRD
-from workers.demo.restock import SHOP
+from workers.demo.restock import SHOP, is_finished
 from workers.demo.stage import Signals, Stage
 
 SHOES_NAME: Final = "New running shoes"
@@ -80,7 +80,7 @@ class Teller:
         stage.api.post(f"/campaigns/{campaign}/schedule", {"due_at": stage.now})
         stage.await_(
             f"the campaign {name!r} to be sent",
-            lambda: stage.api.get(f"/campaigns/{campaign}")["state"] == "finished",
+            lambda: is_finished(stage, campaign),
             seconds=SEND_SECONDS,
         )
         mails = {mail.to: mail for mail in self._postbox.since(before)}
