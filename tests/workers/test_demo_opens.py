@@ -103,6 +103,7 @@ def test_it_finds_pictures_dark_twins_and_links_in_a_mail() -> None:
     ]
     assert [url[18:] for url in found.clicks] == ["/c/one?x=1&y=2", "/c/two"]
     assert found.view is not None
+    assert found.to == "ada.1@example.com"
     assert found.one_click == "http://127.0.0.1:1/u/unsub"
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import parseaddr
 from hashlib import sha256
 from html import unescape
 from typing import Final
@@ -81,8 +82,8 @@ def read_mail(raw: bytes) -> Mail:
     header = str(message.get("List-Unsubscribe", ""))
     one_click = re.search(r"<(https?://[^>]+)>", header)
     return Mail(
-        to=str(message["To"]),
-        message_id=str(message["Message-ID"]),
+        to=parseaddr(str(message["To"]))[1],
+        message_id=str(message["Message-ID"]).strip(),
         pictures=tuple(_pictures(html)),
         clicks=tuple(dict.fromkeys(url for url in links if urlsplit(url).path.startswith("/c/"))),
         view=next((url for url in links if urlsplit(url).path.startswith("/view/")), None),

@@ -18,6 +18,7 @@ from base.ids import Delivery
 from render.facts import Used, decode_used, encode_used
 from signals.intake import Intake
 from signals.rebuild import rebuild
+from workers.demo.memory import restore_states
 from workers.demo.restock import NAME
 from workers.demo.stage import Stage
 from workers.demo.tales import GATE_NAME, SHOES_NAME
@@ -77,8 +78,12 @@ def take_back(stage: Stage) -> None:
     for start in range(0, len(stale), 1000):
         stage.store.delete(*stale[start : start + 1000])
     intake = Intake(stage.sessions, stage.store, stage.settings.hash_key)
-    report = rebuild(intake, stage.now, only=touched)
-    stage.say(f"  {len(campaigns)} campaigns gone, {report.profiles:,} profiles folded again without their live week")
+    restored, others = restore_states(stage, intake, touched)
+    folded = rebuild(intake, stage.now, only=others).profiles if others else 0
+    stage.say(
+        f"  {len(campaigns)} campaigns gone; of the profiles with a live week {restored:,} put back as they stood, "
+        f"{folded:,} folded again"
+    )
 
 
 def _forget_campaigns(session: Session, stage: Stage, campaigns: list[int]) -> list[str]:

@@ -11,6 +11,7 @@ from render.starting import HERO, TILE
 from workers.demo.claims import Claims
 from workers.demo.learning import learn
 from workers.demo.loading import Digest, live_week, load
+from workers.demo.memory import keep_states
 from workers.demo.postbox import Postbox
 from workers.demo.proof import prove
 from workers.demo.recomputing import recompute
@@ -30,6 +31,7 @@ def play(stage: Stage, inbox_url: str) -> Claims:
     stage.say("1. Load: products, households, and every purchase before the story's now")
     digest = load(stage)
     take_back(stage)
+    keep_states(stage)
     stage.say("2. Learn: what will a household buy within a week?")
     model, metrics = learn(stage)
     measures = metrics["measures"]
