@@ -26,7 +26,7 @@ control_socket_disable = True
 # The heartbeat file must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # A head larger than this is no mail client's.
-limit_request_line = 4094
+limit_request_line = 8190
 limit_request_fields = 60
 
 
