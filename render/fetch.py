@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from base.clock import monotonic
 from base.ids import Delivery
@@ -26,6 +28,7 @@ class Fetch:
 
     `kind` is picture, dark, html, view or decide; `token.slot` 255 means all slots. `deadline` and `started` are
     monotonic seconds. `contact` names the contact of a channel without deliveries; `delivery_name` stands for either.
+    `id` is its record's: a request leaves one record, also when it cannot tell whether a first try at it was taken.
     """
 
     token: Token
@@ -39,6 +42,7 @@ class Fetch:
     started: float
     deadline: float
     contact: str | None = None
+    id: str = field(default_factory=partial(secrets.token_hex, 16))
 
     @property
     def lane(self) -> LaneName:

@@ -87,7 +87,7 @@ def decision_record(
 def fetch_record(fetch: Fetch, opened: Open | None, picture: Picture, rung: str) -> FetchRecord:
     """The record of one answered GET. `opened` None: there was no plan to decide with."""
     return FetchRecord(
-        id=secrets.token_hex(16),
+        id=fetch.id,
         at_ms=fetch.now_ms,
         profile=fetch.token.profile,
         campaign=fetch.token.campaign,

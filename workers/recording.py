@@ -1,7 +1,9 @@
 """Records become rows: decisions, fetches and clicks in bulk, with the bytes that were served beside them.
 
-Idempotent: a record's id and instant are its primary key, so a record that comes twice changes nothing. Records of an
-erased person are dropped: there is no subject to keep them under.
+Idempotent: a record's id and instant are its primary key, so a record that comes twice changes nothing. One request
+leaves at most two records of its fetch, under one id: when the store broke off while the first was written, the picture
+that then went out was a fallback, and its record is the one that is kept. Records of an erased person are dropped:
+there is no subject to keep them under.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from signals.profiles import Profile
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 ROWS_A_STATEMENT = 500
+FALLBACKS = ("default", "static")
+"""Rungs of the ladder that a picture comes down when what was decided could not be served."""
 
 
 @dataclass
@@ -90,6 +94,7 @@ def write(
             result.consents.append(record)
         else:
             result.repairs.append(record)
+    rows[Fetch] = _one_each(rows[Fetch])
     _date_decisions(session, rows)
     for table, values in rows.items():
         _insert(session, table, values)
@@ -207,7 +212,23 @@ def _click_row(record: ClickRecord, subject: SubjectKey) -> dict[str, Any]:
     }
 
 
+def _one_each(fetches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row a request: its fallback's where it has one."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in fetches:
+        if row["id"] not in found or row["rung"] in FALLBACKS:
+            found[row["id"]] = row
+    return list(found.values())
+
+
 def _insert(session: Session, table: type[Decision] | type[Fetch] | type[Click], rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), ROWS_A_STATEMENT):
-        chunk = rows[start : start + ROWS_A_STATEMENT]
-        session.execute(insert(table).values(chunk).on_conflict_do_nothing())
+        statement = insert(table).values(rows[start : start + ROWS_A_STATEMENT])
+        if table is not Fetch:
+            session.execute(statement.on_conflict_do_nothing())
+            continue
+        written = {name: statement.excluded[name] for name in rows[start] if name not in ("id", "at")}
+        is_fallback = statement.excluded.rung.in_(FALLBACKS) & Fetch.rung.not_in(FALLBACKS)
+        session.execute(
+            statement.on_conflict_do_update(index_elements=[Fetch.id, Fetch.at], set_=written, where=is_fallback)
+        )
