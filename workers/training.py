@@ -30,6 +30,7 @@ from campaigns.models.campaign import TrainedModel
 from render.booster import lightgbm
 from render.model import Model
 from signals.candidates import MODEL_FEATURES
+from signals.catalog import slugs
 from signals.moments import unix_ms
 from workers import calibration, evaluation
 from workers.evaluation import Array, Interval
@@ -75,6 +76,21 @@ class Rival:
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """How the probabilities of one candidate category held on the test weeks.
+
+    `plain_brier` is the Brier score of always saying the category's own observed rate: who knows nothing of the person
+    cannot do better.
+    """
+
+    slug: str
+    brier: float
+    plain_brier: float
+    ece: float
+    reliability: tuple[evaluation.Bin, ...]
+
+
+@dataclass(frozen=True)
 class Trained:
     """A trained model: the artefact's bytes and hash, the measures, and how it came about."""
 
@@ -84,6 +100,7 @@ class Trained:
     rivals: tuple[Rival, ...]
     measures: dict[str, float]
     reliability: tuple[evaluation.Bin, ...]
+    candidates: tuple[Candidate, ...]
     timetable: Timetable
     profiles: int
     seconds: float
@@ -99,6 +116,7 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
         timetable = Timetable.before(now, _first_order(session))
         market = survey(session, timetable.base_end)
         profiles = people(session)
+        words = {number: slug for slug, number in slugs(session).items()}
     candidates = contexts(market)
     say(
         f"{len(profiles)} profiles, {len(candidates)} candidate categories, weekly snapshots from "
@@ -116,6 +134,12 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
     thresholds, values = calibration.fit(raw["calibrate"], parts["calibrate"].outcomes.astype(np.float64))
     probabilities = calibration.apply(thresholds, values, raw["test"])
     rivals, measures = _judged(parts, market, probabilities, candidates_per_test=len(candidates))
+    by_candidate = _by_candidate(parts["test"], probabilities, words)
+    measures |= {
+        "ece_median": float(np.median([one.ece for one in by_candidate])),
+        "ece_largest": max(one.ece for one in by_candidate),
+        "brier_better": float(sum(one.brier < one.plain_brier for one in by_candidate)),
+    }
     artefact = Model.build(
         booster.model_to_string(),
         MODEL_FEATURES,
@@ -133,6 +157,7 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
         rivals=rivals,
         measures=measures,
         reliability=evaluation.reliability(parts["test"].outcomes.astype(np.float64), probabilities),
+        candidates=by_candidate,
         timetable=timetable,
         profiles=len(profiles),
         seconds=monotonic() - began,
@@ -172,13 +197,27 @@ def document(trained: Trained) -> dict[str, Any]:
             }
             for rival in trained.rivals
         ],
-        "reliability": [[row.count, row.predicted, row.observed] for row in trained.reliability],
+        "reliability": _curve(trained.reliability),
+        "candidates": [
+            {
+                "category": one.slug,
+                "ece": one.ece,
+                "brier": one.brier,
+                "plain_brier": one.plain_brier,
+                "reliability": _curve(one.reliability),
+            }
+            for one in trained.candidates
+        ],
         "train_weeks": trained.timetable.train_weeks,
         "from": trained.timetable.base_end.isoformat(),
         "to": trained.timetable.end.isoformat(),
         "profiles": trained.profiles,
         "seconds": round(trained.seconds, 1),
     }
+
+
+def _curve(bins: tuple[evaluation.Bin, ...]) -> list[list[float]]:
+    return [[row.count, row.predicted, row.observed] for row in bins]
 
 
 def table(metrics: Mapping[str, Any]) -> list[str]:
@@ -196,6 +235,10 @@ def table(metrics: Mapping[str, Any]) -> list[str]:
     lines.append(
         f"top tenth of rows: mean predicted {found['top_predicted']:.4f} / observed {found['top_observed']:.4f}; "
         f"log-loss of the constant rate {found['constant_log_loss']:.4f}"
+    )
+    lines.append(
+        f"by candidate category: ECE median {found['ece_median']:.4f}, largest {found['ece_largest']:.4f}; "
+        f"Brier better than its own rate in {found['brier_better']:.0f} of {len(metrics['candidates'])}"
     )
     return lines
 
@@ -286,6 +329,24 @@ def _judged(
         "test_candidates": float(candidates_per_test),
     }
     return tuple(rivals), measures
+
+
+def _by_candidate(test: Examples, probabilities: Array, words: Mapping[int, str]) -> tuple[Candidate, ...]:
+    """Each candidate category for itself, the most miscalibrated first."""
+    found = []
+    for number in np.unique(test.categories).tolist():
+        chosen = test.categories == number
+        outcomes, said = test.outcomes[chosen].astype(np.float64), probabilities[chosen]
+        found.append(
+            Candidate(
+                slug=words.get(number, str(number)),
+                brier=evaluation.brier(outcomes, said),
+                plain_brier=evaluation.brier(outcomes, np.full(len(outcomes), outcomes.mean())),
+                ece=evaluation.calibration_error(outcomes, said),
+                reliability=evaluation.reliability(outcomes, said),
+            )
+        )
+    return tuple(sorted(found, key=lambda one: (-one.ece, one.slug)))
 
 
 def _favourite(examples: Examples, market: Market) -> Array:

@@ -172,6 +172,11 @@ def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: Wor
     assert abs(trained.measures["mean_predicted"] - trained.measures["mean_observed"]) < 0.06
     assert sum(row.count for row in trained.reliability) == trained.measures["test_snapshots"] * len(RHYTHMS)
     assert any("candidates a snapshot" in line for line in said), "the rule of sampling is told"
+    for one in trained.candidates:
+        assert sum(row.count for row in one.reliability) == trained.measures["test_snapshots"]
+        assert one.ece < 0.2
+    better = sum(one.brier < one.plain_brier for one in trained.candidates)
+    assert better >= len(RHYTHMS) - 1, [(one.slug, one.brier, one.plain_brier) for one in trained.candidates]
     lines = table(document(trained))
     assert lines[1].startswith("model ")
     assert any(line.startswith("own favourite") for line in lines)

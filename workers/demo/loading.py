@@ -53,7 +53,7 @@ def load(stage: Stage) -> Digest:
         stage.say(f"{loaded:,} events and {digest.products:,} products were loaded by an earlier run")
         return digest
     stage.say("reading the Complete Journey retail transactions")
-    journey = Journey.read(stage.calendar)
+    journey = Journey.read(stage.calendar, stage.data)
     stage.say(
         f"moved by {stage.calendar.weeks} weeks: the story begins on {stage.calendar.story:%A %Y-%m-%d %H:%M} UTC "
         f"and ends on {stage.calendar.end:%Y-%m-%d}"

@@ -59,6 +59,8 @@ class Stage:
     sessions: Sessions
     store: Store
     blobs: FolderBlobs
+    data: Path | None = None
+    """Where the retail data lie; None: in the installed package."""
 
     @classmethod
     def open(cls, settings: Settings, clock: SteppedClock, calendar: Calendar, api_key: str, say: Voice) -> Stage:

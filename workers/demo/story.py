@@ -41,6 +41,11 @@ def play(stage: Stage, inbox_url: str) -> Claims:
         f"hit@1 {measures['hit']:.3f}, popularity {measures['popularity_hit']:.3f}, "
         f"own favourite {measures['favourite_hit']:.3f}",
     )
+    claims.check(
+        "its probabilities hold for every category on the held-out weeks",
+        measures["ece_largest"] < 0.06 and measures["brier_better"] >= 0.9 * len(metrics["candidates"]),
+        f"largest calibration error {measures['ece_largest']:.3f}, median {measures['ece_median']:.3f}",
+    )
     postbox = Postbox(inbox_url)
     source = stage.api.post("/sources", {"name": f"{SOURCE_PREFIX} {run}", "kind": "server"})
     signals = Signals(stage.settings.signals_url, source["write_key"])
