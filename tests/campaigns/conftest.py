@@ -10,6 +10,7 @@ from base.clock import FixedClock
 from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
+from tests.campaigns.living import Living, living
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
 
@@ -26,3 +27,10 @@ def web(shop: Shop) -> Iterator[Web]:
     made = Web(shop)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="package")
+def life() -> Iterator[Living]:
+    """A running installation that the tests of audits, previews and reports share."""
+    with living("audit") as made:
+        yield made

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from campaigns import people, starting
+from campaigns import keyring, people, starting
 from campaigns.app import create_app
 from campaigns.parts import EXTENSION, Parts
 from tests.campaigns.shop import MANAGER, Shop
@@ -104,5 +104,6 @@ class Web:
     def program(self, *roles: str) -> Program:
         """A program with a server key of these roles."""
         with self.shop.sessions.begin() as session:
-            _, text = people.issue_key(session, "program", "server", roles, self.shop.now, MANAGER)
+            key, text = people.issue_key(session, "program", "server", roles, self.shop.now, MANAGER)
+            keyring.announce(session, self.shop.store, key)
         return Program(self.app.test_client(), text)

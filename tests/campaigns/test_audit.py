@@ -1,0 +1,411 @@
+"""Support's work on real opens: every story is found whole, every picture is the one that was served, nothing moves."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+
+from base import keys
+from base.blobs import blobs_from
+from base.errors import NotFound
+from campaigns import served
+from campaigns.subjects import known_subject
+from tests.campaigns.living import Living
+from tests.campaigns.web import Browser
+from tests.promises.reader import (
+    APPLE,
+    BROWSER,
+    GMAIL,
+    GMAIL_PREFETCH,
+    SCANNER,
+    Mail,
+    fetch,
+    fetch_at_once,
+)
+from tests.promises.world import Story, World, until
+
+OPEN = re.compile(r'href="(/customers/\d+/opens/[0-9a-f]{32})"')
+SERVED = re.compile(r'(?:src|href)="(/customers/\d+/opens/[0-9a-f]{32}/([0-9a-f]{64}))"')
+ENTRY = re.compile(r'<li class="timeline-entry timeline-(\w+)">')
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass
+class Diary:
+    """What really happened to one person, as the person's own side saw it."""
+
+    name: str
+    seek: str = ""
+    mails: int = 1
+    skipped: str = ""
+    served: list[str] = field(default_factory=list)
+    clicks: int = 0
+    orders: list[str] = field(default_factory=list)
+    late: int = 0
+
+
+@dataclass
+class Town:
+    """Twenty and more people with a mail of one campaign, each with a story of their own."""
+
+    life: Living
+    story: Story
+    diaries: dict[str, Diary] = field(default_factory=dict)
+
+    @property
+    def world(self) -> World:
+        return self.life.world
+
+    def mail(self, name: str) -> Mail:
+        return self.story.mail(name)
+
+    def look(self, diary: Diary, agent: str = BROWSER, *, dark: bool = False, kept: bool = True) -> None:
+        """Open the mail: all its pictures at once."""
+        mail = self.mail(diary.name)
+        paths = list((mail.dark if dark else mail.pictures).values())
+        answers = fetch_at_once(self.world.render.url, paths, agent)
+        assert {answer.status for answer in answers} == {200}
+        if kept:
+            diary.served += [answer.sha256 for answer in answers]
+        self.world.clock.advance(MINUTE)
+
+    def view(self, diary: Diary) -> None:
+        """Open the mail in a browser."""
+        diary.served.append(fetch(self.world.render.url, self.mail(diary.name).view).sha256)
+        self.world.clock.advance(MINUTE)
+
+    def click(self, diary: Diary, agent: str = BROWSER) -> None:
+        """Follow the hero's link."""
+        assert fetch(self.world.render.url, self.mail(diary.name).clicks[0], agent).status == 302
+        diary.clicks += 1
+        self.world.clock.advance(MINUTE)
+
+    def buy(self, diary: Diary, category: str = "shoes", late: timedelta = timedelta(0)) -> dict[str, Any]:
+        """Buy one thing; `late` is how long ago it really happened."""
+        order = self.world.buy(diary.name, category)
+        at = self.world.clock.now() - late
+        self.world.tell(order | {"timestamp": at.isoformat()})
+        diary.orders.append(order["properties"]["order_id"])
+        diary.late += late > MINUTE
+        self.world.clock.advance(MINUTE)
+        return order
+
+
+def clicked_unseen(town: Town, diary: Diary) -> None:
+    town.click(diary)
+
+
+def swapped(town: Town, diary: Diary) -> None:
+    town.look(diary)
+    town.buy(diary)
+    town.look(diary)
+
+
+def returned(town: Town, diary: Diary) -> None:
+    town.look(diary)
+    order = town.buy(diary)
+    town.look(diary)
+    town.world.tell(town.world.give_back(order))
+    diary.orders.append(order["properties"]["order_id"])
+    town.world.clock.advance(MINUTE)
+    town.look(diary)
+
+
+def arrived_late(town: Town, diary: Diary) -> None:
+    town.look(diary)
+    town.buy(diary, late=timedelta(minutes=30))
+
+
+def unsubscribed(town: Town, diary: Diary) -> None:
+    town.look(diary)
+    fetch(town.world.render.url, town.mail(diary.name).unsubscribe, method="POST",
+          form={"List-Unsubscribe": "One-Click"})  # fmt: skip
+    profile = town.mail(diary.name).token.profile
+    state = "SELECT count(*) AS n FROM consent WHERE profile_id = :p AND NOT granted"
+    until(lambda: town.world.rows(state, p=profile)[0].n, "the withdrawal to arrive")
+    town.look(diary, kept=False)
+
+
+def merged(town: Town, diary: Diary) -> None:
+    """The shop learns that a visitor was this customer all along."""
+    town.look(diary)
+    visitor = f"visitor-{diary.name}"
+    order = town.world.buy(diary.name)
+    town.world.tell({k: v for k, v in order.items() if k != "userId"} | {"anonymousId": visitor})
+    diary.orders.append(order["properties"]["order_id"])
+    town.world.tell({"type": "identify", "userId": diary.name, "anonymousId": visitor, "traits": {}})
+    town.world.clock.advance(MINUTE)
+    town.look(diary)
+
+
+def complained(town: Town, diary: Diary) -> None:
+    town.look(diary)
+    said = {"complaint_id": f"c-{diary.name}", "text": "It squeaks."}
+    town.world.tell({"type": "track", "userId": diary.name, "event": "Complaint Opened", "properties": said})
+    town.world.clock.advance(MINUTE)
+    town.look(diary)
+
+
+def chain(*steps: Callable[[Town, Diary], object]) -> Callable[[Town, Diary], None]:
+    def all_of(town: Town, diary: Diary) -> None:
+        for step in steps:
+            step(town, diary)
+
+    return all_of
+
+
+def looks(agent: str, *, dark: bool = False) -> Callable[[Town, Diary], None]:
+    return lambda town, diary: town.look(diary, agent, dark=dark)
+
+
+STORIES: tuple[Callable[[Town, Diary], object], ...] = (
+    looks(BROWSER), looks(GMAIL), looks(APPLE), looks(SCANNER), chain(looks(GMAIL_PREFETCH), looks(GMAIL)),
+    lambda town, diary: None, chain(Town.buy, looks(BROWSER)), swapped, returned, chain(looks(BROWSER), Town.click),
+    clicked_unseen, chain(looks(BROWSER), Town.click, Town.buy), arrived_late, unsubscribed, merged, complained,
+    looks(BROWSER, dark=True), chain(looks(BROWSER), Town.view), chain(looks(GMAIL), looks(GMAIL), looks(BROWSER)),
+    chain(looks(BROWSER), lambda town, diary: town.click(diary, SCANNER)),
+)  # fmt: skip
+SEEK = ("email", "user_id", "phone", "loyalty_id", "order", "profile")
+
+
+@pytest.fixture(scope="module")
+def town(life: Living) -> Town:
+    """The stories, lived through, everything recorded."""
+    world = life.world
+    story = world.story("audit", people=len(STORIES) + 2, slots=2, send=False,
+                        discount={"fields": {"headline": "{{ profile.first_name }}, 10 % off"}})  # fmt: skip
+    names = story.names
+    for number, name in enumerate(names):
+        traits = {
+            "firstName": ("Ada", "Bo")[number % 2],
+            "phone": f"+43 660 {100000 + number}",
+            "loyaltyId": f"L{number}",
+        }
+        world.tell({"type": "identify", "userId": name, "traits": traits})
+    world.tell(world.shop.consent(names[-1], False))
+    world.tell({"type": "identify", "userId": "audit-nowhere", "traits": {"suite": "audit", "firstName": "Nils"}})
+    world.send(story.campaign)
+    mails = {mail.recipient.partition("@")[0]: mail for mail in world.mails(story.campaign)}
+    made = Town(life, replace(story, mails=mails))
+    for name, live in zip(names, STORIES, strict=False):
+        diary = made.diaries[name] = Diary(name)
+        live(made, diary)
+    made.diaries[names[-2]] = Diary(names[-2])
+    made.diaries[names[-1]] = Diary(names[-1], skipped="unsubscribed")
+    made.diaries["audit-nowhere"] = Diary("audit-nowhere", skipped="no e-mail address")
+    for number, (name, diary) in enumerate(made.diaries.items()):
+        diary.seek = seek(made, number, name)
+    world.recorded()
+    return made
+
+
+def seek(town: Town, number: int, name: str) -> str:
+    """What the customer names on the phone: another kind of thing from story to story."""
+    kind = SEEK[number % len(SEEK)]
+    if name == "audit-nowhere" or (kind == "order" and not town.diaries[name].orders):
+        kind = "user_id"
+    return {
+        "email": f" {name.upper()}@example.com ", "user_id": name, "phone": f"+43 (660) {100000 + number}",
+        "loyalty_id": f"l{number}", "order": (town.diaries[name].orders or [""])[0],
+        "profile": str(town.world.shop.known()[name]),
+    }[kind]  # fmt: skip
+
+
+def found(browser: Browser, query: str) -> str:
+    """The page that one search leads to: the first click."""
+    answer = browser.client.get("/customers/", query_string={"q": query}, follow_redirects=True)
+    assert answer.status_code == 200
+    assert "<h1" in answer.text
+    return answer.text
+
+
+@pytest.mark.feature("SU-01")
+def test_it_finds_every_story_whole_in_three_clicks(town: Town) -> None:
+    support = town.life.web.browser("support")
+    assert len(town.diaries) >= 20
+    for diary in town.diaries.values():
+        page = found(support, diary.seek)  # one
+        kinds = ENTRY.findall(page)
+        assert kinds.count("mail") == diary.mails, diary
+        assert kinds.count("click") == diary.clicks, diary
+        assert kinds.count("order") == len(diary.orders), diary
+        assert diary.skipped in unescape(page), diary
+        assert page.count("accepted by the mail server") == (0 if diary.skipped else 1), diary
+        assert page.count("Arrived ") == diary.late, diary
+        seen: list[str] = []
+        for path in dict.fromkeys(OPEN.findall(page)):
+            detail = support.get(path)  # two
+            assert detail.status_code == 200
+            rows = re.findall(r"<tbody>(.*?)</tbody>", detail.text, re.DOTALL)[0].count("<tr>")
+            hashes = {sha256 for _, sha256 in SERVED.findall(detail.text)}
+            seen += [sha256 for sha256 in diary.served if sha256 in hashes]
+            assert rows >= len(hashes), diary
+        assert set(seen) == set(diary.served), diary
+
+
+@pytest.mark.feature("SU-01")
+def test_it_lists_every_fetch_that_was_answered(town: Town) -> None:
+    answered = sum(len(diary.served) for diary in town.diaries.values())
+    rows = 'SELECT count(*) AS n FROM "fetch" WHERE campaign_id = :campaign AND sha256 IS NOT NULL'
+    assert town.world.rows(rows, campaign=town.story.campaign)[0].n == answered
+
+
+@pytest.mark.feature("SU-02")
+def test_it_shows_the_very_bytes_of_every_picture_that_was_served(town: Town) -> None:
+    support = town.life.web.browser("support")
+    origins: dict[str, int] = {}
+    for diary in town.diaries.values():
+        wanted = set(diary.served)
+        page = found(support, diary.name)
+        for path in dict.fromkeys(OPEN.findall(page)):
+            for address, sha256 in set(SERVED.findall(support.get(path).text)):
+                copy = support.get(address)
+                assert hashlib.sha256(copy.data).hexdigest() == sha256, diary
+                origins[copy.headers["Latebind-Copy"]] = origins.get(copy.headers["Latebind-Copy"], 0) + 1
+                wanted.discard(sha256)
+        assert not wanted, diary
+    assert set(origins) == {"stored", "redrawn"}, "some bytes lie under another person's key and are drawn again"
+
+
+@pytest.mark.feature("SU-05")
+def test_it_tells_what_arrived_after_the_open(town: Town) -> None:
+    support = town.life.web.browser("support")
+    (diary,) = (diary for diary in town.diaries.values() if diary.late)
+    (path,) = set(OPEN.findall(found(support, diary.name)))
+    page = support.get(path).text
+    after = page.partition("Arrived only later")[2]
+    told = re.search(r"Order Completed of ([^<]*) arrived ([^<]*), after this open", after)
+    assert told, "the order that had happened and was not known"
+    assert told[1] != told[2]
+    assert "Order Completed" not in page.partition("The newest signals known")[2]
+    swap = next(diary for diary in town.diaries.values() if len(diary.orders) == 1 and not diary.late)
+    last = support.get(OPEN.findall(found(support, swap.name))[0]).text
+    assert "Order Completed" in last.partition("The newest signals known")[2]
+
+
+@pytest.mark.feature("SU-06")
+def test_it_changes_nothing_but_the_access_log_by_looking(town: Town) -> None:
+    admin = town.life.web.browser("admin")
+    program = town.life.web.program("admin")
+    before, looked = until_still(town.world), town.world.rows("SELECT count(*) AS n FROM access_log")[0].n
+    campaign = town.story.campaign
+    for diary in town.diaries.values():
+        page = found(admin, diary.name)
+        for path in dict.fromkeys(OPEN.findall(page)):
+            for address, _ in set(SERVED.findall(admin.get(path).text)):
+                assert admin.get(address).status_code == 200
+        for what in ("", "&bought=shoes", "&complained=on", "&dark=on", "&no_pictures=on", "&at=2026-04-01T09:00"):
+            shown = admin.get(f"/campaigns/{campaign}/preview?person={diary.name}{what}")
+            assert shown.status_code == 200
+            assert admin.get(f"/campaigns/{campaign}/preview/mail?person={diary.name}{what}").status_code == 200
+        profile = town.world.shop.known()[diary.name]
+        for path in (f"/customers/{profile}", f"/customers/{profile}/timeline"):
+            program.told("GET", path)
+        program.told("POST", f"/campaigns/{campaign}/preview", {"profile": profile, "bought": [1]})
+    for tab in ("audience", "message", "offers", "schedule", "results", "ledger", "audience/count", "progress"):
+        assert admin.get(f"/campaigns/{campaign}/{tab}").status_code == 200
+    for path in ("/", "/campaigns/", "/offers/", "/system/", f"/campaigns/{campaign}/ledger.csv"):
+        assert admin.get(path).get_data()
+    assert everything(town.world) == before
+    assert town.world.rows("SELECT count(*) AS n FROM access_log")[0].n > looked + 10 * len(town.diaries)
+
+
+def everything(world: World) -> dict[str, Any]:
+    """A hash of every table but the access log, of every key of the store, and the names of all blobs."""
+    tables = world.rows("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+    state: dict[str, Any] = {}
+    for table in tables:
+        if table.name != "access_log":
+            (row,) = world.rows(
+                f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) AS hash FROM \"{table.name}\" t"
+            )
+            state[table.name] = row.hash
+    for name in world.store.scan_iter():
+        # The stream's own form also holds when each recorder last asked for more.
+        if not name.startswith((b"rq:", b"LIMITS")) and name.decode() != keys.RECORDS:
+            state[name.decode()] = hashlib.sha256(world.store.dump(name) or b"").hexdigest()
+    state[keys.RECORDS] = world.store.xrange(keys.RECORDS)
+    state["blobs"] = sorted(blobs_from(world.settings).digests())
+    return state
+
+
+def until_still(world: World) -> dict[str, Any]:
+    """What everything is once two looks, a second apart, find the same."""
+    last, moved = everything(world), set()
+    for _ in range(20):
+        world.settle()
+        again = everything(world)
+        moved = {name for name in {*last, *again} if last.get(name) != again.get(name)}
+        if not moved:
+            return last
+        last = again
+    raise AssertionError(f"the world does not come to rest: {moved}")
+
+
+def test_it_shows_a_tombstone_where_the_key_is_gone(town: Town) -> None:
+    support = town.life.web.browser("support")
+    diary = town.diaries[town.story.names[0]]
+    profile = town.world.shop.known()[diary.name]
+    (path,) = set(OPEN.findall(found(support, diary.name)))
+    with town.world.sessions.begin() as session:
+        kept = town.world.rows("SELECT * FROM subject WHERE profile_id = :p", p=profile)[0]
+        session.execute(town.world.sql("DELETE FROM subject WHERE profile_id = :p"), {"p": profile})
+    try:
+        page = support.get(path)
+        assert page.status_code == 200
+        assert "The personal part of this record is gone" in page.text
+    finally:
+        with town.world.sessions.begin() as session:
+            session.execute(
+                town.world.sql("INSERT INTO subject VALUES (:profile_id, :subject_id, :wrapped_key, :created_at)"),
+                dict(kept._mapping),
+            )
+
+
+def test_it_says_so_when_a_record_was_altered(town: Town) -> None:
+    support = town.life.web.browser("support")
+    diary = town.diaries[town.story.names[1]]
+    (path,) = set(OPEN.findall(found(support, diary.name)))
+    decision = path.rpartition("/")[2]
+    assert "has been altered" not in support.get(path).text
+    change = (
+        "UPDATE decision SET public = convert_to(replace(convert_from(public, 'UTF8'), :a, :b), 'UTF8') WHERE id = :d"
+    )
+    for a, b in (('"rung":"rules"', '"rung":"model"'), ('"rung":"model"', '"rung":"rules"')):
+        with town.world.sessions.begin() as session:
+            session.execute(town.world.sql(change), {"a": a, "b": b, "d": decision})
+        assert ("has been altered" in support.get(path).text) == (b == '"rung":"model"')
+
+
+def test_it_shows_nobody_the_open_of_somebody_else(town: Town) -> None:
+    support = town.life.web.browser("support")
+    ours, theirs = (town.diaries[name] for name in town.story.names[:2])
+    (path,) = set(OPEN.findall(found(support, ours.name)))
+    other = town.world.shop.known()[theirs.name]
+    wrong = re.sub(r"/customers/\d+/", f"/customers/{other}/", path)
+    assert support.get(wrong).status_code == 404
+    assert support.get(f"{wrong}/{ours.served[0]}").status_code == 404
+
+
+def unkept(town: Town) -> Iterator[str]:
+    """The hashes that were served to a person and are not kept under their key."""
+    blobs, key = blobs_from(town.world.settings), town.world.settings.subject_key
+    with town.world.sessions.begin() as session:
+        for diary in town.diaries.values():
+            subject = known_subject(session, town.world.shop.known()[diary.name], key)
+            for sha256 in set(diary.served):
+                try:
+                    served.read(session, blobs, bytes.fromhex(sha256), subject)
+                except NotFound:
+                    yield sha256
+
+
+def test_it_has_pictures_to_draw_again(town: Town) -> None:
+    assert list(unkept(town)), "the proof above would prove less than it says"
