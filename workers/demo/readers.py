@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 Kind = Literal["scan", "prefetch", "fetch", "click"]
 
-# What each fetcher calls itself (the strings are those seen in the wild, docs/demo.md names the sources).
+# What each fetcher calls itself (strings seen in the wild).
 GMAIL_PROXY: Final = {
     "User-Agent": "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
 }

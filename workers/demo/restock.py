@@ -156,9 +156,9 @@ class _Writer:
             relevant={"field": "purchases.due_ratio", "category": regular.category, "op": ">=", "value": 0.8},
             fields={
                 "eyebrow": "Time to restock",
-                "headline": f"{regular.words[:1].upper()}{regular.words[1:]}, {regular.percent} % off",
+                "headline": f"{regular.words[:1].upper()}{regular.words[1:]}, {regular.percent}% off",
                 "body": "Your regular, for less this week.",
-                "badge": f"-{regular.percent} %",
+                "badge": f"-{regular.percent}%",
                 "percent": regular.percent,
                 "button": "Restock now",
             },
@@ -176,7 +176,7 @@ class _Writer:
             priority=50,
             relevant={"field": "purchases.interval_days", "category": regular.category, "op": "present"},
             fields={
-                "eyebrow": f"{regular.words[:1].upper()}{regular.words[1:]}: done",
+                "eyebrow": f"{regular.words[:1].upper()}{regular.words[1:]}: restocked",
                 "headline": "Thank you",
                 "body": "You have restocked already. Below is what others take along.",
             },
@@ -231,7 +231,7 @@ class _Writer:
             value_cents=WORTH,
             cap_total=CAP if category == CAPPED else None,
             relevant={"field": "purchases.count", "category": category, "within_days": 84, "op": ">=", "value": 2},
-            fields={"eyebrow": "The next step up", "percent": 10, "badge": "-10 %"},
+            fields={"eyebrow": "The next step up", "percent": 10, "badge": "-10%"},
         )
 
     def message(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any, Final
 
+import msgspec
 from PIL import Image
 
 from base import db
@@ -40,7 +41,7 @@ _SERVER: Final = """
            percentile_disc(0.99) WITHIN GROUP (ORDER BY ms) AS p99
     FROM "fetch" WHERE campaign_id = :campaign AND kind IN ('picture', 'dark') AND lane = 'live'
 """
-# A household that saw the discount, bought, and looked again: the first and the last hero picture it was served.
+# A household that saw the discount, bought (the very thing, if there is one), and looked again.
 _BEFORE_AFTER: Final = """
     WITH heroes AS (
         SELECT f.profile_id, f.at, f.sha256, (d.slots ->> '0')::int AS offer
@@ -50,7 +51,9 @@ _BEFORE_AFTER: Final = """
     SELECT b.profile_id, b.sha256 AS before, a.sha256 AS after, b.at AS before_at, a.at AS after_at,
            (SELECT name FROM offer WHERE id = b.offer) AS asked, (SELECT name FROM offer WHERE id = a.offer) AS thanked
     FROM heroes b JOIN heroes a ON a.profile_id = b.profile_id AND a.at > b.at
-    WHERE b.offer = ANY(:restock) AND a.offer = ANY(:thanks) ORDER BY b.at, b.profile_id LIMIT 1
+    WHERE b.offer = ANY(:restock) AND a.offer = ANY(:thanks)
+    ORDER BY (CAST(:words AS jsonb) ->> b.offer::text) = (CAST(:words AS jsonb) ->> a.offer::text) DESC, b.at,
+             b.profile_id LIMIT 1
 """
 
 
@@ -95,7 +98,13 @@ def tell_results(stage: Stage, restock: Restock, tally: Tally) -> bool:
 
 
 def _before_after(stage: Stage, restock: Restock) -> bool:
-    given = {"campaign": restock.campaign, "restock": sorted(restock.restock), "thanks": sorted(restock.thanks)}
+    words = {str(number): slug for number, slug in (restock.restock | restock.thanks).items()}
+    given = {
+        "campaign": restock.campaign,
+        "restock": sorted(restock.restock),
+        "thanks": sorted(restock.thanks),
+        "words": msgspec.json.encode(words).decode(),
+    }
     found = rows(stage, _BEFORE_AFTER, given)
     if not found:
         return False

@@ -135,9 +135,9 @@ def running_shoes(stage: Stage, teller: Teller, run: str, claims: Claims) -> Non
             fields={"eyebrow": "Goes with your new shoes"},
         ),
         teller.offer(
-            "Running shoes, 20 % off", "replacement", "Restock discount", "discount", category=shoes,
+            "Running shoes, 20% off", "replacement", "Restock discount", "discount", category=shoes,
             product=SHOES.id, purpose_category=shoes, needs_stock=True, shows_price=True, priority=10,
-            fields={"eyebrow": "This week", "percent": 20, "badge": "-20 %"},
+            fields={"eyebrow": "This week", "percent": 20, "badge": "-20%"},
         ),
     ]  # fmt: skip
     mails = teller.send(SHOES_NAME, tale, "{{ profile.first_name }}, new running shoes?", offers, wanted=2)
