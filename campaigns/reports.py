@@ -156,6 +156,8 @@ OFFERS = """
         FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
         WHERE f.campaign_id = :campaign AND f.occurrence < :test AND f.slot < 255
           AND f.fetch_class IN ('person', 'proxy', 'undecided')
+          -- Where a fetch fell back to less than was decided, the decided offer was not seen.
+          AND f.rung <> 'static' AND (f.rung <> 'default' OR d.rung = 'default')
     ), clicked AS (
         SELECT offer_id AS offer, count(*) AS number FROM click
         WHERE campaign_id = :campaign AND occurrence < :test AND fetch_class = 'person' AND offer_id IS NOT NULL

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from base import logs
 from base.blobs import FolderBlobs
-from base.clock import EPOCH, Clock
+from base.clock import Clock
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.ids import TEST_BIT
@@ -40,6 +40,8 @@ BATCH: Final = 100
 """Deliveries a job carries."""
 MAX_JOBS: Final = 200
 """Jobs waiting at once; the rest of an audience stays in the ledger until there is room."""
+LOST_AFTER: Final = timedelta(minutes=15)
+"""A row whose job has not claimed it by then gets another job; should both run, the claim tells who sends."""
 TICK_SECONDS: Final = 1.0
 REFRESH_TICKS: Final = 5
 _OPEN: Final = ("queued", "claimed", "deferred")
@@ -162,7 +164,8 @@ class Scheduler:
     def _enqueue(self, now: datetime) -> int:
         """Put waiting rows on the queue, as many as there is room for; returns how many.
 
-        When no job is left, whatever still waits in the ledger was lost on the way, and is enqueued once more.
+        When no job is left, whatever still waits in the ledger was lost on the way, and is enqueued once more; so is,
+        after a while, what no sender took up: the job of a killed sender looks alive to RQ for an hour.
         """
         sends = queue(QueueName.SEND, self._queues)
         room = MAX_JOBS - sends.count
@@ -170,7 +173,7 @@ class Scheduler:
         if room <= 0:
             return 0
         # The clock may stand still, so "before" is a moment after now.
-        before = now + timedelta(microseconds=1) if idle else EPOCH
+        before = now + timedelta(microseconds=1) if idle else now - LOST_AFTER
         with transaction(self._sessions) as session:
             ids = deliveries.take_waiting(session, now, room * BATCH, before)
         # After the commit: a job must find its rows. A crash here leaves them to the next idle round.

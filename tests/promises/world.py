@@ -152,8 +152,8 @@ class World:
         self.store.close()
         self.clock.close()
 
-    def run(self, name: str) -> Program:
-        """Start a program anew."""
+    def run(self, name: str, called: str = "") -> Program:
+        """Start a program anew, or one more of it that is `called` otherwise."""
         log = self.folder / f"{name}-{next(_numbers)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -164,8 +164,8 @@ class World:
                 stderr=output,
                 start_new_session=True,
             )
-        self.programs[name] = Program(process, log)
-        return self.programs[name]
+        self.programs[called or name] = Program(process, log)
+        return self.programs[called or name]
 
     def serve(self, name: str, **changes: Any) -> Served:
         """Start an app anew, on another port; `changes` are settings. The last word of the name is the app."""

@@ -1,0 +1,219 @@
+"""Never a wrong offer: sold out, expired, bought already, over its cap, not consented: not shown, even in parallel.
+
+When what is needed to know that cannot be read, the default is shown, and the record says what was lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from base import keys
+from base.clock import monotonic
+from campaigns import transitions
+from render.agree import balance
+from signals.erasure import erase
+from tests.campaigns.shop import MANAGER
+from tests.promises.reader import APPLE, GMAIL_PREFETCH, SCANNER, fetch, fetch_at_once, kept_mails, read_mail
+from tests.promises.world import Story, World, until
+
+CAP = 100
+OPENS = 200
+
+
+def decided(world: World, story: Story, lane: str = "live") -> list[Any]:
+    """The campaign's decisions as they were recorded, in order."""
+    world.recorded()
+    return world.rows(
+        "SELECT profile_id, open_number, slots, lost, rung FROM decision"
+        " WHERE campaign_id = :campaign AND lane = :lane ORDER BY at, profile_id, open_number",
+        campaign=story.campaign,
+        lane=lane,
+    )
+
+
+def shown(world: World, story: Story) -> list[int]:
+    """The offers of the first slot, decision by decision."""
+    return [row.slots["0"] for row in decided(world, story)]
+
+
+@pytest.mark.feature("CM-36")
+def test_it_shows_a_capped_offer_exactly_as_often_as_the_cap_allows(world: World) -> None:
+    cap = {"cap_total": CAP, "cap_person": 2}
+    story = world.story("cap", people=OPENS, discount=cap, attire={"needs_stock": False, "shows_price": False})
+    paths = [mail.pictures[0] for mail in story.mails.values()]
+
+    def left() -> int | None:
+        return balance(world.store, story.discount)
+
+    # What machines and testers fetch uses nothing, nor does HEAD.
+    one = story.mail()
+    for agent, headers in ((SCANNER, {}), (GMAIL_PREFETCH, {"Referer": "http://mail.google.com/"})):
+        fetch(world.render.url, one.pictures[0], agent, headers=headers)
+    fetch(world.render.url, one.pictures[0], method="HEAD")
+    with world.sessions.begin() as session:
+        run = transitions.send_test(
+            session, story.campaign, [one.token.profile], "tester@example.org", world.shop.now, MANAGER
+        )
+    until(lambda: mails_of_run(world, run), "the test mail")
+    fetch(world.render.url, mails_of_run(world, run)[0].pictures[0])
+    assert left() == CAP
+    # An undecided fetch does; and what one open has used, its other fetches do not use again.
+    fetch(world.render.url, one.pictures[0], APPLE)
+    fetch(world.render.url, one.dark[0])
+    fetch(world.render.url, one.pictures[0])
+    assert left() == CAP - 1
+
+    answers = [
+        answer for start in range(0, OPENS, 50) for answer in fetch_at_once(world.render.url, paths[start : start + 50])
+    ]
+    assert {(answer.status, answer.size) for answer in answers} == {(200, one.sizes[0])}
+    offers = Counter(shown(world, story))
+    assert offers == {story.discount: CAP, story.attire: OPENS - CAP}
+    assert left() == 0
+    assert shown_to_people(world, story)[story.discount] == CAP
+
+
+@pytest.mark.feature("CM-36")
+def test_it_shows_an_offer_to_one_person_as_often_as_their_cap_allows(world: World) -> None:
+    story = world.story("own", people=2, discount={"cap_total": 50, "cap_person": 2})
+    path = story.mail(story.names[0]).pictures[0]
+    for _ in range(4):
+        fetch_at_once(world.render.url, [path] * 4)
+        world.clock.advance(timedelta(hours=2))
+    fetch(world.render.url, story.mail(story.names[1]).pictures[0])
+    assert shown(world, story) == [story.discount] * 2 + [story.attire] * 2 + [story.discount]
+    assert balance(world.store, story.discount) == 50 - 3
+
+
+def mails_of_run(world: World, run: int) -> list[Any]:
+    """What the sink kept of a test run."""
+    found = (read_mail(content, world.tokens) for content in kept_mails(world.settings.var / "inbox"))
+    return [mail for mail in found if mail.token.occurrence == run]
+
+
+def shown_to_people(world: World, story: Story) -> Counter[int]:
+    """Per offer how many people fetched it, counted from the fetches."""
+    rows = world.rows(
+        'SELECT DISTINCT f.profile_id, d.slots FROM "fetch" f JOIN decision d ON d.id = f.decision_id'
+        " WHERE f.campaign_id = :campaign AND f.lane = 'live'",
+        campaign=story.campaign,
+    )
+    return Counter(row.slots["0"] for row in rows)
+
+
+def test_it_drops_what_is_sold_out_within_a_second(world: World) -> None:
+    story = world.story("stock", people=1, discount={"priority": 0}, thanks={"priority": 0})
+    path = story.mail().pictures[0]
+    before = fetch(world.render.url, path)
+    world.stock(story.product, 1)
+    world.settle()
+    assert fetch(world.render.url, path).body == before.body
+    world.stock(story.product, 0)
+    world.settle()
+    assert fetch(world.render.url, path).body != before.body
+    assert shown(world, story) == [story.attire, story.discount]
+
+
+def test_it_stops_at_the_first_millisecond_that_is_not_valid_any_more(world: World) -> None:
+    ends = world.clock.now() + timedelta(days=1)
+    story = world.story("ends", people=3, discount={"ends_at": ends})
+    for name, moment in zip(
+        story.names, (ends - timedelta(milliseconds=1), ends, ends + timedelta(days=9)), strict=True
+    ):
+        world.clock.set(moment)
+        fetch(world.render.url, story.mail(name).pictures[0])
+    # Nothing has been told of the tights for ten days by then, so their price is not shown either.
+    assert shown(world, story) == [story.discount, story.attire, story.default]
+
+
+def test_it_does_not_offer_what_was_bought(world: World) -> None:
+    story = world.story("bought", people=1, thanks={"priority": 0})
+    (name,) = story.names
+    fetch(world.render.url, story.mail().pictures[0])
+    world.tell(world.buy(name))
+    fetch(world.render.url, story.mail().pictures[0])
+    world.tell(world.buy(name, "attire", story.product))
+    fetch(world.render.url, story.mail().pictures[0])
+    assert shown(world, story) == [story.discount, story.attire, story.thanks]
+
+
+@pytest.mark.parametrize("way", ["one-click", "page", "signal", "erasure"])
+def test_it_reaches_delivered_mails_within_five_seconds_of_a_withdrawal(world: World, way: str) -> None:
+    story = world.story(f"left-{way}", people=1)
+    (name,), mail = story.names, story.mail()
+    before = fetch(world.render.url, mail.pictures[0])
+    world.recorded()
+    started = monotonic()
+    if way == "one-click":
+        assert fetch(world.render.url, mail.unsubscribe).status == 200
+        assert fetch(world.render.url, mail.pictures[0]).body == before.body, "looking at the page is no withdrawal"
+        form = {"List-Unsubscribe": "One-Click"}
+        assert fetch(world.render.url, mail.unsubscribe, method="POST", form=form).status == 200
+    elif way == "page":
+        assert fetch(world.render.url, mail.unsubscribe, method="POST", form={"purpose": "tracking"}).status == 200
+    elif way == "signal":
+        properties = {"purpose": "tracking", "granted": False}
+        world.tell({"type": "track", "userId": name, "event": "Consent Changed", "properties": properties})
+    else:
+        assert erase(world.shop.intake, mail.token.profile, world.clock.now())
+    until(lambda: fetch(world.render.url, mail.pictures[0]).body != before.body, "the neutral picture", 5)
+    assert monotonic() - started < 5
+    # From now on nothing is written down about this person.
+    world.recorded()
+    counts = (
+        'SELECT count(*) FROM (SELECT id FROM "fetch" WHERE profile_id = :p'
+        " UNION ALL SELECT id FROM click WHERE profile_id = :p) x"
+    )
+    (had,) = world.rows(counts, p=mail.token.profile)
+    answer = fetch(world.render.url, mail.pictures[0])
+    assert (answer.status, answer.size) == (200, mail.sizes[0])
+    assert fetch(world.render.url, mail.clicks[0]).location.startswith("https://shop.example.com/home/")
+    world.recorded()
+    assert world.rows(counts, p=mail.token.profile) == [had]
+
+
+def test_it_shows_the_default_for_a_lost_state_and_mends_it(world: World) -> None:
+    story = world.story("lost", people=1)
+    mail, profile = story.mail(), story.mail().token.profile
+    before = fetch(world.render.url, mail.pictures[0])
+    world.recorded()
+    kept = {name: world.store.get(name) for name in world.store.scan_iter(match=f"{{{profile}}}:*")}
+    assert len(kept) == 3
+    world.store.delete(*kept)
+    world.clock.advance(timedelta(seconds=40))
+    assert fetch(world.render.url, mail.pictures[0]).body != before.body
+    assert decided(world, story)[-1].lost
+    until(lambda: world.store.get(keys.state(profile)), "the state to be mended", 10)
+    assert world.store.get(keys.state(profile)) == kept[keys.state(profile).encode()]
+    # The open that was begun before the loss came back with the texts it was shown with, and still holds.
+    assert fetch(world.render.url, mail.pictures[0]).body == before.body
+    assert {row.slots["0"] for row in decided(world, story)} == {story.discount, story.default}
+
+
+def test_it_mends_caps_products_and_what_is_live(world: World) -> None:
+    story = world.story("mended", people=6, discount={"cap_total": 3}, thanks={"priority": 0})
+    paths = [mail.pictures[0] for mail in story.mails.values()]
+    fetch(world.render.url, paths[0])
+    world.recorded()
+    lost = (keys.cap(story.discount), keys.product(story.product), keys.live(story.campaign))
+    world.store.delete(*lost)
+    world.settle()
+    # No live key: the static picture. Then, step by step, everything is asked for and comes back.
+    assert fetch(world.render.url, paths[1]).size == (1200, 600)
+
+    def mended() -> bool:
+        fetch(world.render.url, paths[1])
+        return all(world.store.exists(name) for name in lost)
+
+    until(mended, "what was lost to be mended", 30)
+    assert balance(world.store, story.discount) == 2
+    world.settle()
+    for path in paths[2:]:
+        fetch(world.render.url, path)
+    offers = [row.slots["0"] for row in decided(world, story) if not row.lost]
+    assert offers.count(story.discount) == 3
+    assert story.attire in offers
