@@ -29,6 +29,16 @@ WORDS = {
     500: "Something broke on our side",
     503: "A part of the system is away",
 }
+SAID = {
+    400: "The request was not complete. Go back, load the page again and repeat what you did.",
+    401: "You were signed out in the meantime.",
+    403: "Ask an admin for the role that this page needs.",
+    404: "The address is wrong, or what was there is gone.",
+    405: "This address is not meant to be opened like this.",
+    413: "A form may hold four megabytes.",
+    429: "Somebody tried too often from here, or at this account. After a minute it goes on.",
+}
+"""What a page says of an error that no code of ours raised."""
 log = structlog.get_logger()
 
 
@@ -57,8 +67,8 @@ def _ours(error: LatebindError) -> Response:
 
 def _http(error: HTTPException) -> Response:
     # Werkzeug's own response carries headers that belong to the status, such as Allow; they are kept.
-    inner = error.get_response()
-    response = _answer(error.code or 500, error.description or "", None)
+    inner, status = error.get_response(), error.code or 500
+    response = _answer(status, SAID.get(status, error.description or ""), None)
     for name, value in inner.headers.items():
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value

@@ -228,7 +228,7 @@ def found(browser: Browser, query: str) -> str:
 
 @pytest.mark.feature("SU-01")
 def test_it_finds_every_story_whole_in_three_clicks(town: Town) -> None:
-    support = town.life.web.browser("support")
+    support = town.life.web.desk("support")
     assert len(town.diaries) >= 20
     for diary in town.diaries.values():
         page = found(support, diary.seek)  # one
@@ -259,7 +259,7 @@ def test_it_lists_every_fetch_that_was_answered(town: Town) -> None:
 
 @pytest.mark.feature("SU-02")
 def test_it_shows_the_very_bytes_of_every_picture_that_was_served(town: Town) -> None:
-    support = town.life.web.browser("support")
+    support = town.life.web.desk("support")
     origins: dict[str, int] = {}
     for diary in town.diaries.values():
         wanted = set(diary.served)
@@ -276,7 +276,7 @@ def test_it_shows_the_very_bytes_of_every_picture_that_was_served(town: Town) ->
 
 @pytest.mark.feature("SU-05")
 def test_it_tells_what_arrived_after_the_open(town: Town) -> None:
-    support = town.life.web.browser("support")
+    support = town.life.web.desk("support")
     (diary,) = (diary for diary in town.diaries.values() if diary.late)
     (path,) = set(OPEN.findall(found(support, diary.name)))
     page = support.get(path).text
@@ -292,7 +292,7 @@ def test_it_tells_what_arrived_after_the_open(town: Town) -> None:
 
 @pytest.mark.feature("SU-06")
 def test_it_changes_nothing_but_the_access_log_by_looking(town: Town) -> None:
-    admin = town.life.web.browser("admin")
+    admin = town.life.web.desk("admin")
     program = town.life.web.program("admin")
     before, looked = until_still(town.world), town.world.rows("SELECT count(*) AS n FROM access_log")[0].n
     campaign = town.story.campaign
@@ -350,7 +350,7 @@ def until_still(world: World) -> dict[str, Any]:
 
 
 def test_it_shows_a_tombstone_where_the_key_is_gone(town: Town) -> None:
-    support = town.life.web.browser("support")
+    support = town.life.web.desk("support")
     diary = town.diaries[town.story.names[0]]
     profile = town.world.shop.known()[diary.name]
     (path,) = set(OPEN.findall(found(support, diary.name)))
@@ -370,7 +370,7 @@ def test_it_shows_a_tombstone_where_the_key_is_gone(town: Town) -> None:
 
 
 def test_it_says_so_when_a_record_was_altered(town: Town) -> None:
-    support = town.life.web.browser("support")
+    support = town.life.web.desk("support")
     diary = town.diaries[town.story.names[1]]
     (path,) = set(OPEN.findall(found(support, diary.name)))
     decision = path.rpartition("/")[2]
@@ -385,7 +385,7 @@ def test_it_says_so_when_a_record_was_altered(town: Town) -> None:
 
 
 def test_it_shows_nobody_the_open_of_somebody_else(town: Town) -> None:
-    support = town.life.web.browser("support")
+    support = town.life.web.desk("support")
     ours, theirs = (town.diaries[name] for name in town.story.names[:2])
     (path,) = set(OPEN.findall(found(support, ours.name)))
     other = town.world.shop.known()[theirs.name]

@@ -84,6 +84,61 @@ def test_it_opens_a_cap_once_and_follows_its_total(shop: Shop) -> None:
     assert balance(shop.store, capped) == 90
 
 
+def at_once(*works: Callable[[Session], object], shop: Shop) -> None:
+    """Run each work in a transaction of its own, all at the same time."""
+    barrier, errors = threading.Barrier(len(works)), list[BaseException]()
+
+    def run(work: Callable[[Session], object]) -> None:
+        try:
+            with shop.sessions.begin() as session:
+                barrier.wait()
+                work(session)
+        except BaseException as error:  # noqa: BLE001 - the test says which
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_it_loses_no_change_made_at_the_same_time(shop: Shop) -> None:
+    capped, default = shop.offer("replacement", cap_total=100), shop.offer("neutral")
+    slots = [campaigns.SlotChoice(slot=number, default=default, offers=[capped]) for number in (0, 1)]
+    pair = [shop.campaign(slots=slots), shop.campaign(slots=slots)]
+    with shop.sessions.begin() as session:
+        content = msgspec.structs.replace(offers.content(offers.offer(session, capped)), cap_total=120)
+        offers.update_offer(session, capped, content, shop.now, MANAGER)
+
+    def publishing(campaign: int) -> Callable[[Session], object]:
+        return lambda session: publish.publish(session, shop.store, shop.blobs, campaign, shop.now, MANAGER)
+
+    def withdrawing(offer: int) -> Callable[[Session], object]:
+        return lambda session: publish.withdraw_offer(session, shop.store, pair[0], offer, shop.now, MANAGER)
+
+    at_once(*map(publishing, pair * 2), shop=shop)
+    assert balance(shop.store, capped) == 120
+    at_once(*map(withdrawing, range(1, 6)), shop=shop)
+    with shop.sessions.begin() as session:
+        assert campaigns.campaign(session, pair[0]).withdrawn == [1, 2, 3, 4, 5]
+
+
+def test_it_raises_a_cap_once_though_the_first_commit_failed(shop: Shop) -> None:
+    capped, default = shop.offer("replacement", cap_total=100), shop.offer("neutral")
+    slots = [campaigns.SlotChoice(slot=number, default=default, offers=[capped]) for number in (0, 1)]
+    campaign = shop.campaign(slots=slots)
+    with shop.sessions.begin() as session:
+        content = msgspec.structs.replace(offers.content(offers.offer(session, capped)), cap_total=120)
+        offers.update_offer(session, capped, content, shop.now, MANAGER)
+    with shop.sessions() as session:
+        publish.publish(session, shop.store, shop.blobs, campaign, shop.now, MANAGER)
+        session.rollback()
+    shop.publish(campaign)
+    assert balance(shop.store, capped) == 120
+
+
 def test_it_switches_what_is_live_at_once_and_logs_who(shop: Shop) -> None:
     campaign = shop.campaign()
     with shop.sessions.begin() as session:

@@ -70,6 +70,7 @@ class Web:
     app: Flask = field(init=False)
 
     def __post_init__(self) -> None:
+        self._kept: dict[tuple[str, ...], Browser] = {}
         self.app = create_app(self.shop.settings, self.shop.clock)
         self.app.testing = False
         with self.shop.sessions.begin() as session:
@@ -100,6 +101,12 @@ class Web:
         assert answer.status_code == 302, answer.text
         made.get("/")
         return made
+
+    def desk(self, *roles: str) -> Browser:
+        """The one browser that stays signed in with these roles."""
+        if roles not in self._kept:
+            self._kept[roles] = self.browser(*roles)
+        return self._kept[roles]
 
     def program(self, *roles: str) -> Program:
         """A program with a server key of these roles."""
