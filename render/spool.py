@@ -23,6 +23,8 @@ MAX_BYTES: Final = 256 * 1024 * 1024
 """What the spool of one folder may hold; beyond it the records are refused and the static picture goes out."""
 MAX_ENTRY: Final = 8 * 1024 * 1024
 BATCH: Final = 200
+BEGINNINGS: Final = 16
+"""New files to try when others remove them before they are locked."""
 SUFFIX: Final = ".spool"
 
 
@@ -37,16 +39,19 @@ class Spool:
         self._written = 0
 
     def append(self, entries: Sequence[bytes]) -> bool:
-        """Keep the sealed entries; True once they are on disk. False when the disk refuses or the spool is full."""
+        """Keep the sealed entries; True once they are on disk.
+
+        False when the disk refuses, the spool is full, or an entry is larger than a drain would read.
+        """
+        if any(len(entry) > MAX_ENTRY for entry in entries):
+            return False
         frames = b"".join(_FRAME.pack(len(entry), zlib.crc32(entry)) + entry for entry in entries)
         with self._lock:
             try:
                 file = self._file or self._begin()
                 if self._written + len(frames) > self._max_bytes:
                     return False
-                file.write(frames)
-                file.flush()
-                os.fsync(file.fileno())
+                _write(file, frames)
             except OSError:
                 self._give_up()
                 return False
@@ -83,9 +88,14 @@ class Spool:
         """Start a file, and count afresh what waits in the folder, other processes' files too."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._written = sum(path.stat().st_size for path in self.waiting())
-        path = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
-        file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb", buffering=0)
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+        for _ in range(BEGINNINGS):
+            file = _locked_file(self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}")
+            # Between making and locking, whoever drains may have found the file empty and removed it.
+            if os.fstat(file.fileno()).st_nlink:
+                break
+            file.close()
+        else:
+            raise OSError("every new spool file was removed before it was locked")
         _sync_folder(self._folder)
         self._file = file
         return file
@@ -141,6 +151,26 @@ def _batches(file: BinaryIO) -> Iterator[list[bytes]]:
             batch = []
     if batch:
         yield batch
+
+
+def _locked_file(path: Path) -> BinaryIO:
+    """A new file of this process's own, locked."""
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb", buffering=0)
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _write(file: BinaryIO, frames: bytes) -> None:
+    """Put all the frames on disk or none. Raises OSError; a full disk takes a part of a write and says so by count."""
+    before = os.fstat(file.fileno()).st_size
+    if file.write(frames) != len(frames):
+        os.ftruncate(file.fileno(), before)
+        raise OSError("the disk took a part of the entries only")
+    os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

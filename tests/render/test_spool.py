@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from render.spool import BATCH, Spool, read_file
+from render.spool import BATCH, MAX_ENTRY, Spool, read_file
 
 WRITER = """
 import os, signal, sys
@@ -21,6 +22,18 @@ spool = Spool(Path(sys.argv[1]))
 assert spool.append([b"one", b"two"])
 print("kept", flush=True)
 signal.pause()
+"""
+
+
+LIMITED_WRITER = """
+import resource, sys
+from pathlib import Path
+from render.spool import Spool
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+spool = Spool(Path(sys.argv[1]))
+assert spool.append([b"x" * 60])
+assert not spool.append([b"y" * 60])
+assert spool.append([b"z" * 60])
 """
 
 
@@ -101,3 +114,36 @@ def test_it_says_no_when_the_disk_refuses(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "file")
     assert not spool.append([b"one"])
     assert spool.waiting() == []
+
+
+def test_it_takes_back_what_the_disk_took_only_a_part_of(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LIMITED_WRITER, str(tmp_path)]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == 0
+    assert sorted(path.stat().st_size for path in Spool(tmp_path).waiting()) == [68, 68]
+    assert drained(Spool(tmp_path)) == [b"x" * 60, b"z" * 60]
+
+
+def test_it_refuses_an_entry_that_a_drain_would_not_read(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    assert not spool.append([b"small", b"x" * (MAX_ENTRY + 1)])
+    assert spool.waiting() == []
+    assert spool.append([b"x" * MAX_ENTRY])
+    assert [len(entry) for entry in drained(spool)] == [MAX_ENTRY]
+
+
+def test_it_writes_to_no_file_that_was_drained_before_it_was_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, met = fcntl.flock, []
+
+    def drain_first(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not met:
+            met.extend(Spool(tmp_path).waiting())
+            assert drained(Spool(tmp_path)) == []
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", drain_first)
+    spool = Spool(tmp_path)
+    assert spool.append([b"one"])
+    assert len(met) == 1
+    assert drained(spool) == [b"one"]
