@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from base import keys, logs
 from base.blobs import FolderBlobs
-from base.errors import InvalidInput
+from base.errors import InvalidInput, NotFound
 from base.stores import Store
 from campaigns import admin_log, creatives, mail, messages, offers, plans, rulebook
 from campaigns.admin_log import Actor
@@ -85,7 +85,8 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     The caller commits; the store's live key follows the commit. Raises InvalidInput naming what is missing or wrong,
     and redis.RedisError when the store is away: then nothing changes.
     """
-    row = campaign(session, campaign_id)
+    row = _locked(session, campaign_id)
+    _lock_offers(session, row)
     before = admin_log.snapshot(row)
     plan, compiled = compile_campaign(session, row)
     data = render_plan.encode(plan)
@@ -130,13 +131,13 @@ def revive(session: Session, store: Store, campaign_id: int, now: datetime, by: 
 
 def withdraw_offer(session: Session, store: Store, campaign_id: int, offer_id: int, now: datetime, by: Actor) -> None:
     """Stop showing one offer in mails already sent, without a new plan."""
-    withdrawn = sorted({*campaign(session, campaign_id).withdrawn, offer_id})
+    withdrawn = sorted({*_locked(session, campaign_id).withdrawn, offer_id})
     _switch(session, store, campaign_id, "withdraw offer", now, by, {"withdrawn": withdrawn})
 
 
 def restore_offer(session: Session, store: Store, campaign_id: int, offer_id: int, now: datetime, by: Actor) -> None:
     """Undo `withdraw_offer`."""
-    withdrawn = [number for number in campaign(session, campaign_id).withdrawn if number != offer_id]
+    withdrawn = [number for number in _locked(session, campaign_id).withdrawn if number != offer_id]
     _switch(session, store, campaign_id, "restore offer", now, by, {"withdrawn": withdrawn})
 
 
@@ -158,7 +159,10 @@ def live(row: Campaign) -> render_plan.Live:
 
 
 def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
-    """Write every live key that differs from the database, and plans that are gone; returns how many were written."""
+    """Write every live key that differs from the database, and plans that are gone; returns how many were written.
+
+    A plan whose blob is missing is left out with a log line: the other campaigns must not wait for it.
+    """
     rows = list(session.scalars(select(Campaign).where(Campaign.plan_hash.is_not(None)).order_by(Campaign.id)))
     if not rows:
         return 0
@@ -167,7 +171,10 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     stale = {name: data for (name, data), there in zip(wanted.items(), held, strict=True) if data != there}
     for row in rows:
         if row.plan_hash is not None and not store.exists(keys.plan(row.plan_hash)):
-            stale[keys.plan(row.plan_hash)] = blobs.get(row.plan_hash)
+            try:
+                stale[keys.plan(row.plan_hash)] = blobs.get(row.plan_hash)
+            except NotFound:
+                _log.error("a published plan is missing from the blobs", campaign=row.id, plan=row.plan_hash)
     for name, data in stale.items():
         store.set(name, data)
     return len(stale)
@@ -176,13 +183,26 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
 def _switch(
     session: Session, store: Store, campaign_id: int, action: str, now: datetime, by: Actor, changes: dict[str, Any]
 ) -> None:
-    row = campaign(session, campaign_id)
+    row = _locked(session, campaign_id)
     before = admin_log.snapshot(row)
     for name, value in changes.items():
         setattr(row, name, value)
     session.flush()
     admin_log.record(session, by, action, "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     _write_live_after_commit(session, store, row)
+
+
+def _locked(session: Session, campaign_id: int) -> Campaign:
+    """The campaign as it is now, held until the transaction ends: who changes it at the same time waits."""
+    row = campaign(session, campaign_id)
+    session.refresh(row, with_for_update=True)
+    return row
+
+
+def _lock_offers(session: Session, row: Campaign) -> None:
+    """Hold the campaign's offers: another campaign that shows them must not change their caps meanwhile."""
+    query = select(Offer).where(Offer.id.in_(_numbers(row))).order_by(Offer.id).with_for_update()
+    session.scalars(query.execution_options(populate_existing=True)).all()
 
 
 def _write_live_after_commit(session: Session, store: Store, row: Campaign) -> None:
@@ -199,23 +219,29 @@ def _write_live_after_commit(session: Session, store: Store, row: Campaign) -> N
 
 
 def _open_caps(session: Session, store: Store, row: Campaign) -> None:
-    """Create the cap of each offer that has none, and change those whose total was changed since."""
+    """Create the cap of each offer that has none, and change those whose total was changed since.
+
+    Harmless when the commit fails: the next publish says the same to the store again.
+    """
     for offer in _offers(session, row):
         if offer.cap_total is None:
             continue
-        if offer.cap_opened is None:
-            agree.open_cap(store, offer.id, offer.cap_total)
-        elif offer.cap_opened != offer.cap_total:
-            agree.raise_cap(store, offer.id, offer.cap_total - offer.cap_opened)
+        opened = offer.cap_opened is None and agree.open_cap(store, offer.id, offer.cap_total)
+        if not opened:
+            agree.change_cap(store, offer.id, offer.cap_total, offer.cap_opened or offer.cap_total)
         offer.cap_opened = offer.cap_total
 
 
 def _offers(session: Session, row: Campaign) -> list[Offer]:
     """The offers a campaign may show, in the order in which its slots name them."""
+    return [offers.offer(session, number) for number in _numbers(row)]
+
+
+def _numbers(row: Campaign) -> dict[int, None]:
     wanted: dict[int, None] = {}
     for choice in row.slots:
         wanted |= dict.fromkeys([*choice["offers"], choice["default"]])
-    return [offers.offer(session, number) for number in wanted]
+    return wanted
 
 
 def _slots(row: Campaign, message: Message) -> Iterator[render_plan.Slot]:

@@ -5,9 +5,10 @@ must be the one that was decided on, so an erasure or a purchase that arrived in
 The records of the open travel with the write: there is no agreed open without its decision record. Who comes second is
 given what the first wrote, and goes by that.
 
-`cap:<offer>` is a hash: `left`, the balance, and a field for every reservation, `<profile>.<delivery>.<open number>`,
-holding when it was made (Unix ms) or 0 once its record was stored. Publishing creates it (`open_cap`); a reservation
-with a time older than a minute has lost its open and is released by the recorder (`stale_reservations`, `release`).
+`cap:<offer>` is a hash: `left`, the balance, `total`, out of how many, and a field for every reservation,
+`<profile>.<delivery>.<open number>`, holding when it was made (Unix ms) or 0 once its record was stored. Publishing
+creates and changes it; a reservation with a time older than a minute has lost its open and is released by the recorder
+(`stale_reservations`, `release`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ SHOWN_DAYS: Final = 60
 STALE_RESERVATION_MS: Final = 60_000
 Guard = Literal["", "same", "alive"]
 _LEFT: Final = b"left"
+_TOTAL: Final = b"total"
 
 
 class Script:
@@ -82,6 +84,20 @@ return 1
 _RELEASE: Final = Script("""
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[1], 'left', 1)
+return 1
+""")
+
+_OPEN_CAP: Final = Script("""
+if redis.call('HEXISTS', KEYS[1], 'left') == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'left', ARGV[1] - ARGV[2], 'total', ARGV[1])
+return 1
+""")
+
+_CHANGE_CAP: Final = Script("""
+local left = redis.call('HGET', KEYS[1], 'left')
+if not left then return -1 end
+local total = redis.call('HGET', KEYS[1], 'total') or ARGV[2]
+redis.call('HSET', KEYS[1], 'left', left + ARGV[1] - total, 'total', ARGV[1])
 return 1
 """)
 
@@ -200,14 +216,18 @@ def reservation(delivery_name: str, profile: int, open_number: int) -> str:
     return f"{profile}.{delivery_name}.{open_number}"
 
 
-def open_cap(store: Store, offer: int, total: int) -> bool:
-    """Create an offer's cap with its whole balance at publish; False if there is one, which is left alone."""
-    return bool(store.hsetnx(keys.cap(offer), _LEFT.decode(), str(total)))
+def open_cap(store: Store, offer: int, total: int, taken: int = 0) -> bool:
+    """Create an offer's cap, of which `taken` are gone already; False if there is one, which is left alone."""
+    return bool(store.eval(_OPEN_CAP.text, 1, keys.cap(offer), total, taken))
 
 
-def raise_cap(store: Store, offer: int, by: int) -> int:
-    """Change an open cap's total by a difference and return what is left."""
-    return store.hincrby(keys.cap(offer), _LEFT.decode(), by)
+def change_cap(store: Store, offer: int, total: int, before: int) -> int | None:
+    """Change an open cap's total and return what is left; None when the key is absent: nothing is written then.
+
+    Doing it twice changes it once: the cap knows its total. `before` stands for it in a cap that does not.
+    """
+    store.eval(_CHANGE_CAP.text, 1, keys.cap(offer), total, before)
+    return balance(store, offer)
 
 
 def balance(store: Store, offer: int) -> int | None:
@@ -224,7 +244,7 @@ def settle(store: Store, offer: int, name: str) -> None:
 def stale_reservations(store: Store, offer: int, now_ms: int) -> Iterator[str]:
     """The names of reservations that are older than a minute and not settled."""
     for name, made in store.hscan_iter(keys.cap(offer), count=500):
-        if name != _LEFT and 0 < int(made) < now_ms - STALE_RESERVATION_MS:
+        if name not in (_LEFT, _TOTAL) and 0 < int(made) < now_ms - STALE_RESERVATION_MS:
             yield name.decode()
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
+from redis import RedisError
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,7 @@ from base.stores import Store
 from campaigns import publish
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.models import Offer
+from campaigns.models import Plan as PublishedPlan
 from campaigns.opens import Decision, Fetch
 from campaigns.subjects import known_subject
 from render import agree
@@ -58,6 +60,7 @@ class RestoredOpen(msgspec.Struct):
     plan: str
     slots: tuple[RestoredSlot, ...]
     reserved: tuple[int, ...] = ()
+    reserved_as: str = ""
     sent_ms: int = 0
 
 
@@ -75,19 +78,32 @@ class Repairs:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def repair(self, records: Sequence[RepairRecord]) -> int:
-        """Restore what the records name, each thing once; returns how many. Raises Unavailable or RedisError."""
+        """Restore what the records name, each thing once; returns how many were. Raises RedisError.
+
+        One that fails is left, with a log line: render asks again, and the records of others must not wait for it.
+        """
         wanted = {(record.what, record.profile or record.name or str(record.campaign)) for record in records}
+        done = 0
         for what, name in sorted(wanted, key=str):
-            if what == "state":
-                self.restore_person(int(name))
-            elif what in ("live", "plan"):
-                with transaction(self._sessions) as session:
-                    publish.refresh(session, self._store, self._blobs)
-            elif what == "product":
-                restore_product(self._intake, str(name))
-            elif what == "cap":
-                self.restore_cap(int(name))
-        return len(wanted)
+            try:
+                self._restore(what, name)
+                done += 1
+            except RedisError:
+                raise
+            except Exception as error:  # noqa: BLE001 - what is stored is broken in ways that nobody can list
+                logger(__name__).error("a key was not restored", what=what, name=name, error=type(error).__name__)
+        return done
+
+    def _restore(self, what: str, name: int | str) -> None:
+        if what == "state":
+            self.restore_person(int(name))
+        elif what in ("live", "plan"):
+            with transaction(self._sessions) as session:
+                publish.refresh(session, self._store, self._blobs)
+        elif what == "product":
+            restore_product(self._intake, str(name))
+        elif what == "cap":
+            self.restore_cap(int(name))
 
     def restore_person(self, profile: int) -> None:
         """Write the person's used, shown and state keys where they are absent, under every member's id.
@@ -105,7 +121,8 @@ class Repairs:
                 own = [row for row in decisions if row.profile_id == member]
                 if own:
                     self._store.set(keys.used(member), encode_used(self._used(own)), nx=True)
-                for delivery, rows in _by_delivery(own).items():
+                by_mail = [row for row in own if row.contact is None]
+                for delivery, rows in _by_delivery(by_mail).items():
                     shown = encode_shown(self._shown(session, rows))
                     self._store.set(keys.shown(member, delivery.name), shown, nx=True, ex=agree.SHOWN_DAYS * 86_400)
         self._intake.publisher.write_states(states)
@@ -116,13 +133,22 @@ class Repairs:
             row = session.get(Offer, offer)
             if row is None or row.cap_opened is None:
                 return
+            # All opens of a campaign may have to be read, and half a count would be worth nothing.
+            session.execute(text("SET LOCAL statement_timeout = 0"))
             taken = session.scalar(
                 select(func.count())
                 .select_from(Decision)
+                .where(Decision.lane == "live", Decision.campaign_id.in_(self._campaigns(session, offer)))
                 .where(text("(convert_from(public, 'UTF8')::jsonb -> 'reserved') @> to_jsonb(CAST(:offer AS int))"))
                 .params(offer=offer)
             )
-            agree.open_cap(self._store, offer, max(0, row.cap_opened - (taken or 0)))
+            agree.open_cap(self._store, offer, row.cap_opened, min(row.cap_opened, taken or 0))
+
+    def _campaigns(self, session: Session, offer: int) -> set[int]:
+        """The campaigns that ever published the offer; one whose plan cannot be read may have."""
+        published = session.execute(select(PublishedPlan.hash, PublishedPlan.campaign_id)).all()
+        plans = ((row.campaign_id, self._plan(row.hash)) for row in published)
+        return {campaign for campaign, plan in plans if plan is None or offer in plan.offer_by_id}
 
     def free_reservations(self, before: datetime) -> int:
         """Give back total caps that were reserved before this moment by opens that left no record."""
@@ -140,17 +166,16 @@ class Repairs:
         return freed
 
     def _decisions(self, session: Session, members: Sequence[int]) -> list[Any]:
-        """The live decisions of these profiles, oldest first."""
+        """The live decisions of these profiles, contacts' too, oldest first."""
         query = select(
             Decision.id, Decision.at, Decision.profile_id, Decision.campaign_id, Decision.occurrence,
             Decision.open_number, Decision.plan_hash, Decision.model_hash, Decision.state_version, Decision.public,
-            Decision.personal,
+            Decision.personal, Decision.contact,
         )  # fmt: skip
         # Opens that nobody agreed on (the store was away) have no number: they showed defaults and used nothing.
         query = query.where(
-            Decision.profile_id.in_(members), Decision.lane == "live", Decision.contact.is_(None),
-            Decision.open_number > 0,
-        )  # fmt: skip
+            Decision.profile_id.in_(members), Decision.lane == "live", Decision.open_number > 0
+        )
         newest = session.execute(query.order_by(Decision.at.desc()).limit(MAX_DECISIONS)).all()
         return list(reversed(newest))
 
@@ -232,18 +257,18 @@ def _by_delivery(rows: Sequence[Any]) -> dict[Delivery, list[Any]]:
 
 
 def _has_record(session: Session, offer: int, name: str) -> bool:
-    """Whether an open that was recorded took this cap under this name: profile.campaign.occurrence.open number."""
-    parts = name.split(".")
-    if len(parts) != 4 or not all(part.isdigit() for part in parts):
+    """Whether an open that was recorded took this cap under this name (`agree.reservation`)."""
+    profile, _, rest = name.partition(".")
+    delivery, _, number = rest.rpartition(".")
+    if not profile.isdigit() or not number.isdigit():
         return False
-    profile, campaign, occurrence, number = map(int, parts)
-    opens = session.scalars(
-        select(Decision.public).where(
-            Decision.profile_id == profile,
-            Decision.campaign_id == campaign,
-            Decision.occurrence == occurrence,
-            Decision.open_number == number,
-            Decision.lane == "live",
+    opens = session.execute(
+        select(Decision.public, Decision.campaign_id, Decision.occurrence).where(
+            Decision.profile_id == int(profile), Decision.open_number == int(number), Decision.lane == "live"
         )
     )
-    return any(offer in msgspec.json.decode(public, type=RestoredOpen).reserved for public in opens)
+    for row in opens:
+        opened = msgspec.json.decode(row.public, type=RestoredOpen)
+        if (opened.reserved_as or f"{row.campaign_id}.{row.occurrence}") == delivery and offer in opened.reserved:
+            return True
+    return False

@@ -24,8 +24,8 @@ from render.agree import (
     Names,
     Personal,
     balance,
+    change_cap,
     open_cap,
-    raise_cap,
     release,
     reservation,
     settle,
@@ -105,7 +105,20 @@ def test_it_takes_a_cap_once_for_one_open_and_never_below_zero(agreement: Agreem
     agreement.release([1], "a")
     assert balance(valkey, 1) == 1
     assert balance(valkey, 2) is None
-    assert raise_cap(valkey, 1, 5) == 6
+    assert change_cap(valkey, 2, 5, 2) is None
+    assert balance(valkey, 2) is None
+
+
+def test_it_changes_a_caps_total_once_however_often_it_is_told(agreement: Agreement, valkey: Store) -> None:
+    open_cap(valkey, 1, 10, taken=3)
+    assert agreement.reserve([1], "5.7.1.1", 1000).taken == (1,)
+    for _ in range(2):
+        assert change_cap(valkey, 1, 15, 10) == 11
+    assert change_cap(valkey, 1, 8, 15) == 4
+    valkey.hdel(keys.cap(1), "total")
+    for _ in range(2):
+        assert change_cap(valkey, 1, 10, 8) == 6, "a cap that does not know its total is told"
+    assert list(stale_reservations(valkey, 1, 1001 + STALE_RESERVATION_MS)) == ["5.7.1.1"]
 
 
 def test_it_names_reservations_whose_open_was_lost(agreement: Agreement, valkey: Store) -> None:
