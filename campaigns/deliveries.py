@@ -81,7 +81,8 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
 def hand_over(session: Session, rows: Sequence[Claimed], claimer: str, now: datetime) -> set[int]:
     """Note that these rows are about to be handed over; returns those that still may be. The caller commits.
 
-    A row whose campaign was paused or whose claim was taken away meanwhile is not among them.
+    A row whose campaign was paused, whose claim was taken away, or whose person may not be mailed any more is not among
+    them; given back, it is skipped with the reason when it is claimed again.
     """
     marked = session.execute(
         _HAND_OVER,
@@ -251,9 +252,17 @@ _CLAIM: Final = text("""
 
 _HAND_OVER: Final = text("""
     UPDATE delivery d SET handing = true, lease_until = :until
-    FROM campaign c, unnest(CAST(:ids AS bigint[]), CAST(:fences AS int[])) AS v(id, fence)
+    FROM campaign c, profile p, unnest(CAST(:ids AS bigint[]), CAST(:fences AS int[])) AS v(id, fence)
     WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed' AND d.claimed_by = :claimer
-      AND c.id = d.campaign_id AND (d.occurrence >= :test OR c.state = 'sending')
+      AND c.id = d.campaign_id AND p.id = d.profile_id
+      AND (d.occurrence >= :test OR (
+          c.state = 'sending' AND p.erased_at IS NULL
+          AND NOT EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash)
+          AND NOT EXISTS (
+              SELECT 1 FROM profile_state s
+              WHERE s.profile_id = p.root_id AND (s.document #>> '{consent,email}') = 'false'
+          )
+      ))
     RETURNING d.id
 """)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import FrameType
@@ -17,13 +18,14 @@ import msgspec
 from redis import Redis, RedisError
 from rq.registry import StartedJobRegistry
 from sqlalchemy import exists, select, update
+from sqlalchemy.exc import DataError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from base import logs
+from base import keys, logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, Unavailable
+from base.errors import LatebindError, NotFound, Unavailable
 from base.ids import TEST_BIT
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
@@ -75,26 +77,27 @@ class Scheduler:
         self._months: set[tuple[int, int]] = set()
 
     def tick(self) -> Tick:
-        """One round. Raises Unavailable or redis.RedisError when a server is away; the next round goes on."""
+        """One round. A part that fails is logged and comes round again; the other parts go on."""
         now = self._clock.now()
         done = Tick()
-        self._ensure_months(now)
+        parts: list[Callable[[Tick, datetime], None]] = [
+            self._ensure_months, self._freeze_due, self._sweep, self._enqueue, self._finish,
+        ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
-            with transaction(self._sessions) as session:
-                done.refreshed = publish.refresh(session, self._store, self._blobs)
-                done.refreshed += keyring.refresh(session, self._store)
+            parts.insert(1, self._refresh)
         self._rounds += 1
-        while (run := self._freeze_one(now)) is not None:
-            done.frozen.append(run)
-        with transaction(self._sessions) as session:
-            done.swept = deliveries.sweep(session, now)
-        done.enqueued = self._enqueue(now)
-        with transaction(self._sessions) as session:
-            done.finished = self._finish(session, now)
+        for part in parts:
+            try:
+                part(done, now)
+            except (Unavailable, RedisError) as error:
+                _log.warning("a server is away", part=part.__name__, error=str(error))
+            except (LatebindError, SQLAlchemyError, OSError) as error:
+                # Only the kind: what a database says may hold an address.
+                _log.error("a part of the round failed", part=part.__name__, error=_kind(error))
         return done
 
     def run(self) -> None:
-        """Tick every second until SIGTERM or Ctrl-C; a server that is away is waited for."""
+        """Tick every second until SIGTERM or Ctrl-C."""
         stopping = threading.Event()
 
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -103,14 +106,23 @@ class Scheduler:
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         while not stopping.is_set():
-            try:
-                done = self.tick()
-            except (Unavailable, RedisError) as error:
-                _log.warning("a server is away", error=str(error))
-            else:
-                if done.frozen or done.finished:
-                    _log.info("tick", frozen=done.frozen, finished=done.finished, enqueued=done.enqueued)
+            done = self.tick()
+            if done.frozen or done.finished:
+                _log.info("tick", frozen=done.frozen, finished=done.finished, enqueued=done.enqueued)
             stopping.wait(TICK_SECONDS)
+
+    def _refresh(self, done: Tick, _now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            done.refreshed = publish.refresh(session, self._store, self._blobs)
+            done.refreshed += keyring.refresh(session, self._store)
+
+    def _freeze_due(self, done: Tick, now: datetime) -> None:
+        while (run := self._freeze_one(now)) is not None:
+            done.frozen.append(run)
+
+    def _sweep(self, done: Tick, now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            done.swept = deliveries.sweep(session, now)
 
     def _freeze_one(self, now: datetime) -> tuple[int, int] | None:
         """Freeze the audience of the run that is due longest, if there is one; its campaign and number."""
@@ -133,16 +145,22 @@ class Scheduler:
             try:
                 with session.begin_nested():
                     self._freeze(session, run, now)
-            except InvalidInput as error:
-                # The rule was sound when it was saved; a segment or category it names is gone since. A person decides.
-                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=str(error))
-                transitions.pause(session, run.campaign_id, now, Actor(f"schedule: {error}"))
+            except Unavailable:
+                raise
+            except (LatebindError, DataError, ProgrammingError) as error:
+                # It was sound when it was scheduled; something it names is gone since, or a value it meets does not
+                # fit. A person decides, and the other campaigns go on.
+                reason = str(error) if isinstance(error, LatebindError) else f"the database refused it: {_kind(error)}"
+                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=reason)
+                transitions.pause(session, run.campaign_id, now, Actor(f"schedule: {reason}"))
             return run.campaign_id, run.number
 
     def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:
         campaign = session.get_one(Campaign, run.campaign_id)
         # Opens follow the first mail within seconds: what they read must be there before.
         publish.refresh(session, self._store, self._blobs)
+        if not self._store.exists(keys.plan(str(campaign.plan_hash))):
+            raise NotFound("plan", campaign.plan_hash)
         counted = audience.freeze(session, campaign.id, run.number, now, self._settings.hash_key)
         run.state, run.frozen_at, run.plan_hash = "sending", now, campaign.plan_hash
         run.counts = {"total": counted.total, "sendable": counted.sendable, "content_held": counted.content_held}
@@ -161,8 +179,8 @@ class Scheduler:
             session.add(Occurrence(campaign_id=campaign.id, number=run.number + 1, state="due", due_at=due_at))
             session.flush()
 
-    def _enqueue(self, now: datetime) -> int:
-        """Put waiting rows on the queue, as many as there is room for; returns how many.
+    def _enqueue(self, done: Tick, now: datetime) -> None:
+        """Put waiting rows on the queue, as many as there is room for.
 
         When no job is left, whatever still waits in the ledger was lost on the way, and is enqueued once more; so is,
         after a while, what no sender took up: the job of a killed sender looks alive to RQ for an hour.
@@ -171,7 +189,7 @@ class Scheduler:
         room = MAX_JOBS - sends.count
         idle = room == MAX_JOBS and not StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
         if room <= 0:
-            return 0
+            return
         # The clock may stand still, so "before" is a moment after now.
         before = now + timedelta(microseconds=1) if idle else now - LOST_AFTER
         with transaction(self._sessions) as session:
@@ -179,9 +197,9 @@ class Scheduler:
         # After the commit: a job must find its rows. A crash here leaves them to the next idle round.
         for start in range(0, len(ids), BATCH):
             enqueue_send(self._queues, ids[start : start + BATCH])
-        return len(ids)
+        done.enqueued = len(ids)
 
-    def _finish(self, session: Session, now: datetime) -> list[int]:
+    def _finish(self, done: Tick, now: datetime) -> None:
         """End the runs whose rows are all settled, and the campaigns whose runs have all ended."""
         waiting = exists().where(
             Delivery.campaign_id == Occurrence.campaign_id,
@@ -191,11 +209,14 @@ class Scheduler:
         ended = (
             update(Occurrence).where(Occurrence.state == "sending", ~waiting).values(state="finished", finished_at=now)
         )
-        session.execute(ended)
-        sending = session.scalars(select(Campaign.id).where(Campaign.state == "sending").order_by(Campaign.id)).all()
-        return [number for number in sending if transitions.finish(session, number, now)]
+        sending = select(Campaign.id).where(Campaign.state == "sending").order_by(Campaign.id)
+        with transaction(self._sessions) as session:
+            session.execute(ended)
+            done.finished = [
+                number for number in session.scalars(sending).all() if transitions.finish(session, number, now)
+            ]
 
-    def _ensure_months(self, now: datetime) -> None:
+    def _ensure_months(self, _done: Tick, now: datetime) -> None:
         """The partitions of this month and the next, looked at once a month."""
         month = (now.year, now.month)
         if month in self._months:
@@ -204,3 +225,7 @@ class Scheduler:
         with transaction(self._sessions) as session:
             ensure_months(session.connection(), (now.date(), following))
         self._months.add(month)
+
+
+def _kind(error: Exception) -> str:
+    return type(getattr(error, "orig", None) or error).__name__

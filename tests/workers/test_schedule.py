@@ -7,20 +7,29 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from base import keys
 from base.blobs import blobs_from
 from base.errors import Conflict
 from base.queues import QueueName, queue
 from campaigns import admin_log, deliveries, segments, transitions
 from campaigns.campaigns import Replenish
-from campaigns.models import Occurrence, Segment
+from campaigns.models import Campaign, Occurrence, Segment
 from campaigns.transitions import send_test
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
 from workers import jobs
 from workers.schedule import Scheduler
 from workers.sending import Sender
+
+REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'ann@example.com is out of range' USING ERRCODE = 'numeric_value_out_of_range'; END $$
+"""
+REFUSE_ROWS = """
+    CREATE TRIGGER refuse BEFORE INSERT ON delivery FOR EACH ROW WHEN (NEW.campaign_id = {}) EXECUTE FUNCTION refuse()
+"""
 
 
 def another(shop: Shop) -> Scheduler:
@@ -176,6 +185,56 @@ def test_it_pauses_a_campaign_whose_audience_cannot_be_found_any_more(shop: Shop
     with shop.sessions.begin() as session:
         entry = admin_log.entries(session, object_type="campaign", object_id=campaign)[0]
         assert "names the segment" in entry.actor
+
+
+def test_it_pauses_a_campaign_whose_plan_is_lost_and_sends_the_others(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    lost, other = shop.campaign(name="Lost"), shop.campaign()
+    shop.schedule(lost)
+    shop.schedule(other)
+    with shop.sessions.begin() as session:
+        digest = str(session.get_one(Campaign, lost).plan_hash)
+    shop.store.delete(keys.plan(digest))
+    shop.blobs.delete(digest)
+    assert scheduler.tick().enqueued == 1
+    assert (shop.state(lost), shop.state(other)) == ("paused", "sending")
+    with shop.sessions.begin() as session:
+        assert "no plan" in admin_log.entries(session, object_type="campaign", object_id=lost)[0].actor
+
+
+def test_it_pauses_a_campaign_whose_audience_the_database_refuses(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    refused, other = shop.campaign(), shop.campaign()
+    shop.schedule(refused)
+    shop.schedule(other)
+    with shop.sessions.begin() as session:
+        session.execute(text(REFUSE))
+        session.execute(text(REFUSE_ROWS.format(refused)))
+    try:
+        assert scheduler.tick().enqueued == 1
+    finally:
+        with shop.sessions.begin() as session:
+            session.execute(text("DROP FUNCTION refuse() CASCADE"))
+    assert (shop.state(refused), shop.state(other)) == ("paused", "sending")
+    with shop.sessions.begin() as session:
+        assert (
+            "refused it: NumericValueOutOfRange"
+            in admin_log.entries(session, object_type="campaign", object_id=refused)[0].actor
+        )
+
+
+def test_it_does_the_rest_of_a_round_when_one_part_fails(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    with shop.sessions.begin() as session:
+        session.execute(text("ALTER TABLE api_key RENAME TO api_key_away"))
+    try:
+        done = scheduler.tick()
+    finally:
+        with shop.sessions.begin() as session:
+            session.execute(text("ALTER TABLE api_key_away RENAME TO api_key"))
+    assert (done.frozen, done.enqueued) == ([(campaign, 1)], 1)
 
 
 def test_it_does_not_start_what_is_paused_and_starts_it_after(shop: Shop, scheduler: Scheduler) -> None:

@@ -20,6 +20,7 @@ from campaigns import deliveries, sentfacts, transitions
 from campaigns.audience import BOUNCED
 from campaigns.models import Campaign, Delivery, SentFacts
 from campaigns.transitions import send_test
+from signals import erasure
 from signals.consent import Suppression
 from signals.state import decode
 from tests.campaigns.shop import MANAGER, Shop
@@ -306,3 +307,24 @@ def test_it_leaves_campaigns_apart(shop: Shop, relay: Relay, scheduler: Schedule
         states = {row.id: row.state for row in session.scalars(select(Campaign))}
     assert states == {one: "sending", other: "sending"}
     assert msgspec.json.encode(account(shop, one)) == b'{"accepted":2}'
+
+
+def test_it_hands_over_nothing_to_who_left_since_the_claim(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", "cara", "dora")
+    ids = due(shop, scheduler, shop.campaign())
+    with shop.sessions.begin() as session:
+        claimed = {row.address: row for row in deliveries.claim(session, ids, "one", shop.now)}
+        address_hash = claimed["bob@example.com"].address_hash
+        session.add(Suppression(address_hash=address_hash, reason="complaint", at=shop.now))
+    shop.send(shop.consent("ann", False))
+    assert erasure.erase(shop.intake, shop.profile("cara"), shop.now)
+    with shop.sessions.begin() as session:
+        rows = list(claimed.values())
+        assert deliveries.hand_over(session, rows, "one", shop.now) == {claimed["dora@example.com"].id}
+        assert deliveries.release(session, [row for row in rows if row.address != "dora@example.com"]) == 3
+    with shop.sessions.begin() as session:
+        assert deliveries.claim(session, ids, "two", shop.now) == []
+    found = Counter(row.reason for row in shop.ledger(claimed["dora@example.com"].key.campaign))
+    assert found == {"unsubscribed_since": 1, "suppressed_since": 1, "erased": 1, None: 1}
