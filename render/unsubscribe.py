@@ -53,7 +53,7 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str])
     """Answer `POST /u/<token>`, from a mail provider's one-click or from the page's button.
 
     200 only once the withdrawal is safe; it is in effect within five seconds. 503 when it cannot be kept: providers
-    try again.
+    try again. Leaving by a test mail looks the same and withdraws nothing: whoever tries it is not the person.
     """
     started = monotonic()
     try:
@@ -68,6 +68,8 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str])
     via = "one-click" if form.get("List-Unsubscribe", "").strip().lower() == "one-click" else "page"
     if purpose not in PURPOSES or via == "one-click":
         purpose = "email"
+    if token.delivery.is_test:
+        return _done(parts, token.campaign, purpose)
     made = ConsentRecord(
         id=secrets.token_hex(16),
         at_ms=fetch.now_ms,
@@ -86,7 +88,11 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str])
         )
         return page._replace(headers=[*page.headers, ("Retry-After", "30")])
     parts.metrics.count("unsubscribes", value=via)
-    texts = _texts(parts, token.campaign)
+    return _done(parts, token.campaign, purpose)
+
+
+def _done(parts: Parts, campaign: int, purpose: str) -> Answer:
+    texts = _texts(parts, campaign)
     return _page(texts, f"<p>{texts['done' if purpose == 'email' else 'tracking_done']}</p>")
 
 

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from msgspec.structs import replace
 
+from base.ids import TEST_BIT
 from base.tokens import Purpose
 from tests.render.mail import SCANNER, Mail, browser
 from tests.render.shoe_shop import plan
@@ -55,6 +56,14 @@ def test_it_takes_the_pages_buttons(client: FlaskClient, mail: Mail, path: str) 
         ("tracking", "page"),
         ("email", "page"),
     ]
+
+
+def test_it_withdraws_nothing_by_a_test_mail_and_answers_as_ever(client: FlaskClient, mail: Mail, path: str) -> None:
+    test = f"/u/{mail.token(Purpose.UNSUBSCRIBE, occurrence=TEST_BIT | 1)}"
+    for form in ({"List-Unsubscribe": "One-Click"}, {"purpose": "email"}, {"purpose": "tracking"}):
+        answer = client.post(test, data=form)
+        assert (answer.status_code, answer.data) == (200, client.post(path, data=form).data)
+    assert {made.occurrence for made in mail.consents()} == {mail.delivery.occurrence}
 
 
 def test_it_says_the_plans_own_words_escaped(client: FlaskClient, mail: Mail, path: str) -> None:
