@@ -7,12 +7,13 @@ from typing import Any, Literal
 import msgspec
 from flask import Response
 
-from campaigns import access_log, audit, customers, timeline
+from campaigns import access_log, audit, customers, erasure, timeline
 from campaigns.access import allow
-from campaigns.api.desk import api, served
+from campaigns.api.desk import Done, api, served
 from campaigns.campaigns import Moment
 from campaigns.parts import parts
 from campaigns.views.acting import actor
+from signals.intake import Intake
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +131,16 @@ def get_customer(profile: int) -> CustomerOut:
             erased=root.erased_at is not None,
             state=customers.without_contacts(known),
         )
+
+
+@api.post("/customers/<long:profile>/erase")
+@allow("admin")
+@served(200, Done, "customers", 404)
+def erase_customer(profile: int) -> Done:
+    """Erase a customer for ever: what is known of them, and what their opens were decided on. Totals stay."""
+    intake = Intake(parts().sessions, parts().store, parts().settings.hash_key)
+    erasure.erase_person(intake, profile, parts().now(), actor())
+    return Done(state="erased")
 
 
 @api.get("/customers/<long:profile>/timeline")

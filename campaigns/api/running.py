@@ -13,7 +13,6 @@ from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.api.desk import Done, LongId, Page, api, served
 from campaigns.parts import parts
-from campaigns.reports import report
 from campaigns.views.acting import actor
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -287,42 +286,3 @@ def resolve_delivery(delivery_id: int, json: ResolveIn) -> Done:
     with parts().transaction() as session:
         deliveries.resolve(session, delivery_id, json.outcome, parts().now(), actor())
     return Done(state=json.outcome)
-
-
-class ReportOut(msgspec.Struct, frozen=True):
-    """The results, each a count of raw rows; shares are 0 to 1, money is cents."""
-
-    mailed: int
-    opened_surely: int
-    opened_possibly: int
-    fetched_by_machines: int
-    compared_with_send_time: int
-    differing_from_send_time: int
-    clicks: int
-    machine_clicks: int
-    orders: int
-    cents: int
-    offers: list[dict[str, Any]]
-
-
-@api.get("/campaigns/<int:campaign_id>/report")
-@allow("manager")
-@served(200, ReportOut, "campaigns", 404)
-def get_report(campaign_id: int) -> ReportOut:
-    """What came of it."""
-    with parts().transaction() as session:
-        campaigns.campaign(session, campaign_id)
-        found = report(session, campaign_id, parts().now())
-    return ReportOut(
-        mailed=found.mailed,
-        opened_surely=found.opens.surely,
-        opened_possibly=found.opens.possibly,
-        fetched_by_machines=found.opens.machine,
-        compared_with_send_time=found.swap.compared,
-        differing_from_send_time=found.swap.differing,
-        clicks=found.clicks,
-        machine_clicks=found.machine_clicks,
-        orders=found.orders,
-        cents=found.cents,
-        offers=[msgspec.to_builtins(line) for line in found.offers],
-    )

@@ -4,6 +4,7 @@ from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, User
 from campaigns.models.campaign import (
     Campaign,
     GlobalHoldout,
+    Goal,
     HoldoutAssignment,
     Occurrence,
     Plan,
@@ -17,6 +18,6 @@ from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "Creative", "Decision", "Delivery", "Fetch",
-    "GlobalHoldout", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry",
+    "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry",
     "Segment", "SentFacts", "Subject", "TrainedModel", "User",
 ]  # fmt: skip

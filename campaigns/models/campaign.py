@@ -65,6 +65,19 @@ class Campaign(Model):
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
+class Goal(Model):
+    """What counts as success of a campaign, and since when. A change makes a new version; the old ones stay."""
+
+    __tablename__ = "campaign_goal"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    metric: Mapped[str] = mapped_column(Text)  # one of campaigns.goals.METRICS
+    window_days: Mapped[int] = mapped_column(Integer)
+    named_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    named_by: Mapped[str] = mapped_column(Text)
+
+
 class Plan(Model):
     """A published campaign, immutable: the open's part and the mail's part lie in the blob store by hash."""
 

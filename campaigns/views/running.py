@@ -14,7 +14,18 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import access_log, audience, campaigns, customers, deliveries, plans, publish, timeline, transitions
+from campaigns import (
+    access_log,
+    audience,
+    campaigns,
+    customers,
+    deliveries,
+    goals,
+    plans,
+    publish,
+    timeline,
+    transitions,
+)
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.models import Campaign, Delivery
@@ -84,6 +95,7 @@ def results(campaign_id: int) -> ResponseReturnValue:
             "campaigns/results.html",
             **frame(session, row, "results"),
             report=report(session, row.id, parts().now()),
+            outcomes=goals.outcomes(session, row.id, parts().now()),
             account=deliveries.account(session, row.id),
             reasons=deliveries.reasons(session, row.id),
             state_words=timeline.DELIVERY_WORDS,
@@ -170,6 +182,10 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
         transitions.schedule(session, campaign_id, now, now, by)
         return "It goes out now."
+    if what == "goal":
+        days = forms.whole(request.form, "window_days")
+        goals.name_goal(session, campaign_id, forms.text(request.form, "metric"), days or 0, now, by)
+        return "Named: results are counted by it from now on, and by every earlier definition as before."
     if what == "test":
         return _send_test(session, campaign_id, now, by)
     if what == "kill":
@@ -199,6 +215,8 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         versions=plans.versions(session, row.id),
         account=deliveries.account(session, row.id),
         values=request.form,
+        goal=goals.current(session, row.id),
+        metrics=goals.METRICS,
     )
 
 

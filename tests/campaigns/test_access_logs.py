@@ -146,6 +146,9 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "withdraw_offer": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/offers/1/withdraw"),
     "restore_offer": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/offers/1/restore"),
     "set_campaign_model": lambda d: d.program.told("PUT", f"/campaigns/{d.campaign()}/model", {"model": None}),
+    "name_goal": lambda d: d.program.told(
+        "PUT", f"/campaigns/{d.campaign()}/goal", {"metric": "orders", "window_days": 7}
+    ),
     "send_test": lambda d: d.program.told(
         "POST", f"/campaigns/{d.campaign()}/tests",
         {"profile_ids": [d.web.shop.profile("ada")], "address": "me@example.com"},
@@ -187,7 +190,7 @@ def test_it_leaves_a_line_for_every_change_by_every_route(web: Web) -> None:
         assert last.at == web.shop.now
 
 
-SWITCHES = ("publish", "schedule", "unschedule", "now", "pause", "resume", "cancel", "test", "kill", "revive")
+SWITCHES = ("goal", "publish", "schedule", "unschedule", "now", "pause", "resume", "cancel", "test", "kill", "revive")
 
 
 @pytest.mark.feature("OP-21")
@@ -196,6 +199,7 @@ def test_it_leaves_a_line_for_every_button_of_the_schedule(web: Web) -> None:
     campaign = desk.campaign()
     forms: dict[str, dict[str, str]] = {
         "schedule": {"due_at": "2026-04-01T09:00", "timezone": "Europe/Vienna"},
+        "goal": {"metric": "revenue", "window_days": "30"},
         "test": {"person": "ada@example.com", "address": "me@example.com"},
     }
     for what in SWITCHES:

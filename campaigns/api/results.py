@@ -1,0 +1,133 @@
+"""What came of a campaign: the report, and success by every definition that was named."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from campaigns import campaigns, goals
+from campaigns.access import allow
+from campaigns.api.desk import api, served
+from campaigns.goals import Metric
+from campaigns.models import Goal
+from campaigns.parts import parts
+from campaigns.reports import report
+from campaigns.views.acting import actor
+
+
+class GoalIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What counts as success, and within how many days after each person's mail."""
+
+    metric: Metric
+    window_days: Annotated[int, msgspec.Meta(ge=1, le=goals.MAX_DAYS)]
+
+
+class GoalOut(msgspec.Struct, frozen=True):
+    """A definition of success."""
+
+    version: int
+    metric: str
+    window_days: int
+    named_at: str
+
+
+class CountedOut(msgspec.Struct, frozen=True):
+    """One group within the window; money is cents, `value` is the metric (null where there are too few people)."""
+
+    group: str
+    people: int
+    window_over: int
+    buyers: int
+    repeat_customers: int
+    orders: int
+    cents: int
+    value: float | None
+
+
+class SuccessOut(msgspec.Struct, frozen=True):
+    """One definition and what it comes to; `up_front` says that it was named before the first mail left."""
+
+    goal: GoalOut
+    up_front: bool
+    groups: list[CountedOut]
+
+
+class Successes(msgspec.Struct, frozen=True):
+    """Every definition that was ever named, the newest first, each by its own rule."""
+
+    definitions: list[SuccessOut]
+
+
+class ReportOut(msgspec.Struct, frozen=True):
+    """The results, each a count of raw rows; shares are 0 to 1, money is cents."""
+
+    mailed: int
+    opened_surely: int
+    opened_possibly: int
+    fetched_by_machines: int
+    compared_with_send_time: int
+    differing_from_send_time: int
+    clicks: int
+    machine_clicks: int
+    orders: int
+    cents: int
+    offers: list[dict[str, Any]]
+
+
+@api.get("/campaigns/<int:campaign_id>/report")
+@allow("manager")
+@served(200, ReportOut, "campaigns", 404)
+def get_report(campaign_id: int) -> ReportOut:
+    """What came of it."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+        found = report(session, campaign_id, parts().now())
+    return ReportOut(
+        mailed=found.mailed,
+        opened_surely=found.opens.surely,
+        opened_possibly=found.opens.possibly,
+        fetched_by_machines=found.opens.machine,
+        compared_with_send_time=found.swap.compared,
+        differing_from_send_time=found.swap.differing,
+        clicks=found.clicks,
+        machine_clicks=found.machine_clicks,
+        orders=found.orders,
+        cents=found.cents,
+        offers=[msgspec.to_builtins(line) for line in found.offers],
+    )
+
+
+@api.put("/campaigns/<int:campaign_id>/goal")
+@allow("manager")
+@served(200, GoalOut, "campaigns", 404)
+def name_goal(campaign_id: int, json: GoalIn) -> GoalOut:
+    """Say what counts as success. An earlier definition stays, with its results."""
+    with parts().transaction() as session:
+        return _goal_out(goals.name_goal(session, campaign_id, json.metric, json.window_days, parts().now(), actor()))
+
+
+@api.get("/campaigns/<int:campaign_id>/success")
+@allow("manager")
+@served(200, Successes, "campaigns", 404)
+def get_success(campaign_id: int) -> Successes:
+    """What came of it by every definition of success."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+        found = goals.outcomes(session, campaign_id, parts().now())
+        return Successes([_success_out(one) for one in found])
+
+
+def _goal_out(goal: Goal) -> GoalOut:
+    return GoalOut(goal.version, goal.metric, goal.window_days, goal.named_at.isoformat())
+
+
+def _success_out(found: goals.Outcome) -> SuccessOut:
+    groups = [
+        CountedOut(
+            one.group, one.people, one.closed, one.buyers, one.repeat, one.orders, one.cents,
+            one.value(found.goal.metric),
+        )
+        for one in found.groups
+    ]  # fmt: skip
+    return SuccessOut(_goal_out(found.goal), found.up_front, groups)

@@ -1,0 +1,150 @@
+"""Success, named up front: what is counted, and for how long after each person's mail.
+
+A definition has a version. Whoever changes it makes a new one; results are shown under every version by its own
+definition, so that no old result is rewritten unseen. Counted are the orders of everybody who was mailed, opened or
+not, within the window after their mail; held-out people stand beside the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
+from base.ids import TEST_BIT
+from campaigns import admin_log
+from campaigns.admin_log import Actor
+from campaigns.campaigns import campaign
+from campaigns.models import Delivery, Goal
+
+Metric = Literal["orders", "revenue", "average_order", "repeat_customers"]
+METRICS: Final[Mapping[Metric, str]] = {
+    "orders": "orders",
+    "revenue": "revenue",
+    "average_order": "average order value",
+    "repeat_customers": "repeat customers",
+}
+"""What may be counted, in words. A repeat customer orders within the window and had ordered before the mail."""
+MAX_DAYS: Final = 365
+MIN_PEOPLE: Final = 30
+"""People in a group below which no rate is told."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one group did within the window: money is cents, `repeat` people who had ordered before as well.
+
+    `closed` are the people whose window is over; the others may still order.
+    """
+
+    group: str
+    people: int
+    closed: int
+    buyers: int
+    repeat: int
+    orders: int
+    cents: int
+
+    def value(self, metric: str) -> float | None:
+        """The group's figure: a count or an amount a person, or cents an order; None where there is too little."""
+        if self.people < MIN_PEOPLE:
+            return None
+        if metric == "average_order":
+            return self.cents / self.orders if self.orders else None
+        return {"orders": self.orders, "revenue": self.cents, "repeat_customers": self.repeat}[metric] / self.people
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One definition and what it comes to. `up_front`: it was named before the first mail left."""
+
+    goal: Goal
+    up_front: bool
+    groups: tuple[Counted, ...]
+
+    @property
+    def words(self) -> str:
+        """The definition as a sentence says it."""
+        days = "day" if self.goal.window_days == 1 else "days"
+        return f"{metric_words(self.goal.metric)} within {self.goal.window_days} {days} after the mail"
+
+
+def metric_words(metric: str) -> str:
+    """What a metric is called on pages."""
+    return next(words for name, words in METRICS.items() if name == metric)
+
+
+def name_goal(session: Session, campaign_id: int, metric: str, window_days: int, now: datetime, by: Actor) -> Goal:
+    """Say what counts as success. Naming the same again changes nothing. Raises InvalidInput naming the field."""
+    if metric not in get_args(Metric):
+        raise InvalidInput("metric", f"must be one of {', '.join(METRICS)}")
+    if not 1 <= window_days <= MAX_DAYS:
+        raise InvalidInput("window_days", f"must be 1 to {MAX_DAYS} days")
+    row = campaign(session, campaign_id)
+    before = current(session, row.id)
+    if before is not None and (before.metric, before.window_days) == (metric, window_days):
+        return before
+    version = before.version + 1 if before is not None else 1
+    goal = Goal(
+        campaign_id=row.id, version=version, metric=metric, window_days=window_days, named_at=now, named_by=by.name
+    )
+    session.add(goal)
+    session.flush()
+    admin_log.record(session, by, "name success", "campaign", row.id, now, after=admin_log.snapshot(goal))
+    return goal
+
+
+def current(session: Session, campaign_id: int) -> Goal | None:
+    """The definition that holds now; None when none was named."""
+    newest = select(Goal).where(Goal.campaign_id == campaign_id).order_by(Goal.version.desc()).limit(1)
+    return session.scalar(newest)
+
+
+def outcomes(session: Session, campaign_id: int, now: datetime) -> list[Outcome]:
+    """Every definition, the newest first, each with what it comes to up to now."""
+    first = session.scalar(
+        select(func.min(Delivery.sent_at)).where(Delivery.campaign_id == campaign_id, Delivery.occurrence < TEST_BIT)
+    )
+    found = session.scalars(select(Goal).where(Goal.campaign_id == campaign_id).order_by(Goal.version.desc()))
+    return [
+        Outcome(goal, first is None or goal.named_at <= first, _counted(session, campaign_id, goal.window_days, now))
+        for goal in found
+    ]
+
+
+def _counted(session: Session, campaign_id: int, days: int, now: datetime) -> tuple[Counted, ...]:
+    given = {"campaign": campaign_id, "test": TEST_BIT, "days": days, "now": now}
+    return tuple(Counted(**row._mapping) for row in session.execute(text(COUNTED), given))
+
+
+COUNTED = """
+    WITH mailed AS (
+        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at
+        FROM delivery d JOIN profile p ON p.id = d.profile_id
+        WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted' AND d.sent_at IS NOT NULL
+        GROUP BY d.holdout, p.root_id
+    ), spent AS (
+        SELECT m.holdout, m.root_id, m.sent_at,
+               count(e.id) FILTER (WHERE e.event_time >= m.sent_at) AS orders,
+               count(e.id) FILTER (WHERE e.event_time < m.sent_at) AS before,
+               coalesce(sum(e.order_total_cents) FILTER (WHERE e.event_time >= m.sent_at), 0) AS cents
+        FROM mailed m
+        LEFT JOIN profile member ON member.root_id = m.root_id
+        LEFT JOIN event e ON e.profile_id = member.id AND e.name = 'Order Completed' AND e.folds
+             AND e.event_time < m.sent_at + make_interval(days => :days) AND e.event_time <= :now
+        GROUP BY m.holdout, m.root_id, m.sent_at
+    )
+    SELECT CASE holdout WHEN 'content' THEN 'neutral content' ELSE 'decided content' END AS "group",
+           count(*) AS people,
+           count(*) FILTER (WHERE sent_at + make_interval(days => :days) <= :now) AS closed,
+           count(*) FILTER (WHERE orders > 0) AS buyers,
+           count(*) FILTER (WHERE orders > 0 AND before > 0) AS repeat,
+           coalesce(sum(orders), 0)::bigint AS orders,
+           coalesce(sum(cents), 0)::bigint AS cents
+    FROM spent GROUP BY holdout ORDER BY holdout DESC
+"""
