@@ -70,10 +70,11 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     """One open. `products` are the product facts read, `caps` pairs of offer and balance; `personal` has the rest.
 
     `rung` is model, rules or default, `reason` why it was not a better one. `reserved` are the total caps taken,
-    `refused` those that refused. `lost` says that facts were missing which must exist, `missing` names their keys.
-    `features` is the SHA-256 of the scored feature matrix. `sent_ms`, `undecided`, `neutral` (content holdout),
-    `live_state` and `withdrawn` are the other facts it was made from. `contact` names the contact for channels without
-    deliveries; `micros` is the time from the process's first line to the decision.
+    `reserved_as` the delivery's part of their name, empty for `campaign.occurrence`, `refused` those that refused.
+    `lost` says that facts were missing which must exist, `missing` names their keys. `features` is the SHA-256 of the
+    scored feature matrix. `sent_ms`, `undecided`, `neutral` (content holdout), `live_state` and `withdrawn` are the
+    other facts it was made from. `contact` names the contact for channels without deliveries; `micros` is the time from
+    the process's first line to the decision.
     """
 
     id: str
@@ -91,6 +92,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     products: dict[str, bytes] = {}
     caps: tuple[tuple[int, int], ...] = ()
     reserved: tuple[int, ...] = ()
+    reserved_as: str = ""
     refused: tuple[int, ...] = ()
     rung: str = "rules"
     reason: str | None = None

@@ -62,6 +62,7 @@ def decision_record(
         products=dict(running.product_bytes),
         caps=tuple(sorted(facts.caps.items())),
         reserved=reserved,
+        reserved_as=fetch.delivery_name if fetch.contact is not None else "",
         refused=tuple(sorted(facts.refused)),
         rung=decision.rung,
         reason=decision.reason,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+from base import keys
 from base.clock import monotonic
 from base.db import transaction
+from base.ids import Delivery
 from render import agree
 from render.record import ConsentRecord
 from signals.consent import set_consent
@@ -31,6 +34,7 @@ class Following:
         self._repairs = Repairs(parts.sessions, parts.store, parts.blobs, self._intake, parts.settings.subject_key)
         self._credited_at = 0.0
         self._freed_at = 0.0
+        self._to_free: tuple[bytes, datetime] | None = None
 
     def __call__(self, written: Written) -> None:
         """Everything that a batch asks for. Raises Unavailable or redis.RedisError while a server is away."""
@@ -44,23 +48,32 @@ class Following:
         self._repairs.repair(written.repairs)
 
     def idle(self) -> None:
-        """What is done when no record waits: orders are credited, and what was reserved for nothing is given back."""
+        """What is done now and then between batches: orders are credited, needless reservations given back."""
         now = monotonic()
         if now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
             with transaction(self._parts.sessions) as session:
                 date_late(session)
                 outcomes.credit(session, self._intake.categories.lookup, self._parts.clock.now())
-        if now - self._freed_at > FREE_SECONDS:
+        if self._to_free is None and now - self._freed_at > FREE_SECONDS:
             self._freed_at = now
-            self._repairs.free_reservations(self._parts.clock.now() - RESERVATION_LIFE)
+            newest: Any = self._parts.store.xrevrange(keys.RECORDS, count=1)
+            self._to_free = (newest[0][0] if newest else b"0-0", self._parts.clock.now() - RESERVATION_LIFE)
+        if self._to_free is not None:
+            last, before = self._to_free
+            # A reservation whose record still waits on the stream is not one without a record.
+            if not self._parts.store.xrange(keys.RECORDS, "-", last, count=1):
+                self._repairs.free_reservations(before)
+                self._to_free = None
 
     def withdraw(self, record: ConsentRecord) -> None:
         """Tell the signals that a consent was given or withdrawn; it is in effect when this returns.
 
         The record's id is the message's, so the same record twice is one fact. An erased person has nothing left to
-        withdraw.
+        withdraw, and a test mail says nothing of the person it was made for.
         """
+        if Delivery(record.profile, record.campaign, record.occurrence).is_test:
+            return
         set_consent(
             self._intake,
             record.profile,

@@ -38,6 +38,8 @@ BATCH = 200
 BLOCK_MS = 500
 TAKE_OVER_MS = 5_000
 """An entry that another recorder has held for so long is taken over; if it was slow and not dead, no harm is done."""
+DRAIN_SECONDS = 1.0
+"""How often one looks for a spool to drain, however many records come."""
 FORGOTTEN_MS = 3_600_000
 """A recorder that was not heard of for an hour and holds nothing is struck off the group."""
 REFUSED = "records:refused"
@@ -61,7 +63,7 @@ class RecorderParts:
 
 
 class Follower(Protocol):
-    """What follows from a recorded batch, and what is done while nothing waits."""
+    """What follows from a recorded batch, and what is done between batches."""
 
     def __call__(self, written: Written) -> None: ...
     def idle(self) -> None: ...
@@ -125,7 +127,7 @@ class Recorder:
         return self._spool.drain(self._append) if self._spool.waiting() else 0
 
     def idle(self) -> None:
-        """What is done while nothing waits."""
+        """What is done between batches, now and then: under steady traffic nothing would ever be idle."""
         self._follow.idle()
 
     def lag(self) -> int:
@@ -201,15 +203,17 @@ def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -
 
     A server that is away is waited for; the stream keeps the records meanwhile.
     """
-    prepared = False
+    prepared, drained_at = False, 0.0
     while not stop.is_set():
         try:
             if not prepared:
                 recorder.prepare()
                 prepared = True
-            if not recorder.step():
+            recorder.step()
+            if monotonic() - drained_at > DRAIN_SECONDS:
+                drained_at = monotonic()
                 recorder.drain_spool()
-                recorder.idle()
+            recorder.idle()
         except (RedisError, Unavailable, OSError) as error:
             log.warning("the recorder waits", error=type(error).__name__)
             prepared = False

@@ -70,14 +70,17 @@ def write(
 ) -> Written:
     """Store a batch in the caller's transaction. Consents and repairs are handed back: they are others' work."""
     result = Written()
-    kept = _without_erased(session, records, result)
+    kept = _without_erased(session, records)
     subjects = subject_keys(session, {r.profile for r in kept if _is_stored(r)}, wrapping_key, now)
+    kept = [record for record in kept if record.profile in subjects or not _is_stored(record)]
+    result.dropped = len(records) - len(kept)
     ensure_months(session.connection(), {moment(record.at_ms).date() for record in kept})
     rows: dict[type[Decision] | type[Fetch] | type[Click], list[dict[str, Any]]] = {Decision: [], Fetch: [], Click: []}
     for record in kept:
         if isinstance(record, DecisionRecord):
             rows[Decision].append(_decision_row(record, subjects[record.profile]))
-            name = reservation(f"{record.campaign}.{record.occurrence}", record.profile, record.open_number)
+            delivery = record.reserved_as or f"{record.campaign}.{record.occurrence}"
+            name = reservation(delivery, record.profile, record.open_number)
             result.reserved += [(offer, name) for offer in record.reserved]
             if record.lane == "live" and record.contact is None:
                 result.live_decisions.append((record.id, moment(record.at_ms)))
@@ -135,12 +138,10 @@ def _is_stored(record: Record) -> bool:
     return isinstance(record, DecisionRecord | FetchRecord | ClickRecord)
 
 
-def _without_erased(session: Session, records: Sequence[Record], result: Written) -> list[Record]:
+def _without_erased(session: Session, records: Sequence[Record]) -> list[Record]:
     profiles = {record.profile for record in records if record.profile}
     erased = set(session.scalars(select(Profile.id).where(Profile.id.in_(profiles), Profile.erased_at.is_not(None))))
-    kept = [record for record in records if record.profile not in erased]
-    result.dropped = len(records) - len(kept)
-    return kept
+    return [record for record in records if record.profile not in erased]
 
 
 def _public(record: Record, subject: SubjectKey) -> dict[str, Any]:

@@ -173,9 +173,7 @@ class Repairs:
             Decision.personal, Decision.contact,
         )  # fmt: skip
         # Opens that nobody agreed on (the store was away) have no number: they showed defaults and used nothing.
-        query = query.where(
-            Decision.profile_id.in_(members), Decision.lane == "live", Decision.open_number > 0
-        )
+        query = query.where(Decision.profile_id.in_(members), Decision.lane == "live", Decision.open_number > 0)
         newest = session.execute(query.order_by(Decision.at.desc()).limit(MAX_DECISIONS)).all()
         return list(reversed(newest))
 
