@@ -56,10 +56,14 @@ def keep(
     wrapping_key: bytes,
     now: datetime,
 ) -> dict[int, bytes]:
-    """Keep the facts of these deliveries, by delivery id; `shared_hash` is by plan. Returns each one's hash."""
+    """Keep the facts of these deliveries, by delivery id; `shared_hash` is by plan. Returns each one's hash.
+
+    Of a person who was erased meanwhile nothing is kept.
+    """
+    subjects = subject_keys(session, (row.key.profile for row, _ in rows.values()), wrapping_key, now)
+    rows = {number: (row, facts) for number, (row, facts) in rows.items() if row.key.profile in subjects}
     if not rows:
         return {}
-    subjects = subject_keys(session, (row.key.profile for row, _ in rows.values()), wrapping_key, now)
     opened = {number: _encode(facts) for number, (_, facts) in rows.items()}
     hashes = {number: hashlib.sha256(data).digest() for number, data in opened.items()}
     columns: dict[str, list[Any]] = {"ids": list(rows), "hashes": list(hashes.values())}

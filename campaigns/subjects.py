@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base.sealing import Sealer, new_key, unwrap_key, wrap_key
@@ -31,17 +31,15 @@ def subject_keys(
 ) -> dict[int, SubjectKey]:
     """The subject of each profile, made where it is missing. Two processes that meet agree on one.
 
-    The caller leaves out erased profiles: asking for one would make it a subject anew.
+    A profile that was erased, or never was, has none and is left out.
     """
     wanted = sorted(set(profiles))
     found = _read(session, wanted, wrapping_key)
     missing = [profile for profile in wanted if profile not in found]
     if missing:
-        session.execute(
-            insert(Subject)
-            .values([_fresh(profile, wrapping_key, now) for profile in missing])
-            .on_conflict_do_nothing(index_elements=[Subject.profile_id])
-        )
+        fresh = [_fresh(profile, wrapping_key) for profile in missing]
+        columns = {name: [row[name] for row in fresh] for name in ("profile_id", "subject_id", "wrapped_key")}
+        session.execute(_MAKE, columns | {"now": now})
         found |= _read(session, missing, wrapping_key)
     return found
 
@@ -51,10 +49,24 @@ def known_subject(session: Session, profile: int, wrapping_key: bytes) -> Subjec
     return _read(session, [profile], wrapping_key).get(profile)
 
 
-def _fresh(profile: int, wrapping_key: bytes, now: datetime) -> dict[str, object]:
+def _fresh(profile: int, wrapping_key: bytes) -> dict[str, object]:
     subject = uuid.uuid4()
     wrapped = wrap_key(new_key(), wrapping_key, subject.hex)
-    return {"profile_id": profile, "subject_id": subject, "wrapped_key": wrapped, "created_at": now}
+    return {"profile_id": profile, "subject_id": subject, "wrapped_key": wrapped}
+
+
+# The lock makes an erasure wait for the commit: it then finds the subject and deletes it. One that came first is seen.
+_MAKE: Final = text("""
+    WITH alive AS MATERIALIZED (
+        SELECT id FROM profile WHERE id = ANY(:profile_id) AND erased_at IS NULL ORDER BY id FOR SHARE
+    )
+    INSERT INTO subject (profile_id, subject_id, wrapped_key, created_at)
+    SELECT v.profile_id, v.subject_id, v.wrapped_key, :now
+    FROM unnest(CAST(:profile_id AS bigint[]), CAST(:subject_id AS uuid[]), CAST(:wrapped_key AS bytea[]))
+        AS v(profile_id, subject_id, wrapped_key)
+    JOIN alive ON alive.id = v.profile_id
+    ON CONFLICT (profile_id) DO NOTHING
+""")
 
 
 def _read(session: Session, profiles: list[int], wrapping_key: bytes) -> dict[int, SubjectKey]:
