@@ -156,6 +156,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "resolve_delivery": lambda d: d.program.told(
         "POST", f"/deliveries/{d.unknown()[1]}/resolve", {"outcome": "failed"}
     ),
+    "erase_customer": lambda d: d.program.told("POST", f"/customers/{d.web.shop.people('gone')[0]}/erase"),
     "create_user": lambda d: d.user(),
     "change_user": lambda d: d.program.told("PATCH", f"/users/{d.user()}", {"active": False}),
     "create_key": lambda d: d.program.told("POST", "/keys", {"name": "another"}),
