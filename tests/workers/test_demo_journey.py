@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from base.errors import StartError
-from workers.demo.calendar import STORY_LENGTH, Calendar
+from workers.demo.calendar import CLOSING, STORY_LENGTH, Calendar
 from workers.demo.journey import HOUSEHOLDS, Journey
 from workers.demo.wording import category_name, product_title, readable
 
@@ -26,7 +26,8 @@ def test_it_moves_the_year_by_whole_weeks_so_that_the_story_is_just_over() -> No
     for days in range(14):
         today = datetime(2026, 11, 22, 13, tzinfo=UTC) + timedelta(days=days)
         calendar = Calendar.ending_before(today)
-        assert timedelta(0) <= today - calendar.end < timedelta(days=7)
+        assert timedelta(0) <= today - calendar.closed < timedelta(days=7)
+        assert calendar.closed - calendar.end == CLOSING
         assert calendar.end - calendar.story == STORY_LENGTH
         assert calendar.story.weekday() == 2, "the story begins on a Wednesday"
 

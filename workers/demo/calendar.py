@@ -1,8 +1,9 @@
 """The demo's calendar: Complete Journey's year 2017, moved by whole weeks so that its story ends today.
 
-The story begins on Wednesday 2017-11-15 at 08:00 of the data and lasts seven days. Moving by whole weeks keeps every
-purchase on its weekday. The number of weeks is the largest with which the story's last moment is not in the future, so
-nothing the demo stores is ever ahead of the machine's clock, and once the story is told the demo's clock can join it.
+The story begins on Wednesday 2017-11-08 at 08:00 of the data. Mails are opened for seven days; seven more close the
+outcomes of the last opens. Moving by whole weeks keeps every purchase on its weekday. The number of weeks is the
+largest with which the last moment is not in the future, so nothing the demo stores is ever ahead of the machine's
+clock, and once the story is told the demo's clock can join it.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 DATA_BEGIN: Final = datetime(2017, 1, 1, tzinfo=UTC)
-DATA_STORY: Final = datetime(2017, 11, 15, 8, 0, tzinfo=UTC)
+DATA_STORY: Final = datetime(2017, 11, 8, 8, 0, tzinfo=UTC)
 STORY_LENGTH: Final = timedelta(days=7)
+CLOSING: Final = timedelta(days=7)
 WEEK: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Calendar:
-    """How far the data are moved. `weeks` may be negative only for a clock before 2017-11-22."""
+    """How far the data are moved. `weeks` is negative only for a clock before 2017-11-22."""
 
     weeks: int
 
     @classmethod
     def ending_before(cls, today: datetime) -> Calendar:
         """The calendar whose story is over at `today`, by less than a week."""
-        return cls((today - DATA_STORY - STORY_LENGTH) // WEEK)
+        return cls((today - DATA_STORY - STORY_LENGTH - CLOSING) // WEEK)
 
     @property
     def shift(self) -> timedelta:
@@ -45,5 +47,10 @@ class Calendar:
 
     @property
     def end(self) -> datetime:
-        """The end of the story's week."""
+        """The end of the week in which mails are opened."""
         return self.story + STORY_LENGTH
+
+    @property
+    def closed(self) -> datetime:
+        """The moment by which every open's outcome is known."""
+        return self.end + CLOSING

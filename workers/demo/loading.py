@@ -26,7 +26,7 @@ from workers.demo.journey import HOUSEHOLDS, Bestseller, Journey
 from workers.demo.stage import Stage
 
 SOURCE: Final = "Complete Journey retail transactions"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class Digest(msgspec.Struct):
@@ -56,7 +56,7 @@ def load(stage: Stage) -> Digest:
     journey = Journey.read(stage.calendar, stage.data)
     stage.say(
         f"moved by {stage.calendar.weeks} weeks: the story begins on {stage.calendar.story:%A %Y-%m-%d %H:%M} UTC "
-        f"and ends on {stage.calendar.end:%Y-%m-%d}"
+        f"and its last outcome is known on {stage.calendar.closed:%Y-%m-%d}"
     )
     return _import(stage, journey)
 
@@ -65,6 +65,11 @@ def live_week(stage: Stage) -> list[tuple[datetime, bytes]]:
     """The purchases of the story's week in order: when, and the `Order Completed` as a shop's server sends it."""
     lines = _live_path(stage.folder).read_bytes().splitlines()
     return [(_time(line), line) for line in lines]
+
+
+def later_week(stage: Stage) -> list[bytes]:
+    """The purchases of the week after that."""
+    return _later_path(stage.folder).read_bytes().splitlines()
 
 
 def _import(stage: Stage, journey: Journey) -> Digest:
@@ -77,7 +82,9 @@ def _import(stage: Stage, journey: Journey) -> Digest:
     stage.say(f"{report.stored:,} products in {_rate(report.stored, began)}")
     events = _events(stage, intake, sender, journey.identities(), "statements of households")
     events += _events(stage, intake, sender, journey.orders(stage.calendar.begin, stage.calendar.story), "orders")
-    _live_path(stage.folder).write_bytes(b"".join(journey.orders(stage.calendar.story, stage.calendar.end)))
+    calendar = stage.calendar
+    _live_path(stage.folder).write_bytes(b"".join(journey.orders(calendar.story, calendar.end)))
+    _later_path(stage.folder).write_bytes(b"".join(journey.orders(calendar.end, calendar.closed)))
     digest = Digest(FORMAT, stage.calendar.weeks, events, report.stored, journey.bestsellers())
     # Written last: its being there says that everything else is.
     _digest_path(stage.folder).write_bytes(msgspec.json.encode(digest))
@@ -123,7 +130,8 @@ def _kept(folder: Path) -> Digest | None:
         digest = msgspec.json.decode(_digest_path(folder).read_bytes(), type=Digest)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    return digest if digest.format == FORMAT and _live_path(folder).exists() else None
+    is_whole = _live_path(folder).exists() and _later_path(folder).exists()
+    return digest if digest.format == FORMAT and is_whole else None
 
 
 def _digest_path(folder: Path) -> Path:
@@ -132,6 +140,10 @@ def _digest_path(folder: Path) -> Path:
 
 def _live_path(folder: Path) -> Path:
     return folder / "live-week.jsonl"
+
+
+def _later_path(folder: Path) -> Path:
+    return folder / "later-week.jsonl"
 
 
 class _Timed(msgspec.Struct):

@@ -14,6 +14,7 @@ from workers.demo.loading import Digest, live_week, load
 from workers.demo.memory import keep_states
 from workers.demo.postbox import Postbox
 from workers.demo.proof import prove
+from workers.demo.reckoning import reckon
 from workers.demo.recomputing import recompute
 from workers.demo.reset import SOURCE_PREFIX, Trace, keep_trace, kept_trace, take_back
 from workers.demo.restock import publish_restock, send
@@ -47,13 +48,14 @@ def play(stage: Stage, inbox_url: str) -> Claims:
         f"largest calibration error {measures['ece_largest']:.3f}, median {measures['ece_median']:.3f}",
     )
     postbox = Postbox(inbox_url)
-    source = stage.api.post("/sources", {"name": f"{SOURCE_PREFIX} {run}", "kind": "server"})
-    signals = Signals(stage.settings.signals_url, source["write_key"])
+    name = f"{SOURCE_PREFIX} {run}"
+    write_key = stage.api.post("/sources", {"name": name, "kind": "server"})["write_key"]
+    signals = Signals(stage.settings.signals_url, write_key)
     before = postbox.newest()
     try:
         stage.say("3. Two small tales with hand-made people")
         tell_tales(stage, postbox, signals, f"run{run}", claims)
-        _restock(stage, postbox, signals, digest, model, claims)
+        _restock(stage, postbox, signals, name, digest, model, claims)
     finally:
         keep_trace(stage.folder, Trace(run, before + 1, postbox.newest()))
         postbox.close()
@@ -61,7 +63,9 @@ def play(stage: Stage, inbox_url: str) -> Claims:
     return claims
 
 
-def _restock(stage: Stage, postbox: Postbox, signals: Signals, digest: Digest, model: str, claims: Claims) -> None:
+def _restock(
+    stage: Stage, postbox: Postbox, signals: Signals, source: str, digest: Digest, model: str, claims: Claims
+) -> None:
     stage.say(f"4. The replenishment campaign, {stage.now:%A %Y-%m-%d %H:%M} UTC")
     restock = publish_restock(stage, digest, model, claims)
     before = postbox.newest()
@@ -83,3 +87,5 @@ def _restock(stage: Stage, postbox: Postbox, signals: Signals, digest: Digest, m
     defaults = tuple(names[starting.DEFAULTS[size][1]] for size in (HERO, TILE))
     prove(stage, restock, tally, defaults, claims)
     recompute(stage, restock, claims)
+    stage.say("7. Another week later: did the probabilities come true?")
+    reckon(stage, restock, source, claims)

@@ -50,7 +50,7 @@ class Tally:
     clicks: list[Answer] = field(default_factory=list)
     picture_ms: list[float] = field(default_factory=list)
     signal_ms: list[float] = field(default_factory=list)
-    served: set[str] = field(default_factory=set)
+    served: Counter[str] = field(default_factory=Counter)
     signals: int = 0
     sold_out_at: datetime | None = None
 
@@ -180,7 +180,7 @@ def _settle(doing: _Doing, tally: Tally) -> None:
         if answer is None:
             continue
         tally.pictures += 1
-        tally.served.add(answer.sha256)
+        tally.served[answer.sha256] += 1
         if not is_whole(picture, answer):
             tally.broken.append(f"{answer.status} {answer.content_type} {answer.pixels}")
         if doing.step.kind == "fetch":
