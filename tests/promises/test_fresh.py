@@ -89,9 +89,9 @@ def test_it_keeps_what_it_acknowledged_when_the_store_is_killed_right_after(grou
 
 @pytest.mark.feature("DE-04")
 def test_it_shows_a_purchase_within_a_second_while_others_write_and_read(world: World) -> None:
-    writers, rounds = 4, 30
+    writers, rounds = 4, 26
     story = world.story("loop", people=writers)
-    background = world.story("noise", people=4)
+    background = world.story("noise", people=2)
     seconds: list[float] = []
     done = threading.Event()
 
