@@ -31,6 +31,10 @@ BOUNCED: Final = "bounced"
 """The reason under which a dead address is on the suppression list."""
 
 
+ONCE: Final = ("MATERIALIZED",)
+"""Without it the planner puts a step's subqueries into every place of the next one that reads them."""
+
+
 @dataclass(frozen=True)
 class Audience:
     """How many people the rule describes, how many are mailed, and why the others are not. total = sendable + excluded.
@@ -143,13 +147,17 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
         members = members.where(ProfileStateRow.profile_id.in_(select(items.c.profile_id)))
     who = members.cte("who")
     known = _known(who, campaign)
-    shared = select(
-        known,
-        # The oldest profile of those that could be mailed at this address.
-        func.min(case((known.c.first_reason.is_(None), known.c.profile_id)))
-        .over(partition_by=known.c.address_hash)
-        .label("chosen"),
-    ).cte("shared")
+    shared = (
+        select(
+            known,
+            # The oldest profile of those that could be mailed at this address.
+            func.min(case((known.c.first_reason.is_(None), known.c.profile_id)))
+            .over(partition_by=known.c.address_hash)
+            .label("chosen"),
+        )
+        .cte("shared")
+        .prefix_with(*ONCE)
+    )
     drawn = {
         f"{kind}_{scope}": holdout.is_held(
             session,
@@ -164,12 +172,16 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
     }
     is_double = and_(shared.c.first_reason.is_(None), shared.c.chosen != shared.c.profile_id)
     is_drawn = and_(shared.c.first_reason.is_(None), shared.c.chosen == shared.c.profile_id)
-    held = select(
-        shared,
-        is_double.label("is_double"),
-        is_drawn.label("is_drawn"),
-        *(value.label(name) for name, value in drawn.items()),
-    ).cte("held")
+    held = (
+        select(
+            shared,
+            is_double.label("is_double"),
+            is_drawn.label("is_drawn"),
+            *(value.label(name) for name, value in drawn.items()),
+        )
+        .cte("held")
+        .prefix_with(*ONCE)
+    )
     no_mail = or_(*(held.c[name] for name in drawn if name.startswith("send")))
     no_content = or_(*(held.c[name] for name in drawn if name.startswith("content")))
     return select(
@@ -199,7 +211,7 @@ def _known(who: CTE, campaign: Campaign) -> CTE:
         _newest("email", who).label("address_hash"),
         _newest("user_id", who).label("user_hash"),
     ).join(ProfileStateRow, ProfileStateRow.profile_id == who.c.profile_id)
-    found = base.cte("found")
+    found = base.cte("found").prefix_with(*ONCE)
     listed = select(Suppression.reason).where(Suppression.address_hash == found.c.address_hash).scalar_subquery()
     wanting = [
         func.coalesce(found.c.consent[purpose].as_boolean(), False).is_(False) for purpose in campaign.needs_consent
@@ -213,12 +225,16 @@ def _known(who: CTE, campaign: Campaign) -> CTE:
     if wanting:
         reasons.append((or_(*wanting), literal("no_consent")))
     number = sql_cast(sql_cast(found.c.profile_id, Text), LargeBinary)
-    return select(
-        found.c.profile_id,
-        found.c.address_hash,
-        case(*reasons).label("first_reason"),
-        func.coalesce(found.c.user_hash, found.c.address_hash, number).label("lasting_name"),
-    ).cte("known")
+    return (
+        select(
+            found.c.profile_id,
+            found.c.address_hash,
+            case(*reasons).label("first_reason"),
+            func.coalesce(found.c.user_hash, found.c.address_hash, number).label("lasting_name"),
+        )
+        .cte("known")
+        .prefix_with(*ONCE)
+    )
 
 
 def _newest(kind: str, who: CTE) -> ColumnElement[bytes]:
