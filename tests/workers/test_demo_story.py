@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -121,3 +122,20 @@ def test_it_recomputes_features_and_the_swapped_share_from_what_is_stored(runs: 
     ):
         assert runs.first.held(claim)
         assert runs.second.held(claim)
+
+
+@pytest.mark.feature("DE-18")
+def test_it_holds_logged_probabilities_against_outcomes_for_every_offer(runs: Runs) -> None:
+    for told in (runs.first, runs.second):
+        assert told.held("what was said at opens came true as often as it was said")
+        header = next(line for line in told.output.splitlines() if line.endswith(f"{'said':>7}{'bought':>8}"))
+        assert header.split()[-5:] == ["opens", "Brier", "ECE", "said", "bought"]
+        rows = [
+            line.rsplit(maxsplit=5) for line in told.output.splitlines() if re.search(r" (Restock|Step up:) ", line)
+        ]
+        offers = [row for row in rows if len(row) == 6 and row[1].isdigit()]
+        assert len(offers) >= 12
+        for _, opens, brier, ece, said, bought in offers:
+            assert int(opens) > 0
+            assert all(0 <= float(figure) <= 1 for figure in (brier, ece, said, bought))
+        assert any("→" in line for line in told.output.splitlines()), "the reliability curve is told"

@@ -6,12 +6,15 @@ Nothing here uses what the product computed for its reports, except to compare w
 from __future__ import annotations
 
 from collections import Counter
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import text
 
 from base import db
+from render.draw import static_picture
+from render.starting import HERO, TILE
 from workers.demo.claims import Claims
 from workers.demo.regulars import CAP, CAPPED, SOLD_OUT
 from workers.demo.restock import Restock
@@ -147,12 +150,15 @@ def _pictures(stage: Stage, campaign: dict[str, Any], tally: Tally, claims: Clai
         f"{tally.pictures:,} pictures{'; ' + tally.broken[0] if tally.broken else ''}",
     )
     recorded = Counter({row.sha256: row.fetches for row in rows(stage, _PICTURES, campaign)})
-    unrecorded, unserved = (tally.served - recorded).total(), (recorded - tally.served).total()
+    # The one stated exception: a record that could not be made safe in time lets the static picture out in its stead.
+    static = {sha256(static_picture(*size, "jpg")).hexdigest() for size in (HERO, TILE)}
+    unrecorded, unserved = tally.served - recorded, (recorded - tally.served).total()
+    pressed = sum(count for digest, count in unrecorded.items() if digest in static)
     claims.check(
         "every picture that was answered is on record, byte for byte",
-        not unrecorded and not unserved,
-        f"{recorded.total():,} of {tally.pictures:,} fetches, {len(recorded):,} different pictures by SHA-256"
-        + (f"; {unrecorded} got other bytes than recorded, {unserved} records have no answer" if unrecorded else ""),
+        unrecorded.total() == pressed >= unserved and pressed * 50 <= tally.pictures,
+        f"{recorded.total() - unserved:,} of {tally.pictures:,} fetches, {len(recorded):,} different ones by SHA-256"
+        + (f"; {pressed} times the static picture, because the record was not safe in time" if pressed else ""),
     )
     classes = {row.fetch_class: row.opens for row in rows(stage, _CLASSES, campaign)}
     claims.check(

@@ -69,7 +69,9 @@ def reckon(stage: Stage, restock: Restock, source: str, claims: Claims) -> None:
     said, bought, names = _scored(stage, restock)
     whole = _kept("all offers", said, bought)
     stage.say(f"  probability logged at an open, and share that bought within 7 days ({whole.opens:,} scored offers):")
-    stage.say("  " + "  ".join(f"{bar.predicted:.2f}→{bar.observed:.2f}" for bar in whole.curve))
+    for start in range(0, len(whole.curve), 8):
+        bars = whole.curve[start : start + 8]
+        stage.say("    " + "  ".join(f"{bar.predicted:.2f}→{bar.observed:.2f}" for bar in bars))
     offers = [_kept(name, said[names == name], bought[names == name]) for name in np.unique(names).tolist()]
     stage.say(f"  {'offer':<34}{'opens':>7}{'Brier':>8}{'ECE':>7}{'said':>7}{'bought':>8}")
     for one in sorted(offers, key=lambda one: -one.opens):
