@@ -13,7 +13,7 @@ from campaigns import rulebook
 from signals import rules_sql
 from signals.profiles import Profile, ProfileStateRow
 
-READ: Final = ("profile", "profile_state", "identifier", "event")
+READ: Final = ("profile", "profile_state", "identifier", "event", "holdout_assignment")
 """The large tables that a question about people reads."""
 
 
