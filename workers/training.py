@@ -33,9 +33,10 @@ from signals.candidates import MODEL_FEATURES
 from signals.catalog import slugs
 from signals.moments import unix_ms
 from workers import calibration, evaluation
-from workers.evaluation import Array, Interval
+from workers.evaluation import Array
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
-from workers.market import Market, survey
+from workers.judgement import Candidate, Rival, by_candidate, curve, judged
+from workers.market import survey
 from workers.timetable import OUTCOME, PARTS, Part, Timetable
 
 TREES: Final = 100
@@ -61,33 +62,6 @@ PARAMETERS: Final[Mapping[str, Any]] = {
 UNTRAINED: Final = ("now.day_of_year", "person.known_days")
 
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """One way of ranking and how well it did on the test weeks. `hit`: its first choice was bought within the week."""
-
-    name: str
-    auc: float
-    log_loss: float
-    hit: float
-    minus: Interval | None = None
-    """The model's hit rate minus this one's, by households; None for the model itself."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """How the probabilities of one candidate category held on the test weeks.
-
-    `plain_brier` is the Brier score of always saying the category's own observed rate: who knows nothing of the person
-    cannot do better.
-    """
-
-    slug: str
-    brier: float
-    plain_brier: float
-    ece: float
-    reliability: tuple[evaluation.Bin, ...]
 
 
 @dataclass(frozen=True)
@@ -133,12 +107,12 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
     raw = {part: _scores(booster, parts[part]) for part in ("calibrate", "test")}
     thresholds, values = calibration.fit(raw["calibrate"], parts["calibrate"].outcomes.astype(np.float64))
     probabilities = calibration.apply(thresholds, values, raw["test"])
-    rivals, measures = _judged(parts, market, probabilities, candidates_per_test=len(candidates))
-    by_candidate = _by_candidate(parts["test"], probabilities, words)
+    rivals, measures = judged(parts, market, probabilities, candidates_per_test=len(candidates))
+    candidates_held = by_candidate(parts["test"], probabilities, words)
     measures |= {
-        "ece_median": float(np.median([one.ece for one in by_candidate])),
-        "ece_largest": max(one.ece for one in by_candidate),
-        "brier_better": float(sum(one.brier < one.plain_brier for one in by_candidate)),
+        "ece_median": float(np.median([one.ece for one in candidates_held])),
+        "ece_largest": max(one.ece for one in candidates_held),
+        "brier_better": float(sum(one.brier < one.plain_brier for one in candidates_held)),
     }
     artefact = Model.build(
         booster.model_to_string(),
@@ -157,7 +131,7 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
         rivals=rivals,
         measures=measures,
         reliability=evaluation.reliability(parts["test"].outcomes.astype(np.float64), probabilities),
-        candidates=by_candidate,
+        candidates=candidates_held,
         timetable=timetable,
         profiles=len(profiles),
         seconds=monotonic() - began,
@@ -197,14 +171,14 @@ def document(trained: Trained) -> dict[str, Any]:
             }
             for rival in trained.rivals
         ],
-        "reliability": _curve(trained.reliability),
+        "reliability": curve(trained.reliability),
         "candidates": [
             {
                 "category": one.slug,
                 "ece": one.ece,
                 "brier": one.brier,
                 "plain_brier": one.plain_brier,
-                "reliability": _curve(one.reliability),
+                "reliability": curve(one.reliability),
             }
             for one in trained.candidates
         ],
@@ -214,33 +188,6 @@ def document(trained: Trained) -> dict[str, Any]:
         "profiles": trained.profiles,
         "seconds": round(trained.seconds, 1),
     }
-
-
-def _curve(bins: tuple[evaluation.Bin, ...]) -> list[list[float]]:
-    return [[row.count, row.predicted, row.observed] for row in bins]
-
-
-def table(metrics: Mapping[str, Any]) -> list[str]:
-    """What to print of a model's `document`: the model beside its rivals on the test weeks, then its calibration."""
-    lines = [f"{'held-out weeks':<26}{'AUC':>8}{'log-loss':>10}{'hit@1':>8}   model minus this, hit@1 (95 %)"]
-    for rival in metrics["rivals"]:
-        minus = str(Interval(*rival["model_minus"])) if rival["model_minus"] else ""
-        row = f"{rival['name']:<26}{rival['auc']:>8.4f}{rival['log_loss']:>10.4f}{rival['hit']:>8.4f}   {minus}"
-        lines.append(row.rstrip())
-    found = metrics["measures"]
-    lines.append(
-        f"calibration: ECE {found['ece']:.4f} (15 bins of equal mass), Brier {found['brier']:.4f}, "
-        f"mean predicted {found['mean_predicted']:.4f} / observed {found['mean_observed']:.4f}"
-    )
-    lines.append(
-        f"top tenth of rows: mean predicted {found['top_predicted']:.4f} / observed {found['top_observed']:.4f}; "
-        f"log-loss of the constant rate {found['constant_log_loss']:.4f}"
-    )
-    lines.append(
-        f"by candidate category: ECE median {found['ece_median']:.4f}, largest {found['ece_largest']:.4f}; "
-        f"Brier better than its own rate in {found['brier_better']:.0f} of {len(metrics['candidates'])}"
-    )
-    return lines
 
 
 def _first_order(session: Session) -> datetime:
@@ -283,82 +230,3 @@ def _fitted(examples: Examples) -> Any:
 def _scores(booster: Any, examples: Examples) -> Array:
     scores: Array = booster.predict(examples.features, num_threads=1)
     return scores
-
-
-def _judged(
-    parts: Mapping[Part, Examples], market: Market, probabilities: Array, candidates_per_test: int
-) -> tuple[tuple[Rival, ...], dict[str, float]]:
-    test = parts["test"]
-    outcomes = test.outcomes.astype(np.float64)
-    hits = evaluation.hits(probabilities, outcomes, test.sizes)
-    rivals = [
-        Rival(
-            "model", evaluation.auc(outcomes, probabilities), evaluation.log_loss(outcomes, probabilities), _mean(hits)
-        )
-    ]
-    for name, score in (("own favourite, 84 days", _favourite), ("popularity", _popularity)):
-        theirs = {part: score(parts[part], market) for part in ("calibrate", "test")}
-        # A rival's scores become probabilities the way the model's do: else its log-loss would say nothing.
-        steps = calibration.fit(theirs["calibrate"], parts["calibrate"].outcomes.astype(np.float64))
-        their_hits = evaluation.hits(theirs["test"], outcomes, test.sizes)
-        rivals.append(
-            Rival(
-                name,
-                evaluation.auc(outcomes, theirs["test"]),
-                evaluation.log_loss(outcomes, calibration.apply(*steps, theirs["test"])),
-                _mean(their_hits),
-                evaluation.paired_difference(hits, their_hits, test.profiles),
-            )
-        )
-    top = probabilities >= np.quantile(probabilities, 0.9)
-    rate = float(parts["train"].outcomes.mean())
-    measures = {
-        "auc": rivals[0].auc,
-        "log_loss": rivals[0].log_loss,
-        "hit": rivals[0].hit,
-        "brier": evaluation.brier(outcomes, probabilities),
-        "ece": evaluation.calibration_error(outcomes, probabilities),
-        "mean_predicted": _mean(probabilities),
-        "mean_observed": _mean(outcomes),
-        "top_predicted": _mean(probabilities[top]),
-        "top_observed": _mean(outcomes[top]),
-        "constant_log_loss": evaluation.log_loss(outcomes, np.full(len(outcomes), rate)),
-        "favourite_hit": rivals[1].hit,
-        "popularity_hit": rivals[2].hit,
-        "test_snapshots": float(len(test.sizes)),
-        "test_candidates": float(candidates_per_test),
-    }
-    return tuple(rivals), measures
-
-
-def _by_candidate(test: Examples, probabilities: Array, words: Mapping[int, str]) -> tuple[Candidate, ...]:
-    """Each candidate category for itself, the most miscalibrated first."""
-    found = []
-    for number in np.unique(test.categories).tolist():
-        chosen = test.categories == number
-        outcomes, said = test.outcomes[chosen].astype(np.float64), probabilities[chosen]
-        found.append(
-            Candidate(
-                slug=words.get(number, str(number)),
-                brier=evaluation.brier(outcomes, said),
-                plain_brier=evaluation.brier(outcomes, np.full(len(outcomes), outcomes.mean())),
-                ece=evaluation.calibration_error(outcomes, said),
-                reliability=evaluation.reliability(outcomes, said),
-            )
-        )
-    return tuple(sorted(found, key=lambda one: (-one.ece, one.slug)))
-
-
-def _favourite(examples: Examples, market: Market) -> Array:
-    """Own purchases first, popularity between equals; below 1 as the calibration wants it."""
-    own = examples.favourite.astype(np.float64)
-    return np.asarray((own + _popularity(examples, market)) / (own.max(initial=0.0) + 2.0))
-
-
-def _popularity(examples: Examples, market: Market) -> Array:
-    shares = np.array([market.popularity.get(category, 0.0) for category in examples.categories.tolist()])
-    return np.asarray(shares, dtype=np.float64)
-
-
-def _mean(values: Array) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")

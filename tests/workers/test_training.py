@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import select
 
 from base import db, stores
 from base.blobs import FolderBlobs
+from base.clock import SteppedClock
 from base.embedded import PostgresServer, ValkeyServer
 from base.errors import InvalidInput
 from campaigns.models.campaign import TrainedModel
@@ -30,9 +33,11 @@ from signals.intake import Intake
 from signals.moments import unix_ms
 from signals.sources import keyless_sender
 from tests.conftest import NOON
+from workers.commands.train import command
 from workers.examples import Examples, replay
+from workers.judgement import table
 from workers.timetable import OUTCOME, PARTS, Timetable
-from workers.training import document, register, table, train
+from workers.training import document, register, train
 
 WEEKS = 26
 PEOPLE = 90
@@ -204,3 +209,18 @@ def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: Wor
 def test_it_says_when_there_is_nothing_to_learn_from(sessions: db.Sessions, database_url: str) -> None:
     with pytest.raises(InvalidInput, match="no order yet"):
         train(sessions, database_url, NOON, lambda line: None)
+
+
+def test_it_trains_from_the_command_line(world: World, valkey_url: str, tmp_path: Path) -> None:
+    environ = {
+        "LATEBIND_VAR": str(tmp_path),
+        "LATEBIND_CLOCK_FILE": str(tmp_path / "clock"),
+        "LATEBIND_DATABASE_URL": world.url,
+        "LATEBIND_REDIS_URL": valkey_url,
+    }
+    SteppedClock(tmp_path / "clock", NOON).close()
+    done = CliRunner().invoke(command, ["--processes", "1"], env=environ, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "own favourite, 84 days" in done.output
+    [digest] = re.findall(r"^model ([0-9a-f]{64}), \d+ bytes", done.output, re.MULTILINE)
+    assert Model.load(FolderBlobs(tmp_path / "blobs").get(digest)).hash == digest

@@ -12,7 +12,8 @@ from base.clock import clock_from
 from campaigns import publish
 from campaigns.admin_log import Actor
 from workers.beside import settings_here
-from workers.training import document, register, table, train
+from workers.judgement import table
+from workers.training import document, register, train
 
 BY = Actor("latebind train")
 

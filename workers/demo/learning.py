@@ -11,7 +11,8 @@ from base.errors import InvalidInput, NotFound
 from campaigns.models.campaign import TrainedModel
 from render.model import Model
 from workers.demo.stage import Stage
-from workers.training import document, register, table, train
+from workers.judgement import table
+from workers.training import document, register, train
 
 
 def learn(stage: Stage) -> tuple[str, dict[str, Any]]:
