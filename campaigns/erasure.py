@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
 from base.errors import NotFound
 from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
 from campaigns.models.delivery import SentFacts
-from campaigns.opens import Subject
+from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 from signals import erasure
 from signals.intake import Intake
 
@@ -33,6 +33,9 @@ def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None
         members = customers.members(session, root)
         session.execute(delete(Subject).where(Subject.profile_id.in_(members)))
         session.execute(delete(SentFacts).where(SentFacts.profile_id.in_(members)))
+        for table in (Decision, Fetch, Click, Outcome):
+            # The rows stay under their random subject, so every total stays; they lead to nobody any more.
+            session.execute(update(table).where(table.profile_id.in_(members)).values(profile_id=None))
         admin_log.record(session, by, "erase", "customer", root, now)
 
     intake.settle(drop_keys)

@@ -128,10 +128,10 @@ MAILED = """
     WHERE campaign_id = :campaign AND occurrence < :test AND state = 'accepted'
 """
 OPENS = """
-    SELECT count(DISTINCT (profile_id, occurrence)) FILTER (WHERE fetch_class IN ('person', 'proxy')) AS surely,
-           count(DISTINCT (profile_id, occurrence))
+    SELECT count(DISTINCT (subject_id, occurrence)) FILTER (WHERE fetch_class IN ('person', 'proxy')) AS surely,
+           count(DISTINCT (subject_id, occurrence))
                FILTER (WHERE fetch_class IN ('person', 'proxy', 'undecided')) AS possibly,
-           count(DISTINCT (profile_id, occurrence)) FILTER (WHERE fetch_class IN ('prefetch', 'scanner')) AS machine
+           count(DISTINCT (subject_id, occurrence)) FILTER (WHERE fetch_class IN ('prefetch', 'scanner')) AS machine
     FROM "fetch" WHERE campaign_id = :campaign AND occurrence < :test
 """
 CLASSES = """
@@ -152,7 +152,7 @@ CLICKS = """
 """
 OFFERS = """
     WITH seen AS (
-        SELECT DISTINCT f.profile_id, f.occurrence, (d.slots ->> f.slot::text)::int AS offer
+        SELECT DISTINCT f.subject_id, f.occurrence, (d.slots ->> f.slot::text)::int AS offer
         FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
         WHERE f.campaign_id = :campaign AND f.occurrence < :test AND f.slot < 255
           AND f.fetch_class IN ('person', 'proxy', 'undecided')

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+from sqlalchemy import select
+
+from base.errors import NotFound
 from base.ids import Delivery
 from campaigns import audit, sentfacts, subjects
+from campaigns.opens import Fetch
 from signals.erasure import erase
 from tests.campaigns.living import Living
 from tests.campaigns.shop import Shop
@@ -38,7 +43,12 @@ def test_it_leaves_nothing_to_read_of_an_erased_person_and_every_total(life: Liv
     for _ in range(2):
         assert admin.told("POST", f"/customers/{profile}/erase") == {"done": True, "state": "erased"}
         with world.shop.sessions.begin() as session:
-            assert audit.opening(session, blobs, settings.subject_key, row.id, [profile]).facts is None
+            with pytest.raises(NotFound):
+                audit.opening(session, blobs, settings.subject_key, row.id, [profile])
+            seen = session.scalars(select(Fetch.sha256).where(Fetch.campaign_id == story.campaign)).all()
+            for sha256 in filter(None, seen):
+                with pytest.raises(NotFound):
+                    audit.picture(session, blobs, settings.subject_key, row.id, sha256.hex(), [profile])
             assert sentfacts.read(session, blobs, delivery, settings.subject_key) is None
         (left,) = world.rows("SELECT count(*) AS n FROM subject WHERE profile_id = :p", p=profile)
         assert left.n == 0
