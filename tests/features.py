@@ -1,8 +1,8 @@
 """The list of done rows in docs/features.md, and the marks in the tests that it must agree with.
 
-A row is done when a test marked ``@pytest.mark.feature("ID")`` runs its check. Run ``python -m tests.features`` after adding
-or moving a mark: it rewrites the table and keeps each row's description; a new id gets an empty description, which
-``test_features`` refuses until somebody has written one.
+A row is done when a test marked ``@pytest.mark.feature("ID")`` runs its check. Run ``python -m tests.features`` after
+adding or moving a mark: it rewrites the table and keeps each row's description; a new id gets an empty description,
+which ``test_features`` refuses until somebody has written one.
 """
 
 import ast
@@ -67,7 +67,8 @@ def write() -> None:
     rows = {mark: (old.get(mark, ("", ""))[0], proof(names)) for mark, names in marked().items()}
     rows |= {mark: row for mark, row in old.items() if is_measured(row[1]) and mark not in rows}
     lines = ["| id | what the product does | proven by |", "|---|---|---|"]
-    lines += [f"| {mark} | {what} | {how} |" for mark, (what, how) in sorted(rows.items(), key=lambda i: sort_key(i[0]))]
+    ordered = sorted(rows.items(), key=lambda row: sort_key(row[0]))
+    lines += [f"| {mark} | {what} | {how} |" for mark, (what, how) in ordered]
     DOCUMENT.write_text(head + "\n".join(lines) + "\n")
 
 

@@ -134,7 +134,8 @@ def test_it_refuses_an_entry_that_a_drain_would_not_read(tmp_path: Path) -> None
 def test_it_writes_to_no_file_that_was_drained_before_it_was_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, met = fcntl.flock, []
+    lock = fcntl.flock
+    met: list[Path] = []
 
     def drain_first(descriptor: int, operation: int) -> None:
         if operation == fcntl.LOCK_EX and not met:
