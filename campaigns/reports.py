@@ -127,6 +127,7 @@ MAILED = """
     SELECT count(*) AS number FROM delivery
     WHERE campaign_id = :campaign AND occurrence < :test AND state = 'accepted'
 """
+# People are counted by the name their records are kept under, which outlives their erasure.
 OPENS = """
     SELECT count(DISTINCT (subject_id, occurrence)) FILTER (WHERE fetch_class IN ('person', 'proxy')) AS surely,
            count(DISTINCT (subject_id, occurrence))

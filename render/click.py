@@ -136,7 +136,7 @@ def _answer(plan: Plan, destination: Destination) -> Answer:
         f'<!doctype html><html lang="{escape(plan.locale)}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><title>This offer has changed</title></head>'
         '<body style="font-family:system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;color:#1c1b1a">'
-        f"<h1 style=\"font-size:1.5rem\">{sentence}</h1>"
+        f'<h1 style="font-size:1.5rem">{sentence}</h1>'
         f'<p><a href="{escape(destination.landing)}">See what {shop} has for you now</a></p></body></html>'
     )
 
@@ -174,5 +174,3 @@ def _record(fetch: Fetch, destination: Destination) -> ClickRecord:
 
 def _counted(outcome: str) -> str:
     return "ended" if outcome == "out of stock" else outcome
-
-

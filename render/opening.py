@@ -171,9 +171,7 @@ class Opening:
         self._metrics.count("held")
         return Open(running, shown_by, lane.plan, lane, facts.locale or shown_by.locale)
 
-    def _begin(
-        self, fetch: Fetch, running: Running, plan: Plan, read: Read, reserved: set[tuple[str, int]]
-    ) -> Open:
+    def _begin(self, fetch: Fetch, running: Running, plan: Plan, read: Read, reserved: set[tuple[str, int]]) -> Open:
         """A new open: decided, its total caps reserved, not yet agreed."""
         last = read.shown.lane(fetch.lane)
         number = last.open_number + 1

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from campaigns import reports
+from campaigns.erasure import erase_person
+from tests.campaigns.shop import MANAGER
 from tests.promises.conftest import Ground
 from tests.promises.reader import APPLE, BROWSER, GMAIL, GMAIL_PREFETCH, SCANNER, fetch
 from tests.promises.world import Story, World, until
@@ -181,3 +183,19 @@ def test_it_counts_opens_that_differ_from_the_choice_at_send_time(world: World, 
         elif row["open_number"] > 1:
             assert row["slots"]["0"] == (story.thanks if row["profile_id"] in kept else story.discount)
             assert row["shadow"]["0"] == story.discount
+
+
+def test_it_keeps_its_totals_when_somebody_is_erased(world: World, story: Story) -> None:
+    credited(world, story)
+
+    def told() -> reports.Report:
+        with world.sessions.begin() as session:
+            return reports.report(session, story.campaign, world.clock.now())
+
+    before = told()
+    for name in story.names[:12]:
+        erase_person(world.shop.intake, story.mail(name).token.profile, world.clock.now(), MANAGER)
+    after = told()
+    assert (after.mailed, after.opens, after.swap) == (before.mailed, before.opens, before.swap)
+    assert (after.clicks, after.machine_clicks, after.flagged) == (before.clicks, before.machine_clicks, before.flagged)
+    assert (after.offers, after.orders, after.cents) == (before.offers, before.orders, before.cents)
