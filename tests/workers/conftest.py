@@ -12,7 +12,9 @@ from base.clock import FixedClock
 from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
+from render.app import create_app
 from tests.campaigns.shop import Shop
+from tests.workers.opens import Opens
 from tests.workers.relay import Relay
 from workers import jobs
 from workers.schedule import Scheduler
@@ -48,3 +50,11 @@ def sender(shop: Shop) -> Iterator[Sender]:
 def scheduler(shop: Shop) -> Scheduler:
     """A schedule loop; the queues live in the test's key space."""
     return Scheduler(shop.settings, shop.sessions, shop.store, shop.store, blobs_from(shop.settings), shop.clock)
+
+
+@pytest.fixture
+def opens(shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender) -> Iterator[Opens]:
+    """Readers and a recorder; the render app runs in this process, without a deadline in its way."""
+    app = create_app(replace(shop.settings, deadline_ms=5000), shop.clock)
+    yield Opens(shop, relay, scheduler, app.test_client())
+    app.extensions["parts"].close()

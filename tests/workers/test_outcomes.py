@@ -1,0 +1,158 @@
+"""Outcomes: an order goes to the decision last seen before it, once, net of what came back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from render.record import FetchRecord
+from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER
+from tests.workers.opens import Opens
+from workers import outcomes
+
+
+def credited(opens: Opens) -> list[Any]:
+    """Store and credit everything; the outcomes in order of their events."""
+    opens.record()
+    with opens.shop.sessions.begin() as session:
+        outcomes.credit(session, opens.shop.intake.categories.lookup, opens.shop.now)
+    return opens.rows("SELECT * FROM outcome ORDER BY event_id")
+
+
+def buy(opens: Opens, name: str = "ann", order_id: str = "o1", **changes: Any) -> None:
+    """An order of two things for 20 each, now."""
+    line = {"product_id": "shoes-1", "category": "shoes", "price": 20, "quantity": 1}
+    properties = {
+        "order_id": order_id,
+        "products": [line, line | {"product_id": "socks-1"}],
+        "total": 40,
+        "currency": "EUR",
+    }
+    call = {"type": "track", "userId": name, "event": "Order Completed", "properties": properties}
+    opens.shop.send(call | changes)
+
+
+def correct(opens: Opens, event: str, **properties: Any) -> None:
+    """A correction of order o1, now."""
+    opens.shop.send({"type": "track", "userId": "ann", "event": event, "properties": {"order_id": "o1"} | properties})
+
+
+def test_it_credits_the_last_decision_that_was_seen(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.get(mail.clicks[0])
+    opens.shop.clock.advance(timedelta(hours=3))
+    opens.look(mail, 1)
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=5))
+    buy(opens)
+    (row,) = credited(opens)
+    decisions = opens.rows("SELECT id, at, open_number FROM decision ORDER BY open_number")
+    assert (row.decision_id, row.decision_at) == (decisions[-1].id, decisions[-1].at)
+    assert (row.offer_id, row.slot, row.cents, row.currency) == (opens.discount, 0, 4000, "EUR")
+    assert (row.rule, row.order_id, row.campaign_id) == ("seen-7d", "o1", opens.campaign)
+
+
+def test_it_names_the_click_on_that_decision(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    opens.get(mail.clicks[0], SCANNER)
+    opens.get(mail.clicks[0])
+    opens.shop.clock.advance(timedelta(minutes=1))
+    buy(opens)
+    (row,) = credited(opens)
+    assert row.click_id == opens.rows("SELECT id FROM click WHERE fetch_class = 'person'")[0].id
+
+
+@pytest.mark.parametrize(("agent", "counts"), [(BROWSER, True), (GMAIL, True), (APPLE, True), (SCANNER, False)])
+def test_it_counts_what_may_have_been_seen_and_no_machine(opens: Opens, agent: str, counts: bool) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail, agent=agent)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    buy(opens)
+    assert bool(credited(opens)) == counts
+
+
+@pytest.mark.parametrize(
+    ("wait", "counts"), [(timedelta(days=7), True), (timedelta(days=7, milliseconds=1), False), (timedelta(0), False)]
+)
+def test_it_holds_to_its_window(opens: Opens, wait: timedelta, counts: bool) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(wait)
+    buy(opens)
+    assert bool(credited(opens)) == counts
+
+
+def test_it_credits_nothing_to_a_picture_that_fell_back(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    (made,) = [made for made in opens.waiting() if isinstance(made, FetchRecord)]
+    opens.record()
+    with opens.shop.sessions.begin() as session:
+        session.connection().exec_driver_sql("UPDATE \"fetch\" SET rung = 'default'")
+    assert made.rung == "drawn"
+    opens.shop.clock.advance(timedelta(minutes=1))
+    buy(opens)
+    assert credited(opens) == []
+
+
+def test_it_credits_an_order_once(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    buy(opens, messageId="one")
+    first = credited(opens)
+    buy(opens, messageId="two")
+    assert credited(opens) == first
+    with opens.shop.sessions.begin() as session:
+        session.connection().exec_driver_sql("UPDATE loop_cursor SET position = 0")
+    assert credited(opens) == first
+
+
+def test_it_follows_an_order_that_turns_out_to_have_been_earlier(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(hours=2))
+    buy(opens)
+    assert len(credited(opens)) == 1
+    earlier = opens.shop.now - timedelta(hours=1)
+    buy(opens, timestamp=earlier.isoformat())
+    (row,) = credited(opens)
+    assert row.at == earlier
+
+
+@pytest.mark.parametrize(
+    ("event", "properties", "left"),
+    [
+        ("Order Refunded", {}, 0),
+        ("Order Cancelled", {}, 0),
+        ("Order Refunded", {"products": [{"product_id": "socks-1", "quantity": 1}]}, 2000),
+        ("Order Refunded", {"total": 15}, 2500),
+        ("Order Updated", {"total": 55, "products": [{"product_id": "shoes-1", "price": 55, "quantity": 1}]}, 5500),
+    ],
+)
+def test_it_takes_off_what_came_back(opens: Opens, event: str, properties: dict[str, Any], left: int) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    buy(opens)
+    assert [row.cents for row in credited(opens)] == [4000]
+    opens.shop.clock.advance(timedelta(days=3))
+    correct(opens, event, **properties)
+    assert [row.cents for row in credited(opens)] == [left]
+
+
+def test_it_credits_a_person_over_all_profiles_merged_into_one(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    opens.shop.send({"type": "alias", "userId": "anna", "previousId": "ann"})
+    buy(opens, "anna")
+    (row,) = credited(opens)
+    assert row.profile_id == opens.shop.profile("anna")
+    correct(opens, "Order Cancelled")
+    assert [row.cents for row in credited(opens)] == [0]

@@ -1,0 +1,125 @@
+"""The recorder: every record once, whatever it dies of, and no record in the way of those behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from base import keys
+from base.errors import Unavailable
+from base.sealing import Sealer, new_key
+from render import record
+from render.record import ClickRecord
+from render.spool import Spool
+from tests.promises.reader import SCANNER
+from tests.workers.opens import Opens
+from workers.recorder import GROUP, REFUSED, Recorder
+from workers.recording import Written
+
+
+def click(number: int = 1, **changes: Any) -> ClickRecord:
+    """A click of profile 1."""
+    fields: dict[str, Any] = {"at_ms": 1_772_452_800_000, "profile": 1, "campaign": 1, "occurrence": 1, "slot": 0}
+    fields |= {"fetch_class": "person", "evidence": {}, "id": f"{number:032x}"}
+    return ClickRecord(**(fields | changes))
+
+
+class Failing:
+    """What follows from records, failing as often as it is told to."""
+
+    def __init__(self, opens: Opens, *errors: Exception) -> None:
+        self.following = opens.following
+        self.errors = list(errors)
+
+    def __call__(self, written: Written) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.following(written)
+
+    def idle(self) -> None:
+        self.following.idle()
+
+
+def test_it_moves_everything_to_the_database_once(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    for mail in mails.values():
+        opens.look(mail)
+        opens.look(mail, 1)
+        opens.look(mail, agent=SCANNER)
+        opens.get(mail.clicks[0])
+    assert opens.record() > 0
+    assert (opens.count("decision"), opens.count("fetch"), opens.count("click")) == (4, 6, 2)
+    assert opens.recorder.lag() == 0
+    assert opens.shop.store.xpending(keys.RECORDS, GROUP)["pending"] == 0
+    assert opens.recorder.step(block_ms=1) == 0
+
+
+def test_it_changes_nothing_for_an_entry_that_comes_twice(opens: Opens) -> None:
+    opens.look(opens.send("ann")["ann"])
+    entries: Any = opens.shop.store.xrange(keys.RECORDS)
+    opens.record()
+    before = [opens.rows(f'SELECT * FROM "{table}"') for table in ("decision", "fetch", "served_bytes", "subject")]
+    for _, fields in entries:
+        opens.shop.store.xadd(keys.RECORDS, fields)
+    assert opens.record() == len(entries)
+    after = [opens.rows(f'SELECT * FROM "{table}"') for table in ("decision", "fetch", "served_bytes", "subject")]
+    assert after == before
+
+
+def test_it_takes_over_what_a_dead_recorder_had_taken(opens: Opens) -> None:
+    opens.look(opens.send("ann")["ann"])
+    dead = Recorder(opens.parts, Failing(opens, RuntimeError("killed")))
+    with pytest.raises(RuntimeError):
+        dead.step(block_ms=1)
+    assert opens.record() == 0, "it is not dead for long"
+    taken: Any = opens.shop.store.xpending_range(keys.RECORDS, GROUP, "-", "+", 10)
+    numbers = [entry["message_id"] for entry in taken]
+    opens.shop.store.xclaim(keys.RECORDS, GROUP, taken[0]["consumer"], 0, numbers, idle=10_000)
+    other = Recorder(opens.parts, opens.following)
+    assert other.step(block_ms=1) == len(numbers)
+    assert (opens.count("fetch"), opens.recorder.lag()) == (1, 0)
+
+
+def test_it_goes_on_at_once_when_a_server_is_back(opens: Opens) -> None:
+    opens.look(opens.send("ann")["ann"])
+    recorder = Recorder(opens.parts, Failing(opens, Unavailable("The database"), Unavailable("The database")))
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            recorder.step(block_ms=1)
+    assert recorder.lag() > 0
+    assert recorder.step(block_ms=1) > 0
+    assert (opens.count("fetch"), recorder.lag()) == (1, 0)
+
+
+def test_it_sets_an_unfit_record_aside_and_stores_the_others(opens: Opens) -> None:
+    opens.send("ann")
+    opens.put(click(1))
+    opens.put(click(2, landing="no text of the database\0"))
+    opens.put(click(3, at_ms=10**18))
+    opens.shop.store.xadd(keys.RECORDS, {record.STREAM_FIELD: b"no record"})
+    opens.shop.store.xadd(keys.RECORDS, {record.STREAM_FIELD: record.seal((click(4),), Sealer(new_key()))})
+    opens.put(click(5))
+    assert opens.record() == 6
+    assert [row.id for row in opens.rows("SELECT id FROM click ORDER BY id")] == [f"{n:032x}" for n in (1, 5)]
+    assert (opens.shop.store.xlen(REFUSED), opens.recorder.lag()) == (4, 0)
+
+
+def test_it_hands_over_what_dead_processes_left_on_disk(opens: Opens) -> None:
+    opens.send("ann")
+    spool = Spool(opens.shop.settings.var / "spool")
+    assert spool.append([record.seal((click(number),), opens.sealer) for number in range(3)])
+    spool.close()
+    assert opens.recorder.drain_spool() == 3
+    assert opens.recorder.drain_spool() == 0
+    opens.record()
+    assert opens.count("click") == 3
+
+
+def test_it_shares_the_stream_with_others(opens: Opens) -> None:
+    opens.send("ann")
+    others = [Recorder(opens.parts, opens.following) for _ in range(3)]
+    for number in range(600):
+        opens.put(click(number))
+    assert [one.step(block_ms=1) for one in others] == [200, 200, 200]
+    assert opens.count("click") == 600

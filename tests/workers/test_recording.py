@@ -1,0 +1,120 @@
+"""Records as rows: what is public is hashed, what is personal is sealed, and one request leaves one fetch."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from base.errors import NotFound
+from campaigns import served
+from campaigns.erasure import erase_person
+from campaigns.subjects import known_subject
+from render.record import DecisionRecord, FetchRecord
+from tests.campaigns.shop import MANAGER
+from tests.workers.opens import Opens
+from workers.recording import date_late
+
+
+def test_it_keeps_who_it_was_out_of_what_is_public(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    (decision,) = [made for made in opens.waiting() if isinstance(made, DecisionRecord)]
+    opens.record()
+    (row,) = opens.rows("SELECT * FROM decision")
+    public = msgspec.json.decode(row.public)
+    assert hashlib.sha256(row.public).digest() == row.public_sha256
+    assert public["subject"] == row.subject_id.hex
+    assert not {"profile", "personal"} & public.keys()
+    assert b"Ann" not in row.public
+    assert decision.personal.state is not None
+    assert decision.personal.state not in row.personal
+    assert (row.id, row.seed, row.open_number, row.rung) == (decision.id, str(decision.seed), 1, "rules")
+    assert row.slots == {"0": opens.discount, "1": opens.default}
+
+
+def test_it_keeps_bytes_once_for_all_and_sealed_where_they_are_personal(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    pages, pictures = [], []
+    for mail in mails.values():
+        pictures.append(opens.look(mail))
+        pages.append(opens.get(mail.view).data)
+    opens.record()
+    assert pictures[0] == pictures[1]
+    owners = {row.owner for row in opens.rows("SELECT owner FROM served_bytes")}
+    assert opens.count("served_bytes") == 3
+    assert served.EVERYBODY in owners
+    digests = [hashlib.sha256(body).digest() for body in (pictures[0], *pages)]
+    with opens.shop.sessions.begin() as session:
+        subjects = [
+            known_subject(session, mail.token.profile, opens.shop.settings.subject_key) for mail in mails.values()
+        ]
+        assert served.read(session, opens.shop.blobs, digests[0], None) == (pictures[0], "image/jpeg")
+        assert served.read(session, opens.shop.blobs, digests[1], subjects[0])[0] == pages[0]
+        for stranger in (subjects[1], None):
+            with pytest.raises(NotFound):
+                served.read(session, opens.shop.blobs, digests[1], stranger)
+
+
+def test_it_drops_the_records_of_whoever_was_erased_meanwhile(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    for mail in mails.values():
+        opens.look(mail)
+    erase_person(opens.shop.intake, mails["ann"].token.profile, opens.shop.now, MANAGER)
+    opens.record()
+    kept = {row.profile_id for row in opens.rows('SELECT profile_id FROM "fetch"')}
+    assert kept == {mails["bob"].token.profile}
+    assert opens.rows("SELECT 1 FROM subject WHERE profile_id = :p", p=mails["ann"].token.profile) == []
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
+@pytest.mark.parametrize("first", ["cached", "default"])
+def test_it_believes_the_fallback_of_a_request_that_was_recorded_twice(
+    opens: Opens, first: str, together: bool
+) -> None:
+    opens.look(opens.send("ann")["ann"])
+    (made,) = [made for made in opens.waiting() if isinstance(made, FetchRecord)]
+    opens.record()
+    fallback = msgspec.structs.replace(made, id="f" * 32, rung="default", sha256="ab" * 32, body=None)
+    decided = msgspec.structs.replace(made, id="f" * 32, rung="cached", body=None)
+    for one in (decided, fallback) if first == "cached" else (fallback, decided):
+        opens.put(one)
+        if not together:
+            opens.record()
+    opens.record()
+    (row,) = opens.rows('SELECT * FROM "fetch" WHERE id = :id', id="f" * 32)
+    assert (row.rung, row.sha256.hex()) == ("default", "ab" * 32)
+    assert hashlib.sha256(row.public).digest() == row.public_sha256
+    assert msgspec.json.decode(row.public)["rung"] == "default"
+
+
+def test_it_dates_what_came_before_its_decision(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.get(mail.clicks[0])
+    records = opens.waiting()
+    opens.shop.store.xtrim("records", maxlen=0)
+    late = [made for made in records if isinstance(made, DecisionRecord)]
+    opens.put(*(made for made in records if not isinstance(made, DecisionRecord)))
+    opens.record()
+    assert opens.rows('SELECT decision_at FROM "fetch" UNION ALL SELECT decision_at FROM click') == [(None,), (None,)]
+    opens.put(*late)
+    opens.record()
+    with opens.shop.sessions.begin() as session:
+        assert date_late(session) == 2
+        assert date_late(session) == 0
+    at = opens.rows("SELECT at FROM decision")[0].at
+    assert opens.rows('SELECT decision_at FROM "fetch" UNION ALL SELECT decision_at FROM click') == [(at,), (at,)]
+
+
+def test_it_makes_the_months_that_opens_fall_into(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    for days in (0, 40, 400):
+        opens.shop.clock.set(datetime(2026, 3, 2, 12, tzinfo=UTC) + timedelta(days=days))
+        opens.look(mail)
+    opens.record()
+    for table in ("decision", "fetch"):
+        parts = opens.rows(f'SELECT tableoid::regclass::text AS part FROM "{table}" ORDER BY at')
+        assert [row.part for row in parts] == [f"{table}_2026_03", f"{table}_2026_04", f"{table}_2027_04"]

@@ -1,0 +1,156 @@
+"""Repairs: lost keys come back as they were, absent ones only."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from base import keys
+from base.clock import EPOCH
+from campaigns import publish
+from render import agree
+from signals.erasure import erase
+from signals.state import decode
+from tests.campaigns.shop import MANAGER
+from tests.promises.reader import APPLE, Mail
+from tests.workers.opens import Opens
+from workers.repair import Repairs
+
+
+@pytest.fixture
+def repairs(opens: Opens) -> Repairs:
+    shop = opens.shop
+    return Repairs(shop.sessions, shop.store, shop.blobs, shop.intake, shop.settings.subject_key)
+
+
+def busy(opens: Opens) -> Mail:
+    """A person who looked, bought, looked again later, in both themes; all of it recorded."""
+    mail = opens.send("ann", discount={"cap_person": 5, "group_name": "shoes"})["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=2))
+    opens.shop.send(opens.shop.order("ann", "shoes", opens.shop.now))
+    opens.look(mail, agent=APPLE)
+    opens.shop.clock.advance(timedelta(seconds=10))
+    opens.look(mail, dark=True)
+    opens.shop.clock.advance(timedelta(seconds=1))
+    opens.look(mail, 1)
+    opens.record()
+    return mail
+
+
+def person_keys(opens: Opens, mail: Mail) -> list[bytes]:
+    """The keys of the mail's person."""
+    return sorted(opens.shop.store.scan_iter(match=f"{{{mail.token.profile}}}:*"))
+
+
+def test_it_brings_back_what_was_shown_and_used_and_known(opens: Opens, repairs: Repairs) -> None:
+    mail = busy(opens)
+    names = person_keys(opens, mail)
+    before = {name: opens.shop.store.get(name) for name in names}
+    shown, used = opens.shown(mail), opens.used(mail)
+    assert len(names) == 3
+    assert used.offer(opens.discount).count == 1
+    opens.shop.store.delete(*names)
+    repairs.restore_person(mail.token.profile)
+    assert person_keys(opens, mail) == names
+    assert opens.used(mail) == used
+    assert opens.shown(mail).live == shown.live
+    assert opens.shop.store.get(keys.state(mail.token.profile)) == before[keys.state(mail.token.profile).encode()]
+    # So the reader sees the same, and no new decision is made.
+    opens.look(mail)
+    opens.record()
+    assert opens.count("decision") == 2
+
+
+def test_it_writes_absent_keys_only(opens: Opens, repairs: Repairs) -> None:
+    mail = busy(opens)
+    names = person_keys(opens, mail)
+    opens.shop.store.delete(keys.used(mail.token.profile))
+    newer = {name: b"newer" for name in names if name.endswith((b":state", b"1")) and b"shown" in name}
+    for name, data in newer.items():
+        opens.shop.store.set(name, data)
+    repairs.restore_person(mail.token.profile)
+    assert {name: opens.shop.store.get(name) for name in newer} == newer
+    assert opens.used(mail).offer(opens.discount).count == 1
+
+
+def test_it_brings_nothing_back_of_whoever_was_erased_but_the_tombstone(opens: Opens, repairs: Repairs) -> None:
+    mail = busy(opens)
+    erase(opens.shop.intake, mail.token.profile, opens.shop.now)
+    tombstone = opens.shop.store.get(keys.state(mail.token.profile))
+    assert isinstance(tombstone, bytes)
+    assert decode(tombstone).erased
+    opens.shop.store.delete(keys.state(mail.token.profile))
+    repairs.restore_person(mail.token.profile)
+    assert person_keys(opens, mail) == [keys.state(mail.token.profile).encode()]
+    assert opens.shop.store.get(keys.state(mail.token.profile)) == tombstone
+
+
+def test_it_counts_no_open_that_nobody_agreed_on(opens: Opens, repairs: Repairs) -> None:
+    """While the store is away defaults are shown under a number of their own; it is not the mail's last open."""
+    mail = busy(opens)
+    with opens.shop.sessions.begin() as session:
+        session.connection().exec_driver_sql(
+            "INSERT INTO decision SELECT 'unread', at + interval '1 hour', profile_id, subject_id, channel,"
+            " campaign_id, occurrence, contact, lane, 0, plan_hash, model_hash, seed, state_version, 'default', lost,"
+            " slots, shadow, public, public_sha256, personal, ms FROM decision WHERE open_number = 2"
+        )
+    shown = opens.shown(mail)
+    opens.shop.store.delete(*person_keys(opens, mail))
+    repairs.restore_person(mail.token.profile)
+    assert opens.shown(mail).live == shown.live
+
+
+def test_it_counts_a_lost_cap_anew_from_what_was_recorded(opens: Opens, repairs: Repairs) -> None:
+    mails = opens.send("ann", "bob", "cara", discount={"cap_total": 10})
+    for mail in mails.values():
+        opens.look(mail)
+        opens.look(mail, dark=True)
+    opens.record()
+    assert agree.balance(opens.shop.store, opens.discount) == 7
+    opens.shop.store.delete(keys.cap(opens.discount))
+    repairs.restore_cap(opens.discount)
+    repairs.restore_cap(opens.discount)
+    assert agree.balance(opens.shop.store, opens.discount) == 7
+    repairs.restore_cap(opens.default)
+    assert agree.balance(opens.shop.store, opens.default) is None, "it never had a cap"
+
+
+def test_it_gives_back_reservations_that_no_open_stands_behind(opens: Opens, repairs: Repairs) -> None:
+    mails = opens.send("ann", "bob", discount={"cap_total": 10})
+    for mail in mails.values():
+        opens.look(mail)
+    opens.record()
+    store, number = opens.shop.store, agree.reservation("1.1", mails["ann"].token.profile, 1)
+    made = int((opens.shop.now - EPOCH).total_seconds() * 1000)
+    lost = f"{mails['ann'].token.profile}.{opens.campaign}.1.77"
+    store.hset(keys.cap(opens.discount), mapping={"left": 7, lost: made})
+    # A recorded open whose reservation was not settled yet stays, whatever its age.
+    held = f"{mails['bob'].token.profile}.{opens.campaign}.1.1"
+    store.hset(keys.cap(opens.discount), held, made)
+    assert number
+    assert repairs.free_reservations(opens.shop.now) == 0, "they may still come to be recorded"
+    assert repairs.free_reservations(opens.shop.now + timedelta(seconds=1)) == 1
+    assert agree.balance(store, opens.discount) == 8
+    assert store.hget(keys.cap(opens.discount), held) == b"0"
+    assert store.hget(keys.cap(opens.discount), lost) is None
+
+
+def test_it_restores_live_keys_plans_and_products_when_an_open_misses_them(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    (row,) = opens.rows("SELECT plan_hash FROM campaign WHERE id = :id", id=opens.campaign)
+    lost = (keys.live(opens.campaign), keys.plan(row.plan_hash))
+    kept = [opens.shop.store.get(name) for name in lost]
+    opens.shop.store.delete(*lost)
+    opens.forget()
+    opens.look(mail)
+    opens.record()
+    assert [opens.shop.store.get(name) for name in lost] == kept
+    with opens.shop.sessions.begin() as session:
+        publish.kill(session, opens.shop.store, opens.campaign, opens.shop.now, MANAGER)
+    killed = opens.shop.store.get(lost[0])
+    opens.shop.store.delete(*lost)
+    opens.look(mail)
+    opens.following.idle()
+    assert killed != kept[0]
