@@ -24,7 +24,7 @@ from campaigns.models import Delivery
 from campaigns.opens import Decision, Fetch
 from campaigns.redraw import Recorded, redrawn
 from campaigns.subjects import SubjectKey, known_subject
-from campaigns.timeline import CLASS_WORDS
+from campaigns.timeline import CLASS_WORDS, event_words
 from render.explanation import SlotExplanation, explain
 from render.plan import Plan
 from render.record import DecisionFacts, SlotRecord, read_personal
@@ -68,6 +68,7 @@ class Signal:
     """An event beside a decision: when it happened, when it arrived."""
 
     name: str
+    words: str
     happened: datetime
     arrived: datetime
 
@@ -229,6 +230,9 @@ def _signals(session: Session, members: Sequence[int], row: Decision) -> tuple[t
     ).all()
 
     def told(found: Sequence[Any]) -> tuple[Signal, ...]:
-        return tuple(Signal(event.name or event.type, event.event_time, event.received_at) for event in found)
+        return tuple(
+            Signal(event.name or event.type, event_words(event.name, event.type), event.event_time, event.received_at)
+            for event in found
+        )
 
     return told(known), told(late)

@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Overview:
-    """Counts of the last hour and day, and short lists."""
+    """Counts of the last hour and day, and short lists. `unsettled`: campaign, its name, mails of unknown outcome."""
 
     live: list[Campaign]
     next: list[Campaign]
@@ -35,6 +35,7 @@ class Overview:
     rejected_day: int
     unknown: int
     failed: int
+    unsettled: list[tuple[int, str, int]]
 
     @property
     def fallback_share(self) -> float | None:
@@ -72,7 +73,20 @@ def overview(session: Session, now: datetime) -> Overview:
         or 0,
         unknown=by_state.get("unknown", 0),
         failed=by_state.get("failed", 0),
+        unsettled=_unsettled(session) if by_state.get("unknown") else [],
     )
+
+
+def _unsettled(session: Session) -> list[tuple[int, str, int]]:
+    rows = session.execute(
+        select(Campaign.id, Campaign.name, func.count())
+        .join(Delivery, Delivery.campaign_id == Campaign.id)
+        .where(Delivery.state == "unknown")
+        .group_by(Campaign.id)
+        .order_by(Campaign.id)
+        .limit(MAX_LISTED)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def waiting(store: Store, queues: Store) -> list[tuple[str, int | None]]:

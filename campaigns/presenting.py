@@ -63,7 +63,8 @@ def install(app: Flask) -> None:
 
     app.add_url_rule("/static/<path:filename>", endpoint="static", view_func=static)
     app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
-    app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent, inline=inline)
+    app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent)
+    app.jinja_env.filters.update(count=count, inline=inline)
     app.context_processor(lambda: {"user": current_user})
     app.after_request(_headers)
 
@@ -90,9 +91,12 @@ def zone_name() -> str:
     return current_user.timezone if current_user.is_authenticated else "UTC"
 
 
-def moment(value: datetime | None) -> str:
-    """Date and time to the minute in the viewer's zone, or a dash."""
-    return f"{value.astimezone(ZoneInfo(zone_name())):%-d %b %Y, %H:%M}" if value else "–"
+def moment(value: datetime | None, *, seconds: bool = False) -> str:
+    """Date and time to the minute, or the second, in the viewer's zone; a dash for none."""
+    if value is None:
+        return "–"
+    local = value.astimezone(ZoneInfo(zone_name()))
+    return f"{local:%-d %b %Y, %H:%M:%S}" if seconds else f"{local:%-d %b %Y, %H:%M}"
 
 
 def day(value: datetime | None) -> str:
@@ -112,6 +116,11 @@ def money(cents: int | None, currency: str = "EUR") -> str:
 def number(value: float | None, digits: int = 0) -> str:
     """A grouped number, or a dash for what is not known."""
     return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def count(value: int, thing: str) -> str:
+    """A number of things in words: 1 mail, 2 mails."""
+    return f"{value:,} {thing}" if value == 1 else f"{value:,} {thing}s"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

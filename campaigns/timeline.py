@@ -55,6 +55,22 @@ CLASS_WORDS = {
     "test": "test send",
     "staff": "looked at by staff",
 }
+EVENT_WORDS = {
+    "identify": "Details given",
+    "page": "Page viewed",
+    "screen": "Screen viewed",
+    "group": "Joined a group",
+    "alias": "Accounts joined",
+    "Order Completed": "Order placed",
+    "Order Refunded": "Order returned",
+    "Order Cancelled": "Order cancelled",
+    "Consent Changed": "Consent changed",
+    "Call Note Added": "Call note",
+    "Complaint Opened": "Complaint",
+    "Complaint Closed": "Complaint settled",
+    "Offer Feedback": "Corrected by support",
+}
+"""How signals are called on pages; others keep the name they came with."""
 CLICK_WORDS = {
     "prefetch": "a machine ",
     "scanner": "a security scanner ",
@@ -272,12 +288,23 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         yield Entry(
             at=row.event_time,
             kind=kind,
-            title=row.name or row.type,
-            detail=_lines(known),
+            title=event_words(row.name, row.type),
+            detail=_consent(known) if row.name == "Consent Changed" else _lines(known),
             cents=row.order_total_cents,
             currency=currency if isinstance(currency, str) else None,
             late=late,
         )
+
+
+def event_words(name: str | None, type_: str) -> str:
+    """What a signal is called on pages."""
+    return EVENT_WORDS.get(name or type_, name or type_)
+
+
+def _consent(properties: dict[str, Any]) -> str:
+    purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled"}
+    asked = str(properties.get("purpose", ""))
+    return f"{'agreed to' if properties.get('granted') is True else 'refuses'} {purpose.get(asked, asked)}"
 
 
 def _lines(properties: dict[str, Any]) -> str:

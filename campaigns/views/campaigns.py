@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -30,6 +31,28 @@ TABS = (
     ("results", "Results"),
 )
 Fault = InvalidInput | Conflict
+FIELD = re.compile(r"[a-z_]+[a-z_0-9.\[\]]*")
+PLACES = {
+    "message_id": ("The message", "message"),
+    "default_landing": ("The address for clicks that lead to no offer", "offers"),
+    "slots": ("The places", "offers"),
+    "offers": ("An offer", "offers"),
+    "creatives": ("A design", "offers"),
+    "audience": ("The audience", "audience"),
+    "replenish": ("The categories to restock", "audience"),
+    "subject": ("The subject", "message"),
+    "mjml": ("The mail’s markup", "message"),
+    "text": ("The text part", "message"),
+    "postal_address": ("The postal address", "message"),
+}
+"""Where a fault of a field is put right: how the field is called, and its tab."""
+
+
+class Missing(NamedTuple):
+    """What keeps a campaign from being sent, as a sentence, and the tab where it is put right."""
+
+    words: str
+    tab: str
 
 
 @pages.get("/")
@@ -174,7 +197,18 @@ def frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
 
 def _frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
     missing = publish.missing(session, row) if row.state in ("draft", "scheduled") else []
-    return {"campaign": row, "tab": tab, "tabs": TABS, "missing": missing}
+    return {"campaign": row, "tab": tab, "tabs": TABS, "missing": [_told(line) for line in missing]}
+
+
+def _told(line: str) -> Missing:
+    """What is missing, in words, with the tab where it is put right."""
+    field, colon, message = line.partition(": ")
+    if not colon or not FIELD.fullmatch(field):
+        return Missing(line, "schedule")
+    for start, (words, tab) in PLACES.items():
+        if field.startswith(start):
+            return Missing(f"{words} {message.rstrip('.')}.", tab)
+    return Missing(f"The mail: {message.rstrip('.')}.", "message")
 
 
 def _create(session: Session, form: Mapping[str, str]) -> Campaign:

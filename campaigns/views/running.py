@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from zoneinfo import available_timezones
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -217,6 +218,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         values=request.form,
         goal=goals.current(session, row.id),
         metrics=goals.METRICS,
+        zones=sorted(available_timezones()),
     )
 
 

@@ -26,13 +26,15 @@ def index() -> ResponseReturnValue:
     """Queues, the record stream, sources, refused signals, people and the newest log lines."""
     with parts().transaction() as session:
         rejected = session.scalars(select(RejectedEvent).order_by(RejectedEvent.id.desc()).limit(20)).all()
+        known = people.users(session)
         return render_template(
             "system/index.html",
             waiting=waiting(parts().store, parts().queues),
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
             rejected=rejected,
             rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent)) or 0,
-            people=people.users(session),
+            people=known,
+            names={user.id: user.name for user in known},
             roles=ROLES,
             changes=admin_log.entries(session, limit=30),
             looks=access_log.entries(session, limit=30),
