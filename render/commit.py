@@ -54,8 +54,8 @@ class Recorder:
     def accept(self, records: tuple[Record, ...], deadline: float) -> bool:
         """Whether the records are safe; returns by the deadline (monotonic seconds), then with False.
 
-        False means that the caller must not claim anything was recorded. A late flight may still land: records are
-        idempotent, and one that nobody vouches for is only a record more.
+        False means that the caller must not claim anything was recorded. A late flight may still land: whoever then
+        answers otherwise than the records say tells so by `correct`.
         """
         entry = _Entry(record.seal(records, self._sealer))
         self._waiting.append(entry)
@@ -68,8 +68,12 @@ class Recorder:
             self._flight.release()
         return entry.accepted
 
+    def correct(self, records: tuple[Record, ...]) -> None:
+        """Put down what was answered instead, behind the records that may be late; waits for nothing."""
+        self._waiting.append(_Entry(record.seal(records, self._sealer)))
+
     def start(self) -> None:
-        """Begin to move what lies in the spool to the stream, in the background, whenever the stream is there."""
+        """Begin the background work: what was left waiting flies, and the spool goes to the stream when it is there."""
         self._drainer = threading.Thread(target=self._drain_forever, name="spool-drain", daemon=True)
         self._drainer.start()
 
@@ -78,6 +82,7 @@ class Recorder:
         self._stopped.set()
         if self._drainer is not None:
             self._drainer.join(timeout=5)
+        self._fly_leftovers()
         self._spool.close()
 
     def _fly(self) -> None:
@@ -91,6 +96,16 @@ class Recorder:
             for entry in flight:
                 entry.accepted = accepted
         self._metrics.count("unrecorded", 0 if accepted else len(flight))
+
+    def _fly_leftovers(self) -> None:
+        """Send what was put down by threads that could not wait, unless another is about to."""
+        if not self._waiting or not self._flight.acquire(blocking=False):
+            return
+        try:
+            while self._waiting:
+                self._fly()
+        finally:
+            self._flight.release()
 
     def _append(self, entries: Sequence[bytes]) -> bool:
         """Put entries on the stream; False when it cannot take them now."""
@@ -108,5 +123,6 @@ class Recorder:
 
     def _drain_forever(self) -> None:
         while not self._stopped.wait(DRAIN_SECONDS):
+            self._fly_leftovers()
             if not self._hot.is_away and self._spool.waiting():
                 self._metrics.count("unspooled", self._spool.drain(self._append))

@@ -87,7 +87,10 @@ def _serve(parts: Parts, fetch: Fetch) -> Served:
     sight = opened.sight(fetch, served.offer) if served.offer is not None else None
     made = fetch_record(fetch, opened, served.picture, served.rung)
     if not parts.opening.mark(fetch, opened, sight, made):
-        return parts.ladder.static(fetch)  # Neither stream nor disk took the record: nothing may be claimed.
+        # Neither stream nor disk took the record in time: nothing may be claimed. Should it be taken late, so is this.
+        static = parts.ladder.static(fetch)
+        parts.recorder.correct((fetch_record(fetch, opened, static.picture, static.rung),))
+        return static
     _handed(parts, fetch, served.picture)
     return served
 

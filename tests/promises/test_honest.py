@@ -13,7 +13,7 @@ from campaigns.erasure import erase_person
 from tests.campaigns.shop import MANAGER
 from tests.promises.conftest import Ground
 from tests.promises.reader import APPLE, BROWSER, GMAIL, GMAIL_PREFETCH, SCANNER, fetch
-from tests.promises.world import Story, World, until
+from tests.promises.world import Story, World
 
 SURELY = ("person", "proxy")
 POSSIBLY = (*SURELY, "undecided")
@@ -75,7 +75,7 @@ def test_it_labels_machines_and_counts_them_apart(world: World, story: Story) ->
 
 
 def test_it_reports_what_the_raw_rows_say(world: World, story: Story) -> None:
-    credited(world, story)
+    world.credited()
     fetches, clicks = raw(world, story, "fetch"), raw(world, story, "click")
     decisions, mails, outcomes = (
         raw(world, story, "decision"),
@@ -116,15 +116,6 @@ def test_it_reports_what_the_raw_rows_say(world: World, story: Story) -> None:
         assert group.cents == sum(spent[profile] for profile in members & spent.keys())
 
 
-def credited(world: World, story: Story) -> None:
-    """Wait until the recorder has credited every order that it will: it looks when nothing else waits."""
-    newest = world.rows("SELECT max(id) AS id FROM event")[0].id
-    until(
-        lambda: world.rows("SELECT position FROM loop_cursor WHERE name = 'outcomes'")[0].position >= newest,
-        "orders to be credited",
-    )
-
-
 def orders(world: World, story: Story, *, kept: bool = False) -> dict[int, int]:
     """Cents by person, of orders since the send; with `kept` only of those that did not come back."""
     rows = world.rows(
@@ -142,7 +133,7 @@ def orders(world: World, story: Story, *, kept: bool = False) -> dict[int, int]:
 
 
 def test_it_credits_an_order_once_and_takes_off_what_came_back(world: World, story: Story) -> None:
-    credited(world, story)
+    world.credited()
     kept = orders(world, story, kept=True)
     outcomes = raw(world, story, "outcome")
     assert len({row["event_id"] for row in outcomes}) == len(outcomes)
@@ -186,7 +177,7 @@ def test_it_counts_opens_that_differ_from_the_choice_at_send_time(world: World, 
 
 
 def test_it_keeps_its_totals_when_somebody_is_erased(world: World, story: Story) -> None:
-    credited(world, story)
+    world.credited()
 
     def told() -> reports.Report:
         with world.sessions.begin() as session:

@@ -110,7 +110,8 @@ def test_it_changes_nothing_by_looking(world: World) -> None:
     opens(world, story)
     world.recorded()
     blobs, key = blobs_from(world.settings), world.settings.subject_key
-    # What follows from records goes on for a moment after the last of them.
+    world.credited()
+    # What else follows from records goes on for a moment after the last of them.
     before = until_still(world)
     with world.sessions() as session:
         for row in fetches(world, story):

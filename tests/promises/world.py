@@ -242,6 +242,12 @@ class World:
         until(lambda: not list(spool.glob("*.spool")), "the spool to be drained", seconds)
         until(lambda: not self.store.xlen(keys.RECORDS), "the stream to be empty", seconds)
 
+    def credited(self) -> None:
+        """Wait until every order is credited that will be: the recorder looks when nothing else waits."""
+        newest = self.rows("SELECT max(id) AS id FROM event")[0].id
+        position = "SELECT coalesce(max(position), 0) AS n FROM loop_cursor WHERE name = 'outcomes'"
+        until(lambda: self.rows(position)[0].n >= newest, "orders to be credited")
+
     def metric(self, name: str, label: str = "") -> int:
         """One counter of render, over all its processes."""
         with urllib.request.urlopen(f"{self.render.url}/metrics", timeout=30) as answer:
