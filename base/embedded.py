@@ -27,6 +27,7 @@ from base.processes import check_port, end
 
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
+PID_WIDTH = 20
 USER = "latebind"
 DATABASE = "latebind"
 
@@ -220,8 +221,8 @@ class ValkeyServer:
             os.close(writing)
             self._process = _start([get_binary_path(), "-"], self._log, self._folder, stdin=reading, pass_fds=(lock,))
             os.close(reading)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, str(self._process.pid).encode(), 0)
+            # Always as long, so that whoever reads it meanwhile finds one number, whole.
+            os.pwrite(lock, f"{self._process.pid:<{PID_WIDTH}}".encode(), 0)
         finally:
             os.close(lock)
         self._await_answer()
@@ -286,7 +287,7 @@ def _take_lock(folder: Path) -> int:
     lock = os.open(folder.with_name(folder.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
     if _locked(lock):
         return lock
-    written = os.pread(lock, 20, 0).decode(errors="replace").strip()
+    written = os.pread(lock, PID_WIDTH, 0).decode(errors="replace").strip()
     if written.isdigit():
         end(int(written), "valkey-server", signal.SIGTERM, STOP_SECONDS)
     deadline = monotonic() + 2

@@ -22,7 +22,7 @@ from campaigns.compose import Composer
 from campaigns.links import MailUrls, SlotUrls
 from campaigns.models import Campaign
 from campaigns.pictures import StoredAssets, fonts
-from campaigns.scenes import Place, Scene, live_scene, supposing, written_scene
+from campaigns.scenes import HELD_OUT, Place, Scene, live_scene, supposing, written_scene
 from render.binding import resolve
 from render.creative import Background, Creative
 from render.current import holds, joins
@@ -121,6 +121,8 @@ def look(scene: Scene, blobs: FolderBlobs, now: datetime, *, dark: bool = False)
     """What a fetch of every picture would be answered with: the open that stands, else a new one."""
     facts, lane, now_ms = scene.facts, scene.shown.live, unix_ms(now)
     decision = decide(scene.plan, facts, now, seed_of(scene.delivery, lane.open_number + 1))
+    if scene.live is HELD_OUT:
+        decision = msgspec.structs.replace(decision, reason="content holdout")
     explanations = {part.slot: part for part in explain(decision, scene.plan)}
     stands = bool(lane.open_number) and not decision.no_record
     held = stands and holds(scene.plan, scene.plan_hash, lane, facts, now, now_ms)

@@ -23,6 +23,7 @@ EMAILS: Final = Path(templates.__file__).parent / "email"
 DEFAULTS: Final = {HERO: ("Neutral", "Neutral hero"), TILE: ("Neutral tile", "Neutral tile")}
 """Declared size → the creative and the offer that stand as default there."""
 
+FIRST_DESIGN: Final = "Restock discount"
 ALT: Final = "Your offer, chosen when you look. View it in the browser if you see no picture."
 
 
@@ -56,6 +57,11 @@ def seed(session: Session, now: datetime) -> None:
                 name=offer, kind="neutral", creative_id=known[creative], landing="https://www.example.com/"
             )
             offers.create_offer(session, neutral, now, SYSTEM)
+
+
+def first_design(session: Session) -> int | None:
+    """The shipped creative that a new offer begins with, or None when it was archived."""
+    return session.scalar(select(Creative.id).where(Creative.name == FIRST_DESIGN, Creative.archived_at.is_(None)))
 
 
 def default_offer(session: Session, size: tuple[int, int]) -> int | None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creatives, offers
+from campaigns import creatives, offers, starting
 from campaigns.access import allow
 from campaigns.models import Offer
 from campaigns.offers import OfferIn
@@ -51,7 +51,8 @@ def index() -> ResponseReturnValue:
 def new() -> ResponseReturnValue:
     """The editor, empty."""
     with parts().transaction() as session:
-        return _form(session, None, {"kind": "replacement", "sticky": "on"}, None)
+        first = {"kind": "replacement", "sticky": "on", "creative_id": starting.first_design(session)}
+        return _form(session, None, first, None)
 
 
 @pages.get("/<int:offer_id>")

@@ -281,13 +281,13 @@ def test_it_tells_what_arrived_after_the_open(town: Town) -> None:
     (path,) = set(OPEN.findall(found(support, diary.name)))
     page = support.get(path).text
     after = page.partition("Arrived only later")[2]
-    told = re.search(r"Order Completed of ([^<]*) arrived ([^<]*), after this open", after)
+    told = re.search(r"Order placed of ([^<]*) arrived ([^<]*), after this open", after)
     assert told, "the order that had happened and was not known"
     assert told[1] != told[2]
-    assert "Order Completed" not in page.partition("The newest signals known")[2]
+    assert "Order placed" not in page.partition("The newest signals known")[2]
     swap = next(diary for diary in town.diaries.values() if len(diary.orders) == 1 and not diary.late)
     last = support.get(OPEN.findall(found(support, swap.name))[0]).text
-    assert "Order Completed" in last.partition("The newest signals known")[2]
+    assert "Order placed" in last.partition("The newest signals known")[2]
 
 
 @pytest.mark.feature("SU-06")

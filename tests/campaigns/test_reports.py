@@ -212,7 +212,7 @@ def test_it_counts_success_as_it_was_named_and_keeps_what_was_named_before(web: 
     at = f"/campaigns/{number}/schedule"
     assert browser.post(at, do="goal", metric="orders", window_days="7").status_code == 302
     assert "Version 1" in browser.get(at).text
-    campaign = mailed(web, 80)
+    campaign = mailed(web, 160)
     browser.post(f"/campaigns/{campaign}/schedule", do="goal", metric="orders", window_days="7")
     spend(web, "g0", -30, 1_000)
     web.shop.clock.advance(10 * DAY)
@@ -221,9 +221,9 @@ def test_it_counts_success_as_it_was_named_and_keeps_what_was_named_before(web: 
     spend(web, "g1", 3, 4_000)
     (first,) = success(web, campaign)
     counted = {name: sum(group[name] for group in first["groups"]) for name in ("people", "orders", "cents")}
-    assert counted == {"people": 80, "orders": 3, "cents": 9_000}
+    assert counted == {"people": 160, "orders": 3, "cents": 9_000}
     assert sum(group["repeat_customers"] for group in first["groups"]) == 1
-    assert sum(group["window_over"] for group in first["groups"]) == 80
+    assert sum(group["window_over"] for group in first["groups"]) == 160
     for group in first["groups"]:
         assert group["value"] == pytest.approx(group["orders"] / group["people"])
     before = words(browser.get(f"/campaigns/{campaign}/results").text)

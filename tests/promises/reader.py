@@ -9,13 +9,12 @@ import http.client
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.message import EmailMessage
 from html import unescape
 from io import BytesIO
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 from PIL import Image
@@ -124,12 +123,6 @@ def _read(keys: TokenKeys, text: str, purposes: Sequence[Purpose]) -> Token:
         except BadToken:
             continue
     raise AssertionError("an address of a mail that was not minted for its path")
-
-
-def kept_mails(folder: Path) -> Iterator[bytes]:
-    """The mails that the sink keeps, in order of arrival."""
-    for path in sorted(folder.glob("*.eml")):
-        yield path.read_bytes()
 
 
 def fetch(

@@ -17,7 +17,7 @@ from campaigns import transitions
 from render.agree import balance
 from signals.erasure import erase
 from tests.campaigns.shop import MANAGER
-from tests.promises.reader import APPLE, GMAIL_PREFETCH, SCANNER, fetch, fetch_at_once, kept_mails, read_mail
+from tests.promises.reader import APPLE, GMAIL_PREFETCH, SCANNER, Mail, fetch, fetch_at_once
 from tests.promises.world import Story, World, until
 
 CAP = 100
@@ -58,8 +58,12 @@ def test_it_shows_a_capped_offer_exactly_as_often_as_the_cap_allows(world: World
         run = transitions.send_test(
             session, story.campaign, [one.token.profile], "tester@example.org", world.shop.now, MANAGER
         )
-    until(lambda: mails_of_run(world, run), "the test mail")
-    fetch(world.render.url, mails_of_run(world, run)[0].pictures[0])
+
+    def sent() -> list[Mail]:
+        return [mail for mail in world.mails(story.campaign) if mail.token.occurrence == run]
+
+    until(sent, "the test mail")
+    fetch(world.render.url, sent()[0].pictures[0])
     assert left() == CAP
     # An undecided fetch does; and what one open has used, its other fetches do not use again.
     fetch(world.render.url, one.pictures[0], APPLE)
@@ -87,12 +91,6 @@ def test_it_shows_an_offer_to_one_person_as_often_as_their_cap_allows(world: Wor
     fetch(world.render.url, story.mail(story.names[1]).pictures[0])
     assert shown(world, story) == [story.discount] * 2 + [story.attire] * 2 + [story.discount]
     assert balance(world.store, story.discount) == 50 - 3
-
-
-def mails_of_run(world: World, run: int) -> list[Any]:
-    """What the sink kept of a test run."""
-    found = (read_mail(content, world.tokens) for content in kept_mails(world.settings.var / "inbox"))
-    return [mail for mail in found if mail.token.occurrence == run]
 
 
 def shown_to_people(world: World, story: Story) -> Counter[int]:

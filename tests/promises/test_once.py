@@ -129,7 +129,7 @@ def test_it_records_every_fetch_click_and_withdrawal_once_while_the_recorder_is_
         if number % 4 == 0:
             done = fetch(world.render.url, mail.unsubscribe, method="POST", form={"List-Unsubscribe": "One-Click"})
             assert done.status == 200
-        if number % 10 == 5:
+        if number % 20 == 5:
             world.programs["recorder"].kill()
             world.run("recorder")
     world.recorded()

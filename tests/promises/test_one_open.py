@@ -18,7 +18,7 @@ from tests.promises.reader import Answer, Mail, fetch, fetch_at_once
 from tests.promises.world import Story, World
 
 BLOCKS = 5
-PEOPLE = 8
+PEOPLE = 6
 DECISION = re.compile(rb'data-decision="([0-9a-f]{32})"')
 
 

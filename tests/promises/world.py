@@ -33,7 +33,7 @@ from campaigns.mail import SlotIn
 from campaigns.models import Creative
 from render.starting import BY_NAME
 from tests.campaigns.shop import MANAGER, TEXT, Shop, named
-from tests.promises.reader import Mail, kept_mails, read_mail, signal
+from tests.promises.reader import Mail, read_mail, signal
 from tests.serving import ROOT, Served, outer_environment
 
 PROGRAMS: Final = {
@@ -124,6 +124,7 @@ class World:
             deadline_ms=5000,
         )
         self.settings.var.mkdir(parents=True)
+        self._read: dict[Path, tuple[int, Mail]] = {}
         self.engine = db.connect(self.database_url)
         self.sessions = db.sessions(self.engine)
         self.store = stores.connect(self.valkey.url)
@@ -320,8 +321,13 @@ class World:
         self.clock.advance(timedelta(minutes=1))
 
     def mails(self, campaign: int) -> list[Mail]:
-        """What the sink kept of a campaign."""
-        kept = (read_mail(content, self.tokens) for content in kept_mails(self.settings.var / "inbox"))
+        """What the sink kept of a campaign, in order of arrival; no mail is parsed twice."""
+        kept = []
+        for path in sorted((self.settings.var / "inbox").glob("*.eml")):
+            stamp = path.stat().st_mtime_ns
+            if self._read.get(path, (0, None))[0] != stamp:
+                self._read[path] = stamp, read_mail(path.read_bytes(), self.tokens)
+            kept.append(self._read[path][1])
         return [mail for mail in kept if mail.token.campaign == campaign]
 
     def creative(self, name: str) -> int:
