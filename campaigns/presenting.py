@@ -61,7 +61,13 @@ def install(app: Flask) -> None:
         response.cache_control.immutable = True
         return response
 
+    @public
+    def icon() -> Response:
+        return static("favicon.svg")
+
     app.add_url_rule("/static/<path:filename>", endpoint="static", view_func=static)
+    # Browsers ask for it beside documents that name no icon, such as the mail in a preview's frame.
+    app.add_url_rule("/favicon.ico", endpoint="icon", view_func=icon)
     app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
     app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent)
     app.jinja_env.filters.update(count=count, inline=inline)

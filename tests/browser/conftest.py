@@ -24,6 +24,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from base.clock import monotonic, pause
 from base.processes import free_port
 from base.settings import Settings
+from tests.browser.visitor import Visits
+from tests.campaigns.living import living
 from workers.up import System
 
 PORTS = ("WEB", "RENDER", "SIGNALS", "SMTP", "INBOX", "POSTGRES", "VALKEY")
@@ -119,10 +121,20 @@ def site(chromium: Browser) -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix="latebind-browser-"))
     folder.chmod(0o755)
     environ = {f"LATEBIND_{name}_PORT": str(free_port()) for name in PORTS}
-    system = System(Settings.from_environment(environ | {"LATEBIND_VAR": str(folder), "LATEBIND_RENDER_WORKERS": "1"}))
+    # A loaded machine is no reason for a default: what deadlines do has tests of its own.
+    environ |= {"LATEBIND_VAR": str(folder), "LATEBIND_RENDER_WORKERS": "1", "LATEBIND_DEADLINE_MS": "5000"}
+    system = System(Settings.from_environment(environ))
     try:
         system.start()
         yield Site(system, chromium)
     finally:
         system.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def visits(chromium: Browser) -> Iterator[Visits]:
+    """An installation whose people and clock the tests move, with its pages served."""
+    with living("pages") as life:
+        life.world.serve("campaigns")
+        yield Visits(life, chromium)

@@ -1,0 +1,130 @@
+"""Every page: free of faults that axe-core knows in light and dark, never too wide for a phone, without an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from campaigns import goals
+from tests.browser.visitor import Scheme, Visits
+from tests.campaigns.shop import MANAGER
+from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER, fetch, fetch_at_once
+from tests.promises.world import Story
+
+AGENTS = (BROWSER, GMAIL, APPLE, SCANNER)
+FIRST = "SELECT min(id) FROM delivery WHERE campaign_id = :c"
+LONG = "A campaign whose name goes on and on because somebody put the whole brief into it, with all its dates"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the pages are about."""
+
+    story: Story
+    draft: int
+    profile: int
+    decision: str
+
+
+@pytest.fixture(scope="module")
+def scene(visits: Visits) -> Scene:
+    """A campaign with results, a draft with a long name, one customer, one open, one mail of unknown outcome."""
+    world = visits.life.world
+    looks: dict[str, Any] = {
+        "discount": {"fields": {"headline": "New running shoes, 10 % off", "body": "Your next pair is waiting."}},
+        "thanks": {"fields": {"headline": "Thank you", "body": "Enjoy your new shoes."}},
+        "attire": {"fields": {"headline": "Running tights", "body": "They go with your shoes."}},
+    }
+    story = world.story("spring", people=40, slots=2, content_holdout=0.1, **looks)
+    with world.sessions.begin() as session:
+        session.execute(
+            world.sql("UPDATE campaign SET name = 'Running shoes, spring' WHERE id = :id"), {"id": story.campaign}
+        )
+        goals.name_goal(session, story.campaign, "revenue", 14, world.clock.now() - timedelta(days=1), MANAGER)
+    for number, name in enumerate(story.names):
+        mail = story.mail(name)
+        fetch_at_once(world.render.url, list(mail.pictures.values()), AGENTS[number % 4])
+        if number % 4 == 0:
+            world.tell(world.buy(name))
+            world.clock.advance(timedelta(minutes=3))
+            fetch_at_once(world.render.url, list(mail.pictures.values()))
+        if number % 6 == 1:
+            fetch(world.render.url, mail.clicks[0])
+        world.clock.advance(timedelta(minutes=1))
+    world.recorded()
+    draft = world.story("longname", people=2, send=False).campaign
+    with world.sessions.begin() as session:
+        session.execute(world.sql("UPDATE campaign SET name = :name WHERE id = :id"), {"name": LONG, "id": draft})
+        session.execute(
+            world.sql(
+                "UPDATE delivery SET state = 'unknown' WHERE id = (SELECT min(id) FROM delivery WHERE campaign_id = :c)"
+            ),
+            {"c": story.campaign},
+        )
+    swapped = "SELECT id, profile_id FROM decision WHERE campaign_id = :c AND slots <> shadow ORDER BY at LIMIT 1"
+    (row,) = world.rows(swapped, c=story.campaign)
+    return Scene(story, draft, row.profile_id, row.id)
+
+
+def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
+    """Every page by who may see it: its name and address."""
+    campaign, draft, person = (
+        f"/campaigns/{scene.story.campaign}",
+        f"/campaigns/{scene.draft}",
+        f"/customers/{scene.profile}",
+    )
+    return {
+        "": [("sign-in", "/sign-in")],
+        "manager": [
+            ("home", "/"), ("campaigns", "/campaigns/"), ("no-campaign", "/campaigns/?q=nothing"),
+            ("new-campaign", "/campaigns/new"), ("audience", f"{draft}/audience"), ("message", f"{campaign}/message"),
+            ("offers-of", f"{campaign}/offers"), ("schedule", f"{draft}/schedule"), ("sent", f"{campaign}/schedule"),
+            ("results", f"{campaign}/results"), ("no-results", f"{draft}/results"),
+            ("unknown", f"{campaign}/ledger?state=unknown"), ("preview", f"{campaign}/preview?bought=shoes"),
+            ("offers", "/offers/"), ("offer", f"/offers/{scene.story.discount}"), ("new-offer", "/offers/new"),
+            ("not-found", "/nowhere"),
+        ],
+        "support": [
+            ("find", "/customers/"), ("found-nobody", "/customers/?q=nobody"), ("customer", person),
+            ("no-clicks", f"{person}?kind=click"), ("open", f"{person}/opens/{scene.decision}"),
+            ("refused", "/campaigns/"),
+        ],
+        "admin": [("ledger", f"{campaign}/ledger"), ("system", "/system/")],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_has_no_barriers(visits: Visits, scene: Scene, scheme: Scheme) -> None:
+    wrong: list[object] = []
+    for role, listed in pages(scene).items():
+        with visits.visit(role, scheme=scheme, strict=False) as visitor:
+            for name, path in listed:
+                visitor.go(path)
+                wrong += [(name, fault) for fault in visitor.faults()]
+                visitor.keep(f"{name}-{scheme}")
+    assert not wrong
+
+
+def test_it_fits_a_phone_and_runs_under_its_own_policy_without_an_error(visits: Visits, scene: Scene) -> None:
+    for role, listed in pages(scene).items():
+        with visits.visit(role, phone=True) as visitor:
+            for name, path in listed:
+                visitor.go(path)
+                assert visitor.overflow() <= 0, f"{name} is {visitor.overflow()} px too wide"
+                visitor.keep(f"{name}-phone")
+                expected = name in ("not-found", "refused")
+                assert bool(visitor.troubles) == expected, (name, visitor.troubles)
+                visitor.troubles.clear()
+
+
+def test_it_opens_its_menu_on_a_phone(visits: Visits) -> None:
+    with visits.visit("manager", phone=True) as mara:
+        mara.go("/")
+        assert not mara.page.get_by_role("link", name="Offers").is_visible()
+        mara.press("Menu")
+        mara.page.get_by_role("link", name="Offers").wait_for()
+        mara.follow("Offers")
+        assert mara.page.url.endswith("/offers/")
