@@ -35,7 +35,7 @@ up: $(VENV)/.demo $(VENV)/.assets ## Run the system without the story, until Ctr
 
 .PHONY: test
 test: lint ## Check style, types and behaviour
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: lint
 lint: $(VENV)/.test $(VENV)/.assets ## Check style and types

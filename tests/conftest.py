@@ -25,10 +25,17 @@ from tests.serving import Serve, Served
 from workers.migration import migrate
 
 VALKEY_DATABASES = 64
+LONGEST = ("tests/workers/test_demo_story.py", "tests/workers/test_sending_killed.py", "tests/browser/")
+"""What takes longest begins first, so that no process waits for it at the end."""
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """When tests happen: a Monday."""
 
 _numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
 
 
 @pytest.fixture(scope="session")

@@ -103,13 +103,13 @@ class OpenOut(msgspec.Struct, frozen=True):
     late: list[str]
 
 
-@api.get("/customers")
+@api.post("/customers/search")
 @allow("support")
 @served(200, FoundList, "customers")
-def find_customers(query: Query) -> FoundList:
-    """Find customers by an identifier or an order number."""
+def find_customers(json: Query) -> FoundList:
+    """Find customers by an identifier or an order number; it stands in the body, never in a URL."""
     with parts().transaction() as session:
-        found = customers.find(session, query.q)
+        found = customers.find(session, json.q)
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
     return FoundList([FoundOut(one.profile, one.name, one.matched) for one in found])
 

@@ -22,10 +22,15 @@ pages = Blueprint("customers", __name__, url_prefix="/customers")
 @pages.get("/")
 @allow("support")
 def index() -> ResponseReturnValue:
-    """The search box, and what it found. One hit goes straight to the customer."""
-    query = request.args.get("q")
-    if query is None:
-        return render_template("customers/index.html", query="", found=None)
+    """The search box."""
+    return render_template("customers/index.html", query="", found=None)
+
+
+@pages.post("/")
+@allow("support")
+def find() -> ResponseReturnValue:
+    """What the search finds; one hit goes straight to the customer. A form, so that no address stands in a URL."""
+    query = request.form.get("q", "")
     with parts().transaction() as session:
         try:
             found = customers.find(session, query)

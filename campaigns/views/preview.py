@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from base.errors import InvalidInput
+from base.errors import InvalidInput, NotFound
 from campaigns import access_log, campaigns, customers
 from campaigns.access import allow
 from campaigns.models import Campaign
@@ -25,6 +26,7 @@ from signals.profiles import ProfileStateRow
 
 pages = Blueprint("preview", __name__, url_prefix="/campaigns")
 # The mail is somebody's writing: no scripts, nothing from elsewhere, a document of its own.
+SWITCHES = ("at", "bought", "complained", "dark", "no_pictures")
 MAIL_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
 
@@ -34,24 +36,21 @@ def show(campaign_id: int) -> ResponseReturnValue:
     """The mail, why each place shows what it shows, and the switches."""
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        fault, shot, person = None, None, None
+        return _page(session, row, request.args, None)
+
+
+@pages.post("/<int:campaign_id>/preview")
+@allow("manager")
+def choose(campaign_id: int) -> ResponseReturnValue:
+    """Look the person up and show the preview: no address stands in a URL, only the customer's own number."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
         try:
-            person = _person(session, request.args)
-            shot = _shot(session, row, request.args)
-            _note(session, person)
+            person = _found(session, request.form)
         except InvalidInput as error:
-            fault = error
-        return render_template(
-            "campaigns/preview.html",
-            **frame(session, row, "message"),
-            shot=shot,
-            fault=fault,
-            person=person,
-            name=_name(session, person),
-            values=request.args,
-            query=request.query_string.decode(),
-            categories=session.scalars(select(Category).order_by(Category.name)).all(),
-        )
+            return _page(session, row, request.form, error)
+    chosen: dict[str, Any] = {name: value for name in SWITCHES if (value := request.form.get(name))}
+    return redirect(url_for("preview.show", campaign_id=campaign_id, customer=person, **chosen))
 
 
 @pages.get("/<int:campaign_id>/preview/mail")
@@ -69,6 +68,28 @@ def mail(campaign_id: int) -> ResponseReturnValue:
     response = Response(html, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = MAIL_POLICY
     return response
+
+
+def _page(session: Session, row: Campaign, values: Mapping[str, str], fault: InvalidInput | None) -> str:
+    shot, person = None, None
+    if fault is None:
+        try:
+            person = _person(session, values)
+            shot = _shot(session, row, values)
+            _note(session, person)
+        except InvalidInput as error:
+            fault = error
+    return render_template(
+        "campaigns/preview.html",
+        **frame(session, row, "message"),
+        shot=shot,
+        fault=fault,
+        customer=person,
+        name=_name(session, person),
+        values=values,
+        query=urlencode({name: values[name] for name in ("customer", *SWITCHES) if name in values}),
+        categories=session.scalars(select(Category).order_by(Category.name)).all(),
+    )
 
 
 def _without_pictures(html: str) -> str:
@@ -106,10 +127,21 @@ def _category(session: Session, slug: str | None) -> int | None:
 
 
 def _person(session: Session, values: Mapping[str, str]) -> int | None:
-    """The profile that the search names, or None for somebody unknown."""
+    """The profile whose number is given, or None for somebody unknown."""
+    number = forms.position(values, "customer")
+    if not number:
+        return None
+    try:
+        return customers.root_of(session, number).id
+    except NotFound:
+        raise InvalidInput("customer", "is nobody we know") from None
+
+
+def _found(session: Session, values: Mapping[str, str]) -> int | None:
+    """The profile that the search names; the one shown so far where it names nobody."""
     query = forms.optional(values, "person")
     if query is None:
-        return None
+        return _person(session, values)
     found = customers.find(session, query)
     if len(found) != 1:
         raise InvalidInput("person", "names nobody we know" if not found else "names more than one customer")

@@ -88,7 +88,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("not-found", "/nowhere"),
         ],
         "support": [
-            ("find", "/customers/"), ("found-nobody", "/customers/?q=nobody"), ("customer", person),
+            ("find", "/customers/"), ("customer", person),
             ("no-clicks", f"{person}?kind=click"), ("open", f"{person}/opens/{scene.decision}"),
             ("refused", "/campaigns/"),
         ],

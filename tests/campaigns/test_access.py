@@ -18,7 +18,7 @@ from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import PASSWORD, Web
 
 EXPECTED = {
-    "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC,
+    "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
     "customers": "support", "system": "admin",
     "running.ledger": "manager support",

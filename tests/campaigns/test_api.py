@@ -160,8 +160,8 @@ FAULTS: list[tuple[str, str, dict[str, Any], str]] = [
     ("POST", "/users", {"email": "x", "name": "x", "password": "long enough", "roles": ["admin"]}, "email"),
     ("POST", "/keys", {"name": "site", "kind": "site"}, "origins"),
     ("GET", "/system/refused?limit=0", {}, "limit"),
-    ("GET", "/customers?q=", {}, "q"),
-    ("GET", "/customers", {}, "q"),
+    ("POST", "/customers/search", {"q": ""}, "q"),
+    ("POST", "/customers/search", {}, "q"),
 ]
 
 

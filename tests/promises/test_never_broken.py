@@ -237,6 +237,9 @@ def test_it_answers_forged_tokens_alike_without_a_look_up_and_without_a_word_in_
     others = [world.programs[name].process for name in ("recorder", "schedule", "sender")]
     for process in others:
         process.send_signal(signal.SIGSTOP)
+    # A read that waits is counted when its wait is over.
+    until(lambda: not [one for one in world.store.client_list() if one["cmd"] == "xreadgroup" and "b" in one["flags"]],
+          "the recorder's last read to end")  # fmt: skip
     neutral = fetch(prompt.url, "/o/forged.jpg")
     assert (neutral.status, neutral.size) == (200, (1200, 400))
     world.store.config_resetstat()
