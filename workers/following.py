@@ -17,10 +17,12 @@ from workers import outcomes
 from workers.recorder import RecorderParts
 from workers.recording import Written, date_late, moment
 from workers.repair import Repairs
+from workers.restarts import Restarts
 from workers.shadow import Shadows
 
 CREDIT_SECONDS = 2.0
 FREE_SECONDS = 20.0
+RESTART_SECONDS = 5.0
 RESERVATION_LIFE = timedelta(seconds=60)
 
 
@@ -32,7 +34,8 @@ class Following:
         self._intake = Intake(parts.sessions, parts.store, parts.settings.hash_key)
         self._shadows = Shadows(parts.blobs, parts.settings.subject_key)
         self._repairs = Repairs(parts.sessions, parts.store, parts.blobs, self._intake, parts.settings.subject_key)
-        self._credited_at = 0.0
+        self._restarts = Restarts(parts.sessions, parts.store, self._intake)
+        self._credited_at = self._looked_at = 0.0
         self._freed_at = 0.0
         self._to_free: tuple[bytes, datetime] | None = None
 
@@ -48,8 +51,11 @@ class Following:
         self._repairs.repair(written.repairs)
 
     def idle(self) -> None:
-        """What is done now and then between batches: orders are credited, needless reservations given back."""
+        """What is done now and then: orders are credited, needless reservations given back, restarts noticed."""
         now = monotonic()
+        if now - self._looked_at > RESTART_SECONDS:
+            self._looked_at = now
+            self._restarts.look()
         if now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
             with transaction(self._parts.sessions) as session:
