@@ -210,6 +210,13 @@ class Settings:
     dry_run: bool = field(
         default=False, metadata=_entry(_switch, "1: every mail goes to the embedded sink, whatever the relay.")
     )
+    fetch_loopback: bool = field(
+        default=False,
+        metadata=_entry(
+            _switch,
+            "1: product pictures may be fetched from this machine too, on any port; for tests and the demo only.",
+        ),
+    )
     render_workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
         metadata=_entry(_whole(1, 256), "Processes of the render app.", "number of cores"),

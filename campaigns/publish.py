@@ -27,6 +27,7 @@ from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Message, Offer
 from render import agree
 from render import plan as render_plan
+from signals import productpictures
 from signals.catalog import Category
 
 _log = logs.logger(__name__)
@@ -96,6 +97,7 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     session.flush()
     store.set(keys.plan(digest), data)
     _open_caps(session, store, row)
+    productpictures.try_again(session, {offer.product for offer in plan.offers if offer.product}, now)
     admin_log.record(session, by, "publish", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     _write_live_after_commit(session, store, row)
     return digest

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput
-from signals import journal
+from signals import journal, productpictures
 from signals.feed import FeedProduct, product
 from signals.intake import Intake
 from signals.journal import Refusal
@@ -162,6 +162,7 @@ def _store(
             "now": now,
         },
     )
+    productpictures.note_links(session, [row.id for row in rows], now)
 
 
 def facts(row: Product) -> ProductFacts:

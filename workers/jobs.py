@@ -5,6 +5,7 @@ RQ may run a job twice or lose it: a job is a hint that rows wait, and the ledge
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -12,16 +13,26 @@ from redis import Redis
 from rq import Queue, SimpleWorker
 
 from base.queues import FAILURE_SECONDS, SERIALIZER, QueueName, queue
+from workers.productpictures import PictureFetcher
 from workers.sending import Sender
 
 SEND: Final = "workers.jobs.send"
+FETCH_PICTURES: Final = "workers.jobs.fetch_pictures"
+_PICTURES: Final = "pictures-"
 _senders: list[Sender] = []
+_fetchers: list[PictureFetcher] = []
 
 
-def set_up(sender: Sender) -> Callable[[], None]:
-    """Name the sender that this process's jobs use; returns what takes it back."""
+def set_up(sender: Sender, fetcher: PictureFetcher | None = None) -> Callable[[], None]:
+    """Name the sender, and the fetcher of pictures, that this process's jobs use; returns what takes them back."""
     _senders[:] = [sender]
-    return _senders.clear
+    _fetchers[:] = [] if fetcher is None else [fetcher]
+
+    def take_back() -> None:
+        _senders.clear()
+        _fetchers.clear()
+
+    return take_back
 
 
 def send(ids: list[int]) -> dict[str, int]:
@@ -35,6 +46,25 @@ def enqueue_send(connection: Redis, ids: list[int]) -> None:
     """Put a batch on the send queue."""
     # What a mail's fate was is in the ledger, so a finished job is kept for a minute only.
     queue(QueueName.SEND, connection).enqueue(SEND, ids, result_ttl=60, failure_ttl=FAILURE_SECONDS, description="send")
+
+
+def fetch_pictures() -> dict[str, int]:
+    """Fetch the product pictures that are due; returns how many were kept and how many failed."""
+    if not _fetchers:
+        raise RuntimeError("this process was not set up to fetch pictures")
+    done = _fetchers[0].run()
+    return {"kept": done.kept, "failed": done.failed}
+
+
+def enqueue_pictures(connection: Redis) -> bool:
+    """Put a job that fetches pictures on the work queue, unless one waits there; whether it was put."""
+    waiting = queue(QueueName.WORK, connection)
+    if any(number.startswith(_PICTURES) for number in waiting.get_job_ids()):
+        return False
+    waiting.enqueue(
+        FETCH_PICTURES, job_id=f"{_PICTURES}{secrets.token_hex(8)}", result_ttl=60, failure_ttl=FAILURE_SECONDS
+    )
+    return True
 
 
 def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:

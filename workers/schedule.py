@@ -36,7 +36,8 @@ from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.delivery import Delivery
 from campaigns.opens import ensure_months
-from workers.jobs import enqueue_send
+from signals import productpictures
+from workers.jobs import enqueue_pictures, enqueue_send
 
 BATCH: Final = 100
 """Deliveries a job carries."""
@@ -85,6 +86,7 @@ class Scheduler:
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
+            parts.append(self._fetch_pictures)
         self._rounds += 1
         for part in parts:
             try:
@@ -198,6 +200,13 @@ class Scheduler:
         for start in range(0, len(ids), BATCH):
             enqueue_send(self._queues, ids[start : start + BATCH])
         done.enqueued = len(ids)
+
+    def _fetch_pictures(self, _done: Tick, now: datetime) -> None:
+        """Have the product pictures fetched that are due: the ledger of pictures says which, the job is only a hint."""
+        with transaction(self._sessions) as session:
+            due = productpictures.is_any_due(session, now)
+        if due:
+            enqueue_pictures(self._queues)
 
     def _finish(self, done: Tick, now: datetime) -> None:
         """End the runs whose rows are all settled, and the campaigns whose runs have all ended."""

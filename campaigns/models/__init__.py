@@ -12,12 +12,12 @@ from campaigns.models.campaign import (
     Segment,
     TrainedModel,
 )
-from campaigns.models.catalogue import Creative, Message, Offer
+from campaigns.models.catalogue import Creative, Message, Offer, Picture
 from campaigns.models.delivery import Delivery, SentFacts
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "Creative", "Decision", "Delivery", "Fetch",
-    "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Plan", "ReplenishEntry",
-    "Segment", "SentFacts", "Subject", "TrainedModel", "User",
+    "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Picture", "Plan",
+    "ReplenishEntry", "Segment", "SentFacts", "Subject", "TrainedModel", "User",
 ]  # fmt: skip

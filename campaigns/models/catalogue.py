@@ -1,9 +1,9 @@
-"""What may be shown and how: offers, creatives, messages."""
+"""What may be shown and how: offers, creatives, uploaded pictures, messages."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, DateTime, ForeignKey, Identity, Integer, Text
+from sqlalchemy import Boolean, DateTime, Float, ForeignKey, Identity, Integer, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,6 +20,22 @@ class Creative(Model):
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    archived_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+
+
+class Picture(Model):
+    """A picture that a manager uploaded: its bytes are the blob `digest`; the focus is 0 to 1 from left and top."""
+
+    __tablename__ = "picture"
+
+    id: Mapped[int] = mapped_column(Identity(), primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Text, unique=True)
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+    focus_x: Mapped[float] = mapped_column(Float, server_default="0.5")
+    focus_y: Mapped[float] = mapped_column(Float, server_default="0.5")
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     archived_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 

@@ -9,10 +9,13 @@ import click
 from base import db, stores
 from base.blobs import blobs_from
 from base.clock import clock_from
+from base.downloads import Downloads
 from base.logs import set_up
 from base.queues import QueueName
 from base.settings import Settings
+from signals.intake import Intake
 from workers import jobs
+from workers.productpictures import PictureFetcher
 from workers.sending import Sender
 
 
@@ -25,8 +28,11 @@ def command(name: str) -> None:
     set_up(settings, f"worker {name}")
     engine = db.connect(settings.database_url, application=f"latebind worker {name}")
     store = stores.connect(settings.redis_url)
-    sender = Sender(settings, db.sessions(engine), store, blobs_from(settings), clock_from(settings))
-    jobs.set_up(sender)
+    sessions, blobs, clock = db.sessions(engine), blobs_from(settings), clock_from(settings)
+    sender = Sender(settings, sessions, store, blobs, clock)
+    downloads = Downloads(loopback=settings.fetch_loopback, named="image_link")
+    fetcher = PictureFetcher(Intake(sessions, store, settings.hash_key), blobs, clock, get=downloads.get)
+    jobs.set_up(sender, fetcher)
     try:
         jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
     finally:
