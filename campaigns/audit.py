@@ -29,6 +29,7 @@ from render.explanation import SlotExplanation, explain
 from render.plan import Plan
 from render.record import DecisionFacts, SlotRecord, read_personal
 from signals.events import Event
+from signals.moments import unix_ms
 
 PERSONAL_PURPOSE = b"decision"
 """What the personal part of a decision is sealed for; the recorder seals with it, the audit opens."""
@@ -148,7 +149,9 @@ def picture(
         recorded = Recorded(
             plans.load(blobs, row.plan_hash), _public(row).slots, facts, _sent_plan(session, blobs, row)
         )
-        again = redrawn(recorded, fetch.slot, dark=fetch.kind == "dark", sha256=sha256, blobs=blobs)
+        again = redrawn(
+            recorded, fetch.slot, dark=fetch.kind == "dark", sha256=sha256, at_ms=unix_ms(fetch.at), blobs=blobs
+        )
         if again is not None:
             return Copy(*again, "redrawn")
     raise NotFound("sound copy of this picture", sha256)

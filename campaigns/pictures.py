@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from functools import cache
 
 from sqlalchemy import select
@@ -17,6 +18,7 @@ from render.creative import Creative
 from render.draw import draw
 from render.fonts import Fonts
 from signals.catalog import Category
+from signals.moments import unix_ms
 from signals.products import Product
 
 
@@ -54,15 +56,16 @@ def drawn(
     dark: bool = False,
     locale: str = "en",
     currency: str = "EUR",
+    at_ms: int | None = None,
 ) -> bytes:
-    """The creative as a JPEG of the declared size, at the density of mails."""
-    resolved = resolve(creative, dict(fields), locale, currency)
+    """The creative as a JPEG of the declared size, at the density of mails, as it is at `at_ms` (Unix ms)."""
+    resolved = resolve(creative, dict(fields), locale, currency, at_ms)
     return draw(resolved, StoredAssets(blobs), size or (creative.width, creative.height), "jpg", dark, fonts())
 
 
-def offer_picture(session: Session, blobs: FolderBlobs, row: Offer) -> bytes:
+def offer_picture(session: Session, blobs: FolderBlobs, row: Offer, now: datetime) -> bytes:
     """An offer as it is kept, as nobody in particular would see it, as a JPEG."""
-    return content_picture(session, blobs, row.creative_id, row.product, row.category, row.fields)
+    return content_picture(session, blobs, row.creative_id, row.product, row.category, row.fields, row.ends_at, now)
 
 
 def content_picture(
@@ -72,9 +75,13 @@ def content_picture(
     product: str | None,
     category: str | None,
     texts: Mapping[str, str | int],
+    ends_at: datetime | None,
+    now: datetime,
 ) -> bytes:
     """An offer as it is being written. Raises NotFound for a creative there is not, InvalidInput for bad texts."""
     fields: dict[str, str | int | float] = {f"offer.{name}": value for name, value in texts.items()}
+    if ends_at is not None:
+        fields["offer.ends_ms"] = unix_ms(ends_at)
     if category:
         row = session.scalar(select(Category).where(Category.slug == category))
         fields["product.category"] = row.name if row else category
@@ -87,4 +94,5 @@ def content_picture(
         }
         if item.image_blob:
             fields["product.picture"] = item.image_blob
-    return drawn(creatives.compiled(creatives.creative(session, creative_id)), fields, blobs)
+    design = creatives.compiled(creatives.creative(session, creative_id))
+    return drawn(design, fields, blobs, at_ms=unix_ms(now))

@@ -143,7 +143,7 @@ def look(scene: Scene, blobs: FolderBlobs, now: datetime, *, dark: bool = False)
         told.append(part)
         place = scene.promised.get(slot.index) or Place((slot.width, slot.height), slot.fmt)
         design, fields = _design(scene.plan, chosen, pinned, place)
-        pictures[slot.index] = _drawn(scene, slot, place, design, fields, blobs, dark=dark and not pinned)
+        pictures[slot.index] = _drawn(scene, slot, place, design, fields, blobs, dark=dark and not pinned, at_ms=now_ms)
     return Look(scene.plan, scene.sent_at, pictures, tuple(told))
 
 
@@ -183,9 +183,10 @@ def _drawn(
     blobs: FolderBlobs,
     *,
     dark: bool,
+    at_ms: int,
 ) -> bytes:
     """The picture in the size and format that the mail was promised, whatever the slot has become."""
-    resolved = resolve(design, fields, scene.facts.locale or scene.plan.locale, scene.plan.currency)
+    resolved = resolve(design, fields, scene.facts.locale or scene.plan.locale, scene.plan.currency, at_ms)
     return draw(resolved, StoredAssets(blobs), place.size, place.fmt, dark, fonts(), slot.max_bytes)
 
 

@@ -6,11 +6,12 @@ fail, `refresh`, which the schedule loop calls every few seconds, writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec.structs import replace
 from redis import RedisError
 from sqlalchemy import event, select
 from sqlalchemy.orm import Session
@@ -28,6 +29,7 @@ from campaigns.models.catalogue import Message, Offer
 from render import agree
 from render import plan as render_plan
 from signals import productpictures
+from render.creative import Creative, countdown_of
 from signals.catalog import Category
 
 _log = logs.logger(__name__)
@@ -44,15 +46,16 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     shown = _offers(session, row)
     known = rulebook.categories(session)
     named = sorted({slug for offer in shown for slug in _slugs(offer)})
+    designs = {
+        number: creatives.compiled(creatives.creative(session, number))
+        for number in sorted({offer.creative_id for offer in shown})
+    }
     plan = render_plan.Plan(
         campaign=row.id,
         name=row.name,
         slots=tuple(_slots(row, message)),
-        offers=tuple(offers.compiled(offer, known) for offer in shown),
-        creatives=tuple(
-            creatives.compiled(creatives.creative(session, number))
-            for number in sorted({offer.creative_id for offer in shown})
-        ),
+        offers=tuple(_timed(offers.compiled(offer, known), designs) for offer in shown),
+        creatives=tuple(designs.values()),
         default_landing=row.default_landing,
         locale=row.locale,
         currency=row.currency,
@@ -78,6 +81,11 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
             if getattr(offer, layer) is not None:
                 rulebook.check(session, getattr(offer, layer), "eligibility", f"offers[{offer.id}].{layer}")
     return plan, compiled
+
+
+def _timed(offer: render_plan.Offer, designs: Mapping[int, Creative]) -> render_plan.Offer:
+    """An offer whose design counts down is bound to the clock, whether or not its manager thought of that."""
+    return replace(offer, clock_bound=True) if countdown_of(designs[offer.creative].layers) is not None else offer
 
 
 def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int, now: datetime, by: Actor) -> str:

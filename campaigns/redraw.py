@@ -33,8 +33,13 @@ class Recorded:
     sent_plan: Plan | None = None
 
 
-def redrawn(recorded: Recorded, slot: int, *, dark: bool, sha256: str, blobs: FolderBlobs) -> tuple[bytes, str] | None:
-    """The picture with this hash and its type; None when none that this open may have shown has it."""
+def redrawn(
+    recorded: Recorded, slot: int, *, dark: bool, sha256: str, at_ms: int, blobs: FolderBlobs
+) -> tuple[bytes, str] | None:
+    """The picture with this hash and its type; None when none that this open may have shown has it.
+
+    `at_ms` is the instant of its fetch, Unix ms: a countdown is right at that second.
+    """
     plan = recorded.plan
     place = plan.slot_by_index.get(slot)
     if place is None:
@@ -42,7 +47,7 @@ def redrawn(recorded: Recorded, slot: int, *, dark: bool, sha256: str, blobs: Fo
     state = decode(recorded.facts.state) if recorded.facts.state is not None else None
     locale = locale_of(state) or plan.locale
     for chosen in _may_have_shown(recorded, place):
-        resolved = resolve(plan.creative_by_id[chosen.creative], chosen.fields, locale, plan.currency)
+        resolved = resolve(plan.creative_by_id[chosen.creative], chosen.fields, locale, plan.currency, at_ms)
         for width, height, fmt in _promised(recorded, place):
             body = draw(resolved, StoredAssets(blobs), (width, height), fmt, dark, fonts(), place.max_bytes)
             if hashlib.sha256(body).hexdigest() == sha256:

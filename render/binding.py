@@ -3,16 +3,19 @@
 import re
 import unicodedata
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from jinja2 import TemplateError
 from msgspec.structs import replace
 
 from render.creative import (
+    COUNTED_SECONDS,
     Art,
     Background,
     Badge,
     Column,
+    Countdown,
     Creative,
     Item,
     Layer,
@@ -20,9 +23,11 @@ from render.creative import (
     Price,
     Rating,
     Resolved,
+    countdown_of,
 )
 from render.money import money
-from render.template import ROOTS, compile_template, number, whole_number
+from render.template import LOCALE, ROOTS, compile_template, number, whole_number
+from signals.moments import unix_ms
 
 Value = str | int | float | bool | None
 Fields = Mapping[str, Any]
@@ -38,14 +43,22 @@ _KEPT_FORMATS: Final = frozenset("\u200c\u200d")
 _HASH: Final = re.compile(r"[0-9a-f]{16,128}\Z")
 
 
-def resolve(creative: Creative, fields: Fields, locale: str = "en", currency: str = "USD") -> Resolved:
+def resolve(
+    creative: Creative, fields: Fields, locale: str = "en", currency: str = "USD", at_ms: int | None = None
+) -> Resolved:
     """Bind fields into a creative. Pure; a missing field is empty, an empty item leaves the design, and nothing raises.
 
-    `currency` is the ISO code for prices whose product names none (`product.currency`).
+    `currency` is the ISO code for prices whose product names none (`product.currency`). `at_ms` is the instant the
+    picture is asked for, Unix ms: a design that counts down shows what is left from then on. Where its time is over,
+    or where nobody knows, it shows what it has for afterwards.
     """
     context = _context(fields)
     binder = _Binder(context, locale, str(context["product"].get("currency") or currency))
-    layers = tuple(bound for layer in creative.layers if (bound := binder.layer(layer)) is not None)
+    countdown = countdown_of(creative.layers)
+    binder.left = binder.seconds_left(countdown, at_ms) if countdown is not None else 0
+    is_over = countdown is not None and not binder.left
+    layers = binder.layers(creative.over if is_over else creative.layers)
+    ends = binder.layers(creative.over) if 0 < binder.left <= COUNTED_SECONDS else ()
     language = re.split(r"[-_]", locale)[0].lower()
     return Resolved(
         width=creative.width,
@@ -57,6 +70,7 @@ def resolve(creative: Creative, fields: Fields, locale: str = "en", currency: st
         rtl=language in RTL_LANGUAGES or (language == "en" and _mostly_rtl(binder.texts)),
         locale=locale,
         personal=binder.personal,
+        over=ends,
     )
 
 
@@ -68,6 +82,7 @@ class _Binder:
         self.locale = locale
         self.currency = currency
         self.personal = False
+        self.left = 0
         self.texts: list[str] = []
 
     def fill(self, source: str) -> str:
@@ -75,7 +90,7 @@ class _Binder:
             return clean(source)
         try:
             template, read = compile_template(source)
-            text = template.render(self.context)
+            text = template.render(self.context, **{LOCALE: self.locale})
         except (ValueError, TypeError, TemplateError, ArithmeticError):
             # Publishing refuses such templates; an old plan that holds one loses that text, never the picture.
             return ""
@@ -83,6 +98,14 @@ class _Binder:
         if any(root == "profile" and profile.get(name) not in (None, "") for root, name in read):
             self.personal = True
         return clean(text)
+
+    def seconds_left(self, countdown: Countdown, at_ms: int | None) -> int:
+        """Whole seconds from the second of `at_ms` to that of the countdown's end; 0 where it is over or unknown."""
+        ends_ms = instant(self.fill(countdown.until))
+        return 0 if ends_ms is None or at_ms is None else max(0, ends_ms // 1000 - at_ms // 1000)
+
+    def layers(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+        return tuple(bound for layer in layers if (bound := self.layer(layer)) is not None)
 
     def layer(self, layer: Layer) -> Layer | None:
         match layer:
@@ -111,6 +134,8 @@ class _Binder:
                 if value is None or not 0 < value <= 5 or not count or count < 1:
                     return None
                 return replace(item, value=f"{value:.1f}", count=str(count))
+            case Countdown():
+                return replace(item, until=str(self.left)) if self.left else None
             case _:
                 text = self.fill(item.text)
                 self.texts.append(text)
@@ -127,6 +152,18 @@ class _Binder:
     def blob(self, source: str) -> str:
         text = self.fill(source) if source else ""
         return text if _HASH.match(text) else ""
+
+
+def instant(text: str) -> int | None:
+    """Return an instant as Unix ms: from such a number, or from ISO 8601 with an offset; None for anything else."""
+    whole = whole_number(text)
+    if whole is not None:
+        return whole if whole > 0 else None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return unix_ms(moment) if moment.tzinfo is not None else None
 
 
 def _context(fields: Fields) -> dict[str, dict[str, Value]]:

@@ -18,6 +18,8 @@ MAX_SIDE = 1200
 MAX_TEMPLATE = 600
 MAX_LAYERS = 24
 MAX_ITEMS = 12
+COUNTED_SECONDS = 60
+"""How long an animated countdown runs before it stands still: a frame a second."""
 
 Align = Literal["start", "center", "end"]
 ArtStyle = Literal["tiles", "confetti", "steps", "rings", "hills", "plain"]
@@ -114,7 +116,25 @@ class Rating(Struct, frozen=True, tag="rating", omit_defaults=True):
     optional: bool = True
 
 
-Item = Text | Price | Button | Pill | Rating
+class Countdown(Struct, frozen=True, tag="countdown", omit_defaults=True):
+    """Days, hours, minutes and seconds left until an instant (Unix ms, or ISO 8601 with an offset).
+
+    A design holds at most one, and says in `Creative.over` what is shown once it has run out. In a resolved design
+    `until` is the whole seconds that are left.
+    """
+
+    until: str = "{{ offer.ends_ms }}"
+    size: int = 30
+    min_size: int = 14
+    weight: int = 700
+    fill: str = "accent"
+    colour: str = "on_accent"
+    label: str = "muted"
+    gap: int = 14
+    optional: bool = False
+
+
+Item = Text | Price | Button | Pill | Rating | Countdown
 
 
 class Background(Struct, frozen=True, tag="background", omit_defaults=True):
@@ -204,10 +224,15 @@ class Creative(Struct, frozen=True):
     )
     family: str = ""
     """What it is for: discount, thank-you, cross-sell, upgrade, neutral or service. Shown in galleries, never drawn."""
+    over: tuple[Layer, ...] = ()
+    """The layers shown instead once its countdown has run out; only designs that count down have them."""
 
 
 class Resolved(Struct, frozen=True):
-    """A creative whose texts are final. `personal` says that a `profile.*` field with a value was bound into it."""
+    """A creative whose texts are final. `personal` says that a `profile.*` field with a value was bound into it.
+
+    `over` is what an animated countdown ends with, where it gets there within its frames.
+    """
 
     width: int
     height: int
@@ -218,6 +243,7 @@ class Resolved(Struct, frozen=True):
     rtl: bool = False
     locale: str = "en"
     personal: bool = False
+    over: tuple[Layer, ...] = ()
 
 
 _canonical = msgspec.json.Encoder(order="deterministic")
@@ -231,12 +257,18 @@ def canonical(resolved: Resolved) -> bytes:
 def asset_hashes(resolved: Resolved) -> tuple[str, ...]:
     """Return the blob hashes a resolved design wants, without repeats, in drawing order."""
     wanted: dict[str, None] = {}
-    for layer in resolved.layers:
+    for layer in (*resolved.layers, *resolved.over):
         if isinstance(layer, Background) and layer.picture:
             wanted[layer.picture] = None
         elif isinstance(layer, Picture) and layer.source:
             wanted[layer.source] = None
     return tuple(wanted)
+
+
+def countdown_of(layers: tuple[Layer, ...]) -> Countdown | None:
+    """Return the countdown of a design, if it has one."""
+    items = (item for layer in layers if isinstance(layer, Column) for item in layer.items)
+    return next((item for item in items if isinstance(item, Countdown)), None)
 
 
 def is_colour(name: str) -> bool:

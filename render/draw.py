@@ -9,8 +9,10 @@ from functools import lru_cache
 from typing import Final
 
 import PIL
+from msgspec.structs import replace
 from PIL import Image
 
+from render.animation import animated
 from render.art import draw_art
 from render.colour import Paint
 from render.creative import (
@@ -53,9 +55,15 @@ def draw(
     """Return the picture's bytes, exactly `DENSITY` times the declared `size` in pixels and opaque.
 
     `assets` maps blob hashes to encoded or decoded pictures; one that is missing or broken is replaced by drawn art. No
-    field, text or asset makes this raise; sizes are held to 1 to MAX_DRAWN.
+    field, text or asset makes this raise; sizes are held to 1 to MAX_DRAWN. A countdown moves in a GIF; in any other
+    format it shows what was left when it was asked for.
     """
-    return encode(compose(resolved, assets, size, dark, fonts), fmt, max_bytes)
+    drawing = _Drawing(resolved, assets, size, dark, fonts)
+    if fmt != "gif" or not drawing.sheet.clocks:
+        return encode(drawing.image, fmt, max_bytes)
+    end = replace(resolved, layers=resolved.over, over=())
+    over = compose(end, assets, size, dark, fonts) if resolved.over else None
+    return animated(drawing.image, drawing.sheet.clocks[0], over, max_bytes)
 
 
 def compose(resolved: Resolved, assets: Assets, size: tuple[int, int], dark: bool, fonts: Fonts) -> Image.Image:

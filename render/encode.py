@@ -35,9 +35,14 @@ def encode(image: Image.Image, fmt: str, max_bytes: int = MAX_BYTES) -> bytes:
 def _softer(image: Image.Image, tries: Callable[[Image.Image], Iterator[bytes]]) -> Iterator[bytes]:
     """Yield the picture ever smaller: first by quality alone, then by blurring too, the last quality only."""
     yield from tries(image)
-    for factor in _SOFTER:
-        blurred = image.reduce(factor).resize(image.size, Image.Resampling.BILINEAR)
+    for blurred in softened(image):
         yield list(tries(blurred))[-1]
+
+
+def softened(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield the picture with ever less detail, in its size."""
+    for factor in _SOFTER:
+        yield image.reduce(factor).resize(image.size, Image.Resampling.BILINEAR)
 
 
 def _jpegs(image: Image.Image) -> Iterator[bytes]:

@@ -118,7 +118,8 @@ def _of(fetch: Fetch, plan: Plan, plan_hash: str, slot: Slot, chosen: Chosen, lo
     """The picture of a choice in the size and format that the mail was promised, whatever the slot has become."""
     token = fetch.token
     size = (token.width, token.height)
-    return _design(plan, plan_hash, slot, chosen, locale, size, token.fmt, fetch.kind == "dark")
+    wanted = _design(plan, plan_hash, slot, chosen, locale, size, token.fmt, fetch.kind == "dark")
+    return wanted._replace(at_ms=fetch.now_ms)
 
 
 def _design(

@@ -10,6 +10,8 @@ the name says price or saving. A name without a value is absent, so a creative's
 | `offer.was_cents`, `offer.saving_cents` | the product's price, and what is saved, to the cent; absent unless above 0 |
 | `offer.price`, `offer.was`, `offer.saving`, `product.price` | the same as people of the locale write money |
 | `product.name`, `.category`, `.picture`, `.price_cents`, `.currency` | of the offer's product |
+| `offer.ends_ms` | when the offer ends, Unix ms, if it does: what a countdown reads |
+| `profile.timezone` | trait `timezone`, where the offer ends at an hour |
 | `profile.first_name` | trait `first_name`, if the person gave one |
 | `brand.name` | the brand |
 
@@ -56,6 +58,11 @@ def offer_fields(
     name = state.traits.get("first_name")
     if isinstance(name, str) and 0 < len(name.strip()) <= MAX_NAME:
         fields["profile.first_name"] = name.strip()
+    if offer.ends_ms is not None:
+        fields["offer.ends_ms"] = offer.ends_ms
+        zone = state.traits.get("timezone")
+        if isinstance(zone, str) and 0 < len(zone) <= MAX_NAME:
+            fields["profile.timezone"] = zone
     return fields
 
 

@@ -17,7 +17,7 @@ from base.clock import monotonic
 from base.errors import InvalidInput, LatebindError, NotFound
 from render.binding import resolve
 from render.cache import Picture, PictureCache
-from render.creative import Creative, asset_hashes
+from render.creative import Creative, asset_hashes, countdown_of
 from render.draw import NEUTRAL_SIZE, draw, static_picture
 from render.encode import CONTENT_TYPES
 from render.fonts import Fonts
@@ -28,6 +28,8 @@ MAX_WAITING: Final = 32
 """Drawings that may be under way or wait; what comes on top is answered from the ladder at once."""
 INCOMPLETE_SECONDS: Final = 30.0
 """How long a picture is kept that was drawn without one of its assets."""
+SECOND: Final = 1.0
+"""How long a picture is kept that counts the seconds: its key holds the second, so it is of no use afterwards."""
 
 
 class Late(LatebindError):
@@ -41,6 +43,7 @@ class Wanted(NamedTuple):
     """One picture: what the token promised (size, format), and what the decision put there.
 
     `source` and the creative's id name the design: the hash of its plan, or another name that is never used again.
+    `at_ms` is the instant it was asked for, which matters to designs that count down.
     """
 
     source: str
@@ -52,6 +55,14 @@ class Wanted(NamedTuple):
     locale: str
     currency: str
     max_bytes: int
+    at_ms: int = 0
+
+
+class _Reads(NamedTuple):
+    """What a design reads: fields by name, and whether it reads the clock."""
+
+    names: tuple[str, ...]
+    clock: bool
 
 
 class Pictures:
@@ -64,7 +75,7 @@ class Pictures:
         self._pool = ThreadPoolExecutor(DRAWERS, thread_name_prefix="draw")
         self._under_way: dict[Hashable, Future[Picture]] = {}
         self._lock = threading.Lock()
-        self._read_by: dict[tuple[str, int], tuple[str, ...]] = {}
+        self._read_by: dict[tuple[str, int], _Reads] = {}
         self._static: dict[tuple[int, int, str], Picture] = {}
 
     def at_hand(self, wanted: Wanted) -> Picture | None:
@@ -118,7 +129,7 @@ class Pictures:
             self._under_way.pop(key, None)
 
     def _draw(self, key: Hashable, wanted: Wanted) -> Picture:
-        resolved = resolve(wanted.creative, wanted.fields, wanted.locale, wanted.currency)
+        resolved = resolve(wanted.creative, wanted.fields, wanted.locale, wanted.currency, wanted.at_ms)
         assets: dict[str, bytes] = {}
         missing = False
         for name in asset_hashes(resolved):
@@ -127,14 +138,15 @@ class Pictures:
             except (NotFound, InvalidInput, OSError):
                 missing = True
         body = draw(resolved, assets, wanted.size, wanted.fmt, wanted.dark, self._fonts, wanted.max_bytes)
-        until = monotonic() + INCOMPLETE_SECONDS if missing else None
+        kept = SECOND if self._reads(wanted).clock else INCOMPLETE_SECONDS if missing else None
+        until = monotonic() + kept if kept is not None else None
         picture = Picture(body, CONTENT_TYPES[wanted.fmt], is_personal=resolved.personal, until=until)
         self._cache.put(key, picture)
         return picture
 
     def _key(self, wanted: Wanted) -> Hashable:
         """Equal keys mean equal pictures: only the fields that the creative reads take part."""
-        names = self._names(wanted)
+        names, clock = self._reads(wanted)
         return (
             wanted.source,
             wanted.creative.id,
@@ -144,17 +156,18 @@ class Pictures:
             wanted.locale,
             wanted.max_bytes,
             tuple(map(wanted.fields.get, names)) if names else (),
+            wanted.at_ms // 1000 if clock else None,
         )
 
-    def _names(self, wanted: Wanted) -> tuple[str, ...]:
+    def _reads(self, wanted: Wanted) -> _Reads:
         known = self._read_by.get((wanted.source, wanted.creative.id))
         if known is None:
             if len(self._read_by) > 10_000:
                 self._read_by.clear()
-            known = self._read_by[wanted.source, wanted.creative.id] = _fields_read(wanted.creative)
+            known = self._read_by[wanted.source, wanted.creative.id] = _read_by(wanted.creative)
         return known
 
 
-def _fields_read(creative: Creative) -> tuple[str, ...]:
-    """The fields that change the picture; `product.currency` formats every price without being named."""
-    return (*check(creative), "product.currency")
+def _read_by(creative: Creative) -> _Reads:
+    """What changes the picture; `product.currency` formats every price without being named."""
+    return _Reads((*check(creative), "product.currency"), countdown_of(creative.layers) is not None)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from base.errors import InvalidInput
-from render.creative import Creative
+from render.creative import Creative, countdown_of
 
 Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -291,6 +291,7 @@ def _slot_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
             yield f"{at}.offers", f"names the offer {offer}, which the plan does not hold"
     if len(set(slot.offers)) != len(slot.offers):
         yield f"{at}.offers", "names an offer twice"
+    yield from _format_faults(at, slot, plan)
     default = plan.offer_by_id.get(slot.default)
     if default is None:
         yield (
@@ -300,6 +301,19 @@ def _slot_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
     else:
         for fault in _default_faults(default):
             yield f"{at}.default", f"the offer {default.name!r} {fault}"
+
+
+def _format_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
+    """A mail's formats are those every client shows, and what counts down must be able to move."""
+    if slot.fmt == "webp" and plan.channel == "email":
+        yield f"{at}.fmt", "is webp, which Outlook and others do not show; a mail takes jpg, png or gif"
+    if slot.fmt == "gif":
+        return
+    for number in slot.offers:
+        offer = plan.offer_by_id.get(number)
+        creative = plan.creative_by_id.get(offer.creative) if offer is not None else None
+        if offer is not None and creative is not None and countdown_of(creative.layers) is not None:
+            yield f"{at}.fmt", f"is {slot.fmt}, yet the offer {offer.name!r} counts down; such a slot must be gif"
 
 
 def _default_faults(offer: Offer) -> Iterator[str]:
@@ -320,6 +334,12 @@ def _default_faults(offer: Offer) -> Iterator[str]:
 def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]]:
     if offer.creative not in plan.creative_by_id:
         yield f"{at}.creative", f"names the creative {offer.creative}, which the plan does not hold"
+    creative = plan.creative_by_id.get(offer.creative)
+    if creative is not None and countdown_of(creative.layers) is not None:
+        if offer.ends_ms is None:
+            yield f"{at}.ends_ms", "is missing, yet its creative counts down to the offer's end"
+        if not offer.clock_bound:
+            yield f"{at}.clock_bound", "must be set: its creative counts down"
     if offer.starts_ms is not None and offer.ends_ms is not None and offer.starts_ms >= offer.ends_ms:
         yield f"{at}.ends_ms", "is not after starts_ms, so the offer would never be valid"
     if offer.cost_cents < 0:

@@ -23,6 +23,7 @@ from render.photo import Assets
 from render.plan import Live, Plan
 from signals.fold import advance
 from signals.foldevent import FoldEvent
+from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.state import ProfileState
 
@@ -78,7 +79,7 @@ def preview(
         live=live or Live(),
     )
     decision = decide(plan, facts, now, seed)
-    return Preview(decision, pictures(plan, decision, fonts, assets, locale, dark))
+    return Preview(decision, pictures(plan, decision, fonts, assets, locale, dark, unix_ms(now)))
 
 
 def supposing(state: ProfileState, events: Sequence[FoldEvent]) -> ProfileState:
@@ -96,12 +97,13 @@ def pictures(
     assets: Assets = NO_ASSETS,
     locale: str | None = None,
     dark: bool = False,
+    at_ms: int | None = None,
 ) -> dict[int, bytes]:
-    """The pictures of a decision by slot index, drawn as the endpoint draws them."""
+    """The pictures of a decision by slot index, drawn as the endpoint draws them for a fetch at `at_ms` (Unix ms)."""
     drawn = {}
     for chosen in decision.slots:
         slot = plan.slot_by_index[chosen.slot]
         creative = plan.creative_by_id[chosen.creative]
-        resolved = resolve(creative, chosen.fields, locale or plan.locale, plan.currency)
+        resolved = resolve(creative, chosen.fields, locale or plan.locale, plan.currency, at_ms)
         drawn[slot.index] = draw(resolved, assets, (slot.width, slot.height), slot.fmt, dark, fonts, slot.max_bytes)
     return drawn

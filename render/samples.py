@@ -11,6 +11,12 @@ _SHOES: Final = {
     "product.brand": "Aero",
 }
 _BRAND: Final = {"brand.name": "Corner Market"}
+SAMPLE_AT_MS: Final = 1_772_452_800_000
+"""2026-03-02, 12:00 UTC: when samples are looked at."""
+_ENDS: Final[Sample] = {
+    "offer.ends_ms": SAMPLE_AT_MS + ((2 * 24 + 7) * 3600 + 25 * 60 + 40) * 1000,
+    "profile.timezone": "America/New_York",
+}
 
 SAMPLES: Final[Mapping[int, Sample]] = {
     1: {
@@ -64,4 +70,11 @@ SAMPLES: Final[Mapping[int, Sample]] = {
     9: {"product.category": "Cheese", "offer.headline": "Cheese for the board", "offer.eyebrow": "With your wine"},
     10: {"product.category": "Coffee"},
     11: _BRAND,
+    12: {**_SHOES, **_ENDS, "offer.headline": "Fresh running shoes, 20% less", "offer.badge": "20% off"},
+    13: {
+        **_ENDS,
+        "product.category": "Coffee",
+        "offer.headline": "Every roast for less",
+        "offer.button": "Choose yours",
+    },
 }

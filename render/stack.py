@@ -1,13 +1,14 @@
 """Stack a column's items in its box: measured, shrunk together, thinned out if they must be, never overlapping."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from PIL import Image
 
+from render.clockface import ClockFace, Look
 from render.colour import Paint, Rgb
-from render.creative import Align, Button, Column, Item, Pill, Price, Rating, Text
+from render.creative import Align, Button, Column, Countdown, Item, Pill, Price, Rating, Text
 from render.fonts import Fonts
 from render.layout import Block, Style, set_text
 from render.shape import fill_rounded
@@ -19,7 +20,10 @@ _HARD: Final = (*_GENTLE, 0.76, 0.7, 0.64, 0.58)
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """What items are drawn on: the image, the fonts, the colours, and output pixels per design pixel."""
+    """What items are drawn on: the image, the fonts, the colours, and output pixels per design pixel.
+
+    `clocks` are the faces of the countdowns that were drawn, for whoever lets them run.
+    """
 
     image: Image.Image
     fonts: Fonts
@@ -27,6 +31,7 @@ class Sheet:
     scale: float
     rtl: bool
     locale: str
+    clocks: list[ClockFace] = field(default_factory=list)
 
     def block(
         self, text: str, width: int, item: Text | Price | Button | Pill | Rating, factor: float, lines: int = 1
@@ -116,6 +121,8 @@ def _measure(sheet: Sheet, item: Item, width: int, align: Align, factor: float) 
             return _label(sheet, item, width, factor, 0.75, 0.42, 999)
         case Rating():
             return _rating(sheet, item, width, factor)
+        case Countdown():
+            return _countdown(sheet, item, width, factor)
 
 
 def _gap(sheet: Sheet, item: Item, factor: float) -> int:
@@ -184,6 +191,22 @@ def _rating(sheet: Sheet, item: Rating, width: int, factor: float) -> Part:
         sheet.write(note, x if sheet.rtl else x + total - note.width, y, note.width, "start", sheet.paint(item.colour))
 
     return Part(total, max(stars.height, note.height), _gap(sheet, item, factor), put)
+
+
+def _countdown(sheet: Sheet, item: Countdown, width: int, factor: float) -> Part:
+    """A tile for each unit, with its name beneath."""
+    paint, size = sheet.paint, max(8, round(item.size * sheet.scale * factor))
+    least = min(size, max(8, round(item.min_size * sheet.scale * min(1.0, factor / 0.82))))
+    look = Look(
+        size, least, item.weight, paint(item.fill), paint(item.colour), paint(item.label), sheet.rtl, sheet.locale
+    )
+    face = ClockFace(sheet.fonts, int(item.until), width, look)
+
+    def put(x: int, y: int) -> None:
+        face.put(sheet.image, x, y)
+        sheet.clocks.append(face)
+
+    return Part(face.width, face.height, _gap(sheet, item, factor), put)
 
 
 def _stars(sheet: Sheet, item: Rating, stars: Block, x: int, y: int) -> None:

@@ -12,6 +12,7 @@ from render.creative import (
     Box,
     Button,
     Column,
+    Countdown,
     Creative,
     Item,
     Layer,
@@ -40,6 +41,7 @@ _DARK: Final = Palette(
 _SIGN: Final = "{{ product.category|default(product.name) }}"
 _SEED: Final = "{{ product.category|default(product.name)|default(offer.headline) }}"
 _BRAND: Final = "{{ brand.name }}"
+_UNTIL: Final = '{{ offer.eyebrow|default("Until") }} {{ offer.ends_ms|local_time }}'
 _BODY: Final = Text("{{ offer.body }}", 16, 14, 3, colour="muted", gap=13, optional=True)
 _SMALL_BODY: Final = Text("{{ offer.body }}", 14, 12, 2, colour="muted", gap=6, optional=True)
 _PRICE: Final = Price("{{ offer.price_cents }}", "{{ product.price_cents }}", gap=14, optional=True)
@@ -48,8 +50,10 @@ _SIDE: Final = Box(366, 0, 234, 300)
 _TOP: Final = Box(0, 0, 280, 88)
 
 
-def _creative(number: int, name: str, family: str, size: tuple[int, int], *layers: Layer) -> Creative:
-    return Creative(number, name, *size, layers, _LIGHT, _DARK, family)
+def _creative(
+    number: int, name: str, family: str, size: tuple[int, int], *layers: Layer, over: tuple[Layer, ...] = ()
+) -> Creative:
+    return Creative(number, name, *size, layers, _LIGHT, _DARK, family, over)
 
 
 def _text_side(*items: Item) -> Column:
@@ -223,6 +227,52 @@ STARTING: Final[tuple[Creative, ...]] = (
         _under(
             _plain_headline("Have a look around", 19, 14, lines=2),
             _sentence("Find something good, whenever it suits you.", 14, 12, 2, 6),
+        ),
+    ),
+    _creative(
+        12, "Countdown", "discount", HERO,
+        Background(),
+        Picture(_SIDE, fit="cover", seed=_SEED, pictogram=_SIGN),
+        _text_side(
+            Pill(_UNTIL, optional=True),
+            _headline("Only for a short time", 30, 20, 10, 2),
+            Countdown(),
+            _button("Save now"),
+        ),
+        Badge(Box(322, 24, 96, 96), "{{ offer.badge }}", "burst"),
+        over=(
+            Background(),
+            Art(_SIDE, seed=_SEED),
+            _text_side(
+                Text("This offer has ended", 30, 20, 2, 700),
+                Text("There is always something new to find.", 16, 14, 3, colour="muted", gap=12),
+                Button("Have a look", gap=18),
+            ),
+        ),
+    ),
+    _creative(
+        13, "Countdown tile", "discount", TILE,
+        Background("@tint"),
+        Column(
+            Box(18, 16, 244, 168),
+            (
+                Text(_UNTIL, 13, 11, 1, 600, "@deep", optional=True),
+                _headline("Only for a short time", 21, 14, 5, 2),
+                Countdown(size=26, gap=12),
+                Text('{{ offer.button|default("Save now") }}', 14, 12, 1, 600, "@deep", gap=13, optional=True),
+            ),
+            align="center",
+        ),
+        over=(
+            Background("@tint"),
+            Column(
+                Box(18, 16, 244, 168),
+                (
+                    Text("This offer has ended", 19, 14, 2, 700),
+                    Text("There is always something new to find.", 14, 12, 2, colour="muted", gap=6),
+                ),
+                align="center",
+            ),
         ),
     ),
 )  # fmt: skip

@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
-from jinja2 import ChainableUndefined, Template, TemplateError, nodes
+from jinja2 import ChainableUndefined, Template, TemplateError, nodes, pass_context
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from render.calendar import local_time
 from render.creative import MAX_TEMPLATE
 from render.money import money
 
 ROOTS: Final = ("product", "offer", "profile", "brand", "open")
 MAX_PRINTED: Final = 300
+LOCALE: Final = "_locale"
+"""The variable that filters read the locale from; a template cannot name it, for it is no root."""
 
 _ALLOWED_NODES: Final = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.Const, nodes.Filter, nodes.If,
@@ -72,6 +76,15 @@ def _money(minor: object, currency: object = "USD", locale: object = "en") -> st
     return "" if cents is None else money(cents, str(currency or "USD"), str(locale or "en"))
 
 
+@pass_context
+def _local_time(context: Context, instant: object) -> str:
+    """Print Unix milliseconds as a day and an hour where the recipient lives."""
+    at_ms = whole_number(instant)
+    profile = context.get("profile")
+    zone = profile.get("timezone") if isinstance(profile, dict) else None
+    return "" if at_ms is None else local_time(at_ms, str(zone or ""), str(context.get(LOCALE) or "en"))
+
+
 def _environment() -> _Sandbox:
     environment = _Sandbox(undefined=_Missing, finalize=_finalize, autoescape=False, loader=None)
     environment.filters = {
@@ -83,6 +96,7 @@ def _environment() -> _Sandbox:
         "trim": lambda text: _finalize(text).strip(),
         "truncate": _truncate,
         "money": _money,
+        "local_time": _local_time,
     }
     environment.tests = {"defined": environment.tests["defined"], "none": environment.tests["none"]}
     environment.globals = {}
@@ -122,8 +136,11 @@ def _paths(node: nodes.Node) -> Iterator[tuple[str, str]]:
             continue
         if isinstance(child, nodes.Name):
             raise ValueError(f"reads {child.name} without a field name, such as product.name")
-        if isinstance(child, nodes.Filter) and child.name not in _ENVIRONMENT.filters:
-            raise ValueError(f"uses the filter {child.name}; the filters are {', '.join(FILTERS)}")
+        if isinstance(child, nodes.Filter):
+            if child.name not in _ENVIRONMENT.filters:
+                raise ValueError(f"uses the filter {child.name}; the filters are {', '.join(FILTERS)}")
+            if child.name == "local_time":
+                yield "profile", "timezone"
         yield from _paths(child)
 
 

@@ -15,6 +15,7 @@ from render.creative import (
     Box,
     Button,
     Column,
+    Countdown,
     Creative,
     Item,
     Layer,
@@ -38,6 +39,7 @@ _TEMPLATED: Final[dict[type, tuple[str, ...]]] = {
     Button: ("text",),
     Pill: ("text",),
     Rating: ("value", "count"),
+    Countdown: ("until",),
 }
 
 
@@ -48,6 +50,9 @@ def check(creative: Creative) -> tuple[str, ...]:
             raise InvalidInput(f"creative.{side}", f"must be from 20 to {MAX_SIDE} pixels")
     if not 1 <= len(creative.layers) <= MAX_LAYERS:
         raise InvalidInput("creative.layers", f"must hold 1 to {MAX_LAYERS} layers")
+    if len(creative.over) > MAX_LAYERS:
+        raise InvalidInput("creative.over", f"may hold at most {MAX_LAYERS} layers")
+    _check_countdowns(creative)
     for which in ("palette_light", "palette_dark"):
         palette: Palette = getattr(creative, which)
         for role in struct_fields(palette):
@@ -57,8 +62,9 @@ def check(creative: Creative) -> tuple[str, ...]:
                     f"creative.{which}.{role.name}", f"{colour!r} is neither #rrggbb nor a scheme colour"
                 )
     read: set[str] = set()
-    for number, layer in enumerate(creative.layers):
-        where = f"creative.layers[{number}]"
+    named = [(f"creative.layers[{number}]", layer) for number, layer in enumerate(creative.layers)]
+    named += [(f"creative.over[{number}]", layer) for number, layer in enumerate(creative.over)]
+    for where, layer in named:
         read |= _check_part(where, layer, creative)
         if isinstance(layer, Column):
             if not 1 <= len(layer.items) <= MAX_ITEMS:
@@ -66,6 +72,29 @@ def check(creative: Creative) -> tuple[str, ...]:
             for index, item in enumerate(layer.items):
                 read |= _check_part(f"{where}.items[{index}]", item, creative)
     return tuple(sorted(read))
+
+
+def _check_countdowns(creative: Creative) -> None:
+    """Check that a design counts down once at most, and knows what to show when it has."""
+    wheres = [
+        [
+            f"creative.{name}[{number}].items[{index}]"
+            for number, layer in enumerate(layers)
+            if isinstance(layer, Column)
+            for index, item in enumerate(layer.items)
+            if isinstance(item, Countdown)
+        ]
+        for name, layers in (("layers", creative.layers), ("over", creative.over))
+    ]
+    running, afterwards = wheres
+    if len(running) > 1:
+        raise InvalidInput(running[1], "is a second countdown; a design holds one")
+    if afterwards:
+        raise InvalidInput(afterwards[0], "counts down in what is shown when the countdown has run out")
+    if running and not creative.over:
+        raise InvalidInput("creative.over", "must hold what is shown once the countdown has run out")
+    if creative.over and not running:
+        raise InvalidInput("creative.over", "is for designs with a countdown")
 
 
 def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
@@ -76,7 +105,7 @@ def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
             read.update(".".join(path) for path in compile_template(getattr(part, name))[1])
         except ValueError as error:
             raise InvalidInput(f"{where}.{name}", str(error)) from error
-    for name in ("colour", "fill", "to"):
+    for name in ("colour", "fill", "to", "label"):
         colour = getattr(part, name, "")
         if colour and not is_colour(colour):
             raise InvalidInput(f"{where}.{name}", f"{colour!r} is not a colour: write #rrggbb or a palette role")

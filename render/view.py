@@ -113,7 +113,8 @@ def mail_html(parts: Parts, fetch: Fetch, opened: Open) -> str:
 
 def block_html(parts: Parts, fetch: Fetch, opened: Open, slot: Slot, chosen: Chosen) -> str:
     """One block: its picture and its words, both linked to where its click goes."""
-    resolved = resolve(opened.plan.creative_by_id[chosen.creative], chosen.fields, opened.locale, opened.plan.currency)
+    creative = opened.plan.creative_by_id[chosen.creative]
+    resolved = resolve(creative, chosen.fields, opened.locale, opened.plan.currency, fetch.now_ms)
     words: list[str] = []
     for layer in resolved.layers:
         if isinstance(layer, Badge):

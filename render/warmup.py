@@ -3,7 +3,7 @@
 from render.binding import resolve
 from render.draw import NEUTRAL_SIZE, compose, static_picture
 from render.fonts import Fonts
-from render.samples import SAMPLES
+from render.samples import SAMPLE_AT_MS, SAMPLES
 from render.script import load_segmenters
 from render.starting import STARTING
 
@@ -15,7 +15,7 @@ def warm_up(fonts: Fonts) -> None:
     """
     load_segmenters()
     for creative in STARTING:
-        resolved = resolve(creative, SAMPLES[creative.id])
+        resolved = resolve(creative, SAMPLES[creative.id], at_ms=SAMPLE_AT_MS)
         compose(resolved, {}, (creative.width, creative.height), False, fonts)
     for size in {NEUTRAL_SIZE, *((creative.width, creative.height) for creative in STARTING)}:
         static_picture(*size, "jpg")

@@ -139,7 +139,7 @@ def archive_offer(offer_id: int) -> Done:
 def get_offer_picture(offer_id: int) -> Response:
     """The offer as it is kept, drawn as an open draws it (JPEG)."""
     with parts().transaction() as session:
-        body = offer_picture(session, parts().blobs, offers.offer(session, offer_id))
+        body = offer_picture(session, parts().blobs, offers.offer(session, offer_id), parts().now())
     return Response(body, content_type="image/jpeg")
 
 

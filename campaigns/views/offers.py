@@ -94,7 +94,7 @@ def picture(offer_id: int) -> ResponseReturnValue:
     """The offer as it is saved, drawn."""
     with parts().transaction() as session:
         row = offers.offer(session, offer_id)
-        body = offer_picture(session, parts().blobs, row)
+        body = offer_picture(session, parts().blobs, row, parts().now())
     return Response(body, content_type="image/jpeg")
 
 
@@ -109,7 +109,8 @@ def preview() -> ResponseReturnValue:
             if number is None:
                 raise InvalidInput("creative_id", "choose how it looks")
             product, category = forms.optional(form, "product"), forms.optional(form, "category")
-            body = content_picture(session, parts().blobs, number, product, category, _texts(form))
+            ends_at, now = forms.moment(form, "ends_at", "UTC"), parts().now()
+            body = content_picture(session, parts().blobs, number, product, category, _texts(form), ends_at, now)
         except InvalidInput as error:
             return render_template("offers/preview.html", fault=str(error)), 200
     return render_template("offers/preview.html", picture=base64.b64encode(body).decode())

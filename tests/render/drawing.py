@@ -17,7 +17,7 @@ from render.binding import resolve
 from render.creative import Creative
 from render.draw import compose
 from render.fonts import Fonts
-from render.samples import SAMPLES
+from render.samples import SAMPLE_AT_MS, SAMPLES
 from render.starting import STARTING
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -38,7 +38,8 @@ def stack_versions() -> str:
 
 
 def sample(creative: Creative, dark: bool) -> Image.Image:
-    return compose(resolve(creative, SAMPLES[creative.id]), {}, (creative.width, creative.height), dark, fonts())
+    resolved = resolve(creative, SAMPLES[creative.id], at_ms=SAMPLE_AT_MS)
+    return compose(resolved, {}, (creative.width, creative.height), dark, fonts())
 
 
 def thumbnail(image: Image.Image) -> bytes:
@@ -71,11 +72,13 @@ def sheet(dark: bool) -> Image.Image:
     """All starting creatives at their declared size: heroes two in a row, tiles four."""
     heroes = [sample(creative, dark).reduce(2) for creative in STARTING if creative.width == 600]
     tiles = [sample(creative, dark).reduce(2) for creative in STARTING if creative.width == 280]
-    whole = Image.new("RGB", (1240, 1482), (38, 40, 46) if dark else (222, 224, 229))
+    rows = (len(heroes) + 1) // 2, (len(tiles) + 3) // 4
+    size = 1240, 13 + rows[0] * 314 + rows[1] * 214
+    whole = Image.new("RGB", size, (38, 40, 46) if dark else (222, 224, 229))
     for number, image in enumerate(heroes):
         whole.paste(image, (13 + number % 2 * 614, 13 + number // 2 * 314))
     for number, image in enumerate(tiles):
-        whole.paste(image, (13 + number * 311, 1269))
+        whole.paste(image, (13 + number % 4 * 311, 13 + rows[0] * 314 + number // 4 * 214))
     return whole
 
 
