@@ -134,7 +134,21 @@ class Countdown(Struct, frozen=True, tag="countdown", omit_defaults=True):
     optional: bool = False
 
 
-Item = Text | Price | Button | Pill | Rating | Countdown
+class Coupon(Struct, frozen=True, tag="coupon", omit_defaults=True):
+    """A code for scanners, a QR code or a Code 128, black on white also in dark, and as text beneath.
+
+    `size` is the side of the QR code or the height of the bars. What no scanner code can hold is shown as text alone.
+    """
+
+    text: str = "{{ offer.coupon }}"
+    form: Literal["qr", "bars"] = "bars"
+    size: int = 56
+    label: int = 15
+    gap: int = 14
+    optional: bool = False
+
+
+Item = Text | Price | Button | Pill | Rating | Countdown | Coupon
 
 
 class Background(Struct, frozen=True, tag="background", omit_defaults=True):

@@ -77,4 +77,11 @@ SAMPLES: Final[Mapping[int, Sample]] = {
         "offer.headline": "Every roast for less",
         "offer.button": "Choose yours",
     },
+    14: {
+        **_SHOES,
+        "offer.headline": "20% off your next pair",
+        "offer.coupon": "SHOES20-7K4M",
+        "offer.badge": "20% off",
+    },
+    15: {"product.category": "Coffee", "offer.headline": "A free coffee on us", "offer.coupon": "COFFEE-3F9"},
 }

@@ -8,7 +8,8 @@ from PIL import Image
 
 from render.clockface import ClockFace, Look
 from render.colour import Paint, Rgb
-from render.creative import Align, Button, Column, Countdown, Item, Pill, Price, Rating, Text
+from render.coupon import BARS_LEAST, BARS_QUIET, BLACK, QR_LEAST, QR_QUIET, WHITE, bars, enlarged, qr
+from render.creative import Align, Button, Column, Countdown, Coupon, Item, Pill, Price, Rating, Text
 from render.fonts import Fonts
 from render.layout import Block, Style, set_text
 from render.shape import fill_rounded
@@ -123,6 +124,8 @@ def _measure(sheet: Sheet, item: Item, width: int, align: Align, factor: float) 
             return _rating(sheet, item, width, factor)
         case Countdown():
             return _countdown(sheet, item, width, factor)
+        case Coupon():
+            return _coupon(sheet, item, width, factor)
 
 
 def _gap(sheet: Sheet, item: Item, factor: float) -> int:
@@ -207,6 +210,44 @@ def _countdown(sheet: Sheet, item: Countdown, width: int, factor: float) -> Part
         sheet.clocks.append(face)
 
     return Part(face.width, face.height, _gap(sheet, item, factor), put)
+
+
+def _coupon(sheet: Sheet, item: Coupon, width: int, factor: float) -> Part:
+    """A scanner's code on a white plate, with the text beneath; the text alone where no code would be readable."""
+    size = round(item.size * sheet.scale * factor)
+    letters = max(16, round(item.label * sheet.scale * factor))
+    line, radius, pad = max(2, round(sheet.scale / 2)), round(8 * sheet.scale), round(letters * 0.6)
+    # So far in, the round corners and the line leave the whole quiet zone of a QR code white.
+    edge = line + (round(radius * 0.3) if item.form == "qr" else 0)
+    code = _code(item, size, width - 2 * edge)
+    inner = code[0].width + 2 * code[1] if code is not None else width - 2 * (edge + pad)
+    label = set_text(sheet.fonts, item.text, inner, Style(letters, max(14, letters // 2), 2, 600, locale=sheet.locale))
+    if code is None:
+        w, top, h = label.width + 2 * (edge + pad), 0, label.height + 2 * pad
+    else:
+        quiet = code[1] if item.form == "qr" else pad
+        w, top = inner + 2 * edge, edge + quiet
+        h = top + code[0].height + (quiet if item.form == "qr" else pad // 2) + label.height + pad
+
+    def put(x: int, y: int) -> None:
+        fill_rounded(sheet.image, sheet.paint("line"), (x, y, w, h), radius)
+        fill_rounded(sheet.image, WHITE, (x + line, y + line, w - 2 * line, h - 2 * line), max(0, radius - line))
+        if code is not None:
+            sheet.image.paste(BLACK, (x + edge + code[1], y + top), code[0])
+        sheet.write(label, x, y + h - pad - label.height, w, "center", BLACK)
+
+    return Part(w, h, _gap(sheet, item, factor), put)
+
+
+def _code(item: Coupon, size: int, width: int) -> tuple[Image.Image, int] | None:
+    """The code in whole pixels and its quiet zone; None where it would be too fine to be read, or cannot be made."""
+    if item.form == "qr":
+        small = qr(item.text)
+        module = min(size, width) // (small.width + 2 * QR_QUIET) if small is not None else 0
+        return (enlarged(small, module), QR_QUIET * module) if small is not None and module >= QR_LEAST else None
+    small = bars(item.text)
+    module = min(4, width // (small.width + 2 * BARS_QUIET)) if small is not None else 0
+    return (enlarged(small, module, size), BARS_QUIET * module) if small is not None and module >= BARS_LEAST else None
 
 
 def _stars(sheet: Sheet, item: Rating, stars: Block, x: int, y: int) -> None:

@@ -13,6 +13,7 @@ from render.creative import (
     Button,
     Column,
     Countdown,
+    Coupon,
     Creative,
     Item,
     Layer,
@@ -272,6 +273,37 @@ STARTING: Final[tuple[Creative, ...]] = (
                     Text("There is always something new to find.", 14, 12, 2, colour="muted", gap=6),
                 ),
                 align="center",
+            ),
+        ),
+    ),
+    _creative(
+        14, "Coupon", "discount", HERO,
+        Background(),
+        Picture(_SIDE, fit="cover", seed=_SEED, pictogram=_SIGN),
+        _text_side(
+            Pill('{{ offer.eyebrow|default("Your coupon") }}'),
+            _headline("A little something for you", 30, 19, 12, 2),
+            Coupon(),
+            Text(
+                '{{ offer.body|default("Show this code at the checkout.") }}', 14, 12, 2, colour="muted", gap=10,
+                optional=True,
+            ),
+        ),
+        Badge(Box(322, 24, 96, 96), "{{ offer.badge }}", "burst"),
+    ),
+    _creative(
+        15, "Coupon tile", "discount", TILE,
+        Background("@tint"),
+        Column(Box(14, 14, 124, 172), (Coupon(form="qr", size=120, label=12),), align="center"),
+        Column(
+            Box(150, 14, 118, 172),
+            (
+                _eyebrow("Your coupon", 12),
+                _headline("For your next visit", 18, 13, 5, 4),
+                Text(
+                    '{{ offer.body|default("Show it at the checkout.") }}', 13, 11, 3, colour="muted", gap=8,
+                    optional=True,
+                ),
             ),
         ),
     ),

@@ -16,6 +16,7 @@ from render.creative import (
     Button,
     Column,
     Countdown,
+    Coupon,
     Creative,
     Item,
     Layer,
@@ -40,6 +41,7 @@ _TEMPLATED: Final[dict[type, tuple[str, ...]]] = {
     Pill: ("text",),
     Rating: ("value", "count"),
     Countdown: ("until",),
+    Coupon: ("text",),
 }
 
 
@@ -107,7 +109,7 @@ def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
             raise InvalidInput(f"{where}.{name}", str(error)) from error
     for name in ("colour", "fill", "to", "label"):
         colour = getattr(part, name, "")
-        if colour and not is_colour(colour):
+        if isinstance(colour, str) and colour and not is_colour(colour):
             raise InvalidInput(f"{where}.{name}", f"{colour!r} is not a colour: write #rrggbb or a palette role")
     box = getattr(part, "box", None)
     if isinstance(box, Box):
@@ -116,11 +118,11 @@ def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
             raise InvalidInput(f"{where}.box", f"must lie within {creative.width} by {creative.height}")
     limits = {
         "size": (8, 200), "min_size": (8, 200), "max_lines": (1, 12), "weight": (100, 900), "gap": (0, 200),
-        "radius": (0, 600), "focus_x": (0, 1), "focus_y": (0, 1),
+        "label": (8, 40), "radius": (0, 600), "focus_x": (0, 1), "focus_y": (0, 1),
         "shade": (0, 0.9),
     }  # fmt: skip
     for name, (low, high) in limits.items():
         value = getattr(part, name, None)
-        if value is not None and not low <= value <= high:
+        if isinstance(value, int | float) and not low <= value <= high:
             raise InvalidInput(f"{where}.{name}", f"must be from {low} to {high}")
     return read
