@@ -28,8 +28,8 @@ from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Message, Offer
 from render import agree
 from render import plan as render_plan
-from signals import productpictures
 from render.creative import Creative, countdown_of
+from signals import productpictures
 from signals.catalog import Category
 
 _log = logs.logger(__name__)
