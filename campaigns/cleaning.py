@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,9 @@ from base.downloads import MAX_BYTES
 from base.errors import InvalidInput
 
 SECONDS: Final = 20.0
+TOGETHER: Final = 2
+"""Decoders of one process that run at a time; each may use 768 MB."""
+_room = threading.BoundedSemaphore(TOGETHER)
 _COMMAND: Final = (sys.executable, "-s", "-m", "campaigns.cleaner")
 _PASSED: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT")
 """The child gets no setting of ours, and so no key and no address."""
@@ -39,7 +43,8 @@ def cleaned(data: bytes, field: str = "picture") -> Clean:
         raise InvalidInput(field, f"is larger than {MAX_BYTES / 1e6:g} MB")
     environ = {name: os.environ[name] for name in _PASSED if name in os.environ}
     try:
-        done = subprocess.run(_COMMAND, input=data, capture_output=True, timeout=SECONDS, env=environ, check=False)
+        with _room:
+            done = subprocess.run(_COMMAND, input=data, capture_output=True, timeout=SECONDS, env=environ, check=False)
     except subprocess.TimeoutExpired:
         raise InvalidInput(field, "takes too long to be decoded") from None
     head, _, body = done.stdout.partition(b"\n")

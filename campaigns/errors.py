@@ -35,7 +35,7 @@ SAID = {
     403: "Ask an admin for the role that this page needs.",
     404: "The address is wrong, or what was there is gone.",
     405: "This address is not meant to be opened like this.",
-    413: "A form may hold four megabytes.",
+    413: "A form may hold four megabytes, a picture ten.",
     429: "Somebody tried too often from here, or at this account. After a minute it goes on.",
 }
 """What a page says of an error that no code of ours raised."""

@@ -63,6 +63,12 @@ def drawn(
     return draw(resolved, StoredAssets(blobs), size or (creative.width, creative.height), "jpg", dark, fonts())
 
 
+def stored_picture(blobs: FolderBlobs, digest: str) -> tuple[bytes, str]:
+    """A kept picture and its content type, told by its first bytes. Raises NotFound."""
+    body = blobs.get(digest)
+    return body, "image/png" if body.startswith(b"\x89PNG") else "image/jpeg"
+
+
 def offer_picture(session: Session, blobs: FolderBlobs, row: Offer, now: datetime) -> bytes:
     """An offer as it is kept, as nobody in particular would see it, as a JPEG."""
     return content_picture(session, blobs, row.creative_id, row.product, row.category, row.fields, row.ends_at, now)

@@ -15,7 +15,7 @@ from sqlalchemy import text
 from base import keys
 from base.blobs import blobs_from
 from base.downloads import Downloads
-from base.queues import QueueName
+from base.queues import QueueName, queue
 from campaigns import publish
 from signals import productpictures
 from signals.productfacts import ProductFacts
@@ -208,7 +208,7 @@ def test_it_has_the_schedule_loop_enqueue_one_job_that_a_worker_runs(
     feed(shop, shoes=web.serve("/shoes.jpg", photo()))
     for _ in range(11):
         scheduler.tick()
-    work = jobs.queue(QueueName.WORK, shop.store)
+    work = queue(QueueName.WORK, shop.store)
     assert work.count == 1
     forget = jobs.set_up(sender, fetcher)
     jobs.work(QueueName.WORK, shop.store, burst=True)
