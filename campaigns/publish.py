@@ -6,7 +6,7 @@ fail, `refresh`, which the schedule loop calls every few seconds, writes it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from base import keys, logs
 from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.stores import Store
-from campaigns import admin_log, creatives, mail, messages, offers, plans, rulebook
+from campaigns import admin_log, creatives, lasting, mail, messages, offers, plans, rulebook
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import CompiledMail
@@ -31,6 +31,7 @@ from render import plan as render_plan
 from render.creative import Creative, countdown_of
 from signals import productpictures
 from signals.catalog import Category
+from signals.products import Product
 
 _log = logs.logger(__name__)
 
@@ -76,6 +77,8 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     if faults:
         field, _, text = faults[0].partition(": ")
         raise InvalidInput(field, "; ".join((text, *faults[1:])))
+    for field, text in lasting.faults(plan, compiled.html, _titles(session, plan.product_ids)):
+        raise InvalidInput(field, text)
     for offer in shown:
         for layer in render_plan.LAYERS:
             if getattr(offer, layer) is not None:
@@ -288,6 +291,11 @@ def _slugs(offer: Offer) -> Iterator[str]:
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)
+
+
+def _titles(session: Session, ids: Sequence[str]) -> dict[str, str]:
+    rows = session.execute(select(Product.id, Product.title).where(Product.id.in_(ids)))
+    return {row.id: row.title for row in rows}
 
 
 def _names(session: Session, slugs: list[str]) -> dict[str, str]:

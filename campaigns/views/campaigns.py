@@ -142,12 +142,14 @@ def save_message(campaign_id: int) -> ResponseReturnValue:
         number = row.message_id or 0
         old = messages.content(messages.message(session, number))
     typed = {name: form.get(name, "") for name in texts}
-    content = msgspec.structs.replace(old, **typed, mjml=form.get("mjml", ""), text=form.get("text", ""))
+    places = [msgspec.structs.replace(slot, alt=form.get(f"alt-{slot.index}", slot.alt)) for slot in old.slots]
+    content = msgspec.structs.replace(old, **typed, mjml=form.get("mjml", ""), text=form.get("text", ""), slots=places)
     try:
         content = forms.changed(
             old,
             **{name: forms.text(form, name) for name in texts},
             reply_to=forms.optional(form, "reply_to"),
+            slots=places,
             mjml=forms.text(form, "mjml", most=forms.MAX_TEXT),
             text=forms.text(form, "text", most=forms.MAX_TEXT),
             fallbacks=old.fallbacks | {"first_name": forms.text(form, "first_name") or "there"},
@@ -205,6 +207,8 @@ def _told(line: str) -> Missing:
     field, colon, message = line.partition(": ")
     if not colon or not FIELD.fullmatch(field):
         return Missing(line, "schedule")
+    if field.endswith(".alt"):
+        return Missing(f"An alternative text {message.rstrip('.')}.", "message")
     for start, (words, tab) in PLACES.items():
         if field.startswith(start):
             return Missing(f"{words} {message.rstrip('.')}.", tab)
