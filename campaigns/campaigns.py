@@ -57,7 +57,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A campaign as it is written. `audience` is a rule of the JSON language; {"always": true} is everybody.
 
     Holdout shares are fractions. `needs_consent` names purposes without which nobody is mailed and only the default is
-    shown. `landing_hosts` may be empty: the hosts of the offers' own addresses are always allowed.
+    shown. `landing_hosts` may be empty: the hosts of the offers' own addresses are always allowed. `amp` adds an AMP
+    part to the mails.
     """
 
     name: Name
@@ -78,6 +79,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     brand: Name = ""
     needs_consent: list[str] = []
     undecided_capped: bool = True
+    amp: bool = False
     timezone: str = "UTC"
     ends_at: Moment | None = None
 

@@ -49,6 +49,7 @@ class Composer:
         self._preheader = templates.compiled(mail.preheader, templates.plain, escape=False)
         self._html = templates.compiled(_ended(mail.html), closed, escape=True)
         self._text = templates.compiled(_ended(mail.text), closed, escape=False)
+        self._amp = templates.compiled(_ended(mail.amp), closed, escape=True) if mail.amp else None
         self._brand = {"name": mail.brand or mail.from_name, "postal_address": mail.postal_address}
         self._fixed = self._fixed_headers()
 
@@ -91,12 +92,20 @@ class Composer:
                 head,
                 f"\r\n\r\n{limit}\r\n{_PART.format('plain')}",
                 self._text.render(context),
+                # Before the HTML: a program that shows only the last part shows one it knows.
+                self._amp_part(limit, context, urls),
                 f"\r\n{limit}\r\n{_PART.format('html')}",
                 self._html.render(context),
                 f"\r\n{limit}--\r\n",
             )
         )
         return Built(message_id, content.encode("ascii"))
+
+    def _amp_part(self, limit: str, context: Mapping[str, Any], urls: MailUrls) -> str:
+        """The AMP part; none where its data would not come by https, because no program would show it."""
+        if self._amp is None or not all(slot.amp.startswith("https://") for slot in urls.slots.values()):
+            return ""
+        return f"\r\n{limit}\r\n{_PART.format('x-amp-html')}{self._amp.render(context)}"
 
     def html(self, traits: Mapping[str, Any], urls: MailUrls) -> str:
         """The HTML part as text, for previews; the same template without the transfer encoding."""
@@ -119,6 +128,7 @@ class Composer:
         for slot in self.mail.slots:
             pictures[f"picture_{slot.index}"] = Ready(urls.slots[slot.index].picture)
             pictures[f"dark_{slot.index}"] = Ready(urls.slots[slot.index].dark)
+            pictures[f"amp_{slot.index}"] = Ready(urls.slots[slot.index].amp)
         return pictures
 
     def _fixed_headers(self) -> str:

@@ -25,12 +25,16 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SlotUrls:
-    """The addresses of one slot: light and dark picture (one decision), the block as HTML, and where a click goes."""
+    """The addresses of one slot: light and dark picture (one decision), the block as HTML, where a click goes.
+
+    `amp` is that of the answer an AMP mail asks for; empty in mails without AMP.
+    """
 
     picture: str
     dark: str
     html: str
     click: str
+    amp: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,12 @@ def mint(
     *,
     neutral: bool = False,
     html: bool = True,
+    amp: bool = False,
 ) -> MailUrls:
     """The addresses of a delivery's mail; the same delivery and day give the same ones again.
 
-    `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty. `base_url` is
-    the render app's public address, without a last slash.
+    `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty, without `amp`
+    those of an AMP mail. `base_url` is the render app's public address, without a last slash.
     """
 
     def token(purpose: Purpose, slot: Place | None = None) -> str:
@@ -81,6 +86,7 @@ def mint(
                 dark=f"{base_url}/o/{token(Purpose.PICTURE_DARK, slot)}.{slot.fmt}",
                 html=f"{base_url}/h/{token(Purpose.HTML, slot)}" if html else "",
                 click=f"{base_url}/c/{token(Purpose.CLICK, slot)}",
+                amp=f"{base_url}/amp/{token(Purpose.AMP, slot)}" if amp else "",
             )
             for slot in slots
         },

@@ -7,11 +7,11 @@ from email.utils import parseaddr
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from base.errors import InvalidInput
 from base.tokens import TOKEN_LENGTH
-from campaigns import markup, templates
+from campaigns import amp, markup, templates
 
 FORMAT_VERSION: Final = 1
 MAX_HTML: Final = 100_000
@@ -69,7 +69,8 @@ class MessageIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class CompiledMail(Struct, frozen=True, kw_only=True):
     """A message as it is sent, immutable with its plan: HTML with slots as markup, templates still to be filled.
 
-    `fallbacks` holds exactly the profile fields that the templates read.
+    `fallbacks` holds exactly the profile fields that the templates read. `amp` is the AMP form of the HTML, where the
+    campaign wants one; a mail without it has the bytes, and so the hash, of the time before there was one.
     """
 
     campaign: int
@@ -86,14 +87,16 @@ class CompiledMail(Struct, frozen=True, kw_only=True):
     brand: str
     fallbacks: dict[str, str]
     slots: tuple[SlotIn, ...]
+    amp: str | UnsetType = UNSET
     version: int = FORMAT_VERSION
 
 
-def compile_mail(message: MessageIn, campaign: int, brand: str) -> CompiledMail:
+def compile_mail(message: MessageIn, campaign: int, brand: str, *, with_amp: bool = False) -> CompiledMail:
     """Check a message whole and compile it. Raises InvalidInput naming the field at fault."""
     _check_heads(message)
     slots = {slot.name: slot for slot in message.slots}
-    content = _with_slots(markup.to_html(message.mjml, message.locale, "mjml"), slots)
+    unfilled = markup.to_html(message.mjml, message.locale, "mjml")
+    content = _with_slots(unfilled, slots)
     read = {
         "subject": templates.fields(message.subject, "subject"),
         "preheader": templates.fields(message.preheader, "preheader"),
@@ -130,6 +133,7 @@ def compile_mail(message: MessageIn, campaign: int, brand: str) -> CompiledMail:
         brand=brand,
         fallbacks={name: message.fallbacks[name] for name in sorted(used)},
         slots=tuple(message.slots),
+        amp=_amp(unfilled, message) if with_amp else UNSET,
     )
 
 
@@ -232,6 +236,16 @@ def _with_slots(content: str, slots: dict[str, SlotIn]) -> str:
         if named.count(name) != 1:
             raise InvalidInput("mjml", f"must hold {{{{ slot.{name} }}}} exactly once")
     return markup.SLOT.sub(lambda found: markup.slot_markup(slots[found[1]]), content)
+
+
+def _amp(unfilled: str, message: MessageIn) -> str:
+    content = amp.document(unfilled, message.slots, message.locale, "mjml")
+    templates.fields(content, "mjml")
+    # A slot has four addresses there: of its answer, its picture and twice of its click.
+    size = len(content.encode()) + (2 + 4 * len(message.slots)) * ADDRESS_BYTES
+    if size > amp.MAX_DOCUMENT:
+        raise InvalidInput("mjml", f"becomes {size} bytes of AMP; mail clients show at most {amp.MAX_DOCUMENT}")
+    return content
 
 
 def _check_field(root: str, name: str, field: str, message: MessageIn, slots: dict[str, SlotIn]) -> None:

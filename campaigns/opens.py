@@ -103,7 +103,7 @@ class Fetch(Model):
     decision_id: Mapped[str | None] = mapped_column(Text)
     decision_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     slot: Mapped[int] = mapped_column(SmallInteger)
-    kind: Mapped[str] = mapped_column(Text)  # picture | dark | html | view | decide
+    kind: Mapped[str] = mapped_column(Text)  # picture | dark | html | view | amp | decide
     lane: Mapped[str] = mapped_column(Text)
     fetch_class: Mapped[str] = mapped_column(Text)
     evidence: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")

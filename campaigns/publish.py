@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
 from msgspec.structs import replace
 from redis import RedisError
 from sqlalchemy import event, select
@@ -43,7 +44,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     if not row.default_landing:
         raise InvalidInput("default_landing", "is missing: clicks that cannot be resolved go there")
     message = messages.message(session, row.message_id)
-    compiled = mail.compile_mail(messages.content(message), row.id, row.brand)
+    compiled = mail.compile_mail(messages.content(message), row.id, row.brand, with_amp=row.amp)
     shown = _offers(session, row)
     known = rulebook.categories(session)
     named = sorted({slug for offer in shown for slug in _slugs(offer)})
@@ -70,6 +71,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         needs_consent=tuple(row.needs_consent),
         undecided_capped=row.undecided_capped,
         landing_hosts=_hosts(row, shown),
+        amp_senders=(message.from_address.lower(),) if row.amp else UNSET,
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )

@@ -22,6 +22,7 @@ from base.tokens import TokenKeys
 from render import respond
 from render.access import Keyring
 from render.agree import Agreement
+from render.amp import show_amp
 from render.cache import PictureCache
 from render.click import follow_click
 from render.commit import Recorder
@@ -38,7 +39,7 @@ from render.respond import Answer
 from render.shelf import ModelShelf
 from render.spool import Spool
 from render.unsubscribe import show_page, withdraw
-from render.view import show_block, show_json, show_mail
+from render.view import show_block, show_mail
 from render.warmer import Warmer
 from render.warmup import warm_up
 from render.wire import HotStore
@@ -140,7 +141,7 @@ class PicturesFirst:
 
 
 def _routes(app: Flask, parts: Parts) -> None:
-    pages = {"/h/": show_block, "/view/": show_mail, "/amp/": show_json, "/c/": follow_click, "/u/": show_page}
+    pages = {"/h/": show_block, "/view/": show_mail, "/amp/": show_amp, "/c/": follow_click, "/u/": show_page}
     for path, show in pages.items():
         app.add_url_rule(
             f"{path}<text>", endpoint=path.strip("/"), view_func=_shown(parts, show), methods=["GET"],

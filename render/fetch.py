@@ -26,7 +26,7 @@ from signals.state import ProfileState
 class Fetch:
     """What is asked for, by whom, and until when it must be answered.
 
-    `kind` is picture, dark, html, view or decide; `token.slot` 255 means all slots. `deadline` and `started` are
+    `kind` is picture, dark, html, view, amp or decide; `token.slot` 255 means all slots. `deadline` and `started` are
     monotonic seconds. `contact` names the contact of a channel without deliveries; `delivery_name` stands for either.
     `id` is its record's: a request leaves one record, also when it cannot tell whether a first try at it was taken.
     """

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from base.errors import InvalidInput
 from render.creative import Creative, countdown_of
@@ -137,6 +137,8 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     undecided_capped: whether a fetch that may be a machine can be given capped offers.
     view_html: the whole mail as sandboxed Jinja. unsubscribe: texts of the unsubscribe page by name.
     default_landing: where a click goes that cannot be resolved.
+    amp_senders: the senders, in lower case, whose AMP mails may ask for this plan's decisions; unset where its mails
+    have no AMP part, so that such a plan keeps the bytes and the hash it always had.
     """
 
     campaign: int
@@ -161,6 +163,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     landing_hosts: tuple[str, ...] = ()
     view_html: str = ""
     unsubscribe: dict[str, str] = {}
+    amp_senders: tuple[str, ...] | UnsetType = UNSET
 
     @cached_property
     def offer_by_id(self) -> Mapping[int, Offer]:

@@ -112,9 +112,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
 class FetchRecord(msgspec.Struct, frozen=True, kw_only=True, tag="fetch"):
     """One GET that was answered: which decision, which slot, which bytes.
 
-    `kind` is picture, dark, html, view or decide; slot 255 is the whole mail. `evidence` are derived features, never an
-    address. `body` holds the bytes only when this process had not handed them over before; `is_personal` says that they
-    hold a person's fields and belong under the subject's key. `rung` is the step of the ladder the bytes came from.
+    `kind` is picture, dark, html, view, amp or decide; slot 255 is the whole mail. `evidence` are derived features,
+    never an address. `body` holds the bytes only when this process had not handed them over before; `is_personal` says
+    that they hold a person's fields and belong under the subject's key. `rung` is the step of the ladder the bytes came
+    from.
     """
 
     id: str

@@ -225,7 +225,7 @@ class Sender:
             composer = self._composer(row.plan_hash)[1]
             urls = links.mint(
                 self._keys, self._settings.render_url, row.key, composer.mail.slots, day_number(now),
-                neutral=row.holdout == "content", html=False,
+                neutral=row.holdout == "content", html=False, amp=bool(composer.mail.amp),
             )  # fmt: skip
             try:
                 mail = composer.build(row.key, row.address, row.traits, urls, now)

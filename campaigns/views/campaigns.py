@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import campaigns, messages, offers, publish, ruleform, starting
+from campaigns import campaigns, mail, messages, offers, publish, ruleform, starting
 from campaigns.access import allow
 from campaigns.campaigns import CampaignIn, Replenish, SlotChoice
 from campaigns.models import Campaign
@@ -128,7 +128,8 @@ def message(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         content = messages.content(messages.message(session, row.message_id or 0))
-        return render_template("campaigns/message.html", **_frame(session, row, "message"), values=content, fault=None)
+        frame = _frame(session, row, "message")
+        return render_template("campaigns/message.html", **frame, values=content, fault=None, with_amp=row.amp)
 
 
 @pages.post("/<int:campaign_id>/message")
@@ -154,13 +155,20 @@ def save_message(campaign_id: int) -> ResponseReturnValue:
             text=forms.text(form, "text", most=forms.MAX_TEXT),
             fallbacks=old.fallbacks | {"first_name": forms.text(form, "first_name") or "there"},
         )
+        with_amp = forms.on(form, "amp")
         with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            mail.compile_mail(content, row.id, row.brand, with_amp=with_amp)
             messages.update_message(session, number, content, parts().now(), actor())
+            if with_amp != row.amp:
+                _change(session, row, amp=with_amp)
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
             frame = _frame(session, row, "message")
-            return render_template("campaigns/message.html", **frame, values=content, fault=error), 400
+            return render_template(
+                "campaigns/message.html", **frame, values=content, fault=error, with_amp=forms.on(form, "amp")
+            ), 400
     flash("The message is saved.")
     return redirect(url_for("campaigns.message", campaign_id=campaign_id))
 

@@ -38,7 +38,7 @@ def test_it_shows_the_decision_of_the_picture_as_html_and_as_a_whole_mail(client
     items = client.get(f"/amp/{mail.token(Purpose.AMP)}", headers=browser()).get_json()["items"]
     (decision,) = mail.decisions()
     assert {fetch.decision for fetch in mail.fetches()} == {decision.id}
-    assert [fetch.kind for fetch in mail.fetches()] == ["picture", "html", "view", "html"]
+    assert [fetch.kind for fetch in mail.fetches()] == ["picture", "html", "view", "amp"]
     assert f'data-decision="{decision.id}"' in block.text
     assert "discount" in block.text
     assert items[0]["decision"] == decision.id
