@@ -30,6 +30,14 @@ limit_request_line = 8190
 limit_request_fields = 60
 
 
+def post_worker_init(worker: Any) -> None:
+    """Tell an app that sheds load how many requests wait for one of its threads."""
+    pressure = getattr(worker.wsgi, "extensions", {}).get("pressure")
+    if pressure is not None:
+        # The pool offers no public count of what waits in it.
+        pressure.watch(worker.tpool._work_queue.qsize)
+
+
 def post_fork(server: Any, worker: Any) -> None:
     """Keep a process on one core: its threads then hand the interpreter lock over without crossing cores."""
     if _settings.pin_cpus and hasattr(os, "sched_setaffinity"):

@@ -35,6 +35,7 @@ from render.open import open_head, open_picture
 from render.opening import Opening
 from render.parts import Parts
 from render.pictures import Pictures
+from render.pressure import Pressure
 from render.respond import Answer
 from render.shelf import ModelShelf
 from render.spool import Spool
@@ -89,6 +90,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         models=models,
         warmer=Warmer(hot, lookup, ladder),
         metrics=metrics,
+        pressure=Pressure(deadline),
         deadline_seconds=deadline,
     )
 
@@ -101,6 +103,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     parts.warmer.start()
     app = Flask("render", static_folder=None)
     app.extensions["parts"] = parts
+    app.extensions["pressure"] = parts.pressure
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     _routes(app, parts)
     app.wsgi_app = PicturesFirst(parts, app.wsgi_app)  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from render.eligibility import Situation, refused
 from render.facts import Chosen, Facts, Lane, LastShown
+from render.fields import offer_fields
 from render.plan import Plan
 
 JOIN_MS: Final = 30_000
@@ -44,6 +45,27 @@ def holds(plan: Plan, plan_hash: str, lane: Lane, facts: Facts, now: datetime, n
         return all(chosen.offer in plan.default_ids for chosen in lane.chosen)
     at = Situation(plan, facts, now)
     return all(_stands(plan, chosen, at) for chosen in lane.chosen)
+
+
+def still_true(plan: Plan, lane: Lane, facts: Facts, now: datetime) -> bool:
+    """Whether an open whose hold is over may be shown once more, for want of a new one.
+
+    Every offer in it is admissible now, and its texts would be the same if it were chosen now.
+    """
+    if refused(plan, facts) is not None:
+        return False
+    at = Situation(plan, facts, now)
+    return all(_stands(plan, chosen, at) and _says_the_same(plan, chosen, at) for chosen in lane.chosen)
+
+
+def _says_the_same(plan: Plan, chosen: Chosen, at: Situation) -> bool:
+    offer = plan.offer_by_id[chosen.offer]
+    if offer.id in plan.default_ids:
+        return True
+    product = at.facts.products.get(offer.product) if offer.product is not None else None
+    fresh = product is not None and at.is_fresh(product)
+    fields = offer_fields(plan, offer, product, at.plain, at.facts.locale or plan.locale, fresh)
+    return chosen.creative == offer.creative and chosen.fields == fields
 
 
 def _stands(plan: Plan, chosen: Chosen, at: Situation) -> bool:

@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Final
 
 from base.ids import Delivery
-from render.decision import Candidate, Decision, Reason, Rung, SlotDecision
+from render.decision import NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
 from render.eligibility import Situation, admissible, may_record, refused
 from render.facts import Facts
 from render.fields import default_fields, offer_fields
@@ -60,7 +60,7 @@ def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
         slots=slots,
         seed=seed,
         rung=rung,
-        reason="no model" if wants_model and facts.model is None else None,
+        reason=NO_MODEL if wants_model and facts.model is None else None,
         model_hash=facts.model.hash if rung == "model" and facts.model is not None else None,
         lost=tuple(sorted(at.lost)),
         features=scores.digest,

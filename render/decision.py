@@ -6,7 +6,7 @@ puts them into words.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
@@ -17,6 +17,8 @@ RemovedBy = Layer | Literal["arbitration"]
 """The three layers, or arbitration: the candidate was allowed and another was better (or it had a slot already)."""
 Rung = Literal["model", "rules", "default"]
 """The step of the ladder of degradation a decision was made on."""
+NO_MODEL: Final = "no model"
+"""The reason of a decision by rules although a slot is of mode "model"."""
 
 
 class Reason(NamedTuple):

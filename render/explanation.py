@@ -86,6 +86,10 @@ _REFUSALS: Final = {
     "erased": "This person was erased at their request; only the default is shown.",
     "ended": "The campaign has ended; only the default is shown.",
     "content holdout": "This person is in the content holdout: they get the mail with its defaults, for comparison.",
+    "unread": "What we know of this person could not be read in time, so nothing but the default may be shown.",
+    "unagreed": "The decision could not be written down in time, so the default was shown.",
+    "failed": "The decision failed for a fault of ours, so the default was shown.",
+    "busy": "More mails were opened at once than could be decided on in time, so the default was shown.",
     "killed": "The campaign was switched off; only the default is shown.",
 }
 _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {

@@ -1,4 +1,4 @@
-"""The ladder that a picture comes down when something fails: the decided one, the slot's default, the static picture.
+"""The lower part of the ladder: from what was decided (render/opening.py) to the default, to the static picture.
 
 Every rung is an answer of the promised size with status 200; lower rungs need less. The default needs the plan, the
 static picture needs nothing.
@@ -57,7 +57,7 @@ class Ladder:
                 return self.static(fetch)
             at_hand = self._pictures.at_hand(wanted)
             picture = at_hand or self._pictures.get(wanted, fetch.deadline - RECORD_SECONDS)
-            rung = "default" if not opened.is_agreed else "cached" if at_hand is not None else "drawn"
+            rung = opened.rung("cached" if at_hand is not None else "drawn")
             return Served(picture, rung, chosen.offer)
         except Exception as error:  # noqa: BLE001 - whatever a drawing raises, the mail gets a picture
             self._note(error)

@@ -17,6 +17,7 @@ from render.classify import Verdict
 from render.facts import LANE_OF, Chosen, Lane, LaneName, LastShown
 from render.lookup import Running
 from render.plan import Plan
+from render.pressure import Step
 from render.record import FetchRecord, Record
 from signals.moments import unix_ms
 from signals.state import ProfileState
@@ -29,6 +30,7 @@ class Fetch:
     `kind` is picture, dark, html, view, amp or decide; `token.slot` 255 means all slots. `deadline` and `started` are
     monotonic seconds. `contact` names the contact of a channel without deliveries; `delivery_name` stands for either.
     `id` is its record's: a request leaves one record, also when it cannot tell whether a first try at it was taken.
+    `step` is what it may cost: a process that is behind leaves out the model, or the whole decision.
     """
 
     token: Token
@@ -42,6 +44,7 @@ class Fetch:
     started: float
     deadline: float
     contact: str | None = None
+    step: Step = Step.FULL
     id: str = field(default_factory=partial(secrets.token_hex, 16))
 
     @property
@@ -74,8 +77,9 @@ class Open:
     """The open a fetch belongs to. `records` must be accepted before anything of it leaves.
 
     `is_recorded` False: this person may not be written down, only counted. `is_agreed` False: the store was away, so
-    nothing was or can be marked. `uses` are the (offer, group) that count against the person. `picture` is set when it
-    was at hand, marked and recorded with the agreement. `personal` are the keys as this process last knew them.
+    nothing was or can be marked. `is_last`: an earlier open, shown once more for want of a new one. `uses` are the
+    (offer, group) that count against the person. `picture` is set when it was at hand, marked and recorded with the
+    agreement. `personal` are the keys as this process last knew them.
     """
 
     running: Running
@@ -86,6 +90,7 @@ class Open:
     is_recorded: bool = True
     is_agreed: bool = True
     is_new: bool = False
+    is_last: bool = False
     records: tuple[Record, ...] = ()
     uses: tuple[tuple[int, str | None], ...] = ()
     picture: Picture | None = None
@@ -101,6 +106,12 @@ class Open:
     def chosen(self) -> tuple[Chosen, ...]:
         """What it shows, by slot."""
         return self.lane.chosen
+
+    def rung(self, drawn: str) -> str:
+        """The rung of its own picture, where it is not that of a full decision; `drawn` (cached, drawn) where it is."""
+        if self.is_last:
+            return "last"
+        return drawn if self.is_agreed else "default"
 
     def in_slot(self, slot: int) -> Chosen | None:
         """What it shows in a slot; None if its plan has no such slot."""

@@ -23,6 +23,7 @@ from render.fallback import Served
 from render.fetch import Fetch, Open
 from render.opening import Read
 from render.parts import Parts
+from render.pressure import Step
 from render.record import RepairRecord
 from render.recording import fetch_record
 from render.respond import Answer
@@ -47,6 +48,8 @@ def open_picture(parts: Parts, text: str, environ: Environ) -> Answer:
         parts.metrics.count("unrecorded")
         served = parts.ladder.static(fetch)
     parts.metrics.count("answers", value=served.rung)
+    if fetch.step:
+        parts.metrics.count("shed", value="model" if fetch.step is Step.NO_MODEL else "decision")
     parts.metrics.took(monotonic() - started)
     return respond.picture(served.picture)
 
@@ -80,7 +83,7 @@ def _serve(parts: Parts, fetch: Fetch) -> Served:
 
     if opened.picture is not None:  # It was at hand, and went with the agreement: marked and recorded.
         _handed(parts, fetch, opened.picture)
-        return Served(opened.picture, "cached", None)
+        return Served(opened.picture, opened.rung("cached"), None)
 
     served = parts.ladder.best(fetch, opened)  # Late or failed: the default; that too: the static picture.
 
@@ -106,7 +109,8 @@ def note_unrecorded(parts: Parts, fetch: Fetch, opened: Open) -> None:
 def find_open(parts: Parts, fetch: Fetch) -> Open | None:
     """The open that a fetch belongs to, agreed by all processes; None where there is no plan to decide with.
 
-    When the store is away or too slow it is one of defaults, by the plan this process last held.
+    When no new one can be had, it is the last one while that still stands; when not even the person can be read, it is
+    one of defaults, by the plan this process last held.
     """
     token = fetch.token
     if not token.profile:
@@ -131,7 +135,13 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
         )
     except Unavailable:
         parts.metrics.count("unagreed")
-        return parts.opening.unagreed(fetch, running, running.plan, "unagreed", read.state)
+        reason = "unagreed"
+    except Exception as error:  # noqa: BLE001 - below a decision that fails are the last one and the default
+        logger(__name__).error("deciding failed", error=type(error).__name__, exc_info=error)
+        parts.metrics.count("errors", value="decide")
+        reason = "failed"
+    last = parts.opening.last(fetch, running, running.plan, read, is_agreed=False)
+    return last or parts.opening.unagreed(fetch, running, running.plan, reason, read.state)
 
 
 def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: float) -> Fetch:
@@ -149,6 +159,7 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
         now_ms=unix_ms(now),
         started=started,
         deadline=started + parts.deadline_seconds,
+        step=parts.pressure.step(),
     )
 
 

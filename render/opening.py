@@ -7,20 +7,22 @@ written, joins that open, and gives back the total caps it had reserved for noth
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from base.errors import Unavailable
+from base.logs import logger
 from base.sealing import Sealer
 from render import record
 from render.agree import Agreement, Change, Guard, Personal, reservation
 from render.cache import Picture
 from render.commit import Recorder
-from render.current import after_fetch, holds, joins, version_of
+from render.current import after_fetch, holds, joins, still_true, version_of
 from render.decide import decide, seed_of
-from render.decision import Decision
+from render.decision import NO_MODEL, Decision
 from render.eligibility import may_record, refused
 from render.facts import (
     Chosen,
@@ -38,6 +40,7 @@ from render.fetch import Fetch, Open, PictureOf, RecordOf
 from render.lookup import Lookup, Running
 from render.metrics import Metrics
 from render.plan import Live, Plan
+from render.pressure import Step
 from render.record import FetchRecord, decision_id
 from render.recording import Repairs, decision_record
 from signals.state import ProfileState
@@ -101,7 +104,13 @@ class Opening:
         for number in range(MAX_ROUNDS):
             if fetch.time_left < self._round_seconds:
                 break
-            opened = self._find(fetch, running, plan, read) or self._begin(fetch, running, plan, read, reserved)
+            opened = self._find(fetch, running, plan, read)
+            if opened is None and fetch.step >= Step.NO_DECISION:
+                opened = self.last(fetch, running, plan, read)
+                if opened is None:
+                    return self.unagreed(fetch, running, plan, "busy", read.state)
+            if opened is None:
+                opened = self._begin(fetch, running, plan, read, reserved)
             opened.personal, opened.state = read.personal, read.state
             if not opened.is_recorded:
                 return opened
@@ -115,6 +124,22 @@ class Opening:
         # What was reserved may be what another process, or this one's own lost write, has shown: only the recorder,
         # who sees the records, can tell, and gives back what has none.
         raise Unavailable("agreement")
+
+    def last(self, fetch: Fetch, running: Running, plan: Plan, read: Read, *, is_agreed: bool = True) -> Open | None:
+        """The lane's latest open, to be shown once more: while the person can be read and it still says what is true.
+
+        It uses up nothing anew. `is_agreed` False: nothing can be marked now.
+        """
+        lane = read.shown.lane(fetch.lane)
+        if not lane.open_number or lane.plan != running.plan_hash or not may_record(read.state, plan):
+            return None
+        facts = self._facts(fetch, running, read, lane)
+        if not still_true(plan, lane, facts, fetch.now):
+            return None
+        return Open(
+            running, plan, lane.plan, lane, facts.locale or plan.locale,
+            is_agreed=is_agreed, is_last=True, personal=read.personal, state=read.state,
+        )  # fmt: skip
 
     def unagreed(self, fetch: Fetch, running: Running, plan: Plan, reason: str, state: ProfileState | None) -> Open:
         """The defaults, without asking anybody: for when the store is away. One record for all pictures of a look."""
@@ -176,10 +201,13 @@ class Opening:
         last = read.shown.lane(fetch.lane)
         number = last.open_number + 1
         facts = self._facts(fetch, running, read, last)
-        decision = decide(plan, facts, fetch.now, seed_of(fetch.delivery, number))
+        decision = self._decide(plan, facts, fetch.now, seed_of(fetch.delivery, number))
         uses_caps = fetch.lane == "live" and not decision.no_record
         if uses_caps:
             decision, facts = self._reserve(fetch, plan, facts, decision, number, reserved)
+        if decision.reason == NO_MODEL:
+            self._metrics.count("without_model")
+            decision = replace(decision, reason="busy" if fetch.step else NO_MODEL)
         if fetch.token.neutral:
             decision = replace(decision, reason="content holdout")
         lane = Lane(
@@ -219,8 +247,19 @@ class Opening:
             self._metrics.count("refused_caps", len(answer.refused))
             left_out = frozenset(plan.capped_ids if last_try else answer.refused)
             facts = replace(facts, refused=facts.refused | left_out)
-            decision = decide(plan, facts, fetch.now, decision.seed)
+            decision = self._decide(plan, facts, fetch.now, decision.seed)
         return decision, facts
+
+    def _decide(self, plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
+        """By the model, or by the rules where it is missing or fails."""
+        try:
+            return decide(plan, facts, now, seed)
+        except Exception as error:
+            if facts.model is None:
+                raise
+            logger(__name__).error("deciding by the model failed", error=type(error).__name__, exc_info=error)
+            self._metrics.count("errors", value="decide")
+            return decide(plan, replace(facts, model=None), now, seed)
 
     def _give_back(self, fetch: Fetch, opened: Open, reserved: set[tuple[str, int]]) -> None:
         """Release what was reserved for this very open and is not in it; of earlier ones only the recorder can tell."""
@@ -238,7 +277,7 @@ class Opening:
             chosen = opened.in_slot(fetch.token.slot)
             sight = opened.sight(fetch, chosen.offer) if chosen is not None else None
             lane = after_fetch(lane, fetch.token.slot, fetch.kind, sight)
-            records = (*records, record_of(opened, picture, "cached"))
+            records = (*records, record_of(opened, picture, opened.rung("cached")))
         if lane is opened.lane and not opened.is_new:
             if picture is not None and self._recorder.accept(records, fetch.deadline):
                 opened.picture = picture
@@ -260,7 +299,7 @@ class Opening:
             used=read.used,
             products=running.products,
             caps=running.caps,
-            model=self._lookup.model(running),
+            model=self._lookup.model(running) if fetch.step < Step.NO_MODEL else None,
             last=lane.last,
             lane=fetch.lane,
             undecided=fetch.verdict.fetch_class == "undecided",

@@ -16,6 +16,7 @@ from render.lookup import Lookup
 from render.metrics import Metrics
 from render.opening import Opening
 from render.pictures import Pictures
+from render.pressure import Pressure
 from render.shelf import ModelShelf
 from render.spool import Spool
 from render.warmer import Warmer
@@ -41,6 +42,7 @@ class Parts:
     models: ModelShelf
     warmer: Warmer
     metrics: Metrics
+    pressure: Pressure
     deadline_seconds: float
 
     def now(self) -> datetime:

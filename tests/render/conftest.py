@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from base.clock import FixedClock
+from base.embedded import ValkeyServer
+from base.processes import free_port
 from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
 from base.stores import Store
 from render.app import create_app
@@ -33,6 +37,17 @@ def render_settings(valkey_url: str, tmp_path: Path) -> Settings:
         # A loaded test machine is no reason for a default: what deadlines do has tests of its own.
         deadline_ms=5000,
     )
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A Valkey that the test may kill or stall."""
+    server = ValkeyServer(tmp_path / "valkey", free_port(), tmp_path / "valkey.log")
+    server.start()
+    yield server
+    if server.running:
+        os.kill(server.pid, signal.SIGCONT)
+    server.stop()
 
 
 @pytest.fixture

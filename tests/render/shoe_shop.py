@@ -9,11 +9,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import lightgbm
 import msgspec
+import numpy as np
 
 from render.creative import Box, Column, Creative, Text
 from render.facts import Facts
+from render.model import Model
 from render.plan import Offer, Plan, Slot, validate
+from signals.candidates import MODEL_FEATURES
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent, Line
 from signals.moments import unix_ms
@@ -132,6 +136,17 @@ def returned(order: str, at: datetime) -> FoldEvent:
 def complained(at: datetime) -> FoldEvent:
     """A complaint that stays open."""
     return FoldEvent(time_ms=unix_ms(at), message_id="complaint", kind="complaint", arrival=unix_ms(at), subject="c1")
+
+
+def model_bytes() -> bytes:
+    """An artefact of a model that knows one thing: the more popular the category, the likelier the success."""
+    matrix = np.full((600, len(MODEL_FEATURES)), np.nan, dtype=np.float32)
+    popularity = np.linspace(0, 1, 600, dtype=np.float32)
+    matrix[:, MODEL_FEATURES.index("offer.popularity")] = popularity
+    parameters = {"objective": "binary", "num_leaves": 8, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
+    booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, popularity > 0.5), num_boost_round=5)
+    shares = {SHOES: 0.9, ATTIRE: 0.1}
+    return Model.build(booster.model_to_string(), MODEL_FEATURES, [0.0, 1.0], [0.0, 1.0], popularity=shares)
 
 
 def product(stock: int | None = 5, price: int = 4999, fed: datetime = NOON, name: str = "tights-1") -> ProductFacts:

@@ -21,7 +21,6 @@ from base.blobs import FolderBlobs
 from base.clock import FixedClock, monotonic, pause
 from base.embedded import ValkeyServer
 from base.ids import Delivery
-from base.processes import free_port
 from base.settings import Settings
 from base.tokens import TokenKeys
 from render.app import build_parts, create_app
@@ -40,17 +39,6 @@ from tests.serving import Serve, Served
 DEADLINE_MS = 250
 # On top of the deadline: the machine runs other tests, and an HTTP client beside the server.
 SLACK_SECONDS = 0.25
-
-
-@pytest.fixture
-def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
-    """A Valkey that the test may kill or stall."""
-    server = ValkeyServer(tmp_path / "valkey", free_port(), tmp_path / "valkey.log")
-    server.start()
-    yield server
-    if server.running:
-        os.kill(server.pid, signal.SIGCONT)
-    server.stop()
 
 
 @pytest.fixture

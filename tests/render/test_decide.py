@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import lightgbm
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +17,6 @@ from render.eligibility import without
 from render.facts import Facts, LastDecision, Used
 from render.model import Model
 from render.plan import LAYERS, Live, Plan, Slot, validate
-from signals.candidates import MODEL_FEATURES
 from signals.moments import unix_ms
 from signals.state import Mark, ProfileState, tombstone
 from tests.render import shoe_shop as shop
@@ -30,19 +27,7 @@ HOUR = timedelta(hours=1)
 @pytest.fixture(scope="module")
 def model() -> Model:
     """A model that knows one thing: the more popular the category, the likelier the success."""
-    matrix = np.full((600, len(MODEL_FEATURES)), np.nan, dtype=np.float32)
-    popularity = np.linspace(0, 1, 600, dtype=np.float32)
-    matrix[:, MODEL_FEATURES.index("offer.popularity")] = popularity
-    parameters = {"objective": "binary", "num_leaves": 8, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
-    booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, popularity > 0.5), num_boost_round=5)
-    data = Model.build(
-        booster.model_to_string(),
-        MODEL_FEATURES,
-        [0.0, 1.0],
-        [0.0, 1.0],
-        popularity={shop.SHOES: 0.9, shop.ATTIRE: 0.1},
-    )
-    return Model.load(data)
+    return Model.load(shop.model_bytes())
 
 
 def shown(plan: Plan, known: ProfileState, now: Any = shop.NOON, **changes: Any) -> list[str]:
