@@ -7,11 +7,28 @@ import os
 from pathlib import Path
 from typing import Any
 
+from gunicorn.workers import gthread
+
 from base.settings import Settings
 
 _settings = Settings.from_environment(os.environ)
 
-worker_class = "gthread"
+
+class PatientThreads(gthread.ThreadWorker):
+    """gthread, but no thread waits for a connection that has said nothing yet.
+
+    gunicorn's own gives each new connection a thread for up to five seconds: four silent ones would hold up every open.
+    Here they wait in the poller, which costs nothing, and are closed after `keepalive`.
+    """
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a connection that has something to say; hand any other to the poller."""
+        if not conn.initialized and not conn.wait_for_data(0):
+            return gthread._DEFER
+        return super().handle(conn)
+
+
+worker_class = PatientThreads
 threads = _settings.render_threads
 # A browser or proxy that keeps its connection open for longer than this gets a new one.
 keepalive = 5

@@ -10,7 +10,8 @@ from __future__ import annotations
 import selectors
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import perf_counter, sleep
 
@@ -39,25 +40,40 @@ class Result:
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
+class _Closed(Exception):
+    """The server closed a connection on which it had not begun to answer, as it may with one that was idle."""
+
+
 class _Connection:
     def __init__(self, host: str, port: int) -> None:
-        self.socket = socket.create_connection((host, port), timeout=10)
+        self._address = host, port
+        self.request = b""
+        self.began = 0.0
+        self.buffer = b""
+        self.open()
+
+    def open(self) -> None:
+        """Connect, or connect anew."""
+        self.socket = socket.create_connection(self._address, timeout=10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self.buffer = b""
-        self.began = 0.0
 
     def ask(self, request: bytes, began: float) -> None:
         """Send a whole request; requests are small, so the socket's buffer always takes them at once."""
-        self.began = began
-        self.buffer = b""
-        self.socket.send(request)
+        self.request, self.began, self.buffer = request, began, b""
+        with suppress(BrokenPipeError, ConnectionResetError):  # `receive` will see it closed
+            self.socket.send(request)
 
     def receive(self) -> tuple[int, int] | None:
-        """Status and body length once the answer is whole."""
-        data = self.socket.recv(262_144)
+        """Status and body length once the answer is whole. Raises _Closed, or ConnectionError within an answer."""
+        try:
+            data = self.socket.recv(262_144)
+        except ConnectionResetError:
+            data = b""
+        if not data and self.buffer:
+            raise ConnectionError("the server closed the connection within an answer")
         if not data:
-            raise ConnectionError("the server closed the connection")
+            raise _Closed
         self.buffer += data
         head = self.buffer.find(b"\r\n\r\n")
         if head < 0:
@@ -82,6 +98,23 @@ def post(host: str, port: int, path: str, body: bytes, headers: dict[str, str]) 
     return f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n{lines}\r\n".encode() + body
 
 
+def _again(selector: selectors.BaseSelector, connection: _Connection) -> None:
+    """Connect anew, and ask again what was not answered, as browsers do."""
+    selector.unregister(connection.socket)
+    connection.socket.close()
+    connection.open()
+    selector.register(connection.socket, selectors.EVENT_READ, connection)
+    if connection.request:
+        connection.ask(connection.request, connection.began)
+
+
+def _moments(rate: float | None, due: Sequence[float] | None) -> Callable[[int], float] | None:
+    """When a request should leave, by its number, in seconds from the start; None: as soon as a connection is idle."""
+    if due is not None:
+        return due.__getitem__
+    return None if rate is None else lambda number: number / rate
+
+
 def run(
     host: str,
     port: int,
@@ -89,8 +122,12 @@ def run(
     connections: int = 16,
     seconds: float = 30.0,
     rate: float | None = None,
+    due: Sequence[float] | None = None,
 ) -> Result:
-    """Send each request once, over so many connections. Refuses any host but loopback."""
+    """Send each request once, over so many connections, at `rate` a second or each when it is `due` (seconds from now).
+
+    Refuses any host but loopback.
+    """
     if host not in LOOPBACK:
         raise ValueError("load goes to loopback only")
     result = Result()
@@ -98,6 +135,7 @@ def run(
     idle: deque[_Connection] = deque(_Connection(host, port) for _ in range(connections))
     for connection in idle:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
+    moment = _moments(rate, due)
     started = perf_counter()
     end = started + seconds
     sent = answered = 0
@@ -106,20 +144,25 @@ def run(
         if now > end:
             break
         while idle and sent < len(requests):
-            due = now if rate is None else started + sent / rate
-            if due > now:
+            at = now if moment is None else started + moment(sent)
+            if at > now:
                 break
-            idle.popleft().ask(requests[sent], due)
+            idle.pop().ask(requests[sent], at)
             sent += 1
-        wait = 0.05 if rate is None or sent >= len(requests) else max(0.0, started + sent / rate - perf_counter())
+        wait = 0.05 if moment is None or sent >= len(requests) else max(0.0, started + moment(sent) - perf_counter())
         if len(idle) == connections:
             sleep(min(wait, 0.05))
             continue
         for key, _ in selector.select(min(wait, 0.05) if idle else 0.05):
             connection = key.data
-            answer = connection.receive()
+            try:
+                answer = connection.receive()
+            except _Closed:
+                _again(selector, connection)
+                continue
             if answer is None:
                 continue
+            connection.request = b""
             status, length = answer
             result.latencies.append(perf_counter() - connection.began)
             result.statuses[status] = result.statuses.get(status, 0) + 1

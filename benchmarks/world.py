@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import secrets
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -178,6 +180,37 @@ def people(place: World, count: int, now: datetime, first: int = 1) -> list[str]
             pipe.execute()
     pipe.execute()
     return paths
+
+
+@contextmanager
+def emptied(place: World) -> Iterator[None]:
+    """Take from the stream what is on it, twice a second: a recorder that costs next to nothing."""
+    stopped = threading.Event()
+
+    def empty() -> None:
+        while not stopped.wait(0.5):
+            place.store.xtrim(keys.RECORDS, maxlen=0)
+
+    thread = threading.Thread(target=empty, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def opens(place: World, people_count: int, now: datetime) -> Iterator[str]:
+    """Paths without end, each the first open of another delivery: these people, one occurrence after the other."""
+    people(place, people_count, now)
+    tokens = TokenKeys.from_settings(place.settings)
+    for occurrence in itertools.count(1):
+        for profile in range(1, people_count + 1):
+            token = Token(
+                purpose=Purpose.PICTURE, profile=profile, campaign=CAMPAIGN, occurrence=occurrence, slot=0, width=600,
+                height=300, fmt="jpg", send_day=day_number(now),
+            )  # fmt: skip
+            yield f"/o/{tokens.mint(token)}.jpg"
 
 
 def now() -> datetime:

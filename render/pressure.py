@@ -15,9 +15,9 @@ from typing import Final
 
 from base.clock import monotonic
 
-NO_MODEL_SHARE: Final = 0.1
+NO_MODEL_SHARE: Final = 0.25
 """The part of the deadline that a request may wait for a thread before opens do without the model."""
-NO_DECISION_SHARE: Final = 0.4
+NO_DECISION_SHARE: Final = 0.5
 """The same, before opens do without a new decision."""
 CALM_SECONDS: Final = 0.5
 """How long the wait must have been below half of what made it step down, before a process takes one step back up."""
