@@ -87,6 +87,16 @@ def _token_keys(value: str) -> dict[int, bytes]:
     return keys
 
 
+def _brand_urls(value: str) -> dict[str, str]:
+    urls: dict[str, str] = {}
+    for part in value.split(","):
+        brand, equals, url = part.partition("=")
+        if not equals or not brand.strip() or brand.strip() in urls:
+            raise ValueError("must be brand=address pairs with distinct brands, separated by commas")
+        urls[brand.strip()] = str(_url("http", "https")(url.strip()))
+    return urls
+
+
 def _level(value: str) -> str:
     if value.upper() not in logging.getLevelNamesMapping():
         raise ValueError("must be debug, info, warning or error")
@@ -159,6 +169,13 @@ class Settings:
         default="",
         metadata=_entry(
             _url("http", "https"), "Public address of pictures and links in mails.", "bind address and port"
+        ),
+    )
+    brand_urls: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=_entry(
+            _brand_urls,
+            "Brands whose mails have an address of their own, not the one above: `brand=https://…`, commas between.",
         ),
     )
     signals_url: str = field(
@@ -274,6 +291,10 @@ class Settings:
             signals_url=self.signals_url or f"http://{self.bind}:{self.signals_port}",
         )
 
+    def render_base(self, brand: str) -> str:
+        """The public address of the pictures and links in a brand's mails, without a last slash."""
+        return self.brand_urls.get(brand, self.render_url)
+
     @property
     def relay_url(self) -> str:
         """Where mail goes: the relay, or the embedded sink when none is set or in a dry run."""
@@ -342,5 +363,6 @@ def _written(value: object) -> str:
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Mapping):
-        return ",".join(f"{number}:{key.hex()}" for number, key in value.items())
+        pairs = value.items()
+        return ",".join(f"{key}:{one.hex()}" if isinstance(one, bytes) else f"{key}={one}" for key, one in pairs)
     return str(value)

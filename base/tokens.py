@@ -55,6 +55,7 @@ class Token:
     """What a URL of a mail says. Width and height are the declared size in CSS pixels; a picture has twice as many.
 
     width is a multiple of 20 up to 1260, height a multiple of 10 up to 2550; both may be 0 when there is no picture.
+    A web view has no picture: these two and the format hold its mail's `printed_mark` (render/mailpage.py) instead.
     send_day counts days since 2020-01-01 (UTC), up to 32767. neutral says that the mail is one of a content holdout: it
     shows the defaults whatever is known; its bit is the top one of the day's two bytes. Profile 0 is nobody: the shared
     URLs of tracking level none.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from base.ids import Delivery
-from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, unpack_size
 
 
 class Place(Protocol):
@@ -56,14 +56,17 @@ def mint(
     neutral: bool = False,
     html: bool = True,
     amp: bool = False,
+    printed: int = 0,
 ) -> MailUrls:
     """The addresses of a delivery's mail; the same delivery and day give the same ones again.
 
     `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty, without `amp`
-    those of an AMP mail. `base_url` is the render app's public address, without a last slash.
+    those of an AMP mail. `base_url` is the render app's public address, without a last slash. `printed` is the mark of
+    the fields that the mail prints (`mailpage.printed_mark`), without which its web view prints the fallbacks.
     """
 
-    def token(purpose: Purpose, slot: Place | None = None) -> str:
+    def token(purpose: Purpose, slot: Place | None = None, mark: int = 0) -> str:
+        width, height, fmt = (slot.width, slot.height, slot.fmt) if slot is not None else unpack_size(mark)
         return keys.mint(
             Token(
                 purpose=purpose,
@@ -71,9 +74,9 @@ def mint(
                 campaign=delivery.campaign,
                 occurrence=delivery.occurrence,
                 slot=WHOLE_MAIL if slot is None else slot.index,
-                width=0 if slot is None else slot.width,
-                height=0 if slot is None else slot.height,
-                fmt="jpg" if slot is None else slot.fmt,
+                width=width,
+                height=height,
+                fmt=fmt,
                 send_day=send_day,
                 neutral=neutral,
             )
@@ -90,6 +93,6 @@ def mint(
             )
             for slot in slots
         },
-        view=f"{base_url}/view/{token(Purpose.VIEW)}",
+        view=f"{base_url}/view/{token(Purpose.VIEW, mark=printed)}",
         unsubscribe=f"{base_url}/u/{token(Purpose.UNSUBSCRIBE)}",
     )

@@ -21,12 +21,14 @@ PATHS: Final = {
 def address(parts: Parts, fetch: Fetch, purpose: Purpose, slot: Slot | None = None) -> str:
     """One address of the mail, without a host; of the whole mail where no slot is given."""
     token = fetch.token
+    # A web view's token says in place of a size what its mail printed; its page names it again.
+    sized = slot if slot is not None else token if purpose is token.purpose is Purpose.VIEW else None
     made = Token(
         purpose, token.profile, token.campaign, token.occurrence,
         slot.index if slot is not None else WHOLE_MAIL,
-        slot.width if slot is not None else 0,
-        slot.height if slot is not None else 0,
-        slot.fmt if slot is not None else "jpg",
+        sized.width if sized is not None else 0,
+        sized.height if sized is not None else 0,
+        sized.fmt if sized is not None else "jpg",
         token.send_day, token.neutral,
     )  # fmt: skip
     extension = f".{slot.fmt}" if slot is not None and PATHS[purpose] == "/o/" else ""

@@ -120,7 +120,7 @@ def _items(parts: Parts, fetch: Fetch, opened: Open) -> list[Item]:
 
 
 def _item(parts: Parts, fetch: Fetch, opened: Open, slot: Slot, alt: str) -> Item:
-    base = parts.settings.render_url
+    base = parts.settings.render_base(opened.plan.brand)
     return Item(
         name=slot.name,
         decision=opened.decision,

@@ -6,18 +6,22 @@ escaped. Only mapping keys are read; nothing can be called.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 MAX_PRINTED: Final = 300
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+
+_PROFILE: Final = re.compile(r"\bprofile\.([a-z][a-z0-9_]*)")
 
 
 def fill(source: str, traits: Mapping[str, object], links: Mapping[str, str], urls: Mapping[str, str]) -> str:
@@ -33,6 +37,23 @@ def fill(source: str, traits: Mapping[str, object], links: Mapping[str, str], ur
         )
     except (TemplateError, TypeError, ArithmeticError, RecursionError) as error:
         raise ValueError("the mail's template cannot be filled") from error
+
+
+def printed_mark(source: str, traits: Mapping[str, object]) -> int:
+    """A number from 1 to 65535 that stands for the person's fields which a mail's page prints, as they are now.
+
+    The address of a mail's web view carries it since the send, so that whoever opens it later, perhaps a stranger to
+    whom it was forwarded, is shown no field that the mail did not show: another number, and the fallbacks are printed.
+    """
+    values = [[name, _clean(traits.get(name))] for name in _names(source)]
+    digest = hashlib.sha256(msgspec.json.encode(values)).digest()
+    return int.from_bytes(digest[:2], "big") or 1
+
+
+@lru_cache(maxsize=128)
+def _names(source: str) -> tuple[str, ...]:
+    """The fields of a person that a template reads."""
+    return tuple(sorted(set(_PROFILE.findall(source))))
 
 
 class _Fields(dict[str, Any]):

@@ -12,7 +12,7 @@ from markupsafe import escape
 
 from base.clock import monotonic
 from base.errors import BadToken
-from base.tokens import Purpose
+from base.tokens import Purpose, pack_size
 from render import mailpage, respond
 from render.addresses import address
 from render.block import block_html, default_in, picture_html
@@ -69,10 +69,17 @@ def show_mail(parts: Parts, text: str, environ: Environ) -> Answer:
 
 
 def mail_html(parts: Parts, fetch: Fetch, opened: Open) -> str:
-    """The plan's page for this delivery; a plain list of its blocks where the plan has none that can be filled."""
+    """The plan's page for this delivery; a plain list of its blocks where the plan has none that can be filled.
+
+    The person's fields are printed as the mail printed them, or not at all: see `mailpage.printed_mark`.
+    """
     if not opened.plan.view_html:
         return _plain_mail(parts, fetch, opened)
     state = opened.state if opened.is_recorded else None
+    traits = state.traits if state is not None else {}
+    token = fetch.token
+    if pack_size(token.width, token.height, token.fmt) != mailpage.printed_mark(opened.plan.view_html, traits):
+        traits = {}
     links: dict[str, str] = {
         "view": address(parts, fetch, Purpose.VIEW),
         "unsubscribe": address(parts, fetch, Purpose.UNSUBSCRIBE),
@@ -83,7 +90,7 @@ def mail_html(parts: Parts, fetch: Fetch, opened: Open) -> str:
         urls[f"picture_{slot.index}"] = address(parts, fetch, Purpose.PICTURE, slot)
         urls[f"dark_{slot.index}"] = address(parts, fetch, Purpose.PICTURE_DARK, slot)
     try:
-        return mailpage.fill(opened.plan.view_html, state.traits if state is not None else {}, links, urls)
+        return mailpage.fill(opened.plan.view_html, traits, links, urls)
     except ValueError:
         parts.metrics.count("errors", value="other")
         return _plain_mail(parts, fetch, opened)

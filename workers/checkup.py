@@ -21,6 +21,7 @@ from base.clock import clock_from, monotonic
 from base.errors import LatebindError
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys
+from campaigns import domaincheck
 from workers.migration import newest_revision
 
 POSTGRES_FROM = 150_000
@@ -52,6 +53,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "blobs": _blobs,
         "keys": _keys,
         "addresses": _addresses,
+        "render addresses": _render_addresses,
         "clock": _clock,
         "model library": _model_library,
     }
@@ -160,11 +162,26 @@ def _keys(settings: Settings) -> str:
 
 
 def _addresses(settings: Settings) -> str:
-    public = [url for url in (settings.web_url, settings.render_url, settings.signals_url) if not _is_local(url)]
+    ours = (settings.web_url, settings.render_url, *settings.brand_urls.values(), settings.signals_url)
+    public = [url for url in ours if not _is_local(url)]
     plain = [url for url in public if not url.startswith("https://")]
     if plain:
         raise Unwell(f"Not encrypted: {', '.join(plain)}. Put a TLS proxy in front and use https.")
     return "public, all https" if public else "this machine only"
+
+
+def _render_addresses(settings: Settings) -> str:
+    """The checks of the system page; an address of this machine alone has no certificate to look at."""
+    public = [one.url for one in domaincheck.addresses(settings) if not _is_local(one.url)]
+    if not public:
+        return "this machine only"
+    if not settings.token_keys:
+        raise Unwell("LATEBIND_TOKEN_KEYS is not set.")
+    tokens, now = TokenKeys.from_settings(settings), clock_from(settings).now()
+    wrong = [found.words for url in public for found in domaincheck.examine(url, tokens, now) if not found.well]
+    if wrong:
+        raise Unwell(" ".join(wrong))
+    return f"{len(public)} as mails need {'them' if len(public) > 1 else 'it'}"
 
 
 def _is_local(url: str) -> bool:

@@ -36,6 +36,7 @@ from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Settled
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
+from render.mailpage import printed_mark
 from render.plan import Plan
 from signals.consent import Suppression
 from workers.transport import ANSWER_SECONDS, Transport, Unreachable, is_dead_address, relay_from
@@ -222,10 +223,12 @@ class Sender:
     ) -> tuple[list[Ready], list[Settled]]:
         ready, failed = [], []
         for row in claimed:
-            composer = self._composer(row.plan_hash)[1]
+            plan, composer = self._composer(row.plan_hash)
+            base = self._settings.render_base(composer.mail.brand)
             urls = links.mint(
-                self._keys, self._settings.render_url, row.key, composer.mail.slots, day_number(now),
+                self._keys, base, row.key, composer.mail.slots, day_number(now),
                 neutral=row.holdout == "content", html=False, amp=bool(composer.mail.amp),
+                printed=printed_mark(plan.view_html, row.traits),
             )  # fmt: skip
             try:
                 mail = composer.build(row.key, row.address, row.traits, urls, now)

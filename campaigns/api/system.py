@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
-from campaigns import access_log, admin_log, holdout
+from base.tokens import TokenKeys
+from campaigns import access_log, admin_log, domaincheck, holdout
 from campaigns.access import allow
 from campaigns.api.desk import Done, Page, api, served
 from campaigns.campaigns import Share
@@ -90,6 +91,28 @@ class Log(msgspec.Struct, frozen=True):
     entries: list[LogLine]
 
 
+class AddressCheck(msgspec.Struct, frozen=True):
+    """What one check found, in a sentence."""
+
+    check: str
+    well: bool
+    words: str
+
+
+class AddressOut(msgspec.Struct, frozen=True):
+    """A render address, the brands whose mails have it (an empty name stands for all others), and its checks."""
+
+    url: str
+    brands: list[str]
+    checks: list[AddressCheck]
+
+
+class AddressList(msgspec.Struct, frozen=True):
+    """The render addresses."""
+
+    addresses: list[AddressOut]
+
+
 class HoldoutIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of all people that gets no mail (send) or neutral content (content) in every campaign."""
 
@@ -128,6 +151,21 @@ def get_overview() -> OverviewOut:
 def get_system() -> SystemOut:
     """What waits in the streams and queues."""
     return SystemOut([Waiting(what, count) for what, count in waiting(parts().store, parts().queues)])
+
+
+@api.get("/system/addresses")
+@allow("admin")
+@served(200, AddressList, "system")
+def check_addresses() -> AddressList:
+    """Check each render address as it is seen from outside; takes seconds where one does not answer."""
+    settings = parts().settings
+    tokens, now = TokenKeys.from_settings(settings), parts().now()
+    return AddressList([
+        AddressOut(one.url, list(one.brands), [
+            AddressCheck(found.check, found.well, found.words) for found in domaincheck.examine(one.url, tokens, now)
+        ])
+        for one in domaincheck.addresses(settings)
+    ])  # fmt: skip
 
 
 @api.get("/system/refused")

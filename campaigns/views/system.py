@@ -7,7 +7,8 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 
 from base.errors import Conflict, InvalidInput
-from campaigns import access_log, admin_log, people
+from base.tokens import TokenKeys
+from campaigns import access_log, admin_log, domaincheck, people
 from campaigns.access import allow
 from campaigns.models.accounts import ROLES
 from campaigns.overview import waiting
@@ -39,6 +40,15 @@ def index() -> ResponseReturnValue:
             changes=admin_log.entries(session, limit=30),
             looks=access_log.entries(session, limit=30),
         )
+
+
+@pages.get("/addresses")
+@allow("admin")
+def addresses() -> ResponseReturnValue:
+    """Each render address as it is seen from outside, checked now: name, certificate, picture, one-click."""
+    tokens, now = TokenKeys.from_settings(parts().settings), parts().now()
+    found = [(one, list(domaincheck.examine(one.url, tokens, now))) for one in domaincheck.addresses(parts().settings)]
+    return render_template("system/addresses.html", addresses=found)
 
 
 @pages.post("/people")

@@ -17,10 +17,11 @@ from base.ids import Delivery
 from base.sealing import Sealer
 from base.settings import Settings
 from base.stores import Store
-from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_number
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_number, unpack_size
 from render import record
 from render.agree import open_cap
 from render.facts import Lane, Shown, Used, decode_shown, decode_used
+from render.mailpage import printed_mark
 from render.plan import Live, Plan, digest, encode, encode_live
 from render.record import ClickRecord, ConsentRecord, DecisionRecord, FetchRecord, Record, RepairRecord
 from signals.productfacts import ProductFacts
@@ -100,6 +101,11 @@ class Mail:
     def url(self, slot: int = 0, *, dark: bool = False, **changes: object) -> str:
         """The path of a block's picture."""
         return f"/o/{self.token(Purpose.PICTURE_DARK if dark else Purpose.PICTURE, slot, **changes)}.jpg"
+
+    def view(self, **traits: str) -> str:
+        """The path of the web view of a mail that printed these fields."""
+        width, height, fmt = unpack_size(printed_mark(self.plan.view_html, traits))
+        return f"/view/{self.token(Purpose.VIEW, width=width, height=height, fmt=fmt)}"
 
     def click(self, slot: int = 0) -> str:
         """The path of a block's link."""

@@ -16,7 +16,8 @@ from tests.render.shoe_shop import plan
 PAGE = (
     '<!doctype html><html><body><p>Hello {{ (profile.first_name|default("friend")) }}</p>'
     '<a href="{{ link.hero }}"><img src="{{ url.picture_0 }}" alt="Your offer"></a>'
-    '<img src="{{ url.picture_1 }}" alt="More"><a href="{{ link.unsubscribe }}">Leave</a></body></html>'
+    '<img src="{{ url.picture_1 }}" alt="More"><a href="{{ link.view }}">View</a>'
+    '<a href="{{ link.unsubscribe }}">Leave</a></body></html>'
 )
 
 
@@ -34,7 +35,7 @@ def test_it_shows_the_decision_of_the_picture_as_html_and_as_a_whole_mail(client
     mail.know(known(first_name="Ada"))
     client.get(mail.url(), headers=browser())
     block = client.get(f"/h/{mail.token(Purpose.HTML)}", headers=browser())
-    page = client.get(f"/view/{mail.token(Purpose.VIEW)}", headers=browser())
+    page = client.get(mail.view(first_name="Ada"), headers=browser())
     items = client.get(f"/amp/{mail.token(Purpose.AMP)}", headers=browser()).get_json()["items"]
     (decision,) = mail.decisions()
     assert {fetch.decision for fetch in mail.fetches()} == {decision.id}
@@ -50,6 +51,31 @@ def test_it_shows_the_decision_of_the_picture_as_html_and_as_a_whole_mail(client
     assert mail.click() in page.text
 
 
+def test_it_prints_no_field_that_the_mail_did_not_print(client: FlaskClient, mail: Mail) -> None:
+    for printed, now, shown in (
+        ({"first_name": "Ada"}, {"first_name": "Ada", "last_name": "Lovelace"}, "Hello Ada"),
+        ({}, {"first_name": "Ada"}, "Hello friend"),
+        ({"first_name": "Ada"}, {"first_name": "Augusta"}, "Hello friend"),
+        ({"first_name": "Ada"}, {}, "Hello friend"),
+    ):
+        mail.know(known(**now))
+        page = client.get(mail.view(**printed), headers=browser())
+        assert shown in page.text
+        # The page names its own address, by which it prints the same again.
+        assert mail.view(**printed) in client.get(mail.view(**printed), headers=browser()).text
+
+
+def test_it_is_fit_for_mail_programs_as_a_block(client: FlaskClient, mail: Mail) -> None:
+    block = client.get(f"/h/{mail.token(Purpose.HTML)}", headers=browser()).text
+    assert '<table role="presentation" width="600"' in block
+    assert re.search(r'<img src="/o/[^"]+\.jpg" width="600" height="200" alt="discount\."', block)
+    assert 'media="(prefers-color-scheme: dark)"' in block
+    assert block.count(f'href="{mail.click()}"') == 2
+    assert "script" not in block
+    for allowed in re.findall(r"<(\w+)", block.partition("<body")[2]):
+        assert allowed in {"table", "tr", "td", "a", "picture", "source", "img"}
+
+
 def test_it_begins_the_open_when_the_page_is_looked_at_first(client: FlaskClient, mail: Mail) -> None:
     client.get(f"/view/{mail.token(Purpose.VIEW)}", headers=browser())
     client.get(mail.url(1), headers=browser())
@@ -58,8 +84,9 @@ def test_it_begins_the_open_when_the_page_is_looked_at_first(client: FlaskClient
 
 
 def test_it_escapes_what_it_prints_and_runs_nothing(client: FlaskClient, mail: Mail) -> None:
-    mail.know(known(first_name="<script>alert(1)</script>{{ 7 * 7 }}"))
-    page = client.get(f"/view/{mail.token(Purpose.VIEW)}", headers=browser())
+    name = "<script>alert(1)</script>{{ 7 * 7 }}"
+    mail.know(known(first_name=name))
+    page = client.get(mail.view(first_name=name), headers=browser())
     assert "Hello &lt;script&gt;alert(1)&lt;/script&gt;{{ 7 * 7 }}" in page.text
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
 

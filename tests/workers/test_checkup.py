@@ -40,7 +40,7 @@ def test_it_names_each_part_that_is_away(settings: Settings, tmp_path: Path) -> 
         render_url="http://pictures.example.com",
     )
     found = wrong(away)
-    assert set(found) == {"database", "store", "queues", "relay", "blobs", "keys", "addresses"}
+    assert set(found) == {"database", "store", "queues", "relay", "blobs", "keys", "addresses", "render addresses"}
     assert "LATEBIND_RECORD_KEY" in found["keys"]
     assert "LATEBIND_QUEUE_URL is not set" in found["queues"]
     assert "s3cret" not in str(found)
