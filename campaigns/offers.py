@@ -119,6 +119,12 @@ def offers(session: Session, *, archived: bool = False) -> list[Offer]:
     return list(session.scalars(query))
 
 
+def further_products(fields: Mapping[str, str | int]) -> tuple[str, ...]:
+    """The products shown beside the first: ids in the text `products`, parted by commas."""
+    names = (name.strip() for name in str(fields.get("products", "")).split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def content(row: Offer) -> OfferIn:
     """A stored offer as it could be written again."""
     return OfferIn(**{name: getattr(row, name) for name in OfferIn.__struct_fields__})
@@ -155,7 +161,8 @@ def compiled(row: Offer, categories: Mapping[str, int]) -> plans.Offer:
         group=row.group_name,
         purpose_category=resolved("purpose_category", row.purpose_category),
         after_category=resolved("after_category", row.after_category),
-        fields=dict(sorted(row.fields.items())),
+        fields={name: value for name, value in sorted(row.fields.items()) if name != "products"},
+        products=further_products(row.fields),
         needs_stock=row.needs_stock,
         clock_bound=row.clock_bound,
         shows_price=row.shows_price,
@@ -196,6 +203,12 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
         raise InvalidInput("product", "must be named when the offer depends on its stock or price")
     if content.product is not None and session.get(Product, content.product) is None:
         raise InvalidInput("product", "names a product that the feed does not have")
+    further = further_products(content.fields)
+    if len(further) > plans.MAX_PRODUCTS:
+        raise InvalidInput("products", f"may name at most {plans.MAX_PRODUCTS} further products")
+    for name in further:
+        if session.get(Product, name) is None:
+            raise InvalidInput("products", f"names the product {name!r}, which the feed does not have")
     for purpose in content.requires_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("requires_consent", f"must be of {', '.join(PURPOSES)}")

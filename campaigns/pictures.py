@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
-from campaigns import creatives
+from campaigns import creatives, offers
 from campaigns.models import Offer
 from render.binding import resolve
-from render.creative import Creative
+from render.creative import MAX_CELLS, Creative
 from render.draw import draw
 from render.fonts import Fonts
 from signals.catalog import Category
@@ -100,5 +100,22 @@ def content_picture(
         }
         if item.image_blob:
             fields["product.picture"] = item.image_blob
+    for number, other in enumerate(_shown_beside(session, product, texts)):
+        of_cell: dict[str, str | int] = {
+            "name": other.title,
+            "price_cents": other.price_cents,
+            "offer_cents": other.price_cents,
+            "currency": other.currency,
+            "picture": other.image_blob or "",
+        }
+        fields |= {f"products.{number}.{name}": value for name, value in of_cell.items()}
     design = creatives.compiled(creatives.creative(session, creative_id))
     return drawn(design, fields, blobs, at_ms=unix_ms(now))
+
+
+def _shown_beside(session: Session, product: str | None, texts: Mapping[str, str | int]) -> list[Product]:
+    """The products of an offer with several, the first among them; none where it has but one."""
+    further = offers.further_products(texts)
+    names = dict.fromkeys([*([product] if product else []), *further]) if further else {}
+    known = (session.get(Product, name) for name in names)
+    return [item for item in known if item is not None][:MAX_CELLS]

@@ -13,7 +13,7 @@ from render.shape import shape
 
 ART_BYTES: Final = 12_000_000
 """Room for some fourteen hero sides: a campaign shows few categories, and their art is most of a picture's work."""
-_Key = tuple[tuple[str, ...], int, int, str, str, str, Scheme, Rgb, bool]
+_Key = tuple[tuple[str, ...], int, int, int, str, str, str, Scheme, Rgb, bool]
 _kept: Memo[_Key, Image.Image] = Memo(ART_BYTES, lambda art: 3 * art.width * art.height)
 _TILES: Final = ("quarter", "quarter", "leaf", "leaf", "half", "quarter-ring", "disc", "dots", "plain", "triangle")
 
@@ -44,7 +44,7 @@ def draw_art(
     The image is shared: stamp it, never draw into it.
     """
     w, h = max(1, size[0]), max(1, size[1])
-    key = (fonts.missing, w, h, seed, style, sign, colours, disc, flip)
+    key = (fonts.missing, len(fonts.faces), w, h, seed, style, sign, colours, disc, flip)
     return _kept.get(key, lambda: _draw(fonts, w, h, seed, style, sign, colours, disc, flip))
 
 

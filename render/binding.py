@@ -11,12 +11,15 @@ from msgspec.structs import replace
 
 from render.creative import (
     COUNTED_SECONDS,
+    MAX_CELLS,
     Art,
     Background,
     Badge,
+    Cell,
     Column,
     Countdown,
     Creative,
+    Grid,
     Item,
     Layer,
     Picture,
@@ -53,7 +56,7 @@ def resolve(
     or where nobody knows, it shows what it has for afterwards.
     """
     context = _context(fields)
-    binder = _Binder(context, locale, str(context["product"].get("currency") or currency))
+    binder = _Binder(context, fields, locale, str(context["product"].get("currency") or currency))
     countdown = countdown_of(creative.layers)
     binder.left = binder.seconds_left(countdown, at_ms) if countdown is not None else 0
     is_over = countdown is not None and not binder.left
@@ -66,7 +69,7 @@ def resolve(
         layers=layers,
         palette_light=creative.palette_light,
         palette_dark=creative.palette_dark,
-        seed=next((layer.seed for layer in layers if isinstance(layer, Art | Picture) and layer.seed), creative.name),
+        seed=next((seed for layer in layers for seed in _seeds(layer) if seed), creative.name),
         rtl=language in RTL_LANGUAGES or (language == "en" and _mostly_rtl(binder.texts)),
         locale=locale,
         personal=binder.personal,
@@ -77,8 +80,9 @@ def resolve(
 class _Binder:
     """Binds one creative's parts and notes what was personal on the way."""
 
-    def __init__(self, context: dict[str, dict[str, Value]], locale: str, currency: str) -> None:
+    def __init__(self, context: dict[str, dict[str, Value]], fields: Fields, locale: str, currency: str) -> None:
         self.context = context
+        self.fields = fields
         self.locale = locale
         self.currency = currency
         self.personal = False
@@ -109,6 +113,9 @@ class _Binder:
 
     def layer(self, layer: Layer) -> Layer | None:
         match layer:
+            case Grid():
+                cells = self.cells(layer)
+                return replace(layer, cells=cells) if cells else None
             case Column():
                 items = tuple(bound for item in layer.items if (bound := self.item(item)) is not None)
                 return replace(layer, items=items) if items else None
@@ -124,6 +131,19 @@ class _Binder:
                 return replace(layer, text=text) if text else None
             case _:
                 return layer
+
+    def cells(self, grid: Grid) -> tuple[Cell, ...]:
+        """Bind the items once for every product that the decision named, or for the one there is."""
+        alone = self.context["product"]
+        products = products_of(self.fields) or ([alone] if alone.get("name") else [])
+        cells = []
+        for product in products:
+            self.context["product"] = product
+            items = tuple(bound for item in grid.items if (bound := self.item(item)) is not None)
+            category = self.fill("{{ product.category|default(product.name) }}")
+            cells.append(Cell(self.blob("{{ product.picture }}"), category, category, items))
+        self.context["product"] = alone
+        return tuple(cells)
 
     def item(self, item: Item) -> Item | None:
         match item:
@@ -146,12 +166,31 @@ class _Binder:
         now, former = whole_number(self.fill(item.amount)), whole_number(self.fill(item.struck))
         if now is None or now < 0:
             return None
-        struck = money(former, self.currency, self.locale) if former is not None and former > now else ""
-        return replace(item, amount=money(now, self.currency, self.locale), struck=struck)
+        currency = str(self.context["product"].get("currency") or self.currency)
+        struck = money(former, currency, self.locale) if former is not None and former > now else ""
+        return replace(item, amount=money(now, currency, self.locale), struck=struck)
 
     def blob(self, source: str) -> str:
         text = self.fill(source) if source else ""
         return text if _HASH.match(text) else ""
+
+
+def _seeds(layer: Layer) -> tuple[str, ...]:
+    if isinstance(layer, Art | Picture):
+        return (layer.seed,)
+    return tuple(cell.seed for cell in layer.cells) if isinstance(layer, Grid) else ()
+
+
+def products_of(fields: Fields) -> list[dict[str, Value]]:
+    """Return the products of a grid from fields such as `products.0.name`, without gaps and without nameless ones."""
+    found: list[dict[str, Value]] = []
+    for index in range(MAX_CELLS):
+        start = f"products.{index}."
+        product = {key.removeprefix(start): value for key, value in fields.items() if key.startswith(start)}
+        plain = _context({"product": product})["product"]
+        if plain.get("name"):
+            found.append(plain)
+    return found
 
 
 def instant(text: str) -> int | None:

@@ -9,7 +9,7 @@ from markupsafe import escape
 from base.tokens import Purpose
 from render.addresses import address
 from render.binding import resolve
-from render.creative import Badge, Button, Column, Countdown, Item, Price, Rating, Resolved
+from render.creative import Badge, Button, Column, Countdown, Grid, Item, Price, Rating, Resolved
 from render.facts import Chosen
 from render.fetch import Fetch, Open
 from render.fields import default_fields
@@ -43,6 +43,8 @@ def words(resolved: Resolved, alt: str) -> str:
             said.append(layer.text)
         elif isinstance(layer, Column):
             said.extend(filter(None, map(_said, layer.items)))
+        elif isinstance(layer, Grid):
+            said.extend(said_of for cell in layer.cells if (said_of := " ".join(filter(None, map(_said, cell.items)))))
     text = " ".join(map(_sentence, said))
     return (text if len(text) <= MAX_WORDS else f"{text[: MAX_WORDS - 1].rstrip()}…") or alt
 

@@ -18,6 +18,7 @@ MAX_SIDE = 1200
 MAX_TEMPLATE = 600
 MAX_LAYERS = 24
 MAX_ITEMS = 12
+MAX_CELLS = 4
 COUNTED_SECONDS = 60
 """How long an animated countdown runs before it stands still: a frame a second."""
 
@@ -214,7 +215,34 @@ class Column(Struct, frozen=True, tag="column", omit_defaults=True):
     valign: Align = "center"
 
 
-Layer = Background | Art | Picture | Panel | Badge | Column
+class Cell(Struct, frozen=True, tag="cell", omit_defaults=True):
+    """One product of a resolved grid: its picture by blob hash, what art takes its place, and its final items."""
+
+    source: str
+    seed: str
+    pictogram: str
+    items: tuple[Item, ...]
+
+
+class Grid(Struct, frozen=True, tag="grid", omit_defaults=True):
+    """Up to MAX_CELLS products side by side, equally wide and high: each its picture, `picture` high, above the items.
+
+    The items are written once; in each cell `product.*` is that cell's product. `cells` are filled when it is resolved.
+    """
+
+    box: Box
+    items: tuple[Item, ...]
+    picture: int = 100
+    fit: Literal["contain", "cover"] = "contain"
+    gap: int = 12
+    padding: int = 10
+    radius: int = 12
+    colour: str = "plate"
+    align: Align = "start"
+    cells: tuple[Cell, ...] = ()
+
+
+Layer = Background | Art | Picture | Panel | Badge | Column | Grid
 
 
 class Creative(Struct, frozen=True):
@@ -276,6 +304,8 @@ def asset_hashes(resolved: Resolved) -> tuple[str, ...]:
             wanted[layer.picture] = None
         elif isinstance(layer, Picture) and layer.source:
             wanted[layer.source] = None
+        elif isinstance(layer, Grid):
+            wanted |= {cell.source: None for cell in layer.cells if cell.source}
     return tuple(wanted)
 
 

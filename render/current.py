@@ -70,7 +70,11 @@ def _says_the_same(plan: Plan, chosen: Chosen, at: Situation) -> bool:
 
 def _stands(plan: Plan, chosen: Chosen, at: Situation) -> bool:
     offer = plan.offer_by_id.get(chosen.offer)
-    return offer is not None and (offer.id in plan.default_ids or at.reason(offer, held=True) is None)
+    if offer is None or offer.id in plan.default_ids:
+        return offer is not None
+    if at.reason(offer, held=True) is not None:
+        return False
+    return tuple(product.id for product in at.shown_products(offer)) == chosen.products
 
 
 def after_fetch(lane: Lane, slot: int, kind: str, sight: LastShown | None) -> Lane:

@@ -21,9 +21,10 @@ from base.ids import Delivery
 from render.decision import NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
 from render.eligibility import Situation, admissible, may_record, refused
 from render.facts import Facts
-from render.fields import default_fields, offer_fields
+from render.fields import default_fields, grid_fields, offer_fields
 from render.plan import Offer, Plan, Slot
 from render.scoring import Scores, score
+from signals.productfacts import ProductFacts
 
 __all__ = ["Candidate", "Decision", "Reason", "SlotDecision", "admissible", "decide", "seed_of"]
 
@@ -171,11 +172,15 @@ def _slot(
     tier, by_value, _, _, number = winner
     offer = plan.offer_by_id[number]
     product = at.facts.products.get(offer.product) if offer.product is not None else None
+    shown: tuple[ProductFacts, ...] = ()
     if number in plan.default_ids:
         fields = default_fields(plan, offer)
     else:
-        fresh = product is not None and at.is_fresh(product)
-        fields = offer_fields(plan, offer, product, at.plain, at.facts.locale or plan.locale, fresh)
+        fresh, locale = product is not None and at.is_fresh(product), at.facts.locale or plan.locale
+        fields = offer_fields(plan, offer, product, at.plain, locale, fresh)
+        shown = at.shown_products(offer)
+        if shown:
+            fields |= grid_fields(plan, offer, shown, locale)
     return SlotDecision(
         slot=slot.index,
         offer=number,
@@ -185,6 +190,7 @@ def _slot(
         margin=_margin(number, candidates) if by_value else None,
         held=tier == 1,
         product=offer.product,
+        products=tuple(facts.id for facts in shown),
     )
 
 

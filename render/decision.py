@@ -49,6 +49,7 @@ class SlotDecision(Struct, frozen=True, array_like=True):
 
     propensity: the chance that this choice had, 1.0 for a greedy one. margin: expected cents ahead of the best other
     candidate that survived the layers, where both were scored. held: kept from the delivery's last open (stickiness).
+    products: those of a grid, in the order shown.
     """
 
     slot: int
@@ -60,10 +61,11 @@ class SlotDecision(Struct, frozen=True, array_like=True):
     margin: float | None = None
     held: bool = False
     product: str | None = None
+    products: tuple[str, ...] = ()
 
     def chosen(self) -> Chosen:
         """The part that the delivery's lane keeps."""
-        return Chosen(self.slot, self.offer, self.creative, self.fields, self.product)
+        return Chosen(self.slot, self.offer, self.creative, self.fields, self.product, self.products)
 
 
 class Decision(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,9 @@ from render.creative import (
     Background,
     Badge,
     Box,
+    Cell,
     Column,
+    Grid,
     Panel,
     Picture,
     Resolved,
@@ -29,6 +31,7 @@ from render.creative import (
 )
 from render.encode import MAX_BYTES, encode
 from render.fonts import Fonts
+from render.grid import grid
 from render.layout import Style, set_text
 from render.photo import Assets, place
 from render.shape import fill_rounded, shape
@@ -114,6 +117,8 @@ class _Drawing:
                     fill_rounded(self.image, self.paint(layer.colour), (x, y, w, h), round(layer.radius * self.scale))
                 case Badge():
                     self.badge(layer)
+                case Grid():
+                    grid(self.sheet, layer, self.box(layer.box), self.product)
                 case Column():
                     stack(self.sheet, layer, self.box(layer.box))
 
@@ -141,17 +146,30 @@ class _Drawing:
 
     def picture(self, layer: Picture) -> None:
         x, y, w, h = self.box(layer.box)
-        asset = self.assets.get(layer.source) if layer.source else None
-        photo = None
-        if asset is not None:
-            ground = self.paint("plate") if layer.fit == "contain" else self.paint("surface")
-            photo = place(layer.source, asset, (w, h), layer.fit, (layer.focus_x, layer.focus_y), ground)
+        focus = layer.focus_x, layer.focus_y
+        photo = self.photo(layer.source, (w, h), layer.fit, focus)
         if photo is None:
             self.art(layer.box, layer.seed, layer.style, layer.pictogram, layer.radius)
         elif layer.radius:
             self.image.paste(photo, (x, y), shape("rounded", w, h, round(layer.radius * self.scale)))
         else:
             self.image.paste(photo, (x, y))
+
+    def photo(
+        self, source: str, size: tuple[int, int], fit: str, focus: tuple[float, float] = (0.5, 0.5)
+    ) -> Image.Image | None:
+        """Return a product picture in a size of output pixels, or None where it is missing or broken."""
+        asset = self.assets.get(source) if source else None
+        ground = self.paint("plate") if fit == "contain" else self.paint("surface")
+        return place(source, asset, size, fit, focus, ground) if asset is not None else None
+
+    def product(self, cell: Cell, size: tuple[int, int], fit: str) -> Image.Image:
+        """Return the picture of a grid's cell: the product's, or art in its stead."""
+        photo = self.photo(cell.source, size, fit)
+        if photo is not None:
+            return photo
+        surface, rtl = self.paint("surface"), self.resolved.rtl
+        return draw_art(self.fonts, size, cell.seed, "tiles", cell.pictogram, self.paint.scheme, surface, rtl)
 
     def art(self, box: Box, seed: str, style: str, sign: str, radius: int) -> None:
         x, y, w, h = self.box(box)

@@ -18,6 +18,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from render.clauses import clauses
+from render.creative import MAX_CELLS
 from render.decision import Reason
 from render.facts import DAY_MS, Facts
 from render.plan import SALES_KINDS, Layer, Offer, Plan
@@ -81,6 +82,24 @@ class Situation:
     def is_fresh(self, product: ProductFacts) -> bool:
         """Whether price and stock of a product are recent enough to be shown."""
         return self.now_ms - product.feed_ms <= self.plan.feed_stale_s * 1000
+
+    def shown_products(self, offer: Offer) -> tuple[ProductFacts, ...]:
+        """The products of an offer with several that may be shown now, in its order, at most MAX_CELLS.
+
+        They are in stock by facts that are fresh, and nobody here has them already; of a bundle it is all or none.
+        """
+        if not offer.products:
+            return ()
+        known = (self.facts.products.get(name) for name in offer.all_products)
+        found = [
+            facts for facts in known if facts is not None and self._is_sold(facts) and not _has(self, facts.id, -1)
+        ]
+        if offer.kind == "bundle" and len(found) < len(offer.all_products):
+            return ()
+        return tuple(found[:MAX_CELLS])
+
+    def _is_sold(self, product: ProductFacts) -> bool:
+        return self.is_fresh(product) and (product.stock or 0) > 0
 
     def rule_facts(self, offer: Offer, plain: bool) -> RuleFacts:
         """What a rule reads, with or without sensitive signals."""
@@ -218,7 +237,7 @@ def _fetch(at: Situation, offer: Offer) -> str | None:
             return "machine fetch: bound to the clock"
         if offer.ends_ms is not None and offer.ends_ms - at.now_ms < MACHINE_DAYS * DAY_MS:
             return "machine fetch: ends soon"
-        if offer.needs_stock or offer.shows_price:
+        if offer.needs_stock or offer.shows_price or offer.products:
             return "machine fetch: stock or price may change"
     elif facts.undecided:
         if offer.clock_bound:
@@ -234,11 +253,13 @@ def _relevant(at: Situation, offer: Offer, held: bool) -> str | None:
         return "purpose met"
     if offer.after_category is not None and not bought_since(at.plain, offer.after_category, sent_ms):
         return "nothing bought yet"
-    if offer.product is None:
-        return None
-    if _owned(at, offer):
-        return "already bought"
-    return _stock(at, offer)
+    if offer.product is not None:
+        if _owned(at, offer):
+            return "already bought"
+        missing = _stock(at, offer)
+        if missing is not None:
+            return missing
+    return "no product in stock" if offer.products and not at.shown_products(offer) else None
 
 
 def _owned(at: Situation, offer: Offer) -> bool:
@@ -246,9 +267,14 @@ def _owned(at: Situation, offer: Offer) -> bool:
     if offer.kind in ("thank-you", "service"):
         return False
     since = at.facts.sent_at_ms if offer.kind in ("replacement", "volume") else -1
-    if any(line.product == offer.product and line.time_ms > since for line in at.state.recent):
+    return offer.product is not None and _has(at, offer.product, since)
+
+
+def _has(at: Situation, product: str, since_ms: int) -> bool:
+    """Whether the person bought a product after an instant, or says they have it."""
+    if any(line.product == product and line.time_ms > since_ms for line in at.state.recent):
         return True
-    return any(mark.word == "already_own" and mark.target == f"product:{offer.product}" for mark in at.state.marks)
+    return any(mark.word == "already_own" and mark.target == f"product:{product}" for mark in at.state.marks)
 
 
 def _stock(at: Situation, offer: Offer) -> str | None:

@@ -125,6 +125,9 @@ _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "feed stale": lambda offer, plan: "price and stock of its product were too old to be trusted",
     "stock unknown": lambda offer, plan: "it was not known whether its product was in stock",
     "out of stock": lambda offer, plan: "its product was out of stock",
+    "no product in stock": lambda offer, plan: (
+        "none of its products could be shown" if offer.kind != "bundle" else "a part of its bundle could not be shown"
+    ),
     "complaint open": lambda offer, plan: "a complaint of this person was open, so nothing is sold to them",
     "not for me": lambda offer, plan: "the person said that this is not for them",
     "cap refused": lambda offer, plan: "its last showing was taken by another open at the same moment",

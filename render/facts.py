@@ -118,7 +118,7 @@ class LastShown(Struct, frozen=True, array_like=True):
 class Chosen(Struct, frozen=True, array_like=True):
     """What an open shows in one slot: enough to draw it again, to follow a click, and to check the hold.
 
-    `product` is the product whose facts the fields were made from.
+    `product` is the product whose facts the fields were made from, `products` are those of a grid.
     """
 
     slot: int
@@ -126,6 +126,7 @@ class Chosen(Struct, frozen=True, array_like=True):
     creative: int
     fields: dict[str, str | int] = {}
     product: str | None = None
+    products: tuple[str, ...] = ()
 
 
 class Lane(Struct, frozen=True, array_like=True):

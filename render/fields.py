@@ -11,6 +11,7 @@ the name says price or saving. A name without a value is absent, so a creative's
 | `offer.price`, `offer.was`, `offer.saving`, `product.price` | the same as people of the locale write money |
 | `product.name`, `.category`, `.picture`, `.price_cents`, `.currency` | of the offer's product |
 | `offer.ends_ms` | when the offer ends, Unix ms, if it does: what a countdown reads |
+| `products.<n>.<name>` | of up to four products of an offer with several: as of `product`, and `offer_cents` |
 | `profile.timezone` | trait `timezone`, where the offer ends at an hour |
 | `profile.first_name` | trait `first_name`, if the person gave one |
 | `brand.name` | the brand |
@@ -20,6 +21,7 @@ Prices come from the product feed alone and only while it is fresh; the default 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from render.money import money
@@ -66,6 +68,34 @@ def offer_fields(
     return fields
 
 
+def grid_fields(plan: Plan, offer: Offer, products: Sequence[ProductFacts], locale: str) -> Fields:
+    """What the cells of a grid may bind, and of a bundle its price as a whole. The facts of all products are fresh."""
+    fields: Fields = {}
+    for number, product in enumerate(products):
+        own: dict[str, str | int | None] = {
+            "name": product.title,
+            "picture": product.image or None,
+            "category": plan.category_words.get(product.category),
+            "currency": product.currency,
+            "price_cents": product.price_cents,
+            "price": money(product.price_cents, product.currency, locale),
+            "offer_cents": _cell_price(offer, product),
+        }
+        fields |= {f"products.{number}.{name}": value for name, value in own.items() if value is not None}
+    currencies = {product.currency for product in products}
+    if offer.kind == "bundle" and len(currencies) == 1:
+        fields |= _amounts(offer, sum(product.price_cents for product in products), products[0].currency, locale)
+    return fields
+
+
+def _cell_price(offer: Offer, product: ProductFacts) -> int:
+    """What one of several products costs under an offer: a price of its own is no price for each of them."""
+    percent = offer.fields.get("percent")
+    if offer.kind == "bundle" or "price_cents" in offer.fields or not isinstance(percent, int):
+        return product.price_cents
+    return (product.price_cents * (100 - percent) + 50) // 100 if 0 <= percent <= 100 else product.price_cents
+
+
 def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
     currency = product.currency
     fields: Fields = {
@@ -73,14 +103,23 @@ def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
         "product.price_cents": product.price_cents,
         "product.price": money(product.price_cents, currency, locale),
     }
-    price = offer_price(offer, product.price_cents)
-    if price is not None:
-        amounts = {"price": price}
-        if product.price_cents > price:
-            amounts |= {"was": product.price_cents, "saving": product.price_cents - price}
-        for name, cents in amounts.items():
-            fields[f"offer.{name}_cents"] = cents
-            fields[f"offer.{name}"] = money(cents, currency, locale)
+    if offer.kind == "bundle" and offer.products:
+        return fields  # The price of a bundle is that of all its products.
+    return fields | _amounts(offer, product.price_cents, currency, locale)
+
+
+def _amounts(offer: Offer, full: int, currency: str, locale: str) -> Fields:
+    """The price under an offer of what costs `full` without it, and what is saved, as numbers and as text."""
+    price = offer_price(offer, full)
+    if price is None:
+        return {}
+    amounts = {"price": price}
+    if full > price:
+        amounts |= {"was": full, "saving": full - price}
+    fields: Fields = {}
+    for name, cents in amounts.items():
+        fields[f"offer.{name}_cents"] = cents
+        fields[f"offer.{name}"] = money(cents, currency, locale)
     return fields
 
 

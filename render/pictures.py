@@ -17,7 +17,7 @@ from base.clock import monotonic
 from base.errors import InvalidInput, LatebindError, NotFound
 from render.binding import resolve
 from render.cache import Picture, PictureCache
-from render.creative import Creative, asset_hashes, countdown_of
+from render.creative import MAX_CELLS, Creative, asset_hashes, countdown_of
 from render.draw import NEUTRAL_SIZE, draw, static_picture
 from render.encode import CONTENT_TYPES
 from render.fonts import Fonts
@@ -170,4 +170,7 @@ class Pictures:
 
 def _read_by(creative: Creative) -> _Reads:
     """What changes the picture; `product.currency` formats every price without being named."""
-    return _Reads((*check(creative), "product.currency"), countdown_of(creative.layers) is not None)
+    names = list(check(creative))
+    of_cells = [name.partition(".")[2] for name in names if name.startswith("products.")]
+    names += [f"products.{number}.{name}" for number in range(MAX_CELLS) for name in of_cells]
+    return _Reads((*names, "product.currency"), countdown_of(creative.layers) is not None)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from base.errors import InvalidInput
-from render.creative import Creative, countdown_of
+from render.creative import MAX_CELLS, Creative, countdown_of
 
 Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -37,6 +37,8 @@ PRICE_FIELDS: Final = frozenset(
     {"price_cents", "was_cents", "saving_cents", "amount_off_cents", "percent", "price", "was", "saving"}
 )
 """Names of offer fields that claim a price or a saving."""
+MAX_PRODUCTS: Final = 12
+"""Products beside the first of an offer: four are shown, the others stand in for what is sold out."""
 MAX_PERIOD_SHOWS: Final = 32
 """The longest row of show times kept per person and offer, and so the highest cap per period."""
 _HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
@@ -70,6 +72,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     after_category: wants that category bought since the send (a thank-you, a complement).
     clock_bound: its picture counts down or names an hour. shows_price: its picture names the product's price.
     fields: texts for the creative as `offer.<name>`; whole numbers are minor units.
+    products: further products, shown beside `product` while they are in stock; of a bundle, its other parts.
     """
 
     id: int
@@ -99,6 +102,13 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock_bound: bool = False
     shows_price: bool = False
     requires_consent: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+
+    @property
+    def all_products(self) -> tuple[str, ...]:
+        """Its product and those beside it, without repeats."""
+        first = (self.product,) if self.product is not None else ()
+        return tuple(dict.fromkeys((*first, *self.products)))
 
     @property
     def is_capped(self) -> bool:
@@ -190,7 +200,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def product_ids(self) -> tuple[str, ...]:
         """The products an open must read, without repeats, in the order of the offers."""
-        return tuple(dict.fromkeys(offer.product for offer in self.offers if offer.product is not None))
+        return tuple(dict.fromkeys(product for offer in self.offers for product in offer.all_products))
 
     @cached_property
     def capped_ids(self) -> tuple[int, ...]:
@@ -326,7 +336,7 @@ def _default_faults(offer: Offer) -> Iterator[str]:
         yield "is limited; a default must always be there"
     if offer.starts_ms is not None or offer.ends_ms is not None or offer.clock_bound:
         yield "is bound to time; a default must always be true"
-    if offer.product is not None or offer.needs_stock or offer.shows_price:
+    if offer.all_products or offer.needs_stock or offer.shows_price:
         yield "depends on a product; a default carries no price and no stock"
     if offer.rules != LayeredRules() or offer.requires_consent or offer.after_category or offer.purpose_category:
         yield "has conditions; a default must suit everybody"
@@ -355,6 +365,10 @@ def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]
         yield f"{at}.period_days", "has no cap_person to go with"
     if offer.period_days is not None and (offer.cap_person or 0) > MAX_PERIOD_SHOWS:
         yield f"{at}.cap_person", f"is above {MAX_PERIOD_SHOWS}, the most that is counted within a period"
+    if len(offer.products) > MAX_PRODUCTS:
+        yield f"{at}.products", f"are {len(offer.products)}; an offer shows at most {MAX_PRODUCTS} beside its first"
+    if offer.kind == "bundle" and len(offer.all_products) > MAX_CELLS:
+        yield f"{at}.products", f"make a bundle of more than {MAX_CELLS}, the most a picture shows"
     if (offer.needs_stock or offer.shows_price) and offer.product is None:
         yield f"{at}.product", "is missing, yet the offer depends on its stock or price"
     if offer.after_category is not None and offer.after_category in plan.sensitive:

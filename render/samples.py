@@ -18,6 +18,23 @@ _ENDS: Final[Sample] = {
     "profile.timezone": "America/New_York",
 }
 
+_GEAR: Final[Sample] = {
+    "offer.headline": "Running gear for your next 10 km",
+    "offer.eyebrow": "Goes well with your shoes",
+}
+
+
+def _products(*names: str) -> Sample:
+    """Products of a grid; each costs a little more than the one before."""
+    fields: dict[str, str | int | float] = {}
+    for number, name in enumerate(names):
+        full = 2499 + 1000 * number
+        own: Sample = {"name": name, "category": name, "price_cents": full, "offer_cents": full * 8 // 10}
+        fields |= {f"products.{number}.{field}": value for field, value in own.items()}
+        fields[f"products.{number}.price"] = f"${full / 100:.2f}"
+    return fields
+
+
 SAMPLES: Final[Mapping[int, Sample]] = {
     1: {
         **_SHOES,
@@ -82,6 +99,41 @@ SAMPLES: Final[Mapping[int, Sample]] = {
         "offer.headline": "20% off your next pair",
         "offer.coupon": "SHOES20-7K4M",
         "offer.badge": "20% off",
+    },
+    16: {**_products("Breeze shirt", "Dry socks", "Featherlight rain jacket", "Gym bag"), **_GEAR},
+    17: {**_products("Breeze shirt", "Dry socks"), **_GEAR},
+    18: {
+        **_products("Whole bean coffee", "Coffee filters"),
+        "offer.headline": "Coffee and filters, one price",
+        "offer.price_cents": 4990,
+        "offer.was_cents": 5998,
+        "offer.saving": "$10.08",
+        "offer.button": "Take both",
+    },
+    19: {
+        "product.name": "Aero Glide 5 Pro",
+        "product.category": "Running shoes",
+        "offer.headline": "Ready for your next marathon?",
+        "offer.now_name": "Aero Glide 3",
+        "offer.now_text": "Good for easy runs. Yours have about 800 km behind them.",
+        "offer.next_text": "A plate that gives back, and 40 g less on each foot.",
+        "offer.price_cents": 14999,
+        "product.price_cents": 17999,
+    },
+    20: {
+        **_SHOES,
+        "offer.headline": "Aero Glide 5 running shoes",
+        "offer.price_cents": 8999,
+        "offer.was_cents": 11999,
+        "offer.saving": "$30.00",
+        "offer.badge": "25% off",
+    },
+    21: {
+        "product.category": "Coffee",
+        "offer.headline": "Whole bean coffee, 1 kg",
+        "offer.price_cents": 1299,
+        "offer.was_cents": 1599,
+        "offer.badge": "19% off",
     },
     15: {"product.category": "Coffee", "offer.headline": "A free coffee on us", "offer.coupon": "COFFEE-3F9"},
 }

@@ -72,6 +72,28 @@ class Part:
     put: Callable[[int, int], None]
 
 
+def row_heights(columns: list[list[Part]], height: int) -> list[int] | None:
+    """The heights of rows that columns share; None where they have not as many items, or their rows do not fit."""
+    if len({len(parts) for parts in columns}) != 1:
+        return None
+    heights = [max(part.height for part in row) for row in zip(*columns, strict=True)]
+    gaps = max(sum(part.gap for part in parts[1:]) for parts in columns)
+    return heights if sum(heights) + gaps <= height else None
+
+
+def stack_rows(sheet: Sheet, columns: list[tuple[int, list[Part]]], box: tuple[int, int, int], align: Align) -> None:
+    """Draw measured columns, each at its x, in rows where they have them; `box` is their top, width and height."""
+    top, width, height = box
+    rows = row_heights([parts for _, parts in columns], height)
+    for x, parts in columns:
+        heights = rows or [part.height for part in parts]
+        y = top
+        for number, (part, high) in enumerate(zip(parts, heights, strict=True)):
+            y += part.gap if number else 0
+            part.put(x + aligned(part.width, width, align, sheet.rtl), y)
+            y += high
+
+
 def stack(sheet: Sheet, column: Column, box: tuple[int, int, int, int]) -> None:
     """Draw a column in a box of output pixels."""
     x, y, w, h = box

@@ -5,6 +5,8 @@ Each reads only the fields named in docs/creatives.md and looks finished when mo
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from render.creative import (
     Art,
     Background,
@@ -15,6 +17,7 @@ from render.creative import (
     Countdown,
     Coupon,
     Creative,
+    Grid,
     Item,
     Layer,
     Palette,
@@ -65,6 +68,14 @@ def _text_side(*items: Item) -> Column:
 def _under(*items: Item) -> Column:
     """The text of a tile, under its art."""
     return Column(Box(18, 96, 244, 96), items)
+
+
+def _grid(box: Box, picture: int, small: bool = False) -> Grid:
+    """Products side by side with what each costs under the offer."""
+    size = 12 if small else 14
+    price = Price("{{ product.offer_cents|default(product.price_cents) }}", "{{ product.price_cents }}", size + 2, 11)
+    items = (Text("{{ product.name }}", size, 11, 2, 600), replace(price, gap=3, optional=True))
+    return Grid(box, items, picture, "cover", gap=10, padding=8 if small else 10)
 
 
 def _eyebrow(text: str, size: int = 14) -> Text:
@@ -306,6 +317,108 @@ STARTING: Final[tuple[Creative, ...]] = (
                 ),
             ),
         ),
+    ),
+    _creative(
+        16, "Product grid", "cross-sell", HERO,
+        Background("@tint"),
+        Column(
+            Box(28, 14, 544, 62), (_eyebrow("Goes well with it", 13), _headline("Complete the set", 24, 17, 3, 1)),
+            align="center",
+        ),
+        _grid(Box(28, 84, 544, 200), 104),
+    ),
+    _creative(
+        17, "Product grid tile", "cross-sell", TILE,
+        Background("@tint"),
+        Column(Box(14, 10, 252, 26), (_headline("Goes well with it", 16, 12, lines=1),), align="center"),
+        _grid(Box(14, 42, 252, 146), 74, small=True),
+    ),
+    _creative(
+        18, "Bundle", "discount", HERO,
+        Background(),
+        Column(
+            Box(36, 22, 250, 256),
+            (
+                Pill('{{ offer.eyebrow|default("Better together") }}'),
+                _headline("The whole set for less", 28, 19, 10),
+                Price("{{ offer.price_cents }}", "{{ offer.was_cents }}", 32, gap=12, optional=True),
+                Pill(
+                    "{% if offer.saving %}"
+                    '{{ offer.saving_text|default("You save") }} {{ offer.saving }}{% endif %}',
+                    14, fill="badge", colour="on_badge", gap=10, optional=True,
+                ),
+                _button("Take them all"),
+            ),
+        ),
+        Grid(
+            Box(304, 22, 272, 256),
+            (
+                Text("{{ product.name }}", 13, 11, 2, 600, gap=0),
+                Text("{{ product.price }}", 13, 11, 1, colour="muted", gap=4, optional=True),
+            ),
+            picture=150, fit="cover", colour="@tint",
+        ),
+    ),
+    _creative(
+        19, "Upgrade comparison", "upgrade", HERO,
+        Background(),
+        Column(
+            Box(28, 16, 544, 44), (_headline("Ready for the next step?", 26, 17, lines=1),), align="center",
+        ),
+        Panel(Box(28, 66, 262, 164), "line", 16),
+        Panel(Box(29, 67, 260, 162), "surface", 15),
+        Panel(Box(310, 66, 262, 164), "@tint", 16),
+        Column(
+            Box(46, 80, 226, 136),
+            (
+                Pill('{{ offer.now_label|default("What you have") }}', 12, fill="line"),
+                Text('{{ offer.now_name|default("Your current one") }}', 20, 14, 2, 700, "muted", 10),
+                Text("{{ offer.now_text }}", 14, 12, 4, colour="muted", gap=8, optional=True),
+            ),
+            valign="start",
+        ),
+        Column(
+            Box(328, 80, 226, 136),
+            (
+                Pill('{{ offer.next_label|default("The next step") }}', 12, fill="accent", colour="on_accent"),
+                Text('{{ product.name|default(offer.next_name)|default("A better one") }}', 20, 14, 2, 700, gap=10),
+                Text("{{ offer.next_text|default(offer.body) }}", 14, 12, 4, colour="muted", gap=8, optional=True),
+                Price("{{ offer.price_cents|default(product.price_cents) }}", "{{ product.price_cents }}", 24, gap=10,
+                      optional=True),
+            ),
+            valign="start",
+        ),
+        Column(Box(28, 240, 544, 48), (Button('{{ offer.button|default("Compare") }}'),), align="center"),
+    ),
+    _creative(
+        20, "Price drop", "price", HERO,
+        Background("@tint"),
+        Picture(Box(24, 24, 240, 252), fit="cover", radius=18, seed=_SEED, pictogram=_SIGN),
+        Column(
+            Box(296, 24, 276, 252),
+            (
+                _eyebrow("The price has dropped"),
+                _headline("A favourite for less", 26, 18, 6, 2),
+                Price("{{ offer.price_cents }}", "{{ offer.was_cents|default(product.price_cents) }}", 44, gap=12),
+                Pill(
+                    "{% if offer.saving %}"
+                    '{{ offer.saving_text|default("You save") }} {{ offer.saving }}{% endif %}',
+                    15, fill="badge", colour="on_badge", gap=10, optional=True,
+                ),
+                _button("Have a look"),
+            ),
+        ),
+        Badge(Box(214, 10, 78, 78), "{{ offer.badge }}", "burst"),
+    ),
+    _creative(
+        21, "Price drop tile", "price", TILE,
+        Background(),
+        Picture(_TOP, fit="cover", seed=_SEED, pictogram=_SIGN),
+        _under(
+            _headline("A favourite for less", 17, 13, lines=2),
+            Price("{{ offer.price_cents }}", "{{ offer.was_cents|default(product.price_cents) }}", 24, gap=6),
+        ),
+        Badge(Box(202, 7, 74, 74), "{{ offer.badge }}", "burst"),
     ),
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from render.creative import (
     Countdown,
     Coupon,
     Creative,
+    Grid,
     Item,
     Layer,
     Palette,
@@ -68,11 +69,15 @@ def check(creative: Creative) -> tuple[str, ...]:
     named += [(f"creative.over[{number}]", layer) for number, layer in enumerate(creative.over)]
     for where, layer in named:
         read |= _check_part(where, layer, creative)
-        if isinstance(layer, Column):
+        if isinstance(layer, Column | Grid):
             if not 1 <= len(layer.items) <= MAX_ITEMS:
                 raise InvalidInput(f"{where}.items", f"must hold 1 to {MAX_ITEMS} items")
             for index, item in enumerate(layer.items):
-                read |= _check_part(f"{where}.items[{index}]", item, creative)
+                fields = _check_part(f"{where}.items[{index}]", item, creative)
+                read |= _of_cells(fields) if isinstance(layer, Grid) else fields
+        if isinstance(layer, Grid):
+            _check_grid(where, layer)
+            read |= _of_cells({"product.picture", "product.name", "product.category", "product.currency"})
     return tuple(sorted(read))
 
 
@@ -99,6 +104,20 @@ def _check_countdowns(creative: Creative) -> None:
         raise InvalidInput("creative.over", "is for designs with a countdown")
 
 
+def _of_cells(fields: set[str]) -> set[str]:
+    """The fields that a grid's cells read: of every product, and of the one where there is no other."""
+    return fields | {f"products.{field.partition('.')[2]}" for field in fields if field.startswith("product.")}
+
+
+def _check_grid(where: str, grid: Grid) -> None:
+    if grid.cells:
+        raise InvalidInput(f"{where}.cells", "must be empty; they are filled when a mail is opened")
+    if not 0 <= grid.picture <= grid.box.h:
+        raise InvalidInput(f"{where}.picture", "must be from 0 to the height of the box")
+    if any(isinstance(item, Countdown) for item in grid.items):
+        raise InvalidInput(f"{where}.items", "may not count down; put the countdown into a column")
+
+
 def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
     """Check one layer or item: its templates, its colours, its box inside the design, its numbers."""
     read: set[str] = set()
@@ -118,7 +137,7 @@ def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
             raise InvalidInput(f"{where}.box", f"must lie within {creative.width} by {creative.height}")
     limits = {
         "size": (8, 200), "min_size": (8, 200), "max_lines": (1, 12), "weight": (100, 900), "gap": (0, 200),
-        "label": (8, 40), "radius": (0, 600), "focus_x": (0, 1), "focus_y": (0, 1),
+        "label": (8, 40), "padding": (0, 60), "radius": (0, 600), "focus_x": (0, 1), "focus_y": (0, 1),
         "shade": (0, 0.9),
     }  # fmt: skip
     for name, (low, high) in limits.items():

@@ -31,6 +31,8 @@ TEXTS = (
     ("badge", "Badge"),
     ("button", "Button"),
     ("eyebrow", "Line above the headline"),
+    ("coupon", "Coupon code"),
+    ("products", "Further products, by id, with commas"),
 )
 LAYERS = ("legal", "relevant", "beneficial")
 MAX_PRODUCTS = 500

@@ -47,7 +47,7 @@ FULL = {
 
 @pytest.mark.parametrize("creative", STARTING, ids=lambda creative: creative.name)
 def test_it_passes_the_check_of_publishing(creative: Creative) -> None:
-    assert {field.split(".")[0] for field in check(creative)} <= {"offer", "product", "profile", "brand"}
+    assert {field.split(".")[0] for field in check(creative)} <= {"offer", "product", "products", "profile", "brand"}
 
 
 def test_it_offers_every_kind_a_campaign_needs() -> None:

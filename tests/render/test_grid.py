@@ -1,0 +1,200 @@
+"""Several products in one picture: which are shown, what they cost, and cells that are alike whatever is in them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from msgspec.structs import replace
+
+from base.errors import InvalidInput
+from render.binding import resolve
+from render.creative import Background, Box, Button, Column, Countdown, Creative, Grid, Item, Price, Text, asset_hashes
+from render.decide import decide
+from render.decision import Decision
+from render.draw import compose
+from render.plan import Plan, validate
+from render.starting import BY_NAME
+from render.validity import check
+from signals.productfacts import ProductFacts
+from tests.render.drawing import fonts, pixels
+from tests.render.mail import Mail, browser
+from tests.render.shoe_shop import ATTIRE, NOON, TIGHTS, bought, facts, plan, product, state
+
+NAMES = ("tights-1", "shirt", "socks", "cap", "jacket", "belt")
+DESIGN = BY_NAME["Product grid"]
+ITEMS: tuple[Item, ...] = (Text("{{ product.name }}", 14, 11, 2), Price("{{ product.offer_cents }}"))
+
+
+def known(**changes: ProductFacts) -> dict[str, ProductFacts]:
+    """The products in stock; the first costs 49.99, each other one 10.00 more."""
+    made = {name: product(price=4999 + 1000 * number, name=name) for number, name in enumerate(NAMES)}
+    return made | changes
+
+
+def offering(kind: str = "cross-sell", names: tuple[str, ...] = NAMES, **changes: Any) -> Plan:
+    """The shoe shop's plan; its attire is an offer of several products in a grid, and goes first."""
+    plain = plan()
+    fields = {"product": names[0], "products": names[1:], "kind": kind, "creative": DESIGN.id, "priority": 9} | changes
+    offers = tuple(replace(one, **fields) if one.id == TIGHTS else one for one in plain.offers)
+    made = replace(plain, offers=offers, creatives=(*plain.creatives, DESIGN))
+    assert validate(made) == []
+    return made
+
+
+def decided(made: Plan, products: dict[str, ProductFacts], **changes: Any) -> Decision:
+    return decide(made, facts(changes.pop("known", state()), products=products, **changes), NOON, 1)
+
+
+def test_it_shows_what_is_in_stock_and_not_bought_yet_in_the_offers_order() -> None:
+    slot = decided(offering(), known()).slots[0]
+    assert slot.offer == TIGHTS
+    assert slot.products == ("tights-1", "shirt", "socks", "cap")
+    gone = known(shirt=product(0, name="shirt"), socks=product(None, name="socks"))
+    stale = gone | {"cap": product(name="cap", fed=NOON - timedelta(days=9))}
+    assert decided(offering(), gone).slots[0].products == ("tights-1", "cap", "jacket", "belt")
+    assert decided(offering(), stale).slots[0].products == ("tights-1", "jacket", "belt")
+    had = state([bought(ATTIRE, NOON - timedelta(days=40), product="shirt")])
+    assert decided(offering(), known(), known=had).slots[0].products == ("tights-1", "socks", "cap", "jacket")
+
+
+def test_it_removes_an_offer_none_of_whose_products_can_be_shown() -> None:
+    none = {name: product(0, name=name) for name in NAMES}
+    decision = decided(offering(needs_stock=False), none)
+    assert decision.slots[0].offer != TIGHTS
+    (removed,) = [one for one in decision.slots[0].candidates if one.offer == TIGHTS]
+    assert (removed.removed_by, removed.rule) == ("relevant", "no product in stock")
+    machine = decided(offering(needs_stock=False), known(), lane="machine")
+    (removed,) = [one for one in machine.slots[0].candidates if one.offer == TIGHTS]
+    assert removed.rule == "machine fetch: stock or price may change"
+
+
+def test_it_prices_every_cell_under_the_offer() -> None:
+    fields = decided(offering(fields={"percent": 15}), known()).slots[0].fields
+    assert [fields[f"products.{number}.price_cents"] for number in range(4)] == [4999, 5999, 6999, 7999]
+    assert [fields[f"products.{number}.offer_cents"] for number in range(4)] == [4249, 5099, 5949, 6799]
+    assert fields["products.1.price"] == "$59.99"
+    whole = decided(offering(fields={"price_cents": 100}), known()).slots[0].fields
+    assert whole["products.1.offer_cents"] == 5999
+
+
+def test_it_sells_a_bundle_for_the_price_of_all_its_parts_to_the_cent() -> None:
+    made = offering("bundle", NAMES[:3], fields={"percent": 7})
+    fields = decided(made, known()).slots[0].fields
+    assert fields["offer.was_cents"] == 4999 + 5999 + 6999
+    assert fields["offer.price_cents"] == (17997 * 93 + 50) // 100
+    assert fields["offer.saving_cents"] == 17997 - 16737
+    assert fields["offer.saving"] == "$12.60"
+    lacking = decided(made, known(socks=product(0, name="socks")))
+    assert lacking.slots[0].offer != TIGHTS
+    euro = replace(product(name="socks"), currency="EUR")
+    assert "offer.price_cents" not in decided(made, known(socks=euro)).slots[0].fields
+
+
+def test_it_names_what_keeps_an_offer_of_several_products_from_being_published() -> None:
+    many = tuple(f"p{number}" for number in range(14))
+    with pytest.raises(AssertionError, match=r"offers\[2\]\.products: are 13"):
+        offering(names=many)
+    with pytest.raises(AssertionError, match=r"offers\[2\]\.products: make a bundle of more than 4"):
+        offering("bundle")
+
+
+def test_it_draws_anew_when_a_product_of_the_grid_sells_out_within_the_hold(client: FlaskClient, mail: Mail) -> None:
+    for facts_of in known().values():
+        mail.stock(facts_of)
+    mail.publish(offering())
+    first = client.get(mail.url(), headers=browser()).data
+    assert client.get(mail.url(), headers=browser()).data == first
+    mail.stock(product(0, name="socks"))
+    second = client.get(mail.url(), headers=browser()).data
+    assert second != first
+    assert [decision.slots[0].product for decision in mail.decisions()] == ["tights-1", "tights-1"]
+    assert mail.lane().chosen[0].products == ("tights-1", "shirt", "cap", "jacket")
+
+
+def fields_of(count: int, long: bool = False) -> dict[str, str | int]:
+    name = "An extraordinarily long name of a product that needs two lines and is cut" if long else "Shirt"
+    return {
+        f"products.{number}.{field}": value
+        for number in range(count)
+        for field, value in (("name", f"{name} {number}"), ("offer_cents", 999), ("picture", f"{number}" * 64))
+    }
+
+
+def grid(items: tuple[Item, ...] = ITEMS, **changes: Any) -> Creative:
+    made: dict[str, Any] = {"box": Box(0, 0, 600, 300), "items": items, "colour": "#ff00ff", "picture": 0} | changes
+    return Creative(1, "grid", 600, 300, (Background("#000000"), Grid(**made)))
+
+
+def spans(creative: Creative, fields: dict[str, str | int], locale: str = "en") -> list[tuple[int, int]]:
+    """Where cells lie, from left to right, by the colour of their ground along the middle of their top edge."""
+    image = compose(resolve(creative, fields, locale), {}, (600, 300), False, fonts())
+    row = [image.getpixel((x, 1)) == (255, 0, 255) for x in range(image.width)]
+    edges = [x for x in range(1, len(row)) if row[x] != row[x - 1]]
+    if row[0]:
+        edges.insert(0, 0)
+    if row[-1]:
+        edges.append(len(row))
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+def test_it_gives_every_cell_the_same_size_and_room(count: int, long: bool) -> None:
+    found = spans(grid(radius=0), fields_of(count, long))
+    assert len(found) == count
+    widths = [right - left for left, right in found]
+    assert max(widths) - min(widths) <= 1
+    assert max(widths) <= 600
+    assert all(after[0] - before[1] == 24 for before, after in pairwise(found))
+    assert abs(found[0][0] - (1200 - found[-1][1])) <= 2
+
+
+def test_it_shows_five_products_as_four_and_one_product_alone() -> None:
+    cells = next(layer.cells for layer in resolve(grid(), fields_of(6)).layers if isinstance(layer, Grid))
+    assert [item.text for cell in cells for item in cell.items if isinstance(item, Text)] == [
+        "Shirt 0", "Shirt 1", "Shirt 2", "Shirt 3",
+    ]  # fmt: skip
+    assert asset_hashes(resolve(grid(), fields_of(2))) == ("0" * 64, "1" * 64)
+    alone = resolve(grid(), {"product.name": "Shirt", "product.offer_cents": 999}).layers[1]
+    assert isinstance(alone, Grid)
+    assert len(alone.cells) == 1
+    assert len(resolve(grid(), {}).layers) == 1
+
+
+def test_it_begins_on_the_right_where_people_read_so() -> None:
+    from_left = compose(resolve(grid(), fields_of(3)), {}, (600, 300), False, fonts())
+    mirrored = resolve(grid(), fields_of(3), "ar")
+    cells = mirrored.layers[1]
+    assert isinstance(cells, Grid)
+    swapped = replace(mirrored, layers=(mirrored.layers[0], replace(cells, cells=cells.cells[::-1])))
+    drawn = compose(mirrored, {}, (600, 300), False, fonts())
+    assert pixels(drawn) != pixels(compose(swapped, {}, (600, 300), False, fonts()))
+    assert pixels(drawn) != pixels(from_left)
+    assert len(spans(grid(radius=0), fields_of(3), "ar")) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"items": ()}, r"layers\[1\]\.items"),
+        ({"items": (Countdown(),)}, r"layers\[1\]\.items"),
+        ({"picture": 400}, r"layers\[1\]\.picture"),
+        ({"padding": 99}, r"layers\[1\]\.padding"),
+        ({"colour": "red"}, r"layers\[1\]\.colour"),
+        ({"items": (Button("{{ customer.name }}"),)}, r"layers\[1\]\.items\[0\]\.text"),
+    ],
+)
+def test_it_names_what_is_wrong_with_a_grid(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput, match=field):
+        check(grid(**changes))
+
+
+def test_it_says_which_fields_of_its_products_a_grid_reads() -> None:
+    read = check(grid())
+    assert {"products.name", "product.name", "products.offer_cents", "products.picture"} <= set(read)
+    column = Column(Box(0, 0, 9, 9), (Text("{{ product.brand }}"),))
+    assert "products.brand" not in check(Creative(1, "x", 600, 300, (column,)))
