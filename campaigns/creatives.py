@@ -76,6 +76,11 @@ def compiled(row: Creative) -> design.Creative:
     return _read(row.id, row.name, row.document)
 
 
+def read(name: str, document: Mapping[str, Any]) -> design.Creative:
+    """A creative as it is being written. Raises InvalidInput naming the part at fault."""
+    return _read(0, name, document)
+
+
 def _read(creative_id: int, name: str, document: Mapping[str, Any]) -> design.Creative:
     unknown = sorted(set(document) - set(design.Creative.__struct_fields__))
     if unknown:

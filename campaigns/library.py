@@ -54,7 +54,7 @@ def upload(session: Session, blobs: FolderBlobs, name: str, data: bytes, now: da
 
 
 def change(session: Session, picture_id: int, name: str, focus: Focus, now: datetime, by: Actor) -> Picture:
-    """Rename a picture and move its focus. Creatives that use it keep the focus they have."""
+    """Rename a picture and move its focus, with which creatives begin; those that use it keep the focus they have."""
     _check_name(name)
     row = picture(session, picture_id)
     before = admin_log.snapshot(row)

@@ -13,6 +13,7 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from campaigns import creatives, offers
 from campaigns.models import Offer
+from campaigns.samples import SAMPLES
 from render.binding import resolve
 from render.creative import MAX_CELLS, Creative
 from render.draw import draw
@@ -61,6 +62,13 @@ def drawn(
     """The creative as a JPEG of the declared size, at the density of mails, as it is at `at_ms` (Unix ms)."""
     resolved = resolve(creative, dict(fields), locale, currency, at_ms)
     return draw(resolved, StoredAssets(blobs), size or (creative.width, creative.height), "jpg", dark, fonts())
+
+
+def sample_picture(creative: Creative, blobs: FolderBlobs, sample: str, *, dark: bool, scale: int) -> bytes:
+    """The creative with the facts of a sample as a JPEG; `scale` 2 is the density of mails, 1 half of it."""
+    told = SAMPLES[sample]
+    size = (creative.width * scale // 2, creative.height * scale // 2)
+    return drawn(creative, told.fields, blobs, size=size, dark=dark, locale=told.locale, currency=told.currency)
 
 
 def stored_picture(blobs: FolderBlobs, digest: str) -> tuple[bytes, str]:

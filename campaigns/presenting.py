@@ -30,6 +30,7 @@ MENU = (
     ("Home", "home.index", ("manager", "support")),
     ("Campaigns", "campaigns.index", ("manager",)),
     ("Offers", "offers.index", ("manager",)),
+    ("Creatives", "creatives.index", ("manager",)),
     ("Pictures", "pictures.index", ("manager",)),
     ("Customers", "customers.index", ("support",)),
     ("System", "system.index", ("admin",)),

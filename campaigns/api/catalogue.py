@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from flask import Response
@@ -14,8 +14,9 @@ from campaigns.models import Creative, Segment
 from campaigns.models import Offer as OfferRow
 from campaigns.offers import OfferIn
 from campaigns.parts import parts
-from campaigns.pictures import offer_picture
+from campaigns.pictures import offer_picture, sample_picture
 from campaigns.views.acting import actor
+from render import creative as design
 
 
 class Offer(OfferIn, frozen=True, kw_only=True):
@@ -29,6 +30,23 @@ class CreativeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     document: dict[str, Any]
+
+
+SampleName = Literal["usual", "long", "bare", "de", "ar", "he", "ja", "hi", "th"]
+
+
+class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a creative is looked at: with which made-up facts, in light or dark, at once or twice its size."""
+
+    sample: SampleName = "usual"
+    dark: bool = False
+    scale: Literal[1, 2] = 2
+
+
+class CreativeLook(CreativeIn, frozen=True, forbid_unknown_fields=True):
+    """A creative as it is being written, and how to look at it."""
+
+    look: Look = Look()
 
 
 class CreativeOut(msgspec.Struct, frozen=True):
@@ -189,6 +207,28 @@ def archive_creative(creative_id: int) -> Done:
     with parts().transaction() as session:
         creatives.archive_creative(session, creative_id, parts().now(), actor())
     return Done()
+
+
+@api.get("/creatives/<int:creative_id>/picture")
+@allow("manager")
+@served(200, None, "creatives", 404)
+def get_creative_picture(creative_id: int, query: Look) -> Response:
+    """The creative as it is kept, drawn with made-up facts as an open draws it (JPEG)."""
+    with parts().transaction() as session:
+        return _drawn(creatives.compiled(creatives.creative(session, creative_id)), query)
+
+
+@api.post("/creatives/draw")
+@allow("manager")
+@served(200, None, "creatives")
+def draw_creative(json: CreativeLook) -> Response:
+    """A creative as it is being written, drawn with made-up facts as an open draws it (JPEG); nothing is kept."""
+    return _drawn(creatives.read(json.name, json.document), json.look)
+
+
+def _drawn(creative: design.Creative, look: Look) -> Response:
+    body = sample_picture(creative, parts().blobs, look.sample, dark=look.dark, scale=look.scale)
+    return Response(body, content_type="image/jpeg")
 
 
 @api.get("/segments")

@@ -1,7 +1,20 @@
 """The pages, a file a screen. Each view parses, calls one thing, answers; each says who may use it."""
 
-from campaigns.views import campaigns, customers, health, home, offers, pictures, preview, running, signin, system
+from campaigns.views import (
+    campaigns,
+    creatives,
+    customers,
+    health,
+    home,
+    offers,
+    pictures,
+    preview,
+    running,
+    signin,
+    system,
+)
 
 BLUEPRINTS = tuple(
-    module.pages for module in (health, signin, home, campaigns, running, preview, offers, pictures, customers, system)
+    module.pages
+    for module in (health, signin, home, campaigns, running, preview, offers, creatives, pictures, customers, system)
 )

@@ -20,7 +20,7 @@ from tests.campaigns.web import PASSWORD, Web
 EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
-    "pictures": "manager", "customers": "support", "system": "admin",
+    "creatives": "manager", "pictures": "manager", "customers": "support", "system": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""

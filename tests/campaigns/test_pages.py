@@ -50,6 +50,8 @@ def forms(number: int) -> Iterator[tuple[str, str]]:
     yield "/offers/new", "/offers/new"
     yield "/offers/new", "/offers/preview"
     yield "/offers/3", "/offers/3"
+    yield "/pictures/", "/pictures/"
+    yield "/pictures/", "/pictures/retry"
     yield "/system/", "/system/people"
     yield "/customers/", "/customers/"
     yield f"/campaigns/{number}/preview", f"/campaigns/{number}/preview"
@@ -83,7 +85,9 @@ def test_it_never_breaks_on_what_stands_in_an_address(web: Web) -> None:
              f"/campaigns/{number}/ledger?after={{}}", f"/campaigns/{number}/preview?customer={{}}",
              f"/campaigns/{number}/preview?at={{}}", f"/campaigns/{number}/preview?bought={{}}",
              f"/campaigns/{number}/preview/mail?at={{}}", "/customers/1/opens/{}", "/customers/1/opens/a/{}",
-             "/campaigns/{}", "/customers/{}", "/offers/{}", "/offers/{}/picture.jpg"]  # fmt: skip
+             "/campaigns/{}", "/customers/{}", "/offers/{}", "/offers/{}/picture.jpg", "/pictures/?before={}",
+             "/pictures/?failed={}", "/pictures/{}", "/creatives/?family={}", "/creatives/gallery?start={}",
+             "/creatives/gallery?sample={}", "/creatives/{}"]  # fmt: skip
     for path in paths:
         for value in HOSTILE:
             assert browser.get(path.format(quote(value, safe=""))).status_code < 500, (path, value)

@@ -1,0 +1,82 @@
+"""Made-up facts with which creatives are looked at: usual ones, the longest, none at all, and other scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+_PRICES: Final[dict[str, str | int | float]] = {
+    "offer.price_cents": 8999, "product.price_cents": 11999, "product.rating": 4.4, "product.rating_count": 212,
+}  # fmt: skip
+
+
+class Sample(Struct, frozen=True):
+    """What a creative is shown with: a title for people, the reader's locale, a currency, and the fields."""
+
+    title: str
+    locale: str
+    currency: str
+    fields: Mapping[str, str | int | float]
+
+
+def _sample(title: str, locale: str, currency: str, texts: tuple[str, ...]) -> Sample:
+    """Texts in this order: product, category, headline, body, badge, button, eyebrow, first name."""
+    names = (
+        "product.name", "product.category", "offer.headline", "offer.body", "offer.badge", "offer.button",
+        "offer.eyebrow", "profile.first_name",
+    )  # fmt: skip
+    told = dict(zip(names, texts, strict=True))
+    return Sample(
+        title, locale, currency, _PRICES | told | {"product.currency": currency, "brand.name": "Corner Market"}
+    )
+
+
+SAMPLES: Final[Mapping[str, Sample]] = {
+    "usual": _sample(
+        "Usual", "en", "EUR",
+        ("Aero Glide 5 running shoes", "Running shoes", "Fresh running shoes, 25% less",
+         "For the next pair, in all sizes.", "25% off", "Save 25%", "Just for you", "Maria"),
+    ),
+    "long": _sample(
+        "Longest names", "en", "EUR",
+        ("Aero Glide 5 Extra Cushioned Long Distance Road Running Shoes for Women, Wide Fit, Midnight Blue and Coral",
+         "Running shoes and accessories for long distances on roads and trails",
+         "Everything that you need for your very next long run is here, and all of it costs a quarter less this week",
+         "Choose from all sizes and all colours, try them at home for a hundred days, and send back what does not fit.",
+         "25% off everything", "Save a quarter on your next pair", "Chosen for you because you run",
+         "Maximiliana-Alexandrina"),
+    ),
+    "bare": Sample("Nothing known", "en", "EUR", {"brand.name": "Corner Market"}),
+    "de": _sample(
+        "German", "de", "EUR",
+        ("Hochleistungs-Langstreckenlaufschuh Aero Glide 5", "Laufschuhe", "Neue Laufschuhe, ein Viertel günstiger",
+         "Für das nächste Paar, in allen Größen.", "−25 %", "Jetzt sparen", "Nur für dich", "Jörg"),
+    ),
+    "ar": _sample(
+        "Arabic (right to left)", "ar", "EUR",
+        ("حذاء الجري ايرو جلايد 5", "أحذية الجري", "أحذية جري جديدة بخصم 25٪", "للزوج القادم وبجميع المقاسات.",
+         "خصم 25٪", "وفّر الآن", "لك وحدك", "مريم"),
+    ),
+    "he": _sample(
+        "Hebrew (right to left)", "he", "ILS",
+        ("נעלי ריצה Aero Glide 5", "נעלי ריצה", "נעלי ריצה חדשות ב־25% פחות", "לזוג הבא, בכל המידות.", "25% הנחה",
+         "לחיסכון", "במיוחד בשבילך", "נועה"),
+    ),
+    "ja": _sample(
+        "Japanese", "ja", "JPY",
+        ("エアログライド5 ランニングシューズ", "ランニングシューズ", "新しいランニングシューズが25%オフ",
+         "次の一足に。全サイズそろっています。", "25%オフ", "お得に買う", "あなたへのおすすめ", "花子"),
+    ),
+    "hi": _sample(
+        "Hindi", "hi", "INR",
+        ("एरो ग्लाइड 5 दौड़ने के जूते", "दौड़ने के जूते", "दौड़ने के नए जूते, 25% कम दाम पर", "अगली जोड़ी के लिए, हर नाप में।",
+         "25% छूट", "अभी बचत करें", "सिर्फ़ आपके लिए", "आरती"),
+    ),
+    "th": _sample(
+        "Thai", "th", "THB",
+        ("รองเท้าวิ่งแอโรไกลด์ 5", "รองเท้าวิ่ง", "รองเท้าวิ่งคู่ใหม่ ลด 25%", "สำหรับคู่ถัดไป มีทุกขนาด", "ลด 25%", "ประหยัดเลย",
+         "สำหรับคุณ", "มาลี"),
+    ),
+}  # fmt: skip
