@@ -1,7 +1,8 @@
 """Creatives as forms: a field for each field of each layer and item, whatever layers and items render has.
 
 A `Draft` holds what was typed, sound or not, so nothing is lost while a creative is being made. Fields are named by
-their place: `width`, `light.ink`, `L2.box.x`, `L2.I0.text`. `document` makes the creative of a draft; an error names
+their place: `width`, `light.ink`, `L2.box.x`, `L2.I0.text`, and `O0.colour` of what is shown once a countdown has run
+out. `document` makes the creative of a draft; an error names
 the form's field.
 """
 
@@ -25,9 +26,14 @@ PALETTES: Final = {"light": "palette_light", "dark": "palette_dark"}
 SIDES: Final = tuple(info.name for info in struct_fields(Box))
 LAYERS: Final[dict[str, type]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Layer)}
 ITEMS: Final[dict[str, type]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Item)}
+COUNTDOWN: Final = "countdown"
+"""The item with which a design needs something to show afterwards."""
 _NUMBER: Final = re.compile(r"-?\d{1,6}(?:[.,]\d{1,4})?")
-_PLACE: Final = re.compile(r"(?:layers\[(\d+)\]\.?)(?:items\[(\d+)\]\.?)?(.*)")
-_ACTION: Final = re.compile(r"(add|up|down|remove):(?:L(\d{1,2})(?:\.I(\d{1,2}))?|top)(?::([a-z_]{1,20}))?")
+GROUPS: Final = {"L": "layers", "O": "over"}
+"""The letter of a layer's place -> the field of a creative that holds it."""
+_LETTERS: Final = {long: letter for letter, long in GROUPS.items()}
+_PLACE: Final = re.compile(r"(layers|over)\[(\d+)\]\.?(?:items\[(\d+)\]\.?)?(.*)")
+_ACTION: Final = re.compile(r"(add|up|down|remove):([LO])(?:(\d{1,2})(?:\.I(\d{1,2}))?)?(?::([a-z_]{1,20}))?")
 
 
 @dataclass
@@ -45,6 +51,11 @@ class Draft:
 
     values: dict[str, str]
     layers: list[Part]
+    over: list[Part] = field(default_factory=list)
+
+    def group(self, letter: str) -> list[Part]:
+        """The layers whose places begin with this letter."""
+        return self.over if letter == "O" else self.layers
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ def draft_of(name: str, document: Mapping[str, Any]) -> Draft:
     for short, long in PALETTES.items():
         palette = getattr(creative, long)
         values |= {f"{short}.{info.name}": getattr(palette, info.name) for info in struct_fields(Palette)}
-    return Draft(values, [_part(layer) for layer in creative.layers])
+    return Draft(values, *([_part(layer) for layer in getattr(creative, group)] for group in GROUPS.values()))
 
 
 def _part(part: Any) -> Part:
@@ -149,16 +160,20 @@ def draft_from(form: Mapping[str, str]) -> Draft:
     """What was typed into the form; parts that no creative has are passed by."""
     names = ["name", "width", "height", "family"]
     names += [f"{short}.{info.name}" for short in PALETTES for info in struct_fields(Palette)]
-    layers = []
+    values = {name: form.get(name, "")[:MAX_TEXT].strip() for name in names}
+    return Draft(values, *(list(_layers_from(form, letter)) for letter in GROUPS))
+
+
+def _layers_from(form: Mapping[str, str], letter: str) -> Iterator[Part]:
     for number in range(MAX_LAYERS):
-        kind = form.get(f"L{number}.type", "")
+        at = f"{letter}{number}"
+        kind = form.get(f"{at}.type", "")
         if kind in LAYERS:
-            layer = _part_from(form, f"L{number}", kind, LAYERS)
+            layer = _part_from(form, at, kind, LAYERS)
             if has_items(LAYERS[kind]):
-                places = [(f"L{number}.I{item}", form.get(f"L{number}.I{item}.type", "")) for item in range(MAX_ITEMS)]
-                layer.items = [_part_from(form, at, inner, ITEMS) for at, inner in places if inner in ITEMS]
-            layers.append(layer)
-    return Draft({name: form.get(name, "")[:MAX_TEXT].strip() for name in names}, layers)
+                places = [(f"{at}.I{item}", form.get(f"{at}.I{item}.type", "")) for item in range(MAX_ITEMS)]
+                layer.items = [_part_from(form, place, inner, ITEMS) for place, inner in places if inner in ITEMS]
+            yield layer
 
 
 def _part_from(form: Mapping[str, str], at: str, kind: str, known: Mapping[str, type]) -> Part:
@@ -166,19 +181,17 @@ def _part_from(form: Mapping[str, str], at: str, kind: str, known: Mapping[str, 
 
 
 def acted(draft: Draft, action: str) -> None:
-    """Add, move or remove a part as a button says: `add:top:column`, `up:L2`, `remove:L2.I0`, `add:L2:price`."""
+    """Add, move or remove a part as a button says: `add:L:column`, `up:L2`, `remove:O2.I0`, `add:L2:price`."""
     told = _ACTION.fullmatch(action)
     if told is None:
         return
-    do, layer, item, kind = told[1], told[2], told[3], told[4]
-    if (layer is None and do != "add") or (layer is not None and int(layer) >= len(draft.layers)):
+    do, group, layer, item, kind = told[1], draft.group(told[2]), told[3], told[4], told[5]
+    if (layer is None and do != "add") or (layer is not None and int(layer) >= len(group)):
         return
-    parts = draft.layers if item is None and not (do == "add" and layer is not None) else draft.layers[int(layer)].items
     if do == "add":
-        known, most = (LAYERS, MAX_LAYERS) if parts is draft.layers else (ITEMS, MAX_ITEMS)
-        if kind in known and len(parts) < most and (layer is None or has_items(LAYERS[draft.layers[int(layer)].kind])):
-            parts.append(blank(kind, known, _size(draft)))
+        _add(draft, group, None if layer is None else group[int(layer)], kind)
         return
+    parts = group if item is None else group[int(layer)].items
     number = int(layer if item is None else item)
     other = number + {"up": -1, "down": 1, "remove": 0}[do]
     if not (0 <= number < len(parts) and 0 <= other < len(parts)):
@@ -187,6 +200,17 @@ def acted(draft: Draft, action: str) -> None:
         del parts[number]
     else:
         parts[number], parts[other] = parts[other], parts[number]
+
+
+def _add(draft: Draft, group: list[Part], layer: Part | None, kind: str) -> None:
+    """Add a layer to a group, or an item to a layer, while there is room."""
+    if layer is None:
+        if kind in LAYERS and len(group) < MAX_LAYERS:
+            group.append(blank(kind, LAYERS, _size(draft)))
+    elif kind in ITEMS and has_items(LAYERS[layer.kind]) and len(layer.items) < MAX_ITEMS:
+        layer.items.append(blank(kind, ITEMS, _size(draft)))
+        if kind == COUNTDOWN and not draft.over:
+            draft.over += [blank(one, LAYERS, _size(draft)) for one in ("background", "column")]
 
 
 def _size(draft: Draft) -> tuple[int, int]:
@@ -203,8 +227,9 @@ def document(draft: Draft) -> dict[str, Any]:
         "width": _number(draft.values["width"], "width", int),
         "height": _number(draft.values["height"], "height", int),
         "family": draft.values["family"],
-        "layers": [_document(layer, f"L{number}", LAYERS) for number, layer in enumerate(draft.layers)],
     }
+    for letter, group in GROUPS.items():
+        made[group] = [_document(part, f"{letter}{n}", LAYERS) for n, part in enumerate(draft.group(letter))]
     for short, long in PALETTES.items():
         made[long] = {info.name: draft.values[f"{short}.{info.name}"] for info in struct_fields(Palette)}
     return made
@@ -244,6 +269,6 @@ def form_field(path: str) -> str:
     place = _PLACE.fullmatch(path)
     if place is None:
         return path
-    at = f"L{place[1]}" + (f".I{place[2]}" if place[2] else "")
-    rest = ".box.x" if place[3] == "box" else f".{place[3]}" if place[3] else ""
+    at = f"{_LETTERS[place[1]]}{place[2]}" + (f".I{place[3]}" if place[3] else "")
+    rest = ".box.x" if place[4] == "box" else f".{place[4]}" if place[4] else ""
     return at + rest

@@ -7,12 +7,14 @@ from typing import Final
 PARTS: Final = {
     "background": "Background", "art": "Drawn art", "picture": "Product picture", "panel": "Panel", "badge": "Badge",
     "column": "Column of texts", "text": "Text", "price": "Price", "button": "Button", "pill": "Label",
-    "rating": "Stars",
+    "rating": "Stars", "countdown": "Countdown", "coupon": "Coupon code",
 }  # fmt: skip
 LABELS: Final = {
     "align": "Across", "amount": "Price, in cents", "box.h": "Height", "box.w": "Width", "box.x": "From the left",
     "box.y": "From the top", "colour": "Colour", "count": "How many rated", "fill": "Ground", "fit": "Fit",
-    "focus_x": "Focus from the left, 0 to 1", "focus_y": "Focus from the top, 0 to 1", "gap": "Space above",
+    "focus_x": "Focus from the left, 0 to 1", "focus_y": "Focus from the top, 0 to 1", "form": "Form",
+    "gap": "Space above", "countdown.label": "Colour of the units", "coupon.label": "Size of the text",
+    "until": "Counts down to",
     "max_lines": "Lines at most", "min_size": "Smallest size", "optional": "Leaves first when room is short",
     "pictogram": "Sign for", "picture": "Picture", "radius": "Rounded by", "seed": "Colours for",
     "shade": "Darkened by, 0 to 0.9", "shape": "Shape", "size": "Size", "source": "Picture",
@@ -32,6 +34,7 @@ VARIABLES: Final = (
     ("offer.headline", "the offer’s headline; so too eyebrow, body, badge, button"),
     ("offer.price", "what is paid, as people write money; offer.price_cents in cents"),
     ("offer.was", "the former price; offer.saving what is saved"),
+    ("offer.ends_ms|local_time", "when the offer ends, in the reader’s zone; offer.coupon is its code"),
     ("product.name", "the product’s name; so too brand, category, price, rating, rating_count"),
     ("product.picture", "the product’s picture"),
     ("profile.first_name", "the first name; the picture is then kept for this person alone"),
@@ -40,6 +43,6 @@ VARIABLES: Final = (
 """What texts may say, and what it is. docs/creatives.md has the whole table."""
 
 
-def label(name: str) -> str:
-    """What a field is called: its label, or its name in words."""
-    return LABELS.get(name, name.replace("_", " ").capitalize())
+def label(kind: str, name: str) -> str:
+    """What a field of a layer or item is called. Raises KeyError for one that has no words yet."""
+    return LABELS.get(f"{kind}.{name}") or LABELS[name]

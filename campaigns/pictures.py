@@ -18,6 +18,7 @@ from render.binding import resolve
 from render.creative import MAX_CELLS, Creative
 from render.draw import draw
 from render.fonts import Fonts
+from render.samples import SAMPLE_AT_MS
 from signals.catalog import Category
 from signals.moments import unix_ms
 from signals.products import Product
@@ -68,7 +69,10 @@ def sample_picture(creative: Creative, blobs: FolderBlobs, sample: str, *, dark:
     """The creative with the facts of a sample as a JPEG; `scale` 2 is the density of mails, 1 half of it."""
     told = SAMPLES[sample]
     size = (creative.width * scale // 2, creative.height * scale // 2)
-    return drawn(creative, told.fields, blobs, size=size, dark=dark, locale=told.locale, currency=told.currency)
+    return drawn(
+        creative, told.fields, blobs, size=size, dark=dark, locale=told.locale, currency=told.currency,
+        at_ms=SAMPLE_AT_MS,
+    )  # fmt: skip
 
 
 def stored_picture(blobs: FolderBlobs, digest: str) -> tuple[bytes, str]:

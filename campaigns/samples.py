@@ -7,7 +7,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from render.samples import SAMPLE_AT_MS
+
 _PRICES: Final[dict[str, str | int | float]] = {
+    "offer.ends_ms": SAMPLE_AT_MS + 200_000_000, "offer.coupon": "SHOES20-7K4M",
     "offer.price_cents": 8999, "product.price_cents": 11999, "product.rating": 4.4, "product.rating_count": 212,
 }  # fmt: skip
 

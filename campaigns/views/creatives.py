@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict, InvalidInput
 from campaigns import creativeform, creatives, creativewords, library
 from campaigns.access import allow
-from campaigns.creativeform import Draft
+from campaigns.creativeform import GROUPS, Draft
 from campaigns.parts import parts
 from campaigns.pictures import sample_picture
 from campaigns.samples import SAMPLES
@@ -26,6 +27,7 @@ pages = Blueprint("creatives", __name__, url_prefix="/creatives")
 A_PAGE = 6
 """Creatives on a page of the gallery: each is drawn once for every sample, in light and dark."""
 FIRST_SAMPLE = "usual"
+FOCUSED = re.compile(r"focus\.([LO])(\d{1,2})")
 MAX_PICTURES = 200
 
 
@@ -143,7 +145,7 @@ def picture(creative_id: int) -> ResponseReturnValue:
 def _save(creative_id: int | None) -> ResponseReturnValue:
     draft = creativeform.draft_from(request.form)
     pressed = request.form.get("do", "")
-    focused = [name for name in request.form if name.startswith("focus.L") and name.endswith(".x")]
+    focused = [name for name in request.form if name.startswith("focus.") and name.endswith(".x")]
     if focused or pressed not in ("", "save"):
         with parts().transaction() as session:
             _adopt_focus(session, draft)
@@ -169,8 +171,9 @@ def _save(creative_id: int | None) -> ResponseReturnValue:
 
 def _adopt_focus(session: Session, draft: Draft) -> None:
     """A layer that was given another picture of the library begins with that picture's focus."""
-    for number, layer in enumerate(draft.layers):
-        was = request.form.get(f"L{number}.was")
+    places = [(f"{letter}{n}", part) for letter in GROUPS for n, part in enumerate(draft.group(letter))]
+    for place, layer in places:
+        was = request.form.get(f"{place}.was")
         if was is None or was in (layer.values.get(name) for name in creativewords.PICTURES):
             continue
         chosen = _chosen(library.pictures(session, most=MAX_PICTURES), layer.values)
@@ -180,10 +183,10 @@ def _adopt_focus(session: Session, draft: Draft) -> None:
 
 def _focus(session: Session, draft: Draft, name: str) -> None:
     """A layer's picture was clicked: the place is told in the pixels in which it is shown."""
-    number = name.removeprefix("focus.L")
-    if not number.isdigit() or int(number) >= len(draft.layers):
+    place = FOCUSED.fullmatch(name)
+    if place is None or int(place[2]) >= len(draft.group(place[1])):
         return
-    values = draft.layers[int(number)].values
+    values = draft.group(place[1])[int(place[2])].values
     chosen = _chosen(library.pictures(session, most=MAX_PICTURES), values)
     if chosen is None:
         return
@@ -210,8 +213,13 @@ def _editor(session: Session, creative_id: int | None, draft: Draft, fault: Inva
         message=getattr(fault, "message", str(fault)) if fault else "",
         form=creativeform,
         words=creativewords,
+        counts_down=any(item.kind == "countdown" for layer in draft.layers for item in layer.items),
         pictures=pictures,
-        chosen=[_chosen(pictures, layer.values) for layer in draft.layers],
+        chosen={
+            f"{letter}{n}": _chosen(pictures, part.values)
+            for letter in GROUPS
+            for n, part in enumerate(draft.group(letter))
+        },
         shown_size=shown_size,
         colours=(*ROLES, *SCHEME_COLOURS),
         samples=SAMPLES,

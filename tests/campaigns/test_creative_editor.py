@@ -17,7 +17,7 @@ from campaigns.api.catalogue import SampleName
 from campaigns.creativeform import ITEMS, LAYERS
 from campaigns.models import Creative as Row
 from campaigns.samples import SAMPLES
-from render.creative import Creative, Palette
+from render.creative import Creative, Layer, Palette
 from render.starting import STARTING
 from render.validity import check
 from tests.campaigns.test_pages import HOSTILE, Form
@@ -34,7 +34,10 @@ def test_it_has_words_and_a_form_field_for_every_field(kind: str) -> None:
     names = {entry.name.partition(".")[0] for entry in creativeform.entries(KINDS[kind], "L0")}
     told = {info.name for info in struct_fields(KINDS[kind])}
     assert told - names == ({"items"} if creativeform.has_items(KINDS[kind]) else set())
-    assert {entry.name for entry in creativeform.entries(KINDS[kind], "L0")} <= set(creativewords.LABELS)
+    assert all(creativewords.label(kind, entry.name) for entry in creativeform.entries(KINDS[kind], "L0"))
+    assert set(creativeform.GROUPS.values()) == {
+        info.name for info in struct_fields(Creative) if info.type == tuple[Layer, ...]
+    }
     assert set(creativewords.ROLES) == {info.name for info in struct_fields(Palette)}
 
 
@@ -45,18 +48,27 @@ def test_it_writes_what_it_read(creative: Creative) -> None:
     assert msgspec.structs.replace(creatives.read(creative.name, document), id=creative.id) == creative
 
 
+def test_it_names_the_field_of_a_fault_wherever_it_lies() -> None:
+    named = {
+        "creative.width": "width", "creative.palette_dark.ink": "dark.ink", "creative.layers[2].box": "L2.box.x",
+        "creative.layers[1].items[0].text": "L1.I0.text", "creative.over[3].colour": "O3.colour",
+        "creative.layers": "layers", "creative.layers[1].items": "L1.items",
+    }  # fmt: skip
+    assert {path: creativeform.form_field(path) for path in named} == named
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_adds_parts_that_can_be_drawn_as_they_are(kind: str) -> None:
     draft = creativeform.draft_of("New", msgspec.to_builtins(STARTING[0]))
     column = next(n for n, layer in enumerate(draft.layers) if layer.items)
-    creativeform.acted(draft, f"add:top:{kind}" if kind in LAYERS else f"add:L{column}:{kind}")
+    creativeform.acted(draft, f"add:L:{kind}" if kind in LAYERS else f"add:L{column}:{kind}")
     parts = draft.layers if kind in LAYERS else draft.layers[column].items
     assert parts[-1].kind == kind
     check(creatives.read("New", creativeform.document(draft)))
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.from_regex(r"(add|up|down|remove):(top|L\d(\.I\d)?)(:(text|column|art|nonsense))?", fullmatch=True)))
+@given(st.lists(st.from_regex(r"(add|up|down|remove):[LO](\d(\.I\d)?)?(:(text|column|art|nonsense))?", fullmatch=True)))
 def test_it_never_breaks_on_what_buttons_say(actions: list[str]) -> None:
     draft = creativeform.draft_of("New", msgspec.to_builtins(STARTING[0]))
     for action in actions:
@@ -94,7 +106,7 @@ def test_it_makes_a_creative_by_plain_forms(web: Web) -> None:
     browser = web.desk("manager")
     start = named(web, "Restock discount")
     form = fields(browser, f"/creatives/new?from={start.id}")
-    answer = browser.post("/creatives/new", **(form | {"do": "add:top:badge"}))
+    answer = browser.post("/creatives/new", **(form | {"do": "add:L:badge"}))
     assert answer.status_code == 200
     form = {name: value for name, value in Form(answer.text).fields.items() if name != "do"}
     number = max(int(name[1 : name.index(".")]) for name in form if name.startswith("L") and name.endswith(".type"))
