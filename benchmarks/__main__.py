@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import burst, intake, open, send
+from benchmarks import burst, decide, intake, open, send
 
-BENCHMARKS: dict[str, Callable[[], None]] = {"open": open.main, "send": send.main, "intake": intake.main}
+BENCHMARKS: dict[str, Callable[[], None]] = {
+    "decide": decide.main,
+    "open": open.main,
+    "send": send.main,
+    "intake": intake.main,
+}
 SOAKS: dict[str, Callable[[], None]] = {"burst": burst.main}
 
 

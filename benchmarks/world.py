@@ -26,7 +26,7 @@ from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
 from base.tokens import Purpose, Token, TokenKeys, day_number
 from render.creative import Creative
 from render.model import Model
-from render.plan import Live, Offer, Plan, Slot, digest, encode, encode_live
+from render.plan import Live, Mode, Offer, Plan, Slot, digest, encode, encode_live
 from render.starting import BY_NAME
 from signals.candidates import MODEL_FEATURES
 from signals.fold import fold_all
@@ -100,6 +100,16 @@ def publish(place: World, candidates: int, trees: int) -> Plan:
     """A hero slot with so many candidate offers, scored by a model, live in the store."""
     blobs = blobs_from(place.settings)
     model = blobs.put(trained(trees))
+    plan = plan_of(candidates)
+    data = encode(plan)
+    blobs.put(data)
+    place.store.set(keys.plan(digest(data)), data)
+    place.store.set(keys.live(plan.campaign), encode_live(Live(plan=digest(data), model=model)))
+    return plan
+
+
+def plan_of(candidates: int, mode: Mode = "model") -> Plan:
+    """A plan with one hero slot and so many candidates; after them comes the default."""
     hero = replace_id(1, "Restock discount")
     neutral = replace_id(2, "Neutral")
     offers = tuple(
@@ -109,21 +119,21 @@ def publish(place: World, candidates: int, trees: int) -> Plan:
             kind="replacement",
             creative=1,
             landing="https://shop.example.com/",
-            category=number,
+            category=(number - 1) % CATEGORIES + 1,
             value_cents=200 + number,
-            purpose_category=number,
+            purpose_category=(number - 1) % CATEGORIES + 1,
             fields={"headline": f"Time for number {number}", "badge": "10% off", "button": "Save 10%"},
         )
         for number in range(1, candidates + 1)
     )
     default = Offer(id=9_999, name="Default", kind="neutral", creative=2, landing="https://shop.example.com/")
-    plan = Plan(
+    return Plan(
         campaign=CAMPAIGN,
         name="Benchmark",
         slots=(
             Slot(
                 index=0, name="hero", width=600, height=300, offers=tuple(offer.id for offer in offers),
-                default=default.id, alt="Your offer", mode="model",
+                default=default.id, alt="Your offer", mode=mode,
             ),
         ),
         offers=(*offers, default),
@@ -132,11 +142,6 @@ def publish(place: World, candidates: int, trees: int) -> Plan:
         categories={f"c{number}": number for number in range(1, CATEGORIES + 1)},
         category_names={f"c{number}": f"Category {number}" for number in range(1, CATEGORIES + 1)},
     )  # fmt: skip
-    data = encode(plan)
-    blobs.put(data)
-    place.store.set(keys.plan(digest(data)), data)
-    place.store.set(keys.live(CAMPAIGN), encode_live(Live(plan=digest(data), model=model)))
-    return plan
 
 
 def replace_id(number: int, name: str) -> Creative:

@@ -52,7 +52,7 @@ def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
     at = Situation(plan, facts, now)
     reasons = _reasons(plan, at)
     scores = score(at, _to_score(plan, reasons))
-    draws = {offer: _draw(seed, offer) for offer in scores.by_offer}
+    draws = _draws(seed, scores)
     winners = _assign(sorted(entry for slot in plan.slots for entry in _entries(at, slot, reasons, scores, draws)))
     slots = tuple(_slot(at, slot, winners, reasons, scores) for slot in plan.slots)
     wants_model = any(slot.mode == "model" for slot in plan.slots)
@@ -133,6 +133,13 @@ def _entries(
 def _skips_arbitration(at: Situation, offer: Offer) -> bool:
     """Mandatory offers do, and service offers while a complaint is open."""
     return offer.mandatory or (offer.kind == "service" and at.complaint)
+
+
+def _draws(seed: int, scores: Scores) -> dict[int, int]:
+    """What settles between offers of one value: a number for each, or 0 for all where no two are worth the same."""
+    if len({value for _, value in scores.by_offer.values()}) == len(scores.by_offer):
+        return dict.fromkeys(scores.by_offer, 0)
+    return {offer: _draw(seed, offer) for offer in scores.by_offer}
 
 
 def _draw(seed: int, offer: int) -> int:

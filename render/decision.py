@@ -31,7 +31,7 @@ class Reason(NamedTuple):
     rule: str
 
 
-class Candidate(Struct, frozen=True, array_like=True):
+class Candidate(Struct, frozen=True, array_like=True, gc=False):
     """One offer that a slot could have shown. removed_by is None for the winner alone.
 
     probability: calibrated, 0 to 1, where a model scored it. value: expected cents, probability x value - cost.

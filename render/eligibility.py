@@ -31,6 +31,7 @@ MACHINE_DAYS: Final = 7
 """A machine's copy may be seen days later (within a week or not at all), so it must stay true that long."""
 REFUSABLE: Final = ("tracking", "profiling")
 """Purposes whose refusal turns every decision into the default, beside the channel's own."""
+_ASKED: Final = "asked"
 _SENSITIVE_MAPS: Final = ("categories", "views", "reviews", "registered")
 
 
@@ -46,6 +47,8 @@ class Situation:
         self.now_ms = unix_ms(now)
         self.state: ProfileState = facts.state
         self.clauses = clauses(plan)
+        self._asked = _asked(plan)
+        self._is_calm = _is_calm(facts)
         self.lost: dict[str, None] = {}
         self._rule_facts: dict[tuple[str | None, bool], RuleFacts] = {}
 
@@ -114,7 +117,7 @@ class Situation:
     def reason(self, offer: Offer, held: bool = False) -> Reason | None:
         """Why the offer may not be shown now; None if it may. `held`: its own reservation and showing do not count."""
         rules = self.clauses.get(offer.id)
-        for layer, check in _CHECKS:
+        for layer, check in self._asked[offer.id] if rules is None and self._is_calm else _CHECKS:
             code = check(self, offer, held)
             if code is not None:
                 return Reason(layer, code)
@@ -128,6 +131,30 @@ class Situation:
             if not all(holds(facts) for layered in rules.values() for holds in layered):
                 return Reason("legal", "sensitive signals")
         return None
+
+
+def _asked(plan: Plan) -> Mapping[int, tuple[tuple[Layer, _Check], ...]]:
+    """Offer id -> the layers that can remove it in a calm situation. Made once a plan.
+
+    Most offers of a large plan name no dates, consents or caps; asking each of them for all of it is what takes long.
+    """
+    made: Mapping[int, tuple[tuple[Layer, _Check], ...]] | None = vars(plan).get(_ASKED)
+    if made is None:
+        made = {offer.id: tuple(check for check in _CHECKS if _MATTERS[check[0]](offer)) for offer in plan.offers}
+        vars(plan)[_ASKED] = made
+    return made
+
+
+def _is_calm(facts: Facts) -> bool:
+    """Whether nothing about the fetch, the campaign or the person can remove an offer that names nothing itself."""
+    state = facts.state
+    return not (
+        facts.live.withdrawn
+        or facts.refused
+        or facts.undecided
+        or facts.lane == "machine"
+        or (state is not None and (state.complaints or state.marks))
+    )
 
 
 def admissible(plan: Plan, offer: Offer, facts: Facts, now: datetime, *, held: bool = False) -> Reason | None:
@@ -337,3 +364,17 @@ _CHECKS: Final[tuple[tuple[Layer, _Check], ...]] = (
     ("relevant", _relevant),
     ("beneficial", _beneficial),
 )
+_MATTERS: Final[Mapping[Layer, Callable[[Offer], bool]]] = {
+    "legal": lambda offer: (
+        offer.starts_ms is not None
+        or offer.ends_ms is not None
+        or bool(offer.requires_consent)
+        or offer.after_category is not None
+    ),
+    "relevant": lambda offer: (
+        offer.purpose_category is not None or offer.after_category is not None or offer.product is not None
+    ),
+    "beneficial": lambda offer: (
+        offer.cap_total is not None or offer.cap_person is not None or offer.no_repeat_days is not None
+    ),
+}

@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from base.errors import InvalidInput
-from render.booster import lightgbm
+from render.booster import Trees, lightgbm
 from render.plan import KINDS
 from signals.candidates import MODEL_FEATURES, CandidateContext, transposed
 
@@ -25,6 +25,8 @@ FORMAT_VERSION: Final = 1
 MAX_ARTEFACT_BYTES: Final = 64 * 1024 * 1024
 MAX_TABLE: Final = 10_000
 """Steps of a calibration table, and categories of a popularity or complement table."""
+MAX_CONTEXTS: Final = 20_000
+"""Candidates as a model sees them that are kept: four plans of the largest size; some 200 bytes each."""
 
 Matrix = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
@@ -59,18 +61,19 @@ _decode: Final = msgspec.msgpack.Decoder(Artefact).decode
 
 
 class Model:
-    """A loaded model. It is never changed after loading, so threads may share it."""
+    """A loaded model. What it says never changes after loading, so threads may share it."""
 
-    __slots__ = ("_after", "_booster", "_kinds", "_thresholds", "_values", "artefact", "hash")
+    __slots__ = ("_after", "_contexts", "_kinds", "_thresholds", "_trees", "_values", "artefact", "hash")
 
     def __init__(self, artefact: Artefact, digest: str) -> None:
         self.artefact = artefact
         self.hash = digest
-        self._booster = _booster(artefact)
+        self._trees = _trees(artefact)
         self._thresholds = np.asarray(artefact.thresholds, dtype=np.float64)
         self._values = np.asarray(artefact.values, dtype=np.float64)
         self._after = transposed(artefact.complements)
         self._kinds = {kind: number for number, kind in enumerate(artefact.kinds)}
+        self._contexts: dict[tuple[int, str, int | None], CandidateContext] = {}
 
     @classmethod
     def load(cls, data: bytes, features: Sequence[str] = MODEL_FEATURES) -> Model:
@@ -117,7 +120,7 @@ class Model:
             metrics={name: float(value) for name, value in sorted((metrics or {}).items())},
         )
         _check(artefact, tuple(features))
-        _booster(artefact)
+        _trees(artefact)
         return _encode(artefact)
 
     def predict(self, matrix: Matrix) -> Probabilities:
@@ -125,8 +128,7 @@ class Model:
 
         Runs in the calling thread only: for a few rows, waking other threads costs more than the trees.
         """
-        raw: Any = self._booster.predict(matrix, num_threads=1, predict_disable_shape_check=True)
-        calibrated: Probabilities = np.interp(raw, self._thresholds, self._values)
+        calibrated: Probabilities = np.interp(self._trees.predict(matrix), self._thresholds, self._values)
         return calibrated
 
     def context(self, category: int, kind: str, price_cents: int | None) -> CandidateContext:
@@ -135,13 +137,19 @@ class Model:
         Training makes its contexts from the same tables: popularity, and `transposed(complements)`. A kind that the
         model was not trained with gets the next free number, which no tree has split on.
         """
-        return CandidateContext(
-            category=category,
-            kind=self._kinds.get(kind, len(self._kinds)),
-            price_cents=price_cents,
-            popularity=self.artefact.popularity.get(category, 0.0),
-            after=self._after.get(category, _NOTHING),
-        )
+        key = (category, kind, price_cents)
+        context = self._contexts.get(key)
+        if context is None:
+            if len(self._contexts) >= MAX_CONTEXTS:
+                self._contexts.clear()
+            context = self._contexts[key] = CandidateContext(
+                category=category,
+                kind=self._kinds.get(kind, len(self._kinds)),
+                price_cents=price_cents,
+                popularity=self.artefact.popularity.get(category, 0.0),
+                after=self._after.get(category, _NOTHING),
+            )
+        return context
 
 
 def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
@@ -171,13 +179,15 @@ def _check_steps(artefact: Artefact) -> None:
             raise InvalidInput(f"model.{name}", "must ascend")
 
 
-def _booster(artefact: Artefact) -> Any:
+def _trees(artefact: Artefact) -> Trees:
     try:
-        booster = lightgbm.Booster(model_str=artefact.booster)
+        trees = Trees(lightgbm.Booster(model_str=artefact.booster))
     except lightgbm.basic.LightGBMError as error:
         raise InvalidInput("model.booster", f"is not a LightGBM model: {error}") from error
-    if booster.num_feature() != len(artefact.features):
+    except ValueError as error:
+        raise InvalidInput("model.booster", str(error)) from error
+    if trees.columns != len(artefact.features):
         raise InvalidInput(
-            "model.booster", f"has {booster.num_feature()} columns where {len(artefact.features)} features are named"
+            "model.booster", f"has {trees.columns} columns where {len(artefact.features)} features are named"
         )
-    return booster
+    return trees

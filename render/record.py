@@ -27,7 +27,7 @@ STREAM_FIELD: Final = "r"
 _PURPOSE: Final = b"records"
 
 
-class CandidateRecord(msgspec.Struct, frozen=True, array_like=True):
+class CandidateRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One candidate of one slot: the layer and rule that removed it, or its score. Probability 0-1, value in cents."""
 
     offer: int

@@ -89,15 +89,21 @@ class Person:
         self.today = today = today_of(now)
         oldest = today - SEASON_DAYS
         oldest_s, month_s = oldest * DAY_S, (today - MONTH_DAYS) * DAY_S
-        active = [(category, stats) for category, stats in state.categories.items() if stats.last_s >= oldest_s]
-        self.recent = {category for category, stats in active if stats.last_s >= month_s}
-        favourite = 0
-        for _, stats in active:
-            left, gaps = stats.last_s // DAY_S - oldest, stats.gaps
+        recent: set[int] = set()
+        active = favourite = 0
+        for category, stats in state.categories.items():
+            last_s = stats.last_s
+            if last_s < oldest_s:
+                continue
+            active += 1
+            if last_s >= month_s:
+                recent.add(category)
+            gaps = stats.gaps
             # One order more than the favourite so far lies within 84 days if that many gaps fit.
-            while len(gaps) >= favourite and sum(gaps[:favourite]) <= left:
+            while len(gaps) >= favourite and sum(gaps[:favourite]) <= last_s // DAY_S - oldest:
                 favourite += 1
         self.favourite_84 = favourite
+        self.recent = recent
         last_order = None if state.last_order_s is None else day_of(state.last_order_s)
         orders_28 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, today - MONTH_DAYS)
         self.orders_84 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, oldest)
@@ -109,7 +115,7 @@ class Person:
             NAN if last_order is None else float(max(0, today - last_order)),
             NAN if order_interval is None else order_interval,
             state.order_cents / state.orders if state.orders else NAN,
-            float(len(active)),
+            float(active),
             NAN if state.since_s is None else float(max(0, today - day_of(state.since_s))),
             NAN if state.last_click_s is None else float(max(0, today - day_of(state.last_click_s))),
             float(len(state.cart)),
@@ -172,7 +178,8 @@ def _bought(person: Person, stats: CategoryStats) -> tuple[float, ...]:
         if age <= MONTH_DAYS:
             within_28 += 1
             within_14 += age <= SHORT_DAYS
-    between = interval(gaps)
+    # Fewer than two gaps are fewer than three days, which have no interval.
+    between = interval(gaps) if len(gaps) > 1 else None
     return (
         days_since,
         float(within_14),
@@ -198,12 +205,13 @@ def _browsed(person: Person, category: int) -> tuple[float, float, float]:
 
 def _offered(person: Person, candidate: CandidateContext, stats: CategoryStats | None) -> tuple[float, ...]:
     total = best = 0.0
-    recent = person.recent
-    for bought, weight in candidate.after.items():
-        if bought in recent:
-            total += weight
-            if weight > best:
-                best = weight
+    if candidate.after:
+        recent = person.recent
+        for bought, weight in candidate.after.items():
+            if bought in recent:
+                total += weight
+                if weight > best:
+                    best = weight
     price = candidate.price_cents
     paid = stats.cents / stats.n if stats is not None else 0.0
     return (

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from base.ids import Delivery
 from render.decide import admissible, decide, seed_of
 from render.decision import Decision
-from render.eligibility import without
+from render.eligibility import Situation, without
 from render.facts import Facts, LastDecision, Used
 from render.model import Model
 from render.plan import LAYERS, Live, Plan, Slot, validate
@@ -330,6 +330,20 @@ def test_it_keeps_these_promises_with_a_model_too(situation: tuple[Plan, Facts],
     decision = decide(plan, facts, shop.NOON, seed=3)
     check(plan, facts, decision)
     assert decision == decide(plan, facts, shop.NOON, seed=3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(situations())
+def test_it_asks_an_offer_for_what_it_names_and_misses_nothing_by_that(situation: tuple[Plan, Facts]) -> None:
+    plan, facts = situation
+    if facts.state is None:
+        return
+    short, whole = Situation(plan, facts, shop.NOON), Situation(plan, facts, shop.NOON)
+    whole._is_calm = False
+    for offer in plan.offers:
+        for held in (False, True):
+            assert short.reason(offer, held) == whole.reason(offer, held)
+    assert short.lost == whole.lost
 
 
 @settings(max_examples=150, deadline=None)
