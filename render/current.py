@@ -64,7 +64,8 @@ def _says_the_same(plan: Plan, chosen: Chosen, at: Situation) -> bool:
         return True
     product = at.facts.products.get(offer.product) if offer.product is not None else None
     fresh = product is not None and at.is_fresh(product)
-    fields = offer_fields(plan, offer, product, at.plain, at.facts.locale or plan.locale, fresh)
+    locale, beside = at.facts.locale or plan.locale, at.shown_products(offer)
+    fields = offer_fields(plan, offer, product, at.plain, locale, fresh, beside)
     return chosen.creative == offer.creative and chosen.fields == fields
 
 

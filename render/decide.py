@@ -21,7 +21,7 @@ from base.ids import Delivery
 from render.decision import NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
 from render.eligibility import Situation, admissible, may_record, refused
 from render.facts import Facts
-from render.fields import default_fields, grid_fields, offer_fields
+from render.fields import default_fields, offer_fields
 from render.plan import Offer, Plan, Slot
 from render.scoring import Scores, score
 from signals.productfacts import ProductFacts
@@ -184,10 +184,8 @@ def _slot(
         fields = default_fields(plan, offer)
     else:
         fresh, locale = product is not None and at.is_fresh(product), at.facts.locale or plan.locale
-        fields = offer_fields(plan, offer, product, at.plain, locale, fresh)
         shown = at.shown_products(offer)
-        if shown:
-            fields |= grid_fields(plan, offer, shown, locale)
+        fields = offer_fields(plan, offer, product, at.plain, locale, fresh, shown)
     return SlotDecision(
         slot=slot.index,
         offer=number,

@@ -43,9 +43,18 @@ def default_fields(plan: Plan, offer: Offer) -> Fields:
 
 
 def offer_fields(
-    plan: Plan, offer: Offer, product: ProductFacts | None, state: ProfileState, locale: str, price_known: bool
+    plan: Plan,
+    offer: Offer,
+    product: ProductFacts | None,
+    state: ProfileState,
+    locale: str,
+    price_known: bool,
+    beside: Sequence[ProductFacts] = (),
 ) -> Fields:
-    """What an offer's creative may bind. `price_known`: the product facts are fresh enough for a price."""
+    """What an offer's creative may bind. `price_known`: the product facts are fresh enough for a price.
+
+    `beside` are the products that an offer of several shows now.
+    """
     fields = default_fields(plan, offer)
     category = offer.category
     if product is not None:
@@ -65,10 +74,12 @@ def offer_fields(
         zone = state.traits.get("timezone")
         if isinstance(zone, str) and 0 < len(zone) <= MAX_NAME:
             fields["profile.timezone"] = zone
+    if beside:
+        fields |= _grid_fields(plan, offer, beside, locale)
     return fields
 
 
-def grid_fields(plan: Plan, offer: Offer, products: Sequence[ProductFacts], locale: str) -> Fields:
+def _grid_fields(plan: Plan, offer: Offer, products: Sequence[ProductFacts], locale: str) -> Fields:
     """What the cells of a grid may bind, and of a bundle its price as a whole. The facts of all products are fresh."""
     fields: Fields = {}
     for number, product in enumerate(products):
