@@ -42,7 +42,7 @@ class SlotIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     height: int
     alt: ShortText
     fmt: Literal["jpg", "png", "gif"] = "jpg"
-    max_bytes: int = 200_000
+    max_bytes: int = 150_000
 
 
 class MessageIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

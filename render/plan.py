@@ -133,7 +133,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     alt: str
     fmt: Format = "jpg"
     mode: Mode = "rules"
-    max_bytes: int = 200_000
+    max_bytes: int = 150_000
 
 
 class Plan(Struct, frozen=True, kw_only=True, dict=True):

@@ -117,4 +117,4 @@ def test_it_speaks_the_language_of_the_reader_at_the_open(
     assert (chosen.offer, chosen.fields["offer.price"]) == (TIGHTS, price)
     resolved = resolve(BY_NAME["Product with its price"], chosen.fields, locale, "EUR")
     assert resolved.rtl is is_mirrored
-    assert draw(resolved, {}, (600, 300), "jpg", False, fonts(), 200_000) == answer.data
+    assert draw(resolved, {}, (600, 300), "jpg", False, fonts(), 150_000) == answer.data
