@@ -135,5 +135,10 @@ SAMPLES: Final[Mapping[int, Sample]] = {
         "offer.was_cents": 1599,
         "offer.badge": "19% off",
     },
+    22: {
+        "offer.headline": "Trails that begin at your door",
+        "offer.body": "Shoes, jackets and packs for the first warm days.",
+        "offer.button": "Plan a day out",
+    },
     15: {"product.category": "Coffee", "offer.headline": "A free coffee on us", "offer.coupon": "COFFEE-3F9"},
 }

@@ -420,6 +420,22 @@ STARTING: Final[tuple[Creative, ...]] = (
         ),
         Badge(Box(202, 7, 74, 74), "{{ offer.badge }}", "burst"),
     ),
+    _creative(
+        22, "Photograph", "discount", HERO,
+        # At this shade, white text reaches 4.5:1 even on a white photograph.
+        Background("#1d2b33", "#41606b", picture="{{ offer.picture|default(product.picture) }}", shade=0.56),
+        Column(
+            Box(40, 26, 400, 248),
+            (
+                Text('{{ offer.eyebrow|default("New in") }}', 15, 12, 1, 600, "#ffffff"),
+                replace(_headline("Made for the great outdoors", 40, 24), colour="#ffffff"),
+                replace(_BODY, colour="#ffffff"),
+                replace(_button("Have a look"), fill="#ffffff", colour="#1c1b1a"),
+            ),
+            valign="end",
+        ),
+        Badge(Box(478, 24, 92, 92), "{{ offer.badge }}", "burst", fill="#f7cd61", colour="#1c1b1a"),
+    ),
 )  # fmt: skip
 
 BY_NAME: Final[dict[str, Creative]] = {creative.name: creative for creative in STARTING}

@@ -11,7 +11,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from PIL import Image, features
+import numpy as np
+from PIL import Image, ImageFilter, features
 
 from render.binding import resolve
 from render.creative import Creative
@@ -23,6 +24,8 @@ from render.starting import STARTING
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 GOLDEN = Path(__file__).with_name("golden_pictures.json")
 THUMBNAIL = (30, 15)
+VIEW = "ab" * 32
+"""The name of the photograph below, as a blob store would name it."""
 
 
 @cache
@@ -38,8 +41,25 @@ def stack_versions() -> str:
 
 
 def sample(creative: Creative, dark: bool) -> Image.Image:
-    resolved = resolve(creative, SAMPLES[creative.id], at_ms=SAMPLE_AT_MS)
-    return compose(resolved, {}, (creative.width, creative.height), dark, fonts())
+    fields = {**SAMPLES[creative.id], "offer.picture": VIEW}
+    resolved = resolve(creative, fields, at_ms=SAMPLE_AT_MS)
+    return compose(resolved, {VIEW: mountains()}, (creative.width, creative.height), dark, fonts())
+
+
+@cache
+def mountains() -> Image.Image:
+    """A view over ridges in the evening, for designs on a photograph: made here, so that none has to be kept."""
+    width, height = 1200, 800
+    x = np.arange(width)
+    sky = np.linspace(0, 1, height)[:, None, None]
+    scene = (np.array([255, 210, 160]) * sky + np.array([110, 170, 235]) * (1 - sky)).repeat(width, axis=1)
+    for number, (top, far) in enumerate(((0.42, 0.8), (0.52, 0.6), (0.62, 0.42), (0.74, 0.24), (0.86, 0.08))):
+        waves = ((0.0043, 1.7, 46), (0.0121, 0.6, 22), (0.031, 2.9, 9), (0.083, 1.1, 3))
+        shift = sum(high * np.sin(x * pace + start * (number + 1)) for pace, start, high in waves)
+        ridge = np.round(height * top + shift, 1)
+        colour = np.array([196, 178, 214]) * far + np.array([16, 58, 84]) * (1 - far)
+        scene[np.arange(height)[:, None] > ridge[None, :]] = colour
+    return Image.fromarray(np.round(scene).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1))
 
 
 def thumbnail(image: Image.Image) -> bytes:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from PIL import Image, ImageChops
 
 from render.binding import resolve
+from render.colour import contrast
 from render.creative import Background, Box, Column, Creative, Picture, Text, asset_hashes
 from render.draw import NEUTRAL_SIZE, compose, content_key, draw, static_picture
 from render.encode import CONTENT_TYPES, FORMATS, MAX_BYTES, encode
@@ -138,6 +139,30 @@ def test_it_keeps_the_focus_of_a_cropped_picture() -> None:
         design = Creative(1, "focus", 40, 40, (Background(picture="{{ product.picture }}", focus_x=focus),))
         image = compose(resolve(design, {"product.picture": name}), {name: halves}, (40, 40), False, fonts())
         assert image.getpixel((40, 40)) == colour
+
+
+@pytest.mark.feature("EC-18")
+def test_it_fills_the_background_around_the_focus_of_a_photograph() -> None:
+    whole = Image.new("RGB", (300, 900), (250, 0, 0))
+    whole.paste((0, 0, 250), (0, 600, 300, 900))
+    name = hashlib.sha256(whole.tobytes()).hexdigest()
+    for focus, colour in ((0.0, (250, 0, 0)), (1.0, (0, 0, 250))):
+        design = Creative(1, "focus", *HERO, (Background(picture="{{ offer.picture }}", focus_y=focus),))
+        data = draw(resolve(design, {"offer.picture": name}), {name: whole}, HERO, "jpg", False, fonts())
+        corner = decoded(data).getpixel((600, 300))
+        assert isinstance(corner, tuple)
+        assert all(abs(one - other) < 8 for one, other in zip(corner, colour, strict=True))
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_keeps_white_text_readable_on_the_brightest_photograph(dark: bool) -> None:
+    white = Image.new("RGB", (600, 300), (255, 255, 255))
+    name = hashlib.sha256(white.tobytes()).hexdigest()
+    design = BY_NAME["Photograph"]
+    image = compose(resolve(design, {"offer.picture": name}), {name: white}, HERO, dark, fonts())
+    ground = image.getpixel((1190, 590))
+    assert isinstance(ground, tuple)
+    assert contrast((255, 255, 255), (ground[0], ground[1], ground[2])) >= 4.5
 
 
 def test_it_draws_without_any_font_file() -> None:
