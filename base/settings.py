@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -95,6 +96,13 @@ def _brand_urls(value: str) -> dict[str, str]:
             raise ValueError("must be brand=address pairs with distinct brands, separated by commas")
         urls[brand.strip()] = str(_url("http", "https")(url.strip()))
     return urls
+
+
+def _networks(value: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(part.strip())) for part in value.split(","))
+    except ValueError:
+        raise ValueError("must be addresses or CIDRs such as 10.0.0.0/8, separated by commas") from None
 
 
 def _level(value: str) -> str:
@@ -234,6 +242,19 @@ class Settings:
             "1: product pictures may be fetched from this machine too, on any port; for tests and the demo only.",
         ),
     )
+    trusted_proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=_entry(
+            _networks,
+            "Balancers before the render app, as CIDRs with commas between; only their X-Forwarded-For is believed.",
+        ),
+    )
+    address_ranges: Path | None = field(
+        default=None,
+        metadata=_entry(
+            _folder, "File of known address ranges for fetch classes (docs/fetch-classes.md). Not set: none are known."
+        ),
+    )
     render_workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
         metadata=_entry(_whole(1, 256), "Processes of the render app.", "number of cores"),
@@ -351,7 +372,7 @@ def environment(settings: Settings, without: Iterable[str] = ()) -> dict[str, st
     values: dict[str, str] = {}
     for setting in SETTINGS:
         value = getattr(settings, setting.field)
-        if setting.field in without or value is None or value in ("", b"", {}):
+        if setting.field in without or value is None or value in ("", b"", {}, ()):
             continue
         values[setting.variable] = _written(value)
     return values
@@ -362,6 +383,8 @@ def _written(value: object) -> str:
         return str(int(value))
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, tuple):
+        return ",".join(value)
     if isinstance(value, Mapping):
         pairs = value.items()
         return ",".join(f"{key}:{one.hex()}" if isinstance(one, bytes) else f"{key}={one}" for key, one in pairs)

@@ -121,7 +121,7 @@ class Composer:
 
     def _links(self, urls: MailUrls) -> dict[str, str]:
         links: dict[str, str] = {slot.name: Ready(urls.slots[slot.index].click) for slot in self.mail.slots}
-        return links | {"view": Ready(urls.view), "unsubscribe": Ready(urls.unsubscribe)}
+        return links | {"view": Ready(urls.view), "unsubscribe": Ready(urls.unsubscribe), "trap": Ready(urls.trap)}
 
     def _pictures(self, urls: MailUrls) -> dict[str, str]:
         pictures: dict[str, str] = {}

@@ -46,7 +46,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What became of a claimed row. `not_before` belongs to a deferred one; `counted` says that the try counts."""
+    """What became of a claimed row.
+
+    `not_before` belongs to a deferred one, `sent_at` to one that a server took; `counted` says that the try counts.
+    """
 
     id: int
     fence: int
@@ -56,6 +59,7 @@ class Settled:
     message_id: str | None = None
     facts_hash: bytes | None = None
     not_before: datetime | None = None
+    sent_at: datetime | None = None
     counted: bool = True
 
 
@@ -112,6 +116,7 @@ def settle(session: Session, outcomes: Sequence[Settled], now: datetime) -> int:
             "message_ids": [outcome.message_id for outcome in outcomes],
             "facts": [outcome.facts_hash for outcome in outcomes],
             "not_before": [outcome.not_before for outcome in outcomes],
+            "sent_at": [outcome.sent_at for outcome in outcomes],
             "tries": [int(outcome.counted) for outcome in outcomes],
             "now": now,
         },
@@ -272,13 +277,13 @@ _SETTLE: Final = text("""
         message_id = coalesce(v.message_id, d.message_id), facts_hash = coalesce(v.facts, d.facts_hash),
         not_before = v.not_before, attempts = d.attempts + v.tries, handing = false, lease_until = NULL,
         enqueued_at = NULL,
-        sent_at = CASE WHEN v.state = 'accepted' THEN :now ELSE d.sent_at END,
+        sent_at = CASE WHEN v.state = 'accepted' THEN coalesce(v.sent_at, :now) ELSE d.sent_at END,
         settled_at = CASE WHEN v.state IN ('accepted', 'failed', 'unknown') THEN :now ::timestamptz END
     FROM unnest(
         CAST(:ids AS bigint[]), CAST(:fences AS int[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
         CAST(:replies AS text[]), CAST(:message_ids AS text[]), CAST(:facts AS bytea[]),
-        CAST(:not_before AS timestamptz[]), CAST(:tries AS int[])
-    ) AS v(id, fence, state, reason, reply, message_id, facts, not_before, tries)
+        CAST(:not_before AS timestamptz[]), CAST(:sent_at AS timestamptz[]), CAST(:tries AS int[])
+    ) AS v(id, fence, state, reason, reply, message_id, facts, not_before, sent_at, tries)
     WHERE d.id = v.id AND d.fence = v.fence AND d.state IN ('claimed', 'unknown')
     RETURNING d.id
 """)

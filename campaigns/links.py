@@ -39,11 +39,12 @@ class SlotUrls:
 
 @dataclass(frozen=True, slots=True)
 class MailUrls:
-    """All addresses of one mail."""
+    """All addresses of one mail. `trap` is the link that no reader sees: whoever follows it follows every link."""
 
     slots: Mapping[int, SlotUrls]
     view: str
     unsubscribe: str
+    trap: str = ""
 
 
 def mint(
@@ -95,4 +96,5 @@ def mint(
         },
         view=f"{base_url}/view/{token(Purpose.VIEW, mark=printed)}",
         unsubscribe=f"{base_url}/u/{token(Purpose.UNSUBSCRIBE)}",
+        trap=f"{base_url}/c/{token(Purpose.CLICK)}",
     )

@@ -26,6 +26,12 @@ _EXPRESSION: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _STATIC: Final = re.compile(r"\b(brand|message)\.([a-z_]+)")
 _PROFILE: Final = re.compile(r"\bprofile\.([a-z][a-z0-9_]*)")
 _RESERVED: Final = ("view", "unsubscribe")
+_TRAP: Final = (
+    '<a href="{{ link.trap }}" rel="nofollow" aria-hidden="true" tabindex="-1" '
+    'style="display:none;mso-hide:all;font-size:0;line-height:0;max-height:0;overflow:hidden"></a>'
+)
+"""A link that no reader meets: not drawn, not read out, not reached by keyboard, and without a text that could look
+like hidden words. Whoever follows it follows every link of a mail (docs/fetch-classes.md)."""
 
 ShortText = Annotated[str, Meta(max_length=200)]
 
@@ -112,8 +118,10 @@ def compile_mail(message: MessageIn, campaign: int, brand: str, *, with_amp: boo
                 raise InvalidInput(field, f"must contain {{{{ link.{name} }}}}")
         if ("brand", "postal_address") not in read[field]:
             raise InvalidInput(field, "must contain {{ brand.postal_address }}")
+    body, closing, rest = content.rpartition("</body>")
+    content = f"{body}{_TRAP}{closing}{rest}" if closing else content + _TRAP
     # Every address grows by its token; a slot has three of them.
-    addresses = (2 + 3 * len(slots)) * ADDRESS_BYTES
+    addresses = (3 + 3 * len(slots)) * ADDRESS_BYTES
     size = len(content.encode()) + addresses
     if size > MAX_HTML:
         raise InvalidInput("mjml", f"becomes {size} bytes of HTML; mail clients cut what is longer than {MAX_HTML}")
@@ -173,7 +181,8 @@ def view_template(mail: CompiledMail) -> str:
         text = _STATIC.sub(lambda found: _literal({"brand": brand, "message": head}[found[1]][found[2]]), expression[0])
         return _PROFILE.sub(lambda found: f"({found[0]}|default({_literal(mail.fallbacks[found[1]])}))", text)
 
-    return _EXPRESSION.sub(written, mail.html)
+    # A page has readers only, and whatever else comes to it follows all links.
+    return _EXPRESSION.sub(written, mail.html.replace(_TRAP, ""))
 
 
 def _literal(text: str) -> str:
@@ -209,7 +218,7 @@ def _check_slots(slots: list[SlotIn]) -> None:
         raise InvalidInput("slots", f"must be 1 to {MAX_SLOTS}")
     for position, slot in enumerate(slots):
         at = f"slots[{position}]"
-        if not _NAME.fullmatch(slot.name) or slot.name in _RESERVED:
+        if not _NAME.fullmatch(slot.name) or slot.name in (*_RESERVED, "trap"):
             raise InvalidInput(f"{at}.name", "must be a short lower-case word such as hero")
         if not 0 <= slot.index < 255:
             raise InvalidInput(f"{at}.index", "must be 0 to 254")

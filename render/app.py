@@ -33,6 +33,7 @@ from render.lookup import Lookup
 from render.metrics import Metrics
 from render.open import open_head, open_picture
 from render.opening import Opening
+from render.origin import Origins, read_ranges
 from render.parts import Parts
 from render.pictures import Pictures
 from render.pressure import Pressure
@@ -80,6 +81,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         tokens=TokenKeys.from_settings(settings),
         hot=hot,
         keyring=Keyring(hot),
+        origins=Origins(settings.trusted_proxies, read_ranges(settings.address_ranges)),
         lookup=lookup,
         agreement=agreement,
         opening=Opening(lookup, agreement, recorder, sealer, metrics, reply_seconds * 1.2),

@@ -8,7 +8,7 @@ product.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -16,8 +16,9 @@ from markupsafe import escape
 
 from base.clock import monotonic
 from base.errors import BadToken
-from base.tokens import Purpose
+from base.tokens import WHOLE_MAIL, Purpose
 from render import respond
+from render.classify import Verdict, told
 from render.eligibility import may_record
 from render.facts import DAY_MS, LastShown
 from render.fetch import Fetch
@@ -37,7 +38,10 @@ _SENTENCES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """What a click was resolved to. `outcome` is redirect, default, ended, out of stock, unseen or unresolved."""
+    """What a click was resolved to.
+
+    `outcome` is redirect, default, ended, out of stock, unseen, unresolved, or trap for the link that no reader sees.
+    """
 
     outcome: str
     landing: str
@@ -55,6 +59,8 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
         parts.metrics.count("clicks", value="not_found")
         return respond.not_found()
     fetch = fetch_of(parts, token, "click", environ, started)
+    if token.slot == WHOLE_MAIL:
+        fetch = _trapped(fetch)
     look = parts.lookup.read(token.campaign, fetch.names)
     if look.running is None or look.running.plan is None:
         parts.metrics.count("clicks", value="unresolved")
@@ -70,8 +76,18 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
     return _answer(look.running.plan, destination)
 
 
+def _trapped(fetch: Fetch) -> Fetch:
+    """The fetch of the link that no reader sees, with what that tells."""
+    verdict = fetch.verdict
+    evidence = verdict.evidence | {"trap": True}
+    kept = verdict.fetch_class in ("test", "staff")
+    return replace(fetch, verdict=Verdict(verdict.fetch_class if kept else told(evidence), evidence))
+
+
 def resolve_click(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read: Read | None) -> Destination:
     """Where the click goes, and what is known about what was seen."""
+    if fetch.token.slot == WHOLE_MAIL:
+        return Destination("trap", plan.default_landing)
     if read is None:
         return Destination("unresolved", plan.default_landing)
     lane = read.shown.lane("test" if fetch.delivery.is_test else "live")

@@ -62,7 +62,9 @@ TABLE: Final[dict[str, Row]] = {
     "errors": Row(
         "Unexpected errors, each answered from the ladder.", "step", ("open", "decide", "draw", "record", "other")
     ),
-    "clicks": Row("Clicks answered.", "outcome", ("redirect", "default", "ended", "unseen", "unresolved", "not_found")),
+    "clicks": Row(
+        "Clicks answered.", "outcome", ("redirect", "default", "ended", "unseen", "unresolved", "trap", "not_found")
+    ),
     "unsubscribes": Row("Withdrawals accepted.", "via", ("one-click", "page")),
     "contacts": Row("Answers to /v1/decide."),
 }

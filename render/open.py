@@ -147,6 +147,7 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
 def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: float) -> Fetch:
     """What a request asks for."""
     now = parts.now()
+    now_ms = unix_ms(now)
     delivery = token.delivery
     return Fetch(
         token=token,
@@ -154,16 +155,16 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
         kind=kind,
         names=Names.of(delivery),
         delivery_name=delivery.name,
-        verdict=_verdict(parts, delivery, environ),
+        verdict=_verdict(parts, delivery, environ, now_ms),
         now=now,
-        now_ms=unix_ms(now),
+        now_ms=now_ms,
         started=started,
         deadline=started + parts.deadline_seconds,
         step=parts.pressure.step(),
     )
 
 
-def _verdict(parts: Parts, delivery: Delivery, environ: Environ) -> Verdict:
+def _verdict(parts: Parts, delivery: Delivery, environ: Environ, now_ms: int) -> Verdict:
     """The class of a request. Staff show themselves by an API key, which no mail client sends."""
     is_staff = False
     if "HTTP_AUTHORIZATION" in environ:
@@ -171,7 +172,9 @@ def _verdict(parts: Parts, delivery: Delivery, environ: Environ) -> Verdict:
             is_staff = parts.keyring.read(str(environ["HTTP_AUTHORIZATION"])) is not None
         except Unavailable:
             is_staff = False
-    return classify(environ, is_test=delivery.is_test, is_staff=is_staff, seconds_since_send=None)
+    # The moment of the send is in the ledger, which no open reads: hindsight adds it.
+    origin = parts.origins.features(environ, delivery.profile, now_ms)
+    return classify(environ, is_test=delivery.is_test, is_staff=is_staff, seconds_since_send=None, origin=origin)
 
 
 def _shared(parts: Parts, fetch: Fetch) -> Open | None:

@@ -15,6 +15,7 @@ from render.fallback import Ladder
 from render.lookup import Lookup
 from render.metrics import Metrics
 from render.opening import Opening
+from render.origin import Origins
 from render.pictures import Pictures
 from render.pressure import Pressure
 from render.shelf import ModelShelf
@@ -32,6 +33,7 @@ class Parts:
     tokens: TokenKeys
     hot: HotStore
     keyring: Keyring
+    origins: Origins
     lookup: Lookup
     agreement: Agreement
     opening: Opening

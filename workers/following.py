@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from render import agree
 from render.record import ConsentRecord
 from signals.consent import set_consent
 from signals.intake import Intake
-from workers import outcomes
+from workers import hindsight, outcomes
 from workers.recorder import RecorderParts
 from workers.recording import Written, date_late, moment
 from workers.repair import Repairs
@@ -38,6 +39,7 @@ class Following:
         self._credited_at = self._looked_at = 0.0
         self._freed_at = 0.0
         self._to_free: tuple[bytes, datetime] | None = None
+        self._unsent: dict[Delivery, hindsight.Span] = {}
 
     def __call__(self, written: Written) -> None:
         """Everything that a batch asks for. Raises Unavailable or redis.RedisError while a server is away."""
@@ -45,6 +47,7 @@ class Following:
             agree.settle(self._parts.store, offer, name)
         for consent in written.consents:
             self.withdraw(consent)
+        self._look_back(hindsight.spans(written.told))
         if written.live_decisions:
             with transaction(self._parts.sessions) as session:
                 self._shadows.compute(session, written.live_decisions)
@@ -58,6 +61,7 @@ class Following:
             self._restarts.look()
         if now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
+            self._look_back(self._unsent)
             with transaction(self._parts.sessions) as session:
                 date_late(session)
                 outcomes.credit(session, self._intake.categories.lookup, self._parts.clock.now())
@@ -71,6 +75,15 @@ class Following:
             if not self._parts.store.xrange(keys.RECORDS, "-", last, count=1):
                 self._repairs.free_reservations(before)
                 self._to_free = None
+
+    def _look_back(self, deliveries: Mapping[Delivery, hindsight.Span]) -> None:
+        """Tell classes by what is known now; mails that are still being handed over are looked at again."""
+        if not deliveries:
+            return
+        with transaction(self._parts.sessions) as session:
+            looked = hindsight.look_back(session, deliveries)
+        kept = {delivery: span for delivery, span in self._unsent.items() if delivery not in deliveries}
+        self._unsent = dict([*kept.items(), *looked.waiting.items()][-hindsight.MAX_WAITING :])
 
     def withdraw(self, record: ConsentRecord) -> None:
         """Tell the signals that a consent was given or withdrawn; it is in effect when this returns.

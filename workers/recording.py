@@ -47,7 +47,7 @@ FALLBACKS = ("default", "static")
 class Written:
     """What a batch held. `live_decisions` are the ids whose send-time shadow is still to be computed.
 
-    `reserved` are pairs of offer and reservation that now have their record.
+    `reserved` are pairs of offer and reservation that now have their record, `told` the fetches and clicks.
     """
 
     decisions: int = 0
@@ -58,6 +58,7 @@ class Written:
     repairs: list[RepairRecord] = field(default_factory=list)
     live_decisions: list[tuple[str, datetime]] = field(default_factory=list)
     reserved: list[tuple[int, str]] = field(default_factory=list)
+    told: list[FetchRecord | ClickRecord] = field(default_factory=list)
 
 
 def moment(at_ms: int) -> datetime:
@@ -97,6 +98,7 @@ def write(
             result.consents.append(record)
         else:
             result.repairs.append(record)
+    result.told = [record for record in kept if isinstance(record, FetchRecord | ClickRecord)]
     rows[Fetch] = _one_each(rows[Fetch])
     _date_decisions(session, rows)
     for table, values in rows.items():

@@ -209,7 +209,8 @@ class Repairs:
             if fetch.decision_id == last.id:
                 served[fetch.slot, fetch.kind] = None
             offer = self._seen(opens[fetch.decision_id], fetch)
-            if offer is not None:
+            # What hindsight took for a machine's was not what the person was last shown.
+            if offer is not None and fetch.fetch_class not in ("prefetch", "scanner"):
                 sight = LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class)
                 lane = after_fetch(lane, fetch.slot, fetch.kind, sight)
         lane = replace(lane, served=tuple(served))

@@ -170,14 +170,15 @@ class Sender:
 
     def _settled(self, item: Ready, state: str, reason: str | None, reply: str | None) -> Settled:
         return Settled(
-            item.row.id, item.row.fence, state, reason, reply, item.mail.message_id, item.facts_hash, None, counted=True
-        )
+            item.row.id, item.row.fence, state, reason, reply, item.mail.message_id, item.facts_hash, None,
+            self._clock.now() if state == "accepted" else None, counted=True,
+        )  # fmt: skip
 
     def _deferred(
         self, item: Ready, reason: str, delay: timedelta, reply: str | None = None, *, counted: bool = False
     ) -> Settled:
         later = self._clock.now() + delay
-        return Settled(item.row.id, item.row.fence, "deferred", reason, reply, None, None, later, counted=counted)
+        return Settled(item.row.id, item.row.fence, "deferred", reason, reply, None, None, later, None, counted=counted)
 
     def _unreachable(self, item: Ready) -> Settled:
         """A relay that is away is no fault of the mail: it does not count as a try."""

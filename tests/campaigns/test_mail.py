@@ -115,11 +115,26 @@ def test_it_shares_no_address_between_recipients_sends_or_blocks() -> None:
         places = "\n".join(slot.html for slot in urls(delivery).slots.values())
         found += re.findall(r'https://r\.example\.com/[^\s"<>]+', one.html({}, urls(delivery)) + places)
     # A click's address stands twice in the mail, at the picture and at the button of the same block.
-    per_mail = 2 * 3 + 2 + 2
+    # Each mail has one link more that no reader sees.
+    per_mail = 2 * 3 + 2 + 2 + 1
     assert len(set(found)) == len(deliveries) * per_mail
     again = [mint(KEYS, RENDER, delivery, MESSAGE.slots, 2252) for delivery in deliveries]
     assert again == [urls(delivery) for delivery in deliveries]
     assert not {str(urls(ANN))} & {str(urls(ANN, neutral=True))}
+
+
+def test_it_hides_one_link_from_every_reader_and_from_its_page() -> None:
+    _, mail = built()
+    link = urls().trap
+    page = part(mail, "html")
+    (tag,) = re.findall(f'<a [^>]*href="{re.escape(link)}"[^>]*></a>', page)
+    for mark in ('aria-hidden="true"', 'tabindex="-1"', "display:none", "mso-hide:all", 'rel="nofollow"'):
+        assert mark in tag
+    assert page.count(link) == 1
+    assert link not in part(mail, "plain")
+    assert "trap" not in view_template(compile_mail(MESSAGE, 3, "Example"))
+    with pytest.raises(InvalidInput, match=r"reads link\.trap"):
+        compile_mail(msgspec.structs.replace(MESSAGE, text=MESSAGE.text + "{{ link.trap }}"), 3, "Example")
 
 
 def test_it_carries_the_headers_that_bulk_mail_needs() -> None:

@@ -21,7 +21,7 @@ from PIL import Image
 
 from base.clock import monotonic
 from base.errors import BadToken
-from base.tokens import Purpose, Token, TokenKeys
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"
 GMAIL = "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)"
@@ -53,6 +53,7 @@ class Mail:
     unsubscribe: str
     sizes: Mapping[int, tuple[int, int]]
     token: Token
+    trap: str
 
     @property
     def paths(self) -> list[str]:
@@ -103,6 +104,7 @@ def read_mail(content: bytes, keys: TokenKeys) -> Mail:
             sizes[read.slot] = (2 * read.width, 2 * read.height)
         token = read
     assert token is not None
+    trap = found[Purpose.CLICK].pop(WHOLE_MAIL)
     return Mail(
         recipient=str(message["To"]).strip("<>"),
         message_id=str(message["Message-ID"]),
@@ -113,6 +115,7 @@ def read_mail(content: bytes, keys: TokenKeys) -> Mail:
         unsubscribe=next(iter(found[Purpose.UNSUBSCRIBE].values())),
         sizes=sizes,
         token=token,
+        trap=trap,
     )
 
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from base import keys
 from base.clock import FixedClock
-from base.tokens import Purpose
+from base.tokens import WHOLE_MAIL, Purpose
 from signals.state import tombstone
 from tests.render.mail import APPLE, SCANNER, Mail, browser
 from tests.render.shoe_shop import DISCOUNT, NOON, SENT_MS, SHOES, THANKS, TIGHTS, bought, plan, product, state
@@ -149,3 +149,14 @@ def test_it_changes_nothing_for_head(client: FlaskClient, mail: Mail) -> None:
 def test_it_labels_scanners_clicks(client: FlaskClient, mail: Mail) -> None:
     client.get(mail.click(), headers=browser(agent=SCANNER))
     assert [click.fetch_class for click in mail.clicks()] == ["scanner"]
+
+
+def test_it_takes_whoever_follows_the_hidden_link_for_a_scanner(client: FlaskClient, mail: Mail) -> None:
+    client.get(mail.url(), headers=browser())
+    before = mail.lane()
+    answer = client.get(mail.click(WHOLE_MAIL), headers=browser())
+    assert (answer.status_code, answer.headers["Location"]) == (302, HOME)
+    (click,) = mail.clicks()
+    assert (click.outcome, click.fetch_class, click.slot) == ("trap", "scanner", WHOLE_MAIL)
+    assert (click.evidence["trap"], click.offer, click.is_unseen) == (True, None, False)
+    assert mail.lane() == before

@@ -31,7 +31,8 @@ DECODED_KEPT: Final = 50_000
 _IMG: Final = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _SOURCE: Final = re.compile(r"<source\b[^>]*>", re.IGNORECASE)
 _ATTRIBUTE: Final = re.compile(r"""\b(src|srcset|href|width|height|media)\s*=\s*"([^"]*)\"""", re.IGNORECASE)
-_LINK: Final = re.compile(r"""<a\b[^>]*\bhref\s*=\s*"([^"]+)\"""", re.IGNORECASE)
+# A reader meets no link that is hidden.
+_LINK: Final = re.compile(r"""<a\b(?![^>]*\baria-hidden)[^>]*\bhref\s*=\s*"([^"]+)\"""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
