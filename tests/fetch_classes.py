@@ -1,0 +1,96 @@
+"""The figures of docs/fetch-classes.md from the labelled corpus: `python -m tests.fetch_classes` writes them anew.
+
+A case is one user agent in one situation. It goes the way of a real fetch: the request's headers through `classify`,
+what is known later (the moment of the send, the hidden link, links at once) through `told`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from render.classify import classify, since_send, told
+
+CORPUS: Final = Path(__file__).parent / "render" / "corpus" / "fetches.json"
+PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "fetch-classes.md"
+TRUTHS: Final = ("person", "proxy", "prefetch", "scanner")
+TOLD: Final = ("person", "proxy", "undecided", "prefetch", "scanner")
+SIDES: Final = {"human": ("person", "proxy"), "machine": ("prefetch", "scanner")}
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+_AT_OPEN: Final[tuple[str, ...]] = ("network", "burst_recipients")
+_LATER: Final[tuple[str, ...]] = ("trap", "near_trap", "burst_links")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fetch: who it was in truth, and what it is told to be."""
+
+    client: str
+    note: str
+    truth: str
+    told: str
+
+
+def cases() -> Iterator[Case]:
+    """Every case of the corpus, told."""
+    for group in json.loads(CORPUS.read_text(encoding="utf-8")):
+        for situation in group["cases"]:
+            for agent in group["agents"]:
+                headers = {"User-Agent": agent} | group["headers"] | situation.get("headers", {})
+                yield Case(group["client"], situation["note"], situation["truth"], _told(headers, situation))
+
+
+def _told(headers: dict[str, str], situation: dict[str, Any]) -> str:
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+    origin = {name: situation[name] for name in _AT_OPEN if name in situation}
+    evidence = classify(environ, is_test=False, is_staff=False, seconds_since_send=None, origin=origin).evidence
+    later = {name: situation[name] for name in _LATER if name in situation}
+    return told(evidence | since_send(situation.get("seconds_since_send", 3600.0)) | later)
+
+
+def rate(part: int, whole: int) -> str:
+    """A share to three places, or a dash where there is nothing to share."""
+    return f"{part / whole:.3f}" if whole else "–"
+
+
+def figures(found: list[Case]) -> str:
+    """The tables: who was told to be what, precision and recall per class and side, and every error by its case."""
+    counts = Counter((case.truth, case.told) for case in found)
+    lines = [
+        f"{len(found)} cases, {len({(case.client, case.note) for case in found})} situations.", "",
+        f"| in truth | {' | '.join(f'told {name}' for name in TOLD)} | recall |", f"|---|{'---|' * (len(TOLD) + 1)}",
+    ]  # fmt: skip
+    for truth in TRUTHS:
+        row = [counts[truth, name] for name in TOLD]
+        lines.append(f"| {truth} | {' | '.join(map(str, row))} | {rate(counts[truth, truth], sum(row))} |")
+    told_as = [sum(counts[truth, name] for truth in TRUTHS) for name in TOLD]
+    precision = [rate(counts[name, name], whole) for name, whole in zip(TOLD, told_as, strict=True)]
+    precision[TOLD.index("undecided")] = "–"
+    lines += [f"| precision | {' | '.join(precision)} | |", "", "| side | precision | recall | left undecided |"]
+    lines.append("|---|---|---|---|")
+    for side, members in SIDES.items():
+        of_side = [case for case in found if case.truth in members]
+        as_side = [case for case in found if case.told in members]
+        right = sum(case.truth in members for case in as_side)
+        open_ = sum(case.told == "undecided" for case in of_side)
+        lines.append(
+            f"| {side} | {rate(right, len(as_side))} | {rate(right, len(of_side))} | {rate(open_, len(of_side))} |"
+        )
+    lines += ["", "| told wrong | situation | in truth | told | cases |", "|---|---|---|---|---|"]
+    wrong = Counter(case for case in found if case.truth != case.told and case.told != "undecided")
+    lines += [f"| {c.client} | {c.note} | {c.truth} | {c.told} | {n} |" for c, n in sorted(wrong.items(), key=str)]
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """The document with the figures of now."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}{figures(list(cases()))}{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
