@@ -48,6 +48,8 @@ class Purpose(Enum):
     UNSUBSCRIBE = "unsubscribe"
     PROFILE = "profile"
     """Names a person in calls of the API, where no mail does; never stands in a URL."""
+    IDENTITY = "identity"
+    """Names a person to a web page until a moment (render/identity.py); never stands in a URL."""
 
 
 @dataclass(frozen=True, slots=True)

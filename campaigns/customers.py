@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
 from signals.events import Event
-from signals.identity import STRENGTH, normalised
+from signals.identity import STRENGTH, IdentifierType, normalised
 from signals.profiles import Identifier, Profile, ProfileStateRow
 
 MAX_FOUND = 20
@@ -74,6 +74,20 @@ def find(session: Session, query: str) -> list[Found]:
     if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 and session.get(Profile, int(wanted)) is not None:
         matches.setdefault(int(wanted), "profile number")
     return _named(session, matches)
+
+
+def known_as(session: Session, kind: IdentifierType, value: str) -> int:
+    """The person that an identifier belongs to. Raises NotFound, InvalidInput for a value that is none of its kind."""
+    if "\x00" in value:
+        raise InvalidInput("value", "must not hold a null character")
+    found = session.scalar(
+        select(Profile.root_id)
+        .join(Identifier, Identifier.profile_id == Profile.id)
+        .where(Identifier.type == kind, Identifier.value == normalised(kind, value, "value"))
+    )
+    if found is None:
+        raise NotFound(f"customer with this {TYPE_WORDS[kind]}")
+    return found
 
 
 def root_of(session: Session, profile: int) -> Profile:

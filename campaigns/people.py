@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 from argon2 import PasswordHasher
@@ -23,6 +24,7 @@ from campaigns.models.accounts import ROLES, ApiKey, User
 PASSWORD_LENGTH = 10
 MAX_PASSWORD = 200
 KEY_KINDS = ("server", "site")
+MAX_ORIGINS = 20
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 _HASHER = PasswordHasher()
 # Verified against when nobody has the address, so that a guess at an address takes as long as one at a password.
@@ -133,8 +135,10 @@ def issue_key(
         raise InvalidInput("kind", f"must be one of {', '.join(KEY_KINDS)}")
     if not name.strip():
         raise InvalidInput("name", "must not be empty")
-    if kind == "site" and not origins:
-        raise InvalidInput("origins", "a site key needs the origins it may be used from")
+    if kind == "site":
+        origins = [_origin(text) for text in origins]
+        if not 0 < len(origins) <= MAX_ORIGINS:
+            raise InvalidInput("origins", f"a site key needs the origins it may be used from, 1 to {MAX_ORIGINS}")
     key_id, secret = f"lb{secrets.token_hex(6)}", secrets.token_urlsafe(32)
     key = ApiKey(
         id=key_id,
@@ -174,6 +178,21 @@ def revoke_key(session: Session, key_id: str, now: datetime, by: Actor) -> ApiKe
 def keys(session: Session) -> list[ApiKey]:
     """All keys, the newest first."""
     return list(session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)))
+
+
+def _origin(text: str) -> str:
+    """A page's origin as browsers spell it: scheme, host, and a port that is not the usual one."""
+    try:
+        parts = urlsplit(text.strip().rstrip("/").lower())
+        port = f":{parts.port}" if parts.port and parts.port != {"https": 443, "http": 80}.get(parts.scheme) else ""
+    except ValueError:
+        parts, port = urlsplit(""), ""
+    local = parts.hostname in ("localhost", "127.0.0.1")
+    if not parts.hostname or parts.path or parts.query or parts.username or parts.scheme not in ("https", "http"):
+        raise InvalidInput("origins", f"{text[:80]!r} is no origin such as https://www.example.com")
+    if parts.scheme == "http" and not local:
+        raise InvalidInput("origins", f"{text[:80]!r} is not encrypted: only https pages may name a visitor")
+    return f"{parts.scheme}://{parts.hostname}{port}"
 
 
 def _address(email: str) -> str:

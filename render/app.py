@@ -19,7 +19,7 @@ from base.logs import logger, set_up
 from base.sealing import Sealer
 from base.settings import Settings
 from base.tokens import TokenKeys
-from render import respond
+from render import respond, snippet
 from render.access import Keyring
 from render.agree import Agreement
 from render.amp import show_amp
@@ -37,8 +37,10 @@ from render.origin import Origins, read_ranges
 from render.parts import Parts
 from render.pictures import Pictures
 from render.pressure import Pressure
+from render.rates import Rates
 from render.respond import Answer
 from render.shelf import ModelShelf
+from render.site import decide_site
 from render.spool import Spool
 from render.unsubscribe import show_page, withdraw
 from render.view import show_block, show_mail
@@ -91,6 +93,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         ladder=ladder,
         models=models,
         warmer=Warmer(hot, lookup, ladder),
+        rates=Rates(),
         metrics=metrics,
         pressure=Pressure(deadline),
         deadline_seconds=deadline,
@@ -159,7 +162,14 @@ def _routes(app: Flask, parts: Parts) -> None:
 
     @app.post("/v1/decide")
     def decide() -> Response:
-        return _sent(decide_contact(parts, request.get_data(), request.environ))
+        # A browser names the page it asks from; a server has no page, and a key in a header.
+        from_page = "HTTP_ORIGIN" in request.environ and "HTTP_AUTHORIZATION" not in request.environ
+        answer = decide_site if from_page else decide_contact
+        return _sent(answer(parts, request.get_data(), request.environ))
+
+    @app.get(f"{snippet.PATH}<name>", provide_automatic_options=False)
+    def script(name: str) -> Response:
+        return _sent(snippet.serve(name))
 
     @app.get("/healthz")
     def healthy() -> Response:

@@ -42,9 +42,10 @@ def words(resolved: Resolved, alt: str) -> str:
         if isinstance(layer, Badge):
             said.append(layer.text)
         elif isinstance(layer, Column):
-            said.extend(filter(None, map(_said, layer.items)))
+            said.extend(filter(None, map(in_words, layer.items)))
         elif isinstance(layer, Grid):
-            said.extend(said_of for cell in layer.cells if (said_of := " ".join(filter(None, map(_said, cell.items)))))
+            cells = (" ".join(filter(None, map(in_words, cell.items))) for cell in layer.cells)
+            said.extend(filter(None, cells))
     text = " ".join(map(_sentence, said))
     return (text if len(text) <= MAX_WORDS else f"{text[: MAX_WORDS - 1].rstrip()}…") or alt
 
@@ -82,7 +83,7 @@ def picture_html(parts: Parts, fetch: Fetch, slot: Slot, alt: str) -> str:
     )
 
 
-def _said(item: Item) -> str:
+def in_words(item: Item) -> str:
     """An item in words. A former price is left out: without its stroke it would read as one to pay.
 
     So is what a clock shows: words stand still.

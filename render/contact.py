@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping
-from typing import Annotated, Final
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -31,6 +31,8 @@ from signals.moments import unix_ms
 
 MAX_BODY: Final = 16_384
 Name = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.:-]+$")]
+
+Asked = TypeVar("Asked")
 
 
 class DecideIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,10 +107,15 @@ def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> 
 
 def read_request(body: bytes) -> DecideIn:
     """The request. Raises InvalidInput naming the field."""
+    return read_body(body, _read)
+
+
+def read_body(body: bytes, read: Callable[[bytes], Asked]) -> Asked:
+    """What a body asks, in the form that `read` knows. Raises InvalidInput naming the field."""
     if len(body) > MAX_BODY:
         raise InvalidInput("", f"The body is larger than {MAX_BODY} bytes.")
     try:
-        return _read(body)
+        return read(body)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
         raise InvalidInput(path.rstrip("`"), message) from None
@@ -116,28 +123,35 @@ def read_request(body: bytes) -> DecideIn:
         raise InvalidInput("", "The body is not JSON.") from None
 
 
+def contact_fetch(parts: Parts, profile: int, campaign: int, contact: tuple[str, str, str], started: float) -> Fetch:
+    """What a contact (channel, placement, request) asks for, for one person; profile 0 is nobody."""
+    now = parts.now()
+    channel, placement, request = contact
+    text = f"{campaign}\0{channel}\0{placement}\0{request}"
+    mark = hashlib.sha256(text.encode()).hexdigest()[:24]
+    token = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, send_day=day_number(now))
+    return Fetch(
+        token=token,
+        delivery=token.delivery,
+        kind="decide",
+        names=Names(keys.state(profile), keys.contact(profile, mark), keys.used(profile)),
+        delivery_name=f"contact.{mark}",
+        verdict=Verdict("person", {"channel": channel}),
+        now=now,
+        now_ms=unix_ms(now),
+        started=started,
+        deadline=started + parts.deadline_seconds,
+        contact="/".join(contact),
+    )
+
+
 def _fetch(parts: Parts, asked: DecideIn, started: float) -> Fetch:
     try:
         profile = parts.tokens.read(asked.profile, Purpose.PROFILE).profile
     except BadToken:
         raise InvalidInput("profile", "is not a person's token") from None
-    now = parts.now()
-    text = f"{asked.campaign}\0{asked.channel}\0{asked.placement}\0{asked.request}"
-    contact = hashlib.sha256(text.encode()).hexdigest()[:24]
-    token = Token(Purpose.HTML, profile, asked.campaign, 0, WHOLE_MAIL, send_day=day_number(now))
-    return Fetch(
-        token=token,
-        delivery=token.delivery,
-        kind="decide",
-        names=Names(keys.state(profile), keys.contact(profile, contact), keys.used(profile)),
-        delivery_name=f"contact.{contact}",
-        verdict=Verdict("person", {"channel": asked.channel}),
-        now=now,
-        now_ms=unix_ms(now),
-        started=started,
-        deadline=started + parts.deadline_seconds,
-        contact=f"{asked.channel}/{asked.placement}/{asked.request}",
-    )
+    contact = (asked.channel, asked.placement, asked.request)
+    return contact_fetch(parts, profile, asked.campaign, contact, started)
 
 
 def _answer(opened: Open, placement: str) -> DecideOut:

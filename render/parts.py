@@ -18,6 +18,7 @@ from render.opening import Opening
 from render.origin import Origins
 from render.pictures import Pictures
 from render.pressure import Pressure
+from render.rates import Rates
 from render.shelf import ModelShelf
 from render.spool import Spool
 from render.warmer import Warmer
@@ -43,6 +44,7 @@ class Parts:
     ladder: Ladder
     models: ModelShelf
     warmer: Warmer
+    rates: Rates
     metrics: Metrics
     pressure: Pressure
     deadline_seconds: float

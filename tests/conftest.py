@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import Engine
 
 from base import db, stores
@@ -156,3 +157,19 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 assert "LATEBIND_DATABASE_URL" not in os.environ, "tests bring their own servers; unset LATEBIND_* first"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """A headless Chromium, one a process: named by LATEBIND_CHROMIUM, or on PATH.
+
+    Without one the tests that need it are skipped, except in CI, where they fail.
+    """
+    path = os.environ.get("LATEBIND_CHROMIUM") or shutil.which("chromium")
+    if not path:
+        assert not os.environ.get("CI"), "CI must have a Chromium: browser tests never skip there"
+        pytest.skip("no Chromium: install one, or name it in LATEBIND_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

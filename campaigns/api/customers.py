@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Annotated, Any, Literal
 
 import msgspec
 from flask import Response
 
+from base.tokens import TokenKeys
 from campaigns import access_log, audit, customers, erasure, timeline
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.campaigns import Moment
 from campaigns.parts import parts
 from campaigns.views.acting import actor
+from render.contact import mint_profile
+from render.identity import mint_identity
+from signals.identity import IdentifierType
 from signals.intake import Intake
 
 
@@ -20,6 +25,22 @@ class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Any identifier of a customer, or an order number."""
 
     q: str
+
+
+class IdentityIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A customer whom the asking server has signed in, by the identifier it knows; `minutes` are the token's life."""
+
+    type: IdentifierType
+    value: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 60
+
+
+class IdentityOut(msgspec.Struct, frozen=True):
+    """`profile` for calls from servers; `person` for a page, as the snippet's `data-person`, until `until`."""
+
+    profile: str
+    person: str
+    until: str
 
 
 class FoundOut(msgspec.Struct, frozen=True):
@@ -131,6 +152,18 @@ def get_customer(profile: int) -> CustomerOut:
             erased=root.erased_at is not None,
             state=customers.without_contacts(known),
         )
+
+
+@api.post("/customers/identity")
+@allow("support")
+@served(200, IdentityOut, "customers", 404)
+def name_customer(json: IdentityIn) -> IdentityOut:
+    """Name a customer to `/v1/decide`: to servers for good, to web pages until a moment."""
+    until = parts().now() + timedelta(minutes=json.minutes)
+    tokens = TokenKeys.from_settings(parts().settings)
+    with parts().transaction() as session:
+        profile = customers.known_as(session, json.type, json.value)
+    return IdentityOut(mint_profile(tokens, profile), mint_identity(tokens, profile, until), until.isoformat())
 
 
 @api.post("/customers/<long:profile>/erase")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import func, select
 
 from base.errors import Conflict, InvalidInput
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, domaincheck, people
+from campaigns import access_log, admin_log, domaincheck, keyring, people
 from campaigns.access import allow
 from campaigns.models.accounts import ROLES
 from campaigns.overview import waiting
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from render.snippet import snippet
 from signals.events import RejectedEvent
 from signals.sources import Source
 
@@ -49,6 +52,60 @@ def addresses() -> ResponseReturnValue:
     tokens, now = TokenKeys.from_settings(parts().settings), parts().now()
     found = [(one, list(domaincheck.examine(one.url, tokens, now))) for one in domaincheck.addresses(parts().settings)]
     return render_template("system/addresses.html", addresses=found)
+
+
+@pages.get("/keys")
+@allow("admin")
+def keys() -> ResponseReturnValue:
+    """The keys of programs and of web pages."""
+    return _keys_page(None, {})
+
+
+@pages.post("/keys")
+@allow("admin")
+def add_key() -> ResponseReturnValue:
+    """Make a key and show its text, this once."""
+    form = request.form
+    try:
+        with parts().transaction() as session:
+            row, text = people.issue_key(
+                session,
+                forms.text(form, "name"),
+                form.get("kind", ""),
+                form.getlist("roles"),
+                parts().now(),
+                actor(),
+                origins=form.get("origins", "").split(),
+            )
+            keyring.announce(session, parts().store, row)
+    except InvalidInput as error:
+        return _keys_page(error, form), 400
+    return _keys_page(None, {}, made=text, kind=form.get("kind", ""))
+
+
+@pages.post("/keys/<key_id>/revoke")
+@allow("admin")
+def revoke_key(key_id: str) -> ResponseReturnValue:
+    """End a key."""
+    with parts().transaction() as session:
+        keyring.announce(session, parts().store, people.revoke_key(session, key_id, parts().now(), actor()))
+    flash("The key is revoked.")
+    return redirect(url_for("system.keys"))
+
+
+def _keys_page(fault: InvalidInput | None, values: Mapping[str, str], made: str = "", kind: str = "") -> str:
+    with parts().transaction() as session:
+        return render_template(
+            "system/keys.html",
+            keys=people.keys(session),
+            roles=ROLES,
+            fault=fault,
+            values=values,
+            made=made,
+            made_kind=kind,
+            snippet=snippet(),
+            render_url=parts().settings.render_url,
+        )
 
 
 @pages.post("/people")

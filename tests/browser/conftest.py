@@ -1,7 +1,6 @@
 """The whole system in a folder of its own, and a real Chromium in front of it.
 
-Chromium is looked for in LATEBIND_CHROMIUM, then on PATH. Without one these tests are skipped, except in CI, where they
-fail. SCREENSHOTS=<folder> keeps the pictures that the README shows.
+SCREENSHOTS=<folder> keeps the pictures that the README shows.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from base.clock import monotonic, pause
 from base.processes import free_port
@@ -100,19 +99,6 @@ def keep(page: Page, name: str) -> None:
     if SCREENSHOTS:
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    """A headless Chromium."""
-    path = os.environ.get("LATEBIND_CHROMIUM") or shutil.which("chromium")
-    if not path:
-        assert not os.environ.get("CI"), "CI must have a Chromium: browser tests never skip there"
-        pytest.skip("no Chromium: install one, or name it in LATEBIND_CHROMIUM")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

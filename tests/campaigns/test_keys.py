@@ -1,0 +1,72 @@
+"""The keys of programs and pages, and how a shop's server names its visitors."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from base import keys
+from base.tokens import Purpose, TokenKeys
+from campaigns import people
+from campaigns.models.accounts import ApiKey
+from render.identity import MAX_LIFETIME, read_identity
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web, told
+
+
+def test_it_makes_a_site_key_on_the_page_shows_it_once_and_revokes_it(shop: Shop, web: Web) -> None:
+    desk = web.desk("admin")
+    desk.get("/system/keys")
+    made = desk.post(
+        "/system/keys", name="Shop pages", kind="site", origins="https://Shop.example.com/\nhttp://localhost:3000"
+    )
+    found = re.search(r"<code>(lb[0-9a-f]{12}\.[\w-]+)</code>", made.text)
+    assert found
+    key_id = found[1].partition(".")[0]
+    assert "data-latebind-slot" in made.text
+    assert found[1] not in desk.get("/system/keys").text
+    assert "https://shop.example.com, http://localhost:3000" in desk.get("/system/keys").text
+    stored = shop.store.get(keys.api_key(key_id))
+    with shop.sessions.begin() as session:
+        (row,) = people.keys(session)
+        assert (row.kind, row.origins) == ("site", ["https://shop.example.com", "http://localhost:3000"])
+        assert isinstance(stored, bytes)
+        assert b"https://shop.example.com" in stored
+    assert desk.post(f"/system/keys/{key_id}/revoke").status_code == 302
+    assert shop.store.get(keys.api_key(key_id)) is None
+    assert web.desk("manager").get("/system/keys").status_code == 403
+
+
+def test_it_refuses_what_is_no_origin(shop: Shop, web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    desk.get("/system/keys")
+    for origin in (
+        "", "shop.example.com", "http://shop.example.com", "https://shop.example.com/page", "https://u@shop.example.com",
+        "*", "null", "https://shop.example.com:x", "javascript:alert(1)", "https://",
+    ):  # fmt: skip
+        answer = desk.post("/system/keys", name="Shop pages", kind="site", origins=origin)
+        assert (answer.status_code, 'role="alert"' in answer.text) == (400, True)
+        body = {"name": "Shop pages", "kind": "site", "origins": [origin]}
+        assert told(program.call("POST", "/keys", body), 400)["field"] == "origins"
+    assert [row.kind for row in _rows(shop)] == ["server"]
+
+
+def test_it_names_a_customer_to_servers_for_good_and_to_pages_for_a_while(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    program, tokens = web.program("support"), TokenKeys.from_settings(shop.settings)
+    named = program.told("POST", "/customers/identity", {"type": "user_id", "value": "ann", "minutes": 30})
+    assert tokens.read(named["profile"], Purpose.PROFILE).profile == ann
+    assert read_identity(tokens, named["person"], shop.now + timedelta(minutes=29)) == ann
+    assert read_identity(tokens, named["person"], shop.now + timedelta(minutes=31)) is None
+    assert program.call("POST", "/customers/identity", {"type": "user_id", "value": "nobody"}).status_code == 404
+    longer = {"type": "user_id", "value": "ann", "minutes": int(MAX_LIFETIME.total_seconds() // 60) + 1}
+    assert program.call("POST", "/customers/identity", longer).status_code == 400
+    assert (
+        web.program("manager").call("POST", "/customers/identity", {"type": "user_id", "value": "ann"}).status_code
+        == 403
+    )
+
+
+def _rows(shop: Shop) -> list[ApiKey]:
+    with shop.sessions.begin() as session:
+        return people.keys(session)

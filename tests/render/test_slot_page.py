@@ -1,0 +1,99 @@
+"""The snippet in a real browser: a shop's page, a foreign page, a visitor who lies about who they are."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Browser, Page
+from werkzeug.serving import make_server
+
+from base import keys
+from base.clock import FixedClock
+from render.access import KeyFacts, encode_key
+from render.identity import mint_identity
+from render.snippet import snippet
+from tests.browser.conftest import keep
+from tests.render.mail import PROFILE, Mail
+
+Show = Callable[..., Page]
+PAGE = """<!doctype html><html lang="en"><head><title>Shop</title><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src {render};
+connect-src {render}"><style>body{{font:16px sans-serif}} .latebind{{display:block;padding:1rem;border:1px solid}}
+</style>
+</head><body><h1>Shop</h1><div data-latebind-slot="hero" data-campaign="7">Our classics</div>
+<div data-latebind-slot="nowhere" data-campaign="7">Our service</div>
+<script async src="{render}{path}" integrity="{integrity}" crossorigin="anonymous" data-key="site1.public"
+data-person="{person}"></script></body></html>"""
+
+
+@contextmanager
+def served(app: Any, host: str) -> Iterator[str]:
+    """The origin of an app while it is served."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{host}:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def show(app: Flask, mail: Mail, chromium: Browser) -> Iterator[Show]:
+    """Opens the shop's page; its own origin is the key's, that of 127.0.0.1 is not."""
+    page_of: dict[str, str] = {}
+
+    def shop(_environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+        return [page_of["html"].encode()]
+
+    with served(app, "localhost") as render, served(shop, "localhost") as origin:
+        digest = hashlib.sha256(b"public").digest()
+        mail.store.set(keys.api_key("site1"), encode_key(KeyFacts("site", digest, (origin,))))
+        context = chromium.new_context(viewport={"width": 420, "height": 480})
+
+        def shown(person: str = "", host: str = "localhost") -> Page:
+            made = snippet()
+            page_of["html"] = PAGE.format(render=render, path=made.path, integrity=made.integrity, person=person)
+            page = context.new_page()
+            with page.expect_request("**/v1/decide"):
+                page.goto(origin.replace("localhost", host))
+            page.wait_for_function("!document.querySelector('[aria-busy]')")
+            return page
+
+        yield shown
+        context.close()
+
+
+def test_it_fills_a_page_of_the_shop_with_the_decision_for_the_person(show: Show, mail: Mail, noon: FixedClock) -> None:
+    page = show(mint_identity(mail.tokens, PROFILE, noon.now().replace(hour=23)))
+    slot = page.locator("[data-latebind-slot=hero]")
+    assert slot.locator("a.latebind").inner_text().strip() == "discount"
+    assert slot.locator("a").get_attribute("href") == "https://shop.example.com/shoes"
+    (decision,) = {made.id for made in mail.decisions() if made.contact == "site/hero/page"}
+    assert slot.get_attribute("data-decision") == decision
+    assert page.locator("[data-latebind-slot=nowhere]").inner_text() == "Our service"
+    assert page.context.cookies() == []
+    assert page.evaluate("localStorage.length + sessionStorage.length") == 0
+    keep(page, "web-slot")
+
+
+def test_it_takes_a_forged_name_for_nobody(show: Show, mail: Mail) -> None:
+    page = show("A" * 51)
+    assert page.locator("[data-latebind-slot=hero] a").inner_text().strip() == "default"
+    assert mail.records() == []
+
+
+def test_it_leaves_a_foreign_page_as_it_was(show: Show, mail: Mail, noon: FixedClock) -> None:
+    page = show(mint_identity(mail.tokens, PROFILE, noon.now().replace(hour=23)), host="127.0.0.1")
+    assert page.locator("[data-latebind-slot=hero]").inner_text() == "Our classics"
+    assert page.locator("a").count() == 0
+    assert mail.records() == []
