@@ -162,7 +162,7 @@ def run(
                 continue
             if answer is None:
                 continue
-            connection.request = b""
+            connection.request = connection.buffer = b""
             status, length = answer
             result.latencies.append(perf_counter() - connection.began)
             result.statuses[status] = result.statuses.get(status, 0) + 1

@@ -43,6 +43,8 @@ def holds(plan: Plan, plan_hash: str, lane: Lane, facts: Facts, now: datetime, n
         return False
     if refused(plan, facts) is not None:
         return all(chosen.offer in plan.default_ids for chosen in lane.chosen)
+    if lane.refused:  # It may be decided again: the campaign was switched on, say.
+        return False
     at = Situation(plan, facts, now)
     return all(_stands(plan, chosen, at) for chosen in lane.chosen)
 

@@ -133,7 +133,8 @@ class Lane(Struct, frozen=True, array_like=True):
     """One lane's current open, and what was seen of it. `open_number` 0: none began yet.
 
     served: pictures already served in this open, as `(slot, kind)`. shown: per slot, sights oldest first, at most
-    MAX_SHOWN; the last is the last shown. plan and model are the hashes the decision was made with.
+    MAX_SHOWN; the last is the last shown. plan and model are the hashes the decision was made with. refused: nothing
+    but defaults might be shown, as of a campaign that was switched off.
     """
 
     open_number: int = 0
@@ -145,6 +146,7 @@ class Lane(Struct, frozen=True, array_like=True):
     chosen: tuple[Chosen, ...] = ()
     served: tuple[tuple[int, str], ...] = ()
     shown: dict[int, tuple[LastShown, ...]] = {}
+    refused: bool = False
 
     @property
     def last(self) -> LastDecision | None:

@@ -219,6 +219,7 @@ class Opening:
             model=decision.model_hash,
             chosen=_chosen(decision),
             shown=last.shown,
+            refused=decision.rung == "default",
         )
         taken = _capped(plan, decision) if uses_caps else ()
         made = decision_record(fetch, running, decision, facts, lane, read.personal, taken)

@@ -200,6 +200,7 @@ class Repairs:
             plan=last.plan_hash,
             model=last.model_hash,
             chosen=self._chosen(session, last, opens[last.id]),
+            refused=last.rung == "default",
         )
         written = lane.began_ms
         served: dict[tuple[int, str], None] = {}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from sqlalchemy.orm import Session
 
-from campaigns import access_log, audience, campaigns, deliveries, offers, plans, publish, transitions
+from campaigns import access_log, audience, campaigns, deliveries, killswitch, offers, plans, publish, transitions
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.api.desk import Done, LongId, Page, api, served
@@ -43,6 +43,12 @@ class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     due_at: Moment
     timezone: str | None = None
+
+
+class KillIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The neutral offer whose picture stands for every block; without one each block shows its own default."""
+
+    offer: LongId | None = None
 
 
 class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,11 +184,11 @@ def cancel_campaign(campaign_id: int) -> Done:
 @api.post("/campaigns/<int:campaign_id>/kill")
 @allow("manager")
 @served(200, Done, "campaigns", 404)
-def kill_campaign(campaign_id: int) -> Done:
-    """Pin every block to its default at once."""
+def kill_campaign(campaign_id: int, json: KillIn) -> Done:
+    """Pin every block at once, in mails already sent too: to its default, or to the picture of a neutral offer."""
 
     def kill(session: Session, number: int, now: datetime, by: Actor) -> None:
-        publish.kill(session, parts().store, number, now, by)
+        killswitch.kill(session, parts().store, parts().blobs, number, now, by, offer_id=json.offer)
 
     return _moved(campaign_id, kill)
 

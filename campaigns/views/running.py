@@ -22,6 +22,7 @@ from campaigns import (
     customers,
     deliveries,
     goals,
+    killswitch,
     plans,
     publish,
     timeline,
@@ -190,7 +191,8 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
     if what == "test":
         return _send_test(session, campaign_id, now, by)
     if what == "kill":
-        publish.kill(session, parts().store, campaign_id, now, by)
+        offer = forms.whole(request.form, "offer")
+        killswitch.kill(session, parts().store, parts().blobs, campaign_id, now, by, offer_id=offer)
         return "Switched off: every mail of it shows its neutral content within a second or two."
     if what == "revive":
         publish.revive(session, parts().store, campaign_id, now, by)
@@ -218,6 +220,8 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         values=request.form,
         goal=goals.current(session, row.id),
         metrics=goals.METRICS,
+        thrown=killswitch.thrown(session, row.id) if row.killed else None,
+        stand_ins=killswitch.choices(session),
         zones=sorted(available_timezones()),
     )
 
