@@ -75,7 +75,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     recorder = Recorder(hot, sealer, spool, metrics)
     fonts = Fonts.load()
     warm_up(fonts)
-    pictures = Pictures(fonts, BlobCache(blobs), PictureCache())
+    pictures = Pictures(fonts, BlobCache(blobs), PictureCache(), drawn=lambda: metrics.count("drawings"))
     ladder = Ladder(pictures, metrics)
     return Parts(
         settings=settings,

@@ -58,6 +58,7 @@ TABLE: Final[dict[str, Row]] = {
     "unspooled": Row("Entries moved from local disk to the stream."),
     "unrecorded": Row("Entries that neither stream nor disk accepted: the static picture went out."),
     "forged": Row("Tokens that could not be read."),
+    "drawings": Row("Pictures drawn; whoever wanted the same one meanwhile waited for it."),
     "late_drawings": Row("Drawings that were not ready by the deadline."),
     "errors": Row(
         "Unexpected errors, each answered from the ladder.", "step", ("open", "decide", "draw", "record", "other")

@@ -6,11 +6,14 @@ leaves, and the picture is there for the next. Requests that want the same pictu
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Final, NamedTuple
+
+import msgspec
 
 from base.blobs import Blobs
 from base.clock import monotonic
@@ -26,6 +29,9 @@ from render.validity import check
 DRAWERS: Final = 2
 MAX_WAITING: Final = 32
 """Drawings that may be under way or wait; what comes on top is answered from the ladder at once."""
+MAX_DESIGNS: Final = 10_000
+"""Designs whose content is known by name."""
+_encode: Final = msgspec.json.Encoder(order="deterministic").encode
 INCOMPLETE_SECONDS: Final = 30.0
 """How long a picture is kept that was drawn without one of its assets."""
 SECOND: Final = 1.0
@@ -42,8 +48,9 @@ class Late(LatebindError):
 class Wanted(NamedTuple):
     """One picture: what the token promised (size, format), and what the decision put there.
 
-    `source` and the creative's id name the design: the hash of its plan, or another name that is never used again.
-    `at_ms` is the instant it was asked for, which matters to designs that count down.
+    `source` and the creative's id name the design: the hash of its plan, or another name that is never used again. They
+    only spare looking at it: designs of the same content are the same design. `at_ms` is the instant it was asked for,
+    which matters to designs that count down.
     """
 
     source: str
@@ -58,9 +65,10 @@ class Wanted(NamedTuple):
     at_ms: int = 0
 
 
-class _Reads(NamedTuple):
-    """What a design reads: fields by name, and whether it reads the clock."""
+class _Design(NamedTuple):
+    """A creative as far as its pictures go: SHA-256 of its content, the fields it reads, whether it reads the clock."""
 
+    digest: bytes
     names: tuple[str, ...]
     clock: bool
 
@@ -68,14 +76,18 @@ class _Reads(NamedTuple):
 class Pictures:
     """The pictures of a process. For many threads."""
 
-    def __init__(self, fonts: Fonts, blobs: Blobs, cache: PictureCache) -> None:
+    def __init__(
+        self, fonts: Fonts, blobs: Blobs, cache: PictureCache, drawn: Callable[[], None] = lambda: None
+    ) -> None:
+        """`drawn` is told of every drawing."""
+        self._drawn = drawn
         self._fonts = fonts
         self._blobs = blobs
         self._cache = cache
         self._pool = ThreadPoolExecutor(DRAWERS, thread_name_prefix="draw")
         self._under_way: dict[Hashable, Future[Picture]] = {}
         self._lock = threading.Lock()
-        self._read_by: dict[tuple[str, int], _Reads] = {}
+        self._designs: dict[tuple[str, int], _Design] = {}
         self._static: dict[tuple[int, int, str], Picture] = {}
 
     def at_hand(self, wanted: Wanted) -> Picture | None:
@@ -138,39 +150,42 @@ class Pictures:
             except (NotFound, InvalidInput, OSError):
                 missing = True
         body = draw(resolved, assets, wanted.size, wanted.fmt, wanted.dark, self._fonts, wanted.max_bytes)
-        kept = SECOND if self._reads(wanted).clock else INCOMPLETE_SECONDS if missing else None
+        kept = SECOND if self._design(wanted).clock else INCOMPLETE_SECONDS if missing else None
         until = monotonic() + kept if kept is not None else None
         picture = Picture(body, CONTENT_TYPES[wanted.fmt], is_personal=resolved.personal, until=until)
+        self._drawn()
         self._cache.put(key, picture)
         return picture
 
     def _key(self, wanted: Wanted) -> Hashable:
         """Equal keys mean equal pictures: only the fields that the creative reads take part."""
-        names, clock = self._reads(wanted)
+        design = self._design(wanted)
         return (
-            wanted.source,
-            wanted.creative.id,
+            design.digest,
             wanted.size,
             wanted.fmt,
             wanted.dark,
             wanted.locale,
             wanted.max_bytes,
-            tuple(map(wanted.fields.get, names)) if names else (),
-            wanted.at_ms // 1000 if clock else None,
+            tuple(map(wanted.fields.get, design.names)),
+            wanted.at_ms // 1000 if design.clock else None,
         )
 
-    def _reads(self, wanted: Wanted) -> _Reads:
-        known = self._read_by.get((wanted.source, wanted.creative.id))
+    def _design(self, wanted: Wanted) -> _Design:
+        name = wanted.source, wanted.creative.id
+        known = self._designs.get(name)
         if known is None:
-            if len(self._read_by) > 10_000:
-                self._read_by.clear()
-            known = self._read_by[wanted.source, wanted.creative.id] = _read_by(wanted.creative)
+            if len(self._designs) > MAX_DESIGNS:
+                self._designs.clear()
+            known = self._designs[name] = _design_of(wanted.creative)
         return known
 
 
-def _read_by(creative: Creative) -> _Reads:
+def _design_of(creative: Creative) -> _Design:
     """What changes the picture; `product.currency` formats every price without being named."""
+    content = _encode(msgspec.structs.replace(creative, id=0, name=""))
     names = list(check(creative))
     of_cells = [name.partition(".")[2] for name in names if name.startswith("products.")]
     names += [f"products.{number}.{name}" for number in range(MAX_CELLS) for name in of_cells]
-    return _Reads((*names, "product.currency"), countdown_of(creative.layers) is not None)
+    clock = countdown_of(creative.layers) is not None
+    return _Design(hashlib.sha256(content).digest(), (*names, "product.currency"), clock)
