@@ -3,10 +3,12 @@
 Sources of the numbers: four threads a process and one process a core measured best for short answers on two cores.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
+from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
 from gunicorn.workers import gthread
 
 from base.settings import Settings
@@ -26,6 +28,17 @@ class PatientThreads(gthread.ThreadWorker):
         if not conn.initialized and not conn.wait_for_data(0):
             return gthread._DEFER
         return super().handle(conn)
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that is none: always as the client's fault, since proxies keep a 5xx for long."""
+        if isinstance(exc, UnsupportedTransferCoding):
+            exc = InvalidHeader("Transfer-Encoding")
+        super().handle_error(req, client, addr, exc)
+
+
+def _is_worth_a_line(entry: logging.LogRecord) -> bool:
+    """All but what anybody can cause as often as they like, and what names a reader's address."""
+    return not entry.getMessage().startswith("Invalid request from ip=")
 
 
 worker_class = PatientThreads
@@ -48,7 +61,8 @@ limit_request_fields = 60
 
 
 def post_worker_init(worker: Any) -> None:
-    """Tell an app that sheds load how many requests wait for one of its threads."""
+    """Keep strangers' noise out of the log; tell an app that sheds load how many requests wait for its threads."""
+    worker.log.error_log.addFilter(_is_worth_a_line)
     pressure = getattr(worker.wsgi, "extensions", {}).get("pressure")
     if pressure is not None:
         # The pool offers no public count of what waits in it.

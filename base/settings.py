@@ -228,6 +228,13 @@ class Settings:
     deadline_ms: int = field(
         default=250, metadata=_entry(_whole(20, 60_000), "Longest time to answer a picture, in ms.")
     )
+    spool_mb: int = field(
+        default=256,
+        metadata=_entry(
+            _whole(1, 100_000),
+            "What records of opens may take on local disk while Valkey is away, in MB; beyond it pictures are static.",
+        ),
+    )
     hold_seconds: int = field(
         default=3600,
         metadata=_entry(_whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),

@@ -20,10 +20,14 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass
 class Result:
-    """What came back: latencies in seconds in the order of completion, and how often each status."""
+    """What came back: latencies in seconds in the order of completion, and how often each status.
+
+    `numbers` says of each latency which request it was.
+    """
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
     bytes: int = 0
 
@@ -49,6 +53,7 @@ class _Connection:
         self._address = host, port
         self.request = b""
         self.began = 0.0
+        self.number = 0
         self.buffer = b""
         self.open()
 
@@ -58,9 +63,9 @@ class _Connection:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
 
-    def ask(self, request: bytes, began: float) -> None:
+    def ask(self, request: bytes, began: float, number: int) -> None:
         """Send a whole request; requests are small, so the socket's buffer always takes them at once."""
-        self.request, self.began, self.buffer = request, began, b""
+        self.request, self.began, self.number, self.buffer = request, began, number, b""
         with suppress(BrokenPipeError, ConnectionResetError):  # `receive` will see it closed
             self.socket.send(request)
 
@@ -105,7 +110,7 @@ def _again(selector: selectors.BaseSelector, connection: _Connection) -> None:
     connection.open()
     selector.register(connection.socket, selectors.EVENT_READ, connection)
     if connection.request:
-        connection.ask(connection.request, connection.began)
+        connection.ask(connection.request, connection.began, connection.number)
 
 
 def _moments(rate: float | None, due: Sequence[float] | None) -> Callable[[int], float] | None:
@@ -147,7 +152,7 @@ def run(
             at = now if moment is None else started + moment(sent)
             if at > now:
                 break
-            idle.pop().ask(requests[sent], at)
+            idle.pop().ask(requests[sent], at, sent)
             sent += 1
         wait = 0.05 if moment is None or sent >= len(requests) else max(0.0, started + moment(sent) - perf_counter())
         if len(idle) == connections:
@@ -165,6 +170,7 @@ def run(
             connection.request = connection.buffer = b""
             status, length = answer
             result.latencies.append(perf_counter() - connection.began)
+            result.numbers.append(connection.number)
             result.statuses[status] = result.statuses.get(status, 0) + 1
             result.bytes += length
             answered += 1

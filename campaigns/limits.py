@@ -14,7 +14,7 @@ def install(app: Flask, redis_url: str) -> None:
     app.config.update(
         RATELIMIT_STORAGE_URI=redis_url.replace("valkeys://", "rediss://", 1).replace("valkey://", "redis://", 1),
         RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
-        RATELIMIT_IN_MEMORY_FALLBACK=["60 per minute"],
+        RATELIMIT_IN_MEMORY_FALLBACK="60 per minute",
         RATELIMIT_KEY_PREFIX="limits",
     )
     limiter.init_app(app)

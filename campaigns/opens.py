@@ -55,6 +55,7 @@ class Decision(Model):
     __table_args__ = (
         Index("decision_profile", "profile_id", "at"),
         Index("decision_campaign", "campaign_id", "occurrence", "at"),
+        Index("decision_at", "at", postgresql_using="brin"),
         BY_MONTH,
     )
 
@@ -89,6 +90,7 @@ class Fetch(Model):
     __table_args__ = (
         Index("fetch_profile", "profile_id", "at"),
         Index("fetch_campaign", "campaign_id", "occurrence", "at"),
+        Index("fetch_at", "at", postgresql_using="brin"),
         Index("fetch_decision", "decision_id"),
         Index("fetch_undated", "decision_id", postgresql_where=UNDATED),
         BY_MONTH,

@@ -51,7 +51,7 @@ TABLE: Final[dict[str, Row]] = {
     "conflicts": Row("Opens that met another process's write and looked again."),
     "refused_caps": Row("Reservations that a total cap refused."),
     "lost": Row("Reads that found a key absent which must exist."),
-    "unread": Row("Opens answered with the default because the hot store could not be read."),
+    "unread": Row("Opens answered with the default or the static picture: the hot store could not be read."),
     "unagreed": Row("Opens answered with the last decision or the default: processes could not agree in time."),
     "not_recorded": Row("Fetches that may not be recorded: erased, consent withdrawn, tracking level none."),
     "spooled": Row("Entries kept on local disk because the stream was away."),

@@ -117,10 +117,11 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
         return _shared(parts, fetch)
 
     running, personal = parts.lookup.read(token.campaign, fetch.names)
+    if personal is None:
+        parts.metrics.count("unread")
     if running is None or running.plan is None:
         return None
     if personal is None:
-        parts.metrics.count("unread")
         return parts.opening.unagreed(fetch, running, running.plan, "unread", None)
 
     read = Read(personal)

@@ -15,12 +15,13 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
 _FRAME: Final = struct.Struct(">II")
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""What the spool of one folder may hold; beyond it the records are refused and the static picture goes out."""
+MAX_BYTES: Final = 256_000_000
+"""What the spool of one folder may hold unless told otherwise; beyond it records are refused."""
 MAX_ENTRY: Final = 8 * 1024 * 1024
 BATCH: Final = 200
 BEGINNINGS: Final = 16
@@ -48,6 +49,7 @@ class Spool:
         frames = b"".join(_FRAME.pack(len(entry), zlib.crc32(entry)) + entry for entry in entries)
         with self._lock:
             try:
+                self._rescue()
                 file = self._file or self._begin()
                 if self._written + len(frames) > self._max_bytes:
                     return False
@@ -74,6 +76,11 @@ class Spool:
 
     def waiting(self) -> list[Path]:
         """The files that hold entries, oldest first."""
+        with self._lock, suppress(OSError):
+            self._rescue()
+        return self._files()
+
+    def _files(self) -> list[Path]:
         try:
             found = [(path.stat().st_mtime_ns, path) for path in self._folder.glob(f"*{SUFFIX}")]
         except OSError:
@@ -87,7 +94,7 @@ class Spool:
     def _begin(self) -> BinaryIO:
         """Start a file, and count afresh what waits in the folder, other processes' files too."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._written = sum(path.stat().st_size for path in self.waiting())
+        self._written = sum(path.stat().st_size for path in self._files())
         for _ in range(BEGINNINGS):
             file = _locked_file(self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}")
             # Between making and locking, whoever drains may have found the file empty and removed it.
@@ -100,8 +107,21 @@ class Spool:
         self._file = file
         return file
 
+    def _rescue(self) -> None:
+        """If somebody deleted the file being written, write what it holds to a new one while it can still be read."""
+        if self._file is None or os.fstat(self._file.fileno()).st_nlink:
+            return
+        deleted, self._file = self._file, None
+        with deleted:
+            size = os.fstat(deleted.fileno()).st_size
+            kept = os.pread(deleted.fileno(), size, 0)
+            _write(self._begin(), kept)
+            self._written += size
+
     def _end(self) -> None:
         with self._lock:
+            with suppress(OSError):
+                self._rescue()
             self._give_up()
 
     def _give_up(self) -> None:
@@ -155,7 +175,7 @@ def _batches(file: BinaryIO) -> Iterator[list[bytes]]:
 
 def _locked_file(path: Path) -> BinaryIO:
     """A new file of this process's own, locked."""
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "wb", buffering=0)
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600), "r+b", buffering=0)
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
     except OSError:

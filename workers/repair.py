@@ -170,7 +170,7 @@ class Repairs:
         query = select(
             Decision.id, Decision.at, Decision.profile_id, Decision.campaign_id, Decision.occurrence,
             Decision.open_number, Decision.plan_hash, Decision.model_hash, Decision.state_version, Decision.public,
-            Decision.personal, Decision.contact,
+            Decision.personal, Decision.contact, Decision.rung,
         )  # fmt: skip
         # Opens that nobody agreed on (the store was away) have no number: they showed defaults and used nothing.
         query = query.where(Decision.profile_id.in_(members), Decision.lane == "live", Decision.open_number > 0)

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from base.tokens import TokenKeys
 from campaigns import access_log, admin_log, domaincheck, holdout
 from campaigns.access import allow
+from campaigns.alarms import standings
 from campaigns.api.desk import Done, Page, api, served
 from campaigns.campaigns import Share
 from campaigns.models import Campaign
@@ -17,6 +18,7 @@ from campaigns.models.accounts import AccessEntry, AdminEntry
 from campaigns.overview import overview, waiting
 from campaigns.parts import parts
 from campaigns.views.acting import actor
+from campaigns.watch import measures
 from signals.events import RejectedEvent
 
 
@@ -55,6 +57,23 @@ class SystemOut(msgspec.Struct, frozen=True):
     """What waits."""
 
     waiting: list[Waiting]
+
+
+class AlarmOut(msgspec.Struct, frozen=True):
+    """An alarm: its name, what it looks at, value and limit in words; `firing` null where it cannot be told."""
+
+    name: str
+    title: str
+    value: str
+    limit: str
+    firing: bool | None
+    advice: str
+
+
+class AlarmsOut(msgspec.Struct, frozen=True):
+    """Every alarm as it stands, those that fire first."""
+
+    alarms: list[AlarmOut]
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -166,6 +185,21 @@ def check_addresses() -> AddressList:
         ])
         for one in domaincheck.addresses(settings)
     ])  # fmt: skip
+
+
+@api.get("/system/alarms")
+@allow("admin")
+@served(200, AlarmsOut, "system")
+def list_alarms() -> AlarmsOut:
+    """Every alarm as it stands; the limits are those of the rules for Prometheus."""
+    with parts().transaction() as session:
+        seen = measures(session, parts().store, parts().queues, parts().now())
+    return AlarmsOut(
+        [
+            AlarmOut(one.alarm.name, one.alarm.title, one.value, one.limit, one.is_firing, one.alarm.advice)
+            for one in standings(seen)
+        ]
+    )
 
 
 @api.get("/system/refused")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 from redis import RedisError
 from sqlalchemy import text
 
 from base.errors import Unavailable
 from campaigns.access import public
+from campaigns.alarms import gauges
 from campaigns.parts import parts
+from campaigns.watch import Measures, measures
 
 pages = Blueprint("health", __name__)
 
@@ -38,5 +44,19 @@ def readyz() -> ResponseReturnValue:
 @pages.get("/metrics")
 @public
 def metrics() -> ResponseReturnValue:
-    """The process's counters in Prometheus text form."""
-    return generate_latest(), 200, {"Content-Type": CONTENT_TYPE_LATEST}
+    """What an operator watches, and the process's own counters, in Prometheus text form."""
+    with parts().transaction() as session:
+        seen = measures(session, parts().store, parts().queues, parts().now())
+    registry = CollectorRegistry()
+    registry.register(_Watched(seen))
+    return generate_latest(registry) + generate_latest(), 200, {"Content-Type": CONTENT_TYPE_LATEST}
+
+
+class _Watched(Collector):
+    """Measures in the form prometheus-client writes."""
+
+    def __init__(self, seen: Measures) -> None:
+        self._seen = seen
+
+    def collect(self) -> Iterable[Metric]:
+        return gauges(self._seen)

@@ -12,11 +12,13 @@ from base.errors import Conflict, InvalidInput
 from base.tokens import TokenKeys
 from campaigns import access_log, admin_log, domaincheck, keyring, people
 from campaigns.access import allow
+from campaigns.alarms import standings
 from campaigns.models.accounts import ROLES
 from campaigns.overview import waiting
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from campaigns.watch import measures
 from render.snippet import snippet
 from signals.events import RejectedEvent
 from signals.sources import Source
@@ -27,12 +29,16 @@ pages = Blueprint("system", __name__, url_prefix="/system")
 @pages.get("/")
 @allow("admin")
 def index() -> ResponseReturnValue:
-    """Queues, the record stream, sources, refused signals, people and the newest log lines."""
+    """Alarms, queues, the record stream, sources, refused signals, people and the newest log lines."""
     with parts().transaction() as session:
+        seen = measures(session, parts().store, parts().queues, parts().now())
         rejected = session.scalars(select(RejectedEvent).order_by(RejectedEvent.id.desc()).limit(20)).all()
         known = people.users(session)
         return render_template(
             "system/index.html",
+            standings=standings(seen),
+            decisions=seen.decisions,
+            open_seconds=seen.open_seconds,
             waiting=waiting(parts().store, parts().queues),
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
             rejected=rejected,

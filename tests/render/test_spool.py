@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,18 @@ def test_it_takes_over_what_a_killed_process_left_and_nothing_of_a_living_one(tm
         os.kill(writer.pid, signal.SIGKILL)
         writer.wait()
     assert drained(Spool(tmp_path)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_it_saves_the_file_it_writes_when_somebody_deletes_the_folder(tmp_path: Path, again: bool) -> None:
+    folder = tmp_path / "spool"
+    spool = Spool(folder)
+    spool.append([b"one", b"two"])
+    shutil.rmtree(folder)
+    if again:
+        assert spool.append([b"three"])
+    assert len(spool.waiting()) == 1
+    assert drained(spool) == [b"one", b"two", *([b"three"] if again else [])]
 
 
 @pytest.mark.parametrize("damage", ["torn head", "torn entry", "flipped bit"])
