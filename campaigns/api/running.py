@@ -184,11 +184,11 @@ def cancel_campaign(campaign_id: int) -> Done:
 @api.post("/campaigns/<int:campaign_id>/kill")
 @allow("manager")
 @served(200, Done, "campaigns", 404)
-def kill_campaign(campaign_id: int, json: KillIn) -> Done:
+def kill_campaign(campaign_id: int, query: KillIn) -> Done:
     """Pin every block at once, in mails already sent too: to its default, or to the picture of a neutral offer."""
 
     def kill(session: Session, number: int, now: datetime, by: Actor) -> None:
-        killswitch.kill(session, parts().store, parts().blobs, number, now, by, offer_id=json.offer)
+        killswitch.kill(session, parts().store, parts().blobs, number, now, by, offer_id=query.offer)
 
     return _moved(campaign_id, kill)
 

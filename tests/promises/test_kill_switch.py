@@ -60,8 +60,8 @@ def test_it_pins_every_block_to_a_static_picture_on_all_processes_at_once_and_le
 
     # Each place's own default instead, by API; then everything is as it was.
     program = web.program("manager")
-    assert program.call("POST", f"/campaigns/{story.campaign}/kill", {"offer": story.thanks}).status_code == 400
-    program.told("POST", f"/campaigns/{story.campaign}/kill", {})
+    assert program.call("POST", f"/campaigns/{story.campaign}/kill?offer={story.thanks}").status_code == 400
+    program.told("POST", f"/campaigns/{story.campaign}/kill")
     until(lambda: pinned not in bodies(), "the defaults", SECONDS)
     assert before.isdisjoint(bodies())
     assert manager.post(page, do="revive").status_code == 302
