@@ -6,6 +6,7 @@ in time; afterwards every served picture has exactly one fetch record, or is cou
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import shutil
 import tempfile
@@ -33,7 +34,7 @@ PEOPLE = 300
 CONNECTIONS = 64
 STALL_SECONDS = 5.0
 SPOOL_MB = 1
-"""So little fits into the spool that it is full at once when the store is away."""
+"""So little fits into the spool that it is soon full."""
 
 
 def main(seconds: float = 12.0) -> None:
@@ -86,6 +87,16 @@ def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:
     world = ground.world
     blobs, spool = Path(world.settings.blob_url), world.settings.var / "spool"
 
+    def full() -> None:
+        """Another process of this host has filled the spool."""
+        spool.mkdir(parents=True, exist_ok=True)
+        filler = spool / "other.spool"
+        with filler.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(SPOOL_MB * 1_000_000)
+            killed(ground.valkey)
+        filler.unlink()
+
     def killed(part: ValkeyServer | PostgresServer, meanwhile: Callable[[], object] = lambda: None) -> None:
         pause(1)
         part.kill()
@@ -117,7 +128,8 @@ def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:
 
     return {
         "nothing broken": lambda: None,
-        "Valkey killed, 3 s, the spool full at 1 MB": lambda: killed(ground.valkey),
+        "Valkey killed, 3 s": lambda: killed(ground.valkey),
+        "Valkey killed, 3 s, the spool full": full,
         "Valkey killed, the spool folder deleted meanwhile": lambda: killed(
             ground.valkey, lambda: shutil.rmtree(spool, ignore_errors=True)
         ),

@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml  # type: ignore[import-untyped]  # of schemathesis
 
 from base.blobs import FolderBlobs
-from campaigns import alarms, campaigns, publish
+from campaigns import alarms, publish
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
 from tests.promises.conftest import Ground
 from tests.promises.reader import fetch
-from tests.promises.world import Story, World, until
+from tests.promises.world import World, until
 from tests.render.shoe_shop import model_bytes
 from tests.serving import Served
 
@@ -45,20 +44,10 @@ def gauge(web: Web, name: str) -> float:
     return next(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"latebind_{name} "))
 
 
-def wants_model(world: World, story: Story) -> None:
-    """Let a model decide the story's campaign from now on."""
-    with world.sessions.begin() as session:
-        content = campaigns.content(campaigns.campaign(session, story.campaign))
-        slots = [msgspec.structs.replace(slot, mode="model") for slot in content.slots]
-        changed = msgspec.structs.replace(content, slots=slots)
-        campaigns.update_campaign(session, story.campaign, changed, world.shop.now, MANAGER)
-    world.shop.publish(story.campaign)
-
-
 @pytest.mark.feature("OP-11")
 def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Ground, web: Web, prompt: Served) -> None:
     world = ground.world
-    story = world.story("alarms", people=6)
+    story = world.story("alarms", people=6, mode="model")
     paths = [mail.pictures[0] for mail in story.mails.values()]
     world.recorded()
     # What earlier tests did to this world is older than what alarms look at.
@@ -100,7 +89,6 @@ def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Gro
     assert "FallbackShare" not in firing(web)
 
     # The model's bytes are nowhere to be had.
-    wants_model(world, story)
     with world.sessions.begin() as session:
         publish.set_model(session, world.store, story.campaign, "e" * 64, world.shop.now, MANAGER)
     world.settle()

@@ -31,6 +31,7 @@ from campaigns import campaigns, creatives
 from campaigns.campaigns import CampaignIn, SlotChoice
 from campaigns.mail import SlotIn
 from campaigns.models import Creative
+from render.plan import Mode
 from render.starting import BY_NAME
 from tests.campaigns.shop import MANAGER, TEXT, Shop, named
 from tests.promises.reader import Mail, read_mail, signal
@@ -262,7 +263,9 @@ class World:
 
     # --- the campaign
 
-    def story(self, tag: str, people: int = 1, slots: int = 1, send: bool = True, **changes: Any) -> Story:
+    def story(
+        self, tag: str, people: int = 1, slots: int = 1, send: bool = True, mode: Mode = "rules", **changes: Any
+    ) -> Story:
         """Publish the running-shoes campaign to people of its own and have it sent.
 
         `changes` are those of its offers by name, such as `discount={"cap_total": 5}`, and of the campaign (the rest).
@@ -303,7 +306,9 @@ class World:
             default_landing=f"https://shop.example.com/home/{tag}",
             audience={"field": "trait", "name": "suite", "op": "=", "value": tag},
             currency="EUR",
-            slots=[SlotChoice(slot=n, default=default, offers=[discount, thanks, attire]) for n in range(slots)],
+            slots=[
+                SlotChoice(slot=n, default=default, offers=[discount, thanks, attire], mode=mode) for n in range(slots)
+            ],
         )
         with self.sessions.begin() as session:
             row = campaigns.create_campaign(session, msgspec.structs.replace(content, **changes), shop.now, MANAGER)
