@@ -41,7 +41,7 @@ def kill(
     offer_id: int | None = None,
 ) -> None:
     """Pin every block to its default, or to the picture of a neutral offer. Raises InvalidInput, NotFound."""
-    picture = None if offer_id is None else blobs.put(offer_picture(session, blobs, _neutral(session, offer_id)))
+    picture = None if offer_id is None else blobs.put(offer_picture(session, blobs, _neutral(session, offer_id), now))
     publish.kill(session, store, campaign_id, now, by, picture=picture)
 
 
