@@ -51,6 +51,8 @@ def frail(own_valkey: ValkeyServer, render_settings: Settings) -> Iterator[Mail]
 def app(frail: Mail, noon: FixedClock) -> Iterator[Flask]:
     """The app over it."""
     made = create_app(frail.settings, noon)
+    # It may be reading a campaign at the very moment a test publishes another plan of it.
+    made.extensions["parts"].warmer.stop()
     frail.published = made.extensions["parts"].lookup.forget
     yield made
     made.extensions["parts"].close()

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from base.blobs import FolderBlobs
-from base.clock import monotonic, pause
+from base.clock import monotonic
 from base.ids import Delivery
 from render.cache import Picture, PictureCache
 from render.creative import Palette
@@ -24,20 +24,9 @@ from tests.render.shoe_shop import CREATIVE, state
 READERS = 12
 
 
-def drawings_at_rest(parts: Parts) -> int:
-    """How many were drawn, once the warmer has drawn all it will: the default, light and dark."""
-    until = monotonic() + 20
-    before = -1
-    while (drawn := parts.metrics.total("drawings")) != before or drawn < 2:
-        assert monotonic() < until
-        before = drawn
-        pause(0.7)
-    return drawn
-
-
 @pytest.mark.feature("OP-08")
 def test_it_draws_what_many_want_at_once_a_single_time(app: Flask, mail: Mail, parts: Parts) -> None:
-    drawn = drawings_at_rest(parts)
+    drawn = parts.metrics.total("drawings")
     paths = []
     for profile in range(1, READERS + 1):
         mail.know(state(), profile=profile)
