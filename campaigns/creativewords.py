@@ -7,7 +7,7 @@ from typing import Final
 PARTS: Final = {
     "background": "Background", "art": "Drawn art", "picture": "Product picture", "panel": "Panel", "badge": "Badge",
     "column": "Column of texts", "text": "Text", "price": "Price", "button": "Button", "pill": "Label",
-    "rating": "Stars", "countdown": "Countdown", "coupon": "Coupon code",
+    "grid": "Products side by side", "rating": "Stars", "countdown": "Countdown", "coupon": "Coupon code",
 }  # fmt: skip
 LABELS: Final = {
     "align": "Across", "amount": "Price, in cents", "box.h": "Height", "box.w": "Width", "box.x": "From the left",
@@ -16,6 +16,7 @@ LABELS: Final = {
     "gap": "Space above", "countdown.label": "Colour of the units", "coupon.label": "Size of the text",
     "until": "Counts down to",
     "max_lines": "Lines at most", "min_size": "Smallest size", "optional": "Leaves first when room is short",
+    "padding": "Space inside", "picture_height": "Height of the pictures, at least",
     "pictogram": "Sign for", "picture": "Picture", "radius": "Rounded by", "seed": "Colours for",
     "shade": "Darkened by, 0 to 0.9", "shape": "Shape", "size": "Size", "source": "Picture",
     "struck": "Former price, in cents", "style": "Pattern", "text": "Text", "to": "Gradient to",

@@ -15,7 +15,9 @@ from render.creative import (
     Art,
     Background,
     Badge,
+    Bound,
     Cell,
+    Cells,
     Column,
     Countdown,
     Creative,
@@ -108,14 +110,14 @@ class _Binder:
         ends_ms = instant(self.fill(countdown.until))
         return 0 if ends_ms is None or at_ms is None else max(0, ends_ms // 1000 - at_ms // 1000)
 
-    def layers(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    def layers(self, layers: tuple[Layer, ...]) -> tuple[Bound, ...]:
         return tuple(bound for layer in layers if (bound := self.layer(layer)) is not None)
 
-    def layer(self, layer: Layer) -> Layer | None:
+    def layer(self, layer: Layer) -> Bound | None:
         match layer:
             case Grid():
                 cells = self.cells(layer)
-                return replace(layer, cells=cells) if cells else None
+                return Cells(layer, cells) if cells else None
             case Column():
                 items = tuple(bound for item in layer.items if (bound := self.item(item)) is not None)
                 return replace(layer, items=items) if items else None
@@ -175,10 +177,10 @@ class _Binder:
         return text if _HASH.match(text) else ""
 
 
-def _seeds(layer: Layer) -> tuple[str, ...]:
+def _seeds(layer: Bound) -> tuple[str, ...]:
     if isinstance(layer, Art | Picture):
         return (layer.seed,)
-    return tuple(cell.seed for cell in layer.cells) if isinstance(layer, Grid) else ()
+    return tuple(cell.seed for cell in layer.cells) if isinstance(layer, Cells) else ()
 
 
 def products_of(fields: Fields) -> list[dict[str, Value]]:

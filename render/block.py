@@ -9,7 +9,7 @@ from markupsafe import escape
 from base.tokens import Purpose
 from render.addresses import address
 from render.binding import resolve
-from render.creative import Badge, Button, Column, Countdown, Grid, Item, Price, Rating, Resolved
+from render.creative import Badge, Button, Cells, Column, Countdown, Item, Price, Rating, Resolved
 from render.facts import Chosen
 from render.fetch import Fetch, Open
 from render.fields import default_fields
@@ -43,7 +43,7 @@ def words(resolved: Resolved, alt: str) -> str:
             said.append(layer.text)
         elif isinstance(layer, Column):
             said.extend(filter(None, map(in_words, layer.items)))
-        elif isinstance(layer, Grid):
+        elif isinstance(layer, Cells):
             cells = (" ".join(filter(None, map(in_words, cell.items))) for cell in layer.cells)
             said.extend(filter(None, cells))
     text = " ".join(map(_sentence, said))

@@ -215,7 +215,28 @@ class Column(Struct, frozen=True, tag="column", omit_defaults=True):
     valign: Align = "center"
 
 
-class Cell(Struct, frozen=True, tag="cell", omit_defaults=True):
+class Grid(Struct, frozen=True, tag="grid", omit_defaults=True):
+    """Up to MAX_CELLS products side by side, equally wide and high: each its picture above the items.
+
+    The items are written once; in each cell `product.*` is that cell's product. Pictures are at least `picture_height`
+    high and take the room that the items leave; 0 leaves them out.
+    """
+
+    box: Box
+    items: tuple[Item, ...]
+    picture_height: int = 100
+    fit: Literal["contain", "cover"] = "contain"
+    gap: int = 12
+    padding: int = 10
+    radius: int = 12
+    colour: str = "plate"
+    align: Align = "start"
+
+
+Layer = Background | Art | Picture | Panel | Badge | Column | Grid
+
+
+class Cell(Struct, frozen=True, tag="cell"):
     """One product of a resolved grid: its picture by blob hash, what art takes its place, and its final items."""
 
     source: str
@@ -224,25 +245,15 @@ class Cell(Struct, frozen=True, tag="cell", omit_defaults=True):
     items: tuple[Item, ...]
 
 
-class Grid(Struct, frozen=True, tag="grid", omit_defaults=True):
-    """Up to MAX_CELLS products side by side, equally wide and high: each its picture, `picture` high, above the items.
+class Cells(Struct, frozen=True, tag="cells"):
+    """A resolved grid: how its cells look, and what is in each."""
 
-    The items are written once; in each cell `product.*` is that cell's product. `cells` are filled when it is resolved.
-    """
-
-    box: Box
-    items: tuple[Item, ...]
-    picture: int = 100
-    fit: Literal["contain", "cover"] = "contain"
-    gap: int = 12
-    padding: int = 10
-    radius: int = 12
-    colour: str = "plate"
-    align: Align = "start"
-    cells: tuple[Cell, ...] = ()
+    grid: Grid
+    cells: tuple[Cell, ...]
 
 
-Layer = Background | Art | Picture | Panel | Badge | Column | Grid
+Bound = Layer | Cells
+"""A layer of a resolved design."""
 
 
 class Creative(Struct, frozen=True):
@@ -278,14 +289,14 @@ class Resolved(Struct, frozen=True):
 
     width: int
     height: int
-    layers: tuple[Layer, ...]
+    layers: tuple[Bound, ...]
     palette_light: Palette
     palette_dark: Palette
     seed: str = ""
     rtl: bool = False
     locale: str = "en"
     personal: bool = False
-    over: tuple[Layer, ...] = ()
+    over: tuple[Bound, ...] = ()
 
 
 _canonical = msgspec.json.Encoder(order="deterministic")
@@ -304,12 +315,12 @@ def asset_hashes(resolved: Resolved) -> tuple[str, ...]:
             wanted[layer.picture] = None
         elif isinstance(layer, Picture) and layer.source:
             wanted[layer.source] = None
-        elif isinstance(layer, Grid):
+        elif isinstance(layer, Cells):
             wanted |= {cell.source: None for cell in layer.cells if cell.source}
     return tuple(wanted)
 
 
-def countdown_of(layers: tuple[Layer, ...]) -> Countdown | None:
+def countdown_of(layers: tuple[Bound, ...]) -> Countdown | None:
     """Return the countdown of a design, if it has one."""
     items = (item for layer in layers if isinstance(layer, Column) for item in layer.items)
     return next((item for item in items if isinstance(item, Countdown)), None)

@@ -21,8 +21,8 @@ from render.creative import (
     Badge,
     Box,
     Cell,
+    Cells,
     Column,
-    Grid,
     Panel,
     Picture,
     Resolved,
@@ -117,8 +117,8 @@ class _Drawing:
                     fill_rounded(self.image, self.paint(layer.colour), (x, y, w, h), round(layer.radius * self.scale))
                 case Badge():
                     self.badge(layer)
-                case Grid():
-                    grid(self.sheet, layer, self.box(layer.box), self.product)
+                case Cells():
+                    grid(self.sheet, layer, self.box(layer.grid.box), self.product)
                 case Column():
                     stack(self.sheet, layer, self.box(layer.box))
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from PIL import Image
 
-from render.creative import Cell, Column, Grid
+from render.creative import Cell, Cells, Column
 from render.shape import fill_rounded, shape
 from render.stack import Part, Sheet, fit, row_heights, stack_rows
 
@@ -19,21 +19,21 @@ PictureOf = Callable[[Cell, tuple[int, int], str], Image.Image]
 """Draws the picture of a cell in a size of output pixels, fitted in or covering."""
 
 
-def grid(sheet: Sheet, layer: Grid, box: tuple[int, int, int, int], picture_of: PictureOf) -> None:
+def grid(sheet: Sheet, bound: Cells, box: tuple[int, int, int, int], picture_of: PictureOf) -> None:
     """Draw a grid in a box of output pixels; fewer products than cells stand in the middle."""
-    x, y, w, h = box
-    count, gap, pad = len(layer.cells), round(layer.gap * sheet.scale), round(layer.padding * sheet.scale)
+    layer, (x, y, w, h) = bound.grid, box
+    count, gap, pad = len(bound.cells), round(layer.gap * sheet.scale), round(layer.padding * sheet.scale)
     width = min((w - gap * (count - 1)) // count, round(w * WIDEST))
     left = x + (w - count * width - gap * (count - 1)) // 2
-    radius, high = round(layer.radius * sheet.scale), round(layer.picture * sheet.scale)
+    radius, high = round(layer.radius * sheet.scale), round(layer.picture_height * sheet.scale)
     inner, room = max(1, width - 2 * pad), max(1, h - high - 2 * pad)
     columns: list[tuple[int, list[Part]]] = []
-    parts = _measured(sheet, layer, inner, room)
+    parts = _measured(sheet, bound, inner, room)
     if high:
         # The pictures take what the items leave.
         spare = room - max(height_of(parts), 0)
         high, room = high + spare, room - spare
-    cells = list(zip(layer.cells, parts, strict=True))
+    cells = list(zip(bound.cells, parts, strict=True))
     for number, (cell, items) in enumerate(reversed(cells) if sheet.rtl else cells):
         at = left + number * (width + gap)
         fill_rounded(sheet.image, sheet.paint(layer.colour), (at, y, width, h), radius)
@@ -52,11 +52,11 @@ def height_of(columns: list[list[Part]]) -> int:
     return gaps + (sum(rows) if rows else max(sum(part.height for part in parts) for parts in columns))
 
 
-def _measured(sheet: Sheet, layer: Grid, width: int, height: int) -> list[list[Part]]:
+def _measured(sheet: Sheet, bound: Cells, width: int, height: int) -> list[list[Part]]:
     """Measure every cell's items in one height, smaller together until their rows fit as well."""
-    room = float(height)
+    layer, room = bound.grid, float(height)
     while True:
-        columns = [fit(sheet, Column(layer.box, cell.items, layer.align), width, round(room)) for cell in layer.cells]
+        columns = [fit(sheet, Column(layer.box, cell.items, layer.align), width, round(room)) for cell in bound.cells]
         is_hopeless = len({len(parts) for parts in columns}) != 1 or room < height * _LEAST
         if is_hopeless or row_heights(columns, height) is not None:
             return columns

@@ -21,7 +21,7 @@ from render import respond
 from render.block import bound, default_in, in_words
 from render.cache import Picture
 from render.contact import Name, contact_fetch, read_body
-from render.creative import Badge, Column, Grid, Item, Price, Resolved
+from render.creative import Badge, Cells, Column, Item, Price, Resolved
 from render.facts import Chosen
 from render.fetch import Fetch, Open
 from render.identity import read_identity
@@ -133,7 +133,7 @@ def said(resolved: Resolved) -> list[Part]:
             found.append(Part("badge", layer.text))
         elif isinstance(layer, Column):
             found.extend(map(_part, layer.items))
-        elif isinstance(layer, Grid):
+        elif isinstance(layer, Cells):
             found.extend(_part(item) for cell in layer.cells for item in cell.items)
     return [part for part in found if part.text]
 

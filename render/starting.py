@@ -356,7 +356,7 @@ STARTING: Final[tuple[Creative, ...]] = (
                 Text("{{ product.name }}", 13, 11, 2, 600, gap=0),
                 Text("{{ product.price }}", 13, 11, 1, colour="muted", gap=4, optional=True),
             ),
-            picture=150, fit="cover", colour="@tint",
+            picture_height=150, fit="cover", colour="@tint",
         ),
     ),
     _creative(

@@ -110,10 +110,8 @@ def _of_cells(fields: set[str]) -> set[str]:
 
 
 def _check_grid(where: str, grid: Grid) -> None:
-    if grid.cells:
-        raise InvalidInput(f"{where}.cells", "must be empty; they are filled when a mail is opened")
-    if not 0 <= grid.picture <= grid.box.h:
-        raise InvalidInput(f"{where}.picture", "must be from 0 to the height of the box")
+    if not 0 <= grid.picture_height <= grid.box.h:
+        raise InvalidInput(f"{where}.picture_height", "must be from 0 to the height of the box")
     if any(isinstance(item, Countdown) for item in grid.items):
         raise InvalidInput(f"{where}.items", "may not count down; put the countdown into a column")
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops
 
 from render.binding import clean, resolve
 from render.colour import Paint
-from render.creative import Box, Column, Creative, Grid, Resolved
+from render.creative import Box, Cells, Column, Creative, Resolved
 from render.draw import compose, draw
 from render.fonts import Run
 from render.plan import Plan
@@ -51,10 +51,10 @@ def test_it_keeps_every_script_inside_its_box_without_overlapping(creative: Crea
         blank = Image.new("RGB", (2 * size[0], 2 * size[1]), paint("surface"))
         sheet = Sheet(blank, fonts(), paint, 2, resolved.rtl, resolved.locale)
         for layer in resolved.layers:
-            if isinstance(layer, Column | Grid):
+            if isinstance(layer, Column | Cells):
                 alone = compose(replace(resolved, layers=(layer,)), {}, size, False, fonts())
                 ink = ImageChops.difference(alone, blank).getbbox()
-                left, top, right, bottom = place(resolved, layer.box)
+                left, top, right, bottom = place(resolved, layer.box if isinstance(layer, Column) else layer.grid.box)
                 assert ink is not None, name
                 assert (ink[0] >= left - LEAN, ink[1] >= top - LEAN) == (True, True), name
                 assert (ink[2] <= right + LEAN, ink[3] <= bottom + LEAN) == (True, True), name

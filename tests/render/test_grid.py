@@ -12,7 +12,20 @@ from msgspec.structs import replace
 
 from base.errors import InvalidInput
 from render.binding import resolve
-from render.creative import Background, Box, Button, Column, Countdown, Creative, Grid, Item, Price, Text, asset_hashes
+from render.creative import (
+    Background,
+    Box,
+    Button,
+    Cells,
+    Column,
+    Countdown,
+    Creative,
+    Grid,
+    Item,
+    Price,
+    Text,
+    asset_hashes,
+)
 from render.decide import decide
 from render.decision import Decision
 from render.draw import compose
@@ -125,7 +138,12 @@ def fields_of(count: int, long: bool = False) -> dict[str, str | int]:
 
 
 def grid(items: tuple[Item, ...] = ITEMS, **changes: Any) -> Creative:
-    made: dict[str, Any] = {"box": Box(0, 0, 600, 300), "items": items, "colour": "#ff00ff", "picture": 0} | changes
+    made: dict[str, Any] = {
+        "box": Box(0, 0, 600, 300),
+        "items": items,
+        "colour": "#ff00ff",
+        "picture_height": 0,
+    } | changes
     return Creative(1, "grid", 600, 300, (Background("#000000"), Grid(**made)))
 
 
@@ -154,13 +172,13 @@ def test_it_gives_every_cell_the_same_size_and_room(count: int, long: bool) -> N
 
 
 def test_it_shows_five_products_as_four_and_one_product_alone() -> None:
-    cells = next(layer.cells for layer in resolve(grid(), fields_of(6)).layers if isinstance(layer, Grid))
+    cells = next(layer.cells for layer in resolve(grid(), fields_of(6)).layers if isinstance(layer, Cells))
     assert [item.text for cell in cells for item in cell.items if isinstance(item, Text)] == [
         "Shirt 0", "Shirt 1", "Shirt 2", "Shirt 3",
     ]  # fmt: skip
     assert asset_hashes(resolve(grid(), fields_of(2))) == ("0" * 64, "1" * 64)
     alone = resolve(grid(), {"product.name": "Shirt", "product.offer_cents": 999}).layers[1]
-    assert isinstance(alone, Grid)
+    assert isinstance(alone, Cells)
     assert len(alone.cells) == 1
     assert len(resolve(grid(), {}).layers) == 1
 
@@ -169,7 +187,7 @@ def test_it_begins_on_the_right_where_people_read_so() -> None:
     from_left = compose(resolve(grid(), fields_of(3)), {}, (600, 300), False, fonts())
     mirrored = resolve(grid(), fields_of(3), "ar")
     cells = mirrored.layers[1]
-    assert isinstance(cells, Grid)
+    assert isinstance(cells, Cells)
     swapped = replace(mirrored, layers=(mirrored.layers[0], replace(cells, cells=cells.cells[::-1])))
     drawn = compose(mirrored, {}, (600, 300), False, fonts())
     assert pixels(drawn) != pixels(compose(swapped, {}, (600, 300), False, fonts()))
@@ -182,7 +200,7 @@ def test_it_begins_on_the_right_where_people_read_so() -> None:
     [
         ({"items": ()}, r"layers\[1\]\.items"),
         ({"items": (Countdown(),)}, r"layers\[1\]\.items"),
-        ({"picture": 400}, r"layers\[1\]\.picture"),
+        ({"picture_height": 400}, r"layers\[1\]\.picture_height"),
         ({"padding": 99}, r"layers\[1\]\.padding"),
         ({"colour": "red"}, r"layers\[1\]\.colour"),
         ({"items": (Button("{{ customer.name }}"),)}, r"layers\[1\]\.items\[0\]\.text"),
