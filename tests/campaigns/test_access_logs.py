@@ -17,7 +17,10 @@ from tests.campaigns.shop import MESSAGE, named
 from tests.campaigns.web import PASSWORD, Browser, Program, Web
 
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
-READS_ONLY = {"offers.preview", "api.preview_campaign", "preview.choose", "customers.find", "api.find_customers"}
+READS_ONLY = {
+    "offers.preview", "api.preview_campaign", "preview.choose", "customers.find", "api.find_customers",
+    "api.name_customer",
+}  # fmt: skip
 """Posted because much is said to them, but they change nothing."""
 
 
@@ -115,6 +118,12 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
     ),
     "system.change_person": lambda d: d.browser.post(f"/system/people/{d.user()}"),
+    "system.add_key": lambda d: d.browser.post(
+        "/system/keys", name="A shop", kind="site", origins="https://shop.example.com"
+    ),
+    "system.revoke_key": lambda d: d.browser.post(
+        f"/system/keys/{d.program.told('POST', '/keys', {'name': 'to end by page'})['id']}/revoke"
+    ),
 }  # fmt: skip
 CALLS: dict[str, Callable[[Desk], Any]] = {
     "create_offer": lambda d: d.program.told("POST", "/offers", d.offer()),
