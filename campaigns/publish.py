@@ -1,7 +1,7 @@
 """Publishing: compile a campaign into its immutable plan and mail, and let the open know what is live.
 
-The database is the truth of what is live. The store's `live:<campaign>` is written right after the commit; should that
-fail, `refresh`, which the schedule loop calls every few seconds, writes it.
+The database is the truth of what is live. The store's `live:<campaign>` is written with the commit; should that fail,
+`refresh`, which the schedule loop calls every few seconds, writes it.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def _timed(offer: render_plan.Offer, designs: Mapping[int, Creative]) -> render_
 def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int, now: datetime, by: Actor) -> str:
     """Make what is written what is shown and sent from now on, and return the plan's hash.
 
-    The caller commits; the store's live key follows the commit. Raises InvalidInput naming what is missing or wrong,
-    and redis.RedisError when the store is away: then nothing changes.
+    The caller commits; the store's live key is written with the commit. Raises InvalidInput naming what is missing or
+    wrong, and redis.RedisError when the store is away: then nothing changes.
     """
     row = _locked(session, campaign_id)
     _lock_offers(session, row)
@@ -112,7 +112,7 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     _open_caps(session, store, row)
     productpictures.try_again(session, {offer.product for offer in plan.offers if offer.product}, now)
     admin_log.record(session, by, "publish", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
-    _write_live_after_commit(session, store, row)
+    _write_live_with_commit(session, store, row)
     return digest
 
 
@@ -176,14 +176,19 @@ def live(row: Campaign) -> render_plan.Live:
 def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     """Write every live key that differs from the database, and plans that are gone; returns how many were written.
 
-    A plan whose blob is missing is left out with a log line: the other campaigns must not wait for it.
+    A campaign whose key differs is locked and read again before it is written: somebody may have switched it off since,
+    and been told so. A plan whose blob is missing is left out with a log line: the others must not wait for it.
     """
     rows = list(session.scalars(select(Campaign).where(Campaign.plan_hash.is_not(None)).order_by(Campaign.id)))
     if not rows:
         return 0
     wanted = {keys.live(row.id): render_plan.encode_live(live(row)) for row in rows}
     held: list[bytes | None] = store.mget(list(wanted))  # type: ignore[assignment]
-    stale = {name: data for (name, data), there in zip(wanted.items(), held, strict=True) if data != there}
+    stale: dict[str, bytes] = {}
+    differing = [row for row, data, there in zip(rows, wanted.values(), held, strict=True) if data != there]
+    for row in differing:
+        session.refresh(row, with_for_update=True)
+        stale[keys.live(row.id)] = render_plan.encode_live(live(row))
     for row in rows:
         if row.plan_hash is not None and not store.exists(keys.plan(row.plan_hash)):
             try:
@@ -204,7 +209,7 @@ def _switch(
         setattr(row, name, value)
     session.flush()
     admin_log.record(session, by, action, "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
-    _write_live_after_commit(session, store, row)
+    _write_live_with_commit(session, store, row)
 
 
 def _locked(session: Session, campaign_id: int) -> Campaign:
@@ -220,17 +225,21 @@ def _lock_offers(session: Session, row: Campaign) -> None:
     session.scalars(query.execution_options(populate_existing=True)).all()
 
 
-def _write_live_after_commit(session: Session, store: Store, row: Campaign) -> None:
-    """Write the live key as the row is now, once the transaction is committed; a failure is left to `refresh`."""
+def _write_live_with_commit(session: Session, store: Store, row: Campaign) -> None:
+    """Write the live key as the row is now, as the last thing before the transaction is committed.
+
+    The row is still locked then, so that who switches next also writes next. A write that fails, or that no commit
+    follows, is left to `refresh`.
+    """
     name, data = keys.live(row.id), render_plan.encode_live(live(row))
 
-    def committed(_session: Session) -> None:
+    def commits(_session: Session) -> None:
         try:
             store.set(name, data)
         except RedisError as error:
             _log.warning("live key not written, the schedule loop will", error=type(error).__name__)
 
-    event.listen(session, "after_commit", committed, once=True)
+    event.listen(session, "before_commit", commits, once=True)
 
 
 def _open_caps(session: Session, store: Store, row: Campaign) -> None:

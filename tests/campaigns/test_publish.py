@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 from base import keys
 from base.errors import Conflict, InvalidInput
 from base.ids import TEST_BIT
+from base.stores import Store
 from campaigns import admin_log, campaigns, mail, messages, offers, plans, publish, transitions
 from campaigns.models import Occurrence
 from campaigns.transitions import send_test
@@ -268,3 +270,32 @@ def test_it_keeps_a_mail_for_as_long_as_its_plan(shop: Shop) -> None:
     with shop.sessions.begin() as session:
         row = plans.versions(session, campaign)[0]
     assert mail.encode(plans.load_mail(shop.blobs, row)) == shop.blobs.get(row.mail_hash)
+
+
+class SlowStore:
+    """The hot store of somebody who is slow: between reading and writing, `meanwhile` happens."""
+
+    def __init__(self, shop: Shop, meanwhile: Callable[[], object]) -> None:
+        self._shop = shop
+        self._meanwhile = meanwhile
+
+    def mget(self, names: list[str]) -> Any:
+        held = self._shop.store.mget(names)
+        self._meanwhile()
+        return held
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shop.store, name)
+
+
+def test_it_never_undoes_a_switch_that_was_thrown_while_it_refreshed(shop: Shop) -> None:
+    campaign = shop.campaign()
+    shop.store.delete(keys.live(campaign))
+
+    def kill() -> None:
+        with shop.sessions.begin() as session:
+            publish.kill(session, shop.store, campaign, shop.now, MANAGER)
+
+    with shop.sessions.begin() as session:
+        assert publish.refresh(session, cast("Store", SlowStore(shop, kill)), shop.blobs) == 1
+    assert live(shop, campaign).state == "killed"
