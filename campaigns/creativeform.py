@@ -26,6 +26,8 @@ PALETTES: Final = {"light": "palette_light", "dark": "palette_dark"}
 SIDES: Final = tuple(info.name for info in struct_fields(Box))
 LAYERS: Final[dict[str, type]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Layer)}
 ITEMS: Final[dict[str, type]] = {str(kind.__struct_config__.tag): kind for kind in get_args(Item)}
+RESOLVED_ONLY: Final = frozenset({"cells"})
+"""Fields that are filled when a design is resolved; nobody writes them."""
 COUNTDOWN: Final = "countdown"
 """The item with which a design needs something to show afterwards."""
 _NUMBER: Final = re.compile(r"-?\d{1,6}(?:[.,]\d{1,4})?")
@@ -70,7 +72,12 @@ class Entry:
 
 def entries(kind: type, at: str) -> list[Entry]:
     """The form's fields of a layer or item whose place is `at`; nested items have places of their own."""
-    return [entry for info in struct_fields(kind) for entry in _entries(info, at)]
+    return [entry for info in written_fields(kind) for entry in _entries(info, at)]
+
+
+def written_fields(kind: type) -> list[FieldInfo]:
+    """The fields of a layer or item that somebody writes."""
+    return [info for info in struct_fields(kind) if info.name not in RESOLVED_ONLY]
 
 
 def _entries(info: FieldInfo, at: str) -> Iterator[Entry]:
@@ -98,13 +105,13 @@ def _holds_items(info: FieldInfo) -> bool:
 
 def has_items(kind: type) -> bool:
     """Whether a layer holds items."""
-    return any(_holds_items(info) for info in struct_fields(kind))
+    return any(_holds_items(info) for info in written_fields(kind))
 
 
 def blank(kind: str, known: Mapping[str, type], size: tuple[int, int]) -> Part:
     """A new layer or item: defaults where there are some, else a box over the middle and a text to begin with."""
     values: dict[str, str] = {}
-    for info in struct_fields(known[kind]):
+    for info in written_fields(known[kind]):
         if info.type is Box:
             box = (size[0] // 4, size[1] // 4, size[0] // 2, size[1] // 2)
             values |= {f"box.{side}": str(value) for side, value in zip(SIDES, box, strict=True)}
@@ -139,7 +146,7 @@ def draft_of(name: str, document: Mapping[str, Any]) -> Draft:
 
 def _part(part: Any) -> Part:
     made = Part(str(part.__struct_config__.tag), {})
-    for info in struct_fields(type(part)):
+    for info in written_fields(type(part)):
         value = getattr(part, info.name)
         if isinstance(value, Box):
             made.values |= {f"{info.name}.{side}": str(getattr(value, side)) for side in SIDES}
@@ -237,7 +244,7 @@ def document(draft: Draft) -> dict[str, Any]:
 
 def _document(part: Part, at: str, known: Mapping[str, type]) -> dict[str, Any]:
     made: dict[str, Any] = {"type": part.kind}
-    for info in struct_fields(known[part.kind]):
+    for info in written_fields(known[part.kind]):
         path = f"{at}.{info.name}"
         if info.type is Box:
             made[info.name] = [_number(part.values[f"box.{side}"], f"{path}.{side}", int) for side in SIDES]

@@ -14,6 +14,7 @@ LABELS: Final = {
     "box.y": "From the top", "colour": "Colour", "count": "How many rated", "fill": "Ground", "fit": "Fit",
     "focus_x": "Focus from the left, 0 to 1", "focus_y": "Focus from the top, 0 to 1", "form": "Form",
     "gap": "Space above", "countdown.label": "Colour of the units", "coupon.label": "Size of the text",
+    "grid.gap": "Space between",
     "until": "Counts down to",
     "max_lines": "Lines at most", "min_size": "Smallest size", "optional": "Leaves first when room is short",
     "padding": "Space inside", "picture_height": "Height of the pictures, at least",

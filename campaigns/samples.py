@@ -30,10 +30,12 @@ def _sample(title: str, locale: str, currency: str, texts: tuple[str, ...]) -> S
         "product.name", "product.category", "offer.headline", "offer.body", "offer.badge", "offer.button",
         "offer.eyebrow", "profile.first_name",
     )  # fmt: skip
-    told = dict(zip(names, texts, strict=True))
-    return Sample(
-        title, locale, currency, _PRICES | told | {"product.currency": currency, "brand.name": "Corner Market"}
-    )
+    told: dict[str, str | int | float] = dict(zip(names, texts, strict=True))
+    told |= {"product.currency": currency, "brand.name": "Corner Market"}
+    for number, cents in enumerate((11999, 1499, 2499)):
+        own: dict[str, str | int] = {"name": texts[0], "category": texts[1], "currency": currency, "price_cents": cents}
+        told |= {f"products.{number}.{name}": value for name, value in own.items()}
+    return Sample(title, locale, currency, _PRICES | told)
 
 
 SAMPLES: Final[Mapping[str, Sample]] = {

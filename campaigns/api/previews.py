@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
+from flask import Response
 
-from campaigns import access_log, campaigns
+from campaigns import access_log, campaigns, matrix, reach
 from campaigns.access import allow
 from campaigns.api.desk import Id, LongId, api, served
 from campaigns.campaigns import Moment
@@ -83,3 +84,56 @@ def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
         for part in shot.look.explanations
     ]
     return PreviewOut(slots, shot.html)
+
+
+class VariantOut(msgspec.Struct, frozen=True):
+    """An offer in a place. `reachable` null: not told, too many circumstances. `when` are the circumstances of one
+    situation that shows it, beyond the plain ones; `why` is what keeps it from ever being shown."""
+
+    slot: int
+    offer: int
+    reachable: bool | None
+    when: list[str]
+    why: str
+
+
+class Matrix(msgspec.Struct, frozen=True):
+    """Every offer of every place of a campaign as it is written now."""
+
+    variants: list[VariantOut]
+
+
+class VariantLook(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a variant is looked at."""
+
+    locale: Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=40)] = "en"
+    dark: bool = False
+    scale: Literal[1, 2] = 2
+
+
+@api.get("/campaigns/<int:campaign_id>/matrix")
+@allow("manager")
+@served(200, Matrix, "campaigns", 404)
+def get_matrix(campaign_id: int) -> Matrix:
+    """What each place can ever show, and why the rest cannot."""
+    with parts().transaction() as session:
+        plan, found = matrix.of_campaign(session, campaign_id, parts().now())
+    return Matrix(
+        [
+            VariantOut(one.slot, one.offer, one.reachable, [reach.words(plan, *fact) for fact in one.when], one.why)
+            for one in found
+        ]
+    )
+
+
+@api.get("/campaigns/<int:campaign_id>/matrix/<int:slot>/<int:offer_id>/picture")
+@allow("manager")
+@served(200, None, "campaigns", 404)
+def get_variant_picture(campaign_id: int, slot: int, offer_id: int, query: VariantLook) -> Response:
+    """One offer in one place, drawn as an open draws it (JPEG)."""
+    with parts().transaction() as session:
+        body = matrix.picture(
+            session, parts().blobs, campaign_id, slot, offer_id, parts().now(),
+            locale=query.locale, dark=query.dark, scale=query.scale,
+        )  # fmt: skip
+    return Response(body, content_type="image/jpeg")

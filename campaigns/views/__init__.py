@@ -6,6 +6,7 @@ from campaigns.views import (
     customers,
     health,
     home,
+    matrix,
     offers,
     pictures,
     preview,
@@ -16,5 +17,18 @@ from campaigns.views import (
 
 BLUEPRINTS = tuple(
     module.pages
-    for module in (health, signin, home, campaigns, running, preview, offers, creatives, pictures, customers, system)
+    for module in (
+        health,
+        signin,
+        home,
+        campaigns,
+        running,
+        preview,
+        matrix,
+        offers,
+        creatives,
+        pictures,
+        customers,
+        system,
+    )
 )

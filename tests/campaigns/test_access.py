@@ -20,11 +20,11 @@ from tests.campaigns.web import PASSWORD, Web
 EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
-    "creatives": "manager", "pictures": "manager", "customers": "support", "system": "admin",
+    "creatives": "manager", "matrix": "manager", "pictures": "manager", "customers": "support", "system": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
-ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "user_id": 1, "decision": "d",
+ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "slot": 0, "user_id": 1, "decision": "d",
              "sha256": "00", "filename": "app.css", "key_id": "k"}  # fmt: skip
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 

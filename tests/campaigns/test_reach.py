@@ -1,0 +1,229 @@
+"""The matrix of what each place can show: every offer that some facts show is told, and no other."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from campaigns.reach import Variant, variants, words
+from render.decide import decide
+from render.facts import OfferUse, Used
+from render.plan import Live, Plan, validate
+from signals.state import Mark
+from tests.campaigns.web import Web
+from tests.render import shoe_shop as shop
+from tests.render.shoe_shop import ATTIRE, NOON, NOON_MS, SENT_MS, SHOES
+
+DAY = 86_400_000
+TRAIT = {"field": "trait", "name": "tier", "op": "=", "value": "gold"}
+COMPLAINT = {"field": "complaint.open", "op": "=", "value": True}
+RULES: list[dict[str, Any]] = [
+    TRAIT, COMPLAINT, {"not": TRAIT}, {"all": [TRAIT, {"not": TRAIT}]}, {"always": False},
+    {"any": [COMPLAINT, TRAIT]}, {"field": "open.lane", "op": "=", "value": "machine"},
+    {"all": [{"field": "notes.count", "op": ">", "value": 2}, {"field": "notes.count", "op": "<", "value": 3}]},
+    {"field": "open.undecided", "op": "=", "value": True},
+]  # fmt: skip
+TWISTS: list[dict[str, Any]] = [
+    {}, {"category": SHOES}, {"purpose_category": SHOES}, {"after_category": SHOES},
+    {"purpose_category": SHOES, "after_category": SHOES}, {"after_category": ATTIRE},
+    {"product": "tights-1", "needs_stock": True}, {"product": "tights-1", "shows_price": True},
+    {"cap_person": 1}, {"cap_total": 0}, {"clock_bound": True}, {"mandatory": True},
+    {"requires_consent": ("profiling",)}, {"ends_ms": NOON_MS}, {"ends_ms": NOON_MS + 10 * DAY},
+    {"starts_ms": NOON_MS + 2 * DAY}, {"starts_ms": NOON_MS + 11 * DAY, "ends_ms": NOON_MS + 12 * DAY},
+]  # fmt: skip
+KINDS = ("replacement", "thank-you", "service", "neutral", "cross-sell")
+
+
+def random_plan(seed: int) -> Plan:
+    """Three to five candidates over one or two places, each with a twist and perhaps a rule."""
+    chance = random.Random(seed)
+    offers = []
+    for number in range(1, chance.randint(3, 5) + 1):
+        rule = {"rules": {chance.choice(("legal", "relevant", "beneficial")): chance.choice(RULES)}}
+        content = chance.choice(TWISTS) | (rule if chance.random() < 0.4 else {})
+        offers.append(shop.offer(number, chance.choice(KINDS), priority=chance.randint(0, 1), **content))
+    base = shop.plan(slots=chance.randint(1, 2))
+    numbers = [offer.id for offer in offers]
+    slots = tuple(
+        msgspec.structs.replace(slot, offers=tuple(chance.sample(numbers, chance.randint(1, len(numbers)))))
+        for slot in base.slots
+    )
+    defaults = tuple(offer for offer in base.offers if offer.kind == "neutral")
+    plan = Plan(
+        **{name: getattr(base, name) for name in base.__struct_fields__}
+        | {"slots": slots, "offers": (*offers, *defaults)}
+    )
+    assert validate(plan) == []
+    return plan
+
+
+def everything(plan: Plan) -> Iterator[tuple[Any, datetime]]:
+    """Facts of every kind that this plan can tell apart, each combination once, written out by hand."""
+    text = repr(plan.offers)
+    capped = [offer.id for offer in plan.offers if offer.cap_person is not None]
+
+    def asked(words: str, *values: Any) -> tuple[Any, ...]:
+        return values if words in text else values[:1]
+
+    instants = {NOON_MS}
+    for offer in plan.offers:
+        for at in (offer.starts_ms, offer.ends_ms):
+            instants |= {at, (at or 0) - 7 * DAY, (at or 0) - 7 * DAY + 1} if at is not None else set()
+    moments = sorted(at for at in instants if at is not None and at >= NOON_MS)
+    sides = {
+        "shoes": asked(f"_category={SHOES}", False, True),
+        "attire": asked(f"_category={ATTIRE}", False, True),
+        "complaint": (False, True),
+        "lane": ("live", "undecided", "machine"),
+        "tier": asked("'tier'", None, "gold", "silver"),
+        "stock": asked("tights-1", 5, 0),
+        "fed": asked("tights-1", True, False),
+        "profiling": asked("profiling", True, None),
+        "unwanted": ((), *((f"category:{SHOES}",) for _ in asked(f"category={SHOES}", 1, 1)[1:])),
+        "own": asked("tights-1", False, True),
+        "dislike": asked("tights-1", False, True),
+        "used": tuple(itertools.chain.from_iterable(itertools.combinations(capped, n) for n in range(len(capped) + 1))),
+        "at": tuple(moments),
+    }
+    for chosen in itertools.product(*sides.values()):
+        side = dict(zip(sides, chosen, strict=True))
+        now = datetime.fromtimestamp(side["at"] / 1000, UTC)
+        after = NOON - timedelta(hours=2)
+        events = [shop.bought(SHOES, after, order="a")] if side["shoes"] else []
+        events += [shop.bought(ATTIRE, after, order="b")] if side["attire"] else []
+        events += [shop.complained(after)] if side["complaint"] else []
+        state = shop.state(events, **({"profiling": True} if side["profiling"] else {}))
+        marks = [Mark(target, "not_for_me", 0) for target in side["unwanted"]]
+        marks += [Mark("product:tights-1", "already_own", 0)] if side["own"] else []
+        marks += [Mark("product:tights-1", "not_for_me", 0)] if side["dislike"] else []
+        traits = {"tier": side["tier"]} if side["tier"] else {}
+        fed = now if side["fed"] else now - timedelta(days=30)
+        yield (
+            shop.facts(
+                msgspec.structs.replace(state, marks=tuple(marks), traits=traits),
+                products={"tights-1": shop.product(side["stock"], fed=fed)},
+                used=Used({number: OfferUse(1, SENT_MS, (SENT_MS,)) for number in side["used"]}),
+                lane="machine" if side["lane"] == "machine" else "live",
+                undecided=side["lane"] == "undecided",
+                live=Live(plan="p"),
+            ),
+            now,
+        )
+
+
+def shown_by_force(plan: Plan) -> set[tuple[int, int]]:
+    """Place and offer of everything that any of these facts shows."""
+    found = {(slot.slot, slot.offer) for slot in decide(plan, shop.facts(None), NOON, 1).slots}
+    for facts, now in everything(plan):
+        found |= {(slot.slot, slot.offer) for slot in decide(plan, facts, now, 1).slots}
+    return found
+
+
+@pytest.mark.feature("CM-24")
+@pytest.mark.parametrize("part", range(4))
+def test_it_tells_exactly_what_some_facts_show(part: int) -> None:
+    tried = unreachable = 0
+    for seed in range(part, 400, 4):
+        plan = random_plan(seed)
+        if sum(1 for _ in itertools.islice(everything(plan), 601)) > 600:
+            continue
+        told = variants(plan, Live(plan="p"), NOON_MS)
+        assert None not in {variant.reachable for variant in told}, seed
+        assert {(one.slot, one.offer) for one in told if one.reachable} == shown_by_force(plan), seed
+        assert all(one.why for one in told if not one.reachable)
+        unreachable += sum(not one.reachable for one in told)
+        tried += 1
+    assert tried >= 10
+    assert unreachable >= 5
+
+
+def told(plan: Plan, live: Live | None = None) -> dict[int, Variant]:
+    """What is said of each offer in the first place."""
+    return {one.offer: one for one in variants(plan, live or Live(plan="p"), NOON_MS) if one.slot == 0}
+
+
+def of_offers(*made: Any, mode: str = "rules") -> Plan:
+    """A plan with one place whose candidates are these, in this order."""
+    base = shop.plan(mode)
+    slot = msgspec.structs.replace(base.slots[0], offers=tuple(offer.id for offer in made))
+    return msgspec.structs.replace(base, slots=(slot,), offers=(*made, *base.offers[-2:]))
+
+
+@pytest.mark.feature("CM-24")
+def test_it_flags_what_can_never_be_shown_with_the_reason() -> None:
+    always = shop.offer(1, "thank-you", name="Always there", priority=1)
+    plan = of_offers(
+        shop.offer(2, "thank-you", priority=2, rules={"legal": {"all": [TRAIT, {"not": TRAIT}]}}),
+        shop.offer(3, "replacement", priority=2, ends_ms=NOON_MS),
+        shop.offer(4, "thank-you", priority=2),
+        shop.offer(5, "thank-you", priority=2, purpose_category=SHOES, after_category=SHOES),
+        shop.offer(6, "thank-you", priority=2, rules={"beneficial": TRAIT}),
+        always,
+        shop.offer(7, "replacement"),
+        shop.offer(8, "service"),
+    )
+    found = told(plan, Live(plan="p", withdrawn=(4,)))
+    assert {number: one.why for number, one in found.items() if not one.reachable} == {
+        2: "its conditions contradict each other",
+        3: "its time is over",
+        4: "it is withdrawn",
+        5: "its conditions contradict each other",
+        7: "Always there may always be shown and goes first",
+    }
+    assert found[1].when == ()
+    assert [words(plan, *fact) for fact in found[6].when] == ["if trait of tier is gold"]
+    assert [words(plan, *fact) for fact in found[8].when] == ["while a complaint is open"]
+    killed = told(plan, Live(plan="p", state="killed"))
+    assert {one.why for one in killed.values() if not one.reachable} == {"the campaign is switched off"}
+    assert killed[shop.DEFAULT].reachable
+
+
+def test_it_lets_a_model_prefer_whichever_may_be_shown() -> None:
+    made = (shop.offer(1, "thank-you", priority=1), shop.offer(2, "thank-you"))
+    assert not told(of_offers(*made))[2].reachable
+    assert told(of_offers(*made, mode="model"))[2].reachable
+
+
+def test_it_says_when_it_could_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("campaigns.reach.MAX_STEPS", 2)
+    made = [shop.offer(n, "replacement", category=SHOES, cap_person=1, priority=9 - n) for n in range(1, 6)]
+    assert told(of_offers(*made))[5].reachable is None
+
+
+@pytest.mark.feature("CM-24")
+def test_it_shows_every_variant_in_every_look(web: Web) -> None:
+    first = web.shop.offer("thank-you", priority=1, fields={"headline": "First"})
+    second = web.shop.offer("thank-you", fields={"headline": "Second"})
+    default = web.shop.offer("neutral")
+    choices = [{"slot": 0, "default": default, "offers": [first, second]}, {"slot": 1, "default": default}]
+    api, browser = web.program("manager"), web.desk("manager")
+    number = web.shop.campaign(published=False)
+    content = api.told("GET", f"/campaigns/{number}")
+    kept = {name: content[name] for name in ("name", "message_id", "default_landing")}
+    api.told("PUT", f"/campaigns/{number}", kept | {"slots": choices})
+    at = f"/campaigns/{number}/matrix"
+    listed = {(one["slot"], one["offer"]): one["reachable"] for one in api.told("GET", at)["variants"]}
+    assert listed == {(0, first): True, (0, second): False, (0, default): True, (1, default): True}
+    page = browser.get(f"{at}/").text
+    assert page.count("<img") == 2 * len(listed)
+    assert "may always be shown and goes first" in page
+    off = browser.get(f"{at}/?off=on").text
+    assert ("<img" in off, off.count("Your offer of the week")) == (False, 6)
+    looks = {
+        browser.get(f"{at}/{slot}/{offer}.jpg?{query}").data
+        for slot, offer in listed
+        for query in ("", "dark=1", "scale=1", "locale=ar", "locale=ar&dark=1&scale=1")
+    }
+    assert all(picture.startswith(b"\xff\xd8") for picture in looks)
+    assert len(looks) == 5 * len(listed)
+    wanted = api.call("GET", f"{at}/0/{first}/picture?locale=ar&dark=true&scale=1").data
+    assert wanted == browser.get(f"{at}/0/{first}.jpg?locale=ar&dark=1&scale=1").data
+    assert browser.get(f"{at}/1/{first}.jpg").status_code == 404
+    api.told("PUT", f"/campaigns/{number}", kept | {"slots": []})
+    assert "cannot be published as it is" in browser.get(f"{at}/").text
