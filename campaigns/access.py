@@ -6,6 +6,7 @@ build an app with a route that says nothing, so forgetting is not possible.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
@@ -32,6 +33,11 @@ class SignedIn(UserMixin):  # type: ignore[misc]
         self.name = user.name
         self.roles = frozenset(user.roles)
         self.timezone = user.timezone
+        self._session = f"{user.id}.{hashlib.sha256(user.password.encode()).hexdigest()[:16]}"
+
+    def get_id(self) -> str:
+        """What the session cookie names: the person and their password's mark, so that a new password ends sessions."""
+        return self._session
 
     @property
     def role(self) -> str:
@@ -78,12 +84,14 @@ def install(app: Flask) -> None:
     app.before_request(_check)
 
 
-def _load(user_id: str) -> SignedIn | None:
-    if not user_id.isdigit():
+def _load(session_id: str) -> SignedIn | None:
+    number = session_id.partition(".")[0]
+    if not number.isdigit():
         return None
     with parts().transaction() as session:
-        user = session.scalar(select(User).where(User.id == int(user_id), User.active))
-        return SignedIn(user) if user else None
+        user = session.scalar(select(User).where(User.id == int(number), User.active))
+        signed_in = SignedIn(user) if user else None
+    return signed_in if signed_in is not None and signed_in.get_id() == session_id else None
 
 
 def _check() -> ResponseReturnValue | None:

@@ -147,6 +147,15 @@ def test_it_does_not_tell_whether_an_address_is_known(web: Web) -> None:
     assert max(seconds) < 4 * min(seconds)
 
 
+def test_it_ends_every_session_with_a_new_password(web: Web) -> None:
+    browser = web.browser("manager")
+    assert browser.get("/campaigns/").status_code == 200
+    with web.shop.sessions.begin() as session:
+        (manager,) = session.scalars(select(User).where(User.email == "manager@example.com"))
+        people.change_user(session, manager.id, web.shop.now, MANAGER, password="another-horse-battery")
+    assert browser.get("/campaigns/").status_code == 302
+
+
 def test_it_lets_nobody_in_who_was_locked_out(web: Web) -> None:
     browser = web.browser("manager")
     with web.shop.sessions.begin() as session:
