@@ -29,12 +29,13 @@ DRAIN_SECONDS: Final = 0.5
 
 
 class _Entry:
-    """A sealed entry on its way: `accepted` is None until its flight has landed."""
+    """A sealed entry on its way: `accepted` is None until its flight has landed. A correction is of an entry before."""
 
-    __slots__ = ("accepted", "data")
+    __slots__ = ("accepted", "data", "is_correction")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, is_correction: bool = False) -> None:
         self.data = data
+        self.is_correction = is_correction
         self.accepted: bool | None = None
 
 
@@ -70,7 +71,7 @@ class Recorder:
 
     def correct(self, records: tuple[Record, ...]) -> None:
         """Put down what was answered instead, behind the records that may be late; waits for nothing."""
-        self._waiting.append(_Entry(record.seal(records, self._sealer)))
+        self._waiting.append(_Entry(record.seal(records, self._sealer), is_correction=True))
 
     def start(self) -> None:
         """Begin the background work: what was left waiting flies, and the spool goes to the stream when it is there."""
@@ -95,7 +96,8 @@ class Recorder:
         finally:
             for entry in flight:
                 entry.accepted = accepted
-        self._metrics.count("unrecorded", 0 if accepted else len(flight))
+        if not accepted:
+            self._metrics.count("unrecorded", sum(not entry.is_correction for entry in flight))
 
     def _fly_leftovers(self) -> None:
         """Send what was put down by threads that could not wait, unless another is about to."""
