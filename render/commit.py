@@ -1,14 +1,15 @@
-"""Handing records over before the picture leaves: many requests' entries in one flight, and the spool when that fails.
+"""Handing records over before the picture leaves: onto the stream, and onto local disk when that fails.
 
-The first thread that comes sends what all have put down by then; the others wait for its flight and find their entries
-accepted (group commit). A lone request pays one round trip and no change of threads.
+Each thread appends to the stream by itself: waiting for one another costs more than the trips it spares. Disks are
+slower: there the first thread that comes writes and syncs what all have put down by then, and the others find their
+entries accepted (group commit).
 """
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import hiredis
@@ -59,12 +60,14 @@ class Recorder:
         answers otherwise than the records say tells so by `correct`.
         """
         entry = _Entry(record.seal(records, self._sealer))
+        if self._append([entry.data]):
+            return True
         self._waiting.append(entry)
         if not self._flight.acquire(timeout=max(0.0, deadline - monotonic())):
             return entry.accepted is True
         try:
             while entry.accepted is None:
-                self._fly()
+                self._fly(self._keep)
         finally:
             self._flight.release()
         return entry.accepted
@@ -86,13 +89,13 @@ class Recorder:
         self._fly_leftovers()
         self._spool.close()
 
-    def _fly(self) -> None:
-        """Send what waits. Called by the thread that holds the flight lock."""
+    def _fly(self, take: Callable[[Sequence[bytes]], bool]) -> None:
+        """Hand over what waits. Called by the thread that holds the flight lock."""
         flight = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_FLIGHT))]
         entries = [entry.data for entry in flight]
         accepted = False
         try:
-            accepted = self._append(entries) or self._keep(entries)
+            accepted = take(entries)
         finally:
             for entry in flight:
                 entry.accepted = accepted
@@ -105,7 +108,7 @@ class Recorder:
             return
         try:
             while self._waiting:
-                self._fly()
+                self._fly(lambda entries: self._append(entries) or self._keep(entries))
         finally:
             self._flight.release()
 
