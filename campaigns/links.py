@@ -58,20 +58,24 @@ def mint(
     html: bool = True,
     amp: bool = False,
     printed: int = 0,
+    tracked: bool = True,
 ) -> MailUrls:
     """The addresses of a delivery's mail; the same delivery and day give the same ones again.
 
     `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty, without `amp`
     those of an AMP mail. `base_url` is the render app's public address, without a last slash. `printed` is the mark of
-    the fields that the mail prints (`mailpage.printed_mark`), without which its web view prints the fallbacks.
+    the fields that the mail prints (`mailpage.printed_mark`), without which its web view prints the fallbacks. A mail
+    that is not `tracked` shares its addresses with everybody's of that run; only its page and its unsubscription name
+    the person, who could not leave otherwise.
     """
+    named = (Purpose.VIEW, Purpose.UNSUBSCRIBE)
 
     def token(purpose: Purpose, slot: Place | None = None, mark: int = 0) -> str:
         width, height, fmt = (slot.width, slot.height, slot.fmt) if slot is not None else unpack_size(mark)
         return keys.mint(
             Token(
                 purpose=purpose,
-                profile=delivery.profile,
+                profile=delivery.profile if tracked or purpose in named else 0,
                 campaign=delivery.campaign,
                 occurrence=delivery.occurrence,
                 slot=WHOLE_MAIL if slot is None else slot.index,

@@ -72,6 +72,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         undecided_capped=row.undecided_capped,
         landing_hosts=_hosts(row, shown),
         amp_senders=(message.from_address.lower(),) if row.amp else UNSET,
+        tracking="none" if row.tracking == "none" else UNSET,
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )

@@ -66,7 +66,8 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
         parts.metrics.count("clicks", value="unresolved")
         return _nowhere()
     read = Read(look.personal) if look.personal is not None else None
-    if not token.profile or not may_record(read.state if read is not None else None, look.running.plan):
+    is_followed = token.profile and look.running.plan.tracking != "none"
+    if not is_followed or not may_record(read.state if read is not None else None, look.running.plan):
         parts.metrics.count("not_recorded")
         return _answer(look.running.plan, Destination("default", look.running.plan.default_landing))
     destination = resolve_click(parts, fetch, look.running, look.running.plan, read)

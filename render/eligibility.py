@@ -176,6 +176,8 @@ def refused(plan: Plan, facts: Facts) -> str | None:
     """Why nothing but the default may be shown at all; None if a decision may be made."""
     if facts.live.state != "live":
         return facts.live.state
+    if plan.tracking == "none":
+        return "not followed"
     if facts.neutral:
         return "content holdout"
     state = facts.state

@@ -85,6 +85,7 @@ _REFUSALS: Final = {
     "no state": "What we know of this person could not be found, so nothing but the default may be shown.",
     "erased": "This person was erased at their request; only the default is shown.",
     "ended": "The campaign has ended; only the default is shown.",
+    "not followed": "Opens of this campaign are not followed: everybody gets the defaults.",
     "content holdout": "This person is in the content holdout: they get the mail with its defaults, for comparison.",
     "unread": "What we know of this person could not be read in time, so nothing but the default may be shown.",
     "unagreed": "The decision could not be written down in time, so the default was shown.",

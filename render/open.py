@@ -121,6 +121,9 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
         parts.metrics.count("unread")
     if running is None or running.plan is None:
         return None
+    if running.plan.tracking == "none":
+        # Mails sent before their campaign was no longer to be followed name the person still.
+        return _shared(parts, fetch)
     if personal is None:
         return parts.opening.unagreed(fetch, running, running.plan, "unread", None)
 

@@ -149,6 +149,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     default_landing: where a click goes that cannot be resolved.
     amp_senders: the senders, in lower case, whose AMP mails may ask for this plan's decisions; unset where its mails
     have no AMP part, so that such a plan keeps the bytes and the hash it always had.
+    tracking: none where opens and clicks are not followed: the defaults for everybody, and only counters go up.
     """
 
     campaign: int
@@ -174,6 +175,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     view_html: str = ""
     unsubscribe: dict[str, str] = {}
     amp_senders: tuple[str, ...] | UnsetType = UNSET
+    tracking: Literal["none"] | UnsetType = UNSET
 
     @cached_property
     def offer_by_id(self) -> Mapping[int, Offer]:

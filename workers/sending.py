@@ -228,8 +228,8 @@ class Sender:
             base = self._settings.render_base(composer.mail.brand)
             urls = links.mint(
                 self._keys, base, row.key, composer.mail.slots, day_number(now),
-                neutral=row.holdout == "content", html=False, amp=bool(composer.mail.amp),
-                printed=printed_mark(plan.view_html, row.traits),
+                neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
+                printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
             )  # fmt: skip
             try:
                 mail = composer.build(row.key, row.address, row.traits, urls, now)

@@ -51,6 +51,7 @@ class Campaign(Model):
     needs_consent: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     undecided_capped: Mapped[bool] = mapped_column(Boolean, server_default="true")
     amp: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    tracking: Mapped[str] = mapped_column(Text, server_default="identified")
     feed_stale_s: Mapped[int] = mapped_column(Integer, server_default="172800")
     landing_hosts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

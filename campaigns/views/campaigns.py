@@ -293,6 +293,7 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
         "send_holdout": forms.share(form, "send_holdout"),
         "content_holdout": forms.share(form, "content_holdout"),
         "needs_consent": [name for name in ("email", "tracking", "profiling") if forms.on(form, f"consent-{name}")],
+        "tracking": "none" if form.get("tracking") == "none" else "identified",
     }
     if row.kind == "replenishment":
         content["replenish"] = Replenish(categories=request.form.getlist("categories"))
