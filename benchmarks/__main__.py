@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import abuse, burst, decide, faults, intake, open, send
+from benchmarks import abuse, burst, decide, faults, growth, intake, open, send
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "decide": decide.main,
@@ -13,7 +13,12 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "send": send.main,
     "intake": intake.main,
 }
-SOAKS: dict[str, Callable[[], None]] = {"burst": burst.main, "faults": faults.main, "abuse": abuse.main}
+SOAKS: dict[str, Callable[[], None]] = {
+    "burst": burst.main,
+    "faults": faults.main,
+    "abuse": abuse.main,
+    "growth": growth.main,
+}
 
 
 def main(arguments: list[str]) -> int:

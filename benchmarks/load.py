@@ -88,7 +88,9 @@ class _Connection:
         length = int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
         if len(self.buffer) < head + 4 + length:
             return None
-        return int(self.buffer[9:12]), length
+        status = int(self.buffer[9:12])
+        self.buffer = b""  # What is closed from now on is closed between answers.
+        return status, length
 
 
 def get(host: str, port: int, path: str, headers: dict[str, str] | None = None) -> bytes:

@@ -96,19 +96,21 @@ def trained(trees: int) -> bytes:
     return Model.build(booster.model_to_string(), MODEL_FEATURES, [0.0, 1.0], [0.0, 1.0], popularity=popularity)
 
 
-def publish(place: World, candidates: int, trees: int) -> Plan:
-    """A hero slot with so many candidate offers, scored by a model, live in the store."""
+def publish(place: World, candidates: int, trees: int, plans: int = 1) -> Plan:
+    """Put campaigns from CAMPAIGN on live, each a hero slot with candidates one model for all; the last one's plan."""
     blobs = blobs_from(place.settings)
     model = blobs.put(trained(trees))
     plan = plan_of(candidates)
-    data = encode(plan)
-    blobs.put(data)
-    place.store.set(keys.plan(digest(data)), data)
-    place.store.set(keys.live(plan.campaign), encode_live(Live(plan=digest(data), model=model)))
+    for campaign in range(CAMPAIGN, CAMPAIGN + plans):
+        plan = plan_of(candidates, campaign=campaign)
+        data = encode(plan)
+        blobs.put(data)
+        place.store.set(keys.plan(digest(data)), data)
+        place.store.set(keys.live(campaign), encode_live(Live(plan=digest(data), model=model)))
     return plan
 
 
-def plan_of(candidates: int, mode: Mode = "model") -> Plan:
+def plan_of(candidates: int, mode: Mode = "model", campaign: int = CAMPAIGN) -> Plan:
     """A plan with one hero slot and so many candidates; after them comes the default."""
     hero = replace_id(1, "Restock discount")
     neutral = replace_id(2, "Neutral")
@@ -128,7 +130,7 @@ def plan_of(candidates: int, mode: Mode = "model") -> Plan:
     )
     default = Offer(id=9_999, name="Default", kind="neutral", creative=2, landing="https://shop.example.com/")
     return Plan(
-        campaign=CAMPAIGN,
+        campaign=campaign,
         name="Benchmark",
         slots=(
             Slot(
@@ -169,22 +171,27 @@ def states(now: datetime, count: int = STATES) -> list[bytes]:
 
 
 def people(place: World, count: int, now: datetime, first: int = 1) -> list[str]:
-    """Put so many people into the store and return the path of each one's picture."""
+    """Put so many people into the store, a thousand at a time, and return the path of each one's picture."""
     tokens = TokenKeys.from_settings(place.settings)
     known = states(now, min(STATES, count))
     paths = []
     pipe = place.store.pipeline(transaction=False)
     for profile in range(first, first + count):
         pipe.set(keys.state(profile), known[profile % len(known)])
-        token = Token(
-            purpose=Purpose.PICTURE, profile=profile, campaign=CAMPAIGN, occurrence=1, slot=0, width=600, height=300,
-            fmt="jpg", send_day=day_number(now),
-        )  # fmt: skip
-        paths.append(f"/o/{tokens.mint(token)}.jpg")
+        paths.append(path_of(tokens, profile, 1, now))
         if profile % 1_000 == 0:
             pipe.execute()
     pipe.execute()
     return paths
+
+
+def path_of(tokens: TokenKeys, profile: int, occurrence: int, now: datetime, campaign: int = CAMPAIGN) -> str:
+    """The path of the hero picture in a mail."""
+    token = Token(
+        purpose=Purpose.PICTURE, profile=profile, campaign=campaign, occurrence=occurrence, slot=0, width=600,
+        height=300, fmt="jpg", send_day=day_number(now),
+    )  # fmt: skip
+    return f"/o/{tokens.mint(token)}.jpg"
 
 
 @contextmanager
@@ -211,11 +218,7 @@ def opens(place: World, people_count: int, now: datetime) -> Iterator[str]:
     tokens = TokenKeys.from_settings(place.settings)
     for occurrence in itertools.count(1):
         for profile in range(1, people_count + 1):
-            token = Token(
-                purpose=Purpose.PICTURE, profile=profile, campaign=CAMPAIGN, occurrence=occurrence, slot=0, width=600,
-                height=300, fmt="jpg", send_day=day_number(now),
-            )  # fmt: skip
-            yield f"/o/{tokens.mint(token)}.jpg"
+            yield path_of(tokens, profile, occurrence, now)
 
 
 def now() -> datetime:

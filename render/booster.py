@@ -44,13 +44,12 @@ _ALONE: Final = b"num_threads=1 predict_disable_shape_check=true"
 
 
 def _predictor() -> Any:
-    """LightGBM's own `LGBM_BoosterPredictForMat`, called with the interpreter lock held.
+    """`LGBM_BoosterPredictForMat` of the library that LightGBM has loaded, as a function of our own.
 
-    A prediction is shorter than the interval at which threads take turns anyway, and giving the lock away for it makes
-    a pinned process change threads twice.
+    LightGBM's object for it is left alone: it passes other types. Other threads run during the call, as during its own.
     """
     shared = lightgbm.basic._LIB
-    function = ctypes.PyDLL(shared._name, handle=shared._handle).LGBM_BoosterPredictForMat
+    function = ctypes.CDLL(shared._name, handle=shared._handle).LGBM_BoosterPredictForMat
     address, number = ctypes.c_void_p, ctypes.c_int
     function.argtypes = [
         address, address, number, ctypes.c_int32, ctypes.c_int32, number, number, number, number, ctypes.c_char_p,
