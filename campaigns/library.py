@@ -6,6 +6,7 @@ twice is one picture. Creatives name the hash; a picture that is archived goes o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -78,6 +79,14 @@ def show_for_product(session: Session, picture_id: int, product: str, now: datet
         raise InvalidInput("product", "names a product that the feed does not have")
     productpictures.upload(session, product, row.digest, now)
     admin_log.record(session, by, "show for product", "picture", row.id, now, after={"product": product})
+
+
+def retry(session: Session, products: Sequence[str], now: datetime, by: Actor) -> None:
+    """Fetch the pictures of these products again that could not be had, now."""
+    tried = productpictures.try_again(session, products, now)
+    admin_log.record(
+        session, by, "retry", "product pictures", "", now, after={"products": list(products), "tried": tried}
+    )
 
 
 def picture(session: Session, picture_id: int) -> Picture:

@@ -180,5 +180,5 @@ def list_product_pictures(query: FailurePage) -> ProductPictures:
 def retry_product_pictures(json: Products) -> Done:
     """Fetch pictures that failed again, now."""
     with parts().transaction() as session:
-        productpictures.try_again(session, json.products, parts().now())
+        library.retry(session, json.products, parts().now(), actor())
     return Done()

@@ -123,7 +123,7 @@ def file(picture_id: int) -> ResponseReturnValue:
 def retry() -> ResponseReturnValue:
     """Fetch a product's picture again, now."""
     with parts().transaction() as session:
-        productpictures.try_again(session, [forms.text(request.form, "product")], parts().now())
+        library.retry(session, [forms.text(request.form, "product")], parts().now(), actor())
     flash("It is fetched again within a few seconds.")
     return redirect(url_for("pictures.index"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,13 +14,17 @@ from sqlalchemy import select, text
 
 from campaigns import audience
 from campaigns.models import AccessEntry, AdminEntry, Delivery
+from signals.products import take_products
 from tests.campaigns.shop import MESSAGE, named
+from tests.campaigns.test_pages import Form
+from tests.campaigns.test_pictures import uploaded
 from tests.campaigns.web import PASSWORD, Browser, Program, Web
+from tests.misbehaving import photo
 
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
 READS_ONLY = {
     "offers.preview", "api.preview_campaign", "preview.choose", "customers.find", "api.find_customers",
-    "api.name_customer",
+    "api.name_customer", "creatives.preview", "api.draw_creative",
 }  # fmt: skip
 """Posted because much is said to them, but they change nothing."""
 
@@ -64,6 +69,23 @@ class Desk:
     def creative(self) -> dict[str, Any]:
         known = self.program.told("GET", "/creatives")["creatives"][0]
         return {"name": f"Copy {self.web.shop.campaign(published=False)}", "document": known["document"]}
+
+    def creative_form(self, number: int | None = None) -> dict[str, Any]:
+        """What the editor's form of a creative holds, under a name of its own."""
+        page = self.browser.get(f"/creatives/{number}" if number else "/creatives/new").text
+        fields = {name: value for name, value in Form(page).fields.items() if name not in ("do", "csrf_token")}
+        return fields | {"name": f"Form {self.web.shop.campaign(published=False)}"}
+
+    def picture(self) -> int:
+        """A picture of the library."""
+        made = {"name": "Beach", "file": base64.b64encode(photo()).decode()}
+        return int(self.program.told("POST", "/pictures", made)["id"])
+
+    def product(self) -> str:
+        """A product of the feed."""
+        items = [{"id": "towel", "title": "Towel", "price": "5 EUR"}]
+        assert take_products(self.web.shop.intake, self.web.shop.source, items, self.web.shop.now).refused == 0
+        return "towel"
 
     def segment(self) -> dict[str, Any]:
         return {"name": f"Segment {self.web.shop.campaign(published=False)}", "rule": {"always": True}}
@@ -114,6 +136,14 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "offers.create": lambda d: d.browser.post("/offers/new", **d.offer()),
     "offers.save": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}", **d.offer()),
     "offers.archive": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}/archive"),
+    "creatives.create": lambda d: d.browser.post("/creatives/new", **d.creative_form()),
+    "creatives.save": lambda d: d.browser.post("/creatives/3", **d.creative_form(3)),
+    "creatives.archive": lambda d: d.browser.post(f"/creatives/{d.new_id('/creatives', d.creative())}/archive"),
+    "pictures.upload": lambda d: uploaded(d.browser, photo()),
+    "pictures.change": lambda d: d.browser.post(f"/pictures/{d.picture()}", name="Sea", focus_x="10", focus_y="20"),
+    "pictures.for_product": lambda d: d.browser.post(f"/pictures/{d.picture()}/product", product=d.product()),
+    "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
+    "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
     "system.add_person": lambda d: d.browser.post(
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
     ),
@@ -134,6 +164,13 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
         "PUT", f"/creatives/{d.new_id('/creatives', d.creative())}", d.creative()
     ),
     "archive_creative": lambda d: d.program.told("DELETE", f"/creatives/{d.new_id('/creatives', d.creative())}"),
+    "upload_picture": lambda d: d.picture(),
+    "change_picture": lambda d: d.program.told("PUT", f"/pictures/{d.picture()}", {"name": "Sea"}),
+    "archive_picture": lambda d: d.program.told("DELETE", f"/pictures/{d.picture()}"),
+    "show_picture_for_product": lambda d: d.program.told(
+        "POST", f"/pictures/{d.picture()}/product", {"product": d.product()}
+    ),
+    "retry_product_pictures": lambda d: d.program.told("POST", "/product-pictures/retry", {"products": ["towel"]}),
     "create_segment": lambda d: d.program.told("POST", "/segments", d.segment()),
     "update_segment": lambda d: d.program.told("PUT", f"/segments/{d.new_id('/segments', d.segment())}", d.segment()),
     "delete_segment": lambda d: d.program.told("DELETE", f"/segments/{d.new_id('/segments', d.segment())}"),
