@@ -71,6 +71,11 @@ class Read:
         self.shown: Shown = understood(decode_shown, personal.shown) or Shown()
         self.used: Used = understood(decode_used, personal.used) or Used()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether what was shown may be lost with the state. Begun anew, it would be left by the repair."""
+        return self.state is None and self.personal.shown is None
+
 
 class Opening:
     """The parts that find or begin opens. For many threads."""
@@ -105,6 +110,8 @@ class Opening:
             if fetch.time_left < self._round_seconds:
                 break
             opened = self._find(fetch, running, plan, read)
+            if opened is None and read.is_lost:
+                return self.unagreed(fetch, running, plan, "no state", None, lost=("state",))
             if opened is None and fetch.step >= Step.NO_DECISION:
                 opened = self.last(fetch, running, plan, read)
                 if opened is None:
@@ -141,17 +148,30 @@ class Opening:
             is_agreed=is_agreed, is_last=True, personal=read.personal, state=read.state,
         )  # fmt: skip
 
-    def unagreed(self, fetch: Fetch, running: Running, plan: Plan, reason: str, state: ProfileState | None) -> Open:
-        """The defaults, without asking anybody: for when the store is away. One record for all pictures of a look."""
+    def unagreed(
+        self,
+        fetch: Fetch,
+        running: Running,
+        plan: Plan,
+        reason: str,
+        state: ProfileState | None,
+        lost: tuple[str, ...] = (),
+    ) -> Open:
+        """The defaults, without asking anybody: for when the store is away, or what it held was `lost`.
+
+        One record for all pictures of a look.
+        """
         at_ms = fetch.now_ms - fetch.now_ms % _UNREAD_BUCKET_MS
         facts = Facts(state=state, sent_at_ms=fetch.sent_ms(0), lane=fetch.lane, live=_HELD_BACK)
-        decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=())
+        decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=lost)
         identity = decision_id(fetch.delivery, f"{fetch.lane_name}:{reason}", 0, at_ms)
         lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=_chosen(decision))
         made = decision_record(fetch, running, decision, facts, lane, _NOTHING_READ, ())
+        self._metrics.count("lost", len(lost))
         return Open(
             running, plan, running.plan_hash, lane, plan.locale,
-            is_recorded=may_record(state, plan), is_agreed=False, is_new=True, records=(made,), state=state,
+            is_recorded=may_record(state, plan), is_agreed=False, is_new=True,
+            records=(made, *(self.repairs.wanted(fetch, running, lost) if lost else ())), state=state,
         )  # fmt: skip
 
     def mark(self, fetch: Fetch, opened: Open, sight: LastShown | None, made: FetchRecord) -> bool:

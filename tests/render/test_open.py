@@ -194,8 +194,10 @@ def test_it_treats_an_absent_state_as_lost_and_asks_for_a_repair(client: FlaskCl
     mail.store.delete(keys.state(mail.delivery.profile))
     for _ in range(2):
         client.get(mail.url(), headers=browser())
-    (decision,) = mail.decisions()
+    decision, again = mail.decisions()
     assert (decision.slots[0].offer, decision.lost, decision.missing) == (DEFAULT, True, ("state",))
+    assert (again.id, decision.open_number) == (decision.id, 0)
+    assert mail.store.keys("{4711}:*") == [], "a repair would leave what was begun anew"
     assert [(made.what, made.profile) for made in mail.repairs()] == [("state", 4711)]
     mail.know(state())
     client.get(mail.url(), headers=browser())

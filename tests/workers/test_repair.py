@@ -63,6 +63,18 @@ def test_it_brings_back_what_was_shown_and_used_and_known(opens: Opens, repairs:
     assert opens.count("decision") == 2
 
 
+def test_it_brings_back_what_was_shown_before_the_look_that_found_it_lost(opens: Opens) -> None:
+    mail = opens.send("ann", discount={"landing": "https://shop.example.com/discount"})["ann"]
+    opens.look(mail)
+    opens.record()
+    shown = opens.shown(mail)
+    opens.shop.store.delete(*person_keys(opens, mail))
+    opens.look(mail, 1)
+    opens.record()
+    assert opens.shown(mail).live == shown.live
+    assert opens.get(mail.clicks[0]).headers["Location"] == "https://shop.example.com/discount"
+
+
 def test_it_writes_absent_keys_only(opens: Opens, repairs: Repairs) -> None:
     mail = busy(opens)
     names = person_keys(opens, mail)
