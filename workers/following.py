@@ -39,6 +39,7 @@ class Following:
         self._credited_at = self._looked_at = 0.0
         self._freed_at = 0.0
         self._to_free: tuple[bytes, datetime] | None = None
+        self._to_credit: tuple[bytes, int] | None = None
         self._unsent: dict[Delivery, hindsight.Span] = {}
 
     def __call__(self, written: Written) -> None:
@@ -59,22 +60,39 @@ class Following:
         if now - self._looked_at > RESTART_SECONDS:
             self._looked_at = now
             self._restarts.look()
-        if now - self._credited_at > CREDIT_SECONDS:
+        if self._to_credit is None and now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
             self._look_back(self._unsent)
             with transaction(self._parts.sessions) as session:
-                date_late(session)
-                outcomes.credit(session, self._intake.categories.lookup, self._parts.clock.now())
+                upto = outcomes.newest_event(session)
+            # After the orders: what was seen before them is in this entry or an earlier one.
+            self._to_credit = (self._newest_entry(), upto)
+        if self._to_credit is not None:
+            last, upto = self._to_credit
+            # An order must not go to an older sight while the record of its own still waits on the stream.
+            if self._is_recorded(last):
+                with transaction(self._parts.sessions) as session:
+                    date_late(session)
+                    outcomes.credit(session, self._intake.categories.lookup, upto, self._parts.clock.now())
+                self._to_credit = None
         if self._to_free is None and now - self._freed_at > FREE_SECONDS:
             self._freed_at = now
-            newest: Any = self._parts.store.xrevrange(keys.RECORDS, count=1)
-            self._to_free = (newest[0][0] if newest else b"0-0", self._parts.clock.now() - RESERVATION_LIFE)
+            self._to_free = (self._newest_entry(), self._parts.clock.now() - RESERVATION_LIFE)
         if self._to_free is not None:
             last, before = self._to_free
             # A reservation whose record still waits on the stream is not one without a record.
-            if not self._parts.store.xrange(keys.RECORDS, "-", last, count=1):
+            if self._is_recorded(last):
                 self._repairs.free_reservations(before)
                 self._to_free = None
+
+    def _newest_entry(self) -> bytes:
+        """The id of the stream's last entry."""
+        newest: Any = self._parts.store.xrevrange(keys.RECORDS, count=1)
+        return newest[0][0] if newest else b"0-0"
+
+    def _is_recorded(self, last: bytes) -> bool:
+        """Whether the stream holds nothing any more up to this entry."""
+        return not self._parts.store.xrange(keys.RECORDS, "-", last, count=1)
 
     def _look_back(self, deliveries: Mapping[Delivery, hindsight.Span]) -> None:
         """Tell classes by what is known now; mails that are still being handed over are looked at again."""

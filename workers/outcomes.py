@@ -76,13 +76,17 @@ same order arrives after it."""
 CORRECTIONS = ("order refunded", "order cancelled", "order canceled", "order updated")
 
 
-def credit(session: Session, lookup: Lookup, now: datetime) -> int:
+def newest_event(session: Session) -> int:
+    """The highest arrival number; 0 before the first."""
+    return session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
+
+
+def credit(session: Session, lookup: Lookup, newest: int, now: datetime) -> int:
     """Credit the orders that arrived since the last call; returns how many arrival numbers were looked at.
 
-    Runs in the caller's transaction; `lookup` knows the categories. Call it after the recorder has caught up, or an
-    order may be credited to an older sight than the one whose record is still on the stream.
+    Runs in the caller's transaction; `lookup` knows the categories. `newest` is the last arrival number to look at:
+    what was seen before that must be on record, or an order is credited to an older sight than its own.
     """
-    newest = session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
     position = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR)) or 0
     upto = min(newest, position + EVENTS_A_STEP)
     if upto <= position:

@@ -17,7 +17,8 @@ def credited(opens: Opens) -> list[Any]:
     """Store and credit everything; the outcomes in order of their events."""
     opens.record()
     with opens.shop.sessions.begin() as session:
-        outcomes.credit(session, opens.shop.intake.categories.lookup, opens.shop.now)
+        newest = outcomes.newest_event(session)
+        outcomes.credit(session, opens.shop.intake.categories.lookup, newest, opens.shop.now)
     return opens.rows("SELECT * FROM outcome ORDER BY event_id")
 
 
@@ -53,6 +54,22 @@ def test_it_credits_the_last_decision_that_was_seen(opens: Opens) -> None:
     assert (row.decision_id, row.decision_at) == (decisions[-1].id, decisions[-1].at)
     assert (row.offer_id, row.slot, row.cents, row.currency) == (opens.discount, 0, 4000, "EUR")
     assert (row.rule, row.order_id, row.campaign_id) == ("seen-7d", "o1", opens.campaign)
+
+
+def test_it_waits_for_the_record_of_what_was_seen_before_the_order(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.record()
+    opens.shop.clock.advance(timedelta(hours=3))
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=5))
+    buy(opens)
+    opens.following.idle()
+    assert opens.count("outcome") == 0
+    opens.record()
+    opens.following.idle()
+    (row,) = opens.rows("SELECT d.open_number FROM outcome o JOIN decision d ON d.id = o.decision_id")
+    assert row.open_number == 2
 
 
 def test_it_names_the_click_on_that_decision(opens: Opens) -> None:
