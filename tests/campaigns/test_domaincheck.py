@@ -18,7 +18,6 @@ from cryptography.x509.oid import NameOID
 from werkzeug.serving import make_server
 
 from base.clock import SystemClock
-from base.processes import free_port
 from base.settings import Settings, environment
 from base.tokens import TokenKeys
 from campaigns.domaincheck import addresses, examine
