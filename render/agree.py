@@ -6,9 +6,9 @@ The records of the open travel with the write: there is no agreed open without i
 given what the first wrote, and goes by that.
 
 `cap:<offer>` is a hash: `left`, the balance, `total`, out of how many, and a field for every reservation,
-`<profile>.<delivery>.<open number>`, holding when it was made (Unix ms) or 0 once its record was stored. Publishing
-creates and changes it; a reservation with a time older than a minute has lost its open and is released by the recorder
-(`stale_reservations`, `release`).
+`<profile>.<delivery>.<open number>.<minute it began>`, holding when it was made (Unix ms) or 0 once its record was
+stored. Publishing creates and changes it; a reservation with a time older than a minute has lost its open and is
+released by the recorder (`stale_reservations`, `release`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from render.wire import Command, HotStore
 SHOWN_DAYS: Final = 60
 """A shown key is kept this long after its last write; the plan's lifetime says how long it must be there."""
 STALE_RESERVATION_MS: Final = 60_000
+MINUTE_MS: Final = 60_000
 Guard = Literal["", "same", "alive"]
 _LEFT: Final = b"left"
 _TOTAL: Final = b"total"
@@ -211,9 +212,13 @@ def _digest(state: bytes | None) -> str:
     return hashlib.sha1(state or b"", usedforsecurity=False).hexdigest()
 
 
-def reservation(delivery_name: str, profile: int, open_number: int) -> str:
-    """The name of an open's reservations."""
-    return f"{profile}.{delivery_name}.{open_number}"
+def reservation(delivery_name: str, profile: int, open_number: int, began_ms: int) -> str:
+    """The name of an open's reservations.
+
+    The minute tells it from a later open of the same number: numbers start again where the shown key was lost or ran
+    out. Processes that begin one open at once share the name, and so the reservation.
+    """
+    return f"{profile}.{delivery_name}.{open_number}.{began_ms // MINUTE_MS}"
 
 
 def open_cap(store: Store, offer: int, total: int, taken: int = 0) -> bool:

@@ -256,7 +256,7 @@ class Opening:
         self, fetch: Fetch, plan: Plan, facts: Facts, decision: Decision, number: int, reserved: set[tuple[str, int]]
     ) -> tuple[Decision, Facts]:
         """Take the total caps of what was chosen; what is refused is left out once, then everything with a cap is."""
-        name = _reservation(fetch, number)
+        name = _reservation(fetch, number, fetch.now_ms)
         for last_try in (False, True):
             capped = _capped(plan, decision)
             if not capped:
@@ -283,10 +283,17 @@ class Opening:
             return decide(plan, replace(facts, model=None), now, seed)
 
     def _give_back(self, fetch: Fetch, opened: Open, reserved: set[tuple[str, int]]) -> None:
-        """Release what was reserved for this very open and is not in it; of earlier ones only the recorder can tell."""
-        own = _reservation(fetch, opened.lane.open_number)
+        """Release what was reserved for this very open and is not in it; of earlier ones only the recorder can tell.
+
+        Where another process began it in another minute, that is all that was reserved here under its number.
+        """
+        number = opened.lane.open_number
+        own = _reservation(fetch, number, opened.lane.began_ms)
+        mine = _reservation(fetch, number, fetch.now_ms)
         shown = {chosen.offer for chosen in opened.chosen}
-        self._agreement.release([offer for name, offer in reserved if name == own and offer not in shown], own)
+        for name in {own, mine}:
+            kept = shown if name == own else ()
+            self._agreement.release([offer for by, offer in reserved if by == name and offer not in kept], name)
 
     def _agree(
         self, fetch: Fetch, opened: Open, read: Read, picture: Picture | None, record_of: RecordOf, guard: Guard
@@ -337,8 +344,8 @@ def _marked(lane: Lane, fetch: Fetch, opened: Open, sight: LastShown | None) -> 
     return lane.after_sight(fetch.token.slot, sight) if sight is not None else lane
 
 
-def _reservation(fetch: Fetch, number: int) -> str:
-    return reservation(fetch.delivery_name, fetch.token.profile, number)
+def _reservation(fetch: Fetch, number: int, began_ms: int) -> str:
+    return reservation(fetch.delivery_name, fetch.token.profile, number, began_ms)
 
 
 def _chosen(decision: Decision) -> tuple[Chosen, ...]:

@@ -81,7 +81,7 @@ def write(
         if isinstance(record, DecisionRecord):
             rows[Decision].append(_decision_row(record, subjects[record.profile]))
             delivery = record.reserved_as or f"{record.campaign}.{record.occurrence}"
-            name = reservation(delivery, record.profile, record.open_number)
+            name = reservation(delivery, record.profile, record.open_number, record.at_ms)
             result.reserved += [(offer, name) for offer in record.reserved]
             if record.lane == "live" and record.contact is None:
                 result.live_decisions.append((record.id, moment(record.at_ms)))

@@ -257,17 +257,22 @@ def _by_delivery(rows: Sequence[Any]) -> dict[Delivery, list[Any]]:
 
 
 def _has_record(session: Session, offer: int, name: str) -> bool:
-    """Whether an open that was recorded took this cap under this name (`agree.reservation`)."""
-    profile, _, rest = name.partition(".")
-    delivery, _, number = rest.rpartition(".")
-    if not profile.isdigit() or not number.isdigit():
+    """Whether an open that was recorded took this cap under this name (`agree.reservation`).
+
+    Names of earlier releases end with the open number.
+    """
+    profile, *parts = name.split(".")
+    delivery, numbers = ".".join(parts[:2]), parts[2:]
+    if not profile.isdigit() or len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
         return False
     opens = session.execute(
-        select(Decision.public, Decision.campaign_id, Decision.occurrence).where(
-            Decision.profile_id == int(profile), Decision.open_number == int(number), Decision.lane == "live"
+        select(Decision.public, Decision.campaign_id, Decision.occurrence, Decision.at).where(
+            Decision.profile_id == int(profile), Decision.open_number == int(numbers[0]), Decision.lane == "live"
         )
     )
     for row in opens:
+        if numbers[1:] and unix_ms(row.at) // agree.MINUTE_MS != int(numbers[1]):
+            continue
         opened = msgspec.json.decode(row.public, type=RestoredOpen)
         if (opened.reserved_as or f"{row.campaign_id}.{row.occurrence}") == delivery and offer in opened.reserved:
             return True

@@ -139,7 +139,7 @@ def test_it_says_unavailable_for_a_store_that_takes_no_writes(agreement: Agreeme
 
 
 def test_it_names_reservations_by_delivery_and_open() -> None:
-    assert reservation("7.1", 5, 2) == "5.7.1.2"
+    assert reservation("7.1", 5, 2, 180_500) == "5.7.1.2.3"
 
 
 @pytest.fixture

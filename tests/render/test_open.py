@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from base import keys
 from base.clock import FixedClock
 from base.ids import TEST_BIT, Delivery
+from render.agree import Agreement, Change, Names, Personal, balance
 from render.facts import decode_used
 from signals.state import tombstone
 from tests.render.mail import APPLE, GMAIL, GMAIL_PREFETCH, SCANNER, Mail, browser, size_of
@@ -172,6 +173,41 @@ def test_it_counts_against_the_person_once_an_open_and_never_for_machines(
     used = decode_used(mail.store.get(keys.used(mail.delivery.profile)))  # type: ignore[arg-type]
     assert (used.offer(DISCOUNT).count, used.groups["shoes"].count) == (2, 2)
     assert [decision.slots[0].offer for decision in mail.decisions() if decision.lane == "live"][-1] != DISCOUNT
+
+
+def test_it_takes_a_total_cap_anew_when_open_numbers_start_again(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    mail.publish(plan(discount={"cap_total": 5}))
+    for _ in range(2):
+        client.get(mail.url(), headers=browser())
+        mail.store.delete(keys.shown(mail.delivery.profile, mail.delivery.name))
+        noon.advance(timedelta(days=60))
+    assert [(made.open_number, made.reserved) for made in mail.decisions()] == [(1, (DISCOUNT,))] * 2
+    assert balance(mail.store, DISCOUNT) == 3
+
+
+def test_it_gives_back_a_cap_it_took_a_minute_after_the_open_that_another_began(
+    client: FlaskClient, mail: Mail, noon: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail.publish(plan(discount={"cap_total": 5}))
+    noon.set(NOON - timedelta(seconds=5))
+    client.get(mail.url(), headers=browser())
+    name = keys.shown(mail.delivery.profile, mail.delivery.name)
+    theirs = mail.store.get(name)
+    assert isinstance(theirs, bytes)
+    mail.store.delete(name)
+    noon.set(NOON)
+    write = Agreement.write
+
+    def second(self: Agreement, names: Names, read: Personal, change: Change) -> Personal | None:
+        mail.store.set(name, theirs, nx=True)
+        return write(self, names, read, change)
+
+    monkeypatch.setattr(Agreement, "write", second)
+    client.get(mail.url(dark=True), headers=browser())
+    assert len(mail.decisions()) == 1
+    assert balance(mail.store, DISCOUNT) == 4
 
 
 @pytest.mark.parametrize("lost", ["tracking", "email", "erased"])

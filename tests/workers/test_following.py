@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from base import keys
+from render import agree
 from render.record import ConsentRecord
 from signals.erasure import erase
 from signals.moments import unix_ms
@@ -71,7 +72,7 @@ def test_it_has_nothing_to_withdraw_for_whoever_was_erased(opens: Opens) -> None
 def test_it_settles_the_caps_of_recorded_opens(opens: Opens) -> None:
     mail = opens.send("ann", discount={"cap_total": 10})["ann"]
     opens.look(mail)
-    name = f"{mail.token.profile}.{opens.campaign}.1.1"
+    name = agree.reservation(mail.token.delivery.name, mail.token.profile, 1, unix_ms(opens.shop.now))
     assert int(opens.shop.store.hget(keys.cap(opens.discount), name) or 0) > 0
     opens.record()
     assert opens.shop.store.hget(keys.cap(opens.discount), name) == b"0"

@@ -7,10 +7,10 @@ from datetime import timedelta
 import pytest
 
 from base import keys
-from base.clock import EPOCH
 from campaigns import publish
 from render import agree
 from signals.erasure import erase
+from signals.moments import unix_ms
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
 from tests.promises.reader import APPLE, Mail
@@ -134,19 +134,20 @@ def test_it_gives_back_reservations_that_no_open_stands_behind(opens: Opens, rep
     for mail in mails.values():
         opens.look(mail)
     opens.record()
-    store, number = opens.shop.store, agree.reservation("1.1", mails["ann"].token.profile, 1)
-    made = int((opens.shop.now - EPOCH).total_seconds() * 1000)
-    lost = f"{mails['ann'].token.profile}.{opens.campaign}.1.77"
-    store.hset(keys.cap(opens.discount), mapping={"left": 7, lost: made})
-    # A recorded open whose reservation was not settled yet stays, whatever its age.
-    held = f"{mails['bob'].token.profile}.{opens.campaign}.1.1"
-    store.hset(keys.cap(opens.discount), held, made)
-    assert number
+    store, made = opens.shop.store, unix_ms(opens.shop.now)
+    ann, bob = mails["ann"].token, mails["bob"].token
+    # The mail's first open, begun a second time after what was shown was lost, and one of a release before this one.
+    lost = agree.reservation(ann.delivery.name, ann.profile, 1, made + 60_000)
+    old = f"{ann.profile}.{ann.delivery.name}.77"
+    store.hset(keys.cap(opens.discount), mapping={"left": 6, lost: made, old: made})
+    # A recorded open whose reservation was not settled yet stays, whatever its age, under either name.
+    held = agree.reservation(bob.delivery.name, bob.profile, 1, made)
+    held_before = f"{bob.profile}.{bob.delivery.name}.1"
+    store.hset(keys.cap(opens.discount), mapping={held: made, held_before: made})
     assert repairs.free_reservations(opens.shop.now) == 0, "they may still come to be recorded"
-    assert repairs.free_reservations(opens.shop.now + timedelta(seconds=1)) == 1
+    assert repairs.free_reservations(opens.shop.now + timedelta(seconds=1)) == 2
     assert agree.balance(store, opens.discount) == 8
-    assert store.hget(keys.cap(opens.discount), held) == b"0"
-    assert store.hget(keys.cap(opens.discount), lost) is None
+    assert store.hmget(keys.cap(opens.discount), [held, held_before, lost, old]) == [b"0", b"0", None, None]
 
 
 def test_it_restores_live_keys_plans_and_products_when_an_open_misses_them(opens: Opens) -> None:
