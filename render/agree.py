@@ -30,7 +30,7 @@ SHOWN_DAYS: Final = 60
 """A shown key is kept this long after its last write; the plan's lifetime says how long it must be there."""
 STALE_RESERVATION_MS: Final = 60_000
 MINUTE_MS: Final = 60_000
-Guard = Literal["", "same", "alive"]
+Guard = Literal["same", "alive"]
 _LEFT: Final = b"left"
 _TOTAL: Final = b"total"
 
@@ -53,8 +53,8 @@ _WRITE: Final = Script("""
 local function erased(state)
   if state == '' then return false end
   local start = string.byte(state, 1) == 0xdc and 3 or 1
-  local _, _, _, _, erased = cmsgpack.unpack_limit(state, 4, start)
-  return erased == true
+  local known, _, _, _, _, erased = pcall(cmsgpack.unpack_limit, state, 4, start)
+  return known and erased == true
 end
 local shown = redis.call('GET', KEYS[1]) or ''
 local used = redis.call('GET', KEYS[2]) or ''
@@ -62,7 +62,7 @@ local state = redis.call('GET', KEYS[3]) or ''
 local same = shown == ARGV[1] and (ARGV[4] == '' or used == ARGV[2])
 if same and ARGV[5] == 'alive' then
   same = not erased(state)
-elseif same and ARGV[5] ~= '' then
+elseif same then
   same = redis.sha1hex(state) == ARGV[5]
 end
 if not same then return {shown, used, state} end
@@ -128,14 +128,14 @@ class Personal(NamedTuple):
 class Change(NamedTuple):
     """What a fetch wants to write. `used` None leaves it; `entry` is a sealed stream entry to be accepted with it.
 
-    `guard` says what the state must be: the very one that was read (`same`), not that of an erased person (`alive`), or
-    whatever it is (empty): a mark on an open already begun depends on nothing.
+    `guard` says what the state must be: the very one that was read (`same`), or any but that of an erased person
+    (`alive`), which is all that a mark on an open already begun depends on.
     """
 
     shown: bytes
     used: bytes | None = None
     entry: bytes | None = None
-    guard: Guard = ""
+    guard: Guard = "alive"
 
 
 class Reservation(NamedTuple):

@@ -121,7 +121,7 @@ class Opening:
             opened.personal, opened.state = read.personal, read.state
             if not opened.is_recorded:
                 return opened
-            guard: Guard = "" if not opened.is_new else "same" if number < STRICT_ROUNDS else "alive"
+            guard: Guard = "same" if opened.is_new and number < STRICT_ROUNDS else "alive"
             theirs = self._agree(fetch, opened, read, at_hand(opened), record_of, guard)
             if theirs is None:
                 self._give_back(fetch, opened, reserved)
@@ -196,6 +196,8 @@ class Opening:
                 break
             if theirs is None:
                 return True
+            if not may_record(understood(decode_state, theirs.state), opened.plan):
+                break
             personal = theirs
         return self._recorder.accept(records, fetch.deadline)
 

@@ -73,8 +73,8 @@ def test_it_refuses_to_write_on_a_state_that_has_changed(agreement: Agreement, v
 def test_it_never_writes_about_a_person_who_was_erased_meanwhile(agreement: Agreement, valkey: Store) -> None:
     read = Personal(encode(state()), None, None)
     valkey.set(NAMES.state, encode(tombstone()))
-    for guard in ("same", "alive"):
-        assert agreement.write(NAMES, read, Change(b"new", guard=guard)) == (encode(tombstone()), None, None)
+    for change in (Change(b"new", guard="same"), Change(b"new", guard="alive"), Change(b"mark")):
+        assert agreement.write(NAMES, read, change) == (encode(tombstone()), None, None)
     valkey.set(NAMES.state, encode(state([bought(SHOES, NOON)])))
     assert agreement.write(NAMES, read, Change(b"new", guard="alive")) is None
 

@@ -12,7 +12,7 @@ from base.clock import FixedClock
 from base.ids import TEST_BIT, Delivery
 from render.agree import Agreement, Change, Names, Personal, balance
 from render.facts import decode_used
-from signals.state import tombstone
+from signals.state import ProfileState, tombstone
 from tests.render.mail import APPLE, GMAIL, GMAIL_PREFETCH, SCANNER, Mail, browser, size_of
 from tests.render.shoe_shop import (
     ATTIRE,
@@ -208,6 +208,24 @@ def test_it_gives_back_a_cap_it_took_a_minute_after_the_open_that_another_began(
     client.get(mail.url(dark=True), headers=browser())
     assert len(mail.decisions()) == 1
     assert balance(mail.store, DISCOUNT) == 4
+
+
+@pytest.mark.parametrize("gone", [tombstone(), state((), tracking=False)], ids=["erased", "refused"])
+def test_it_marks_nothing_once_the_person_was_erased_or_refused(
+    client: FlaskClient, mail: Mail, monkeypatch: pytest.MonkeyPatch, gone: ProfileState
+) -> None:
+    client.get(mail.url(), headers=browser())
+    name = keys.shown(mail.delivery.profile, mail.delivery.name)
+    write = Agreement.write
+
+    def after(self: Agreement, names: Names, read: Personal, change: Change) -> Personal | None:
+        mail.know(gone)
+        mail.store.delete(name)
+        return write(self, names, read, change)
+
+    monkeypatch.setattr(Agreement, "write", after)
+    assert size_of(client.get(mail.url(dark=True), headers=browser()).data) == (1200, 400)
+    assert mail.store.get(name) is None
 
 
 @pytest.mark.parametrize("lost", ["tracking", "email", "erased"])
