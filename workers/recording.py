@@ -3,7 +3,8 @@
 Idempotent: a record's id and instant are its primary key, so a record that comes twice changes nothing. One request
 leaves at most two records of its fetch, under one id: when the store broke off while the first was written, the picture
 that then went out was a fallback, and its record is the one that is kept. Records of an erased person are dropped:
-there is no subject to keep them under.
+there is no subject to keep them under. So are those of a person who had refused tracking or mail by then: render does
+not write them, but where it could not read the state it could not know.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -41,6 +42,23 @@ MS = timedelta(milliseconds=1)
 ROWS_A_STATEMENT = 500
 FALLBACKS = ("default", "static")
 """Rungs of the ladder that a picture comes down when what was decided could not be served."""
+
+
+_REFUSED = text(
+    """
+    SELECT newest.profile, min(newest.received_at) AS since
+    FROM (
+        SELECT DISTINCT ON (mailed.id, said.purpose) mailed.id AS profile, said.granted, said.received_at
+        FROM profile mailed
+        JOIN profile member ON member.root_id = mailed.root_id
+        JOIN consent said ON said.profile_id = member.id AND said.purpose IN ('tracking', 'email')
+        WHERE mailed.id = ANY(:profiles)
+        ORDER BY mailed.id, said.purpose, said.at DESC, said.id DESC
+    ) newest
+    WHERE NOT newest.granted GROUP BY newest.profile
+    """
+)
+"""Since when people refuse to be recorded (`render.eligibility.may_record`): from the moment we were told."""
 
 
 @dataclass
@@ -71,7 +89,7 @@ def write(
 ) -> Written:
     """Store a batch in the caller's transaction. Consents and repairs are handed back: they are others' work."""
     result = Written()
-    kept = _without_erased(session, records)
+    kept = _without_refused(session, _without_erased(session, records))
     subjects = subject_keys(session, {r.profile for r in kept if _is_stored(r)}, wrapping_key, now)
     kept = [record for record in kept if record.profile in subjects or not _is_stored(record)]
     result.dropped = len(records) - len(kept)
@@ -144,6 +162,19 @@ def _without_erased(session: Session, records: Sequence[Record]) -> list[Record]
     profiles = {record.profile for record in records if record.profile}
     erased = set(session.scalars(select(Profile.id).where(Profile.id.in_(profiles), Profile.erased_at.is_not(None))))
     return [record for record in records if record.profile not in erased]
+
+
+def _without_refused(session: Session, records: Sequence[Record]) -> list[Record]:
+    """Without what was done after the person's newest word on tracking or on mail, where that was a refusal."""
+    profiles = {record.profile for record in records if _is_stored(record)}
+    refused = {
+        row.profile: (row.since - EPOCH) // MS for row in session.execute(_REFUSED, {"profiles": list(profiles)})
+    }
+    return [
+        record
+        for record in records
+        if not _is_stored(record) or record.at_ms <= refused.get(record.profile, record.at_ms)
+    ]
 
 
 def _public(record: Record, subject: SubjectKey) -> dict[str, Any]:

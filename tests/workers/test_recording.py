@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from base import keys
 from base.errors import NotFound
 from campaigns import served
 from campaigns.erasure import erase_person
@@ -67,6 +68,29 @@ def test_it_drops_the_records_of_whoever_was_erased_meanwhile(opens: Opens) -> N
     kept = {row.profile_id for row in opens.rows('SELECT profile_id FROM "fetch"')}
     assert kept == {mails["bob"].token.profile}
     assert opens.rows("SELECT 1 FROM subject WHERE profile_id = :p", p=mails["ann"].token.profile) == []
+
+
+@pytest.mark.parametrize("purpose", ["tracking", "email"])
+def test_it_drops_what_was_recorded_of_whoever_had_refused_while_their_state_was_lost(
+    opens: Opens, purpose: str
+) -> None:
+    mails = opens.send("ann", "bob")
+    opens.look(mails["ann"])
+    opens.get(mails["ann"].clicks[0])
+    opens.shop.send({"type": "alias", "userId": "anna", "previousId": "ann"})
+    opens.shop.clock.advance(timedelta(minutes=1))
+    opens.shop.send(opens.shop.consent("anna", False, purpose), opens.shop.consent("bob", False, purpose))
+    opens.shop.clock.advance(timedelta(minutes=1))
+    opens.shop.send(opens.shop.consent("bob", True, purpose))
+    for mail in mails.values():
+        opens.shop.store.delete(keys.state(mail.token.profile))
+        opens.look(mail)
+        opens.get(mail.clicks[0])
+    opens.record()
+    ann, bob = (mails[name].token.profile for name in ("ann", "bob"))
+    for table in ("decision", "fetch", "click"):
+        kept = opens.rows(f'SELECT profile_id FROM "{table}" ORDER BY profile_id')
+        assert [row.profile_id for row in kept] == [ann, bob], "what she did before she refused stays"
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "in two"])
