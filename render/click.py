@@ -98,13 +98,12 @@ def resolve_click(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read
         lost = read.state is None or (expired and not lane.open_number)
         return Destination("unresolved" if lost else "unseen", plan.default_landing)
     last = sights[-1]
-    shown_by = plan
-    if last.decision == lane.decision and lane.plan != running.plan_hash:
-        # What was seen belongs to the plan it was decided by, even when another has been published since.
-        shown_by = parts.lookup.plan(lane.plan) or plan
+    # What was seen belongs to the plan it was decided by, even when another has been published since.
+    seen_by = last.plan or lane.plan
+    shown_by = plan if seen_by == running.plan_hash else parts.lookup.plan(seen_by) or plan
     offer = shown_by.offer_by_id.get(last.offer)
     ambiguous = is_ambiguous(sights, fetch.now_ms, plan.hold_s * 1000)
-    outcome = "ended" if offer is None else _validity(offer, running, plan, fetch.now_ms)
+    outcome = "ended" if offer is None else _validity(offer, running, shown_by, fetch.now_ms)
     landing = plan.default_landing if offer is None or outcome != "redirect" else _allowed(shown_by, offer.landing)
     return Destination(outcome, landing, last, ambiguous)
 

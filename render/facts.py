@@ -107,12 +107,16 @@ class LastDecision(Struct, frozen=True, array_like=True):
 
 
 class LastShown(Struct, frozen=True, array_like=True):
-    """One sight of a slot: which offer of which decision was fetched, when, by which class."""
+    """One sight of a slot: which offer of which decision was fetched, when, by which class.
+
+    `plan` is the hash of the plan it was decided by; empty for that of the lane's current open.
+    """
 
     offer: int
     decision: str
     at_ms: int
     fetch_class: FetchClass
+    plan: str = ""
 
 
 class Chosen(Struct, frozen=True, array_like=True):
@@ -159,6 +163,15 @@ class Lane(Struct, frozen=True, array_like=True):
     def in_slot(self, slot: int) -> Chosen | None:
         """What the current open shows in a slot."""
         return next((chosen for chosen in self.chosen if chosen.slot == slot), None)
+
+    def sights_under(self, plan: str) -> dict[int, tuple[LastShown, ...]]:
+        """What was seen, as the next open keeps it, whose plan has this hash: sights of another plan name theirs."""
+        if plan == self.plan:
+            return self.shown
+        return {
+            slot: tuple(sight if sight.plan else msgspec.structs.replace(sight, plan=self.plan) for sight in sights)
+            for slot, sights in self.shown.items()
+        }
 
     def after_sight(self, slot: int, sight: LastShown) -> Lane:
         """This lane after a slot was fetched once more."""

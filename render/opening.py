@@ -240,7 +240,7 @@ class Opening:
             plan=running.plan_hash,
             model=decision.model_hash,
             chosen=_chosen(decision),
-            shown=last.shown,
+            shown=last.sights_under(running.plan_hash),
             refused=decision.rung == "default",
         )
         taken = _capped(plan, decision) if uses_caps else ()
@@ -343,7 +343,10 @@ def _marked(lane: Lane, fetch: Fetch, opened: Open, sight: LastShown | None) -> 
     """The lane after the fetch; a sight of an open that another has followed is still what was last shown."""
     if lane.decision == opened.decision:
         return after_fetch(lane, fetch.token.slot, fetch.kind, sight)
-    return lane.after_sight(fetch.token.slot, sight) if sight is not None else lane
+    if sight is None:
+        return lane
+    by_another = replace(sight, plan=opened.plan_hash) if opened.plan_hash != lane.plan else sight
+    return lane.after_sight(fetch.token.slot, by_another)
 
 
 def _reservation(fetch: Fetch, number: int, began_ms: int) -> str:

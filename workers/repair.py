@@ -212,7 +212,9 @@ class Repairs:
             offer = self._seen(opens[fetch.decision_id], fetch)
             # What hindsight took for a machine's was not what the person was last shown.
             if offer is not None and fetch.fetch_class not in ("prefetch", "scanner"):
-                sight = LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class)
+                plan = opens[fetch.decision_id].plan
+                by_another = plan if plan != lane.plan else ""
+                sight = LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class, by_another)
                 lane = after_fetch(lane, fetch.slot, fetch.kind, sight)
         lane = replace(lane, served=tuple(served))
         return Shown(live=lane, written_ms=written, sent_ms=opens[last.id].sent_ms)

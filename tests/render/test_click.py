@@ -100,6 +100,20 @@ def test_it_goes_to_the_page_of_the_plan_that_was_seen(client: FlaskClient, mail
     assert client.get(mail.click(), headers=browser()).headers["Location"] == landing("discount")
 
 
+def test_it_goes_to_the_page_of_the_plan_that_was_seen_when_another_block_has_opened_anew(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    client.get(mail.url(), headers=browser())
+    for name in ("moved", "again"):
+        mail.publish(plan(slots=2, discount={"landing": landing(name)}))
+        noon.advance(timedelta(hours=2))
+        client.get(mail.url(1), headers=browser())
+        assert client.get(mail.click(), headers=browser()).headers["Location"] == landing("discount")
+    assert mail.lane().open_number == 3
+    client.get(mail.url(), headers=browser())
+    assert client.get(mail.click(), headers=browser()).headers["Location"] == landing("again")
+
+
 @pytest.mark.feature("EC-12")
 @pytest.mark.parametrize("what", ["ended", "withdrawn", "killed", "sold out"])
 def test_it_says_honestly_that_what_was_seen_is_gone(

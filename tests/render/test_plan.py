@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -139,6 +140,7 @@ def test_it_reads_back_live_used_and_shown() -> None:
     lane = Lane(1, 1000, 7, "d1", "ab", None, (Chosen(0, 5, 1, {"offer.headline": "Hi"}),)).after_sight(0, sight)
     shown = Shown(sent_ms=900).with_lane("live", lane, 1002)
     assert decode_shown(encode_shown(shown)) == shown
+    assert msgspec.convert([5, "d1", 1001, "person"], LastShown) == sight, "as earlier releases wrote it"
     assert shown.lane("machine").last is None
     assert shown.lane("live").last == LastDecision("d1", 1, 1000, {0: 5})
 

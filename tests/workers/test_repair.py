@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from base import keys
-from campaigns import publish
+from campaigns import offers, publish
 from render import agree
 from signals.erasure import erase
 from signals.moments import unix_ms
@@ -61,6 +62,25 @@ def test_it_brings_back_what_was_shown_and_used_and_known(opens: Opens, repairs:
     opens.look(mail)
     opens.record()
     assert opens.count("decision") == 2
+
+
+def test_it_brings_back_by_which_plan_something_was_seen(opens: Opens, repairs: Repairs) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    with opens.shop.sessions.begin() as session:
+        content = offers.content(offers.offer(session, opens.discount))
+        moved = replace(content, landing="https://shop.example.com/moved")
+        offers.update_offer(session, opens.discount, moved, opens.shop.now, MANAGER)
+    opens.shop.publish(opens.campaign)
+    opens.forget()
+    opens.shop.clock.advance(timedelta(hours=2))
+    opens.look(mail, 1)
+    opens.record()
+    shown = opens.shown(mail)
+    assert [bool(sights[-1].plan) for sights in shown.live.shown.values()] == [True, False]
+    opens.shop.store.delete(*person_keys(opens, mail))
+    repairs.restore_person(mail.token.profile)
+    assert opens.shown(mail).live == shown.live
 
 
 def test_it_brings_back_what_was_shown_before_the_look_that_found_it_lost(opens: Opens) -> None:
