@@ -22,6 +22,7 @@ from campaigns.models.campaign import Campaign
 from campaigns.models.delivery import Delivery
 from campaigns.population import matching
 from signals.consent import Suppression
+from signals.folding import UNSUBSCRIBED
 from signals.profiles import Identifier, Profile, ProfileStateRow
 
 EXCLUSIONS: Final = (
@@ -219,6 +220,7 @@ def _known(who: CTE, campaign: Campaign) -> CTE:
     reasons: list[tuple[Any, Any]] = [
         (found.c.address_hash.is_(None), literal("no_address")),
         (found.c.consent["email"].as_boolean().is_(False), literal("unsubscribed")),
+        (listed == UNSUBSCRIBED, literal("unsubscribed")),
         (listed == BOUNCED, literal(BOUNCED)),
         (listed.is_not(None), literal("suppressed")),
     ]

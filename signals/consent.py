@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.db import Model
 from base.errors import InvalidInput
 from signals.contents import PURPOSES
+from signals.folding import UNSUBSCRIBED
 from signals.identity import address_hash
 from signals.intake import Intake
 from signals.sources import INTERNAL, keyless_sender
@@ -94,6 +95,18 @@ def suppress(session: Session, hash_key: bytes, address: str, reason: str, now: 
             " ON CONFLICT (address_hash) DO NOTHING"
         ),
         {"hash": address_hash(hash_key, address), "reason": reason[:REASON_LENGTH], "now": now},
+    )
+
+
+def unsubscribe_address(session: Session, hashed: bytes, at: datetime) -> None:
+    """Let no profile be mailed at this address any more, since whoever reads it said so; a later consent lifts it."""
+    session.execute(
+        text(
+            "INSERT INTO suppression (address_hash, reason, at) VALUES (:hash, :reason, :at)"
+            " ON CONFLICT (address_hash) DO UPDATE SET at = greatest(suppression.at, excluded.at)"
+            " WHERE suppression.reason = excluded.reason"
+        ),
+        {"hash": hashed, "reason": UNSUBSCRIBED, "at": at},
     )
 
 

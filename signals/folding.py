@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import text
@@ -269,8 +269,22 @@ _CONSENTED = text("""
 """)
 
 
+UNSUBSCRIBED: Final = "unsubscribed"
+"""Why an address is on the list of those that get no mail when its reader said so; see `_WELCOMED`."""
+
+_WELCOMED: Final = text("""
+    DELETE FROM suppression x USING event e, profile p, profile m, identifier n
+    WHERE e.id = ANY(CAST(:events AS bigint[])) AND p.id = e.profile_id AND m.root_id = p.root_id
+      AND n.profile_id = m.id AND n.type = 'email' AND x.address_hash = n.value_hash
+      AND x.reason = :reason AND x.at < e.event_time
+""")
+
+
 def write_consents(session: Session, told: Iterable[Told]) -> None:
-    """Add the statements of consent in these events to the history."""
+    """Add the statements of consent in these events to the history.
+
+    Who agrees to mail after somebody unsubscribed the same address takes it off the list of those that get none.
+    """
     rows = [
         (entry.event.arrival, purpose, granted, wording(entry.body or {}))
         for entry in told
@@ -286,6 +300,9 @@ def write_consents(session: Session, told: Iterable[Told]) -> None:
                 "wordings": [row[3] for row in rows],
             },
         )
+    agreed = [event for event, purpose, granted, _ in rows if purpose == "email" and granted]
+    if agreed:
+        session.execute(_WELCOMED, {"events": agreed, "reason": UNSUBSCRIBED})
 
 
 _NO_CONSENTS = text("DELETE FROM consent WHERE profile_id = ANY(:members)")

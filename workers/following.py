@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from sqlalchemy import select
+
 from base import keys
 from base.clock import monotonic
 from base.db import transaction
 from base.ids import Delivery
+from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import ConsentRecord
-from signals.consent import set_consent
+from signals.consent import set_consent, unsubscribe_address
 from signals.intake import Intake
 from workers import hindsight, outcomes
 from workers.recorder import RecorderParts
@@ -94,6 +97,17 @@ class Following:
         """Whether the stream holds nothing any more up to this entry."""
         return not self._parts.store.xrange(keys.RECORDS, "-", last, count=1)
 
+    def _leave(self, record: ConsentRecord) -> None:
+        mailed = select(DeliveryRow.address_hash).where(
+            DeliveryRow.campaign_id == record.campaign,
+            DeliveryRow.occurrence == record.occurrence,
+            DeliveryRow.profile_id == record.profile,
+        )
+        with transaction(self._parts.sessions) as session:
+            for hashed in session.scalars(mailed):
+                if hashed is not None:
+                    unsubscribe_address(session, hashed, moment(record.at_ms))
+
     def _look_back(self, deliveries: Mapping[Delivery, hindsight.Span]) -> None:
         """Tell classes by what is known now; mails that are still being handed over are looked at again."""
         if not deliveries:
@@ -107,10 +121,13 @@ class Following:
         """Tell the signals that a consent was given or withdrawn; it is in effect when this returns.
 
         The record's id is the message's, so the same record twice is one fact. An erased person has nothing left to
-        withdraw, and a test mail says nothing of the person it was made for.
+        withdraw, and a test mail says nothing of the person it was made for. Who leaves a mailing list speaks for the
+        mailbox: whoever else has the address is not mailed there either.
         """
         if Delivery(record.profile, record.campaign, record.occurrence).is_test:
             return
+        if record.purpose == "email" and not record.granted:
+            self._leave(record)
         set_consent(
             self._intake,
             record.profile,

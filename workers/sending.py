@@ -225,19 +225,26 @@ class Sender:
         ready, failed = [], []
         for row in claimed:
             plan, composer = self._composer(row.plan_hash)
-            base = self._settings.render_base(composer.mail.brand)
-            urls = links.mint(
-                self._keys, base, row.key, composer.mail.slots, day_number(now),
-                neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
-                printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
-            )  # fmt: skip
             try:
-                mail = composer.build(row.key, row.address, row.traits, urls, now)
+                mail = self._mail(row, plan, composer, now)
             except InvalidInput as error:
                 failed.append(Settled(row.id, row.fence, "failed", f"{error.field} {error.message}"))
                 continue
+            except Exception as error:  # noqa: BLE001 - what one person's data break must not keep the others' mails
+                _log.error("a mail could not be built", delivery=row.id, error=type(error).__name__, exc_info=error)
+                failed.append(Settled(row.id, row.fence, "failed", f"could not be built: {type(error).__name__}"))
+                continue
             ready.append(Ready(row, mail, composer.mail.from_address, hashes.get(row.id)))
         return ready, failed
+
+    def _mail(self, row: Claimed, plan: Plan, composer: Composer, now: datetime) -> Built:
+        base = self._settings.render_base(composer.mail.brand)
+        urls = links.mint(
+            self._keys, base, row.key, composer.mail.slots, day_number(now),
+            neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
+            printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
+        )  # fmt: skip
+        return composer.build(row.key, row.address, row.traits, urls, now)
 
     def _composer(self, digest: str) -> tuple[Plan, Composer]:
         """The plan and what builds its mails, kept for the next batch."""

@@ -20,12 +20,16 @@ from campaigns import deliveries, sentfacts, transitions
 from campaigns.audience import BOUNCED
 from campaigns.models import Campaign, Delivery, SentFacts
 from campaigns.transitions import send_test
+from render.record import ConsentRecord
 from signals import erasure
 from signals.consent import Suppression
+from signals.moments import unix_ms
 from signals.state import decode
-from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.shop import MANAGER, MESSAGE, Shop
 from tests.workers.relay import Relay
 from workers import jobs
+from workers.following import Following
+from workers.recorder import RecorderParts
 from workers.schedule import Scheduler
 from workers.sending import FIRST_DELAY, MAX_TRIES, Sender
 
@@ -328,3 +332,44 @@ def test_it_hands_over_nothing_to_who_left_since_the_claim(
         assert deliveries.claim(session, ids, "two", shop.now) == []
     found = Counter(row.reason for row in shop.ledger(claimed["dora@example.com"].key.campaign))
     assert found == {"unsubscribed_since": 1, "suppressed_since": 1, "erased": 1, None: 1}
+
+
+def test_it_sends_the_others_when_one_mail_cannot_be_built(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", points=150)
+    shop.people("cleo")
+    text = f"{{% if profile.points > 100 %}}Gold. {{% endif %}}{MESSAGE.text}"
+    campaign = shop.campaign(message=shop.message(text=text, fallbacks=MESSAGE.fallbacks | {"points": "0"}))
+    shop.schedule(campaign)
+    scheduler.tick()
+    run_jobs(shop)
+    assert relay.received() == Counter({"ann@example.com": 1, "bob@example.com": 1})
+    assert account(shop, campaign) == {"accepted": 2, "failed": 1}
+    (failed,) = (row for row in shop.ledger(campaign) if row.state == "failed")
+    assert failed.reason == "could not be built: TypeError"
+    assert scheduler.tick().finished == [campaign]
+
+
+def test_it_mails_nobody_at_a_mailbox_whose_reader_unsubscribed_until_somebody_there_agrees(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", email="home@example.com")
+    first = shop.campaign()
+    shop.schedule(first)
+    scheduler.tick()
+    run_jobs(shop)
+    (mailed,) = (row for row in shop.ledger(first) if row.state == "accepted")
+    shop.clock.advance(timedelta(minutes=1))
+    said = ConsentRecord(
+        id="c" * 32, at_ms=unix_ms(shop.now), profile=mailed.profile_id, campaign=first, occurrence=1, purpose="email",
+        granted=False, via="one-click",
+    )  # fmt: skip
+    Following(RecorderParts(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock)).withdraw(said)
+    second = shop.campaign()
+    assert due(shop, scheduler, second) == []
+    assert {row.reason for row in shop.ledger(second)} == {"unsubscribed"}
+    shop.clock.advance(timedelta(minutes=1))
+    shop.send(shop.consent("bob", True))
+    third = shop.campaign()
+    assert len(due(shop, scheduler, third)) == 1
