@@ -23,6 +23,7 @@ from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys
 from campaigns import domaincheck
 from workers.migration import newest_revision
+from workers.transport import is_this_machine
 
 POSTGRES_FROM = 150_000
 VALKEY_FROM = (7, 2)
@@ -130,6 +131,8 @@ def _relay(settings: Settings) -> str:
         with made(parts.hostname or "", port, timeout=5) as client:
             client.ehlo_or_helo_if_needed()
             secure = parts.scheme == "smtps" or client.has_extn("starttls")
+            if parts.username and not secure and not is_this_machine(parts.hostname or ""):
+                raise Unwell("The mail relay offers no encryption: no password is given to it, and no mail leaves.")
     except (OSError, smtplib.SMTPException) as error:
         raise Unwell(f"The mail relay cannot be reached: {type(error).__name__}.") from None
     where = "the embedded sink; no mail leaves this machine" if settings.dry_run or not settings.smtp_url else "a relay"

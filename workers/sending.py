@@ -145,7 +145,8 @@ class Sender:
                 outcomes.append(self._hand(item))
             except Unreachable as error:
                 _log.warning("relay unreachable", reason=error.reply)
-                outcomes += [self._unreachable(other) for other in group[position:] if other.row.id in allowed]
+                begun = [other for other in group[position:] if other.row.id in allowed]
+                outcomes += [self._unreachable(other, error.reply) for other in begun]
                 return
 
     def _hand(self, item: Ready) -> Settled:
@@ -180,9 +181,9 @@ class Sender:
         later = self._clock.now() + delay
         return Settled(item.row.id, item.row.fence, "deferred", reason, reply, None, None, later, None, counted=counted)
 
-    def _unreachable(self, item: Ready) -> Settled:
-        """A relay that is away is no fault of the mail: it does not count as a try."""
-        return self._deferred(item, "relay unreachable", RELAY_DELAY)
+    def _unreachable(self, item: Ready, reply: str | None = None) -> Settled:
+        """A relay that is away, or takes nothing of ours, is no fault of the mail: it does not count as a try."""
+        return self._deferred(item, "relay unreachable", RELAY_DELAY, reply)
 
     def _mark(self, outcomes: Sequence[Settled], rows: Sequence[Claimed]) -> set[int]:
         """Write the last group's outcomes and mark the next group, in one commit before anything of it is sent."""

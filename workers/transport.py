@@ -7,6 +7,7 @@ can tell by asking again (RFC 1047). Decisions rest on the codes, never on the w
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import smtplib
 import socket
@@ -126,7 +127,7 @@ class Transport:
         fresh = self._connection is None
         try:
             connection = self._connected()
-            self._check(*connection.mail(sender), expected=250)
+            self._begin(connection, sender)
             self._check(*connection.rcpt(recipient), expected=250)
         except (OSError, smtplib.SMTPServerDisconnected) as error:
             self.close()
@@ -134,6 +135,13 @@ class Transport:
                 raise Unreachable(f"the relay does not answer: {_words(error)}") from error
             return self._envelope(sender, recipient)
         return connection
+
+    def _begin(self, connection: smtplib.SMTP, sender: str) -> None:
+        """MAIL. A relay that will not take our sender for good says nothing of the recipient: nobody is tried."""
+        try:
+            self._check(*connection.mail(sender), expected=250)
+        except PermanentFailure as error:
+            raise Unreachable(f"the relay does not take our sender: {error.reply}") from error
 
     def _connected(self) -> smtplib.SMTP:
         if self._connection is not None and self._sent >= MAILS_A_CONNECTION:
@@ -145,6 +153,7 @@ class Transport:
 
     def _connect(self) -> smtplib.SMTP:
         relay = self._relay
+        encrypted = relay.implicit_tls
         context = ssl.create_default_context()
         try:
             if relay.implicit_tls:
@@ -159,6 +168,12 @@ class Transport:
                 if connection.has_extn("starttls"):
                     connection.starttls(context=context)
                     connection.ehlo()
+                    encrypted = True
+            if relay.user and not (encrypted or is_this_machine(relay.host)):
+                connection.close()
+                raise Unreachable(
+                    "no session with the relay: it offers no encryption, and a password must not go in clear"
+                )
             if relay.user:
                 connection.login(relay.user, relay.password)
         except (OSError, smtplib.SMTPException) as error:
@@ -186,6 +201,16 @@ class Transport:
             connection.rset()
         except (OSError, smtplib.SMTPException):
             self.close()
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether what is said to a host stays on this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_permanent(reply: str) -> bool:

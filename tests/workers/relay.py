@@ -24,6 +24,7 @@ class Relay:
     def __init__(self) -> None:
         self.mails: list[tuple[str, bytes]] = []
         self.sessions = 0
+        self.at_mail: Answer = lambda _sender: ""
         self.at_rcpt: Answer = lambda _recipient: ""
         self.at_dot: Answer = lambda _recipient: ""
         self.before_answer: Callable[[str], None] = lambda _recipient: None
@@ -72,6 +73,14 @@ class _Handler:
         session.host_name = hostname
         self._relay.sessions += 1
         return responses
+
+    async def handle_MAIL(  # noqa: N802
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        answer = self._relay.at_mail(address)
+        if not answer:
+            envelope.mail_from = address
+        return answer or "250 2.1.0 OK"
 
     async def handle_RCPT(  # noqa: N802
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]

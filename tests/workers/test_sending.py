@@ -373,3 +373,23 @@ def test_it_mails_nobody_at_a_mailbox_whose_reader_unsubscribed_until_somebody_t
     shop.send(shop.consent("bob", True))
     third = shop.campaign()
     assert len(due(shop, scheduler, third)) == 1
+
+
+def test_it_keeps_every_mail_while_the_relay_takes_none_of_ours(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    relay.at_mail = lambda _sender: "530 5.7.0 Authentication required"
+    run_jobs(shop)
+    assert account(shop, campaign) == {"deferred": 2}
+    (row, other) = shop.ledger(campaign)
+    assert (row.attempts, row.reason) == (0, "relay unreachable")
+    assert "530 5.7.0" in (row.reply or other.reply or "")
+    relay.at_mail = lambda _sender: ""
+    shop.clock.advance(timedelta(minutes=10))
+    scheduler.tick()
+    run_jobs(shop)
+    assert account(shop, campaign) == {"accepted": 2}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import smtplib
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from base.errors import PermanentFailure, SettingError, TemporaryFailure, Unknow
 from base.settings import Settings
 from tests.workers.breaking import Breaking
 from tests.workers.relay import HOST, Relay
+from workers.checkup import Unwell
+from workers.checkup import _relay as examine_relay
 from workers.transport import Transport, Unreachable, is_dead_address, is_permanent, relay_from
 
 MAIL = b"Subject: 1\r\n\r\n.dot\r\n..\r\n"
@@ -44,6 +47,19 @@ def test_it_says_when_nobody_listens() -> None:
     settings = Settings(var=Path("var"), smtp_url="smtp://127.0.0.1:1")
     with pytest.raises(Unreachable):
         Transport(relay_from(settings)).hand_over("a@example.com", "b@example.com", MAIL)
+
+
+def test_it_gives_no_password_to_a_relay_elsewhere_that_offers_no_encryption(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda _address, *rest: connect((HOST, relay.port), *rest))
+    settings = Settings(var=Path("var"), smtp_url="smtp://user:secret@relay.example.com:587")
+    with pytest.raises(Unreachable, match="offers no encryption"):
+        Transport(relay_from(settings)).hand_over("a@example.com", "b@example.com", MAIL)
+    with pytest.raises(Unwell, match="offers no encryption"):
+        examine_relay(settings)
+    assert relay.mails == []
 
 
 def test_it_starts_a_fresh_connection_when_the_relay_closed_the_old_one(relay: Relay) -> None:
