@@ -130,7 +130,7 @@ def picture(
     """The bytes that were served in this open: the copy that was kept, or drawn again. Raises NotFound."""
     digest = _digest(sha256)
     fetch = session.execute(
-        select(Fetch.profile_id, Fetch.slot, Fetch.kind)
+        select(Fetch.profile_id, Fetch.slot, Fetch.kind, Fetch.at)
         .where(Fetch.decision_id == decision, Fetch.sha256 == digest, Fetch.profile_id.in_(members))
         .limit(1)
     ).first()

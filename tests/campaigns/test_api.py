@@ -110,11 +110,11 @@ def test_it_runs_a_campaign_from_the_first_offer_to_its_results(web: Web) -> Non
     (ada,) = web.shop.people("ada")
     web.shop.send(web.shop.order("ada", "shoes", web.shop.now - timedelta(days=400)))
     api = web.program("manager")
-    creative = api.told("GET", "/creatives")["creatives"][0]["id"]
-    content = {"creative_id": creative, "landing": "https://shop.example.com/"}
+    designs = {creative["name"]: creative["id"] for creative in api.told("GET", "/creatives")["creatives"]}
+    content = {"creative_id": designs["Neutral"], "landing": "https://shop.example.com/"}
     neutral = api.told("POST", "/offers", content | {"name": "Always", "kind": "neutral"})["id"]
     discount = content | {"name": "Discount", "kind": "replacement", "purpose_category": "shoes", "category": "shoes"}
-    offer = api.told("POST", "/offers", discount)["id"]
+    offer = api.told("POST", "/offers", discount | {"creative_id": designs["Restock discount"]})["id"]
     message = api.told("GET", f"/messages/{web.shop.message()}")
     slots = [{"slot": slot["index"], "default": neutral, "offers": [offer]} for slot in message["slots"]]
     written = {"name": "By program", "message_id": message["id"], "slots": slots, "default_landing": content["landing"]}

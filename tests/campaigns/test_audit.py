@@ -30,6 +30,7 @@ from tests.promises.reader import (
     fetch_at_once,
 )
 from tests.promises.world import Story, World, until
+from workers.restarts import CURSOR
 
 OPEN = re.compile(r'href="(/customers/\d+/opens/[0-9a-f]{32})"')
 SERVED = re.compile(r'(?:src|href)="(/customers/\d+/opens/[0-9a-f]{32}/([0-9a-f]{64}))"')
@@ -324,8 +325,10 @@ def everything(world: World) -> dict[str, Any]:
     state: dict[str, Any] = {}
     for table in tables:
         if table.name != "access_log":
+            # How far the store's disk is known to have come is noted by itself, seconds afterwards.
+            noted = f" WHERE t.name NOT LIKE '{CURSOR}%'" if table.name == "loop_cursor" else ""
             (row,) = world.rows(
-                f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) AS hash FROM \"{table.name}\" t"
+                f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) AS hash FROM \"{table.name}\" t{noted}"
             )
             state[table.name] = row.hash
     for name in world.store.scan_iter():

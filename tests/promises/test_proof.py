@@ -22,7 +22,7 @@ from tests.promises.world import Story, World
 AGENTS = (BROWSER, GMAIL, APPLE, SCANNER)
 TABLES = (
     "delivery", "decision", "fetch", "click", "outcome", "served_bytes", "subject", "event", "profile_state",
-    "campaign", "offer", "plan", "occurrence", "loop_cursor", "access_log", "admin_log",
+    "campaign", "offer", "plan", "occurrence", "access_log", "admin_log",
 )  # fmt: skip
 
 
