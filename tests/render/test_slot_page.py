@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from werkzeug.serving import make_server
 
 from base import keys
@@ -66,7 +66,7 @@ def show(app: Flask, mail: Mail, chromium: Browser) -> Iterator[Show]:
             page = context.new_page()
             with page.expect_request("**/v1/decide"):
                 page.goto(origin.replace("localhost", host))
-            page.wait_for_function("!document.querySelector('[aria-busy]')")
+            expect(page.locator("[aria-busy]")).to_have_count(0)
             return page
 
         yield shown
