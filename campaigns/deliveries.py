@@ -267,6 +267,11 @@ _HAND_OVER: Final = text("""
               SELECT 1 FROM profile_state s
               WHERE s.profile_id = p.root_id AND (s.document #>> '{consent,email}') = 'false'
           )
+          AND NOT EXISTS (
+              SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
+              LEFT JOIN profile_state s ON s.profile_id = p.root_id
+              WHERE coalesce(s.document -> 'consent' ->> n.purpose, 'false') <> 'true'
+          )
       ))
     RETURNING d.id
 """)

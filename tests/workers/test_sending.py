@@ -334,6 +334,20 @@ def test_it_hands_over_nothing_to_who_left_since_the_claim(
     assert found == {"unsubscribed_since": 1, "suppressed_since": 1, "erased": 1, None: 1}
 
 
+def test_it_hands_over_nothing_to_who_took_back_a_needed_consent_since_the_claim(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob")
+    shop.send(shop.consent("ann", True, "tracking"), shop.consent("bob", True, "tracking"))
+    ids = due(shop, scheduler, shop.campaign(needs_consent=["tracking"]))
+    with shop.sessions.begin() as session:
+        claimed = {row.address: row for row in deliveries.claim(session, ids, "one", shop.now)}
+    shop.send(shop.consent("ann", False, "tracking"))
+    with shop.sessions.begin() as session:
+        allowed = deliveries.hand_over(session, list(claimed.values()), "one", shop.now)
+    assert allowed == {claimed["bob@example.com"].id}
+
+
 def test_it_sends_the_others_when_one_mail_cannot_be_built(
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
 ) -> None:
