@@ -99,10 +99,17 @@ def suppress(session: Session, hash_key: bytes, address: str, reason: str, now: 
 
 
 def unsubscribe_address(session: Session, hashed: bytes, at: datetime) -> None:
-    """Let no profile be mailed at this address any more, since whoever reads it said so; a later consent lifts it."""
+    """Let no profile be mailed at this address any more, since whoever reads it said so; a later consent lifts it.
+
+    Told late or once more, after such a consent, it changes nothing.
+    """
     session.execute(
         text(
-            "INSERT INTO suppression (address_hash, reason, at) VALUES (:hash, :reason, :at)"
+            "INSERT INTO suppression (address_hash, reason, at) SELECT :hash, :reason, CAST(:at AS timestamptz)"
+            " WHERE NOT EXISTS ("
+            "  SELECT 1 FROM identifier n JOIN profile p ON p.id = n.profile_id JOIN profile m ON m.root_id = p.root_id"
+            "  JOIN consent k ON k.profile_id = m.id"
+            "  WHERE n.type = 'email' AND n.value_hash = :hash AND k.purpose = 'email' AND k.granted AND k.at > :at)"
             " ON CONFLICT (address_hash) DO UPDATE SET at = greatest(suppression.at, excluded.at)"
             " WHERE suppression.reason = excluded.reason"
         ),
