@@ -7,7 +7,7 @@ import pytest
 from tests.fetch_classes import PAGE, SIDES, TRUTHS, cases, page
 
 
-@pytest.mark.feature("CM-67", "EC-15")
+@pytest.mark.feature("EC-15")
 def test_it_publishes_the_precision_and_recall_of_each_class() -> None:
     found = list(cases())
     assert len(found) > 300
