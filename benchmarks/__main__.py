@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import abuse, burst, decide, faults, growth, intake, open, send
+from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, open, send
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "decide": decide.main,
     "open": open.main,
+    "drawing": drawing.main,
     "send": send.main,
     "intake": intake.main,
 }

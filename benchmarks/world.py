@@ -32,11 +32,13 @@ from signals.candidates import MODEL_FEATURES
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent, Line
 from signals.moments import unix_ms
+from signals.state import decode as decode_state
 from signals.state import encode as encode_state
 from workers.migration import migrate
 
 CAMPAIGN = 77
 CATEGORIES = 120
+HERO = "Restock discount"
 STATES = 2_000
 """Distinct people's states; profiles beyond take them in turn."""
 
@@ -96,13 +98,12 @@ def trained(trees: int) -> bytes:
     return Model.build(booster.model_to_string(), MODEL_FEATURES, [0.0, 1.0], [0.0, 1.0], popularity=popularity)
 
 
-def publish(place: World, candidates: int, trees: int, plans: int = 1) -> Plan:
-    """Put campaigns from CAMPAIGN on live, each a hero slot with candidates one model for all; the last one's plan."""
+def publish(place: World, candidates: int, trees: int, plans: int = 1, hero: str = HERO) -> Plan:
+    """Put campaigns from CAMPAIGN on live, each a hero slot with candidates, one model for all; the last one's plan."""
     blobs = blobs_from(place.settings)
     model = blobs.put(trained(trees))
-    plan = plan_of(candidates)
     for campaign in range(CAMPAIGN, CAMPAIGN + plans):
-        plan = plan_of(candidates, campaign=campaign)
+        plan = plan_of(candidates, campaign=campaign, hero=hero)
         data = encode(plan)
         blobs.put(data)
         place.store.set(keys.plan(digest(data)), data)
@@ -110,9 +111,9 @@ def publish(place: World, candidates: int, trees: int, plans: int = 1) -> Plan:
     return plan
 
 
-def plan_of(candidates: int, mode: Mode = "model", campaign: int = CAMPAIGN) -> Plan:
-    """A plan with one hero slot and so many candidates; after them comes the default."""
-    hero = replace_id(1, "Restock discount")
+def plan_of(candidates: int, mode: Mode = "model", campaign: int = CAMPAIGN, hero: str = HERO) -> Plan:
+    """A plan with one hero slot and so many candidates, all drawn by one design; after them comes the default."""
+    design = replace_id(1, hero)
     neutral = replace_id(2, "Neutral")
     offers = tuple(
         Offer(
@@ -139,7 +140,7 @@ def plan_of(candidates: int, mode: Mode = "model", campaign: int = CAMPAIGN) -> 
             ),
         ),
         offers=(*offers, default),
-        creatives=(hero, neutral),
+        creatives=(design, neutral),
         default_landing="https://shop.example.com/",
         categories={f"c{number}": number for number in range(1, CATEGORIES + 1)},
         category_names={f"c{number}": f"Category {number}" for number in range(1, CATEGORIES + 1)},
@@ -170,10 +171,15 @@ def states(now: datetime, count: int = STATES) -> list[bytes]:
     return made
 
 
-def people(place: World, count: int, now: datetime, first: int = 1) -> list[str]:
-    """Put so many people into the store, a thousand at a time, and return the path of each one's picture."""
+def people(place: World, count: int, now: datetime, first: int = 1, *, named: bool = False) -> list[str]:
+    """Put so many people into the store, a thousand at a time, and return the path of each one's picture.
+
+    `named`: every state is known by a first name of its own (at most STATES of them).
+    """
     tokens = TokenKeys.from_settings(place.settings)
     known = states(now, min(STATES, count))
+    if named:
+        known = [_named(state, f"Reader {number}") for number, state in enumerate(known)]
     paths = []
     pipe = place.store.pipeline(transaction=False)
     for profile in range(first, first + count):
@@ -183,6 +189,12 @@ def people(place: World, count: int, now: datetime, first: int = 1) -> list[str]
             pipe.execute()
     pipe.execute()
     return paths
+
+
+def _named(data: bytes, name: str) -> bytes:
+    state = decode_state(data)
+    state.traits["first_name"] = name
+    return encode_state(state)
 
 
 def path_of(tokens: TokenKeys, profile: int, occurrence: int, now: datetime, campaign: int = CAMPAIGN) -> str:

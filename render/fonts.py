@@ -92,7 +92,7 @@ class Fonts:
 
     def __init__(self, files: Iterable[FontFile]) -> None:
         wanted = tuple(files)
-        located = [(file, _locate(file)) for file in wanted]
+        located = [(file, locate(file)) for file in wanted]
         usable = [(file, path) for file, path in located if path is not None]
         self.missing: tuple[str, ...] = tuple(file.name for file, path in located if path is None)
         self.faces: tuple[FontFile, ...] = (*(file for file, _ in usable), _BUILTIN)
@@ -203,7 +203,7 @@ def _direction(font: ImageFont.FreeTypeFont, run: Run) -> str | None:
     return "rtl" if run.rtl else "ltr"
 
 
-def _locate(file: FontFile) -> Path | None:
+def locate(file: FontFile) -> Path | None:
     """Return where a font file lies, without importing its package."""
     spec = find_spec(file.package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
