@@ -1,9 +1,10 @@
 """Tokens in the URLs of a mail: opaque, authenticated, without look-up, valid as long as their key is kept.
 
-A token is base64url(key id, 1 byte ‖ AES-SIV(21 bytes below, purpose as associated data)), 51 characters. All numbers
-are big-endian: profile 8, campaign 4, occurrence 4, slot 1, size and format 2, send day 2. Size and format are packed
-as format 2 bits | width/20 6 bits | height/10 8 bits. AES-SIV is deterministic: the same delivery and slot give the
-same URL, so the pictures of one mail are stable, and it needs no nonce (RFC 5297).
+A token is base64url(key id, 1 byte ‖ AES-SIV(23 bytes below, purpose as associated data)), 54 characters. All numbers
+are big-endian: profile 8, campaign 4, occurrence 4, slot 1, size and format 2, second of the send 4. Size and format
+are packed as format 2 bits | width/20 6 bits | height/10 8 bits. AES-SIV is deterministic: the same mail and slot give
+the same URL, so the pictures of one mail are stable, and it needs no nonce (RFC 5297). The first release wrote the day
+of the send, in 2 bytes, and its tokens of 51 characters are read as long as there are mails with them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import binascii
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 from cryptography.exceptions import InvalidTag
@@ -25,13 +26,18 @@ from base.settings import Settings
 FORMATS = ("jpg", "png", "gif", "webp")
 WHOLE_MAIL = 255
 """The slot of a token that means the mail itself: view, unsubscribe."""
-DAY_ZERO = date(2020, 1, 1)
+ZERO = datetime(2020, 1, 1, tzinfo=UTC)
+DAY_SECONDS = 86_400
 MAX_WIDTH = 63 * 20
 MAX_HEIGHT = 255 * 10
-TOKEN_LENGTH = 51
+TOKEN_LENGTH = 54
 
-_NEUTRAL = 1 << 15
-_BODY = struct.Struct(">QIIBHH")
+_ZERO_MS = int(ZERO.timestamp()) * 1000
+_NEUTRAL = 1 << 31
+_BODY = struct.Struct(">QIIBHI")
+_FIRST_LENGTH = 51
+_FIRST_NEUTRAL = 1 << 15
+_FIRST_BODY = struct.Struct(">QIIBHH")
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 
@@ -58,9 +64,10 @@ class Token:
 
     width is a multiple of 20 up to 1260, height a multiple of 10 up to 2550; both may be 0 when there is no picture.
     A web view has no picture: these two and the format hold its mail's `printed_mark` (render/mailpage.py) instead.
-    send_day counts days since 2020-01-01 (UTC), up to 32767. neutral says that the mail is one of a content holdout: it
-    shows the defaults whatever is known; its bit is the top one of the day's two bytes. Profile 0 is nobody: the shared
-    URLs of tracking level none.
+    sent_s counts seconds since 2020-01-01 (UTC) to when the mail was made, up to 2^31 - 1; midnight's may stand for the
+    whole day. neutral says that the mail is one of a content holdout: it shows the defaults whatever is
+    known; its bit is the top one of the seconds' four bytes. Profile 0 is nobody: the shared URLs of tracking level
+    none.
     """
 
     purpose: Purpose
@@ -71,8 +78,18 @@ class Token:
     width: int = 0
     height: int = 0
     fmt: str = "jpg"
-    send_day: int = 0
+    sent_s: int = 0
     neutral: bool = False
+
+    @property
+    def knows_second(self) -> bool:
+        """Whether `sent_s` is a second and not only a day: that of midnight is taken for the day."""
+        return self.sent_s % DAY_SECONDS != 0
+
+    @property
+    def sent_ms(self) -> int:
+        """When the mail was made, in Unix ms: the beginning of its second, or of its day where no more is known."""
+        return _ZERO_MS + self.sent_s * 1000
 
     @property
     def delivery(self) -> Delivery:
@@ -102,7 +119,7 @@ class TokenKeys:
             _within(token.occurrence, 0, 2**32 - 1, "occurrence"),
             _within(token.slot, 0, 255, "slot"),
             pack_size(token.width, token.height, token.fmt),
-            _within(token.send_day, 0, _NEUTRAL - 1, "send_day") | (_NEUTRAL if token.neutral else 0),
+            _within(token.sent_s, 0, _NEUTRAL - 1, "sent_s") | (_NEUTRAL if token.neutral else 0),
         )
         sealed = self._ciphers[self._current].encrypt(body, [token.purpose.value.encode()])
         raw = bytes([self._current]) + sealed
@@ -118,11 +135,14 @@ class TokenKeys:
             body = cipher.decrypt(raw[1:], [purpose.value.encode()])
         except InvalidTag:
             raise BadToken from None
-        profile, campaign, occurrence, slot, size, day = _BODY.unpack(body)
+        if len(body) == _BODY.size:
+            profile, campaign, occurrence, slot, size, sent = _BODY.unpack(body)
+            neutral, sent_s = bool(sent & _NEUTRAL), sent & ~_NEUTRAL
+        else:
+            profile, campaign, occurrence, slot, size, day = _FIRST_BODY.unpack(body)
+            neutral, sent_s = bool(day & _FIRST_NEUTRAL), (day & ~_FIRST_NEUTRAL) * DAY_SECONDS
         width, height, fmt = unpack_size(size)
-        neutral = bool(day & _NEUTRAL)
-        day &= ~_NEUTRAL
-        return Token(purpose, profile, campaign, occurrence, slot, width, height, fmt, day, neutral)
+        return Token(purpose, profile, campaign, occurrence, slot, width, height, fmt, sent_s, neutral)
 
 
 def pack_size(width: int, height: int, fmt: str) -> int:
@@ -143,21 +163,21 @@ def unpack_size(packed: int) -> tuple[int, int, str]:
     return (packed >> 8 & 63) * 20, (packed & 255) * 10, FORMATS[packed >> 14]
 
 
-def day_number(moment: datetime) -> int:
-    """Days from 2020-01-01 to the moment's day in UTC."""
-    return (moment.astimezone(UTC).date() - DAY_ZERO).days
+def second_number(moment: datetime) -> int:
+    """Whole seconds from 2020-01-01 (UTC) to the moment."""
+    return (moment - ZERO) // timedelta(seconds=1)
 
 
-def day_start(number: int) -> datetime:
-    """The first moment of a day number, in UTC."""
-    return datetime.combine(DAY_ZERO + timedelta(days=number), datetime.min.time(), UTC)
+def day_of(number: int) -> int:
+    """The first second of the UTC day that a numbered second is in."""
+    return number - number % DAY_SECONDS
 
 
 def _decode(text: str) -> bytes:
-    """The 38 bytes of a token's text; only the one canonical spelling is accepted."""
-    if len(text) != TOKEN_LENGTH or not text.isascii() or "+" in text or "/" in text:
+    """The 40 bytes of a token's text, 38 of a first one's; only the one canonical spelling is accepted."""
+    if len(text) not in (TOKEN_LENGTH, _FIRST_LENGTH) or not text.isascii() or "+" in text or "/" in text:
         raise BadToken
-    standard = text.encode().translate(_TO_STANDARD) + b"="
+    standard = text.encode().translate(_TO_STANDARD) + b"=" * (-len(text) % 4)
     try:
         raw = binascii.a2b_base64(standard, strict_mode=True)
     except binascii.Error:

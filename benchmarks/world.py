@@ -23,7 +23,7 @@ from base.blobs import blobs_from
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
 from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
-from base.tokens import Purpose, Token, TokenKeys, day_number
+from base.tokens import Purpose, Token, TokenKeys, day_of, second_number
 from render.creative import Creative
 from render.model import Model
 from render.plan import Live, Mode, Offer, Plan, Slot, digest, encode, encode_live
@@ -201,7 +201,7 @@ def path_of(tokens: TokenKeys, profile: int, occurrence: int, now: datetime, cam
     """The path of the hero picture in a mail."""
     token = Token(
         purpose=Purpose.PICTURE, profile=profile, campaign=campaign, occurrence=occurrence, slot=0, width=600,
-        height=300, fmt="jpg", send_day=day_number(now),
+        height=300, fmt="jpg", sent_s=day_of(second_number(now)),
     )  # fmt: skip
     return f"/o/{tokens.mint(token)}.jpg"
 

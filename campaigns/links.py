@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from base.ids import Delivery
-from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, unpack_size
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_of, unpack_size
 
 
 class Place(Protocol):
@@ -52,7 +52,7 @@ def mint(
     base_url: str,
     delivery: Delivery,
     slots: Sequence[Place],
-    send_day: int,
+    sent_s: int,
     *,
     neutral: bool = False,
     html: bool = True,
@@ -60,13 +60,13 @@ def mint(
     printed: int = 0,
     tracked: bool = True,
 ) -> MailUrls:
-    """The addresses of a delivery's mail; the same delivery and day give the same ones again.
+    """The addresses of a delivery's mail; the same delivery and second give the same ones again.
 
     `neutral` marks a mail of the content holdout; without `html` the blocks' HTML addresses stay empty, without `amp`
     those of an AMP mail. `base_url` is the render app's public address, without a last slash. `printed` is the mark of
     the fields that the mail prints (`mailpage.printed_mark`), without which its web view prints the fallbacks. A mail
-    that is not `tracked` shares its addresses with everybody's of that run; only its page and its unsubscription name
-    the person, who could not leave otherwise.
+    that is not `tracked` shares its addresses with everybody's of that run and day; only its page and its
+    unsubscription name the person, who could not leave otherwise. `sent_s` is the second it is made in.
     """
     named = (Purpose.VIEW, Purpose.UNSUBSCRIBE)
 
@@ -82,7 +82,7 @@ def mint(
                 width=width,
                 height=height,
                 fmt=fmt,
-                send_day=send_day,
+                sent_s=sent_s if tracked or purpose in named else day_of(sent_s),
                 neutral=neutral,
             )
         )

@@ -20,7 +20,6 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.ids import Delivery
 from base.stores import Store
-from base.tokens import day_number, day_start
 from campaigns import plans, publish
 from campaigns.mail import CompiledMail
 from campaigns.models import Campaign
@@ -51,8 +50,8 @@ class Place:
 class Scene:
     """A campaign and a person as an open finds them. `state` is None where the store has none: lost, or nobody.
 
-    `delivery` is the person's mail, or the one it would be. `sent_ms` is when an open takes it to have left. `promised`
-    is what a mail that was sent was promised; of one that was not it is what the plan says.
+    `delivery` is the person's mail, or the one it would be. `promised` is what a mail that was sent was promised; of
+    one that was not it is what the plan says.
     """
 
     plan: Plan
@@ -60,7 +59,6 @@ class Scene:
     live: Live
     delivery: Delivery
     sent_at: datetime
-    sent_ms: int
     state: ProfileState | None
     shown: Shown
     used: Used
@@ -75,7 +73,7 @@ class Scene:
         """The facts of an open that begins now, in the lane of people."""
         return Facts(
             state=self.state,
-            sent_at_ms=self.sent_ms,
+            sent_at_ms=unix_ms(self.sent_at),
             used=self.used,
             products=self.products,
             caps=self.caps,
@@ -104,7 +102,6 @@ def live_scene(session: Session, store: Store, blobs: FolderBlobs, delivery: Del
         live=HELD_OUT if row.holdout == "content" else live,
         delivery=delivery,
         sent_at=row.sent_at,
-        sent_ms=_sent_ms(shown, row.sent_at),
         state=_stored(store, delivery.profile),
         shown=shown,
         used=used,
@@ -136,7 +133,6 @@ def written_scene(
         live=HELD_OUT if held_out else publish.live(row),
         delivery=delivery,
         sent_at=sent_at,
-        sent_ms=_sent_ms(shown, sent_at),
         state=ProfileState() if profile is None else _known(session, store, profile),
         shown=shown,
         used=used,
@@ -172,11 +168,6 @@ def _newest(session: Session, campaign: int, profile: int) -> LedgerRow | None:
         .order_by(LedgerRow.id.desc())
         .limit(1)
     )
-
-
-def _sent_ms(shown: Shown, sent_at: datetime) -> int:
-    """When an open takes the mail to have left: what was noted, else the beginning of the day its address carries."""
-    return shown.sent_ms or unix_ms(day_start(day_number(sent_at)))
 
 
 def _stored(store: Store, profile: int) -> ProfileState | None:

@@ -29,7 +29,7 @@ def address(parts: Parts, fetch: Fetch, purpose: Purpose, slot: Slot | None = No
         sized.width if sized is not None else 0,
         sized.height if sized is not None else 0,
         sized.fmt if sized is not None else "jpg",
-        token.send_day, token.neutral,
+        token.sent_s, token.neutral,
     )  # fmt: skip
     extension = f".{slot.fmt}" if slot is not None and PATHS[purpose] == "/o/" else ""
     return f"{PATHS[purpose]}{parts.tokens.mint(made)}{extension}"

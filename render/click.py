@@ -94,7 +94,7 @@ def resolve_click(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read
     lane = read.shown.lane("test" if fetch.delivery.is_test else "live")
     sights = lane.shown.get(fetch.token.slot, ())
     if not sights:
-        expired = fetch.now_ms - fetch.sent_ms(read.shown.sent_ms) > plan.lifetime_days * DAY_MS
+        expired = fetch.now_ms - fetch.token.sent_ms > plan.lifetime_days * DAY_MS
         lost = read.state is None or (expired and not lane.open_number)
         return Destination("unresolved" if lost else "unseen", plan.default_landing)
     last = sights[-1]

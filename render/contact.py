@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from base import keys
 from base.clock import monotonic
 from base.errors import BadToken, InvalidInput, Unavailable
-from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_number
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_of, second_number
 from render import respond
 from render.agree import Names
 from render.cache import Picture
@@ -129,7 +129,8 @@ def contact_fetch(parts: Parts, profile: int, campaign: int, contact: tuple[str,
     channel, placement, request = contact
     text = f"{campaign}\0{channel}\0{placement}\0{request}"
     mark = hashlib.sha256(text.encode()).hexdigest()[:24]
-    token = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, send_day=day_number(now))
+    # No mail was sent: what was bought counts from the beginning of the day.
+    token = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, sent_s=day_of(second_number(now)))
     return Fetch(
         token=token,
         delivery=token.delivery,

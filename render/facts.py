@@ -183,13 +183,12 @@ NO_LANE: Final = Lane()
 
 
 class Shown(Struct, frozen=True, array_like=True):
-    """The opens of one delivery, a lane each. `sent_ms` is 0 where the sender left no trace of the send here."""
+    """The opens of one delivery, a lane each."""
 
     live: Lane = NO_LANE
     machine: Lane = NO_LANE
     test: Lane = NO_LANE
     written_ms: int = 0
-    sent_ms: int = 0
 
     def lane(self, name: LaneName) -> Lane:
         """The lane of that name."""
@@ -204,7 +203,6 @@ class Shown(Struct, frozen=True, array_like=True):
             machine=lane if name == "machine" else self.machine,
             test=lane if name == "test" else self.test,
             written_ms=now_ms,
-            sent_ms=self.sent_ms,
         )
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from base.clock import monotonic
 from base.ids import Delivery
-from base.tokens import Token, day_start
+from base.tokens import Token
 from render.agree import Names, Personal
 from render.cache import Picture
 from render.classify import Verdict
@@ -19,7 +19,6 @@ from render.lookup import Running
 from render.plan import Plan
 from render.pressure import Step
 from render.record import FetchRecord, Record
-from signals.moments import unix_ms
 from signals.state import ProfileState
 
 
@@ -66,10 +65,6 @@ class Fetch:
     def time_left(self) -> float:
         """Seconds until the deadline."""
         return self.deadline - monotonic()
-
-    def sent_ms(self, noted_ms: int) -> int:
-        """When the mail was sent, Unix ms: what was noted, else the first moment of the token's day."""
-        return noted_ms or unix_ms(day_start(self.token.send_day))
 
 
 @dataclass(slots=True)

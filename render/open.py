@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 from base.clock import monotonic
 from base.errors import BadToken, Unavailable
-from base.ids import Delivery
 from base.logs import logger
 from base.tokens import Purpose, Token
 from render import respond
@@ -159,7 +158,7 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
         kind=kind,
         names=Names.of(delivery),
         delivery_name=delivery.name,
-        verdict=_verdict(parts, delivery, environ, now_ms),
+        verdict=_verdict(parts, token, environ, now_ms),
         now=now,
         now_ms=now_ms,
         started=started,
@@ -168,7 +167,7 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
     )
 
 
-def _verdict(parts: Parts, delivery: Delivery, environ: Environ, now_ms: int) -> Verdict:
+def _verdict(parts: Parts, token: Token, environ: Environ, now_ms: int) -> Verdict:
     """The class of a request. Staff show themselves by an API key, which no mail client sends."""
     is_staff = False
     if "HTTP_AUTHORIZATION" in environ:
@@ -176,9 +175,19 @@ def _verdict(parts: Parts, delivery: Delivery, environ: Environ, now_ms: int) ->
             is_staff = parts.keyring.read(str(environ["HTTP_AUTHORIZATION"])) is not None
         except Unavailable:
             is_staff = False
-    # The moment of the send is in the ledger, which no open reads: hindsight adds it.
-    origin = parts.origins.features(environ, delivery.profile, now_ms)
-    return classify(environ, is_test=delivery.is_test, is_staff=is_staff, seconds_since_send=None, origin=origin)
+    origin = parts.origins.features(environ, token.profile, now_ms)
+    is_test, since = token.delivery.is_test, _seconds_since_send(token, now_ms)
+    return classify(environ, is_test=is_test, is_staff=is_staff, seconds_since_send=since, origin=origin)
+
+
+def _seconds_since_send(token: Token, now_ms: int) -> float | None:
+    """Seconds since the mail was made, where its token knows.
+
+    It is made before the server takes it, so this is never less than what hindsight reads in the ledger. Less than
+    none is a clock that goes wrong, and tells nothing.
+    """
+    seconds = (now_ms - token.sent_ms) / 1000
+    return seconds if token.knows_second and seconds >= 0 else None
 
 
 def _shared(parts: Parts, fetch: Fetch) -> Open | None:

@@ -162,7 +162,7 @@ class Opening:
         One record for all pictures of a look.
         """
         at_ms = fetch.now_ms - fetch.now_ms % _UNREAD_BUCKET_MS
-        facts = Facts(state=state, sent_at_ms=fetch.sent_ms(0), lane=fetch.lane, live=_HELD_BACK)
+        facts = Facts(state=state, sent_at_ms=fetch.token.sent_ms, lane=fetch.lane, live=_HELD_BACK)
         decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=lost)
         identity = decision_id(fetch.delivery, f"{fetch.lane_name}:{reason}", 0, at_ms)
         lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=_chosen(decision))
@@ -325,7 +325,7 @@ class Opening:
         locale = read.state.traits.get("locale") if read.state is not None else None
         return Facts(
             state=read.state,
-            sent_at_ms=fetch.sent_ms(read.shown.sent_ms),
+            sent_at_ms=fetch.token.sent_ms,
             used=read.used,
             products=running.products,
             caps=running.caps,

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from render.classify import classify, since_send, told
+from render.facts import LANE_OF
 
 CORPUS: Final = Path(__file__).parent / "render" / "corpus" / "fetches.json"
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "fetch-classes.md"
 TRUTHS: Final = ("person", "proxy", "prefetch", "scanner")
 TOLD: Final = ("person", "proxy", "undecided", "prefetch", "scanner")
 SIDES: Final = {"human": ("person", "proxy"), "machine": ("prefetch", "scanner")}
+HANDING_S: Final = 1.0
+"""Seconds that a mail of the corpus took from being made, whence the open counts, to being taken by the server."""
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 _AT_OPEN: Final[tuple[str, ...]] = ("network", "burst_recipients")
 _LATER: Final[tuple[str, ...]] = ("trap", "near_trap", "burst_links")
@@ -27,12 +30,13 @@ _LATER: Final[tuple[str, ...]] = ("trap", "near_trap", "burst_links")
 
 @dataclass(frozen=True)
 class Case:
-    """One fetch: who it was in truth, and what it is told to be."""
+    """One fetch: who it was in truth, what it is told to be, and in which lane the open answered it."""
 
     client: str
     note: str
     truth: str
     told: str
+    lane: str
 
 
 def cases() -> Iterator[Case]:
@@ -41,15 +45,19 @@ def cases() -> Iterator[Case]:
         for situation in group["cases"]:
             for agent in group["agents"]:
                 headers = {"User-Agent": agent} | group["headers"] | situation.get("headers", {})
-                yield Case(group["client"], situation["note"], situation["truth"], _told(headers, situation))
+                at_open, later = _told(headers, situation)
+                yield Case(group["client"], situation["note"], situation["truth"], later, LANE_OF[at_open])
 
 
-def _told(headers: dict[str, str], situation: dict[str, Any]) -> str:
+def _told(headers: dict[str, str], situation: dict[str, Any]) -> tuple[str, str]:
+    """The class at the open, and in hindsight."""
     environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
     origin = {name: situation[name] for name in _AT_OPEN if name in situation}
-    evidence = classify(environ, is_test=False, is_staff=False, seconds_since_send=None, origin=origin).evidence
+    since = situation.get("seconds_since_send", 3600.0)
+    verdict = classify(environ, is_test=False, is_staff=False, seconds_since_send=since + HANDING_S, origin=origin)
+    at_open = told(verdict.evidence | ({"trap": True} if "trap" in situation else {}))
     later = {name: situation[name] for name in _LATER if name in situation}
-    return told(evidence | since_send(situation.get("seconds_since_send", 3600.0)) | later)
+    return at_open, told(verdict.evidence | since_send(since) | later)
 
 
 def rate(part: int, whole: int) -> str:
@@ -80,6 +88,11 @@ def figures(found: list[Case]) -> str:
         lines.append(
             f"| {side} | {rate(right, len(as_side))} | {rate(right, len(of_side))} | {rate(open_, len(of_side))} |"
         )
+    lines += ["", f"At the open, of a mail made {HANDING_S:g} second before the server took it:", ""]
+    lines += ["| side | answered in the live lane | in the machine lane |", "|---|---|---|"]
+    for side, members in SIDES.items():
+        lanes = Counter(case.lane for case in found if case.truth in members)
+        lines.append(f"| {side} | {lanes['live']} | {lanes['machine']} |")
     lines += ["", "| told wrong | situation | in truth | told | cases |", "|---|---|---|---|---|"]
     wrong = Counter(case for case in found if case.truth != case.told and case.told != "undecided")
     lines += [f"| {c.client} | {c.note} | {c.truth} | {c.told} | {n} |" for c, n in sorted(wrong.items(), key=str)]

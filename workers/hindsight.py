@@ -1,10 +1,10 @@
 """Hindsight: what is known of fetches and clicks only after they were answered, and the class told again by it.
 
-An open knows neither when its mail was taken by the server nor what else is about to be followed in it. The recorder
-does: it adds `seconds_since_send`, `near_trap` (the link that no reader sees was followed within the minute) and
-`burst_links` (different links of the mail followed within five seconds) to the kept features and has the same function
-tell the class. What the open told stays in the record itself, which is never rewritten. Reports, credit and training
-read the class that stands in the row. Doing it twice changes nothing.
+An open knows when its mail was made, not when the server took it, nor what else is about to be followed in it. The
+recorder does: it adds `seconds_since_send`, `near_trap` (the link that no reader sees was followed within the minute)
+and `burst_links` (different links of the mail followed within five seconds) to the kept features and has the same
+function tell the class. What the open told stays in the record itself, which is never rewritten. Reports, credit and
+training read the class that stands in the row. Doing it twice changes nothing.
 """
 
 from __future__ import annotations

@@ -61,7 +61,6 @@ class RestoredOpen(msgspec.Struct):
     slots: tuple[RestoredSlot, ...]
     reserved: tuple[int, ...] = ()
     reserved_as: str = ""
-    sent_ms: int = 0
 
 
 class Repairs:
@@ -217,7 +216,7 @@ class Repairs:
                 sight = LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class, by_another)
                 lane = after_fetch(lane, fetch.slot, fetch.kind, sight)
         lane = replace(lane, served=tuple(served))
-        return Shown(live=lane, written_ms=written, sent_ms=opens[last.id].sent_ms)
+        return Shown(live=lane, written_ms=written)
 
     def _chosen(self, session: Session, row: Any, opened: RestoredOpen) -> tuple[Chosen, ...]:
         """What the open showed, with the texts it showed it with; nothing when they cannot be opened."""

@@ -29,7 +29,7 @@ from base.db import Sessions, transaction
 from base.errors import InvalidInput, PermanentFailure, TemporaryFailure, Unavailable, UnknownOutcome
 from base.settings import Settings
 from base.stores import Store
-from base.tokens import TokenKeys, day_number
+from base.tokens import TokenKeys, second_number
 from campaigns import deliveries, links, plans, sentfacts
 from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
@@ -241,7 +241,7 @@ class Sender:
     def _mail(self, row: Claimed, plan: Plan, composer: Composer, now: datetime) -> Built:
         base = self._settings.render_base(composer.mail.brand)
         urls = links.mint(
-            self._keys, base, row.key, composer.mail.slots, day_number(now),
+            self._keys, base, row.key, composer.mail.slots, second_number(now),
             neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
             printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
         )  # fmt: skip

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.errors import BadToken
-from base.tokens import FORMATS, TOKEN_LENGTH, Purpose, Token, TokenKeys, day_number, day_start, pack_size, unpack_size
+from base.tokens import FORMATS, TOKEN_LENGTH, Purpose, Token, TokenKeys, day_of, pack_size, second_number, unpack_size
 
 OLD, NEW = secrets.token_bytes(64), secrets.token_bytes(64)
 KEYS = TokenKeys({1: OLD, 2: NEW}, current=2)
@@ -25,11 +25,14 @@ tokens = st.builds(
     width=st.integers(0, 63).map(lambda n: n * 20),
     height=st.integers(0, 255).map(lambda n: n * 10),
     fmt=st.sampled_from(FORMATS),
-    send_day=st.integers(0, 32767),
+    sent_s=st.integers(0, 2**31 - 1),
     neutral=st.booleans(),
 )
+GOLDEN_NOW = "CSS40duVGXEJS2IeiBhzrsHXOlLbCtKQHM6ibnQwDzISq_CxTMkUmA"
 GOLDEN = "CTyRra5_KZiBxyEIF8qI6ZKWpulKXN66NR1dD2TJGi3T215G92s"
-ONE = Token(Purpose.PICTURE, 7, 3, 1, 0, 600, 300, "jpg", 2252)
+SENT_S = 2252 * 86_400 + 43_201
+"""Noon of 2 March 2026 and a second."""
+ONE = Token(Purpose.PICTURE, 7, 3, 1, 0, 600, 300, "jpg", SENT_S)
 
 
 @given(tokens)
@@ -75,7 +78,7 @@ def test_it_rejects_a_truncated_token(cut: int) -> None:
 
 
 def test_it_rejects_a_mixture_of_two_tokens() -> None:
-    one, other = KEYS.mint(ONE), KEYS.mint(Token(Purpose.PICTURE, 8, 3, 1, 0, 600, 300, "jpg", 2252))
+    one, other = KEYS.mint(ONE), KEYS.mint(Token(Purpose.PICTURE, 8, 3, 1, 0, 600, 300, "jpg", SENT_S))
     with pytest.raises(BadToken):
         KEYS.read(one[:25] + other[25:], Purpose.PICTURE)
 
@@ -89,10 +92,21 @@ def test_it_honours_old_keys_and_mints_with_the_newest() -> None:
 
 
 def test_it_still_reads_a_token_of_the_first_release() -> None:
-    # Minted once by version 0.1.0; the bytes in people's mailboxes never change.
+    # Minted once by version 0.1.0, which knew the day only; the bytes in people's mailboxes never change.
     first = TokenKeys({9: b"\x11" * 32 + b"\x22" * 32}, current=9)
-    assert first.mint(Token(Purpose.CLICK, 123456789, 42, 1, 3, 600, 300, "png", 2252)) == GOLDEN
-    assert first.read(GOLDEN, Purpose.CLICK) == Token(Purpose.CLICK, 123456789, 42, 1, 3, 600, 300, "png", 2252)
+    read = first.read(GOLDEN, Purpose.CLICK)
+    assert read == Token(Purpose.CLICK, 123456789, 42, 1, 3, 600, 300, "png", 2252 * 86_400)
+    assert not read.knows_second
+    with pytest.raises(BadToken):
+        first.read(GOLDEN, Purpose.PICTURE)
+    for place in range(len(GOLDEN)):
+        with pytest.raises(BadToken):
+            first.read(GOLDEN[:place] + ("A" if GOLDEN[place] != "A" else "B") + GOLDEN[place + 1 :], Purpose.CLICK)
+
+
+def test_it_goes_on_minting_what_this_release_mints() -> None:
+    keys = TokenKeys({9: b"\x11" * 32 + b"\x22" * 32}, current=9)
+    assert keys.mint(Token(Purpose.CLICK, 123456789, 42, 1, 3, 600, 300, "png", SENT_S, neutral=True)) == GOLDEN_NOW
 
 
 def test_it_gives_the_same_url_for_the_same_thing() -> None:
@@ -117,10 +131,13 @@ def test_it_refuses_to_mint_what_does_not_fit() -> None:
         KEYS.mint(Token(Purpose.VIEW, 1, 1, 1, slot=256))
 
 
-def test_it_counts_days_from_the_first_of_2020() -> None:
-    assert day_number(datetime(2020, 1, 1, 23, 59, tzinfo=UTC)) == 0
-    assert day_number(datetime(2026, 3, 2, tzinfo=UTC)) == 2252
-    assert day_start(2252) == datetime(2026, 3, 2, tzinfo=UTC)
+def test_it_counts_seconds_from_the_first_of_2020() -> None:
+    assert second_number(datetime(2020, 1, 1, tzinfo=UTC)) == 0
+    moment = datetime(2026, 3, 2, 12, 0, 1, 999_999, tzinfo=UTC)
+    assert second_number(moment) == SENT_S
+    assert day_of(SENT_S) == 2252 * 86_400
+    assert ONE.knows_second
+    assert datetime.fromtimestamp(ONE.sent_ms / 1000, UTC) == moment.replace(microsecond=0)
 
 
 def test_it_reads_in_many_threads_at_once() -> None:

@@ -70,7 +70,7 @@ def layouts() -> list[MessageIn]:
 
 def built(content: MessageIn, base: str = "https://r.example.com", *, with_amp: bool = True, **traits: Any) -> Any:
     composer = Composer(compile_mail(content, 3, "Example", with_amp=with_amp), b"h" * 32)
-    urls = mint(KEYS, base, ANN, content.slots, 2252, amp=with_amp)
+    urls = mint(KEYS, base, ANN, content.slots, 2252 * 86_400, amp=with_amp)
     raw = composer.build(ANN, "ann@example.com", traits, urls, NOW).content
     return email.message_from_bytes(raw, EmailMessage, policy=email.policy.SMTP), urls
 

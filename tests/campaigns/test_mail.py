@@ -31,7 +31,7 @@ def composer(message: MessageIn = MESSAGE) -> Composer:
 
 
 def urls(delivery: Delivery = ANN, *, neutral: bool = False) -> MailUrls:
-    return mint(KEYS, RENDER, delivery, MESSAGE.slots, 2252, neutral=neutral)
+    return mint(KEYS, RENDER, delivery, MESSAGE.slots, 2252 * 86_400, neutral=neutral)
 
 
 def built(message: MessageIn = MESSAGE, **traits: object) -> tuple[bytes, EmailMessage]:
@@ -118,7 +118,7 @@ def test_it_shares_no_address_between_recipients_sends_or_blocks() -> None:
     # Each mail has one link more that no reader sees.
     per_mail = 2 * 3 + 2 + 2 + 1
     assert len(set(found)) == len(deliveries) * per_mail
-    again = [mint(KEYS, RENDER, delivery, MESSAGE.slots, 2252) for delivery in deliveries]
+    again = [mint(KEYS, RENDER, delivery, MESSAGE.slots, 2252 * 86_400) for delivery in deliveries]
     assert again == [urls(delivery) for delivery in deliveries]
     assert not {str(urls(ANN))} & {str(urls(ANN, neutral=True))}
 

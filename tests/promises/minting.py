@@ -18,7 +18,7 @@ from campaigns.links import mint
 
 FOLDER = Path(__file__).parent / "urls"
 BASE = "https://mail.example.com"
-SEND_DAY = 2252
+SENT_S = 2252 * 86_400
 """2 March 2026."""
 DELIVERIES = (Delivery(1, 1, 1), Delivery(2**63 - 1, 2**31 - 1, 2**31 - 1), Delivery(4711, 7, TEST_BIT | 3))
 SIZES = ((600, 300), (280, 200), (20, 10), (1260, 600))
@@ -47,7 +47,7 @@ def minted(version: str, number: int) -> dict[str, Any]:
     for delivery in DELIVERIES:
         for neutral in (False, True):
             places = [Place(index, *size, FORMATS[index % len(FORMATS)]) for index, size in enumerate(SIZES)]
-            made = mint(keys, BASE, delivery, places, SEND_DAY, neutral=neutral)
+            made = mint(keys, BASE, delivery, places, SENT_S, neutral=neutral)
             for place in places:
                 slot = made.slots[place.index]
                 size = [2 * place.width, 2 * place.height]

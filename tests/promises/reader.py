@@ -31,7 +31,7 @@ GMAIL_PREFETCH = (
     "Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0"
 )
 SCANNER = "python-requests/2.32"
-_ADDRESS = re.compile(r"https?://[^\s\"'<>]+/(o|c|view|u)/([A-Za-z0-9_-]{51})[^\s\"'<>]*")
+_ADDRESS = re.compile(r"https?://[^\s\"'<>]+/(o|c|view|u)/([A-Za-z0-9_-]{54})[^\s\"'<>]*")
 _PURPOSES = {
     "o": (Purpose.PICTURE, Purpose.PICTURE_DARK),
     "c": (Purpose.CLICK,),

@@ -213,7 +213,7 @@ def forged(token: str, others: Sequence[str], count: int = 10_000) -> list[str]:
         made.append(token[:place])
         made.append(token[:place] + others[0][place:])
     made = [text for text in made if text != token]
-    return [*made, *("".join(chooser.choices(alphabet, k=51)) for _ in range(count - len(made)))]
+    return [*made, *("".join(chooser.choices(alphabet, k=54)) for _ in range(count - len(made)))]
 
 
 @pytest.mark.feature("EC-07")
@@ -223,7 +223,7 @@ def test_it_answers_forged_tokens_alike_without_a_look_up_and_without_a_word_in_
     world = ground.world
     story = world.story("forged", people=2)
     mail, other = story.mails.values()
-    own = {path[path.rindex("/") + 1 :][:51] for one in (mail, other) for path in one.paths}
+    own = {path[path.rindex("/") + 1 :][:54] for one in (mail, other) for path in one.paths}
     pictures = {path[3:54] for one in (mail, other) for path in (*one.pictures.values(), *one.dark.values())}
     token = mail.pictures[0][3:54]
     raw = base64.urlsafe_b64decode(token + "=")

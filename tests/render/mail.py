@@ -17,7 +17,7 @@ from base.ids import Delivery
 from base.sealing import Sealer
 from base.settings import Settings
 from base.stores import Store
-from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_number, unpack_size
+from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, second_number, unpack_size
 from render import record
 from render.agree import open_cap
 from render.facts import Lane, Shown, Used, decode_shown, decode_used
@@ -94,7 +94,7 @@ class Mail:
             "width": place.width if place else 600,
             "height": place.height if place else 200,
             "fmt": place.fmt if place else "jpg",
-            "send_day": day_number(SENT),
+            "sent_s": second_number(SENT),
         }
         return self.tokens.mint(Token(**(fields | changes)))  # type: ignore[arg-type]
 

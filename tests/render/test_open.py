@@ -20,6 +20,7 @@ from tests.render.shoe_shop import (
     DISCOUNT,
     NOON,
     SENT,
+    SENT_MS,
     SHOES,
     STRIP_DEFAULT,
     THANKS,
@@ -69,6 +70,17 @@ def test_it_shows_the_same_within_the_hold_until_something_is_bought(
     mail.know(state([bought(SHOES, NOON), returned("o1", NOON)]))
     back = client.get(mail.url(), headers=browser())
     assert (back.data, mail.decisions()[-1].slots[0].offer) == (first.data, DISCOUNT)
+
+
+def test_it_thanks_nobody_for_what_they_bought_on_the_day_of_the_send_but_before_it(
+    client: FlaskClient, mail: Mail
+) -> None:
+    mail.know(state([bought(SHOES, SENT - timedelta(minutes=5))]))
+    client.get(mail.url(), headers=browser())
+    mail.know(state([bought(SHOES, SENT + timedelta(seconds=5))]))
+    client.get(mail.url(), headers=browser())
+    assert [decision.slots[0].offer for decision in mail.decisions()] == [DISCOUNT, THANKS]
+    assert {decision.sent_ms for decision in mail.decisions()} == {SENT_MS}
 
 
 def test_it_begins_a_new_open_when_the_hold_is_over(client: FlaskClient, mail: Mail, noon: FixedClock) -> None:

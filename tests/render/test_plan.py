@@ -138,7 +138,7 @@ def test_it_reads_back_live_used_and_shown() -> None:
     assert decode_used(encode_used(used)) == used
     sight = LastShown(5, "d1", 1001, "person")
     lane = Lane(1, 1000, 7, "d1", "ab", None, (Chosen(0, 5, 1, {"offer.headline": "Hi"}),)).after_sight(0, sight)
-    shown = Shown(sent_ms=900).with_lane("live", lane, 1002)
+    shown = Shown().with_lane("live", lane, 1002)
     assert decode_shown(encode_shown(shown)) == shown
     assert msgspec.convert([5, "d1", 1001, "person"], LastShown) == sight, "as earlier releases wrote it"
     assert shown.lane("machine").last is None

@@ -10,10 +10,11 @@ from flask.testing import FlaskClient
 
 from base import keys
 from base.clock import FixedClock
+from base.tokens import second_number
 from render.agree import balance
 from signals.moments import unix_ms
 from tests.render.mail import GMAIL, GMAIL_PREFETCH, SCANNER, Mail, browser
-from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, TIGHTS, plan
+from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, SENT, TIGHTS, plan
 
 PREFETCH = browser({"Referer": "http://mail.google.com/"}, agent=GMAIL_PREFETCH)
 
@@ -45,6 +46,33 @@ def test_it_gives_a_machine_the_offer_itself_where_it_stays_true(client: FlaskCl
     mail.publish(plan(discount={"ends_ms": unix_ms(NOON + timedelta(days=8))}))
     client.get(mail.url(), headers=PREFETCH)
     assert mail.lane("machine").chosen[0].offer == DISCOUNT
+
+
+@pytest.mark.feature("EC-14")
+def test_it_spends_nothing_on_a_browser_that_looks_before_anybody_can_have_read_the_mail(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    # A gateway under a browser's name: only the moment tells. The reader comes a few seconds later.
+    mail.publish(plan(discount={"cap_total": 5}))
+    noon.set(SENT + timedelta(seconds=2.9))
+    client.get(mail.url(), headers=browser())
+    assert (mail.fetches()[-1].fetch_class, mail.fetches()[-1].evidence["seconds_since_send"]) == ("scanner", 2.9)
+    assert (mail.lane("machine").chosen[0].offer, balance(mail.store, DISCOUNT)) == (DEFAULT, 5)
+    noon.advance(timedelta(seconds=4))
+    client.get(mail.url(), headers=browser())
+    assert (mail.lane().chosen[0].offer, balance(mail.store, DISCOUNT)) == (DISCOUNT, 4)
+
+
+def test_it_takes_nobody_for_a_machine_by_a_clock_that_goes_wrong_or_a_mail_that_knows_its_day_only(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    noon.set(SENT - timedelta(seconds=2))
+    client.get(mail.url(), headers=browser())
+    midnight = NOON.replace(hour=0)
+    noon.set(midnight + timedelta(seconds=2))
+    client.get(mail.url(sent_s=second_number(midnight)), headers=browser())
+    assert [fetch.fetch_class for fetch in mail.fetches()] == ["person", "person"]
+    assert all("seconds_since_send" not in fetch.evidence for fetch in mail.fetches())
 
 
 @pytest.mark.parametrize("told", [{"needs_stock": True}, {"needs_stock": False, "shows_price": True}])

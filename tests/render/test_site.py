@@ -64,7 +64,7 @@ def test_it_takes_whoever_is_not_named_for_nobody_and_writes_nothing_down(
 ) -> None:
     named = person(mail)
     forged = [
-        "", "x" * 51, named[:-1] + ("A" if named[-1] != "A" else "B"), mint_profile(mail.tokens, PROFILE),
+        "", "x" * 54, named[:-1] + ("A" if named[-1] != "A" else "B"), mint_profile(mail.tokens, PROFILE),
         mail.token(Purpose.CLICK), mint_identity(TokenKeys({1: b"e" * 64}, 1), PROFILE, NOON + timedelta(hours=1)),
     ]  # fmt: skip
     for text in forged:

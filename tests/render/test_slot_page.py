@@ -87,7 +87,7 @@ def test_it_fills_a_page_of_the_shop_with_the_decision_for_the_person(show: Show
 
 
 def test_it_takes_a_forged_name_for_nobody(show: Show, mail: Mail) -> None:
-    page = show("A" * 51)
+    page = show("A" * 54)
     assert page.locator("[data-latebind-slot=hero] a").inner_text().strip() == "default"
     assert mail.records() == []
 

@@ -91,7 +91,7 @@ def test_it_sends_no_amp_part_unless_the_campaign_wants_one(opens: Opens) -> Non
 
 def test_it_counts_a_machine_that_asks_for_the_data_as_a_machine(opens: Opens) -> None:
     opens.send("ann", amp=True)
-    source = re.findall(r"/amp/([A-Za-z0-9_-]{51})", opens.relay.mails[0][1].decode().replace("=\r\n", ""))[0]
+    source = re.findall(r"/amp/([A-Za-z0-9_-]{54})", opens.relay.mails[0][1].decode().replace("=\r\n", ""))[0]
     assert opens.get(f"/amp/{source}", SCANNER).status_code == 200
     opens.record()
     assert [row.fetch_class for row in opens.rows('SELECT fetch_class FROM "fetch"')] == ["scanner"]
