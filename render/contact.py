@@ -93,6 +93,8 @@ def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> 
         fetch = _fetch(parts, asked, started)
     except InvalidInput as error:
         return _error("400 Bad Request", error.field, error.message)
+    if not may_have(parts, asked.campaign, asked.placement):
+        return respond.json(DecideOut(decision=secrets.token_hex(16), held=False, slots=[]))
     opened = find_open(parts, fetch)
     if opened is None:
         return _error("404 Not Found", "campaign", "There is no such campaign, or nothing of it is published.")
@@ -121,6 +123,16 @@ def read_body(body: bytes, read: Callable[[bytes], Asked]) -> Asked:
         raise InvalidInput(path.rstrip("`"), message) from None
     except msgspec.DecodeError:
         raise InvalidInput("", "The body is not JSON.") from None
+
+
+def may_have(parts: Parts, campaign: int, placement: str) -> bool:
+    """Whether a campaign may have such a slot.
+
+    One that it has not begins no contact: each name made up would use caps, and a key of the hot store, of its own.
+    """
+    running = parts.lookup.running(campaign)
+    plan = running.plan if running is not None else None
+    return plan is None or any(slot.name == placement for slot in plan.slots)
 
 
 def contact_fetch(parts: Parts, profile: int, campaign: int, contact: tuple[str, str, str], started: float) -> Fetch:

@@ -168,11 +168,15 @@ def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: f
 
 
 def _verdict(parts: Parts, token: Token, environ: Environ, now_ms: int) -> Verdict:
-    """The class of a request. Staff show themselves by an API key, which no mail client sends."""
+    """The class of a request. Staff show themselves by a server's API key, which no mail client sends.
+
+    A site key stands in web pages for everybody to read, and would let its reader look at capped offers for nothing.
+    """
     is_staff = False
     if "HTTP_AUTHORIZATION" in environ:
         try:
-            is_staff = parts.keyring.read(str(environ["HTTP_AUTHORIZATION"])) is not None
+            key = parts.keyring.read(str(environ["HTTP_AUTHORIZATION"]))
+            is_staff = key is not None and key.kind == "server"
         except Unavailable:
             is_staff = False
     origin = parts.origins.features(environ, token.profile, now_ms)

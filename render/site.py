@@ -20,7 +20,7 @@ from base.errors import InvalidInput, Unavailable
 from render import respond
 from render.block import bound, default_in, in_words
 from render.cache import Picture
-from render.contact import Name, contact_fetch, read_body
+from render.contact import Name, contact_fetch, may_have, read_body
 from render.creative import Badge, Cells, Column, Item, Price, Resolved
 from render.facts import Chosen
 from render.fetch import Fetch, Open
@@ -92,6 +92,8 @@ def decide_site(parts: Parts, body: bytes, environ: Mapping[str, object]) -> Ans
     rate = (f"{site}:{profile}", *PERSON_RATE) if profile else (site, *STRANGER_RATE)
     if not parts.rates.take(*rate):
         return _error("429 Too Many Requests", "", "Asked too often.", [*allowed, ("Retry-After", "1")])
+    if not may_have(parts, asked.campaign, asked.placement):
+        return respond.json(SiteOut(decision=secrets.token_hex(16), parts=[]), extra=allowed)
     fetch = contact_fetch(parts, profile, asked.campaign, (CHANNEL, asked.placement, VISIT), started)
     opened = find_open(parts, fetch)
     if opened is None:

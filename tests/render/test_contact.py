@@ -111,7 +111,18 @@ def test_it_says_that_a_campaign_is_unknown(client: FlaskClient, mail: Mail) -> 
     assert ask(client, mail, campaign=99).status_code == 404
 
 
-def test_it_takes_a_fetch_with_a_key_for_staff(client: FlaskClient, mail: Mail) -> None:
-    client.get(mail.url(), headers=browser({"Authorization": f"Bearer server1.{SECRET}"}))
-    client.get(mail.url(), headers=browser({"Authorization": "Bearer server1.wrong"}))
-    assert [(made.fetch_class, made.lane) for made in mail.fetches()] == [("staff", "test"), ("person", "live")]
+def test_it_takes_a_fetch_with_a_servers_key_for_staff_and_with_a_pages_for_anybodys(
+    client: FlaskClient, mail: Mail
+) -> None:
+    for key in (f"server1.{SECRET}", "server1.wrong", f"site1.{SECRET}"):
+        client.get(mail.url(), headers=browser({"Authorization": f"Bearer {key}"}))
+    found = [(made.fetch_class, made.lane) for made in mail.fetches()]
+    assert found == [("staff", "test"), ("person", "live"), ("person", "live")]
+
+
+def test_it_begins_no_contact_for_a_placement_that_the_campaign_has_not(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(discount={"cap_total": 10}))
+    answer = ask(client, mail, placement="cellar")
+    assert (answer.status_code, answer.get_json()["slots"]) == (200, [])
+    assert (mail.records(), mail.store.hget(keys.cap(DISCOUNT), "left")) == ([], b"10")
+    assert not list(mail.store.scan_iter("*:shown:*"))

@@ -15,12 +15,13 @@ from base import keys
 from base.clock import FixedClock
 from base.tokens import Purpose, TokenKeys
 from render.access import KeyFacts, encode_key
+from render.agree import balance
 from render.contact import mint_profile
 from render.identity import mint_identity
 from render.rates import MAX_NAMES, Rates
 from render.snippet import VERSIONS, snippet
 from tests.render.mail import PROFILE, Mail
-from tests.render.shoe_shop import NOON, SHOES, bought, state
+from tests.render.shoe_shop import DISCOUNT, NOON, SHOES, bought, plan, state
 
 SHOP = "https://shop.example.com"
 KEY = "site1.public"
@@ -110,6 +111,14 @@ def test_it_says_what_is_not_there(client: FlaskClient) -> None:
     assert ask(client, campaign=99).status_code == 404
     assert texts(ask(client, placement="nowhere")) == []
     assert client.post("/v1/decide", data=b"x" * 16_385, headers={"Origin": SHOP}).status_code in (400, 413)
+
+
+def test_it_begins_no_contact_for_names_that_a_visitor_makes_up(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(discount={"cap_total": 10}))
+    for number in range(3):
+        assert texts(ask(client, placement=f"made-up-{number}", person=person(mail))) == []
+    assert (mail.records(), balance(mail.store, DISCOUNT)) == ([], 10)
+    assert not list(mail.store.scan_iter("*:shown:*"))
 
 
 def test_it_lets_one_person_ask_only_so_often_and_others_still(client: FlaskClient, mail: Mail) -> None:
