@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
+from base.clock import monotonic
 from base.errors import InvalidInput
 
 MAX_BYTES: Final = 10_000_000
@@ -71,7 +72,7 @@ class Downloads:
                 answer = self._ask(url, cut)
                 if isinstance(answer, bytes):
                     return answer
-                url = urljoin(url, answer)
+                url = self._joined(url, answer)
             raise self._refusal(f"redirects more than {MAX_REDIRECTS} times")
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             if cut.fell:
@@ -79,6 +80,13 @@ class Downloads:
             raise self._refusal(_told(error)) from None
         finally:
             cut.end()
+
+    def _joined(self, url: str, to: str) -> str:
+        """Where a redirect leads."""
+        try:
+            return urljoin(url, to)
+        except ValueError:
+            raise self._refusal("redirects to what is not a valid address") from None
 
     def _refusal(self, reason: str) -> InvalidInput:
         return InvalidInput(self.named, reason)
@@ -140,11 +148,11 @@ class Downloads:
         last: OSError = OSError("the host has no address")
         for address in self._addresses(host, port):
             try:
-                sock = socket.create_connection((str(address), port), timeout=self.seconds)
+                sock = socket.create_connection((str(address), port), timeout=cut.left)
             except OSError as error:
                 last = error
                 continue
-            connection = http.client.HTTPConnection(host, port, timeout=self.seconds)
+            connection = http.client.HTTPConnection(host, port)
             connection.default_port = PORTS[place.scheme]  # what Host leaves out
             connection.sock = sock
             try:
@@ -177,11 +185,21 @@ class _Cut:
 
     def __init__(self, seconds: float) -> None:
         self.fell = False
+        self._ends = monotonic() + seconds
         self._sock: socket.socket | None = None
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._fall)
         self._timer.daemon = True
         self._timer.start()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the time is over, for a connection that is only being made. Raises TimeoutError: it is."""
+        left = self._ends - monotonic()
+        if left <= 0:
+            self.fell = True
+            raise TimeoutError
+        return left
 
     def over(self, sock: socket.socket) -> None:
         """Watch this connection from now on."""

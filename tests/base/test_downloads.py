@@ -119,6 +119,25 @@ def test_it_ends_a_slow_drip_in_time(web: Misbehaving) -> None:
     assert monotonic() - began < 10
 
 
+def test_it_spends_the_time_of_one_download_on_all_addresses_of_a_name() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        port = deaf.getsockname()[1]
+        waiting = [socket.socket() for _ in range(8)]  # They fill the queue; whoever comes next is not even refused.
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+
+        def four(host: str, port: int, **_: Any) -> list[tuple[Any, ...]]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))] * 4
+
+        began = monotonic()
+        downloads = Downloads(loopback=True, seconds=1.5, resolve=four)
+        assert "took longer than 1.5 seconds" in refused(f"http://pictures.example:{port}/1.jpg", downloads)
+        assert monotonic() - began < 4.5
+        for sock in waiting:
+            sock.close()
+
+
 def test_it_bounds_bytes_whatever_the_length_claims(web: Misbehaving) -> None:
     assert "is larger than 0.1 MB" in refused(web.serve("/large", b"x" * 100_001))
 
@@ -151,6 +170,10 @@ def test_it_takes_nothing_but_a_plain_answer(web: Misbehaving) -> None:
     web.server_close()
     web.shutdown()
     assert "refuses the connection" in refused(web.url("/1.jpg"))
+
+
+def test_it_says_so_when_a_redirect_leads_to_no_address(web: Misbehaving) -> None:
+    assert "redirects to what is not a valid address" in refused(web.redirect("/moved", "http://[::1/1.jpg"))
 
 
 def test_it_trusts_no_certificate_of_its_own_making(web: Misbehaving) -> None:
