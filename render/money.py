@@ -2,13 +2,10 @@
 
 from typing import Final
 
+from signals.currencies import exponent
+
 NBSP: Final = "\u00a0"
 
-# ISO 4217 minor units where they are not 2.
-EXPONENTS: Final = {
-    "BHD": 3, "CLP": 0, "ISK": 0, "IQD": 3, "JOD": 3, "JPY": 0, "KRW": 0, "KWD": 3, "LYD": 3, "OMR": 3, "PYG": 0,
-    "TND": 3, "UGX": 0, "VND": 0, "XAF": 0, "XOF": 0, "XPF": 0,
-}  # fmt: skip
 SYMBOLS: Final = {
     "BRL": "R$", "CHF": "CHF", "CNY": "¥", "CZK": "Kč", "DKK": "kr.", "EUR": "€", "GBP": "£", "HUF": "Ft", "ILS": "₪",
     "INR": "₹", "JPY": "¥", "KRW": "₩", "NOK": "kr", "PLN": "zł", "SEK": "kr", "THB": "฿", "TRY": "₺",
@@ -57,15 +54,15 @@ def money(minor: int, currency: str = "USD", locale: str = "en") -> str:
     """Return an amount of whole minor units (cents) as text, `$12.99` or `12,99 €`, without breaking spaces."""
     code = currency.upper()[:3] or "USD"
     language, _, region = locale.replace("_", "-").partition("-")
-    exponent = EXPONENTS.get(code, 2)
-    whole, part = divmod(abs(minor), 10**exponent)
+    decimals = exponent(code)
+    whole, part = divmod(abs(minor), 10**decimals)
     comma = language in _COMMA_AFTER or language in _COMMA_BEFORE
     comma = comma and (language, region) not in {("es", "MX"), ("es", "US")}
     digits = _lakhs(whole) if language == "hi" or region == "IN" else f"{whole:,}"
     if comma:
         digits = digits.replace(",", NBSP if language in _SPACE_GROUPS else ".")
-    if exponent:
-        digits += ("," if comma else ".") + f"{part:0{exponent}d}"
+    if decimals:
+        digits += ("," if comma else ".") + f"{part:0{decimals}d}"
     sign = "\u2212" if minor < 0 else ""
     symbol = SYMBOLS.get(code, code)
     if (language in _COMMA_AFTER and comma) or language in _AFTER:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import IO, Any, Final, Literal
 from xml.etree import ElementTree
 
 import msgspec
 
 from base.errors import InvalidInput
+from signals.currencies import exponent
 from signals.foldevent import MAX_CENTS
 from signals.state import MAX_PRODUCT_ID
 
@@ -30,9 +31,12 @@ LINK_LENGTH: Final = 2_000
 COMPLEMENTS: Final = 20
 STOCK: Final = 1_000_000_000
 
+# A comma groups thousands and nothing else: "15,00 EUR" is no 1,500 euros.
+_AMOUNT: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
 _MONEY: Final = re.compile(
-    r"(?P<amount>[0-9][0-9.,]*)\s*(?P<currency>[A-Za-z]{3})|(?P<first>[A-Za-z]{3})\s*(?P<then>[0-9.,]+)"
+    rf"(?P<amount>{_AMOUNT})\s*(?P<currency>[A-Za-z]{{3}})|(?P<first>[A-Za-z]{{3}})\s*(?P<then>{_AMOUNT})"
 )
+_DECLARATION: Final = len(b"<!DOCTYPE") - 1
 _HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
 _ABSENT: Final = frozenset({"out_of_stock", "preorder", "backorder"})
 _PRESENT: Final = frozenset({"in_stock", "limited_availability"})
@@ -40,7 +44,7 @@ _PRESENT: Final = frozenset({"in_stock", "limited_availability"})
 
 @dataclass(frozen=True, slots=True)
 class FeedProduct:
-    """A checked item of a feed. `price_cents` in hundredths of `currency`.
+    """A checked item of a feed. `price_cents` in minor units of `currency`: cents, whole yen.
 
     `stock` is how many there are at least: 1 when the feed says "in stock" without a number, None when it is silent.
     """
@@ -115,11 +119,15 @@ def _from_tsv(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
     parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("end",))
-    empty = True
+    empty, tail = True, b""
     try:
         while chunk := stream.read(1 << 16):
-            if b"<!" in chunk and (b"<!DOCTYPE" in chunk or b"<!ENTITY" in chunk):
+            # The end of the piece before is looked at again, for a declaration that the cut went through.
+            if b"<!DOCTYPE" in (seen := tail + chunk):
                 raise InvalidInput("", "must not declare a document type")
+            if b"\x00" in chunk:
+                raise InvalidInput("", "must be written in UTF-8 or another encoding without NUL bytes")
+            tail = seen[-_DECLARATION:]
             parser.feed(chunk)
             empty = False
             for element in _ended(parser):
@@ -203,17 +211,21 @@ def _link(item: Mapping[str, Any], name: str) -> str | None:
 
 
 def _money(value: Any, name: str) -> tuple[int, str]:
-    """ "15.00 EUR", or {"value": "15.00", "currency": "EUR"}, in hundredths and capitals."""
+    """ "15.00 EUR", or {"value": "15.00", "currency": "EUR"}, in minor units and capitals.
+
+    Halves of a minor unit round away from zero, as tills do.
+    """
     if isinstance(value, Mapping):
         value = f"{value.get('value')} {value.get('currency')}"
     found = _MONEY.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise InvalidInput(name, "must be an amount and a currency, such as 15.00 EUR")
+        raise InvalidInput(name, "must be an amount, with a point before its decimals, and a currency: 15.00 EUR")
     amount, currency = found["amount"] or found["then"], (found["currency"] or found["first"]).upper()
     try:
-        cents = int((Decimal(amount.replace(",", "")) * 100).to_integral_value())
+        scaled = Decimal(amount.replace(",", "")).scaleb(exponent(currency))
+        cents = int(scaled.to_integral_value(rounding=ROUND_HALF_UP))
     except InvalidOperation:
-        raise InvalidInput(name, "must be an amount with a point before the decimals") from None
+        raise InvalidInput(name, "is absurdly large") from None
     if cents > MAX_CENTS:
         raise InvalidInput(name, "is absurdly large")
     return cents, currency

@@ -28,7 +28,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 class Product(Model):
-    """A catalogue item. Prices are in hundredths of the currency's unit; `stock` is how many there are at least, None
+    """A catalogue item. Prices are in minor units of the currency; `stock` is how many there are at least, None
     when the feed is silent about it (signals/feed.py).
 
     `feed_at` is when the feed last named it: a stale feed is told by its age. `complements` are category ids that go

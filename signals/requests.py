@@ -20,6 +20,9 @@ BODY_BYTES: Final = 2 * 1024 * 1024
 UNPACKED_BYTES: Final = 8 * 1024 * 1024
 """The longest body once unzipped: a small body that grows past this is refused without being unpacked further."""
 
+MEMBERS: Final = 100
+"""Parts that a gzip body may be put together from; each costs a copy of what follows it."""
+
 BATCH: Final = 2_500
 KEY_LENGTH: Final = 200
 
@@ -68,16 +71,26 @@ def body_of(request: Request, limit: int = BODY_BYTES, unpacked: int = UNPACKED_
         return data
     if encoding != "gzip":
         raise UnknownEncoding("Content-Encoding must be gzip or absent.")
-    unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        plain = unzip.decompress(data, unpacked)
-        if unzip.unconsumed_tail:
-            raise TooLarge(f"A body may have at most {unpacked} bytes once unzipped.")
+    return _unzipped(data, unpacked)
+
+
+def _unzipped(data: bytes, limit: int) -> bytes:
+    """The content of a gzip body, of all its members one after the other (RFC 1952), `limit` bytes at most."""
+    plain = b""
+    for _ in range(MEMBERS):
+        unzip = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        try:
+            plain += unzip.decompress(data, limit + 1 - len(plain))
+        except zlib.error:
+            raise InvalidInput("", "the body is not gzip, as Content-Encoding says") from None
+        if len(plain) > limit:
+            raise TooLarge(f"A body may have at most {limit} bytes once unzipped.")
         if not unzip.eof:
             raise InvalidInput("", "the gzip body is cut short")
-    except zlib.error:
-        raise InvalidInput("", "the body is not gzip, as Content-Encoding says") from None
-    return plain
+        data = unzip.unused_data
+        if not data:
+            return plain
+    raise InvalidInput("", f"the gzip body has more than {MEMBERS} members")
 
 
 def basic_key(request: Request) -> str | None:

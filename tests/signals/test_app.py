@@ -163,6 +163,10 @@ def test_it_reads_gzip_within_bounds(http: FlaskClient) -> None:
     assert post(http, "/v1/track", gzip.compress(event), **packed).status_code == 200
     assert post(http, "/v1/track", event, **packed).status_code == 400
     assert post(http, "/v1/track", gzip.compress(event)[:-9], **packed).status_code == 400
+    assert post(http, "/v1/track", gzip.compress(event) + b"more", **packed).status_code == 400
+    two = gzip.compress(event[:20]) + gzip.compress(event[20:])
+    assert post(http, "/v1/track", two, **packed).status_code == 200, "it may be put together from several"
+    assert post(http, "/v1/track", gzip.compress(b"") * (requests.MEMBERS + 1), **packed).status_code == 400
     assert post(http, "/v1/track", gzip.compress(b" " * (requests.UNPACKED_BYTES + 1)), **packed).status_code == 413
     assert post(http, "/v1/track", event, **{"Content-Encoding": "br"}).status_code == 415
 

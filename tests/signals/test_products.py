@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from base import keys
 from base.errors import InvalidInput
+from render.money import money
 from signals.feed import Format, entries, product, sniffed
 from signals.productfacts import ProductFacts
 from signals.products import restore_product
@@ -132,6 +133,21 @@ def test_it_refuses_a_feed_that_is_none_and_a_browser_that_sends_one(http: Flask
     assert post(http, "/v1/products", FEEDS["tsv"], name="site").status_code == 403
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_it_sees_a_document_type_in_any_writing(encoding: str) -> None:
+    feed = '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "c">]><rss><item><id>&b;</id></item></rss>'
+    with pytest.raises(InvalidInput):
+        list(entries(io.BytesIO(feed.encode(encoding)), "xml"))
+
+
+@pytest.mark.parametrize("before", range(65_520, 65_540))
+def test_it_sees_a_document_type_wherever_it_is_cut(before: int) -> None:
+    start = b'<?xml version="1.0"?>'
+    feed = start + b" " * (before - len(start)) + b'<!DOCTYPE a [<!ENTITY b "c">]><rss><item><id>&b;</id></item></rss>'
+    with pytest.raises(InvalidInput, match="document type"):
+        list(entries(io.BytesIO(feed), "xml"))
+
+
 def test_it_marks_new_categories_of_health_and_intimacy_and_gifts_as_sensitive(desk: Desk) -> None:
     names = ["Health > Cold Medicine", "Lingerie", "Gift Cards", "Shoes", "Prescription glasses"]
     desk.feed(*(ITEM | {"id": f"p{n}", "product_type": name} for n, name in enumerate(names)))
@@ -160,6 +176,29 @@ def test_it_reads_price_and_stock_as_merchant_center_means_them(
     read = product(ITEM | change, NOW)
 
     assert (read.price_cents, read.currency, read.stock) == (price, "EUR", stock)
+
+
+@pytest.mark.parametrize(
+    ("price", "minor", "shown"),
+    [
+        ("1,500 JPY", 1500, "¥1,500"),
+        ("1499.5 JPY", 1500, "¥1,500"),
+        ("KWD 1.299", 1299, "KWD\u00a01.299"),
+        ("12.345 EUR", 1235, "€12.35"),
+    ],
+)
+def test_it_counts_prices_in_the_currencys_own_minor_units_as_pictures_do(price: str, minor: int, shown: str) -> None:
+    read = product(ITEM | {"price": price}, NOW)
+    assert (read.price_cents, money(read.price_cents, read.currency)) == (minor, shown)
+
+
+@pytest.mark.parametrize(
+    "price", ["15,00 EUR", "1.299,00 EUR", "12,34,567 EUR", "1.2.3 EUR", "1,2345 EUR", "9" * 40 + " EUR"]
+)
+def test_it_takes_no_comma_for_a_point(price: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        product(ITEM | {"price": price}, NOW)
+    assert refused.value.field == "price"
 
 
 def test_it_reads_a_long_feed_without_holding_it(desk: Desk) -> None:
