@@ -8,8 +8,8 @@ import msgspec
 class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     """What an open may ask of a product, at `product:<id>` in Valkey as MessagePack.
 
-    Price in minor units of `currency` (cents, whole yen); `stock` None when unknown; `feed_ms` is the feed's time in Unix milliseconds;
-    `category` 0 when it has none; `image` the SHA-256 of its picture or "".
+    Price in minor units of `currency` (cents, whole yen); `stock` None when unknown; `feed_ms` is the feed's time in
+    Unix milliseconds; `category` 0 when it has none; `image` the SHA-256 of its picture or "".
     """
 
     id: str
