@@ -251,6 +251,6 @@ def test_it_keeps_the_headers_of_a_mail_whole_on_its_way_into_the_mailbox(post: 
     (mail,) = post.mailbox.messages(ANN)
     row = select(Delivery.message_id, Delivery.state).where(Delivery.campaign_id == mailed)
     assert post.rows(row) == [(mail["Message-ID"], "accepted")]
-    assert re.fullmatch(rf"<{re.escape(post.settings.render_url)}/u/[\w-]{{51}}>", mail["List-Unsubscribe"])
+    assert re.fullmatch(rf"<{re.escape(post.settings.render_url)}/u/[\w-]{{54}}>", mail["List-Unsubscribe"])
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert "DKIM-Signature" not in mail, "mails are not signed, and do not say that they are"

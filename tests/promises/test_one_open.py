@@ -24,7 +24,7 @@ DECISION = re.compile(rb'data-decision="([0-9a-f]{32})"')
 
 def html_path(world: World, mail: Mail, slot: int) -> str:
     """The address of a block as HTML, as mails that show HTML blocks have it."""
-    token = world.tokens.read(mail.pictures[slot][3:54], Purpose.PICTURE)
+    token = world.tokens.read(mail.pictures[slot][3:57], Purpose.PICTURE)
     return f"/h/{world.tokens.mint(replace(token, purpose=Purpose.HTML))}"
 
 
