@@ -47,12 +47,13 @@ class Script:
         return ("EVALSHA", self.sha, len(names), *names, *arguments)
 
 
-# A state is a MessagePack array whose fourth entry says that the person was erased (signals/state.py). The script reads
-# no further than that: Valkey's own reader does not know all of MessagePack.
+# A state is a MessagePack array whose fourth entry says that the person was erased; nine bytes with its edition come
+# before it (signals/state.py). The script reads no further: Valkey's own reader does not know all of MessagePack.
 _WRITE: Final = Script("""
 local function erased(state)
   if state == '' then return false end
-  local start = string.byte(state, 1) == 0xdc and 3 or 1
+  local first = string.byte(state, 1) == 0xcf and 10 or 1
+  local start = string.byte(state, first) == 0xdc and first + 2 or first
   local known, _, _, _, _, erased = pcall(cmsgpack.unpack_limit, state, 4, start)
   return known and erased == true
 end

@@ -41,8 +41,8 @@ def erase(intake: Intake, profile: int, now: datetime) -> bool:
     if erased is None:
         return False
     version, members = erased
-    root = folding.Root(members[0], members, erased_version=version)
-    intake.publisher.write_states(folding.published([folding.standing(root, tombstone(version))]))
+    root = folding.Root(members[0], members, erased_version=version, edition=version)
+    intake.publisher.write_states(folding.published([folding.standing(root, tombstone(version), version)]))
     intake.publisher.forget(members)
     return True
 

@@ -42,12 +42,17 @@ class Told:
 
 @dataclass(slots=True)
 class Root:
-    """A root profile under its lock: every profile it speaks for, and its stored state (None: it has none yet)."""
+    """A root profile under its lock: every profile it speaks for, and its stored state (None: it has none yet).
+
+    `edition` is the stored state's, or the tombstone's: the arrival number that was next when it was written, which a
+    writer takes under the lock. So of two editions the higher holds what the lower one did and what came after it.
+    """
 
     id: int
     members: list[int] = field(default_factory=list)
     state: ProfileState | None = None
     erased_version: int | None = None
+    edition: int = 0
 
     @property
     def held(self) -> ProfileState | None:
@@ -62,10 +67,11 @@ class Standing:
     root: Root
     state: ProfileState
     encoded: bytes
+    edition: int
 
 
 _ROOTS = text("""
-    SELECT p.root_id, p.id, p.erased_version, s.encoded
+    SELECT p.root_id, p.id, p.erased_version, s.encoded, greatest(s.edition, s.version, p.erased_version) AS edition
     FROM profile p LEFT JOIN profile_state s ON s.profile_id = p.id
     WHERE p.root_id = ANY(:roots) ORDER BY p.id
 """)
@@ -81,6 +87,7 @@ def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
         if row.id == row.root_id:
             root.erased_version = row.erased_version
             root.state = decode(row.encoded) if row.encoded is not None else None
+            root.edition = row.edition or 0
     return found
 
 
@@ -177,18 +184,18 @@ def fold_again(session: Session, root: Root, lookup: Lookup) -> tuple[ProfileSta
 
 
 _WRITE = text("""
-    INSERT INTO profile_state (profile_id, version, document, encoded, updated_at)
-    SELECT id, version, CAST(convert_from(document, 'UTF8') AS jsonb), encoded, :now
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:documents AS bytea[]),
-                CAST(:encoded AS bytea[])) AS new (id, version, document, encoded)
-    ON CONFLICT (profile_id) DO UPDATE SET version = excluded.version, document = excluded.document,
-        encoded = excluded.encoded, updated_at = excluded.updated_at
+    INSERT INTO profile_state (profile_id, version, edition, document, encoded, updated_at)
+    SELECT id, version, edition, CAST(convert_from(document, 'UTF8') AS jsonb), encoded, :now
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:editions AS bigint[]),
+                CAST(:documents AS bytea[]), CAST(:encoded AS bytea[])) AS new (id, version, edition, document, encoded)
+    ON CONFLICT (profile_id) DO UPDATE SET version = excluded.version, edition = excluded.edition,
+        document = excluded.document, encoded = excluded.encoded, updated_at = excluded.updated_at
 """)
 
 
-def standing(root: Root, state: ProfileState) -> Standing:
-    """The state with its bytes."""
-    return Standing(root, state, encode(state))
+def standing(root: Root, state: ProfileState, edition: int) -> Standing:
+    """The state with its bytes. A state that changes takes an arrival number of its own as its edition."""
+    return Standing(root, state, encode(state), edition)
 
 
 def write(session: Session, standings: Sequence[Standing], now: datetime) -> None:
@@ -199,6 +206,7 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
             {
                 "ids": [entry.root.id for entry in standings],
                 "versions": [entry.state.version for entry in standings],
+                "editions": [entry.edition for entry in standings],
                 # As bytes: the driver would look for quotes in every text of an array, one by one.
                 "documents": [_JSON.encode(document(entry.state)) for entry in standings],
                 "encoded": [entry.encoded for entry in standings],
@@ -209,7 +217,7 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
 
 def published(standings: Iterable[Standing]) -> list[tuple[int, int, bytes]]:
     """What Valkey gets: the state under the id of every member."""
-    return [(member, entry.state.version, entry.encoded) for entry in standings for member in entry.root.members]
+    return [(member, entry.edition, entry.encoded) for entry in standings for member in entry.root.members]
 
 
 @dataclass(frozen=True, slots=True)

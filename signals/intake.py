@@ -107,7 +107,9 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
     """The committed state of these profiles, for every member of their roots: what Valkey should hold."""
     roots = session.scalars(text("SELECT DISTINCT root_id FROM profile WHERE id = ANY(:ids)"), {"ids": list(profiles)})
     found = folding.load(session, roots)
-    return folding.published(folding.standing(root, held) for root in found.values() if (held := root.held) is not None)
+    return folding.published(
+        folding.standing(root, held, root.edition) for root in found.values() if (held := root.held) is not None
+    )
 
 
 def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) -> tuple[list[Standing], set[int]]:
@@ -141,14 +143,15 @@ def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: da
 def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> list[Standing]:
     """Store and fold new events: whose they are, the locks, the rows, the states. Raises Lost on a lost race."""
     whose = _resolve(session, intake, sender, items, now)
-    for item, arrival in zip(items, journal.numbers(session, len(items)), strict=True):
+    arrivals = journal.numbers(session, len(items))
+    for item, arrival in zip(items, arrivals, strict=True):
         item.told.event = msgspec.structs.replace(item.told.event, arrival=arrival)
     told: dict[int, list[Told]] = {}
     for item in items:
         told.setdefault(item.person.root().id, []).append(item.told)
     states = _folded_on(session, whose, told)
     journal.append(session, sender, [Entry(item.signal, item.told, item.person.root().id) for item in items], now)
-    return _stand(session, intake, whose.roots, told, states, now)
+    return _stand(session, intake, whose.roots, told, states, arrivals[-1], now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,7 @@ def _stand(
     roots: dict[int, Root],
     told: dict[int, list[Told]],
     states: dict[int, ProfileState | None],
+    edition: int,
     now: datetime,
 ) -> list[Standing]:
     """Write the states and what is derived beside them."""
@@ -226,7 +230,7 @@ def _stand(
             state, entries = folding.fold_again(session, roots[number], intake.categories.lookup)
             anew.append(number)
         origins += folding.origins(number, entries).values()
-        standings.append(folding.standing(roots[number], assess(state, intents)))
+        standings.append(folding.standing(roots[number], assess(state, intents), edition))
     folding.write(session, standings, now)
     folding.write_origins(session, origins, anew=anew)
     folding.write_consents(session, [entry for entries in told.values() for entry in entries])

@@ -1,7 +1,7 @@
 """Segment membership in the state: so that an open can ask for what only SQL over the events can answer.
 
 Who is in a segment is found elsewhere, by its rule; here the answer is written. Membership is no signal: the version of
-a state stays, and folding again keeps what is there.
+a state stays (its edition does not), and folding again keeps what is there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import transaction
-from signals import belonging, folding
+from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
 
@@ -51,13 +51,15 @@ def _assign(
     segment: int, wanted: frozenset[int], roots: Sequence[int], now: datetime, session: Session
 ) -> list[Standing]:
     standings: list[Standing] = []
-    for root in folding.load(session, belonging.lock_roots(session, roots)).values():
+    locked = folding.load(session, belonging.lock_roots(session, roots))
+    (edition,) = journal.numbers(session, 1)
+    for root in locked.values():
         state = root.held
         if state is None or state.erased:
             continue
         others = tuple(number for number in state.segments if number != segment)
         state.segments = tuple(sorted((*others, segment))) if root.id in wanted else others
         if len(state.segments) <= SEGMENTS:
-            standings.append(folding.standing(root, state))
+            standings.append(folding.standing(root, state, edition))
     folding.write(session, standings, now)
     return standings

@@ -76,13 +76,15 @@ class Identifier(Model):
 class ProfileStateRow(Model):
     """The fold of a root profile's signals: readable for audience rules (`document`) and as the bytes render reads.
 
-    Derived: `latebind rebuild` makes it again from the events, byte for byte.
+    Derived: `latebind rebuild` makes it again from the events, byte for byte. `edition` orders its writers
+    (folding.Root); 0 where an earlier release wrote the row, whose version stands for it.
     """
 
     __tablename__ = "profile_state"
 
     profile_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     version: Mapped[int] = mapped_column(BigInteger)
+    edition: Mapped[int] = mapped_column(BigInteger, server_default="0")
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
     encoded: Mapped[bytes]
     updated_at: Mapped[datetime]

@@ -15,19 +15,25 @@ from redis.exceptions import NoScriptError
 from base import keys
 from base.errors import Unavailable
 from base.stores import Store
+from signals.state import issued
 
 STATE_SCRIPT: Final = """
 local held = redis.call('GETRANGE', KEYS[1], 0, 23)
 if #held > 4 then
-  local head = string.byte(held, 1)
-  local start = head == 0xdc and 3 or 1
-  local _, _, version = cmsgpack.unpack_limit(held, 2, start)
-  if version > tonumber(ARGV[1]) then return 0 end
+  local head, edition = string.byte(held, 1), nil
+  if head == 0xcf then
+    edition = cmsgpack.unpack(string.sub(held, 1, 9))
+  else
+    local _, _, version = cmsgpack.unpack_limit(held, 2, head == 0xdc and 3 or 1)
+    edition = version
+  end
+  if edition > tonumber(ARGV[1]) then return 0 end
 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""A state is a MessagePack array whose second entry is its version (signals/state.py): read from its first bytes."""
+"""A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
+MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes."""
 
 PRODUCT_SCRIPT: Final = """
 local held = redis.call('GET', KEYS[1])
@@ -52,8 +58,10 @@ class Publisher:
         self._digests: dict[str, str] = {}
 
     def write_states(self, states: Iterable[tuple[int, int, bytes]]) -> int:
-        """Write (profile, version, encoded state), each unless a newer one is there; returns how many were written."""
-        return self._run(STATE_SCRIPT, [(keys.state(profile), version, data) for profile, version, data in states])
+        """Write (profile, edition, encoded state), each unless a newer one is there; returns how many were written."""
+        return self._run(
+            STATE_SCRIPT, [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states]
+        )
 
     def write_products(self, products: Iterable[tuple[str, int, bytes]]) -> int:
         """Write (product id, feed time in ms, encoded facts), each unless a newer one is there."""

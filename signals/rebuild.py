@@ -7,7 +7,7 @@ behind. Profiles are taken a few hundred at a time under their locks, so live si
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import transaction
-from signals import belonging, folding
+from signals import belonging, folding, journal
 from signals.folding import Origin, Standing
 from signals.intake import Intake, stored_states
 from signals.intent import assess
@@ -76,11 +76,13 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     origins: list[Origin] = []
     different: list[int] = []
     found = folding.load(session, locked)
+    (edition,) = journal.numbers(session, 1)
     for root in found.values():
         state, told = folding.fold_again(session, root, intake.categories.lookup)
-        entry = folding.standing(root, assess(state, intents))
+        entry = folding.standing(root, assess(state, intents), root.edition)
         if root.held is None or encode(root.held) != entry.encoded:
             different.append(root.id)
+            entry = replace(entry, edition=edition)
         standings.append(entry)
         origins += folding.origins(root.id, told).values()
         folding.rewrite_consents(session, root.members, told)

@@ -6,13 +6,15 @@ in cents of the profile's currency, times named `_ms` are Unix milliseconds (sig
 net: what was returned, cancelled or marked as a gift is not in `categories` (signals/fold.py).
 
 The byte form is MessagePack with structs as arrays: fields may be added at the end of a struct, with a default, and
-nowhere else. `document` is the same content as readable JSON for the profile_state table, plus what SQL would find
-awkward to derive (day lists, medians).
+nowhere else. In Valkey the state's *edition* stands before it, nine bytes that say which of two writers came later; the
+version cannot, as clicks, segments and a rebuild change a state without moving it. `document` is the same content as
+readable JSON for the profile_state table, plus what SQL would find awkward to derive (day lists, medians).
 """
 
 from __future__ import annotations
 
 import copy
+import struct
 from collections.abc import Iterable
 from itertools import accumulate, pairwise
 from operator import sub
@@ -55,6 +57,10 @@ MAX_ORDER_KEYS = 16
 """Orders in which a repeated order id is recognised."""
 
 MAX_UNMATCHED = 8
+EDITION = struct.Struct(">BQ")
+"""How an edition is written: MessagePack's whole number of eight bytes, whatever its size, and its mark before it."""
+
+EDITION_MARK = 0xCF
 MAX_NUMBER = 2**53
 """Numbers beyond ±2^53 are not kept: JSON readers and SQL disagree about them."""
 
@@ -186,6 +192,7 @@ class ProfileState(msgspec.Struct, array_like=True):
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(ProfileState)
+_MARKED = bytes((EDITION_MARK,))
 _MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys", "intents")
 
 
@@ -200,8 +207,13 @@ def encode(state: ProfileState) -> bytes:
 
 
 def decode(data: bytes) -> ProfileState:
-    """The state in these bytes. Raises msgspec.DecodeError when they are none."""
-    return _DECODER.decode(data)
+    """The state in these bytes, with its edition or without. Raises msgspec.DecodeError when they are none."""
+    return _DECODER.decode(data[EDITION.size :] if data[:1] == _MARKED else data)
+
+
+def issued(edition: int, encoded: bytes) -> bytes:
+    """What Valkey holds: the state's bytes with the edition before them."""
+    return EDITION.pack(EDITION_MARK, edition) + encoded
 
 
 def tombstone(version: int = 0) -> ProfileState:

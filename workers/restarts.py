@@ -1,7 +1,8 @@
 """States that a hot store may have forgotten: after a power cut it comes back up to a second older than it was.
 
 A state that is absent is lost and repaired when an open asks for it; one that is merely older looks sound. So whenever
-the store has another run id than the one last seen, every state that was written shortly before is written again.
+the store has another run id than the one last seen, every state that was written shortly before is written again, and
+who was erased shortly before is forgotten again.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from campaigns.cursors import LoopCursor
 from signals.intake import Intake, stored_states
 
 CURSOR: Final = "hot store "
-"""Followed by the store's run id; the row's position is an arrival number whose state that run had for good."""
+"""Followed by the store's run id; the row's position is an arrival number: that run had every state up to this edition
+for good."""
 PEOPLE_A_STEP: Final = 1_000
 _NEWEST: Final = text("SELECT coalesce(max(id), 0) FROM event")
-_NEWER: Final = text(
-    "SELECT profile_id FROM profile_state WHERE version > :position AND profile_id > :after "
-    "ORDER BY profile_id LIMIT :n"
-)
+_NEWER: Final = text("""
+    SELECT profile_id, false AS erased FROM profile_state
+    WHERE greatest(edition, version) > :position AND profile_id > :after
+    UNION ALL SELECT id, true FROM profile WHERE erased_version > :position AND id > :after
+    ORDER BY profile_id LIMIT :n
+""")
 
 
 class Restarts:
@@ -68,9 +72,12 @@ class Restarts:
         written, after = 0, -1
         while True:
             with transaction(self._sessions) as session:
-                people = session.scalars(_NEWER, {"position": position, "after": after, "n": PEOPLE_A_STEP}).all()
-                states = stored_states(session, people)
+                people = session.execute(_NEWER, {"position": position, "after": after, "n": PEOPLE_A_STEP}).all()
+                states = stored_states(session, [row.profile_id for row in people])
             if not people:
                 return written
             written += self._intake.publisher.write_states(states)
-            after = people[-1]
+            erased = [row.profile_id for row in people if row.erased]
+            if erased:
+                self._intake.publisher.forget(erased)
+            after = people[-1].profile_id

@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from base import keys
-from base.db import Sessions
-from base.stores import Store
 from signals.events import REJECTED_KEPT
+from signals.intake import stored_states
+from signals.membership import assign
 from signals.moments import day_of
-from signals.state import ProfileState, decode
+from signals.state import ProfileState, encode
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
 
@@ -238,14 +239,59 @@ def test_it_takes_the_same_message_about_a_known_person_in_parallel_once(desk: D
     assert desk.state(desk.root("user_id", "u1")).orders == 6
 
 
-def test_it_never_overwrites_a_newer_state(desk: Desk, sessions: Sessions, valkey: Store) -> None:
+def on_its_way(desk: Desk, profile: int) -> list[tuple[int, int, bytes]]:
+    """What a writer that has just read this profile is about to write to the hot store."""
+    with desk.sessions.begin() as session:
+        return stored_states(session, [profile])
+
+
+def test_it_never_overwrites_a_newer_state(desk: Desk) -> None:
     desk.send(order("u1", "o1", ("p", "Shoes", 1.0), time="2026-02-01T00:00:00Z"))
     profile = desk.root("user_id", "u1")
-    older = valkey.get(keys.state(profile))
-    assert isinstance(older, bytes)
+    older = on_its_way(desk, profile)
     desk.send(order("u1", "o2", ("p", "Shoes", 1.0), time="2026-02-02T00:00:00Z"))
 
-    assert desk.intake.publisher.write_states([(profile, decode(older).version, older)]) == 0
+    assert desk.intake.publisher.write_states(older) == 0
+    assert desk.state(profile).orders == 2
+
+
+@pytest.mark.parametrize("what", ["a click", "a segment", "a rebuild", "a merge"])
+def test_it_never_overwrites_a_newer_state_of_the_same_version(desk: Desk, what: str) -> None:
+    desk.send(identified("u1"), viewed("Shoes", anonymousId="a1"))
+    profile, other = desk.root("user_id", "u1"), desk.root("anonymous_id", "a1")
+    if what == "a rebuild":
+        wrong = encode(structs.replace(desk.read(profile), notes=5)).hex()
+        desk.run(f"UPDATE profile_state SET encoded = '\\x{wrong}' WHERE profile_id = {profile}")
+    older = [*on_its_way(desk, profile), *on_its_way(desk, other)]
+    version = desk.read(other if what == "a merge" else profile).version
+    clicked = call("track", event="Email Clicked", userId="u1", properties={"class": "person"})
+    if what == "a click":
+        desk.send(clicked)
+    elif what == "a segment":
+        assign(desk.intake, 7, [profile], NOW)
+    elif what == "a rebuild":
+        assert desk.rebuilt().different > 0
+    else:
+        desk.send(clicked | {"anonymousId": "a1"})
+        assert desk.root("anonymous_id", "a1") == desk.root("user_id", "u1")
+    newer = desk.everything()["valkey"]
+
+    # A writer that had read before, and was slow, comes last.
+    desk.intake.publisher.write_states(older)
+    assert desk.everything()["valkey"] == newer
+    assert desk.state(profile).version == version
+
+
+def test_it_goes_on_from_a_state_that_an_earlier_release_wrote(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0), time="2026-02-01T00:00:00Z"))
+    profile = desk.root("user_id", "u1")
+    desk.run("UPDATE profile_state SET edition = 0")
+    ((_, edition, encoded),) = on_its_way(desk, profile)
+    desk.store.set(keys.state(profile), encoded)
+    assert desk.intake.publisher.write_states([(profile, edition - 1, encoded)]) == 0
+    assert desk.read(profile).orders == 1
+
+    desk.send(order("u1", "o2", ("p", "Shoes", 1.0), time="2026-02-02T00:00:00Z"))
     assert desk.state(profile).orders == 2
 
 

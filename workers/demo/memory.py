@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import text
 
 from base import db
-from signals import belonging, folding
+from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
 from signals.state import decode
@@ -44,11 +44,12 @@ def restore_states(stage: Stage, intake: Intake, profiles: Sequence[int]) -> tup
     others: list[int] = []
     with db.transaction(stage.sessions) as session:
         roots = belonging.lock_roots(session, list(session.scalars(_ROOTS, {"profiles": list(profiles)})))
+        (edition,) = journal.numbers(session, 1)
         newest = {row.root_id: row.newest for row in session.execute(_NEWEST, {"roots": roots})}
         for root in folding.load(session, roots).values():
             state = decode(kept[root.id]) if root.id in kept else None
             if state is not None and not state.erased and state.version == newest.get(root.id):
-                standings.append(folding.standing(root, state))
+                standings.append(folding.standing(root, state, edition))
             else:
                 others.append(root.id)
         folding.write(session, standings, stage.now)
