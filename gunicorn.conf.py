@@ -5,10 +5,14 @@ Sources of the numbers: four threads a process and one process a core measured b
 
 import logging
 import os
+import re
+import socket
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
-from gunicorn.http.errors import InvalidHeader, UnsupportedTransferCoding
+from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, UnsupportedTransferCoding
 from gunicorn.workers import gthread
 
 from base.settings import Settings
@@ -16,18 +20,63 @@ from base.settings import Settings
 _settings = Settings.from_environment(os.environ)
 
 
-class PatientThreads(gthread.ThreadWorker):
-    """gthread, but no thread waits for a connection that has said nothing yet.
+REQUEST_BYTES = 65_536
+"""A head may be so long, and a body that is so long is waited for with its head."""
+REQUEST_SECONDS = 10
+"""A request must be whole by then."""
+SEND_SECONDS = struct.pack("@ll", 5, 0)
+"""A client that takes nothing for so long, in the kernel's form, gets no more."""
+_HEAD_END = b"\r\n\r\n"
+_BODY = re.compile(rb"\r\n(?:content-length:[ \t]*(\d{1,9})[ \t]*|(transfer-encoding:).*?)(?=\r\n)", re.IGNORECASE)
+_EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 
-    gunicorn's own gives each new connection a thread for up to five seconds: four silent ones would hold up every open.
-    Here they wait in the poller, which costs nothing, and are closed after `keepalive`.
+
+class PatientThreads(gthread.ThreadWorker):
+    """gthread, but no thread waits for a connection whose request is not whole yet.
+
+    gunicorn's own gives a thread to each new connection, and to each that has begun to speak until it is done: four
+    slow ones would hold up every open. Here they wait in the poller, which costs nothing, and not for ever.
     """
 
     def handle(self, conn: Any) -> Any:
-        """Serve a connection that has something to say; hand any other to the poller."""
-        if not conn.initialized and not conn.wait_for_data(0):
-            return gthread._DEFER
-        return super().handle(conn)
+        """Serve a connection whose request has come; hand any other to the poller."""
+        if self.cfg.is_ssl:
+            return super().handle(conn)
+        if not conn.initialized:
+            conn.init()
+            conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_SECONDS)
+            conn.since = None
+        try:
+            if self._has_come(conn):
+                conn.since = None
+                return super().handle(conn)
+        except OSError:
+            return False
+        if conn.since is None:
+            conn.since = time.monotonic()
+        is_late = time.monotonic() - conn.since > REQUEST_SECONDS
+        return gthread._DEFER if self.alive and not is_late else False
+
+    def _has_come(self, conn: Any) -> bool:
+        """Take in what the connection says without waiting: whether that is a request, or all that there will be."""
+        said: bytes = conn.parser.unreader.take_buffered()
+        conn.sock.setblocking(False)
+        try:
+            while not (whole := _is_whole(said)) and len(said) < 2 * REQUEST_BYTES:
+                more: bytes = conn.sock.recv(8192)
+                if not more:
+                    return True
+                said += more
+        except BlockingIOError:
+            if _HEAD_END in said and conn.since is None and _EXPECTS.search(said):
+                conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return False
+        finally:
+            conn.parser.unreader.unread(said)
+        if not whole:
+            self.handle_error(None, conn.sock, conn.client, LimitRequestHeaders("too long"))
+            raise ConnectionAbortedError
+        return True
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """Answer a request that is none: always as the client's fault, since proxies keep a 5xx for long."""
@@ -36,9 +85,24 @@ class PatientThreads(gthread.ThreadWorker):
         super().handle_error(req, client, addr, exc)
 
 
+def _is_whole(said: bytes) -> bool:
+    """Whether these bytes begin with a whole request: its head, and its body unless that is long."""
+    head, end, body = said.partition(_HEAD_END)
+    if not end:
+        return False
+    declared = _BODY.search(head + b"\r\n")
+    if declared is None or len(body) >= REQUEST_BYTES:
+        return True
+    if declared[2]:
+        # A chunked body ends with an empty line, like a head.
+        return body.endswith(_HEAD_END) or body == b"0" + _HEAD_END
+    return not len(body) < int(declared[1]) <= REQUEST_BYTES
+
+
 def _is_worth_a_line(entry: logging.LogRecord) -> bool:
     """All but what anybody can cause as often as they like, and what names a reader's address."""
-    return not entry.getMessage().startswith("Invalid request from ip=")
+    timed_out = entry.exc_info is not None and entry.exc_info[0] is BlockingIOError
+    return not timed_out and not entry.getMessage().startswith("Invalid request from ip=")
 
 
 worker_class = PatientThreads
@@ -58,6 +122,10 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 # A head larger than this is no mail client's.
 limit_request_line = 8190
 limit_request_fields = 60
+# No app asks by which scheme or under which prefix it was reached, and gunicorn answers 400 where the headers of two
+# proxies contradict each other: a picture must not break by what a proxy on its way adds.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 
 
 def post_worker_init(worker: Any) -> None:

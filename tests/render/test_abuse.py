@@ -165,20 +165,54 @@ def test_it_bears_whatever_strangers_send_without_an_error_a_look_up_a_log_line_
     assert {made.profile for made in mail.fetches()} == {4711}
 
 
-def test_it_gives_no_thread_to_whoever_connects_and_says_nothing(
+SLOW = {
+    "nothing": b"",
+    "a letter": b"G",
+    "half a head": b"GET /o/x.png HTTP/1.1\r\nHost: x\r\n",
+    "a request and a half": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\nGET /o/x.p",
+    "half a body": b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nLi",
+    "half a body, when told to go on": b"POST /u/x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+    "a chunk": b"POST /u/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nLi",
+}
+
+
+def test_it_gives_a_thread_to_whole_requests_only_whatever_pieces_they_come_in(
     mail: Mail, render_settings: Settings, serve: Serve
 ) -> None:
-    """Four threads answer; ten times as many silent connections do not hold one of them up."""
+    """Four threads answer; ten times as many slow connections of each kind do not hold one of them up."""
     served = serve("render", render_settings)
     place = urlsplit(served.url)
-    silent = [socket.create_connection((place.hostname or "", place.port or 0)) for _ in range(SILENT)]
+    slow = [socket.create_connection((place.hostname or "", place.port or 0)) for _ in range(SILENT * len(SLOW))]
+    for one, said in zip(slow, [*SLOW.values()] * SILENT, strict=True):
+        one.sendall(said)
     reader = Stranger(served.url)
     began = monotonic()
     for _ in range(8):
         assert reader.send(opening(mail)) == 200
     # Had each been given a thread for the five seconds that gunicorn waits, this would take a minute.
     assert monotonic() - began < 5
-    for one in silent:
+    for one in slow:
         one.close()
     reader.close()
     assert size_of(mail.fetches()[0].body or b"") == (1200, 400)
+
+    # Two proxies on the way may contradict each other about the scheme: the picture does not break by that.
+    proxied = "X-Forwarded-Proto: http\r\nX-Forwarded-Ssl: on\r\nScript_Name: /o\r\n"
+    request = f"GET {mail.url()} HTTP/1.1\r\nHost: x\r\n{proxied}\r\n".encode()
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A letter at a time, then two at once with the end of the second one late.
+        for at in range(len(request)):
+            client.sendall(request[at : at + 1])
+        client.sendall(request + request[:-2])
+        client.sendall(request[-2:] + b"POST /u/x HTTP/1.1\r\nConnection: close\r\nExpect: 100-continue\r\n")
+        client.sendall(b"Content-Length: 3\r\n\r\n")
+        client.sendall(b"a=b")
+        said = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert said.count(b"HTTP/1.1 200 OK") == 3
+    assert said.count(b"HTTP/1.1 404") == 1
+    assert b"HTTP/1.1 100" in said
+    too_long = b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 200_000
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=30) as client:
+        client.sendall(too_long)
+        assert client.recv(1000).startswith(b"HTTP/1.1 4")
