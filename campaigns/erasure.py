@@ -1,22 +1,28 @@
 """Erasure, whole: what the signals know of a person, and the keys without which records of their opens say nothing.
 
-What was counted stays: decisions, fetches and clicks keep their rows under a random name, so no total changes.
+What was counted stays: decisions, fetches and clicks keep their rows under a random name, so no total changes. An
+erasure that is interrupted, by a store that is away or by `kill -9`, is finished by a recorder.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 
+from base.db import transaction
 from base.errors import NotFound
 from campaigns import admin_log, customers
-from campaigns.admin_log import Actor
+from campaigns.admin_log import SYSTEM, Actor
 from campaigns.models.delivery import SentFacts
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 from signals import erasure
 from signals.intake import Intake
+
+UNDER_WAY: Final = timedelta(minutes=1)
+"""For so long an erasure may still be with whoever began it."""
 
 
 def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None:
@@ -37,5 +43,15 @@ def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None
             # The rows stay under their random subject, so every total stays; they lead to nobody any more.
             session.execute(update(table).where(table.profile_id.in_(members)).values(profile_id=None))
         admin_log.record(session, by, "erase", "customer", root, now)
+        erasure.finish(session, members)
 
     intake.settle(drop_keys)
+
+
+def finish_erasures(intake: Intake, now: datetime) -> int:
+    """Finish erasures that were begun more than a minute ago and are not done; how many. Raises Unavailable."""
+    with transaction(intake.sessions) as session:
+        begun = erasure.unfinished(session, now - UNDER_WAY)
+    for profile in begun:
+        erase_person(intake, profile, now, SYSTEM)
+    return len(begun)

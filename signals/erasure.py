@@ -6,6 +6,7 @@ profile in Valkey. Records of opens are made unreadable by dropping the subject'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -29,13 +30,18 @@ _DELETE: Final = tuple(
         "DELETE FROM consent WHERE profile_id = ANY(:members)",
     )
 )
-_MARK: Final = text("UPDATE profile SET erased_at = :now, erased_version = :version WHERE id = ANY(:members)")
+_MARK: Final = text(
+    "UPDATE profile SET erased_at = :now, erased_version = :version, erasing = true WHERE id = ANY(:members)"
+)
+_UNFINISHED: Final = text("SELECT DISTINCT root_id FROM profile WHERE erasing AND erased_at < :before LIMIT 100")
+_FINISH: Final = text("UPDATE profile SET erasing = false WHERE id = ANY(:members)")
 
 
 def erase(intake: Intake, profile: int, now: datetime) -> bool:
     """Erase the person this profile belongs to, with every profile merged into them. False when there is none.
 
-    Doing it again finishes what a store that was away interrupted. Raises Unavailable.
+    Doing it again finishes what a store that was away interrupted; until `finish` it is `unfinished`. Raises
+    Unavailable.
     """
     erased = intake.settle(partial(_erase, profile, now))
     if erased is None:
@@ -45,6 +51,16 @@ def erase(intake: Intake, profile: int, now: datetime) -> bool:
     intake.publisher.write_states(folding.published([folding.standing(root, tombstone(version), version)]))
     intake.publisher.forget(members)
     return True
+
+
+def unfinished(session: Session, before: datetime) -> list[int]:
+    """Roots that were erased before this moment, of which something may be left outside the signals' tables."""
+    return list(session.scalars(_UNFINISHED, {"before": before}))
+
+
+def finish(session: Session, members: Sequence[int]) -> None:
+    """Note that nothing is left of these profiles anywhere."""
+    session.execute(_FINISH, {"members": list(members)})
 
 
 def _erase(profile: int, now: datetime, session: Session) -> tuple[int, list[int]] | None:

@@ -16,17 +16,21 @@ class Profile(Model):
     """A person. `root_id` is the profile that speaks for it after merges; its own id while it is not merged.
 
     The root's row lock guards everything that is folded. An erased profile keeps its row, its time of erasure and the
-    version of its tombstone, and nothing else.
+    version of its tombstone, and nothing else; `erasing` until everything that is kept elsewhere is gone too.
     """
 
     __tablename__ = "profile"
-    __table_args__ = (Index("ix_profile_root_id", "root_id"),)
+    __table_args__ = (
+        Index("ix_profile_root_id", "root_id"),
+        Index("ix_profile_erasing", "root_id", postgresql_where="erasing"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     root_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
     erased_at: Mapped[datetime | None]
     erased_version: Mapped[int | None] = mapped_column(BigInteger)
+    erasing: Mapped[bool] = mapped_column(server_default="false")
 
 
 class ProfileLink(Model):

@@ -1,4 +1,7 @@
-"""What follows from records: withdrawals reach the signals, shadows are computed, orders credited, keys restored."""
+"""What follows from records: withdrawals reach the signals, shadows are computed, orders credited, keys restored.
+
+And what else must not stay half done: restarts of the hot store, interrupted erasures.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from base import keys
 from base.clock import monotonic
 from base.db import transaction
 from base.ids import Delivery
+from campaigns.erasure import finish_erasures
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import ConsentRecord
@@ -58,11 +62,13 @@ class Following:
         self._repairs.repair(written.repairs)
 
     def idle(self) -> None:
-        """What is done now and then: orders are credited, needless reservations given back, restarts noticed."""
+        """What is done now and then: orders are credited, needless reservations given back, restarts noticed,
+        erasures finished that were interrupted."""
         now = monotonic()
         if now - self._looked_at > RESTART_SECONDS:
             self._looked_at = now
             self._restarts.look()
+            finish_erasures(self._intake, self._parts.clock.now())
         if self._to_credit is None and now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
             self._look_back(self._unsent)

@@ -7,11 +7,13 @@ from datetime import timedelta
 import pytest
 
 from base import keys
+from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.record import ConsentRecord
 from signals.erasure import erase
 from signals.moments import unix_ms
 from signals.state import decode
+from tests.campaigns.shop import MANAGER
 from tests.workers.opens import Opens
 
 
@@ -67,6 +69,26 @@ def test_it_has_nothing_to_withdraw_for_whoever_was_erased(opens: Opens) -> None
     opens.record()
     assert opens.count("consent") == 0
     assert opens.recorder.lag() == 0
+
+
+def test_it_finishes_an_erasure_that_was_interrupted(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    mail = opens.send("ann")["ann"]
+    profile = mail.token.profile
+    opens.look(mail)
+    opens.record()
+    with monkeypatch.context() as dying:
+        # As `kill -9` between the commit and the write: nothing of it reaches the hot store.
+        dying.setattr(opens.shop.intake, "publisher", None)
+        with pytest.raises(AttributeError):
+            erase_person(opens.shop.intake, profile, opens.shop.now, MANAGER)
+    assert consent(opens, profile, "email") is not None
+    opens.shop.clock.advance(timedelta(minutes=2))
+    opens.following.idle()
+    assert decode(opens.shop.store.get(keys.state(profile)) or b"").erased
+    assert opens.shop.store.keys(f"{{{profile}}}:*") == [keys.state(profile).encode()]
+    assert (opens.count("subject"), opens.count("decision")) == (0, 1)
+    assert opens.rows("SELECT profile_id FROM decision") == [(None,)]
+    assert not finish_erasures(opens.shop.intake, opens.shop.now)
 
 
 def test_it_settles_the_caps_of_recorded_opens(opens: Opens) -> None:

@@ -15,7 +15,8 @@ from base.db import Sessions
 from base.embedded import ValkeyServer
 from base.processes import free_port
 from base.settings import Settings
-from signals.state import decode
+from signals.erasure import erase
+from signals.state import ProfileState, decode
 from tests.campaigns.shop import Shop
 from workers.restarts import Restarts
 
@@ -29,11 +30,16 @@ def server(tmp_path: Path) -> Iterator[ValkeyServer]:
     made.stop()
 
 
-def orders(shop: Shop, name: str) -> int:
-    """How many orders the hot store knows of a person."""
-    data = shop.store.get(keys.state(shop.profile(name)))
+def state(shop: Shop, profile: int) -> ProfileState:
+    """What the hot store knows of a person."""
+    data = shop.store.get(keys.state(profile))
     assert isinstance(data, bytes)
-    return decode(data).orders
+    return decode(data)
+
+
+def orders(shop: Shop, name: str) -> int:
+    """How many orders that is."""
+    return state(shop, shop.profile(name)).orders
 
 
 def test_it_writes_states_again_that_a_power_cut_threw_back(
@@ -41,13 +47,18 @@ def test_it_writes_states_again_that_a_power_cut_threw_back(
 ) -> None:
     store = stores.connect(server.url)
     shop = Shop(replace(settings, redis_url=server.url), sessions, store, clock)
-    shop.people("ada", "bo")
+    shop.people("ada", "bo", "cy")
+    store.set(keys.used(shop.profile("cy")), b"what was shown")
     restarts = Restarts(sessions, store, shop.intake)
     assert [restarts.look() for _ in range(3)] == [0, 0, 0]
     # The disk keeps what it holds now; the order comes within the second that is lost.
     assert store.waitaof(1, 0, 5000)
     shutil.copytree(tmp_path / "valkey", tmp_path / "as it was")
     shop.send(shop.order("ada", "shoes", clock.now()))
+    clicked = {"type": "track", "event": "Email Clicked", "userId": "bo", "properties": {"class": "person"}}
+    shop.send(clicked)
+    erased = shop.profile("cy")
+    assert erase(shop.intake, erased, clock.now())
     assert restarts.look() == 0
     assert (orders(shop, "ada"), orders(shop, "bo")) == (1, 0)
     server.kill()
@@ -57,5 +68,9 @@ def test_it_writes_states_again_that_a_power_cut_threw_back(
     assert orders(shop, "ada") == 0, "the store came back older"
     assert restarts.look() >= 1
     assert (orders(shop, "ada"), orders(shop, "bo")) == (1, 0)
+    # What moves no version is not forgotten, and who was erased is.
+    assert state(shop, shop.profile("bo")).clicks == 1
+    assert state(shop, erased).erased
+    assert not store.exists(keys.used(erased))
     assert restarts.look() == 0
     store.close()
