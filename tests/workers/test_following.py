@@ -84,7 +84,9 @@ def test_it_finishes_an_erasure_that_was_interrupted(opens: Opens, monkeypatch: 
     assert consent(opens, profile, "email") is not None
     opens.shop.clock.advance(timedelta(minutes=2))
     opens.following.idle()
-    assert decode(opens.shop.store.get(keys.state(profile)) or b"").erased
+    held = opens.shop.store.get(keys.state(profile))
+    assert isinstance(held, bytes)
+    assert decode(held).erased
     assert opens.shop.store.keys(f"{{{profile}}}:*") == [keys.state(profile).encode()]
     assert (opens.count("subject"), opens.count("decision")) == (0, 1)
     assert opens.rows("SELECT profile_id FROM decision") == [(None,)]
