@@ -26,6 +26,9 @@ from campaigns.models.delivery import DELIVERY_STATES, Delivery
 LEASE: Final = timedelta(minutes=15)
 MAX_LISTED: Final = 500
 RESOLUTIONS: Final = ("accepted", "failed", "queued")
+RELAY_AWAY: Final = "relay unreachable"
+RELAY_REFUSES: Final = "relay refuses us"
+"""Reasons of rows that wait for no fault of their own: no try is counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,39 @@ def account(session: Session, campaign_id: int, occurrence: int | None = None) -
     query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
     found = {state: number for state, number in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
     return {state: found.get(state, 0) for state in DELIVERY_STATES}
+
+
+def is_taken_since(session: Session, campaign_id: int, since: datetime) -> bool:
+    """Whether a server took a mail of a campaign, tests apart, at or after a moment."""
+    query = select(Delivery.id).where(
+        Delivery.campaign_id == campaign_id,
+        Delivery.occurrence < TEST_BIT,
+        Delivery.state == "accepted",
+        Delivery.sent_at >= since,
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Mails that are put off for one reason: how many, what the server most often said, when the first is tried."""
+
+    reason: str
+    number: int
+    reply: str | None
+    next_at: datetime
+
+
+def put_off(session: Session, campaign_id: int) -> list[Waiting]:
+    """What waits for another try and why, the most first."""
+    number = func.count()
+    query = (
+        select(Delivery.reason, number, func.mode().within_group(Delivery.reply), func.min(Delivery.not_before))
+        .where(Delivery.campaign_id == campaign_id, Delivery.occurrence < TEST_BIT, Delivery.state == "deferred")
+        .group_by(Delivery.reason)
+        .order_by(number.desc(), Delivery.reason)
+    )
+    return [Waiting(row[0] or "", row[1], row[2], row[3]) for row in session.execute(query)]
 
 
 def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, dict[str, int]]:

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base import keys
+from base.ids import TEST_BIT
 from base.queues import QueueName, queue
 from base.stores import Store
 from campaigns.models import Campaign, Delivery
@@ -23,18 +24,21 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Overview:
-    """Counts of the last hour and day, and short lists. `unsettled`: campaign, its name, mails of unknown outcome."""
+    """Counts of the last hour and day, and short lists; tests are counted nowhere.
+
+    `unsettled`: campaign, its name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave.
+    """
 
     live: list[Campaign]
     next: list[Campaign]
     drafts: list[Campaign]
-    mails_accepted: int
+    troubled: list[Campaign]
+    mails_day: int
+    failed_day: int
     opens_hour: int
     fallback_hour: int
     signals_hour: int
     rejected_day: int
-    unknown: int
-    failed: int
     unsettled: list[tuple[int, str, int]]
 
     @property
@@ -51,18 +55,16 @@ def overview(session: Session, now: datetime) -> Overview:
         return list(session.scalars(query.limit(MAX_LISTED)))
 
     lanes = select(func.count()).select_from(Decision).where(Decision.at >= now - HOUR, Decision.lane == "live")
-    by_state = dict(
-        session.execute(
-            select(Delivery.state, func.count())
-            .where(Delivery.state.in_(("accepted", "unknown", "failed")))
-            .group_by(Delivery.state)
-        ).all()
-    )
+    settled = select(func.count()).select_from(Delivery)
+    settled = settled.where(Delivery.settled_at >= now - DAY, Delivery.occurrence < TEST_BIT)
+    stuck = select(Campaign).where(Campaign.trouble.is_not(None), Campaign.state.in_(("sending", "paused")))
     return Overview(
         live=listed("sending", "paused", "finished"),
         next=listed("scheduled"),
         drafts=listed("draft"),
-        mails_accepted=by_state.get("accepted", 0),
+        troubled=list(session.scalars(stuck.order_by(Campaign.id).limit(MAX_LISTED))),
+        mails_day=session.scalar(settled.where(Delivery.state == "accepted")) or 0,
+        failed_day=session.scalar(settled.where(Delivery.state == "failed")) or 0,
         opens_hour=session.scalar(lanes) or 0,
         fallback_hour=session.scalar(lanes.where(Decision.rung == "default")) or 0,
         signals_hour=session.scalar(select(func.count()).select_from(Event).where(Event.received_at >= now - HOUR))
@@ -71,9 +73,7 @@ def overview(session: Session, now: datetime) -> Overview:
             select(func.count()).select_from(RejectedEvent).where(RejectedEvent.at >= now - DAY)
         )
         or 0,
-        unknown=by_state.get("unknown", 0),
-        failed=by_state.get("failed", 0),
-        unsettled=_unsettled(session) if by_state.get("unknown") else [],
+        unsettled=_unsettled(session),
     )
 
 
@@ -81,7 +81,7 @@ def _unsettled(session: Session) -> list[tuple[int, str, int]]:
     rows = session.execute(
         select(Campaign.id, Campaign.name, func.count())
         .join(Delivery, Delivery.campaign_id == Campaign.id)
-        .where(Delivery.state == "unknown")
+        .where(Delivery.state == "unknown", Delivery.occurrence < TEST_BIT)
         .group_by(Campaign.id)
         .order_by(Campaign.id)
         .limit(MAX_LISTED)

@@ -26,11 +26,13 @@ DELIVERY_WORDS = {
     "queued": "waits to be sent",
     "claimed": "is being handed to the mail server",
     "accepted": "accepted by the mail server",
-    "deferred": "put off by the mail server; will be tried again",
+    "deferred": "put off; will be tried again",
     "failed": "refused by the mail server",
     "skipped": "not sent",
     "unknown": "handed over, outcome unknown",
 }
+TOLD_STATES = ("deferred", "failed", "unknown")
+"""The states in which the mail server's own words say more than ours."""
 REASON_WORDS = {
     "no_address": "no e-mail address is known",
     "unsubscribed": "the customer unsubscribed",
@@ -45,6 +47,8 @@ REASON_WORDS = {
     "unsubscribed_since": "the customer unsubscribed before it was sent",
     "suppressed_since": "the address bounced or complained before it was sent",
     "no_consent_since": "the consent was withdrawn before it was sent",
+    "relay unreachable": "our mail server could not be reached",
+    "relay refuses us": "our mail server takes no mails of ours",
 }
 CLASS_WORDS = {
     "person": "seen on a person's device",
@@ -172,6 +176,8 @@ def _mails(span: _Span) -> Iterable[Entry]:
     for row in rows:
         reason = REASON_WORDS.get(row.reason or "", row.reason or "")
         detail = DELIVERY_WORDS[row.state] + (f": {reason}" if reason else "")
+        if row.reply and row.state in TOLD_STATES:
+            detail += f" (“{row.reply}”)"
         if row.holdout == "content":
             detail += "; neutral content, to measure the campaign"
         at = row.sent_at or row.settled_at or row.created_at

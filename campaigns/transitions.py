@@ -73,9 +73,13 @@ def begin(session: Session, campaign_id: int, now: datetime) -> bool:
     return True
 
 
-def pause(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
-    """Send nothing more until `resume`; at most the few mails that are being handed over still go. Raises Conflict."""
-    _move(session, campaign_id, ("scheduled", "sending"), "paused", "pause", now, by)
+def pause(session: Session, campaign_id: int, now: datetime, by: Actor, *, trouble: str | None = None) -> None:
+    """Send nothing more until `resume`; at most the few mails that are being handed over still go. Raises Conflict.
+
+    `trouble` is what a person must mend first, where it was no person who paused.
+    """
+    changes = {"trouble": trouble, "trouble_since": now} if trouble else {}
+    _move(session, campaign_id, ("scheduled", "sending"), "paused", "pause", now, by, changes)
 
 
 def resume(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
@@ -86,7 +90,8 @@ def resume(session: Session, campaign_id: int, now: datetime, by: Actor) -> None
         Occurrence.number < TEST_BIT,
         Occurrence.state.in_(("sending", "finished")),
     )
-    _move(session, campaign_id, ("paused",), "sending" if session.scalar(frozen) else "scheduled", "resume", now, by)
+    state = "sending" if session.scalar(frozen) else "scheduled"
+    _move(session, campaign_id, ("paused",), state, "resume", now, by, {"trouble": None, "trouble_since": None})
 
 
 def cancel(session: Session, campaign_id: int, now: datetime, by: Actor) -> int:

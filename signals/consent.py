@@ -88,13 +88,22 @@ def consents(session: Session, profile: int) -> list[ConsentFact]:
 
 
 def suppress(session: Session, hash_key: bytes, address: str, reason: str, now: datetime) -> None:
-    """Put an address on the list of those that get no mail; the first reason stays. Raises InvalidInput."""
+    """`suppress_hash` of an address. Raises InvalidInput."""
+    suppress_hash(session, address_hash(hash_key, address), reason, now)
+
+
+def suppress_hash(session: Session, hashed: bytes, reason: str, now: datetime) -> None:
+    """Put an address on the list of those that get no mail; the first reason stays.
+
+    Only *unsubscribed* gives way: its reader may lift that by agreeing to mail, which mends no dead address.
+    """
     session.execute(
         text(
             "INSERT INTO suppression (address_hash, reason, at) VALUES (:hash, :reason, :now)"
-            " ON CONFLICT (address_hash) DO NOTHING"
+            " ON CONFLICT (address_hash) DO UPDATE SET reason = excluded.reason, at = excluded.at"
+            " WHERE suppression.reason = :unsubscribed"
         ),
-        {"hash": address_hash(hash_key, address), "reason": reason[:REASON_LENGTH], "now": now},
+        {"hash": hashed, "reason": reason[:REASON_LENGTH], "now": now, "unsubscribed": UNSUBSCRIBED},
     )
 
 

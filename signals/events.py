@@ -32,6 +32,7 @@ class Event(Model):
     __table_args__ = (
         UniqueConstraint("source_id", "message_id"),
         Index("ix_event_profile_id_event_time", "profile_id", "event_time"),
+        Index("ix_event_received_at", "received_at", postgresql_using="brin"),
         Index("ix_event_order_id", "order_id", postgresql_where="order_id IS NOT NULL"),
     )
 
@@ -69,7 +70,10 @@ class RejectedEvent(Model):
     """An event that was refused: which source sent it, what is wrong with which field, and the start of its body."""
 
     __tablename__ = "rejected_event"
-    __table_args__ = (Index("ix_rejected_event_source_id_id", "source_id", "id"),)
+    __table_args__ = (
+        Index("ix_rejected_event_source_id_id", "source_id", "id"),
+        Index("ix_rejected_event_at", "at", postgresql_using="brin"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     source_id: Mapped[int]

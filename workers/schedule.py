@@ -47,6 +47,7 @@ LOST_AFTER: Final = timedelta(minutes=15)
 """A row whose job has not claimed it by then gets another job; should both run, the claim tells who sends."""
 TICK_SECONDS: Final = 1.0
 REFRESH_TICKS: Final = 5
+SCHEDULE: Final = Actor("schedule")
 _OPEN: Final = ("queued", "claimed", "deferred")
 _log = logs.logger(__name__)
 
@@ -154,7 +155,9 @@ class Scheduler:
                 # fit. A person decides, and the other campaigns go on.
                 reason = str(error) if isinstance(error, LatebindError) else f"the database refused it: {_kind(error)}"
                 _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=reason)
-                transitions.pause(session, run.campaign_id, now, Actor(f"schedule: {reason}"))
+                transitions.pause(
+                    session, run.campaign_id, now, SCHEDULE, trouble=f"its audience cannot be fixed: {reason}"
+                )
             return run.campaign_id, run.number
 
     def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:

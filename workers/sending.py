@@ -20,45 +20,37 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from redis import RedisError
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
 
 from base import keys, logs
 from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic, pause
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, PermanentFailure, TemporaryFailure, Unavailable, UnknownOutcome
+from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import deliveries, links, plans, sentfacts
+from campaigns import deliveries, links, plans, sentfacts, troubles
 from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
-from campaigns.deliveries import LEASE, Claimed, Settled
+from campaigns.deliveries import Claimed, Settled
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
 from render.mailpage import printed_mark
 from render.plan import Plan
-from signals.consent import Suppression
-from workers.transport import ANSWER_SECONDS, Transport, Unreachable, is_dead_address, relay_from
+from signals import consent
+from workers.handover import Handover, Ready
+from workers.transport import Transport, relay_from
 
 HANDING: Final = 20
-MAX_TRIES: Final = 8
-FIRST_DELAY: Final = timedelta(minutes=1)
-MAX_DELAY: Final = timedelta(hours=4)
-RELAY_DELAY: Final = timedelta(seconds=30)
+LATELY: Final = timedelta(days=2)
+"""A relay that took a campaign's mail within this time takes ours: what it refuses now and then concerns the person.
+
+It is more than MAX_TRIES take, so that a person who is refused is given up before it is forgotten.
+"""
 MAX_COMPOSERS: Final = 32
 SETTLE_TRIES: Final = 6
 _log = logs.logger(__name__)
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A claimed row with its mail."""
-
-    row: Claimed
-    mail: Built
-    sender: str
-    facts_hash: bytes | None
 
 
 @dataclass
@@ -108,89 +100,34 @@ class Sender:
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
             hashes = sentfacts.keep(session, facts, shared, self._settings.subject_key, now)
         report.claimed = len(claimed)
-        ready, failed = self._build(claimed, hashes, now)
-        outcomes = failed
-        remaining = list(ready)
+        remaining, outcomes = self._build(claimed, hashes, now)
+        handover = Handover(self._transport, self._clock, self._is_taken_lately)
         try:
             while remaining:
                 group, remaining = remaining[: self._handing], remaining[self._handing :]
                 report.count(outcomes)
                 started = monotonic()
-                allowed = self._mark(outcomes, [item.row for item in group])
+                allowed = self._mark(handover, outcomes, [item.row for item in group])
                 outcomes = []
-                self._hand_over(group, allowed, started, outcomes)
-                if any(outcome.reason == "relay unreachable" for outcome in outcomes):
-                    outcomes += [self._unreachable(item) for item in remaining]
-                    remaining = []
+                handover.group([item for item in group if item.row.id in allowed], started, outcomes)
+                remaining = handover.sift(remaining, outcomes)
         finally:
             # Also when something unforeseen ends the loop: what is known is written, the rest goes back.
-            self._settle(outcomes, [item.row for item in remaining])
+            self._settle(handover, outcomes, [item.row for item in remaining])
             report.count(outcomes)
+        self._tell(handover)
         return report
 
     def close(self) -> None:
         """Leave the relay."""
         self._transport.quit()
 
-    def _hand_over(self, group: Sequence[Ready], allowed: set[int], started: float, outcomes: list[Settled]) -> None:
-        """Hand over the marked mails of a group, adding to `outcomes` as each is known."""
-        for position, item in enumerate(group):
-            if item.row.id not in allowed:
-                continue
-            if monotonic() - started > LEASE.total_seconds() - ANSWER_SECONDS:
-                # The claim could run out while the server thinks: these were not begun, so they may go back.
-                outcomes += [self._deferred(other, "sender too slow", timedelta()) for other in group[position:]]
-                return
-            try:
-                outcomes.append(self._hand(item))
-            except Unreachable as error:
-                _log.warning("relay unreachable", reason=error.reply)
-                begun = [other for other in group[position:] if other.row.id in allowed]
-                outcomes += [self._unreachable(other, error.reply) for other in begun]
-                return
-
-    def _hand(self, item: Ready) -> Settled:
-        """One mail and what became of it. Raises Unreachable when there is no session to try it in."""
-        row = item.row
-        try:
-            reply = self._transport.hand_over(item.sender, row.address, item.mail.content)
-        except PermanentFailure as error:
-            if is_dead_address(error.reply):
-                self._suppress(row)
-            return self._settled(item, "failed", "refused", error.reply)
-        except UnknownOutcome as error:
-            return self._settled(item, "unknown", "no answer after the mail was sent", error.reply)
-        except Unreachable:
-            raise
-        except TemporaryFailure as error:
-            if row.attempts + 1 >= MAX_TRIES:
-                return self._settled(item, "failed", f"gave up after {MAX_TRIES} tries", error.reply)
-            delay = min(FIRST_DELAY * 4**row.attempts, MAX_DELAY)
-            return self._deferred(item, "put off by the server", delay, error.reply, counted=True)
-        return self._settled(item, "accepted", None, reply)
-
-    def _settled(self, item: Ready, state: str, reason: str | None, reply: str | None) -> Settled:
-        return Settled(
-            item.row.id, item.row.fence, state, reason, reply, item.mail.message_id, item.facts_hash, None,
-            self._clock.now() if state == "accepted" else None, counted=True,
-        )  # fmt: skip
-
-    def _deferred(
-        self, item: Ready, reason: str, delay: timedelta, reply: str | None = None, *, counted: bool = False
-    ) -> Settled:
-        later = self._clock.now() + delay
-        return Settled(item.row.id, item.row.fence, "deferred", reason, reply, None, None, later, None, counted=counted)
-
-    def _unreachable(self, item: Ready, reply: str | None = None) -> Settled:
-        """A relay that is away, or takes nothing of ours, is no fault of the mail: it does not count as a try."""
-        return self._deferred(item, "relay unreachable", RELAY_DELAY, reply)
-
-    def _mark(self, outcomes: Sequence[Settled], rows: Sequence[Claimed]) -> set[int]:
+    def _mark(self, handover: Handover, outcomes: Sequence[Settled], rows: Sequence[Claimed]) -> set[int]:
         """Write the last group's outcomes and mark the next group, in one commit before anything of it is sent."""
         for wait in _waits():
             try:
                 with transaction(self._sessions) as session:
-                    deliveries.settle(session, outcomes, self._clock.now())
+                    self._write(session, handover, outcomes)
                     allowed = deliveries.hand_over(session, rows, self.name, self._clock.now())
                     deliveries.release(session, [row for row in rows if row.id not in allowed])
                     return allowed
@@ -200,11 +137,11 @@ class Sender:
                 pause(wait)
         return set()
 
-    def _settle(self, outcomes: Sequence[Settled], untouched: Sequence[Claimed]) -> None:
+    def _settle(self, handover: Handover, outcomes: Sequence[Settled], untouched: Sequence[Claimed]) -> None:
         for wait in _waits():
             try:
                 with transaction(self._sessions) as session:
-                    deliveries.settle(session, outcomes, self._clock.now())
+                    self._write(session, handover, outcomes)
                     deliveries.release(session, untouched)
                     return
             except Unavailable:
@@ -212,13 +149,29 @@ class Sender:
                     raise
                 pause(wait)
 
-    def _suppress(self, row: Claimed) -> None:
-        """Note a dead address, so that no campaign mails it again. A test address is not a customer's."""
-        if row.address_hash is None or row.key.is_test:
-            return
-        with transaction(self._sessions) as session:
-            values = {"address_hash": row.address_hash, "reason": BOUNCED, "at": self._clock.now()}
-            session.execute(insert(Suppression).values(values).on_conflict_do_nothing())
+    def _write(self, session: Session, handover: Handover, outcomes: Sequence[Settled]) -> None:
+        """What became of a group, and the addresses found dead, so that no campaign mails them again."""
+        deliveries.settle(session, outcomes, self._clock.now())
+        for address_hash in handover.dead:
+            consent.suppress_hash(session, address_hash, BOUNCED, self._clock.now())
+
+    def _is_taken_lately(self, campaign: int) -> bool:
+        """Whether the relay took mails of a campaign in the last while; False when that cannot be asked."""
+        try:
+            with transaction(self._sessions) as session:
+                return deliveries.is_taken_since(session, campaign, self._clock.now() - LATELY)
+        except Unavailable:
+            return False
+
+    def _tell(self, handover: Handover) -> None:
+        """Note on the campaigns what the relay thinks of them. What is lost here, the next batch tells."""
+        try:
+            with transaction(self._sessions) as session:
+                troubles.over(session, handover.taken)
+                for campaign, words in handover.troubles.items():
+                    troubles.note(session, campaign, words, self._clock.now())
+        except Unavailable as error:
+            _log.warning("trouble with the relay not noted", error=str(error))
 
     def _build(
         self, claimed: Sequence[Claimed], hashes: dict[int, bytes], now: datetime

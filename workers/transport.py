@@ -19,22 +19,25 @@ from urllib.parse import unquote, urlsplit
 from base import logs
 from base.errors import PermanentFailure, SettingError, TemporaryFailure, UnknownOutcome
 from base.settings import Settings
+from workers.replies import is_permanent
 
 CONNECT_SECONDS: Final = 10.0
 COMMAND_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 600.0
 """How long a server may think about a mail after the final dot (RFC 5321 §4.5.3.2.6)."""
 MAILS_A_CONNECTION: Final = 1000
-DEAD: Final = frozenset({"5.1.1", "5.1.10", "5.1.6", "5.2.1"})
-"""Enhanced codes of an address that is gone; other refusals are ours to mend and say nothing of the address."""
+CLOSING: Final = 421
 MAX_REPLY: Final = 500
-_ENHANCED: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _DOTS: Final = re.compile(rb"(?m)^\.")
 _END: Final = b".\r\n"
 
 
 class Unreachable(TemporaryFailure):
     """There is no session with the relay: no mail was tried, so none has failed."""
+
+
+class SenderRefused(TemporaryFailure):
+    """The relay takes no mail from this sender address: no recipient was tried, so none has failed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Transport:
     def hand_over(self, sender: str, recipient: str, content: bytes) -> str:
         """Hand one mail to the relay and return its answer; `content` has CRLF line ends.
 
-        Raises PermanentFailure, TemporaryFailure (Unreachable when there is no session) or UnknownOutcome.
+        Raises PermanentFailure, TemporaryFailure or UnknownOutcome; of the temporary ones, Unreachable when there is no
+        session and SenderRefused when the relay does not take the sender.
         """
         connection = self._envelope(sender, recipient)
         try:
@@ -127,7 +131,11 @@ class Transport:
         fresh = self._connection is None
         try:
             connection = self._connected()
-            self._begin(connection, sender)
+            code, text = connection.mail(sender)
+            if code == CLOSING and not fresh:
+                # A server that was left waiting said good-bye before it was asked.
+                raise smtplib.SMTPServerDisconnected("closed while idle")
+            self._take_sender(code, text)
             self._check(*connection.rcpt(recipient), expected=250)
         except (OSError, smtplib.SMTPServerDisconnected) as error:
             self.close()
@@ -136,12 +144,12 @@ class Transport:
             return self._envelope(sender, recipient)
         return connection
 
-    def _begin(self, connection: smtplib.SMTP, sender: str) -> None:
-        """MAIL. A relay that will not take our sender for good says nothing of the recipient: nobody is tried."""
+    def _take_sender(self, code: int, text: bytes) -> None:
+        """The answer to MAIL. A relay that will not take our sender says nothing of the recipient: nobody is tried."""
         try:
-            self._check(*connection.mail(sender), expected=250)
-        except PermanentFailure as error:
-            raise Unreachable(f"the relay does not take our sender: {error.reply}") from error
+            self._check(code, text, expected=250)
+        except (PermanentFailure, TemporaryFailure) as error:
+            raise SenderRefused(error.reply) from error
 
     def _connected(self) -> smtplib.SMTP:
         if self._connection is not None and self._sent >= MAILS_A_CONNECTION:
@@ -189,7 +197,7 @@ class Transport:
         reply = f"{code} {_masked(text.decode('utf-8', 'replace'))}"
         if code == expected or (expected == 250 and code == 251):
             return reply
-        if code == 421:
+        if code == CLOSING:
             # The server is closing; what follows on this connection would fail for that alone.
             self.close()
         elif self._connection is not None:
@@ -211,23 +219,6 @@ def is_this_machine(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def is_permanent(reply: str) -> bool:
-    """Whether a refusal is for good: by its enhanced code, else by its first digit."""
-    enhanced = enhanced_code(reply)
-    return (enhanced or reply).startswith("5")
-
-
-def enhanced_code(reply: str) -> str | None:
-    """The enhanced status code of a reply (RFC 3463), such as 5.1.1; None when it has none."""
-    words = reply.split(maxsplit=2)
-    return words[1] if len(words) > 1 and _ENHANCED.fullmatch(words[1]) else None
-
-
-def is_dead_address(reply: str) -> bool:
-    """Whether a refusal says that the address itself is gone."""
-    return enhanced_code(reply) in DEAD
 
 
 def _words(error: Exception) -> str:

@@ -80,13 +80,14 @@ class AudienceOut(msgspec.Struct, frozen=True):
 
 
 class DeliveryOut(msgspec.Struct, frozen=True):
-    """One row of the ledger."""
+    """One row of the ledger; `reply` are the mail server's last words, without addresses."""
 
     id: int
     profile: int
     occurrence: int
     state: str
     reason: str | None
+    reply: str | None
     holdout: str
     sent_at: str | None
 
@@ -276,7 +277,7 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
             deliveries.account(session, campaign_id),
             [
                 DeliveryOut(
-                    row.id, row.profile_id, row.occurrence, row.state, row.reason, row.holdout,
+                    row.id, row.profile_id, row.occurrence, row.state, row.reason, row.reply, row.holdout,
                     row.sent_at.isoformat() if row.sent_at else None,
                 )
                 for row in rows

@@ -31,15 +31,27 @@ class CampaignLine(msgspec.Struct, frozen=True):
     due_at: str | None
 
 
+class Unsettled(msgspec.Struct, frozen=True):
+    """A campaign with mails of unknown outcome, and how many."""
+
+    campaign: int
+    name: str
+    mails: int
+
+
 class OverviewOut(msgspec.Struct, frozen=True):
-    """What the home page says; counts are of the last hour where the name says so."""
+    """What the home page says; counts are of the last hour or day, as the name says, without tests.
+
+    `troubled` are campaigns whose mails do not leave.
+    """
 
     next: list[CampaignLine]
     live: list[CampaignLine]
     drafts: list[CampaignLine]
-    mails_accepted: int
-    mails_failed: int
-    mails_unknown: int
+    troubled: list[CampaignLine]
+    unsettled: list[Unsettled]
+    mails_day: int
+    failed_day: int
     opens_hour: int
     fallback_hour: int
     signals_hour: int
@@ -154,9 +166,10 @@ def get_overview() -> OverviewOut:
             next=[_line(row) for row in found.next],
             live=[_line(row) for row in found.live],
             drafts=[_line(row) for row in found.drafts],
-            mails_accepted=found.mails_accepted,
-            mails_failed=found.failed,
-            mails_unknown=found.unknown,
+            troubled=[_line(row) for row in found.troubled],
+            unsettled=[Unsettled(*one) for one in found.unsettled],
+            mails_day=found.mails_day,
+            failed_day=found.failed_day,
             opens_hour=found.opens_hour,
             fallback_hour=found.fallback_hour,
             signals_hour=found.signals_hour,

@@ -28,13 +28,17 @@ class Messages(msgspec.Struct, frozen=True):
 
 
 class Campaign(CampaignIn, frozen=True, kw_only=True):
-    """A campaign as it is kept: its state, its published plan, and what is missing before it can be sent."""
+    """A campaign as it is kept: its state, its plan, and what is missing before it can be sent.
+
+    `trouble` says why its mails do not leave: what the relay says of us, or why its audience cannot be fixed.
+    """
 
     id: int
     state: str
     due_at: str | None = None
     plan: str | None = None
     killed: bool = False
+    trouble: str | None = None
     missing: list[str] = []
 
 
@@ -58,6 +62,7 @@ def campaign_out(row: CampaignRow, missing: list[str] | None = None) -> Campaign
         due_at=row.due_at.isoformat() if row.due_at else None,
         plan=row.plan_hash,
         killed=row.killed,
+        trouble=row.trouble,
         missing=missing or [],
         **{name: getattr(content, name) for name in CampaignIn.__struct_fields__},
     )

@@ -62,6 +62,9 @@ class Campaign(Model):
     kill_picture: Mapped[str | None] = mapped_column(Text)  # blob of the kill switch's static picture
     withdrawn: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     model_hash: Mapped[str | None] = mapped_column(Text)
+    # What keeps its mails from leaving, in the relay's words; see campaigns/troubles.py.
+    trouble: Mapped[str | None] = mapped_column(Text)
+    trouble_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_by: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -29,6 +29,8 @@ class Delivery(Model):
         Index("delivery_lease", "lease_until", postgresql_where=text("state = 'claimed'")),
         Index("delivery_queued", "id", postgresql_where=text("state = 'queued'")),
         Index("delivery_deferred", "not_before", postgresql_where=text("state = 'deferred'")),
+        Index("delivery_unknown", "campaign_id", postgresql_where=text("state = 'unknown'")),
+        Index("delivery_settled", "settled_at", postgresql_using="brin"),
         Index("delivery_state", "campaign_id", "occurrence", "state"),
         Index("delivery_profile", "profile_id", "sent_at"),
     )  # fmt: skip

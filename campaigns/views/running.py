@@ -84,7 +84,7 @@ def progress(campaign_id: int) -> ResponseReturnValue:
     """The ledger's counts now; the schedule page asks for it again and again."""
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return render_template("campaigns/progress.html", campaign=row, account=deliveries.account(session, row.id))
+        return render_template("campaigns/progress.html", campaign=row, **_progress(session, row.id))
 
 
 @pages.get("/<int:campaign_id>/results")
@@ -131,6 +131,7 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             account=deliveries.account(session, row.id),
             state_words=timeline.DELIVERY_WORDS,
             words=timeline.REASON_WORDS,
+            told=timeline.TOLD_STATES,
             more=len(rows) == LISTED,
         )
 
@@ -216,7 +217,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         **frame(session, row, "schedule"),
         fault=fault,
         versions=plans.versions(session, row.id),
-        account=deliveries.account(session, row.id),
+        **_progress(session, row.id),
         values=request.form,
         goal=goals.current(session, row.id),
         metrics=goals.METRICS,
@@ -224,6 +225,14 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         stand_ins=killswitch.choices(session),
         zones=sorted(available_timezones()),
     )
+
+
+def _progress(session: Session, campaign_id: int) -> dict[str, object]:
+    return {
+        "account": deliveries.account(session, campaign_id),
+        "waiting": deliveries.put_off(session, campaign_id),
+        "words": timeline.REASON_WORDS,
+    }
 
 
 def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
@@ -237,7 +246,7 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
 
 def _lines(own: Parts, campaign_id: int) -> Iterator[str]:
     """The file, a page of the ledger at a time; it is read while it is sent, when the request is over."""
-    yield "profile,occurrence,state,reason,holdout,sent_at\r\n"
+    yield "profile,occurrence,state,reason,reply,holdout,sent_at\r\n"
     after = written = 0
     while written < MAX_EXPORTED:
         with own.transaction() as session:
@@ -248,6 +257,7 @@ def _lines(own: Parts, campaign_id: int) -> Iterator[str]:
         writer = csv.writer(buffer)
         for row in rows:
             sent = row.sent_at.isoformat() if row.sent_at else ""
-            writer.writerow([row.profile_id, row.occurrence, row.state, row.reason or "", row.holdout, sent])
+            why = (row.reason or "", row.reply or "")
+            writer.writerow([row.profile_id, row.occurrence, row.state, *why, row.holdout, sent])
         yield buffer.getvalue()
         after, written = rows[-1].id, written + len(rows)

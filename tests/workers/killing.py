@@ -29,7 +29,13 @@ from workers.sending import Sender
 ROOT = Path(__file__).resolve().parent.parent.parent
 WALKED = frozenset(
     str(ROOT / name)
-    for name in ("workers/sending.py", "workers/transport.py", "campaigns/deliveries.py", "campaigns/sentfacts.py")
+    for name in (
+        "workers/sending.py",
+        "workers/handover.py",
+        "workers/transport.py",
+        "campaigns/deliveries.py",
+        "campaigns/sentfacts.py",
+    )
 )
 HANDING = 2
 

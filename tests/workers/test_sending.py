@@ -29,9 +29,10 @@ from tests.campaigns.shop import MANAGER, MESSAGE, Shop
 from tests.workers.relay import Relay
 from workers import jobs
 from workers.following import Following
+from workers.handover import FIRST_DELAY, MAX_TRIES
 from workers.recorder import RecorderParts
 from workers.schedule import Scheduler
-from workers.sending import FIRST_DELAY, MAX_TRIES, Sender
+from workers.sending import Sender
 
 
 def account(shop: Shop, campaign: int, occurrence: int | None = None) -> dict[str, int]:
@@ -389,23 +390,3 @@ def test_it_mails_nobody_at_a_mailbox_whose_reader_unsubscribed_until_somebody_t
     following.withdraw(said)
     third = shop.campaign()
     assert len(due(shop, scheduler, third)) == 1
-
-
-def test_it_keeps_every_mail_while_the_relay_takes_none_of_ours(
-    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
-) -> None:
-    shop.people("ann", "bob")
-    campaign = shop.campaign()
-    shop.schedule(campaign)
-    scheduler.tick()
-    relay.at_mail = lambda _sender: "530 5.7.0 Authentication required"
-    run_jobs(shop)
-    assert account(shop, campaign) == {"deferred": 2}
-    (row, other) = shop.ledger(campaign)
-    assert (row.attempts, row.reason) == (0, "relay unreachable")
-    assert "530 5.7.0" in (row.reply or other.reply or "")
-    relay.at_mail = lambda _sender: ""
-    shop.clock.advance(timedelta(minutes=10))
-    scheduler.tick()
-    run_jobs(shop)
-    assert account(shop, campaign) == {"accepted": 2}

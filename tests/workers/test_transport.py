@@ -14,7 +14,8 @@ from tests.workers.breaking import Breaking
 from tests.workers.relay import HOST, Relay
 from workers.checkup import Unwell
 from workers.checkup import _relay as examine_relay
-from workers.transport import Transport, Unreachable, is_dead_address, is_permanent, relay_from
+from workers.replies import is_dead_address, is_permanent
+from workers.transport import SenderRefused, Transport, Unreachable, relay_from
 
 MAIL = b"Subject: 1\r\n\r\n.dot\r\n..\r\n"
 
@@ -69,6 +70,17 @@ def test_it_starts_a_fresh_connection_when_the_relay_closed_the_old_one(relay: R
     relay.start()
     ours.hand_over("a@example.com", "b@example.com", MAIL)
     assert relay.sessions == 2
+    ours.quit()
+
+
+def test_it_starts_a_fresh_connection_when_the_relay_had_said_good_bye_meanwhile(relay: Relay) -> None:
+    ours = transport(relay)
+    ours.hand_over("a@example.com", "b@example.com", MAIL)
+    relay.at_mail = lambda _sender: "421 4.4.2 idle for too long" if relay.sessions == 1 else ""
+    ours.hand_over("a@example.com", "b@example.com", MAIL)
+    relay.at_mail = lambda _sender: "421 4.3.2 closing"
+    with pytest.raises(SenderRefused, match="421"):
+        ours.hand_over("a@example.com", "b@example.com", MAIL)
     ours.quit()
 
 

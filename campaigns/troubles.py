@@ -1,0 +1,44 @@
+"""What keeps the mails of a running campaign from leaving, in the relay's words, and for how long that is waited out.
+
+A relay that takes none of our mails says nothing of the people: nobody fails. The campaign's mails are tried again and
+again for PATIENCE; then the campaign is paused, and a person who has mended the cause resumes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Final
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+
+from campaigns import transitions
+from campaigns.admin_log import Actor
+from campaigns.models.campaign import Campaign
+
+PATIENCE: Final = timedelta(hours=1)
+SENDER: Final = Actor("sender")
+
+
+def note(session: Session, campaign_id: int, words: str, now: datetime) -> None:
+    """Keep what the relay said of a campaign that is sending, and pause it when that lasts. The caller commits."""
+    trouble = f"The mail server takes no mails of ours: {words}"
+    since = session.scalar(
+        update(Campaign)
+        .where(Campaign.id == campaign_id, Campaign.state == "sending")
+        .values(trouble=trouble, trouble_since=func.coalesce(Campaign.trouble_since, now))
+        .returning(Campaign.trouble_since)
+    )
+    if since is not None and now - since >= PATIENCE:
+        transitions.pause(session, campaign_id, now, SENDER)
+
+
+def over(session: Session, campaign_ids: Collection[int]) -> None:
+    """The relay takes the mails of these campaigns. The caller commits."""
+    if campaign_ids:
+        session.execute(
+            update(Campaign)
+            .where(Campaign.id.in_(campaign_ids), Campaign.state == "sending", Campaign.trouble_since.is_not(None))
+            .values(trouble=None, trouble_since=None)
+        )

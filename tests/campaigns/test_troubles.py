@@ -1,0 +1,92 @@
+"""Where a manager and support look when mails do not leave: the reason stands there in the mail server's words."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from base.ids import TEST_BIT
+from campaigns import audience, transitions, troubles
+from campaigns.deliveries import RELAY_AWAY
+from campaigns.models import Campaign, Delivery
+from campaigns.troubles import PATIENCE
+from tests.campaigns.shop import MANAGER
+from tests.campaigns.web import Web
+
+WORDS = "550 5.7.1 we do not relay <b>you</b>"
+SHOWN = "550 5.7.1 we do not relay &lt;b&gt;you&lt;/b&gt;"
+
+
+@pytest.fixture
+def campaign(web: Web) -> int:
+    """A campaign that is sending, and its two mails are put off."""
+    shop = web.shop
+    shop.people("ann", "bob")
+    number = shop.campaign()
+    shop.schedule(number)
+    with shop.sessions.begin() as session:
+        audience.freeze(session, number, 1, shop.now, shop.settings.hash_key)
+        transitions.begin(session, number, shop.now)
+        session.execute(
+            update(Delivery).values(
+                state="deferred", reason=RELAY_AWAY, reply=WORDS, not_before=shop.now + timedelta(seconds=30)
+            )
+        )
+    return number
+
+
+def test_it_shows_the_relays_words_on_the_progress_the_ledger_the_timeline_and_by_api(web: Web, campaign: int) -> None:
+    shop = web.shop
+    manager, support = web.desk("manager"), web.desk("support")
+    for path in (f"/campaigns/{campaign}/progress", f"/campaigns/{campaign}/schedule"):
+        page = manager.get(path).text
+        assert "2 mails put off: our mail server could not be reached" in page
+        assert SHOWN in page
+    assert SHOWN in support.get(f"/campaigns/{campaign}/ledger").text
+    assert SHOWN in support.get(f"/customers/{shop.profile('ann')}").text
+    assert WORDS in manager.get(f"/campaigns/{campaign}/ledger.csv").text
+    found = web.program("manager").told("GET", f"/campaigns/{campaign}/deliveries")
+    assert {row["reply"] for row in found["deliveries"]} == {WORDS}
+
+
+def test_it_says_on_every_page_of_the_campaign_and_on_the_first_what_the_relay_refuses(web: Web, campaign: int) -> None:
+    shop, manager = web.shop, web.desk("manager")
+    with shop.sessions.begin() as session:
+        troubles.note(session, campaign, WORDS, shop.now)
+    for path in ("/", f"/campaigns/{campaign}/audience", f"/campaigns/{campaign}/schedule"):
+        assert SHOWN in manager.get(path).text, path
+    told = web.program("manager")
+    assert WORDS in told.told("GET", f"/campaigns/{campaign}")["trouble"]
+    assert [one["id"] for one in told.told("GET", "/overview")["troubled"]] == [campaign]
+    with shop.sessions.begin() as session:
+        troubles.note(session, campaign, WORDS, shop.now + PATIENCE)
+    assert shop.state(campaign) == "paused"
+    assert "That is why it was paused" in manager.get(f"/campaigns/{campaign}/schedule").text
+    with shop.sessions.begin() as session:
+        transitions.resume(session, campaign, shop.now, MANAGER)
+    assert SHOWN not in manager.get("/").text
+
+
+def test_it_counts_the_mails_of_the_last_day_and_no_tests(web: Web, campaign: int) -> None:
+    shop = web.shop
+    profile = shop.profile("ann")
+    with shop.sessions.begin() as session:
+        old = shop.now - timedelta(days=2)
+        session.execute(update(Delivery).where(Delivery.profile_id == profile).values(state="accepted", settled_at=old))
+        session.execute(
+            update(Delivery)
+            .where(Delivery.profile_id != profile)
+            .values(state="accepted", settled_at=shop.now - timedelta(hours=1))
+        )
+        plan = session.get_one(Campaign, campaign).plan_hash
+        for state, number in (("accepted", 1), ("failed", 2), ("unknown", 3)):
+            session.add(
+                Delivery(
+                    campaign_id=campaign, occurrence=TEST_BIT + number, profile_id=profile, state=state,
+                    plan_hash=plan, created_at=shop.now, settled_at=shop.now, test_address="tester@example.org",
+                )
+            )  # fmt: skip
+    found = web.program("manager").told("GET", "/overview")
+    assert (found["mails_day"], found["failed_day"], found["unsettled"]) == (1, 0, [])

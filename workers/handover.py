@@ -1,0 +1,171 @@
+"""Handing the mails of a batch over to the relay, and telling a refusal of the person from a refusal of us.
+
+The relay's refusal of our sender address is ours at once. At a recipient it may be either's (see `replies.concern`): it
+waits until the end of its group. A mail that is taken after it shows that the relay takes ours, so it was the person's;
+STREAK of them in a row, or a policy's where nothing of the campaign was taken lately, are ours. Then nobody has failed:
+the campaign's mails are held, and `troubles` says in the relay's words why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from base import logs
+from base.clock import Clock, monotonic
+from base.errors import DeliveryFailure, PermanentFailure, TemporaryFailure, UnknownOutcome
+from campaigns.compose import Built
+from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
+from workers.replies import Concern, concern, is_dead_address
+from workers.transport import ANSWER_SECONDS, SenderRefused, Transport, Unreachable
+
+MAX_TRIES: Final = 8
+FIRST_DELAY: Final = timedelta(minutes=1)
+MAX_DELAY: Final = timedelta(hours=4)
+RELAY_DELAY: Final = timedelta(seconds=30)
+"""Until a relay is tried again that was away; one that refuses us is left alone for REFUSED_DELAY."""
+REFUSED_DELAY: Final = timedelta(minutes=5)
+STREAK: Final = 10
+_log = logs.logger(__name__)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A claimed row with its mail."""
+
+    row: Claimed
+    mail: Built
+    sender: str
+    facts_hash: bytes | None
+
+
+class Handover:
+    """One batch. `is_taken_lately` says of a campaign whether the relay took a mail of it in the last while."""
+
+    def __init__(self, transport: Transport, clock: Clock, is_taken_lately: Callable[[int], bool]) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._is_taken_lately = is_taken_lately
+        self._doubts: dict[int, list[tuple[Ready, DeliveryFailure]]] = {}
+        self.away: str | None = None
+        self.troubles: dict[int, str] = {}
+        self.taken: set[int] = set()
+        self.dead: list[bytes] = []
+
+    def group(self, group: Sequence[Ready], started: float, outcomes: list[Settled]) -> None:
+        """Hand over the mails of a group that was marked at `started`, adding to `outcomes` as each is known."""
+        waiting = list(group)
+        try:
+            # The claim could run out while the server thinks: what is not begun in time goes back.
+            while waiting and self.away is None and monotonic() - started <= LEASE.total_seconds() - ANSWER_SECONDS:
+                self._hand(waiting.pop(0), outcomes)
+        finally:
+            # Also when something unforeseen ends the loop: only the mail that met it is in doubt.
+            outcomes += [self._untried(item) for item in waiting]
+            outcomes += self._doubts_ended()
+
+    def sift(self, items: Sequence[Ready], outcomes: list[Settled]) -> list[Ready]:
+        """Those that may still be tried; the others are held."""
+        left = []
+        for item in items:
+            if self.away is not None or (item.row.key.campaign in self.troubles and not item.row.key.is_test):
+                outcomes.append(self._untried(item))
+            else:
+                left.append(item)
+        return left
+
+    def _hand(self, item: Ready, outcomes: list[Settled]) -> None:
+        campaign, is_test = item.row.key.campaign, item.row.key.is_test
+        if campaign in self.troubles and not is_test:
+            outcomes.append(self._untried(item))
+            return
+        try:
+            reply = self._transport.hand_over(item.sender, item.row.address, item.mail.content)
+        except UnknownOutcome as error:
+            outcomes.append(self._settled(item, "unknown", "no answer after the mail was sent", error.reply))
+        except Unreachable as error:
+            _log.warning("relay unreachable", reason=error.reply)
+            self.away = error.reply
+            outcomes.append(self._untried(item))
+        except (PermanentFailure, TemporaryFailure) as error:
+            # A test is the tester's alone: it speaks for no other mail, and is given up in the end.
+            whom = Concern.RECIPIENT if is_test else self._concern(error)
+            if whom is Concern.RECIPIENT:
+                outcomes.append(self._verdict(item, error))
+                return
+            doubts = self._doubts.setdefault(campaign, [])
+            doubts.append((item, error))
+            if isinstance(error, SenderRefused) or len(doubts) >= STREAK:
+                self._trouble(campaign, error)
+        else:
+            outcomes.append(self._settled(item, "accepted", None, reply))
+            if not is_test:
+                self.taken.add(campaign)
+                outcomes += [self._verdict(*doubt) for doubt in self._doubts.pop(campaign, [])]
+
+    @staticmethod
+    def _concern(error: DeliveryFailure) -> Concern:
+        return Concern.US if isinstance(error, SenderRefused) else concern(error.reply)
+
+    def _trouble(self, campaign: int, error: DeliveryFailure) -> None:
+        _log.warning("relay refuses us", campaign=campaign, reason=error.reply)
+        self.troubles[campaign] = error.reply
+
+    def _doubts_ended(self) -> list[Settled]:
+        """The verdicts on the refusals that nothing has explained by the end of the group."""
+        ended = []
+        for campaign, doubts in self._doubts.items():
+            policy = [error for _, error in doubts if self._concern(error) is Concern.US]
+            is_explained = campaign in self.troubles or campaign in self.taken
+            if policy and not is_explained and not self._is_taken_lately(campaign):
+                self._trouble(campaign, policy[-1])
+            for item, error in doubts:
+                if campaign in self.troubles:
+                    ended.append(self._deferred(item, RELAY_REFUSES, REFUSED_DELAY, error.reply))
+                elif error in policy:
+                    ended.append(self._put_off(item, error.reply))
+                else:
+                    ended.append(self._verdict(item, error))
+        self._doubts.clear()
+        return ended
+
+    def _verdict(self, item: Ready, error: DeliveryFailure) -> Settled:
+        """What a refusal means that concerns this person alone."""
+        if not error.permanent:
+            return self._put_off(item, error.reply)
+        if is_dead_address(error.reply) and item.row.address_hash is not None and not item.row.key.is_test:
+            # A test address is not a customer's.
+            self.dead.append(item.row.address_hash)
+        return self._settled(item, "failed", "refused", error.reply)
+
+    def _put_off(self, item: Ready, reply: str | None) -> Settled:
+        """Tried again later, each time after a longer while; given up in the end."""
+        if item.row.attempts + 1 >= MAX_TRIES:
+            return self._settled(item, "failed", f"gave up after {MAX_TRIES} tries", reply)
+        delay = min(FIRST_DELAY * 4**item.row.attempts, MAX_DELAY)
+        return self._deferred(item, "put off by the server", delay, reply, counted=True)
+
+    def _untried(self, item: Ready) -> Settled:
+        """One that was not tried, or in vain for no fault of its own: it does not count as a try, but for a test."""
+        if self.away is not None:
+            if item.row.key.is_test:
+                return self._put_off(item, self.away)
+            return self._deferred(item, RELAY_AWAY, RELAY_DELAY, self.away)
+        words = self.troubles.get(item.row.key.campaign)
+        if words is not None and not item.row.key.is_test:
+            return self._deferred(item, RELAY_REFUSES, REFUSED_DELAY, words)
+        return self._deferred(item, "not begun in time", timedelta())
+
+    def _settled(self, item: Ready, state: str, reason: str | None, reply: str | None) -> Settled:
+        return Settled(
+            item.row.id, item.row.fence, state, reason, reply, item.mail.message_id, item.facts_hash, None,
+            self._clock.now() if state == "accepted" else None, counted=True,
+        )  # fmt: skip
+
+    def _deferred(
+        self, item: Ready, reason: str, delay: timedelta, reply: str | None = None, *, counted: bool = False
+    ) -> Settled:
+        later = self._clock.now() + delay
+        return Settled(item.row.id, item.row.fence, "deferred", reason, reply, None, None, later, None, counted=counted)
