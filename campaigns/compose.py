@@ -21,7 +21,7 @@ from base.ids import Delivery
 from campaigns import templates
 from campaigns.links import MailUrls
 from campaigns.mail import CompiledMail, is_sendable
-from campaigns.templates import Ready
+from render.mailtext import Ready, clean
 
 _WORD_BYTES: Final = 42
 """Bytes of UTF-8 in one encoded word: 42 make 56 characters of base64, so the word has 68 of 75 (RFC 2047 §2)."""
@@ -55,10 +55,7 @@ class Composer:
 
     def fields(self, traits: Mapping[str, Any]) -> dict[str, Any]:
         """The profile fields this mail prints: the person's own, else the message's fallback."""
-        return {
-            name: traits[name] if templates.clean(traits.get(name)) else other
-            for name, other in self.mail.fallbacks.items()
-        }
+        return {name: traits[name] if clean(traits.get(name)) else other for name, other in self.mail.fallbacks.items()}
 
     def message_id(self, delivery: Delivery) -> str:
         """The Message-ID of a delivery, with its angle brackets. The same one at every attempt."""
@@ -155,7 +152,7 @@ _PART: Final = "Content-Type: text/{}; charset=utf-8\r\nContent-Transfer-Encodin
 @lru_cache(maxsize=4096)
 def header_text(text: str) -> str:
     """Text as a header's value: as it is when it is short, plain ASCII, else as encoded words (RFC 2047)."""
-    one_line = templates.clean(text) if any(ord(char) < 32 for char in text) else text
+    one_line = clean(text) if any(ord(char) < 32 for char in text) else text
     if one_line.isascii() and len(one_line) <= 200 and "=?" not in one_line:
         return one_line
     words: list[bytes] = [b""]

@@ -12,74 +12,22 @@ from __future__ import annotations
 
 import binascii
 import html
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Final
 
-from jinja2 import StrictUndefined, Template, TemplateError, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateError, nodes
 
 from base.errors import InvalidInput
+from render.mailtext import FILTERS, Ready, Sandbox, clean
 
 ROOTS: Final = ("profile", "brand", "message", "link", "url")
 MAX_SOURCE: Final = 200_000
-MAX_PRINTED: Final = 300
 Encode = Callable[[str], str]
 
 _ALLOWED: Final = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Getattr, nodes.Const, nodes.Filter, nodes.If,
     nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not,
 )  # fmt: skip
-_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
-
-
-class Ready(str):
-    """Text that is already in the form of its part (a URL we made); it is encoded but not escaped."""
-
-    __slots__ = ()
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Reads mapping keys and nothing else: no attribute, no method, no call."""
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
-        return self.undefined(name=attribute)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return False
-
-    def is_safe_callable(self, obj: Any) -> bool:
-        return False
-
-
-def clean(value: object) -> str:
-    """A value as one line of plain text: without controls and direction overrides, at most 300 characters."""
-    if isinstance(value, Ready):
-        return value
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
-    text = _CONTROLS.sub(" ", text).strip()
-    return text if len(text) <= MAX_PRINTED else text[: MAX_PRINTED - 1] + "…"
-
-
-def _truncate(value: object, length: object = 60) -> str:
-    text = clean(value)
-    limit = length if isinstance(length, int) and 0 < length <= MAX_PRINTED else 60
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
-
-
-FILTERS: Final[dict[str, Callable[..., str]]] = {
-    "upper": lambda value: clean(value).upper(),
-    "lower": lambda value: clean(value).lower(),
-    "title": lambda value: clean(value).title(),
-    "capitalize": lambda value: clean(value).capitalize(),
-    "trim": lambda value: clean(value).strip(),
-    "truncate": _truncate,
-    "default": lambda value, other="": clean(value) or clean(other),
-}
 
 
 def plain(text: str) -> str:
@@ -99,18 +47,12 @@ def quoted_printable(text: str) -> str:
     return encoded if encoded.endswith("\r\n") else encoded + "=\r\n"
 
 
-def _environment(encode: Encode, escape: bool) -> _Sandbox:
+def _environment(encode: Encode, escape: bool) -> Sandbox:
     def finalize(value: object) -> str:
         text = clean(value)
         return encode(html.escape(text) if escape and not isinstance(value, Ready) else text)
 
-    environment = _Sandbox(
-        undefined=StrictUndefined, finalize=finalize, autoescape=False, loader=None, keep_trailing_newline=True
-    )
-    environment.filters = dict(FILTERS)
-    environment.tests = {}
-    environment.globals = {}
-    return environment
+    return Sandbox(finalize, keep_trailing_newline=True)
 
 
 # Escaping is done before encoding, in `finalize`; Jinja's own would come after it and spoil the encoding.

@@ -7,8 +7,10 @@ import re
 import threading
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import msgspec
+import pytest
 from sqlalchemy import select, update
 
 from base import keys, stores
@@ -18,6 +20,7 @@ from base.queues import QueueName
 from base.tokens import Purpose, TokenKeys
 from campaigns import deliveries, sentfacts, transitions
 from campaigns.audience import BOUNCED
+from campaigns.compose import Built, Composer
 from campaigns.models import Campaign, Delivery, SentFacts
 from campaigns.transitions import send_test
 from render.record import ConsentRecord
@@ -350,12 +353,18 @@ def test_it_hands_over_nothing_to_who_took_back_a_needed_consent_since_the_claim
 
 
 def test_it_sends_the_others_when_one_mail_cannot_be_built(
-    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop.people("ann", "bob", points=150)
-    shop.people("cleo")
-    text = f"{{% if profile.points > 100 %}}Gold. {{% endif %}}{MESSAGE.text}"
-    campaign = shop.campaign(message=shop.message(text=text, fallbacks=MESSAGE.fallbacks | {"points": "0"}))
+    shop.people("ann", "bob", "cleo")
+    build = Composer.build
+
+    def breaking(composer: Composer, key: Key, address: str, *rest: Any) -> Built:
+        if address.startswith("cleo"):
+            raise TypeError
+        return build(composer, key, address, *rest)
+
+    monkeypatch.setattr(Composer, "build", breaking)
+    campaign = shop.campaign()
     shop.schedule(campaign)
     scheduler.tick()
     run_jobs(shop)
@@ -364,6 +373,22 @@ def test_it_sends_the_others_when_one_mail_cannot_be_built(
     (failed,) = (row for row in shop.ledger(campaign) if row.state == "failed")
     assert failed.reason == "could not be built: TypeError"
     assert scheduler.tick().finished == [campaign]
+
+
+def test_it_fails_no_mail_whose_template_compares_a_number_with_what_a_shop_sent_as_text(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", points=150)
+    shop.people("bob", points="150")
+    shop.people("cleo")
+    shop.people("dora", points="many")
+    text = f"{{% if profile.points > 100 %}}Gold. {{% endif %}}{MESSAGE.text}"
+    campaign = shop.campaign(message=shop.message(text=text, fallbacks=MESSAGE.fallbacks | {"points": "0"}))
+    shop.schedule(campaign)
+    scheduler.tick()
+    run_jobs(shop)
+    assert account(shop, campaign) == {"accepted": 4}
+    assert {to for to, content in relay.mails if b"Gold." in content} == {"ann@example.com", "bob@example.com"}
 
 
 def test_it_mails_nobody_at_a_mailbox_whose_reader_unsubscribed_until_somebody_there_agrees(
