@@ -17,6 +17,7 @@ from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Offer
 from render import plan as plans
+from render.validity import check_text
 from signals.catalog import Category
 from signals.contents import PURPOSES
 from signals.moments import unix_ms
@@ -35,7 +36,7 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An offer as it is written. Categories are slugs, money is cents; see render.plan.Offer for what each means.
 
     legal, relevant, beneficial: rules of the JSON language, None asks nothing. fields: texts for the creative, read
-    there as `offer.<name>`.
+    there as `offer.<name>`; they may name fields of the product, the person and the brand.
     """
 
     name: Name
@@ -214,11 +215,19 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
             raise InvalidInput("requires_consent", f"must be of {', '.join(PURPOSES)}")
     if len(content.fields) > MAX_FIELDS or any(len(str(value)) > 500 for value in content.fields.values()):
         raise InvalidInput("fields", f"may be {MAX_FIELDS} texts of at most 500 characters")
+    check_texts(content.fields)
     _check_categories(session, content)
     for layer in plans.LAYERS:
         rule = getattr(content, layer)
         if rule is not None:
             rulebook.check(session, rule, "eligibility", field=layer)
+
+
+def check_texts(texts: Mapping[str, str | int]) -> None:
+    """Refuse texts that name what cannot be bound into them. Raises InvalidInput for `fields.<name>`."""
+    for name, text in texts.items():
+        if isinstance(text, str):
+            check_text(f"fields.{name}", text)
 
 
 def _check_categories(session: Session, content: OfferIn) -> None:

@@ -14,7 +14,7 @@ from base.errors import InvalidInput, NotFound
 from campaigns import creatives, offers
 from campaigns.models import Offer
 from campaigns.samples import SAMPLES
-from render.binding import resolve
+from render.binding import bind_texts, resolve
 from render.creative import MAX_CELLS, Creative
 from render.draw import draw
 from render.fonts import Fonts
@@ -97,7 +97,8 @@ def content_picture(
     now: datetime,
 ) -> bytes:
     """An offer as it is being written. Raises NotFound for a creative there is not, InvalidInput for bad texts."""
-    fields: dict[str, str | int | float] = {f"offer.{name}": value for name, value in texts.items()}
+    offers.check_texts(texts)
+    fields: dict[str, str | int] = {f"offer.{name}": value for name, value in texts.items()}
     if ends_at is not None:
         fields["offer.ends_ms"] = unix_ms(ends_at)
     if category:
@@ -122,7 +123,7 @@ def content_picture(
         }
         fields |= {f"products.{number}.{name}": value for name, value in of_cell.items()}
     design = creatives.compiled(creatives.creative(session, creative_id))
-    return drawn(design, fields, blobs, at_ms=unix_ms(now))
+    return drawn(design, bind_texts(fields, "en"), blobs, at_ms=unix_ms(now))
 
 
 def _shown_beside(session: Session, product: str | None, texts: Mapping[str, str | int]) -> list[Product]:

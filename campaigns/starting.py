@@ -23,7 +23,11 @@ EMAILS: Final = Path(templates.__file__).parent / "email"
 DEFAULTS: Final = {HERO: ("Neutral", "Neutral hero"), TILE: ("Neutral tile", "Neutral tile")}
 """Declared size → the creative and the offer that stand as default there."""
 
-FIRST_DESIGN: Final = "Restock discount"
+USUAL_DESIGNS: Final = {
+    "replacement": "Restock discount", "cross-sell": "Goes well with", "upsell": "Step up", "volume": "Price drop",
+    "bundle": "Bundle", "thank-you": "Thank you", "service": "Service notice", "neutral": "Neutral",
+}  # fmt: skip
+"""Kind of an offer → the shipped creative that suits it."""
 ALT: Final = "Your offer, chosen when you look. View it in the browser if you see no picture."
 
 
@@ -59,9 +63,10 @@ def seed(session: Session, now: datetime) -> None:
             offers.create_offer(session, neutral, now, SYSTEM)
 
 
-def first_design(session: Session) -> int | None:
-    """The shipped creative that a new offer begins with, or None when it was archived."""
-    return session.scalar(select(Creative.id).where(Creative.name == FIRST_DESIGN, Creative.archived_at.is_(None)))
+def usual_design(session: Session, kind: str) -> int | None:
+    """The shipped creative that suits a kind of offer, or None when it was archived or there is no such kind."""
+    name = USUAL_DESIGNS.get(kind)
+    return session.scalar(select(Creative.id).where(Creative.name == name, Creative.archived_at.is_(None)))
 
 
 def default_offer(session: Session, size: tuple[int, int]) -> int | None:

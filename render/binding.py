@@ -42,6 +42,8 @@ MAX_TEXT: Final = 300
 """Characters of one resolved text; a picture of 600 pixels cannot hold more in a readable size."""
 MAX_MARKS: Final = 4
 """Combining marks kept on one letter; no living orthography stacks more."""
+BOUND: Final = "profile.bound"
+"""The field that names, with spaces between, the offer's texts into which something of the person's was bound."""
 RTL_LANGUAGES: Final = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"})
 _BIDI_CONTROLS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _KEPT_FORMATS: Final = frozenset("\u200c\u200d")
@@ -79,6 +81,30 @@ def resolve(
     )
 
 
+def bind_texts(fields: dict[str, str | int], locale: str) -> dict[str, str | int]:
+    """Bind what is known into the offer's own texts, once: what is bound in is never read as a template itself.
+
+    A text that comes out empty is absent. Texts that read something of the person's are named in `BOUND`, for their
+    pictures are personal although a design reads `offer.*` only.
+    """
+    written = {name: text for name, text in fields.items() if isinstance(text, str) and _is_written(name, text)}
+    if not written:
+        return fields
+    made = {name: value for name, value in fields.items() if name not in written}
+    binder = _Binder(_context(made), made, locale, "")
+    personal = []
+    for name, source in written.items():
+        binder.personal = False
+        if text := binder.fill(source):
+            made[name] = text
+            personal += [name.removeprefix("offer.")] if binder.personal else []
+    return made | {BOUND: " ".join(personal)} if personal else made
+
+
+def _is_written(name: str, text: str) -> bool:
+    return "{" in text and name.startswith("offer.")
+
+
 class _Binder:
     """Binds one creative's parts and notes what was personal on the way."""
 
@@ -88,6 +114,7 @@ class _Binder:
         self.locale = locale
         self.currency = currency
         self.personal = False
+        self.bound = frozenset(str(fields.get(BOUND) or "").split())
         self.left = 0
         self.texts: list[str] = []
 
@@ -101,8 +128,9 @@ class _Binder:
             # Publishing refuses such templates; an old plan that holds one loses that text, never the picture.
             return ""
         profile = self.context["profile"]
-        if any(root == "profile" and profile.get(name) not in (None, "") for root, name in read):
-            self.personal = True
+        for root, name in read:
+            if (root == "profile" and profile.get(name) not in (None, "")) or (root == "offer" and name in self.bound):
+                self.personal = True
         return clean(text)
 
     def seconds_left(self, countdown: Countdown, at_ms: int | None) -> int:

@@ -14,8 +14,10 @@ the name says price or saving. A name without a value is absent, so a creative's
 | `products.<n>.<name>` | of up to four products of an offer with several: as of `product`, and `offer_cents` |
 | `profile.timezone` | trait `timezone`, where the offer ends at an hour |
 | `profile.first_name` | trait `first_name`, if the person gave one |
+| `profile.bound` | the offer's texts that name something of the person's, by their names: see `render.binding` |
 | `brand.name` | the brand |
 
+The manager's texts may name fields of `product`, `profile` and `brand` themselves; here they are final.
 Prices come from the product feed alone and only while it is fresh; the default gets `offer.*` and `brand.*` only.
 """
 
@@ -24,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from render.binding import bind_texts
 from render.money import money
 from render.plan import Offer, Plan
 from signals.productfacts import ProductFacts
@@ -36,6 +39,10 @@ MAX_NAME: Final = 60
 
 def default_fields(plan: Plan, offer: Offer) -> Fields:
     """What a slot's default may say: nothing about the person, no product, no price."""
+    return bind_texts(_own_fields(plan, offer), plan.locale)
+
+
+def _own_fields(plan: Plan, offer: Offer) -> Fields:
     fields: Fields = {f"offer.{name}": value for name, value in offer.fields.items()}
     if plan.brand:
         fields["brand.name"] = plan.brand
@@ -55,7 +62,7 @@ def offer_fields(
 
     `beside` are the products that an offer of several shows now.
     """
-    fields = default_fields(plan, offer)
+    fields = _own_fields(plan, offer)
     category = offer.category
     if product is not None:
         category = product.category or category
@@ -76,7 +83,7 @@ def offer_fields(
             fields["profile.timezone"] = zone
     if beside:
         fields |= _grid_fields(plan, offer, beside, locale)
-    return fields
+    return bind_texts(fields, locale)
 
 
 def _grid_fields(plan: Plan, offer: Offer, products: Sequence[ProductFacts], locale: str) -> Fields:

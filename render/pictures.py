@@ -18,7 +18,7 @@ import msgspec
 from base.blobs import Blobs
 from base.clock import monotonic
 from base.errors import InvalidInput, LatebindError, NotFound
-from render.binding import resolve
+from render.binding import BOUND, resolve
 from render.cache import Picture, PictureCache
 from render.creative import MAX_CELLS, Creative, asset_hashes, countdown_of
 from render.draw import NEUTRAL_SIZE, draw, static_picture
@@ -182,10 +182,11 @@ class Pictures:
 
 
 def _design_of(creative: Creative) -> _Design:
-    """What changes the picture; `product.currency` formats every price without being named."""
+    """What changes the picture; `product.currency` formats every price without being named, and `BOUND` makes the
+    same texts personal."""
     content = _encode(msgspec.structs.replace(creative, id=0, name=""))
     names = list(check(creative))
     of_cells = [name.partition(".")[2] for name in names if name.startswith("products.")]
     names += [f"products.{number}.{name}" for number in range(MAX_CELLS) for name in of_cells]
     clock = countdown_of(creative.layers) is not None
-    return _Design(hashlib.sha256(content).digest(), (*names, "product.currency"), clock)
+    return _Design(hashlib.sha256(content).digest(), (*names, "product.currency", BOUND), clock)

@@ -46,6 +46,21 @@ _TEMPLATED: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
+TEXT_ROOTS: Final = ("brand", "product", "profile")
+"""What an offer's own text may read; another text of the offer it may not, for all are bound at once."""
+
+
+def check_text(field: str, source: str) -> None:
+    """Refuse an offer's text that cannot be bound. Raises InvalidInput for the field."""
+    try:
+        read = compile_template(source)[1]
+    except ValueError as error:
+        raise InvalidInput(field, str(error)) from error
+    for root, name in read:
+        if root not in TEXT_ROOTS:
+            raise InvalidInput(field, f"reads {root}.{name}; an offer's text may read {', '.join(TEXT_ROOTS)}")
+
+
 def check(creative: Creative) -> tuple[str, ...]:
     """Return the fields a creative reads, as `root.name`, sorted; raises InvalidInput naming the part at fault."""
     for side in ("width", "height"):

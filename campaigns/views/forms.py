@@ -17,6 +17,15 @@ from base.errors import InvalidInput
 MAX_TEXT = 200_000
 YEARS = range(2000, 2200)
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
+_BOUNDS = tuple(
+    (re.compile(said), phrase)
+    for said, phrase in (
+        (r"Expected `str` of length <= (\d+)", "must have at most {} characters"),
+        (r"Expected `str` of length >= (\d+)", "must have at least {} characters"),
+        (r"Expected `(?:int|float)` <= (-?[\d.]+)", "must be at most {}"),
+        (r"Expected `(?:int|float)` >= (-?[\d.]+)", "must be at least {}"),
+    )
+)
 Content = TypeVar("Content", bound=Struct)
 
 
@@ -108,7 +117,15 @@ def content(values: Mapping[str, Any], kind: type[Content]) -> Content:
         return msgspec.convert(values, kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$.")
-        raise InvalidInput(path.rstrip("`") or "name", message[:1].lower() + message[1:]) from None
+        raise InvalidInput(path.rstrip("`") or "name", _in_words(message)) from None
+
+
+def _in_words(message: str) -> str:
+    """What msgspec says of a bound, as people say it."""
+    for said, phrase in _BOUNDS:
+        if found := said.fullmatch(message):
+            return phrase.format(found[1])
+    return message[:1].lower() + message[1:]
 
 
 def changed(old: Content, **changes: Any) -> Content:

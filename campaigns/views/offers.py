@@ -53,7 +53,7 @@ def index() -> ResponseReturnValue:
 def new() -> ResponseReturnValue:
     """The editor, empty."""
     with parts().transaction() as session:
-        first = {"kind": "replacement", "sticky": "on", "creative_id": starting.first_design(session)}
+        first = {"kind": "replacement", "sticky": "on"}
         return _form(session, None, first, None)
 
 
@@ -107,9 +107,7 @@ def preview() -> ResponseReturnValue:
     form = request.form
     with parts().transaction() as session:
         try:
-            number = forms.whole(form, "creative_id")
-            if number is None:
-                raise InvalidInput("creative_id", "choose how it looks")
+            number = _design(session, form)
             product, category = forms.optional(form, "product"), forms.optional(form, "category")
             ends_at, now = forms.moment(form, "ends_at", "UTC"), parts().now()
             body = content_picture(session, parts().blobs, number, product, category, _texts(form), ends_at, now)
@@ -123,7 +121,7 @@ def _save(offer_id: int | None) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             old = offers.offer(session, offer_id) if offer_id is not None else None
-            content = _content(request.form, old)
+            content = _content(session, request.form, old)
             if offer_id is None:
                 row = offers.create_offer(session, content, now, actor())
             else:
@@ -143,7 +141,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         offer=row,
         values=values,
         fault=fault,
-        field=getattr(fault, "field", "name" if fault else None),
+        field=getattr(fault, "field", "name" if fault else "").removeprefix("fields."),
         kinds=KINDS,
         texts=TEXTS,
         creatives=creatives.creatives(session),
@@ -165,7 +163,15 @@ def _values(row: Offer) -> dict[str, Any]:
     return values
 
 
-def _content(form: Mapping[str, str], old: Offer | None) -> OfferIn:
+def _design(session: Session, form: Mapping[str, str]) -> int:
+    """The design that is chosen, or the one that suits the kind of offer."""
+    chosen = forms.whole(form, "creative_id") or starting.usual_design(session, forms.text(form, "kind"))
+    if chosen is None:
+        raise InvalidInput("creative_id", "choose how it looks")
+    return chosen
+
+
+def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> OfferIn:
     """The form as an offer. Rules and consent that the form does not show stay as they were."""
     kept: dict[str, Any] = {}
     if old is not None:
@@ -174,7 +180,7 @@ def _content(form: Mapping[str, str], old: Offer | None) -> OfferIn:
         **kept,
         "name": forms.text(form, "name"),
         "kind": forms.text(form, "kind"),
-        "creative_id": forms.whole(form, "creative_id") or 0,
+        "creative_id": _design(session, form),
         "landing": forms.text(form, "landing"),
         "category": forms.optional(form, "category"),
         "product": forms.optional(form, "product"),

@@ -37,6 +37,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"needs_stock": True}, "product"),
     ({"period_days": 7}, "period_days"),
     ({"requires_consent": ["everything"]}, "requires_consent"),
+    ({"fields": {"headline": "{{ offer.body }}"}}, "fields.headline"),
+    ({"fields": {"body": "Hello {{ profile.first_name"}}, "fields.body"),
     ({"relevant": {"field": "shoe.size", "op": "=", "value": 1}}, "relevant.field"),
     ({"legal": {"event": "Order Completed", "from": {"months_ago": 2}}}, "legal"),
 ]

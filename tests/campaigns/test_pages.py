@@ -91,3 +91,22 @@ def test_it_never_breaks_on_what_stands_in_an_address(web: Web) -> None:
     for path in paths:
         for value in HOSTILE:
             assert browser.get(path.format(quote(value, safe=""))).status_code < 500, (path, value)
+
+
+def test_it_gives_an_offer_the_design_of_its_kind_and_tells_faults_in_words(web: Web) -> None:
+    browser = web.browser("manager")
+    typed = {"name": "Thanks", "kind": "thank-you", "creative_id": "", "landing": "https://shop.example.com/"}
+    made = browser.post("/offers/new", **typed)
+    assert made.status_code == 302
+    page = browser.get(made.headers["Location"]).text
+    assert re.search(r"<option[^>]* selected>Thank you<", page)
+    for field, value, words in (
+        ("name", "x" * 121, "must have at most 120 characters"),
+        ("cap_total", "0", "must be at least 1"),
+        ("headline", "{{ offer.body }}", "reads offer.body; an offer’s text may read"),
+    ):
+        refused = browser.post("/offers/new", **(typed | {"name": "Other", field: value}))
+        assert refused.status_code == 400
+        # Beside the field itself.
+        beside = refused.text.partition(f'id="f-{field}"')[2].partition('class="mb-3"')[0]
+        assert words in beside.replace("&#39;", "’"), field

@@ -170,6 +170,15 @@ def test_it_says_nothing_of_the_person_in_a_default() -> None:
     assert open_.slots[0].fields["profile.first_name"] == "Mara"
 
 
+def test_it_calls_a_person_by_name_in_an_offers_own_text_but_nobody_in_a_default() -> None:
+    greeting = {"fields": {"headline": "Shoes for {{ profile.first_name|default('you') }}"}}
+    plan = shop.plan(discount=greeting, default=greeting)
+    facts = shop.facts(replace(shop.state(), traits={"first_name": "Mara"}))
+    assert decide(plan, facts, shop.NOON, seed=1).slots[0].fields["offer.headline"] == "Shoes for Mara"
+    shut = replace(facts, live=Live(state="killed"))
+    assert decide(plan, shut, shop.NOON, seed=1).slots[0].fields["offer.headline"] == "Shoes for you"
+
+
 @pytest.mark.parametrize(
     ("fields", "price", "saving"),
     [

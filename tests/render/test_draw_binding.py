@@ -5,11 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import InvalidInput
-from render.binding import MAX_TEXT, clean, resolve
+from render.binding import BOUND, MAX_TEXT, bind_texts, clean, resolve
 from render.creative import Background, Box, Button, Column, Creative, Item, Layer, Palette, Price, Rating, Text
 from render.money import money
 from render.pictogram import pictogram
-from render.validity import check
+from render.validity import check, check_text
 
 WHOLE = Box(0, 0, 600, 300)
 
@@ -126,6 +126,39 @@ def test_it_is_personal_only_where_a_known_profile_field_is_bound() -> None:
     assert not resolve(greeting, {}).personal
     assert not resolve(greeting, {"profile.first_name": ""}).personal
     assert not resolve(design(Text("{{ product.name }}")), {"profile.first_name": "Ann", "product.name": "x"}).personal
+
+
+def test_it_binds_what_is_known_into_the_offers_own_texts() -> None:
+    written: dict[str, str | int] = {
+        "offer.headline": "{{ profile.first_name|default('Dear reader') }}, 20 % off {{ product.name }}",
+        "offer.body": "{% if profile.first_name %}For you{% endif %}",
+        "offer.badge": "-20 %",
+        "offer.percent": 20,
+    }
+    known: dict[str, str | int] = {"profile.first_name": "Ann", "product.name": "{{ brand.name }}"}
+    assert bind_texts(written | known, "en") == known | {
+        "offer.headline": "Ann, 20 % off {{ brand.name }}", "offer.body": "For you", "offer.badge": "-20 %",
+        "offer.percent": 20, BOUND: "headline body",
+    }  # fmt: skip
+    assert bind_texts(written, "en") == {
+        "offer.headline": "Dear reader, 20 % off", "offer.badge": "-20 %", "offer.percent": 20,
+    }  # fmt: skip
+
+
+def test_it_is_personal_where_a_text_with_somebodys_name_is_bound() -> None:
+    headline = design(Text("{{ offer.headline }}"))
+    written: dict[str, str | int] = {"offer.headline": "Hello {{ profile.first_name }}", "offer.body": "Hello"}
+    named = bind_texts(written | {"profile.first_name": "Ann"}, "en")
+    assert resolve(headline, named).personal
+    assert not resolve(design(Text("{{ offer.body }}")), named).personal
+    assert not resolve(headline, bind_texts(written, "en")).personal
+
+
+@pytest.mark.parametrize("source", ["{{ offer.body }}", "{{ profile.first_name", "{{ town.name }}", "{% set x = 1 %}"])
+def test_it_refuses_a_text_of_an_offer_that_cannot_be_bound(source: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_text("fields.headline", source)
+    assert refused.value.field == "fields.headline"
 
 
 def test_it_shows_a_former_price_only_where_it_is_higher() -> None:
