@@ -15,6 +15,7 @@ from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
+from base.errors import InvalidInput
 from campaigns.access import public
 
 STATIC = Path(__file__).parent / "static"
@@ -26,6 +27,11 @@ POLICY = (
 )
 SIGNATURES = {b"\xff\xd8": "jpeg", b"\x89PNG": "png", b"GIF8": "gif", b"RIFF": "webp"}
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
+FIELD_WORDS = {
+    "address": "To", "at": "At", "due_at": "At", "person": "Customer", "timezone": "Time zone", "mjml": "Markup",
+    "metric": "What counts as success", "window_days": "Days after the mail", "landing": "Where a click goes",
+}  # fmt: skip
+"""Fields whose name on a page is not their own."""
 MENU = (
     ("Home", "home.index", ("manager", "support")),
     ("Campaigns", "campaigns.index", ("manager",)),
@@ -72,7 +78,7 @@ def install(app: Flask) -> None:
     app.add_url_rule("/favicon.ico", endpoint="icon", view_func=icon)
     app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
     app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent)
-    app.jinja_env.filters.update(count=count, inline=inline)
+    app.jinja_env.filters.update(count=count, inline=inline, fault=fault)
     app.context_processor(lambda: {"user": current_user})
     app.after_request(_headers)
 
@@ -134,6 +140,14 @@ def count(value: int, thing: str) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share (0 to 1) as a percentage, or a dash for what is not known."""
     return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def fault(error: Exception) -> str:
+    """A refusal above a form: the field by its name on the page, then what is wrong with it."""
+    if not isinstance(error, InvalidInput) or not error.field:
+        return str(error)
+    name = FIELD_WORDS.get(error.field) or error.field.replace("_", " ")
+    return f"{name[:1].upper()}{name[1:]}: {error.message}"
 
 
 def inline(picture: bytes) -> str:

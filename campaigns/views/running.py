@@ -179,6 +179,10 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         due = forms.moment(request.form, "due_at", zone)
         if due is None:
             raise InvalidInput("due_at", "needs a date and a time")
+        if due < now:
+            raise InvalidInput("due_at", "is over; to send at once, press Publish and send now")
+        if row.state == "draft":
+            publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
         transitions.schedule(session, campaign_id, due, now, by, timezone=zone)
         return "Scheduled."
     if what == "now":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from urllib.parse import quote
 
@@ -110,3 +111,18 @@ def test_it_gives_an_offer_the_design_of_its_kind_and_tells_faults_in_words(web:
         # Beside the field itself.
         beside = refused.text.partition(f'id="f-{field}"')[2].partition('class="mb-3"')[0]
         assert words in beside.replace("&#39;", "’"), field
+
+
+def test_it_publishes_what_is_scheduled_and_sends_nothing_for_a_time_that_is_over(web: Web) -> None:
+    browser, number = web.browser("manager"), web.shop.campaign(published=False)
+    path, due = f"/campaigns/{number}/schedule", web.shop.now + timedelta(days=1)
+    for when, words in (
+        ("", "At: needs a date and a time"),
+        (f"{due - timedelta(days=2):%Y-%m-%dT%H:%M}", "At: is over; to send at once, press Publish and send now"),
+    ):
+        refused = browser.post(path, do="schedule", due_at=when, timezone="UTC")
+        assert refused.status_code == 400
+        assert words in refused.text
+        assert web.shop.state(number) == "draft"
+    assert browser.post(path, do="schedule", due_at=f"{due:%Y-%m-%dT%H:%M}", timezone="UTC").status_code == 302
+    assert web.shop.state(number) == "scheduled"
