@@ -31,6 +31,8 @@ TABS = (
     ("results", "Results"),
 )
 Fault = InvalidInput | Conflict
+MAX_HOLDOUT = 50
+"""The largest holdout of a campaign, in per cent."""
 FIELD = re.compile(r"[a-z_]+[a-z_0-9.\[\]]*")
 PLACES = {
     "message_id": ("The message", "message"),
@@ -290,8 +292,8 @@ def _typed(form: Mapping[str, str]) -> list[dict[str, str]]:
 
 def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "send_holdout": forms.share(form, "send_holdout"),
-        "content_holdout": forms.share(form, "content_holdout"),
+        "send_holdout": forms.share(form, "send_holdout", most=MAX_HOLDOUT),
+        "content_holdout": forms.share(form, "content_holdout", most=MAX_HOLDOUT),
         "needs_consent": [name for name in ("email", "tracking", "profiling") if forms.on(form, f"consent-{name}")],
         "tracking": "none" if form.get("tracking") == "none" else "identified",
     }

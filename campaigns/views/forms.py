@@ -74,15 +74,15 @@ def cents(form: Mapping[str, str], name: str) -> int:
     return int(amount * 100)
 
 
-def share(form: Mapping[str, str], name: str) -> float:
-    """A percentage from 0 to 100 as a share from 0 to 1; 0 when the field is empty."""
+def share(form: Mapping[str, str], name: str, *, most: int = 100) -> float:
+    """A percentage from 0 to `most` as a share from 0 to 1; 0 when the field is empty."""
     value = text(form, name).replace(",", ".").rstrip("%").strip()
     try:
         number = float(value or 0)
     except ValueError:
         raise InvalidInput(name, "must be a percentage") from None
-    if not 0 <= number <= 100:
-        raise InvalidInput(name, "must be from 0 to 100 per cent")
+    if not 0 <= number <= most:
+        raise InvalidInput(name, f"must be from 0 to {most} per cent")
     return number / 100
 
 
