@@ -14,7 +14,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
 from base.queues import QueueName
-from base.settings import OTHER_VARIABLES, PREFIX, SETTINGS
+from base.settings import OTHER_VARIABLES, PREFIX, SETTINGS, Settings
 from tests.settings_page import PAGE, page
 from workers.cli import COMMANDS
 from workers.migration import all_tables
@@ -32,6 +32,14 @@ def test_it_mentions_only_settings_that_exist(place: str) -> None:
     known = {setting.variable for setting in SETTINGS} | OTHER_VARIABLES
     mentioned = set(re.findall(PREFIX + r"[A-Z_]+", (ROOT / place).read_text()))
     assert mentioned <= known
+
+
+def test_it_tells_what_compose_hands_on_and_reads_what_is_left_empty_as_not_set() -> None:
+    handed_on = re.findall(rf"({PREFIX}[A-Z_]+): \$\{{\1:-\}}", (ROOT / "docker-compose.yml").read_text())
+    assert f"{PREFIX}POSTAL_ADDRESS" in handed_on
+    assert Settings.from_environment(dict.fromkeys(handed_on, "")) == Settings.from_environment({})
+    told = (ROOT / "docs" / "deploy.md").read_text()
+    assert [name for name in handed_on if f"`{name}`" not in told and f"`{name}=" not in told] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
