@@ -18,6 +18,10 @@ _kept: Memo[_Key, Image.Image] = Memo(ART_BYTES, lambda art: 3 * art.width * art
 _TILES: Final = ("quarter", "quarter", "leaf", "leaf", "half", "quarter-ring", "disc", "dots", "plain", "triangle")
 
 
+SLIVER: Final = 0.34
+"""Part of a tile that is not worth showing: the whole ones are stretched over it instead."""
+
+
 class Chance:
     """Numbers that look random and belong to a seed for ever; Python's own generators promise that of no method."""
 
@@ -39,7 +43,7 @@ def draw_art(
     disc: Rgb,
     flip: bool = False,
 ) -> Image.Image:
-    """Return a pattern of `size` output pixels, flipped for right-to-left, with the sign for `sign` in its middle.
+    """Return a pattern of `size` output pixels, flipped for right-to-left, with the sign for `sign` on a disc.
 
     The image is shared: stamp it, never draw into it.
     """
@@ -57,7 +61,8 @@ def _draw(
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     glyph = pictogram(sign)
     if glyph:
-        _stamp_sign(fonts, image, glyph, colours, disc)
+        x, y, part = _SIGN_AT.get(style, (0.5, 0.5, 0.62))
+        _stamp_sign(fonts, image, glyph, (1 - x if flip else x, y, part), colours, disc)
     return image
 
 
@@ -67,18 +72,29 @@ def _plain(image: Image.Image, chance: Chance, colours: Scheme) -> None:
 
 def _tiles(image: Image.Image, chance: Chance, colours: Scheme) -> None:
     """A quilt of quarter discs, leaves and dots: four tiles on the shorter side, three where that is small."""
-    # The longer side holds whole tiles, so that no sliver of one is left at its end.
-    longer = max(image.size)
-    tile = max(24, -(-longer // max(1, round((4 if min(image.size) >= 300 else 3) * longer / min(image.size)))))
+    # The longer side holds whole tiles, and the shorter one does where a sliver of one would be left at its end.
+    longer, shorter = max(image.size), min(image.size)
+    tile = max(24, -(-longer // max(1, round((4 if shorter >= 300 else 3) * longer / shorter))))
+    whole = shorter // tile
+    if whole and shorter % tile < tile * SLIVER:
+        flat = image.width >= image.height
+        quilt = Image.new("RGB", (longer, whole * tile) if flat else (whole * tile, longer))
+        _quilt(quilt, chance, colours, tile)
+        image.paste(quilt.resize(image.size, Image.Resampling.BICUBIC))
+    else:
+        _quilt(image, chance, colours, tile)
+
+
+def _quilt(image: Image.Image, chance: Chance, colours: Scheme, tile: int) -> None:
     pairs = (
         (colours.soft, colours.mid),
         (colours.mid, colours.soft),
-        (colours.tint, colours.mid),
-        (colours.soft, colours.deep),
-        (colours.deep, colours.soft),
-        (colours.tint, colours.soft),
-        (colours.mid, colours.tint),
-        (colours.tint, colours.spark),
+        (colours.pale, colours.mid),
+        (colours.soft, colours.bold),
+        (colours.bold, colours.soft),
+        (colours.pale, colours.soft),
+        (colours.mid, colours.pale),
+        (colours.pale, colours.spark),
     )
     for y in range(0, image.height, tile):
         for x in range(0, image.width, tile):
@@ -93,7 +109,7 @@ def _confetti(image: Image.Image, chance: Chance, colours: Scheme) -> None:
     """Small shapes strewn on a jittered grid, so that they never clump or overlap."""
     image.paste(colours.soft, (0, 0, image.width, image.height))
     step = max(44, round(min(image.size) / 7))
-    inks = (colours.deep, colours.mid, colours.spark, colours.tint, colours.mid, colours.tint)
+    inks = (colours.bold, colours.mid, colours.spark, colours.pale, colours.mid, colours.pale)
     for y in range(-step // 2, image.height, step):
         for x in range(-step // 2, image.width, step):
             kind = chance.below(8)
@@ -115,7 +131,7 @@ def _confetti(image: Image.Image, chance: Chance, colours: Scheme) -> None:
 def _steps(image: Image.Image, chance: Chance, colours: Scheme) -> None:
     """Columns with round heads that rise from left to right."""
     image.paste(colours.soft, (0, 0, image.width, image.height))
-    inks = (colours.tint, colours.mid, colours.tint, colours.mid, colours.deep)
+    inks = (colours.pale, colours.mid, colours.pale, colours.mid, colours.bold)
     gap = round(image.width * 0.03)
     width = (image.width - 6 * gap) // 5
     first = chance.below(3)
@@ -129,7 +145,7 @@ def _steps(image: Image.Image, chance: Chance, colours: Scheme) -> None:
 def _rings(image: Image.Image, chance: Chance, colours: Scheme) -> None:
     """Wide rings around the lower right corner, like a pond after a drop."""
     start = 0.94 + 0.01 * chance.below(5)
-    for number, ink in enumerate((colours.soft, colours.tint, colours.mid, colours.soft, colours.deep)):
+    for number, ink in enumerate((colours.soft, colours.pale, colours.mid, colours.soft, colours.bold)):
         radius = round(min(image.size) * start * (1 - 0.19 * number))
         # A quarter disc whose centre is the lower right corner of its square.
         image.paste(ink, (image.width - radius, image.height - radius), shape("quarter", radius, radius, 2))
@@ -144,7 +160,7 @@ def _hills(image: Image.Image, chance: Chance, colours: Scheme) -> None:
     for ink, left, top in (
         (colours.soft, 0.4 + shift, 0.42),
         (colours.mid, -0.3 - shift, 0.5),
-        (colours.deep, 0.3, 0.7),
+        (colours.bold, 0.3, 0.7),
     ):
         image.paste(ink, (round(w * left), round(h * top)), shape("hill", round(w * 1.1), round(h * (1 - top)) + 1))
 
@@ -152,13 +168,19 @@ def _hills(image: Image.Image, chance: Chance, colours: Scheme) -> None:
 _STYLES: Final = {"tiles": _tiles, "confetti": _confetti, "steps": _steps, "rings": _rings, "hills": _hills}
 
 
-def _stamp_sign(fonts: Fonts, image: Image.Image, glyph: str, colours: Scheme, disc: Rgb) -> None:
-    """Put a glyph on a disc in the middle; without the emoji font, nothing."""
+_SIGN_AT: Final = {"steps": (0.31, 0.27, 0.5)}
+"""Where a style has room for a sign: its middle, and the disc's part of the shorter side."""
+
+
+def _stamp_sign(
+    fonts: Fonts, image: Image.Image, glyph: str, at: tuple[float, float, float], colours: Scheme, disc: Rgb
+) -> None:
+    """Put a glyph on a disc at a place; without the emoji font, nothing."""
     face = fonts.pick(glyph)
     if face is None:
         return
-    side = round(min(image.size) * 0.62)
-    cx, cy = image.width // 2, image.height // 2
+    side = round(min(image.size) * at[2])
+    cx, cy = round(image.width * at[0]), round(image.height * at[1])
     image.paste(disc, (cx - side // 2, cy - side // 2), shape("disc", side, side))
     ink = fonts.ink(Run(face, glyph), max(12, round(side * 0.5)), 400)
     if ink.mask is not None:

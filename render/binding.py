@@ -20,6 +20,7 @@ from render.creative import (
     Cells,
     Column,
     Countdown,
+    Coupon,
     Creative,
     Grid,
     Item,
@@ -30,7 +31,7 @@ from render.creative import (
     Resolved,
     countdown_of,
 )
-from render.money import money
+from render.money import grouped, money
 from render.template import LOCALE, ROOTS, compile_template, number, whole_number
 from signals.moments import unix_ms
 
@@ -47,6 +48,7 @@ BOUND: Final = "profile.bound"
 RTL_LANGUAGES: Final = frozenset({"ar", "dv", "fa", "he", "ku", "ps", "sd", "ug", "ur", "yi"})
 _BIDI_CONTROLS: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _KEPT_FORMATS: Final = frozenset("\u200c\u200d")
+_PERCENT: Final = re.compile(r"(?<=\d) (?=[%‰％])")
 _HASH: Final = re.compile(r"[0-9a-f]{16,128}\Z")
 
 
@@ -157,7 +159,7 @@ class _Binder:
             case Art():
                 return replace(layer, seed=self.fill(layer.seed), pictogram=self.fill(layer.pictogram))
             case Badge():
-                text = self.fill(layer.text)
+                text = kept_together(self.fill(layer.text))
                 return replace(layer, text=text) if text else None
             case _:
                 return layer
@@ -183,11 +185,13 @@ class _Binder:
                 value, count = number(self.fill(item.value)), whole_number(self.fill(item.count))
                 if value is None or not 0 < value <= 5 or not count or count < 1:
                     return None
-                return replace(item, value=f"{value:.1f}", count=str(count))
+                return replace(item, value=f"{value:.1f}", count=grouped(count, self.locale))
             case Countdown():
                 return replace(item, until=str(self.left)) if self.left else None
             case _:
                 text = self.fill(item.text)
+                # A code is written as it is; everything else is set as text.
+                text = text if isinstance(item, Coupon) else kept_together(text)
                 self.texts.append(text)
                 return replace(item, text=text) if text else None
 
@@ -249,6 +253,11 @@ def _context(fields: Fields) -> dict[str, dict[str, Value]]:
             elif isinstance(plain, int | float | None) and field:
                 context[root][str(field)] = plain
     return context
+
+
+def kept_together(text: str) -> str:
+    """Return a text in which no line ends between a number and its percent sign, which many languages set apart."""
+    return _PERCENT.sub("\u00a0", text)
 
 
 def clean(text: str) -> str:

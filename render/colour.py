@@ -13,19 +13,25 @@ Rgb = tuple[int, int, int]
 _HUES: Final = (28, 52, 78, 138, 162, 192, 232, 258, 288, 322, 358)
 
 
-# Lightness and chroma of tint, soft, mid and deep. `deep` carries signs and buttons, so it is the far end of each row.
-_LIGHT: Final = ((0.955, 0.022), (0.87, 0.075), (0.73, 0.13), (0.42, 0.105))
-_DARK: Final = ((0.26, 0.03), (0.35, 0.055), (0.50, 0.095), (0.86, 0.075))
+# Lightness and chroma of tint, soft, mid, deep, pale and bold. `deep` carries signs and buttons, so it is the far end
+# of each row; `bold` fills areas, which in dark would glare in a colour that is light enough for signs.
+_LIGHT: Final = ((0.955, 0.022), (0.87, 0.075), (0.73, 0.13), (0.42, 0.105), (0.92, 0.045), (0.42, 0.105))
+_DARK: Final = ((0.27, 0.032), (0.36, 0.058), (0.50, 0.095), (0.86, 0.075), (0.315, 0.045), (0.64, 0.115))
 
 
 class Scheme(NamedTuple):
-    """Four colours of one hue, from the quietest to the strongest, and a spark that stands out from them."""
+    """Four colours of one hue, from the quietest to the strongest, and a spark that stands out from them.
+
+    `pale` and `bold` are for drawn areas: seen on the tint and on the surface, and never brighter than a text.
+    """
 
     tint: Rgb
     soft: Rgb
     mid: Rgb
     deep: Rgb
     spark: Rgb
+    pale: Rgb
+    bold: Rgb
 
 
 @lru_cache(maxsize=512)
@@ -35,8 +41,8 @@ def scheme(seed: str, dark: bool) -> Scheme:
     # Gold stands out against every hue but its neighbours, where a quiet teal does.
     spark = oklch(0.80, 0.085, 190) if 40 < hue < 120 else oklch(0.86, 0.13, 86)
     steps = _DARK if dark else _LIGHT
-    tint, soft, mid, deep = (oklch(lightness, chroma, hue) for lightness, chroma in steps)
-    return Scheme(tint, soft, mid, deep, spark)
+    tint, soft, mid, deep, pale, bold = (oklch(lightness, chroma, hue) for lightness, chroma in steps)
+    return Scheme(tint, soft, mid, deep, spark, pale, bold)
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> Rgb:

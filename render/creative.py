@@ -153,7 +153,10 @@ Item = Text | Price | Button | Pill | Rating | Countdown | Coupon
 
 
 class Background(Struct, frozen=True, tag="background", omit_defaults=True):
-    """Fills all: a colour, a gradient towards `to`, or a picture (blob hash) around its focus, darkened by `shade`."""
+    """Fills all: a colour, a gradient towards `to`, or a picture (blob hash) around its focus, darkened by `shade`.
+
+    The shade is whole as far as the part `shade_to` of the width, from where one begins to read, and fades after it.
+    """
 
     colour: str = "surface"
     to: str = ""
@@ -162,6 +165,7 @@ class Background(Struct, frozen=True, tag="background", omit_defaults=True):
     focus_x: float = 0.5
     focus_y: float = 0.5
     shade: float = 0.0
+    shade_to: float = 1.0
 
 
 class Art(Struct, frozen=True, tag="art", omit_defaults=True):

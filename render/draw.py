@@ -4,6 +4,7 @@ Everything is drawn at `DENSITY` times the declared size, which dense screens sh
 """
 
 import hashlib
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from typing import Final
@@ -38,8 +39,11 @@ from render.shape import fill_rounded, shape
 from render.stack import Sheet, stack
 
 DENSITY: Final = 2
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Raise it with every change that moves a pixel: the picture cache and stored pictures are keyed by it."""
+_NUMBER: Final = re.compile(r"([\u0e00-\u0eff\u3000-\uffef]*)([-–+]?[\d.,]+[%％]?)([\u0e00-\u0eff\u3000-\uffef]*)")
+RIM: Final = 3
+"""Design pixels of ground around a badge, which part it from art in its own colour."""
 MAX_DRAWN: Final = 2560
 """Longest declared side that is drawn; a token can promise at most 1260 by 2550."""
 NEUTRAL_SIZE: Final = (600, 200)
@@ -102,7 +106,8 @@ class _Drawing:
         self.fonts = fonts
         self.dark = dark
         self.paint = Paint(resolved.palette_dark if dark else resolved.palette_light, resolved.seed, dark)
-        self.image = Image.new("RGB", (self.width, self.height), self.paint("surface"))
+        self.ground = self.paint("surface")
+        self.image = Image.new("RGB", (self.width, self.height), self.ground)
         self.sheet = Sheet(self.image, fonts, self.paint, self.scale, resolved.rtl, resolved.locale)
         for layer in resolved.layers:
             match layer:
@@ -130,7 +135,7 @@ class _Drawing:
 
     def background(self, layer: Background) -> None:
         whole = (self.width, self.height)
-        colour = self.paint(layer.colour)
+        self.ground = colour = self.paint(layer.colour)
         asset = self.assets.get(layer.picture) if layer.picture else None
         photo = None
         if asset is not None:
@@ -138,7 +143,7 @@ class _Drawing:
         if photo is not None:
             self.image.paste(photo, (0, 0))
             if layer.shade:
-                self.image.paste((0, 0, 0), (0, 0), Image.new("L", whole, round(255 * layer.shade)))
+                self.image.paste((0, 0, 0), (0, 0), shade(whole, layer.shade, layer.shade_to, self.resolved.rtl))
         elif layer.to:
             self.image.paste(gradient(colour, self.paint(layer.to), whole, layer.vertical), (0, 0))
         elif layer.colour != "surface":
@@ -168,28 +173,34 @@ class _Drawing:
         photo = self.photo(cell.source, size, fit)
         if photo is not None:
             return photo
-        surface, rtl = self.paint("surface"), self.resolved.rtl
-        return draw_art(self.fonts, size, cell.seed, "tiles", cell.pictogram, self.paint.scheme, surface, rtl)
+        disc, rtl = self.disc(), self.resolved.rtl
+        return draw_art(self.fonts, size, cell.seed, "tiles", cell.pictogram, self.paint.scheme, disc, rtl)
+
+    def disc(self) -> tuple[int, int, int]:
+        """The ground of a sign: in dark tinted, for plain black would look like a hole in the picture."""
+        return self.paint("@tint" if self.dark else "surface")
 
     def art(self, box: Box, seed: str, style: str, sign: str, radius: int) -> None:
         x, y, w, h = self.box(box)
-        drawn = draw_art(
-            self.fonts, (w, h), seed, style, sign, self.paint.scheme, self.paint("surface"), self.resolved.rtl
-        )
+        drawn = draw_art(self.fonts, (w, h), seed, style, sign, self.paint.scheme, self.disc(), self.resolved.rtl)
         if radius:
             self.image.paste(drawn, (x, y), shape("rounded", w, h, round(radius * self.scale)))
         else:
             self.image.paste(drawn, (x, y))
 
     def badge(self, layer: Badge) -> None:
-        """Draw a badge; in a disc, the word with the number stands large above or below the rest."""
+        """Draw a badge, cut out from what is under it; in a disc, the word with the number stands large."""
         x, y, w, h = self.box(layer.box)
+        rim = round(RIM * self.scale)
         if layer.shape == "pill":
+            fill_rounded(self.image, self.ground, (x - rim, y - rim, w + 2 * rim, h + 2 * rim), h + 2 * rim)
             fill_rounded(self.image, self.paint(layer.fill), (x, y, w, h), h)
             inner, parts = (round(w - h * 0.7), round(h * 0.9)), [(layer.text, 0.5)]
         else:
             side = min(w, h)
             x, y, w, h = x + (w - side) // 2, y + (h - side) // 2, side, side
+            around = shape(layer.shape, side + 2 * rim, side + 2 * rim, 20)
+            self.image.paste(self.ground, (x - rim, y - rim), around)
             self.image.paste(self.paint(layer.fill), (x, y), shape(layer.shape, side, side, 20))
             inner, parts = (round(side * 0.74), round(side * 0.62)), badge_parts(layer.text)
         blocks = [
@@ -209,13 +220,37 @@ class _Drawing:
 
 
 def badge_parts(text: str) -> list[tuple[str, float]]:
-    """Return a badge's text as lines with their height as a part of the badge's: a word with digits is set large."""
-    words = text.split()
+    """Return a badge's text as lines with their height as a part of the badge's: a word with digits is set large.
+
+    Scripts without spaces have their number cut out: `20%オフ` is set as `20% オフ`. A single sign fills the badge.
+    """
+    words = text.split(" ")
+    if len(text) == 1:
+        return [(text, 0.62)]
+    if len(words) == 1 and (told := _NUMBER.fullmatch(text)):
+        words = [part for part in told.groups() if part]
     number = next((index for index, word in enumerate(words) if any(char.isdigit() for char in word)), None)
     if number is None or len(words) == 1:
         return [(text, 0.2 if number is None else 0.3)]
     lines = [(" ".join(words[:number]), 0.145), (words[number], 0.3), (" ".join(words[number + 1 :]), 0.145)]
     return [(line, part) for line, part in lines if line]
+
+
+@lru_cache(maxsize=8)
+def shade(size: tuple[int, int], most: float, to: float, rtl: bool) -> Image.Image:
+    """Return the mask of a shade: as dark as said as far as the part `to` of the width, then fading to a fifth."""
+    width = size[0]
+    whole = round(width * to)
+    steps = (255 * most * (1 - 0.8 * _eased((x - whole) / max(1, width - whole))) for x in range(width))
+    strip = Image.frombytes("L", (width, 1), bytes(round(step) for step in steps))
+    strip = strip.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if rtl else strip
+    return strip.resize(size, Image.Resampling.NEAREST)
+
+
+def _eased(part: float) -> float:
+    """Return 0 to 1 without a kink at either end."""
+    held = min(max(part, 0.0), 1.0)
+    return held * held * (3 - 2 * held)
 
 
 def gradient(

@@ -28,11 +28,15 @@ from render.pieces import BRAND, HERO, SEED, SIGN, UNTIL, creative, eyebrow, gri
 BODY: Final = Text("{{ offer.body }}", 16, 14, 3, colour="muted", gap=13, optional=True)
 PRICE: Final = Price("{{ offer.price_cents }}", "{{ product.price_cents }}", gap=14, optional=True)
 SIDE: Final = Box(366, 0, 234, 300)
+BADGE: Final = Box(322, 20, 92, 92)
+"""On the edge of the side's art, clear of the text and of the sign in its middle."""
+CORNER: Final = Box(10, 10, 80, 80)
+"""Over the outer corner of a picture that stands first, where it touches no text."""
 
 
-def text_side(*items: Item) -> Column:
+def text_side(*items: Item, width: int = 276) -> Column:
     """The text of a hero, left of its art: safe margins of 36 pixels, and clear of the badge."""
-    return Column(Box(36, 24, 284, 252), items)
+    return Column(Box(36, 24, width, 252), items)
 
 
 def button(text: str) -> Button:
@@ -52,7 +56,7 @@ HEROES: Final[tuple[Creative, ...]] = (
             PRICE,
             button("Save now"),
         ),
-        Badge(Box(322, 24, 96, 96), "{{ offer.badge }}", "burst"),
+        Badge(BADGE, "{{ offer.badge }}", "burst"),
     ),
     creative(
         2, "Thank you", "thank-you", HERO,
@@ -88,7 +92,7 @@ HEROES: Final[tuple[Creative, ...]] = (
                 button("Take a look"),
             ),
         ),
-        Badge(Box(212, 10, 84, 84), "{{ offer.badge }}"),
+        Badge(CORNER, "{{ offer.badge }}"),
     ),
     creative(
         4, "Step up", "upgrade", HERO,
@@ -97,7 +101,7 @@ HEROES: Final[tuple[Creative, ...]] = (
         text_side(
             eyebrow("The next step up"), headline("Ready for more?", 34, 21), BODY, PRICE, button("Compare")
         ),
-        Badge(Box(324, 22, 84, 84), "{{ offer.badge }}"),
+        Badge(Box(326, 200, 80, 80), "{{ offer.badge }}"),
     ),
     creative(
         5, "Product with its price", "price", HERO,
@@ -108,7 +112,7 @@ HEROES: Final[tuple[Creative, ...]] = (
             (
                 Text("{{ product.brand }}", 14, 12, 1, 600, "muted"),
                 Text("{{ product.name|default(offer.headline) }}", 30, 19, 3, 700, gap=6),
-                Rating("{{ product.rating }}", "{{ product.rating_count }}"),
+                Rating("{{ product.rating }}", "{{ product.rating_count }}", gap=10),
                 Price("{{ offer.price_cents|default(product.price_cents) }}", "{{ product.price_cents }}", 32, gap=14),
                 button("View product"),
             ),
@@ -135,7 +139,7 @@ HEROES: Final[tuple[Creative, ...]] = (
         Background("@tint"),
         Art(Box(320, 0, 280, 300), seed=BRAND, style="rings"),
         Column(
-            Box(40, 30, 330, 240),
+            Box(36, 30, 300, 240),
             (
                 Pill('{{ offer.eyebrow|default("Service") }}', fill="surface"),
                 plain_headline("We are here to help", 30, 20, 12),
@@ -154,7 +158,7 @@ HEROES: Final[tuple[Creative, ...]] = (
             Countdown(),
             button("Save now"),
         ),
-        Badge(Box(322, 24, 96, 96), "{{ offer.badge }}", "burst"),
+        Badge(BADGE, "{{ offer.badge }}", "burst"),
         over=(
             Background(),
             Art(SIDE, seed=SEED),
@@ -177,8 +181,10 @@ HEROES: Final[tuple[Creative, ...]] = (
                 '{{ offer.body|default("Show this code at the checkout.") }}', 14, 12, 2, colour="muted", gap=10,
                 optional=True,
             ),
+            # A module of a common code is three pixels wide here, which old scanners read too.
+            width=284,
         ),
-        Badge(Box(322, 24, 96, 96), "{{ offer.badge }}", "burst"),
+        Badge(BADGE, "{{ offer.badge }}", "burst"),
     ),
     creative(
         16, "Product grid", "cross-sell", HERO,
@@ -244,6 +250,8 @@ HEROES: Final[tuple[Creative, ...]] = (
             ),
             valign="start",
         ),
+        # Mirrored with the text: it points on from what one has in either direction.
+        Badge(Box(282, 130, 36, 36), "›", fill="accent", colour="on_accent"),
         Column(Box(28, 240, 544, 48), (Button('{{ offer.button|default("Compare") }}'),), align="center"),
     ),
     creative(
@@ -264,14 +272,16 @@ HEROES: Final[tuple[Creative, ...]] = (
                 button("Have a look"),
             ),
         ),
-        Badge(Box(214, 10, 78, 78), "{{ offer.badge }}", "burst"),
+        Badge(CORNER, "{{ offer.badge }}", "burst"),
     ),
     creative(
         22, "Photograph", "discount", HERO,
-        # At this shade, white text reaches 4.5:1 even on a white photograph.
-        Background("#1d2b33", "#41606b", picture="{{ offer.picture|default(product.picture) }}", shade=0.56),
+        # At this shade, white text reaches 4.5:1 even on a white photograph; what is beside the text stays clear.
+        Background(
+            "#1d2b33", "#41606b", picture="{{ offer.picture|default(product.picture) }}", shade=0.56, shade_to=0.66
+        ),
         Column(
-            Box(40, 26, 400, 248),
+            Box(36, 26, 360, 248),
             (
                 Text('{{ offer.eyebrow|default("New in") }}', 15, 12, 1, 600, "#ffffff"),
                 replace(headline("Made for the great outdoors", 40, 24), colour="#ffffff"),
@@ -280,6 +290,6 @@ HEROES: Final[tuple[Creative, ...]] = (
             ),
             valign="end",
         ),
-        Badge(Box(478, 24, 92, 92), "{{ offer.badge }}", "burst", fill="#f7cd61", colour="#1c1b1a"),
+        Badge(Box(480, 28, 92, 92), "{{ offer.badge }}", "burst", fill="#f7cd61", colour="#1c1b1a"),
     ),
 )  # fmt: skip

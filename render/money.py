@@ -53,14 +53,11 @@ _AFTER: Final = frozenset({"ar", "fa", "he", "ur"})  # 1,234.56 ₪
 def money(minor: int, currency: str = "USD", locale: str = "en") -> str:
     """Return an amount of whole minor units (cents) as text, `$12.99` or `12,99 €`, without breaking spaces."""
     code = currency.upper()[:3] or "USD"
-    language, _, region = locale.replace("_", "-").partition("-")
+    language = _language(locale)[0]
     decimals = exponent(code)
     whole, part = divmod(abs(minor), 10**decimals)
-    comma = language in _COMMA_AFTER or language in _COMMA_BEFORE
-    comma = comma and (language, region) not in {("es", "MX"), ("es", "US")}
-    digits = _lakhs(whole) if language == "hi" or region == "IN" else f"{whole:,}"
-    if comma:
-        digits = digits.replace(",", NBSP if language in _SPACE_GROUPS else ".")
+    comma = _has_comma(locale)
+    digits = grouped(whole, locale)
     if decimals:
         digits += ("," if comma else ".") + f"{part:0{decimals}d}"
     sign = "\u2212" if minor < 0 else ""
@@ -69,6 +66,25 @@ def money(minor: int, currency: str = "USD", locale: str = "en") -> str:
         return f"{sign}{digits}{NBSP}{symbol}"
     spaced = NBSP if symbol.isalpha() or language in _COMMA_BEFORE else ""
     return f"{sign}{symbol}{spaced}{digits}"
+
+
+def grouped(whole: int, locale: str = "en") -> str:
+    """Return a whole number, 0 or more, with the group signs of a locale."""
+    language, region = _language(locale)
+    digits = _lakhs(whole) if language == "hi" or region == "IN" else f"{whole:,}"
+    return digits.replace(",", NBSP if language in _SPACE_GROUPS else ".") if _has_comma(locale) else digits
+
+
+def _language(locale: str) -> tuple[str, str]:
+    language, _, region = locale.replace("_", "-").partition("-")
+    return language, region
+
+
+def _has_comma(locale: str) -> bool:
+    """Tell whether a decimal comma is written."""
+    language, region = _language(locale)
+    comma = language in _COMMA_AFTER or language in _COMMA_BEFORE
+    return comma and (language, region) not in {("es", "MX"), ("es", "US")}
 
 
 def _lakhs(whole: int) -> str:

@@ -36,7 +36,7 @@ def grid(box: Box, picture: int, small: bool = False) -> Grid:
     """Products side by side with what each costs under the offer."""
     size = 12 if small else 14
     price = Price("{{ product.offer_cents|default(product.price_cents) }}", "{{ product.price_cents }}", size + 2, 11)
-    items = (Text("{{ product.name }}", size, 11, 2, 600), replace(price, gap=3, optional=True))
+    items = (Text("{{ product.name }}", size, 11, 2, 600), replace(price, gap=5, optional=True))
     return Grid(box, items, picture, "cover", gap=10, padding=8 if small else 10)
 
 

@@ -17,6 +17,11 @@ from render.shape import fill_rounded
 _GENTLE: Final = (1.0, 0.94, 0.88, 0.82)
 _HARD: Final = (*_GENTLE, 0.76, 0.7, 0.64, 0.58)
 """Factors on all sizes of a column. Optional items leave before the hard ones are tried."""
+_BESIDE: Final = (*_GENTLE, 0.76, 0.7)
+"""Factors on a price and its former one, tried before the former one is left out."""
+_FORMER: Final = 0.58
+_FORMER_LEAST: Final = 11
+"""A former price as a part of the price's size, and the design pixels it has at least: what a line leaves readable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +168,11 @@ def _text(sheet: Sheet, item: Text, width: int, align: Align, factor: float) -> 
 
 
 def _price(sheet: Sheet, item: Price, width: int, factor: float) -> Part:
-    """A price; the former one is smaller, beside it on the same baseline, with a line through it."""
-    now = sheet.block(item.amount, width, item, factor)
-    gap = round(now.size * 0.35)
-    former = None
-    if item.struck:
-        former = sheet.block(item.struck, width, item, factor * 0.58)
-        if now.width + gap + former.width > width:
-            former = None
+    """A price; the former one is smaller, beside it on the same baseline, with a line through it.
+
+    Both shrink a little before the former one is left out.
+    """
+    now, gap, former = _prices(sheet, item, width, factor)
     total = now.width + (gap + former.width if former else 0)
 
     def put(x: int, y: int) -> None:
@@ -185,6 +187,17 @@ def _price(sheet: Sheet, item: Price, width: int, factor: float) -> Part:
             sheet.image.paste(muted, (second - thick, middle, second + former.width + thick, middle + thick))
 
     return Part(total, now.height, _gap(sheet, item, factor), put)
+
+
+def _prices(sheet: Sheet, item: Price, width: int, factor: float) -> tuple[Block, int, Block | None]:
+    """The price, the gap after it and the former price, if there is one and both fit the width."""
+    for smaller in _BESIDE if item.struck else ():
+        now = sheet.block(item.amount, width, item, factor * smaller)
+        part = max(_FORMER, min(1.0, _FORMER_LEAST / (item.size * factor * smaller)))
+        former, gap = sheet.block(item.struck, width, item, factor * smaller * part), round(now.size * 0.35)
+        if now.width + gap + former.width <= width:
+            return now, gap, former
+    return sheet.block(item.amount, width, item, factor), 0, None
 
 
 def _label(sheet: Sheet, item: Button | Pill, width: int, factor: float, side: float, rise: float, radius: int) -> Part:
@@ -249,7 +262,7 @@ def _coupon(sheet: Sheet, item: Coupon, width: int, factor: float) -> Part:
     else:
         quiet = code[1] if item.form == "qr" else pad
         w, top = inner + 2 * edge, edge + quiet
-        h = top + code[0].height + (quiet if item.form == "qr" else pad // 2) + label.height + pad
+        h = top + code[0].height + (quiet if item.form == "qr" else round(pad * 0.8)) + label.height + pad
 
     def put(x: int, y: int) -> None:
         fill_rounded(sheet.image, sheet.paint("line"), (x, y, w, h), radius)

@@ -7,12 +7,18 @@ from render.pieces import BRAND, SEED, SIGN, TILE, UNTIL, creative, eyebrow, gri
 
 SMALL_BODY: Final = Text("{{ offer.body }}", 14, 12, 2, colour="muted", gap=6, optional=True)
 SMALL_PRICE: Final = Price("{{ offer.price_cents }}", "{{ product.price_cents }}", 20, 14, gap=7, optional=True)
-TOP: Final = Box(0, 0, 280, 88)
+TOP: Final = Box(0, 0, 280, 84)
+BADGE: Final = Box(200, 6, 72, 72)
 
 
 def under(*items: Item) -> Column:
     """The text of a tile, under its art."""
-    return Column(Box(18, 96, 244, 96), items)
+    return Column(Box(18, 92, 244, 100), items)
+
+
+def link(text: str, gap: int = 10) -> Text:
+    """What asks for the click where there is no room for a button."""
+    return Text(f'{{{{ offer.button|default("{text}") }}}}', 14, 12, 1, 600, "@deep", gap=gap, optional=True)
 
 
 TILES: Final[tuple[Creative, ...]] = (
@@ -20,8 +26,8 @@ TILES: Final[tuple[Creative, ...]] = (
         8, "Discount tile", "discount", TILE,
         Background(),
         Picture(TOP, fit="cover", seed=SEED, pictogram=SIGN),
-        under(headline("A little less to pay", 19, 14, lines=2), SMALL_BODY, SMALL_PRICE),
-        Badge(Box(202, 7, 74, 74), "{{ offer.badge }}", "burst"),
+        under(headline("A little less to pay", 19, 14, lines=2), SMALL_BODY, SMALL_PRICE, link("Save now")),
+        Badge(BADGE, "{{ offer.badge }}", "burst"),
     ),
     creative(
         9, "Complement tile", "cross-sell", TILE,
@@ -34,7 +40,7 @@ TILES: Final[tuple[Creative, ...]] = (
                 headline("Complete the set", 19, 14, 6),
                 SMALL_BODY,
                 SMALL_PRICE,
-                Text('{{ offer.button|default("Take a look") }}', 14, 12, 1, 600, "@deep", gap=10, optional=True),
+                link("Take a look"),
             ),
         ),
     ),
@@ -42,7 +48,8 @@ TILES: Final[tuple[Creative, ...]] = (
         10, "Thank-you tile", "thank-you", TILE,
         Background(),
         Art(TOP, seed=SEED, style="confetti"),
-        under(plain_headline("Thank you", 19, 14, lines=2), sentence("Good to have you with us.", 14, 12, 2, 6)),
+        under(plain_headline("Thank you", 19, 14, lines=2), sentence("Good to have you with us.", 14, 12, 2, 6),
+              link("See more ideas")),
     ),
     creative(
         11, "Neutral tile", "neutral", TILE,
@@ -51,6 +58,7 @@ TILES: Final[tuple[Creative, ...]] = (
         under(
             plain_headline("Have a look around", 19, 14, lines=2),
             sentence("Find something good, whenever it suits you.", 14, 12, 2, 6),
+            link("Visit the shop"),
         ),
     ),
     creative(
@@ -62,7 +70,7 @@ TILES: Final[tuple[Creative, ...]] = (
                 Text(UNTIL, 13, 11, 1, 600, "@deep", optional=True),
                 headline("Only for a short time", 21, 14, 5, 2),
                 Countdown(size=26, gap=12),
-                Text('{{ offer.button|default("Save now") }}', 14, 12, 1, 600, "@deep", gap=13, optional=True),
+                link("Save now", 13),
             ),
             align="center",
         ),
@@ -107,7 +115,8 @@ TILES: Final[tuple[Creative, ...]] = (
         under(
             headline("A favourite for less", 17, 13, lines=2),
             Price("{{ offer.price_cents }}", "{{ offer.was_cents|default(product.price_cents) }}", 24, gap=6),
+            link("Have a look"),
         ),
-        Badge(Box(202, 7, 74, 74), "{{ offer.badge }}", "burst"),
+        Badge(BADGE, "{{ offer.badge }}", "burst"),
     ),
 )  # fmt: skip

@@ -151,7 +151,7 @@ def _check_part(where: str, part: Layer | Item, creative: Creative) -> set[str]:
     limits = {
         "size": (8, 200), "min_size": (8, 200), "max_lines": (1, 12), "weight": (100, 900), "gap": (0, 200),
         "label": (8, 40), "padding": (0, 60), "radius": (0, 600), "focus_x": (0, 1), "focus_y": (0, 1),
-        "shade": (0, 0.9),
+        "shade": (0, 0.9), "shade_to": (0, 1),
     }  # fmt: skip
     for name, (low, high) in limits.items():
         value = getattr(part, name, None)

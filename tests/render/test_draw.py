@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageStat
 
+from render.art import draw_art
 from render.binding import resolve
-from render.colour import contrast
-from render.creative import Background, Box, Column, Creative, Picture, Text, asset_hashes
-from render.draw import NEUTRAL_SIZE, compose, content_key, draw, static_picture
+from render.colour import contrast, scheme
+from render.creative import Background, Badge, Box, Column, Creative, Panel, Picture, Price, Text, asset_hashes
+from render.draw import NEUTRAL_SIZE, badge_parts, compose, content_key, draw, static_picture
 from render.encode import CONTENT_TYPES, FORMATS, MAX_BYTES, encode
 from render.fonts import Fonts
 from render.samples import SAMPLES
@@ -159,10 +160,62 @@ def test_it_keeps_white_text_readable_on_the_brightest_photograph(dark: bool) ->
     white = Image.new("RGB", (600, 300), (255, 255, 255))
     name = hashlib.sha256(white.tobytes()).hexdigest()
     design = BY_NAME["Photograph"]
-    image = compose(resolve(design, {"offer.picture": name}), {name: white}, HERO, dark, fonts())
-    ground = image.getpixel((1190, 590))
-    assert isinstance(ground, tuple)
-    assert contrast((255, 255, 255), (ground[0], ground[1], ground[2])) >= 4.5
+    layout = next(layer.box for layer in design.layers if isinstance(layer, Column))
+    for locale in ("en", "ar"):
+        image = compose(resolve(design, {"offer.picture": name}, locale), {name: white}, HERO, dark, fonts())
+        row = [
+            (pixel[0], pixel[1], pixel[2]) for x in range(1200) if isinstance(pixel := image.getpixel((x, 590)), tuple)
+        ]
+        grounds = [contrast((255, 255, 255), pixel) for pixel in (row[::-1] if locale == "ar" else row)]
+        assert min(grounds[: 2 * (layout.x + layout.w)]) >= 4.5, "under the text"
+        assert grounds[-1] < 1.5, "beside it, the photograph is seen"
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("20% off", ["20%", "off"]),
+        ("20\u00a0% Rabatt", ["20\u00a0%", "Rabatt"]),
+        ("20%オフ", ["20%", "オフ"]),
+        ("减20%", ["减", "20%"]),
+        ("New", ["New"]),
+        ("›", ["›"]),
+    ],
+)
+def test_it_sets_the_number_of_a_badge_apart_in_every_script(text: str, lines: list[str]) -> None:
+    assert [line for line, _ in badge_parts(text)] == lines
+
+
+def test_it_cuts_a_badge_out_from_art_in_its_own_colour() -> None:
+    badge = Badge(Box(100, 50, 100, 100), "9", "disc", fill="#f7cd61")
+    design = Creative(1, "badge", 300, 200, (Background("#ffffff"), Panel(Box(0, 0, 300, 200), "#f7cd61"), badge))
+    image = compose(resolve(design, {}), {}, (300, 200), False, fonts())
+    assert (image.getpixel((300, 97)), image.getpixel((300, 90))) == ((255, 255, 255), (247, 205, 97))
+
+
+@pytest.mark.parametrize(("locale", "currency"), [("en", "USD"), ("ar", "SAR")])
+def test_it_makes_a_price_smaller_before_it_leaves_out_the_former_one(locale: str, currency: str) -> None:
+    prices = Price("{{ offer.price_cents }}", "{{ product.price_cents }}", 44)
+    design = Creative(1, "price", 276, 60, (Background("#ffffff"), Column(Box(0, 0, 276, 60), (prices,))))
+    fields = {"offer.price_cents": 8999, "product.price_cents": 11999}
+    inks = []
+    for known in (fields, {"offer.price_cents": 8999}):
+        image = compose(resolve(design, known, locale, currency), {}, (276, 60), False, fonts())
+        inks.append(ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox())
+    both, alone = (ink for ink in inks if ink is not None)
+    assert both[2] - both[0] > alone[2] - alone[0] + 50
+
+
+@pytest.mark.parametrize("size", [(560, 168), (560, 178), (178, 560), (480, 504)])
+def test_it_leaves_no_sliver_of_a_tile(size: tuple[int, int]) -> None:
+    """The last rows show what those before them show: an edge of a tile right before the end would be a sliver."""
+    art = draw_art(fonts(), size, "Coffee", "tiles", "", scheme("Coffee", False), (255, 255, 255))
+    flat = art if size[0] >= size[1] else art.transpose(Image.Transpose.ROTATE_90)
+    changes = [
+        ImageChops.difference(flat.crop((0, y, flat.width, y + 1)), flat.crop((0, y + 1, flat.width, y + 2)))
+        for y in range(flat.height - 14, flat.height - 1)
+    ]
+    assert all(sum(ImageStat.Stat(change).mean) < 40 for change in changes)
 
 
 def test_it_draws_without_any_font_file() -> None:

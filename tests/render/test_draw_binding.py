@@ -161,6 +161,16 @@ def test_it_refuses_a_text_of_an_offer_that_cannot_be_bound(source: str) -> None
     assert refused.value.field == "fields.headline"
 
 
+def test_it_ends_no_line_before_a_percent_sign() -> None:
+    assert text("Schuhe, 20 % günstiger") == "Schuhe, 20\u00a0% günstiger"
+
+
+@pytest.mark.parametrize(("locale", "count"), [("en", "1,234"), ("de", "1.234"), ("fr", "1\u00a0234"), ("hi", "1,234")])
+def test_it_groups_how_many_rated_as_the_reader_does(locale: str, count: str) -> None:
+    rated = design(Rating("{{ product.rating }}", "{{ product.rating_count }}"))
+    assert items(rated, {"product.rating": 4.4, "product.rating_count": 1234}, locale) == (Rating("4.4", count),)
+
+
 def test_it_shows_a_former_price_only_where_it_is_higher() -> None:
     price = design(Price("{{ offer.price }}", "{{ product.price }}"))
     assert items(price, {"offer.price": 999, "product.price": 1299})[0] == Price("$9.99", "$12.99")
