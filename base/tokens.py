@@ -56,6 +56,9 @@ class Purpose(Enum):
     """Names a person in calls of the API, where no mail does; never stands in a URL."""
     IDENTITY = "identity"
     """Names a person to a web page until a moment (render/identity.py); never stands in a URL."""
+    SLOT = "slot"
+    SLOT_DARK = "slot-dark"
+    """A picture of a web page's slot, light or dark; `sent_s` is the day on which the page asked for it."""
 
 
 @dataclass(frozen=True, slots=True)

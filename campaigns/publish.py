@@ -284,6 +284,8 @@ def _slots(row: Campaign, message: Message) -> Iterator[render_plan.Slot]:
             height=place["height"],
             alt=place["alt"],
             fmt=place["fmt"],
+            # What counts down must be able to move there too.
+            web_fmt="gif" if place["fmt"] == "gif" else "webp",
             max_bytes=place["max_bytes"],
             offers=tuple(choice["offers"]),
             default=choice["default"],

@@ -65,9 +65,10 @@ def _may_have_shown(recorded: Recorded, place: Slot) -> Iterator[Chosen]:
 
 
 def _promised(recorded: Recorded, place: Slot) -> Iterator[tuple[int, int, str]]:
-    """The sizes and formats that the mail may have promised: the plan's, and those of the plan it left with."""
+    """The sizes and formats that may have been promised: the plan's, those of the plan a mail left with, a page's."""
     sizes = [(place.width, place.height, place.fmt)]
     before = recorded.sent_plan.slot_by_index.get(place.index) if recorded.sent_plan is not None else None
     if before is not None:
         sizes.append((before.width, before.height, before.fmt))
+    sizes.append((place.width, place.height, place.web_fmt))
     yield from dict.fromkeys(sizes)

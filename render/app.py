@@ -19,7 +19,7 @@ from base.logs import logger, set_up
 from base.sealing import Sealer
 from base.settings import Settings
 from base.tokens import TokenKeys
-from render import respond, snippet
+from render import respond, snippet, webpicture
 from render.access import Keyring
 from render.agree import Agreement
 from render.amp import show_amp
@@ -46,6 +46,7 @@ from render.unsubscribe import show_page, withdraw
 from render.view import show_block, show_mail
 from render.warmer import Warmer
 from render.warmup import warm_up
+from render.webpicture import head_web_picture, open_web_picture
 from render.wire import HotStore
 from signals.candidates import MODEL_FEATURES
 
@@ -166,6 +167,11 @@ def _routes(app: Flask, parts: Parts) -> None:
         from_page = "HTTP_ORIGIN" in request.environ and "HTTP_AUTHORIZATION" not in request.environ
         answer = decide_site if from_page else decide_contact
         return _sent(answer(parts, request.get_data(), request.environ))
+
+    @app.get(f"{webpicture.PATH}<name>", provide_automatic_options=False)
+    def web_picture(name: str) -> Response:
+        is_head = request.method == "HEAD"
+        return _sent(head_web_picture(parts, name) if is_head else open_web_picture(parts, name))
 
     @app.get(f"{snippet.PATH}<name>", provide_automatic_options=False)
     def script(name: str) -> Response:

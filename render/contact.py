@@ -135,18 +135,29 @@ def may_have(parts: Parts, campaign: int, placement: str) -> bool:
     return plan is None or any(slot.name == placement for slot in plan.slots)
 
 
-def contact_fetch(parts: Parts, profile: int, campaign: int, contact: tuple[str, str, str], started: float) -> Fetch:
-    """What a contact (channel, placement, request) asks for, for one person; profile 0 is nobody."""
+def contact_fetch(
+    parts: Parts,
+    profile: int,
+    campaign: int,
+    contact: tuple[str, str, str],
+    started: float,
+    picture: tuple[Token, str] | None = None,
+) -> Fetch:
+    """What a contact (channel, placement, request) asks for, for one person; profile 0 is nobody.
+
+    It asks for a decision, or for the `picture` of this token and kind in the contact's open.
+    """
     now = parts.now()
     channel, placement, request = contact
     text = f"{campaign}\0{channel}\0{placement}\0{request}"
     mark = hashlib.sha256(text.encode()).hexdigest()[:24]
     # No mail was sent: what was bought counts from the beginning of the day.
-    token = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, sent_s=day_of(second_number(now)))
+    whole = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, sent_s=day_of(second_number(now)))
+    token, kind = picture or (whole, "decide")
     return Fetch(
         token=token,
         delivery=token.delivery,
-        kind="decide",
+        kind=kind,
         names=Names(keys.state(profile), keys.contact(profile, mark), keys.used(profile)),
         delivery_name=f"contact.{mark}",
         verdict=Verdict("person", {"channel": channel}),

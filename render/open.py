@@ -40,7 +40,7 @@ def open_picture(parts: Parts, text: str, environ: Environ) -> Answer:
         return _neutral(parts)
     fetch = fetch_of(parts, token, KINDS[token.purpose], environ, started)
     try:
-        served = _serve(parts, fetch)
+        served = serve(parts, fetch)
     except Exception as error:  # noqa: BLE001 - proxies keep errors for long, so a valid token never sees one
         logger(__name__).error("open failed", error=type(error).__name__, exc_info=error)
         parts.metrics.count("errors", value="open")
@@ -71,7 +71,8 @@ def _token(parts: Parts, text: str) -> Token | None:
     return None
 
 
-def _serve(parts: Parts, fetch: Fetch) -> Served:
+def serve(parts: Parts, fetch: Fetch) -> Served:
+    """The picture of a fetch, with its record safe; what it raises, its caller answers with the static picture."""
     opened = find_open(parts, fetch)
     if opened is None:
         return _without_plan(parts, fetch)

@@ -121,7 +121,7 @@ class Slot(Struct, frozen=True, kw_only=True):
 
     `default` is the id of an offer of kind neutral, shown where no candidate survives; slots may share one (an offer
     that *won* a slot is never shown in a second). width and height are the declared 1x size; `max_bytes` bounds the
-    drawn file.
+    drawn file. `fmt` is that of the mail's pictures, `web_fmt` that of the pictures in web pages.
     """
 
     index: int
@@ -132,6 +132,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     default: int
     alt: str
     fmt: Format = "jpg"
+    web_fmt: Format = "webp"
     mode: Mode = "rules"
     max_bytes: int = 150_000
 

@@ -1,4 +1,4 @@
-"""`POST /v1/decide` from a web page: what one of its slots shows, in words.
+"""`POST /v1/decide` from a web page: what one of its slots shows, in words and as a picture.
 
 A page bears a public site key, which is good from its allowed origins alone: an answer names exactly the origin that
 asked, and others are refused before anything is read. The body is sent as plain text, so that a browser asks at once
@@ -17,8 +17,9 @@ from msgspec import Meta, Struct
 
 from base.clock import monotonic
 from base.errors import InvalidInput, Unavailable
+from base.tokens import Purpose
 from render import respond
-from render.block import bound, default_in, in_words
+from render.block import bound, default_in, in_words, words
 from render.cache import Picture
 from render.contact import Name, contact_fetch, may_have, read_body
 from render.creative import Badge, Cells, Column, Item, Price, Resolved
@@ -30,10 +31,8 @@ from render.parts import Parts
 from render.plan import Slot
 from render.recording import fetch_record
 from render.respond import Answer, Headers
+from render.webpicture import CHANNEL, VISIT, picture_address
 
-CHANNEL: Final = "site"
-VISIT: Final = "page"
-"""The request of every page's contact: a slot holds for a person, whichever page of the site it stands on."""
 PERSON_RATE: Final = (5.0, 40.0)
 STRANGER_RATE: Final = (200.0, 800.0)
 """Asked per second and at once: by one person on a site, and by all strangers on it, in each process."""
@@ -56,11 +55,22 @@ class Part(Struct, frozen=True, omit_defaults=True):
     struck: str = ""
 
 
+class PictureOut(Struct, frozen=True, kw_only=True):
+    """The slot as a picture: where it is fetched from here, its declared size in CSS pixels, and what it says."""
+
+    light: str
+    dark: str
+    width: int
+    height: int
+    alt: str
+
+
 class SiteOut(Struct, frozen=True, kw_only=True):
     """What the slot shows; no parts where the campaign has no such slot. `landing` is where a click goes."""
 
     decision: str
     parts: list[Part]
+    picture: PictureOut | None = None
     landing: str = ""
     lang: str = ""
     dir: str = "ltr"
@@ -101,9 +111,9 @@ def decide_site(parts: Parts, body: bytes, environ: Mapping[str, object]) -> Ans
     slot = next((one for one in opened.plan.slots if one.name == asked.placement), None)
     if not opened.is_recorded:
         note_unrecorded(parts, fetch, opened)
-        answer = _answer(fetch, opened, slot, None)
+        answer = _answer(parts, fetch, opened, slot, None)
     else:
-        answer = _answer(fetch, opened, slot, opened.in_slot(slot.index) if slot is not None else None)
+        answer = _answer(parts, fetch, opened, slot, opened.in_slot(slot.index) if slot is not None else None)
         content = Picture(msgspec.json.encode(answer), "application/json", is_personal=True)
         if not parts.opening.mark(fetch, opened, None, fetch_record(fetch, opened, content, "drawn")):
             return _error("503 Service Unavailable", "", "The decision could not be kept.", allowed)
@@ -111,7 +121,7 @@ def decide_site(parts: Parts, body: bytes, environ: Mapping[str, object]) -> Ans
     return respond.json(answer, extra=allowed)
 
 
-def _answer(fetch: Fetch, opened: Open, slot: Slot | None, chosen: Chosen | None) -> SiteOut:
+def _answer(parts: Parts, fetch: Fetch, opened: Open, slot: Slot | None, chosen: Chosen | None) -> SiteOut:
     """What is shown; the default's words where nothing was chosen."""
     decision = opened.decision if opened.is_recorded else secrets.token_hex(16)
     if slot is None:
@@ -121,10 +131,21 @@ def _answer(fetch: Fetch, opened: Open, slot: Slot | None, chosen: Chosen | None
     return SiteOut(
         decision=decision,
         parts=said(resolved),
+        picture=_picture(parts, fetch, opened, slot, resolved),
         landing=opened.plan.offer_by_id[shown.offer].landing,
         lang=resolved.locale,
         dir="rtl" if resolved.rtl else "ltr",
     )
+
+
+def _picture(parts: Parts, fetch: Fetch, opened: Open, slot: Slot, resolved: Resolved) -> PictureOut:
+    """The slot's picture in this open; of whom nothing may be written down, it is a stranger's."""
+    profile = fetch.token.profile if opened.is_recorded else 0
+    light, dark = (
+        picture_address(parts, purpose, profile, fetch.token.campaign, slot)
+        for purpose in (Purpose.SLOT, Purpose.SLOT_DARK)
+    )
+    return PictureOut(light=light, dark=dark, width=slot.width, height=slot.height, alt=words(resolved, slot.alt))
 
 
 def said(resolved: Resolved) -> list[Part]:

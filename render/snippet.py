@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from render import respond
 from render.respond import Answer
 
-VERSIONS: Final = ("v1",)
+VERSIONS: Final = ("v1", "v2")
 """Every version that pages may name, the newest last: `slot-<version>.js` beside this file."""
 PATH: Final = "/slot/"
 

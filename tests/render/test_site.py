@@ -25,7 +25,10 @@ from tests.render.shoe_shop import DISCOUNT, NOON, SHOES, bought, plan, state
 
 SHOP = "https://shop.example.com"
 KEY = "site1.public"
-INTEGRITY = {"v1": "sha384-SBkL61uIAUI9WseKQGipRR1sdQrDs32nDzouh6kRYAcbhv8cdnUqdVXQEX0pSmbA"}
+INTEGRITY = {
+    "v1": "sha384-SBkL61uIAUI9WseKQGipRR1sdQrDs32nDzouh6kRYAcbhv8cdnUqdVXQEX0pSmbA",
+    "v2": "sha384-buZLsIp8cB4fUQKPs6Hv4c3Tu8merdni8moBVOKo0xggqn1lZ1TXblx7rIPWtwQa",
+}
 
 
 @pytest.fixture(autouse=True)
