@@ -16,6 +16,7 @@ from campaigns.alarms import standings
 from campaigns.models.accounts import ROLES
 from campaigns.overview import waiting
 from campaigns.parts import parts
+from campaigns.presenting import fault
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from campaigns.watch import measures
@@ -131,7 +132,7 @@ def add_person() -> ResponseReturnValue:
                 actor(),
             )
     except (InvalidInput, Conflict) as error:
-        flash(str(error), "error")
+        flash(fault(error), "error")
     else:
         flash("Added.")
     return redirect(url_for("system.index"))
@@ -145,7 +146,7 @@ def change_person(user_id: int) -> ResponseReturnValue:
         with parts().transaction() as session:
             people.change_user(session, user_id, parts().now(), actor(), active=forms.on(request.form, "active"))
     except Conflict as error:
-        flash(str(error), "error")
+        flash(fault(error), "error")
     else:
         flash("Changed.")
     return redirect(url_for("system.index"))

@@ -126,3 +126,10 @@ def test_it_publishes_what_is_scheduled_and_sends_nothing_for_a_time_that_is_ove
         assert web.shop.state(number) == "draft"
     assert browser.post(path, do="schedule", due_at=f"{due:%Y-%m-%dT%H:%M}", timezone="UTC").status_code == 302
     assert web.shop.state(number) == "scheduled"
+
+
+def test_it_names_the_field_when_somebody_cannot_be_added(web: Web) -> None:
+    browser = web.browser("admin")
+    person = {"name": "New", "email": "new@example.com", "password": "short", "roles": "support"}
+    assert browser.post("/system/people", **person).status_code == 302
+    assert "Password: must have 10 to 200 characters" in browser.get("/system/").text
