@@ -118,6 +118,9 @@ class Opening:
                     return self.unagreed(fetch, running, plan, "busy", read.state)
             if opened is None:
                 opened = self._begin(fetch, running, plan, read, reserved)
+                if reserved and fetch.time_left < 0:
+                    # Whoever was stopped for long may find that the recorder gave back what was reserved.
+                    break
             opened.personal, opened.state = read.personal, read.state
             if not opened.is_recorded:
                 return opened

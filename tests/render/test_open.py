@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 from flask.testing import FlaskClient
 
 from base import keys
-from base.clock import FixedClock
+from base.clock import FixedClock, pause
 from base.ids import TEST_BIT, Delivery
-from render.agree import Agreement, Change, Names, Personal, balance
+from render.agree import Agreement, Change, Names, Personal, Reservation, balance, release
 from render.facts import decode_used
 from signals.state import ProfileState, tombstone
 from tests.render.mail import APPLE, GMAIL, GMAIL_PREFETCH, SCANNER, Mail, browser, size_of
@@ -220,6 +221,30 @@ def test_it_gives_back_a_cap_it_took_a_minute_after_the_open_that_another_began(
     client.get(mail.url(dark=True), headers=browser())
     assert len(mail.decisions()) == 1
     assert balance(mail.store, DISCOUNT) == 4
+
+
+def test_it_shows_nothing_of_a_total_cap_that_was_reserved_too_long_ago(
+    client: FlaskClient, mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail.publish(plan(discount={"cap_total": 1}))
+    reserve = Agreement.reserve
+
+    def stopped(self: Agreement, offers: Sequence[int], name: str, now_ms: int) -> Reservation:
+        made = reserve(self, offers, name, now_ms)
+        # As long as the process stands still, the recorder gives back what has no record.
+        for offer in made.taken:
+            assert release(mail.store, offer, name)
+        pause(mail.settings.deadline_ms / 1000)
+        return made
+
+    monkeypatch.setattr(Agreement, "reserve", stopped)
+    assert client.get(mail.url(), headers=browser()).status_code == 200
+    monkeypatch.undo()
+    mail.delivery = Delivery(4712, 7, 1)
+    mail.know(state())
+    client.get(mail.url(), headers=browser())
+    assert [DISCOUNT in made.reserved for made in mail.decisions()].count(True) == 1
+    assert balance(mail.store, DISCOUNT) == 0
 
 
 @pytest.mark.parametrize("gone", [tombstone(), state((), tracking=False)], ids=["erased", "refused"])
