@@ -77,6 +77,7 @@ class Categories:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._numbers: dict[str, int] = {}
+        self._given: frozenset[int] = frozenset()
         self._spelt: dict[str, int] = {}
         self._lock = Lock()
 
@@ -96,6 +97,14 @@ class Categories:
                     self._spelt[spelling] = number
         return number
 
+    def know(self, numbers: Iterable[int]) -> None:
+        """Read anew what the database knows if one of these is not known here: another process has given it.
+
+        Whoever folds stored events asks first: a category that is not known would read as none. Raises Unavailable.
+        """
+        if not self._given.issuperset(numbers):
+            self.learn((), create=False)
+
     def learn(self, spellings: Iterable[str], *, create: bool) -> None:
         """Read what the database knows of these categories and, with `create`, add the rest up to the bound.
 
@@ -104,7 +113,7 @@ class Categories:
         wanted = {slug(spelling): spelling for spelling in spellings}
         wanted.pop("", None)
         with transaction(self._sessions) as session:
-            self._numbers |= slugs(session)
+            self._hold(slugs(session))
             missing = [name for name in sorted(wanted) if name not in self._numbers]
             room = MOST - len(self._numbers)
             if not create or not missing or room <= 0:
@@ -119,4 +128,8 @@ class Categories:
                     {"slug": name, "name": own, "department": department, "sensitive": is_sensitive(wanted[name])},
                 )
             found = slugs(session)
+        self._hold(found)
+
+    def _hold(self, found: dict[str, int]) -> None:
         self._numbers |= found
+        self._given = frozenset(self._numbers.values())

@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from signals.catalog import Categories
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
 from signals.moments import unix_ms
@@ -138,15 +139,16 @@ _EVENTS = text("""
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 
 
-def history(session: Session, members: Sequence[int], lookup: Lookup) -> list[Told]:
-    """All stored events of a person in canonical order."""
+def history(session: Session, members: Sequence[int], categories: Categories) -> list[Told]:
+    """All stored events of a person in canonical order. Raises Unavailable."""
     told = []
     for row in session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)}):
+        categories.know(row.category_ids)
         raw = msgspec.json.decode(row.body)
         raw["messageId"] = row.message_id
         event = fold_event(
             raw,
-            among(row.category_ids, lookup),
+            among(row.category_ids, categories.lookup),
             time_ms=unix_ms(row.event_time),
             source=row.source_id,
             arrival=row.id,
@@ -167,11 +169,11 @@ def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:
     return known
 
 
-def fold_again(session: Session, root: Root, lookup: Lookup) -> tuple[ProfileState, list[Told]]:
+def fold_again(session: Session, root: Root, categories: Categories) -> tuple[ProfileState, list[Told]]:
     """The state from all stored events, and those events; corrects which orders count."""
     if root.erased_version is not None:
         return tombstone(root.erased_version), []
-    told = history(session, root.members, lookup)
+    told = history(session, root.members, categories)
     before = [entry.folds for entry in told]
     counts_once(told)
     flipped = [

@@ -220,17 +220,20 @@ def _stand(
     now: datetime,
 ) -> list[Standing]:
     """Write the states and what is derived beside them."""
-    intents = intake.definitions.current(session)
-    standings: list[Standing] = []
+    folded: dict[int, ProfileState] = {}
     origins: list[Origin] = []
     anew: list[int] = []
     for number, state in states.items():
         entries = told[number]
         if state is None:
-            state, entries = folding.fold_again(session, roots[number], intake.categories.lookup)
+            state, entries = folding.fold_again(session, roots[number], intake.categories)
             anew.append(number)
+        folded[number] = state
         origins += folding.origins(number, entries).values()
-        standings.append(folding.standing(roots[number], assess(state, intents), edition))
+    # What another process was told of may speak for an intent in a category that this one has not met.
+    intake.categories.know({category for state in folded.values() for category in state.categories})
+    intents = intake.definitions.current(session)
+    standings = [folding.standing(roots[number], assess(state, intents), edition) for number, state in folded.items()]
     folding.write(session, standings, now)
     folding.write_origins(session, origins, anew=anew)
     folding.write_consents(session, [entry for entries in told.values() for entry in entries])

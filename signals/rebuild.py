@@ -78,7 +78,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     found = folding.load(session, locked)
     (edition,) = journal.numbers(session, 1)
     for root in found.values():
-        state, told = folding.fold_again(session, root, intake.categories.lookup)
+        state, told = folding.fold_again(session, root, intake.categories)
         entry = folding.standing(root, assess(state, intents), root.edition)
         if root.held is None or encode(root.held) != entry.encoded:
             different.append(root.id)

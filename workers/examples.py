@@ -120,7 +120,7 @@ def collect(lesson: Lesson) -> dict[Part, Examples]:
             for row in session.execute(_MEMBERS, {"roots": list(lesson.profiles)}):
                 members.setdefault(row.root_id, []).append(row.id)
             for root in lesson.profiles:
-                told = [entry for entry in history(session, members[root], categories.lookup) if entry.folds]
+                told = [entry for entry in history(session, members[root], categories) if entry.folds]
                 for part, lot in replay(root, told, lesson.timetable, lesson.contexts, hidden):
                     lots[part].append(lot)
         return {part: Examples.joined(found) for part, found in lots.items()}

@@ -82,7 +82,7 @@ class Following:
             if self._is_recorded(last):
                 with transaction(self._parts.sessions) as session:
                     date_late(session)
-                    outcomes.credit(session, self._intake.categories.lookup, upto, self._parts.clock.now())
+                    outcomes.credit(session, self._intake.categories, upto, self._parts.clock.now())
                 self._to_credit = None
         if self._to_free is None and now - self._freed_at > FREE_SECONDS:
             self._freed_at = now

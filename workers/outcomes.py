@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from campaigns.cursors import LoopCursor
 from campaigns.opens import Outcome
-from signals.folding import Lookup, history
+from signals.catalog import Categories
+from signals.folding import history
 from signals.orders import resolve
 from signals.profiles import Profile
 
@@ -81,11 +82,11 @@ def newest_event(session: Session) -> int:
     return session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
 
 
-def credit(session: Session, lookup: Lookup, newest: int, now: datetime) -> int:
+def credit(session: Session, categories: Categories, newest: int, now: datetime) -> int:
     """Credit the orders that arrived since the last call; returns how many arrival numbers were looked at.
 
-    Runs in the caller's transaction; `lookup` knows the categories. `newest` is the last arrival number to look at:
-    what was seen before that must be on record, or an order is credited to an older sight than its own.
+    Runs in the caller's transaction; `newest` is the last arrival number to look at: what was seen before that must be
+    on record, or an order is credited to an older sight than its own.
     """
     position = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR)) or 0
     upto = min(newest, position + EVENTS_A_STEP)
@@ -94,7 +95,7 @@ def credit(session: Session, lookup: Lookup, newest: int, now: datetime) -> int:
     window = {"rule": RULE, "after": max(0, position - LOOK_BACK), "upto": upto}
     session.execute(CREDIT, window | {"now": now, "window": WINDOW})
     for person in session.scalars(CORRECTED, window | {"names": list(CORRECTIONS)}).all():
-        _correct(session, lookup, person)
+        _correct(session, categories, person)
     session.execute(
         insert(LoopCursor)
         .values(name=CURSOR, position=upto)
@@ -103,10 +104,10 @@ def credit(session: Session, lookup: Lookup, newest: int, now: datetime) -> int:
     return int(upto - position)
 
 
-def _correct(session: Session, lookup: Lookup, person: int) -> None:
+def _correct(session: Session, categories: Categories, person: int) -> None:
     """Make a person's outcomes what their orders come to now; one whose call tells of no order of its own goes."""
     members = session.scalars(select(Profile.id).where(Profile.root_id == person)).all()
-    told = [entry for entry in history(session, members, lookup) if entry.folds]
+    told = [entry for entry in history(session, members, categories) if entry.folds]
     placements = resolve([entry.event for entry in told]).placements
     amounts = {told[index].event.arrival: placement.amount for index, placement in placements.items()}
     for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members), Outcome.rule == RULE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from msgspec import structs
 
 from base import keys
 from signals.events import REJECTED_KEPT
-from signals.intake import stored_states
+from signals.intake import Intake, stored_states, take
 from signals.membership import assign
 from signals.moments import day_of
 from signals.state import ProfileState, encode
@@ -293,6 +294,23 @@ def test_it_goes_on_from_a_state_that_an_earlier_release_wrote(desk: Desk) -> No
 
     desk.send(order("u1", "o2", ("p", "Shoes", 1.0), time="2026-02-02T00:00:00Z"))
     assert desk.state(profile).orders == 2
+
+
+def test_it_folds_categories_that_another_process_was_told_of(desk: Desk) -> None:
+    told, other = "2026-02-01T00:00:00Z", Intake(desk.sessions, desk.store, b"k" * 32)
+    other.categories.learn((), create=False)
+    desk.send(order("u1", "o1", ("p", "Capes", 1.0), time=told), order("dog", "o2", ("p", "Dog Food", 9.0), time=told))
+    desk.send(order("dog", "o3", ("p", "Baby Gates", 9.0), time="2026-02-02T00:00:00Z"))
+    profile, dog = desk.root("user_id", "u1"), desk.root("user_id", "dog")
+    assert desk.read(dog).intent_top == "puppy"
+
+    # A late event makes the other process fold everything again; a new one makes it assess what it finds.
+    late = call("track", event="Note Added", userId="u1", timestamp="2026-01-15T00:00:00Z")
+    new = call("track", event="Note Added", userId="dog", timestamp="2026-02-15T00:00:00Z")
+    take(other, desk.server, [json.dumps(one).encode() for one in (late, new)], NOW)
+    assert desk.state(profile).categories[desk.category("capes")].n == 1
+    assert desk.state(dog).intent_top == "puppy"
+    assert desk.rebuilt().different == 0
 
 
 def test_it_keeps_the_newest_refused_events_only(desk: Desk) -> None:

@@ -18,7 +18,7 @@ def credited(opens: Opens) -> list[Any]:
     opens.record()
     with opens.shop.sessions.begin() as session:
         newest = outcomes.newest_event(session)
-        outcomes.credit(session, opens.shop.intake.categories.lookup, newest, opens.shop.now)
+        outcomes.credit(session, opens.shop.intake.categories, newest, opens.shop.now)
     return opens.rows("SELECT * FROM outcome ORDER BY event_id")
 
 

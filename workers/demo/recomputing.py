@@ -140,7 +140,7 @@ def _compare(
 
 def _refolded(session: Session, record: DecisionRecord, categories: Categories) -> ProfileState:
     """The state from the stored signals that had arrived by the open; intents, which no feature reads, stay out."""
-    told = history(session, [record.profile], categories.lookup)
+    told = history(session, [record.profile], categories)
     return fold_all(entry.event for entry in told if entry.folds and entry.event.arrival <= (record.state_version or 0))
 
 
