@@ -62,7 +62,10 @@ def amount(value: object, path: str) -> float | None:
             value = float(value)
         except ValueError:
             raise InvalidInput(path, "must be a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(path, "must be a number")
+    # A whole number may be too long to become a fraction, so only fractions are asked.
+    if isinstance(value, float) and not math.isfinite(value):
         raise InvalidInput(path, "must be a number")
     if not 0 <= value <= MOST:
         raise InvalidInput(path, "must not be negative nor absurdly large")
@@ -121,14 +124,13 @@ def _check_consent(properties: Mapping[str, Any]) -> None:
     """One purpose with `granted`, or several in `consents`; a word that could be read either way is no consent."""
     many = properties.get("consents")
     if many is None:
-        many = {properties.get("purpose"): properties.get("granted")}
-        paths = {properties.get("purpose"): "properties.granted"}
+        said = [(properties.get("purpose"), properties.get("granted"), "properties.granted")]
     elif isinstance(many, dict):
-        paths = {purpose: f"properties.consents.{purpose}" for purpose in many}
+        said = [(purpose, granted, f"properties.consents.{purpose}") for purpose, granted in many.items()]
     else:
         raise InvalidInput("properties.consents", "must be an object of purpose: true or false")
-    for purpose, granted in many.items():
+    for purpose, granted, path in said:
         if purpose not in PURPOSES:
             raise InvalidInput("properties.purpose", f"must be one of {', '.join(PURPOSES)}")
         if not isinstance(granted, bool):
-            raise InvalidInput(paths[purpose], "must be true or false")
+            raise InvalidInput(path, "must be true or false")

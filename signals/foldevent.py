@@ -216,7 +216,7 @@ def _lines(kind: Kind, properties: Mapping[str, Any], category_id: Callable[[str
 def _line(product: object, category_id: Callable[[str], int | None], gift: bool) -> Line | None:
     if not isinstance(product, dict):
         return None
-    name = _text(_first(product, "product_id", "productId", "sku", "id"))[:MAX_PRODUCT_ID]
+    name = product_id(product)
     category = _category(product, category_id)
     quantity = _quantity(product.get("quantity"))
     if quantity < 1 or not (name or category):
@@ -224,6 +224,11 @@ def _line(product: object, category_id: Callable[[str], int | None], gift: bool)
     return Line(
         name, category, quantity, _not_negative(cents_of(product.get("price"))), gift or product.get("gift") is True
     )
+
+
+def product_id(product: Mapping[str, Any]) -> str:
+    """The id of a product in a call, under whichever of its names; "" where there is none."""
+    return _text(_first(product, "product_id", "productId", "sku", "id"))[:MAX_PRODUCT_ID]
 
 
 def _category(properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> int:
@@ -238,7 +243,7 @@ def _quantity(value: object) -> int:
         return 0
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     return min(int(number), MAX_QUANTITY) if abs(number) <= MAX_NUMBER else 0
 
@@ -248,7 +253,7 @@ def _score(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if abs(number) <= MAX_NUMBER else None
 

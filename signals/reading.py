@@ -17,7 +17,7 @@ from sqlalchemy import text
 from base.db import Sessions, transaction
 from base.errors import InvalidInput
 from signals.catalog import Categories
-from signals.foldevent import FoldEvent, fold_event
+from signals.foldevent import FoldEvent, fold_event, product_id
 from signals.folding import Told
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal
@@ -165,7 +165,7 @@ def _filled(properties: Any, slugs: dict[str, str]) -> bool:
     products = properties.get("products")
     filled = False
     for product in products if isinstance(products, list) else [properties]:
-        slug = slugs.get(str(product.get("product_id") or product.get("sku") or ""))
+        slug = slugs.get(product_id(product)) if isinstance(product, dict) else None
         if slug is not None and not product.get("category"):
             product["category"] = slug
             filled = True

@@ -171,6 +171,37 @@ def test_it_reads_gzip_within_bounds(http: FlaskClient) -> None:
     assert post(http, "/v1/track", event, **{"Content-Encoding": "br"}).status_code == 415
 
 
+BIG = 10**400
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"event": "Order Completed", "properties": {"order_id": "o1", "total": BIG}},
+        {"event": "Order Completed", "properties": {"order_id": "o1", "products": [{"sku": "a", "quantity": BIG}]}},
+        {"event": "Order Completed", "properties": {"order_id": "o1", "products": [{"sku": "a", "price": BIG}]}},
+        {"event": "Product Reviewed", "properties": {"product_id": "a", "rating": BIG}},
+        {"event": "Product Viewed", "properties": {"productId": "a", "quantity": BIG}},
+        {"event": "Survey Answered", "properties": {"score": BIG, "survey_id": BIG}},
+        {"event": "Consent Changed", "properties": {"purpose": ["email"], "granted": True}},
+        {"event": "Consent Changed", "properties": {"purpose": {}, "granted": True}},
+        {"event": "Anything", "properties": {"x": BIG}},
+        {"type": "page", "event": None, "properties": {"products": [{"product_id": "p1"}, "p1", 5]}},
+        {"type": "identify", "event": None, "traits": {"age": BIG, "address": {"zip": BIG}}},
+    ],
+)
+def test_it_answers_for_one_strange_event_without_losing_the_others(
+    http: FlaskClient, desk: Desk, call: dict[str, Any]
+) -> None:
+    desk.feed({"id": "p1", "title": "Runner", "price": "79.50 EUR", "product_type": "Shoes"})
+    strange = {"type": "track", "userId": "u1", "messageId": "strange"} | call
+    answer = post(http, "/v1/batch", {"batch": [strange, viewed("Shoes", userId="u1")]})
+    assert answer.status_code == 200, answer.text
+    assert answer.json is not None
+    assert answer.json["accepted"] + len(answer.json["rejected"]) == 2
+    assert 1 not in [bad["index"] for bad in answer.json["rejected"]]
+
+
 def test_it_refuses_bodies_events_and_batches_that_are_too_large(http: FlaskClient) -> None:
     assert post(http, "/v1/batch", b" " * (requests.BODY_BYTES + 1)).status_code == 413
     large = viewed("Shoes", userId="u1", context={"page": "x" * 70_000})

@@ -204,6 +204,14 @@ def test_it_takes_the_category_of_a_product_from_the_catalogue_and_keeps_it_in_t
     assert desk.rebuilt().different == 0
 
 
+@pytest.mark.parametrize("name", ["product_id", "productId", "sku", "id"])
+def test_it_knows_a_product_of_the_catalogue_by_any_name_of_its_id(desk: Desk, name: str) -> None:
+    desk.feed({"id": "p7", "title": "Runner", "product_type": "Running Shoes", "price": "80 EUR"})
+    desk.send(call("track", event="Product Viewed", userId="u1", properties={name: "p7"}))
+    assert list(desk.state(desk.root("user_id", "u1")).views) == [desk.category("running-shoes")]
+    assert desk.rebuilt().different == 0
+
+
 def test_it_takes_parallel_batches_about_the_same_people_without_losing_any(desk: Desk) -> None:
     batches = [
         [order(f"u{n}", f"o{worker}-{n}-{round_}", ("p", "Shoes", 1.0)) for n in range(5)]
