@@ -61,6 +61,10 @@ class Purpose(Enum):
     """A picture of a web page's slot, light or dark; `sent_s` is the day on which the page asked for it."""
 
 
+NAMING = (Purpose.VIEW, Purpose.UNSUBSCRIBE)
+"""Purposes whose tokens name the person also in a campaign that is not followed: nobody could leave it otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """What a URL of a mail says. Width and height are the declared size in CSS pixels; a picture has twice as many.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from base.ids import Delivery
-from base.tokens import WHOLE_MAIL, Purpose, Token, TokenKeys, day_of, unpack_size
+from base.tokens import NAMING, WHOLE_MAIL, Purpose, Token, TokenKeys, day_of, unpack_size
 
 
 class Place(Protocol):
@@ -68,21 +68,20 @@ def mint(
     that is not `tracked` shares its addresses with everybody's of that run and day; only its page and its
     unsubscription name the person, who could not leave otherwise. `sent_s` is the second it is made in.
     """
-    named = (Purpose.VIEW, Purpose.UNSUBSCRIBE)
 
     def token(purpose: Purpose, slot: Place | None = None, mark: int = 0) -> str:
         width, height, fmt = (slot.width, slot.height, slot.fmt) if slot is not None else unpack_size(mark)
         return keys.mint(
             Token(
                 purpose=purpose,
-                profile=delivery.profile if tracked or purpose in named else 0,
+                profile=delivery.profile if tracked or purpose in NAMING else 0,
                 campaign=delivery.campaign,
                 occurrence=delivery.occurrence,
                 slot=WHOLE_MAIL if slot is None else slot.index,
                 width=width,
                 height=height,
                 fmt=fmt,
-                sent_s=sent_s if tracked or purpose in named else day_of(sent_s),
+                sent_s=sent_s if tracked or purpose in NAMING else day_of(sent_s),
                 neutral=neutral,
             )
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
-from base.tokens import WHOLE_MAIL, Purpose, Token
+from base.tokens import NAMING, WHOLE_MAIL, Purpose, Token, day_of
 from render.fetch import Fetch
 from render.parts import Parts
-from render.plan import Slot
+from render.plan import Plan, Slot
 
 PATHS: Final = {
     Purpose.PICTURE: "/o/",
@@ -18,9 +19,14 @@ PATHS: Final = {
 }
 
 
-def address(parts: Parts, fetch: Fetch, purpose: Purpose, slot: Slot | None = None) -> str:
-    """One address of the mail, without a host; of the whole mail where no slot is given."""
+def address(parts: Parts, fetch: Fetch, plan: Plan, purpose: Purpose, slot: Slot | None = None) -> str:
+    """One address of the mail, without a host; of the whole mail where no slot is given.
+
+    In a campaign that is not followed it is everybody's of the run and day, but for those that must name the person.
+    """
     token = fetch.token
+    if plan.tracking == "none" and purpose not in NAMING:
+        token = replace(token, profile=0, sent_s=day_of(token.sent_s), neutral=False)
     # A web view's token says in place of a size what its mail printed; its page names it again.
     sized = slot if slot is not None else token if purpose is token.purpose is Purpose.VIEW else None
     made = Token(

@@ -78,8 +78,7 @@ def allowance(environ: Environ, plan: Plan | None) -> Headers:
     """
     sender = str(environ.get("HTTP_AMP_EMAIL_SENDER", ""))
     if sender:
-        _check(plan, sender, "AMP-Email-Sender")
-        return [("AMP-Email-Allow-Sender", sender)]
+        return [("AMP-Email-Allow-Sender", _own(plan, sender, "AMP-Email-Sender"))]
     query = str(environ.get("QUERY_STRING", ""))
     if _SOURCE not in query:
         return []
@@ -87,19 +86,22 @@ def allowance(environ: Environ, plan: Plan | None) -> Headers:
     origin = str(environ.get("HTTP_ORIGIN", ""))
     if len(sources) != 1 or not origin:
         raise Refused(_SOURCE if origin else "Origin")
-    _check(plan, sources[0], _SOURCE)
+    source = _own(plan, sources[0], _SOURCE)
     return [
         # Of whichever mail program: no cookie is ever read here, and the token in the address is what opens the door.
         ("Access-Control-Allow-Origin", origin),
-        ("AMP-Access-Control-Allow-Source-Origin", sources[0]),
+        ("AMP-Access-Control-Allow-Source-Origin", source),
         ("Access-Control-Expose-Headers", "AMP-Access-Control-Allow-Source-Origin"),
         ("Vary", "Origin"),
     ]
 
 
-def _check(plan: Plan | None, sender: str, field: str) -> None:
-    if plan is None or not plan.amp_senders or sender.strip().lower() not in plan.amp_senders:
+def _own(plan: Plan | None, sender: str, field: str) -> str:
+    """The sender as it asks, if it is one of the campaign's own; what was around it is no part of a header."""
+    asks = sender.strip()
+    if plan is None or not plan.amp_senders or asks.lower() not in plan.amp_senders:
         raise Refused(field)
+    return asks
 
 
 def _items(parts: Parts, fetch: Fetch, opened: Open) -> list[Item]:
@@ -124,7 +126,7 @@ def _item(parts: Parts, fetch: Fetch, opened: Open, slot: Slot, alt: str) -> Ite
     return Item(
         name=slot.name,
         decision=opened.decision,
-        img=base + address(parts, fetch, Purpose.PICTURE, slot),
-        url=base + address(parts, fetch, Purpose.CLICK, slot),
+        img=base + address(parts, fetch, opened.plan, Purpose.PICTURE, slot),
+        url=base + address(parts, fetch, opened.plan, Purpose.CLICK, slot),
         alt=alt,
     )

@@ -53,7 +53,7 @@ def words(resolved: Resolved, alt: str) -> str:
 def block_html(parts: Parts, fetch: Fetch, opened: Open, slot: Slot, chosen: Chosen) -> str:
     """The block as a page of its own: its picture, and beneath it a link in words; both lead where its click goes."""
     resolved = bound(fetch, opened, chosen)
-    link = escape(address(parts, fetch, Purpose.CLICK, slot))
+    link = escape(address(parts, fetch, opened.plan, Purpose.CLICK, slot))
     direction = ' dir="rtl"' if resolved.rtl else ""
     return (
         f'<!doctype html><html lang="{escape(opened.locale)}"{direction}><head><meta charset="utf-8">'
@@ -64,19 +64,19 @@ def block_html(parts: Parts, fetch: Fetch, opened: Open, slot: Slot, chosen: Cho
         f'<table role="presentation" width="{slot.width}" align="center" cellpadding="0" cellspacing="0" border="0" '
         f'style="width:100%;max-width:{slot.width}px;border-collapse:collapse"><tr><td style="padding:0">'
         f'<a href="{link}" target="_blank" style="display:block;text-decoration:none">'
-        f"{picture_html(parts, fetch, slot, words(resolved, slot.alt))}</a></td></tr>"
+        f"{picture_html(parts, fetch, opened.plan, slot, words(resolved, slot.alt))}</a></td></tr>"
         '<tr><td align="center" style="padding:12px 16px;font-family:Helvetica,Arial,sans-serif;font-size:16px;'
         f'line-height:24px"><a class="lb-link" href="{link}" target="_blank" style="color:#1c1b1a;font-weight:bold">'
         f"{escape(_label(resolved) or slot.alt)}</a></td></tr></table></body></html>"
     )
 
 
-def picture_html(parts: Parts, fetch: Fetch, slot: Slot, alt: str) -> str:
+def picture_html(parts: Parts, fetch: Fetch, plan: Plan, slot: Slot, alt: str) -> str:
     """A slot's picture, light and dark, with its declared size: Outlook's Word engine obeys the attributes alone."""
-    dark = escape(address(parts, fetch, Purpose.PICTURE_DARK, slot))
+    dark = escape(address(parts, fetch, plan, Purpose.PICTURE_DARK, slot))
     return (
         f'<picture><source srcset="{dark}" media="(prefers-color-scheme: dark)">'
-        f'<img src="{escape(address(parts, fetch, Purpose.PICTURE, slot))}" width="{slot.width}" '
+        f'<img src="{escape(address(parts, fetch, plan, Purpose.PICTURE, slot))}" width="{slot.width}" '
         f'height="{slot.height}" alt="{escape(alt)}" style="display:block;width:100%;max-width:{slot.width}px;'
         "height:auto;border:0;font-family:Helvetica,Arial,sans-serif;font-size:16px;line-height:24px;color:#1c1b1a;"
         'background-color:#f4f2ee"></picture>'

@@ -81,14 +81,14 @@ def mail_html(parts: Parts, fetch: Fetch, opened: Open) -> str:
     if pack_size(token.width, token.height, token.fmt) != mailpage.printed_mark(opened.plan.view_html, traits):
         traits = {}
     links: dict[str, str] = {
-        "view": address(parts, fetch, Purpose.VIEW),
-        "unsubscribe": address(parts, fetch, Purpose.UNSUBSCRIBE),
+        "view": address(parts, fetch, opened.plan, Purpose.VIEW),
+        "unsubscribe": address(parts, fetch, opened.plan, Purpose.UNSUBSCRIBE),
     }
     urls: dict[str, str] = {}
     for slot in opened.plan.slots:
-        links[slot.name] = address(parts, fetch, Purpose.CLICK, slot)
-        urls[f"picture_{slot.index}"] = address(parts, fetch, Purpose.PICTURE, slot)
-        urls[f"dark_{slot.index}"] = address(parts, fetch, Purpose.PICTURE_DARK, slot)
+        links[slot.name] = address(parts, fetch, opened.plan, Purpose.CLICK, slot)
+        urls[f"picture_{slot.index}"] = address(parts, fetch, opened.plan, Purpose.PICTURE, slot)
+        urls[f"dark_{slot.index}"] = address(parts, fetch, opened.plan, Purpose.PICTURE_DARK, slot)
     try:
         return mailpage.fill(opened.plan.view_html, traits, links, urls)
     except ValueError:
@@ -112,14 +112,15 @@ def _page(body: str) -> Picture:
 
 def _plain_mail(parts: Parts, fetch: Fetch, opened: Open) -> str:
     blocks = "".join(
-        f'<p><a href="{escape(address(parts, fetch, Purpose.CLICK, slot))}">'
-        f"{picture_html(parts, fetch, slot, slot.alt)}</a></p>"
+        f'<p><a href="{escape(address(parts, fetch, opened.plan, Purpose.CLICK, slot))}">'
+        f"{picture_html(parts, fetch, opened.plan, slot, slot.alt)}</a></p>"
         for slot in opened.plan.slots
     )
     return (
         f'<!doctype html><html lang="{escape(opened.locale)}"><head><meta charset="utf-8">'
         f"<title>{escape(opened.plan.brand or opened.plan.name)}</title></head><body>{blocks}"
-        f'<p><a href="{escape(address(parts, fetch, Purpose.UNSUBSCRIBE))}">Unsubscribe</a></p></body></html>'
+        f'<p><a href="{escape(address(parts, fetch, opened.plan, Purpose.UNSUBSCRIBE))}">Unsubscribe</a></p>'
+        "</body></html>"
     )
 
 

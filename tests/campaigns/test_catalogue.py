@@ -32,6 +32,7 @@ def test_it_keeps_an_offer_and_its_history(shop: Shop) -> None:
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"name": " "}, "name"),
     ({"landing": "javascript:alert(1)"}, "landing"),
+    ({"landing": "https://shop.example.com/a\nb"}, "landing"),
     ({"category": "no-such"}, "category"),
     ({"product": "no-such"}, "product"),
     ({"needs_stock": True}, "product"),

@@ -92,6 +92,12 @@ def test_it_refuses_half_of_the_old_version(client: FlaskClient, mail: Mail) -> 
     assert mail.records() == []
 
 
+def test_it_answers_with_the_sender_alone_whatever_stands_around_it(client: FlaskClient, mail: Mail) -> None:
+    answer = v1(client, mail, sender=f" {SENDER}\r\n")
+    assert (answer.status_code, len(answer.get_json()["items"])) == (200, 1)
+    assert answer.headers["AMP-Access-Control-Allow-Source-Origin"] == SENDER
+
+
 def test_it_refuses_everybody_where_the_campaign_sends_no_amp(client: FlaskClient, mail: Mail) -> None:
     mail.publish(plan(slots=2))
     assert ask(client, mail, AMP_Email_Sender=SENDER).status_code == 403
