@@ -23,6 +23,9 @@ _DELETE: Final = tuple(
     for statement in (
         "DELETE FROM event_conflict c USING event e"
         " WHERE e.profile_id = ANY(:members) AND c.source_id = e.source_id AND c.message_id = e.message_id",
+        # What was refused belongs to nobody we know, but it may name them as it was sent.
+        "DELETE FROM rejected_event r USING identifier i"
+        " WHERE i.profile_id = ANY(:members) AND strpos(lower(r.body), lower(to_json(i.value)::text)) > 0",
         "DELETE FROM event WHERE profile_id = ANY(:members)",
         "DELETE FROM identifier WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",

@@ -85,6 +85,13 @@ def test_it_erases_a_person_and_leaves_a_tombstone_that_survives_everything(desk
     desk.store.set(keys.used(profile), b"used")
     desk.send(order("u2", "o1", ("p", "Shoes", 1.0)))
     bystander = desk.root("user_id", "u2")
+    for name, address in (("u1", "Ann@example.com"), ("u2", "bob@example.com")):
+        wrong = {"order_id": "o9", "total": "dear"}
+        desk.send(call("track", event="Order Completed", userId=name, properties=wrong, context={"email": address}))
+    desk.send(
+        call("track", event="Order Completed", properties={"order_id": "o9"}, context={"email": "ANN@example.com"})
+    )
+    assert desk.rows("SELECT count(*) FROM rejected_event") == [(3,)]
 
     assert erase(desk.intake, child, NOW)
     assert erase(desk.intake, profile, NOW)
@@ -96,6 +103,8 @@ def test_it_erases_a_person_and_leaves_a_tombstone_that_survives_everything(desk
     for table in ("event", "identifier", "trait_lineage", "profile_state"):
         assert "Annabel" not in str(desk.rows(f"SELECT * FROM {table}"))
         assert "ann@" not in str(desk.rows(f"SELECT * FROM {table}"))
+    assert [body for (body,) in desk.rows("SELECT body FROM rejected_event") if "bob@" not in body] == []
+    assert desk.rows("SELECT count(*) FROM rejected_event") == [(1,)]
     assert desk.state(bystander).orders == 1
 
     desk.store.flushdb()
