@@ -253,7 +253,7 @@ class Settings:
         default=(),
         metadata=_entry(
             _networks,
-            "Balancers before the render app, as CIDRs with commas between; only their X-Forwarded-For is believed.",
+            "Balancers before the apps, as CIDRs with commas between; only their X-Forwarded-For is believed.",
         ),
     )
     address_ranges: Path | None = field(

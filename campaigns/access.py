@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from flask import Flask, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -17,6 +17,10 @@ from sqlalchemy import select
 
 from campaigns.models import User
 from campaigns.parts import parts
+from render.origin import Origins, Ranges
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=ResponseReturnValue)
@@ -75,6 +79,24 @@ def check_routes(app: Flask, exempt: Iterable[str] = ("static",)) -> None:
     silent = [name for name, view in app.view_functions.items() if name not in exempt and not roles_of(view)]
     if silent:
         raise RuntimeError(f"these routes do not say who may use them: {', '.join(sorted(silent))}")
+
+
+class Origin:
+    """Names the client's own address where our balancers stand in between: limits and logs are about people.
+
+    Without it all who come through one balancer would share one limit, and a stranger could use it up for them.
+    """
+
+    def __init__(self, app: WSGIApplication, trusted: Iterable[str]) -> None:
+        self._app = app
+        self._origins = Origins(trusted, Ranges(()))
+
+    def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        """Serve a request under the address that is believed."""
+        client = self._origins.client(environ)
+        if client is not None:
+            environ["REMOTE_ADDR"] = str(client)
+        return self._app(environ, start)
 
 
 def install(app: Flask) -> None:

@@ -33,6 +33,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     """
     app = Flask("campaigns", template_folder=str(Path(templates.__file__).parent / "ui"), static_folder=None)
     app.url_map.converters.update(CONVERTERS)
+    app.wsgi_app = access.Origin(app.wsgi_app, settings.trusted_proxies)  # type: ignore[assignment, method-assign]
     app.config.update(
         SECRET_KEY=settings.session_key,
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,

@@ -102,7 +102,7 @@ class Origins:
 
     def features(self, environ: Mapping[str, object], recipient: int, now_ms: int) -> dict[str, str | int]:
         """`network` where a range names it, `burst_recipients` where there is more than one."""
-        address = self._client(environ)
+        address = self.client(environ)
         if address is None or not address.is_global:
             return {}
         found: dict[str, str | int] = {}
@@ -114,7 +114,7 @@ class Origins:
             found["burst_recipients"] = recipients
         return found
 
-    def _client(self, environ: Mapping[str, object]) -> Address | None:
+    def client(self, environ: Mapping[str, object]) -> Address | None:
         """The address of the client itself; None where a proxy that we do not trust stands in between."""
         peer = _address(str(environ.get("REMOTE_ADDR", "")))
         if peer is None:

@@ -42,6 +42,17 @@ def test_it_tells_what_compose_hands_on_and_reads_what_is_left_empty_as_not_set(
     assert [name for name in handed_on if f"`{name}`" not in told and f"`{name}=" not in told] == []
 
 
+def test_it_gives_the_render_container_no_address_it_must_not_know() -> None:
+    service = re.search(
+        r"^  render:\n(.*?)^  signals:", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE | re.DOTALL
+    )
+    places = re.search(r"^x-places:.*?\n\n", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE | re.DOTALL)
+    assert service
+    assert places
+    for hidden in ("DATABASE_URL", "QUEUE_URL", "SMTP_URL", "SUBJECT_KEY", "SESSION_KEY", "HASH_KEY"):
+        assert hidden not in service[0] + places[0], hidden
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_it_offers_a_command_that_loads_and_explains_itself(name: str) -> None:
     command = importlib.import_module(f"workers.commands.{COMMANDS[name][0]}").command

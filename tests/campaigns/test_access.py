@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -14,7 +15,7 @@ from base.clock import monotonic
 from campaigns import access, people
 from campaigns.access import PUBLIC, allow, roles_of
 from campaigns.models import AccessEntry, AdminEntry, User
-from tests.campaigns.shop import MANAGER
+from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import PASSWORD, Web
 
 EXPECTED = {
@@ -178,6 +179,23 @@ def test_it_stops_guessing(web: Web) -> None:
     refused = stranger.post("/sign-in", email=email, password=PASSWORD)
     assert refused.status_code == 429 or statuses[-1] == 401
     assert "Too many tries" in stranger.post("/sign-in", email=email, password="guess-guess-1").text
+
+
+def test_it_counts_tries_by_whose_they_are_and_not_by_our_balancer(shop: Shop) -> None:
+    shop.settings = replace(shop.settings, trusted_proxies=("127.0.0.0/8",))
+    web = Web(shop)
+    email = web.person("manager")
+    guesser, colleague = web.stranger(), web.stranger()
+    guesser.client.environ_base["HTTP_X_FORWARDED_FOR"] = "198.51.100.9, 203.0.113.1"
+    colleague.client.environ_base["HTTP_X_FORWARDED_FOR"] = "203.0.113.2"
+    guesser.get("/sign-in")
+    tries = [{"email": f"g{number}@example.com", "password": "guess-guess"} for number in range(22)]
+    assert 429 in {guesser.post("/sign-in", **one).status_code for one in tries}
+    colleague.get("/sign-in")
+    assert colleague.post("/sign-in", email=email, password=PASSWORD).status_code == 302
+    with shop.sessions.begin() as session:
+        assert session.scalars(select(AdminEntry.remote).where(AdminEntry.action == "sign in")).all() == ["203.0.113.2"]
+    web.close()
 
 
 NEXT = [
