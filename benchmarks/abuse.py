@@ -7,15 +7,14 @@ up; memory and log are looked at after its first batch and at the end.
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections import Counter
 from collections.abc import Iterator
 
 from base.clock import monotonic
 from benchmarks import load, world
-from benchmarks.burst import CANDIDATES, PEOPLE, TREES
-from benchmarks.open import address_of, on_server_core
+from benchmarks.burst import AGENT, PEOPLE, beside_the_server
+from benchmarks.open import address_of
 from benchmarks.report import Report
 from tests.render.test_abuse import BATCH, Stranger, private_kb, requests
 from tests.serving import Served
@@ -24,24 +23,15 @@ CONNECTIONS = 64
 SATURATING = 3_000
 BAD_TO_GOOD = 5
 FUZZED = 1_000_000
-AGENT = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"}
 
 
 def main(seconds: float = 30.0, fuzz_seconds: float = 3600.0) -> None:
     """Run both parts and print the report: each flood for `seconds`, the fuzzer for at most `fuzz_seconds`."""
     report = Report("abuse")
-    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
-    with world.world() as place:
-        world.publish(place, CANDIDATES, TREES)
-        with on_server_core():
-            served = Served.start("render", place.settings, place.folder / "render.log")
-        try:
-            with world.emptied(place):
-                opens = world.opens(place, PEOPLE, world.now())
-                _flood(report, served.url, opens, seconds)
-                _fuzz(report, served, next(opens)[3:54], fuzz_seconds)
-        finally:
-            served.stop()
+    with beside_the_server() as (place, served):
+        opens = world.opens(place, PEOPLE, world.now())
+        _flood(report, served.url, opens, seconds)
+        _fuzz(report, served, next(opens).removeprefix("/o/").partition(".")[0], fuzz_seconds)
     report.show()
 
 

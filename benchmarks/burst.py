@@ -11,6 +11,7 @@ import math
 import os
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from base.clock import monotonic, pause
@@ -25,6 +26,7 @@ CONNECTIONS = 400
 """Readers whose requests are in the server at once, at most; what comes on top waits with them, and the wait counts."""
 FEW = 16
 SATURATING = 4_000
+AGENT = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"}
 OVER = 1.3
 PACE = 10
 MAILS_PER_SECOND = 300
@@ -51,9 +53,9 @@ class Counts(NamedTuple):
         return Counts(*(now - then for now, then in zip(self, before, strict=True)))
 
 
-def main(seconds: float = 60.0) -> None:
-    """Run both parts and print the report; each sends for at most `seconds`."""
-    report = Report("burst")
+@contextmanager
+def beside_the_server() -> Iterator[tuple[world.World, Served]]:
+    """A world with a plan of CANDIDATES offers and TREES trees, and render on its own core; load comes from another."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
     with world.world() as place:
         world.publish(place, CANDIDATES, TREES)
@@ -61,9 +63,16 @@ def main(seconds: float = 60.0) -> None:
             served = Served.start("render", place.settings, place.folder / "render.log")
         try:
             with world.emptied(place):
-                _measure(report, place, served.url, seconds)
+                yield place, served
         finally:
             served.stop()
+
+
+def main(seconds: float = 60.0) -> None:
+    """Run both parts and print the report; each sends for at most `seconds`."""
+    report = Report("burst")
+    with beside_the_server() as (place, served):
+        _measure(report, place, served.url, seconds)
     report.show()
 
 
@@ -104,8 +113,7 @@ def _ask(
     connections: int = CONNECTIONS,
 ) -> load.Result:
     host, port = address_of(url)
-    agent = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"}
-    requests = [load.get(host, port, next(opens), agent) for _ in range(count)]
+    requests = [load.get(host, port, next(opens), AGENT) for _ in range(count)]
     return load.run(host, port, requests, connections, seconds + 5, rate, due)
 
 

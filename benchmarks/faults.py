@@ -9,26 +9,20 @@ from __future__ import annotations
 import fcntl
 import itertools
 import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from base.clock import pause
 from base.embedded import PostgresServer, ValkeyServer
-from base.processes import free_port
 from benchmarks import load
 from benchmarks.open import address_of
 from benchmarks.report import Report
 from campaigns import publish
 from tests.campaigns.shop import MANAGER
-from tests.promises.conftest import DEADLINE_MS, Ground
-from tests.promises.proxy import StallingProxy
+from tests.promises.ground import DEADLINE_MS, Ground, grounded
 from tests.promises.reader import BROWSER
 from tests.promises.world import Story, World
-from workers.migration import migrate
 
 PEOPLE = 300
 CONNECTIONS = 64
@@ -40,7 +34,7 @@ SPOOL_MB = 1
 def main(seconds: float = 12.0) -> None:
     """Run every fault for at least `seconds` of load and print the report."""
     report = Report("faults")
-    with _ground() as ground:
+    with grounded("faults") as ground:
         world = ground.world
         story = world.story("faults", people=PEOPLE, slots=2)
         url = world.serve("prompt render", deadline_ms=DEADLINE_MS, render_workers=1, spool_mb=SPOOL_MB).url
@@ -151,31 +145,6 @@ def _requests(url: str, story: Story) -> Iterator[bytes]:
     paths = [path for mail in story.mails.values() for path in (*mail.pictures.values(), *mail.dark.values())]
     host, port = address_of(url)
     return itertools.cycle([load.get(host, port, path, {"User-Agent": BROWSER}) for path in paths])
-
-
-@contextmanager
-def _ground() -> Iterator[Ground]:
-    """A whole installation in a folder of its own, render reaching Valkey through a proxy that can stall."""
-    folder = Path(tempfile.mkdtemp(prefix="latebind-faults-"))
-    folder.chmod(0o755)
-    postgres = PostgresServer(folder / "postgres", free_port(), folder / "postgres.log")
-    valkey = ValkeyServer(folder / "valkey", free_port(), folder / "valkey.log")
-    postgres.start()
-    valkey.start()
-    proxy = StallingProxy(valkey.url)
-    try:
-        migrate(postgres.url)
-        world = World(folder, postgres.url, valkey, datetime(2026, 3, 2, 12, tzinfo=UTC), hot_url=proxy.url)
-        try:
-            world.start()
-            yield Ground(postgres, valkey, proxy, world)
-        finally:
-            world.stop()
-    finally:
-        proxy.close()
-        valkey.stop()
-        postgres.stop()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

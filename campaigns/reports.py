@@ -9,16 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-
-MIN_FOR_RATE = 30
-"""People in a group below which a page shows "not enough data" in place of a rate."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +56,6 @@ class OfferLine:
 
 
 @dataclass(frozen=True)
-class Group:
-    """A holdout group: people mailed, how many ordered since, and what they spent, whether they opened or not."""
-
-    name: str
-    people: int
-    buyers: int
-    cents: int
-
-    @property
-    def rate(self) -> float | None:
-        """Share that ordered; None where there are too few to say."""
-        return self.buyers / self.people if self.people >= MIN_FOR_RATE else None
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything the results page shows."""
 
@@ -85,7 +66,6 @@ class Report:
     machine_clicks: int
     flagged: Mapping[str, int]
     offers: tuple[OfferLine, ...]
-    groups: tuple[Group, ...]
     orders: int
     cents: int
     fallback: int
@@ -93,9 +73,9 @@ class Report:
     p99_ms: float | None
 
 
-def report(session: Session, campaign_id: int, now: datetime) -> Report:
-    """The results of all runs of a campaign that are no tests, up to `now`."""
-    given = {"campaign": campaign_id, "test": TEST_BIT, "now": now}
+def report(session: Session, campaign_id: int) -> Report:
+    """The results of all runs of a campaign that are no tests."""
+    given = {"campaign": campaign_id, "test": TEST_BIT}
 
     def one(query: str) -> Any:
         return session.execute(text(query), given).one()
@@ -114,7 +94,6 @@ def report(session: Session, campaign_id: int, now: datetime) -> Report:
         machine_clicks=clicks.machine,
         flagged={"ambiguous": clicks.ambiguous, "unseen": clicks.unseen, "unresolved": clicks.unresolved},
         offers=tuple(OfferLine(**row._mapping) for row in session.execute(text(OFFERS), given)),
-        groups=tuple(Group(**row._mapping) for row in session.execute(text(GROUPS), given)),
         orders=totals.orders,
         cents=totals.cents,
         fallback=speed.fallback,
@@ -172,23 +151,6 @@ OFFERS = """
     FROM (SELECT offer, count(*) AS number FROM seen GROUP BY offer) s
     LEFT JOIN offer o ON o.id = s.offer LEFT JOIN clicked c ON c.offer = s.offer LEFT JOIN earned e ON e.offer = s.offer
     ORDER BY s.number DESC, s.offer
-"""
-GROUPS = """
-    WITH mailed AS (
-        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at
-        FROM delivery d JOIN profile p ON p.id = d.profile_id
-        WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted'
-        GROUP BY d.holdout, p.root_id
-    ), spent AS (
-        SELECT m.holdout, m.root_id, count(e.id) AS orders, coalesce(sum(e.order_total_cents), 0) AS cents
-        FROM mailed m JOIN profile member ON member.root_id = m.root_id
-        LEFT JOIN event e ON e.profile_id = member.id AND e.name = 'Order Completed' AND e.folds
-             AND e.event_time >= m.sent_at AND e.event_time <= :now
-        GROUP BY m.holdout, m.root_id
-    )
-    SELECT CASE holdout WHEN 'content' THEN 'neutral content' ELSE 'decided content' END AS name,
-           count(*) AS people, count(*) FILTER (WHERE orders > 0) AS buyers, sum(cents)::bigint AS cents
-    FROM spent GROUP BY holdout ORDER BY holdout DESC
 """
 TOTALS = """
     SELECT count(*) AS orders, coalesce(sum(cents), 0)::bigint AS cents

@@ -82,7 +82,7 @@ def get_report(campaign_id: int) -> ReportOut:
     """What came of it."""
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
-        found = report(session, campaign_id, parts().now())
+        found = report(session, campaign_id)
     return ReportOut(
         mailed=found.mailed,
         opened_surely=found.opens.surely,

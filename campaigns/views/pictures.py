@@ -77,8 +77,7 @@ def change(picture_id: int) -> ResponseReturnValue:
             name = forms.text(request.form, "name", most=library.MAX_NAME)
             library.change(session, picture_id, name, _focus(request.form, row), parts().now(), actor())
     except InvalidInput as error:
-        with parts().transaction() as session:
-            return _show(library.picture(session, picture_id), error), 400
+        return _refused(picture_id, error)
     flash("Saved.")
     return redirect(url_for("pictures.show", picture_id=picture_id))
 
@@ -93,8 +92,7 @@ def for_product(picture_id: int) -> ResponseReturnValue:
             library.show_for_product(session, picture_id, product, parts().now(), actor())
         publish_products(Intake(parts().sessions, parts().store, parts().settings.hash_key), [product])
     except InvalidInput as error:
-        with parts().transaction() as session:
-            return _show(library.picture(session, picture_id), error), 400
+        return _refused(picture_id, error)
     flash("The product is shown with this picture from the next open on.")
     return redirect(url_for("pictures.show", picture_id=picture_id))
 
@@ -156,6 +154,11 @@ def _index(session: Session, fault: InvalidInput | None) -> str:
         more_failures=failures[FAILURES - 1].product_id if len(failures) > FAILURES else None,
         fault=fault,
     )
+
+
+def _refused(picture_id: int, fault: InvalidInput) -> ResponseReturnValue:
+    with parts().transaction() as session:
+        return _show(library.picture(session, picture_id), fault), 400
 
 
 def _show(row: Picture, fault: InvalidInput | None) -> str:

@@ -96,7 +96,7 @@ def results(campaign_id: int) -> ResponseReturnValue:
         return render_template(
             "campaigns/results.html",
             **frame(session, row, "results"),
-            report=report(session, row.id, parts().now()),
+            report=report(session, row.id),
             outcomes=goals.outcomes(session, row.id, parts().now()),
             account=deliveries.account(session, row.id),
             reasons=deliveries.reasons(session, row.id),

@@ -17,7 +17,7 @@ from base.blobs import FolderBlobs
 from campaigns import alarms, publish
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
-from tests.promises.conftest import Ground
+from tests.promises.ground import Ground
 from tests.promises.reader import fetch
 from tests.promises.world import World, until
 from tests.render.shoe_shop import model_bytes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from base.clock import monotonic
-from tests.promises.conftest import Ground
+from tests.promises.ground import Ground
 from tests.promises.reader import fetch, signal
 from tests.promises.world import Story, World, until
 

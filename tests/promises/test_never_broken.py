@@ -25,7 +25,7 @@ from base.clock import pause
 from base.tokens import Purpose
 from campaigns import publish
 from tests.campaigns.shop import MANAGER
-from tests.promises.conftest import DEADLINE_MS, Ground
+from tests.promises.ground import DEADLINE_MS, Ground
 from tests.promises.reader import BROWSER, Answer, fetch
 from tests.promises.world import Story, World, until
 from tests.serving import Served

@@ -20,7 +20,7 @@ from base.tokens import Purpose, TokenKeys
 from render.app import create_app
 from render.encode import CONTENT_TYPES
 from render.plan import Live, digest, encode, encode_live
-from tests.promises.conftest import MONDAY
+from tests.promises.ground import MONDAY
 from tests.promises.minting import DELIVERIES, FOLDER
 from tests.render.mail import Mail, size_of
 from tests.render.shoe_shop import plan, state

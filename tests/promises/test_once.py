@@ -11,7 +11,7 @@ import pytest
 from base.clock import monotonic, pause
 from base.queues import QueueName, queue
 from campaigns import deliveries
-from tests.promises.conftest import Ground
+from tests.promises.ground import Ground
 from tests.promises.reader import fetch
 from tests.promises.world import Story, World, until
 from workers.jobs import enqueue_send

@@ -26,7 +26,7 @@ from base.tokens import TokenKeys
 from campaigns.campaigns import Replenish, SlotChoice
 from render.app import create_app
 from tests.campaigns.shop import Shop
-from tests.promises.conftest import MONDAY
+from tests.promises.ground import MONDAY
 from tests.promises.reader import BROWSER, Mail, read_mail
 from tests.workers.relay import Relay
 from workers import jobs

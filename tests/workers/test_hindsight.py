@@ -23,7 +23,7 @@ def classes(opens: Opens, table: str = "fetch") -> list[str]:
 def results(opens: Opens) -> Any:
     """What the results page says."""
     with opens.shop.sessions.begin() as session:
-        return report(session, opens.campaign, opens.shop.now)
+        return report(session, opens.campaign)
 
 
 def rewind(opens: Opens, seconds: float) -> None:
