@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -26,11 +26,11 @@ from base import keys, logs
 from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic, pause
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, Unavailable
+from base.errors import Conflict, InvalidInput, NotFound, Unavailable
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import deliveries, links, plans, sentfacts, troubles
+from campaigns import deliveries, links, plans, sentfacts, transitions, troubles
 from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import Claimed, Settled
@@ -39,7 +39,7 @@ from render.agree import balance
 from render.mailpage import printed_mark
 from render.plan import Plan
 from signals import consent
-from workers.handover import Handover, Ready
+from workers.handover import REFUSED_DELAY, Handover, Ready
 from workers.transport import Transport, relay_from
 
 HANDING: Final = 20
@@ -48,6 +48,10 @@ LATELY: Final = timedelta(days=2)
 
 It is more than MAX_TRIES take, so that a person who is refused is given up before it is forgotten.
 """
+MAIL_GONE: Final = "the published mail is gone"
+MAIL_LOST: Final = (
+    "The published mail is not in the blob store any more. Bring it back, or publish the same text again."
+)
 MAX_COMPOSERS: Final = 32
 SETTLE_TRIES: Final = 6
 _log = logs.logger(__name__)
@@ -95,11 +99,15 @@ class Sender:
         now = self._clock.now()
         report = Report()
         with transaction(self._sessions) as session:
-            claimed = deliveries.claim(session, ids, self.name, now)
+            claimed, lost = self._with_mail(deliveries.claim(session, ids, self.name, now))
+            report.claimed = len(claimed) + len(lost)
+            without = [_without_mail(row, now) for row in lost]
+            deliveries.settle(session, without, now)
             facts = self._facts(claimed)
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
             hashes = sentfacts.keep(session, facts, shared, self._settings.subject_key, now)
-        report.claimed = len(claimed)
+        report.count(without)
+        self._pause({row.key.campaign for row in lost if not row.key.is_test}, now)
         remaining, outcomes = self._build(claimed, hashes, now)
         handover = Handover(self._transport, self._clock, self._is_taken_lately)
         try:
@@ -162,6 +170,29 @@ class Sender:
                 return deliveries.is_taken_since(session, campaign, self._clock.now() - LATELY)
         except Unavailable:
             return False
+
+    def _with_mail(self, claimed: Sequence[Claimed]) -> tuple[list[Claimed], list[Claimed]]:
+        """The rows whose plan and mail can be read, and those whose are gone: the others must not wait for them."""
+        lost = set()
+        for digest in {row.plan_hash for row in claimed}:
+            try:
+                self._composer(digest)
+            except NotFound:
+                _log.error("a published mail is missing from the blobs", plan=digest)
+                lost.add(digest)
+        return (
+            [row for row in claimed if row.plan_hash not in lost],
+            [row for row in claimed if row.plan_hash in lost],
+        )
+
+    def _pause(self, campaigns: Collection[int], now: datetime) -> None:
+        """Pause campaigns whose mail is gone; one that is not sending (any more) is left as it is."""
+        for campaign in campaigns:
+            try:
+                with transaction(self._sessions) as session:
+                    transitions.pause(session, campaign, now, troubles.SENDER, trouble=MAIL_LOST)
+            except Conflict:
+                continue
 
     def _tell(self, handover: Handover) -> None:
         """Note on the campaigns what the relay thinks of them. What is lost here, the next batch tells."""
@@ -243,6 +274,13 @@ class Sender:
         except RedisError as error:
             _log.warning("store away, send-time products not kept", error=type(error).__name__)
         return sentfacts.put_shared(self._blobs, SharedFacts(products, caps))
+
+
+def _without_mail(row: Claimed, now: datetime) -> Settled:
+    """A row whose mail is gone waits until it is back; a test waits for nothing."""
+    if row.key.is_test:
+        return Settled(row.id, row.fence, "failed", MAIL_GONE)
+    return Settled(row.id, row.fence, "deferred", MAIL_GONE, not_before=now + REFUSED_DELAY, counted=False)
 
 
 def _waits() -> Iterator[float | None]:

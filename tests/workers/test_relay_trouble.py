@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from campaigns import deliveries, timeline, transitions
+from campaigns import deliveries, plans, timeline, transitions
 from campaigns.audience import BOUNCED
 from campaigns.deliveries import RELAY_AWAY, RELAY_REFUSES
 from campaigns.models import Campaign
@@ -198,6 +198,29 @@ def test_it_keeps_a_dead_address_off_though_its_reader_had_unsubscribed_and_agre
     again = shop.campaign()
     assert due(shop, scheduler, again) == []
     assert {row.reason for row in shop.ledger(again)} == {BOUNCED}
+
+
+def test_it_pauses_a_campaign_whose_mail_is_gone_and_sends_the_others_of_the_batch(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    (ann,) = shop.people("ann")
+    lost, other = shop.campaign(message=shop.message(subject="Lost")), shop.campaign()
+    ids = due(shop, scheduler, lost) + due(shop, scheduler, other)
+    with shop.sessions.begin() as session:
+        digest = plans.plan(session, session.get_one(Campaign, lost).plan_hash or "").mail_hash
+        run = send_test(session, lost, [ann], "tester@example.org", shop.now, MANAGER)
+    shop.blobs.delete(digest)
+    sender.send(ids)
+    assert (account(shop, lost), account(shop, other)) == ({"deferred": 1}, {"accepted": 1})
+    assert shop.state(lost) == "paused"
+    assert "not in the blob store" in (trouble(shop, lost) or "")
+    later(shop, scheduler)
+    assert account(shop, lost, run) == {"failed": 1}
+    shop.publish(lost)
+    with shop.sessions.begin() as session:
+        transitions.resume(session, lost, shop.now, MANAGER)
+    later(shop, scheduler)
+    assert account(shop, lost) == {"accepted": 1}
 
 
 @pytest.mark.parametrize(
