@@ -43,7 +43,7 @@ class Standing:
 
 
 def _share(value: float) -> str:
-    return f"{value:.1%}"
+    return f"{value * 100:.1f} %"
 
 
 def _seconds(value: float) -> str:

@@ -21,6 +21,7 @@ from render.addresses import address
 from render.block import bound, default_in, words
 from render.cache import Picture
 from render.fetch import Fetch, Open
+from render.notice import not_found
 from render.open import Environ, fetch_of, find_open, note_unrecorded
 from render.parts import Parts
 from render.plan import Plan, Slot
@@ -58,7 +59,7 @@ def show_amp(parts: Parts, text: str, environ: Environ) -> Answer:
         token = parts.tokens.read(text, Purpose.AMP)
     except BadToken:
         parts.metrics.count("forged")
-        return respond.not_found()
+        return not_found()
     running = parts.lookup.running(token.campaign)
     try:
         allowed = allowance(environ, running.plan if running is not None else None)

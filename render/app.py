@@ -31,6 +31,7 @@ from render.fallback import Ladder
 from render.fonts import Fonts
 from render.lookup import Lookup
 from render.metrics import Metrics
+from render.notice import not_found, notice
 from render.open import open_head, open_picture
 from render.opening import Opening
 from render.origin import Origins, read_ranges
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 REQUIRED: Final = ("redis_url", "token_keys", "record_key")
 PICTURES: Final = "/o/"
 MIN_REPLY_SECONDS: Final = 0.01
-_MOMENT: Final = "<!doctype html><html lang=en><title>One moment</title><p>Please try again.</p></html>"
 _log = logger("render")
 
 
@@ -192,7 +192,7 @@ def _routes(app: Flask, parts: Parts) -> None:
 
     @app.errorhandler(404)
     def missing(_error: Exception) -> Response:
-        return _sent(respond.not_found())
+        return _sent(not_found())
 
 
 def _shown(parts: Parts, show: Callable[[Parts, str, dict[str, object]], Answer]) -> Callable[[str], Response]:
@@ -207,7 +207,7 @@ def _shown(parts: Parts, show: Callable[[Parts, str, dict[str, object]], Answer]
         except Exception as error:  # noqa: BLE001 - the link stands in a mail that cannot be sent again
             _log.error("page failed", page=request.path.split("/")[1], error=type(error).__name__, exc_info=error)
             parts.metrics.count("errors", value="other")
-            return _sent(respond.page(_MOMENT))
+            return _sent(notice("One moment", "<p>Please try again.</p>"))
 
     return view
 

@@ -23,6 +23,7 @@ from render.eligibility import may_record
 from render.facts import DAY_MS, LastShown
 from render.fetch import Fetch
 from render.lookup import Running
+from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of
 from render.opening import Read
 from render.parts import Parts
@@ -57,7 +58,7 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
     except BadToken:
         parts.metrics.count("forged")
         parts.metrics.count("clicks", value="not_found")
-        return respond.not_found()
+        return not_found()
     fetch = fetch_of(parts, token, "click", environ, started)
     if token.slot == WHOLE_MAIL:
         fetch = _trapped(fetch)
@@ -148,23 +149,13 @@ def _answer(plan: Plan, destination: Destination) -> Answer:
     if sentence is None:
         return respond.redirect(destination.landing)
     shop = escape(plan.brand or "the shop")
-    return respond.page(
-        f'<!doctype html><html lang="{escape(plan.locale)}"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width"><title>This offer has changed</title></head>'
-        '<body style="font-family:system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;color:#1c1b1a">'
-        f'<h1 style="font-size:1.5rem">{sentence}</h1>'
-        f'<p><a href="{escape(destination.landing)}">See what {shop} has for you now</a></p></body></html>'
-    )
+    link = f'<p><a class="go" href="{escape(destination.landing)}">See what {shop} has for you now</a></p>'
+    return notice(sentence, link, sender=plan.brand, locale=plan.locale)
 
 
 def _nowhere() -> Answer:
     """No plan can be read, so there is no page to go to: say so, and that trying again helps."""
-    page = respond.page(
-        '<!doctype html><html lang="en"><title>One moment</title><p>This link cannot be followed right now. '
-        "Please try again in a minute.</p></html>",
-        "503 Service Unavailable",
-    )
-    return page._replace(headers=[*page.headers, ("Retry-After", "30")])
+    return try_again("One moment", "This link cannot be followed right now. Please try again in a minute.")
 
 
 def _record(fetch: Fetch, destination: Destination) -> ClickRecord:

@@ -97,9 +97,3 @@ def json(content: object, status: str = "200 OK", extra: Headers | None = None) 
     body = _json(content)
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *_AGAIN]
     return Answer(status, [*headers, ("X-Content-Type-Options", "nosniff"), *(extra or [])], body)
-
-
-def not_found() -> Answer:
-    """A plain 404: says nothing about what was asked for."""
-    body = "<!doctype html><html lang=en><title>Not found</title><p>There is no such page.</p></html>"
-    return page(body, "404 Not Found")

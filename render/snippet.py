@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from render import respond
+from render.notice import not_found
 from render.respond import Answer
 
 VERSIONS: Final = ("v1", "v2")
@@ -40,7 +40,7 @@ def serve(name: str) -> Answer:
     """Answer `GET /slot/<version>.js`: the script, to be kept, or 404."""
     version = name.removesuffix(".js")
     if version not in VERSIONS:
-        return respond.not_found()
+        return not_found()
     made = snippet(version)
     headers = [
         ("Content-Type", "text/javascript; charset=utf-8"),

@@ -14,7 +14,7 @@ from markupsafe import escape
 from base.clock import monotonic
 from base.errors import BadToken
 from base.tokens import Purpose
-from render import respond
+from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of
 from render.parts import Parts
 from render.record import ConsentRecord
@@ -39,13 +39,14 @@ def show_page(parts: Parts, text: str, environ: Environ) -> Answer:
         token = parts.tokens.read(text, Purpose.UNSUBSCRIBE)
     except BadToken:
         parts.metrics.count("forged")
-        return respond.not_found()
+        return not_found()
     fetch = fetch_of(parts, token, "unsubscribe", environ, started)
     texts = _texts(parts, fetch.token.campaign)
     return _page(
         texts,
-        f"<p>{texts['question']}</p>{_form('email', texts['button'])}"
-        f"<p>{texts['tracking_question']}</p>{_form('tracking', texts['tracking_button'])}",
+        f"<p>{escape(texts['question'])}</p>{_form('email', texts['button'])}"
+        f'<p class="less">{escape(texts["tracking_question"])}</p>'
+        f"{_form('tracking', texts['tracking_button'], 'quiet')}",
     )
 
 
@@ -60,9 +61,9 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str])
         token = parts.tokens.read(text, Purpose.UNSUBSCRIBE)
     except BadToken:
         parts.metrics.count("forged")
-        return respond.not_found()
+        return not_found()
     if not token.profile:
-        return respond.not_found()
+        return not_found()
     fetch = fetch_of(parts, token, "unsubscribe", environ, started)
     purpose = form.get("purpose", "email")
     via = "one-click" if form.get("List-Unsubscribe", "").strip().lower() == "one-click" else "page"
@@ -81,43 +82,32 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str])
         via=via,
     )
     if not parts.recorder.accept((made,), fetch.deadline):
-        page = respond.page(
-            '<!doctype html><html lang="en"><title>Please try again</title><p>This could not be saved. Please try '
-            "again in a minute.</p></html>",
-            "503 Service Unavailable",
-        )
-        return page._replace(headers=[*page.headers, ("Retry-After", "30")])
+        return try_again("Please try again", "This could not be saved. Please try again in a minute.")
     parts.metrics.count("unsubscribes", value=via)
     return _done(parts, token.campaign, purpose)
 
 
 def _done(parts: Parts, campaign: int, purpose: str) -> Answer:
     texts = _texts(parts, campaign)
-    return _page(texts, f"<p>{texts['done' if purpose == 'email' else 'tracking_done']}</p>")
+    return _page(texts, f"<p>{escape(texts['done' if purpose == 'email' else 'tracking_done'])}</p>")
 
 
 def _texts(parts: Parts, campaign: int) -> dict[str, str]:
-    """The page's texts, escaped: the plan's own where it has them."""
+    """The page's texts: the plan's own where it has them; with its `sender` and its `locale`."""
     running = parts.lookup.running(campaign)
     plan = running.plan if running is not None else None
-    brand = plan.brand if plan is not None and plan.brand else "this sender"
+    brand = plan.brand if plan is not None else ""
     written = {**_TEXTS, **(plan.unsubscribe if plan is not None else {})}
-    texts = {name: str(escape(line.replace("{brand}", brand))) for name, line in written.items()}
-    texts["locale"] = str(escape(plan.locale)) if plan is not None else "en"
-    return texts
+    texts = {name: line.replace("{brand}", brand or "this sender") for name, line in written.items()}
+    return {**texts, "sender": brand, "locale": plan.locale if plan is not None else "en"}
 
 
-def _form(purpose: str, button: str) -> str:
+def _form(purpose: str, button: str, kind: str = "") -> str:
     return (
         f'<form method="post"><input type="hidden" name="purpose" value="{purpose}">'
-        f'<button style="font:inherit;padding:.6rem 1.2rem;cursor:pointer">{button}</button></form>'
+        f'<button class="{kind}">{escape(button)}</button></form>'
     )
 
 
 def _page(texts: Mapping[str, str], body: str) -> Answer:
-    return respond.page(
-        f'<!doctype html><html lang="{texts["locale"]}"><head><meta charset="utf-8">'
-        f'<meta name="viewport" content="width=device-width"><title>{texts["title"]}</title></head>'
-        '<body style="font-family:system-ui,sans-serif;max-width:36rem;margin:4rem auto;padding:0 1rem;color:#1c1b1a">'
-        f'<h1 style="font-size:1.5rem">{texts["title"]}</h1>{body}</body></html>'
-    )
+    return notice(texts["title"], body, sender=texts["sender"], locale=texts["locale"])

@@ -18,6 +18,7 @@ from render.addresses import address
 from render.block import block_html, default_in, picture_html
 from render.cache import Picture
 from render.fetch import Fetch, Open
+from render.notice import not_found, notice
 from render.open import Environ, fetch_of, find_open, note_unrecorded
 from render.parts import Parts
 from render.recording import fetch_record
@@ -58,8 +59,7 @@ def show_mail(parts: Parts, text: str, environ: Environ) -> Answer:
     fetch = fetch_of(parts, token, "view", environ, started)
     opened = find_open(parts, fetch)
     if opened is None:
-        gone = "<!doctype html><html lang=en><title>Mail</title><p>This mail can no longer be shown.</p></html>"
-        return respond.page(gone)
+        return notice("This mail can no longer be shown", "<p>It is over, or it cannot be read just now.</p>")
     body = mail_html(parts, fetch, opened)
     if not opened.is_recorded:
         note_unrecorded(parts, fetch, opened)
@@ -126,4 +126,4 @@ def _plain_mail(parts: Parts, fetch: Fetch, opened: Open) -> str:
 
 def _forged(parts: Parts) -> Answer:
     parts.metrics.count("forged")
-    return respond.not_found()
+    return not_found()

@@ -8,9 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from sqlalchemy import delete
 
 from base.blobs import blobs_from
 from campaigns import audit, reports
+from campaigns.served import ServedBytes
 from campaigns.timeline import timeline
 from render.plan import decode
 from render.record import DecisionRecord
@@ -66,6 +68,34 @@ def test_it_gives_back_the_very_bytes_of_every_fetch(world: World) -> None:
     kinds = {(row.kind, row.personal) for row in rows}
     # The thank-you calls the person by name, and a page holds the person's own addresses.
     assert {("picture", False), ("picture", True), ("dark", False), ("html", True), ("view", True)} <= kinds
+
+
+def test_it_draws_a_countdown_of_long_ago_exactly_as_it_was_served(world: World) -> None:
+    ends = world.clock.now() + timedelta(days=2)
+    world.shop.creative()  # The plain one is the first there is.
+    counting = {"creative_id": world.creative("Countdown"), "ends_at": ends}
+    story = world.story("countdown", fmt="gif", discount=counting)
+    mail = story.mail()
+    served = []
+    for _ in range(2):
+        # Two seconds of one open: each has a picture of its own.
+        served += [fetch(world.render.url, path) for path in (mail.pictures[0], mail.dark[0])]
+        world.clock.advance(timedelta(seconds=7))
+    world.clock.advance(timedelta(days=3))
+    assert fetch(world.render.url, mail.pictures[0]).sha256 not in {one.sha256 for one in served}, "it has run out"
+    world.recorded()
+    assert len({one.sha256 for one in served}) == 4
+    blobs, key = blobs_from(world.settings), world.settings.subject_key
+    rows = {row.sha256.hex(): row for row in fetches(world, story)}
+    for origin in ("stored", "redrawn"):
+        with world.sessions.begin() as session:
+            for one in served:
+                row = rows[one.sha256]
+                copy = audit.picture(session, blobs, key, row.decision_id, one.sha256, [row.profile_id])
+                assert (copy.origin, copy.content_type) == (origin, "image/gif")
+                assert copy.body == one.body
+                # As if the copy had been lost, or lay under another person's key: what the record says is enough.
+                session.execute(delete(ServedBytes).where(ServedBytes.sha256 == row.sha256))
 
 
 def test_it_decides_every_recorded_open_again_with_the_same_outcome(world: World) -> None:

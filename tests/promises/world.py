@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import TextClause, text
@@ -264,7 +264,14 @@ class World:
     # --- the campaign
 
     def story(
-        self, tag: str, people: int = 1, slots: int = 1, send: bool = True, mode: Mode = "rules", **changes: Any
+        self,
+        tag: str,
+        people: int = 1,
+        slots: int = 1,
+        send: bool = True,
+        mode: Mode = "rules",
+        fmt: Literal["jpg", "png", "gif"] = "jpg",
+        **changes: Any,
     ) -> Story:
         """Publish the running-shoes campaign to people of its own and have it sent.
 
@@ -302,7 +309,7 @@ class World:
         )  # fmt: skip
         content = CampaignIn(
             name=f"Shoes {tag}",
-            message_id=shop.message(**_message(slots)),
+            message_id=shop.message(**_message(slots, fmt)),
             default_landing=f"https://shop.example.com/home/{tag}",
             audience={"field": "trait", "name": "suite", "op": "=", "value": tag},
             currency="EUR",
@@ -346,8 +353,8 @@ class World:
             return creatives.create_creative(session, name, content, self.shop.now, MANAGER).id
 
 
-def _message(slots: int) -> dict[str, Any]:
-    """The content of a message with so many slots."""
+def _message(slots: int, fmt: Literal["jpg", "png", "gif"]) -> dict[str, Any]:
+    """The content of a message with so many slots of a format."""
     blocks = "".join(
         f'<mj-text padding="0">{{{{ slot.s{n} }}}}</mj-text><mj-button href="{{{{ link.s{n} }}}}">Look</mj-button>'
         for n in range(slots)
@@ -359,7 +366,9 @@ def _message(slots: int) -> dict[str, Any]:
         '<a href="{{ link.unsubscribe }}">Unsubscribe</a> <a href="{{ link.view }}">View</a></mj-text>'
         "</mj-column></mj-section></mj-body></mjml>"
     )
-    places = [SlotIn(index=n, name=f"s{n}", width=600, height=300, alt="What we have for you") for n in range(slots)]
+    places = [
+        SlotIn(index=n, name=f"s{n}", width=600, height=300, alt="What we have for you", fmt=fmt) for n in range(slots)
+    ]
     return {"mjml": mjml, "text": TEXT.replace("link.hero", "link.s0"), "slots": places}
 
 
