@@ -13,9 +13,11 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from base.clock import SystemClock
 from base.errors import InvalidInput, NotFound
 from base.settings import Settings
 
@@ -38,10 +40,17 @@ class FolderBlobs:
         self._folder = folder
 
     def put(self, content: bytes) -> str:
-        """Keep the bytes and return their SHA-256 in hexadecimal. Durable when it returns; a repeat costs one look."""
+        """Keep the bytes and return their SHA-256 in hexadecimal. Durable when it returns; a repeat costs one look.
+
+        A repeat makes the blob young again, so that nobody sweeps what is about to be named once more.
+        """
         digest = hashlib.sha256(content).hexdigest()
         path = self._path(digest)
-        if path.exists():
+        try:
+            os.utime(path)
+        except FileNotFoundError:
+            pass
+        else:
             return digest
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.parent / f".{digest}.{secrets.token_hex(4)}"
@@ -74,6 +83,26 @@ class FolderBlobs:
     def delete(self, digest: str) -> None:
         """Forget the bytes; no complaint when they are not there."""
         self._path(digest).unlink(missing_ok=True)
+
+    def sweep(self, digest: str, idle: timedelta) -> bool:
+        """Delete a blob that nothing names, unless it was kept, or kept again, within `idle` by the machine's clock.
+
+        False: it is too young, and somebody may be about to name it. Whoever keeps it while this runs has it kept:
+        the file is taken aside before its age is looked at, and a `put` that no longer finds it writes it anew.
+        """
+        path = self._path(digest)
+        aside = path.parent / f".{digest}.{secrets.token_hex(4)}"
+        try:
+            if _age(path) < idle:
+                return False
+            path.rename(aside)
+        except FileNotFoundError:
+            return True
+        if _age(aside) < idle:
+            aside.rename(path)
+            return False
+        aside.unlink()
+        return True
 
     def digests(self) -> Iterator[str]:
         """The names of all blobs kept, in no order."""
@@ -126,6 +155,11 @@ class BlobCache:
 def blobs_from(settings: Settings) -> FolderBlobs:
     """The store that LATEBIND_BLOB_URL names."""
     return FolderBlobs(Path(settings.blob_url))
+
+
+def _age(path: Path) -> timedelta:
+    """How long ago a file was written or kept again."""
+    return SystemClock().now() - datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def _sync_folder(folder: Path) -> None:

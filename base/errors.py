@@ -6,6 +6,7 @@ LatebindError
 ├── InvalidInput        a caller sent something wrong; names the field
 ├── BadToken            a token is forged, truncated or meant for another purpose; says nothing more on purpose
 ├── NotFound            there is no such thing
+│   └── Expired             there was, and the time for keeping it is over
 ├── Forbidden           the caller may not do this
 ├── Conflict            the thing is not in a state that allows this
 ├── Unavailable         a part we need is away; carries the seconds after which trying again makes sense
@@ -57,6 +58,14 @@ class NotFound(LatebindError):
         super().__init__(f"There is no {what} {name}.".replace(" .", "."))
         self.what = what
         self.name = name
+
+
+class Expired(NotFound):
+    """`what` was kept, and is not any more."""
+
+    def __init__(self, what: str, name: object = "") -> None:
+        super().__init__(what, name)
+        self.args = (f"{what[:1].upper()}{what[1:]} has expired: the time for keeping it is over.",)
 
 
 class Forbidden(LatebindError):

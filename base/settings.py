@@ -235,6 +235,25 @@ class Settings:
             "What records of opens may take on local disk while Valkey is away, in MB; beyond it pictures are static.",
         ),
     )
+    keep_days: int = field(
+        default=400,
+        metadata=_entry(
+            _whole(90, 36_500), "How long it is kept what people were shown and why, with the very bytes, in days."
+        ),
+    )
+    keep_machine_days: int = field(
+        default=90,
+        metadata=_entry(
+            _whole(14, 36_500),
+            "How long fetches and clicks of machines are kept, in days; no longer than the above.",
+        ),
+    )
+    keep_test_days: int = field(
+        default=30,
+        metadata=_entry(
+            _whole(1, 36_500), "How long fetches and clicks of tests and staff are kept, in days; the same holds."
+        ),
+    )
     hold_seconds: int = field(
         default=3600,
         metadata=_entry(_whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),
@@ -372,27 +391,3 @@ WITHHELD_FROM_RENDER = ("database_url", "queue_url", "smtp_url", "subject_key", 
 
 OTHER_VARIABLES = {"LATEBIND_CHROMIUM"}
 """Variables of the same prefix that only the tests read."""
-
-
-def environment(settings: Settings, without: Iterable[str] = ()) -> dict[str, str]:
-    """The variables that make another process read the same settings, but for the fields in `without`."""
-    values: dict[str, str] = {}
-    for setting in SETTINGS:
-        value = getattr(settings, setting.field)
-        if setting.field in without or value is None or value in ("", b"", {}, ()):
-            continue
-        values[setting.variable] = _written(value)
-    return values
-
-
-def _written(value: object) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, Mapping):
-        pairs = value.items()
-        return ",".join(f"{key}:{one.hex()}" if isinstance(one, bytes) else f"{key}={one}" for key, one in pairs)
-    return str(value)

@@ -17,11 +17,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
-from base.errors import NotFound
+from base.errors import Expired, NotFound
 from base.sealing import Unsealable
 from campaigns import plans, served
 from campaigns.models import Delivery
-from campaigns.opens import Decision, Fetch
+from campaigns.opens import Click, Decision, Fetch, Outcome
 from campaigns.redraw import Recorded, redrawn
 from campaigns.subjects import SubjectKey, known_subject
 from campaigns.timeline import CLASS_WORDS, event_words
@@ -97,7 +97,7 @@ class Opening:
 def opening(
     session: Session, blobs: FolderBlobs, wrapping_key: bytes, decision: str, members: Sequence[int]
 ) -> Opening:
-    """One open of these profiles. Raises NotFound; also for a decision of somebody else."""
+    """One open of these profiles. Raises NotFound, also for a decision of somebody else, and Expired."""
     row = _decision(session, decision, members)
     plan = plans.load(blobs, row.plan_hash)
     public = _public(row)
@@ -127,7 +127,10 @@ class Copy:
 def picture(
     session: Session, blobs: FolderBlobs, wrapping_key: bytes, decision: str, sha256: str, members: Sequence[int]
 ) -> Copy:
-    """The bytes that were served in this open: the copy that was kept, or drawn again. Raises NotFound."""
+    """The bytes that were served in this open: the copy that was kept, or drawn again.
+
+    Raises NotFound for what this open never showed, and Expired where no copy is kept any more.
+    """
     digest = _digest(sha256)
     fetch = session.execute(
         select(Fetch.profile_id, Fetch.slot, Fetch.kind, Fetch.at)
@@ -154,7 +157,7 @@ def picture(
         )
         if again is not None:
             return Copy(*again, "redrawn")
-    raise NotFound("sound copy of this picture", sha256)
+    raise Expired("the copy of what was served")
 
 
 def _decision(session: Session, decision: str, members: Sequence[int]) -> Decision:
@@ -162,6 +165,11 @@ def _decision(session: Session, decision: str, members: Sequence[int]) -> Decisi
         select(Decision).where(Decision.id == decision, Decision.profile_id.in_(members)).order_by(Decision.at).limit(1)
     )
     if row is None:
+        # What followed from an open outlives it: a click that came weeks after, an order.
+        for table in (Outcome, Click):
+            named = select(table.decision_id).where(table.decision_id == decision, table.profile_id.in_(members))
+            if session.scalar(named.limit(1)) is not None:
+                raise Expired("what was shown in this open")
         raise NotFound("open", decision)
     return row
 

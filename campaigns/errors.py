@@ -7,11 +7,12 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from base.errors import BadToken, Conflict, Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
+from base.errors import BadToken, Conflict, Expired, Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
 
 STATUS: dict[type[LatebindError], int] = {
     InvalidInput: 400,
     BadToken: 404,
+    Expired: 410,
     NotFound: 404,
     Forbidden: 403,
     Conflict: 409,
@@ -24,6 +25,7 @@ WORDS = {
     404: "There is nothing here",
     405: "That cannot be done here",
     409: "That does not fit the present state",
+    410: "This has expired",
     413: "That is too large",
     429: "Too many tries; wait a minute",
     500: "Something broke on our side",

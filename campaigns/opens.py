@@ -126,6 +126,7 @@ class Click(Model):
     __table_args__ = (
         Index("click_profile", "profile_id", "at"),
         Index("click_campaign", "campaign_id", "occurrence", "at"),
+        Index("click_at", "at", postgresql_using="brin"),
         Index("click_decision", "decision_id"),
         Index("click_undated", "decision_id", postgresql_where=UNDATED),
         BY_MONTH,

@@ -1,5 +1,8 @@
 """What a campaign's results page says. Every number is a count of raw rows; nothing is estimated.
 
+Rows expire (`campaigns/retention.py`); what they counted is added from `campaigns/expired.py`, so no count falls. The
+times of answers are those of the rows that are left.
+
 Three counts of opens are kept apart: *surely* seen (a person's device or a mail provider fetching for a reader),
 *possibly* (those and devices that may fetch on their own), *machine* (prefetch and scanners). Test sends and staff are
 in none of them. Only clicks of persons count as clicks.
@@ -15,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
+from campaigns.expired import expired
 
 
 @dataclass(frozen=True)
@@ -80,26 +84,33 @@ def report(session: Session, campaign_id: int) -> Report:
     def one(query: str) -> Any:
         return session.execute(text(query), given).one()
 
-    opens = one(OPENS)
+    gone = expired(session, campaign_id)
+    opens = _with(gone, "people", one(OPENS))
+    swap = _with(gone, "swap", one(SWAP))
+    clicks = _with(gone, "click", one(CLICKS))
     classes = {row.fetch_class: row.number for row in session.execute(text(CLASSES), given)}
-    swap = one(SWAP)
-    clicks = one(CLICKS)
+    classes |= {name: number + classes.get(name, 0) for (what, name), number in gone.items() if what == "fetch"}
     totals = one(TOTALS)
     speed = one(SPEED)
     return Report(
         mailed=one(MAILED).number,
-        opens=Opens(opens.surely, opens.possibly, opens.machine, classes),
-        swap=Swap(swap.compared, swap.differing),
-        clicks=clicks.people,
-        machine_clicks=clicks.machine,
-        flagged={"ambiguous": clicks.ambiguous, "unseen": clicks.unseen, "unresolved": clicks.unresolved},
+        opens=Opens(opens["surely"], opens["possibly"], opens["machine"], classes),
+        swap=Swap(swap["compared"], swap["differing"]),
+        clicks=clicks["people"],
+        machine_clicks=clicks["machine"],
+        flagged={name: clicks[name] for name in ("ambiguous", "unseen", "unresolved")},
         offers=tuple(OfferLine(**row._mapping) for row in session.execute(text(OFFERS), given)),
         orders=totals.orders,
         cents=totals.cents,
-        fallback=speed.fallback,
+        fallback=speed.fallback + gone["fallback", ""],
         p50_ms=speed.p50,
         p99_ms=speed.p99,
     )
+
+
+def _with(gone: Mapping[tuple[str, str], int], what: str, row: Any) -> dict[str, int]:
+    """A row of counts, each with what has expired of it."""
+    return {name: number + gone[what, name] for name, number in row._mapping.items()}
 
 
 MAILED = """
@@ -142,14 +153,25 @@ OFFERS = """
         SELECT offer_id AS offer, count(*) AS number FROM click
         WHERE campaign_id = :campaign AND occurrence < :test AND fetch_class = 'person' AND offer_id IS NOT NULL
         GROUP BY offer_id
+    ), gone AS (
+        SELECT name::int AS offer, sum(number) FILTER (WHERE what = 'seen') AS seen,
+               sum(number) FILTER (WHERE what = 'clicked') AS clicks
+        FROM expired_count WHERE campaign_id = :campaign AND what IN ('seen', 'clicked') GROUP BY name
     ), earned AS (
         SELECT offer_id AS offer, count(*) AS number, sum(cents) AS cents FROM outcome
         WHERE campaign_id = :campaign AND occurrence < :test GROUP BY offer_id
     )
-    SELECT s.offer, coalesce(o.name, 'Offer ' || s.offer) AS name, s.number AS seen,
-           coalesce(c.number, 0) AS clicks, coalesce(e.number, 0) AS orders, coalesce(e.cents, 0)::bigint AS cents
-    FROM (SELECT offer, count(*) AS number FROM seen GROUP BY offer) s
-    LEFT JOIN offer o ON o.id = s.offer LEFT JOIN clicked c ON c.offer = s.offer LEFT JOIN earned e ON e.offer = s.offer
+    SELECT s.offer, coalesce(o.name, 'Offer ' || s.offer) AS name, s.number::bigint AS seen,
+           (coalesce(c.number, 0) + coalesce(g.clicks, 0))::bigint AS clicks,
+           coalesce(e.number, 0) AS orders, coalesce(e.cents, 0)::bigint AS cents
+    FROM (
+        SELECT offer, sum(number) AS number
+        FROM (SELECT offer, count(*) AS number FROM seen GROUP BY offer UNION ALL SELECT offer, seen FROM gone
+              WHERE seen > 0) known
+        GROUP BY offer
+    ) s
+    LEFT JOIN offer o ON o.id = s.offer LEFT JOIN clicked c ON c.offer = s.offer LEFT JOIN gone g ON g.offer = s.offer
+    LEFT JOIN earned e ON e.offer = s.offer
     ORDER BY s.number DESC, s.offer
 """
 TOTALS = """

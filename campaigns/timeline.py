@@ -130,6 +130,11 @@ class _Span:
     limit: int
     campaigns: dict[int, str]
     offers: dict[int, str]
+    kept_since: datetime | None
+
+    def has_expired(self, at: datetime | None) -> bool:
+        """Whether what was shown at this moment is kept no longer."""
+        return at is not None and self.kept_since is not None and at < self.kept_since
 
     def title(self, campaign: int, occurrence: int) -> str:
         name = self.campaigns.get(campaign, f"Campaign {campaign}")
@@ -143,8 +148,12 @@ def timeline(
     kind: str | None = None,
     before: datetime | None = None,
     limit: int = PAGE,
+    kept_since: datetime | None = None,
 ) -> Page:
-    """What happened to the profiles of one person before a moment, newest first: everything, or entries of one kind."""
+    """What happened to the profiles of one person before a moment, newest first: everything, or entries of one kind.
+
+    What was shown before `kept_since` has expired, and the entries that would lead to it say so.
+    """
     span = _Span(
         session=session,
         members=members,
@@ -152,6 +161,7 @@ def timeline(
         limit=limit + 1,
         campaigns=dict(session.execute(select(Campaign.id, Campaign.name)).all()),
         offers=dict(session.execute(select(Offer.id, Offer.name)).all()),
+        kept_since=kept_since,
     )
     readers = {"mail": _mails, "open": _opens, "click": _clicks, "order": _orders, "signal": _signals}
     wanted = [readers[kind]] if kind in readers else list(readers.values())
@@ -181,6 +191,8 @@ def _mails(span: _Span) -> Iterable[Entry]:
         if row.holdout == "content":
             detail += "; neutral content, to measure the campaign"
         at = row.sent_at or row.settled_at or row.created_at
+        if row.state == "accepted" and span.has_expired(at):
+            detail += "; what it showed then has expired"
         yield Entry(at, "mail", span.title(row.campaign_id, row.occurrence), detail, row.campaign_id)
 
 
@@ -261,13 +273,16 @@ def _clicks(span: _Span) -> Iterable[Entry]:
         name = span.offers.get(row.offer_id, f"Offer {row.offer_id}") if row.offer_id is not None else None
         flags = [words for flag, words in CLICK_FLAGS if getattr(row, flag)]
         who = CLICK_WORDS.get(row.fetch_class, "")
+        has_expired = span.has_expired(row.decision_at)
+        if has_expired:
+            flags.append("what had been seen has expired")
         yield Entry(
             at=row.at,
             kind="click",
             title=span.title(row.campaign_id, row.occurrence),
             detail=f"{who}went to {name or 'the default page'}" + (f" ({'; '.join(flags)})" if flags else ""),
             campaign=row.campaign_id,
-            decision=row.decision_id,
+            decision=None if has_expired else row.decision_id,
         )
 
 

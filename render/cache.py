@@ -12,6 +12,9 @@ from base.clock import monotonic
 
 MAX_BYTES: Final = 48 * 1024 * 1024
 """A render process may take 200 MB in all; the libraries and a model take some 110 of them."""
+HANDED_ANEW_MS: Final = 7 * 86_400_000
+"""How long one hand-over of a picture's bytes is relied on. Kept bytes outlive their last fetch by twice as long, so
+none is let go of while some process takes it for handed."""
 _OVERHEAD: Final = 600
 """Bytes an entry costs beside the picture: its key, its texts, its place in the order."""
 
@@ -19,12 +22,12 @@ _OVERHEAD: Final = 600
 class Picture:
     """A drawn picture as it leaves: its bytes never change.
 
-    `is_personal` says that a person's field is in it. `is_handed` turns True once a record has carried the bytes away,
-    so that each process hands a picture over once. `until` (monotonic seconds) bounds one that was drawn in want of
-    something; None keeps it.
+    `is_personal` says that a person's field is in it. `handed_ms` is when a record last carried the bytes away, Unix
+    ms, so that each process hands a picture over once a week. `until` (monotonic seconds) bounds one that was drawn in
+    want of something; None keeps it.
     """
 
-    __slots__ = ("body", "content_type", "is_handed", "is_personal", "sha256", "until")
+    __slots__ = ("body", "content_type", "handed_ms", "is_personal", "sha256", "until")
 
     def __init__(
         self, body: bytes, content_type: str, *, is_personal: bool = False, until: float | None = None
@@ -33,8 +36,17 @@ class Picture:
         self.content_type = content_type
         self.sha256 = hashlib.sha256(body).hexdigest()
         self.is_personal = is_personal
-        self.is_handed = False
+        self.handed_ms: int | None = None
         self.until = until
+
+    def is_handed(self, now_ms: int) -> bool:
+        """Whether a record has carried the bytes away lately enough."""
+        return self.handed_ms is not None and now_ms - self.handed_ms < HANDED_ANEW_MS
+
+    def hand(self, now_ms: int) -> None:
+        """Note that a record is safe which carried the bytes, if they had to be."""
+        if not self.is_handed(now_ms):
+            self.handed_ms = now_ms
 
 
 class PictureCache:

@@ -221,7 +221,7 @@ def _without_plan(parts: Parts, fetch: Fetch) -> Served:
 
 def _handed(parts: Parts, fetch: Fetch, picture: Picture) -> None:
     """The picture's record is safe, and its bytes with it."""
-    picture.is_handed = True
+    picture.hand(fetch.now_ms)
     parts.metrics.count("fetches", value=fetch.verdict.fetch_class)
 
 

@@ -105,7 +105,7 @@ def fetch_record(fetch: Fetch, opened: Open | None, picture: Picture, rung: str)
         is_personal=picture.is_personal,
         rung=rung,
         micros=int((monotonic() - fetch.started) * 1e6),
-        body=None if picture.is_handed else picture.body,
+        body=None if picture.is_handed(fetch.now_ms) else picture.body,
     )
 
 

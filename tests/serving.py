@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from base.clock import monotonic, pause
+from base.environment import environment
 from base.processes import free_port
-from base.settings import WITHHELD_FROM_RENDER, Settings, environment
+from base.settings import WITHHELD_FROM_RENDER, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 90

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from redis import RedisError
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from base import db, stores
 from base.blobs import blobs_from
@@ -22,6 +23,7 @@ from base.errors import LatebindError
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys
 from campaigns import domaincheck
+from campaigns.retention import Policy, stock
 from workers.migration import newest_revision
 from workers.transport import is_this_machine
 
@@ -53,6 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "relay": _relay,
         "blobs": _blobs,
         "keys": _keys,
+        "retention": _retention,
         "addresses": _addresses,
         "render addresses": _render_addresses,
         "clock": _clock,
@@ -151,6 +154,24 @@ def _blobs(settings: Settings) -> str:
     if free < FREE_BYTES:
         raise Unwell(f"{folder} has less than 1 GB free.")
     return f"{folder}, {free // 1024**3} GB free"
+
+
+def _retention(settings: Settings) -> str:
+    """What is kept of opens; the database's own check says when it cannot be used."""
+    policy = Policy.of(settings)
+    words = f"people's opens {policy.people.days} days, machines' {policy.machine.days}, tests' {policy.test.days}"
+    if not settings.database_url:
+        return words
+    engine = db.connect(settings.database_url, application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            found = stock(session)
+    except SQLAlchemyError:
+        return words
+    finally:
+        engine.dispose()
+    each = f" of {found.bytes_per_open / 1024:.1f} KB" if found.bytes_per_open else ""
+    return f"{words}; {found.tables[0].rows} opens{each} kept"
 
 
 def _keys(settings: Settings) -> str:

@@ -40,6 +40,7 @@ from signals.profiles import Profile
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 ROWS_A_STATEMENT = 500
+SEEN = ("person", "proxy", "undecided")
 FALLBACKS = ("default", "static")
 """Rungs of the ladder that a picture comes down when what was decided could not be served."""
 
@@ -121,6 +122,7 @@ def write(
     _date_decisions(session, rows)
     for table, values in rows.items():
         _insert(session, table, values)
+    served.note(session, [_served(row) for row in rows[Fetch]])
     result.decisions, result.fetches, result.clicks = (len(values) for values in rows.values())
     return result
 
@@ -228,6 +230,12 @@ def _fetch_row(record: FetchRecord, subject: SubjectKey) -> dict[str, Any]:
         "rung": record.rung,
         "ms": record.micros / 1000,
     }
+
+
+def _served(row: dict[str, Any]) -> tuple[bytes, str, datetime, bool]:
+    """Which bytes a fetch was answered with, whose they are, and when."""
+    owner = row["subject_id"].hex if row["personal"] else served.EVERYBODY
+    return row["sha256"], owner, row["at"], row["lane"] == "live" or row["fetch_class"] in SEEN
 
 
 def _click_row(record: ClickRecord, subject: SubjectKey) -> dict[str, Any]:

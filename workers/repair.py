@@ -26,6 +26,7 @@ from base.logs import logger
 from base.stores import Store
 from campaigns import publish
 from campaigns.audit import PERSONAL_PURPOSE
+from campaigns.expired import expired_reservations
 from campaigns.models import Offer
 from campaigns.models import Plan as PublishedPlan
 from campaigns.opens import Decision, Fetch
@@ -127,7 +128,7 @@ class Repairs:
         self._intake.publisher.write_states(states)
 
     def restore_cap(self, offer: int) -> None:
-        """Write an offer's balance where it is absent: its total less the showings on record."""
+        """Write an offer's balance where it is absent: its total less the showings on record, also expired ones."""
         with transaction(self._sessions) as session:
             row = session.get(Offer, offer)
             if row is None or row.cap_opened is None:
@@ -141,7 +142,8 @@ class Repairs:
                 .where(text("(convert_from(public, 'UTF8')::jsonb -> 'reserved') @> to_jsonb(CAST(:offer AS int))"))
                 .params(offer=offer)
             )
-            agree.open_cap(self._store, offer, row.cap_opened, min(row.cap_opened, taken or 0))
+            taken = (taken or 0) + expired_reservations(session, offer)
+            agree.open_cap(self._store, offer, row.cap_opened, min(row.cap_opened, taken))
 
     def _campaigns(self, session: Session, offer: int) -> set[int]:
         """The campaigns that ever published the offer; one whose plan cannot be read may have."""

@@ -36,8 +36,10 @@ from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.delivery import Delivery
 from campaigns.opens import ensure_months
+from campaigns.retention import Policy
 from signals import productpictures
 from workers.jobs import enqueue_pictures, enqueue_send
+from workers.retention import Retention
 
 BATCH: Final = 100
 """Deliveries a job carries."""
@@ -48,6 +50,8 @@ LOST_AFTER: Final = timedelta(minutes=15)
 TICK_SECONDS: Final = 1.0
 REFRESH_TICKS: Final = 5
 SCHEDULE: Final = Actor("schedule")
+EXPIRE_TICKS: Final = 600
+"""How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
 _OPEN: Final = ("queued", "claimed", "deferred")
 _log = logs.logger(__name__)
 
@@ -77,6 +81,8 @@ class Scheduler:
         self._clock = clock
         self._rounds = 0
         self._months: set[tuple[int, int]] = set()
+        self._retention = Retention(sessions, blobs, Policy.of(settings))
+        self._expire_at = 0
 
     def tick(self) -> Tick:
         """One round. A part that fails is logged and comes round again; the other parts go on."""
@@ -88,6 +94,8 @@ class Scheduler:
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
             parts.append(self._fetch_pictures)
+        if self._rounds >= self._expire_at:
+            parts.append(self._expire)
         self._rounds += 1
         for part in parts:
             try:
@@ -210,6 +218,12 @@ class Scheduler:
             due = productpictures.is_any_due(session, now)
         if due:
             enqueue_pictures(self._queues)
+
+    def _expire(self, _done: Tick, now: datetime) -> None:
+        """Let go of a piece of what was kept long enough."""
+        self._expire_at = self._rounds + EXPIRE_TICKS
+        if self._retention.step(now):
+            self._expire_at = self._rounds
 
     def _finish(self, done: Tick, now: datetime) -> None:
         """End the runs whose rows are all settled, and the campaigns whose runs have all ended."""

@@ -19,10 +19,11 @@ from typing import Any, TextIO
 
 from base.clock import monotonic, pause
 from base.embedded import PostgresServer, Server, ValkeyServer, end_left_over_postgres, end_left_over_valkey
+from base.environment import environment
 from base.errors import StartError
 from base.processes import check_port
 from base.secrets import PASSWORD_BYTES, secret, with_generated_keys
-from base.settings import WITHHELD_FROM_RENDER, Settings, environment
+from base.settings import WITHHELD_FROM_RENDER, Settings
 from workers.crew import Crew, end_left_over_crew
 from workers.first_run import Access, prepare
 from workers.migration import migrate

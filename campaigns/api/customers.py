@@ -14,6 +14,7 @@ from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.campaigns import Moment
 from campaigns.parts import parts
+from campaigns.retention import Policy
 from campaigns.views.acting import actor
 from render.contact import mint_profile
 from render.identity import mint_identity
@@ -184,7 +185,13 @@ def get_timeline(profile: int, query: Span) -> TimelineOut:
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
         people = customers.members(session, root.id)
-        page = timeline.timeline(session, people, kind=query.kind or None, before=query.before)
+        page = timeline.timeline(
+            session,
+            people,
+            kind=query.kind or None,
+            before=query.before,
+            kept_since=Policy.of(parts().settings).kept_since(parts().now()),
+        )
         name = customers.display_name(customers.document(session, root.id), root.id)
         access_log.record(session, actor(), "timeline", parts().now(), profile_id=root.id)
     return TimelineOut(
@@ -203,7 +210,7 @@ def get_timeline(profile: int, query: Span) -> TimelineOut:
 
 @api.get("/customers/<long:profile>/opens/<decision>")
 @allow("support")
-@served(200, OpenOut, "customers", 404)
+@served(200, OpenOut, "customers", 404, 410)
 def get_open(profile: int, decision: str) -> OpenOut:
     """One open in full."""
     with parts().transaction() as session:
@@ -229,7 +236,7 @@ def get_open(profile: int, decision: str) -> OpenOut:
 
 @api.get("/customers/<long:profile>/opens/<decision>/pictures/<sha256>")
 @allow("support")
-@served(200, None, "customers", 404)
+@served(200, None, "customers", 404, 410)
 def get_open_picture(profile: int, decision: str, sha256: str) -> Response:
     """The very bytes that were served in an open, proven by their SHA-256."""
     with parts().transaction() as session:

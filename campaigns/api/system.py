@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, domaincheck, holdout
+from campaigns import access_log, admin_log, domaincheck, holdout, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.api.desk import Done, Page, api, served
@@ -144,6 +144,31 @@ class AddressList(msgspec.Struct, frozen=True):
     addresses: list[AddressOut]
 
 
+class KeptRule(msgspec.Struct, frozen=True):
+    """One class of records: for how many days it is kept, and the moment before which it has expired."""
+
+    what: str
+    days: int
+    since: str
+
+
+class KeptTable(msgspec.Struct, frozen=True):
+    """A table as it stands, its bytes with all indexes; rows of large ones are estimates."""
+
+    what: str
+    rows: int
+    bytes: int
+    oldest_month: str | None
+
+
+class KeptOut(msgspec.Struct, frozen=True):
+    """What is kept of opens and clicks."""
+
+    rules: list[KeptRule]
+    tables: list[KeptTable]
+    bytes_per_open: float | None
+
+
 class HoldoutIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The share of all people that gets no mail (send) or neutral content (content) in every campaign."""
 
@@ -212,6 +237,21 @@ def list_alarms() -> AlarmsOut:
             AlarmOut(one.alarm.name, one.alarm.title, one.value, one.limit, one.is_firing, one.alarm.advice)
             for one in standings(seen)
         ]
+    )
+
+
+@api.get("/system/kept")
+@allow("admin")
+@served(200, KeptOut, "system")
+def get_kept() -> KeptOut:
+    """What is kept of opens and clicks: for how long, and how much there is."""
+    with parts().transaction() as session:
+        found = retention.stock(session)
+    known = retention.rules(retention.Policy.of(parts().settings), parts().now())
+    return KeptOut(
+        [KeptRule(rule.what, rule.days, rule.since.isoformat()) for rule in known],
+        [KeptTable(table.what, table.rows, table.bytes, table.month) for table in found.tables],
+        found.bytes_per_open,
     )
 
 

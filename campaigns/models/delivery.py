@@ -68,7 +68,10 @@ class SentFacts(Model):
     """What was known of the person when the mail left, sealed under the subject's key; the shadow decision reads it."""
 
     __tablename__ = "sent_facts"
-    __table_args__ = (Index("sent_facts_key", "campaign_id", "occurrence", "profile_id"),)
+    __table_args__ = (
+        Index("sent_facts_key", "campaign_id", "occurrence", "profile_id"),
+        Index("sent_facts_at", "at", postgresql_using="brin"),
+    )
 
     delivery_id: Mapped[int] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
     campaign_id: Mapped[int] = mapped_column(Integer)
@@ -76,5 +79,5 @@ class SentFacts(Model):
     profile_id: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[bytes] = mapped_column(LargeBinary)  # SHA-256 of the open bytes
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
-    shared_hash: Mapped[str] = mapped_column(Text)  # blob with the products and cap balances of the batch
+    shared_hash: Mapped[str] = mapped_column(Text, index=True)  # blob with the products and cap balances of the batch
     at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

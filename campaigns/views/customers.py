@@ -6,15 +6,22 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from base.errors import InvalidInput, NotFound
+from base.errors import Expired, InvalidInput, NotFound
 from base.ids import TEST_BIT, Delivery
 from campaigns import access_log, audit, customers, previewing, timeline
 from campaigns.access import allow
 from campaigns.opens import Decision
 from campaigns.parts import parts
+from campaigns.retention import Policy
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.profiles import ProfileStateRow
+
+EXPIRED = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 300" width="600" height="300" role="img"
+aria-label="Expired: no copy is kept any more"><rect width="600" height="300" fill="#e6e8eb"/>
+<g fill="#4a5462" font-family="system-ui, sans-serif" text-anchor="middle"><text x="300" y="142" font-size="34"
+font-weight="600">Expired</text><text x="300" y="182" font-size="22">No copy is kept any more.</text></g></svg>"""
+"""What stands in the place of a picture whose bytes are gone."""
 
 pages = Blueprint("customers", __name__, url_prefix="/customers")
 
@@ -55,7 +62,8 @@ def show(profile: int) -> ResponseReturnValue:
         people = customers.members(session, root.id)
         row = session.get(ProfileStateRow, root.id)
         document = row.document if row else None
-        page = timeline.timeline(session, people, kind=kind, before=before)
+        kept_since = Policy.of(parts().settings).kept_since(parts().now())
+        page = timeline.timeline(session, people, kind=kind, before=before, kept_since=kept_since)
         _note(session, "timeline", root.id)
         return render_template(
             "customers/show.html",
@@ -69,6 +77,7 @@ def show(profile: int) -> ResponseReturnValue:
             before=before,
             kinds=timeline.KINDS,
             members=people,
+            keep_days=parts().settings.keep_days,
         )
 
 
@@ -94,11 +103,19 @@ def opened(profile: int, decision: str) -> ResponseReturnValue:
 @pages.get("/<long:profile>/opens/<decision>/<sha256>")
 @allow("support")
 def picture(profile: int, decision: str, sha256: str) -> ResponseReturnValue:
-    """The very bytes that were served. What is not a picture is handed out as a file, never shown as a page of ours."""
+    """The very bytes that were served. What is not a picture is handed out as a file, never shown as a page of ours.
+
+    Where none are kept any more, a page that shows them shows a picture that says so.
+    """
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
         people = customers.members(session, root.id)
-        copy = audit.picture(session, parts().blobs, parts().settings.subject_key, decision, sha256, people)
+        try:
+            copy = audit.picture(session, parts().blobs, parts().settings.subject_key, decision, sha256, people)
+        except Expired:
+            if request.accept_mimetypes.best_match(("text/html", "image/svg+xml")) == "text/html":
+                raise
+            return Response(EXPIRED, 410, content_type="image/svg+xml")
         _note(session, "picture", root.id, decision=decision)
     response = Response(copy.body, content_type=copy.content_type, headers={"Latebind-Copy": copy.origin})
     if not copy.content_type.startswith("image/"):

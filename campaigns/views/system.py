@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from base.errors import Conflict, InvalidInput
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, domaincheck, keyring, people
+from campaigns import access_log, admin_log, domaincheck, keyring, people, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.models.accounts import ROLES
@@ -59,6 +59,16 @@ def addresses() -> ResponseReturnValue:
     tokens, now = TokenKeys.from_settings(parts().settings), parts().now()
     found = [(one, list(domaincheck.examine(one.url, tokens, now))) for one in domaincheck.addresses(parts().settings)]
     return render_template("system/addresses.html", addresses=found)
+
+
+@pages.get("/kept")
+@allow("admin")
+def kept() -> ResponseReturnValue:
+    """What is kept of opens and clicks: for how long, and how much there is."""
+    policy = retention.Policy.of(parts().settings)
+    with parts().transaction() as session:
+        found = retention.stock(session)
+    return render_template("system/kept.html", rules=retention.rules(policy, parts().now()), stock=found)
 
 
 @pages.get("/keys")

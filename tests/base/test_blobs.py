@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -86,3 +90,43 @@ def test_it_does_not_hold_what_is_larger_than_the_cache(tmp_path: Path) -> None:
 def test_it_uses_the_folder_of_the_settings(settings: Settings) -> None:
     digest = blobs_from(settings).put(b"x")
     assert (Path(settings.blob_url) / digest[:2] / digest).exists()
+
+
+def test_it_sweeps_what_is_old_and_nothing_that_was_kept_again(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    day = timedelta(days=1)
+    old, again = blobs.put(b"old"), blobs.put(b"again")
+    assert not blobs.sweep(old, day)
+    assert blobs.get(old) == b"old"
+    for digest in (old, again):
+        os.utime(tmp_path / digest[:2] / digest, (0, 0))
+    assert blobs.put(b"again") == again
+    assert blobs.sweep(old, day)
+    assert not blobs.sweep(again, day)
+    assert not blobs.exists(old)
+    assert blobs.get(again) == b"again"
+    assert blobs.sweep(old, day), "what is gone is swept"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [again]
+
+
+def test_it_loses_nothing_to_a_sweep_at_the_same_time(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    digest = blobs.put(b"wanted")
+    stop = threading.Event()
+
+    def sweeping() -> None:
+        while not stop.is_set():
+            blobs.sweep(digest, timedelta(hours=1))
+
+    sweeper = threading.Thread(target=sweeping)
+    sweeper.start()
+    try:
+        for _ in range(300):
+            path = tmp_path / digest[:2] / digest
+            with suppress(FileNotFoundError):
+                os.utime(path, (0, 0))
+            blobs.put(b"wanted")
+    finally:
+        stop.set()
+        sweeper.join()
+    assert blobs.get(digest) == b"wanted"

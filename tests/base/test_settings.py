@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from base.environment import environment
 from base.errors import SettingError
-from base.settings import SETTINGS, WITHHELD_FROM_RENDER, Settings, environment
+from base.settings import SETTINGS, WITHHELD_FROM_RENDER, Settings
 
 KEY = "ab" * 32
 

@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 from werkzeug.serving import make_server
 
 from base.clock import SystemClock
-from base.settings import Settings, environment
+from base.environment import environment
+from base.settings import Settings
 from base.tokens import TokenKeys
 from campaigns.domaincheck import addresses, examine
 from render.app import create_app

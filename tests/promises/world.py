@@ -24,8 +24,9 @@ from sqlalchemy import TextClause, text
 from base import db, keys, stores
 from base.clock import SteppedClock, monotonic, pause
 from base.embedded import ValkeyServer
+from base.environment import environment
 from base.processes import free_port
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings, environment
+from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
 from base.tokens import TokenKeys
 from campaigns import campaigns, creatives
 from campaigns.campaigns import CampaignIn, SlotChoice

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 
 import msgspec
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from base.blobs import FolderBlobs
-from base.clock import monotonic
+from base.clock import FixedClock, monotonic
 from base.ids import Delivery
 from render.cache import Picture, PictureCache
 from render.creative import Palette
@@ -78,6 +80,14 @@ def test_it_knows_a_design_by_its_content(tmp_path: Path) -> None:
     )
     assert len({pictures.get(wanted, monotonic() + 30).body for wanted in (first, *others)}) == len(drawn) == 6
     pictures.close()
+
+
+def test_it_hands_a_picture_over_once_and_again_after_a_week(client: FlaskClient, mail: Mail, noon: FixedClock) -> None:
+    for _ in range(9):
+        assert client.get(mail.url(), headers=browser()).status_code == 200
+        noon.advance(timedelta(days=1))
+    handed = [made.body is not None for made in mail.fetches()]
+    assert handed == [True, *[False] * 6, True, False]
 
 
 def test_it_keeps_no_more_bytes_than_it_may_and_what_was_shown_last() -> None:

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
-from base.settings import Settings, environment
+from base.environment import environment
+from base.settings import Settings
 from signals.importing import CHUNK_EVENTS, ImportReport, import_events
 from tests.signals.sending import NOW, Desk, clocked, identified, order, refunded
 from tests.signals.test_app import http, post

@@ -55,7 +55,12 @@ class Opens:
         self.discount = shop.offer("replacement", purpose_category="shoes", priority=2, **(discount or {}))
         self.thanks = shop.offer("thank-you", after_category="shoes", priority=1)
         hero = SlotChoice(slot=0, default=self.default, offers=[self.discount, self.thanks])
-        self.campaign = shop.campaign(slots=[hero, SlotChoice(slot=1, default=self.default)], **changes)
+        return self.send_campaign(slots=[hero, SlotChoice(slot=1, default=self.default)], **changes)
+
+    def send_campaign(self, **content: Any) -> dict[str, Mail]:
+        """Send a campaign with this content to everybody; the mails by name. A minute passes."""
+        shop = self.shop
+        self.campaign = shop.campaign(**content)
         shop.schedule(self.campaign)
         self.scheduler.tick()
         jobs.work(QueueName.SEND, shop.store, burst=True)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from base.settings import environment
+from base.environment import environment
 from tests.campaigns.shop import Shop
 from workers.schedule import Scheduler
 from workers.smtpsink import Sink

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from base.clock import pause
-from base.settings import environment
+from base.environment import environment
 from campaigns import audience, deliveries
 from campaigns.deliveries import LEASE
 from campaigns.models import Campaign, Delivery, Occurrence

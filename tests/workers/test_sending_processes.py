@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from base.clock import SteppedClock, monotonic, pause
-from base.settings import Settings, environment
+from base.environment import environment
+from base.settings import Settings
 from tests.campaigns.shop import Shop
 from tests.workers.relay import Relay
 
