@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, open, send
+from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, open, send, steps
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "decide": decide.main,
     "open": open.main,
     "drawing": drawing.main,
+    "steps": steps.main,
     "send": send.main,
     "intake": intake.main,
 }
