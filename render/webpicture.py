@@ -82,6 +82,9 @@ def _fetch(parts: Parts, token: Token, started: float) -> Fetch:
     running = parts.lookup.running(token.campaign)
     plan = running.plan if running is not None else None
     slot = plan.slot_by_index.get(token.slot) if plan is not None else None
+    if slot is None:
+        # A slot that was taken away since: no contact is begun for it, which would use caps for nothing.
+        token = replace(token, profile=0)
     contact = (CHANNEL, slot.name if slot is not None else "", VISIT)
     return contact_fetch(parts, token.profile, token.campaign, contact, started, (token, KINDS[token.purpose]))
 

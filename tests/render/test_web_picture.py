@@ -16,12 +16,13 @@ from werkzeug.test import TestResponse
 
 from base import keys
 from base.clock import FixedClock
-from base.tokens import Purpose
+from base.tokens import Purpose, day_of, second_number
 from render.access import KeyFacts, encode_key
+from render.agree import balance
 from render.identity import mint_identity
 from render.parts import Parts
 from tests.render.mail import PROFILE, Mail, browser
-from tests.render.shoe_shop import NOON, SHOES, bought, plan, state
+from tests.render.shoe_shop import DISCOUNT, NOON, SHOES, bought, plan, state
 
 SHOP = "https://shop.example.com"
 
@@ -119,6 +120,15 @@ def test_it_keeps_a_picture_away_from_whoever_fetches_it_without_end(client: Fla
     answers = {client.get(address).data for _ in range(260)}
     assert len(answers) == 2, "the person's, then a stranger's"
     assert told(client, visitor(mail))["alt"] == "discount."
+
+
+def test_it_begins_no_contact_for_a_slot_that_was_taken_away(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(slots=2, discount={"cap_total": 5}))
+    other = mail.plan.slots[1]
+    token = mail.token(Purpose.SLOT, 1, occurrence=0, fmt=other.web_fmt, sent_s=day_of(second_number(NOON)))
+    mail.publish(plan(slots=1, discount={"cap_total": 5}))
+    assert shown(client.get(f"/s/{token}.webp"))
+    assert (mail.records(), balance(mail.store, DISCOUNT)) == ([], 5)
 
 
 @pytest.mark.parametrize("fmt", ["webp", "gif"])
