@@ -41,8 +41,11 @@ class ModelShelf:
             if model is not None:
                 self._models.move_to_end(digest)
                 return model
-            if len(self._wanted) < MAX_WANTED:
-                self._wanted.setdefault(digest, 0.0)
+            if digest not in self._wanted:
+                # The first asked for makes room: it may be one that can never be loaded, and is asked for again if not.
+                while len(self._wanted) >= MAX_WANTED:
+                    self._wanted.pop(next(iter(self._wanted)))
+                self._wanted[digest] = 0.0
         self._called.set()
         return None
 
@@ -79,7 +82,8 @@ class ModelShelf:
             for digest in self._due():
                 if not self.load(digest):
                     with self._lock:
-                        self._wanted[digest] = monotonic() + RETRY_SECONDS
+                        if digest in self._wanted:
+                            self._wanted[digest] = monotonic() + RETRY_SECONDS
                 if self._stopped.is_set():
                     return
 

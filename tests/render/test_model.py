@@ -7,15 +7,18 @@ import statistics
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import lightgbm
 import msgspec
 import numpy as np
 import pytest
 
-from base.clock import monotonic
+from base.blobs import FolderBlobs
+from base.clock import monotonic, pause
 from base.errors import InvalidInput
 from render.model import Artefact, Model
+from render.shelf import MAX_WANTED, ModelShelf
 from signals.candidates import CandidateContext
 
 FEATURES = tuple(f"feature {number}" for number in range(30))
@@ -124,6 +127,22 @@ def test_it_refuses_bytes_that_are_no_artefact(data: bytes) -> None:
 def test_it_refuses_to_build_from_a_booster_of_another_width(booster: lightgbm.Booster) -> None:
     with pytest.raises(InvalidInput, match="30 columns"):
         Model.build(booster.model_to_string(), FEATURES[:5], [0.0, 1.0], [0.0, 1.0])
+
+
+def test_it_loads_a_model_beside_any_number_of_others_that_are_lost(artefact: bytes, tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    digest = blobs.put(artefact)
+    shelf = ModelShelf(blobs, FEATURES)
+    shelf.start()
+    try:
+        for number in range(MAX_WANTED):
+            assert shelf.get(f"{number:064x}") is None
+        ends = monotonic() + 30
+        while shelf.get(digest) is None and monotonic() < ends:
+            pause(0.01)
+        assert shelf.get(digest) is not None
+    finally:
+        shelf.stop()
 
 
 def test_it_predicts_the_same_from_many_threads(artefact: bytes) -> None:
