@@ -215,7 +215,7 @@ def take_call(call: str) -> Response:
     outcome = _desk().take(requests.single(requests.body_of(request)), call)[0]
     if outcome.status == "rejected":
         response = jsonify(success=False, error={"field": outcome.field, "message": outcome.message})
-        response.status_code = 400
+        response.status_code = 403 if outcome.untrusted else 400
         return response
     return jsonify(success=True, status=outcome.status)
 

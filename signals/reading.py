@@ -30,11 +30,15 @@ Status = Literal["accepted", "duplicate", "conflict", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one event. `field` and `message` say what was wrong with a rejected one."""
+    """What became of one event. `field` and `message` say what was wrong with a rejected one.
+
+    `untrusted`: nothing but that its source may not say it.
+    """
 
     status: Status
     field: str = ""
     message: str = ""
+    untrusted: bool = False
 
 
 ACCEPTED = Outcome("accepted")
@@ -88,8 +92,9 @@ class Reader:
                 else:
                     _let_go(item)
             except InvalidInput as error:
-                reason = "untrusted" if isinstance(error, Untrusted) else "invalid"
-                reading.outcomes[index] = Outcome("rejected", error.field, error.message)
+                untrusted = isinstance(error, Untrusted)
+                reading.outcomes[index] = Outcome("rejected", error.field, error.message, untrusted)
+                reason = "untrusted" if untrusted else "invalid"
                 reading.refusals.append(Refusal(reason, error.field, error.message, body))
         if unknown:
             # A browser may not add to the catalogue: what it names and nobody knows stays without a category.

@@ -171,6 +171,21 @@ def test_it_reads_gzip_within_bounds(http: FlaskClient) -> None:
     assert post(http, "/v1/track", event, **{"Content-Encoding": "br"}).status_code == 415
 
 
+@pytest.mark.parametrize(
+    ("path", "said", "named"),
+    [
+        ("/v1/track", order("u1", "o1", ("p", "Shoes", 1.0)) | {"anonymousId": "a1"}, "event"),
+        ("/v1/track", viewed("Shoes", userId="u1"), "anonymousId"),
+        ("/v1/identify", {"anonymousId": "a1", "traits": {"email": "ann@example.com"}}, "traits.email"),
+    ],
+)
+def test_it_forbids_a_browser_what_only_a_server_may_say(
+    http: FlaskClient, path: str, said: dict[str, Any], named: str
+) -> None:
+    refused = post(http, path, said, "site")
+    assert (refused.status_code, field(refused)) == (403, named)
+
+
 BIG = 10**400
 
 
