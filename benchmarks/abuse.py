@@ -42,7 +42,7 @@ def _flood(report: Report, url: str, opens: Iterator[str], seconds: float) -> No
         return load.get(host, port, next(opens), AGENT)
 
     def bad() -> bytes:
-        return load.get(host, port, f"/o/{secrets.token_urlsafe(38)[:51]}.jpg", AGENT)
+        return load.get(host, port, f"/o/{secrets.token_urlsafe(40)}.jpg", AGENT)
 
     load.run(host, port, [good() for _ in range(1_000)], 16, 60)
     saturation = load.run(host, port, [good() for _ in range(SATURATING)], 16, 60).per_second
