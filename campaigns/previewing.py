@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -40,6 +40,7 @@ from signals.state import ProfileState
 
 CHARGE_CENTS: Final = 2_000
 """What a purchase that never happened is taken to cost."""
+JUST_BEFORE: Final = timedelta(seconds=1)
 HELD: Final = "Nothing that matters has changed since the last open, so it would show the same."
 JOINED: Final = "The mail was opened within the last half minute: its other pictures belong to that open."
 NO_RECORD: Final = "This person may not be followed, so the default is shown and nothing is written down."
@@ -102,7 +103,9 @@ def shoot(
 
     Raises InvalidInput naming what keeps the campaign from being compiled, or the profile that there is not.
     """
-    scene = written_scene(session, store, blobs, row, profile, row.due_at or now)
+    # A mail that nobody has yet left just before it is looked at: what they are supposed to have bought came after it.
+    left = min(row.due_at or now, now) - JUST_BEFORE
+    scene = written_scene(session, store, blobs, row, profile, left)
     if scene.state is not None and (what_if.bought or what_if.complained):
         scene = supposing(scene, _supposed(scene.state, what_if, now))
     seen = look(scene, blobs, now, dark=dark)
