@@ -37,9 +37,10 @@ MIN_PEOPLE: Final = 30
 
 @dataclass(frozen=True)
 class Counted:
-    """What one group did within the window: money is cents, `repeat` people who had ordered before as well.
+    """What one group did within the window: `repeat` are people who had ordered before as well.
 
-    `closed` are the people whose window is over; the others may still order.
+    `closed` are the people whose window is over; the others may still order. `cents` are the campaign's currency;
+    `elsewhere` are those of the orders that were paid in another, whose worth is not in it.
     """
 
     group: str
@@ -48,6 +49,7 @@ class Counted:
     buyers: int
     repeat: int
     orders: int
+    elsewhere: int
     cents: int
 
     def value(self, metric: str) -> float | None:
@@ -55,7 +57,8 @@ class Counted:
         if self.people < MIN_PEOPLE:
             return None
         if metric == "average_order":
-            return self.cents / self.orders if self.orders else None
+            paid = self.orders - self.elsewhere
+            return self.cents / paid if paid else None
         return {"orders": self.orders, "revenue": self.cents, "repeat_customers": self.repeat}[metric] / self.people
 
 
@@ -132,11 +135,18 @@ COUNTED = """
         SELECT m.holdout, m.root_id, m.sent_at,
                count(e.id) FILTER (WHERE e.event_time >= m.sent_at) AS orders,
                count(e.id) FILTER (WHERE e.event_time < m.sent_at) AS before,
-               coalesce(sum(e.order_total_cents) FILTER (WHERE e.event_time >= m.sent_at), 0) AS cents
+               count(e.id) FILTER (WHERE e.event_time >= m.sent_at AND upper(e.currency) <> c.currency) AS elsewhere,
+               coalesce(sum(e.order_total_cents) FILTER (
+                   WHERE e.event_time >= m.sent_at AND coalesce(upper(e.currency), c.currency) = c.currency
+               ), 0) AS cents
         FROM mailed m
+        JOIN campaign c ON c.id = :campaign
         LEFT JOIN profile member ON member.root_id = m.root_id
-        LEFT JOIN event e ON e.profile_id = member.id AND e.name = 'Order Completed' AND e.folds
-             AND e.event_time < m.sent_at + make_interval(days => :days) AND e.event_time <= :now
+        LEFT JOIN LATERAL (
+            SELECT o.id, o.event_time, o.order_total_cents, o.body #>> '{properties,currency}' AS currency FROM event o
+            WHERE o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
+              AND o.event_time < m.sent_at + make_interval(days => :days) AND o.event_time <= :now
+        ) e ON true
         GROUP BY m.holdout, m.root_id, m.sent_at
     )
     SELECT CASE holdout WHEN 'content' THEN 'neutral content' ELSE 'decided content' END AS "group",
@@ -145,6 +155,7 @@ COUNTED = """
            count(*) FILTER (WHERE orders > 0) AS buyers,
            count(*) FILTER (WHERE orders > 0 AND before > 0) AS repeat,
            coalesce(sum(orders), 0)::bigint AS orders,
+           coalesce(sum(elsewhere), 0)::bigint AS elsewhere,
            coalesce(sum(cents), 0)::bigint AS cents
     FROM spent GROUP BY holdout ORDER BY holdout DESC
 """

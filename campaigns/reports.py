@@ -61,7 +61,7 @@ class OfferLine:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the results page shows."""
+    """Everything the results page shows. `cents` are the campaign's currency; `elsewhere` are orders in others."""
 
     mailed: int
     opens: Opens
@@ -72,6 +72,7 @@ class Report:
     offers: tuple[OfferLine, ...]
     orders: int
     cents: int
+    elsewhere: int
     fallback: int
     p50_ms: float | None
     p99_ms: float | None
@@ -102,6 +103,7 @@ def report(session: Session, campaign_id: int) -> Report:
         offers=tuple(OfferLine(**row._mapping) for row in session.execute(text(OFFERS), given)),
         orders=totals.orders,
         cents=totals.cents,
+        elsewhere=totals.elsewhere,
         fallback=speed.fallback + gone["fallback", ""],
         p50_ms=speed.p50,
         p99_ms=speed.p99,
@@ -158,8 +160,10 @@ OFFERS = """
                sum(number) FILTER (WHERE what = 'clicked') AS clicks
         FROM expired_count WHERE campaign_id = :campaign AND what IN ('seen', 'clicked') GROUP BY name
     ), earned AS (
-        SELECT offer_id AS offer, count(*) AS number, sum(cents) AS cents FROM outcome
-        WHERE campaign_id = :campaign AND occurrence < :test GROUP BY offer_id
+        SELECT o.offer_id AS offer, count(*) AS number,
+               sum(o.cents) FILTER (WHERE coalesce(upper(o.currency), c.currency) = c.currency) AS cents
+        FROM outcome o JOIN campaign c ON c.id = o.campaign_id
+        WHERE o.campaign_id = :campaign AND o.occurrence < :test GROUP BY o.offer_id
     )
     SELECT s.offer, coalesce(o.name, 'Offer ' || s.offer) AS name, s.number::bigint AS seen,
            (coalesce(c.number, 0) + coalesce(g.clicks, 0))::bigint AS clicks,
@@ -174,9 +178,14 @@ OFFERS = """
     LEFT JOIN earned e ON e.offer = s.offer
     ORDER BY s.number DESC, s.offer
 """
+# Money of another currency than the campaign's cannot be added to it: such orders count, their worth does not.
 TOTALS = """
-    SELECT count(*) AS orders, coalesce(sum(cents), 0)::bigint AS cents
-    FROM outcome WHERE campaign_id = :campaign AND occurrence < :test
+    SELECT count(*) AS orders,
+           coalesce(sum(o.cents) FILTER (WHERE coalesce(upper(o.currency), c.currency) = c.currency), 0)::bigint
+               AS cents,
+           count(*) FILTER (WHERE upper(o.currency) <> c.currency) AS elsewhere
+    FROM outcome o JOIN campaign c ON c.id = o.campaign_id
+    WHERE o.campaign_id = :campaign AND o.occurrence < :test
 """
 SPEED = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ms) AS p50,

@@ -33,7 +33,10 @@ class GoalOut(msgspec.Struct, frozen=True):
 
 
 class CountedOut(msgspec.Struct, frozen=True):
-    """One group within the window; money is cents, `value` is the metric (null where there are too few people)."""
+    """One group within the window; `value` is the metric (null where there are too few people).
+
+    Money is cents of the campaign's currency; `elsewhere` are the orders in others, whose worth is not in it.
+    """
 
     group: str
     people: int
@@ -41,6 +44,7 @@ class CountedOut(msgspec.Struct, frozen=True):
     buyers: int
     repeat_customers: int
     orders: int
+    elsewhere: int
     cents: int
     value: float | None
 
@@ -60,7 +64,10 @@ class Successes(msgspec.Struct, frozen=True):
 
 
 class ReportOut(msgspec.Struct, frozen=True):
-    """The results, each a count of raw rows; shares are 0 to 1, money is cents."""
+    """The results, each a count of raw rows; shares are 0 to 1, money is cents of the campaign's currency.
+
+    `elsewhere` are the orders in other currencies, whose worth is not in it.
+    """
 
     mailed: int
     opened_surely: int
@@ -72,6 +79,7 @@ class ReportOut(msgspec.Struct, frozen=True):
     machine_clicks: int
     orders: int
     cents: int
+    elsewhere: int
     offers: list[dict[str, Any]]
 
 
@@ -94,6 +102,7 @@ def get_report(campaign_id: int) -> ReportOut:
         machine_clicks=found.machine_clicks,
         orders=found.orders,
         cents=found.cents,
+        elsewhere=found.elsewhere,
         offers=[msgspec.to_builtins(line) for line in found.offers],
     )
 
@@ -125,7 +134,7 @@ def _goal_out(goal: Goal) -> GoalOut:
 def _success_out(found: goals.Outcome) -> SuccessOut:
     groups = [
         CountedOut(
-            one.group, one.people, one.closed, one.buyers, one.repeat, one.orders, one.cents,
+            one.group, one.people, one.closed, one.buyers, one.repeat, one.orders, one.elsewhere, one.cents,
             one.value(found.goal.metric),
         )
         for one in found.groups

@@ -254,6 +254,23 @@ def test_it_says_that_success_was_named_before_the_first_mail(web: Web) -> None:
     assert len(success(web, campaign)) == 1, "naming the same again is no new version"
 
 
+def test_it_adds_no_money_of_another_currency_and_says_so(web: Web) -> None:
+    campaign = mailed(web, 2)
+    with web.shop.sessions.begin() as session:
+        goals.name_goal(session, campaign, "revenue", 7, web.shop.now, MANAGER)
+    web.shop.clock.advance(2 * DAY)
+    spend(web, "g0", 1, 2_000)
+    for name, currency in (("g0", "eur"), ("g1", "usd")):
+        order = web.shop.order(name, "shoes", NOON + timedelta(days=1))
+        order["properties"] |= {"total": 50, "currency": currency}
+        web.shop.send(order)
+    groups = success(web, campaign)[0]["groups"]
+    told = {name: sum(group[name] for group in groups) for name in ("orders", "elsewhere", "cents")}
+    assert told == {"orders": 3, "elsewhere": 1, "cents": 7_000}
+    page = words(web.browser("manager").get(f"/campaigns/{campaign}/results").text)
+    assert "1 order in another currency than EUR is counted, without its worth" in page
+
+
 def test_it_tells_no_rate_of_a_few_people(web: Web) -> None:
     campaign = mailed(web, 12)
     with web.shop.sessions.begin() as session:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from campaigns.reports import report
 from render.record import FetchRecord
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER
 from tests.workers.opens import Opens
@@ -54,6 +55,20 @@ def test_it_credits_the_last_decision_that_was_seen(opens: Opens) -> None:
     assert (row.decision_id, row.decision_at) == (decisions[-1].id, decisions[-1].at)
     assert (row.offer_id, row.slot, row.cents, row.currency) == (opens.discount, 0, 4000, "EUR")
     assert (row.rule, row.order_id, row.campaign_id) == ("seen-7d", "o1", opens.campaign)
+
+
+def test_it_reports_orders_of_another_currency_without_their_worth(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=5))
+    buy(opens)
+    dollars = {"order_id": "o2", "products": [], "total": 70, "currency": "USD"}
+    buy(opens, properties=dollars)
+    assert [row.cents for row in credited(opens)] == [4000, 7000]
+    with opens.shop.sessions.begin() as session:
+        told = report(session, opens.campaign)
+    assert (told.orders, told.cents, told.elsewhere) == (2, 4000, 1)
+    assert sum(line.cents for line in told.offers) == 4000
 
 
 def test_it_waits_for_the_record_of_what_was_seen_before_the_order(opens: Opens) -> None:
