@@ -8,7 +8,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
@@ -126,12 +126,12 @@ def campaign(session: Session, campaign_id: int) -> Campaign:
     return row
 
 
-def campaigns(session: Session, *, states: tuple[str, ...] = ()) -> list[Campaign]:
-    """Campaigns, the last changed first; of some states or all."""
+def campaigns(session: Session, *, name: str = "", skipping: int = 0, most: int | None = None) -> list[Campaign]:
+    """Campaigns, the last changed first: those with `name` in theirs, `most` of them after the first `skipping`."""
     query = select(Campaign).order_by(Campaign.updated_at.desc(), Campaign.id.desc())
-    if states:
-        query = query.where(Campaign.state.in_(states))
-    return list(session.scalars(query))
+    if name:
+        query = query.where(func.lower(Campaign.name).contains(name.lower(), autoescape=True))
+    return list(session.scalars(query.offset(skipping).limit(most)))
 
 
 def content(row: Campaign) -> CampaignIn:

@@ -23,6 +23,7 @@ from campaigns.views.acting import actor
 from signals.catalog import Category
 
 pages = Blueprint("campaigns", __name__, url_prefix="/campaigns")
+CARDS = 60
 TABS = (
     ("audience", "Audience"),
     ("message", "Message"),
@@ -60,11 +61,12 @@ class Missing(NamedTuple):
 @pages.get("/")
 @allow("manager")
 def index() -> ResponseReturnValue:
-    """All campaigns as cards, the last changed first; a search narrows them."""
-    query = request.args.get("q", "").strip().lower()
+    """Campaigns as cards, the last changed first, a page of them; a search narrows them."""
+    query, skipping = request.args.get("q", "").replace("\x00", "").strip(), forms.position(request.args, "after")
     with parts().transaction() as session:
-        rows = [row for row in campaigns.campaigns(session) if query in row.name.lower()]
-        return render_template("campaigns/index.html", campaigns=rows, query=query)
+        rows = campaigns.campaigns(session, name=query, skipping=skipping, most=CARDS + 1)
+        older = skipping + CARDS if len(rows) > CARDS else None
+        return render_template("campaigns/index.html", campaigns=rows[:CARDS], query=query, older=older)
 
 
 @pages.get("/new")
