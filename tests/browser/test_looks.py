@@ -95,7 +95,10 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("no-clicks", f"{person}?kind=click"), ("open", f"{person}/opens/{scene.decision}"),
             ("refused", "/campaigns/"),
         ],
-        "admin": [("ledger", f"{campaign}/ledger"), ("system", "/system/")],
+        "admin": [
+            ("ledger", f"{campaign}/ledger"), ("system", "/system/"), ("keys", "/system/keys"),
+            ("addresses", "/system/addresses"),
+        ],
     }  # fmt: skip
 
 
@@ -121,6 +124,18 @@ def test_it_fits_a_phone_and_runs_under_its_own_policy_without_an_error(visits: 
                 expected = name in ("not-found", "refused")
                 assert bool(visitor.troubles) == expected, (name, visitor.troubles)
                 visitor.troubles.clear()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_has_no_barriers_for_the_readers_of_a_mail(visits: Visits, scene: Scene, scheme: Scheme) -> None:
+    mail, render = scene.story.mail(), visits.life.world.render.url
+    readers = {"unsubscribe": mail.unsubscribe, "no-link": f"/view/{'A' * 54}"}
+    with visits.visit(scheme=scheme, phone=True, strict=False) as reader:
+        for name, path in readers.items():
+            reader.page.goto(render + path)
+            assert reader.overflow() <= 0, name
+            assert reader.faults() == [], name
+            reader.keep(f"{name}-{scheme}")
 
 
 def test_it_opens_its_menu_on_a_phone(visits: Visits) -> None:
