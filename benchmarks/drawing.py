@@ -106,7 +106,7 @@ def _draw_by_satori(product: bytes) -> Drawn:
         "fonts": [{"weight": weight, "data": base64.b64encode(_static(weight)).decode()} for weight in WEIGHTS],
         "picture": base64.b64encode(product).decode(),
         "colours": {
-            "surface": "#fffdfa", "ink": "#1d1b19", "muted": "#5c5751", "tint": "#e2f3ff", "accent": "#00536f",
+            "surface": "#ffffff", "ink": "#1d1b19", "muted": "#5c5751", "tint": "#e2f3ff", "accent": "#00536f",
             "badge": "#f6cb66",
         },
         "words": {

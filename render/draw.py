@@ -39,7 +39,7 @@ from render.shape import fill_rounded, shape
 from render.stack import Sheet, stack
 
 DENSITY: Final = 2
-VERSION: Final = "2"
+VERSION: Final = "3"
 """Raise it with every change that moves a pixel: the picture cache and stored pictures are keyed by it."""
 _NUMBER: Final = re.compile(r"([\u0e00-\u0eff\u3000-\uffef]*)([-–+]?[\d.,]+[%％]?)([\u0e00-\u0eff\u3000-\uffef]*)")
 RIM: Final = 3

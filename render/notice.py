@@ -15,7 +15,7 @@ _STYLE: Final = (
     "body{margin:0;background:#f4f2ee;color:#1c1b1a;"
     'font:17px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans",sans-serif}'
     "main{box-sizing:border-box;max-width:34rem;margin:12vh auto 2rem;padding:2.25rem;border-radius:16px;"
-    "background:#fffdfa;box-shadow:0 0 0 1px #e0dcd5;overflow-wrap:anywhere}"
+    "background:#ffffff;box-shadow:0 0 0 1px #e0dcd5;overflow-wrap:anywhere}"
     "h1{margin:0 0 1rem;font-size:1.5rem;line-height:1.25;text-wrap:balance}"
     "p,form{margin:0 0 1.25rem}main>:last-child{margin-bottom:0}"
     ".from{margin:0 0 .5rem;font-size:.9375rem;font-weight:600;color:#57534e}"

@@ -9,7 +9,8 @@ from render.creative import Box, Creative, Grid, Layer, Palette, Price, Text
 HERO: Final = (600, 300)
 TILE: Final = (280, 200)
 
-_LIGHT: Final = Palette(surface="#fffdfa", plate="#ffffff", ink="#1d1b19", muted="#5c5751", line="#d9d4cc")
+# The surface is the ground of the shipped mails, light and dark, so that no picture stands in a box of its own.
+_LIGHT: Final = Palette(surface="#ffffff", plate="#ffffff", ink="#1d1b19", muted="#5c5751", line="#d9d4cc")
 _DARK: Final = Palette(
     surface="#17181c",
     plate="#22242a",
