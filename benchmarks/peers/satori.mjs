@@ -18,7 +18,7 @@ const root = element("div", { width: 1200, height: 600, backgroundColor: colours
     src: `data:image/jpeg;base64,${design.picture}`, width: 468, height: 600,
   }),
   element("div", {
-    position: "absolute", left: 72, top: 48, width: 568, height: 504, flexDirection: "column", justifyContent: "center", alignItems: "flex-start",
+    position: "absolute", left: 72, top: 48, width: 552, height: 504, flexDirection: "column", justifyContent: "center", alignItems: "flex-start",
   }, [
     text(26, 600, colours.ink, design.words.eyebrow, { backgroundColor: colours.tint, borderRadius: 21, padding: "5px 20px" }),
     text(68, 700, colours.ink, design.words.headline, { marginTop: 24, lineHeight: 1.17 }),
@@ -26,7 +26,7 @@ const root = element("div", { width: 1200, height: 600, backgroundColor: colours
     text(32, 600, "#ffffff", design.words.button, { marginTop: 36, backgroundColor: colours.accent, borderRadius: 37, padding: "16px 37px" }),
   ]),
   element("div", {
-    position: "absolute", left: 644, top: 48, width: 192, height: 192, borderRadius: 96, backgroundColor: colours.badge,
+    position: "absolute", left: 644, top: 40, width: 184, height: 184, borderRadius: 92, backgroundColor: colours.badge,
     flexDirection: "column", alignItems: "center", justifyContent: "center",
   }, [text(56, 700, colours.ink, design.words.claim), text(28, 600, colours.ink, design.words.unit)]),
 ]);
