@@ -1,4 +1,7 @@
-"""Who may sign in, as what, and the keys programs use. Passwords are kept as argon2id hashes, keys as SHA-256."""
+"""Who may sign in, as what, the keys programs use, and the sources of signals.
+
+Passwords are kept as argon2id hashes, keys as SHA-256.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,8 @@ from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log
 from campaigns.admin_log import Actor
 from campaigns.models.accounts import ROLES, ApiKey, User
+from signals.sources import KINDS as SOURCE_KINDS
+from signals.sources import Source, create_source, disable_source
 
 PASSWORD_LENGTH = 10
 MAX_PASSWORD = 200
@@ -180,6 +185,30 @@ def keys(session: Session) -> list[ApiKey]:
     return list(session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)))
 
 
+def add_source(
+    session: Session, name: str, kind: str, origins: Sequence[str], now: datetime, by: Actor
+) -> tuple[Source, str]:
+    """A new source of signals and its write key, which is shown once. Raises InvalidInput naming the field.
+
+    `origins` are the pages that a browser's key is good from; none means any.
+    """
+    if kind not in SOURCE_KINDS:
+        raise InvalidInput("kind", f"must be one of {', '.join(SOURCE_KINDS)}")
+    if len(origins) > MAX_ORIGINS:
+        raise InvalidInput("origins", f"must be at most {MAX_ORIGINS}")
+    allowed = [_origin(text) for text in origins]
+    row, key = create_source(session, name.strip(), "server" if kind == "server" else "browser", now, origins=allowed)
+    told = {"name": row.name, "kind": row.kind, "origins": row.origins}
+    admin_log.record(session, by, "create", "source", row.id, now, after=told)
+    return row, key
+
+
+def end_source(session: Session, source_id: int, now: datetime, by: Actor) -> None:
+    """Take no more signals by a source's write key. Raises NotFound."""
+    row = disable_source(session, source_id, now)
+    admin_log.record(session, by, "end", "source", row.id, now)
+
+
 def _origin(text: str) -> str:
     """A page's origin as browsers spell it: scheme, host, and a port that is not the usual one."""
     try:
@@ -191,7 +220,7 @@ def _origin(text: str) -> str:
     if not parts.hostname or parts.path or parts.query or parts.username or parts.scheme not in ("https", "http"):
         raise InvalidInput("origins", f"{text[:80]!r} is no origin such as https://www.example.com")
     if parts.scheme == "http" and not local:
-        raise InvalidInput("origins", f"{text[:80]!r} is not encrypted: only https pages may name a visitor")
+        raise InvalidInput("origins", f"{text[:80]!r} is not encrypted: only https pages may use a key")
     return f"{parts.scheme}://{parts.hostname}{port}"
 
 

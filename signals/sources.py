@@ -18,7 +18,7 @@ from sqlalchemy import ARRAY, CheckConstraint, Text, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
-from base.errors import InvalidInput
+from base.errors import InvalidInput, NotFound
 
 SourceKind = Literal["server", "browser"]
 KINDS: Final[tuple[SourceKind, ...]] = ("server", "browser")
@@ -99,6 +99,23 @@ def create_source(
     session.add(source)
     session.flush()
     return source, key
+
+
+def disable_source(session: Session, source_id: int, now: datetime) -> Source:
+    """End a source's write key; what it told stays. In effect at each intake process within a second.
+
+    Raises NotFound, also for a source that has no key: what we learn ourselves comes from it.
+    """
+    source = session.get(Source, source_id, with_for_update=True)
+    if source is None or source.write_key_hash is None:
+        raise NotFound("source", str(source_id))
+    source.disabled_at = source.disabled_at or now
+    return source
+
+
+def sources(session: Session) -> list[Source]:
+    """All sources that were given a write key, also disabled ones, by name."""
+    return list(session.scalars(select(Source).where(Source.write_key_hash.is_not(None)).order_by(Source.name)))
 
 
 def sender(source: Source) -> Sender:

@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from campaigns import admin_log, keyring, people
+from campaigns import keyring, people
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.models.accounts import ApiKey
 from campaigns.models.accounts import User as UserRow
 from campaigns.parts import parts
 from campaigns.views.acting import actor
-from signals.sources import create_source
+from signals.sources import Source, sources
 
 Role = Literal["manager", "support", "admin"]
 
@@ -103,6 +103,23 @@ class NewSource(msgspec.Struct, frozen=True):
     write_key: str
 
 
+class SourceOut(msgspec.Struct, frozen=True):
+    """A source without its write key."""
+
+    id: int
+    name: str
+    kind: str
+    origins: list[str]
+    created_at: str
+    disabled_at: str | None
+
+
+class Sources(msgspec.Struct, frozen=True):
+    """All sources with a write key, by name, the disabled ones too."""
+
+    sources: list[SourceOut]
+
+
 def _user_out(row: UserRow) -> UserOut:
     return UserOut(row.id, row.email, row.name, list(row.roles), row.active, row.timezone)
 
@@ -110,6 +127,11 @@ def _user_out(row: UserRow) -> UserOut:
 def _key_out(row: ApiKey) -> KeyOut:
     revoked = row.revoked_at.isoformat() if row.revoked_at else None
     return KeyOut(row.id, row.name, row.kind, row.roles, row.origins, row.created_at.isoformat(), revoked)
+
+
+def _source_out(row: Source) -> SourceOut:
+    disabled = row.disabled_at.isoformat() if row.disabled_at else None
+    return SourceOut(row.id, row.name, row.kind, row.origins, row.created_at.isoformat(), disabled)
 
 
 @api.get("/users")
@@ -173,14 +195,30 @@ def revoke_key(key_id: str) -> Done:
     return Done()
 
 
+@api.get("/sources")
+@allow("admin")
+@served(200, Sources, "people")
+def list_sources() -> Sources:
+    """All sources of signals, without their write keys."""
+    with parts().transaction() as session:
+        return Sources([_source_out(row) for row in sources(session)])
+
+
 @api.post("/sources")
 @allow("admin")
 @served(201, NewSource, "people")
 def add_source(json: SourceIn) -> tuple[NewSource, int]:
     """Add a source of signals; its write key is told this once."""
     with parts().transaction() as session:
-        now = parts().now()
-        row, key = create_source(session, json.name, json.kind, now, origins=json.origins)
-        told = {"name": row.name, "kind": row.kind, "origins": row.origins}
-        admin_log.record(session, actor(), "create", "source", row.id, now, after=told)
+        row, key = people.add_source(session, json.name, json.kind, json.origins, parts().now(), actor())
         return NewSource(row.id, key), 201
+
+
+@api.delete("/sources/<int:source_id>")
+@allow("admin")
+@served(200, Done, "people", 404)
+def end_source(source_id: int) -> Done:
+    """Take no more signals by a source's write key, within a second; what it told stays."""
+    with parts().transaction() as session:
+        people.end_source(session, source_id, parts().now(), actor())
+    return Done()

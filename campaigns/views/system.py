@@ -22,7 +22,7 @@ from campaigns.views.acting import actor
 from campaigns.watch import measures
 from render.snippet import snippet
 from signals.events import RejectedEvent
-from signals.sources import Source
+from signals.sources import KINDS, Source, sources
 
 pages = Blueprint("system", __name__, url_prefix="/system")
 
@@ -122,6 +122,50 @@ def _keys_page(fault: InvalidInput | None, values: Mapping[str, str], made: str 
             made_kind=kind,
             snippet=snippet(),
             render_url=parts().settings.render_url,
+        )
+
+
+@pages.get("/sources")
+@allow("admin")
+def list_sources() -> ResponseReturnValue:
+    """Who may send signals, and the form for a new source."""
+    return _sources_page(None, {})
+
+
+@pages.post("/sources")
+@allow("admin")
+def add_source() -> ResponseReturnValue:
+    """Add a source and show its write key, this once."""
+    form = request.form
+    try:
+        with parts().transaction() as session:
+            name, origins = forms.text(form, "name"), form.get("origins", "").split()
+            _, key = people.add_source(session, name, form.get("kind", ""), origins, parts().now(), actor())
+    except InvalidInput as error:
+        return _sources_page(error, form), 400
+    return _sources_page(None, {}, made=key)
+
+
+@pages.post("/sources/<int:source_id>/end")
+@allow("admin")
+def end_source(source_id: int) -> ResponseReturnValue:
+    """Take no more signals by a source's key."""
+    with parts().transaction() as session:
+        people.end_source(session, source_id, parts().now(), actor())
+    flash("Its key is good for nothing any more. What it told stays.")
+    return redirect(url_for("system.list_sources"))
+
+
+def _sources_page(fault: InvalidInput | None, values: Mapping[str, str], made: str = "") -> str:
+    with parts().transaction() as session:
+        return render_template(
+            "system/sources.html",
+            sources=sources(session),
+            kinds=KINDS,
+            fault=fault,
+            values=values,
+            made=made,
+            signals_url=parts().settings.signals_url,
         )
 
 

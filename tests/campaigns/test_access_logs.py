@@ -103,11 +103,14 @@ class Desk:
         kept = {name: value for name, value in told.items() if name not in OUT_ONLY}
         return kept | {"name": f"{told['name']} again"}
 
+    def source(self, name: str) -> int:
+        return self.new_id("/sources", {"name": name, "kind": "server"})
+
     def new_id(self, path: str, body: dict[str, Any]) -> int:
         return int(self.program.told("POST", path, body)["id"])
 
 
-OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing")
+OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing", "trouble")
 
 
 def act(desk: Desk, campaign: int, what: str, **more: str) -> Any:
@@ -154,6 +157,8 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "system.revoke_key": lambda d: d.browser.post(
         f"/system/keys/{d.program.told('POST', '/keys', {'name': 'to end by page'})['id']}/revoke"
     ),
+    "system.add_source": lambda d: d.browser.post("/system/sources", name="Tills", kind="server"),
+    "system.end_source": lambda d: d.browser.post(f"/system/sources/{d.source('to end by page')}/end"),
 }  # fmt: skip
 CALLS: dict[str, Callable[[Desk], Any]] = {
     "create_offer": lambda d: d.program.told("POST", "/offers", d.offer()),
@@ -210,6 +215,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
         "DELETE", f"/keys/{d.program.told('POST', '/keys', {'name': 'to end'})['id']}"
     ),
     "add_source": lambda d: d.program.told("POST", "/sources", {"name": "another", "kind": "browser"}),
+    "end_source": lambda d: d.program.told("DELETE", f"/sources/{d.source('to end')}"),
     "set_holdouts": lambda d: d.program.told("PUT", "/system/holdouts", {"send": 0.1}),
 }  # fmt: skip
 ACTIONS = PAGES | {f"api.{name}": call for name, call in CALLS.items()}

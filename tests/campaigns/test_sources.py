@@ -1,0 +1,51 @@
+"""Sources of signals: made on a page, named by the API, ended for good."""
+
+from __future__ import annotations
+
+import re
+
+from signals.sources import sender_by_key
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web, told
+
+
+def test_it_adds_a_source_shows_its_key_once_and_ends_it(shop: Shop, web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    desk.get("/system/sources")
+    made = desk.post("/system/sources", name="Shop pages", kind="browser", origins="https://Shop.example.com/")
+    found = re.search(r"<code>([\w-]{32})</code>", made.text)
+    assert found
+    assert found[1] not in desk.get("/system/sources").text
+    with shop.sessions.begin() as session:
+        sender = sender_by_key(session, found[1])
+        assert sender is not None
+        assert (sender.name, sender.kind, sender.origins) == (
+            "Shop pages",
+            "browser",
+            frozenset({"https://shop.example.com"}),
+        )
+    listed = {one["id"]: one for one in program.told("GET", "/sources")["sources"]}
+    assert listed[sender.id]["disabled_at"] is None
+    assert desk.post(f"/system/sources/{sender.id}/end").status_code == 302
+    with shop.sessions.begin() as session:
+        assert sender_by_key(session, found[1]) is None
+    listed = {one["id"]: one for one in program.told("GET", "/sources")["sources"]}
+    assert listed[sender.id]["disabled_at"] == shop.now.isoformat()
+    assert web.desk("manager").get("/system/sources").status_code == 403
+
+
+def test_it_says_what_is_wrong_with_a_source(web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    desk.get("/system/sources")
+    for field, form in (
+        ("name", {"name": " ", "kind": "server"}),
+        ("kind", {"name": "Tills", "kind": "till"}),
+        ("origins", {"name": "Pages", "kind": "browser", "origins": "shop.example.com"}),
+    ):
+        answer = desk.post("/system/sources", **form)
+        assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), field
+    body = {"name": "Pages", "kind": "browser", "origins": ["http://shop.example.com"]}
+    assert told(program.call("POST", "/sources", body), 400)["field"] == "origins"
+    program.told("POST", "/sources", {"name": "Tills", "kind": "server"})
+    assert told(program.call("POST", "/sources", {"name": "Tills", "kind": "server"}), 400)["field"] == "name"
+    assert program.call("DELETE", "/sources/999999").status_code == 404
