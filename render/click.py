@@ -22,9 +22,9 @@ from render.classify import Verdict, told
 from render.eligibility import may_record
 from render.facts import DAY_MS, LastShown
 from render.fetch import Fetch
-from render.lookup import Running
+from render.lookup import Look, Running
 from render.notice import not_found, notice, try_again
-from render.open import Environ, fetch_of
+from render.open import Environ, fetch_of, is_nobodys
 from render.opening import Read
 from render.parts import Parts
 from render.plan import Offer, Plan
@@ -62,7 +62,10 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
     fetch = fetch_of(parts, token, "click", environ, started)
     if token.slot == WHOLE_MAIL:
         fetch = _trapped(fetch)
-    look = parts.lookup.read(token.campaign, fetch.names)
+    if is_nobodys(parts, token):
+        look = Look(parts.lookup.running(token.campaign), None)
+    else:
+        look = parts.lookup.read(token.campaign, fetch.names)
     if look.running is None or look.running.plan is None:
         parts.metrics.count("clicks", value="unresolved")
         return _nowhere()

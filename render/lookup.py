@@ -96,6 +96,11 @@ class Lookup:
         except (Unavailable, hiredis.ReplyError):
             return held
 
+    def was_unfollowed(self, campaign: int) -> bool:
+        """Whether the campaign was not followed when it was last read: then nobody's keys need be asked for."""
+        held = self._running.get(campaign)
+        return held is not None and held.plan is not None and held.plan.tracking == "none"
+
     def model(self, running: Running) -> Model | None:
         """The model that the campaign's slots of mode "model" are scored with, if it is loaded."""
         return self._models.get(running.live.model) if running.live is not None else None

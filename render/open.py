@@ -113,7 +113,7 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
     one of defaults, by the plan this process last held.
     """
     token = fetch.token
-    if not token.profile:
+    if is_nobodys(parts, token):
         return _shared(parts, fetch)
 
     running, personal = parts.lookup.read(token.campaign, fetch.names)
@@ -193,6 +193,16 @@ def _seconds_since_send(token: Token, now_ms: int) -> float | None:
     """
     seconds = (now_ms - token.sent_ms) / 1000
     return seconds if token.knows_second and seconds >= 0 else None
+
+
+def is_nobodys(parts: Parts, token: Token) -> bool:
+    """Whether it is known, without asking for anybody's keys, that this fetch is answered for nobody in particular."""
+    if not token.profile:
+        return True
+    if not parts.lookup.was_unfollowed(token.campaign):
+        return False
+    running = parts.lookup.running(token.campaign)  # It may have been published anew since.
+    return running is None or running.plan is None or running.plan.tracking == "none"
 
 
 def _shared(parts: Parts, fetch: Fetch) -> Open | None:

@@ -40,33 +40,32 @@ class Reserved(msgspec.Struct):
     reserved: tuple[int, ...] = ()
 
 
-_LEFT = text("""
+_VALUES: Final = """
     SELECT DISTINCT v.number FROM unnest(
         CAST(:numbers AS int[]), CAST(:campaigns AS int[]), CAST(:occurrences AS bigint[]), CAST(:profiles AS bigint[]),
-        CAST(:subjects AS uuid[])
-    ) AS v(number, campaign, occurrence, profile, subject)
-    WHERE EXISTS (
-        SELECT FROM "fetch" f WHERE f.profile_id = v.profile AND f.campaign_id = v.campaign
-        AND f.occurrence = v.occurrence AND f.fetch_class = ANY(:classes)
-    ) OR (v.profile IS NULL AND EXISTS (
-        SELECT FROM "fetch" f WHERE f.profile_id IS NULL AND f.subject_id = v.subject AND f.campaign_id = v.campaign
-        AND f.occurrence = v.occurrence AND f.fetch_class = ANY(:classes)
-    ))
-""")
+        CAST(:subjects AS uuid[]){more}
+    ) AS v(number, campaign, occurrence, profile, subject{names})
+    CROSS JOIN LATERAL (
+        (SELECT FROM {rows} AND f.profile_id = v.profile LIMIT 1)
+        UNION ALL
+        (SELECT FROM {rows} AND v.profile IS NULL AND f.profile_id IS NULL AND f.subject_id = v.subject LIMIT 1)
+    ) hit
+"""
+_ROWS: Final = """"fetch" f{join}
+        WHERE f.campaign_id = v.campaign AND f.occurrence = v.occurrence AND f.fetch_class = ANY(:classes)"""
 # As the report's own count of who may have seen an offer.
-_STILL_SEEN = text("""
-    SELECT DISTINCT v.number FROM unnest(
-        CAST(:numbers AS int[]), CAST(:campaigns AS int[]), CAST(:occurrences AS bigint[]), CAST(:profiles AS bigint[]),
-        CAST(:subjects AS uuid[]), CAST(:offers AS int[])
-    ) AS v(number, campaign, occurrence, profile, subject, offer)
-    WHERE EXISTS (
-        SELECT FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
-        WHERE (f.profile_id = v.profile OR (v.profile IS NULL AND f.profile_id IS NULL AND f.subject_id = v.subject))
-        AND f.campaign_id = v.campaign AND f.occurrence = v.occurrence AND f.fetch_class = ANY(:classes)
+_SEEN_ROWS: Final = """
         AND f.slot < 255 AND f.rung <> 'static' AND (f.rung <> 'default' OR d.rung = 'default')
-        AND (d.slots ->> f.slot::text)::int = v.offer
+        AND (d.slots ->> f.slot::text)::int = v.offer"""
+# Each person is looked up by an index: the limit keeps the planner from reading all rows of everybody instead.
+_LEFT: Final = text(_VALUES.format(more="", names="", rows=_ROWS.format(join="")))
+_STILL_SEEN: Final = text(
+    _VALUES.format(
+        more=", CAST(:offers AS int[])",
+        names=", offer",
+        rows=_ROWS.format(join=" JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at") + _SEEN_ROWS,
     )
-""")
+)
 
 
 def fetches(session: Session, rows: Sequence[Any]) -> Counts:

@@ -1,10 +1,11 @@
-"""A TCP proxy in front of a server that can stop passing bytes on, as a stalled network or host does."""
+"""A TCP proxy in front of a server that can stop passing bytes on, as a stalled network or host does, and listen."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 
@@ -19,6 +20,7 @@ class StallingProxy:
         self._flowing.set()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
+        self._heard: bytearray | None = None
         self.url = place._replace(netloc=f"127.0.0.1:{self._socket.getsockname()[1]}").geturl()
         threading.Thread(target=self._accept, name="proxy", daemon=True).start()
 
@@ -29,6 +31,15 @@ class StallingProxy:
     def flow(self) -> None:
         """Pass on what was held back, and all that comes."""
         self._flowing.set()
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[bytearray]:
+        """All bytes that clients send meanwhile, of every connection in the order they came."""
+        self._heard = heard = bytearray()
+        try:
+            yield heard
+        finally:
+            self._heard = None
 
     def close(self) -> None:
         """Close every connection."""
@@ -53,11 +64,13 @@ class StallingProxy:
                 with self._lock:
                     self._open |= {client, server}
                 for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+                    threading.Thread(target=self._pass, args=(source, target, source is client), daemon=True).start()
 
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, is_asking: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                if is_asking and (heard := self._heard) is not None:
+                    heard += data
                 self._flowing.wait()
                 target.sendall(data)
         for one in (source, target):
