@@ -16,10 +16,10 @@ from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER, Mail
 from tests.workers.opens import Opens
 from workers.recording import write
 
-PEOPLE = 8
+PEOPLE = 5
 OFFERS = 20
 EVENTS = 25
-OPENS = 800
+OPENS = 500
 CEILING = 10_000
 """Bytes of the database an open may take with its fetches and clicks, indexes and all, with 25 candidates; 6,100 were
 measured."""
