@@ -32,7 +32,7 @@ class CreativeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     document: dict[str, Any]
 
 
-SampleName = Literal["usual", "long", "bare", "de", "ar", "he", "ja", "hi", "th"]
+SampleName = Literal["usual", "long", "bare", "de", "ar", "he", "ja", "zh", "hi", "th", "emoji"]
 
 
 class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
