@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from base.clock import pause
 from render.classify import MACHINE_SECONDS
@@ -68,11 +68,11 @@ def test_it_makes_sends_opens_swaps_and_proves_a_first_campaign(site: Site) -> N
     page.fill("[name=person]", ANN)
     page.click("button:has-text('Show')")
     page.wait_for_load_state("networkidle")
-    assert page.locator("h3:has-text('Shoes, 20 % off')").count() == 1
+    expect(page.locator("h3:has-text('Shoes, 20 % off')")).to_have_count(1)
     page.select_option("[name=bought]", label="Running shoes")
     page.click("button:has-text('Show')")
     page.wait_for_load_state("networkidle")
-    assert page.locator("h3:has-text('Thank you for the shoes')").count() == 1
+    expect(page.locator("h3:has-text('Thank you for the shoes')")).to_have_count(1)
     keep(page, "preview")
 
     page.goto(f"{campaign}/schedule")
