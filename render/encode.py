@@ -13,6 +13,10 @@ MAX_BYTES: Final = 150_000
 # less time than 4:4:4 and a fifth fewer bytes, and could not be told apart beside it.
 _QUALITIES: Final = (84, 74, 62, 48, 34, 20, 10)
 _COLOURS: Final = (256, 64, 16, 6)
+PHOTOGRAPH: Final = 4096
+"""Colours from which on a picture counts as a photograph; drawn designs have half as many at most, edges included."""
+_DITHERED: Final = (256, 64)
+"""Colours of which a photograph's missing ones are mixed; of fewer, that is mere noise."""
 _SOFTER: Final = (2, 4, 8, 16, 32)
 """Factors of detail given up when no quality is enough, as for a photograph of gravel in a slot of few bytes."""
 
@@ -57,13 +61,25 @@ def _webps(image: Image.Image) -> Iterator[bytes]:
 
 def _pngs(image: Image.Image) -> Iterator[bytes]:
     yield _save(image, "PNG", compress_level=3)
-    for colours in _COLOURS:
-        yield _save(_flat(image, colours), "PNG", compress_level=3)
+    for flat in _flats(image):
+        yield _save(flat, "PNG", compress_level=3)
 
 
 def _gifs(image: Image.Image) -> Iterator[bytes]:
+    for flat in _flats(image):
+        yield _save(flat, "GIF", optimize=False)
+
+
+def _flats(image: Image.Image) -> Iterator[Image.Image]:
+    """Yield the picture in ever fewer colours; a photograph, whose skies would fall into bands, first with them mixed.
+
+    Mixing takes 15 ms more and three times the bytes.
+    """
+    if image.getcolors(PHOTOGRAPH) is None:
+        for colours in _DITHERED:
+            yield image.quantize(palette=_flat(image, colours), dither=Image.Dither.FLOYDSTEINBERG)
     for colours in _COLOURS:
-        yield _save(_flat(image, colours), "GIF", optimize=False)
+        yield _flat(image, colours)
 
 
 def _flat(image: Image.Image, colours: int) -> Image.Image:

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from render.art import draw_art
 from render.binding import resolve
 from render.colour import contrast, scheme
 from render.creative import Background, Badge, Box, Column, Creative, Panel, Picture, Price, Text, asset_hashes
-from render.draw import NEUTRAL_SIZE, badge_parts, compose, content_key, draw, static_picture
+from render.draw import NEUTRAL_SIZE, badge_parts, compose, content_key, draw, gradient, static_picture
 from render.encode import CONTENT_TYPES, FORMATS, MAX_BYTES, encode
 from render.fonts import Fonts
 from render.samples import SAMPLES
@@ -204,6 +204,19 @@ def test_it_makes_a_price_smaller_before_it_leaves_out_the_former_one(locale: st
         inks.append(ImageChops.difference(image, Image.new("RGB", image.size, "white")).getbbox())
     both, alone = (ink for ink in inks if ink is not None)
     assert both[2] - both[0] > alone[2] - alone[0] + 50
+
+
+def test_it_breaks_no_sky_into_bands_where_colours_are_few() -> None:
+    sky = gradient((30, 60, 120), (200, 220, 250), (600, 300), vertical=False)
+    sky = Image.blend(sky, gradient((10, 20, 30), (90, 60, 40), (600, 300), vertical=True), 0.5)
+    blurred = ImageFilter.BoxBlur(6)
+    errors = []
+    for ceiling in (MAX_BYTES, 30_000):
+        shown = decoded(encode(sky, "gif", ceiling)).convert("RGB")
+        apart = ImageChops.difference(shown.filter(blurred), sky.filter(blurred))
+        errors.append(max(ImageStat.Stat(apart).mean))
+    assert errors[0] < 0.7
+    assert errors[1] > 2 * errors[0], "a low ceiling is met first of all"
 
 
 @pytest.mark.parametrize("size", [(560, 168), (560, 178), (178, 560), (480, 504)])
