@@ -129,7 +129,7 @@ def test_it_imports_products_and_rebuilds_from_the_command_line(desk: Desk, cli:
     feed.write_text("id\ttitle\tprice\tproduct_type\np1\tRunner\t80 EUR\tShoes\np2\tNothing\tfree\tShoes\n")
     result = loaded(cli, "products", str(feed))
     assert "1 stored, 1 refused" in result.output
-    assert "item 2: price: must be an amount and a currency" in result.output
+    assert "item 2: price: must be an amount, with a point before its decimals" in result.output
 
     desk.send(order("u1", "o1", ("p1", "Shoes", 1.0)))
     desk.store.flushdb()
