@@ -113,6 +113,18 @@ def test_it_gives_an_offer_the_design_of_its_kind_and_tells_faults_in_words(web:
         assert words in beside.replace("&#39;", "’"), field
 
 
+def test_it_says_before_the_send_that_no_offer_is_chosen(web: Web) -> None:
+    browser, number = web.browser("manager"), web.shop.campaign(published=False)
+    words = "No offer is chosen for any place yet"
+    assert words not in browser.get(f"/campaigns/{number}/schedule").text
+    kept = browser.post(
+        f"/campaigns/{number}/offers",
+        **{"default_landing": "https://shop.example.com/", "default-0": "1", "default-1": "1"},
+    )
+    assert kept.status_code == 302
+    assert words in browser.get(f"/campaigns/{number}/schedule").text
+
+
 def test_it_publishes_what_is_scheduled_and_sends_nothing_for_a_time_that_is_over(web: Web) -> None:
     browser, number = web.browser("manager"), web.shop.campaign(published=False)
     path, due = f"/campaigns/{number}/schedule", web.shop.now + timedelta(days=1)
