@@ -35,7 +35,7 @@ up: $(VENV)/.demo $(VENV)/.assets ## Run the system without the story, until Ctr
 
 .PHONY: test
 test: lint $(VENV)/.amp ## Check style, types and behaviour
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.test $(VENV)/.assets ## Check style and types

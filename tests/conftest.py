@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,8 +27,6 @@ from tests.serving import Serve, Served
 from workers.migration import migrate
 
 VALKEY_DATABASES = 64
-LONGEST = ("tests/workers/test_demo_story.py", "tests/workers/test_sending_killed.py", "tests/browser/")
-"""What takes longest begins first, so that no process waits for it at the end."""
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """When tests happen: a Monday."""
 
@@ -35,8 +34,9 @@ _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+    """Begin with the files of few tests: those take longest, and no process waits for one at the end."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: tests[item.path])
 
 
 @pytest.fixture(scope="session")
