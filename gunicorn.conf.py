@@ -27,7 +27,9 @@ REQUEST_SECONDS = 10
 SEND_SECONDS = struct.pack("@ll", 5, 0)
 """A client that takes nothing for so long, in the kernel's form, gets no more."""
 _HEAD_END = b"\r\n\r\n"
-_BODY = re.compile(rb"\r\n(?:content-length:[ \t]*(\d{1,9})[ \t]*|(transfer-encoding:).*?)(?=\r\n)", re.IGNORECASE)
+_BODY = re.compile(
+    rb"\r\n(?:content-length:[ \t]*(\d{1,9})[ \t]*|(transfer-encoding:).*?chunked[ \t]*)(?=\r\n)", re.IGNORECASE
+)
 _EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 
 

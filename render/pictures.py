@@ -129,6 +129,12 @@ class Pictures:
             drawing = self._under_way.get(key)
             if drawing is not None:
                 return drawing
+            # A drawing is kept before it leaves `_under_way`: one that ended since the cache was asked is there now.
+            ended = self._cache.get(key)
+            if ended is not None:
+                drawing = Future()
+                drawing.set_result(ended)
+                return drawing
             if len(self._under_way) >= MAX_WAITING:
                 raise Late
             drawing = self._under_way[key] = self._pool.submit(self._draw, key, wanted)
