@@ -58,7 +58,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Holdout shares are fractions. `needs_consent` names purposes without which nobody is mailed and only the default is
     shown. `landing_hosts` may be empty: the hosts of the offers' own addresses are always allowed. `amp` adds an AMP
-    part to the mails. `tracking` none: everybody's mails share their addresses, get the defaults, and nothing is kept.
+    part to the mails. `tracking` none: everybody's mails share their addresses, get the defaults, and nothing is kept;
+    anonymous: each person gets what fits, and what is kept of opens and clicks names nobody.
     """
 
     name: Name
@@ -80,7 +81,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     needs_consent: list[str] = []
     undecided_capped: bool = True
     amp: bool = False
-    tracking: Literal["identified", "none"] = "identified"
+    tracking: Literal["identified", "anonymous", "none"] = "identified"
     timezone: str = "UTC"
     ends_at: Moment | None = None
 

@@ -26,6 +26,10 @@ WHAT: Mapping[str, str] = {
     "click": "clicks: people, machine, and those of people that were flagged",
     "seen": "people an offer was possibly seen by, by offer",
     "clicked": "clicks of people on an offer, by offer",
+    "anonymous_fetch": "answered fetches that name nobody, by class",
+    "anonymous_seen": "fetches that name nobody and may have been seen, by offer",
+    "anonymous_click": "clicks that name nobody, by class",
+    "anonymous_clicked": "clicks of persons that name nobody, by offer",
     "reserved": "opens that took an offer's total cap, by offer",
 }
 

@@ -1,5 +1,7 @@
 """What happened at opens, as tables: decisions, fetches and clicks by month, and the outcomes credited to them.
 
+Fetches and clicks of campaigns at tracking level anonymous have a table of their own, in which nobody is named.
+
 The recorder writes these rows from the record stream, idempotently: a record's id and instant come from the record, so
 writing it twice hits the primary key. `public` is the record's canonical form without personal fields, `public_sha256`
 its hash; the personal part is sealed under the subject's key, so that dropping the key erases it.
@@ -32,7 +34,7 @@ from base.db import Model
 
 FETCH_CLASSES = ("person", "proxy", "undecided", "prefetch", "scanner", "test", "staff")
 BY_MONTH = {"postgresql_partition_by": "RANGE (at)"}
-PARTITIONED = ("decision", "fetch", "click")
+PARTITIONED = ("decision", "fetch", "click", "anonymous_fetch")
 UNDATED = text("decision_at IS NULL AND decision_id IS NOT NULL")
 """Rows whose decision was stored after them; the recorder dates them as soon as it is there."""
 
@@ -153,6 +155,27 @@ class Click(Model):
     public_sha256: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class AnonymousFetch(Model):
+    """One fetch or click at tracking level anonymous. `at` is the beginning of its hour, `id` is random."""
+
+    __tablename__ = "anonymous_fetch"
+    __table_args__ = (
+        Index("anonymous_fetch_campaign", "campaign_id", "occurrence"),
+        Index("anonymous_fetch_at", "at", postgresql_using="brin"),
+        BY_MONTH,
+    )
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True), primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(Integer)
+    occurrence: Mapped[int] = mapped_column(BigInteger)
+    slot: Mapped[int] = mapped_column(SmallInteger)
+    kind: Mapped[str] = mapped_column(Text)  # a fetch's, or click
+    fetch_class: Mapped[str] = mapped_column(Text)
+    offer_id: Mapped[int | None] = mapped_column(Integer)
+    rung: Mapped[str] = mapped_column(Text)
+
+
 class Outcome(Model):
     """One order credited to one decision by one attribution rule; `cents` is net of what came back."""
 
@@ -184,7 +207,7 @@ class Outcome(Model):
 
 
 def ensure_months(connection: Connection, months: Iterable[date]) -> None:
-    """Make the partitions of decision, fetch and click for the months of these days, where they are missing.
+    """Make the partitions of the tables by month for the months of these days, where they are missing.
 
     Rows of a month without a partition go to the default partition; such a month stays there. The caller commits.
     """

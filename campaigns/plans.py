@@ -38,14 +38,24 @@ def load_mail(blobs: Blobs, row: Plan) -> CompiledMail:
     return mail.decode(blobs.get(row.mail_hash))
 
 
-def add(session: Session, digest: str, campaign_id: int, mail_hash: str, size: int, now: datetime, by: str) -> Plan:
+def add(
+    session: Session,
+    digest: str,
+    campaign_id: int,
+    mail_hash: str,
+    size: int,
+    now: datetime,
+    by: str,
+    *,
+    anonymous: bool,
+) -> Plan:
     """The row of a plan, made if there is none: publishing the same content again makes nothing new."""
     row = session.get(Plan, digest)
     if row is None:
         number = session.scalar(select(func.max(Plan.number)).where(Plan.campaign_id == campaign_id)) or 0
         row = Plan(
             hash=digest, campaign_id=campaign_id, number=number + 1, mail_hash=mail_hash, size=size,
-            published_at=now, published_by=by,
+            published_at=now, published_by=by, anonymous=anonymous,
         )  # fmt: skip
         session.add(row)
         session.flush()

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from msgspec import UNSET
+from msgspec import UNSET, convert
 from msgspec.structs import replace
 from redis import RedisError
-from sqlalchemy import event, select
+from sqlalchemy import and_, event, exists, select
 from sqlalchemy.orm import Session
 
 from base import keys, logs
 from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
+from base.ids import TEST_BIT
 from base.stores import Store
 from campaigns import admin_log, creatives, lasting, mail, messages, offers, plans, rulebook
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import CompiledMail
-from campaigns.models.campaign import Campaign
+from campaigns.models.campaign import Campaign, Plan
 from campaigns.models.catalogue import Message, Offer
+from campaigns.models.delivery import Delivery
 from render import agree
 from render import plan as render_plan
 from render.creative import Creative, countdown_of
@@ -72,7 +74,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         undecided_capped=row.undecided_capped,
         landing_hosts=_hosts(row, shown),
         amp_senders=(message.from_address.lower(),) if row.amp else UNSET,
-        tracking="none" if row.tracking == "none" else UNSET,
+        tracking=UNSET if row.tracking == "identified" else convert(row.tracking, Literal["none", "anonymous"]),
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )
@@ -106,7 +108,11 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     plan, compiled = compile_campaign(session, row)
     data = render_plan.encode(plan)
     digest = blobs.put(data)
-    plans.add(session, digest, row.id, blobs.put(mail.encode(compiled)), len(data), now, by.name)
+    is_anonymous = plan.tracking == "anonymous"
+    if plan.tracking is UNSET:
+        _check_never_anonymous(session, row)
+    mail_hash = blobs.put(mail.encode(compiled))
+    plans.add(session, digest, row.id, mail_hash, len(data), now, by.name, anonymous=is_anonymous)
     row.plan_hash = digest
     session.flush()
     store.set(keys.plan(digest), data)
@@ -115,6 +121,14 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     admin_log.record(session, by, "publish", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     _write_live_with_commit(session, store, row)
     return digest
+
+
+def _check_never_anonymous(session: Session, row: Campaign) -> None:
+    """Raises InvalidInput where mails left that were not to be followed by person: they would be from now on."""
+    mailed = exists().where(Delivery.campaign_id == row.id, Delivery.occurrence < TEST_BIT)
+    anonymous = exists().where(Plan.campaign_id == row.id, Plan.anonymous)
+    if session.scalar(select(and_(mailed, anonymous))):
+        raise InvalidInput("tracking", "cannot follow people: mails of this campaign left that name nobody")
 
 
 def is_current(session: Session, row: Campaign) -> bool:

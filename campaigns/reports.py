@@ -5,11 +5,13 @@ times of answers are those of the rows that are left.
 
 Three counts of opens are kept apart: *surely* seen (a person's device or a mail provider fetching for a reader),
 *possibly* (those and devices that may fetch on their own), *machine* (prefetch and scanners). Test sends and staff are
-in none of them. Only clicks of persons count as clicks.
+in none of them. Only clicks of persons count as clicks. At tracking level anonymous fetches and clicks are counted by
+themselves, and people not at all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +62,25 @@ class OfferLine:
 
 
 @dataclass(frozen=True)
+class AnonymousLine:
+    """One offer at tracking level anonymous: fetches in which it may have been seen, and clicks of persons."""
+
+    offer: int
+    name: str
+    fetches: int
+    clicks: int
+
+
+@dataclass(frozen=True)
+class Anonymous:
+    """What is counted at tracking level anonymous: fetches and clicks by class, and by offer; never people."""
+
+    fetches: Mapping[str, int]
+    clicks: Mapping[str, int]
+    offers: tuple[AnonymousLine, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything the results page shows. `cents` are the campaign's currency; `elsewhere` are orders in others."""
 
@@ -76,6 +97,7 @@ class Report:
     fallback: int
     p50_ms: float | None
     p99_ms: float | None
+    anonymous: Anonymous
 
 
 def report(session: Session, campaign_id: int) -> Report:
@@ -107,7 +129,19 @@ def report(session: Session, campaign_id: int) -> Report:
         fallback=speed.fallback + gone["fallback", ""],
         p50_ms=speed.p50,
         p99_ms=speed.p99,
+        anonymous=_anonymous(session, given, gone),
     )
+
+
+def _anonymous(session: Session, given: Mapping[str, int], gone: Mapping[tuple[str, str], int]) -> Anonymous:
+    fetches, clicks = (
+        Counter({name: number for (counted, name), number in gone.items() if counted == what})
+        for what in ("anonymous_fetch", "anonymous_click")
+    )
+    for row in session.execute(text(ANONYMOUS), given):
+        (clicks if row.clicked else fetches)[row.fetch_class] += row.number
+    lines = session.execute(text(ANONYMOUS_OFFERS), given)
+    return Anonymous(fetches, clicks, tuple(AnonymousLine(**row._mapping) for row in lines))
 
 
 def _with(gone: Mapping[tuple[str, str], int], what: str, row: Any) -> dict[str, int]:
@@ -186,6 +220,26 @@ TOTALS = """
            count(*) FILTER (WHERE upper(o.currency) <> c.currency) AS elsewhere
     FROM outcome o JOIN campaign c ON c.id = o.campaign_id
     WHERE o.campaign_id = :campaign AND o.occurrence < :test
+"""
+ANONYMOUS = """
+    SELECT fetch_class, kind = 'click' AS clicked, count(*) AS number FROM anonymous_fetch
+    WHERE campaign_id = :campaign AND occurrence < :test GROUP BY 1, 2 ORDER BY 1, 2
+"""
+ANONYMOUS_OFFERS = """
+    SELECT known.offer, coalesce(o.name, 'Offer ' || known.offer) AS name,
+           sum(known.fetches)::bigint AS fetches, sum(known.clicks)::bigint AS clicks
+    FROM (
+        SELECT offer_id AS offer, (kind <> 'click')::int AS fetches, (kind = 'click')::int AS clicks
+        FROM anonymous_fetch
+        WHERE campaign_id = :campaign AND occurrence < :test AND offer_id IS NOT NULL
+          AND (fetch_class = 'person' OR (kind <> 'click' AND fetch_class IN ('proxy', 'undecided')))
+        UNION ALL
+        SELECT name::int, CASE WHEN what = 'anonymous_seen' THEN number ELSE 0 END,
+               CASE WHEN what = 'anonymous_clicked' THEN number ELSE 0 END
+        FROM expired_count WHERE campaign_id = :campaign AND what IN ('anonymous_seen', 'anonymous_clicked')
+    ) known
+    LEFT JOIN offer o ON o.id = known.offer
+    GROUP BY known.offer, o.name ORDER BY 3 DESC, known.offer
 """
 SPEED = """
     SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ms) AS p50,

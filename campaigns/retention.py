@@ -87,7 +87,8 @@ class Stock:
     def bytes_per_open(self) -> float | None:
         """Bytes of the database an open takes; None while there are too few to tell it from what empty tables take."""
         opens = next(table.rows for table in self.tables if table.what == "decision")
-        return sum(table.bytes for table in self.tables) / opens if opens >= FEW else None
+        theirs = sum(table.bytes for table in self.tables if table.what != "anonymous_fetch")
+        return theirs / opens if opens >= FEW else None
 
 
 _SIZE = text("""

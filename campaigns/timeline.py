@@ -83,6 +83,11 @@ CLICK_WORDS = {
     "staff": "staff ",
 }
 """Who clicked, where it was not plainly the person."""
+LEVEL_WORDS = {
+    "none": "its opens and clicks are not followed",
+    "anonymous": "its opens and clicks are counted without names, so none is listed here",
+}
+"""Why a mail is followed by no open, by its campaign's tracking level."""
 LATE = timedelta(minutes=1)
 """A signal that arrives so long after it happened is told with both times."""
 END = datetime(9999, 1, 1, tzinfo=UTC)
@@ -129,6 +134,7 @@ class _Span:
     before: datetime
     limit: int
     campaigns: dict[int, str]
+    levels: dict[int, str]
     offers: dict[int, str]
     kept_since: datetime | None
 
@@ -160,6 +166,7 @@ def timeline(
         before=before or END,
         limit=limit + 1,
         campaigns=dict(session.execute(select(Campaign.id, Campaign.name)).all()),
+        levels=dict(session.execute(select(Campaign.id, Campaign.tracking)).all()),
         offers=dict(session.execute(select(Offer.id, Offer.name)).all()),
         kept_since=kept_since,
     )
@@ -191,6 +198,8 @@ def _mails(span: _Span) -> Iterable[Entry]:
         if row.holdout == "content":
             detail += "; neutral content, to measure the campaign"
         at = row.sent_at or row.settled_at or row.created_at
+        if row.state == "accepted" and (words := LEVEL_WORDS.get(span.levels.get(row.campaign_id, ""))):
+            detail += f"; {words}"
         if row.state == "accepted" and span.has_expired(at):
             detail += "; what it showed then has expired"
         yield Entry(at, "mail", span.title(row.campaign_id, row.occurrence), detail, row.campaign_id)

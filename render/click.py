@@ -1,7 +1,8 @@
 """A click goes to the offer last shown to a person in that block, not to a newer one.
 
 What was shown is read from the delivery's shown key; where nothing can be told, the click goes to the plan's default
-page and its record says why. An offer that ended or sold out since it was seen gets an honest page, never another
+page and its record says why. A campaign of tracking level anonymous keeps nothing of what was shown: there a click goes
+to what would be shown now. An offer that ended or sold out since it was seen gets an honest page, never another
 product.
 """
 
@@ -18,17 +19,20 @@ from base.clock import monotonic
 from base.errors import BadToken
 from base.tokens import WHOLE_MAIL, Purpose
 from render import respond
+from render.agree import Personal
+from render.anonymous import anonymous_open
 from render.classify import Verdict, told
 from render.eligibility import may_record
 from render.facts import DAY_MS, LastShown
 from render.fetch import Fetch
 from render.lookup import Look, Running
 from render.notice import not_found, notice, try_again
-from render.open import Environ, fetch_of, is_nobodys
+from render.open import Environ, fetch_of, is_nobodys, note_unrecorded
 from render.opening import Read
 from render.parts import Parts
 from render.plan import Offer, Plan
 from render.record import ClickRecord
+from render.recording import anonymous_record
 from render.respond import Answer
 
 _SENTENCES: Final = {
@@ -74,11 +78,32 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
     if not is_followed or not may_record(read.state if read is not None else None, look.running.plan):
         parts.metrics.count("not_recorded")
         return _answer(look.running.plan, Destination("default", look.running.plan.default_landing))
+    if look.running.plan.tracking == "anonymous":
+        return _answer(look.running.plan, _decided_anew(parts, fetch, look.running, look.running.plan, look.personal))
     destination = resolve_click(parts, fetch, look.running, look.running.plan, read)
     # A click that cannot be written down is still followed: the person did nothing wrong.
     parts.recorder.accept((_record(fetch, destination),), fetch.deadline)
     parts.metrics.count("clicks", value=_counted(destination.outcome))
     return _answer(look.running.plan, destination)
+
+
+def _decided_anew(parts: Parts, fetch: Fetch, running: Running, plan: Plan, personal: Personal | None) -> Destination:
+    """Where a click goes that nothing may be known of: to the offer decided on now, and it is counted for nobody."""
+    opened = anonymous_open(parts, fetch, running, plan, personal)
+    if not opened.is_recorded:
+        note_unrecorded(parts, fetch, opened)
+        return Destination("default", plan.default_landing)
+    chosen = opened.in_slot(fetch.token.slot) if not opened.lane.refused else None
+    if fetch.token.slot == WHOLE_MAIL:
+        destination = Destination("trap", plan.default_landing)
+    elif chosen is None:
+        destination = Destination("unresolved", plan.default_landing)
+    else:
+        destination = Destination("redirect", _allowed(plan, plan.offer_by_id[chosen.offer].landing))
+    made = anonymous_record(fetch, chosen.offer if chosen is not None else None, destination.outcome)
+    parts.recorder.accept((*opened.records, made), fetch.deadline)
+    parts.metrics.count("clicks", value=destination.outcome)
+    return destination
 
 
 def _trapped(fetch: Fetch) -> Fetch:

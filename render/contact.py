@@ -25,7 +25,7 @@ from render.classify import Verdict
 from render.fetch import Fetch, Open
 from render.open import find_open
 from render.parts import Parts
-from render.recording import fetch_record
+from render.recording import answer_record
 from render.respond import Answer
 from signals.moments import unix_ms
 
@@ -101,7 +101,7 @@ def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> 
     answer = _answer(opened, asked.placement)
     if opened.is_recorded:
         content = Picture(msgspec.json.encode(answer), "application/json", is_personal=True)
-        if not parts.opening.mark(fetch, opened, None, fetch_record(fetch, opened, content, "drawn")):
+        if not parts.opening.mark(fetch, opened, None, answer_record(fetch, opened, content, "drawn", None)):
             return _error("503 Service Unavailable", "", "The decision could not be kept.", [("Retry-After", "1")])
     parts.metrics.count("contacts")
     return respond.json(answer)

@@ -341,6 +341,8 @@ def _unwanted(at: Situation, offer: Offer) -> bool:
 def _limits(at: Situation, offer: Offer) -> str | None:
     """Caps and the no-repeat window, for an offer that would be shown anew."""
     facts = at.facts
+    if at.plan.tracking == "anonymous" and offer.is_limited:
+        return "anonymous: limited"
     if offer.cap_total is not None:
         balance = facts.caps.get(offer.id)
         if balance is None:

@@ -134,6 +134,9 @@ _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "cap refused": lambda offer, plan: "its last showing was taken by another open at the same moment",
     "cap unknown": lambda offer, plan: "it could not be read how many showings were left",
     "total cap": lambda offer, plan: f"all {offer.cap_total} showings were used",
+    "anonymous: limited": lambda offer, plan: (
+        "opens of this campaign name nobody, so how often it was shown cannot be counted"
+    ),
     "personal cap": lambda offer, plan: (
         f"the person had already been shown it {_times(offer.cap_person)}{_period(offer)}"
     ),

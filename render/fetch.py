@@ -98,6 +98,11 @@ class Open:
         return self.lane.decision
 
     @property
+    def is_anonymous(self) -> bool:
+        """Whether nothing that names the person may be kept of it."""
+        return self.plan.tracking == "anonymous"
+
+    @property
     def chosen(self) -> tuple[Chosen, ...]:
         """What it shows, by slot."""
         return self.lane.chosen

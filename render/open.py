@@ -14,6 +14,7 @@ from base.logs import logger
 from base.tokens import Purpose, Token
 from render import respond
 from render.agree import Names
+from render.anonymous import anonymous_open
 from render.cache import Picture
 from render.classify import Verdict, classify
 from render.eligibility import may_record
@@ -24,7 +25,7 @@ from render.opening import Read
 from render.parts import Parts
 from render.pressure import Step
 from render.record import RepairRecord
-from render.recording import fetch_record
+from render.recording import answer_record, fetch_record
 from render.respond import Answer
 from signals.moments import unix_ms
 
@@ -88,13 +89,16 @@ def serve(parts: Parts, fetch: Fetch) -> Served:
     served = parts.ladder.best(fetch, opened)  # Late or failed: the default; that too: the static picture.
 
     sight = opened.sight(fetch, served.offer) if served.offer is not None else None
-    made = fetch_record(fetch, opened, served.picture, served.rung)
+    made = answer_record(fetch, opened, served.picture, served.rung, served.offer)
     if not parts.opening.mark(fetch, opened, sight, made):
         # Neither stream nor disk took the record in time: nothing may be claimed. Should it be taken late, so is this.
         static = parts.ladder.static(fetch)
-        parts.recorder.correct((fetch_record(fetch, opened, static.picture, static.rung),))
+        parts.recorder.correct((answer_record(fetch, opened, static.picture, static.rung, static.offer),))
         return static
-    _handed(parts, fetch, served.picture)
+    if opened.is_anonymous:  # Its record has no bytes with it.
+        parts.metrics.count("fetches", value=fetch.verdict.fetch_class)
+    else:
+        _handed(parts, fetch, served.picture)
     return served
 
 
@@ -124,6 +128,8 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
     if running.plan.tracking == "none":
         # Mails sent before their campaign was no longer to be followed name the person still.
         return _shared(parts, fetch)
+    if running.plan.tracking == "anonymous":
+        return anonymous_open(parts, fetch, running, running.plan, personal)
     if personal is None:
         return parts.opening.unagreed(fetch, running, running.plan, "unread", None)
 

@@ -41,7 +41,7 @@ from render.lookup import Lookup, Running
 from render.metrics import Metrics
 from render.plan import Live, Plan
 from render.pressure import Step
-from render.record import FetchRecord, decision_id
+from render.record import AnonymousRecord, FetchRecord, decision_id
 from render.recording import Repairs, decision_record
 from signals.state import ProfileState
 from signals.state import decode as decode_state
@@ -51,7 +51,8 @@ MAX_ROUNDS: Final = 32
 STRICT_ROUNDS: Final = 4
 """Rounds in which a new open must be agreed on the very state it was decided on; after that an older one will do, so
 that signals which pour in cannot keep a mail from its picture."""
-_HELD_BACK: Final = Live(state="ended")
+HELD_BACK: Final = Live(state="ended")
+"""What is live for whoever is to get the defaults."""
 _NOTHING_READ: Final = Personal(None, None, None)
 _UNREAD_BUCKET_MS: Final = 30_000
 Value = TypeVar("Value")
@@ -143,7 +144,7 @@ class Opening:
         lane = read.shown.lane(fetch.lane)
         if not lane.open_number or lane.plan != running.plan_hash or not may_record(read.state, plan):
             return None
-        facts = self._facts(fetch, running, read, lane)
+        facts = self.facts(fetch, running, read, lane)
         if not still_true(plan, lane, facts, fetch.now):
             return None
         return Open(
@@ -165,10 +166,10 @@ class Opening:
         One record for all pictures of a look.
         """
         at_ms = fetch.now_ms - fetch.now_ms % _UNREAD_BUCKET_MS
-        facts = Facts(state=state, sent_at_ms=fetch.token.sent_ms, lane=fetch.lane, live=_HELD_BACK)
+        facts = Facts(state=state, sent_at_ms=fetch.token.sent_ms, lane=fetch.lane, live=HELD_BACK)
         decision = replace(decide(plan, facts, fetch.now, 0), reason=reason, lost=lost)
         identity = decision_id(fetch.delivery, f"{fetch.lane_name}:{reason}", 0, at_ms)
-        lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=_chosen(decision))
+        lane = Lane(decision=identity, began_ms=at_ms, plan=running.plan_hash, chosen=chosen_of(decision))
         made = decision_record(fetch, running, decision, facts, lane, _NOTHING_READ, ())
         self._metrics.count("lost", len(lost))
         return Open(
@@ -177,7 +178,7 @@ class Opening:
             records=(made, *(self.repairs.wanted(fetch, running, lost) if lost else ())), state=state,
         )  # fmt: skip
 
-    def mark(self, fetch: Fetch, opened: Open, sight: LastShown | None, made: FetchRecord) -> bool:
+    def mark(self, fetch: Fetch, opened: Open, sight: LastShown | None, made: FetchRecord | AnonymousRecord) -> bool:
         """Note that something was served, with its record; True once the record is safe, even if the note is not."""
         personal = opened.personal
         records = (*opened.records, made)
@@ -209,7 +210,7 @@ class Opening:
         lane = read.shown.lane(fetch.lane)
         if not lane.open_number or not may_record(read.state):
             return None
-        facts = self._facts(fetch, running, read, lane)
+        facts = self.facts(fetch, running, read, lane)
         shown_by: Plan | None = plan
         if not holds(plan, running.plan_hash, lane, facts, fetch.now, fetch.now_ms):
             if refused(plan, facts) is not None or not joins(lane, fetch.token.slot, fetch.kind, fetch.now_ms):
@@ -225,8 +226,8 @@ class Opening:
         """A new open: decided, its total caps reserved, not yet agreed."""
         last = read.shown.lane(fetch.lane)
         number = last.open_number + 1
-        facts = self._facts(fetch, running, read, last)
-        decision = self._decide(plan, facts, fetch.now, seed_of(fetch.delivery, number))
+        facts = self.facts(fetch, running, read, last)
+        decision = self.decided(plan, facts, fetch.now, seed_of(fetch.delivery, number))
         uses_caps = fetch.lane == "live" and not decision.no_record
         if uses_caps:
             decision, facts = self._reserve(fetch, plan, facts, decision, number, reserved)
@@ -242,7 +243,7 @@ class Opening:
             decision=decision_id(fetch.delivery, fetch.lane_name, number, fetch.now_ms),
             plan=running.plan_hash,
             model=decision.model_hash,
-            chosen=_chosen(decision),
+            chosen=chosen_of(decision),
             shown=last.sights_under(running.plan_hash),
             refused=decision.rung == "default",
         )
@@ -273,10 +274,10 @@ class Opening:
             self._metrics.count("refused_caps", len(answer.refused))
             left_out = frozenset(plan.capped_ids if last_try else answer.refused)
             facts = replace(facts, refused=facts.refused | left_out)
-            decision = self._decide(plan, facts, fetch.now, decision.seed)
+            decision = self.decided(plan, facts, fetch.now, decision.seed)
         return decision, facts
 
-    def _decide(self, plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
+    def decided(self, plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
         """By the model, or by the rules where it is missing or fails."""
         try:
             return decide(plan, facts, now, seed)
@@ -324,7 +325,8 @@ class Opening:
             opened.personal = Personal(read.personal.state, shown, used or read.personal.used)
         return theirs
 
-    def _facts(self, fetch: Fetch, running: Running, read: Read, lane: Lane) -> Facts:
+    def facts(self, fetch: Fetch, running: Running, read: Read, lane: Lane) -> Facts:
+        """What a decision for this fetch is made from; `lane` is the delivery's open before it."""
         locale = read.state.traits.get("locale") if read.state is not None else None
         return Facts(
             state=read.state,
@@ -338,7 +340,7 @@ class Opening:
             undecided=fetch.verdict.fetch_class == "undecided",
             locale=locale if isinstance(locale, str) else None,
             # The mails of a content holdout are decided as if the campaign had ended.
-            live=_HELD_BACK if fetch.token.neutral or running.live is None else running.live,
+            live=HELD_BACK if fetch.token.neutral or running.live is None else running.live,
         )
 
 
@@ -356,7 +358,8 @@ def _reservation(fetch: Fetch, number: int, began_ms: int) -> str:
     return reservation(fetch.delivery_name, fetch.token.profile, number, began_ms)
 
 
-def _chosen(decision: Decision) -> tuple[Chosen, ...]:
+def chosen_of(decision: Decision) -> tuple[Chosen, ...]:
+    """What a lane keeps of a decision."""
     return tuple(slot.chosen() for slot in decision.slots)
 
 

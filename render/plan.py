@@ -115,6 +115,11 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether showing it uses anything up."""
         return self.cap_total is not None or self.cap_person is not None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether it may be shown only so often, to one person or to all."""
+        return self.is_capped or self.no_repeat_days is not None
+
 
 class Slot(Struct, frozen=True, kw_only=True):
     """A place in the message. `offers` are candidate ids in order: the order decides between equal priorities.
@@ -150,7 +155,8 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     default_landing: where a click goes that cannot be resolved.
     amp_senders: the senders, in lower case, whose AMP mails may ask for this plan's decisions; unset where its mails
     have no AMP part, so that such a plan keeps the bytes and the hash it always had.
-    tracking: none where opens and clicks are not followed: the defaults for everybody, and only counters go up.
+    tracking: none where opens and clicks are not followed: the defaults for everybody, and only counters go up;
+    anonymous where each person gets what fits and what is kept names nobody.
     """
 
     campaign: int
@@ -176,7 +182,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     view_html: str = ""
     unsubscribe: dict[str, str] = {}
     amp_senders: tuple[str, ...] | UnsetType = UNSET
-    tracking: Literal["none"] | UnsetType = UNSET
+    tracking: Literal["none", "anonymous"] | UnsetType = UNSET
 
     @cached_property
     def offer_by_id(self) -> Mapping[int, Offer]:
@@ -335,7 +341,7 @@ def _format_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]
 def _default_faults(offer: Offer) -> Iterator[str]:
     if offer.kind != "neutral":
         yield f"is of kind {offer.kind}; a default must be neutral"
-    if offer.is_capped or offer.no_repeat_days is not None:
+    if offer.is_limited:
         yield "is limited; a default must always be there"
     if offer.starts_ms is not None or offer.ends_ms is not None or offer.clock_bound:
         yield "is bound to time; a default must always be true"

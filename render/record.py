@@ -187,7 +187,27 @@ class RepairRecord(msgspec.Struct, frozen=True, kw_only=True, tag="repair"):
     name: str = ""
 
 
-Record = DecisionRecord | FetchRecord | ClickRecord | ConsentRecord | RepairRecord
+class AnonymousRecord(msgspec.Struct, frozen=True, kw_only=True, tag="anonymous"):
+    """One fetch or click at tracking level anonymous: it names nobody and leads to nobody.
+
+    `id` is drawn at random for this record alone. `at_ms` is the beginning of the hour. `kind` is a fetch's, or click.
+    `offer` is the one that was shown or led to, None for the whole mail and where nothing was chosen. `rung` is the
+    step of the ladder, for a click what it was resolved to.
+    """
+
+    id: str
+    at_ms: int
+    campaign: int
+    occurrence: int
+    slot: int
+    kind: str
+    fetch_class: str
+    offer: int | None = None
+    rung: str = "drawn"
+
+
+NamedRecord = DecisionRecord | FetchRecord | ClickRecord | ConsentRecord | RepairRecord
+Record = NamedRecord | AnonymousRecord
 
 _pack: Final = msgspec.msgpack.Encoder(order="deterministic").encode
 _unpack: Final = msgspec.msgpack.Decoder(tuple[Record, ...]).decode
@@ -225,7 +245,7 @@ def unseal(data: bytes, sealer: Sealer) -> tuple[Record, ...]:
     return unpack(sealer.open(data, _PURPOSE))
 
 
-def canonical(record: Record, subject: str) -> bytes:
+def canonical(record: NamedRecord, subject: str) -> bytes:
     """The public part as deterministic JSON, with the subject id in the profile's place."""
     form = msgspec.to_builtins(record)
     for name in _PRIVATE:
@@ -234,7 +254,7 @@ def canonical(record: Record, subject: str) -> bytes:
     return _canonical(form)
 
 
-def personal(record: Record) -> bytes | None:
+def personal(record: NamedRecord) -> bytes | None:
     """The personal part as deterministic MessagePack, or None where the record has none."""
     return _pack(record.personal) if isinstance(record, DecisionRecord) else None
 

@@ -14,6 +14,7 @@ from render.facts import Facts, Lane, encode_last
 from render.fetch import Fetch, Open
 from render.lookup import Running
 from render.record import (
+    AnonymousRecord,
     CandidateRecord,
     DecisionFacts,
     DecisionRecord,
@@ -25,6 +26,7 @@ from render.record import (
 REPAIR_SECONDS: Final = 10.0
 """How often one process asks for the same repair."""
 MAX_ASKED: Final = 10_000
+HOUR_MS: Final = 3_600_000
 
 
 def decision_record(
@@ -107,6 +109,30 @@ def fetch_record(fetch: Fetch, opened: Open | None, picture: Picture, rung: str)
         micros=int((monotonic() - fetch.started) * 1e6),
         body=None if picture.is_handed(fetch.now_ms) else picture.body,
     )
+
+
+def anonymous_record(fetch: Fetch, offer: int | None, rung: str) -> AnonymousRecord:
+    """The record of one answered GET that names nobody; `offer` is what was shown or led to."""
+    return AnonymousRecord(
+        id=fetch.id,
+        at_ms=fetch.now_ms - fetch.now_ms % HOUR_MS,
+        campaign=fetch.token.campaign,
+        occurrence=fetch.token.occurrence,
+        slot=fetch.token.slot,
+        kind=fetch.kind,
+        fetch_class=fetch.verdict.fetch_class,
+        offer=offer,
+        rung=rung,
+    )
+
+
+def answer_record(
+    fetch: Fetch, opened: Open, picture: Picture, rung: str, offer: int | None
+) -> FetchRecord | AnonymousRecord:
+    """The record of what answered a fetch, as the campaign's tracking level has it; `offer` is the one it shows."""
+    if opened.is_anonymous:
+        return anonymous_record(fetch, offer, rung)
+    return fetch_record(fetch, opened, picture, rung)
 
 
 class Repairs:

@@ -29,7 +29,7 @@ from render.identity import read_identity
 from render.open import find_open, note_unrecorded
 from render.parts import Parts
 from render.plan import Slot
-from render.recording import fetch_record
+from render.recording import answer_record
 from render.respond import Answer, Headers
 from render.webpicture import CHANNEL, VISIT, picture_address
 
@@ -115,7 +115,7 @@ def decide_site(parts: Parts, body: bytes, environ: Mapping[str, object]) -> Ans
     else:
         answer = _answer(parts, fetch, opened, slot, opened.in_slot(slot.index) if slot is not None else None)
         content = Picture(msgspec.json.encode(answer), "application/json", is_personal=True)
-        if not parts.opening.mark(fetch, opened, None, fetch_record(fetch, opened, content, "drawn")):
+        if not parts.opening.mark(fetch, opened, None, answer_record(fetch, opened, content, "drawn", None)):
             return _error("503 Service Unavailable", "", "The decision could not be kept.", allowed)
     parts.metrics.count("contacts")
     return respond.json(answer, extra=allowed)

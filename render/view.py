@@ -21,7 +21,7 @@ from render.fetch import Fetch, Open
 from render.notice import not_found, notice
 from render.open import Environ, fetch_of, find_open, note_unrecorded
 from render.parts import Parts
-from render.recording import fetch_record
+from render.recording import answer_record
 from render.respond import Answer
 
 HTML: Final = "text/html; charset=utf-8"
@@ -99,7 +99,7 @@ def mail_html(parts: Parts, fetch: Fetch, opened: Open) -> str:
 def noted(parts: Parts, fetch: Fetch, opened: Open, page: Picture, offer: int | None) -> bool:
     """Mark and record what answers the fetch, a page or data; `offer` is the one it shows, None for more than one."""
     sight = opened.sight(fetch, offer) if offer is not None else None
-    noted = parts.opening.mark(fetch, opened, sight, fetch_record(fetch, opened, page, "drawn"))
+    noted = parts.opening.mark(fetch, opened, sight, answer_record(fetch, opened, page, "drawn", offer))
     if noted:
         parts.metrics.count("fetches", value=fetch.verdict.fetch_class)
     return noted

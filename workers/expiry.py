@@ -107,6 +107,23 @@ def clicks(rows: Sequence[Any]) -> Counts:
     return counts
 
 
+def anonymous(rows: Sequence[Any]) -> Counts:
+    """What these deleted fetches and clicks that name nobody had counted: themselves, no people."""
+    counts: Counts = Counter()
+    for row in rows:
+        if row.occurrence >= TEST_BIT:
+            continue
+        if row.kind == "click":
+            counts[row.campaign_id, "anonymous_click", row.fetch_class] += 1
+            if row.fetch_class == "person" and row.offer_id is not None:
+                counts[row.campaign_id, "anonymous_clicked", str(row.offer_id)] += 1
+            continue
+        counts[row.campaign_id, "anonymous_fetch", row.fetch_class] += 1
+        if row.fetch_class in SEEN and row.offer_id is not None:
+            counts[row.campaign_id, "anonymous_seen", str(row.offer_id)] += 1
+    return counts
+
+
 def decisions(rows: Sequence[Any]) -> Counts:
     """What these deleted decisions had counted; total caps stay taken for good."""
     counts: Counts = Counter()

@@ -4,7 +4,8 @@ Idempotent: a record's id and instant are its primary key, so a record that come
 leaves at most two records of its fetch, under one id: when the store broke off while the first was written, the picture
 that then went out was a fallback, and its record is the one that is kept. Records of an erased person are dropped:
 there is no subject to keep them under. So are those of a person who had refused tracking or mail by then: render does
-not write them, but where it could not read the state it could not know.
+not write them, but where it could not read the state it could not know. Nor are fetches kept that were answered without
+a plan in a campaign whose mails are anonymous: without the plan render could not know that either.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from campaigns import served
 from campaigns.audit import PERSONAL_PURPOSE
-from campaigns.opens import Click, Decision, Fetch, ensure_months
+from campaigns.models.campaign import Plan
+from campaigns.opens import AnonymousFetch, Click, Decision, Fetch, ensure_months
 from campaigns.subjects import SubjectKey, subject_keys
 from render.agree import reservation
 from render.record import (
+    AnonymousRecord,
     ClickRecord,
     ConsentRecord,
     DecisionRecord,
     FetchRecord,
+    NamedRecord,
     Record,
     RepairRecord,
     canonical,
@@ -62,16 +66,21 @@ _REFUSED = text(
 """Since when people refuse to be recorded (`render.eligibility.may_record`): from the moment we were told."""
 
 
+Table = type[Decision] | type[Fetch] | type[Click] | type[AnonymousFetch]
+
+
 @dataclass
 class Written:
     """What a batch held. `live_decisions` are the ids whose send-time shadow is still to be computed.
 
-    `reserved` are pairs of offer and reservation that now have their record, `told` the fetches and clicks.
+    `reserved` are pairs of offer and reservation that now have their record, `told` the fetches and clicks that
+    name a person. `anonymous` counts those that name nobody.
     """
 
     decisions: int = 0
     fetches: int = 0
     clicks: int = 0
+    anonymous: int = 0
     dropped: int = 0
     consents: list[ConsentRecord] = field(default_factory=list)
     repairs: list[RepairRecord] = field(default_factory=list)
@@ -90,12 +99,15 @@ def write(
 ) -> Written:
     """Store a batch in the caller's transaction. Consents and repairs are handed back: they are others' work."""
     result = Written()
-    kept = _without_refused(session, _without_erased(session, records))
+    named = [record for record in records if not isinstance(record, AnonymousRecord)]
+    nameless = [record for record in records if isinstance(record, AnonymousRecord)]
+    kept = _without_unnameable(session, _without_refused(session, _without_erased(session, named)))
     subjects = subject_keys(session, {r.profile for r in kept if _is_stored(r)}, wrapping_key, now)
     kept = [record for record in kept if record.profile in subjects or not _is_stored(record)]
-    result.dropped = len(records) - len(kept)
-    ensure_months(session.connection(), {moment(record.at_ms).date() for record in kept})
-    rows: dict[type[Decision] | type[Fetch] | type[Click], list[dict[str, Any]]] = {Decision: [], Fetch: [], Click: []}
+    result.dropped = len(named) - len(kept)
+    ensure_months(session.connection(), {moment(record.at_ms).date() for record in (*kept, *nameless)})
+    rows: dict[Table, list[dict[str, Any]]] = {Decision: [], Fetch: [], Click: []}
+    rows[AnonymousFetch] = _one_each([_anonymous_row(record) for record in nameless])
     for record in kept:
         if isinstance(record, DecisionRecord):
             rows[Decision].append(_decision_row(record, subjects[record.profile]))
@@ -123,13 +135,11 @@ def write(
     for table, values in rows.items():
         _insert(session, table, values)
     served.note(session, [_served(row) for row in rows[Fetch]])
-    result.decisions, result.fetches, result.clicks = (len(values) for values in rows.values())
+    result.decisions, result.fetches, result.clicks, result.anonymous = (len(values) for values in rows.values())
     return result
 
 
-def _date_decisions(
-    session: Session, rows: dict[type[Decision] | type[Fetch] | type[Click], list[dict[str, Any]]]
-) -> None:
+def _date_decisions(session: Session, rows: dict[Table, list[dict[str, Any]]]) -> None:
     """Give fetches and clicks the moment of their decision, from this batch or from the table."""
     moments = {row["id"]: row["at"] for row in rows[Decision]}
     followers = [row for table in (Fetch, Click) for row in rows[table] if row["decision_id"]]
@@ -156,17 +166,17 @@ def date_late(session: Session) -> int:
     return dated
 
 
-def _is_stored(record: Record) -> bool:
+def _is_stored(record: NamedRecord) -> bool:
     return isinstance(record, DecisionRecord | FetchRecord | ClickRecord)
 
 
-def _without_erased(session: Session, records: Sequence[Record]) -> list[Record]:
+def _without_erased(session: Session, records: Sequence[NamedRecord]) -> list[NamedRecord]:
     profiles = {record.profile for record in records if record.profile}
     erased = set(session.scalars(select(Profile.id).where(Profile.id.in_(profiles), Profile.erased_at.is_not(None))))
     return [record for record in records if record.profile not in erased]
 
 
-def _without_refused(session: Session, records: Sequence[Record]) -> list[Record]:
+def _without_refused(session: Session, records: Sequence[NamedRecord]) -> list[NamedRecord]:
     """Without what was done after the person's newest word on tracking or on mail, where that was a refusal."""
     profiles = {record.profile for record in records if _is_stored(record)}
     refused = {
@@ -179,7 +189,20 @@ def _without_refused(session: Session, records: Sequence[Record]) -> list[Record
     ]
 
 
-def _public(record: Record, subject: SubjectKey) -> dict[str, Any]:
+def _without_unnameable(session: Session, records: Sequence[NamedRecord]) -> list[NamedRecord]:
+    """Without fetches that no plan was there for, in campaigns that ever had an anonymous one."""
+    without_plan = {record.campaign for record in records if isinstance(record, FetchRecord) and not record.decision}
+    if not without_plan:
+        return list(records)
+    anonymous = set(session.scalars(select(Plan.campaign_id).where(Plan.campaign_id.in_(without_plan), Plan.anonymous)))
+    return [
+        record
+        for record in records
+        if not isinstance(record, FetchRecord) or record.decision or record.campaign not in anonymous
+    ]
+
+
+def _public(record: NamedRecord, subject: SubjectKey) -> dict[str, Any]:
     """The columns that every kind of record shares."""
     public = canonical(record, subject.subject_id.hex)
     return {
@@ -254,6 +277,20 @@ def _click_row(record: ClickRecord, subject: SubjectKey) -> dict[str, Any]:
     }
 
 
+def _anonymous_row(record: AnonymousRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "at": moment(record.at_ms),
+        "campaign_id": record.campaign,
+        "occurrence": record.occurrence,
+        "slot": record.slot,
+        "kind": record.kind,
+        "fetch_class": record.fetch_class,
+        "offer_id": record.offer,
+        "rung": record.rung,
+    }
+
+
 def _one_each(fetches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a request: its fallback's where it has one."""
     found: dict[str, dict[str, Any]] = {}
@@ -263,14 +300,14 @@ def _one_each(fetches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _insert(session: Session, table: type[Decision] | type[Fetch] | type[Click], rows: list[dict[str, Any]]) -> None:
+def _insert(session: Session, table: Table, rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         statement = insert(table).values(rows[start : start + ROWS_A_STATEMENT])
-        if table is not Fetch:
+        if not issubclass(table, Fetch | AnonymousFetch):
             session.execute(statement.on_conflict_do_nothing())
             continue
         written = {name: statement.excluded[name] for name in rows[start] if name not in ("id", "at")}
-        is_fallback = statement.excluded.rung.in_(FALLBACKS) & Fetch.rung.not_in(FALLBACKS)
+        is_fallback = statement.excluded.rung.in_(FALLBACKS) & table.rung.not_in(FALLBACKS)
         session.execute(
-            statement.on_conflict_do_update(index_elements=[Fetch.id, Fetch.at], set_=written, where=is_fallback)
+            statement.on_conflict_do_update(index_elements=[table.id, table.at], set_=written, where=is_fallback)
         )

@@ -64,6 +64,7 @@ COLUMNS: Final = {
     "fetch": "campaign_id, occurrence, profile_id, subject_id, fetch_class, slot, rung, decision_id, decision_at",
     "click": "campaign_id, occurrence, fetch_class, offer_id, ambiguous, unseen, unresolved",
     "decision": "campaign_id, occurrence, lane, slots, shadow, public",
+    "anonymous_fetch": "campaign_id, occurrence, kind, fetch_class, offer_id",
     "sent_facts": "shared_hash",
 }
 KEYS: Final = {"sent_facts": ("delivery_id",)}
@@ -76,10 +77,12 @@ def walks(policy: Policy) -> Iterator[Walk]:
     for members, age in ((MACHINES, policy.machine), (TESTS, policy.test)):
         yield Walk("fetch", age, "fetch_class", members)
         yield Walk("click", age, "fetch_class", members)
+        yield Walk("anonymous_fetch", age, "fetch_class", members)
     yield Walk("decision", policy.machine + HOLD, "lane", ("machine",))
     yield Walk("decision", policy.test + HOLD, "lane", ("test",))
     yield Walk("fetch", policy.people)
     yield Walk("click", policy.people)
+    yield Walk("anonymous_fetch", policy.people)
     yield Walk("decision", policy.people + HOLD)
     yield Walk("sent_facts", policy.people)
 
@@ -135,6 +138,8 @@ class Retention:
             return expiry.fetches(session, rows)
         if walk.table == "click":
             return expiry.clicks(rows)
+        if walk.table == "anonymous_fetch":
+            return expiry.anonymous(rows)
         if walk.table == "decision":
             return expiry.decisions(rows)
         self._forget_shared(session, {row.shared_hash for row in rows})

@@ -63,10 +63,19 @@ class Successes(msgspec.Struct, frozen=True):
     definitions: list[SuccessOut]
 
 
+class AnonymousOut(msgspec.Struct, frozen=True):
+    """Fetches and clicks that name nobody, by class and by offer: numbers of fetches, never of people."""
+
+    fetches: dict[str, int]
+    clicks: dict[str, int]
+    offers: list[dict[str, Any]]
+
+
 class ReportOut(msgspec.Struct, frozen=True):
     """The results, each a count of raw rows; shares are 0 to 1, money is cents of the campaign's currency.
 
-    `elsewhere` are the orders in other currencies, whose worth is not in it.
+    `elsewhere` are the orders in other currencies, whose worth is not in it. `anonymous` is what a campaign of that
+    tracking level counts; the numbers before it are 0 there.
     """
 
     mailed: int
@@ -81,6 +90,7 @@ class ReportOut(msgspec.Struct, frozen=True):
     cents: int
     elsewhere: int
     offers: list[dict[str, Any]]
+    anonymous: AnonymousOut
 
 
 @api.get("/campaigns/<int:campaign_id>/report")
@@ -104,6 +114,7 @@ def get_report(campaign_id: int) -> ReportOut:
         cents=found.cents,
         elsewhere=found.elsewhere,
         offers=[msgspec.to_builtins(line) for line in found.offers],
+        anonymous=msgspec.convert(msgspec.to_builtins(found.anonymous), AnonymousOut),
     )
 
 

@@ -96,6 +96,7 @@ class Plan(Model):
     size: Mapped[int] = mapped_column(Integer)
     published_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     published_by: Mapped[str] = mapped_column(Text)
+    anonymous: Mapped[bool] = mapped_column(Boolean, server_default="false")  # its tracking level
 
 
 class Occurrence(Model):

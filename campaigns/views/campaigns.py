@@ -293,11 +293,12 @@ def _typed(form: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
+    level = form.get("tracking")
     content: dict[str, Any] = {
         "send_holdout": forms.share(form, "send_holdout", most=MAX_HOLDOUT),
         "content_holdout": forms.share(form, "content_holdout", most=MAX_HOLDOUT),
         "needs_consent": [name for name in ("email", "tracking", "profiling") if forms.on(form, f"consent-{name}")],
-        "tracking": "none" if form.get("tracking") == "none" else "identified",
+        "tracking": level if level in ("anonymous", "none") else "identified",
     }
     if row.kind == "replenishment":
         content["replenish"] = Replenish(categories=request.form.getlist("categories"))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from base.tokens import Purpose, TokenKeys
+from render.record import ConsentRecord
 from tests.promises.reader import Mail
 from tests.workers.opens import Opens
 
@@ -64,4 +65,5 @@ def test_it_still_lets_each_person_leave(opens: Opens) -> None:
     answer = opens.client.post(mails["ann"].unsubscribe, data={"List-Unsubscribe": "One-Click"})
     assert answer.status_code == 200
     (consent,) = opens.waiting()
+    assert isinstance(consent, ConsentRecord)
     assert consent.profile == told["ann"].profile
