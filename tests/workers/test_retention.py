@@ -296,7 +296,7 @@ def test_it_says_what_is_kept(keeper: Keeper, web: Web) -> None:
     kept = web.program("admin").told("GET", "/system/kept")
     assert [rule["days"] for rule in kept["rules"]] == [400, 90, 30]
     rows = {table["what"]: table["rows"] for table in kept["tables"]}
-    assert rows == {"decision": 1, "fetch": 1, "click": 0, "served_bytes": 1}
+    assert rows == {"decision": 1, "fetch": 1, "click": 0, "anonymous_fetch": 0, "served_bytes": 1}
     assert kept["bytes_per_open"] is None, "one open says nothing of many"
     page = web.desk("admin").get("/system/kept")
     assert page.status_code == 200
