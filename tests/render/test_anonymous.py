@@ -11,9 +11,12 @@ from flask.testing import FlaskClient
 
 from base import keys
 from base.clock import FixedClock
+from base.settings import Settings
 from base.tokens import WHOLE_MAIL, Purpose
 from render.decide import decide, seed_of
 from render.explanation import explain
+from render.lookup import Look
+from render.parts import Parts
 from render.plan import Plan
 from render.record import AnonymousRecord, RepairRecord
 from render.recording import HOUR_MS
@@ -136,6 +139,19 @@ def test_it_writes_nothing_where_it_may_not_or_cannot_know(client: FlaskClient, 
     assert answer.headers["Location"] == mail.plan.default_landing
     assert mail.records() == []
     assert theirs(mail) == before
+
+
+def test_it_writes_no_record_while_nobody_can_be_read(
+    client: FlaskClient, mail: Mail, render_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = client.get(mail.url(profile=0), headers=browser()).data
+    parts: Parts = client.application.extensions["parts"]
+    monkeypatch.setattr(parts.lookup, "read", lambda campaign, names: Look(parts.lookup.running(campaign), None))
+    assert client.get(mail.url(), headers=browser()).data == default
+    answer = client.get(mail.click(), headers=browser())
+    assert answer.headers["Location"] == mail.plan.default_landing
+    assert mail.records() == []
+    assert not list((render_settings.var / "spool").glob("*"))
 
 
 def test_it_asks_for_what_a_campaign_lost_and_names_nobody(client: FlaskClient, mail: Mail) -> None:

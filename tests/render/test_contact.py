@@ -16,6 +16,7 @@ from base.clock import FixedClock
 from base.tokens import Purpose
 from render.access import KeyFacts, encode_key
 from render.contact import mint_profile
+from render.record import AnonymousRecord
 from tests.render.mail import Mail, browser
 from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, SHOES, THANKS, bought, plan, state
 
@@ -50,6 +51,17 @@ def test_it_makes_the_decision_the_mail_would_show_and_records_it(client: FlaskC
     assert msgspec.json.decode(fetch.body or b"") == answer
     client.get(mail.url(), headers=browser())
     assert mail.lane().chosen[0].offer == DISCOUNT
+
+
+def test_it_answers_for_an_anonymous_campaign_and_names_nobody(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(msgspec.structs.replace(plan(), tracking="anonymous"))
+    before = set(mail.store.keys(f"{{{mail.delivery.profile}}}*"))
+    first, again = (ask(client, mail).get_json() for _ in range(2))
+    assert [slot["offer"] for slot in (*first["slots"], *again["slots"])] == [DISCOUNT, DISCOUNT]
+    assert first["decision"] != again["decision"]
+    assert [made.kind for made in mail.records() if isinstance(made, AnonymousRecord)] == ["decide"] * 2
+    assert len(mail.records()) == 2
+    assert set(mail.store.keys(f"{{{mail.delivery.profile}}}*")) == before
 
 
 def test_it_holds_for_the_same_request_and_decides_anew_for_another(
