@@ -18,7 +18,7 @@ from typing import Final
 from jinja2 import Template, TemplateError, nodes
 
 from base.errors import InvalidInput
-from render.mailtext import FILTERS, Ready, Sandbox, clean
+from render.mailtext import FILTERS, MailSandbox, Ready, clean
 
 ROOTS: Final = ("profile", "brand", "message", "link", "url")
 MAX_SOURCE: Final = 200_000
@@ -47,12 +47,12 @@ def quoted_printable(text: str) -> str:
     return encoded if encoded.endswith("\r\n") else encoded + "=\r\n"
 
 
-def _environment(encode: Encode, escape: bool) -> Sandbox:
+def _environment(encode: Encode, escape: bool) -> MailSandbox:
     def finalize(value: object) -> str:
         text = clean(value)
         return encode(html.escape(text) if escape and not isinstance(value, Ready) else text)
 
-    return Sandbox(finalize, keep_trailing_newline=True)
+    return MailSandbox(finalize, keep_trailing_newline=True)
 
 
 # Escaping is done before encoding, in `finalize`; Jinja's own would come after it and spoil the encoding.

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Template, TemplateError
 
-from render.mailtext import Ready, Sandbox, clean
+from render.mailtext import MailSandbox, Ready, clean
 
 _PROFILE: Final = re.compile(r"\bprofile\.([a-z][a-z0-9_]*)")
 
@@ -67,7 +67,7 @@ def _printed(value: object) -> str:
     return value if isinstance(value, Ready) else html.escape(clean(value))
 
 
-_ENVIRONMENT: Final = Sandbox(_printed)
+_ENVIRONMENT: Final = MailSandbox(_printed)
 
 
 @lru_cache(maxsize=128)

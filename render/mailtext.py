@@ -14,8 +14,9 @@ from functools import reduce
 from typing import Any, Final
 
 from jinja2 import Environment, StrictUndefined, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+
+from render.sandbox import Sandbox
 
 MAX_PRINTED: Final = 300
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -97,8 +98,8 @@ class _Comparisons(NodeTransformer):
         return whole
 
 
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Reads mapping keys and nothing else: no attribute, no method, no call. `finalize` prints a value."""
+class MailSandbox(Sandbox):
+    """Compares as a mail's writer means it; `finalize` prints a value."""
 
     def __init__(self, finalize: Callable[[object], str], *, keep_trailing_newline: bool = False) -> None:
         super().__init__(
@@ -108,17 +109,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.filters = FILTERS | {_COMPARE: compare}
         self.tests = {}
         self.globals = {}
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, Mapping) and attribute in obj:
-            return obj[attribute]
-        return self.undefined(name=attribute)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return False
-
-    def is_safe_callable(self, obj: Any) -> bool:
-        return False
 
     def _generate(self, source: nodes.Template, *arguments: Any, **options: Any) -> str:
         return super()._generate(_Comparisons(self).visit(source), *arguments, **options)

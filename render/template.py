@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from jinja2 import ChainableUndefined, Template, TemplateError, nodes, pass_context
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from render.calendar import local_time
 from render.creative import MAX_TEMPLATE
 from render.money import money
+from render.sandbox import Sandbox
 
 ROOTS: Final = ("product", "offer", "profile", "brand", "open")
 MAX_PRINTED: Final = 300
@@ -35,21 +35,6 @@ class _Missing(ChainableUndefined):
         return False
 
     __lt__ = __le__ = __gt__ = __ge__ = _never  # type: ignore[assignment]
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Reads mapping keys and nothing else: no attribute, no method, no call."""
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if isinstance(obj, dict) and attribute in obj:
-            return obj[attribute]
-        return self.undefined(name=attribute)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return False
-
-    def is_safe_callable(self, obj: Any) -> bool:
-        return False
 
 
 def _finalize(value: Any) -> str:
@@ -85,8 +70,8 @@ def _local_time(context: Context, instant: object) -> str:
     return "" if at_ms is None else local_time(at_ms, str(zone or ""), str(context.get(LOCALE) or "en"))
 
 
-def _environment() -> _Sandbox:
-    environment = _Sandbox(undefined=_Missing, finalize=_finalize, autoescape=False, loader=None)
+def _environment() -> Sandbox:
+    environment = Sandbox(undefined=_Missing, finalize=_finalize, autoescape=False, loader=None)
     environment.filters = {
         "default": _default,
         "upper": lambda text: _finalize(text).upper(),
