@@ -105,7 +105,7 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
                 case((rows.c.reason.is_(None), "queued"), else_="skipped"), rows.c.reason, rows.c.holdout,
                 rows.c.chosen_profile_id, literal(campaign.plan_hash), literal(now),
                 case((rows.c.reason.is_not(None), literal(now))),
-            ),
+            ).order_by(rows.c.profile_id),
         )
         .on_conflict_do_nothing()
     )  # fmt: skip

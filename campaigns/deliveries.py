@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
 from sqlalchemy import func, select, text
@@ -67,7 +68,7 @@ class Settled:
 
 
 def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> list[Claimed]:
-    """Claim those of the rows that are queued and may be sent; the caller commits before anything is sent.
+    """Claim those of the rows that are queued and may be sent, in the order of their ids; the caller commits first.
 
     Consent, suppression, erasure and the address are looked at in the same statement: who may not be mailed any more is
     skipped with the reason, and the others are returned. Rows that another process is claiming are left to it.
@@ -80,7 +81,7 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
             row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.address, row.address_hash,
             row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts,
         )
-        for row in rows
+        for row in sorted(rows, key=attrgetter("id"))
         if row.state == "claimed"
     ]  # fmt: skip
 
