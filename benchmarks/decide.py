@@ -12,7 +12,9 @@ from datetime import datetime, timedelta
 
 from benchmarks import world
 from benchmarks.report import Report
-from render.decide import decide
+from render.arbitration import MAX_SCORED
+from render.decide import decide, prefilter
+from render.eligibility import Situation
 from render.facts import Facts
 from render.model import Model
 from render.plan import MAX_OFFERS, Plan
@@ -22,7 +24,7 @@ from signals.state import decode as decode_state
 
 PEOPLE = 300
 ROUNDS = 4
-AIM_MS = 1.0
+AIM_MS, PREFILTER_MS = 1.0, 3.0
 
 
 def main() -> None:
@@ -47,15 +49,25 @@ def measure(report: Report) -> None:
             report.add(f"  of it {name}", figure)
     took = _decisions(world.plan_of(MAX_OFFERS - 1, mode="rules"), people[:20], None, moment)
     report.add(f"decision by rules over {MAX_OFFERS:,} offers", _told(took))
+    model = Model.load(world.trained(100))
+    plan = world.plan_of(MAX_OFFERS - 1)
+    situations = [Situation(plan, facts, moment) for facts in _facts(people[:20], model, moment)]
+    took = _each([lambda at=at: prefilter(at) for at in situations])  # type: ignore[misc]
+    p50 = _percentile(took, 0.5)
+    report.add(
+        f"{MAX_OFFERS:,} offers pre-filtered to the {MAX_SCORED} that are scored", _told(took),
+        aim=f"p50 ≤ {PREFILTER_MS:g} ms", met=p50 <= PREFILTER_MS,
+    )  # fmt: skip
 
 
 def _decisions(plan: Plan, people: Sequence[ProfileState], model: Model | None, moment: datetime) -> list[float]:
     """Milliseconds of each decision; the first round is not counted."""
-    facts = [
-        Facts(state=state, sent_at_ms=int((moment - timedelta(days=1)).timestamp() * 1000), model=model)
-        for state in people
-    ]
-    return _each([lambda f=f: decide(plan, f, moment, 7) for f in facts])  # type: ignore[misc]
+    return _each([lambda f=f: decide(plan, f, moment, 7) for f in _facts(people, model, moment)])  # type: ignore[misc]
+
+
+def _facts(people: Sequence[ProfileState], model: Model | None, moment: datetime) -> list[Facts]:
+    sent_at_ms = int((moment - timedelta(days=1)).timestamp() * 1000)
+    return [Facts(state=state, sent_at_ms=sent_at_ms, model=model) for state in people]
 
 
 def _parts(plan: Plan, people: Sequence[ProfileState], model: Model, moment: datetime) -> list[tuple[str, str]]:

@@ -32,6 +32,7 @@ from campaigns.models.delivery import Delivery
 from render import agree
 from render import plan as render_plan
 from render.creative import Creative, countdown_of
+from render.faults import validate
 from signals import productpictures
 from signals.catalog import Category
 from signals.products import Product
@@ -78,7 +79,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )
-    faults = render_plan.validate(plan)
+    faults = validate(plan)
     if faults:
         field, _, text = faults[0].partition(": ")
         raise InvalidInput(field, "; ".join((text, *faults[1:])))

@@ -13,6 +13,7 @@ Holds = Callable[[RuleFacts], bool]
 Clauses = dict[int, dict[Layer, tuple[Holds, ...]]]
 """Offer id -> layer -> its clauses; offers and layers without a rule are absent."""
 _CLAUSES: Final = "clauses"
+_RULES: Final = "rules"
 
 
 def clauses(plan: Plan) -> Clauses:
@@ -32,6 +33,16 @@ def clauses(plan: Plan) -> Clauses:
         # A plan never changes, so what is made of it may be kept with it, as its cached properties are.
         vars(plan)[_CLAUSES] = made
     return made
+
+
+def rule_of(plan: Plan, rule: Rule) -> Holds:
+    """A rule of the plan's own as a function. Made once a plan; one that cannot be read holds for nobody."""
+    made: dict[int, Holds] = vars(plan).setdefault(_RULES, {})
+    # The plan keeps the rule, so no other can come to have its identity.
+    found = made.get(id(rule))
+    if found is None:
+        found = made[id(rule)] = _function(rule, plan)
+    return found
 
 
 def parts(rule: Rule) -> list[Any]:

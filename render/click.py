@@ -16,25 +16,28 @@ from urllib.parse import urlsplit
 from markupsafe import escape
 
 from base.clock import monotonic
-from base.errors import BadToken
+from base.errors import BadToken, Unavailable
 from base.tokens import WHOLE_MAIL, Purpose
 from render import respond
-from render.agree import Personal
+from render.agree import Change, Personal
 from render.anonymous import anonymous_open
 from render.classify import Verdict, told
 from render.eligibility import may_record
-from render.facts import DAY_MS, LastShown
+from render.facts import DAY_MS, LastShown, Used, decode_used, encode_used
+from render.facts import Answer as AnswerGiven
 from render.fetch import Fetch
 from render.lookup import Look, Running
 from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of, is_nobodys, note_unrecorded
-from render.opening import Read
+from render.opening import Read, understood
 from render.parts import Parts
 from render.plan import Offer, Plan
 from render.record import ClickRecord
 from render.recording import anonymous_record
 from render.respond import Answer
+from signals.state import decode as decode_state
 
+MAX_ANSWER_ROUNDS: Final = 8
 _SENTENCES: Final = {
     "ended": "The offer you saw in your mail has ended.",
     "out of stock": "What you saw in your mail is out of stock.",
@@ -83,8 +86,33 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
     destination = resolve_click(parts, fetch, look.running, look.running.plan, read)
     # A click that cannot be written down is still followed: the person did nothing wrong.
     parts.recorder.accept((_record(fetch, destination),), fetch.deadline)
+    if read is not None and fetch.verdict.fetch_class == "person" and destination.sight is not None:
+        note_answer(parts, fetch, read, look.running.plan.offer_by_id.get(destination.sight.offer), "taken")
     parts.metrics.count("clicks", value=_counted(destination.outcome))
     return _answer(look.running.plan, destination)
+
+
+def note_answer(parts: Parts, fetch: Fetch, read: Read, offer: Offer | None, answer: AnswerGiven) -> bool:
+    """Count for the person that they took an offer or refused it; False where nothing asks for that, or it failed.
+
+    Only offers that tire, or belong to a group that may, are counted. What cannot be written now is restored from the
+    records when the key is lost, and else forgotten: the offer then counts as ignored once more.
+    """
+    if offer is None or not (offer.fatigue or offer.group):
+        return False
+    personal = read.personal
+    for _ in range(MAX_ANSWER_ROUNDS):
+        used = (understood(decode_used, personal.used) or Used()).answered(offer.id, offer.group, answer, fetch.now_ms)
+        try:
+            theirs = parts.agreement.write(fetch.names, personal, Change(personal.shown or b"", encode_used(used)))
+        except Unavailable:
+            return False
+        if theirs is None:
+            return True
+        personal = theirs
+        if not may_record(understood(decode_state, personal.state)):
+            return False
+    return False
 
 
 def _decided_anew(parts: Parts, fetch: Fetch, running: Running, plan: Plan, personal: Personal | None) -> Destination:

@@ -4,31 +4,38 @@
 
 1. Whoever may not be decided on (no state, erased, refused consent, campaign ended) gets the default everywhere.
 2. Every candidate of every slot passes the three layers once; the first thing that removes it is kept as its reason.
-3. What survives is scored: in slots of mode "model" by calibrated probability x value - cost, all in one prediction.
-4. One greedy pass gives slots their offers, no offer twice: mandatory ones, then those the last open showed, then the
-   best first. Rules slots go by priority and the manager's order, model slots by value; the seed settles what is left.
+3. What survives is scored: in slots of mode "model" by calibrated probability x value - cost, all in one prediction;
+   of more than MAX_SCORED the ones that a plain estimate puts first.
+4. Slots get their offers, no offer twice: mandatory ones, then those the last open showed, then what slots that explore
+   draw, then the best first. Rules slots go by priority and the manager's order, model slots by value times the weights
+   of contexts and levers; the seed settles what is left. `render.choice` has the draws and their chances.
 5. A slot nobody won shows its default. So a slot is never empty.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from itertools import chain, islice
+
+from msgspec import UNSET
 
 from base.ids import Delivery
-from render.decision import NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
+from render.alike import estimated, groups
+from render.arbitration import MAX_SCORED
+from render.choice import Choice, Entry, choose, mixed
+from render.decision import LOST_TO_ANOTHER, NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
 from render.eligibility import Situation, admissible, may_record, refused
 from render.facts import Facts
 from render.fields import default_fields, offer_fields
+from render.model import Model
 from render.plan import Offer, Plan, Slot
 from render.scoring import Scores, score
 from signals.productfacts import ProductFacts
 
+_UNSEEN: tuple[None, None] = (None, None)
 __all__ = ["Candidate", "Decision", "Reason", "SlotDecision", "admissible", "decide", "seed_of"]
-
-_MASK: Final = (1 << 64) - 1
 
 
 def seed_of(delivery: Delivery, open_number: int) -> int:
@@ -50,11 +57,12 @@ def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
     if refusal is not None:
         return _defaults(plan, facts, seed, refusal)
     at = Situation(plan, facts, now)
-    reasons = _reasons(plan, at)
-    scores = score(at, _to_score(plan, reasons))
+    reasons, to_score = prefilter(at)
+    scores = score(at, to_score)
     draws = _draws(seed, scores)
-    winners = _assign(sorted(entry for slot in plan.slots for entry in _entries(at, slot, reasons, scores, draws)))
-    slots = tuple(_slot(at, slot, winners, reasons, scores) for slot in plan.slots)
+    entries = sorted(entry for slot in plan.slots for entry in _entries(at, slot, reasons, scores, draws))
+    choice = choose(plan, entries, scores, seed, explores=facts.lane != "machine")
+    slots = tuple(_slot(at, slot, choice, reasons, scores) for slot in plan.slots)
     wants_model = any(slot.mode == "model" for slot in plan.slots)
     rung: Rung = "model" if wants_model and facts.model is not None else "rules"
     return Decision(
@@ -69,6 +77,12 @@ def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
     )
 
 
+def prefilter(at: Situation) -> tuple[Mapping[int, Reason | None], list[Offer]]:
+    """What removes each candidate, or None; and the survivors that the model is to score, at most MAX_SCORED."""
+    reasons = _reasons(at.plan, at)
+    return reasons, _to_score(at, reasons)
+
+
 def _defaults(plan: Plan, facts: Facts, seed: int, reason: str) -> Decision:
     slots = tuple(
         SlotDecision(slot.index, offer.id, offer.creative, default_fields(plan, offer))
@@ -81,17 +95,19 @@ def _defaults(plan: Plan, facts: Facts, seed: int, reason: str) -> Decision:
     )
 
 
-def _reasons(plan: Plan, at: Situation) -> dict[int, Reason | None]:
+def _reasons(plan: Plan, at: Situation) -> Mapping[int, Reason | None]:
     """Every candidate of every slot, once: what removes it, or None."""
     reasons: dict[int, Reason | None] = {}
-    for slot in plan.slots:
-        for offer in slot.offers:
-            if offer not in reasons:
-                reasons[offer] = at.reason(plan.offer_by_id[offer])
+    for alike in groups(plan):
+        reasons |= dict.fromkeys(alike, at.reason(plan.offer_by_id[alike[0]]))
+    for number in at.facts.live.withdrawn:
+        if number in reasons:
+            reasons[number] = at.reason(plan.offer_by_id[number])
     return reasons
 
 
-def _to_score(plan: Plan, reasons: dict[int, Reason | None]) -> list[Offer]:
+def _to_score(at: Situation, reasons: Mapping[int, Reason | None]) -> list[Offer]:
+    plan = at.plan
     wanted = {
         offer: None
         for slot in plan.slots
@@ -99,17 +115,22 @@ def _to_score(plan: Plan, reasons: dict[int, Reason | None]) -> list[Offer]:
         for offer in slot.offers
         if reasons[offer] is None
     }  # fmt: skip
+    if len(wanted) > MAX_SCORED and at.facts.model is not None:
+        wanted = _first(at, at.facts.model, wanted)
     return [plan.offer_by_id[offer] for offer in wanted]
 
 
-# A surviving candidate of a slot: tier, whether it is ranked by value, rank, slot index, offer id. Entries sort best
-# first, and a plain tuple sorts twice as fast as anything with names.
-_Entry = tuple[int, bool, tuple[float, ...], int, int]
+def _first(at: Situation, model: Model, wanted: Mapping[int, None]) -> dict[int, None]:
+    """The MAX_SCORED of these that go to the model: what skips arbitration or was shown last, then by estimate."""
+    kept = set(at.facts.last.offers.values()) if at.facts.last is not None else set()
+    certain = [number for number in wanted if number in kept or _skips_arbitration(at, at.plan.offer_by_id[number])]
+    ordered = (number for number in estimated(at.plan, model) if number in wanted)
+    return dict.fromkeys(islice(dict.fromkeys(chain(certain, ordered)), MAX_SCORED))
 
 
 def _entries(
-    at: Situation, slot: Slot, reasons: dict[int, Reason | None], scores: Scores, draws: dict[int, int]
-) -> Iterator[_Entry]:
+    at: Situation, slot: Slot, reasons: Mapping[int, Reason | None], scores: Scores, draws: dict[int, int]
+) -> Iterator[Entry]:
     by_value = slot.mode == "model" and scores.is_scored
     last = at.facts.last
     kept = last.offers.get(slot.index) if last is not None else None
@@ -124,10 +145,12 @@ def _entries(
         if not by_value:
             yield tier, False, (slot.index, -offer.priority, position), slot.index, number
             continue
-        value = scores.value(number)
-        if value >= 0 or not tier:
+        if number not in scores.by_offer:
+            continue
+        rank = scores.rank(number)
+        if rank >= 0 or not tier:
             # The slot comes after the draw, so that a draw between two offers falls the same way in every slot.
-            yield tier, True, (-value, -offer.priority, draws[number]), slot.index, number
+            yield tier, True, (-rank, -offer.priority, draws[number]), slot.index, number
 
 
 def _skips_arbitration(at: Situation, offer: Offer) -> bool:
@@ -136,43 +159,24 @@ def _skips_arbitration(at: Situation, offer: Offer) -> bool:
 
 
 def _draws(seed: int, scores: Scores) -> dict[int, int]:
-    """What settles between offers of one value: a number for each, or 0 for all where no two are worth the same."""
-    if len({value for _, value in scores.by_offer.values()}) == len(scores.by_offer):
+    """What settles between offers of one rank: a number for each, or 0 for all where no two have the same."""
+    if len({scores.rank(offer) for offer in scores.by_offer}) == len(scores.by_offer):
         return dict.fromkeys(scores.by_offer, 0)
-    return {offer: _draw(seed, offer) for offer in scores.by_offer}
-
-
-def _draw(seed: int, offer: int) -> int:
-    """A number that looks random and is the same wherever seed and offer are (SplitMix64's finaliser)."""
-    mixed = (seed + offer * 0x9E3779B97F4A7C15) & _MASK
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
-    return mixed ^ (mixed >> 31)
-
-
-def _assign(entries: Iterable[_Entry]) -> dict[int, _Entry]:
-    """Slot -> what it shows: best entry first, each slot once, each offer once."""
-    winners: dict[int, _Entry] = {}
-    taken: set[int] = set()
-    for entry in entries:
-        slot, offer = entry[3], entry[4]
-        if slot not in winners and offer not in taken:
-            winners[slot] = entry
-            taken.add(offer)
-    return winners
+    return {offer: mixed(seed, offer) for offer in scores.by_offer}
 
 
 def _slot(
     at: Situation,
     slot: Slot,
-    winners: dict[int, _Entry],
-    reasons: dict[int, Reason | None],
+    choice: Choice,
+    reasons: Mapping[int, Reason | None],
     scores: Scores,
 ) -> SlotDecision:
-    plan, winner = at.plan, winners.get(slot.index)
-    elsewhere = {entry[4] for entry in winners.values() if entry is not winner}
+    plan, winner = at.plan, choice.winners.get(slot.index)
+    elsewhere = {entry[4] for entry in choice.winners.values() if entry is not winner}
     won = None if winner is None else winner[4]
-    candidates = _candidates(slot, won, elsewhere, reasons, scores)
+    chances = choice.chances.get(slot.index)
+    candidates = _candidates(slot, won, elsewhere, reasons, scores, chances)
     if winner is None:
         default = plan.offer_by_id[slot.default]
         return SlotDecision(slot.index, default.id, default.creative, default_fields(plan, default), candidates)
@@ -192,35 +196,49 @@ def _slot(
         creative=offer.creative,
         fields=fields,
         candidates=candidates,
+        propensity=1.0 if chances is None else chances[number],
         margin=_margin(number, candidates) if by_value else None,
         held=tier == 1,
         product=offer.product,
         products=tuple(facts.id for facts in shown),
+        policy=slot.policy.kind if chances is not None and slot.policy is not UNSET else None,
     )
 
 
 def _candidates(
-    slot: Slot, won: int | None, elsewhere: set[int], reasons: dict[int, Reason | None], scores: Scores
+    slot: Slot,
+    won: int | None,
+    elsewhere: set[int],
+    reasons: Mapping[int, Reason | None],
+    scores: Scores,
+    chances: Mapping[int, float] | None,
 ) -> tuple[Candidate, ...]:
     """Every candidate of a slot with its fate, in the plan's order."""
     scored = slot.mode == "model" and scores.is_scored
+    weights = scores.weights
     made = []
     for number in slot.offers:
         reason = reasons[number]
         if reason is not None:
             made.append(Candidate(number, reason.layer, reason.rule))
             continue
-        probability, value = scores.by_offer[number] if scored else (None, None)
+        probability, value = scores.by_offer.get(number, _UNSEEN) if scored else _UNSEEN
+        weight = weights.get(number) if scored and weights else None
+        chance = None if chances is None else chances.get(number, 0.0)
         if number == won:
-            made.append(Candidate(number, None, None, probability, value))
+            made.append(Candidate(number, None, None, probability, value, weight, chance))
             continue
         if number in elsewhere:
             rule = "shown in another slot"
-        elif value is not None and value < 0:
+        elif scored and value is None:
+            rule = "not among the first"
+        elif scored and scores.rank(number) < 0:
             rule = "costs more than it earns"
+        elif chances:
+            rule = "another was drawn"
         else:
             rule = "another went first"
-        made.append(Candidate(number, "arbitration", rule, probability, value))
+        made.append(Candidate(number, "arbitration", rule, probability, value, weight, chance))
     return tuple(made)
 
 
@@ -230,6 +248,6 @@ def _margin(winner: int, candidates: Sequence[Candidate]) -> float | None:
     others = [
         candidate.value
         for candidate in candidates
-        if candidate.offer != winner and candidate.value is not None and candidate.rule == "another went first"
+        if candidate.offer != winner and candidate.value is not None and candidate.rule in LOST_TO_ANOTHER
     ]
     return own - max(others) if own is not None and others else None

@@ -6,6 +6,7 @@ puts them into words.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
@@ -17,6 +18,8 @@ RemovedBy = Layer | Literal["arbitration"]
 """The three layers, or arbitration: the candidate was allowed and another was better (or it had a slot already)."""
 Rung = Literal["model", "rules", "default"]
 """The step of the ladder of degradation a decision was made on."""
+LOST_TO_ANOTHER: Final = ("another went first", "another was drawn")
+"""The rules of candidates that could have taken the slot, had not another."""
 NO_MODEL: Final = "no model"
 """The reason of a decision by rules although a slot is of mode "model"."""
 
@@ -34,7 +37,9 @@ class Reason(NamedTuple):
 class Candidate(Struct, frozen=True, array_like=True, gc=False):
     """One offer that a slot could have shown. removed_by is None for the winner alone.
 
-    probability: calibrated, 0 to 1, where a model scored it. value: expected cents, probability x value - cost.
+    probability: calibrated, 0 to 1, where a model scored it. value: expected cents, as `render.scoring` has them.
+    weight: what contexts and levers multiplied its value by, None for 1. chance: that of being shown, where the slot
+    drew.
     """
 
     offer: int
@@ -42,6 +47,8 @@ class Candidate(Struct, frozen=True, array_like=True, gc=False):
     rule: str | None = None
     probability: float | None = None
     value: float | None = None
+    weight: float | None = None
+    chance: float | None = None
 
 
 class SlotDecision(Struct, frozen=True, array_like=True):
@@ -49,7 +56,8 @@ class SlotDecision(Struct, frozen=True, array_like=True):
 
     propensity: the chance that this choice had, 1.0 for a greedy one. margin: expected cents ahead of the best other
     candidate that survived the layers, where both were scored. held: kept from the delivery's last open (stickiness).
-    products: those of a grid, in the order shown.
+    products: those of a grid, in the order shown. policy: the kind of policy that drew it, None where nothing was
+    drawn: a choice that could not have been another tells nothing about others (`held`, mandatory, greedy).
     """
 
     slot: int
@@ -62,6 +70,7 @@ class SlotDecision(Struct, frozen=True, array_like=True):
     held: bool = False
     product: str | None = None
     products: tuple[str, ...] = ()
+    policy: str | None = None
 
     def chosen(self) -> Chosen:
         """The part that the delivery's lane keeps."""
@@ -92,6 +101,11 @@ class Decision(Struct, frozen=True, kw_only=True):
             if decision.slot == index:
                 return decision
         raise KeyError(index)
+
+    @property
+    def propensity(self) -> float:
+        """The chance of all slots' choices together: each slot's is that given the slots drawn before it."""
+        return prod(slot.propensity for slot in self.slots)
 
     @property
     def offers(self) -> tuple[int, ...]:

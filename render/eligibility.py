@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from render.clauses import clauses
+from render.clauses import clauses, rule_of
 from render.creative import MAX_CELLS
 from render.decision import Reason
 from render.facts import DAY_MS, Facts
-from render.plan import SALES_KINDS, Layer, Offer, Plan
+from render.fatigue import resting
+from render.plan import SALES_KINDS, Layer, Offer, Plan, Rule
 from signals.moments import seconds_of, unix_ms
 from signals.productfacts import ProductFacts
 from signals.rules import RuleFacts
@@ -61,6 +62,13 @@ class Situation:
     def complaint(self) -> bool:
         """Whether a complaint is open."""
         return bool(self.state.complaints)
+
+    def holds(self, rule: Rule) -> bool:
+        """Whether a rule of the plan's own holds, on what is known and without sensitive signals too."""
+        holds = rule_of(self.plan, rule)
+        if not holds(RuleFacts(self.state, self.now, None, self.open_fields)):
+            return False
+        return self.plain is self.state or holds(RuleFacts(self.plain, self.now, None, self.open_fields))
 
     @cached_property
     def open_fields(self) -> Mapping[str, Any]:
@@ -358,8 +366,10 @@ def _limits(at: Situation, offer: Offer) -> str | None:
     if offer.no_repeat_days is not None and use.count and at.now_ms - use.last_ms < offer.no_repeat_days * DAY_MS:
         last = facts.last
         own = last is not None and offer.id in last.offers.values() and use.last_ms <= last.at_ms
-        return None if own else "no repeat"
-    return None
+        if not own:
+            return "no repeat"
+    rest = resting(offer, facts.used, at.now_ms) if offer.fatigue else None
+    return f"resting: {rest.after}" if rest is not None else None
 
 
 _Check = Callable[[Situation, Offer, bool], str | None]
@@ -379,6 +389,9 @@ _MATTERS: Final[Mapping[Layer, Callable[[Offer], bool]]] = {
         offer.purpose_category is not None or offer.after_category is not None or offer.product is not None
     ),
     "beneficial": lambda offer: (
-        offer.cap_total is not None or offer.cap_person is not None or offer.no_repeat_days is not None
+        offer.cap_total is not None
+        or offer.cap_person is not None
+        or offer.no_repeat_days is not None
+        or bool(offer.fatigue)
     ),
 }

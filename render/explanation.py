@@ -12,7 +12,9 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
+from render.arbitration import MAX_SCORED
 from render.clauses import parts
+from render.decision import LOST_TO_ANOTHER
 from render.eligibility import MACHINE_DAYS
 from render.money import money
 from render.plan import LAYERS, Layer, Offer, Plan, Slot
@@ -31,6 +33,10 @@ class CandidateLike(Protocol):
     def probability(self) -> float | None: ...
     @property
     def value(self) -> float | None: ...
+    @property
+    def weight(self) -> float | None: ...
+    @property
+    def chance(self) -> float | None: ...
 
 
 class SlotLike(Protocol):
@@ -144,6 +150,14 @@ _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "shown in another slot": lambda offer, plan: "it was shown in another place of the same mail",
     "costs more than it earns": lambda offer, plan: "showing it would cost more than it is expected to earn",
     "another went first": lambda offer, plan: "another offer went first",
+    "another was drawn": lambda offer, plan: "another offer was drawn, so that it is learnt how each of them does",
+    "not among the first": lambda offer, plan: (
+        f"only {MAX_SCORED} offers are scored at once, and a plain estimate put it behind those"
+    ),
+    "resting: shown": lambda offer, plan: f"it rests: {_rest(offer, 'shown')}",
+    "resting: ignored": lambda offer, plan: f"it rests: {_rest(offer, 'ignored')}",
+    "resting: taken": lambda offer, plan: f"it rests: {_rest(offer, 'taken')}",
+    "resting: refused": lambda offer, plan: f"it rests: {_rest(offer, 'refused')}",
 }
 
 
@@ -203,10 +217,17 @@ def _why(
         sentences.append(f"“{name}” was shown because it is mandatory and nothing forbade it.")
     elif winner.probability is None:
         sentences.append(f"“{name}” was shown because it came first in the order of the offers that remained.")
+    elif getattr(slot, "policy", None) is not None:
+        sentences.append(
+            f"“{name}” was drawn with a chance of {100 * (winner.chance or 0.0):.1f} %, "
+            "so that it is learnt how offers do."
+        )
     else:
         sentences.append(f"“{name}” was shown because it is expected to earn the most here.")
     if winner.probability is not None and winner.value is not None:
         sentences.append(_earning(winner.probability, winner.value, plan))
+        if winner.weight is not None:
+            sentences.append(f"Contexts and levers multiplied that by {winner.weight:g}.")
         sentences += _margin(slot, winner, plan)
     if planned is not None and planned.mode == "model" and winner.probability is None:
         sentences.append("No model was there to score the offers, so their order decided.")
@@ -221,7 +242,7 @@ def _earning(probability: float, value: float, plan: Plan) -> str:
 
 
 def _margin(slot: SlotLike, winner: CandidateLike, plan: Plan) -> list[str]:
-    others = [one for one in slot.candidates if one.value is not None and one.rule == "another went first"]
+    others = [one for one in slot.candidates if one.value is not None and one.rule in LOST_TO_ANOTHER]
     if not others:
         return ["No other offer that could be scored remained."]
     second = max(others, key=lambda one: one.value or 0.0)
@@ -286,6 +307,15 @@ def _figures(candidate: CandidateLike, plan: Plan) -> str:
 def _name(offer: int, plan: Plan) -> str:
     found = plan.offer_by_id.get(offer)
     return found.name if found is not None else str(offer)
+
+
+def _rest(offer: Offer, after: str) -> str:
+    rest = next((one for one in offer.fatigue if one.after == after), None)
+    if rest is None:
+        return f"it was {after} too often of late"
+    what = "it" if rest.of == "offer" else "an offer of its group"
+    measure = f"{after} {_times(rest.times)} within {_days(rest.within_days)}"
+    return f"{what} was {measure}, so it is left out for {_days(rest.off_days)}"
 
 
 def _money(cents: float, plan: Plan) -> str:

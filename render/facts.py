@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LaneName = Literal["live", "test", "machine"]
 """live: person, proxy, undecided. machine: prefetch, scanner. test: test and staff: the live decision, using no cap."""
+Answer = Literal["taken", "refused"]
 FetchClass = Literal["person", "proxy", "undecided", "prefetch", "scanner", "test", "staff"]
 LANE_OF: Final[Mapping[str, LaneName]] = {
     "person": "live",
@@ -66,12 +67,33 @@ class OfferUse(Struct, frozen=True, array_like=True):
 NO_USE: Final = OfferUse()
 
 
+class Answers(Struct, frozen=True, array_like=True):
+    """When a person took an offer (clicked, or said yes in a call) and when they said no, oldest first."""
+
+    taken: tuple[int, ...] = ()
+    refused: tuple[int, ...] = ()
+
+    def after(self, answer: Answer, at_ms: int) -> Answers:
+        """These with one more; the latest MAX_PERIOD_SHOWS of each kind are kept."""
+        if answer == "taken":
+            return Answers(_with(self.taken, at_ms), self.refused)
+        return Answers(self.taken, _with(self.refused, at_ms))
+
+
+NO_ANSWERS: Final = Answers()
+
+
 class Used(Struct, frozen=True, array_like=True):
-    """Per offer, group and stage: counts and last shown, over all deliveries of one person."""
+    """Per offer, group and stage: counts and last shown, over all deliveries of one person.
+
+    answers, group_answers: what the person did about offers, and about those of a group.
+    """
 
     offers: dict[int, OfferUse] = {}
     groups: dict[str, OfferUse] = {}
     stages: dict[str, OfferUse] = {}
+    answers: dict[int, Answers] = {}
+    group_answers: dict[str, Answers] = {}
 
     def offer(self, offer: int) -> OfferUse:
         """The use of an offer; all zero if it was never shown."""
@@ -84,7 +106,17 @@ class Used(Struct, frozen=True, array_like=True):
             by_offer[offer] = by_offer.get(offer, NO_USE).after_show(at_ms)
             if group is not None:
                 by_group[group] = by_group.get(group, NO_USE).after_show(at_ms)
-        return Used(dict(sorted(by_offer.items())), dict(sorted(by_group.items())), self.stages)
+        return self._with_shows(by_offer, by_group)
+
+    def answered(self, offer: int, group: str | None, answer: Answer, at_ms: int) -> Used:
+        """This after the person took the offer or said no to it at `at_ms`."""
+        answers = self.answers | {offer: self.answers.get(offer, NO_ANSWERS).after(answer, at_ms)}
+        groups = self.group_answers
+        if group is not None:
+            groups = groups | {group: groups.get(group, NO_ANSWERS).after(answer, at_ms)}
+        return msgspec.structs.replace(
+            self, answers=dict(sorted(answers.items())), group_answers=dict(sorted(groups.items()))
+        )
 
     def released(self, offers: Iterable[tuple[int, str | None]], at_ms: int) -> Used:
         """This without the showings of each (offer, group) at `at_ms`."""
@@ -94,7 +126,16 @@ class Used(Struct, frozen=True, array_like=True):
                 by_offer[offer] = by_offer[offer].after_release(at_ms)
             if group in by_group:
                 by_group[group] = by_group[group].after_release(at_ms)
-        return Used(dict(sorted(by_offer.items())), dict(sorted(by_group.items())), self.stages)
+        return self._with_shows(by_offer, by_group)
+
+    def _with_shows(self, offers: dict[int, OfferUse], groups: dict[str, OfferUse]) -> Used:
+        return Used(
+            dict(sorted(offers.items())), dict(sorted(groups.items())), self.stages, self.answers, self.group_answers
+        )
+
+
+def _with(moments: tuple[int, ...], at_ms: int) -> tuple[int, ...]:
+    return tuple(sorted((*moments, at_ms)))[-MAX_PERIOD_SHOWS:]
 
 
 class LastDecision(Struct, frozen=True, array_like=True):

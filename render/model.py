@@ -25,6 +25,7 @@ FORMAT_VERSION: Final = 1
 MAX_ARTEFACT_BYTES: Final = 64 * 1024 * 1024
 MAX_TABLE: Final = 10_000
 """Steps of a calibration table, and categories of a popularity or complement table."""
+MAX_BAGS: Final = 32
 MAX_CONTEXTS: Final = 20_000
 """Candidates as a model sees them that are kept: four plans of the largest size; some 200 bytes each."""
 
@@ -39,7 +40,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     thresholds, values: raw probability -> calibrated probability, both ascending, straight lines between.
     popularity: category -> share of purchases in the data window, 0 to 1. complements: category bought -> {other: how
     often it followed, 0 to 1}; `Model.context` turns them around. from_ms, to_ms: the data window, Unix milliseconds.
-    metrics: figures of the hold-out.
+    metrics: figures of the hold-out. evidence: offer -> showings of it that were learnt from. bags: boosters of the
+    same features, each fitted to another draw of the people, whose disagreement says how sure the model is.
     """
 
     format: int = FORMAT_VERSION
@@ -53,6 +55,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     from_ms: int = 0
     to_ms: int = 0
     metrics: dict[str, float] = {}
+    evidence: dict[int, int] = {}
+    bags: tuple[str, ...] = ()
 
 
 _NOTHING: Final[Mapping[int, float]] = {}
@@ -63,12 +67,13 @@ _decode: Final = msgspec.msgpack.Decoder(Artefact).decode
 class Model:
     """A loaded model. What it says never changes after loading, so threads may share it."""
 
-    __slots__ = ("_after", "_contexts", "_kinds", "_thresholds", "_trees", "_values", "artefact", "hash")
+    __slots__ = ("_after", "_bags", "_contexts", "_kinds", "_thresholds", "_trees", "_values", "artefact", "hash")
 
     def __init__(self, artefact: Artefact, digest: str) -> None:
         self.artefact = artefact
         self.hash = digest
-        self._trees = _trees(artefact)
+        self._trees = _trees(artefact.booster, artefact)
+        self._bags = tuple(_trees(bag, artefact) for bag in artefact.bags)
         self._thresholds = np.asarray(artefact.thresholds, dtype=np.float64)
         self._values = np.asarray(artefact.values, dtype=np.float64)
         self._after = transposed(artefact.complements)
@@ -101,6 +106,8 @@ class Model:
         complements: Mapping[int, Mapping[int, float]] | None = None,
         window_ms: tuple[int, int] = (0, 0),
         metrics: Mapping[str, float] | None = None,
+        evidence: Mapping[int, int] | None = None,
+        bags: Sequence[str] = (),
     ) -> bytes:
         """The bytes of an artefact, the same for the same content. Raises InvalidInput as `load` does."""
         popularity, complements = popularity or {}, complements or {}
@@ -118,9 +125,12 @@ class Model:
             from_ms=int(window_ms[0]),
             to_ms=int(window_ms[1]),
             metrics={name: float(value) for name, value in sorted((metrics or {}).items())},
+            evidence={int(offer): int(count) for offer, count in sorted((evidence or {}).items())},
+            bags=tuple(bags),
         )
         _check(artefact, tuple(features))
-        _trees(artefact)
+        for text in (booster, *bags):
+            _trees(text, artefact)
         return _encode(artefact)
 
     def predict(self, matrix: Matrix) -> Probabilities:
@@ -130,6 +140,10 @@ class Model:
         """
         calibrated: Probabilities = np.interp(self._trees.predict(matrix), self._thresholds, self._values)
         return calibrated
+
+    def predict_bags(self, matrix: Matrix) -> list[Probabilities]:
+        """What each bag says of the same rows, calibrated as the model is; empty if the model has none."""
+        return [np.interp(bag.predict(matrix), self._thresholds, self._values) for bag in self._bags]
 
     def context(self, category: int, kind: str, price_cents: int | None) -> CandidateContext:
         """A candidate as this model sees it: `category` 0 is none, `price_cents` None when no price is shown.
@@ -168,6 +182,10 @@ def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
     _check_steps(artefact)
     if len(artefact.popularity) > MAX_TABLE or len(artefact.complements) > MAX_TABLE:
         raise InvalidInput("model.popularity", f"and complements hold at most {MAX_TABLE} categories")
+    if len(artefact.evidence) > MAX_TABLE or any(count < 0 for count in artefact.evidence.values()):
+        raise InvalidInput("model.evidence", f"must be counts of at most {MAX_TABLE} offers")
+    if len(artefact.bags) > MAX_BAGS:
+        raise InvalidInput("model.bags", f"are {len(artefact.bags)}; at most {MAX_BAGS} are loaded")
 
 
 def _check_steps(artefact: Artefact) -> None:
@@ -179,9 +197,9 @@ def _check_steps(artefact: Artefact) -> None:
             raise InvalidInput(f"model.{name}", "must ascend")
 
 
-def _trees(artefact: Artefact) -> Trees:
+def _trees(text: str, artefact: Artefact) -> Trees:
     try:
-        trees = Trees(lightgbm.Booster(model_str=artefact.booster))
+        trees = Trees(lightgbm.Booster(model_str=text))
     except lightgbm.basic.LightGBMError as error:
         raise InvalidInput("model.booster", f"is not a LightGBM model: {error}") from error
     except ValueError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
@@ -17,7 +17,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from base.errors import InvalidInput
-from render.creative import MAX_CELLS, Creative, countdown_of
+from render.arbitration import Arbitration, Fatigue, Policy
+from render.creative import Creative
 
 Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -65,7 +66,11 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     priority: larger goes first; it orders slots in mode "rules" and breaks ties in mode "model".
     mandatory: skips arbitration (never the legal layer, nor caps): where it survives, it goes before all others.
-    value_cents, cost_cents: earned by a success, spent by a showing; the model ranks by probability x value - cost.
+    value_cents, cost_cents: margin earned by a success, spent by a showing. incentive_cents, aftercare_cents: given
+    away with a success, and what its returns and service are expected to cost. The model ranks by
+    probability x (value - incentive - aftercare) - cost, times `lever` and the weights of contexts (`Arbitration`).
+    prior: the chance of success to start from while there is little evidence of this offer, weighing as much as
+    `prior_weight` showings; None goes by the model from the start.
     cap_total: showings over all people. cap_person: showings to one person, ever or within `period_days`.
     no_repeat_days: not again within so many days in *another* mail; sticky: a new open of the same mail keeps it.
     purpose_category: once bought since the send, the offer's purpose is met and it is removed.
@@ -73,6 +78,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock_bound: its picture counts down or names an hour. shows_price: its picture names the product's price.
     fields: texts for the creative as `offer.<name>`; whole numbers are minor units.
     products: further products, shown beside `product` while they are in stock; of a bundle, its other parts.
+    fatigue: after how many showings, ignored showings or answers it rests.
     """
 
     id: int
@@ -103,6 +109,17 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     shows_price: bool = False
     requires_consent: tuple[str, ...] = ()
     products: tuple[str, ...] = ()
+    incentive_cents: int = 0
+    aftercare_cents: int = 0
+    lever: float = 1.0
+    prior: float | None = None
+    prior_weight: int = 200
+    fatigue: tuple[Fatigue, ...] = ()
+
+    @property
+    def earned_cents(self) -> int:
+        """What a success leaves, before the cost of showing the offer."""
+        return self.value_cents - self.incentive_cents - self.aftercare_cents
 
     @property
     def all_products(self) -> tuple[str, ...]:
@@ -118,7 +135,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def is_limited(self) -> bool:
         """Whether it may be shown only so often, to one person or to all."""
-        return self.is_capped or self.no_repeat_days is not None
+        return self.is_capped or self.no_repeat_days is not None or bool(self.fatigue)
 
 
 class Slot(Struct, frozen=True, kw_only=True):
@@ -127,6 +144,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     `default` is the id of an offer of kind neutral, shown where no candidate survives; slots may share one (an offer
     that *won* a slot is never shown in a second). width and height are the declared 1x size; `max_bytes` bounds the
     drawn file. `fmt` is that of the mail's pictures, `web_fmt` that of the pictures in web pages.
+    `policy` is how a slot of mode "model" draws among the best; unset, it shows the best.
     """
 
     index: int
@@ -140,6 +158,7 @@ class Slot(Struct, frozen=True, kw_only=True):
     web_fmt: Format = "webp"
     mode: Mode = "rules"
     max_bytes: int = 150_000
+    policy: Policy | UnsetType = UNSET
 
 
 class Plan(Struct, frozen=True, kw_only=True, dict=True):
@@ -157,6 +176,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     have no AMP part, so that such a plan keeps the bytes and the hash it always had.
     tracking: none where opens and clicks are not followed: the defaults for everybody, and only counters go up;
     anonymous where each person gets what fits and what is kept names nobody.
+    arbitration: which factors rank the offers of model slots, and the contexts that weigh; unset, value alone.
     """
 
     campaign: int
@@ -183,6 +203,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     unsubscribe: dict[str, str] = {}
     amp_senders: tuple[str, ...] | UnsetType = UNSET
     tracking: Literal["none", "anonymous"] | UnsetType = UNSET
+    arbitration: Arbitration | UnsetType = UNSET
 
     @cached_property
     def offer_by_id(self) -> Mapping[int, Offer]:
@@ -267,120 +288,3 @@ def encode_live(live: Live) -> bytes:
 def decode_live(data: bytes) -> Live:
     """Read a live key. Raises msgspec.DecodeError or ValidationError."""
     return _decode_live(data)
-
-
-def validate(plan: Plan) -> list[str]:
-    """What keeps a plan from being published, one sentence a fault, each beginning with the field. Empty: it may go.
-
-    A plan that passes can fill every slot at every open: each slot names a neutral, unconditional, uncapped default.
-    Rules are checked where they are written (`signals.rules.parse`), since errors belong to a form's field there.
-    """
-    return [f"{field}: {message}" for field, message in _faults(plan)]
-
-
-def _faults(plan: Plan) -> Iterator[tuple[str, str]]:
-    if not 0 < len(plan.slots) <= MAX_SLOTS:
-        yield "slots", f"must be 1 to {MAX_SLOTS}, not {len(plan.slots)}"
-    if len(plan.offers) > MAX_OFFERS:
-        yield "offers", f"are {len(plan.offers)}; a plan holds at most {MAX_OFFERS}"
-    if not 0 < plan.hold_s <= 30 * 86400:
-        yield "hold_s", "must be 1 second to 30 days"
-    yield from _repeats("slots", [slot.index for slot in plan.slots], "index")
-    yield from _repeats("offers", [offer.id for offer in plan.offers], "id")
-    yield from _repeats("creatives", [creative.id for creative in plan.creatives], "id")
-    for position, offer in enumerate(plan.offers):
-        yield from _offer_faults(f"offers[{position}]", offer, plan)
-    for position, slot in enumerate(plan.slots):
-        yield from _slot_faults(f"slots[{position}]", slot, plan)
-
-
-def _repeats(field: str, ids: list[int], name: str) -> Iterator[tuple[str, str]]:
-    for value in sorted({value for value in ids if ids.count(value) > 1} if len(set(ids)) != len(ids) else ()):
-        yield field, f"use the {name} {value} more than once"
-
-
-def _slot_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
-    if not 0 <= slot.index < 255:
-        yield f"{at}.index", "must be 0 to 254; 255 means the whole mail"
-    if slot.width <= 0 or slot.width % 20 or slot.width > 1200:
-        yield f"{at}.width", "must be a multiple of 20 up to 1200 pixels"
-    if slot.height <= 0 or slot.height % 10 or slot.height > 1200:
-        yield f"{at}.height", "must be a multiple of 10 up to 1200 pixels"
-    if not slot.alt.strip():
-        yield f"{at}.alt", "is empty; describe the place, not one offer"
-    for offer in slot.offers:
-        if offer not in plan.offer_by_id:
-            yield f"{at}.offers", f"names the offer {offer}, which the plan does not hold"
-    if len(set(slot.offers)) != len(slot.offers):
-        yield f"{at}.offers", "names an offer twice"
-    yield from _format_faults(at, slot, plan)
-    default = plan.offer_by_id.get(slot.default)
-    if default is None:
-        yield (
-            f"{at}.default",
-            f"names the offer {slot.default}, which is not in the plan; every slot needs a default",
-        )
-    else:
-        for fault in _default_faults(default):
-            yield f"{at}.default", f"the offer {default.name!r} {fault}"
-
-
-def _format_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
-    """A mail's formats are those every client shows, and what counts down must be able to move."""
-    if slot.fmt == "webp" and plan.channel == "email":
-        yield f"{at}.fmt", "is webp, which Outlook and others do not show; a mail takes jpg, png or gif"
-    if slot.fmt == "gif":
-        return
-    for number in slot.offers:
-        offer = plan.offer_by_id.get(number)
-        creative = plan.creative_by_id.get(offer.creative) if offer is not None else None
-        if offer is not None and creative is not None and countdown_of(creative.layers) is not None:
-            yield f"{at}.fmt", f"is {slot.fmt}, yet the offer {offer.name!r} counts down; such a slot must be gif"
-
-
-def _default_faults(offer: Offer) -> Iterator[str]:
-    if offer.kind != "neutral":
-        yield f"is of kind {offer.kind}; a default must be neutral"
-    if offer.is_limited:
-        yield "is limited; a default must always be there"
-    if offer.starts_ms is not None or offer.ends_ms is not None or offer.clock_bound:
-        yield "is bound to time; a default must always be true"
-    if offer.all_products or offer.needs_stock or offer.shows_price:
-        yield "depends on a product; a default carries no price and no stock"
-    if offer.rules != LayeredRules() or offer.requires_consent or offer.after_category or offer.purpose_category:
-        yield "has conditions; a default must suit everybody"
-    if named := sorted(PRICE_FIELDS.intersection(offer.fields)):
-        yield f"names a price in its field {named[0]}; a default carries no price"
-
-
-def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]]:
-    if offer.creative not in plan.creative_by_id:
-        yield f"{at}.creative", f"names the creative {offer.creative}, which the plan does not hold"
-    creative = plan.creative_by_id.get(offer.creative)
-    if creative is not None and countdown_of(creative.layers) is not None:
-        if offer.ends_ms is None:
-            yield f"{at}.ends_ms", "is missing, yet its creative counts down to the offer's end"
-        if not offer.clock_bound:
-            yield f"{at}.clock_bound", "must be set: its creative counts down"
-    if offer.starts_ms is not None and offer.ends_ms is not None and offer.starts_ms >= offer.ends_ms:
-        yield f"{at}.ends_ms", "is not after starts_ms, so the offer would never be valid"
-    if offer.cost_cents < 0:
-        yield f"{at}.cost_cents", "is below 0"
-    for name, least in (("cap_total", 0), ("cap_person", 1), ("period_days", 1), ("no_repeat_days", 1)):
-        value = getattr(offer, name)
-        if value is not None and value < least:
-            yield f"{at}.{name}", f"must be at least {least}"
-    if offer.period_days is not None and offer.cap_person is None:
-        yield f"{at}.period_days", "has no cap_person to go with"
-    if offer.period_days is not None and (offer.cap_person or 0) > MAX_PERIOD_SHOWS:
-        yield f"{at}.cap_person", f"is above {MAX_PERIOD_SHOWS}, the most that is counted within a period"
-    if len(offer.products) > MAX_PRODUCTS:
-        yield f"{at}.products", f"are {len(offer.products)}; an offer shows at most {MAX_PRODUCTS} beside its first"
-    if offer.kind == "bundle" and len(offer.all_products) > MAX_CELLS:
-        yield f"{at}.products", f"make a bundle of more than {MAX_CELLS}, the most a picture shows"
-    if (offer.needs_stock or offer.shows_price) and offer.product is None:
-        yield f"{at}.product", "is missing, yet the offer depends on its stock or price"
-    if offer.after_category is not None and offer.after_category in plan.sensitive:
-        yield f"{at}.after_category", "is a sensitive category: its purchases may not select what is shown"
-    if not offer.landing.startswith(("https://", "http://")):
-        yield f"{at}.landing", "must be an http or https address"

@@ -28,20 +28,26 @@ _PURPOSE: Final = b"records"
 
 
 class CandidateRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One candidate of one slot: the layer and rule that removed it, or its score. Probability 0-1, value in cents."""
+    """One candidate of one slot: the layer and rule that removed it, or its score. Probability 0-1, value in cents.
+
+    `weight` is what contexts and levers multiplied its value by, `chance` that of being shown where the slot drew.
+    """
 
     offer: int
     removed_by: str | None = None
     rule: str | None = None
     probability: float | None = None
     value: float | None = None
+    weight: float | None = None
+    chance: float | None = None
 
 
 class SlotRecord(msgspec.Struct, frozen=True):
     """What one slot was given, and every candidate it was chosen from.
 
     Propensity is the chance of that choice, 0-1; margin the expected cents ahead of the best other candidate; held says
-    that the last open showed it too; product is the one whose facts filled the fields.
+    that the last open showed it too; product is the one whose facts filled the fields; policy is what drew it, None
+    where nothing was drawn.
     """
 
     slot: int
@@ -52,6 +58,7 @@ class SlotRecord(msgspec.Struct, frozen=True):
     margin: float | None = None
     held: bool = False
     product: str | None = None
+    policy: str | None = None
 
 
 class DecisionFacts(msgspec.Struct, frozen=True):
@@ -72,9 +79,9 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     `rung` is model, rules or default, `reason` why it was not a better one. `reserved` are the total caps taken,
     `reserved_as` the delivery's part of their name, empty for `campaign.occurrence`, `refused` those that refused.
     `lost` says that facts were missing which must exist, `missing` names their keys. `features` is the SHA-256 of the
-    scored feature matrix. `sent_ms`, `undecided`, `neutral` (content holdout), `live_state` and `withdrawn` are the
-    other facts it was made from. `contact` names the contact for channels without deliveries; `micros` is the time from
-    the process's first line to the decision.
+    scored feature matrix, `propensity` the chance of all slots' choices together. `sent_ms`, `undecided`, `neutral`
+    (content holdout), `live_state` and `withdrawn` are the other facts it was made from. `contact` names the contact
+    for channels without deliveries; `micros` is the time from the process's first line to the decision.
     """
 
     id: str
@@ -106,6 +113,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     withdrawn: tuple[int, ...] = ()
     contact: str | None = None
     micros: int = 0
+    propensity: float = 1.0
     personal: DecisionFacts
 
 

@@ -57,7 +57,7 @@ def decision_record(
                 slot.slot, slot.offer, slot.creative, slot.propensity,
                 # The same array form; copying twenty of them at every open would only cost.
                 cast("tuple[CandidateRecord, ...]", slot.candidates),
-                slot.margin, slot.held, slot.product,
+                slot.margin, slot.held, slot.product, slot.policy,
             )
             for slot in decision.slots
         ),
@@ -78,6 +78,7 @@ def decision_record(
         withdrawn=live.withdrawn if live is not None else (),
         contact=fetch.contact,
         micros=int((monotonic() - fetch.started) * 1e6),
+        propensity=decision.propensity,
         personal=DecisionFacts(
             state=personal.state,
             used=personal.used,

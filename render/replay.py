@@ -92,7 +92,9 @@ def same_outcome(decision: Decision, record: DecisionRecord) -> bool:
 
 
 def _fates(candidates: Sequence[CandidateLike]) -> list[tuple[object, ...]]:
-    return [(one.offer, one.removed_by, one.rule, one.probability, one.value) for one in candidates]
+    return [
+        (one.offer, one.removed_by, one.rule, one.probability, one.value, one.weight, one.chance) for one in candidates
+    ]
 
 
 def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer: int) -> World:
@@ -105,7 +107,9 @@ def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer
     if candidate is None or candidate.rule is None:
         raise InvalidInput("offer", f"{offer} is no candidate that was removed from slot {slot}")
     rule = candidate.rule
-    if candidate.removed_by == "arbitration" and rule != "costs more than it earns":
+    if candidate.removed_by == "arbitration" and rule not in _CONDITIONS:
+        if rule in ("another was drawn", "not among the first"):
+            return _alone(plan, offer, slot), facts
         return _without_winner(plan, offer, decision), facts
     if rule.startswith("rule "):
         layer = next(layer for layer in LAYERS if layer == candidate.removed_by)
@@ -144,7 +148,11 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "total cap": {"cap_total": None},
     "personal cap": {"cap_person": None, "period_days": None},
     "no repeat": {"no_repeat_days": None},
-    "costs more than it earns": {"cost_cents": 0},
+    "costs more than it earns": {"cost_cents": 0, "incentive_cents": 0, "aftercare_cents": 0},
+    "resting: shown": {"fatigue": ()},
+    "resting: ignored": {"fatigue": ()},
+    "resting: taken": {"fatigue": ()},
+    "resting: refused": {"fatigue": ()},
 }
 
 
@@ -198,6 +206,12 @@ def _without_clause(offer: Offer, layer: str, rule: str) -> LayeredRules:
     number = int(rule.removeprefix("rule "))
     kept = [clause for at, clause in enumerate(parts(whole), start=1) if at != number]
     return replace(offer.rules, **{layer: {"all": kept} if kept else None})
+
+
+def _alone(plan: Plan, offer: int, slot: int) -> Plan:
+    """The plan in which an offer has a slot to itself: nothing else can be drawn, and nothing goes before it."""
+    offers = {one.index: (offer,) if one.index == slot else () for one in plan.slots}
+    return replace(plan, slots=tuple(replace(one, offers=offers[one.index]) for one in plan.slots))
 
 
 def _without_winner(plan: Plan, offer: int, decision: Decision) -> Plan:

@@ -1,35 +1,69 @@
-"""Probability and value of a decision's surviving candidates, from one feature matrix and one prediction."""
+"""Probability, value and rank of a decision's surviving candidates, from one feature matrix.
+
+An offer's value is what showing it is expected to earn, in cents: probability x (value - incentive - aftercare) - cost.
+Its rank is that value times the weights of the contexts that hold and the offer's lever; the plan may switch each of
+the factors off. The margin and all reports speak of values, so what a lever costs can be seen.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
+from render.arbitration import Arbitration
 from render.eligibility import Situation
 from render.fields import offer_price
-from render.plan import Offer
+from render.model import Model
+from render.plan import Offer, Plan
 from signals.candidates import CandidateContext, candidate_matrix
+
+UNIT_CENTS: Final = 100.0
+"""What a success counts where values are switched off."""
+_NO_FACTORS: Final = Arbitration()
+_TERMS: Final = "terms"
 
 
 class Scores(Struct, frozen=True):
-    """Offer id -> (calibrated probability 0-1, expected cents). digest: SHA-256 hex of the matrix, None if unscored."""
+    """What is known of the offers that were scored, by offer id.
+
+    by_offer: (calibrated probability 0-1, expected cents). ranks: what they are ordered by, where that is not the
+    value; weights: contexts x lever, where that is not 1. bags: ranks in the eyes of each of the model's bags, where a
+    slot asks for them. digest: SHA-256 hex of the matrix, None if nothing was scored.
+    """
 
     by_offer: dict[int, tuple[float, float]] = {}
     digest: str | None = None
     is_scored: bool = False
+    ranks: Mapping[int, float] = {}
+    weights: Mapping[int, float] = {}
+    bags: tuple[Mapping[int, float], ...] = ()
 
-    def probability(self, offer: int) -> float:
-        """The calibrated probability of an offer that was scored."""
-        return self.by_offer[offer][0]
+    def rank(self, offer: int) -> float:
+        """What an offer that was scored is ordered by: larger goes first; below 0 it costs more than it earns."""
+        return self.ranks[offer] if self.ranks else self.by_offer[offer][1]
 
-    def value(self, offer: int) -> float:
-        """The expected cents of an offer that was scored."""
-        return self.by_offer[offer][1]
+    def bags_of(self, offers: Sequence[int]) -> list[list[float]]:
+        """The ranks of these offers in the eyes of each bag."""
+        return [[bag[offer] for offer in offers] for bag in self.bags]
 
 
-UNSCORED = Scores()
+UNSCORED: Final = Scores()
+
+
+class _Terms(Struct, frozen=True):
+    """What a plan's scores need besides the probabilities. Made once a plan.
+
+    earned: offer -> cents a success leaves. has_priors: some offer has a prior. is_plain: ranks are the values.
+    uses_bags: some slot draws by the model's bags.
+    """
+
+    earned: Mapping[int, int]
+    has_priors: bool
+    is_plain: bool
+    uses_bags: bool
 
 
 def score(at: Situation, offers: Sequence[Offer]) -> Scores:
@@ -40,13 +74,30 @@ def score(at: Situation, offers: Sequence[Offer]) -> Scores:
     model = at.facts.model
     if model is None or not offers:
         return UNSCORED
+    terms = _terms(at.plan)
     matrix = candidate_matrix(at.plain, contexts(at, offers), at.now)
-    by_offer = {
-        offer.id: (probability, probability * offer.value_cents - offer.cost_cents)
-        for offer, probability in zip(offers, model.predict(matrix).tolist(), strict=True)
-    }
     # The bytes of a float32 matrix are the same on every machine we run on: all are little-endian.
-    return Scores(by_offer, hashlib.sha256(matrix.data).hexdigest(), True)
+    digest = hashlib.sha256(matrix.data).hexdigest()
+    probabilities = _from_priors(terms, model, offers, model.predict(matrix).tolist())
+    by_offer = {
+        offer.id: (probability, probability * terms.earned[offer.id] - offer.cost_cents)
+        for offer, probability in zip(offers, probabilities, strict=True)
+    }
+    if terms.is_plain and not terms.uses_bags:
+        return Scores(by_offer, digest, True)
+    weights = {} if terms.is_plain else _weights(at, offers)
+    ranks = {} if terms.is_plain else _ranks(at.plan, terms, offers, probabilities, weights)
+    bags = (
+        tuple(
+            _ranks(at.plan, terms, offers, _from_priors(terms, model, offers, seen.tolist()), weights)
+            for seen in model.predict_bags(matrix)
+        )
+        if terms.uses_bags
+        else ()
+    )
+    return Scores(
+        by_offer, digest, True, ranks, {offer: weight for offer, weight in weights.items() if weight != 1.0}, bags
+    )
 
 
 def contexts(at: Situation, offers: Sequence[Offer]) -> list[CandidateContext]:
@@ -64,3 +115,68 @@ def contexts(at: Situation, offers: Sequence[Offer]) -> list[CandidateContext]:
             price = product.price_cents if price is None else price
         seen.append(model.context(category, offer.kind, price))
     return seen
+
+
+def holding(at: Situation) -> tuple[str, ...]:
+    """The names of the plan's contexts that hold now, in the plan's order."""
+    factors = _factors(at.plan)
+    return tuple(context.name for context in factors.contexts if factors.context and at.holds(context.rule))
+
+
+def _factors(plan: Plan) -> Arbitration:
+    return _NO_FACTORS if plan.arbitration is UNSET else plan.arbitration
+
+
+def _terms(plan: Plan) -> _Terms:
+    made: _Terms | None = vars(plan).get(_TERMS)
+    if made is None:
+        made = vars(plan)[_TERMS] = _Terms(
+            earned={offer.id: offer.earned_cents for offer in plan.offers},
+            has_priors=any(offer.prior is not None for offer in plan.offers),
+            is_plain=_factors(plan) == _NO_FACTORS and all(offer.lever == 1.0 for offer in plan.offers),
+            uses_bags=any(slot.policy is not UNSET and slot.policy.kind == "thompson" for slot in plan.slots),
+        )
+    return made
+
+
+def _from_priors(terms: _Terms, model: Model, offers: Sequence[Offer], probabilities: list[float]) -> list[float]:
+    """What the model says, after what was known before it: a prior fades as showings of its offer are learnt from.
+
+    Of n showings and a prior that weighs w, the chance is (w x prior + n x model's) / (w + n).
+    """
+    if not terms.has_priors:
+        return probabilities
+    blended = []
+    for offer, said in zip(offers, probabilities, strict=True):
+        if offer.prior is None:
+            blended.append(said)
+            continue
+        seen, weight = model.artefact.evidence.get(offer.id, 0), offer.prior_weight
+        blended.append((weight * offer.prior + seen * said) / (weight + seen))
+    return blended
+
+
+def _weights(at: Situation, offers: Sequence[Offer]) -> dict[int, float]:
+    """Contexts x lever of each offer, as far as the plan lets them count."""
+    factors = _factors(at.plan)
+    held = [one for one in factors.contexts if factors.context and at.holds(one.rule)]
+    weights = {}
+    for offer in offers:
+        weight = offer.lever if factors.lever else 1.0
+        for context in held:
+            weight *= context.weights.get(offer.kind, 1.0)
+        weights[offer.id] = weight
+    return weights
+
+
+def _ranks(
+    plan: Plan, terms: _Terms, offers: Sequence[Offer], probabilities: Sequence[float], weights: Mapping[int, float]
+) -> dict[int, float]:
+    factors = _factors(plan)
+    ranks = {}
+    for offer, said in zip(offers, probabilities, strict=True):
+        chance = said if factors.probability else 1.0
+        worth = chance * terms.earned[offer.id] - offer.cost_cents if factors.value else chance * UNIT_CENTS
+        # A weight lifts what earns; what costs more than it earns is not made dearer or cheaper by it.
+        ranks[offer.id] = worth * weights.get(offer.id, 1.0) if worth > 0 else worth
+    return ranks

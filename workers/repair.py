@@ -29,7 +29,7 @@ from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.expired import expired_reservations
 from campaigns.models import Offer
 from campaigns.models import Plan as PublishedPlan
-from campaigns.opens import Decision, Fetch
+from campaigns.opens import Click, Decision, Fetch
 from campaigns.subjects import known_subject
 from render import agree
 from render.current import LOST_VERSION, after_fetch
@@ -120,7 +120,7 @@ class Repairs:
             for member in members:
                 own = [row for row in decisions if row.profile_id == member]
                 if own:
-                    self._store.set(keys.used(member), encode_used(self._used(own)), nx=True)
+                    self._store.set(keys.used(member), encode_used(self._used(session, member, own)), nx=True)
                 by_mail = [row for row in own if row.contact is None]
                 for delivery, rows in _by_delivery(by_mail).items():
                     shown = encode_shown(self._shown(session, rows))
@@ -178,15 +178,21 @@ class Repairs:
         newest = session.execute(query.order_by(Decision.at.desc()).limit(MAX_DECISIONS)).all()
         return list(reversed(newest))
 
-    def _used(self, decisions: Sequence[Any]) -> Used:
+    def _used(self, session: Session, member: int, decisions: Sequence[Any]) -> Used:
         used = Used()
+        groups: dict[int, str | None] = {}
         for row in decisions:
             plan = self._plan(row.plan_hash)
             if plan is None:
                 continue
             shown = msgspec.json.decode(row.public, type=RestoredOpen)
             counted = [slot.offer for slot in shown.slots if slot.offer not in plan.default_ids]
-            used = used.reserved([(offer, plan.offer_by_id[offer].group) for offer in counted], unix_ms(row.at))
+            groups |= {offer: plan.offer_by_id[offer].group for offer in counted}
+            used = used.reserved([(offer, groups[offer]) for offer in counted], unix_ms(row.at))
+        clicks = select(Click.offer_id, Click.at).where(Click.profile_id == member, Click.fetch_class == "person")
+        newest = clicks.where(Click.offer_id.in_(groups)).order_by(Click.at.desc()).limit(MAX_DECISIONS)
+        for click in reversed(session.execute(newest).all()):
+            used = used.answered(click.offer_id, groups[click.offer_id], "taken", unix_ms(click.at))
         return used
 
     def _shown(self, session: Session, rows: Sequence[Any]) -> Shown:

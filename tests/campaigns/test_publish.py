@@ -19,7 +19,8 @@ from campaigns import admin_log, campaigns, mail, messages, offers, plans, publi
 from campaigns.models import Occurrence
 from campaigns.transitions import send_test
 from render.agree import balance
-from render.plan import Live, decode, decode_live, digest, validate
+from render.faults import validate
+from render.plan import Live, decode, decode_live, digest
 from tests.campaigns.shop import MANAGER, Shop
 
 

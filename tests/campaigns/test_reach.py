@@ -14,7 +14,8 @@ import pytest
 from campaigns.reach import Variant, variants, words
 from render.decide import decide
 from render.facts import OfferUse, Used
-from render.plan import Live, Plan, validate
+from render.faults import validate
+from render.plan import Live, Plan
 from signals.state import Mark
 from tests.campaigns.web import Web
 from tests.render import shoe_shop as shop

@@ -15,8 +15,9 @@ import numpy as np
 
 from render.creative import Box, Column, Creative, Text
 from render.facts import Facts
+from render.faults import validate
 from render.model import Model
-from render.plan import Offer, Plan, Slot, validate
+from render.plan import Offer, Plan, Slot
 from signals.candidates import MODEL_FEATURES
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent, Line

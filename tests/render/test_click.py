@@ -11,6 +11,8 @@ from flask.testing import FlaskClient
 from base import keys
 from base.clock import FixedClock
 from base.tokens import WHOLE_MAIL, Purpose
+from render.facts import Answers
+from signals.moments import unix_ms
 from signals.state import tombstone
 from tests.render.mail import APPLE, SCANNER, Mail, browser
 from tests.render.shoe_shop import DISCOUNT, NOON, SENT_MS, SHOES, THANKS, TIGHTS, bought, plan, product, state
@@ -27,6 +29,27 @@ def lands(mail: Mail) -> None:
     """Every offer has a page of its own."""
     pages: dict[str, Any] = {name: {"landing": landing(name)} for name in ("discount", "thanks", "tights")}
     mail.publish(plan(slots=2, **pages))
+
+
+def test_it_counts_a_persons_click_on_an_offer_that_may_tire(client: FlaskClient, mail: Mail) -> None:
+    rest = {"after": "ignored", "times": 3, "within_days": 30, "off_days": 60}
+    mail.publish(plan(slots=2, discount={"fatigue": [rest], "group": "shoes"}))
+    client.get(mail.url(), headers=browser())
+    client.get(mail.url(1), headers=browser())
+    before = mail.used()
+    assert before.answers == {}
+    client.get(mail.click(), headers=browser(agent=SCANNER))
+    client.get(mail.click(1), headers=browser())
+    assert mail.used() == before, "neither a machine's click nor one on what never tires"
+    client.get(mail.click(), headers=browser())
+    at = unix_ms(NOON)
+    assert mail.used().answers == {DISCOUNT: Answers((at,))}
+    assert mail.used().group_answers == {"shoes": Answers((at,))}
+    assert mail.used().offers == before.offers
+    assert mail.lane().open_number == 1
+    mail.know(tombstone())
+    client.get(mail.click(), headers=browser())
+    assert len(mail.used().answers[DISCOUNT].taken) == 1
 
 
 @pytest.mark.feature("EC-11")

@@ -22,7 +22,8 @@ from render.calendar import LANGUAGES, calendar_locale, local_time, unit_names
 from render.clockface import MAX_DAYS, ClockFace, reading
 from render.creative import Background, Box, Column, Countdown, Creative, Layer, Resolved, Text, countdown_of
 from render.draw import _Drawing, compose, draw
-from render.plan import Plan, validate
+from render.faults import validate
+from render.plan import Plan
 from render.samples import SAMPLES
 from render.starting import BY_NAME, HERO, STARTING
 from render.validity import check

@@ -14,9 +14,11 @@ from base.ids import Delivery
 from render.decide import admissible, decide, seed_of
 from render.decision import Decision
 from render.eligibility import Situation, without
+from render.explanation import explain
 from render.facts import Facts, LastDecision, Used
+from render.faults import validate
 from render.model import Model
-from render.plan import LAYERS, Live, Plan, Slot, validate
+from render.plan import LAYERS, Live, Plan, Slot
 from signals.moments import unix_ms
 from signals.state import Mark, ProfileState, tombstone
 from tests.render import shoe_shop as shop
@@ -144,6 +146,23 @@ def test_it_says_after_the_fact_whether_an_offer_may_still_stand() -> None:
     erased = replace(facts, state=tombstone())
     assert admissible(plan, discount, erased, shop.NOON, held=True) == ("legal", "erased")
     assert admissible(plan, default, erased, shop.NOON, held=True) is None
+
+
+@pytest.mark.feature("CM-27")
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("clause", [1, 2])
+def test_it_lets_each_layer_alone_remove_an_offer_and_names_layer_and_rule(layer: str, clause: int) -> None:
+    never = {"field": "orders.count", "op": ">=", "value": 3}
+    clauses = [{"always": True}, never] if clause == 2 else [never, {"always": True}]
+    plan = shop.plan(discount={"rules": {layer: {"all": clauses}}}, tights={"rules": {layer: {"always": True}}})
+    decision = decide(plan, shop.facts(shop.state()), shop.NOON, seed=1)
+    assert decision.offers == (shop.TIGHTS,), "a rule that holds removes nothing"
+    fate = decision.slots[0].candidates[0]
+    assert (fate.offer, fate.removed_by, fate.rule) == (shop.DISCOUNT, layer, f"rule {clause}")
+    said = next(other for other in explain(decision, plan)[0].others if other.offer == shop.DISCOUNT)
+    assert (said.layer, "orders.count >= 3" in said.sentence) == (layer, True)
+    orders = [shop.bought(shop.ATTIRE, shop.SENT - day * timedelta(days=1), order=f"o{day}") for day in (1, 2, 3)]
+    assert decide(plan, shop.facts(shop.state(orders)), shop.NOON, seed=1).offers == (shop.DISCOUNT,)
 
 
 def test_it_switches_an_offer_off_whose_rule_this_release_cannot_read() -> None:

@@ -29,7 +29,8 @@ from render.creative import (
 from render.decide import decide
 from render.decision import Decision
 from render.draw import compose
-from render.plan import Plan, validate
+from render.faults import validate
+from render.plan import Plan
 from render.starting import BY_NAME
 from render.validity import check
 from signals.productfacts import ProductFacts

@@ -22,7 +22,8 @@ from render.facts import (
     encode_shown,
     encode_used,
 )
-from render.plan import Live, Plan, decode, decode_live, digest, encode, encode_live, validate
+from render.faults import validate
+from render.plan import Live, Plan, decode, decode_live, digest, encode, encode_live
 from tests.render import shoe_shop as shop
 
 

@@ -30,6 +30,7 @@ def busy(opens: Opens) -> Mail:
     mail = opens.send("ann", discount={"cap_person": 5, "group_name": "shoes"})["ann"]
     opens.look(mail)
     opens.shop.clock.advance(timedelta(minutes=2))
+    opens.get(mail.clicks[0])
     opens.shop.send(opens.shop.order("ann", "shoes", opens.shop.now))
     opens.look(mail, agent=APPLE)
     opens.shop.clock.advance(timedelta(seconds=10))
@@ -52,6 +53,7 @@ def test_it_brings_back_what_was_shown_and_used_and_known(opens: Opens, repairs:
     shown, used = opens.shown(mail), opens.used(mail)
     assert len(names) == 3
     assert used.offer(opens.discount).count == 1
+    assert len(used.answers[opens.discount].taken) == len(used.group_answers["shoes"].taken) == 1
     opens.shop.store.delete(*names)
     repairs.restore_person(mail.token.profile)
     assert person_keys(opens, mail) == names

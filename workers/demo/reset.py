@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base import db, keys
 from base.ids import Delivery
-from render.facts import Used, decode_used, encode_used
+from render.facts import decode_used, encode_used
 from signals.intake import Intake
 from signals.rebuild import rebuild
 from workers.demo.memory import restore_states
@@ -125,7 +126,8 @@ def _unuse(stage: Stage, profiles: list[int], offers: set[int]) -> None:
                 continue
             used = decode_used(data)
             kept = {offer: use for offer, use in used.offers.items() if offer not in offers}
-            pipeline.set(keys.used(profile), encode_used(Used(kept, used.groups, used.stages)), keepttl=True)
+            answers = {offer: given for offer, given in used.answers.items() if offer not in offers}
+            pipeline.set(keys.used(profile), encode_used(replace(used, offers=kept, answers=answers)), keepttl=True)
         pipeline.execute()
 
 
