@@ -1,10 +1,11 @@
-"""Outcomes: orders credited to the decision that was last seen before them.
+"""Outcomes: orders credited to the decision that led to them.
 
-One rule in this version, `seen-7d`: an order goes to the last decision of a live mail whose picture a person, a proxy
-or an undecided client fetched within 7 days before the order, by event time. Each order is credited once; an order
-that comes late, or twice, is credited at most once (unique by rule and event). What a machine fetched earns nothing,
-nor does a picture that fell back to less than was decided. Returns and cancellations are taken off when they arrive.
-This says what followed a sight, not what it caused: lift comes from holdouts alone.
+The rule `clicked-7d`: an order goes to the last click of a person within 7 days before it, by event time, and with it
+to the very block, offer and decision that were last served before that click. Where nobody clicked it goes to the last
+decision of a live mail whose picture a person, a proxy or an undecided client fetched in that time. Each order is
+credited once; an order that comes late, or twice, is credited at most once (unique by event). What a machine fetched
+or clicked earns nothing, nor does a picture that fell back to less than was decided. Returns and cancellations are
+taken off when they arrive. This says what preceded an order, not what caused it: lift comes from holdouts alone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from signals.folding import history
 from signals.orders import resolve
 from signals.profiles import Profile
 
-RULE = "seen-7d"
+RULE = "clicked-7d"
+"""Rows of `seen-7d`, the rule of earlier releases, stay as they were credited."""
 WINDOW = timedelta(days=7)
 CURSOR = "outcomes"
 LOOK_BACK = 5_000
@@ -34,29 +36,35 @@ CREDIT = text(
     """
     INSERT INTO outcome (rule, event_id, order_id, at, credited_at, profile_id, campaign_id, occurrence, decision_id,
                          decision_at, click_id, offer_id, slot, category_id, cents, currency)
-    SELECT :rule, e.id, e.order_id, e.event_time, :now, root.id, seen.campaign_id, seen.occurrence, seen.decision_id,
-           seen.decision_at, clicked.id, seen.offer, seen.slot, NULL, coalesce(e.order_total_cents, 0),
+    SELECT :rule, e.id, e.order_id, e.event_time, :now, root.id, led.campaign_id, led.occurrence, led.decision_id,
+           led.decision_at, led.click_id, led.offer, led.slot, NULL, coalesce(e.order_total_cents, 0),
            e.body #>> '{properties,currency}'
     FROM event e
     JOIN profile member ON member.id = e.profile_id
     JOIN profile root ON root.id = member.root_id
     JOIN LATERAL (
-        SELECT f.campaign_id, f.occurrence, f.decision_id, f.decision_at, f.slot,
-               (d.slots ->> f.slot::text)::int AS offer
-        FROM "fetch" f
-        JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
-        WHERE f.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
-          AND f.at < e.event_time AND f.at >= e.event_time - :window
-          AND f.lane = 'live' AND f.fetch_class IN ('person', 'proxy', 'undecided') AND f.slot < 255
-          AND f.rung <> 'static' AND (f.rung <> 'default' OR d.rung = 'default')
-        ORDER BY f.at DESC, f.slot, f.id LIMIT 1
-    ) seen ON true
-    LEFT JOIN LATERAL (
-        SELECT c.id FROM click c
-        WHERE c.decision_id = seen.decision_id AND c.fetch_class = 'person' AND c.at < e.event_time
-        ORDER BY c.at DESC, c.id LIMIT 1
-    ) clicked ON true
+        (
+            SELECT 0 AS place, c.campaign_id, c.occurrence, c.decision_id, c.decision_at, c.slot, c.offer_id AS offer,
+                   c.id AS click_id
+            FROM click c
+            WHERE c.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
+              AND c.at < e.event_time AND c.at >= e.event_time - :window
+              AND c.fetch_class = 'person' AND c.offer_id IS NOT NULL AND c.decision_at IS NOT NULL
+            ORDER BY c.at DESC, c.id LIMIT 1
+        ) UNION ALL (
+            SELECT 1, f.campaign_id, f.occurrence, f.decision_id, f.decision_at, f.slot,
+                   (d.slots ->> f.slot::text)::int, NULL
+            FROM "fetch" f
+            JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
+            WHERE f.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
+              AND f.at < e.event_time AND f.at >= e.event_time - :window
+              AND f.lane = 'live' AND f.fetch_class IN ('person', 'proxy', 'undecided') AND f.slot < 255
+              AND f.rung <> 'static' AND (f.rung <> 'default' OR d.rung = 'default')
+            ORDER BY f.at DESC, f.slot, f.id LIMIT 1
+        ) ORDER BY place LIMIT 1
+    ) led ON true
     WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.folds
+      AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.event_id = e.id AND o.rule <> :rule)
     ON CONFLICT (rule, event_id) DO NOTHING
     """
 )
@@ -67,7 +75,7 @@ CORRECTED = text(
     SELECT DISTINCT member.root_id FROM event e
     JOIN profile member ON member.id = e.profile_id
     JOIN profile person ON person.root_id = member.root_id
-    JOIN outcome o ON o.profile_id = person.id AND o.rule = :rule
+    JOIN outcome o ON o.profile_id = person.id
     JOIN event credited ON credited.id = o.event_id
     WHERE e.id > :after AND e.id <= :upto AND (lower(e.name) = ANY(:names) OR NOT credited.folds)
     """
@@ -110,7 +118,7 @@ def _correct(session: Session, categories: Categories, person: int) -> None:
     told = [entry for entry in history(session, members, categories) if entry.folds]
     placements = resolve([entry.event for entry in told]).placements
     amounts = {told[index].event.arrival: placement.amount for index, placement in placements.items()}
-    for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members), Outcome.rule == RULE)):
+    for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members))):
         if outcome.event_id in amounts:
             outcome.cents = amounts[outcome.event_id]
         else:

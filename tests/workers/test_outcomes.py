@@ -1,4 +1,4 @@
-"""Outcomes: an order goes to the decision last seen before it, once, net of what came back."""
+"""Outcomes: an order goes to the decision last clicked, or last seen, before it; once, net of what came back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def correct(opens: Opens, event: str, **properties: Any) -> None:
 def test_it_credits_the_last_decision_that_was_seen(opens: Opens) -> None:
     mail = opens.send("ann")["ann"]
     opens.look(mail)
-    opens.get(mail.clicks[0])
+    opens.get(mail.clicks[0], SCANNER)
     opens.shop.clock.advance(timedelta(hours=3))
     opens.look(mail, 1)
     opens.look(mail)
@@ -54,7 +54,59 @@ def test_it_credits_the_last_decision_that_was_seen(opens: Opens) -> None:
     decisions = opens.rows("SELECT id, at, open_number FROM decision ORDER BY open_number")
     assert (row.decision_id, row.decision_at) == (decisions[-1].id, decisions[-1].at)
     assert (row.offer_id, row.slot, row.cents, row.currency) == (opens.discount, 0, 4000, "EUR")
-    assert (row.rule, row.order_id, row.campaign_id) == ("seen-7d", "o1", opens.campaign)
+    assert (row.rule, row.order_id, row.campaign_id) == ("clicked-7d", "o1", opens.campaign)
+
+
+@pytest.mark.feature("CM-69")
+@pytest.mark.parametrize("clicked", [0, 1])
+def test_it_credits_the_block_and_the_offer_last_served_before_the_click(opens: Opens, clicked: int) -> None:
+    """Two blocks with two offers, opened twice, one click in between: the first open's decision, and that block."""
+    mail = opens.send("ann")["ann"]
+    for slot in (0, 1):
+        opens.look(mail, slot)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    opens.get(mail.clicks[clicked])
+    opens.get(mail.clicks[1 - clicked], SCANNER)
+    opens.shop.clock.advance(timedelta(hours=3))
+    for slot in (1, 0):
+        opens.look(mail, slot)
+    opens.shop.clock.advance(timedelta(minutes=5))
+    buy(opens)
+    (row,) = credited(opens)
+    first, _ = opens.rows("SELECT id, at, slots FROM decision ORDER BY open_number")
+    click = next(click for click in opens.rows("SELECT * FROM click") if click.fetch_class == "person")
+    assert (row.decision_id, row.decision_at, row.click_id) == (first.id, first.at, click.id)
+    assert (row.slot, row.offer_id) == (clicked, first.slots[str(clicked)])
+    assert first.slots["0"] != first.slots["1"]
+    with opens.shop.sessions.begin() as session:
+        told = {line.offer: line.orders for line in report(session, opens.campaign).offers}
+    assert told == {offer: int(offer == row.offer_id) for offer in first.slots.values()}
+
+
+def test_it_prefers_the_last_click_to_an_earlier_one(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    for slot in (0, 1, 0):
+        opens.look(mail, slot)
+        opens.get(mail.clicks[slot])
+        opens.shop.clock.advance(timedelta(hours=3))
+    buy(opens)
+    (row,) = credited(opens)
+    assert row.click_id == opens.rows("SELECT id FROM click ORDER BY at DESC LIMIT 1")[0].id
+    assert row.slot == 0
+
+
+def test_it_leaves_what_an_earlier_release_credited(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    buy(opens)
+    credited(opens)
+    opens.rows("UPDATE outcome SET rule = 'seen-7d' RETURNING id")
+    opens.get(mail.clicks[0])
+    (row,) = credited(opens)
+    assert (row.rule, row.cents) == ("seen-7d", 4000)
+    correct(opens, "Order Cancelled")
+    assert [row.cents for row in credited(opens)] == [0]
 
 
 def test_it_reports_orders_of_another_currency_without_their_worth(opens: Opens) -> None:
