@@ -11,22 +11,27 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import CTE, ColumnElement, LargeBinary, Text, and_, case, func, literal, or_, select
+from sqlalchemy import CTE, ColumnElement, LargeBinary, Text, and_, case, false, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
-from campaigns import campaigns, holdout, replenish
+from campaigns import campaigns, holdout, replenish, rulebook
 from campaigns.models.campaign import Campaign
 from campaigns.models.delivery import Delivery
 from campaigns.population import matching
+from render.guard import FLAGS
+from signals import rules_sql
 from signals.consent import Suppression
 from signals.folding import UNSUBSCRIBED
 from signals.profiles import Identifier, Profile, ProfileStateRow
+from signals.readings import FLAG
+from signals.rules import Rule
 
 EXCLUSIONS: Final = (
-    "no_address", "unsubscribed", "bounced", "suppressed", "no_consent", "duplicate_address", "held_out",
+    "no_address", "unsubscribed", "bounced", "suppressed", "no_consent", "ruled_out", "flag_service", "flag_returns",
+    "flag_discount", "flag_spending", "duplicate_address", "held_out",
 )  # fmt: skip
 BOUNCED: Final = "bounced"
 """The reason under which a dead address is on the suppression list."""
@@ -147,7 +152,9 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
         items = replenish.due(session, campaign, now)
         members = members.where(ProfileStateRow.profile_id.in_(select(items.c.profile_id)))
     who = members.cte("who")
-    known = _known(who, campaign)
+    rule = campaign.suppress
+    suppressed = None if rule is None else rulebook.check(session, rule, "audience", "suppress")
+    known = _known(who, campaign, suppressed, now)
     shared = (
         select(
             known,
@@ -204,13 +211,22 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
     ).cte("audience")
 
 
-def _known(who: CTE, campaign: Campaign) -> CTE:
+def _flag(name: str) -> ColumnElement[bool]:
+    """Whether the profit guard flags a person, as signals.features reads it."""
+    return cast("ColumnElement[bool]", ProfileStateRow.document["scores"][f"{FLAG}{name}"].is_not(None))
+
+
+def _known(who: CTE, campaign: Campaign, suppressed: Rule | None, now: datetime) -> CTE:
     """Each person's address, what forbids mailing them, and the name their holdout groups are drawn by."""
+    flags = {f"flag_{name}": _flag(name) for name in FLAGS} if campaign.guard == "audience" else {}
+    ruled_out = false() if suppressed is None else rules_sql.where(suppressed, now)
     base = select(
         who.c.profile_id,
         ProfileStateRow.document["consent"].label("consent"),
         _newest("email", who).label("address_hash"),
         _newest("user_id", who).label("user_hash"),
+        ruled_out.label("ruled_out"),
+        *(has.label(name) for name, has in flags.items()),
     ).join(ProfileStateRow, ProfileStateRow.profile_id == who.c.profile_id)
     found = base.cte("found").prefix_with(*ONCE)
     listed = select(Suppression.reason).where(Suppression.address_hash == found.c.address_hash).scalar_subquery()
@@ -226,6 +242,9 @@ def _known(who: CTE, campaign: Campaign) -> CTE:
     ]
     if wanting:
         reasons.append((or_(*wanting), literal("no_consent")))
+    if suppressed is not None:
+        reasons.append((found.c.ruled_out, literal("ruled_out")))
+    reasons += [(found.c[name], literal(name)) for name in flags]
     number = sql_cast(sql_cast(found.c.profile_id, Text), LargeBinary)
     return (
         select(

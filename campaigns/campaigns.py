@@ -60,6 +60,10 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     shown. `landing_hosts` may be empty: the hosts of the offers' own addresses are always allowed. `amp` adds an AMP
     part to the mails. `tracking` none: everybody's mails share their addresses, get the defaults, and nothing is kept;
     anonymous: each person gets what fits, and what is kept of opens and clicks names nobody.
+
+    `suppress` is a rule about people, asked at the freeze, when the mail leaves and at every open: for whom it holds
+    there is no mail, no sales offer, and service goes first. `guard` offers: whom the profit guard flags is offered
+    nothing that widens what they buy; audience: they get no mail either.
     """
 
     name: Name
@@ -84,6 +88,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tracking: Literal["identified", "anonymous", "none"] = "identified"
     timezone: str = "UTC"
     ends_at: Moment | None = None
+    suppress: dict[str, Any] | None = None
+    guard: Literal["off", "offers", "audience"] = "off"
 
 
 def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
@@ -163,6 +169,10 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     if content.default_landing:
         weblinks.host(content.default_landing, "default_landing")
     rulebook.check(session, content.audience, "audience", "audience")
+    if content.suppress is not None:
+        # It is asked twice, by SQL at the freeze and by Python at opens, so it may only say what both can answer.
+        rulebook.check(session, content.suppress, "audience", "suppress")
+        rulebook.check(session, content.suppress, "eligibility", "suppress")
     _check_replenish(session, content)
     _check_slots(session, content)
 

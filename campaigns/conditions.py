@@ -12,8 +12,11 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from render.eligibility import MACHINE_DAYS
 from render.facts import DAY_MS
+from render.guard import CROSS_KINDS
 from render.plan import LAYERS, SALES_KINDS, Live, Offer, Plan
 from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Some, Test, parse, sort_of
 
@@ -83,7 +86,16 @@ class Conditions:
             LANE: ["live", "undecided", "machine"],
             COMPLAINT: list(YES_NO),
         }
+        self._suppressed = self._suppression()
+        self.troubled = Group((Atom(COMPLAINT, bool), self._suppressed), some=True)
+        """Whether service goes first, as `render.eligibility.Situation.is_troubled` says."""
         self.of = {offer.id: Group(tuple(self._parts(offer))) for offer in plan.offers}
+
+    def _suppression(self) -> Formula:
+        rule = self._plan.suppress
+        if rule is UNSET:
+            return NEVER
+        return self._rule(parse(rule, self._plan.categories, where="eligibility").root, None)
 
     def _parts(self, offer: Offer) -> Iterator[Formula]:
         if offer.id in self._live.withdrawn or self._live.state != "live":
@@ -96,6 +108,9 @@ class Conditions:
         yield from self._product(offer)
         if offer.kind in SALES_KINDS:
             yield self._no(COMPLAINT)
+            yield Group((self._suppressed,), negated=True)
+            if self._plan.guarded and offer.kind in CROSS_KINDS:
+                yield self._no(("flagged",))
         if offer.category is not None:
             yield self._no(("unwanted", "category", offer.category))
         if offer.cap_total == 0:
@@ -135,7 +150,7 @@ class Conditions:
         if offer.needs_stock:
             yield self._is(("stock", offer.product), (True, False))
 
-    def _rule(self, node: Node, offer: Offer) -> Formula:
+    def _rule(self, node: Node, offer: Offer | None) -> Formula:
         match node:
             case Always(holds):
                 return Group((), some=not holds)
@@ -150,7 +165,7 @@ class Conditions:
             case _:
                 return NEVER
 
-    def _test(self, test: Test, offer: Offer) -> Formula:
+    def _test(self, test: Test, offer: Offer | None) -> Formula:
         """A comparison; what the decision itself reads shares its variable."""
         name = test.feature.name
         if name == "complaint.open":
@@ -161,7 +176,7 @@ class Conditions:
             return Atom(LANE, lambda lane: _compared(test, lane == "undecided"))
         if name.startswith("consent."):
             return self._is(("consent", name.partition(".")[2]), (True, None), lambda given: _compared(test, given))
-        of_product = offer.product if name.startswith("product.") else None
+        of_product = offer.product if offer is not None and name.startswith("product.") else None
         variable = ("feature", name, test.params.category, test.params.within_days, test.params.name, of_product)
         values = self.values.setdefault(variable, [None])
         values += [value for value in _telling(test) if value not in values]

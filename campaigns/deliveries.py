@@ -320,7 +320,7 @@ _SETTLE: Final = text("""
         not_before = v.not_before, attempts = d.attempts + v.tries, handing = false, lease_until = NULL,
         enqueued_at = NULL,
         sent_at = CASE WHEN v.state = 'accepted' THEN coalesce(v.sent_at, :now) ELSE d.sent_at END,
-        settled_at = CASE WHEN v.state IN ('accepted', 'failed', 'unknown') THEN :now ::timestamptz END
+        settled_at = CASE WHEN v.state IN ('accepted', 'failed', 'unknown', 'skipped') THEN :now ::timestamptz END
     FROM unnest(
         CAST(:ids AS bigint[]), CAST(:fences AS int[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
         CAST(:replies AS text[]), CAST(:message_ids AS text[]), CAST(:facts AS bytea[]),

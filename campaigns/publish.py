@@ -50,7 +50,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     compiled = mail.compile_mail(messages.content(message), row.id, row.brand, with_amp=row.amp)
     shown = _offers(session, row)
     known = rulebook.categories(session)
-    named = sorted({slug for offer in shown for slug in _slugs(offer)})
+    named = sorted({slug for offer in shown for slug in _slugs(offer)} | set(_named(row.suppress)))
     designs = {
         number: creatives.compiled(creatives.creative(session, number))
         for number in sorted({offer.creative_id for offer in shown})
@@ -76,6 +76,8 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         landing_hosts=_hosts(row, shown),
         amp_senders=(message.from_address.lower(),) if row.amp else UNSET,
         tracking=UNSET if row.tracking == "identified" else convert(row.tracking, Literal["none", "anonymous"]),
+        suppress=UNSET if row.suppress is None else row.suppress,
+        guarded=UNSET if row.guard == "off" else True,
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )
@@ -311,7 +313,13 @@ def _slots(row: Campaign, message: Message) -> Iterator[render_plan.Slot]:
 def _slugs(offer: Offer) -> Iterator[str]:
     """The categories an offer names: in its own fields and in its rules."""
     yield from filter(None, (offer.category, offer.purpose_category, offer.after_category))
-    pending: list[Any] = [offer.legal, offer.relevant, offer.beneficial]
+    for rule in (offer.legal, offer.relevant, offer.beneficial):
+        yield from _named(rule)
+
+
+def _named(rule: Any) -> Iterator[str]:
+    """The categories that a rule names."""
+    pending = [rule]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from campaigns.conditions import COMPLAINT, Assignment, Conditions, Formula, Group, Variable, open_variable, truth
+from campaigns.conditions import Assignment, Conditions, Formula, Group, Variable, open_variable, truth
 from render.plan import Live, Offer, Plan, Slot
 
 MAX_STEPS: Final = 5_000
@@ -133,9 +133,12 @@ class _Search:
     def _turn(self, slot: Slot, number: int, known: Assignment, wanted: int) -> tuple[Any, ...] | None:
         """When a candidate has its turn, as `render.decide` sorts; None while its tier is not known."""
         offer = self._plan.offer_by_id[number]
-        if offer.kind == "service" and not offer.mandatory and COMPLAINT not in known:
+        is_first: bool | None = offer.mandatory
+        if offer.kind == "service" and not offer.mandatory:
+            is_first = truth(self._conditions.troubled, known)
+        if is_first is None:
             return None
-        tier = 0 if offer.mandatory or (offer.kind == "service" and known[COMPLAINT]) else 2
+        tier = 0 if is_first else 2
         by_value = slot.mode == "model"
         return tier, by_value, () if by_value else (slot.index,), self._rank(slot, number, wanted), slot.index
 
@@ -174,8 +177,8 @@ class _Search:
             if fits:
                 pending = next((f for f in (*wanted, *(settled or ())) if truth(f, known) is None), None)
                 variable = None if pending is None else open_variable(pending, known)
-                if variable is None and settled is not None and COMPLAINT not in known:
-                    variable = COMPLAINT
+                if variable is None and settled is not None and truth(self._conditions.troubled, known) is None:
+                    variable = open_variable(self._conditions.troubled, known)
                 if variable is None:
                     yield dict(known)
                 else:
@@ -211,6 +214,8 @@ def words(plan: Plan, variable: Variable, value: Any) -> str:
             return f"from {datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
         case ("complaint",):
             return "while a complaint is open"
+        case ("flagged",):
+            return "for people whom the profit guard flags"
         case ("lane",):
             return "when a machine fetches it" if value == "machine" else "when a machine may be fetching it"
         case ("bought", int(category)):

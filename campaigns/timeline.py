@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from base.ids import TEST_BIT
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
+from render.guard import FLAGS
 from signals.events import Event
 
 KINDS = ("mail", "open", "click", "order", "signal")
@@ -47,6 +48,9 @@ REASON_WORDS = {
     "unsubscribed_since": "the customer unsubscribed before it was sent",
     "suppressed_since": "the address bounced or complained before it was sent",
     "no_consent_since": "the consent was withdrawn before it was sent",
+    "ruled_out": "the campaign’s suppression rule means them",
+    "ruled_out_since": "the campaign’s suppression rule meant them before it was sent",
+    **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},
     "relay unreachable": "our mail server could not be reached",
     "relay refuses us": "our mail server takes no mails of ours",
 }

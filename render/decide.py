@@ -154,8 +154,8 @@ def _entries(
 
 
 def _skips_arbitration(at: Situation, offer: Offer) -> bool:
-    """Mandatory offers do, and service offers while a complaint is open."""
-    return offer.mandatory or (offer.kind == "service" and at.complaint)
+    """Mandatory offers do, and service offers while a complaint is open or the suppression rule holds."""
+    return offer.mandatory or (offer.kind == "service" and at.is_troubled)
 
 
 def _draws(seed: int, scores: Scores) -> dict[int, int]:

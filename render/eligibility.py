@@ -15,6 +15,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from render.clauses import clauses, rule_of
@@ -22,6 +23,7 @@ from render.creative import MAX_CELLS
 from render.decision import Reason
 from render.facts import DAY_MS, Facts
 from render.fatigue import resting
+from render.guard import CROSS_KINDS, flagged, suppressed
 from render.plan import SALES_KINDS, Layer, Offer, Plan, Rule
 from signals.moments import seconds_of, unix_ms
 from signals.productfacts import ProductFacts
@@ -49,7 +51,9 @@ class Situation:
         self.state: ProfileState = facts.state
         self.clauses = clauses(plan)
         self._asked = _asked(plan)
-        self._is_calm = _is_calm(facts)
+        self.suppressed = suppressed(plan, RuleFacts(self.state, now)) if plan.suppress is not UNSET else None
+        self.flagged = flagged(self.state) if plan.guarded else None
+        self._is_calm = self.suppressed is None and self.flagged is None and _is_calm(facts)
         self.lost: dict[str, None] = {}
         self._rule_facts: dict[tuple[str | None, bool], RuleFacts] = {}
 
@@ -69,6 +73,11 @@ class Situation:
         if not holds(RuleFacts(self.state, self.now, None, self.open_fields)):
             return False
         return self.plain is self.state or holds(RuleFacts(self.plain, self.now, None, self.open_fields))
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether service comes before everything: a complaint is open, or the campaign's suppression rule holds."""
+        return self.complaint or self.suppressed is not None
 
     @cached_property
     def open_fields(self) -> Mapping[str, Any]:
@@ -230,6 +239,8 @@ def without(state: ProfileState, categories: frozenset[int]) -> ProfileState:
         kept = tuple(line for line in lines if line.category not in categories)
         if len(kept) != len(lines):
             changed[name] = kept
+    if "cart" in changed:
+        changed["clues"] = {}
     return replace(state, **changed) if changed else state
 
 
@@ -330,8 +341,13 @@ def _stock(at: Situation, offer: Offer) -> str | None:
 
 
 def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:
-    if at.complaint and offer.kind in SALES_KINDS:
-        return "complaint open"
+    if offer.kind in SALES_KINDS:
+        if at.complaint:
+            return "complaint open"
+        if at.suppressed is not None:
+            return at.suppressed
+        if at.flagged is not None and offer.kind in CROSS_KINDS:
+            return at.flagged
     if _unwanted(at, offer):
         return "not for me"
     if offer.id in at.facts.refused:

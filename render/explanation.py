@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from render.arbitration import MAX_SCORED
-from render.clauses import parts
+from render.clauses import alternatives, parts
 from render.decision import LOST_TO_ANOTHER
 from render.eligibility import MACHINE_DAYS
+from render.guard import FLAGS, SUPPRESSED, UNPROFITABLE
 from render.money import money
 from render.plan import LAYERS, Layer, Offer, Plan, Slot
 
@@ -177,6 +178,10 @@ def sentence(candidate: CandidateLike, plan: Plan) -> str:
         why = _CODES[rule](offer, plan)
     elif rule.startswith("no consent: "):
         why = f"the person has not agreed to {_purpose(rule)}"
+    elif rule.startswith(SUPPRESSED):
+        why = f"the campaign sells nothing to whom its suppression rule means{_suppressed(rule, plan)}"
+    elif rule.startswith(UNPROFITABLE):
+        why = f"the profit guard keeps offers that widen what people buy from those who {flag_words(rule)}"
     else:
         why = _unmet(offer, candidate.removed_by, rule)
     return f"“{offer.name}” was not shown: {why}{_figures(candidate, plan)}."
@@ -296,6 +301,18 @@ def in_words(node: Any) -> str:
     about = f" ({', '.join(extras)})" if extras else ""
     value = f" {node['value']}" if "value" in node else ""
     return f"{node.get('field', '?')}{about} {node.get('op', '')}{value}"
+
+
+def _suppressed(rule: str, plan: Plan) -> str:
+    """The part of the suppression rule that a code such as `suppressed: 2` means, quoted as it was written."""
+    asked = alternatives(plan.suppress) if plan.suppress is not UNSET else []
+    number = int(rule.removeprefix(SUPPRESSED))
+    return f": {in_words(asked[number - 1])}" if 0 < number <= len(asked) else ""
+
+
+def flag_words(rule: str) -> str:
+    """What the people of a flag do, of a code such as `unprofitable: returns`."""
+    return FLAGS.get(rule.removeprefix(UNPROFITABLE), "cost more than they bring")
 
 
 def _figures(candidate: CandidateLike, plan: Plan) -> str:

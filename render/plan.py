@@ -177,6 +177,8 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     tracking: none where opens and clicks are not followed: the defaults for everybody, and only counters go up;
     anonymous where each person gets what fits and what is kept names nobody.
     arbitration: which factors rank the offers of model slots, and the contexts that weigh; unset, value alone.
+    suppress: a rule about people; while it holds nothing is sold to them, and service offers go first.
+    guarded: offers that widen what a person buys are kept from those whom the profit guard flags.
     """
 
     campaign: int
@@ -204,6 +206,8 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     amp_senders: tuple[str, ...] | UnsetType = UNSET
     tracking: Literal["none", "anonymous"] | UnsetType = UNSET
     arbitration: Arbitration | UnsetType = UNSET
+    suppress: Rule | UnsetType = UNSET
+    guarded: Literal[True] | UnsetType = UNSET
 
     @cached_property
     def offer_by_id(self) -> Mapping[int, Offer]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, cast
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from base.errors import InvalidInput
@@ -18,6 +19,7 @@ from render.decide import decide
 from render.decision import Decision
 from render.explanation import CandidateLike
 from render.facts import Facts, LaneName, Used, decode_last, decode_used, locale_of
+from render.guard import SUPPRESSED, UNPROFITABLE
 from render.model import Model
 from render.plan import LAYERS, LayeredRules, Live, Offer, Plan
 from render.record import DecisionRecord
@@ -119,6 +121,10 @@ def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer
         return _changed(
             plan, offer, requires_consent=tuple(one for one in wanted if f"no consent: {one}" != rule)
         ), facts
+    if rule.startswith(SUPPRESSED):
+        return replace(plan, suppress=UNSET), facts
+    if rule.startswith(UNPROFITABLE):
+        return replace(plan, guarded=UNSET), facts
     if rule in _CONDITIONS:
         return _changed(plan, offer, **_CONDITIONS[rule]), facts
     if rule == "sensitive signals":

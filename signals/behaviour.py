@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from signals import carts
 from signals.foldevent import FoldEvent, Line
 from signals.moments import day_of
 from signals.state import (
@@ -71,6 +72,8 @@ def _cart_remove(state: ProfileState, event: FoldEvent, seconds: int) -> None:
         elif at is not None:
             del cart[at]
     state.cart, state.cart_s = tuple(cart), seconds if cart else None
+    if not cart:
+        state.clues.clear()
 
 
 def _cart(state: ProfileState, event: FoldEvent, seconds: int) -> None:
@@ -127,6 +130,12 @@ def _registered(state: ProfileState, event: FoldEvent, seconds: int) -> None:
         if line.category:
             state.registered[line.category] = day_of(seconds)
     _leave(state.registered, MAX_REGISTERED, lambda day: day)
+    if carts.holds(state.cart, {line.product for line in event.lines} - {""}, _categories(event)):
+        carts.note(state, "elsewhere", seconds)
+
+
+def _clue(state: ProfileState, event: FoldEvent, seconds: int) -> None:
+    carts.note(state, event.word, seconds)
 
 
 def _mark(state: ProfileState, event: FoldEvent, seconds: int) -> None:
@@ -139,6 +148,9 @@ def _mark(state: ProfileState, event: FoldEvent, seconds: int) -> None:
         kept = [mark for mark in state.marks if mark.target not in targets]
         marks = [*kept, *(Mark(target, event.word, day_of(seconds)) for target in dict.fromkeys(targets))]
         state.marks = tuple(marks[-MAX_MARKS:])
+    named = {line.product for line in event.lines} - {""}
+    if event.word == "already_own" and carts.holds(state.cart, named, set() if named else _categories(event)):
+        carts.note(state, "elsewhere", seconds)
 
 
 def _consent(state: ProfileState, event: FoldEvent, seconds: int) -> None:
@@ -191,7 +203,12 @@ STEPS: dict[str, Callable[[ProfileState, FoldEvent, int], None]] = {
     "traits": _traits,
     "mail_open": _mail_open,
     "mail_click": _mail_click,
+    "clue": _clue,
 }
+
+
+def _categories(event: FoldEvent) -> set[int]:
+    return ({line.category for line in event.lines} | {event.category}) - {0}
 
 
 def _place_in(cart: list[CartLine], line: Line) -> int | None:

@@ -125,6 +125,7 @@ _LINK = text("""
 _FORGET = (
     text("DELETE FROM profile_state WHERE profile_id = :child"),
     text("DELETE FROM trait_lineage WHERE profile_id = :child"),
+    text("DELETE FROM profile_score WHERE profile_id = :child"),
 )
 
 

@@ -30,6 +30,7 @@ _DELETE: Final = tuple(
         "DELETE FROM identifier WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
         "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
+        "DELETE FROM profile_score WHERE profile_id = ANY(:members)",
         "DELETE FROM consent WHERE profile_id = ANY(:members)",
     )
 )

@@ -76,7 +76,9 @@ _VIEW: Final = "Product Viewed, Product List Viewed"
 _CART: Final = "Product Added, Product Removed, Cart Viewed"
 _COMPLAINT: Final = "Complaint Opened, Complaint Closed"
 _FEED: Final = "product feed"
+_SCORES: Final = "computed (docs/people.md)"
 _NEVER: Final = "when it never happened"
+_UNSCORED: Final = "when it was not computed"
 _ONE: Final[tuple[Param, ...]] = ("category",)
 _NAME: Final[tuple[Param, ...]] = ("name",)
 _WINDOW: Final[tuple[Param, ...]] = ("within_days",)
@@ -186,6 +188,15 @@ _BEHAVIOUR: Final = (
         readings.cart_contains,
         _ONE,
     ),
+    Feature(
+        "cart.cause",
+        "text",
+        "",
+        'Why the cart was left: "price", "delivery", "stock", "browsing" or "bought elsewhere".',
+        "signals/carts.py",
+        "when it is empty, and when nothing speaks for any",
+        readings.cart_cause,
+    ),
     _since(
         "checkout.hours_since",
         "Since a checkout was begun that no order ended.",
@@ -250,6 +261,16 @@ _VOICE: Final = (
         readings.category_feedback,
         _ONE,
     ),
+    Feature(
+        "route",
+        "text",
+        "",
+        'What the person wants of the category: "service" (a complaint, a bad review) or "offer" (cart, looks).',
+        "signals/routes.py",
+        "when nothing speaks for either",
+        readings.route,
+        _ONE,
+    ),
     *map(_consent, ("email", "tracking", "profiling")),
 )
 _PERSON: Final = (
@@ -282,6 +303,18 @@ _PERSON: Final = (
         "derived (signals/intent.py)",
         "when evidence is thin or conflicts",
         readings.intent_top,
+    ),
+    Feature("score", "number", "", "A computed trait, such as churn.", _SCORES, _UNSCORED, readings.score, _NAME),
+    _since("score.days_since", "Since the score's as-of time.", _SCORES, readings.score_days, _NAME, missing=_UNSCORED),
+    Feature(
+        "flag",
+        "yes/no",
+        "",
+        'Flagged by the profit guard: "service", "returns", "discount" or "spending".',
+        _SCORES,
+        "never",
+        readings.flag,
+        _NAME,
     ),
 )
 _AT_OPEN: Final = (

@@ -12,7 +12,9 @@ purchase of that product, and a mark all purchases of that product or category, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from signals.behaviour import STEPS
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
@@ -28,10 +30,13 @@ from signals.state import (
     CategoryStats,
     ProfileState,
     Purchase,
+    Score,
     longer,
 )
 
-_MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys")
+NO_SCORES: Final[Mapping[str, Score]] = MappingProxyType({})
+
+_MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys", "clues")
 
 
 def canonical(events: Iterable[FoldEvent]) -> list[FoldEvent]:
@@ -46,14 +51,16 @@ def canonical(events: Iterable[FoldEvent]) -> list[FoldEvent]:
     return ordered
 
 
-def fold_all(events: Iterable[FoldEvent], *, segments: tuple[int, ...] = ()) -> ProfileState:
+def fold_all(
+    events: Iterable[FoldEvent], *, segments: tuple[int, ...] = (), scores: Mapping[str, Score] = NO_SCORES
+) -> ProfileState:
     """The state after all of a profile's events, given in any order. Intents are not set: signals/intent.py does that.
 
-    `segments` is carried into the state: membership is computed elsewhere.
+    `segments` and `scores` are carried into the state: both are computed elsewhere.
     """
     ordered = canonical(events)
     resolution = resolve(ordered)
-    state = ProfileState(segments=segments)
+    state = ProfileState(segments=segments, scores=dict(scores))
     for index, event in enumerate(ordered):
         _apply(state, event, resolution.placements.get(index))
     state.unmatched = resolution.unmatched
@@ -129,7 +136,7 @@ def _apply(state: ProfileState, event: FoldEvent, order: Placement | None) -> No
 def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int) -> None:
     if event.order_id:
         state.order_keys = (state.order_keys + order_key(event.order_id))[-MAX_ORDER_KEYS * ORDER_KEY :]
-    state.cart, state.cart_s, state.checkout_s = (), None, None
+    state.cart, state.cart_s, state.checkout_s, state.clues = (), None, None, {}
     if order.void:
         return
     state.orders += 1

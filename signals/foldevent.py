@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from signals.carts import CLUE_EVENTS, clue_of
 from signals.state import MAX_NUMBER, MAX_PRODUCT_ID, MAX_QUANTITY, MAX_TRAIT_NAME, MAX_TRAIT_TEXT, Trait
 
 Kind = Literal[
@@ -38,6 +39,7 @@ Kind = Literal[
     "traits",
     "mail_open",
     "mail_click",
+    "clue",
     "other",
 ]
 MAIL_KINDS: frozenset[str] = frozenset({"mail_open", "mail_click"})
@@ -72,7 +74,8 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     `time_ms` is the event time in Unix milliseconds, corrected for the sender's clock; (`time_ms`, `message_id`,
     `source`) is the canonical order and names the event. `arrival` is the stored event's number. `total_cents` is an
     order's or refund's total. `category` is the category a list view, review or mark is about. `subject` is the id of
-    a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says. `seen` tells whether a
+    a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says or the clue to a cart
+    that is left (signals/carts.py). `seen` tells whether a
     person (or a person's proxy) was behind a mail fetch or click; `by_mail` whether an order came from a mail.
     A trait of None is taken away.
     """
@@ -141,7 +144,8 @@ def kind_of(call_type: str, name: str | None) -> Kind:
         return "traits"
     if call_type != "track" or not name:
         return "other"
-    return _KINDS.get(name.strip().lower(), "other")
+    said = name.strip().lower()
+    return "clue" if said in CLUE_EVENTS else _KINDS.get(said, "other")
 
 
 def fold_event(
@@ -173,7 +177,7 @@ def fold_event(
         category=_category(properties, category_id),
         subject=_text(_first(properties, "complaint_id", "survey_id", "survey", "case_id"))[:MAX_TRAIT_NAME],
         score=_score(_first(properties, "rating", "score")),
-        word=_word(_first(properties, "feedback", "mark", "answer")) if kind == "mark" else "",
+        word=_said(kind, _text(raw.get("event")), properties),
         seen=_text(_first(properties, "class", "fetch_class")) in ("person", "proxy"),
         by_mail=_text(_mapping(_mapping(raw.get("context")).get("campaign")).get("medium")).lower() == "email",
         traits=_traits(_mapping(raw.get("traits"))) if kind == "traits" else {},
@@ -256,6 +260,12 @@ def _score(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if abs(number) <= MAX_NUMBER else None
+
+
+def _said(kind: Kind, name: str, properties: Mapping[str, Any]) -> str:
+    if kind == "clue":
+        return clue_of(name.strip().lower(), properties)
+    return _word(_first(properties, "feedback", "mark", "answer")) if kind == "mark" else ""
 
 
 def _word(value: object) -> str:

@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session
 from signals.catalog import Categories
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
-from signals.moments import unix_ms
+from signals.moments import seconds_of, unix_ms
 from signals.signal import ORDER_COMPLETED
-from signals.state import ProfileState, Trait, decode, document, encode, tombstone
+from signals.state import ProfileState, Score, Trait, decode, document, encode, tombstone
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
@@ -182,7 +182,17 @@ def fold_again(session: Session, root: Root, categories: Categories) -> tuple[Pr
     if flipped:
         session.execute(_FLIP, {"ids": flipped})
     segments = root.state.segments if root.state else ()
-    return fold_all((entry.event for entry in told if entry.folds), segments=segments), told
+    events = (entry.event for entry in told if entry.folds)
+    return fold_all(events, segments=segments, scores=_scores(session, root.id)), told
+
+
+_SCORES = text("SELECT name, value, as_of FROM profile_score WHERE profile_id = :root ORDER BY name")
+
+
+def _scores(session: Session, root: int) -> dict[str, Score]:
+    """What was computed of a root profile (signals/scores.py)."""
+    rows = session.execute(_SCORES, {"root": root})
+    return {row.name: Score(row.value, seconds_of(unix_ms(row.as_of))) for row in rows}
 
 
 _WRITE = text("""

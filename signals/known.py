@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import TextClause, text
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from signals import folding
 from signals.folding import Root
+from signals.moments import ms_of
 from signals.state import ProfileState, interval
 
 Group = Literal["purchases", "browsing", "engagement", "stated", "consent", "inferred"]
@@ -67,6 +68,9 @@ def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple
             yield ("stated", row.name, row.value), _Origin(row.source, row.at)
     for row in session.execute(_CONSENTS, {"members": root.members}):
         yield ("consent", row.purpose, row.granted), _Origin(row.source, row.at)
+    for name, score in sorted(state.scores.items()):
+        as_of = datetime.fromtimestamp(ms_of(score.as_of_s) / 1000, UTC)
+        yield ("inferred", f"score {name}", score.value), _Origin(INFERRED, as_of)
     last = _newest(session, root, _ANY)
     if last is not None:
         for name, probability in sorted(state.intents.items()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index, PrimaryKeyConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, PrimaryKeyConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -92,6 +92,22 @@ class ProfileStateRow(Model):
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
     encoded: Mapped[bytes]
     updated_at: Mapped[datetime]
+
+
+class ProfileScore(Model):
+    """A computed trait of a root profile: its value, the moment it was computed as of, and by which run.
+
+    Not derived from events alone, so a rebuild keeps these rows and carries them into the states.
+    """
+
+    __tablename__ = "profile_score"
+    __table_args__ = (PrimaryKeyConstraint("profile_id", "name"), Index("ix_profile_score_name_value", "name", "value"))
+
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str]
+    value: Mapped[float] = mapped_column(Double)
+    as_of: Mapped[datetime]
+    run_id: Mapped[int]
 
 
 class TraitLineage(Model):

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from signals import carts, routes
 from signals.moments import day_of, seconds_of, today_of, unix_ms
 from signals.state import CategoryStats, ProfileState, Trait, interval, order_days
 
@@ -63,6 +64,8 @@ class Params(msgspec.Struct, frozen=True):
 
 
 NO_PARAMS: Final = Params()
+FLAG: Final = "flag."
+"""How the scores begin that are flags of the profit guard: their presence is the flag, their value what tripped it."""
 Value = Trait | None
 Reading = Callable[[RuleFacts, Params], Value]
 
@@ -236,6 +239,33 @@ def intent(facts: RuleFacts, params: Params) -> Value:
 def intent_top(facts: RuleFacts, params: Params) -> Value:
     """The intent that stands out."""
     return facts.state.intent_top
+
+
+def cart_cause(facts: RuleFacts, params: Params) -> Value:
+    """Why the cart was left."""
+    return carts.cause(facts.state)
+
+
+def route(facts: RuleFacts, params: Params) -> Value:
+    """Whether a person wants service or an offer of a category."""
+    return routes.route(facts.state, params.category or 0, facts.today)
+
+
+def score(facts: RuleFacts, params: Params) -> Value:
+    """A computed trait."""
+    found = facts.state.scores.get(params.name or "")
+    return None if found is None else found.value
+
+
+def score_days(facts: RuleFacts, params: Params) -> Value:
+    """UTC days since a computed trait was computed."""
+    found = facts.state.scores.get(params.name or "")
+    return None if found is None else _days(facts, found.as_of_s)
+
+
+def flag(facts: RuleFacts, params: Params) -> Value:
+    """Whether the profit guard flags the person for this reason."""
+    return f"{FLAG}{params.name}" in facts.state.scores
 
 
 def trait(facts: RuleFacts, params: Params) -> Value:

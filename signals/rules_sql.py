@@ -27,11 +27,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
+from signals import routes
 from signals.history import History
 from signals.history_sql import happened
 from signals.moments import seconds_of, today_of, unix_ms
 from signals.profiles import ProfileStateRow
-from signals.readings import Params
+from signals.readings import FLAG, Params
 from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Rule, Some, Test, sort_of
 from signals.state import Trait
 
@@ -190,6 +191,41 @@ def _feedback(document: _Document, params: Params) -> Expression:
     return found[0].astext  # type: ignore[no-any-return]
 
 
+def _cart_cause(document: _Document, params: Params) -> Expression:
+    elsewhere, stock, price, delivery = (
+        document.whole("clues", clue) for clue in ("elsewhere", "stock", "price", "delivery")
+    )
+    return case(
+        (func.jsonb_array_length(document.at("cart")) == 0, None),
+        (elsewhere.is_not(None), "bought elsewhere"),
+        (stock.is_not(None), "stock"),
+        (and_(price.is_not(None), func.coalesce(price > delivery, true())), "price"),
+        (delivery.is_not(None), "delivery"),
+        (document.whole("checkout_s").is_(None), "browsing"),
+        else_=None,
+    )
+
+
+def _route(document: _Document, params: Params) -> Expression:
+    category = str(params.category)
+    reviewed = document.whole("reviews", category, "day")
+    is_bad = and_(
+        func.coalesce(document.text("reviews", category, "sentiment") == "negative", false()),
+        document.today - reviewed <= routes.REVIEW_DAYS,
+        func.coalesce(document.whole("categories", category, "last_day") <= reviewed, true()),
+    )
+    is_looking = and_(
+        document.count("views", category, "n") >= routes.LOOKS,
+        func.coalesce(document.days_since("views", category, "last_day") <= routes.LOOK_DAYS, false()),
+    )
+    in_cart = document.at("cart").contains([{"category": params.category}])
+    return case(
+        (or_(document.text("open_complaint_day").is_not(None), is_bad), "service"),
+        (or_(in_cart, is_looking), "offer"),
+        else_=None,
+    )
+
+
 _Read = Callable[[_Document, Params], Expression]
 
 
@@ -223,6 +259,7 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "cart.count": lambda document, params: func.jsonb_array_length(document.at("cart")),
     "cart.hours_since": lambda document, params: document.hours_since("cart_s"),
     "cart.contains": lambda document, params: document.at("cart").contains([{"category": params.category}]),
+    "cart.cause": _cart_cause,
     "checkout.hours_since": lambda document, params: document.hours_since("checkout_s"),
     "mail.clicks": _count("clicks"),
     "mail.days_since_click": _since("last_click_day"),
@@ -237,11 +274,15 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "notes.count": _count("notes"),
     "notes.days_since": _since("last_note_day"),
     "feedback.category": _feedback,
+    "route": _route,
     "consent.email": _consent("email"),
     "consent.tracking": _consent("tracking"),
     "consent.profiling": _consent("profiling"),
     "intent": lambda document, params: document.number("intents", params.name or ""),
     "intent.top": lambda document, params: document.text("intent_top"),
+    "score": lambda document, params: document.number("scores", params.name or "", "value"),
+    "score.days_since": lambda document, params: document.days_since("scores", params.name or "", "as_of_day"),
+    "flag": lambda document, params: document.at("scores", f"{FLAG}{params.name}").is_not(None),
 }
 _ANY: Final[Mapping[str, Callable[[_Document, Params], Any]]] = {
     "trait": lambda document, params: document.at("traits", params.name or ""),

@@ -46,6 +46,7 @@ MAX_REVIEWS = 12
 MAX_REGISTERED = 16
 MAX_SURVEYS = 8
 MAX_CONSENTS = 8
+MAX_SCORES = 24
 MAX_QUANTITY = 100_000
 MAX_PRODUCT_ID = 64
 """Characters of a product id that are kept; longer ones are cut, everywhere in the same way."""
@@ -140,6 +141,13 @@ class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False):
     day: int
 
 
+class Score(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A trait that was computed, and the moment up to which it knew the person's signals."""
+
+    value: float
+    as_of_s: int
+
+
 class ProfileState(msgspec.Struct, array_like=True):
     """What we know of one profile now. Mutated only inside signals/fold.py while it is being made.
 
@@ -147,6 +155,8 @@ class ProfileState(msgspec.Struct, array_like=True):
     event time of the newest. `erased` makes it a tombstone: nothing else is set and no event changes it.
     `complaints` maps the id of an open complaint ("" if it had none) to its opening. `order_keys` (newest last) and
     `unmatched` hold shortened order ids: of the latest orders, and of corrections whose order has not been seen.
+    `scores` are computed elsewhere and only carried along, as segments are (signals/scores.py). `clues` say why what
+    lies in the cart may have been left there, each with its newest second (signals/carts.py).
     """
 
     format: int = FORMAT
@@ -183,6 +193,8 @@ class ProfileState(msgspec.Struct, array_like=True):
     intents: dict[str, float] = {}
     intent_top: str | None = None
     segments: tuple[int, ...] = ()
+    scores: dict[str, Score] = {}
+    clues: dict[str, int] = {}
 
     @property
     def open_complaint_ms(self) -> int | None:
@@ -193,7 +205,10 @@ class ProfileState(msgspec.Struct, array_like=True):
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(ProfileState)
 _MARKED = bytes((EDITION_MARK,))
-_MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys", "intents")
+_MAPS = (
+    "categories", "views", "traits", "consent", "complaints", "reviews", "registered", "surveys", "intents", "scores",
+    "clues",
+)  # fmt: skip
 
 
 def encode(state: ProfileState) -> bytes:
@@ -327,6 +342,7 @@ _STRUCT_MAPS: dict[str, type[msgspec.Struct]] = {
     "views": Views,
     "reviews": Review,
     "surveys": Answer,
+    "scores": Score,
 }
 _STRUCT_LISTS: dict[str, type[msgspec.Struct]] = {"recent": Purchase, "cart": CartLine, "marks": Mark}
 
@@ -335,7 +351,7 @@ _WRITTEN_OTHERWISE = frozenset({"categories", "order_gaps"})
 
 
 def _key(text: str, map_name: str) -> str | int:
-    return text if map_name == "surveys" else int(text)
+    return text if map_name in ("surveys", "scores") else int(text)
 
 
 def _named(struct: msgspec.Struct) -> dict[str, Any]:

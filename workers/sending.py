@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from msgspec import UNSET
 from redis import RedisError
 from sqlalchemy.orm import Session
 
@@ -36,9 +37,12 @@ from campaigns.compose import Built, Composer
 from campaigns.deliveries import Claimed, Settled
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
+from render.guard import suppressed
 from render.mailpage import printed_mark
 from render.plan import Plan
 from signals import consent
+from signals.readings import RuleFacts
+from signals.state import decode
 from workers.handover import REFUSED_DELAY, Handover, Ready
 from workers.transport import Transport, relay_from
 
@@ -102,6 +106,8 @@ class Sender:
             claimed, lost = self._with_mail(deliveries.claim(session, ids, self.name, now))
             report.claimed = len(claimed) + len(lost)
             without = [_without_mail(row, now) for row in lost]
+            claimed, ruled_out = self._allowed(claimed, now)
+            without += ruled_out
             deliveries.settle(session, without, now)
             facts = self._facts(claimed)
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
@@ -184,6 +190,19 @@ class Sender:
             [row for row in claimed if row.plan_hash not in lost],
             [row for row in claimed if row.plan_hash in lost],
         )
+
+    def _allowed(self, claimed: Sequence[Claimed], now: datetime) -> tuple[list[Claimed], list[Settled]]:
+        """The rows that still may go, and those whose person the campaign's suppression rule means by now."""
+        allowed: list[Claimed] = []
+        ruled_out: list[Settled] = []
+        for row in claimed:
+            plan, _ = self._composer(row.plan_hash)
+            asked = plan.suppress is not UNSET and row.state is not None and not row.key.is_test
+            if asked and suppressed(plan, RuleFacts(decode(row.state or b""), now)) is not None:
+                ruled_out.append(Settled(row.id, row.fence, "skipped", "ruled_out_since", counted=False))
+            else:
+                allowed.append(row)
+        return allowed, ruled_out
 
     def _pause(self, campaigns: Collection[int], now: datetime) -> None:
         """Pause campaigns whose mail is gone; one that is not sending (any more) is left as it is."""

@@ -49,6 +49,8 @@ class Campaign(Model):
     locale: Mapped[str] = mapped_column(Text, server_default="en")
     default_landing: Mapped[str] = mapped_column(Text, server_default="")
     needs_consent: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    suppress: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    guard: Mapped[str] = mapped_column(Text, server_default="off")  # off | offers | audience
     undecided_capped: Mapped[bool] = mapped_column(Boolean, server_default="true")
     amp: Mapped[bool] = mapped_column(Boolean, server_default="false")
     tracking: Mapped[str] = mapped_column(Text, server_default="identified")

@@ -13,13 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import campaigns, mail, messages, offers, publish, ruleform, starting
+from campaigns import campaigns, mail, messages, offers, publish, ruleform, starting, suppressform
 from campaigns.access import allow
 from campaigns.campaigns import CampaignIn, Replenish, SlotChoice
 from campaigns.models import Campaign
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from render.guard import FLAGS
 from signals.catalog import Category
 
 pages = Blueprint("campaigns", __name__, url_prefix="/campaigns")
@@ -32,6 +33,12 @@ TABS = (
     ("results", "Results"),
 )
 Fault = InvalidInput | Conflict
+GUARDS = (
+    ("off", "Offer them what fits, as everybody"),
+    ("offers", "Offer them nothing that widens what they buy"),
+    ("audience", "Send them no mail"),
+)
+"""What a campaign does with people whom the profit guard flags."""
 MAX_HOLDOUT = 50
 """The largest holdout of a campaign, in per cent."""
 FIELD = re.compile(r"[a-z_]+[a-z_0-9.\[\]]*")
@@ -42,6 +49,7 @@ PLACES = {
     "offers": ("An offer", "offers"),
     "creatives": ("A design", "offers"),
     "audience": ("The audience", "audience"),
+    "suppress": ("Whom nothing is sold to", "audience"),
     "replenish": ("The categories to restock", "audience"),
     "subject": ("The subject", "message"),
     "mjml": ("The mail’s markup", "message"),
@@ -282,6 +290,9 @@ def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: M
         row_count=ruleform.ROWS,
         conditions=ruleform.CONDITIONS,
         comparisons=ruleform.COMPARISONS,
+        suppressed=suppressform.shown(row.suppress),
+        guards=GUARDS,
+        flags=FLAGS,
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
     )
 
@@ -293,13 +304,18 @@ def _typed(form: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
-    level = form.get("tracking")
+    level, guard = form.get("tracking"), form.get("guard")
     content: dict[str, Any] = {
         "send_holdout": forms.share(form, "send_holdout", most=MAX_HOLDOUT),
         "content_holdout": forms.share(form, "content_holdout", most=MAX_HOLDOUT),
         "needs_consent": [name for name in ("email", "tracking", "profiling") if forms.on(form, f"consent-{name}")],
         "tracking": level if level in ("anonymous", "none") else "identified",
+        "guard": guard if guard in ("offers", "audience") else "off",
     }
+    if "keep_suppress" not in form:
+        content["suppress"] = suppressform.read(
+            form, request.form.getlist("suppress-reviewed"), request.form.getlist("suppress-bought")
+        )
     if row.kind == "replenishment":
         content["replenish"] = Replenish(categories=request.form.getlist("categories"))
     if "keep_rule" not in form:

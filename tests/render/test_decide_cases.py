@@ -16,7 +16,7 @@ from render.facts import Facts, LastDecision, Used
 from render.plan import Live, Plan
 from signals.foldevent import FoldEvent
 from signals.moments import unix_ms
-from signals.state import tombstone
+from signals.state import Score, tombstone
 from tests.render import shoe_shop as shop
 
 CASES = json.loads((Path(__file__).parent / "decision_cases.json").read_text())
@@ -56,6 +56,8 @@ def plan_of(case: dict[str, Any]) -> Plan:
 
 def facts_of(case: dict[str, Any]) -> Facts:
     known = shop.state([event(written) for written in case.get("events", [])], **case.get("consent", {}))
+    if "scores" in case:
+        known = replace(known, scores={name: Score(value, 0) for name, value in case["scores"].items()})
     if case.get("erased"):
         known = tombstone()
     live = case.get("live", {})

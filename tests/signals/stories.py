@@ -111,6 +111,10 @@ _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
         st.fixed_dictionaries({"class": st.sampled_from(["person", "proxy", "scanner"])}),
     ),
     st.tuples(st.sampled_from(["Call Note Added", "Something Else"]), st.just({})),
+    st.tuples(
+        st.sampled_from(["Coupon Denied", "Stock Alert Requested", "Checkout Step Viewed"]),
+        st.sampled_from([{}, {"step_name": "Shipping"}]),
+    ),
 )
 _traits = st.dictionaries(
     st.sampled_from(["age", "firstName", "householdSize", "household_kids", "household_age", "vip", "height", "city"]),

@@ -19,12 +19,16 @@ from signals.intent import DEFAULTS, assess, read_intents
 from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
 from signals.rules import compile_python, parse
-from signals.state import ProfileState, document, encode
+from signals.state import ProfileState, Score, document, encode
 from tests.signals.stories import CATEGORIES, MORNING, histories
 
 STORED = sorted(name for name, feature in CATALOGUE.items() if not feature.at_open)
 INTENTS = read_intents(DEFAULTS, CATEGORIES)
-NAMES = {"trait": ["age", "first_name", "vip", "height", "city", "no such"], "intent": ["baby", "puppy", "none"]}
+SCORES = {"churn": Score(0.5, 190_000_000), "ltv": Score(2500.0, 190_200_000), "flag.returns": Score(0.6, 190_000_000)}
+NAMES = {
+    "trait": ["age", "first_name", "vip", "height", "city", "no such"], "intent": ["baby", "puppy", "none"],
+    "score": ["churn", "ltv"], "score.days_since": ["churn", "ltv"], "flag": ["returns", "service"],
+}  # fmt: skip
 SURVEYS = ["nps", "quality", "speed"]
 NUMBERS = st.one_of(
     st.integers(-2, 15), st.sampled_from([0.5, 2.5, 7.0, 0.3333, 100, 1000, 1999, 2500, -1.5, 199.999, 2**53])
@@ -39,6 +43,11 @@ TEXTS = st.sampled_from(
         "é",
         "true",
         "negative",
+        "price",
+        "browsing",
+        "bought elsewhere",
+        "offer",
+        "service",
         "neutral",
         "positive",
         "gift",
@@ -110,7 +119,8 @@ def people() -> dict[int, ProfileState]:
 
 def known(events: list[FoldEvent], segments: tuple[int, ...]) -> ProfileState:
     """What intake stores."""
-    return assess(fold_all(events, segments=segments), INTENTS)
+    scores = SCORES if 1 in segments else {}
+    return assess(fold_all(events, segments=segments, scores=scores), INTENTS)
 
 
 def store(session: Session, states: dict[int, ProfileState], now: datetime) -> None:
@@ -170,7 +180,10 @@ def test_it_agrees_on_each_feature_of_the_catalogue(name: str, engine: Engine, p
 def test_it_has_a_column_for_every_stored_feature_that_somebody_has(
     engine: Engine, people: dict[int, ProfileState]
 ) -> None:
-    parameters: dict[str, Any] = {"category": sorted(CATEGORIES), "name": [*NAMES["trait"], *NAMES["intent"], *SURVEYS]}
+    parameters: dict[str, Any] = {
+        "category": sorted(CATEGORIES),
+        "name": [name for names in NAMES.values() for name in names] + SURVEYS,
+    }
     with engine.connect() as connection, Session(connection) as session:
         store(session, people, MORNING)
         for name in STORED:

@@ -65,9 +65,13 @@ class Opens:
         self.scheduler.tick()
         jobs.work(QueueName.SEND, shop.store, burst=True)
         self.scheduler.tick()
-        shop.clock.advance(timedelta(minutes=1))
+        return self.read_mails()
+
+    def read_mails(self) -> dict[str, Mail]:
+        """The mails that were sent, by name. A minute passes."""
+        self.shop.clock.advance(timedelta(minutes=1))
         self.forget()
-        tokens = TokenKeys.from_settings(shop.settings)
+        tokens = TokenKeys.from_settings(self.shop.settings)
         mails = [read_mail(content, tokens) for _, content in self.relay.mails]
         return {mail.recipient.partition("@")[0]: mail for mail in mails}
 
