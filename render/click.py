@@ -22,7 +22,6 @@ from render import respond
 from render.agree import Change, Personal
 from render.anonymous import anonymous_open
 from render.classify import Verdict, told
-from render.eligibility import may_record
 from render.facts import DAY_MS, LastShown, Used, decode_used, encode_used
 from render.facts import Answer as AnswerGiven
 from render.fetch import Fetch
@@ -31,6 +30,7 @@ from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of, is_nobodys, note_unrecorded
 from render.opening import Read, understood
 from render.parts import Parts
+from render.permission import may_record
 from render.plan import Offer, Plan
 from render.record import ClickRecord
 from render.recording import anonymous_record

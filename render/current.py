@@ -12,9 +12,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from render.eligibility import Situation, refused
+from render.eligibility import Situation
 from render.facts import Chosen, Facts, Lane, LastShown
 from render.fields import offer_fields
+from render.permission import refused
 from render.plan import Plan
 
 JOIN_MS: Final = 30_000

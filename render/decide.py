@@ -26,10 +26,11 @@ from render.alike import estimated, groups
 from render.arbitration import MAX_SCORED
 from render.choice import Choice, Entry, choose, mixed
 from render.decision import LOST_TO_ANOTHER, NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
-from render.eligibility import Situation, admissible, may_record, refused
+from render.eligibility import Situation, admissible
 from render.facts import Facts
 from render.fields import default_fields, offer_fields
 from render.model import Model
+from render.permission import may_record, refused
 from render.plan import Offer, Plan, Slot
 from render.scoring import Scores, score
 from signals.productfacts import ProductFacts

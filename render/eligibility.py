@@ -24,6 +24,7 @@ from render.decision import Reason
 from render.facts import DAY_MS, Facts
 from render.fatigue import resting
 from render.guard import CROSS_KINDS, flagged, suppressed
+from render.permission import refused
 from render.plan import SALES_KINDS, Layer, Offer, Plan, Rule
 from signals.moments import seconds_of, unix_ms
 from signals.productfacts import ProductFacts
@@ -32,8 +33,6 @@ from signals.state import ProfileState
 
 MACHINE_DAYS: Final = 7
 """A machine's copy may be seen days later (within a week or not at all), so it must stay true that long."""
-REFUSABLE: Final = ("tracking", "profiling")
-"""Purposes whose refusal turns every decision into the default, beside the channel's own."""
 _ASKED: Final = "asked"
 _SENSITIVE_MAPS: Final = ("categories", "views", "reviews", "registered")
 
@@ -187,41 +186,6 @@ def admissible(plan: Plan, offer: Offer, facts: Facts, now: datetime, *, held: b
     if refusal is not None:
         return Reason("legal", refusal)
     return Situation(plan, facts, now).reason(offer, held)
-
-
-def refused(plan: Plan, facts: Facts) -> str | None:
-    """Why nothing but the default may be shown at all; None if a decision may be made."""
-    if facts.live.state != "live":
-        return facts.live.state
-    if plan.tracking == "none":
-        return "not followed"
-    if facts.neutral:
-        return "content holdout"
-    state = facts.state
-    if state is None:
-        return "no state"
-    if state.erased:
-        return "erased"
-    for purpose in (*REFUSABLE, plan.channel):
-        if state.consent.get(purpose) is False:
-            return f"no consent: {purpose}"
-    for purpose in plan.needs_consent:
-        if state.consent.get(purpose) is not True:
-            return f"no consent: {purpose}"
-    return None
-
-
-def may_record(state: ProfileState | None, plan: Plan | None = None) -> bool:
-    """Whether an open of this person may be written down.
-
-    Not after erasure, nor once tracking or mail were refused, nor before tracking was granted where a plan wants it.
-    """
-    granted = state is not None and state.consent.get("tracking") is True
-    if plan is not None and "tracking" in plan.needs_consent and not granted:
-        return False
-    if state is None:
-        return True
-    return not state.erased and all(state.consent.get(purpose) is not False for purpose in ("tracking", "email"))
 
 
 def without(state: ProfileState, categories: frozenset[int]) -> ProfileState:

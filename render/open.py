@@ -17,12 +17,12 @@ from render.agree import Names
 from render.anonymous import anonymous_open
 from render.cache import Picture
 from render.classify import Verdict, classify
-from render.eligibility import may_record
 from render.encode import CONTENT_TYPES
 from render.fallback import Served
 from render.fetch import Fetch, Open
 from render.opening import Read
 from render.parts import Parts
+from render.permission import may_record
 from render.pressure import Step
 from render.record import RepairRecord
 from render.recording import answer_record, fetch_record

@@ -23,7 +23,6 @@ from render.commit import Recorder
 from render.current import after_fetch, holds, joins, still_true, version_of
 from render.decide import decide, seed_of
 from render.decision import NO_MODEL, Decision
-from render.eligibility import may_record, refused
 from render.facts import (
     Chosen,
     Facts,
@@ -39,6 +38,7 @@ from render.facts import (
 from render.fetch import Fetch, Open, PictureOf, RecordOf
 from render.lookup import Lookup, Running
 from render.metrics import Metrics
+from render.permission import may_record, refused
 from render.plan import Live, Plan
 from render.pressure import Step
 from render.record import AnonymousRecord, FetchRecord, decision_id

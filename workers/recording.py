@@ -63,7 +63,7 @@ _REFUSED = text(
     WHERE NOT newest.granted GROUP BY newest.profile
     """
 )
-"""Since when people refuse to be recorded (`render.eligibility.may_record`): from the moment we were told."""
+"""Since when people refuse to be recorded (`render.permission.may_record`): from the moment we were told."""
 
 
 Table = type[Decision] | type[Fetch] | type[Click] | type[AnonymousFetch]
