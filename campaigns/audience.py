@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
-from campaigns import campaigns, holdout, replenish, rulebook
+from campaigns import campaigns, contacts, holdout, replenish, rulebook
 from campaigns.models.campaign import Campaign
 from campaigns.models.delivery import Delivery
 from campaigns.population import matching
@@ -31,7 +31,7 @@ from signals.rules import Rule
 
 EXCLUSIONS: Final = (
     "no_address", "unsubscribed", "bounced", "suppressed", "no_consent", "ruled_out", "flag_service", "flag_returns",
-    "flag_discount", "flag_spending", "duplicate_address", "held_out",
+    "flag_discount", "flag_spending", contacts.LIMITED, contacts.ONCE, "duplicate_address", "held_out",
 )  # fmt: skip
 BOUNCED: Final = "bounced"
 """The reason under which a dead address is on the suppression list."""
@@ -154,7 +154,7 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
     who = members.cte("who")
     rule = campaign.suppress
     suppressed = None if rule is None else rulebook.check(session, rule, "audience", "suppress")
-    known = _known(who, campaign, suppressed, now)
+    known = _known(session, who, campaign, suppressed, now)
     shared = (
         select(
             known,
@@ -216,7 +216,7 @@ def _flag(name: str) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", ProfileStateRow.document["scores"][f"{FLAG}{name}"].is_not(None))
 
 
-def _known(who: CTE, campaign: Campaign, suppressed: Rule | None, now: datetime) -> CTE:
+def _known(session: Session, who: CTE, campaign: Campaign, suppressed: Rule | None, now: datetime) -> CTE:
     """Each person's address, what forbids mailing them, and the name their holdout groups are drawn by."""
     flags = {f"flag_{name}": _flag(name) for name in FLAGS} if campaign.guard == "audience" else {}
     ruled_out = false() if suppressed is None else rules_sql.where(suppressed, now)
@@ -245,6 +245,7 @@ def _known(who: CTE, campaign: Campaign, suppressed: Rule | None, now: datetime)
     if suppressed is not None:
         reasons.append((found.c.ruled_out, literal("ruled_out")))
     reasons += [(found.c[name], literal(name)) for name in flags]
+    reasons += contacts.reasons(session, campaign, now, found.c.profile_id, found.c.address_hash)
     number = sql_cast(sql_cast(found.c.profile_id, Text), LargeBinary)
     return (
         select(

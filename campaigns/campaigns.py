@@ -16,6 +16,8 @@ from campaigns import admin_log, messages, offers, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Message, Offer
+from render.arbitration import Arbitration, Policy, arbitration_faults, policy_faults
+from render.plan import KINDS
 from signals.contents import PURPOSES
 
 OVER: Final = ("finished", "cancelled")
@@ -31,13 +33,14 @@ class SlotChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one slot of the message may show. `default` is compulsory: a block can never come out empty.
 
     `offers` are candidates in order. Mode "rules" takes the first that may be shown, by priority; "model" the most
-    valuable.
+    valuable; `policy` is how it then draws among the best, None shows the best.
     """
 
     slot: Annotated[int, Meta(ge=0, le=254)]
     default: Id
     offers: list[Id] = []
     mode: Literal["rules", "model"] = "rules"
+    policy: Policy | None = None
 
 
 class Replenish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +67,10 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `suppress` is a rule about people, asked at the freeze, when the mail leaves and at every open: for whom it holds
     there is no mail, no sales offer, and service goes first. `guard` offers: whom the profit guard flags is offered
     nothing that widens what they buy; audience: they get no mail either.
+
+    `arbitration` switches factors of model slots off and names contexts that lift kinds of offers. Where a person may
+    get only so many mails (`campaigns.contacts`), campaigns of higher `priority` go first; a `mandatory` one goes to
+    everybody, once a period.
     """
 
     name: Name
@@ -90,6 +97,9 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ends_at: Moment | None = None
     suppress: dict[str, Any] | None = None
     guard: Literal["off", "offers", "audience"] = "off"
+    arbitration: Arbitration | None = None
+    priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
+    mandatory: bool = False
 
 
 def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
@@ -152,6 +162,7 @@ def _columns(content: CampaignIn) -> dict[str, Any]:
         "name": content.name.strip(),
         "slots": msgspec.to_builtins(content.slots),
         "replenish": msgspec.to_builtins(content.replenish),
+        "arbitration": msgspec.to_builtins(content.arbitration),
     }
 
 
@@ -173,8 +184,18 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
         # It is asked twice, by SQL at the freeze and by Python at opens, so it may only say what both can answer.
         rulebook.check(session, content.suppress, "audience", "suppress")
         rulebook.check(session, content.suppress, "eligibility", "suppress")
+    _check_arbitration(session, content)
     _check_replenish(session, content)
     _check_slots(session, content)
+
+
+def _check_arbitration(session: Session, content: CampaignIn) -> None:
+    if content.arbitration is None:
+        return
+    for field, message in arbitration_faults("arbitration", content.arbitration, KINDS):
+        raise InvalidInput(field, message)
+    for position, context in enumerate(content.arbitration.contexts):
+        rulebook.check(session, context.rule, "eligibility", f"arbitration.contexts[{position}].rule")
 
 
 def _check_replenish(session: Session, content: CampaignIn) -> None:
@@ -205,6 +226,8 @@ def _check_slots(session: Session, content: CampaignIn) -> None:
         raise InvalidInput("slots", "fill a slot twice")
     for position, choice in enumerate(content.slots):
         at = f"slots[{position}]"
+        for field, message in policy_faults(f"{at}.policy", choice.policy) if choice.policy is not None else ():
+            raise InvalidInput(field, message)
         if len(choice.offers) > MAX_CANDIDATES or len(set(choice.offers)) != len(choice.offers):
             raise InvalidInput(f"{at}.offers", f"must be at most {MAX_CANDIDATES} different offers")
         for offer_id in choice.offers:

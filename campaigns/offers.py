@@ -17,6 +17,7 @@ from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Offer
 from render import plan as plans
+from render.arbitration import MAX_WEIGHT, Fatigue, fatigue_faults
 from render.validity import check_text
 from signals.catalog import Category
 from signals.contents import PURPOSES
@@ -67,6 +68,12 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     clock_bound: bool = False
     shows_price: bool = False
     requires_consent: list[str] = []
+    incentive_cents: Cents = 0
+    aftercare_cents: Cents = 0
+    lever: Annotated[float, Meta(ge=0, le=MAX_WEIGHT)] = 1.0
+    prior: Annotated[float, Meta(ge=0, le=1)] | None = None
+    prior_weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
+    fatigue: list[Fatigue] = []
 
 
 def create_offer(session: Session, content: OfferIn, now: datetime, by: Actor) -> Offer:
@@ -128,7 +135,7 @@ def further_products(fields: Mapping[str, str | int]) -> tuple[str, ...]:
 
 def content(row: Offer) -> OfferIn:
     """A stored offer as it could be written again."""
-    return OfferIn(**{name: getattr(row, name) for name in OfferIn.__struct_fields__})
+    return msgspec.convert({name: getattr(row, name) for name in OfferIn.__struct_fields__}, OfferIn)
 
 
 def compiled(row: Offer, categories: Mapping[str, int]) -> plans.Offer:
@@ -168,6 +175,12 @@ def compiled(row: Offer, categories: Mapping[str, int]) -> plans.Offer:
         clock_bound=row.clock_bound,
         shows_price=row.shows_price,
         requires_consent=tuple(row.requires_consent),
+        incentive_cents=row.incentive_cents,
+        aftercare_cents=row.aftercare_cents,
+        lever=row.lever,
+        prior=row.prior,
+        prior_weight=row.prior_weight,
+        fatigue=msgspec.convert(row.fatigue, tuple[Fatigue, ...]),
     )
 
 
@@ -175,14 +188,15 @@ def is_default(row: Offer) -> bool:
     """Whether an offer can stand where nothing else may: neutral, unconditional, always true."""
     conditions = (
         row.legal, row.relevant, row.beneficial, row.cap_total, row.cap_person, row.no_repeat_days, row.starts_at,
-        row.ends_at, row.product, row.purpose_category, row.after_category,
+        row.ends_at, row.product, row.purpose_category, row.after_category, row.fatigue or None,
     )  # fmt: skip
     switches = (row.needs_stock, row.clock_bound, row.shows_price, *row.requires_consent)
     return row.kind == "neutral" and all(value is None for value in conditions) and not any(switches)
 
 
 def _columns(content: OfferIn) -> dict[str, Any]:
-    return {name: getattr(content, name) for name in OfferIn.__struct_fields__} | {"name": content.name.strip()}
+    columns = {name: getattr(content, name) for name in OfferIn.__struct_fields__}
+    return columns | {"name": content.name.strip(), "fatigue": msgspec.to_builtins(content.fatigue)}
 
 
 def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
@@ -200,6 +214,8 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
         raise InvalidInput("period_days", "needs a cap_person to go with")
     if content.period_days is not None and (content.cap_person or 0) > plans.MAX_PERIOD_SHOWS:
         raise InvalidInput("cap_person", f"may be at most {plans.MAX_PERIOD_SHOWS} within a period")
+    for field, message in fatigue_faults("fatigue", tuple(content.fatigue), content.group_name):
+        raise InvalidInput(field, message)
     if (content.needs_stock or content.shows_price) and content.product is None:
         raise InvalidInput("product", "must be named when the offer depends on its stock or price")
     if content.product is not None and session.get(Product, content.product) is None:

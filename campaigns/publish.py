@@ -31,6 +31,7 @@ from campaigns.models.catalogue import Message, Offer
 from campaigns.models.delivery import Delivery
 from render import agree
 from render import plan as render_plan
+from render.arbitration import Arbitration, Policy
 from render.creative import Creative, countdown_of
 from render.faults import validate
 from signals import productpictures
@@ -50,7 +51,9 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     compiled = mail.compile_mail(messages.content(message), row.id, row.brand, with_amp=row.amp)
     shown = _offers(session, row)
     known = rulebook.categories(session)
-    named = sorted({slug for offer in shown for slug in _slugs(offer)} | set(_named(row.suppress)))
+    named = sorted(
+        {slug for offer in shown for slug in _slugs(offer)} | {*_named(row.suppress), *_named(row.arbitration)}
+    )
     designs = {
         number: creatives.compiled(creatives.creative(session, number))
         for number in sorted({offer.creative_id for offer in shown})
@@ -78,6 +81,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         tracking=UNSET if row.tracking == "identified" else convert(row.tracking, Literal["none", "anonymous"]),
         suppress=UNSET if row.suppress is None else row.suppress,
         guarded=UNSET if row.guard == "off" else True,
+        arbitration=UNSET if row.arbitration is None else convert(row.arbitration, Arbitration),
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )
@@ -307,6 +311,7 @@ def _slots(row: Campaign, message: Message) -> Iterator[render_plan.Slot]:
             offers=tuple(choice["offers"]),
             default=choice["default"],
             mode=choice["mode"],
+            policy=convert(choice["policy"], Policy) if choice.get("policy") else UNSET,
         )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
+from campaigns import contacts
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
 from render.guard import FLAGS
@@ -48,6 +49,8 @@ REASON_WORDS = {
     "unsubscribed_since": "the customer unsubscribed before it was sent",
     "suppressed_since": "the address bounced or complained before it was sent",
     "no_consent_since": "the consent was withdrawn before it was sent",
+    contacts.LIMITED: "they already get as many mails as they may in this time",
+    contacts.ONCE: "they had a mail of this campaign within the period",
     "ruled_out": "the campaign’s suppression rule means them",
     "ruled_out_since": "the campaign’s suppression rule meant them before it was sent",
     **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},

@@ -136,7 +136,7 @@ class Scheduler:
             done.swept = deliveries.sweep(session, now)
 
     def _freeze_one(self, now: datetime) -> tuple[int, int] | None:
-        """Freeze the audience of the run that is due longest, if there is one; its campaign and number."""
+        """Freeze the audience of the run that goes first, then of the one due longest; its campaign and number."""
         with transaction(self._sessions) as session:
             run = session.scalars(
                 select(Occurrence)
@@ -147,7 +147,7 @@ class Scheduler:
                     Occurrence.number < TEST_BIT,
                     Campaign.state.in_(("scheduled", "sending")),
                 )
-                .order_by(Occurrence.due_at, Occurrence.campaign_id, Occurrence.number)
+                .order_by(Campaign.priority.desc(), Occurrence.due_at, Occurrence.campaign_id, Occurrence.number)
                 .limit(1)
                 .with_for_update(of=Occurrence, skip_locked=True)
             ).first()

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, domaincheck, holdout, retention
+from campaigns import access_log, admin_log, contacts, domaincheck, holdout, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.api.desk import Done, Page, api, served
@@ -29,6 +29,12 @@ class CampaignLine(msgspec.Struct, frozen=True):
     name: str
     state: str
     due_at: str | None
+
+
+class ContactLimitOut(msgspec.Struct, frozen=True):
+    """The limit of mails to one person; null where there is none."""
+
+    limit: contacts.Limit | None
 
 
 class Unsettled(msgspec.Struct, frozen=True):
@@ -296,6 +302,35 @@ def set_holdouts(json: HoldoutIn) -> Done:
             if share is not None:
                 holdout.set_global(session, kind, share, parts().now(), actor())
     return Done()
+
+
+@api.get("/system/contact-limit")
+@allow("admin", "manager")
+@served(200, ContactLimitOut, "system")
+def show_contact_limit() -> ContactLimitOut:
+    """How many mails a person may get, over all campaigns."""
+    with parts().transaction() as session:
+        return ContactLimitOut(contacts.limit(session))
+
+
+@api.put("/system/contact-limit")
+@allow("admin")
+@served(200, ContactLimitOut, "system")
+def set_contact_limit(json: contacts.Limit) -> ContactLimitOut:
+    """Let a person get at most so many mails within so many days, over all campaigns that are not mandatory."""
+    with parts().transaction() as session:
+        contacts.set_limit(session, json, parts().now(), actor())
+    return ContactLimitOut(json)
+
+
+@api.delete("/system/contact-limit")
+@allow("admin")
+@served(200, ContactLimitOut, "system")
+def lift_contact_limit() -> ContactLimitOut:
+    """Have no limit."""
+    with parts().transaction() as session:
+        contacts.set_limit(session, None, parts().now(), actor())
+    return ContactLimitOut(None)
 
 
 def _change(row: AdminEntry) -> LogLine:

@@ -3,6 +3,7 @@
 from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, User
 from campaigns.models.campaign import (
     Campaign,
+    ContactLimit,
     GlobalHoldout,
     Goal,
     HoldoutAssignment,
@@ -17,7 +18,7 @@ from campaigns.models.delivery import Delivery, SentFacts
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
-    "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "Creative", "Decision", "Delivery", "Fetch",
-    "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Picture", "Plan",
-    "ReplenishEntry", "Segment", "SentFacts", "Subject", "TrainedModel", "User",
+    "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
+    "Fetch", "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Picture",
+    "Plan", "ReplenishEntry", "Segment", "SentFacts", "Subject", "TrainedModel", "User",
 ]  # fmt: skip

@@ -51,6 +51,10 @@ class Campaign(Model):
     needs_consent: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     suppress: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     guard: Mapped[str] = mapped_column(Text, server_default="off")  # off | offers | audience
+    arbitration: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    # Against other campaigns where a person may not get all of them; see campaigns/contacts.py.
+    priority: Mapped[int] = mapped_column(Integer, server_default="0")
+    mandatory: Mapped[bool] = mapped_column(Boolean, server_default="false")
     undecided_capped: Mapped[bool] = mapped_column(Boolean, server_default="true")
     amp: Mapped[bool] = mapped_column(Boolean, server_default="false")
     tracking: Mapped[str] = mapped_column(Text, server_default="identified")
@@ -70,6 +74,16 @@ class Campaign(Model):
     created_by: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class ContactLimit(Model):
+    """The most mails that a person gets within a period; a channel without a row has no limit."""
+
+    __tablename__ = "contact_limit"
+
+    channel: Mapped[str] = mapped_column(Text, primary_key=True)
+    most: Mapped[int] = mapped_column(Integer)
+    period_days: Mapped[int] = mapped_column(Integer)
 
 
 class Goal(Model):

@@ -34,6 +34,7 @@ class Delivery(Model):
         Index("delivery_settled", "settled_at", postgresql_using="brin"),
         Index("delivery_state", "campaign_id", "occurrence", "state"),
         Index("delivery_profile", "profile_id", "sent_at"),
+        Index("delivery_contact", "address_hash", "created_at"),
     )  # fmt: skip
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)

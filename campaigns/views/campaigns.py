@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import campaigns, mail, messages, offers, publish, ruleform, starting, suppressform
+from campaigns import campaigns, contacts, mail, messages, offers, publish, rankform, ruleform, starting, suppressform
 from campaigns.access import allow
 from campaigns.campaigns import CampaignIn, Replenish, SlotChoice
 from campaigns.models import Campaign
@@ -203,7 +203,13 @@ def save_offers(campaign_id: int) -> ResponseReturnValue:
             row = campaigns.campaign(session, campaign_id)
             places = messages.message(session, row.message_id or 0).slots
             choices = [_choice(request.form, place["index"]) for place in places]
-            _change(session, row, slots=choices, default_landing=forms.text(request.form, "default_landing"))
+            _change(
+                session,
+                row,
+                slots=choices,
+                default_landing=forms.text(request.form, "default_landing"),
+                arbitration=rankform.arbitration(request.form, row.arbitration),
+            )
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
@@ -292,6 +298,7 @@ def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: M
         comparisons=ruleform.COMPARISONS,
         suppressed=suppressform.shown(row.suppress),
         guards=GUARDS,
+        limit=contacts.limit(session),
         flags=FLAGS,
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
     )
@@ -310,6 +317,8 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
         "content_holdout": forms.share(form, "content_holdout", most=MAX_HOLDOUT),
         "needs_consent": [name for name in ("email", "tracking", "profiling") if forms.on(form, f"consent-{name}")],
         "tracking": level if level in ("anonymous", "none") else "identified",
+        "priority": forms.whole(form, "priority") or 0,
+        "mandatory": forms.on(form, "mandatory"),
         "guard": guard if guard in ("offers", "audience") else "off",
     }
     if "keep_suppress" not in form:
@@ -333,6 +342,10 @@ def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
         choices={choice["slot"]: choice for choice in row.slots},
         offers=shown,
         defaults=[offer for offer in shown if offers.is_default(offer)],
+        policies=rankform.POLICIES,
+        factors=rankform.FACTORS,
+        contexts=rankform.CONTEXTS,
+        ranked=rankform.shown(row.arbitration),
     )
 
 
@@ -347,7 +360,13 @@ def _choice(form: Mapping[str, str], slot: int) -> SlotChoice:
     if default is None:
         raise InvalidInput(f"default-{slot}", "is compulsory: a place can never come out empty")
     mode: Literal["model", "rules"] = "model" if form.get(f"mode-{slot}") == "model" else "rules"
-    return SlotChoice(slot=slot, default=default, offers=[number for _, number in sorted(turns)], mode=mode)
+    return SlotChoice(
+        slot=slot,
+        default=default,
+        offers=[number for _, number in sorted(turns)],
+        mode=mode,
+        policy=rankform.policy(form, slot),
+    )
 
 
 def _change(session: Session, row: Campaign, **changes: Any) -> None:

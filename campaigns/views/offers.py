@@ -34,6 +34,8 @@ TEXTS = (
     ("coupon", "Coupon code"),
     ("products", "Further products, by id, with commas"),
 )
+MONEY = ("value_cents", "cost_cents", "incentive_cents", "aftercare_cents")
+RESTS = (("ignored", "shown and ignored"), ("shown", "shown"), ("taken", "clicked"), ("refused", "refused"))
 LAYERS = ("legal", "relevant", "beneficial")
 MAX_PRODUCTS = 500
 
@@ -144,6 +146,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         field=getattr(fault, "field", "name" if fault else "").removeprefix("fields."),
         kinds=KINDS,
         texts=TEXTS,
+        rests=RESTS,
         creatives=creatives.creatives(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         products=session.scalars(select(Product).order_by(Product.title).limit(MAX_PRODUCTS)).all(),
@@ -154,7 +157,10 @@ def _values(row: Offer) -> dict[str, Any]:
     """A stored offer as the form's fields."""
     values: dict[str, Any] = {name: getattr(row, name) for name in OfferIn.__struct_fields__}
     values |= {name: row.fields.get(name, "") for name, _ in TEXTS}
-    values |= {name: f"{getattr(row, name) / 100:.2f}" for name in ("value_cents", "cost_cents")}
+    values |= {name: f"{getattr(row, name) / 100:.2f}" for name in MONEY}
+    values |= {"lever": f"{row.lever:g}", "prior": "" if row.prior is None else f"{100 * row.prior:g}"}
+    if len(row.fatigue) == 1:
+        values |= {f"rest_{name}": value for name, value in row.fatigue[0].items()}
     for name in ("starts_at", "ends_at"):
         at = getattr(row, name)
         values[name] = at.strftime("%Y-%m-%dT%H:%M") if at else ""
@@ -187,20 +193,44 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
         "starts_at": forms.moment(form, "starts_at", "UTC"),
         "ends_at": forms.moment(form, "ends_at", "UTC"),
         "priority": forms.whole(form, "priority") or 0,
-        "value_cents": forms.cents(form, "value_cents"),
-        "cost_cents": forms.cents(form, "cost_cents"),
+        "lever": _lever(form),
+        "prior": forms.share(form, "prior") if forms.text(form, "prior") else None,
+        "prior_weight": old.prior_weight if old is not None else 200,
+        "fatigue": old.fatigue if old is not None and len(old.fatigue) > 1 else _rest(form),
         "purpose_category": forms.optional(form, "purpose_category"),
         "after_category": forms.optional(form, "after_category"),
         "fields": _texts(form) if old is None else {**old.fields, **_texts(form, keep_empty=True)},
     }
     for name in ("cap_total", "cap_person", "period_days", "no_repeat_days"):
         content[name] = forms.whole(form, name)
+    for name in MONEY:
+        content[name] = forms.cents(form, name)
     for name in ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound"):
         content[name] = forms.on(form, name)
     content["fields"] = {
         name: value for name, value in cast("dict[str, Any]", content["fields"]).items() if value != ""
     }
     return forms.content(content, OfferIn)
+
+
+def _lever(form: Mapping[str, str]) -> float:
+    text = forms.text(form, "lever").replace(",", ".") or "1"
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInput("lever", "must be a number such as 1 or 1.5") from None
+
+
+def _rest(form: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The one rest that the form shows; none where its times are empty."""
+    times = forms.whole(form, "rest_times")
+    if times is None:
+        return []
+    days = {name: forms.whole(form, f"rest_{name}") for name in ("within_days", "off_days")}
+    for name, value in days.items():
+        if value is None:
+            raise InvalidInput(f"rest_{name}", "is missing: so many days")
+    return [{"after": form.get("rest_after", "ignored"), "times": times, **days}]
 
 
 def _texts(form: Mapping[str, str], *, keep_empty: bool = False) -> dict[str, str]:

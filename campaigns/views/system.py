@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from base.errors import Conflict, InvalidInput
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, domaincheck, keyring, people, retention
+from campaigns import access_log, admin_log, contacts, domaincheck, keyring, people, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.models.accounts import ROLES
@@ -48,6 +48,7 @@ def index() -> ResponseReturnValue:
             names={user.id: user.name for user in known},
             roles=ROLES,
             changes=admin_log.entries(session, limit=30),
+            limit=contacts.limit(session),
             looks=access_log.entries(session, limit=30),
         )
 
@@ -167,6 +168,25 @@ def _sources_page(fault: InvalidInput | None, values: Mapping[str, str], made: s
             made=made,
             signals_url=parts().settings.signals_url,
         )
+
+
+@pages.post("/contact-limit")
+@allow("admin")
+def change_contact_limit() -> ResponseReturnValue:
+    """Set how many mails a person may get; empty fields lift the limit."""
+    form = request.form
+    try:
+        most, period = forms.whole(form, "most"), forms.whole(form, "period_days")
+        if (most is None) != (period is None):
+            raise InvalidInput("most" if most is None else "period_days", "must be given with the other")
+        wanted = None if most is None else forms.content({"most": most, "period_days": period}, contacts.Limit)
+        with parts().transaction() as session:
+            contacts.set_limit(session, wanted, parts().now(), actor())
+    except InvalidInput as error:
+        flash(f"The limit is as it was: {error}", "error")
+        return redirect(url_for("system.index"))
+    flash("There is no limit any more." if wanted is None else "The limit counts from the next audience on.")
+    return redirect(url_for("system.index"))
 
 
 @pages.post("/people")
