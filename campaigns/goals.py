@@ -20,6 +20,7 @@ from base.ids import TEST_BIT
 from campaigns import admin_log
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
+from campaigns.lift import MIN_PEOPLE, Compared, Sample, compare
 from campaigns.models import Delivery, Goal
 
 Metric = Literal["orders", "revenue", "average_order", "repeat_customers"]
@@ -31,8 +32,8 @@ METRICS: Final[Mapping[Metric, str]] = {
 }
 """What may be counted, in words. A repeat customer orders within the window and had ordered before the mail."""
 MAX_DAYS: Final = 365
-MIN_PEOPLE: Final = 30
-"""People in a group below which no rate is told."""
+DECIDED: Final = "decided content"
+NEUTRAL: Final = "neutral content"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Counted:
     """What one group did within the window: `repeat` are people who had ordered before as well.
 
     `closed` are the people whose window is over; the others may still order. `cents` are the campaign's currency;
-    `elsewhere` are those of the orders that were paid in another, whose worth is not in it.
+    `elsewhere` are those of the orders that were paid in another, whose worth is not in it. The squares are sums over
+    people.
     """
 
     group: str
@@ -51,6 +53,8 @@ class Counted:
     orders: int
     elsewhere: int
     cents: int
+    orders_squared: float = 0.0
+    cents_squared: float = 0.0
 
     def value(self, metric: str) -> float | None:
         """The group's figure: a count or an amount a person, or cents an order; None where there is too little."""
@@ -60,6 +64,14 @@ class Counted:
             paid = self.orders - self.elsewhere
             return self.cents / paid if paid else None
         return {"orders": self.orders, "revenue": self.cents, "repeat_customers": self.repeat}[metric] / self.people
+
+    def sample(self, metric: str) -> Sample:
+        """What each person of the group comes to, by a metric that everybody has."""
+        if metric == "orders":
+            return Sample(self.people, self.orders, self.orders_squared, self.buyers)
+        if metric == "revenue":
+            return Sample(self.people, self.cents, self.cents_squared, self.buyers)
+        return Sample(self.people, self.repeat, self.repeat, self.repeat)
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,19 @@ class Outcome:
         """The definition as a sentence says it."""
         days = "day" if self.goal.window_days == 1 else "days"
         return f"{metric_words(self.goal.metric)} within {self.goal.window_days} {days} after the mail"
+
+    @property
+    def lift(self) -> Compared | None:
+        """What deciding at the open adds for a person, against neutral content; None where nothing can be compared.
+
+        An average order is of those who order, and deciding may change who does: two groups of buyers are no
+        experiment, so no lift is told of it.
+        """
+        groups = {group.group: group for group in self.groups}
+        if self.goal.metric == "average_order" or groups.keys() != {DECIDED, NEUTRAL}:
+            return None
+        ours, theirs = ((name, groups[name].sample(self.goal.metric)) for name in (DECIDED, NEUTRAL))
+        return compare(ours, theirs)
 
 
 def metric_words(metric: str) -> str:
@@ -122,12 +147,14 @@ def outcomes(session: Session, campaign_id: int, now: datetime) -> list[Outcome]
 
 def _counted(session: Session, campaign_id: int, days: int, now: datetime) -> tuple[Counted, ...]:
     given = {"campaign": campaign_id, "test": TEST_BIT, "days": days, "now": now}
+    given |= {"decided": DECIDED, "neutral": NEUTRAL}
     return tuple(Counted(**row._mapping) for row in session.execute(text(COUNTED), given))
 
 
 COUNTED = """
     WITH mailed AS (
-        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at
+        -- Merged people whose members are in both groups are in neither.
+        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
         FROM delivery d JOIN profile p ON p.id = d.profile_id
         WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted' AND d.sent_at IS NOT NULL
         GROUP BY d.holdout, p.root_id
@@ -147,15 +174,18 @@ COUNTED = """
             WHERE o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
               AND o.event_time < m.sent_at + make_interval(days => :days) AND o.event_time <= :now
         ) e ON true
+        WHERE m.groups = 1
         GROUP BY m.holdout, m.root_id, m.sent_at
     )
-    SELECT CASE holdout WHEN 'content' THEN 'neutral content' ELSE 'decided content' END AS "group",
+    SELECT CASE holdout WHEN 'content' THEN :neutral ELSE :decided END AS "group",
            count(*) AS people,
            count(*) FILTER (WHERE sent_at + make_interval(days => :days) <= :now) AS closed,
            count(*) FILTER (WHERE orders > 0) AS buyers,
            count(*) FILTER (WHERE orders > 0 AND before > 0) AS repeat,
            coalesce(sum(orders), 0)::bigint AS orders,
            coalesce(sum(elsewhere), 0)::bigint AS elsewhere,
-           coalesce(sum(cents), 0)::bigint AS cents
+           coalesce(sum(cents), 0)::bigint AS cents,
+           coalesce(sum(orders * orders), 0)::float8 AS orders_squared,
+           coalesce(sum(cents::float8 * cents::float8), 0) AS cents_squared
     FROM spent GROUP BY holdout ORDER BY holdout DESC
 """

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from campaigns import campaigns, goals
+from campaigns import campaigns, goals, profit
 from campaigns.access import allow
 from campaigns.api.desk import api, served
 from campaigns.goals import Metric
-from campaigns.models import Goal
+from campaigns.lift import Compared
+from campaigns.models import Goal, ProfitTerms
 from campaigns.parts import parts
 from campaigns.reports import report
 from campaigns.views.acting import actor
@@ -49,18 +50,91 @@ class CountedOut(msgspec.Struct, frozen=True):
     value: float | None
 
 
+class LiftOut(msgspec.Struct, frozen=True):
+    """How much more a person of the first group comes to than one of the other, in the metric's unit.
+
+    low and high hold the truth at every look together with chance `confidence`. verdict: gain, loss, or open where the
+    interval holds zero. All of them are null, and `missing` says why, while there is not enough data.
+    """
+
+    first: str
+    against: str
+    missing: str | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    relative: float | None = None
+    verdict: str | None = None
+    confidence: float | None = None
+
+
 class SuccessOut(msgspec.Struct, frozen=True):
-    """One definition and what it comes to; `up_front` says that it was named before the first mail left."""
+    """One definition and what it comes to; `up_front` says that it was named before the first mail left.
+
+    `lift` is null where nobody was kept on neutral content, and for an average order.
+    """
 
     goal: GoalOut
     up_front: bool
     groups: list[CountedOut]
+    lift: LiftOut | None
 
 
 class Successes(msgspec.Struct, frozen=True):
     """Every definition that was ever named, the newest first, each by its own rule."""
 
     definitions: list[SuccessOut]
+
+
+class TermsIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What things cost. `margin_share` of the list value stays where an order's lines tell no `cost`; money is cents.
+
+    Counted are orders and service contacts within `window_days` after each person's mail.
+    """
+
+    margin_share: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    window_days: Annotated[int, msgspec.Meta(ge=1, le=goals.MAX_DAYS)]
+    return_cents: Annotated[int, msgspec.Meta(ge=0, le=profit.MAX_CENTS)] = 0
+    service_cents: Annotated[int, msgspec.Meta(ge=0, le=profit.MAX_CENTS)] = 0
+
+
+class TermsOut(msgspec.Struct, frozen=True):
+    """The terms that hold, and since when."""
+
+    version: int
+    margin_share: float
+    window_days: int
+    return_cents: int
+    service_cents: int
+    named_at: str
+
+
+class EarnedOut(msgspec.Struct, frozen=True):
+    """One group: profit = margin - discount - returns - service, all in cents; `revenue` is what was paid."""
+
+    group: str
+    people: int
+    orders: int
+    revenue: int
+    margin: int
+    discount: int
+    returns: int
+    service: int
+    profit: int
+
+
+class ProfitOut(msgspec.Struct, frozen=True):
+    """What it earned after all it cost. terms is null before costs were named; nothing is told then.
+
+    The lifts are of a person in cents, null where nobody was kept on neutral content.
+    """
+
+    terms: TermsOut | None
+    groups: list[EarnedOut]
+    revenue_lift: LiftOut | None
+    profit_lift: LiftOut | None
+    is_loss: bool
+    words: str
 
 
 class AnonymousOut(msgspec.Struct, frozen=True):
@@ -138,6 +212,48 @@ def get_success(campaign_id: int) -> Successes:
         return Successes([_success_out(one) for one in found])
 
 
+@api.put("/campaigns/<int:campaign_id>/costs")
+@allow("manager")
+@served(200, TermsOut, "campaigns", 404)
+def name_costs(campaign_id: int, json: TermsIn) -> TermsOut:
+    """Say what things cost; the profit is told by it from now on."""
+    with parts().transaction() as session:
+        return _terms_out(
+            profit.name_terms(
+                session, campaign_id, json.margin_share, json.window_days, json.return_cents, json.service_cents,
+                parts().now(), actor(),
+            )
+        )  # fmt: skip
+
+
+@api.get("/campaigns/<int:campaign_id>/profit")
+@allow("manager")
+@served(200, ProfitOut, "campaigns", 404)
+def get_profit(campaign_id: int) -> ProfitOut:
+    """What it earned: margin less discounts, returns and service."""
+    with parts().transaction() as session:
+        campaigns.campaign(session, campaign_id)
+        found = profit.profit(session, campaign_id, parts().now())
+        if found is None:
+            return ProfitOut(None, [], None, None, False, "What things cost was never named.")
+        groups = [
+            EarnedOut(
+                one.group, one.people, one.orders, one.paid, one.margin, one.discount, one.returns, one.service,
+                one.profit,
+            )
+            for one in found.groups
+        ]  # fmt: skip
+        lifts = [lift_out(one) if one else None for one in (found.revenue_lift, found.profit_lift)]
+        return ProfitOut(_terms_out(found.terms), groups, lifts[0], lifts[1], found.is_loss, found.words)
+
+
+def _terms_out(terms: ProfitTerms) -> TermsOut:
+    return TermsOut(
+        terms.version, terms.margin_share, terms.window_days, terms.return_cents, terms.service_cents,
+        terms.named_at.isoformat(),
+    )  # fmt: skip
+
+
 def _goal_out(goal: Goal) -> GoalOut:
     return GoalOut(goal.version, goal.metric, goal.window_days, goal.named_at.isoformat())
 
@@ -150,4 +266,15 @@ def _success_out(found: goals.Outcome) -> SuccessOut:
         )
         for one in found.groups
     ]  # fmt: skip
-    return SuccessOut(_goal_out(found.goal), found.up_front, groups)
+    compared = found.lift
+    return SuccessOut(_goal_out(found.goal), found.up_front, groups, lift_out(compared) if compared else None)
+
+
+def lift_out(compared: Compared) -> LiftOut:
+    """A comparison of two groups as the API tells it."""
+    one = compared.lift
+    if one is None:
+        return LiftOut(compared.first, compared.against, compared.missing)
+    return LiftOut(
+        compared.first, compared.against, None, one.difference, one.low, one.high, one.relative, one.verdict, one.share
+    )

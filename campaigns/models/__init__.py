@@ -9,6 +9,7 @@ from campaigns.models.campaign import (
     HoldoutAssignment,
     Occurrence,
     Plan,
+    ProfitTerms,
     ReplenishEntry,
     Segment,
     TrainedModel,
@@ -20,5 +21,5 @@ from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
     "Fetch", "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Picture",
-    "Plan", "ReplenishEntry", "Segment", "SentFacts", "Subject", "TrainedModel", "User",
+    "Plan", "ProfitTerms", "ReplenishEntry", "Segment", "SentFacts", "Subject", "TrainedModel", "User",
 ]  # fmt: skip

@@ -99,6 +99,21 @@ class Goal(Model):
     named_by: Mapped[str] = mapped_column(Text)
 
 
+class ProfitTerms(Model):
+    """What things cost a campaign, and since when, by version; see campaigns/profit.py. Money is cents."""
+
+    __tablename__ = "profit_terms"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    margin_share: Mapped[float] = mapped_column(Float)  # of the list value, where an order tells no cost
+    window_days: Mapped[int] = mapped_column(Integer)
+    return_cents: Mapped[int] = mapped_column(Integer)  # handling one return
+    service_cents: Mapped[int] = mapped_column(Integer)  # one complaint or call
+    named_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    named_by: Mapped[str] = mapped_column(Text)
+
+
 class Plan(Model):
     """A published campaign, immutable: the open's part and the mail's part lie in the blob store by hash."""
 

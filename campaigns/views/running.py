@@ -24,6 +24,7 @@ from campaigns import (
     goals,
     killswitch,
     plans,
+    profit,
     publish,
     timeline,
     transitions,
@@ -98,6 +99,7 @@ def results(campaign_id: int) -> ResponseReturnValue:
             **frame(session, row, "results"),
             report=report(session, row.id),
             outcomes=goals.outcomes(session, row.id, parts().now()),
+            earned=profit.profit(session, row.id, parts().now()),
             account=deliveries.account(session, row.id),
             reasons=deliveries.reasons(session, row.id),
             state_words=timeline.DELIVERY_WORDS,
@@ -193,6 +195,8 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         days = forms.whole(request.form, "window_days")
         goals.name_goal(session, campaign_id, forms.text(request.form, "metric"), days or 0, now, by)
         return "Named: results are counted by it from now on, and by every earlier definition as before."
+    if what == "costs":
+        return _name_costs(session, campaign_id, now, by)
     if what == "test":
         return _send_test(session, campaign_id, now, by)
     if what == "kill":
@@ -203,6 +207,14 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         publish.revive(session, parts().store, campaign_id, now, by)
         return "Switched on again."
     raise InvalidInput("do", "asks for something that is not known")
+
+
+def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
+    margin = forms.share(request.form, "margin_share")
+    days = forms.whole(request.form, "profit_days") or 0
+    back, contact = (forms.cents(request.form, name) for name in ("return_cost", "service_cost"))
+    profit.name_terms(session, campaign_id, margin, days, back, contact, now, by)
+    return "Named: the profit is told by it from now on."
 
 
 def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
@@ -224,6 +236,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         **_progress(session, row.id),
         values=request.form,
         goal=goals.current(session, row.id),
+        terms=profit.current(session, row.id),
         metrics=goals.METRICS,
         thrown=killswitch.thrown(session, row.id) if row.killed else None,
         stand_ins=killswitch.choices(session),

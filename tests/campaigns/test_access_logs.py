@@ -200,6 +200,9 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "name_goal": lambda d: d.program.told(
         "PUT", f"/campaigns/{d.campaign()}/goal", {"metric": "orders", "window_days": 7}
     ),
+    "name_costs": lambda d: d.program.told(
+        "PUT", f"/campaigns/{d.campaign()}/costs", {"margin_share": 0.4, "window_days": 7}
+    ),
     "send_test": lambda d: d.program.told(
         "POST", f"/campaigns/{d.campaign()}/tests",
         {"profile_ids": [d.web.shop.profile("ada")], "address": "me@example.com"},
@@ -243,7 +246,20 @@ def test_it_leaves_a_line_for_every_change_by_every_route(web: Web) -> None:
         assert last.at == web.shop.now
 
 
-SWITCHES = ("goal", "publish", "schedule", "unschedule", "now", "pause", "resume", "cancel", "test", "kill", "revive")
+SWITCHES = (
+    "goal",
+    "costs",
+    "publish",
+    "schedule",
+    "unschedule",
+    "now",
+    "pause",
+    "resume",
+    "cancel",
+    "test",
+    "kill",
+    "revive",
+)
 
 
 @pytest.mark.feature("OP-21")
@@ -254,6 +270,7 @@ def test_it_leaves_a_line_for_every_button_of_the_schedule(web: Web) -> None:
         "schedule": {"due_at": "2026-04-01T09:00", "timezone": "Europe/Vienna"},
         "goal": {"metric": "revenue", "window_days": "30"},
         "test": {"person": "ada@example.com", "address": "me@example.com"},
+        "costs": {"margin_share": "40", "profit_days": "14"},
     }
     for what in SWITCHES:
         before = len(entries(web, AdminEntry))

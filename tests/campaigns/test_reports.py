@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
-from html import unescape
 from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import text
 
 from base.blobs import blobs_from
 from base.errors import InvalidInput
 from base.ids import Delivery as Key
-from campaigns import audience, goals, sentfacts
+from campaigns import goals, sentfacts
 from render.decide import decide
 from render.facts import Facts, Used, decode_used
 from render.plan import decode
@@ -23,6 +21,7 @@ from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.state import decode as decode_state
 from tests.campaigns.living import Living
+from tests.campaigns.mailing import mailed, words
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
 from tests.conftest import NOON
@@ -31,11 +30,6 @@ from tests.promises.world import Story, World
 
 DAY = timedelta(days=1)
 AGENTS = (BROWSER, GMAIL, APPLE, SCANNER)
-
-
-def words(page: str) -> str:
-    """The page's text, in one line."""
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page)))
 
 
 # --- CM-70: the share of opens that differ from the choice at send time
@@ -187,18 +181,6 @@ def spend(web: Web, name: str, days: float, cents: int) -> None:
     order = web.shop.order(name, "shoes", NOON + timedelta(days=days))
     order["properties"] |= {"total": cents / 100}
     web.shop.send(order)
-
-
-def mailed(web: Web, people: int) -> int:
-    """A campaign that so many people were mailed, by the ledger's own steps."""
-    shop = web.shop
-    shop.people(*(f"g{number}" for number in range(people)))
-    number = shop.campaign(content_holdout=0.4)
-    shop.schedule(number)
-    with shop.sessions.begin() as session:
-        audience.freeze(session, number, 1, shop.now, shop.settings.hash_key)
-        session.execute(text("UPDATE delivery SET state = 'accepted', sent_at = :now"), {"now": shop.now})
-    return number
 
 
 def success(web: Web, campaign: int) -> list[dict[str, Any]]:

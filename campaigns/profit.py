@@ -1,0 +1,271 @@
+"""What a campaign earned after everything it cost: margin − discounts − returns − service.
+
+Counted of everybody who was mailed, in the group they were assigned to, opened or not. Orders are those placed within
+so many days after the mail; what came back of them counts whenever it comes back. All amounts are cents of the
+campaign's currency, orders in others are left out.
+
+- *margin*: the goods at their list value (paid and discount together) less what they cost. A line of an order may tell
+  the cost of one (`products[].cost`); for others the list value × (1 − margin share) of the terms stands in.
+- *discount*: what the order tells (`discount`).
+- *returns*: money paid back, less the cost of goods that came back with it, plus what handling one return costs.
+- *service*: complaints opened and calls noted within the same days, at what one of them costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
+from base.ids import TEST_BIT
+from campaigns import admin_log
+from campaigns.admin_log import Actor
+from campaigns.campaigns import campaign
+from campaigns.goals import DECIDED, MAX_DAYS, NEUTRAL
+from campaigns.lift import Compared, Sample, compare
+from campaigns.models import ProfitTerms
+
+MAX_CENTS: Final = 10_000_000
+
+
+@dataclass(frozen=True)
+class Earned:
+    """What one group came to, in cents; `returned` and `contacts` are numbers of returns and of service contacts.
+
+    The squares are sums over people; `active` are those who ordered or called.
+    """
+
+    group: str
+    people: int
+    buyers: int
+    active: int
+    orders: int
+    paid: int
+    margin: int
+    discount: int
+    returned: int
+    returns: int
+    contacts: int
+    service: int
+    paid_squared: float
+    profit_squared: float
+
+    @property
+    def profit(self) -> int:
+        """What is left. Below zero it is a loss."""
+        return self.margin - self.discount - self.returns - self.service
+
+
+@dataclass(frozen=True)
+class Profit:
+    """The groups by the terms, and what deciding at the open changed of revenue and of profit, a person."""
+
+    terms: ProfitTerms
+    groups: tuple[Earned, ...]
+    revenue_lift: Compared | None
+    profit_lift: Compared | None
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the offers lose money: against neutral content where that can be told, else taken by themselves."""
+        if self.profit_lift is not None:
+            return self.profit_lift.lift is not None and self.profit_lift.lift.verdict == "loss"
+        return any(group.profit < 0 for group in self.groups)
+
+    @property
+    def words(self) -> str:
+        """What it comes to, in a sentence that claims no more than the intervals hold."""
+        if self.profit_lift is None:
+            return "A loss: it cost more than it brought." if self.is_loss else ""
+        if self.profit_lift.lift is None:
+            return f"Whether the offers earned anything cannot be told yet: {self.profit_lift.missing}."
+        verdict = self.profit_lift.lift.verdict
+        rose = self.revenue_lift is not None and self.revenue_lift.lift is not None
+        rose = rose and self.revenue_lift.lift.verdict == "gain"  # type: ignore[union-attr]
+        if verdict == "loss":
+            return "A loss: revenue rose, and profit fell." if rose else "A loss: profit fell."
+        if verdict == "gain":
+            return "A gain: profit rose."
+        return "Revenue rose; whether profit did is open." if rose else "Whether the offers earned anything is open."
+
+
+def name_terms(
+    session: Session,
+    campaign_id: int,
+    margin_share: float,
+    window_days: int,
+    return_cents: int,
+    service_cents: int,
+    now: datetime,
+    by: Actor,
+) -> ProfitTerms:
+    """Say what things cost. A change makes a new version; naming the same again changes nothing.
+
+    Raises InvalidInput naming the field.
+    """
+    if not 0 <= margin_share <= 1:
+        raise InvalidInput("margin_share", "must be 0 to 1")
+    if not 1 <= window_days <= MAX_DAYS:
+        raise InvalidInput("window_days", f"must be 1 to {MAX_DAYS} days")
+    for field, cents in (("return_cents", return_cents), ("service_cents", service_cents)):
+        if not 0 <= cents <= MAX_CENTS:
+            raise InvalidInput(field, f"must be 0 to {MAX_CENTS} cents")
+    row = campaign(session, campaign_id)
+    content = {
+        "margin_share": margin_share, "window_days": window_days, "return_cents": return_cents,
+        "service_cents": service_cents,
+    }  # fmt: skip
+    before = current(session, row.id)
+    if before is not None and all(getattr(before, name) == value for name, value in content.items()):
+        return before
+    version = before.version + 1 if before is not None else 1
+    terms = ProfitTerms(campaign_id=row.id, version=version, named_at=now, named_by=by.name, **content)
+    session.add(terms)
+    session.flush()
+    admin_log.record(session, by, "name costs", "campaign", row.id, now, after=admin_log.snapshot(terms))
+    return terms
+
+
+def current(session: Session, campaign_id: int) -> ProfitTerms | None:
+    """The terms that hold now; None when none were named."""
+    newest = select(ProfitTerms).where(ProfitTerms.campaign_id == campaign_id).order_by(ProfitTerms.version.desc())
+    return session.scalar(newest.limit(1))
+
+
+def profit(session: Session, campaign_id: int, now: datetime) -> Profit | None:
+    """What it came to by the present terms; None before they were named."""
+    terms = current(session, campaign_id)
+    if terms is None:
+        return None
+    given: Mapping[str, Any] = {
+        "campaign": campaign_id, "test": TEST_BIT, "days": terms.window_days, "now": now,
+        "cost_share": 1 - terms.margin_share, "return_cents": terms.return_cents, "service_cents": terms.service_cents,
+        "decided": DECIDED, "neutral": NEUTRAL,
+    }  # fmt: skip
+    groups = tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), given))
+    by_name = {group.group: group for group in groups}
+    if by_name.keys() != {DECIDED, NEUTRAL}:
+        return Profit(terms, groups, None, None)
+    ours, theirs = by_name[DECIDED], by_name[NEUTRAL]
+    return Profit(
+        terms,
+        groups,
+        compare((DECIDED, _revenue(ours)), (NEUTRAL, _revenue(theirs))),
+        compare((DECIDED, _profit(ours)), (NEUTRAL, _profit(theirs)), active="people who ordered or called"),
+    )
+
+
+def _revenue(group: Earned) -> Sample:
+    return Sample(group.people, group.paid, group.paid_squared, group.buyers)
+
+
+def _profit(group: Earned) -> Sample:
+    return Sample(group.people, group.profit, group.profit_squared, group.active)
+
+
+# A number in an event's body may be text, or nonsense: what is no number counts as not told.
+_NUMBER = r"CASE WHEN ({0}) ~ '^[0-9]+(\.[0-9]+)?$' THEN ({0})::numeric END"
+_LINES = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
+_LINES += " THEN {0} #> '{{properties,products}}' ELSE '[]' END)"
+
+
+def _told(path: str) -> str:
+    return _NUMBER.format(path)
+
+
+EARNED = f"""
+    WITH mailed AS (
+        -- Merged people whose members are in both groups are in neither.
+        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
+        FROM delivery d JOIN profile p ON p.id = d.profile_id
+        WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted' AND d.sent_at IS NOT NULL
+        GROUP BY d.holdout, p.root_id
+    ), ordered AS (
+        SELECT m.root_id, o.order_id, o.body, o.order_total_cents AS paid, coalesce(told.discount, 0) AS discount,
+               CASE WHEN lines.known THEN lines.cents
+                    ELSE :cost_share * (o.order_total_cents + coalesce(told.discount, 0)) END AS cost
+        FROM mailed m
+        JOIN campaign c ON c.id = :campaign
+        JOIN profile member ON member.root_id = m.root_id
+        JOIN event o ON o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
+          AND o.event_time >= m.sent_at AND o.event_time < m.sent_at + make_interval(days => :days)
+          AND o.event_time <= :now AND o.order_total_cents IS NOT NULL
+          AND coalesce(upper(o.body #>> '{{properties,currency}}'), c.currency) = c.currency
+        CROSS JOIN LATERAL (
+            SELECT round(100 * {_told("o.body #>> '{properties,discount}'")}) AS discount
+        ) told
+        CROSS JOIN LATERAL (
+            SELECT bool_and(each.one IS NOT NULL) AS known, round(sum(100 * each.one * each.quantity)) AS cents
+            FROM (
+                SELECT coalesce({_told("line ->> 'quantity'")}, 1) AS quantity,
+                       coalesce({_told("line ->> 'cost'")}, {_told("line ->> 'price'")} * :cost_share) AS one
+                FROM {_LINES.format("o.body")} AS line
+            ) each
+        ) lines
+        WHERE m.groups = 1
+    ), returned AS (
+        SELECT o.root_id, o.order_id, least(o.paid, sum(back.money)) AS money,
+               least(o.paid, coalesce(sum(back.money) FILTER (WHERE back.goods), 0)) AS goods_money,
+               count(*) FILTER (WHERE back.goods) AS times
+        FROM ordered o
+        JOIN event r ON r.order_id = o.order_id AND lower(r.name) IN (
+            'order refunded', 'order cancelled', 'order canceled') AND r.event_time <= :now
+        JOIN profile member ON member.id = r.profile_id AND member.root_id = o.root_id
+        CROSS JOIN LATERAL (
+            SELECT round(100 * coalesce({_told("r.body #>> '{properties,total}'")},
+                                        {_told("r.body #>> '{properties,revenue}'")},
+                                        {_told("r.body #>> '{properties,value}'")})) AS total,
+                   (SELECT round(sum(100 * coalesce({_told("line ->> 'quantity'")}, 1) * coalesce(
+                        {_told("line ->> 'price'")},
+                        (SELECT {_told("own ->> 'price'")} FROM {_LINES.format("o.body")} AS own
+                         WHERE own ->> 'product_id' = line ->> 'product_id' LIMIT 1),
+                        0)))
+                    FROM {_LINES.format("r.body")} AS line) AS lines
+        ) told
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN lower(r.name) <> 'order refunded' THEN o.paid
+                        ELSE coalesce(told.total, nullif(told.lines, 0), o.paid) END AS money,
+                   -- A refund of some money that names no goods leaves them with the customer.
+                   lower(r.name) <> 'order refunded' OR told.lines IS NOT NULL
+                       OR coalesce(told.total >= o.paid, true) AS goods
+        ) back
+        GROUP BY o.root_id, o.order_id, o.paid
+    ), called AS (
+        SELECT m.root_id, count(*) AS contacts
+        FROM mailed m
+        JOIN profile member ON member.root_id = m.root_id
+        JOIN event s ON s.profile_id = member.id AND lower(s.name) IN ('complaint opened', 'call note added')
+          AND s.event_time >= m.sent_at AND s.event_time < m.sent_at + make_interval(days => :days)
+          AND s.event_time <= :now
+        GROUP BY m.root_id
+    ), bought AS (
+        SELECT o.root_id, count(*) AS orders, sum(o.paid) AS paid, sum(o.discount) AS discount,
+               sum(o.paid + o.discount - o.cost) AS margin, sum(coalesce(r.times, 0)) AS returned,
+               sum(coalesce(r.money - o.cost * r.goods_money / nullif(o.paid, 0), r.money, 0)
+                   + coalesce(r.times, 0) * :return_cents) AS returns
+        FROM ordered o LEFT JOIN returned r ON r.root_id = o.root_id AND r.order_id = o.order_id
+        GROUP BY o.root_id
+    ), each AS (
+        SELECT m.holdout, coalesce(b.orders, 0) AS orders, round(coalesce(b.paid, 0)) AS paid,
+               round(coalesce(b.margin, 0)) AS margin, round(coalesce(b.discount, 0)) AS discount,
+               coalesce(b.returned, 0) AS returned, round(coalesce(b.returns, 0)) AS returns,
+               coalesce(s.contacts, 0) AS contacts, coalesce(s.contacts, 0) * :service_cents AS service
+        FROM mailed m
+        LEFT JOIN bought b ON b.root_id = m.root_id LEFT JOIN called s ON s.root_id = m.root_id
+        WHERE m.groups = 1
+    )
+    SELECT CASE holdout WHEN 'content' THEN :neutral ELSE :decided END AS "group", count(*) AS people,
+           count(*) FILTER (WHERE orders > 0) AS buyers,
+           count(*) FILTER (WHERE orders > 0 OR contacts > 0) AS active,
+           sum(orders)::bigint AS orders, sum(paid)::bigint AS paid, sum(margin)::bigint AS margin,
+           sum(discount)::bigint AS discount, sum(returned)::bigint AS returned, sum(returns)::bigint AS returns,
+           sum(contacts)::bigint AS contacts, sum(service)::bigint AS service,
+           sum(paid::float8 ^ 2) AS paid_squared,
+           sum((margin - discount - returns - service)::float8 ^ 2) AS profit_squared
+    FROM each GROUP BY holdout ORDER BY holdout DESC
+"""  # noqa: S608  the pieces are the constants above

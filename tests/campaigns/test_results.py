@@ -1,0 +1,153 @@
+"""What a campaign changed and earned: lift with its interval, and profit with its parts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from campaigns import lift
+from campaigns.lift import Sample
+from tests.campaigns.mailing import held_out, mailed, words
+from tests.campaigns.web import Web
+
+DAY = timedelta(days=1)
+COSTS = {"margin_share": 0.35, "window_days": 7, "return_cents": 400, "service_cents": 900}
+
+
+def bought(web: Web, name: str, paid: float, **order: Any) -> dict[str, Any]:
+    """The call that states an order, an hour ago."""
+    call = web.shop.order(name, "shoes", web.shop.now - timedelta(hours=1), order_id=f"of-{name}")
+    call["properties"] |= {"total": paid, "currency": "EUR"} | order
+    return call
+
+
+def told(name: str, event: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "track", "userId": name, "event": event, "properties": properties}
+
+
+def line(cost: float | None = None) -> dict[str, Any]:
+    """A line of one thing for 100; what it cost the shop, where that is told."""
+    own = {"product_id": "shoes-1", "category": "shoes", "price": 100, "quantity": 1}
+    return own if cost is None else own | {"cost": cost}
+
+
+# --- lift
+
+
+@pytest.mark.feature("CM-65")
+def test_it_tells_a_lift_once_there_is_enough_to_tell_it_by(web: Web) -> None:
+    browser, program = web.browser("manager"), web.program("manager")
+    campaign = mailed(web, 200)
+    program.told("PUT", f"/campaigns/{campaign}/goal", {"metric": "orders", "window_days": 7})
+    groups = held_out(web, campaign)
+    decided = [name for name, group in groups.items() if group == "none"]
+    neutral = [name for name, group in groups.items() if group == "content"]
+    web.shop.clock.advance(2 * DAY)
+    web.shop.send(*(bought(web, name, 20) for name in decided[:10]))
+    (early,) = program.told("GET", f"/campaigns/{campaign}/success")["definitions"]
+    assert early["lift"]["difference"] is None
+    assert early["lift"]["missing"] == "10 buyers so far; at least 20 are needed"
+    page = words(browser.get(f"/campaigns/{campaign}/results").text)
+    assert "Not enough data Decided content against neutral content: 10 buyers so far" in page
+    web.shop.send(*(bought(web, name, 20) for name in (*decided[10:70], *neutral[:12])))
+    (late,) = program.told("GET", f"/campaigns/{campaign}/success")["definitions"]
+    expected = lift.lift(Sample(len(decided), 70, 70, 70), Sample(len(neutral), 12, 12, 12))
+    assert late["lift"]["difference"] == pytest.approx(70 / len(decided) - 12 / len(neutral))
+    assert [late["lift"][name] for name in ("low", "high")] == pytest.approx([expected.low, expected.high])
+    assert late["lift"]["verdict"] == "gain"
+    page = words(browser.get(f"/campaigns/{campaign}/results").text)
+    assert "Gain Decided content against neutral content: +0." in page
+
+
+def test_it_tells_no_lift_where_nothing_can_be_compared(web: Web) -> None:
+    campaign = mailed(web, 40, content_holdout=0.0)
+    web.program("manager").told("PUT", f"/campaigns/{campaign}/goal", {"metric": "orders", "window_days": 7})
+    page = words(web.browser("manager").get(f"/campaigns/{campaign}/results").text)
+    assert "Nobody was kept on neutral content, so nothing tells what the offers changed." in page
+
+
+# --- profit
+
+
+@pytest.mark.feature("CM-68")
+def test_it_calls_rising_revenue_with_falling_profit_a_loss(web: Web) -> None:
+    """Offers sell three times as much, at a discount that eats the margin, and bring returns and complaints."""
+    browser, program = web.browser("manager"), web.program("manager")
+    campaign = mailed(web, 240, content_holdout=0.5)
+    assert "What things cost was never named" in browser.get(f"/campaigns/{campaign}/results").text
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    groups = held_out(web, campaign)
+    decided = [name for name, group in groups.items() if group == "none"]
+    neutral = [name for name, group in groups.items() if group == "content"]
+    buyers, others = decided[: len(decided) * 9 // 10], neutral[: len(neutral) * 3 // 10]
+    returners, callers = buyers[:20], buyers[-10:]
+    web.shop.clock.advance(2 * DAY)
+    web.shop.send(
+        *(bought(web, name, 60, discount=40, products=[line(cost=60)]) for name in buyers),
+        *(bought(web, name, 100, products=[line()]) for name in others),
+        *(told(name, "Order Refunded", order_id=f"of-{name}") for name in returners),
+        *(told(name, "Complaint Opened", complaint_id=f"c-{name}") for name in callers),
+    )
+    found = program.told("GET", f"/campaigns/{campaign}/profit")
+    ours, theirs = ({group["group"]: group for group in found["groups"]}[name] for name in (
+        "decided content", "neutral content"
+    ))  # fmt: skip
+    count = len(buyers)
+    assert (ours["revenue"], ours["margin"], ours["discount"]) == (6_000 * count, 4_000 * count, 4_000 * count)
+    assert (ours["returns"], ours["service"]) == (20 * (6_000 - 6_000 + 400), 10 * 900)
+    assert ours["profit"] == ours["margin"] - ours["discount"] - ours["returns"] - ours["service"]
+    assert (theirs["margin"], theirs["profit"]) == (3_500 * len(others), 3_500 * len(others))
+    assert (found["revenue_lift"]["verdict"], found["profit_lift"]["verdict"]) == ("gain", "loss")
+    assert found["is_loss"]
+    assert found["words"] == "A loss: revenue rose, and profit fell."
+    assert "A loss: revenue rose, and profit fell." in browser.get(f"/campaigns/{campaign}/results").text
+
+
+SHOES, SOCKS = line(cost=60), line(cost=80) | {"product_id": "socks-1"}
+RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
+    "the whole order: the money goes, the goods come back, handling stays": (
+        {"products": [SHOES]}, [{}], 4_000, 10_000 - 6_000 + 400,
+    ),
+    "some money, and the goods stay with the customer": ({"products": [SHOES]}, [{"total": 15}], 4_000, 1_500),
+    "one of two lines, told without a price": (
+        {"paid": 200, "products": [SHOES, SOCKS]}, [{"products": [{"product_id": "socks-1", "quantity": 1}]}],
+        6_000, 10_000 - 7_000 + 400,
+    ),
+    "more than was paid": ({"products": [SHOES]}, [{"total": 70}, {"total": 90}], 4_000, 10_000),
+    "no number as cost and as discount": ({"products": [line() | {"cost": "?"}], "discount": "?"}, [], 3_500, 0),
+    "an order without lines": ({"products": []}, [], 3_500, 0),
+}  # fmt: skip
+"""What the order says, what is refunded, and the margin and the returns in cents."""
+
+
+def test_it_takes_off_what_comes_back(web: Web) -> None:
+    for number, (what, (order, refunds, margin, returns)) in enumerate(RETURNS.items()):
+        campaign = mailed(web, 1, content_holdout=0.0)
+        web.program("manager").told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+        web.shop.clock.advance(2 * DAY)
+        call = bought(web, "g0", **({"paid": 100} | order))
+        call["properties"]["order_id"] = f"o-{number}"
+        web.shop.send(call)
+        web.shop.clock.advance(30 * DAY)
+        web.shop.send(*(told("g0", "Order Refunded", order_id=f"o-{number}", **refund) for refund in refunds))
+        found = web.program("manager").told("GET", f"/campaigns/{campaign}/profit")
+        assert [(group["margin"], group["returns"]) for group in found["groups"]] == [(margin, returns)], what
+        assert found["is_loss"] == (returns > margin)
+
+
+def test_it_names_costs_by_version_and_refuses_what_makes_no_sense(web: Web) -> None:
+    browser, program = web.browser("manager"), web.program("manager")
+    campaign = web.shop.campaign()
+    at = f"/campaigns/{campaign}/schedule"
+    browser.get(at)
+    form = {"do": "costs", "margin_share": "35", "return_cost": "4.00", "service_cost": "9,00", "profit_days": "7"}
+    assert browser.post(at, **form).status_code == 302
+    assert 'name="margin_share" inputmode="decimal" value="35.0"' in browser.get(at).text
+    assert program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)["version"] == 1, "the same again is no change"
+    assert program.told("PUT", f"/campaigns/{campaign}/costs", COSTS | {"margin_share": 0.4})["version"] == 2
+    refused = browser.post(at, **(form | {"return_cost": "-1"}))
+    assert refused.status_code == 400
+    assert "A return: must be 0 to" in refused.text
+    assert browser.post(at, **(form | {"margin_share": "120"})).status_code == 400
