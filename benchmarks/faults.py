@@ -114,7 +114,9 @@ def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:
     def files() -> None:
         away = blobs.with_name("blobs.away")
         with world.sessions.begin() as session:
-            publish.set_model(session, world.store, story.campaign, "f" * 64, world.shop.now, MANAGER)
+            publish.switch(
+                session, world.store, story.campaign, "set model", world.shop.now, MANAGER, {"model_hash": "f" * 64}
+            )
         blobs.rename(away)
         pause(3)
         shutil.rmtree(blobs, ignore_errors=True)

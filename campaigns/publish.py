@@ -109,7 +109,7 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     The caller commits; the store's live key is written with the commit. Raises InvalidInput naming what is missing or
     wrong, and redis.RedisError when the store is away: then nothing changes.
     """
-    row = _locked(session, campaign_id)
+    row = locked(session, campaign_id)
     _lock_offers(session, row)
     before = admin_log.snapshot(row)
     plan, compiled = compile_campaign(session, row)
@@ -158,29 +158,24 @@ def kill(
     session: Session, store: Store, campaign_id: int, now: datetime, by: Actor, *, picture: str | None = None
 ) -> None:
     """Pin every block of a campaign to its default (or to a static picture, by blob hash) at once; see `revive`."""
-    _switch(session, store, campaign_id, "kill", now, by, {"killed": True, "kill_picture": picture})
+    switch(session, store, campaign_id, "kill", now, by, {"killed": True, "kill_picture": picture})
 
 
 def revive(session: Session, store: Store, campaign_id: int, now: datetime, by: Actor) -> None:
     """Undo `kill`."""
-    _switch(session, store, campaign_id, "revive", now, by, {"killed": False, "kill_picture": None})
+    switch(session, store, campaign_id, "revive", now, by, {"killed": False, "kill_picture": None})
 
 
 def withdraw_offer(session: Session, store: Store, campaign_id: int, offer_id: int, now: datetime, by: Actor) -> None:
     """Stop showing one offer in mails already sent, without a new plan."""
-    withdrawn = sorted({*_locked(session, campaign_id).withdrawn, offer_id})
-    _switch(session, store, campaign_id, "withdraw offer", now, by, {"withdrawn": withdrawn})
+    withdrawn = sorted({*locked(session, campaign_id).withdrawn, offer_id})
+    switch(session, store, campaign_id, "withdraw offer", now, by, {"withdrawn": withdrawn})
 
 
 def restore_offer(session: Session, store: Store, campaign_id: int, offer_id: int, now: datetime, by: Actor) -> None:
     """Undo `withdraw_offer`."""
-    withdrawn = [number for number in _locked(session, campaign_id).withdrawn if number != offer_id]
-    _switch(session, store, campaign_id, "restore offer", now, by, {"withdrawn": withdrawn})
-
-
-def set_model(session: Session, store: Store, campaign_id: int, digest: str | None, now: datetime, by: Actor) -> None:
-    """Name the model that scores the campaign's slots of mode "model"; None leaves them to the rules."""
-    _switch(session, store, campaign_id, "set model", now, by, {"model_hash": digest})
+    withdrawn = [number for number in locked(session, campaign_id).withdrawn if number != offer_id]
+    switch(session, store, campaign_id, "restore offer", now, by, {"withdrawn": withdrawn})
 
 
 def live(row: Campaign) -> render_plan.Live:
@@ -192,6 +187,7 @@ def live(row: Campaign) -> render_plan.Live:
         model=row.model_hash,
         brand=row.brand,
         picture=row.kill_picture,
+        canary=render_plan.Canary(row.canary_hash, row.canary_share or 0.0) if row.canary_hash else None,
     )
 
 
@@ -222,10 +218,11 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     return len(stale)
 
 
-def _switch(
+def switch(
     session: Session, store: Store, campaign_id: int, action: str, now: datetime, by: Actor, changes: dict[str, Any]
 ) -> None:
-    row = _locked(session, campaign_id)
+    """Change columns of a campaign that its live key tells of; the key is written with the caller's commit."""
+    row = locked(session, campaign_id)
     before = admin_log.snapshot(row)
     for name, value in changes.items():
         setattr(row, name, value)
@@ -234,7 +231,7 @@ def _switch(
     _write_live_with_commit(session, store, row)
 
 
-def _locked(session: Session, campaign_id: int) -> Campaign:
+def locked(session: Session, campaign_id: int) -> Campaign:
     """The campaign as it is now, held until the transaction ends: who changes it at the same time waits."""
     row = campaign(session, campaign_id)
     session.refresh(row, with_for_update=True)

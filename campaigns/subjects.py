@@ -49,6 +49,11 @@ def known_subject(session: Session, profile: int, wrapping_key: bytes) -> Subjec
     return _read(session, [profile], wrapping_key).get(profile)
 
 
+def known_subjects(session: Session, profiles: Iterable[int], wrapping_key: bytes) -> dict[int, SubjectKey]:
+    """The subjects of these profiles, those that have one."""
+    return _read(session, sorted(set(profiles)), wrapping_key)
+
+
 def _fresh(profile: int, wrapping_key: bytes) -> dict[str, object]:
     subject = uuid.uuid4()
     wrapped = wrap_key(new_key(), wrapping_key, subject.hex)

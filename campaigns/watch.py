@@ -123,10 +123,11 @@ def _decisions(session: Session, since: datetime) -> dict[str, int]:
 
 
 def _modelless(session: Session, since: datetime) -> float | None:
-    """Of the new opens of campaigns that want a model: the share that the rules decided."""
+    """Of the new opens of campaigns that name a live model: the share that the rules decided."""
+    named = Campaign.plan_hash.is_not(None), Campaign.model_hash.is_not(None)
     wanting = [
         row.id
-        for row in session.execute(select(Campaign.id, Campaign.slots).where(Campaign.plan_hash.is_not(None)))
+        for row in session.execute(select(Campaign.id, Campaign.slots).where(*named))
         if any(slot["mode"] == "model" for slot in row.slots)
     ]
     rungs = (

@@ -18,11 +18,13 @@ import msgspec
 from base import keys
 from base.clock import monotonic
 from base.errors import InvalidInput, Unavailable
+from base.ids import Delivery
 from render.agree import Names, Personal
 from render.metrics import Metrics
 from render.model import Model
 from render.plan import Live, Plan, decode, decode_live
 from render.shelf import ModelShelf
+from render.trial import models_of
 from render.wire import Command, HotStore
 from signals.productfacts import ProductFacts
 
@@ -38,7 +40,7 @@ class Running(NamedTuple):
     """What a campaign runs, as this process knows it. `plan` is None when the live key or the plan is not there.
 
     `product_bytes` are what `products` were read from. `missing` names keys that must exist and do not. `read_at` is
-    monotonic seconds.
+    monotonic seconds. `model_before` is the newest model of the campaign that this process had loaded.
     """
 
     campaign: int
@@ -50,6 +52,7 @@ class Running(NamedTuple):
     caps: Mapping[int, int]
     missing: tuple[tuple[str, str], ...]
     read_at: float
+    model_before: str | None = None
 
     @property
     def is_fresh(self) -> bool:
@@ -101,9 +104,20 @@ class Lookup:
         held = self._running.get(campaign)
         return held is not None and held.plan is not None and held.plan.tracking == "none"
 
-    def model(self, running: Running) -> Model | None:
-        """The model that the campaign's slots of mode "model" are scored with, if it is loaded."""
-        return self._models.get(running.live.model) if running.live is not None else None
+    def model(self, running: Running, delivery: Delivery) -> Model | None:
+        """The model that scores this delivery's slots of mode "model"; None where that is up to the rules.
+
+        One on trial that is not loaded leaves its deliveries to the live one. While the live one cannot be loaded the
+        one before it stays, as far as this process knew it.
+        """
+        live = running.live
+        if live is None:
+            return None
+        for digest in models_of(live, delivery):
+            model = self._models.get(digest)
+            if model is not None:
+                return model
+        return self._models.held(running.model_before) if live.model is not None else None
 
     def forget(self) -> None:
         """Read every campaign anew at its next open, as if the second it may be held had passed."""
@@ -144,13 +158,25 @@ class Lookup:
             wants = _wants(plan)
             answers = [answers[0], *(self._hot.call(*wants) if wants else ())]
         running = self._running_of(campaign, live, plan, digest, answers[1:])
+        running = running._replace(model_before=self._model_before(live, held))
         with self._lock:
             self._running[campaign] = running
             self._running.move_to_end(campaign)
             while len(self._running) > MAX_CAMPAIGNS:
                 self._running.popitem(last=False)
-        self.model(running)
         return running
+
+    def _model_before(self, live: Live | None, held: Running | None) -> str | None:
+        """The live model once it is loaded, until then the one before it. Also has those loaded that are not yet."""
+        if live is None or live.model is None:
+            before = None
+        elif self._models.get(live.model) is not None:
+            before = live.model
+        else:
+            before = held.model_before if held is not None else None
+        if live is not None and live.canary is not None:
+            self._models.get(live.canary.model)
+        return before
 
     def _running_of(
         self, campaign: int, live: Live | None, plan: Plan | None, digest: str, answers: list[Any]

@@ -334,7 +334,7 @@ class Opening:
             used=read.used,
             products=running.products,
             caps=running.caps,
-            model=self._lookup.model(running) if fetch.step < Step.NO_MODEL else None,
+            model=self._lookup.model(running, fetch.delivery) if fetch.step < Step.NO_MODEL else None,
             last=lane.last,
             lane=fetch.lane,
             undecided=fetch.verdict.fetch_class == "undecided",

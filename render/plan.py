@@ -242,6 +242,13 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
         return tuple(offer.id for offer in self.offers if offer.cap_total is not None)
 
 
+class Canary(Struct, frozen=True, array_like=True):
+    """A model on trial: its hash, and the share of deliveries, 0 to 1, that it decides instead of the live one."""
+
+    model: str
+    share: float
+
+
 class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a campaign runs now, at `live:<campaign>`. ended and killed both mean: the default everywhere.
 
@@ -255,6 +262,7 @@ class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     brand: str = ""
     picture: str | None = None
+    canary: Canary | None = None
 
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode

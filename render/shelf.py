@@ -9,12 +9,12 @@ from typing import Final
 
 from base.blobs import Blobs
 from base.clock import monotonic
-from base.errors import LatebindError
+from base.errors import InvalidInput, LatebindError
 from base.logs import logger
 from render.model import Model
 
-MAX_MODELS: Final = 4
-"""Models kept; a campaign's live plan names one, and a new one takes its place when it is trained."""
+MAX_MODELS: Final = 8
+"""Models kept: a campaign's live key names one, at times one on trial beside it, and the one before is gone back to."""
 RETRY_SECONDS: Final = 1.0
 MAX_WANTED: Final = 16
 
@@ -49,10 +49,16 @@ class ModelShelf:
         self._called.set()
         return None
 
+    def held(self, digest: str | None) -> Model | None:
+        """The model, if it is loaded; it is not asked for."""
+        return self._models.get(digest) if digest is not None else None
+
     def load(self, digest: str) -> bool:
         """Load one model now; False when its bytes are missing or are no model for this release."""
         try:
             model = Model.load(self._blobs.get(digest), self._features)
+            if model.hash != digest:
+                raise InvalidInput("model", f"is not what its name says: its bytes hash to {model.hash}")
         except (LatebindError, OSError) as error:
             logger(__name__).warning("model not loaded", model=digest, reason=str(error))
             return False

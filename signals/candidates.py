@@ -63,6 +63,41 @@ OFFER_FEATURES = (
 MODEL_FEATURES: tuple[str, ...] = CATEGORY_FEATURES + PERSON_FEATURES + OFFER_FEATURES
 """The columns, in order. A model trained on another tuple must not be used."""
 
+DEFINITIONS: Mapping[str, str] = {
+    "category.days_since": "days since the category was last bought",
+    "category.orders_14": "orders with the category, last 14 days",
+    "category.orders_28": "orders with the category, last 28 days",
+    "category.orders_84": "orders with the category, last 84 days",
+    "category.orders": "orders with the category, ever",
+    "category.interval_days": "usual days between two orders of the category",
+    "category.due_ratio": "days since it was last bought, as a share of its usual interval",
+    "category.last_gap_days": "days between the last two orders of the category",
+    "category.cents_per_order": "cents spent on the category in an order, on average",
+    "category.share_of_orders_84": "share of the last 84 days' orders that hold the category",
+    "category.share_of_favourite_84": "orders with it, as a share of those with the favourite category, last 84 days",
+    "category.views": "pages of the category looked at",
+    "category.view_days_since": "days since a page of the category was looked at",
+    "category.in_cart": "1 if the cart holds the category, else 0",
+    "orders.count_28": "orders, last 28 days",
+    "orders.count_84": "orders, last 84 days",
+    "orders.days_since": "days since the last order",
+    "orders.interval_days": "usual days between two orders",
+    "orders.cents_per_order": "cents of an order, on average",
+    "orders.categories_84": "different categories bought, last 84 days",
+    "person.known_days": "days since the person's first signal",
+    "person.click_days_since": "days since the person's last click in a mail",
+    "cart.lines": "lines in the cart",
+    "now.weekday": "day of the week, Monday 0",
+    "now.day_of_year": "day of the year, from 1",
+    "offer.popularity": "share of everybody's purchases that fall into the category",
+    "offer.affinity": "how strongly the last 28 days' purchases speak for the category, added up",
+    "offer.affinity_best": "how strongly the one purchase does that speaks for it most",
+    "offer.kind": "number of the offer's kind",
+    "offer.price_cents": "the price that is shown, in cents",
+    "offer.price_ratio": "the price that is shown, as a share of what the person usually spends on the category",
+}
+"""What each column means, as the registry keeps it with every model."""
+
 
 class CandidateContext(msgspec.Struct, frozen=True, gc=False):
     """A candidate as the model sees it.

@@ -22,21 +22,24 @@ LEAST_EXAMPLES: Final = 200
 MOST_KNOTS: Final = 64
 
 
-def fit(scores: Array, outcomes: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def fit(scores: Array, outcomes: Array, weights: Array | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Thresholds and values, both rising strictly from 0 to 1, at most MOST_KNOTS + 2 of each.
 
-    `scores` are raw probabilities in 0-1, `outcomes` 0 or 1. Raises InvalidInput when there are too few examples or
-    only one outcome among them: such a table would promise what nobody has seen.
+    `scores` are raw probabilities in 0-1, `outcomes` 0 or 1, `weights` what each example counts for. Raises
+    InvalidInput when there are too few examples or only one outcome among them: such a table would promise what nobody
+    has seen.
     """
     if len(scores) < LEAST_EXAMPLES or not 0 < outcomes.sum() < len(outcomes):
         raise InvalidInput("outcomes", f"need at least {LEAST_EXAMPLES} examples with both outcomes to calibrate")
     # Equal scores are one point: no table could tell them apart.
-    x, inverse, weights = np.unique(scores.astype(np.float64), return_inverse=True, return_counts=True)
-    hits = np.bincount(inverse, weights=outcomes, minlength=len(x))
-    fitted = isotonic_regression(hits / weights, weights=weights.astype(np.float64)).x
-    blocks = _merged(np.flatnonzero(np.r_[True, np.diff(fitted) > 0]), weights)
-    counts = np.add.reduceat(weights, blocks)
-    centres, rates = np.add.reduceat(x * weights, blocks) / counts, np.add.reduceat(hits, blocks) / counts
+    x, inverse, examples = np.unique(scores.astype(np.float64), return_inverse=True, return_counts=True)
+    given = np.ones(len(scores)) if weights is None else weights
+    mass = np.bincount(inverse, weights=given, minlength=len(x))
+    hits = np.bincount(inverse, weights=given * outcomes, minlength=len(x))
+    fitted = isotonic_regression(hits / mass, weights=mass).x
+    blocks = _merged(np.flatnonzero(np.r_[True, np.diff(fitted) > 0]), examples)
+    masses = np.add.reduceat(mass, blocks)
+    centres, rates = np.add.reduceat(x * mass, blocks) / masses, np.add.reduceat(hits, blocks) / masses
     thresholds, values = [0.0], [0.0]
     for centre, rate in zip(centres.tolist(), rates.tolist(), strict=True):
         if thresholds[-1] < centre < 1.0 and values[-1] < rate < 1.0:
@@ -50,9 +53,9 @@ def apply(thresholds: tuple[float, ...], values: tuple[float, ...], scores: Arra
     return np.interp(scores, thresholds, values)
 
 
-def _merged(starts: Places, weights: Places) -> Places:
+def _merged(starts: Places, examples: Places) -> Places:
     """Neighbouring blocks joined until each is large enough and there are few enough of them."""
-    before = np.r_[0, np.cumsum(weights)]
+    before = np.r_[0, np.cumsum(examples)]
     total = int(before[-1])
     least = max(LEAST_EXAMPLES, -(-total // MOST_KNOTS))
     kept = [0]

@@ -19,6 +19,7 @@ COMMANDS = {
     "user": ("user", "Add people who may sign in, and change their passwords."),
     "import": ("importing", "Load events or products from files."),
     "train": ("train", "Train the next-best-offer model."),
+    "judge": ("judge", "Decide recorded opens once more by the models on trial, and ask the gate about them."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "worker": ("worker", "Run the jobs of a queue."),

@@ -80,6 +80,19 @@ def calibration_error(outcomes: Array, probabilities: Array, bins: int = BINS) -
     return sum(row.count * abs(row.predicted - row.observed) for row in rows) / sum(row.count for row in rows)
 
 
+def gains(outcomes: Array, scores: Array, steps: int = 10) -> tuple[tuple[float, float, float], ...]:
+    """By tenths of the rows, best scores first: share of rows, share of what came true in them, and how many times
+    chance that is."""
+    order, total = np.argsort(-scores, kind="stable"), max(1.0, float(outcomes.sum()))
+    found = np.cumsum(outcomes[order])
+    rows = []
+    for step in range(1, steps + 1):
+        count = max(1, round(len(scores) * step / steps))
+        share, caught = count / len(scores), float(found[count - 1]) / total
+        rows.append((share, caught, caught / share))
+    return tuple(rows)
+
+
 def hits(scores: Array, outcomes: Array, sizes: Whole) -> Array:
     """For each group of consecutive rows 1.0 if its best-scored row came true, else 0.0; the first wins a tie."""
     starts = np.r_[0, np.cumsum(sizes)[:-1]]

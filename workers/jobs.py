@@ -13,12 +13,16 @@ from redis import Redis
 from rq import Queue, SimpleWorker
 
 from base.queues import FAILURE_SECONDS, SERIALIZER, QueueName, queue
+from workers import apart
 from workers.productpictures import PictureFetcher
 from workers.sending import Sender
 
 SEND: Final = "workers.jobs.send"
 FETCH_PICTURES: Final = "workers.jobs.fetch_pictures"
+JUDGE_MODELS: Final = "workers.jobs.judge_models"
+JUDGE_SECONDS: Final = 1_800.0
 _PICTURES: Final = "pictures-"
+_MODELS: Final = "models-"
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 
@@ -58,12 +62,24 @@ def fetch_pictures() -> dict[str, int]:
 
 def enqueue_pictures(connection: Redis) -> bool:
     """Put a job that fetches pictures on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, FETCH_PICTURES, _PICTURES)
+
+
+def judge_models() -> None:
+    """Bring models on trial up to date, in a process of its own: LightGBM stays out of this one."""
+    apart.run("judge", seconds=JUDGE_SECONDS)
+
+
+def enqueue_judging(connection: Redis) -> bool:
+    """Put a job that judges models on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, JUDGE_MODELS, _MODELS)
+
+
+def _enqueue_one(connection: Redis, job: str, prefix: str) -> bool:
     waiting = queue(QueueName.WORK, connection)
-    if any(number.startswith(_PICTURES) for number in waiting.get_job_ids()):
+    if any(number.startswith(prefix) for number in waiting.get_job_ids()):
         return False
-    waiting.enqueue(
-        FETCH_PICTURES, job_id=f"{_PICTURES}{secrets.token_hex(8)}", result_ttl=60, failure_ttl=FAILURE_SECONDS
-    )
+    waiting.enqueue(job, job_id=f"{prefix}{secrets.token_hex(8)}", result_ttl=60, failure_ttl=FAILURE_SECONDS)
     return True
 
 

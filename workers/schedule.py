@@ -38,7 +38,7 @@ from campaigns.models.delivery import Delivery
 from campaigns.opens import ensure_months
 from campaigns.retention import Policy
 from signals import productpictures
-from workers.jobs import enqueue_pictures, enqueue_send
+from workers.jobs import enqueue_judging, enqueue_pictures, enqueue_send
 from workers.retention import Retention
 
 BATCH: Final = 100
@@ -49,6 +49,8 @@ LOST_AFTER: Final = timedelta(minutes=15)
 """A row whose job has not claimed it by then gets another job; should both run, the claim tells who sends."""
 TICK_SECONDS: Final = 1.0
 REFRESH_TICKS: Final = 5
+JUDGE_TICKS: Final = 120
+"""How often models on trial are brought up to date."""
 SCHEDULE: Final = Actor("schedule")
 EXPIRE_TICKS: Final = 600
 """How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
@@ -94,6 +96,8 @@ class Scheduler:
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
             parts.append(self._fetch_pictures)
+        if self._rounds % JUDGE_TICKS == 0:
+            parts.append(self._judge_models)
         if self._rounds >= self._expire_at:
             parts.append(self._expire)
         self._rounds += 1
@@ -218,6 +222,14 @@ class Scheduler:
             due = productpictures.is_any_due(session, now)
         if due:
             enqueue_pictures(self._queues)
+
+    def _judge_models(self, _done: Tick, _now: datetime) -> None:
+        """Have models on trial looked at, where there are any."""
+        with transaction(self._sessions) as session:
+            on_trial = select(Campaign.id).where(Campaign.shadow_hash.is_not(None) | Campaign.canary_hash.is_not(None))
+            is_any = session.scalar(on_trial.limit(1)) is not None
+        if is_any:
+            enqueue_judging(self._queues)
 
     def _expire(self, _done: Tick, now: datetime) -> None:
         """Let go of a piece of what was kept long enough."""

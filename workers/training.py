@@ -1,6 +1,7 @@
 """Training the next-best-offer model: what will this person buy within a week, of the categories an offer may be about?
 
     events -> snapshots (workers/examples) -> LightGBM -> calibration on later weeks -> measures on the last weeks
+    decisions and outcomes -> exposures (workers/exposures) -> more trees (workers/response), where there are enough
 
 The model is judged beside three rivals on weeks that neither trees nor calibration saw: popularity, the rule "the
 household's own favourite of the last 84 days", and (for log-loss) the constant rate. docs/model.md has the figures.
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from multiprocessing import get_context
 from typing import Any, Final
 
@@ -26,17 +28,19 @@ from base.blobs import FolderBlobs
 from base.clock import monotonic
 from base.db import Sessions
 from base.errors import InvalidInput
-from campaigns.models.campaign import TrainedModel
+from campaigns.models.learning import TrainedModel
 from render.booster import lightgbm
 from render.model import Model
-from signals.candidates import MODEL_FEATURES
+from signals.candidates import DEFINITIONS, MODEL_FEATURES
 from signals.catalog import slugs
 from signals.moments import unix_ms
 from workers import calibration, evaluation
 from workers.evaluation import Array
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
+from workers.exposures import Archive, exposures
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey
+from workers.response import Response, learnt
 from workers.timetable import OUTCOME, PARTS, Part, Timetable
 
 TREES: Final = 100
@@ -78,12 +82,19 @@ class Trained:
     timetable: Timetable
     profiles: int
     seconds: float
+    importance: tuple[tuple[str, float], ...] = ()
+    gains: tuple[tuple[float, float, float], ...] = ()
+    calibration: tuple[tuple[float, float], ...] = ()
+    response: Response | None = None
 
 
-def train(sessions: Sessions, database_url: str, now: datetime, say: Say, processes: int = 0) -> Trained:
+def train(
+    sessions: Sessions, database_url: str, now: datetime, say: Say, processes: int = 0, archive: Archive | None = None
+) -> Trained:
     """Train on everything known before `now`. `processes` 0: one a core, at most MOST_PROCESSES.
 
-    Nothing is stored: `register` does that. Raises InvalidInput when the history is too short or too thin.
+    With an `archive` of records what people saw and took is learnt from too. Nothing is stored: `register` does that.
+    Raises InvalidInput when the history is too short or too thin.
     """
     began = monotonic()
     with db.transaction(sessions) as session:
@@ -114,16 +125,24 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
         "ece_largest": max(one.ece for one in candidates_held),
         "brier_better": float(sum(one.brier < one.plain_brier for one in candidates_held)),
     }
-    artefact = Model.build(
-        booster.model_to_string(),
-        MODEL_FEATURES,
-        thresholds,
-        values,
+    build = partial(
+        Model.build,
+        features=MODEL_FEATURES,
         popularity=market.popularity,
         complements=market.complements,
         window_ms=(unix_ms(timetable.base_end), unix_ms(timetable.end)),
-        metrics=measures,
     )
+    response = None
+    if archive is not None:
+        model = Model.load(build(booster.model_to_string(), thresholds=thresholds, values=values))
+        with db.transaction(sessions) as session:
+            seen = exposures(session, archive, model, now)
+        response = learnt(booster, seen, UNTRAINED)
+        say(f"exposures: {response.why}")
+        measures |= response.measures
+        if response.booster is not None:
+            booster, thresholds, values = response.booster, response.thresholds, response.values
+    artefact = build(booster.model_to_string(), thresholds=thresholds, values=values, metrics=measures)
     return Trained(
         artefact=artefact,
         hash=Model.load(artefact).hash,
@@ -135,6 +154,10 @@ def train(sessions: Sessions, database_url: str, now: datetime, say: Say, proces
         timetable=timetable,
         profiles=len(profiles),
         seconds=monotonic() - began,
+        importance=_importance(booster),
+        gains=evaluation.gains(parts["test"].outcomes.astype(np.float64), probabilities),
+        calibration=tuple(zip(thresholds, values, strict=True)),
+        response=response,
     )
 
 
@@ -149,6 +172,7 @@ def register(session: Session, blobs: FolderBlobs, trained: Trained, now: dateti
             state="trained",
             metrics=document(trained),
             features=list(MODEL_FEATURES),
+            definitions=dict(DEFINITIONS),
             rows=trained.rows,
             size=len(trained.artefact),
         )
@@ -182,12 +206,28 @@ def document(trained: Trained) -> dict[str, Any]:
             }
             for one in trained.candidates
         ],
+        "importance": [list(one) for one in trained.importance],
+        "gains": [list(one) for one in trained.gains],
+        "calibration": [list(one) for one in trained.calibration],
+        "response": None if trained.response is None else _response(trained.response),
         "train_weeks": trained.timetable.train_weeks,
         "from": trained.timetable.base_end.isoformat(),
         "to": trained.timetable.end.isoformat(),
         "profiles": trained.profiles,
         "seconds": round(trained.seconds, 1),
     }
+
+
+def _response(found: Response) -> dict[str, Any]:
+    return {"used": found.booster is not None, "why": found.why, "reliability": curve(found.reliability)}
+
+
+def _importance(booster: Any) -> tuple[tuple[str, float], ...]:
+    """What each feature's splits gain, as a share of all, the largest first; features without any are left out."""
+    gains = np.asarray(booster.feature_importance(importance_type="gain"), dtype=np.float64)
+    total = float(gains.sum()) or 1.0
+    shares = [(name, float(gain) / total) for name, gain in zip(MODEL_FEATURES, gains.tolist(), strict=True) if gain]
+    return tuple(sorted(shares, key=lambda one: (-one[1], one[0])))
 
 
 def _first_order(session: Session) -> datetime:

@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 from sqlalchemy.orm import Session
 
-from campaigns import access_log, audience, campaigns, deliveries, killswitch, offers, plans, publish, transitions
+from campaigns import (
+    access_log,
+    audience,
+    campaigns,
+    deliveries,
+    killswitch,
+    offers,
+    plans,
+    publish,
+    rollout,
+    transitions,
+)
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.api.desk import Done, LongId, Page, api, served
@@ -65,9 +76,13 @@ class TestOut(msgspec.Struct, frozen=True):
 
 
 class ModelIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The model that scores slots of mode "model"; null leaves them to the rules."""
+    """The model that scores slots of mode "model"; null leaves them to the rules.
+
+    `reason` says why, where the gate does not let the model go live by itself.
+    """
 
     model: str | None
+    reason: str = ""
 
 
 class AudienceOut(msgspec.Struct, frozen=True):
@@ -232,12 +247,15 @@ def restore_offer(campaign_id: int, offer_id: int) -> Done:
 
 @api.put("/campaigns/<int:campaign_id>/model")
 @allow("manager")
-@served(200, Done, "campaigns", 404)
+@served(200, Done, "campaigns", 404, 409)
 def set_campaign_model(campaign_id: int, json: ModelIn) -> Done:
-    """Name the model, or none."""
+    """Let a model decide all of a campaign, or none."""
 
     def name(session: Session, number: int, now: datetime, by: Actor) -> None:
-        publish.set_model(session, parts().store, number, json.model, now, by)
+        if json.model is None:
+            rollout.to_rules(session, parts().store, number, now, by, json.reason)
+        else:
+            rollout.to_live(session, parts().store, parts().blobs, number, json.model, now, by, json.reason)
 
     return _moved(campaign_id, name)
 

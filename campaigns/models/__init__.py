@@ -12,14 +12,22 @@ from campaigns.models.campaign import (
     ProfitTerms,
     ReplenishEntry,
     Segment,
-    TrainedModel,
 )
 from campaigns.models.catalogue import Creative, Message, Offer, Picture
 from campaigns.models.delivery import Delivery, SentFacts
+from campaigns.models.learning import (
+    ModelDrift,
+    ModelMove,
+    ModelShadow,
+    ModelVerdict,
+    TrainedModel,
+    TrainingRun,
+)
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
-    "Fetch", "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "Occurrence", "Offer", "Outcome", "Picture",
-    "Plan", "ProfitTerms", "ReplenishEntry", "Segment", "SentFacts", "Subject", "TrainedModel", "User",
+    "Fetch", "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "ModelDrift", "ModelMove", "ModelShadow",
+    "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms", "ReplenishEntry", "Segment",
+    "SentFacts", "Subject", "TrainedModel", "TrainingRun", "User",
 ]  # fmt: skip

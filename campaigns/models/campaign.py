@@ -68,6 +68,10 @@ class Campaign(Model):
     kill_picture: Mapped[str | None] = mapped_column(Text)  # blob of the kill switch's static picture
     withdrawn: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     model_hash: Mapped[str | None] = mapped_column(Text)
+    # Models on trial: one that decides a share of the deliveries, and one whose choices nobody sees.
+    canary_hash: Mapped[str | None] = mapped_column(Text)
+    canary_share: Mapped[float | None] = mapped_column(Float)
+    shadow_hash: Mapped[str | None] = mapped_column(Text)
     # What keeps its mails from leaving, in the relay's words; see campaigns/troubles.py.
     trouble: Mapped[str | None] = mapped_column(Text)
     trouble_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
@@ -184,17 +188,3 @@ class ReplenishEntry(Model):
     )  # of the purchase it follows; days since 2020-01-01
     occurrence: Mapped[int] = mapped_column(BigInteger)
     entered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-
-
-class TrainedModel(Model):
-    """A trained propensity model; the artefact lies in the blob store by the same hash."""
-
-    __tablename__ = "model"
-
-    hash: Mapped[str] = mapped_column(Text, primary_key=True)
-    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), index=True)
-    state: Mapped[str] = mapped_column(Text)  # trained | live | retired
-    metrics: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    features: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    rows: Mapped[int] = mapped_column(Integer)
-    size: Mapped[int] = mapped_column(Integer)

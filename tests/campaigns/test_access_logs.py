@@ -197,6 +197,9 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "withdraw_offer": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/offers/1/withdraw"),
     "restore_offer": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/offers/1/restore"),
     "set_campaign_model": lambda d: d.program.told("PUT", f"/campaigns/{d.campaign()}/model", {"model": None}),
+    "take_model_step": lambda d: d.program.told(
+        "POST", f"/campaigns/{d.campaign()}/model-steps", {"action": "rules", "reason": "for now"}
+    ),
     "name_goal": lambda d: d.program.told(
         "PUT", f"/campaigns/{d.campaign()}/goal", {"metric": "orders", "window_days": 7}
     ),

@@ -150,7 +150,7 @@ def test_it_switches_what_is_live_at_once_and_logs_who(shop: Shop) -> None:
     with shop.sessions.begin() as session:
         publish.revive(session, shop.store, campaign, shop.now, MANAGER)
         publish.withdraw_offer(session, shop.store, campaign, 5, shop.now, MANAGER)
-        publish.set_model(session, shop.store, campaign, "ab" * 32, shop.now, MANAGER)
+        publish.switch(session, shop.store, campaign, "set model", shop.now, MANAGER, {"model_hash": "ab" * 32})
     told = live(shop, campaign)
     assert (told.state, told.withdrawn, told.model) == ("live", (5,), "ab" * 32)
     with shop.sessions.begin() as session:

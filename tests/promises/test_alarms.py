@@ -90,7 +90,9 @@ def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Gro
 
     # The model's bytes are nowhere to be had.
     with world.sessions.begin() as session:
-        publish.set_model(session, world.store, story.campaign, "e" * 64, world.shop.now, MANAGER)
+        publish.switch(
+            session, world.store, story.campaign, "set model", world.shop.now, MANAGER, {"model_hash": "e" * 64}
+        )
     world.settle()
     for path in paths:
         fetch(world.render.url, path)
@@ -98,7 +100,9 @@ def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Gro
     assert "ModelGone" in firing(web)
     digest = FolderBlobs(Path(world.settings.blob_url)).put(model_bytes())
     with world.sessions.begin() as session:
-        publish.set_model(session, world.store, story.campaign, digest, world.shop.now, MANAGER)
+        publish.switch(
+            session, world.store, story.campaign, "set model", world.shop.now, MANAGER, {"model_hash": digest}
+        )
 
     def model_decides() -> bool:
         world.clock.advance(timedelta(hours=2))

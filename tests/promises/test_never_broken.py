@@ -139,7 +139,9 @@ def test_it_answers_every_open_while_model_blobs_and_disk_are_gone(ground: Groun
     blobs, spool = Path(world.settings.blob_url), world.settings.var / "spool"
     away = blobs.with_name("blobs.away")
     with world.sessions.begin() as session:
-        publish.set_model(session, world.store, story.campaign, "f" * 64, world.shop.now, MANAGER)
+        publish.switch(
+            session, world.store, story.campaign, "set model", world.shop.now, MANAGER, {"model_hash": "f" * 64}
+        )
     with opened(world, prompt, story):
         pause(0.7)
         blobs.rename(away)

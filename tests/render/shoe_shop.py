@@ -5,7 +5,7 @@ The plan, states and facts are the real structs; only the story is made up. Mail
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -139,14 +139,14 @@ def complained(at: datetime) -> FoldEvent:
     return FoldEvent(time_ms=unix_ms(at), message_id="complaint", kind="complaint", arrival=unix_ms(at), subject="c1")
 
 
-def model_bytes() -> bytes:
+def model_bytes(popularity_of: Mapping[int, float] | None = None) -> bytes:
     """An artefact of a model that knows one thing: the more popular the category, the likelier the success."""
     matrix = np.full((600, len(MODEL_FEATURES)), np.nan, dtype=np.float32)
     popularity = np.linspace(0, 1, 600, dtype=np.float32)
     matrix[:, MODEL_FEATURES.index("offer.popularity")] = popularity
     parameters = {"objective": "binary", "num_leaves": 8, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
     booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, popularity > 0.5), num_boost_round=5)
-    shares = {SHOES: 0.9, ATTIRE: 0.1}
+    shares = {SHOES: 0.9, ATTIRE: 0.1} if popularity_of is None else popularity_of
     return Model.build(booster.model_to_string(), MODEL_FEATURES, [0.0, 1.0], [0.0, 1.0], popularity=shares)
 
 

@@ -22,7 +22,7 @@ from base.blobs import FolderBlobs
 from base.clock import SteppedClock
 from base.embedded import PostgresServer, ValkeyServer
 from base.errors import InvalidInput
-from campaigns.models.campaign import TrainedModel
+from campaigns.models.learning import TrainedModel
 from render.model import Model
 from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix
 from signals.fold import fold_all

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from base import db
 from base.errors import InvalidInput, NotFound
-from campaigns.models.campaign import TrainedModel
+from campaigns.models.learning import TrainedModel
 from render.model import Model
 from workers.demo.stage import Stage
 from workers.judgement import table

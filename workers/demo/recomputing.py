@@ -17,14 +17,13 @@ from sqlalchemy.orm import Session
 from base import db
 from base.ids import Delivery
 from campaigns import sentfacts
-from campaigns.audit import PERSONAL_PURPOSE
-from campaigns.subjects import known_subject
+from campaigns.recorded import records
 from render.decide import decide
 from render.facts import Used, decode_used
 from render.model import Model
 from render.plan import Plan
 from render.plan import decode as decode_plan
-from render.record import DecisionRecord, read_personal
+from render.record import DecisionRecord
 from render.replay import facts_of, replay, same_outcome
 from signals.catalog import Categories
 from signals.fold import fold_all
@@ -74,7 +73,7 @@ def recompute(stage: Stage, restock: Restock, claims: Claims) -> None:
                 plans[row.plan_hash] = decode_plan(stage.blobs.get(row.plan_hash))
             if row.model_hash and row.model_hash not in models:
                 models[row.model_hash] = Model.load(stage.blobs.get(row.model_hash))
-            record = _record(stage, session, row)
+            [(_, record)] = records(session, [row], stage.settings.subject_key)
             _compare(
                 stage, session, record, row, plans[row.plan_hash], models.get(row.model_hash or ""), categories, counts
             )
@@ -100,20 +99,6 @@ def recompute(stage: Stage, restock: Restock, claims: Claims) -> None:
         swap.compared > 0
         and (swap.compared, swap.differing) == (told["compared_with_send_time"], told["differing_from_send_time"]),
         f"{swap.differing:,} of {swap.compared:,} opens",
-    )
-
-
-def _record(stage: Stage, session: Session, row: Any) -> DecisionRecord:
-    """The record as render wrote it, from its public and its personal part."""
-    subject = known_subject(session, row.profile_id, stage.settings.subject_key)
-    if subject is None:
-        raise ValueError(f"the decision {row.id} has no subject")
-    plain = msgspec.json.decode(row.public)
-    plain.pop("subject")
-    facts = read_personal(subject.sealer.open(row.personal, PERSONAL_PURPOSE))
-    empty = msgspec.to_builtins(type(facts)())
-    return replace(
-        msgspec.convert(plain | {"profile": row.profile_id, "personal": empty}, DecisionRecord), personal=facts
     )
 
 

@@ -31,6 +31,7 @@ NAME: Final = "Restock your regulars"
 SHOP: Final = "https://shop.example.com"
 HELD: Final = 0.10
 SEND_SECONDS: Final = 120.0
+FIRST_MODEL: Final = "The demo's first model: there is nothing yet to measure it beside."
 WORTH: Final = 100
 """Cents that a sale is taken to earn, the same for every offer: the model's probability alone ranks them."""
 
@@ -85,7 +86,7 @@ def publish_restock(stage: Stage, digest: Digest, model: str, claims: Claims) ->
     )
     campaign = int(stage.api.post("/campaigns", content)["id"])
     stage.api.post(f"/campaigns/{campaign}/publish")
-    stage.api.put(f"/campaigns/{campaign}/model", {"model": model})
+    stage.api.put(f"/campaigns/{campaign}/model", {"model": model, "reason": FIRST_MODEL})
     counted = Audience(**stage.api.get(f"/campaigns/{campaign}/audience"))
     parts = [f"{count} {reason.replace('_', ' ')}" for reason, count in counted.excluded.items() if count]
     stage.say(

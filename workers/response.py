@@ -1,0 +1,198 @@
+"""What people take of what they are shown, learnt from exposures on top of what they buy anyway.
+
+The base is the model of purchases. Exposures add trees to it that say where people take less or more of what they are
+shown; with too few exposures the base stays as it is. Two things would mislead those trees:
+
+- **Selection**: what is shown was chosen, so some offers are hardly ever seen by some people. Each exposure weighs the
+  inverse of the chance that its choice was logged with, at most 1 / LEAST_CHANCE.
+- **Position**: the first place of a mail is looked at more than the last. Each place has a level of its own, estimated
+  together with the trees by turns (levels given trees, trees given levels). The model keeps the level of the first
+  place only, so an offer is judged as if it were shown there.
+
+Parts in time, from the past to now: trees (60 % of the exposures), calibration (20 %), test (20 %); what was seen
+within an outcome window before the next part is left out. The new trees are kept only if they predict the test part
+better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from base.errors import InvalidInput
+from render.booster import lightgbm
+from signals.candidates import MODEL_FEATURES
+from workers import calibration, evaluation
+from workers.exposures import POSITIONS, Doubles, Exposures, Floats, Whole
+from workers.timetable import OUTCOME
+
+LEAST_EXPOSURES: Final = 2_000
+LEAST_TAKEN: Final = 100
+"""With fewer exposures, or fewer that were taken, the base says more than they do."""
+ROUNDS: Final = 3
+TREES: Final = 60
+NEWTON_STEPS: Final = 30
+WIDEST: Final = 8.0
+"""The largest level of a position, in log odds."""
+SHARES: Final = (0.6, 0.8)
+PARAMETERS: Final[Mapping[str, Any]] = {
+    "objective": "binary",
+    "num_leaves": 7,
+    "learning_rate": 0.08,
+    "min_data_in_leaf": 100,
+    "min_sum_hessian_in_leaf": 5.0,
+    "feature_fraction": 0.8,
+    "lambda_l2": 20.0,
+    "seed": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+    "verbosity": -1,
+    "num_threads": 1,
+}
+
+
+@dataclass(frozen=True)
+class Response:
+    """What exposures taught. `booster` and the calibration table are None where the base stays, `why` says why."""
+
+    why: str
+    measures: dict[str, float]
+    booster: Any = None
+    thresholds: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+    reliability: tuple[evaluation.Bin, ...] = ()
+
+
+def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = ()) -> Response:
+    """What exposures add to a base booster; `untrained` features are left out of the new trees."""
+    explored = float(np.mean(found.chances < 1.0)) if len(found) else 0.0
+    measures = {"exposures": float(len(found)), "exposures_taken": float(found.outcomes.sum()), "explored": explored}
+    if len(found) < LEAST_EXPOSURES or found.outcomes.sum() < LEAST_TAKEN:
+        why = (
+            f"{len(found):,} exposures of which {found.outcomes.sum():,.0f} were taken are too few to learn from: "
+            f"{LEAST_EXPOSURES:,} and {LEAST_TAKEN} are wanted"
+        )
+        return Response(why, measures)
+    train, calibrate, test = parts(found)
+    trees, levels = fitted(base, train.features, train.outcomes, train.weights, train.positions, untrained=untrained)
+    booster = joined(base, trees)
+    first = calibrate.positions == 0
+    try:
+        table = calibration.fit(
+            _chance(booster, calibrate.features[first]),
+            calibrate.outcomes[first].astype(np.float64),
+            calibrate.weights[first],
+        )
+        plain = calibration.fit(
+            _chance(base, calibrate.features[first]),
+            calibrate.outcomes[first].astype(np.float64),
+            calibrate.weights[first],
+        )
+    except InvalidInput as error:
+        return Response(f"the exposures of the calibration weeks do not do: {error}", measures)
+    seen = test.part(test.positions == 0)
+    outcomes = seen.outcomes.astype(np.float64)
+    ours = calibration.apply(*table, _chance(booster, seen.features))
+    theirs = calibration.apply(*plain, _chance(base, seen.features))
+    measures |= {f"level_{place}": float(level) for place, level in enumerate(levels)}
+    if not 0 < outcomes.sum() < len(outcomes):
+        return Response("the exposures of the test weeks hold one outcome only", measures)
+    measures |= {
+        "response_log_loss": evaluation.log_loss(outcomes, ours),
+        "base_log_loss": evaluation.log_loss(outcomes, theirs),
+        "response_ece": evaluation.calibration_error(outcomes, ours),
+        "response_brier": evaluation.brier(outcomes, ours),
+        "response_predicted": float(ours.mean()),
+        "response_observed": float(outcomes.mean()),
+        "response_rows": float(len(outcomes)),
+    }
+    if measures["response_log_loss"] >= measures["base_log_loss"]:
+        return Response("trees of exposures predict later ones no better than the base does, which stays", measures)
+    why = f"{len(train):,} exposures taught {trees.num_trees()} trees more"
+    return Response(why, measures, booster, *table, reliability=evaluation.reliability(outcomes, ours))
+
+
+def parts(found: Exposures) -> tuple[Exposures, Exposures, Exposures]:
+    """Exposures for trees, calibration and test, a window apart from each other."""
+    window_ms = OUTCOME.total_seconds() * 1000
+    cuts = [int(found.seen_ms[int(share * len(found))]) for share in SHARES]
+    closes = found.seen_ms + window_ms
+    return (
+        found.part(closes <= cuts[0]),
+        found.part((found.seen_ms >= cuts[0]) & (closes <= cuts[1])),
+        found.part(found.seen_ms >= cuts[1]),
+    )
+
+
+def fitted(
+    base: Any,
+    features: Floats,
+    outcomes: Floats,
+    weights: Doubles,
+    positions: Whole,
+    *,
+    untrained: tuple[str, ...] = (),
+) -> tuple[Any, Doubles]:
+    """Trees to be added to the base, and the level of each position in log odds.
+
+    `positions` 0 to POSITIONS - 1; a position that was never seen has the level of the first.
+    """
+    margin = np.asarray(base.predict(features, raw_score=True, num_threads=1), dtype=np.float64)
+    score, levels = margin, np.zeros(POSITIONS)
+    trees: Any = None
+    parameters = dict(PARAMETERS) | {"feature_contri": [0.0 if name in untrained else 1.0 for name in MODEL_FEATURES]}
+    scaled = weights * (len(weights) / weights.sum())
+    for _ in range(ROUNDS):
+        levels = _levels(score, outcomes, scaled, positions)
+        data = lightgbm.Dataset(
+            features,
+            outcomes,
+            weight=scaled,
+            init_score=margin + levels[positions],
+            feature_name=[name.replace(".", "_") for name in MODEL_FEATURES],
+        )
+        trees = lightgbm.train(parameters, data, num_boost_round=TREES)
+        score = margin + trees.predict(features, raw_score=True, num_threads=1)
+    return trees, _levels(score, outcomes, scaled, positions)
+
+
+def joined(base: Any, trees: Any) -> Any:
+    """One booster whose raw score is that of the base plus that of the trees."""
+    whole = lightgbm.Booster(model_str=trees.model_to_string())
+    copy = lightgbm.Booster(model_str=base.model_to_string())
+    lightgbm.basic._safe_call(lightgbm.basic._LIB.LGBM_BoosterMerge(whole._handle, copy._handle))
+    return lightgbm.Booster(model_str=whole.model_to_string())
+
+
+def _levels(score: Doubles, outcomes: Floats, weights: Doubles, positions: Whole) -> Doubles:
+    """Each position's level given the scores: the one at which as much is expected as was taken (Newton's method)."""
+    levels = np.full(POSITIONS, np.nan)
+    for place in range(POSITIONS):
+        chosen = positions == place
+        taken = float((weights[chosen] * outcomes[chosen]).sum())
+        total = float(weights[chosen].sum())
+        if not 0.0 < taken < total:
+            continue
+        level = 0.0
+        for _ in range(NEWTON_STEPS):
+            chance = _sigmoid(score[chosen] + level)
+            slope = float((weights[chosen] * chance * (1 - chance)).sum())
+            step = (taken - float((weights[chosen] * chance).sum())) / max(slope, 1e-9)
+            level = float(np.clip(level + np.clip(step, -1.0, 1.0), -WIDEST, WIDEST))
+            if abs(step) < 1e-9:
+                break
+        levels[place] = level
+    first = levels[0] if not np.isnan(levels[0]) else 0.0
+    return np.where(np.isnan(levels), first, levels)
+
+
+def _chance(booster: Any, features: Floats) -> Doubles:
+    chance: Doubles = booster.predict(features, num_threads=1)
+    return chance
+
+
+def _sigmoid(score: Doubles) -> Doubles:
+    return 1.0 / (1.0 + np.exp(-score))
