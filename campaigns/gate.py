@@ -16,18 +16,20 @@ import msgspec
 MARGIN: Final = 0.02
 """How much of the present worth a new model may at worst lose, by the lower end of its interval."""
 LEAST_EFFECTIVE: Final = 100.0
-"""Opened mails, or their equivalent after weighting, that evidence must rest on."""
+"""Mails, or people after weighting, that evidence must rest on."""
 LEAST_ORDERS: Final = 30
 """Credited orders that evidence must rest on: below that no interval can be trusted."""
 
 Method = Literal["canary", "logs"]
 METHOD_WORDS: Final = {"canary": "mails drawn by lot", "logs": "logged choices, weighted by their chance"}
+UNITS: Final = {"canary": "opened mail", "logs": "open"}
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What one method found. Worths are cents per opened mail; `low` and `high` are the 95 % interval of `difference`.
+    """What one method found. Worths are cents per opened mail (canary) or per open (logs).
 
-    `effective` counts what the interval rests on; `refused` says in words why nothing can be concluded.
+    `low` and `high` are the 95 % interval of `difference`; `effective` counts what the interval rests on;
+    `refused` says in words why nothing can be concluded.
     """
 
     method: Method
@@ -45,6 +47,11 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     def words(self) -> str:
         """The method in words."""
         return METHOD_WORDS[self.method]
+
+    @property
+    def unit(self) -> str:
+        """What worth is counted by."""
+        return UNITS[self.method]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -80,7 +87,7 @@ def _checked(one: Evidence) -> Evidence:
     if one.refused is not None:
         return one
     if one.effective < LEAST_EFFECTIVE:
-        why = f"it rests on {one.effective:,.0f} opened mails, {LEAST_EFFECTIVE:.0f} are needed"
+        why = f"it rests on the like of {one.effective:,.0f}, and {LEAST_EFFECTIVE:.0f} are needed"
         return msgspec.structs.replace(one, refused=why)
     if one.orders < LEAST_ORDERS:
         why = f"it rests on {one.orders} credited orders, {LEAST_ORDERS} are needed"
@@ -93,4 +100,4 @@ def _allowed(one: Evidence, margin: float) -> float:
 
 
 def _figures(one: Evidence) -> str:
-    return f"{one.difference:+.1f} cents per opened mail ({one.low:+.1f} to {one.high:+.1f}), {one.words}"
+    return f"{one.difference:+.1f} cents per {one.unit} ({one.low:+.1f} to {one.high:+.1f}), {one.words}"

@@ -67,8 +67,8 @@ def judge(session: Session, trial: Trial, now: datetime) -> bool:
     )
     if last is not None and last.against == row.model_hash and now - last.at < EVERY:
         return False
-    evidence = [worth.of_canary(session, row, now)] if row.canary_hash == trial.model else []
-    verdict = weighed(one for one in evidence if one is not None)
+    by_lot = worth.of_canary(session, row, now) if row.canary_hash == trial.model else None
+    verdict = weighed(one for one in (by_lot, worth.of_logs(session, row, trial.model, now)) if one is not None)
     session.add(
         ModelVerdict(
             at=now,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from msgspec.structs import replace
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -32,8 +31,8 @@ from campaigns.recorded import records
 from render.model import Model
 from render.plan import Plan
 from render.record import DecisionRecord
-from render.replay import replay
 from signals.moments import unix_ms
+from workers.counterfactual import retold
 from workers.recording import moment
 
 BACK: Final = timedelta(days=28)
@@ -99,14 +98,15 @@ class Shadowing:
 
     def _shadow(self, session: Session, trial: Trial, row: Any, record: DecisionRecord, model: Model) -> None:
         try:
-            decision = replay(replace(record, model=model.hash), self._plan(record.plan), model)
+            told = retold(record, self._plan(record.plan), model)
         except LatebindError as error:
             logger(__name__).warning("a model's shadow is not computed", decision=row.id, reason=str(error))
             return
-        slots = {str(slot.slot): slot.offer for slot in decision.slots}
+        slots = {str(slot.slot): slot.offer for slot in told.decision.slots}
         values = {
             "model_hash": trial.model, "decision_id": row.id, "at": row.at, "campaign_id": trial.campaign,
-            "slots": slots, "differs": slots != row.slots,
+            "slots": slots, "differs": slots != row.slots, "logged": record.propensity, "chance": told.chance,
+            "unsupported": told.unsupported,
         }  # fmt: skip
         session.execute(insert(ModelShadow).values(values).on_conflict_do_nothing())
 

@@ -1,9 +1,12 @@
 """What a model on trial is worth beside what decides now: the evidence that the gate weighs.
 
-Worth is the sum of credited orders in cents, net of returns, within the outcome window after a mail was first opened.
-Mails count from the beginning of the canary with its present share, once their window has closed. Which model a mail
-belongs to is drawn again here and not read from the records, so that a process that could not load the model in time
-changes the size of an effect and never its sign.
+Worth is the sum of credited orders in cents, net of returns, within the outcome window. It counts once that has closed.
+
+- Of a canary: by mail, from its first open, since the beginning of the canary with its present share. Which model a
+  mail belongs to is drawn again here and not read from the records, so that a process that could not load the model in
+  time changes the size of an effect and never its sign.
+- Of logs: by open, each weighted by how much likelier the model shows the same (`workers.policyvalue`,
+  self-normalised). Opens without exploration tell nothing of what was not shown, and the estimator refuses.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from campaigns.models.learning import ModelMove
 from render.plan import Canary
 from render.trial import takes_part
 from workers.exposures import closed_before
-from workers.outcomes import RULE
+from workers.policyvalue import Log, PoorOverlap, snips
 from workers.recording import SEEN
 from workers.timetable import OUTCOME
+from workers.trials import BACK
 
 Z_95: Final = 1.959964
 MOST_MAILS: Final = 500_000
@@ -50,9 +54,58 @@ _MAILS = text("""
     JOIN profile person ON person.id = opened.profile_id
     LEFT JOIN decision d ON d.profile_id = opened.profile_id AND d.campaign_id = :campaign
          AND d.occurrence = opened.occurrence AND d.at >= opened.first_at
-    LEFT JOIN outcome o ON o.decision_id = d.id AND o.rule = :rule AND o.at <= opened.first_at + :window
+    LEFT JOIN outcome o ON o.decision_id = d.id AND o.at <= opened.first_at + :window
     GROUP BY opened.profile_id, person.root_id, opened.occurrence
 """)
+
+
+_LOGGED = text("""
+    SELECT person.root_id, s.logged, s.chance, s.unsupported, earned.cents, earned.orders
+    FROM model_shadow s
+    JOIN decision d ON d.id = s.decision_id AND d.at = s.at
+    JOIN profile person ON person.id = d.profile_id
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(o.cents), 0)::bigint AS cents, count(*) AS orders FROM outcome o
+        WHERE o.decision_id = d.id AND o.at <= d.at + :window
+    ) earned
+    WHERE s.campaign_id = :campaign AND s.model_hash = :model AND s.at < :closed AND s.at >= :since
+      AND EXISTS (SELECT FROM "fetch" f WHERE f.decision_id = d.id AND f.fetch_class = ANY(:seen))
+    ORDER BY s.at DESC, s.decision_id LIMIT :most
+""")
+
+
+def of_logs(session: Session, row: Campaign, model: str, now: datetime) -> Evidence:
+    """What the opens of the last four weeks say of a model on trial, which decided none of them."""
+    given = {
+        "campaign": row.id, "model": model, "since": now - BACK, "closed": closed_before(now), "seen": list(SEEN),
+        "most": MOST_MAILS, "window": OUTCOME,
+    }  # fmt: skip
+    opens = session.execute(_LOGGED, given).all()
+    orders = sum(one.orders for one in opens)
+    if not opens:
+        return Evidence(method="logs", refused="no open of people has its outcome yet")
+    log = Log(
+        persons=np.array([one.root_id for one in opens], dtype=np.int64),
+        rewards=np.array([one.cents for one in opens], dtype=np.float64),
+        propensities=np.array([one.logged for one in opens], dtype=np.float64),
+        target=np.clip(np.array([one.chance for one in opens], dtype=np.float64), 0.0, 1.0),
+        unsupported=np.clip(np.array([one.unsupported for one in opens], dtype=np.float64), 0.0, 1.0),
+    )
+    try:
+        found = snips(log)
+    except PoorOverlap as error:
+        return Evidence(method="logs", opened=len(opens), orders=orders, refused=str(error).rstrip("."))
+    return Evidence(
+        method="logs",
+        new=found.value.value,
+        present=found.logged,
+        difference=found.gain.value,
+        low=found.gain.low,
+        high=found.gain.high,
+        opened=len(opens),
+        orders=orders,
+        effective=found.overlap.effective,
+    )
 
 
 def of_canary(session: Session, row: Campaign, now: datetime) -> Evidence | None:
@@ -67,7 +120,7 @@ def of_canary(session: Session, row: Campaign, now: datetime) -> Evidence | None
     )
     given = {
         "campaign": row.id, "test": TEST_BIT, "seen": list(SEEN), "since": since or now, "closed": closed_before(now),
-        "most": MOST_MAILS, "rule": RULE, "window": OUTCOME,
+        "most": MOST_MAILS, "window": OUTCOME,
     }  # fmt: skip
     mails = session.execute(_MAILS, given).all()
     canary = Canary(row.canary_hash, row.canary_share)

@@ -56,7 +56,11 @@ class ModelMove(Model):
 
 
 class ModelShadow(Model):
-    """What a model on trial would have shown at one recorded open: slot -> offer."""
+    """What a model on trial would have shown at one recorded open: slot -> offer.
+
+    `logged` is the chance that the open's own choice had, `chance` the one it has with this model, `unsupported` how
+    likely this model shows what had none at the open; all 0 to 1, all slots together.
+    """
 
     __tablename__ = "model_shadow"
     __table_args__ = (
@@ -70,6 +74,9 @@ class ModelShadow(Model):
     campaign_id: Mapped[int] = mapped_column(Integer)
     slots: Mapped[dict[str, int]] = mapped_column(JSONB)
     differs: Mapped[bool] = mapped_column(Boolean)
+    logged: Mapped[float] = mapped_column(Float)
+    chance: Mapped[float] = mapped_column(Float)
+    unsupported: Mapped[float] = mapped_column(Float)
 
 
 class ModelVerdict(Model):

@@ -43,6 +43,9 @@ def upgrade() -> None:
         sa.Column("campaign_id", sa.Integer(), nullable=False),
         sa.Column("slots", JSONB(), nullable=False),
         sa.Column("differs", sa.Boolean(), nullable=False),
+        sa.Column("logged", sa.Float(), nullable=False),
+        sa.Column("chance", sa.Float(), nullable=False),
+        sa.Column("unsupported", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("model_hash", "decision_id", name="pk_model_shadow"),
     )
     op.create_index("model_shadow_campaign", "model_shadow", ["campaign_id", "model_hash", "at"])
