@@ -42,6 +42,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     often it followed, 0 to 1}; `Model.context` turns them around. from_ms, to_ms: the data window, Unix milliseconds.
     metrics: figures of the hold-out. evidence: offer -> showings of it that were learnt from. bags: boosters of the
     same features, each fitted to another draw of the people, whose disagreement says how sure the model is.
+    trend, starts: by category, as `workers/trade.py` tells them. leanings: category
+    -> {category bought: weight}, the way an open reads it.
     """
 
     format: int = FORMAT_VERSION
@@ -57,6 +59,9 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     evidence: dict[int, int] = {}
     bags: tuple[str, ...] = ()
+    trend: dict[int, float] = {}
+    starts: dict[int, float] = {}
+    leanings: dict[int, dict[int, float]] = {}
 
 
 _NOTHING: Final[Mapping[int, float]] = {}
@@ -104,24 +109,26 @@ class Model:
         *,
         popularity: Mapping[int, float] | None = None,
         complements: Mapping[int, Mapping[int, float]] | None = None,
+        trend: Mapping[int, float] | None = None,
+        starts: Mapping[int, float] | None = None,
+        leanings: Mapping[int, Mapping[int, float]] | None = None,
         window_ms: tuple[int, int] = (0, 0),
         metrics: Mapping[str, float] | None = None,
         evidence: Mapping[int, int] | None = None,
         bags: Sequence[str] = (),
     ) -> bytes:
         """The bytes of an artefact, the same for the same content. Raises InvalidInput as `load` does."""
-        popularity, complements = popularity or {}, complements or {}
         artefact = Artefact(
             booster=booster,
             features=tuple(features),
             kinds=KINDS,
             thresholds=tuple(float(value) for value in thresholds),
             values=tuple(float(value) for value in values),
-            popularity={int(key): float(popularity[key]) for key in sorted(popularity)},
-            complements={
-                int(key): {int(other): float(row[other]) for other in sorted(row)}
-                for key, row in sorted(complements.items())
-            },
+            popularity=_column(popularity or {}),
+            complements={int(key): _column(row) for key, row in sorted((complements or {}).items())},
+            trend=_column(trend or {}),
+            starts=_column(starts or {}),
+            leanings={int(key): _column(row) for key, row in sorted((leanings or {}).items())},
             from_ms=int(window_ms[0]),
             to_ms=int(window_ms[1]),
             metrics={name: float(value) for name, value in sorted((metrics or {}).items())},
@@ -162,8 +169,16 @@ class Model:
                 price_cents=price_cents,
                 popularity=self.artefact.popularity.get(category, 0.0),
                 after=self._after.get(category, _NOTHING),
+                trend=self.artefact.trend.get(category),
+                starts=self.artefact.starts.get(category),
+                leads=self.artefact.leanings.get(category, _NOTHING),
             )
         return context
+
+
+def _column(table: Mapping[int, float]) -> dict[int, float]:
+    """The same content in the same order, so that it has the same bytes."""
+    return {int(key): float(table[key]) for key in sorted(table)}
 
 
 def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
@@ -180,12 +195,13 @@ def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
     if not 1 <= steps <= MAX_TABLE or len(artefact.values) != steps:
         raise InvalidInput("model.thresholds", f"and values must be equally many, 1 to {MAX_TABLE}")
     _check_steps(artefact)
-    if len(artefact.popularity) > MAX_TABLE or len(artefact.complements) > MAX_TABLE:
-        raise InvalidInput("model.popularity", f"and complements hold at most {MAX_TABLE} categories")
     if len(artefact.evidence) > MAX_TABLE or any(count < 0 for count in artefact.evidence.values()):
         raise InvalidInput("model.evidence", f"must be counts of at most {MAX_TABLE} offers")
     if len(artefact.bags) > MAX_BAGS:
         raise InvalidInput("model.bags", f"are {len(artefact.bags)}; at most {MAX_BAGS} are loaded")
+    for name in ("popularity", "complements", "trend", "starts", "leanings"):
+        if len(getattr(artefact, name)) > MAX_TABLE:
+            raise InvalidInput(f"model.{name}", f"holds at most {MAX_TABLE} categories")
 
 
 def _check_steps(artefact: Artefact) -> None:

@@ -22,6 +22,7 @@ Matrix = npt.NDArray[np.float32]
 NAN = float("nan")
 SHORT_DAYS, MONTH_DAYS, SEASON_DAYS = 14, 28, 84
 """Windows of two, four and twelve weeks: whole weeks, so that a weekly rhythm does not beat against them."""
+_FADED = tuple(2.0 ** (-age / MONTH_DAYS) for age in range(SEASON_DAYS * 2))
 
 CATEGORY_FEATURES = (
     "category.days_since",
@@ -38,6 +39,8 @@ CATEGORY_FEATURES = (
     "category.views",
     "category.view_days_since",
     "category.in_cart",
+    "category.coupons",
+    "category.pace",
 )
 PERSON_FEATURES = (
     "orders.count_28",
@@ -51,6 +54,7 @@ PERSON_FEATURES = (
     "cart.lines",
     "now.weekday",
     "now.day_of_year",
+    "orders.coupon_share",
 )
 OFFER_FEATURES = (
     "offer.popularity",
@@ -59,6 +63,11 @@ OFFER_FEATURES = (
     "offer.kind",
     "offer.price_cents",
     "offer.price_ratio",
+    "offer.trend",
+    "offer.starts",
+    "offer.taken",
+    "offer.products",
+    "offer.leaning",
 )
 MODEL_FEATURES: tuple[str, ...] = CATEGORY_FEATURES + PERSON_FEATURES + OFFER_FEATURES
 """The columns, in order. A model trained on another tuple must not be used."""
@@ -105,6 +114,9 @@ class CandidateContext(msgspec.Struct, frozen=True, gc=False):
     `category` 0 is none; `kind` the number of the offer kind; `price_cents` None when no price is shown. `popularity`
     is the share of all purchases that fall into the category. `after` says how strongly a purchase of another category
     speaks for this one (category bought -> weight): keep it to the strongest twenty or so, it is walked at every open.
+    `leads` says the same of what was bought in twelve weeks, learnt with all other categories held equal; its weights
+    may be negative (keep it to the strongest forty). `trend`, `starts` and `taken` say how the category stands with
+    everybody, `products` how many products the offer covers; None where it is not known.
     """
 
     category: int
@@ -112,12 +124,17 @@ class CandidateContext(msgspec.Struct, frozen=True, gc=False):
     price_cents: int | None = None
     popularity: float = 0.0
     after: Mapping[int, float] = {}
+    trend: float | None = None
+    starts: float | None = None
+    taken: float | None = None
+    products: int | None = None
+    leads: Mapping[int, float] = {}
 
 
 class Person:
     """What all candidates share of one state at one moment, computed once."""
 
-    __slots__ = ("cart", "favourite_84", "orders_84", "recent", "row", "state", "today")
+    __slots__ = ("cart", "favourite_84", "orders_84", "recent", "row", "season", "state", "today")
 
     def __init__(self, state: ProfileState, now: datetime) -> None:
         self.state = state
@@ -125,12 +142,13 @@ class Person:
         oldest = today - SEASON_DAYS
         oldest_s, month_s = oldest * DAY_S, (today - MONTH_DAYS) * DAY_S
         recent: set[int] = set()
-        active = favourite = 0
+        season: set[int] = set()
+        favourite = 0
         for category, stats in state.categories.items():
             last_s = stats.last_s
             if last_s < oldest_s:
                 continue
-            active += 1
+            season.add(category)
             if last_s >= month_s:
                 recent.add(category)
             gaps = stats.gaps
@@ -139,6 +157,7 @@ class Person:
                 favourite += 1
         self.favourite_84 = favourite
         self.recent = recent
+        self.season = season
         last_order = None if state.last_order_s is None else day_of(state.last_order_s)
         orders_28 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, today - MONTH_DAYS)
         self.orders_84 = 0 if last_order is None else _orders_within(last_order, state.order_gaps, oldest)
@@ -150,16 +169,18 @@ class Person:
             NAN if last_order is None else float(max(0, today - last_order)),
             NAN if order_interval is None else order_interval,
             state.order_cents / state.orders if state.orders else NAN,
-            float(active),
+            float(len(season)),
             NAN if state.since_s is None else float(max(0, today - day_of(state.since_s))),
             NAN if state.last_click_s is None else float(max(0, today - day_of(state.last_click_s))),
             float(len(state.cart)),
             float(now.weekday()),
             float(now.timetuple().tm_yday),
+            state.coupon_orders / state.orders if state.orders else NAN,
         )
 
 
 _NEVER_BOUGHT = (NAN, 0.0, 0.0, 0.0, 0.0, NAN, NAN, NAN, NAN, 0.0, 0.0)
+_NO_BASIS = (0.0, 0.0)
 
 
 def candidate_matrix(state: ProfileState, candidates: Sequence[CandidateContext], now: datetime) -> Matrix:
@@ -173,6 +194,7 @@ def candidate_matrix(state: ProfileState, candidates: Sequence[CandidateContext]
         stats = state.categories.get(candidate.category)
         flat += _NEVER_BOUGHT if stats is None else _bought(person, stats)
         flat += _browsed(person, candidate.category)
+        flat += _NO_BASIS if stats is None else (float(stats.coupons), _pace(person, stats))
         flat += person.row
         flat += _offered(person, candidate, stats)
     # Through an array of doubles: NumPy reads it four times as fast as a list, and rounds to float32 in one step.
@@ -189,11 +211,12 @@ def transposed(complements: Mapping[int, Mapping[int, float]], keep: int = 20) -
     for bought, others in complements.items():
         for other, weight in others.items():
             turned.setdefault(other, []).append((weight, bought))
-    return {other: dict(_strongest(pairs, keep)) for other, pairs in sorted(turned.items())}
+    return {other: dict(strongest(pairs, keep)) for other, pairs in sorted(turned.items())}
 
 
-def _strongest(pairs: Iterable[tuple[float, int]], keep: int) -> list[tuple[int, float]]:
-    ordered = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:keep]
+def strongest(pairs: Iterable[tuple[float, int]], keep: int) -> list[tuple[int, float]]:
+    """The `keep` pairs of a weight and a category that weigh most either way, by category; none of weight 0."""
+    ordered = sorted((pair for pair in pairs if pair[0]), key=lambda pair: (-abs(pair[0]), pair[1]))[:keep]
     return sorted((category, weight) for weight, category in ordered)
 
 
@@ -247,6 +270,12 @@ def _offered(person: Person, candidate: CandidateContext, stats: CategoryStats |
                 total += weight
                 if weight > best:
                     best = weight
+    leaning = 0.0
+    if candidate.leads:
+        season = person.season
+        for bought, weight in candidate.leads.items():
+            if bought in season:
+                leaning += weight
     price = candidate.price_cents
     paid = stats.cents / stats.n if stats is not None else 0.0
     return (
@@ -256,7 +285,23 @@ def _offered(person: Person, candidate: CandidateContext, stats: CategoryStats |
         float(candidate.kind),
         NAN if price is None else float(price),
         NAN if price is None or paid <= 0.0 else price / paid,
+        NAN if candidate.trend is None else candidate.trend,
+        NAN if candidate.starts is None else candidate.starts,
+        NAN if candidate.taken is None else candidate.taken,
+        NAN if candidate.products is None else float(candidate.products),
+        leaning,
     )
+
+
+def _pace(person: Person, stats: CategoryStats) -> float:
+    age = max(person.today - stats.last_s // DAY_S, 0)
+    pace = 0.0
+    for gap in (0, *stats.gaps):
+        age += gap
+        if age >= len(_FADED):
+            break
+        pace += _FADED[age]
+    return pace
 
 
 def _orders_within(last_day: int, gaps: bytes, oldest: int) -> int:

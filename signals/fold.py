@@ -145,12 +145,14 @@ def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int
     state.order_gaps = longer(state.order_gaps, state.last_order_s, seconds, MAX_ORDER_GAPS)
     state.last_order_s = seconds
     own = [line for line in order.lines if not line.gift]
+    state.coupon_orders += any(line.coupon for line in own)
     spent: dict[int, int] = {}
     for line in own:
         if line.category:
             spent[line.category] = spent.get(line.category, 0) + line.quantity * (line.cents or 0)
+    by_coupon = {line.category for line in own if line.coupon}
     for category, cents in spent.items():
-        _buy(state.categories, category, cents, seconds)
+        _buy(state.categories, category, cents, seconds, category in by_coupon)
     if own:
         bought = tuple(
             Purchase(line.product, line.category, event.time_ms, line.quantity, line.cents or 0)
@@ -159,12 +161,12 @@ def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int
         state.recent = (state.recent + bought)[-MAX_RECENT:]
 
 
-def _buy(categories: dict[int, CategoryStats], category: int, cents: int, seconds: int) -> None:
+def _buy(categories: dict[int, CategoryStats], category: int, cents: int, seconds: int, coupon: bool) -> None:
     stats = categories.get(category)
     if stats is None:
-        categories[category] = CategoryStats(1, cents, seconds)
+        categories[category] = CategoryStats(1, cents, seconds, coupons=int(coupon))
         if len(categories) > MAX_CATEGORIES:
             del categories[min(categories, key=lambda other: (categories[other].last_s, other))]
         return
     gaps = longer(stats.gaps, stats.last_s, seconds, MAX_GAPS)
-    categories[category] = CategoryStats(stats.n + 1, stats.cents + cents, seconds, gaps)
+    categories[category] = CategoryStats(stats.n + 1, stats.cents + cents, seconds, gaps, stats.coupons + coupon)

@@ -59,13 +59,17 @@ MAX_ID = 200
 
 
 class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A product in a call. `category` 0 is unknown; `cents` is the price of one unit, None when not told."""
+    """A product in a call. `category` 0 is unknown; `cents` is the price of one unit, None when not told.
+
+    `coupon` tells that it was bought with one.
+    """
 
     product: str
     category: int
     quantity: int = 1
     cents: int | None = None
     gift: bool = False
+    coupon: bool = False
 
 
 class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,17 +211,17 @@ def trait_name(name: str) -> str:
 
 def _lines(kind: Kind, properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> tuple[Line, ...]:
     products = properties.get("products")
-    whole_gift = properties.get("gift") is True
+    whole_gift, whole_coupon = properties.get("gift") is True, bool(_text(properties.get("coupon")))
     if isinstance(products, list):
-        found = [_line(product, category_id, whole_gift) for product in products[:MAX_LINES]]
+        found = [_line(product, category_id, whole_gift, whole_coupon) for product in products[:MAX_LINES]]
     elif kind not in ("traits", "consent", "other"):
-        found = [_line(properties, category_id, whole_gift)]
+        found = [_line(properties, category_id, whole_gift, whole_coupon)]
     else:
         found = []
     return tuple(line for line in found if line is not None)
 
 
-def _line(product: object, category_id: Callable[[str], int | None], gift: bool) -> Line | None:
+def _line(product: object, category_id: Callable[[str], int | None], gift: bool, coupon: bool) -> Line | None:
     if not isinstance(product, dict):
         return None
     name = product_id(product)
@@ -226,7 +230,12 @@ def _line(product: object, category_id: Callable[[str], int | None], gift: bool)
     if quantity < 1 or not (name or category):
         return None
     return Line(
-        name, category, quantity, _not_negative(cents_of(product.get("price"))), gift or product.get("gift") is True
+        product=name,
+        category=category,
+        quantity=quantity,
+        cents=_not_negative(cents_of(product.get("price"))),
+        gift=gift or product.get("gift") is True,
+        coupon=coupon or bool(_text(product.get("coupon"))),
     )
 
 

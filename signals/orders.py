@@ -54,7 +54,9 @@ class Placement:
         """Mark lines as not for the person's own need: those of the product or category named, else all."""
         wanted = {line.product for line in event.lines if line.product}
         self.lines = [
-            Line(line.product, line.category, line.quantity, line.cents, True) if _meant(line, event, wanted) else line
+            Line(line.product, line.category, line.quantity, line.cents, True, line.coupon)
+            if _meant(line, event, wanted)
+            else line
             for line in self.lines
         ]
 
@@ -72,7 +74,7 @@ class Placement:
                 self.amount = max(0, self.amount - gone * (own.cents or 0))
                 if gone == own.quantity:
                     continue
-                own = Line(own.product, own.category, own.quantity - gone, own.cents, own.gift)
+                own = Line(own.product, own.category, own.quantity - gone, own.cents, own.gift, own.coupon)
             kept.append(own)
         self.lines = kept
 

@@ -72,12 +72,14 @@ class CategoryStats(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Net purchases of one category: orders with it, what they cost (cents), the newest, and the gaps before it.
 
     `gaps` are whole days between consecutive orders, newest first, a byte each; 255 means "255 and the next byte".
+    `coupons` counts the orders in which a coupon was used on it.
     """
 
     n: int
     cents: int
     last_s: int
     gaps: bytes = b""
+    coupons: int = 0
 
     @property
     def last_day(self) -> int:
@@ -195,6 +197,7 @@ class ProfileState(msgspec.Struct, array_like=True):
     segments: tuple[int, ...] = ()
     scores: dict[str, Score] = {}
     clues: dict[str, int] = {}
+    coupon_orders: int = 0
 
     @property
     def open_complaint_ms(self) -> int | None:
@@ -291,6 +294,7 @@ def document(state: ProfileState) -> dict[str, Any]:
             "last_day": stats.last_day,
             "days": stats.days,
             "interval_days": interval(stats.gaps),
+            "coupons": stats.coupons,
         }
         for category, stats in state.categories.items()
     }
@@ -305,7 +309,7 @@ def from_document(plain: dict[str, Any]) -> ProfileState:
     """The state that `document` wrote. Raises KeyError or ValueError when the object is not one of those."""
     fields = {name: plain[name] for name in ProfileState.__struct_fields__ if name != "order_gaps"}
     fields["categories"] = {
-        int(key): CategoryStats(entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]))
+        int(key): CategoryStats(entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]), entry["coupons"])
         for key, entry in fields["categories"].items()
     }
     fields["order_gaps"] = gaps_of(plain["order_days"])

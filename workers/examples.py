@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -34,6 +34,7 @@ from signals.moments import unix_ms
 from signals.state import ProfileState
 from workers.market import Market
 from workers.timetable import PARTS, Part, Snapshot, Timetable
+from workers.trade import Standing
 
 MOST_PROFILES: Final = 4_000
 CANDIDATES: Final = 60
@@ -79,14 +80,25 @@ class Lesson:
     database_url: str
     profiles: tuple[int, ...]
     timetable: Timetable
-    contexts: tuple[CandidateContext, ...]
+    contexts: tuple[tuple[CandidateContext, ...], ...]
+    """The candidates as they stood when each week of the timetable began."""
 
 
-def contexts(market: Market) -> tuple[CandidateContext, ...]:
+def contexts(
+    market: Market, standing: Standing, leanings: Mapping[int, Mapping[int, float]]
+) -> tuple[CandidateContext, ...]:
     """The candidate categories as the model will see them at an open: no price is shown, so none is learnt."""
     after = transposed(market.complements)
     return tuple(
-        CandidateContext(category, KIND, None, market.popularity.get(category, 0.0), after.get(category, {}))
+        CandidateContext(
+            category=category,
+            kind=KIND,
+            popularity=standing.popularity.get(category, 0.0),
+            after=after.get(category, {}),
+            trend=standing.trend.get(category),
+            starts=standing.starts.get(category),
+            leads=leanings.get(category, {}),
+        )
         for category in market.candidates(CANDIDATES)
     )
 
@@ -132,10 +144,13 @@ def replay(
     profile: int,
     told: Sequence[Told],
     timetable: Timetable,
-    candidates: Sequence[CandidateContext],
+    candidates: Sequence[Sequence[CandidateContext]],
     hidden: frozenset[int],
 ) -> Iterable[tuple[Part, Examples]]:
-    """One person's examples: their signals in canonical order, stopped at each snapshot after their first order."""
+    """One person's examples: their signals in canonical order, stopped at each snapshot after their first order.
+
+    `candidates` as they stood in each week of the timetable.
+    """
     events = [entry.event for entry in told]
     times = [event.time_ms for event in events]
     bought = [(e.time_ms, frozenset(line.category for line in e.lines)) for e in events if e.kind == "order"]
@@ -149,7 +164,7 @@ def replay(
             done = upto
         if not state.orders or state.erased:
             continue
-        seen = _drawn(profile, snapshot, candidates)
+        seen = _drawn(profile, snapshot, candidates[snapshot.week])
         before = bought[bisect_left(bought_ms, unix_ms(snapshot.at - FAVOURITE_DAYS)) : bisect_left(bought_ms, at_ms)]
         later = bought[bisect_left(bought_ms, at_ms) : bisect_left(bought_ms, unix_ms(snapshot.closes))]
         yield snapshot.part, _examples(profile, snapshot.at, without(state, hidden), seen, before, later)

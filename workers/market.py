@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from signals.moments import today_of
 from signals.signal import ORDER_COMPLETED
+from workers.trade import Trade
 
 MOST_CATEGORIES: Final = 400
 """Categories that are looked at in pairs; the table of pairs has the square of it."""
@@ -24,7 +26,9 @@ LEAST_TOGETHER: Final = 30
 """Orders that must hold a pair before it counts as one."""
 
 COMPLEMENTS_KEPT: Final = 20
+TRADE_DAYS: Final = 730
 _CHUNK: Final = 20_000
+_DAY: Final = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,22 @@ _BASKETS = text("""
     SELECT category_ids FROM event
     WHERE name = :name AND folds AND event_time < :until AND cardinality(category_ids) > 1
 """)
+
+
+_ORDERS = text("""
+    SELECT p.root_id, e.event_time, e.category_ids FROM event e JOIN profile p ON p.id = e.profile_id
+    WHERE e.name = :name AND e.folds AND e.event_time >= :since AND e.event_time < :until
+""")
+
+
+def trade(session: Session, market: Market, until: datetime) -> Trade:
+    """What was bought day by day, at most two years back, in the categories that the market looks at in pairs."""
+    since = until - TRADE_DAYS * _DAY
+    told = Trade(market.candidates(MOST_CATEGORIES), today_of(since), today_of(until) - today_of(since))
+    at = {"name": ORDER_COMPLETED, "since": since, "until": until}
+    for row in session.execute(_ORDERS.execution_options(yield_per=_CHUNK), at):
+        told.tell(row.root_id, today_of(row.event_time), row.category_ids)
+    return told.counted()
 
 
 def survey(session: Session, until: datetime) -> Market:

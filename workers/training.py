@@ -10,7 +10,7 @@ household's own favourite of the last 84 days", and (for log-loss) the constant 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,41 +29,20 @@ from base.clock import monotonic
 from base.db import Sessions
 from base.errors import InvalidInput
 from campaigns.models.learning import TrainedModel
-from render.booster import lightgbm
 from render.model import Model
 from signals.candidates import DEFINITIONS, MODEL_FEATURES
 from signals.catalog import slugs
-from signals.moments import unix_ms
+from signals.moments import today_of, unix_ms
 from workers import calibration, evaluation
-from workers.evaluation import Array
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
 from workers.exposures import Archive, exposures
+from workers.fitting import UNTRAINED, fitted, scores
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
-from workers.market import survey
+from workers.market import survey, trade
 from workers.response import Response, learnt
 from workers.timetable import OUTCOME, PARTS, Part, Timetable
 
-TREES: Final = 100
 MOST_PROCESSES: Final = 4
-THREADED_ROWS: Final = 2_000_000
-"""Below this one thread: LightGBM's threads wait for each other in a loop, and on busy cores that costs far more
-than the second core gives (19 s against 150 s, measured with 400,000 rows beside other work)."""
-
-PARAMETERS: Final[Mapping[str, Any]] = {
-    "objective": "binary",
-    "num_leaves": 15,
-    "learning_rate": 0.08,
-    "min_data_in_leaf": 500,
-    "feature_fraction": 0.8,
-    "lambda_l2": 5.0,
-    "seed": 1,
-    "deterministic": True,
-    "force_row_wise": True,
-    "verbosity": -1,
-}
-# With less than some years of data these only tell the snapshots' weeks apart: a tree that splits on them would learn
-# the calendar of its training weeks and meet values at the open that it never saw.
-UNTRAINED: Final = ("now.day_of_year", "person.known_days")
 
 Say = Callable[[str], None]
 
@@ -100,22 +79,26 @@ def train(
     with db.transaction(sessions) as session:
         timetable = Timetable.before(now, _first_order(session))
         market = survey(session, timetable.base_end)
+        told = trade(session, market, timetable.end)
         profiles = people(session)
         words = {number: slug for slug, number in slugs(session).items()}
-    candidates = contexts(market)
+    standings = [told.at(today_of(week)) for _, week in timetable.weeks()]
+    leanings = told.leanings(today_of(timetable.base_end))
+    seen = tuple(contexts(market, standing, leanings) for standing in standings)
+    candidates = seen[0]
     say(
         f"{len(profiles)} profiles, {len(candidates)} candidate categories, weekly snapshots from "
         f"{timetable.base_end:%Y-%m-%d} to {timetable.end:%Y-%m-%d}, outcome {OUTCOME.days} days"
     )
     say(f"training and calibration draw {TRAIN_CANDIDATES} candidates a snapshot, the test takes all {len(candidates)}")
-    lesson = Lesson(database_url, profiles, timetable, candidates)
+    lesson = Lesson(database_url, profiles, timetable, seen)
     parts = _collected(lesson, processes or min(os.cpu_count() or 1, MOST_PROCESSES))
     for part in PARTS:
         rows, rate = len(parts[part].outcomes), float(parts[part].outcomes.mean()) if len(parts[part].outcomes) else 0.0
         say(f"{part}: {len(parts[part].sizes):,} snapshots, {rows:,} rows, {rate:.1%} bought")
     say(f"replayed in {monotonic() - began:.1f} s")
-    booster = _fitted(parts["train"])
-    raw = {part: _scores(booster, parts[part]) for part in ("calibrate", "test")}
+    booster = fitted(parts["train"].features, parts["train"].outcomes)
+    raw = {part: scores(booster, parts[part].features) for part in ("calibrate", "test")}
     thresholds, values = calibration.fit(raw["calibrate"], parts["calibrate"].outcomes.astype(np.float64))
     probabilities = calibration.apply(thresholds, values, raw["test"])
     rivals, measures = judged(parts, market, probabilities, candidates_per_test=len(candidates))
@@ -125,19 +108,23 @@ def train(
         "ece_largest": max(one.ece for one in candidates_held),
         "brier_better": float(sum(one.brier < one.plain_brier for one in candidates_held)),
     }
+    now_standing = told.at(today_of(timetable.end))
     build = partial(
         Model.build,
         features=MODEL_FEATURES,
-        popularity=market.popularity,
+        popularity=now_standing.popularity,
         complements=market.complements,
+        trend=now_standing.trend,
+        starts=now_standing.starts,
+        leanings=leanings,
         window_ms=(unix_ms(timetable.base_end), unix_ms(timetable.end)),
     )
     response = None
     if archive is not None:
         model = Model.load(build(booster.model_to_string(), thresholds=thresholds, values=values))
         with db.transaction(sessions) as session:
-            seen = exposures(session, archive, model, now)
-        response = learnt(booster, seen, UNTRAINED)
+            exposed = exposures(session, archive, model, now)
+        response = learnt(booster, exposed, UNTRAINED)
         say(f"exposures: {response.why}")
         measures |= response.measures
         if response.booster is not None:
@@ -252,21 +239,3 @@ def _collected(lesson: Lesson, processes: int) -> dict[Part, Examples]:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             found = list(pool.map(collect, lessons))
     return {part: Examples.joined([one[part] for one in found]) for part in PARTS}
-
-
-def _fitted(examples: Examples) -> Any:
-    if not 0 < examples.outcomes.sum() < len(examples.outcomes):
-        raise InvalidInput("events", "show no week in which some candidate was bought and another was not")
-    parameters = dict(PARAMETERS) | {
-        "num_threads": 1 if len(examples.outcomes) < THREADED_ROWS else min(os.cpu_count() or 1, MOST_PROCESSES),
-        "feature_contri": [0.0 if name in UNTRAINED else 1.0 for name in MODEL_FEATURES],
-    }
-    data = lightgbm.Dataset(
-        examples.features, examples.outcomes, feature_name=[name.replace(".", "_") for name in MODEL_FEATURES]
-    )
-    return lightgbm.train(parameters, data, num_boost_round=TREES)
-
-
-def _scores(booster: Any, examples: Examples) -> Array:
-    scores: Array = booster.predict(examples.features, num_threads=1)
-    return scores

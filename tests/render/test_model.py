@@ -67,6 +67,22 @@ def test_it_is_built_to_the_same_bytes_from_the_same_content(booster: lightgbm.B
     assert one == other
 
 
+def test_it_shows_a_candidate_as_training_saw_it(booster: lightgbm.Booster) -> None:
+    data = Model.build(
+        booster.model_to_string(),
+        FEATURES,
+        [0.0, 1.0],
+        [0.0, 1.0],
+        trend={1: 0.5},
+        starts={1: 0.01},
+        leanings={1: {2: -0.25, 3: 1.0}},
+    )
+    seen = Model.load(data, FEATURES).context(1, "upsell", None)
+    assert (seen.trend, seen.starts, seen.leads) == (0.5, 0.01, {2: -0.25, 3: 1.0})
+    unknown = Model.load(data, FEATURES).context(2, "upsell", None)
+    assert (unknown.trend, unknown.starts, unknown.leads) == (None, None, {})
+
+
 def test_it_answers_the_calibrated_probability(artefact: bytes, booster: lightgbm.Booster) -> None:
     matrix = rows(50)
     raw = booster.predict(matrix)

@@ -25,7 +25,7 @@ DAY = timedelta(days=1)
 NOW = MORNING + 100 * DAY
 SHOES, ATTIRE, SOCKS = (CATEGORIES[name] for name in ("shoes", "attire", "socks"))
 CONTEXTS = [
-    CandidateContext(category, kind, price, share, after)
+    CandidateContext(category, kind, price, share, after, trend=0.5, starts=0.01, leads={ATTIRE: 2.0, SOCKS: -0.5})
     for category, kind, price, share, after in (
         (SHOES, 0, 2000, 0.25, {SOCKS: 0.5, ATTIRE: 0.125}),
         (ATTIRE, 1, None, 0.1, {SHOES: 0.25, SOCKS: 0.5}),
@@ -37,7 +37,7 @@ LIFE = [
     order("o1", item("shoes", price=10), at=MORNING),
     order("o2", item("shoes", price=30), item("socks", price=2), at=MORNING + 40 * DAY),
     order("o3", item("shoes", price=20), at=MORNING + 60 * DAY),
-    order("o4", item("socks", price=4), item("shoes", price=20), at=MORNING + 90 * DAY),
+    order("o4", item("socks", price=4), item("shoes", price=20) | {"coupon": "SPRING"}, at=MORNING + 90 * DAY),
     event("Product Viewed", item("attire"), at=MORNING + 95 * DAY, id="v"),
     event("Product Added", item("attire"), at=MORNING + 95 * DAY + DAY / 2, id="a"),
     event("Email Link Clicked", {"class": "person"}, at=MORNING + 97 * DAY, id="c"),
@@ -66,6 +66,8 @@ def test_it_computes_each_feature_as_by_hand() -> None:
         "category.views": 0,
         "category.view_days_since": math.nan,
         "category.in_cart": 0,
+        "category.coupons": 1,
+        "category.pace": 2 ** (-10 / 28) + 2 ** (-40 / 28) + 2 ** (-60 / 28) + 2 ** (-100 / 28),
         "orders.count_28": 1,
         "orders.count_84": 3,
         "orders.days_since": 10,
@@ -77,12 +79,18 @@ def test_it_computes_each_feature_as_by_hand() -> None:
         "cart.lines": 1,
         "now.weekday": 2,
         "now.day_of_year": 105,
+        "orders.coupon_share": 0.25,
         "offer.popularity": 0.25,
         "offer.affinity": 0.5,
         "offer.affinity_best": 0.5,
         "offer.kind": 0,
         "offer.price_cents": 2000,
         "offer.price_ratio": 1,
+        "offer.trend": 0.5,
+        "offer.starts": 0.01,
+        "offer.taken": math.nan,
+        "offer.products": math.nan,
+        "offer.leaning": -0.5,
     }
     assert list(found) == list(expected)
     assert found == pytest.approx({name: float(number) for name, number in expected.items()}, nan_ok=True, rel=1e-6)

@@ -54,6 +54,7 @@ def test_it_says_in_its_document_what_sql_would_have_to_unpack() -> None:
         "last_day": first + 300,
         "days": [first + 300, first + 14, first + 7, first, first],
         "interval_days": 7.0,
+        "coupons": 0,
     }
 
 

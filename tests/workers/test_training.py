@@ -85,7 +85,7 @@ def contexts() -> list[CandidateContext]:
 
 
 def lots(events: Sequence[dict[str, object]], timetable: Timetable) -> list[tuple[str, Examples]]:
-    return list(replay(7, told_of(events), timetable, contexts(), frozenset()))
+    return list(replay(7, told_of(events), timetable, [contexts()] * 40, frozenset()))
 
 
 @dataclass(frozen=True)
