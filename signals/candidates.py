@@ -87,6 +87,8 @@ DEFINITIONS: Mapping[str, str] = {
     "category.views": "pages of the category looked at",
     "category.view_days_since": "days since a page of the category was looked at",
     "category.in_cart": "1 if the cart holds the category, else 0",
+    "category.coupons": "orders with the category that used a coupon",
+    "category.pace": "orders with the category, each counting half as much for every 28 days it lies back",
     "orders.count_28": "orders, last 28 days",
     "orders.count_84": "orders, last 84 days",
     "orders.days_since": "days since the last order",
@@ -98,12 +100,18 @@ DEFINITIONS: Mapping[str, str] = {
     "cart.lines": "lines in the cart",
     "now.weekday": "day of the week, Monday 0",
     "now.day_of_year": "day of the year, from 1",
+    "orders.coupon_share": "share of the orders that used a coupon",
     "offer.popularity": "share of everybody's purchases that fall into the category",
     "offer.affinity": "how strongly the last 28 days' purchases speak for the category, added up",
     "offer.affinity_best": "how strongly the one purchase does that speaks for it most",
     "offer.kind": "number of the offer's kind",
     "offer.price_cents": "the price that is shown, in cents",
     "offer.price_ratio": "the price that is shown, as a share of what the person usually spends on the category",
+    "offer.trend": "how much more or less everybody buys of the category now than before",
+    "offer.starts": "how often people begin with the category who did not buy it before",
+    "offer.taken": "how often the offer was taken so far",
+    "offer.products": "products that the offer covers",
+    "offer.leaning": "how the last 84 days' purchases lean towards the category, all others held equal",
 }
 """What each column means, as the registry keeps it with every model."""
 

@@ -13,6 +13,7 @@ without a category teach nothing and are left out, as are orders that were cance
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -73,6 +74,7 @@ class Exposures:
     roots: Whole
     seen_ms: Whole
     said: Doubles
+    offers: Whole
 
     def __len__(self) -> int:
         return len(self.outcomes)
@@ -81,6 +83,11 @@ class Exposures:
     def weights(self) -> Doubles:
         """What each row counts for, so that all rows together look as if each choice had been as likely as any."""
         return 1.0 / np.maximum(self.chances, LEAST_CHANCE)
+
+    @property
+    def evidence(self) -> dict[int, int]:
+        """Offer -> how often it was seen."""
+        return dict(Counter(self.offers.tolist()))
 
     def part(self, chosen: Any) -> Exposures:
         """The rows of a mask or slice."""
@@ -98,6 +105,7 @@ class Archive:
 @dataclass
 class _Row:
     root: int
+    offer: int
     category: int
     seen_ms: int
     chance: float
@@ -201,6 +209,7 @@ def _shown(
             said = next((one.probability for one in slot.candidates if one.offer == slot.offer), None)
             yield _Row(
                 root=root,
+                offer=slot.offer,
                 category=candidate.category,
                 seen_ms=unix_ms(seen[slot.slot]),
                 chance=slot.propensity,
@@ -252,4 +261,5 @@ def _columns(rows: Sequence[_Row]) -> Exposures:
         roots=np.array([row.root for row in rows], dtype=np.int64),
         seen_ms=np.array([row.seen_ms for row in rows], dtype=np.int64),
         said=np.array([row.said for row in rows], dtype=np.float64),
+        offers=np.array([row.offer for row in rows], dtype=np.int64),
     )

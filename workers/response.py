@@ -33,7 +33,7 @@ LEAST_EXPOSURES: Final = 2_000
 LEAST_TAKEN: Final = 100
 """With fewer exposures, or fewer that were taken, the base says more than they do."""
 ROUNDS: Final = 3
-TREES: Final = 60
+TREES: Final = 100
 NEWTON_STEPS: Final = 30
 WIDEST: Final = 8.0
 """The largest level of a position, in log odds."""
@@ -45,7 +45,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "min_data_in_leaf": 100,
     "min_sum_hessian_in_leaf": 5.0,
     "feature_fraction": 0.8,
-    "lambda_l2": 20.0,
+    "lambda_l2": 5.0,
     "seed": 1,
     "deterministic": True,
     "force_row_wise": True,
@@ -56,11 +56,15 @@ PARAMETERS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True)
 class Response:
-    """What exposures taught. `booster` and the calibration table are None where the base stays, `why` says why."""
+    """What exposures taught: the whole `booster`, and the `trees` that it has more than the base.
+
+    Both are None, and the calibration table is empty, where the base stays; `why` says why.
+    """
 
     why: str
     measures: dict[str, float]
     booster: Any = None
+    trees: Any = None
     thresholds: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
     reliability: tuple[evaluation.Bin, ...] = ()
@@ -112,7 +116,7 @@ def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = ()) -> Resp
     if measures["response_log_loss"] >= measures["base_log_loss"]:
         return Response("trees of exposures predict later ones no better than the base does, which stays", measures)
     why = f"{len(train):,} exposures taught {trees.num_trees()} trees more"
-    return Response(why, measures, booster, *table, reliability=evaluation.reliability(outcomes, ours))
+    return Response(why, measures, booster, trees, *table, reliability=evaluation.reliability(outcomes, ours))
 
 
 def parts(found: Exposures) -> tuple[Exposures, Exposures, Exposures]:
@@ -141,22 +145,22 @@ def fitted(
     `positions` 0 to POSITIONS - 1; a position that was never seen has the level of the first.
     """
     margin = np.asarray(base.predict(features, raw_score=True, num_threads=1), dtype=np.float64)
-    score, levels = margin, np.zeros(POSITIONS)
+    score, level = margin, np.zeros(POSITIONS)
     trees: Any = None
     parameters = dict(PARAMETERS) | {"feature_contri": [0.0 if name in untrained else 1.0 for name in MODEL_FEATURES]}
     scaled = weights * (len(weights) / weights.sum())
     for _ in range(ROUNDS):
-        levels = _levels(score, outcomes, scaled, positions)
+        level = levels(score, outcomes, scaled, positions)
         data = lightgbm.Dataset(
             features,
             outcomes,
             weight=scaled,
-            init_score=margin + levels[positions],
+            init_score=margin + level[positions],
             feature_name=[name.replace(".", "_") for name in MODEL_FEATURES],
         )
         trees = lightgbm.train(parameters, data, num_boost_round=TREES)
         score = margin + trees.predict(features, raw_score=True, num_threads=1)
-    return trees, _levels(score, outcomes, scaled, positions)
+    return trees, levels(score, outcomes, scaled, positions)
 
 
 def joined(base: Any, trees: Any) -> Any:
@@ -167,7 +171,7 @@ def joined(base: Any, trees: Any) -> Any:
     return lightgbm.Booster(model_str=whole.model_to_string())
 
 
-def _levels(score: Doubles, outcomes: Floats, weights: Doubles, positions: Whole) -> Doubles:
+def levels(score: Doubles, outcomes: Floats, weights: Doubles, positions: Whole) -> Doubles:
     """Each position's level given the scores: the one at which as much is expected as was taken (Newton's method)."""
     levels = np.full(POSITIONS, np.nan)
     for place in range(POSITIONS):

@@ -36,10 +36,10 @@ from signals.moments import today_of, unix_ms
 from workers import calibration, evaluation
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
 from workers.exposures import Archive, exposures
-from workers.fitting import UNTRAINED, fitted, scores
+from workers.fitting import UNTRAINED, Array, fitted, scores
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey, trade
-from workers.response import Response, learnt
+from workers.response import Response, joined, learnt
 from workers.timetable import OUTCOME, PARTS, Part, Timetable
 
 MOST_PROCESSES: Final = 4
@@ -68,11 +68,18 @@ class Trained:
 
 
 def train(
-    sessions: Sessions, database_url: str, now: datetime, say: Say, processes: int = 0, archive: Archive | None = None
+    sessions: Sessions,
+    database_url: str,
+    now: datetime,
+    say: Say,
+    processes: int = 0,
+    archive: Archive | None = None,
+    bags: int = 0,
 ) -> Trained:
     """Train on everything known before `now`. `processes` 0: one a core, at most MOST_PROCESSES.
 
-    With an `archive` of records what people saw and took is learnt from too. Nothing is stored: `register` does that.
+    With an `archive` of records what people saw and took is learnt from too. `bags`: boosters more, each fitted to
+    another draw of the people, for slots that explore by Thompson sampling. Nothing is stored: `register` does that.
     Raises InvalidInput when the history is too short or too thin.
     """
     began = monotonic()
@@ -119,17 +126,27 @@ def train(
         leanings=leanings,
         window_ms=(unix_ms(timetable.base_end), unix_ms(timetable.end)),
     )
-    response = None
+    response, evidence = None, {}
     if archive is not None:
         model = Model.load(build(booster.model_to_string(), thresholds=thresholds, values=values))
         with db.transaction(sessions) as session:
             exposed = exposures(session, archive, model, now)
-        response = learnt(booster, exposed, UNTRAINED)
+        response, evidence = learnt(booster, exposed, UNTRAINED), exposed.evidence
         say(f"exposures: {response.why}")
         measures |= response.measures
         if response.booster is not None:
             booster, thresholds, values = response.booster, response.thresholds, response.values
-    artefact = build(booster.model_to_string(), thresholds=thresholds, values=values, metrics=measures)
+    drawn = [_bag(parts["train"], number) for number in range(1, bags + 1)]
+    if response is not None and response.trees is not None:
+        drawn = [joined(bag, response.trees) for bag in drawn]
+    artefact = build(
+        booster.model_to_string(),
+        thresholds=thresholds,
+        values=values,
+        metrics=measures,
+        evidence=evidence,
+        bags=[bag.model_to_string() for bag in drawn],
+    )
     return Trained(
         artefact=artefact,
         hash=Model.load(artefact).hash,
@@ -239,3 +256,15 @@ def _collected(lesson: Lesson, processes: int) -> dict[Part, Examples]:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             found = list(pool.map(collect, lessons))
     return {part: Examples.joined([one[part] for one in found]) for part in PARTS}
+
+
+def _bag(examples: Examples, bag: int) -> Any:
+    """The trees of a draw of the people with replacement, another for each `bag` from 1."""
+    return fitted(examples.features, examples.outcomes, weights=_draw(examples, bag), seeds=(bag,))
+
+
+def _draw(examples: Examples, bag: int) -> Array:
+    """How often each row counts when people are drawn with replacement (Poisson bootstrap), by row."""
+    people, of_snapshot = np.unique(examples.profiles, return_inverse=True)
+    times = np.random.default_rng(bag).poisson(1.0, len(people)).astype(np.float64)
+    return np.repeat(times[of_snapshot], examples.sizes)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import psycopg
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import select
 
-from base import db, stores
+from base import db
 from base.blobs import FolderBlobs
 from base.clock import SteppedClock
 from base.embedded import PostgresServer, ValkeyServer
@@ -28,46 +24,17 @@ from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matri
 from signals.fold import fold_all
 from signals.foldevent import fold_event
 from signals.folding import Told
-from signals.importing import import_events
-from signals.intake import Intake
 from signals.moments import unix_ms
-from signals.sources import keyless_sender
 from tests.conftest import NOON
+from tests.workers.buyers import RHYTHMS, WEEKS, World, buyers, order, shopping
 from workers.commands.train import command
 from workers.examples import Examples, replay
 from workers.judgement import table
 from workers.timetable import OUTCOME, PARTS, Timetable
 from workers.training import document, register, train
 
-WEEKS = 26
 PEOPLE = 90
-# How often each thing is bought, in days; each person buys four of the six, so that there is something to learn.
-RHYTHMS = {"Milk": 4, "Bread": 6, "Coffee": 14, "Soap": 28, "Tea": 10, "Rice": 21}
 CATEGORIES = {name: number for number, name in enumerate(RHYTHMS, 1)}
-
-
-def order(person: int, at: datetime, *names: str) -> dict[str, object]:
-    """An order of one piece of each."""
-    products = [{"product_id": f"p-{name}", "category": name, "price": 2.5, "quantity": 1} for name in names]
-    number = f"{person}-{at.isoformat()}"
-    return {
-        "type": "track", "event": "Order Completed", "messageId": number, "userId": f"u{person}",
-        "timestamp": at.isoformat(),
-        "properties": {"order_id": number, "total": 2.5 * len(names), "products": products},
-    }  # fmt: skip
-
-
-def shopping(person: int, end: datetime, seed: int = 5) -> list[dict[str, object]]:
-    """Half a year of one person's orders, each thing by its own rhythm with some noise."""
-    dice = random.Random(f"{seed}:{person}")
-    habits = dice.sample(sorted(RHYTHMS), 4)
-    orders: list[dict[str, object]] = []
-    for name in habits:
-        at = end - timedelta(weeks=WEEKS) + timedelta(days=dice.uniform(0, RHYTHMS[name]))
-        while at < end:
-            orders.append(order(person, at, name))
-            at += timedelta(days=RHYTHMS[name] * dice.uniform(0.7, 1.3))
-    return orders
 
 
 def told_of(events: Sequence[dict[str, object]]) -> list[Told]:
@@ -88,32 +55,11 @@ def lots(events: Sequence[dict[str, object]], timetable: Timetable) -> list[tupl
     return list(replay(7, told_of(events), timetable, [contexts()] * 40, frozenset()))
 
 
-@dataclass(frozen=True)
-class World:
-    """A database with half a year of PEOPLE's orders."""
-
-    url: str
-    sessions: db.Sessions
-
-
 @pytest.fixture(scope="module")
 def world(postgres: PostgresServer, valkey_server: ValkeyServer) -> Iterator[World]:
     """One for all tests of this file: they only read it, but for the list of models."""
-    admin = postgres.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0] + "/postgres"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE training TEMPLATE latebind")
-    url = postgres.url.rsplit("/", 1)[0] + "/training"
-    engine, store = db.connect(url), stores.connect(valkey_server.url)
-    intake = Intake(db.sessions(engine), store, b"k" * 32)
-    with db.transaction(intake.sessions) as session:
-        sender = keyless_sender(session, "file", NOON)
-    lines = [json.dumps(event).encode() for person in range(PEOPLE) for event in shopping(person, NOON)]
-    assert import_events(intake, sender, lines, NOON).accepted == len(lines)
-    yield World(url, intake.sessions)
-    store.close()
-    engine.dispose()
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute("DROP DATABASE training WITH (FORCE)")
+    with buyers(postgres, valkey_server, "training", PEOPLE) as made:
+        yield made
 
 
 def test_it_parts_the_weeks_so_that_no_part_sees_the_outcomes_of_another() -> None:
@@ -219,8 +165,13 @@ def test_it_trains_from_the_command_line(world: World, valkey_url: str, tmp_path
         "LATEBIND_REDIS_URL": valkey_url,
     }
     SteppedClock(tmp_path / "clock", NOON).close()
-    done = CliRunner().invoke(command, ["--processes", "1"], env=environ, catch_exceptions=False)
+    done = CliRunner().invoke(command, ["--processes", "1", "--bags", "2"], env=environ, catch_exceptions=False)
     assert done.exit_code == 0
     assert "own favourite, 84 days" in done.output
     [digest] = re.findall(r"^model ([0-9a-f]{64}), \d+ bytes", done.output, re.MULTILINE)
-    assert Model.load(FolderBlobs(tmp_path / "blobs").get(digest)).hash == digest
+    model = Model.load(FolderBlobs(tmp_path / "blobs").get(digest))
+    assert model.hash == digest
+    matrix = candidate_matrix(fold_all([]), contexts(), NOON)
+    bags = model.predict_bags(matrix)
+    assert len(bags) == 2
+    assert len({tuple(said) for said in (model.predict(matrix), *bags)}) == 3, "each drew other people"

@@ -11,6 +11,7 @@ from base.blobs import blobs_from
 from base.clock import clock_from
 from campaigns import rollout
 from campaigns.admin_log import Actor
+from render.model import MAX_BAGS
 from workers.beside import settings_here
 from workers.exposures import Archive
 from workers.judgement import table
@@ -24,8 +25,11 @@ BY = Actor("latebind train")
 @click.option(
     "--campaign", "campaigns", type=int, multiple=True, help="Number of a campaign that uses the model from now on."
 )
+@click.option(
+    "--bags", default=0, type=click.IntRange(0, MAX_BAGS), help="Boosters more, for slots that explore by Thompson."
+)
 @click.option("--reason", default="", help="Why it goes live there past the gate, which has not measured it yet.")
-def command(processes: int, campaigns: tuple[int, ...], reason: str) -> None:
+def command(processes: int, campaigns: tuple[int, ...], bags: int, reason: str) -> None:
     """Train the next-best-offer model on everything known now, print how good it is, and list it as trained."""
     if campaigns and not reason.strip():
         raise click.UsageError("--campaign needs a --reason: the gate has not measured this model yet")
@@ -38,8 +42,9 @@ def command(processes: int, campaigns: tuple[int, ...], reason: str) -> None:
         blobs = blobs_from(settings)
         archive = Archive(blobs, settings.subject_key) if settings.subject_key else None
         trained = train(
-            sessions, settings.database_url, clock.now(), lambda line: click.echo(line, err=True), processes, archive
-        )
+            sessions, settings.database_url, clock.now(), lambda line: click.echo(line, err=True), processes,
+            archive, bags,
+        )  # fmt: skip
         for line in table(document(trained)):
             click.echo(line)
         with db.transaction(sessions) as session:

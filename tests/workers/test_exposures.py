@@ -1,0 +1,351 @@
+"""What people saw and took, as training learns it: no machines, each order once, no bias of position or selection."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+
+from base.db import transaction
+from render.booster import lightgbm
+from render.model import Model
+from render.plan import digest, encode
+from render.record import (
+    CandidateRecord,
+    ClickRecord,
+    DecisionFacts,
+    DecisionRecord,
+    FetchRecord,
+    Record,
+    SlotRecord,
+)
+from signals.candidates import MODEL_FEATURES
+from signals.moments import unix_ms
+from signals.state import encode as encode_state
+from tests.campaigns.shop import Shop
+from tests.render import shoe_shop
+from workers import outcomes, response
+from workers.exposures import LEAST_CHANCE, Archive, Exposures, exposures
+from workers.recording import write
+
+HABITS = ("shoes", "attire")
+PEOPLE, WEEKS, A_WEEK = 22, 18, 4
+TAKEN = {True: 0.45, False: 0.10}
+"""How many take what they are shown in the first place, by whether it is their habit."""
+SECOND = 0.4
+"""How much less is taken in the second place."""
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Log:
+    """Opens of a plan of two slots, written as the recorder does, with orders that follow from what was seen."""
+
+    shop: Shop
+    records: list[Record] = field(default_factory=list)
+    orders: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        shop = self.shop
+        self.names = [f"p{number:02d}" for number in range(PEOPLE)]
+        self.profiles = dict(zip(self.names, shop.people(*self.names), strict=True))
+        shop.intake.categories.learn(["Shoes", "Attire"], create=True)
+        with shop.sessions.begin() as session:
+            rows = session.connection().exec_driver_sql("SELECT slug, id FROM category")
+            self.categories: dict[str, int] = {row.slug: row.id for row in rows}
+        self.plan = shoe_shop.plan(
+            mode="model",
+            slots=2,
+            discount={"category": self.categories["shoes"]},
+            tights={"category": self.categories["attire"], "product": None, "needs_stock": False},
+        )
+        self.offers = {"shoes": shoe_shop.DISCOUNT, "attire": shoe_shop.TIGHTS}
+        self.hash = shop.blobs.put(encode(self.plan))
+        assert self.hash == digest(encode(self.plan))
+        self.archive = Archive(shop.blobs, shop.settings.subject_key)
+        self.model = Model.load(shoe_shop.model_bytes(dict.fromkeys(self.categories.values(), 0.5)))
+
+    def habit(self, name: str) -> str:
+        return HABITS[self.names.index(name) % 2]
+
+    def open(self, name: str, at: datetime, shown: tuple[str, str], chance: float = 1.0, **changes: Any) -> str:
+        """A person's open of both slots, looked at by a browser unless told otherwise; the decision's id."""
+        number = next(_numbers)
+        identity = f"{number:032x}"
+        bought = shoe_shop.bought(self.categories[self.habit(name)], at - timedelta(days=9))
+        slots = tuple(
+            SlotRecord(
+                place, self.offers[category], 1, 1.0 if place else chance,
+                (CandidateRecord(self.offers[category], None, None, 0.2, 10.0),), policy="epsilon",
+            )
+            for place, category in enumerate(shown)
+        )  # fmt: skip
+        known: dict[str, Any] = {"profile": self.profiles[name], "campaign": 7, "occurrence": 1}
+        lane, fetch_class = changes.get("lane", "live"), changes.get("fetch_class", "person")
+        self.records.append(
+            DecisionRecord(
+                id=identity, at_ms=unix_ms(at), lane=lane, open_number=number, plan=self.hash, seed=1,
+                rung="rules", slots=slots, sent_ms=unix_ms(at) - 1000, propensity=chance,
+                personal=DecisionFacts(state=encode_state(shoe_shop.state([bought])), fields=({}, {})), **known,
+            )
+        )  # fmt: skip
+        for slot in (0, 1):
+            self.records.append(
+                FetchRecord(
+                    id=f"f{slot}{identity[2:]}", at_ms=unix_ms(at), decision=identity, slot=slot, kind="picture",
+                    lane=lane, fetch_class=fetch_class, evidence={}, sha256="0" * 64, size=1, content_type="image/png",
+                    **known,
+                )
+            )  # fmt: skip
+        return identity
+
+    def click(self, name: str, at: datetime, decision: str, fetch_class: str) -> None:
+        known: dict[str, Any] = {
+            "profile": self.profiles[name],
+            "campaign": 7,
+            "occurrence": 1,
+            "slot": 0,
+            "evidence": {},
+        }
+        number = f"c{next(_numbers):031x}"
+        self.records.append(
+            ClickRecord(id=number, at_ms=unix_ms(at), fetch_class=fetch_class, decision=decision, offer=1, **known)
+        )
+
+    def buy(self, name: str, category: str, at: datetime, order_id: str | None = None) -> None:
+        self.orders.append(self.shop.order(name, category, at, order_id))
+
+    def store(self) -> None:
+        """Write what was recorded, and tell what was bought."""
+        with self.shop.sessions.begin() as session:
+            for start in range(0, len(self.records), 1000):
+                part = self.records[start : start + 1000]
+                write(session, self.shop.blobs, self.shop.settings.subject_key, part, self.shop.now)
+        for start in range(0, len(self.orders), 500):
+            self.shop.send(*self.orders[start : start + 500])
+        self.records.clear()
+        self.orders.clear()
+
+    def read(self) -> Exposures:
+        """What training reads now."""
+        with transaction(self.shop.sessions) as session:
+            return exposures(session, self.archive, self.model, self.shop.now)
+
+    def live(self, dice: random.Random, since: datetime) -> None:
+        """Half a year of opens: in two of three the person's habit goes first, by a logged draw."""
+        for week in range(WEEKS):
+            for name in self.names:
+                for _ in range(A_WEEK):
+                    at = since + timedelta(weeks=week, hours=dice.uniform(0, 167))
+                    habit, other = self.habit(name), HABITS[1 - HABITS.index(self.habit(name))]
+                    first = dice.random() < 2 / 3
+                    shown = (habit, other) if first else (other, habit)
+                    self.open(name, at, shown, 2 / 3 if first else 1 / 3)
+                    for place, category in enumerate(shown):
+                        if dice.random() < TAKEN[category == habit] * (SECOND if place else 1.0):
+                            self.buy(name, category, at + timedelta(minutes=dice.uniform(1, 300)))
+
+
+@pytest.fixture
+def log(shop: Shop) -> Log:
+    """An empty log."""
+    return Log(shop)
+
+
+def ignorant() -> Any:
+    """A base that has learnt nothing: the features it saw had nothing to do with the outcomes."""
+    chance = np.random.default_rng(2)
+    matrix = chance.random((2000, len(MODEL_FEATURES)), dtype=np.float32)
+    parameters = {"objective": "binary", "num_leaves": 4, "verbosity": -1, "num_threads": 1, "seed": 1}
+    return lightgbm.train(parameters, lightgbm.Dataset(matrix, chance.random(2000) < 0.2), num_boost_round=3)
+
+
+@pytest.mark.feature("DE-24")
+def test_it_learns_the_same_model_whatever_machines_fetch(log: Log) -> None:
+    since, dice = log.shop.now - timedelta(weeks=WEEKS + 2), random.Random(7)
+    log.live(dice, since)
+    log.store()
+    before = log.read()
+    base = ignorant()
+    taught = response.learnt(base, before)
+    assert taught.booster is not None, taught.why
+    assert len(before) == PEOPLE * WEEKS * A_WEEK * 2
+    assert before.evidence == dict.fromkeys(log.offers.values(), PEOPLE * WEEKS * A_WEEK)
+
+    # Scanners come in the machine lane, or are told only by hindsight; they fetch all and click all. Apple's proxy
+    # fetches what nobody looks at.
+    flood = 0.3 * PEOPLE * WEEKS * A_WEEK
+    kinds = (("machine", "scanner"), ("live", "scanner"), ("machine", "prefetch"), ("live", "undecided"))
+    for number in range(round(flood)):
+        name, (lane, fetch_class) = dice.choice(log.names), kinds[number % len(kinds)]
+        at = since + timedelta(hours=dice.uniform(0, 168 * WEEKS))
+        made = log.open(name, at, ("attire", "shoes"), lane=lane, fetch_class=fetch_class)
+        if fetch_class == "scanner":
+            log.click(name, at + timedelta(seconds=1), made, "scanner")
+    log.store()
+    after = log.read()
+    for column in Exposures.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(after, column), getattr(before, column))
+    again = response.learnt(base, after)
+    assert again.booster.model_to_string() == taught.booster.model_to_string()
+    assert (again.thresholds, again.values, again.measures) == (taught.thresholds, taught.values, taught.measures)
+
+    # Had the scanners been taken for people, it would be another model.
+    with log.shop.sessions.begin() as session:
+        session.connection().exec_driver_sql("UPDATE \"fetch\" SET fetch_class = 'person' WHERE lane = 'live'")
+    fooled = log.read()
+    assert len(fooled) > 1.1 * len(before)
+    assert response.learnt(base, fooled).booster.model_to_string() != taught.booster.model_to_string()
+
+
+def test_it_counts_an_undecided_fetch_once_a_person_clicks_in_its_open(log: Log) -> None:
+    at = log.shop.now - timedelta(days=20)
+    made = log.open("p00", at, ("shoes", "attire"), fetch_class="undecided")
+    log.store()
+    assert len(log.read()) == 0
+    log.click("p00", at + timedelta(minutes=1), made, "scanner")
+    log.store()
+    assert len(log.read()) == 0
+    log.click("p00", at + timedelta(minutes=2), made, "person")
+    log.store()
+    assert len(log.read()) == 2
+
+
+@pytest.mark.feature("DE-25")
+def test_it_joins_an_order_that_comes_late_and_twice_to_the_right_decision_once(log: Log) -> None:
+    now, order_id = log.shop.now, "late-1"
+    first, between, second = (now - timedelta(days=days) for days in (20, 19, 17))
+    seen = [log.open("p00", at, ("shoes", "attire")) for at in (first, second)]
+    log.store()
+    assert log.read().outcomes.tolist() == [0, 0, 0, 0]
+
+    # It happened between the two opens, and is told after both, by two shops of one house.
+    log.buy("p00", "shoes", between, order_id)
+    log.buy("p00", "shoes", between + timedelta(hours=1), order_id)
+    log.store()
+    found = log.read()
+    assert found.outcomes.tolist() == [1, 0, 0, 0]
+    assert found.seen_ms.tolist() == sorted(found.seen_ms.tolist())
+    for _ in range(2):
+        with log.shop.sessions.begin() as session:
+            session.connection().exec_driver_sql("DELETE FROM loop_cursor")
+            newest = outcomes.newest_event(session)
+            outcomes.credit(session, log.shop.intake.categories, newest, now)
+    with log.shop.sessions.begin() as session:
+        rows = session.connection().exec_driver_sql("SELECT decision_id, at, cents FROM outcome").all()
+    assert [(row.decision_id, row.at, row.cents) for row in rows] == [(seen[0], between, 2000)]
+
+    # A cancelled one was no order.
+    cancelled = {"type": "track", "userId": "p00", "event": "Order Cancelled", "properties": {"order_id": order_id}}
+    log.shop.send(cancelled)
+    assert log.read().outcomes.tolist() == [0, 0, 0, 0]
+
+
+def test_it_waits_until_the_window_has_closed_and_late_orders_have_come(log: Log) -> None:
+    for days in (8, 9, 10):
+        log.open("p00", log.shop.now - timedelta(days=days), ("shoes", "attire"))
+    log.store()
+    assert len(log.read()) == 2, "seven days, and two more for orders that are told late"
+
+
+def test_it_gives_an_order_to_one_exposure_of_its_category(log: Log) -> None:
+    now = log.shop.now
+    for days in (15, 14, 13):
+        log.open("p00", now - timedelta(days=days), ("shoes", "attire"))
+    log.buy("p00", "attire", now - timedelta(days=13, hours=12))
+    log.buy("p00", "shoes", now - timedelta(days=5))
+    log.store()
+    assert log.read().outcomes.tolist() == [0, 0, 0, 1, 0, 0], "shoes were bought eight days after the last sight"
+
+
+def biased(seed: int, count: int = 30_000) -> tuple[Exposures, np.ndarray[Any, Any]]:
+    """Exposures whose policy put good chances first and hid the rest, and each row's true chance in the first place."""
+    chance = np.random.default_rng(seed)
+    features = chance.random((count, len(MODEL_FEATURES)), dtype=np.float32)
+    wish, price = features[:, 0], features[:, 1]
+    truth = 1 / (1 + np.exp(-(-3.0 + 2.5 * wish - 1.5 * price)))
+    # Good ones went first nearly always; bad ones were shown seldom, and then mostly further down.
+    shown = np.where(truth > np.median(truth), 0.9, 0.15)
+    kept = chance.random(count) < shown
+    first = chance.random(count) < np.where(wish > 0.5, 0.85, 0.15)
+    positions = np.where(first, 0, 1)
+    odds = truth / (1 - truth) * np.where(first, 1.0, 0.35)
+    outcomes_ = chance.random(count) < odds / (1 + odds)
+    rows = Exposures(
+        features=features, outcomes=outcomes_.astype(np.float32), chances=shown, positions=positions,
+        roots=np.arange(count), seen_ms=np.arange(count) * 60_000, said=np.full(count, np.nan),
+        offers=np.ones(count, dtype=np.int64),
+    ).part(kept)  # fmt: skip
+    return rows, truth[kept]
+
+
+@pytest.mark.feature("DE-33")
+def test_it_takes_the_bias_of_position_and_selection_out() -> None:
+    rows, truth = biased(1)
+    base = ignorant()
+    naive, _ = response.fitted(
+        base, rows.features, rows.outcomes, np.ones(len(rows)), np.zeros(len(rows), dtype=np.int64)
+    )
+    fair, levels = response.fitted(base, rows.features, rows.outcomes, rows.weights, rows.positions)
+    assert levels[1] - levels[0] == pytest.approx(np.log(0.35), abs=0.15)
+
+    def at_first(trees: Any, level: float) -> np.ndarray[Any, Any]:
+        margin = base.predict(rows.features, raw_score=True) + trees.predict(rows.features, raw_score=True) + level
+        return np.asarray(1 / (1 + np.exp(-margin)))
+
+    fresh = rows.features[:, 0]
+    groups = [(fresh >= low) & (fresh < low + 0.25) for low in (0.0, 0.25, 0.5, 0.75)]
+    weights = rows.weights
+    flat = response.levels(
+        base.predict(rows.features, raw_score=True) + naive.predict(rows.features, raw_score=True),
+        rows.outcomes, np.ones(len(rows)), np.zeros(len(rows), dtype=np.int64),
+    )  # fmt: skip
+    errors = {
+        name: max(
+            abs(np.average(said[group], weights=weights[group]) / np.average(truth[group], weights=weights[group]) - 1)
+            for group in groups
+        )
+        for name, said in (("naive", at_first(naive, flat[0])), ("fair", at_first(fair, levels[0])))
+    }
+    assert errors["naive"] > 0.3, "who takes places for taste undervalues what was put last"
+    assert errors["fair"] < 0.12, errors
+
+
+def test_it_bounds_what_a_rare_choice_weighs() -> None:
+    rows, _ = biased(2, 1000)
+    rare = replace(rows, chances=np.full(len(rows), 1e-9))
+    assert rare.weights.max() == pytest.approx(1 / LEAST_CHANCE)
+
+
+def test_it_leaves_the_base_where_exposures_are_few_or_say_nothing() -> None:
+    rows, _ = biased(3, 3000)
+    few = response.learnt(ignorant(), rows.part(slice(0, 500)))
+    assert few.booster is None
+    assert "too few" in few.why
+    chance = np.random.default_rng(5)
+    noise = Exposures(
+        features=chance.random((8000, len(MODEL_FEATURES)), dtype=np.float32),
+        outcomes=(chance.random(8000) < 0.1).astype(np.float32), chances=np.ones(8000),
+        positions=np.zeros(8000, dtype=np.int64), roots=np.arange(8000), seen_ms=np.arange(8000) * 600_000,
+        said=np.full(8000, np.nan), offers=np.ones(8000, dtype=np.int64),
+    )  # fmt: skip
+    nothing = response.learnt(ignorant(), noise)
+    assert nothing.booster is None
+    assert "no better" in nothing.why
+    assert nothing.measures["explored"] == 0.0
+
+
+def test_it_joins_two_boosters_into_the_sum_of_their_scores() -> None:
+    rows, _ = biased(4, 4000)
+    base = ignorant()
+    trees, _ = response.fitted(base, rows.features, rows.outcomes, rows.weights, rows.positions)
+    whole = response.joined(base, trees)
+    scores = [one.predict(rows.features, raw_score=True) for one in (whole, base, trees)]
+    np.testing.assert_allclose(scores[0], scores[1] + scores[2], atol=1e-9)
+    assert whole.num_trees() == base.num_trees() + trees.num_trees()
