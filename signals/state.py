@@ -309,7 +309,9 @@ def from_document(plain: dict[str, Any]) -> ProfileState:
     """The state that `document` wrote. Raises KeyError or ValueError when the object is not one of those."""
     fields = {name: plain[name] for name in ProfileState.__struct_fields__ if name != "order_gaps"}
     fields["categories"] = {
-        int(key): CategoryStats(entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]), entry.get("coupons", 0))
+        int(key): CategoryStats(
+            entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]), entry.get("coupons", 0)
+        )
         for key, entry in fields["categories"].items()
     }
     fields["order_gaps"] = gaps_of(plain["order_days"])
