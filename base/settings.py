@@ -235,6 +235,13 @@ class Settings:
             "What records of opens may take on local disk while Valkey is away, in MB; beyond it pictures are static.",
         ),
     )
+    score_hours: int = field(
+        default=24,
+        metadata=_entry(
+            _whole(0, 8_760),
+            "How often, in hours, traits of people are computed anew once somebody asked for that; 0: never.",
+        ),
+    )
     keep_days: int = field(
         default=400,
         metadata=_entry(

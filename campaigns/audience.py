@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
-from campaigns import campaigns, contacts, holdout, replenish, rulebook
+from campaigns import campaigns, contacts, holdout, replenish, rulebook, triggers
 from campaigns.models.campaign import Campaign
 from campaigns.models.delivery import Delivery
 from campaigns.population import matching
@@ -71,6 +71,14 @@ def count(session: Session, campaign_id: int, now: datetime, hash_key: bytes) ->
     return _summed([(reason, kept, number) for reason, kept, number in session.execute(groups)])
 
 
+def is_anybody_due(session: Session, campaign: Campaign, now: datetime) -> bool:
+    """Whether a campaign that waits for a behaviour has somebody of its audience to enter now."""
+    done = triggers.due(session, campaign, now)
+    members = matching(session, campaign.audience, now)
+    query = members.where(ProfileStateRow.profile_id.in_(select(done.c.profile_id))).limit(1)
+    return session.scalar(query) is not None
+
+
 def people(
     session: Session,
     campaign_id: int,
@@ -120,6 +128,8 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
             holdout.assign(session, scope, kind, share, drawn.where(rows.c.is_drawn), now)
     if campaign.replenish is not None:
         replenish.enter(session, campaign, occurrence, now)
+    if campaign.trigger is not None:
+        triggers.enter(session, campaign, occurrence, now)
     return frozen(session, campaign_id, occurrence)
 
 
@@ -151,6 +161,9 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
     if campaign.replenish is not None:
         items = replenish.due(session, campaign, now)
         members = members.where(ProfileStateRow.profile_id.in_(select(items.c.profile_id)))
+    if campaign.trigger is not None and campaign.due_at is not None:
+        done = triggers.due(session, campaign, now)
+        members = members.where(ProfileStateRow.profile_id.in_(select(done.c.profile_id)))
     who = members.cte("who")
     rule = campaign.suppress
     suppressed = None if rule is None else rulebook.check(session, rule, "audience", "suppress")

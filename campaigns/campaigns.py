@@ -56,6 +56,15 @@ class Replenish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     every_days: Annotated[int, Meta(ge=1, le=365)] = 1
 
 
+class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a campaign waits for: an event by its name, of a category or any. It counts for `within_hours`; a person
+    enters a campaign once."""
+
+    event: Annotated[str, Meta(min_length=1, max_length=200)]
+    category: str | None = None
+    within_hours: Annotated[int, Meta(ge=1, le=168)] = 24
+
+
 class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A campaign as it is written. `audience` is a rule of the JSON language; {"always": true} is everybody.
 
@@ -75,7 +84,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     message_id: Id | None = None
-    kind: Literal["broadcast", "replenishment"] = "broadcast"
+    kind: Literal["broadcast", "replenishment", "triggered"] = "broadcast"
     audience: dict[str, Any] = msgspec.field(default_factory=lambda: {"always": True})
     replenish: Replenish | None = None
     slots: list[SlotChoice] = []
@@ -100,6 +109,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     arbitration: Arbitration | None = None
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     mandatory: bool = False
+    trigger: Trigger | None = None
 
 
 def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
@@ -163,6 +173,7 @@ def _columns(content: CampaignIn) -> dict[str, Any]:
         "slots": msgspec.to_builtins(content.slots),
         "replenish": msgspec.to_builtins(content.replenish),
         "arbitration": msgspec.to_builtins(content.arbitration),
+        "trigger": msgspec.to_builtins(content.trigger),
     }
 
 
@@ -186,6 +197,7 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
         rulebook.check(session, content.suppress, "eligibility", "suppress")
     _check_arbitration(session, content)
     _check_replenish(session, content)
+    _check_trigger(session, content)
     _check_slots(session, content)
 
 
@@ -212,6 +224,16 @@ def _check_replenish(session: Session, content: CampaignIn) -> None:
             raise InvalidInput("replenish.categories", f"names the category {slug}, which there is not")
     if content.replenish.until <= content.replenish.ratio:
         raise InvalidInput("replenish.until", "must be greater than ratio")
+
+
+def _check_trigger(session: Session, content: CampaignIn) -> None:
+    if (content.kind == "triggered") != (content.trigger is not None):
+        raise InvalidInput("trigger", "belongs to campaigns of kind triggered, and to no others")
+    if content.trigger is None:
+        return
+    category = content.trigger.category
+    if category is not None and category not in rulebook.categories(session):
+        raise InvalidInput("trigger.category", f"names the category {category}, which there is not")
 
 
 def _check_slots(session: Session, content: CampaignIn) -> None:

@@ -32,6 +32,8 @@ FIELD_WORDS = {
     "metric": "What counts as success", "window_days": "Days after the mail", "landing": "Where a click goes",
     "margin_share": "Margin", "return_cents": "A return", "service_cents": "A service contact",
     "send_holdout": "Get no mail", "content_holdout": "Get neutral content", "default_landing": "Where a click goes",
+    "at_least": "From", "below": "Up to", "margin": "Margin", "contact": "What a call costs",
+    "return": "What a return costs",
 }  # fmt: skip
 """Fields whose name on a page is not their own."""
 MENU = (
@@ -40,6 +42,7 @@ MENU = (
     ("Offers", "offers.index", ("manager",)),
     ("Creatives", "creatives.index", ("manager",)),
     ("Pictures", "pictures.index", ("manager",)),
+    ("People", "scores.index", ("manager",)),
     ("Customers", "customers.index", ("support",)),
     ("System", "system.index", ("admin",)),
 )

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from base.errors import InvalidInput
 
 ROWS: Final = 6
-Kind = Literal["whole", "number", "cents", "yes/no"]
+Kind = Literal["whole", "number", "cents", "share", "yes/no"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Condition:
     kind: Kind
     category: bool = False
     days: bool = False
+    name: str = ""
 
 
 CONDITIONS: Final = (
@@ -41,6 +42,11 @@ CONDITIONS: Final = (
     Condition("spent_all", "spent in all", "orders.amount", "cents"),
     Condition("cart", "lines in the cart", "cart.count", "whole"),
     Condition("clicks", "clicks in our mails", "mail.clicks", "whole"),
+    Condition("churn", "chance of leaving (%)", "score", "share", name="churn"),
+    Condition("cross_buy", "chance of trying something new (%)", "score", "share", name="cross_buy"),
+    Condition("best", "chance of becoming one of the best (%)", "score", "share", name="best"),
+    Condition("ltv", "worth expected in 90 days", "score", "cents", name="ltv"),
+    Condition("interval", "days until the next order, expected", "score", "number", name="interval"),
     Condition("complaint", "has an open complaint (1 = yes)", "complaint.open", "yes/no"),
 )
 BY_KEY: Final = {condition.key: condition for condition in CONDITIONS}
@@ -74,7 +80,7 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
     condition = BY_KEY.get(key)
     if condition is None:
         raise InvalidInput(f"row {number + 1}", "asks for something that is not known")
-    rule: dict[str, Any] = {"field": condition.field}
+    rule: dict[str, Any] = {"field": condition.field} | ({"name": condition.name} if condition.name else {})
     if condition.category:
         category = form.get(f"category-{number}", "")
         if not category:
@@ -88,7 +94,9 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
     value = _number(form.get(f"value-{number}", ""), number, "value")
     if condition.kind == "yes/no":
         return rule | {"op": "=", "value": bool(value)}
-    if condition.kind == "cents":
+    if condition.kind == "share":
+        value = value / 100
+    elif condition.kind == "cents":
         value = round(value * 100)
     elif condition.kind == "whole":
         if value != int(value):
@@ -115,15 +123,20 @@ def _shown(node: Any) -> dict[str, str] | None:
         (
             one
             for one in CONDITIONS
-            if one.field == node["field"] and one.days == has_days and one.category == ("category" in node)
+            if one.field == node["field"]
+            and one.days == has_days
+            and one.category == ("category" in node)
+            and one.name == node.get("name", "")
         ),
         None,
     )
-    if found is None or set(node) - {"field", "op", "value", "category", "within_days"}:
+    if found is None or set(node) - {"field", "op", "value", "category", "within_days", "name"}:
         return None
     value = node["value"]
     if found.kind == "cents":
         value = value / 100
+    elif found.kind == "share":
+        value = round(value * 100, 6)
     return {
         "condition": found.key,
         "category": str(node.get("category", "")),

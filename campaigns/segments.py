@@ -48,7 +48,7 @@ def delete_segment(session: Session, segment_id: int, now: datetime, by: Actor) 
     row = segment(session, segment_id)
     named = select(Campaign.name, Campaign.audience)
     for name, rule in [*session.execute(named), *session.execute(select(Segment.name, Segment.rule))]:
-        if name != row.name and segment_id in _names(rule):
+        if name != row.name and segment_id in names(rule):
             raise Conflict(f"{name} still names this segment.")
     admin_log.record(session, by, "delete", "segment", row.id, now, before=admin_log.snapshot(row))
     session.delete(row)
@@ -85,14 +85,14 @@ def _check(session: Session, name: str, rule: Mapping[str, Any], segment_id: int
     rulebook.check(session, rule, "audience", "rule")
 
 
-def _names(node: Any) -> set[int]:
+def names(node: Any) -> set[int]:
     """The segments a rule names anywhere."""
     match node:
         case {"segment": int(number)}:
             return {number}
         case dict():
-            return {number for child in node.values() for number in _names(child)}
+            return {number for child in node.values() for number in names(child)}
         case list():
-            return {number for child in node for number in _names(child)}
+            return {number for child in node for number in names(child)}
         case _:
             return set()

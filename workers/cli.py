@@ -20,6 +20,7 @@ COMMANDS = {
     "import": ("importing", "Load events or products from files."),
     "train": ("train", "Train the next-best-offer model."),
     "judge": ("judge", "Decide recorded opens once more by the models on trial, and ask the gate about them."),
+    "score": ("score", "Compute what is computed about people."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "worker": ("worker", "Run the jobs of a queue."),

@@ -12,7 +12,7 @@ from typing import Final
 from redis import Redis
 from rq import Queue, SimpleWorker
 
-from base.queues import FAILURE_SECONDS, SERIALIZER, QueueName, queue
+from base.queues import FAILURE_SECONDS, JOB_SECONDS, SERIALIZER, QueueName, queue
 from workers import apart
 from workers.productpictures import PictureFetcher
 from workers.sending import Sender
@@ -21,8 +21,10 @@ SEND: Final = "workers.jobs.send"
 FETCH_PICTURES: Final = "workers.jobs.fetch_pictures"
 JUDGE_MODELS: Final = "workers.jobs.judge_models"
 JUDGE_SECONDS: Final = 1_800.0
+COMPUTE_SCORES: Final = "workers.jobs.compute_scores"
 _PICTURES: Final = "pictures-"
 _MODELS: Final = "models-"
+_SCORES: Final = "scores-"
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 
@@ -73,6 +75,16 @@ def judge_models() -> None:
 def enqueue_judging(connection: Redis) -> bool:
     """Put a job that judges models on the work queue, unless one waits there; whether it was put."""
     return _enqueue_one(connection, JUDGE_MODELS, _MODELS)
+
+
+def compute_scores() -> None:
+    """Compute everybody's scores, in a process of its own: its models and memory go when it is done."""
+    apart.run("score", seconds=JOB_SECONDS)
+
+
+def enqueue_scores(connection: Redis) -> bool:
+    """Put a job that computes scores on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, COMPUTE_SCORES, _SCORES)
 
 
 def _enqueue_one(connection: Redis, job: str, prefix: str) -> bool:

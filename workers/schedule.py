@@ -30,7 +30,7 @@ from base.ids import TEST_BIT
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
-from campaigns import audience, deliveries, keyring, publish, transitions
+from campaigns import atopens, audience, deliveries, keyring, publish, scores, transitions, triggers
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
@@ -38,7 +38,8 @@ from campaigns.models.delivery import Delivery
 from campaigns.opens import ensure_months
 from campaigns.retention import Policy
 from signals import productpictures
-from workers.jobs import enqueue_judging, enqueue_pictures, enqueue_send
+from signals.intake import Intake
+from workers.jobs import enqueue_judging, enqueue_pictures, enqueue_scores, enqueue_send
 from workers.retention import Retention
 
 BATCH: Final = 100
@@ -52,6 +53,7 @@ REFRESH_TICKS: Final = 5
 JUDGE_TICKS: Final = 120
 """How often models on trial are brought up to date."""
 SCHEDULE: Final = Actor("schedule")
+MEMBER_TICKS: Final = 60
 EXPIRE_TICKS: Final = 600
 """How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
 _OPEN: Final = ("queued", "claimed", "deferred")
@@ -85,17 +87,19 @@ class Scheduler:
         self._months: set[tuple[int, int]] = set()
         self._retention = Retention(sessions, blobs, Policy.of(settings))
         self._expire_at = 0
+        self._intake = Intake(sessions, store, settings.hash_key)
+        self._kept: set[int] = set()
 
     def tick(self) -> Tick:
         """One round. A part that fails is logged and comes round again; the other parts go on."""
         now = self._clock.now()
         done = Tick()
         parts: list[Callable[[Tick, datetime], None]] = [
-            self._ensure_months, self._freeze_due, self._sweep, self._enqueue, self._finish,
+            self._ensure_months, self._keep_members, self._freeze_due, self._sweep, self._enqueue, self._finish,
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
-            parts.append(self._fetch_pictures)
+            parts += [self._fetch_pictures, self._compute_scores]
         if self._rounds % JUDGE_TICKS == 0:
             parts.append(self._judge_models)
         if self._rounds >= self._expire_at:
@@ -133,14 +137,15 @@ class Scheduler:
 
     def _freeze_due(self, done: Tick, now: datetime) -> None:
         while (run := self._freeze_one(now)) is not None:
-            done.frozen.append(run)
+            if run.frozen_at is not None:
+                done.frozen.append((run.campaign_id, run.number))
 
     def _sweep(self, done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             done.swept = deliveries.sweep(session, now)
 
-    def _freeze_one(self, now: datetime) -> tuple[int, int] | None:
-        """Freeze the audience of the run that goes first, then of the one due longest; its campaign and number."""
+    def _freeze_one(self, now: datetime) -> Occurrence | None:
+        """Freeze the audience of the run that goes first, then of the one due longest; the run as it is then."""
         with transaction(self._sessions) as session:
             run = session.scalars(
                 select(Occurrence)
@@ -170,10 +175,13 @@ class Scheduler:
                 transitions.pause(
                     session, run.campaign_id, now, SCHEDULE, trouble=f"its audience cannot be fixed: {reason}"
                 )
-            return run.campaign_id, run.number
+            return run
 
     def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:
+        """Fix who gets the mail of a run; one that waits for a behaviour nobody has shown yet is only put off."""
         campaign = session.get_one(Campaign, run.campaign_id)
+        if campaign.trigger is not None and self._waits(session, campaign, run, now):
+            return
         # Opens follow the first mail within seconds: what they read must be there before.
         publish.refresh(session, self._store, self._blobs)
         if not self._store.exists(keys.plan(str(campaign.plan_hash))):
@@ -184,11 +192,24 @@ class Scheduler:
         run.counts |= counted.excluded
         transitions.begin(session, campaign.id, now)
         if campaign.replenish is not None:
-            self._next_run(session, campaign, run, now)
+            terms = msgspec.convert(campaign.replenish, Replenish)
+            self._next_run(session, campaign, run, timedelta(days=terms.every_days), now)
+        elif campaign.trigger is not None:
+            self._next_run(session, campaign, run, triggers.LOOK_EVERY, now)
 
-    def _next_run(self, session: Session, campaign: Campaign, run: Occurrence, now: datetime) -> None:
+    def _waits(self, session: Session, campaign: Campaign, run: Occurrence, now: datetime) -> bool:
+        """Whether nobody did yet what the campaign waits for: the run is put off, or ended with the campaign."""
+        transitions.begin(session, campaign.id, now)
+        if campaign.ends_at is not None and now >= campaign.ends_at:
+            run.state, run.finished_at = "finished", now
+            return True
+        if audience.is_anybody_due(session, campaign, now):
+            return False
+        run.due_at = now + triggers.LOOK_EVERY
+        return True
+
+    def _next_run(self, session: Session, campaign: Campaign, run: Occurrence, step: timedelta, now: datetime) -> None:
         """The run after this one: the next of its times that is still to come, unless the campaign ends before."""
-        step = timedelta(days=msgspec.convert(campaign.replenish, Replenish).every_days)
         due_at = run.due_at + step
         while due_at <= now:
             due_at += step
@@ -230,6 +251,21 @@ class Scheduler:
             is_any = session.scalar(on_trial.limit(1)) is not None
         if is_any:
             enqueue_judging(self._queues)
+
+    def _keep_members(self, _done: Tick, now: datetime) -> None:
+        """Write who is in the segments that opens ask for: of a segment newly named at once, of all every minute."""
+        with transaction(self._sessions) as session:
+            wanted = atopens.named(session)
+        every = self._rounds % MEMBER_TICKS == 0
+        atopens.keep_up(self._intake, [one for one in wanted if every or one not in self._kept], now)
+        self._kept = set(wanted)
+
+    def _compute_scores(self, _done: Tick, now: datetime) -> None:
+        """Have scores computed that were asked for, or whose newest are older than they may be."""
+        with transaction(self._sessions) as session:
+            wanted = scores.is_run_due(session, now, timedelta(hours=self._settings.score_hours))
+        if wanted:
+            enqueue_scores(self._queues)
 
     def _expire(self, _done: Tick, now: datetime) -> None:
         """Let go of a piece of what was kept long enough."""

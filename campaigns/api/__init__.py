@@ -3,9 +3,21 @@
 Bodies and answers are the structs that the pages use; the document at /api/openapi.json is made from the views.
 """
 
-from campaigns.api import catalogue, customers, models, people, pictures, previews, results, running, system, writing
+from campaigns.api import (
+    catalogue,
+    customers,
+    models,
+    people,
+    pictures,
+    previews,
+    results,
+    running,
+    scores,
+    system,
+    writing,
+)
 from campaigns.api.desk import api, document, install
 
-RESOURCES = (catalogue, pictures, writing, running, models, results, previews, customers, people, system)
+RESOURCES = (catalogue, pictures, writing, running, models, results, previews, customers, scores, people, system)
 
 __all__ = ["RESOURCES", "api", "document", "install"]

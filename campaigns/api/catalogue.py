@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 from flask import Response
+from sqlalchemy.orm import Session
 
-from campaigns import creatives, offers, segments
+from campaigns import creatives, offers, scores, segments
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.models import Creative, Segment
@@ -65,12 +66,13 @@ class SegmentIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SegmentOut(msgspec.Struct, frozen=True):
-    """A segment as it is kept; `count` is the last one made."""
+    """A segment as it is kept; `count` is the last one made. `scores`: those its rule asks for, as of when each."""
 
     id: int
     name: str
     rule: dict[str, Any]
     count: int | None = None
+    scores: dict[str, str] = {}
 
 
 class Offers(msgspec.Struct, frozen=True):
@@ -101,8 +103,10 @@ def _creative_out(row: Creative) -> CreativeOut:
     return CreativeOut(row.id, row.name, row.document)
 
 
-def _segment_out(row: Segment) -> SegmentOut:
-    return SegmentOut(row.id, row.name, row.rule, row.count)
+def segment_out(session: Session, row: Segment) -> SegmentOut:
+    """A stored segment as the API tells it."""
+    found = {name: at.isoformat() for name, at in scores.as_of(session, row.rule).items()}
+    return SegmentOut(row.id, row.name, row.rule, row.count, found)
 
 
 @api.get("/offers")
@@ -237,7 +241,7 @@ def _drawn(creative: design.Creative, look: Look) -> Response:
 def list_segments() -> Segments:
     """All segments."""
     with parts().transaction() as session:
-        return Segments([_segment_out(row) for row in segments.segments(session)])
+        return Segments([segment_out(session, row) for row in segments.segments(session)])
 
 
 @api.post("/segments")
@@ -246,7 +250,8 @@ def list_segments() -> Segments:
 def create_segment(json: SegmentIn) -> tuple[SegmentOut, int]:
     """Make a segment."""
     with parts().transaction() as session:
-        return _segment_out(segments.create_segment(session, json.name, json.rule, parts().now(), actor())), 201
+        row = segments.create_segment(session, json.name, json.rule, parts().now(), actor())
+        return segment_out(session, row), 201
 
 
 @api.put("/segments/<int:segment_id>")
@@ -256,7 +261,7 @@ def update_segment(segment_id: int, json: SegmentIn) -> SegmentOut:
     """Replace a segment's rule; audiences that name it follow."""
     with parts().transaction() as session:
         row = segments.update_segment(session, segment_id, json.name, json.rule, parts().now(), actor())
-        return _segment_out(row)
+        return segment_out(session, row)
 
 
 @api.delete("/segments/<int:segment_id>")
@@ -276,4 +281,4 @@ def count_segment(segment_id: int) -> SegmentOut:
     """How many are in it now."""
     with parts().transaction() as session:
         segments.count(session, segment_id, parts().now())
-        return _segment_out(segments.segment(session, segment_id))
+        return segment_out(session, segments.segment(session, segment_id))

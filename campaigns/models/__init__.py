@@ -12,6 +12,7 @@ from campaigns.models.campaign import (
     ProfitTerms,
     ReplenishEntry,
     Segment,
+    TriggerEntry,
 )
 from campaigns.models.catalogue import Creative, Message, Offer, Picture
 from campaigns.models.delivery import Delivery, SentFacts
@@ -23,11 +24,13 @@ from campaigns.models.learning import (
     TrainedModel,
     TrainingRun,
 )
+from campaigns.models.scores import GuardTerms, ScoreModel, ScoreRun
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
-    "Fetch", "GlobalHoldout", "Goal", "HoldoutAssignment", "Message", "ModelDrift", "ModelMove", "ModelShadow",
-    "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms", "ReplenishEntry", "Segment",
-    "SentFacts", "Subject", "TrainedModel", "TrainingRun", "User",
+    "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Message", "ModelDrift", "ModelMove",
+    "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms", "ReplenishEntry",
+    "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry",
+    "User",
 ]  # fmt: skip

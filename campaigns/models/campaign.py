@@ -28,7 +28,10 @@ class Segment(Model):
 
 
 class Campaign(Model):
-    """Audience + message + schedule. `kind` is broadcast (one run) or replenishment (a run a day while it lasts)."""
+    """Audience + message + schedule.
+
+    `kind` is broadcast (one run), replenishment (a run a day while it lasts) or triggered (a run when somebody did it).
+    """
 
     __tablename__ = "campaign"
 
@@ -39,6 +42,7 @@ class Campaign(Model):
     message_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"))
     audience: Mapped[dict[str, Any]] = mapped_column(JSONB)
     replenish: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    trigger: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     slots: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     send_holdout: Mapped[float] = mapped_column(Float, server_default="0")
     content_holdout: Mapped[float] = mapped_column(Float, server_default="0")
@@ -186,5 +190,17 @@ class ReplenishEntry(Model):
     last_day: Mapped[int] = mapped_column(
         Integer, primary_key=True
     )  # of the purchase it follows; days since 2020-01-01
+    occurrence: Mapped[int] = mapped_column(BigInteger)
+    entered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class TriggerEntry(Model):
+    """One person in a campaign that waits for a behaviour: entered once, with the event that began it."""
+
+    __tablename__ = "trigger_entry"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    profile_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    event_id: Mapped[int] = mapped_column(BigInteger)
     occurrence: Mapped[int] = mapped_column(BigInteger)
     entered_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -11,6 +11,7 @@ from campaigns.views import (
     pictures,
     preview,
     running,
+    scores,
     signin,
     system,
 )
@@ -28,6 +29,7 @@ BLUEPRINTS = tuple(
         offers,
         creatives,
         pictures,
+        scores,
         customers,
         system,
     )

@@ -13,9 +13,21 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import campaigns, contacts, mail, messages, offers, publish, rankform, ruleform, starting, suppressform
+from campaigns import (
+    campaigns,
+    contacts,
+    mail,
+    messages,
+    offers,
+    publish,
+    rankform,
+    ruleform,
+    starting,
+    suppressform,
+    triggerform,
+)
 from campaigns.access import allow
-from campaigns.campaigns import CampaignIn, Replenish, SlotChoice
+from campaigns.campaigns import CampaignIn, Replenish, SlotChoice, Trigger
 from campaigns.models import Campaign
 from campaigns.parts import parts
 from campaigns.views import forms
@@ -33,6 +45,9 @@ TABS = (
     ("results", "Results"),
 )
 Fault = InvalidInput | Conflict
+KINDS: Mapping[str, Literal["replenishment", "triggered"]] = {
+    "replenishment": "replenishment", "triggered": "triggered",
+}  # fmt: skip
 GUARDS = (
     ("off", "Offer them what fits, as everybody"),
     ("offers", "Offer them nothing that widens what they buy"),
@@ -51,6 +66,7 @@ PLACES = {
     "audience": ("The audience", "audience"),
     "suppress": ("Whom nothing is sold to", "audience"),
     "replenish": ("The categories to restock", "audience"),
+    "trigger": ("What the campaign waits for", "audience"),
     "subject": ("The subject", "message"),
     "mjml": ("The mail’s markup", "message"),
     "text": ("The text part", "message"),
@@ -258,9 +274,7 @@ def _create(session: Session, form: Mapping[str, str]) -> Campaign:
         layout, name, sender.strip() or "Our shop", address.rstrip("> "), parts().settings.postal_address
     )
     message_id = messages.create_message(session, content, now, actor()).id
-    kind: Literal["replenishment", "broadcast"] = (
-        "replenishment" if form.get("kind") == "replenishment" else "broadcast"
-    )
+    kind = KINDS.get(form.get("kind", ""), "broadcast")
     categories = request.form.getlist("categories")
     return campaigns.create_campaign(
         session,
@@ -270,6 +284,7 @@ def _create(session: Session, form: Mapping[str, str]) -> Campaign:
             message_id=message_id,
             kind=kind,
             replenish=Replenish(categories=categories) if kind == "replenishment" else None,
+            trigger=triggerform.read(form) if kind == "triggered" else None,
             slots=choices,
             default_landing=forms.text(form, "landing"),
         ),
@@ -282,7 +297,12 @@ def _new_form(values: Mapping[str, Any], fault: Fault | None) -> str:
     with parts().transaction() as session:
         categories = session.scalars(select(Category).order_by(Category.name)).all()
         return render_template(
-            "campaigns/new.html", values=values, fault=fault, layouts=starting.LAYOUTS, categories=categories
+            "campaigns/new.html",
+            values=values,
+            fault=fault,
+            layouts=starting.LAYOUTS,
+            categories=categories,
+            triggers=triggerform.EVENTS,
         )
 
 
@@ -297,6 +317,7 @@ def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: M
         conditions=ruleform.CONDITIONS,
         comparisons=ruleform.COMPARISONS,
         suppressed=suppressform.shown(row.suppress),
+        triggers=triggerform.EVENTS,
         guards=GUARDS,
         limit=contacts.limit(session),
         flags=FLAGS,
@@ -327,6 +348,8 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
         )
     if row.kind == "replenishment":
         content["replenish"] = Replenish(categories=request.form.getlist("categories"))
+    if row.kind == "triggered":
+        content["trigger"] = triggerform.read(form, msgspec.convert(row.trigger, Trigger))
     if "keep_rule" not in form:
         content["audience"] = ruleform.read(form)
     return content

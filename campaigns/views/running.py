@@ -26,11 +26,14 @@ from campaigns import (
     plans,
     profit,
     publish,
+    rulebook,
+    scores,
     timeline,
     transitions,
 )
 from campaigns.access import allow
 from campaigns.admin_log import Actor
+from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
 from campaigns.parts import Parts, parts
 from campaigns.reports import report
@@ -54,7 +57,10 @@ def audience_count(campaign_id: int) -> ResponseReturnValue:
             counted = audience.count(session, row.id, parts().now(), parts().settings.hash_key)
         except InvalidInput as error:
             return render_template("campaigns/count.html", fault=error)
-        return render_template("campaigns/count.html", counted=counted, words=timeline.REASON_WORDS, at=parts().now())
+        scored = scores.as_of(session, [rulebook.expanded(session, row.audience), row.suppress])
+        return render_template(
+            "campaigns/count.html", counted=counted, words=timeline.REASON_WORDS, at=parts().now(), scored=scored
+        )
 
 
 @pages.get("/<int:campaign_id>/schedule")
@@ -102,6 +108,7 @@ def results(campaign_id: int) -> ResponseReturnValue:
             earned=profit.profit(session, row.id, parts().now()),
             account=deliveries.account(session, row.id),
             reasons=deliveries.reasons(session, row.id),
+            guard=guard_report(session, row.id) if row.guard != "off" else None,
             state_words=timeline.DELIVERY_WORDS,
             words=timeline.REASON_WORDS,
         )

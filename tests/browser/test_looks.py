@@ -87,7 +87,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("offers", "/offers/"), ("offer", f"/offers/{scene.story.discount}"), ("new-offer", "/offers/new"),
             ("creatives", "/creatives/"), ("creative", "/creatives/1"),
             ("gallery", "/creatives/gallery?family=neutral"), ("pictures", "/pictures/"),
-            ("matrix", f"{campaign}/matrix/"),
+            ("matrix", f"{campaign}/matrix/"), ("people", "/scores/"),
             ("not-found", "/nowhere"),
         ],
         "support": [

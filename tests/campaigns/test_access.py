@@ -21,7 +21,8 @@ from tests.campaigns.web import PASSWORD, Web
 EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
-    "creatives": "manager", "matrix": "manager", "pictures": "manager", "customers": "support", "system": "admin",
+    "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
+    "customers": "support", "system": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""

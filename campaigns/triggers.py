@@ -1,0 +1,69 @@
+"""Campaigns that wait for a behaviour: who fits the audience and does the named thing gets one mail, right after it.
+
+A person enters once per campaign, with the first time they did it since the campaign began. Nothing is sent before:
+a run is only made when somebody is there to be mailed. What was done longer ago than `within_hours` starts nothing any
+more, so a loop that was down for long does not send what nobody expects.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from sqlalchemy import Subquery, and_, any_, exists, func, literal, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
+from campaigns import rulebook
+from campaigns.campaigns import Trigger
+from campaigns.models.campaign import Campaign, TriggerEntry
+from campaigns.models.delivery import Delivery
+from signals.events import Event
+from signals.profiles import Profile
+
+LOOK_EVERY: Final = timedelta(seconds=20)
+"""How often it is looked for people who did the thing."""
+
+
+def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
+    """Who did the named thing since the campaign began and has not entered: (profile_id, event_id)."""
+    terms = msgspec.convert(campaign.trigger, Trigger)
+    since = max(campaign.due_at or now, now - timedelta(hours=terms.within_hours))
+    query = (
+        select(Profile.root_id.label("profile_id"), func.min(Event.id).label("event_id"))
+        .join(Profile, Profile.id == Event.profile_id)
+        .where(
+            Event.received_at >= since,
+            Event.event_time >= since,
+            Event.event_time <= now,
+            func.lower(Event.name) == terms.event.lower(),
+            Event.folds,
+        )
+        .group_by(Profile.root_id)
+    )
+    if terms.category is not None:
+        number = rulebook.categories(session).get(terms.category)
+        if number is None:
+            raise InvalidInput("trigger.category", f"names the category {terms.category}, which there is not")
+        query = query.where(any_(Event.category_ids) == number)
+    did = query.subquery("did")
+    entered = exists().where(TriggerEntry.campaign_id == campaign.id, TriggerEntry.profile_id == did.c.profile_id)
+    return select(did).where(~entered).subquery("due")
+
+
+def enter(session: Session, campaign: Campaign, occurrence: int, now: datetime) -> int:
+    """Enter everybody whom this run's ledger holds; returns how many were new."""
+    items = due(session, campaign, now)
+    ledger = and_(
+        Delivery.campaign_id == campaign.id,
+        Delivery.occurrence == occurrence,
+        Delivery.profile_id == items.c.profile_id,
+    )
+    rows = select(
+        literal(campaign.id), items.c.profile_id, items.c.event_id, literal(occurrence), literal(now)
+    ).where(exists().where(ledger))  # fmt: skip
+    columns = ["campaign_id", "profile_id", "event_id", "occurrence", "entered_at"]
+    statement = insert(TriggerEntry).from_select(columns, rows).on_conflict_do_nothing()
+    return len(session.execute(statement.returning(TriggerEntry.profile_id)).all())

@@ -1,0 +1,188 @@
+"""What a person's orders of a year are worth, counted from stored events, and the four flags of the profit guard.
+
+All four come from the research on customers who lose money with everything more they buy: they need much service, send
+much back, buy at a discount only, or spend the same whatever they buy. Nothing after the moment asked for is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from campaigns import admin_log
+from campaigns.admin_log import Actor
+from campaigns.models.scores import GuardTerms
+
+WINDOW: Final = timedelta(days=364)
+"""Four quarters of thirteen weeks: a weekly rhythm falls alike into each."""
+_QUARTER: Final = timedelta(days=91)
+LEAST_ORDERS: Final = 4
+LEAST_CONTACTS: Final = 3
+RETURNED: Final = 0.4
+DISCOUNTED: Final = 0.8
+MORE_KINDS: Final = 1.5
+SAME_SPEND: Final = 1.1
+_ONLY: Final = 1
+
+
+class Terms(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the guard assumes: the share of the full price that is margin, and what a contact and a return cost (cents).
+
+    What is shipped are rough judgements of ours; a shop puts in its own.
+    """
+
+    margin: Annotated[float, Meta(ge=0, le=1)] = 0.35
+    contact_cents: Annotated[int, Meta(ge=0, le=1_000_000)] = 600
+    return_cents: Annotated[int, Meta(ge=0, le=1_000_000)] = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """A person's last 364 days. `sold` is what was paid, `returned` what was paid back of it, in cents.
+
+    `early` and `late` are the halves of the window: what was spent in them, and on how many categories. `quarters` with
+    an order: of four.
+    """
+
+    root: int
+    orders: int
+    sold: int
+    discounted: int
+    discount: int
+    returns: int
+    returned: int
+    contacts: int
+    quarters: int
+    early: int
+    late: int
+    early_kinds: int
+    late_kinds: int
+
+    def profit(self, terms: Terms) -> int:
+        """Cents that the window earned: the margin on what stayed sold, less discounts, contacts and returns."""
+        margin = terms.margin * (self.sold - self.returned + self.discount) - self.discount
+        return round(margin - self.contacts * terms.contact_cents - self.returns * terms.return_cents)
+
+    def flags(self, terms: Terms) -> dict[str, float]:
+        """The flags that hold, with what tripped each: contacts, a share of orders, or the spend of the later half over
+        that of the earlier. The first three want a loss as well: who pays for what they cost is nobody's problem."""
+        found: dict[str, float] = {}
+        if self.profit(terms) <= 0:
+            if self.contacts >= LEAST_CONTACTS:
+                found["service"] = float(self.contacts)
+            if self.orders >= LEAST_ORDERS and self.returns >= RETURNED * self.orders:
+                found["returns"] = round(self.returns / self.orders, 4)
+            if self.orders >= LEAST_ORDERS and self.discounted >= DISCOUNTED * self.orders:
+                found["discount"] = round(self.discounted / self.orders, 4)
+        if (
+            self.quarters == 4
+            and self.early > 0
+            and self.late_kinds >= MORE_KINDS * self.early_kinds
+            and self.late <= SAME_SPEND * self.early
+        ):
+            found["spending"] = round(self.late / self.early, 4)
+        return found
+
+
+def terms(session: Session) -> Terms:
+    """What the guard assumes now."""
+    row = session.get(GuardTerms, _ONLY)
+    return Terms() if row is None else Terms(row.margin, row.contact_cents, row.return_cents)
+
+
+def set_terms(session: Session, given: Terms, now: datetime, by: Actor) -> None:
+    """Assume something else from the next run on."""
+    row = session.get(GuardTerms, _ONLY, with_for_update=True)
+    before = None if row is None else admin_log.snapshot(row)
+    if row is None:
+        row = GuardTerms(id=_ONLY)
+        session.add(row)
+    row.margin, row.contact_cents, row.return_cents = given.margin, given.contact_cents, given.return_cents
+    row.changed_at = now
+    session.flush()
+    after = admin_log.snapshot(row)
+    admin_log.record(session, by, "change", "profit guard", _ONLY, now, before=before, after=after)
+
+
+def worths(session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[Worth]:
+    """The worth of each of these root profiles that did anything the guard looks at, as of a moment."""
+    given = {"roots": list(roots), "as_of": as_of, "since": as_of - WINDOW, "half": as_of - 2 * _QUARTER}
+    for row in session.execute(_WORTH, given):
+        yield Worth(**row._mapping)
+
+
+# Texts of shops are not trusted to be numbers: what is none counts as not told.
+_FRAGMENTS: Final = {
+    "CENTS OF": r"CASE WHEN {0} ~ '^-?[0-9]{{1,12}}(\.[0-9]+)?$' THEN round(({0})::numeric * 100) END",
+    "PIECES OF": "CASE WHEN json_typeof({0} -> 'products') = 'array' THEN json_array_length({0} -> 'products') END",
+    "LINES OF": r"""(
+        SELECT round(sum(100 * (line ->> 'price')::numeric * CASE
+            WHEN line ->> 'quantity' ~ '^[0-9]{{1,6}}$' THEN (line ->> 'quantity')::numeric ELSE 1 END))
+        FROM json_array_elements(CASE WHEN json_typeof({0} -> 'products') = 'array' THEN {0} -> 'products' END) line
+        WHERE json_typeof(line) = 'object' AND line ->> 'price' ~ '^[0-9]{{1,12}}(\.[0-9]+)?$'
+    )""",
+}
+
+
+def _written_out(statement: str) -> str:
+    """A statement with its fragments, such as `[[CENTS OF said ->> 'total']]`, written out."""
+    return re.sub(r"\[\[(\w+ OF) (.+?)\]\]", lambda found: _FRAGMENTS[found[1]].format(found[2]), statement)
+
+
+_WORTH: Final = text(
+    _written_out("""
+    WITH told AS MATERIALIZED (
+        SELECT p.root_id AS root, lower(e.name) AS name, e.event_time AS at, e.order_id, e.category_ids,
+               e.order_total_cents AS total, e.body -> 'properties' AS said
+        FROM profile p JOIN event e ON e.profile_id = p.id
+        WHERE p.root_id = ANY(:roots) AND e.folds AND e.type = 'track'
+          AND e.event_time >= :since AND e.event_time < :as_of
+          AND lower(e.name) IN ('order completed', 'order refunded', 'order cancelled', 'order canceled',
+                                'complaint opened', 'call note added')
+    ), placed AS (
+        SELECT root, order_id, at, category_ids, coalesce(total, [[LINES OF said]], 0) AS paid,
+               coalesce(greatest([[CENTS OF said ->> 'discount']], 0), 0) AS discount,
+               coalesce(said ->> 'coupon', '') <> '' AS has_coupon, [[PIECES OF said]] AS pieces,
+               floor(extract(epoch FROM CAST(:as_of AS timestamptz) - at) / (91 * 86400)) AS quarter
+        FROM told WHERE name = 'order completed'
+    ), given_back AS (
+        SELECT p.root, p.order_id, least(max(p.paid), sum(coalesce(
+            CASE WHEN t.name <> 'order refunded' THEN p.paid END,
+            abs([[CENTS OF t.said ->> 'total']]), [[LINES OF t.said]],
+            p.paid * least(1, nullif([[PIECES OF t.said]], 0)::numeric / greatest(p.pieces, 1)), p.paid
+        ))) AS paid
+        FROM told t JOIN placed p ON p.root = t.root AND p.order_id = t.order_id
+        WHERE t.name <> 'order completed' AND t.order_id IS NOT NULL
+        GROUP BY p.root, p.order_id
+    ), kinds AS (
+        SELECT root, count(DISTINCT category) FILTER (WHERE at < :half) AS early,
+               count(DISTINCT category) FILTER (WHERE at >= :half) AS late
+        FROM placed CROSS JOIN unnest(category_ids) AS category GROUP BY root
+    ), bought AS (
+        SELECT root, count(*) AS orders, sum(paid) AS sold, sum(discount) AS discount,
+               count(*) FILTER (WHERE discount > 0 OR has_coupon) AS discounted, count(DISTINCT quarter) AS quarters,
+               coalesce(sum(paid) FILTER (WHERE at < :half), 0) AS early,
+               coalesce(sum(paid) FILTER (WHERE at >= :half), 0) AS late
+        FROM placed GROUP BY root
+    ), returned AS (
+        SELECT root, count(*) AS returns, sum(paid) AS paid FROM given_back GROUP BY root
+    ), asked AS (
+        SELECT root, count(*) AS contacts FROM told WHERE name IN ('complaint opened', 'call note added') GROUP BY root
+    )
+    SELECT root, coalesce(b.orders, 0) AS orders, coalesce(b.sold, 0)::bigint AS sold,
+           coalesce(b.discounted, 0) AS discounted, coalesce(b.discount, 0)::bigint AS discount,
+           coalesce(r.returns, 0) AS returns, coalesce(r.paid, 0)::bigint AS returned,
+           coalesce(a.contacts, 0) AS contacts, coalesce(b.quarters, 0) AS quarters,
+           coalesce(b.early, 0)::bigint AS early, coalesce(b.late, 0)::bigint AS late,
+           coalesce(k.early, 0) AS early_kinds, coalesce(k.late, 0) AS late_kinds
+    FROM bought b FULL JOIN asked a USING (root) LEFT JOIN returned r USING (root) LEFT JOIN kinds k USING (root)
+    ORDER BY root
+""")
+)

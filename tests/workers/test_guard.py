@@ -1,0 +1,126 @@
+"""The profit guard: customers who lose money in four ways, left out or offered nothing more, and what that saves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from base.blobs import blobs_from
+from campaigns import goals, worth
+from campaigns.guardreport import guard_report
+from campaigns.worth import Terms, worths
+from tests.campaigns.shop import MANAGER, Shop
+from tests.workers.customers import order
+from tests.workers.opens import Opens
+from tests.workers.test_paths import hero, said, shown
+from workers.scoring import Scorer
+
+DAY = timedelta(days=1)
+TERMS = Terms(margin=0.35, contact_cents=600, return_cents=1500)
+NAMES = ("service", "returns", "discount", "spending", "good")
+
+
+def lives(shop: Shop) -> list[dict[str, Any]]:
+    """A year of five customers; each of the first four trips one flag, the last buys as much as they do."""
+    calls: list[dict[str, Any]] = []
+    for name in NAMES:
+        for quarter in range(4):
+            at = shop.now - (350 - 91 * quarter) * DAY
+            kinds = ("Shoes", "Socks") if quarter < 2 or name != "spending" else ("Shoes", "Socks", "Gels", "Tents")
+            price = 100 / len(kinds)
+            sold = order(name, at, price, *kinds)
+            if name == "discount":
+                sold["properties"] |= {"discount": 60, "coupon": "ALWAYS"}
+            calls.append(sold)
+            if name == "returns" and quarter:
+                number = sold["properties"]["order_id"]
+                calls.append(said(name, "Order Refunded", order_id=number) | {"timestamp": (at + DAY).isoformat()})
+    for number in range(30):
+        at = shop.now - (number + 1) * DAY
+        told = said("service", "Call Note Added", text="Again.") if number % 2 else said("service", "Complaint Opened")
+        calls.append(told | {"timestamp": at.isoformat()})
+    return [*calls, said("service", "Complaint Closed") | {"timestamp": (shop.now - DAY / 2).isoformat()}]
+
+
+def scored(shop: Shop, terms: Terms = TERMS) -> dict[str, list[str]]:
+    """Say what things cost and run the scores; the flags of each customer."""
+    with shop.sessions.begin() as session:
+        worth.set_terms(session, terms, shop.now, MANAGER)
+    Scorer(shop.intake, blobs_from(shop.settings), shop.clock).run(shop.now, "test")
+    names = {number: name for name, number in shop.known().items()}
+    with shop.sessions.begin() as session:
+        assert worth.terms(session) == terms
+        return {names[one.root]: sorted(one.flags(terms)) for one in worths(session, list(names), shop.now)}
+
+
+@pytest.mark.feature("CM-07")
+def test_it_leaves_out_who_trips_a_flag_with_that_reason_and_tells_the_loss_avoided(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people(*NAMES)
+    shop.send(*lives(shop))
+    assert scored(shop) == {name: [name] if name != "good" else [] for name in NAMES}
+    offer = shop.offer("cross-sell")
+    mails = opens.send_campaign(slots=hero(opens, offer), guard="audience")
+    assert set(mails) == {"good"}
+    names = {number: name for name, number in shop.known().items()}
+    told = {names[row.profile_id]: row.reason for row in shop.ledger(opens.campaign)}
+    assert told == {name: f"flag_{name}" for name in NAMES if name != "good"} | {"good": None}
+    assert shown(opens, mails["good"]) == offer
+    with shop.sessions.begin() as session:
+        goals.name_goal(session, opens.campaign, "orders", 28, shop.now, MANAGER)
+        report = guard_report(session, opens.campaign)
+    # By hand, from the raw rows, in cents: 35 % of the full price, 6.00 a contact, 15.00 a return.
+    lost = {
+        "service": 30 * 600 - 0.35 * 40_000,
+        "returns": 3 * 1500 - 0.35 * 10_000,
+        "discount": 4 * 6_000 - 0.35 * (40_000 + 4 * 6_000),
+        "spending": -0.35 * 40_000,
+    }
+    assert {line.flag: (line.left_out, line.withheld) for line in report.lines} == dict.fromkeys(lost, (1, 0))
+    assert {line.flag: line.lost for line in report.lines} == {
+        flag: max(0, round(cents)) for flag, cents in lost.items()
+    }
+    assert report.avoided == sum(round(max(0, cents) * 28 / 364) for cents in lost.values()) > 0
+
+
+@pytest.mark.feature("CM-07")
+def test_it_offers_who_trips_a_flag_nothing_more_at_the_open(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people(*NAMES)
+    shop.send(*lives(shop))
+    replacement, more = shop.offer("replacement"), shop.offer("cross-sell", priority=2)
+    mails = opens.send_campaign(slots=hero(opens, more, replacement), guard="offers")
+    # Flagged after the mail left: the very next open knows.
+    assert {shown(opens, mail) for mail in mails.values()} == {more}
+    scored(shop)
+    told = {name: shown(opens, mail) for name, mail in mails.items()}
+    assert told == dict.fromkeys(NAMES, replacement) | {"good": more}
+    opens.record()
+    with shop.sessions.begin() as session:
+        report = guard_report(session, opens.campaign)
+    assert [(line.flag, line.left_out, line.withheld) for line in report.lines] == [
+        (name, 0, 1) for name in NAMES if name != "good"
+    ]
+
+
+def test_it_flags_nobody_who_pays_for_what_they_cost(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people(*NAMES)
+    shop.send(*lives(shop))
+    free = Terms(margin=1.0, contact_cents=0, return_cents=0)
+    assert scored(shop, free) == {name: ["spending"] if name == "spending" else [] for name in NAMES}
+
+
+def test_it_takes_a_line_without_a_price_for_its_part_of_the_order_and_no_number_for_not_told(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people("odd")
+    at = shop.now - 10 * DAY
+    sold = order("odd", at, 10, "Shoes", "Socks", discount="ten", coupon=None)
+    number = sold["properties"]["order_id"]
+    part = {"order_id": number, "products": [{"product_id": "p-Shoes", "quantity": 1}]}
+    shop.send(sold, said("odd", "Order Refunded", **part))
+    with shop.sessions.begin() as session:
+        [found] = worths(session, [shop.profile("odd")], shop.now + DAY)
+    assert (found.sold, found.discount, found.discounted, found.returns, found.returned) == (2000, 0, 0, 1, 1000)

@@ -1,0 +1,132 @@
+"""Scores of people: what is learnt of their future, as of when, how good it is, and who looks like the best."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from base import db, stores
+from base.blobs import FolderBlobs
+from base.clock import FixedClock
+from base.embedded import PostgresServer, ValkeyServer
+from base.errors import InvalidInput
+from campaigns.models.scores import ScoreModel
+from signals.importing import import_events
+from signals.intake import Intake
+from signals.sources import Sender, keyless_sender
+from tests.conftest import NOON
+from tests.workers.customers import histories, order
+from workers.futures import TASKS, Futures
+from workers.lives import HORIZON, Calendar
+from workers.scoring import Done, Scorer
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class World:
+    """A shop with sixty weeks of orders."""
+
+    intake: Intake
+    blobs: FolderBlobs
+    sender: Sender
+
+    def tell(self, *calls: dict[str, Any]) -> None:
+        lines = [json.dumps(call).encode() for call in calls]
+        assert import_events(self.intake, self.sender, lines, NOON).accepted == len(lines)
+
+    def run(self, as_of: Any = NOON, **how: Any) -> Done:
+        return Scorer(self.intake, self.blobs, FixedClock(NOON)).run(as_of, "test", **how)
+
+    def rows(self, query: str, **values: Any) -> list[Any]:
+        with self.intake.sessions.begin() as session:
+            return list(session.execute(text(query), values))
+
+    def scores(self, name: str) -> dict[str, float]:
+        """One score of everybody who has it, by user id."""
+        query = (
+            "SELECT i.value AS who, s.value FROM profile_score s JOIN profile p ON p.root_id = s.profile_id"
+            " JOIN identifier i ON i.profile_id = p.id AND i.type = 'user_id' WHERE s.name = :name"
+        )
+        return {row.who: row.value for row in self.rows(query, name=name)}
+
+
+@pytest.fixture(scope="module")
+def world(
+    postgres: PostgresServer, valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[World]:
+    admin = postgres.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0] + "/postgres"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE scoring TEMPLATE latebind")
+    engine = db.connect(postgres.url.rsplit("/", 1)[0] + "/scoring")
+    store = stores.connect(valkey_server.url.rsplit("/", 1)[0] + "/62")
+    intake = Intake(db.sessions(engine), store, b"k" * 32)
+    with db.transaction(intake.sessions) as session:
+        sender = keyless_sender(session, "file", NOON)
+    made = World(intake, FolderBlobs(tmp_path_factory.mktemp("blobs")), sender)
+    made.tell(*histories(NOON))
+    yield made
+    store.close()
+    engine.dispose()
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute("DROP DATABASE scoring WITH (FORCE)")
+
+
+def test_it_learns_from_windows_that_closed_before_the_snapshot_it_is_tested_on() -> None:
+    dates = Calendar.before(NOON, NOON - timedelta(days=400))
+    assert max(dates.train) + HORIZON <= dates.test
+    assert dates.test + HORIZON == dates.as_of == NOON
+    assert len(dates.train) == 6
+    assert len(Calendar.before(NOON, NOON - timedelta(days=240)).train) == 1
+    with pytest.raises(InvalidInput, match="at least 236 days"):
+        Calendar.before(NOON, NOON - timedelta(days=235))
+    with pytest.raises(InvalidInput):
+        Calendar.before(NOON, None)
+
+
+@pytest.mark.feature("DE-12")
+def test_it_computes_scores_as_of_a_moment_and_uses_nothing_after_it(world: World) -> None:
+    then = NOON - timedelta(days=21)
+    first = world.run(then, retrain=True)
+    assert (first.why_no_model, first.people) == (None, 100)
+    before = {name: world.scores(name) for name in TASKS}
+    assert {row.as_of for row in world.rows("SELECT DISTINCT as_of FROM profile_score")} == {then}
+    # What comes later says the opposite of what was: the leavers are back and spend, the runners send all back.
+    later = [order(f"leaver-{number}", then + DAY, 500, "Watches") for number in range(28)]
+    world.tell(*later, order("runner-0", then + timedelta(seconds=1), 900, "Bikes"))
+    again = world.run(then, retrain=True)
+    assert again.model == first.model, "the same models, to the byte"
+    assert {name: world.scores(name) for name in TASKS} == before
+    now = world.run(NOON, retrain=False)
+    assert now.model == first.model
+    assert world.scores("churn")["leaver-0"] < before["churn"]["leaver-0"]
+
+
+@pytest.mark.feature("DE-12")
+def test_it_is_measured_on_a_later_snapshot_beside_one_line_of_code(world: World) -> None:
+    trained = Scorer(world.intake, world.blobs, FixedClock(NOON)).train(NOON)
+    churn, ltv, interval = (trained.measures[name] for name in ("churn", "ltv", "interval"))
+    assert churn["auc"] > 0.85
+    assert churn["brier"] < churn["plain_brier"]
+    assert ltv["error"] < ltv["rival_error"]
+    assert interval["error"] < interval["rival_error"]
+    with world.intake.sessions.begin() as session:
+        row = session.get_one(ScoreModel, trained.hash)
+        assert (row.measures["churn"]["auc"], row.as_of) == (churn["auc"], NOON)
+    assert Futures.load(world.blobs.get(trained.hash)).hash == trained.hash
+
+
+@pytest.mark.feature("CM-72")
+def test_it_ranks_planted_look_alikes_of_the_best_above_decoys(world: World) -> None:
+    world.run(NOON, retrain=True)
+    best = world.scores("best")
+    alike = [best[f"alike-{number}"] for number in range(6)]
+    other = [best[f"other-{number}"] for number in range(6)]
+    assert min(alike) > max(other), (alike, other)

@@ -1,0 +1,103 @@
+"""Campaigns that wait for a behaviour: nothing leaves before it, one mail right after it, and only to who fits."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from campaigns.campaigns import Trigger
+from signals.scores import assign
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web, told
+from tests.workers.relay import Relay
+from tests.workers.test_sending import run_jobs
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+BEST = {"all": [{"field": "score", "name": "best", "op": ">=", "value": 0.5}]}
+VIEW = Trigger(event="Product Viewed", category="shoes")
+MINUTE = timedelta(minutes=1)
+
+
+def viewed(name: str, category: str = "shoes") -> dict[str, Any]:
+    """A look at a product."""
+    properties = {"product_id": f"{category}-1", "category": category}
+    return {"type": "track", "userId": name, "event": "Product Viewed", "properties": properties}
+
+
+def minutes(shop: Shop, scheduler: Scheduler, count: int) -> None:
+    """Let minutes pass, with the loop and the senders at work."""
+    for _ in range(count):
+        scheduler.tick()
+        run_jobs(shop)
+        shop.clock.advance(MINUTE)
+
+
+@pytest.mark.feature("CM-72")
+def test_it_waits_for_the_trigger_and_mails_who_matches_once_within_minutes(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.intake.categories.learn(["Shoes", "Socks"], create=True)
+    shop.people("alike", "second", "decoy", "early")
+    known = shop.known()
+    best = {"alike": 0.9, "second": 0.7, "decoy": 0.1, "early": 0.8}
+    assign(shop.intake, {known[name]: {"best": value} for name, value in best.items()}, shop.now, 1, shop.now)
+    # Done before the campaign began: it starts nothing.
+    shop.send(viewed("early"))
+    shop.clock.advance(MINUTE)
+    campaign = shop.campaign(
+        kind="triggered", trigger=VIEW, audience=BEST, ends_at=shop.now + timedelta(days=2), send_holdout=0.0
+    )
+    shop.schedule(campaign)
+    minutes(shop, scheduler, 5)
+    assert (relay.received(), shop.ledger(campaign), shop.state(campaign)) == ({}, [], "sending")
+    # Who matches does something else, and who does it does not match.
+    shop.send(viewed("alike", "socks"), viewed("decoy"))
+    minutes(shop, scheduler, 3)
+    assert relay.received() == {}
+    shop.send(viewed("alike"))
+    minutes(shop, scheduler, 2)
+    assert relay.received() == {"alike@example.com": 1}
+    shop.send(viewed("alike"), viewed("second"), viewed("second"))
+    minutes(shop, scheduler, 3)
+    assert relay.received() == {"alike@example.com": 1, "second@example.com": 1}
+    assert [(row.occurrence, row.state) for row in shop.ledger(campaign)] == [(1, "accepted"), (2, "accepted")]
+    # What was done a day ago starts nothing any more: the loop was down, and the decoy has become one who matches.
+    shop.clock.advance(timedelta(hours=25))
+    assign(shop.intake, {known["decoy"]: {"best": 0.9}}, shop.now, 2, shop.now)
+    minutes(shop, scheduler, 2)
+    assert len(shop.ledger(campaign)) == 2
+    shop.clock.advance(timedelta(days=1))
+    shop.send(viewed("early"))
+    minutes(shop, scheduler, 2)
+    assert (shop.state(campaign), len(shop.ledger(campaign))) == ("finished", 2)
+
+
+def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
+    shop.intake.categories.learn(["Shoes"], create=True)
+    web = Web(shop)
+    try:
+        browser, api = web.browser("manager"), web.program("manager")
+        browser.get("/campaigns/new")
+        form = {"name": "Right after", "layout": "offers", "landing": "https://shop.example.com/", "kind": "triggered"}
+        assert "must be chosen" in browser.post("/campaigns/new", **form, event="Sneezed").text
+        made = browser.post("/campaigns/new", **form, **{"event": "Product Viewed", "trigger-category": "shoes"})
+        number = made.headers["Location"].split("/")[2]
+        assert api.told("GET", f"/campaigns/{number}")["trigger"] == {
+            "event": "Product Viewed", "category": "shoes", "within_hours": 24,
+        }  # fmt: skip
+        page = browser.get(f"/campaigns/{number}/audience").text
+        assert "What it waits for" in page
+        browser.post(
+            f"/campaigns/{number}/audience", event="Product Added", guard="offers", **{"suppress-complaint": "on"}
+        )
+        kept = api.told("GET", f"/campaigns/{number}")
+        assert (kept["trigger"]["event"], kept["trigger"]["category"]) == ("Product Added", None)
+        assert kept["guard"] == "offers"
+        assert kept["suppress"] == {"any": [{"field": "complaint.open", "op": "=", "value": True}]}
+        wrong = {"name": "No trigger", "kind": "triggered"}
+        assert told(api.call("POST", "/campaigns", wrong), 400)["field"] == "trigger"
+    finally:
+        web.close()
