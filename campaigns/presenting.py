@@ -43,6 +43,7 @@ MENU = (
     ("Creatives", "creatives.index", ("manager",)),
     ("Pictures", "pictures.index", ("manager",)),
     ("People", "scores.index", ("manager",)),
+    ("Models", "models.index", ("manager",)),
     ("Customers", "customers.index", ("support",)),
     ("System", "system.index", ("admin",)),
 )

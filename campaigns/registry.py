@@ -139,3 +139,11 @@ def _compared(session: Session, campaign_id: int, digest: str) -> tuple[int, int
         )
     ).one()
     return row.n, row.differing
+
+
+def campaign_names(session: Session) -> dict[int, str]:
+    """The names of campaigns that ever took a step, by number."""
+    stepped = select(ModelMove.campaign_id).distinct().limit(MOST_CAMPAIGNS)
+    return {
+        row.id: row.name for row in session.execute(select(Campaign.id, Campaign.name).where(Campaign.id.in_(stepped)))
+    }

@@ -7,6 +7,7 @@ from campaigns.views import (
     health,
     home,
     matrix,
+    models,
     offers,
     pictures,
     preview,
@@ -30,6 +31,7 @@ BLUEPRINTS = tuple(
         creatives,
         pictures,
         scores,
+        models,
         customers,
         system,
     )

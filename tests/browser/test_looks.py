@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from campaigns import goals
+from campaigns import goals, rollout
+from campaigns.gate import Evidence, weighed
+from campaigns.models.learning import ModelDrift, ModelVerdict
+from campaigns.rollout import Step
 from tests.browser.visitor import Scheme, Visits
+from tests.campaigns.enlisting import enlisted, measured
 from tests.campaigns.shop import MANAGER
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER, fetch, fetch_at_once
-from tests.promises.world import Story
+from tests.promises.world import Story, World
 
 AGENTS = (BROWSER, GMAIL, APPLE, SCANNER)
 FIRST = "SELECT min(id) FROM delivery WHERE campaign_id = :c"
@@ -27,6 +32,7 @@ class Scene:
     draft: int
     profile: int
     decision: str
+    model: str
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +61,8 @@ def scene(visits: Visits) -> Scene:
             fetch(world.render.url, mail.clicks[0])
         world.clock.advance(timedelta(minutes=1))
     world.recorded()
-    draft = world.story("longname", people=2, send=False).campaign
+    draft = world.story("longname", people=2, send=False, mode="model").campaign
+    model = on_trial(world, draft)
     with world.sessions.begin() as session:
         session.execute(world.sql("UPDATE campaign SET name = :name WHERE id = :id"), {"name": LONG, "id": draft})
         session.execute(
@@ -66,7 +73,37 @@ def scene(visits: Visits) -> Scene:
         )
     swapped = "SELECT id, profile_id FROM decision WHERE campaign_id = :c AND slots <> shadow ORDER BY at LIMIT 1"
     (row,) = world.rows(swapped, c=story.campaign)
-    return Scene(story, draft, row.profile_id, row.id)
+    return Scene(story, draft, row.profile_id, row.id, model)
+
+
+def on_trial(world: World, campaign: int) -> str:
+    """Have one model live in a campaign and another on trial; the first."""
+    shop = world.shop
+    live, trial = enlisted(shop, {1: 0.9}, metrics=measured()), enlisted(shop, {2: 0.9}, metrics=measured())
+    steps = (
+        Step("live", live, reason="The first model: there is nothing to measure it beside."),
+        Step("shadow", trial, reason="Trained on the spring's orders too."),
+        Step("canary", trial, 0.2),
+    )
+    for step in steps:
+        with shop.sessions.begin() as session:
+            rollout.take(session, shop.store, shop.blobs, campaign, step, shop.now, MANAGER)
+    by_lot = Evidence(
+        method="canary", new=131.0, present=104.0, difference=27.0, low=3.0, high=51.0, opened=2890, orders=214,
+        effective=580.0,
+    )  # fmt: skip
+    by_logs = Evidence(method="logs", opened=4122, orders=301, refused="every choice of the log was certain")
+    document = msgspec.to_builtins(weighed([by_lot, by_logs]))
+    with shop.sessions.begin() as session:
+        found = {"campaign_id": campaign, "model_hash": trial, "against": live, "at": shop.now}
+        session.add(ModelVerdict(passes=True, document=document, **found))
+        drift = {
+            "limit": 0.2, "score": 0.03, "features": [["category.days_since", 0.24], ["orders.count_28", 0.05]],
+            "ratio": 0.94, "ratio_low": 0.85, "ratio_high": 1.03, "is_alarm": True,
+            "why": "Days since the category was last bought have moved.",
+        }  # fmt: skip
+        session.add(ModelDrift(at=shop.now, model_hash=live, document=drift))
+    return live
 
 
 def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
@@ -87,7 +124,8 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("offers", "/offers/"), ("offer", f"/offers/{scene.story.discount}"), ("new-offer", "/offers/new"),
             ("creatives", "/creatives/"), ("creative", "/creatives/1"),
             ("gallery", "/creatives/gallery?family=neutral"), ("pictures", "/pictures/"),
-            ("matrix", f"{campaign}/matrix/"), ("people", "/scores/"),
+            ("matrix", f"{campaign}/matrix/"), ("people", "/scores/"), ("models", "/models/"), ("model", f"/models/{scene.model}"),
+            ("rollout", f"/models{draft}"),
             ("not-found", "/nowhere"),
         ],
         "support": [

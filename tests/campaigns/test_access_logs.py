@@ -147,6 +147,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "pictures.for_product": lambda d: d.browser.post(f"/pictures/{d.picture()}/product", product=d.product()),
     "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
     "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
+    "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
     "system.add_person": lambda d: d.browser.post(
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
     ),
