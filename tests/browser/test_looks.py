@@ -124,8 +124,8 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("offers", "/offers/"), ("offer", f"/offers/{scene.story.discount}"), ("new-offer", "/offers/new"),
             ("creatives", "/creatives/"), ("creative", "/creatives/1"),
             ("gallery", "/creatives/gallery?family=neutral"), ("pictures", "/pictures/"),
-            ("matrix", f"{campaign}/matrix/"), ("people", "/scores/"), ("models", "/models/"), ("model", f"/models/{scene.model}"),
-            ("rollout", f"/models{draft}"),
+            ("matrix", f"{campaign}/matrix/"), ("people", "/scores/"), ("models", "/models/"),
+            ("model", f"/models/{scene.model}"), ("rollout", f"/models{draft}"),
             ("not-found", "/nowhere"),
         ],
         "support": [
