@@ -106,6 +106,8 @@ class Conditions:
         if offer.after_category is not None:
             yield self._yes(("bought", offer.after_category))
         yield from self._product(offer)
+        if offer.asks_occasion:
+            yield self._is(("suited", offer.id), (True, False))
         if offer.kind in SALES_KINDS:
             yield self._no(COMPLAINT)
             yield Group((self._suppressed,), negated=True)
@@ -137,7 +139,7 @@ class Conditions:
             yield Atom(LANE, lambda lane: lane != "undecided")
 
     def _product(self, offer: Offer) -> Iterator[Formula]:
-        if offer.products:
+        if offer.products or offer.pick is not None:
             yield self._is(("shown", offer.id), (True, False))
         if offer.product is None:
             return

@@ -29,7 +29,7 @@ def of_campaign(session: Session, campaign_id: int, now: datetime) -> tuple[Plan
     """The plan as it would be published now, and what each place can show. Raises InvalidInput when it could not be."""
     row = campaign(session, campaign_id)
     plan = publish.compile_campaign(session, row)[0]
-    return plan, reach.variants(plan, publish.live(row), unix_ms(now))
+    return plan, reach.variants(plan, publish.live(row, None), unix_ms(now))
 
 
 def picture(
@@ -52,11 +52,13 @@ def picture(
     if offer_id in plan.default_ids:
         fields = default_fields(plan, offer)
     else:
-        rows = {name: session.get(Product, name) for name in offer.all_products}
+        # For nobody in particular nothing is picked: the first of the pool stands for it.
+        picked = offer.pick.pool[0].id if offer.pick is not None else None
+        rows = {name: session.get(Product, name) for name in (*offer.all_products, *([picked] if picked else []))}
         known = {name: facts(row) for name, row in rows.items() if row is not None}
         beside = tuple(known.values()) if offer.products else ()
         state = replace(fold_all([]), traits={"first_name": FIRST_NAME})
-        fields = offer_fields(plan, offer, known.get(offer.product or ""), state, locale, True, beside)
+        fields = offer_fields(plan, offer, known.get(offer.product or picked or ""), state, locale, True, beside)
     size = (slot.width * scale // 2, slot.height * scale // 2)
     design = plan.creative_by_id[offer.creative]
     return drawn(design, fields, blobs, size=size, dark=dark, locale=locale, currency=plan.currency, at_ms=unix_ms(now))

@@ -12,12 +12,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, rulebook, weblinks
+from campaigns import admin_log, pools, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Offer
+from campaigns.pools import PickIn
 from render import plan as plans
 from render.arbitration import MAX_WEIGHT, Fatigue, fatigue_faults
+from render.pick import Pick
+from render.relations import MAX_UNITS
 from render.validity import check_text
 from signals.catalog import Category
 from signals.contents import PURPOSES
@@ -38,6 +41,10 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     legal, relevant, beneficial: rules of the JSON language, None asks nothing. fields: texts for the creative, read
     there as `offer.<name>`; they may name fields of the product, the person and the brand.
+
+    pick: how its product is picked when the mail is opened, in place of `product`; it is in stock then, whatever
+    `needs_stock` says. when_due (of a replacement): not before its category is bought again. window_hours (of an
+    upsell): for so long after the purchase it adds to. units (of a volume offer): so many of its product at once.
     """
 
     name: Name
@@ -74,6 +81,10 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prior: Annotated[float, Meta(ge=0, le=1)] | None = None
     prior_weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     fatigue: list[Fatigue] = []
+    pick: PickIn | None = None
+    when_due: bool = False
+    window_hours: Annotated[int, Meta(ge=1, le=8760)] | None = None
+    units: Annotated[int, Meta(ge=2, le=MAX_UNITS)] | None = None
 
 
 def create_offer(session: Session, content: OfferIn, now: datetime, by: Actor) -> Offer:
@@ -138,8 +149,11 @@ def content(row: Offer) -> OfferIn:
     return msgspec.convert({name: getattr(row, name) for name in OfferIn.__struct_fields__}, OfferIn)
 
 
-def compiled(row: Offer, categories: Mapping[str, int]) -> plans.Offer:
-    """The offer as a plan holds it; `categories` resolves every slug. Raises InvalidInput for one that is gone."""
+def compiled(row: Offer, categories: Mapping[str, int], pick: Pick | None = None) -> plans.Offer:
+    """The offer as a plan holds it; `categories` resolves every slug, `pick` is how its product is picked.
+
+    Raises InvalidInput for a category that is gone.
+    """
 
     def resolved(field: str, slug: str | None) -> int | None:
         if slug is not None and slug not in categories:
@@ -171,7 +185,11 @@ def compiled(row: Offer, categories: Mapping[str, int]) -> plans.Offer:
         after_category=resolved("after_category", row.after_category),
         fields={name: value for name, value in sorted(row.fields.items()) if name != "products"},
         products=further_products(row.fields),
-        needs_stock=row.needs_stock,
+        pick=pick,
+        when_due=row.when_due,
+        window_hours=row.window_hours,
+        units=row.units,
+        needs_stock=row.needs_stock or pick is not None,
         clock_bound=row.clock_bound,
         shows_price=row.shows_price,
         requires_consent=tuple(row.requires_consent),
@@ -189,14 +207,16 @@ def is_default(row: Offer) -> bool:
     conditions = (
         row.legal, row.relevant, row.beneficial, row.cap_total, row.cap_person, row.no_repeat_days, row.starts_at,
         row.ends_at, row.product, row.purpose_category, row.after_category, row.fatigue or None,
+        row.pick, row.window_hours, row.units,
     )  # fmt: skip
-    switches = (row.needs_stock, row.clock_bound, row.shows_price, *row.requires_consent)
+    switches = (row.needs_stock, row.clock_bound, row.shows_price, row.when_due, *row.requires_consent)
     return row.kind == "neutral" and all(value is None for value in conditions) and not any(switches)
 
 
 def _columns(content: OfferIn) -> dict[str, Any]:
     columns = {name: getattr(content, name) for name in OfferIn.__struct_fields__}
-    return columns | {"name": content.name.strip(), "fatigue": msgspec.to_builtins(content.fatigue)}
+    plain = {name: msgspec.to_builtins(getattr(content, name)) for name in ("fatigue", "pick")}
+    return columns | plain | {"name": content.name.strip()}
 
 
 def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
@@ -216,7 +236,11 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
         raise InvalidInput("cap_person", f"may be at most {plans.MAX_PERIOD_SHOWS} within a period")
     for field, message in fatigue_faults("fatigue", tuple(content.fatigue), content.group_name):
         raise InvalidInput(field, message)
-    if (content.needs_stock or content.shows_price) and content.product is None:
+    if content.pick is not None:
+        if content.product is not None or "products" in content.fields:
+            raise InvalidInput("pick", "stands beside a product of its own; the product is either named or picked")
+        pools.check(session, content.pick)
+    if (content.needs_stock or content.shows_price) and content.product is None and content.pick is None:
         raise InvalidInput("product", "must be named when the offer depends on its stock or price")
     if content.product is not None and session.get(Product, content.product) is None:
         raise InvalidInput("product", "names a product that the feed does not have")
@@ -226,6 +250,7 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
     for name in further:
         if session.get(Product, name) is None:
             raise InvalidInput("products", f"names the product {name!r}, which the feed does not have")
+    _check_occasion(content)
     for purpose in content.requires_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("requires_consent", f"must be of {', '.join(PURPOSES)}")
@@ -244,6 +269,22 @@ def check_texts(texts: Mapping[str, str | int]) -> None:
     for name, text in texts.items():
         if isinstance(text, str):
             check_text(f"fields.{name}", text)
+
+
+def _check_occasion(content: OfferIn) -> None:
+    """Raises InvalidInput where an occasion does not go with the kind, or nothing says of what."""
+    is_set = {
+        "when_due": ("replacement", content.when_due),
+        "window_hours": ("upsell", content.window_hours is not None),
+        "units": ("volume", content.units is not None),
+    }
+    for field, (kind, given) in is_set.items():
+        if given and content.kind != kind:
+            raise InvalidInput(field, f"is for offers of kind {kind}")
+        if given and content.category is None and content.product is None and content.pick is None:
+            raise InvalidInput("category", "must be named where the offer waits for purchases of it")
+    if content.units is not None and content.product is None and content.pick is None:
+        raise InvalidInput("product", "must be named where the offer is for several of it")
 
 
 def _check_categories(session: Session, content: OfferIn) -> None:

@@ -6,7 +6,7 @@ The database is the truth of what is live. The store's `live:<campaign>` is writ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import admin_log, creatives, lasting, mail, messages, offers, plans, rulebook
+from campaigns import admin_log, creatives, lasting, mail, messages, offers, plans, pools, relations, rulebook
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import CompiledMail
@@ -34,6 +34,7 @@ from render import plan as render_plan
 from render.arbitration import Arbitration, Policy
 from render.creative import Creative, countdown_of
 from render.faults import validate
+from render.pick import Pick
 from signals import productpictures
 from signals.catalog import Category
 from signals.products import Product
@@ -51,6 +52,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     compiled = mail.compile_mail(messages.content(message), row.id, row.brand, with_amp=row.amp)
     shown = _offers(session, row)
     known = rulebook.categories(session)
+    pools_of = {offer.id: pools.compiled(session, offer) for offer in shown if offer.pick is not None}
     named = sorted(
         {slug for offer in shown for slug in _slugs(offer)} | {*_named(row.suppress), *_named(row.arbitration)}
     )
@@ -62,7 +64,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         campaign=row.id,
         name=row.name,
         slots=tuple(_slots(row, message)),
-        offers=tuple(_timed(offers.compiled(offer, known), designs) for offer in shown),
+        offers=tuple(_timed(offers.compiled(offer, known, pools_of.get(offer.id)), designs) for offer in shown),
         creatives=tuple(designs.values()),
         default_landing=row.default_landing,
         locale=row.locale,
@@ -76,7 +78,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         sensitive=rulebook.sensitive(session),
         needs_consent=tuple(row.needs_consent),
         undecided_capped=row.undecided_capped,
-        landing_hosts=_hosts(row, shown),
+        landing_hosts=_hosts(row, shown, pools_of.values()),
         amp_senders=(message.from_address.lower(),) if row.amp else UNSET,
         tracking=UNSET if row.tracking == "identified" else convert(row.tracking, Literal["none", "anonymous"]),
         suppress=UNSET if row.suppress is None else row.suppress,
@@ -124,7 +126,7 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     session.flush()
     store.set(keys.plan(digest), data)
     _open_caps(session, store, row)
-    productpictures.try_again(session, {offer.product for offer in plan.offers if offer.product}, now)
+    productpictures.try_again(session, set(plan.product_ids), now)
     admin_log.record(session, by, "publish", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     _write_live_with_commit(session, store, row)
     return digest
@@ -178,8 +180,8 @@ def restore_offer(session: Session, store: Store, campaign_id: int, offer_id: in
     switch(session, store, campaign_id, "restore offer", now, by, {"withdrawn": withdrawn})
 
 
-def live(row: Campaign) -> render_plan.Live:
-    """What the open is told of a campaign."""
+def live(row: Campaign, learnt: str | None) -> render_plan.Live:
+    """What the open is told of a campaign; `learnt` names the relations that are current."""
     return render_plan.Live(
         plan=row.plan_hash,
         state="killed" if row.killed else "live",
@@ -188,6 +190,7 @@ def live(row: Campaign) -> render_plan.Live:
         brand=row.brand,
         picture=row.kill_picture,
         canary=render_plan.Canary(row.canary_hash, row.canary_share or 0.0) if row.canary_hash else None,
+        relations=learnt,
     )
 
 
@@ -200,13 +203,14 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     rows = list(session.scalars(select(Campaign).where(Campaign.plan_hash.is_not(None)).order_by(Campaign.id)))
     if not rows:
         return 0
-    wanted = {keys.live(row.id): render_plan.encode_live(live(row)) for row in rows}
+    learnt = relations.current(session)
+    wanted = {keys.live(row.id): render_plan.encode_live(live(row, learnt)) for row in rows}
     held: list[bytes | None] = store.mget(list(wanted))  # type: ignore[assignment]
     stale: dict[str, bytes] = {}
     differing = [row for row, data, there in zip(rows, wanted.values(), held, strict=True) if data != there]
     for row in differing:
         session.refresh(row, with_for_update=True)
-        stale[keys.live(row.id)] = render_plan.encode_live(live(row))
+        stale[keys.live(row.id)] = render_plan.encode_live(live(row, learnt))
     for row in rows:
         if row.plan_hash is not None and not store.exists(keys.plan(row.plan_hash)):
             try:
@@ -250,7 +254,7 @@ def _write_live_with_commit(session: Session, store: Store, row: Campaign) -> No
     The row is still locked then, so that who switches next also writes next. A write that fails, or that no commit
     follows, is left to `refresh`.
     """
-    name, data = keys.live(row.id), render_plan.encode_live(live(row))
+    name, data = keys.live(row.id), render_plan.encode_live(live(row, relations.current(session)))
 
     def commits(_session: Session) -> None:
         try:
@@ -342,7 +346,10 @@ def _names(session: Session, slugs: list[str]) -> dict[str, str]:
     return {row.slug: row.name for row in rows}
 
 
-def _hosts(row: Campaign, shown: list[Offer]) -> tuple[str, ...]:
-    """Where a click may lead: the hosts of the addresses that managers wrote, and those the campaign names."""
-    hosts = {urlsplit(address).hostname for address in (row.default_landing, *(offer.landing for offer in shown))}
+def _hosts(row: Campaign, shown: list[Offer], picks: Iterable[Pick]) -> tuple[str, ...]:
+    """Where a click may lead: the hosts of the addresses that managers wrote, those of the pages of products that may
+    be picked, and those the campaign names."""
+    links = (entry.link for pick in picks for entry in pick.pool)
+    addresses = (row.default_landing, *(offer.landing for offer in shown), *links)
+    hosts = {urlsplit(address).hostname for address in addresses}
     return tuple(sorted({host for host in hosts if host} | set(row.landing_hosts)))

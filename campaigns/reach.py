@@ -230,6 +230,8 @@ def words(plan: Plan, variable: Variable, value: Any) -> str:
             return f"while {product} is out of stock"
         case ("shown", int(number)):
             return f"while {plan.offer_by_id[number].name} has no product to show"
+        case ("suited", int(number)):
+            return f"while it is not the occasion for {plan.offer_by_id[number].name}"
         case ("used up", int(number)):
             return f"once {plan.offer_by_id[number].name} was shown as often as it may be"
         case ("consent", purpose):

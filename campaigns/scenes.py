@@ -20,7 +20,7 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.ids import Delivery
 from base.stores import Store
-from campaigns import plans, publish
+from campaigns import plans, publish, relations
 from campaigns.mail import CompiledMail
 from campaigns.models import Campaign
 from campaigns.models import Delivery as LedgerRow
@@ -28,6 +28,7 @@ from render import agree
 from render.facts import Facts, Shown, Used, decode_shown, decode_used, locale_of
 from render.model import Model
 from render.plan import Live, Plan, decode_live, digest, encode
+from render.relations import Relations
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.profiles import ProfileStateRow
@@ -65,6 +66,7 @@ class Scene:
     products: Mapping[str, ProductFacts]
     caps: Mapping[int, int]
     model: Model | None
+    relations: Relations | None
     promised: Mapping[int, Place]
     mail: CompiledMail | None = None
 
@@ -78,6 +80,7 @@ class Scene:
             products=self.products,
             caps=self.caps,
             model=self.model,
+            relations=self.relations,
             last=self.shown.live.last,
             locale=locale_of(self.state),
             live=self.live,
@@ -108,6 +111,7 @@ def live_scene(session: Session, store: Store, blobs: FolderBlobs, delivery: Del
         products=_products(store, plan),
         caps=_caps(store, plan),
         model=_model(blobs, live.model),
+        relations=_relations(blobs, plan, live),
         promised=_promised(sent_plan),
     )
 
@@ -127,10 +131,11 @@ def written_scene(
     shown, used = _kept(store, delivery)
     untouched = {offer.id: offer.cap_total for offer in plan.offers if offer.cap_total is not None}
     held_out = ledger is not None and ledger.holdout == "content"
+    live = publish.live(row, relations.current(session))
     return Scene(
         plan=plan,
         plan_hash=digest(encode(plan)),
-        live=HELD_OUT if held_out else publish.live(row),
+        live=HELD_OUT if held_out else live,
         delivery=delivery,
         sent_at=sent_at,
         state=ProfileState() if profile is None else _known(session, store, profile),
@@ -140,6 +145,7 @@ def written_scene(
         # A plan that was never published has no caps yet: they are as they will be opened.
         caps=untouched | _caps(store, plan),
         model=_model(blobs, row.model_hash),
+        relations=_relations(blobs, plan, live),
         promised=_promised(plan),
         mail=mail,
     )
@@ -206,6 +212,10 @@ def _caps(store: Store, plan: Plan) -> dict[int, int]:
 
 def _model(blobs: FolderBlobs, name: str | None) -> Model | None:
     return Model.load(blobs.get(name)) if name is not None else None
+
+
+def _relations(blobs: FolderBlobs, plan: Plan, live: Live) -> Relations | None:
+    return Relations.load(blobs.get(live.relations)) if live.relations is not None and plan.wants_relations else None
 
 
 def _promised(plan: Plan) -> dict[int, Place]:

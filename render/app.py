@@ -40,7 +40,7 @@ from render.pictures import Pictures
 from render.pressure import Pressure
 from render.rates import Rates
 from render.respond import Answer
-from render.shelf import ModelShelf
+from render.shelf import ModelShelf, RelationsShelf
 from render.site import decide_site
 from render.spool import Spool
 from render.unsubscribe import show_page, withdraw
@@ -71,7 +71,8 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     spool = Spool(settings.var / "spool", settings.spool_mb * 1_000_000)
     blobs = blobs_from(settings)
     models = ModelShelf(blobs, MODEL_FEATURES)
-    lookup = Lookup(hot, models, metrics)
+    relations = RelationsShelf(blobs)
+    lookup = Lookup(hot, models, relations, metrics)
     agreement = Agreement(hot)
     recorder = Recorder(hot, sealer, spool, metrics)
     fonts = Fonts.load()
@@ -93,6 +94,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
         pictures=pictures,
         ladder=ladder,
         models=models,
+        relations=relations,
         warmer=Warmer(hot, lookup, ladder),
         rates=Rates(),
         metrics=metrics,
@@ -106,6 +108,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     parts = build_parts(settings, clock)
     parts.recorder.start()
     parts.models.start()
+    parts.relations.start()
     parts.warmer.start()
     app = Flask("render", static_folder=None)
     app.extensions["parts"] = parts

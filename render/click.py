@@ -127,7 +127,8 @@ def _decided_anew(parts: Parts, fetch: Fetch, running: Running, plan: Plan, pers
     elif chosen is None:
         destination = Destination("unresolved", plan.default_landing)
     else:
-        destination = Destination("redirect", _allowed(plan, plan.offer_by_id[chosen.offer].landing))
+        landing = plan.offer_by_id[chosen.offer].landing_for(chosen.product)
+        destination = Destination("redirect", _allowed(plan, landing))
     made = anonymous_record(fetch, chosen.offer if chosen is not None else None, destination.outcome)
     parts.recorder.accept((*opened.records, made), fetch.deadline)
     parts.metrics.count("clicks", value=destination.outcome)
@@ -160,8 +161,10 @@ def resolve_click(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read
     shown_by = plan if seen_by == running.plan_hash else parts.lookup.plan(seen_by) or plan
     offer = shown_by.offer_by_id.get(last.offer)
     ambiguous = is_ambiguous(sights, fetch.now_ms, plan.hold_s * 1000)
-    outcome = "ended" if offer is None else _validity(offer, running, shown_by, fetch.now_ms)
-    landing = plan.default_landing if offer is None or outcome != "redirect" else _allowed(shown_by, offer.landing)
+    outcome = "ended" if offer is None else _validity(offer, last.product, running, shown_by, fetch.now_ms)
+    landing = plan.default_landing
+    if offer is not None and outcome == "redirect":
+        landing = _allowed(shown_by, offer.landing_for(last.product))
     return Destination(outcome, landing, last, ambiguous)
 
 
@@ -175,11 +178,14 @@ def is_ambiguous(sights: tuple[LastShown, ...], now_ms: int, hold_ms: int) -> bo
     recent = {sight.decision for sight in sights if now_ms - sight.at_ms < hold_ms}
     if len(recent) > 1:
         return True
-    return any(sight.fetch_class == "undecided" and sight.offer != last.offer for sight in sights[:-1])
+    shown = (last.offer, last.product)
+    return any(
+        sight.fetch_class == "undecided" and (sight.offer, sight.product) != shown for sight in sights[:-1]
+    )  # fmt: skip
 
 
-def _validity(offer: Offer, running: Running, plan: Plan, now_ms: int) -> str:
-    """Whether the offer that was seen may still be had."""
+def _validity(offer: Offer, picked: str, running: Running, plan: Plan, now_ms: int) -> str:
+    """Whether the offer that was seen may still be had; `picked` is the product that was picked for it, if one was."""
     if offer.id in plan.default_ids:
         return "redirect"
     live = running.live
@@ -187,7 +193,7 @@ def _validity(offer: Offer, running: Running, plan: Plan, now_ms: int) -> str:
         return "ended"
     if offer.ends_ms is not None and now_ms >= offer.ends_ms:
         return "ended"
-    product = running.products.get(offer.product) if offer.product is not None else None
+    product = running.products.get(offer.product or picked)
     if offer.needs_stock and product is not None and product.stock is not None and product.stock <= 0:
         return "out of stock"
     return "redirect"

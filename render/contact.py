@@ -193,7 +193,7 @@ def _answer(opened: Open, placement: str) -> DecideOut:
                 offer_name=offer.name,
                 kind=offer.kind,
                 fields=chosen.fields,
-                landing=offer.landing,
+                landing=offer.landing_for(chosen.product),
             )
         )
     decision = opened.decision if opened.is_recorded else secrets.token_hex(16)

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from render.eligibility import Situation
 from render.facts import Chosen, Facts, Lane, LastShown
-from render.fields import offer_fields
 from render.permission import refused
 from render.plan import Plan
+from render.saying import fields_at
 
 JOIN_MS: Final = 30_000
 """An open may also seem to have begun a little later than a fetch came: the fetch read its clock, then another won."""
@@ -62,13 +62,10 @@ def still_true(plan: Plan, lane: Lane, facts: Facts, now: datetime) -> bool:
 
 
 def _says_the_same(plan: Plan, chosen: Chosen, at: Situation) -> bool:
-    offer = plan.offer_by_id[chosen.offer]
-    if offer.id in plan.default_ids:
+    if chosen.offer in plan.default_ids:
         return True
-    product = at.facts.products.get(offer.product) if offer.product is not None else None
-    fresh = product is not None and at.is_fresh(product)
-    locale, beside = at.facts.locale or plan.locale, at.shown_products(offer)
-    fields = offer_fields(plan, offer, product, at.plain, locale, fresh, beside)
+    offer = at.offer(chosen.offer)
+    fields = fields_at(at, offer, at.shown_products(offer))
     return chosen.creative == offer.creative and chosen.fields == fields
 
 
@@ -76,7 +73,8 @@ def _stands(plan: Plan, chosen: Chosen, at: Situation) -> bool:
     offer = plan.offer_by_id.get(chosen.offer)
     if offer is None or offer.id in plan.default_ids:
         return offer is not None
-    if at.reason(offer, held=True) is not None:
+    offer = at.offer(chosen.offer)
+    if offer.product != chosen.product or at.reason(offer, held=True) is not None:
         return False
     return tuple(product.id for product in at.shown_products(offer)) == chosen.products
 
@@ -97,6 +95,7 @@ def _is_same(last: LastShown, sight: LastShown) -> bool:
     return (
         last.offer == sight.offer
         and last.decision == sight.decision
+        and last.product == sight.product
         and last.fetch_class == sight.fetch_class
         and -JOIN_MS < sight.at_ms - last.at_ms < REMARK_MS
     )

@@ -28,10 +28,11 @@ from render.choice import Choice, Entry, choose, mixed
 from render.decision import LOST_TO_ANOTHER, NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
 from render.eligibility import Situation, admissible
 from render.facts import Facts
-from render.fields import default_fields, offer_fields
+from render.fields import default_fields
 from render.model import Model
 from render.permission import may_record, refused
 from render.plan import Offer, Plan, Slot
+from render.saying import fields_at
 from render.scoring import Scores, score
 from signals.productfacts import ProductFacts
 
@@ -100,25 +101,24 @@ def _reasons(plan: Plan, at: Situation) -> Mapping[int, Reason | None]:
     """Every candidate of every slot, once: what removes it, or None."""
     reasons: dict[int, Reason | None] = {}
     for alike in groups(plan):
-        reasons |= dict.fromkeys(alike, at.reason(plan.offer_by_id[alike[0]]))
+        reasons |= dict.fromkeys(alike, at.reason(at.offer(alike[0])))
     for number in at.facts.live.withdrawn:
         if number in reasons:
-            reasons[number] = at.reason(plan.offer_by_id[number])
+            reasons[number] = at.reason(at.offer(number))
     return reasons
 
 
 def _to_score(at: Situation, reasons: Mapping[int, Reason | None]) -> list[Offer]:
-    plan = at.plan
     wanted = {
         offer: None
-        for slot in plan.slots
+        for slot in at.plan.slots
         if slot.mode == "model"
         for offer in slot.offers
         if reasons[offer] is None
     }  # fmt: skip
     if len(wanted) > MAX_SCORED and at.facts.model is not None:
         wanted = _first(at, at.facts.model, wanted)
-    return [plan.offer_by_id[offer] for offer in wanted]
+    return [at.offer(offer) for offer in wanted]
 
 
 def _first(at: Situation, model: Model, wanted: Mapping[int, None]) -> dict[int, None]:
@@ -182,15 +182,13 @@ def _slot(
         default = plan.offer_by_id[slot.default]
         return SlotDecision(slot.index, default.id, default.creative, default_fields(plan, default), candidates)
     tier, by_value, _, _, number = winner
-    offer = plan.offer_by_id[number]
-    product = at.facts.products.get(offer.product) if offer.product is not None else None
+    offer = at.offer(number)
     shown: tuple[ProductFacts, ...] = ()
     if number in plan.default_ids:
         fields = default_fields(plan, offer)
     else:
-        fresh, locale = product is not None and at.is_fresh(product), at.facts.locale or plan.locale
         shown = at.shown_products(offer)
-        fields = offer_fields(plan, offer, product, at.plain, locale, fresh, shown)
+        fields = fields_at(at, offer, shown)
     return SlotDecision(
         slot=slot.index,
         offer=number,

@@ -24,9 +24,13 @@ from render.decision import Reason
 from render.facts import DAY_MS, Facts
 from render.fatigue import resting
 from render.guard import CROSS_KINDS, flagged, suppressed
+from render.occasion import unsuited
 from render.permission import refused
+from render.pick import PoolProduct
+from render.picking import Picked, picked
+from render.plain import bought_since, without
 from render.plan import SALES_KINDS, Layer, Offer, Plan, Rule
-from signals.moments import seconds_of, unix_ms
+from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.rules import RuleFacts
 from signals.state import ProfileState
@@ -34,7 +38,6 @@ from signals.state import ProfileState
 MACHINE_DAYS: Final = 7
 """A machine's copy may be seen days later (within a week or not at all), so it must stay true that long."""
 _ASKED: Final = "asked"
-_SENSITIVE_MAPS: Final = ("categories", "views", "reviews", "registered")
 
 
 class Situation:
@@ -55,6 +58,31 @@ class Situation:
         self._is_calm = self.suppressed is None and self.flagged is None and _is_calm(facts)
         self.lost: dict[str, None] = {}
         self._rule_facts: dict[tuple[str | None, bool], RuleFacts] = {}
+        self._picked: dict[int, tuple[Offer, Picked]] = {}
+
+    def offer(self, number: int) -> Offer:
+        """An offer of the plan; one that picks its product has it in its place, or none where nothing can be picked."""
+        offer = self.plan.offer_by_id[number]
+        return offer if offer.pick is None else self._with_product(offer)[0]
+
+    def picked(self, offer: Offer) -> Picked | None:
+        """How an offer came by its product; None where its product is always the same."""
+        return None if offer.pick is None else self._with_product(self.plan.offer_by_id[offer.id])[1]
+
+    def _with_product(self, offer: Offer) -> tuple[Offer, Picked]:
+        found = self._picked.get(offer.id)
+        if found is None:
+            chosen = picked(self, offer)
+            entry = chosen.entry
+            if entry is not None:
+                offer = replace(
+                    offer,
+                    product=entry.id,
+                    category=entry.category or offer.category,
+                    landing=entry.link or offer.landing,
+                )
+            found = self._picked[offer.id] = (offer, chosen)
+        return found
 
     @cached_property
     def plain(self) -> ProfileState:
@@ -110,15 +138,29 @@ class Situation:
         if not offer.products:
             return ()
         known = (self.facts.products.get(name) for name in offer.all_products)
-        found = [
-            facts for facts in known if facts is not None and self._is_sold(facts) and not _has(self, facts.id, -1)
-        ]
+        found = [facts for facts in known if facts is not None and self._is_sold(facts) and not self.has(facts.id, -1)]
         if offer.kind == "bundle" and len(found) < len(offer.all_products):
             return ()
         return tuple(found[:MAX_CELLS])
 
+    def is_sold(self, name: str) -> bool:
+        """Whether a product is in stock, by facts that are fresh."""
+        product = self.facts.products.get(name)
+        return product is not None and self._is_sold(product)
+
     def _is_sold(self, product: ProductFacts) -> bool:
         return self.is_fresh(product) and (product.stock or 0) > 0
+
+    def has(self, product: str, since_ms: int) -> bool:
+        """Whether the person bought a product after an instant, or says they have it."""
+        if any(line.product == product and line.time_ms > since_ms for line in self.state.recent):
+            return True
+        return any(mark.word == "already_own" and mark.target == f"product:{product}" for mark in self.state.marks)
+
+    def refuses(self, entry: PoolProduct) -> bool:
+        """Whether the person said that a product or its category is not for them."""
+        targets = (f"product:{entry.id}", f"category:{entry.category}")
+        return any(mark.word == "not_for_me" and mark.target in targets for mark in self.state.marks)
 
     def rule_facts(self, offer: Offer, plain: bool) -> RuleFacts:
         """What a rule reads, with or without sensitive signals."""
@@ -185,42 +227,8 @@ def admissible(plan: Plan, offer: Offer, facts: Facts, now: datetime, *, held: b
     refusal = refused(plan, facts)
     if refusal is not None:
         return Reason("legal", refusal)
-    return Situation(plan, facts, now).reason(offer, held)
-
-
-def without(state: ProfileState, categories: frozenset[int]) -> ProfileState:
-    """The state as if nothing had ever been known in these categories; the same object if nothing was.
-
-    Segments and intents were folded before this point: they are kept, and must not be built on sensitive categories.
-    """
-    changed: dict[str, Any] = {}
-    for name in _SENSITIVE_MAPS:
-        entries = getattr(state, name)
-        if not categories.isdisjoint(entries):
-            changed[name] = {key: value for key, value in entries.items() if key not in categories}
-    for name in ("recent", "cart"):
-        lines = getattr(state, name)
-        kept = tuple(line for line in lines if line.category not in categories)
-        if len(kept) != len(lines):
-            changed[name] = kept
-    if "cart" in changed:
-        changed["clues"] = {}
-    return replace(state, **changed) if changed else state
-
-
-def bought_since(state: ProfileState, category: int, since_ms: int) -> bool:
-    """Whether something of a category was bought after an instant and kept: returns are not in the state any more.
-
-    A category knows the second of its latest purchase; within the very second of `since_ms` the recent purchases, kept
-    to the millisecond, decide.
-    """
-    stats = state.categories.get(category)
-    if stats is None:
-        return False
-    since = seconds_of(since_ms)
-    if stats.last_s != since:
-        return stats.last_s > since
-    return any(line.category == category and line.time_ms > since_ms for line in state.recent)
+    at = Situation(plan, facts, now)
+    return at.reason(at.offer(offer.id), held)
 
 
 def _legal(at: Situation, offer: Offer, held: bool) -> str | None:
@@ -265,13 +273,18 @@ def _relevant(at: Situation, offer: Offer, held: bool) -> str | None:
         return "purpose met"
     if offer.after_category is not None and not bought_since(at.plain, offer.after_category, sent_ms):
         return "nothing bought yet"
+    chosen = at.picked(offer)
+    if chosen is not None and chosen.entry is None:
+        return chosen.why
     if offer.product is not None:
         if _owned(at, offer):
             return "already bought"
         missing = _stock(at, offer)
         if missing is not None:
             return missing
-    return "no product in stock" if offer.products and not at.shown_products(offer) else None
+    if offer.products and not at.shown_products(offer):
+        return "no product in stock"
+    return unsuited(at, offer) if offer.asks_occasion else None
 
 
 def _owned(at: Situation, offer: Offer) -> bool:
@@ -279,14 +292,7 @@ def _owned(at: Situation, offer: Offer) -> bool:
     if offer.kind in ("thank-you", "service"):
         return False
     since = at.facts.sent_at_ms if offer.kind in ("replacement", "volume") else -1
-    return offer.product is not None and _has(at, offer.product, since)
-
-
-def _has(at: Situation, product: str, since_ms: int) -> bool:
-    """Whether the person bought a product after an instant, or says they have it."""
-    if any(line.product == product and line.time_ms > since_ms for line in at.state.recent):
-        return True
-    return any(mark.word == "already_own" and mark.target == f"product:{product}" for mark in at.state.marks)
+    return offer.product is not None and at.has(offer.product, since)
 
 
 def _stock(at: Situation, offer: Offer) -> str | None:
@@ -366,7 +372,11 @@ _MATTERS: Final[Mapping[Layer, Callable[[Offer], bool]]] = {
         or offer.after_category is not None
     ),
     "relevant": lambda offer: (
-        offer.purpose_category is not None or offer.after_category is not None or offer.product is not None
+        offer.purpose_category is not None
+        or offer.after_category is not None
+        or offer.product is not None
+        or offer.pick is not None
+        or offer.asks_occasion
     ),
     "beneficial": lambda offer: (
         offer.cap_total is not None

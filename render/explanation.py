@@ -19,6 +19,7 @@ from render.eligibility import MACHINE_DAYS
 from render.guard import FLAGS, SUPPRESSED, UNPROFITABLE
 from render.money import money
 from render.plan import LAYERS, Layer, Offer, Plan, Slot
+from render.relations import LEAST_PEOPLE
 
 
 class CandidateLike(Protocol):
@@ -100,6 +101,12 @@ _REFUSALS: Final = {
     "busy": "More mails were opened at once than could be decided on in time, so the default was shown.",
     "killed": "The campaign was switched off; only the default is shown.",
 }
+_PICKED: Final[dict[str, str]] = {
+    "complement": "it goes with what was in the cart or was bought of late",
+    "also-bought": "most buyers of something this person had also bought it",
+    "popular": "most people had bought it",
+    "upgrade": "it is the next better version of something the person owns",
+}
 _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "withdrawn": lambda offer, plan: "it was withdrawn",
     "not yet valid": lambda offer, plan: f"it is only valid from {_instant(offer.starts_ms)}",
@@ -136,6 +143,28 @@ _CODES: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "no product in stock": lambda offer, plan: (
         "none of its products could be shown" if offer.kind != "bundle" else "a part of its bundle could not be shown"
     ),
+    "relations unknown": lambda offer, plan: "it was not known what goes with what, so no product could be picked",
+    "nothing to pick": lambda offer, plan: "none of the products to pick from was in stock and new to the person",
+    "nothing goes with it": lambda offer, plan: "nothing it could show goes with what the person bought of late",
+    "too few bought both": lambda offer, plan: (
+        f"fewer than {LEAST_PEOPLE} people had bought one of its products together with what this person bought"
+    ),
+    "too few bought it": lambda offer, plan: f"fewer than {LEAST_PEOPLE} people had bought any of its products",
+    "owns no version": lambda offer, plan: "the person is not known to own a version that could be bettered",
+    "owns the best version": lambda offer, plan: "the person already owns the best version",
+    "version unknown": lambda offer, plan: "it could not be told which version the person owns",
+    "no better version": lambda offer, plan: "no better and dearer version than the person's own was in stock",
+    "nothing to replace": lambda offer, plan: "the person never bought what it replaces",
+    "interval unknown": lambda offer, plan: "it was not known after how long such things are bought again",
+    "bought too recently": lambda offer, plan: (
+        "the person bought such a thing too recently to need another: people wait longer"
+    ),
+    "no purchase to add to": lambda offer, plan: "the person bought nothing that it could add to",
+    "upsell window over": lambda offer, plan: (
+        f"the purchase that it adds to was more than {_hours(offer.window_hours)} ago"
+    ),
+    "quantity unknown": lambda offer, plan: "it was not known how many of such a thing people take at once",
+    "too many at once": lambda offer, plan: f"people hardly ever take {offer.units} of such a thing at once",
     "complaint open": lambda offer, plan: "a complaint of this person was open, so nothing is sold to them",
     "not for me": lambda offer, plan: "the person said that this is not for them",
     "cap refused": lambda offer, plan: "its last showing was taken by another open at the same moment",
@@ -229,6 +258,9 @@ def _why(
         )
     else:
         sentences.append(f"“{name}” was shown because it is expected to earn the most here.")
+    product = getattr(slot, "product", None)
+    if shown is not None and shown.pick is not None and product is not None:
+        sentences.append(f"Its product {product} was picked at this open: {_PICKED[shown.pick.how]}.")
     if winner.probability is not None and winner.value is not None:
         sentences.append(_earning(winner.probability, winner.value, plan))
         if winner.weight is not None:
@@ -358,6 +390,10 @@ def _times(count: int | None) -> str:
 
 def _days(days: int | None) -> str:
     return "a day" if days == 1 else f"{days} days"
+
+
+def _hours(hours: int | None) -> str:
+    return "an hour" if hours == 1 else f"{hours} hours"
 
 
 def _period(offer: Offer) -> str:

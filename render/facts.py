@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from render.plan import MAX_PERIOD_SHOWS, Live
+from render.relations import Relations
 from signals.productfacts import ProductFacts
 from signals.state import ProfileState
 
@@ -139,18 +140,24 @@ def _with(moments: tuple[int, ...], at_ms: int) -> tuple[int, ...]:
 
 
 class LastDecision(Struct, frozen=True, array_like=True):
-    """What the delivery's lane was given last: slot index -> offer id."""
+    """What the delivery's lane was given last: slot index -> offer id, and the product of those that have one."""
 
     decision: str
     open_number: int
     at_ms: int
     offers: dict[int, int] = {}
+    products: dict[int, str] = {}
+
+    def product_of(self, offer: int) -> str | None:
+        """The product that an offer showed; None where it showed none, or was not shown."""
+        return next((self.products.get(slot) for slot, shown in self.offers.items() if shown == offer), None)
 
 
 class LastShown(Struct, frozen=True, array_like=True):
     """One sight of a slot: which offer of which decision was fetched, when, by which class.
 
-    `plan` is the hash of the plan it was decided by; empty for that of the lane's current open.
+    `plan` is the hash of the plan it was decided by; empty for that of the lane's current open. `product` is the one
+    that was picked for the offer, if one was.
     """
 
     offer: int
@@ -158,6 +165,7 @@ class LastShown(Struct, frozen=True, array_like=True):
     at_ms: int
     fetch_class: FetchClass
     plan: str = ""
+    product: str = ""
 
 
 class Chosen(Struct, frozen=True, array_like=True):
@@ -199,7 +207,8 @@ class Lane(Struct, frozen=True, array_like=True):
         if not self.open_number:
             return None
         offers = {chosen.slot: chosen.offer for chosen in self.chosen}
-        return LastDecision(self.decision, self.open_number, self.began_ms, offers)
+        products = {chosen.slot: chosen.product for chosen in self.chosen if chosen.product is not None}
+        return LastDecision(self.decision, self.open_number, self.began_ms, offers, products)
 
     def in_slot(self, slot: int) -> Chosen | None:
         """What the current open shows in a slot."""
@@ -254,7 +263,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     offer with a total cap, those that were there (the hint; the reserve decides). model: None when the plan's model
     slots cannot be scored. last: this delivery's previous open in this lane. undecided: the fetch may be a machine.
     neutral: the person is in the content holdout and gets the defaults. refused: offers whose reservation was refused
-    in this very open, so the second decision leaves them out.
+    in this very open, so the second decision leaves them out. relations: what stored orders say of products and
+    categories; None where nobody knows.
     """
 
     state: ProfileState | None
@@ -270,6 +280,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     live: Live = Live()
     neutral: bool = False
     refused: frozenset[int] = frozenset()
+    relations: Relations | None = None
 
 
 def locale_of(state: ProfileState | None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msgspec import UNSET
 
+from render import pick
 from render.arbitration import MAX_WEIGHT, arbitration_faults, fatigue_faults, policy_faults
 from render.creative import MAX_CELLS, countdown_of
 from render.plan import (
@@ -20,6 +21,7 @@ from render.plan import (
     Plan,
     Slot,
 )
+from render.relations import MAX_UNITS
 
 
 def validate(plan: Plan) -> list[str]:
@@ -102,7 +104,7 @@ def _default_faults(offer: Offer) -> Iterator[str]:
         yield "is limited; a default must always be there"
     if offer.starts_ms is not None or offer.ends_ms is not None or offer.clock_bound:
         yield "is bound to time; a default must always be true"
-    if offer.all_products or offer.needs_stock or offer.shows_price:
+    if offer.read_products or offer.needs_stock or offer.shows_price or offer.asks_occasion:
         yield "depends on a product; a default carries no price and no stock"
     if offer.rules != LayeredRules() or offer.requires_consent or offer.after_category or offer.purpose_category:
         yield "has conditions; a default must suit everybody"
@@ -143,9 +145,29 @@ def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]
         yield f"{at}.products", f"are {len(offer.products)}; an offer shows at most {MAX_PRODUCTS} beside its first"
     if offer.kind == "bundle" and len(offer.all_products) > MAX_CELLS:
         yield f"{at}.products", f"make a bundle of more than {MAX_CELLS}, the most a picture shows"
-    if (offer.needs_stock or offer.shows_price) and offer.product is None:
+    yield from pick.faults(at, offer)
+    yield from _occasion_faults(at, offer)
+    if (offer.needs_stock or offer.shows_price) and offer.product is None and offer.pick is None:
         yield f"{at}.product", "is missing, yet the offer depends on its stock or price"
     if offer.after_category is not None and offer.after_category in plan.sensitive:
         yield f"{at}.after_category", "is a sensitive category: its purchases may not select what is shown"
     if not offer.landing.startswith(("https://", "http://")):
         yield f"{at}.landing", "must be an http or https address"
+
+
+def _occasion_faults(at: str, offer: Offer) -> Iterator[tuple[str, str]]:
+    for field, kind, is_set in (
+        ("when_due", "replacement", offer.when_due),
+        ("window_hours", "upsell", offer.window_hours is not None),
+        ("units", "volume", offer.units is not None),
+    ):
+        if is_set and offer.kind != kind:
+            yield f"{at}.{field}", f"is for offers of kind {kind}, not {offer.kind}"
+    if offer.asks_occasion and offer.category is None and not offer.read_products:
+        yield f"{at}.category", "is missing, yet the offer waits for purchases of it"
+    if offer.window_hours is not None and offer.window_hours < 1:
+        yield f"{at}.window_hours", "must be at least 1"
+    if offer.units is not None and not 2 <= offer.units <= MAX_UNITS:
+        yield f"{at}.units", f"must be 2 to {MAX_UNITS}"
+    if offer.units is not None and offer.product is None and offer.pick is None:
+        yield f"{at}.product", "is missing, yet the offer is for several of it"

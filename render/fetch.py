@@ -119,7 +119,12 @@ class Open:
 
     def sight(self, fetch: Fetch, offer: int) -> LastShown:
         """The sight that a served block leaves."""
-        return LastShown(offer, self.decision, fetch.now_ms, fetch.verdict.fetch_class)
+        chosen, planned = self.in_slot(fetch.token.slot), self.plan.offer_by_id.get(offer)
+        is_picked = chosen is not None and chosen.offer == offer and planned is not None and planned.pick is not None
+        product = chosen.product if is_picked and chosen is not None else None
+        return LastShown(
+            offer, self.decision, fetch.now_ms, fetch.verdict.fetch_class, product=product or ""
+        )  # fmt: skip
 
 
 PictureOf = Callable[[Open], Picture | None]

@@ -9,6 +9,7 @@ the name says price or saving. A name without a value is absent, so a creative's
 | `offer.price_cents` | the manager's, or the product's less `offer.percent` or `offer.amount_off_cents` |
 | `offer.was_cents`, `offer.saving_cents` | the product's price, and what is saved, to the cent; absent unless above 0 |
 | `offer.price`, `offer.was`, `offer.saving`, `product.price` | the same as people of the locale write money |
+| `offer.units`, `offer.each` | of an offer for several of one product: how many, and the price of each, rounded up |
 | `product.name`, `.category`, `.picture`, `.price_cents`, `.currency` | of the offer's product |
 | `offer.ends_ms` | when the offer ends, Unix ms, if it does: what a countdown reads |
 | `products.<n>.<name>` | of up to four products of an offer with several: as of `product`, and `offer_cents` |
@@ -27,12 +28,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from render.binding import bind_texts
-from render.money import money
+from render.money import grouped, money
 from render.plan import Offer, Plan
 from signals.productfacts import ProductFacts
 from signals.state import ProfileState
 
 Fields = dict[str, str | int]
+NO_FIELDS: Final[Fields] = {}
 MAX_NAME: Final = 60
 """Characters of a first name that are shown; longer ones are no name."""
 
@@ -57,12 +59,13 @@ def offer_fields(
     locale: str,
     price_known: bool,
     beside: Sequence[ProductFacts] = (),
+    known: Fields = NO_FIELDS,
 ) -> Fields:
     """What an offer's creative may bind. `price_known`: the product facts are fresh enough for a price.
 
-    `beside` are the products that an offer of several shows now.
+    `beside` are the products that an offer of several shows now, `known` what an open knows besides (`render.saying`).
     """
-    fields = _own_fields(plan, offer)
+    fields = _own_fields(plan, offer) | known
     category = offer.category
     if product is not None:
         category = product.category or category
@@ -123,7 +126,19 @@ def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
     }
     if offer.kind == "bundle" and offer.products:
         return fields  # The price of a bundle is that of all its products.
+    if offer.units is not None:
+        return fields | _units(offer, offer.units, product, locale)
     return fields | _amounts(offer, product.price_cents, currency, locale)
+
+
+def _units(offer: Offer, units: int, product: ProductFacts, locale: str) -> Fields:
+    """The price of several of a product, whole and for each of them; a cent that does not divide is on the price."""
+    full, currency = units * product.price_cents, product.currency
+    amounts = _amounts(offer, full, currency, locale)
+    price = amounts.get("offer.price_cents", full)
+    plain: Fields = {"offer.price_cents": full, "offer.price": money(full, currency, locale)}
+    each = -(-int(price) // units)
+    return plain | amounts | {"offer.units": grouped(units, locale), "offer.each": money(each, currency, locale)}
 
 
 def _amounts(offer: Offer, full: int, currency: str, locale: str) -> Fields:

@@ -23,7 +23,8 @@ from render.agree import Names, Personal
 from render.metrics import Metrics
 from render.model import Model
 from render.plan import Live, Plan, decode, decode_live
-from render.shelf import ModelShelf
+from render.relations import Relations
+from render.shelf import ModelShelf, RelationsShelf
 from render.trial import models_of
 from render.wire import Command, HotStore
 from signals.productfacts import ProductFacts
@@ -70,9 +71,10 @@ class Look(NamedTuple):
 class Lookup:
     """Reads for opens. For many threads."""
 
-    def __init__(self, hot: HotStore, models: ModelShelf, metrics: Metrics) -> None:
+    def __init__(self, hot: HotStore, models: ModelShelf, relations: RelationsShelf, metrics: Metrics) -> None:
         self._hot = hot
         self._models = models
+        self._relations = relations
         self._metrics = metrics
         self._running: OrderedDict[int, Running] = OrderedDict()
         self._plans: OrderedDict[str, Plan] = OrderedDict()
@@ -119,6 +121,12 @@ class Lookup:
                 return model
         return self._models.held(running.model_before) if live.model is not None else None
 
+    def relations(self, running: Running) -> Relations | None:
+        """What stored orders say of products and categories, if the campaign's plan asks and it is loaded."""
+        if running.live is None or running.plan is None or not running.plan.wants_relations:
+            return None
+        return self._relations.current(running.live.relations)
+
     def forget(self) -> None:
         """Read every campaign anew at its next open, as if the second it may be held had passed."""
         with self._lock:
@@ -164,6 +172,7 @@ class Lookup:
             self._running.move_to_end(campaign)
             while len(self._running) > MAX_CAMPAIGNS:
                 self._running.popitem(last=False)
+        self.relations(running)
         return running
 
     def _model_before(self, live: Live | None, held: Running | None) -> str | None:

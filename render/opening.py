@@ -341,6 +341,7 @@ class Opening:
             locale=locale if isinstance(locale, str) else None,
             # The mails of a content holdout are decided as if the campaign had ended.
             live=HELD_BACK if fetch.token.neutral or running.live is None else running.live,
+            relations=self._lookup.relations(running),
         )
 
 

@@ -19,7 +19,7 @@ from render.origin import Origins
 from render.pictures import Pictures
 from render.pressure import Pressure
 from render.rates import Rates
-from render.shelf import ModelShelf
+from render.shelf import ModelShelf, RelationsShelf
 from render.spool import Spool
 from render.warmer import Warmer
 from render.wire import HotStore
@@ -43,6 +43,7 @@ class Parts:
     pictures: Pictures
     ladder: Ladder
     models: ModelShelf
+    relations: RelationsShelf
     warmer: Warmer
     rates: Rates
     metrics: Metrics
@@ -57,6 +58,7 @@ class Parts:
         """Stop the background threads; what they held is kept."""
         self.warmer.stop()
         self.models.stop()
+        self.relations.stop()
         self.recorder.stop()
         self.pictures.close()
         self.hot.close()

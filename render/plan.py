@@ -19,6 +19,7 @@ from msgspec import UNSET, Struct, UnsetType
 from base.errors import InvalidInput
 from render.arbitration import Arbitration, Fatigue, Policy
 from render.creative import Creative
+from render.pick import Pick
 
 Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -78,6 +79,9 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock_bound: its picture counts down or names an hour. shows_price: its picture names the product's price.
     fields: texts for the creative as `offer.<name>`; whole numbers are minor units.
     products: further products, shown beside `product` while they are in stock; of a bundle, its other parts.
+    pick: its product is picked at open; an open then works on the offer with that product in its place.
+    when_due: not before the days have passed after which its category is bought again, as relations know them.
+    window_hours: for so long after the purchase that it adds to. units: so many of its product at once.
     fatigue: after how many showings, ignored showings or answers it rests.
     """
 
@@ -115,6 +119,10 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     prior: float | None = None
     prior_weight: int = 200
     fatigue: tuple[Fatigue, ...] = ()
+    pick: Pick | None = None
+    when_due: bool = False
+    window_hours: int | None = None
+    units: int | None = None
 
     @property
     def earned_cents(self) -> int:
@@ -126,6 +134,22 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Its product and those beside it, without repeats."""
         first = (self.product,) if self.product is not None else ()
         return tuple(dict.fromkeys((*first, *self.products)))
+
+    @property
+    def read_products(self) -> tuple[str, ...]:
+        """Every product whose facts an open needs for it, without repeats."""
+        pool = (entry.id for entry in self.pick.pool) if self.pick is not None else ()
+        return tuple(dict.fromkeys((*self.all_products, *pool)))
+
+    def landing_for(self, product: str | None) -> str:
+        """Where a click on it leads that shows this product: its own page, where it was picked and has one."""
+        entry = self.pick.entry(product) if self.pick is not None else None
+        return self.landing if entry is None or not entry.link else entry.link
+
+    @property
+    def asks_occasion(self) -> bool:
+        """Whether it is for some occasions only, by what was bought and when."""
+        return self.when_due or self.window_hours is not None or self.units is not None
 
     @property
     def is_capped(self) -> bool:
@@ -234,7 +258,15 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def product_ids(self) -> tuple[str, ...]:
         """The products an open must read, without repeats, in the order of the offers."""
-        return tuple(dict.fromkeys(product for offer in self.offers for product in offer.all_products))
+        return tuple(dict.fromkeys(product for offer in self.offers for product in offer.read_products))
+
+    @cached_property
+    def wants_relations(self) -> bool:
+        """Whether an open needs to know what stored orders say of products and categories."""
+        return any(
+            offer.when_due or offer.units is not None or (offer.pick is not None and offer.pick.how != "upgrade")
+            for offer in self.offers
+        )
 
     @cached_property
     def capped_ids(self) -> tuple[int, ...]:
@@ -254,6 +286,7 @@ class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     plan: the hash, None before anything was published. withdrawn: offers that must not be shown any more.
     model: hash of the model artefact for slots of mode "model". picture: blob hash of the kill switch's static picture.
+    relations: hash of what was learnt last of products and categories.
     """
 
     plan: str | None = None
@@ -263,6 +296,7 @@ class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
     brand: str = ""
     picture: str | None = None
     canary: Canary | None = None
+    relations: str | None = None
 
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode

@@ -21,6 +21,7 @@ from render.fonts import Fonts
 from render.model import Model
 from render.photo import Assets
 from render.plan import Live, Plan
+from render.relations import Relations
 from signals.fold import advance
 from signals.foldevent import FoldEvent
 from signals.moments import unix_ms
@@ -56,6 +57,7 @@ def preview(
     live: Live | None = None,
     locale: str | None = None,
     dark: bool = False,
+    relations: Relations | None = None,
 ) -> Preview:
     """What a person would see at `now`, had `extra_events` happened as well.
 
@@ -77,6 +79,7 @@ def preview(
         lane=lane,
         locale=locale,
         live=live or Live(),
+        relations=relations,
     )
     decision = decide(plan, facts, now, seed)
     return Preview(decision, pictures(plan, decision, fonts, assets, locale, dark, unix_ms(now)))

@@ -77,6 +77,7 @@ def decision_record(
         live_state=live.state if live is not None else "live",
         withdrawn=live.withdrawn if live is not None else (),
         contact=fetch.contact,
+        relations=facts.relations.hash if facts.relations is not None else None,
         micros=int((monotonic() - fetch.started) * 1e6),
         propensity=decision.propensity,
         personal=DecisionFacts(

@@ -21,8 +21,10 @@ from render.explanation import CandidateLike
 from render.facts import Facts, LaneName, Used, decode_last, decode_used, locale_of
 from render.guard import SUPPRESSED, UNPROFITABLE
 from render.model import Model
+from render.picking import UNPICKED
 from render.plan import LAYERS, LayeredRules, Live, Offer, Plan
 from render.record import DecisionRecord
+from render.relations import Relations
 from signals.moments import ORIGIN, ORIGIN_MS
 from signals.productfacts import ProductFacts
 from signals.state import decode
@@ -33,11 +35,13 @@ _product: Final = msgspec.msgpack.Decoder(ProductFacts).decode
 World = tuple[Plan, Facts]
 
 
-def facts_of(record: DecisionRecord, model: Model | None) -> Facts:
-    """The facts a recorded open was decided on. `model` must be the one the record names, if it names one.
+def facts_of(record: DecisionRecord, model: Model | None, relations: Relations | None = None) -> Facts:
+    """The facts a recorded open was decided on. `model` and `relations` must be those the record names, if it does.
 
-    Raises InvalidInput naming the part of the record that cannot be read, or the model that is missing.
+    Raises InvalidInput naming the part of the record that cannot be read, or what is missing of the two.
     """
+    if record.relations != (relations.hash if relations is not None else None):
+        raise InvalidInput("relations", f"must be {record.relations or 'none'}, which this open was decided with")
     if record.model != (model.hash if model is not None else None):
         raise InvalidInput("model", f"must be {record.model or 'none'}, which this open was decided with")
     if record.lane not in _LANES or record.live_state not in _LIVE_STATES:
@@ -59,6 +63,7 @@ def facts_of(record: DecisionRecord, model: Model | None) -> Facts:
             locale=locale_of(state),
             neutral=record.neutral,
             refused=frozenset(record.refused),
+            relations=relations,
         )
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InvalidInput("record", f"holds facts that cannot be read: {error}") from error
@@ -69,12 +74,14 @@ def moment(at_ms: int) -> datetime:
     return ORIGIN + timedelta(milliseconds=at_ms - ORIGIN_MS)
 
 
-def replay(record: DecisionRecord, plan: Plan, model: Model | None, **changes: Any) -> Decision:
+def replay(
+    record: DecisionRecord, plan: Plan, model: Model | None, relations: Relations | None = None, **changes: Any
+) -> Decision:
     """Decide a recorded open again. `changes` replace facts by name, to ask "what had it been had that not been so".
 
     `plan` must be the one the record names. Without changes the outcome is the recorded one (`same_outcome`).
     """
-    facts = facts_of(record, model)
+    facts = facts_of(record, model, relations)
     return decide(plan, replace(facts, **changes) if changes else facts, moment(record.at_ms), record.seed)
 
 
@@ -159,6 +166,14 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "resting: ignored": {"fatigue": ()},
     "resting: taken": {"fatigue": ()},
     "resting: refused": {"fatigue": ()},
+    "nothing to replace": {"when_due": False},
+    "interval unknown": {"when_due": False},
+    "bought too recently": {"when_due": False},
+    "no purchase to add to": {"window_hours": None},
+    "upsell window over": {"window_hours": None},
+    "quantity unknown": {"units": None},
+    "too many at once": {"units": None},
+    **{code: {"pick": None, "needs_stock": False, "shows_price": False} for code in UNPICKED},
 }
 
 

@@ -132,7 +132,7 @@ def _answer(parts: Parts, fetch: Fetch, opened: Open, slot: Slot | None, chosen:
         decision=decision,
         parts=said(resolved),
         picture=_picture(parts, fetch, opened, slot, resolved),
-        landing=opened.plan.offer_by_id[shown.offer].landing,
+        landing=opened.plan.offer_by_id[shown.offer].landing_for(shown.product),
         lang=resolved.locale,
         dir="rtl" if resolved.rtl else "ltr",
     )

@@ -30,6 +30,7 @@ TEXT_LENGTH: Final = 500
 LINK_LENGTH: Final = 2_000
 COMPLEMENTS: Final = 20
 STOCK: Final = 1_000_000_000
+TIERS: Final = 1_000
 
 # A comma groups thousands and nothing else: "15,00 EUR" is no 1,500 euros.
 _AMOUNT: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
@@ -47,6 +48,8 @@ class FeedProduct:
     """A checked item of a feed. `price_cents` in minor units of `currency`: cents, whole yen.
 
     `stock` is how many there are at least: 1 when the feed says "in stock" without a number, None when it is silent.
+    `line` names the products that are versions of one thing, `tier` the place among them: a better version has a
+    higher one.
     """
 
     id: str
@@ -54,6 +57,7 @@ class FeedProduct:
     category: str
     brand: str | None
     line: str | None
+    tier: int | None
     price_cents: int
     currency: str
     stock: int | None
@@ -91,6 +95,7 @@ def product(item: Mapping[str, Any], now: datetime) -> FeedProduct:
         category=_text(item, "product_type", TEXT_LENGTH) or _text(item, "google_product_category", TEXT_LENGTH) or "",
         brand=_text(item, "brand", TEXT_LENGTH),
         line=_text(item, "line", TEXT_LENGTH) or _text(item, "item_group_id", TEXT_LENGTH),
+        tier=_tier(item),
         price_cents=_reduced(item, price, currency, now),
         currency=currency,
         stock=_stock(item),
@@ -262,6 +267,13 @@ def _stock(item: Mapping[str, Any]) -> int | None:
                 raise InvalidInput(name, f"must be a whole number from 0 to {STOCK}")
             return int(text)
     return 1 if availability else None
+
+
+def _tier(item: Mapping[str, Any]) -> int | None:
+    text = _text(item, "tier", TEXT_LENGTH)
+    if text is not None and (not text.isdecimal() or int(text) > TIERS):
+        raise InvalidInput("tier", f"must be a whole number from 0 to {TIERS}")
+    return None if text is None else int(text)
 
 
 def _complements(item: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     """What an open may ask of a product, at `product:<id>` in Valkey as MessagePack.
 
     Price in minor units of `currency` (cents, whole yen); `stock` None when unknown; `feed_ms` is the feed's time in
-    Unix milliseconds; `category` 0 when it has none; `image` the SHA-256 of its picture or "".
+    Unix milliseconds; `category` 0 when it has none; `image` the SHA-256 of its picture or "". `promoted`: the feed
+    marks it as one that may be sold for less.
     """
 
     id: str
@@ -20,3 +21,4 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     title: str
     category: int
     image: str
+    promoted: bool = False

@@ -32,7 +32,8 @@ class Product(Model):
     when the feed is silent about it (signals/feed.py).
 
     `feed_at` is when the feed last named it: a stale feed is told by its age. `complements` are category ids that go
-    with it. `image_blob` is the SHA-256 of its picture once somebody stored one; the feed gives `image_link` only.
+    with it. `tier` orders the versions of a line, the better one higher. `image_blob` is the SHA-256 of its picture
+    once somebody stored one; the feed gives `image_link` only.
     """
 
     __tablename__ = "product"
@@ -43,6 +44,7 @@ class Product(Model):
     category_id: Mapped[int | None] = mapped_column(ForeignKey("category.id"))
     brand: Mapped[str | None]
     line: Mapped[str | None]
+    tier: Mapped[int | None]
     price_cents: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
     stock: Mapped[int | None]
@@ -114,19 +116,19 @@ def _spellings(products: Iterable[FeedProduct]) -> Iterator[str]:
 
 
 _UPSERT = text("""
-    INSERT INTO product (id, title, category_id, brand, line, price_cents, currency, stock, promoted, link, image_link,
-                         complements, feed_at)
-    SELECT id, title, category_id, brand, line, price_cents, currency, stock, promoted, link, image_link,
+    INSERT INTO product (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link,
+                         image_link, complements, feed_at)
+    SELECT id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
            CAST(complements AS int[]), :now
     FROM unnest(CAST(:ids AS text[]), CAST(:titles AS text[]), CAST(:categories AS int[]), CAST(:brands AS text[]),
-                CAST(:lines AS text[]), CAST(:prices AS bigint[]), CAST(:currencies AS text[]), CAST(:stocks AS int[]),
-                CAST(:promoted AS boolean[]), CAST(:links AS text[]), CAST(:image_links AS text[]),
-                CAST(:complements AS text[]))
-         AS new (id, title, category_id, brand, line, price_cents, currency, stock, promoted, link, image_link,
+                CAST(:lines AS text[]), CAST(:tiers AS int[]), CAST(:prices AS bigint[]),
+                CAST(:currencies AS text[]), CAST(:stocks AS int[]), CAST(:promoted AS boolean[]),
+                CAST(:links AS text[]), CAST(:image_links AS text[]), CAST(:complements AS text[]))
+         AS new (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
                  complements)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET title = excluded.title, category_id = excluded.category_id, brand = excluded.brand,
-        line = excluded.line, price_cents = excluded.price_cents, currency = excluded.currency,
+        line = excluded.line, tier = excluded.tier, price_cents = excluded.price_cents, currency = excluded.currency,
         stock = excluded.stock, promoted = excluded.promoted, link = excluded.link, image_link = excluded.image_link,
         complements = excluded.complements, feed_at = excluded.feed_at
     WHERE product.feed_at <= excluded.feed_at
@@ -152,6 +154,7 @@ def _store(
             "categories": [lookup(row.category) if row.category else None for row in rows],
             "brands": [row.brand for row in rows],
             "lines": [row.line for row in rows],
+            "tiers": [row.tier for row in rows],
             "prices": [row.price_cents for row in rows],
             "currencies": [row.currency for row in rows],
             "stocks": [row.stock for row in rows],
@@ -176,6 +179,7 @@ def facts(row: Product) -> ProductFacts:
         title=row.title,
         category=row.category_id or 0,
         image=row.image_blob or "",
+        promoted=row.promoted,
     )
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base import db
-from render.eligibility import without
+from render.plain import without
 from render.plan import KINDS
 from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix, transposed
 from signals.catalog import Categories, sensitive

@@ -15,6 +15,7 @@ from rq import Queue, SimpleWorker
 from base.queues import FAILURE_SECONDS, JOB_SECONDS, SERIALIZER, QueueName, queue
 from workers import apart
 from workers.productpictures import PictureFetcher
+from workers.relations import RelationsLearner
 from workers.sending import Sender
 
 SEND: Final = "workers.jobs.send"
@@ -22,21 +23,31 @@ FETCH_PICTURES: Final = "workers.jobs.fetch_pictures"
 JUDGE_MODELS: Final = "workers.jobs.judge_models"
 JUDGE_SECONDS: Final = 1_800.0
 COMPUTE_SCORES: Final = "workers.jobs.compute_scores"
+LEARN_RELATIONS: Final = "workers.jobs.learn_relations"
 _PICTURES: Final = "pictures-"
 _MODELS: Final = "models-"
 _SCORES: Final = "scores-"
+_RELATIONS: Final = "relations-"
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
+_learners: list[RelationsLearner] = []
 
 
-def set_up(sender: Sender, fetcher: PictureFetcher | None = None) -> Callable[[], None]:
-    """Name the sender, and the fetcher of pictures, that this process's jobs use; returns what takes them back."""
+def set_up(
+    sender: Sender, fetcher: PictureFetcher | None = None, learner: RelationsLearner | None = None
+) -> Callable[[], None]:
+    """Name the sender, the fetcher of pictures and the learner that this process's jobs use.
+
+    Returns what takes them back.
+    """
     _senders[:] = [sender]
     _fetchers[:] = [] if fetcher is None else [fetcher]
+    _learners[:] = [] if learner is None else [learner]
 
     def take_back() -> None:
         _senders.clear()
         _fetchers.clear()
+        _learners.clear()
 
     return take_back
 
@@ -65,6 +76,18 @@ def fetch_pictures() -> dict[str, int]:
 def enqueue_pictures(connection: Redis) -> bool:
     """Put a job that fetches pictures on the work queue, unless one waits there; whether it was put."""
     return _enqueue_one(connection, FETCH_PICTURES, _PICTURES)
+
+
+def learn_relations() -> str | None:
+    """Learn what stored orders say of products and categories, if that is due; the hash of what was learnt."""
+    if not _learners:
+        raise RuntimeError("this process was not set up to learn")
+    return _learners[0].run()
+
+
+def enqueue_relations(connection: Redis) -> bool:
+    """Put a job that learns relations on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, LEARN_RELATIONS, _RELATIONS)
 
 
 def judge_models() -> None:

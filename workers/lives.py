@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
-from render.eligibility import without
+from render.plain import without
 from signals.catalog import Categories, sensitive
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent

@@ -221,7 +221,9 @@ class Repairs:
             if offer is not None and fetch.fetch_class not in ("prefetch", "scanner"):
                 plan = opens[fetch.decision_id].plan
                 by_another = plan if plan != lane.plan else ""
-                sight = LastShown(offer, fetch.decision_id, unix_ms(fetch.at), fetch.fetch_class, by_another)
+                picked = self._picked(opens[fetch.decision_id], fetch.slot, offer)
+                at_ms = unix_ms(fetch.at)
+                sight = LastShown(offer, fetch.decision_id, at_ms, fetch.fetch_class, by_another, picked)
                 lane = after_fetch(lane, fetch.slot, fetch.kind, sight)
         lane = replace(lane, served=tuple(served))
         return Shown(live=lane, written_ms=written)
@@ -246,6 +248,14 @@ class Repairs:
             slot = plan.slot_by_index.get(fetch.slot) if plan is not None else None
             return slot.default if slot is not None else None
         return next((slot.offer for slot in opened.slots if slot.slot == fetch.slot), None)
+
+    def _picked(self, opened: RestoredOpen, slot: int, offer: int) -> str:
+        """The product that was picked for an offer that picks its own; empty for any other."""
+        plan = self._plan(opened.plan)
+        planned = plan.offer_by_id.get(offer) if plan is not None else None
+        if planned is None or planned.pick is None:
+            return ""
+        return next((one.product or "" for one in opened.slots if (one.slot, one.offer) == (slot, offer)), "")
 
     def _plan(self, digest: str) -> Plan | None:
         if digest not in self._plans:

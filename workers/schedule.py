@@ -30,7 +30,7 @@ from base.ids import TEST_BIT
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
-from campaigns import atopens, audience, deliveries, keyring, publish, scores, transitions, triggers
+from campaigns import atopens, audience, deliveries, keyring, publish, relations, scores, transitions, triggers
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
@@ -39,7 +39,7 @@ from campaigns.opens import ensure_months
 from campaigns.retention import Policy
 from signals import productpictures
 from signals.intake import Intake
-from workers.jobs import enqueue_judging, enqueue_pictures, enqueue_scores, enqueue_send
+from workers.jobs import enqueue_judging, enqueue_pictures, enqueue_relations, enqueue_scores, enqueue_send
 from workers.retention import Retention
 
 BATCH: Final = 100
@@ -52,6 +52,7 @@ TICK_SECONDS: Final = 1.0
 REFRESH_TICKS: Final = 5
 JUDGE_TICKS: Final = 120
 """How often models on trial are brought up to date."""
+LESSON: Final = timedelta(hours=1)
 SCHEDULE: Final = Actor("schedule")
 MEMBER_TICKS: Final = 60
 EXPIRE_TICKS: Final = 600
@@ -89,6 +90,7 @@ class Scheduler:
         self._expire_at = 0
         self._intake = Intake(sessions, store, settings.hash_key)
         self._kept: set[int] = set()
+        self._asked_at: datetime | None = None
 
     def tick(self) -> Tick:
         """One round. A part that fails is logged and comes round again; the other parts go on."""
@@ -99,7 +101,7 @@ class Scheduler:
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
-            parts += [self._fetch_pictures, self._compute_scores]
+            parts += [self._fetch_pictures, self._compute_scores, self._learn_relations]
         if self._rounds % JUDGE_TICKS == 0:
             parts.append(self._judge_models)
         if self._rounds >= self._expire_at:
@@ -266,6 +268,16 @@ class Scheduler:
             wanted = scores.is_run_due(session, now, timedelta(hours=self._settings.score_hours))
         if wanted:
             enqueue_scores(self._queues)
+
+    def _learn_relations(self, _done: Tick, now: datetime) -> None:
+        """Have stored orders learnt from when that is due; one that is under way is given an hour to end."""
+        if self._asked_at is not None and now - self._asked_at < LESSON:
+            return
+        with transaction(self._sessions) as session:
+            due = relations.is_due(session, now)
+        if due:
+            self._asked_at = now
+            enqueue_relations(self._queues)
 
     def _expire(self, _done: Tick, now: datetime) -> None:
         """Let go of a piece of what was kept long enough."""

@@ -22,7 +22,7 @@ from base.clock import Clock
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import worth
 from campaigns.models.scores import ScoreModel, ScoreRun
-from render.eligibility import without
+from render.plain import without
 from signals import folding, scores
 from signals.catalog import sensitive
 from signals.fold import fold_all

@@ -25,6 +25,7 @@ from render.decide import decide
 from render.facts import Facts, Used, decode_used, locale_of
 from render.model import Model
 from render.plan import Plan, decode
+from render.relations import Relations
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.state import decode as decode_state
@@ -41,6 +42,7 @@ class RecordedOpen(msgspec.Struct, kw_only=True):
     sent_ms: int = 0
     undecided: bool = False
     neutral: bool = False
+    relations: str | None = None
 
 
 class Shadows:
@@ -51,6 +53,7 @@ class Shadows:
         self._wrapping_key = wrapping_key
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._models: OrderedDict[str, Model] = OrderedDict()
+        self._relations: OrderedDict[str, Relations] = OrderedDict()
 
     def compute(self, session: Session, decisions: Sequence[tuple[str, datetime]]) -> int:
         """Fill in the shadows of these decisions (id and moment) in the caller's transaction; returns how many.
@@ -97,6 +100,7 @@ class Shadows:
             model=self._model(model_hash),
             undecided=opened.undecided,
             locale=locale_of(state),
+            relations=self._known(opened.relations),
         )
         decision = decide(self._plan(plan_hash), facts, sent_at, opened.seed)
         return {str(slot.slot): slot.offer for slot in decision.slots}
@@ -108,6 +112,11 @@ class Shadows:
         return (
             None if digest is None else _remembered(self._models, digest, lambda: Model.load(self._blobs.get(digest)))
         )
+
+    def _known(self, digest: str | None) -> Relations | None:
+        if digest is None:
+            return None
+        return _remembered(self._relations, digest, lambda: Relations.load(self._blobs.get(digest)))
 
 
 def _remembered(kept: OrderedDict[str, Thing], digest: str, make: Callable[[], Thing]) -> Thing:

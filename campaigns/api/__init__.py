@@ -10,6 +10,7 @@ from campaigns.api import (
     people,
     pictures,
     previews,
+    relations,
     results,
     running,
     scores,
@@ -18,6 +19,19 @@ from campaigns.api import (
 )
 from campaigns.api.desk import api, document, install
 
-RESOURCES = (catalogue, pictures, writing, running, models, results, previews, customers, scores, people, system)
+RESOURCES = (
+    catalogue,
+    relations,
+    pictures,
+    writing,
+    running,
+    models,
+    results,
+    previews,
+    customers,
+    scores,
+    people,
+    system,
+)
 
 __all__ = ["RESOURCES", "api", "document", "install"]

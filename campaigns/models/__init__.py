@@ -24,13 +24,14 @@ from campaigns.models.learning import (
     TrainedModel,
     TrainingRun,
 )
+from campaigns.models.relations import LearntRelations, RelationByHand
 from campaigns.models.scores import GuardTerms, ScoreModel, ScoreRun
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
-    "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Message", "ModelDrift", "ModelMove",
-    "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms", "ReplenishEntry",
-    "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry",
-    "User",
+    "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "LearntRelations", "Message", "ModelDrift",
+    "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms",
+    "RelationByHand", "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject", "TrainedModel",
+    "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

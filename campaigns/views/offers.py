@@ -181,7 +181,7 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
     """The form as an offer. Rules and consent that the form does not show stay as they were."""
     kept: dict[str, Any] = {}
     if old is not None:
-        kept = {name: getattr(old, name) for name in (*LAYERS, "requires_consent", "group_name")}
+        kept = {name: getattr(old, name) for name in (*LAYERS, "requires_consent", "group_name", "pick")}
     content = {
         **kept,
         "name": forms.text(form, "name"),

@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 
 from campaigns import audience
 from campaigns.models import AccessEntry, AdminEntry, Delivery
+from signals.catalog import slug
 from signals.products import take_products
 from tests.campaigns.shop import MESSAGE, named
 from tests.campaigns.test_pages import Form
@@ -86,6 +87,13 @@ class Desk:
         items = [{"id": "towel", "title": "Towel", "price": "5 EUR"}]
         assert take_products(self.web.shop.intake, self.web.shop.source, items, self.web.shop.now).refused == 0
         return "towel"
+
+    def relation(self) -> dict[str, Any]:
+        """What a manager may set by hand, of a category of its own."""
+        name = f"Category {self.web.shop.campaign(published=False)}"
+        items = [{"id": name, "title": name, "price": "5 EUR", "product_type": name}]
+        assert take_products(self.web.shop.intake, self.web.shop.source, items, self.web.shop.now).refused == 0
+        return {"kind": "interval", "category": slug(name), "days": 30}
 
     def segment(self) -> dict[str, Any]:
         return {"name": f"Segment {self.web.shop.campaign(published=False)}", "rule": {"always": True}}
@@ -170,6 +178,10 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
         "PUT", f"/creatives/{d.new_id('/creatives', d.creative())}", d.creative()
     ),
     "archive_creative": lambda d: d.program.told("DELETE", f"/creatives/{d.new_id('/creatives', d.creative())}"),
+    "set_relation_by_hand": lambda d: d.program.told("POST", "/relations/by-hand", d.relation()),
+    "remove_relation_by_hand": lambda d: d.program.told(
+        "DELETE", f"/relations/by-hand/{d.new_id('/relations/by-hand', d.relation())}"
+    ),
     "upload_picture": lambda d: d.picture(),
     "change_picture": lambda d: d.program.told("PUT", f"/pictures/{d.picture()}", {"name": "Sea"}),
     "archive_picture": lambda d: d.program.told("DELETE", f"/pictures/{d.picture()}"),

@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from base.ids import Delivery
 from render.decide import admissible, decide, seed_of
 from render.decision import Decision
-from render.eligibility import Situation, without
+from render.eligibility import Situation
 from render.explanation import explain
 from render.facts import Facts, LastDecision, Used
 from render.faults import validate
 from render.model import Model
+from render.plain import without
 from render.plan import LAYERS, Live, Plan, Slot
 from signals.moments import unix_ms
 from signals.state import Mark, ProfileState, tombstone

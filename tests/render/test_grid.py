@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from base.errors import InvalidInput
@@ -95,6 +98,7 @@ def test_it_prices_every_cell_under_the_offer() -> None:
     assert whole["products.1.offer_cents"] == 5999
 
 
+@pytest.mark.feature("CM-42")
 def test_it_sells_a_bundle_for_the_price_of_all_its_parts_to_the_cent() -> None:
     made = offering("bundle", NAMES[:3], fields={"percent": 7})
     fields = decided(made, known()).slots[0].fields
@@ -106,6 +110,43 @@ def test_it_sells_a_bundle_for_the_price_of_all_its_parts_to_the_cent() -> None:
     assert lacking.slots[0].offer != TIGHTS
     euro = replace(product(name="socks"), currency="EUR")
     assert "offer.price_cents" not in decided(made, known(socks=euro)).slots[0].fields
+
+
+@pytest.mark.feature("CM-42")
+def test_it_withdraws_a_bundle_once_a_part_is_owned_or_sold_out(client: FlaskClient, mail: Mail) -> None:
+    made = offering("bundle", NAMES[:3], fields={"amount_off_cents": 1001})
+    for facts_of in known().values():
+        mail.stock(facts_of)
+    mail.publish(made)
+    client.get(mail.url(), headers=browser())
+    mail.stock(product(0, name="socks"))
+    client.get(mail.url(), headers=browser())
+    mail.stock(product(name="socks"))
+    mail.know(state([bought(ATTIRE, NOON, product="shirt")]))
+    client.get(mail.url(), headers=browser())
+    whole, lacking, owning = mail.decisions()
+    assert whole.slots[0].offer == TIGHTS
+    assert (whole.personal.fields[0]["offer.was_cents"], whole.personal.fields[0]["offer.price_cents"]) == (
+        17997,
+        16996,
+    )
+    for withdrawn in (lacking, owning):
+        (removed,) = [one for one in withdrawn.slots[0].candidates if one.offer == TIGHTS]
+        assert (removed.removed_by, removed.rule) == ("relevant", "no product in stock")
+
+
+@pytest.mark.feature("CM-42")
+@given(st.lists(st.integers(1, 10**7), min_size=2, max_size=4), st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_it_states_the_saving_of_any_bundle_to_the_cent(prices: list[int], percent: int) -> None:
+    names = NAMES[: len(prices)]
+    made = offering("bundle", names, fields={"percent": percent})
+    parts = {name: product(price=price, name=name) for name, price in zip(names, prices, strict=True)}
+    fields = decided(made, parts).slots[0].fields
+    exact = Decimal(sum(prices)) * (100 - percent) / 100
+    price = int(exact.to_integral_value(ROUND_HALF_UP))
+    assert fields["offer.price_cents"] == price
+    assert fields.get("offer.saving_cents", 0) == sum(prices) - price
 
 
 def test_it_names_what_keeps_an_offer_of_several_products_from_being_published() -> None:

@@ -159,7 +159,7 @@ def test_it_decides_by_the_rules_when_the_model_fails(frail: Mail, client: Flask
         def __getattr__(self, name: str) -> object:
             raise RuntimeError(name)
 
-    parts.models._models["b" * 64] = Broken()  # type: ignore[assignment]
+    parts.models._held["b" * 64] = Broken()  # type: ignore[assignment]
     frail.publish(model="b" * 64)
     assert client.get(frail.url(), headers=browser()).status_code == 200
     assert (frail.decisions()[0].rung, offer_shown(frail)) == ("rules", DISCOUNT)

@@ -11,7 +11,7 @@ from base.ids import Delivery
 from render.lookup import Lookup, Running
 from render.metrics import Metrics
 from render.plan import Canary, Live, decode_live, encode_live
-from render.shelf import ModelShelf
+from render.shelf import ModelShelf, RelationsShelf
 from render.trial import draw, models_of, takes_part
 from signals.candidates import MODEL_FEATURES
 from tests.render.shoe_shop import model_bytes
@@ -57,7 +57,8 @@ def test_it_keeps_the_model_before_while_the_live_one_cannot_be_loaded(shelf: Mo
     blobs = FolderBlobs(tmp_path)
     first = blobs.put(model_bytes())
     damaged = blobs.put(b"no model at all")
-    lookup = Lookup(None, shelf, Metrics(tmp_path / "metrics"))  # type: ignore[arg-type]  # nothing is read here
+    relations = RelationsShelf(blobs)
+    lookup = Lookup(None, shelf, relations, Metrics(tmp_path / "metrics"))  # type: ignore[arg-type]  # nothing is read
     assert lookup.model(running(Live(model=first)), MAILS[0]) is None, "an open does not wait for a model"
     assert shelf.load(first)
     assert not shelf.load(damaged)

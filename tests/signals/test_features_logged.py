@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render.decide import decide
-from render.eligibility import Situation, without
+from render.eligibility import Situation
 from render.model import Model
+from render.plain import without
 from render.scoring import contexts
 from signals.candidates import MODEL_FEATURES, candidate_matrix
 from signals.fold import advance, fold_all

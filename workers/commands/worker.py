@@ -16,6 +16,7 @@ from base.settings import Settings
 from signals.intake import Intake
 from workers import jobs
 from workers.productpictures import PictureFetcher
+from workers.relations import RelationsLearner
 from workers.sending import Sender
 
 
@@ -32,7 +33,7 @@ def command(name: str) -> None:
     sender = Sender(settings, sessions, store, blobs, clock)
     downloads = Downloads(loopback=settings.fetch_loopback, named="image_link")
     fetcher = PictureFetcher(Intake(sessions, store, settings.hash_key), blobs, clock, get=downloads.get)
-    jobs.set_up(sender, fetcher)
+    jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock))
     try:
         jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
     finally:

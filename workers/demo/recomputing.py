@@ -24,6 +24,7 @@ from render.model import Model
 from render.plan import Plan
 from render.plan import decode as decode_plan
 from render.record import DecisionRecord
+from render.relations import Relations
 from render.replay import facts_of, replay, same_outcome
 from signals.catalog import Categories
 from signals.fold import fold_all
@@ -60,6 +61,16 @@ class _Counts:
     agreeing: int = 0
 
 
+@dataclass(frozen=True)
+class _World:
+    """What a record was decided with, and the categories its signals name."""
+
+    plan: Plan
+    model: Model | None
+    relations: Relations | None
+    categories: Categories
+
+
 def recompute(stage: Stage, restock: Restock, claims: Claims) -> None:
     """Compute a sample of the opens again, and the share of swapped opens from all rows."""
     counts = _Counts()
@@ -67,6 +78,7 @@ def recompute(stage: Stage, restock: Restock, claims: Claims) -> None:
     categories.learn((), create=False)
     plans: dict[str, Plan] = {}
     models: dict[str, Model] = {}
+    learnt: dict[str, Relations] = {}
     with db.transaction(stage.sessions) as session:
         for row in session.execute(text(_SAMPLED), {"campaign": restock.campaign, "count": SAMPLE}).all():
             if row.plan_hash not in plans:
@@ -74,9 +86,12 @@ def recompute(stage: Stage, restock: Restock, claims: Claims) -> None:
             if row.model_hash and row.model_hash not in models:
                 models[row.model_hash] = Model.load(stage.blobs.get(row.model_hash))
             [(_, record)] = records(session, [row], stage.settings.subject_key)
-            _compare(
-                stage, session, record, row, plans[row.plan_hash], models.get(row.model_hash or ""), categories, counts
+            if record.relations and record.relations not in learnt:
+                learnt[record.relations] = Relations.load(stage.blobs.get(record.relations))
+            world = _World(
+                plans[row.plan_hash], models.get(row.model_hash or ""), learnt.get(record.relations or ""), categories
             )
+            _compare(stage, session, record, row, world, counts)
     claims.check(
         "recorded opens replay to the same decision",
         counts.records > 0 and counts.replayed == counts.records,
@@ -107,20 +122,19 @@ def _compare(
     session: Session,
     record: DecisionRecord,
     row: Any,
-    plan: Plan,
-    model: Model | None,
-    categories: Categories,
+    world: _World,
     counts: _Counts,
 ) -> None:
     counts.records += 1
-    counts.replayed += same_outcome(replay(record, plan, model), record)
+    counts.replayed += same_outcome(replay(record, world.plan, world.model, world.relations), record)
     if record.features is not None:
         counts.featured += 1
-        state = _refolded(session, record, categories)
-        counts.refolded += replay(record, plan, model, state=state).features == record.features
+        state = _refolded(session, record, world.categories)
+        again = replay(record, world.plan, world.model, world.relations, state=state)
+        counts.refolded += again.features == record.features
     if row.shadow is not None:
         counts.shadows += 1
-        counts.agreeing += _shadow(stage, session, record, plan, model) == row.shadow
+        counts.agreeing += _shadow(stage, session, record, world) == row.shadow
 
 
 def _refolded(session: Session, record: DecisionRecord, categories: Categories) -> ProfileState:
@@ -129,16 +143,14 @@ def _refolded(session: Session, record: DecisionRecord, categories: Categories) 
     return fold_all(entry.event for entry in told if entry.folds and entry.event.arrival <= (record.state_version or 0))
 
 
-def _shadow(
-    stage: Stage, session: Session, record: DecisionRecord, plan: Plan, model: Model | None
-) -> dict[str, int] | None:
+def _shadow(stage: Stage, session: Session, record: DecisionRecord, world: _World) -> dict[str, int] | None:
     delivery = Delivery(record.profile, record.campaign, record.occurrence)
     kept = sentfacts.read(session, stage.blobs, delivery, stage.settings.subject_key)
     if kept is None:
         return None
     person, shared, sent_at = kept
     facts = replace(
-        facts_of(record, model),
+        facts_of(record, world.model, world.relations),
         state=decode(person.state) if person.state is not None else None,
         used=decode_used(person.used) if person.used else Used(),
         products={name: _product(data) for name, data in shared.products.items()},
@@ -146,5 +158,5 @@ def _shadow(
         last=None,
         refused=frozenset(),
     )
-    decision = decide(plan, facts, sent_at, record.seed)
+    decision = decide(world.plan, facts, sent_at, record.seed)
     return {str(slot.slot): slot.offer for slot in decision.slots}

@@ -1,0 +1,129 @@
+"""Offers that leave their product open: what a manager may say, and the pool that a plan makes of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from base.errors import InvalidInput
+from campaigns import offers
+from campaigns.campaigns import SlotChoice
+from campaigns.pools import PickIn
+from render.pick import MAX_POOL
+from render.plan import Offer, Plan, decode
+from signals.products import take_products
+from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.web import Web
+
+ITEMS: list[dict[str, Any]] = [
+    *(
+        {"id": f"eos-{tier}", "title": f"Camera {tier}", "price": f"{price}.00 EUR", "product_type": "Cameras",
+         "line": "eos", "link": f"https://goods.example.com/eos-{tier}", "availability": "in_stock"}
+        for tier, price in ((1, 300), (2, 500), (3, 700))
+    ),
+    {"id": "card", "title": "Card", "price": "19.99 EUR", "product_type": "Cards", "promotion_id": "x"},
+    {"id": "pills", "title": "Pills", "price": "9 EUR", "product_type": "Medicine"},
+]  # fmt: skip
+
+
+@pytest.fixture
+def stocked(shop: Shop) -> Shop:
+    """A shop with cameras in three versions, a card for them, and medicine."""
+    assert take_products(shop.intake, shop.source, ITEMS, shop.now).refused == 0
+    return shop
+
+
+def planned(shop: Shop, **pick: Any) -> Plan:
+    """The published plan of a campaign whose one offer picks its product so."""
+    number = shop.offer("cross-sell", pick=PickIn(**pick))
+    choice = SlotChoice(slot=0, default=shop.offer("neutral"), offers=[number])
+    campaign = shop.campaign(published=False, slots=[choice, SlotChoice(slot=1, default=choice.default)])
+    return decode(shop.blobs.get(shop.publish(campaign)))
+
+
+def picking(plan: Plan) -> Offer:
+    return next(offer for offer in plan.offers if offer.pick is not None)
+
+
+@pytest.mark.feature("CM-41")
+def test_it_makes_whole_lines_of_an_upgrade_with_their_tiers(stocked: Shop) -> None:
+    plan = planned(stocked, how="upgrade", products=["eos-2"])
+    offer = picking(plan)
+    assert offer.pick is not None
+    assert [(entry.id, entry.tier) for entry in offer.pick.pool] == [("eos-2", 1), ("eos-1", 0), ("eos-3", 2)]
+    assert offer.needs_stock
+    assert plan.product_ids == ("eos-2", "eos-1", "eos-3")
+    assert offer.landing_for("eos-3") == "https://goods.example.com/eos-3"
+    assert "goods.example.com" in plan.landing_hosts
+    # The shop's own tiers go before prices: the cheapest may be the best.
+    told = [{**item, "tier": str(9 - number)} for number, item in enumerate(ITEMS[:3])]
+    take_products(stocked.intake, stocked.source, told, stocked.now + timedelta(seconds=1))
+    pool = picking(planned(stocked, how="upgrade", lines=["eos"])).pick
+    assert pool is not None
+    assert [entry.id for entry in pool.pool] == ["eos-3", "eos-2", "eos-1"]
+
+
+def test_it_takes_products_in_the_order_named_and_then_those_of_categories(stocked: Shop) -> None:
+    pick = picking(planned(stocked, how="popular", products=["card"], categories=["cameras"], within_days=9)).pick
+    assert pick is not None
+    assert [entry.id for entry in pick.pool] == ["card", "eos-1", "eos-2", "eos-3"]
+    assert pick.within_days == 9
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"products": ["none"]}, "names the product 'none'"),
+    ({"categories": ["none"]}, "names the category none"),
+    ({"categories": ["medicine"]}, "medicine, a sensitive category"),
+    ({"products": ["pills"]}, "leaves no product"),
+    ({}, "leaves no product"),
+    ({"how": "upgrade", "products": ["card"]}, "leaves no product"),
+]
+
+
+def test_it_refuses_a_pick_and_says_why(stocked: Shop) -> None:
+    for changes, message in REFUSED:
+        with pytest.raises(InvalidInput, match=message) as refused:
+            stocked.offer("cross-sell", pick=PickIn(**({"how": "popular"} | changes)))
+        assert refused.value.field == "pick"
+    many = [{**ITEMS[3], "id": f"card-{number}"} for number in range(MAX_POOL)]
+    take_products(stocked.intake, stocked.source, many, stocked.now)
+    with pytest.raises(InvalidInput, match="more than 24"):
+        stocked.offer("cross-sell", pick=PickIn(how="popular", categories=["cards"]))
+    with pytest.raises(InvalidInput, match="either named or picked"):
+        stocked.offer("cross-sell", product="card", pick=PickIn(how="popular", products=["card"]))
+
+
+def test_it_keeps_what_was_said_of_a_pick(stocked: Shop) -> None:
+    pick = PickIn(how="complement", products=["card"], within_days=30)
+    number = stocked.offer("cross-sell", pick=pick)
+    with stocked.sessions.begin() as session:
+        row = offers.offer(session, number)
+        assert offers.content(row).pick == pick
+        changed = msgspec.structs.replace(offers.content(row), pick=None, product="card")
+        offers.update_offer(session, number, changed, stocked.now, MANAGER)
+        assert row.pick is None
+
+
+def test_it_tells_and_changes_relations_by_the_api(web: Web) -> None:
+    shop, program = web.shop, web.program("manager")
+    take_products(shop.intake, shop.source, ITEMS, shop.now)
+    empty = program.told("GET", "/relations")
+    assert (empty["hash"], empty["until"], empty["complements"]) == (None, None, [])
+    pair = {"kind": "pair", "category": "cameras", "other": "cards"}
+    made = program.told("POST", "/relations/by-hand", pair)
+    told = program.told("GET", "/relations")
+    assert told["complements"] == [{"category": "cameras", "other": "cards", "orders": 0, "lift": 0.0, "by_hand": True}]
+    assert program.call("POST", "/relations/by-hand", pair).status_code == 409
+    wrong = {"kind": "interval", "category": "cameras", "other": "cards", "days": 3}
+    for body, field in (
+        (pair | {"other": None}, "other"), (wrong, "other"), (pair | {"days": 3}, "days"),
+        (pair | {"other": "medicine"}, "other"), (pair | {"other": "cameras"}, "other"),
+        (pair | {"category": "none"}, "category"),
+    ):  # fmt: skip
+        answer = program.call("POST", "/relations/by-hand", body)
+        assert (answer.status_code, answer.get_json()["field"]) == (400, field), answer.text
+    assert program.told("DELETE", f"/relations/by-hand/{made['id']}")["done"]
+    assert program.told("GET", "/relations")["complements"] == []

@@ -1,0 +1,48 @@
+"""Stock at the open: what cannot be had is not promoted, and what nobody knows is not claimed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask.testing import FlaskClient
+from msgspec.structs import replace
+
+from base.clock import FixedClock
+from tests.render.mail import Mail, browser, size_of
+from tests.render.shoe_shop import DEFAULT, NOON, TIGHTS, plan, product
+
+
+@pytest.mark.feature("CM-38")
+def test_it_changes_the_block_when_the_last_one_sells_between_two_opens(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(tights={"priority": 9}))
+    mail.stock(product(stock=1))
+    first = client.get(mail.url(), headers=browser()).data
+    mail.stock(product(stock=0))
+    second = client.get(mail.url(), headers=browser()).data
+    assert second != first
+    assert size_of(second) == size_of(first)
+    before, after = mail.decisions()
+    assert (before.slots[0].offer, before.slots[0].product) == (TIGHTS, "tights-1")
+    assert after.slots[0].offer != TIGHTS
+    (removed,) = [one for one in after.slots[0].candidates if one.offer == TIGHTS]
+    assert (removed.removed_by, removed.rule) == ("relevant", "out of stock")
+
+
+@pytest.mark.feature("CM-38")
+def test_it_shows_the_default_once_the_feed_is_older_than_the_limit(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    made = plan(tights={"shows_price": True})
+    alone = replace(made, slots=tuple(replace(slot, offers=(TIGHTS,)) for slot in made.slots))
+    mail.publish(alone)
+    mail.stock(product(fed=NOON - timedelta(seconds=made.feed_stale_s)))
+    client.get(mail.url(), headers=browser())
+    noon.advance(timedelta(milliseconds=1))
+    client.get(mail.url(), headers=browser())
+    before, after = mail.decisions()
+    assert (before.slots[0].offer, after.slots[0].offer) == (TIGHTS, DEFAULT)
+    (removed,) = after.slots[0].candidates
+    assert removed.rule == "feed stale"
+    # The default says nothing that the feed would have to vouch for.
+    assert not any("price" in name or "product" in name for name in after.personal.fields[0])
