@@ -133,7 +133,14 @@ class Conditions:
             yield Group((Atom(LANE, lambda lane: lane != "machine"), lasting), some=True)
         for purpose in offer.requires_consent:
             yield self._is(("consent", purpose), (True, None))
-        if offer.is_capped or offer.clock_bound or offer.needs_stock or offer.shows_price or offer.products:
+        if (
+            offer.is_capped
+            or offer.clock_bound
+            or offer.needs_stock
+            or offer.shows_price
+            or offer.products
+            or offer.versions
+        ):
             yield Atom(LANE, lambda lane: lane != "machine")
         if offer.clock_bound or (offer.is_capped and not self._plan.undecided_capped):
             yield Atom(LANE, lambda lane: lane != "undecided")

@@ -12,7 +12,10 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from campaigns.models.catalogue import Offer
+from render import validity
+from render.creative import Creative
 from render.pick import MAX_DAYS, MAX_POOL, How, Pick, PoolProduct
+from render.template import compile_template
 from signals.catalog import Category
 from signals.products import Product
 
@@ -87,6 +90,32 @@ def compiled(session: Session, row: Offer) -> Pick:
         return Pick(how=pick.how, pool=pool(session, pick), within_days=pick.within_days)
     except InvalidInput as error:
         raise InvalidInput(f"offers[{row.id}].pick", error.message) from error
+
+
+def versions(session: Session, row: Offer, design: Creative) -> tuple[PoolProduct, ...]:
+    """The versions of the product's line, where the offer or its design tells of others than the product.
+
+    Raises InvalidInput where it does, and the product belongs to no line.
+    """
+    if not _tells_of_versions(row, design) or row.pick is not None:
+        return ()
+    product = session.get(Product, row.product) if row.product is not None else None
+    if product is None or product.line is None:
+        raise InvalidInput(
+            f"offers[{row.id}].product", "belongs to no line, yet the picture tells of its dearer or cheapest version"
+        )
+    rows = session.scalars(select(Product).where(Product.line == product.line).limit(MAX_POOL + 1)).all()
+    tiers = _tiers(rows)
+    entries = [PoolProduct(one.id, one.category_id or 0, product.line, tiers[one.id], one.link or "") for one in rows]
+    return tuple(sorted(entries, key=lambda entry: (entry.tier, entry.id)))
+
+
+def _tells_of_versions(row: Offer, design: Creative) -> bool:
+    read = set(validity.check(design))
+    for text in row.fields.values():
+        if isinstance(text, str):
+            read |= {".".join(path) for path in compile_template(text)[1]}
+    return any(name.startswith(("product.stretch_", "product.entry_")) for name in read)
 
 
 def _tiers(rows: Sequence[Product]) -> dict[str, int]:

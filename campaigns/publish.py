@@ -64,7 +64,9 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         campaign=row.id,
         name=row.name,
         slots=tuple(_slots(row, message)),
-        offers=tuple(_timed(offers.compiled(offer, known, pools_of.get(offer.id)), designs) for offer in shown),
+        offers=tuple(
+            _timed(_versioned(session, offer, known, pools_of.get(offer.id), designs), designs) for offer in shown
+        ),
         creatives=tuple(designs.values()),
         default_landing=row.default_landing,
         locale=row.locale,
@@ -98,6 +100,14 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
             if getattr(offer, layer) is not None:
                 rulebook.check(session, getattr(offer, layer), "eligibility", f"offers[{offer.id}].{layer}")
     return plan, compiled
+
+
+def _versioned(
+    session: Session, row: Offer, known: Mapping[str, int], pick: Pick | None, designs: Mapping[int, Creative]
+) -> render_plan.Offer:
+    """The offer with the versions of its product's line where it tells of them; of a picked one the pool has them."""
+    told = pools.versions(session, row, designs[row.creative_id])
+    return replace(offers.compiled(row, known, pick), versions=told)
 
 
 def _timed(offer: render_plan.Offer, designs: Mapping[int, Creative]) -> render_plan.Offer:

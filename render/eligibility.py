@@ -257,7 +257,7 @@ def _fetch(at: Situation, offer: Offer) -> str | None:
             return "machine fetch: bound to the clock"
         if offer.ends_ms is not None and offer.ends_ms - at.now_ms < MACHINE_DAYS * DAY_MS:
             return "machine fetch: ends soon"
-        if offer.needs_stock or offer.shows_price or offer.products:
+        if offer.needs_stock or offer.shows_price or offer.products or offer.versions:
             return "machine fetch: stock or price may change"
     elif facts.undecided:
         if offer.clock_bound:

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from render import pick
 from render.arbitration import MAX_WEIGHT, arbitration_faults, fatigue_faults, policy_faults
 from render.creative import MAX_CELLS, countdown_of
+from render.pick import MAX_POOL
 from render.plan import (
     KINDS,
     MAX_OFFERS,
@@ -146,6 +147,8 @@ def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]
     if offer.kind == "bundle" and len(offer.all_products) > MAX_CELLS:
         yield f"{at}.products", f"make a bundle of more than {MAX_CELLS}, the most a picture shows"
     yield from pick.faults(at, offer)
+    if len(offer.versions) > MAX_POOL:
+        yield f"{at}.product", f"is of a line of more than {MAX_POOL} versions, too many to tell of others"
     yield from _occasion_faults(at, offer)
     if (offer.needs_stock or offer.shows_price) and offer.product is None and offer.pick is None:
         yield f"{at}.product", "is missing, yet the offer depends on its stock or price"

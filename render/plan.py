@@ -19,7 +19,7 @@ from msgspec import UNSET, Struct, UnsetType
 from base.errors import InvalidInput
 from render.arbitration import Arbitration, Fatigue, Policy
 from render.creative import Creative
-from render.pick import Pick
+from render.pick import Pick, PoolProduct
 
 Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
@@ -81,6 +81,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     products: further products, shown beside `product` while they are in stock; of a bundle, its other parts.
     pick: its product is picked at open; an open then works on the offer with that product in its place.
     when_due: not before the days have passed after which its category is bought again, as relations know them.
+    versions: those of its product's line, where its picture tells of the dearer or the cheapest one.
     window_hours: for so long after the purchase that it adds to. units: so many of its product at once.
     fatigue: after how many showings, ignored showings or answers it rests.
     """
@@ -123,6 +124,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     when_due: bool = False
     window_hours: int | None = None
     units: int | None = None
+    versions: tuple[PoolProduct, ...] = ()
 
     @property
     def earned_cents(self) -> int:
@@ -138,8 +140,8 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def read_products(self) -> tuple[str, ...]:
         """Every product whose facts an open needs for it, without repeats."""
-        pool = (entry.id for entry in self.pick.pool) if self.pick is not None else ()
-        return tuple(dict.fromkeys((*self.all_products, *pool)))
+        pool = self.pick.pool if self.pick is not None else ()
+        return tuple(dict.fromkeys((*self.all_products, *(entry.id for entry in (*pool, *self.versions)))))
 
     def landing_for(self, product: str | None) -> str:
         """Where a click on it leads that shows this product: its own page, where it was picked and has one."""

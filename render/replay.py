@@ -144,7 +144,12 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "machine fetch: capped": _UNCAPPED,
     "machine fetch: bound to the clock": {"clock_bound": False},
     "machine fetch: ends soon": {"ends_ms": None},
-    "machine fetch: stock or price may change": {"needs_stock": False, "shows_price": False, "products": ()},
+    "machine fetch: stock or price may change": {
+        "needs_stock": False,
+        "shows_price": False,
+        "products": (),
+        "versions": (),
+    },
     "undecided fetch: bound to the clock": {"clock_bound": False},
     "undecided fetch: capped": _UNCAPPED,
     "not yet valid": {"starts_ms": None},

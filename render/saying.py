@@ -1,5 +1,7 @@
 """What an offer says to a person at one instant: the fields of `render.fields`, and those that only an open knows.
 
+Beside those of `render.tactics` they are
+
 | field | what |
 |---|---|
 | `product.buyers` | people who bought the product in the counted time, as people of the locale write numbers |
@@ -18,6 +20,7 @@ from render.fields import Fields, offer_fields
 from render.money import grouped
 from render.plan import Offer
 from render.relations import LEAST_PEOPLE
+from render.tactics import tactics
 from signals.productfacts import ProductFacts
 
 
@@ -25,7 +28,8 @@ def fields_at(at: Situation, offer: Offer, beside: Sequence[ProductFacts]) -> Fi
     """What the offer's creative may bind now. `offer` is as `Situation.offer` gives it, `beside` its products."""
     product = at.facts.products.get(offer.product) if offer.product is not None else None
     fresh, locale = product is not None and at.is_fresh(product), at.facts.locale or at.plan.locale
-    return offer_fields(at.plan, offer, product, at.plain, locale, fresh, beside, _counts(at, offer, locale))
+    known = _counts(at, offer, locale) | tactics(at, offer, product, locale)
+    return offer_fields(at.plan, offer, product, at.plain, locale, fresh, beside, known)
 
 
 def _counts(at: Situation, offer: Offer, locale: str) -> Fields:

@@ -73,6 +73,22 @@ def test_it_takes_products_in_the_order_named_and_then_those_of_categories(stock
     assert pick.within_days == 9
 
 
+@pytest.mark.feature("CM-44")
+def test_it_reads_the_versions_of_a_line_where_a_text_tells_of_them(stocked: Shop) -> None:
+    def published(product: str, text: str) -> Plan:
+        number = stocked.offer("upsell", product=product, fields={"headline": text})
+        choice = SlotChoice(slot=0, default=stocked.offer("neutral"), offers=[number])
+        slots = [choice, SlotChoice(slot=1, default=choice.default)]
+        return decode(stocked.blobs.get(stocked.publish(stocked.campaign(published=False, slots=slots))))
+
+    text = "From {{ product.entry_price }}"
+    plan = published("eos-2", text)
+    assert plan.product_ids == ("eos-2", "eos-1", "eos-3")
+    assert published("eos-2", "Better pictures").product_ids == ("eos-2",)
+    with pytest.raises(InvalidInput, match="belongs to no line"):
+        published("card", text)
+
+
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"products": ["none"]}, "names the product 'none'"),
     ({"categories": ["none"]}, "names the category none"),
