@@ -1,10 +1,12 @@
 """What people take of what they are shown, learnt from exposures on top of what they buy anyway.
 
 The base is the model of purchases. Exposures add trees to it that say where people take less or more of what they are
-shown; with too few exposures the base stays as it is. Two things would mislead those trees:
+shown; with too few exposures the base stays as it is. Three things would mislead those trees:
 
 - **Selection**: what is shown was chosen, so some offers are hardly ever seen by some people. Each exposure weighs the
   inverse of the chance that its choice was logged with, at most 1 / LEAST_CHANCE.
+- **Price**: a dearer offer is never held for likelier to be taken, all else equal. The trees are bound to that, so that
+  few exposures at odd prices cannot say otherwise; how steeply it falls they learn.
 - **Position**: the first place of a mail is looked at more than the last. Each place has a level of its own, estimated
   together with the trees by turns (levels given trees, trees given levels). The model keeps the level of the first
   place only, so an offer is judged as if it were shown there.
@@ -38,6 +40,8 @@ NEWTON_STEPS: Final = 30
 WIDEST: Final = 8.0
 """The largest level of a position, in log odds."""
 SHARES: Final = (0.6, 0.8)
+FALLING: Final = ("offer.price_cents", "offer.price_ratio")
+"""Features in which the chance of being taken may only fall."""
 PARAMETERS: Final[Mapping[str, Any]] = {
     "objective": "binary",
     "num_leaves": 7,
@@ -147,7 +151,10 @@ def fitted(
     margin = np.asarray(base.predict(features, raw_score=True, num_threads=1), dtype=np.float64)
     score, level = margin, np.zeros(POSITIONS)
     trees: Any = None
-    parameters = dict(PARAMETERS) | {"feature_contri": [0.0 if name in untrained else 1.0 for name in MODEL_FEATURES]}
+    parameters = dict(PARAMETERS) | {
+        "feature_contri": [0.0 if name in untrained else 1.0 for name in MODEL_FEATURES],
+        "monotone_constraints": [-1 if name in FALLING else 0 for name in MODEL_FEATURES],
+    }
     scaled = weights * (len(weights) / weights.sum())
     for _ in range(ROUNDS):
         level = levels(score, outcomes, scaled, positions)
