@@ -92,13 +92,12 @@ def overview(session: Session) -> Overview:
 
 
 def ask(session: Session, now: datetime, by: Actor) -> ScoreRun:
-    """Ask for a run; one that waits or goes on already answers this too."""
-    waiting = session.scalar(select(ScoreRun).where(ScoreRun.began_at.is_(None)).limit(1))
-    if waiting is not None:
-        return waiting
-    row = ScoreRun(asked_at=now, asked_by=by.name)
-    session.add(row)
-    session.flush()
+    """Ask for a run; one that waits already answers this too."""
+    row = session.scalar(select(ScoreRun).where(ScoreRun.began_at.is_(None)).limit(1))
+    if row is None:
+        row = ScoreRun(asked_at=now, asked_by=by.name)
+        session.add(row)
+        session.flush()
     admin_log.record(session, by, "ask for scores", "score run", row.id, now)
     return row
 

@@ -199,9 +199,7 @@ def table(measures: Mapping[str, Mapping[str, float]]) -> list[str]:
     for name, found in measures.items():
         what, key = ("auc", "auc") if "auc" in found else ("mean error", "error")
         ours, theirs = found.get(key, np.nan), found.get(f"rival_{key}", np.nan)
-        lines.append(
-            f"{name:10} {what:12} {ours:8.3f} {theirs:9.3f} {found['mean_said']:9.3f} {found['mean_true']:9.3f}"
-        )
+        lines.append(f"{name:10} {what:12} {ours:8.3f} {theirs:9.3f} {found['said']:9.3f} {found['true']:9.3f}")
     return lines
 
 
@@ -218,7 +216,9 @@ def _kept(name: str, values: Numbers) -> Numbers:
 def _measured(task: _Task, said: Numbers, outcome: Numbers, test: Lives) -> dict[str, float]:
     """How good a score was: ranking and calibration of a chance, the mean error of an amount, beside its rival."""
     rival = task.rival(test)
-    found = {"rows": float(len(test)), "mean_said": float(said.mean()), "mean_true": float(outcome.mean())}
+    # Who learns the median is held against the median.
+    middle = np.median if task.objective == "regression_l1" else np.mean
+    found = {"rows": float(len(test)), "said": float(middle(said)), "true": float(middle(outcome))}
     if task.is_chance:
         if 0 < outcome.sum() < len(outcome):
             found |= {"auc": evaluation.auc(outcome, said), "rival_auc": evaluation.auc(outcome, np.nan_to_num(rival))}

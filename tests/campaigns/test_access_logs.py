@@ -156,6 +156,11 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
     "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
+    "scores.run": lambda d: d.browser.post("/scores/run"),
+    "scores.add_band": lambda d: d.browser.post(
+        "/scores/bands", name="By page", score="churn", at_least="20", below="50"
+    ),
+    "scores.set_guard": lambda d: d.browser.post("/scores/guard", margin="40", contact="5", **{"return": "4"}),
     "system.add_person": lambda d: d.browser.post(
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
     ),
@@ -192,6 +197,9 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "create_segment": lambda d: d.program.told("POST", "/segments", d.segment()),
     "update_segment": lambda d: d.program.told("PUT", f"/segments/{d.new_id('/segments', d.segment())}", d.segment()),
     "delete_segment": lambda d: d.program.told("DELETE", f"/segments/{d.new_id('/segments', d.segment())}"),
+    "ask_for_scores": lambda d: d.program.told("POST", "/scores/runs"),
+    "create_band": lambda d: d.program.told("POST", "/scores/bands", {"name": "By", "score": "ltv", "below": 9}),
+    "set_guard_terms": lambda d: d.program.told("PUT", "/scores/guard", {"margin": 0.5}),
     "create_message": lambda d: d.program.told("POST", "/messages", d.message()),
     "update_message": lambda d: d.program.told("PUT", f"/messages/{d.web.shop.message()}", d.message()),
     "archive_message": lambda d: d.program.told("DELETE", f"/messages/{d.web.shop.message()}"),
