@@ -106,7 +106,7 @@ class Conditions:
         if offer.after_category is not None:
             yield self._yes(("bought", offer.after_category))
         yield from self._product(offer)
-        if offer.asks_occasion:
+        if offer.asks_occasion or offer.incentive is not None:
             yield self._is(("suited", offer.id), (True, False))
         if offer.kind in SALES_KINDS:
             yield self._no(COMPLAINT)
@@ -140,6 +140,7 @@ class Conditions:
             or offer.shows_price
             or offer.products
             or offer.versions
+            or offer.incentive is not None
         ):
             yield Atom(LANE, lambda lane: lane != "machine")
         if offer.clock_bound or (offer.is_capped and not self._plan.undecided_capped):

@@ -19,6 +19,7 @@ from campaigns.models.catalogue import Creative, Offer
 from campaigns.pools import PickIn
 from render import plan as plans
 from render.arbitration import MAX_WEIGHT, Fatigue, fatigue_faults
+from render.incentive import INCENTIVES, Incentive
 from render.pick import Pick
 from render.relations import MAX_UNITS
 from render.validity import check_text
@@ -45,6 +46,7 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pick: how its product is picked when the mail is opened, in place of `product`; it is in stock then, whatever
     `needs_stock` says. when_due (of a replacement): not before its category is bought again. window_hours (of an
     upsell): for so long after the purchase it adds to. units (of a volume offer): so many of its product at once.
+    incentive: to whom its lower price is given; without it, to everybody.
     """
 
     name: Name
@@ -85,6 +87,7 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when_due: bool = False
     window_hours: Annotated[int, Meta(ge=1, le=8760)] | None = None
     units: Annotated[int, Meta(ge=2, le=MAX_UNITS)] | None = None
+    incentive: Incentive | None = None
 
 
 def create_offer(session: Session, content: OfferIn, now: datetime, by: Actor) -> Offer:
@@ -189,6 +192,7 @@ def compiled(row: Offer, categories: Mapping[str, int], pick: Pick | None = None
         when_due=row.when_due,
         window_hours=row.window_hours,
         units=row.units,
+        incentive=None if row.incentive is None else msgspec.convert(row.incentive, Incentive),
         needs_stock=row.needs_stock or pick is not None,
         clock_bound=row.clock_bound,
         shows_price=row.shows_price,
@@ -207,7 +211,7 @@ def is_default(row: Offer) -> bool:
     conditions = (
         row.legal, row.relevant, row.beneficial, row.cap_total, row.cap_person, row.no_repeat_days, row.starts_at,
         row.ends_at, row.product, row.purpose_category, row.after_category, row.fatigue or None,
-        row.pick, row.window_hours, row.units,
+        row.pick, row.window_hours, row.units, row.incentive,
     )  # fmt: skip
     switches = (row.needs_stock, row.clock_bound, row.shows_price, row.when_due, *row.requires_consent)
     return row.kind == "neutral" and all(value is None for value in conditions) and not any(switches)
@@ -215,7 +219,7 @@ def is_default(row: Offer) -> bool:
 
 def _columns(content: OfferIn) -> dict[str, Any]:
     columns = {name: getattr(content, name) for name in OfferIn.__struct_fields__}
-    plain = {name: msgspec.to_builtins(getattr(content, name)) for name in ("fatigue", "pick")}
+    plain = {name: msgspec.to_builtins(getattr(content, name)) for name in ("fatigue", "pick", "incentive")}
     return columns | plain | {"name": content.name.strip()}
 
 
@@ -251,6 +255,7 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
         if session.get(Product, name) is None:
             raise InvalidInput("products", f"names the product {name!r}, which the feed does not have")
     _check_occasion(content)
+    _check_incentive(content)
     for purpose in content.requires_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("requires_consent", f"must be of {', '.join(PURPOSES)}")
@@ -285,6 +290,15 @@ def _check_occasion(content: OfferIn) -> None:
             raise InvalidInput("category", "must be named where the offer waits for purchases of it")
     if content.units is not None and content.product is None and content.pick is None:
         raise InvalidInput("product", "must be named where the offer is for several of it")
+
+
+def _check_incentive(content: OfferIn) -> None:
+    if content.incentive is None:
+        return
+    if not content.incentive_cents and not any(name in content.fields for name in INCENTIVES):
+        raise InvalidInput("incentive", f"is given to some only, yet there is none: name {', '.join(INCENTIVES)}")
+    if content.incentive.flagged and content.product is None and content.pick is None:
+        raise InvalidInput("product", "must be named where the incentive is for flagged products only")
 
 
 def _check_categories(session: Session, content: OfferIn) -> None:

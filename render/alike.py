@@ -28,7 +28,13 @@ def groups(plan: Plan) -> tuple[tuple[int, ...], ...]:
 
 def _alike(offer: Offer) -> object:
     """What a situation asks of an offer; one with a rule, a product or a limit is asked for itself."""
-    if offer.rules != LayeredRules() or offer.read_products or offer.is_limited or offer.asks_occasion:
+    if (
+        offer.rules != LayeredRules()
+        or offer.read_products
+        or offer.is_limited
+        or offer.asks_occasion
+        or offer.incentive
+    ):
         return offer.id
     return (
         offer.kind, offer.category, offer.purpose_category, offer.after_category, offer.starts_ms, offer.ends_ms,

@@ -24,6 +24,7 @@ from render.decision import Reason
 from render.facts import DAY_MS, Facts
 from render.fatigue import resting
 from render.guard import CROSS_KINDS, flagged, suppressed
+from render.incentive import needless, unaided, unflagged
 from render.occasion import unsuited
 from render.permission import refused
 from render.pick import PoolProduct
@@ -88,6 +89,11 @@ class Situation:
     def plain(self) -> ProfileState:
         """The state without the signals of sensitive categories; the same object where there are none."""
         return without(self.state, frozenset(self.plan.sensitive)) if self.plan.sensitive else self.state
+
+    @cached_property
+    def unaided(self) -> Mapping[int, float]:
+        """How likely the person is to buy at the full price, by offer, for those given by need."""
+        return unaided(self)
 
     @cached_property
     def complaint(self) -> bool:
@@ -244,7 +250,7 @@ def _legal(at: Situation, offer: Offer, held: bool) -> str | None:
             return f"no consent: {purpose}"
     if offer.after_category is not None and offer.after_category in at.plan.sensitive:
         return "sensitive category"
-    return _fetch(at, offer)
+    return unflagged(at, offer) or _fetch(at, offer)
 
 
 def _fetch(at: Situation, offer: Offer) -> str | None:
@@ -257,7 +263,7 @@ def _fetch(at: Situation, offer: Offer) -> str | None:
             return "machine fetch: bound to the clock"
         if offer.ends_ms is not None and offer.ends_ms - at.now_ms < MACHINE_DAYS * DAY_MS:
             return "machine fetch: ends soon"
-        if offer.needs_stock or offer.shows_price or offer.products or offer.versions:
+        if offer.needs_stock or offer.shows_price or offer.products or offer.versions or offer.incentive:
             return "machine fetch: stock or price may change"
     elif facts.undecided:
         if offer.clock_bound:
@@ -322,7 +328,7 @@ def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:
         return "not for me"
     if offer.id in at.facts.refused:
         return "cap refused"
-    return None if held else _limits(at, offer)
+    return None if held else needless(at, offer) or _limits(at, offer)
 
 
 def _unwanted(at: Situation, offer: Offer) -> bool:
@@ -369,6 +375,7 @@ _MATTERS: Final[Mapping[Layer, Callable[[Offer], bool]]] = {
         offer.starts_ms is not None
         or offer.ends_ms is not None
         or bool(offer.requires_consent)
+        or offer.incentive is not None
         or offer.after_category is not None
     ),
     "relevant": lambda offer: (
@@ -383,5 +390,6 @@ _MATTERS: Final[Mapping[Layer, Callable[[Offer], bool]]] = {
         or offer.cap_person is not None
         or offer.no_repeat_days is not None
         or bool(offer.fatigue)
+        or offer.incentive is not None
     ),
 }

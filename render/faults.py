@@ -9,6 +9,7 @@ from msgspec import UNSET
 from render import pick
 from render.arbitration import MAX_WEIGHT, arbitration_faults, fatigue_faults, policy_faults
 from render.creative import MAX_CELLS, countdown_of
+from render.incentive import INCENTIVES
 from render.pick import MAX_POOL
 from render.plan import (
     KINDS,
@@ -66,12 +67,16 @@ def _slot_faults(at: str, slot: Slot, plan: Plan) -> Iterator[tuple[str, str]]:
         yield f"{at}.height", "must be a multiple of 10 up to 1200 pixels"
     if not slot.alt.strip():
         yield f"{at}.alt", "is empty; describe the place, not one offer"
-    for offer in slot.offers:
-        if offer not in plan.offer_by_id:
-            yield f"{at}.offers", f"names the offer {offer}, which the plan does not hold"
+    for number in slot.offers:
+        if number not in plan.offer_by_id:
+            yield f"{at}.offers", f"names the offer {number}, which the plan does not hold"
     if len(set(slot.offers)) != len(slot.offers):
         yield f"{at}.offers", "names an offer twice"
     yield from _format_faults(at, slot, plan)
+    for number in slot.offers if slot.mode == "rules" else ():
+        offer = plan.offer_by_id.get(number)
+        if offer is not None and offer.incentive is not None and offer.incentive.limit is not None:
+            yield f"{at}.mode", f"is rules, yet the offer {offer.name!r} is given by need, which only a model tells"
     if slot.policy is not UNSET:
         yield from policy_faults(f"{at}.policy", slot.policy)
     default = plan.offer_by_id.get(slot.default)
@@ -105,7 +110,7 @@ def _default_faults(offer: Offer) -> Iterator[str]:
         yield "is limited; a default must always be there"
     if offer.starts_ms is not None or offer.ends_ms is not None or offer.clock_bound:
         yield "is bound to time; a default must always be true"
-    if offer.read_products or offer.needs_stock or offer.shows_price or offer.asks_occasion:
+    if offer.read_products or offer.needs_stock or offer.shows_price or offer.asks_occasion or offer.incentive:
         yield "depends on a product; a default carries no price and no stock"
     if offer.rules != LayeredRules() or offer.requires_consent or offer.after_category or offer.purpose_category:
         yield "has conditions; a default must suit everybody"
@@ -150,6 +155,11 @@ def _offer_faults(at: str, offer: Offer, plan: Plan) -> Iterator[tuple[str, str]
     if len(offer.versions) > MAX_POOL:
         yield f"{at}.product", f"is of a line of more than {MAX_POOL} versions, too many to tell of others"
     yield from _occasion_faults(at, offer)
+    if offer.incentive is not None:
+        if not offer.incentive_cents and not any(name in offer.fields for name in INCENTIVES):
+            yield f"{at}.incentive", f"is given to some only, yet there is none: name {', '.join(INCENTIVES)}"
+        if offer.incentive.flagged and offer.product is None and offer.pick is None:
+            yield f"{at}.product", "is missing, yet its incentive is for flagged products only"
     if (offer.needs_stock or offer.shows_price) and offer.product is None and offer.pick is None:
         yield f"{at}.product", "is missing, yet the offer depends on its stock or price"
     if offer.after_category is not None and offer.after_category in plan.sensitive:

@@ -19,6 +19,7 @@ from msgspec import UNSET, Struct, UnsetType
 from base.errors import InvalidInput
 from render.arbitration import Arbitration, Fatigue, Policy
 from render.creative import Creative
+from render.incentive import Incentive
 from render.pick import Pick, PoolProduct
 
 Kind = Literal["replacement", "cross-sell", "upsell", "volume", "bundle", "thank-you", "service", "neutral"]
@@ -81,6 +82,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     products: further products, shown beside `product` while they are in stock; of a bundle, its other parts.
     pick: its product is picked at open; an open then works on the offer with that product in its place.
     when_due: not before the days have passed after which its category is bought again, as relations know them.
+    incentive: to whom its price is given; None gives it to everybody.
     versions: those of its product's line, where its picture tells of the dearer or the cheapest one.
     window_hours: for so long after the purchase that it adds to. units: so many of its product at once.
     fatigue: after how many showings, ignored showings or answers it rests.
@@ -125,6 +127,7 @@ class Offer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     window_hours: int | None = None
     units: int | None = None
     versions: tuple[PoolProduct, ...] = ()
+    incentive: Incentive | None = None
 
     @property
     def earned_cents(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from render import explanation
+from render import reasons
 from render.decide import decide
 from render.decision import Decision
 from render.explanation import explain
@@ -37,7 +37,7 @@ def test_it_has_a_sentence_for_every_removal(case: dict[str, Any], offer: str) -
     assert "None" not in sentence
     code = case["removed"][offer].partition(": ")[2]
     # A sentence that merely repeats the code would be no explanation.
-    assert code in explanation._CODES or code.startswith(("rule ", "no consent: ", "suppressed: ", "unprofitable: "))
+    assert code in reasons.WHY or code.startswith(("rule ", "no consent: ", "suppressed: ", "unprofitable: "))
 
 
 def fate(plan: Plan, facts: Facts, offer: int) -> tuple[str | None, str | None]:
