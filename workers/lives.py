@@ -110,10 +110,18 @@ def collect(
     train: list[_Row] = []
     test: list[_Row] = []
     for root in roots:
-        told = (entry.event for entry in history(session, members[root], known) if entry.folds)
-        for at, found in replayed(root, list(told), dates, hidden, categories):
+        told = [entry.event for entry in history(session, members[root], known) if entry.folds]
+        if _refuses(told):
+            continue
+        for at, found in replayed(root, told, dates, hidden, categories):
             (test if at == dates.test else train).append(found)
     return _lives(train, categories), _lives(test, categories), len(roots)
+
+
+def _refuses(events: Sequence[FoldEvent]) -> bool:
+    """Whether the last word of a person on profiling is no: then nothing is learnt from them."""
+    words = (event.consent["profiling"] for event in reversed(events) if "profiling" in event.consent)
+    return not next(words, True)
 
 
 @dataclass(frozen=True, slots=True)

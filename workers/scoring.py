@@ -141,9 +141,11 @@ class Scorer:
         return {root: found.get(root, {}) for root in roots}
 
     def _known(self, session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[tuple[int, ProfileState]]:
-        """What was known at the moment of each of these people who had ordered by then."""
+        """What was known at the moment of each of these people who had ordered by then and do not refuse profiling."""
         hidden = sensitive(session)
         for root in folding.load(session, roots).values():
+            if root.state is None or root.state.consent.get("profiling") is False:
+                continue
             state = self._state(session, root, as_of)
             if state is not None and state.orders and not state.erased:
                 yield root.id, without(state, hidden)

@@ -6,23 +6,26 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 
 from base import db, stores
 from base.blobs import FolderBlobs
-from base.clock import FixedClock
+from base.clock import FixedClock, SteppedClock
 from base.embedded import PostgresServer, ValkeyServer
-from base.errors import InvalidInput
+from base.errors import Conflict, InvalidInput
 from campaigns.models.scores import ScoreModel
 from signals.importing import import_events
 from signals.intake import Intake
 from signals.sources import Sender, keyless_sender
 from tests.conftest import NOON
 from tests.workers.customers import histories, order
+from workers.commands.score import command
 from workers.futures import TASKS, Futures
 from workers.lives import HORIZON, Calendar
 from workers.scoring import Done, Scorer
@@ -37,6 +40,8 @@ class World:
     intake: Intake
     blobs: FolderBlobs
     sender: Sender
+    database_url: str
+    redis_url: str
 
     def tell(self, *calls: dict[str, Any]) -> None:
         lines = [json.dumps(call).encode() for call in calls]
@@ -65,12 +70,12 @@ def world(
     admin = postgres.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0] + "/postgres"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("CREATE DATABASE scoring TEMPLATE latebind")
-    engine = db.connect(postgres.url.rsplit("/", 1)[0] + "/scoring")
-    store = stores.connect(valkey_server.url.rsplit("/", 1)[0] + "/62")
+    url, redis_url = postgres.url.rsplit("/", 1)[0] + "/scoring", valkey_server.url.rsplit("/", 1)[0] + "/62"
+    engine, store = db.connect(url), stores.connect(redis_url)
     intake = Intake(db.sessions(engine), store, b"k" * 32)
     with db.transaction(intake.sessions) as session:
         sender = keyless_sender(session, "file", NOON)
-    made = World(intake, FolderBlobs(tmp_path_factory.mktemp("blobs")), sender)
+    made = World(intake, FolderBlobs(tmp_path_factory.mktemp("blobs")), sender, url, redis_url)
     made.tell(*histories(NOON))
     yield made
     store.close()
@@ -130,3 +135,39 @@ def test_it_ranks_planted_look_alikes_of_the_best_above_decoys(world: World) -> 
     alike = [best[f"alike-{number}"] for number in range(6)]
     other = [best[f"other-{number}"] for number in range(6)]
     assert min(alike) > max(other), (alike, other)
+
+
+def test_it_scores_nobody_who_refuses_profiling(world: World) -> None:
+    world.run(NOON, retrain=False)
+    assert "other-0" in world.scores("churn")
+    no = {"type": "track", "event": "Consent Changed", "userId": "other-0", "messageId": "no-other-0"}
+    world.tell(no | {"timestamp": NOON.isoformat(), "properties": {"purpose": "profiling", "granted": False}})
+    world.run(NOON, retrain=False)
+    assert "other-0" not in world.scores("churn")
+    assert "other-1" in world.scores("churn")
+
+
+def test_it_lets_one_run_go_on_at_a_time_and_ends_what_was_broken_off(world: World) -> None:
+    scorer = Scorer(world.intake, world.blobs, FixedClock(NOON))
+    with scorer._alone(), pytest.raises(Conflict, match="already"):
+        world.run()
+    broken = "INSERT INTO score_run (asked_at, asked_by, began_at) VALUES (now(), 'test', now()) RETURNING id"
+    [row] = world.rows(broken)
+    world.run(NOON, retrain=False)
+    [ended] = world.rows("SELECT people, why_no_model FROM score_run WHERE id = :id", id=row.id)
+    assert (ended.people, ended.why_no_model) == (0, "it was broken off")
+
+
+def test_it_computes_from_the_command_line(world: World, tmp_path: Path) -> None:
+    SteppedClock(tmp_path / "clock", NOON).close()
+    environ = {
+        "LATEBIND_VAR": str(tmp_path), "LATEBIND_CLOCK_FILE": str(tmp_path / "clock"),
+        "LATEBIND_DATABASE_URL": world.database_url, "LATEBIND_REDIS_URL": world.redis_url,
+        "LATEBIND_HASH_KEY": world.intake.hash_key.hex(),
+    }  # fmt: skip
+    done = CliRunner().invoke(command, ["--at", "2026-02-20T00:00:00Z", "--train"], env=environ)
+    assert done.exit_code == 0, done.output
+    assert "churn      auc" in done.output
+    assert "people as of 2026-02-20T00:00:00+00:00; flagged: service 0" in done.output
+    wrong = CliRunner().invoke(command, ["--at", "yesterday"], env=environ)
+    assert isinstance(wrong.exception, InvalidInput)
