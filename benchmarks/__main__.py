@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, open, send, steps
+from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, open, people, send, steps
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "decide": decide.main,
@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "steps": steps.main,
     "send": send.main,
     "intake": intake.main,
+    "people": people.main,
 }
 SOAKS: dict[str, Callable[[], None]] = {
     "burst": burst.main,
