@@ -37,6 +37,14 @@ TEXTS = (
 MONEY = ("value_cents", "cost_cents", "incentive_cents", "aftercare_cents")
 RESTS = (("ignored", "shown and ignored"), ("shown", "shown"), ("taken", "clicked"), ("refused", "refused"))
 LAYERS = ("legal", "relevant", "beneficial")
+TICKS = ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound", "when_due")
+PICKS = (
+    ("complement", "what goes with the cart or a purchase"),
+    ("also-bought", "what others also bought"),
+    ("popular", "what most people bought"),
+    ("upgrade", "the next better version of what is owned"),
+)
+POOL = ("products", "categories", "lines")
 MAX_PRODUCTS = 500
 
 
@@ -147,6 +155,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         kinds=KINDS,
         texts=TEXTS,
         rests=RESTS,
+        picks=PICKS,
         creatives=creatives.creatives(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         products=session.scalars(select(Product).order_by(Product.title).limit(MAX_PRODUCTS)).all(),
@@ -164,7 +173,14 @@ def _values(row: Offer) -> dict[str, Any]:
     for name in ("starts_at", "ends_at"):
         at = getattr(row, name)
         values[name] = at.strftime("%Y-%m-%dT%H:%M") if at else ""
-    for name in ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound"):
+    if row.pick is not None:
+        values |= {f"pick_{name}": ", ".join(row.pick.get(name, [])) for name in POOL}
+        values |= {"pick_how": row.pick["how"], "pick_days": row.pick.get("within_days", "")}
+    if row.incentive is not None:
+        limit = row.incentive.get("limit")
+        values |= {"incentive_flagged": row.incentive.get("flagged") or None}
+        values |= {"incentive_limit": "" if limit is None else f"{100 * limit:g}"}
+    for name in TICKS:
         values[name] = "on" if getattr(row, name) else None
     return values
 
@@ -181,7 +197,7 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
     """The form as an offer. Rules and consent that the form does not show stay as they were."""
     kept: dict[str, Any] = {}
     if old is not None:
-        kept = {name: getattr(old, name) for name in (*LAYERS, "requires_consent", "group_name", "pick")}
+        kept = {name: getattr(old, name) for name in (*LAYERS, "requires_consent", "group_name")}
     content = {
         **kept,
         "name": forms.text(form, "name"),
@@ -199,18 +215,40 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
         "fatigue": old.fatigue if old is not None and len(old.fatigue) > 1 else _rest(form),
         "purpose_category": forms.optional(form, "purpose_category"),
         "after_category": forms.optional(form, "after_category"),
+        "pick": _pick(form),
+        "incentive": _incentive(form),
         "fields": _texts(form) if old is None else {**old.fields, **_texts(form, keep_empty=True)},
     }
-    for name in ("cap_total", "cap_person", "period_days", "no_repeat_days"):
+    for name in ("cap_total", "cap_person", "period_days", "no_repeat_days", "window_hours", "units"):
         content[name] = forms.whole(form, name)
     for name in MONEY:
         content[name] = forms.cents(form, name)
-    for name in ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound"):
+    for name in TICKS:
         content[name] = forms.on(form, name)
     content["fields"] = {
         name: value for name, value in cast("dict[str, Any]", content["fields"]).items() if value != ""
     }
     return forms.content(content, OfferIn)
+
+
+def _pick(form: Mapping[str, str]) -> dict[str, Any] | None:
+    """How the product is picked; None where it is not."""
+    how = forms.text(form, "pick_how")
+    if not how:
+        return None
+    named = {
+        name: [part for one in forms.text(form, f"pick_{name}").split(",") if (part := one.strip())] for name in POOL
+    }
+    days = forms.whole(form, "pick_days")
+    return {"how": how, **named, **({} if days is None else {"within_days": days})}
+
+
+def _incentive(form: Mapping[str, str]) -> dict[str, Any] | None:
+    """To whom the lower price is given; None where it is given to everybody."""
+    limit, flagged = forms.text(form, "incentive_limit"), forms.on(form, "incentive_flagged")
+    if not limit and not flagged:
+        return None
+    return {"flagged": flagged, "limit": forms.share(form, "incentive_limit") if limit else None}
 
 
 def _lever(form: Mapping[str, str]) -> float:

@@ -147,6 +147,10 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "offers.create": lambda d: d.browser.post("/offers/new", **d.offer()),
     "offers.save": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}", **d.offer()),
     "offers.archive": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}/archive"),
+    "relations.add": lambda d: d.browser.post("/relations/", **d.relation()),
+    "relations.remove": lambda d: d.browser.post(
+        f"/relations/{d.new_id('/relations/by-hand', d.relation())}/remove"
+    ),
     "creatives.create": lambda d: d.browser.post("/creatives/new", **d.creative_form()),
     "creatives.save": lambda d: d.browser.post("/creatives/3", **d.creative_form(3)),
     "creatives.archive": lambda d: d.browser.post(f"/creatives/{d.new_id('/creatives', d.creative())}/archive"),

@@ -51,6 +51,7 @@ def forms(number: int) -> Iterator[tuple[str, str]]:
     yield "/offers/new", "/offers/new"
     yield "/offers/new", "/offers/preview"
     yield "/offers/3", "/offers/3"
+    yield "/relations/", "/relations/"
     yield "/pictures/", "/pictures/"
     yield "/pictures/", "/pictures/retry"
     yield "/system/", "/system/people"

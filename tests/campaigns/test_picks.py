@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,12 @@ from base.errors import InvalidInput
 from campaigns import offers
 from campaigns.campaigns import SlotChoice
 from campaigns.pools import PickIn
+from render.incentive import Incentive
 from render.pick import MAX_POOL
 from render.plan import Offer, Plan, decode
 from signals.products import take_products
 from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Web
 
 ITEMS: list[dict[str, Any]] = [
@@ -143,3 +146,41 @@ def test_it_tells_and_changes_relations_by_the_api(web: Web) -> None:
         assert (answer.status_code, answer.get_json()["field"]) == (400, field), answer.text
     assert program.told("DELETE", f"/relations/by-hand/{made['id']}")["done"]
     assert program.told("GET", "/relations")["complements"] == []
+
+
+def test_it_sets_by_the_pages_how_a_product_is_picked_and_what_goes_together(web: Web) -> None:
+    shop, browser = web.shop, web.browser("manager")
+    take_products(shop.intake, shop.source, ITEMS, shop.now)
+    form = {
+        "name": "Card for the camera", "kind": "volume", "creative_id": str(shop.creative()),
+        "landing": "https://shop.example.com/", "pick_how": "complement", "pick_products": "card, eos-1",
+        "pick_days": "30", "units": "2", "percent": "", "incentive_limit": "40", "incentive_flagged": "on",
+        "incentive_cents": "3.00",
+    }  # fmt: skip
+    assert browser.post("/offers/new", **form).status_code == 302
+    with shop.sessions.begin() as session:
+        row = offers.offers(session)[0]
+        content, number = offers.content(row), row.id
+    assert content.pick == PickIn(how="complement", products=["card", "eos-1"], within_days=30)
+    assert (content.units, content.incentive) == (2, Incentive(flagged=True, limit=0.4))
+    page = browser.get(f"/offers/{number}").text
+    for written in ('value="card, eos-1"', 'value="30"', 'value="40"', '<option value="complement" selected>'):
+        assert written in page
+    # What the page says is what is kept: posted again it changes nothing.
+    said = Form(page).fields | dict.fromkeys(("category", "purpose_category", "after_category"), "")
+    said["kind"] = "volume"
+    assert browser.post(f"/offers/{number}", **said).status_code == 302
+    with shop.sessions.begin() as session:
+        assert offers.content(offers.offer(session, number)) == content
+    refused = browser.post("/offers/new", **form | {"name": "Other", "pick_products": "none"})
+    assert refused.status_code == 400
+    assert "names the product &#39;none&#39;" in refused.text
+    pair = {"kind": "pair", "category": "cameras", "other": "cards", "days": ""}
+    assert browser.post("/relations/", **pair).status_code == 302
+    told = browser.get("/relations/").text
+    assert "Cameras goes with Cards" in told
+    assert browser.post("/relations/", **pair).status_code == 400
+    removal = re.search(r"/relations/(\d+)/remove", told)
+    assert removal is not None
+    assert browser.post(removal[0]).status_code == 302
+    assert "goes with Cards" not in browser.get("/relations/").text
