@@ -261,6 +261,14 @@ class Settings:
             _whole(1, 36_500), "How long fetches and clicks of tests and staff are kept, in days; the same holds."
         ),
     )
+    retrain_days: int = field(
+        default=0,
+        metadata=_entry(
+            _whole(0, 365),
+            "How often a model is trained by the schedule, in days; it then goes into the shadow of campaigns that a "
+            "model decides. 0: never.",
+        ),
+    )
     hold_seconds: int = field(
         default=3600,
         metadata=_entry(_whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),

@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from campaigns import drift
 from campaigns.watch import Measures
 
 RULES: Final = Path(__file__).resolve().parent.parent / "docs" / "alarms.yml"
@@ -50,6 +51,10 @@ def _seconds(value: float) -> str:
     return f"{value:,.0f} s" if value >= 10 else f"{1000 * value:,.0f} ms"
 
 
+def _psi(value: float) -> str:
+    return f"PSI {value:.2f}"
+
+
 def _away(value: float) -> str:
     return "does not answer" if value else "answers"
 
@@ -79,6 +84,16 @@ ALARMS: Final = (
         "ModelGone", "modelless_share", "Opens are decided without the model",
         "Campaigns that want a model are decided by their rules. See that the model's blob is there.",
         0.2, lambda seen: seen.modelless_share, _share,
+    ),
+    Alarm(
+        "ModelDrifted", "model_drift", "People are not as a live model first met them",
+        "See its page under Models for what has moved. Train again, and try the new model beside it.",
+        drift.LIMIT, lambda seen: seen.model_drift, _psi,
+    ),
+    Alarm(
+        "ModelPromises", "model_gap", "A live model promises what does not come true",
+        "Far more or less is taken than it says. See its page under Models, go back or train again.",
+        drift.GAP, lambda seen: seen.model_gap, _share,
     ),
     Alarm(
         "OpensSlow", "open_p99_seconds", "One open of a hundred is slower than its deadline",

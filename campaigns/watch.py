@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
+import msgspec
 from redis import RedisError
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
@@ -18,11 +19,14 @@ from sqlalchemy.orm import Session
 from base import keys
 from base.queues import QueueName, queue
 from base.stores import Store
-from campaigns.models import Campaign
+from campaigns.drift import Drift
+from campaigns.models import Campaign, ModelDrift
 from campaigns.opens import Decision
 from signals.events import Event
 
 WINDOW: Final = timedelta(minutes=5)
+DRIFT_HOLDS: Final = timedelta(days=3)
+"""Drift is measured daily: what is older than this says nothing of today."""
 SAMPLE: Final = 20_000
 """Rows of the window looked at, at most: a scrape costs the same however many mails are opened."""
 FALLBACKS: Final = ("last", "default", "static")
@@ -44,6 +48,8 @@ class Measures:
     decisions: dict[str, int] = field(default_factory=dict)
     modelless_share: float | None = None
     cap_refusal_share: float | None = None
+    model_drift: float | None = None
+    model_gap: float | None = None
 
 
 def measures(session: Session, store: Store, queues: Store, now: datetime) -> Measures:
@@ -51,6 +57,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
     since = now - WINDOW
     fetches, fallbacks, seconds = _fetches(session, since)
     store_up = _asked(lambda: bool(store.ping())) or False
+    drifts = _drifts(session, now)
     return Measures(
         store_up=store_up,
         # One that does not answer is asked once: whoever looks at the page waits for it.
@@ -63,6 +70,8 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
         decisions=_decisions(session, since),
         modelless_share=_modelless(session, since),
         cap_refusal_share=_cap_refusals(session, since),
+        model_drift=max((one.largest for one in drifts), default=None),
+        model_gap=max((one.gap for one in drifts), default=None),
     )
 
 
@@ -140,6 +149,14 @@ def _modelless(session: Session, since: datetime) -> float | None:
     by_rules = func.count().filter(rungs.c.rung == "rules")
     all_of_them, without = session.execute(select(func.count(), by_rules).select_from(rungs)).one()
     return without / all_of_them if all_of_them else None
+
+
+def _drifts(session: Session, now: datetime) -> list[Drift]:
+    """What was found of each live model within the last days."""
+    live = select(Campaign.model_hash).where(Campaign.model_hash.is_not(None))
+    newest = select(func.max(ModelDrift.id)).where(ModelDrift.model_hash.in_(live)).group_by(ModelDrift.model_hash)
+    found = select(ModelDrift.document).where(ModelDrift.id.in_(newest), ModelDrift.at > now - DRIFT_HOLDS)
+    return [msgspec.convert(document, Drift) for document in session.scalars(found)]
 
 
 def _cap_refusals(session: Session, since: datetime) -> float | None:

@@ -122,6 +122,7 @@ _SEEN = text("""
     WHERE d.at >= :begin AND d.at < :end AND f.at < :end
       AND d.lane = 'live' AND d.occurrence < :test AND d.rung IN ('model', 'rules') AND NOT d.lost
       AND d.personal IS NOT NULL AND d.id < :bound
+      AND (CAST(:model AS text) IS NULL OR d.model_hash = :model)
       AND f.lane = 'live' AND f.slot < 255 AND f.rung NOT IN ('static', 'default')
       AND (f.fetch_class IN ('person', 'proxy') OR f.fetch_class = 'undecided' AND EXISTS (
           SELECT FROM click c WHERE c.decision_id = f.decision_id AND c.fetch_class = 'person' AND c.at >= f.at
@@ -155,18 +156,24 @@ def closed_before(now: datetime) -> datetime:
 
 
 def exposures(
-    session: Session, archive: Archive, model: Model, now: datetime, since: datetime | None = None
+    session: Session,
+    archive: Archive,
+    model: Model,
+    now: datetime,
+    since: datetime | None = None,
+    decided_by: str | None = None,
 ) -> Exposures:
     """What people saw since a moment (REACH before `now`), each with its outcome.
 
-    `model` names what everybody shares, popularity and complements; its trees are not asked.
+    `model` names what everybody shares, popularity and complements; its trees are not asked. `decided_by` takes the
+    decisions of one model only.
     """
     begin, end = since or now - REACH, closed_before(now)
     count = session.scalar(_COUNT, {"begin": begin, "end": end}) or 0
     bound = f"{_ID_SPAN * MOST // count:08x}" if count > MOST else "g"
     window = {"begin": begin, "end": end}
     seen: dict[str, dict[int, datetime]] = {}
-    for row in session.execute(_SEEN, window | {"bound": bound, "test": TEST_BIT}):
+    for row in session.execute(_SEEN, window | {"bound": bound, "test": TEST_BIT, "model": decided_by}):
         seen.setdefault(row.id, {})[row.slot] = row.seen_at
     rows: list[_Row] = []
     known: dict[str, Plan] = {}

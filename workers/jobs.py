@@ -21,13 +21,17 @@ from workers.sending import Sender
 SEND: Final = "workers.jobs.send"
 FETCH_PICTURES: Final = "workers.jobs.fetch_pictures"
 JUDGE_MODELS: Final = "workers.jobs.judge_models"
+TRAIN_MODEL: Final = "workers.jobs.train_model"
 JUDGE_SECONDS: Final = 1_800.0
 COMPUTE_SCORES: Final = "workers.jobs.compute_scores"
 LEARN_RELATIONS: Final = "workers.jobs.learn_relations"
+TRAIN_SECONDS: Final = 3_300.0
+"""Less than a job may take: what takes longer is ended."""
 _PICTURES: Final = "pictures-"
 _MODELS: Final = "models-"
 _SCORES: Final = "scores-"
 _RELATIONS: Final = "relations-"
+_TRAINING: Final = "training-"
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 _learners: list[RelationsLearner] = []
@@ -108,6 +112,16 @@ def compute_scores() -> None:
 def enqueue_scores(connection: Redis) -> bool:
     """Put a job that computes scores on the work queue, unless one waits there; whether it was put."""
     return _enqueue_one(connection, COMPUTE_SCORES, _SCORES)
+
+
+def train_model() -> None:
+    """Train a model in a process of its own, unless one is being trained."""
+    apart.run("train", "--scheduled", seconds=TRAIN_SECONDS)
+
+
+def enqueue_training(connection: Redis) -> bool:
+    """Put a job that trains a model on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, TRAIN_MODEL, _TRAINING)
 
 
 def _enqueue_one(connection: Redis, job: str, prefix: str) -> bool:

@@ -1,4 +1,5 @@
-"""Models on trial, from time to time: what they would have shown is brought up to date, and the gate is asked again."""
+"""Models from time to time: what those on trial would have shown is brought up to date, the gate is asked again, and
+the drift of live ones is measured."""
 
 from __future__ import annotations
 
@@ -12,10 +13,13 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
+from base.errors import InvalidInput, NotFound
+from base.logs import logger
 from campaigns.gate import weighed
 from campaigns.models.campaign import Campaign
 from campaigns.models.learning import ModelVerdict
-from workers import worth
+from workers import drifting, worth
+from workers.exposures import Archive
 from workers.trials import Shadowing, Trial, trials
 
 MOST_STEPS: Final = 60
@@ -38,9 +42,11 @@ class Judge:
         self._sessions = sessions
         self._clock = clock
         self._shadowing = Shadowing(sessions, blobs, wrapping_key)
+        self._archive = Archive(blobs, wrapping_key)
 
     def run(self) -> dict[str, int]:
-        """Bring every trial up to date; how many slices were taken and how often the gate was asked."""
+        """Bring every trial up to date and look for drift; how many slices were taken, verdicts made, and models
+        measured."""
         now = self._clock.now()
         with transaction(self._sessions) as session:
             session.execute(_FORGET, {"before": now - SHADOWS_KEPT, "most": MOST_FORGOTTEN})
@@ -53,7 +59,20 @@ class Judge:
                     break
             with transaction(self._sessions) as session:
                 asked += judge(session, trial, now)
-        return {"slices": steps, "asked": asked}
+        return {"slices": steps, "asked": asked, "measured": self._measure(now)}
+
+    def _measure(self, now: datetime) -> int:
+        """Measure the drift of live models, each once a day; how many were."""
+        with transaction(self._sessions) as session:
+            due = drifting.due(session, now)
+        measured = 0
+        for digest in due:
+            try:
+                with transaction(self._sessions) as session:
+                    measured += drifting.measure(session, self._archive, digest, now) is not None
+            except (InvalidInput, NotFound) as error:
+                logger(__name__).warning("a model's drift is not measured", model=digest, reason=str(error))
+        return measured
 
 
 def judge(session: Session, trial: Trial, now: datetime) -> bool:

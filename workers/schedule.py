@@ -39,7 +39,15 @@ from campaigns.opens import ensure_months
 from campaigns.retention import Policy
 from signals import productpictures
 from signals.intake import Intake
-from workers.jobs import enqueue_judging, enqueue_pictures, enqueue_relations, enqueue_scores, enqueue_send
+from workers import trainings
+from workers.jobs import (
+    enqueue_judging,
+    enqueue_pictures,
+    enqueue_relations,
+    enqueue_scores,
+    enqueue_send,
+    enqueue_training,
+)
 from workers.retention import Retention
 
 BATCH: Final = 100
@@ -53,6 +61,8 @@ REFRESH_TICKS: Final = 5
 JUDGE_TICKS: Final = 120
 """How often models on trial are brought up to date."""
 LESSON: Final = timedelta(hours=1)
+DRIFT_TICKS: Final = 30 * JUDGE_TICKS
+"""How often it is asked whether the drift of live models must be measured."""
 SCHEDULE: Final = Actor("schedule")
 MEMBER_TICKS: Final = 60
 EXPIRE_TICKS: Final = 600
@@ -103,7 +113,7 @@ class Scheduler:
             parts.insert(1, self._refresh)
             parts += [self._fetch_pictures, self._compute_scores, self._learn_relations]
         if self._rounds % JUDGE_TICKS == 0:
-            parts.append(self._judge_models)
+            parts += [self._judge_models, self._retrain]
         if self._rounds >= self._expire_at:
             parts.append(self._expire)
         self._rounds += 1
@@ -247,10 +257,12 @@ class Scheduler:
             enqueue_pictures(self._queues)
 
     def _judge_models(self, _done: Tick, _now: datetime) -> None:
-        """Have models on trial looked at, where there are any."""
+        """Have models on trial looked at, and now and then those that are live."""
+        named = Campaign.shadow_hash.is_not(None) | Campaign.canary_hash.is_not(None)
+        if self._rounds % DRIFT_TICKS == 1:
+            named |= Campaign.model_hash.is_not(None)
         with transaction(self._sessions) as session:
-            on_trial = select(Campaign.id).where(Campaign.shadow_hash.is_not(None) | Campaign.canary_hash.is_not(None))
-            is_any = session.scalar(on_trial.limit(1)) is not None
+            is_any = session.scalar(select(Campaign.id).where(named).limit(1)) is not None
         if is_any:
             enqueue_judging(self._queues)
 
@@ -278,6 +290,16 @@ class Scheduler:
         if due:
             self._asked_at = now
             enqueue_relations(self._queues)
+
+    def _retrain(self, _done: Tick, now: datetime) -> None:
+        """Have a model trained where that is wanted and the last training is long enough ago."""
+        every = timedelta(days=self._settings.retrain_days)
+        if not every:
+            return
+        with transaction(self._sessions) as session:
+            is_due = trainings.is_due(session, now, every)
+        if is_due:
+            enqueue_training(self._queues)
 
     def _expire(self, _done: Tick, now: datetime) -> None:
         """Let go of a piece of what was kept long enough."""

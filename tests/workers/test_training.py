@@ -18,7 +18,7 @@ from base.blobs import FolderBlobs
 from base.clock import SteppedClock
 from base.embedded import PostgresServer, ValkeyServer
 from base.errors import InvalidInput
-from campaigns.models.learning import TrainedModel
+from campaigns.models.learning import TrainedModel, TrainingRun
 from render.model import Model
 from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix
 from signals.fold import fold_all
@@ -165,13 +165,18 @@ def test_it_trains_from_the_command_line(world: World, valkey_url: str, tmp_path
         "LATEBIND_REDIS_URL": valkey_url,
     }
     SteppedClock(tmp_path / "clock", NOON).close()
-    done = CliRunner().invoke(command, ["--processes", "1", "--bags", "2"], env=environ, catch_exceptions=False)
+    done = CliRunner().invoke(
+        command, ["--processes", "1", "--bags", "2", "--scheduled"], env=environ, catch_exceptions=False
+    )
     assert done.exit_code == 0
     assert "own favourite, 84 days" in done.output
     [digest] = re.findall(r"^model ([0-9a-f]{64}), \d+ bytes", done.output, re.MULTILINE)
     model = Model.load(FolderBlobs(tmp_path / "blobs").get(digest))
     assert model.hash == digest
     matrix = candidate_matrix(fold_all([]), contexts(), NOON)
+    with db.transaction(world.sessions) as session:
+        (run,) = session.scalars(select(TrainingRun)).all()
+        assert (run.state, run.model_hash, run.message) == ("done", digest, "Trained; in no campaign yet.")
     bags = model.predict_bags(matrix)
     assert len(bags) == 2
     assert len({tuple(said) for said in (model.predict(matrix), *bags)}) == 3, "each drew other people"

@@ -24,4 +24,6 @@ def command() -> None:
         done = Judge(db.sessions(engine), blobs_from(settings), settings.subject_key, clock_from(settings)).run()
     finally:
         engine.dispose()
-    click.echo(f"{done['slices']} slices of opens decided once more, {done['asked']} verdicts")
+    click.echo(
+        "{slices} slices of opens decided once more, {asked} verdicts, {measured} models measured".format(**done)
+    )
