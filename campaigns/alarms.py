@@ -55,6 +55,10 @@ def _psi(value: float) -> str:
     return f"PSI {value:.2f}"
 
 
+def _campaigns(value: float) -> str:
+    return f"{value:.0f} campaigns"
+
+
 def _away(value: float) -> str:
     return "does not answer" if value else "answers"
 
@@ -109,6 +113,11 @@ ALARMS: Final = (
         "SignalsQuiet", "signal_age_seconds", "No signal came in",
         "Offers are chosen by old knowledge. See that shops send, and that their keys are valid.",
         3600, lambda seen: seen.signal_age, _seconds,
+    ),
+    Alarm(
+        "GroupsBroken", "broken_groups", "Groups of an experiment lost people",
+        "Lifts of such a campaign mean nothing. Its results name the group: see who is not mailed or counted.",
+        0, lambda seen: seen.broken_groups, _campaigns,
     ),
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
-from campaigns import campaigns, contacts, holdout, replenish, rulebook, triggers
+from campaigns import arms, campaigns, contacts, holdout, replenish, rulebook, triggers
 from campaigns.models.campaign import Campaign
 from campaigns.models.delivery import Delivery
 from campaigns.population import matching
@@ -106,18 +106,20 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
         raise Conflict("The campaign has not been published.")
     holdout.leave_merged(session, now)
     rows = _people(session, campaign, now, hash_key)
+    split = arms.published(session, campaign)
     session.execute(
         insert(Delivery)
         .from_select(
             [
                 "campaign_id", "occurrence", "profile_id", "channel", "address_hash", "state", "reason", "holdout",
-                "chosen_profile_id", "plan_hash", "created_at", "settled_at",
+                "chosen_profile_id", "plan_hash", "created_at", "settled_at", "arm",
             ],
             select(
                 literal(campaign_id), literal(occurrence), rows.c.profile_id, literal("email"), rows.c.address_hash,
                 case((rows.c.reason.is_(None), "queued"), else_="skipped"), rows.c.reason, rows.c.holdout,
                 rows.c.chosen_profile_id, literal(campaign.plan_hash), literal(now),
                 case((rows.c.reason.is_not(None), literal(now))),
+                case((and_(rows.c.reason.is_(None), rows.c.holdout == "none"), arms.arm_of(split, rows.c.profile_id))),
             ).order_by(rows.c.profile_id),
         )
         .on_conflict_do_nothing()

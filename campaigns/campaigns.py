@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import available_timezones
@@ -15,8 +16,9 @@ from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, messages, offers, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
-from campaigns.models.catalogue import Message, Offer
+from campaigns.models.catalogue import Creative, Message, Offer
 from render.arbitration import Arbitration, Policy, arbitration_faults, policy_faults
+from render.arms import MAX_ARMS
 from render.plan import KINDS
 from signals.contents import PURPOSES
 
@@ -65,6 +67,25 @@ class Trigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     within_hours: Annotated[int, Meta(ge=1, le=168)] = 24
 
 
+class Swap(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An offer that looks otherwise in an arm."""
+
+    offer: Id
+    creative: Id
+
+
+class ArmIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A version of the campaign that a share of the people get: without some offers, or with other creatives.
+
+    Shares are parts of the sum of all shares.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    share: Annotated[float, Meta(gt=0, le=1)]
+    without: list[Id] = []
+    creatives: list[Swap] = []
+
+
 class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A campaign as it is written. `audience` is a rule of the JSON language; {"always": true} is everybody.
 
@@ -80,6 +101,9 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `arbitration` switches factors of model slots off and names contexts that lift kinds of offers. Where a person may
     get only so many mails (`campaigns.contacts`), campaigns of higher `priority` go first; a `mandatory` one goes to
     everybody, once a period.
+
+    `arms` are versions tried against each other, the first being what the others are held against; none, or two and
+    more. They are drawn by a key of the campaign's own, and cannot change once mails have left.
     """
 
     name: Name
@@ -110,6 +134,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     mandatory: bool = False
     trigger: Trigger | None = None
+    arms: Annotated[list[ArmIn], Meta(max_length=MAX_ARMS)] = []
 
 
 def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
@@ -122,6 +147,7 @@ def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Ac
         updated_at=now,
         killed=False,
         withdrawn=[],
+        arms_key=secrets.token_bytes(16),
         **_columns(content),
     )
     session.add(row)
@@ -139,6 +165,7 @@ def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now
     _check(session, content, campaign_id)
     for name, value in _columns(content).items():
         setattr(row, name, value)
+    row.arms_key = row.arms_key or secrets.token_bytes(16)
     row.updated_at = now
     session.flush()
     admin_log.record(session, by, "change", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
@@ -174,6 +201,7 @@ def _columns(content: CampaignIn) -> dict[str, Any]:
         "replenish": msgspec.to_builtins(content.replenish),
         "arbitration": msgspec.to_builtins(content.arbitration),
         "trigger": msgspec.to_builtins(content.trigger),
+        "arms": msgspec.to_builtins(content.arms),
     }
 
 
@@ -199,6 +227,7 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     _check_replenish(session, content)
     _check_trigger(session, content)
     _check_slots(session, content)
+    _check_arms(session, content)
 
 
 def _check_arbitration(session: Session, content: CampaignIn) -> None:
@@ -258,6 +287,24 @@ def _check_slots(session: Session, content: CampaignIn) -> None:
             raise InvalidInput(
                 f"{at}.default", "must be a neutral offer without conditions: it is what everybody can see"
             )
+
+
+def _check_arms(session: Session, content: CampaignIn) -> None:
+    names = [arm.name.strip() for arm in content.arms]
+    if len(names) == 1 or len(set(names)) != len(names) or not all(names):
+        raise InvalidInput("arms", "must be none, or two and more with names of their own")
+    shown = {offer for choice in content.slots for offer in choice.offers}
+    for position, arm in enumerate(content.arms):
+        for offer_id in (*arm.without, *(swap.offer for swap in arm.creatives)):
+            if offer_id not in shown:
+                raise InvalidInput(f"arms[{position}]", f"names the offer {offer_id}, which no place shows")
+        if len({swap.offer for swap in arm.creatives}) != len(arm.creatives):
+            raise InvalidInput(f"arms[{position}].creatives", "name an offer twice")
+        for swap in arm.creatives:
+            if session.get(Creative, swap.creative) is None:
+                raise InvalidInput(
+                    f"arms[{position}].creatives", f"name the creative {swap.creative}, which there is not"
+                )
 
 
 def _offer(session: Session, offer_id: int, field: str) -> Offer:

@@ -8,7 +8,7 @@ not, within the window after their mail; held-out people stand beside the others
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, get_args
 
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from base.ids import TEST_BIT
-from campaigns import admin_log
+from campaigns import admin_log, arms
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.lift import MIN_PEOPLE, Compared, Sample, compare
@@ -81,6 +81,7 @@ class Outcome:
     goal: Goal
     up_front: bool
     groups: tuple[Counted, ...]
+    arms: tuple[Counted, ...] = ()
 
     @property
     def words(self) -> str:
@@ -100,6 +101,14 @@ class Outcome:
             return None
         ours, theirs = ((name, groups[name].sample(self.goal.metric)) for name in (DECIDED, NEUTRAL))
         return compare(ours, theirs)
+
+    @property
+    def arm_lifts(self) -> tuple[Compared, ...]:
+        """Each further arm against the first; together they are wrong no more often than one alone."""
+        if self.goal.metric == "average_order":
+            return ()
+        first, *others = ((arm.group, arm.sample(self.goal.metric)) for arm in self.arms) if self.arms else (None,)
+        return tuple(compare(other, first, of=len(others)) for other in others) if first is not None else ()
 
 
 def metric_words(metric: str) -> str:
@@ -139,27 +148,44 @@ def outcomes(session: Session, campaign_id: int, now: datetime) -> list[Outcome]
         select(func.min(Delivery.sent_at)).where(Delivery.campaign_id == campaign_id, Delivery.occurrence < TEST_BIT)
     )
     found = session.scalars(select(Goal).where(Goal.campaign_id == campaign_id).order_by(Goal.version.desc()))
+    split = arms.published(session, campaign(session, campaign_id))
+    names = [arm.name for arm in split.arms] if split is not None else []
     return [
-        Outcome(goal, first is None or goal.named_at <= first, _counted(session, campaign_id, goal.window_days, now))
+        Outcome(
+            goal,
+            first is None or goal.named_at <= first,
+            _counted(session, COUNTED, campaign_id, goal.window_days, now),
+            _by_arm(session, campaign_id, goal.window_days, now, names),
+        )
         for goal in found
     ]
 
 
-def _counted(session: Session, campaign_id: int, days: int, now: datetime) -> tuple[Counted, ...]:
+def _by_arm(session: Session, campaign_id: int, days: int, now: datetime, names: list[str]) -> tuple[Counted, ...]:
+    if not names:
+        return ()
+    counted = {group.group: group for group in _counted(session, COUNTED_BY_ARM, campaign_id, days, now)}
+    nobody = Counted("", 0, 0, 0, 0, 0, 0, 0)
+    return tuple(replace(counted.get(str(number), nobody), group=name) for number, name in enumerate(names))
+
+
+def _counted(session: Session, query: str, campaign_id: int, days: int, now: datetime) -> tuple[Counted, ...]:
     given = {"campaign": campaign_id, "test": TEST_BIT, "days": days, "now": now}
-    given |= {"decided": DECIDED, "neutral": NEUTRAL}
-    return tuple(Counted(**row._mapping) for row in session.execute(text(COUNTED), given))
+    return tuple(Counted(**row._mapping) for row in session.execute(text(query), given))
 
 
-COUNTED = """
-    WITH mailed AS (
-        -- Merged people whose members are in both groups are in neither.
-        SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
-        FROM delivery d JOIN profile p ON p.id = d.profile_id
+_COUNTED: Final = """
+    WITH assigned AS (
+        SELECT {group} AS "group", d.profile_id, d.sent_at FROM delivery d
         WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted' AND d.sent_at IS NOT NULL
-        GROUP BY d.holdout, p.root_id
+          AND {group} IS NOT NULL
+    ), mailed AS (
+        -- Merged people whose members are in several groups are in none.
+        SELECT a."group", p.root_id, min(a.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
+        FROM assigned a JOIN profile p ON p.id = a.profile_id
+        GROUP BY a."group", p.root_id
     ), spent AS (
-        SELECT m.holdout, m.root_id, m.sent_at,
+        SELECT m."group", m.root_id, m.sent_at,
                count(e.id) FILTER (WHERE e.event_time >= m.sent_at) AS orders,
                count(e.id) FILTER (WHERE e.event_time < m.sent_at) AS before,
                count(e.id) FILTER (WHERE e.event_time >= m.sent_at AND upper(e.currency) <> c.currency) AS elsewhere,
@@ -175,10 +201,9 @@ COUNTED = """
               AND o.event_time < m.sent_at + make_interval(days => :days) AND o.event_time <= :now
         ) e ON true
         WHERE m.groups = 1
-        GROUP BY m.holdout, m.root_id, m.sent_at
+        GROUP BY m."group", m.root_id, m.sent_at
     )
-    SELECT CASE holdout WHEN 'content' THEN :neutral ELSE :decided END AS "group",
-           count(*) AS people,
+    SELECT "group", count(*) AS people,
            count(*) FILTER (WHERE sent_at + make_interval(days => :days) <= :now) AS closed,
            count(*) FILTER (WHERE orders > 0) AS buyers,
            count(*) FILTER (WHERE orders > 0 AND before > 0) AS repeat,
@@ -187,5 +212,9 @@ COUNTED = """
            coalesce(sum(cents), 0)::bigint AS cents,
            coalesce(sum(orders * orders), 0)::float8 AS orders_squared,
            coalesce(sum(cents::float8 * cents::float8), 0) AS cents_squared
-    FROM spent GROUP BY holdout ORDER BY holdout DESC
+    FROM spent GROUP BY "group" ORDER BY "group"
 """
+COUNTED: Final = _COUNTED.replace(
+    "{group}", f"CASE d.holdout WHEN 'content' THEN '{NEUTRAL}' WHEN 'none' THEN '{DECIDED}' END"
+)
+COUNTED_BY_ARM: Final = _COUNTED.replace("{group}", "d.arm::text")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -48,6 +50,7 @@ def add(
     by: str,
     *,
     anonymous: bool,
+    arms: Sequence[dict[str, Any]] = (),
 ) -> Plan:
     """The row of a plan, made if there is none: publishing the same content again makes nothing new."""
     row = session.get(Plan, digest)
@@ -55,7 +58,7 @@ def add(
         number = session.scalar(select(func.max(Plan.number)).where(Plan.campaign_id == campaign_id)) or 0
         row = Plan(
             hash=digest, campaign_id=campaign_id, number=number + 1, mail_hash=mail_hash, size=size,
-            published_at=now, published_by=by, anonymous=anonymous,
+            published_at=now, published_by=by, anonymous=anonymous, arms=list(arms),
         )  # fmt: skip
         session.add(row)
         session.flush()

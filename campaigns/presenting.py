@@ -30,7 +30,7 @@ SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥"}
 FIELD_WORDS = {
     "address": "To", "at": "At", "due_at": "At", "person": "Customer", "timezone": "Time zone", "mjml": "Markup",
     "metric": "What counts as success", "window_days": "Days after the mail", "landing": "Where a click goes",
-    "margin_share": "Margin", "return_cents": "A return", "service_cents": "A service contact",
+    "arms": "Arms", "margin_share": "Margin", "return_cents": "A return", "service_cents": "A service contact",
     "send_holdout": "Get no mail", "content_holdout": "Get neutral content", "default_landing": "Where a click goes",
     "at_least": "From", "below": "Up to", "margin": "Margin", "contact": "What a call costs",
     "return": "What a return costs",

@@ -123,12 +123,13 @@ def seen_now(session: Session, store: Store, blobs: FolderBlobs, delivery: Deliv
 def look(scene: Scene, blobs: FolderBlobs, now: datetime, *, dark: bool = False) -> Look:
     """What a fetch of every picture would be answered with: the open that stands, else a new one."""
     facts, lane, now_ms = scene.facts, scene.shown.live, unix_ms(now)
-    decision = decide(scene.plan, facts, now, seed_of(scene.delivery, lane.open_number + 1))
+    shown = scene.plan.shown_to(scene.delivery.profile)
+    decision = decide(shown, facts, now, seed_of(scene.delivery, lane.open_number + 1))
     if scene.live is HELD_OUT:
         decision = msgspec.structs.replace(decision, reason="content holdout")
-    explanations = {part.slot: part for part in explain(decision, scene.plan)}
+    explanations = {part.slot: part for part in explain(decision, shown)}
     stands = bool(lane.open_number) and not decision.no_record
-    held = stands and holds(scene.plan, scene.plan_hash, lane, facts, now, now_ms)
+    held = stands and holds(shown, scene.plan_hash, lane, facts, now, now_ms)
     # Whoever may not be decided on never joins an open: theirs is one of defaults.
     may_join = stands and decision.rung != "default" and lane.plan == scene.plan_hash
     pinned = scene.live.picture if scene.live.state == "killed" and not decision.no_record else None

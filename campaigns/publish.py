@@ -22,7 +22,7 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import admin_log, creatives, lasting, mail, messages, offers, plans, pools, relations, rulebook
+from campaigns import admin_log, arms, creatives, lasting, mail, messages, offers, plans, pools, relations, rulebook
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import CompiledMail
@@ -58,7 +58,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     )
     designs = {
         number: creatives.compiled(creatives.creative(session, number))
-        for number in sorted({offer.creative_id for offer in shown})
+        for number in sorted({offer.creative_id for offer in shown} | _swapped(row))
     }
     plan = render_plan.Plan(
         campaign=row.id,
@@ -86,6 +86,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         suppress=UNSET if row.suppress is None else row.suppress,
         guarded=UNSET if row.guard == "off" else True,
         arbitration=UNSET if row.arbitration is None else convert(row.arbitration, Arbitration),
+        split=arms.split(row.arms_key, row.arms) or UNSET,
         # The page names its mail, so that a plan's hash stands for the mail too.
         view_html=f"{mail.view_template(compiled)}<!-- {render_plan.digest(mail.encode(compiled))} -->",
     )
@@ -130,8 +131,9 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
     is_anonymous = plan.tracking == "anonymous"
     if plan.tracking is UNSET:
         _check_never_anonymous(session, row)
+    _check_same_arms(session, row)
     mail_hash = blobs.put(mail.encode(compiled))
-    plans.add(session, digest, row.id, mail_hash, len(data), now, by.name, anonymous=is_anonymous)
+    plans.add(session, digest, row.id, mail_hash, len(data), now, by.name, anonymous=is_anonymous, arms=row.arms)
     row.plan_hash = digest
     session.flush()
     store.set(keys.plan(digest), data)
@@ -148,6 +150,19 @@ def _check_never_anonymous(session: Session, row: Campaign) -> None:
     anonymous = exists().where(Plan.campaign_id == row.id, Plan.anonymous)
     if session.scalar(select(and_(mailed, anonymous))):
         raise InvalidInput("tracking", "cannot follow people: mails of this campaign left that name nobody")
+
+
+def _swapped(row: Campaign) -> set[int]:
+    """The creatives that only some arm shows."""
+    return {swap["creative"] for arm in row.arms for swap in arm["creatives"]}
+
+
+def _check_same_arms(session: Session, row: Campaign) -> None:
+    """Raises InvalidInput where mails left in other arms: a person would move, and neither arm could be counted."""
+    mailed = exists().where(Delivery.campaign_id == row.id, Delivery.occurrence < TEST_BIT)
+    before = session.scalar(select(Plan.arms).where(Plan.hash == row.plan_hash))
+    if before is not None and before != row.arms and session.scalar(select(mailed)):
+        raise InvalidInput("arms", "cannot change: mails of this campaign have left, and people are in its arms")
 
 
 def is_current(session: Session, row: Campaign) -> bool:

@@ -17,6 +17,8 @@ from base.errors import InvalidInput
 
 ALPHA: Final = 0.001
 """The chance of a false alarm, ever, of one check. An alarm stops an experiment, so it must be rare."""
+ALARM: Final = -log(ALPHA)
+"""The evidence that is enough for it."""
 CONCENTRATION: Final = 2_000.0
 """How near to the intended shares the test looks first: best for losses of a few in a hundred at some 10,000 people."""
 _TINY: Final = 1e-9
@@ -34,7 +36,7 @@ class Ratio:
     @property
     def is_broken(self) -> bool:
         """Whether the alarm goes off at this look."""
-        return self.evidence >= -log(ALPHA)
+        return self.evidence >= ALARM
 
     @property
     def expected(self) -> dict[str, float]:

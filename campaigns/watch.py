@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from base import keys
 from base.queues import QueueName, queue
 from base.stores import Store
+from campaigns import arms
 from campaigns.drift import Drift
 from campaigns.models import Campaign, ModelDrift
 from campaigns.opens import Decision
@@ -50,6 +51,7 @@ class Measures:
     cap_refusal_share: float | None = None
     model_drift: float | None = None
     model_gap: float | None = None
+    broken_groups: int | None = None
 
 
 def measures(session: Session, store: Store, queues: Store, now: datetime) -> Measures:
@@ -72,6 +74,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
         cap_refusal_share=_cap_refusals(session, since),
         model_drift=max((one.largest for one in drifts), default=None),
         model_gap=max((one.gap for one in drifts), default=None),
+        broken_groups=arms.broken(session, now),
     )
 
 

@@ -8,6 +8,7 @@ from msgspec import UNSET
 
 from render import pick
 from render.arbitration import MAX_WEIGHT, arbitration_faults, fatigue_faults, policy_faults
+from render.arms import MAX_ARMS, Split
 from render.creative import MAX_CELLS, countdown_of
 from render.incentive import INCENTIVES
 from render.pick import MAX_POOL
@@ -51,6 +52,25 @@ def _faults(plan: Plan) -> Iterator[tuple[str, str]]:
         yield from _offer_faults(f"offers[{position}]", offer, plan)
     for position, slot in enumerate(plan.slots):
         yield from _slot_faults(f"slots[{position}]", slot, plan)
+    if plan.split is not UNSET:
+        yield from _split_faults(plan.split, plan)
+
+
+def _split_faults(split: Split, plan: Plan) -> Iterator[tuple[str, str]]:
+    if not 2 <= len(split.arms) <= MAX_ARMS:
+        yield "arms", f"must be 2 to {MAX_ARMS}, not {len(split.arms)}"
+    if len({arm.name for arm in split.arms}) != len(split.arms) or not all(arm.name.strip() for arm in split.arms):
+        yield "arms", "must have names, each its own"
+    for position, arm in enumerate(split.arms):
+        at = f"arms[{position}]"
+        if not 0 < arm.share <= 1:
+            yield f"{at}.share", "must be above 0 and at most 1"
+        for offer in (*arm.without, *(offer for offer, _ in arm.creatives)):
+            if offer not in plan.offer_by_id:
+                yield at, f"names the offer {offer}, which the plan does not hold"
+        # What holds for everybody must hold in every arm: a creative may count down where a slot cannot.
+        for field, message in _faults(plan.by_arm[position]):
+            yield at, f"{field} {message}"
 
 
 def _repeats(field: str, ids: list[int], name: str) -> Iterator[tuple[str, str]]:

@@ -128,17 +128,18 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
     if running.plan.tracking == "none":
         # Mails sent before their campaign was no longer to be followed name the person still.
         return _shared(parts, fetch)
-    if running.plan.tracking == "anonymous":
-        return anonymous_open(parts, fetch, running, running.plan, personal)
+    plan = running.plan.shown_to(token.profile)
+    if plan.tracking == "anonymous":
+        return anonymous_open(parts, fetch, running, plan, personal)
     if personal is None:
-        return parts.opening.unagreed(fetch, running, running.plan, "unread", None)
+        return parts.opening.unagreed(fetch, running, plan, "unread", None)
 
     read = Read(personal)
     try:
         return parts.opening.settle(
             fetch,
             running,
-            running.plan,
+            plan,
             read,
             at_hand=lambda opened: parts.ladder.at_hand(fetch, opened) if fetch.is_picture else None,
             record_of=lambda opened, picture, rung: fetch_record(fetch, opened, picture, rung),
@@ -150,8 +151,8 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
         logger(__name__).error("deciding failed", error=type(error).__name__, exc_info=error)
         parts.metrics.count("errors", value="decide")
         reason = "failed"
-    last = parts.opening.last(fetch, running, running.plan, read, is_agreed=False)
-    return last or parts.opening.unagreed(fetch, running, running.plan, reason, read.state)
+    last = parts.opening.last(fetch, running, plan, read, is_agreed=False)
+    return last or parts.opening.unagreed(fetch, running, plan, reason, read.state)
 
 
 def fetch_of(parts: Parts, token: Token, kind: str, environ: Environ, started: float) -> Fetch:

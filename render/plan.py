@@ -15,9 +15,11 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from base.errors import InvalidInput
 from render.arbitration import Arbitration, Fatigue, Policy
+from render.arms import Arm, Split
 from render.creative import Creative
 from render.incentive import Incentive
 from render.pick import Pick, PoolProduct
@@ -208,6 +210,7 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     arbitration: which factors rank the offers of model slots, and the contexts that weigh; unset, value alone.
     suppress: a rule about people; while it holds nothing is sold to them, and service offers go first.
     guarded: offers that widen what a person buys are kept from those whom the profit guard flags.
+    split: the arms that people's mails are drawn into; unset, everybody's shows the same candidates.
     """
 
     campaign: int
@@ -237,6 +240,16 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     arbitration: Arbitration | UnsetType = UNSET
     suppress: Rule | UnsetType = UNSET
     guarded: Literal[True] | UnsetType = UNSET
+    split: Split | UnsetType = UNSET
+
+    def shown_to(self, profile: int) -> Plan:
+        """The plan as this person's mail shows it: that of their arm, or this one where there are no arms."""
+        return self if self.split is UNSET else self.by_arm[self.split.arm_of(profile)]
+
+    @cached_property
+    def by_arm(self) -> tuple[Plan, ...]:
+        """The plan of each arm; they hold the same offers and creatives, so what one shows another can draw."""
+        return () if self.split is UNSET else tuple(_version(self, arm) for arm in self.split.arms)
 
     @cached_property
     def offer_by_id(self) -> Mapping[int, Offer]:
@@ -277,6 +290,20 @@ class Plan(Struct, frozen=True, kw_only=True, dict=True):
     def capped_ids(self) -> tuple[int, ...]:
         """The offers with a total cap, whose balances an open must read."""
         return tuple(offer.id for offer in self.offers if offer.cap_total is not None)
+
+
+def _version(plan: Plan, arm: Arm) -> Plan:
+    creatives, left_out = dict(arm.creatives), frozenset(arm.without)
+    return replace(
+        plan,
+        slots=tuple(
+            replace(slot, offers=tuple(offer for offer in slot.offers if offer not in left_out)) for slot in plan.slots
+        ),
+        offers=tuple(
+            replace(offer, creative=creatives[offer.id]) if offer.id in creatives else offer for offer in plan.offers
+        ),
+        split=UNSET,
+    )
 
 
 class Canary(Struct, frozen=True, array_like=True):

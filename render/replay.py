@@ -82,7 +82,8 @@ def replay(
     `plan` must be the one the record names. Without changes the outcome is the recorded one (`same_outcome`).
     """
     facts = facts_of(record, model, relations)
-    return decide(plan, replace(facts, **changes) if changes else facts, moment(record.at_ms), record.seed)
+    shown = plan.shown_to(record.profile)
+    return decide(shown, replace(facts, **changes) if changes else facts, moment(record.at_ms), record.seed)
 
 
 def same_outcome(decision: Decision, record: DecisionRecord) -> bool:

@@ -30,7 +30,7 @@ from base.ids import TEST_BIT
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
-from campaigns import atopens, audience, deliveries, keyring, publish, relations, scores, transitions, triggers
+from campaigns import arms, atopens, audience, deliveries, keyring, publish, relations, scores, transitions, triggers
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
@@ -67,6 +67,8 @@ SCHEDULE: Final = Actor("schedule")
 MEMBER_TICKS: Final = 60
 EXPIRE_TICKS: Final = 600
 """How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
+CHECK_TICKS: Final = 600
+"""How often the sizes of compared groups are looked at."""
 _OPEN: Final = ("queued", "claimed", "deferred")
 _log = logs.logger(__name__)
 
@@ -116,6 +118,8 @@ class Scheduler:
             parts += [self._judge_models, self._retrain]
         if self._rounds >= self._expire_at:
             parts.append(self._expire)
+        if self._rounds % CHECK_TICKS == CHECK_TICKS - 1:
+            parts.append(self._check_groups)
         self._rounds += 1
         for part in parts:
             try:
@@ -151,6 +155,10 @@ class Scheduler:
         while (run := self._freeze_one(now)) is not None:
             if run.frozen_at is not None:
                 done.frozen.append((run.campaign_id, run.number))
+
+    def _check_groups(self, _done: Tick, now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            arms.keep_checks(session, now)
 
     def _sweep(self, done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:

@@ -102,7 +102,7 @@ class Shadows:
             locale=locale_of(state),
             relations=self._known(opened.relations),
         )
-        decision = decide(self._plan(plan_hash), facts, sent_at, opened.seed)
+        decision = decide(self._plan(plan_hash).shown_to(delivery.profile), facts, sent_at, opened.seed)
         return {str(slot.slot): slot.offer for slot in decision.slots}
 
     def _plan(self, digest: str) -> Plan:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from campaigns import campaigns, goals, profit
+from campaigns import arms, campaigns, goals, profit
 from campaigns.access import allow
 from campaigns.api.desk import api, served
 from campaigns.goals import Metric
@@ -84,6 +84,27 @@ class Successes(msgspec.Struct, frozen=True):
     """Every definition that was ever named, the newest first, each by its own rule."""
 
     definitions: list[SuccessOut]
+
+
+class CheckOut(msgspec.Struct, frozen=True):
+    """Whether groups have the sizes that chance gives them. stage: mailed, opened, or holdout (opened in either).
+
+    is_broken is the alarm, good at every look; p_value is Pearson's, for one look at the end.
+    """
+
+    stage: str
+    counts: dict[str, int]
+    expected: dict[str, float]
+    is_broken: bool
+    p_value: float
+
+
+class ArmsOut(msgspec.Struct, frozen=True):
+    """The arms by the present definition of success, the first being what the others are held against."""
+
+    arms: list[CountedOut]
+    lifts: list[LiftOut]
+    checks: list[CheckOut]
 
 
 class TermsIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -212,6 +233,26 @@ def get_success(campaign_id: int) -> Successes:
         return Successes([_success_out(one) for one in found])
 
 
+@api.get("/campaigns/<int:campaign_id>/arms")
+@allow("manager")
+@served(200, ArmsOut, "campaigns", 404)
+def get_arms(campaign_id: int) -> ArmsOut:
+    """What came of each arm, and whether the groups are whole."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        outcome = next(iter(goals.outcomes(session, campaign_id, parts().now())), None)
+        checks = [
+            CheckOut(
+                one.stage, dict(one.ratio.counts), one.ratio.expected, one.ratio.is_broken, one.ratio.p_value
+            )
+            for one in arms.checks(session, row)
+        ]  # fmt: skip
+    if outcome is None:
+        return ArmsOut([], [], checks)
+    counted = [_counted_out(arm, outcome.goal.metric) for arm in outcome.arms]
+    return ArmsOut(counted, [lift_out(one) for one in outcome.arm_lifts], checks)
+
+
 @api.put("/campaigns/<int:campaign_id>/costs")
 @allow("manager")
 @served(200, TermsOut, "campaigns", 404)
@@ -258,14 +299,15 @@ def _goal_out(goal: Goal) -> GoalOut:
     return GoalOut(goal.version, goal.metric, goal.window_days, goal.named_at.isoformat())
 
 
+def _counted_out(one: goals.Counted, metric: str) -> CountedOut:
+    return CountedOut(
+        one.group, one.people, one.closed, one.buyers, one.repeat, one.orders, one.elsewhere, one.cents,
+        one.value(metric),
+    )  # fmt: skip
+
+
 def _success_out(found: goals.Outcome) -> SuccessOut:
-    groups = [
-        CountedOut(
-            one.group, one.people, one.closed, one.buyers, one.repeat, one.orders, one.elsewhere, one.cents,
-            one.value(found.goal.metric),
-        )
-        for one in found.groups
-    ]  # fmt: skip
+    groups = [_counted_out(one, found.goal.metric) for one in found.groups]
     compared = found.lift
     return SuccessOut(_goal_out(found.goal), found.up_front, groups, lift_out(compared) if compared else None)
 

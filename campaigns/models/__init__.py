@@ -10,6 +10,7 @@ from campaigns.models.campaign import (
     Occurrence,
     Plan,
     ProfitTerms,
+    RatioCheck,
     ReplenishEntry,
     Segment,
     TriggerEntry,
@@ -32,6 +33,6 @@ __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
     "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "LearntRelations", "Message", "ModelDrift",
     "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms",
-    "RelationByHand", "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject", "TrainedModel",
+    "RatioCheck", "RelationByHand", "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject", "TrainedModel",
     "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

@@ -3,7 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, DateTime, Float, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -79,6 +90,9 @@ class Campaign(Model):
     # What keeps its mails from leaving, in the relay's words; see campaigns/troubles.py.
     trouble: Mapped[str | None] = mapped_column(Text)
     trouble_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The versions that are tried against each other, and the key that draws people into them; render/arms.py.
+    arms: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    arms_key: Mapped[bytes | None] = mapped_column(LargeBinary)
     created_by: Mapped[int | None] = mapped_column(ForeignKey("user_account.id"))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
@@ -122,6 +136,18 @@ class ProfitTerms(Model):
     named_by: Mapped[str] = mapped_column(Text)
 
 
+class RatioCheck(Model):
+    """Whether groups of a campaign lost people: the strongest evidence ever seen, which a sequential test goes by."""
+
+    __tablename__ = "ratio_check"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
+    stage: Mapped[str] = mapped_column(Text, primary_key=True)  # a key of campaigns.arms.STAGES
+    evidence: Mapped[float] = mapped_column(Float)  # log of the Bayes factor
+    counts: Mapped[dict[str, int]] = mapped_column(JSONB)
+    checked_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
 class Plan(Model):
     """A published campaign, immutable: the open's part and the mail's part lie in the blob store by hash."""
 
@@ -136,6 +162,7 @@ class Plan(Model):
     published_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     published_by: Mapped[str] = mapped_column(Text)
     anonymous: Mapped[bool] = mapped_column(Boolean, server_default="false")  # its tracking level
+    arms: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
 
 
 class Occurrence(Model):

@@ -2,7 +2,19 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, DateTime, ForeignKey, Identity, Index, Integer, LargeBinary, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
@@ -46,6 +58,8 @@ class Delivery(Model):
     state: Mapped[str] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     holdout: Mapped[str] = mapped_column(Text, server_default="none")
+    # The number of the campaign's version that its mail shows; NULL without versions, and where nothing is decided.
+    arm: Mapped[int | None] = mapped_column(SmallInteger)
     # The row another profile's mail stands for, when this one was skipped for a shared address.
     chosen_profile_id: Mapped[int | None] = mapped_column(BigInteger)
     # Where a test send goes, which is not the profile's own address. Never set on a real delivery.

@@ -1,6 +1,7 @@
 """The pages, a file a screen. Each view parses, calls one thing, answers; each says who may use it."""
 
 from campaigns.views import (
+    arms,
     campaigns,
     creatives,
     customers,
@@ -28,6 +29,7 @@ BLUEPRINTS = tuple(
         running,
         preview,
         matrix,
+        arms,
         offers,
         creatives,
         pictures,

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict, InvalidInput
 from campaigns import (
     access_log,
+    arms,
     audience,
     campaigns,
     customers,
@@ -105,6 +106,7 @@ def results(campaign_id: int) -> ResponseReturnValue:
             **frame(session, row, "results"),
             report=report(session, row.id),
             outcomes=goals.outcomes(session, row.id, parts().now()),
+            checks=arms.checks(session, row),
             earned=profit.profit(session, row.id, parts().now()),
             account=deliveries.account(session, row.id),
             reasons=deliveries.reasons(session, row.id),

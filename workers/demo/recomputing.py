@@ -158,5 +158,5 @@ def _shadow(stage: Stage, session: Session, record: DecisionRecord, world: _Worl
         last=None,
         refused=frozenset(),
     )
-    decision = decide(world.plan, facts, sent_at, record.seed)
+    decision = decide(world.plan.shown_to(record.profile), facts, sent_at, record.seed)
     return {str(slot.slot): slot.offer for slot in decision.slots}
