@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, LargeBinary, Text, case, cast, func, literal, null, select, text
+from sqlalchemy import ColumnElement, LargeBinary, SmallInteger, Text, case, cast, func, literal, null, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -35,6 +35,11 @@ class Check:
 
     stage: str
     ratio: Ratio
+
+    @property
+    def people(self) -> int:
+        """How many were counted."""
+        return sum(self.ratio.counts.values())
 
     @property
     def words(self) -> str:
@@ -68,7 +73,7 @@ def published(session: Session, row: Campaign) -> Split | None:
 def arm_of(drawn: Split | None, profile_id: ColumnElement[int]) -> ColumnElement[Any]:
     """The number of a person's arm as SQL, as `Split.arm_of` has it; NULL without arms."""
     if drawn is None:
-        return null()
+        return cast(null(), SmallInteger)
     digest = func.sha256(cast(literal(drawn.key), LargeBinary).op("||")(cast(cast(profile_id, Text), LargeBinary)))
     place = func.get_byte(digest, 0) * 65536 + func.get_byte(digest, 1) * 256 + func.get_byte(digest, 2)
     assert drawn.ends[-1] == PLACES  # noqa: S101 - every place is some arm's

@@ -22,6 +22,7 @@ from campaigns import (
     campaigns,
     customers,
     deliveries,
+    fairness,
     goals,
     killswitch,
     plans,
@@ -113,6 +114,24 @@ def results(campaign_id: int) -> ResponseReturnValue:
             guard=guard_report(session, row.id) if row.guard != "off" else None,
             state_words=timeline.DELIVERY_WORDS,
             words=timeline.REASON_WORDS,
+        )
+
+
+@pages.get("/<int:campaign_id>/fairness")
+@allow("manager")
+def fair(campaign_id: int) -> ResponseReturnValue:
+    """How often people of protected groups were shown each offer."""
+    settings = parts().settings
+    traits, limit = fairness.protected(settings.protected_traits), settings.fair_percent / 100
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        return render_template(
+            "campaigns/fairness.html",
+            **frame(session, row, "results"),
+            traits=traits,
+            limit=limit,
+            least=fairness.MIN_PEOPLE,
+            groups=fairness.groups(session, row.id, traits, limit),
         )
 
 

@@ -142,6 +142,9 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/campaigns/{d.campaign()}/offers", default_landing="https://shop.example.com/other",
         **{"default-0": "1", "default-1": "1"},
     ),
+    "arms.save": lambda d: d.browser.post(
+        f"/campaigns/{d.campaign()}/arms/", **{"name-0": "A", "share-0": "50", "name-1": "B", "share-1": "50"}
+    ),
     "running.act": lambda d: act(d, d.campaign(), "kill"),
     "running.resolve": lambda d: d.browser.post("/campaigns/{}/ledger/{}".format(*d.unknown()), outcome="accepted"),
     "offers.create": lambda d: d.browser.post("/offers/new", **d.offer()),
