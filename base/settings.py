@@ -312,14 +312,6 @@ class Settings:
         default="Example Shop, 1 Example Street, Example Town",
         metadata=_entry(_text, "Postal address in the foot of every mail."),
     )
-    protected_traits: str = field(
-        default="gender,age_band",
-        metadata=_entry(_text, "Traits whose groups are to be shown offers alike, by commas."),
-    )
-    fair_percent: int = field(
-        default=80,
-        metadata=_entry(_whole(50, 99), "How often such groups are shown an offer at least, in % of others."),
-    )
     from_address: str = field(
         default="Example Shop <shop@example.com>", metadata=_entry(_text, "Sender of mails: Name <address>.")
     )

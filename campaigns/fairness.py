@@ -1,6 +1,6 @@
 """Fairness: whether people of a protected group are shown an offer about as often as the others.
 
-A group is the people whose trait has one value; the traits that are looked at are a setting. For each offer the share
+A group is the people whose trait has one value. For each offer the share
 of a group's people who were shown it is held against that of all others: their ratio must stay within a limit and its
 inverse (0.8 and 1.25, the four-fifths rule). The verdict goes by the ratio's interval, by Katz's logarithm with half a
 person added to each count (Walter 1975), shared among all comparisons (Bonferroni): few people prove nothing.
@@ -18,11 +18,17 @@ from typing import Final, Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.errors import InvalidInput
 from base.ids import TEST_BIT
+from signals.state import MAX_TRAIT_NAME
 
 ALPHA: Final = 0.05
 MIN_PEOPLE: Final = 30
 """People of a group, and of the others, below which nothing is told of it: neither a verdict nor a number."""
+TRAITS: Final = ("gender", "age_band")
+"""The traits whose groups are compared unless others are asked for."""
+MAX_TRAITS: Final = 10
+LIMIT: Final = 0.8
 MAX_GROUPS: Final = 20
 """Values of a trait that are told apart, those of most people; a trait of more is no group of people."""
 Verdict = Literal["within", "outside", "open"]
@@ -70,13 +76,15 @@ class Group:
         return tuple(rate for rate in self.rates if rate.verdict == "outside")
 
 
-def protected(setting: str) -> tuple[str, ...]:
-    """The traits that the setting names."""
-    return tuple(dict.fromkeys(name.strip() for name in setting.split(",") if name.strip()))
-
-
 def groups(session: Session, campaign_id: int, traits: Sequence[str], limit: float) -> list[Group]:
-    """Every protected group among the people whose opens were decided; `limit` is the least ratio, above 0 to 1."""
+    """Every protected group among the people whose opens were decided; `limit` is the least ratio, 0.5 to 0.99.
+
+    Raises InvalidInput naming what was asked wrongly.
+    """
+    if not 0 < len(traits) <= MAX_TRAITS or not all(0 < len(trait) <= MAX_TRAIT_NAME for trait in traits):
+        raise InvalidInput("traits", f"must be 1 to {MAX_TRAITS} names of traits")
+    if not 0.5 <= limit <= 0.99:
+        raise InvalidInput("limit", "must be from 0.5 to 0.99")
     found: list[Group] = []
     for trait in traits:
         given = {"campaign": campaign_id, "test": TEST_BIT, "trait": trait, "most": MAX_GROUPS}

@@ -107,6 +107,18 @@ class ArmsOut(msgspec.Struct, frozen=True):
     checks: list[CheckOut]
 
 
+class FairnessQuery(msgspec.Struct, frozen=True):
+    """Which traits' groups are compared, by commas, and the least ratio of their rates to the others'."""
+
+    traits: Annotated[str, msgspec.Meta(max_length=1000)] = ",".join(fairness.TRAITS)
+    limit: Annotated[float, msgspec.Meta(ge=0.5, le=0.99)] = fairness.LIMIT
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The traits, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in self.traits.split(",") if name.strip()))
+
+
 class RateOut(msgspec.Struct, frozen=True):
     """One offer in one group. Shares are of people whose opens were decided; low and high bound the ratio.
 
@@ -290,15 +302,13 @@ def get_arms(campaign_id: int) -> ArmsOut:
 @api.get("/campaigns/<int:campaign_id>/fairness")
 @allow("manager")
 @served(200, FairnessOut, "campaigns", 404)
-def get_fairness(campaign_id: int) -> FairnessOut:
+def get_fairness(campaign_id: int, query: FairnessQuery) -> FairnessOut:
     """How often people of protected groups were shown each offer."""
-    settings = parts().settings
-    limit = settings.fair_percent / 100
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
-        found = fairness.groups(session, campaign_id, fairness.protected(settings.protected_traits), limit)
+        found = fairness.groups(session, campaign_id, query.names, query.limit)
     groups = [GroupOut(one.trait, one.value, [_rate_out(rate) for rate in one.rates]) for one in found]
-    return FairnessOut(limit, not any(one.outside for one in found), groups)
+    return FairnessOut(query.limit, not any(one.outside for one in found), groups)
 
 
 def _rate_out(rate: fairness.Rate) -> RateOut:

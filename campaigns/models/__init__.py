@@ -33,6 +33,6 @@ __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
     "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "LearntRelations", "Message", "ModelDrift",
     "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms",
-    "RatioCheck", "RelationByHand", "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject", "TrainedModel",
-    "TrainingRun", "TriggerEntry", "User",
+    "RatioCheck", "RelationByHand", "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject",
+    "TrainedModel", "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

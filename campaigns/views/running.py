@@ -121,18 +121,17 @@ def results(campaign_id: int) -> ResponseReturnValue:
 @allow("manager")
 def fair(campaign_id: int) -> ResponseReturnValue:
     """How often people of protected groups were shown each offer."""
-    settings = parts().settings
-    traits, limit = fairness.protected(settings.protected_traits), settings.fair_percent / 100
+    named = [name.strip() for name in forms.text(request.args, "traits").split(",") if name.strip()]
+    traits = tuple(dict.fromkeys(named)) or fairness.TRAITS
     with parts().transaction() as session:
-        row = campaigns.campaign(session, campaign_id)
-        return render_template(
-            "campaigns/fairness.html",
-            **frame(session, row, "results"),
-            traits=traits,
-            limit=limit,
-            least=fairness.MIN_PEOPLE,
-            groups=fairness.groups(session, row.id, traits, limit),
-        )
+        told = frame(session, campaigns.campaign(session, campaign_id), "results")
+        told |= {"traits": traits, "least": fairness.MIN_PEOPLE, "percent": request.args.get("percent", "80")}
+        try:
+            limit = forms.share(request.args, "percent") or fairness.LIMIT
+            found = fairness.groups(session, campaign_id, traits, limit)
+        except InvalidInput as error:
+            return render_template("campaigns/fairness.html", **told, fault=error, groups=[]), 400
+        return render_template("campaigns/fairness.html", **told, limit=limit, groups=found)
 
 
 @pages.get("/<int:campaign_id>/ledger")

@@ -60,6 +60,8 @@ def test_it_says_that_there_is_nobody_to_compare(web: Web) -> None:
     page = words(web.browser("manager").get(f"/campaigns/{campaign}/fairness").text)
     assert "No mail was opened by anybody whose gender or age_band is known." in page
     assert web.program("manager").told("GET", f"/campaigns/{campaign}/fairness")["is_fair"]
+    refused = web.browser("manager").get(f"/campaigns/{campaign}/fairness?percent=20&traits=tier")
+    assert (refused.status_code, "Limit: must be from 0.5 to 0.99" in refused.text) == (400, True)
 
 
 @pytest.mark.parametrize(
