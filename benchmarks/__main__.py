@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, open, people, send, steps
+from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, measuring, open, people, send, steps
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "decide": decide.main,
@@ -21,6 +21,7 @@ SOAKS: dict[str, Callable[[], None]] = {
     "faults": faults.main,
     "abuse": abuse.main,
     "growth": growth.main,
+    "measuring": measuring.main,
 }
 
 
