@@ -22,6 +22,7 @@ COMMANDS = {
     "judge": ("judge", "Decide recorded opens once more by the models on trial, and ask the gate about them."),
     "score": ("score", "Compute what is computed about people."),
     "relate": ("relate", "Learn what is bought with what, and how often."),
+    "evaluate": ("evaluate", "Measure the product on a public data set."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "worker": ("worker", "Run the jobs of a queue."),

@@ -6,7 +6,7 @@ snapshot keeps every outcome out of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -29,6 +29,8 @@ COMPLEMENTS_KEPT: Final = 20
 TRADE_DAYS: Final = 730
 _CHUNK: Final = 20_000
 _DAY: Final = timedelta(days=1)
+
+Baskets = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,17 @@ def survey(session: Session, until: datetime) -> Market:
 def _complements(session: Session, at: dict[str, Any], categories: tuple[int, ...]) -> dict[int, dict[int, float]]:
     if not categories:
         return {}
+    return complements(
+        _baskets(session, at, {category: place for place, category in enumerate(categories)}), categories
+    )
+
+
+def complements(baskets: Iterable[Baskets], categories: Sequence[int]) -> dict[int, dict[int, float]]:
+    """`Market.complements` of baskets: rows of zeros and ones, a column for each of the categories."""
     together, orders = np.zeros((len(categories), len(categories))), 0
-    for baskets in _baskets(session, at, {category: place for place, category in enumerate(categories)}):
-        together += baskets.T @ baskets
-        orders += len(baskets)
+    for chunk in baskets:
+        together += chunk.T @ chunk
+        orders += len(chunk)
     alone = np.diag(together).copy()
     found: dict[int, dict[int, float]] = {}
     for place, category in enumerate(categories):
@@ -111,7 +120,7 @@ def _complements(session: Session, at: dict[str, Any], categories: tuple[int, ..
     return found
 
 
-def _baskets(session: Session, at: dict[str, Any], places: dict[int, int]) -> Iterator[np.ndarray[Any, Any]]:
+def _baskets(session: Session, at: dict[str, Any], places: dict[int, int]) -> Iterator[Baskets]:
     """The orders as rows of zeros and ones, a chunk at a time."""
     rows = session.execute(_BASKETS.execution_options(yield_per=_CHUNK), at)
     for chunk in rows.partitions(_CHUNK):

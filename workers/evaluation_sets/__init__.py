@@ -1,0 +1,1 @@
+"""Public data sets and the protocols that measure this product on them: `latebind evaluate`."""
