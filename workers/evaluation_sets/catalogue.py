@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from workers.demo.journey import package_folder
-from workers.evaluation_sets import coupons, crosssell, hillstrom, openbandit, sessions, upworthy
+from workers.evaluation_sets import coupons, crosssell, feedback, hillstrom, openbandit, sessions, upworthy
 from workers.evaluation_sets.findings import Finding
 from workers.evaluation_sets.past import Past
 from workers.evaluation_sets.retail import Retail
@@ -33,5 +33,6 @@ DATASETS: Final[dict[str, Dataset]] = {
     "diginetica": Dataset("the worth of fresh clicks", sessions.judged),
     "hillstrom": Dataset("do no harm, find a planted effect", hillstrom.judged),
     "open-bandit": Dataset("is the estimator right", openbandit.judged),
+    "replay": Dataset("learning from its own feedback", feedback.judged, package_folder),
     "upworthy": Dataset("broken randomisation, exploring", upworthy.judged),
 }
