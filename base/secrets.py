@@ -10,7 +10,8 @@ import secrets
 from dataclasses import replace
 from pathlib import Path
 
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.settings import Settings
+from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 
 PASSWORD_BYTES = 24
 """Random bytes of an embedded server's password."""

@@ -7,108 +7,29 @@ the variable.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from base.errors import SettingError
+from base.values import (
+    KEY_BYTES,
+    blob_address,
+    brand_urls,
+    folder,
+    key,
+    level,
+    networks,
+    switch,
+    text,
+    token_keys,
+    url,
+    whole,
+)
 
 PREFIX = "LATEBIND_"
-KEY_BYTES = 32
-TOKEN_KEY_BYTES = 64
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _url(*schemes: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in schemes:
-            raise ValueError(f"must be an address starting with {' or '.join(f'{s}://' for s in schemes)}")
-        return value.rstrip("/") if parts.scheme in {"http", "https"} else value
-
-    return read
-
-
-def _folder(value: str) -> Path:
-    return Path(value).expanduser().absolute()
-
-
-def _blob_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"", "file"}:
-        raise ValueError("must be a folder; this version keeps blobs in folders only")
-    return str(_folder(parts.path))
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        number = int(value) if value.strip().lstrip("-").isdigit() else None
-        if number is None or not low <= number <= high:
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return number
-
-    return read
-
-
-def _switch(value: str) -> bool:
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-    if value.strip().lower() not in words:
-        raise ValueError("must be 1 or 0")
-    return words[value.strip().lower()]
-
-
-def _key(size: int) -> Callable[[str], bytes]:
-    def read(value: str) -> bytes:
-        try:
-            key = bytes.fromhex(value.strip())
-        except ValueError:
-            key = b""
-        if len(key) != size:
-            raise ValueError(f"must be {size * 2} hexadecimal digits")
-        return key
-
-    return read
-
-
-def _token_keys(value: str) -> dict[int, bytes]:
-    keys: dict[int, bytes] = {}
-    for part in value.split(","):
-        number, _, digits = part.strip().partition(":")
-        if not number.isdigit() or not 0 <= int(number) <= 255 or int(number) in keys:
-            raise ValueError("must be id:key pairs with distinct ids from 0 to 255, separated by commas, newest last")
-        keys[int(number)] = _key(TOKEN_KEY_BYTES)(digits)
-    return keys
-
-
-def _brand_urls(value: str) -> dict[str, str]:
-    urls: dict[str, str] = {}
-    for part in value.split(","):
-        brand, equals, url = part.partition("=")
-        if not equals or not brand.strip() or brand.strip() in urls:
-            raise ValueError("must be brand=address pairs with distinct brands, separated by commas")
-        urls[brand.strip()] = str(_url("http", "https")(url.strip()))
-    return urls
-
-
-def _networks(value: str) -> tuple[str, ...]:
-    try:
-        return tuple(str(ip_network(part.strip())) for part in value.split(","))
-    except ValueError:
-        raise ValueError("must be addresses or CIDRs such as 10.0.0.0/8, separated by commas") from None
-
-
-def _level(value: str) -> str:
-    if value.upper() not in logging.getLevelNamesMapping():
-        raise ValueError("must be debug, info, warning or error")
-    return value.lower()
 
 
 def _entry(
@@ -117,7 +38,7 @@ def _entry(
     return {"read": read, "help": help_, "shown_default": shown_default, "secret": secret}
 
 
-_PORT = _whole(1, 65535)
+_PORT = whole(1, 65535)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,13 +46,13 @@ class Settings:
     """Everything that can be set. Empty text means "not set"."""
 
     var: Path = field(
-        default=Path("var"), metadata=_entry(_folder, "Folder for everything Latebind keeps on this machine.", "./var")
+        default=Path("var"), metadata=_entry(folder, "Folder for everything Latebind keeps on this machine.", "./var")
     )
     database_url: str = field(
         default="",
         repr=False,
         metadata=_entry(
-            _url("postgresql", "postgresql+psycopg"),
+            url("postgresql", "postgresql+psycopg"),
             "PostgreSQL 15 or newer. Not set: the embedded server under `var`.",
         ),
     )
@@ -139,7 +60,7 @@ class Settings:
         default="",
         repr=False,
         metadata=_entry(
-            _url("redis", "rediss", "valkey", "valkeys", "unix"),
+            url("redis", "rediss", "valkey", "valkeys", "unix"),
             "Valkey or Redis 7.2 or newer, append-only file on. Not set: the embedded server under `var`.",
         ),
     )
@@ -147,7 +68,7 @@ class Settings:
         default="",
         repr=False,
         metadata=_entry(
-            _url("redis", "rediss", "valkey", "valkeys", "unix"),
+            url("redis", "rediss", "valkey", "valkeys", "unix"),
             "Valkey for the job queues, never a cluster.",
             "as `LATEBIND_REDIS_URL`",
         ),
@@ -156,41 +77,41 @@ class Settings:
         default="",
         repr=False,
         metadata=_entry(
-            _url("smtp", "smtps"), "The SMTP relay: smtp://user:password@host:port (STARTTLS when offered) or smtps://."
+            url("smtp", "smtps"), "The SMTP relay: smtp://user:password@host:port (STARTTLS when offered) or smtps://."
         ),
     )
     blob_url: str = field(
         default="",
-        metadata=_entry(_blob_address, "Folder of the content-addressed store.", "`blobs` under `LATEBIND_VAR`"),
+        metadata=_entry(blob_address, "Folder of the content-addressed store.", "`blobs` under `LATEBIND_VAR`"),
     )
     clock_file: Path | None = field(
         default=None,
         metadata=_entry(
-            _folder, "File of the stepped clock shared by all processes (demo, tests). Not set: the system clock."
+            folder, "File of the stepped clock shared by all processes (demo, tests). Not set: the system clock."
         ),
     )
     web_url: str = field(
         default="",
-        metadata=_entry(_url("http", "https"), "Public address of the pages and API.", "bind address and port"),
+        metadata=_entry(url("http", "https"), "Public address of the pages and API.", "bind address and port"),
     )
     render_url: str = field(
         default="",
         metadata=_entry(
-            _url("http", "https"), "Public address of pictures and links in mails.", "bind address and port"
+            url("http", "https"), "Public address of pictures and links in mails.", "bind address and port"
         ),
     )
     brand_urls: Mapping[str, str] = field(
         default_factory=dict,
         metadata=_entry(
-            _brand_urls,
+            brand_urls,
             "Brands whose mails have an address of their own, not the one above: `brand=https://…`, commas between.",
         ),
     )
     signals_url: str = field(
         default="",
-        metadata=_entry(_url("http", "https"), "Public address of the signals intake.", "bind address and port"),
+        metadata=_entry(url("http", "https"), "Public address of the signals intake.", "bind address and port"),
     )
-    bind: str = field(default="127.0.0.1", metadata=_entry(_text, "Address the apps listen on."))
+    bind: str = field(default="127.0.0.1", metadata=_entry(text, "Address the apps listen on."))
     web_port: int = field(default=8000, metadata=_entry(_PORT, "Port of the pages and API."))
     render_port: int = field(default=8001, metadata=_entry(_PORT, "Port of the render app."))
     signals_port: int = field(default=8002, metadata=_entry(_PORT, "Port of the signals intake."))
@@ -202,118 +123,118 @@ class Settings:
         default_factory=dict,
         repr=False,
         metadata=_entry(
-            _token_keys,
+            token_keys,
             "Keys of the tokens in mails, `id:128 hex digits`, with commas between; the last one mints, all are read.",
             secret=True,
         ),
     )
     record_key: bytes = field(
-        default=b"", repr=False, metadata=_entry(_key(KEY_BYTES), "Seals the record stream and the spool.", secret=True)
+        default=b"", repr=False, metadata=_entry(key(KEY_BYTES), "Seals the record stream and the spool.", secret=True)
     )
     subject_key: bytes = field(
         default=b"",
         repr=False,
-        metadata=_entry(_key(KEY_BYTES), "Wraps the per-person keys; the render app does not get it.", secret=True),
+        metadata=_entry(key(KEY_BYTES), "Wraps the per-person keys; the render app does not get it.", secret=True),
     )
     session_key: bytes = field(
         default=b"",
         repr=False,
-        metadata=_entry(_key(KEY_BYTES), "Signs the sign-in cookies of the pages.", secret=True),
+        metadata=_entry(key(KEY_BYTES), "Signs the sign-in cookies of the pages.", secret=True),
     )
     hash_key: bytes = field(
         default=b"",
         repr=False,
-        metadata=_entry(_key(KEY_BYTES), "Keys the hashes by which identifiers are looked up.", secret=True),
+        metadata=_entry(key(KEY_BYTES), "Keys the hashes by which identifiers are looked up.", secret=True),
     )
     deadline_ms: int = field(
-        default=250, metadata=_entry(_whole(20, 60_000), "Longest time to answer a picture, in ms.")
+        default=250, metadata=_entry(whole(20, 60_000), "Longest time to answer a picture, in ms.")
     )
     spool_mb: int = field(
         default=256,
         metadata=_entry(
-            _whole(1, 100_000),
+            whole(1, 100_000),
             "What records of opens may take on local disk while Valkey is away, in MB; beyond it pictures are static.",
         ),
     )
     score_hours: int = field(
         default=24,
         metadata=_entry(
-            _whole(0, 8_760),
+            whole(0, 8_760),
             "How often, in hours, traits of people are computed anew once somebody asked for that; 0: never.",
         ),
     )
     keep_days: int = field(
         default=400,
         metadata=_entry(
-            _whole(90, 36_500), "How long it is kept what people were shown and why, with the very bytes, in days."
+            whole(90, 36_500), "How long it is kept what people were shown and why, with the very bytes, in days."
         ),
     )
     keep_machine_days: int = field(
         default=90,
         metadata=_entry(
-            _whole(14, 36_500),
+            whole(14, 36_500),
             "How long fetches and clicks of machines are kept, in days; no longer than the above.",
         ),
     )
     keep_test_days: int = field(
         default=30,
         metadata=_entry(
-            _whole(1, 36_500), "How long fetches and clicks of tests and staff are kept, in days; the same holds."
+            whole(1, 36_500), "How long fetches and clicks of tests and staff are kept, in days; the same holds."
         ),
     )
     retrain_days: int = field(
         default=0,
         metadata=_entry(
-            _whole(0, 365),
+            whole(0, 365),
             "How often a model is trained by the schedule, in days; it then goes into the shadow of campaigns that a "
             "model decides. 0: never.",
         ),
     )
     hold_seconds: int = field(
         default=3600,
-        metadata=_entry(_whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),
+        metadata=_entry(whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),
     )
     dry_run: bool = field(
-        default=False, metadata=_entry(_switch, "1: every mail goes to the embedded sink, whatever the relay.")
+        default=False, metadata=_entry(switch, "1: every mail goes to the embedded sink, whatever the relay.")
     )
     fetch_loopback: bool = field(
         default=False,
         metadata=_entry(
-            _switch,
+            switch,
             "1: product pictures may be fetched from this machine too, on any port; for tests and the demo only.",
         ),
     )
     trusted_proxies: tuple[str, ...] = field(
         default=(),
         metadata=_entry(
-            _networks,
+            networks,
             "Balancers before the apps, as CIDRs with commas between; only their X-Forwarded-For is believed.",
         ),
     )
     address_ranges: Path | None = field(
         default=None,
         metadata=_entry(
-            _folder, "File of known address ranges for fetch classes (docs/fetch-classes.md). Not set: none are known."
+            folder, "File of known address ranges for fetch classes (docs/fetch-classes.md). Not set: none are known."
         ),
     )
     render_workers: int = field(
         default_factory=lambda: os.cpu_count() or 1,
-        metadata=_entry(_whole(1, 256), "Processes of the render app.", "number of cores"),
+        metadata=_entry(whole(1, 256), "Processes of the render app.", "number of cores"),
     )
-    render_threads: int = field(default=4, metadata=_entry(_whole(1, 64), "Threads of each render process."))
-    web_workers: int = field(default=1, metadata=_entry(_whole(1, 256), "Processes of the pages and API."))
-    signals_workers: int = field(default=1, metadata=_entry(_whole(1, 256), "Processes of the signals intake."))
+    render_threads: int = field(default=4, metadata=_entry(whole(1, 64), "Threads of each render process."))
+    web_workers: int = field(default=1, metadata=_entry(whole(1, 256), "Processes of the pages and API."))
+    signals_workers: int = field(default=1, metadata=_entry(whole(1, 256), "Processes of the signals intake."))
     pin_cpus: bool = field(
-        default=False, metadata=_entry(_switch, "1: pin each app process to one core; for hosts that run one app only.")
+        default=False, metadata=_entry(switch, "1: pin each app process to one core; for hosts that run one app only.")
     )
-    log_level: str = field(default="info", metadata=_entry(_level, "debug, info, warning or error."))
-    log_format: str = field(default="json", metadata=_entry(_text, "json, or console for a person at a terminal."))
+    log_level: str = field(default="info", metadata=_entry(level, "debug, info, warning or error."))
+    log_format: str = field(default="json", metadata=_entry(text, "json, or console for a person at a terminal."))
     postal_address: str = field(
         default="Example Shop, 1 Example Street, Example Town",
-        metadata=_entry(_text, "Postal address in the foot of every mail."),
+        metadata=_entry(text, "Postal address in the foot of every mail."),
     )
     from_address: str = field(
-        default="Example Shop <shop@example.com>", metadata=_entry(_text, "Sender of mails: Name <address>.")
+        default="Example Shop <shop@example.com>", metadata=_entry(text, "Sender of mails: Name <address>.")
     )
 
     @classmethod

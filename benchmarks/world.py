@@ -22,8 +22,9 @@ from base import keys, stores
 from base.blobs import blobs_from
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys, day_of, second_number
+from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from render.creative import Creative
 from render.model import Model
 from render.plan import Live, Mode, Offer, Plan, Slot, digest, encode, encode_live

@@ -22,7 +22,8 @@ from base import db, stores
 from base.clock import FixedClock
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.settings import Settings
+from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from tests.serving import Serve, Served
 from workers.migration import migrate
 

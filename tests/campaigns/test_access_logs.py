@@ -168,6 +168,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         "/scores/bands", name="By page", score="churn", at_least="20", below="50"
     ),
     "scores.set_guard": lambda d: d.browser.post("/scores/guard", margin="40", contact="5", **{"return": "4"}),
+    "system.change_contact_limit": lambda d: d.browser.post("/system/contact-limit", most="3", period_days="7"),
     "system.add_person": lambda d: d.browser.post(
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
     ),
@@ -250,6 +251,8 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     ),
     "add_source": lambda d: d.program.told("POST", "/sources", {"name": "another", "kind": "browser"}),
     "end_source": lambda d: d.program.told("DELETE", f"/sources/{d.source('to end')}"),
+    "set_contact_limit": lambda d: d.program.told("PUT", "/system/contact-limit", {"most": 2, "period_days": 7}),
+    "lift_contact_limit": lambda d: d.program.told("DELETE", "/system/contact-limit"),
     "set_holdouts": lambda d: d.program.told("PUT", "/system/holdouts", {"send": 0.1}),
 }  # fmt: skip
 ACTIONS = PAGES | {f"api.{name}": call for name, call in CALLS.items()}

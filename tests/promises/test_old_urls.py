@@ -14,9 +14,10 @@ from msgspec import structs
 
 from base import keys
 from base.clock import FixedClock
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.settings import Settings
 from base.stores import Store
 from base.tokens import Purpose, TokenKeys
+from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from render.app import create_app
 from render.encode import CONTENT_TYPES
 from render.plan import Live, digest, encode, encode_live

@@ -26,8 +26,9 @@ from base.clock import SteppedClock, monotonic, pause
 from base.embedded import ValkeyServer
 from base.environment import environment
 from base.processes import free_port
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.settings import Settings
 from base.tokens import TokenKeys
+from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import campaigns, creatives
 from campaigns.campaigns import CampaignIn, SlotChoice
 from campaigns.mail import SlotIn

@@ -16,8 +16,9 @@ from flask.testing import FlaskClient
 from base.clock import FixedClock
 from base.embedded import ValkeyServer
 from base.processes import free_port
-from base.settings import KEY_BYTES, TOKEN_KEY_BYTES, Settings
+from base.settings import Settings
 from base.stores import Store
+from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from render.app import create_app
 from render.parts import Parts
 from tests.render.mail import Mail

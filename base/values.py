@@ -1,0 +1,114 @@
+"""The values of settings: each function reads the text of one kind, and raises ValueError saying what it must be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from urllib.parse import urlsplit
+
+KEY_BYTES = 32
+TOKEN_KEY_BYTES = 64
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def url(*schemes: str) -> Callable[[str], str]:
+    """An address with one of these schemes, without a slash at its end."""
+
+    def read(value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in schemes:
+            raise ValueError(f"must be an address starting with {' or '.join(f'{s}://' for s in schemes)}")
+        return value.rstrip("/") if parts.scheme in {"http", "https"} else value
+
+    return read
+
+
+def folder(value: str) -> Path:
+    """A folder."""
+    return Path(value).expanduser().absolute()
+
+
+def blob_address(value: str) -> str:
+    """A folder to keep blobs in."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"", "file"}:
+        raise ValueError("must be a folder; this version keeps blobs in folders only")
+    return str(folder(parts.path))
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A whole number between two bounds, both included."""
+
+    def read(value: str) -> int:
+        number = int(value) if value.strip().lstrip("-").isdigit() else None
+        if number is None or not low <= number <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def switch(value: str) -> bool:
+    """Yes or no."""
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if value.strip().lower() not in words:
+        raise ValueError("must be 1 or 0")
+    return words[value.strip().lower()]
+
+
+def key(size: int) -> Callable[[str], bytes]:
+    """A key of so many bytes."""
+
+    def read(value: str) -> bytes:
+        try:
+            key = bytes.fromhex(value.strip())
+        except ValueError:
+            key = b""
+        if len(key) != size:
+            raise ValueError(f"must be {size * 2} hexadecimal digits")
+        return key
+
+    return read
+
+
+def token_keys(value: str) -> dict[int, bytes]:
+    """Keys of tokens by their ids, the newest last."""
+    keys: dict[int, bytes] = {}
+    for part in value.split(","):
+        number, _, digits = part.strip().partition(":")
+        if not number.isdigit() or not 0 <= int(number) <= 255 or int(number) in keys:
+            raise ValueError("must be id:key pairs with distinct ids from 0 to 255, separated by commas, newest last")
+        keys[int(number)] = key(TOKEN_KEY_BYTES)(digits)
+    return keys
+
+
+def brand_urls(value: str) -> dict[str, str]:
+    """An address for each brand."""
+    urls: dict[str, str] = {}
+    for part in value.split(","):
+        brand, equals, address = part.partition("=")
+        if not equals or not brand.strip() or brand.strip() in urls:
+            raise ValueError("must be brand=address pairs with distinct brands, separated by commas")
+        urls[brand.strip()] = str(url("http", "https")(address.strip()))
+    return urls
+
+
+def networks(value: str) -> tuple[str, ...]:
+    """Networks, as addresses or CIDRs."""
+    try:
+        return tuple(str(ip_network(part.strip())) for part in value.split(","))
+    except ValueError:
+        raise ValueError("must be addresses or CIDRs such as 10.0.0.0/8, separated by commas") from None
+
+
+def level(value: str) -> str:
+    """A level of the log."""
+    if value.upper() not in logging.getLevelNamesMapping():
+        raise ValueError("must be debug, info, warning or error")
+    return value.lower()
