@@ -19,6 +19,7 @@ from benchmarks import load
 from benchmarks.open import address_of
 from benchmarks.report import Report
 from campaigns import publish
+from render.fonts import FILES, locate
 from tests.campaigns.shop import MANAGER
 from tests.promises.ground import DEADLINE_MS, Ground, grounded
 from tests.promises.reader import BROWSER
@@ -122,6 +123,16 @@ def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:
         shutil.rmtree(blobs, ignore_errors=True)
         away.rename(blobs)
 
+    def fonts() -> None:
+        """The files of all fonts are away, as when a package is being replaced."""
+        found = [path for file in FILES if (path := locate(file)) is not None]
+        away = [(path.rename(path.with_name(f"{path.name}.away")), path) for path in dict.fromkeys(found)]
+        try:
+            pause(3)
+        finally:
+            for moved, path in away:
+                moved.rename(path)
+
     return {
         "nothing broken": lambda: None,
         "Valkey killed, 3 s": lambda: killed(ground.valkey),
@@ -133,6 +144,7 @@ def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:
         "PostgreSQL killed, 3 s": lambda: killed(ground.postgres),
         "recorder killed": recorder,
         "model and pictures gone, 3 s": files,
+        "fonts gone, 3 s": fonts,
     }
 
 
