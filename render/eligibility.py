@@ -382,6 +382,7 @@ _MATTERS: Final[Mapping[Layer, Callable[[Offer], bool]]] = {
         offer.purpose_category is not None
         or offer.after_category is not None
         or offer.product is not None
+        or bool(offer.products)
         or offer.pick is not None
         or offer.asks_occasion
     ),
