@@ -48,7 +48,7 @@ class Promise(msgspec.Struct, frozen=True):
         return max(0.0, self.low - 1, 1 / max(self.high, 1e-9) - 1)
 
 
-class Drift(msgspec.Struct, frozen=True):
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """What was found of a model: PSI of its scores and of its features (the most moved first), and its promises."""
 
     limit: float
@@ -57,7 +57,7 @@ class Drift(msgspec.Struct, frozen=True):
     ratio: float | None
     ratio_low: float | None
     ratio_high: float | None
-    gap: float
+    gap: float = 0.0
     is_alarm: bool
     why: str
 

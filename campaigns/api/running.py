@@ -22,7 +22,7 @@ from campaigns import (
 )
 from campaigns.access import allow
 from campaigns.admin_log import Actor
-from campaigns.api.desk import Done, LongId, Page, api, served
+from campaigns.api.desk import Done, Id, LongId, Page, api, served
 from campaigns.parts import parts
 from campaigns.views.acting import actor
 
@@ -59,7 +59,7 @@ class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KillIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The neutral offer whose picture stands for every block; without one each block shows its own default."""
 
-    offer: LongId | None = None
+    offer: Id | None = None
 
 
 class TestIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -99,7 +99,7 @@ def on_trial(world: World, campaign: int) -> str:
         session.add(ModelVerdict(passes=True, document=document, **found))
         drift = {
             "limit": 0.2, "score": 0.03, "features": [["category.days_since", 0.24], ["orders.count_28", 0.05]],
-            "ratio": 0.94, "ratio_low": 0.85, "ratio_high": 1.03, "is_alarm": True,
+            "ratio": 0.94, "ratio_low": 0.85, "ratio_high": 1.03, "gap": 0.0, "is_alarm": True,
             "why": "Days since the category was last bought have moved.",
         }  # fmt: skip
         session.add(ModelDrift(at=shop.now, model_hash=live, document=drift))

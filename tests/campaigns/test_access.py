@@ -22,6 +22,7 @@ EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
     "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
+    "arms": "manager", "models": "manager", "relations": "manager",
     "customers": "support", "system": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip

@@ -95,7 +95,10 @@ def test_it_is_silent_while_nothing_moves_and_raises_an_alarm_when_people_change
 
 def test_it_raises_an_alarm_when_promises_break(living: Living) -> None:
     for gap, firing in ((0.2, set()), (0.3, {"ModelPromises"})):
-        found = Drift(0.2, 0.1, (("cart.lines", 0.1),), 1.0 + 2 * gap, 1.0 + gap, 1.0 + 3 * gap, gap, bool(firing), "")
+        found = Drift(
+            limit=0.2, score=0.1, features=(("cart.lines", 0.1),), ratio=1.0 + 2 * gap, ratio_low=1.0 + gap,
+            ratio_high=1.0 + 3 * gap, gap=gap, is_alarm=bool(firing), why="",
+        )  # fmt: skip
         with living.shop.sessions.begin() as session:
             document = msgspec.to_builtins(found)
             session.add(ModelDrift(at=living.shop.now, model_hash=living.model, document=document))
