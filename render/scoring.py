@@ -117,12 +117,6 @@ def contexts(at: Situation, offers: Sequence[Offer]) -> list[CandidateContext]:
     return seen
 
 
-def holding(at: Situation) -> tuple[str, ...]:
-    """The names of the plan's contexts that hold now, in the plan's order."""
-    factors = _factors(at.plan)
-    return tuple(context.name for context in factors.contexts if factors.context and at.holds(context.rule))
-
-
 def _factors(plan: Plan) -> Arbitration:
     return _NO_FACTORS if plan.arbitration is UNSET else plan.arbitration
 

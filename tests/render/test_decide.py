@@ -135,13 +135,6 @@ def test_it_never_serves_an_offer_outside_its_validity_at_the_boundary(mode: str
             assert served == (starts <= now < ends)
 
 
-def test_it_shows_no_offer_of_several_products_that_are_all_sold_out() -> None:
-    plan = shop.plan(discount={"purpose_category": None, "products": ("tights-1", "tights-2")})
-    for stock, shown_offer in ((5, "discount"), (0, "default")):
-        pieces = {name: shop.product(stock=stock, name=name) for name in ("tights-1", "tights-2")}
-        assert shown(plan, shop.state(), products=pieces) == [shown_offer]
-
-
 def test_it_says_after_the_fact_whether_an_offer_may_still_stand() -> None:
     plan = shop.plan(slots=2, discount={"cap_total": 1, "cap_person": 1, "no_repeat_days": 7})
     used = Used().reserved([(shop.DISCOUNT, None)], shop.NOON_MS)

@@ -9,8 +9,9 @@ from flask.testing import FlaskClient
 from msgspec.structs import replace
 
 from base.clock import FixedClock
+from render.decide import decide
 from tests.render.mail import Mail, browser, size_of
-from tests.render.shoe_shop import DEFAULT, NOON, TIGHTS, plan, product
+from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, TIGHTS, facts, plan, product, state
 
 
 @pytest.mark.feature("CM-38")
@@ -46,3 +47,10 @@ def test_it_shows_the_default_once_the_feed_is_older_than_the_limit(
     assert removed.rule == "feed stale"
     # The default says nothing that the feed would have to vouch for.
     assert not any("price" in name or "product" in name for name in after.personal.fields[0])
+
+
+def test_it_shows_no_offer_of_several_products_that_are_all_sold_out() -> None:
+    made = plan(discount={"purpose_category": None, "products": ("tights-1", "tights-2")})
+    for stock, offer in ((5, DISCOUNT), (0, DEFAULT)):
+        pieces = {name: product(stock=stock, name=name) for name in ("tights-1", "tights-2")}
+        assert decide(made, facts(state(), products=pieces), NOON, seed=1).offers == (offer,)
