@@ -122,7 +122,10 @@ class Fetch(Model):
 
 
 class Click(Model):
-    """One click, resolved to the decision whose offer was last shown in that slot, or flagged why it could not be."""
+    """One click, resolved to the decision whose offer was last shown in that slot, or flagged why it could not be.
+
+    Beside clicks stands what people said to the offer of a call or a chat: `outcome` is then taken or refused.
+    """
 
     __tablename__ = "click"
     __table_args__ = (
@@ -149,7 +152,7 @@ class Click(Model):
     ambiguous: Mapped[bool] = mapped_column(Boolean, server_default="false")
     unseen: Mapped[bool] = mapped_column(Boolean, server_default="false")
     unresolved: Mapped[bool] = mapped_column(Boolean, server_default="false")
-    outcome: Mapped[str] = mapped_column(Text)  # redirect, or the page that was answered instead
+    outcome: Mapped[str] = mapped_column(Text)  # redirect, the page answered instead, or what was said
     landing: Mapped[str | None] = mapped_column(Text)
     public: Mapped[bytes] = mapped_column(LargeBinary)
     public_sha256: Mapped[bytes] = mapped_column(LargeBinary)

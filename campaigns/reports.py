@@ -175,7 +175,7 @@ CLICKS = """
            count(*) FILTER (WHERE fetch_class = 'person' AND ambiguous) AS ambiguous,
            count(*) FILTER (WHERE fetch_class = 'person' AND unseen) AS unseen,
            count(*) FILTER (WHERE fetch_class = 'person' AND unresolved) AS unresolved
-    FROM click WHERE campaign_id = :campaign AND occurrence < :test
+    FROM click WHERE campaign_id = :campaign AND occurrence < :test AND outcome NOT IN ('taken', 'refused')
 """
 OFFERS = """
     WITH seen AS (
@@ -188,6 +188,7 @@ OFFERS = """
     ), clicked AS (
         SELECT offer_id AS offer, count(*) AS number FROM click
         WHERE campaign_id = :campaign AND occurrence < :test AND fetch_class = 'person' AND offer_id IS NOT NULL
+          AND outcome NOT IN ('taken', 'refused')
         GROUP BY offer_id
     ), gone AS (
         SELECT name::int AS offer, sum(number) FILTER (WHERE what = 'seen') AS seen,

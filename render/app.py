@@ -35,6 +35,7 @@ from render.notice import not_found, notice
 from render.open import open_head, open_picture
 from render.opening import Opening
 from render.origin import Origins, read_ranges
+from render.outcome import tell_outcome
 from render.parts import Parts
 from render.pictures import Pictures
 from render.pressure import Pressure
@@ -170,6 +171,10 @@ def _routes(app: Flask, parts: Parts) -> None:
         from_page = "HTTP_ORIGIN" in request.environ and "HTTP_AUTHORIZATION" not in request.environ
         answer = decide_site if from_page else decide_contact
         return _sent(answer(parts, request.get_data(), request.environ))
+
+    @app.post("/v1/outcome")
+    def outcome() -> Response:
+        return _sent(tell_outcome(parts, request.get_data(), request.environ))
 
     @app.get(f"{webpicture.PATH}<name>", provide_automatic_options=False)
     def web_picture(name: str) -> Response:

@@ -98,13 +98,13 @@ def note_answer(parts: Parts, fetch: Fetch, read: Read, offer: Offer | None, ans
     Only offers that tire, or belong to a group that may, are counted. What cannot be written now is restored from the
     records when the key is lost, and else forgotten: the offer then counts as ignored once more.
     """
-    if offer is None or not (offer.fatigue or offer.group):
-        return False
     personal = read.personal
     for _ in range(MAX_ANSWER_ROUNDS):
-        used = (understood(decode_used, personal.used) or Used()).answered(offer.id, offer.group, answer, fetch.now_ms)
+        used = after_answer(personal.used, offer, answer, fetch.now_ms)
+        if used is None:
+            return False
         try:
-            theirs = parts.agreement.write(fetch.names, personal, Change(personal.shown or b"", encode_used(used)))
+            theirs = parts.agreement.write(fetch.names, personal, Change(personal.shown or b"", used))
         except Unavailable:
             return False
         if theirs is None:
@@ -113,6 +113,14 @@ def note_answer(parts: Parts, fetch: Fetch, read: Read, offer: Offer | None, ans
         if not may_record(understood(decode_state, personal.state)):
             return False
     return False
+
+
+def after_answer(used: bytes | None, offer: Offer | None, answer: AnswerGiven, now_ms: int) -> bytes | None:
+    """The used key with one more answer in it; None for an offer that does not tire, nor its group."""
+    if offer is None or not (offer.fatigue or offer.group):
+        return None
+    known = understood(decode_used, used) or Used()
+    return encode_used(known.answered(offer.id, offer.group, answer, now_ms))
 
 
 def _decided_anew(parts: Parts, fetch: Fetch, running: Running, plan: Plan, personal: Personal | None) -> Destination:

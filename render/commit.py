@@ -72,6 +72,10 @@ class Recorder:
             self._flight.release()
         return entry.accepted
 
+    def sealed(self, records: tuple[Record, ...]) -> bytes:
+        """One entry with these records, for a write that takes it along."""
+        return record.seal(records, self._sealer)
+
     def correct(self, records: tuple[Record, ...]) -> None:
         """Put down what was answered instead, behind the records that may be late; waits for nothing."""
         self._waiting.append(_Entry(record.seal(records, self._sealer), is_correction=True))

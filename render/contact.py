@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -80,31 +81,37 @@ def mint_profile(tokens: TokenKeys, profile: int) -> str:
 def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> Answer:
     """Answer `POST /v1/decide`."""
     started = monotonic()
-    try:
-        key = parts.keyring.read(str(environ.get("HTTP_AUTHORIZATION", "")))
-    except Unavailable:
-        return _error("503 Service Unavailable", "", "The store is away; try again.", [("Retry-After", "1")])
-    if key is None:
-        return _error("401 Unauthorized", "", "An API key is needed.", [("WWW-Authenticate", "Bearer")])
-    if key.kind != "server":
-        return _error("403 Forbidden", "", "A site key cannot ask for a decision about a person.")
+    refusal = refused_key(parts, environ)
+    if refusal is not None:
+        return refusal
     try:
         asked = read_request(body)
-        fetch = _fetch(parts, asked, started)
+        fetch = fetch_for(parts, asked.profile, asked.campaign, (asked.channel, asked.placement, asked.request), started)
     except InvalidInput as error:
-        return _error("400 Bad Request", error.field, error.message)
+        return fault("400 Bad Request", error.field, error.message)
     if not may_have(parts, asked.campaign, asked.placement):
         return respond.json(DecideOut(decision=secrets.token_hex(16), held=False, slots=[]))
     opened = find_open(parts, fetch)
     if opened is None:
-        return _error("404 Not Found", "campaign", "There is no such campaign, or nothing of it is published.")
+        return fault("404 Not Found", "campaign", "There is no such campaign, or nothing of it is published.")
     answer = _answer(opened, asked.placement)
     if opened.is_recorded:
         content = Picture(msgspec.json.encode(answer), "application/json", is_personal=True)
         if not parts.opening.mark(fetch, opened, None, answer_record(fetch, opened, content, "drawn", None)):
-            return _error("503 Service Unavailable", "", "The decision could not be kept.", [("Retry-After", "1")])
+            return try_again("The decision could not be kept.")
     parts.metrics.count("contacts")
     return respond.json(answer)
+
+
+def refused_key(parts: Parts, environ: Mapping[str, object]) -> Answer | None:
+    """What a caller is told who has no server key; None where it has one."""
+    try:
+        key = parts.keyring.read(str(environ.get("HTTP_AUTHORIZATION", "")))
+    except Unavailable:
+        return try_again("The store is away; try again.")
+    if key is None:
+        return fault("401 Unauthorized", "", "An API key is needed.", [("WWW-Authenticate", "Bearer")])
+    return None if key.kind == "server" else fault("403 Forbidden", "", "A site key cannot speak for a person.")
 
 
 def read_request(body: bytes) -> DecideIn:
@@ -148,11 +155,8 @@ def contact_fetch(
     It asks for a decision, or for the `picture` of this token and kind in the contact's open.
     """
     now = parts.now()
-    channel, placement, request = contact
-    text = f"{campaign}\0{channel}\0{placement}\0{request}"
-    mark = hashlib.sha256(text.encode()).hexdigest()[:24]
-    # No mail was sent: what was bought counts from the beginning of the day.
-    whole = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, sent_s=day_of(second_number(now)))
+    mark = contact_mark(campaign, contact)
+    whole = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, sent_s=counted_from(now))
     token, kind = picture or (whole, "decide")
     return Fetch(
         token=token,
@@ -160,7 +164,7 @@ def contact_fetch(
         kind=kind,
         names=Names(keys.state(profile), keys.contact(profile, mark), keys.used(profile)),
         delivery_name=f"contact.{mark}",
-        verdict=Verdict("person", {"channel": channel}),
+        verdict=Verdict("person", {"channel": contact[0]}),
         now=now,
         now_ms=unix_ms(now),
         started=started,
@@ -169,13 +173,24 @@ def contact_fetch(
     )
 
 
-def _fetch(parts: Parts, asked: DecideIn, started: float) -> Fetch:
+def fetch_for(parts: Parts, person: str, campaign: int, contact: tuple[str, str, str], started: float) -> Fetch:
+    """The fetch of a contact with the person whom a token names. Raises InvalidInput for another token."""
     try:
-        profile = parts.tokens.read(asked.profile, Purpose.PROFILE).profile
+        profile = parts.tokens.read(person, Purpose.PROFILE).profile
     except BadToken:
         raise InvalidInput("profile", "is not a person's token") from None
-    contact = (asked.channel, asked.placement, asked.request)
-    return contact_fetch(parts, profile, asked.campaign, contact, started)
+    return contact_fetch(parts, profile, campaign, contact, started)
+
+
+def contact_mark(campaign: int, contact: tuple[str, str, str]) -> str:
+    """The name of a contact (channel, placement, request) among a person's keys."""
+    return hashlib.sha256("\0".join((str(campaign), *contact)).encode()).hexdigest()[:24]
+
+
+def counted_from(now: datetime) -> int:
+    """The second from which a contact counts what was bought, as a token has it: no mail was sent before it, so
+    that is the beginning of its day."""
+    return day_of(second_number(now))
 
 
 def _answer(opened: Open, placement: str) -> DecideOut:
@@ -200,5 +215,11 @@ def _answer(opened: Open, placement: str) -> DecideOut:
     return DecideOut(decision=decision, held=not opened.is_new, slots=slots)
 
 
-def _error(status: str, field: str, message: str, extra: respond.Headers | None = None) -> Answer:
+def try_again(message: str) -> Answer:
+    """What a caller is told where something is away."""
+    return fault("503 Service Unavailable", "", message, [("Retry-After", "1")])
+
+
+def fault(status: str, field: str, message: str, extra: respond.Headers | None = None) -> Answer:
+    """What a caller is told that cannot be served: the field at fault, and one sentence."""
     return respond.json({"error": {"field": field, "message": message}}, status, extra)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LaneName = Literal["live", "test", "machine"]
 """live: person, proxy, undecided. machine: prefetch, scanner. test: test and staff: the live decision, using no cap."""
 Answer = Literal["taken", "refused"]
+ANSWERS: Final[tuple[Answer, ...]] = ("taken", "refused")
 FetchClass = Literal["person", "proxy", "undecided", "prefetch", "scanner", "test", "staff"]
 LANE_OF: Final[Mapping[str, LaneName]] = {
     "person": "live",

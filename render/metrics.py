@@ -68,6 +68,7 @@ TABLE: Final[dict[str, Row]] = {
     ),
     "unsubscribes": Row("Withdrawals accepted.", "via", ("one-click", "page")),
     "contacts": Row("Answers to /v1/decide."),
+    "outcomes": Row("Outcomes of contacts that were put on record.", "outcome", ("taken", "refused")),
 }
 BUCKETS: Final = (0.001, 0.002, 0.003, 0.005, 0.008, 0.012, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.25, 0.3, 0.5, 1.0)
 """Upper bounds of the open's duration, in seconds from the app's first line to the last byte handed over."""

@@ -149,7 +149,10 @@ class FetchRecord(msgspec.Struct, frozen=True, kw_only=True, tag="fetch"):
 
 
 class ClickRecord(msgspec.Struct, frozen=True, kw_only=True, tag="click"):
-    """One click and what it was resolved to. `decision` and `offer` are None where nothing seen could be named."""
+    """One click and what it was resolved to. `decision` and `offer` are None where nothing seen could be named.
+
+    `outcome` taken or refused is no click, but what a person said to the offer of a contact (`render.outcome`).
+    """
 
     id: str
     at_ms: int

@@ -118,9 +118,7 @@ def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer
         raise InvalidInput("offer", f"{offer} is no candidate that was removed from slot {slot}")
     rule = candidate.rule
     if candidate.removed_by == "arbitration" and rule not in _CONDITIONS:
-        if rule in ("another was drawn", "not among the first"):
-            return _alone(plan, offer, slot), facts
-        return _without_winner(plan, offer, decision), facts
+        return _alone(plan, offer, slot), facts
     if rule.startswith("rule "):
         layer = next(layer for layer in LAYERS if layer == candidate.removed_by)
         return _changed(plan, offer, rules=_without_clause(plan.offer_by_id[offer], layer, rule)), facts
@@ -168,6 +166,7 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "total cap": {"cap_total": None},
     "personal cap": {"cap_person": None, "period_days": None},
     "no repeat": {"no_repeat_days": None},
+    "anonymous: limited": _UNCAPPED | {"no_repeat_days": None, "fatigue": ()},
     "costs more than it earns": {"cost_cents": 0, "incentive_cents": 0, "aftercare_cents": 0},
     "resting: shown": {"fatigue": ()},
     "resting: ignored": {"fatigue": ()},
@@ -244,9 +243,3 @@ def _alone(plan: Plan, offer: int, slot: int) -> Plan:
     offers = {one.index: (offer,) if one.index == slot else () for one in plan.slots}
     return replace(plan, slots=tuple(replace(one, offers=offers[one.index]) for one in plan.slots))
 
-
-def _without_winner(plan: Plan, offer: int, decision: Decision) -> Plan:
-    """The plan in which whatever else won a slot is no candidate anywhere."""
-    winners = {slot.offer for slot in decision.slots} - {offer}
-    slots = tuple(replace(slot, offers=tuple(one for one in slot.offers if one not in winners)) for slot in plan.slots)
-    return replace(plan, slots=slots)

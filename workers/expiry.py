@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from base.ids import TEST_BIT
 from campaigns.expired import Counts
 from campaigns.opens import Decision
+from render.facts import ANSWERS
 from workers.recording import FALLBACKS, SEEN
 
 SETS: Final = {"surely": ("person", "proxy"), "possibly": SEEN, "machine": ("prefetch", "scanner")}
@@ -90,10 +91,10 @@ def fetches(session: Session, rows: Sequence[Any]) -> Counts:
 
 
 def clicks(rows: Sequence[Any]) -> Counts:
-    """What these deleted clicks had counted."""
+    """What these deleted clicks had counted; what was said in a call was counted as no click."""
     counts: Counts = Counter()
     for row in rows:
-        if row.occurrence >= TEST_BIT:
+        if row.occurrence >= TEST_BIT or row.outcome in ANSWERS:
             continue
         if row.fetch_class in SETS["machine"]:
             counts[row.campaign_id, "click", "machine"] += 1

@@ -3,9 +3,9 @@
 An exposure is one slot of one decision whose picture a person or a proxy fetched, or an undecided client in whose open
 a person clicked afterwards. What machines fetched, what fell back to less than was decided and what an earlier open of
 the mail had shown already is none. It counts from when it was first seen, and only once its window has closed, with
-some days for orders that arrive late.
+some days for orders that arrive late. What was offered in a call or a chat is one if it is known what the person said.
 
-**Taken** is an exposure whose category was bought within the window. An order's category goes to the last exposure of
+**Taken** is an exposure whose category was bought within the window, or that the person said yes to. An order's category goes to the last exposure of
 that category before it, by event time: so it is joined once, however late and however often the order is told. Offers
 without a category teach nothing and are left out, as are orders that were cancelled.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -129,6 +129,14 @@ _SEEN = text("""
       ))
     GROUP BY f.decision_id, f.decision_at, f.slot ORDER BY min(f.at), f.decision_id, f.slot
 """)
+_ANSWERED = text("""
+    SELECT d.id, d.at, c.slot, c.outcome = 'taken' AS taken
+    FROM click c
+    JOIN decision d ON d.id = c.decision_id AND d.at = c.decision_at
+    WHERE d.at >= :begin AND d.at < :end AND c.outcome IN ('taken', 'refused')
+      AND d.lane = 'live' AND d.rung IN ('model', 'rules') AND NOT d.lost AND d.personal IS NOT NULL AND d.id < :bound
+    ORDER BY d.at, d.id, c.slot
+""")
 _COUNT = text("""
     SELECT count(*) FROM decision WHERE at >= :begin AND at < :end AND lane = 'live' AND rung IN ('model', 'rules')
 """)
@@ -175,13 +183,17 @@ def exposures(
     seen: dict[str, dict[int, datetime]] = {}
     for row in session.execute(_SEEN, window | {"bound": bound, "test": TEST_BIT, "model": decided_by}):
         seen.setdefault(row.id, {})[row.slot] = row.seen_at
+    agreed: set[tuple[str, int]] = set()
+    for row in session.execute(_ANSWERED, window | {"bound": bound}):
+        seen.setdefault(row.id, {})[row.slot] = row.at
+        agreed.update([(row.id, row.slot)] if row.taken else ())
     rows: list[_Row] = []
     known: dict[str, Plan] = {}
     ids = list(seen)
     for start in range(0, len(ids), CHUNK):
         found = session.execute(_DECISIONS, window | {"ids": ids[start : start + CHUNK]}).all()
         for row, record in records(session, found, archive.wrapping_key):
-            rows += _shown(archive, known, record, row.root_id, seen[row.id], model)
+            rows += _shown(archive, known, record, row.root_id, seen[row.id], agreed, model)
     rows.sort(key=lambda one: (one.seen_ms, one.root, one.position))
     _join(rows, _orders(session, rows, begin, now))
     return _columns(rows)
@@ -193,6 +205,7 @@ def _shown(
     record: DecisionRecord,
     root: int,
     seen: Mapping[int, datetime],
+    agreed: Collection[tuple[str, int]],
     model: Model,
 ) -> Iterator[_Row]:
     """The slots of one decision that were seen for the first time, with an offer of a category."""
@@ -223,6 +236,7 @@ def _shown(
                 position=min(places[slot.slot], POSITIONS - 1),
                 said=float("nan") if said is None else said,
                 features=features,
+                taken=(record.id, slot.slot) in agreed,
             )
 
 

@@ -1,11 +1,12 @@
 """Outcomes: orders credited to the decision that led to them.
 
 The rule `clicked-7d`: an order goes to the last click of a person within 7 days before it, by event time, and with it
-to the very block, offer and decision that were last served before that click. Where nobody clicked it goes to the last
-decision of a live mail whose picture a person, a proxy or an undecided client fetched in that time. Each order is
-credited once; an order that comes late, or twice, is credited at most once (unique by event). What a machine fetched
-or clicked earns nothing, nor does a picture that fell back to less than was decided. Returns and cancellations are
-taken off when they arrive. This says what preceded an order, not what caused it: lift comes from holdouts alone.
+to the very block, offer and decision that were last served before that click. What they took in a call or a chat counts
+like a click. Where there is neither it goes to the last decision of a live mail whose picture a person, a proxy or an
+undecided client fetched in that time. Each order is credited once; an order that comes late, or twice, is credited at
+most once (unique by event). What a machine fetched or clicked earns nothing, nor does a picture that fell back to less
+than was decided. Returns and cancellations are taken off when they arrive. This says what preceded an order, not what
+caused it: lift comes from holdouts alone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ CREDIT = text(
             FROM click c
             WHERE c.profile_id IN (SELECT p.id FROM profile p WHERE p.root_id = root.id)
               AND c.at < e.event_time AND c.at >= e.event_time - :window
-              AND c.fetch_class = 'person' AND c.offer_id IS NOT NULL AND c.decision_at IS NOT NULL
+              AND c.fetch_class = 'person' AND c.outcome <> 'refused'
+              AND c.offer_id IS NOT NULL AND c.decision_at IS NOT NULL
             ORDER BY c.at DESC, c.id LIMIT 1
         ) UNION ALL (
             SELECT 1, f.campaign_id, f.occurrence, f.decision_id, f.decision_at, f.slot,

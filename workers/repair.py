@@ -33,7 +33,7 @@ from campaigns.opens import Click, Decision, Fetch
 from campaigns.subjects import known_subject
 from render import agree
 from render.current import LOST_VERSION, after_fetch
-from render.facts import Chosen, Lane, LastShown, Shown, Used, encode_shown, encode_used
+from render.facts import Answer, Chosen, Lane, LastShown, Shown, Used, encode_shown, encode_used
 from render.plan import Plan, decode
 from render.record import RepairRecord, read_personal
 from signals.intake import Intake, stored_states
@@ -189,10 +189,12 @@ class Repairs:
             counted = [slot.offer for slot in shown.slots if slot.offer not in plan.default_ids]
             groups |= {offer: plan.offer_by_id[offer].group for offer in counted}
             used = used.reserved([(offer, groups[offer]) for offer in counted], unix_ms(row.at))
-        clicks = select(Click.offer_id, Click.at).where(Click.profile_id == member, Click.fetch_class == "person")
+        clicks = select(Click.offer_id, Click.at, Click.outcome)
+        clicks = clicks.where(Click.profile_id == member, Click.fetch_class == "person")
         newest = clicks.where(Click.offer_id.in_(groups)).order_by(Click.at.desc()).limit(MAX_DECISIONS)
         for click in reversed(session.execute(newest).all()):
-            used = used.answered(click.offer_id, groups[click.offer_id], "taken", unix_ms(click.at))
+            answer: Answer = "refused" if click.outcome == "refused" else "taken"
+            used = used.answered(click.offer_id, groups[click.offer_id], answer, unix_ms(click.at))
         return used
 
     def _shown(self, session: Session, rows: Sequence[Any]) -> Shown:

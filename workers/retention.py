@@ -62,7 +62,7 @@ class Walk:
 
 COLUMNS: Final = {
     "fetch": "campaign_id, occurrence, profile_id, subject_id, fetch_class, slot, rung, decision_id, decision_at",
-    "click": "campaign_id, occurrence, fetch_class, offer_id, ambiguous, unseen, unresolved",
+    "click": "campaign_id, occurrence, fetch_class, offer_id, ambiguous, unseen, unresolved, outcome",
     "decision": "campaign_id, occurrence, lane, slots, shadow, public",
     "anonymous_fetch": "campaign_id, occurrence, kind, fetch_class, offer_id",
     "sent_facts": "shared_hash",

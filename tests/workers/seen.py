@@ -104,17 +104,18 @@ class Log:
             )  # fmt: skip
         return identity
 
-    def click(self, name: str, at: datetime, decision: str, fetch_class: str) -> None:
+    def click(self, name: str, at: datetime, decision: str, fetch_class: str, **said: Any) -> None:
         known: dict[str, Any] = {
             "profile": self.profiles[name],
             "campaign": 7,
             "occurrence": 1,
             "slot": 0,
             "evidence": {},
-        }
+            "offer": 1,
+        } | said
         number = f"c{next(_numbers):031x}"
         self.records.append(
-            ClickRecord(id=number, at_ms=unix_ms(at), fetch_class=fetch_class, decision=decision, offer=1, **known)
+            ClickRecord(id=number, at_ms=unix_ms(at), fetch_class=fetch_class, decision=decision, **known)
         )
 
     def buy(self, name: str, category: str, at: datetime, order_id: str | None = None) -> None:

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from render.booster import lightgbm
+from render.record import FetchRecord
 from signals.candidates import MODEL_FEATURES
+from signals.moments import unix_ms
 from tests.campaigns.shop import Shop
 from tests.workers.seen import A_WEEK, PEOPLE, WEEKS, Log
 from workers import outcomes, response
@@ -81,6 +83,23 @@ def test_it_counts_an_undecided_fetch_once_a_person_clicks_in_its_open(log: Log)
     log.click("p00", at + timedelta(minutes=2), made, "person")
     log.store()
     assert len(log.read()) == 2
+
+
+def test_it_learns_what_was_said_in_a_call_from_what_was_offered_there(log: Log) -> None:
+    at = log.shop.now - timedelta(days=20)
+    said = {"p00": ("taken", "refused"), "p01": ("refused",), "p02": ()}
+    for name, answers in said.items():
+        made = log.open(name, at, ("shoes", "attire"), fetch_class="undecided")
+        for slot, answer in enumerate(answers):
+            log.click(name, at + timedelta(minutes=1), made, "person", slot=slot, outcome=answer, offer=slot + 1)
+    # What nobody looked at, and nobody spoke of, is learnt nothing from.
+    log.records = [record for record in log.records if not isinstance(record, FetchRecord)]
+    log.store()
+    found = log.read()
+    assert sorted(zip(found.offers.tolist(), found.outcomes.tolist(), strict=True)) == sorted(
+        [(log.offers["shoes"], 1), (log.offers["attire"], 0), (log.offers["shoes"], 0)]
+    )
+    assert set(found.seen_ms.tolist()) == {unix_ms(at)}
 
 
 @pytest.mark.feature("DE-25")
