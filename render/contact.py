@@ -86,7 +86,9 @@ def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> 
         return refusal
     try:
         asked = read_request(body)
-        fetch = fetch_for(parts, asked.profile, asked.campaign, (asked.channel, asked.placement, asked.request), started)
+        fetch = fetch_for(
+            parts, asked.profile, asked.campaign, (asked.channel, asked.placement, asked.request), started
+        )
     except InvalidInput as error:
         return fault("400 Bad Request", error.field, error.message)
     if not may_have(parts, asked.campaign, asked.placement):

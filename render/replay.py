@@ -242,4 +242,3 @@ def _alone(plan: Plan, offer: int, slot: int) -> Plan:
     """The plan in which an offer has a slot to itself: nothing else can be drawn, and nothing goes before it."""
     offers = {one.index: (offer,) if one.index == slot else () for one in plan.slots}
     return replace(plan, slots=tuple(replace(one, offers=offers[one.index]) for one in plan.slots))
-

@@ -2,12 +2,13 @@
 
 An exposure is one slot of one decision whose picture a person or a proxy fetched, or an undecided client in whose open
 a person clicked afterwards. What machines fetched, what fell back to less than was decided and what an earlier open of
-the mail had shown already is none. It counts from when it was first seen, and only once its window has closed, with
-some days for orders that arrive late. What was offered in a call or a chat is one if it is known what the person said.
+the mail had shown already is none. What was offered in a call or a chat is one if it is known what the person said. It
+counts from when it was first seen, and only once its window has closed, with some days for orders that arrive late.
 
-**Taken** is an exposure whose category was bought within the window, or that the person said yes to. An order's category goes to the last exposure of
-that category before it, by event time: so it is joined once, however late and however often the order is told. Offers
-without a category teach nothing and are left out, as are orders that were cancelled.
+**Taken** is an exposure whose category was bought within the window, or that the person said yes to. An order's
+category goes to the last exposure of that category before it, by event time: so it is joined once, however late and
+however often the order is told. Offers without a category teach nothing and are left out, as are orders that were
+cancelled.
 """
 
 from __future__ import annotations

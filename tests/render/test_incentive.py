@@ -71,6 +71,7 @@ def test_it_takes_back_nothing_that_an_open_shows() -> None:
     assert admissible(made, offer, unflagged, NOON, held=True) is not None
 
 
+@pytest.mark.feature("SU-04")
 @pytest.mark.parametrize(
     ("code", "orders", "changes"),
     [

@@ -174,6 +174,7 @@ REASONS: dict[str, tuple[Plan, list[FoldEvent], dict[str, Any], int]] = {
 }  # fmt: skip
 
 
+@pytest.mark.feature("SU-04")
 @pytest.mark.parametrize("code", REASONS)
 def test_it_explains_why_it_is_not_the_occasion_and_tells_what_had_been_without(code: str) -> None:
     made, events, changes, offer = REASONS[code]

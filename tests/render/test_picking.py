@@ -208,6 +208,7 @@ def test_it_keeps_the_product_that_was_shown_while_it_is_as_good() -> None:
     )
 
 
+@pytest.mark.feature("SU-04")
 @pytest.mark.parametrize("code", UNPICKED)
 def test_it_explains_every_reason_for_having_no_product(code: str) -> None:
     worlds: Mapping[str, tuple[Plan, ProfileState, dict[str, Any]]] = {
