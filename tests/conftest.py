@@ -13,8 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import psycopg
 import pytest
+from argon2 import PasswordHasher
 from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy import Engine
 
@@ -24,6 +24,8 @@ from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
 from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
+from campaigns import people
+from tests.databases import Databases
 from tests.serving import Serve, Served
 from workers.migration import migrate
 
@@ -74,16 +76,20 @@ def valkey_server(server_folder: Path) -> Iterator[ValkeyServer]:
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def databases(postgres: PostgresServer) -> Iterator[Databases]:
+    """The session's databases."""
+    made = Databases(postgres)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def database_url(postgres: PostgresServer) -> Iterator[str]:
-    """The address of a fresh, migrated, empty database."""
-    name = f"test_{next(_numbers)}"
-    admin = postgres.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0] + "/postgres"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE latebind")
+def database_url(postgres: PostgresServer, databases: Databases) -> Iterator[str]:
+    """The address of a migrated, empty database."""
+    name = databases.take()
     yield postgres.url.rsplit("/", 1)[0] + f"/{name}"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    databases.give_back(name)
 
 
 @pytest.fixture
@@ -134,6 +140,24 @@ def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path:
         hash_key=secrets.token_bytes(KEY_BYTES),
         render_workers=1,
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_hashes() -> Iterator[tuple[PasswordHasher, str]]:
+    """In this process passwords are hashed at next to no cost; gives what hashes them elsewhere, and nobody's hash."""
+    hasher, nobody = people._HASHER, people._NOBODY
+    people._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    people._NOBODY = people._HASHER.hash("a word that nobody knows")
+    yield hasher, nobody
+    people._HASHER, people._NOBODY = hasher, nobody
+
+
+@pytest.fixture
+def shipped_hashes(quick_hashes: tuple[PasswordHasher, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For this test passwords are hashed as they are elsewhere."""
+    hasher, nobody = quick_hashes
+    monkeypatch.setattr(people, "_HASHER", hasher)
+    monkeypatch.setattr(people, "_NOBODY", nobody)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from argon2 import extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from flask import Flask
 from sqlalchemy import func, select
 from werkzeug.routing import Rule
@@ -130,7 +132,10 @@ def test_it_refuses_every_form_without_the_page_it_came_from(web: Web) -> None:
     assert count(web, AdminEntry) == signed_in == before + 2  # the person was made and signed in
 
 
+@pytest.mark.usefixtures("shipped_hashes")
 def test_it_does_not_tell_whether_an_address_is_known(web: Web) -> None:
+    assert extract_parameters(people._HASHER.hash(PASSWORD)) == RFC_9106_LOW_MEMORY
+    assert not people._HASHER.check_needs_rehash(people._NOBODY)
     known = web.person("manager")
     answers = []
     seconds = []
