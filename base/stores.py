@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -22,14 +24,18 @@ def connect(url: str, *, reply_seconds: float = REPLY_SECONDS, max_connections: 
     away or slower than `reply_seconds`.
     """
     return Redis.from_url(
-        _understood(url),
-        socket_connect_timeout=min(CONNECT_SECONDS, reply_seconds),
-        socket_timeout=reply_seconds,
-        socket_keepalive=True,
-        max_connections=max_connections,
-        retry=Retry(NoBackoff(), 1),
-        decode_responses=False,
+        _understood(url), max_connections=max_connections, decode_responses=False, **patience(reply_seconds)
     )
+
+
+def patience(reply_seconds: float = REPLY_SECONDS) -> dict[str, Any]:
+    """How long a client waits and how often it tries, as redis-py's own arguments."""
+    return {
+        "socket_connect_timeout": min(CONNECT_SECONDS, reply_seconds),
+        "socket_timeout": reply_seconds,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 1),
+    }
 
 
 def connect_queues(url: str) -> Store:

@@ -43,11 +43,12 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
         SESSION_COOKIE_NAME="latebind",
         WTF_CSRF_TIME_LIMIT=12 * 3600,
     )
+    store = stores.connect(settings.redis_url)
     app.extensions[EXTENSION] = Parts(
         settings=settings,
         sessions=db.sessions(db.connect(settings.database_url, application="latebind web")),
-        store=stores.connect(settings.redis_url),
-        queues=stores.connect_queues(settings.queue_url or settings.redis_url),
+        store=store,
+        queues=store if settings.queue_url in ("", settings.redis_url) else stores.connect(settings.queue_url),
         blobs=blobs_from(settings),
         clock=clock or clock_from(settings),
     )

@@ -89,16 +89,18 @@ def _unsettled(session: Session) -> list[tuple[int, str, int]]:
     return [(row[0], row[1], row[2]) for row in rows]
 
 
-def waiting(store: Store, queues: Store) -> list[tuple[str, int | None]]:
-    """What waits where, in words; None where the store does not answer."""
+def waiting(store: Store | None, queues: Store | None) -> list[tuple[str, int | None]]:
+    """What waits where, in words; None where a store is away, as one of None is known to be. One is asked once."""
     rows: list[tuple[str, int | None]] = []
     try:
-        rows.append(("Records of opens, on their way to the database", int(store.xlen(keys.RECORDS))))
+        records = None if store is None else int(store.xlen(keys.RECORDS))
     except RedisError:
-        rows.append(("Records of opens, on their way to the database", None))
+        records = None
+    rows.append(("Records of opens, on their way to the database", records))
     for name in QueueName:
         try:
-            rows.append((f"Jobs in the queue “{name.value}”", queue(name, queues).count))
+            jobs = None if queues is None else queue(name, queues).count
         except RedisError:
-            rows.append((f"Jobs in the queue “{name.value}”", None))
+            jobs, queues = None, None
+        rows.append((f"Jobs in the queue “{name.value}”", jobs))
     return rows

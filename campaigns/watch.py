@@ -58,13 +58,14 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
     """Everything at `now`. Raises what the database raises."""
     since = now - WINDOW
     fetches, fallbacks, seconds = _fetches(session, since)
+    # One that does not answer is asked once: whoever looks at the page waits for it.
     store_up = _asked(lambda: bool(store.ping())) or False
+    queues_up = store_up or queues is not store
     drifts = _drifts(session, now)
     return Measures(
         store_up=store_up,
-        # One that does not answer is asked once: whoever looks at the page waits for it.
         record_lag=_asked(lambda: _record_lag(store)) if store_up else None,
-        job_lag=_asked(lambda: max(_job_lag(name, queues) for name in QueueName)),
+        job_lag=_asked(lambda: max(_job_lag(name, queues) for name in QueueName)) if queues_up else None,
         signal_age=_signal_age(session, now),
         fetches=fetches,
         fallback_share=fallbacks / fetches if fetches else None,

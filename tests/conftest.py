@@ -7,11 +7,11 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
@@ -26,6 +26,7 @@ from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
 from tests.databases import Databases
+from tests.order import SharedScheduling, longest_first
 from tests.serving import Serve, Served
 from workers.migration import migrate
 
@@ -37,9 +38,15 @@ _numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files of few tests: those take longest, and no process waits for one at the end."""
-    tests = Counter(item.path for item in items)
-    items.sort(key=lambda item: tests[item.path])
+    """Begin with what takes longest, so that no process waits for another at the end."""
+    place = {nodeid: number for number, nodeid in enumerate(longest_first(item.nodeid for item in items))}
+    items.sort(key=lambda item: place[item.nodeid])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedScheduling | None:
+    """Files that share an installation go to one process, under `--dist loadfile`."""
+    return SharedScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

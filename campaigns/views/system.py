@@ -40,7 +40,8 @@ def index() -> ResponseReturnValue:
             standings=standings(seen),
             decisions=seen.decisions,
             open_seconds=seen.open_seconds,
-            waiting=waiting(parts().store, parts().queues),
+            # Whoever looks at the page waits for what does not answer: nothing is asked again.
+            waiting=waiting(parts().store if seen.store_up else None, None if seen.job_lag is None else parts().queues),
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
             rejected=rejected,
             rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent)) or 0,
