@@ -84,11 +84,9 @@ def valkey_server(server_folder: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: PostgresServer) -> Iterator[Databases]:
+def databases(postgres: PostgresServer) -> Databases:
     """The session's databases."""
-    made = Databases(postgres)
-    yield made
-    made.close()
+    return Databases(postgres)
 
 
 @pytest.fixture

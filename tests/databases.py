@@ -40,7 +40,6 @@ class Databases:
 
     def __init__(self, server: PostgresServer) -> None:
         self._server = server.url.replace("postgresql+psycopg", "postgresql").rsplit("/", 1)[0]
-        self._admin = psycopg.connect(f"{self._server}/postgres", autocommit=True)
         self._numbers = itertools.count(1)
         self._empty: list[str] = []
         with psycopg.connect(f"{self._server}/{TEMPLATE}") as connection:
@@ -59,7 +58,8 @@ class Databases:
     def give_back(self, name: str) -> None:
         """End all connections to a database and empty it for another test; drop it if it can no longer be as it was."""
         kept = f"{name}_emptied"
-        self._admin.execute(_END_OTHERS, [name])
+        with psycopg.connect(f"{self._server}/postgres") as connection:
+            connection.execute(_END_OTHERS, [name])
         try:
             self._run("ALTER DATABASE {} RENAME TO {}", name, kept)
         except psycopg.errors.ObjectInUse:
@@ -70,10 +70,6 @@ class Databases:
             self._empty.append(kept)
         else:
             self._run("DROP DATABASE {} WITH (FORCE)", kept)
-
-    def close(self) -> None:
-        """Let go of the server."""
-        self._admin.close()
 
     def _emptied(self, name: str) -> bool:
         """Delete all rows and what tables were added; whether that leaves the template's shape in about its size."""
@@ -92,4 +88,6 @@ class Databases:
             return not grown and connection.execute(_SHAPE).fetchone() == self._shape
 
     def _run(self, statement: LiteralString, *names: str) -> None:
-        self._admin.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        # A connection each time: tests may kill the server.
+        with psycopg.connect(f"{self._server}/postgres", autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
