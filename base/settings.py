@@ -224,6 +224,9 @@ class Settings:
     render_threads: int = field(default=4, metadata=_entry(whole(1, 64), "Threads of each render process."))
     web_workers: int = field(default=1, metadata=_entry(whole(1, 256), "Processes of the pages and API."))
     signals_workers: int = field(default=1, metadata=_entry(whole(1, 256), "Processes of the signals intake."))
+    signals_threads: int = field(
+        default=32, metadata=_entry(whole(4, 256), "Threads of each signals process; half may hold batches that wait.")
+    )
     pin_cpus: bool = field(
         default=False, metadata=_entry(switch, "1: pin each app process to one core; for hosts that run one app only.")
     )

@@ -9,9 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
+from collections import Counter as Counts
+from collections.abc import Iterable
 from dataclasses import asdict
 from threading import Lock
-from typing import Final, get_args
+from typing import Final
 
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -28,6 +31,7 @@ from base.settings import Settings
 from signals import requests
 from signals.feed import FORMATS, entries, sniffed
 from signals.intake import Intake, take
+from signals.lanes import CONNECTIONS, SMALL, Lanes
 from signals.products import take_products
 from signals.reading import Outcome, Status
 from signals.requests import Envelope, TooLarge, UnknownEncoding
@@ -38,6 +42,9 @@ REQUIRED: Final = ("database_url", "redis_url", "hash_key")
 FEED_BYTES: Final = 64 * 1024 * 1024
 SENDERS: Final = 1_000
 SENDER_SECONDS: Final = 1.0
+SWITCH_SECONDS: Final = 0.001
+"""How long a thread may keep the interpreter from others. A single signal takes it again after each of its ten round
+trips; at Python's own 5 ms it would wait for a batch that is being folded five times as long, each time."""
 
 _log = logger("signals")
 
@@ -84,10 +91,11 @@ class Desk:
     """What the views share: the intake, the clock, the known senders, the counters."""
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = db.connect(settings.database_url, application="latebind signals")
+        self._engine = db.connect(settings.database_url, pool_size=CONNECTIONS, application="latebind signals")
         self.sessions = db.sessions(self._engine)
         self.store = stores.connect(settings.redis_url)
         self.intake = Intake(self.sessions, self.store, settings.hash_key)
+        self.lanes = Lanes(settings.signals_threads)
         self.clock: Clock = clock_from(settings)
         self.senders = Senders(self.sessions)
         self.registry = CollectorRegistry()
@@ -124,10 +132,17 @@ class Desk:
         sender = self.sender(requests.basic_key(request) or envelope.write_key)
         now = self.clock.now()
         type_ = "" if call == "batch" else call
-        outcomes = take(self.intake, sender, envelope.events, now, skew=clock_skew(envelope.sent_at, now), type_=type_)
-        for outcome in outcomes:
-            self.events.labels(outcome.status).inc()
+        skew = clock_skew(envelope.sent_at, now)
+        with self.lanes.small() if len(envelope.events) <= SMALL else self.lanes.large():
+            outcomes = take(self.intake, sender, envelope.events, now, skew=skew, type_=type_)
+        for status, count in counted(outcomes).items():
+            self.events.labels(status).inc(count)
         return outcomes
+
+
+def counted(outcomes: Iterable[Outcome]) -> Counts[Status]:
+    """How many events came to what."""
+    return Counts(outcome.status for outcome in outcomes)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -145,6 +160,7 @@ def from_environment() -> Flask:
     """What gunicorn calls. Raises SettingError naming the variable that is missing or wrong."""
     settings = Settings.from_environment(os.environ, require=REQUIRED)
     set_up(settings, "signals")
+    sys.setswitchinterval(SWITCH_SECONDS)
     return create_app(settings)
 
 
@@ -179,7 +195,7 @@ def _end(response: Response) -> Response:
 def take_batch() -> Response:
     """Many events of any type. 200 also when some are refused: those are listed in the answer, the others are kept."""
     outcomes = _desk().take(requests.batch(requests.body_of(request)), "batch")
-    count = {status: sum(outcome.status == status for outcome in outcomes) for status in get_args(Status)}
+    count = counted(outcomes)
     rejected = [
         {"index": index, "field": outcome.field, "message": outcome.message}
         for index, outcome in enumerate(outcomes)
@@ -203,7 +219,8 @@ def take_feed() -> tuple[Response, int] | Response:
         raise Forbidden("A browser key cannot send products.")
     body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
     format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
-    report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
+    with desk.lanes.large():
+        report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
     return jsonify(
         success=True, stored=report.stored, refused=report.refused, rejected=[asdict(bad) for bad in report.rejected]
     )

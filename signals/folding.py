@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.db import Binaries
 from signals.catalog import Categories
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
@@ -219,9 +220,8 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
                 "ids": [entry.root.id for entry in standings],
                 "versions": [entry.state.version for entry in standings],
                 "editions": [entry.edition for entry in standings],
-                # As bytes: the driver would look for quotes in every text of an array, one by one.
-                "documents": [_JSON.encode(document(entry.state)) for entry in standings],
-                "encoded": [entry.encoded for entry in standings],
+                "documents": Binaries(_JSON.encode(document(entry.state)) for entry in standings),
+                "encoded": Binaries(entry.encoded for entry in standings),
                 "now": now,
             },
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import struct
 from collections.abc import Iterable
+from functools import cache
 from itertools import accumulate, pairwise
 from operator import sub
 from typing import Any
@@ -286,18 +287,7 @@ def document(state: ProfileState) -> dict[str, Any]:
     first) with the median gap (`interval_days`), so that SQL has nothing to unpack.
     """
     plain = _named(state)
-    plain["categories"] = {
-        str(category): {
-            "n": stats.n,
-            "cents": stats.cents,
-            "last_s": stats.last_s,
-            "last_day": stats.last_day,
-            "days": stats.days,
-            "interval_days": interval(stats.gaps),
-            "coupons": stats.coupons,
-        }
-        for category, stats in state.categories.items()
-    }
+    plain["categories"] = {str(category): _bought(stats) for category, stats in state.categories.items()}
     plain["order_days"] = order_days(state)
     plain["order_interval_days"] = interval(state.order_gaps)
     opened_ms = state.open_complaint_ms
@@ -360,16 +350,41 @@ def _key(text: str, map_name: str) -> str | int:
     return text if map_name in ("surveys", "scores") else int(text)
 
 
+def _bought(stats: CategoryStats) -> dict[str, Any]:
+    gaps, day = stats.gaps, day_of(stats.last_s)
+    return {
+        "n": stats.n,
+        "cents": stats.cents,
+        "last_s": stats.last_s,
+        "last_day": day,
+        "days": days_back(day, gaps) if gaps else [day],
+        # Two gaps are the least that have a median.
+        "interval_days": interval(gaps) if len(gaps) > 1 else None,
+        "coupons": stats.coupons,
+    }
+
+
+@cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields of a struct as a document names them, each with the name of its day where it is a moment."""
+    return tuple(
+        (name, f"{name[:-2]}_day" if name.endswith("_s") else "")
+        for name in kind.__struct_fields__
+        if name not in _WRITTEN_OTHERWISE
+    )
+
+
 def _named(struct: msgspec.Struct) -> dict[str, Any]:
     plain: dict[str, Any] = {}
-    for name in struct.__struct_fields__:
-        if name in _WRITTEN_OTHERWISE:
-            continue
+    for name, day in _fields(type(struct)):
         value = getattr(struct, name)
-        plain[name] = _plain(value)
-        if name.endswith("_s"):
-            plain[f"{name[:-2]}_day"] = None if value is None else day_of(value)
+        plain[name] = value if type(value) in _PLAIN else _plain(value)
+        if day:
+            plain[day] = None if value is None else day_of(value)
     return plain
+
+
+_PLAIN = frozenset({int, str, float, bool, type(None)})
 
 
 def _plain(value: Any) -> Any:
@@ -377,9 +392,9 @@ def _plain(value: Any) -> Any:
         case msgspec.Struct():
             return _named(value)
         case dict():
-            return {str(key): _plain(entry) for key, entry in value.items()}
+            return {str(key): entry if type(entry) in _PLAIN else _plain(entry) for key, entry in value.items()}
         case tuple():
-            return [_plain(entry) for entry in value]
+            return [entry if type(entry) in _PLAIN else _plain(entry) for entry in value]
         case bytes():
             return value.hex()
         case _:

@@ -40,6 +40,7 @@ class Served:
         command = [
             *(sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")),
             *("--bind", f"127.0.0.1:{port}", "--workers", str(settings.render_workers if app == "render" else 1)),
+            *("--threads", str(settings.signals_threads if app == "signals" else settings.render_threads)),
             f"{app}.app:from_environment()",
         ]
         with log.open("wb") as output:
