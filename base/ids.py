@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 TEST_BIT = 1 << 31
 """Occurrence numbers of test sends carry this bit, so that they never meet those of real ones."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, order=True, gc=False):
     """One message to one profile: the person, the campaign, and which run of it.
 
     profile is a positive 64-bit number, campaign a positive 31-bit one, occurrence an unsigned 32-bit one.

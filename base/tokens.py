@@ -12,10 +12,10 @@ from __future__ import annotations
 import binascii
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
+import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
@@ -65,8 +65,7 @@ NAMING = (Purpose.VIEW, Purpose.UNSUBSCRIBE)
 """Purposes whose tokens name the person also in a campaign that is not followed: nobody could leave it otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, gc=False):
     """What a URL of a mail says. Width and height are the declared size in CSS pixels; a picture has twice as many.
 
     width is a multiple of 20 up to 1260, height a multiple of 10 up to 2550; both may be 0 when there is no picture.

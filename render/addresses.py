@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from base.tokens import NAMING, WHOLE_MAIL, Purpose, Token, day_of
 from render.fetch import Fetch

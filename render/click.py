@@ -9,11 +9,12 @@ product.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from markupsafe import escape
+from msgspec.structs import replace
 
 from base.clock import monotonic
 from base.errors import BadToken, Unavailable

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+
+import msgspec
 
 from base.clock import monotonic
 from base.ids import Delivery
@@ -22,8 +24,7 @@ from render.record import FetchRecord, Record
 from signals.state import ProfileState
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True):
     """What is asked for, by whom, and until when it must be answered.
 
     `kind` is picture, dark, html, view, amp or decide; `token.slot` 255 means all slots. `deadline` and `started` are
@@ -44,7 +45,7 @@ class Fetch:
     deadline: float
     contact: str | None = None
     step: Step = Step.FULL
-    id: str = field(default_factory=partial(secrets.token_hex, 16))
+    id: str = msgspec.field(default_factory=partial(secrets.token_hex, 16))
 
     @property
     def lane(self) -> LaneName:

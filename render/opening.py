@@ -293,6 +293,8 @@ class Opening:
 
         Where another process began it in another minute, that is all that was reserved here under its number.
         """
+        if not reserved:
+            return
         number = opened.lane.open_number
         own = _reservation(fetch, number, opened.lane.began_ms)
         mine = _reservation(fetch, number, fetch.now_ms)

@@ -7,8 +7,9 @@ fetched too often, nobody is looked up. Like a mail's it always ends in a pictur
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from base.clock import monotonic
 from base.errors import BadToken

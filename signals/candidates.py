@@ -22,7 +22,8 @@ Matrix = npt.NDArray[np.float32]
 NAN = float("nan")
 SHORT_DAYS, MONTH_DAYS, SEASON_DAYS = 14, 28, 84
 """Windows of two, four and twelve weeks: whole weeks, so that a weekly rhythm does not beat against them."""
-_FADED = tuple(2.0 ** (-age / MONTH_DAYS) for age in range(SEASON_DAYS * 2))
+_FADES = SEASON_DAYS * 2
+_FADED = tuple(2.0 ** (-age / MONTH_DAYS) for age in range(_FADES))
 
 CATEGORY_FEATURES = (
     "category.days_since",
@@ -149,19 +150,15 @@ class Person:
         self.today = today = today_of(now)
         oldest = today - SEASON_DAYS
         oldest_s, month_s = oldest * DAY_S, (today - MONTH_DAYS) * DAY_S
-        recent: set[int] = set()
-        season: set[int] = set()
+        categories = state.categories
+        season = {category for category, stats in categories.items() if stats.last_s >= oldest_s}
+        recent = {category for category in season if categories[category].last_s >= month_s}
         favourite = 0
-        for category, stats in state.categories.items():
-            last_s = stats.last_s
-            if last_s < oldest_s:
-                continue
-            season.add(category)
-            if last_s >= month_s:
-                recent.add(category)
+        for category in season:
+            stats = categories[category]
             gaps = stats.gaps
             # One order more than the favourite so far lies within 84 days if that many gaps fit.
-            while len(gaps) >= favourite and sum(gaps[:favourite]) <= last_s // DAY_S - oldest:
+            while len(gaps) >= favourite and sum(gaps[:favourite]) <= stats.last_s // DAY_S - oldest:
                 favourite += 1
         self.favourite_84 = favourite
         self.recent = recent
@@ -188,7 +185,6 @@ class Person:
 
 
 _NEVER_BOUGHT = (NAN, 0.0, 0.0, 0.0, 0.0, NAN, NAN, NAN, NAN, 0.0, 0.0)
-_NO_BASIS = (0.0, 0.0)
 
 
 def candidate_matrix(state: ProfileState, candidates: Sequence[CandidateContext], now: datetime) -> Matrix:
@@ -197,14 +193,26 @@ def candidate_matrix(state: ProfileState, candidates: Sequence[CandidateContext]
     `now` is aware UTC. Nothing of `state` that is newer than `now` is expected: at training pass the state as it stood.
     """
     person = Person(state, now)
+    categories, views, cart, row = state.categories, state.views, person.cart, person.row
     flat: list[float] = []
     for candidate in candidates:
-        stats = state.categories.get(candidate.category)
-        flat += _NEVER_BOUGHT if stats is None else _bought(person, stats)
-        flat += _browsed(person, candidate.category)
-        flat += _NO_BASIS if stats is None else (float(stats.coupons), _pace(person, stats))
-        flat += person.row
-        flat += _offered(person, candidate, stats)
+        category = candidate.category
+        stats = categories.get(category)
+        seen = views.get(category)
+        in_cart = 1.0 if category in cart and category else 0.0
+        coupons = pace = paid = 0.0
+        if stats is None:
+            flat += _NEVER_BOUGHT
+        else:
+            coupons, paid = float(stats.coupons), stats.cents / stats.n
+            pace = _add_bought(flat, person, stats, paid)
+        if seen is None:
+            flat += (0.0, NAN, in_cart, coupons, pace)
+        else:
+            days = person.today - day_of(seen.last_s)
+            flat += (float(seen.n), float(days if days > 0 else 0), in_cart, coupons, pace)
+        flat += row
+        _add_offered(flat, person, candidate, paid)
     # Through an array of doubles: NumPy reads it four times as fast as a list, and rounds to float32 in one step.
     doubles = np.frombuffer(array("d", flat), dtype=np.float64)
     return doubles.astype(np.float32).reshape(len(candidates), len(MODEL_FEATURES))
@@ -228,49 +236,51 @@ def strongest(pairs: Iterable[tuple[float, int]], keep: int) -> list[tuple[int, 
     return sorted((category, weight) for weight, category in ordered)
 
 
-def _bought(person: Person, stats: CategoryStats) -> tuple[float, ...]:
+def _add_bought(flat: list[float], person: Person, stats: CategoryStats, paid: float) -> float:
+    """Add what purchases of a category say to the row; returns their pace, which stands further to the right."""
     age = person.today - stats.last_s // DAY_S
-    days_since = float(age if age > 0 else 0)
+    since = age if age > 0 else 0
+    within_14 = 1 if age <= SHORT_DAYS else 0
+    within_28 = 1 if age <= MONTH_DAYS else 0
+    within_84 = 1 if age <= SEASON_DAYS else 0
+    faded = since
+    pace = _FADED[faded] if faded < _FADES else 0.0
     gaps = stats.gaps
-    within_14 = int(age <= SHORT_DAYS)
-    within_28 = int(age <= MONTH_DAYS)
-    within_84 = int(age <= SEASON_DAYS)
-    # Within 84 days no gap can be 255 bytes long, so a byte is a gap until the walk ends.
+    # Within the windows no gap can be 255 bytes long, so a byte is a gap until the walk ends.
     for gap in gaps:
-        age += gap
-        if age > SEASON_DAYS:
+        faded += gap
+        if faded >= _FADES:
             break
-        within_84 += 1
-        if age <= MONTH_DAYS:
-            within_28 += 1
-            within_14 += age <= SHORT_DAYS
+        pace += _FADED[faded]
+        age += gap
+        if age <= SEASON_DAYS:
+            within_84 += 1
+            if age <= MONTH_DAYS:
+                within_28 += 1
+                if age <= SHORT_DAYS:
+                    within_14 += 1
     # Fewer than two gaps are fewer than three days, which have no interval.
     between = interval(gaps) if len(gaps) > 1 else None
-    return (
-        days_since,
+    orders, favourite = person.orders_84, person.favourite_84
+    flat += (
+        float(since),
         float(within_14),
         float(within_28),
         float(within_84),
         float(stats.n),
         NAN if between is None else between,
-        NAN if between is None else days_since / between,
+        NAN if between is None else since / between,
         float(gaps[0]) if gaps else NAN,
-        stats.cents / stats.n,
-        within_84 / person.orders_84 if person.orders_84 else 0.0,
-        within_84 / person.favourite_84 if person.favourite_84 else 0.0,
+        paid,
+        within_84 / orders if orders else 0.0,
+        within_84 / favourite if favourite else 0.0,
     )
+    return pace
 
 
-def _browsed(person: Person, category: int) -> tuple[float, float, float]:
-    seen = person.state.views.get(category)
-    in_cart = 1.0 if category in person.cart and category else 0.0
-    if seen is None:
-        return 0.0, NAN, in_cart
-    return float(seen.n), float(max(0, person.today - day_of(seen.last_s))), in_cart
-
-
-def _offered(person: Person, candidate: CandidateContext, stats: CategoryStats | None) -> tuple[float, ...]:
-    total = best = 0.0
+def _add_offered(flat: list[float], person: Person, candidate: CandidateContext, paid: float) -> None:
+    """Add what a candidate says of itself; `paid` is what the person usually spends on its category, 0 for never."""
+    total = best = leaning = 0.0
     if candidate.after:
         recent = person.recent
         for bought, weight in candidate.after.items():
@@ -278,38 +288,26 @@ def _offered(person: Person, candidate: CandidateContext, stats: CategoryStats |
                 total += weight
                 if weight > best:
                     best = weight
-    leaning = 0.0
     if candidate.leads:
         season = person.season
         for bought, weight in candidate.leads.items():
             if bought in season:
                 leaning += weight
-    price = candidate.price_cents
-    paid = stats.cents / stats.n if stats is not None else 0.0
-    return (
+    price, trend, starts = candidate.price_cents, candidate.trend, candidate.starts
+    taken, products = candidate.taken, candidate.products
+    flat += (
         candidate.popularity,
         total,
         best,
         float(candidate.kind),
         NAN if price is None else float(price),
         NAN if price is None or paid <= 0.0 else price / paid,
-        NAN if candidate.trend is None else candidate.trend,
-        NAN if candidate.starts is None else candidate.starts,
-        NAN if candidate.taken is None else candidate.taken,
-        NAN if candidate.products is None else float(candidate.products),
+        NAN if trend is None else trend,
+        NAN if starts is None else starts,
+        NAN if taken is None else taken,
+        NAN if products is None else float(products),
         leaning,
     )
-
-
-def _pace(person: Person, stats: CategoryStats) -> float:
-    age = max(person.today - stats.last_s // DAY_S, 0)
-    pace = 0.0
-    for gap in (0, *stats.gaps):
-        age += gap
-        if age >= len(_FADED):
-            break
-        pace += _FADED[age]
-    return pace
 
 
 def _orders_within(last_day: int, gaps: bytes, oldest: int) -> int:

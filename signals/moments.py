@@ -36,4 +36,4 @@ def unix_ms(moment: datetime) -> int:
 
 def today_of(moment: datetime) -> int:
     """The UTC day, counted from 2020-01-01 = 0, of an aware datetime."""
-    return (moment - ORIGIN) // timedelta(days=1)
+    return (moment - ORIGIN).days

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from base.blobs import blobs_from
 from base.tokens import Purpose

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -176,7 +177,7 @@ def test_it_leaves_out_the_model_then_the_decision_while_the_process_is_behind(
     parts.pressure.watch(lambda: waiting)
 
     def fetch(profile: int) -> None:
-        frail.delivery = replace(frail.delivery, profile=profile)
+        frail.delivery = msgspec.structs.replace(frail.delivery, profile=profile)
         if not frail.store.exists(f"{{{profile}}}:state"):
             frail.know(state())
         assert client.get(frail.url(), headers=browser()).status_code == 200
@@ -198,7 +199,7 @@ def test_it_leaves_out_the_model_then_the_decision_while_the_process_is_behind(
     assert answered(client)["last"] == 1
     assert (counted(client, "shed", '{step="model"}'), counted(client, "shed", '{step="decision"}')) == (1, 2)
     # What was shown once more was marked as seen, so a click follows it.
-    frail.delivery = replace(frail.delivery, profile=1)
+    frail.delivery = msgspec.structs.replace(frail.delivery, profile=1)
     assert frail.lane().shown[0][-1].offer == DISCOUNT
     waiting = 0
     until = monotonic() + 5
