@@ -90,12 +90,11 @@ def _check_products(products: object) -> None:
     for index, product in enumerate(products):
         if not isinstance(product, dict):
             raise InvalidInput(f"properties.products[{index}]", "must be an object")
-        # The common case costs four look-ups: an id as text, a price and a quantity as numbers.
+        # The common case costs four look-ups: an id as text, a price and, if there is one, a quantity as numbers.
         price, quantity = product.get("price"), product.get("quantity")
         if (
             type(product.get("product_id")) is str
-            and type(quantity) is int
-            and 0 <= quantity <= MAX_QUANTITY
+            and (quantity is None or (type(quantity) is int and 0 <= quantity <= MAX_QUANTITY))
             and (type(price) is float or type(price) is int)
             and 0 <= price <= MOST
             and len(product["product_id"]) <= TEXT_LENGTH

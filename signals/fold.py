@@ -41,6 +41,9 @@ _MAPS = ("categories", "views", "traits", "consent", "complaints", "reviews", "r
 
 def canonical(events: Iterable[FoldEvent]) -> list[FoldEvent]:
     """The events in canonical order, each once (the same message id from the same source is the same event)."""
+    events = list(events)
+    if len(events) < 2:
+        return events
     seen: set[tuple[str, int]] = set()
     ordered = []
     for event in sorted(events, key=lambda event: (event.key, event.arrival)):

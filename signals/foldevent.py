@@ -56,6 +56,8 @@ NOT_OWN: frozenset[str] = frozenset({"gift", "wrong_person"})
 MAX_LINES = 500
 MAX_CENTS = 10**12
 MAX_ID = 200
+_EXACT, _NEAR = 1e7, 1e-4
+"""Up to 10^7 a fraction times 100 is right to 10^-6: far less than counts as near, and that is far from a half."""
 
 
 class Line(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -196,6 +198,12 @@ def cents_of(value: object) -> int | None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if type(value) is float and -_EXACT < value < _EXACT:
+        # What is told in whole cents needs no decimals: its hundredfold is off a whole number by rounding alone.
+        scaled = value * 100
+        nearest = round(scaled)
+        if -_NEAR < scaled - nearest < _NEAR:
+            return nearest
     try:
         amount = Decimal(value if isinstance(value, int) else str(value).strip())
         cents = int((amount * 100).to_integral_value(rounding=ROUND_HALF_UP)) if amount.is_finite() else None

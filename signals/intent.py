@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from math import prod
 from typing import Annotated, Any, Final, Literal
 
@@ -149,11 +150,15 @@ def _stands_out(group: list[Intent], beliefs: Mapping[str, float]) -> str | None
 
 def _is_there(state: ProfileState, evidence: Evidence, category: int) -> bool:
     if evidence.trait is not None:
-        return _trait_holds(state.traits.get(trait_name(evidence.trait)), evidence)
+        return bool(state.traits) and _trait_holds(state.traits.get(_spelt(evidence.trait)), evidence)
     if evidence.signal == "in_cart":
         return any(line.category == category for line in state.cart)
     entry = state.categories.get(category) if evidence.signal == "bought" else state.views.get(category)
     return entry is not None and seconds_of(state.last_ms) // DAY_S - entry.last_s // DAY_S <= evidence.within_days
+
+
+_spelt = lru_cache(MAX_INTENTS * MAX_EVIDENCE)(trait_name)
+"""The spelling of the traits that definitions name; there are no more of them in force."""
 
 
 def _trait_holds(found: Trait | None, evidence: Evidence) -> bool:
