@@ -286,7 +286,11 @@ def document(state: ProfileState) -> dict[str, Any]:
     Beside each moment `*_s` stands its day `*_day`; gaps are written as lists of days (`days`, `order_days`, newest
     first) with the median gap (`interval_days`), so that SQL has nothing to unpack.
     """
-    plain = _named(state)
+    plain = {
+        name: value if type(value) in _PLAIN else _plain(value)
+        for name, value in _named(state).items()
+        if name not in _WRITTEN_OTHERWISE
+    }
     plain["categories"] = {str(category): _bought(stats) for category, stats in state.categories.items()}
     plain["order_days"] = order_days(state)
     plain["order_interval_days"] = interval(state.order_gaps)
@@ -365,22 +369,17 @@ def _bought(stats: CategoryStats) -> dict[str, Any]:
 
 
 @cache
-def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
-    """The fields of a struct as a document names them, each with the name of its day where it is a moment."""
-    return tuple(
-        (name, f"{name[:-2]}_day" if name.endswith("_s") else "")
-        for name in kind.__struct_fields__
-        if name not in _WRITTEN_OTHERWISE
-    )
+def _days(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """The moments among a struct's fields, each with the name of its day."""
+    return tuple((name, f"{name[:-2]}_day") for name in kind.__struct_fields__ if name.endswith("_s"))
 
 
 def _named(struct: msgspec.Struct) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
-    for name, day in _fields(type(struct)):
-        value = getattr(struct, name)
-        plain[name] = value if type(value) in _PLAIN else _plain(value)
-        if day:
-            plain[day] = None if value is None else day_of(value)
+    """The fields by name, with the day of each moment; what is in them is as it is in the struct."""
+    plain = msgspec.structs.asdict(struct)
+    for name, day in _days(type(struct)):
+        value = plain[name]
+        plain[day] = None if value is None else day_of(value)
     return plain
 
 
