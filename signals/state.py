@@ -347,6 +347,7 @@ _STRUCT_MAPS: dict[str, type[msgspec.Struct]] = {
 _STRUCT_LISTS: dict[str, type[msgspec.Struct]] = {"recent": Purchase, "cart": CartLine, "marks": Mark}
 
 
+_PLAIN = frozenset({int, str, float, bool, type(None)})
 _WRITTEN_OTHERWISE = frozenset({"categories", "order_gaps"})
 
 
@@ -378,12 +379,8 @@ def _named(struct: msgspec.Struct) -> dict[str, Any]:
     """The fields by name, with the day of each moment; what is in them is as it is in the struct."""
     plain = msgspec.structs.asdict(struct)
     for name, day in _days(type(struct)):
-        value = plain[name]
-        plain[day] = None if value is None else day_of(value)
+        plain[day] = None if plain[name] is None else day_of(plain[name])
     return plain
-
-
-_PLAIN = frozenset({int, str, float, bool, type(None)})
 
 
 def _plain(value: Any) -> Any:
