@@ -363,7 +363,6 @@ def _bought(stats: CategoryStats) -> dict[str, Any]:
         "last_s": stats.last_s,
         "last_day": day,
         "days": days_back(day, gaps) if gaps else [day],
-        # Two gaps are the least that have a median.
         "interval_days": interval(gaps) if len(gaps) > 1 else None,
         "coupons": stats.coupons,
     }
