@@ -190,6 +190,14 @@ class Settings:
             "model decides. 0: never.",
         ),
     )
+    learn_decisions: int = field(
+        default=1_000_000,
+        metadata=_entry(
+            whole(1_000, 20_000_000),
+            "How many decisions of the last half year a training learns from, at most; of more an even part, drawn by "
+            "lot. A million take less than 1 GB.",
+        ),
+    )
     hold_seconds: int = field(
         default=3600,
         metadata=_entry(whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),

@@ -5,7 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import abuse, burst, decide, drawing, faults, growth, intake, measuring, open, people, send, steps
+from benchmarks import (
+    abuse,
+    burst,
+    decide,
+    drawing,
+    faults,
+    growth,
+    intake,
+    measuring,
+    open,
+    people,
+    send,
+    steps,
+    training,
+)
 
 BENCHMARKS: dict[str, Callable[[], None]] = {
     "decide": decide.main,
@@ -22,6 +36,7 @@ SOAKS: dict[str, Callable[[], None]] = {
     "abuse": abuse.main,
     "growth": growth.main,
     "measuring": measuring.main,
+    "training": training.main,
 }
 
 

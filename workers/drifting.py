@@ -30,8 +30,9 @@ from render.record import DecisionRecord
 from render.replay import facts_of, moment
 from render.scoring import contexts
 from signals.candidates import MODEL_FEATURES, candidate_matrix
-from workers.exposures import Archive, closed_before, exposures
+from workers.exposures import closed_before, exposures
 from workers.fitting import UNTRAINED
+from workers.showings import Archive
 
 WEEK: Final = timedelta(days=7)
 BACK: Final = timedelta(days=28)

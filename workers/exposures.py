@@ -13,52 +13,51 @@ cancelled.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from multiprocessing import get_context
 from typing import Any, Final
 
+import msgspec
 import numpy as np
-from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from base.blobs import Blobs
-from base.errors import LatebindError
-from base.ids import TEST_BIT
-from base.logs import logger
-from campaigns import plans
-from campaigns.recorded import records
-from render.eligibility import Situation
 from render.model import Model
-from render.plan import Plan
-from render.record import DecisionRecord, SlotRecord
-from render.replay import facts_of, moment
-from render.scoring import contexts
-from signals.candidates import MODEL_FEATURES, candidate_matrix
 from signals.moments import unix_ms
 from signals.signal import ORDER_COMPLETED
 from workers.outcomes import CORRECTIONS
+from workers.showings import (
+    CHUNK,
+    ID_SPAN,
+    Archive,
+    Doubles,
+    Errand,
+    Flags,
+    Floats,
+    Showings,
+    Span,
+    Whole,
+    elsewhere,
+    showings,
+)
 from workers.timetable import OUTCOME
-
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Doubles = np.ndarray[Any, np.dtype[np.float64]]
-Whole = np.ndarray[Any, np.dtype[np.int64]]
 
 LATE: Final = timedelta(days=2)
 """Orders may arrive so long after their window has closed."""
 REACH: Final = timedelta(weeks=26)
 """How far back exposures are learnt from."""
 MOST: Final = 200_000
-"""Decisions that are looked at; of more an even part, drawn by their ids, which are hashes."""
+"""Decisions that are looked at unless told otherwise; of more an even part, drawn by their ids, which are hashes."""
+APART: Final = 20_000
+"""From so many decisions on, several processes read them; for fewer, starting those takes longer than reading."""
+SHARES: Final = 4
+"""Shares for each process, so that none waits long for the last."""
 LEAST_CHANCE: Final = 0.05
 """A choice that was less likely than this weighs as if it had been this likely: 20 times a certain one."""
-POSITIONS: Final = 4
-"""Places in a mail that are told apart; further ones count as the last."""
-CHUNK: Final = 500
-_ID_SPAN: Final = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -96,55 +95,15 @@ class Exposures:
 
 
 @dataclass(frozen=True)
-class Archive:
-    """Where records lie: the blobs with their plans, and the key that unwraps the people's keys."""
+class Readers:
+    """So many processes that read decisions, each with a connection of its own to the same database."""
 
-    blobs: Blobs
-    wrapping_key: bytes
-
-
-@dataclass
-class _Row:
-    root: int
-    offer: int
-    category: int
-    seen_ms: int
-    chance: float
-    position: int
-    said: float
-    features: Floats
-    taken: bool = False
+    database_url: str
+    processes: int
 
 
-_SEEN = text("""
-    SELECT f.decision_id AS id, f.decision_at AS at, f.slot, min(f.at) AS seen_at
-    FROM "fetch" f
-    JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
-    WHERE d.at >= :begin AND d.at < :end AND f.at < :end
-      AND d.lane = 'live' AND d.occurrence < :test AND d.rung IN ('model', 'rules') AND NOT d.lost
-      AND d.personal IS NOT NULL AND d.id < :bound
-      AND (CAST(:model AS text) IS NULL OR d.model_hash = :model)
-      AND f.lane = 'live' AND f.slot < 255 AND f.rung NOT IN ('static', 'default')
-      AND (f.fetch_class IN ('person', 'proxy') OR f.fetch_class = 'undecided' AND EXISTS (
-          SELECT FROM click c WHERE c.decision_id = f.decision_id AND c.fetch_class = 'person' AND c.at >= f.at
-      ))
-    GROUP BY f.decision_id, f.decision_at, f.slot ORDER BY min(f.at), f.decision_id, f.slot
-""")
-_ANSWERED = text("""
-    SELECT d.id, d.at, c.slot, c.outcome = 'taken' AS taken
-    FROM click c
-    JOIN decision d ON d.id = c.decision_id AND d.at = c.decision_at
-    WHERE d.at >= :begin AND d.at < :end AND c.outcome IN ('taken', 'refused')
-      AND d.lane = 'live' AND d.rung IN ('model', 'rules') AND NOT d.lost AND d.personal IS NOT NULL AND d.id < :bound
-    ORDER BY d.at, d.id, c.slot
-""")
 _COUNT = text("""
     SELECT count(*) FROM decision WHERE at >= :begin AND at < :end AND lane = 'live' AND rung IN ('model', 'rules')
-""")
-_DECISIONS = text("""
-    SELECT d.id, d.profile_id, p.root_id, d.plan_hash, d.public, d.personal
-    FROM decision d JOIN profile p ON p.id = d.profile_id
-    WHERE d.id = ANY(:ids) AND d.at >= :begin AND d.at < :end
 """)
 _ORDERS = text("""
     SELECT p.root_id, e.event_time, e.category_ids
@@ -154,7 +113,6 @@ _ORDERS = text("""
         SELECT FROM event c JOIN profile m ON m.id = c.profile_id
         WHERE m.root_id = p.root_id AND c.order_id = e.order_id AND lower(c.name) = ANY(:cancelled)
       )
-    ORDER BY p.root_id, e.event_time, e.id
 """)
 CANCELLED: Final = tuple(name for name in CORRECTIONS if "cancel" in name)
 
@@ -171,117 +129,83 @@ def exposures(
     now: datetime,
     since: datetime | None = None,
     decided_by: str | None = None,
+    *,
+    most: int = MOST,
+    readers: Readers | None = None,
 ) -> Exposures:
-    """What people saw since a moment (REACH before `now`), each with its outcome.
+    """What people saw since a moment (REACH before `now`), each with its outcome; of at most `most` decisions.
 
     `model` names what everybody shares, popularity and complements; its trees are not asked. `decided_by` takes the
-    decisions of one model only.
+    decisions of one model only. `readers` read large numbers side by side, and come to the same rows.
     """
     begin, end = since or now - REACH, closed_before(now)
     count = session.scalar(_COUNT, {"begin": begin, "end": end}) or 0
-    bound = f"{_ID_SPAN * MOST // count:08x}" if count > MOST else "g"
-    window = {"begin": begin, "end": end}
-    seen: dict[str, dict[int, datetime]] = {}
-    for row in session.execute(_SEEN, window | {"bound": bound, "test": TEST_BIT, "model": decided_by}):
-        seen.setdefault(row.id, {})[row.slot] = row.seen_at
-    agreed: set[tuple[str, int]] = set()
-    for row in session.execute(_ANSWERED, window | {"bound": bound}):
-        seen.setdefault(row.id, {})[row.slot] = row.at
-        agreed.update([(row.id, row.slot)] if row.taken else ())
-    rows: list[_Row] = []
-    known: dict[str, Plan] = {}
-    ids = list(seen)
-    for start in range(0, len(ids), CHUNK):
-        found = session.execute(_DECISIONS, window | {"ids": ids[start : start + CHUNK]}).all()
-        for row, record in records(session, found, archive.wrapping_key):
-            rows += _shown(archive, known, record, row.root_id, seen[row.id], agreed, model)
-    rows.sort(key=lambda one: (one.seen_ms, one.root, one.position))
-    _join(rows, _orders(session, rows, begin, now))
-    return _columns(rows)
-
-
-def _shown(
-    archive: Archive,
-    known: dict[str, Plan],
-    record: DecisionRecord,
-    root: int,
-    seen: Mapping[int, datetime],
-    agreed: Collection[tuple[str, int]],
-    model: Model,
-) -> Iterator[_Row]:
-    """The slots of one decision that were seen for the first time, with an offer of a category."""
-    try:
-        if record.plan not in known:
-            known[record.plan] = plans.load(archive.blobs, record.plan)
-        plan = known[record.plan]
-        at = Situation(plan, facts_of(replace(record, model=model.hash), model), moment(record.at_ms))
-    except (LatebindError, ValueError) as error:
-        logger(__name__).warning("a decision teaches nothing", decision=record.id, reason=str(error)[:200])
-        return
-    places = {slot.index: place for place, slot in enumerate(plan.slots)}
-    shown = [slot for slot in record.slots if slot.slot in seen and slot.slot in places and _teaches(plan, slot)]
-    offers = [plan.offer_by_id[slot.offer] for slot in shown]
-    candidates = contexts(at, offers) if offers else []
-    if not candidates:
-        return
-    matrix = candidate_matrix(at.plain, candidates, at.now)
-    for slot, candidate, features in zip(shown, candidates, matrix, strict=True):
-        if candidate.category and candidate.category not in plan.sensitive:
-            said = next((one.probability for one in slot.candidates if one.offer == slot.offer), None)
-            yield _Row(
-                root=root,
-                offer=slot.offer,
-                category=candidate.category,
-                seen_ms=unix_ms(seen[slot.slot]),
-                chance=slot.propensity,
-                position=min(places[slot.slot], POSITIONS - 1),
-                said=float("nan") if said is None else said,
-                features=features,
-                taken=(record.id, slot.slot) in agreed,
-            )
-
-
-def _teaches(plan: Plan, slot: SlotRecord) -> bool:
-    return not slot.held and slot.offer in plan.offer_by_id and slot.offer not in plan.default_ids
-
-
-def _orders(
-    session: Session, rows: Sequence[_Row], begin: datetime, now: datetime
-) -> Mapping[int, list[tuple[int, list[int]]]]:
-    """Root -> its orders in order of time: when, and of which categories."""
-    found: dict[int, list[tuple[int, list[int]]]] = {}
-    roots = sorted({row.root for row in rows})
-    given = {"name": ORDER_COMPLETED, "begin": begin, "end": now, "cancelled": list(CANCELLED)}
-    for start in range(0, len(roots), CHUNK):
-        for row in session.execute(_ORDERS, given | {"roots": roots[start : start + CHUNK]}):
-            found.setdefault(row.root_id, []).append((unix_ms(row.event_time), list(row.category_ids or ())))
-    return found
-
-
-def _join(rows: Sequence[_Row], orders: Mapping[int, list[tuple[int, list[int]]]]) -> None:
-    """Mark what was taken: each category of each order goes to the last exposure of it that came before."""
-    by_place: dict[tuple[int, int], list[_Row]] = {}
-    for row in rows:
-        by_place.setdefault((row.root, row.category), []).append(row)
-    window_ms = OUTCOME // timedelta(milliseconds=1)
-    for root, placed in orders.items():
-        for at_ms, categories in placed:
-            for category in set(categories):
-                shown = by_place.get((root, category), [])
-                index = bisect_left(shown, at_ms, key=lambda one: one.seen_ms)
-                if index and at_ms - shown[index - 1].seen_ms <= window_ms:
-                    shown[index - 1].taken = True
-
-
-def _columns(rows: Sequence[_Row]) -> Exposures:
-    width = len(MODEL_FEATURES)
+    span = Span(begin, end, 0, ID_SPAN * most // count if count > most else ID_SPAN, decided_by)
+    if readers is None or readers.processes < 2 or min(count, most) < APART:
+        found = showings(session, archive, model, span)
+    else:
+        found = _beside(readers, archive, model, span)
+    taken = _taken(found, lambda roots: _orders(session, roots, begin, now))
     return Exposures(
-        features=np.array([row.features for row in rows], dtype=np.float32).reshape(len(rows), width),
-        outcomes=np.array([row.taken for row in rows], dtype=np.float32),
-        chances=np.array([row.chance for row in rows], dtype=np.float64),
-        positions=np.array([row.position for row in rows], dtype=np.int64),
-        roots=np.array([row.root for row in rows], dtype=np.int64),
-        seen_ms=np.array([row.seen_ms for row in rows], dtype=np.int64),
-        said=np.array([row.said for row in rows], dtype=np.float64),
-        offers=np.array([row.offer for row in rows], dtype=np.int64),
+        outcomes=taken.astype(np.float32),
+        **{name: getattr(found, name) for name in Exposures.__dataclass_fields__ if name != "outcomes"},
     )
+
+
+def _beside(readers: Readers, archive: Archive, model: Model, span: Span) -> Showings:
+    data = msgspec.msgpack.encode(model.artefact)
+    errands = [Errand(readers.database_url, archive, data, share) for share in span.shares(readers.processes * SHARES)]
+    # Spawned, not forked: the parent may hold threads and connections.
+    with ProcessPoolExecutor(readers.processes, mp_context=get_context("spawn")) as pool:
+        return Showings.joined(list(pool.map(elsewhere, errands)))
+
+
+Orders = Iterator[tuple[int, int, list[int]]]
+
+
+def _orders(session: Session, roots: Whole, begin: datetime, now: datetime) -> Orders:
+    """The orders of some people: root, when, and of which categories."""
+    given = {
+        "roots": roots.tolist(), "name": ORDER_COMPLETED, "begin": begin, "end": now, "cancelled": list(CANCELLED),
+    }  # fmt: skip
+    for row in session.execute(_ORDERS, given):
+        yield row.root_id, unix_ms(row.event_time), list(row.category_ids or ())
+
+
+def _taken(shown: Showings, orders: Callable[[Whole], Orders]) -> Flags:
+    """Which rows were taken: said yes to, or bought. Each category of each order goes to the last showing of it to that
+    person before it.
+
+    `orders` are asked for some hundred people at a time.
+    """
+    taken = shown.agreed.copy()
+    if not len(shown):
+        return taken
+    categories, of_category = np.unique(shown.categories, return_inverse=True)
+    roots, of_root = np.unique(shown.roots, return_inverse=True)
+    # Rows of one person and category lie together, in order of time: the last before an order is one search away.
+    pairs = of_root.astype(np.int64) * len(categories) + of_category
+    places, of_place = np.unique(pairs, return_inverse=True)
+    first = int(shown.seen_ms[0])
+    width = int(shown.seen_ms[-1]) - first + 2
+    keys = of_place.astype(np.int64) * width + (shown.seen_ms - first)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    window_ms = OUTCOME // timedelta(milliseconds=1)
+    for start in range(0, len(roots), CHUNK):
+        part = roots[start : start + CHUNK]
+        told = [(root, at, one) for root, at, found in orders(part) for one in set(found)]
+        if not told:
+            continue
+        root, at_ms, category = np.array(told, dtype=np.int64).T
+        at_category = np.searchsorted(categories, category).clip(max=len(categories) - 1)
+        pair = np.searchsorted(roots, root) * len(categories) + at_category
+        place = np.searchsorted(places, pair).clip(max=len(places) - 1)
+        known = (categories[at_category] == category) & (places[place] == pair) & (at_ms > first)
+        place, at_ms = place[known], at_ms[known]
+        found_at = np.searchsorted(keys, place * width + np.minimum(at_ms - first, width - 1)) - 1
+        row = order[found_at]
+        waited = at_ms - shown.seen_ms[row]
+        is_it = (of_place[row] == place) & (waited > 0) & (waited <= window_ms)
+        taken[row[is_it]] = True
+    return taken

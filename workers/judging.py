@@ -19,7 +19,7 @@ from campaigns.gate import weighed
 from campaigns.models.campaign import Campaign
 from campaigns.models.learning import ModelVerdict
 from workers import drifting, worth
-from workers.exposures import Archive
+from workers.showings import Archive
 from workers.trials import Shadowing, Trial, trials
 
 MOST_STEPS: Final = 60

@@ -28,7 +28,8 @@ from base.errors import InvalidInput
 from render.booster import lightgbm
 from signals.candidates import MODEL_FEATURES
 from workers import calibration, evaluation
-from workers.exposures import POSITIONS, Doubles, Exposures, Floats, Whole
+from workers.exposures import Exposures
+from workers.showings import POSITIONS, Doubles, Floats, Whole
 from workers.timetable import OUTCOME
 
 LEAST_EXPOSURES: Final = 2_000

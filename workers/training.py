@@ -35,11 +35,12 @@ from signals.catalog import slugs
 from signals.moments import today_of, unix_ms
 from workers import calibration, evaluation
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
-from workers.exposures import Archive, exposures
+from workers.exposures import MOST, Readers, exposures
 from workers.fitting import UNTRAINED, Array, fitted, scores
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey, trade
 from workers.response import Response, joined, learnt
+from workers.showings import Archive
 from workers.timetable import OUTCOME, PARTS, Part, Timetable
 
 MOST_PROCESSES: Final = 4
@@ -75,11 +76,13 @@ def train(
     processes: int = 0,
     archive: Archive | None = None,
     bags: int = 0,
+    decisions: int = MOST,
 ) -> Trained:
     """Train on everything known before `now`. `processes` 0: one a core, at most MOST_PROCESSES.
 
-    With an `archive` of records what people saw and took is learnt from too. `bags`: boosters more, each fitted to
-    another draw of the people, for slots that explore by Thompson sampling. Nothing is stored: `register` does that.
+    With an `archive` of records what people saw and took is learnt from too, of at most so many `decisions`. `bags`:
+    boosters more, each fitted to another draw of the people, for slots that explore by Thompson sampling. Nothing is
+    stored: `register` does that.
     Raises InvalidInput when the history is too short or too thin.
     """
     began = monotonic()
@@ -99,7 +102,8 @@ def train(
     )
     say(f"training and calibration draw {TRAIN_CANDIDATES} candidates a snapshot, the test takes all {len(candidates)}")
     lesson = Lesson(database_url, profiles, timetable, seen)
-    parts = _collected(lesson, processes or min(os.cpu_count() or 1, MOST_PROCESSES))
+    processes = processes or min(os.cpu_count() or 1, MOST_PROCESSES)
+    parts = _collected(lesson, processes)
     for part in PARTS:
         rows, rate = len(parts[part].outcomes), float(parts[part].outcomes.mean()) if len(parts[part].outcomes) else 0.0
         say(f"{part}: {len(parts[part].sizes):,} snapshots, {rows:,} rows, {rate:.1%} bought")
@@ -115,6 +119,7 @@ def train(
         "ece_largest": max(one.ece for one in candidates_held),
         "brier_better": float(sum(one.brier < one.plain_brier for one in candidates_held)),
     }
+    say(f"fitted and judged by {monotonic() - began:.1f} s")
     now_standing = told.at(today_of(timetable.end))
     build = partial(
         Model.build,
@@ -130,7 +135,9 @@ def train(
     if archive is not None:
         model = Model.load(build(booster.model_to_string(), thresholds=thresholds, values=values))
         with db.transaction(sessions) as session:
-            exposed = exposures(session, archive, model, now)
+            readers = Readers(database_url, processes)
+            exposed = exposures(session, archive, model, now, most=decisions, readers=readers)
+        say(f"{len(exposed):,} exposures read by {monotonic() - began:.1f} s")
         response, evidence = learnt(booster, exposed, UNTRAINED), exposed.evidence
         say(f"exposures: {response.why}")
         measures |= response.measures

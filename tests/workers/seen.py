@@ -24,8 +24,9 @@ from signals.moments import unix_ms
 from signals.state import encode as encode_state
 from tests.campaigns.shop import Shop
 from tests.render import shoe_shop
-from workers.exposures import Archive, Exposures, exposures
+from workers.exposures import Exposures, exposures
 from workers.recording import write
+from workers.showings import Archive
 
 HABITS = ("shoes", "attire")
 PEOPLE, WEEKS, A_WEEK = 22, 18, 4
@@ -34,6 +35,8 @@ TAKEN = {True: 0.45, False: 0.10}
 SECOND = 0.4
 """How much less is taken in the second place."""
 
+_SPREAD = 0x9E3779B97F4A7C15F39CC0605CEDC835
+"""Odd, so that no two numbers come to one id, and ids lie as far apart as hashes do."""
 _numbers = itertools.count(1)
 
 
@@ -71,7 +74,7 @@ class Log:
     def open(self, name: str, at: datetime, shown: tuple[str, str], chance: float = 1.0, **changes: Any) -> str:
         """A person's open of both slots, looked at by a browser unless told otherwise; the decision's id."""
         number = next(_numbers)
-        identity = f"{number:032x}"
+        identity = f"{number * _SPREAD % 2**128:032x}"
         bought = shoe_shop.bought(self.categories[self.habit(name)], at - timedelta(days=changes.get("days", 9)))
         slots = tuple(
             SlotRecord(
@@ -132,10 +135,10 @@ class Log:
         self.records.clear()
         self.orders.clear()
 
-    def read(self) -> Exposures:
+    def read(self, **limits: Any) -> Exposures:
         """What training reads now."""
         with transaction(self.shop.sessions) as session:
-            return exposures(session, self.archive, self.model, self.shop.now)
+            return exposures(session, self.archive, self.model, self.shop.now, **limits)
 
     def live(self, dice: random.Random, since: datetime) -> None:
         """Half a year of opens: in two of three the person's habit goes first, by a logged draw."""

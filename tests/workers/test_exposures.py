@@ -16,8 +16,10 @@ from signals.candidates import MODEL_FEATURES
 from signals.moments import unix_ms
 from tests.campaigns.shop import Shop
 from tests.workers.seen import A_WEEK, PEOPLE, WEEKS, Log
+from workers import exposures as reading
 from workers import outcomes, response
-from workers.exposures import LEAST_CHANCE, Exposures
+from workers.exposures import LEAST_CHANCE, Exposures, Readers
+from workers.showings import Showings
 
 
 @pytest.fixture
@@ -236,3 +238,55 @@ def test_it_joins_two_boosters_into_the_sum_of_their_scores() -> None:
     scores = [one.predict(rows.features, raw_score=True) for one in (whole, base, trees)]
     np.testing.assert_allclose(scores[0], scores[1] + scores[2], atol=1e-9)
     assert whole.num_trees() == base.num_trees() + trees.num_trees()
+
+
+def test_it_reads_the_same_in_shares_and_in_other_processes(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    since, dice = log.shop.now - timedelta(weeks=6), random.Random(3)
+    for number in range(120):
+        at = since + timedelta(hours=number, minutes=dice.uniform(0, 59))
+        log.open(log.names[number % PEOPLE], at, ("shoes", "attire") if number % 3 else ("attire", "shoes"))
+        if number % 4 == 0:
+            log.buy(log.names[number % PEOPLE], "shoes", at + timedelta(hours=1))
+    log.store()
+    whole = log.read()
+    assert len(whole) == 240
+    assert 20 < whole.outcomes.sum() <= 30
+
+    monkeypatch.setattr(reading, "APART", 1)
+    apart = log.read(readers=Readers(log.shop.settings.database_url, 2))
+    for column in Exposures.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(apart, column), getattr(whole, column))
+
+    # Of more decisions than are wanted an even part is read, and what it is hangs on the ids alone.
+    part = log.read(most=60)
+    assert 60 <= len(part) <= 180, "every decision showed two offers"
+    np.testing.assert_array_equal(log.read(most=60).seen_ms, part.seen_ms)
+
+
+def test_it_joins_orders_as_going_through_them_one_by_one_does() -> None:
+    dice = np.random.default_rng(8)
+    count, day_ms = 400, 86_400_000
+    seen_ms = np.sort(dice.integers(0, 40 * day_ms, count))
+    shown = Showings(
+        features=np.zeros((count, len(MODEL_FEATURES)), dtype=np.float32), chances=np.ones(count),
+        positions=np.zeros(count, dtype=np.int64), roots=dice.integers(1, 9, count), seen_ms=seen_ms,
+        said=np.ones(count), offers=np.ones(count, dtype=np.int64), categories=dice.integers(1, 6, count),
+        decisions=np.arange(count), agreed=np.zeros(count, dtype=np.bool_),
+    )  # fmt: skip
+    orders = [
+        (int(root), int(at), dice.integers(1, 8, 2).tolist())
+        for root, at in zip(dice.integers(0, 11, 300), dice.integers(-day_ms, 60 * day_ms, 300), strict=True)
+    ]
+    orders += [(int(shown.roots[0]), int(seen_ms[0]), [int(shown.categories[0])])]
+    expected = np.zeros(count, dtype=np.bool_)
+    for root, at, categories in orders:
+        for category in categories:
+            before = [
+                row for row in range(count)
+                if shown.roots[row] == root and shown.categories[row] == category and seen_ms[row] < at
+            ]  # fmt: skip
+            if before and at - seen_ms[before[-1]] <= 7 * day_ms:
+                expected[before[-1]] = True
+    found = reading._taken(shown, lambda roots: iter([one for one in orders if one[0] in roots]))
+    assert 40 < expected.sum() < 300
+    np.testing.assert_array_equal(found, expected)

@@ -19,8 +19,8 @@ from campaigns.admin_log import Actor
 from render.model import MAX_BAGS
 from workers import trainings
 from workers.beside import settings_here
-from workers.exposures import Archive
 from workers.judgement import table
+from workers.showings import Archive
 from workers.training import document, register, train
 
 BY = Actor("latebind train")
@@ -49,7 +49,9 @@ def command(processes: int, campaigns: tuple[int, ...], bags: int, reason: str, 
     def made() -> str:
         archive = Archive(blobs, settings.subject_key) if settings.subject_key else None
         say = partial(click.echo, err=True)
-        trained = train(sessions, settings.database_url, clock.now(), say, processes, archive, bags)
+        trained = train(
+            sessions, settings.database_url, clock.now(), say, processes, archive, bags, settings.learn_decisions
+        )
         for line in table(document(trained)):
             click.echo(line)
         with db.transaction(sessions) as session:
