@@ -198,6 +198,13 @@ class Settings:
             "lot. A million take less than 1 GB.",
         ),
     )
+    dask_url: str = field(
+        default="",
+        metadata=_entry(
+            url("tcp", "tls"),
+            "Scheduler of a Dask cluster that trees are fitted on, such as tcp://10.0.0.5:8786. Not set: this machine.",
+        ),
+    )
     hold_seconds: int = field(
         default=3600,
         metadata=_entry(whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),

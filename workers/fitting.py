@@ -15,6 +15,7 @@ import numpy as np
 from base.errors import InvalidInput
 from render.booster import lightgbm
 from signals.candidates import MODEL_FEATURES
+from workers import cluster
 
 TREES: Final = 100
 SEEDS: Final = (1, 2, 3)
@@ -53,11 +54,13 @@ def fitted(
     weights: Array | None = None,
     seeds: Sequence[int] = SEEDS,
     parameters: Mapping[str, Any] | None = None,
+    scheduler: str = "",
 ) -> Any:
     """A booster of `TREES` trees a seed over MODEL_FEATURES. The same rows give the same bytes.
 
-    `weights` say how much a row counts, `parameters` replace some of PARAMETERS (and `trees` TREES). Raises
-    InvalidInput where all outcomes are the same.
+    `weights` say how much a row counts, `parameters` replace some of PARAMETERS (and `trees` TREES). With a `scheduler`
+    the trees are fitted on its Dask cluster and are equivalent, not the same. Raises InvalidInput where all outcomes
+    are the same.
     """
     if not 0 < outcomes.sum() < len(outcomes):
         raise InvalidInput("events", "show no week in which some candidate was bought and another was not")
@@ -68,8 +71,13 @@ def fitted(
         "feature_contri": [0.0 if name in UNTRAINED else 1.0 for name in MODEL_FEATURES],
     }
     names = [name.replace(".", "_") for name in MODEL_FEATURES]
-    data = lightgbm.Dataset(features, outcomes, weight=weights, feature_name=names, free_raw_data=False)
-    boosters = [lightgbm.train(chosen | {"seed": seed}, data, num_boost_round=trees) for seed in seeds]
+    if scheduler:
+        boosters = cluster.fitted(
+            scheduler, features, outcomes, names=names, trees=trees, seeds=seeds, parameters=chosen, weights=weights
+        )
+    else:
+        data = lightgbm.Dataset(features, outcomes, weight=weights, feature_name=names, free_raw_data=False)
+        boosters = [lightgbm.train(chosen | {"seed": seed}, data, num_boost_round=trees) for seed in seeds]
     return boosters[0] if len(boosters) == 1 else mean(boosters)
 
 

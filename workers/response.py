@@ -27,7 +27,7 @@ import numpy as np
 from base.errors import InvalidInput
 from render.booster import lightgbm
 from signals.candidates import MODEL_FEATURES
-from workers import calibration, evaluation
+from workers import calibration, cluster, evaluation
 from workers.exposures import Exposures
 from workers.showings import POSITIONS, Doubles, Floats, Whole
 from workers.timetable import OUTCOME
@@ -43,6 +43,7 @@ WIDEST: Final = 8.0
 SHARES: Final = (0.6, 0.8)
 FALLING: Final = ("offer.price_cents", "offer.price_ratio")
 """Features in which the chance of being taken may only fall."""
+SEEDS: Final = (1,)
 PARAMETERS: Final[Mapping[str, Any]] = {
     "objective": "binary",
     "num_leaves": 7,
@@ -51,7 +52,7 @@ PARAMETERS: Final[Mapping[str, Any]] = {
     "min_sum_hessian_in_leaf": 5.0,
     "feature_fraction": 0.8,
     "lambda_l2": 5.0,
-    "seed": 1,
+    "seed": SEEDS[0],
     "deterministic": True,
     "force_row_wise": True,
     "verbosity": -1,
@@ -75,8 +76,11 @@ class Response:
     reliability: tuple[evaluation.Bin, ...] = ()
 
 
-def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = ()) -> Response:
-    """What exposures add to a base booster; `untrained` features are left out of the new trees."""
+def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = (), scheduler: str = "") -> Response:
+    """What exposures add to a base booster; `untrained` features are left out of the new trees.
+
+    With a `scheduler` the trees are fitted on its Dask cluster.
+    """
     explored = float(np.mean(found.chances < 1.0)) if len(found) else 0.0
     measures = {"exposures": float(len(found)), "exposures_taken": float(found.outcomes.sum()), "explored": explored}
     if len(found) < LEAST_EXPOSURES or found.outcomes.sum() < LEAST_TAKEN:
@@ -86,7 +90,9 @@ def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = ()) -> Resp
         )
         return Response(why, measures)
     train, calibrate, test = parts(found)
-    trees, levels = fitted(base, train.features, train.outcomes, train.weights, train.positions, untrained=untrained)
+    trees, levels = fitted(
+        base, train.features, train.outcomes, train.weights, train.positions, untrained=untrained, scheduler=scheduler
+    )
     booster = joined(base, trees)
     first = calibrate.positions == 0
     try:
@@ -144,6 +150,7 @@ def fitted(
     positions: Whole,
     *,
     untrained: tuple[str, ...] = (),
+    scheduler: str = "",
 ) -> tuple[Any, Doubles]:
     """Trees to be added to the base, and the level of each position in log odds.
 
@@ -156,17 +163,19 @@ def fitted(
         "feature_contri": [0.0 if name in untrained else 1.0 for name in MODEL_FEATURES],
         "monotone_constraints": [-1 if name in FALLING else 0 for name in MODEL_FEATURES],
     }
+    names = [name.replace(".", "_") for name in MODEL_FEATURES]
     scaled = weights * (len(weights) / weights.sum())
     for _ in range(ROUNDS):
         level = levels(score, outcomes, scaled, positions)
-        data = lightgbm.Dataset(
-            features,
-            outcomes,
-            weight=scaled,
-            init_score=margin + level[positions],
-            feature_name=[name.replace(".", "_") for name in MODEL_FEATURES],
-        )
-        trees = lightgbm.train(parameters, data, num_boost_round=TREES)
+        margins = margin + level[positions]
+        if scheduler:
+            [trees] = cluster.fitted(
+                scheduler, features, outcomes, names=names, trees=TREES, seeds=SEEDS, parameters=parameters,
+                weights=scaled, margins=margins,
+            )  # fmt: skip
+        else:
+            data = lightgbm.Dataset(features, outcomes, weight=scaled, init_score=margins, feature_name=names)
+            trees = lightgbm.train(parameters, data, num_boost_round=TREES)
         score = margin + trees.predict(features, raw_score=True, num_threads=1)
     return trees, levels(score, outcomes, scaled, positions)
 

@@ -77,12 +77,13 @@ def train(
     archive: Archive | None = None,
     bags: int = 0,
     decisions: int = MOST,
+    scheduler: str = "",
 ) -> Trained:
     """Train on everything known before `now`. `processes` 0: one a core, at most MOST_PROCESSES.
 
     With an `archive` of records what people saw and took is learnt from too, of at most so many `decisions`. `bags`:
-    boosters more, each fitted to another draw of the people, for slots that explore by Thompson sampling. Nothing is
-    stored: `register` does that.
+    boosters more, each fitted to another draw of the people, for slots that explore by Thompson sampling. With a
+    `scheduler` trees are fitted on its Dask cluster. Nothing is stored: `register` does that.
     Raises InvalidInput when the history is too short or too thin.
     """
     began = monotonic()
@@ -108,7 +109,7 @@ def train(
         rows, rate = len(parts[part].outcomes), float(parts[part].outcomes.mean()) if len(parts[part].outcomes) else 0.0
         say(f"{part}: {len(parts[part].sizes):,} snapshots, {rows:,} rows, {rate:.1%} bought")
     say(f"replayed in {monotonic() - began:.1f} s")
-    booster = fitted(parts["train"].features, parts["train"].outcomes)
+    booster = fitted(parts["train"].features, parts["train"].outcomes, scheduler=scheduler)
     raw = {part: scores(booster, parts[part].features) for part in ("calibrate", "test")}
     thresholds, values = calibration.fit(raw["calibrate"], parts["calibrate"].outcomes.astype(np.float64))
     probabilities = calibration.apply(thresholds, values, raw["test"])
@@ -138,12 +139,12 @@ def train(
             readers = Readers(database_url, processes)
             exposed = exposures(session, archive, model, now, most=decisions, readers=readers)
         say(f"{len(exposed):,} exposures read by {monotonic() - began:.1f} s")
-        response, evidence = learnt(booster, exposed, UNTRAINED), exposed.evidence
+        response, evidence = learnt(booster, exposed, UNTRAINED, scheduler), exposed.evidence
         say(f"exposures: {response.why}")
         measures |= response.measures
         if response.booster is not None:
             booster, thresholds, values = response.booster, response.thresholds, response.values
-    drawn = [_bag(parts["train"], number) for number in range(1, bags + 1)]
+    drawn = [_bag(parts["train"], number, scheduler) for number in range(1, bags + 1)]
     if response is not None and response.trees is not None:
         drawn = [joined(bag, response.trees) for bag in drawn]
     artefact = build(
@@ -265,9 +266,10 @@ def _collected(lesson: Lesson, processes: int) -> dict[Part, Examples]:
     return {part: Examples.joined([one[part] for one in found]) for part in PARTS}
 
 
-def _bag(examples: Examples, bag: int) -> Any:
+def _bag(examples: Examples, bag: int, scheduler: str) -> Any:
     """The trees of a draw of the people with replacement, another for each `bag` from 1."""
-    return fitted(examples.features, examples.outcomes, weights=_draw(examples, bag), seeds=(bag,))
+    drawn = _draw(examples, bag)
+    return fitted(examples.features, examples.outcomes, weights=drawn, seeds=(bag,), scheduler=scheduler)
 
 
 def _draw(examples: Examples, bag: int) -> Array:

@@ -50,8 +50,9 @@ def command(processes: int, campaigns: tuple[int, ...], bags: int, reason: str, 
         archive = Archive(blobs, settings.subject_key) if settings.subject_key else None
         say = partial(click.echo, err=True)
         trained = train(
-            sessions, settings.database_url, clock.now(), say, processes, archive, bags, settings.learn_decisions
-        )
+            sessions, settings.database_url, clock.now(), say, processes, archive, bags, settings.learn_decisions,
+            settings.dask_url,
+        )  # fmt: skip
         for line in table(document(trained)):
             click.echo(line)
         with db.transaction(sessions) as session:
