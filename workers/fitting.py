@@ -81,8 +81,26 @@ def fitted(
     return boosters[0] if len(boosters) == 1 else mean(boosters)
 
 
+def stretches(
+    times: np.ndarray[Any, Any], outcomes: np.ndarray[Any, Any], count: int
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Stretches of time, each with about as many outcomes: the number of its stretch for each row.
+
+    Rows of one time, such as a day or a week, stay together.
+    """
+    _, inverse = np.unique(times, return_inverse=True)
+    each = np.bincount(inverse, weights=outcomes)
+    before = np.cumsum(each) - each
+    stretch = np.minimum((before * count / max(outcomes.sum(), 1.0)).astype(np.int64), count - 1)
+    return np.asarray(stretch[inverse])
+
+
 def crossed(
-    features: Matrix, outcomes: np.ndarray[Any, Any], blocks: np.ndarray[Any, Any], seeds: Sequence[int] = SEEDS[:1]
+    features: Matrix,
+    outcomes: np.ndarray[Any, Any],
+    blocks: np.ndarray[Any, Any],
+    seeds: Sequence[int] = SEEDS[:1],
+    scheduler: str = "",
 ) -> Array:
     """The raw probability of each row from a booster that did not see its block; blocks are stretches of time.
 
@@ -92,7 +110,7 @@ def crossed(
     found = np.zeros(len(outcomes))
     for block in np.unique(blocks):
         held = blocks == block
-        found[held] = scores(fitted(features[~held], outcomes[~held], seeds=seeds), features[held])
+        found[held] = scores(fitted(features[~held], outcomes[~held], seeds=seeds, scheduler=scheduler), features[held])
     return found
 
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, Final
@@ -36,14 +36,20 @@ from signals.moments import today_of, unix_ms
 from workers import calibration, evaluation
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
 from workers.exposures import MOST, Readers, exposures
-from workers.fitting import UNTRAINED, Array, fitted, scores
+from workers.fitting import UNTRAINED, Array, crossed, fitted, scores, stretches
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey, trade
 from workers.response import Response, joined, learnt
 from workers.showings import Archive
-from workers.timetable import OUTCOME, PARTS, Part, Timetable
+from workers.timetable import OUTCOME, PARTS, WEEK, Part, Timetable
 
 MOST_PROCESSES: Final = 4
+LEAST_CALIBRATING: Final = 500
+"""With fewer purchases in the calibration weeks a table of theirs is mostly chance (each of 15 bins would rest on some
+thirty, so on a rate known to a fifth). Then those weeks are learnt from too, and calibration goes by crossing."""
+STRETCHES: Final = 4
+HELD_OUT: Final = "weeks after those of the trees"
+CROSSED: Final = "stretches of time, each scored by trees of the other stretches"
 
 Say = Callable[[str], None]
 
@@ -66,6 +72,7 @@ class Trained:
     gains: tuple[tuple[float, float, float], ...] = ()
     calibration: tuple[tuple[float, float], ...] = ()
     response: Response | None = None
+    is_crossed: bool = False
 
 
 def train(
@@ -109,10 +116,15 @@ def train(
         rows, rate = len(parts[part].outcomes), float(parts[part].outcomes.mean()) if len(parts[part].outcomes) else 0.0
         say(f"{part}: {len(parts[part].sizes):,} snapshots, {rows:,} rows, {rate:.1%} bought")
     say(f"replayed in {monotonic() - began:.1f} s")
+    is_crossed = parts["calibrate"].outcomes.sum() < LEAST_CALIBRATING
+    if is_crossed:
+        both = Examples.joined([parts["train"], parts["calibrate"]])
+        parts = parts | {"train": both, "calibrate": both}
     booster = fitted(parts["train"].features, parts["train"].outcomes, scheduler=scheduler)
-    raw = {part: scores(booster, parts[part].features) for part in ("calibrate", "test")}
-    thresholds, values = calibration.fit(raw["calibrate"], parts["calibrate"].outcomes.astype(np.float64))
-    probabilities = calibration.apply(thresholds, values, raw["test"])
+    raw = _crossed(both, scheduler) if is_crossed else scores(booster, parts["calibrate"].features)
+    thresholds, values = calibration.fit(raw, parts["calibrate"].outcomes.astype(np.float64))
+    say(f"calibrated on {CROSSED if is_crossed else HELD_OUT}")
+    probabilities = calibration.apply(thresholds, values, scores(booster, parts["test"].features))
     rivals, measures = judged(parts, market, probabilities, candidates_per_test=len(candidates))
     candidates_held = by_candidate(parts["test"], probabilities, words)
     measures |= {
@@ -170,6 +182,7 @@ def train(
         gains=evaluation.gains(parts["test"].outcomes.astype(np.float64), probabilities),
         calibration=tuple(zip(thresholds, values, strict=True)),
         response=response,
+        is_crossed=is_crossed,
     )
 
 
@@ -220,6 +233,7 @@ def document(trained: Trained) -> dict[str, Any]:
         ],
         "importance": [list(one) for one in trained.importance],
         "gains": [list(one) for one in trained.gains],
+        "calibrated_on": CROSSED if trained.is_crossed else HELD_OUT,
         "calibration": [list(one) for one in trained.calibration],
         "response": None if trained.response is None else _response(trained.response),
         "train_weeks": trained.timetable.train_weeks,
@@ -264,6 +278,13 @@ def _collected(lesson: Lesson, processes: int) -> dict[Part, Examples]:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             found = list(pool.map(collect, lessons))
     return {part: Examples.joined([one[part] for one in found]) for part in PARTS}
+
+
+def _crossed(examples: Examples, scheduler: str) -> Array:
+    """Each row's raw probability, from trees that did not see its stretch of time; a person's week stays together."""
+    weeks = np.repeat(examples.at_ms // (WEEK // timedelta(milliseconds=1)), examples.sizes)
+    blocks = stretches(weeks, examples.outcomes, STRETCHES)
+    return crossed(examples.features, examples.outcomes, blocks, scheduler=scheduler)
 
 
 def _bag(examples: Examples, bag: int, scheduler: str) -> Any:

@@ -18,9 +18,10 @@ from base.errors import InvalidInput
 from workers.commands.evaluate import command
 from workers.evaluation import Interval
 from workers.evaluation_sets import findings, hillstrom, openbandit, sessions, tables, upworthy
-from workers.evaluation_sets.opens import blocks, ratio
+from workers.evaluation_sets.opens import ratio
 from workers.evaluation_sets.past import Past, Walk
 from workers.evaluation_sets.retail import FIRST, Retail
+from workers.fitting import stretches
 from workers.restraint import restraint
 
 
@@ -211,7 +212,7 @@ def test_it_runs_as_a_command_and_writes_json(tmp_path: Path) -> None:
 
 def test_it_cuts_time_into_blocks_of_whole_days_and_tells_ratios() -> None:
     days = np.repeat(np.arange(8), 5)
-    cut = blocks(days, np.ones(40), 4)
+    cut = stretches(days, np.ones(40), 4)
     assert cut.tolist() == np.repeat([0, 0, 1, 1, 2, 2, 3, 3], 5).tolist()
     found = ratio(np.full(200, 0.5), np.tile([0.0, 1.0], 100), np.arange(200))
     assert found.value == pytest.approx(1.0)

@@ -27,6 +27,7 @@ from signals.folding import Told
 from signals.moments import unix_ms
 from tests.conftest import NOON
 from tests.workers.buyers import RHYTHMS, WEEKS, World, buyers, order, shopping
+from workers import fitting, training
 from workers.commands.train import command
 from workers.examples import Examples, replay
 from workers.judgement import table
@@ -120,6 +121,7 @@ def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: Wor
     assert model.auc > max(popularity.auc, favourite.auc)
     assert model.log_loss < popularity.log_loss
     assert trained.measures["ece"] < 0.1
+    assert document(trained)["calibrated_on"] == training.HELD_OUT
     assert abs(trained.measures["mean_predicted"] - trained.measures["mean_observed"]) < 0.06
     assert sum(row.count for row in trained.reliability) == trained.measures["test_snapshots"] * len(RHYTHMS)
     assert any("candidates a snapshot" in line for line in said), "the rule of sampling is told"
@@ -150,6 +152,34 @@ def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: Wor
         assert (row.hash, row.state, row.features) == (digest, "trained", list(MODEL_FEATURES))
         assert row.metrics["measures"]["auc"] == trained.measures["auc"]
     assert Model.load(blobs.get(digest)).hash == digest
+
+
+def test_it_calibrates_by_crossing_where_the_weeks_for_that_hold_too_few_purchases(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(training, "LEAST_CALIBRATING", 10**6)
+    trained = train(world.sessions, world.url, NOON, said.append, processes=1)
+    assert document(trained)["calibrated_on"] == training.CROSSED
+    assert f"calibrated on {training.CROSSED}" in said
+    # What was not seen by trees nor table comes true as often as is said, and every stretch was scored by others.
+    assert trained.measures["ece"] < 0.06
+    assert 0.9 < trained.measures["mean_predicted"] / trained.measures["mean_observed"] < 1.1
+
+
+def test_it_scores_a_stretch_by_trees_that_did_not_see_it() -> None:
+    chance = np.random.default_rng(4)
+    features = chance.random((4000, len(MODEL_FEATURES)), dtype=np.float32)
+    outcomes = (chance.random(4000) < 0.3).astype(np.float32)
+    days = np.repeat(np.arange(40), 100)
+    blocks = fitting.stretches(days, outcomes, 4)
+    assert all(len(set(blocks[days == day])) == 1 for day in range(40))
+    assert np.bincount(blocks, weights=outcomes).min() > 0.2 * outcomes.sum()
+    before = fitting.crossed(features, outcomes, blocks)
+    changed = np.where(blocks == 2, 1 - outcomes, outcomes)
+    after = fitting.crossed(features, changed, blocks)
+    np.testing.assert_array_equal(after[blocks == 2], before[blocks == 2])
+    assert np.abs(after[blocks != 2] - before[blocks != 2]).max() > 0.05
 
 
 def test_it_says_when_there_is_nothing_to_learn_from(sessions: db.Sessions, database_url: str) -> None:

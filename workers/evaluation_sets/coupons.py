@@ -19,7 +19,7 @@ from signals.candidates import SEASON_DAYS, candidate_matrix
 from workers import calibration, evaluation, fitting
 from workers.evaluation import Array, Whole
 from workers.evaluation_sets.findings import Finding, holds, least, reported, within
-from workers.evaluation_sets.opens import Open, Opens, blocks, rate, ratio
+from workers.evaluation_sets.opens import Open, Opens, rate, ratio
 from workers.evaluation_sets.past import Past, Walk
 from workers.evaluation_sets.retail import Campaign, moment
 
@@ -51,7 +51,7 @@ def judged(past: Past) -> list[Finding]:
     if not train.outcomes.any() or not test.outcomes.any():
         raise InvalidInput("data", "holds no redeemed coupon before the split, or none after it")
     booster = fitting.fitted(train.features, train.outcomes)
-    stretches = blocks(train.per_row(train.days), train.outcomes, BLOCKS)
+    stretches = fitting.stretches(train.per_row(train.days), train.outcomes, BLOCKS)
     unseen = fitting.crossed(train.features, train.outcomes, stretches)
     counting = np.exp2((train.days - SPLIT) / FADE_DAYS)
     table = calibration.fit(unseen, train.outcomes, train.per_row(counting))

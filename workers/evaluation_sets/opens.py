@@ -105,12 +105,3 @@ def ratio(said: Array, true: Array, owners: Whole, seed: int = 0) -> Interval:
         drawn[draw] = above[chosen].sum() / max(below[chosen].sum(), 1e-9)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(float(said.sum() / true.sum()), float(low), float(high))
-
-
-def blocks(days: Whole, outcomes: Array, count: int) -> Whole:
-    """Stretches of whole days, each with about as many outcomes: the number of its stretch for each row."""
-    _, inverse = np.unique(days, return_inverse=True)
-    each = np.bincount(inverse, weights=outcomes)
-    before = np.cumsum(each) - each
-    stretch = np.minimum((before * count / max(outcomes.sum(), 1.0)).astype(np.int64), count - 1)
-    return np.asarray(stretch[inverse])
