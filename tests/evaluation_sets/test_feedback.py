@@ -31,6 +31,18 @@ def test_it_learns_from_what_it_showed_once_that_is_known() -> None:
     assert hits[told.days >= FIRST + 21].mean() > hits[told.days < FIRST + 7].mean() + 0.2
 
 
+def test_it_waits_for_what_is_told_late_and_never_learns_what_is_not_told() -> None:
+    told = world(FIRST, weeks=6)
+    by_rules = feedback._shown(told, lost=1.0)
+    pace = told.features[:, :, MODEL_FEATURES.index("category.pace")]
+    np.testing.assert_array_equal(by_rules, np.where(told.may, pace, -1.0).argmax(axis=1))
+    late = feedback._shown(told, 21, 0.2)
+    np.testing.assert_array_equal(late[told.days < FIRST + 21], by_rules[told.days < FIRST + 21])
+    last = told.days >= FIRST + 35
+    hits = [told.outcomes[np.arange(len(told.days)), shown][last].mean() for shown in (late, by_rules)]
+    assert hits[0] > hits[1] + 0.2, "a fifth that is never told costs less than learning brings"
+
+
 def test_it_shows_no_offer_before_its_day() -> None:
     told = world(NEW_DAY - 11, weeks=3)
     shown = feedback._shown(told)
