@@ -16,6 +16,7 @@ from base.logs import set_up
 from base.settings import Settings
 from campaigns import access, api, errors, limits, presenting
 from campaigns.addresses import CONVERTERS
+from campaigns.endpoint import Endpoint
 from campaigns.parts import EXTENSION, Parts
 from campaigns.views import BLUEPRINTS
 
@@ -43,6 +44,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
         SESSION_COOKIE_NAME="latebind",
         WTF_CSRF_TIME_LIMIT=12 * 3600,
     )
+    clock = clock or clock_from(settings)
     store = stores.connect(settings.redis_url)
     app.extensions[EXTENSION] = Parts(
         settings=settings,
@@ -50,7 +52,8 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
         store=store,
         queues=store if settings.queue_url in ("", settings.redis_url) else stores.connect(settings.queue_url),
         blobs=blobs_from(settings),
-        clock=clock or clock_from(settings),
+        clock=clock,
+        endpoint=Endpoint(settings, clock),
     )
     app.before_request(_make_room)  # Before anything reads the body, as the check of forms does.
     csrf = CSRFProtect(app)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.errors import Expired, NotFound
 from base.sealing import Unsealable
-from campaigns import plans, served
+from campaigns import disagreement, plans, served
 from campaigns.models import Delivery
 from campaigns.opens import Click, Decision, Fetch, Outcome
 from campaigns.redraw import Recorded, redrawn
@@ -76,7 +76,10 @@ class Signal:
 
 @dataclass(frozen=True)
 class Opening:
-    """An open in full. `facts` is None for an erased person: the page shows a tombstone."""
+    """An open in full. `facts` is None for an erased person: the page shows a tombstone.
+
+    `alarms` tell of its clicks that went to another offer than was shown.
+    """
 
     row: Decision
     plan: Plan
@@ -87,6 +90,7 @@ class Opening:
     known: tuple[Signal, ...]
     late: tuple[Signal, ...]
     sound: bool
+    alarms: tuple[str, ...] = ()
 
     @property
     def shown(self) -> dict[int, str]:
@@ -112,6 +116,7 @@ def opening(
         known=known,
         late=late,
         sound=hashlib.sha256(row.public).digest() == row.public_sha256,
+        alarms=_alarms(session, row, plan),
     )
 
 
@@ -172,6 +177,13 @@ def _decision(session: Session, decision: str, members: Sequence[int]) -> Decisi
                 raise Expired("what was shown in this open")
         raise NotFound("open", decision)
     return row
+
+
+def _alarms(session: Session, row: Decision, plan: Plan) -> tuple[str, ...]:
+    clicks = session.scalars(select(Click.id).where(Click.decision_id == row.id).order_by(Click.at)).all()
+    found = disagreement.of_clicks(session, clicks)
+    names = {offer.id: offer.name for offer in plan.offers}
+    return tuple(disagreement.words(found[click], names) for click in clicks if click in found)
 
 
 def _public(row: Decision) -> PublicDecision:

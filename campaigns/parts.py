@@ -16,6 +16,7 @@ from base.clock import Clock
 from base.db import Sessions, transaction
 from base.settings import Settings
 from base.stores import Store
+from campaigns.endpoint import Endpoint
 
 EXTENSION = "latebind"
 
@@ -30,12 +31,14 @@ class Parts:
     queues: Store
     blobs: FolderBlobs
     clock: Clock
+    endpoint: Endpoint
 
     def now(self) -> datetime:
         return self.clock.now()
 
     def close(self) -> None:
         """Let go of every connection."""
+        self.endpoint.close()
         self.sessions.kw["bind"].dispose()
         self.store.close()
         self.queues.close()

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
 from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
@@ -22,16 +21,13 @@ from campaigns.compose import Composer
 from campaigns.links import MailUrls, SlotUrls
 from campaigns.models import Campaign
 from campaigns.pictures import StoredAssets, fonts
-from campaigns.scenes import HELD_OUT, Place, Scene, live_scene, supposing, written_scene
+from campaigns.scenes import Place, Scene, live_scene, supposing, written_scene
+from campaigns.standing import stand
 from render.binding import resolve
 from render.creative import Background, Creative
-from render.current import holds, joins
-from render.decide import decide, seed_of
-from render.decision import Decision
 from render.draw import draw
-from render.explanation import SlotExplanation, explain
+from render.explanation import SlotExplanation
 from render.facts import Chosen
-from render.fields import default_fields
 from render.plan import Plan, Slot
 from render.preview import supposing as folded
 from signals.foldevent import FoldEvent, Line
@@ -41,9 +37,6 @@ from signals.state import ProfileState
 CHARGE_CENTS: Final = 2_000
 """What a purchase that never happened is taken to cost."""
 JUST_BEFORE: Final = timedelta(seconds=1)
-HELD: Final = "Nothing that matters has changed since the last open, so it would show the same."
-JOINED: Final = "The mail was opened within the last half minute: its other pictures belong to that open."
-NO_RECORD: Final = "This person may not be followed, so the default is shown and nothing is written down."
 
 
 @dataclass(frozen=True)
@@ -122,53 +115,23 @@ def seen_now(session: Session, store: Store, blobs: FolderBlobs, delivery: Deliv
 
 def look(scene: Scene, blobs: FolderBlobs, now: datetime, *, dark: bool = False) -> Look:
     """What a fetch of every picture would be answered with: the open that stands, else a new one."""
-    facts, lane, now_ms = scene.facts, scene.shown.live, unix_ms(now)
-    shown = scene.plan.shown_to(scene.delivery.profile)
-    decision = decide(shown, facts, now, seed_of(scene.delivery, lane.open_number + 1))
-    if scene.live is HELD_OUT:
-        decision = msgspec.structs.replace(decision, reason="content holdout")
-    explanations = {part.slot: part for part in explain(decision, shown)}
-    stands = bool(lane.open_number) and not decision.no_record
-    held = stands and holds(shown, scene.plan_hash, lane, facts, now, now_ms)
-    # Whoever may not be decided on never joins an open: theirs is one of defaults.
-    may_join = stands and decision.rung != "default" and lane.plan == scene.plan_hash
-    pinned = scene.live.picture if scene.live.state == "killed" and not decision.no_record else None
-    pictures: dict[int, bytes] = {}
-    told: list[SlotExplanation] = []
     kind = "dark" if dark else "picture"
+    standing = stand(scene, now, kind)
+    killed = scene.live.state == "killed" and not standing.decision.no_record
+    pinned = scene.live.picture if killed else None
+    pictures: dict[int, bytes] = {}
     for slot in scene.plan.slots:
-        joined = may_join and joins(lane, slot.index, kind, now_ms)
-        kept = lane.in_slot(slot.index) if held or joined else None
-        chosen, part = _chosen(scene.plan, slot, decision, kept), explanations[slot.index]
-        if kept is not None:
-            part = _as_before(part, scene.plan, chosen, HELD if held else JOINED)
-        elif decision.no_record:
-            part = _as_before(part, scene.plan, chosen, NO_RECORD)
-        told.append(part)
         place = scene.promised.get(slot.index) or Place((slot.width, slot.height), slot.fmt)
-        design, fields = _design(scene.plan, chosen, pinned, place)
-        pictures[slot.index] = _drawn(scene, slot, place, design, fields, blobs, dark=dark and not pinned, at_ms=now_ms)
-    return Look(scene.plan, scene.sent_at, pictures, tuple(told))
+        design, fields = _design(scene.plan, standing.chosen[slot.index], pinned, place)
+        in_dark = dark and not pinned
+        pictures[slot.index] = _drawn(scene, slot, place, design, fields, blobs, dark=in_dark, at_ms=unix_ms(now))
+    return Look(scene.plan, scene.sent_at, pictures, standing.explanations)
 
 
 def _supposed(state: ProfileState, what_if: WhatIf, now: datetime) -> ProfileState:
     # What is supposed comes after all that is known, also when a sender's clock runs a little ahead.
     at_ms = max(unix_ms(now), (state.last_ms or 0) + 1)
     return folded(state, what_if.events(at_ms, state.version + 1))
-
-
-def _chosen(plan: Plan, slot: Slot, decision: Decision, kept: Chosen | None) -> Chosen:
-    if kept is not None:
-        return kept
-    if decision.no_record:
-        offer = plan.offer_by_id[slot.default]
-        return Chosen(slot.index, offer.id, offer.creative, default_fields(plan, offer))
-    return decision.slot(slot.index).chosen()
-
-
-def _as_before(part: SlotExplanation, plan: Plan, chosen: Chosen, why: str) -> SlotExplanation:
-    offer = plan.offer_by_id[chosen.offer]
-    return msgspec.structs.replace(part, offer=offer.id, offer_name=offer.name, why=(why,), others=())
 
 
 def _design(plan: Plan, chosen: Chosen, pinned: str | None, place: Place) -> tuple[Creative, dict[str, str | int]]:

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
+from campaigns import disagreement
 from campaigns.expired import expired
 
 
@@ -82,7 +83,11 @@ class Anonymous:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the results page shows. `cents` are the campaign's currency; `elsewhere` are orders in others."""
+    """Everything the results page shows. `cents` are the campaign's currency; `elsewhere` are orders in others.
+
+    `disagreeing` are clicks whose record contradicts what was shown, of those still kept, counted up to MAX_LISTED + 1
+    of `campaigns.disagreement`.
+    """
 
     mailed: int
     opens: Opens
@@ -98,6 +103,7 @@ class Report:
     p50_ms: float | None
     p99_ms: float | None
     anonymous: Anonymous
+    disagreeing: int = 0
 
 
 def report(session: Session, campaign_id: int) -> Report:
@@ -130,6 +136,7 @@ def report(session: Session, campaign_id: int) -> Report:
         p50_ms=speed.p50,
         p99_ms=speed.p99,
         anonymous=_anonymous(session, given, gone),
+        disagreeing=len(disagreement.of_campaign(session, campaign_id)),
     )
 
 

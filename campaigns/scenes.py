@@ -20,15 +20,19 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.ids import Delivery
 from base.stores import Store
+from base.tokens import WHOLE_MAIL, Purpose, Token
 from campaigns import plans, publish, relations
 from campaigns.mail import CompiledMail
 from campaigns.models import Campaign
 from campaigns.models import Delivery as LedgerRow
 from render import agree
+from render.contact import contact_mark, counted_from
 from render.facts import Facts, Shown, Used, decode_shown, decode_used, locale_of
 from render.model import Model
 from render.plan import Live, Plan, decode_live, digest, encode
 from render.relations import Relations
+from render.replay import moment
+from render.trial import models_of
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.profiles import ProfileStateRow
@@ -92,16 +96,12 @@ def live_scene(session: Session, store: Store, blobs: FolderBlobs, delivery: Del
     row = _sent(session, delivery)
     if row is None or row.sent_at is None:
         raise NotFound("mail of this customer")
-    data = cast("bytes | None", store.get(keys.live(delivery.campaign)))
-    live = decode_live(data) if data is not None else Live()
-    if live.plan is None:
-        raise NotFound("live version of this campaign")
-    plan = plans.load(blobs, live.plan)
+    plan, live = _live(store, blobs, delivery.campaign)
     sent_plan = plans.load(blobs, row.plan_hash) if row.plan_hash and row.plan_hash != live.plan else plan
     shown, used = _kept(store, delivery)
     return Scene(
         plan=plan,
-        plan_hash=live.plan,
+        plan_hash=live.plan or "",
         live=HELD_OUT if row.holdout == "content" else live,
         delivery=delivery,
         sent_at=row.sent_at,
@@ -110,9 +110,34 @@ def live_scene(session: Session, store: Store, blobs: FolderBlobs, delivery: Del
         used=used,
         products=_products(store, plan),
         caps=_caps(store, plan),
-        model=_model(blobs, live.model),
+        model=_model(blobs, live, delivery),
         relations=_relations(blobs, plan, live),
         promised=_promised(sent_plan),
+    )
+
+
+def contact_scene(
+    store: Store, blobs: FolderBlobs, profile: int, campaign: int, contact: tuple[str, str, str], now: datetime
+) -> Scene:
+    """A contact (channel, placement, request) as `/v1/decide` finds it. Raises NotFound where nothing is live."""
+    plan, live = _live(store, blobs, campaign)
+    mark = contact_mark(campaign, contact)
+    sent = Token(Purpose.HTML, profile, campaign, 0, WHOLE_MAIL, sent_s=counted_from(now))
+    shown, used = _read(store, keys.contact(profile, mark), keys.used(profile))
+    return Scene(
+        plan=plan,
+        plan_hash=live.plan or "",
+        live=live,
+        delivery=sent.delivery,
+        sent_at=moment(sent.sent_ms),
+        state=_stored(store, profile),
+        shown=shown,
+        used=used,
+        products=_products(store, plan),
+        caps=_caps(store, plan),
+        model=_model(blobs, live, sent.delivery),
+        relations=_relations(blobs, plan, live),
+        promised=_promised(plan),
     )
 
 
@@ -144,7 +169,7 @@ def written_scene(
         products=_products(store, plan),
         # A plan that was never published has no caps yet: they are as they will be opened.
         caps=untouched | _caps(store, plan),
-        model=_model(blobs, row.model_hash),
+        model=_model(blobs, live, delivery),
         relations=_relations(blobs, plan, live),
         promised=_promised(plan),
         mail=mail,
@@ -191,10 +216,20 @@ def _known(session: Session, store: Store, profile: int) -> ProfileState:
     return decode(row.encoded)
 
 
+def _live(store: Store, blobs: FolderBlobs, campaign: int) -> tuple[Plan, Live]:
+    data = cast("bytes | None", store.get(keys.live(campaign)))
+    live = decode_live(data) if data is not None else Live()
+    if live.plan is None:
+        raise NotFound("live version of this campaign")
+    return plans.load(blobs, live.plan), live
+
+
 def _kept(store: Store, delivery: Delivery) -> tuple[Shown, Used]:
-    shown, used = cast(
-        "list[bytes | None]", store.mget(keys.shown(delivery.profile, delivery.name), keys.used(delivery.profile))
-    )
+    return _read(store, keys.shown(delivery.profile, delivery.name), keys.used(delivery.profile))
+
+
+def _read(store: Store, shown_key: str, used_key: str) -> tuple[Shown, Used]:
+    shown, used = cast("list[bytes | None]", store.mget(shown_key, used_key))
     return decode_shown(shown) if shown else Shown(), decode_used(used) if used else Used()
 
 
@@ -210,7 +245,9 @@ def _caps(store: Store, plan: Plan) -> dict[int, int]:
     return {number: left for number, left in found if left is not None}
 
 
-def _model(blobs: FolderBlobs, name: str | None) -> Model | None:
+def _model(blobs: FolderBlobs, live: Live, delivery: Delivery) -> Model | None:
+    """The model that decides this delivery: the one on trial for those who take part in the trial."""
+    name = next(iter(models_of(live, delivery)), None)
     return Model.load(blobs.get(name)) if name is not None else None
 
 

@@ -5,22 +5,23 @@ Words are honest: a fetch is not a reader. Reading a timeline writes nothing; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import contacts
+from campaigns import contacts, disagreement
+from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
 from render.guard import FLAGS
 from signals.events import Event
 
-KINDS = ("mail", "open", "click", "order", "signal")
+KINDS = ("mail", "open", "click", "order", "signal", "disagreement")
 PAGE = 100
 """Entries on one page."""
 
@@ -90,6 +91,8 @@ CLICK_WORDS = {
     "staff": "staff ",
 }
 """Who clicked, where it was not plainly the person."""
+SAID_WORDS = {"taken": "said yes to", "refused": "said no to"}
+"""What was said in a call or a chat, which is kept beside clicks."""
 LEVEL_WORDS = {
     "none": "its opens and clicks are not followed",
     "anonymous": "its opens and clicks are counted without names, so none is listed here",
@@ -107,7 +110,10 @@ CLICK_FLAGS = (
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: when, what kind (mail, open, click, order, signal), in words, with what belongs to it."""
+    """One line: when, what kind (mail, open, click, order, signal), in words, with what belongs to it.
+
+    `alarm` says that its records contradict others (`campaigns.disagreement`).
+    """
 
     at: datetime
     kind: str
@@ -121,6 +127,7 @@ class Entry:
     cents: int | None = None
     currency: str | None = None
     late: datetime | None = None
+    alarm: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -178,7 +185,8 @@ def timeline(
         kept_since=kept_since,
     )
     readers = {"mail": _mails, "open": _opens, "click": _clicks, "order": _orders, "signal": _signals}
-    wanted = [readers[kind]] if kind in readers else list(readers.values())
+    only = {**readers, "disagreement": _disagreements}
+    wanted = [only[kind]] if kind in only else list(readers.values())
     # Each kind is read to the same depth, so the newest of all are whole.
     merged = sorted((entry for read in wanted for entry in read(span)), key=lambda entry: entry.at, reverse=True)
     if len(merged) <= limit:
@@ -279,26 +287,45 @@ def _fetches_of(
 
 
 def _clicks(span: _Span) -> Iterable[Entry]:
-    rows = span.session.scalars(
+    rows = span.session.scalars(_clicks_before(span)).all()
+    yield from _told_clicks(span, rows, disagreement.of_clicks(span.session, [row.id for row in rows]))
+
+
+def _disagreements(span: _Span) -> Iterable[Entry]:
+    """The clicks alone that went to another offer than was shown."""
+    found = disagreement.of_people(span.session, span.members)
+    yield from _told_clicks(span, span.session.scalars(_clicks_before(span).where(Click.id.in_(found))).all(), found)
+
+
+def _clicks_before(span: _Span) -> Select[Click]:
+    return (
         select(Click)
         .where(Click.profile_id.in_(span.members), Click.at < span.before)
         .order_by(Click.at.desc(), Click.id)
         .limit(span.limit)
     )
+
+
+def _told_clicks(span: _Span, rows: Sequence[Click], alarming: Mapping[str, Disagreement]) -> Iterable[Entry]:
     for row in rows:
         name = span.offers.get(row.offer_id, f"Offer {row.offer_id}") if row.offer_id is not None else None
         flags = [words for flag, words in CLICK_FLAGS if getattr(row, flag)]
-        who = CLICK_WORDS.get(row.fetch_class, "")
         has_expired = span.has_expired(row.decision_at)
         if has_expired:
             flags.append("what had been seen has expired")
+        said = SAID_WORDS.get(row.outcome)
+        who = CLICK_WORDS.get(row.fetch_class, "")
+        did = f"{said} {name}" if said else f"{who}went to {name or 'the default page'}"
+        alarm = alarming.get(row.id)
         yield Entry(
             at=row.at,
             kind="click",
             title=span.title(row.campaign_id, row.occurrence),
-            detail=f"{who}went to {name or 'the default page'}" + (f" ({'; '.join(flags)})" if flags else ""),
+            detail=did + (f" ({'; '.join(flags)})" if flags else ""),
             campaign=row.campaign_id,
             decision=None if has_expired else row.decision_id,
+            alarm=disagreement.words(alarm, span.offers) if alarm is not None else None,
+            facts={"said": bool(said)},
         )
 
 

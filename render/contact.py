@@ -86,6 +86,14 @@ def decide_contact(parts: Parts, body: bytes, environ: Mapping[str, object]) -> 
         return refusal
     try:
         asked = read_request(body)
+    except InvalidInput as error:
+        return fault("400 Bad Request", error.field, error.message)
+    return decide_for(parts, asked, started)
+
+
+def decide_for(parts: Parts, asked: DecideIn, started: float) -> Answer:
+    """The answer to somebody who may ask; `started` are monotonic seconds."""
+    try:
         fetch = fetch_for(
             parts, asked.profile, asked.campaign, (asked.channel, asked.placement, asked.request), started
         )

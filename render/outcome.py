@@ -68,6 +68,14 @@ def tell_outcome(parts: Parts, body: bytes, environ: Mapping[str, object]) -> An
         return refusal
     try:
         told = read_body(body, _read)
+    except InvalidInput as error:
+        return fault("400 Bad Request", error.field, error.message)
+    return keep(parts, told, started)
+
+
+def keep(parts: Parts, told: OutcomeIn, started: float) -> Answer:
+    """Keep what was told by somebody who may tell it; `started` are monotonic seconds."""
+    try:
         fetch = fetch_for(parts, told.profile, told.campaign, (told.channel, told.placement, told.request), started)
     except InvalidInput as error:
         return fault("400 Bad Request", error.field, error.message)

@@ -4,6 +4,7 @@ Bodies and answers are the structs that the pages use; the document at /api/open
 """
 
 from campaigns.api import (
+    calls,
     catalogue,
     customers,
     models,
@@ -29,6 +30,7 @@ RESOURCES = (
     results,
     previews,
     customers,
+    calls,
     scores,
     people,
     system,

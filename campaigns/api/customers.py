@@ -77,7 +77,7 @@ class CustomerOut(msgspec.Struct, frozen=True):
 
 
 class EntryOut(msgspec.Struct, frozen=True):
-    """One line of a timeline."""
+    """One line of a timeline; `alarm` says that its records contradict others."""
 
     at: str
     kind: str
@@ -86,12 +86,13 @@ class EntryOut(msgspec.Struct, frozen=True):
     decision: str | None
     offers: list[str]
     cents: int | None
+    alarm: str | None
 
 
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of a timeline: of one kind or all, before a moment."""
 
-    kind: Literal["", "mail", "open", "click", "order", "signal"] = ""
+    kind: Literal["", "mail", "open", "click", "order", "signal", "disagreement"] = ""
     before: Moment | None = None
 
 
@@ -115,7 +116,10 @@ class OpenSlot(msgspec.Struct, frozen=True):
 
 
 class OpenOut(msgspec.Struct, frozen=True):
-    """One open: what was shown and why, the fetches with the hash of their bytes, and what arrived later."""
+    """One open: what was shown and why, the fetches with the hash of their bytes, and what arrived later.
+
+    `alarms` tell of clicks that went to another offer than was shown.
+    """
 
     id: str
     at: str
@@ -123,6 +127,7 @@ class OpenOut(msgspec.Struct, frozen=True):
     slots: list[OpenSlot]
     fetches: list[dict[str, Any]]
     late: list[str]
+    alarms: list[str]
 
 
 @api.post("/customers/search")
@@ -200,7 +205,7 @@ def get_timeline(profile: int, query: Span) -> TimelineOut:
         [
             EntryOut(
                 one.at.isoformat(), one.kind, one.title, one.detail, one.decision,
-                [offer for _, offer in one.offers], one.cents,
+                [offer for _, offer in one.offers], one.cents, one.alarm,
             )
             for one in page.entries
         ],
@@ -231,6 +236,7 @@ def get_open(profile: int, decision: str) -> OpenOut:
             for one in seen.fetches
         ],
         late=[f"{one.name} of {one.happened.isoformat()} arrived {one.arrived.isoformat()}" for one in seen.late],
+        alarms=list(seen.alarms),
     )
 
 

@@ -232,6 +232,7 @@ class ReportOut(msgspec.Struct, frozen=True):
     elsewhere: int
     offers: list[dict[str, Any]]
     anonymous: AnonymousOut
+    disagreeing: int
 
 
 @api.get("/campaigns/<int:campaign_id>/report")
@@ -256,6 +257,7 @@ def get_report(campaign_id: int) -> ReportOut:
         elsewhere=found.elsewhere,
         offers=[msgspec.to_builtins(line) for line in found.offers],
         anonymous=msgspec.convert(msgspec.to_builtins(found.anonymous), AnonymousOut),
+        disagreeing=found.disagreeing,
     )
 
 

@@ -2,6 +2,7 @@
 
 from campaigns.views import (
     arms,
+    calls,
     campaigns,
     creatives,
     customers,
@@ -37,6 +38,7 @@ BLUEPRINTS = tuple(
         scores,
         models,
         customers,
+        calls,
         system,
     )
 )

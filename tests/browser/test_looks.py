@@ -132,6 +132,8 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
         "support": [
             ("find", "/customers/"), ("customer", person),
             ("no-clicks", f"{person}?kind=click"), ("open", f"{person}/opens/{scene.decision}"),
+            ("next-offer", f"{person}/offer?campaign={scene.story.campaign}"),
+            ("next-offer-scored", f"{person}/offer?campaign={scene.draft}"),
             ("refused", "/campaigns/"),
         ],
         "admin": [
