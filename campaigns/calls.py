@@ -183,7 +183,7 @@ def _told(scene: Scene, standing: Standing, slot: Slot) -> Advice:
         name=offer.name,
         chance=scored.probability if scored is not None else None,
         worth=scored.value if scored is not None else None,
-        texts=tuple(str(text) for text in texts if text),
+        texts=tuple(dict.fromkeys(str(text) for text in texts if text)),
         because=_because(scene.plan, offer),
         why=next(part for part in standing.explanations if part.slot == slot.index),
         said=answer_in(scene.shown.live, slot.index) if slot.index in standing.kept else None,
