@@ -100,7 +100,7 @@ def shoot(
     left = min(row.due_at or now, now) - JUST_BEFORE
     scene = written_scene(session, store, blobs, row, profile, left)
     if scene.state is not None and (what_if.bought or what_if.complained):
-        scene = supposing(scene, _supposed(scene.state, what_if, now))
+        scene = supposing(scene, supposed(scene.state, what_if, now))
     seen = look(scene, blobs, now, dark=dark)
     assert scene.mail is not None  # noqa: S101 - a written scene has its mail
     traits = dict(scene.state.traits) if scene.state is not None else {}
@@ -128,7 +128,8 @@ def look(scene: Scene, blobs: FolderBlobs, now: datetime, *, dark: bool = False)
     return Look(scene.plan, scene.sent_at, pictures, standing.explanations)
 
 
-def _supposed(state: ProfileState, what_if: WhatIf, now: datetime) -> ProfileState:
+def supposed(state: ProfileState, what_if: WhatIf, now: datetime) -> ProfileState:
+    """The state as if that had been told at `now`, after all that is known."""
     # What is supposed comes after all that is known, also when a sender's clock runs a little ahead.
     at_ms = max(unix_ms(now), (state.last_ms or 0) + 1)
     return folded(state, what_if.events(at_ms, state.version + 1))

@@ -12,17 +12,16 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from base.errors import InvalidInput, NotFound
-from campaigns import access_log, campaigns, customers
+from base.errors import InvalidInput
+from campaigns import access_log, campaigns
 from campaigns.access import allow
 from campaigns.models import Campaign
 from campaigns.parts import parts
 from campaigns.previewing import Shot, WhatIf, shoot
-from campaigns.views import forms
+from campaigns.views import chosen, forms
 from campaigns.views.acting import actor
 from campaigns.views.campaigns import frame
 from signals.catalog import Category
-from signals.profiles import ProfileStateRow
 
 pages = Blueprint("preview", __name__, url_prefix="/campaigns")
 # The mail is somebody's writing: no scripts, nothing from elsewhere, a document of its own.
@@ -46,11 +45,11 @@ def choose(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         try:
-            person = _found(session, request.form)
+            person = chosen.found(session, request.form)
         except InvalidInput as error:
             return _page(session, row, request.form, error)
-    chosen: dict[str, Any] = {name: value for name in SWITCHES if (value := request.form.get(name))}
-    return redirect(url_for("preview.show", campaign_id=campaign_id, customer=person, **chosen))
+    switches: dict[str, Any] = {name: value for name in SWITCHES if (value := request.form.get(name))}
+    return redirect(url_for("preview.show", campaign_id=campaign_id, customer=person, **switches))
 
 
 @pages.get("/<int:campaign_id>/preview/mail")
@@ -61,7 +60,7 @@ def mail(campaign_id: int) -> ResponseReturnValue:
         row = campaigns.campaign(session, campaign_id)
         try:
             shot = _shot(session, row, request.args)
-            _note(session, _person(session, request.args))
+            _note(session, chosen.person(session, request.args))
             html = _without_pictures(shot.html) if "no_pictures" in request.args else shot.html
         except InvalidInput as error:
             html = render_template("campaigns/no_preview.html", fault=error)
@@ -74,7 +73,7 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str], fault: Inv
     shot, person = None, None
     if fault is None:
         try:
-            person = _person(session, values)
+            person = chosen.person(session, values)
             shot = _shot(session, row, values)
             _note(session, person)
         except InvalidInput as error:
@@ -85,7 +84,7 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str], fault: Inv
         shot=shot,
         fault=fault,
         customer=person,
-        name=_name(session, person),
+        name=chosen.name_of(session, person),
         values=values,
         query=urlencode({name: values[name] for name in ("customer", *SWITCHES) if name in values}),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
@@ -99,14 +98,14 @@ def _without_pictures(html: str) -> str:
 
 
 def _shot(session: Session, row: Campaign, values: Mapping[str, str]) -> Shot:
-    bought = _category(session, forms.optional(values, "bought"))
+    bought = chosen.category(session, forms.optional(values, "bought"))
     return shoot(
         session,
         parts().store,
         parts().blobs,
         parts().settings.hash_key,
         row,
-        _person(session, values),
+        chosen.person(session, values),
         _moment(values),
         WhatIf(bought=(bought,) if bought is not None else (), complained=forms.on(values, "complained")),
         dark=forms.on(values, "dark"),
@@ -115,45 +114,6 @@ def _shot(session: Session, row: Campaign, values: Mapping[str, str]) -> Shot:
 
 def _moment(values: Mapping[str, str]) -> datetime:
     return forms.moment(values, "at", "UTC") or parts().now()
-
-
-def _category(session: Session, slug: str | None) -> int | None:
-    if slug is None:
-        return None
-    found = session.scalar(select(Category.id).where(Category.slug == slug))
-    if found is None:
-        raise InvalidInput("bought", f"names the category {slug}, which there is not")
-    return found
-
-
-def _person(session: Session, values: Mapping[str, str]) -> int | None:
-    """The profile whose number is given, or None for somebody unknown."""
-    number = forms.position(values, "customer")
-    if not number:
-        return None
-    try:
-        return customers.root_of(session, number).id
-    except NotFound:
-        raise InvalidInput("customer", "is nobody we know") from None
-
-
-def _found(session: Session, values: Mapping[str, str]) -> int | None:
-    """The profile that the search names; the one shown so far where it names nobody."""
-    query = forms.optional(values, "person")
-    if query is None:
-        return _person(session, values)
-    found = customers.find(session, query)
-    if len(found) != 1:
-        raise InvalidInput("person", "names nobody we know" if not found else "names more than one customer")
-    return found[0].profile
-
-
-def _name(session: Session, person: int | None) -> str:
-    if person is None:
-        return "somebody unknown"
-    row = session.get(ProfileStateRow, person)
-    document: dict[str, Any] | None = row.document if row else None
-    return customers.display_name(document, person)
 
 
 def _note(session: Session, person: int | None) -> None:
