@@ -23,7 +23,7 @@ from campaigns.previewing import WhatIf, supposed
 from campaigns.scenes import HELD_OUT, written_scene
 from render.decide import decide, seed_of
 from render.decision import Candidate, Decision
-from render.explanation import LAYER_WORDS, sentence
+from render.explanation import LAYER_WORDS, because
 from render.facts import Facts
 from render.plan import Plan
 from signals.moments import unix_ms
@@ -204,5 +204,10 @@ def _order(one: Candidate, position: int) -> tuple[int, float, int]:
 
 def _fate(plan: Plan, one: Candidate, rank: int) -> Fate:
     layer = SHOWN if one.removed_by is None else LAYER_WORDS[one.removed_by]
-    why = "It is what this place shows." if one.removed_by is None else sentence(one, plan)
+    why = "It is what this place shows." if one.removed_by is None else _because(plan, one)
     return Fate(layer, one.rule, why, rank, one.probability, one.value, one.weight)
+
+
+def _because(plan: Plan, one: Candidate) -> str:
+    words = because(one, plan.offer_by_id[one.offer], plan)
+    return f"{words[:1].upper()}{words[1:]}."

@@ -110,7 +110,7 @@ def live_scene(session: Session, store: Store, blobs: FolderBlobs, delivery: Del
         used=used,
         products=_products(store, plan),
         caps=_caps(store, plan),
-        model=_model(blobs, live, delivery),
+        model=model_of(blobs, live, delivery),
         relations=_relations(blobs, plan, live),
         promised=_promised(sent_plan),
     )
@@ -135,7 +135,7 @@ def contact_scene(
         used=used,
         products=_products(store, plan),
         caps=_caps(store, plan),
-        model=_model(blobs, live, sent.delivery),
+        model=model_of(blobs, live, sent.delivery),
         relations=_relations(blobs, plan, live),
         promised=_promised(plan),
     )
@@ -169,7 +169,7 @@ def written_scene(
         products=_products(store, plan),
         # A plan that was never published has no caps yet: they are as they will be opened.
         caps=untouched | _caps(store, plan),
-        model=_model(blobs, live, delivery),
+        model=model_of(blobs, live, delivery),
         relations=_relations(blobs, plan, live),
         promised=_promised(plan),
         mail=mail,
@@ -245,7 +245,7 @@ def _caps(store: Store, plan: Plan) -> dict[int, int]:
     return {number: left for number, left in found if left is not None}
 
 
-def _model(blobs: FolderBlobs, live: Live, delivery: Delivery) -> Model | None:
+def model_of(blobs: FolderBlobs, live: Live, delivery: Delivery) -> Model | None:
     """The model that decides this delivery: the one on trial for those who take part in the trial."""
     name = next(iter(models_of(live, delivery)), None)
     return Model.load(blobs.get(name)) if name is not None else None

@@ -117,18 +117,21 @@ def sentence(candidate: CandidateLike, plan: Plan) -> str:
     offer = plan.offer_by_id.get(candidate.offer)
     if offer is None:
         return f"The offer {candidate.offer} is not in this plan."
+    return f"“{offer.name}” was not shown: {because(candidate, offer, plan)}{_figures(candidate, plan)}."
+
+
+def because(candidate: CandidateLike, offer: Offer, plan: Plan) -> str:
+    """Why a candidate was not shown, as the end of a sentence, without figures."""
     rule = candidate.rule or ""
     if rule in WHY:
-        why = WHY[rule](offer, plan)
-    elif rule.startswith("no consent: "):
-        why = f"the person has not agreed to {_purpose(rule)}"
-    elif rule.startswith(SUPPRESSED):
-        why = f"the campaign sells nothing to whom its suppression rule means{_suppressed(rule, plan)}"
-    elif rule.startswith(UNPROFITABLE):
-        why = f"the profit guard keeps offers that widen what people buy from those who {flag_words(rule)}"
-    else:
-        why = _unmet(offer, candidate.removed_by, rule)
-    return f"“{offer.name}” was not shown: {why}{_figures(candidate, plan)}."
+        return WHY[rule](offer, plan)
+    if rule.startswith("no consent: "):
+        return f"the person has not agreed to {_purpose(rule)}"
+    if rule.startswith(SUPPRESSED):
+        return f"the campaign sells nothing to whom its suppression rule means{_suppressed(rule, plan)}"
+    if rule.startswith(UNPROFITABLE):
+        return f"the profit guard keeps offers that widen what people buy from those who {flag_words(rule)}"
+    return _unmet(offer, candidate.removed_by, rule)
 
 
 def _explain(slot: SlotLike, rung: str, reason: str | None, plan: Plan) -> SlotExplanation:

@@ -17,12 +17,14 @@ from campaigns.api import (
     running,
     scores,
     system,
+    takers,
     writing,
 )
 from campaigns.api.desk import api, document, install
 
 RESOURCES = (
     catalogue,
+    takers,
     relations,
     pictures,
     writing,

@@ -19,6 +19,7 @@ from campaigns.views import (
     scores,
     signin,
     system,
+    takers,
 )
 
 BLUEPRINTS = tuple(
@@ -34,6 +35,7 @@ BLUEPRINTS = tuple(
         matrix,
         arms,
         offers,
+        takers,
         creatives,
         pictures,
         relations,

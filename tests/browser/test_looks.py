@@ -122,6 +122,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("results", f"{campaign}/results"), ("no-results", f"{draft}/results"),
             ("unknown", f"{campaign}/ledger?state=unknown"), ("preview", f"{campaign}/preview?bought=shoes"),
             ("offers", "/offers/"), ("offer", f"/offers/{scene.story.discount}"), ("new-offer", "/offers/new"),
+            ("takers", f"/offers/{scene.story.discount}/takers"),
             ("creatives", "/creatives/"), ("creative", "/creatives/1"),
             ("gallery", "/creatives/gallery?family=neutral"), ("pictures", "/pictures/"),
             ("matrix", f"{campaign}/matrix/"),

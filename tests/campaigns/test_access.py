@@ -25,7 +25,7 @@ EXPECTED = {
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
     "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
     "arms": "manager", "models": "manager", "relations": "manager",
-    "customers": "support", "calls": "support", "exploring": "manager", "system": "admin",
+    "customers": "support", "calls": "support", "exploring": "manager", "takers": "manager", "system": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""

@@ -1,0 +1,213 @@
+"""Who would get an offer now, and why not more: a campaign's audience sent through the decision, one person at a time.
+
+Every person of the audience, or a sample of SAMPLE of them that is the same at each look, is decided on as an open just
+after a send would be, by the facts of this moment. Of a sample shares are told with a 95 % interval (Wilson 1927).
+Nothing is written, and no cap is used: each is decided on as if they came first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import sqrt
+from typing import Final, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from base import keys
+from base.blobs import FolderBlobs
+from base.errors import InvalidInput
+from base.ids import Delivery
+from base.stores import Store
+from campaigns import campaigns
+from campaigns.lift import MIN_PEOPLE
+from campaigns.models import Campaign
+from campaigns.population import matching
+from campaigns.reports import report
+from campaigns.scenes import Scene, model_of, written_scene
+from render.decide import decide, seed_of
+from render.decision import Candidate, Decision, RemovedBy
+from render.explanation import LAYER_WORDS, because
+from render.facts import Used, decode_used, locale_of
+from render.model import Model
+from render.plan import Plan
+from render.trial import models_of
+from signals.profiles import ProfileStateRow
+from signals.state import decode
+
+SAMPLE: Final = 500
+"""People who are decided on at one look: what a page can wait for, and shares to about 4 points."""
+JUST_BEFORE: Final = timedelta(seconds=1)
+Z: Final = 1.96
+_REFUSED: Final = "refused"
+_ORDER: Final = (_REFUSED, "legal", "relevant", "beneficial", "arbitration")
+
+
+class Share(Struct, frozen=True):
+    """People out of those looked at; `low` and `high` are the ends of the share's 95 % interval, 0 to 1.
+
+    Where everybody was looked at both are the share itself.
+    """
+
+    people: int
+    share: float
+    low: float
+    high: float
+
+
+class Loss(Struct, frozen=True):
+    """Those whom one rule of one layer keeps the offer from: what the layer asks, the rule's code, and a sentence."""
+
+    layer: str
+    rule: str
+    why: str
+    lost: Share
+
+
+class Came(Struct, frozen=True):
+    """What came of the offer in this campaign so far. `clicked` null: too few saw it to tell."""
+
+    seen: int
+    clicks: int
+    orders: int
+    cents: int
+    clicked: Share | None
+
+
+class Takers(Struct, frozen=True):
+    """An offer in a campaign: its audience, how many of them were looked at, who would get it, and what keeps the rest.
+
+    Losses follow the way through the layers. `cap_total` and `cap_left` are showings, null where there is no cap.
+    """
+
+    audience: int
+    looked_at: int
+    get_it: Share
+    losses: tuple[Loss, ...]
+    cap_total: int | None
+    cap_left: int | None
+    came: Came
+
+
+@dataclass(frozen=True)
+class _Person:
+    """What a decision about somebody needs beside what is the campaign's."""
+
+    delivery: Delivery
+    state: bytes
+    used: Used
+
+
+def campaigns_of(session: Session, offer: int) -> list[Campaign]:
+    """The campaigns that offer it somewhere, the newest first."""
+    return [row for row in campaigns.campaigns(session) if any(offer in one["offers"] for one in row.slots)]
+
+
+def takers(session: Session, store: Store, blobs: FolderBlobs, row: Campaign, offer: int, now: datetime) -> Takers:
+    """Who would get the offer in this campaign now, and why the others would not.
+
+    Raises InvalidInput naming what keeps the campaign from being compiled, or the offer that it does not have.
+    """
+    scene = written_scene(session, store, blobs, row, None, now - JUST_BEFORE)
+    slots = [slot.index for slot in scene.plan.slots if offer in slot.offers]
+    if not slots:
+        raise InvalidInput("campaign", "has no place that offers it")
+    fates: Counter[tuple[str, str]] = Counter()
+    models: dict[str, Model] = {}
+    total, people = _people(session, store, row, now)
+    looked_at = 0
+    for one in people:
+        looked_at += 1
+        fates[_fate(_decided(blobs, scene, models, one, now), slots, offer)] += 1
+    got = fates.pop(("", ""), 0)
+    ordered = sorted(fates.items(), key=lambda found: (_ORDER.index(found[0][0]), -found[1], found[0][1]))
+    planned = scene.plan.offer_by_id[offer]
+    return Takers(
+        audience=total,
+        looked_at=looked_at,
+        get_it=_share(got, looked_at, total),
+        losses=tuple(
+            _loss(scene.plan, offer, layer, rule, _share(lost, looked_at, total)) for (layer, rule), lost in ordered
+        ),
+        cap_total=planned.cap_total,
+        cap_left=scene.caps.get(offer) if planned.cap_total is not None else None,
+        came=_came(session, row.id, offer),
+    )
+
+
+def _people(session: Session, store: Store, row: Campaign, now: datetime) -> tuple[int, Iterator[_Person]]:
+    """How many the audience holds, and those who are looked at: a sample by a fixed hash of their numbers."""
+    members = matching(session, row.audience, now).subquery()
+    number = members.c.profile_id
+    total = session.scalar(select(func.count()).select_from(members)) or 0
+    drawn = select(ProfileStateRow.profile_id, ProfileStateRow.encoded).where(
+        ProfileStateRow.profile_id.in_(
+            select(number).order_by(func.md5(func.concat("taker", number)), number).limit(SAMPLE)
+        )
+    )
+    found = session.execute(drawn.order_by(ProfileStateRow.profile_id)).all()
+    names = [keys.used(one.profile_id) for one in found]
+    kept = cast("list[bytes | None]", store.mget(names)) if names else []
+    return total, (
+        _Person(Delivery(one.profile_id, row.id, 1), one.encoded, decode_used(used) if used else Used())
+        for one, used in zip(found, kept, strict=True)
+    )
+
+
+def _decided(blobs: FolderBlobs, scene: Scene, models: dict[str, Model], one: _Person, now: datetime) -> Decision:
+    state = decode(one.state)
+    named = next(iter(models_of(scene.live, one.delivery)), None)
+    if named is not None and named not in models:
+        models[named] = cast("Model", model_of(blobs, scene.live, one.delivery))
+    model = models[named] if named is not None else None
+    facts = replace(scene.facts, state=state, used=one.used, locale=locale_of(state), model=model)
+    return decide(scene.plan.shown_to(one.delivery.profile), facts, now, seed_of(one.delivery, 1))
+
+
+def _fate(decision: Decision, slots: list[int], offer: int) -> tuple[str, str]:
+    """The layer and the rule that removed the offer, two empty texts where it is shown somewhere."""
+    if any(decision.slot(slot).offer == offer for slot in slots):
+        return "", ""
+    candidates: Mapping[int, Candidate] = {one.offer: one for one in decision.slot(slots[0]).candidates}
+    found = candidates.get(offer)
+    if found is None or found.removed_by is None:
+        return _REFUSED, decision.reason or "left out by an arm"
+    return found.removed_by, found.rule or ""
+
+
+def _loss(plan: Plan, offer: int, layer: str, rule: str, lost: Share) -> Loss:
+    if layer == _REFUSED:
+        return Loss("may be offered anything", rule, "Nothing may be offered to them, so they get the default.", lost)
+    words = because(Candidate(offer, cast("RemovedBy", layer), rule), plan.offer_by_id[offer], plan)
+    return Loss(LAYER_WORDS[layer], rule, f"{words[:1].upper()}{words[1:]}.", lost)
+
+
+def _came(session: Session, campaign: int, offer: int) -> Came:
+    line = next((one for one in report(session, campaign).offers if one.offer == offer), None)
+    if line is None:
+        return Came(0, 0, 0, 0, None)
+    enough = line.seen >= MIN_PEOPLE
+    clicked = _wilson(min(line.clicks, line.seen), line.seen) if enough else None
+    return Came(line.seen, line.clicks, line.orders, line.cents, clicked)
+
+
+def _share(people: int, looked_at: int, total: int) -> Share:
+    if not looked_at:
+        return Share(0, 0.0, 0.0, 0.0)
+    if looked_at >= total:
+        share = people / looked_at
+        return Share(people, share, share, share)
+    return _wilson(people, looked_at)
+
+
+def _wilson(people: int, out_of: int) -> Share:
+    """The share with Wilson's 95 % interval."""
+    share, weight = people / out_of, Z * Z / out_of
+    middle = (share + weight / 2) / (1 + weight)
+    half = Z * sqrt(share * (1 - share) / out_of + weight / (4 * out_of)) / (1 + weight)
+    return Share(people, share, max(0.0, middle - half), min(1.0, middle + half))
