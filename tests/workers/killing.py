@@ -2,8 +2,8 @@
 
 It reads one JSON order a line from stdin: {"ids": […], "now": "…", "kill_at": n or null, "trace": path or null, "warm":
 plan hash or null}, forks, lets the child send with a tracer that counts the lines run in the sender's modules, and
-answers with the child's status once it is dead. Forking from a process that has everything loaded, and for a warm order
-the plan's mail compiled, as a sender has from its second batch on, makes a trial cost milliseconds.
+answers with the child's status once it is dead. The first order it carries out itself: forking from a process that has
+everything loaded, every query compiled, and for a warm order the plan's mail, makes a trial cost milliseconds.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -56,46 +57,61 @@ def tracer(kill_at: int | None, seen: list[str]) -> Callable[[FrameType, str, An
     return begin
 
 
-def made(now: str) -> tuple[Sender, Engine]:
-    """A sender with connections of its own."""
-    settings = Settings.from_environment(os.environ)
-    engine, store = db.connect(settings.database_url), stores.connect(settings.redis_url)
-    clock = FixedClock(datetime.fromisoformat(now))
-    return Sender(settings, db.sessions(engine), store, blobs_from(settings), clock, handing=HANDING), engine
+@dataclass
+class Killing:
+    """What children inherit: all but connections."""
 
+    settings: Settings
+    engine: Engine
+    compiled: dict[str, Any] = field(default_factory=dict)
 
-def child(order: dict[str, Any], compiled: dict[str, Any]) -> None:
-    """Send the batch; does not return."""
-    sender, _ = made(order["now"])
-    if order["warm"]:
-        sender._composers[order["warm"]] = compiled[order["warm"]]
-    seen: list[str] = []
-    sys.settrace(tracer(order["kill_at"], seen))
-    sender.send(order["ids"])
-    sys.settrace(None)
-    if order["trace"]:
-        Path(order["trace"]).write_text("\n".join(seen))
-    sender.close()
-    os._exit(0)
+    def sender(self, now: str) -> Sender:
+        """A sender with a connection to the store of its own."""
+        store, clock = stores.connect(self.settings.redis_url), FixedClock(datetime.fromisoformat(now))
+        return Sender(self.settings, db.sessions(self.engine), store, blobs_from(self.settings), clock, handing=HANDING)
+
+    def rehearse(self, order: dict[str, Any]) -> None:
+        """Send a batch in this process, which keeps no connection of it."""
+        sender = self.sender(order["now"])
+        sender.send(order["ids"])
+        self.compiled |= sender._composers
+        sender.close()
+        self.engine.dispose()
+
+    def child(self, order: dict[str, Any]) -> None:
+        """Send the batch; does not return."""
+        sender = self.sender(order["now"])
+        if order["warm"]:
+            sender._composers[order["warm"]] = self.compiled[order["warm"]]
+        seen: list[str] = []
+        sys.settrace(tracer(order["kill_at"], seen))
+        sender.send(order["ids"])
+        sys.settrace(None)
+        if order["trace"]:
+            Path(order["trace"]).write_text("\n".join(seen))
+        sender.close()
+        os._exit(0)
+
+    def carry_out(self, order: dict[str, Any]) -> int:
+        """The status of the child, which is dead by then."""
+        number = os.fork()
+        if number == 0:
+            try:
+                self.child(order)
+            finally:
+                os._exit(70)
+        _, status = os.waitpid(number, 0)
+        return os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
     """Serve orders until stdin ends."""
-    compiled: dict[str, Any] = {}
+    settings = Settings.from_environment(os.environ)
+    killing = Killing(settings, db.connect(settings.database_url))
+    killing.rehearse(json.loads(sys.stdin.readline()))
+    print(0, flush=True)
     for line in sys.stdin:
-        order = json.loads(line)
-        if order["warm"] and order["warm"] not in compiled:
-            sender, engine = made(order["now"])
-            compiled[order["warm"]] = sender._composer(order["warm"])
-            engine.dispose()
-        number = os.fork()
-        if number == 0:
-            try:
-                child(order, compiled)
-            finally:
-                os._exit(70)
-        _, status = os.waitpid(number, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(killing.carry_out(json.loads(line)), flush=True)
 
 
 if __name__ == "__main__":
