@@ -20,6 +20,7 @@ from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER, fetch, fetch_a
 from tests.promises.world import Story, World
 
 AGENTS = (BROWSER, GMAIL, APPLE, SCANNER)
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 FIRST = "SELECT min(id) FROM delivery WHERE campaign_id = :c"
 LONG = "A campaign whose name goes on and on because somebody put the whole brief into it, with all its dates"
 
@@ -146,15 +147,17 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_has_no_barriers(visits: Visits, scene: Scene, scheme: Scheme) -> None:
+def test_it_has_no_barriers(visits: Visits, scene: Scene) -> None:
     wrong: list[object] = []
     for role, listed in pages(scene).items():
-        with visits.visit(role, scheme=scheme, strict=False) as visitor:
+        with visits.visit(role, strict=False) as visitor:
             for name, path in listed:
                 visitor.go(path)
-                wrong += [(name, fault) for fault in visitor.faults()]
-                visitor.keep(f"{name}-{scheme}")
+                for scheme in SCHEMES:
+                    visitor.sees_in(scheme)
+                    assert visitor.page.locator(f"html[data-bs-theme={scheme}]").count() == 1
+                    wrong += [(name, scheme, fault) for fault in visitor.faults()]
+                    visitor.keep(f"{name}-{scheme}")
     assert not wrong
 
 
@@ -170,7 +173,7 @@ def test_it_fits_a_phone_and_runs_under_its_own_policy_without_an_error(visits: 
                 visitor.troubles.clear()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_it_has_no_barriers_for_the_readers_of_a_mail(visits: Visits, scene: Scene, scheme: Scheme) -> None:
     mail, render = scene.story.mail(), visits.life.world.render.url
     readers = {"unsubscribe": mail.unsubscribe, "no-link": f"/view/{'A' * 54}"}

@@ -22,6 +22,11 @@ AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
+DRAWN = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+"""Resolves when all that was to be drawn is on the page: whatever it set off to load has been asked for by then."""
+FADED = """() => Promise.all(document.getAnimations()
+    .filter(one => one instanceof CSSTransition).map(one => one.finished.catch(() => null))).then(() => null)"""
+"""Resolves when no colour is on its way to another."""
 NAMES = {"manager": "Mara Manager", "support": "Sam Support", "admin": "Ada Admin"}
 
 
@@ -31,9 +36,14 @@ class Visitor:
 
     page: Page
     url: str
+    scripts: bool = True
     troubles: list[str] = field(default_factory=list)
+    _loading: int = 0
 
     def __post_init__(self) -> None:
+        self.page.on("request", lambda _request: self._load(1))
+        self.page.on("requestfinished", lambda _request: self._load(-1))
+        self.page.on("requestfailed", lambda _request: self._load(-1))
         self.page.on("console", self._heard)
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("requestfailed", lambda request: self.troubles.append(f"failed: {request.url}"))
@@ -42,10 +52,16 @@ class Visitor:
         if said.type == "error":
             self.troubles.append(f"{said.text} {said.location.get('url', '')}")
 
+    def _load(self, more: int) -> None:
+        self._loading += more
+
     def go(self, path: str) -> Response | None:
-        """Open a page of ours and wait until nothing more is loaded."""
+        """Open a page of ours and wait until nothing more is loaded and what was is drawn."""
         answer = self.page.goto(self.url + path)
-        self.page.wait_for_load_state("networkidle")
+        while self.scripts:
+            self.page.evaluate(DRAWN)
+            if self._loading <= 0:
+                break
         return answer
 
     def press(self, name: str) -> None:
@@ -62,6 +78,12 @@ class Visitor:
     def text(self) -> str:
         """What the page says."""
         return self.page.inner_text("body")
+
+    def sees_in(self, scheme: Scheme) -> None:
+        """See the page that is open in another scheme."""
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.evaluate(DRAWN)
+        self.page.evaluate(FADED)
 
     def overflow(self) -> int:
         """Pixels by which the page is wider than its window."""
@@ -116,7 +138,7 @@ class Visits:
             storage_state=self._signed_in(role) if role else None,
         )
         try:
-            yield Visitor(context.new_page(), self.url)
+            yield Visitor(context.new_page(), self.url, scripts)
         finally:
             context.close()
 

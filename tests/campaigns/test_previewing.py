@@ -33,7 +33,6 @@ def sha256(body: bytes) -> str:
 
 def drawn(world: World, mail: Mail, *, dark: bool = False) -> dict[int, str]:
     """The hashes of what the endpoint answers now, by slot."""
-    world.settle()
     paths = mail.dark if dark else mail.pictures
     return {slot: sha256(fetch(world.render.url, path, GMAIL).body) for slot, path in paths.items()}
 
@@ -93,6 +92,7 @@ def test_it_previews_what_the_endpoint_serves_after_an_end_a_sale_out_and_a_comp
     world.tell({"type": "track", "userId": made.names[0], "event": "Complaint Opened", "properties": said})
     assert drawn(world, made.mail()) == ahead
     world.stock(made.product, 0)
+    world.settle()
     at = world.clock.now() + HOUR
     sold_out = previewed(life, made, at)
     world.clock.set(at)
@@ -105,6 +105,7 @@ def test_it_previews_the_price_and_the_stock_of_the_moment(life: Living) -> None
     world.tell(world.buy(made.names[0]))
     for price, quantity in (("49.90 EUR", 5), ("39.90 EUR", 1), ("39.90 EUR", 0)):
         world.stock(made.product, quantity, price)
+        world.settle()
         world.clock.advance(2 * HOUR)
         ahead = previewed(life, made, world.clock.now())
         assert drawn(world, made.mail()) == ahead
@@ -118,6 +119,7 @@ def test_it_previews_a_change_before_it_is_published(life: Living) -> None:
     ahead, before = previewed(life, made, at), drawn(world, made.mail())
     assert ahead[0] != before[0]
     world.shop.publish(made.campaign)
+    world.settle()
     world.clock.set(at)
     assert drawn(world, made.mail()) == ahead
 
@@ -156,6 +158,7 @@ def now_shown(page: str) -> list[str]:
 def switch(life: Living, made: Story, change: Callable[..., object], *more: Any) -> None:
     with life.world.sessions.begin() as session:
         change(session, life.world.store, made.campaign, *more, life.world.clock.now(), MANAGER)
+    life.world.settle()
 
 
 def pin(life: Living, made: Story) -> None:
@@ -163,6 +166,7 @@ def pin(life: Living, made: Story) -> None:
     picture = life.web.shop.blobs.put(fetch(life.world.render.url, made.mail().pictures[0]).body)
     with life.world.sessions.begin() as session:
         publish.kill(session, life.world.store, made.campaign, life.world.clock.now(), MANAGER, picture=picture)
+    life.world.settle()
 
 
 def withdraw_tracking(life: Living, made: Story) -> None:
@@ -180,11 +184,13 @@ def rewrite(life: Living, made: Story, headline: str) -> None:
 def republish(life: Living, made: Story) -> None:
     rewrite(life, made, "Shoes, 20 % off")
     life.world.shop.publish(made.campaign)
+    life.world.settle()
 
 
 def sell_out(life: Living, made: Story) -> None:
     life.world.tell(life.world.buy(made.names[0]))
     life.world.stock(made.product, 0)
+    life.world.settle()
 
 
 SITUATIONS: Mapping[str, Callable[[Living, Story], object]] = {
@@ -230,6 +236,7 @@ def test_it_goes_by_a_cap_that_is_used_up(life: Living) -> None:
     world.recorded()
     fetch(world.render.url, made.mail(second).pictures[0])
     world.recorded()
+    world.settle()
     world.clock.advance(2 * HOUR)
     support = life.web.desk("support")
     profile = world.shop.known()[second]
