@@ -25,7 +25,7 @@ from tests.misbehaving import photo
 MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
 READS_ONLY = {
     "offers.preview", "api.preview_campaign", "preview.choose", "customers.find", "api.find_customers",
-    "api.name_customer", "creatives.preview", "api.draw_creative",
+    "api.name_customer", "creatives.preview", "api.draw_creative", "exploring.compare", "api.explore_decision",
 }  # fmt: skip
 """Posted because much is said to them, but they change nothing."""
 
@@ -111,6 +111,22 @@ class Desk:
         kept = {name: value for name, value in told.items() if name not in OUT_ONLY}
         return kept | {"name": f"{told['name']} again"}
 
+    def call(self) -> tuple[str, dict[str, Any]]:
+        """Where an agent tells what a customer said to the offer of a call, and what they tell."""
+        path = f"/customers/{self.web.shop.profile('ada')}/offer"
+        number = self.campaign()
+        told = self.program.told("GET", f"{path}?campaign={number}")
+        place = next(one for one in told["places"] if one["offer"] is not None)
+        return path, {
+            "campaign": number, "request": told["request"], "slot": place["slot"], "offer": place["offer"],
+            "outcome": "taken",
+        }  # fmt: skip
+
+    def told_on_page(self) -> Any:
+        """The same through the page's form, which names the contact otherwise."""
+        path, said = self.call()
+        return self.browser.post(path, channel="call", contact=said.pop("request"), **said)
+
     def source(self, name: str) -> int:
         return self.new_id("/sources", {"name": name, "kind": "server"})
 
@@ -162,6 +178,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "pictures.for_product": lambda d: d.browser.post(f"/pictures/{d.picture()}/product", product=d.product()),
     "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
     "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
+    "calls.tell": lambda d: d.told_on_page(),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
     "scores.run": lambda d: d.browser.post("/scores/run"),
     "scores.add_band": lambda d: d.browser.post(
@@ -183,6 +200,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "system.end_source": lambda d: d.browser.post(f"/system/sources/{d.source('to end by page')}/end"),
 }  # fmt: skip
 CALLS: dict[str, Callable[[Desk], Any]] = {
+    "tell_next_offer": lambda d: d.program.told("POST", *d.call()),
     "create_offer": lambda d: d.program.told("POST", "/offers", d.offer()),
     "update_offer": lambda d: d.program.told("PUT", f"/offers/{d.new_id('/offers', d.offer())}", d.offer()),
     "archive_offer": lambda d: d.program.told("DELETE", f"/offers/{d.new_id('/offers', d.offer())}"),

@@ -28,7 +28,7 @@ def web(world: World) -> Iterator[Web]:
 def test_it_pins_every_block_to_a_static_picture_on_all_processes_at_once_and_lets_go_again(
     world: World, web: Web, prompt: Served
 ) -> None:
-    story = world.story("killed", people=2, slots=2)
+    story = world.story("pinned", people=2, slots=2)
     opened, unopened = story.mails.values()
     paths = [
         (url, path)
