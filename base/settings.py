@@ -195,14 +195,15 @@ class Settings:
         metadata=_entry(
             whole(1_000, 20_000_000),
             "How many decisions of the last half year a training learns from, at most; of more an even part, drawn by "
-            "lot. A million take less than 1 GB.",
+            "lot. A showing takes some 220 bytes of memory.",
         ),
     )
     dask_url: str = field(
         default="",
         metadata=_entry(
             url("tcp", "tls"),
-            "Scheduler of a Dask cluster that trees are fitted on, such as tcp://10.0.0.5:8786. Not set: this machine.",
+            "Scheduler of a Dask cluster that trees are fitted on, such as tcp://10.0.0.5:8786. Whoever reaches it can "
+            "run code on its machines and on this one. Not set: this machine.",
         ),
     )
     hold_seconds: int = field(

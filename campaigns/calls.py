@@ -25,7 +25,7 @@ from campaigns import admin_log
 from campaigns.admin_log import Actor
 from campaigns.endpoint import Endpoint
 from campaigns.models import Campaign
-from campaigns.scenes import Scene, contact_scene
+from campaigns.scenes import Scene, beside, contact_scene
 from campaigns.standing import Standing, stand
 from render.contact import DecideIn, DecideOut, decide_for, mint_profile
 from render.explanation import SlotExplanation
@@ -111,11 +111,10 @@ def campaign(session: Session, campaign_id: int) -> Campaign:
 
 def advice(
     store: Store, blobs: FolderBlobs, profile: int, contact: Contact, now: datetime
-) -> tuple[Plan, list[Advice]]:
+) -> tuple[Scene, list[Advice]]:
     """What to offer, place by place; places without offers are left out. Raises NotFound where nothing is live."""
-    plan = contact_scene(store, blobs, profile, contact.campaign, (contact.channel, "", contact.request), now).plan
-    offering = [slot for slot in plan.slots if slot.offers]
-    return plan, [_advised(store, blobs, profile, contact, slot, now) for slot in offering]
+    scene = contact_scene(store, blobs, profile, contact.campaign, (contact.channel, "", contact.request), now)
+    return scene, [_advised(store, scene, contact, slot, now) for slot in scene.plan.slots if slot.offers]
 
 
 def tell(
@@ -133,10 +132,12 @@ def tell(
 ) -> OutcomeOut:
     """Make the offer that was read the decision of this contact, and keep what the person said to it.
 
-    Raises Conflict where another offer would be made by now (nothing is kept then) or another answer was told before,
-    InvalidInput for a place that offers nothing, NotFound where nothing is live, Unavailable while the store is away.
+    Raises Conflict where another offer would be made by now or another answer was told before: what was told is not
+    kept then. Should the offer change in the very instant of telling, the other one is on record as made in this
+    contact, and stays what it offers. Raises InvalidInput for a place that offers nothing, NotFound where nothing
+    is live, Unavailable while the store is away.
     """
-    _, advised = advice(store, blobs, profile, contact, now)
+    scene, advised = advice(store, blobs, profile, contact, now)
     one = next((one for one in advised if one.slot == slot), None)
     if one is None or one.offer is None:
         raise InvalidInput("slot", "is no place with something to offer")
@@ -145,7 +146,6 @@ def tell(
     where = {
         "campaign": contact.campaign, "channel": contact.channel, "placement": one.place, "request": contact.request,
     }  # fmt: skip
-    scene = contact_scene(store, blobs, profile, contact.campaign, (contact.channel, one.place, contact.request), now)
     parts = endpoint.ready(scene.delivery)
     named = where | {"profile": mint_profile(parts.tokens, profile)}
     asked, said = (
@@ -156,18 +156,16 @@ def tell(
     if offer not in [chosen.offer for chosen in decided.slots if chosen.slot == slot]:
         raise Conflict("By now another offer is made: load the page again. What you told was not kept.")
     told = _understood(keep(parts, said, monotonic()), OutcomeOut)
-    if not told.repeated:
-        after = {"decision": told.decision, "offer": offer, "outcome": outcome} | where
-        admin_log.record(session, by, "tell outcome", "campaign", contact.campaign, now, after=after)
+    # Also when it was told before: the line of the first time may have been lost after the outcome was kept.
+    after = {"decision": told.decision, "offer": offer, "outcome": outcome, "repeated": told.repeated} | where
+    admin_log.record(session, by, "tell outcome", "campaign", contact.campaign, now, after=after)
     return told
 
 
-def _advised(store: Store, blobs: FolderBlobs, profile: int, contact: Contact, slot: Slot, now: datetime) -> Advice:
+def _advised(store: Store, scene: Scene, contact: Contact, slot: Slot, now: datetime) -> Advice:
     """A place of a contact is a contact of its own, with an open of its own, as `/v1/decide` has it."""
-    asked = (contact.channel, slot.name, contact.request)
-    scene = contact_scene(store, blobs, profile, contact.campaign, asked, now)
-    standing = stand(scene, now, "decide", WHOLE_MAIL)
-    return _told(scene, standing, slot)
+    own = beside(store, scene, (contact.channel, slot.name, contact.request))
+    return _told(own, stand(own, now, "decide", WHOLE_MAIL), slot)
 
 
 def _told(scene: Scene, standing: Standing, slot: Slot) -> Advice:

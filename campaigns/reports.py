@@ -20,7 +20,6 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import disagreement
 from campaigns.expired import expired
 
 
@@ -83,11 +82,7 @@ class Anonymous:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything the results page shows. `cents` are the campaign's currency; `elsewhere` are orders in others.
-
-    `disagreeing` are clicks whose record contradicts what was shown, of those still kept, counted up to MAX_LISTED + 1
-    of `campaigns.disagreement`.
-    """
+    """What came of a campaign. `cents` are its currency; `elsewhere` are orders in others."""
 
     mailed: int
     opens: Opens
@@ -103,7 +98,6 @@ class Report:
     p50_ms: float | None
     p99_ms: float | None
     anonymous: Anonymous
-    disagreeing: int = 0
 
 
 def report(session: Session, campaign_id: int) -> Report:
@@ -136,7 +130,6 @@ def report(session: Session, campaign_id: int) -> Report:
         p50_ms=speed.p50,
         p99_ms=speed.p99,
         anonymous=_anonymous(session, given, gone),
-        disagreeing=len(disagreement.of_campaign(session, campaign_id)),
     )
 
 

@@ -216,6 +216,13 @@ def _known(session: Session, store: Store, profile: int) -> ProfileState:
     return decode(row.encoded)
 
 
+def beside(store: Store, scene: Scene, contact: tuple[str, str, str]) -> Scene:
+    """Another contact with the person of a contact's scene, at the same instant: only what was shown in it is read."""
+    profile, campaign = scene.delivery.profile, scene.delivery.campaign
+    shown, _ = _read(store, keys.contact(profile, contact_mark(campaign, contact)), keys.used(profile))
+    return replace(scene, shown=shown)
+
+
 def _live(store: Store, blobs: FolderBlobs, campaign: int) -> tuple[Plan, Live]:
     data = cast("bytes | None", store.get(keys.live(campaign)))
     live = decode_live(data) if data is not None else Live()

@@ -151,8 +151,11 @@ def _people(session: Session, store: Store, row: Campaign, now: datetime) -> tup
         )
     )
     found = session.execute(drawn.order_by(ProfileStateRow.profile_id)).all()
-    names = [keys.used(one.profile_id) for one in found]
-    kept = cast("list[bytes | None]", store.mget(names)) if names else []
+    # One key a command: people's keys lie on different servers of a cluster.
+    pipe = store.pipeline(transaction=False)
+    for one in found:
+        pipe.get(keys.used(one.profile_id))
+    kept: list[bytes | None] = pipe.execute()
     return total, (
         _Person(Delivery(one.profile_id, row.id, 1), one.encoded, decode_used(used) if used else Used())
         for one, used in zip(found, kept, strict=True)

@@ -80,10 +80,10 @@ def keep(parts: Parts, told: OutcomeIn, started: float) -> Answer:
     except InvalidInput as error:
         return fault("400 Bad Request", error.field, error.message)
     running, personal = parts.lookup.read(told.campaign, fetch.names)
-    if running is None or running.plan is None:
-        return fault("404 Not Found", "campaign", "There is no such campaign, or nothing of it is published.")
     if personal is None:
         return try_again("The store is away; try again.")
+    if running is None or running.plan is None:
+        return fault("404 Not Found", "campaign", "There is no such campaign, or nothing of it is published.")
     read = Read(personal)
     for _ in range(MAX_ROUNDS):
         answer = _told(parts, fetch, running, running.plan, read, told)
@@ -106,6 +106,8 @@ def _told(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read: Read, 
     chosen = lane.in_slot(told.slot)
     if not lane.open_number or not may_record(read.state, plan):
         return fault("404 Not Found", "request", "Nothing was decided in this contact that could be answered.")
+    if shown_by is None and lane.plan:
+        return try_again("The plan of this contact cannot be read; try again.")
     if shown_by is None or chosen is None or slot is None or slot.name != told.placement:
         return fault("400 Bad Request", "slot", "was not decided on in this contact")
     before = answer_in(lane, told.slot)

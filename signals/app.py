@@ -217,9 +217,10 @@ def take_feed() -> tuple[Response, int] | Response:
     sender = desk.sender(requests.basic_key(request))
     if not sender.is_server:
         raise Forbidden("A browser key cannot send products.")
-    body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
-    format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
+    # A feed is read where it has its place: as many feeds as threads would not fit into memory.
     with desk.lanes.large():
+        body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
+        format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
         report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
     return jsonify(
         success=True, stored=report.stored, refused=report.refused, rejected=[asdict(bad) for bad in report.rejected]

@@ -22,8 +22,13 @@ GROWN_BYTES = 16_000_000
 _END_OTHERS = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s"
 # A copy has the object numbers of what it was copied from.
 _SHAPE = """
-    SELECT array_agg((oid, relname, relnatts) ORDER BY oid)::text, (SELECT min(version_num) FROM alembic_version)
-    FROM pg_class WHERE oid >= 16384
+    SELECT (SELECT array_agg((oid, relname) ORDER BY oid)::text FROM pg_class WHERE oid >= 16384),
+           (SELECT md5(string_agg((attrelid, attnum, atttypid, attnotnull)::text, ',' ORDER BY attrelid, attnum))
+            FROM pg_attribute WHERE attrelid >= 16384),
+           (SELECT md5(string_agg((oid, adbin)::text, ',' ORDER BY oid)) FROM pg_attrdef),
+           (SELECT md5(string_agg((oid, conname, conbin)::text, ',' ORDER BY oid)) FROM pg_constraint),
+           (SELECT md5(string_agg((oid, tgname, tgenabled)::text, ',' ORDER BY oid)) FROM pg_trigger),
+           (SELECT min(version_num) FROM alembic_version)
 """
 _TABLES = """
     SELECT oid, relname, pg_relation_size(oid) FROM pg_class

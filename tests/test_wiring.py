@@ -42,6 +42,16 @@ def test_it_tells_what_compose_hands_on_and_reads_what_is_left_empty_as_not_set(
     assert [name for name in handed_on if f"`{name}`" not in told and f"`{name}=" not in told] == []
 
 
+def test_it_gives_the_intake_as_many_threads_as_its_lanes_are_told_of() -> None:
+    option = f"${{{PREFIX}SIGNALS_THREADS:-{Settings().signals_threads}}}"
+    assert f"--threads {option}" in PROCESSES["signals"]
+    service = re.search(
+        r"^  signals:\n(.*?)^  web:", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert service
+    assert f"--threads={option}" in service[0]
+
+
 def test_it_gives_the_render_container_no_address_it_must_not_know() -> None:
     service = re.search(
         r"^  render:\n(.*?)^  signals:", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE | re.DOTALL

@@ -23,7 +23,8 @@ from base.logs import logger
 from base.settings import PREFIX
 from render.booster import lightgbm
 
-LONGEST_SECONDS: Final = 3_000.0
+LONGEST_SECONDS: Final = 900.0
+"""A fit; well below what a whole training may take, so that a cluster that hangs is named."""
 _NAMES: Final[Mapping[str, str]] = {
     "min_data_in_leaf": "min_child_samples", "min_sum_hessian_in_leaf": "min_child_weight",
     "feature_fraction": "colsample_bytree", "bagging_fraction": "subsample", "bagging_freq": "subsample_freq",

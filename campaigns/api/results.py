@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from campaigns import arms, campaigns, fairness, goals, profit
+from campaigns import arms, campaigns, disagreement, fairness, goals, profit
 from campaigns.access import allow
 from campaigns.api.desk import api, served
 from campaigns.goals import Metric
@@ -243,6 +243,7 @@ def get_report(campaign_id: int) -> ReportOut:
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         found = report(session, campaign_id)
+        disagreeing = len(disagreement.of_campaign(session, campaign_id))
     return ReportOut(
         mailed=found.mailed,
         opened_surely=found.opens.surely,
@@ -257,7 +258,7 @@ def get_report(campaign_id: int) -> ReportOut:
         elsewhere=found.elsewhere,
         offers=[msgspec.to_builtins(line) for line in found.offers],
         anonymous=msgspec.convert(msgspec.to_builtins(found.anonymous), AnonymousOut),
-        disagreeing=found.disagreeing,
+        disagreeing=disagreeing,
     )
 
 

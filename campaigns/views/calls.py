@@ -64,7 +64,8 @@ def _page(session: Session, profile: int, values: Mapping[str, str], fault: Inva
     contact, plan, places = None, None, list[calls.Advice]()
     if chosen is not None:
         contact = _contact(values, chosen.id)
-        plan, places = calls.advice(parts().store, parts().blobs, root.id, contact, parts().now())
+        scene, places = calls.advice(parts().store, parts().blobs, root.id, contact, parts().now())
+        plan = scene.plan
     detail = {"campaign": chosen.id} if chosen is not None else {}
     access_log.record(session, actor(), "next offer", parts().now(), profile_id=root.id, detail=detail)
     known = customers.document(session, root.id)

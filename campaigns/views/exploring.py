@@ -26,9 +26,10 @@ pages = Blueprint("exploring", __name__, url_prefix="/campaigns")
 @pages.get("/<int:campaign_id>/explore")
 @allow("manager")
 def show(campaign_id: int) -> ResponseReturnValue:
-    """The ranking as it is, for the customer whose number is given or somebody unknown."""
+    """The ranking as it is, for the customer whose number is given or somebody unknown; no more is read of a URL."""
+    values = {name: request.args[name] for name in ("customer", "place") if name in request.args}
     with parts().transaction() as session:
-        return _page(session, campaigns.campaign(session, campaign_id), request.args)
+        return _page(session, campaigns.campaign(session, campaign_id), values)
 
 
 @pages.post("/<int:campaign_id>/explore")

@@ -145,6 +145,8 @@ def test_it_says_of_every_losing_offer_what_alone_would_have_to_be_otherwise(nam
         for offer in offers[:3]:
             after = fates(*without_cause(plan, facts, slot, decision, offer), slot)
             assert after[offer] != cause
+            if cause[0] == "arbitration" and cause[1] != "costs more than it earns":
+                assert after[offer] == (None, None), "nothing but the others kept it from being shown"
             for number, fate in lost.items():
                 if fate != cause and "arbitration" not in (fate[0], cause[0]):
                     assert after.get(number, fate) == fate

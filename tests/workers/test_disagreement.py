@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from campaigns.reports import report
+from campaigns import disagreement
 from render.record import ClickRecord, DecisionRecord
 from signals.moments import unix_ms
 from tests.campaigns.web import Web
@@ -34,7 +34,9 @@ def planted(opens: Opens, mail: Mail, number: int, decided: str, offer: int, fet
 
 
 @pytest.mark.feature("SU-17")
-def test_it_raises_a_click_that_went_to_another_offer_than_was_shown(opens: Opens) -> None:
+def test_it_raises_a_click_that_went_to_another_offer_than_was_shown(
+    opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mail, shop = opens.send("ann")["ann"], opens.shop
     opens.look(mail)
     first = decision(opens)
@@ -47,7 +49,18 @@ def test_it_raises_a_click_that_went_to_another_offer_than_was_shown(opens: Open
     assert second != first
     shop.clock.advance(MINUTE)
     opens.get(mail.clicks[0])
+    with monkeypatch.context() as late:  # The picture cannot be drawn: the default is seen, and clicked on.
+        ladder = opens.client.application.extensions["parts"].ladder
+        late.setattr(ladder, "at_hand", lambda *_: None)
+        late.setattr(ladder, "best", ladder.default)
+        shop.clock.advance(MINUTE)
+        opens.look(mail, dark=True)
+        opens.get(mail.clicks[0])
+    shop.clock.advance(MINUTE)
+    opens.look(mail)
     opens.record()
+    (clicked,) = opens.rows("SELECT decision_id FROM click WHERE offer_id = :offer", offer=opens.default)
+    assert clicked.decision_id == second, "the fallback belongs to the open whose offer could not be drawn"
     web = Web(shop)
     try:
         support, person = web.program("support"), mail.token.profile
@@ -64,7 +77,7 @@ def test_it_raises_a_click_that_went_to_another_offer_than_was_shown(opens: Open
         raised = support.told("GET", listed)["entries"]
         assert [one["decision"] for one in raised] == [first, second]
         with shop.sessions.begin() as session:
-            assert report(session, opens.campaign).disagreeing == 2
+            assert len(disagreement.of_campaign(session, opens.campaign)) == 2
         names = {row.id: row.name for row in opens.rows("SELECT id, name FROM offer")}
         told = f"“{names[opens.thanks]}” was shown in this place, and the click went to “{names[opens.discount]}”"
         assert all(told in one["alarm"] for one in raised)

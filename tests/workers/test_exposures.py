@@ -87,6 +87,7 @@ def test_it_counts_an_undecided_fetch_once_a_person_clicks_in_its_open(log: Log)
     assert len(log.read()) == 2
 
 
+@pytest.mark.feature("SU-18")
 def test_it_learns_what_was_said_in_a_call_from_what_was_offered_there(log: Log) -> None:
     at = log.shop.now - timedelta(days=20)
     said = {"p00": ("taken", "refused"), "p01": ("refused",), "p02": ()}
