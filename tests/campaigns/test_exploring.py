@@ -115,3 +115,12 @@ def test_it_names_the_fact_that_cannot_be_changed(web: Web) -> None:
     looks = "SELECT count(*) FROM access_log WHERE action = 'explore' AND profile_id = :p"
     with web.shop.sessions.begin() as session:
         assert session.scalar(text(looks), {"p": made.person}) == 2
+
+
+def test_it_takes_a_number_from_a_url_and_neither_a_search_nor_a_fact(web: Web) -> None:
+    explorer = Explorer(web)
+    manager, path = web.browser("manager"), f"/campaigns/{explorer.campaign}/explore"
+    unknown = manager.get(f"{path}?person=ann@example.com&bought=shoes&trait=card&value=gold").text
+    assert unknown == manager.get(path).text
+    assert "somebody unknown" in unknown
+    assert "somebody unknown instead" in manager.get(f"{path}?customer={explorer.person}").text

@@ -16,6 +16,7 @@ from base.clock import FixedClock
 from render.access import KeyFacts, encode_key
 from render.arbitration import Fatigue
 from render.contact import mint_profile
+from render.lookup import Look
 from tests.render.mail import PROFILE, Mail
 from tests.render.shoe_shop import DISCOUNT, SHOES, THANKS, bought, plan, state
 
@@ -113,6 +114,22 @@ def test_it_names_what_is_wrong_and_keeps_nothing(
     post(client, mail, "/v1/decide")
     answer = tell(client, mail, **changes)
     assert (answer.status_code, answer.get_json()["error"]["field"], mail.clicks()) == (status, field, [])
+
+
+def test_it_asks_for_the_word_again_while_what_it_needs_cannot_be_read(
+    client: FlaskClient, mail: Mail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post(client, mail, "/v1/decide")
+    mail.publish(plan(discount={"name": "renamed"}))
+    lookup = client.application.extensions["parts"].lookup
+    lookup.forget()
+    lookup.running(7)  # The plan of now is held; that of the contact is not.
+    for part, away in (("plan", lambda _: None), ("read", lambda *_: Look(None, None))):
+        with monkeypatch.context() as patched:
+            patched.setattr(lookup, part, away)
+            answer = tell(client, mail)
+            assert (answer.status_code, answer.headers["Retry-After"], mail.clicks()) == (503, "1", []), part
+    assert tell(client, mail).get_json()["repeated"] is False
 
 
 def test_it_keeps_nothing_of_whoever_withdrew_since(client: FlaskClient, mail: Mail) -> None:
