@@ -91,6 +91,7 @@ def test_it_refuses_a_second_word_on_one_showing_and_takes_one_on_the_next(
 def test_it_knows_what_was_shown_by_a_plan_of_before(client: FlaskClient, mail: Mail) -> None:
     post(client, mail, "/v1/decide")
     mail.publish(plan(discount={"name": "renamed"}))
+    client.application.extensions["parts"].lookup.forget()
     assert tell(client, mail).get_json()["offer"] == DISCOUNT
 
 
