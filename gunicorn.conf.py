@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, UnsupportedTransferCoding
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
 from base.settings import Settings
@@ -26,11 +27,41 @@ REQUEST_SECONDS = 10
 """A request must be whole by then."""
 SEND_SECONDS = struct.pack("@ll", 5, 0)
 """A client that takes nothing for so long, in the kernel's form, gets no more."""
+STALL_SECONDS = 5
+"""A body of which nothing comes for so long is given up."""
+LEAST_PACE = 16_384
+"""Bytes a second that a long body must come at once REQUEST_SECONDS are over, or it would hold its thread for long."""
 _HEAD_END = b"\r\n\r\n"
 _BODY = re.compile(
     rb"\r\n(?:content-length:[ \t]*(\d{1,9})[ \t]*|(transfer-encoding:).*?chunked[ \t]*)(?=\r\n)", re.IGNORECASE
 )
 _EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+
+
+class PacedUnreader(SocketUnreader):
+    """What a connection says, as long as it goes on saying it. A long body is read by a thread, which must not wait."""
+
+    def __init__(self, sock: Any) -> None:
+        super().__init__(sock)
+        self.begin()
+
+    def begin(self) -> None:
+        """A request begins."""
+        self._since, self._taken = time.monotonic(), 0
+
+    def chunk(self, size_hint: Any = None) -> Any:
+        """Some bytes more. Raises TimeoutError."""
+        waited = time.monotonic() - self._since
+        if waited > REQUEST_SECONDS and self._taken < waited * LEAST_PACE:
+            raise TimeoutError("the body comes too slowly")
+        before = self.sock.gettimeout()
+        self.sock.settimeout(STALL_SECONDS if before is None else min(before, STALL_SECONDS))
+        try:
+            data: bytes = super().chunk(size_hint)
+        finally:
+            self.sock.settimeout(before)
+        self._taken += len(data)
+        return data
 
 
 class PatientThreads(gthread.ThreadWorker):
@@ -48,9 +79,13 @@ class PatientThreads(gthread.ThreadWorker):
             conn.init()
             conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, SEND_SECONDS)
             conn.since = None
+            said = conn.parser.unreader.take_buffered()
+            conn.parser.unreader = PacedUnreader(conn.sock)
+            conn.parser.unreader.unread(said)
         try:
             if self._has_come(conn):
                 conn.since = None
+                conn.parser.unreader.begin()
                 return super().handle(conn)
         except OSError:
             return False
@@ -103,7 +138,7 @@ def _is_whole(said: bytes) -> bool:
 
 def _is_worth_a_line(entry: logging.LogRecord) -> bool:
     """All but what anybody can cause as often as they like, and what names a reader's address."""
-    timed_out = entry.exc_info is not None and entry.exc_info[0] is BlockingIOError
+    timed_out = entry.exc_info is not None and entry.exc_info[0] in (BlockingIOError, TimeoutError)
     return not timed_out and not entry.getMessage().startswith("Invalid request from ip=")
 
 

@@ -62,7 +62,7 @@ class Contact(Struct, frozen=True):
 
     campaign: int
     channel: Channel
-    request: str
+    request: Request
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,10 @@ def tell(
     is live, Unavailable while the store is away.
     """
     scene, advised = advice(store, blobs, profile, contact, now)
+    told = _told_before(store, scene, contact, slot, offer, outcome)
+    if told is not None:
+        _note(session, told, contact, now, by)
+        return told
     one = next((one for one in advised if one.slot == slot), None)
     if one is None or one.offer is None:
         raise InvalidInput("slot", "is no place with something to offer")
@@ -155,11 +159,33 @@ def tell(
     decided = _understood(decide_for(parts, asked, monotonic()), DecideOut)
     if offer not in [chosen.offer for chosen in decided.slots if chosen.slot == slot]:
         raise Conflict("By now another offer is made: load the page again. What you told was not kept.")
+    # An answer to whatever another process decided in this contact meanwhile is none.
+    said = msgspec.structs.replace(said, decision=decided.decision)
     told = _understood(keep(parts, said, monotonic()), OutcomeOut)
-    # Also when it was told before: the line of the first time may have been lost after the outcome was kept.
-    after = {"decision": told.decision, "offer": offer, "outcome": outcome, "repeated": told.repeated} | where
-    admin_log.record(session, by, "tell outcome", "campaign", contact.campaign, now, after=after)
+    _note(session, told, contact, now, by)
     return told
+
+
+def _told_before(
+    store: Store, scene: Scene, contact: Contact, slot: int, offer: int, outcome: Said
+) -> OutcomeOut | None:
+    """What was told before of this offer in this contact, whatever would be offered by now. Raises Conflict."""
+    place = scene.plan.slot_by_index.get(slot)
+    if place is None:
+        return None
+    lane = beside(store, scene, (contact.channel, place.name, contact.request)).shown.live
+    chosen, before = lane.in_slot(slot), answer_in(lane, slot)
+    if chosen is None or before is None or chosen.offer != offer:
+        return None
+    if before != outcome:
+        raise Conflict(f"The offer was {before}, as was told before.")
+    return OutcomeOut(decision=lane.decision, slot=slot, offer=offer, outcome=before, repeated=True)
+
+
+def _note(session: Session, told: OutcomeOut, contact: Contact, now: datetime, by: Actor) -> None:
+    """A line in the admin log; also when it was told before, as that line may have been lost after the outcome."""
+    after = msgspec.to_builtins(told) | {"channel": contact.channel, "request": contact.request}
+    admin_log.record(session, by, "tell outcome", "campaign", contact.campaign, now, after=after)
 
 
 def _advised(store: Store, scene: Scene, contact: Contact, slot: Slot, now: datetime) -> Advice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,17 @@ def root_of(session: Session, profile: int) -> Profile:
 def members(session: Session, root: int) -> list[int]:
     """Every profile that this one speaks for, itself among them."""
     return list(session.scalars(select(Profile.id).where(Profile.root_id == root).order_by(Profile.id)))
+
+
+def currency(session: Session, people: Sequence[int]) -> str:
+    """The currency of the newest order of these profiles, euros where none tells: amounts in a state have none."""
+    told = session.scalar(
+        select(Event.body["properties"]["currency"].astext)
+        .where(Event.profile_id.in_(people), Event.order_id.is_not(None))
+        .order_by(Event.event_time.desc(), Event.id.desc())
+        .limit(1)
+    )
+    return told or "EUR"
 
 
 def names(session: Session, root: int) -> list[Name]:

@@ -49,7 +49,7 @@ _FOUND: Final = """
           AND f.campaign_id = c.campaign_id AND f.occurrence = c.occurrence
           AND f.slot IN (c.slot, 255) AND f.at <= c.at AND f.at > c.at - interval '{days} days'
           AND f.fetch_class IN ('person', 'proxy', 'undecided') AND f.rung <> 'static'
-        ORDER BY f.at DESC, f.id DESC LIMIT 1
+        ORDER BY f.at DESC, d.open_number DESC, f.id DESC LIMIT 1
     ) f ON true
     CROSS JOIN LATERAL (
         SELECT CASE WHEN f.is_known THEN f.offer ELSE (own.slots ->> c.slot::text)::int END AS shown

@@ -91,6 +91,8 @@ CLICK_WORDS = {
     "staff": "staff ",
 }
 """Who clicked, where it was not plainly the person."""
+CHANNEL_WORDS = {"call": "offered in a call", "chat": "offered in a chat", "site": "shown on the site"}
+"""Where a contact took place; of other channels their own name is told."""
 SAID_WORDS = {"taken": "said yes to", "refused": "said no to"}
 """What was said in a call or a chat, which is kept beside clicks."""
 LEVEL_WORDS = {
@@ -236,7 +238,7 @@ def _opens(span: _Span) -> Iterable[Entry]:
         classes, sha256 = fetches.get(row.id, ({}, None))
         shown = ((int(slot), span.offers.get(offer, f"Offer {offer}")) for slot, offer in sorted(row.slots.items()))
         words = "; ".join(CLASS_WORDS[name] for name in classes)
-        where = f"asked for by {row.contact}" if row.contact else ""
+        where = _contact_words(row.contact) if row.contact else ""
         yield Entry(
             at=row.at,
             kind="open",
@@ -247,9 +249,15 @@ def _opens(span: _Span) -> Iterable[Entry]:
             offers=tuple(shown),
             fetches=tuple(sorted(classes.items())),
             sha256=sha256,
-            facts={"lane": row.lane, "rung": row.rung},
+            facts={"lane": row.lane, "rung": row.rung, "contact": bool(row.contact)},
         )
     yield from _undecided_fetches(span)
+
+
+def _contact_words(contact: str) -> str:
+    """Where an offer was made: the channel and the place of a contact, which its name begins with."""
+    channel, place, *_ = [*contact.split("/", 2), ""]
+    return f"{CHANNEL_WORDS.get(channel, f'asked for by {channel}')}, in the place {place}"
 
 
 def _undecided_fetches(span: _Span) -> Iterable[Entry]:

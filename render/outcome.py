@@ -36,7 +36,10 @@ MAX_ROUNDS: Final = 8
 
 
 class OutcomeIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The contact as `/v1/decide` was asked for it, the slot that it answered with, and what the person said."""
+    """The contact as `/v1/decide` was asked for it, the slot that it answered with, and what the person said.
+
+    `decision` is the one it answered with: where it is given, what was decided since in this contact is left alone.
+    """
 
     campaign: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     channel: Name
@@ -45,6 +48,7 @@ class OutcomeIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     request: Name
     slot: Annotated[int, Meta(ge=0, lt=WHOLE_MAIL)]
     outcome: Literal["taken", "refused"]
+    decision: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class OutcomeOut(Struct, frozen=True, kw_only=True):
@@ -110,6 +114,8 @@ def _told(parts: Parts, fetch: Fetch, running: Running, plan: Plan, read: Read, 
         return try_again("The plan of this contact cannot be read; try again.")
     if shown_by is None or chosen is None or slot is None or slot.name != told.placement:
         return fault("400 Bad Request", "slot", "was not decided on in this contact")
+    if told.decision is not None and told.decision != lane.decision:
+        return fault("409 Conflict", "decision", "Another decision was made in this contact since.")
     before = answer_in(lane, told.slot)
     if before == told.outcome:
         return respond.json(_answer(lane, chosen, before, repeated=True))

@@ -34,7 +34,7 @@ from signals.intake import Intake, take
 from signals.lanes import CONNECTIONS, SMALL, Lanes
 from signals.products import take_products
 from signals.reading import Outcome, Status
-from signals.requests import Envelope, TooLarge, UnknownEncoding
+from signals.requests import Envelope, TooLarge, TooSlow, UnknownEncoding
 from signals.signal import clock_skew
 from signals.sources import Sender, sender_by_key
 
@@ -57,6 +57,7 @@ _STATUS: Final[dict[type[LatebindError], int]] = {
     InvalidInput: 400,
     Unauthorised: 401,
     Forbidden: 403,
+    TooSlow: 408,
     TooLarge: 413,
     UnknownEncoding: 415,
     Unavailable: 503,
@@ -217,11 +218,11 @@ def take_feed() -> tuple[Response, int] | Response:
     sender = desk.sender(requests.basic_key(request))
     if not sender.is_server:
         raise Forbidden("A browser key cannot send products.")
-    # A feed is read where it has its place: as many feeds as threads would not fit into memory.
-    with desk.lanes.large():
+    with desk.lanes.feed():
         body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
         format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
-        report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
+        with desk.lanes.large():
+            report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
     return jsonify(
         success=True, stored=report.stored, refused=report.refused, rejected=[asdict(bad) for bad in report.rejected]
     )

@@ -22,6 +22,9 @@ SMALL_AT_ONCE: Final = 8
 LARGE_AT_ONCE: Final = 2
 """One reads and folds while the database works for the other."""
 
+FEEDS_AT_ONCE: Final = 4
+"""Feeds that are read into memory at a time; slow lines hold nothing else up."""
+
 CONNECTIONS: Final = SMALL_AT_ONCE + LARGE_AT_ONCE
 """Connections to the database that all lanes use together, one each."""
 
@@ -35,6 +38,7 @@ class Lanes:
         self._small = BoundedSemaphore(SMALL_AT_ONCE)
         self._large = BoundedSemaphore(LARGE_AT_ONCE)
         self._room = BoundedSemaphore(max(LARGE_AT_ONCE, threads // 2))
+        self._feeds = BoundedSemaphore(FEEDS_AT_ONCE)
 
     @contextmanager
     def small(self) -> Iterator[None]:
@@ -46,6 +50,12 @@ class Lanes:
     def large(self) -> Iterator[None]:
         """A place for any other request. Raises Unavailable, at once when too many wait already."""
         with _place(self._room, 0.0), _place(self._large, WAIT_SECONDS):
+            yield
+
+    @contextmanager
+    def feed(self) -> Iterator[None]:
+        """A place for a feed while it is read and taken. Raises Unavailable at once when there is none."""
+        with _place(self._feeds, 0.0):
             yield
 
 

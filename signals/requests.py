@@ -31,6 +31,10 @@ class TooLarge(LatebindError):
     """The body is larger than the intake takes."""
 
 
+class TooSlow(LatebindError):
+    """The body does not come at the pace that a server waits for, or not at all."""
+
+
 class UnknownEncoding(LatebindError):
     """The body is packed in a way the intake does not read."""
 
@@ -60,10 +64,16 @@ _SINGLE: Final = msgspec.json.Decoder(_Single)
 
 
 def body_of(request: Request, limit: int = BODY_BYTES, unpacked: int = UNPACKED_BYTES) -> bytes:
-    """The body, unzipped. Raises TooLarge, UnknownEncoding, or InvalidInput when it is not what its header says."""
+    """The body, unzipped.
+
+    Raises TooLarge, TooSlow, UnknownEncoding, or InvalidInput when it is not what its header says.
+    """
     if (request.content_length or 0) > limit:
         raise TooLarge(f"A body may have at most {limit} bytes.")
-    data = request.stream.read(limit + 1)
+    try:
+        data = request.stream.read(limit + 1)
+    except OSError:
+        raise TooSlow("The body did not come in time.") from None
     if len(data) > limit:
         raise TooLarge(f"A body may have at most {limit} bytes.")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()

@@ -63,7 +63,10 @@ def _page(session: Session, profile: int, values: Mapping[str, str], fault: Inva
     chosen = next((row for row in listed if str(row.id) == values.get("campaign")), listed[0] if listed else None)
     contact, plan, places = None, None, list[calls.Advice]()
     if chosen is not None:
-        contact = _contact(values, chosen.id)
+        try:
+            contact = _contact(values, chosen.id)
+        except InvalidInput as error:
+            fault, contact = fault or error, _contact({}, chosen.id)
         scene, places = calls.advice(parts().store, parts().blobs, root.id, contact, parts().now())
         plan = scene.plan
     detail = {"campaign": chosen.id} if chosen is not None else {}

@@ -72,6 +72,7 @@ def show(profile: int) -> ResponseReturnValue:
             names=customers.names(session, root.id),
             state=document,
             state_at=row.updated_at if row else None,
+            currency=customers.currency(session, people),
             page=page,
             kind=kind,
             before=before,

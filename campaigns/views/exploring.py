@@ -44,15 +44,18 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str]) -> str:
     explored: Explored | None = None
     person: int | None = None
     fault: InvalidInput | None = None
+    basis: Explored | None = None
     try:
+        person = chosen.person(session, values)
         person = chosen.found(session, values)
         changes = _changes(session, values)
         explored = explore(session, parts().store, parts().blobs, row, person, parts().now(), changes)
         if person is not None:
             detail = {"campaign": row.id}
             access_log.record(session, actor(), "explore", parts().now(), profile_id=person, detail=detail)
+        basis = explored
     except InvalidInput as error:
-        fault = error
+        fault, basis = error, _as_it_is(session, row, person)
     places = explored.places if explored is not None else ()
     wanted = forms.position(values, "place")
     return render_template(
@@ -60,15 +63,23 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str]) -> str:
         **frame(session, row, "offers"),
         explored=explored,
         places=[one for one in places if not wanted or one.slot == wanted - 1],
-        every_place=places,
+        every_place=basis.places if basis is not None else (),
         fault=fault,
         customer=person,
         name=chosen.name_of(session, person),
         values=values,
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         segments=session.scalars(select(Segment).order_by(Segment.name)).all(),
-        products=explored.plan.product_ids if explored is not None else (),
+        products=basis.plan.product_ids if basis is not None else (),
     )
+
+
+def _as_it_is(session: Session, row: Campaign, person: int | None) -> Explored | None:
+    """What the form offers to choose from while something in it has to be put right."""
+    try:
+        return explore(session, parts().store, parts().blobs, row, person, parts().now(), Changes())
+    except InvalidInput:
+        return None
 
 
 def _changes(session: Session, values: Mapping[str, str]) -> Changes:

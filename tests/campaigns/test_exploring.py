@@ -124,3 +124,17 @@ def test_it_takes_a_number_from_a_url_and_neither_a_search_nor_a_fact(web: Web) 
     assert unknown == manager.get(path).text
     assert "somebody unknown" in unknown
     assert "somebody unknown instead" in manager.get(f"{path}?customer={explorer.person}").text
+
+
+def test_it_leaves_the_form_as_it_was_filled_in_where_something_must_be_put_right(web: Web) -> None:
+    explorer = Explorer(web)
+    filled = {"customer": explorer.person, "product": "socks-1", "price": "abc", "stock": "3"}
+    page = web.browser("manager").post(f"/campaigns/{explorer.campaign}/explore", **filled)
+    assert "Nothing to compare yet" in page.text
+    assert "<option selected>socks-1</option>" in page.text
+    assert 'value="abc"' in page.text
+    assert f'name="customer" value="{explorer.person}"' in page.text
+    nobody = web.browser("manager").post(
+        f"/campaigns/{explorer.campaign}/explore", customer=explorer.person, person="nobody@example.com"
+    )
+    assert f'name="customer" value="{explorer.person}"' in nobody.text

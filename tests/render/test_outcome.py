@@ -117,6 +117,18 @@ def test_it_names_what_is_wrong_and_keeps_nothing(
     assert (answer.status_code, answer.get_json()["error"]["field"], mail.clicks()) == (status, field, [])
 
 
+def test_it_leaves_alone_what_was_decided_after_what_is_answered(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    first = post(client, mail, "/v1/decide").get_json()["decision"]
+    noon.advance(timedelta(minutes=5))
+    mail.know(state([bought(SHOES, noon.now())]))
+    second = post(client, mail, "/v1/decide").get_json()["decision"]
+    answer = tell(client, mail, decision=first)
+    assert (answer.status_code, answer.get_json()["error"]["field"], mail.clicks()) == (409, "decision", [])
+    assert tell(client, mail, decision=second).get_json()["offer"] == THANKS
+
+
 def test_it_asks_for_the_word_again_while_what_it_needs_cannot_be_read(
     client: FlaskClient, mail: Mail, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from http.client import HTTPResponse
 from pathlib import Path
+from socket import create_connection, socket
 from threading import Event, Thread
+from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,6 +18,7 @@ from base.errors import Unavailable
 from base.settings import Settings
 from signals.app import create_app
 from signals.lanes import LARGE_AT_ONCE, SMALL, Lanes
+from tests.serving import Serve
 from tests.signals.sending import Desk, clocked, order
 from tests.signals.test_app import post
 
@@ -63,3 +68,28 @@ def test_it_tells_a_large_request_that_finds_no_room_to_come_again() -> None:
     assert refused.value.retry_after == 1
     with lanes.large():
         pass
+
+
+def test_it_gives_up_bodies_that_stall_and_takes_whole_ones_beside_and_after_them(
+    desk: Desk, settings: Settings, serve: Serve
+) -> None:
+    own = replace(settings, hash_key=desk.intake.hash_key, signals_threads=4)
+    parts = urlsplit(serve("signals", own).url)
+    where = (parts.hostname or "", parts.port or 0)
+    head = f"POST /v1/batch HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: 500000\r\n\r\n".encode()
+    with ExitStack() as opened:
+        stalled = [opened.enter_context(create_connection(where, timeout=30)) for _ in range(4)]
+        for line in stalled:
+            line.sendall(head + b"x" * 70_000)
+        # Nobody knows them, and they hold every thread; whoever comes next waits for seconds, not for ever.
+        ready = opened.enter_context(create_connection(where, timeout=30))
+        ready.sendall(f"GET /healthz HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode())
+        assert status(ready) == 200
+        assert {status(line) for line in stalled} == {408}
+
+
+def status(line: socket) -> int:
+    """The status of the answer on a connection."""
+    answer = HTTPResponse(line)
+    answer.begin()
+    return answer.status

@@ -201,6 +201,25 @@ def test_it_keeps_nothing_of_an_offer_that_was_not_the_one_read_out(desk: Desk) 
     assert desk.advised("r")[0]["said"] == "taken"
 
 
+@pytest.mark.feature("SU-18")
+@pytest.mark.parametrize("since", ["signal", "hold over", "purchase"])
+def test_it_keeps_an_answer_once_whatever_came_between(desk: Desk, since: str) -> None:
+    desk.publish(fatigue=TIRES)
+    first = desk.told(outcome="refused").json
+    if since == "purchase":
+        buy(desk)
+    elif since == "hold over":
+        desk.opens.shop.clock.advance(timedelta(hours=2))
+    else:
+        desk.opens.shop.send(desk.opens.shop.order(desk.name, "socks", desk.opens.shop.now))
+    assert desk.told(outcome="refused").json == first | {"repeated": True}
+    assert desk.told(outcome="taken").status_code == 409
+    desk.opens.record()
+    assert (desk.opens.count("click"), desk.opens.count("decision"), desk.left()) == (1, 1, b"4")
+    logged = desk.opens.rows("SELECT after FROM admin_log WHERE action = 'tell outcome' ORDER BY id")
+    assert [one.after["repeated"] for one in logged] == [False, True]
+
+
 WRONG: list[tuple[int, dict[str, Any]]] = [
     (400, {"slot": 7}), (400, {"slot": 1}), (400, {"outcome": "perhaps"}), (400, {"request": "with space"}),
     (400, {"channel": "fax"}), (404, {"campaign": 999_999}), (409, {"offer": 999_999}),
@@ -216,6 +235,9 @@ def test_it_says_what_is_wrong_and_where_nothing_is_offered(desk: Desk) -> None:
         answer = desk.told(**changes)
         assert answer.status_code == status, answer.text
     assert support.post(path, campaign=desk.campaign, outcome="perhaps").status_code == 400
+    odd = {"campaign": desk.campaign, "contact": "zzz<>", "slot": 0, "offer": desk.discount, "outcome": "taken"}
+    assert support.post(path, **odd).status_code == 400
+    assert "You can say" in support.get(f"{path}?contact=zzz<>&channel=fax").text
     assert desk.left() == b"5"
     default = desk.opens.shop.offer("neutral")
     desk.opens.shop.campaign(slots=[SlotChoice(slot=n, default=default) for n in (0, 1)])

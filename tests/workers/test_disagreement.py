@@ -92,3 +92,15 @@ def test_it_raises_a_click_that_went_to_another_offer_than_was_shown(
         assert counted["disagreeing"] == 2
     finally:
         web.close()
+
+
+def test_it_takes_the_later_of_two_looks_in_one_millisecond(opens: Opens) -> None:
+    mails = opens.send("ann", "bob", "cat", "dan")
+    for name, mail in mails.items():
+        opens.look(mail)
+        opens.shop.send(opens.shop.order(name, "shoes", opens.shop.now))
+        opens.look(mail, dark=True)
+        opens.get(mail.clicks[0])
+    opens.record()
+    with opens.shop.sessions.begin() as session:
+        assert disagreement.of_campaign(session, opens.campaign) == []

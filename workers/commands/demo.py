@@ -19,7 +19,7 @@ from workers.demo.claims import Claims
 from workers.demo.loading import kept_calendar
 from workers.demo.reset import clear_inbox, kept_trace
 from workers.demo.stage import Stage, Voice
-from workers.demo.story import play
+from workers.demo.story import play, tell_feeds_again
 from workers.up import System
 
 TICK_SECONDS = 0.5
@@ -99,6 +99,9 @@ class _Show:
 
     def go_on(self) -> None:
         """Let the clock join the machine's and run until Ctrl-C, or until a process cannot go on."""
+        self._join()
+        if self._stage is not None:
+            tell_feeds_again(self._stage)
         self._say("the clock now goes with yours; Ctrl-C stops everything")
         over = threading.Event()
         ticking = threading.Thread(target=self._tick, args=(over,), name="clock")
@@ -118,10 +121,12 @@ class _Show:
         self.clock.close()
 
     def _tick(self, over: threading.Event) -> None:
-        """Keep the shared clock with the machine's, never back."""
-        real = SystemClock()
         while not over.wait(TICK_SECONDS):
-            self.clock.set(max(real.now(), self.clock.now()))
+            self._join()
+
+    def _join(self) -> None:
+        """Set the shared clock to the machine's, never back."""
+        self.clock.set(max(SystemClock().now(), self.clock.now()))
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -61,6 +61,9 @@ class Stage:
     blobs: FolderBlobs
     data: Path | None = None
     """Where the retail data lie; None: in the installed package."""
+    write_key: str = ""
+    feeds: tuple[bytes, ...] = ()
+    """What the shop's server last told of its products, and the key it told it with."""
 
     @classmethod
     def open(cls, settings: Settings, clock: SteppedClock, calendar: Calendar, api_key: str, say: Voice) -> Stage:
@@ -158,6 +161,7 @@ class Signals(Caller):
 
     def __init__(self, signals_url: str, write_key: str) -> None:
         super().__init__(signals_url, "Basic " + base64.b64encode(f"{write_key}:".encode()).decode())
+        self.feeds: list[bytes] = []
 
     def batch(self, events: Iterable[bytes]) -> None:
         """POST /v1/batch. Raises StartError unless every event was taken."""
@@ -171,3 +175,4 @@ class Signals(Caller):
         answer = self.call("POST", "/v1/products", feed, "text/tab-separated-values")
         if answer.get("rejected"):
             raise StartError(f"The product feed was refused in part: {answer}")
+        self.feeds.append(feed)
