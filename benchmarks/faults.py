@@ -73,8 +73,9 @@ def _measure(
     report.add(name, f"{answers:,} answers, p99 {result.percentile(0.99):.0f} ms")
     report.add("  not 200, or not answered", str(others), aim="0", met=others == 0)
     report.add("  past the deadline, from when due", f"{late:.2%}", aim="≤ 0.10%", met=late <= 0.001)
-    whole = kept + counted == answers
-    report.add("  fetch records + unrecorded", f"{kept:,} + {counted:,}", f"{answers:,} served", aim="all", met=whole)
+    # Whoever got the static picture for want of a record is counted; its record may still follow (`Recorder.correct`).
+    whole = answers - counted <= kept <= answers
+    report.add("  fetch records, unrecorded", f"{kept:,}, {counted:,}", f"{answers:,} served", aim="all", met=whole)
 
 
 def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:

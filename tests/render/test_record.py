@@ -203,3 +203,22 @@ def test_it_says_so_when_neither_stream_nor_disk_takes_a_record(
     recorder = Recorder(HotStore(f"redis://127.0.0.1:{free_port()}/0"), sealer, Spool(tmp_path / "spool"), metrics)
     assert not recorder.accept((consent(1),), monotonic() + 1)
     assert metrics.total("unrecorded") == 1
+
+
+def test_it_puts_down_what_was_answered_instead_once_records_are_taken_again(
+    valkey: Store, valkey_url: str, sealer: Sealer, metrics: Metrics, tmp_path: Path
+) -> None:
+    (tmp_path / "spool").write_bytes(b"a file where the folder should be")
+    hot = HotStore(valkey_url)
+    recorder = Recorder(hot, sealer, Spool(tmp_path / "spool"), metrics)
+    valkey.config_set("maxmemory", 1)
+    try:
+        assert not recorder.accept((consent(1),), monotonic() + 5)
+        recorder.correct((consent(2),))
+    finally:
+        valkey.config_set("maxmemory", 0)
+    recorder.start()
+    recorder.stop()
+    hot.close()
+    assert stream(valkey, sealer) == ["c2"]
+    assert metrics.total("unrecorded") == 1, "who was refused is counted once, and its correction not at all"
