@@ -148,7 +148,10 @@ def sweep(session: Session, now: datetime) -> dict[str, int]:
 
 
 def take_waiting(session: Session, now: datetime, limit: int, enqueued_before: datetime) -> list[int]:
-    """Queued rows, oldest first, that no job carries: never enqueued, or before `enqueued_before`; notes them so."""
+    """Queued rows, oldest first, whose time has come and that no job carries; notes that one does now.
+
+    No job carries what was never enqueued, or before `enqueued_before`.
+    """
     rows = session.execute(_WAITING, {"now": now, "limit": limit, "before": enqueued_before, "test": TEST_BIT})
     return sorted(row.id for row in rows)
 
@@ -259,6 +262,7 @@ _CLAIM: Final = text("""
     WITH due AS MATERIALIZED (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
         WHERE d.id = ANY(:ids) AND d.state = 'queued' AND (d.occurrence >= :test OR c.state = 'sending')
+          AND (d.not_before IS NULL OR d.not_before <= :now)
         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
     ), checked AS (
         SELECT d.id, coalesce(d.test_address, i.value) AS address, s.document -> 'traits' AS traits, s.encoded,
@@ -363,6 +367,7 @@ _WAITING: Final = text("""
     WHERE id IN (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
         WHERE d.state = 'queued' AND (d.enqueued_at IS NULL OR d.enqueued_at < :before)
+          AND (d.not_before IS NULL OR d.not_before <= :now)
           AND (d.occurrence >= :test OR c.state = 'sending')
         ORDER BY d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
     )

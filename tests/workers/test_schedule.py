@@ -245,6 +245,26 @@ def test_it_does_not_start_what_is_paused_and_starts_it_after(shop: Shop, schedu
     assert scheduler.tick().frozen == [(campaign, 1)]
 
 
+def test_it_leaves_a_row_waiting_until_its_time_even_where_a_job_names_it(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    ann, bob = (row.id for row in shop.ledger(campaign))
+    with shop.sessions.begin() as session:
+        later = shop.now + timedelta(hours=3)
+        session.execute(text("UPDATE delivery SET not_before = :later WHERE id = :id"), {"later": later, "id": bob})
+    assert sender.send([ann, bob]).states == {"accepted": 1}
+    shop.clock.advance(timedelta(hours=3) - timedelta(microseconds=1))
+    assert scheduler.tick().enqueued == 0
+    shop.clock.advance(timedelta(microseconds=1))
+    assert scheduler.tick().enqueued == 1
+    run_jobs(shop)
+    assert len(relay.mails) == 2
+
+
 def test_it_ends_test_runs_and_leaves_their_campaign_a_draft(
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
 ) -> None:
