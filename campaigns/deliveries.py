@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.ids import Delivery as Key
-from campaigns import admin_log
+from campaigns import admin_log, tally
 from campaigns.admin_log import Actor
 from campaigns.models.delivery import DELIVERY_STATES, Delivery
 
@@ -158,10 +158,10 @@ def take_waiting(session: Session, now: datetime, limit: int, enqueued_before: d
 
 def account(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, int]:
     """How many rows are in each state, of a run or of all runs that are no tests; the states add up to the audience."""
-    query = select(Delivery.state, func.count()).where(Delivery.campaign_id == campaign_id).group_by(Delivery.state)
-    query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
-    found = {state: number for state, number in session.execute(query)}  # noqa: C416 - rows are no pairs to mypy
-    return {state: found.get(state, 0) for state in DELIVERY_STATES}
+    found = dict.fromkeys(DELIVERY_STATES, 0)
+    for (state, _), number in tally.counts(session, campaign_id, occurrence).items():
+        found[state] += number
+    return found
 
 
 def is_taken_since(session: Session, campaign_id: int, since: datetime) -> bool:
@@ -198,17 +198,11 @@ def put_off(session: Session, campaign_id: int) -> list[Waiting]:
 
 
 def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, dict[str, int]]:
-    """Per state how many rows have which reason; rows without one are not in it."""
-    query = (
-        select(Delivery.state, Delivery.reason, func.count())
-        .where(Delivery.campaign_id == campaign_id, Delivery.reason.is_not(None))
-        .group_by(Delivery.state, Delivery.reason)
-        .order_by(Delivery.state, func.count().desc(), Delivery.reason)
-    )
-    query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
+    """Per state how many rows have which reason, the most first; rows without one are not in it."""
     found: dict[str, dict[str, int]] = {}
-    for state, reason, number in session.execute(query):
-        found.setdefault(state, {})[str(reason)] = number
+    for (state, reason), number in tally.counts(session, campaign_id, occurrence).items():
+        if reason:
+            found.setdefault(state, {})[reason] = number
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 from redis import Redis, RedisError
 from rq.registry import StartedJobRegistry
-from sqlalchemy import exists, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import DataError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -30,11 +30,23 @@ from base.ids import TEST_BIT
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
-from campaigns import arms, atopens, audience, deliveries, keyring, publish, relations, scores, transitions, triggers
+from campaigns import (
+    arms,
+    atopens,
+    audience,
+    deliveries,
+    keyring,
+    publish,
+    relations,
+    scores,
+    tally,
+    transitions,
+    triggers,
+)
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, Occurrence
-from campaigns.models.delivery import Delivery
+from campaigns.models.sending import DeliveryCount
 from campaigns.opens import ensure_months
 from campaigns.retention import Policy
 from signals import productpictures
@@ -69,7 +81,6 @@ EXPIRE_TICKS: Final = 600
 """How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
 CHECK_TICKS: Final = 600
 """How often the sizes of compared groups are looked at."""
-_OPEN: Final = ("queued", "claimed", "deferred")
 _log = logs.logger(__name__)
 
 
@@ -113,7 +124,7 @@ class Scheduler:
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
-            parts += [self._fetch_pictures, self._compute_scores, self._learn_relations]
+            parts += [self._fold_counts, self._fetch_pictures, self._compute_scores, self._learn_relations]
         if self._rounds % JUDGE_TICKS == 0:
             parts += [self._judge_models, self._retrain]
         if self._rounds >= self._expire_at:
@@ -257,6 +268,10 @@ class Scheduler:
             enqueue_send(self._queues, ids[start : start + BATCH])
         done.enqueued = len(ids)
 
+    def _fold_counts(self, _done: Tick, _now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            tally.fold(session)
+
     def _fetch_pictures(self, _done: Tick, now: datetime) -> None:
         """Have the product pictures fetched that are due: the ledger of pictures says which, the job is only a hint."""
         with transaction(self._sessions) as session:
@@ -317,10 +332,16 @@ class Scheduler:
 
     def _finish(self, done: Tick, now: datetime) -> None:
         """End the runs whose rows are all settled, and the campaigns whose runs have all ended."""
-        waiting = exists().where(
-            Delivery.campaign_id == Occurrence.campaign_id,
-            Delivery.occurrence == Occurrence.number,
-            Delivery.state.in_(_OPEN),
+        waiting = (
+            select(DeliveryCount.campaign_id)
+            .where(
+                DeliveryCount.campaign_id == Occurrence.campaign_id,
+                DeliveryCount.occurrence == Occurrence.number,
+                DeliveryCount.state.in_(tally.OPEN),
+            )
+            .group_by(DeliveryCount.campaign_id)
+            .having(func.sum(DeliveryCount.number) > 0)
+            .exists()
         )
         ended = (
             update(Occurrence).where(Occurrence.state == "sending", ~waiting).values(state="finished", finished_at=now)

@@ -27,12 +27,14 @@ from campaigns.models.learning import (
 )
 from campaigns.models.relations import LearntRelations, RelationByHand
 from campaigns.models.scores import GuardTerms, ScoreModel, ScoreRun
+from campaigns.models.sending import DeliveryCount, DeliveryRetry, Instance, Permit, PermitUse, SendTerms
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
-    "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "LearntRelations", "Message", "ModelDrift",
-    "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "Outcome", "Picture", "Plan", "ProfitTerms",
-    "RatioCheck", "RelationByHand", "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SentFacts", "Subject",
-    "TrainedModel", "TrainingRun", "TriggerEntry", "User",
+    "DeliveryCount", "DeliveryRetry", "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Instance",
+    "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer",
+    "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand",
+    "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SendTerms", "SentFacts", "Subject", "TrainedModel",
+    "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

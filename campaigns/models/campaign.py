@@ -90,6 +90,9 @@ class Campaign(Model):
     # What keeps its mails from leaving, in the relay's words; see campaigns/troubles.py.
     trouble: Mapped[str | None] = mapped_column(Text)
     trouble_since: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # What was tried and had failed when it was last stopped for that; see campaigns/breaker.py.
+    judged_tries: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    judged_failures: Mapped[int] = mapped_column(BigInteger, server_default="0")
     # The versions that are tried against each other, and the key that draws people into them; render/arms.py.
     arms: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     arms_key: Mapped[bytes | None] = mapped_column(LargeBinary)

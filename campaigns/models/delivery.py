@@ -44,7 +44,12 @@ class Delivery(Model):
         Index("delivery_deferred", "not_before", postgresql_where=text("state = 'deferred'")),
         Index("delivery_unknown", "campaign_id", postgresql_where=text("state = 'unknown'")),
         Index("delivery_settled", "settled_at", postgresql_using="brin"),
-        Index("delivery_state", "campaign_id", "occurrence", "state"),
+        Index("delivery_listing", "campaign_id", "state", text("coalesce(reason, '')"), "id"),
+        Index(
+            "delivery_waiting", "campaign_id", "not_before",
+            postgresql_where=text("state IN ('queued', 'deferred') AND not_before IS NOT NULL"),
+        ),
+        Index("delivery_waits_for", "waits_for", "id", postgresql_where=text("waits_for IS NOT NULL")),
         Index("delivery_profile", "profile_id", "sent_at"),
         Index("delivery_contact", "address_hash", "created_at"),
     )  # fmt: skip
@@ -71,6 +76,8 @@ class Delivery(Model):
     handing: Mapped[bool] = mapped_column(Boolean, server_default="false")
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
     not_before: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # The rate limit that a queued row waits for; see campaigns/permits.py. `not_before` is then an estimate.
+    waits_for: Mapped[str | None] = mapped_column(Text)
     message_id: Mapped[str | None] = mapped_column(Text)
     plan_hash: Mapped[str | None] = mapped_column(ForeignKey("plan.hash"))
     facts_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
