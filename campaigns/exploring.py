@@ -125,15 +125,16 @@ def explore(
     facts = scene.facts
     # A look begins an open of its own, so that what the last one kept shown does not hide what would be chosen.
     facts = replace(facts, last=None)
-    changed = _changed(plan, facts, changes, later)
+    after_changes = changed(plan, facts, changes, later)
     seed = seed_of(scene.delivery, scene.shown.live.open_number + 1)
-    before, after = decide(plan, facts, now, seed), decide(plan, changed, later, seed)
+    before, after = decide(plan, facts, now, seed), decide(plan, after_changes, later, seed)
     if scene.live is HELD_OUT:
         raise InvalidInput("profile", "is in the content holdout: they get the neutral content whatever changes")
     return Explored(plan, now, later, tuple(_places(plan, before, after)))
 
 
-def _changed(plan: Plan, facts: Facts, changes: Changes, at: datetime) -> Facts:
+def changed(plan: Plan, facts: Facts, changes: Changes, at: datetime) -> Facts:
+    """The facts of an open at that moment, changed. Raises InvalidInput naming the fact that cannot be."""
     state = facts.state
     if state is not None:
         if changes.bought or changes.complained:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
 from base.errors import NotFound
-from campaigns import publish, reach
+from campaigns import compiling, reach
 from campaigns.campaigns import campaign
 from campaigns.pictures import drawn
 from campaigns.reach import Variant
@@ -28,8 +28,8 @@ LOCALES = tuple(sorted({sample.locale for sample in SAMPLES.values()}))
 def of_campaign(session: Session, campaign_id: int, now: datetime) -> tuple[Plan, list[Variant]]:
     """The plan as it would be published now, and what each place can show. Raises InvalidInput when it could not be."""
     row = campaign(session, campaign_id)
-    plan = publish.compile_campaign(session, row)[0]
-    return plan, reach.variants(plan, publish.live(row, None), unix_ms(now))
+    plan = compiling.compile_campaign(session, row)[0]
+    return plan, reach.variants(plan, compiling.live(row, None), unix_ms(now))
 
 
 def picture(
@@ -45,7 +45,7 @@ def picture(
     scale: int,
 ) -> bytes:
     """One offer in one place as a JPEG, at `scale` times the declared size. Raises NotFound, InvalidInput."""
-    plan = publish.compile_campaign(session, campaign(session, campaign_id))[0]
+    plan = compiling.compile_campaign(session, campaign(session, campaign_id))[0]
     slot, offer = plan.slot_by_index.get(slot_index), plan.offer_by_id.get(offer_id)
     if slot is None or offer is None or offer_id not in (*slot.offers, slot.default):
         raise NotFound("variant", f"{slot_index}/{offer_id}")

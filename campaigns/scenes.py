@@ -21,7 +21,7 @@ from base.errors import InvalidInput, NotFound
 from base.ids import Delivery
 from base.stores import Store
 from base.tokens import WHOLE_MAIL, Purpose, Token
-from campaigns import plans, publish, relations
+from campaigns import compiling, plans, relations
 from campaigns.mail import CompiledMail
 from campaigns.models import Campaign
 from campaigns.models import Delivery as LedgerRow
@@ -149,14 +149,27 @@ def written_scene(
     Whoever has no mail of it yet gets one that would have left at `otherwise`. Raises InvalidInput naming what keeps
     the campaign from being compiled, or the profile of whom nothing is known.
     """
-    plan, mail = publish.compile_campaign(session, row)
+    return compiled_scene(session, store, blobs, row, profile, otherwise, *compiling.compile_campaign(session, row))
+
+
+def compiled_scene(
+    session: Session,
+    store: Store,
+    blobs: FolderBlobs,
+    row: Campaign,
+    profile: int | None,
+    otherwise: datetime,
+    plan: Plan,
+    mail: CompiledMail,
+) -> Scene:
+    """`written_scene` of a campaign that was compiled already."""
     ledger = _newest(session, row.id, profile) if profile is not None else None
     delivery = Delivery(profile or 0, row.id, ledger.occurrence if ledger is not None else 1)
     sent_at = otherwise if ledger is None or ledger.sent_at is None else ledger.sent_at
     shown, used = _kept(store, delivery)
     untouched = {offer.id: offer.cap_total for offer in plan.offers if offer.cap_total is not None}
     held_out = ledger is not None and ledger.holdout == "content"
-    live = publish.live(row, relations.current(session))
+    live = compiling.live(row, relations.current(session))
     return Scene(
         plan=plan,
         plan_hash=digest(encode(plan)),

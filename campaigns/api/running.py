@@ -128,7 +128,7 @@ class ResolveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @api.post("/campaigns/<int:campaign_id>/publish")
 @allow("manager")
-@served(200, Published, "campaigns", 404)
+@served(200, Published, "campaigns", 404, 409)
 def publish_campaign(campaign_id: int) -> Published:
     """Make what is written what is sent and shown from now on."""
     with parts().transaction() as session:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from campaigns import campaigns, messages, publish
+from campaigns import campaigns, messages, readiness
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.campaigns import CampaignIn
@@ -139,7 +139,7 @@ def get_campaign(campaign_id: int) -> Campaign:
     """One campaign, with what is missing before it can be sent."""
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return campaign_out(row, publish.missing(session, row))
+        return campaign_out(row, readiness.missing(session, parts().store, parts().blobs, row, parts().now()))
 
 
 @api.put("/campaigns/<int:campaign_id>")

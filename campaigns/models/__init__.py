@@ -26,6 +26,7 @@ from campaigns.models.learning import (
     TrainingRun,
 )
 from campaigns.models.relations import LearntRelations, RelationByHand
+from campaigns.models.scenario import Scenario
 from campaigns.models.scores import GuardTerms, ScoreModel, ScoreRun
 from campaigns.models.sending import DeliveryCount, DeliveryRetry, Instance, Permit, PermitUse, SendTerms
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
@@ -35,6 +36,6 @@ __all__ = [
     "DeliveryCount", "DeliveryRetry", "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Instance",
     "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer",
     "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand",
-    "ReplenishEntry", "ScoreModel", "ScoreRun", "Segment", "SendTerms", "SentFacts", "Subject", "TrainedModel",
-    "TrainingRun", "TriggerEntry", "User",
+    "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SendTerms", "SentFacts", "Subject",
+    "TrainedModel", "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

@@ -19,8 +19,8 @@ from campaigns import (
     mail,
     messages,
     offers,
-    publish,
     rankform,
+    readiness,
     ruleform,
     starting,
     suppressform,
@@ -41,6 +41,7 @@ TABS = (
     ("audience", "Audience"),
     ("message", "Message"),
     ("offers", "Offers"),
+    ("checks", "Checks"),
     ("schedule", "Schedule"),
     ("results", "Results"),
 )
@@ -240,12 +241,15 @@ def frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
 
 
 def _frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
-    missing = publish.missing(session, row) if row.state in ("draft", "scheduled") else []
+    waits = row.state in ("draft", "scheduled")
+    missing = readiness.missing(session, parts().store, parts().blobs, row, parts().now()) if waits else []
     return {"campaign": row, "tab": tab, "tabs": TABS, "missing": [_told(line) for line in missing]}
 
 
 def _told(line: str) -> Missing:
     """What is missing, in words, with the tab where it is put right."""
+    if line.startswith(("The scenario ", "The mail ")):
+        return Missing(line, "checks")
     field, colon, message = line.partition(": ")
     if not colon or not FIELD.fullmatch(field):
         return Missing(line, "schedule")

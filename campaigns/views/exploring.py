@@ -48,7 +48,7 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str]) -> str:
     try:
         person = chosen.person(session, values)
         person = chosen.found(session, values)
-        changes = _changes(session, values)
+        changes = changed(session, values)
         explored = explore(session, parts().store, parts().blobs, row, person, parts().now(), changes)
         if person is not None:
             detail = {"campaign": row.id}
@@ -82,7 +82,8 @@ def _as_it_is(session: Session, row: Campaign, person: int | None) -> Explored |
         return None
 
 
-def _changes(session: Session, values: Mapping[str, str]) -> Changes:
+def changed(session: Session, values: Mapping[str, str]) -> Changes:
+    """The facts that a form changes. Raises InvalidInput naming the field."""
     bought = chosen.category(session, forms.optional(values, "bought"))
     return forms.content(
         {

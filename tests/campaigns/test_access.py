@@ -25,6 +25,7 @@ EXPECTED = {
     "home": "manager support", "campaigns": "manager", "running": "manager", "preview": "manager", "offers": "manager",
     "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
     "arms": "manager", "models": "manager", "relations": "manager",
+    "checks": "manager", "scenarios": "manager",
     "customers": "support", "calls": "support", "exploring": "manager", "takers": "manager", "system": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip

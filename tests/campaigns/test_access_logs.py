@@ -127,6 +127,11 @@ class Desk:
         path, said = self.call()
         return self.browser.post(path, channel="call", contact=said.pop("request"), **said)
 
+    def scenario(self) -> str:
+        """Where a scenario of a campaign is."""
+        at = f"/campaigns/{self.campaign()}/scenarios"
+        return f"{at}/{self.new_id(at, SCENARIO)}"
+
     def source(self, name: str) -> int:
         return self.new_id("/sources", {"name": name, "kind": "server"})
 
@@ -134,6 +139,7 @@ class Desk:
         return int(self.program.told("POST", path, body)["id"])
 
 
+SCENARIO = {"name": "Sees it", "expected": [{"slot": 0, "kind": "replacement"}]}
 OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing", "trouble")
 
 
@@ -154,6 +160,11 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/campaigns/{d.campaign()}/message", subject="Other", from_name="Shop", from_address="shop@example.com",
         postal_address="1 Street", mjml=MESSAGE.mjml, text=MESSAGE.text,
     ),
+    "scenarios.create": lambda d: d.browser.post(
+        f"/campaigns/{d.campaign()}/scenarios/new", name="Sees it", **{"shows-0": "kind:replacement"}
+    ),
+    "scenarios.save": lambda d: d.browser.post(d.scenario(), name="Sees", **{"shows-0": "kind:replacement"}),
+    "scenarios.remove": lambda d: d.browser.post(f"{d.scenario()}/remove"),
     "campaigns.save_offers": lambda d: d.browser.post(
         f"/campaigns/{d.campaign()}/offers", default_landing="https://shop.example.com/other",
         **{"default-0": "1", "default-1": "1"},
@@ -231,6 +242,9 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "archive_message": lambda d: d.program.told("DELETE", f"/messages/{d.web.shop.message()}"),
     "create_campaign": lambda d: d.program.told("POST", "/campaigns", d.written()),
     "update_campaign": lambda d: d.program.told("PUT", f"/campaigns/{d.campaign()}", d.written()),
+    "create_scenario": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/scenarios", SCENARIO),
+    "update_scenario": lambda d: d.program.told("PUT", d.scenario(), SCENARIO),
+    "delete_scenario": lambda d: d.program.told("DELETE", d.scenario()),
     "publish_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/publish"),
     "schedule_campaign": lambda d: d.program.told(
         "POST", f"/campaigns/{d.campaign()}/schedule", {"due_at": d.web.shop.now.isoformat()}

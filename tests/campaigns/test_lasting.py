@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from base.errors import InvalidInput
-from campaigns import campaigns, publish
+from campaigns import campaigns, compiling
 from campaigns.campaigns import CampaignIn, SlotChoice
 from campaigns.starting import ALT
 from signals.products import take_products
@@ -41,7 +41,7 @@ def compiled(shop: Shop, alt: str = "Your offer of the week", mjml: str = MJML) 
     )
     with shop.sessions.begin() as session:
         row = campaigns.create_campaign(session, named(content), shop.now, MANAGER)
-        publish.compile_campaign(session, row)
+        compiling.compile_campaign(session, row)
 
 
 UNTRUE = {
