@@ -17,7 +17,7 @@ from campaigns import admin_log, messages, offers, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Message, Offer
-from render.arbitration import Arbitration, Policy, arbitration_faults, policy_faults
+from render.arbitration import Arbitration, Policy, arbitration_faults, effect_faults, policy_faults
 from render.arms import MAX_ARMS
 from render.plan import KINDS
 from signals.contents import PURPOSES
@@ -98,7 +98,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     there is no mail, no sales offer, and service goes first. `guard` offers: whom the profit guard flags is offered
     nothing that widens what they buy; audience: they get no mail either.
 
-    `arbitration` switches factors of model slots off and names contexts that lift kinds of offers. Where a person may
+    `arbitration` switches factors of model slots off, names contexts that lift kinds of offers, and with `effect` ranks
+    by what showing an offer changes instead of by its chance. Where a person may
     get only so many mails (`campaigns.contacts`), campaigns of higher `priority` go first; a `mandatory` one goes to
     everybody, once a period.
 
@@ -233,7 +234,11 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
 def _check_arbitration(session: Session, content: CampaignIn) -> None:
     if content.arbitration is None:
         return
-    for field, message in arbitration_faults("arbitration", content.arbitration, KINDS):
+    policies = (slot.policy for slot in content.slots if slot.policy is not None)
+    for field, message in (
+        *arbitration_faults("arbitration", content.arbitration, KINDS),
+        *effect_faults("arbitration", content.arbitration, policies),
+    ):
         raise InvalidInput(field, message)
     for position, context in enumerate(content.arbitration.contexts):
         rulebook.check(session, context.rule, "eligibility", f"arbitration.contexts[{position}].rule")

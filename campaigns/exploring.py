@@ -58,7 +58,8 @@ class Changes(Struct, frozen=True, forbid_unknown_fields=True):
 class Fate(Struct, frozen=True):
     """What becomes of an offer in a place. `removed_by` names the layer, "shown" for the winner.
 
-    `probability` (0 to 1), `value` (cents) and `weight` (contexts and levers) are null where nothing scored it.
+    `probability` (0 to 1), `value` (cents) and `weight` (contexts and levers) are null where nothing scored it;
+    `effect` (what showing it changes of its chance, -1 to 1) is null where offers are not ranked by it.
     """
 
     removed_by: str
@@ -68,6 +69,7 @@ class Fate(Struct, frozen=True):
     probability: float | None
     value: float | None
     weight: float | None
+    effect: float | None = None
 
 
 class Line(Struct, frozen=True):
@@ -193,8 +195,9 @@ def _fates(plan: Plan, decision: Decision, slot: int) -> dict[int, Fate]:
             number: Fate("refused", decision.reason, why, rank, None, None, None)
             for rank, number in enumerate(offers, start=1)
         }
+    effects = dict(decision.effects)
     ordered = sorted(enumerate(candidates), key=lambda one: _order(one[1], one[0]))
-    return {one.offer: _fate(plan, one, rank) for rank, (_, one) in enumerate(ordered, start=1)}
+    return {one.offer: _fate(plan, one, rank, effects.get(one.offer)) for rank, (_, one) in enumerate(ordered, start=1)}
 
 
 def _order(one: Candidate, position: int) -> tuple[int, float, int]:
@@ -203,10 +206,10 @@ def _order(one: Candidate, position: int) -> tuple[int, float, int]:
     return step, -((one.value or 0.0) * (1.0 if one.weight is None else one.weight)), position
 
 
-def _fate(plan: Plan, one: Candidate, rank: int) -> Fate:
+def _fate(plan: Plan, one: Candidate, rank: int, effect: float | None) -> Fate:
     layer = SHOWN if one.removed_by is None else LAYER_WORDS[one.removed_by]
     why = "It is what this place shows." if one.removed_by is None else _because(plan, one)
-    return Fate(layer, one.rule, why, rank, one.probability, one.value, one.weight)
+    return Fate(layer, one.rule, why, rank, one.probability, one.value, one.weight, effect)
 
 
 def _because(plan: Plan, one: Candidate) -> str:

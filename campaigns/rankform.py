@@ -23,6 +23,10 @@ FACTORS: Final = (
     ("context", "What is going on with the person"),
     ("lever", "The offer’s own lever"),
 )
+RANKS: Final = (
+    ("chance", "How likely a person takes it"),
+    ("effect", "What showing it changes of that, by comparison with neutral content"),
+)
 CONTEXTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "complaint": ("a complaint is open", {"field": "complaint.open", "op": "=", "value": True}),
     "cancelling": (
@@ -52,12 +56,12 @@ def policy(form: Mapping[str, str], slot: int) -> Policy | None:
 
 
 def shown(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What the form shows of a campaign's arbitration: a yes or no a factor, a weight a context.
+    """What the form shows of a campaign's arbitration: a yes or no a factor and for `effect`, a weight a context.
 
     None for contexts that the form cannot show: they are kept as they are.
     """
     arbitration = msgspec.convert(stored or {}, Arbitration)
-    values: dict[str, Any] = {name: getattr(arbitration, name) for name, _ in FACTORS}
+    values: dict[str, Any] = {name: getattr(arbitration, name) for name in ("effect", *dict(FACTORS))}
     for context in arbitration.contexts:
         known = CONTEXTS.get(context.name)
         if known is None or known[1] != context.rule or set(context.weights) != {"service"}:
@@ -77,7 +81,7 @@ def arbitration(form: Mapping[str, str], stored: Mapping[str, Any] | None) -> Ar
             for name, (_, rule) in CONTEXTS.items()
             if (weight := _weight(form, f"lift-{name}")) is not None
         )
-    made = Arbitration(**factors, contexts=contexts)
+    made = Arbitration(**factors, contexts=contexts, effect=form.get("ranks") == "effect")
     return None if made == Arbitration() else made
 
 

@@ -113,6 +113,12 @@ def drift(session: Session, digest: str, limit: int = 30) -> list[ModelDrift]:
     return list(session.scalars(query))
 
 
+def knows_effects(session: Session, digest: str) -> bool:
+    """Whether a model has learnt what showing an offer changes."""
+    row = session.get(TrainedModel, digest)
+    return row is not None and bool((row.metrics.get("effects") or {}).get("used"))
+
+
 def runs(session: Session) -> list[TrainingRun]:
     """The latest trainings by schedule, the newest first."""
     return list(session.scalars(select(TrainingRun).order_by(TrainingRun.id.desc()).limit(MOST_RUNS)))

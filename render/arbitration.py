@@ -5,7 +5,7 @@ These are the parts of a plan that say so; `render.scoring` and `render.choice` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 from msgspec import Struct
@@ -36,7 +36,8 @@ class Arbitration(Struct, frozen=True, omit_defaults=True):
     """The factors of an offer's rank in model slots: probability x value x context x lever, each of which can be off.
 
     Without `probability` every offer counts as certain to succeed; without `value` a success counts as one unit and
-    costs nothing, so that the likeliest goes first; without `context` or `lever` those weights are 1.
+    costs nothing, so that the likeliest goes first; without `context` or `lever` those weights are 1. With `effect`
+    what showing an offer changes of its chance takes the chance's place, where the model has learnt that.
     """
 
     probability: bool = True
@@ -44,6 +45,7 @@ class Arbitration(Struct, frozen=True, omit_defaults=True):
     context: bool = True
     lever: bool = True
     contexts: tuple[Context, ...] = ()
+    effect: bool = False
 
 
 class Policy(Struct, frozen=True, omit_defaults=True):
@@ -85,6 +87,12 @@ def arbitration_faults(at: str, arbitration: Arbitration, kinds: tuple[str, ...]
                 yield f"{at}.contexts[{position}].weights", f"name {kind!r}, which is no kind of offer"
             if not 0 <= weight <= MAX_WEIGHT:
                 yield f"{at}.contexts[{position}].weights", f"must be from 0 to {MAX_WEIGHT:g}"
+
+
+def effect_faults(at: str, arbitration: Arbitration, policies: Iterable[Policy]) -> Iterator[tuple[str, str]]:
+    """What is wrong with ranking by effect beside these policies of the slots: pairs of field and message."""
+    if arbitration.effect and any(policy.kind == "thompson" for policy in policies):
+        yield f"{at}.effect", "cannot be with a slot that draws by thompson: a model's bags know chances, no effects"
 
 
 def policy_faults(at: str, policy: Policy) -> Iterator[tuple[str, str]]:

@@ -25,7 +25,17 @@ from base.ids import Delivery
 from render.alike import estimated, groups
 from render.arbitration import MAX_SCORED
 from render.choice import Choice, Entry, choose, mixed
-from render.decision import LOST_TO_ANOTHER, NO_MODEL, Candidate, Decision, Reason, Rung, SlotDecision
+from render.decision import (
+    GAINS_TOO_LITTLE,
+    LOST_TO_ANOTHER,
+    NO_EFFECTS,
+    NO_MODEL,
+    Candidate,
+    Decision,
+    Reason,
+    Rung,
+    SlotDecision,
+)
 from render.eligibility import Situation, admissible
 from render.facts import Facts
 from render.fields import default_fields
@@ -71,11 +81,12 @@ def decide(plan: Plan, facts: Facts, now: datetime, seed: int) -> Decision:
         slots=slots,
         seed=seed,
         rung=rung,
-        reason=NO_MODEL if wants_model and facts.model is None else None,
+        reason=_degraded(plan, facts.model) if wants_model else None,
         model_hash=facts.model.hash if rung == "model" and facts.model is not None else None,
         lost=tuple(sorted(at.lost)),
         features=scores.digest,
         no_record=not may_record(facts.state, plan),
+        effects=tuple(scores.effects.items()),
     )
 
 
@@ -83,6 +94,14 @@ def prefilter(at: Situation) -> tuple[Mapping[int, Reason | None], list[Offer]]:
     """What removes each candidate, or None; and the survivors that the model is to score, at most MAX_SCORED."""
     reasons = _reasons(at.plan, at)
     return reasons, _to_score(at, reasons)
+
+
+def _degraded(plan: Plan, model: Model | None) -> str | None:
+    """Why slots of mode "model" go by less than the plan asks for; None where they do not."""
+    if model is None:
+        return NO_MODEL
+    by_effect = plan.arbitration is not UNSET and plan.arbitration.effect
+    return NO_EFFECTS if by_effect and model.uplift is None else None
 
 
 def _defaults(plan: Plan, facts: Facts, seed: int, reason: str) -> Decision:
@@ -232,7 +251,7 @@ def _candidates(
         elif scored and value is None:
             rule = "not among the first"
         elif scored and scores.rank(number) < 0:
-            rule = "costs more than it earns"
+            rule = GAINS_TOO_LITTLE if scores.effects else "costs more than it earns"
         elif chances:
             rule = "another was drawn"
         else:

@@ -22,6 +22,10 @@ LOST_TO_ANOTHER: Final = ("another went first", "another was drawn")
 """The rules of candidates that could have taken the slot, had not another."""
 NO_MODEL: Final = "no model"
 """The reason of a decision by rules although a slot is of mode "model"."""
+NO_EFFECTS: Final = "no effects"
+"""The reason of a decision by chances although the campaign ranks by effect: its model has not learnt any."""
+GAINS_TOO_LITTLE: Final = "gains too little"
+"""The rule of a candidate that, ranked by effect, is not expected to add what showing it costs."""
 
 
 class Reason(NamedTuple):
@@ -83,7 +87,8 @@ class Decision(Struct, frozen=True, kw_only=True):
     rung "default" with a reason (no state, erased, consent withdrawn, killed, ended): the default everywhere. lost
     names the keys that should have been there (`state`, `product:<id>`, `cap:<offer>`). features: SHA-256 hex of the
     feature matrix that was scored, so that a recomputed one can be compared bit for bit. no_record: the person may not
-    be recorded (erased, withdrawn, tracking level none); only a counter may go up.
+    be recorded (erased, withdrawn, tracking level none); only a counter may go up. effects: pairs of a scored offer and
+    what showing it changes of its chance, -1 to 1, where offers were ranked by that.
     """
 
     slots: tuple[SlotDecision, ...]
@@ -94,6 +99,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     lost: tuple[str, ...] = ()
     features: str | None = None
     no_record: bool = False
+    effects: tuple[tuple[int, float], ...] = ()
 
     def slot(self, index: int) -> SlotDecision:
         """The decision of one slot. Raises KeyError if the plan has no such slot."""

@@ -6,13 +6,13 @@ is. Sentences name offers as the manager named them and never name a person.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from msgspec import UNSET, Struct
 
 from render.clauses import alternatives, parts
-from render.decision import LOST_TO_ANOTHER
+from render.decision import LOST_TO_ANOTHER, NO_EFFECTS
 from render.guard import FLAGS, SUPPRESSED, UNPROFITABLE
 from render.money import money
 from render.plan import LAYERS, Layer, Offer, Plan, Slot
@@ -50,7 +50,7 @@ class SlotLike(Protocol):
 
 
 class DecisionLike(Protocol):
-    """A decision as made or as recorded. `reason` may be absent from a record."""
+    """A decision as made or as recorded. `reason` and `effects` may be absent from a record."""
 
     @property
     def slots(self) -> Sequence[SlotLike]: ...
@@ -109,15 +109,16 @@ _PICKED: Final[dict[str, str]] = {
 def explain(decision: DecisionLike, plan: Plan) -> tuple[SlotExplanation, ...]:
     """The decision in words, a part for each slot, in the decision's order."""
     reason = getattr(decision, "reason", None)
-    return tuple(_explain(slot, decision.rung, reason, plan) for slot in decision.slots)
+    effects = dict(getattr(decision, "effects", ()))
+    return tuple(_explain(slot, decision.rung, reason, plan, effects) for slot in decision.slots)
 
 
-def sentence(candidate: CandidateLike, plan: Plan) -> str:
-    """Why a candidate was not shown, as one sentence."""
+def sentence(candidate: CandidateLike, plan: Plan, effect: float | None = None) -> str:
+    """Why a candidate was not shown, as one sentence. `effect`: what showing it changes of its chance, if known."""
     offer = plan.offer_by_id.get(candidate.offer)
     if offer is None:
         return f"The offer {candidate.offer} is not in this plan."
-    return f"“{offer.name}” was not shown: {because(candidate, offer, plan)}{_figures(candidate, plan)}."
+    return f"“{offer.name}” was not shown: {because(candidate, offer, plan)}{_figures(candidate, plan, effect)}."
 
 
 def because(candidate: CandidateLike, offer: Offer, plan: Plan) -> str:
@@ -134,7 +135,9 @@ def because(candidate: CandidateLike, offer: Offer, plan: Plan) -> str:
     return _unmet(offer, candidate.removed_by, rule)
 
 
-def _explain(slot: SlotLike, rung: str, reason: str | None, plan: Plan) -> SlotExplanation:
+def _explain(
+    slot: SlotLike, rung: str, reason: str | None, plan: Plan, effects: Mapping[int, float]
+) -> SlotExplanation:
     planned = plan.slot_by_index.get(slot.slot)
     shown = plan.offer_by_id.get(slot.offer)
     return SlotExplanation(
@@ -142,17 +145,26 @@ def _explain(slot: SlotLike, rung: str, reason: str | None, plan: Plan) -> SlotE
         name=planned.name if planned is not None else str(slot.slot),
         offer=slot.offer,
         offer_name=shown.name if shown is not None else str(slot.offer),
-        why=tuple(_why(slot, planned, shown, rung, reason, plan)),
+        why=tuple(_why(slot, planned, shown, rung, reason, plan, effects.get(slot.offer))),
         others=tuple(
-            Other(candidate.offer, _name(candidate.offer, plan), candidate.removed_by, sentence(candidate, plan))
+            Other(
+                candidate.offer, _name(candidate.offer, plan), candidate.removed_by,
+                sentence(candidate, plan, effects.get(candidate.offer)),
+            )
             for candidate in slot.candidates
             if candidate.removed_by is not None
         ),
-    )
+    )  # fmt: skip
 
 
 def _why(
-    slot: SlotLike, planned: Slot | None, shown: Offer | None, rung: str, reason: str | None, plan: Plan
+    slot: SlotLike,
+    planned: Slot | None,
+    shown: Offer | None,
+    rung: str,
+    reason: str | None,
+    plan: Plan,
+    effect: float | None,
 ) -> list[str]:
     name = shown.name if shown is not None else str(slot.offer)
     winner = next((one for one in slot.candidates if one.offer == slot.offer and one.removed_by is None), None)
@@ -174,22 +186,31 @@ def _why(
             f"“{name}” was drawn with a chance of {100 * (winner.chance or 0.0):.1f} %, "
             "so that it is learnt how offers do."
         )
+    elif effect is not None:
+        sentences.append(f"“{name}” was shown because showing it is expected to add the most here.")
     else:
         sentences.append(f"“{name}” was shown because it is expected to earn the most here.")
     product = getattr(slot, "product", None)
     if shown is not None and shown.pick is not None and product is not None:
         sentences.append(f"Its product {product} was picked at this open: {_PICKED[shown.pick.how]}.")
     if winner.probability is not None and winner.value is not None:
-        sentences.append(_earning(winner.probability, winner.value, plan))
+        sentences.append(_earning(winner.probability, winner.value, plan, effect))
         if winner.weight is not None:
             sentences.append(f"Contexts and levers multiplied that by {winner.weight:g}.")
         sentences += _margin(slot, winner, plan)
     if planned is not None and planned.mode == "model" and winner.probability is None:
         sentences.append("No model was there to score the offers, so their order decided.")
+    if reason == NO_EFFECTS and planned is not None and planned.mode == "model":
+        sentences.append("The model has not learnt what showing an offer changes, so chances of success decided.")
     return sentences
 
 
-def _earning(probability: float, value: float, plan: Plan) -> str:
+def _earning(probability: float, value: float, plan: Plan, effect: float | None) -> str:
+    if effect is not None:
+        return (
+            f"Its chance of success was put at {100 * probability:.1f} %, of which showing it makes "
+            f"{points(effect)}: that adds {_money(value, plan)} a showing after its cost."
+        )
     return (
         f"Its chance of success was put at {100 * probability:.1f} %, "
         f"worth {_money(value, plan)} a showing after its cost."
@@ -265,10 +286,16 @@ def flag_words(rule: str) -> str:
     return FLAGS.get(rule.removeprefix(UNPROFITABLE), "cost more than they bring")
 
 
-def _figures(candidate: CandidateLike, plan: Plan) -> str:
+def _figures(candidate: CandidateLike, plan: Plan, effect: float | None) -> str:
     if candidate.probability is None or candidate.value is None:
         return ""
-    return f" (chance {100 * candidate.probability:.1f} %, worth {_money(candidate.value, plan)})"
+    moved = "" if effect is None else f", of which showing it makes {points(effect)}"
+    return f" (chance {100 * candidate.probability:.1f} %{moved}, worth {_money(candidate.value, plan)})"
+
+
+def points(effect: float) -> str:
+    """An effect on a chance in words, such as “+1.2 points”."""
+    return f"{100 * effect:+.1f} points".replace("-", "\N{MINUS SIGN}")
 
 
 def _name(offer: int, plan: Plan) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from msgspec import UNSET
 
 from render import pick
-from render.arbitration import MAX_WEIGHT, arbitration_faults, fatigue_faults, policy_faults
+from render.arbitration import MAX_WEIGHT, arbitration_faults, effect_faults, fatigue_faults, policy_faults
 from render.arms import MAX_ARMS, Split
 from render.creative import MAX_CELLS, countdown_of
 from render.incentive import INCENTIVES
@@ -48,6 +48,8 @@ def _faults(plan: Plan) -> Iterator[tuple[str, str]]:
     yield from _repeats("creatives", [creative.id for creative in plan.creatives], "id")
     if plan.arbitration is not UNSET:
         yield from arbitration_faults("arbitration", plan.arbitration, KINDS)
+        drawn = (slot.policy for slot in plan.slots if slot.policy is not UNSET)
+        yield from effect_faults("arbitration", plan.arbitration, drawn)
     for position, offer in enumerate(plan.offers):
         yield from _offer_faults(f"offers[{position}]", offer, plan)
     for position, slot in enumerate(plan.slots):

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from base.errors import InvalidInput
 from render.booster import Trees, lightgbm
 from render.plan import KINDS
+from render.uplift import Effects, Uplift
 from signals.candidates import MODEL_FEATURES, CandidateContext, transposed
 
 FORMAT_VERSION: Final = 1
@@ -43,7 +44,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     metrics: figures of the hold-out. evidence: offer -> showings of it that were learnt from. bags: boosters of the
     same features, each fitted to another draw of the people, whose disagreement says how sure the model is.
     trend, starts: by category, as `workers/trade.py` tells them. leanings: category
-    -> {category bought: weight}, the way an open reads it.
+    -> {category bought: weight}, the way an open reads it. uplift: an artefact of `render.uplift` on the same features,
+    that says what showing an offer changes of its chance; empty where that could not be learnt.
     """
 
     format: int = FORMAT_VERSION
@@ -62,6 +64,7 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     trend: dict[int, float] = {}
     starts: dict[int, float] = {}
     leanings: dict[int, dict[int, float]] = {}
+    uplift: bytes = b""
 
 
 _NOTHING: Final[Mapping[int, float]] = {}
@@ -72,7 +75,9 @@ _decode: Final = msgspec.msgpack.Decoder(Artefact).decode
 class Model:
     """A loaded model. What it says never changes after loading, so threads may share it."""
 
-    __slots__ = ("_after", "_bags", "_contexts", "_kinds", "_thresholds", "_trees", "_values", "artefact", "hash")
+    __slots__ = (
+        "_after", "_bags", "_contexts", "_kinds", "_thresholds", "_trees", "_values", "artefact", "hash", "uplift",
+    )  # fmt: skip
 
     def __init__(self, artefact: Artefact, digest: str) -> None:
         self.artefact = artefact
@@ -84,6 +89,7 @@ class Model:
         self._after = transposed(artefact.complements)
         self._kinds = {kind: number for number, kind in enumerate(artefact.kinds)}
         self._contexts: dict[tuple[int, str, int | None], CandidateContext] = {}
+        self.uplift = Uplift.load(artefact.uplift, artefact.features) if artefact.uplift else None
 
     @classmethod
     def load(cls, data: bytes, features: Sequence[str] = MODEL_FEATURES) -> Model:
@@ -116,6 +122,7 @@ class Model:
         metrics: Mapping[str, float] | None = None,
         evidence: Mapping[int, int] | None = None,
         bags: Sequence[str] = (),
+        uplift: bytes = b"",
     ) -> bytes:
         """The bytes of an artefact, the same for the same content. Raises InvalidInput as `load` does."""
         artefact = Artefact(
@@ -134,10 +141,13 @@ class Model:
             metrics={name: float(value) for name, value in sorted((metrics or {}).items())},
             evidence={int(offer): int(count) for offer, count in sorted((evidence or {}).items())},
             bags=tuple(bags),
+            uplift=uplift,
         )
         _check(artefact, tuple(features))
         for text in (booster, *bags):
             _trees(text, artefact)
+        if uplift:
+            Uplift.load(uplift, features)
         return _encode(artefact)
 
     def predict(self, matrix: Matrix) -> Probabilities:
@@ -151,6 +161,10 @@ class Model:
     def predict_bags(self, matrix: Matrix) -> list[Probabilities]:
         """What each bag says of the same rows, calibrated as the model is; empty if the model has none."""
         return [np.interp(bag.predict(matrix), self._thresholds, self._values) for bag in self._bags]
+
+    def predict_effects(self, matrix: Matrix) -> Effects | None:
+        """What showing changes of the probability of the same rows, -1 to 1; None where the model has not learnt it."""
+        return None if self.uplift is None else np.clip(self.uplift.predict(matrix), -1.0, 1.0)
 
     def context(self, category: int, kind: str, price_cents: int | None) -> CandidateContext:
         """A candidate as this model sees it: `category` 0 is none, `price_cents` None when no price is shown.

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from render.arbitration import MAX_SCORED
+from render.decision import GAINS_TOO_LITTLE
 from render.eligibility import MACHINE_DAYS
 from render.plan import Offer, Plan
 from render.relations import LEAST_PEOPLE
@@ -88,6 +89,7 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "no repeat": lambda offer, plan: f"the person was shown it in another mail within {_days(offer.no_repeat_days)}",
     "shown in another slot": lambda offer, plan: "it was shown in another place of the same mail",
     "costs more than it earns": lambda offer, plan: "showing it would cost more than it is expected to earn",
+    GAINS_TOO_LITTLE: lambda offer, plan: "showing it was not expected to change enough to be worth it",
     "another went first": lambda offer, plan: "another offer went first",
     "another was drawn": lambda offer, plan: "another offer was drawn, so that it is learnt how each of them does",
     "not among the first": lambda offer, plan: (

@@ -82,7 +82,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     scored feature matrix, `propensity` the chance of all slots' choices together. `sent_ms`, `undecided`, `neutral`
     (content holdout), `live_state` and `withdrawn` are the other facts it was made from. `contact` names the contact
     for channels without deliveries; `micros` is the time from the process's first line to the decision.
-    `relations` is the hash of what stored orders were known to say, if the plan asks for it.
+    `relations` is the hash of what stored orders were known to say, if the plan asks for it. `effects` are pairs of a
+    scored offer and what showing it changes of its chance, where offers were ranked by that.
     """
 
     id: str
@@ -116,6 +117,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     micros: int = 0
     propensity: float = 1.0
     relations: str | None = None
+    effects: tuple[tuple[int, float], ...] = ()
     personal: DecisionFacts
 
 

@@ -80,6 +80,7 @@ def decision_record(
         relations=facts.relations.hash if facts.relations is not None else None,
         micros=int((monotonic() - fetch.started) * 1e6),
         propensity=decision.propensity,
+        effects=decision.effects,
         personal=DecisionFacts(
             state=personal.state,
             used=personal.used,

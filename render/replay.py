@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from base.errors import InvalidInput
 from render.clauses import parts
 from render.decide import decide
-from render.decision import Decision
+from render.decision import GAINS_TOO_LITTLE, Decision
 from render.explanation import CandidateLike
 from render.facts import Facts, LaneName, Used, decode_last, decode_used, locale_of
 from render.guard import SUPPRESSED, UNPROFITABLE
@@ -92,6 +92,7 @@ def same_outcome(decision: Decision, record: DecisionRecord) -> bool:
     return (
         len(decision.slots) == len(record.slots)
         and decision.features == record.features
+        and decision.effects == record.effects
         and tuple(one.fields for one in decision.slots) == record.personal.fields
         and all(
             (one.slot, one.offer, one.creative) == (kept.slot, kept.offer, kept.creative)
@@ -131,6 +132,9 @@ def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer
         return replace(plan, suppress=UNSET), facts
     if rule.startswith(UNPROFITABLE):
         return replace(plan, guarded=UNSET), facts
+    if rule == GAINS_TOO_LITTLE and plan.arbitration is not UNSET:
+        by_chance = replace(plan, arbitration=replace(plan.arbitration, effect=False))
+        return _changed(by_chance, offer, **_CONDITIONS[rule]), facts
     if rule in _CONDITIONS:
         return _changed(plan, offer, **_CONDITIONS[rule]), facts
     if rule == "sensitive signals":
@@ -138,6 +142,7 @@ def without_cause(plan: Plan, facts: Facts, slot: int, decision: Decision, offer
     return plan, _FACTS[rule](plan.offer_by_id[offer], facts)
 
 
+_UNCOSTED: Final = {"cost_cents": 0, "incentive_cents": 0, "aftercare_cents": 0}
 _UNCAPPED: Final = {"cap_total": None, "cap_person": None, "period_days": None}
 _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "machine fetch: capped": _UNCAPPED,
@@ -167,7 +172,7 @@ _CONDITIONS: Final[dict[str, dict[str, Any]]] = {
     "personal cap": {"cap_person": None, "period_days": None},
     "no repeat": {"no_repeat_days": None},
     "anonymous: limited": _UNCAPPED | {"no_repeat_days": None, "fatigue": ()},
-    "costs more than it earns": {"cost_cents": 0, "incentive_cents": 0, "aftercare_cents": 0},
+    **dict.fromkeys(("costs more than it earns", GAINS_TOO_LITTLE), _UNCOSTED),
     "resting: shown": {"fatigue": ()},
     "resting: ignored": {"fatigue": ()},
     "resting: taken": {"fatigue": ()},

@@ -145,7 +145,7 @@ def exposures(
         found = showings(session, archive, model, span)
     else:
         found = _beside(readers, archive, model, span)
-    taken = _taken(found, lambda roots: _orders(session, roots, begin, now))
+    taken = _taken(found, lambda roots: orders_of(session, roots, begin, now))
     return Exposures(
         outcomes=taken.astype(np.float32),
         **{name: getattr(found, name) for name in Exposures.__dataclass_fields__ if name != "outcomes"},
@@ -163,7 +163,7 @@ def _beside(readers: Readers, archive: Archive, model: Model, span: Span) -> Sho
 Orders = Iterator[tuple[int, int, list[int]]]
 
 
-def _orders(session: Session, roots: Whole, begin: datetime, now: datetime) -> Orders:
+def orders_of(session: Session, roots: Whole, begin: datetime, now: datetime) -> Orders:
     """The orders of some people: root, when, and of which categories."""
     given = {
         "roots": roots.tolist(), "name": ORDER_COMPLETED, "begin": begin, "end": now, "cancelled": list(CANCELLED),

@@ -2,6 +2,7 @@
 
     events -> snapshots (workers/examples) -> LightGBM -> calibration on later weeks -> measures on the last weeks
     decisions and outcomes -> exposures (workers/exposures) -> more trees (workers/response), where there are enough
+    content holdouts -> what showing changes (workers/withheld, workers/persuasion), where there are enough
 
 The model is judged beside three rivals on weeks that neither trees nor calibration saw: popularity, the rule "the
 household's own favourite of the last 84 days", and (for log-loss) the constant rate. docs/model.md has the figures.
@@ -39,9 +40,12 @@ from workers.exposures import MOST, Readers, exposures
 from workers.fitting import UNTRAINED, Array, crossed, fitted, scores, stretches
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey, trade
+from workers.persuasion import Persuasion
+from workers.persuasion import learnt as persuasion_of
 from workers.response import Response, joined, learnt
 from workers.showings import Archive
 from workers.timetable import OUTCOME, PARTS, WEEK, Part, Timetable
+from workers.withheld import withheld
 
 MOST_PROCESSES: Final = 4
 LEAST_CALIBRATING: Final = 500
@@ -73,6 +77,7 @@ class Trained:
     calibration: tuple[tuple[float, float], ...] = ()
     response: Response | None = None
     is_crossed: bool = False
+    persuasion: Persuasion | None = None
 
 
 def train(
@@ -144,7 +149,7 @@ def train(
         leanings=leanings,
         window_ms=(unix_ms(timetable.base_end), unix_ms(timetable.end)),
     )
-    response, evidence = None, {}
+    response, persuasion, evidence = None, None, {}
     if archive is not None:
         model = Model.load(build(booster.model_to_string(), thresholds=thresholds, values=values))
         with db.transaction(sessions) as session:
@@ -156,6 +161,9 @@ def train(
         measures |= response.measures
         if response.booster is not None:
             booster, thresholds, values = response.booster, response.thresholds, response.values
+        with db.transaction(sessions) as session:
+            persuasion = persuasion_of(withheld(session, archive, model, now))
+        say(f"effects of showing: {persuasion.why}")
     drawn = [_bag(parts["train"], number, scheduler) for number in range(1, bags + 1)]
     if response is not None and response.trees is not None:
         drawn = [joined(bag, response.trees) for bag in drawn]
@@ -166,6 +174,7 @@ def train(
         metrics=measures,
         evidence=evidence,
         bags=[bag.model_to_string() for bag in drawn],
+        uplift=b"" if persuasion is None else persuasion.artefact,
     )
     return Trained(
         artefact=artefact,
@@ -183,6 +192,7 @@ def train(
         calibration=tuple(zip(thresholds, values, strict=True)),
         response=response,
         is_crossed=is_crossed,
+        persuasion=persuasion,
     )
 
 
@@ -236,6 +246,7 @@ def document(trained: Trained) -> dict[str, Any]:
         "calibrated_on": CROSSED if trained.is_crossed else HELD_OUT,
         "calibration": [list(one) for one in trained.calibration],
         "response": None if trained.response is None else _response(trained.response),
+        "effects": None if trained.persuasion is None else _persuasion(trained.persuasion),
         "train_weeks": trained.timetable.train_weeks,
         "from": trained.timetable.base_end.isoformat(),
         "to": trained.timetable.end.isoformat(),
@@ -246,6 +257,22 @@ def document(trained: Trained) -> dict[str, Any]:
 
 def _response(found: Response) -> dict[str, Any]:
     return {"used": found.booster is not None, "why": found.why, "reliability": curve(found.reliability)}
+
+
+def _persuasion(found: Persuasion) -> dict[str, Any]:
+    return {
+        "used": found.is_used,
+        "why": found.why,
+        "people_shown": found.people[0],
+        "people_withheld": found.people[1],
+        "learner": found.learner,
+        "qini": None if found.qini is None else list(_ends(found.qini)),
+        "parts": [[part.rows, part.said, *_ends(part.measured)] for part in found.parts],
+    }
+
+
+def _ends(found: evaluation.Interval | None) -> tuple[float | None, float | None, float | None]:
+    return (None, None, None) if found is None else (found.value, found.low, found.high)
 
 
 def _importance(booster: Any) -> tuple[tuple[str, float], ...]:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from base.errors import InvalidInput
 from render.booster import lightgbm
 from render.uplift import LEARNERS, Artefact, Learner, Matrix, Term, Uplift
-from workers.evaluation import DRAWS, Array, Interval
+from workers.evaluation import DRAWS, Array, Interval, Whole
 
 Flags = npt.NDArray[np.bool_]
 MIN_GROUP: Final = 500
@@ -32,20 +32,30 @@ _PARAMETERS: Final[Mapping[str, Any]] = {
 
 
 def learn(
-    learner: Learner, features: Matrix, shown: Flags, outcomes: Array, names: Sequence[str], *, seed: int = 1
+    learner: Learner,
+    features: Matrix,
+    shown: Flags,
+    outcomes: Array,
+    names: Sequence[str],
+    *,
+    weights: Array | None = None,
+    seed: int = 1,
 ) -> bytes:
     """The bytes of an artefact that says what showing changes, in the unit of the outcomes.
 
     features: (n, len(names)). shown: whether a person was assigned decided content, opened or not; it must have been
-    drawn by chance. outcomes: 0/1 or an amount, n. Raises InvalidInput naming what cannot be learnt from.
+    drawn by chance. outcomes: 0/1 or an amount, n. weights: the inverse of the chance of the group that a row is in,
+    where that chance was not the same for all. Raises InvalidInput naming what cannot be learnt from.
     """
     _check(learner, features, shown, outcomes, names)
     fit = _Fit(tuple(names), bool(np.all((outcomes == 0) | (outcomes == 1))), seed)
     if learner == "s":
-        both = fit(np.column_stack([features, shown.astype(np.float32)]), outcomes, extra="shown")
+        both = fit(np.column_stack([features, shown.astype(np.float32)]), outcomes, weights, extra="shown")
         terms = [Term(booster=both, factor=1.0, shown=1.0), Term(booster=both, factor=-1.0, shown=0.0)]
         return _built(learner, names, terms, shown)
-    with_it, without = (fit(features[group], outcomes[group]) for group in (shown, ~shown))
+    counted = {is_shown: None if weights is None else weights[shown == is_shown] for is_shown in (True, False)}
+    with_it = fit(features[shown], outcomes[shown], counted[True])
+    without = fit(features[~shown], outcomes[~shown], counted[False])
     if learner == "t":
         return _built(learner, names, [Term(booster=with_it, factor=1.0), Term(booster=without, factor=-1.0)], shown)
     gained = outcomes[shown] - _predicted(without, features[shown])
@@ -53,20 +63,20 @@ def learn(
     # Each estimate leans on the other group's booster: the one that leans on the larger group counts for more.
     share = float(shown.mean())
     terms = [
-        Term(booster=fit(features[shown], gained, effect=True), factor=1 - share),
-        Term(booster=fit(features[~shown], missed, effect=True), factor=share),
+        Term(booster=fit(features[shown], gained, counted[True], effect=True), factor=1 - share),
+        Term(booster=fit(features[~shown], missed, counted[False], effect=True), factor=share),
     ]
     return _built(learner, names, terms, shown)
 
 
-def qini(scores: Array, shown: Flags, outcomes: Array) -> float:
+def qini(scores: Array, shown: Flags, outcomes: Array, weights: Array | None = None) -> float:
     """The area between a ranking's Qini curve and that of chance, in outcomes a person; 0 for a ranking of no use.
 
     The curve says how many outcomes more than expected without the offer the best-scored k people bring (Radcliffe
     2007). Both groups must be there.
     """
     order = np.argsort(-scores, kind="stable")
-    return _area(shown[order].astype(np.float64), outcomes[order])
+    return _area(shown[order].astype(np.float64), outcomes[order], None if weights is None else weights[order])
 
 
 def qini_difference(
@@ -84,6 +94,23 @@ def qini_difference(
         found[draw] = areas[0] - areas[1]
     low, high = np.quantile(found, [0.025, 0.975])
     return Interval(qini(ours, shown, outcomes) - qini(theirs, shown, outcomes), float(low), float(high))
+
+
+def qini_interval(
+    scores: Array, shown: Flags, outcomes: Array, weights: Array, people: Whole, alpha: float, draws: int = DRAWS
+) -> Interval:
+    """A ranking's Qini with its interval of confidence 1 - `alpha`; whole people are drawn, as their rows are alike."""
+    random = np.random.default_rng(0)
+    order = np.argsort(-scores, kind="stable")
+    _, owners = np.unique(people[order], return_inverse=True)
+    treated, came, counted = shown[order].astype(np.float64), outcomes[order], weights[order]
+    count = int(owners.max()) + 1
+    areas = np.empty(draws)
+    for draw in range(draws):
+        times = np.bincount(random.integers(0, count, count), minlength=count)
+        areas[draw] = _area(treated, came, counted * times[owners])
+    low, high = np.quantile(areas, [alpha / 2, 1 - alpha / 2])
+    return Interval(qini(scores, shown, outcomes, weights), float(low), float(high))
 
 
 def _area(treated: Array, outcomes: Array, times: Array | None = None) -> float:
@@ -107,11 +134,21 @@ class _Fit:
         self._objective = "binary" if is_chance else "regression"
         self._seed = seed
 
-    def __call__(self, features: Matrix, outcomes: Array, *, extra: str | None = None, effect: bool = False) -> str:
+    def __call__(
+        self,
+        features: Matrix,
+        outcomes: Array,
+        weights: Array | None = None,
+        *,
+        extra: str | None = None,
+        effect: bool = False,
+    ) -> str:
         """A booster's text. `extra` names one more column, `effect` says that differences are learnt."""
         names = [*self._names, extra] if extra is not None else self._names
         parameters = {**_PARAMETERS, "objective": "regression" if effect else self._objective, "seed": self._seed}
-        data = lightgbm.Dataset(np.ascontiguousarray(features, dtype=np.float32), outcomes, feature_name=names)
+        scaled = None if weights is None else weights * (len(weights) / weights.sum())
+        rows = np.ascontiguousarray(features, dtype=np.float32)
+        data = lightgbm.Dataset(rows, outcomes, weight=scaled, feature_name=names)
         text: str = lightgbm.train(parameters, data, num_boost_round=_TREES).model_to_string()
         return text
 

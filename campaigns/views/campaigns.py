@@ -371,6 +371,7 @@ def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
         defaults=[offer for offer in shown if offers.is_default(offer)],
         policies=rankform.POLICIES,
         factors=rankform.FACTORS,
+        ranks=rankform.RANKS,
         contexts=rankform.CONTEXTS,
         ranked=rankform.shown(row.arbitration),
     )

@@ -109,6 +109,8 @@ def _campaign_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         place=place,
         choices=[model for model in registry.models(session) if model.hash not in known],
         wants_model=any(choice["mode"] == "model" for choice in row.slots),
+        by_effect=(row.arbitration or {}).get("effect", False),
+        knows_effects=place.live is not None and registry.knows_effects(session, place.live),
         steps=rollout.moves(session, campaign_id=row.id)[:LISTED_STEPS],
         shares=SHARES,
         margin=MARGIN,

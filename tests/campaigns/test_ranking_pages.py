@@ -53,17 +53,19 @@ def test_it_publishes_how_a_place_draws_and_what_counts(web: Web) -> None:
             f"turn-0-{first['offers'][0]}": "1", "default-0": first["default"], "default-1": second["default"],
             "default_landing": row.default_landing, "mode-0": "model", "policy-0": "softmax", "temperature-0": "0.25",
             "floor-0": "4", "top-0": "3", "factor-probability": "on", "factor-value": "on", "factor-context": "on",
-            "lift-complaint": "3",
+            "lift-complaint": "3", "ranks": "effect",
         }  # fmt: skip
     assert browser.post(f"/campaigns/{number}/offers", **form).status_code == 302
     plan = decode(web.shop.blobs.get(web.shop.publish(number)))
     assert plan.slots[0].policy == Policy("softmax", temperature_cents=25.0, floor=0.04, top=3)
     assert plan.arbitration.lever is False  # type: ignore[union-attr]
+    assert plan.arbitration.effect is True  # type: ignore[union-attr]
     assert [(one.name, one.weights) for one in plan.arbitration.contexts] == [  # type: ignore[union-attr]
         ("complaint", {"service": 3.0})
     ]
     page = browser.get(f"/campaigns/{number}/offers").text
     assert 'value="softmax" selected' in page
+    assert '<option value="effect" selected>' in page
     assert 'name="lift-complaint" inputmode="decimal" placeholder="1" value="3"' in page
     # A context of the API's own is kept by the form that cannot show it.
     program = web.program("manager")
@@ -73,11 +75,13 @@ def test_it_publishes_how_a_place_draws_and_what_counts(web: Web) -> None:
     content["arbitration"] = {"contexts": [own]}
     program.told("PUT", f"/campaigns/{number}", content)
     assert "payday" in browser.get(f"/campaigns/{number}/offers").text
-    kept = form | {"keep_contexts": "1", "factor-lever": "on"}
+    kept = form | {"keep_contexts": "1", "factor-lever": "on", "ranks": "chance"}
     assert browser.post(f"/campaigns/{number}/offers", **kept).status_code == 302
     with web.shop.sessions.begin() as session:
         assert campaigns.campaign(session, number).arbitration == {"contexts": [own]}
-    for field, value in (("floor-0", "40"), ("lift-cancelling", "much"), ("top-0", "99")):
+    for field, value in (
+        ("floor-0", "40"), ("lift-cancelling", "much"), ("top-0", "99"), ("policy-0", "thompson"),
+    ):  # fmt: skip
         assert browser.post(f"/campaigns/{number}/offers", **(form | {field: value})).status_code == 400, field
 
 

@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from render import reasons
-from render.arbitration import MAX_SCORED, Fatigue, Policy
+from render.arbitration import MAX_SCORED, Arbitration, Fatigue, Policy
 from render.decide import decide
+from render.decision import GAINS_TOO_LITTLE
 from render.explanation import explain
 from render.facts import Facts, Used
 from render.model import Model
@@ -19,6 +20,7 @@ from render.plan import Plan
 from render.replay import without_cause
 from signals.state import Mark
 from tests.render import shoe_shop as shop
+from tests.render.test_choice import effects_bytes, model_bytes
 from tests.render.test_decide_cases import CASES, facts_of, plan_of
 
 DAY_MS = 86_400_000
@@ -69,6 +71,11 @@ def crowded() -> Loss:
     return scored(replace(plan, slots=(slot,), offers=(*plan.offers, *many)))
 
 
+def without_effect() -> Loss:
+    by_effect = replace(shop.plan("model", discount=SELLING), arbitration=Arbitration(effect=True))
+    return Loss(by_effect, shop.facts(shop.state(), model=Model.load(model_bytes(uplift=effects_bytes()))))
+
+
 def marked() -> Loss:
     marks = (Mark(f"category:{shop.SHOES}", "not_for_me", 0),)
     return Loss(shop.plan(), shop.facts(replace(shop.state(), marks=marks)))
@@ -80,6 +87,7 @@ MORE: dict[str, Callable[[], Loss]] = {
     "not among the first": crowded,
     "not for me": marked,
     "costs more than it earns": lambda: scored(shop.plan("model", discount=SELLING, tights={"cost_cents": 5000})),
+    GAINS_TOO_LITTLE: without_effect,
     "shown in another slot": lambda: Loss(shop.plan(slots=2), shop.facts(shop.state()), slot=1),
     "sensitive category": lambda: Loss(replace(shop.plan(), sensitive=(shop.SHOES,)), shop.facts(shop.state())),
     "no product in stock": lambda: Loss(
@@ -145,7 +153,7 @@ def test_it_says_of_every_losing_offer_what_alone_would_have_to_be_otherwise(nam
         for offer in offers[:3]:
             after = fates(*without_cause(plan, facts, slot, decision, offer), slot)
             assert after[offer] != cause
-            if cause[0] == "arbitration" and cause[1] != "costs more than it earns":
+            if cause[0] == "arbitration" and cause[1] not in ("costs more than it earns", GAINS_TOO_LITTLE):
                 assert after[offer] == (None, None), "nothing but the others kept it from being shown"
             for number, fate in lost.items():
                 if fate != cause and "arbitration" not in (fate[0], cause[0]):

@@ -193,6 +193,7 @@ def test_it_trains_from_the_command_line(world: World, valkey_url: str, tmp_path
         "LATEBIND_CLOCK_FILE": str(tmp_path / "clock"),
         "LATEBIND_DATABASE_URL": world.url,
         "LATEBIND_REDIS_URL": valkey_url,
+        "LATEBIND_SUBJECT_KEY": "7" * 64,
     }
     SteppedClock(tmp_path / "clock", NOON).close()
     done = CliRunner().invoke(
@@ -207,6 +208,10 @@ def test_it_trains_from_the_command_line(world: World, valkey_url: str, tmp_path
     with db.transaction(world.sessions) as session:
         (run,) = session.scalars(select(TrainingRun)).all()
         assert (run.state, run.model_hash, run.message) == ("done", digest, "Trained; in no campaign yet.")
+        effects = session.get_one(TrainedModel, digest).metrics["effects"]
+    assert not effects["used"]
+    assert effects["why"].startswith("not enough data: no campaign keeps people on neutral content")
+    assert model.predict_effects(matrix) is None
     bags = model.predict_bags(matrix)
     assert len(bags) == 2
     assert len({tuple(said) for said in (model.predict(matrix), *bags)}) == 3, "each drew other people"
