@@ -21,6 +21,7 @@ from base.values import (
     folder,
     key,
     level,
+    name_servers,
     networks,
     switch,
     text,
@@ -78,6 +79,14 @@ class Settings:
         repr=False,
         metadata=_entry(
             url("smtp", "smtps"), "The SMTP relay: smtp://user:password@host:port (STARTTLS when offered) or smtps://."
+        ),
+    )
+    dns_servers: tuple[str, ...] = field(
+        default=(),
+        metadata=_entry(
+            name_servers,
+            "Name servers that are asked about sending domains, as addresses with commas between, `:port` behind. Not "
+            "set: the machine's own.",
         ),
     )
     blob_url: str = field(

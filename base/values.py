@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
 KEY_BYTES = 32
 TOKEN_KEY_BYTES = 64
+DNS_PORT = 53
 
 
 def text(value: str) -> str:
@@ -105,6 +106,28 @@ def networks(value: str) -> tuple[str, ...]:
         return tuple(str(ip_network(part.strip())) for part in value.split(","))
     except ValueError:
         raise ValueError("must be addresses or CIDRs such as 10.0.0.0/8, separated by commas") from None
+
+
+def name_server(value: str) -> tuple[str, int]:
+    """Address and port of a name server: `10.0.0.2`, `10.0.0.2:5353`, `::1`, `[::1]:5353`."""
+    address, colon, port = value.strip().rpartition(":")
+    if not colon or (":" in address and not address.endswith("]")):
+        address, port = value.strip(), str(DNS_PORT)
+    try:
+        found, number = str(ip_address(address.removeprefix("[").removesuffix("]"))), int(port)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65_536:
+        raise ValueError("must be addresses such as 10.0.0.2 or 10.0.0.2:5353, separated by commas")
+    return found, number
+
+
+def name_servers(value: str) -> tuple[str, ...]:
+    """Name servers, as they are written."""
+    servers = tuple(part.strip() for part in value.split(","))
+    for server in servers:
+        name_server(server)
+    return servers
 
 
 def level(value: str) -> str:

@@ -14,7 +14,7 @@ from base.db import Model
 from campaigns.models.accounts import AdminEntry
 
 MAX_ENTRIES = 500
-_HIDDEN = {"password", "secret_hash", "test_address", "arms_key"}
+_HIDDEN = {"password", "secret_hash", "test_address", "arms_key", "sealed"}
 _TEXT = 2_000
 
 

@@ -1,7 +1,8 @@
 """Build the bytes of a mail. The skeleton is encoded once a plan; a recipient costs the values that differ.
 
 Only fields of the plan, cleaned and encoded values and URLs of our own making reach a header, so none can break out of
-its line. The same delivery always gets the same Message-ID, which names no address.
+its line. The same delivery always gets the same Message-ID, which names no address. A mail is pure ASCII, so that every
+relay takes it; only an address that is not ASCII before its @ stands in it as it is (RFC 6532).
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from base.errors import InvalidInput
 from base.ids import Delivery
 from campaigns import templates
 from campaigns.links import MailUrls
-from campaigns.mail import CompiledMail, is_sendable
+from campaigns.mail import CompiledMail, envelope_address
+from campaigns.signing import Signatures, SigningKey
 from render.mailtext import Ready, clean
 
 _WORD_BYTES: Final = 42
@@ -30,9 +31,10 @@ _SUBJECT_SHOWN: Final = 250
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A mail ready to be handed over."""
+    """A mail ready to be handed over, and to which address."""
 
     message_id: str
+    recipient: str
     content: bytes
 
 
@@ -42,7 +44,7 @@ class Composer:
     def __init__(self, mail: CompiledMail, hash_key: bytes) -> None:
         self.mail = mail
         self._hash_key = hash_key
-        self._domain = mail.from_address.rpartition("@")[2].lower()
+        self.domain = mail.from_address.rpartition("@")[2].lower()
         self._boundary = "=_lb_" + hashlib.sha256(mail.html.encode()).hexdigest()[:24]
         closed = templates.quoted_printable
         self._subject = templates.compiled(mail.subject, templates.plain, escape=False)
@@ -52,6 +54,7 @@ class Composer:
         self._amp = templates.compiled(_ended(mail.amp), closed, escape=True) if mail.amp else None
         self._brand = {"name": mail.brand or mail.from_name, "postal_address": mail.postal_address}
         self._fixed = self._fixed_headers()
+        self._signatures = Signatures((), self._fixed)
 
     def fields(self, traits: Mapping[str, Any]) -> dict[str, Any]:
         """The profile fields this mail prints: the person's own, else the message's fallback."""
@@ -61,14 +64,22 @@ class Composer:
         """The Message-ID of a delivery, with its angle brackets. The same one at every attempt."""
         text = f"message-id\0{delivery.profile}\0{delivery.name}".encode()
         mark = hmac.new(self._hash_key, text, hashlib.sha256).hexdigest()[:24]
-        return f"<c{delivery.campaign}.o{delivery.occurrence}.{mark}@{self._domain}>"
+        return f"<c{delivery.campaign}.o{delivery.occurrence}.{mark}@{self.domain}>"
 
     def build(
-        self, delivery: Delivery, address: str, traits: Mapping[str, Any], urls: MailUrls, now: datetime
+        self,
+        delivery: Delivery,
+        address: str,
+        traits: Mapping[str, Any],
+        urls: MailUrls,
+        now: datetime,
+        keys: Sequence[SigningKey] = (),
     ) -> Built:
-        """The mail for one person. Raises InvalidInput for an address that no mail can be handed over to."""
-        if not is_sendable(address):
-            raise InvalidInput("address", "is not one that mail can be handed over to")
+        """The mail for one person, signed with each of the keys.
+
+        Raises InvalidInput for an address that no mail can be handed over to.
+        """
+        recipient = envelope_address(address)
         person = self.fields(traits)
         subject = self._subject.render(profile=person, brand=self._brand)[:_SUBJECT_SHOWN]
         context = {
@@ -79,15 +90,17 @@ class Composer:
             "url": self._pictures(urls),
         }
         message_id = self.message_id(delivery)
-        head = (
-            f"Date: {format_datetime(now)}\r\nMessage-ID: {message_id}\r\nTo: <{address}>\r\n"
-            f"Subject: {header_text(subject)}\r\nList-Unsubscribe: <{urls.unsubscribe}>\r\n{self._fixed}"
+        varying = (
+            ("Date", format_datetime(now)),
+            ("Message-ID", message_id),
+            ("To", f"<{recipient}>"),
+            ("Subject", header_text(subject)),
+            ("List-Unsubscribe", f"<{urls.unsubscribe}>"),
         )
         limit = f"--{self._boundary}"
-        content = "".join(
+        body = "".join(
             (
-                head,
-                f"\r\n\r\n{limit}\r\n{_PART.format('plain')}",
+                f"{limit}\r\n{_PART.format('plain')}",
                 self._text.render(context),
                 # Before the HTML: a program that shows only the last part shows one it knows.
                 self._amp_part(limit, context, urls),
@@ -95,8 +108,16 @@ class Composer:
                 self._html.render(context),
                 f"\r\n{limit}--\r\n",
             )
-        )
-        return Built(message_id, content.encode("ascii"))
+        ).encode("ascii")
+        own = "".join(f"{name}: {value}\r\n" for name, value in varying)
+        signed = self._signed_by(keys).headers(varying, body, now) if keys else ""
+        return Built(message_id, recipient, f"{signed}{own}{self._fixed}\r\n\r\n".encode() + body)
+
+    def _signed_by(self, keys: Sequence[SigningKey]) -> Signatures:
+        """What signs with these keys, kept as long as they are the same: it knows the hash of the fixed headers."""
+        if self._signatures.keys != tuple(keys):
+            self._signatures = Signatures(keys, self._fixed)
+        return self._signatures
 
     def _amp_part(self, limit: str, context: Mapping[str, Any], urls: MailUrls) -> str:
         """The AMP part; none where its data would not come by https, because no program would show it."""
@@ -134,9 +155,9 @@ class Composer:
             f"From: {mailbox(mail.from_name, mail.from_address)}",
             # One-click by POST, without a page in between (RFC 8058).
             "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
-            f"List-Id: <campaign-{mail.campaign}.{self._domain}>",
+            f"List-Id: <campaign-{mail.campaign}.{self.domain}>",
             # Campaign, kind and sender, read from the right; nothing in it is unique to one mail.
-            f"Feedback-ID: {mail.campaign}:{mail.locale}:mail:{_sender_id(mail.brand, self._domain)}",
+            f"Feedback-ID: {mail.campaign}:{mail.locale}:mail:{_sender_id(mail.brand, self.domain)}",
             "Precedence: bulk",
             "MIME-Version: 1.0",
             f'Content-Type: multipart/alternative; boundary="{self._boundary}"',

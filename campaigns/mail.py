@@ -6,6 +6,7 @@ import re
 from email.utils import parseaddr
 from typing import Annotated, Final, Literal
 
+import idna
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -22,6 +23,11 @@ MAX_SUBJECT: Final = 200
 MAX_SLOTS: Final = 16
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _ADDRESS: Final = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,190}\.[A-Za-z]{2,}")
+_LOCAL: Final = re.compile(r"[^\s@\x00-\x20\x7f\"<>(),;:\\\[\]]+")
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9.-]{1,190}\.[A-Za-z0-9-]{2,}")
+MAX_LOCAL: Final = 64
+"""Bytes before the @ (RFC 5321 §4.5.3.1.1); of a whole address MAX_ADDRESS."""
+MAX_ADDRESS: Final = 254
 _EXPRESSION: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _STATIC: Final = re.compile(r"\b(brand|message)\.([a-z_]+)")
 _PROFILE: Final = re.compile(r"\bprofile\.([a-z][a-z0-9_]*)")
@@ -191,8 +197,36 @@ def _literal(text: str) -> str:
 
 
 def is_sendable(address: str) -> bool:
-    """Whether a mail can be handed over to this address: ASCII, one @, no spaces, brackets or controls."""
-    return len(address) <= 254 and _ADDRESS.fullmatch(address) is not None
+    """Whether a mail can be handed over to this address by every relay: ASCII, one @, no spaces, brackets, controls."""
+    return len(address) <= MAX_ADDRESS and _ADDRESS.fullmatch(address) is not None
+
+
+def envelope_address(address: str) -> str:
+    """The address as a relay is told it: an international domain by its A-labels (RFC 5891), the rest as it is.
+
+    Where what is before the @ is not ASCII, only a relay that offers SMTPUTF8 can take it. Raises InvalidInput for an
+    address that no mail can be handed over to.
+    """
+    if is_sendable(address):
+        return address
+    local, _, domain = address.rpartition("@")
+    if (
+        not _LOCAL.fullmatch(local)
+        or not local.isprintable()
+        or local.startswith(".")
+        or local.endswith(".")
+        or ".." in local
+        or len(local.encode("utf-8", "replace")) > MAX_LOCAL
+    ):
+        raise InvalidInput("address", "is not one that mail can be handed over to")
+    try:
+        host = domain if domain.isascii() else idna.encode(domain[:MAX_ADDRESS], uts46=True).decode()
+    except idna.IDNAError:
+        raise InvalidInput("address", "has a domain that is no international domain name") from None
+    told = f"{local}@{host}"
+    if not _DOMAIN.fullmatch(host) or len(told.encode()) > MAX_ADDRESS:
+        raise InvalidInput("address", "is not one that mail can be handed over to")
+    return told
 
 
 def _check_heads(message: MessageIn) -> None:

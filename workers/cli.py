@@ -24,6 +24,7 @@ COMMANDS = {
     "relate": ("relate", "Learn what is bought with what, and how often."),
     "evaluate": ("evaluate", "Measure the product on a public data set."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
+    "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "worker": ("worker", "Run the jobs of a queue."),
     "schedule": ("schedule", "Start what is due."),

@@ -82,7 +82,7 @@ class Handover:
             outcomes.append(self._untried(item))
             return
         try:
-            reply = self._transport.hand_over(item.sender, item.row.address, item.mail.content)
+            reply = self._transport.hand_over(item.sender, item.mail.recipient, item.mail.content)
         except UnknownOutcome as error:
             outcomes.append(self._settled(item, "unknown", "no answer after the mail was sent", error.reply))
         except Unreachable as error:

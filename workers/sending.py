@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -35,6 +35,7 @@ from campaigns import deliveries, links, plans, sentfacts, transitions, troubles
 from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import Claimed, Settled
+from campaigns.dkimkeys import Keyring, Unopenable
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
 from render.guard import suppressed
@@ -56,6 +57,7 @@ MAIL_GONE: Final = "the published mail is gone"
 MAIL_LOST: Final = (
     "The published mail is not in the blob store any more. Bring it back, or publish the same text again."
 )
+UNSIGNABLE: Final = "the mail cannot be signed"
 MAX_COMPOSERS: Final = 32
 SETTLE_TRIES: Final = 6
 _log = logs.logger(__name__)
@@ -93,6 +95,7 @@ class Sender:
         self._clock = clock
         self._handing = handing
         self._keys = TokenKeys.from_settings(settings)
+        self._signing = Keyring(settings.subject_key)
         self._transport = Transport(relay_from(settings))
         self._composers: OrderedDict[str, tuple[Plan, Composer]] = OrderedDict()
         # Unique to this start: a process that gets the same pid later is another claimer.
@@ -103,9 +106,9 @@ class Sender:
         now = self._clock.now()
         report = Report()
         with transaction(self._sessions) as session:
-            claimed, lost = self._with_mail(deliveries.claim(session, ids, self.name, now))
+            claimed, lost = self._with_mail(deliveries.claim(session, ids, self.name, now), session)
             report.claimed = len(claimed) + len(lost)
-            without = [_without_mail(row, now) for row in lost]
+            without = [_without_mail(row, reason, now) for row, reason, _ in lost]
             claimed, ruled_out = self._allowed(claimed, now)
             without += ruled_out
             deliveries.settle(session, without, now)
@@ -113,7 +116,7 @@ class Sender:
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
             hashes = sentfacts.keep(session, facts, shared, self._settings.subject_key, now)
         report.count(without)
-        self._pause({row.key.campaign for row in lost if not row.key.is_test}, now)
+        self._pause({row.key.campaign: words for row, _, words in lost if not row.key.is_test}, now)
         remaining, outcomes = self._build(claimed, hashes, now)
         handover = Handover(self._transport, self._clock, self._is_taken_lately)
         try:
@@ -177,18 +180,27 @@ class Sender:
         except Unavailable:
             return False
 
-    def _with_mail(self, claimed: Sequence[Claimed]) -> tuple[list[Claimed], list[Claimed]]:
-        """The rows whose plan and mail can be read, and those whose are gone: the others must not wait for them."""
-        lost = set()
+    def _with_mail(
+        self, claimed: Sequence[Claimed], session: Session
+    ) -> tuple[list[Claimed], list[tuple[Claimed, str, str]]]:
+        """The rows whose mail can be built and signed; the others must not keep them waiting.
+
+        The others come with the reason for the ledger, and with words for a person.
+        """
+        self._signing.refresh(session)
+        lost: dict[str, tuple[str, str]] = {}
         for digest in {row.plan_hash for row in claimed}:
             try:
-                self._composer(digest)
+                self._signing.of(self._composer(digest)[1].domain)
             except NotFound:
                 _log.error("a published mail is missing from the blobs", plan=digest)
-                lost.add(digest)
+                lost[digest] = MAIL_GONE, MAIL_LOST
+            except Unopenable as error:
+                _log.error("a mail cannot be signed", reason=str(error))
+                lost[digest] = UNSIGNABLE, str(error)
         return (
             [row for row in claimed if row.plan_hash not in lost],
-            [row for row in claimed if row.plan_hash in lost],
+            [(row, *lost[row.plan_hash]) for row in claimed if row.plan_hash in lost],
         )
 
     def _allowed(self, claimed: Sequence[Claimed], now: datetime) -> tuple[list[Claimed], list[Settled]]:
@@ -204,12 +216,12 @@ class Sender:
                 allowed.append(row)
         return allowed, ruled_out
 
-    def _pause(self, campaigns: Collection[int], now: datetime) -> None:
-        """Pause campaigns whose mail is gone; one that is not sending (any more) is left as it is."""
-        for campaign in campaigns:
+    def _pause(self, campaigns: Mapping[int, str], now: datetime) -> None:
+        """Pause campaigns whose mail cannot be made; one that is not sending (any more) is left as it is."""
+        for campaign, words in campaigns.items():
             try:
                 with transaction(self._sessions) as session:
-                    transitions.pause(session, campaign, now, troubles.SENDER, trouble=MAIL_LOST)
+                    transitions.pause(session, campaign, now, troubles.SENDER, trouble=words)
             except Conflict:
                 continue
 
@@ -248,7 +260,7 @@ class Sender:
             neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
             printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
         )  # fmt: skip
-        return composer.build(row.key, row.address, row.traits, urls, now)
+        return composer.build(row.key, row.address, row.traits, urls, now, self._signing.of(composer.domain))
 
     def _composer(self, digest: str) -> tuple[Plan, Composer]:
         """The plan and what builds its mails, kept for the next batch."""
@@ -295,11 +307,11 @@ class Sender:
         return sentfacts.put_shared(self._blobs, SharedFacts(products, caps))
 
 
-def _without_mail(row: Claimed, now: datetime) -> Settled:
-    """A row whose mail is gone waits until it is back; a test waits for nothing."""
+def _without_mail(row: Claimed, reason: str, now: datetime) -> Settled:
+    """A row whose mail cannot be made waits until it can; a test waits for nothing."""
     if row.key.is_test:
-        return Settled(row.id, row.fence, "failed", MAIL_GONE)
-    return Settled(row.id, row.fence, "deferred", MAIL_GONE, not_before=now + REFUSED_DELAY, counted=False)
+        return Settled(row.id, row.fence, "failed", reason)
+    return Settled(row.id, row.fence, "deferred", reason, not_before=now + REFUSED_DELAY, counted=False)
 
 
 def _waits() -> Iterator[float | None]:

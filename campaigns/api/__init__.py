@@ -17,6 +17,7 @@ from campaigns.api import (
     running,
     scenarios,
     scores,
+    sending,
     system,
     takers,
     writing,
@@ -40,6 +41,7 @@ RESOURCES = (
     scores,
     people,
     system,
+    sending,
 )
 
 __all__ = ["RESOURCES", "api", "document", "install"]

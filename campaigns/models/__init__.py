@@ -29,13 +29,14 @@ from campaigns.models.relations import LearntRelations, RelationByHand
 from campaigns.models.scenario import Scenario
 from campaigns.models.scores import GuardTerms, ScoreModel, ScoreRun
 from campaigns.models.sending import DeliveryCount, DeliveryRetry, Instance, Permit, PermitUse, SendTerms
+from campaigns.models.signing import DkimKey
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
-    "DeliveryCount", "DeliveryRetry", "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Instance",
-    "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer",
-    "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand",
+    "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment",
+    "Instance", "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence",
+    "Offer", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand",
     "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SendTerms", "SentFacts", "Subject",
     "TrainedModel", "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

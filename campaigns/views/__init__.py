@@ -19,6 +19,7 @@ from campaigns.views import (
     running,
     scenarios,
     scores,
+    sending,
     signin,
     system,
     takers,
@@ -48,5 +49,6 @@ BLUEPRINTS = tuple(
         customers,
         calls,
         system,
+        sending,
     )
 )

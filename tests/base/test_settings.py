@@ -43,6 +43,8 @@ def test_it_makes_relative_folders_absolute(monkeypatch: pytest.MonkeyPatch, tmp
         ("LATEBIND_BLOB_URL", "s3://bucket", "must be a folder"),
         ("LATEBIND_LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("LATEBIND_DEADLINE_MS", "5", "from 20 to 60000"),
+        ("LATEBIND_DNS_SERVERS", "dns.example.com", "must be addresses such as 10.0.0.2"),
+        ("LATEBIND_DNS_SERVERS", "10.0.0.2,10.0.0.3:0", "must be addresses such as 10.0.0.2"),
         ("LATEBIND_WEBPORT", "8000", "no such setting"),
     ],
 )

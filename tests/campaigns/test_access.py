@@ -27,6 +27,7 @@ EXPECTED = {
     "arms": "manager", "models": "manager", "relations": "manager",
     "checks": "manager", "scenarios": "manager",
     "customers": "support", "calls": "support", "exploring": "manager", "takers": "manager", "system": "admin",
+    "sending": "admin",
     "running.ledger": "manager support",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""

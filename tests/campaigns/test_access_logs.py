@@ -132,6 +132,11 @@ class Desk:
         at = f"/campaigns/{self.campaign()}/scenarios"
         return f"{at}/{self.new_id(at, SCENARIO)}"
 
+    def dkim_key(self, name: str) -> int:
+        """A DKIM key that nothing is signed with yet."""
+        made = {"domain": "example.com", "algorithm": "ed25519", "selector": name}
+        return self.new_id("/system/dkim-keys", made)
+
     def source(self, name: str) -> int:
         return self.new_id("/sources", {"name": name, "kind": "server"})
 
@@ -208,6 +213,11 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/system/keys/{d.program.told('POST', '/keys', {'name': 'to end by page'})['id']}/revoke"
     ),
     "system.add_source": lambda d: d.browser.post("/system/sources", name="Tills", kind="server"),
+    "sending.add_key": lambda d: d.browser.post("/system/sending/", domain="example.com", algorithm="ed25519"),
+    "sending.activate_key": lambda d: d.browser.post(
+        f"/system/sending/keys/{d.dkim_key('by-page')}/activate", unchecked="1"
+    ),
+    "sending.retire_key": lambda d: d.browser.post(f"/system/sending/keys/{d.dkim_key('ended-by-page')}/retire"),
     "system.end_source": lambda d: d.browser.post(f"/system/sources/{d.source('to end by page')}/end"),
 }  # fmt: skip
 CALLS: dict[str, Callable[[Desk], Any]] = {
@@ -283,6 +293,11 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     ),
     "add_source": lambda d: d.program.told("POST", "/sources", {"name": "another", "kind": "browser"}),
     "end_source": lambda d: d.program.told("DELETE", f"/sources/{d.source('to end')}"),
+    "create_dkim_key": lambda d: d.dkim_key("by-call"),
+    "activate_dkim_key": lambda d: d.program.told(
+        "POST", f"/system/dkim-keys/{d.dkim_key('active-by-call')}/activate", {"unchecked": True}
+    ),
+    "retire_dkim_key": lambda d: d.program.told("POST", f"/system/dkim-keys/{d.dkim_key('ended-by-call')}/retire"),
     "set_contact_limit": lambda d: d.program.told("PUT", "/system/contact-limit", {"most": 2, "period_days": 7}),
     "lift_contact_limit": lambda d: d.program.told("DELETE", "/system/contact-limit"),
     "set_holdouts": lambda d: d.program.told("PUT", "/system/holdouts", {"send": 0.1}),

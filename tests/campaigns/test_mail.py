@@ -193,10 +193,33 @@ def test_it_uses_the_fallback_for_who_has_no_name() -> None:
 
 
 def test_it_hands_over_to_no_odd_address() -> None:
-    odd = ["ann", "a b@example.com", "ann@example.com\r\nRCPT TO:<x>", "<ann@example.com>", "ann@exämple.com", "@x.y"]
-    for address in (*odd, "ann@example.com,bob@example.com", "a" * 70 + "@example.com"):
+    odd = [
+        "ann", "a b@example.com", "ann@example.com\r\nRCPT TO:<x>", "<ann@example.com>", "ann@", "@x.y",
+        "ann@example.com,bob@example.com", "a" * 70 + "@example.com", "jürgen\r\nBcc: x@example.com",
+        "jür gen@example.com", "j\u202eü@example.com", "ü" * 33 + "@example.com", "ann@xn--ä.com", "ann@\u2488com",
+        "ann@ä..com", "ann@ä" + "ä" * 70 + ".com", "ann@[127.0.0.1]", "ann@-ä.com",
+    ]  # fmt: skip
+    for address in odd:
         with pytest.raises(InvalidInput, match="address"):
             composer().build(ANN, address, {}, urls(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("ann@example.com", "ann@example.com"),
+        ("ann@EXÄMPLE.com", "ann@xn--exmple-cua.com"),
+        ("ann@straße.example", "ann@xn--strae-oqa.example"),
+        ("用户@例え.jp", "用户@xn--r8jz45g.jp"),
+        ("jürgen@example.com", "jürgen@example.com"),
+        ("o'neil+news@example.com", "o'neil+news@example.com"),
+    ],
+)
+def test_it_tells_relays_an_international_domain_by_its_a_labels(address: str, told: str) -> None:
+    mail = composer().build(ANN, address, {}, urls(), NOW)
+    assert mail.recipient == told
+    assert f"\r\nTo: <{told}>\r\n".encode() in mail.content
+    assert mail.content.isascii() == told.isascii()
 
 
 def test_it_stays_below_what_clients_clip() -> None:
