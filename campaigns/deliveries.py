@@ -14,19 +14,16 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.ids import Delivery as Key
-from campaigns import admin_log, tally
-from campaigns.admin_log import Actor
+from campaigns import tally
 from campaigns.models.delivery import DELIVERY_STATES, Delivery
 
 LEASE: Final = timedelta(minutes=15)
 MAX_LISTED: Final = 500
-RESOLUTIONS: Final = ("accepted", "failed", "queued")
 RELAY_AWAY: Final = "relay unreachable"
 RELAY_REFUSES: Final = "relay refuses us"
 """Reasons of rows that wait for no fault of their own: no try is counted."""
@@ -136,6 +133,32 @@ def release(session: Session, rows: Sequence[Claimed]) -> int:
     return len(given.all())
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A claimed row that may not leave yet: the limit it waits for, by its name, and when there should be room."""
+
+    id: int
+    fence: int
+    reason: str
+    waits_for: str
+    not_before: datetime
+
+
+def hold(session: Session, rows: Sequence[Held]) -> int:
+    """Give back rows that were claimed and may not leave yet. The caller commits."""
+    if not rows:
+        return 0
+    held = session.execute(
+        _HOLD,
+        {
+            "ids": [row.id for row in rows], "fences": [row.fence for row in rows],
+            "reasons": [row.reason for row in rows], "names": [row.waits_for for row in rows],
+            "not_before": [row.not_before for row in rows],
+        },
+    )  # fmt: skip
+    return len(held.all())
+
+
 def sweep(session: Session, now: datetime) -> dict[str, int]:
     """Bring back what is stuck, and say how much of each: expired claims, mails whose time has come, cancelled rows."""
     expired = session.execute(_EXPIRE, {"now": now}).all()
@@ -177,8 +200,9 @@ def is_taken_since(session: Session, campaign_id: int, since: datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Mails that are put off for one reason: how many, what the server most often said, when the first is tried."""
+    """Mails that wait for one reason: how many, what the server most often said, when the first is tried."""
 
+    state: str
     reason: str
     number: int
     reply: str | None
@@ -186,15 +210,18 @@ class Waiting:
 
 
 def put_off(session: Session, campaign_id: int) -> list[Waiting]:
-    """What waits for another try and why, the most first."""
-    number = func.count()
-    query = (
-        select(Delivery.reason, number, func.mode().within_group(Delivery.reply), func.min(Delivery.not_before))
-        .where(Delivery.campaign_id == campaign_id, Delivery.occurrence < TEST_BIT, Delivery.state == "deferred")
-        .group_by(Delivery.reason)
-        .order_by(number.desc(), Delivery.reason)
-    )
-    return [Waiting(row[0] or "", row[1], row[2], row[3]) for row in session.execute(query)]
+    """What waits for a time and why, the most first: for another try, or for room within a limit.
+
+    The server's words and the time are those of the first thousand of a reason.
+    """
+    found = []
+    for (state, reason), number in tally.counts(session, campaign_id).items():
+        if state == "deferred" or (state == "queued" and reason):
+            row = session.execute(_FIRST, {"campaign": campaign_id, "state": state, "reason": reason, "test": TEST_BIT})
+            reply, next_at = row.one()
+            if next_at is not None:
+                found.append(Waiting(state, reason, number, reply if state == "deferred" else None, next_at))
+    return sorted(found, key=lambda one: (-one.number, one.reason))
 
 
 def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, dict[str, int]]:
@@ -224,31 +251,6 @@ def listing(
     if reason is not None:
         query = query.where(Delivery.reason == reason)
     return list(session.scalars(query.limit(min(limit, MAX_LISTED))))
-
-
-def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by: Actor) -> None:
-    """A person's word on a row that is unknown: it was "accepted", it "failed", or send it again ("queued").
-
-    Raises Conflict when the row is not unknown (any more).
-    """
-    if outcome not in RESOLUTIONS:
-        raise InvalidInput("outcome", f"must be one of {', '.join(RESOLUTIONS)}")
-    row = session.get(Delivery, delivery_id, with_for_update=True)
-    if row is None:
-        raise NotFound("delivery", delivery_id)
-    if row.state != "unknown":
-        raise Conflict(f"The delivery is {row.state}, not unknown.")
-    row.state, row.reason, row.handing = outcome, "settled by a person", False
-    row.settled_at = None if outcome == "queued" else now
-    if outcome == "accepted":
-        row.sent_at = row.sent_at or now
-    if outcome == "queued":
-        row.enqueued_at = None
-        session.execute(_REOPEN, {"campaign": row.campaign_id, "occurrence": row.occurrence})
-        session.execute(_REOPEN_CAMPAIGN, {"campaign": row.campaign_id})
-    admin_log.record(
-        session, by, "resolve", "delivery", delivery_id, now, before={"state": "unknown"}, after={"state": outcome}
-    )
 
 
 # Rows are locked in the order of their ids, so that two claimers of one batch do not wait for each other in a circle.
@@ -284,6 +286,7 @@ _CLAIM: Final = text("""
     UPDATE delivery d SET
         state = CASE WHEN k.reason IS NULL THEN 'claimed' ELSE 'skipped' END,
         reason = k.reason, claimed_by = :claimer, fence = d.fence + 1, lease_until = :until, handing = false,
+        waits_for = NULL, not_before = NULL,
         settled_at = CASE WHEN k.reason IS NULL THEN NULL ELSE :now ::timestamptz END
     FROM checked k WHERE d.id = k.id
     RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
@@ -335,6 +338,17 @@ _RELEASE: Final = text("""
     RETURNING d.id
 """)
 
+_HOLD: Final = text("""
+    UPDATE delivery d SET state = 'queued', reason = v.reason, waits_for = v.name, not_before = v.not_before,
+        handing = false, lease_until = NULL, enqueued_at = NULL
+    FROM unnest(
+        CAST(:ids AS bigint[]), CAST(:fences AS int[]), CAST(:reasons AS text[]), CAST(:names AS text[]),
+        CAST(:not_before AS timestamptz[])
+    ) AS v(id, fence, reason, name, not_before)
+    WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed'
+    RETURNING d.id
+""")
+
 _EXPIRE: Final = text("""
     UPDATE delivery SET
         state = CASE WHEN handing THEN 'unknown' ELSE 'queued' END,
@@ -361,16 +375,17 @@ _WAITING: Final = text("""
     WHERE id IN (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
         WHERE d.state = 'queued' AND (d.enqueued_at IS NULL OR d.enqueued_at < :before)
-          AND (d.not_before IS NULL OR d.not_before <= :now)
+          AND (d.not_before IS NULL OR d.not_before <= :now) AND d.waits_for IS NULL
           AND (d.occurrence >= :test OR c.state = 'sending')
         ORDER BY d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
     )
     RETURNING id
 """)
 
-_REOPEN: Final = text("""
-    UPDATE occurrence SET state = 'sending', finished_at = NULL
-    WHERE campaign_id = :campaign AND number = :occurrence AND state = 'finished'
+_FIRST: Final = text("""
+    SELECT mode() WITHIN GROUP (ORDER BY reply), min(not_before) FROM (
+        SELECT reply, not_before FROM delivery
+        WHERE campaign_id = :campaign AND state = :state AND coalesce(reason, '') = :reason AND occurrence < :test
+        ORDER BY id LIMIT 1000
+    ) AS first
 """)
-
-_REOPEN_CAMPAIGN: Final = text("UPDATE campaign SET state = 'sending' WHERE id = :campaign AND state = 'finished'")

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import contacts, disagreement
+from campaigns import contacts, disagreement, sendlimits
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
@@ -57,6 +57,7 @@ REASON_WORDS = {
     **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},
     "relay unreachable": "our mail server could not be reached",
     "relay refuses us": "our mail server takes no mails of ours",
+    **sendlimits.WORDS,
 }
 CLASS_WORDS = {
     "person": "seen on a person's device",

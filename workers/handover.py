@@ -18,6 +18,7 @@ from base.clock import Clock, monotonic
 from base.errors import DeliveryFailure, PermanentFailure, TemporaryFailure, UnknownOutcome
 from campaigns.compose import Built
 from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
+from campaigns.permits import Granted
 from workers.replies import Concern, concern, is_dead_address
 from workers.transport import ANSWER_SECONDS, SenderRefused, Transport, Unreachable
 
@@ -42,7 +43,10 @@ class Ready:
 
 
 class Handover:
-    """One batch. `is_taken_lately` says of a campaign whether the relay took a mail of it in the last while."""
+    """One batch. `is_taken_lately` says of a campaign whether the relay took a mail of it in the last while.
+
+    `tried` are the rows that a relay was asked about, `granted` the permit of the group that is being handed over.
+    """
 
     def __init__(self, transport: Transport, clock: Clock, is_taken_lately: Callable[[int], bool]) -> None:
         self._transport = transport
@@ -53,6 +57,8 @@ class Handover:
         self.troubles: dict[int, str] = {}
         self.taken: set[int] = set()
         self.dead: list[bytes] = []
+        self.tried: set[int] = set()
+        self.granted = Granted(None, {})
 
     def group(self, group: Sequence[Ready], started: float, outcomes: list[Settled]) -> None:
         """Hand over the mails of a group that was marked at `started`, adding to `outcomes` as each is known."""
@@ -81,6 +87,7 @@ class Handover:
         if campaign in self.troubles and not is_test:
             outcomes.append(self._untried(item))
             return
+        self.tried.add(item.row.id)
         try:
             reply = self._transport.hand_over(item.sender, item.mail.recipient, item.mail.content)
         except UnknownOutcome as error:
@@ -88,6 +95,7 @@ class Handover:
         except Unreachable as error:
             _log.warning("relay unreachable", reason=error.reply)
             self.away = error.reply
+            self.tried.discard(item.row.id)
             outcomes.append(self._untried(item))
         except (PermanentFailure, TemporaryFailure) as error:
             # A test is the tester's alone: it speaks for no other mail, and is given up in the end.

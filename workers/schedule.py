@@ -36,6 +36,7 @@ from campaigns import (
     audience,
     deliveries,
     keyring,
+    permits,
     publish,
     relations,
     scores,
@@ -257,20 +258,26 @@ class Scheduler:
         sends = queue(QueueName.SEND, self._queues)
         room = MAX_JOBS - sends.count
         idle = room == MAX_JOBS and not StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
-        if room <= 0:
+        with transaction(self._sessions) as session:
+            permits.let_in(session, now)
+            most = permits.room(session, now)
+        # What waits in jobs already will use the limits' room first.
+        mails = room * BATCH if most is None else min(room * BATCH, most - sends.count * BATCH)
+        if mails <= 0:
             return
         # The clock may stand still, so "before" is a moment after now.
         before = now + timedelta(microseconds=1) if idle else now - LOST_AFTER
         with transaction(self._sessions) as session:
-            ids = deliveries.take_waiting(session, now, room * BATCH, before)
+            ids = deliveries.take_waiting(session, now, mails, before)
         # After the commit: a job must find its rows. A crash here leaves them to the next idle round.
         for start in range(0, len(ids), BATCH):
             enqueue_send(self._queues, ids[start : start + BATCH])
         done.enqueued = len(ids)
 
-    def _fold_counts(self, _done: Tick, _now: datetime) -> None:
+    def _fold_counts(self, _done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             tally.fold(session)
+            permits.prune(session, now)
 
     def _fetch_pictures(self, _done: Tick, now: datetime) -> None:
         """Have the product pictures fetched that are due: the ledger of pictures says which, the job is only a hint."""

@@ -2,8 +2,8 @@
 
 1. One transaction claims the rows (consent and suppression are looked at in the same statement) and keeps what is known
    of each person now. It is committed before anything is sent.
-2. The mails are built. Groups of HANDING of them are marked as being handed over, committed, and only then sent; the
-   outcomes of a group are written together with the mark of the next one.
+2. The mails are built. Groups of HANDING of them are marked as being handed over, with the permits that rate limits ask
+   for, committed, and only then sent; the outcomes of a group are written together with the mark of the next one.
 3. Whatever ends this process in between: rows that were not marked go back to the queue when their claim runs out,
    marked ones become unknown, which a person settles. So at most HANDING mails of a killed sender are in doubt.
 """
@@ -31,11 +31,12 @@ from base.errors import Conflict, InvalidInput, NotFound, Unavailable
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import deliveries, links, plans, sentfacts, transitions, troubles
+from campaigns import deliveries, links, permits, plans, sentfacts, transitions, troubles
 from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
-from campaigns.deliveries import Claimed, Settled
+from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
+from campaigns.sendlimits import domain_of
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
 from render.guard import suppressed
@@ -60,6 +61,11 @@ MAIL_LOST: Final = (
 UNSIGNABLE: Final = "the mail cannot be signed"
 MAX_COMPOSERS: Final = 32
 SETTLE_TRIES: Final = 6
+SOON: Final = timedelta(seconds=2)
+"""For room within a limit that comes so soon a sender waits; for any other the row goes back to the ledger."""
+PATIENCE: Final = 10.0
+"""Seconds that a sender waits for room in one batch, in all."""
+LOOK_AGAIN: Final = 0.02
 _log = logs.logger(__name__)
 
 
@@ -87,6 +93,7 @@ class Sender:
         clock: Clock,
         *,
         handing: int = HANDING,
+        patience: float = PATIENCE,
     ) -> None:
         self._settings = settings
         self._sessions = sessions
@@ -94,6 +101,7 @@ class Sender:
         self._blobs = blobs
         self._clock = clock
         self._handing = handing
+        self._patience = patience
         self._keys = TokenKeys.from_settings(settings)
         self._signing = Keyring(settings.subject_key)
         self._transport = Transport(relay_from(settings))
@@ -119,15 +127,20 @@ class Sender:
         self._pause({row.key.campaign: words for row, _, words in lost if not row.key.is_test}, now)
         remaining, outcomes = self._build(claimed, hashes, now)
         handover = Handover(self._transport, self._clock, self._is_taken_lately)
+        patience = self._patience
         try:
             while remaining:
                 group, remaining = remaining[: self._handing], remaining[self._handing :]
                 report.count(outcomes)
                 started = monotonic()
-                allowed = self._mark(handover, outcomes, [item.row for item in group])
+                allowed, kept = self._mark(handover, outcomes, group, may_wait=patience > 0)
                 outcomes = []
                 handover.group([item for item in group if item.row.id in allowed], started, outcomes)
-                remaining = handover.sift(remaining, outcomes)
+                if kept and not allowed:
+                    patience -= self._wait_for(
+                        min(handover.granted.waits[item.row.id].until for item in kept), patience
+                    )
+                remaining = handover.sift([*remaining, *kept], outcomes)
         finally:
             # Also when something unforeseen ends the loop: what is known is written, the rest goes back.
             self._settle(handover, outcomes, [item.row for item in remaining])
@@ -139,20 +152,41 @@ class Sender:
         """Leave the relay."""
         self._transport.quit()
 
-    def _mark(self, handover: Handover, outcomes: Sequence[Settled], rows: Sequence[Claimed]) -> set[int]:
-        """Write the last group's outcomes and mark the next group, in one commit before anything of it is sent."""
+    def _mark(
+        self, handover: Handover, outcomes: Sequence[Settled], group: Sequence[Ready], *, may_wait: bool
+    ) -> tuple[set[int], list[Ready]]:
+        """Write the last group's outcomes and mark the next group, in one commit before anything of it is sent.
+
+        Returns the rows that may go, and the mails that are kept because there is room for them within a moment.
+        """
         for wait in _waits():
             try:
                 with transaction(self._sessions) as session:
                     self._write(session, handover, outcomes)
-                    allowed = deliveries.hand_over(session, rows, self.name, self._clock.now())
+                    granted = permits.take(session, self._clock, self.name, [_counted(item) for item in group], LEASE)
+                    rows = [item.row for item in group if item.row.id in granted.mails]
+                    now = self._clock.now()
+                    allowed = deliveries.hand_over(session, rows, self.name, now)
                     deliveries.release(session, [row for row in rows if row.id not in allowed])
-                    return allowed
+                    soon = {n for n, one in granted.waits.items() if may_wait and one.until - now <= SOON}
+                    deliveries.hold(
+                        session,
+                        [_held(item.row, granted) for item in group if item.row.id in granted.waits.keys() - soon],
+                    )
+                handover.granted = granted
+                return allowed, [item for item in group if item.row.id in soon]
             except Unavailable:
                 if wait is None:
                     raise
                 pause(wait)
-        return set()
+        return set(), []
+
+    def _wait_for(self, until: datetime, patience: float) -> float:
+        """Wait for a moment to come, as long as there is patience; returns how long it took, in seconds."""
+        began = monotonic()
+        while self._clock.now() < until and monotonic() - began < patience:
+            pause(LOOK_AGAIN)
+        return monotonic() - began
 
     def _settle(self, handover: Handover, outcomes: Sequence[Settled], untouched: Sequence[Claimed]) -> None:
         for wait in _waits():
@@ -167,10 +201,11 @@ class Sender:
                 pause(wait)
 
     def _write(self, session: Session, handover: Handover, outcomes: Sequence[Settled]) -> None:
-        """What became of a group, and the addresses found dead, so that no campaign mails them again."""
+        """What became of a group, which ends its permit, and its dead addresses: no campaign mails them again."""
         deliveries.settle(session, outcomes, self._clock.now())
         for address_hash in handover.dead:
             consent.suppress_hash(session, address_hash, BOUNCED, self._clock.now())
+        permits.end(session, handover.granted, handover.tried, self._clock)
 
     def _is_taken_lately(self, campaign: int) -> bool:
         """Whether the relay took mails of a campaign in the last while; False when that cannot be asked."""
@@ -312,6 +347,17 @@ def _without_mail(row: Claimed, reason: str, now: datetime) -> Settled:
     if row.key.is_test:
         return Settled(row.id, row.fence, "failed", reason)
     return Settled(row.id, row.fence, "deferred", reason, not_before=now + REFUSED_DELAY, counted=False)
+
+
+def _counted(item: Ready) -> permits.Mail:
+    """What a mail counts for in rate limits."""
+    return permits.Mail(item.row.id, domain_of(item.row.address), domain_of(item.sender))
+
+
+def _held(row: Claimed, granted: permits.Granted) -> Held:
+    """A row that waits for room within a limit."""
+    wait = granted.waits[row.id]
+    return Held(row.id, row.fence, wait.limit.reason, wait.limit.name, wait.until)
 
 
 def _waits() -> Iterator[float | None]:

@@ -18,6 +18,7 @@ from campaigns import (
     plans,
     publish,
     rollout,
+    settling,
     transitions,
 )
 from campaigns.access import allow
@@ -309,5 +310,5 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
 def resolve_delivery(delivery_id: int, json: ResolveIn) -> Done:
     """Settle a delivery whose outcome is unknown."""
     with parts().transaction() as session:
-        deliveries.resolve(session, delivery_id, json.outcome, parts().now(), actor())
+        settling.resolve(session, delivery_id, json.outcome, parts().now(), actor())
     return Done(state=json.outcome)

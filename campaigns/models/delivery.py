@@ -49,7 +49,10 @@ class Delivery(Model):
             "delivery_waiting", "campaign_id", "not_before",
             postgresql_where=text("state IN ('queued', 'deferred') AND not_before IS NOT NULL"),
         ),
-        Index("delivery_waits_for", "waits_for", "id", postgresql_where=text("waits_for IS NOT NULL")),
+        Index(
+            "delivery_waits_for", "waits_for", "id",
+            postgresql_where=text("waits_for IS NOT NULL AND state = 'queued'"),
+        ),
         Index("delivery_profile", "profile_id", "sent_at"),
         Index("delivery_contact", "address_hash", "created_at"),
     )  # fmt: skip

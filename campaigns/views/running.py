@@ -31,6 +31,7 @@ from campaigns import (
     publish,
     rulebook,
     scores,
+    settling,
     timeline,
     transitions,
 )
@@ -184,7 +185,7 @@ def export(campaign_id: int) -> ResponseReturnValue:
 def resolve(campaign_id: int, delivery_id: int) -> ResponseReturnValue:
     """A person's word on a mail whose outcome is unknown."""
     with parts().transaction() as session:
-        deliveries.resolve(session, delivery_id, request.form.get("outcome", ""), parts().now(), actor())
+        settling.resolve(session, delivery_id, request.form.get("outcome", ""), parts().now(), actor())
     flash("Settled.")
     return redirect(url_for("running.ledger", campaign_id=campaign_id, state="unknown"))
 

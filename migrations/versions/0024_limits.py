@@ -98,7 +98,7 @@ INDEXES = (
     "CREATE INDEX delivery_listing ON delivery (campaign_id, state, coalesce(reason, ''), id)",
     "CREATE INDEX delivery_waiting ON delivery (campaign_id, not_before)"
     " WHERE state IN ('queued', 'deferred') AND not_before IS NOT NULL",
-    "CREATE INDEX delivery_waits_for ON delivery (waits_for, id) WHERE waits_for IS NOT NULL",
+    "CREATE INDEX delivery_waits_for ON delivery (waits_for, id) WHERE waits_for IS NOT NULL AND state = 'queued'",
     "CREATE INDEX delivery_count_run ON delivery_count (campaign_id, occurrence)",
     "CREATE INDEX delivery_count_new ON delivery_count (campaign_id, occurrence) WHERE NOT folded",
     "CREATE INDEX delivery_retry_delivery ON delivery_retry (delivery_id)",

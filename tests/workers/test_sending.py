@@ -18,7 +18,7 @@ from base.ids import TEST_BIT
 from base.ids import Delivery as Key
 from base.queues import QueueName
 from base.tokens import Purpose, TokenKeys
-from campaigns import deliveries, sentfacts, transitions
+from campaigns import deliveries, sentfacts, settling, transitions
 from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
 from campaigns.models import Campaign, SentFacts
@@ -137,7 +137,7 @@ def test_it_tells_permanent_temporary_and_unknown_apart(
     run_jobs(shop)
     assert relay.received()["lost@example.com"] == 1
     with shop.sessions.begin() as session:
-        deliveries.resolve(session, rows["lost"].id, "queued", shop.now, MANAGER)
+        settling.resolve(session, rows["lost"].id, "queued", shop.now, MANAGER)
     relay.at_dot = lambda _recipient: ""
     scheduler.tick()
     run_jobs(shop)

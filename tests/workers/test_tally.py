@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, text
 
-from campaigns import deliveries, tally, transitions
+from campaigns import deliveries, settling, tally, transitions
 from campaigns.models import Delivery, DeliveryCount, SentFacts
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
@@ -47,7 +47,7 @@ def test_it_keeps_the_counts_of_the_rows_through_every_move(
     with shop.sessions.begin() as session:
         deliveries.release(session, rows[:5])
         lost = next(row.id for row in deliveries.listing(session, campaign, states=["unknown"]))
-        deliveries.resolve(session, lost, "failed", shop.now, MANAGER)
+        settling.resolve(session, lost, "failed", shop.now, MANAGER)
         tally.fold(session)
     shop.clock.advance(timedelta(hours=1))
     scheduler.tick()

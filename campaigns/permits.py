@@ -1,0 +1,311 @@
+"""Permits: no mail is handed over without one where a limit is set, and never more are given than the limit allows.
+
+A permit is taken before the hand-over, in the transaction that marks the mails, under one lock over all senders. Until
+it is known which of its mails were handed over, and when the last was, each counts as being handed over this very
+moment; then it counts from that end on. So for any window, also one that nobody looked at: when the last mail of it got
+its permit, every other one was counted. What a killed sender leaves counts until its claim has run out, and a window
+longer. All of this is in the database of the ledger: while that is away nothing is sent, and the loss of another store
+lifts no limit.
+
+Ends are kept in buckets of a hundredth of the window (a fiftieth of a second), as late as the bucket ends: a limit may
+be used that much less than fully, never more.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+from sqlalchemy import delete, text
+from sqlalchemy.orm import Session
+
+from base.clock import EPOCH, Clock
+from campaigns import sendlimits
+from campaigns.admin_log import Actor
+from campaigns.models.sending import Permit, PermitUse
+from campaigns.sendlimits import DAY, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
+
+WIDTHS: Final = {SECOND: 20_000, HOUR: 36_000_000, DAY: 864_000_000}
+"""Microseconds of a bucket, by window."""
+MAX_KEYS: Final = 1_000
+"""Limits that are looked at in one round for rows that wait."""
+MAX_LET_IN: Final = 20_000
+_LOCK: Final = 6_024_002
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What a mail counts for: the domains it goes to and comes from."""
+
+    id: int
+    recipient: str
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a mail may not leave yet: the limit it waits for, and when there should be room."""
+
+    limit: Limit
+    until: datetime
+
+
+@dataclass
+class Granted:
+    """Which mails may be handed over, under which permit (None: no limit is set), and what the others wait for."""
+
+    permit: int | None
+    mails: dict[int, Mail]
+    waits: dict[int, Wait] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a limit is used just now, mails under way included."""
+
+    limit: Limit
+    used: int
+
+
+def take(session: Session, clock: Clock, claimer: str, mails: Sequence[Mail], lease: timedelta) -> Granted:
+    """Take permits for as many of the mails as the limits allow, in their order. The caller commits before it sends."""
+    if not Limits(sendlimits.terms(session)):
+        return Granted(None, {mail.id: mail for mail in mails})
+    _lock(session)
+    now, limits = clock.now(), Limits(sendlimits.terms(session))
+    _end_lost(session, now)
+    keys = {mail.id: limits.keys(mail.recipient, mail.sender) for mail in mails}
+    asked = {key: limits.of(key, now) for key in sorted({key for some in keys.values() for key in some})}
+    used = _used(session, [limit for some in asked.values() for limit in some], now)
+    granted = Granted(None, {})
+    full: dict[int, list[Limit]] = {}
+    uses: Counter[str] = Counter()
+    for mail in mails:
+        against = [limit for key in keys[mail.id] for limit in asked[key] if used[limit] + uses[key] >= limit.most]
+        if against:
+            full[mail.id] = against
+        else:
+            granted.mails[mail.id] = mail
+            uses.update(keys[mail.id])
+    if granted.mails:
+        permit = Permit(claimer=claimer, until=now + lease, uses=dict(uses))
+        session.add(permit)
+        session.flush()
+        granted.permit = permit.id
+    free = {limit: _free_at(session, limit, now) for limit in {limit for some in full.values() for limit in some}}
+    for number, against in full.items():
+        last = max(against, key=free.__getitem__)
+        granted.waits[number] = Wait(last, free[last])
+    return granted
+
+
+def end(session: Session, granted: Granted, handed: Iterable[int], clock: Clock) -> None:
+    """Note that of the granted mails these were handed over, by now; the others count for nothing. The caller commits.
+
+    Doing it again changes nothing; neither does it when the claim has run out, for then all of them count.
+    """
+    if granted.permit is None:
+        return
+    _lock(session)
+    gone = session.execute(delete(Permit).where(Permit.id == granted.permit).returning(Permit.uses)).first()
+    if gone is None:
+        return
+    limits = Limits(sendlimits.terms(session))
+    uses: Counter[str] = Counter()
+    for number in handed:
+        if number in granted.mails:
+            uses.update(limits.keys(granted.mails[number].recipient, granted.mails[number].sender))
+    _add(session, uses, clock.now())
+
+
+def uses(session: Session, keys: Iterable[str], now: datetime) -> list[Use]:
+    """How much is used of the limits of these keys."""
+    limits = Limits(sendlimits.terms(session))
+    asked = [limit for key in keys for limit in limits.of(key, now)]
+    used = _used(session, asked, now)
+    return [Use(limit, used[limit]) for limit in asked]
+
+
+def room(session: Session, now: datetime) -> int | None:
+    """How many mails of any kind may leave now; None without a limit. Of a second's limit, ten seconds' worth."""
+    return min((_room(use) for use in uses(session, [sendlimits.ALL], now)), default=None)
+
+
+def let_in(session: Session, now: datetime) -> int:
+    """Bring back rows that wait for a limit, as many as there is room for, the oldest first; how many. Caller commits.
+
+    Whether they may leave is asked again when they are handed over; a limit that is gone holds nobody.
+    """
+    names = [str(name) for name in session.scalars(_WAITED_FOR, {"most": MAX_KEYS})]
+    if not names:
+        return 0
+    limits = Limits(sendlimits.terms(session))
+    found = 0
+    for name in names:
+        key, _, window = name.rpartition(" ")
+        standing = [limit for limit in limits.of(key, now) if limit.window_s == int(window)]
+        used = _used(session, standing, now)
+        most = min((_room(Use(limit, used[limit])) for limit in standing), default=MAX_LET_IN)
+        if most > 0:
+            found += len(session.execute(_LET_IN, {"name": name, "most": min(most, MAX_LET_IN)}).all())
+    return found
+
+
+def prune(session: Session, now: datetime) -> None:
+    """Forget what no window reaches any more. The caller commits."""
+    for window in WINDOWS:
+        old = PermitUse.window_s == window, PermitUse.bucket < _floor(window, now)
+        session.execute(delete(PermitUse).where(*old))
+
+
+def set_terms(session: Session, wanted: Terms, now: datetime, by: Actor) -> Terms:
+    """Set the limits of what is handed over from now on; returns them as they are kept. The caller commits.
+
+    What left in the day before counts, by the ledger; for a warm-up only what leaves from now on. Raises InvalidInput.
+    """
+    _lock(session)
+    before, after = Limits(sendlimits.terms(session)), Limits(sendlimits.keep(session, wanted, now, by))
+    if not before:
+        session.execute(delete(PermitUse))
+    if after:
+        _count_before(session, before, after, now)
+    return after.terms
+
+
+def _lock(session: Session) -> None:
+    """Be the only one who gives or ends permits until the commit."""
+    session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def _end_lost(session: Session, now: datetime) -> None:
+    """Permits of senders that were lost: each of their mails may have been handed over until the claim ran out."""
+    for permit in session.execute(delete(Permit).where(Permit.until <= now).returning(Permit.until, Permit.uses)):
+        _add(session, permit.uses, permit.until)
+
+
+def _count_before(session: Session, before: Limits, after: Limits, now: datetime) -> None:
+    """Count what left in the day before for the keys that nothing was counted for until now."""
+    rows: Counter[tuple[str, int, int]] = Counter()
+    for window in WINDOWS:
+        told = {"since": now - timedelta(seconds=window), "width": WIDTHS[window]}
+        for left in session.execute(_LEFT, told):
+            known = before.keys(left.domain, "") if before else []
+            rows.update(
+                {(key, window, left.bucket): left.number for key in after.keys(left.domain, "") if key not in known}
+            )
+    _write(session, rows)
+
+
+def _add(session: Session, uses: Mapping[str, int], at: datetime) -> None:
+    _write(session, {(key, window, _micros(at) // WIDTHS[window]): n for key, n in uses.items() for window in WINDOWS})
+
+
+def _write(session: Session, uses: Mapping[tuple[str, int, int], int]) -> None:
+    rows = [
+        {"key": key, "window": window, "bucket": bucket, "number": number}
+        for (key, window, bucket), number in uses.items()
+    ]
+    if rows:
+        session.execute(_ADD, {"rows": msgspec.json.encode(rows).decode()})
+
+
+def _used(session: Session, limits: Sequence[Limit], now: datetime) -> dict[Limit, int]:
+    """How many mails count for each now."""
+    if not limits:
+        return {}
+    rows = session.execute(
+        _USED,
+        {
+            "keys": [limit.key for limit in limits],
+            "windows": [limit.window_s for limit in limits],
+            "floors": [_floor(limit.window_s, now) for limit in limits],
+        },
+    )
+    found = {(row.key, row.window_s): int(row.used) for row in rows}
+    return {limit: found[limit.key, limit.window_s] for limit in limits}
+
+
+def _free_at(session: Session, limit: Limit, now: datetime) -> datetime:
+    """When there is room again for one mail, if nothing else is handed over."""
+    used = _used(session, [limit], now)[limit]
+    width = WIDTHS[limit.window_s]
+    told = {"key": limit.key, "window": limit.window_s, "floor": _floor(limit.window_s, now)}
+    for row in session.execute(_BUCKETS, told):
+        used -= row.number
+        if used < limit.most:
+            ended: int = (row.bucket + 1) * width
+            return EPOCH + timedelta(microseconds=ended, seconds=limit.window_s)
+    # What is under way fills it: that will count for a whole window from its end on, which may be now.
+    return EPOCH + timedelta(microseconds=(_micros(now) // width + 1) * width, seconds=limit.window_s)
+
+
+def _room(use: Use) -> int:
+    worth = 10 if use.limit.window_s == SECOND else 1
+    return use.limit.most * worth - use.used
+
+
+def _floor(window: int, now: datetime) -> int:
+    """The first bucket that still counts: its end is later than a window ago."""
+    return (_micros(now) - window * 1_000_000) // WIDTHS[window]
+
+
+def _micros(moment: datetime) -> int:
+    return (moment - EPOCH) // _MICROSECOND
+
+
+# Both kinds in one statement: a permit that is being ended is in exactly one of them.
+_USED: Final = text("""
+    SELECT w.key, w.window_s,
+        coalesce((SELECT sum(u.number) FROM permit_use u
+                  WHERE u.key = w.key AND u.window_s = w.window_s AND u.bucket >= w.floor), 0)
+        + coalesce((SELECT sum((p.uses ->> w.key)::int) FROM permit p), 0) AS used
+    FROM unnest(CAST(:keys AS text[]), CAST(:windows AS int[]), CAST(:floors AS bigint[])) AS w(key, window_s, floor)
+""")
+
+_BUCKETS: Final = text("""
+    SELECT bucket, number FROM permit_use WHERE key = :key AND window_s = :window AND bucket >= :floor ORDER BY bucket
+""")
+
+_ADD: Final = text("""
+    INSERT INTO permit_use (key, window_s, bucket, number)
+    SELECT key, "window", bucket, number
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS r(key text, "window" int, bucket bigint, number int)
+    ON CONFLICT (key, window_s, bucket) DO UPDATE SET number = permit_use.number + excluded.number
+""")
+
+_LEFT: Final = text("""
+    SELECT floor(extract(epoch FROM d.settled_at) * 1000000 / :width)::bigint AS bucket,
+        lower(split_part(coalesce(d.test_address, i.value, ''), '@', 2)) AS domain, count(*) AS number
+    FROM delivery d LEFT JOIN LATERAL (
+        SELECT n.value FROM identifier n WHERE n.value_hash = d.address_hash AND n.type = 'email' LIMIT 1
+    ) i ON true
+    WHERE d.settled_at > :since AND d.state IN ('accepted', 'failed', 'unknown')
+    GROUP BY 1, 2
+""")
+
+# From one name to the next by the index, however many rows wait for each.
+_WAITED_FOR: Final = text("""
+    WITH RECURSIVE names AS (
+        (SELECT waits_for AS name FROM delivery
+         WHERE waits_for IS NOT NULL AND state = 'queued' ORDER BY waits_for LIMIT 1)
+        UNION ALL
+        SELECT (SELECT d.waits_for FROM delivery d
+                WHERE d.waits_for > n.name AND d.state = 'queued' ORDER BY d.waits_for LIMIT 1)
+        FROM names n WHERE n.name IS NOT NULL
+    )
+    SELECT name FROM names WHERE name IS NOT NULL LIMIT :most
+""")
+
+_LET_IN: Final = text("""
+    UPDATE delivery SET waits_for = NULL, not_before = NULL, reason = NULL, enqueued_at = NULL
+    WHERE id IN (
+        SELECT id FROM delivery WHERE waits_for = :name AND state = 'queued'
+        ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+""")
