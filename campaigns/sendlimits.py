@@ -143,6 +143,12 @@ def domain_of(address: str) -> str:
         return domain
 
 
+def named_keys(terms: Terms) -> list[str]:
+    """The keys that terms name: all but those of domains that only `*` stands for."""
+    domains = [f"domain:{pace.domains[0]}" for pace in terms.domains if OTHERS not in pace.domains]
+    return [ALL, *domains, *(f"sender:{one.domain}" for one in terms.warm_ups)]
+
+
 def terms(session: Session) -> Terms:
     """The terms; without any there is no limit."""
     row = session.get(SendTerms, 1)

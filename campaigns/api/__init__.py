@@ -18,6 +18,7 @@ from campaigns.api import (
     scenarios,
     scores,
     sending,
+    sendlimits,
     system,
     takers,
     writing,
@@ -42,6 +43,7 @@ RESOURCES = (
     people,
     system,
     sending,
+    sendlimits,
 )
 
 __all__ = ["RESOURCES", "api", "document", "install"]

@@ -20,6 +20,7 @@ from campaigns.views import (
     scenarios,
     scores,
     sending,
+    sendlimits,
     signin,
     system,
     takers,
@@ -50,5 +51,6 @@ BLUEPRINTS = tuple(
         calls,
         system,
         sending,
+        sendlimits,
     )
 )

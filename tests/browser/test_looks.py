@@ -143,6 +143,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
         "admin": [
             ("ledger", f"{campaign}/ledger"), ("system", "/system/"), ("keys", "/system/keys"),
             ("addresses", "/system/addresses"), ("sources", "/system/sources"), ("kept", "/system/kept"),
+            ("sending", "/system/send-limits/"),
         ],
     }  # fmt: skip
 

@@ -28,7 +28,7 @@ EXPECTED = {
     "checks": "manager", "scenarios": "manager",
     "customers": "support", "calls": "support", "exploring": "manager", "takers": "manager", "system": "admin",
     "sending": "admin",
-    "running.ledger": "manager support",
+    "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
 ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "slot": 0, "user_id": 1, "decision": "d",

@@ -201,6 +201,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         "/scores/bands", name="By page", score="churn", at_least="20", below="50"
     ),
     "scores.set_guard": lambda d: d.browser.post("/scores/guard", margin="40", contact="5", **{"return": "4"}),
+    "sendlimits.save": lambda d: d.browser.post("/system/sending/", per_hour="1000"),
     "system.change_contact_limit": lambda d: d.browser.post("/system/contact-limit", most="3", period_days="7"),
     "system.add_person": lambda d: d.browser.post(
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
@@ -298,6 +299,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
         "POST", f"/system/dkim-keys/{d.dkim_key('active-by-call')}/activate", {"unchecked": True}
     ),
     "retire_dkim_key": lambda d: d.program.told("POST", f"/system/dkim-keys/{d.dkim_key('ended-by-call')}/retire"),
+    "set_send_limits": lambda d: d.program.told("PUT", "/system/send-limits", {"everything": {"per_day": 9}}),
     "set_contact_limit": lambda d: d.program.told("PUT", "/system/contact-limit", {"most": 2, "period_days": 7}),
     "lift_contact_limit": lambda d: d.program.told("DELETE", "/system/contact-limit"),
     "set_holdouts": lambda d: d.program.told("PUT", "/system/holdouts", {"send": 0.1}),
