@@ -18,10 +18,12 @@ from base.values import (
     KEY_BYTES,
     blob_address,
     brand_urls,
+    domain,
     folder,
     key,
     level,
     name_servers,
+    names,
     networks,
     switch,
     text,
@@ -219,6 +221,41 @@ class Settings:
         default=3600,
         metadata=_entry(whole(0, 604_800), "How long a decision holds while nothing changed, in seconds."),
     )
+    bounce_domain: str = field(
+        default="",
+        metadata=_entry(
+            domain,
+            "Domain of the envelope senders, one a mail, that bounces come back to. Not set: the mail's From address.",
+        ),
+    )
+    bounce_listen: str = field(
+        default="",
+        metadata=_entry(
+            url("lmtp", "smtp"),
+            "Where bounces and complaints are taken in: lmtp://127.0.0.1:8024 behind a mail server, or smtp://0.0.0.0:25.",
+        ),
+    )
+    soft_bounces: int = field(
+        default=5,
+        metadata=_entry(whole(1, 100), "After so many soft bounces within the days below no more mail goes there."),
+    )
+    soft_bounce_days: int = field(
+        default=30, metadata=_entry(whole(1, 365), "Within how many days soft bounces are counted.")
+    )
+    ses_topics: tuple[str, ...] = field(
+        default=(), metadata=_entry(names, "SNS topics (ARNs, commas between) whose SES notifications are believed.")
+    )
+    sendgrid_key: str = field(
+        default="", metadata=_entry(text, "Public key of SendGrid's signed event webhook, as its page shows it.")
+    )
+    mailgun_key: str = field(
+        default="", repr=False, metadata=_entry(text, "Signing key of Mailgun's webhooks.", secret=True)
+    )
+    postmark_secret: str = field(
+        default="",
+        repr=False,
+        metadata=_entry(text, "user:password that Postmark's webhook sends by HTTP Basic.", secret=True),
+    )
     dry_run: bool = field(
         default=False, metadata=_entry(switch, "1: every mail goes to the embedded sink, whatever the relay.")
     )
@@ -350,7 +387,9 @@ SETTINGS: tuple[Setting, ...] = tuple(
     for f in fields(Settings)
 )
 
-WITHHELD_FROM_RENDER = ("database_url", "queue_url", "smtp_url", "subject_key", "session_key")
+WITHHELD_FROM_RENDER = (
+    "database_url", "queue_url", "smtp_url", "subject_key", "session_key", "mailgun_key", "postmark_secret",
+)  # fmt: skip
 """What the render process is not given: where the truth is kept, and the keys that open it."""
 
 OTHER_VARIABLES = {"LATEBIND_CHROMIUM"}

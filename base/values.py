@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 KEY_BYTES = 32
 TOKEN_KEY_BYTES = 64
 DNS_PORT = 53
+_DOMAIN = re.compile(r"(?=.{1,190}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 
 
 def text(value: str) -> str:
@@ -128,6 +130,22 @@ def name_servers(value: str) -> tuple[str, ...]:
     for server in servers:
         name_server(server)
     return servers
+
+
+def domain(value: str) -> str:
+    """A domain that mail can be sent to, in small letters."""
+    found = value.strip().lower().rstrip(".")
+    if not _DOMAIN.fullmatch(found):
+        raise ValueError("must be a domain such as bounce.example.com")
+    return found
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names without blanks, separated by commas."""
+    found = tuple(part.strip() for part in value.split(","))
+    if not all(found) or any(" " in name for name in found):
+        raise ValueError("must be names without blanks, separated by commas")
+    return found
 
 
 def level(value: str) -> str:

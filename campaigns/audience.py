@@ -23,19 +23,16 @@ from campaigns.models.delivery import Delivery
 from campaigns.population import matching
 from render.guard import FLAGS
 from signals import rules_sql
-from signals.consent import Suppression
 from signals.folding import UNSUBSCRIBED
 from signals.profiles import Identifier, Profile, ProfileStateRow
 from signals.readings import FLAG
 from signals.rules import Rule
+from signals.suppression import BOUNCED, Suppression
 
 EXCLUSIONS: Final = (
     "no_address", "unsubscribed", "bounced", "suppressed", "no_consent", "ruled_out", "flag_service", "flag_returns",
     "flag_discount", "flag_spending", contacts.LIMITED, contacts.ONCE, "duplicate_address", "held_out",
 )  # fmt: skip
-BOUNCED: Final = "bounced"
-"""The reason under which a dead address is on the suppression list."""
-
 
 ONCE: Final = ("MATERIALIZED",)
 """Without it the planner puts a step's subqueries into every place of the next one that reads them."""

@@ -24,7 +24,7 @@ from campaigns.models import Delivery
 from campaigns.opens import Click, Decision, Fetch, Outcome
 from campaigns.redraw import Recorded, redrawn
 from campaigns.subjects import SubjectKey, known_subject
-from campaigns.timeline import CLASS_WORDS, event_words
+from campaigns.wording import CLASS_WORDS, event_words
 from render.explanation import SlotExplanation, explain
 from render.plan import Plan
 from render.record import DecisionFacts, SlotRecord, read_personal

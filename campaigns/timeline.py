@@ -14,101 +14,35 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import contacts, disagreement, sendlimits
+from campaigns import disagreement, mailreports
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
-from render.guard import FLAGS
+from campaigns.wording import (
+    CHANNEL_WORDS,
+    CLASS_WORDS,
+    CLICK_FLAGS,
+    CLICK_WORDS,
+    CLICKED,
+    DELIVERY_WORDS,
+    LATER_WORDS,
+    LEVEL_WORDS,
+    REASON_WORDS,
+    SAID_WORDS,
+    TOLD_STATES,
+    consent_words,
+    event_words,
+)
 from signals.events import Event
+from signals.mailreports import MailReport
 
 KINDS = ("mail", "open", "click", "order", "signal", "disagreement")
 PAGE = 100
 """Entries on one page."""
 
-DELIVERY_WORDS = {
-    "queued": "waits to be sent",
-    "claimed": "is being handed to the mail server",
-    "accepted": "accepted by the mail server",
-    "deferred": "put off; will be tried again",
-    "failed": "refused by the mail server",
-    "skipped": "not sent",
-    "unknown": "handed over, outcome unknown",
-}
-TOLD_STATES = ("deferred", "failed", "unknown")
-"""The states in which the mail server's own words say more than ours."""
-REASON_WORDS = {
-    "no_address": "no e-mail address is known",
-    "unsubscribed": "the customer unsubscribed",
-    "suppressed": "the address bounced or complained",
-    "no_consent": "there is no consent to e-mail",
-    "duplicate_address": "another profile with this address got the mail",
-    "held_out": "held out to measure the campaign",
-    "erased": "the customer was erased",
-    "address_gone": "the address is gone",
-    "cancelled": "the campaign was cancelled",
-    "bounced": "the address bounced",
-    "unsubscribed_since": "the customer unsubscribed before it was sent",
-    "suppressed_since": "the address bounced or complained before it was sent",
-    "no_consent_since": "the consent was withdrawn before it was sent",
-    contacts.LIMITED: "they already get as many mails as they may in this time",
-    contacts.ONCE: "they had a mail of this campaign within the period",
-    "ruled_out": "the campaign’s suppression rule means them",
-    "ruled_out_since": "the campaign’s suppression rule meant them before it was sent",
-    **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},
-    "relay unreachable": "our mail server could not be reached",
-    "relay refuses us": "our mail server takes no mails of ours",
-    **sendlimits.WORDS,
-}
-CLASS_WORDS = {
-    "person": "seen on a person's device",
-    "proxy": "probably seen, through a mail provider",
-    "undecided": "fetched by a device that may have done so on its own",
-    "prefetch": "fetched by a machine ahead of reading",
-    "scanner": "fetched by a security scanner",
-    "test": "test send",
-    "staff": "looked at by staff",
-}
-EVENT_WORDS = {
-    "identify": "Details given",
-    "page": "Page viewed",
-    "screen": "Screen viewed",
-    "group": "Joined a group",
-    "alias": "Accounts joined",
-    "Order Completed": "Order placed",
-    "Order Refunded": "Order returned",
-    "Order Cancelled": "Order cancelled",
-    "Consent Changed": "Consent changed",
-    "Call Note Added": "Call note",
-    "Complaint Opened": "Complaint",
-    "Complaint Closed": "Complaint settled",
-    "Offer Feedback": "Corrected by support",
-}
-"""How signals are called on pages; others keep the name they came with."""
-CLICK_WORDS = {
-    "prefetch": "a machine ",
-    "scanner": "a security scanner ",
-    "undecided": "a person or a machine ",
-    "test": "a test ",
-    "staff": "staff ",
-}
-"""Who clicked, where it was not plainly the person."""
-CHANNEL_WORDS = {"call": "offered in a call", "chat": "offered in a chat", "site": "shown on the site"}
-"""Where a contact took place; of other channels their own name is told."""
-SAID_WORDS = {"taken": "said yes to", "refused": "said no to"}
-"""What was said in a call or a chat, which is kept beside clicks."""
-LEVEL_WORDS = {
-    "none": "its opens and clicks are not followed",
-    "anonymous": "its opens and clicks are counted without names, so none is listed here",
-}
-"""Why a mail is followed by no open, by its campaign's tracking level."""
 LATE = timedelta(minutes=1)
 """A signal that arrives so long after it happened is told with both times."""
 END = datetime(9999, 1, 1, tzinfo=UTC)
-CLICK_FLAGS = (
-    ("ambiguous", "two offers were shown shortly before; which one was meant is not certain"),
-    ("unseen", "the pictures had not been loaded"),
-    ("unresolved", "what was shown could not be told"),
-)
 
 
 @dataclass(frozen=True)
@@ -208,6 +142,7 @@ def _mails(span: _Span) -> Iterable[Entry]:
         .order_by(moment.desc(), Delivery.id.desc())
         .limit(span.limit)
     )
+    later = mailreports.of_people(span.session, span.members)
     for row in rows:
         reason = REASON_WORDS.get(row.reason or "", row.reason or "")
         detail = DELIVERY_WORDS[row.state] + (f": {reason}" if reason else "")
@@ -220,7 +155,25 @@ def _mails(span: _Span) -> Iterable[Entry]:
             detail += f"; {words}"
         if row.state == "accepted" and span.has_expired(at):
             detail += "; what it showed then has expired"
+        kinds = later.get((row.profile_id, row.campaign_id, row.occurrence), ())
+        detail += "".join(f"; {LATER_WORDS[kind]}" for kind in kinds)
         yield Entry(at, "mail", span.title(row.campaign_id, row.occurrence), detail, row.campaign_id)
+    yield from _reports(span)
+
+
+def _reports(span: _Span) -> Iterable[Entry]:
+    """What was told of mails after the mail server had taken them."""
+    rows = span.session.scalars(
+        select(MailReport)
+        .where(MailReport.profile_id.in_(span.members), MailReport.at < span.before)
+        .order_by(MailReport.at.desc(), MailReport.id.desc())
+        .limit(span.limit)
+    )
+    for row in rows:
+        said = f" (“{row.words}”)" if row.words else ""
+        title = span.title(row.campaign_id or 0, row.occurrence or 0)
+        late = row.received_at if row.received_at - row.at > LATE else None
+        yield Entry(row.at, "mail", title, f"{LATER_WORDS[row.kind]}{said}", row.campaign_id, late=late)
 
 
 def _opens(span: _Span) -> Iterable[Entry]:
@@ -324,6 +277,8 @@ def _told_clicks(span: _Span, rows: Sequence[Click], alarming: Mapping[str, Disa
             flags.append("what had been seen has expired")
         said = SAID_WORDS.get(row.outcome)
         who = CLICK_WORDS.get(row.fetch_class, "")
+        if not (who or said or row.unseen or row.unresolved) and row.decision_id is not None:
+            who = f"{CLICKED}: "
         did = f"{said} {name}" if said else f"{who}went to {name or 'the default page'}"
         alarm = alarming.get(row.id)
         yield Entry(
@@ -362,22 +317,11 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
             at=row.event_time,
             kind=kind,
             title=event_words(row.name, row.type),
-            detail=_consent(known) if row.name == "Consent Changed" else _lines(known),
+            detail=consent_words(known) if row.name == "Consent Changed" else _lines(known),
             cents=row.order_total_cents,
             currency=currency if isinstance(currency, str) else None,
             late=late,
         )
-
-
-def event_words(name: str | None, type_: str) -> str:
-    """What a signal is called on pages."""
-    return EVENT_WORDS.get(name or type_, name or type_)
-
-
-def _consent(properties: dict[str, Any]) -> str:
-    purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled"}
-    asked = str(properties.get("purpose", ""))
-    return f"{'agreed to' if properties.get('granted') is True else 'refuses'} {purpose.get(asked, asked)}"
 
 
 def _lines(properties: dict[str, Any]) -> str:

@@ -25,14 +25,15 @@ from werkzeug.exceptions import HTTPException
 from base import db, stores
 from base.clock import Clock, clock_from, monotonic
 from base.db import transaction
-from base.errors import Forbidden, InvalidInput, LatebindError, Unavailable
+from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
 from base.logs import logger, set_up
 from base.settings import Settings
-from signals import requests
+from signals import requests, webhooks
 from signals.feed import FORMATS, entries, sniffed
 from signals.intake import Intake, take
 from signals.lanes import CONNECTIONS, SMALL, Lanes
 from signals.products import take_products
+from signals.providers import Forged
 from signals.reading import Outcome, Status
 from signals.requests import Envelope, TooLarge, TooSlow, UnknownEncoding
 from signals.signal import clock_skew
@@ -57,6 +58,8 @@ _STATUS: Final[dict[type[LatebindError], int]] = {
     InvalidInput: 400,
     Unauthorised: 401,
     Forbidden: 403,
+    Forged: 403,
+    NotFound: 404,
     TooSlow: 408,
     TooLarge: 413,
     UnknownEncoding: 415,
@@ -149,8 +152,10 @@ def counted(outcomes: Iterable[Outcome]) -> Counts[Status]:
 def create_app(settings: Settings) -> Flask:
     """The app for these settings; nothing connects before the first request."""
     app = Flask("signals", static_folder=None)
-    app.extensions["signals"] = Desk(settings)
+    desk = app.extensions["signals"] = Desk(settings)
+    app.extensions["webhooks"] = webhooks.Webhooks(settings, desk.intake, desk.clock, desk.lanes)
     app.register_blueprint(_calls)
+    app.register_blueprint(webhooks.blueprint)
     app.register_blueprint(_health)
     app.register_error_handler(LatebindError, _refused)
     app.register_error_handler(HTTPException, _http_error)

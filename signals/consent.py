@@ -1,4 +1,4 @@
-"""Consent: what a person allowed, per purpose and with its history; and the addresses that must get no mail."""
+"""Consent: what a person allowed, per purpose and with its history."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.db import Model
 from base.errors import InvalidInput
 from signals.contents import PURPOSES
-from signals.folding import UNSUBSCRIBED
-from signals.identity import address_hash
 from signals.intake import Intake
 from signals.sources import INTERNAL, keyless_sender
 from signals.telling import tell
-
-REASON_LENGTH = 100
 
 
 class ConsentFact(Model):
@@ -34,16 +30,6 @@ class ConsentFact(Model):
     source_id: Mapped[int]
     wording: Mapped[str | None]
     event_id: Mapped[int] = mapped_column(BigInteger)
-
-
-class Suppression(Model):
-    """An address that must get no mail, by keyed hash: it outlives the person's erasure without naming anyone."""
-
-    __tablename__ = "suppression"
-
-    address_hash: Mapped[bytes] = mapped_column(primary_key=True)
-    reason: Mapped[str]
-    at: Mapped[datetime]
 
 
 def set_consent(
@@ -85,56 +71,3 @@ def consents(session: Session, profile: int) -> list[ConsentFact]:
             .order_by(ConsentFact.at.desc(), ConsentFact.id.desc())
         )
     )
-
-
-def suppress(session: Session, hash_key: bytes, address: str, reason: str, now: datetime) -> None:
-    """`suppress_hash` of an address. Raises InvalidInput."""
-    suppress_hash(session, address_hash(hash_key, address), reason, now)
-
-
-def suppress_hash(session: Session, hashed: bytes, reason: str, now: datetime) -> None:
-    """Put an address on the list of those that get no mail; the first reason stays.
-
-    Only *unsubscribed* gives way: its reader may lift that by agreeing to mail, which mends no dead address.
-    """
-    session.execute(
-        text(
-            "INSERT INTO suppression (address_hash, reason, at) VALUES (:hash, :reason, :now)"
-            " ON CONFLICT (address_hash) DO UPDATE SET reason = excluded.reason, at = excluded.at"
-            " WHERE suppression.reason = :unsubscribed"
-        ),
-        {"hash": hashed, "reason": reason[:REASON_LENGTH], "now": now, "unsubscribed": UNSUBSCRIBED},
-    )
-
-
-def unsubscribe_address(session: Session, hashed: bytes, at: datetime) -> None:
-    """Let no profile be mailed at this address any more, since whoever reads it said so; a later consent lifts it.
-
-    Told late or once more, after such a consent, it changes nothing.
-    """
-    session.execute(
-        text(
-            "INSERT INTO suppression (address_hash, reason, at) SELECT :hash, :reason, CAST(:at AS timestamptz)"
-            " WHERE NOT EXISTS ("
-            "  SELECT 1 FROM identifier n JOIN profile p ON p.id = n.profile_id JOIN profile m ON m.root_id = p.root_id"
-            "  JOIN consent k ON k.profile_id = m.id"
-            "  WHERE n.type = 'email' AND n.value_hash = :hash AND k.purpose = 'email' AND k.granted AND k.at > :at)"
-            " ON CONFLICT (address_hash) DO UPDATE SET at = greatest(suppression.at, excluded.at)"
-            " WHERE suppression.reason = excluded.reason"
-        ),
-        {"hash": hashed, "reason": UNSUBSCRIBED, "at": at},
-    )
-
-
-def is_suppressed(session: Session, hash_key: bytes, address: str) -> bool:
-    """Whether an address is on the list. Raises InvalidInput when it is no address."""
-    return session.get(Suppression, address_hash(hash_key, address)) is not None
-
-
-def release(session: Session, hash_key: bytes, address: str) -> bool:
-    """Take an address off the list, because a person said so; False when it was not on it."""
-    found = session.get(Suppression, address_hash(hash_key, address))
-    if found is not None:
-        session.delete(found)
-        session.flush()
-    return found is not None

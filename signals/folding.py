@@ -293,10 +293,15 @@ UNSUBSCRIBED: Final = "unsubscribed"
 """Why an address is on the list of those that get no mail when its reader said so; see `_WELCOMED`."""
 
 _WELCOMED: Final = text("""
-    DELETE FROM suppression x USING event e, profile p, profile m, identifier n
-    WHERE e.id = ANY(CAST(:events AS bigint[])) AND p.id = e.profile_id AND m.root_id = p.root_id
-      AND n.profile_id = m.id AND n.type = 'email' AND x.address_hash = n.value_hash
-      AND x.reason = :reason AND x.at < e.event_time
+    WITH gone AS (
+        DELETE FROM suppression x USING event e, profile p, profile m, identifier n
+        WHERE e.id = ANY(CAST(:events AS bigint[])) AND p.id = e.profile_id AND m.root_id = p.root_id
+          AND n.profile_id = m.id AND n.type = 'email' AND x.address_hash = n.value_hash
+          AND x.reason = :reason AND x.at < e.event_time
+        RETURNING x.address_hash, x.reason, e.event_time
+    )
+    INSERT INTO suppression_change (address_hash, at, listed, reason, via)
+    SELECT address_hash, event_time, false, reason, 'consent' FROM gone
 """)
 
 

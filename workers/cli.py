@@ -29,6 +29,7 @@ COMMANDS = {
     "worker": ("worker", "Run the jobs of a queue."),
     "schedule": ("schedule", "Start what is due."),
     "recorder": ("recorder", "Move what happened at opens from the stream to the database."),
+    "bounces": ("bounces", "Take in bounces and complaints by SMTP or LMTP."),
     "inbox": ("inbox", "Catch every mail on loopback and show it."),
 }
 """Command → its module and its line in the help."""

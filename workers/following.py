@@ -15,12 +15,14 @@ from base import keys
 from base.clock import monotonic
 from base.db import transaction
 from base.ids import Delivery
+from campaigns import mailreports
 from campaigns.erasure import finish_erasures
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import ConsentRecord
-from signals.consent import set_consent, unsubscribe_address
+from signals.consent import set_consent
 from signals.intake import Intake
+from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
 from workers.recorder import RecorderParts
 from workers.recording import Written, date_late, moment
@@ -62,8 +64,8 @@ class Following:
         self._repairs.repair(written.repairs)
 
     def idle(self) -> None:
-        """What is done now and then: orders are credited, needless reservations given back, restarts noticed,
-        erasures finished that were interrupted."""
+        """What is done now and then: orders are credited, mail reports find their mails, needless reservations are
+        given back, restarts noticed, erasures finished that were interrupted."""
         now = monotonic()
         if now - self._looked_at > RESTART_SECONDS:
             self._looked_at = now
@@ -74,6 +76,7 @@ class Following:
             self._look_back(self._unsent)
             with transaction(self._parts.sessions) as session:
                 upto = outcomes.newest_event(session)
+                mailreports.link(session)
             # After the orders: what was seen before them is in this entry or an earlier one.
             self._to_credit = (self._newest_entry(), upto)
         if self._to_credit is not None:

@@ -56,7 +56,7 @@ class Handover:
         self.away: str | None = None
         self.troubles: dict[int, str] = {}
         self.taken: set[int] = set()
-        self.dead: list[bytes] = []
+        self.dead: dict[bytes, str] = {}
         self.tried: set[int] = set()
         self.granted = Granted(None, {})
 
@@ -145,7 +145,7 @@ class Handover:
             return self._put_off(item, error.reply)
         if is_dead_address(error.reply) and item.row.address_hash is not None and not item.row.key.is_test:
             # A test address is not a customer's.
-            self.dead.append(item.row.address_hash)
+            self.dead[item.row.address_hash] = error.reply
         return self._settled(item, "failed", "refused", error.reply)
 
     def _put_off(self, item: Ready, reply: str | None) -> Settled:

@@ -10,8 +10,8 @@ import re
 from enum import Enum
 from typing import Final
 
-DEAD: Final = frozenset({"5.1.1", "5.1.10", "5.1.6", "5.2.1"})
-"""Enhanced codes of an address that is gone; other refusals are ours to mend and say nothing of the address."""
+from signals.statuses import DEAD
+
 _ENHANCED: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _OURS_BARE: Final = frozenset({"421", "454", "530", "534", "535", "538", "554"})
 """Without an enhanced code: of a session, its log-in or all of its mail (RFC 4954 §6, RFC 5321 §4.2.3)."""

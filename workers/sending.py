@@ -28,11 +28,11 @@ from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic, pause
 from base.db import Sessions, transaction
 from base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
 from campaigns import deliveries, links, permits, plans, sentfacts, transitions, troubles
-from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
@@ -42,9 +42,9 @@ from render.agree import balance
 from render.guard import suppressed
 from render.mailpage import printed_mark
 from render.plan import Plan
-from signals import consent
 from signals.readings import RuleFacts
 from signals.state import decode
+from signals.suppression import BOUNCED, suppress_hash
 from workers.handover import REFUSED_DELAY, Handover, Ready
 from workers.transport import Transport, relay_from
 
@@ -104,6 +104,7 @@ class Sender:
         self._patience = patience
         self._keys = TokenKeys.from_settings(settings)
         self._signing = Keyring(settings.subject_key)
+        self._paths = ReturnPaths.from_settings(settings)
         self._transport = Transport(relay_from(settings))
         self._composers: OrderedDict[str, tuple[Plan, Composer]] = OrderedDict()
         # Unique to this start: a process that gets the same pid later is another claimer.
@@ -203,8 +204,8 @@ class Sender:
     def _write(self, session: Session, handover: Handover, outcomes: Sequence[Settled]) -> None:
         """What became of a group, which ends its permit, and its dead addresses: no campaign mails them again."""
         deliveries.settle(session, outcomes, self._clock.now())
-        for address_hash in handover.dead:
-            consent.suppress_hash(session, address_hash, BOUNCED, self._clock.now())
+        for address_hash, reply in handover.dead.items():
+            suppress_hash(session, address_hash, BOUNCED, self._clock.now(), evidence=reply)
         permits.end(session, handover.granted, handover.tried, self._clock)
 
     def _is_taken_lately(self, campaign: int) -> bool:
@@ -285,7 +286,8 @@ class Sender:
                 _log.error("a mail could not be built", delivery=row.id, error=type(error).__name__, exc_info=error)
                 failed.append(Settled(row.id, row.fence, "failed", f"could not be built: {type(error).__name__}"))
                 continue
-            ready.append(Ready(row, mail, composer.mail.from_address, hashes.get(row.id)))
+            sender = self._paths.mint(row.key) or composer.mail.from_address
+            ready.append(Ready(row, mail, sender, hashes.get(row.id)))
         return ready, failed
 
     def _mail(self, row: Claimed, plan: Plan, composer: Composer, now: datetime) -> Built:

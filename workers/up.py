@@ -177,7 +177,7 @@ class System:
         self._crew.start(
             text,
             {name: bare if name == "render" else whole for name in names},
-            frozenset() if self._has_sink else frozenset({"inbox"}),
+            self._left_out,
         )
 
     def _await_ready(self) -> None:
@@ -240,6 +240,12 @@ class System:
     @property
     def _has_sink(self) -> bool:
         return self.settings.dry_run or not self.settings.smtp_url
+
+    @property
+    def _left_out(self) -> frozenset[str]:
+        """Lines of the Procfile that nothing is set for."""
+        wanted = {"inbox": self._has_sink, "bounces": bool(self.settings.bounce_listen)}
+        return frozenset(name for name, is_wanted in wanted.items() if not is_wanted)
 
     @property
     def _inbox_url(self) -> str:

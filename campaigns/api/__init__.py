@@ -8,8 +8,10 @@ from campaigns.api import (
     catalogue,
     customers,
     exploring,
+    mailreports,
     models,
     people,
+    permissions,
     pictures,
     previews,
     relations,
@@ -38,12 +40,14 @@ RESOURCES = (
     previews,
     exploring,
     customers,
+    permissions,
     calls,
     scores,
     people,
     system,
     sending,
     sendlimits,
+    mailreports,
 )
 
 __all__ = ["RESOURCES", "api", "document", "install"]

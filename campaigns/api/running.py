@@ -14,6 +14,7 @@ from campaigns import (
     campaigns,
     deliveries,
     killswitch,
+    mailreports,
     offers,
     plans,
     publish,
@@ -109,9 +110,13 @@ class DeliveryOut(msgspec.Struct, frozen=True):
 
 
 class Ledger(msgspec.Struct, frozen=True):
-    """A page of the ledger and the count of every state; the states add up to the audience."""
+    """A page of the ledger and the count of every state; the states add up to the audience.
+
+    `later` counts mails that bounced (hard, soft), were delayed or complained of after the mail server took them.
+    """
 
     account: dict[str, int]
+    later: dict[str, int]
     deliveries: list[DeliveryOut]
 
 
@@ -294,6 +299,7 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
         access_log.record(session, actor(), "ledger", parts().now(), detail=seen)
         return Ledger(
             deliveries.account(session, campaign_id),
+            mailreports.counts(session, campaign_id),
             [
                 DeliveryOut(
                     row.id, row.profile_id, row.occurrence, row.state, row.reason, row.reply, row.holdout,

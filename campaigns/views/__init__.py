@@ -10,9 +10,11 @@ from campaigns.views import (
     exploring,
     health,
     home,
+    mailreports,
     matrix,
     models,
     offers,
+    permissions,
     pictures,
     preview,
     relations,
@@ -48,9 +50,11 @@ BLUEPRINTS = tuple(
         scores,
         models,
         customers,
+        permissions,
         calls,
         system,
         sending,
         sendlimits,
+        mailreports,
     )
 )

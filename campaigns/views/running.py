@@ -26,14 +26,15 @@ from campaigns import (
     fairness,
     goals,
     killswitch,
+    mailreports,
     plans,
     profit,
     publish,
     rulebook,
     scores,
     settling,
-    timeline,
     transitions,
+    wording,
 )
 from campaigns.access import allow
 from campaigns.admin_log import Actor
@@ -63,7 +64,7 @@ def audience_count(campaign_id: int) -> ResponseReturnValue:
             return render_template("campaigns/count.html", fault=error)
         scored = scores.as_of(session, [rulebook.expanded(session, row.audience), row.suppress])
         return render_template(
-            "campaigns/count.html", counted=counted, words=timeline.REASON_WORDS, at=parts().now(), scored=scored
+            "campaigns/count.html", counted=counted, words=wording.REASON_WORDS, at=parts().now(), scored=scored
         )
 
 
@@ -113,10 +114,11 @@ def results(campaign_id: int) -> ResponseReturnValue:
             checks=arms.checks(session, row),
             earned=profit.profit(session, row.id, parts().now()),
             account=deliveries.account(session, row.id),
+            later=mailreports.counts(session, row.id),
             reasons=deliveries.reasons(session, row.id),
             guard=guard_report(session, row.id) if row.guard != "off" else None,
-            state_words=timeline.DELIVERY_WORDS,
-            words=timeline.REASON_WORDS,
+            state_words=wording.DELIVERY_WORDS,
+            words=wording.REASON_WORDS,
         )
 
 
@@ -161,9 +163,9 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             state=state,
             reason=reason,
             account=deliveries.account(session, row.id),
-            state_words=timeline.DELIVERY_WORDS,
-            words=timeline.REASON_WORDS,
-            told=timeline.TOLD_STATES,
+            state_words=wording.DELIVERY_WORDS,
+            words=wording.REASON_WORDS,
+            told=wording.TOLD_STATES,
             more=len(rows) == LISTED,
         )
 
@@ -278,7 +280,9 @@ def _progress(session: Session, campaign_id: int) -> dict[str, object]:
     return {
         "account": deliveries.account(session, campaign_id),
         "waiting": deliveries.put_off(session, campaign_id),
-        "words": timeline.REASON_WORDS,
+        "words": wording.REASON_WORDS,
+        "later": mailreports.counts(session, campaign_id),
+        "later_words": wording.LATER_WORDS,
     }
 
 

@@ -26,8 +26,8 @@ EXPECTED = {
     "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
     "arms": "manager", "models": "manager", "relations": "manager",
     "checks": "manager", "scenarios": "manager",
-    "customers": "support", "calls": "support", "exploring": "manager", "takers": "manager", "system": "admin",
-    "sending": "admin",
+    "customers": "support", "permissions": "support", "mailreports": "admin", "calls": "support",
+    "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""

@@ -15,7 +15,9 @@ from sqlalchemy import select, text
 from campaigns import audience
 from campaigns.models import AccessEntry, AdminEntry, Delivery
 from signals.catalog import slug
+from signals.identity import address_hash
 from signals.products import take_products
+from signals.suppression import suppress
 from tests.campaigns.shop import MESSAGE, named
 from tests.campaigns.test_pages import Form
 from tests.campaigns.test_pictures import uploaded
@@ -61,6 +63,12 @@ class Desk:
             row = session.scalar(select(Delivery.id).where(Delivery.campaign_id == number))
         assert row is not None
         return number, row
+
+    def stopped(self) -> str:
+        """The address of Ada, which gets no mail any more."""
+        with self.web.shop.sessions.begin() as session:
+            suppress(session, self.web.shop.settings.hash_key, "ada@example.com", "bounced", self.web.shop.now)
+        return address_hash(self.web.shop.settings.hash_key, "ada@example.com").hex()
 
     def user(self) -> int:
         made = {"email": f"new{self.web.shop.campaign(published=False)}@example.com", "name": "New",
@@ -194,6 +202,12 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "pictures.for_product": lambda d: d.browser.post(f"/pictures/{d.picture()}/product", product=d.product()),
     "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
     "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
+    "permissions.state": lambda d: d.browser.post(
+        f"/customers/{d.web.shop.profile('ada')}/permissions", purpose="tracking", granted="yes", why="Told by phone"
+    ),
+    "permissions.lift": lambda d: d.browser.post(
+        f"/customers/{d.web.shop.profile('ada')}/addresses/lift", address=d.stopped(), why="It works again"
+    ),
     "calls.tell": lambda d: d.told_on_page(),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
     "scores.run": lambda d: d.browser.post("/scores/run"),
@@ -284,6 +298,13 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     ),
     "resolve_delivery": lambda d: d.program.told(
         "POST", f"/deliveries/{d.unknown()[1]}/resolve", {"outcome": "failed"}
+    ),
+    "state_consent": lambda d: d.program.told(
+        "POST", f"/customers/{d.web.shop.profile('ada')}/consents",
+        {"purpose": "email", "granted": True, "why": "Wrote"},
+    ),
+    "lift_suppression": lambda d: d.program.told(
+        "POST", f"/customers/{d.web.shop.profile('ada')}/addresses/lift", {"address": d.stopped(), "why": "It works"}
     ),
     "erase_customer": lambda d: d.program.told("POST", f"/customers/{d.web.shop.people('gone')[0]}/erase"),
     "create_user": lambda d: d.user(),

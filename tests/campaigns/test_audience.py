@@ -13,9 +13,9 @@ from base.errors import Conflict
 from campaigns import admin_log, audience, campaigns, deliveries, holdout, segments
 from campaigns.audience import Audience
 from campaigns.models import HoldoutAssignment
-from signals.consent import Suppression
 from signals.identity import address_hash
 from signals.state import ProfileState, document, encode
+from signals.suppression import Suppression
 from tests.campaigns.shop import MANAGER, Shop
 
 JUNE = {

@@ -7,10 +7,12 @@ from datetime import timedelta
 import pytest
 
 from base import keys
-from base.errors import InvalidInput
-from signals.consent import consents, is_suppressed, release, set_consent, suppress
+from base.errors import InvalidInput, NotFound
+from signals.consent import consents, set_consent
 from signals.erasure import erase
+from signals.identity import address_hash
 from signals.rebuild import restore_state
+from signals.suppression import changes, is_suppressed, lift, suppress
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
 
@@ -71,8 +73,16 @@ def test_it_suppresses_an_address_without_keeping_it(desk: Desk) -> None:
     with desk.sessions.begin() as session:
         assert is_suppressed(session, key, "ANN@example.com")
         assert not is_suppressed(session, key, "bob@example.com")
-        assert release(session, key, "ann@example.com")
-        assert not release(session, key, "ann@example.com")
+        hashed = address_hash(key, "ann@example.com")
+        with pytest.raises(InvalidInput, match="why"):
+            lift(session, hashed, NOW, by="user 1", why="  ")
+        assert lift(session, hashed, NOW, by="user 1", why="She moved back") == "bounced"
+        with pytest.raises(NotFound):
+            lift(session, hashed, NOW, by="user 1", why="Once more")
+        told = [(one.listed, one.reason, one.via, one.by, one.evidence) for one in changes(session, [hashed])]
+        assert told == [
+            (False, "bounced", "person", "user 1", "She moved back"), (True, "bounced", "person", None, None),
+        ]  # fmt: skip
     assert desk.rows("SELECT count(*) FROM suppression") == [(0,)]
 
 

@@ -11,7 +11,7 @@ from base.errors import InvalidInput
 from campaigns import audience, contacts, deliveries, transitions
 from campaigns.contacts import LIMITED, ONCE, Limit
 from render.arbitration import Arbitration, Context
-from signals.consent import Suppression
+from signals.suppression import Suppression
 from tests.campaigns.shop import MANAGER, Shop
 from workers.schedule import Scheduler
 

@@ -8,12 +8,11 @@ import pytest
 from sqlalchemy import select
 
 from campaigns import deliveries, plans, timeline, transitions
-from campaigns.audience import BOUNCED
 from campaigns.deliveries import RELAY_AWAY, RELAY_REFUSES
 from campaigns.models import Campaign
 from campaigns.transitions import send_test
 from campaigns.troubles import PATIENCE
-from signals.consent import Suppression, unsubscribe_address
+from signals.suppression import BOUNCED, Suppression, unsubscribe_address
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
 from tests.workers.test_sending import account, due, run_jobs

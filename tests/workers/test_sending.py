@@ -19,12 +19,11 @@ from base.ids import Delivery as Key
 from base.queues import QueueName
 from base.tokens import Purpose, TokenKeys
 from campaigns import deliveries, sentfacts, settling, transitions
-from campaigns.audience import BOUNCED
 from campaigns.compose import Built, Composer
 from campaigns.models import Campaign, SentFacts
 from campaigns.transitions import send_test
-from signals.consent import Suppression
 from signals.state import decode
+from signals.suppression import BOUNCED, Suppression
 from tests.campaigns.shop import MANAGER, MESSAGE, Shop
 from tests.workers.relay import Relay
 from workers import jobs

@@ -11,8 +11,8 @@ from campaigns import deliveries
 from campaigns.models import Delivery
 from render.record import ConsentRecord
 from signals import erasure
-from signals.consent import Suppression
 from signals.moments import unix_ms
+from signals.suppression import Suppression
 from tests.campaigns.shop import Shop
 from tests.workers.relay import Relay
 from tests.workers.test_sending import account, due, run_jobs

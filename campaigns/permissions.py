@@ -1,0 +1,160 @@
+"""What a person allows and where they may be mailed: consent by purpose with its history, and suppressed addresses.
+
+Both are told with who said so, when, and on what evidence. A consent is stated anew and never edited; a suppressed
+address is let go by a person who says why.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput, NotFound
+from campaigns import admin_log, customers
+from campaigns.admin_log import Actor
+from signals import consent, suppression
+from signals.consent import ConsentFact
+from signals.contents import PURPOSES
+from signals.events import Event
+from signals.intake import Intake
+from signals.profiles import Identifier
+from signals.sources import INTERNAL, Source
+from signals.suppression import Suppression, SuppressionChange
+
+MAX_ADDRESSES: Final = 20
+MAX_STATEMENTS: Final = 200
+PURPOSE_WORDS: Final = {
+    "email": "Mails",
+    "tracking": "Being followed: opens, clicks, visits",
+    "profiling": "Being profiled: content and offers by what is known",
+}
+SOURCE_WORDS: Final = {INTERNAL: "Latebind"}
+VIA_WORDS: Final = {
+    "one-click": "one-click link of a mail",
+    "page": "preference page of a mail",
+    "support": "support staff",
+    "relay": "the mail server's refusal",
+    "dsn": "a bounce that came back",
+    "arf": "a complaint that came back",
+    "person": "staff",
+    "consent": "a newer consent",
+}
+"""By which way something was said; others keep their name."""
+LISTED_WORDS: Final = {
+    "bounced": "does not take mail any more",
+    "complained": "reported our mail as unwanted",
+    "unsubscribed": "unsubscribed by whoever reads it",
+}
+"""Why an address is on the list; other reasons keep their name."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One word on a purpose. `until` is when a newer one took its place, None while it holds."""
+
+    purpose: str
+    granted: bool
+    at: datetime
+    received_at: datetime
+    source: str
+    via: str | None
+    wording: str | None
+    until: datetime | None
+
+
+@dataclass(frozen=True)
+class Address:
+    """One address of a person. `mark` names it to `lift`, `reason` says why it gets no mail (None: it may)."""
+
+    mark: str
+    masked: str
+    reason: str | None
+    since: datetime | None
+    changes: list[SuppressionChange]
+
+
+def statements(session: Session, root: int) -> list[Statement]:
+    """The history of a person's consent, the newest first; at most 200."""
+    query = (
+        select(ConsentFact, Source.name, Event.body["properties"]["via"].astext)
+        .join(Source, Source.id == ConsentFact.source_id)
+        .join(Event, Event.id == ConsentFact.event_id)
+        .where(ConsentFact.profile_id.in_(customers.members(session, root)))
+        .order_by(ConsentFact.at.desc(), ConsentFact.id.desc())
+        .limit(MAX_STATEMENTS)
+    )
+    newer: dict[str, datetime] = {}
+    found = []
+    for fact, source, via in session.execute(query):
+        found.append(
+            Statement(
+                fact.purpose, fact.granted, fact.at, fact.received_at, SOURCE_WORDS.get(source, source), via,
+                fact.wording, newer.get(fact.purpose),
+            )
+        )  # fmt: skip
+        newer[fact.purpose] = fact.at
+    return found
+
+
+def standing(history: list[Statement]) -> dict[str, Statement | None]:
+    """The statement that holds now of each purpose; None where nobody ever asked."""
+    return {purpose: next((one for one in history if one.purpose == purpose), None) for purpose in PURPOSES}
+
+
+def addresses(session: Session, root: int) -> list[Address]:
+    """A person's addresses with what became of each on the suppression list; at most 20."""
+    rows = session.execute(
+        select(Identifier.value, Identifier.value_hash)
+        .where(Identifier.type == "email", Identifier.profile_id.in_(customers.members(session, root)))
+        .order_by(Identifier.last_seen.desc())
+        .limit(MAX_ADDRESSES)
+    ).all()
+    values = {row.value_hash: row.value for row in rows}
+    on_list = select(Suppression).where(Suppression.address_hash.in_(list(values)))
+    listed = {one.address_hash: one for one in session.scalars(on_list)}
+    changes = suppression.changes(session, list(values))
+    return [
+        Address(
+            hashed.hex(),
+            customers.masked("email", value),
+            listed[hashed].reason if hashed in listed else None,
+            listed[hashed].at if hashed in listed else None,
+            [one for one in changes if one.address_hash == hashed],
+        )
+        for hashed, value in values.items()
+    ]
+
+
+def state(intake: Intake, root: int, purpose: str, granted: bool, why: str, now: datetime, by: Actor) -> None:
+    """Keep what a customer told support of a purpose; in effect when this returns. `why` says when and how they did.
+
+    Raises InvalidInput, NotFound for an erased customer, Unavailable.
+    """
+    wording = " ".join(why.split())
+    if not wording or len(wording) > suppression.WHY_LENGTH:
+        raise InvalidInput("why", f"say in 1 to {suppression.WHY_LENGTH} characters when and how they said so")
+    name = f"support-{secrets.token_hex(16)}"
+    done = consent.set_consent(
+        intake, root, purpose, granted, at=now, now=now, via="support", message_id=name, wording=wording
+    )
+    if not done:
+        raise NotFound("customer", root)
+    said = {"purpose": purpose, "granted": granted, "why": wording}
+    intake.settle(lambda session: admin_log.record(session, by, "state consent", "customer", root, now, after=said))
+
+
+def lift(session: Session, root: int, mark: str, why: str, now: datetime, by: Actor) -> None:
+    """Let mail go to a suppressed address of this person again. Raises NotFound, InvalidInput without a reason."""
+    hashed = next((one.mark for one in addresses(session, root) if one.mark == mark), None)
+    if hashed is None:
+        raise NotFound("address of this customer")
+    who = f"user {by.user_id}" if by.user_id is not None else by.name
+    reason = suppression.lift(session, bytes.fromhex(hashed), now, by=who, why=why)
+    admin_log.record(
+        session, by, "lift suppression", "customer", root, now, before={"reason": reason}, after={"why": why}
+    )

@@ -1,0 +1,133 @@
+"""The words for what happened, per evidence: pages and the API say what is known and never more.
+
+A server that took a mail has not delivered it, a fetched picture has no reader yet, and a click without pictures saw
+none. The table of EVIDENCE, which docs/wording.md shows, says what each phrase rests on. No phrase says that a mail was
+read or opened: nothing that reaches us tells that.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from campaigns import contacts, sendlimits
+from render.guard import FLAGS
+
+DELIVERY_WORDS = {
+    "queued": "waits to be sent",
+    "claimed": "is being handed to the mail server",
+    "accepted": "accepted by the mail server",
+    "deferred": "put off; will be tried again",
+    "failed": "refused by the mail server",
+    "skipped": "not sent",
+    "unknown": "handed over, outcome unknown",
+}
+TOLD_STATES = ("deferred", "failed", "unknown")
+"""The states in which the mail server's own words say more than ours."""
+REASON_WORDS = {
+    "no_address": "no e-mail address is known",
+    "unsubscribed": "the customer unsubscribed",
+    "suppressed": "the address bounced or complained",
+    "no_consent": "there is no consent to e-mail",
+    "duplicate_address": "another profile with this address got the mail",
+    "held_out": "held out to measure the campaign",
+    "erased": "the customer was erased",
+    "address_gone": "the address is gone",
+    "cancelled": "the campaign was cancelled",
+    "bounced": "the address bounced",
+    "unsubscribed_since": "the customer unsubscribed before it was sent",
+    "suppressed_since": "the address bounced or complained before it was sent",
+    "no_consent_since": "the consent was withdrawn before it was sent",
+    contacts.LIMITED: "they already get as many mails as they may in this time",
+    contacts.ONCE: "they had a mail of this campaign within the period",
+    "ruled_out": "the campaign’s suppression rule means them",
+    "ruled_out_since": "the campaign’s suppression rule meant them before it was sent",
+    **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},
+    "relay unreachable": "our mail server could not be reached",
+    "relay refuses us": "our mail server takes no mails of ours",
+    **sendlimits.WORDS,
+}
+CLASS_WORDS = {
+    "person": "seen on a person's device",
+    "proxy": "probably seen, through a mail provider",
+    "undecided": "fetched by a device that may have done so on its own",
+    "prefetch": "fetched by a machine ahead of time",
+    "scanner": "fetched by a machine, a security scanner",
+    "test": "test send",
+    "staff": "looked at by staff",
+}
+EVENT_WORDS = {
+    "identify": "Details given",
+    "page": "Page viewed",
+    "screen": "Screen viewed",
+    "group": "Joined a group",
+    "alias": "Accounts joined",
+    "Order Completed": "Order placed",
+    "Order Refunded": "Order returned",
+    "Order Cancelled": "Order cancelled",
+    "Consent Changed": "Consent changed",
+    "Call Note Added": "Call note",
+    "Complaint Opened": "Complaint",
+    "Complaint Closed": "Complaint settled",
+    "Offer Feedback": "Corrected by support",
+}
+"""How signals are called on pages; others keep the name they came with."""
+CLICK_WORDS = {
+    "prefetch": "a machine ",
+    "scanner": "a security scanner ",
+    "undecided": "a person or a machine ",
+    "test": "a test ",
+    "staff": "staff ",
+}
+"""Who clicked, where it was not plainly the person."""
+CHANNEL_WORDS = {"call": "offered in a call", "chat": "offered in a chat", "site": "shown on the site"}
+"""Where a contact took place; of other channels their own name is told."""
+SAID_WORDS = {"taken": "said yes to", "refused": "said no to"}
+"""What was said in a call or a chat, which is kept beside clicks."""
+LEVEL_WORDS = {
+    "none": "its opens and clicks are not followed",
+    "anonymous": "its opens and clicks are counted without names, so none is listed here",
+}
+"""Why a mail is followed by no open, by its campaign's tracking level."""
+LATER_WORDS = {
+    "hard": "bounced later: the address is gone",
+    "soft": "bounced later: it could not be delivered",
+    "delayed": "delayed on the way; a server still tries",
+    "complaint": "reported as unwanted from this mailbox",
+}
+"""What was told of a mail after the mail server took it (signals/mailreports.py)."""
+CLICKED = "seen and clicked"
+"""A click of a person after a picture of that place had been shown."""
+EVIDENCE: Final = (
+    ("ledger: the relay answered 250", DELIVERY_WORDS["accepted"]),
+    ("ledger: the relay refused for good", DELIVERY_WORDS["failed"]),
+    ("ledger: no answer after the final dot", DELIVERY_WORDS["unknown"]),
+    ("fetch of class prefetch", CLASS_WORDS["prefetch"]),
+    ("fetch of class scanner", CLASS_WORDS["scanner"]),
+    ("fetch of class undecided", CLASS_WORDS["undecided"]),
+    ("fetch of class proxy", CLASS_WORDS["proxy"]),
+    ("fetch of class person", CLASS_WORDS["person"]),
+    ("click of a person after a sight", CLICKED),
+    ("click of a person, no picture loaded", "the pictures had not been loaded"),
+    ("report of a bounce, the address is gone", LATER_WORDS["hard"]),
+    ("report of a bounce, another reason", LATER_WORDS["soft"]),
+    ("report of a delay", LATER_WORDS["delayed"]),
+    ("complaint (ARF or a provider's webhook)", LATER_WORDS["complaint"]),
+)
+"""What is known, and what pages and API call it."""
+CLICK_FLAGS = (
+    ("ambiguous", "two offers were shown shortly before; which one was meant is not certain"),
+    ("unseen", "the pictures had not been loaded"),
+    ("unresolved", "what was shown could not be told"),
+)
+
+
+def event_words(name: str | None, type_: str) -> str:
+    """What a signal is called on pages."""
+    return EVENT_WORDS.get(name or type_, name or type_)
+
+
+def consent_words(properties: dict[str, Any]) -> str:
+    """What a statement of consent says of its purpose."""
+    purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled"}
+    asked = str(properties.get("purpose", ""))
+    return f"{'agreed to' if properties.get('granted') is True else 'refuses'} {purpose.get(asked, asked)}"
