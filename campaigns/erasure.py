@@ -1,23 +1,24 @@
 """Erasure, whole: what the signals know of a person, and the keys without which records of their opens say nothing.
 
-What was counted stays: decisions, fetches and clicks keep their rows under a random name, so no total changes. An
-erasure that is interrupted, by a store that is away or by `kill -9`, is finished by a recorder.
+What was counted stays: decisions, fetches and clicks keep their rows under a random name, and what the person's orders
+came to stays as sums (`campaigns/remainder.py`), so no total changes. An erasure that is interrupted, by a store that
+is away or by `kill -9`, is finished by a recorder.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from base.db import transaction
 from base.errors import NotFound
-from campaigns import admin_log, customers
+from campaigns import admin_log, customers, remainder
 from campaigns.admin_log import SYSTEM, Actor
-from campaigns.models.delivery import SentFacts
-from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
+from campaigns.opens import Subject
 from signals import erasure
 from signals.intake import Intake
 
@@ -30,7 +31,7 @@ def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None
 
     Doing it again does no harm, and finishes what was interrupted. Raises NotFound and Unavailable.
     """
-    if not erasure.erase(intake, profile, now):
+    if not erasure.erase(intake, profile, now, keep=partial(_keep, now)):
         raise NotFound("customer", profile)
 
     # Only now: who is marked as erased gets no new key (`subjects.subject_keys`).
@@ -38,14 +39,15 @@ def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None
         root = customers.root_of(session, profile).id
         members = customers.members(session, root)
         session.execute(delete(Subject).where(Subject.profile_id.in_(members)))
-        session.execute(delete(SentFacts).where(SentFacts.profile_id.in_(members)))
-        for table in (Decision, Fetch, Click, Outcome):
-            # The rows stay under their random subject, so every total stays; they lead to nobody any more.
-            session.execute(update(table).where(table.profile_id.in_(members)).values(profile_id=None))
+        remainder.unname(session, members)
         admin_log.record(session, by, "erase", "customer", root, now)
         erasure.finish(session, members)
 
     intake.settle(drop_keys)
+
+
+def _keep(now: datetime, session: Session, root: int) -> None:
+    remainder.keep_sums(session, root, now)
 
 
 def finish_erasures(intake: Intake, now: datetime) -> int:

@@ -1,8 +1,9 @@
-"""What was counted of records that have expired: the numbers stay when what they counted goes.
+"""What was counted of records that have expired or were erased: the numbers stay when what they counted goes.
 
 The retention loop adds to these counts in the transaction that deletes the records, so every record is counted once:
 as a row, or here. People are counted when the last of their records goes (`workers/retention.py`), so what is here and
-the people in the rows that are left add up.
+the people in the rows that are left add up. An erasure adds what the person's orders and calls were to results
+(`campaigns/remainder.py`) in the transaction that deletes those.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ WHAT: Mapping[str, str] = {
     "anonymous_click": "clicks that name nobody, by class",
     "anonymous_clicked": "clicks of persons that name nobody, by offer",
     "reserved": "opens that took an offer's total cap, by offer",
+    "goal": "what erased people did by a definition of success: version/group/figure",
+    "goal_arm": "the same by version of the campaign: version/arm/figure",
+    "profit": "what erased people came to by terms of profit: version/group/figure",
+    "guard": "what the profit guard kept erased people from: flag/withheld and flag/lost",
 }
 
 
@@ -75,6 +80,16 @@ def expired(session: Session, campaign: int) -> Counter[tuple[str, str]]:
         select(ExpiredCount.what, ExpiredCount.name, ExpiredCount.number).where(ExpiredCount.campaign_id == campaign)
     )
     return Counter({(row.what, row.name): row.number for row in rows})
+
+
+def figures(kept: Mapping[tuple[str, str], int], what: str, *names: object) -> dict[str, int]:
+    """The figures kept under "name/name/figure", by the last part."""
+    start = "".join(f"{name}/" for name in names)
+    return {
+        name.removeprefix(start): number
+        for (counted, name), number in kept.items()
+        if counted == what and name.startswith(start)
+    }
 
 
 def expired_reservations(session: Session, offer: int) -> int:

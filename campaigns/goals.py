@@ -8,7 +8,7 @@ not, within the window after their mail; held-out people stand beside the others
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, get_args
 
@@ -20,6 +20,7 @@ from base.ids import TEST_BIT
 from campaigns import admin_log, arms
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
+from campaigns.expired import Counts, expired, figures
 from campaigns.lift import MIN_PEOPLE, Compared, Sample, compare
 from campaigns.models import Delivery, Goal
 
@@ -34,6 +35,10 @@ METRICS: Final[Mapping[Metric, str]] = {
 MAX_DAYS: Final = 365
 DECIDED: Final = "decided content"
 NEUTRAL: Final = "neutral content"
+OF_EVENTS: Final = ("buyers", "repeat", "orders", "elsewhere", "cents", "orders_squared", "cents_squared")
+"""The figures counted from stored signals. Those of erased people are kept as sums; the ledger has the rest."""
+MOST: Final = 10**16
+"""What one erased person adds to a figure at most: hundreds of them still add up within a bigint."""
 
 
 @dataclass(frozen=True)
@@ -150,27 +155,59 @@ def outcomes(session: Session, campaign_id: int, now: datetime) -> list[Outcome]
     found = session.scalars(select(Goal).where(Goal.campaign_id == campaign_id).order_by(Goal.version.desc()))
     split = arms.published(session, campaign(session, campaign_id))
     names = [arm.name for arm in split.arms] if split is not None else []
+    kept = expired(session, campaign_id)
     return [
         Outcome(
             goal,
             first is None or goal.named_at <= first,
-            _counted(session, COUNTED, campaign_id, goal.window_days, now),
-            _by_arm(session, campaign_id, goal.window_days, now, names),
+            _whole(_counted(session, COUNTED, goal, now), kept, "goal", goal),
+            _by_arm(session, goal, now, names, kept),
         )
         for goal in found
     ]
 
 
-def _by_arm(session: Session, campaign_id: int, days: int, now: datetime, names: list[str]) -> tuple[Counted, ...]:
+def left_by(session: Session, campaign_id: int, root: int, now: datetime) -> Counts:
+    """What a person adds to the results up to now, by every definition: to be kept when their signals are erased."""
+    left = Counts()
+    for goal in session.scalars(select(Goal).where(Goal.campaign_id == campaign_id)):
+        for what, query in (("goal", COUNTED), ("goal_arm", COUNTED_BY_ARM)):
+            for one in _counted(session, query, goal, now, root):
+                for figure in OF_EVENTS:
+                    left[campaign_id, what, f"{goal.version}/{one.group}/{figure}"] = min(
+                        round(getattr(one, figure)), MOST
+                    )
+    return left
+
+
+def _by_arm(
+    session: Session, goal: Goal, now: datetime, names: list[str], kept: Mapping[tuple[str, str], int]
+) -> tuple[Counted, ...]:
     if not names:
         return ()
-    counted = {group.group: group for group in _counted(session, COUNTED_BY_ARM, campaign_id, days, now)}
+    found = _whole(_counted(session, COUNTED_BY_ARM, goal, now), kept, "goal_arm", goal)
+    counted = {group.group: group for group in found}
     nobody = Counted("", 0, 0, 0, 0, 0, 0, 0)
     return tuple(replace(counted.get(str(number), nobody), group=name) for number, name in enumerate(names))
 
 
-def _counted(session: Session, query: str, campaign_id: int, days: int, now: datetime) -> tuple[Counted, ...]:
-    given = {"campaign": campaign_id, "test": TEST_BIT, "days": days, "now": now}
+def _whole(
+    counted: tuple[Counted, ...], kept: Mapping[tuple[str, str], int], what: str, goal: Goal
+) -> tuple[Counted, ...]:
+    """The groups with what people added who were erased since; as people they are still in the ledger."""
+
+    def whole(one: Counted) -> Counted:
+        added = figures(kept, what, goal.version, one.group)
+        return replace(
+            one, **{name: value + added.get(name, 0) for name, value in asdict(one).items() if name in added}
+        )
+
+    return tuple(map(whole, counted))
+
+
+def _counted(session: Session, query: str, goal: Goal, now: datetime, root: int | None = None) -> tuple[Counted, ...]:
+    """By the rows that are there: of everybody, or of one person."""
+    given = {"campaign": goal.campaign_id, "test": TEST_BIT, "days": goal.window_days, "now": now, "root": root}
     return tuple(Counted(**row._mapping) for row in session.execute(text(query), given))
 
 
@@ -183,6 +220,7 @@ _COUNTED: Final = """
         -- Merged people whose members are in several groups are in none.
         SELECT a."group", p.root_id, min(a.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
         FROM assigned a JOIN profile p ON p.id = a.profile_id
+        WHERE CAST(:root AS bigint) IS NULL OR p.root_id = :root
         GROUP BY a."group", p.root_id
     ), spent AS (
         SELECT m."group", m.root_id, m.sent_at,

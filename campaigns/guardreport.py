@@ -7,16 +7,17 @@ their own pace: their loss of 364 days, brought to the window of the campaign's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
 from campaigns import goals, worth
+from campaigns.expired import Counts, expired, figures
 from render.guard import FLAGS, UNPROFITABLE
 
 WINDOW_DAYS: Final = 30
@@ -60,23 +61,44 @@ def guard_report(session: Session, campaign_id: int) -> GuardReport:
     return GuardReport(days, terms, lines)
 
 
+def left_by(session: Session, campaign_id: int, root: int) -> Counts:
+    """What the guard kept a person from: to be kept when their signals are erased. The ledger has who was left out."""
+    terms = worth.terms(session)
+    left = Counts()
+    for flag in FLAGS:
+        rows = _who(session, campaign_id, flag, root)
+        left[campaign_id, "guard", f"{flag}/withheld"] = sum(not row.left_out for row in rows)
+        left[campaign_id, "guard", f"{flag}/lost"] = _lost(session, rows, terms)
+    return left
+
+
 def _line(session: Session, campaign_id: int, flag: str, days: int, terms: worth.Terms) -> Avoided:
-    given = {
-        "campaign": campaign_id, "test": TEST_BIT, "reason": f"flag_{flag}", "code": f'"{UNPROFITABLE}{flag}"'.encode(),
-    }  # fmt: skip
-    rows = session.execute(_WHO, given).all()
-    by_moment: dict[datetime, list[int]] = {}
-    for row in rows:
-        by_moment.setdefault(row.frozen_at, []).append(row.root)
-    lost = sum(_losses(session, by_moment, terms))
+    rows = _who(session, campaign_id, flag)
+    kept = figures(expired(session, campaign_id), "guard", flag)
+    lost = _lost(session, rows, terms) + kept.get("lost", 0)
     return Avoided(
         flag=flag,
         words=FLAGS[flag],
         left_out=sum(row.left_out for row in rows),
-        withheld=sum(not row.left_out for row in rows),
+        withheld=sum(not row.left_out for row in rows) + kept.get("withheld", 0),
         lost=lost,
         avoided=round(lost * days / worth.WINDOW.days),
     )
+
+
+def _who(session: Session, campaign_id: int, flag: str, root: int | None = None) -> Sequence[Any]:
+    given = {
+        "campaign": campaign_id, "test": TEST_BIT, "reason": f"flag_{flag}", "code": f'"{UNPROFITABLE}{flag}"'.encode(),
+        "root": root,
+    }  # fmt: skip
+    return session.execute(_WHO, given).all()
+
+
+def _lost(session: Session, rows: Sequence[Any], terms: worth.Terms) -> int:
+    by_moment: dict[datetime, list[int]] = {}
+    for row in rows:
+        by_moment.setdefault(row.frozen_at, []).append(row.root)
+    return sum(_losses(session, by_moment, terms))
 
 
 def _losses(session: Session, by_moment: dict[datetime, list[int]], terms: worth.Terms) -> Iterator[int]:
@@ -101,6 +123,6 @@ _WHO: Final = text("""
     SELECT DISTINCT ON (p.root_id) p.root_id AS root, w.left_out, o.frozen_at
     FROM who w JOIN profile p ON p.id = w.profile_id
     JOIN occurrence o ON o.campaign_id = :campaign AND o.number = w.occurrence
-    WHERE o.frozen_at IS NOT NULL
+    WHERE o.frozen_at IS NOT NULL AND (CAST(:root AS bigint) IS NULL OR p.root_id = :root)
     ORDER BY p.root_id, w.occurrence, w.left_out DESC
 """)

@@ -14,7 +14,7 @@ campaign's currency, orders in others are left out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ from base.ids import TEST_BIT
 from campaigns import admin_log
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
-from campaigns.goals import DECIDED, MAX_DAYS, NEUTRAL
+from campaigns.expired import Counts, expired, figures
+from campaigns.goals import DECIDED, MAX_DAYS, MOST, NEUTRAL
 from campaigns.lift import Compared, Sample, compare
 from campaigns.models import ProfitTerms
 
@@ -59,6 +60,10 @@ class Earned:
     def profit(self) -> int:
         """What is left. Below zero it is a loss."""
         return self.margin - self.discount - self.returns - self.service
+
+
+OF_EVENTS: Final = tuple(field.name for field in fields(Earned) if field.name not in ("group", "people"))
+"""The figures that are counted from stored signals. Those of erased people are kept as sums."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +147,10 @@ def profit(session: Session, campaign_id: int, now: datetime) -> Profit | None:
     terms = current(session, campaign_id)
     if terms is None:
         return None
-    given: Mapping[str, Any] = {
-        "campaign": campaign_id, "test": TEST_BIT, "days": terms.window_days, "now": now,
-        "cost_share": 1 - terms.margin_share, "return_cents": terms.return_cents, "service_cents": terms.service_cents,
-        "decided": DECIDED, "neutral": NEUTRAL,
-    }  # fmt: skip
-    groups = tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), given))
+    kept = expired(session, campaign_id)
+    groups = tuple(
+        _whole(group, figures(kept, "profit", terms.version, group.group)) for group in _earned(session, terms, now)
+    )
     by_name = {group.group: group for group in groups}
     if by_name.keys() != {DECIDED, NEUTRAL}:
         return Profit(terms, groups, None, None)
@@ -158,6 +161,37 @@ def profit(session: Session, campaign_id: int, now: datetime) -> Profit | None:
         compare((DECIDED, _revenue(ours)), (NEUTRAL, _revenue(theirs))),
         compare((DECIDED, _profit(ours)), (NEUTRAL, _profit(theirs)), active="people who ordered or called"),
     )
+
+
+def left_by(session: Session, campaign_id: int, root: int, now: datetime) -> Counts:
+    """What a person comes to up to now by the present terms: to be kept when their signals are erased."""
+    terms = current(session, campaign_id)
+    if terms is None:
+        return Counts()
+    return Counts(
+        {
+            (campaign_id, "profit", f"{terms.version}/{one.group}/{name}"): max(
+                -MOST, min(round(getattr(one, name)), MOST)
+            )
+            for one in _earned(session, terms, now, root)
+            for name in OF_EVENTS
+        }
+    )
+
+
+def _earned(session: Session, terms: ProfitTerms, now: datetime, root: int | None = None) -> tuple[Earned, ...]:
+    """By the rows that are there: of everybody, or of one person."""
+    given: Mapping[str, Any] = {
+        "campaign": terms.campaign_id, "test": TEST_BIT, "days": terms.window_days, "now": now, "root": root,
+        "cost_share": 1 - terms.margin_share, "return_cents": terms.return_cents, "service_cents": terms.service_cents,
+        "decided": DECIDED, "neutral": NEUTRAL,
+    }  # fmt: skip
+    return tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), given))
+
+
+def _whole(group: Earned, added: Mapping[str, int]) -> Earned:
+    """The group with what people came to who were erased since; as people they are still in the ledger."""
+    return replace(group, **{name: getattr(group, name) + number for name, number in added.items()})
 
 
 def _revenue(group: Earned) -> Sample:
@@ -184,6 +218,7 @@ EARNED = f"""
         SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
         FROM delivery d JOIN profile p ON p.id = d.profile_id
         WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted' AND d.sent_at IS NOT NULL
+          AND (CAST(:root AS bigint) IS NULL OR p.root_id = :root)
         GROUP BY d.holdout, p.root_id
     ), ordered AS (
         SELECT m.root_id, o.order_id, o.body, o.order_total_cents AS paid, coalesce(told.discount, 0) AS discount,

@@ -6,7 +6,7 @@ profile in Valkey. Records of opens are made unreadable by dropping the subject'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -26,6 +26,10 @@ _DELETE: Final = tuple(
         # What was refused belongs to nobody we know, but it may name them as it was sent.
         "DELETE FROM rejected_event r USING identifier i"
         " WHERE i.profile_id = ANY(:members) AND strpos(lower(r.body), lower(to_json(i.value)::text)) > 0",
+        # A phone number is written in many ways; its last eight digits, with nothing between, are the same in all.
+        "DELETE FROM rejected_event r USING identifier i"
+        " WHERE i.profile_id = ANY(:members) AND i.type = 'phone'"
+        " AND strpos(regexp_replace(r.body, '[^0-9]', '', 'g'), right(i.value, 8)) > 0",
         "DELETE FROM event WHERE profile_id = ANY(:members)",
         "DELETE FROM identifier WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
@@ -43,13 +47,17 @@ _UNFINISHED: Final = text("SELECT DISTINCT root_id FROM profile WHERE erasing AN
 _FINISH: Final = text("UPDATE profile SET erasing = false WHERE id = ANY(:members)")
 
 
-def erase(intake: Intake, profile: int, now: datetime) -> bool:
+Keep = Callable[[Session, int], None]
+"""What is to be kept of a person without naming them is asked for by root, once, before anything is deleted."""
+
+
+def erase(intake: Intake, profile: int, now: datetime, keep: Keep = lambda session, root: None) -> bool:
     """Erase the person this profile belongs to, with every profile merged into them. False when there is none.
 
     Doing it again finishes what a store that was away interrupted; until `finish` it is `unfinished`. Raises
     Unavailable.
     """
-    erased = intake.settle(partial(_erase, profile, now))
+    erased = intake.settle(partial(_erase, profile, now, keep))
     if erased is None:
         return False
     version, members = erased
@@ -69,7 +77,7 @@ def finish(session: Session, members: Sequence[int]) -> None:
     session.execute(_FINISH, {"members": list(members)})
 
 
-def _erase(profile: int, now: datetime, session: Session) -> tuple[int, list[int]] | None:
+def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[int, list[int]] | None:
     row = session.execute(
         text("SELECT root_id, erased_version FROM profile WHERE id = :id"), {"id": profile}
     ).one_or_none()
@@ -80,6 +88,7 @@ def _erase(profile: int, now: datetime, session: Session) -> tuple[int, list[int
     members = folding.load(session, [row.root_id])[row.root_id].members
     if row.erased_version is not None:
         return row.erased_version, members
+    keep(session, row.root_id)
     # A number of its own, newer than every signal: no state on its way to Valkey can come after the tombstone.
     version = journal.numbers(session, 1)[0]
     for statement in _DELETE:

@@ -2,60 +2,208 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from base.errors import NotFound
 from base.ids import Delivery
-from campaigns import audit, sentfacts, subjects
+from campaigns import audit, goals, profit, reports, sentfacts, subjects
 from campaigns.opens import Fetch
 from signals.erasure import erase
 from tests.campaigns.living import Living
+from tests.campaigns.mailing import mailed
 from tests.campaigns.shop import Shop
-from tests.campaigns.web import told
+from tests.campaigns.test_results import COSTS, bought, line, told
+from tests.campaigns.web import Web
+from tests.campaigns.web import told as answered
+from tests.promises.keeping import everything
 from tests.promises.reader import fetch
-from tests.promises.world import World
+from tests.promises.world import Story, World
+
+ELSEWHERE = ("inbox", "appendonlydir")
+"""The reader's own mailbox, and the file of the store that holds each key as it was until the store writes it anew."""
+NUMBERED = {
+    "delivery": "that a mail went out, and to which group",
+    "holdout_assignment": "to which group",
+    "access_log": "who looked at whom, by number",
+    "profile_link": "which numbers were one person",
+    "mail_report": "that a mail bounced or was complained about",
+}
+"""Tables that keep an erased person's number, which leads to nobody, and what they count by it."""
+MARKS = {
+    "user_id": "erasing-000", "email": "erasing-000@example.com", "name": "Zephyrine", "last name": "Quillfeather",
+    "street": "Nightingale Row", "phone": "1511234567", "phone as it was typed": "0151 123-45-67",
+    "loyalty card": "loyal-qx77", "device": "device-qx77", "order": "order-qx77", "case": "case-qx77",
+    "note": "barks at postmen", "own trait": "left-handed", "reply": "no such user erasing",
+}  # fmt: skip
 
 
-def counted(world: World) -> list[object]:
-    """Everything that reports count."""
-    return [
-        world.rows(f'SELECT count(*) AS n FROM "{name}"')[0].n for name in ("decision", "fetch", "click", "delivery")
-    ]
-
-
-def test_it_leaves_nothing_to_read_of_an_erased_person_and_every_total(life: Living) -> None:
-    world = life.world
-    story = world.story("erased", people=2)
+def live_through(world: World, story: Story) -> None:
+    """Everything that can be known of a person happens to the first one of the story."""
+    name = story.names[0]
+    who = {"userId": name}
+    traits = {
+        "firstName": "Zephyrine", "lastName": "Quillfeather", "address": {"street": "Nightingale Row 7"},
+        "phone": "+49 151 123-45-67", "loyaltyId": "loyal-qx77", "hand": "left-handed",
+    }  # fmt: skip
+    world.tell({"type": "identify", **who, "anonymousId": "device-qx77", "traits": traits})
     mail = story.mail()
-    profile, settings, blobs = mail.token.profile, world.shop.settings, world.shop.blobs
-    delivery = Delivery(profile, story.campaign, mail.token.occurrence)
     fetch(world.render.url, mail.pictures[0])
     fetch(world.render.url, mail.clicks[0])
     world.recorded()
+    order = world.buy(name)
+    order["properties"]["order_id"] = "order-qx77"
+    world.clock.advance(timedelta(minutes=5))
+    world.tell(order)
+    case = {"complaint_id": "case-qx77", "text": "the gate barks at postmen"}
+    world.tell({"type": "track", **who, "event": "Complaint Opened", "properties": case, "messageId": "qx77-1"})
+    # The same id with other content, and two that are refused: kept apart, and they name the person too.
+    world.shop.intake.reader.categories.learn(["Shoes"], create=True)
+    again = {"type": "track", **who, "event": "Other Name", "properties": case, "messageId": "qx77-1"}
+    refused = [
+        {"type": "identify", **who, "messageId": "qx77-2", "traits": {"email": "none", "phone": "0151 123-45-67"}},
+        {"type": "identify", "anonymousId": "x", "messageId": "qx77-3",
+         "traits": {"email": "none", "phone": "0049/151/1234567", "note": "0151 123-45-67"}},
+    ]  # fmt: skip
+    assert [send_raw(world, call) for call in (again, *refused)] == ["conflict", "rejected", "rejected"]
+    with world.sessions.begin() as session:
+        query = "UPDATE delivery SET reply = '550 no such user erasing-000@example.com' WHERE profile_id = :p"
+        session.execute(text(query), {"p": world.shop.profile(name)})
+    world.credited()
+
+
+def send_raw(world: World, call: dict[str, Any]) -> str:
+    """Take one call in; what became of it."""
+    try:
+        world.shop.send(call)
+    except AssertionError as error:
+        (outcomes,) = error.args
+        return str(outcomes[0].status)
+    return "accepted"
+
+
+def results(world: World, story: Story) -> list[object]:
+    """Everything that reports of a campaign count."""
+    now = world.clock.now()
+    with world.sessions.begin() as session:
+        report = reports.report(session, story.campaign)
+        success = [(one.groups, one.arms) for one in goals.outcomes(session, story.campaign, now)]
+        earned = profit.profit(session, story.campaign, now)
+    assert earned is not None
+    rows = [
+        world.rows(f'SELECT count(*) AS n FROM "{name}"')[0].n for name in ("decision", "fetch", "click", "outcome")
+    ]
+    return [report, success, earned.groups, rows]
+
+
+def places(world: World, marks: Iterable[str]) -> dict[str, set[str]]:
+    """Where each mark is kept: as it is, in any case, or in hexadecimal."""
+    found: dict[str, set[str]] = {mark: set() for mark in marks}
+    for place, kept in everything(world):
+        if not any(part in ELSEWHERE for part in place.split("/")):
+            lowered = kept.lower()
+            for mark, there in found.items():
+                word = mark.lower().encode()
+                if word in lowered or word.hex().encode() in lowered or mark.encode().hex().encode() in lowered:
+                    there.add(place)
+    return found
+
+
+@pytest.mark.feature("SU-13")
+def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) -> None:
+    world, web = life.world, life.web
+    story = world.story("erasing", people=2, discount={"fields": {"headline": "{{ profile.first_name }}, 10 % off"}})
+    manager = web.program("manager")
+    manager.told("PUT", f"/campaigns/{story.campaign}/goal", {"metric": "revenue", "window_days": 7})
+    manager.told("PUT", f"/campaigns/{story.campaign}/costs", COSTS)
+    live_through(world, story)
+    token = story.mail().token
+    profile, key, blobs = token.profile, world.settings.subject_key, world.shop.blobs
     (row,) = world.rows("SELECT id FROM decision WHERE profile_id = :p", p=profile)
-    with world.shop.sessions.begin() as session:
-        assert audit.opening(session, blobs, settings.subject_key, row.id, [profile]).facts is not None
-        assert sentfacts.read(session, blobs, delivery, settings.subject_key) is not None
-    before = counted(world)
-    assert life.web.program("support").call("POST", f"/customers/{profile}/erase").status_code == 403
-    admin = life.web.program("admin")
+    with world.sessions.begin() as session:
+        assert audit.opening(session, blobs, key, row.id, [profile]).facts is not None
+        assert sentfacts.read(session, blobs, Delivery(profile, story.campaign, token.occurrence), key) is not None
+    # The search finds what is there, else it would prove nothing.
+    assert [mark for mark, there in places(world, MARKS.values()).items() if not there] == []
+    before = results(world, story)
+    assert web.program("support").call("POST", f"/customers/{profile}/erase").status_code == 403
+
+    admin = web.program("admin")
     for _ in range(2):
         assert admin.told("POST", f"/customers/{profile}/erase") == {"done": True, "state": "erased"}
-        with world.shop.sessions.begin() as session:
+        assert {mark: there for mark, there in places(world, MARKS.values()).items() if there} == {}
+        assert results(world, story) == before
+        with world.sessions.begin() as session:
             with pytest.raises(NotFound):
-                audit.opening(session, blobs, settings.subject_key, row.id, [profile])
+                audit.opening(session, blobs, key, row.id, [profile])
             seen = session.scalars(select(Fetch.sha256).where(Fetch.campaign_id == story.campaign)).all()
             for sha256 in filter(None, seen):
                 with pytest.raises(NotFound):
-                    audit.picture(session, blobs, settings.subject_key, row.id, sha256.hex(), [profile])
-            assert sentfacts.read(session, blobs, delivery, settings.subject_key) is None
-        (left,) = world.rows("SELECT count(*) AS n FROM subject WHERE profile_id = :p", p=profile)
-        assert left.n == 0
-        assert counted(world) == before
+                    audit.picture(session, blobs, key, row.id, sha256.hex(), [profile])
+            assert sentfacts.read(session, blobs, Delivery(profile, story.campaign, token.occurrence), key) is None
+    assert naming(world, profile) <= NUMBERED.keys()
+
+    # What stands in their place is a tombstone: on the page, in the log, and who looks is noted all the same.
     assert admin.told("GET", f"/customers/{profile}")["erased"] is True
+    page = web.desk("support").get(f"/customers/{profile}").text
+    assert "This customer was erased on" in page
+    assert "nothing that names" in page
     assert len(world.rows("SELECT 1 FROM admin_log WHERE action = 'erase' AND object_id = :p", p=str(profile))) == 2
-    told(admin.call("POST", "/customers/999999/erase"), 404)
+    answered(admin.call("POST", "/customers/999999/erase"), 404)
+
+
+def naming(world: World, profile: int) -> set[str]:
+    """The tables in which some column for a profile's number holds this one."""
+    columns = world.rows(
+        "SELECT c.table_name, c.column_name"
+        " FROM information_schema.columns c JOIN pg_class t ON t.relname = c.table_name"
+        " WHERE c.table_schema = 'public' AND c.column_name LIKE '%profile%' AND t.relkind IN ('r', 'p')"
+        " AND c.data_type IN ('bigint', 'integer') AND NOT t.relispartition"
+    )
+    assert len(columns) > 10
+    return {
+        one.table_name
+        for one in columns
+        if world.rows(f'SELECT 1 FROM "{one.table_name}" WHERE "{one.column_name}" = :p LIMIT 1', p=profile)
+    }
+
+
+@pytest.mark.feature("SU-13")
+def test_it_keeps_what_an_erased_person_came_to_in_each_group(web: Web) -> None:
+    shop, program = web.shop, web.program("manager")
+    campaign = mailed(web, 12, content_holdout=0.5)
+    program.told("PUT", f"/campaigns/{campaign}/goal", {"metric": "orders", "window_days": 7})
+    program.told("PUT", f"/campaigns/{campaign}/goal", {"metric": "revenue", "window_days": 3})
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    shop.clock.advance(timedelta(days=1))
+    for number in range(12):
+        shop.send(bought(web, f"g{number}", 100 + number, products=[line(cost=90 + number)], discount=number))
+        if number % 3 == 0:
+            shop.send(told(f"g{number}", "Order Refunded", order_id=f"of-g{number}"))
+            shop.send(told(f"g{number}", "Complaint Opened", complaint_id=f"c{number}"))
+
+    def figures() -> Any:
+        with shop.sessions.begin() as session:
+            earned = profit.profit(session, campaign, shop.now)
+            assert earned is not None
+            return [(one.groups, one.arms) for one in goals.outcomes(session, campaign, shop.now)], earned.groups
+
+    before = figures()
+    assert any(group.returns and group.service for group in before[1])
+    admin = web.program("admin")
+    for number in range(0, 12, 2):
+        admin.told("POST", f"/customers/{shop.profile(f'g{number}')}/erase")
+        assert figures() == before
+    (left,) = [
+        row
+        for row in program.told("GET", f"/campaigns/{campaign}/success")["definitions"]
+        if row["goal"]["version"] == 1
+    ]
+    assert sum(group["orders"] for group in left["groups"]) == 12
 
 
 def test_it_gives_no_key_to_the_erased_nor_to_who_never_was(shop: Shop) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -21,6 +20,7 @@ from base.sealing import Sealer
 from base.tokens import Purpose
 from render.record import unseal
 from tests.promises.ground import Ground
+from tests.promises.keeping import everything, hot
 from tests.promises.reader import BROWSER, GMAIL, SCANNER, Mail, fetch
 from tests.promises.world import World
 from tests.serving import Served
@@ -44,30 +44,6 @@ def forms(word: str) -> list[bytes]:
 
 
 TRACES = [*forms(MARK), *forms(ADDRESS), *forms(f"{BROWSER} {MARK}"), bytes(map(int, ADDRESS.split(".")))]
-
-
-def hot(world: World) -> dict[bytes, Any]:
-    """Every key of the hot store with what it holds."""
-    readers: dict[bytes, Callable[[bytes], Any]] = {
-        b"string": world.store.get, b"hash": world.store.hgetall, b"stream": world.store.xrange,
-        b"set": world.store.smembers, b"list": lambda name: world.store.lrange(name, 0, -1),
-        b"zset": lambda name: world.store.zrange(name, 0, -1, withscores=True),
-    }  # fmt: skip
-    names: Any = world.store.keys("*")
-    kinds = {name: world.store.type(name) for name in names}
-    return {name: readers[kind](name) for name, kind in kinds.items() if kind in readers}
-
-
-def everything(world: World) -> Iterator[tuple[str, bytes]]:
-    """Whatever is kept, by the place where it is: keys, tables, and files but for the database's own."""
-    for name, value in hot(world).items():
-        yield f"key {name!r}", name + repr(value).encode() + (value if isinstance(value, bytes) else b"")
-    for table in world.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
-        rows = world.rows(f'SELECT t::text AS line FROM "{table.tablename}" t')
-        yield f"table {table.tablename}", "\n".join(row.line for row in rows).encode()
-    for path in world.folder.rglob("*"):
-        if path.is_file() and "postgres" not in path.relative_to(world.folder).parts:
-            yield str(path), path.read_bytes()
 
 
 def traces(world: World) -> list[str]:

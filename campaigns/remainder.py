@@ -1,0 +1,56 @@
+"""What stays of an erased person: sums in the results of the campaigns they were mailed by, and nothing that is theirs.
+
+Results count orders and calls from stored signals; an erasure deletes those. So what the person added to each result is
+added to the kept counts first, in the same transaction, and no total changes. A definition that is named later counts
+what was done by people who are still there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import text, update
+from sqlalchemy.orm import Session
+
+from campaigns import expired, goals, guardreport, profit
+from campaigns.expired import Counts
+from campaigns.opens import Click, Decision, Fetch, Outcome
+
+_CAMPAIGNS: Final = text("""
+    SELECT DISTINCT d.campaign_id FROM delivery d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = :root
+""")
+_UNNAMED: Final = tuple(
+    text(statement)
+    for statement in (
+        # The ledger keeps that a mail went out and how it fared; not to which address, nor in whose words.
+        "UPDATE delivery SET reply = NULL, test_address = NULL,"
+        " address_hash = CASE WHEN state = 'claimed' THEN address_hash END WHERE profile_id = ANY(:members)",
+        "UPDATE outcome SET order_id = NULL WHERE profile_id = ANY(:members)",
+        # What somebody bought or did led them into these runs; nobody who was erased enters another.
+        "DELETE FROM replenish_entry WHERE profile_id = ANY(:members)",
+        "DELETE FROM trigger_entry WHERE profile_id = ANY(:members)",
+        "DELETE FROM sent_facts WHERE profile_id = ANY(:members)",
+    )
+)
+
+
+def keep_sums(session: Session, root: int, now: datetime) -> None:
+    """Add what a person's signals came to to the kept counts of every campaign that mailed them or left them out."""
+    left = Counts()
+    for campaign in session.scalars(_CAMPAIGNS, {"root": root}).all():
+        # Not added as counters are: that would leave out a loss.
+        left.update(goals.left_by(session, campaign, root, now))
+        left.update(profit.left_by(session, campaign, root, now))
+        left.update(guardreport.left_by(session, campaign, root))
+    expired.add(session, left)
+
+
+def unname(session: Session, members: Sequence[int]) -> None:
+    """Take the person out of what is kept for its numbers. It may be done again."""
+    for statement in _UNNAMED:
+        session.execute(statement, {"members": list(members)})
+    for table in (Decision, Fetch, Click, Outcome):
+        # The rows stay under their random subject, so every total stays; they lead to nobody any more.
+        session.execute(update(table).where(table.profile_id.in_(members)).values(profile_id=None))
