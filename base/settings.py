@@ -256,6 +256,9 @@ class Settings:
         repr=False,
         metadata=_entry(text, "user:password that Postmark's webhook sends by HTTP Basic.", secret=True),
     )
+    instance: str = field(
+        default="", metadata=_entry(text, "Name of this installation, the same on all its hosts.", "made under `var`")
+    )
     dry_run: bool = field(
         default=False, metadata=_entry(switch, "1: every mail goes to the embedded sink, whatever the relay.")
     )

@@ -13,6 +13,7 @@ from base import keys
 from base.ids import TEST_BIT
 from base.queues import QueueName, queue
 from base.stores import Store
+from campaigns import instance
 from campaigns.models import Campaign, Delivery
 from campaigns.opens import Decision
 from signals.events import Event, RejectedEvent
@@ -29,6 +30,7 @@ class Overview:
     `unsettled`: campaign, its name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave.
     """
 
+    blocked: str | None
     live: list[Campaign]
     next: list[Campaign]
     drafts: list[Campaign]
@@ -59,6 +61,7 @@ def overview(session: Session, now: datetime) -> Overview:
     settled = settled.where(Delivery.settled_at >= now - DAY, Delivery.occurrence < TEST_BIT)
     stuck = select(Campaign).where(Campaign.trouble.is_not(None), Campaign.state.in_(("sending", "paused")))
     return Overview(
+        blocked=instance.told_lately(session, now),
         live=listed("sending", "paused", "finished"),
         next=listed("scheduled"),
         drafts=listed("draft"),

@@ -22,7 +22,8 @@ from base.clock import clock_from, monotonic
 from base.errors import LatebindError
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys
-from campaigns import domaincheck
+from campaigns import domaincheck, instance
+from campaigns.instance import Here
 from campaigns.retention import Policy, stock
 from workers.migration import newest_revision
 from workers.transport import is_this_machine
@@ -50,6 +51,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """Check every part in turn; one that hangs is given up after seconds."""
     checks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
+        "instance": _instance,
         "store": _store,
         "queues": _queues,
         "relay": _relay,
@@ -87,6 +89,23 @@ def _database(settings: Settings) -> str:
     if revision != newest_revision():
         raise Unwell(f"The schema is at {revision}, not at {newest_revision()}: run `latebind migrate`.")
     return f"PostgreSQL {version // 10_000}, schema {revision}"
+
+
+def _instance(settings: Settings) -> str:
+    """Whether this installation may send from its database, which has a check of its own."""
+    if not settings.database_url:
+        return "no database to send from"
+    engine = db.connect(settings.database_url, application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            why = instance.standing(session, Here.of(settings))
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    finally:
+        engine.dispose()
+    if why is not None:
+        raise Unwell(why)
+    return "sends from this database"
 
 
 def _store(settings: Settings) -> str:

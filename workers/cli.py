@@ -26,6 +26,7 @@ COMMANDS = {
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
+    "instance": ("instance", "Say whose database this is; take over a copy or a backup."),
     "worker": ("worker", "Run the jobs of a queue."),
     "schedule": ("schedule", "Start what is due."),
     "recorder": ("recorder", "Move what happened at opens from the stream to the database."),

@@ -28,6 +28,7 @@ from base.errors import InvalidInput, Unavailable
 from base.sealing import Sealer, Unsealable
 from base.settings import Settings
 from base.stores import Store
+from campaigns.instance import Guard
 from render import record
 from render.record import Record
 from render.spool import Spool
@@ -42,6 +43,8 @@ DRAIN_SECONDS = 1.0
 """How often one looks for a spool to drain, however many records come."""
 FORGOTTEN_MS = 3_600_000
 """A recorder that was not heard of for an hour and holds nothing is struck off the group."""
+KEPT_SECONDS = 5.0
+"""How often it is asked whether the database is still this installation's."""
 REFUSED = "records:refused"
 REFUSED_KEPT = 10_000
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
@@ -78,6 +81,8 @@ class Recorder:
         self._sealer = Sealer(parts.settings.record_key)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(parts.settings.var / "spool")
+        self._guard = Guard(parts.settings, "recorder", claims=False)
+        self._asked_at = -KEPT_SECONDS
         self._took_over_at = 0.0
         self._holds = False
 
@@ -92,6 +97,21 @@ class Recorder:
         for one in consumers:
             if not one["pending"] and one["idle"] > FORGOTTEN_MS:
                 self._parts.store.xgroup_delconsumer(keys.RECORDS, GROUP, one["name"])
+
+    def is_kept_from_it(self) -> bool:
+        """Whether the database is not ours: the recorder of a copy must not take the records of the other.
+
+        Asked now and then. Raises Unavailable.
+        """
+        if monotonic() - self._asked_at < KEPT_SECONDS:
+            return False
+        with transaction(self._parts.sessions) as session:
+            why = self._guard.blocked(session, self._parts.clock.now())
+        if why is not None:
+            log.error("nothing is recorded", why=why)
+            return True
+        self._asked_at = monotonic()
+        return False
 
     def step(self, block_ms: int = BLOCK_MS) -> int:
         """Store what waits, at most one batch, and return how many entries that were; 0 when nothing waited.
@@ -206,6 +226,9 @@ def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -
     prepared, drained_at = False, 0.0
     while not stop.is_set():
         try:
+            if recorder.is_kept_from_it():
+                stop.wait(KEPT_SECONDS)
+                continue
             if not prepared:
                 recorder.prepare()
                 prepared = True

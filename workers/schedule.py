@@ -46,6 +46,7 @@ from campaigns import (
 )
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Replenish
+from campaigns.instance import Guard
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.sending import DeliveryCount
 from campaigns.opens import ensure_months
@@ -109,6 +110,8 @@ class Scheduler:
         self._blobs = blobs
         self._clock = clock
         self._rounds = 0
+        self._guard = Guard(settings, "schedule")
+        self._why: str | None = None
         self._months: set[tuple[int, int]] = set()
         self._retention = Retention(sessions, blobs, Policy.of(settings))
         self._expire_at = 0
@@ -120,6 +123,8 @@ class Scheduler:
         """One round. A part that fails is logged and comes round again; the other parts go on."""
         now = self._clock.now()
         done = Tick()
+        if self._is_kept_from_it(now):
+            return done
         parts: list[Callable[[Tick, datetime], None]] = [
             self._ensure_months, self._keep_members, self._freeze_due, self._sweep, self._enqueue, self._finish,
         ]  # fmt: skip
@@ -142,6 +147,19 @@ class Scheduler:
                 # Only the kind: what a database says may hold an address.
                 _log.error("a part of the round failed", part=part.__name__, error=_kind(error))
         return done
+
+    def _is_kept_from_it(self, now: datetime) -> bool:
+        """Whether this database is not ours to work with, or cannot be asked."""
+        try:
+            with transaction(self._sessions) as session:
+                why = self._guard.blocked(session, now)
+        except Unavailable as error:
+            _log.warning("a server is away", part="instance", error=str(error))
+            return True
+        if why is not None and why != self._why:
+            _log.error("nothing is scheduled", why=why)
+        self._why = why
+        return why is not None
 
     def run(self) -> None:
         """Tick every second until SIGTERM or Ctrl-C."""

@@ -32,10 +32,11 @@ from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import deliveries, links, permits, plans, sentfacts, transitions, troubles
+from campaigns import deliveries, instance, links, permits, plans, sentfacts, transitions, troubles
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
+from campaigns.instance import Guard
 from campaigns.sendlimits import domain_of
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
@@ -102,6 +103,7 @@ class Sender:
         self._clock = clock
         self._handing = handing
         self._patience = patience
+        self._guard = Guard(settings, "sender")
         self._keys = TokenKeys.from_settings(settings)
         self._signing = Keyring(settings.subject_key)
         self._paths = ReturnPaths.from_settings(settings)
@@ -115,6 +117,10 @@ class Sender:
         now = self._clock.now()
         report = Report()
         with transaction(self._sessions) as session:
+            if why := self._guard.blocked(session, now):
+                _log.error("kept from sending", why=why)
+                return report
+            mark = instance.advance(session)
             claimed, lost = self._with_mail(deliveries.claim(session, ids, self.name, now), session)
             report.claimed = len(claimed) + len(lost)
             without = [_without_mail(row, reason, now) for row, reason, _ in lost]
@@ -124,6 +130,7 @@ class Sender:
             facts = self._facts(claimed)
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
             hashes = sentfacts.keep(session, facts, shared, self._settings.subject_key, now)
+        self._guard.here.note(mark)
         report.count(without)
         self._pause({row.key.campaign: words for row, _, words in lost if not row.key.is_test}, now)
         remaining, outcomes = self._build(claimed, hashes, now)

@@ -48,9 +48,10 @@ class Unsettled(msgspec.Struct, frozen=True):
 class OverviewOut(msgspec.Struct, frozen=True):
     """What the home page says; counts are of the last hour or day, as the name says, without tests.
 
-    `troubled` are campaigns whose mails do not leave.
+    `troubled` are campaigns whose mails do not leave; `blocked` says why nothing is sent at all from this database.
     """
 
+    blocked: str | None
     next: list[CampaignLine]
     live: list[CampaignLine]
     drafts: list[CampaignLine]
@@ -194,6 +195,7 @@ def get_overview() -> OverviewOut:
     with parts().transaction() as session:
         found = overview(session, parts().now())
         return OverviewOut(
+            blocked=found.blocked,
             next=[_line(row) for row in found.next],
             live=[_line(row) for row in found.live],
             drafts=[_line(row) for row in found.drafts],

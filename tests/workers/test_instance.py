@@ -1,0 +1,159 @@
+"""A restored backup, a cloned database and a copied server send nothing until somebody takes over on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+from sqlalchemy import text
+
+from base import db
+from base.environment import environment
+from base.settings import Settings
+from campaigns import instance, transitions
+from campaigns.instance import COPY, MOVED, OTHER, SET_BACK, TAKEN, Guard, Here
+from campaigns.models import Campaign
+from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.web import Web
+from tests.workers.relay import Relay
+from workers.checkup import examine
+from workers.commands.instance import command
+from workers.following import Following
+from workers.recorder import Recorder, RecorderParts
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+
+def changed(shop: Shop, **changes: Any) -> Shop:
+    """The same shop with other parts."""
+    made = copy(shop)
+    vars(made).update(changes)
+    return made
+
+
+@pytest.fixture
+def cloned(shop: Shop, sender: Sender, scheduler: Scheduler) -> Iterator[Shop]:
+    """The shop's database copied in the middle of a send: three mails have left, two are queued, another run is due."""
+    shop.people("ann", "bob", "cleo", "dora", "eva")
+    campaign, later = shop.campaign(), shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    sender.send([row.id for row in shop.ledger(campaign)][:3])
+    shop.schedule(later)
+    server, _, name = shop.settings.database_url.replace("+psycopg", "").rpartition("/")
+    clone = f"{name}_clone"
+    shop.sessions.kw["bind"].dispose()
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(clone), sql.Identifier(name))
+        )
+    settings = replace(shop.settings, database_url=shop.settings.database_url.rpartition("/")[0] + f"/{clone}")
+    engine = db.connect(settings.database_url)
+    yield changed(shop, settings=settings, sessions=db.sessions(engine))
+    engine.dispose()
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(clone)))
+
+
+def works(shop: Shop, settings: Settings) -> tuple[Scheduler, Sender]:
+    """The loop and the sender of an installation."""
+    loop = Scheduler(settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+    return loop, Sender(settings, shop.sessions, shop.store, shop.blobs, shop.clock)
+
+
+@pytest.mark.feature("OP-16")
+def test_it_sends_nothing_from_a_clone_until_it_is_taken_over(
+    shop: Shop, cloned: Shop, relay: Relay, sender: Sender, tmp_path: Path
+) -> None:
+    queued = [row.id for row in cloned.ledger(1) if row.state == "queued"]
+    assert (len(queued), len(relay.mails)) == (2, 3)
+    elsewhere = replace(cloned.settings, var=tmp_path / "elsewhere")
+    for settings, why in ((cloned.settings, COPY), (elsewhere, OTHER)):
+        loop, other = works(cloned, settings)
+        done = loop.tick()
+        assert (done.frozen, done.enqueued, done.swept) == ([], 0, {})
+        assert other.send(queued).claimed == 0
+        other.close()
+        assert len(relay.mails) == 3, "nothing leaves"
+        assert next(one.words for one in examine(settings) if one.part == "instance") == why
+    web = Web(cloned)
+    assert OTHER in web.desk("manager").get("/").text
+    assert web.program("manager").told("GET", "/overview")["blocked"] == OTHER
+    web.close()
+    parts = RecorderParts(elsewhere, cloned.sessions, cloned.store, cloned.blobs, cloned.clock)
+    recorder = Recorder(parts, Following(parts))
+    assert recorder.is_kept_from_it(), "it would take the other's records"
+    taken = CliRunner().invoke(command, ["take-over"], env=environment(elsewhere))
+    assert taken.exit_code == 0, taken.output
+    assert taken.output.count("paused: ") == 2
+    assert CliRunner().invoke(command, ["show"], env=environment(elsewhere)).exit_code == 0
+    loop, other = works(cloned, elsewhere)
+    loop.tick()
+    assert other.send(queued).claimed == 0
+    with cloned.sessions.begin() as session:
+        assert session.get_one(Campaign, 1).trouble == TAKEN
+        transitions.resume(session, 1, cloned.now, MANAGER)
+    loop.tick()
+    assert other.send(queued).states == {"accepted": 2}
+    other.close()
+    # The one it was copied from has gone on all the time.
+    assert sender.send(queued).states == {"accepted": 2}
+    with cloned.sessions.begin() as session:
+        assert instance.standing(session, Here.of(cloned.settings)) == OTHER
+
+
+@pytest.mark.feature("OP-16")
+def test_it_knows_a_database_that_was_set_back_in_place(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(campaign)]
+    assert sender.send(ids[:1]).claimed == 1
+    with shop.sessions.begin() as session:
+        (before,) = session.execute(text("SELECT last_value FROM instance_mark")).one()
+    assert sender.send(ids[1:]).claimed == 1
+    assert len(relay.mails) == 2
+    # What a backup from between the two holds.
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE delivery SET state = 'queued', enqueued_at = NULL WHERE id = :id"), {"id": ids[1]})
+        session.execute(text("SELECT setval('instance_mark', :mark)"), {"mark": before})
+    for _ in range(3):
+        assert sender.send(ids).claimed == 0
+        assert scheduler.tick().enqueued == 0
+    assert len(relay.mails) == 2
+    with shop.sessions.begin() as session:
+        here = Here.of(shop.settings)
+        assert instance.standing(session, here) == SET_BACK
+        assert instance.take_over(session, here, shop.now, MANAGER, keep_running=True) == []
+        assert instance.standing(session, here) is None
+
+
+def test_it_knows_another_machine_and_folder_but_goes_by_a_name_that_was_given(shop: Shop, tmp_path: Path) -> None:
+    machine, other = tmp_path / "machine", tmp_path / "other"
+    machine.write_text("aaaa\n")
+    other.write_text("bbbb\n")
+    named = replace(shop.settings, instance="production", var=tmp_path / "x")
+    with shop.sessions.begin() as session:
+        assert instance.standing(session, Here.of(shop.settings, machine)) is None
+        assert instance.standing(session, Here.of(shop.settings, machine), claim_for=MANAGER, now=shop.now) is None
+        assert instance.standing(session, Here.of(shop.settings, machine)) is None
+        assert instance.standing(session, Here.of(shop.settings, other)) == MOVED
+        assert instance.standing(session, Here.of(named, machine)) == OTHER
+        instance.take_over(session, Here.of(named, machine), shop.now, MANAGER)
+        assert instance.standing(session, Here.of(named, other)) is None
+        assert instance.standing(session, Here.of(replace(named, instance="staging"), machine)) == OTHER
+        assert Guard(named, "sender").blocked(session, shop.now) is None
+    here = Here.of(named)
+    for mark in (7, 5, 123):
+        here.note(mark)
+    assert (here.seen(), len(here.mark.read_bytes())) == (123, 20)
