@@ -46,7 +46,7 @@ class SignedIn(UserMixin):  # type: ignore[misc]
     @property
     def role(self) -> str:
         """The strongest role, for display."""
-        return next((role for role in (ADMIN, "manager", "support") if role in self.roles), "no role")
+        return next((role for role in (ADMIN, "manager", "approver", "support") if role in self.roles), "no role")
 
     def may(self, *roles: str) -> bool:
         """Whether any of the roles is held; an admin holds all."""

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, messages, offers, rulebook, weblinks
+from campaigns import admin_log, locks, messages, offers, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Message, Offer
@@ -158,10 +158,11 @@ def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Ac
 
 
 def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
-    """Replace a campaign's content; what is published goes on unchanged. Raises Conflict once it is over."""
+    """Replace a campaign's content; what is published goes on unchanged. Raises Conflict once it is over, or locked."""
     row = campaign(session, campaign_id)
     if row.state in OVER:
         raise Conflict(f"The campaign is {row.state}.")
+    locks.refuse(row)
     before = admin_log.snapshot(row)
     _check(session, content, campaign_id)
     for name, value in _columns(content).items():

@@ -22,6 +22,7 @@ from render.creative import Creative, countdown_of
 from render.faults import validate
 from render.pick import Pick
 from signals.catalog import Category
+from signals.moments import unix_ms
 from signals.products import Product
 
 
@@ -110,7 +111,14 @@ def live(row: Campaign, learnt: str | None) -> render_plan.Live:
         picture=row.kill_picture,
         canary=render_plan.Canary(row.canary_hash, row.canary_share or 0.0) if row.canary_hash else None,
         relations=learnt,
+        then=_then(row),
     )
+
+
+def _then(row: Campaign) -> render_plan.Then | None:
+    if row.next_plan_hash is None or row.next_plan_at is None:
+        return None
+    return render_plan.Then(row.next_plan_hash, unix_ms(row.next_plan_at))
 
 
 def _swapped(row: Campaign) -> set[int]:

@@ -15,6 +15,7 @@ from base.settings import Settings
 from render.app import build_parts
 from render.parts import Parts
 from render.trial import models_of
+from signals.moments import unix_ms
 
 DEADLINE_MS: Final = 3_000
 """What an agent waits for at most; a mail program would be shown the default long before."""
@@ -33,7 +34,7 @@ class Endpoint:
         """The parts, with what is live of a campaign read anew and all loaded that decides this delivery."""
         parts = self._built()
         parts.lookup.forget()
-        running = parts.lookup.running(delivery.campaign)
+        running = parts.lookup.running(delivery.campaign, unix_ms(self._clock.now()))
         if running is None or running.live is None:
             return parts
         # An open goes on without what is not loaded yet. An agent waits for it.

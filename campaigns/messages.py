@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, NotFound
-from campaigns import admin_log
+from campaigns import admin_log, locks
 from campaigns.admin_log import Actor
 from campaigns.mail import MessageIn, compile_mail
 from campaigns.models.campaign import Campaign
@@ -28,8 +28,12 @@ def create_message(session: Session, content: MessageIn, now: datetime, by: Acto
 
 
 def update_message(session: Session, message_id: int, content: MessageIn, now: datetime, by: Actor) -> Message:
-    """Replace a message's content. Mails go out as published until the campaign is published again."""
+    """Replace a message's content. Mails go out as published until the campaign is published again.
+
+    Raises Conflict when the name is taken, or a campaign that sends it is locked.
+    """
     row = message(session, message_id)
+    locks.refuse_message(session, message_id)
     before = admin_log.snapshot(row)
     _check(session, content, message_id)
     for name, value in _columns(content).items():

@@ -51,6 +51,7 @@ def add(
     *,
     anonymous: bool,
     arms: Sequence[dict[str, Any]] = (),
+    starts_at: datetime | None = None,
 ) -> Plan:
     """The row of a plan, made if there is none: publishing the same content again makes nothing new."""
     row = session.get(Plan, digest)
@@ -59,6 +60,7 @@ def add(
         row = Plan(
             hash=digest, campaign_id=campaign_id, number=number + 1, mail_hash=mail_hash, size=size,
             published_at=now, published_by=by, anonymous=anonymous, arms=list(arms),
+            starts_at=starts_at,
         )  # fmt: skip
         session.add(row)
         session.flush()

@@ -33,12 +33,13 @@ FIELD_WORDS = {
     "arms": "Arms", "margin_share": "Margin", "return_cents": "A return", "service_cents": "A service contact",
     "send_holdout": "Get no mail", "content_holdout": "Get neutral content", "default_landing": "Where a click goes",
     "at_least": "From", "below": "Up to", "margin": "Margin", "contact": "What a call costs",
-    "return": "What a return costs",
+    "return": "What a return costs", "starts_at": "Shown from", "note": "For whoever approves",
 }  # fmt: skip
 """Fields whose name on a page is not their own."""
 MENU = (
-    ("Home", "home.index", ("manager", "support")),
+    ("Home", "home.index", ("manager", "support", "approver")),
     ("Campaigns", "campaigns.index", ("manager",)),
+    ("Approvals", "approvals.index", ("approver",)),
     ("Offers", "offers.index", ("manager",)),
     ("Creatives", "creatives.index", ("manager",)),
     ("Pictures", "pictures.index", ("manager",)),

@@ -19,8 +19,8 @@ from base.blobs import FolderBlobs
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import admin_log, mail, plans, relations, scenarios
-from campaigns.admin_log import Actor
+from campaigns import admin_log, approvals, locks, mail, plans, relations, scenarios
+from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.compiling import compile_campaign, live, offer_ids, offers_of
 from campaigns.models.campaign import Campaign, Plan
@@ -33,14 +33,28 @@ from signals import productpictures
 _log = logs.logger(__name__)
 
 
-def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int, now: datetime, by: Actor) -> str:
-    """Make what is written what is shown and sent from now on, and return the plan's hash.
+def publish(
+    session: Session,
+    store: Store,
+    blobs: FolderBlobs,
+    campaign_id: int,
+    now: datetime,
+    by: Actor,
+    *,
+    starts_at: datetime | None = None,
+) -> str:
+    """Make what is written what is shown and sent from now on, or from `starts_at` on, and return the plan's hash.
+
+    A moment to come belongs to campaigns whose mails may have left: opens before it show what they show now.
 
     The caller commits; the store's live key is written with the commit. Raises InvalidInput naming what is missing or
     wrong, and redis.RedisError when the store is away: then nothing changes. A draft that fails a scenario is published
-    and cannot be scheduled; of one that is scheduled, or has left, it is refused with a Conflict.
+    and cannot be scheduled; of one that is scheduled, or has left, it is refused with a Conflict. So is a change of one
+    that is locked, or that needs a second person's approval and has none for this very plan.
     """
     row = locked(session, campaign_id)
+    if starts_at is not None and (starts_at <= now or row.state not in approvals.LEFT):
+        raise InvalidInput("starts_at", "must be to come, and belongs to campaigns whose mails have left")
     _lock_offers(session, row)
     before = admin_log.snapshot(row)
     plan, compiled = compile_campaign(session, row)
@@ -55,8 +69,18 @@ def publish(session: Session, store: Store, blobs: FolderBlobs, campaign_id: int
         _check_never_anonymous(session, row)
     _check_same_arms(session, row)
     mail_hash = blobs.put(mail.encode(compiled))
-    plans.add(session, digest, row.id, mail_hash, len(data), now, by.name, anonymous=is_anonymous, arms=row.arms)
-    row.plan_hash = digest
+    _turn(row, now)
+    if digest != row.plan_hash:
+        locks.refuse(row)
+    approvals.check_change(session, row, digest, mail_hash, starts_at)
+    plans.add(
+        session, digest, row.id, mail_hash, len(data), now, by.name,
+        anonymous=is_anonymous, arms=row.arms, starts_at=starts_at,
+    )  # fmt: skip
+    if starts_at is None:
+        row.plan_hash, row.next_plan_hash, row.next_plan_at = digest, None, None
+    else:
+        row.next_plan_hash, row.next_plan_at = digest, starts_at
     scenarios.keep(session, verdicts, digest, now)
     store.set(keys.plan(digest), data)
     _open_caps(session, store, row)
@@ -80,6 +104,27 @@ def _check_same_arms(session: Session, row: Campaign) -> None:
     before = session.scalar(select(Plan.arms).where(Plan.hash == row.plan_hash))
     if before is not None and before != row.arms and session.scalar(select(mailed)):
         raise InvalidInput("arms", "cannot change: mails of this campaign have left, and people are in its arms")
+
+
+def _turn(row: Campaign, now: datetime) -> None:
+    """Have a plan whose moment has come, though nobody came by to say so yet."""
+    if row.next_plan_at is not None and row.next_plan_at <= now:
+        row.plan_hash, row.next_plan_hash, row.next_plan_at = row.next_plan_hash, None, None
+
+
+def turn(session: Session, now: datetime) -> int:
+    """Make the plans whose moment has come the ones their campaigns have; returns how many.
+
+    Opens go by the moment itself, so nothing depends on how soon this is called.
+    """
+    query = select(Campaign).where(Campaign.next_plan_at <= now).order_by(Campaign.id).with_for_update()
+    rows = list(session.scalars(query))
+    for row in rows:
+        before = admin_log.snapshot(row)
+        _turn(row, now)
+        session.flush()
+        admin_log.record(session, SYSTEM, "turn", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
+    return len(rows)
 
 
 def is_current(session: Session, row: Campaign) -> bool:
@@ -141,14 +186,15 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     for row in differing:
         session.refresh(row, with_for_update=True)
         stale[keys.live(row.id)] = render_plan.encode_live(live(row, learnt))
-    for row in rows:
-        if row.plan_hash is not None and not store.exists(keys.plan(row.plan_hash)):
+    named = {name: row.id for row in rows for name in (row.plan_hash, row.next_plan_hash) if name is not None}
+    for name, campaign_id in named.items():
+        if not store.exists(keys.plan(name)):
             try:
-                stale[keys.plan(row.plan_hash)] = blobs.get(row.plan_hash)
+                stale[keys.plan(name)] = blobs.get(name)
             except NotFound:
-                _log.error("a published plan is missing from the blobs", campaign=row.id, plan=row.plan_hash)
-    for name, data in stale.items():
-        store.set(name, data)
+                _log.error("a published plan is missing from the blobs", campaign=campaign_id, plan=name)
+    for key, data in stale.items():
+        store.set(key, data)
     return len(stale)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.errors import Conflict, InvalidInput, LatebindError, NotFound
 from base.stores import Store
-from campaigns import admin_log
+from campaigns import admin_log, locks
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Id
 from campaigns.compiling import compile_campaign
@@ -93,7 +93,11 @@ class Verdict(Struct, frozen=True):
 
 
 def add(session: Session, row: Campaign, content: ScenarioIn, now: datetime, by: Actor) -> Scenario:
-    """Keep a scenario with a campaign. Raises InvalidInput naming the field, Conflict when the name is taken."""
+    """Keep a scenario with a campaign. Raises InvalidInput naming the field, Conflict when the name is taken.
+
+    Like every change, it is refused with a Conflict while the campaign is locked.
+    """
+    locks.refuse(row)
     if (session.scalar(_counted(row.id)) or 0) >= MAX_SCENARIOS:
         raise Conflict(f"A campaign has at most {MAX_SCENARIOS} scenarios.")
     _check(session, row, content, None)
@@ -106,6 +110,7 @@ def add(session: Session, row: Campaign, content: ScenarioIn, now: datetime, by:
 
 def change(session: Session, row: Campaign, number: int, content: ScenarioIn, now: datetime, by: Actor) -> Scenario:
     """Replace a scenario; it counts as not asked until it is. Raises NotFound, InvalidInput, Conflict."""
+    locks.refuse(row)
     found = scenario(session, row.id, number)
     before = admin_log.snapshot(found)
     _check(session, row, content, number)
@@ -117,9 +122,10 @@ def change(session: Session, row: Campaign, number: int, content: ScenarioIn, no
     return found
 
 
-def remove(session: Session, campaign_id: int, number: int, now: datetime, by: Actor) -> None:
-    """Ask a scenario no more. Raises NotFound."""
-    found = scenario(session, campaign_id, number)
+def remove(session: Session, row: Campaign, number: int, now: datetime, by: Actor) -> None:
+    """Ask a scenario no more. Raises NotFound, Conflict."""
+    locks.refuse(row)
+    found = scenario(session, row.id, number)
     session.delete(found)
     session.flush()
     admin_log.record(session, by, "delete", "scenario", number, now, before=admin_log.snapshot(found))

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
 from base.ids import TEST_BIT
-from campaigns import admin_log, publish
+from campaigns import admin_log, approvals, publish
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import is_sendable
@@ -41,6 +41,7 @@ def schedule(
     wanting = publish.missing(session, row)
     if wanting:
         raise Conflict(wanting[0])
+    approvals.check_send(session, row, due_at)
     changes = {"due_at": due_at} | ({"timezone": timezone} if timezone else {})
     _move(session, campaign_id, ("draft", "scheduled"), "scheduled", "schedule", now, by, changes)
     moved = session.execute(

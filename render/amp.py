@@ -27,6 +27,7 @@ from render.parts import Parts
 from render.plan import Plan, Slot
 from render.respond import Answer, Headers
 from render.view import noted
+from signals.moments import unix_ms
 
 JSON: Final = "application/json"
 MAX_QUERY: Final = 2000
@@ -60,7 +61,7 @@ def show_amp(parts: Parts, text: str, environ: Environ) -> Answer:
     except BadToken:
         parts.metrics.count("forged")
         return not_found()
-    running = parts.lookup.running(token.campaign)
+    running = parts.lookup.running(token.campaign, unix_ms(parts.now()))
     try:
         allowed = allowance(environ, running.plan if running is not None else None)
     except Refused as refused:

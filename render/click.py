@@ -70,10 +70,10 @@ def follow_click(parts: Parts, text: str, environ: Environ) -> Answer:
     fetch = fetch_of(parts, token, "click", environ, started)
     if token.slot == WHOLE_MAIL:
         fetch = _trapped(fetch)
-    if is_nobodys(parts, token):
-        look = Look(parts.lookup.running(token.campaign), None)
+    if is_nobodys(parts, token, fetch.now_ms):
+        look = Look(parts.lookup.running(token.campaign, fetch.now_ms), None)
     else:
-        look = parts.lookup.read(token.campaign, fetch.names)
+        look = parts.lookup.read(token.campaign, fetch.names, fetch.now_ms)
     if look.running is None or look.running.plan is None:
         parts.metrics.count("clicks", value="unresolved")
         return _nowhere()

@@ -147,7 +147,7 @@ def may_have(parts: Parts, campaign: int, placement: str) -> bool:
 
     One that it has not begins no contact: each name made up would use caps, and a key of the hot store, of its own.
     """
-    running = parts.lookup.running(campaign)
+    running = parts.lookup.running(campaign, unix_ms(parts.now()))
     plan = running.plan if running is not None else None
     return plan is None or any(slot.name == placement for slot in plan.slots)
 

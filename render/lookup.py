@@ -7,6 +7,7 @@ still says what the defaults look like, and nothing else is taken from it.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from threading import Lock
@@ -41,7 +42,8 @@ class Running(NamedTuple):
     """What a campaign runs, as this process knows it. `plan` is None when the live key or the plan is not there.
 
     `product_bytes` are what `products` were read from. `missing` names keys that must exist and do not. `read_at` is
-    monotonic seconds. `model_before` is the newest model of the campaign that this process had loaded.
+    monotonic seconds. `model_before` is the newest model of the campaign that this process had loaded. From `until_ms`
+    (Unix milliseconds) on another plan counts.
     """
 
     campaign: int
@@ -54,11 +56,11 @@ class Running(NamedTuple):
     missing: tuple[tuple[str, str], ...]
     read_at: float
     model_before: str | None = None
+    until_ms: int = sys.maxsize
 
-    @property
-    def is_fresh(self) -> bool:
-        """Whether it may still be decided on."""
-        return monotonic() - self.read_at < HELD_SECONDS
+    def holds(self, now_ms: int) -> bool:
+        """Whether it may still be decided on at that moment."""
+        return monotonic() - self.read_at < HELD_SECONDS and now_ms < self.until_ms
 
 
 class Look(NamedTuple):
@@ -80,24 +82,24 @@ class Lookup:
         self._plans: OrderedDict[str, Plan] = OrderedDict()
         self._lock = Lock()
 
-    def read(self, campaign: int, names: Names) -> Look:
-        """The campaign and the person's keys. Never raises: what could not be read is None."""
+    def read(self, campaign: int, names: Names, now_ms: int) -> Look:
+        """The campaign as it is at that moment, and the person's keys. Never raises: what could not be read is None."""
         held = self._running.get(campaign)
         try:
-            if held is not None and held.is_fresh:
+            if held is not None and held.holds(now_ms):
                 (reply,) = self._hot.call(("MGET", *names))
                 return Look(held, Personal(*reply))
-            return self._read_all(campaign, held, names)
+            return self._read_all(campaign, held, names, now_ms)
         except (Unavailable, hiredis.ReplyError):
             return Look(held, None)
 
-    def running(self, campaign: int) -> Running | None:
+    def running(self, campaign: int, now_ms: int) -> Running | None:
         """The campaign alone, for whoever may not be looked up; None when it was never read and cannot be now."""
         held = self._running.get(campaign)
-        if held is not None and held.is_fresh:
+        if held is not None and held.holds(now_ms):
             return held
         try:
-            return self._refreshed(campaign, held, self._hot.call(*self._questions(campaign, held)))
+            return self._refreshed(campaign, held, self._hot.call(*self._questions(campaign, held)), now_ms)
         except (Unavailable, hiredis.ReplyError):
             return held
 
@@ -148,25 +150,25 @@ class Lookup:
             plan = self._keep_plan(digest, data)
         return plan
 
-    def _read_all(self, campaign: int, held: Running | None, names: Names) -> Look:
+    def _read_all(self, campaign: int, held: Running | None, names: Names, now_ms: int) -> Look:
         reply, *answers = self._hot.call(("MGET", *names), *self._questions(campaign, held))
-        return Look(self._refreshed(campaign, held, answers), Personal(*reply))
+        return Look(self._refreshed(campaign, held, answers, now_ms), Personal(*reply))
 
     def _questions(self, campaign: int, held: Running | None) -> list[Command]:
         """The live key, and what the plan held for it wants; a plan that is new is asked for afterwards."""
         plan = held.plan if held is not None else None
         return [("GET", keys.live(campaign)), *_wants(plan)]
 
-    def _refreshed(self, campaign: int, held: Running | None, answers: list[Any]) -> Running:
+    def _refreshed(self, campaign: int, held: Running | None, answers: list[Any], now_ms: int) -> Running:
         live = _live(answers[0])
-        digest = (live.plan or "") if live is not None else ""
+        digest = (live.plan_at(now_ms) or "") if live is not None else ""
         same = held is not None and held.plan is not None and held.plan_hash == digest
         plan = held.plan if same and held is not None else self.plan(digest) if digest else None
         if plan is not None and not same:
             wants = _wants(plan)
             answers = [answers[0], *(self._hot.call(*wants) if wants else ())]
         running = self._running_of(campaign, live, plan, digest, answers[1:])
-        running = running._replace(model_before=self._model_before(live, held))
+        running = running._replace(model_before=self._model_before(live, held), until_ms=_until(live, now_ms))
         with self._lock:
             self._running[campaign] = running
             self._running.move_to_end(campaign)
@@ -242,6 +244,12 @@ def _wants(plan: Plan | None) -> list[Command]:
         commands.append(("MGET", *map(keys.product, plan.product_ids)))
     commands.extend(("HGET", keys.cap(offer), "left") for offer in plan.capped_ids)
     return commands
+
+
+def _until(live: Live | None, now_ms: int) -> int:
+    """When another plan begins to count than the one that does at that moment."""
+    then = live.then if live is not None else None
+    return then.from_ms if then is not None and now_ms < then.from_ms else sys.maxsize
 
 
 def _live(data: bytes | None) -> Live | None:

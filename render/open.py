@@ -117,10 +117,10 @@ def find_open(parts: Parts, fetch: Fetch) -> Open | None:
     one of defaults, by the plan this process last held.
     """
     token = fetch.token
-    if is_nobodys(parts, token):
+    if is_nobodys(parts, token, fetch.now_ms):
         return _shared(parts, fetch)
 
-    running, personal = parts.lookup.read(token.campaign, fetch.names)
+    running, personal = parts.lookup.read(token.campaign, fetch.names, fetch.now_ms)
     if personal is None:
         parts.metrics.count("unread")
     if running is None or running.plan is None:
@@ -202,19 +202,19 @@ def _seconds_since_send(token: Token, now_ms: int) -> float | None:
     return seconds if token.knows_second and seconds >= 0 else None
 
 
-def is_nobodys(parts: Parts, token: Token) -> bool:
+def is_nobodys(parts: Parts, token: Token, now_ms: int) -> bool:
     """Whether it is known, without asking for anybody's keys, that this fetch is answered for nobody in particular."""
     if not token.profile:
         return True
     if not parts.lookup.was_unfollowed(token.campaign):
         return False
-    running = parts.lookup.running(token.campaign)  # It may have been published anew since.
+    running = parts.lookup.running(token.campaign, now_ms)  # It may have been published anew since.
     return running is None or running.plan is None or running.plan.tracking == "none"
 
 
 def _shared(parts: Parts, fetch: Fetch) -> Open | None:
     """Tracking level none: the default for nobody in particular; no key of a person is read."""
-    running = parts.lookup.running(fetch.token.campaign)
+    running = parts.lookup.running(fetch.token.campaign, fetch.now_ms)
     if running is None or running.plan is None:
         return None
     opened = parts.opening.unagreed(fetch, running, running.plan, "nobody", None)
@@ -225,7 +225,7 @@ def _shared(parts: Parts, fetch: Fetch) -> Open | None:
 def _without_plan(parts: Parts, fetch: Fetch) -> Served:
     """There is no live key, or its plan is lost: the static picture, and a repair is asked for."""
     served = parts.ladder.static(fetch)
-    running, personal = parts.lookup.read(fetch.token.campaign, fetch.names)
+    running, personal = parts.lookup.read(fetch.token.campaign, fetch.names, fetch.now_ms)
     state = Read(personal).state if personal is not None else None
     if not fetch.token.profile or not may_record(state):
         parts.metrics.count("not_recorded")

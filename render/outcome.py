@@ -83,7 +83,7 @@ def keep(parts: Parts, told: OutcomeIn, started: float) -> Answer:
         fetch = fetch_for(parts, told.profile, told.campaign, (told.channel, told.placement, told.request), started)
     except InvalidInput as error:
         return fault("400 Bad Request", error.field, error.message)
-    running, personal = parts.lookup.read(told.campaign, fetch.names)
+    running, personal = parts.lookup.read(told.campaign, fetch.names, fetch.now_ms)
     if personal is None:
         return try_again("The store is away; try again.")
     if running is None or running.plan is None:

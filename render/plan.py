@@ -313,12 +313,19 @@ class Canary(Struct, frozen=True, array_like=True):
     share: float
 
 
+class Then(Struct, frozen=True, array_like=True):
+    """The plan (by hash) that counts from a moment on, in Unix milliseconds."""
+
+    plan: str
+    from_ms: int
+
+
 class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a campaign runs now, at `live:<campaign>`. ended and killed both mean: the default everywhere.
 
     plan: the hash, None before anything was published. withdrawn: offers that must not be shown any more.
     model: hash of the model artefact for slots of mode "model". picture: blob hash of the kill switch's static picture.
-    relations: hash of what was learnt last of products and categories.
+    relations: hash of what was learnt last of products and categories. then: what follows the plan, and when.
     """
 
     plan: str | None = None
@@ -329,6 +336,11 @@ class Live(Struct, frozen=True, kw_only=True, omit_defaults=True):
     picture: str | None = None
     canary: Canary | None = None
     relations: str | None = None
+    then: Then | None = None
+
+    def plan_at(self, now_ms: int) -> str | None:
+        """The hash of the plan that counts at that moment."""
+        return self.plan if self.then is None or now_ms < self.then.from_ms else self.then.plan
 
 
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode

@@ -19,6 +19,7 @@ from render.open import Environ, fetch_of
 from render.parts import Parts
 from render.record import ConsentRecord
 from render.respond import Answer
+from signals.moments import unix_ms
 
 PURPOSES = ("email", "tracking")
 _TEXTS = {
@@ -94,7 +95,7 @@ def _done(parts: Parts, campaign: int, purpose: str) -> Answer:
 
 def _texts(parts: Parts, campaign: int) -> dict[str, str]:
     """The page's texts: the plan's own where it has them; with its `sender` and its `locale`."""
-    running = parts.lookup.running(campaign)
+    running = parts.lookup.running(campaign, unix_ms(parts.now()))
     plan = running.plan if running is not None else None
     brand = plan.brand if plan is not None else ""
     written = {**_TEXTS, **(plan.unsubscribe if plan is not None else {})}

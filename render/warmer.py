@@ -46,7 +46,7 @@ class Warmer:
         for campaign in self._campaigns():
             if self._stopped.is_set():
                 return
-            self._lookup.running(campaign)
+            self._lookup.running(campaign, 0)
         while True:
             for digest, plan in self._lookup.plans():
                 if self._stopped.is_set():

@@ -23,6 +23,7 @@ from render.open import serve
 from render.parts import Parts
 from render.plan import Slot
 from render.respond import Answer
+from signals.moments import unix_ms
 
 PATH: Final = "/s/"
 CHANNEL: Final = "site"
@@ -80,7 +81,7 @@ def _fetch(parts: Parts, token: Token, started: float) -> Fetch:
     is_named = 0 <= _today(parts) - token.sent_s <= DAYS * DAY_SECONDS
     if not is_named or not parts.rates.take(f"picture:{token.profile}", *RATE):
         token = replace(token, profile=0)
-    running = parts.lookup.running(token.campaign)
+    running = parts.lookup.running(token.campaign, unix_ms(parts.now()))
     plan = running.plan if running is not None else None
     slot = plan.slot_by_index.get(token.slot) if plan is not None else None
     if slot is None:

@@ -31,6 +31,7 @@ from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
 from campaigns import (
+    approvals,
     arms,
     atopens,
     audience,
@@ -126,7 +127,8 @@ class Scheduler:
         if self._is_kept_from_it(now):
             return done
         parts: list[Callable[[Tick, datetime], None]] = [
-            self._ensure_months, self._keep_members, self._freeze_due, self._sweep, self._enqueue, self._finish,
+            self._ensure_months, self._turn, self._keep_members, self._freeze_due, self._sweep, self._enqueue,
+            self._finish,
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
@@ -175,6 +177,10 @@ class Scheduler:
             if done.frozen or done.finished:
                 _log.info("tick", frozen=done.frozen, finished=done.finished, enqueued=done.enqueued)
             stopping.wait(TICK_SECONDS)
+
+    def _turn(self, _done: Tick, now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            publish.turn(session, now)
 
     def _refresh(self, done: Tick, _now: datetime) -> None:
         with transaction(self._sessions) as session:
@@ -236,6 +242,7 @@ class Scheduler:
         publish.refresh(session, self._store, self._blobs)
         if not self._store.exists(keys.plan(str(campaign.plan_hash))):
             raise NotFound("plan", campaign.plan_hash)
+        approvals.check_send(session, campaign)
         counted = audience.freeze(session, campaign.id, run.number, now, self._settings.hash_key)
         run.state, run.frozen_at, run.plan_hash = "sending", now, campaign.plan_hash
         run.counts = {"total": counted.total, "sendable": counted.sendable, "content_held": counted.content_held}

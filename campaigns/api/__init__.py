@@ -4,6 +4,7 @@ Bodies and answers are the structs that the pages use; the document at /api/open
 """
 
 from campaigns.api import (
+    approvals,
     calls,
     catalogue,
     customers,
@@ -35,6 +36,7 @@ RESOURCES = (
     writing,
     running,
     scenarios,
+    approvals,
     models,
     results,
     previews,

@@ -15,7 +15,7 @@ from campaigns.parts import parts
 from campaigns.views.acting import actor
 from signals.sources import Source, sources
 
-Role = Literal["manager", "support", "admin"]
+Role = Literal["manager", "approver", "support", "admin"]
 
 
 class UserIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ from campaigns import (
 from campaigns.access import allow
 from campaigns.admin_log import Actor
 from campaigns.api.desk import Done, Id, LongId, Page, api, served
+from campaigns.models import Plan as PlanRow
 from campaigns.parts import parts
 from campaigns.views.acting import actor
 
@@ -32,23 +33,30 @@ Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Published(msgspec.Struct, frozen=True):
-    """The hash of the plan that is live now."""
+    """The hash of the plan that was made."""
 
     plan: str
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One published plan."""
+    """One published plan, and from when on it was first to be shown."""
 
     plan: str
     number: int
     published_at: str
+    starts_at: str
 
 
 class Versions(msgspec.Struct, frozen=True):
     """Every published plan, the newest first."""
 
     versions: list[Version]
+
+
+class PublishIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From when on it counts, of a campaign whose mails have left; without it at once."""
+
+    starts_at: Moment | None = None
 
 
 class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,10 +143,12 @@ class ResolveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 @api.post("/campaigns/<int:campaign_id>/publish")
 @allow("manager")
 @served(200, Published, "campaigns", 404, 409)
-def publish_campaign(campaign_id: int) -> Published:
-    """Make what is written what is sent and shown from now on."""
+def publish_campaign(campaign_id: int, query: PublishIn) -> Published:
+    """Make what is written what is sent and shown, from now on or from a moment on; opens before it keep what is."""
     with parts().transaction() as session:
-        plan = publish.publish(session, parts().store, parts().blobs, campaign_id, parts().now(), actor())
+        plan = publish.publish(
+            session, parts().store, parts().blobs, campaign_id, parts().now(), actor(), starts_at=query.starts_at
+        )
     return Published(plan)
 
 
@@ -150,7 +160,7 @@ def list_versions(campaign_id: int) -> Versions:
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         rows = plans.versions(session, campaign_id)
-        return Versions([Version(row.hash, row.number, row.published_at.isoformat()) for row in rows])
+        return Versions([_version(row) for row in rows])
 
 
 @api.post("/campaigns/<int:campaign_id>/schedule")
@@ -161,6 +171,11 @@ def schedule_campaign(campaign_id: int, json: ScheduleIn) -> Done:
     with parts().transaction() as session:
         transitions.schedule(session, campaign_id, json.due_at, parts().now(), actor(), timezone=json.timezone)
         return Done(state=campaigns.campaign(session, campaign_id).state)
+
+
+def _version(row: PlanRow) -> Version:
+    starts_at = row.starts_at or row.published_at
+    return Version(row.hash, row.number, row.published_at.isoformat(), starts_at.isoformat())
 
 
 def _moved(campaign_id: int, move: Any) -> Done:

@@ -70,11 +70,12 @@ def update_scenario(campaign_id: int, scenario_id: int, json: ScenarioIn) -> Sce
 
 @api.delete("/campaigns/<int:campaign_id>/scenarios/<int:scenario_id>")
 @allow("manager")
-@served(200, Done, "campaigns", 404)
+@served(200, Done, "campaigns", 404, 409)
 def delete_scenario(campaign_id: int, scenario_id: int) -> Done:
     """Ask a scenario no more."""
     with parts().transaction() as session:
-        scenarios.remove(session, campaign_id, scenario_id, parts().now(), actor())
+        row = campaigns.campaign(session, campaign_id)
+        scenarios.remove(session, row, scenario_id, parts().now(), actor())
     return Done()
 
 

@@ -30,7 +30,8 @@ class Messages(msgspec.Struct, frozen=True):
 class Campaign(CampaignIn, frozen=True, kw_only=True):
     """A campaign as it is kept: its state, its plan, and what is missing before it can be sent.
 
-    `trouble` says why its mails do not leave: what the relay says of us, or why its audience cannot be fixed.
+    `trouble` says why its mails do not leave: what the relay says of us, or why its audience cannot be fixed. `locked`
+    says who locked it; `next_plan` is what is shown from `next_plan_at` on.
     """
 
     id: int
@@ -40,6 +41,9 @@ class Campaign(CampaignIn, frozen=True, kw_only=True):
     killed: bool = False
     trouble: str | None = None
     missing: list[str] = []
+    locked: str | None = None
+    next_plan: str | None = None
+    next_plan_at: str | None = None
 
 
 class Campaigns(msgspec.Struct, frozen=True):
@@ -64,6 +68,9 @@ def campaign_out(row: CampaignRow, missing: list[str] | None = None) -> Campaign
         killed=row.killed,
         trouble=row.trouble,
         missing=missing or [],
+        locked=row.locked_by,
+        next_plan=row.next_plan_hash,
+        next_plan_at=row.next_plan_at.isoformat() if row.next_plan_at else None,
         **{name: getattr(content, name) for name in CampaignIn.__struct_fields__},
     )
 

@@ -1,6 +1,7 @@
 """The tables of campaigns, a file an aggregate. Importing this package registers them all."""
 
 from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, User
+from campaigns.models.approval import Approval, ApprovalRule
 from campaigns.models.campaign import (
     Campaign,
     ContactLimit,
@@ -33,10 +34,10 @@ from campaigns.models.signing import DkimKey
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
-    "AccessEntry", "AdminEntry", "ApiKey", "Campaign", "Click", "ContactLimit", "Creative", "Decision", "Delivery",
-    "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment",
-    "Instance", "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence",
-    "Offer", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand",
-    "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SendTerms", "SentFacts", "Subject",
-    "TrainedModel", "TrainingRun", "TriggerEntry", "User",
+    "AccessEntry", "AdminEntry", "ApiKey", "Approval", "ApprovalRule", "Campaign", "Click", "ContactLimit", "Creative",
+    "Decision", "Delivery", "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout", "Goal", "GuardTerms",
+    "HoldoutAssignment", "Instance", "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow",
+    "ModelVerdict", "Occurrence", "Offer", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms",
+    "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SendTerms",
+    "SentFacts", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

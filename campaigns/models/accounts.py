@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-ROLES = ("manager", "support", "admin")
+ROLES = ("manager", "approver", "support", "admin")
 
 
 class User(Model):

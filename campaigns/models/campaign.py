@@ -79,6 +79,11 @@ class Campaign(Model):
     timezone: Mapped[str] = mapped_column(Text, server_default="UTC")
     ends_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     plan_hash: Mapped[str | None] = mapped_column(Text)
+    # What is shown from a moment on instead; the open itself goes by it, see render.plan.Live.
+    next_plan_hash: Mapped[str | None] = mapped_column(Text)
+    next_plan_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    locked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    locked_by: Mapped[str | None] = mapped_column(Text)
     killed: Mapped[bool] = mapped_column(Boolean, server_default="false")
     kill_picture: Mapped[str | None] = mapped_column(Text)  # blob of the kill switch's static picture
     withdrawn: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
@@ -166,6 +171,7 @@ class Plan(Model):
     published_by: Mapped[str] = mapped_column(Text)
     anonymous: Mapped[bool] = mapped_column(Boolean, server_default="false")  # its tracking level
     arms: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    starts_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))  # NULL: when it was published
 
 
 class Occurrence(Model):

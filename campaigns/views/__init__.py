@@ -1,6 +1,7 @@
 """The pages, a file a screen. Each view parses, calls one thing, answers; each says who may use it."""
 
 from campaigns.views import (
+    approvals,
     arms,
     calls,
     campaigns,
@@ -36,6 +37,7 @@ BLUEPRINTS = tuple(
         home,
         campaigns,
         checks,
+        approvals,
         scenarios,
         running,
         preview,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
 from campaigns import (
+    approvals,
     campaigns,
     contacts,
     mail,
@@ -32,6 +33,7 @@ from campaigns.models import Campaign
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from campaigns.views.lacking import told
 from render.guard import FLAGS
 from signals.catalog import Category
 
@@ -57,30 +59,6 @@ GUARDS = (
 """What a campaign does with people whom the profit guard flags."""
 MAX_HOLDOUT = 50
 """The largest holdout of a campaign, in per cent."""
-FIELD = re.compile(r"[a-z_]+[a-z_0-9.\[\]]*")
-PLACES = {
-    "message_id": ("The message", "message"),
-    "default_landing": ("The address for clicks that lead to no offer", "offers"),
-    "slots": ("The places", "offers"),
-    "offers": ("An offer", "offers"),
-    "creatives": ("A design", "offers"),
-    "audience": ("The audience", "audience"),
-    "suppress": ("Whom nothing is sold to", "audience"),
-    "replenish": ("The categories to restock", "audience"),
-    "trigger": ("What the campaign waits for", "audience"),
-    "subject": ("The subject", "message"),
-    "mjml": ("The mail’s markup", "message"),
-    "text": ("The text part", "message"),
-    "postal_address": ("The postal address", "message"),
-}
-"""Where a fault of a field is put right: how the field is called, and its tab."""
-
-
-class Missing(NamedTuple):
-    """What keeps a campaign from being sent, as a sentence, and the tab where it is put right."""
-
-    words: str
-    tab: str
 
 
 @pages.get("/")
@@ -243,22 +221,11 @@ def frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
 def _frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
     waits = row.state in ("draft", "scheduled")
     missing = readiness.missing(session, parts().store, parts().blobs, row, parts().now()) if waits else []
-    return {"campaign": row, "tab": tab, "tabs": TABS, "missing": [_told(line) for line in missing]}
-
-
-def _told(line: str) -> Missing:
-    """What is missing, in words, with the tab where it is put right."""
-    if line.startswith(("The scenario ", "The mail ")):
-        return Missing(line, "checks")
-    field, colon, message = line.partition(": ")
-    if not colon or not FIELD.fullmatch(field):
-        return Missing(line, "schedule")
-    if field.endswith(".alt"):
-        return Missing(f"An alternative text {message.rstrip('.')}.", "message")
-    for start, (words, tab) in PLACES.items():
-        if field.startswith(start):
-            return Missing(f"{words} {message.rstrip('.')}.", tab)
-    return Missing(f"The mail: {message.rstrip('.')}.", "message")
+    tabs = TABS if current_user.may("manager") else [one for one in TABS if one[0] == "checks"]
+    return {
+        "campaign": row, "tab": tab, "tabs": tabs, "missing": [told(line) for line in missing],
+        "needs_approval": approvals.is_required(session, row.brand),
+    }  # fmt: skip
 
 
 def _create(session: Session, form: Mapping[str, str]) -> Campaign:

@@ -30,7 +30,7 @@ MAIL_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inl
 
 
 @pages.get("/<int:campaign_id>/preview")
-@allow("manager")
+@allow("manager", "approver")
 def show(campaign_id: int) -> ResponseReturnValue:
     """The mail, why each place shows what it shows, and the switches."""
     with parts().transaction() as session:
@@ -39,7 +39,7 @@ def show(campaign_id: int) -> ResponseReturnValue:
 
 
 @pages.post("/<int:campaign_id>/preview")
-@allow("manager")
+@allow("manager", "approver")
 def choose(campaign_id: int) -> ResponseReturnValue:
     """Look the person up and show the preview: no address stands in a URL, only the customer's own number."""
     with parts().transaction() as session:
@@ -53,7 +53,7 @@ def choose(campaign_id: int) -> ResponseReturnValue:
 
 
 @pages.get("/<int:campaign_id>/preview/mail")
-@allow("manager")
+@allow("manager", "approver")
 def mail(campaign_id: int) -> ResponseReturnValue:
     """The mail alone, for a frame."""
     with parts().transaction() as session:

@@ -53,7 +53,7 @@ MAX_EXPORTED = 1_000_000
 
 
 @pages.get("/<int:campaign_id>/audience/count")
-@allow("manager")
+@allow("manager", "approver")
 def audience_count(campaign_id: int) -> ResponseReturnValue:
     """How many would be mailed now, and why others would not; a part of the audience page."""
     with parts().transaction() as session:
@@ -206,8 +206,9 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         move(session, campaign_id, now, by)
         return words
     if what == "publish":
-        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
-        return "Published: what you wrote is what is sent and shown from now on."
+        start = forms.moment(request.form, "starts_at", row.timezone)
+        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start)
+        return f"Published: what you wrote is what is sent and shown from {'then' if start else 'now'} on."
     if what == "schedule":
         zone = forms.text(request.form, "timezone") or row.timezone
         due = forms.moment(request.form, "due_at", zone)
@@ -254,7 +255,10 @@ def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> 
     if len(found) != 1:
         raise InvalidInput("person", "must name exactly one customer")
     address = forms.text(request.form, "address")
-    publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
+    row = campaigns.campaign(session, campaign_id)
+    if row.state == "draft" and row.locked_at is None:
+        # Nobody has a mail of it yet: what is written is shown to the tester alone.
+        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
     transitions.send_test(session, campaign_id, [found[0].profile], address, now, by)
     return "The test is on its way; its opens count nowhere."
 

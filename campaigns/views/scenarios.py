@@ -64,7 +64,8 @@ def save(campaign_id: int, number: int) -> ResponseReturnValue:
 def remove(campaign_id: int, number: int) -> ResponseReturnValue:
     """Ask it no more."""
     with parts().transaction() as session:
-        scenarios.remove(session, campaign_id, number, parts().now(), actor())
+        row = campaigns.campaign(session, campaign_id)
+        scenarios.remove(session, row, number, parts().now(), actor())
     flash("The scenario is removed.")
     return redirect(url_for("checks.show", campaign_id=campaign_id))
 

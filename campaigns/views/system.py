@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from base.errors import Conflict, InvalidInput
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, contacts, domaincheck, keyring, people, retention
+from campaigns import access_log, admin_log, approvals, contacts, domaincheck, keyring, people, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.models.accounts import ROLES
@@ -50,6 +50,7 @@ def index() -> ResponseReturnValue:
             roles=ROLES,
             changes=admin_log.entries(session, limit=30),
             limit=contacts.limit(session),
+            approval_rules=approvals.rules(session),
             looks=access_log.entries(session, limit=30),
         )
 
@@ -187,6 +188,25 @@ def change_contact_limit() -> ResponseReturnValue:
         flash(f"The limit is as it was: {error}", "error")
         return redirect(url_for("system.index"))
     flash("There is no limit any more." if wanted is None else "The limit counts from the next audience on.")
+    return redirect(url_for("system.index"))
+
+
+@pages.post("/approval")
+@allow("admin")
+def change_approval() -> ResponseReturnValue:
+    """Say whether campaigns need a second person's approval."""
+    said = request.form.get("required")
+    try:
+        rule = forms.content(
+            {"brand": forms.text(request.form, "brand"), "required": {"yes": True, "no": False}.get(said or "")},
+            approvals.Rule,
+        )
+        with parts().transaction() as session:
+            approvals.set_rule(session, rule, parts().now(), actor())
+    except InvalidInput as error:
+        flash(fault(error), "error")
+    else:
+        flash("It counts from now on.")
     return redirect(url_for("system.index"))
 
 

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from sqlalchemy import select, text
 
-from campaigns import audience
-from campaigns.models import AccessEntry, AdminEntry, Delivery
+from campaigns import audience, keyring, people
+from campaigns.admin_log import Actor
+from campaigns.models import AccessEntry, AdminEntry, Delivery, User
 from signals.catalog import slug
 from signals.identity import address_hash
 from signals.products import take_products
@@ -145,6 +146,26 @@ class Desk:
         made = {"domain": "example.com", "algorithm": "ed25519", "selector": name}
         return self.new_id("/system/dkim-keys", made)
 
+    def asked(self) -> tuple[int, int]:
+        """A campaign that another person wrote and asked approval for, and the number of that."""
+        other = self.web.program("manager")
+        number = self.web.shop.campaign()
+        return number, int(other.told("POST", f"/campaigns/{number}/approvals", {})["id"])
+
+    def owned(self) -> Program:
+        """A program whose key an admin made."""
+        shop = self.web.shop
+        with shop.sessions.begin() as session:
+            owner = session.scalar(select(User.id).where(User.email == "admin@example.com"))
+            key, secret = people.issue_key(session, "own", "server", ["admin"], shop.now, Actor("user", owner))
+            keyring.announce(session, shop.store, key)
+        return Program(self.program.client, secret)
+
+    def locked(self) -> int:
+        number = self.campaign()
+        self.program.told("POST", f"/campaigns/{number}/lock")
+        return number
+
     def source(self, name: str) -> int:
         return self.new_id("/sources", {"name": name, "kind": "server"})
 
@@ -153,7 +174,7 @@ class Desk:
 
 
 SCENARIO = {"name": "Sees it", "expected": [{"slot": 0, "kind": "replacement"}]}
-OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing", "trouble")
+OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing", "trouble", "locked", "next_plan", "next_plan_at")
 
 
 def act(desk: Desk, campaign: int, what: str, **more: str) -> Any:
@@ -178,6 +199,12 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     ),
     "scenarios.save": lambda d: d.browser.post(d.scenario(), name="Sees", **{"shows-0": "kind:replacement"}),
     "scenarios.remove": lambda d: d.browser.post(f"{d.scenario()}/remove"),
+    "checks.ask": lambda d: d.browser.post(f"/campaigns/{d.campaign()}/checks/ask"),
+    "checks.approve": lambda d: d.browser.post("/campaigns/{}/checks/approve/{}".format(*d.asked())),
+    "checks.refuse": lambda d: d.browser.post("/campaigns/{}/checks/refuse/{}".format(*d.asked()), note="No"),
+    "checks.lock": lambda d: d.browser.post(f"/campaigns/{d.campaign()}/checks/lock"),
+    "checks.unlock": lambda d: d.browser.post(f"/campaigns/{d.locked()}/checks/unlock"),
+    "system.change_approval": lambda d: d.browser.post("/system/approval", brand="Another", required="no"),
     "campaigns.save_offers": lambda d: d.browser.post(
         f"/campaigns/{d.campaign()}/offers", default_landing="https://shop.example.com/other",
         **{"default-0": "1", "default-1": "1"},
@@ -270,6 +297,12 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "create_scenario": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/scenarios", SCENARIO),
     "update_scenario": lambda d: d.program.told("PUT", d.scenario(), SCENARIO),
     "delete_scenario": lambda d: d.program.told("DELETE", d.scenario()),
+    "ask_for_approval": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/approvals", {}),
+    "approve_version": lambda d: d.owned().told("POST", f"/approvals/{d.asked()[1]}/approve", {}),
+    "refuse_version": lambda d: d.program.told("POST", f"/approvals/{d.asked()[1]}/refuse", {"note": "No"}),
+    "lock_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/lock"),
+    "unlock_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.locked()}/unlock"),
+    "set_approval_rule": lambda d: d.program.told("PUT", "/system/approval", {"brand": "A", "required": False}),
     "publish_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/publish"),
     "schedule_campaign": lambda d: d.program.told(
         "POST", f"/campaigns/{d.campaign()}/schedule", {"due_at": d.web.shop.now.isoformat()}

@@ -136,7 +136,7 @@ def test_it_asks_for_the_word_again_while_what_it_needs_cannot_be_read(
     mail.publish(plan(discount={"name": "renamed"}))
     lookup = client.application.extensions["parts"].lookup
     lookup.forget()
-    lookup.running(7)  # The plan of now is held; that of the contact is not.
+    lookup.running(7, 0)  # The plan of now is held; that of the contact is not.
     for part, away in (("plan", lambda _: None), ("read", lambda *_: Look(None, None))):
         with monkeypatch.context() as patched:
             patched.setattr(lookup, part, away)
