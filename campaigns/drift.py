@@ -2,14 +2,16 @@
 
 PSI (population stability index) compares how values are spread over bins, before and now: the sum over bins of
 (now - before) x ln(now / before). Two draws from one population differ a little too; that much is taken off. By custom
-0.1 is a shift worth a look and above 0.2 it is large.
+0.1 is a shift worth a look and above 0.2 it is large. A turn shows where neither moves: people and scores are as ever,
+and one category is suddenly bought, as pies are before a holiday.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from math import isnan, log, sqrt
+from collections.abc import Mapping, Sequence
+from math import exp, isnan, log, sqrt
+from statistics import NormalDist
 from typing import Final
 
 import msgspec
@@ -21,6 +23,7 @@ GAP: Final = 0.25
 BINS: Final = 10
 LEAST_ROWS: Final = 500
 LEAST_TAKEN: Final = 30
+ALPHA: Final = 0.05
 _LEAST_SHARE: Final = 1e-4
 _Z_95: Final = 1.959964
 
@@ -48,8 +51,31 @@ class Promise(msgspec.Struct, frozen=True):
         return max(0.0, self.low - 1, 1 / max(self.high, 1e-9) - 1)
 
 
+class Turn(msgspec.Struct, frozen=True):
+    """How much oftener than in the weeks before a category was bought, of what was said of it: a ratio with its
+    interval."""
+
+    category: str
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def gap(self) -> float:
+        """As that of a promise."""
+        return Promise(self.ratio, self.low, self.high).gap
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What was said of a category within some weeks, and how often it was bought."""
+
+    said: float = 0.0
+    bought: float = 0.0
+
+
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of a model: PSI of its scores and of its features (the most moved first), and its promises."""
+    """What was found of a model: PSI of its scores and of its features (the most moved first), its promises, and its
+    turns (the farthest first). `gap` is the largest of promises and turns."""
 
     limit: float
     score: float
@@ -60,6 +86,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     gap: float = 0.0
     is_alarm: bool
     why: str
+    turns: tuple[Turn, ...] = ()
 
     @property
     def largest(self) -> float:
@@ -92,7 +119,38 @@ def promise(said: Sequence[float], taken: Sequence[float]) -> Promise:
     return Promise(count / expected, max(0.0, count / expected - margin), count / expected + margin)
 
 
-def found(score: float, features: Sequence[tuple[str, float]], kept: Promise, words: dict[str, str]) -> Drift:
+def turns(before: Mapping[str, Told], now: Mapping[str, Told]) -> tuple[Turn, ...]:
+    """By category, how this week stands to the weeks before; those of which too little is known are left out.
+
+    A share of what was said, so neither more opens nor a promise that never held is a turn. The interval is that of two
+    Poisson counts; it is widened so that all categories together are wrong once in twenty times (Bonferroni).
+    """
+    told = [(name, before[name], now[name]) for name in sorted(before.keys() & now.keys())]
+    known = [
+        (name, now.said * before.bought / before.said, before.bought, now.bought)
+        for name, before, now in told
+        if before.said > 0 and before.bought >= LEAST_TAKEN
+    ]
+    known = [one for one in known if max(one[1], one[3]) >= LEAST_TAKEN]
+    if not known:
+        return ()
+    errors = NormalDist().inv_cdf(1 - ALPHA / 2 / len(known))
+    found = []
+    for name, expected, earlier, bought in known:
+        # Half a purchase where there was none keeps the ratio above nothing.
+        ratio = max(bought, 0.5) / expected
+        width = exp(errors * sqrt(1 / max(bought, 1.0) + 1 / earlier))
+        found.append(Turn(name, ratio, ratio / width, ratio * width))
+    return tuple(sorted(found, key=lambda turn: (-turn.gap, -abs(log(turn.ratio)), turn.category)))
+
+
+def found(
+    score: float,
+    features: Sequence[tuple[str, float]],
+    kept: Promise,
+    words: Mapping[str, str],
+    turned: Sequence[Turn] = (),
+) -> Drift:
     """The finding in one: whether it is an alarm, and why; `words` say what each feature is."""
     ordered = tuple(sorted(features, key=lambda one: (-one[1], one[0])))
     moved = [words.get(name, name) for name, value in ordered if value > LIMIT]
@@ -104,6 +162,11 @@ def found(score: float, features: Sequence[tuple[str, float]], kept: Promise, wo
     if kept.gap > GAP:
         more = "more" if kept.ratio is not None and kept.ratio > 1 else "less"
         why.append(f"Much {more} comes true than it says.")
+    far = [f"{turn.category} {turn.ratio:.1f} times as often" for turn in turned if turn.gap > GAP]
+    if far:
+        why.append(
+            f"Bought otherwise than in the weeks before: {', '.join(far[:3])}{' and others' if far[3:] else ''}."
+        )
     return Drift(
         limit=LIMIT,
         score=score,
@@ -111,9 +174,10 @@ def found(score: float, features: Sequence[tuple[str, float]], kept: Promise, wo
         ratio=kept.ratio,
         ratio_low=kept.low,
         ratio_high=kept.high,
-        gap=kept.gap,
+        gap=max([kept.gap, *(turn.gap for turn in turned)]),
         is_alarm=bool(why),
         why=" ".join(why) or "Nothing has moved.",
+        turns=tuple(turned),
     )
 
 

@@ -14,7 +14,7 @@ cancelled.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -161,6 +161,24 @@ def _beside(readers: Readers, archive: Archive, model: Model, span: Span) -> Sho
 
 
 Orders = Iterator[tuple[int, int, list[int]]]
+
+
+def bought(
+    session: Session, roots: Whole, at_ms: Sequence[float], categories: Sequence[float], begin: datetime, now: datetime
+) -> Doubles:
+    """Whether each row's person bought of its category within the window after it, whoever else may claim the order."""
+    found = np.zeros(len(roots), dtype=np.float64)
+    window_ms = OUTCOME // timedelta(milliseconds=1)
+    places: dict[int, list[int]] = {}
+    for place, root in enumerate(roots.tolist()):
+        places.setdefault(root, []).append(place)
+    everybody = np.unique(roots)
+    for start in range(0, len(everybody), CHUNK):
+        for root, told_ms, of in orders_of(session, everybody[start : start + CHUNK], begin, now):
+            for place in places[root]:
+                if categories[place] in of and 0 < told_ms - at_ms[place] <= window_ms:
+                    found[place] = 1.0
+    return found
 
 
 def orders_of(session: Session, roots: Whole, begin: datetime, now: datetime) -> Orders:

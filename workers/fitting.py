@@ -135,3 +135,11 @@ def scores(booster: Any, features: Matrix) -> Array:
     """The booster's raw probabilities, before calibration."""
     found: Array = booster.predict(features, num_threads=1)
     return found
+
+
+def importance(booster: Any) -> tuple[tuple[str, float], ...]:
+    """What each feature's splits gain, as a share of all, the largest first; features without any are left out."""
+    gains = np.asarray(booster.feature_importance(importance_type="gain"), dtype=np.float64)
+    total = float(gains.sum()) or 1.0
+    shares = [(name, float(gain) / total) for name, gain in zip(MODEL_FEATURES, gains.tolist(), strict=True) if gain]
+    return tuple(sorted(shares, key=lambda one: (-one[1], one[0])))

@@ -37,7 +37,7 @@ from signals.moments import today_of, unix_ms
 from workers import calibration, evaluation
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
 from workers.exposures import MOST, Readers, exposures
-from workers.fitting import UNTRAINED, Array, crossed, fitted, scores, stretches
+from workers.fitting import UNTRAINED, Array, crossed, fitted, importance, scores, stretches
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey, trade
 from workers.persuasion import Persuasion
@@ -187,7 +187,7 @@ def train(
         timetable=timetable,
         profiles=len(profiles),
         seconds=monotonic() - began,
-        importance=_importance(booster),
+        importance=importance(booster),
         gains=evaluation.gains(parts["test"].outcomes.astype(np.float64), probabilities),
         calibration=tuple(zip(thresholds, values, strict=True)),
         response=response,
@@ -273,14 +273,6 @@ def _persuasion(found: Persuasion) -> dict[str, Any]:
 
 def _ends(found: evaluation.Interval | None) -> tuple[float | None, float | None, float | None]:
     return (None, None, None) if found is None else (found.value, found.low, found.high)
-
-
-def _importance(booster: Any) -> tuple[tuple[str, float], ...]:
-    """What each feature's splits gain, as a share of all, the largest first; features without any are left out."""
-    gains = np.asarray(booster.feature_importance(importance_type="gain"), dtype=np.float64)
-    total = float(gains.sum()) or 1.0
-    shares = [(name, float(gain) / total) for name, gain in zip(MODEL_FEATURES, gains.tolist(), strict=True) if gain]
-    return tuple(sorted(shares, key=lambda one: (-one[1], one[0])))
 
 
 def _first_order(session: Session) -> datetime:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -38,14 +38,12 @@ from render.replay import facts_of, moment
 from render.scoring import contexts
 from render.trial import models_of
 from signals.candidates import MODEL_FEATURES, candidate_matrix
-from workers.exposures import REACH, closed_before, orders_of
+from workers.exposures import REACH, bought, closed_before
 from workers.showings import CHUNK, Archive, Doubles, Flags, Floats, Whole
-from workers.timetable import OUTCOME
 
 MOST: Final = 20_000
 """Opens of either group that are looked at; of more an even part, drawn by their ids, which are hashes."""
 KEPT: Final = 8
-_OUTCOME_MS: Final = OUTCOME // timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True)
@@ -123,27 +121,10 @@ def withheld(session: Session, archive: Archive, model: Model, now: datetime, mo
     return Withheld(
         features=np.array(features, dtype=np.float32).reshape(len(features), len(MODEL_FEATURES)),
         shown=np.array(shown, dtype=np.bool_),
-        outcomes=_bought(session, people, at_ms, categories, begin, now),
+        outcomes=bought(session, people, at_ms, categories, begin, now),
         chances=np.array(chances, dtype=np.float64),
         roots=people,
     )
-
-
-def _bought(
-    session: Session, roots: Whole, at_ms: Sequence[float], categories: Sequence[float], begin: datetime, now: datetime
-) -> Doubles:
-    """Whether each row's person bought of its category within the window after it."""
-    bought = np.zeros(len(roots), dtype=np.float64)
-    places: dict[int, list[int]] = {}
-    for place, root in enumerate(roots.tolist()):
-        places.setdefault(root, []).append(place)
-    everybody = np.unique(roots)
-    for start in range(0, len(everybody), CHUNK):
-        for root, told_ms, of in orders_of(session, everybody[start : start + CHUNK], begin, now):
-            for place in places[root]:
-                if categories[place] in of and 0 < told_ms - at_ms[place] <= _OUTCOME_MS:
-                    bought[place] = 1.0
-    return bought
 
 
 class _Reader:

@@ -7,7 +7,7 @@ from math import nan
 
 import pytest
 
-from campaigns.drift import GAP, LIMIT, Promise, found, promise, psi, spread
+from campaigns.drift import GAP, LIMIT, Promise, Told, found, promise, psi, spread, turns
 
 
 def values(seed: int, count: int = 1500, shift: float = 0.0, missing: float = 0.1) -> list[float]:
@@ -66,3 +66,32 @@ def test_it_says_what_moved(score: float, feature: float, kept: Promise, alarm: 
     assert (finding.is_alarm, finding.why) == (alarm, words)
     assert finding.features[0] == ("b", feature)
     assert finding.largest == max(score, feature)
+
+
+def test_it_tells_a_category_that_is_suddenly_bought_from_luck_and_from_more_opens() -> None:
+    dice = random.Random(6)
+
+    def weeks(count: int, rate: float = 0.1) -> dict[str, Told]:
+        """Twenty categories of which half as much is said as is bought, in so many weeks of a thousand opens."""
+        return {
+            f"c{number}": Told(500 * rate * count, sum(dice.random() < rate for _ in range(1000 * count)))
+            for number in range(20)
+        }
+
+    before = weeks(4)
+    for _ in range(30):
+        quiet = turns(before, weeks(1))
+        assert len(quiet) == 20
+        assert quiet[0].gap <= GAP, "a promise that never held is no turn"
+    assert turns(before, weeks(3))[0].gap <= GAP, "nor are more opens"
+    now = weeks(1) | {"pies": Told(50, 290)}
+    turned = turns(before | {"pies": Told(200, 400), "rare": Told(200, 20)}, now)
+    assert (turned[0].category, turned[0].gap > GAP) == ("pies", True)
+    assert turned[0].low < 2.9 < turned[0].high
+    finding = found(0.05, [], Promise(1.0, 0.9, 1.1), {}, turned)
+    assert finding.is_alarm
+    assert finding.gap == turned[0].gap
+    assert finding.why == "Bought otherwise than in the weeks before: pies 2.9 times as often."
+    gone = turns({"pies": Told(200, 400)}, {"pies": Told(50, 0)})
+    assert gone[0].gap > GAP
+    assert turns({"pies": Told(200, 20)}, {"pies": Told(50, 29)}) == (), "too few to tell"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,41 +13,15 @@ import pytest
 from click.testing import CliRunner
 
 from base.errors import InvalidInput
+from tests.evaluation_sets.conftest import written
 from workers.commands.evaluate import command
 from workers.evaluation import Interval
 from workers.evaluation_sets import findings, hillstrom, openbandit, sessions, tables, upworthy
 from workers.evaluation_sets.opens import ratio
 from workers.evaluation_sets.past import Past, Walk
-from workers.evaluation_sets.retail import FIRST, Retail
+from workers.evaluation_sets.retail import Retail
 from workers.fitting import stretches
 from workers.restraint import restraint
-
-
-def written(folder: Path, name: str, **columns: Any) -> Path:
-    path = folder / f"{name}.parquet"
-    pq.write_table(pa.table(columns), str(path))
-    return path
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """Two households, three products, one campaign with coupons on bread, one of them used."""
-    at = [FIRST.replace(tzinfo=None) + timedelta(days=day, hours=8) for day in (3, 3, 40, 60, 80)]
-    written(
-        tmp_path, "transactions", household_id=[1, 1, 1, 2, 1], basket_id=[10, 10, 11, 12, 13],
-        product_id=[100, 200, 100, 300, 100], quantity=[2, 1, 1, 3000, 1], sales_value=[4.0, 3.0, 1.5, 9.99, 2.0],
-        coupon_disc=[0.0, 0.0, 0.5, 0.0, 0.0], transaction_timestamp=at,
-    )  # fmt: skip
-    written(tmp_path, "products", product_id=[300, 100, 200], product_category=["FUEL", "BREAD", "TEA"])
-    written(tmp_path, "coupons", coupon_upc=[7, 7, 7], product_id=[100, 100, 200], campaign_id=[5, 5, 5])
-    written(tmp_path, "campaigns", campaign_id=[5, 5], household_id=[2, 1])
-    dates = {name: [datetime(2017, 2, day, tzinfo=UTC)] for name, day in (("start_date", 1), ("end_date", 20))}
-    written(tmp_path, "campaign_descriptions", campaign_id=[5], campaign_type=["Type A"], **dates)
-    written(
-        tmp_path, "coupon_redemptions", household_id=[1], coupon_upc=[7], campaign_id=[5],
-        redemption_date=[datetime(2017, 2, 10, tzinfo=UTC)],
-    )  # fmt: skip
-    return tmp_path
 
 
 def test_it_reads_a_retail_year_as_orders_and_campaigns(shop: Path) -> None:

@@ -8,14 +8,17 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from campaigns import drift
 from campaigns.alarms import standings
 from campaigns.drift import Drift
 from campaigns.models.campaign import Campaign
 from campaigns.models.learning import ModelDrift, ModelMove
 from campaigns.watch import measures
+from render.model import Model
 from tests.campaigns.enlisting import enlisted
 from tests.campaigns.shop import Shop
 from tests.workers.seen import HABITS, Log
+from workers import drifting
 from workers.judging import Judge
 
 OPENS = 260
@@ -91,6 +94,30 @@ def test_it_is_silent_while_nothing_moves_and_raises_an_alarm_when_people_change
     assert living.firing() == {"ModelDrifted"}
     living.shop.clock.advance(timedelta(days=4))
     assert living.firing() == set(), "what is old says nothing of today"
+
+
+def test_it_sees_that_people_buy_what_they_did_not_buy_before(living: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drift, "LEAST_TAKEN", 5)
+    log, day = living.log, timedelta(days=1)
+    closed = living.shop.now - 9 * day
+    for week in range(1, 6):
+        for place, name in enumerate(log.names):
+            at = closed - (7 * week - 1) * day
+            for hours in (0, 30):  # What is opened again counts once.
+                log.open(name, at + timedelta(hours=hours), ("shoes", "attire"), model=living.model,
+                         campaign=living.campaign)  # fmt: skip
+            if place % 3 == 0:
+                log.buy(name, "shoes", at + 2 * day)
+            if place % 8 == 0 or (week == 1 and place % 2 == 0):
+                log.buy(name, "attire", at + 2 * day)
+    log.store()
+    model = Model.load(living.shop.blobs.get(living.model))
+    with living.shop.sessions.begin() as session:
+        turned = drifting._turned(session, log.archive, model, closed, living.shop.now)
+    assert [turn.category for turn in turned] == ["attire", "shoes"]
+    assert turned[0].ratio == pytest.approx(11 / 3)
+    assert turned[1].ratio == pytest.approx(1.0)
+    assert turned[0].low > 1
 
 
 def test_it_raises_an_alarm_when_promises_break(living: Living) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from workers.demo.journey import package_folder
-from workers.evaluation_sets import coupons, crosssell, feedback, hillstrom, openbandit, sessions, upworthy
+from workers.evaluation_sets import coupons, crosssell, drifts, feedback, hillstrom, openbandit, sessions, upworthy
 from workers.evaluation_sets.findings import Finding
 from workers.evaluation_sets.past import Past
 from workers.evaluation_sets.retail import Retail
@@ -31,6 +31,7 @@ def _complete_journey(data: Path) -> list[Finding]:
 DATASETS: Final[dict[str, Dataset]] = {
     "complete-journey": Dataset("offer choice, cross-sell, probabilities", _complete_journey, package_folder),
     "diginetica": Dataset("the worth of fresh clicks", sessions.judged),
+    "drift": Dataset("does the drift alarm see what moved", drifts.judged, package_folder),
     "hillstrom": Dataset("do no harm, find a planted effect", hillstrom.judged),
     "open-bandit": Dataset("is the estimator right", openbandit.judged),
     "replay": Dataset("learning from its own feedback", feedback.judged, package_folder),
