@@ -18,8 +18,10 @@ from base.values import (
     KEY_BYTES,
     blob_address,
     brand_urls,
+    choice,
     domain,
     folder,
+    host_name,
     key,
     level,
     name_servers,
@@ -89,6 +91,26 @@ class Settings:
             name_servers,
             "Name servers that are asked about sending domains, as addresses with commas between, `:port` behind. Not "
             "set: the machine's own.",
+        ),
+    )
+    smtp_tls: str = field(
+        default="offered",
+        metadata=_entry(
+            choice("offered", "required"),
+            "offered: the relay is spoken to in clear where it offers no TLS; required: then no mail leaves. A "
+            "certificate that is not the relay's is refused in both.",
+        ),
+    )
+    smtp_ca_file: Path | None = field(
+        default=None,
+        metadata=_entry(
+            folder, "File of the authorities that the relay's certificate may come from. Not set: the machine's own."
+        ),
+    )
+    ehlo_name: str = field(
+        default="",
+        metadata=_entry(
+            host_name, "What senders call themselves to the relay, such as mailer.example.com.", "the address they have"
         ),
     )
     blob_url: str = field(

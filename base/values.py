@@ -65,6 +65,25 @@ def switch(value: str) -> bool:
     return words[value.strip().lower()]
 
 
+def choice(*words: str) -> Callable[[str], str]:
+    """One of these words."""
+
+    def read(value: str) -> str:
+        if value.strip().lower() not in words:
+            raise ValueError(f"must be {' or '.join(words)}")
+        return value.strip().lower()
+
+    return read
+
+
+def host_name(value: str) -> str:
+    """A full host name, or an address in brackets."""
+    name = value.strip()
+    if not re.fullmatch(r"(?i)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+|\[[0-9a-f.:vip]+\]", name) or len(name) > 253:
+        raise ValueError("must be a full name such as mailer.example.com")
+    return name
+
+
 def key(size: int) -> Callable[[str], bytes]:
     """A key of so many bytes."""
 

@@ -102,7 +102,7 @@ def _certificate(parts: SplitResult, context: ssl.SSLContext, now: datetime) -> 
         ):
             told = secure.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        raise Wrong(_unfit(error, host)) from None
+        raise Wrong(unfit(error, host)) from None
     except ssl.SSLError as error:
         raise Wrong(f"{host} does not speak TLS there: {error.reason or 'the handshake failed'}.") from None
     except OSError as error:
@@ -115,7 +115,8 @@ def _certificate(parts: SplitResult, context: ssl.SSLContext, now: datetime) -> 
     return f"Valid for {host} until {ends:%Y-%m-%d}."
 
 
-def _unfit(error: ssl.SSLCertVerificationError, host: str) -> str:
+def unfit(error: ssl.SSLCertVerificationError, host: str) -> str:
+    """What is wrong with a certificate, and what to do."""
     if error.verify_code == _EXPIRED:
         return f"The certificate of {host} has expired: renew it."
     if error.verify_code == _NOT_YET:

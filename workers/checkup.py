@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import shutil
 import smtplib
@@ -26,11 +27,12 @@ from campaigns import domaincheck, instance
 from campaigns.instance import Here
 from campaigns.retention import Policy, stock
 from workers.migration import newest_revision
-from workers.transport import is_this_machine
+from workers.relay import Unreachable, connect, is_encrypted, relay_from
 
 POSTGRES_FROM = 150_000
 VALKEY_FROM = (7, 2)
 FREE_BYTES = 1024**3
+RELAY_SECONDS = 5.0
 KEYS = ("record_key", "subject_key", "session_key", "hash_key")
 
 
@@ -146,19 +148,16 @@ def _word(value: object) -> str:
 
 
 def _relay(settings: Settings) -> str:
-    parts = urlsplit(settings.relay_url)
-    port = parts.port or (465 if parts.scheme == "smtps" else 25)
-    made = smtplib.SMTP_SSL if parts.scheme == "smtps" else smtplib.SMTP
     try:
-        with made(parts.hostname or "", port, timeout=5) as client:
-            client.ehlo_or_helo_if_needed()
-            secure = parts.scheme == "smtps" or client.has_extn("starttls")
-            if parts.username and not secure and not is_this_machine(parts.hostname or ""):
-                raise Unwell("The mail relay offers no encryption: no password is given to it, and no mail leaves.")
-    except (OSError, smtplib.SMTPException) as error:
-        raise Unwell(f"The mail relay cannot be reached: {type(error).__name__}.") from None
+        session = connect(relay_from(settings), RELAY_SECONDS)
+    except Unreachable as error:
+        raise Unwell(f"No mail leaves: {error.reply}") from None
+    found = ["encrypted"] if is_encrypted(session) else []
+    found += [f"offers {name.upper()}" for name in ("pipelining", "smtputf8") if session.has_extn(name)]
+    with contextlib.suppress(OSError, smtplib.SMTPException):
+        session.quit()
     where = "the embedded sink; no mail leaves this machine" if settings.dry_run or not settings.smtp_url else "a relay"
-    return where + (", encrypted" if secure else "")
+    return ", ".join((where, *found))
 
 
 def _blobs(settings: Settings) -> str:

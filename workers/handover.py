@@ -19,8 +19,9 @@ from base.errors import DeliveryFailure, PermanentFailure, TemporaryFailure, Unk
 from campaigns.compose import Built
 from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
 from campaigns.permits import Granted
+from workers.relay import Unreachable
 from workers.replies import Concern, concern, is_dead_address
-from workers.transport import ANSWER_SECONDS, SenderRefused, Transport, Unreachable
+from workers.transport import ANSWER_SECONDS, AddressNotTaken, SenderRefused, Transport
 
 MAX_TRIES: Final = 8
 FIRST_DELAY: Final = timedelta(minutes=1)
@@ -115,6 +116,8 @@ class Handover:
 
     @staticmethod
     def _concern(error: DeliveryFailure) -> Concern:
+        if isinstance(error, AddressNotTaken):
+            return Concern.RECIPIENT
         return Concern.US if isinstance(error, SenderRefused) else concern(error.reply)
 
     def _trouble(self, campaign: int, error: DeliveryFailure) -> None:

@@ -47,7 +47,8 @@ from signals.readings import RuleFacts
 from signals.state import decode
 from signals.suppression import BOUNCED, suppress_hash
 from workers.handover import REFUSED_DELAY, Handover, Ready
-from workers.transport import Transport, relay_from
+from workers.relay import relay_from
+from workers.transport import Transport
 
 HANDING: Final = 20
 LATELY: Final = timedelta(days=2)

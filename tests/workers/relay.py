@@ -29,6 +29,7 @@ class Relay:
         self.at_dot: Answer = lambda _recipient: ""
         self.before_answer: Callable[[str], None] = lambda _recipient: None
         self._lock = threading.Lock()
+        self.offers_smtputf8 = True
         self.port = free_port()
         self._controller: Controller | None = None
 
@@ -38,7 +39,9 @@ class Relay:
 
     def start(self) -> None:
         """Return when it listens."""
-        self._controller = Controller(_Handler(self), hostname=HOST, port=self.port, ready_timeout=10)
+        self._controller = Controller(
+            _Handler(self), hostname=HOST, port=self.port, ready_timeout=10, enable_SMTPUTF8=self.offers_smtputf8
+        )
         self._controller.start()
 
     def stop(self) -> None:

@@ -30,6 +30,7 @@ from workers import jobs
 from workers.handover import FIRST_DELAY, MAX_TRIES
 from workers.schedule import Scheduler
 from workers.sending import Sender
+from workers.transport import NO_SMTPUTF8
 
 
 def account(shop: Shop, campaign: int, occurrence: int | None = None) -> dict[str, int]:
@@ -48,6 +49,25 @@ def due(shop: Shop, scheduler: Scheduler, campaign: int) -> list[int]:
 def run_jobs(shop: Shop) -> None:
     """What the send queue's worker does until the queue is empty."""
     jobs.work(QueueName.SEND, shop.store, burst=True)
+
+
+def test_it_fails_who_cannot_be_told_to_the_relay_with_that_reason_and_mails_the_others(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    names = [f"p{number}" for number in range(12)]
+    relay.stop()
+    relay.offers_smtputf8 = False
+    relay.start()
+    shop.people("ann")
+    for name in names:
+        told = {"email": f"jürgen-{name}@exämple.com"}
+        shop.send({"type": "identify", "userId": name, "traits": told}, shop.consent(name, True))
+    assert sender.send(due(shop, scheduler, shop.campaign())).states == {"accepted": 1, "failed": 12}
+    failed = [row for row in shop.ledger(1) if row.state == "failed"]
+    assert {(row.reason, row.reply) for row in failed} == {("refused", NO_SMTPUTF8)}
+    with shop.sessions.begin() as session:
+        assert session.scalars(select(Suppression)).all() == []
+        assert session.get_one(Campaign, 1).trouble is None
 
 
 def test_it_sends_everybody_one_mail_and_finishes(
