@@ -1,7 +1,7 @@
 """Asking for a second person's word on a campaign, and giving it: what is approved goes out, or is changed, with that.
 
 Only what could go out is asked for: it can be compiled and passes its scenarios, and whatever else is noteworthy about
-its mail is there with a reason. All of it is looked at once more when somebody approves.
+its mail is there with a reason (campaigns/findings.py). All of it is looked at once more when somebody approves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from base.stores import Store
-from campaigns import admin_log, approvals, compiling, mail, publish, scenarios, transitions
+from campaigns import admin_log, approvals, compiling, findings, mail, publish, scenarios, transitions
 from campaigns.admin_log import Actor
 from campaigns.approvals import LEFT, Version
 from campaigns.campaigns import Moment
@@ -49,7 +49,9 @@ def ask(
     if row.state == "cancelled":
         raise Conflict("The campaign is cancelled.")
     _check_times(row, wanted, now)
-    found = _ready(session, store, blobs, row, wanted.due_at, wanted.starts_at, now)
+    found, warnings = _ready(session, store, blobs, row, wanted.due_at, wanted.starts_at, now)
+    if warnings and not wanted.note.strip():
+        raise InvalidInput("note", f"must say why it may go out all the same: {' '.join(warnings)}")
     _end(session, row.id, "asked", now, by, "Another version was asked for.")
     made = Approval(
         campaign_id=row.id, state="asked", version=found.hash, content=found.content, due_at=wanted.due_at,
@@ -84,7 +86,7 @@ def approve(
     for moment in (found.due_at, found.starts_at):
         if moment is not None and moment <= now:
             raise Conflict("Its time is over: it has to be asked for with another.")
-    current = _ready(session, store, blobs, row, found.due_at, found.starts_at, now)
+    current, _ = _ready(session, store, blobs, row, found.due_at, found.starts_at, now)
     if current.hash != found.version:
         raise Conflict("It was changed since it was asked for: it has to be asked for anew.")
     _end(session, row.id, "approved", now, by, "Another version was approved.")
@@ -124,13 +126,20 @@ def _ready(
     due_at: datetime | None,
     starts_at: datetime | None,
     now: datetime,
-) -> Version:
-    """The version that is written, once it could go out. Raises InvalidInput, Conflict."""
+) -> tuple[Version, list[str]]:
+    """The version that is written, once it could go out, and what is to be said of its mail. Raises InvalidInput,
+    Conflict."""
     plan, compiled = compiling.compile_campaign(session, row)
     for verdict in scenarios.ask(session, store, blobs, row, plan, compiled, now):
         if not verdict.passed:
             raise Conflict(scenarios.failed(verdict))
-    return approvals.version(session, row, digest(encode(plan)), digest(mail.encode(compiled)), due_at, starts_at)
+    told = findings.findings(row, plan, compiled)
+    for one in told:
+        if one.level == "error":
+            raise Conflict(f"The mail: {one.words}")
+    mail_hash = digest(mail.encode(compiled))
+    found = approvals.version(session, row, digest(encode(plan)), mail_hash, due_at, starts_at)
+    return found, [one.words for one in told]
 
 
 def _waiting(session: Session, approval_id: int) -> tuple[Approval, Campaign]:

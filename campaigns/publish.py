@@ -19,7 +19,7 @@ from base.blobs import FolderBlobs
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import admin_log, approvals, locks, mail, plans, relations, scenarios
+from campaigns import admin_log, approvals, findings, locks, mail, plans, relations, scenarios
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.compiling import compile_campaign, live, offer_ids, offers_of
@@ -127,22 +127,18 @@ def turn(session: Session, now: datetime) -> int:
     return len(rows)
 
 
-def is_current(session: Session, row: Campaign) -> bool:
-    """Whether what is published is what is written. Raises InvalidInput when what is written could not be published."""
-    return row.plan_hash == render_plan.digest(render_plan.encode(compile_campaign(session, row)[0]))
-
-
 def missing(session: Session, row: Campaign) -> list[str]:
     """What is still missing before a campaign can be sent, a sentence each; empty when it can."""
     try:
-        current = is_current(session, row)
+        plan, compiled = compile_campaign(session, row)
     except InvalidInput as error:
         return [str(error)]
+    blocking = findings.errors(row, plan, compiled)
     if row.plan_hash is None:
-        return ["It has not been published."]
-    if not current:
-        return ["It was changed since it was published: publish it again."]
-    return scenarios.failing(session, row)
+        return ["It has not been published.", *blocking]
+    if render_plan.digest(render_plan.encode(plan)) != row.plan_hash:
+        return ["It was changed since it was published: publish it again.", *blocking]
+    return [*blocking, *scenarios.failing(session, row)]
 
 
 def kill(

@@ -10,9 +10,10 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, Forbidden, InvalidInput
-from campaigns import approvals, approving, campaigns, locks, scenarios
+from campaigns import approvals, approving, campaigns, compiling, findings, locks, scenarios
 from campaigns.access import allow
 from campaigns.approving import AskIn
+from campaigns.findings import Finding
 from campaigns.models import Approval, Campaign
 from campaigns.parts import parts
 from campaigns.views import forms
@@ -105,6 +106,20 @@ def unlock(campaign_id: int) -> ResponseReturnValue:
     return _done(campaign_id, do)
 
 
+@pages.get("/fields")
+@allow("manager", "approver")
+def fields(campaign_id: int) -> ResponseReturnValue:
+    """How many of the audience have none of what the mail prints; a part of the page."""
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        try:
+            _, mail = compiling.compile_campaign(session, row)
+            told = findings.lacking(session, row, mail, parts().now())
+        except InvalidInput as error:
+            return render_template("campaigns/fields.html", fault=error)
+        return render_template("campaigns/fields.html", lacking=told, findings=findings.of_nobody(told))
+
+
 def _of(session: Session, campaign_id: int, approval_id: int) -> int:
     """The number of an approval of this campaign; of another's, one that there is not."""
     found = session.get(Approval, approval_id)
@@ -126,9 +141,12 @@ def _done(campaign_id: int, do: Callable[[Session], str]) -> ResponseReturnValue
 
 def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
     try:
-        _, verdicts = scenarios.as_written(session, parts().store, parts().blobs, row, parts().now())
+        plan, mail = compiling.compile_campaign(session, row)
+        verdicts = scenarios.ask(session, parts().store, parts().blobs, row, plan, mail, parts().now())
+        told: list[Finding] | None = findings.findings(row, plan, mail)
     except InvalidInput:
-        verdicts = []
+        # What keeps it from being compiled stands above the page.
+        verdicts, told = [], None
     history = approvals.history(session, row.id)
     standing = next((one for one in history if one.state == "approved"), None)
     asked = next((one for one in history if one.state == "asked"), None)
@@ -138,6 +156,7 @@ def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
         **frame(session, row, "checks"),
         fault=fault,
         values=request.form if fault is not None else {},
+        findings=told,
         scenarios=scenarios.scenarios(session, row.id),
         verdicts={one.scenario: one for one in verdicts},
         required=approvals.is_required(session, row.brand),

@@ -28,7 +28,8 @@ EXPECTED = {
     "customers": "support", "permissions": "support", "mailreports": "admin", "calls": "support",
     "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
-    "checks.show": "manager approver", "checks.approve": "approver", "checks.refuse": "approver",
+    "checks.show": "manager approver", "checks.fields": "manager approver",
+    "checks.approve": "approver", "checks.refuse": "approver",
     "approvals": "manager approver", "running.audience_count": "manager approver",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""

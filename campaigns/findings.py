@@ -1,0 +1,238 @@
+"""The linter of a campaign's mail: what keeps it from going out, and what somebody should know before it does.
+
+Errors block; warnings want a reason from whoever asks for approval, and whoever approves sees both. What a message
+cannot be compiled without (size, unsubscribe link, postal address, places with their alternative texts, a fallback for
+every field) is refused earlier, in campaigns/mail.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from campaigns import mailreading
+from campaigns.mail import ADDRESS_BYTES, MAX_HTML, CompiledMail
+from campaigns.mailreading import Reading
+from campaigns.models.campaign import Campaign
+from campaigns.population import matching
+from render.plan import Plan
+from signals.profiles import ProfileStateRow
+
+Level = Literal["error", "warning"]
+NEARLY: Final = 0.85
+"""Of the size at which Gmail clips a mail: from there on it is told."""
+INVISIBLE: Final = 1.5
+"""A contrast below this is text that nobody sees, which filters take for hidden words."""
+FEW_WORDS: Final = 20
+LONG_SUBJECT: Final = 90
+MAX_TOLD: Final = 3
+"""Places told of one kind of finding."""
+SHORTENERS: Final = frozenset({
+    "bit.ly", "t.co", "tinyurl.com", "goo.gl", "ow.ly", "is.gd", "buff.ly", "rebrand.ly", "cutt.ly", "rb.gy", "t.ly",
+    "shorturl.at", "tiny.cc", "v.gd", "lnkd.in", "s.id", "bl.ink", "short.io", "soo.gd", "adf.ly",
+})  # fmt: skip
+FREEMAIL: Final = frozenset({
+    "gmail.com", "googlemail.com", "yahoo.com", "ymail.com", "outlook.com", "hotmail.com", "live.com", "msn.com",
+    "aol.com", "icloud.com", "me.com", "mac.com", "gmx.de", "gmx.net", "gmx.at", "web.de", "mail.ru", "proton.me",
+    "protonmail.com", "zoho.com",
+})  # fmt: skip
+"""Mailboxes of everybody: their DMARC records have mails refused that others send in their name."""
+TRIGGERS: Final = (
+    "100% free", "act now", "risk free", "risk-free", "guaranteed winner", "you are a winner", "you have won",
+    "cash bonus", "double your", "earn money", "make money fast", "no obligation", "once in a lifetime",
+    "click here now", "this is not spam", "viagra", "casino bonus", "weight loss", "lowest price ever",
+    "urgent response",
+)  # fmt: skip
+_ADDRESS_LIKE: Final = re.compile(
+    r"(?:https?://)?(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})(?:/\S*)?", re.IGNORECASE
+)
+_NUMBERS: Final = re.compile(r"[\d.]+|\[.*\]")
+_PRINTED: Final = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
+
+
+class Finding(Struct, frozen=True):
+    """One thing about a mail: how bad, what kind in a stable word, the tab where it is put right, and a sentence."""
+
+    level: Level
+    code: str
+    tab: str
+    words: str
+
+
+class Lacking(Struct, frozen=True):
+    """A field that the mail prints, and how many of `people` in the audience have none and get the fallback."""
+
+    field: str
+    fallback: str
+    lacking: int
+    people: int
+
+
+def findings(row: Campaign, plan: Plan, mail: CompiledMail) -> list[Finding]:
+    """What is to be said of a campaign's mail and of where its links lead; errors first. Nobody's data is read."""
+    reading = mailreading.read(mail.html)
+    found = [
+        *_size(mail),
+        *_sender(mail),
+        *_subject(mail),
+        *_text(mail, reading),
+        *_pictures(reading),
+        *_links(row, plan, mail, reading),
+    ]
+    return sorted(found, key=lambda one: one.level != "error")
+
+
+def errors(row: Campaign, plan: Plan, mail: CompiledMail) -> list[str]:
+    """The sentences of what blocks."""
+    return [f"The mail: {one.words}" for one in findings(row, plan, mail) if one.level == "error"]
+
+
+def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime) -> list[Lacking]:
+    """How many of the audience have none of each field the mail prints, the most lacking first.
+
+    Counted over everybody the rule describes. Raises InvalidInput when the rule is not sound.
+    """
+    names = sorted(mail.fallbacks)
+    if not names:
+        return []
+    members = matching(session, row.audience, now).cte("members")
+    values = [func.nullif(func.btrim(ProfileStateRow.document["traits"][name].astext), "") for name in names]
+    counts: list[Any] = [func.count() - func.count(value) for value in values]
+    query = select(func.count(), *counts).join(members, members.c.profile_id == ProfileStateRow.profile_id)
+    people, *numbers = session.execute(query).one()
+    found = [Lacking(name, mail.fallbacks[name], number, people) for name, number in zip(names, numbers, strict=True)]
+    return sorted(found, key=lambda one: -one.lacking)
+
+
+def of_nobody(told: list[Lacking]) -> list[Finding]:
+    """Fields that nobody of the audience has, which is most likely a slip, and those that would leave a hole."""
+    found = []
+    for one in told:
+        if one.people and one.lacking == one.people:
+            words = f"Nobody in the audience has “{one.field}”: everybody gets “{one.fallback}”."
+            found.append(Finding("warning", "field", "message", words))
+        elif one.lacking and not one.fallback.strip():
+            words = f"{one.lacking} of {one.people} people have no “{one.field}”, and nothing stands in for it."
+            found.append(Finding("warning", "field", "message", words))
+    return found
+
+
+def _size(mail: CompiledMail) -> Iterator[Finding]:
+    size = len(mail.html.encode()) + (3 + 3 * len(mail.slots)) * ADDRESS_BYTES
+    if size > NEARLY * MAX_HTML:
+        words = f"It has {size // 1000} kB of {MAX_HTML // 1000}: Gmail cuts what is longer."
+        yield Finding("warning", "size", "message", words)
+
+
+def _sender(mail: CompiledMail) -> Iterator[Finding]:
+    local, _, domain = mail.from_address.lower().rpartition("@")
+    if domain in FREEMAIL:
+        yield Finding(
+            "error", "sender", "message", f"Mails from {domain} that others send are refused: use a domain of yours."
+        )
+    if not mail.from_name.strip():
+        yield Finding("error", "sender", "message", "It does not say whom it is from.")
+    if re.fullmatch(r"(?:no|do[._-]?not)[._-]?reply", local) and not mail.reply_to:
+        yield Finding("warning", "sender", "message", "Nobody can answer it: name an address for answers.")
+
+
+def _subject(mail: CompiledMail) -> Iterator[Finding]:
+    subject = _PRINTED.sub("", mail.subject).strip()
+    letters = [letter for letter in subject if letter.isalpha()]
+    if len(letters) > 10 and sum(letter.isupper() for letter in letters) > 0.7 * len(letters):
+        yield Finding("warning", "subject", "message", "The subject is in capitals, as junk mail is.")
+    if re.match(r"(?:re|fwd?|aw|wg)\s*:", subject, re.IGNORECASE):
+        yield Finding(
+            "warning",
+            "subject",
+            "message",
+            "The subject pretends to be an answer, which the law of many countries forbids.",
+        )
+    if re.search(r"[!?$€£]{3,}|!.*!.*!", subject):
+        yield Finding("warning", "subject", "message", "The subject shouts: too many signs of exclamation or money.")
+    if len(mail.subject) > LONG_SUBJECT:
+        yield Finding(
+            "warning", "subject", "message", f"The subject has {len(mail.subject)} characters; most inboxes cut it."
+        )
+    if not mail.preheader.strip():
+        yield Finding(
+            "warning",
+            "preheader",
+            "message",
+            "No line after the subject: inboxes show the beginning of the mail instead.",
+        )
+
+
+def _text(mail: CompiledMail, reading: Reading) -> Iterator[Finding]:
+    told = " ".join((mail.subject, mail.preheader, re.sub(r"<[^>]*>", " ", mail.html))).lower()
+    spammy = [f"“{words}”" for words in TRIGGERS if words in told]
+    if spammy:
+        yield Finding("warning", "words", "message", f"Words that junk mail uses: {', '.join(spammy[:MAX_TOLD])}.")
+    if reading.words < FEW_WORDS:
+        words = f"With pictures off there are {reading.words} words to read: say in text what it is about."
+        yield Finding("warning", "text", "message", words)
+    if "{{ link." not in mail.text.replace("link.unsubscribe", "").replace("link.view", ""):
+        yield Finding(
+            "warning", "text", "message", "The text part leads nowhere: it has no link to what the mail offers."
+        )
+    hidden = [one for one in reading.faint if one.contrast < INVISIBLE]
+    faint = [one for one in reading.faint if one.contrast >= INVISIBLE]
+    for one in hidden[:MAX_TOLD]:
+        words = f"“{one.words}” cannot be seen (contrast {one.contrast:.1f}); filters take it for hidden words."
+        yield Finding("error", "contrast", "message", words)
+    for one in faint[:MAX_TOLD]:
+        yield Finding(
+            "warning",
+            "contrast",
+            "message",
+            f"“{one.words}” is hard to read: contrast {one.contrast:.1f}, at least 4.5 is needed.",
+        )
+
+
+def _pictures(reading: Reading) -> Iterator[Finding]:
+    for source in reading.mute[:MAX_TOLD]:
+        yield Finding("error", "alt", "message", f"A picture has no alternative text: {source[:80]}")
+
+
+def _links(row: Campaign, plan: Plan, mail: CompiledMail, reading: Reading) -> Iterator[Finding]:
+    addresses = [(one.address, "message", "A link") for one in reading.links]
+    addresses.append((plan.default_landing, "offers", "The address for clicks that lead to no offer"))
+    addresses += [(one.landing, "offers", f"The offer “{one.name}”") for one in plan.offers]
+    own = _domain(mail.from_address.rpartition("@")[2])
+    known = {own, *map(_domain, row.landing_hosts)}
+    elsewhere: dict[str, str] = {}
+    for address, tab, what in addresses:
+        parts = urlsplit(address)
+        host = (parts.hostname or "").lower()
+        if parts.scheme in ("mailto", "tel", "") and not host:
+            continue
+        if parts.scheme != "https":
+            yield Finding("error", "link", tab, f"{what} leads to {address[:80]}, which is not https.")
+        if host in SHORTENERS or host.removeprefix("www.") in SHORTENERS:
+            yield Finding("error", "link", tab, f"{what} goes through {host}: filters refuse shortened addresses.")
+        elif _NUMBERS.fullmatch(host):
+            yield Finding("error", "link", tab, f"{what} leads to the bare number {host}, as fraud does.")
+        elif _domain(host) not in known:
+            elsewhere.setdefault(_domain(host), tab)
+    for domain, tab in list(elsewhere.items())[:MAX_TOLD]:
+        yield Finding("warning", "host", tab, f"It leads to {domain}, which is not the sender’s domain ({own}).")
+    for link in reading.links:
+        shown = _ADDRESS_LIKE.fullmatch(link.words)
+        host = urlsplit(link.address).hostname or ""
+        if shown and host and _domain(shown[1].lower()) != _domain(host):
+            words = f"“{link.words[:60]}” leads to {host}, another address than it says."
+            yield Finding("error", "link", "message", words)
+
+
+def _domain(host: str) -> str:
+    """The last two labels, or three under a short second level such as co.uk: enough to tell whose a host is."""
+    labels = host.lower().rstrip(".").split(".")
+    size = 3 if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= 3 else 2
+    return ".".join(labels[-size:])

@@ -1,0 +1,112 @@
+"""The linter of a mail: each fault is told by its kind, blocks or warns, and a sound mail is left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy.orm import Session
+
+from campaigns import campaigns, compiling, findings, mail, mailreading, starting
+from campaigns.mail import MessageIn
+from tests.campaigns.mailing import words
+from tests.campaigns.shop import MESSAGE, MJML, Shop, named
+from tests.campaigns.web import Web
+
+SAID = "These are twenty words that say what the mail is about, so that it can be read with pictures off."
+
+
+def mjml(more: str) -> str:
+    """The shop's mail with more in it."""
+    return MJML.replace("<mj-button", f"<mj-text>{SAID}</mj-text>{more}<mj-button", 1)
+
+
+def found(shop: Shop, **changes: Any) -> set[tuple[str, str]]:
+    """Level and code of what is told of the shop's mail with these changes."""
+    landing = changes.pop("landing", "https://shop.example.com/now")
+    message = shop.message(**({"mjml": mjml("")} | changes))
+    offer = shop.offer(landing=landing)
+    default = shop.offer("neutral")
+    slots = [
+        campaigns.SlotChoice(slot=0, default=default, offers=[offer]),
+        campaigns.SlotChoice(slot=1, default=default),
+    ]
+    number = shop.campaign(published=False, message=message, slots=slots, landing_hosts=["shop.example.com"])
+    with shop.sessions.begin() as session:
+        return {(one.level, one.code) for one in told(session, number)}
+
+
+def told(session: Session, number: int) -> list[findings.Finding]:
+    row = campaigns.campaign(session, number)
+    return findings.findings(row, *compiling.compile_campaign(session, row))
+
+
+FAULTS = (
+    ({"mjml": mjml('<mj-text><a href="http://shop.example.com/">shop</a></mj-text>')}, ("error", "link")),
+    ({"mjml": mjml('<mj-text><a href="https://bit.ly/x">shop</a></mj-text>')}, ("error", "link")),
+    ({"mjml": mjml('<mj-text><a href="https://203.0.113.7/x">shop</a></mj-text>')}, ("error", "link")),
+    ({"mjml": mjml('<mj-text><a href="https://evil.test/">www.example.com</a></mj-text>')}, ("error", "link")),
+    ({"mjml": mjml('<mj-text><a href="https://partner.test/">partner</a></mj-text>')}, ("warning", "host")),
+    ({"landing": "http://shop.example.com/"}, ("error", "link")),
+    ({"mjml": mjml('<mj-raw><img src="https://shop.example.com/a.png"></mj-raw>')}, ("error", "alt")),
+    ({"mjml": mjml('<mj-text color="#ffffff">cheap words</mj-text>')}, ("error", "contrast")),
+    ({"mjml": mjml('<mj-text color="#999999">hard to read</mj-text>')}, ("warning", "contrast")),
+    ({"mjml": mjml(f"<mj-text>{'long ' * 18_000}</mj-text>")}, ("warning", "size")),
+    ({"mjml": mjml("<mj-text>Act now, you have won</mj-text>")}, ("warning", "words")),
+    ({"mjml": MJML}, ("warning", "text")),
+    ({"text": "Hello. {{ link.unsubscribe }} {{ brand.postal_address }}"}, ("warning", "text")),
+    ({"from_address": "shop@gmail.com"}, ("error", "sender")),
+    ({"from_address": "no-reply@example.com"}, ("warning", "sender")),
+    ({"from_name": " "}, ("error", "sender")),
+    ({"subject": "BUY OUR SHOES NOW"}, ("warning", "subject")),
+    ({"subject": "Re: your order"}, ("warning", "subject")),
+    ({"subject": "Shoes!!!"}, ("warning", "subject")),
+    ({"subject": "Shoes " * 20}, ("warning", "subject")),
+    ({"preheader": ""}, ("warning", "preheader")),
+)  # fmt: skip
+
+
+def test_it_tells_each_fault_by_its_kind_and_says_nothing_of_a_sound_mail(shop: Shop) -> None:
+    assert found(shop) == set()
+    for changes, fault in FAULTS:
+        assert fault in found(shop, **changes), (changes, fault)
+
+
+def test_it_leaves_the_layouts_that_an_installation_starts_with_alone(shop: Shop) -> None:
+    for layout in starting.LAYOUTS:
+        message: MessageIn = starting.message(layout, "First", "Shop", "shop@example.com", "1 Street, Town")
+        compiled = mail.compile_mail(message, 1, "")
+        reading = mailreading.read(compiled.html)
+        assert (reading.faint, reading.mute, reading.links) == ([], [], []), layout.name
+        assert reading.words >= findings.FEW_WORDS
+
+
+@pytest.mark.feature("CM-18")
+def test_it_blocks_by_errors_and_wants_a_reason_for_warnings_which_whoever_approves_sees(web: Web) -> None:
+    shop, admin = web.shop, web.program("admin")
+    shop.people("ann")
+    shop.send({"type": "identify", "userId": "ben", "traits": {"email": "ben@example.com"}})
+    number = shop.campaign(
+        published=False, message=shop.message(mjml=MJML.replace("mj-text>Hello", 'mj-text color="#fff">Hello'))
+    )
+    at = f"/campaigns/{number}"
+    admin.told("POST", f"{at}/publish")
+    refused = admin.call("POST", f"{at}/schedule", {"due_at": shop.now.isoformat()})
+    assert (refused.status_code, "cannot be seen" in refused.text) == (409, True)
+    assert admin.call("POST", f"{at}/approvals", {"note": "please"}).status_code == 409
+    answer = admin.told("GET", f"{at}/findings")
+    assert answer["findings"][0]["code"] == "contrast"
+    assert answer["lacking"] == [{"field": "first_name", "fallback": "friend", "lacking": 1, "people": 2}]
+
+    admin.told("PUT", "/system/approval", {"required": True})
+    written = admin.told("GET", at)
+    sound = dict(msgspec.to_builtins(named(MESSAGE)))
+    admin.told("PUT", f"/messages/{written['message_id']}", sound)
+    assert "note" in admin.call("POST", f"{at}/approvals", {}).text
+    admin.told("POST", f"{at}/approvals", {"note": "The shop’s page is not ours"})
+    browser = web.browser("approver")
+    page = words(browser.get(f"{at}/checks/").text)
+    assert "warning With pictures off" in page
+    assert "The shop’s page is not ours" in page
+    assert "1 of 2" in words(browser.get(f"{at}/checks/fields").text)
