@@ -20,7 +20,7 @@ from render.plan import Plan, Slot
 from signals.moments import unix_ms
 
 HELD: Final = "Nothing that matters has changed since the last open, so it would show the same."
-JOINED: Final = "The mail was opened within the last half minute: its other pictures belong to that open."
+JOINED: Final = "The mail’s pictures were fetched within the last half minute: its other pictures belong to that open."
 NO_RECORD: Final = "This person may not be followed, so the default is shown and nothing is written down."
 
 

@@ -58,7 +58,7 @@ def test_it_finds_a_planted_bias_on_the_page_and_by_the_api(web: Web) -> None:
 def test_it_says_that_there_is_nobody_to_compare(web: Web) -> None:
     campaign = web.shop.campaign()
     page = words(web.browser("manager").get(f"/campaigns/{campaign}/fairness").text)
-    assert "No mail was opened by anybody whose gender or age_band is known." in page
+    assert "Nothing was shown to anybody whose gender or age_band is known." in page
     assert web.program("manager").told("GET", f"/campaigns/{campaign}/fairness")["is_fair"]
     refused = web.browser("manager").get(f"/campaigns/{campaign}/fairness?percent=20&traits=tier")
     assert (refused.status_code, "Limit: must be from 0.5 to 0.99" in refused.text) == (400, True)

@@ -84,7 +84,7 @@ def test_it_counts_fetches_and_clicks_and_no_people(opens: Opens, web: Web) -> N
     assert [line["fetches"] for line in told["anonymous"]["offers"]] == [4]
     page = web.desk("manager").get(f"/campaigns/{opens.campaign}/results").text
     assert "never of people" in page
-    assert "Opened, surely" not in page
+    assert "Seen, surely" not in page
     profile = mails["ann"].token.profile
     timeline = web.desk("support").get(f"/customers/{profile}").text
     assert "counted without names, so none is listed here" in timeline
