@@ -32,6 +32,7 @@ PURPOSE_WORDS: Final = {
     "email": "Mails",
     "tracking": "Being followed: opens, clicks, visits",
     "profiling": "Being profiled: content and offers by what is known",
+    "advertising": "Advertising: being named, hashed, to advertising channels",
 }
 SOURCE_WORDS: Final = {INTERNAL: "Latebind"}
 VIA_WORDS: Final = {

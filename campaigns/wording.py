@@ -128,6 +128,7 @@ def event_words(name: str | None, type_: str) -> str:
 
 def consent_words(properties: dict[str, Any]) -> str:
     """What a statement of consent says of its purpose."""
-    purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled"}
+    purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled",
+               "advertising": "being named to advertising channels"}  # fmt: skip
     asked = str(properties.get("purpose", ""))
     return f"{'agreed to' if properties.get('granted') is True else 'refuses'} {purpose.get(asked, asked)}"

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from render.facts import Facts
 from render.plan import Plan
+from signals.contents import REFUSABLE
 from signals.state import ProfileState
-
-REFUSABLE: Final = ("tracking", "profiling")
-"""Purposes whose refusal turns every decision into the default, beside the channel's own."""
 
 
 def refused(plan: Plan, facts: Facts) -> str | None:

@@ -1,15 +1,17 @@
-"""Leaving: a page that changes nothing when it is looked at, and the POST that does (RFC 8058).
+"""Leaving and preferences: a page that changes nothing when it is looked at, and the POST that does (RFC 8058).
 
-Scanners follow every link of a mail, so only POST withdraws. The page shows nothing about the person: whoever holds a
-forwarded mail may see it.
+Scanners follow every link of a mail, so only POST withdraws. The page shows nothing about the person, neither their
+address nor what they allow now, and takes no agreement: whoever holds a forwarded mail may see and use it.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from markupsafe import escape
+from werkzeug.datastructures import MultiDict
 
 from base.clock import monotonic
 from base.errors import BadToken
@@ -19,17 +21,26 @@ from render.open import Environ, fetch_of
 from render.parts import Parts
 from render.record import ConsentRecord
 from render.respond import Answer
+from signals.contents import PURPOSES
 from signals.moments import unix_ms
 
-PURPOSES = ("email", "tracking")
-_TEXTS = {
+MAX_ASKED: Final = 20
+_TEXTS: Final = {
     "title": "Unsubscribe",
     "question": "Do you want to stop mails from {brand} to this mailbox?",
     "button": "Unsubscribe",
-    "tracking_question": "Or keep the mails, but stop personal content and the tracking of opens:",
-    "tracking_button": "Stop tracking",
+    "choices_question": "Or choose what {brand} shall do no more:",
+    "email_choice": "Send mails to this mailbox",
+    "tracking_choice": "Note which mails I open, click and what I look at",
+    "profiling_choice": "Choose content and offers by what is known of me",
+    "advertising_choice": "Name me, in hashed form, to advertising channels",
+    "choices_button": "Save",
+    "choices_note": "What you do not tick stays as it is. It holds for this mailbox, within seconds.",
     "done": "Done. This mailbox will get no more mails from {brand}.",
     "tracking_done": "Done. Opens of mails to this mailbox are no longer tracked.",
+    "profiling_done": "Done. Content and offers are no longer chosen by what is known of you.",
+    "advertising_done": "Done. You are no longer named to advertising channels.",
+    "nothing_done": "Nothing was ticked, so nothing was changed.",
 }
 
 
@@ -45,14 +56,12 @@ def show_page(parts: Parts, text: str, environ: Environ) -> Answer:
     texts = _texts(parts, fetch.token.campaign)
     return _page(
         texts,
-        f"<p>{escape(texts['question'])}</p>{_form('email', texts['button'])}"
-        f'<p class="less">{escape(texts["tracking_question"])}</p>'
-        f"{_form('tracking', texts['tracking_button'], 'quiet')}",
+        f"<p>{escape(texts['question'])}</p>{_form('email', texts['button'])}{_choices(texts)}",
     )
 
 
-def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str]) -> Answer:
-    """Answer `POST /u/<token>`, from a mail provider's one-click or from the page's button.
+def withdraw(parts: Parts, text: str, environ: Environ, form: MultiDict[str, str]) -> Answer:
+    """Answer `POST /u/<token>`, from a mail provider's one-click or from the page: its button, or what was ticked.
 
     200 only once the withdrawal is safe; it is in effect within five seconds. 503 when it cannot be kept: providers
     try again. Leaving by a test mail looks the same and withdraws nothing: whoever tries it is not the person.
@@ -66,31 +75,50 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: Mapping[str, str])
     if not token.profile:
         return not_found()
     fetch = fetch_of(parts, token, "unsubscribe", environ, started)
-    purpose = form.get("purpose", "email")
-    via = "one-click" if form.get("List-Unsubscribe", "").strip().lower() == "one-click" else "page"
-    if purpose not in PURPOSES or via == "one-click":
-        purpose = "email"
-    if token.delivery.is_test:
-        return _done(parts, token.campaign, purpose)
-    made = ConsentRecord(
-        id=secrets.token_hex(16),
-        at_ms=fetch.now_ms,
-        profile=token.profile,
-        campaign=token.campaign,
-        occurrence=token.occurrence,
-        purpose=purpose,
-        granted=False,
-        via=via,
+    is_one_click = form.get("List-Unsubscribe", "").strip().lower() == "one-click"
+    asked = set(form.getlist("purpose")[:MAX_ASKED])
+    purposes = [purpose for purpose in PURPOSES if purpose in asked]
+    if is_one_click or not (purposes or "choices" in form):
+        purposes = ["email"]
+    if token.delivery.is_test or not purposes:
+        return _done(parts, token.campaign, purposes)
+    made = tuple(
+        ConsentRecord(
+            id=secrets.token_hex(16),
+            at_ms=fetch.now_ms,
+            profile=token.profile,
+            campaign=token.campaign,
+            occurrence=token.occurrence,
+            purpose=purpose,
+            granted=False,
+            via="one-click" if is_one_click else "page",
+        )
+        for purpose in purposes
     )
-    if not parts.recorder.accept((made,), fetch.deadline):
+    if not parts.recorder.accept(made, fetch.deadline):
         return try_again("Please try again", "This could not be saved. Please try again in a minute.")
-    parts.metrics.count("unsubscribes", value=via)
-    return _done(parts, token.campaign, purpose)
+    parts.metrics.count("unsubscribes", value=made[0].via)
+    return _done(parts, token.campaign, purposes)
 
 
-def _done(parts: Parts, campaign: int, purpose: str) -> Answer:
+def _done(parts: Parts, campaign: int, purposes: Sequence[str]) -> Answer:
     texts = _texts(parts, campaign)
-    return _page(texts, f"<p>{escape(texts['done' if purpose == 'email' else 'tracking_done'])}</p>")
+    names = ["done" if purpose == "email" else f"{purpose}_done" for purpose in purposes] or ["nothing_done"]
+    return _page(texts, "".join(f"<p>{escape(texts[name])}</p>" for name in names))
+
+
+def _choices(texts: Mapping[str, str]) -> str:
+    """What can be withdrawn purpose by purpose; nothing is ticked, so that the page tells nothing."""
+    boxes = "".join(
+        f'<label class="box"><input type="checkbox" name="purpose" value="{purpose}"> '
+        f"{escape(texts[f'{purpose}_choice'])}</label>"
+        for purpose in PURPOSES
+    )
+    return (
+        f'<form method="post" class="less"><p>{escape(texts["choices_question"])}</p>{boxes}'
+        f'<input type="hidden" name="choices" value="1"><p>{escape(texts["choices_note"])}</p>'
+        f'<button class="quiet">{escape(texts["choices_button"])}</button></form>'
+    )
 
 
 def _texts(parts: Parts, campaign: int) -> dict[str, str]:
@@ -103,10 +131,10 @@ def _texts(parts: Parts, campaign: int) -> dict[str, str]:
     return {**texts, "sender": brand, "locale": plan.locale if plan is not None else "en"}
 
 
-def _form(purpose: str, button: str, kind: str = "") -> str:
+def _form(purpose: str, button: str) -> str:
     return (
         f'<form method="post"><input type="hidden" name="purpose" value="{purpose}">'
-        f'<button class="{kind}">{escape(button)}</button></form>'
+        f"<button>{escape(button)}</button></form>"
     )
 
 

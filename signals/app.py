@@ -212,6 +212,7 @@ def take_batch() -> Response:
         accepted=count["accepted"],
         duplicates=count["duplicate"],
         conflicts=count["conflict"],
+        withheld=count["withheld"],
         rejected=rejected,
     )
 

@@ -19,8 +19,11 @@ TEXT_LENGTH: Final = 200
 MOST: Final = MAX_CENTS / 100
 
 ORDER_KINDS: Final[frozenset[Kind]] = frozenset({"order", "order_update", "refund", "cancel"})
-PURPOSES: Final = ("email", "tracking", "profiling")
-"""What consent can be given for."""
+PURPOSES: Final = ("email", "tracking", "profiling", "advertising")
+"""What consent can be given for; advertising is being named, hashed, to advertising channels."""
+
+REFUSABLE: Final = ("tracking", "profiling")
+"""Purposes whose refusal keeps behaviour out of the intake and turns every decision into the default."""
 
 STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id")
 """Traits that name a person."""

@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from signals import readings
+from signals.contents import PURPOSES
 from signals.moments import ms_of, seconds_of
 from signals.readings import Params, Reading, RuleFacts
 from signals.state import ProfileState, Trait
@@ -271,7 +272,7 @@ _VOICE: Final = (
         readings.route,
         _ONE,
     ),
-    *map(_consent, ("email", "tracking", "profiling")),
+    *map(_consent, PURPOSES),
 )
 _PERSON: Final = (
     Feature(

@@ -33,6 +33,7 @@ from signals.reading import Item, Outcome, Reader, Reading
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
+from signals.withholding import permitted
 
 TRIES: Final = 8
 _Result = TypeVar("_Result")
@@ -141,8 +142,14 @@ def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: da
 
 
 def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> list[Standing]:
-    """Store and fold new events: whose they are, the locks, the rows, the states. Raises Lost on a lost race."""
+    """Store and fold new events: whose they are, the locks, what may be kept, the rows, the states.
+
+    Raises Lost on a lost race.
+    """
     whose = _resolve(session, intake, sender, items, now)
+    items = permitted(items, whose.roots, sender)
+    if not items:
+        return []
     arrivals = journal.numbers(session, len(items))
     for item, arrival in zip(items, arrivals, strict=True):
         item.told.event = msgspec.structs.replace(item.told.event, arrival=arrival)

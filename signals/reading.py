@@ -25,7 +25,8 @@ from signals.moments import unix_ms
 from signals.signal import Arrival, Signal, Untrusted, read, refuse_untrusted
 from signals.sources import Sender
 
-Status = Literal["accepted", "duplicate", "conflict", "rejected"]
+Status = Literal["accepted", "duplicate", "conflict", "rejected", "withheld"]
+"""Withheld: sound, and not kept, because the person it is about refuses (signals/withholding.py)."""
 
 
 @dataclass(frozen=True, slots=True)

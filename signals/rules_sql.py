@@ -278,6 +278,7 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "consent.email": _consent("email"),
     "consent.tracking": _consent("tracking"),
     "consent.profiling": _consent("profiling"),
+    "consent.advertising": _consent("advertising"),
     "intent": lambda document, params: document.number("intents", params.name or ""),
     "intent.top": lambda document, params: document.text("intent_top"),
     "score": lambda document, params: document.number("scores", params.name or "", "value"),

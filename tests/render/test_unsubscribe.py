@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from base.ids import TEST_BIT
 from base.tokens import Purpose
+from signals.contents import PURPOSES
 from tests.render.mail import SCANNER, Mail, browser
 from tests.render.shoe_shop import plan
 
@@ -56,6 +57,27 @@ def test_it_takes_the_pages_buttons(client: FlaskClient, mail: Mail, path: str) 
         ("tracking", "page"),
         ("email", "page"),
     ]
+
+
+@pytest.mark.feature("DE-29")
+def test_it_takes_what_was_ticked_on_the_preference_page_and_nothing_by_looking(
+    client: FlaskClient, mail: Mail, path: str
+) -> None:
+    shown = client.get(path, headers=browser())
+    assert [shown.text.count(f'name="purpose" value="{purpose}">') for purpose in PURPOSES] == [2, 1, 1, 1]
+    assert "checked" not in shown.text, "the page does not tell what the person allows"
+    assert "Set-Cookie" not in shown.headers
+    nothing = client.post(path, data={"choices": "1"})
+    assert "Nothing was ticked" in nothing.text
+    assert mail.records() == []
+    answer = client.post(path, data={"choices": "1", "purpose": ["advertising", "profiling", "nonsense"] * 9})
+    assert (answer.status_code, "Set-Cookie" in answer.headers) == (200, False)
+    assert [(made.purpose, made.granted, made.via) for made in mail.consents()] == [
+        ("profiling", False, "page"), ("advertising", False, "page"),
+    ]  # fmt: skip
+    one_click = client.post(path, data={"List-Unsubscribe": "One-Click", "choices": "1", "purpose": "profiling"})
+    assert one_click.status_code == 200
+    assert (mail.consents()[-1].purpose, mail.consents()[-1].via) == ("email", "one-click")
 
 
 def test_it_withdraws_nothing_by_a_test_mail_and_answers_as_ever(client: FlaskClient, mail: Mail, path: str) -> None:
