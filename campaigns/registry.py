@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from campaigns import rollout
 from campaigns.gate import Verdict
 from campaigns.models.campaign import Campaign
+from campaigns.models.catalogue import Offer
 from campaigns.models.learning import ModelDrift, ModelMove, ModelShadow, TrainedModel, TrainingRun
 from campaigns.opens import Decision
 
@@ -111,6 +112,42 @@ def drift(session: Session, digest: str, limit: int = 30) -> list[ModelDrift]:
     """What was found of a model's drift, the newest first."""
     query = select(ModelDrift).where(ModelDrift.model_hash == digest).order_by(ModelDrift.id.desc()).limit(limit)
     return list(session.scalars(query))
+
+
+@dataclass(frozen=True)
+class Held:
+    """How the probabilities of an offer, or of a category, held on what the model had not seen.
+
+    `plain_brier` is the Brier score of always saying its own observed rate; `said` and `came` are means, 0 to 1.
+    """
+
+    name: str
+    rows: int
+    said: float
+    came: float
+    ece: float
+    brier: float
+    plain_brier: float
+    has_own_table: bool
+
+
+def held(session: Session, row: TrainedModel) -> list[Held]:
+    """By offer where a model has learnt from what people saw, by category otherwise; the worst held first."""
+    response = row.metrics.get("response") or {}
+    if response.get("used") and response.get("offers"):
+        told = response["offers"]
+        numbers = [one["offer"] for one in told]
+        named = {one.id: one.name for one in session.execute(select(Offer.id, Offer.name).where(Offer.id.in_(numbers)))}
+        return [_held(named.get(one["offer"], f"Offer {one['offer']}"), one) for one in told]
+    return [_held(one["category"], one) for one in row.metrics.get("candidates") or () if "reliability" in one]
+
+
+def _held(name: str, told: Mapping[str, Any]) -> Held:
+    rows = sum(count for count, _, _ in told["reliability"])
+    said, came = (sum(bar[0] * bar[place] for bar in told["reliability"]) / max(1, rows) for place in (1, 2))
+    return Held(
+        name, round(rows), said, came, told["ece"], told["brier"], told["plain_brier"], told.get("own_table", False)
+    )
 
 
 def knows_effects(session: Session, digest: str) -> bool:

@@ -59,13 +59,14 @@ def unaided(at: Situation) -> Mapping[int, float]:
     model, numbers = at.facts.model, _needing(at.plan)
     if model is None or not numbers:
         return {}
-    contexts = []
+    contexts, told = [], []
     for offer in map(at.offer, numbers):
         product = at.facts.products.get(offer.product) if offer.product is not None else None
         price = product.price_cents if product is not None and offer.shows_price else None
         category = offer.category or (product.category if product is not None else 0)
         contexts.append(model.context(category, offer.kind, price))
-    chances = model.predict(candidate_matrix(at.plain, contexts, at.now)).tolist()
+        told.append((offer.id, category))
+    chances = model.predict(candidate_matrix(at.plain, contexts, at.now), model.tables(told)).tolist()
     return dict(zip(numbers, chances, strict=True))
 
 

@@ -8,7 +8,7 @@ isotonic calibration is two columns of a look-up table.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -27,11 +27,14 @@ MAX_ARTEFACT_BYTES: Final = 64 * 1024 * 1024
 MAX_TABLE: Final = 10_000
 """Steps of a calibration table, and categories of a popularity or complement table."""
 MAX_BAGS: Final = 32
+MAX_OWN: Final = 5_000
+"""Tables that offers or categories have of their own: as many as a plan may have offers."""
 MAX_CONTEXTS: Final = 20_000
 """Candidates as a model sees them that are kept: four plans of the largest size; some 200 bytes each."""
 
 Matrix = npt.NDArray[np.float32]
 Probabilities = npt.NDArray[np.float64]
+Tables = npt.NDArray[np.intp]
 
 
 class Artefact(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +48,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     same features, each fitted to another draw of the people, whose disagreement says how sure the model is.
     trend, starts: by category, as `workers/trade.py` tells them. leanings: category
     -> {category bought: weight}, the way an open reads it. uplift: an artefact of `render.uplift` on the same features,
-    that says what showing an offer changes of its chance; empty where that could not be learnt.
+    that says what showing an offer changes of its chance; empty where that could not be learnt. by_category, by_offer:
+    values at the same thresholds for those that have their own; an offer's go before its category's.
     """
 
     format: int = FORMAT_VERSION
@@ -65,6 +69,8 @@ class Artefact(msgspec.Struct, frozen=True, kw_only=True):
     starts: dict[int, float] = {}
     leanings: dict[int, dict[int, float]] = {}
     uplift: bytes = b""
+    by_category: dict[int, tuple[float, ...]] = {}
+    by_offer: dict[int, tuple[float, ...]] = {}
 
 
 _NOTHING: Final[Mapping[int, float]] = {}
@@ -76,7 +82,8 @@ class Model:
     """A loaded model. What it says never changes after loading, so threads may share it."""
 
     __slots__ = (
-        "_after", "_bags", "_contexts", "_kinds", "_thresholds", "_trees", "_values", "artefact", "hash", "uplift",
+        "_after", "_bags", "_contexts", "_kinds", "_own", "_tables", "_thresholds", "_trees", "_values", "artefact",
+        "hash", "uplift",
     )  # fmt: skip
 
     def __init__(self, artefact: Artefact, digest: str) -> None:
@@ -86,6 +93,13 @@ class Model:
         self._bags = tuple(_trees(bag, artefact) for bag in artefact.bags)
         self._thresholds = np.asarray(artefact.thresholds, dtype=np.float64)
         self._values = np.asarray(artefact.values, dtype=np.float64)
+        own = [*artefact.by_category.items(), *artefact.by_offer.items()]
+        self._tables = np.asarray([artefact.values, *(values for _, values in own)], dtype=np.float64)
+        # A category's table or an offer's is a row; 0 is the common one.
+        rows = iter(range(1, len(own) + 1))
+        self._own = (
+            dict(zip(artefact.by_category, rows, strict=False)), dict(zip(artefact.by_offer, rows, strict=False)),
+        )  # fmt: skip
         self._after = transposed(artefact.complements)
         self._kinds = {kind: number for number, kind in enumerate(artefact.kinds)}
         self._contexts: dict[tuple[int, str, int | None], CandidateContext] = {}
@@ -123,6 +137,8 @@ class Model:
         evidence: Mapping[int, int] | None = None,
         bags: Sequence[str] = (),
         uplift: bytes = b"",
+        by_category: Mapping[int, Sequence[float]] | None = None,
+        by_offer: Mapping[int, Sequence[float]] | None = None,
     ) -> bytes:
         """The bytes of an artefact, the same for the same content. Raises InvalidInput as `load` does."""
         artefact = Artefact(
@@ -142,6 +158,8 @@ class Model:
             evidence={int(offer): int(count) for offer, count in sorted((evidence or {}).items())},
             bags=tuple(bags),
             uplift=uplift,
+            by_category=_tables(by_category or {}),
+            by_offer=_tables(by_offer or {}),
         )
         _check(artefact, tuple(features))
         for text in (booster, *bags):
@@ -150,17 +168,36 @@ class Model:
             Uplift.load(uplift, features)
         return _encode(artefact)
 
-    def predict(self, matrix: Matrix) -> Probabilities:
+    def tables(self, candidates: Iterable[tuple[int, int]]) -> Tables | None:
+        """Which table each candidate, an offer and its category, is calibrated by; None where there is one for all."""
+        if len(self._tables) == 1:
+            return None
+        of_category, of_offer = self._own
+        found = [of_offer.get(offer) or of_category.get(category, 0) for offer, category in candidates]
+        return np.array(found, dtype=np.intp)
+
+    def predict(self, matrix: Matrix, tables: Tables | None = None) -> Probabilities:
         """Calibrated probabilities, one a row of a C-contiguous float32 matrix (n, features), n >= 1.
 
-        Runs in the calling thread only: for a few rows, waking other threads costs more than the trees.
+        `tables` are those of the rows' candidates; without them all go by the common one. Runs in the calling thread
+        only: for a few rows, waking other threads costs more than the trees.
         """
-        calibrated: Probabilities = np.interp(self._trees.predict(matrix), self._thresholds, self._values)
-        return calibrated
+        return self._calibrated(self._trees.predict(matrix), tables)
 
-    def predict_bags(self, matrix: Matrix) -> list[Probabilities]:
+    def predict_bags(self, matrix: Matrix, tables: Tables | None = None) -> list[Probabilities]:
         """What each bag says of the same rows, calibrated as the model is; empty if the model has none."""
-        return [np.interp(bag.predict(matrix), self._thresholds, self._values) for bag in self._bags]
+        return [self._calibrated(bag.predict(matrix), tables) for bag in self._bags]
+
+    def _calibrated(self, raw: Probabilities, tables: Tables | None) -> Probabilities:
+        if tables is None:
+            common: Probabilities = np.interp(raw, self._thresholds, self._values)
+            return common
+        # All rows at once: they share the thresholds, so one search finds each row's place in its own table.
+        place = np.searchsorted(self._thresholds[1:-1], raw, side="right")
+        low, high = self._thresholds[place], self._thresholds[place + 1]
+        share = np.divide(raw - low, high - low, out=np.zeros_like(raw), where=high > low)
+        values: Probabilities = self._tables[tables, place]
+        return values + np.clip(share, 0.0, 1.0) * (self._tables[tables, place + 1] - values)
 
     def predict_effects(self, matrix: Matrix) -> Effects | None:
         """What showing changes of the probability of the same rows, -1 to 1; None where the model has not learnt it."""
@@ -190,6 +227,10 @@ class Model:
         return context
 
 
+def _tables(tables: Mapping[int, Sequence[float]]) -> dict[int, tuple[float, ...]]:
+    return {int(key): tuple(float(value) for value in tables[key]) for key in sorted(tables)}
+
+
 def _column(table: Mapping[int, float]) -> dict[int, float]:
     """The same content in the same order, so that it has the same bytes."""
     return {int(key): float(table[key]) for key in sorted(table)}
@@ -209,6 +250,12 @@ def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
     if not 1 <= steps <= MAX_TABLE or len(artefact.values) != steps:
         raise InvalidInput("model.thresholds", f"and values must be equally many, 1 to {MAX_TABLE}")
     _check_steps(artefact)
+    for name in ("by_category", "by_offer"):
+        tables: dict[int, tuple[float, ...]] = getattr(artefact, name)
+        if len(tables) > MAX_OWN or any(len(values) != steps or steps < 2 for values in tables.values()):
+            raise InvalidInput(f"model.{name}", f"must be at most {MAX_OWN} tables, a value for each threshold")
+        for values in tables.values():
+            _check_column(name, values)
     if len(artefact.evidence) > MAX_TABLE or any(count < 0 for count in artefact.evidence.values()):
         raise InvalidInput("model.evidence", f"must be counts of at most {MAX_TABLE} offers")
     if len(artefact.bags) > MAX_BAGS:
@@ -220,11 +267,15 @@ def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
 
 def _check_steps(artefact: Artefact) -> None:
     for name, column in (("thresholds", artefact.thresholds), ("values", artefact.values)):
-        # The comparison is false for NaN too, which must not reach a probability.
-        if not all(0.0 <= value <= 1.0 for value in column):
-            raise InvalidInput(f"model.{name}", "must be probabilities from 0 to 1")
-        if any(later < earlier for earlier, later in pairwise(column)):
-            raise InvalidInput(f"model.{name}", "must ascend")
+        _check_column(name, column)
+
+
+def _check_column(name: str, column: Sequence[float]) -> None:
+    # The comparison is false for NaN too, which must not reach a probability.
+    if not all(0.0 <= value <= 1.0 for value in column):
+        raise InvalidInput(f"model.{name}", "must be probabilities from 0 to 1")
+    if any(later < earlier for earlier, later in pairwise(column)):
+        raise InvalidInput(f"model.{name}", "must ascend")
 
 
 def _trees(text: str, artefact: Artefact) -> Trees:

@@ -81,10 +81,12 @@ def score(at: Situation, offers: Sequence[Offer]) -> Scores:
     if model is None or not offers:
         return UNSCORED
     terms = _terms(at.plan)
-    matrix = candidate_matrix(at.plain, contexts(at, offers), at.now)
+    seen_as = contexts(at, offers)
+    matrix = candidate_matrix(at.plain, seen_as, at.now)
+    tables = model.tables(zip((offer.id for offer in offers), (one.category for one in seen_as), strict=True))
     # The bytes of a float32 matrix are the same on every machine we run on: all are little-endian.
     digest = hashlib.sha256(matrix.data).hexdigest()
-    probabilities = _from_priors(terms, model, offers, model.predict(matrix).tolist())
+    probabilities = _from_priors(terms, model, offers, model.predict(matrix, tables).tolist())
     effects = _effects(model, offers, matrix) if terms.by_effect else {}
     by_offer = {
         offer.id: (probability, probability * terms.earned[offer.id] - offer.cost_cents)
@@ -101,7 +103,7 @@ def score(at: Situation, offers: Sequence[Offer]) -> Scores:
     bags = (
         tuple(
             _ranks(at.plan, terms, offers, _from_priors(terms, model, offers, seen.tolist()), weights, {})
-            for seen in model.predict_bags(matrix)
+            for seen in model.predict_bags(matrix, tables)
         )
         if terms.uses_bags
         else ()

@@ -3,10 +3,17 @@
 Isotonic regression pools neighbouring scores into blocks whose outcome rates rise. The table holds one knot a block, at
 its mean score, and is read by straight lines between knots: that keeps different scores different, where isotonic
 steps would tie them and leave the choice between tied offers to chance.
+
+Offers, or categories, have tables of their own beside the common one, at the same thresholds. How far one leaves the
+common table is its credibility: K purchases that were expected of it count as much as the common table does. K is the
+inverse of how much the ratio of bought and said varies between them *lastingly*: the covariance of what they are off by
+in the first and the second half of the time. What one half alone has, by luck or season, is in no such covariance, and
+where nothing lasts there are no own tables.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -15,11 +22,15 @@ from scipy.optimize import isotonic_regression
 from base.errors import InvalidInput
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Whole = np.ndarray[Any, np.dtype[np.int64]]
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 Places = np.ndarray[Any, np.dtype[np.intp]]
 
 # A knot speaks for at least this many examples, so that no probability rests on a handful.
 LEAST_EXAMPLES: Final = 200
 MOST_KNOTS: Final = 64
+LEAST_OWN: Final = 200
+"""Purchases of an offer from which on it has an isotonic table of its own."""
 
 
 def fit(scores: Array, outcomes: Array, weights: Array | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -51,6 +62,65 @@ def fit(scores: Array, outcomes: Array, weights: Array | None = None) -> tuple[t
 def apply(thresholds: tuple[float, ...], values: tuple[float, ...], scores: Array) -> Array:
     """The probabilities of raw scores by a table of `fit`."""
     return np.interp(scores, thresholds, values)
+
+
+def own(
+    scores: Array,
+    outcomes: Array,
+    groups: Whole,
+    is_late: Flags,
+    table: tuple[tuple[float, ...], tuple[float, ...]],
+    weights: Array | None = None,
+) -> dict[int, tuple[float, ...]]:
+    """Group -> its values at the thresholds of the common `table`; empty where groups do not lastingly differ.
+
+    `is_late`: rows of the second half of the time. With LEAST_OWN purchases a group has an isotonic table of its own,
+    with fewer the common one at other odds; both are drawn to the common table by what they rest on.
+    """
+    names, of = np.unique(groups, return_inverse=True)
+    counted = np.ones(len(scores)) if weights is None else weights * (len(scores) / weights.sum())
+    said = apply(*table, scores)
+    halves = [
+        tuple(np.bincount(of[half], counted[half] * column[half], minlength=len(names)) for column in (said, outcomes))
+        for half in (~is_late, is_late)
+    ]
+    (early_said, early_true), (late_said, late_true) = halves
+    lasting = float(((early_true - early_said) * (late_true - late_said)).sum())
+    scale = float((early_said * late_said).sum())
+    if lasting <= 0 or scale <= 0:
+        return {}
+    worth_common = scale / lasting
+    common = np.array(table[1])
+    found = {}
+    for place, name in enumerate(names.tolist()):
+        rows = of == place
+        expected, came = early_said[place] + late_said[place], early_true[place] + late_true[place]
+        if expected <= 0:
+            continue
+        if LEAST_OWN <= outcomes[rows].sum() < rows.sum():
+            values = np.interp(table[0], *fit(scores[rows], outcomes[rows], counted[rows]))
+        else:
+            # Half a purchase where there was none: nothing is impossible.
+            odds = max(came, 0.5) / expected
+            values = odds * common / (1 - common + odds * common)
+        share = expected / (expected + worth_common)
+        found[name] = tuple(np.maximum.accumulate(share * values + (1 - share) * common).tolist())
+    return found
+
+
+def apply_own(
+    table: tuple[tuple[float, ...], tuple[float, ...]],
+    tables: Mapping[int, tuple[float, ...]],
+    scores: Array,
+    groups: Whole,
+) -> Array:
+    """The probabilities of raw scores, each by the table of its group, by the common one where it has none."""
+    found = apply(*table, scores)
+    for group, values in tables.items():
+        rows = groups == group
+        if rows.any():
+            found[rows] = np.interp(scores[rows], table[0], values)
+    return found
 
 
 def _merged(starts: Places, examples: Places) -> Places:

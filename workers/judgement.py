@@ -6,14 +6,14 @@ calibrated as the model's are, so that their log-losses can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from workers import calibration, evaluation
-from workers.evaluation import Array, Interval
+from workers.evaluation import Array, Interval, Whole
 from workers.examples import Examples
 from workers.market import Market
 from workers.timetable import Part
@@ -36,14 +36,16 @@ class Candidate:
     """How the probabilities of one candidate category held on the test weeks.
 
     `plain_brier` is the Brier score of always saying the category's own observed rate: who knows nothing of the person
-    cannot do better.
+    cannot do better. `number` is the category's, or the offer's where offers are judged.
     """
 
+    number: int
     slug: str
     brier: float
     plain_brier: float
     ece: float
     reliability: tuple[evaluation.Bin, ...]
+    has_own_table: bool = False
 
 
 def judged(
@@ -93,19 +95,30 @@ def judged(
     return tuple(rivals), measures
 
 
-def by_candidate(test: Examples, probabilities: Array, words: Mapping[int, str]) -> tuple[Candidate, ...]:
-    """Each candidate category for itself, the most miscalibrated first."""
+def by_candidate(
+    test: Examples, probabilities: Array, words: Mapping[int, str], own: Container[int] = ()
+) -> tuple[Candidate, ...]:
+    """Each candidate category for itself, the most miscalibrated first; `own` are those with a table of their own."""
+    return by_group(test.categories, test.outcomes.astype(np.float64), probabilities, words, own)
+
+
+def by_group(
+    groups: Whole, outcomes: Array, probabilities: Array, words: Mapping[int, str], own: Container[int]
+) -> tuple[Candidate, ...]:
+    """How the probabilities of each group of rows held, the most miscalibrated first."""
     found = []
-    for number in np.unique(test.categories).tolist():
-        chosen = test.categories == number
-        outcomes, said = test.outcomes[chosen].astype(np.float64), probabilities[chosen]
+    for number in np.unique(groups).tolist():
+        chosen = groups == number
+        came, said = outcomes[chosen], probabilities[chosen]
         found.append(
             Candidate(
+                number=number,
                 slug=words.get(number, str(number)),
-                brier=evaluation.brier(outcomes, said),
-                plain_brier=evaluation.brier(outcomes, np.full(len(outcomes), outcomes.mean())),
-                ece=evaluation.calibration_error(outcomes, said),
-                reliability=evaluation.reliability(outcomes, said),
+                brier=evaluation.brier(came, said),
+                plain_brier=evaluation.brier(came, np.full(len(came), came.mean())),
+                ece=evaluation.calibration_error(came, said),
+                reliability=evaluation.reliability(came, said),
+                has_own_table=number in own,
             )
         )
     return tuple(sorted(found, key=lambda one: (-one.ece, one.slug)))
@@ -133,7 +146,9 @@ def table(metrics: Mapping[str, Any]) -> list[str]:
         f"log-loss of the constant rate {found['constant_log_loss']:.4f}"
     )
     lines.append(
-        f"by candidate category: ECE median {found['ece_median']:.4f}, largest {found['ece_largest']:.4f}; "
+        f"by candidate category, {found['own_tables']:.0f} with tables of their own: ECE median "
+        f"{found['ece_median']:.4f} (by the common table {found['common_ece_median']:.4f}), largest "
+        f"{found['ece_largest']:.4f}; "
         f"Brier better than its own rate in {found['brier_better']:.0f} of {len(metrics['candidates'])}"
     )
     return lines

@@ -19,7 +19,7 @@ better.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,7 @@ from render.booster import lightgbm
 from signals.candidates import MODEL_FEATURES
 from workers import calibration, cluster, evaluation
 from workers.exposures import Exposures
+from workers.judgement import Candidate, by_group
 from workers.showings import POSITIONS, Doubles, Floats, Whole
 from workers.timetable import OUTCOME
 
@@ -64,7 +65,8 @@ PARAMETERS: Final[Mapping[str, Any]] = {
 class Response:
     """What exposures taught: the whole `booster`, and the `trees` that it has more than the base.
 
-    Both are None, and the calibration table is empty, where the base stays; `why` says why.
+    Both are None, and the calibration tables are empty, where the base stays; `why` says why. `offers` are how the
+    probabilities of each offer held on exposures that nothing was learnt from.
     """
 
     why: str
@@ -74,6 +76,8 @@ class Response:
     thresholds: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
     reliability: tuple[evaluation.Bin, ...] = ()
+    by_offer: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    offers: tuple[Candidate, ...] = ()
 
 
 def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = (), scheduler: str = "") -> Response:
@@ -108,9 +112,17 @@ def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = (), schedul
         )
     except InvalidInput as error:
         return Response(f"the exposures of the calibration weeks do not do: {error}", measures)
+    by_offer = calibration.own(
+        _chance(booster, calibrate.features[first]),
+        calibrate.outcomes[first].astype(np.float64),
+        calibrate.offers[first],
+        calibrate.seen_ms[first] >= np.median(calibrate.seen_ms[first]),
+        table,
+        calibrate.weights[first],
+    )
     seen = test.part(test.positions == 0)
     outcomes = seen.outcomes.astype(np.float64)
-    ours = calibration.apply(*table, _chance(booster, seen.features))
+    ours = calibration.apply_own(table, by_offer, _chance(booster, seen.features), seen.offers)
     theirs = calibration.apply(*plain, _chance(base, seen.features))
     measures |= {f"level_{place}": float(level) for place, level in enumerate(levels)}
     if not 0 < outcomes.sum() < len(outcomes):
@@ -127,7 +139,16 @@ def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = (), schedul
     if measures["response_log_loss"] >= measures["base_log_loss"]:
         return Response("trees of exposures predict later ones no better than the base does, which stays", measures)
     why = f"{len(train):,} exposures taught {trees.num_trees()} trees more"
-    return Response(why, measures, booster, trees, *table, reliability=evaluation.reliability(outcomes, ours))
+    return Response(
+        why,
+        measures,
+        booster,
+        trees,
+        *table,
+        reliability=evaluation.reliability(outcomes, ours),
+        by_offer=by_offer,
+        offers=by_group(seen.offers, outcomes, ours, {}, by_offer.keys()),
+    )
 
 
 def parts(found: Exposures) -> tuple[Exposures, Exposures, Exposures]:

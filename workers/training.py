@@ -128,11 +128,17 @@ def train(
     booster = fitted(parts["train"].features, parts["train"].outcomes, scheduler=scheduler)
     raw = _crossed(both, scheduler) if is_crossed else scores(booster, parts["calibrate"].features)
     thresholds, values = calibration.fit(raw, parts["calibrate"].outcomes.astype(np.float64))
+    by_category = _own(parts["calibrate"], raw, (thresholds, values))
     say(f"calibrated on {CROSSED if is_crossed else HELD_OUT}")
-    probabilities = calibration.apply(thresholds, values, scores(booster, parts["test"].features))
+    tested = scores(booster, parts["test"].features)
+    probabilities = calibration.apply_own((thresholds, values), by_category, tested, parts["test"].categories)
     rivals, measures = judged(parts, market, probabilities, candidates_per_test=len(candidates))
-    candidates_held = by_candidate(parts["test"], probabilities, words)
+    candidates_held = by_candidate(parts["test"], probabilities, words, by_category.keys())
+    common = calibration.apply(thresholds, values, tested)
     measures |= {
+        "own_tables": float(len(by_category)),
+        "common_log_loss": evaluation.log_loss(parts["test"].outcomes.astype(np.float64), common),
+        "common_ece_median": float(np.median([one.ece for one in by_candidate(parts["test"], common, words)])),
         "ece_median": float(np.median([one.ece for one in candidates_held])),
         "ece_largest": max(one.ece for one in candidates_held),
         "brier_better": float(sum(one.brier < one.plain_brier for one in candidates_held)),
@@ -149,7 +155,7 @@ def train(
         leanings=leanings,
         window_ms=(unix_ms(timetable.base_end), unix_ms(timetable.end)),
     )
-    response, persuasion, evidence = None, None, {}
+    response, persuasion, evidence, by_offer = None, None, {}, {}
     if archive is not None:
         model = Model.load(build(booster.model_to_string(), thresholds=thresholds, values=values))
         with db.transaction(sessions) as session:
@@ -161,6 +167,8 @@ def train(
         measures |= response.measures
         if response.booster is not None:
             booster, thresholds, values = response.booster, response.thresholds, response.values
+            # What an offer's category was worth to the trees of purchases says nothing of the scores of these.
+            by_category, by_offer = {}, response.by_offer
         with db.transaction(sessions) as session:
             persuasion = persuasion_of(withheld(session, archive, model, now))
         say(f"effects of showing: {persuasion.why}")
@@ -175,6 +183,8 @@ def train(
         evidence=evidence,
         bags=[bag.model_to_string() for bag in drawn],
         uplift=b"" if persuasion is None else persuasion.artefact,
+        by_category=by_category,
+        by_offer=by_offer,
     )
     return Trained(
         artefact=artefact,
@@ -237,6 +247,7 @@ def document(trained: Trained) -> dict[str, Any]:
                 "ece": one.ece,
                 "brier": one.brier,
                 "plain_brier": one.plain_brier,
+                "own_table": one.has_own_table,
                 "reliability": curve(one.reliability),
             }
             for one in trained.candidates
@@ -256,7 +267,23 @@ def document(trained: Trained) -> dict[str, Any]:
 
 
 def _response(found: Response) -> dict[str, Any]:
-    return {"used": found.booster is not None, "why": found.why, "reliability": curve(found.reliability)}
+    return {
+        "used": found.booster is not None,
+        "why": found.why,
+        "reliability": curve(found.reliability),
+        "offers": [
+            {
+                "offer": one.number,
+                "rows": sum(row.count for row in one.reliability),
+                "ece": one.ece,
+                "brier": one.brier,
+                "plain_brier": one.plain_brier,
+                "own_table": one.has_own_table,
+                "reliability": curve(one.reliability),
+            }
+            for one in found.offers
+        ],
+    }
 
 
 def _persuasion(found: Persuasion) -> dict[str, Any]:
@@ -297,6 +324,14 @@ def _collected(lesson: Lesson, processes: int) -> dict[Part, Examples]:
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
             found = list(pool.map(collect, lessons))
     return {part: Examples.joined([one[part] for one in found]) for part in PARTS}
+
+
+def _own(
+    examples: Examples, raw: Array, table: tuple[tuple[float, ...], tuple[float, ...]]
+) -> dict[int, tuple[float, ...]]:
+    """The tables that categories have of their own; the halves of the time hold as many snapshots."""
+    is_late = np.repeat(examples.at_ms >= np.median(examples.at_ms), examples.sizes)
+    return calibration.own(raw, examples.outcomes.astype(np.float64), examples.categories, is_late, table)
 
 
 def _crossed(examples: Examples, scheduler: str) -> Array:

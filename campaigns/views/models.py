@@ -59,6 +59,7 @@ def show(model: str) -> ResponseReturnValue:
             places=places,
             steps=rollout.moves(session, digest=row.hash)[:LISTED_STEPS],
             drift=registry.drift(session, row.hash),
+            held=registry.held(session, row),
             **_words(session),
         )
 

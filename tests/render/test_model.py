@@ -90,6 +90,29 @@ def test_it_answers_the_calibrated_probability(artefact: bytes, booster: lightgb
     assert Model.load(artefact, FEATURES).predict(matrix) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.feature("DE-18")
+def test_it_calibrates_each_offer_by_its_own_table_its_categorys_or_the_common_one(
+    artefact: bytes, booster: lightgbm.Booster
+) -> None:
+    own = {"by_category": {4: (0.0, 0.5, 0.9), 5: (0.2, 0.3, 0.4)}, "by_offer": {70: (0.1, 0.1, 0.6)}}
+    model = Model.load(changed(artefact, **own), FEATURES)
+    candidates = [(60, 4), (61, 5), (70, 4), (71, 9), (70, 0)] * 10
+    tables = model.tables(candidates)
+    assert tables is not None
+    matrix = rows(len(candidates))
+    raw = booster.predict(matrix)
+    columns = {60: own["by_category"][4], 61: own["by_category"][5], 70: own["by_offer"][70], 71: (0.1, 0.2, 0.8)}
+    expected = [
+        np.interp(score, [0.0, 0.5, 1.0], columns[offer]) for score, (offer, _) in zip(raw, candidates, strict=True)
+    ]
+    assert model.predict(matrix, tables) == pytest.approx(expected, abs=1e-12)
+    # Without any, and for whoever does not ask by offer, there is one table for all; old artefacts are such.
+    assert Model.load(artefact, FEATURES).tables(candidates) is None
+    assert model.predict(matrix).tolist() == Model.load(artefact, FEATURES).predict(matrix).tolist()
+    old = {name: value for name, value in msgspec.msgpack.decode(artefact).items() if not name.startswith("by_")}
+    assert Model.load(msgspec.msgpack.encode(old), FEATURES).predict(matrix).tolist() == model.predict(matrix).tolist()
+
+
 def test_it_sees_candidates_with_the_tables_it_was_trained_with(artefact: bytes) -> None:
     model = Model.load(artefact, FEATURES)
     assert model.context(2, "cross-sell", 999) == CandidateContext(2, 1, 999, 0.25, {1: 0.4})
@@ -123,6 +146,8 @@ def test_it_refuses_a_model_of_other_features_and_names_them(
         ({"values": (0.0, 0.5, 1.5)}, "model.values"),
         ({"values": (0.0, float("nan"), 1.0)}, "model.values"),
         ({"booster": "tree\nversion=v4\n"}, "model.booster"),
+        ({"by_category": {1: (0.0, 1.0)}}, "model.by_category"),
+        ({"by_offer": {1: (0.0, 0.5, 0.4)}}, "model.by_offer"),
     ],
 )
 def test_it_refuses_a_broken_artefact_and_names_the_field(

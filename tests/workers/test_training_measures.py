@@ -89,3 +89,33 @@ def test_it_draws_whole_owners_so_that_repeats_do_not_shrink_the_interval() -> N
     assert repeated.value == pytest.approx(once.value)
     assert repeated.high - repeated.low == pytest.approx(once.high - once.low, rel=0.05)
     assert once.low < once.value < once.high
+
+
+@pytest.mark.feature("DE-18")
+def test_it_gives_offers_tables_of_their_own_as_far_as_they_lastingly_differ() -> None:
+    random = np.random.default_rng(5)
+    offers = np.repeat(np.arange(12), 3_000)
+    scores = random.uniform(0.02, 0.4, len(offers))
+    is_late = random.random(len(offers)) < 0.5
+    factor = np.linspace(0.5, 1.5, 12)
+    knots = tuple(np.linspace(0, 1, 11).tolist())
+    table = knots, knots
+    outcomes = (random.random(len(offers)) < scores * factor[offers]).astype(np.float64)
+    outcomes[offers == 0] = (random.random(3_000) < 0.001).astype(np.float64)
+    own = calibration.own(scores, outcomes, offers, is_late, table)
+    assert set(own) == set(range(12))
+    held = (random.random(len(offers)) < scores * factor[offers]).astype(np.float64)
+    better, common = (
+        [evaluation.calibration_error(held[offers == one], said[offers == one]) for one in range(1, 12)]
+        for said in (calibration.apply_own(table, own, scores, offers), scores)
+    )
+    assert np.mean(better) < np.mean(common) / 2
+    assert all(np.all(np.diff(values) >= 0) for values in own.values())
+    assert own[0][3] < 0.5 * knots[3], "with a handful of purchases at other odds, drawn to the common table"
+    # The same differences in one half of the time only, or none at all, are luck or a season: one table for all.
+    seasonal = np.where(is_late, scores * factor[offers], scores * factor[::-1][offers])
+    assert calibration.own(scores, (random.random(len(offers)) < seasonal).astype(float), offers, is_late, table) == {}
+    few = np.tile([True, False, False, False, False, False], len(offers) // 6)
+    luck = (random.random(len(offers)) < scores).astype(np.float64)
+    drawn = calibration.own(scores[few], luck[few], offers[few], is_late[few], table)
+    assert all(abs(values[3] - knots[3]) < 0.03 for values in drawn.values())
