@@ -1,7 +1,9 @@
 """What a training costs: a million logged decisions in the real tables, learnt from by the real training.
 
-People buy by rhythms; each decision is written by the recorder's own code, sealed and with the state it was made from,
-and its picture was looked at. A small run: `python -m benchmarks.training --decisions 50000`.
+People buy by rhythms; each decision is made into a row by the recorder's own code, sealed and with the state it was
+made from, and its picture was looked at. Rows go into the tables by COPY, a person's after the other's: the recorder's
+own way of asking before it inserts would take longer than the training. A small run:
+`python -m benchmarks.training --decisions 50000`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import json
 import random
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,22 +22,30 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from psycopg import sql
+from psycopg.types.json import Jsonb
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
 from base import db
 from base.blobs import FolderBlobs, blobs_from
 from base.clock import monotonic
 from benchmarks import world
 from benchmarks.report import Report
+from campaigns.opens import ensure_months
 from campaigns.subjects import subject_keys
 from render.plan import Offer, Plan, Slot, encode
-from render.record import CandidateRecord, DecisionFacts, DecisionRecord, FetchRecord, Record, SlotRecord
-from signals.fold import fold_all
+from render.record import CandidateRecord, DecisionFacts, DecisionRecord, FetchRecord, SlotRecord
+from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, Line
 from signals.importing import import_events
 from signals.intake import Intake
 from signals.moments import unix_ms
 from signals.sources import keyless_sender
+from signals.state import ProfileState
 from signals.state import encode as encode_state
-from workers.recording import write
+from workers.recording import decision_row, fetch_row
+from workers.recording import moment as recorded_at
 from workers.showings import Archive
 from workers.training import train
 
@@ -45,7 +56,8 @@ LEAST_PEOPLE: Final = 200
 CATEGORIES: Final = 20
 HABITS: Final = 4
 WEEKS: Final = 30
-BATCH: Final = 2_000
+BATCH: Final = 25
+"""People whose decisions a process makes before it commits."""
 PROCESSES: Final = 2
 LONGEST_SECONDS: Final = 300.0
 MOST_MB: Final = 4096.0
@@ -56,6 +68,19 @@ _PARTS: Final = (
     ("exposures:", "trees of exposures"),
 )
 """A word of each line that training says, and what had been done by then."""
+
+
+def _candidates(shown: int) -> tuple[CandidateRecord, ...]:
+    """All candidates of a decision that showed this one."""
+    return tuple(
+        CandidateRecord(offer, None, None, 0.1, 10.0, None, 1 / CATEGORIES)
+        if offer == shown
+        else CandidateRecord(offer, "arbitration", "another was drawn", 0.1, 10.0, None, 1 / CATEGORIES)
+        for offer in range(1, CATEGORIES + 1)
+    )
+
+
+CHOICES: Final = {shown: _candidates(shown) for shown in range(1, CATEGORIES + 1)}
 
 
 def main(decisions: int = DECISIONS) -> None:
@@ -203,7 +228,7 @@ def _plan(categories: dict[str, int]) -> Plan:
 
 
 def _record(shop: _Shop, decisions: int) -> None:
-    """Write the decisions and their fetches as the recorder does, in several processes."""
+    """Write the decisions and their fetches, in several processes."""
     engine = db.connect(shop.url, statement_ms=0)
     sessions = db.sessions(engine)
     with db.transaction(sessions) as session:
@@ -214,57 +239,85 @@ def _record(shop: _Shop, decisions: int) -> None:
         known = {row.value: row.profile_id for row in named}
         profiles = [known[f"u{person}"] for person in range(shop.people)]
         subject_keys(session, profiles, shop.wrapping_key, shop.now)
+        ensure_months(connection, {(shop.now - timedelta(days=days)).date() for days in range(182)})
     engine.dispose()
     plan = shop.blobs.put(encode(_plan(categories)))
-    numbers = [range(start, min(start + BATCH, decisions)) for start in range(0, decisions, BATCH)]
+    shares = [decisions // len(profiles) + (person < decisions % len(profiles)) for person in range(len(profiles))]
+    errands = [
+        (shop, plan, categories, list(enumerate(profiles))[start : start + BATCH], shares[start : start + BATCH])
+        for start in range(0, len(profiles), BATCH)
+    ]
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(_written, [(shop, plan, categories, profiles, part) for part in numbers]):
+        for _ in pool.map(_written, errands):
             pass
 
 
-def _written(errand: tuple[_Shop, str, dict[str, int], list[int], range]) -> None:
-    shop, plan, categories, profiles, numbers = errand
+def _written(errand: tuple[_Shop, str, dict[str, int], list[tuple[int, int]], list[int]]) -> None:
+    """The decisions of some people, and the looks at them."""
+    shop, plan, categories, people, shares = errand
     engine = db.connect(shop.url, pool_size=1, statement_ms=0)
-    sessions = db.sessions(engine)
-    part = [record for number in numbers for record in _open(number, plan, categories, profiles, shop.now)]
-    with db.transaction(sessions) as session:
-        write(session, shop.blobs, shop.wrapping_key, part, shop.now)
+    with db.transaction(db.sessions(engine)) as session:
+        session.execute(text("SET LOCAL synchronous_commit = off"))
+        subjects = subject_keys(session, {profile for _, profile in people}, shop.wrapping_key, shop.now)
+        rows: dict[str, list[dict[str, Any]]] = {"decision": [], "fetch": []}
+        for (person, profile), count in zip(people, shares, strict=True):
+            subject = subjects[profile]
+            for decision, fetch in _opens(person, profile, count, plan, categories, shop.now):
+                rows["decision"].append(decision_row(decision, subject))
+                rows["fetch"].append(fetch_row(fetch, subject) | {"decision_at": recorded_at(decision.at_ms)})
+        for table, part in rows.items():
+            _copied(session, table, part)
     engine.dispose()
 
 
-def _open(
-    number: int, plan: str, categories: dict[str, int], profiles: list[int], now: datetime
-) -> tuple[Record, Record]:
-    """A decision that drew one of all offers by chance, and the look at it."""
-    dice = random.Random(f"open:{number}")
-    person = dice.randrange(len(profiles))
-    at = now - timedelta(days=dice.uniform(10, 180))
+def _copied(session: Session, table: str, rows: list[dict[str, Any]]) -> None:
+    """Rows that have the same columns, into a table by COPY."""
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    names = sql.SQL(", ").join(map(sql.Identifier, rows[0]))
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(table), names)
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row([Jsonb(value) if isinstance(value, dict) else value for value in row.values()])
+
+
+def _opens(
+    person: int, profile: int, count: int, plan: str, categories: dict[str, int], now: datetime
+) -> Iterator[tuple[DecisionRecord, FetchRecord]]:
+    """A person's decisions, each of which drew one of all offers by chance, oldest first, with the looks at them.
+
+    Their orders are folded once, stopped at each open.
+    """
+    dice = random.Random(f"opens:{person}")
+    orders = sorted(_purchases(person, now))
     events = [
         FoldEvent(kind="order", time_ms=unix_ms(when), message_id=str(place), order_id=str(place), total_cents=2000,
                   lines=(Line(f"p{category}", categories[f"c{category}"], 1, 2000),))
-        for place, (when, category) in enumerate(_purchases(person, now)) if when < at
+        for place, (when, category) in enumerate(orders)
     ]  # fmt: skip
-    shown = dice.randrange(CATEGORIES) + 1
-    identity = f"{dice.getrandbits(128):032x}"
-    candidates = tuple(
-        CandidateRecord(offer, None, None, 0.1, 10.0, None, 1 / CATEGORIES)
-        if offer == shown
-        else CandidateRecord(offer, "arbitration", "another was drawn", 0.1, 10.0, None, 1 / CATEGORIES)
-        for offer in range(1, CATEGORIES + 1)
-    )  # fmt: skip
-    known: dict[str, Any] = {
-        "at_ms": unix_ms(at), "profile": profiles[person], "campaign": world.CAMPAIGN, "occurrence": 1, "lane": "live",
-    }  # fmt: skip
-    decision = DecisionRecord(
-        id=identity, open_number=1, plan=plan, seed=number, rung="rules", sent_ms=unix_ms(at) - 1000,
-        slots=(SlotRecord(0, shown, 1, 1 / CATEGORIES, candidates, policy="epsilon"),), propensity=1 / CATEGORIES,
-        personal=DecisionFacts(state=encode_state(fold_all(events)), fields=({},)), **known,
-    )  # fmt: skip
-    fetch = FetchRecord(
-        id=f"{dice.getrandbits(128):032x}", decision=identity, slot=0, kind="picture", fetch_class="person",
-        evidence={}, sha256="0" * 64, size=1, content_type="image/png", **known,
-    )  # fmt: skip
-    return decision, fetch
+    state, encoded, done = ProfileState(), encode_state(ProfileState()), 0
+    for number, days in enumerate(sorted((dice.uniform(10, 180) for _ in range(count)), reverse=True)):
+        at = now - timedelta(days=days)
+        upto = bisect_left(orders, (at, 0))
+        if upto > done:
+            state = advance(state, events[done:upto]) or fold_all(events[:upto])
+            encoded, done = encode_state(state), upto
+        shown = dice.randrange(CATEGORIES) + 1
+        identity = f"{dice.getrandbits(128):032x}"
+        known: dict[str, Any] = {
+            "at_ms": unix_ms(at), "profile": profile, "campaign": world.CAMPAIGN, "occurrence": 1, "lane": "live",
+        }  # fmt: skip
+        decision = DecisionRecord(
+            id=identity, open_number=1, plan=plan, seed=person * A_PERSON + number, rung="rules",
+            sent_ms=unix_ms(at) - 1000, propensity=1 / CATEGORIES,
+            slots=(SlotRecord(0, shown, 1, 1 / CATEGORIES, CHOICES[shown], policy="epsilon"),),
+            personal=DecisionFacts(state=encoded, fields=({},)), **known,
+        )  # fmt: skip
+        fetch = FetchRecord(
+            id=f"{dice.getrandbits(128):032x}", decision=identity, slot=0, kind="picture", fetch_class="person",
+            evidence={}, sha256="0" * 64, size=1, content_type="image/png", **known,
+        )  # fmt: skip
+        yield decision, fetch
 
 
 if __name__ == "__main__":

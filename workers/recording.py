@@ -110,7 +110,7 @@ def write(
     rows[AnonymousFetch] = _one_each([_anonymous_row(record) for record in nameless])
     for record in kept:
         if isinstance(record, DecisionRecord):
-            rows[Decision].append(_decision_row(record, subjects[record.profile]))
+            rows[Decision].append(decision_row(record, subjects[record.profile]))
             delivery = record.reserved_as or f"{record.campaign}.{record.occurrence}"
             name = reservation(delivery, record.profile, record.open_number, record.at_ms)
             result.reserved += [(offer, name) for offer in record.reserved]
@@ -118,7 +118,7 @@ def write(
                 result.live_decisions.append((record.id, moment(record.at_ms)))
         elif isinstance(record, FetchRecord):
             subject = subjects[record.profile]
-            rows[Fetch].append(_fetch_row(record, subject))
+            rows[Fetch].append(fetch_row(record, subject))
             if record.body is not None:
                 owner = subject if record.is_personal else None
                 sha256 = bytes.fromhex(record.sha256)
@@ -217,7 +217,8 @@ def _public(record: NamedRecord, subject: SubjectKey) -> dict[str, Any]:
     }
 
 
-def _decision_row(record: DecisionRecord, subject: SubjectKey) -> dict[str, Any]:
+def decision_row(record: DecisionRecord, subject: SubjectKey) -> dict[str, Any]:
+    """The columns of a decision, its personal part sealed under the subject's key."""
     content = personal(record)
     return _public(record, subject) | {
         "channel": "email" if record.contact is None else "contact",
@@ -237,7 +238,8 @@ def _decision_row(record: DecisionRecord, subject: SubjectKey) -> dict[str, Any]
     }
 
 
-def _fetch_row(record: FetchRecord, subject: SubjectKey) -> dict[str, Any]:
+def fetch_row(record: FetchRecord, subject: SubjectKey) -> dict[str, Any]:
+    """The columns of a fetch; `decision_at` is for whoever knows when its decision was."""
     return _public(record, subject) | {
         "decision_id": record.decision or None,
         "decision_at": None,

@@ -98,28 +98,15 @@ def learnt(base: Any, found: Exposures, untrained: tuple[str, ...] = (), schedul
         base, train.features, train.outcomes, train.weights, train.positions, untrained=untrained, scheduler=scheduler
     )
     booster = joined(base, trees)
-    first = calibrate.positions == 0
+    learning = calibrate.part(calibrate.positions == 0)
+    came, said = learning.outcomes.astype(np.float64), _chance(booster, learning.features)
     try:
-        table = calibration.fit(
-            _chance(booster, calibrate.features[first]),
-            calibrate.outcomes[first].astype(np.float64),
-            calibrate.weights[first],
-        )
-        plain = calibration.fit(
-            _chance(base, calibrate.features[first]),
-            calibrate.outcomes[first].astype(np.float64),
-            calibrate.weights[first],
-        )
+        table = calibration.fit(said, came, learning.weights)
+        plain = calibration.fit(_chance(base, learning.features), came, learning.weights)
     except InvalidInput as error:
         return Response(f"the exposures of the calibration weeks do not do: {error}", measures)
-    by_offer = calibration.own(
-        _chance(booster, calibrate.features[first]),
-        calibrate.outcomes[first].astype(np.float64),
-        calibrate.offers[first],
-        calibrate.seen_ms[first] >= np.median(calibrate.seen_ms[first]),
-        table,
-        calibrate.weights[first],
-    )
+    is_late = learning.seen_ms >= np.median(learning.seen_ms)
+    by_offer = calibration.own(said, came, learning.offers, is_late, table, learning.weights)
     seen = test.part(test.positions == 0)
     outcomes = seen.outcomes.astype(np.float64)
     ours = calibration.apply_own(table, by_offer, _chance(booster, seen.features), seen.offers)
