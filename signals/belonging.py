@@ -6,7 +6,8 @@ transaction that got there first show as a `Lost` race, and the caller begins ag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,21 +24,29 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Known:
-    """What is stored about the identifiers of a batch."""
+    """What is stored about the identifiers of a batch: whose they are, and how many merges each has made."""
 
     owners: dict[Claim, Person]
-    shared: list[tuple[Claim, Person]]
+    ties: dict[Claim, int]
 
 
 _FIND = text("""
-    SELECT i.type, i.value, i.owns, p.root_id
+    SELECT i.type, i.value, i.ties, p.id, p.root_id
     FROM unnest(CAST(:types AS text[]), CAST(:values AS text[])) AS w (type, value)
     JOIN identifier i USING (type, value) JOIN profile p ON p.id = i.profile_id
+    WHERE i.owns
 """)
 _DETAILS = text("""
-    SELECT m.root_id, count(DISTINCT m.id) AS members, array_remove(array_agg(i.value), NULL) AS user_ids
-    FROM profile m LEFT JOIN identifier i ON i.profile_id = m.id AND i.type = 'user_id' AND i.owns
+    SELECT m.root_id, count(DISTINCT m.id) AS members, array_remove(array_agg(i.type), NULL) AS kinds,
+           array_agg(i.type) FILTER (WHERE NOT i.owns) AS shared_types,
+           array_agg(i.value) FILTER (WHERE NOT i.owns) AS shared_values
+    FROM profile m LEFT JOIN identifier i ON i.profile_id = m.id
     WHERE m.root_id = ANY(:roots) GROUP BY m.root_id
+""")
+_APART = text("""
+    SELECT c.root_id AS one, p.root_id AS other
+    FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end
+    WHERE l.apart AND c.root_id = ANY(:roots) AND p.root_id = ANY(:roots) AND c.root_id <> p.root_id
 """)
 
 
@@ -47,15 +56,37 @@ def find(session: Session, claims: Iterable[Claim], *, ties: bool) -> Known:
     rows = session.execute(
         _FIND, {"types": [claim[0] for claim in wanted], "values": [claim[1] for claim in wanted]}
     ).all()
-    persons = {row.root_id: Person(row.root_id) for row in rows}
-    if ties and persons:
-        for detail in session.execute(_DETAILS, {"roots": list(persons)}):
-            persons[detail.root_id].user_ids = set(detail.user_ids)
-            persons[detail.root_id].members = detail.members
+    roots = {row.root_id: Person(row.root_id) for row in rows}
+    members = {
+        row.id: roots[row.root_id] if row.id == row.root_id else _member(row.id, roots[row.root_id]) for row in rows
+    }
+    if ties and roots:
+        describe(session, roots)
     return Known(
-        {(row.type, row.value): persons[row.root_id] for row in rows if row.owns},
-        [((row.type, row.value), persons[row.root_id]) for row in rows if not row.owns],
+        {(row.type, row.value): members[row.id] for row in rows},
+        {(row.type, row.value): row.ties for row in rows},
     )
+
+
+def describe(session: Session, roots: Mapping[int, Person]) -> None:
+    """Say of these roots, by their id, what a merge must know."""
+    for row in session.execute(_DETAILS, {"roots": list(roots)}):
+        person = roots[row.root_id]
+        person.members, person.held = row.members, Counter(row.kinds)
+        person.shares = set(zip(row.shared_types or (), row.shared_values or (), strict=True))
+    if len(roots) > 1:
+        for row in session.execute(_APART, {"roots": list(roots)}):
+            roots[row.one].apart.add(roots[row.other])
+            roots[row.other].apart.add(roots[row.one])
+
+
+def _member(profile: int, root: Person) -> Person:
+    return Person(profile, merged_into=root)
+
+
+def member(profile: int, root: int) -> Person:
+    """A stored profile with the root that speaks for it."""
+    return Person(profile) if profile == root else _member(profile, Person(root))
 
 
 _CREATE = text("""
@@ -79,8 +110,15 @@ def write(session: Session, resolution: Resolution, sender: Sender, hash_key: by
         ids = sorted(session.scalars(_CREATE, {"now": now, "count": len(resolution.new)}))
         for person, number in zip(resolution.new, ids, strict=True):
             person.id = number
-    if not resolution.identifiers:
-        return
+    if resolution.identifiers:
+        _name(session, resolution, sender, hash_key)
+    if resolution.tied:
+        _count_ties(session, resolution)
+    if resolution.refused:
+        _refuse(session, resolution, sender, hash_key, now)
+
+
+def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: bytes) -> None:
     rows = sorted(resolution.identifiers, key=lambda new: new.claim)
     result = session.execute(
         _NAME,
@@ -97,6 +135,55 @@ def write(session: Session, resolution: Resolution, sender: Sender, hash_key: by
     )
     if result.rowcount != len(rows):  # type: ignore[attr-defined]
         raise Lost
+
+
+_TIED = text("""
+    UPDATE identifier i SET ties = w.seen + w.more
+    FROM unnest(CAST(:types AS text[]), CAST(:values AS text[]), CAST(:seen AS int[]), CAST(:more AS int[]))
+         AS w (type, value, seen, more)
+    WHERE i.owns AND i.type = w.type AND i.value = w.value AND i.ties = w.seen
+""")
+
+
+def _count_ties(session: Session, resolution: Resolution) -> None:
+    """Count the merges that each identifier made. Raises Lost when another transaction has just counted one."""
+    rows = sorted(resolution.tied.items())
+    result = session.execute(
+        _TIED,
+        {
+            "types": [claim[0] for claim, _ in rows],
+            "values": [claim[1] for claim, _ in rows],
+            "seen": [resolution.ties[claim] - more for claim, more in rows],
+            "more": [more for _, more in rows],
+        },
+    )
+    if result.rowcount != len(rows):  # type: ignore[attr-defined]
+        raise Lost
+
+
+_REFUSE = text("""
+    INSERT INTO refused_tie (type, value_hash, reason, times, first_at, last_at, source_id)
+    SELECT type, hash, reason, times, :now, :now, :source
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[]), CAST(:reasons AS text[]), CAST(:times AS int[]))
+         AS new (type, hash, reason, times)
+    ON CONFLICT (type, value_hash, reason) DO UPDATE
+    SET times = refused_tie.times + excluded.times, last_at = excluded.last_at, source_id = excluded.source_id
+""")
+
+
+def _refuse(session: Session, resolution: Resolution, sender: Sender, hash_key: bytes, now: datetime) -> None:
+    rows = sorted(resolution.refused.items())
+    session.execute(
+        _REFUSE,
+        {
+            "types": [claim[0] for (claim, _), _ in rows],
+            "hashes": [value_hash(hash_key, *claim) for (claim, _), _ in rows],
+            "reasons": [reason for (_, reason), _ in rows],
+            "times": [times for _, times in rows],
+            "now": now,
+            "source": sender.id,
+        },
+    )
 
 
 _LOCK = text("SELECT id, root_id, erased_at FROM profile WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
@@ -117,28 +204,62 @@ def lock_roots(session: Session, roots: Sequence[int]) -> list[int]:
     return list(session.scalars(_LOCK_ROOTS, {"ids": list(roots)}))
 
 
-_MOVE = text("UPDATE profile SET root_id = :parent WHERE root_id = :child")
+_MOVE = text("""
+    UPDATE profile p SET root_id = w.root
+    FROM unnest(CAST(:children AS bigint[]), CAST(:roots AS bigint[])) AS w (child, root) WHERE p.root_id = w.child
+""")
 _LINK = text("""
-    INSERT INTO profile_link (child_id, parent_id, reason, source_id, at)
-    VALUES (:child, :parent, :reason, :source, :now)
+    INSERT INTO profile_link (child_id, parent_id, child_end, parent_end, reason, claim_type, claim_hash, message_id,
+                              source_id, by, at, kept)
+    SELECT child, parent, child_end, parent_end, reason, type, hash, message, :source, :by, :now,
+           (SELECT jsonb_build_object('segments', s.document -> 'segments', 'scores', (
+                SELECT coalesce(jsonb_agg(to_jsonb(c) - 'profile_id'), '[]')
+                FROM profile_score c WHERE c.profile_id = child
+            )) FROM profile_state s WHERE s.profile_id = child)
+    FROM unnest(CAST(:children AS bigint[]), CAST(:parents AS bigint[]), CAST(:child_ends AS bigint[]),
+                CAST(:parent_ends AS bigint[]), CAST(:reasons AS text[]), CAST(:types AS text[]),
+                CAST(:hashes AS bytea[]), CAST(:messages AS text[]))
+         WITH ORDINALITY AS new (child, parent, child_end, parent_end, reason, type, hash, message, n)
+    ORDER BY n RETURNING id
 """)
 _FORGET = (
-    text("DELETE FROM profile_state WHERE profile_id = :child"),
-    text("DELETE FROM trait_lineage WHERE profile_id = :child"),
-    text("DELETE FROM profile_score WHERE profile_id = :child"),
+    text("DELETE FROM profile_state WHERE profile_id = ANY(:children)"),
+    text("DELETE FROM trait_lineage WHERE profile_id = ANY(:children)"),
+    text("DELETE FROM profile_score WHERE profile_id = ANY(:children)"),
 )
 
 
-def link(session: Session, links: Sequence[Link], sender: Sender, now: datetime) -> None:
-    """Write merges, oldest first; both roots are locked. What was derived for a child is from now on its parent's."""
-    for merge in links:
-        child, parent = merge.child.id, merge.parent.id
-        session.execute(_MOVE, {"child": child, "parent": parent})
-        session.execute(
-            _LINK, {"child": child, "parent": parent, "reason": merge.reason, "source": sender.id, "now": now}
-        )
-        for statement in _FORGET:
-            session.execute(statement, {"child": child})
+def link(
+    session: Session, links: Sequence[Link], hash_key: bytes, now: datetime, *, source: int | None = None, by: str = ""
+) -> list[int]:
+    """Write merges, oldest first, and return their numbers; all their roots are locked.
+
+    What was derived for a child is from now on its parent's. What cannot be derived again, its scores and segments, is
+    kept with the link for the day it is undone. `by` names the person who merged by hand.
+    """
+    if not links:
+        return []
+    children = [merge.child.id for merge in links]
+    numbers = session.scalars(
+        _LINK,
+        {
+            "children": children,
+            "parents": [merge.parent.id for merge in links],
+            "child_ends": [merge.ends[1].id for merge in links],
+            "parent_ends": [merge.ends[0].id for merge in links],
+            "reasons": [merge.reason for merge in links],
+            "types": [merge.claim[0] if merge.claim else None for merge in links],
+            "hashes": [value_hash(hash_key, *merge.claim) if merge.claim else None for merge in links],
+            "messages": [merge.message_id for merge in links],
+            "source": source,
+            "by": by or None,
+            "now": now,
+        },
+    ).all()
+    session.execute(_MOVE, {"children": children, "roots": [merge.child.root().id for merge in links]})
+    for statement in _FORGET:
+        session.execute(statement, {"children": children})
+    return list(numbers)
 
 
 _LIVING = text("SELECT id, root_id FROM profile WHERE id = ANY(:ids) AND erased_at IS NULL")

@@ -31,7 +31,18 @@ _DELETE: Final = tuple(
         " WHERE i.profile_id = ANY(:members) AND i.type = 'phone'"
         " AND strpos(regexp_replace(r.body, '[^0-9]', '', 'g'), right(i.value, 8)) > 0",
         "DELETE FROM event WHERE profile_id = ANY(:members)",
-        "DELETE FROM identifier WHERE profile_id = ANY(:members)",
+        "DELETE FROM refused_tie r USING identifier i"
+        " WHERE i.profile_id = ANY(:members) AND i.owns AND r.type = i.type AND r.value_hash = i.value_hash",
+        # An address that others share goes to who had it next.
+        "WITH gone AS (DELETE FROM identifier WHERE profile_id = ANY(:members) RETURNING type, value, owns), heir AS ("
+        " SELECT DISTINCT ON (i.type, i.value) i.type, i.value, i.profile_id FROM identifier i"
+        " JOIN gone g ON g.type = i.type AND g.value = i.value AND g.owns"
+        " WHERE NOT i.owns AND NOT i.profile_id = ANY(:members)"
+        " ORDER BY i.type, i.value, i.first_seen, i.profile_id)"
+        " UPDATE identifier i SET owns = true FROM heir h"
+        " WHERE i.type = h.type AND i.value = h.value AND i.profile_id = h.profile_id",
+        "UPDATE profile_link SET kept = NULL, claim_hash = NULL, message_id = NULL WHERE child_end = ANY(:members)"
+        " OR parent_end = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
         "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",

@@ -22,7 +22,8 @@ REJECTED_BODY = 2_000
 class Event(Model):
     """One accepted signal. `id` is its arrival number: within a profile it grows with the order of folding.
 
-    `profile_id` is the profile at arrival and is never rewritten, so a merge can be undone exactly. `event_time` is
+    `profile_id` is the profile whose identifier it came by, one of those that are merged into the person, and is never
+    rewritten, so a merge can be undone exactly. `event_time` is
     when it happened (corrected for the sender's clock), `received_at` when we heard of it. `folds` is false for an
     order that another event already told of (same order id, earlier): it counts nowhere. `body` is the event as it was
     sent, text for text (json, not jsonb: a rebuild must read the same numbers).

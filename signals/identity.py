@@ -5,6 +5,11 @@ signal denote one person, so profiles that they name are merged, with one except
 id are two people who share something (a family's address, a shop's tablet), and only an explicit `alias` merges them.
 Then the signal goes to its strongest claim, an address is noted for both, and the lookup of a shared identifier keeps
 naming the profile that had it first.
+
+A merge ties two profiles that each keep what is theirs: identifiers and signals stay with the profile whose identifier
+they came by, never with the person as a whole. So a merge can be undone exactly (signals/separation.py). A value that
+ties more people than its kind may is a hub, such as a shop's own phone number: it ties nobody, and what it tied is
+taken apart again.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,6 +33,25 @@ Claim = tuple[IdentifierType, str]
 STRENGTH: Final[tuple[IdentifierType, ...]] = ("user_id", "loyalty_id", "email", "phone", "anonymous_id")
 MEMBERS: Final = 100
 """Profiles one person may be merged from; a tie that would make more is refused, it is a shared device or a test."""
+
+VALUES: Final[Mapping[IdentifierType, int]] = {
+    "user_id": 10,
+    "loyalty_id": 10,
+    "email": 20,
+    "phone": 20,
+    "anonymous_id": 500,
+}
+"""Identifiers of each kind that one person may have; a further one is refused and stays free for somebody else."""
+
+TIES: Final[Mapping[IdentifierType, int]] = {"loyalty_id": 5, "email": 10, "phone": 5, "anonymous_id": 10}
+"""Merges that one value of each kind may make. One that would make more is a hub: many people's, so nobody's."""
+
+CONTACTS: Final[frozenset[IdentifierType]] = frozenset(("loyalty_id", "email", "phone"))
+"""Kinds that are noted for everybody who states a value, also where it ties nobody: a mail goes there."""
+
+TieRefusal = Literal["hub", "shared", "apart", "values", "members"]
+"""Why two profiles were not merged: the value is a hub; both have user ids; a person said they are two; too many
+identifiers of a kind; too many profiles."""
 
 ADDRESS_LENGTH: Final = 254
 _ADDRESS: Final = re.compile(r"[^@\s\x00-\x1f\"<>(),;:\\\[\]]+@[^@\s\x00-\x1f\"<>(),;:\\\[\]]+\.[^@\s.\x00-\x1f]+")
@@ -92,13 +117,19 @@ def _contacts(traits: Mapping[str, Any], path: str) -> Iterable[Claim]:
 
 @dataclass(slots=True, eq=False)
 class Person:
-    """A root profile while a batch is resolved. `id` 0 until a new one is inserted; `merged_into` after a merge."""
+    """A profile while a batch is resolved; after a merge, `root` is the one that speaks for it. `id` 0 until inserted.
+
+    `age` orders the new ones. Of a root are said: how many profiles it speaks for, how many identifiers of each kind
+    they have, which of them they share with an owner, and from whom somebody has kept it apart.
+    """
 
     id: int = 0
-    user_ids: set[str] = field(default_factory=set)
-    members: int = 1
+    age: int = 0
     merged_into: Person | None = None
-    changed: bool = False
+    members: int = 1
+    held: Counter[IdentifierType] = field(default_factory=Counter)
+    shares: set[Claim] = field(default_factory=set)
+    apart: set[Person] = field(default_factory=set)
 
     def root(self) -> Person:
         """The person that speaks for this one now."""
@@ -107,14 +138,24 @@ class Person:
             person = person.merged_into
         return person
 
+    @property
+    def is_device(self) -> bool:
+        """Whether nothing but devices is known of this root: whoever turns up on them first may be the one."""
+        return all(kind == "anonymous_id" for kind, number in self.held.items() if number)
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A merge to write: `child` goes under `parent`, both roots until now."""
+    """A merge to write: `child` goes under `parent`, both roots until now, because `claim` ties two of their profiles:
+    `ends`, the parent's and the child's. `message_id` is the signal's that said so.
+    """
 
     child: Person
     parent: Person
+    ends: tuple[Person, Person]
     reason: str
+    claim: Claim | None = None
+    message_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,30 +171,38 @@ class NewIdentifier:
 class Resolution:
     """Resolves signals one after the other in memory, so that a batch means what its events mean one by one.
 
-    `known` holds every identifier of the batch that is stored, with its root. The outcome is `new`, `identifiers` and
-    `links`, which signals/belonging.py writes.
+    `known` holds the owner of every identifier of the batch that is stored, `ties` how many merges each has made. The
+    outcome is `new`, `identifiers`, `links`, `tied` (merges by each claim, also counted in `ties`) and `refused`, which
+    signals/belonging.py writes.
     """
 
-    def __init__(self, known: Mapping[Claim, Person], shared: Iterable[tuple[Claim, Person]] = ()) -> None:
+    def __init__(self, known: Mapping[Claim, Person], ties: Mapping[Claim, int]) -> None:
         self._owners: dict[Claim, Person] = dict(known)
-        self._shared = set(shared)
+        self.ties: Counter[Claim] = Counter(ties)
         self.new: list[Person] = []
         self.identifiers: list[NewIdentifier] = []
         self.links: list[Link] = []
+        self.tied: Counter[Claim] = Counter()
+        self.refused: Counter[tuple[Claim, TieRefusal]] = Counter()
 
     def person(self, signal: Signal, named: tuple[Claim, ...]) -> Person:
-        """The person this signal belongs to, after the ties it makes."""
+        """The profile whose identifier this signal came by, after the ties that the signal makes."""
         if signal.type == "alias":
             return self._alias(signal)
-        found = [owner for claim in named if (owner := self._owner(claim)) is not None]
-        person = found[0] if found else self._create()
-        if named[0][0] == "user_id" and self._owner(named[0]) is None and person.user_ids:
-            # A new user id never takes over a person who has another one.
-            free = next((other for other in found if not other.user_ids), None)
-            person = free or self._create()
+        here = self._here(named)
         for claim in named:
-            person = self._tie(person, claim, signal)
-        return person
+            self._tie(here, claim, signal)
+        return here
+
+    def _here(self, named: tuple[Claim, ...]) -> Person:
+        """Whose the strongest claim is. A new one belongs to a device of which nobody is known yet, or to a new profile
+        which the other claims then tie to theirs."""
+        owner = self._owners.get(named[0])
+        if owner is not None:
+            return owner
+        found = (self._owners.get(claim) for claim in named if claim[0] == "anonymous_id")
+        device = next((one for one in found if one is not None and one.root().is_device), None)
+        return device or self._create()
 
     def _alias(self, signal: Signal) -> Person:
         """An explicit statement that two identifiers are one person; it may also join two user ids."""
@@ -161,53 +210,84 @@ class Resolution:
         previous: Claim = ("user_id", signal.previous_id or "")
         if previous not in self._owners:
             previous = ("anonymous_id", signal.previous_id or "")
-        person = self._owner(current) or self._owner(previous) or self._create()
+        here = self._owners.get(current) or self._owners.get(previous) or self._create()
         for claim in (current, previous):
-            other = self._owner(claim)
-            if other is None:
-                self._own(person, claim, signal)
-            elif other is not person:
-                person = self._merge(person, other, "alias")
-        return person
-
-    def _owner(self, claim: Claim) -> Person | None:
-        owner = self._owners.get(claim)
-        return owner.root() if owner is not None else None
+            self._tie(here, claim, signal, told=True)
+        return here
 
     def _create(self) -> Person:
-        person = Person()
+        person = Person(age=len(self.new))
         self.new.append(person)
         return person
 
-    def _own(self, person: Person, claim: Claim, signal: Signal) -> None:
-        self._owners[claim] = person
-        if claim[0] == "user_id":
-            person.user_ids.add(claim[1])
-        self.identifiers.append(NewIdentifier(claim, person, True, signal.time))
+    def _note(self, person: Person, claim: Claim, signal: Signal, *, owns: bool) -> None:
+        if owns:
+            self._owners[claim] = person
+        else:
+            person.root().shares.add(claim)
+        person.root().held[claim[0]] += 1
+        self.identifiers.append(NewIdentifier(claim, person, owns, signal.time))
 
-    def _tie(self, person: Person, claim: Claim, signal: Signal) -> Person:
-        other = self._owner(claim)
-        if other is None:
-            self._own(person, claim, signal)
-        elif other is not person:
-            if not (person.user_ids and other.user_ids):
-                return self._merge(person, other, signal.type)
-            if claim[0] not in ("user_id", "anonymous_id") and (claim, person) not in self._shared:
-                self._shared.add((claim, person))
-                self.identifiers.append(NewIdentifier(claim, person, False, signal.time))
-        return person
+    def _tie(self, here: Person, claim: Claim, signal: Signal, *, told: bool = False) -> None:
+        """Have a claim belong to the same person as `here`, if it may."""
+        owner = self._owners.get(claim)
+        full = here.root().held[claim[0]] >= VALUES[claim[0]]
+        if owner is None:
+            if full:
+                self.refused[claim, "values"] += 1
+            else:
+                self._note(here, claim, signal, owns=True)
+        elif owner.root() is not here.root():
+            refusal = self._refusal(here.root(), owner.root(), claim, told=told)
+            if refusal is None:
+                self._merge(here, owner, claim, signal)
+            elif claim[0] not in CONTACTS:
+                if refusal != "shared":
+                    self.refused[claim, refusal] += 1
+            elif claim not in here.root().shares and not full:
+                self.refused[claim, refusal] += 1
+                self._note(here, claim, signal, owns=False)
 
-    def _merge(self, one: Person, other: Person, reason: str) -> Person:
-        """One person out of two: who has a user id speaks, else the older profile. A tie past the bound is refused."""
-        if one.members + other.members > MEMBERS:
-            return one
-        parent, child = (one, other) if _rank(one) <= _rank(other) else (other, one)
-        child.merged_into = parent
-        parent.user_ids |= child.user_ids
-        parent.members += child.members
-        self.links.append(Link(child, parent, reason))
-        return parent
+    def _refusal(self, one: Person, other: Person, claim: Claim, *, told: bool) -> TieRefusal | None:
+        """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""
+        if other in one.apart:
+            return "apart"
+        if one.held["user_id"] and other.held["user_id"] and not told:
+            return "shared"
+        if self.ties[claim] >= TIES.get(claim[0], MEMBERS):
+            return "hub"
+        return too_large(one, other)
+
+    def _merge(self, here: Person, owner: Person, claim: Claim, signal: Signal) -> None:
+        self.ties[claim] += 1
+        self.tied[claim] += 1
+        self.links.append(merge(here, owner, signal.type, claim, signal.message_id))
+
+
+def too_large(one: Person, other: Person) -> TieRefusal | None:
+    """Why these two roots would be too much for one person, if they would."""
+    if one.members + other.members > MEMBERS:
+        return "members"
+    if any(one.held[kind] + other.held[kind] > most for kind, most in VALUES.items()):
+        return "values"
+    return None
+
+
+def merge(here: Person, there: Person, reason: str, claim: Claim | None = None, message_id: str | None = None) -> Link:
+    """One person out of two, by two of their profiles: who has a user id speaks, else the older profile."""
+    one, other = here.root(), there.root()
+    first = _rank(one) <= _rank(other)
+    parent, child = (one, other) if first else (other, one)
+    ends = (here, there) if first else (there, here)
+    child.merged_into = parent
+    parent.members += child.members
+    parent.held += child.held
+    parent.shares |= child.shares
+    for stranger in child.apart:
+        stranger.apart.add(parent)
+    parent.apart |= child.apart
+    return Link(child, parent, ends, reason, claim, message_id)
 
 
 def _rank(person: Person) -> tuple[bool, bool, int]:
-    return (not person.user_ids, person.id == 0, person.id)
+    return (not person.held["user_id"], person.id == 0, person.id or person.age)

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from base.db import Sessions, transaction
-from base.errors import Unavailable
+from base.errors import InvalidInput, Unavailable
 from base.stores import Store
 from signals import belonging, folding, journal
 from signals.belonging import Lost
@@ -30,6 +30,7 @@ from signals.intent import assess
 from signals.journal import Entry
 from signals.publishing import Publisher
 from signals.reading import Item, Outcome, Reader, Reading
+from signals.separation import Cut, HubFound, cut, made_by
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
@@ -93,7 +94,7 @@ def take(
 def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
     """Store, fold and publish what was read. Raises Unavailable; doing it again with the same reading is safe."""
     outcomes = list(reading.outcomes)
-    standings, repeated = intake.settle(partial(_absorb, intake, sender, reading))
+    standings, repeated = _settled(intake, sender, reading)
     for item in reading.items:
         outcomes[item.index] = Outcome(item.status)
     states = folding.published(standings)
@@ -102,6 +103,34 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
             states += stored_states(session, repeated)
     intake.publisher.write_states(states)
     return outcomes
+
+
+def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Standing], set[int]]:
+    """The batch stored and folded. When it names a value that proves to be many people's, what that value tied before
+    is taken apart first, and the batch is resolved among the people that are then there."""
+    for _ in range(TRIES):
+        try:
+            return intake.settle(partial(_absorb, intake, sender, reading))
+        except HubFound as hub:
+            for link in hub.links:
+                take_apart(intake, link, reading.now, apart=False)
+    raise Unavailable("The database")
+
+
+def take_apart(intake: Intake, link: int, now: datetime, *, apart: bool, by: str = "") -> Cut | None:
+    """Undo a merge and publish the states of both; in effect for the next open when it returns. None when somebody
+    has just undone it.
+
+    `apart`: a person (`by`) said that they are two. Raises NotFound, Unavailable; doing it again is safe.
+    """
+    try:
+        done = intake.settle(
+            lambda session: cut(session, intake.categories, intake.definitions, link, now, apart=apart, by=by)
+        )
+    except InvalidInput:
+        return None
+    intake.publisher.write_states(folding.published(done.standings))
+    return done
 
 
 def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, int, bytes]]:
@@ -157,7 +186,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
     for item in items:
         told.setdefault(item.person.root().id, []).append(item.told)
     states = _folded_on(session, whose, told)
-    journal.append(session, sender, [Entry(item.signal, item.told, item.person.root().id) for item in items], now)
+    journal.append(session, sender, [Entry(item.signal, item.told, item.person.id) for item in items], now)
     return _stand(session, intake, whose.roots, told, states, arrivals[-1], now)
 
 
@@ -183,26 +212,33 @@ def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[I
             wanted.update({("user_id", item.signal.previous_id): None, ("anonymous_id", item.signal.previous_id): None})
     ties = any(len(item.claims) > 1 or item.signal.type == "alias" for item in items)
     known = belonging.find(session, wanted, ties=ties)
-    resolution = Resolution(known.owners, known.shared)
+    resolution = Resolution(known.owners, known.ties)
     stated: dict[tuple[Claim, Person], datetime] = {}
     for item in items:
-        if item.profile is not None:
-            item.person = Person(item.profile)
+        if item.known is not None:
+            item.person = item.known
             continue
         item.person = resolution.person(item.signal, item.claims)
         if item.signal.type == "identify":
             stated |= {(claim, item.person): item.signal.time for claim in item.claims}
+    hubs = [claim for claim, reason in resolution.refused if reason == "hub"]
+    if hubs and (made := made_by(session, hubs, intake.hash_key)):
+        raise HubFound(made)
     belonging.write(session, resolution, sender, intake.hash_key, now)
     created = {person.id for person in resolution.new}
     touched = {item.person.root().id for item in items}
     joined = {link.child.id for link in resolution.links}
     belonging.lock(session, sorted((touched | joined) - created))
-    belonging.link(session, resolution.links, sender, now)
+    belonging.link(session, resolution.links, intake.hash_key, now, source=sender.id)
     belonging.restate(
         session,
         [(claim, person.root().id, at) for (claim, person), at in stated.items() if claim[0] in ("email", "phone")],
     )
-    return Whose(folding.load(session, touched), created, {link.parent.root().id for link in resolution.links})
+    roots = folding.load(session, touched)
+    named = {item.person for item in items} | {end for link in resolution.links for end in link.ends}
+    if any(person.id not in roots[person.root().id].members for person in named):
+        raise Lost  # A merge was undone since the identifiers were read.
+    return Whose(roots, created, {link.parent.root().id for link in resolution.links})
 
 
 def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> dict[int, ProfileState | None]:

@@ -34,18 +34,59 @@ class Profile(Model):
 
 
 class ProfileLink(Model):
-    """A merge: `child_id` (a root until then) was put under `parent_id`. Undone merges keep their row."""
+    """A merge: `child_id` (a root until then) was put under `parent_id`. Undone merges keep their row.
+
+    It ties two profiles, its ends, on the evidence of the identifier behind `claim_type` and `claim_hash` (keyed, as in
+    `Identifier`), told by a message of a source; or `by` a person. `kept` holds what of the child cannot be folded
+    again, for when the merge is undone: its segments and scores. `apart`: a person undid it, so nothing but a person
+    joins the two again.
+    """
 
     __tablename__ = "profile_link"
-    __table_args__ = (Index("ix_profile_link_child_id", "child_id"), Index("ix_profile_link_parent_id", "parent_id"))
+    __table_args__ = (
+        Index("ix_profile_link_child_id", "child_id"),
+        Index("ix_profile_link_parent_id", "parent_id"),
+        Index("ix_profile_link_child_end", "child_end"),
+        Index("ix_profile_link_parent_end", "parent_end"),
+        Index("ix_profile_link_claim_hash", "claim_hash"),
+        Index("ix_profile_link_apart", "child_end", "parent_end", postgresql_where="apart"),
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     child_id: Mapped[int] = mapped_column(ForeignKey("profile.id"), type_=BigInteger)
     parent_id: Mapped[int] = mapped_column(ForeignKey("profile.id"), type_=BigInteger)
+    child_end: Mapped[int] = mapped_column(BigInteger)
+    parent_end: Mapped[int] = mapped_column(BigInteger)
     reason: Mapped[str]
+    claim_type: Mapped[str | None]
+    claim_hash: Mapped[bytes | None]
+    message_id: Mapped[str | None]
     source_id: Mapped[int | None]
+    by: Mapped[str | None]
     at: Mapped[datetime]
+    kept: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     undone_at: Mapped[datetime | None]
+    undone_by: Mapped[str | None]
+    apart: Mapped[bool] = mapped_column(server_default="false")
+
+
+class RefusedTie(Model):
+    """An identifier that did not merge two people although both are known by it: which (by keyed hash), why
+    (`signals.identity.TieRefusal`), how often and when last."""
+
+    __tablename__ = "refused_tie"
+    __table_args__ = (
+        PrimaryKeyConstraint("type", "value_hash", "reason"),
+        Index("ix_refused_tie_last_at", "last_at"),
+    )
+
+    type: Mapped[str]
+    value_hash: Mapped[bytes]
+    reason: Mapped[str]
+    times: Mapped[int]
+    first_at: Mapped[datetime]
+    last_at: Mapped[datetime]
+    source_id: Mapped[int]
 
 
 class Identifier(Model):
@@ -54,7 +95,7 @@ class Identifier(Model):
     An address or phone that several persons share has further rows without `owns`: a mail goes there, a look-up does
     not. `profile_id` is the profile that got the value; its root speaks for it. `value_hash` is keyed with the
     installation's hash key (signals/identity.py). `last_seen` is when the person last stated it: of two addresses the
-    newer is the one to write to.
+    newer is the one to write to. `ties` counts the merges it made: past a bound it is a hub and makes none any more.
     """
 
     __tablename__ = "identifier"
@@ -75,6 +116,7 @@ class Identifier(Model):
     trust: Mapped[int]
     first_seen: Mapped[datetime]
     last_seen: Mapped[datetime]
+    ties: Mapped[int] = mapped_column(server_default="0")
 
 
 class ProfileStateRow(Model):

@@ -47,7 +47,7 @@ ACCEPTED = Outcome("accepted")
 
 @dataclass(slots=True)
 class Item:
-    """An event on its way in; status and person are settled when it is stored. `profile`: it is known whose it is.
+    """An event on its way in; status and person are settled when it is stored. `known`: whose it is, known beforehand.
 
     `unresolved`: it names a category nobody knew when it was read.
     """
@@ -58,7 +58,7 @@ class Item:
     told: Told
     status: Status = "accepted"
     person: Person = field(default_factory=Person)
-    profile: int | None = None
+    known: Person | None = None
     unresolved: bool = False
 
 

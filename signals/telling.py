@@ -64,7 +64,7 @@ def _told(
     if root is None:
         return None
     item: Item = reading.items[0]
-    item.profile = root
+    item.known = belonging.member(profile, root)
     if find(session, sender, [item.signal.message_id]):
         return Outcome("duplicate"), []
     return Outcome("accepted"), absorb(session, intake, sender, [item], reading.now)

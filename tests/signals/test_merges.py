@@ -1,0 +1,203 @@
+"""Merges that can be undone to the byte, values that are many people's, and both while signals come in."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from base.errors import InvalidInput, NotFound
+from signals import scores
+from signals.erasure import erase
+from signals.identity import TIES, VALUES
+from signals.intake import take_apart
+from signals.joining import join
+from signals.membership import assign
+from tests.signals.sending import NOW, Desk, call, identified, order, viewed
+
+LATER = "2026-03-01T11:00:00Z"
+
+
+def contact(**traits: Any) -> dict[str, Any]:
+    """An identify of a person without a customer number."""
+    return call("identify", traits=traits, anonymousId=f"visit-{traits['email']}")
+
+
+def undo(desk: Desk) -> None:
+    """Undo the newest merge, as a person does."""
+    (newest,) = desk.rows("SELECT id FROM profile_link WHERE undone_at IS NULL ORDER BY id DESC LIMIT 1")
+    assert take_apart(desk.intake, newest.id, NOW, apart=True, by="ann@example.com") is not None
+
+
+@pytest.fixture
+def two(desk: Desk) -> tuple[int, int]:
+    """Two customers with all that a state can hold: orders, one of them told of by both, traits, consent, segments,
+    scores."""
+    desk.send(
+        order("ann", "o1", ("p1", "Shoes", 60.0)),
+        order("bob", "o2", ("p2", "Hats", 20.0)),
+        order("bob", "o1", ("p1", "Shoes", 60.0), time=LATER),
+        identified("ann", email="ann@example.com", city="Bonn", time="2026-03-01T08:00:00Z"),
+        identified("bob", email="bob@example.com", city="Oslo", time="2026-03-01T09:00:00Z"),
+        call("track", userId="bob", event="Consent Changed", properties={"purpose": "email", "granted": True}),
+        viewed("Hats", userId="bob"),
+    )
+    ann, bob = desk.root("user_id", "ann"), desk.root("user_id", "bob")
+    assign(desk.intake, 3, [ann], NOW)
+    assign(desk.intake, 4, [bob], NOW)
+    scores.assign(desk.intake, {ann: {"churn": 0.1}, bob: {"churn": 1 / 3, "ltv": 12.5}}, NOW, 1, NOW)
+    return ann, bob
+
+
+@pytest.mark.feature("SU-14", "DE-10")
+def test_it_undoes_a_merge_to_the_byte(desk: Desk, two: tuple[int, int]) -> None:
+    ann, bob = two
+    before = desk.everything()
+    join(desk.intake, bob, ann, NOW, by="ann@example.com")
+    merged = desk.state(ann)
+    assert (merged.orders, desk.root("user_id", "bob")) == (2, ann)
+    assert desk.read(bob) == merged
+
+    undo(desk)
+
+    assert desk.everything() == before
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("SU-14")
+def test_it_lets_what_came_meanwhile_go_to_whom_its_identifiers_name(desk: Desk, two: tuple[int, int]) -> None:
+    ann, bob = two
+    join(desk.intake, ann, bob, NOW, by="ann@example.com")
+    desk.send(
+        order("bob", "o3", ("p3", "Gloves", 5.0), time=LATER),
+        identified("bob", anonymous="bobs-phone", time=LATER, loyaltyId="L7"),
+        viewed("Scarves", anonymousId="bobs-phone", timestamp=LATER),
+        order("ann", "o4", ("p4", "Coats", 90.0), time=LATER),
+    )
+    assert desk.state(ann).orders == 4
+
+    undo(desk)
+
+    assert desk.root("loyalty_id", "L7") == desk.root("anonymous_id", "bobs-phone") == bob
+    mine, theirs = desk.state(ann), desk.state(bob)
+    assert (mine.orders, theirs.orders) == (2, 3)
+    assert desk.category("scarves") in theirs.views
+    assert desk.category("scarves") not in mine.views
+    assert (mine.traits["city"], theirs.traits["city"]) == ("Bonn", "Oslo")
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("DE-10")
+def test_it_undoes_a_merge_in_the_middle_of_others(desk: Desk) -> None:
+    desk.send(*(viewed("Shoes", anonymousId=f"a{n}") for n in range(5)))
+    desk.send(order("u", "o1", ("p", "Hats", 1.0)))
+    people = [desk.root("anonymous_id", f"a{n}") for n in range(5)]
+    user = desk.root("user_id", "u")
+    join(desk.intake, people[1], people[0], NOW, by="x")
+    join(desk.intake, people[3], people[2], NOW, by="x")
+    middle = join(desk.intake, people[3], people[1], NOW, by="x")
+    join(desk.intake, people[4], people[3], NOW, by="x")
+    join(desk.intake, people[0], user, NOW, by="x")
+    assert {desk.root("anonymous_id", f"a{n}") for n in range(5)} == {user}
+
+    take_apart(desk.intake, middle, NOW, apart=True, by="x")
+
+    # Who was tied to either end goes with it, also by what was merged later.
+    assert [desk.root("anonymous_id", f"a{n}") for n in range(5)] == [user, user, people[2], people[2], people[2]]
+    assert [desk.state(one).views[desk.category("shoes")].n for one in (user, people[2])] == [2, 3]
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("DE-10")
+def test_it_keeps_two_apart_whom_a_person_took_apart_until_a_person_joins_them(desk: Desk) -> None:
+    tie = contact(email="ann@example.com", phone="+49 228 123456")
+    desk.send(contact(email="bob@example.com", phone="+49 228 123456"))
+    desk.send(tie)
+    assert desk.root("email", "ann@example.com") == desk.root("email", "bob@example.com")
+    undo(desk)
+    ann, bob = desk.root("email", "ann@example.com"), desk.root("email", "bob@example.com")
+    assert ann != bob
+
+    desk.send(tie | {"messageId": "again"})
+    assert desk.root("email", "ann@example.com") == ann
+    assert desk.rows("SELECT type, reason, times FROM refused_tie") == [("phone", "apart", 1)]
+
+    join(desk.intake, ann, bob, NOW, by="x")
+    assert desk.root("email", "ann@example.com") == desk.root("email", "bob@example.com")
+    with pytest.raises(InvalidInput, match="same customer"):
+        join(desk.intake, ann, bob, NOW, by="x")
+    with pytest.raises(NotFound):
+        join(desk.intake, ann, 999, NOW, by="x")
+
+
+@pytest.mark.feature("DE-10")
+@pytest.mark.parametrize("batch", [1, 100])
+def test_it_refuses_a_hub_and_takes_apart_what_it_had_tied(desk: Desk, batch: int) -> None:
+    people = [contact(email=f"p{n}@example.com", phone="0800 123456") for n in range(500)]
+    for start in range(0, 500, batch):
+        desk.send(*people[start : start + batch])
+
+    roots = {desk.root("email", f"p{n}@example.com") for n in range(500)}
+    assert len(roots) == 500
+    # Whose the number was first keeps it in look-ups; it is noted for each of the others.
+    assert desk.root("phone", "0800123456") in roots
+    assert desk.rows("SELECT count(*), count(*) FILTER (WHERE owns) FROM identifier WHERE type = 'phone'") == [
+        (500 - TIES["phone"], 1)
+    ]
+    assert desk.rows("SELECT type, reason, times FROM refused_tie") == [("phone", "hub", 499 - TIES["phone"])]
+    assert desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL") == [(0,)]
+    assert desk.rebuilt().different == 0
+
+
+def test_it_refuses_more_identifiers_than_a_person_has(desk: Desk) -> None:
+    desk.send(*(identified("u1", email=f"e{n}@example.com") for n in range(VALUES["email"] + 3)))
+
+    assert desk.rows("SELECT count(*) FROM identifier WHERE type = 'email'") == [(VALUES["email"],)]
+    assert desk.rows("SELECT sum(times) FROM refused_tie WHERE reason = 'values'") == [(3,)]
+
+
+@pytest.mark.feature("DE-10")
+def test_it_gives_the_same_people_whatever_comes_at_once(desk: Desk) -> None:
+    """Ten people tied by five hubs and by their own customer numbers, from four senders, while merges are undone."""
+    calls = [
+        call("identify", userId=f"u{n % 10}", anonymousId=f"d{n % 30}", traits={"phone": f"+4922800{n % 5}"})
+        if n % 3
+        else contact(email=f"u{n % 10}@example.com", phone=f"+4922800{n % 5}")
+        for n in range(240)
+    ]
+
+    def send(start: int) -> None:
+        for n in range(start, 240, 20):
+            desk.send(*calls[n : n + 5])
+
+    def separate(_: int) -> None:
+        for row in desk.rows("SELECT id FROM profile_link WHERE undone_at IS NULL ORDER BY id LIMIT 3"):
+            take_apart(desk.intake, row.id, NOW, apart=True, by="x")
+
+    with ThreadPoolExecutor(5) as pool:
+        senders = [pool.submit(send, start) for start in (0, 5, 10, 15)]
+        for _ in range(3):
+            pool.submit(separate, 0).result()
+        for sender in senders:
+            sender.result()
+
+    assert desk.rows("SELECT count(*) FROM event") == [(240,)]
+    assert desk.rows("SELECT max(ties) <= 10 FROM identifier WHERE type <> 'phone'") == [(True,)]
+    assert desk.rows("SELECT max(ties) <= :most FROM identifier WHERE type = 'phone'", most=TIES["phone"]) == [(True,)]
+    stray = "SELECT count(*) FROM profile p JOIN profile r ON r.id = p.root_id WHERE r.root_id <> r.id"
+    assert desk.rows(stray) == [(0,)]
+    tied = (
+        "SELECT count(*) FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end"
+    )
+    assert desk.rows(f"{tied} WHERE l.undone_at IS NULL AND c.root_id <> p.root_id") == [(0,)]
+    report = desk.rebuilt()
+    assert (report.different, report.absent) == (0, 0)
+
+
+def test_it_hands_a_shared_address_on_when_its_owner_is_erased(desk: Desk) -> None:
+    desk.send(identified("ann", email="family@example.com"), identified("bob", email="family@example.com"))
+    erase(desk.intake, desk.root("user_id", "ann"), NOW)
+    assert desk.root("email", "family@example.com") == desk.root("user_id", "bob")
+    assert desk.statuses(identified("bob", email="family@example.com", time=LATER)) == ["accepted"]
+    assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
