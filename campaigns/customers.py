@@ -127,6 +127,21 @@ def names(session: Session, root: int) -> list[Name]:
     return sorted(found, key=lambda name: order.index(name.type))
 
 
+def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[Name]]:
+    """The identifiers of each of these profiles, those that it shares with an owner too; at most 500 of all."""
+    rows = session.execute(
+        select(Identifier.profile_id, Identifier.type, Identifier.value)
+        .where(Identifier.profile_id.in_(members), Identifier.type.in_(TYPE_WORDS))
+        .order_by(Identifier.profile_id, Identifier.first_seen, Identifier.type, Identifier.value)
+        .limit(500)
+    )
+    found: dict[int, list[Name]] = {member: [] for member in members}
+    for row in rows:
+        name = Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value))
+        found[row.profile_id].append(name)
+    return found
+
+
 def masked(kind: str, value: str) -> str:
     """An identifier with its middle hidden: enough to recognise, too little to use."""
     if kind == "email":

@@ -26,6 +26,7 @@ EXPECTED = {
     "offers": "manager", "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
     "arms": "manager", "models": "manager", "relations": "manager", "checks": "manager", "scenarios": "manager",
     "customers": "support", "permissions": "support", "mailreports": "admin", "calls": "support",
+    "merges": "support", "merges.join": "admin", "merges.undo": "admin",
     "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
     "checks.show": "manager approver", "checks.fields": "manager approver",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,6 +132,23 @@ class Desk:
             "outcome": "taken",
         }  # fmt: skip
 
+    def merge(self) -> str:
+        """The path of a merge of two fresh customers."""
+        number = self.web.shop.campaign(published=False)
+        one, other = self.web.shop.people(f"one{number}", f"other{number}")
+        made = self.program.told("POST", f"/customers/{one}/merges", {"other": other})
+        return f"/customers/{one}/merges/{made['id']}"
+
+    def merged_on_page(self) -> str:
+        """Where a merge that was made on the page of a customer is undone."""
+        number = self.web.shop.campaign(published=False)
+        one, other = self.web.shop.people(f"one{number}", f"other{number}")
+        self.browser.get(f"/customers/{one}/merges")
+        answer = self.browser.post(f"/customers/{one}/merges", other=str(other))
+        assert answer.status_code == 302, answer.text
+        (path,) = re.findall(r'action="(/customers/\d+/merges/\d+/undo)"', self.browser.get(answer.location).text)
+        return str(path)
+
     def told_on_page(self) -> Any:
         """The same through the page's form, which names the contact otherwise."""
         path, said = self.call()
@@ -236,13 +254,15 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/customers/{d.web.shop.profile('ada')}/addresses/lift", address=d.stopped(), why="It works again"
     ),
     "calls.tell": lambda d: d.told_on_page(),
+    "merges.join": lambda d: d.merged_on_page(),
+    "merges.undo": lambda d: d.browser.post(d.merged_on_page()),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
     "scores.run": lambda d: d.browser.post("/scores/run"),
     "scores.add_band": lambda d: d.browser.post(
         "/scores/bands", name="By page", score="churn", at_least="20", below="50"
     ),
     "scores.set_guard": lambda d: d.browser.post("/scores/guard", margin="40", contact="5", **{"return": "4"}),
-    "sendlimits.save": lambda d: d.browser.post("/system/sending/", per_hour="1000"),
+    "sendlimits.save": lambda d: d.browser.post("/system/send-limits/", per_hour="1000"),
     "system.change_contact_limit": lambda d: d.browser.post("/system/contact-limit", most="3", period_days="7"),
     "system.add_person": lambda d: d.browser.post(
         "/system/people", name="Nina", email="nina@example.com", password=PASSWORD, roles="support"
@@ -339,6 +359,8 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "lift_suppression": lambda d: d.program.told(
         "POST", f"/customers/{d.web.shop.profile('ada')}/addresses/lift", {"address": d.stopped(), "why": "It works"}
     ),
+    "merge_customers": lambda d: d.merge(),
+    "undo_merge": lambda d: d.program.told("DELETE", d.merge()),
     "erase_customer": lambda d: d.program.told("POST", f"/customers/{d.web.shop.people('gone')[0]}/erase"),
     "create_user": lambda d: d.user(),
     "change_user": lambda d: d.program.told("PATCH", f"/users/{d.user()}", {"active": False}),
@@ -426,12 +448,13 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     for query in ("nobody", "ada@example.com"):
         yield query, partial(support.post, "/customers/", q=query)
     yield "customer", partial(support.get, f"/customers/{ada}")
+    yield "merges", partial(support.get, f"/customers/{ada}/merges")
     for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
                  f"/campaigns/{number}/preview?customer={ada}",
                  f"/campaigns/{number}/preview/mail?customer={ada}"):  # fmt: skip
         yield path, partial(manager.get, path)
     yield "search", lambda: desk.program.call("POST", "/customers/search", {"q": "ada@example.com"})
-    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline",
+    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", f"/customers/{ada}/merges", "/customers/ties",
                  f"/campaigns/{number}/deliveries"):  # fmt: skip
         yield path, partial(desk.program.call, "GET", path)
     yield "preview", lambda: desk.program.call("POST", f"/campaigns/{number}/preview", {"profile": ada})

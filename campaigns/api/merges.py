@@ -1,0 +1,136 @@
+"""Who a customer is: their merges with the evidence, undone and made; identifiers that merge nobody."""
+
+from __future__ import annotations
+
+import msgspec
+
+from campaigns import access_log, customers, merges
+from campaigns.access import allow
+from campaigns.api.desk import LongId, api, served
+from campaigns.parts import parts
+from campaigns.views.acting import actor
+from signals.identity import TieRefusal
+from signals.intake import Intake
+
+
+class MergeOut(msgspec.Struct, frozen=True):
+    """A merge: the profiles it ties and the identifier both had, masked; empty where a person merged by hand.
+
+    `apart`: a person undid it, and only a person joins the two again.
+    """
+
+    id: int
+    at: str
+    profiles: list[int]
+    how: str
+    evidence: str
+    masked: str
+    undone_at: str | None
+    apart: bool
+
+
+class RefusedOut(msgspec.Struct, frozen=True):
+    """An identifier, masked, that merged nobody, for a reason, so many times; `profile` is whose it is in look-ups."""
+
+    type: str
+    masked: str
+    profile: int | None
+    reason: TieRefusal
+    times: int
+    first_at: str
+    last_at: str
+    source: str
+
+
+class MergesOut(msgspec.Struct, frozen=True):
+    """The merges of a customer, those that hold first; the profiles that are one now; what was refused."""
+
+    profile: int
+    members: list[int]
+    merges: list[MergeOut]
+    refused: list[RefusedOut]
+
+
+class RefusedTies(msgspec.Struct, frozen=True):
+    """At most 100, the newest first."""
+
+    refused: list[RefusedOut]
+
+
+class MergeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The customer to merge with."""
+
+    other: LongId
+
+
+class MergeMade(msgspec.Struct, frozen=True):
+    """The number of the merge, by which it can be undone."""
+
+    id: int
+
+
+class Separated(msgspec.Struct, frozen=True):
+    """The two customers that there are again, each the profile that speaks for one."""
+
+    customers: list[int]
+
+
+@api.get("/customers/<long:profile>/merges")
+@allow("support")
+@served(200, MergesOut, "customers", 404)
+def get_merges(profile: int) -> MergesOut:
+    """The merges of one customer, with their evidence."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        members = customers.members(session, root.id)
+        access_log.record(session, actor(), "merges", parts().now(), profile_id=root.id)
+        return MergesOut(
+            root.id,
+            members,
+            [
+                MergeOut(
+                    one.id, one.at.isoformat(), list(one.ends), one.how, one.evidence, one.value,
+                    one.undone_at.isoformat() if one.undone_at else None, one.apart,
+                )
+                for one in merges.of(session, members)
+            ],
+            [_refused(one) for one in merges.refused(session, members)],
+        )  # fmt: skip
+
+
+@api.post("/customers/<long:profile>/merges")
+@allow("admin")
+@served(201, MergeMade, "customers", 404)
+def merge_customers(profile: int, json: MergeIn) -> tuple[MergeMade, int]:
+    """Merge two customers, in effect for the next open."""
+    return MergeMade(merges.join(_intake(), profile, json.other, parts().now(), actor())), 201
+
+
+@api.delete("/customers/<long:profile>/merges/<long:merge>")
+@allow("admin")
+@served(200, Separated, "customers", 404, 409)
+def undo_merge(profile: int, merge: int) -> Separated:
+    """Undo a merge: each of the two has their own history again, in effect for the next open."""
+    return Separated(list(merges.undo(_intake(), profile, merge, parts().now(), actor())))
+
+
+@api.get("/customers/ties")
+@allow("support")
+@served(200, RefusedTies, "customers")
+def list_refused_ties() -> RefusedTies:
+    """The identifiers that are many people's and merge nobody."""
+    with parts().transaction() as session:
+        found = merges.refused(session)
+        access_log.record(session, actor(), "refused merges", parts().now())
+    return RefusedTies([_refused(one) for one in found])
+
+
+def _refused(one: merges.Refused) -> RefusedOut:
+    return RefusedOut(
+        one.kind, one.value, one.profile, one.reason, one.times, one.first_at.isoformat(), one.last_at.isoformat(),
+        one.source,
+    )  # fmt: skip
+
+
+def _intake() -> Intake:
+    return Intake(parts().sessions, parts().store, parts().settings.hash_key)

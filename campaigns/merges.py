@@ -1,0 +1,183 @@
+"""Which profiles a customer was merged from, on what evidence, and what was refused; merging and undoing by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, select, text
+from sqlalchemy.orm import Session
+
+from base.db import transaction
+from base.errors import Conflict, NotFound
+from campaigns import admin_log, customers
+from campaigns.admin_log import Actor
+from campaigns.customers import TYPE_WORDS, masked
+from campaigns.models import User
+from signals import joining
+from signals.identity import MEMBERS, TIES, TieRefusal
+from signals.intake import Intake, take_apart
+from signals.joining import BY_HAND
+from signals.profiles import ProfileLink
+
+MAX_MERGES: Final = 200
+MAX_REFUSED: Final = 100
+WHY_REFUSED: Final[dict[TieRefusal, str]] = {
+    "hub": "Too many people are known by it: it merges nobody.",
+    "shared": "The people who share it have customer numbers of their own.",
+    "apart": "Somebody said that the people who share it are not one.",
+    "values": "One person would have too many identifiers.",
+    "members": f"One person would be merged from more than {MEMBERS} profiles.",
+}
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One merge: the two profiles it ties, how it came about, the identifier that both had, and whether it holds.
+
+    `evidence` and `value` (masked) are empty where a person merged by hand, `value` also once nobody has it any more.
+    """
+
+    id: int
+    at: datetime
+    ends: tuple[int, int]
+    how: str
+    evidence: str
+    value: str
+    undone_at: datetime | None
+    undone_by: str
+    apart: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An identifier that merged nobody: what it is, whose it is in look-ups, why, how often and when."""
+
+    kind: str
+    value: str
+    profile: int | None
+    reason: TieRefusal
+    why: str
+    times: int
+    first_at: datetime
+    last_at: datetime
+    source: str
+
+
+_MERGES: Final = text("""
+    SELECT l.id, l.at, l.parent_end, l.child_end, l.reason, l.claim_type, l.by, l.undone_at, l.undone_by, l.apart,
+           s.name AS source, i.value
+    FROM profile_link l LEFT JOIN source s ON s.id = l.source_id
+    LEFT JOIN identifier i ON i.value_hash = l.claim_hash AND i.type = l.claim_type AND i.owns
+    WHERE l.child_end = ANY(:members) OR l.parent_end = ANY(:members)
+    ORDER BY l.undone_at IS NOT NULL, l.id DESC LIMIT :most
+""")
+
+
+def of(session: Session, members: Sequence[int]) -> list[Merge]:
+    """The merges of a customer, those that hold first, each group the newest first; at most 200."""
+    rows = session.execute(_MERGES, {"members": list(members), "most": MAX_MERGES}).all()
+    known = _people(session, {name for row in rows for name in (row.by, row.undone_by) if name})
+    return [
+        Merge(
+            id=row.id,
+            at=row.at,
+            ends=(row.parent_end, row.child_end),
+            how=_how(row, known),
+            evidence=TYPE_WORDS.get(row.claim_type, ""),
+            value=masked(row.claim_type, row.value) if row.value else "",
+            undone_at=row.undone_at,
+            undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
+            apart=row.apart,
+        )
+        for row in rows
+    ]
+
+
+def _how(row: Row[Any], known: dict[str, str]) -> str:
+    if row.reason == BY_HAND:
+        return f"by hand, by {known.get(row.by, row.by)}"
+    return f"by the call {row.reason} of {row.source}"
+
+
+_REFUSED: Final = text("""
+    SELECT r.type, r.reason, r.times, r.first_at, r.last_at, s.name AS source, i.value, p.root_id
+    FROM refused_tie r JOIN source s ON s.id = r.source_id
+    LEFT JOIN identifier i ON i.value_hash = r.value_hash AND i.type = r.type AND i.owns
+    LEFT JOIN profile p ON p.id = i.profile_id
+    WHERE CAST(:members AS bigint[]) IS NULL OR EXISTS (
+        SELECT 1 FROM identifier n
+        WHERE n.value_hash = r.value_hash AND n.type = r.type AND n.profile_id = ANY(:members)
+    )
+    ORDER BY r.last_at DESC, r.type, r.value_hash, r.reason LIMIT :most
+""")
+
+
+def refused(session: Session, members: Sequence[int] | None = None) -> list[Refused]:
+    """The identifiers that merged nobody, of one customer or of all, the newest first; at most 100."""
+    values = {"members": None if members is None else list(members), "most": MAX_REFUSED}
+    return [
+        Refused(
+            kind=TYPE_WORDS.get(row.type, row.type),
+            value=masked(row.type, row.value) if row.value else "",
+            profile=row.root_id,
+            reason=row.reason,
+            why=WHY_REFUSED[row.reason],
+            times=row.times,
+            first_at=row.first_at,
+            last_at=row.last_at,
+            source=row.source,
+        )
+        for row in session.execute(_REFUSED, values)
+    ]
+
+
+def undo(intake: Intake, profile: int, merge: int, now: datetime, by: Actor) -> tuple[int, int]:
+    """Undo a merge of this customer; the two customers that there are then, the one that stays first.
+
+    In effect for the next open when it returns. Raises NotFound, Conflict when it is undone already, Unavailable.
+    """
+    with transaction(intake.sessions) as session:
+        members = customers.members(session, customers.root_of(session, profile).id)
+        row = session.get(ProfileLink, merge)
+        if row is None or row.child_end not in members or row.parent_end not in members:
+            raise NotFound("merge", merge)
+    done = take_apart(intake, merge, now, apart=True, by=named(by))
+    if done is None:
+        raise Conflict("This merge is undone already.")
+    with transaction(intake.sessions) as session:
+        after = {"customers": [done.stays, done.leaves]}
+        admin_log.record(session, by, "undo merge", "customer", done.stays, now, before={"merge": merge}, after=after)
+    return done.stays, done.leaves
+
+
+def join(intake: Intake, profile: int, other: int, now: datetime, by: Actor) -> int:
+    """Merge two customers; the number of the merge. In effect for the next open when it returns.
+
+    Raises NotFound, InvalidInput naming `other`, Unavailable.
+    """
+    number = joining.join(intake, profile, other, now, by=named(by))
+    with transaction(intake.sessions) as session:
+        root = customers.root_of(session, profile).id
+        after = {"merge": number, "profiles": [profile, other]}
+        admin_log.record(session, by, "merge", "customer", root, now, after=after)
+    return number
+
+
+def named(by: Actor) -> str:
+    """How a merge keeps who made it: a user by number, for names change."""
+    return f"user {by.user_id}" if by.user_id is not None else by.name
+
+
+def _people(session: Session, kept: set[str]) -> dict[str, str]:
+    """The names of the users that are kept by number."""
+    numbers = {int(name.removeprefix("user ")) for name in kept if name.startswith("user ")}
+    rows = session.execute(select(User.id, User.name).where(User.id.in_(numbers)))
+    return {f"user {row.id}": row.name for row in rows}
+
+
+def limits() -> list[tuple[str, int]]:
+    """How many merges one identifier of each kind may make."""
+    return [(TYPE_WORDS[kind], most) for kind, most in TIES.items()]

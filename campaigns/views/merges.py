@@ -1,0 +1,80 @@
+"""Who a customer is: the profiles they were merged from, with evidence; undoing a merge, and making one, by hand."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from base.errors import InvalidInput, NotFound
+from campaigns import access_log, customers, merges
+from campaigns.access import allow
+from campaigns.parts import parts
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from signals.intake import Intake
+
+pages = Blueprint("merges", __name__, url_prefix="/customers")
+
+
+@pages.get("/<long:profile>/merges")
+@allow("support")
+def show(profile: int) -> ResponseReturnValue:
+    """The merges of one customer."""
+    return _page(profile, None)
+
+
+@pages.post("/<long:profile>/merges")
+@allow("admin")
+def join(profile: int) -> ResponseReturnValue:
+    """Merge the customer with another one."""
+    try:
+        other = forms.whole(request.form, "other")
+        if other is None:
+            raise InvalidInput("other", "type the number of a customer")
+        merges.join(_intake(), profile, other, parts().now(), actor())
+    except InvalidInput as error:
+        return _page(profile, error), 400
+    except NotFound:
+        return _page(profile, InvalidInput("other", "is the number of no customer")), 400
+    flash("The two are one customer now.")
+    return redirect(url_for("merges.show", profile=profile))
+
+
+@pages.post("/<long:profile>/merges/<long:merge>/undo")
+@allow("admin")
+def undo(profile: int, merge: int) -> ResponseReturnValue:
+    """Undo a merge."""
+    stays, leaves = merges.undo(_intake(), profile, merge, parts().now(), actor())
+    flash(f"Customer {leaves} is a customer of their own again.")
+    return redirect(url_for("merges.show", profile=stays))
+
+
+@pages.get("/ties")
+@allow("support")
+def ties() -> ResponseReturnValue:
+    """The identifiers that are many people's and merge nobody."""
+    with parts().transaction() as session:
+        refused = merges.refused(session)
+        access_log.record(session, actor(), "refused merges", parts().now())
+    return render_template("customers/ties.html", refused=refused, limits=merges.limits())
+
+
+def _page(profile: int, fault: InvalidInput | None) -> str:
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        members = customers.members(session, root.id)
+        access_log.record(session, actor(), "merges", parts().now(), profile_id=root.id)
+        return render_template(
+            "customers/merges.html",
+            profile=root,
+            name=customers.display_name(customers.document(session, root.id), root.id),
+            members=customers.names_by_member(session, members),
+            merges=merges.of(session, members),
+            refused=merges.refused(session, members),
+            fault=fault,
+            other=request.form.get("other", ""),
+        )
+
+
+def _intake() -> Intake:
+    return Intake(parts().sessions, parts().store, parts().settings.hash_key)

@@ -1,0 +1,66 @@
+"""The page of a customer's merges: the evidence, undone and made by hand, and what merges nobody."""
+
+from __future__ import annotations
+
+import pytest
+
+from campaigns.models import AdminEntry
+from signals.identity import TIES
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web, told
+from tests.signals.sending import call
+
+PHONE = "+49 228 123456"
+
+
+def contact(name: str) -> dict[str, object]:
+    return call("identify", anonymousId=f"d-{name}", traits={"email": f"{name}@example.com", "phone": PHONE})
+
+
+@pytest.mark.feature("SU-14")
+def test_it_shows_a_merge_with_its_evidence_and_undoes_it(shop: Shop, web: Web) -> None:
+    shop.send(contact("ann"), contact("bob"))
+    support, admin = web.desk("support"), web.desk("admin")
+    ann = min(
+        one["profile"] for one in web.program("support").told("POST", "/customers/search", {"q": PHONE})["customers"]
+    )
+    page = support.get(f"/customers/{ann}/merges").text
+    assert "phone number" in page
+    assert "+4•••56" in page
+    assert "by the call identify of" in page
+    assert "/undo" not in page
+    program = web.program("admin")
+    (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
+    assert (merge["evidence"], merge["masked"], merge["undone_at"]) == ("phone number", "+4•••56", None)
+
+    path = f"/customers/{ann}/merges/{merge['id']}"
+    assert support.post(f"{path}/undo").status_code == 403
+    admin.get(f"/customers/{ann}/merges")
+    assert admin.post(f"{path}/undo").status_code == 302
+    page = admin.get(f"/customers/{ann}/merges").text
+    assert "Undone" in page
+    assert "Only a person joins them again" in page
+    assert told(program.call("DELETE", path), 409, 404)["status"] in (404, 409)
+    with shop.sessions.begin() as session:
+        (entry,) = session.query(AdminEntry).filter_by(action="undo merge").all()
+        assert entry.user_id is not None
+
+    bob = next(number for number in merge["profiles"] if number != ann)
+    shop.send(contact("bob"))
+    page = support.get(f"/customers/{bob}/merges").text
+    assert "Somebody said that the people who share it are not one." in page
+    assert admin.post(f"/customers/{bob}/merges", other=str(ann)).status_code == 302
+    assert "by hand, by A Person" in support.get(f"/customers/{ann}/merges").text
+    for wrong, words in (("", "type the number"), (str(bob), "is the same customer"), ("999", "of no customer")):
+        answer = admin.post(f"/customers/{ann}/merges", other=wrong)
+        assert (answer.status_code, words in answer.text) == (400, True), wrong
+
+
+@pytest.mark.feature("DE-10")
+def test_it_shows_an_identifier_that_merges_nobody(shop: Shop, web: Web) -> None:
+    shop.send(*(contact(f"p{n}") for n in range(TIES["phone"] + 3)))
+    page = web.desk("support").get("/customers/ties").text
+    assert "+4•••56" in page
+    assert "Too many people are known by it" in page
+    (refused,) = web.program("support").told("GET", "/customers/ties")["refused"]
+    assert (refused["reason"], refused["times"]) == ("hub", 2)
