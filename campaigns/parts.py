@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import cast
 
 from flask import current_app
@@ -17,6 +18,7 @@ from base.db import Sessions, transaction
 from base.settings import Settings
 from base.stores import Store
 from campaigns.endpoint import Endpoint
+from signals.intake import Intake
 
 EXTENSION = "latebind"
 
@@ -35,6 +37,11 @@ class Parts:
 
     def now(self) -> datetime:
         return self.clock.now()
+
+    @cached_property
+    def intake(self) -> Intake:
+        """By which what support corrects and adds becomes a signal."""
+        return Intake(self.sessions, self.store, self.settings.hash_key)
 
     def close(self) -> None:
         """Let go of every connection."""

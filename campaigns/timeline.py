@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import disagreement, mailreports
+from campaigns import corrections, disagreement, mailreports, signalwords
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
@@ -30,7 +30,6 @@ from campaigns.wording import (
     REASON_WORDS,
     SAID_WORDS,
     TOLD_STATES,
-    consent_words,
     event_words,
 )
 from signals.events import Event
@@ -307,7 +306,8 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         .where(Event.profile_id.in_(span.members), which, Event.event_time < span.before)
         .order_by(Event.event_time.desc(), Event.id.desc())
         .limit(span.limit)
-    )
+    ).all()
+    lines = corrections.corrected(span.session, span.members, rows)
     for row in rows:
         properties = row.body.get("properties") or {}
         known = properties if isinstance(properties, dict) else {}
@@ -317,22 +317,9 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
             at=row.event_time,
             kind=kind,
             title=event_words(row.name, row.type),
-            detail=consent_words(known) if row.name == "Consent Changed" else _lines(known),
+            detail=signalwords.detail(row.name, known),
             cents=row.order_total_cents,
             currency=currency if isinstance(currency, str) else None,
             late=late,
+            facts={"event": row.id, "lines": lines.get(row.id, ()), "case": signalwords.case(row.name, known)},
         )
-
-
-def _lines(properties: dict[str, Any]) -> str:
-    """What an event was about, in a few words: categories of its lines, or its own name."""
-    products = properties.get("products")
-    lines = products if isinstance(products, list) else [properties]
-    names = []
-    for line in lines:
-        if isinstance(line, dict):
-            name = line.get("name") or line.get("category") or line.get("product_id")
-            if name and str(name) not in names:
-                names.append(str(name))
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown

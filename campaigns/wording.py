@@ -69,6 +69,7 @@ EVENT_WORDS = {
     "Complaint Opened": "Complaint",
     "Complaint Closed": "Complaint settled",
     "Offer Feedback": "Corrected by support",
+    "Offer Feedback Withdrawn": "Correction taken back",
 }
 """How signals are called on pages; others keep the name they came with."""
 CLICK_WORDS = {

@@ -6,7 +6,8 @@ and none changes what an earlier one meant. Otherwise it says so and the caller 
 
 An order counts once, by its order id, if it is repeated within the next sixteen orders. Refunds, cancellations and gift
 marks act on the order they name whenever they are said to have happened; without an order id a refund takes the latest
-purchase of that product, and a mark all purchases of that product or category, up to the time of the refund or mark.
+purchase of that product, and a mark all purchases of that product or category, up to the time of the refund or mark. A
+mark that its source withdrew says nothing, whenever that was said.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
+
+import msgspec
 
 from signals.behaviour import STEPS
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
@@ -61,13 +64,26 @@ def fold_all(
 
     `segments` and `scores` are carried into the state: both are computed elsewhere.
     """
-    ordered = canonical(events)
+    ordered = _without_withdrawn(canonical(events))
     resolution = resolve(ordered)
     state = ProfileState(segments=segments, scores=dict(scores))
     for index, event in enumerate(ordered):
         _apply(state, event, resolution.placements.get(index))
     state.unmatched = resolution.unmatched
     return state
+
+
+def _without_withdrawn(ordered: list[FoldEvent]) -> list[FoldEvent]:
+    """The events with marks that their own source took back, before or after, made to say nothing."""
+    withdrawn = {(event.source, event.withdraws) for event in ordered if event.withdraws}
+    if not withdrawn:
+        return ordered
+    return [
+        msgspec.structs.replace(event, kind="other")
+        if event.kind == "mark" and (event.source, event.message_id) in withdrawn
+        else event
+        for event in ordered
+    ]
 
 
 def folds_on(state: ProfileState, event: FoldEvent) -> bool:

@@ -35,6 +35,7 @@ Kind = Literal[
     "survey",
     "registered",
     "mark",
+    "unmark",
     "consent",
     "traits",
     "mail_open",
@@ -45,7 +46,7 @@ Kind = Literal[
 MAIL_KINDS: frozenset[str] = frozenset({"mail_open", "mail_click"})
 """Fetches and clicks of our own mails: they do not move the state's version."""
 
-CORRECTIONS: frozenset[str] = frozenset({"order_update", "refund", "cancel", "mark"})
+CORRECTIONS: frozenset[str] = frozenset({"order_update", "refund", "cancel", "mark", "unmark"})
 """Signals that change what an earlier signal meant; the profile is folded again from its stored events."""
 
 Word = Literal["gift", "not_for_me", "already_own", "wrong_person"]
@@ -81,8 +82,8 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     `source`) is the canonical order and names the event. `arrival` is the stored event's number. `total_cents` is an
     order's or refund's total. `category` is the category a list view, review or mark is about. `subject` is the id of
     a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says or the clue to a cart
-    that is left (signals/carts.py). `seen` tells whether a
-    person (or a person's proxy) was behind a mail fetch or click; `by_mail` whether an order came from a mail.
+    that is left (signals/carts.py). `withdraws` is the message id of the mark that an unmark takes back. `seen` tells
+    whether a person (or their proxy) was behind a mail fetch or click; `by_mail` whether an order came from a mail.
     A trait of None is taken away.
     """
 
@@ -98,6 +99,7 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     score: float | None = None
     word: str = ""
+    withdraws: str = ""
     seen: bool = False
     by_mail: bool = False
     traits: dict[str, Trait | None] = {}
@@ -133,6 +135,7 @@ _KINDS: dict[str, Kind] = {
     "survey answered": "survey",
     "product registered": "registered",
     "offer feedback": "mark",
+    "offer feedback withdrawn": "unmark",
     "consent changed": "consent",
     "email opened": "mail_open",
     "email link clicked": "mail_click",
@@ -184,6 +187,7 @@ def fold_event(
         subject=_text(_first(properties, "complaint_id", "survey_id", "survey", "case_id"))[:MAX_TRAIT_NAME],
         score=_score(_first(properties, "rating", "score")),
         word=_said(kind, _text(raw.get("event")), properties),
+        withdraws=_text(properties.get("message_id"))[:MAX_ID] if kind == "unmark" else "",
         seen=_text(_first(properties, "class", "fetch_class")) in ("person", "proxy"),
         by_mail=_text(_mapping(_mapping(raw.get("context")).get("campaign")).get("medium")).lower() == "email",
         traits=_traits(_mapping(raw.get("traits"))) if kind == "traits" else {},
@@ -222,7 +226,7 @@ def _lines(kind: Kind, properties: Mapping[str, Any], category_id: Callable[[str
     whole_gift, whole_coupon = properties.get("gift") is True, bool(_text(properties.get("coupon")))
     if isinstance(products, list):
         found = [_line(product, category_id, whole_gift, whole_coupon) for product in products[:MAX_LINES]]
-    elif kind not in ("traits", "consent", "other"):
+    elif kind not in ("traits", "consent", "unmark", "other"):
         found = [_line(properties, category_id, whole_gift, whole_coupon)]
     else:
         found = []

@@ -19,7 +19,6 @@ from campaigns.views.acting import actor
 from render.contact import mint_profile
 from render.identity import mint_identity
 from signals.identity import IdentifierType
-from signals.intake import Intake
 
 
 class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,8 +75,19 @@ class CustomerOut(msgspec.Struct, frozen=True):
     state: dict[str, Any] | None
 
 
+class LineOut(msgspec.Struct, frozen=True):
+    """One line of a signal that can be corrected, and how it was: gift, not_for_me, wrong_person, already_own."""
+
+    line: int
+    words: str
+    corrected: str | None
+
+
 class EntryOut(msgspec.Struct, frozen=True):
-    """One line of a timeline; `alarm` says that its records contradict others."""
+    """One line of a timeline; `alarm` says that its records contradict others.
+
+    `event` is a signal's number, `lines` what of it can be corrected, `complaint` the number of the one it opened.
+    """
 
     at: str
     kind: str
@@ -87,6 +97,9 @@ class EntryOut(msgspec.Struct, frozen=True):
     offers: list[str]
     cents: int | None
     alarm: str | None
+    event: int | None = None
+    lines: list[LineOut] = []
+    complaint: str | None = None
 
 
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,8 +190,7 @@ def name_customer(json: IdentityIn) -> IdentityOut:
 @served(200, Done, "customers", 404)
 def erase_customer(profile: int) -> Done:
     """Erase a customer for ever: what is known of them, and what their opens were decided on. Totals stay."""
-    intake = Intake(parts().sessions, parts().store, parts().settings.hash_key)
-    erasure.erase_person(intake, profile, parts().now(), actor())
+    erasure.erase_person(parts().intake, profile, parts().now(), actor())
     return Done(state="erased")
 
 
@@ -205,7 +217,9 @@ def get_timeline(profile: int, query: Span) -> TimelineOut:
         [
             EntryOut(
                 one.at.isoformat(), one.kind, one.title, one.detail, one.decision,
-                [offer for _, offer in one.offers], one.cents, one.alarm,
+                [offer for _, offer in one.offers], one.cents, one.alarm, one.facts.get("event"),
+                [LineOut(line.number, line.words, line.corrected) for line in one.facts.get("lines", ())],
+                one.facts.get("case"),
             )
             for one in page.entries
         ],

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Expired, InvalidInput, NotFound
 from base.ids import TEST_BIT, Delivery
-from campaigns import access_log, audit, customers, previewing, timeline
+from campaigns import access_log, audit, corrections, customers, previewing, timeline
 from campaigns.access import allow
 from campaigns.opens import Decision
 from campaigns.parts import parts
@@ -74,6 +74,8 @@ def show(profile: int) -> ResponseReturnValue:
             state_at=row.updated_at if row else None,
             currency=customers.currency(session, people),
             page=page,
+            words=corrections.WORDS,
+            most_text=corrections.MAX_TEXT,
             kind=kind,
             before=before,
             kinds=timeline.KINDS,

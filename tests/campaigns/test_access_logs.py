@@ -184,6 +184,24 @@ class Desk:
         self.program.told("POST", f"/campaigns/{number}/lock")
         return number
 
+    def bought(self) -> dict[str, Any]:
+        """A purchase of ada's, as a correction names it."""
+        shop = self.web.shop
+        shop.send(shop.order("ada", "shoes", shop.now))
+        told = self.program.told("GET", f"/customers/{shop.profile('ada')}/timeline?kind=order")
+        return {"event": max(entry["event"] for entry in told["entries"]), "line": 0}
+
+    def taken_back(self) -> Any:
+        """A correction that was made and is taken back."""
+        path, bought = f"/customers/{self.web.shop.profile('ada')}/corrections", self.bought()
+        self.program.told("POST", path, bought | {"word": "gift"})
+        return self.program.told("DELETE", f"{path}/{bought['event']}/0")
+
+    def complaint(self) -> str:
+        """The number of a complaint that was added."""
+        path = f"/customers/{self.web.shop.profile('ada')}/notes"
+        return str(self.program.told("POST", path, {"kind": "complaint", "text": "The gate came late."})["number"])
+
     def source(self, name: str) -> int:
         return self.new_id("/sources", {"name": name, "kind": "server"})
 
@@ -252,6 +270,15 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     ),
     "permissions.lift": lambda d: d.browser.post(
         f"/customers/{d.web.shop.profile('ada')}/addresses/lift", address=d.stopped(), why="It works again"
+    ),
+    "corrections.correct": lambda d: d.browser.post(
+        f"/customers/{d.web.shop.profile('ada')}/corrections", word="gift", **d.bought()
+    ),
+    "corrections.add": lambda d: d.browser.post(
+        f"/customers/{d.web.shop.profile('ada')}/notes", kind="note", text="Wants to be called back."
+    ),
+    "corrections.settle": lambda d: d.browser.post(
+        f"/customers/{d.web.shop.profile('ada')}/complaints/settle", case=d.complaint()
     ),
     "calls.tell": lambda d: d.told_on_page(),
     "merges.join": lambda d: d.merged_on_page(),
@@ -361,6 +388,14 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     ),
     "merge_customers": lambda d: d.merge(),
     "undo_merge": lambda d: d.program.told("DELETE", d.merge()),
+    "correct_record": lambda d: d.program.told(
+        "POST", f"/customers/{d.web.shop.profile('ada')}/corrections", d.bought() | {"word": "not_for_me"}
+    ),
+    "take_back_correction": lambda d: d.taken_back(),
+    "add_note": lambda d: d.complaint(),
+    "settle_complaint": lambda d: d.program.told(
+        "POST", f"/customers/{d.web.shop.profile('ada')}/complaints/settle", {"complaint": d.complaint()}
+    ),
     "erase_customer": lambda d: d.program.told("POST", f"/customers/{d.web.shop.people('gone')[0]}/erase"),
     "create_user": lambda d: d.user(),
     "change_user": lambda d: d.program.told("PATCH", f"/users/{d.user()}", {"active": False}),

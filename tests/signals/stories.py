@@ -76,6 +76,7 @@ _marks = st.fixed_dictionaries(
         "category": st.sampled_from(sorted(CATEGORIES)),
     },
 )
+_withdrawals = st.fixed_dictionaries({"message_id": st.sampled_from(["m1", "m2", "m3", "m5", "m8"])})
 _scores = st.integers(0, 10)
 _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(st.just("Order Completed"), _orders),
@@ -83,6 +84,7 @@ _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(st.just("Order Updated"), _orders),
     st.tuples(st.sampled_from(["Order Refunded", "Order Cancelled"]), _refunds),
     st.tuples(st.just("Offer Feedback"), _marks),
+    st.tuples(st.just("Offer Feedback Withdrawn"), _withdrawals),
     st.tuples(st.sampled_from(["Product Viewed", "Product Added", "Product Removed", "Product Registered"]), _items),
     st.tuples(
         st.sampled_from(["Cart Viewed", "Checkout Started"]),

@@ -166,6 +166,21 @@ def test_it_takes_gifts_for_no_need_of_ones_own() -> None:
     assert fold(ProfileState(), flagged).categories == {}
 
 
+def test_it_forgets_a_word_that_was_taken_back_by_who_said_it() -> None:
+    bought = order("o1", item("baby-gates"))
+    gift = event("Offer Feedback", {"feedback": "gift", "order_id": "o1", "category": "baby-gates"}, at=MORNING + HOUR)
+    back = event("Offer Feedback Withdrawn", {"message_id": gift.message_id}, at=MORNING + 2 * HOUR, id="back")
+    assert fold_all([bought, gift]).categories == {}
+    state = fold_all([bought, gift, back])
+    assert (set(state.categories), state.marks) == ({CATEGORIES["baby-gates"]}, ())
+    early = msgspec.structs.replace(back, time_ms=gift.time_ms - 1)
+    assert set(fold_all([early, gift, bought]).categories) == {CATEGORIES["baby-gates"]}
+    others = msgspec.structs.replace(back, source=back.source + 1)
+    assert fold_all([bought, gift, others]).categories == {}
+    again = msgspec.structs.replace(gift, time_ms=back.time_ms + 1, message_id="again")
+    assert fold_all([bought, gift, back, again]).categories == {}
+
+
 def test_it_keeps_other_words_as_marks_only() -> None:
     word = event("Offer Feedback", {"feedback": "not for me", "category": "shoes"}, at=MORNING + HOUR, id="g")
     state = fold_all([order("o1", item("shoes")), word])

@@ -1,0 +1,245 @@
+"""What support corrects and adds on a customer's page: each is a signal, in effect at the next open, and logged.
+
+A correction says of one line of a signal (a purchase, a look, a cart) that it was a gift, not for them, somebody
+else's, or that they own it already. It can be taken back; the fold then reads the record as if it had never been said.
+Of one line the newest correction stands. Complaints and notes of calls steer what is shown by rules, and by the
+complaint that is open.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta, Struct
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.db import transaction
+from base.errors import InvalidInput, NotFound
+from campaigns import admin_log, customers
+from campaigns.admin_log import Actor
+from signals.events import Event
+from signals.foldevent import Word, kind_of, product_id
+from signals.intake import Intake
+from signals.sources import INTERNAL, Sender, Source, keyless_sender
+from signals.telling import tell
+
+WORDS: Final[Mapping[Word, str]] = {
+    "gift": "A gift",
+    "not_for_me": "Not for them",
+    "wrong_person": "Somebody else’s",
+    "already_own": "They own it already",
+}
+CORRECTABLE: Final = frozenset({"order", "view", "cart_add", "registered"})
+"""Kinds of signals whose lines can be corrected."""
+MAX_LINES: Final = 50
+"""Lines of a signal that are offered for correction."""
+MAX_ROUNDS: Final = 50
+"""How often one line may be corrected anew."""
+MAX_TEXT: Final = 1_000
+FEEDBACK: Final = "Offer Feedback"
+WITHDRAWN: Final = "Offer Feedback Withdrawn"
+ADDED: Final = {"note": "Call Note Added", "complaint": "Complaint Opened"}
+
+Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
+Case = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
+
+
+class CorrectionIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is wrong: `event` and `line` are those of an entry of the timeline, `word` says what it really was."""
+
+    event: Annotated[int, Meta(ge=1, le=2**63 - 1)]
+    line: Annotated[int, Meta(ge=0, lt=MAX_LINES)]
+    word: Word
+
+
+class AddedIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a customer told us: a complaint, open until it is settled, or the note of a call."""
+
+    kind: Literal["note", "complaint"]
+    text: Text
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that a signal is about, and the correction of it that stands, if any."""
+
+    number: int
+    words: str
+    product: str
+    category: str
+    corrected: Word | None = None
+
+
+def lines(name: str | None, type_: str, body: Mapping[str, Any]) -> tuple[Line, ...]:
+    """The lines of a signal that can be corrected, at most MAX_LINES; empty for other signals."""
+    properties = body.get("properties")
+    if kind_of(type_, name) not in CORRECTABLE or not isinstance(properties, dict):
+        return ()
+    products = properties.get("products")
+    listed = products if isinstance(products, list) else [properties]
+    found = []
+    for number, one in enumerate(listed[:MAX_LINES]):
+        if isinstance(one, dict):
+            product, category = product_id(one), one.get("category")
+            category = category if isinstance(category, str) else ""
+            title = one.get("name")
+            words = title if isinstance(title, str) and title else category or product
+            if product or category:
+                found.append(Line(number, words, product, category))
+    return tuple(found)
+
+
+def corrected(session: Session, members: Sequence[int], rows: Sequence[Event]) -> dict[int, tuple[Line, ...]]:
+    """The lines of these signals that can be corrected, by signal, with the corrections that stand."""
+    found = {row.id: own for row in rows if (own := lines(row.name, row.type, row.body))}
+    told = _told(session, members, [f"{event}-{line.number}" for event, own in found.items() for line in own])
+    words = {place: rounds[-1][1] for place, rounds in told.items() if rounds[-1][2]}
+    return {
+        event: tuple(replace(line, corrected=words.get((event, line.number))) for line in own)
+        for event, own in found.items()
+    }
+
+
+def words(name: str | None, properties: Mapping[str, Any]) -> str | None:
+    """What a signal of support says, in words; None for other signals."""
+    if name == FEEDBACK:
+        said = properties.get("feedback")
+        about = properties.get("name") or properties.get("category") or properties.get("product_id") or ""
+        word = next((words for word, words in WORDS.items() if word == said), str(said))
+        return f"{word}: {about}" if about else word
+    if name in ADDED.values() and isinstance(properties.get("text"), str):
+        return str(properties["text"])[:MAX_TEXT]
+    return None
+
+
+def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, by: Actor) -> None:
+    """Correct one line of one signal: in effect when this returns. Saying the same again changes nothing.
+
+    Raises NotFound, InvalidInput for a line that there is not, Unavailable.
+    """
+    sender = _sender(intake, now)
+    with transaction(intake.sessions) as session:
+        root = customers.root_of(session, profile)
+        members = customers.members(session, root.id)
+        row = session.scalar(select(Event).where(Event.id == wanted.event, Event.profile_id.in_(members)))
+        if row is None:
+            raise NotFound("signal of this customer", wanted.event)
+        line = next((one for one in lines(row.name, row.type, row.body) if one.number == wanted.line), None)
+        if line is None:
+            raise InvalidInput("line", "is no line of this signal that can be corrected")
+        rounds = _told(session, members, [f"{wanted.event}-{wanted.line}"]).get((wanted.event, wanted.line), [])
+        order = row.order_id
+    if rounds and rounds[-1][2]:
+        if rounds[-1][1] == wanted.word:
+            return
+        _withdraw(intake, sender, root.id, rounds[-1][0], now)
+    if len(rounds) >= MAX_ROUNDS:
+        raise InvalidInput("line", f"was corrected {MAX_ROUNDS} times: that is enough")
+    said = {"feedback": wanted.word, "event": wanted.event, "line": wanted.line, "name": line.words}
+    said |= {"product_id": line.product} if line.product else {}
+    said |= {"category": line.category} if line.category else {}
+    said |= {"order_id": order} if order else {}
+    _say(intake, sender, root.id, FEEDBACK, said, f"feedback-{wanted.event}-{wanted.line}-{len(rounds)}", now)
+    _note(intake, root.id, by, "correct record", now, {"event": wanted.event, "line": wanted.line, "word": wanted.word})
+
+
+def take_back(intake: Intake, profile: int, event: int, line: int, now: datetime, by: Actor) -> None:
+    """Take the correction of a line back: the record counts again as it came. Raises NotFound, Unavailable."""
+    sender = _sender(intake, now)
+    with transaction(intake.sessions) as session:
+        root = customers.root_of(session, profile)
+        rounds = _told(session, customers.members(session, root.id), [f"{event}-{line}"]).get((event, line), [])
+    if not rounds or not rounds[-1][2]:
+        raise NotFound("correction of this line", f"{event}/{line}")
+    _withdraw(intake, sender, root.id, rounds[-1][0], now)
+    _note(intake, root.id, by, "take back correction", now, {"event": event, "line": line})
+
+
+def add(intake: Intake, profile: int, wanted: AddedIn, now: datetime, by: Actor) -> str:
+    """Add a complaint or the note of a call; returns the complaint's number, or that of the note.
+
+    Raises NotFound, InvalidInput, Unavailable.
+    """
+    text = wanted.text.strip()
+    if not text or "\x00" in text:
+        raise InvalidInput("text", "must say something")
+    number = secrets.token_hex(6)
+    root = _root(intake, profile)
+    said = {"text": text} | ({"complaint_id": number} if wanted.kind == "complaint" else {})
+    _say(intake, _sender(intake, now), root, ADDED[wanted.kind], said, f"{wanted.kind}-{number}", now)
+    # The log says that something was added, and not what: what a customer said belongs to them alone.
+    _note(intake, root, by, f"add {wanted.kind}", now, {})
+    return number
+
+
+def settle(intake: Intake, profile: int, case: str, now: datetime, by: Actor) -> None:
+    """Note that a complaint is settled. Raises NotFound for one that is not open, Unavailable."""
+    root = _root(intake, profile)
+    with transaction(intake.sessions) as session:
+        known = customers.document(session, root) or {}
+    if case not in (known.get("complaints") or {}):
+        raise NotFound("open complaint of this customer", case)
+    _say(
+        intake, _sender(intake, now), root, "Complaint Closed", {"complaint_id": case} if case else {},
+        f"settled-{secrets.token_hex(6)}", now,
+    )  # fmt: skip
+    _note(intake, root, by, "settle complaint", now, {})
+
+
+def _told(
+    session: Session, members: Sequence[int], named: Sequence[str]
+) -> dict[tuple[int, int], list[tuple[str, Word, bool]]]:
+    """Every correction of these lines ("event-line"), the oldest first: message id, word, whether it stands."""
+    found: dict[tuple[int, int], list[tuple[str, Word, bool]]] = {}
+    if not named:
+        return found
+    wanted = set(named)
+    rows = session.execute(
+        select(Event.message_id, Event.name, Event.body)
+        .where(
+            Event.profile_id.in_(members),
+            Event.name.in_((FEEDBACK, WITHDRAWN)),
+            Event.source_id == select(Source.id).where(Source.name == INTERNAL).scalar_subquery(),
+        )
+        .order_by(Event.id)
+    ).all()
+    withdrawn = {row.body["properties"].get("message_id") for row in rows if row.name == WITHDRAWN}
+    for row in rows:
+        prefix, _, _ = row.message_id.rpartition("-")
+        kind, _, line = prefix.partition("-")
+        if row.name == FEEDBACK and kind == "feedback" and line in wanted:
+            event, _, number = line.partition("-")
+            said = row.body["properties"]["feedback"]
+            stands = row.message_id not in withdrawn
+            found.setdefault((int(event), int(number)), []).append((row.message_id, said, stands))
+    return found
+
+
+def _withdraw(intake: Intake, sender: Sender, root: int, message_id: str, now: datetime) -> None:
+    _say(intake, sender, root, WITHDRAWN, {"message_id": message_id}, f"{message_id}-withdrawn", now)
+
+
+def _say(
+    intake: Intake, sender: Sender, root: int, name: str, said: Mapping[str, Any], message_id: str, now: datetime
+) -> None:
+    if tell(intake, sender, root, name, said, at=now, now=now, message_id=message_id) is None:
+        raise NotFound("customer", root)
+
+
+def _sender(intake: Intake, now: datetime) -> Sender:
+    return intake.settle(lambda session: keyless_sender(session, INTERNAL, now))
+
+
+def _root(intake: Intake, profile: int) -> int:
+    with transaction(intake.sessions) as session:
+        return customers.root_of(session, profile).id
+
+
+def _note(intake: Intake, root: int, by: Actor, action: str, now: datetime, after: Mapping[str, Any]) -> None:
+    with transaction(intake.sessions) as session:
+        admin_log.record(session, by, action, "customer", root, now, after=after)
