@@ -16,6 +16,7 @@ from typing import Any
 from base.errors import SettingError
 from base.values import (
     KEY_BYTES,
+    addresses,
     blob_address,
     brand_urls,
     choice,
@@ -111,6 +112,14 @@ class Settings:
         default="",
         metadata=_entry(
             host_name, "What senders call themselves to the relay, such as mailer.example.com.", "the address they have"
+        ),
+    )
+    outgoing_addresses: tuple[str, ...] = field(
+        default=(),
+        metadata=_entry(
+            addresses,
+            "Addresses that the relay sends from, with commas between, which SPF and PTR are checked for. Not set: "
+            "those of the relay's name.",
         ),
     )
     blob_url: str = field(

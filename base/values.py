@@ -129,6 +129,14 @@ def networks(value: str) -> tuple[str, ...]:
         raise ValueError("must be addresses or CIDRs such as 10.0.0.0/8, separated by commas") from None
 
 
+def addresses(value: str) -> tuple[str, ...]:
+    """Addresses of hosts."""
+    try:
+        return tuple(str(ip_address(part.strip())) for part in value.split(","))
+    except ValueError:
+        raise ValueError("must be addresses such as 192.0.2.10, separated by commas") from None
+
+
 def name_server(value: str) -> tuple[str, int]:
     """Address and port of a name server: `10.0.0.2`, `10.0.0.2:5353`, `::1`, `[::1]:5353`."""
     address, colon, port = value.strip().rpartition(":")

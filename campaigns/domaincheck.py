@@ -170,5 +170,10 @@ def _ask(
     return answer, content
 
 
+def is_local(host: str) -> bool:
+    """Whether a host is this machine, as far as its name tells."""
+    return host in {"localhost", "::1"} or host.startswith("127.") or host == socket.gethostname()
+
+
 def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)

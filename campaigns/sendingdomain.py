@@ -19,12 +19,16 @@ MAX_DOMAINS: Final = 200
 
 @dataclass(frozen=True)
 class Sending:
-    """A domain that mails come from or that has keys. `messages` counts those not archived; `keys` are its own."""
+    """A domain that mails come from or that has keys. `messages` counts those not archived; `keys` are its own.
+
+    `sends` says whether mails come from it, of messages or by default.
+    """
 
     domain: str
     messages: int
     keys: tuple[DkimKey, ...]
     signed: bool
+    sends: bool
 
 
 def domains(session: Session, settings: Settings) -> list[Sending]:
@@ -34,18 +38,15 @@ def domains(session: Session, settings: Settings) -> list[Sending]:
     messages: dict[str, int] = {domain: number for domain, number in session.execute(counted) if domain}
     keys = dkimkeys.keys(session)
     active = {key.domain for key in keys if key.state == "active"}
-    names = {*messages, *(key.domain for key in keys), default_domain(settings)} - {""}
+    default = parseaddr(settings.from_address)[1].rpartition("@")[2].lower()
+    names = {*messages, *(key.domain for key in keys), default} - {""}
     return [
         Sending(
             name,
             messages.get(name, 0),
             tuple(key for key in keys if key.domain == name),
             not active.isdisjoint(dkimkeys.ancestry(name)),
+            name in messages or name == default,
         )
         for name in sorted(names)[:MAX_DOMAINS]
     ]
-
-
-def default_domain(settings: Settings) -> str:
-    """The domain that new mails come from."""
-    return parseaddr(settings.from_address)[1].rpartition("@")[2].lower()

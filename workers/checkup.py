@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import shutil
 import smtplib
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ from base.clock import clock_from, monotonic
 from base.errors import LatebindError
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys
-from campaigns import domaincheck, instance
+from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
 from campaigns.instance import Here
+from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
 from workers.migration import newest_revision
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
@@ -49,8 +49,11 @@ class Finding:
     words: str
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Check every part in turn; one that hangs is given up after seconds."""
+def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
+    """Check every part in turn; one that hangs is given up after seconds.
+
+    For `health` alone, sending domains are left out: what stands in the DNS says nothing of a process.
+    """
     checks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
         "instance": _instance,
@@ -62,9 +65,12 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "retention": _retention,
         "addresses": _addresses,
         "render addresses": _render_addresses,
+        "sending domains": _sending_domains,
         "clock": _clock,
         "model library": _model_library,
     }
+    if health:
+        del checks["sending domains"]
     for part, check in checks.items():
         try:
             yield Finding(part, True, check(settings))
@@ -226,9 +232,35 @@ def _render_addresses(settings: Settings) -> str:
     return f"{len(public)} as mails need {'them' if len(public) > 1 else 'it'}"
 
 
+def _sending_domains(settings: Settings) -> str:
+    """The checks of the page, of every domain that mails come from; none where no mail leaves this machine."""
+    if settings.dry_run or not settings.smtp_url:
+        return "no mail leaves this machine"
+    if not settings.database_url or not settings.token_keys:
+        raise Unwell("LATEBIND_DATABASE_URL and LATEBIND_TOKEN_KEYS must be set.")
+    engine = db.connect(settings.database_url, application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            domains = [one.domain for one in sendingdomain.domains(session, settings) if one.sends]
+            keys = dkimkeys.keys(session)
+    except SQLAlchemyError as error:
+        raise Unwell(f"PostgreSQL cannot be used: {type(error).__name__}.") from None
+    finally:
+        engine.dispose()
+    tokens, now, lookups = TokenKeys.from_settings(settings), clock_from(settings).now(), Lookups.of(settings)
+    wrong = [
+        f"{domain}, {found.check}: {found.words}"
+        for domain in domains
+        for found in sendingdoctor.examine(domain, keys, settings, lookups, tokens, now)
+        if found.well is False
+    ]
+    if wrong:
+        raise Unwell(" ".join(wrong))
+    return ", ".join(domains)
+
+
 def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    return host in {"localhost", "::1"} or host.startswith("127.") or host == socket.gethostname()
+    return domaincheck.is_local(urlsplit(url).hostname or "")
 
 
 def _clock(settings: Settings) -> str:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from campaigns import dkimkeys, sendingdomain
+from base.tokens import TokenKeys
+from campaigns import dkimkeys, sendingdoctor, sendingdomain
 from campaigns.access import allow
 from campaigns.api.desk import api, served
 from campaigns.lookups import Lookups
@@ -64,6 +65,27 @@ class SendingDomains(msgspec.Struct, frozen=True):
     domains: list[SendingDomainOut]
 
 
+class SendingCheck(msgspec.Struct, frozen=True):
+    """What one check found; `well` is null where it could not be made. `record` is a TXT record that would mend it.
+
+    `asked_by` names who asks bulk senders for it.
+    """
+
+    check: str
+    well: bool | None
+    words: str
+    asked_by: str
+    record_name: str | None
+    record: list[str] | None
+
+
+class SendingChecks(msgspec.Struct, frozen=True):
+    """What receivers see of a domain."""
+
+    domain: str
+    checks: list[SendingCheck]
+
+
 def _key(row: DkimKey) -> DkimKeyOut:
     record = dkimkeys.record(row)
     activated, replaced, retired = (
@@ -88,6 +110,28 @@ def list_sending_domains() -> SendingDomains:
                 for one in sendingdomain.domains(session, parts().settings)
             ]
         )
+
+
+@api.get("/system/sending-domains/<domain>")
+@allow("admin")
+@served(200, SendingChecks, "system")
+def check_sending_domain(domain: str) -> SendingChecks:
+    """Check DKIM, SPF, DMARC, PTR and one-click of a domain now; takes seconds where the DNS does not answer."""
+    host = dkimkeys.domain_name(domain)
+    with parts().transaction() as session:
+        keys = dkimkeys.keys(session)
+    settings = parts().settings
+    tokens, lookups = TokenKeys.from_settings(settings), Lookups.of(settings)
+    return SendingChecks(
+        host,
+        [
+            SendingCheck(
+                one.check, one.well, one.words, one.asked_by, one.publish.name if one.publish else None,
+                list(one.publish.strings) if one.publish else None,
+            )
+            for one in sendingdoctor.examine(host, keys, settings, lookups, tokens, parts().now())
+        ],
+    )  # fmt: skip
 
 
 @api.post("/system/dkim-keys")

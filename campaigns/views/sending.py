@@ -8,7 +8,8 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from base.errors import Conflict, InvalidInput
-from campaigns import dkimkeys, sendingdomain
+from base.tokens import TokenKeys
+from campaigns import dkimkeys, sendingdoctor, sendingdomain
 from campaigns.access import allow
 from campaigns.lookups import Lookups
 from campaigns.parts import parts
@@ -41,6 +42,19 @@ def add_key() -> ResponseReturnValue:
         return _page(error, form), 400
     flash("The key is made. Publish its record, then activate it.")
     return redirect(url_for("sending.index"))
+
+
+@pages.get("/<domain>")
+@allow("admin")
+def check(domain: str) -> ResponseReturnValue:
+    """What receivers see of a domain, checked now."""
+    host = dkimkeys.domain_name(domain)
+    with parts().transaction() as session:
+        keys = dkimkeys.keys(session)
+    settings = parts().settings
+    tokens, lookups = TokenKeys.from_settings(settings), Lookups.of(settings)
+    found = list(sendingdoctor.examine(host, keys, settings, lookups, tokens, parts().now()))
+    return render_template("system/sendingdomain.html", domain=host, findings=found)
 
 
 @pages.post("/keys/<int:dkim_id>/activate")

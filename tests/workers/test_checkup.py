@@ -9,12 +9,13 @@ from base import stores
 from base.clock import FixedClock
 from base.processes import free_port
 from base.settings import Settings
+from tests.nameserver import name_server
 from workers.checkup import examine
 from workers.smtpsink import Sink
 
 
 def wrong(settings: Settings) -> dict[str, str]:
-    return {finding.part: finding.words for finding in examine(settings) if not finding.well}
+    return {finding.part: finding.words for finding in examine(settings, health=True) if not finding.well}
 
 
 def test_it_finds_nothing_wrong_with_a_sound_installation(
@@ -26,6 +27,20 @@ def test_it_finds_nothing_wrong_with_a_sound_installation(
         assert wrong(settings) == {}
     finally:
         sink.stop()
+
+
+def test_it_says_which_domains_mails_leave_unsigned_from_and_asks_nobody_where_none_leaves(settings: Settings) -> None:
+    with name_server() as dns:
+        asking = replace(settings, dns_servers=(dns.place,), from_address="Shop <a@shop.example>")
+        found = {finding.part: finding for finding in examine(asking)}["sending domains"]
+        assert (found.well, "shop.example, dkim: Mails from shop.example leave unsigned" in found.words) == (
+            False,
+            True,
+        )
+        assert dns.asked
+        dns.asked.clear()
+        found = {finding.part: finding for finding in examine(replace(asking, dry_run=True))}["sending domains"]
+        assert (found.well, found.words, dns.asked) == (True, "no mail leaves this machine", [])
 
 
 def test_it_names_each_part_that_is_away(settings: Settings, tmp_path: Path) -> None:
