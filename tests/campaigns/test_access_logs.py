@@ -168,7 +168,7 @@ class Desk:
         """A campaign that another person wrote and asked approval for, and the number of that."""
         other = self.web.program("manager")
         number = self.web.shop.campaign()
-        return number, int(other.told("POST", f"/campaigns/{number}/approvals", {})["id"])
+        return number, int(other.told("POST", f"/campaigns/{number}/approvals", {"note": "Meant so"})["id"])
 
     def owned(self) -> Program:
         """A program whose key an admin made."""
@@ -235,7 +235,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     ),
     "scenarios.save": lambda d: d.browser.post(d.scenario(), name="Sees", **{"shows-0": "kind:replacement"}),
     "scenarios.remove": lambda d: d.browser.post(f"{d.scenario()}/remove"),
-    "checks.ask": lambda d: d.browser.post(f"/campaigns/{d.campaign()}/checks/ask"),
+    "checks.ask": lambda d: d.browser.post(f"/campaigns/{d.campaign()}/checks/ask", note="It is meant so"),
     "checks.approve": lambda d: d.browser.post("/campaigns/{}/checks/approve/{}".format(*d.asked())),
     "checks.refuse": lambda d: d.browser.post("/campaigns/{}/checks/refuse/{}".format(*d.asked()), note="No"),
     "checks.lock": lambda d: d.browser.post(f"/campaigns/{d.campaign()}/checks/lock"),
@@ -344,7 +344,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "create_scenario": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/scenarios", SCENARIO),
     "update_scenario": lambda d: d.program.told("PUT", d.scenario(), SCENARIO),
     "delete_scenario": lambda d: d.program.told("DELETE", d.scenario()),
-    "ask_for_approval": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/approvals", {}),
+    "ask_for_approval": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/approvals", {"note": "Meant so"}),
     "approve_version": lambda d: d.owned().told("POST", f"/approvals/{d.asked()[1]}/approve", {}),
     "refuse_version": lambda d: d.program.told("POST", f"/approvals/{d.asked()[1]}/refuse", {"note": "No"}),
     "lock_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/lock"),
