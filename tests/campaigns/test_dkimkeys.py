@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from sqlalchemy import text
 
 from base.errors import Conflict, InvalidInput
-from campaigns import dkimkeys
+from campaigns import dkimkeys, signing
 from campaigns.dkimkeys import Keyring, Unopenable
 from campaigns.lookups import Lookups, NoAnswer
 from campaigns.models.signing import DkimKey
@@ -19,6 +19,12 @@ from tests.campaigns.web import Web, told
 from tests.nameserver import NameServer, name_server
 
 DOMAIN = "shop.example"
+
+
+@pytest.fixture(autouse=True)
+def short_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making a key of full length takes a while, and nothing here depends on it."""
+    monkeypatch.setattr(signing, "RSA_BITS", 1024)
 
 
 @pytest.fixture
@@ -101,7 +107,7 @@ def test_it_says_what_is_wrong_with_a_record(shop: Shop, dns: NameServer) -> Non
     lookups = Lookups([dns.place])
     for records, words in (
         ([dkimkeys.record(other).value], "holds another key"),
-        ([value[:300]], "holds another key"),
+        ([value[:-10]], "holds another key"),
         ([value, dkimkeys.record(other).value], "has 2 keys"),
         (["v=DKIM1; k=rsa; p="], "revoked"),
         ([value.replace("k=rsa", "k=ed25519")], "must be k=rsa"),
