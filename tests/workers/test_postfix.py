@@ -18,9 +18,8 @@ from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
 from campaigns import dkimkeys
-from campaigns.audience import BOUNCED
 from campaigns.lookups import Lookups
-from signals.suppression import Suppression
+from signals.suppression import BOUNCED, Suppression
 from tests.authority import Authority
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.signed import ALGORITHMS, Published
