@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import CTE, ColumnElement, LargeBinary, Text, and_, case, false, func, literal, or_, select
+from sqlalchemy import CTE, ColumnElement, DateTime, LargeBinary, Text, and_, case, false, func, literal, or_, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
-from campaigns import arms, campaigns, contacts, holdout, replenish, rulebook, triggers
-from campaigns.models.campaign import Campaign
+from campaigns import arms, campaigns, contacts, holdout, joining, replenish, rulebook, triggers, waves
+from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.delivery import Delivery
-from campaigns.population import matching
+from campaigns.waves import Waves
 from render.guard import FLAGS
 from signals import rules_sql
 from signals.folding import UNSUBSCRIBED
@@ -31,7 +31,7 @@ from signals.suppression import BOUNCED, Suppression
 
 EXCLUSIONS: Final = (
     "no_address", "unsubscribed", "bounced", "suppressed", "no_consent", "ruled_out", "flag_service", "flag_returns",
-    "flag_discount", "flag_spending", contacts.LIMITED, contacts.ONCE, "duplicate_address", "held_out",
+    "flag_discount", "flag_spending", contacts.LIMITED, contacts.ONCE, waves.HOUR_PAST, "duplicate_address", "held_out",
 )  # fmt: skip
 
 ONCE: Final = ("MATERIALIZED",)
@@ -68,10 +68,12 @@ def count(session: Session, campaign_id: int, now: datetime, hash_key: bytes) ->
     return _summed([(reason, kept, number) for reason, kept, number in session.execute(groups)])
 
 
-def is_anybody_due(session: Session, campaign: Campaign, now: datetime) -> bool:
-    """Whether a campaign that waits for a behaviour has somebody of its audience to enter now."""
+def is_anybody_due(session: Session, campaign: Campaign, now: datetime, hash_key: bytes) -> bool:
+    """Whether a campaign that waits for people, or for what they do, has somebody of its audience to enter now."""
+    if campaign.trigger is None:
+        return session.scalar(select(_people(session, campaign, now, hash_key).c.profile_id).limit(1)) is not None
     done = triggers.due(session, campaign, now)
-    members = matching(session, campaign.audience, now)
+    members = joining.members(session, campaign, now)
     query = members.where(ProfileStateRow.profile_id.in_(select(done.c.profile_id))).limit(1)
     return session.scalar(query) is not None
 
@@ -102,14 +104,15 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
     if campaign.plan_hash is None:
         raise Conflict("The campaign has not been published.")
     holdout.leave_merged(session, now)
-    rows = _people(session, campaign, now, hash_key)
+    run = session.get(Occurrence, (campaign_id, occurrence))
+    rows = _people(session, campaign, now, hash_key, None if run is None else run.wall)
     split = arms.published(session, campaign)
     session.execute(
         insert(Delivery)
         .from_select(
             [
                 "campaign_id", "occurrence", "profile_id", "channel", "address_hash", "state", "reason", "holdout",
-                "chosen_profile_id", "plan_hash", "created_at", "settled_at", "arm",
+                "chosen_profile_id", "plan_hash", "created_at", "settled_at", "arm", "zone", "zone_from", "not_before",
             ],
             select(
                 literal(campaign_id), literal(occurrence), rows.c.profile_id, literal("email"), rows.c.address_hash,
@@ -117,6 +120,7 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
                 rows.c.chosen_profile_id, literal(campaign.plan_hash), literal(now),
                 case((rows.c.reason.is_not(None), literal(now))),
                 case((and_(rows.c.reason.is_(None), rows.c.holdout == "none"), arms.arm_of(split, rows.c.profile_id))),
+                rows.c.zone, rows.c.zone_from, rows.c.not_before,
             ).order_by(rows.c.profile_id),
         )
         .on_conflict_do_nothing()
@@ -129,6 +133,9 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
         replenish.enter(session, campaign, occurrence, now)
     if campaign.trigger is not None:
         triggers.enter(session, campaign, occurrence, now)
+    if joining.takes_in(campaign):
+        joining.enter(session, campaign, occurrence, now)
+    joining.forget_snapshot(session, campaign_id)
     return frozen(session, campaign_id, occurrence)
 
 
@@ -154,9 +161,12 @@ def _summed(groups: Sequence[tuple[str | None, str, int]]) -> Audience:
     return Audience(sendable + sum(excluded.values()), sendable, held, excluded)
 
 
-def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes) -> CTE:
-    """Everybody the rule describes, a row each, with reason, holdout and the choice at a shared address."""
-    members = matching(session, campaign.audience, now)
+def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes, wall: datetime | None = None) -> CTE:
+    """Everybody in the audience, a row each, with reason, holdout, the choice at a shared address, zone and moment.
+
+    `wall` is what recipients' clocks show when their mail may leave; the scheduled time unless given.
+    """
+    members = joining.members(session, campaign, now)
     if campaign.replenish is not None:
         items = replenish.due(session, campaign, now)
         members = members.where(ProfileStateRow.profile_id.in_(select(items.c.profile_id)))
@@ -166,7 +176,8 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
     who = members.cte("who")
     rule = campaign.suppress
     suppressed = None if rule is None else rulebook.check(session, rule, "audience", "suppress")
-    known = _known(session, who, campaign, suppressed, now)
+    plan = waves.waves(campaign, wall or campaign.due_wall, now)
+    known = _known(session, who, campaign, suppressed, plan, now)
     shared = (
         select(
             known,
@@ -204,14 +215,15 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
     )
     no_mail = or_(*(held.c[name] for name in drawn if name.startswith("send")))
     no_content = or_(*(held.c[name] for name in drawn if name.startswith("content")))
-    return select(
+    reason = case(
+        (held.c.first_reason.is_not(None), held.c.first_reason),
+        (held.c.is_double, literal("duplicate_address")),
+        (no_mail, literal("held_out")),
+    )
+    query = select(
         held.c.profile_id,
         held.c.address_hash,
-        case(
-            (held.c.first_reason.is_not(None), held.c.first_reason),
-            (held.c.is_double, literal("duplicate_address")),
-            (no_mail, literal("held_out")),
-        ).label("reason"),
+        reason.label("reason"),
         case(
             (held.c.is_drawn & no_mail, literal("send")),
             (held.c.is_drawn & no_content, literal("content")),
@@ -219,8 +231,14 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
         ).label("holdout"),
         case((held.c.is_double, held.c.chosen)).label("chosen_profile_id"),
         held.c.is_drawn,
+        held.c.zone,
+        held.c.zone_from,
+        held.c.not_before,
         *(held.c[name] for name in drawn),
-    ).cte("audience")
+    )
+    if joining.takes_in(campaign):
+        query = query.where(joining.is_news(campaign, held.c.profile_id, reason))
+    return query.cte("audience")
 
 
 def _flag(name: str) -> ColumnElement[bool]:
@@ -228,8 +246,10 @@ def _flag(name: str) -> ColumnElement[bool]:
     return cast("ColumnElement[bool]", ProfileStateRow.document["scores"][f"{FLAG}{name}"].is_not(None))
 
 
-def _known(session: Session, who: CTE, campaign: Campaign, suppressed: Rule | None, now: datetime) -> CTE:
-    """Each person's address, what forbids mailing them, and the name their holdout groups are drawn by."""
+def _known(
+    session: Session, who: CTE, campaign: Campaign, suppressed: Rule | None, plan: Waves | None, now: datetime
+) -> CTE:
+    """Each person's address, what forbids mailing them, when that may leave, and the name their groups are drawn by."""
     flags = {f"flag_{name}": _flag(name) for name in FLAGS} if campaign.guard == "audience" else {}
     ruled_out = false() if suppressed is None else rules_sql.where(suppressed, now)
     base = select(
@@ -240,7 +260,12 @@ def _known(session: Session, who: CTE, campaign: Campaign, suppressed: Rule | No
         ruled_out.label("ruled_out"),
         *(has.label(name) for name, has in flags.items()),
     ).join(ProfileStateRow, ProfileStateRow.profile_id == who.c.profile_id)
+    if plan is None:
+        base = base.add_columns(literal(None, Text).label("zone"), literal(None, Text).label("zone_from"))
+    else:
+        base = waves.zoned(base, who, plan)
     found = base.cte("found").prefix_with(*ONCE)
+    moments = None if plan is None else waves.moments(plan)
     listed = select(Suppression.reason).where(Suppression.address_hash == found.c.address_hash).scalar_subquery()
     wanting = [
         func.coalesce(found.c.consent[purpose].as_boolean(), False).is_(False) for purpose in campaign.needs_consent
@@ -258,17 +283,25 @@ def _known(session: Session, who: CTE, campaign: Campaign, suppressed: Rule | No
         reasons.append((found.c.ruled_out, literal("ruled_out")))
     reasons += [(found.c[name], literal(name)) for name in flags]
     reasons += contacts.reasons(session, campaign, now, found.c.profile_id, found.c.address_hash)
+    if joining.takes_in(campaign):
+        reasons.append((joining.is_mailed(campaign, found.c.address_hash), literal("duplicate_address")))
+    if moments is not None:
+        reasons.append((moments.c.at.is_(None), literal(waves.HOUR_PAST)))
     number = sql_cast(sql_cast(found.c.profile_id, Text), LargeBinary)
-    return (
-        select(
-            found.c.profile_id,
-            found.c.address_hash,
-            case(*reasons).label("first_reason"),
-            func.coalesce(found.c.user_hash, found.c.address_hash, number).label("lasting_name"),
-        )
-        .cte("known")
-        .prefix_with(*ONCE)
+    query = select(
+        found.c.profile_id,
+        found.c.address_hash,
+        found.c.zone,
+        found.c.zone_from,
+        case(*reasons).label("first_reason"),
+        func.coalesce(found.c.user_hash, found.c.address_hash, number).label("lasting_name"),
     )
+    if moments is None:
+        later = waves.opening(campaign, now)
+        query = query.add_columns(literal(later, DateTime(timezone=True)).label("not_before"))
+    else:
+        query = query.add_columns(moments.c.at.label("not_before")).join(moments, moments.c.zone == found.c.zone)
+    return query.cte("known").prefix_with(*ONCE)
 
 
 def _newest(kind: str, who: CTE) -> ColumnElement[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
-from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import Meta, Struct
@@ -13,10 +12,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, locks, messages, offers, rulebook, weblinks
+from campaigns import admin_log, joining, locks, messages, offers, rulebook, timing, wallclock, waves, weblinks, windows
 from campaigns.admin_log import Actor
-from campaigns.models.campaign import Campaign
+from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.catalogue import Creative, Message, Offer
+from campaigns.timing import Repeat, Timing
 from render.arbitration import Arbitration, Policy, arbitration_faults, effect_faults, policy_faults
 from render.arms import MAX_ARMS
 from render.plan import KINDS
@@ -109,7 +109,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     message_id: Id | None = None
-    kind: Literal["broadcast", "replenishment", "triggered"] = "broadcast"
+    kind: Literal["broadcast", "recurring", "evergreen", "replenishment", "triggered"] = "broadcast"
     audience: dict[str, Any] = msgspec.field(default_factory=lambda: {"always": True})
     replenish: Replenish | None = None
     slots: list[SlotChoice] = []
@@ -136,6 +136,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mandatory: bool = False
     trigger: Trigger | None = None
     arms: Annotated[list[ArmIn], Meta(max_length=MAX_ARMS)] = []
+    timing: Timing = Timing()
+    repeat: Repeat | None = None
 
 
 def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
@@ -163,15 +165,32 @@ def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now
     if row.state in OVER:
         raise Conflict(f"The campaign is {row.state}.")
     locks.refuse(row)
-    before = admin_log.snapshot(row)
+    before, told = admin_log.snapshot(row), (row.timing, row.timezone, row.audience)
     _check(session, content, campaign_id)
     for name, value in _columns(content).items():
         setattr(row, name, value)
     row.arms_key = row.arms_key or secrets.token_bytes(16)
     row.updated_at = now
+    if (row.timing, row.timezone, row.audience) != told:
+        _retime(session, row, now)
     session.flush()
     admin_log.record(session, by, "change", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     return row
+
+
+def _retime(session: Session, row: Campaign, now: datetime) -> None:
+    """Have what is scheduled follow the timing and the audience as they are written now."""
+    windows.forget(session, row.id)
+    if row.state in ("scheduled", "paused"):
+        joining.take_snapshot(session, row, now)
+    due = select(Occurrence).where(
+        Occurrence.campaign_id == row.id, Occurrence.state == "due", Occurrence.wall.is_not(None)
+    )
+    for run in session.scalars(due.with_for_update()):
+        if run.wall is not None:
+            meant = wallclock.read(run.wall, row.due_zone or row.timezone)
+            at = row.due_at if run.wall == row.due_wall and row.due_at is not None else meant.at
+            run.due_at = waves.begins(timing.of(row.timing), run.wall, at)
 
 
 def campaign(session: Session, campaign_id: int) -> Campaign:
@@ -204,6 +223,8 @@ def _columns(content: CampaignIn) -> dict[str, Any]:
         "arbitration": msgspec.to_builtins(content.arbitration),
         "trigger": msgspec.to_builtins(content.trigger),
         "arms": msgspec.to_builtins(content.arms),
+        "timing": msgspec.to_builtins(content.timing),
+        "repeat": msgspec.to_builtins(content.repeat),
     }
 
 
@@ -213,8 +234,7 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     taken = session.scalar(select(Campaign.id).where(Campaign.name == content.name.strip()))
     if taken is not None and taken != campaign_id:
         raise Conflict("Another campaign has this name.")
-    if content.timezone not in available_timezones():
-        raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
+    wallclock.zone(content.timezone, "timezone")
     for purpose in content.needs_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("needs_consent", f"must be of {', '.join(PURPOSES)}")
@@ -228,6 +248,7 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     _check_arbitration(session, content)
     _check_replenish(session, content)
     _check_trigger(session, content)
+    timing.check(content.timing, content.repeat, content.kind, has_end=content.ends_at is not None)
     _check_slots(session, content)
     _check_arms(session, content)
 

@@ -21,6 +21,7 @@ from base.ids import TEST_BIT
 from base.ids import Delivery as Key
 from campaigns import tally
 from campaigns.models.delivery import DELIVERY_STATES, Delivery
+from campaigns.windows import IS_OPEN
 
 LEASE: Final = timedelta(minutes=15)
 MAX_LISTED: Final = 500
@@ -86,13 +87,13 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
 def hand_over(session: Session, rows: Sequence[Claimed], claimer: str, now: datetime) -> set[int]:
     """Note that these rows are about to be handed over; returns those that still may be. The caller commits.
 
-    A row whose campaign was paused, whose claim was taken away, or whose person may not be mailed any more is not among
-    them; given back, it is skipped with the reason when it is claimed again.
+    A row whose campaign was paused or whose hours are over, whose claim was taken away, or whose person may not be
+    mailed any more is not among them; given back, it waits, or is skipped with the reason when it is claimed again.
     """
     marked = session.execute(
         _HAND_OVER,
         {
-            "ids": [row.id for row in rows], "fences": [row.fence for row in rows], "claimer": claimer,
+            "ids": [row.id for row in rows], "fences": [row.fence for row in rows], "claimer": claimer, "now": now,
             "until": now + LEASE, "test": TEST_BIT,
         },
     )  # fmt: skip
@@ -171,7 +172,7 @@ def sweep(session: Session, now: datetime) -> dict[str, int]:
 
 
 def take_waiting(session: Session, now: datetime, limit: int, enqueued_before: datetime) -> list[int]:
-    """Queued rows, oldest first, whose time has come and that no job carries; notes that one does now.
+    """Queued rows, those first whose time came first, that no job carries; notes that one does now.
 
     No job carries what was never enqueued, or before `enqueued_before`.
     """
@@ -254,11 +255,11 @@ def listing(
 
 
 # Rows are locked in the order of their ids, so that two claimers of one batch do not wait for each other in a circle.
-_CLAIM: Final = text("""
+_CLAIM: Final = text(f"""
     WITH due AS MATERIALIZED (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
-        WHERE d.id = ANY(:ids) AND d.state = 'queued' AND (d.occurrence >= :test OR c.state = 'sending')
-          AND (d.not_before IS NULL OR d.not_before <= :now)
+        WHERE d.id = ANY(:ids) AND d.state = 'queued' AND (d.not_before IS NULL OR d.not_before <= :now)
+          AND (d.occurrence >= :test OR c.state = 'sending' AND {IS_OPEN})
         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
     ), checked AS (
         SELECT d.id, coalesce(d.test_address, i.value) AS address, s.document -> 'traits' AS traits, s.encoded,
@@ -266,7 +267,7 @@ _CLAIM: Final = text("""
                 WHEN p.erased_at IS NOT NULL THEN 'erased'
                 WHEN d.test_address IS NOT NULL THEN NULL
                 WHEN i.value IS NULL THEN 'address_gone'
-                WHEN (s.document #>> '{consent,email}') = 'false' THEN 'unsubscribed_since'
+                WHEN (s.document #>> '{{consent,email}}') = 'false' THEN 'unsubscribed_since'
                 WHEN EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash) THEN 'suppressed_since'
                 WHEN EXISTS (
                     SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
@@ -291,19 +292,19 @@ _CLAIM: Final = text("""
     FROM checked k WHERE d.id = k.id
     RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
         d.attempts, k.address, k.traits, k.encoded
-""")
+""")  # noqa: S608 - of constants alone
 
-_HAND_OVER: Final = text("""
+_HAND_OVER: Final = text(f"""
     UPDATE delivery d SET handing = true, lease_until = :until
     FROM campaign c, profile p, unnest(CAST(:ids AS bigint[]), CAST(:fences AS int[])) AS v(id, fence)
     WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed' AND d.claimed_by = :claimer
       AND c.id = d.campaign_id AND p.id = d.profile_id
       AND (d.occurrence >= :test OR (
-          c.state = 'sending' AND p.erased_at IS NULL
+          c.state = 'sending' AND p.erased_at IS NULL AND {IS_OPEN}
           AND NOT EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash)
           AND NOT EXISTS (
               SELECT 1 FROM profile_state s
-              WHERE s.profile_id = p.root_id AND (s.document #>> '{consent,email}') = 'false'
+              WHERE s.profile_id = p.root_id AND (s.document #>> '{{consent,email}}') = 'false'
           )
           AND NOT EXISTS (
               SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
@@ -312,7 +313,7 @@ _HAND_OVER: Final = text("""
           )
       ))
     RETURNING d.id
-""")
+""")  # noqa: S608 - of constants alone
 
 _SETTLE: Final = text("""
     UPDATE delivery d SET
@@ -370,17 +371,17 @@ _CANCELLED: Final = text("""
     RETURNING d.id
 """)
 
-_WAITING: Final = text("""
+_WAITING: Final = text(f"""
     UPDATE delivery SET enqueued_at = :now
     WHERE id IN (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
-        WHERE d.state = 'queued' AND (d.enqueued_at IS NULL OR d.enqueued_at < :before)
-          AND (d.not_before IS NULL OR d.not_before <= :now) AND d.waits_for IS NULL
-          AND (d.occurrence >= :test OR c.state = 'sending')
-        ORDER BY d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
+        WHERE d.state = 'queued' AND coalesce(d.not_before, '-infinity'::timestamptz) <= :now
+          AND d.waits_for IS NULL AND (d.enqueued_at IS NULL OR d.enqueued_at < :before)
+          AND (d.occurrence >= :test OR c.state = 'sending' AND {IS_OPEN})
+        ORDER BY coalesce(d.not_before, '-infinity'::timestamptz), d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
     )
     RETURNING id
-""")
+""")  # noqa: S608 - of constants alone
 
 _FIRST: Final = text("""
     SELECT mode() WITHIN GROUP (ORDER BY reply), min(not_before) FROM (

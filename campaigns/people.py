@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -20,7 +19,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log
+from campaigns import admin_log, wallclock
 from campaigns.admin_log import Actor
 from campaigns.models.accounts import ROLES, ApiKey, User
 from signals.sources import KINDS as SOURCE_KINDS
@@ -106,9 +105,7 @@ def change_user(
     if active is not None:
         found.active = active
     if timezone is not None:
-        if timezone not in available_timezones():
-            raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
-        found.timezone = timezone
+        found.timezone = wallclock.zone(timezone, "timezone")
     if password is not None:
         found.password = _hashed(password)
     session.flush()

@@ -33,7 +33,10 @@ FIELD_WORDS = {
     "arms": "Arms", "margin_share": "Margin", "return_cents": "A return", "service_cents": "A service contact",
     "send_holdout": "Get no mail", "content_holdout": "Get neutral content", "default_landing": "Where a click goes",
     "at_least": "From", "below": "Up to", "margin": "Margin", "contact": "What a call costs",
-    "return": "What a return costs", "starts_at": "Shown from", "note": "For whoever approves",
+    "return": "What a return costs", "starts_at": "Shown from", "note": "For whoever approves", "ends_at": "Ends",
+    "window-day": "Days", "timing.window.begin": "From",
+    "timing.window.until": "Until", "timing.clocks": "Whose clocks", "timing.joins": "Who gets it",
+    "missed.after_minutes": "Late after", "each": "Comes again every", "times": "Times in all",
 }  # fmt: skip
 """Fields whose name on a page is not their own."""
 MENU = (

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
-from zoneinfo import available_timezones
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
 from base.ids import TEST_BIT
-from campaigns import admin_log, approvals, publish
+from campaigns import admin_log, approvals, joining, publish, runs, wallclock
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import is_sendable
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.delivery import Delivery
+from campaigns.wallclock import WallTime
 
 MAX_TESTS: Final = 20
 """Mails of one test send."""
@@ -29,37 +29,40 @@ MAX_TESTS: Final = 20
 def schedule(
     session: Session, campaign_id: int, due_at: datetime, now: datetime, by: Actor, *, timezone: str | None = None
 ) -> None:
-    """Send at this instant (or move the instant, while scheduled). `timezone` is the zone it is shown in.
+    """Send at this time (or move the time, while scheduled): a wall time of `timezone`, the campaign's unless given.
 
-    Raises Conflict when the campaign is not ready: not published, changed since, or past being scheduled.
+    A time with an offset of its own is an instant, and what the zone's clocks show then is kept with it. Raises
+    Conflict when the campaign is not ready: not published, changed since, or past being scheduled.
     """
     row = campaign(session, campaign_id)
-    if due_at.tzinfo is None:
-        raise InvalidInput("due_at", "needs a time zone")
-    if timezone is not None and timezone not in available_timezones():
-        raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
+    time = meant(row, due_at, wallclock.zone(row.timezone if timezone is None else timezone, "timezone"))
     wanting = publish.missing(session, row)
     if wanting:
         raise Conflict(wanting[0])
-    approvals.check_send(session, row, due_at)
-    changes = {"due_at": due_at} | ({"timezone": timezone} if timezone else {})
+    approvals.check_send(session, row, time.at)
+    changes = {"due_at": time.at, "due_wall": time.wall, "due_zone": time.zone, "timezone": time.zone}
     _move(session, campaign_id, ("draft", "scheduled"), "scheduled", "schedule", now, by, changes)
-    moved = session.execute(
-        update(Occurrence)
-        .where(Occurrence.campaign_id == campaign_id, Occurrence.state == "due", Occurrence.number < TEST_BIT)
-        .values(due_at=due_at)
-        .returning(Occurrence.number)
-    ).all()
-    if not moved:
-        session.add(
-            Occurrence(campaign_id=campaign_id, number=_next_number(session, campaign_id), state="due", due_at=due_at)
-        )
-        session.flush()
+    runs.place(session, row, time, _next_number(session, campaign_id))
+    joining.take_snapshot(session, row, now)
+
+
+def meant(row: Campaign, due_at: datetime, zone: str) -> WallTime:
+    """What is meant by a time: what is saved again as it was stays the same instant, whatever became of the zone."""
+    if due_at.year not in wallclock.YEARS:
+        raise InvalidInput("due_at", f"must be in the years {wallclock.YEARS.start} to {wallclock.YEARS.stop - 1}")
+    if due_at.tzinfo is not None:
+        return wallclock.of_instant(due_at, zone)
+    wall, at = row.due_wall, row.due_at
+    if wall is not None and at is not None and (due_at, zone) == (wall.replace(microsecond=0), row.due_zone):
+        return wallclock.told(wall, zone, at)
+    return wallclock.read(due_at, zone)
 
 
 def unschedule(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
     """Back to a draft, as long as nothing was sent. Raises Conflict."""
-    _move(session, campaign_id, ("scheduled",), "draft", "unschedule", now, by, {"due_at": None})
+    changes = {"due_at": None, "due_wall": None, "due_zone": None}
+    _move(session, campaign_id, ("scheduled",), "draft", "unschedule", now, by, changes)
+    joining.forget_snapshot(session, campaign_id)
     for occurrence in _due(session, campaign_id):
         session.delete(occurrence)
     session.flush()
@@ -84,7 +87,7 @@ def pause(session: Session, campaign_id: int, now: datetime, by: Actor, *, troub
 
 
 def resume(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
-    """Go on where it was paused. Raises Conflict."""
+    """Go on where it was paused; a run whose time has come meanwhile begins, however late. Raises Conflict."""
     frozen = select(func.count()).select_from(Occurrence)
     frozen = frozen.where(
         Occurrence.campaign_id == campaign_id,
@@ -93,6 +96,19 @@ def resume(session: Session, campaign_id: int, now: datetime, by: Actor) -> None
     )
     state = "sending" if session.scalar(frozen) else "scheduled"
     _move(session, campaign_id, ("paused",), state, "resume", now, by, {"trouble": None, "trouble_since": None})
+    runs.decided(session, campaign_id, now)
+
+
+def leave_out(session: Session, campaign_id: int, now: datetime, by: Actor) -> None:
+    """Go on without the run that came too late, which nobody is mailed by. Raises Conflict when none waits for that."""
+    late = [run for run in _due(session, campaign_id) if run.missed == runs.ASKED]
+    if not late:
+        raise Conflict("No run of the campaign waits for being left out.")
+    changes = {"trouble": None, "trouble_since": None}
+    _move(session, campaign_id, ("paused",), "sending", "leave out a run", now, by, changes)
+    for run in late:
+        runs.leave_out(session, campaign(session, campaign_id), run, now)
+    session.flush()
 
 
 def cancel(session: Session, campaign_id: int, now: datetime, by: Actor) -> int:
@@ -101,6 +117,7 @@ def cancel(session: Session, campaign_id: int, now: datetime, by: Actor) -> int:
     _move(session, campaign_id, states, "cancelled", "cancel", now, by)
     for occurrence in _due(session, campaign_id):
         occurrence.state = "cancelled"
+    joining.forget_snapshot(session, campaign_id)
     session.flush()
     return withdraw(session, campaign_id, now)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from campaigns import contacts, sendlimits
+from campaigns import contacts, sendlimits, waves
 from render.guard import FLAGS
 
 DELIVERY_WORDS = {
@@ -38,6 +38,7 @@ REASON_WORDS = {
     "suppressed_since": "the address bounced or complained before it was sent",
     "no_consent_since": "the consent was withdrawn before it was sent",
     contacts.LIMITED: "they already get as many mails as they may in this time",
+    waves.HOUR_PAST: "the hour of sending was over where they are",
     contacts.ONCE: "they had a mail of this campaign within the period",
     "ruled_out": "the campaign’s suppression rule means them",
     "ruled_out_since": "the campaign’s suppression rule meant them before it was sent",

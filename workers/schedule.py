@@ -14,27 +14,22 @@ from datetime import datetime, timedelta
 from types import FrameType
 from typing import Final
 
-import msgspec
 from redis import Redis, RedisError
 from rq.registry import StartedJobRegistry
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import DataError, ProgrammingError, SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import SQLAlchemyError
 
-from base import keys, logs
+from base import logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
-from base.errors import LatebindError, NotFound, Unavailable
-from base.ids import TEST_BIT
+from base.errors import LatebindError, Unavailable
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
 from campaigns import (
-    approvals,
     arms,
     atopens,
-    audience,
     deliveries,
     keyring,
     permits,
@@ -43,10 +38,8 @@ from campaigns import (
     scores,
     tally,
     transitions,
-    triggers,
+    windows,
 )
-from campaigns.admin_log import Actor
-from campaigns.campaigns import Replenish
 from campaigns.instance import Guard
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.sending import DeliveryCount
@@ -55,6 +48,7 @@ from campaigns.retention import Policy
 from signals import productpictures
 from signals.intake import Intake
 from workers import trainings
+from workers.freezing import Freezing, kind
 from workers.jobs import (
     enqueue_judging,
     enqueue_pictures,
@@ -78,7 +72,6 @@ JUDGE_TICKS: Final = 120
 LESSON: Final = timedelta(hours=1)
 DRIFT_TICKS: Final = 30 * JUDGE_TICKS
 """How often it is asked whether the drift of live models must be measured."""
-SCHEDULE: Final = Actor("schedule")
 MEMBER_TICKS: Final = 60
 EXPIRE_TICKS: Final = 600
 """How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
@@ -110,6 +103,7 @@ class Scheduler:
         self._queues = queues
         self._blobs = blobs
         self._clock = clock
+        self._freezing = Freezing(sessions, store, blobs, settings.hash_key)
         self._rounds = 0
         self._guard = Guard(settings, "schedule")
         self._why: str | None = None
@@ -127,7 +121,8 @@ class Scheduler:
         if self._is_kept_from_it(now):
             return done
         parts: list[Callable[[Tick, datetime], None]] = [
-            self._ensure_months, self._turn, self._keep_members, self._freeze_due, self._sweep, self._enqueue,
+            self._ensure_months, self._turn, self._keep_members, self._freeze_due, self._keep_windows, self._sweep,
+            self._enqueue,
             self._finish,
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
@@ -147,7 +142,7 @@ class Scheduler:
                 _log.warning("a server is away", part=part.__name__, error=str(error))
             except (LatebindError, SQLAlchemyError, OSError) as error:
                 # Only the kind: what a database says may hold an address.
-                _log.error("a part of the round failed", part=part.__name__, error=_kind(error))
+                _log.error("a part of the round failed", part=part.__name__, error=kind(error))
         return done
 
     def _is_kept_from_it(self, now: datetime) -> bool:
@@ -188,9 +183,12 @@ class Scheduler:
             done.refreshed += keyring.refresh(session, self._store)
 
     def _freeze_due(self, done: Tick, now: datetime) -> None:
-        while (run := self._freeze_one(now)) is not None:
-            if run.frozen_at is not None:
-                done.frozen.append((run.campaign_id, run.number))
+        for frozen in self._freezing.due(now):
+            done.frozen.append(frozen)
+
+    def _keep_windows(self, _done: Tick, now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            windows.keep(session, now)
 
     def _check_groups(self, _done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
@@ -199,80 +197,6 @@ class Scheduler:
     def _sweep(self, done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             done.swept = deliveries.sweep(session, now)
-
-    def _freeze_one(self, now: datetime) -> Occurrence | None:
-        """Freeze the audience of the run that goes first, then of the one due longest; the run as it is then."""
-        with transaction(self._sessions) as session:
-            run = session.scalars(
-                select(Occurrence)
-                .join(Campaign, Campaign.id == Occurrence.campaign_id)
-                .where(
-                    Occurrence.state == "due",
-                    Occurrence.due_at <= now,
-                    Occurrence.number < TEST_BIT,
-                    Campaign.state.in_(("scheduled", "sending")),
-                )
-                .order_by(Campaign.priority.desc(), Occurrence.due_at, Occurrence.campaign_id, Occurrence.number)
-                .limit(1)
-                .with_for_update(of=Occurrence, skip_locked=True)
-            ).first()
-            if run is None:
-                return None
-            try:
-                with session.begin_nested():
-                    self._freeze(session, run, now)
-            except Unavailable:
-                raise
-            except (LatebindError, DataError, ProgrammingError) as error:
-                # It was sound when it was scheduled; something it names is gone since, or a value it meets does not
-                # fit. A person decides, and the other campaigns go on.
-                reason = str(error) if isinstance(error, LatebindError) else f"the database refused it: {_kind(error)}"
-                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=reason)
-                transitions.pause(
-                    session, run.campaign_id, now, SCHEDULE, trouble=f"its audience cannot be fixed: {reason}"
-                )
-            return run
-
-    def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:
-        """Fix who gets the mail of a run; one that waits for a behaviour nobody has shown yet is only put off."""
-        campaign = session.get_one(Campaign, run.campaign_id)
-        if campaign.trigger is not None and self._waits(session, campaign, run, now):
-            return
-        # Opens follow the first mail within seconds: what they read must be there before.
-        publish.refresh(session, self._store, self._blobs)
-        if not self._store.exists(keys.plan(str(campaign.plan_hash))):
-            raise NotFound("plan", campaign.plan_hash)
-        approvals.check_send(session, campaign)
-        counted = audience.freeze(session, campaign.id, run.number, now, self._settings.hash_key)
-        run.state, run.frozen_at, run.plan_hash = "sending", now, campaign.plan_hash
-        run.counts = {"total": counted.total, "sendable": counted.sendable, "content_held": counted.content_held}
-        run.counts |= counted.excluded
-        transitions.begin(session, campaign.id, now)
-        if campaign.replenish is not None:
-            terms = msgspec.convert(campaign.replenish, Replenish)
-            self._next_run(session, campaign, run, timedelta(days=terms.every_days), now)
-        elif campaign.trigger is not None:
-            self._next_run(session, campaign, run, triggers.LOOK_EVERY, now)
-
-    def _waits(self, session: Session, campaign: Campaign, run: Occurrence, now: datetime) -> bool:
-        """Whether nobody did yet what the campaign waits for: the run is put off, or ended with the campaign."""
-        transitions.begin(session, campaign.id, now)
-        if campaign.ends_at is not None and now >= campaign.ends_at:
-            run.state, run.finished_at = "finished", now
-            return True
-        if audience.is_anybody_due(session, campaign, now):
-            return False
-        run.due_at = now + triggers.LOOK_EVERY
-        return True
-
-    def _next_run(self, session: Session, campaign: Campaign, run: Occurrence, step: timedelta, now: datetime) -> None:
-        """The run after this one: the next of its times that is still to come, unless the campaign ends before."""
-        due_at = run.due_at + step
-        while due_at <= now:
-            due_at += step
-        if campaign.ends_at is None or due_at < campaign.ends_at:
-            session.add(Occurrence(campaign_id=campaign.id, number=run.number + 1, state="due", due_at=due_at))
-            session.flush()
 
     def _enqueue(self, done: Tick, now: datetime) -> None:
         """Put waiting rows on the queue, as many as there is room for.
@@ -394,7 +318,3 @@ class Scheduler:
         with transaction(self._sessions) as session:
             ensure_months(session.connection(), (now.date(), following))
         self._months.add(month)
-
-
-def _kind(error: Exception) -> str:
-    return type(getattr(error, "orig", None) or error).__name__

@@ -27,6 +27,7 @@ from campaigns.api import (
     sendlimits,
     system,
     takers,
+    timing,
     writing,
 )
 from campaigns.api.desk import api, document, install
@@ -37,6 +38,7 @@ RESOURCES = (
     relations,
     pictures,
     writing,
+    timing,
     running,
     scenarios,
     approvals,

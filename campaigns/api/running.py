@@ -59,13 +59,6 @@ class PublishIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     starts_at: Moment | None = None
 
 
-class ScheduleIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When to send: an instant with its offset, and the zone pages show it in."""
-
-    due_at: Moment
-    timezone: str | None = None
-
-
 class KillIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The neutral offer whose picture stands for every block; without one each block shows its own default."""
 
@@ -161,16 +154,6 @@ def list_versions(campaign_id: int) -> Versions:
         campaigns.campaign(session, campaign_id)
         rows = plans.versions(session, campaign_id)
         return Versions([_version(row) for row in rows])
-
-
-@api.post("/campaigns/<int:campaign_id>/schedule")
-@allow("manager")
-@served(200, Done, "campaigns", 404, 409)
-def schedule_campaign(campaign_id: int, json: ScheduleIn) -> Done:
-    """Send at this instant."""
-    with parts().transaction() as session:
-        transitions.schedule(session, campaign_id, json.due_at, parts().now(), actor(), timezone=json.timezone)
-        return Done(state=campaigns.campaign(session, campaign_id).state)
 
 
 def _version(row: PlanRow) -> Version:

@@ -31,13 +31,15 @@ from campaigns.models.scenario import Scenario
 from campaigns.models.scores import GuardTerms, ScoreModel, ScoreRun
 from campaigns.models.sending import DeliveryCount, DeliveryRetry, Instance, Permit, PermitUse, SendTerms
 from campaigns.models.signing import DkimKey
+from campaigns.models.timing import JoinEntry, OpenHours, SnapshotMember
 from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
-    "AccessEntry", "AdminEntry", "ApiKey", "Approval", "ApprovalRule", "Campaign", "Click", "ContactLimit", "Creative",
-    "Decision", "Delivery", "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout", "Goal", "GuardTerms",
-    "HoldoutAssignment", "Instance", "LearntRelations", "Message", "ModelDrift", "ModelMove", "ModelShadow",
-    "ModelVerdict", "Occurrence", "Offer", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms",
-    "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SendTerms",
-    "SentFacts", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry", "User",
+    "AccessEntry", "AdminEntry", "ApiKey", "Approval", "ApprovalRule", "Campaign", "Click", "ContactLimit",
+    "Creative", "Decision", "Delivery", "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout", "Goal",
+    "GuardTerms", "HoldoutAssignment", "Instance", "JoinEntry", "LearntRelations", "Message", "ModelDrift",
+    "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "OpenHours", "Outcome", "Permit", "PermitUse",
+    "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel",
+    "ScoreRun", "Segment", "SendTerms", "SentFacts", "SnapshotMember", "Subject", "TrainedModel", "TrainingRun",
+    "TriggerEntry", "User",
 ]  # fmt: skip

@@ -41,7 +41,8 @@ class Segment(Model):
 class Campaign(Model):
     """Audience + message + schedule.
 
-    `kind` is broadcast (one run), replenishment (a run a day while it lasts) or triggered (a run when somebody did it).
+    `kind` is broadcast (one run), recurring (a run by the calendar), evergreen (a run when somebody joined its
+    audience), replenishment (a run a day while it lasts) or triggered (a run when somebody did it).
     """
 
     __tablename__ = "campaign"
@@ -75,7 +76,13 @@ class Campaign(Model):
     tracking: Mapped[str] = mapped_column(Text, server_default="identified")
     feed_stale_s: Mapped[int] = mapped_column(Integer, server_default="172800")
     landing_hosts: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
+    # When it is scheduled: the wall time and zone that were meant, and the instant they were when it was saved.
+    due_wall: Mapped[datetime | None] = mapped_column(DateTime)
+    due_zone: Mapped[str | None] = mapped_column(Text)
     due_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    # How its mails get their moments, and how it comes again; campaigns/timing.py.
+    timing: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    repeat: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     timezone: Mapped[str] = mapped_column(Text, server_default="UTC")
     ends_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     plan_hash: Mapped[str | None] = mapped_column(Text)
@@ -183,7 +190,10 @@ class Occurrence(Model):
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"), primary_key=True)
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     state: Mapped[str] = mapped_column(Text)
+    # Where a run goes by recipients' clocks it begins with the first of them, and `wall` is what they all show.
     due_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    wall: Mapped[datetime | None] = mapped_column(DateTime)
+    missed: Mapped[str | None] = mapped_column(Text)  # asked | skipped, where it could not begin in time
     plan_hash: Mapped[str | None] = mapped_column(ForeignKey("plan.hash"))
     counts: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

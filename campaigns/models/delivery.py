@@ -40,7 +40,10 @@ class Delivery(Model):
             unique=True, postgresql_where=text("state <> 'skipped'"),
         ),
         Index("delivery_lease", "lease_until", postgresql_where=text("state = 'claimed'")),
-        Index("delivery_queued", "id", postgresql_where=text("state = 'queued'")),
+        Index(
+            "delivery_ready", text("coalesce(not_before, '-infinity'::timestamptz)"), "id",
+            postgresql_where=text("state = 'queued'"),
+        ),
         Index("delivery_deferred", "not_before", postgresql_where=text("state = 'deferred'")),
         Index("delivery_unknown", "campaign_id", postgresql_where=text("state = 'unknown'")),
         Index("delivery_settled", "settled_at", postgresql_using="brin"),
@@ -81,6 +84,9 @@ class Delivery(Model):
     not_before: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     # The rate limit that a queued row waits for; see campaigns/permits.py. `not_before` is then an estimate.
     waits_for: Mapped[str | None] = mapped_column(Text)
+    # The recipient's time zone, where the campaign goes by it, and what told it: profile | signals | campaign.
+    zone: Mapped[str | None] = mapped_column(Text)
+    zone_from: Mapped[str | None] = mapped_column(Text)
     message_id: Mapped[str | None] = mapped_column(Text)
     plan_hash: Mapped[str | None] = mapped_column(ForeignKey("plan.hash"))
     facts_hash: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -29,6 +29,7 @@ from campaigns.views import (
     signin,
     system,
     takers,
+    timing,
 )
 
 BLUEPRINTS = tuple(
@@ -42,6 +43,7 @@ BLUEPRINTS = tuple(
         approvals,
         scenarios,
         running,
+        timing,
         preview,
         exploring,
         matrix,

@@ -31,6 +31,7 @@ from campaigns.access import allow
 from campaigns.campaigns import CampaignIn, Replenish, SlotChoice, Trigger
 from campaigns.models import Campaign
 from campaigns.parts import parts
+from campaigns.timing import Missed, Repeat, Timing
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from campaigns.views.lacking import told
@@ -48,9 +49,11 @@ TABS = (
     ("results", "Results"),
 )
 Fault = InvalidInput | Conflict
-KINDS: Mapping[str, Literal["replenishment", "triggered"]] = {
-    "replenishment": "replenishment", "triggered": "triggered",
+KINDS: Mapping[str, Literal["recurring", "evergreen", "replenishment", "triggered"]] = {
+    "recurring": "recurring", "evergreen": "evergreen", "replenishment": "replenishment", "triggered": "triggered",
 }  # fmt: skip
+ASKED_WHEN_LATE = Timing(missed=Missed(late="ask"))
+"""How campaigns of the page begin: what is hours late does not leave without somebody's word."""
 GUARDS = (
     ("off", "Offer them what fits, as everybody"),
     ("offers", "Offer them nothing that widens what they buy"),
@@ -256,6 +259,8 @@ def _create(session: Session, form: Mapping[str, str]) -> Campaign:
             kind=kind,
             replenish=Replenish(categories=categories) if kind == "replenishment" else None,
             trigger=triggerform.read(form) if kind == "triggered" else None,
+            repeat=Repeat() if kind == "recurring" else None,
+            timing=ASKED_WHEN_LATE,
             slots=choices,
             default_landing=forms.text(form, "landing"),
         ),

@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo, available_timezones
 
 import msgspec
 from msgspec import Struct
 
 from base.errors import InvalidInput
+from campaigns import wallclock
 
 MAX_TEXT = 200_000
-YEARS = range(2000, 2200)
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _BOUNDS = tuple(
     (re.compile(said), phrase)
@@ -95,15 +94,10 @@ def moment(form: Mapping[str, str], name: str, zone: str) -> datetime | None:
     value = text(form, name)
     if not value:
         return None
-    try:
-        wall = datetime.fromisoformat(value)
-    except ValueError:
-        raise InvalidInput(name, "must be a date and a time") from None
-    if wall.year not in YEARS:
-        raise InvalidInput(name, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
-    if zone not in available_timezones():
-        raise InvalidInput("timezone", "must be an IANA zone such as Europe/Vienna")
-    return wall if wall.tzinfo is not None else wall.replace(tzinfo=ZoneInfo(zone))
+    wall = wallclock.parse(value, name, offset=True)
+    if wall.tzinfo is not None:
+        return wall
+    return wallclock.read(wall, wallclock.zone(zone, "timezone")).at
 
 
 def on(form: Mapping[str, str], name: str) -> bool:

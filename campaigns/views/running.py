@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from zoneinfo import available_timezones
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -33,7 +32,9 @@ from campaigns import (
     rulebook,
     scores,
     settling,
+    timingform,
     transitions,
+    wallclock,
     wording,
 )
 from campaigns.access import allow
@@ -42,7 +43,7 @@ from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
 from campaigns.parts import Parts, parts
 from campaigns.reports import report
-from campaigns.views import forms
+from campaigns.views import forms, timing
 from campaigns.views.acting import actor
 from campaigns.views.campaigns import frame
 from signals.profiles import ProfileStateRow
@@ -64,7 +65,12 @@ def audience_count(campaign_id: int) -> ResponseReturnValue:
             return render_template("campaigns/count.html", fault=error)
         scored = scores.as_of(session, [rulebook.expanded(session, row.audience), row.suppress])
         return render_template(
-            "campaigns/count.html", counted=counted, words=wording.REASON_WORDS, at=parts().now(), scored=scored
+            "campaigns/count.html",
+            counted=counted,
+            words=wording.REASON_WORDS,
+            at=parts().now(),
+            scored=scored,
+            mode=timingform.joins(row),
         )
 
 
@@ -200,6 +206,7 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         "pause": (transitions.pause, "Paused: nothing more is sent until you resume."),
         "resume": (transitions.resume, "It goes on."),
         "cancel": (transitions.cancel, "Cancelled. Mails already sent open as before."),
+        "leave-out": (transitions.leave_out, "Left out: nobody is mailed by that run."),
     }
     if what in simple:
         move, words = simple[what]
@@ -210,16 +217,10 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         publish.publish(session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start)
         return f"Published: what you wrote is what is sent and shown from {'then' if start else 'now'} on."
     if what == "schedule":
-        zone = forms.text(request.form, "timezone") or row.timezone
-        due = forms.moment(request.form, "due_at", zone)
-        if due is None:
-            raise InvalidInput("due_at", "needs a date and a time")
-        if due < now:
-            raise InvalidInput("due_at", "is over; to send at once, press Publish and send now")
-        if row.state == "draft":
-            publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
-        transitions.schedule(session, campaign_id, due, now, by, timezone=zone)
-        return "Scheduled."
+        return _schedule(session, row, now, by)
+    if what == "timing":
+        _time(session, row, now, by)
+        return "Saved: that is how it goes out."
     if what == "now":
         publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
         transitions.schedule(session, campaign_id, now, now, by)
@@ -240,6 +241,30 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         publish.revive(session, parts().store, campaign_id, now, by)
         return "Switched on again."
     raise InvalidInput("do", "asks for something that is not known")
+
+
+def _schedule(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
+    zone = wallclock.zone(forms.text(request.form, "timezone") or row.timezone, "timezone")
+    typed = forms.text(request.form, "due_at")
+    if not typed:
+        raise InvalidInput("due_at", "needs a date and a time")
+    wall = wallclock.parse(typed, "due_at")
+    if transitions.meant(row, wall, zone).at < now:
+        raise InvalidInput("due_at", "is over; to send at once, press Publish and send now")
+    _time(session, row, now, by)
+    if row.state == "draft":
+        publish.publish(session, parts().store, parts().blobs, row.id, now, by)
+    transitions.schedule(session, row.id, wall, now, by, timezone=zone)
+    return "Scheduled."
+
+
+def _time(session: Session, row: Campaign, now: datetime, by: Actor) -> None:
+    """Keep how it goes out, where the form tells it."""
+    if forms.on(request.form, "timing"):
+        several = {name: request.form.getlist(name) for name in ("window-day", "repeat-day")}
+        chosen = forms.changed(campaigns.content(row), **timingform.read(request.form, several, row))
+        if chosen != campaigns.content(row):
+            campaigns.update_campaign(session, row.id, chosen, now, by)
 
 
 def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
@@ -276,7 +301,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         metrics=goals.METRICS,
         thrown=killswitch.thrown(session, row.id) if row.killed else None,
         stand_ins=killswitch.choices(session),
-        zones=sorted(available_timezones()),
+        **timing.shown(session, row),
     )
 
 

@@ -55,6 +55,13 @@ class Desk:
             self.program.told("POST", f"/campaigns/{number}/pause")
         return number
 
+    def late(self) -> int:
+        """A campaign that waits for a word on its late run."""
+        number = self.campaign("paused")
+        with self.web.shop.sessions.begin() as session:
+            session.execute(text("UPDATE occurrence SET missed = 'asked' WHERE campaign_id = :one"), {"one": number})
+        return number
+
     def unknown(self) -> tuple[int, int]:
         """A campaign with a delivery whose outcome is unknown."""
         number = self.campaign("scheduled")
@@ -357,6 +364,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "unschedule_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign('scheduled')}/unschedule"),
     "pause_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign('scheduled')}/pause"),
     "resume_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign('paused')}/resume"),
+    "leave_out_run": lambda d: d.program.told("POST", f"/campaigns/{d.late()}/leave-out"),
     "cancel_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/cancel"),
     "kill_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/kill"),
     "revive_campaign": lambda d: d.program.told("POST", f"/campaigns/{d.campaign()}/revive"),
@@ -441,6 +449,7 @@ def test_it_leaves_a_line_for_every_change_by_every_route(web: Web) -> None:
 
 
 SWITCHES = (
+    "timing",
     "goal",
     "costs",
     "publish",
@@ -462,6 +471,7 @@ def test_it_leaves_a_line_for_every_button_of_the_schedule(web: Web) -> None:
     campaign = desk.campaign()
     forms: dict[str, dict[str, str]] = {
         "schedule": {"due_at": "2026-04-01T09:00", "timezone": "Europe/Vienna"},
+        "timing": {"timing": "1", "clocks": "recipient"},
         "goal": {"metric": "revenue", "window_days": "30"},
         "test": {"person": "ada@example.com", "address": "me@example.com"},
         "costs": {"margin_share": "40", "profit_days": "14"},

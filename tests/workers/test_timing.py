@@ -1,0 +1,468 @@
+"""How mails get their moments: recipients' clocks, send windows, late runs, late joiners, and the calendar."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from sqlalchemy import select
+
+from base.errors import Conflict
+from campaigns import audience, campaigns, deliveries, joining, permits, runs, segments, transitions, waves, windows
+from campaigns.models import Campaign, Delivery, Occurrence
+from campaigns.sendlimits import Pace, Terms
+from campaigns.timing import Missed, Repeat, Timing, Window
+from signals.scores import assign
+from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.web import Web, told
+from tests.workers.relay import Relay
+from tests.workers.test_schedule import another
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+
+def wall(time: str) -> datetime:
+    """A wall time, which has no zone."""
+    return datetime.fromisoformat(time)
+
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+NINE = wall("2026-03-04T09:00")
+"""A Wednesday, two days after the tests' present."""
+MEMBERS = {"all": [{"field": "score", "name": "best", "op": ">=", "value": 0.5}]}
+ZONES: dict[str, Any] = {
+    "kiritimati": "Pacific/Kiritimati", "kathmandu": "Asia/Kathmandu", "kolkata": "Asia/Kolkata",
+    "lord": "Australia/Lord_Howe", "samoa": "Pacific/Pago_Pago", "empty": "", "offset": "GMT-8",
+    "nowhere": "Mars/Olympus", "number": 7, "lower": "europe/vienna",
+}  # fmt: skip
+BY_CLOCKS = Timing(clocks="recipient")
+
+
+def at_wall(shop: Shop, campaign: int, wall: datetime, zone: str = "Europe/Vienna") -> None:
+    """Schedule a campaign for a wall time."""
+    with shop.sessions.begin() as session:
+        transitions.schedule(session, campaign, wall, shop.now, MANAGER, timezone=zone)
+
+
+def times(shop: Shop, campaign: int) -> dict[str, datetime | None]:
+    """When each person's mail may leave."""
+    names = {number: name for name, number in shop.known().items()}
+    return {names[row.profile_id]: row.not_before for row in shop.ledger(campaign)}
+
+
+def states(shop: Shop, campaign: int) -> Counter[str]:
+    return Counter(row.reason or row.state for row in shop.ledger(campaign))
+
+
+def run(shop: Shop, campaign: int, number: int = 1) -> Occurrence:
+    with shop.sessions.begin() as session:
+        return session.get_one(Occurrence, (campaign, number))
+
+
+def pass_time(shop: Shop, scheduler: Scheduler, sender: Sender, moment: datetime) -> None:
+    """Let it become a moment, with the loop and a sender at work then that has jobs naming everything which waits."""
+    shop.clock.set(moment)
+    scheduler.tick()
+    with shop.sessions.begin() as session:
+        ids = session.scalars(select(Delivery.id).where(Delivery.state == "queued")).all()
+    if sender.send(ids).claimed:
+        scheduler.tick()
+
+
+def abroad(shop: Shop) -> None:
+    """People in many zones, in none that there is, and one whose signals told it."""
+    for name, zone in ZONES.items():
+        shop.people(name, timezone=zone)
+    shop.people("traveller", "unknown")
+    for zone, hours in (("Asia/Tokyo", 5), ("America/New_York", 3), ("GMT+5", 1)):
+        when = (shop.now - timedelta(hours=hours)).isoformat()
+        shop.send(
+            {"type": "track", "userId": "traveller", "event": "Seen", "context": {"timezone": zone}, "timestamp": when}
+        )
+
+
+@pytest.mark.feature("CM-12")
+def test_it_mails_everybody_once_when_their_own_clock_shows_the_time(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    abroad(shop)
+    campaign = shop.campaign(timing=BY_CLOCKS)
+    at_wall(shop, campaign, NINE)
+    first = NINE.replace(tzinfo=ZoneInfo("Pacific/Kiritimati")).astimezone(UTC)
+    assert run(shop, campaign).due_at == first
+    pass_time(shop, scheduler, sender, first - MINUTE)
+    assert shop.ledger(campaign) == []
+    shop.clock.set(first)
+    scheduler.tick()
+    known = {name: str(zone) for name, zone in ZONES.items() if "/" in str(zone) and name not in ("nowhere", "lower")}
+    zones = dict.fromkeys([*ZONES, "unknown"], "Europe/Vienna") | known | {"traveller": "America/New_York"}
+    expected = {name: NINE.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for name, zone in zones.items()}
+    assert times(shop, campaign) == expected
+    told_by = Counter(row.zone_from for row in shop.ledger(campaign))
+    assert told_by == {"profile": len(known), "signals": 1, "campaign": len(zones) - len(known) - 1}
+    with shop.sessions.begin() as session:
+        listed = waves.listing(session, campaign)
+    assert (sum(wave.mails for wave in listed), sum(wave.unknown for wave in listed)) == (len(zones), 6)
+    got: dict[str, datetime] = {}
+    for moment in sorted({at + step for at in expected.values() for step in (-MINUTE, timedelta(0))}):
+        pass_time(shop, scheduler, sender, max(moment, first))
+        got |= dict.fromkeys(relay.received().keys() - got.keys(), shop.now)
+    assert got == {f"{name}@example.com": at for name, at in expected.items()}
+    assert set(relay.received().values()) == {1}
+    assert shop.state(campaign) == "finished"
+
+
+@pytest.mark.feature("CM-12")
+def test_it_does_what_was_said_for_whom_the_hour_is_over(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("kiritimati", timezone="Pacific/Kiritimati")
+    shop.people("samoa", timezone="Pacific/Pago_Pago")
+    policies: tuple[Any, ...] = ("now", "next_day", "skip")
+    made = {passed: shop.campaign(timing=Timing(clocks="recipient", passed=passed)) for passed in policies}
+    for campaign in made.values():
+        at_wall(shop, campaign, NINE)
+    shop.clock.set(datetime(2026, 3, 4, 7, tzinfo=UTC))
+    with shop.sessions.begin() as session:
+        counted = audience.count(session, made["skip"], shop.now, shop.settings.hash_key)
+    scheduler.tick()
+    wanted = {"now": shop.now, "next_day": datetime(2026, 3, 4, 19, tzinfo=UTC), "skip": None}
+    for passed, campaign in made.items():
+        late, early = shop.ledger(campaign)
+        assert early.not_before == datetime(2026, 3, 4, 20, tzinfo=UTC)
+        assert (late.state, late.reason) == (("skipped", "hour_past") if passed == "skip" else ("queued", None))
+        assert late.not_before == wanted[passed]
+    assert counted.excluded == {"hour_past": 1}
+    assert run(shop, made["skip"]).counts == {"total": 2, "sendable": 1, "content_held": 0, "hour_past": 1}
+
+
+def test_it_asks_signals_for_a_zone_only_while_they_are_recent(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    old = (shop.now - timedelta(days=120)).isoformat()
+    shop.send(
+        {"type": "track", "userId": "ann", "event": "Seen", "context": {"timezone": "Asia/Tokyo"}, "timestamp": old}
+    )
+    campaign = shop.campaign(timing=BY_CLOCKS)
+    at_wall(shop, campaign, NINE)
+    shop.clock.set(run(shop, campaign).due_at)
+    scheduler.tick()
+    assert [(row.zone, row.zone_from) for row in shop.ledger(campaign)] == [("Europe/Vienna", "campaign")]
+
+
+@pytest.mark.feature("CM-13")
+def test_it_sends_in_its_hours_alone_over_a_weekend_and_no_more_a_day_than_the_quota(
+    shop: Shop, relay: Relay, sender: Sender
+) -> None:
+    """A sender with jobs at all hours that name every row, and a quota of ten mails a day."""
+    hours = Window(days=["mon", "tue", "wed", "thu", "fri"], begin="09:00", until="17:00")
+    shop.people(*(f"p{number}" for number in range(20)))
+    campaign = shop.campaign(timing=Timing(window=hours), timezone="Europe/Vienna")
+    vienna = ZoneInfo("Europe/Vienna")
+    shop.clock.set(datetime(2026, 3, 27, 15, tzinfo=vienna))
+    shop.schedule(campaign)
+    with shop.sessions.begin() as session:
+        permits.set_terms(session, Terms(everything=Pace(per_day=10)), shop.now, MANAGER)
+        audience.freeze(session, campaign, 1, shop.now, shop.settings.hash_key)
+        transitions.begin(session, campaign, shop.now)
+    per_hour: Counter[datetime] = Counter()
+    ids = [row.id for row in shop.ledger(campaign)]
+    while shop.now < datetime(2026, 3, 30, 11, tzinfo=vienna):
+        with shop.sessions.begin() as session:
+            windows.keep(session, shop.now)
+            permits.let_in(session, shop.now)
+        sent = sender.send(ids).states.get("accepted", 0)
+        per_hour[shop.now.astimezone(vienna).replace(tzinfo=None)] = sent
+        shop.clock.advance(HOUR)
+    # Over that weekend the clocks are put forward, and the hours stay those of the clocks.
+    assert +per_hour == {wall("2026-03-27T15:00"): 10, wall("2026-03-30T09:00"): 10}
+    assert len(per_hour) == 67
+    assert set(relay.received().values()) == {1}
+
+
+def test_it_takes_no_row_at_the_instant_the_hours_end(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann", "bob")
+    shop.people("cho", timezone="Asia/Tokyo")
+    evening = Window(begin="08:00", until="14:00", clocks="recipient")
+    campaign = shop.campaign(timing=Timing(window=evening), timezone="Europe/Vienna")
+    shop.schedule(campaign)
+    scheduler.tick()
+    cho = shop.profile("cho")
+    assert {row.profile_id: row.not_before for row in shop.ledger(campaign)}[cho] == datetime(
+        2026, 3, 2, 23, tzinfo=UTC
+    )
+    ids = [row.id for row in shop.ledger(campaign)]
+    shop.clock.set(datetime(2026, 3, 2, 13, tzinfo=UTC) - timedelta(seconds=1))
+    with shop.sessions.begin() as session:
+        claimed = deliveries.claim(session, ids, "one", shop.now)
+        assert len(claimed) == 2
+        assert len(deliveries.hand_over(session, claimed[:1], "one", shop.now)) == 1
+        assert deliveries.hand_over(session, claimed[1:], "one", shop.now + timedelta(seconds=1)) == set()
+        deliveries.release(session, claimed[1:])
+        assert deliveries.claim(session, ids, "two", shop.now + timedelta(seconds=1)) == []
+    # A test goes out at any hour.
+    with shop.sessions.begin() as session:
+        number = transitions.send_test(session, campaign, [cho], "me@example.com", shop.now, MANAGER)
+    test = [row.id for row in shop.ledger(campaign) if row.occurrence == number]
+    with shop.sessions.begin() as session:
+        assert len(deliveries.claim(session, test, "two", shop.now + DAY)) == 1
+
+
+@pytest.mark.feature("CM-14")
+def test_it_sends_leaves_out_or_asks_when_it_is_late(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann")
+    at_once: dict[Any, int] = dict.fromkeys(("send", "skip", "ask"), 1)
+    for late, expected in ((MINUTE, at_once), (4 * HOUR, at_once | {"skip": 0, "ask": 0})):
+        made = {
+            policy: shop.campaign(timing=Timing(missed=Missed(late=policy, after_minutes=60))) for policy in expected
+        }
+        for campaign in made.values():
+            shop.schedule(campaign, HOUR)
+        pass_time(shop, scheduler, sender, shop.now + HOUR + late)
+        assert {policy: len(shop.ledger(number)) for policy, number in made.items()} == expected
+    assert [shop.state(number) for number in made.values()] == ["finished", "finished", "paused"]
+    left = run(shop, made["skip"])
+    assert (left.state, left.missed, left.finished_at) == ("cancelled", "skipped", shop.now)
+    with shop.sessions.begin() as session:
+        assert "4 h 0 min late" in (session.get_one(Campaign, made["ask"]).trouble or "")
+        transitions.resume(session, made["ask"], shop.now, MANAGER)
+    pass_time(shop, scheduler, sender, shop.now + HOUR)
+    assert (len(shop.ledger(made["ask"])), shop.state(made["ask"])) == (1, "finished")
+    assert relay.received() == {"ann@example.com": 5}
+
+
+def test_it_leaves_a_late_run_out_when_told_and_goes_on_with_the_next(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    web = Web(shop)
+    campaign = shop.campaign(
+        kind="recurring", repeat=Repeat(every="day"), timing=Timing(missed=Missed(late="ask", after_minutes=30))
+    )
+    try:
+        api, page = web.program("manager"), web.browser("manager")
+        told(api.call("POST", f"/campaigns/{campaign}/leave-out"), 409)
+        at_wall(shop, campaign, NINE)
+        shop.clock.set(datetime(2026, 3, 4, 9, tzinfo=UTC))
+        scheduler.tick()
+        shown = page.get(f"/campaigns/{campaign}/schedule").text
+        assert "1 h 0 min late" in shown
+        assert "Leave the late run out" in shown
+        assert page.post(f"/campaigns/{campaign}/schedule", do="leave-out").status_code == 302
+        listed = api.told("GET", f"/campaigns/{campaign}/schedule")["runs"]
+        assert [(one["state"], one["missed"]) for one in listed] == [("due", None), ("cancelled", "skipped")]
+        assert shop.ledger(campaign) == []
+        shop.clock.set(datetime(2026, 3, 5, 8, 1, tzinfo=UTC))
+        assert scheduler.tick().frozen == [(campaign, 2)]
+    finally:
+        web.close()
+
+
+def test_it_does_not_ask_of_a_run_that_a_person_held_back(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    campaign = shop.campaign(timing=Timing(missed=Missed(late="ask", after_minutes=5)))
+    shop.schedule(campaign, HOUR)
+    with shop.sessions.begin() as session:
+        transitions.pause(session, campaign, shop.now, MANAGER)
+    shop.clock.advance(DAY)
+    scheduler.tick()
+    with shop.sessions.begin() as session:
+        transitions.resume(session, campaign, shop.now, MANAGER)
+    assert scheduler.tick().frozen == [(campaign, 1)]
+
+
+def score(shop: Shop, number: int, **values: float) -> None:
+    """Give people the score that makes members of them."""
+    assign(
+        shop.intake, {shop.profile(name): {"best": value} for name, value in values.items()}, shop.now, number, shop.now
+    )
+
+
+@pytest.mark.feature("CM-05")
+def test_it_mails_late_joiners_by_the_mode_that_the_page_names(
+    shop: Shop, scheduler: Scheduler, sender: Sender
+) -> None:
+    modes: dict[Any, tuple[set[str], str]] = {
+        "scheduling": ({"early", "gone"}, "when it is scheduled; who joins later gets none"),
+        "send": ({"early", "between"}, "when it begins; who joins later gets none"),
+        "until_end": ({"early", "between", "late"}, "when it begins and to whoever joins until it ends, once each"),
+    }
+    shop.people("early", "gone", "between", "late", "last")
+    score(shop, 1, early=0.9, gone=0.9)
+    ends = shop.now + 2 * DAY
+    made = {joins: shop.campaign(audience=MEMBERS, timing=Timing(joins=joins), ends_at=ends) for joins in modes}
+    web = Web(shop)
+    try:
+        page = web.browser("manager")
+        for joins, campaign in made.items():
+            shop.schedule(campaign, HOUR)
+            assert modes[joins][1] in page.get(f"/campaigns/{campaign}/schedule").text
+            assert modes[joins][1] in page.get(f"/campaigns/{campaign}/audience/count").text
+    finally:
+        web.close()
+    shop.clock.advance(MINUTE)
+    score(shop, 2, between=0.9, gone=0.1)
+    pass_time(shop, scheduler, sender, shop.now + HOUR)
+    score(shop, 3, late=0.9)
+    pass_time(shop, scheduler, sender, shop.now + HOUR)
+    pass_time(shop, scheduler, sender, ends)
+    score(shop, 4, last=0.9)
+    pass_time(shop, scheduler, sender, ends + HOUR)
+    names = {number: name for name, number in shop.known().items()}
+    for joins, campaign in made.items():
+        got = Counter(names[row.profile_id] for row in shop.ledger(campaign) if row.state == "accepted")
+        assert got == dict.fromkeys(modes[joins][0], 1), joins
+        assert shop.state(campaign) == "finished"
+
+
+def test_it_takes_the_snapshot_anew_when_the_audience_or_the_mode_is_changed(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann", "bob")
+    score(shop, 1, ann=0.9)
+    campaign = shop.campaign(timing=Timing(joins="scheduling"))
+    shop.schedule(campaign, HOUR)
+    with shop.sessions.begin() as session:
+        content = campaigns.content(campaigns.campaign(session, campaign))
+        wanted = {name: getattr(content, name) for name in content.__struct_fields__} | {"audience": MEMBERS}
+        campaigns.update_campaign(session, campaign, campaigns.CampaignIn(**wanted), shop.now, MANAGER)
+    score(shop, 2, bob=0.9, ann=0.1)
+    shop.clock.advance(HOUR)
+    scheduler.tick()
+    assert [row.profile_id for row in shop.ledger(campaign)] == [shop.profile("ann")]
+
+
+@pytest.mark.feature("CM-21")
+def test_it_mails_new_members_of_a_segment_once_however_often_they_join(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", "cho")
+    shop.people("shy", consent=False)
+    with shop.sessions.begin() as session:
+        segment = segments.create_segment(session, "Best", MEMBERS, shop.now, MANAGER).id
+    campaign = shop.campaign(kind="evergreen", audience={"segment": segment}, needs_consent=["email"])
+    shop.schedule(campaign)
+    steps: tuple[tuple[dict[str, float], set[str]], ...] = (
+        ({}, set()),
+        ({"ann": 0.9}, {"ann"}),
+        ({"ann": 0.1}, {"ann"}),
+        ({"ann": 0.9, "bob": 0.9}, {"ann", "bob"}),
+        ({"bob": 0.1}, {"ann", "bob"}),
+        ({"bob": 0.9, "shy": 0.9}, {"ann", "bob"}),
+        ({"shy": 0.1, "ann": 0.1}, {"ann", "bob"}),
+    )
+    for number, (changed, mailed) in enumerate(steps):
+        score(shop, number, **changed)
+        pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
+        assert relay.received() == {f"{name}@example.com": 1 for name in mailed}, number
+    # Who could not be mailed is listed once with the reason, and is mailed once that is over.
+    assert states(shop, campaign) == {"accepted": 2, "no_consent": 1}
+    score(shop, 10, shy=0.9)
+    shop.send(shop.consent("shy", True))
+    pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
+    assert states(shop, campaign) == {"accepted": 3, "no_consent": 1}
+    # Two profiles become one person, who had their mail; and somebody new at an address that had it gets none.
+    shop.send({"type": "identify", "userId": "dan", "traits": {"email": "ann@example.com"}}, shop.consent("dan", True))
+    score(shop, 11, dan=0.9)
+    pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
+    assert set(relay.received().values()) == {1}
+    assert len(relay.mails) == 3
+    assert shop.state(campaign) == "sending"
+
+
+def test_it_passes_over_who_is_there_already_when_only_newcomers_are_meant(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob")
+    score(shop, 1, ann=0.9)
+    campaign = shop.campaign(kind="evergreen", audience=MEMBERS, timing=Timing(newcomers_only=True))
+    shop.schedule(campaign)
+    pass_time(shop, scheduler, sender, shop.now)
+    score(shop, 2, bob=0.9)
+    pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
+    assert relay.received() == {"bob@example.com": 1}
+    assert joining.LOOK_EVERY <= 5 * MINUTE
+
+
+def test_it_comes_again_by_the_calendar_once_among_many_loops(shop: Shop) -> None:
+    shop.people("ann")
+    campaign = shop.campaign(kind="recurring", repeat=Repeat(every="day"), ends_at=datetime(2026, 3, 31, 7, tzinfo=UTC))
+    at_wall(shop, campaign, wall("2026-03-27T09:00"))
+    loops = [another(shop) for _ in range(3)]
+    frozen: list[tuple[int, int]] = []
+    for day in range(27, 32):
+        shop.clock.set(datetime(2026, 3, day, 9, 1, tzinfo=ZoneInfo("Europe/Vienna")))
+        threads = [threading.Thread(target=lambda loop=loop: frozen.extend(loop.tick().frozen)) for loop in loops]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert frozen == [(campaign, number) for number in (1, 2, 3, 4)]
+    with shop.sessions.begin() as session:
+        rows = session.scalars(select(Occurrence).order_by(Occurrence.number)).all()
+    # Over the weekend the clocks are put forward: the wall time stays, the instant is an hour earlier.
+    assert [row.due_at.hour for row in rows] == [8, 8, 7, 7]
+    assert {row.wall.time().isoformat() for row in rows if row.wall} == {"09:00:00"}
+
+
+@pytest.mark.parametrize(
+    ("repeat", "first", "expected"),
+    [
+        (Repeat(every="month"), wall("2026-01-31T09:00"), ["01-31", "02-28", "03-31", "04-30"]),
+        (Repeat(every="month", each=3), wall("2026-03-15T09:00"), ["03-15", "06-15", "09-15", "12-15"]),
+        (Repeat(every="week", days=["fri", "mon"]), wall("2026-03-04T09:00"), ["03-06", "03-09", "03-13", "03-16"]),
+        (Repeat(every="week", each=2), wall("2026-03-04T09:00"), ["03-04", "03-18", "04-01", "04-15"]),
+        (Repeat(every="day", each=10), wall("2026-03-04T09:00"), ["03-04", "03-14", "03-24", "04-03"]),
+    ],
+)
+def test_it_counts_days_weeks_and_months_by_the_calendar(repeat: Repeat, first: datetime, expected: list[str]) -> None:
+    found = runs.walls(repeat, first)
+    assert [f"{next(found):%m-%d}" for _ in expected] == expected
+
+
+def test_it_ends_after_so_many_times_and_makes_up_for_none_it_slept_through(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann")
+    campaign = shop.campaign(kind="recurring", repeat=Repeat(every="day", times=3))
+    at_wall(shop, campaign, NINE, "UTC")
+    frozen = []
+    for day in (4, 7, 8, 9):
+        shop.clock.set(datetime(2026, 3, day, 9, 5, tzinfo=UTC))
+        frozen += scheduler.tick().frozen
+    assert frozen == [(campaign, 1), (campaign, 2), (campaign, 3)]
+    assert [run(shop, campaign, number).due_at.day for number in (1, 2, 3)] == [4, 5, 8]
+
+
+def test_it_keeps_a_change_of_the_clocks_while_scheduled_and_refuses_what_does_not_fit(shop: Shop) -> None:
+    web = Web(shop)
+    campaign = shop.campaign()
+    at_wall(shop, campaign, NINE)
+    try:
+        page, api = web.browser("manager"), web.program("manager")
+        path = f"/campaigns/{campaign}/schedule"
+        form: dict[str, Any] = {"timing": "1", "clocks": "recipient", "passed": "skip", "joins": "send", "late": "ask"}
+        hours = {"window": "on", "window-day": ["sat", "sun"], "window-begin": "10:00", "window-until": "00:00"}
+        assert page.post(path, do="timing", **form, **hours, **{"late-minutes": "90"}).status_code == 302
+        kept = api.told("GET", f"/campaigns/{campaign}")["timing"]
+        assert kept["window"] == {"days": ["sat", "sun"], "begin": "10:00", "until": "24:00", "clocks": "campaign"}
+        assert (kept["clocks"], kept["passed"], kept["missed"]) == (
+            "recipient",
+            "skip",
+            {"late": "ask", "after_minutes": 90},
+        )
+        assert run(shop, campaign).due_at == NINE.replace(tzinfo=ZoneInfo("Pacific/Kiritimati"))
+        for wrong, words in (
+            ({**hours, "window-until": "09:00"}, "Until: must be later"),
+            ({"window": "on"}, "Days: choose one"),
+            ({"joins": "until_end"}, "Ends: is missing"),
+            ({"late-minutes": "99999999"}, "Late after: must be at most"),
+            ({"clocks": "nobody"}, "invalid enum value"),
+        ):
+            refused = page.post(path, do="timing", **form | wrong)
+            assert refused.status_code == 400
+            assert words.lower() in refused.text.lower()
+        assert api.told("GET", f"/campaigns/{campaign}")["timing"] == kept
+        page.post(path, do="timing", **form | {"clocks": "campaign"})
+        assert run(shop, campaign).due_at == NINE.replace(tzinfo=ZoneInfo("Europe/Vienna"))
+    finally:
+        web.close()
+    with shop.sessions.begin() as session, pytest.raises(Conflict, match="waits for being left out"):
+        transitions.leave_out(session, campaign, shop.now, MANAGER)
