@@ -24,7 +24,9 @@ from campaigns.models.delivery import DELIVERY_STATES, Delivery
 from campaigns.windows import IS_OPEN
 
 LEASE: Final = timedelta(minutes=15)
-MAX_LISTED: Final = 500
+MAX_LISTED: Final = 5_000
+NOT_SENT: Final = tuple(state for state in DELIVERY_STATES if state != "accepted")
+"""States of rows of people who were not sent the mail, or not surely."""
 RELAY_AWAY: Final = "relay unreachable"
 RELAY_REFUSES: Final = "relay refuses us"
 """Reasons of rows that wait for no fault of their own: no try is counted."""
@@ -199,32 +201,6 @@ def is_taken_since(session: Session, campaign_id: int, since: datetime) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Mails that wait for one reason: how many, what the server most often said, when the first is tried."""
-
-    state: str
-    reason: str
-    number: int
-    reply: str | None
-    next_at: datetime
-
-
-def put_off(session: Session, campaign_id: int) -> list[Waiting]:
-    """What waits for a time and why, the most first: for another try, or for room within a limit.
-
-    The server's words and the time are those of the first thousand of a reason.
-    """
-    found = []
-    for (state, reason), number in tally.counts(session, campaign_id).items():
-        if state == "deferred" or (state == "queued" and reason):
-            row = session.execute(_FIRST, {"campaign": campaign_id, "state": state, "reason": reason, "test": TEST_BIT})
-            reply, next_at = row.one()
-            if next_at is not None:
-                found.append(Waiting(state, reason, number, reply if state == "deferred" else None, next_at))
-    return sorted(found, key=lambda one: (-one.number, one.reason))
-
-
 def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -> dict[str, dict[str, int]]:
     """Per state how many rows have which reason, the most first; rows without one are not in it."""
     found: dict[str, dict[str, int]] = {}
@@ -244,14 +220,13 @@ def listing(
     after: int = 0,
     limit: int = 50,
 ) -> list[Delivery]:
-    """Rows by id, at most 500; `after` pages on."""
-    query = select(Delivery).where(Delivery.campaign_id == campaign_id, Delivery.id > after).order_by(Delivery.id)
-    query = query.where(Delivery.occurrence < TEST_BIT if occurrence is None else Delivery.occurrence == occurrence)
-    if states:
-        query = query.where(Delivery.state.in_(states))
-    if reason is not None:
-        query = query.where(Delivery.reason == reason)
-    return list(session.scalars(query.limit(min(limit, MAX_LISTED))))
+    """Rows by id, at most `limit` and 5,000; `after` pages on. No page takes longer because the ledger is large."""
+    wanted = {
+        "campaign": campaign_id, "occurrence": occurrence, "test": TEST_BIT, "states": list(states) or None,
+        "reason": reason, "after": after, "limit": min(limit, MAX_LISTED),
+    }  # fmt: skip
+    ids = session.scalars(_LISTED, wanted).all()
+    return list(session.scalars(select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id)))
 
 
 # Rows are locked in the order of their ids, so that two claimers of one batch do not wait for each other in a circle.
@@ -383,10 +358,19 @@ _WAITING: Final = text(f"""
     RETURNING id
 """)  # noqa: S608 - of constants alone
 
-_FIRST: Final = text("""
-    SELECT mode() WITHIN GROUP (ORDER BY reply), min(not_before) FROM (
-        SELECT reply, not_before FROM delivery
-        WHERE campaign_id = :campaign AND state = :state AND coalesce(reason, '') = :reason AND occurrence < :test
-        ORDER BY id LIMIT 1000
-    ) AS first
+# The first rows of each state and reason that there is, by the index, and of those the first.
+_LISTED: Final = text("""
+    SELECT d.id FROM (
+        SELECT DISTINCT state, reason FROM delivery_count
+        WHERE campaign_id = :campaign
+          AND (CAST(:states AS text[]) IS NULL OR state = ANY(CAST(:states AS text[])))
+          AND (CAST(:reason AS text) IS NULL OR reason = :reason)
+    ) AS kind CROSS JOIN LATERAL (
+        SELECT r.id FROM delivery r
+        WHERE r.campaign_id = :campaign AND r.state = kind.state AND coalesce(r.reason, '') = kind.reason
+          AND r.id > :after AND CASE
+              WHEN CAST(:occurrence AS bigint) IS NULL THEN r.occurrence < :test ELSE r.occurrence = :occurrence END
+        ORDER BY r.id LIMIT :limit
+    ) AS d
+    ORDER BY d.id LIMIT :limit
 """)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
+from base.ids import TEST_BIT
 from campaigns import admin_log
 from campaigns.admin_log import Actor
+from campaigns.campaigns import campaign as campaign_of
 from campaigns.models.delivery import Delivery
+from campaigns.models.sending import DeliveryRetry
 
+RETRIED: Final = ("sending", "paused", "finished")
+"""States of a campaign whose failed mails can be sent again."""
 RESOLUTIONS: Final = ("accepted", "failed", "queued")
 
 
@@ -40,6 +45,54 @@ def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by:
         session, by, "resolve", "delivery", delivery_id, now, before={"state": "unknown"}, after={"state": outcome}
     )
 
+
+def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, reason: str | None = None) -> int:
+    """Send a campaign to those of its people whose mail failed, or only those with a reason; returns how many.
+
+    Only failed rows are moved: what a server took, or may have taken, is never sent again. What each said is kept with
+    who had it sent again. Consent and suppression are looked at anew when it leaves. A campaign that has finished goes
+    on; a paused one stays paused. Raises Conflict when it never began, or was cancelled.
+    """
+    campaign = campaign_of(session, campaign_id)
+    if campaign.state not in RETRIED:
+        raise Conflict(
+            f"The campaign is {campaign.state}; mails are sent again only when it has begun and is not over."
+        )
+    told = {"campaign": campaign_id, "reason": reason, "test": TEST_BIT, "now": now, "by": by.name}
+    runs = [row.occurrence for row in session.execute(_SEND_AGAIN, told)]
+    if not runs:
+        return 0
+    for run in set(runs):
+        session.execute(_REOPEN, {"campaign": campaign_id, "occurrence": run})
+    session.execute(_REOPEN_CAMPAIGN, {"campaign": campaign_id})
+    session.refresh(campaign)
+    after = {"mails": len(runs)} | ({} if reason is None else {"reason": reason})
+    admin_log.record(session, by, "send again", "campaign", campaign_id, now, after=after)
+    return len(runs)
+
+
+def retries(session: Session, delivery_id: int) -> list[DeliveryRetry]:
+    """What a delivery said each time before it was sent again, the first first."""
+    query = select(DeliveryRetry).where(DeliveryRetry.delivery_id == delivery_id).order_by(DeliveryRetry.id)
+    return list(session.scalars(query))
+
+
+# A row that is locked by another who does the same has been moved when the lock is free, and is left alone.
+_SEND_AGAIN: Final = text("""
+    WITH failed AS MATERIALIZED (
+        SELECT id, reason, reply, attempts FROM delivery
+        WHERE campaign_id = :campaign AND state = 'failed' AND occurrence < :test
+          AND (CAST(:reason AS text) IS NULL OR coalesce(reason, '') = :reason)
+        ORDER BY id FOR UPDATE
+    ), kept AS (
+        INSERT INTO delivery_retry (delivery_id, at, reason, reply, attempts, by)
+        SELECT id, :now, reason, reply, attempts, :by FROM failed
+    )
+    UPDATE delivery d SET state = 'queued', reason = NULL, reply = NULL, attempts = 0, handing = false,
+        settled_at = NULL, not_before = NULL, waits_for = NULL, enqueued_at = NULL
+    FROM failed f WHERE d.id = f.id
+    RETURNING d.occurrence
+""")
 
 _REOPEN: Final = text("""
     UPDATE occurrence SET state = 'sending', finished_at = NULL

@@ -117,14 +117,28 @@ class Ledger(msgspec.Struct, frozen=True):
     """
 
     account: dict[str, int]
+    reasons: dict[str, dict[str, int]]
     later: dict[str, int]
     deliveries: list[DeliveryOut]
 
 
 class LedgerPage(Page, frozen=True, forbid_unknown_fields=True):
-    """Which rows: ids after `after`, of one state or all."""
+    """Which rows: ids after `after`, of one state or all, or of all states but accepted; of one reason or all."""
 
-    state: Literal["", "queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown"] = ""
+    state: Literal["", "queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown", "not_sent"] = ""
+    reason: str = ""
+
+
+class SendAgainIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of which reason the failed mails are sent again; null: all."""
+
+    reason: str | None = None
+
+
+class SentAgain(msgspec.Struct, frozen=True):
+    """How many mails are sent again."""
+
+    mails: int
 
 
 class ResolveIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,12 +305,15 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
     """Who was sent it, who was not and why."""
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
-        states = (query.state,) if query.state else ()
-        rows = deliveries.listing(session, campaign_id, states=states, after=query.after, limit=query.limit)
+        states = deliveries.NOT_SENT if query.state == "not_sent" else (query.state,) if query.state else ()
+        rows = deliveries.listing(
+            session, campaign_id, states=states, reason=query.reason or None, after=query.after, limit=query.limit
+        )
         seen = {"campaign": campaign_id, "rows": len(rows)}
         access_log.record(session, actor(), "ledger", parts().now(), detail=seen)
         return Ledger(
             deliveries.account(session, campaign_id),
+            deliveries.reasons(session, campaign_id),
             mailreports.counts(session, campaign_id),
             [
                 DeliveryOut(
@@ -306,6 +323,15 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
                 for row in rows
             ],
         )  # fmt: skip
+
+
+@api.post("/campaigns/<int:campaign_id>/send-again")
+@allow("manager")
+@served(200, SentAgain, "campaigns", 404, 409)
+def send_campaign_again(campaign_id: int, json: SendAgainIn) -> SentAgain:
+    """Send it to those whose mail failed, and to nobody whose mail was or may have been taken."""
+    with parts().transaction() as session:
+        return SentAgain(settling.send_again(session, campaign_id, parts().now(), actor(), reason=json.reason))
 
 
 @api.post("/deliveries/<long:delivery_id>/resolve")

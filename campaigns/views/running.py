@@ -27,18 +27,22 @@ from campaigns import (
     killswitch,
     mailreports,
     plans,
+    presenting,
     profit,
     publish,
     rulebook,
     scores,
     settling,
+    tally,
     timingform,
     transitions,
+    waiting,
     wallclock,
     wording,
 )
 from campaigns.access import allow
 from campaigns.admin_log import Actor
+from campaigns.deliveries import NOT_SENT
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
 from campaigns.parts import Parts, parts
@@ -50,7 +54,9 @@ from signals.profiles import ProfileStateRow
 
 pages = Blueprint("running", __name__, url_prefix="/campaigns")
 LISTED = 50
-MAX_EXPORTED = 1_000_000
+MAX_EXPORTED = 50_000_000
+WITHOUT = "not_sent"
+"""Stands for all states of those who were not sent it."""
 
 
 @pages.get("/<int:campaign_id>/audience/count")
@@ -152,14 +158,8 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
     state, reason = forms.text(request.args, "state") or None, forms.text(request.args, "reason") or None
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        rows = deliveries.listing(
-            session,
-            row.id,
-            states=(state,) if state else (),
-            reason=reason,
-            after=forms.position(request.args, "after"),
-            limit=LISTED,
-        )
+        after = forms.position(request.args, "after")
+        rows = deliveries.listing(session, row.id, states=_states(state), reason=reason, after=after, limit=LISTED)
         access_log.record(session, actor(), "ledger", parts().now(), detail={"campaign": row.id, "rows": len(rows)})
         return render_template(
             "campaigns/ledger.html",
@@ -168,7 +168,10 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             names=_names(session, rows) if current_user.may("support") else {},
             state=state,
             reason=reason,
+            kinds=tally.counts(session, row.id),
             account=deliveries.account(session, row.id),
+            not_sent=NOT_SENT,
+            may_send_again=row.state in settling.RETRIED and current_user.may("manager"),
             state_words=wording.DELIVERY_WORDS,
             words=wording.REASON_WORDS,
             told=wording.TOLD_STATES,
@@ -179,13 +182,25 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
 @pages.get("/<int:campaign_id>/ledger.csv")
 @allow("manager")
 def export(campaign_id: int) -> ResponseReturnValue:
-    """The whole ledger as a file, without names or addresses."""
+    """The ledger or a part of it as a file, without names or addresses."""
+    state, reason = forms.text(request.args, "state") or None, forms.text(request.args, "reason") or None
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         access_log.record(session, actor(), "ledger export", parts().now(), detail={"campaign": campaign_id})
-    response = Response(_lines(parts(), campaign_id), content_type="text/csv; charset=utf-8")
+    response = Response(_lines(parts(), campaign_id, _states(state), reason), content_type="text/csv; charset=utf-8")
     response.headers["Content-Disposition"] = f"attachment; filename=campaign-{campaign_id}-ledger.csv"
     return response
+
+
+@pages.post("/<int:campaign_id>/ledger")
+@allow("manager")
+def send_again(campaign_id: int) -> ResponseReturnValue:
+    """Send it to those whose mail failed, or to those of them with the reason that is listed."""
+    reason = forms.text(request.form, "reason") or None
+    with parts().transaction() as session:
+        number = settling.send_again(session, campaign_id, parts().now(), actor(), reason=reason)
+    flash(f"{presenting.count(number, 'mail')} will be sent again.")
+    return redirect(url_for("running.ledger", campaign_id=campaign_id, state="failed"))
 
 
 @pages.post("/<int:campaign_id>/ledger/<long:delivery_id>")
@@ -308,7 +323,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
 def _progress(session: Session, campaign_id: int) -> dict[str, object]:
     return {
         "account": deliveries.account(session, campaign_id),
-        "waiting": deliveries.put_off(session, campaign_id),
+        "waiting": waiting.put_off(session, campaign_id),
         "words": wording.REASON_WORDS,
         "later": mailreports.counts(session, campaign_id),
         "later_words": wording.LATER_WORDS,
@@ -324,13 +339,20 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
     return {profile: customers.display_name(document, profile) for profile, document in documents}
 
 
-def _lines(own: Parts, campaign_id: int) -> Iterator[str]:
+def _states(state: str | None) -> tuple[str, ...]:
+    """The states that a list of the ledger is about; none: all."""
+    return NOT_SENT if state == WITHOUT else (state,) if state else ()
+
+
+def _lines(own: Parts, campaign_id: int, states: tuple[str, ...], reason: str | None) -> Iterator[str]:
     """The file, a page of the ledger at a time; it is read while it is sent, when the request is over."""
     yield "profile,occurrence,state,reason,reply,holdout,sent_at\r\n"
     after = written = 0
     while written < MAX_EXPORTED:
         with own.transaction() as session:
-            rows = deliveries.listing(session, campaign_id, after=after, limit=deliveries.MAX_LISTED)
+            rows = deliveries.listing(
+                session, campaign_id, states=states, reason=reason, after=after, limit=deliveries.MAX_LISTED
+            )
         if not rows:
             return
         buffer = io.StringIO()

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from sqlalchemy import select, text
 
-from campaigns import audience, keyring, people
+from campaigns import audience, keyring, people, transitions
 from campaigns.admin_log import Actor
 from campaigns.models import AccessEntry, AdminEntry, Delivery, User
 from signals.catalog import slug
@@ -72,6 +72,14 @@ class Desk:
             row = session.scalar(select(Delivery.id).where(Delivery.campaign_id == number))
         assert row is not None
         return number, row
+
+    def failed(self) -> int:
+        """A campaign that is sending, with a delivery that failed."""
+        number, _ = self.unknown()
+        with self.web.shop.sessions.begin() as session:
+            transitions.begin(session, number, self.web.shop.now)
+            session.execute(text("UPDATE delivery SET state = 'failed' WHERE campaign_id = :c"), {"c": number})
+        return number
 
     def stopped(self) -> str:
         """The address of Ada, which gets no mail any more."""
@@ -257,6 +265,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     ),
     "running.act": lambda d: act(d, d.campaign(), "kill"),
     "running.resolve": lambda d: d.browser.post("/campaigns/{}/ledger/{}".format(*d.unknown()), outcome="accepted"),
+    "running.send_again": lambda d: d.browser.post(f"/campaigns/{d.failed()}/ledger"),
     "offers.create": lambda d: d.browser.post("/offers/new", **d.offer()),
     "offers.save": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}", **d.offer()),
     "offers.archive": lambda d: d.browser.post(f"/offers/{d.new_id('/offers', d.offer())}/archive"),
@@ -384,6 +393,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
         "POST", f"/campaigns/{d.campaign()}/tests",
         {"profile_ids": [d.web.shop.profile("ada")], "address": "me@example.com"},
     ),
+    "send_campaign_again": lambda d: d.program.told("POST", f"/campaigns/{d.failed()}/send-again", {}),
     "resolve_delivery": lambda d: d.program.told(
         "POST", f"/deliveries/{d.unknown()[1]}/resolve", {"outcome": "failed"}
     ),

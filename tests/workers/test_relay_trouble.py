@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from campaigns import deliveries, plans, timeline, transitions
+from campaigns import plans, timeline, transitions, waiting
 from campaigns.deliveries import RELAY_AWAY, RELAY_REFUSES
 from campaigns.models import Campaign
 from campaigns.transitions import send_test
@@ -166,7 +166,7 @@ def test_it_tells_what_waits_in_the_relays_words(
     relay.stop()
     sender.send(due(shop, scheduler, campaign))
     with shop.sessions.begin() as session:
-        (one,) = deliveries.put_off(session, campaign)
+        (one,) = waiting.put_off(session, campaign)
         (entry,) = timeline.timeline(session, [people[0]], kind="mail").entries
     assert (one.reason, one.number) == (RELAY_AWAY, 2)
     assert one.reply is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from campaigns import deliveries, permits, sendlimits, tally
+from campaigns import permits, sendlimits, tally, waiting
 from campaigns.deliveries import LEASE
 from campaigns.permits import Mail
 from campaigns.sendlimits import DAY, HOUR, SECOND, DomainPace, Pace, Terms, WarmUp
@@ -164,7 +164,7 @@ def test_it_says_why_a_mail_waits_and_until_when_and_lets_it_go_when_there_is_ro
     assert len(relay.mails) == 3
     with shop.sessions.begin() as session:
         assert tally.counts(session, campaign) == {("accepted", ""): 3, ("queued", sendlimits.DOMAIN): 2}
-        (waits,) = deliveries.put_off(session, campaign)
+        (waits,) = waiting.put_off(session, campaign)
         (use,) = permits.uses(session, [f"domain:{BIG}"], shop.now)
     assert (waits.reason, waits.number, use.used) == (sendlimits.DOMAIN, 2, 2)
     assert timedelta(0) <= waits.next_at - (shop.now + timedelta(hours=1)) <= timedelta(seconds=36)

@@ -1,0 +1,118 @@
+"""Who was sent a campaign and who was not, both lists whole; and the mail again for those whose mail failed."""
+
+from __future__ import annotations
+
+import csv
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from base.errors import Conflict
+from campaigns import deliveries, settling, transitions
+from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.web import Program, Web
+from tests.workers.relay import Relay
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+FULL = "552 5.2.2 mailbox full"
+
+
+def whole(program: Program, campaign: int, state: str) -> list[dict[str, Any]]:
+    """A list of the ledger, page by page."""
+    found: list[dict[str, Any]] = []
+    while True:
+        after = found[-1]["id"] if found else 0
+        page = program.told("GET", f"/campaigns/{campaign}/deliveries?state={state}&limit=50&after={after}")
+        if not page["deliveries"]:
+            return found
+        found += page["deliveries"]
+
+
+@pytest.mark.feature("CM-17", "SU-07")
+def test_it_sends_again_to_exactly_those_whose_mail_failed(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    names = [f"p{number:03d}" for number in range(120)]
+    shop.people(*names)
+    shop.people("deaf", "mute", consent=False)
+    shop.send(shop.consent("deaf", False), shop.consent("mute", False))
+    failing = set(random.Random(37).sample(names, 37))
+    relay.at_rcpt = lambda recipient: FULL if recipient.partition("@")[0] in failing else ""
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(campaign)]
+    for start in range(0, len(ids), 50):
+        sender.send(ids[start : start + 50])
+    scheduler.tick()
+    assert shop.state(campaign) == "finished"
+    web, known = Web(shop), {profile: name for name, profile in shop.known().items()}
+    program, manager = web.program("manager"), web.desk("manager")
+
+    def listed(state: str) -> list[str]:
+        return [known[row["profile"]] for row in whole(program, campaign, state)]
+
+    assert sorted(listed("failed")) == sorted(failing)
+    sent, not_sent = listed("accepted"), listed("not_sent")
+    assert sorted(sent) == sorted(set(names) - failing)
+    assert sorted(not_sent) == sorted(failing | {"deaf", "mute"})
+    told = program.told("GET", f"/campaigns/{campaign}/deliveries")
+    assert sum(told["account"].values()) == len(sent) + len(not_sent) == 122
+    assert told["reasons"] == {"failed": {"refused": 37}, "skipped": {"unsubscribed": 2}}
+    page = manager.get(f"/campaigns/{campaign}/ledger?state=failed").text
+    assert "Send to these 37 again" in page
+    assert FULL in page
+    lines = manager.get(f"/campaigns/{campaign}/ledger.csv?state=not_sent").text.splitlines()
+    assert Counter(line["state"] for line in csv.DictReader(lines)) == {"failed": 37, "skipped": 2}
+
+    relay.at_rcpt = lambda _recipient: ""
+    assert manager.post(f"/campaigns/{campaign}/ledger").status_code == 302
+    assert shop.state(campaign) == "sending"
+    assert program.told("POST", f"/campaigns/{campaign}/send-again", {})["mails"] == 0, "none failed any more"
+    before = len(relay.mails)
+    sender.send(ids)
+    scheduler.tick()
+    assert len(relay.mails) - before == 37
+    assert relay.received() == Counter(f"{name}@example.com" for name in names)
+    assert shop.state(campaign) == "finished"
+    assert (len(listed("accepted")), len(listed("not_sent"))) == (120, 2)
+    with shop.sessions.begin() as session:
+        again = next(row.id for row in shop.ledger(campaign) if known[row.profile_id] in failing)
+        (kept,) = settling.retries(session, again)
+    assert (kept.reason, kept.reply, kept.attempts, kept.by) == ("refused", FULL, 1, "user")
+    web.close()
+
+
+def test_it_sends_again_of_one_reason_and_never_what_was_or_may_have_been_taken(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", "cleo", "dora")
+    campaign = shop.campaign()
+    with shop.sessions.begin() as session, pytest.raises(Conflict, match="is draft"):
+        settling.send_again(session, campaign, shop.now, MANAGER)
+    relay.at_rcpt = lambda name: FULL if name.startswith(("bob", "cleo")) else ""
+    relay.at_dot = lambda name: "drop" if name.startswith("dora") else ""
+    shop.schedule(campaign)
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(campaign)]
+    sender.send(ids)
+    with shop.sessions.begin() as session:
+        other = deliveries.listing(session, campaign, states=["failed"])[0]
+        other.reason = "gave up after 8 tries"
+    with shop.sessions.begin() as session:
+        assert settling.send_again(session, campaign, shop.now, MANAGER, reason="refused") == 1
+        transitions.pause(session, campaign, shop.now, MANAGER)
+    sender.send(ids)
+    with shop.sessions.begin() as session:
+        assert settling.send_again(session, campaign, shop.now, MANAGER) == 1
+        account = deliveries.account(session, campaign)
+        assert {state: n for state, n in account.items() if n} == {"accepted": 1, "queued": 2, "unknown": 1}
+    assert shop.state(campaign) == "paused"
+    assert len(relay.mails) == 2
+    with shop.sessions.begin() as session:
+        transitions.cancel(session, campaign, shop.now, MANAGER)
+    with shop.sessions.begin() as session, pytest.raises(Conflict, match="is cancelled"):
+        settling.send_again(session, campaign, shop.now, MANAGER)
