@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from campaigns import expired, goals, guardreport, profit
 from campaigns.expired import Counts
+from campaigns.models.consent import MailConsent
 from campaigns.opens import Click, Decision, Fetch, Outcome
 
 _CAMPAIGNS: Final = text("""
@@ -51,6 +52,6 @@ def unname(session: Session, members: Sequence[int]) -> None:
     """Take the person out of what is kept for its numbers. It may be done again."""
     for statement in _UNNAMED:
         session.execute(statement, {"members": list(members)})
-    for table in (Decision, Fetch, Click, Outcome):
+    for table in (Decision, Fetch, Click, Outcome, MailConsent):
         # The rows stay under their random subject, so every total stays; they lead to nobody any more.
         session.execute(update(table).where(table.profile_id.in_(members)).values(profile_id=None))

@@ -15,7 +15,7 @@ from base import keys
 from base.clock import monotonic
 from base.db import transaction
 from base.ids import Delivery
-from campaigns import mailreports
+from campaigns import mailreports, messageevents
 from campaigns.erasure import finish_erasures
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
@@ -135,6 +135,8 @@ class Following:
         """
         if Delivery(record.profile, record.campaign, record.occurrence).is_test:
             return
+        with transaction(self._parts.sessions) as session:
+            messageevents.note_consent(session, record)
         if record.purpose == "email" and not record.granted:
             self._leave(record)
         set_consent(

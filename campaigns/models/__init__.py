@@ -17,6 +17,7 @@ from campaigns.models.campaign import (
     TriggerEntry,
 )
 from campaigns.models.catalogue import Creative, Message, Offer, Picture
+from campaigns.models.consent import MailConsent
 from campaigns.models.delivery import Delivery, SentFacts
 from campaigns.models.learning import (
     ModelDrift,
@@ -36,10 +37,10 @@ from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Approval", "ApprovalRule", "Campaign", "Click", "ContactLimit",
-    "Creative", "Decision", "Delivery", "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout", "Goal",
-    "GuardTerms", "HoldoutAssignment", "Instance", "JoinEntry", "LearntRelations", "Message", "ModelDrift",
-    "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "OpenHours", "Outcome", "Permit", "PermitUse",
-    "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel",
-    "ScoreRun", "Segment", "SendTerms", "SentFacts", "SnapshotMember", "Subject", "TrainedModel", "TrainingRun",
-    "TriggerEntry", "User",
+    "Creative", "Decision", "Delivery", "DeliveryCount", "DeliveryRetry", "DkimKey", "Fetch", "GlobalHoldout",
+    "Goal", "GuardTerms", "HoldoutAssignment", "Instance", "JoinEntry", "LearntRelations", "MailConsent",
+    "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict", "Occurrence", "Offer", "OpenHours",
+    "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms", "RatioCheck", "RelationByHand",
+    "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SendTerms", "SentFacts", "SnapshotMember",
+    "Subject", "TrainedModel", "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

@@ -63,6 +63,20 @@ def upgrade() -> None:
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("brand", name="pk_approval_rule"),
     )
+    op.create_table(
+        "mail_consent",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("campaign_id", sa.Integer(), nullable=False),
+        sa.Column("occurrence", sa.BigInteger(), nullable=False),
+        sa.Column("profile_id", sa.BigInteger(), nullable=True),
+        sa.Column("purpose", sa.Text(), nullable=False),
+        sa.Column("granted", sa.Boolean(), nullable=False),
+        sa.Column("via", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_mail_consent"),
+    )
+    op.create_index("mail_consent_campaign", "mail_consent", ["campaign_id", "occurrence", "at"])
+    op.create_index("mail_consent_profile", "mail_consent", ["profile_id"])
     op.add_column("campaign", sa.Column("locked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("campaign", sa.Column("locked_by", sa.Text(), nullable=True))
     op.add_column("campaign", sa.Column("next_plan_hash", sa.Text(), nullable=True))
@@ -74,6 +88,7 @@ def downgrade() -> None:
     op.drop_column("plan", "starts_at")
     for column in ("next_plan_at", "next_plan_hash", "locked_by", "locked_at"):
         op.drop_column("campaign", column)
+    op.drop_table("mail_consent")
     op.drop_table("approval_rule")
     op.drop_table("approval")
     op.drop_table("scenario")

@@ -33,6 +33,7 @@ EXPECTED = {
     "checks.show": "manager approver", "checks.fields": "manager approver",
     "checks.approve": "approver", "checks.refuse": "approver", "corrections": "support",
     "approvals": "manager approver", "running.audience_count": "manager approver",
+    "messageevents": "manager",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
 ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "slot": 0, "user_id": 1, "decision": "d",
