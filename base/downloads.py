@@ -1,4 +1,4 @@
-"""Fetching what a stranger's address names, without letting the address lead into our own network.
+"""Fetching what a stranger's address names, and telling it something, without being led into our own network.
 
 A name is resolved once, every address it has is checked, and the connection goes to the checked address itself, with
 the name in `Host` and SNI: what was checked is what is connected to, whatever the name says a moment later. A redirect
@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,7 +27,7 @@ MAX_REDIRECTS: Final = 3
 MAX_URL: Final = 2_000
 MAX_ADDRESSES: Final = 4
 PORTS: Final = {"http": 80, "https": 443}
-AGENT: Final = "Latebind/0.1 (+product pictures)"
+AGENT: Final = "Latebind/0.1"
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _PIECE: Final = 64 * 1024
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -51,7 +51,7 @@ def is_public(address: Address) -> bool:
 
 @dataclass(frozen=True)
 class Downloads:
-    """A guarded GET. `loopback` lets it reach this machine, on any port: for tests and the demo only.
+    """A guarded GET or POST. `loopback` lets it reach this machine, on any port: for tests and the demo only.
 
     `seconds` bounds one download, redirects included, from the first connection on; the system's resolver has bounds
     of its own. `named` is the field at fault in errors.
@@ -74,6 +74,34 @@ class Downloads:
                     return answer
                 url = self._joined(url, answer)
             raise self._refusal(f"redirects more than {MAX_REDIRECTS} times")
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            if cut.fell:
+                raise self._refusal(f"took longer than {self.seconds:g} seconds") from None
+            raise self._refusal(_told(error)) from None
+        finally:
+            cut.end()
+
+    def check(self, url: str) -> None:
+        """Raises InvalidInput for an address that nothing is ever told to, whatever it resolves to."""
+        if self._place(url).scheme != "https" and not self.loopback:
+            raise self._refusal("must begin with https://")
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Send a body; the status of the answer, which is not read further. A redirect is an answer like any other.
+
+        Raises InvalidInput when no answer came, with a reason that a person can act on.
+        """
+        self.check(url)
+        place = self._place(url)
+        cut = _Cut(self.seconds)
+        try:
+            connection = self._connected(place, cut)
+            try:
+                connection.request("POST", _target(place), body, {"User-Agent": AGENT, **headers})
+                with closing(connection.getresponse()) as response:
+                    return response.status
+            finally:
+                connection.close()
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             if cut.fell:
                 raise self._refusal(f"took longer than {self.seconds:g} seconds") from None

@@ -13,6 +13,7 @@ from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, rulebook
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, Segment
+from campaigns.models.exports import AudienceExport
 from campaigns.population import matching
 
 MAX_NAME = 120
@@ -50,6 +51,9 @@ def delete_segment(session: Session, segment_id: int, now: datetime, by: Actor) 
     for name, rule in [*session.execute(named), *session.execute(select(Segment.name, Segment.rule))]:
         if name != row.name and segment_id in names(rule):
             raise Conflict(f"{name} still names this segment.")
+    exported = session.scalar(select(AudienceExport.name).where(AudienceExport.segment_id == segment_id).limit(1))
+    if exported is not None:
+        raise Conflict(f"The export {exported} still names this segment.")
     admin_log.record(session, by, "delete", "segment", row.id, now, before=admin_log.snapshot(row))
     session.delete(row)
 

@@ -48,7 +48,7 @@ _DELETE: Final = tuple(
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",
         "DELETE FROM consent WHERE profile_id = ANY(:members)",
         # That a mail bounced stays with the ledger; what a server said of it may name the person.
-        "UPDATE mail_report SET words = NULL WHERE profile_id = ANY(:members)",
+        "UPDATE mail_report SET words = NULL, address_hash = NULL, message_id = NULL WHERE profile_id = ANY(:members)",
     )
 )
 _MARK: Final = text(

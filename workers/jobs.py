@@ -14,6 +14,7 @@ from rq import Queue, SimpleWorker
 
 from base.queues import FAILURE_SECONDS, JOB_SECONDS, SERIALIZER, QueueName, queue
 from workers import apart
+from workers.exporting import Exporter
 from workers.productpictures import PictureFetcher
 from workers.relations import RelationsLearner
 from workers.sending import Sender
@@ -25,6 +26,7 @@ TRAIN_MODEL: Final = "workers.jobs.train_model"
 JUDGE_SECONDS: Final = 1_800.0
 COMPUTE_SCORES: Final = "workers.jobs.compute_scores"
 LEARN_RELATIONS: Final = "workers.jobs.learn_relations"
+TELL_RECEIVERS: Final = "workers.jobs.tell_receivers"
 TRAIN_SECONDS: Final = 3_300.0
 """Less than a job may take: what takes longer is ended."""
 _PICTURES: Final = "pictures-"
@@ -32,26 +34,33 @@ _MODELS: Final = "models-"
 _SCORES: Final = "scores-"
 _RELATIONS: Final = "relations-"
 _TRAINING: Final = "training-"
+_EXPORTS: Final = "exports-"
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 _learners: list[RelationsLearner] = []
+_exporters: list[Exporter] = []
 
 
 def set_up(
-    sender: Sender, fetcher: PictureFetcher | None = None, learner: RelationsLearner | None = None
+    sender: Sender,
+    fetcher: PictureFetcher | None = None,
+    learner: RelationsLearner | None = None,
+    exporter: Exporter | None = None,
 ) -> Callable[[], None]:
-    """Name the sender, the fetcher of pictures and the learner that this process's jobs use.
+    """Name the sender, the fetcher of pictures, the learner and the exporter that this process's jobs use.
 
     Returns what takes them back.
     """
     _senders[:] = [sender]
     _fetchers[:] = [] if fetcher is None else [fetcher]
     _learners[:] = [] if learner is None else [learner]
+    _exporters[:] = [] if exporter is None else [exporter]
 
     def take_back() -> None:
         _senders.clear()
         _fetchers.clear()
         _learners.clear()
+        _exporters.clear()
 
     return take_back
 
@@ -92,6 +101,19 @@ def learn_relations() -> str | None:
 def enqueue_relations(connection: Redis) -> bool:
     """Put a job that learns relations on the work queue, unless one waits there; whether it was put."""
     return _enqueue_one(connection, LEARN_RELATIONS, _RELATIONS)
+
+
+def tell_receivers() -> dict[str, int]:
+    """Tell the receivers of audience exports who came and who left; how many people were added and removed."""
+    if not _exporters:
+        raise RuntimeError("this process was not set up to tell receivers")
+    done = _exporters[0].run()
+    return {"added": done.added, "removed": done.removed, "faults": done.faults}
+
+
+def enqueue_exports(connection: Redis) -> bool:
+    """Put a job that tells receivers on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, TELL_RECEIVERS, _EXPORTS)
 
 
 def judge_models() -> None:

@@ -31,6 +31,7 @@ from campaigns import (
     arms,
     atopens,
     deliveries,
+    exports,
     keyring,
     permits,
     publish,
@@ -50,6 +51,7 @@ from signals.intake import Intake
 from workers import trainings
 from workers.freezing import Freezing, kind
 from workers.jobs import (
+    enqueue_exports,
     enqueue_judging,
     enqueue_pictures,
     enqueue_relations,
@@ -128,6 +130,7 @@ class Scheduler:
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
             parts += [self._fold_counts, self._fetch_pictures, self._compute_scores, self._learn_relations]
+            parts.append(self._tell_receivers)
         if self._rounds % JUDGE_TICKS == 0:
             parts += [self._judge_models, self._retrain]
         if self._rounds >= self._expire_at:
@@ -234,6 +237,13 @@ class Scheduler:
             due = productpictures.is_any_due(session, now)
         if due:
             enqueue_pictures(self._queues)
+
+    def _tell_receivers(self, _done: Tick, now: datetime) -> None:
+        """Have the receivers of audience exports told whose turn it is."""
+        with transaction(self._sessions) as session:
+            due = exports.is_any_due(session, now)
+        if due:
+            enqueue_exports(self._queues)
 
     def _judge_models(self, _done: Tick, _now: datetime) -> None:
         """Have models on trial looked at, and now and then those that are live."""

@@ -81,6 +81,19 @@ class Desk:
             session.execute(text("UPDATE delivery SET state = 'failed' WHERE campaign_id = :c"), {"c": number})
         return number
 
+    def segment_id(self) -> int:
+        """A new segment."""
+        return int(self.program.told("POST", "/segments", self.segment())["id"])
+
+    def export(self) -> int:
+        """A new export, which is fetched as files."""
+        number = self.segment_id()
+        return int(self.program.told("POST", "/exports", {"name": f"File {number}", "segment": number})["id"])
+
+    def batch(self, export: int) -> str:
+        """What the newest file of an export is named."""
+        return self.program.call("GET", f"/exports/{export}/file").headers["Latebind-Batch"]
+
     def stopped(self) -> str:
         """The address of Ada, which gets no mail any more."""
         with self.web.shop.sessions.begin() as session:
@@ -281,6 +294,9 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "pictures.for_product": lambda d: d.browser.post(f"/pictures/{d.picture()}/product", product=d.product()),
     "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
     "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
+    "exports.create": lambda d: d.browser.post("/exports/", name=f"Page {d.segment_id()}", segment=str(d.segment_id())),
+    "exports.act": lambda d: d.browser.post(f"/exports/{d.export()}/act", action="pause"),
+    "exports.confirm": lambda d: d.browser.post(f"/exports/{(one := d.export())}/file", batch=d.batch(one)),
     "permissions.state": lambda d: d.browser.post(
         f"/customers/{d.web.shop.profile('ada')}/permissions", purpose="tracking", granted="yes", why="Told by phone"
     ),
@@ -396,6 +412,13 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "send_campaign_again": lambda d: d.program.told("POST", f"/campaigns/{d.failed()}/send-again", {}),
     "resolve_delivery": lambda d: d.program.told(
         "POST", f"/deliveries/{d.unknown()[1]}/resolve", {"outcome": "failed"}
+    ),
+    "create_export": lambda d: d.program.told(
+        "POST", "/exports", {"name": f"Told {d.segment_id()}", "segment": d.segment_id()}
+    ),
+    "act_on_export": lambda d: d.program.told("POST", f"/exports/{d.export()}/act", {"action": "end"}),
+    "confirm_export_file": lambda d: d.program.told(
+        "POST", f"/exports/{(one := d.export())}/file", {"batch": d.batch(one)}
     ),
     "state_consent": lambda d: d.program.told(
         "POST", f"/customers/{d.web.shop.profile('ada')}/consents",

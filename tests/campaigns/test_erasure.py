@@ -32,6 +32,7 @@ NUMBERED = {
     "access_log": "who looked at whom, by number",
     "profile_link": "which numbers were one person",
     "mail_report": "that a mail bounced or was complained about",
+    "export_member": "until the receiver of an audience was told to forget them",
 }
 """Tables that keep an erased person's number, which leads to nobody, and what they count by it."""
 MARKS = {

@@ -15,6 +15,7 @@ from base.queues import QueueName
 from base.settings import Settings
 from signals.intake import Intake
 from workers import jobs
+from workers.exporting import Exporter
 from workers.productpictures import PictureFetcher
 from workers.relations import RelationsLearner
 from workers.sending import Sender
@@ -33,7 +34,9 @@ def command(name: str) -> None:
     sender = Sender(settings, sessions, store, blobs, clock)
     downloads = Downloads(loopback=settings.fetch_loopback, named="image_link")
     fetcher = PictureFetcher(Intake(sessions, store, settings.hash_key), blobs, clock, get=downloads.get)
-    jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock))
+    receivers = Downloads(loopback=settings.fetch_loopback, named="url")
+    exporter = Exporter(sessions, clock, settings.subject_key, post=receivers.post)
+    jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock), exporter)
     try:
         jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
     finally:

@@ -1,0 +1,244 @@
+"""Audience exports: a segment that a receiver outside is kept told of, by hashed names, additions and removals.
+
+Only who agreed to *advertising* is named. Who withdraws, leaves the segment or is erased is removed at the receiver, by
+the very names it was given. Rows say what is wanted and what the receiver knows; telling is making the two agree, so
+whatever ends a process in between is made good by the next. Asking twice for the same does no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from campaigns import matchkeys
+from campaigns.models.exports import AudienceExport, ExportMember
+from campaigns.population import matching
+from signals.profiles import ProfileStateRow
+
+PURPOSE: Final = "advertising"
+PAGE: Final = 5_000
+BATCH: Final = 500
+"""Additions, and removals, of one call at most."""
+MAX_FILE: Final = 100_000
+SYNC_EVERY: Final = timedelta(minutes=10)
+LEASE: Final = timedelta(minutes=10)
+FIRST_DELAY: Final = timedelta(minutes=1)
+MAX_DELAY: Final = timedelta(hours=4)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a receiver is to be told next: removals before additions. `name` is the same for the same content."""
+
+    name: str
+    removals: list[ExportMember]
+    additions: list[ExportMember]
+
+    def __bool__(self) -> bool:
+        return bool(self.removals or self.additions)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How many people the receiver should know, and how many additions and removals it is still to be told."""
+
+    members: int
+    additions: int
+    removals: int
+
+
+def sync(session: Session, export: AudienceExport, now: datetime) -> None:
+    """Make the rows say who is wanted now: of the segment, agreed to advertising, with a name that can be hashed.
+
+    The caller commits. Raises InvalidInput when the segment's rule is not sound any more.
+    """
+    if export.state in ("ending", "ended"):
+        session.execute(update(ExportMember).where(ExportMember.export_id == export.id).values(wanted=False))
+    else:
+        allowed = ProfileStateRow.document["consent"][PURPOSE].as_boolean().is_(True)
+        people = matching(session, {"segment": export.segment_id}, now, "segment").where(allowed)
+        session.execute(
+            update(ExportMember)
+            .where(
+                ExportMember.export_id == export.id, ExportMember.wanted, ExportMember.profile_id.not_in(people)
+            )
+            .values(wanted=False)
+            .execution_options(synchronize_session=False)
+        )  # fmt: skip
+        if export.state == "active":
+            after = 0
+            while page := list(
+                session.scalars(
+                    people.where(ProfileStateRow.profile_id > after).order_by(ProfileStateRow.profile_id).limit(PAGE)
+                )
+            ):
+                _want(session, export, page)
+                after = page[-1]
+    # Who was never offered needs no removal; nor does a name that another row goes on standing for.
+    session.execute(_DROP, {"export": export.id})
+    export.synced_at = now
+
+
+def _want(session: Session, export: AudienceExport, people: Sequence[int]) -> None:
+    """Want these people by the names they have now, and by no former ones."""
+    names = {
+        row.root_id: matchkeys.match_keys(export.format, row.email, row.phone)
+        for row in session.execute(_NAMES, {"people": list(people)})
+    }
+    rows = [
+        {"export_id": export.id, "profile_id": person, "digest": matchkeys.digest(keys), "names": keys, "wanted": True}
+        for person, keys in names.items()
+        if keys
+    ]
+    session.execute(
+        _UNWANT,
+        {
+            "export": export.id,
+            "people": list(people),
+            "named": [row["profile_id"] for row in rows],
+            "digests": [row["digest"] for row in rows],
+        },
+    )
+    if rows:
+        made = insert(ExportMember).values(rows)
+        session.execute(made.on_conflict_do_update(constraint="pk_export_member", set_={"wanted": True}))
+
+
+def changes(session: Session, export: AudienceExport, most: int = BATCH) -> Changes:
+    """What is to be told next; consent is looked at once more for who is added."""
+    removals = select(ExportMember).where(
+        ExportMember.export_id == export.id, ~ExportMember.wanted, ExportMember.told != "no"
+    )
+    allowed = (
+        select(ProfileStateRow.profile_id)
+        .where(
+            ProfileStateRow.profile_id == ExportMember.profile_id,
+            ProfileStateRow.document["consent"][PURPOSE].as_boolean().is_(True),
+        )
+        .exists()
+    )
+    additions = select(ExportMember).where(
+        ExportMember.export_id == export.id, ExportMember.wanted, ExportMember.told != "yes", allowed
+    )
+    gone = list(session.scalars(removals.order_by(ExportMember.profile_id, ExportMember.digest).limit(most)))
+    new: list[ExportMember] = []
+    if export.state == "active":
+        new = list(session.scalars(additions.order_by(ExportMember.profile_id, ExportMember.digest).limit(most)))
+    mark = hashlib.sha256(f"export {export.id}".encode())
+    for sign, rows in (("-", gone), ("+", new)):
+        for row in rows:
+            mark.update(f"{sign}{row.profile_id}.{row.digest.hex()}".encode())
+    return Changes(f"msg_{mark.hexdigest()[:32]}", gone, new)
+
+
+def offer(session: Session, told: Changes) -> None:
+    """Note that the receiver may know of these additions from now on. The caller commits before it asks."""
+    for row in told.additions:
+        row.told = "maybe"
+
+
+def confirm(session: Session, export_id: int, told: Changes) -> None:
+    """Note that the receiver was told. Whoever changed meanwhile is told anew. The caller commits."""
+    values = {"export": export_id}
+    for statement, rows in ((_ADDED, told.additions), (_REMOVED, told.removals)):
+        if rows:
+            keys: dict[str, Any] = {"people": [r.profile_id for r in rows], "digests": [r.digest for r in rows]}
+            session.execute(statement, values | keys)
+
+
+def standing(session: Session, export_id: int) -> Standing:
+    """How far the receiver is told."""
+    rows = session.execute(
+        select(ExportMember.wanted, ExportMember.told, func.count())
+        .where(ExportMember.export_id == export_id)
+        .group_by(ExportMember.wanted, ExportMember.told)
+    ).all()
+    return Standing(
+        members=sum(number for wanted, told, number in rows if wanted),
+        additions=sum(number for wanted, told, number in rows if wanted and told != "yes"),
+        removals=sum(number for wanted, told, number in rows if not wanted and told != "no"),
+    )
+
+
+def claim(session: Session, now: datetime) -> AudienceExport | None:
+    """An export with a receiver whose turn it is, for this process alone until its lease ends. The caller commits."""
+    due = (
+        select(AudienceExport)
+        .where(*_due(now))
+        .order_by(AudienceExport.synced_at.nulls_first(), AudienceExport.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    export = session.scalar(due)
+    if export is not None:
+        export.lease_until = now + LEASE
+    return export
+
+
+def is_any_due(session: Session, now: datetime) -> bool:
+    """Whether a receiver is to be looked after."""
+    return session.scalar(select(AudienceExport.id).where(*_due(now)).limit(1)) is not None
+
+
+def _due(now: datetime) -> tuple[Any, ...]:
+    return (
+        AudienceExport.url.is_not(None),
+        AudienceExport.state != "ended",
+        func.coalesce(AudienceExport.lease_until, now) <= now,
+        func.coalesce(AudienceExport.not_before, now) <= now,
+        func.coalesce(AudienceExport.synced_at, now - SYNC_EVERY) <= now - SYNC_EVERY,
+    )
+
+
+def settle(export: AudienceExport, fault: str | None, now: datetime) -> None:
+    """Note how the telling ended, and when a fault is tried again: in 1, 4, 16, 64 minutes, then every 4 hours."""
+    export.lease_until, export.fault = None, fault
+    if fault is None:
+        export.attempts, export.not_before = 0, None
+        return
+    export.not_before = now + min(FIRST_DELAY * 4 ** min(export.attempts, 10), MAX_DELAY)
+    export.attempts += 1
+    # It is due by its own time, not by that of the last look.
+    export.synced_at = None
+
+
+_NAMES: Final = text("""
+    SELECT p.root_id,
+        (array_agg(n.value ORDER BY n.last_seen DESC, n.value) FILTER (WHERE n.type = 'email'))[1] AS email,
+        (array_agg(n.value ORDER BY n.last_seen DESC, n.value) FILTER (WHERE n.type = 'phone'))[1] AS phone
+    FROM profile p JOIN identifier n ON n.profile_id = p.id
+    WHERE p.root_id = ANY(CAST(:people AS bigint[])) AND n.type IN ('email', 'phone') GROUP BY p.root_id
+""")
+
+_UNWANT: Final = text("""
+    UPDATE export_member m SET wanted = false
+    WHERE m.export_id = :export AND m.profile_id = ANY(CAST(:people AS bigint[])) AND m.wanted AND NOT EXISTS (
+        SELECT 1 FROM unnest(CAST(:named AS bigint[]), CAST(:digests AS bytea[])) AS v(person, digest)
+        WHERE v.person = m.profile_id AND v.digest = m.digest
+    )
+""")
+
+_DROP: Final = text("""
+    DELETE FROM export_member m WHERE m.export_id = :export AND NOT m.wanted AND (m.told = 'no' OR EXISTS (
+        SELECT 1 FROM export_member o WHERE o.export_id = m.export_id AND o.digest = m.digest AND o.wanted
+    ))
+""")
+
+_ADDED: Final = text("""
+    UPDATE export_member m SET told = 'yes'
+    FROM unnest(CAST(:people AS bigint[]), CAST(:digests AS bytea[])) AS v(person, digest)
+    WHERE m.export_id = :export AND m.profile_id = v.person AND m.digest = v.digest
+""")
+
+_REMOVED: Final = text("""
+    UPDATE export_member m SET told = 'no'
+    FROM unnest(CAST(:people AS bigint[]), CAST(:digests AS bytea[])) AS v(person, digest)
+    WHERE m.export_id = :export AND m.profile_id = v.person AND m.digest = v.digest
+""")
