@@ -43,5 +43,18 @@ def measured() -> dict[str, Any]:
         "importance": [[name, share] for name, share in zip(MODEL_FEATURES, shares, strict=False)],
         "response": {"used": False, "why": "412 exposures of which 31 were taken are too few to learn from",
                      "reliability": []},
+        "candidates": [
+            {"category": name, "ece": error, "brier": 0.06, "plain_brier": plain, "own_table": own, "reliability": bars}
+            for name, error, plain, own, bars in (
+                ("running-shoes", 0.0263, 0.071, True, [[500, 0.05, 0.04], [500, 0.15, 0.17]]),
+                ("socks-and-tights", 0.0112, 0.0598, False, [[800, 0.02, 0.03]]),
+            )
+        ],
+        "effects": {
+            "used": True, "people_shown": 18220, "people_withheld": 2040, "learner": "x", "qini": [0.004, 0.001, 0.007],
+            "why": "learnt from 18,220 people who were shown offers and 2,040 on neutral content (X-learner)",
+            "parts": [[9000, 0.031, 0.028, 0.012, 0.044], [9000, 0.008, 0.01, -0.004, 0.024],
+                      [9001, -0.002, None, None, None]],
+        },
         "from": "2025-10-01T00:00:00+00:00", "to": "2026-03-01T00:00:00+00:00", "profiles": 2469, "seconds": 37.0,
     }  # fmt: skip

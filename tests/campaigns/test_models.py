@@ -63,6 +63,7 @@ def test_it_tells_all_about_a_model(web: Web) -> None:
     drift = {
         "limit": 0.2, "score": 0.31, "features": [["category.days_since", 0.25], ["orders.count_28", 0.02]],
         "ratio": 0.9, "ratio_low": 0.8, "ratio_high": 1.0, "is_alarm": True, "why": "The scores have moved.",
+        "turns": [{"category": "frozen-pies", "ratio": 3.02, "low": 2.1, "high": 4.4}],
     }  # fmt: skip
     with web.shop.sessions.begin() as session:
         session.add(ModelDrift(at=web.shop.now, model_hash=rich, document=drift))
@@ -78,6 +79,13 @@ def test_it_tells_all_about_a_model(web: Web) -> None:
         "0.76 points",
         "The scores have moved.",
         "34.0 %",
+        "2, of which 1 by a calibration of their own",
+        "running-shoes",
+        "0.0263",
+        "2,040 on neutral content (X-learner).",
+        "1.2 to 4.4",
+        "frozen-pies, beside the weeks before",
+        "3.0 times",
     ):
         assert words in shown, words
     assert "It was not kept." in browser.get(f"/models/{poor}").text
