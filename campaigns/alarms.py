@@ -96,7 +96,7 @@ ALARMS: Final = (
     ),
     Alarm(
         "ModelPromises", "model_gap", "A live model promises what does not come true",
-        "Far more or less is taken than it says. See its page under Models, go back or train again.",
+        "Far more or less is taken than it says, or than before of one category. See its page under Models.",
         drift.GAP, lambda seen: seen.model_gap, _share,
     ),
     Alarm(

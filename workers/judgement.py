@@ -145,10 +145,11 @@ def table(metrics: Mapping[str, Any]) -> list[str]:
         f"top tenth of rows: mean predicted {found['top_predicted']:.4f} / observed {found['top_observed']:.4f}; "
         f"log-loss of the constant rate {found['constant_log_loss']:.4f}"
     )
+    # What a release before this one kept of a model knows one table only.
+    common = found.get("common_ece_median", found["ece_median"])
     lines.append(
-        f"by candidate category, {found['own_tables']:.0f} with tables of their own: ECE median "
-        f"{found['ece_median']:.4f} (by the common table {found['common_ece_median']:.4f}), largest "
-        f"{found['ece_largest']:.4f}; "
+        f"by candidate category, {found.get('own_tables', 0):.0f} with tables of their own: ECE median "
+        f"{found['ece_median']:.4f} (by the common table {common:.4f}), largest {found['ece_largest']:.4f}; "
         f"Brier better than its own rate in {found['brier_better']:.0f} of {len(metrics['candidates'])}"
     )
     return lines
