@@ -27,10 +27,12 @@ from signals.folding import Told
 from signals.moments import unix_ms
 from tests.conftest import NOON
 from tests.workers.buyers import RHYTHMS, WEEKS, World, buyers, order, shopping
+from tests.workers.test_withheld import by_lot
 from workers import fitting, training
 from workers.commands.train import command
 from workers.examples import Examples, replay
 from workers.judgement import table
+from workers.showings import Archive
 from workers.timetable import OUTCOME, PARTS, Timetable
 from workers.training import document, register, train
 
@@ -155,16 +157,25 @@ def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: Wor
 
 
 def test_it_calibrates_by_crossing_where_the_weeks_for_that_hold_too_few_purchases(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(training, "LEAST_CALIBRATING", 10**6)
-    trained = train(world.sessions, world.url, NOON, said.append, processes=1)
+    monkeypatch.setattr(training, "withheld", lambda *known: by_lot(2_400, moved=0.4, share=0.48))
+    archive = Archive(FolderBlobs(tmp_path), bytes(32))
+    trained = train(world.sessions, world.url, NOON, said.append, processes=1, archive=archive)
     assert document(trained)["calibrated_on"] == training.CROSSED
     assert f"calibrated on {training.CROSSED}" in said
     # What was not seen by trees nor table comes true as often as is said, and every stretch was scored by others.
     assert trained.measures["ece"] < 0.06
     assert 0.9 < trained.measures["mean_predicted"] / trained.measures["mean_observed"] < 1.1
+    # What was learnt of showing goes into the same artefact, and onto the model's page.
+    effects = document(trained)["effects"]
+    assert (effects["used"], len(effects["parts"])) == (True, 3), effects
+    told = by_lot(100, moved=0.4, seed=3).features
+    found = Model.load(trained.artefact).predict_effects(told)
+    assert found is not None
+    assert found[told[:, 0] > 0.5].mean() > found[told[:, 0] < 0.5].mean() + 0.2
 
 
 def test_it_scores_a_stretch_by_trees_that_did_not_see_it() -> None:

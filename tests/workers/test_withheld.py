@@ -123,7 +123,7 @@ def test_it_knows_what_decided_when_a_neutral_open_was_not(shop: Shop) -> None:
     assert since == [shop.now + timedelta(hours=place) for place in range(1, len(steps))]
 
 
-def lot(people: int, moved: float, share: float = 0.3, seed: int = 1) -> Withheld:
+def by_lot(people: int, moved: float, share: float = 0.3, seed: int = 1) -> Withheld:
     """People of whom a half is moved by what they are shown; those who buy most anyway are the others."""
     random = np.random.default_rng(seed)
     features = random.random((people, len(MODEL_FEATURES)), dtype=np.float32)
@@ -141,12 +141,12 @@ def lot(people: int, moved: float, share: float = 0.3, seed: int = 1) -> Withhel
 
 @pytest.mark.feature("DE-26")
 def test_it_finds_whom_showing_moves_and_not_who_buys_anyway() -> None:
-    found = persuasion.learnt(lot(4_500, moved=0.2))
+    found = persuasion.learnt(by_lot(4_500, moved=0.2))
     assert found.is_used, found.why
     assert found.qini is not None
     assert found.qini.low > 0
     model = Uplift.load(found.artefact)
-    others = lot(2_000, moved=0.2, seed=2)
+    others = by_lot(2_000, moved=0.2, seed=2)
     effects = model.predict(others.features)
     is_moved = others.features[:, 0] > 0.5
     assert effects[is_moved].mean() == pytest.approx(0.2, abs=0.06)
@@ -160,10 +160,10 @@ def test_it_finds_whom_showing_moves_and_not_who_buys_anyway() -> None:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lot(0, 0.2), "not enough data: no campaign keeps people on neutral content"),
-        (lot(3_000, 0.2), "1,000 of either are wanted"),
-        (replace(lot(4_000, 0.2), outcomes=np.r_[np.ones(60), np.zeros(3_940)]), "purchases in one of the groups"),
-        (lot(3_600, 0.0), "it cannot be told whom offers move"),
+        (by_lot(0, 0.2), "not enough data: no campaign keeps people on neutral content"),
+        (by_lot(3_000, 0.2), "1,000 of either are wanted"),
+        (replace(by_lot(4_000, 0.2), outcomes=np.r_[np.ones(60), np.zeros(3_940)]), "purchases in one of the groups"),
+        (by_lot(3_600, 0.0), "it cannot be told whom offers move"),
     ],
     ids=["nobody", "few people", "few purchases", "no effect"],
 )
