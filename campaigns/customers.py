@@ -119,7 +119,7 @@ def names(session: Session, root: int) -> list[Name]:
     order = list(TYPE_WORDS)
     rows = session.execute(
         select(Identifier.type, Identifier.value)
-        .where(Identifier.profile_id.in_(members(session, root)))
+        .where(Identifier.profile_id.in_(members(session, root)), Identifier.type.in_(TYPE_WORDS))
         .order_by(Identifier.first_seen)
         .limit(200)
     )

@@ -26,10 +26,18 @@ MAX_MERGES: Final = 200
 MAX_REFUSED: Final = 100
 WHY_REFUSED: Final[dict[TieRefusal, str]] = {
     "hub": "Too many people are known by it: it merges nobody.",
+    "names": "The people who share it have different names.",
     "shared": "The people who share it have customer numbers of their own.",
     "apart": "Somebody said that the people who share it are not one.",
     "values": "One person would have too many identifiers.",
     "members": f"One person would be merged from more than {MEMBERS} profiles.",
+}
+
+
+EVIDENCE: Final[dict[str, str]] = TYPE_WORDS | {
+    "name_address": "name and address",
+    "name_email": "name and e-mail address",
+    "name_phone": "name and phone number",
 }
 
 
@@ -86,8 +94,8 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
             at=row.at,
             ends=(row.parent_end, row.child_end),
             how=_how(row, known),
-            evidence=TYPE_WORDS.get(row.claim_type, ""),
-            value=masked(row.claim_type, row.value) if row.value else "",
+            evidence=EVIDENCE.get(row.claim_type, ""),
+            value=_shown(row.claim_type, row.value),
             undone_at=row.undone_at,
             undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
             apart=row.apart,
@@ -120,8 +128,8 @@ def refused(session: Session, members: Sequence[int] | None = None) -> list[Refu
     values = {"members": None if members is None else list(members), "most": MAX_REFUSED}
     return [
         Refused(
-            kind=TYPE_WORDS.get(row.type, row.type),
-            value=masked(row.type, row.value) if row.value else "",
+            kind=EVIDENCE[row.type],
+            value=_shown(row.type, row.value),
             profile=row.root_id,
             reason=row.reason,
             why=WHY_REFUSED[row.reason],
@@ -180,4 +188,9 @@ def _people(session: Session, kept: set[str]) -> dict[str, str]:
 
 def limits() -> list[tuple[str, int]]:
     """How many merges one identifier of each kind may make."""
-    return [(TYPE_WORDS[kind], most) for kind, most in TIES.items()]
+    return [(TYPE_WORDS[kind], most) for kind, most in TIES.items() if kind in TYPE_WORDS]
+
+
+def _shown(kind: str, value: str | None) -> str:
+    """An identifier, masked; nothing of a match key, which is a hash."""
+    return masked(kind, value) if value and kind in TYPE_WORDS else ""

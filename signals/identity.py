@@ -2,7 +2,8 @@
 
 A signal claims identifiers (user id, loyalty id, e-mail, phone, anonymous id: in that order of strength). Claims of one
 signal denote one person, so profiles that they name are merged, with one exception: two profiles that each have a user
-id are two people who share something (a family's address, a shop's tablet), and only an explicit `alias` merges them.
+id are two people who share something (a family's address, a shop's tablet), and only an explicit `alias` merges them,
+or that a name is stated with what they share (signals/matching.py).
 Then the signal goes to its strongest claim, an address is noted for both, and the lookup of a shared identifier keeps
 naming the profile that had it first.
 
@@ -18,40 +19,57 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from base.errors import InvalidInput
+from signals.matching import MatchType, match_keys
 from signals.signal import ID_LENGTH, Signal
 from signals.sources import Sender
 
 IdentifierType = Literal["user_id", "email", "anonymous_id", "phone", "loyalty_id"]
-Claim = tuple[IdentifierType, str]
+ClaimType = IdentifierType | MatchType
+Claim = tuple[ClaimType, str]
 
 STRENGTH: Final[tuple[IdentifierType, ...]] = ("user_id", "loyalty_id", "email", "phone", "anonymous_id")
 MEMBERS: Final = 100
 """Profiles one person may be merged from; a tie that would make more is refused, it is a shared device or a test."""
 
-VALUES: Final[Mapping[IdentifierType, int]] = {
+VALUES: Final[Mapping[ClaimType, int]] = {
     "user_id": 10,
     "loyalty_id": 10,
     "email": 20,
     "phone": 20,
     "anonymous_id": 500,
+    "name": 20,
+    "name_address": 20,
+    "name_email": 50,
+    "name_phone": 50,
 }
 """Identifiers of each kind that one person may have; a further one is refused and stays free for somebody else."""
 
-TIES: Final[Mapping[IdentifierType, int]] = {"loyalty_id": 5, "email": 10, "phone": 5, "anonymous_id": 10}
+TIES: Final[Mapping[ClaimType, int]] = {
+    "loyalty_id": 5,
+    "email": 10,
+    "phone": 5,
+    "anonymous_id": 10,
+    "name_address": 5,
+    "name_email": 5,
+    "name_phone": 5,
+}
 """Merges that one value of each kind may make. One that would make more is a hub: many people's, so nobody's."""
 
-CONTACTS: Final[frozenset[IdentifierType]] = frozenset(("loyalty_id", "email", "phone"))
+CONTACTS: Final[frozenset[ClaimType]] = frozenset(("loyalty_id", "email", "phone"))
 """Kinds that are noted for everybody who states a value, also where it ties nobody: a mail goes there."""
 
-TieRefusal = Literal["hub", "shared", "apart", "values", "members"]
-"""Why two profiles were not merged: the value is a hub; both have user ids; a person said they are two; too many
-identifiers of a kind; too many profiles."""
+MATCHES: Final[frozenset[ClaimType]] = frozenset(("name_address", "name_email", "name_phone"))
+"""Kinds of claims that say more than an identifier alone: they merge also two people with user ids."""
+
+TieRefusal = Literal["hub", "shared", "names", "apart", "values", "members"]
+"""Why two profiles were not merged: the value is a hub; both have user ids; a phone, and their names differ; a person
+said they are two; too many identifiers of a kind; too many profiles."""
 
 ADDRESS_LENGTH: Final = 254
 _ADDRESS: Final = re.compile(r"[^@\s\x00-\x1f\"<>(),;:\\\[\]]+@[^@\s\x00-\x1f\"<>(),;:\\\[\]]+\.[^@\s.\x00-\x1f]+")
@@ -76,7 +94,7 @@ def normalised(kind: IdentifierType, value: str, path: str = "") -> str:
     return text
 
 
-def value_hash(hash_key: bytes, kind: IdentifierType, value: str) -> bytes:
+def value_hash(hash_key: bytes, kind: ClaimType, value: str) -> bytes:
     """The keyed hash that stands for an identifier where its value must not be kept; `value` is normalised."""
     return hmac.new(hash_key, f"{kind}:{value}".encode(), hashlib.sha256).digest()
 
@@ -99,10 +117,12 @@ def claims(signal: Signal, sender: Sender) -> tuple[Claim, ...]:
     if not isinstance(traits, dict):
         return user + anonymous
     path = "traits" if signal.type == "identify" else "context.traits"
-    return user + tuple(_contacts(traits, path)) + anonymous
+    contacts = tuple(_contacts(traits, path))
+    told: dict[ClaimType, str] = dict(contacts)
+    return user + contacts + anonymous + tuple(match_keys(traits, told.get("email"), told.get("phone")))
 
 
-def _contacts(traits: Mapping[str, Any], path: str) -> Iterable[Claim]:
+def _contacts(traits: Mapping[str, Any], path: str) -> Iterator[Claim]:
     named: tuple[tuple[IdentifierType, str], ...] = (
         ("loyalty_id", "loyaltyId"),
         ("loyalty_id", "loyalty_id"),
@@ -127,7 +147,7 @@ class Person:
     age: int = 0
     merged_into: Person | None = None
     members: int = 1
-    held: Counter[IdentifierType] = field(default_factory=Counter)
+    held: Counter[ClaimType] = field(default_factory=Counter)
     shares: set[Claim] = field(default_factory=set)
     apart: set[Person] = field(default_factory=set)
 
@@ -141,7 +161,12 @@ class Person:
     @property
     def is_device(self) -> bool:
         """Whether nothing but devices is known of this root: whoever turns up on them first may be the one."""
-        return all(kind == "anonymous_id" for kind, number in self.held.items() if number)
+        return all(kind in ("anonymous_id", "name") for kind, number in self.held.items() if number)
+
+    @property
+    def names(self) -> set[Claim]:
+        """The names that this root goes by."""
+        return {claim for claim in self.shares if claim[0] == "name"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +216,18 @@ class Resolution:
             return self._alias(signal)
         here = self._here(named)
         for claim in named:
-            self._tie(here, claim, signal)
+            if claim[0] == "name":
+                self._call(here, claim, signal)
+        for claim in named:
+            if claim[0] != "name":
+                self._tie(here, claim, signal)
         return here
+
+    def _call(self, here: Person, claim: Claim, signal: Signal) -> None:
+        """Note a name: it ties nobody, but says of a shared phone that its people are two."""
+        root = here.root()
+        if claim not in root.shares and root.held["name"] < VALUES["name"]:
+            self._note(here, claim, signal, owns=False)
 
     def _here(self, named: tuple[Claim, ...]) -> Person:
         """Whose the strongest claim is. A new one belongs to a device of which nobody is known yet, or to a new profile
@@ -252,8 +287,10 @@ class Resolution:
         """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""
         if other in one.apart:
             return "apart"
-        if one.held["user_id"] and other.held["user_id"] and not told:
+        if one.held["user_id"] and other.held["user_id"] and not told and claim[0] not in MATCHES:
             return "shared"
+        if claim[0] == "phone" and (mine := one.names) and (theirs := other.names) and not mine & theirs:
+            return "names"
         if self.ties[claim] >= TIES.get(claim[0], MEMBERS):
             return "hub"
         return too_large(one, other)

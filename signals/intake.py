@@ -177,14 +177,16 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
     """
     whose = _resolve(session, intake, sender, items, now)
     items = permitted(items, whose.roots, sender)
-    if not items:
+    if not (items or whose.unsettled):
         return []
-    arrivals = journal.numbers(session, len(items))
-    for item, arrival in zip(items, arrivals, strict=True):
+    arrivals = journal.numbers(session, max(1, len(items)))
+    for item, arrival in zip(items, arrivals, strict=False):
         item.told.event = msgspec.structs.replace(item.told.event, arrival=arrival)
     told: dict[int, list[Told]] = {}
     for item in items:
         told.setdefault(item.person.root().id, []).append(item.told)
+    for number in whose.unsettled:
+        told.setdefault(number, [])  # Nothing may be kept of them, but who they are is known.
     states = _folded_on(session, whose, told)
     journal.append(session, sender, [Entry(item.signal, item.told, item.person.id) for item in items], now)
     return _stand(session, intake, whose.roots, told, states, arrivals[-1], now)
@@ -197,6 +199,11 @@ class Whose:
     roots: dict[int, Root]
     created: set[int]
     merged: set[int]
+
+    @property
+    def unsettled(self) -> set[int]:
+        """Roots that have no state yet that says who they are now, whatever is kept of what they did."""
+        return (self.created & self.roots.keys()) | self.merged
 
     def must_fold_again(self, root: int) -> bool:
         """Whether new events cannot be folded onto what is stored: a merge, or a state that was lost."""

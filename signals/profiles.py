@@ -93,16 +93,21 @@ class Identifier(Model):
     """One name of a person. A normalised value belongs to one profile (`owns`), and names it in look-ups.
 
     An address or phone that several persons share has further rows without `owns`: a mail goes there, a look-up does
-    not. `profile_id` is the profile that got the value; its root speaks for it. `value_hash` is keyed with the
-    installation's hash key (signals/identity.py). `last_seen` is when the person last stated it: of two addresses the
-    newer is the one to write to. `ties` counts the merges it made: past a bound it is a hub and makes none any more.
+    not. Names, and what is stated together with them, are here too, hashed (signals/matching.py). `profile_id` is the
+    profile that got the value; its root speaks for it. `value_hash` is keyed with the installation's hash key
+    (signals/identity.py). `last_seen` is when the person last stated it: of two addresses the newer is the one to write
+    to. `ties` counts the merges it made: past a bound it is a hub and makes none any more.
     """
 
     __tablename__ = "identifier"
     __table_args__ = (
         PrimaryKeyConstraint("type", "value", "profile_id"),
         Index("uq_identifier_owner", "type", "value", unique=True, postgresql_where="owns"),
-        CheckConstraint("type IN ('user_id', 'email', 'anonymous_id', 'phone', 'loyalty_id')", name="type"),
+        CheckConstraint(
+            "type IN ('user_id', 'email', 'anonymous_id', 'phone', 'loyalty_id',"
+            " 'name', 'name_address', 'name_email', 'name_phone')",
+            name="type",
+        ),
         Index("ix_identifier_profile_id", "profile_id"),
         Index("ix_identifier_value_hash", "value_hash"),
     )

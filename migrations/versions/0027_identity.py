@@ -22,7 +22,13 @@ COLUMNS = (
 INDEXES = ("child_end", "parent_end", "claim_hash")
 
 
+KINDS = "'user_id', 'email', 'anonymous_id', 'phone', 'loyalty_id'"
+MATCHES = "'name', 'name_address', 'name_email', 'name_phone'"
+
+
 def upgrade() -> None:
+    op.drop_constraint("ck_identifier_type", "identifier")
+    op.execute(f"ALTER TABLE identifier ADD CONSTRAINT ck_identifier_type CHECK (type IN ({KINDS}, {MATCHES}))")
     op.add_column("identifier", sa.Column("ties", sa.Integer(), server_default="0", nullable=False))
     for name, kind in COLUMNS:
         op.add_column("profile_link", sa.Column(name, kind, nullable=True))
@@ -49,6 +55,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DELETE FROM identifier WHERE type LIKE 'name%'")
+    op.drop_constraint("ck_identifier_type", "identifier")
+    op.execute(f"ALTER TABLE identifier ADD CONSTRAINT ck_identifier_type CHECK (type IN ({KINDS}))")
     op.drop_table("refused_tie")
     op.execute("DROP INDEX ix_profile_link_apart")
     for name in INDEXES:
