@@ -200,3 +200,18 @@ def test_it_hands_a_shared_address_on_when_its_owner_is_erased(desk: Desk) -> No
     assert desk.root("email", "family@example.com") == desk.root("user_id", "bob")
     assert desk.statuses(identified("bob", email="family@example.com", time=LATER)) == ["accepted"]
     assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
+
+
+def test_it_merges_on_the_word_of_a_look_that_is_not_kept(desk: Desk) -> None:
+    refusal = {"purpose": "tracking", "granted": False}
+    desk.send(
+        viewed("Shoes", anonymousId="a1"), call("track", userId="u1", event="Consent Changed", properties=refusal)
+    )
+    known = desk.root("user_id", "u1")
+
+    assert desk.statuses(call("page", userId="u1", anonymousId="a1", name="Home")) == ["withheld"]
+
+    assert desk.root("anonymous_id", "a1") == known
+    assert desk.state(known).views[desk.category("shoes")].n == 1
+    report = desk.rebuilt()
+    assert (report.different, report.absent) == (0, 0)
