@@ -40,7 +40,8 @@ class SharedFacts(Struct, frozen=True, array_like=True):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_person: Final = msgspec.msgpack.Decoder(PersonFacts).decode
+person: Final = msgspec.msgpack.Decoder(PersonFacts).decode
+"""The person's part from its opened bytes. Raises msgspec.DecodeError or ValidationError."""
 _shared: Final = msgspec.msgpack.Decoder(SharedFacts).decode
 
 
@@ -104,4 +105,4 @@ def read(
     subject = known_subject(session, key.profile, wrapping_key)
     if row is None or subject is None:
         return None
-    return _person(subject.sealer.open(row.sealed, PURPOSE)), _shared(blobs.get(row.shared_hash)), row.at
+    return person(subject.sealer.open(row.sealed, PURPOSE)), _shared(blobs.get(row.shared_hash)), row.at

@@ -9,7 +9,7 @@ import msgspec
 from flask import Response
 
 from base.tokens import TokenKeys
-from campaigns import access_log, audit, customers, erasure, timeline
+from campaigns import access_log, audit, customers, dossier, erasure, timeline
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.campaigns import Moment
@@ -192,6 +192,18 @@ def erase_customer(profile: int) -> Done:
     """Erase a customer for ever: what is known of them, and what their opens were decided on. Totals stay."""
     erasure.erase_person(parts().intake, profile, parts().now(), actor())
     return Done(state="erased")
+
+
+@api.get("/customers/<long:profile>/export")
+@allow("admin")
+@served(200, None, "customers", 404)
+def export_customer(profile: int) -> Response:
+    """All that is kept of a customer, as one JSON document."""
+    with parts().transaction() as session:
+        key = parts().settings.subject_key
+        made = dossier.export(session, parts().store, key, profile, parts().now(), actor())
+    headers = {"Content-Disposition": f"attachment; filename=customer-{profile}.json"}
+    return Response(dossier.chunks(made), content_type="application/json", headers=headers)
 
 
 @api.get("/customers/<long:profile>/timeline")

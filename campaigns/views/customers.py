@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Expired, InvalidInput, NotFound
 from base.ids import TEST_BIT, Delivery
-from campaigns import access_log, audit, corrections, customers, previewing, timeline
+from campaigns import access_log, audit, corrections, customers, dossier, previewing, timeline
 from campaigns.access import allow
 from campaigns.opens import Decision
 from campaigns.parts import parts
@@ -124,6 +124,17 @@ def picture(profile: int, decision: str, sha256: str) -> ResponseReturnValue:
     if not copy.content_type.startswith("image/"):
         response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
     return response
+
+
+@pages.get("/<long:profile>/export")
+@allow("admin")
+def export(profile: int) -> ResponseReturnValue:
+    """All that is kept of a customer, as a file."""
+    with parts().transaction() as session:
+        key = parts().settings.subject_key
+        made = dossier.export(session, parts().store, key, profile, parts().now(), actor())
+    headers = {"Content-Disposition": f"attachment; filename=customer-{profile}.json"}
+    return Response(dossier.chunks(made), content_type="application/json", headers=headers)
 
 
 def _note(session: Session, action: str, profile: int, **detail: object) -> None:

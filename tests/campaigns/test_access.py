@@ -33,6 +33,7 @@ EXPECTED = {
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
     "checks.show": "manager approver", "checks.fields": "manager approver",
     "checks.approve": "approver", "checks.refuse": "approver", "corrections": "support",
+    "customers.export": "admin",
     "approvals": "manager approver", "running.audience_count": "manager approver",
     "messageevents": "manager",
 }  # fmt: skip

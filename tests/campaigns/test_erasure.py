@@ -35,6 +35,11 @@ NUMBERED = {
     "export_member": "until the receiver of an audience was told to forget them",
 }
 """Tables that keep an erased person's number, which leads to nobody, and what they count by it."""
+PARTS = (
+    "state", "profiles", "identifiers", "traits", "consents", "signals", "contradictions", "refused", "mails",
+    "fetches", "clicks", "credited_orders", "mails_left_with", "opens", "hot_store", "looked_at",
+)  # fmt: skip
+"""Parts of an export that hold something of whoever lived through `live_through`."""
 MARKS = {
     "user_id": "erasing-000", "email": "erasing-000@example.com", "name": "Zephyrine", "last name": "Quillfeather",
     "street": "Nightingale Row", "phone": "1511234567", "phone as it was typed": "0151 123-45-67",
@@ -75,6 +80,30 @@ def live_through(world: World, story: Story) -> None:
         query = "UPDATE delivery SET reply = '550 no such user erasing-000@example.com' WHERE profile_id = :p"
         session.execute(text(query), {"p": world.shop.profile(name)})
     world.credited()
+
+
+def tells_everything(web: Web, profile: int, opened: str) -> None:
+    """The export holds everything that the search finds, opened, in parts that have rows; who asks is noted."""
+    path, admin = f"/customers/{profile}/export", web.program("admin")
+    assert web.program("support").call("GET", path).status_code == 403
+    answer = admin.call("GET", path)
+    assert answer.headers["Content-Disposition"] == f"attachment; filename=customer-{profile}.json"
+    told = answered(answer)
+    assert [mark for mark in MARKS.values() if mark.lower() not in answer.text.lower()] == []
+    assert [part for part in PARTS if not told[part]] == []
+    (one,) = [one for one in told["opens"] if one["id"] == opened]
+    assert one["record"]["id"] == opened
+    assert "Zephyrine, 10 % off" in str(one["facts"]["fields"])
+    assert one["facts"]["state"]["traits"]["hand"] == "left-handed"
+    assert told["mails_left_with"][0]["state"] is not None
+    assert told["state"][0]["state"]["traits"]["hand"] == "left-handed"
+    assert {one["key"] for one in told["hot_store"]} >= {f"{{{profile}}}:used"}
+    assert told["looked_at"][-1]["action"] == "export"
+    answer.close()
+    page = web.desk("admin").get(f"/customers/{profile}/export")
+    assert f'"profile":{profile}' in page.text
+    page.close()
+    answered(admin.call("GET", "/customers/999999/export"), 404)
 
 
 def send_raw(world: World, call: dict[str, Any]) -> str:
@@ -131,6 +160,7 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
     # The search finds what is there, else it would prove nothing.
     assert [mark for mark, there in places(world, MARKS.values()).items() if not there] == []
     before = results(world, story)
+    tells_everything(web, profile, row.id)
     assert web.program("support").call("POST", f"/customers/{profile}/erase").status_code == 403
 
     admin = web.program("admin")
