@@ -139,15 +139,16 @@ def changed(plan: Plan, facts: Facts, changes: Changes, at: datetime) -> Facts:
     """The facts of an open at that moment, changed. Raises InvalidInput naming the fact that cannot be."""
     state = facts.state
     if state is not None:
-        if changes.bought or changes.complained:
-            state = supposed(state, WhatIf(changes.bought, changes.complained), at)
-        state = _with_person(state, changes)
+        state = changed_person(state, changes, at)
     elif changes.bought or changes.complained or changes.segment is not None or changes.trait is not None:
         raise InvalidInput("profile", "has lost what was known of them: nothing of theirs can be changed")
     return replace(facts, state=state, products=_products(facts, changes, at))
 
 
-def _with_person(state: ProfileState, changes: Changes) -> ProfileState:
+def changed_person(state: ProfileState, changes: Changes, at: datetime) -> ProfileState:
+    """What is known of the person by that moment, changed; changes of products are not theirs."""
+    if changes.bought or changes.complained:
+        state = supposed(state, WhatIf(changes.bought, changes.complained), at)
     if changes.segment is not None:
         state = replace(state, segments=tuple(sorted({*state.segments, changes.segment})))
     if changes.trait is not None:

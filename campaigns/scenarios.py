@@ -23,7 +23,7 @@ from campaigns import admin_log, locks
 from campaigns.admin_log import Actor
 from campaigns.campaigns import Id
 from campaigns.compiling import compile_campaign
-from campaigns.exploring import Changes, Number, changed
+from campaigns.exploring import Changes, Number, changed, changed_person
 from campaigns.mail import CompiledMail
 from campaigns.models.campaign import Campaign
 from campaigns.models.scenario import Scenario
@@ -44,6 +44,8 @@ MAX_PURCHASES: Final = 20
 MAX_DAYS: Final = 3650
 JUST_BEFORE: Final = timedelta(seconds=1)
 DAY: Final = timedelta(days=1)
+AFTER_MAIL: Final = timedelta(minutes=1)
+"""How long after a test mail what its scenario supposes has happened: senders take some seconds."""
 
 Days = Annotated[int, Meta(ge=1, le=MAX_DAYS)]
 
@@ -284,6 +286,16 @@ def somebody(plan: Plan, wanted: ScenarioIn, left: datetime) -> ProfileState:
         for place, one in enumerate(bought, start=1)
     ]  # fmt: skip
     return supposing(state, events)
+
+
+def recipient(plan: Plan, wanted: ScenarioIn, now: datetime) -> ProfileState:
+    """Who a scenario makes up, as a test mail that leaves now finds them: what happens has happened a minute later.
+
+    Raises InvalidInput for a scenario about a customer.
+    """
+    if wanted.profile is not None:
+        raise InvalidInput("scenario", "is about a customer: send the test as that customer")
+    return changed_person(somebody(plan, wanted, now), wanted.changes, now + AFTER_MAIL)
 
 
 def _counted(campaign_id: int) -> Any:

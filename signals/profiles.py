@@ -31,6 +31,7 @@ class Profile(Model):
     erased_at: Mapped[datetime | None]
     erased_version: Mapped[int | None] = mapped_column(BigInteger)
     erasing: Mapped[bool] = mapped_column(server_default="false")
+    made_up: Mapped[bool] = mapped_column(server_default="false")  # see signals/madeup.py
 
 
 class ProfileLink(Model):

@@ -26,7 +26,9 @@ BATCH: Final = 200
 SHOWN: Final = 100
 
 
-_ROOTS: Final = text("SELECT DISTINCT root_id FROM profile WHERE :all OR id = ANY(:only) ORDER BY root_id")
+_ROOTS: Final = text(
+    "SELECT DISTINCT root_id FROM profile WHERE (:all OR id = ANY(:only)) AND NOT made_up ORDER BY root_id"
+)
 
 
 @dataclass(slots=True)

@@ -30,7 +30,9 @@ from campaigns import (
     presenting,
     profit,
     publish,
+    recipients,
     rulebook,
+    scenarios,
     scores,
     settling,
     tally,
@@ -291,15 +293,18 @@ def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) ->
 
 
 def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
-    found = customers.find(session, forms.text(request.form, "person"))
-    if len(found) != 1:
+    scenario, address = forms.whole(request.form, "scenario"), forms.text(request.form, "address")
+    found = customers.find(session, forms.text(request.form, "person")) if scenario is None else []
+    if scenario is None and len(found) != 1:
         raise InvalidInput("person", "must name exactly one customer")
-    address = forms.text(request.form, "address")
     row = campaigns.campaign(session, campaign_id)
     if row.state == "draft" and row.locked_at is None:
         # Nobody has a mail of it yet: what is written is shown to the tester alone.
         publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
-    transitions.send_test(session, campaign_id, [found[0].profile], address, now, by)
+    whom = [one.profile for one in found]
+    if scenario is not None:
+        whom = [recipients.of_scenario(session, parts().intake, parts().blobs, campaign_id, scenario, now)]
+    transitions.send_test(session, campaign_id, whom, address, now, by)
     return "The test is on its way; its opens count nowhere."
 
 
@@ -317,6 +322,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         thrown=killswitch.thrown(session, row.id) if row.killed else None,
         stand_ins=killswitch.choices(session),
         **timing.shown(session, row),
+        made_up=[one for one in scenarios.scenarios(session, row.id) if scenarios.content(one).profile is None],
     )
 
 

@@ -1,4 +1,7 @@
-"""What holds a campaign back until it is right: scenarios, approval, locks, and changes that count from a moment."""
+"""What holds a campaign back until it is right: scenarios, approval, locks, and changes that count from a moment.
+
+With it come the raw events of consent by mail, and people who are made up for tests.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -77,6 +80,7 @@ def upgrade() -> None:
     )
     op.create_index("mail_consent_campaign", "mail_consent", ["campaign_id", "occurrence", "at"])
     op.create_index("mail_consent_profile", "mail_consent", ["profile_id"])
+    op.add_column("profile", sa.Column("made_up", sa.Boolean(), server_default="false", nullable=False))
     op.add_column("campaign", sa.Column("locked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("campaign", sa.Column("locked_by", sa.Text(), nullable=True))
     op.add_column("campaign", sa.Column("next_plan_hash", sa.Text(), nullable=True))
@@ -88,6 +92,7 @@ def downgrade() -> None:
     op.drop_column("plan", "starts_at")
     for column in ("next_plan_at", "next_plan_hash", "locked_by", "locked_at"):
         op.drop_column("campaign", column)
+    op.drop_column("profile", "made_up")
     op.drop_table("mail_consent")
     op.drop_table("approval_rule")
     op.drop_table("approval")
