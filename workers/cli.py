@@ -24,7 +24,7 @@ COMMANDS = {
     "score": ("score", "Compute what is computed about people."),
     "relate": ("relate", "Learn what is bought with what, and how often."),
     "evaluate": ("evaluate", "Measure the product on a public data set."),
-    "export": ("export", "Write all that is kept of one customer to a file."),
+    "dossier": ("dossier", "Write all that is kept of one customer to a file."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),

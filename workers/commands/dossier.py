@@ -1,4 +1,4 @@
-"""`latebind export`: all that is kept of one customer, as a JSON file."""
+"""`latebind dossier`: all that is kept of one customer, as a JSON file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workers.beside import settings_here
 OPERATOR = Actor("command line")
 
 
-@click.command("export")
+@click.command("dossier")
 @click.argument("customer")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 def command(customer: str, file: Path) -> None:
@@ -27,7 +27,7 @@ def command(customer: str, file: Path) -> None:
     CUSTOMER is an e-mail address, customer number, phone number, order number or profile number.
     """
     settings = settings_here(os.environ, require=("database_url", "redis_url", "subject_key"))
-    engine = db.connect(settings.database_url, statement_ms=0, application="latebind export")
+    engine = db.connect(settings.database_url, statement_ms=0, application="latebind dossier")
     store = stores.connect(settings.redis_url)
     try:
         with transaction(db.sessions(engine)) as session:
