@@ -76,12 +76,20 @@ class WarmUp(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.ceilings[day] if day < len(self.ceilings) else None
 
 
+class Breaker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A campaign is stopped when surely more than this share of its mails fail, once `least` were tried."""
+
+    share: Annotated[float, Meta(ge=0.001, le=1)] = 0.25
+    least: Annotated[int, Meta(ge=20, le=10**6)] = 200
+
+
 class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All limits of sending."""
+    """All limits of sending; without a breaker no campaign is stopped for failing mails."""
 
     everything: Pace = Pace()
     domains: Annotated[list[DomainPace], Meta(max_length=200)] = []
     warm_ups: Annotated[list[WarmUp], Meta(max_length=50)] = []
+    breaker: Breaker | None = Breaker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Limits:
 
     def __bool__(self) -> bool:
         """Whether there are any."""
-        return self.terms != Terms()
+        return bool(self.terms.domains or self.terms.warm_ups or list(self.terms.everything.windows()))
 
     def keys(self, recipient: str, sender: str) -> list[str]:
         """What a mail to a domain from a domain counts for."""

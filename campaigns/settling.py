@@ -66,6 +66,9 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
         session.execute(_REOPEN, {"campaign": campaign_id, "occurrence": run})
     session.execute(_REOPEN_CAMPAIGN, {"campaign": campaign_id})
     session.refresh(campaign)
+    # They are tried anew, so they are judged anew.
+    campaign.judged_failures = max(0, campaign.judged_failures - len(runs))
+    campaign.judged_tries = max(0, campaign.judged_tries - len(runs))
     after = {"mails": len(runs)} | ({} if reason is None else {"reason": reason})
     admin_log.record(session, by, "send again", "campaign", campaign_id, now, after=after)
     return len(runs)

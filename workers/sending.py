@@ -14,7 +14,7 @@ import os
 import secrets
 import socket
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -32,7 +32,7 @@ from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import deliveries, instance, links, permits, plans, sentfacts, transitions, troubles
+from campaigns import breaker, deliveries, instance, links, permits, plans, sentfacts, transitions, troubles
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
@@ -154,7 +154,7 @@ class Sender:
             # Also when something unforeseen ends the loop: what is known is written, the rest goes back.
             self._settle(handover, outcomes, [item.row for item in remaining])
             report.count(outcomes)
-        self._tell(handover)
+        self._tell(handover, {row.key.campaign for row in claimed if not row.key.is_test})
         return report
 
     def close(self) -> None:
@@ -269,13 +269,18 @@ class Sender:
             except Conflict:
                 continue
 
-    def _tell(self, handover: Handover) -> None:
-        """Note on the campaigns what the relay thinks of them. What is lost here, the next batch tells."""
+    def _tell(self, handover: Handover, sent: Collection[int]) -> None:
+        """Note on the campaigns what the relay thinks of them, and stop those of which too many mails fail.
+
+        What is lost here, the next batch tells.
+        """
         try:
             with transaction(self._sessions) as session:
                 troubles.over(session, handover.taken)
                 for campaign, words in handover.troubles.items():
                     troubles.note(session, campaign, words, self._clock.now())
+                for campaign in sorted(sent):
+                    breaker.look(session, campaign, self._clock.now())
         except Unavailable as error:
             _log.warning("trouble with the relay not noted", error=str(error))
 

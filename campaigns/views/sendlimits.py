@@ -14,7 +14,7 @@ from base.errors import InvalidInput
 from campaigns import permits, sendlimits
 from campaigns.access import allow
 from campaigns.parts import parts
-from campaigns.sendlimits import DomainPace, Pace, Terms, WarmUp
+from campaigns.sendlimits import Breaker, DomainPace, Pace, Terms, WarmUp
 from campaigns.views import forms
 from campaigns.views.acting import actor
 
@@ -67,6 +67,8 @@ def _page(session: Session, fault: InvalidInput | None) -> str:
 def _written(terms: Terms) -> dict[str, str]:
     """The terms as the form's fields."""
     values = {name: str(getattr(terms.everything, name) or "") for name in _PACES}
+    if terms.breaker is not None:
+        values |= {"stop_percent": f"{100 * terms.breaker.share:g}", "stop_least": str(terms.breaker.least)}
     for number, pace in enumerate(terms.domains):
         values[f"domains-{number}"] = ", ".join(pace.domains)
         values |= {f"{name}-{number}": str(getattr(pace, name) or "") for name in _PACES}
@@ -84,7 +86,23 @@ def _terms(form: Mapping[str, str]) -> Terms:
         if names:
             pace = _pace(form, f"-{number}")
             domains.append(forms.content({"domains": names, **pace}, DomainPace))
-    return Terms(everything=forms.content(_pace(form, ""), Pace), domains=domains, warm_ups=list(_warm_ups(form)))
+    return Terms(
+        everything=forms.content(_pace(form, ""), Pace),
+        domains=domains,
+        warm_ups=list(_warm_ups(form)),
+        breaker=_breaker(form),
+    )
+
+
+def _breaker(form: Mapping[str, str]) -> Breaker | None:
+    share = forms.share(form, "stop_percent")
+    if not share:
+        return None
+    least = forms.whole(form, "stop_least")
+    try:
+        return forms.content({"share": share} | ({} if least is None else {"least": least}), Breaker)
+    except InvalidInput as error:
+        raise InvalidInput("stop_percent" if error.field == "share" else "stop_least", error.message) from None
 
 
 def _pace(form: Mapping[str, str], suffix: str) -> dict[str, int | None]:

@@ -14,6 +14,7 @@ FORM = {
     "per_second": "50", "per_hour": "", "per_day": "100000",
     "domains-0": "Gmail.com, googlemail.com", "per_hour-0": "2000", "domains-1": "*", "per_second-1": "5",
     "warm-0": "news.example.com", "begins-0": "2026-03-01", "ceilings-0": "50, 100, 500",
+    "stop_percent": "7.5", "stop_least": "50",
 }  # fmt: skip
 
 
@@ -29,6 +30,7 @@ def test_it_sets_limits_on_the_page_and_tells_them_by_the_api(web: Web) -> None:
             {"domains": ["*"], "per_second": 5, "per_hour": None, "per_day": None},
         ],
         "warm_ups": [{"domain": "news.example.com", "begins_at": "2026-03-01T00:00:00Z", "ceilings": [50, 100, 500]}],
+        "breaker": {"share": 0.075, "least": 50},
     }
     assert [(one["key"], one["most"]) for one in told["used"]] == [
         ("all", 50), ("all", 100_000), ("domain:gmail.com", 2000), ("sender:news.example.com", 100),
@@ -51,6 +53,7 @@ def test_it_names_the_field_that_is_wrong_and_keeps_what_was_typed(web: Web) -> 
         ({"domains-1": "gmail.com"}, "must name gmail.com once"),
         ({"domains-2": "example.org"}, "must have a number of mails for example.org"),
         ({"begins-0": ""}, "needs the day on which the domain begins to send"),
+        ({"stop_least": "3"}, "must be at least 20"),
         ({"ceilings-0": "50, 40"}, "must not shrink from one day to the next"),
     ):
         answer = admin.post("/system/send-limits/", **(FORM | changes))
