@@ -15,6 +15,7 @@ from benchmarks import (
     intake,
     measuring,
     open,
+    pausing,
     people,
     send,
     steps,
@@ -37,6 +38,7 @@ SOAKS: dict[str, Callable[[], None]] = {
     "growth": growth.main,
     "measuring": measuring.main,
     "training": training.main,
+    "pausing": pausing.main,
 }
 
 
