@@ -101,7 +101,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `arbitration` switches factors of model slots off, names contexts that lift kinds of offers, and with `effect` ranks
     by what showing an offer changes instead of by its chance. Where a person may
     get only so many mails (`campaigns.contacts`), campaigns of higher `priority` go first; a `mandatory` one goes to
-    everybody, once a period.
+    everybody, once a period. With `ends_on_purchase` whoever buys gets no further mail of it: what waits for them is
+    skipped, as converted where they bought what it was about, else as converted elsewhere.
 
     `arms` are versions tried against each other, the first being what the others are held against; none, or two and
     more. They are drawn by a key of the campaign's own, and cannot change once mails have left.
@@ -134,6 +135,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     arbitration: Arbitration | None = None
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     mandatory: bool = False
+    ends_on_purchase: bool = False
     trigger: Trigger | None = None
     arms: Annotated[list[ArmIn], Meta(max_length=MAX_ARMS)] = []
     timing: Timing = Timing()

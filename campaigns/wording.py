@@ -41,6 +41,8 @@ REASON_WORDS = {
     waves.HOUR_PAST: "the hour of sending was over where they are",
     contacts.ONCE: "they had a mail of this campaign within the period",
     "ruled_out": "the campaign’s suppression rule means them",
+    "converted": "they bought what it was about before it was sent",
+    "converted_elsewhere": "they bought something else before it was sent",
     "ruled_out_since": "the campaign’s suppression rule meant them before it was sent",
     **{f"flag_{name}": f"flagged by the profit guard: they {words}" for name, words in FLAGS.items()},
     "relay unreachable": "our mail server could not be reached",

@@ -18,7 +18,7 @@ COMMANDS = {
     "migrate": ("migrate", "Bring the database to the newest schema."),
     "user": ("user", "Add people who may sign in, and change their passwords."),
     "import": ("importing", "Load events or products from files."),
-    "export": ("exporting", "Write the raw events of mails for other tools."),
+    "events": ("events", "Write the raw events of mails for other tools."),
     "train": ("train", "Train the next-best-offer model."),
     "judge": ("judge", "Decide recorded opens once more by the models on trial, and ask the gate about them."),
     "score": ("score", "Compute what is computed about people."),

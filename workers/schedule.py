@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import FrameType
 from typing import Final
 
 from redis import Redis, RedisError
@@ -31,6 +30,7 @@ from campaigns import (
     arms,
     atopens,
     deliveries,
+    exits,
     exports,
     keyring,
     permits,
@@ -164,12 +164,8 @@ class Scheduler:
     def run(self) -> None:
         """Tick every second until SIGTERM or Ctrl-C."""
         stopping = threading.Event()
-
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            stopping.set()
-
-        signal.signal(signal.SIGTERM, stop)
-        signal.signal(signal.SIGINT, stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
         while not stopping.is_set():
             done = self.tick()
             if done.frozen or done.finished:
@@ -179,6 +175,7 @@ class Scheduler:
     def _turn(self, _done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             publish.turn(session, now)
+            exits.end_all(session, self._blobs, now)
 
     def _refresh(self, done: Tick, _now: datetime) -> None:
         with transaction(self._sessions) as session:

@@ -71,6 +71,7 @@ class Campaign(Model):
     # Against other campaigns where a person may not get all of them; see campaigns/contacts.py.
     priority: Mapped[int] = mapped_column(Integer, server_default="0")
     mandatory: Mapped[bool] = mapped_column(Boolean, server_default="false")
+    ends_on_purchase: Mapped[bool] = mapped_column(Boolean, server_default="false")  # see campaigns/exits.py
     undecided_capped: Mapped[bool] = mapped_column(Boolean, server_default="true")
     amp: Mapped[bool] = mapped_column(Boolean, server_default="false")
     tracking: Mapped[str] = mapped_column(Text, server_default="identified")

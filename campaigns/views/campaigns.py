@@ -316,6 +316,7 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
         "tracking": level if level in ("anonymous", "none") else "identified",
         "priority": forms.whole(form, "priority") or 0,
         "mandatory": forms.on(form, "mandatory"),
+        "ends_on_purchase": forms.on(form, "ends_on_purchase"),
         "guard": guard if guard in ("offers", "audience") else "off",
     }
     if "keep_suppress" not in form:

@@ -80,6 +80,7 @@ def upgrade() -> None:
     )
     op.create_index("mail_consent_campaign", "mail_consent", ["campaign_id", "occurrence", "at"])
     op.create_index("mail_consent_profile", "mail_consent", ["profile_id"])
+    op.add_column("campaign", sa.Column("ends_on_purchase", sa.Boolean(), server_default="false", nullable=False))
     op.add_column("profile", sa.Column("made_up", sa.Boolean(), server_default="false", nullable=False))
     op.add_column("campaign", sa.Column("locked_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("campaign", sa.Column("locked_by", sa.Text(), nullable=True))
@@ -90,7 +91,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("plan", "starts_at")
-    for column in ("next_plan_at", "next_plan_hash", "locked_by", "locked_at"):
+    for column in ("ends_on_purchase", "next_plan_at", "next_plan_hash", "locked_by", "locked_at"):
         op.drop_column("campaign", column)
     op.drop_column("profile", "made_up")
     op.drop_table("mail_consent")

@@ -21,7 +21,7 @@ from tests.campaigns.shop import MANAGER
 from tests.workers.opens import Opens
 from tests.workers.test_outcomes import credited
 from workers import jobs
-from workers.commands import exporting
+from workers.commands import events
 
 TABLES = {"delivery": "delivery", "fetch": "fetch", "click": "click", "consent": "mail_consent", "order": "outcome"}
 SCANNER = "Mozilla/5.0 (compatible; BarracudaCentral/1.0)"
@@ -91,7 +91,7 @@ def test_it_exports_what_the_tables_hold_row_for_row(
     monkeypatch.setattr(db, "connect", lambda *_args, **_named: shop.sessions.kw["bind"])
     monkeypatch.setenv("LATEBIND_DATABASE_URL", shop.settings.database_url)
     file = tmp_path / "events.jsonl"
-    done = CliRunner().invoke(exporting.command, ["--campaign", str(campaign), "--to", str(file)])
+    done = CliRunner().invoke(events.command, ["--campaign", str(campaign), "--to", str(file)])
     assert done.exit_code == 0, done.output
     assert file.read_text() == text
 

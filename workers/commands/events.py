@@ -1,4 +1,4 @@
-"""`latebind export`: the raw events of campaigns' mails for other tools."""
+"""`latebind events`: the raw events of campaigns' mails for other tools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from campaigns.models import Campaign
 from workers.beside import settings_here
 
 
-@click.command("export")
+@click.command("events")
 @click.option("--campaign", "numbers", type=int, multiple=True, help="May be given again; all of them unless told.")
 @click.option("--kind", "kinds", type=click.Choice(KINDS), multiple=True, help="May be given again; all unless told.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="jsonl", show_default=True)
@@ -24,7 +24,7 @@ from workers.beside import settings_here
 def command(numbers: tuple[int, ...], kinds: tuple[str, ...], form: str, file: TextIO) -> None:
     """Write all that happened to campaigns' mails: the ledger, fetches, clicks, consent, reports and orders."""
     settings = settings_here(os.environ, require=("database_url",))
-    sessions = db.sessions(db.connect(settings.database_url, statement_ms=0, application="latebind export"))
+    sessions = db.sessions(db.connect(settings.database_url, statement_ms=0, application="latebind events"))
     with db.transaction(sessions) as session:
         wanted = [campaigns.campaign(session, number).id for number in numbers]
         wanted = wanted or list(session.scalars(select(Campaign.id).order_by(Campaign.id)))

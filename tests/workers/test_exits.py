@@ -1,0 +1,114 @@
+"""Exit on conversion, keyed to the thing: this cart, this product; else converted elsewhere; else nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from base.queues import QueueName
+from campaigns import exits
+from campaigns.campaigns import Trigger, campaign
+from tests.campaigns.shop import Shop
+from tests.workers.relay import Relay
+from workers import jobs
+from workers.schedule import Scheduler
+from workers.sending import Sender
+
+MINUTE = timedelta(minutes=1)
+
+
+def left(name: str, product: str, cart: str) -> dict[str, Any]:
+    """A cart with one product that was left."""
+    line = {"product_id": product, "category": "shoes", "price": 20, "quantity": 1}
+    return {
+        "type": "track",
+        "userId": name,
+        "event": "Cart Abandoned",
+        "properties": {"cart_id": cart, "products": [line]},
+    }
+
+
+def bought(name: str, product: str, **more: Any) -> dict[str, Any]:
+    """An order of one product."""
+    line = {"product_id": product, "category": "shoes", "price": 20, "quantity": 1}
+    said = {"order_id": f"o-{name}-{product}", "products": [line], "total": 20} | more
+    return {"type": "track", "userId": name, "event": "Order Completed", "properties": said}
+
+
+class Carts:
+    """A campaign that mails who left a cart, and its loop."""
+
+    def __init__(self, shop: Shop, scheduler: Scheduler, **changes: Any) -> None:
+        self.shop, self.scheduler = shop, scheduler
+        shop.intake.categories.learn(["Shoes"], create=True)
+        content: dict[str, Any] = {"kind": "triggered", "trigger": Trigger(event="Cart Abandoned")}
+        self.number = shop.campaign(**(content | {"ends_on_purchase": True} | changes))
+        shop.schedule(self.number)
+        self.pass_by()
+
+    def pass_by(self, *, with_senders: bool = True) -> None:
+        """A minute passes."""
+        self.scheduler.tick()
+        if with_senders:
+            jobs.work(QueueName.SEND, self.shop.store, burst=True)
+        self.shop.clock.advance(MINUTE)
+
+    def found(self) -> dict[str, str]:
+        """Everybody's exit, by name."""
+        names = {number: name for name, number in self.shop.known().items()}
+        with self.shop.sessions.begin() as session:
+            row = campaign(session, self.number)
+            told = exits.of(session, self.shop.blobs, row, self.shop.now)
+            numbers = exits.exits(session, self.shop.blobs, row, self.shop.now).numbers
+        by_name: dict[str, str] = {names[profile]: how for (_, profile), how in told.items()}
+        assert {how: number for how, number in numbers.items() if number} == {
+            how: list(by_name.values()).count(how) for how in by_name.values()
+        }
+        return by_name
+
+
+@pytest.mark.feature("CM-08")
+@pytest.mark.usefixtures("sender")
+def test_it_tells_who_bought_the_mailed_item_another_one_and_nothing(
+    shop: Shop, relay: Relay, scheduler: Scheduler
+) -> None:
+    shop.people("ann", "ben", "eve", "cleo")
+    carts = Carts(shop, scheduler)
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in ("ann", "ben", "eve", "cleo")))
+    carts.pass_by()
+    carts.pass_by()
+    assert len(relay.mails) == 4
+    assert set(carts.found().values()) == {"open"}
+    # Ben buys something of the same category; what cleo buys is named otherwise, and from her cart.
+    shop.send(bought("ann", "shoes-ann"), bought("ben", "shoes-other"), bought("cleo", "set-1", cart_id="cart-cleo"))
+    carts.pass_by()
+    assert carts.found() == {"ann": "converted", "ben": "converted_elsewhere", "eve": "open", "cleo": "converted"}
+    shop.clock.advance(timedelta(days=exits.WINDOW_DAYS))
+    assert carts.found()["eve"] == "nothing"
+    # What is bought when the time is over changes nothing any more.
+    shop.send(bought("eve", "shoes-eve"))
+    assert carts.found()["eve"] == "nothing"
+
+
+@pytest.mark.feature("CM-08")
+@pytest.mark.parametrize("ends", [True, False])
+def test_it_ends_the_campaign_for_who_buys_while_their_mail_waits(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, ends: bool
+) -> None:
+    shop.people("ann", "ben", "eve")
+    carts = Carts(shop, scheduler, ends_on_purchase=ends)
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in ("ann", "ben", "eve")))
+    carts.pass_by(with_senders=False)
+    assert {row.state for row in shop.ledger(carts.number)} == {"queued"}
+    shop.send(bought("ann", "shoes-ann"), bought("ben", "socks-9"))
+    carts.pass_by()
+    names = {number: name for name, number in shop.known().items()}
+    ledger = {names[row.profile_id]: (row.state, row.reason) for row in shop.ledger(carts.number)}
+    assert ledger == {
+        "ann": ("skipped", "converted") if ends else ("accepted", None),
+        "ben": ("skipped", "converted_elsewhere") if ends else ("accepted", None),
+        "eve": ("accepted", None),
+    }
+    assert len(relay.mails) == (1 if ends else 3)
