@@ -45,6 +45,7 @@ UNTRAINED: Final = ("now.day_of_year", "person.known_days")
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Whole = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def fitted(
@@ -135,6 +136,23 @@ def scores(booster: Any, features: Matrix) -> Array:
     """The booster's raw probabilities, before calibration."""
     found: Array = booster.predict(features, num_threads=1)
     return found
+
+
+def bag(
+    features: Matrix,
+    outcomes: np.ndarray[Any, Any],
+    owners: Whole,
+    number: int,
+    *,
+    weights: Array | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    scheduler: str = "",
+) -> Any:
+    """The booster of a draw of the rows' owners with replacement (Poisson bootstrap), another a `number` from 1."""
+    _, of = np.unique(owners, return_inverse=True)
+    times = np.random.default_rng(number).poisson(1.0, int(of.max()) + 1).astype(np.float64)[of]
+    counted = times if weights is None else times * weights
+    return fitted(features, outcomes, weights=counted, seeds=(number,), parameters=parameters, scheduler=scheduler)
 
 
 def importance(booster: Any) -> tuple[tuple[str, float], ...]:

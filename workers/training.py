@@ -37,7 +37,7 @@ from signals.moments import today_of, unix_ms
 from workers import calibration, evaluation
 from workers.examples import TRAIN_CANDIDATES, Examples, Lesson, collect, contexts, people
 from workers.exposures import MOST, Readers, exposures
-from workers.fitting import UNTRAINED, Array, crossed, fitted, importance, scores, stretches
+from workers.fitting import UNTRAINED, Array, bag, crossed, fitted, importance, scores, stretches
 from workers.judgement import Candidate, Rival, by_candidate, curve, judged
 from workers.market import survey, trade
 from workers.persuasion import Persuasion
@@ -172,16 +172,20 @@ def train(
         with db.transaction(sessions) as session:
             persuasion = persuasion_of(withheld(session, archive, model, now))
         say(f"effects of showing: {persuasion.why}")
-    drawn = [_bag(parts["train"], number, scheduler) for number in range(1, bags + 1)]
+    learning = parts["train"]
+    owners = np.repeat(learning.profiles, learning.sizes)
+    drawn = [
+        bag(learning.features, learning.outcomes, owners, number, scheduler=scheduler) for number in range(1, bags + 1)
+    ]
     if response is not None and response.trees is not None:
-        drawn = [joined(bag, response.trees) for bag in drawn]
+        drawn = [joined(one, response.trees) for one in drawn]
     artefact = build(
         booster.model_to_string(),
         thresholds=thresholds,
         values=values,
         metrics=measures,
         evidence=evidence,
-        bags=[bag.model_to_string() for bag in drawn],
+        bags=[one.model_to_string() for one in drawn],
         uplift=b"" if persuasion is None else persuasion.artefact,
         by_category=by_category,
         by_offer=by_offer,
@@ -339,16 +343,3 @@ def _crossed(examples: Examples, scheduler: str) -> Array:
     weeks = np.repeat(examples.at_ms // (WEEK // timedelta(milliseconds=1)), examples.sizes)
     blocks = stretches(weeks, examples.outcomes, STRETCHES)
     return crossed(examples.features, examples.outcomes, blocks, scheduler=scheduler)
-
-
-def _bag(examples: Examples, bag: int, scheduler: str) -> Any:
-    """The trees of a draw of the people with replacement, another for each `bag` from 1."""
-    drawn = _draw(examples, bag)
-    return fitted(examples.features, examples.outcomes, weights=drawn, seeds=(bag,), scheduler=scheduler)
-
-
-def _draw(examples: Examples, bag: int) -> Array:
-    """How often each row counts when people are drawn with replacement (Poisson bootstrap), by row."""
-    people, of_snapshot = np.unique(examples.profiles, return_inverse=True)
-    times = np.random.default_rng(bag).poisson(1.0, len(people)).astype(np.float64)
-    return np.repeat(times[of_snapshot], examples.sizes)

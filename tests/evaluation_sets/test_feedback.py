@@ -56,3 +56,20 @@ def test_it_finds_the_truth_within_the_intervals_of_logs_by_chance(monkeypatch: 
     told = world(NEW_DAY, weeks=4, a_week=1_000)
     rule = told.favourite.argmax(axis=1)
     assert feedback._covered(told, rule).value >= 16
+
+
+def test_it_draws_by_the_products_policy_from_bags_that_disagree() -> None:
+    told = world(FIRST, weeks=4, a_week=100)
+    by_best = feedback._shown(told)
+    drawn = feedback._shown(told, policy=feedback.THOMPSON, bags=3)
+    np.testing.assert_array_equal(by_best[told.days < FIRST + 14], drawn[told.days < FIRST + 14])
+    assert told.may[np.arange(len(drawn)), drawn].all()
+    last = told.days >= FIRST + 21
+    assert (by_best[last] != drawn[last]).mean() > 0.1, "bags of a few hundred opens do not agree"
+    may = np.ones((200, OFFERS), dtype=bool)
+    scores = np.tile(np.linspace(0.9, 0.1, OFFERS), (200, 1))
+    views = np.stack([scores] * 3 + [scores[:, ::-1]])
+    chosen, chances = feedback._drawn(feedback.THOMPSON, may, scores, views, seed=1)
+    # Of the best five, three bags hold the first for the best and one the fifth.
+    assert {(int(one), float(chance)) for one, chance in zip(chosen, chances, strict=True)} == {(0, 0.75), (4, 0.25)}
+    assert (chosen == 0).mean() == pytest.approx(0.75, abs=0.1)

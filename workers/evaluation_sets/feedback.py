@@ -3,7 +3,8 @@
 Opens fall on random days of each household; twenty offers stand for the categories whose coupons were used most; an
 offer comes true if the household buys its category within a week. That is known of every offer, so the worth of a
 policy is exact, but the policy is told of the offer it showed alone, a week later. Five offers begin on day 200. What
-is bought does not answer to what is shown: this measures learning, not persuasion.
+is bought does not answer to what is shown: this measures learning, not persuasion. The best is shown, and in a run of
+its own what Thompson sampling over the model's bags draws.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any, Final
 import numpy as np
 
 from base.errors import InvalidInput
+from render.arbitration import Policy
+from render.choice import distribution
 from signals.candidates import MODEL_FEATURES, SEASON_DAYS, candidate_matrix
 from workers import evaluation, fitting
 from workers.evaluation import Array, Whole
@@ -23,6 +26,7 @@ from workers.evaluation_sets.findings import Finding, least, most, reported
 from workers.evaluation_sets.opens import rate
 from workers.evaluation_sets.past import Past, Walk
 from workers.evaluation_sets.retail import Retail, moment
+from workers.exposures import LEAST_CHANCE
 from workers.policyvalue import Log, ips
 
 OFFERS, NEW_OFFERS, NEW_DAY = 20, 5, 200
@@ -37,8 +41,15 @@ SEEDS: Final = 100
 PARAMETERS: Final = {"min_data_in_leaf": 50}
 """A week of opens holds some five hundred: leaves of the usual size would learn nothing for months."""
 
+BAGS: Final = 10
+THOMPSON: Final = Policy(kind="thompson")
+"""As a plan has it if nothing else is said: of the best five."""
+
 QUESTION: Final = "learning from its own feedback, a week late"
 HARDER: Final = f"the same, {LONG_DELAY_DAYS} days late, {LOST_SHARE:.0%} of what came true never told"
+
+
+DRAWN: Final = f"the same, drawn by Thompson sampling over {BAGS} bags"
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,7 @@ def judged(data: Path) -> list[Finding]:
     warm, late, new = world.days >= WARM_DAY, world.days >= LATE_DAY, shown >= OFFERS - NEW_OFFERS
     minus = [evaluation.paired_difference(ours[part], theirs[part], world.persons[part]) for part in (warm, late)]
     harder = world.outcomes[rows, _shown(world, LONG_DELAY_DAYS, LOST_SHARE)]
+    drawn = world.outcomes[rows, _shown(world, policy=THOMPSON)]
     found = float(world.days[new].min() - NEW_DAY) if new.any() else float(LAST)
     return [
         reported(QUESTION, "came true, over all", rate(ours, world.persons)),
@@ -72,19 +84,25 @@ def judged(data: Path) -> list[Finding]:
         most(QUESTION, "days until a new offer is shown", found, 14.0),
         reported(QUESTION, "share of new offers since then", float(new[world.days >= NEW_DAY].mean())),
         reported(QUESTION, "opens", float(len(rows))),
-        reported(HARDER, "came true, over all", rate(harder, world.persons)),
+        *_beside(HARDER, world, harder, theirs),
+        *_beside(DRAWN, world, drawn, theirs),
         reported(
-            HARDER,
-            f"minus own favourite, from day {WARM_DAY}",
-            evaluation.paired_difference(harder[warm], theirs[warm], world.persons[warm]),
-        ),
-        reported(
-            HARDER,
-            "minus own favourite, last quarter",
-            evaluation.paired_difference(harder[late], theirs[late], world.persons[late]),
+            DRAWN,
+            "minus the best, last quarter",
+            evaluation.paired_difference(drawn[late], ours[late], world.persons[late]),
         ),
         _covered(world, rule),
     ]
+
+
+def _beside(question: str, world: World, ours: Array, theirs: Array) -> list[Finding]:
+    """What a policy came to, by itself and beside the rule."""
+    findings = [reported(question, "came true, over all", rate(ours, world.persons))]
+    for day, words in ((WARM_DAY, f"from day {WARM_DAY}"), (LATE_DAY, "last quarter")):
+        part = world.days >= day
+        minus = evaluation.paired_difference(ours[part], theirs[part], world.persons[part])
+        findings.append(reported(question, f"minus own favourite, {words}", minus))
+    return findings
 
 
 def _world(past: Past) -> World:
@@ -120,15 +138,19 @@ def _world(past: Past) -> World:
     )
 
 
-def _shown(world: World, delay_days: int = DELAY_DAYS, lost: float = 0.0) -> Whole:
+def _shown(
+    world: World, delay_days: int = DELAY_DAYS, lost: float = 0.0, policy: Policy | None = None, bags: int = BAGS
+) -> Whole:
     """What is shown, week by week, by a booster fitted to what was shown before and is told by then.
 
     Until one can be fitted, rules decide: what the household bought most lately. A `lost` share of the opens whose
-    offer came true looks for ever as if it had not.
+    offer came true looks for ever as if it had not. With a `policy` that draws, so many bags are fitted too, and
+    what was drawn counts the inverse of its chance, as in training.
     """
     told = np.random.default_rng(1).random(len(world.days)) >= lost
     pace = MODEL_FEATURES.index("category.pace")
     shown = np.zeros(len(world.days), dtype=np.int64)
+    chances = np.ones(len(world.days))
     for week in range(FIRST, LAST + 1, 7):
         now = np.flatnonzero((world.days >= week) & (world.days < week + 7))
         if not len(now):
@@ -137,11 +159,38 @@ def _shown(world: World, delay_days: int = DELAY_DAYS, lost: float = 0.0) -> Who
         scores = world.features[now, :, pace].astype(np.float64)
         outcomes = world.outcomes[known, shown[known]] * told[known]
         if len(known) >= LEAST_ROWS and 0 < outcomes.sum() < len(outcomes):
-            booster = fitting.fitted(world.features[known, shown[known]], outcomes, parameters=PARAMETERS)
+            seen = world.features[known, shown[known]]
+            weights = None if policy is None else 1 / np.maximum(chances[known], LEAST_CHANCE)
+            booster = fitting.fitted(seen, outcomes, weights=weights, parameters=PARAMETERS)
             flat = world.features[now].reshape(-1, len(MODEL_FEATURES))
             scores = fitting.scores(booster, flat).reshape(len(now), OFFERS)
+            if policy is not None:
+                owners = world.persons[known]
+                views = [
+                    fitting.scores(
+                        fitting.bag(seen, outcomes, owners, number, weights=weights, parameters=PARAMETERS), flat
+                    ).reshape(len(now), OFFERS)
+                    for number in range(1, bags + 1)
+                ]
+                shown[now], chances[now] = _drawn(policy, world.may[now], scores, np.stack(views), seed=week)
+                continue
         shown[now] = np.where(world.may[now], scores, -1.0).argmax(axis=1)
     return shown
+
+
+def _drawn(
+    policy: Policy, may: np.ndarray[Any, np.dtype[np.bool_]], scores: Array, views: Array, seed: int
+) -> tuple[Whole, Array]:
+    """What a policy draws at each open, and the chance it had. scores: (opens, offers); views: those of each bag."""
+    random = np.random.default_rng(seed)
+    ranked = np.where(may, scores, -1.0)
+    drawn, chances = np.zeros(len(may), dtype=np.int64), np.ones(len(may))
+    for place in range(len(may)):
+        best = np.argsort(-ranked[place], kind="stable")[: min(policy.top, int(may[place].sum()))]
+        shares = distribution(policy, ranked[place, best].tolist(), views[:, place, best].tolist())
+        chosen = int(random.choice(len(best), p=shares))
+        drawn[place], chances[place] = best[chosen], shares[chosen]
+    return drawn, chances
 
 
 def _covered(world: World, rule: Whole) -> Finding:
