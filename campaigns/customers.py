@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, tuple_
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput, NotFound
 from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised
+from signals.known import KnownField, known_fields
 from signals.profiles import Identifier, Profile, ProfileStateRow
 
 MAX_FOUND = 20
@@ -153,6 +155,12 @@ def masked(kind: str, value: str) -> str:
 def document(session: Session, root: int) -> dict[str, Any] | None:
     """What is known of a person as readable JSON; None before any signal."""
     return session.scalar(select(ProfileStateRow.document).where(ProfileStateRow.profile_id == root))
+
+
+def known(session: Session, root: int, now: datetime) -> list[KnownField]:
+    """Everything known of a person with its origin, without what they could be written to or called by."""
+    found = known_fields(session, root, now)
+    return [one for one in found if one.group != "stated" or one.name not in CONTACT_TRAITS]
 
 
 def without_contacts(document: Mapping[str, Any] | None) -> dict[str, Any] | None:

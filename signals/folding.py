@@ -19,12 +19,14 @@ from base.db import Binaries
 from signals.catalog import Categories
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
+from signals.lineage import Rules, rules, same
 from signals.moments import seconds_of, unix_ms
 from signals.signal import ORDER_COMPLETED
 from signals.state import ProfileState, Score, Trait, decode, document, encode, tombstone
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
+NO_RULES: Final = Rules()
 
 
 @dataclass(slots=True)
@@ -93,6 +95,13 @@ def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
     return found
 
 
+def _settle(told: Sequence[Told], rules: Rules) -> None:
+    """Drop the statements of traits that lose; the events are all of a person's, in canonical order."""
+    if rules.policies:
+        for entry, event in zip(told, rules.settle([entry.event for entry in told]), strict=True):
+            entry.event = event
+
+
 def counts_once(told: Sequence[Told], taken: Iterable[str] = ()) -> None:
     """Set `folds` of these events, in canonical order: the first order of each order id counts, repeats do not."""
     seen = set(taken)
@@ -117,14 +126,20 @@ def orders_taken(session: Session, roots: Iterable[int], orders: Iterable[str]) 
     return found
 
 
-def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str]) -> ProfileState | None:
+def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str], rules: Rules = NO_RULES) -> ProfileState | None:
     """The state after new events, in canonical order; None when the stored events must be folded again.
 
-    `root` has its state, or is new. Sets `folds` of the events. An order that repeats a known one may be the earlier
-    of the two, and then counts in its stead: only folding again can tell.
+    `root` has its state, or is new. Sets `folds` of the events, and drops statements of traits that lose by `rules`. An
+    order that repeats a known one may be the earlier of the two, and then counts in its stead: only folding again can
+    tell.
     """
     known = set(taken)
     state = root.state or ProfileState()
+    if root.state is None:
+        _settle(told, rules)
+    elif not rules.may_fold_on(state, (entry.event for entry in told)):
+        counts_once(told)
+        return None
     for entry in told:
         if entry.is_order and entry.event.order_id in known and entry.event.time_ms <= state.last_ms:
             counts_once(told)
@@ -175,6 +190,7 @@ def fold_again(session: Session, root: Root, categories: Categories) -> tuple[Pr
     if root.erased_version is not None:
         return tombstone(root.erased_version), []
     told = history(session, root.members, categories)
+    _settle(told, rules(session))
     before = [entry.folds for entry in told]
     counts_once(told)
     flipped = [
@@ -243,11 +259,12 @@ class Origin:
 
 
 def origins(root: int, told: Iterable[Told]) -> dict[str, Origin]:
-    """The origin of each trait after these events, in canonical order: the newest statement holds."""
+    """The origin of each trait after these events, in canonical order: the statement since which its value holds."""
     found: dict[str, Origin] = {}
     for entry in told:
         for name, value in entry.event.traits.items():
-            found[name] = Origin(root, name, value, entry.event)
+            if name not in found or not same(found[name].value, value):
+                found[name] = Origin(root, name, value, entry.event)
     return found
 
 
@@ -258,6 +275,7 @@ _LINEAGE = text("""
                 CAST(:sources AS int[]), CAST(:events AS bigint[])) AS new (root, name, value, ms, source, event)
     ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_time = excluded.event_time,
         source_id = excluded.source_id, event_id = excluded.event_id
+    WHERE trait_lineage.value IS DISTINCT FROM excluded.value
 """)
 _NO_LINEAGE = text("DELETE FROM trait_lineage WHERE profile_id = ANY(:roots)")
 

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import belonging, folding, journal
+from signals import belonging, folding, journal, lineage
 from signals.belonging import Lost
 from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing, Told
@@ -253,9 +253,11 @@ def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> d
     orders = {entry.event.order_id for entries in told.values() for entry in entries if entry.is_order}
     taken = folding.orders_taken(session, whose.roots, orders) if orders else {}
     states: dict[int, ProfileState | None] = {}
+    stated = any(entry.event.traits for entries in told.values() for entry in entries)
+    rules = lineage.rules(session) if stated else folding.NO_RULES
     for number, entries in told.items():
         entries.sort(key=lambda entry: entry.key)
-        state = folding.folded_on(whose.roots[number], entries, taken.get(number, ()))
+        state = folding.folded_on(whose.roots[number], entries, taken.get(number, ()), rules)
         states[number] = None if whose.must_fold_again(number) else state
     return states
 

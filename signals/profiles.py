@@ -159,7 +159,8 @@ class ProfileScore(Model):
 
 
 class TraitLineage(Model):
-    """Where a trait's present value comes from and since when it is so. Derived, as the state is."""
+    """Where a trait's present value comes from and since when it is so: the first statement of the value, by whoever
+    states it again. Derived, as the state is."""
 
     __tablename__ = "trait_lineage"
     __table_args__ = (PrimaryKeyConstraint("profile_id", "name"),)

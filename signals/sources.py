@@ -23,7 +23,9 @@ from base.errors import InvalidInput, NotFound
 SourceKind = Literal["server", "browser"]
 KINDS: Final[tuple[SourceKind, ...]] = ("server", "browser")
 TRUST: Final[dict[SourceKind, int]] = {"server": 100, "browser": 10}
-"""Of two values of one age, the one with the higher trust wins."""
+"""What a source's word is worth until somebody says otherwise: where a trait goes by trust, the higher wins."""
+
+MOST_TRUST: Final = 1000
 
 INTERNAL: Final = "latebind"
 """The source of what we ourselves learn: unsubscribes, corrections by support staff."""
@@ -111,6 +113,17 @@ def disable_source(session: Session, source_id: int, now: datetime) -> Source:
         raise NotFound("source", str(source_id))
     source.disabled_at = source.disabled_at or now
     return source
+
+
+def set_trust(session: Session, source_id: int, trust: int) -> tuple[Source, int]:
+    """Say what a source's word is worth, 0 to 1000; the source and its trust before. Raises NotFound, InvalidInput."""
+    if not 0 <= trust <= MOST_TRUST:
+        raise InvalidInput("trust", f"must be 0 to {MOST_TRUST}")
+    source = session.get(Source, source_id, with_for_update=True)
+    if source is None:
+        raise NotFound("source", str(source_id))
+    before, source.trust = source.trust, trust
+    return source, before
 
 
 def sources(session: Session) -> list[Source]:

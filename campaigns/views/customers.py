@@ -84,6 +84,22 @@ def show(profile: int) -> ResponseReturnValue:
         )
 
 
+@pages.get("/<long:profile>/known")
+@allow("support")
+def known(profile: int) -> ResponseReturnValue:
+    """Everything known of one customer, each with where it comes from and since when."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        _note(session, "known", root.id)
+        return render_template(
+            "customers/known.html",
+            profile=root,
+            name=customers.display_name(customers.document(session, root.id), root.id),
+            known=customers.known(session, root.id, parts().now()),
+            currency=customers.currency(session, customers.members(session, root.id)),
+        )
+
+
 @pages.get("/<long:profile>/opens/<decision>")
 @allow("support")
 def opened(profile: int, decision: str) -> ResponseReturnValue:

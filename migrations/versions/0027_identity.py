@@ -52,9 +52,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("type", "value_hash", "reason", name="pk_refused_tie"),
     )
     op.create_index("ix_refused_tie_last_at", "refused_tie", ["last_at"])
+    op.create_table(
+        "trait_policy",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name="pk_trait_policy"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("trait_policy")
     op.execute("DELETE FROM identifier WHERE type LIKE 'name%'")
     op.drop_constraint("ck_identifier_type", "identifier")
     op.execute(f"ALTER TABLE identifier ADD CONSTRAINT ck_identifier_type CHECK (type IN ({KINDS}))")

@@ -27,11 +27,11 @@ EXPECTED = {
     "arms": "manager", "models": "manager", "relations": "manager", "timing": "manager", "checks": "manager",
     "scenarios": "manager", "customers": "support", "permissions": "support", "mailreports": "admin",
     "calls": "support", "exports": "manager", "merges": "support", "merges.join": "admin", "merges.undo": "admin",
-    "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
+    "lineage": "admin", "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
     "checks.show": "manager approver", "checks.fields": "manager approver", "checks.approve": "approver",
-    "checks.refuse": "approver", "corrections": "support", "customers.export": "admin", "approvals": "manager approver",
-    "running.audience_count": "manager approver", "messageevents": "manager",
+    "checks.refuse": "approver", "corrections": "support", "customers.export": "admin",
+    "approvals": "manager approver", "running.audience_count": "manager approver", "messageevents": "manager",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
 ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "slot": 0, "user_id": 1, "decision": "d",

@@ -313,6 +313,8 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/customers/{d.web.shop.profile('ada')}/complaints/settle", case=d.complaint()
     ),
     "calls.tell": lambda d: d.told_on_page(),
+    "lineage.save": lambda d: d.browser.post("/system/traits/", name="city", policy="longest"),
+    "lineage.trust": lambda d: d.browser.post(f"/system/traits/sources/{d.source('till')}", trust="150"),
     "merges.join": lambda d: d.merged_on_page(),
     "merges.undo": lambda d: d.browser.post(d.merged_on_page()),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
@@ -427,6 +429,8 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "lift_suppression": lambda d: d.program.told(
         "POST", f"/customers/{d.web.shop.profile('ada')}/addresses/lift", {"address": d.stopped(), "why": "It works"}
     ),
+    "set_trait_policy": lambda d: d.program.told("PUT", "/trait-policies", {"name": "city", "policy": "trusted"}),
+    "set_trust": lambda d: d.program.told("PUT", f"/sources/{d.source('crm')}/trust", {"trust": 150}),
     "merge_customers": lambda d: d.merge(),
     "undo_merge": lambda d: d.program.told("DELETE", d.merge()),
     "correct_record": lambda d: d.program.told(
@@ -526,13 +530,15 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     for query in ("nobody", "ada@example.com"):
         yield query, partial(support.post, "/customers/", q=query)
     yield "customer", partial(support.get, f"/customers/{ada}")
-    yield "merges", partial(support.get, f"/customers/{ada}/merges")
+    for name in ("merges", "known"):
+        yield name, partial(support.get, f"/customers/{ada}/{name}")
     for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
                  f"/campaigns/{number}/preview?customer={ada}",
                  f"/campaigns/{number}/preview/mail?customer={ada}"):  # fmt: skip
         yield path, partial(manager.get, path)
     yield "search", lambda: desk.program.call("POST", "/customers/search", {"q": "ada@example.com"})
-    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", f"/customers/{ada}/merges", "/customers/ties",
+    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", "/customers/ties",
+                 f"/customers/{ada}/merges", f"/customers/{ada}/known",
                  f"/campaigns/{number}/deliveries"):  # fmt: skip
         yield path, partial(desk.program.call, "GET", path)
     yield "preview", lambda: desk.program.call("POST", f"/campaigns/{number}/preview", {"profile": ada})

@@ -1,0 +1,41 @@
+"""The pages where a value says where it comes from, and where it is said which source is believed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web, told
+
+
+@pytest.mark.feature("DE-09")
+def test_it_says_of_every_value_from_where_and_since_when(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann", city="Bonn")
+    shop.send(shop.order("ann", "Shoes", shop.now))
+    page = web.desk("support").get(f"/customers/{ann}/known").text
+    for words in ("Stated", "city", "Bonn", "shop", "Consent", "Bought", "shoes", "€20.00"):
+        assert words in page, words
+    known = web.program("support").told("GET", f"/customers/{ann}/known")["known"]
+    (city,) = [one for one in known if one["name"] == "city"]
+    assert (city["value"], city["source"], city["since"]) == ("Bonn", "shop", shop.now.isoformat())
+    assert f"/customers/{ann}/known" in web.desk("support").get(f"/customers/{ann}").text
+
+
+@pytest.mark.feature("DE-09")
+def test_it_has_a_trait_go_by_a_policy_and_a_source_be_believed_more(shop: Shop, web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    desk.get("/system/traits/")
+    assert desk.post("/system/traits/", name="lastCity", policy="longest").status_code == 302
+    assert desk.post(f"/system/traits/sources/{shop.source.id}", trust="300").status_code == 302
+    page = desk.get("/system/traits/").text
+    assert "last_city" in page
+    assert 'value="300"' in page
+    program.told("PUT", "/trait-policies", {"name": "tier", "policy": "trusted"})
+    listed = [{"name": "last_city", "policy": "longest"}, {"name": "tier", "policy": "trusted"}]
+    assert program.told("GET", "/trait-policies")["policies"] == listed
+    for path, form in (("", {"name": "", "policy": "longest"}), (f"sources/{shop.source.id}", {"trust": "5000"})):
+        answer = desk.post(f"/system/traits/{path}", **form)
+        assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), path
+    assert told(program.call("PUT", f"/sources/{shop.source.id}/trust", {"trust": 5000}), 400)["field"] == "trust"
+    assert program.call("PUT", "/sources/999/trust", {"trust": 5}).status_code == 404
+    assert web.desk("manager").get("/system/traits/").status_code == 403
