@@ -246,7 +246,7 @@ class Keyring:
     def of(self, domain: str) -> tuple[SigningKey, ...]:
         """The keys that sign mails from a domain: its own, else those of the nearest domain above it.
 
-        None where nothing signs for it. Raises Unopenable.
+        Empty where nothing signs for it. Raises Unopenable.
         """
         for name in ancestry(domain):
             if name in self._active:

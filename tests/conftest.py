@@ -26,6 +26,7 @@ from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
 from tests.databases import Databases
+from tests.nameserver import name_server
 from tests.order import SharedScheduling, longest_first
 from tests.serving import Serve, Served
 from workers.migration import migrate
@@ -126,8 +127,15 @@ def valkey(valkey_url: str) -> Iterator[stores.Store]:
     client.close()
 
 
+@pytest.fixture(scope="session")
+def empty_dns() -> Iterator[str]:
+    """A name server that knows of nothing, so that no test asks the world's."""
+    with name_server() as server:
+        yield server.place
+
+
 @pytest.fixture
-def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path: Path) -> Settings:
+def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path: Path, empty_dns: str) -> Settings:
     """Complete settings with keys of their own and everything on disk in the test's folder."""
     ports = {name: str(free_port()) for name in ("WEB", "RENDER", "SIGNALS", "SMTP", "INBOX")}
     environ = {f"LATEBIND_{name}_PORT": port for name, port in ports.items()}
@@ -143,6 +151,7 @@ def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path:
         subject_key=secrets.token_bytes(KEY_BYTES),
         session_key=secrets.token_bytes(KEY_BYTES),
         hash_key=secrets.token_bytes(KEY_BYTES),
+        dns_servers=(empty_dns,),
         render_workers=1,
     )
 

@@ -114,7 +114,7 @@ def list_sending_domains() -> SendingDomains:
 
 @api.get("/system/sending-domains/<domain>")
 @allow("admin")
-@served(200, SendingChecks, "system")
+@served(200, SendingChecks, "system", 404)
 def check_sending_domain(domain: str) -> SendingChecks:
     """Check DKIM, SPF, DMARC, PTR and one-click of a domain now; takes seconds where the DNS does not answer."""
     host = dkimkeys.domain_name(domain)

@@ -137,7 +137,7 @@ class AddressCheck(msgspec.Struct, frozen=True):
     words: str
 
 
-class AddressOut(msgspec.Struct, frozen=True):
+class RenderAddressOut(msgspec.Struct, frozen=True):
     """A render address, the brands whose mails have it (an empty name stands for all others), and its checks."""
 
     url: str
@@ -148,7 +148,7 @@ class AddressOut(msgspec.Struct, frozen=True):
 class AddressList(msgspec.Struct, frozen=True):
     """The render addresses."""
 
-    addresses: list[AddressOut]
+    addresses: list[RenderAddressOut]
 
 
 class KeptRule(msgspec.Struct, frozen=True):
@@ -226,7 +226,7 @@ def check_addresses() -> AddressList:
     settings = parts().settings
     tokens, now = TokenKeys.from_settings(settings), parts().now()
     return AddressList([
-        AddressOut(one.url, list(one.brands), [
+        RenderAddressOut(one.url, list(one.brands), [
             AddressCheck(found.check, found.well, found.words) for found in domaincheck.examine(one.url, tokens, now)
         ])
         for one in domaincheck.addresses(settings)

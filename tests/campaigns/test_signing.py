@@ -13,9 +13,10 @@ from dkim.canonicalization import Relaxed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base.errors import InvalidInput
 from campaigns.compose import Composer
 from campaigns.links import mint
-from campaigns.mail import compile_mail
+from campaigns.mail import compile_mail, envelope_address
 from campaigns.signing import Signatures, relaxed_body
 from tests.campaigns.shop import MESSAGE
 from tests.campaigns.signed import Published
@@ -104,6 +105,17 @@ def test_it_signs_whatever_somebody_calls_themselves_and_lets_none_of_it_become_
     read = email.message_from_bytes(mail, policy=email.policy.SMTP)
     assert [key for key in read.keys() if key != "DKIM-Signature"] == HEADERS  # noqa: SIM118 - a mail's keys repeat
     assert PUBLISHED.verdicts(mail) == [True, True]
+
+
+@settings(max_examples=200, deadline=None)
+@given(address=st.text(st.sampled_from('aü@. \r\n<>,"\u202e用-_:[]\x00'), max_size=40) | st.emails())
+def test_it_tells_a_relay_one_address_or_none(address: str) -> None:
+    try:
+        told = envelope_address(address)
+    except InvalidInput:
+        return
+    assert re.fullmatch(r"[^\s<>,\"\x00-\x20\x7f]+@[A-Za-z0-9.-]+", told)
+    assert told.rpartition("@")[0] == address.rpartition("@")[0]
 
 
 COMPOSER = Composer(compile_mail(FOLDED, 3, "Example"), b"h" * 32)

@@ -65,6 +65,7 @@ def test_it_fails_who_cannot_be_told_to_the_relay_with_that_reason_and_mails_the
     assert sender.send(due(shop, scheduler, shop.campaign())).states == {"accepted": 1, "failed": 12}
     failed = [row for row in shop.ledger(1) if row.state == "failed"]
     assert {(row.reason, row.reply) for row in failed} == {("refused", NO_SMTPUTF8)}
+    assert all(content.isascii() for _, content in relay.mails), "no relay may refuse a mail for its bytes"
     with shop.sessions.begin() as session:
         assert session.scalars(select(Suppression)).all() == []
         assert session.get_one(Campaign, 1).trouble is None
