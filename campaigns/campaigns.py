@@ -237,6 +237,8 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     if taken is not None and taken != campaign_id:
         raise Conflict("Another campaign has this name.")
     wallclock.zone(content.timezone, "timezone")
+    if content.ends_at is not None:
+        wallclock.check_year(content.ends_at, "ends_at")
     for purpose in content.needs_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("needs_consent", f"must be of {', '.join(PURPOSES)}")

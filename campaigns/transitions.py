@@ -48,8 +48,7 @@ def schedule(
 
 def meant(row: Campaign, due_at: datetime, zone: str) -> WallTime:
     """What is meant by a time: what is saved again as it was stays the same instant, whatever became of the zone."""
-    if due_at.year not in wallclock.YEARS:
-        raise InvalidInput("due_at", f"must be in the years {wallclock.YEARS.start} to {wallclock.YEARS.stop - 1}")
+    wallclock.check_year(due_at, "due_at")
     if due_at.tzinfo is not None:
         return wallclock.of_instant(due_at, zone)
     wall, at = row.due_wall, row.due_at

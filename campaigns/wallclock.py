@@ -84,14 +84,19 @@ def typed(wall: datetime) -> str:
     return wall.strftime(_FIELD if wall.second else _FIELD[: -len(":%S")])
 
 
+def check_year(at: datetime, field: str) -> None:
+    """Raises InvalidInput for the field when no clocks could be told what it is."""
+    if at.year not in YEARS:
+        raise InvalidInput(field, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
+
+
 def parse(value: str, field: str, *, offset: bool = False) -> datetime:
     """A wall time such as 2026-03-29T02:30; with an offset of its own only if that is allowed. Raises InvalidInput."""
     try:
         wall = datetime.fromisoformat(value)
     except ValueError:
         raise InvalidInput(field, "must be a date and a time") from None
-    if wall.year not in YEARS:
-        raise InvalidInput(field, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
+    check_year(wall, field)
     if wall.tzinfo is not None and not offset:
         raise InvalidInput(field, "must have no offset: it is a time of the zone")
     return wall
