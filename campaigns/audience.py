@@ -296,11 +296,11 @@ def _known(
         case(*reasons).label("first_reason"),
         func.coalesce(found.c.user_hash, found.c.address_hash, number).label("lasting_name"),
     )
-    if moments is None:
+    if plan is None or moments is None:
         later = waves.opening(campaign, now)
         query = query.add_columns(literal(later, DateTime(timezone=True)).label("not_before"))
     else:
-        query = query.add_columns(moments.c.at.label("not_before")).join(moments, moments.c.zone == found.c.zone)
+        query = waves.timed(query, found, moments, plan, now)
     return query.cte("known").prefix_with(*ONCE)
 
 

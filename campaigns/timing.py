@@ -44,7 +44,8 @@ class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `clocks` recipient: the scheduled wall time is that of each recipient's own zone: what their profile says, else what
     their recent signals came with, else the campaign's. `passed` is for whom it is over when the run begins: mailed
-    now, at that time of the next day, or not at all.
+    now, at that time of the next day, or not at all. With `own_hours` who is known to open mails at an hour of their
+    own (`campaigns.habits`) gets it at that hour of the scheduled day, the others at the scheduled time.
 
     `joins` is whom the audience holds: scheduling, who fits when it is scheduled; send, who fits when it begins;
     until_end, also who comes to fit until the campaign ends. An evergreen campaign always goes on taking people in;
@@ -53,6 +54,7 @@ class Timing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     clocks: Clocks = "campaign"
     passed: Literal["now", "next_day", "skip"] = "next_day"
+    own_hours: bool = False
     window: Window | None = None
     missed: Missed = Missed()
     joins: Literal["scheduling", "send", "until_end"] = "send"
@@ -95,6 +97,8 @@ def check(timing: Timing, repeat: Repeat | None, kind: str, *, has_end: bool) ->
             raise InvalidInput("timing.window.until", "must be later than it begins, on the same day")
     if timing.clocks == "recipient" and kind not in ("broadcast", "recurring"):
         raise InvalidInput("timing.clocks", "can be the recipients’ only where it goes out at a set time")
+    if timing.own_hours and timing.clocks != "recipient":
+        raise InvalidInput("timing.own_hours", "needs the clocks of recipients")
     if timing.joins != "send" and kind != "broadcast":
         raise InvalidInput("timing.joins", "can be chosen only for one send to an audience")
     if timing.newcomers_only and kind != "evergreen":

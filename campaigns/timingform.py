@@ -42,6 +42,7 @@ def read(form: Mapping[str, str], several: Mapping[str, Sequence[str]], row: Cam
     values: dict[str, Any] = {
         "clocks": form.get("clocks", "campaign"),
         "passed": form.get("passed", "next_day"),
+        "own_hours": "own_hours" in form and form.get("clocks") == "recipient",
         "window": {
             "days": list(several.get("window-day", ())), "begin": form.get("window-begin", ""),
             "until": form.get("window-until", "") or "24:00", "clocks": form.get("window-clocks", "campaign"),
@@ -74,6 +75,8 @@ def words(row: Campaign) -> list[str]:
             "Each recipient gets it when their own clock shows the time. Whose zone nobody told goes by "
             f"{row.timezone}; where the hour is over: {PASSED[plan.passed]}."
         )
+    if plan.own_hours:
+        said.append("Who usually opens mails at an hour of their own gets it at that hour of the day, not at the time.")
     if plan.window is not None:
         said.append(_window(plan.window, row.timezone))
     if row.kind != "triggered":

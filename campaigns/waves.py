@@ -18,8 +18,10 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     DateTime,
+    Integer,
     Select,
     Text,
+    and_,
     any_,
     bindparam,
     case,
@@ -31,7 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session, aliased
 
 from base.ids import TEST_BIT
-from campaigns import timing, wallclock, windows
+from campaigns import habits, timing, wallclock, windows
 from campaigns.models.campaign import Campaign
 from campaigns.models.delivery import Delivery
 from campaigns.timing import Timing
@@ -52,18 +54,24 @@ MAX_WAVES: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Waves:
-    """When the mails of a run may leave, a zone each; None where they may not any more. `zone` is the campaign's."""
+    """When the mails of a run may leave, a zone and hour each; None where they may not any more.
+
+    The hour is habits.UNKNOWN for the scheduled time; others are there only where people's own hours count. `zone` is
+    the campaign's.
+    """
 
     zone: str
-    moments: dict[str, datetime | None]
+    moments: dict[tuple[str, int], datetime | None]
     since: datetime
+    own_hours: bool
 
 
 def begins(plan: Timing, wall: datetime, at: datetime) -> datetime:
     """When a run begins: at its instant, or where it goes by recipients' clocks, with the first of them."""
     if plan.clocks == "campaign":
         return at
-    return min(wallclock.read(wall, zone).at for zone in wallclock.zones())
+    first = wall.replace(hour=0, minute=0, second=0, microsecond=0) if plan.own_hours else wall
+    return min(wallclock.read(first, zone).at for zone in wallclock.zones())
 
 
 def waves(campaign: Campaign, wall: datetime | None, now: datetime) -> Waves | None:
@@ -74,8 +82,14 @@ def waves(campaign: Campaign, wall: datetime | None, now: datetime) -> Waves | N
         return None
     own = campaign.timezone if wallclock.is_zone(campaign.timezone) else "UTC"
     meant = wall if plan.clocks == "recipient" else None
-    moments = {zone: _moment(plan, meant, zone, own, now) for zone in wallclock.zones()}
-    return Waves(own, moments, now - RECENT)
+    own_hours = plan.own_hours and meant is not None
+    hours = {habits.UNKNOWN: meant}
+    if own_hours and meant is not None:
+        hours |= {hour: meant.replace(hour=hour, minute=0, second=0, microsecond=0) for hour in range(24)}
+    moments = {
+        (zone, hour): _moment(plan, time, zone, own, now) for zone in wallclock.zones() for hour, time in hours.items()
+    }
+    return Waves(own, moments, now - RECENT, own_hours)
 
 
 def opening(campaign: Campaign, now: datetime) -> datetime | None:
@@ -87,7 +101,7 @@ def opening(campaign: Campaign, now: datetime) -> datetime | None:
 def zoned(query: Select[Any], who: CTE, plan: Waves) -> Select[Any]:
     """The query of people (`who` joined to their states) with each one's `zone` and `zone_from`."""
     trait = ProfileStateRow.document[("traits", "timezone")].as_string()
-    names = literal(list(plan.moments), ARRAY(Text))
+    names = literal(list(wallclock.zones()), ARRAY(Text))
     known = select(func.unnest(names).label("name")).cte("zone_name")
     member = aliased(Profile)
     newest = (
@@ -121,14 +135,26 @@ def zoned(query: Select[Any], who: CTE, plan: Waves) -> Select[Any]:
 
 
 def moments(plan: Waves) -> CTE:
-    """The zones with the instants of their mails, as a table (zone, at)."""
-    zones, instants = list(plan.moments), list(plan.moments.values())
+    """The zones and hours with the instants of their mails, as a table (zone, hour, at)."""
     made = func.unnest(
-        bindparam("wave_zones", zones, ARRAY(Text), unique=True),
-        bindparam("wave_moments", instants, ARRAY(DateTime(timezone=True)), unique=True),
-    ).table_valued(column("zone", Text), column("at", DateTime(timezone=True)))
+        bindparam("wave_zones", [zone for zone, _ in plan.moments], ARRAY(Text), unique=True),
+        bindparam("wave_hours", [hour for _, hour in plan.moments], ARRAY(Integer), unique=True),
+        bindparam("wave_moments", list(plan.moments.values()), ARRAY(DateTime(timezone=True)), unique=True),
+    ).table_valued(column("zone", Text), column("hour", Integer), column("at", DateTime(timezone=True)))
     listed = made.render_derived(name="listed")
-    return select(listed.c.zone, listed.c.at).cte("moment")
+    return select(listed.c.zone, listed.c.hour, listed.c.at).cte("moment")
+
+
+def timed(query: Select[Any], found: CTE, moments: CTE, plan: Waves, now: datetime) -> Select[Any]:
+    """The query of people with their zones (`found`), and when each one's mail may leave as `not_before`."""
+    hour: ColumnElement[int] = literal(habits.UNKNOWN)
+    if plan.own_hours:
+        own = habits.own_hours(found, now)
+        query = query.outerjoin(own, own.c.profile_id == found.c.profile_id)
+        hour = func.coalesce(own.c.hour, habits.UNKNOWN)
+    return query.add_columns(moments.c.at.label("not_before")).join(
+        moments, and_(moments.c.zone == found.c.zone, moments.c.hour == hour)
+    )
 
 
 @dataclass(frozen=True, slots=True)
