@@ -13,6 +13,8 @@ from benchmarks import (
     faults,
     growth,
     intake,
+    isolation,
+    ledger,
     measuring,
     open,
     pausing,
@@ -39,6 +41,8 @@ SOAKS: dict[str, Callable[[], None]] = {
     "measuring": measuring.main,
     "training": training.main,
     "pausing": pausing.main,
+    "ledger": ledger.main,
+    "isolation": isolation.main,
 }
 
 

@@ -1,0 +1,168 @@
+"""What opens feel of a send at full speed and of reports being built: the same opens alone and beside them, in turns.
+
+Everything runs on this machine: render, Valkey, PostgreSQL, a sender with its sink, and a process that builds a
+campaign's results and counts its audience without a pause. Between the turns beside them those two are held by SIGSTOP.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+from base import db
+from base.clock import SystemClock, monotonic
+from base.environment import environment
+from base.processes import free_port
+from base.settings import Settings
+from base.tokens import TokenKeys
+from benchmarks import load, world
+from benchmarks.ledger import BATCH, grown
+from benchmarks.open import Running, address_of, requests_of
+from benchmarks.report import Report
+from benchmarks.send import sink
+from campaigns import audience, deliveries, reports
+from campaigns.models import Campaign, Occurrence
+from tests.campaigns.shop import Shop
+from workers.jobs import enqueue_send
+
+PEOPLE, MAILS = 2_000, 30_000
+FIRST = 10_000_000
+"""Profiles of the readers, far from those who are mailed."""
+TURNS, TURN_REQUESTS, RATE, CONNECTIONS = 4, 600, 60.0, 16
+BUDGET_MS = 25.0
+
+
+def main() -> None:
+    """Run it and print the report."""
+    report = Report("isolation")
+    context = multiprocessing.get_context("spawn")
+    port, ready, stop = free_port(), context.Event(), context.Event()
+    receiver = context.Process(target=sink, args=(port, ready, stop), daemon=True)
+    receiver.start()
+    ready.wait(60)
+    try:
+        with world.world(database=True) as place:
+            place.settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
+            _measure(report, place)
+    finally:
+        stop.set()
+        receiver.join(10)
+    report.show()
+
+
+def _measure(report: Report, place: world.World) -> None:
+    engine = db.connect(place.settings.database_url, statement_ms=0)
+    clock: Any = SystemClock()
+    shop = Shop(place.settings, db.sessions(engine), place.store, clock)
+    campaign = _campaign(shop)
+    world.publish(place, 20, 100)
+    world.people(place, PEOPLE, world.now(), FIRST)
+    paths = _paths(place)
+    alone: list[load.Result] = []
+    beside: list[load.Result] = []
+    sent = seconds = 0.0
+    with Running(place) as url, world.emptied(place), _busy(shop, campaign) as pids:
+        _turn(url, paths, RATE / 2)
+        for _ in range(TURNS):
+            alone.append(_turn(url, paths, RATE))
+            before, began = _accepted(shop, campaign), monotonic()
+            _signal(pids, signal.SIGCONT)
+            beside.append(_turn(url, paths, RATE))
+            _signal(pids, signal.SIGSTOP)
+            sent, seconds = sent + _accepted(shop, campaign) - before, seconds + monotonic() - began
+        if _accepted(shop, campaign) >= MAILS:
+            raise SystemExit("the send ended before the opens did")
+    for share in (0.5, 0.99):
+        calm, busy = (median(result.percentile(share) for result in results) for results in (alone, beside))
+        met = busy <= BUDGET_MS if share == 0.99 else None
+        aim = f"≤ {BUDGET_MS:.0f} ms" if share == 0.99 else ""
+        what = f"open at {RATE:.0f}/s beside a send and reports: p{share * 100:.0f}"
+        report.add(what, f"{busy:.1f} ms", f"alone {calm:.1f} ms", busy / calm, aim, met)
+    report.add("mails a second meanwhile", f"{sent / seconds:,.0f}")
+    engine.dispose()
+
+
+def _campaign(shop: Shop) -> int:
+    """A campaign whose mails wait on the queue."""
+    grown(shop, MAILS)
+    campaign = shop.campaign()
+    with shop.sessions.begin() as session:
+        session.add(Occurrence(campaign_id=campaign, number=1, state="sending", due_at=shop.now))
+        session.get_one(Campaign, campaign).state = "sending"
+        audience.freeze(session, campaign, 1, shop.now, shop.settings.hash_key)
+        ids = [row.id for row in deliveries.listing(session, campaign, limit=1)]
+    for start in range(ids[0], ids[0] + MAILS, BATCH):
+        enqueue_send(shop.store, list(range(start, start + BATCH)))
+    return campaign
+
+
+@contextmanager
+def _busy(shop: Shop, campaign: int) -> Iterator[list[int]]:
+    """A sender and a builder of reports, held until they are let go on; their process ids."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("LATEBIND_")}
+    command = [sys.executable, "-m", "workers.cli", "worker", "send"]
+    sender = subprocess.Popen(command, env=outer | environment(shop.settings), stdout=subprocess.DEVNULL)
+    builder = multiprocessing.get_context("spawn").Process(target=_build, args=(shop.settings, campaign), daemon=True)
+    builder.start()
+    pids = [sender.pid, builder.pid or 0]
+    try:
+        deadline = monotonic() + 120
+        while not _accepted(shop, campaign):
+            if monotonic() > deadline or sender.poll() is not None:
+                raise SystemExit("the sender sends nothing")
+        _signal(pids, signal.SIGSTOP)
+        yield pids
+    finally:
+        _signal(pids, signal.SIGCONT)
+        builder.kill()
+        sender.kill()
+        builder.join(10)
+        sender.wait(30)
+
+
+def _build(settings: Settings, campaign: int) -> None:
+    """Build the results of a campaign and count its audience again and again."""
+    make = db.sessions(db.connect(settings.database_url, statement_ms=0))
+    while True:
+        with make.begin() as session:
+            reports.report(session, campaign)
+            audience.count(session, campaign, SystemClock().now(), settings.hash_key)
+
+
+def _signal(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        os.kill(pid, number)
+
+
+def _accepted(shop: Shop, campaign: int) -> int:
+    with shop.sessions.begin() as session:
+        return deliveries.account(session, campaign)["accepted"]
+
+
+def _paths(place: world.World) -> Iterator[str]:
+    """First opens without end: each reader's mail of one run after the other."""
+    tokens, now = TokenKeys.from_settings(place.settings), world.now()
+    for occurrence in itertools.count(1):
+        for profile in range(FIRST, FIRST + PEOPLE):
+            yield world.path_of(tokens, profile, occurrence, now)
+
+
+def _turn(url: str, paths: Iterator[str], rate: float) -> load.Result:
+    asked = list(itertools.islice(paths, TURN_REQUESTS))
+    result = load.run(*address_of(url), requests_of(url, asked), CONNECTIONS, 120, rate)
+    if set(result.statuses) != {200}:
+        raise SystemExit(f"answers were {result.statuses}")
+    return result
+
+
+if __name__ == "__main__":
+    main()
