@@ -22,6 +22,7 @@ from base.errors import InvalidInput
 from base.sealing import unseal
 from campaigns import exports
 from campaigns.exports import Changes
+from campaigns.instance import Guard
 from campaigns.models.exports import AudienceExport
 from campaigns.receivers import SEALED_AS
 
@@ -56,8 +57,9 @@ def signed(secret: bytes, name: str, at: int, body: bytes) -> dict[str, str]:
 class Exporter:
     """Tells receivers. `post` is Downloads.post: nothing else may follow a receiver's address."""
 
-    def __init__(self, sessions: Sessions, clock: Clock, subject_key: bytes, *, post: Post) -> None:
+    def __init__(self, sessions: Sessions, clock: Clock, subject_key: bytes, guard: Guard, *, post: Post) -> None:
         self._sessions = sessions
+        self._guard = guard
         self._clock = clock
         self._key = subject_key
         self._post = post
@@ -65,6 +67,10 @@ class Exporter:
     def run(self) -> Told:
         """Look after every receiver whose turn it is. Raises Unavailable; a lease that is left then runs out."""
         done = Told()
+        with transaction(self._sessions) as session:
+            # A copy of the database must not speak for the installation that it was copied from.
+            if self._guard.blocked(session, self._clock.now()) is not None:
+                return done
         for _ in range(MAX_RECEIVERS):
             with transaction(self._sessions) as session:
                 export = exports.claim(session, self._clock.now())

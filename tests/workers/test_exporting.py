@@ -15,11 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from base.downloads import Downloads
 from base.errors import Conflict, InvalidInput
 from base.queues import QueueName
 from campaigns import receivers, segments
+from campaigns.instance import Guard
 from campaigns.matchkeys import match_keys
 from campaigns.models import ExportMember
 from campaigns.receivers import ExportIn
@@ -88,7 +90,8 @@ class Desk:
     def __post_init__(self) -> None:
         downloads = Downloads(loopback=True, seconds=5.0, named="url")
         key = self.shop.settings.subject_key
-        self.exporter = Exporter(self.shop.sessions, self.shop.clock, key, post=downloads.post)
+        guard = Guard(self.shop.settings, "exports", claims=False)
+        self.exporter = Exporter(self.shop.sessions, self.shop.clock, key, guard, post=downloads.post)
         with self.shop.sessions.begin() as session:
             made = segments.create_segment(session, "Promoters", PROMOTERS, self.shop.now, MANAGER)
             self.segment = made.id
@@ -202,6 +205,20 @@ def test_it_tries_a_receiver_again_and_tells_of_who_may_be_known(desk: Desk, rec
     assert (told["additions"], told["removals"]) == ([], [{"email": sha("ann@example.com")}])
     kept = desk.kept()
     assert (kept.row.fault, kept.row.attempts, kept.standing.members) == (None, 0, 0)
+
+
+def test_it_tells_nobody_from_a_copy_of_the_database(desk: Desk, receiver: Receiver, scheduler: Scheduler) -> None:
+    shop = desk.shop
+    shop.people("ann")
+    desk.answer("ann", 10)
+    shop.send(shop.consent("ann", True, "advertising"))
+    desk.export(receiver.url)
+    scheduler.tick()
+    with shop.sessions.begin() as session:
+        (ours,) = session.scalars(text("UPDATE instance SET identity = 'another' RETURNING 1")).all()
+    assert ours == 1
+    desk.exporter.run()
+    assert receiver.calls == []
 
 
 def test_it_adds_nobody_while_it_is_paused_and_still_removes(desk: Desk, receiver: Receiver) -> None:

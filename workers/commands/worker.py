@@ -13,6 +13,7 @@ from base.downloads import Downloads
 from base.logs import set_up
 from base.queues import QueueName
 from base.settings import Settings
+from campaigns.instance import Guard
 from signals.intake import Intake
 from workers import jobs
 from workers.exporting import Exporter
@@ -35,7 +36,8 @@ def command(name: str) -> None:
     downloads = Downloads(loopback=settings.fetch_loopback, named="image_link")
     fetcher = PictureFetcher(Intake(sessions, store, settings.hash_key), blobs, clock, get=downloads.get)
     receivers = Downloads(loopback=settings.fetch_loopback, named="url")
-    exporter = Exporter(sessions, clock, settings.subject_key, post=receivers.post)
+    guard = Guard(settings, "exports", claims=False)
+    exporter = Exporter(sessions, clock, settings.subject_key, guard, post=receivers.post)
     jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock), exporter)
     try:
         jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
