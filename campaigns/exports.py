@@ -111,8 +111,8 @@ def _want(session: Session, export: AudienceExport, people: Sequence[int]) -> No
         session.execute(made.on_conflict_do_update(constraint="pk_export_member", set_={"wanted": True}))
 
 
-def changes(session: Session, export: AudienceExport, most: int = BATCH) -> Changes:
-    """What is to be told next; consent is looked at once more for who is added."""
+def changes(session: Session, export: AudienceExport, most: int = BATCH, *, recheck: bool = True) -> Changes:
+    """What is to be told next; with `recheck`, consent is looked at once more for who is added."""
     removals = select(ExportMember).where(
         ExportMember.export_id == export.id, ~ExportMember.wanted, ExportMember.told != "no"
     )
@@ -125,8 +125,10 @@ def changes(session: Session, export: AudienceExport, most: int = BATCH) -> Chan
         .exists()
     )
     additions = select(ExportMember).where(
-        ExportMember.export_id == export.id, ExportMember.wanted, ExportMember.told != "yes", allowed
+        ExportMember.export_id == export.id, ExportMember.wanted, ExportMember.told != "yes"
     )
+    if recheck:
+        additions = additions.where(allowed)
     gone = list(session.scalars(removals.order_by(ExportMember.profile_id, ExportMember.digest).limit(most)))
     new: list[ExportMember] = []
     if export.state == "active":
@@ -138,7 +140,13 @@ def changes(session: Session, export: AudienceExport, most: int = BATCH) -> Chan
     return Changes(f"msg_{mark.hexdigest()[:32]}", gone, new)
 
 
-def offer(session: Session, told: Changes) -> None:
+def file_name(session: Session, export_id: int) -> str:
+    """What names the file of all that is to be told: the same as long as that is the same."""
+    row = session.execute(_FILE, {"export": export_id}).one()
+    return f"file_{export_id}_{row.number}_{(row.mark or 0) & (2**64 - 1):016x}"
+
+
+def offer(told: Changes) -> None:
     """Note that the receiver may know of these additions from now on. The caller commits before it asks."""
     for row in told.additions:
         row.told = "maybe"
@@ -208,6 +216,13 @@ def settle(export: AudienceExport, fault: str | None, now: datetime) -> None:
     # It is due by its own time, not by that of the last look.
     export.synced_at = None
 
+
+_FILE: Final = text("""
+    SELECT count(*) AS number,
+        bit_xor(hashtextextended(profile_id || ':' || encode(digest, 'hex') || wanted, 0)) AS mark
+    FROM export_member
+    WHERE export_id = :export AND (wanted AND told <> 'yes' OR NOT wanted AND told <> 'no')
+""")
 
 _NAMES: Final = text("""
     SELECT p.root_id,

@@ -7,7 +7,7 @@ import csv
 import io
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -85,8 +85,11 @@ def act(session: Session, export_id: int, action: str, now: datetime, by: Actor)
     row = export(session, export_id)
     before = _told(row)
     if action == "end" and row.state in ("active", "paused"):
-        # A file's receiver is told by whoever fetches the removals.
         row.state = "ending"
+        if row.url is None:
+            # Whoever fetches the file tells of the removals; where nobody is known, there is nothing to tell.
+            exports.sync(session, row, now)
+            row.state = "ending" if exports.standing(session, row.id).removals else "ended"
     elif action in ACTIONS and row.state == ACTIONS[action][0]:
         row.state = ACTIONS[action][1]
     elif action not in (*ACTIONS, "end"):
@@ -117,22 +120,33 @@ def listing(session: Session) -> list[Kept]:
 
 
 def pending(session: Session, export_id: int, now: datetime) -> tuple[AudienceExport, Changes]:
-    """What the next file of an export holds, at most 100,000 of each; the same until it is confirmed or people change.
+    """What the next file of an export holds, at most 100,000 of each: who came and left since the last confirmed one.
 
-    Raises Conflict for an export that has a receiver of its own.
+    Who is in a file counts as perhaps known from then on, whether it is ever confirmed or not. Raises Conflict for an
+    export that has a receiver of its own.
     """
+    row = _by_file(session, export_id)
+    exports.sync(session, row, now)
+    told = replace(
+        exports.changes(session, row, exports.MAX_FILE, recheck=False), name=exports.file_name(session, row.id)
+    )
+    exports.offer(told)
+    return row, told
+
+
+def _by_file(session: Session, export_id: int) -> AudienceExport:
     row = export(session, export_id)
     if row.url is not None:
         raise Conflict("This export is told to its receiver, and not fetched as a file.")
-    exports.sync(session, row, now)
-    return row, exports.changes(session, row, exports.MAX_FILE)
+    return row
 
 
 def confirm(session: Session, export_id: int, batch: str, now: datetime, by: Actor) -> Changes:
     """Note that the file of this name was loaded where it belongs. Raises Conflict when it is not the newest."""
-    row, told = pending(session, export_id, now)
-    if told.name != batch:
-        raise Conflict("People have changed since this file was made: fetch it anew.")
+    row = _by_file(session, export_id)
+    if exports.file_name(session, row.id) != batch:
+        raise Conflict("There is a newer file than this one: fetch it anew.")
+    told = exports.changes(session, row, exports.MAX_FILE, recheck=False)
     exports.confirm(session, row.id, told)
     row.told_at = now
     if row.state == "ending":

@@ -110,7 +110,7 @@ class Exporter:
             changes = exports.changes(session, export)
             if not changes or export.url is None or export.secret is None:
                 return ""
-            exports.offer(session, changes)
+            exports.offer(changes)
             export.lease_until = now + exports.LEASE
             body = _body(export, changes)
             url, secret = export.url, unseal(export.secret, self._key, SEALED_AS)

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from base.errors import Conflict, InvalidInput
 from campaigns import access_log, receivers, segments
 from campaigns.access import allow
+from campaigns.exports import file_name
 from campaigns.matchkeys import FORMATS
 from campaigns.parts import parts
 from campaigns.receivers import ExportIn
@@ -76,7 +77,7 @@ def file(export_id: int) -> ResponseReturnValue:
         row, told = receivers.pending(session, export_id, parts().now())
         access_log.record(session, actor(), "audience export", parts().now(), detail={"export": export_id})
         text = "".join(receivers.lines(row, told))
-    name = f"audience-{export_id}-{told.name[4:12]}.csv"
+    name = f"audience-{export_id}-{told.name.rpartition('_')[2][:8]}.csv"
     heads = {"Content-Disposition": f'attachment; filename="{name}"', "Latebind-Batch": told.name}
     return Response(text, mimetype="text/csv", headers=heads)
 
@@ -102,11 +103,7 @@ def _page(
         return render_template(
             "exports/index.html",
             exports=found,
-            batches={
-                one.row.id: receivers.pending(session, one.row.id, parts().now())[1]
-                for one in found
-                if one.row.url is None and one.row.state != "ended"
-            },
+            files={one.row.id: file_name(session, one.row.id) for one in found if one.row.url is None},
             segments=segments.segments(session),
             formats=FORMATS,
             format_words=FORMAT_WORDS,

@@ -264,12 +264,22 @@ def test_it_hands_out_files_until_they_are_confirmed(desk: Desk) -> None:
     assert fetch() == fetch() == (fetch()[0], [["add", sha("ann@example.com"), ""]])
     old = fetch()[0]
     desk.answer("bob", 9)
+    newer = fetch()
+    assert [line[0] for line in newer[1]] == ["add", "add"]
     with pytest.raises(Conflict, match="fetch it anew"):
         confirm(old)
-    confirm(fetch()[0])
-    assert fetch()[1] == []
-    shop.send(shop.consent("ann", False, "advertising"))
+    # He withdraws while the file is being loaded: it is confirmed as it was, and the next one takes him back.
+    shop.send(shop.consent("bob", False, "advertising"))
+    confirm(newer[0])
+    assert fetch()[1] == [["remove", sha("bob@example.com"), ""]]
+    shop.send(shop.consent("ann", False, "advertising"), shop.consent("bob", True, "advertising"))
     assert fetch()[1] == [["remove", sha("ann@example.com"), ""]]
+    with shop.sessions.begin() as session:
+        assert receivers.act(session, number, "end", shop.now, MANAGER).state == "ending"
+    last = fetch()
+    assert sorted(line[0] for line in last[1]) == ["remove", "remove"]
+    confirm(last[0])
+    assert desk.kept().row.state == "ended"
     assert desk.exporter.run().receivers == 0, "nobody is called for a file"
 
 
