@@ -19,7 +19,7 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
@@ -55,9 +55,9 @@ TIES: Final[Mapping[ClaimType, int]] = {
     "email": 10,
     "phone": 5,
     "anonymous_id": 10,
-    "name_address": 5,
-    "name_email": 5,
-    "name_phone": 5,
+    "name_address": 20,
+    "name_email": 20,
+    "name_phone": 20,
 }
 """Merges that one value of each kind may make. One that would make more is a hub: many people's, so nobody's."""
 
@@ -196,19 +196,29 @@ class NewIdentifier:
 class Resolution:
     """Resolves signals one after the other in memory, so that a batch means what its events mean one by one.
 
-    `known` holds the owner of every identifier of the batch that is stored, `ties` how many merges each has made. The
+    `known` holds the owner of every identifier of the batch that is stored, `ties` how many merges each has made,
+    `hubs` what proved to be many people's when the batch was resolved before: it ties nobody from the beginning. The
     outcome is `new`, `identifiers`, `links`, `tied` (merges by each claim, also counted in `ties`) and `refused`, which
     signals/belonging.py writes.
     """
 
-    def __init__(self, known: Mapping[Claim, Person], ties: Mapping[Claim, int]) -> None:
+    def __init__(self, known: Mapping[Claim, Person], ties: Mapping[Claim, int], hubs: Collection[Claim] = ()) -> None:
         self._owners: dict[Claim, Person] = dict(known)
         self.ties: Counter[Claim] = Counter(ties)
         self.new: list[Person] = []
         self.identifiers: list[NewIdentifier] = []
         self.links: list[Link] = []
         self.tied: Counter[Claim] = Counter()
+        for claim in hubs:
+            self.tied[claim] = TIES[claim[0]] - self.ties[claim]
+            self.ties[claim] = TIES[claim[0]]
         self.refused: Counter[tuple[Claim, TieRefusal]] = Counter()
+
+    @property
+    def late_hubs(self) -> set[Claim]:
+        """Claims that were found to be hubs only after they had tied people of this batch."""
+        hubs = {claim for claim, reason in self.refused if reason == "hub"}
+        return {link.claim for link in self.links if link.claim in hubs}
 
     def person(self, signal: Signal, named: tuple[Claim, ...]) -> Person:
         """The profile whose identifier this signal came by, after the ties that the signal makes."""
@@ -279,9 +289,12 @@ class Resolution:
             elif claim[0] not in CONTACTS:
                 if refusal != "shared":
                     self.refused[claim, refusal] += 1
-            elif claim not in here.root().shares and not full:
-                self.refused[claim, refusal] += 1
-                self._note(here, claim, signal, owns=False)
+            else:
+                noted = claim in here.root().shares
+                if refusal == "apart" or not noted:
+                    self.refused[claim, refusal] += 1
+                if not (noted or full):
+                    self._note(here, claim, signal, owns=False)
 
     def _refusal(self, one: Person, other: Person, claim: Claim, *, told: bool) -> TieRefusal | None:
         """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""

@@ -6,7 +6,7 @@ It raises Unavailable when either store is away; sending the same messages again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,7 +25,7 @@ from signals import belonging, folding, journal, lineage
 from signals.belonging import Lost
 from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing, Told
-from signals.identity import Claim, Person, Resolution
+from signals.identity import Claim, Resolution
 from signals.intent import assess
 from signals.journal import Entry
 from signals.publishing import Publisher
@@ -218,16 +218,17 @@ def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[I
         if item.signal.previous_id is not None:
             wanted.update({("user_id", item.signal.previous_id): None, ("anonymous_id", item.signal.previous_id): None})
     ties = any(len(item.claims) > 1 or item.signal.type == "alias" for item in items)
-    known = belonging.find(session, wanted, ties=ties)
-    resolution = Resolution(known.owners, known.ties)
-    stated: dict[tuple[Claim, Person], datetime] = {}
-    for item in items:
-        if item.known is not None:
-            item.person = item.known
-            continue
-        item.person = resolution.person(item.signal, item.claims)
-        if item.signal.type == "identify":
-            stated |= {(claim, item.person): item.signal.time for claim in item.claims}
+    resolution = _resolved(session, wanted, items, ties=ties)
+    late: set[Claim] = set()
+    while not resolution.late_hubs <= late:
+        late |= resolution.late_hubs
+        resolution = _resolved(session, wanted, items, ties=ties, hubs=late)
+    stated = {
+        (claim, item.person): item.signal.time
+        for item in items
+        if item.known is None and item.signal.type == "identify"
+        for claim in item.claims
+    }
     hubs = [claim for claim, reason in resolution.refused if reason == "hub"]
     if hubs and (made := made_by(session, hubs, intake.hash_key)):
         raise HubFound(made)
@@ -246,6 +247,17 @@ def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[I
     if any(person.id not in roots[person.root().id].members for person in named):
         raise Lost  # A merge was undone since the identifiers were read.
     return Whose(roots, created, {link.parent.root().id for link in resolution.links})
+
+
+def _resolved(
+    session: Session, wanted: Iterable[Claim], items: Sequence[Item], *, ties: bool, hubs: Collection[Claim] = ()
+) -> Resolution:
+    """The batch resolved in memory; each item has its person then."""
+    known = belonging.find(session, wanted, ties=ties)
+    resolution = Resolution(known.owners, known.ties, hubs)
+    for item in items:
+        item.person = item.known or resolution.person(item.signal, item.claims)
+    return resolution
 
 
 def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> dict[int, ProfileState | None]:

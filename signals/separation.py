@@ -22,7 +22,7 @@ from signals.belonging import Lost
 from signals.catalog import Categories
 from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing
-from signals.identity import Claim, value_hash
+from signals.identity import CONTACTS, Claim, value_hash
 from signals.intent import assess
 
 HUB_CUTS: Final = 100
@@ -89,16 +89,23 @@ def cut(
     stays = folding.load(session, [row.root_id])[row.root_id]
     if row.child_end not in stays.members:
         raise Lost
-    _mark(session, link, now, apart=apart, by=by)
+    session.execute(_MARK, {"id": link, "now": now, "apart": apart, "by": by or None})
+    session.execute(_NOTE, {"id": link, "kinds": list(CONTACTS)})
     leaves = _leave(session, row, stays)
     return Cut(stays.id, leaves.id, _stand(session, categories, definitions, (stays, leaves), now))
 
 
 _MARK: Final = text("UPDATE profile_link SET undone_at = :now, apart = :apart, undone_by = :by WHERE id = :id")
 
-
-def _mark(session: Session, link: int, now: datetime, *, apart: bool, by: str) -> None:
-    session.execute(_MARK, {"id": link, "now": now, "apart": apart, "by": by or None})
+# Both stated the address or phone that had tied them: it stays the owner's, and is noted for the other.
+_NOTE: Final = text("""
+    INSERT INTO identifier (type, value, value_hash, profile_id, owns, source_id, trust, first_seen, last_seen)
+    SELECT i.type, i.value, i.value_hash, side.profile_id, false, l.source_id, i.trust, l.at, l.at
+    FROM profile_link l JOIN identifier i ON i.type = l.claim_type AND i.value_hash = l.claim_hash AND i.owns
+    CROSS JOIN unnest(ARRAY[l.child_end, l.parent_end]) AS side (profile_id)
+    WHERE l.id = :id AND side.profile_id <> i.profile_id AND l.claim_type = ANY(:kinds)
+    ON CONFLICT DO NOTHING
+""")
 
 
 _TIES: Final = text("""
