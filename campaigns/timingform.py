@@ -20,6 +20,11 @@ DAY_NAMES: Final = dict(
 )
 CLOCKS: Final = {"campaign": "at the same moment everywhere", "recipient": "by each recipient’s own clock"}
 PASSED: Final = {"now": "mail them at once", "next_day": "wait for that hour of the next day", "skip": "leave them out"}
+PASSED_WORDS: Final = {
+    "now": "they get it at once",
+    "next_day": "they get it at that hour of the next day",
+    "skip": "they get none, and the audience’s count says so",
+}
 LATE: Final = {"send": "send it late", "skip": "leave that run out", "ask": "pause and ask"}
 JOINS: Final = {
     "scheduling": "who fits when it is scheduled",
@@ -73,7 +78,7 @@ def words(row: Campaign) -> list[str]:
     if plan.clocks == "recipient":
         said.append(
             "Each recipient gets it when their own clock shows the time. Whose zone nobody told goes by "
-            f"{row.timezone}; where the hour is over: {PASSED[plan.passed]}."
+            f"{row.timezone}. Where the hour is over already, {PASSED_WORDS[plan.passed]}."
         )
     if plan.own_hours:
         said.append("Who usually opens mails at an hour of their own gets it at that hour of the day, not at the time.")
