@@ -165,11 +165,11 @@ def test_it_gives_the_same_people_whatever_comes_at_once(desk: Desk) -> None:
         call("identify", userId=f"u{n % 10}", anonymousId=f"d{n % 30}", traits={"phone": f"+4922800{n % 5}"})
         if n % 3
         else contact(email=f"u{n % 10}@example.com", phone=f"+4922800{n % 5}")
-        for n in range(240)
+        for n in range(160)
     ]
 
     def send(start: int) -> None:
-        for n in range(start, 240, 20):
+        for n in range(start, 160, 20):
             desk.send(*calls[n : n + 5])
 
     def separate(_: int) -> None:
@@ -183,7 +183,7 @@ def test_it_gives_the_same_people_whatever_comes_at_once(desk: Desk) -> None:
         for sender in senders:
             sender.result()
 
-    assert desk.rows("SELECT count(*) FROM event") == [(240,)]
+    assert desk.rows("SELECT count(*) FROM event") == [(160,)]
     assert desk.rows("SELECT max(ties) <= 10 FROM identifier WHERE type <> 'phone'") == [(True,)]
     assert desk.rows("SELECT max(ties) <= :most FROM identifier WHERE type = 'phone'", most=TIES["phone"]) == [(True,)]
     stray = "SELECT count(*) FROM profile p JOIN profile r ON r.id = p.root_id WHERE r.root_id <> r.id"
