@@ -29,6 +29,7 @@ COMMANDS = {
     "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "instance": ("instance", "Say whose database this is; take over a copy or a backup."),
+    "verify": ("verify", "Say what was changed since it was kept, or whether an evidence pack is whole."),
     "worker": ("worker", "Run the jobs of a queue."),
     "schedule": ("schedule", "Start what is due."),
     "recorder": ("recorder", "Move what happened at opens from the stream to the database."),

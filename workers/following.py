@@ -15,7 +15,7 @@ from base import keys
 from base.clock import monotonic
 from base.db import transaction
 from base.ids import Delivery
-from campaigns import mailreports, messageevents
+from campaigns import chain, mailreports, messageevents
 from campaigns.erasure import finish_erasures
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
@@ -33,6 +33,8 @@ from workers.shadow import Shadows
 CREDIT_SECONDS = 2.0
 FREE_SECONDS = 20.0
 RESTART_SECONDS = 5.0
+TIE_SECONDS = 60.0
+"""How often the chain grows: a proof tells every entry up to the end of a day."""
 RESERVATION_LIFE = timedelta(seconds=60)
 
 
@@ -47,6 +49,7 @@ class Following:
         self._restarts = Restarts(parts.sessions, parts.store, self._intake)
         self._credited_at = self._looked_at = 0.0
         self._freed_at = 0.0
+        self._tied_at = 0.0
         self._to_free: tuple[bytes, datetime] | None = None
         self._to_credit: tuple[bytes, int] | None = None
         self._unsent: dict[Delivery, hindsight.Span] = {}
@@ -67,6 +70,11 @@ class Following:
         """What is done now and then: orders are credited, mail reports find their mails, needless reservations are
         given back, restarts noticed, erasures finished that were interrupted."""
         now = monotonic()
+        if now - self._tied_at > TIE_SECONDS:
+            with transaction(self._parts.sessions) as session:
+                tied = chain.tie(session, self._parts.clock.now())
+            # A full piece is followed by the next at once.
+            self._tied_at = now if tied < chain.AT_ONCE else self._tied_at
         if now - self._looked_at > RESTART_SECONDS:
             self._looked_at = now
             self._restarts.look()

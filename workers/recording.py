@@ -21,7 +21,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
-from campaigns import served
+from campaigns import chain, served
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.models.campaign import Plan
 from campaigns.opens import AnonymousFetch, Click, Decision, Fetch, ensure_months
@@ -304,12 +304,25 @@ def _one_each(fetches: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _insert(session: Session, table: Table, rows: list[dict[str, Any]]) -> None:
     for start in range(0, len(rows), ROWS_A_STATEMENT):
-        statement = insert(table).values(rows[start : start + ROWS_A_STATEMENT])
-        if not issubclass(table, Fetch | AnonymousFetch):
-            session.execute(statement.on_conflict_do_nothing())
-            continue
-        written = {name: statement.excluded[name] for name in rows[start] if name not in ("id", "at")}
-        is_fallback = statement.excluded.rung.in_(FALLBACKS) & table.rung.not_in(FALLBACKS)
-        session.execute(
-            statement.on_conflict_do_update(index_elements=[table.id, table.at], set_=written, where=is_fallback)
-        )
+        piece = rows[start : start + ROWS_A_STATEMENT]
+        statement = insert(table).values(piece)
+        if issubclass(table, Fetch | AnonymousFetch):
+            written = {name: statement.excluded[name] for name in piece[0] if name not in ("id", "at")}
+            is_fallback = statement.excluded.rung.in_(FALLBACKS) & table.rung.not_in(FALLBACKS)
+            statement = statement.on_conflict_do_update(
+                index_elements=[table.id, table.at], set_=written, where=is_fallback
+            )
+        else:
+            statement = statement.on_conflict_do_nothing()
+        new = set(session.scalars(statement.returning(table.id)))
+        if table is not AnonymousFetch:
+            chain.leave(session, table.__tablename__, _leaves(table, piece, new))
+
+
+def _leaves(table: Table, rows: list[dict[str, Any]], new: set[str]) -> chain.Leaves:
+    """What the chain is to hold of the rows that were written now; of two of one name the first was."""
+    found: dict[str, bytes] = {}
+    for row in rows:
+        if row["id"] in new and row["id"] not in found:
+            found[row["id"]] = chain.record_leaf(row["public"], row["personal"] if table is Decision else None)
+    return list(found.items())

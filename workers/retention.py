@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from base import logs
 from base.blobs import FolderBlobs
 from base.db import Sessions, transaction
-from campaigns import expired
+from campaigns import chain, expired
 from campaigns.cursors import LoopCursor
 from campaigns.expired import Counts
 from campaigns.opens import PARTITIONED
@@ -61,9 +61,9 @@ class Walk:
 
 
 COLUMNS: Final = {
-    "fetch": "campaign_id, occurrence, profile_id, subject_id, fetch_class, slot, rung, decision_id, decision_at",
-    "click": "campaign_id, occurrence, fetch_class, offer_id, ambiguous, unseen, unresolved, outcome",
-    "decision": "campaign_id, occurrence, lane, slots, shadow, public",
+    "fetch": "id, campaign_id, occurrence, profile_id, subject_id, fetch_class, slot, rung, decision_id, decision_at",
+    "click": "id, campaign_id, occurrence, fetch_class, offer_id, ambiguous, unseen, unresolved, outcome",
+    "decision": "id, campaign_id, occurrence, lane, slots, shadow, public",
     "anonymous_fetch": "campaign_id, occurrence, kind, fetch_class, offer_id",
     "sent_facts": "shared_hash",
 }
@@ -130,6 +130,8 @@ class Retention:
         _note(session, walk, start)
         if rows:
             expired.add(session, self._counted(session, walk, rows))
+            if walk.table in chain.RECORDS:
+                chain.expire(session, walk.table, [row.id for row in rows])
             _log.info("expired", table=walk.table, classes=walk.members, rows=len(rows))
         return bool(rows)
 

@@ -9,7 +9,7 @@ import msgspec
 from flask import Response
 
 from base.tokens import TokenKeys
-from campaigns import access_log, audit, customers, dossier, erasure, timeline
+from campaigns import access_log, audit, customers, dossier, erasure, evidence, timeline
 from campaigns.access import allow
 from campaigns.api.desk import Done, api, served
 from campaigns.campaigns import Moment
@@ -264,6 +264,23 @@ def get_open(profile: int, decision: str) -> OpenOut:
         late=[f"{one.name} of {one.happened.isoformat()} arrived {one.arrived.isoformat()}" for one in seen.late],
         alarms=list(seen.alarms),
     )
+
+
+@api.get("/customers/<long:profile>/opens/<decision>/evidence")
+@allow("support")
+@served(200, None, "customers", 404, 410)
+def get_evidence(profile: int, decision: str) -> Response:
+    """The evidence pack of one open: a ZIP that `latebind verify` checks offline."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        people = customers.members(session, root.id)
+        key = parts().settings.subject_key
+        made = evidence.pack(session, parts().blobs, key, decision, people, parts().now())
+        access_log.record(
+            session, actor(), "evidence", parts().now(), profile_id=root.id, detail={"decision": decision}
+        )
+    headers = {"Content-Disposition": f"attachment; filename={made.name}"}
+    return Response(made.content, content_type="application/zip", headers=headers)
 
 
 @api.get("/customers/<long:profile>/opens/<decision>/pictures/<sha256>")

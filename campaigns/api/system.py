@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import select
 
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, contacts, domaincheck, holdout, retention
+from campaigns import access_log, admin_log, chain, contacts, domaincheck, holdout, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.api.desk import Done, Page, api, served
@@ -246,6 +246,31 @@ def list_alarms() -> AlarmsOut:
             for one in standings(seen)
         ]
     )
+
+
+class RootOut(msgspec.Struct, frozen=True):
+    """The root that a day (UTC) ended with, and how many rows were tied to the chain in it."""
+
+    day: str
+    root: str
+    rows: int
+
+
+class ChainOut(msgspec.Struct, frozen=True):
+    """The roots of the last 31 days, the newest first; today's is not final. `waiting` rows are not tied yet."""
+
+    roots: list[RootOut]
+    waiting: int
+
+
+@api.get("/system/chain")
+@allow("admin")
+@served(200, ChainOut, "system")
+def get_chain() -> ChainOut:
+    """The roots of the chain of hashes: keep them elsewhere, and `latebind verify --root` compares."""
+    with parts().transaction() as session:
+        found = chain.roots(session, chain.SHOWN_DAYS)
+        return ChainOut([RootOut(root.day.isoformat(), root.hash, root.rows) for root in found], chain.waiting(session))
 
 
 @api.get("/system/kept")

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Expired, InvalidInput, NotFound
 from base.ids import TEST_BIT, Delivery
-from campaigns import access_log, audit, corrections, customers, dossier, previewing, timeline
+from campaigns import access_log, audit, corrections, customers, dossier, evidence, previewing, timeline
 from campaigns.access import allow
 from campaigns.opens import Decision
 from campaigns.parts import parts
@@ -117,6 +117,20 @@ def opened(profile: int, decision: str) -> ResponseReturnValue:
             seen=seen,
             now=_now(session, seen.row),
         )
+
+
+@pages.get("/<long:profile>/opens/<decision>/evidence")
+@allow("support")
+def proof(profile: int, decision: str) -> ResponseReturnValue:
+    """The evidence pack of one open, as a file."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        people = customers.members(session, root.id)
+        key = parts().settings.subject_key
+        made = evidence.pack(session, parts().blobs, key, decision, people, parts().now())
+        _note(session, "evidence", root.id, decision=decision)
+    headers = {"Content-Disposition": f"attachment; filename={made.name}"}
+    return Response(made.content, content_type="application/zip", headers=headers)
 
 
 @pages.get("/<long:profile>/opens/<decision>/<sha256>")

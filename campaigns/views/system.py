@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from base.errors import Conflict, InvalidInput
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, approvals, contacts, domaincheck, keyring, people, retention
+from campaigns import access_log, admin_log, approvals, chain, contacts, domaincheck, keyring, people, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.models.accounts import ROLES
@@ -52,6 +52,19 @@ def index() -> ResponseReturnValue:
             limit=contacts.limit(session),
             approval_rules=approvals.rules(session),
             looks=access_log.entries(session, limit=30),
+        )
+
+
+@pages.get("/chain")
+@allow("admin")
+def show_chain() -> ResponseReturnValue:
+    """The roots of the chain of hashes, to be kept elsewhere."""
+    with parts().transaction() as session:
+        return render_template(
+            "system/chain.html",
+            roots=chain.roots(session, chain.SHOWN_DAYS),
+            waiting=chain.waiting(session),
+            most=chain.AT_ONCE,
         )
 
 

@@ -1,0 +1,232 @@
+"""What was changed after it was kept is named: a row, a column, an entry of a log or of the chain, a file of a pack."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from msgspec.structs import replace
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from campaigns import chain, erasure, verifying
+from campaigns.retention import Policy
+from render.record import FetchRecord
+from tests.campaigns.shop import MANAGER
+from tests.campaigns.web import Web
+from tests.promises.reader import Mail
+from tests.workers.opens import Opens
+from workers.commands.verify import command
+from workers.retention import Retention
+
+CLEAN: list[str] = []
+
+
+def lived(opens: Opens) -> Mail:
+    """Two people's mails are opened, one of them clicks, everything is recorded and tied; the one who clicked."""
+    mails = opens.send("ann", "bob", discount={"fields": {"headline": "{{ profile.first_name }}, 10 % off"}})
+    for mail in mails.values():
+        opens.look(mail)
+        opens.look(mail, dark=True)
+    opens.get(mails["ann"].clicks[0])
+    opens.record()
+    tied(opens)
+    return mails["ann"]
+
+
+def tied(opens: Opens) -> None:
+    """Everything that waits is tied to the chain, in entries of a few."""
+    with opens.shop.sessions.begin() as session:
+        while chain.tie(session, opens.shop.now):
+            pass
+
+
+def faults(session: Session, **roots: str) -> list[str]:
+    """What is found by looking at everything."""
+    known = {root.day: roots[f"d{root.day:%d}"] for root in chain.roots(session) if f"d{root.day:%d}" in roots}
+    return verifying.verify(session, known).faults
+
+
+@contextmanager
+def edited(opens: Opens, *statements: str, **values: Any) -> Iterator[Session]:
+    """The database after somebody edited it by hand; it is as it was afterwards."""
+    with opens.shop.sessions() as session:
+        for statement in statements:
+            assert session.execute(text(statement), values).rowcount > 0, statement  # type: ignore[attr-defined]
+        yield session
+        session.rollback()
+
+
+@pytest.mark.feature("OP-18")
+def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "AT_ONCE", 7)
+    lived(opens)
+    with opens.shop.sessions() as session:
+        report = verifying.verify(session, {})
+        (root,) = chain.roots(session)
+    assert report.faults == CLEAN
+    kept = sum(opens.count(table) for table in ("decision", "fetch", "click", "admin_log", "access_log"))
+    assert (report.rows, report.waiting) == (kept, 0)
+    assert report.entries >= 4
+
+    decision, fetched, click = (
+        opens.rows(f'SELECT id FROM "{table}" ORDER BY at, id LIMIT 1')[0].id
+        for table in ("decision", "fetch", "click")
+    )
+    log = opens.rows("SELECT max(id) AS id FROM admin_log")[0].id
+    public = "public = overlay(public PLACING ' '::bytea FROM 1)"
+    by_name = {
+        ("decision", decision): (
+            f"UPDATE decision SET {public} WHERE id = :id",
+            f"UPDATE decision SET {public}, public_sha256 = sha256({public.partition(' = ')[2]}) WHERE id = :id",
+            "UPDATE decision SET personal = overlay(personal PLACING ' '::bytea FROM 20) WHERE id = :id",
+            "UPDATE decision SET slots = '{\"0\": 1}' WHERE id = :id",
+            "UPDATE decision SET rung = 'model' WHERE id = :id",
+        ),
+        ("fetch", fetched): (
+            f'UPDATE "fetch" SET {public} WHERE id = :id',
+            "UPDATE \"fetch\" SET sha256 = sha256('another') WHERE id = :id",
+            "UPDATE \"fetch\" SET at = at - interval '1 second' WHERE id = :id",
+            'DELETE FROM "fetch" WHERE id = :id',
+        ),
+        ("click", click): (
+            "UPDATE click SET offer_id = 77 WHERE id = :id",
+            "DELETE FROM click WHERE id = :id",
+        ),
+        ("admin_log", log): (
+            "UPDATE admin_log SET action = 'nothing' WHERE id = :id",
+            "UPDATE admin_log SET at = at - interval '1 second' WHERE id = :id",
+            "DELETE FROM admin_log WHERE id = :id",
+        ),
+    }  # fmt: skip
+    for (table, name), statements in by_name.items():
+        for statement in statements:
+            with edited(opens, statement, id=name) as session:
+                (fault,) = faults(session)
+                assert f"{table} {name} " in f"{fault} ", statement
+    columns = ", ".join(
+        f'"{row.column_name}"'
+        for row in opens.rows("SELECT column_name FROM information_schema.columns WHERE table_name = 'click'")
+        if row.column_name != "id"
+    )
+    forged = f"INSERT INTO click (id, {columns}) SELECT 'forged', {columns} FROM click LIMIT 1"
+    with edited(opens, forged) as session:
+        assert faults(session) == ["click forged was put in by hand: it is not in the chain."]
+
+    # The chain itself, and the chain made anew as a whole: only a root that was kept elsewhere tells.
+    with edited(opens, "UPDATE chain_entry SET leaves = leaves || '\\x00' WHERE number = 2") as session:
+        assert "Entry 2 of the chain was changed." in faults(session)
+    with edited(opens, "DELETE FROM chain_entry WHERE number = 3") as session:
+        assert "Entries 3 to 3 of the chain are missing." in faults(session)
+    again = (
+        "INSERT INTO unchained (kind, row_id, leaf)"
+        " SELECT 'decision', id, sha256(public || sha256(personal)) FROM decision",
+        "UPDATE decision SET slots = slots",
+        "DELETE FROM chain_entry",
+    )
+    with edited(opens, *again) as session:
+        chain.tie(session, opens.shop.now)
+        day = f"d{root.day:%d}"
+        (told, *_) = faults(session, **{day: root.hash})
+        assert told.startswith(f"The root of {root.day} is ")
+
+
+@pytest.mark.feature("OP-18")
+def test_it_is_whole_after_fallbacks_erasure_and_expiry(opens: Opens) -> None:
+    mail = lived(opens)
+    (row,) = opens.rows('SELECT id, public FROM "fetch" WHERE profile_id = :p LIMIT 1', p=mail.token.profile)
+    opens.look(mail, slot=1)
+    made = next(one for one in opens.waiting() if isinstance(one, FetchRecord))
+    opens.put(replace(made, rung="static", sha256="00" * 32, body=None))
+    opens.put(replace(made, rung="static", sha256="00" * 32, body=None))
+    opens.record()
+    tied(opens)
+    erasure.erase_person(opens.following._intake, mail.token.profile, opens.shop.now, MANAGER)
+    tied(opens)
+    with opens.shop.sessions() as session:
+        assert verifying.verify(session, {}).faults == CLEAN
+    opens.shop.clock.advance(timedelta(days=500))
+    retention = Retention(opens.shop.sessions, opens.shop.blobs, Policy.of(opens.shop.settings))
+    while retention.step(opens.shop.now):
+        pass
+    assert [opens.count(table) for table in ("decision", "fetch", "click")] == [0, 0, 0]
+    for _ in range(2):  # While what expired waits to be tied, and afterwards.
+        with opens.shop.sessions() as session:
+            report = verifying.verify(session, {})
+        assert (report.faults, report.expired >= 8) == (CLEAN, True)
+        tied(opens)
+    assert row.id
+
+
+def checked(folder: Path, files: dict[str, bytes], *options: str) -> Result:
+    """What the one command says of a pack with these files."""
+    path = folder / "pack.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in files.items():
+            archive.writestr(name, body)
+    return CliRunner().invoke(command, [str(path), *options])
+
+
+@pytest.mark.feature("SU-11")
+def test_it_proves_what_was_shown_offline_and_names_what_was_changed(opens: Opens, tmp_path: Path) -> None:
+    mail = lived(opens)
+    web = Web(opens.shop)
+    opens.look(mail, slot=1)
+    opens.record()
+    program, ann = web.program("support"), mail.token.profile
+    (row,) = opens.rows("SELECT id FROM decision WHERE profile_id = :p", p=ann)
+    path = f"/customers/{ann}/opens/{row.id}/evidence"
+    assert web.program("manager").call("GET", path).status_code == 403
+    answer = program.call("GET", path)
+    assert answer.headers["Content-Disposition"] == f"attachment; filename=evidence-{row.id[:12]}.zip"
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    pictures = [name for name in files if name.startswith("pictures/")]
+    assert len(pictures) == 3
+    found = checked(tmp_path, files)
+    assert (found.exit_code, "Nothing was changed." in found.output) == (0, True), found.output
+    assert "root of 2026-03-02: " in found.output
+    root = found.output.partition("root of 2026-03-02: ")[2].partition("\n")[0]
+    assert checked(tmp_path, files, "--root", f"2026-03-02={root}").exit_code == 0
+    assert "was made anew" in checked(tmp_path, files, "--root", f"2026-03-02={'0' * 64}").output
+    assert b"@example.com" not in b"".join(files.values())
+
+    # Any byte of any file, also where the manifest was made to fit.
+    for name in files:
+        body = files[name]
+        changed = body[:-3] + bytes([body[-3] ^ 1]) + body[-2:]
+        found = checked(tmp_path, files | {name: changed})
+        assert found.exit_code == 1, name
+        if name != "manifest.json":
+            assert f"{name} was changed." in found.output or "no whole evidence pack" in found.output, name
+            fitted = files["manifest.json"].replace(sha(body).encode(), sha(changed).encode())
+            if name not in ("read-me.txt", "context.json"):  # They say nothing that is to be proven.
+                again = checked(tmp_path, files | {name: changed, "manifest.json": fitted})
+                assert again.exit_code == 1, (name, again.output)
+        assert checked(tmp_path, {other: files[other] for other in files if other != name}).exit_code == 1, name
+    assert checked(tmp_path, files | {"more.txt": b"more"}).exit_code == 1
+    (tmp_path / "none.zip").write_bytes(b"PK no zip")
+    assert CliRunner().invoke(command, [str(tmp_path / "none.zip")]).exit_code == 1
+
+    # The page hands out the same; a record that was edited does not stand in the chain any more.
+    page = web.browser("support").get(path)
+    assert page.data[:2] == b"PK"
+    with opens.shop.sessions.begin() as session:
+        session.execute(text("UPDATE decision SET personal = '\\x00' WHERE id = :id"), {"id": row.id})
+    with zipfile.ZipFile(io.BytesIO(program.call("GET", path).data)) as archive:
+        late = {name: archive.read(name) for name in archive.namelist()}
+    assert f"records/decision-{row.id}.json is not in the chain as it is." in checked(tmp_path, late).output
+    assert program.call("GET", f"/customers/{ann}/opens/{'0' * 32}/evidence").status_code == 404
+    web.close()
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
