@@ -74,6 +74,8 @@ _PLAIN: Final = {
     " offer_id, outcome, landing FROM click t WHERE profile_id = ANY(:members) ORDER BY at, id",
     "credited_orders": "SELECT at, [campaign], campaign_id, order_id, decision_id AS open, offer_id, cents, currency"
     " FROM outcome t WHERE profile_id = ANY(:members) ORDER BY at, id",
+    "handed_out": "SELECT e.name AS audience, t.names, t.told FROM export_member t JOIN audience_export e"
+    " ON e.id = t.export_id WHERE t.profile_id = ANY(:members) ORDER BY e.id",
     "looked_at": "SELECT at, action FROM access_log t WHERE profile_id = ANY(:members) ORDER BY id",
 }
 """The parts that need no key, each with its query; a row becomes an object by the names of its columns."""
