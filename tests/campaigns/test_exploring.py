@@ -63,7 +63,7 @@ def kept(shop: Shop) -> dict[str, Any]:
         tables = {
             name: sorted(session.scalars(text(f'SELECT t::text FROM "{name}" t')).all())
             for name in names
-            if name != "access_log"
+            if name not in ("access_log", "unchained")
         }
     return tables | {str(key): shop.store.dump(key) for key in shop.store.scan_iter()}
 
