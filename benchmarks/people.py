@@ -15,7 +15,7 @@ from statistics import mean, quantiles
 from typing import Final
 
 from benchmarks.report import Report
-from campaigns.worth import Terms, Worth
+from campaigns.worth import Worth, WorthTerms
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent, Line
 from signals.intent import DEFAULTS, assess, read_intents
@@ -38,7 +38,7 @@ BOUGHT: Final[Mapping[str, Mapping[str, float]]] = {
 }
 """How likely somebody of a kind bought of a category in the last months."""
 SHARES: Final = {"baby": 0.05, "puppy": 0.05, "visits": 0.08, "none": 0.82}
-TERMS: Final = Terms()
+TERMS: Final = WorthTerms()
 CUSTOMERS: Final = {"good": 0.7, "service": 0.08, "returns": 0.08, "discount": 0.08, "spending": 0.06}
 PRICE: Final = 5_000
 

@@ -43,7 +43,7 @@ class GuardReport:
     """What the guard did in a campaign, a line a flag. `days` is the window, `terms` what was assumed of costs."""
 
     days: int
-    terms: worth.Terms
+    terms: worth.WorthTerms
     lines: tuple[Avoided, ...]
 
     @property
@@ -72,7 +72,7 @@ def left_by(session: Session, campaign_id: int, root: int) -> Counts:
     return left
 
 
-def _line(session: Session, campaign_id: int, flag: str, days: int, terms: worth.Terms) -> Avoided:
+def _line(session: Session, campaign_id: int, flag: str, days: int, terms: worth.WorthTerms) -> Avoided:
     rows = _who(session, campaign_id, flag)
     kept = figures(expired(session, campaign_id), "guard", flag)
     lost = _lost(session, rows, terms) + kept.get("lost", 0)
@@ -94,14 +94,14 @@ def _who(session: Session, campaign_id: int, flag: str, root: int | None = None)
     return session.execute(_WHO, given).all()
 
 
-def _lost(session: Session, rows: Sequence[Any], terms: worth.Terms) -> int:
+def _lost(session: Session, rows: Sequence[Any], terms: worth.WorthTerms) -> int:
     by_moment: dict[datetime, list[int]] = {}
     for row in rows:
         by_moment.setdefault(row.frozen_at, []).append(row.root)
     return sum(_losses(session, by_moment, terms))
 
 
-def _losses(session: Session, by_moment: dict[datetime, list[int]], terms: worth.Terms) -> Iterator[int]:
+def _losses(session: Session, by_moment: dict[datetime, list[int]], terms: worth.WorthTerms) -> Iterator[int]:
     """What each person had lost by the moment at which the audience was fixed."""
     for moment, roots in by_moment.items():
         for start in range(0, len(roots), BATCH):

@@ -32,7 +32,7 @@ SAME_SPEND: Final = 1.1
 _ONLY: Final = 1
 
 
-class Terms(Struct, frozen=True, forbid_unknown_fields=True):
+class WorthTerms(Struct, frozen=True, forbid_unknown_fields=True):
     """What the guard assumes: the share of the full price that is margin, and what a contact and a return cost (cents).
 
     What is shipped are rough judgements of ours; a shop puts in its own.
@@ -65,12 +65,12 @@ class Worth:
     early_kinds: int
     late_kinds: int
 
-    def profit(self, terms: Terms) -> int:
+    def profit(self, terms: WorthTerms) -> int:
         """Cents that the window earned: the margin on what stayed sold, less discounts, contacts and returns."""
         margin = terms.margin * (self.sold - self.returned + self.discount) - self.discount
         return round(margin - self.contacts * terms.contact_cents - self.returns * terms.return_cents)
 
-    def flags(self, terms: Terms) -> dict[str, float]:
+    def flags(self, terms: WorthTerms) -> dict[str, float]:
         """The flags that hold, with what tripped each: contacts, a share of orders, or the spend of the later half over
         that of the earlier. The first three want a loss as well: who pays for what they cost is nobody's problem."""
         found: dict[str, float] = {}
@@ -91,13 +91,13 @@ class Worth:
         return found
 
 
-def terms(session: Session) -> Terms:
+def terms(session: Session) -> WorthTerms:
     """What the guard assumes now."""
     row = session.get(GuardTerms, _ONLY)
-    return Terms() if row is None else Terms(row.margin, row.contact_cents, row.return_cents)
+    return WorthTerms() if row is None else WorthTerms(row.margin, row.contact_cents, row.return_cents)
 
 
-def set_terms(session: Session, given: Terms, now: datetime, by: Actor) -> None:
+def set_terms(session: Session, given: WorthTerms, now: datetime, by: Actor) -> None:
     """Assume something else from the next run on."""
     row = session.get(GuardTerms, _ONLY, with_for_update=True)
     before = None if row is None else admin_log.snapshot(row)

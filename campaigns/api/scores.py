@@ -11,7 +11,7 @@ from campaigns.api.desk import Done, api, served
 from campaigns.guardreport import guard_report
 from campaigns.parts import parts
 from campaigns.views.acting import actor
-from campaigns.worth import Terms
+from campaigns.worth import WorthTerms
 
 
 class BinOut(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class GuardOut(msgspec.Struct, frozen=True):
 
     days: int
     avoided_cents: int
-    terms: Terms
+    terms: WorthTerms
     flags: list[AvoidedOut]
 
 
@@ -130,8 +130,8 @@ def create_band(json: BandIn) -> tuple[SegmentOut, int]:
 
 @api.get("/scores/guard")
 @allow("manager")
-@served(200, Terms, "scores")
-def get_guard_terms() -> Terms:
+@served(200, WorthTerms, "scores")
+def get_guard_terms() -> WorthTerms:
     """What the profit guard assumes of costs."""
     with parts().transaction() as session:
         return worth.terms(session)
@@ -139,8 +139,8 @@ def get_guard_terms() -> Terms:
 
 @api.put("/scores/guard")
 @allow("manager")
-@served(200, Terms, "scores")
-def set_guard_terms(json: Terms) -> Terms:
+@served(200, WorthTerms, "scores")
+def set_guard_terms(json: WorthTerms) -> WorthTerms:
     """Assume something else from the next computation on."""
     with parts().transaction() as session:
         worth.set_terms(session, json, parts().now(), actor())

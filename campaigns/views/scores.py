@@ -14,7 +14,7 @@ from campaigns.parts import parts
 from campaigns.scores import BY_NAME
 from campaigns.views import forms
 from campaigns.views.acting import actor
-from campaigns.worth import Terms
+from campaigns.worth import WorthTerms
 from render.guard import FLAGS
 
 pages = Blueprint("scores", __name__, url_prefix="/scores")
@@ -62,7 +62,7 @@ def set_guard() -> ResponseReturnValue:
     """Assume other costs."""
     form = request.form
     try:
-        given = Terms(
+        given = WorthTerms(
             margin=forms.share(form, "margin"),
             contact_cents=forms.cents(form, "contact"),
             return_cents=forms.cents(form, "return"),

@@ -24,7 +24,7 @@ from workers.restarts import CURSOR
 
 OPEN = re.compile(r'href="(/customers/\d+/opens/[0-9a-f]{32})"')
 SERVED = re.compile(r'(?:src|href)="(/customers/\d+/opens/[0-9a-f]{32}/([0-9a-f]{64}))"')
-ENTRY = re.compile(r'<li class="timeline-entry timeline-(\w+)">')
+ENTRY = re.compile(r'<li class="timeline-entry timeline-(\w+)"')
 LOGGED = ("access_log", "unchained", "chain_entry")
 """Where looks are noted, and the chain that each note is tied to."""
 SEEK = ("email", "user_id", "phone", "loyalty_id", "order", "profile")

@@ -10,7 +10,7 @@ import pytest
 from base.blobs import blobs_from
 from campaigns import goals, worth
 from campaigns.guardreport import guard_report
-from campaigns.worth import Terms, worths
+from campaigns.worth import WorthTerms, worths
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.customers import order
 from tests.workers.opens import Opens
@@ -18,7 +18,7 @@ from tests.workers.test_paths import hero, said, shown
 from workers.scoring import Scorer
 
 DAY = timedelta(days=1)
-TERMS = Terms(margin=0.35, contact_cents=600, return_cents=1500)
+TERMS = WorthTerms(margin=0.35, contact_cents=600, return_cents=1500)
 NAMES = ("service", "returns", "discount", "spending", "good")
 
 
@@ -44,7 +44,7 @@ def lives(shop: Shop) -> list[dict[str, Any]]:
     return [*calls, said("service", "Complaint Closed") | {"timestamp": (shop.now - DAY / 2).isoformat()}]
 
 
-def scored(shop: Shop, terms: Terms = TERMS) -> dict[str, list[str]]:
+def scored(shop: Shop, terms: WorthTerms = TERMS) -> dict[str, list[str]]:
     """Say what things cost and run the scores; the flags of each customer."""
     with shop.sessions.begin() as session:
         worth.set_terms(session, terms, shop.now, MANAGER)
@@ -109,7 +109,7 @@ def test_it_flags_nobody_who_pays_for_what_they_cost(opens: Opens) -> None:
     shop = opens.shop
     shop.people(*NAMES)
     shop.send(*lives(shop))
-    free = Terms(margin=1.0, contact_cents=0, return_cents=0)
+    free = WorthTerms(margin=1.0, contact_cents=0, return_cents=0)
     assert scored(shop, free) == {name: ["spending"] if name == "spending" else [] for name in NAMES}
 
 
