@@ -229,6 +229,18 @@ def listing(
     return list(session.scalars(select(Delivery).where(Delivery.id.in_(ids)).order_by(Delivery.id)))
 
 
+# Whether another row of the run has turned out to be the same person's since the freeze, and is the one that counts:
+# what was handed over before all, else what comes first. Who was refused for good may get the mail by the other row.
+_IS_MERGED: Final = """
+    d.occurrence < :test AND EXISTS (
+        SELECT 1 FROM profile m JOIN delivery o ON o.profile_id = m.id
+        WHERE m.root_id = p.root_id AND m.id <> d.profile_id
+          AND o.campaign_id = d.campaign_id AND o.occurrence = d.occurrence AND o.channel = d.channel
+          AND o.state NOT IN ('skipped', 'failed')
+          AND (o.id < d.id OR o.handing OR o.state IN ('accepted', 'unknown'))
+    )
+"""
+
 # Rows are locked in the order of their ids, so that two claimers of one batch do not wait for each other in a circle.
 _CLAIM: Final = text(f"""
     WITH due AS MATERIALIZED (
@@ -248,6 +260,7 @@ _CLAIM: Final = text(f"""
                     SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
                     WHERE coalesce(s.document -> 'consent' ->> n.purpose, 'false') <> 'true'
                 ) THEN 'no_consent_since'
+                WHEN {_IS_MERGED} THEN 'merged_since'
             END AS reason
         FROM due JOIN delivery d ON d.id = due.id
         JOIN campaign c ON c.id = d.campaign_id
@@ -275,7 +288,7 @@ _HAND_OVER: Final = text(f"""
     WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed' AND d.claimed_by = :claimer
       AND c.id = d.campaign_id AND p.id = d.profile_id
       AND (d.occurrence >= :test OR (
-          c.state = 'sending' AND p.erased_at IS NULL AND {IS_OPEN}
+          c.state = 'sending' AND p.erased_at IS NULL AND {IS_OPEN} AND NOT ({_IS_MERGED})
           AND NOT EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash)
           AND NOT EXISTS (
               SELECT 1 FROM profile_state s

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Integer, Select, Subquery, and_, exists, literal, select, union_all
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from base.errors import InvalidInput
 from campaigns import rulebook
@@ -21,7 +21,7 @@ from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, ReplenishEntry
 from campaigns.models.delivery import Delivery
 from signals import rules_sql
-from signals.profiles import ProfileStateRow
+from signals.profiles import Profile, ProfileStateRow
 
 
 def due_rule(terms: Replenish, category: str) -> dict[str, Any]:
@@ -40,9 +40,12 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
     items = union_all(*(_due_for(session, terms, slug, known[slug], now) for slug in terms.categories)).subquery(
         "items"
     )
+    # Under any of the profiles that were merged into the household's.
+    member = aliased(Profile)
     entered = exists().where(
         ReplenishEntry.campaign_id == campaign.id,
-        ReplenishEntry.profile_id == items.c.profile_id,
+        ReplenishEntry.profile_id == member.id,
+        member.root_id == items.c.profile_id,
         ReplenishEntry.category_id == items.c.category_id,
         ReplenishEntry.last_day == items.c.last_day,
     )

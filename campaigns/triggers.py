@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Subquery, and_, any_, exists, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from base.errors import InvalidInput
 from campaigns import rulebook
@@ -49,7 +49,13 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
             raise InvalidInput("trigger.category", f"names the category {terms.category}, which there is not")
         query = query.where(any_(Event.category_ids) == number)
     did = query.subquery("did")
-    entered = exists().where(TriggerEntry.campaign_id == campaign.id, TriggerEntry.profile_id == did.c.profile_id)
+    # Under any of the profiles that were merged into them.
+    member = aliased(Profile)
+    entered = exists().where(
+        TriggerEntry.campaign_id == campaign.id,
+        TriggerEntry.profile_id == member.id,
+        member.root_id == did.c.profile_id,
+    )
     return select(did).where(~entered).subquery("due")
 
 

@@ -40,6 +40,7 @@ REASON_WORDS = {
     contacts.LIMITED: "they already get as many mails as they may in this time",
     waves.HOUR_PAST: "the hour of sending was over where they are",
     contacts.ONCE: "they had a mail of this campaign within the period",
+    "merged_since": "they turned out to be somebody whom another mail of the run is for",
     "ruled_out": "the campaign’s suppression rule means them",
     "converted": "they bought what it was about before it was sent",
     "converted_elsewhere": "they bought something else before it was sent",

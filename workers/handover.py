@@ -35,11 +35,12 @@ _log = logs.logger(__name__)
 
 @dataclass(frozen=True)
 class Ready:
-    """A claimed row with its mail."""
+    """A claimed row with its mail: `sender` is the envelope's address, `domain` the one in From."""
 
     row: Claimed
     mail: Built
     sender: str
+    domain: str
     facts_hash: bytes | None
 
 

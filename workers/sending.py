@@ -300,7 +300,7 @@ class Sender:
                 failed.append(Settled(row.id, row.fence, "failed", f"could not be built: {type(error).__name__}"))
                 continue
             sender = self._paths.mint(row.key) or composer.mail.from_address
-            ready.append(Ready(row, mail, sender, hashes.get(row.id)))
+            ready.append(Ready(row, mail, sender, composer.domain, hashes.get(row.id)))
         return ready, failed
 
     def _mail(self, row: Claimed, plan: Plan, composer: Composer, now: datetime) -> Built:
@@ -365,8 +365,8 @@ def _without_mail(row: Claimed, reason: str, now: datetime) -> Settled:
 
 
 def _counted(item: Ready) -> permits.Mail:
-    """What a mail counts for in rate limits."""
-    return permits.Mail(item.row.id, domain_of(item.row.address), domain_of(item.sender))
+    """What a mail counts for in rate limits: a warm-up is of the domain in From, wherever bounces go."""
+    return permits.Mail(item.row.id, domain_of(item.row.address), domain_of(item.domain))
 
 
 def _held(row: Claimed, granted: permits.Granted) -> Held:

@@ -25,7 +25,7 @@ HOLDOUTS = ("none", "send", "content")
 # Why a row was skipped after the audience was frozen; at the freeze the words of campaigns/audience.py are used.
 LATE_REASONS = (
     "erased", "address_gone", "unsubscribed_since", "suppressed_since", "no_consent_since", "ruled_out_since",
-    "converted", "converted_elsewhere",
+    "converted", "converted_elsewhere", "merged_since",
     "cancelled",
 )  # fmt: skip
 

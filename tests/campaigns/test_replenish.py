@@ -84,6 +84,17 @@ def test_it_enters_a_due_item_once_however_many_signals_and_runs_come(shop: Shop
     assert entries(shop, campaign) == [(ann, 1), (ann, 5)]
 
 
+@pytest.mark.feature("CM-20")
+def test_it_enters_nobody_again_who_was_merged_into_somebody_else(shop: Shop) -> None:
+    _old, ann = shop.people("old", "ann")
+    rhythm(shop, "ann", "coffee", every=7, last=8)
+    campaign = shop.campaign(kind="replenishment", replenish=COFFEE)
+    assert freeze(shop, campaign, 1) == {ann}
+    shop.send({"type": "alias", "userId": "old", "previousId": "ann"})
+    assert shop.profile("ann") != ann
+    assert freeze(shop, campaign, 2) == set()
+
+
 def test_it_enters_an_item_once_when_runs_are_frozen_at_the_same_time(shop: Shop) -> None:
     (ann,) = shop.people("ann")
     rhythm(shop, "ann", "coffee", every=7, last=8)

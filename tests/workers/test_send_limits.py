@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -112,6 +113,21 @@ def test_it_never_exceeds_a_limit_in_any_window_with_several_senders(
         assert most_within([at for at in everything if at < began + timedelta(days=day + 1)], DAY) <= ceiling
     assert most_within(everything, HOUR) > 12, "the limits are used, too"
     assert shop.now - began < timedelta(days=3)
+
+
+@pytest.mark.feature("CM-15")
+def test_it_warms_up_the_domain_that_mails_are_from_wherever_bounces_go(
+    shop: Shop, relay: Relay, scheduler: Scheduler
+) -> None:
+    people(shop, BIG, BIG, BIG)
+    limit(shop, warm_ups=[WarmUp(domain="example.com", begins_at=shop.now, ceilings=[2])])
+    shop.schedule(shop.campaign())
+    scheduler.tick()
+    settings = replace(shop.settings, bounce_domain="bounce.example.com")
+    sender = Sender(settings, shop.sessions, shop.store, shop.blobs, shop.clock)
+    sender.send([row.id for row in shop.ledger(1)])
+    sender.close()
+    assert len(relay.mails) == 2
 
 
 def test_it_counts_what_a_lost_sender_may_have_sent_until_its_claim_ran_out_and_a_window_longer(shop: Shop) -> None:

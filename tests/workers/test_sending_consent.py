@@ -48,6 +48,28 @@ def test_it_looks_at_consent_suppression_and_address_in_the_moment_of_the_claim(
     assert account(shop, campaign) == {"accepted": 1, "skipped": 3}
 
 
+def test_it_mails_people_once_who_turn_out_to_be_one_between_freeze_claim_and_hand_over(
+    shop: Shop, scheduler: Scheduler
+) -> None:
+    shop.people("ann", "anna", "bob", "rob")
+    first, ids = {}, due(shop, scheduler, shop.campaign())
+    rows = {row.profile_id: row.id for row in shop.ledger(1)}
+    for name in ("ann", "anna", "bob", "rob"):
+        first[name] = rows[shop.profile(name)]
+    shop.send({"type": "alias", "userId": "anna", "previousId": "ann"})
+    with shop.sessions.begin() as session:
+        claimed = deliveries.claim(session, ids, "one", shop.now)
+        assert {row.id for row in claimed} == set(first.values()) - {first["anna"]}
+    shop.send({"type": "alias", "userId": "rob", "previousId": "bob"})
+    with shop.sessions.begin() as session:
+        going = deliveries.hand_over(session, claimed, "one", shop.now)
+        assert going == {first["ann"], first["bob"]}
+        deliveries.release(session, [row for row in claimed if row.id not in going])
+    with shop.sessions.begin() as session:
+        assert deliveries.claim(session, ids, "two", shop.now) == []
+    assert Counter(row.reason for row in shop.ledger(1)) == {None: 2, "merged_since": 2}
+
+
 def test_it_hands_over_nothing_to_who_left_since_the_claim(
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
 ) -> None:

@@ -6,8 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from campaigns import audience, triggers
 from campaigns.campaigns import Trigger
+from campaigns.campaigns import campaign as stored
 from signals.scores import assign
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
@@ -73,6 +76,23 @@ def test_it_waits_for_the_trigger_and_mails_who_matches_once_within_minutes(
     shop.send(viewed("early"))
     minutes(shop, scheduler, 2)
     assert (shop.state(campaign), len(shop.ledger(campaign))) == ("finished", 2)
+
+
+@pytest.mark.feature("CM-72")
+def test_it_mails_nobody_again_who_was_merged_into_somebody_else(shop: Shop) -> None:
+    shop.intake.categories.learn(["Shoes"], create=True)
+    _old, ann = shop.people("old", "ann")
+    number = shop.campaign(kind="triggered", trigger=VIEW, ends_at=shop.now + timedelta(days=2), send_holdout=0.0)
+    shop.schedule(number)
+    shop.clock.advance(MINUTE)
+    shop.send(viewed("ann"))
+    with shop.sessions.begin() as session:
+        audience.freeze(session, number, 1, shop.now, shop.settings.hash_key)
+    assert [(row.profile_id, row.state) for row in shop.ledger(number)] == [(ann, "queued")]
+    shop.send({"type": "alias", "userId": "old", "previousId": "ann"})
+    assert shop.profile("ann") != ann
+    with shop.sessions.begin() as session:
+        assert session.execute(select(triggers.due(session, stored(session, number), shop.now))).all() == []
 
 
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
