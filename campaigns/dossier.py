@@ -25,7 +25,7 @@ from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.subjects import SubjectKey, known_subjects
 from render.facts import decode_shown, decode_used
 from render.record import read_personal
-from signals.erasure import REFUSED
+from signals import refusals
 from signals.state import decode, document
 
 VERSION: Final = 1
@@ -38,7 +38,6 @@ MAX_SHOWN: Final = 1_000
 _WORDS: Final = {
     "[campaign]": "(SELECT c.name FROM campaign c WHERE c.id = t.campaign_id) AS campaign",
     "[source]": "(SELECT s.name FROM source s WHERE s.id = t.source_id) AS source",
-    "[refused]": REFUSED.replace("r.body", "t.body"),
 }
 _PLAIN: Final = {
     "profiles": "SELECT id, root_id, created_at, erased_at FROM profile t WHERE id = ANY(:members) ORDER BY id",
@@ -56,7 +55,7 @@ _PLAIN: Final = {
     "contradictions": "SELECT c.message_id, c.received_at, c.body FROM event t JOIN event_conflict c"
     " ON c.source_id = t.source_id AND c.message_id = t.message_id WHERE t.profile_id = ANY(:members) ORDER BY c.id",
     "refused": "SELECT t.at, t.reason, t.field, t.message, t.body, [source] FROM rejected_event t"
-    " WHERE EXISTS (SELECT FROM identifier i WHERE [refused]) ORDER BY t.id",
+    " WHERE t.id = ANY(:refused) ORDER BY t.id",
     "mails": "SELECT id, [campaign], campaign_id, occurrence, channel, state, reason, holdout, arm, reply, message_id,"
     " created_at, sent_at, settled_at FROM delivery t WHERE profile_id = ANY(:members) ORDER BY id",
     "mail_reports": "SELECT kind, via, at, received_at, campaign_id, occurrence, message_id, words FROM mail_report t"
@@ -140,6 +139,8 @@ def _read(session: Session, query: str, members: Sequence[int]) -> Any:
     for word, meaning in _WORDS.items():
         query = query.replace(word, meaning)
     given = {"members": list(members)}
+    if ":refused" in query:
+        given["refused"] = refusals.naming(session, members)
     return session.execute(text(query), given, execution_options={"yield_per": ROWS_AT_ONCE})
 
 

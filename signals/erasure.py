@@ -14,23 +14,17 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import belonging, folding, journal
+from signals import belonging, folding, journal, refusals
 from signals.intake import Intake
 from signals.state import tombstone
 
-REFUSED: Final = (
-    "i.profile_id = ANY(:members) AND (strpos(lower(r.body), lower(to_json(i.value)::text)) > 0"
-    # A phone number is written in many ways; its last eight digits, with nothing between, are the same in all.
-    " OR (i.type = 'phone' AND strpos(regexp_replace(r.body, '[^0-9]', '', 'g'), right(i.value, 8)) > 0))"
-)
-"""Which refused events `r` name one of these people by an identifier `i` of theirs."""
 _DELETE: Final = tuple(
     text(statement)
     for statement in (
         "DELETE FROM event_conflict c USING event e"
         " WHERE e.profile_id = ANY(:members) AND c.source_id = e.source_id AND c.message_id = e.message_id",
         # What was refused belongs to nobody we know, but it may name them as it was sent.
-        f"DELETE FROM rejected_event r USING identifier i WHERE {REFUSED}",  # noqa: S608 - a constant
+        "DELETE FROM rejected_event WHERE id = ANY(:refused)",
         "DELETE FROM event WHERE profile_id = ANY(:members)",
         "DELETE FROM refused_tie r USING identifier i"
         " WHERE i.profile_id = ANY(:members) AND i.owns AND r.type = i.type AND r.value_hash = i.value_hash",
@@ -103,7 +97,8 @@ def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[i
     keep(session, row.root_id)
     # A number of its own, newer than every signal: no state on its way to Valkey can come after the tombstone.
     version = journal.numbers(session, 1)[0]
+    given = {"members": members, "refused": refusals.naming(session, members)}
     for statement in _DELETE:
-        session.execute(statement, {"members": members})
+        session.execute(statement, given)
     session.execute(_MARK, {"now": now, "version": version, "members": members})
     return version, members

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from base import keys
 from base.errors import InvalidInput, NotFound
+from signals import refusals
 from signals.consent import consents, set_consent
 from signals.erasure import erase
 from signals.identity import address_hash
@@ -125,6 +129,35 @@ def test_it_erases_a_person_and_leaves_a_tombstone_that_survives_everything(desk
     assert _tombstoned(desk, child)
     assert not set_consent(desk.intake, profile, "email", True, at=NOW, now=NOW, via="mail", message_id="u:1")
     assert not erase(desk.intake, 999, NOW)
+
+
+def test_it_knows_whom_a_refused_call_names(desk: Desk) -> None:
+    named = {"phone": "+49 151 123-45-67", "loyaltyId": "loyal-1"}
+    desk.send(identified("7", anonymous="traits", email="ann@example.com", **named))
+    person = desk.root("user_id", "7")
+    wrong = {"order_id": "o9", "total": "dear", "quantity": "7"}
+    theirs: list[dict[str, Any]] = [
+        {"anonymousId": "traits"}, {"userId": "7"}, {"context": {"traits": {"loyaltyId": "loyal-1"}}},
+        {"context": {"note": "write to ANN@example.com."}}, {"context": {"note": "call 0151/1234567 or 2"}},
+        {"context": {"traits": {"phone": "0049 (0)151 1234567"}}}, {"context": {"phone": 491511234567}},
+        {"context": {"note": "\u00e9: ann\u0040example.com"}},
+    ]  # fmt: skip
+    others: list[dict[str, Any]] = [
+        {"userId": "8", "context": {"traits": {"firstName": "Bo"}}}, {"userId": "77"}, {"anonymousId": "trait"},
+        {"context": {"email": "joann@example.com"}}, {"context": {"email": "ann@example.com.au"}},
+        {"context": {"phone": "+43 151 1234567"}}, {"context": {"phone": "1511234567890"}},
+        {"context": {"a": "loyal-1"}},
+    ]  # fmt: skip
+    calls = [call("track", event="Order Completed", properties=wrong, **fields) for fields in (*theirs, *others)]
+    bodies = [json.dumps(one).encode() for one in calls]
+    cut = [b'{"anonymousId": "traits", "userId": "7", ', b'{"userId": "8", "note": "ann@example.com']
+    assert set(desk.statuses(*bodies, *cut)) == {"rejected"}
+    with desk.sessions.begin() as session:
+        names = refusals.naming(session, [person])
+        kept = {row.id: row.body for row in session.execute(text("SELECT id, body FROM rejected_event ORDER BY id"))}
+    assert [kept[name] for name in names] == [one.decode() for one in (*bodies[: len(theirs)], cut[1])]
+    assert erase(desk.intake, person, NOW)
+    assert desk.rows("SELECT count(*) FROM rejected_event") == [(len(others) + 1,)]
 
 
 def test_it_takes_a_person_who_comes_back_after_erasure_for_a_new_one(desk: Desk) -> None:

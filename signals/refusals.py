@@ -1,0 +1,130 @@
+"""Which refused calls name a person: by an identifier in its place, or by an address or a phone number anywhere.
+
+A refused call belongs to nobody, but it may name somebody as it was sent. One that can be read names a customer number,
+a loyalty number and a device only where a call has these, by the whole value: "traits" as the name of a device is not
+every call. E-mail addresses and phone numbers name a person wherever they stand, as whole words; of a call that cannot
+be read, which may be cut short, they are all that counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+PHONE_DIGITS: Final = 8
+"""Digits that a phone number must have to name anybody, without the country's code where that is left out."""
+COUNTRY_DIGITS: Final = 3
+AT_ONCE: Final = 1_000
+_SEPARATOR: Final = r"[\s().\-/]{0,3}"
+_ELSEWHERE: Final = re.compile(rf"(?:\+|00)[0-9]{{1,{COUNTRY_DIGITS}}}[\s().\-/]{{1,3}}$")
+"""What stands before a number of another country."""
+
+_IDENTIFIERS: Final = text("SELECT type, value FROM identifier WHERE profile_id = ANY(:members)")
+# More than name them, but few: what is spelt with escapes is looked at as well.
+_LIKELY: Final = text("""
+    SELECT r.id, r.body FROM rejected_event r WHERE strpos(r.body, '\\u') > 0 OR EXISTS (
+        SELECT FROM identifier i WHERE i.profile_id = ANY(:members) AND (
+            strpos(lower(r.body), lower(to_json(i.value)::text)) > 0
+            OR (i.type <> 'phone' AND strpos(lower(r.body), lower(i.value)) > 0)
+            -- A phone number is written in many ways; its last digits, with nothing between, are the same in all.
+            OR (i.type = 'phone' AND strpos(regexp_replace(r.body, '[^0-9]', '', 'g'), right(i.value, :digits)) > 0)
+        )
+    )
+""")
+
+
+def naming(session: Session, members: Sequence[int]) -> list[int]:
+    """The refused calls that name one of these profiles, by their number."""
+    names = Names((row.type, row.value) for row in session.execute(_IDENTIFIERS, {"members": list(members)}))
+    given = {"members": list(members), "digits": PHONE_DIGITS}
+    rows = session.execute(_LIKELY, given, execution_options={"yield_per": AT_ONCE})
+    return sorted(row.id for row in rows if names.are_in(row.body))
+
+
+class Names:
+    """The identifiers of a person, as they are looked for; each a kind and its normalised value."""
+
+    def __init__(self, identifiers: Iterable[tuple[str, str]]) -> None:
+        self._exact: set[tuple[str, str]] = set()
+        self._words: list[tuple[str, re.Pattern[str]]] = []
+        self._phones: list[tuple[str, re.Pattern[str]]] = []
+        for kind, value in identifiers:
+            if kind == "email":
+                self._words.append((value, re.compile(rf"(?<![\w.+\-]){re.escape(value)}(?![\w\-]|\.\w)")))
+            elif kind == "phone":
+                digits = value.removeprefix("+")
+                if len(digits.lstrip("0")) >= PHONE_DIGITS:
+                    self._phones.append((digits[-PHONE_DIGITS:], _spellings(value)))
+            else:
+                self._exact.add((kind, value))
+
+    def are_in(self, body: str) -> bool:
+        """Whether a refused body names the person."""
+        try:
+            call = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, RecursionError):
+            return self._said(body)
+        return not self._exact.isdisjoint(_identifiers(call)) or self._said("\n".join(_strings(call)))
+
+    def _said(self, words: str) -> bool:
+        lowered = words.lower()
+        if any(value in lowered and word.search(lowered) for value, word in self._words):
+            return True
+        digits = re.sub("[^0-9]", "", words)
+        return any(
+            end in digits and any(not _ELSEWHERE.search(words[: found.start()]) for found in number.finditer(words))
+            for end, number in self._phones
+        )
+
+
+def _spellings(phone: str) -> re.Pattern[str]:
+    """A phone number with or without its country, with what people put between the digits."""
+    if phone.startswith("+"):
+        digits = phone[1:]
+        within = [digits[length:] for length in range(1, COUNTRY_DIGITS + 1)]
+        whole = [rf"(?:\+|00)?{_SEPARATOR}{_spaced(digits[: -len(rest)])}{_SEPARATOR}(?:0{_SEPARATOR})?{_spaced(rest)}"
+                 for rest in within]  # fmt: skip
+        nationals = [rf"0?{_SEPARATOR}{_spaced(rest)}" for rest in within if len(rest) >= PHONE_DIGITS]
+        either = [*whole, *nationals]
+    else:
+        rest = phone.lstrip("0")
+        abroad = rf"(?:\+|00)[0-9]{{1,{COUNTRY_DIGITS}}}{_SEPARATOR}(?:0{_SEPARATOR})?"
+        either = [rf"(?:{abroad}|0)?{_spaced(rest)}"]
+    return re.compile(rf"(?<![0-9+])(?:{'|'.join(either)})(?![0-9])", re.ASCII)
+
+
+def _spaced(digits: str) -> str:
+    return _SEPARATOR.join(digits)
+
+
+def _identifiers(call: Any) -> Iterator[tuple[str, str]]:
+    """What a call names in the places of identifiers, addresses and phone numbers aside."""
+    if not isinstance(call, dict):
+        return
+    named = [("user_id", call.get("userId")), ("anonymous_id", call.get("anonymousId"))]
+    named += [(kind, call.get("previousId")) for kind in ("user_id", "anonymous_id")]
+    context = call.get("context")
+    for traits in (call.get("traits"), context.get("traits") if isinstance(context, dict) else None):
+        if isinstance(traits, dict):
+            named += [("loyalty_id", traits.get(name)) for name in ("loyaltyId", "loyalty_id")]
+    for kind, value in named:
+        if isinstance(value, str | int):
+            yield kind, str(value).strip()
+
+
+def _strings(call: Any) -> Iterator[str]:
+    """Every text and whole number of a call."""
+    left = [call]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict):
+            left += [*one.keys(), *one.values()]
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, str | int):
+            yield str(one)
