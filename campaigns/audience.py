@@ -133,7 +133,7 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
         replenish.enter(session, campaign, occurrence, now)
     if campaign.trigger is not None:
         triggers.enter(session, campaign, occurrence, now)
-    if joining.takes_in(campaign):
+    if joining.remembers(session, campaign):
         joining.enter(session, campaign, occurrence, now)
     joining.forget_snapshot(session, campaign_id)
     return frozen(session, campaign_id, occurrence)
@@ -236,7 +236,7 @@ def _people(session: Session, campaign: Campaign, now: datetime, hash_key: bytes
         held.c.not_before,
         *(held.c[name] for name in drawn),
     )
-    if joining.takes_in(campaign):
+    if joining.remembers(session, campaign):
         query = query.where(joining.is_news(campaign, held.c.profile_id, reason))
     return query.cte("audience")
 
@@ -283,7 +283,7 @@ def _known(
         reasons.append((found.c.ruled_out, literal("ruled_out")))
     reasons += [(found.c[name], literal(name)) for name in flags]
     reasons += contacts.reasons(session, campaign, now, found.c.profile_id, found.c.address_hash)
-    if joining.takes_in(campaign):
+    if joining.remembers(session, campaign):
         reasons.append((joining.is_mailed(campaign, found.c.address_hash), literal("duplicate_address")))
     if moments is not None:
         reasons.append((moments.c.at.is_(None), literal(waves.HOUR_PAST)))

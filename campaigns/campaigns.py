@@ -23,6 +23,10 @@ from render.plan import KINDS
 from signals.contents import PURPOSES
 
 OVER: Final = ("finished", "cancelled")
+NOT_BEGUN: Final = ("draft", "scheduled")
+SETTLED: Final = ("kind", "trigger", "replenish", "repeat")
+"""What says of a campaign whom its runs mail: once it has begun, another of them would mail people again."""
+SETTLED_TIMING: Final = ("joins", "newcomers_only")
 MAX_CANDIDATES: Final = 200
 MAX_CATEGORIES: Final = 60
 Name = Annotated[str, Meta(max_length=120)]
@@ -162,11 +166,15 @@ def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Ac
 
 
 def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
-    """Replace a campaign's content; what is published goes on unchanged. Raises Conflict once it is over, or locked."""
+    """Replace a campaign's content; what is published goes on unchanged.
+
+    Raises Conflict once it is over, or locked, and for another of `SETTLED` once it has begun.
+    """
     row = campaign(session, campaign_id)
     if row.state in OVER:
         raise Conflict(f"The campaign is {row.state}.")
     locks.refuse(row)
+    _refuse_settled(row, content)
     before, told = admin_log.snapshot(row), (row.timing, row.timezone, row.audience)
     _check(session, content, campaign_id)
     for name, value in _columns(content).items():
@@ -178,6 +186,19 @@ def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now
     session.flush()
     admin_log.record(session, by, "change", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     return row
+
+
+def _refuse_settled(row: Campaign, wanted: CampaignIn) -> None:
+    """Raises Conflict naming the field that cannot change any more."""
+    if row.state in NOT_BEGUN:
+        return
+    held = content(row)
+    changed = [name for name in SETTLED if getattr(held, name) != getattr(wanted, name)]
+    changed += [
+        f"timing.{name}" for name in SETTLED_TIMING if getattr(held.timing, name) != getattr(wanted.timing, name)
+    ]
+    if changed:
+        raise Conflict(f"{changed[0]}: cannot be changed once the campaign has begun.")
 
 
 def _retime(session: Session, row: Campaign, now: datetime) -> None:

@@ -33,6 +33,12 @@ def takes_in(campaign: Campaign) -> bool:
     return campaign.kind == "evergreen" or timing.of(campaign.timing).joins == "until_end"
 
 
+def remembers(session: Session, campaign: Campaign) -> bool:
+    """Whether it counts who was taken in before: while people are taken in, and ever after somebody was."""
+    entered = select(JoinEntry.profile_id).where(JoinEntry.campaign_id == campaign.id).limit(1)
+    return takes_in(campaign) or session.scalar(entered) is not None
+
+
 def take_snapshot(session: Session, campaign: Campaign, now: datetime) -> None:
     """Keep who fits the audience now, where that is what counts, in the place of an earlier snapshot."""
     forget_snapshot(session, campaign.id)
@@ -62,7 +68,7 @@ def members(session: Session, campaign: Campaign, now: datetime) -> Select[int]:
     found = matching(session, campaign.audience, now)
     return (
         found.where(~_entered(campaign.id, ProfileStateRow.profile_id, JoinEntry.taken))
-        if takes_in(campaign)
+        if remembers(session, campaign)
         else found
     )
 

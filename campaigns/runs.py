@@ -156,6 +156,19 @@ def waits(campaign: Campaign) -> bool:
     return campaign.trigger is not None or joining.takes_in(campaign)
 
 
+def is_spent(session: Session, campaign: Campaign, run: Occurrence) -> bool:
+    """Whether a campaign that mails its audience once has done so in another run."""
+    if campaign.kind != "broadcast" or joining.takes_in(campaign):
+        return False
+    query = select(Occurrence.number).where(
+        Occurrence.campaign_id == campaign.id,
+        Occurrence.number != run.number,
+        Occurrence.number < TEST_BIT,
+        Occurrence.frozen_at.is_not(None),
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def passes_over(campaign: Campaign, run: Occurrence) -> bool:
     """Whether a run only notes who is there already, because newcomers alone are mailed."""
     return campaign.kind == "evergreen" and run.number == 1 and timing.of(campaign.timing).newcomers_only

@@ -10,6 +10,7 @@ import msgspec
 
 from base.errors import InvalidInput
 from campaigns import timing, wallclock
+from campaigns.campaigns import NOT_BEGUN
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.runs import ASKED, SKIPPED
 from campaigns.timing import DAYS, Missed, Repeat, Timing, Window
@@ -40,7 +41,11 @@ JOIN_WORDS: Final = {
 
 
 def read(form: Mapping[str, str], several: Mapping[str, Sequence[str]], row: Campaign) -> dict[str, Any]:
-    """What was chosen, as fields of a campaign. Raises InvalidInput naming the field."""
+    """What was chosen, as fields of a campaign. Raises InvalidInput naming the field.
+
+    Once the campaign has begun the form no longer asks whom it takes in and how it comes again: that stays.
+    """
+    held = Timing() if row.state in NOT_BEGUN else timing.of(row.timing)
     windowed = "window" in form
     if windowed and not several.get("window-day"):
         raise InvalidInput("window-day", "choose one at least")
@@ -53,13 +58,13 @@ def read(form: Mapping[str, str], several: Mapping[str, Sequence[str]], row: Cam
             "until": form.get("window-until", "") or "24:00", "clocks": form.get("window-clocks", "campaign"),
         } if windowed else None,
         "missed": {"late": form.get("late", "send"), "after_minutes": forms.whole(form, "late-minutes") or 240},
-        "joins": form.get("joins", "send"),
-        "newcomers_only": "newcomers_only" in form,
+        "joins": form.get("joins", held.joins),
+        "newcomers_only": held.newcomers_only or "newcomers_only" in form,
     }  # fmt: skip
     if values["window"] and values["window"]["until"] == "00:00":
         values["window"]["until"] = "24:00"
     made: dict[str, Any] = {"timing": forms.content(values, Timing), "ends_at": _end(form, row)}
-    if row.kind == "recurring":
+    if row.kind == "recurring" and (row.state in NOT_BEGUN or "every" in form):
         repeat = {
             "every": form.get("every", "week"), "each": forms.whole(form, "each") or 1,
             "days": list(several.get("repeat-day", ())) if form.get("every") == "week" else [],

@@ -78,6 +78,10 @@ class Freezing:
     def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:
         """Fix who gets the mail of a run; one that waits for people who are not there yet is only put off."""
         campaign = session.get_one(Campaign, run.campaign_id)
+        if runs.is_spent(session, campaign, run):
+            _log.error("a second run of what goes out once, left out", campaign=campaign.id, run=run.number)
+            run.state, run.finished_at = "cancelled", now
+            return
         if runs.is_late(campaign, run, now):
             self._settle_late(session, campaign, run, now)
             return

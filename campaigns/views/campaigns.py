@@ -126,7 +126,7 @@ def save_audience(campaign_id: int) -> ResponseReturnValue:
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
-            return _audience_form(session, row, error, request.form), 400
+            return _audience_form(session, row, error, request.form), 409 if isinstance(error, Conflict) else 400
     flash("The audience is saved.")
     return redirect(url_for("campaigns.audience", campaign_id=campaign_id))
 

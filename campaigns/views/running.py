@@ -100,7 +100,8 @@ def act(campaign_id: int) -> ResponseReturnValue:
             done = _act(session, campaign_id, request.form.get("do", ""))
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
-            return _schedule_page(session, campaigns.campaign(session, campaign_id), error), 400
+            page = _schedule_page(session, campaigns.campaign(session, campaign_id), error)
+            return page, 409 if isinstance(error, Conflict) else 400
     flash(done)
     return redirect(url_for("running.schedule", campaign_id=campaign_id))
 

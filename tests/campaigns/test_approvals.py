@@ -205,7 +205,7 @@ def test_it_refuses_every_edit_while_it_is_locked(web: Web) -> None:
         refused = office.admin.call(method, path, body)
         assert (refused.status_code, "is locked by A Person" in refused.text) == (409, True), (path, refused.text)
     assert "locked" in words(office.writer.get(f"{office.at}/audience").text)
-    assert office.writer.post(f"{office.at}/audience", keep_rule="1").status_code == 400
+    assert office.writer.post(f"{office.at}/audience", keep_rule="1").status_code == 409
     # What is published may go out, be paused and be switched off.
     office.admin.told("POST", f"{office.at}/publish")
     assert office.scheduled().status_code == 200

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from base.errors import Conflict
 from campaigns import audience, campaigns, deliveries, joining, permits, runs, segments, transitions, waves, windows
+from campaigns.campaigns import CampaignIn
 from campaigns.models import Campaign, Click, Delivery, Fetch, Occurrence
 from campaigns.sendlimits import Pace, Terms
 from campaigns.timing import Missed, Repeat, Timing, Window
@@ -312,6 +313,53 @@ def test_it_takes_the_snapshot_anew_when_the_audience_or_the_mode_is_changed(sho
     shop.clock.advance(HOUR)
     scheduler.tick()
     assert [row.profile_id for row in shop.ledger(campaign)] == [shop.profile("ann")]
+
+
+def test_it_refuses_once_begun_what_would_mail_people_again_and_mails_nobody_twice_whatever_is_written(
+    shop: Shop, scheduler: Scheduler
+) -> None:
+    shop.people("ann", "bob")
+    ends = shop.now + 2 * DAY
+    joined = shop.campaign(timing=Timing(joins="until_end"), ends_at=ends)
+    evergreen = shop.campaign(kind="evergreen")
+    weekly = shop.campaign(kind="recurring", repeat=Repeat())
+    for campaign in (joined, evergreen, weekly):
+        shop.schedule(campaign)
+    scheduler.tick()
+    web = Web(shop)
+    try:
+        api, page = web.program("manager"), web.browser("manager")
+        for campaign, field, changes in (
+            (joined, "timing.joins", {"timing": {"joins": "send"}}),
+            (joined, "kind", {"kind": "evergreen", "timing": {"joins": "send"}}),
+            (evergreen, "kind", {"kind": "broadcast"}),
+            (evergreen, "timing.newcomers_only", {"timing": {"newcomers_only": True}}),
+            (weekly, "repeat", {"repeat": {"every": "day"}}),
+        ):
+            written = api.told("GET", f"/campaigns/{campaign}")
+            kept = {name: written[name] for name in CampaignIn.__struct_fields__}
+            refused = told(api.call("PUT", f"/campaigns/{campaign}", kept | changes), 409)
+            assert f"{field}: cannot be changed" in str(refused)
+            told(api.call("PUT", f"/campaigns/{campaign}", kept | {"priority": 1}))
+        path, ending = f"/campaigns/{joined}/schedule", f"{ends:%Y-%m-%dT%H:%M}"
+        form = {"timing": "1", "do": "timing", "late": "skip", "ends_at": ending}
+        assert 'name="joins"' not in page.get(path).text
+        assert page.post(path, **form).status_code == 302
+        assert page.post(path, **form, joins="send").status_code == 409
+        assert api.told("GET", f"/campaigns/{joined}")["timing"]["joins"] == "until_end"
+    finally:
+        web.close()
+    # As if it had been written past that: who was taken in stays so, and what goes out once does so once.
+    assert states(shop, joined) == states(shop, evergreen) == {"queued": 2}
+    with shop.sessions.begin() as session:
+        session.get_one(Campaign, joined).timing = {}
+        session.get_one(Campaign, evergreen).kind = "recurring"
+    shop.people("cho")
+    shop.clock.advance(5 * MINUTE)
+    scheduler.tick()
+    assert states(shop, joined) == {"queued": 2}
+    assert run(shop, joined, 2).state == "cancelled"
+    assert states(shop, evergreen) == {"queued": 3}
 
 
 @pytest.mark.feature("CM-21")
