@@ -175,14 +175,16 @@ def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now
         raise Conflict(f"The campaign is {row.state}.")
     locks.refuse(row)
     _refuse_settled(row, content)
-    before, told = admin_log.snapshot(row), (row.timing, row.timezone, row.audience)
+    before, timed, audience = admin_log.snapshot(row), (row.timing, row.timezone), row.audience
     _check(session, content, campaign_id)
     for name, value in _columns(content).items():
         setattr(row, name, value)
     row.arms_key = row.arms_key or secrets.token_bytes(16)
     row.updated_at = now
-    if (row.timing, row.timezone, row.audience) != told:
+    if (row.timing, row.timezone) != timed:
         _retime(session, row, now)
+    if (row.timing, row.timezone, row.audience) != (*timed, audience) and row.state in ("scheduled", "paused"):
+        joining.take_snapshot(session, row, now)
     session.flush()
     admin_log.record(session, by, "change", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
     return row
@@ -202,10 +204,8 @@ def _refuse_settled(row: Campaign, wanted: CampaignIn) -> None:
 
 
 def _retime(session: Session, row: Campaign, now: datetime) -> None:
-    """Have what is scheduled follow the timing and the audience as they are written now."""
+    """Have what is scheduled follow the timing as it is written now."""
     windows.forget(session, row.id)
-    if row.state in ("scheduled", "paused"):
-        joining.take_snapshot(session, row, now)
     due = select(Occurrence).where(
         Occurrence.campaign_id == row.id, Occurrence.state == "due", Occurrence.wall.is_not(None)
     )
@@ -213,7 +213,7 @@ def _retime(session: Session, row: Campaign, now: datetime) -> None:
         if run.wall is not None:
             meant = wallclock.read(run.wall, row.due_zone or row.timezone)
             at = row.due_at if run.wall == row.due_wall and row.due_at is not None else meant.at
-            run.due_at = waves.begins(timing.of(row.timing), run.wall, at)
+            run.due_at = waves.placed(timing.of(row.timing), run.wall, at, now)
 
 
 def campaign(session: Session, campaign_id: int) -> Campaign:

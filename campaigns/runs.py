@@ -37,9 +37,9 @@ class Next:
     wall: datetime | None
 
 
-def place(session: Session, campaign: Campaign, meant: WallTime, number: int) -> None:
+def place(session: Session, campaign: Campaign, meant: WallTime, number: int, now: datetime) -> None:
     """Have the next run begin at a wall time: the run that is due is moved, else the one of this number is made."""
-    due_at = waves.begins(timing.of(campaign.timing), meant.wall, meant.at)
+    due_at = waves.placed(timing.of(campaign.timing), meant.wall, meant.at, now)
     moved = session.execute(
         update(Occurrence)
         .where(Occurrence.campaign_id == campaign.id, Occurrence.state == "due", Occurrence.number < TEST_BIT)

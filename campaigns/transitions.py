@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
 from base.ids import TEST_BIT
-from campaigns import admin_log, approvals, joining, publish, runs, wallclock
+from campaigns import admin_log, approvals, joining, publish, runs, wallclock, windows
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import is_sendable
@@ -42,7 +42,8 @@ def schedule(
     approvals.check_send(session, row, time.at)
     changes = {"due_at": time.at, "due_wall": time.wall, "due_zone": time.zone, "timezone": time.zone}
     _move(session, campaign_id, ("draft", "scheduled"), "scheduled", "schedule", now, by, changes)
-    runs.place(session, row, time, _next_number(session, campaign_id))
+    runs.place(session, row, time, _next_number(session, campaign_id), now)
+    windows.forget(session, campaign_id)
     joining.take_snapshot(session, row, now)
 
 

@@ -74,6 +74,11 @@ def begins(plan: Timing, wall: datetime, at: datetime) -> datetime:
     return min(wallclock.read(first, zone).at for zone in wallclock.zones())
 
 
+def placed(plan: Timing, wall: datetime, at: datetime, now: datetime) -> datetime:
+    """When a run begins that is given its time now: not before now, so that it is not late from the outset."""
+    return max(begins(plan, wall, at), now)
+
+
 def waves(campaign: Campaign, wall: datetime | None, now: datetime) -> Waves | None:
     """The waves of a run that shows `wall` on recipients' clocks; None where nothing goes by theirs."""
     plan = timing.of(campaign.timing)

@@ -70,7 +70,8 @@ def opening(window: Window | None, zone: str, at: datetime) -> datetime:
 def keep(session: Session, now: datetime) -> None:
     """Write the stretches that are wanted and not there, or over; those of campaigns that are over go.
 
-    Several loops may do it at once: they write the same. The caller commits.
+    Several loops may do it at once: they write the same. A campaign that somebody changes at that moment comes the next
+    time, for what was read of it may be over. The caller commits.
     """
     session.execute(
         delete(OpenHours).where(
@@ -111,6 +112,13 @@ def _keep(session: Session, campaign: Campaign, now: datetime) -> None:
     there = set(session.scalars(lasting))
     missing = [zone for zone in wanted if zone not in there]
     if not missing:
+        return
+    # Held, it is not changed before the commit; whoever changes it then lets go of what is written here.
+    held = select(Campaign.timing, Campaign.timezone).where(Campaign.id == campaign.id)
+    if session.execute(held.with_for_update(read=True, skip_locked=True)).first() != (
+        campaign.timing,
+        campaign.timezone,
+    ):
         return
     rows = []
     for zone in missing:

@@ -8,13 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
 from base.errors import Conflict
 from campaigns import audience, campaigns, deliveries, joining, permits, runs, segments, transitions, waves, windows
 from campaigns.campaigns import CampaignIn
-from campaigns.models import Campaign, Click, Delivery, Fetch, Occurrence
+from campaigns.models import Campaign, Click, Delivery, Fetch, Occurrence, OpenHours
 from campaigns.sendlimits import Pace, Terms
 from campaigns.timing import Missed, Repeat, Timing, Window
 from signals.scores import assign
@@ -200,6 +201,27 @@ def test_it_takes_no_row_at_the_instant_the_hours_end(shop: Shop, scheduler: Sch
         assert len(deliveries.claim(session, test, "two", shop.now + DAY)) == 1
 
 
+def test_it_goes_by_the_hours_of_the_zone_it_is_scheduled_in_also_when_they_were_written_before(shop: Shop) -> None:
+    campaign = shop.campaign(timing=Timing(window=Window(begin="09:00", until="17:00")))
+
+    def kept() -> list[int]:
+        """The hours of UTC at which its stretches begin, once another loop has come by."""
+        with shop.sessions.begin() as other:
+            windows.keep(other, shop.now)
+        with shop.sessions.begin() as other:
+            return [at.hour for at in other.scalars(select(OpenHours.opens_at))]
+
+    at_wall(shop, campaign, NINE)
+    assert kept() == [8]
+    at_wall(shop, campaign, NINE, "Asia/Tokyo")
+    assert kept() == [0]
+    with shop.sessions.begin() as session:
+        transitions.schedule(session, campaign, NINE, shop.now, MANAGER, timezone="America/New_York")
+        # Who looks while it is being moved sees the old zone.
+        kept()
+    assert kept() == [14]
+
+
 @pytest.mark.feature("CM-14")
 def test_it_sends_leaves_out_or_asks_when_it_is_late(
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
@@ -229,6 +251,34 @@ def test_it_sends_leaves_out_or_asks_when_it_is_late(
     pass_time(shop, scheduler, sender, shop.now + HOUR)
     assert [shop.state(number) for number in (made["ask"], held)] == ["finished", "finished"]
     assert relay.received() == {"ann@example.com": 6}
+
+
+def test_it_is_not_late_with_what_is_scheduled_or_timed_anew_after_the_first_clocks_showed_it(
+    shop: Shop, scheduler: Scheduler
+) -> None:
+    shop.people("ann")
+    by_clocks = Timing(clocks="recipient", missed=Missed(late="ask", after_minutes=60))
+    today, at_once, moved, slept = (
+        shop.campaign(timing=Timing(missed=by_clocks.missed) if number == 2 else by_clocks) for number in range(4)
+    )
+    shop.schedule(at_once)
+    for campaign in (today, moved):
+        at_wall(shop, campaign, wall("2026-03-02T18:00"))
+    with shop.sessions.begin() as session:
+        content = campaigns.content(campaigns.campaign(session, moved))
+        campaigns.update_campaign(
+            session, moved, msgspec.structs.replace(content, timing=by_clocks), shop.now, MANAGER
+        )  # fmt: skip
+    assert scheduler.tick().frozen == [(campaign, 1) for campaign in (today, at_once, moved)]
+    # What could not begin although its time had come is late as before, however its audience is written anew.
+    at_wall(shop, slept, wall("2026-03-02T18:00"))
+    shop.clock.advance(2 * HOUR)
+    with shop.sessions.begin() as session:
+        content = campaigns.content(campaigns.campaign(session, slept))
+        changed = msgspec.structs.replace(content, audience={"any": [MEMBERS, {"always": True}]})
+        campaigns.update_campaign(session, slept, changed, shop.now, MANAGER)
+    scheduler.tick()
+    assert (shop.state(slept), run(shop, slept).missed) == ("paused", "asked")
 
 
 def test_it_leaves_a_late_run_out_when_told_and_goes_on_with_the_next(shop: Shop, scheduler: Scheduler) -> None:
