@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
-from campaigns import admin_log
+from campaigns import admin_log, deliveries
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign as campaign_of
 from campaigns.models.delivery import Delivery
@@ -39,8 +39,7 @@ def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by:
         row.sent_at = row.sent_at or now
     if outcome == "queued":
         row.enqueued_at = None
-        session.execute(_REOPEN, {"campaign": row.campaign_id, "occurrence": row.occurrence})
-        session.execute(_REOPEN_CAMPAIGN, {"campaign": row.campaign_id})
+        deliveries.reopen(session, row.campaign_id, [row.occurrence])
     admin_log.record(
         session, by, "resolve", "delivery", delivery_id, now, before={"state": "unknown"}, after={"state": outcome}
     )
@@ -62,9 +61,7 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
     runs = [row.occurrence for row in session.execute(_SEND_AGAIN, told)]
     if not runs:
         return 0
-    for run in set(runs):
-        session.execute(_REOPEN, {"campaign": campaign_id, "occurrence": run})
-    session.execute(_REOPEN_CAMPAIGN, {"campaign": campaign_id})
+    deliveries.reopen(session, campaign_id, set(runs))
     session.refresh(campaign)
     # They are tried anew, so they are judged anew.
     campaign.judged_failures = max(0, campaign.judged_failures - len(runs))
@@ -96,10 +93,3 @@ _SEND_AGAIN: Final = text("""
     FROM failed f WHERE d.id = f.id
     RETURNING d.occurrence
 """)
-
-_REOPEN: Final = text("""
-    UPDATE occurrence SET state = 'sending', finished_at = NULL
-    WHERE campaign_id = :campaign AND number = :occurrence AND state = 'finished'
-""")
-
-_REOPEN_CAMPAIGN: Final = text("UPDATE campaign SET state = 'sending' WHERE id = :campaign AND state = 'finished'")

@@ -12,9 +12,9 @@ from typing import Any, Final
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from base.errors import Conflict, InvalidInput
+from base.errors import Conflict, InvalidInput, Unavailable
 from base.ids import TEST_BIT
-from campaigns import admin_log, approvals, joining, publish, runs, wallclock, windows
+from campaigns import admin_log, approvals, deliveries, joining, publish, runs, wallclock, windows
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import is_sendable
@@ -69,10 +69,17 @@ def unschedule(session: Session, campaign_id: int, now: datetime, by: Actor) -> 
 
 
 def begin(session: Session, campaign_id: int, now: datetime) -> bool:
-    """Scheduled → sending, by the schedule loop once a run is frozen; False when it was sending already."""
+    """Scheduled → sending, by the schedule loop once a run is frozen; False when it was sending already.
+
+    Raises Unavailable while somebody changes the campaign: they may wait for the run, which the loop holds, so the loop
+    must not wait for them.
+    """
     row = campaign(session, campaign_id)
     if row.state == "sending":
         return False
+    free = select(Campaign.id).where(Campaign.id == campaign_id).with_for_update(key_share=True, skip_locked=True)
+    if session.scalar(free) is None:
+        raise Unavailable(f"campaign {campaign_id}")
     _move(session, campaign_id, ("scheduled",), "sending", "begin", now, SYSTEM)
     return True
 
@@ -112,29 +119,15 @@ def leave_out(session: Session, campaign_id: int, now: datetime, by: Actor) -> N
 
 
 def cancel(session: Session, campaign_id: int, now: datetime, by: Actor) -> int:
-    """End it for good; returns how many mails are thereby not sent. What was sent opens as before. Raises Conflict."""
+    """End it for good; returns how many mails are thereby not sent. What was sent opens as before. Raises Conflict.
+
+    Nothing is claimed of it from the commit on; its rows that wait, and its runs, are skipped by the schedule loop.
+    """
     states = ("draft", "scheduled", "sending", "paused")
     _move(session, campaign_id, states, "cancelled", "cancel", now, by)
-    for occurrence in _due(session, campaign_id):
-        occurrence.state = "cancelled"
     joining.forget_snapshot(session, campaign_id)
-    session.flush()
-    return withdraw(session, campaign_id, now)
-
-
-def withdraw(session: Session, campaign_id: int, now: datetime) -> int:
-    """Skip what is still waiting in the ledger of a cancelled campaign; returns how many rows."""
-    rows = session.execute(
-        update(Delivery)
-        .where(
-            Delivery.campaign_id == campaign_id,
-            Delivery.state.in_(("queued", "deferred")),
-            Delivery.occurrence < TEST_BIT,
-        )
-        .values(state="skipped", reason="cancelled", settled_at=now)
-        .returning(Delivery.id)
-    )
-    return len(rows.all())
+    account = deliveries.account(session, campaign_id)
+    return account["queued"] + account["deferred"]
 
 
 def finish(session: Session, campaign_id: int, now: datetime) -> bool:
@@ -143,6 +136,10 @@ def finish(session: Session, campaign_id: int, now: datetime) -> bool:
     open_runs = open_runs.where(
         Occurrence.campaign_id == campaign_id, Occurrence.number < TEST_BIT, Occurrence.state.in_(("due", "sending"))
     )
+    if session.scalar(open_runs):
+        return False
+    # Counted once more under the lock: whoever reopens a run waits for it, or is seen.
+    session.execute(select(Campaign.id).where(Campaign.id == campaign_id).with_for_update(key_share=True))
     if session.scalar(open_runs):
         return False
     won = _try(session, campaign_id, ("sending",), "finished", now, {})

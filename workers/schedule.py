@@ -312,6 +312,8 @@ class Scheduler:
         sending = select(Campaign.id).where(Campaign.state == "sending").order_by(Campaign.id)
         with transaction(self._sessions) as session:
             session.execute(ended)
+        # Apart: others lock a campaign before its runs.
+        with transaction(self._sessions) as session:
             done.finished = [
                 number for number in session.scalars(sending).all() if transitions.finish(session, number, now)
             ]

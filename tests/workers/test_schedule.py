@@ -279,6 +279,19 @@ def test_it_ends_test_runs_and_leaves_their_campaign_a_draft(
     assert shop.state(campaign) == "draft"
 
 
+def test_it_does_not_wait_for_whoever_changes_a_campaign_and_may_wait_for_its_run(
+    shop: Shop, scheduler: Scheduler
+) -> None:
+    shop.people("ann")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    with shop.sessions.begin() as session:
+        session.execute(text("SELECT 1 FROM campaign WHERE id = :id FOR NO KEY UPDATE"), {"id": campaign})
+        assert scheduler.tick().frozen == []
+        assert runs(shop, campaign) == [(1, "due")]
+    assert scheduler.tick().frozen == [(campaign, 1)]
+
+
 def test_it_tells_who_was_skipped_when_a_campaign_is_cancelled_before_it_began(
     shop: Shop, scheduler: Scheduler
 ) -> None:

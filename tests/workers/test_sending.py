@@ -183,6 +183,46 @@ def test_it_tries_again_later_and_gives_up_in_the_end(
     assert shop.state(campaign) == "finished"
 
 
+def test_it_goes_on_after_a_campaign_had_ended_when_a_sender_that_was_given_up_comes_back(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann")
+    campaign = shop.campaign()
+    ids = due(shop, scheduler, campaign)
+
+    def think(_recipient: str) -> str:
+        shop.clock.advance(deliveries.LEASE + timedelta(seconds=1))
+        assert scheduler.tick().finished == [campaign]
+        return "451 4.3.0 later"
+
+    relay.at_rcpt = think
+    assert sender.send(ids).states == {"deferred": 1}
+    relay.at_rcpt = lambda _recipient: ""
+    shop.clock.advance(timedelta(hours=5))
+    scheduler.tick()
+    assert shop.state(campaign) == "sending"
+    run_jobs(shop)
+    assert account(shop, campaign) == {"accepted": 1}
+    assert scheduler.tick().finished == [campaign]
+
+
+def test_it_skips_the_rows_of_a_cancelled_campaign_piece_by_piece(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "MAX_SKIPPED", 2)
+    shop.people("ann", "bob", "cara")
+    campaign = shop.campaign()
+    ids = due(shop, scheduler, campaign)
+    with shop.sessions.begin() as session:
+        assert transitions.cancel(session, campaign, shop.now, MANAGER) == 3
+    assert account(shop, campaign) == {"queued": 3}
+    with shop.sessions.begin() as session:
+        assert deliveries.claim(session, ids, "one", shop.now) == []
+    assert scheduler.tick().swept["cancelled"] == 2
+    assert scheduler.tick().swept["cancelled"] == 1
+    assert {row.reason for row in shop.ledger(campaign)} == {"cancelled"}
+
+
 def test_it_waits_for_a_relay_that_is_away_without_counting_it_as_a_try(
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
 ) -> None:
