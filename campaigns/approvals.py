@@ -19,14 +19,12 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict
 from campaigns import admin_log, campaigns, messages, plans, rulebook
 from campaigns.admin_log import Actor
-from campaigns.models.accounts import AdminEntry, ApiKey
 from campaigns.models.approval import Approval, ApprovalRule
 from campaigns.models.campaign import Campaign
 
-LEFT: Final = ("sending", "paused", "finished")
+LEFT: Final = ("sending", "paused", "finished", "cancelled")
 """States of campaigns whose mails may have left: what is published is shown in them."""
 EVERY_BRAND: Final = ""
-WRITING: Final = ("create", "change", "delete")
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -73,10 +71,20 @@ def set_rule(session: Session, rule: Rule, now: datetime, by: Actor) -> None:
     )
 
 
-def is_required(session: Session, brand: str) -> bool:
-    """Whether a campaign of this brand needs a second person. Without any rule none does."""
+def is_required(session: Session, *brands: str) -> bool:
+    """Whether a campaign of any of these brands needs a second person. Without any rule none does."""
     found = {row.brand: row.required for row in rules(session)}
-    return found.get(brand, found.get(EVERY_BRAND, False))
+    return any(found.get(brand, found.get(EVERY_BRAND, False)) for brand in brands)
+
+
+def brands(session: Session, row: Campaign, published: str | None = None) -> set[str]:
+    """The brands by which a campaign is ruled: that which is written, that which was approved, and that of its plan.
+
+    Otherwise whoever may write a campaign could move it to a brand that asks nobody, and have what was approved go.
+    """
+    found = approved(session, row.id)
+    told = {row.brand, published, found.content["campaign"]["brand"] if found is not None else None}
+    return {brand for brand in told if brand is not None}
 
 
 def version(
@@ -128,12 +136,15 @@ def stands(session: Session, row: Campaign, found: Approval) -> bool:
     return version(session, row, plan.hash, plan.mail_hash, found.due_at, found.starts_at).hash == found.version
 
 
-def check_send(session: Session, row: Campaign, due_at: datetime | None = None) -> None:
+def check_send(
+    session: Session, row: Campaign, due_at: datetime | None = None, *, published: str | None = None
+) -> None:
     """Raises Conflict when the campaign may not go out as it is, or not at that time, for want of an approval.
 
-    What was approved to go out at once goes out at the instant of the approval, and at no other.
+    What was approved to go out at once goes out at the instant of the approval, and at no other. `published` is the
+    brand of its plan where that may differ from what is written.
     """
-    if not is_required(session, row.brand):
+    if not is_required(session, *brands(session, row, published)):
         return
     found = approved(session, row.id)
     if found is None:
@@ -144,40 +155,24 @@ def check_send(session: Session, row: Campaign, due_at: datetime | None = None) 
         raise Conflict("It was approved for another time: it has to be approved for this one.")
 
 
-def check_change(session: Session, row: Campaign, plan_hash: str, mail_hash: str, starts_at: datetime | None) -> None:
-    """Raises Conflict when a campaign whose mails have left may not become this plan for want of an approval."""
-    if row.state not in LEFT or plan_hash == row.plan_hash or not is_required(session, row.brand):
+def check_change(
+    session: Session,
+    row: Campaign,
+    plan_hash: str,
+    mail_hash: str,
+    starts_at: datetime | None,
+    *,
+    published: str | None,
+) -> None:
+    """Raises Conflict when a campaign whose mails have left may not become this plan for want of an approval.
+
+    `published` is the brand of the plan that it has.
+    """
+    if row.state not in LEFT or plan_hash == row.plan_hash:
+        return
+    if not is_required(session, *brands(session, row, published)):
         return
     found = approved(session, row.id)
     wanted = version(session, row, plan_hash, mail_hash, found.due_at if found else None, starts_at)
     if found is None or found.version != wanted.hash:
         raise Conflict("A change of mails that have left needs a second person’s approval.")
-
-
-def authors(session: Session, row: Campaign, by: Approval) -> set[str]:
-    """Who wrote the version: whoever changed the campaign, its message or its scenarios since the last approval, and
-    who asked. People are named by number, keys by name and by whoever made them; see `persons`."""
-    last = approved(session, row.id)
-    about = [("campaign", str(row.id)), ("message", str(row.message_id))]
-    named = persons(session, Actor(by.asked_by, by.asked_id))
-    for kind, number in about:
-        query = select(AdminEntry.actor, AdminEntry.user_id).where(
-            AdminEntry.object_type == kind, AdminEntry.object_id == number, AdminEntry.action.in_(WRITING)
-        )
-        if last is not None and last.settled_at is not None:
-            query = query.where(AdminEntry.at > last.settled_at)
-        for actor, user_id in session.execute(query.distinct()):
-            named |= persons(session, Actor(actor, user_id))
-    return named
-
-
-def persons(session: Session, who: Actor) -> set[str]:
-    """Everybody whom an actor stands for: a person, or a key together with the person who made it."""
-    named = set() if who.user_id is None else {f"user {who.user_id}"}
-    prefix, _, key_id = who.name.rpartition(" ")
-    if prefix == "api key":
-        named.add(who.name)
-        key = session.get(ApiKey, key_id)
-        if key is not None and key.created_by is not None:
-            named.add(f"user {key.created_by}")
-    return named

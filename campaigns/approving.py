@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from base.stores import Store
-from campaigns import admin_log, approvals, compiling, findings, mail, publish, scenarios, transitions
+from campaigns import admin_log, approvals, authorship, compiling, findings, mail, publish, scenarios, transitions
 from campaigns.admin_log import Actor
 from campaigns.approvals import LEFT, Version
 from campaigns.campaigns import Moment
@@ -43,11 +43,9 @@ def ask(
 ) -> Approval:
     """Ask for the approval of a campaign as it is written now; what was asked before is void.
 
-    Raises InvalidInput naming what keeps it from going, Conflict when it fails a scenario or is over.
+    Raises InvalidInput naming what keeps it from going, Conflict when it fails a scenario.
     """
     row = publish.locked(session, campaign_id)
-    if row.state == "cancelled":
-        raise Conflict("The campaign is cancelled.")
     _check_times(row, wanted, now)
     found, warnings = _ready(session, store, blobs, row, wanted.due_at, wanted.starts_at, now)
     if warnings and not wanted.note.strip():
@@ -78,10 +76,10 @@ def approve(
     over, and whatever `ask` raises.
     """
     found, row = _waiting(session, approval_id)
-    who = approvals.persons(session, by)
+    who = authorship.persons(session, by)
     if not any(name.startswith("user ") for name in who):
         raise Forbidden("A key that belongs to nobody cannot approve: a person has to.")
-    if who & approvals.authors(session, row, found):
+    if who & authorship.authors(session, row, found):
         raise Forbidden("You wrote or asked for this version: a second person has to approve it.")
     for moment in (found.due_at, found.starts_at):
         if moment is not None and moment <= now:

@@ -42,7 +42,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
     )
     designs = {
         number: creatives.compiled(creatives.creative(session, number))
-        for number in sorted({offer.creative_id for offer in shown} | _swapped(row))
+        for number in sorted({offer.creative_id for offer in shown} | swapped(row.arms))
     }
     plan = render_plan.Plan(
         campaign=row.id,
@@ -121,9 +121,9 @@ def _then(row: Campaign) -> render_plan.Then | None:
     return render_plan.Then(row.next_plan_hash, unix_ms(row.next_plan_at))
 
 
-def _swapped(row: Campaign) -> set[int]:
+def swapped(arms: Iterable[Mapping[str, Any]]) -> set[int]:
     """The creatives that only some arm shows."""
-    return {swap["creative"] for arm in row.arms for swap in arm["creatives"]}
+    return {swap["creative"] for arm in arms for swap in arm["creatives"]}
 
 
 def offers_of(session: Session, row: Campaign) -> list[Offer]:

@@ -35,6 +35,16 @@ def load(blobs: Blobs, digest: str) -> plans.Plan:
     return plans.decode(blobs.get(digest))
 
 
+def brand(blobs: Blobs, digest: str | None) -> str | None:
+    """The brand of a plan; None where there is no plan, or it is lost."""
+    if digest is None:
+        return None
+    try:
+        return load(blobs, digest).brand
+    except NotFound:
+        return None
+
+
 def load_mail(blobs: Blobs, row: Plan) -> CompiledMail:
     """The mail as the sender builds it. Raises NotFound."""
     return mail.decode(blobs.get(row.mail_hash))

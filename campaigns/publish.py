@@ -72,7 +72,7 @@ def publish(
     _turn(row, now)
     if digest != row.plan_hash:
         locks.refuse(row)
-    approvals.check_change(session, row, digest, mail_hash, starts_at)
+    approvals.check_change(session, row, digest, mail_hash, starts_at, published=plans.brand(blobs, row.plan_hash))
     plans.add(
         session, digest, row.id, mail_hash, len(data), now, by.name,
         anonymous=is_anonymous, arms=row.arms, starts_at=starts_at,

@@ -227,7 +227,7 @@ def _frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
     tabs = TABS if current_user.may("manager") else [one for one in TABS if one[0] == "checks"]
     return {
         "campaign": row, "tab": tab, "tabs": tabs, "missing": [told(line) for line in missing],
-        "needs_approval": approvals.is_required(session, row.brand),
+        "needs_approval": approvals.is_required(session, *approvals.brands(session, row)),
     }  # fmt: skip
 
 

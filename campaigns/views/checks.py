@@ -10,7 +10,7 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, Forbidden, InvalidInput
-from campaigns import approvals, approving, campaigns, compiling, findings, locks, scenarios
+from campaigns import approvals, approving, authorship, campaigns, compiling, findings, locks, scenarios
 from campaigns.access import allow
 from campaigns.approving import AskIn
 from campaigns.findings import Finding
@@ -150,7 +150,7 @@ def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
     history = approvals.history(session, row.id)
     standing = next((one for one in history if one.state == "approved"), None)
     asked = next((one for one in history if one.state == "asked"), None)
-    own = asked is not None and bool(approvals.persons(session, actor()) & approvals.authors(session, row, asked))
+    own = asked is not None and bool(authorship.persons(session, actor()) & authorship.authors(session, row, asked))
     return render_template(
         "campaigns/checks.html",
         **frame(session, row, "checks"),
@@ -159,7 +159,7 @@ def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
         findings=told,
         scenarios=scenarios.scenarios(session, row.id),
         verdicts={one.scenario: one for one in verdicts},
-        required=approvals.is_required(session, row.brand),
+        required=approvals.is_required(session, *approvals.brands(session, row)),
         asked=asked,
         standing=standing,
         stands=standing is not None and approvals.stands(session, row, standing),

@@ -324,7 +324,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         terms=profit.current(session, row.id),
         metrics=goals.METRICS,
         thrown=killswitch.thrown(session, row.id) if row.killed else None,
-        stand_ins=killswitch.choices(session),
+        stand_ins=killswitch.choices(session, parts().blobs, row),
         **timing.shown(session, row),
         made_up=[one for one in scenarios.scenarios(session, row.id) if scenarios.content(one).profile is None],
     )
