@@ -17,13 +17,14 @@ from campaigns.admin_log import Actor
 from campaigns.customers import TYPE_WORDS, masked
 from campaigns.models import User
 from signals import joining
-from signals.identity import MEMBERS, TIES, TieRefusal
+from signals.identity import MATCHES, MEMBERS, TIES, TieRefusal
 from signals.intake import Intake, take_apart
 from signals.joining import BY_HAND
 from signals.profiles import ProfileLink
 
 MAX_MERGES: Final = 200
 MAX_REFUSED: Final = 100
+MAX_SUGGESTED: Final = 20
 WHY_REFUSED: Final[dict[TieRefusal, str]] = {
     "hub": "Too many people are known by it: it merges nobody.",
     "names": "The people who share it have different names.",
@@ -57,6 +58,14 @@ class Merge:
     undone_at: datetime | None
     undone_by: str
     apart: bool
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """Another customer who may be the same one: both have a user id, and both state these facts."""
+
+    customer: int
+    evidence: str
 
 
 @dataclass(frozen=True)
@@ -139,6 +148,28 @@ def refused(session: Session, members: Sequence[int] | None = None) -> list[Refu
             source=row.source,
         )
         for row in session.execute(_REFUSED, values)
+    ]
+
+
+_SUGGESTED: Final = text("""
+    SELECT p.root_id, array_agg(DISTINCT theirs.type ORDER BY theirs.type) AS kinds
+    FROM identifier mine JOIN identifier theirs USING (type, value) JOIN profile p ON p.id = theirs.profile_id
+    WHERE mine.profile_id = ANY(:members) AND mine.type = ANY(:kinds) AND p.root_id <> ALL(:members)
+    AND p.erased_at IS NULL AND NOT EXISTS (
+        SELECT 1 FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile o ON o.id = l.parent_end
+        WHERE l.apart AND ((c.root_id = p.root_id AND l.parent_end = ANY(:members))
+                           OR (o.root_id = p.root_id AND l.child_end = ANY(:members)))
+    )
+    GROUP BY p.root_id ORDER BY p.root_id LIMIT :most
+""")
+
+
+def suggested(session: Session, members: Sequence[int]) -> list[Suggested]:
+    """Who may be this customer under another user id, unless somebody said that they are two; at most 20."""
+    values = {"members": list(members), "kinds": sorted(MATCHES), "most": MAX_SUGGESTED}
+    return [
+        Suggested(row.root_id, ", ".join(EVIDENCE[kind] for kind in row.kinds))
+        for row in session.execute(_SUGGESTED, values)
     ]
 
 

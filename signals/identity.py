@@ -2,8 +2,9 @@
 
 A signal claims identifiers (user id, loyalty id, e-mail, phone, anonymous id: in that order of strength). Claims of one
 signal denote one person, so profiles that they name are merged, with one exception: two profiles that each have a user
-id are two people who share something (a family's address, a shop's tablet), and only an explicit `alias` merges them,
-or that a name is stated with what they share (signals/matching.py).
+id are two people who share something (a family's address, a shop's tablet), and only an explicit `alias` or a person
+merges them. That both state one name with it (signals/matching.py) is a suggestion to that person and no more:
+anybody may type a stranger's name and address into a form.
 Then the signal goes to its strongest claim, an address is noted for both, and the lookup of a shared identifier keeps
 naming the profile that had it first.
 
@@ -65,7 +66,7 @@ CONTACTS: Final[frozenset[ClaimType]] = frozenset(("loyalty_id", "email", "phone
 """Kinds that are noted for everybody who states a value, also where it ties nobody: a mail goes there."""
 
 MATCHES: Final[frozenset[ClaimType]] = frozenset(("name_address", "name_email", "name_phone"))
-"""Kinds of claims that say more than an identifier alone: they merge also two people with user ids."""
+"""Kinds of claims that are noted for both where two user ids state one value: the two may be merged by a person."""
 
 TieRefusal = Literal["hub", "shared", "names", "apart", "values", "members"]
 """Why two profiles were not merged: the value is a hub; both have user ids; a phone, and their names differ; a person
@@ -242,12 +243,21 @@ class Resolution:
     def _here(self, named: tuple[Claim, ...]) -> Person:
         """Whose the strongest claim is. A new one belongs to a device of which nobody is known yet, or to a new profile
         which the other claims then tie to theirs."""
-        owner = self._owners.get(named[0])
+        owner = self._owners.get(self._strongest(named))
         if owner is not None:
             return owner
         found = (self._owners.get(claim) for claim in named if claim[0] == "anonymous_id")
         device = next((one for one in found if one is not None and one.root().is_device), None)
         return device or self._create()
+
+    def _strongest(self, named: tuple[Claim, ...]) -> Claim:
+        """The claim that says whose a signal is; of a phone whose people have other names, the two together."""
+        owner = self._owners.get(named[0])
+        if named[0][0] == "phone" and owner is not None and (theirs := owner.root().names):
+            stated = {claim for claim in named if claim[0] == "name"}
+            if stated and not stated & theirs:
+                return next((claim for claim in named if claim[0] == "name_phone"), named[0])
+        return named[0]
 
     def _alias(self, signal: Signal) -> Person:
         """An explicit statement that two identifiers are one person; it may also join two user ids."""
@@ -286,7 +296,7 @@ class Resolution:
             refusal = self._refusal(here.root(), owner.root(), claim, told=told)
             if refusal is None:
                 self._merge(here, owner, claim, signal)
-            elif claim[0] not in CONTACTS:
+            elif claim[0] not in CONTACTS and not (claim[0] in MATCHES and refusal == "shared"):
                 if refusal != "shared":
                     self.refused[claim, refusal] += 1
             else:
@@ -300,7 +310,7 @@ class Resolution:
         """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""
         if other in one.apart:
             return "apart"
-        if one.held["user_id"] and other.held["user_id"] and not told and claim[0] not in MATCHES:
+        if one.held["user_id"] and other.held["user_id"] and not told:
             return "shared"
         if claim[0] == "phone" and (mine := one.names) and (theirs := other.names) and not mine & theirs:
             return "names"

@@ -1,8 +1,9 @@
 """Which stated facts together name one person: name and address, name and e-mail, name and phone; not a name alone.
 
-Each is made into a *match key*: both facts in one plain spelling, hashed. Two profiles with one key are one person,
-even where each has a user id of its own: two people of one name rarely share an address, and a family that shares one
-has different names. `signals/identity.py` treats a key as an identifier that is never seen, with the same bounds.
+Each is made into a *match key*: both facts in one plain spelling, hashed. Two profiles with one key are one person: two
+people of one name rarely share an address, and a family that shares one has different names. Where each has a user id
+of its own, the key only suggests it. `signals/identity.py` treats a key as an identifier that is never seen, with the
+same bounds.
 """
 
 from __future__ import annotations

@@ -42,12 +42,21 @@ class RefusedOut(msgspec.Struct, frozen=True):
     source: str
 
 
+class SuggestedOut(msgspec.Struct, frozen=True):
+    """Another customer with a user id of their own who states the same facts: only a person merges the two."""
+
+    customer: int
+    evidence: str
+
+
 class MergesOut(msgspec.Struct, frozen=True):
-    """The merges of a customer, those that hold first; the profiles that are one now; what was refused."""
+    """The merges of a customer, those that hold first; the profiles that are one now; who may be the same; what was
+    refused."""
 
     profile: int
     members: list[int]
     merges: list[MergeOut]
+    suggested: list[SuggestedOut]
     refused: list[RefusedOut]
 
 
@@ -94,6 +103,7 @@ def get_merges(profile: int) -> MergesOut:
                 )
                 for one in merges.of(session, members)
             ],
+            [SuggestedOut(one.customer, one.evidence) for one in merges.suggested(session, members)],
             [_refused(one) for one in merges.refused(session, members)],
         )  # fmt: skip
 

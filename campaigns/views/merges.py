@@ -70,6 +70,7 @@ def _page(profile: int, fault: InvalidInput | None) -> str:
             name=customers.display_name(customers.document(session, root.id), root.id),
             members=customers.names_by_member(session, members),
             merges=merges.of(session, members),
+            suggested=merges.suggested(session, members),
             refused=merges.refused(session, members),
             fault=fault,
             other=request.form.get("other", ""),

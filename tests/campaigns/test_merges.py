@@ -56,6 +56,24 @@ def test_it_shows_a_merge_with_its_evidence_and_undoes_it(shop: Shop, web: Web) 
         assert (answer.status_code, words in answer.text) == (400, True), wrong
 
 
+def test_it_suggests_two_customer_numbers_of_one_name_and_address_to_a_person(shop: Shop, web: Web) -> None:
+    home = {"name": "Ann Lee", "address": {"street": "12 Main Street", "city": "Bonn"}}
+    shop.send(*(call("identify", userId=name, traits=home) for name in ("ann", "lee", "eve")))
+    ann, lee, eve = (shop.profile(name) for name in ("ann", "lee", "eve"))
+    assert len({ann, lee, eve}) == 3
+    program, admin = web.program("admin"), web.desk("admin")
+    suggested = program.told("GET", f"/customers/{ann}/merges")["suggested"]
+    assert suggested == [{"customer": one, "evidence": "name and address"} for one in (lee, eve)]
+    page = admin.get(f"/customers/{lee}/merges").text
+    assert "May be the same customer" in page
+    assert f'aria-label="Merge with customer {ann}"' in page
+    assert admin.post(f"/customers/{lee}/merges", other=str(ann)).status_code == 302
+    (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
+    assert program.call("DELETE", f"/customers/{ann}/merges/{merge['id']}").status_code == 200
+    suggested = program.told("GET", f"/customers/{ann}/merges")["suggested"]
+    assert [one["customer"] for one in suggested] == [eve], "a person said that the others are two"
+
+
 @pytest.mark.feature("DE-10")
 def test_it_shows_an_identifier_that_merges_nobody(shop: Shop, web: Web) -> None:
     shop.send(*(contact(f"p{n}") for n in range(TIES["phone"] + 3)))
