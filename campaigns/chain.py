@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Literal, get_args
 
 import msgspec
@@ -128,16 +128,18 @@ def tie(session: Session, now: datetime) -> int:
     for row in sorted(waiting, key=lambda row: row.seq):
         kinds.setdefault(row.kind, []).append((row.row_id, row.leaf))
     last = session.execute(
-        select(ChainEntry.number, ChainEntry.hash).order_by(ChainEntry.number.desc()).limit(1)
+        select(ChainEntry.number, ChainEntry.at, ChainEntry.hash).order_by(ChainEntry.number.desc()).limit(1)
     ).one_or_none()
     number, previous = (last.number, last.hash) if last is not None else (0, FIRST)
+    # A clock that was set back dates no entry before the one it is tied to: a day that is over stays as it is.
+    at = max(now, last.at) if last is not None else now
     for kind, leaves in sorted(kinds.items()):
         number += 1
         content = encode_leaves(leaves)
-        link = linked(number, now, kind, len(leaves), content, previous)
+        link = linked(number, at, kind, len(leaves), content, previous)
         session.add(
             ChainEntry(
-                number=number, at=now, kind=kind, rows=len(leaves), leaves=content, previous=previous,
+                number=number, at=at, kind=kind, rows=len(leaves), leaves=content, previous=previous,
                 hash=bytes.fromhex(link.hash),
             )
         )  # fmt: skip
@@ -173,6 +175,13 @@ def roots(session: Session, days: int = MAX_DAYS) -> list[Root]:
     """The root of each of the last days that have one, the newest first. Today's is not final."""
     rows = session.execute(_ROOTS, {"days": days})
     return [Root(row.day, row.hash.hex(), row.rows) for row in rows]
+
+
+def has(session: Session, day: date, root: str) -> bool:
+    """Whether an entry of this day (UTC) has this hash: the day's root, or what it was while the day was not over."""
+    start = datetime.combine(day, time(), UTC)
+    of_day = (ChainEntry.at >= start, ChainEntry.at < start + timedelta(days=1))
+    return session.scalar(select(ChainEntry.number).where(*of_day, ChainEntry.hash == bytes.fromhex(root))) is not None
 
 
 def waiting(session: Session) -> int:

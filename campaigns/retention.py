@@ -43,6 +43,10 @@ class Policy:
         """The moment before which nothing that was shown to anybody is kept any more."""
         return now - self.people - HOLD
 
+    def youngest(self, table: str) -> timedelta:
+        """How old a row of this table is at least when it expires."""
+        return min(self.people, self.machine, self.test) + (HOLD if table == "decision" else timedelta(0))
+
     def age(self, kind: Class) -> timedelta:
         """How old a record of this class gets."""
         return {"people": self.people, "machine": self.machine, "test": self.test}[kind]

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
 from campaigns.expired import Counts
-from campaigns.opens import Decision
+from campaigns.opens import FALLBACKS, Decision
 from render.facts import ANSWERS
-from workers.recording import FALLBACKS, SEEN
+from workers.recording import SEEN
 
 SETS: Final = {"surely": ("person", "proxy"), "possibly": SEEN, "machine": ("prefetch", "scanner")}
 """As `campaigns.reports` counts people."""

@@ -24,7 +24,7 @@ from base.blobs import FolderBlobs
 from campaigns import chain, served
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.models.campaign import Plan
-from campaigns.opens import AnonymousFetch, Click, Decision, Fetch, ensure_months
+from campaigns.opens import FALLBACKS, AnonymousFetch, Click, Decision, Fetch, ensure_months
 from campaigns.subjects import SubjectKey, subject_keys
 from render.agree import reservation
 from render.record import (
@@ -45,7 +45,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 ROWS_A_STATEMENT = 500
 SEEN = ("person", "proxy", "undecided")
-FALLBACKS = ("default", "static")
 """Rungs of the ladder that a picture comes down when what was decided could not be served."""
 
 

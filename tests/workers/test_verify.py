@@ -7,7 +7,7 @@ import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaigns import chain, erasure, verifying
+from campaigns import access_log, chain, erasure, verifying
 from campaigns.retention import Policy
+from campaigns.verifying import Report
 from render.record import FetchRecord
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
@@ -49,10 +50,16 @@ def tied(opens: Opens) -> None:
             pass
 
 
-def faults(session: Session, **roots: str) -> list[str]:
+def verified(opens: Opens, session: Session, roots: dict[date, str] | None = None) -> Report:
+    """Everything held against the chain."""
+    policy = Policy.of(opens.shop.settings)
+    return verifying.verify(session, roots or {}, policy, opens.shop.now)
+
+
+def faults(opens: Opens, session: Session, **roots: str) -> list[str]:
     """What is found by looking at everything."""
     known = {root.day: roots[f"d{root.day:%d}"] for root in chain.roots(session) if f"d{root.day:%d}" in roots}
-    return verifying.verify(session, known).faults
+    return verified(opens, session, known).faults
 
 
 @contextmanager
@@ -70,7 +77,7 @@ def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.Monk
     monkeypatch.setattr(chain, "AT_ONCE", 7)
     lived(opens)
     with opens.shop.sessions() as session:
-        report = verifying.verify(session, {})
+        report = verified(opens, session)
         (root,) = chain.roots(session)
     assert report.faults == CLEAN
     kept = sum(opens.count(table) for table in ("decision", "fetch", "click", "admin_log", "access_log"))
@@ -110,7 +117,7 @@ def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.Monk
     for (table, name), statements in by_name.items():
         for statement in statements:
             with edited(opens, statement, id=name) as session:
-                (fault,) = faults(session)
+                (fault,) = faults(opens, session)
                 assert f"{table} {name} " in f"{fault} ", statement
     columns = ", ".join(
         f'"{row.column_name}"'
@@ -119,13 +126,13 @@ def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.Monk
     )
     forged = f"INSERT INTO click (id, {columns}) SELECT 'forged', {columns} FROM click LIMIT 1"
     with edited(opens, forged) as session:
-        assert faults(session) == ["click forged was put in by hand: it is not in the chain."]
+        assert faults(opens, session) == ["click forged was put in by hand: it is not in the chain."]
 
     # The chain itself, and the chain made anew as a whole: only a root that was kept elsewhere tells.
     with edited(opens, "UPDATE chain_entry SET leaves = leaves || '\\x00' WHERE number = 2") as session:
-        assert "Entry 2 of the chain was changed." in faults(session)
+        assert "Entry 2 of the chain was changed." in faults(opens, session)
     with edited(opens, "DELETE FROM chain_entry WHERE number = 3") as session:
-        assert "Entries 3 to 3 of the chain are missing." in faults(session)
+        assert "Entries 3 to 3 of the chain are missing." in faults(opens, session)
     again = (
         "INSERT INTO unchained (kind, row_id, leaf)"
         " SELECT 'decision', id, sha256(public || sha256(personal)) FROM decision",
@@ -135,8 +142,75 @@ def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.Monk
     with edited(opens, *again) as session:
         chain.tie(session, opens.shop.now)
         day = f"d{root.day:%d}"
-        (told, *_) = faults(session, **{day: root.hash})
-        assert told.startswith(f"The root of {root.day} is ")
+        (told, *_) = faults(opens, session, **{day: root.hash})
+        assert told.startswith(f"The root {root.hash} that you kept of {root.day} ")
+
+
+@pytest.mark.feature("OP-18")
+def test_it_names_what_was_written_over_through_the_chain(opens: Opens) -> None:
+    """Whoever may write to every table, the waiting room of the chain among them, in the words of the chain."""
+    with opens.shop.sessions.begin() as session:
+        access_log.record(session, MANAGER, "export", opens.shop.now, profile_id=1)
+    tied(opens)
+    opens.shop.clock.advance(timedelta(days=3))
+    mail = lived(opens)
+    opens.shop.clock.advance(timedelta(days=3))
+    Web(opens.shop).program("support").call("GET", f"/customers/{mail.token.profile}")
+    tied(opens)
+    decision, fetched, log = (
+        opens.rows(f'SELECT id FROM "{table}" ORDER BY at DESC, id LIMIT 1')[0].id
+        for table in ("decision", "fetch", "admin_log")
+    )
+    waits = "INSERT INTO unchained (kind, row_id, leaf)"
+    over = waits + " SELECT '{0}', id, sha256(public || sha256({1})) FROM \"{0}\" WHERE id = :id"
+    gone = waits + " VALUES ('expired {0}', CAST(:id AS text), '')"
+    sealed = "UPDATE decision SET personal = '\\x00' WHERE id = :id"
+    spaced = "convert_to(replace(convert_from(public, 'UTF8'), '\"size\":', '\"size\": '), 'UTF8')"
+    another = f'UPDATE "fetch" SET public = {spaced} WHERE id = :id'
+    twice, early = (
+        "was written over: it stands in the chain 2 times.",
+        "is missing: it is said to have expired after 3.0",
+    )
+    forgeries: list[tuple[str, Any, tuple[str, ...], str]] = [
+        ("decision", decision, (sealed, over.format("decision", "personal")), twice),
+        ("fetch", fetched, (another, over.format("fetch", "''")), twice),
+        ("decision", decision, ("DELETE FROM decision WHERE id = :id", gone.format("decision")), early),
+        ("admin_log", log, ("DELETE FROM admin_log WHERE id = :id", gone.format("admin_log")),
+         "is missing: entries of a log do not expire."),
+    ]  # fmt: skip
+    for table, name, statements, words in forgeries:
+        for is_tied in (True, False):
+            with edited(opens, *statements, id=name) as session:
+                if is_tied:
+                    chain.tie(session, opens.shop.now)
+                told = faults(opens, session)
+            assert any(fault.startswith(f"{table} {name} {words}") for fault in told), (told, is_tied)
+    # A record that is put in later, with a leaf of its own, is tied long after it happened.
+    columns = ", ".join(
+        f'"{row.column_name}"'
+        for row in opens.rows("SELECT column_name FROM information_schema.columns WHERE table_name = 'click'")
+        if row.column_name not in ("id", "public")
+    )
+    public = "convert_to(replace(convert_from(public, 'UTF8'), id, 'forged'), 'UTF8')"
+    forged = (
+        f"INSERT INTO click (id, public, {columns}) SELECT 'forged', {public}, {columns} FROM click LIMIT 1",
+        "INSERT INTO unchained (kind, row_id, leaf) SELECT 'click', id, sha256(public || sha256('')) FROM click"
+        " WHERE id = 'forged'",
+    )
+    with edited(opens, *forged) as session:
+        chain.tie(session, opens.shop.now + timedelta(hours=2))
+        assert any("click forged is dated" in fault and "long afterwards" in fault for fault in faults(opens, session))
+    # What waits and is not tied, though a recorder should have long done so.
+    opens.get(mail.clicks[0])
+    opens.record()
+    opens.shop.clock.advance(timedelta(hours=2))
+    with opens.shop.sessions() as session:
+        assert any("long afterwards" in fault for fault in faults(opens, session))
+        opens.shop.clock.advance(timedelta(hours=-4))
+        chain.tie(session, opens.shop.now)
+        assert [fault for fault in faults(opens, session) if "before the one before" in fault] == CLEAN
+        session.execute(text("UPDATE chain_entry SET at = at - interval '1 day' WHERE number = 4"))
+        assert "Entry 4 of the chain is dated before the one before it." in faults(opens, session)
 
 
 @pytest.mark.feature("OP-18")
@@ -152,7 +226,7 @@ def test_it_is_whole_after_fallbacks_erasure_and_expiry(opens: Opens) -> None:
     erasure.erase_person(opens.following._intake, mail.token.profile, opens.shop.now, MANAGER)
     tied(opens)
     with opens.shop.sessions() as session:
-        assert verifying.verify(session, {}).faults == CLEAN
+        assert verified(opens, session).faults == CLEAN
     opens.shop.clock.advance(timedelta(days=500))
     retention = Retention(opens.shop.sessions, opens.shop.blobs, Policy.of(opens.shop.settings))
     while retention.step(opens.shop.now):
@@ -160,7 +234,7 @@ def test_it_is_whole_after_fallbacks_erasure_and_expiry(opens: Opens) -> None:
     assert [opens.count(table) for table in ("decision", "fetch", "click")] == [0, 0, 0]
     for _ in range(2):  # While what expired waits to be tied, and afterwards.
         with opens.shop.sessions() as session:
-            report = verifying.verify(session, {})
+            report = verified(opens, session)
         assert (report.faults, report.expired >= 8) == (CLEAN, True)
         tied(opens)
     assert row.id

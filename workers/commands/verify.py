@@ -9,8 +9,10 @@ from pathlib import Path
 import click
 
 from base import db
+from base.clock import clock_from
 from base.db import transaction
 from campaigns import chain, packs, verifying
+from campaigns.retention import Policy
 from workers.beside import settings_here
 
 SHOWN_ROOTS = 7
@@ -47,11 +49,12 @@ def command(pack: Path | None, roots: dict[date, str]) -> None:
         _end(found.faults, 0)
         return
     settings = settings_here(os.environ, require=("database_url",))
+    clock = clock_from(settings)
     engine = db.connect(settings.database_url, statement_ms=0, application="latebind verify")
     try:
         with transaction(db.sessions(engine)) as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-            report = verifying.verify(session, roots)
+            report = verifying.verify(session, roots, Policy.of(settings), clock.now())
             newest = chain.roots(session, SHOWN_ROOTS)
     finally:
         engine.dispose()
