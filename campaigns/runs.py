@@ -77,7 +77,16 @@ def after(campaign: Campaign, run: Occurrence, now: datetime) -> Next | None:
     else:
         return None
     due_at = run.due_at + step * max(1, (now - run.due_at) // step + 1)
-    return Next(due_at, None) if campaign.ends_at is None or due_at < campaign.ends_at else None
+    if campaign.ends_at is None or due_at < campaign.ends_at:
+        return Next(due_at, None)
+    # Whoever came since the look before is met at the end.
+    return Next(campaign.ends_at, None) if waits(campaign) and now < campaign.ends_at else None
+
+
+def look_again(campaign: Campaign, now: datetime) -> datetime:
+    """When it is looked again for people who were not there now, the last time at the end."""
+    coming = now + (joining.LOOK_EVERY if campaign.trigger is None else triggers.LOOK_EVERY)
+    return coming if campaign.ends_at is None else min(coming, campaign.ends_at)
 
 
 def walls(repeat: Repeat, first: datetime) -> Iterator[datetime]:

@@ -28,16 +28,17 @@ LOOK_EVERY: Final = timedelta(seconds=20)
 
 
 def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
-    """Who did the named thing since the campaign began and has not entered: (profile_id, event_id)."""
+    """Who did the named thing while the campaign lasts and has not entered: (profile_id, event_id)."""
     terms = msgspec.convert(campaign.trigger, Trigger)
     since = max(campaign.due_at or now, now - timedelta(hours=terms.within_hours))
+    until = now if campaign.ends_at is None else min(campaign.ends_at, now)
     query = (
         select(Profile.root_id.label("profile_id"), func.min(Event.id).label("event_id"))
         .join(Profile, Profile.id == Event.profile_id)
         .where(
             Event.received_at >= since,
             Event.event_time >= since,
-            Event.event_time <= now,
+            Event.event_time <= until,
             func.lower(Event.name) == terms.event.lower(),
             Event.folds,
         )

@@ -19,7 +19,7 @@ from base.db import Sessions, transaction
 from base.errors import LatebindError, NotFound, Unavailable
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import approvals, audience, exits, joining, plans, publish, runs, transitions, triggers
+from campaigns import approvals, audience, exits, joining, plans, publish, runs, transitions
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, Occurrence
 
@@ -110,9 +110,13 @@ class Freezing:
         runs.leave_out(session, campaign, run, now)
 
     def _waits(self, session: Session, campaign: Campaign, run: Occurrence, now: datetime) -> bool:
-        """Whether nobody is there yet for whom the campaign waits: the run is put off, or ended with the campaign."""
-        transitions.begin(session, campaign.id, now)
-        if campaign.ends_at is not None and now >= campaign.ends_at:
+        """Whether nobody is there yet for whom the campaign waits: the run is put off, or ended with the campaign.
+
+        At its end it is looked once more, however late that is; a campaign that had not begun by then mails nobody.
+        """
+        is_new = transitions.begin(session, campaign.id, now)
+        is_over = campaign.ends_at is not None and now >= campaign.ends_at
+        if is_over and is_new:
             run.state, run.finished_at = "finished", now
             return True
         if runs.passes_over(campaign, run):
@@ -122,7 +126,10 @@ class Freezing:
             return True
         if audience.is_anybody_due(session, campaign, now, self._hash_key):
             return False
-        run.due_at = now + (joining.LOOK_EVERY if campaign.trigger is None else triggers.LOOK_EVERY)
+        if is_over:
+            run.state, run.finished_at = "finished", now
+        else:
+            run.due_at = runs.look_again(campaign, now)
         return True
 
 

@@ -1,5 +1,7 @@
 """Wall times and zones of schedules, recipients' zones, open hours, late joiners, and runs that were missed."""
 
+from zoneinfo import ZoneInfo
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
@@ -19,6 +21,7 @@ def upgrade() -> None:
     op.add_column("occurrence", sa.Column("missed", sa.Text(), nullable=True))
     op.add_column("delivery", sa.Column("zone", sa.Text(), nullable=True))
     op.add_column("delivery", sa.Column("zone_from", sa.Text(), nullable=True))
+    tell_walls(op.get_bind())
     op.drop_index("delivery_queued", "delivery")
     op.create_index(
         "delivery_ready",
@@ -53,6 +56,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("campaign_id", "profile_id", name="pk_join_entry"),
         sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name="fk_join_entry_campaign_id_campaign"),
     )
+
+
+def tell_walls(connection: sa.Connection) -> None:
+    """Give what was scheduled before the wall time that its zone's clocks show at its instant."""
+    scheduled = "SELECT id, due_at, timezone FROM campaign WHERE due_at IS NOT NULL AND due_wall IS NULL"
+    for number, due_at, zone in connection.execute(sa.text(scheduled)).all():
+        meant = {
+            "id": number,
+            "at": due_at,
+            "zone": zone,
+            "wall": due_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None),
+        }
+        connection.execute(sa.text("UPDATE campaign SET due_wall = :wall, due_zone = :zone WHERE id = :id"), meant)
+        # The run that it was scheduled for; those that follow of themselves have no wall time.
+        run = "UPDATE occurrence SET wall = :wall WHERE campaign_id = :id AND due_at = :at AND state = 'due'"
+        connection.execute(sa.text(run), meant)
 
 
 def downgrade() -> None:

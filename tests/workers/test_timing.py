@@ -5,16 +5,17 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from base.errors import Conflict
 from campaigns import audience, campaigns, deliveries, joining, permits, runs, segments, transitions, waves, windows
-from campaigns.campaigns import CampaignIn
+from campaigns.campaigns import CampaignIn, Trigger
 from campaigns.models import Campaign, Click, Delivery, Fetch, Occurrence, OpenHours
 from campaigns.sendlimits import Pace, Terms
 from campaigns.timing import Missed, Repeat, Timing, Window
@@ -119,6 +120,25 @@ def test_it_mails_everybody_once_when_their_own_clock_shows_the_time(
     assert got == {f"{name}@example.com": at for name, at in expected.items()}
     assert set(relay.received().values()) == {1}
     assert shop.state(campaign) == "finished"
+
+
+def test_it_knows_the_wall_time_of_what_was_scheduled_before_there_were_any(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("samoa", timezone="Pacific/Pago_Pago")
+    campaign = shop.campaign()
+    at_wall(shop, campaign, NINE)
+    with shop.sessions.begin() as session:
+        session.execute(update(Campaign).values(due_wall=None, due_zone=None))
+        session.execute(update(Occurrence).values(wall=None))
+        import_module("migrations.versions.0023_timing").tell_walls(session.connection())
+    with shop.sessions.begin() as session:
+        content = campaigns.content(campaigns.campaign(session, campaign))
+        changed = msgspec.structs.replace(content, timing=BY_CLOCKS)
+        campaigns.update_campaign(session, campaign, changed, shop.now, MANAGER)
+    begins = NINE.replace(tzinfo=ZoneInfo("Pacific/Kiritimati")).astimezone(UTC)
+    assert (run(shop, campaign).due_at, run(shop, campaign).wall) == (begins, NINE)
+    shop.clock.set(begins)
+    scheduler.tick()
+    assert times(shop, campaign) == {"samoa": NINE.replace(tzinfo=ZoneInfo("Pacific/Pago_Pago")).astimezone(UTC)}
 
 
 @pytest.mark.feature("CM-12")
@@ -410,6 +430,39 @@ def test_it_refuses_once_begun_what_would_mail_people_again_and_mails_nobody_twi
     assert states(shop, joined) == {"queued": 2}
     assert run(shop, joined, 2).state == "cancelled"
     assert states(shop, evergreen) == {"queued": 3}
+
+
+def test_it_looks_once_more_at_the_end_for_who_came_since_the_look_before(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("early", "mid", "last")
+    score(shop, 1, early=0.9)
+    ends = shop.now + DAY
+    taking: list[dict[str, Any]] = [
+        {"audience": MEMBERS, "timing": Timing(joins="until_end")},
+        {"audience": MEMBERS, "kind": "evergreen"},
+        {"kind": "triggered", "trigger": Trigger(event="Waved")},
+        {"kind": "evergreen"},
+    ]
+    joined, evergreen, triggered, unbegun = (shop.campaign(**more, ends_at=ends) for more in taking)
+    for campaign in (joined, evergreen, triggered):
+        shop.schedule(campaign)
+    shop.schedule(unbegun, DAY - timedelta(seconds=30))
+    pass_time(shop, scheduler, sender, shop.now)
+    score(shop, 2, mid=0.9)
+    pass_time(shop, scheduler, sender, ends - MINUTE)
+    assert (run(shop, joined, 3).due_at, run(shop, evergreen, 3).due_at) == (ends, ends)
+    # Nothing runs over the end.
+    score(shop, 3, last=0.9)
+    shop.clock.set(ends + HOUR)
+    for name, at in (("mid", ends - timedelta(seconds=5)), ("last", ends + timedelta(seconds=5))):
+        shop.send({"type": "track", "userId": name, "event": "Waved", "timestamp": at.isoformat()})
+    pass_time(shop, scheduler, sender, shop.now)
+    names = {number: name for name, number in shop.known().items()}
+    everybody = {"early": 1, "mid": 1, "last": 1}
+    for campaign, mailed in ((joined, everybody), (evergreen, everybody), (triggered, {"mid": 1}), (unbegun, {})):
+        assert Counter(names[row.profile_id] for row in shop.ledger(campaign) if row.state == "accepted") == mailed
+        assert shop.state(campaign) == "finished"
 
 
 @pytest.mark.feature("CM-21")
