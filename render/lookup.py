@@ -42,8 +42,8 @@ class Running(NamedTuple):
     """What a campaign runs, as this process knows it. `plan` is None when the live key or the plan is not there.
 
     `product_bytes` are what `products` were read from. `missing` names keys that must exist and do not. `read_at` is
-    monotonic seconds. `model_before` is the newest model of the campaign that this process had loaded. From `until_ms`
-    (Unix milliseconds) on another plan counts.
+    monotonic seconds. `model_before` is the newest model of the campaign that this process had loaded. Before `from_ms`
+    and from `until_ms` on (Unix milliseconds) another plan counts.
     """
 
     campaign: int
@@ -56,11 +56,12 @@ class Running(NamedTuple):
     missing: tuple[tuple[str, str], ...]
     read_at: float
     model_before: str | None = None
+    from_ms: int = 0
     until_ms: int = sys.maxsize
 
     def holds(self, now_ms: int) -> bool:
         """Whether it may still be decided on at that moment."""
-        return monotonic() - self.read_at < HELD_SECONDS and now_ms < self.until_ms
+        return monotonic() - self.read_at < HELD_SECONDS and self.from_ms <= now_ms < self.until_ms
 
 
 class Look(NamedTuple):
@@ -168,7 +169,9 @@ class Lookup:
             wants = _wants(plan)
             answers = [answers[0], *(self._hot.call(*wants) if wants else ())]
         running = self._running_of(campaign, live, plan, digest, answers[1:])
-        running = running._replace(model_before=self._model_before(live, held), until_ms=_until(live, now_ms))
+        from_ms, until_ms = _counts(live, now_ms)
+        before = self._model_before(live, held)
+        running = running._replace(model_before=before, from_ms=from_ms, until_ms=until_ms)
         with self._lock:
             self._running[campaign] = running
             self._running.move_to_end(campaign)
@@ -246,10 +249,12 @@ def _wants(plan: Plan | None) -> list[Command]:
     return commands
 
 
-def _until(live: Live | None, now_ms: int) -> int:
-    """When another plan begins to count than the one that does at that moment."""
+def _counts(live: Live | None, now_ms: int) -> tuple[int, int]:
+    """From when on the plan counts that does at that moment, and when another begins to."""
     then = live.then if live is not None else None
-    return then.from_ms if then is not None and now_ms < then.from_ms else sys.maxsize
+    if then is None:
+        return 0, sys.maxsize
+    return (0, then.from_ms) if now_ms < then.from_ms else (then.from_ms, sys.maxsize)
 
 
 def _live(data: bytes | None) -> Live | None:

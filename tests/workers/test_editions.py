@@ -17,7 +17,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 @pytest.mark.feature("CM-19")
 def test_it_shows_a_change_from_its_moment_on_and_keeps_what_was_before_in_the_audit(opens: Opens) -> None:
-    mails = opens.send("ann", "ben", "eve")
+    mails = opens.send("ann", "ben", "eve", "max")
     shop, start = opens.shop, opens.shop.now + timedelta(minutes=10)
     before = opens.look(mails["ann"])
     with shop.sessions.begin() as session:
@@ -45,9 +45,12 @@ def test_it_shows_a_change_from_its_moment_on_and_keeps_what_was_before_in_the_a
     after = opens.look(mails["eve"])
     assert after != before
     assert opens.look(mails["ann"]) == after, "an open that was held is not, once its plan is over"
+    shop.clock.set(start - MILLISECOND)
+    assert opens.look(mails["max"]) == before, "one that began before it, and is decided after another found it over"
+    shop.clock.set(start)
     opens.record()
     seen = opens.rows("SELECT profile_id, at, plan_hash FROM decision ORDER BY at, profile_id")
-    assert [row.plan_hash for row in seen] == [first, first, second, second]
+    assert [row.plan_hash for row in seen] == [first, first, first, second, second]
     assert all((row.at < start) == (row.plan_hash == first) for row in seen)
 
     # The loop writes down what the opens went by, and nothing changes by that.

@@ -236,6 +236,8 @@ def test_it_goes_by_the_hours_of_the_zone_it_is_scheduled_in_also_when_they_were
     at_wall(shop, campaign, NINE, "Asia/Tokyo")
     assert kept() == [0]
     with shop.sessions.begin() as session:
+        windows.forget(session, campaign)
+    with shop.sessions.begin() as session:
         transitions.schedule(session, campaign, NINE, shop.now, MANAGER, timezone="America/New_York")
         # Who looks while it is being moved sees the old zone.
         kept()
