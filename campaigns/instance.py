@@ -3,8 +3,9 @@
 The installation that sends has a name of its own outside of the database: LATEBIND_INSTANCE, or a file under
 `var/secrets` that is made on first use. The database keeps its hash, which database it was (server and number), and
 which machine and folder; whatever differs blocks sending until a person takes over. A database that is set back in
-place is known by a number that grows with every batch and is written to a file before the batch leaves: then the file
-knows more than the database. Only a snapshot that sets back the machine whole is not seen; see docs/deploy.md.
+place is known by a number that grows with every batch and is written to a file before the batch leaves, and by every
+host each time it asks: then a file knows more than the database. A host without the file is one that a person must
+confirm. Only a snapshot that sets back the machine whole is not seen; see docs/deploy.md.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -37,6 +38,8 @@ MACHINE: Final = Path("/etc/machine-id")
 TOLD_AGAIN: Final = 300.0
 """Seconds after which a process that is kept from its work says so again in the admin log."""
 TOLD_LATELY: Final = timedelta(minutes=15)
+STRIDE: Final = 2**32
+"""What a take-over adds to the number of the newest batch, so that it is ahead of what any other host has noted."""
 _log = logs.logger(__name__)
 _KIND: Final = "instance"
 _BLOCK: Final = "block"
@@ -51,6 +54,11 @@ OTHER: Final = (
 COPY: Final = f"This database is a copy: it is not the one that this installation sent from. {_ADVICE}."
 MOVED: Final = f"This installation was copied from another machine or folder, which may still send. {_ADVICE}."
 SET_BACK: Final = f"This database was set back: mails have left that it does not know of. {_ADVICE}."
+NEW_HOST: Final = (
+    "This host has not worked with this database before: it may be a copy of one that still sends. If it is another of "
+    "the hosts that share the work, run `latebind instance confirm` on it; if it is to send in their place, run "
+    "`latebind instance take-over`."
+)
 TAKEN: Final = (
     "The installation was taken over from a copy or a backup: what left after that was made is not known here. Resume "
     "it if nobody gets a mail twice by that."
@@ -78,22 +86,22 @@ class Here:
         number = machine.read_text().strip() if machine.exists() else ""
         return cls(_hashed(name), _hashed(f"{number} {settings.var}"), mark)
 
-    def seen(self) -> int:
-        """The number of the newest batch that is known to have been claimed."""
+    def seen(self) -> int | None:
+        """The number of the newest batch that is known to have been claimed; None where nothing is noted."""
         try:
-            return int(self.mark.read_text() or 0)
+            return int(self.mark.read_text())
         except (FileNotFoundError, ValueError):
-            return 0
+            return None
 
     def note(self, mark: int, *, anew: bool = False) -> None:
         """Write a batch's number down before the batch leaves, never a smaller one unless `anew`.
 
-        A host that can keep no file goes by its name alone.
+        A host that can keep no file is blocked once its database is in use.
         """
         try:
             self._write(mark, anew=anew)
         except OSError as error:
-            _log.warning("a database that is set back will not be known", file=str(self.mark), error=error.strerror)
+            _log.error("the newest batch cannot be noted", file=str(self.mark), error=error.strerror)
 
     def _write(self, mark: int, *, anew: bool) -> None:
         self.mark.parent.mkdir(parents=True, exist_ok=True)
@@ -124,9 +132,14 @@ class Guard:
     def blocked(self, session: Session, now: datetime) -> str | None:
         """Why nothing may be sent; None where all is well.
 
-        The caller commits, also when it is blocked: now and then the admin log is told.
+        The caller commits, also when it is blocked: now and then the admin log is told, and that a database was set
+        back is kept for all other hosts.
         """
         why = standing(session, self.here, claim_for=self._by if self._claims else None, now=now)
+        if why is None:
+            self.here.note(session.scalar(select(Instance.mark)) or 0)
+        elif why == SET_BACK:
+            session.execute(update(Instance).where(~Instance.set_back).values(set_back=True))
         if why is not None and monotonic() - self._told_at >= TOLD_AGAIN:
             self._told_at = monotonic()
             admin_log.record(session, self._by, _BLOCK, _KIND, socket.gethostname(), now, after={"why": why})
@@ -158,12 +171,17 @@ def standing(
         return COPY
     if here.host and row.host_mark != here.host:
         return MOVED
-    return SET_BACK if row.last_value < seen else None
+    if row.set_back or row.mark < (seen or 0):
+        return SET_BACK
+    return NEW_HOST if seen is None and row.mark else None
 
 
 def advance(session: Session) -> int:
-    """The number of a batch, which `Here.note` writes down after the commit and before the batch leaves."""
-    return int(session.scalar(text("SELECT nextval('instance_mark')")) or 0)
+    """The number of a batch, which `Here.note` writes down after the commit and before the batch leaves.
+
+    Other batches wait for the commit, so ask for it last. Raises NoResultFound in a database that is nobody's.
+    """
+    return session.execute(update(Instance).values(mark=Instance.mark + 1).returning(Instance.mark)).scalar_one()
 
 
 def told_lately(session: Session, now: datetime) -> str | None:
@@ -184,12 +202,13 @@ def take_over(
     Returns those. The caller commits.
     """
     row = session.execute(_LOOK).one()
+    mark = max(row.mark or 0, here.seen() or 0) + STRIDE
     values = {"identity": here.identity, "database_mark": row.database, "host_mark": here.host, "since": now}
-    changes = values | {"by": by.name}
+    changes = values | {"by": by.name, "mark": mark, "set_back": False}
     session.execute(
         insert(Instance).values({"id": 1} | changes).on_conflict_do_update(index_elements=["id"], set_=changes)
     )
-    here.note(row.last_value, anew=True)
+    here.note(mark, anew=True)
     admin_log.record(session, by, "take over", _KIND, socket.gethostname(), now, after={"keep_running": keep_running})
     if keep_running:
         return []
@@ -204,13 +223,27 @@ def take_over(
     return paused
 
 
+def confirm(session: Session, here: Here, now: datetime, by: Actor) -> None:
+    """Make this host one of those that work with the database. The caller commits.
+
+    Raises Conflict where it is one already, or where that is not what keeps it from its work.
+    """
+    why = standing(session, here)
+    if why != NEW_HOST:
+        raise Conflict(why or "This host works with this database already.")
+    here.note(session.scalar(select(Instance.mark)) or 0)
+    if here.seen() is None:
+        raise Conflict(f"{here.mark} cannot be written.")
+    admin_log.record(session, by, "confirm", _KIND, socket.gethostname(), now)
+
+
 def _hashed(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
 _LOOK: Final = text("""
-    SELECT i.identity, i.database_mark, i.host_mark, s.last_value,
+    SELECT i.identity, i.database_mark, i.host_mark, i.mark, i.set_back,
         (SELECT system_identifier::text FROM pg_control_system())
         || '/' || (SELECT oid::text FROM pg_database WHERE datname = current_database()) AS database
-    FROM instance_mark s LEFT JOIN instance i ON i.id = 1
+    FROM (VALUES (1)) AS one(id) LEFT JOIN instance i ON i.id = one.id
 """)

@@ -105,8 +105,11 @@ class Exporter:
     def _call(self, number: int, done: Told) -> str | None:
         """One call; empty when there is nothing more to tell, else why it failed, or None."""
         with transaction(self._sessions) as session:
-            export = session.get_one(AudienceExport, number)
             now = self._clock.now()
+            # Asked each time: a database is set back, or taken over, also while a receiver is being told.
+            if (why := self._guard.blocked(session, now)) is not None:
+                return why
+            export = session.get_one(AudienceExport, number)
             changes = exports.changes(session, export)
             if not changes or export.url is None or export.secret is None:
                 return ""

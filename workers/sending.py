@@ -121,7 +121,6 @@ class Sender:
             if why := self._guard.blocked(session, now):
                 _log.error("kept from sending", why=why)
                 return report
-            mark = instance.advance(session)
             claimed, lost = self._with_mail(deliveries.claim(session, ids, self.name, now), session)
             report.claimed = len(claimed) + len(lost)
             without = [_without_mail(row, reason, now) for row, reason, _ in lost]
@@ -131,6 +130,7 @@ class Sender:
             facts = self._facts(claimed)
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
             hashes = sentfacts.keep(session, facts, shared, self._settings.subject_key, now)
+            mark = instance.advance(session)
         self._guard.here.note(mark)
         report.count(without)
         self._pause({row.key.campaign: words for row, _, words in lost if not row.key.is_test}, now)

@@ -87,5 +87,7 @@ class Instance(Model):
     identity: Mapped[str] = mapped_column(Text)  # SHA-256 of what the installation keeps outside of the database
     database_mark: Mapped[str] = mapped_column(Text)
     host_mark: Mapped[str] = mapped_column(Text)
+    mark: Mapped[int] = mapped_column(BigInteger, server_default="0")  # of the newest batch that was claimed
+    set_back: Mapped[bool] = mapped_column(Boolean, server_default="false")  # as some host found; until a take-over
     since: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     by: Mapped[str] = mapped_column(Text)

@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +21,7 @@ from base.downloads import Downloads
 from base.errors import Conflict, InvalidInput
 from base.queues import QueueName
 from campaigns import receivers, segments
-from campaigns.instance import Guard
+from campaigns.instance import SET_BACK, Guard
 from campaigns.matchkeys import match_keys
 from campaigns.models import ExportMember
 from campaigns.receivers import ExportIn
@@ -122,6 +122,29 @@ class Desk:
 @pytest.fixture
 def desk(shop: Shop) -> Desk:
     return Desk(shop)
+
+
+def test_it_stops_between_two_calls_when_the_database_turns_out_not_to_be_ours(desk: Desk) -> None:
+    shop = desk.shop
+    calls: list[str] = []
+    shop.people("ann")
+    desk.answer("ann", 10)
+    shop.send(shop.consent("ann", True, "advertising"))
+
+    def post(url: str, _body: bytes, _headers: Mapping[str, str]) -> int:
+        calls.append(url)
+        with shop.sessions.begin() as session:
+            session.execute(text("UPDATE instance SET set_back = true"))
+        return 200
+
+    with shop.sessions.begin() as session:
+        assert Guard(shop.settings, "schedule").blocked(session, shop.now) is None
+    guard = Guard(shop.settings, "exports", claims=False)
+    desk.exporter = Exporter(shop.sessions, shop.clock, shop.settings.subject_key, guard, post=post)
+    desk.export("http://127.0.0.1:9/audience")
+    desk.later()
+    assert len(calls) == 1
+    assert desk.kept().row.fault == SET_BACK
 
 
 @pytest.mark.feature("DE-36")

@@ -18,7 +18,7 @@ from base import db
 from base.environment import environment
 from base.settings import Settings
 from campaigns import instance, transitions
-from campaigns.instance import COPY, MOVED, OTHER, SET_BACK, TAKEN, Guard, Here
+from campaigns.instance import COPY, MOVED, NEW_HOST, OTHER, SET_BACK, TAKEN, Guard, Here
 from campaigns.models import Campaign
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Web
@@ -120,13 +120,13 @@ def test_it_knows_a_database_that_was_set_back_in_place(
     ids = [row.id for row in shop.ledger(campaign)]
     assert sender.send(ids[:1]).claimed == 1
     with shop.sessions.begin() as session:
-        (before,) = session.execute(text("SELECT last_value FROM instance_mark")).one()
+        (before,) = session.execute(text("SELECT mark FROM instance")).one()
     assert sender.send(ids[1:]).claimed == 1
     assert len(relay.mails) == 2
     # What a backup from between the two holds.
     with shop.sessions.begin() as session:
         session.execute(text("UPDATE delivery SET state = 'queued', enqueued_at = NULL WHERE id = :id"), {"id": ids[1]})
-        session.execute(text("SELECT setval('instance_mark', :mark)"), {"mark": before})
+        session.execute(text("UPDATE instance SET mark = :mark"), {"mark": before})
     for _ in range(3):
         assert sender.send(ids).claimed == 0
         assert scheduler.tick().enqueued == 0
@@ -136,6 +136,43 @@ def test_it_knows_a_database_that_was_set_back_in_place(
         assert instance.standing(session, here) == SET_BACK
         assert instance.take_over(session, here, shop.now, MANAGER, keep_running=True) == []
         assert instance.standing(session, here) is None
+
+
+@pytest.mark.feature("OP-16")
+def test_it_blocks_every_host_once_one_knows_that_the_database_was_set_back(shop: Shop, tmp_path: Path) -> None:
+    one, two = (replace(shop.settings, instance="production", var=tmp_path / name) for name in ("one", "two"))
+    sending, recording = Guard(one, "sender"), Guard(two, "recorder", claims=False)
+
+    def why(guard: Guard) -> str | None:
+        with shop.sessions.begin() as session:
+            return guard.blocked(session, shop.now)
+
+    def batch() -> None:
+        with shop.sessions.begin() as session:
+            mark = instance.advance(session)
+        sending.here.note(mark)
+
+    def set_to(mark: int) -> None:
+        with shop.sessions.begin() as session:
+            session.execute(text("UPDATE instance SET mark = :mark"), {"mark": mark})
+
+    assert why(sending) is None
+    batch()
+    assert (why(sending), why(recording)) == (None, NEW_HOST), "a copy has the same name, but no note of a batch"
+    confirmed = CliRunner().invoke(command, ["confirm"], env=environment(two))
+    assert confirmed.exit_code == 0, confirmed.output
+    assert "already" in CliRunner().invoke(command, ["confirm"], env=environment(two)).output
+    batch()
+    assert why(recording) is None
+    # A batch is missing, and the host that sent it has lost its notes; the other only asked, and knows.
+    set_to(1)
+    sending.here.note(1, anew=True)
+    assert (why(sending), why(recording), why(sending)) == (None, SET_BACK, SET_BACK)
+    set_to(9)
+    assert (why(sending), why(recording)) == (SET_BACK, SET_BACK), "it stays so, however many batches follow"
+    with shop.sessions.begin() as session:
+        instance.take_over(session, sending.here, shop.now, MANAGER)
+    assert (why(sending), why(recording)) == (None, None)
 
 
 def test_it_knows_another_machine_and_folder_but_goes_by_a_name_that_was_given(shop: Shop, tmp_path: Path) -> None:
@@ -153,7 +190,7 @@ def test_it_knows_another_machine_and_folder_but_goes_by_a_name_that_was_given(s
         assert instance.standing(session, Here.of(named, other)) is None
         assert instance.standing(session, Here.of(replace(named, instance="staging"), machine)) == OTHER
         assert Guard(named, "sender").blocked(session, shop.now) is None
-    here = Here.of(named)
+    here = Here.of(replace(named, var=tmp_path / "y"))
     for mark in (7, 5, 123):
         here.note(mark)
     assert (here.seen(), len(here.mark.read_bytes())) == (123, 20)

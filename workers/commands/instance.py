@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from base import db
 from base.clock import clock_from
+from base.errors import Conflict
 from base.settings import Settings
 from campaigns import instance
 from campaigns.admin_log import SYSTEM
@@ -41,6 +42,17 @@ def show() -> None:
         why = instance.standing(session, Here.of(settings))
     click.echo(why or "This installation sends from this database.")
     raise SystemExit(0 if why is None else 1)
+
+
+@command.command("confirm")
+def confirm() -> None:
+    """Make this host one of those that share the work with this database; for a host that is new, not for a copy."""
+    try:
+        with _opened() as (settings, session):
+            instance.confirm(session, Here.of(settings), clock_from(settings).now(), SYSTEM)
+    except Conflict as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("This host works with this database from now on.")
 
 
 @command.command("take-over")
