@@ -9,12 +9,12 @@ the mail left, or, of a mail that waits, after what began it; for as many days a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.blobs import Blobs
@@ -33,49 +33,77 @@ EXITS: Final[Mapping[Exit, str]] = {
 }
 WINDOW_DAYS: Final = 14
 """Where a campaign names no success."""
-MAX_ENDED: Final = 10_000
-"""Mails that wait which one call looks at."""
+MAX_COUNTED: Final = 100_000
+"""The newest mails of a campaign, by which it is told how people left it."""
+PIECE: Final = 10_000
+"""Signals that one call looks through for orders."""
 
 
 @dataclass(frozen=True)
 class Exits:
-    """How many of the mailed left a campaign how, within `days` after their mail."""
+    """How many of the mailed left a campaign how, within `days` after their mail; `is_part`: only the newest count."""
 
     days: int
     numbers: Mapping[Exit, int]
+    is_part: bool
 
 
 def exits(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> Exits:
-    """How everybody who was mailed left the campaign; the numbers add up to the mails that were accepted."""
-    given = _given(session, blobs, row, now)
+    """How everybody who was mailed left the campaign; the numbers add up to the mails that were accepted.
+
+    Of more than MAX_COUNTED mails the newest are told of.
+    """
+    given = _given(session, blobs, row, now) | {"most": MAX_COUNTED}
     found = session.execute(_COUNTED, given)
     numbers: dict[Exit, int] = dict.fromkeys(EXITS, 0)
     for name, number in found:
         numbers[name] = number
-    return Exits(given["days"], numbers)
+    return Exits(given["days"], numbers, sum(numbers.values()) >= MAX_COUNTED)
 
 
 def of(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> dict[tuple[int, int], Exit]:
     """Everybody's exit by run and profile; for small campaigns and for tests of them."""
-    found = session.execute(_EACH, _given(session, blobs, row, now))
+    found = session.execute(_EACH, _given(session, blobs, row, now) | {"most": MAX_COUNTED})
     return {(one.occurrence, one.profile_id): one.exit for one in found}
 
 
-def end(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> int:
-    """Skip what waits of a campaign that ends with a purchase, for whoever has bought; returns how many.
+def gone(
+    session: Session, blobs: Blobs, people: Sequence[tuple[int, int]], now: datetime
+) -> dict[tuple[int, int], Exit]:
+    """Who of these, by campaign and profile, gets no further mail of that campaign, and how they left it.
 
-    Waiting are mails that have not been claimed; whoever left by an earlier run's mail gets no later one either. One
-    conditional UPDATE: a row that a sender claims meanwhile is theirs.
+    A sender asks it of what it has claimed: nothing that was bought before is overlooked.
     """
-    if not row.ends_on_purchase:
-        return 0
-    return len(session.execute(_END, _given(session, blobs, row, now) | {"most": MAX_ENDED}).all())
+    found: dict[tuple[int, int], Exit] = {}
+    for number, profiles in _by_campaign(people).items():
+        row = session.get_one(Campaign, number)
+        if row.ends_on_purchase:
+            given = _given(session, blobs, row, now) | {"people": profiles}
+            found |= {(number, one.profile_id): one.exit for one in session.execute(_GONE, given)}
+    return found
 
 
-def end_all(session: Session, blobs: Blobs, now: datetime) -> int:
-    """`end`, for every campaign under way that ends with a purchase; called again and again by the schedule loop."""
-    ending = select(Campaign).where(Campaign.ends_on_purchase, Campaign.state.in_(("sending", "paused")))
-    return sum(end(session, blobs, row, now) for row in session.scalars(ending.order_by(Campaign.id)))
+def end_new(session: Session, blobs: Blobs, now: datetime, after: int | None) -> int:
+    """Skip what waits of campaigns that end with a purchase for who has bought since the signal `after` (None: nobody).
+
+    Returns the signal to go on from: at most PIECE are looked through. Called again and again by the schedule loop, so
+    that the ledger says it soon; what it passes by is found when it is claimed. The caller commits.
+    """
+    newest = session.scalar(_NEWEST if after is None else _PIECE, {"after": after, "most": PIECE})
+    if after is None or newest is None:
+        return newest or after or 0
+    buyers = session.execute(_BUYERS, {"after": after, "upto": newest, "test": TEST_BIT})
+    for number, profiles in _by_campaign((row.campaign_id, row.profile_id) for row in buyers).items():
+        given = _given(session, blobs, session.get_one(Campaign, number), now)
+        session.execute(_END, given | {"people": profiles})
+    return int(newest)
+
+
+def _by_campaign(people: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for number, profile in sorted(people):
+        found.setdefault(number, []).append(profile)
+    return found
 
 
 def _given(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> dict[str, Any]:
@@ -143,12 +171,11 @@ _THINGS: Final = """
             )
         ), false) AS is_thing
         FROM thing t
-        LEFT JOIN (
-            SELECT e.id, e.event_time, e.category_ids, e.body, member.root_id FROM event e
-            JOIN profile member ON member.id = e.profile_id
-            WHERE e.name = 'Order Completed' AND e.folds
-        ) o ON o.root_id = t.root_id AND o.event_time > t.since AND o.event_time <= :now
-           AND o.event_time <= t.since + make_interval(days => :days)
+        LEFT JOIN LATERAL (
+            SELECT e.id, e.category_ids, e.body FROM profile member JOIN event e ON e.profile_id = member.id
+            WHERE member.root_id = t.root_id AND e.name = 'Order Completed' AND e.folds AND e.event_time > t.since
+              AND e.event_time <= :now AND e.event_time <= t.since + make_interval(days => :days)
+        ) o ON true
         GROUP BY t.id, t.occurrence, t.profile_id, t.sent_at, t.since
     ), left_by AS (
         SELECT b.id, b.occurrence, b.profile_id, CASE
@@ -157,22 +184,43 @@ _THINGS: Final = """
         FROM bought b
     )
 """
-_MAILED: Final = _THINGS.format(wanted="d.state = 'accepted'")
+_MAILED: Final = _THINGS.format(
+    wanted="""d.id IN (
+        SELECT a.id FROM delivery a WHERE a.campaign_id = :campaign AND a.occurrence < :test AND a.state = 'accepted'
+        ORDER BY a.id DESC LIMIT :most
+    )"""
+)
 _COUNTED: Final = text(_MAILED + " SELECT exit, count(*) FROM left_by GROUP BY exit")  # noqa: S608 - every part is written here
 _EACH: Final = text(_MAILED + " SELECT occurrence, profile_id, exit FROM left_by")  # noqa: S608
-_BOUGHT: Final = "('converted', 'converted_elsewhere')"
-_WAITS: Final = """d.profile_id IN (
-    SELECT w.profile_id FROM delivery w WHERE w.campaign_id = :campaign AND w.occurrence < :test
-    AND w.state IN ('queued', 'deferred') ORDER BY w.id LIMIT :most
-) AND d.state IN ('queued', 'deferred', 'accepted')"""
 # A person's exit is that of the newest mail by which they left: of the one that waits, or of an earlier one.
+_OPEN: Final = """d.profile_id = ANY(CAST(:people AS bigint[]))
+    AND d.state IN ('queued', 'deferred', 'claimed', 'accepted')"""
+_LEFT: Final = f"""{_THINGS.format(wanted=_OPEN)}, gone AS (
+        SELECT DISTINCT ON (profile_id) profile_id, exit FROM left_by
+        WHERE exit IN ('converted', 'converted_elsewhere') ORDER BY profile_id, exit, id DESC
+    )"""  # noqa: S608 - every part is written here
+_GONE: Final = text(_LEFT + " SELECT profile_id, exit FROM gone")  # noqa: S608 - every part is written here
+# Rows that a sender is claiming are left to it: it asks the same.
 _END: Final = text(f"""
-    {_THINGS.format(wanted=_WAITS)}, gone AS (
-        SELECT DISTINCT ON (profile_id) profile_id, exit FROM left_by WHERE exit IN {_BOUGHT}
-        ORDER BY profile_id, exit, id DESC
+    {_LEFT}, waiting AS MATERIALIZED (
+        SELECT d.id, gone.exit FROM delivery d JOIN gone ON gone.profile_id = d.profile_id
+        WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state IN ('queued', 'deferred')
+        ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
     )
-    UPDATE delivery d SET state = 'skipped', reason = gone.exit, settled_at = :now
-    FROM gone WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.profile_id = gone.profile_id
-      AND d.state IN ('queued', 'deferred')
-    RETURNING d.id
+    UPDATE delivery d SET state = 'skipped', reason = waiting.exit, settled_at = :now
+    FROM waiting WHERE d.id = waiting.id
 """)  # noqa: S608 - every part is written here
+_NEWEST: Final = text("SELECT max(id) FROM event")
+_PIECE: Final = text("""
+    SELECT max(id) FROM (SELECT id FROM event WHERE id > :after ORDER BY id LIMIT :most) AS piece
+""")
+_BUYERS: Final = text("""
+    SELECT DISTINCT w.campaign_id, w.profile_id FROM event e
+    JOIN profile buyer ON buyer.id = e.profile_id
+    JOIN profile member ON member.root_id = buyer.root_id
+    JOIN delivery w ON w.profile_id = member.id
+    JOIN campaign c ON c.id = w.campaign_id
+    WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.folds
+      AND w.occurrence < :test AND w.state IN ('queued', 'deferred')
+      AND c.ends_on_purchase AND c.state IN ('sending', 'paused')
+""")

@@ -19,7 +19,7 @@ from base.db import Sessions, transaction
 from base.errors import LatebindError, NotFound, Unavailable
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import approvals, audience, exits, joining, plans, publish, runs, transitions
+from campaigns import approvals, audience, joining, plans, publish, runs, transitions
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, Occurrence
 
@@ -93,7 +93,6 @@ class Freezing:
             raise NotFound("plan", campaign.plan_hash)
         approvals.check_send(session, campaign, published=plans.brand(self._blobs, campaign.plan_hash))
         counted = audience.freeze(session, campaign.id, run.number, now, self._hash_key)
-        exits.end(session, self._blobs, campaign, now)
         run.state, run.frozen_at, run.plan_hash = "sending", now, campaign.plan_hash
         run.counts = {"total": counted.total, "sendable": counted.sendable, "content_held": counted.content_held}
         run.counts |= counted.excluded

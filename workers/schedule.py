@@ -115,6 +115,7 @@ class Scheduler:
         self._intake = Intake(sessions, store, settings.hash_key)
         self._kept: set[int] = set()
         self._asked_at: datetime | None = None
+        self._seen: int | None = None
 
     def tick(self) -> Tick:
         """One round. A part that fails is logged and comes round again; the other parts go on."""
@@ -123,8 +124,8 @@ class Scheduler:
         if self._is_kept_from_it(now):
             return done
         parts: list[Callable[[Tick, datetime], None]] = [
-            self._ensure_months, self._turn, self._keep_members, self._freeze_due, self._keep_windows, self._sweep,
-            self._enqueue,
+            self._ensure_months, self._turn, self._keep_members, self._freeze_due, self._end_for_buyers,
+            self._keep_windows, self._sweep, self._enqueue,
             self._finish,
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
@@ -175,7 +176,12 @@ class Scheduler:
     def _turn(self, _done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             publish.turn(session, now)
-            exits.end_all(session, self._blobs, now)
+
+    def _end_for_buyers(self, _done: Tick, now: datetime) -> None:
+        """Have who bought leave the campaigns that end with it."""
+        with transaction(self._sessions) as session:
+            seen = exits.end_new(session, self._blobs, now, self._seen)
+        self._seen = seen
 
     def _refresh(self, done: Tick, _now: datetime) -> None:
         with transaction(self._sessions) as session:

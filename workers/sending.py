@@ -32,7 +32,7 @@ from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import breaker, deliveries, instance, links, permits, plans, sentfacts, transitions, troubles
+from campaigns import breaker, deliveries, exits, instance, links, permits, plans, sentfacts, transitions, troubles
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
@@ -125,7 +125,8 @@ class Sender:
             report.claimed = len(claimed) + len(lost)
             without = [_without_mail(row, reason, now) for row, reason, _ in lost]
             claimed, ruled_out = self._allowed(claimed, now)
-            without += ruled_out
+            claimed, bought = self._not_gone(session, claimed, now)
+            without += [*ruled_out, *bought]
             deliveries.settle(session, without, now)
             facts = self._facts(claimed)
             shared = {digest: self._shared(plan) for digest, plan in self._plans(claimed).items()}
@@ -259,6 +260,19 @@ class Sender:
             else:
                 allowed.append(row)
         return allowed, ruled_out
+
+    def _not_gone(
+        self, session: Session, claimed: Sequence[Claimed], now: datetime
+    ) -> tuple[list[Claimed], list[Settled]]:
+        """The rows of who is still in the campaign, and those of who left it by a purchase."""
+        real = [row for row in claimed if not row.key.is_test]
+        gone = exits.gone(session, self._blobs, [(row.key.campaign, row.key.profile) for row in real], now)
+        bought = {
+            row.id: Settled(row.id, row.fence, "skipped", gone[row.key.campaign, row.key.profile], counted=False)
+            for row in real
+            if (row.key.campaign, row.key.profile) in gone
+        }
+        return [row for row in claimed if row.id not in bought], list(bought.values())
 
     def _pause(self, campaigns: Mapping[int, str], now: datetime) -> None:
         """Pause campaigns whose mail cannot be made; one that is not sending (any more) is left as it is."""

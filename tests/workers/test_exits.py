@@ -112,3 +112,43 @@ def test_it_ends_the_campaign_for_who_buys_while_their_mail_waits(
         "eve": ("accepted", None),
     }
     assert len(relay.mails) == (1 if ends else 3)
+
+
+@pytest.mark.usefixtures("relay")
+def test_it_is_asked_when_a_mail_is_claimed_whatever_the_schedule_loop_has_seen(
+    shop: Shop, scheduler: Scheduler, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.people("ann", "ben", "eve")
+    carts = Carts(shop, scheduler)
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in ("ann", "ben", "eve")))
+    carts.pass_by(with_senders=False)
+    names = {number: name for name, number in shop.known().items()}
+    shop.send(bought("eve", "shoes-eve"))
+    sender.send([row.id for row in shop.ledger(carts.number)])
+    ledger = {names[row.profile_id]: (row.state, row.reason) for row in shop.ledger(carts.number)}
+    assert ledger == {"ann": ("accepted", None), "ben": ("accepted", None), "eve": ("skipped", "converted")}
+    with shop.sessions.begin() as session:
+        row = campaign(session, carts.number)
+        assert not exits.exits(session, shop.blobs, row, shop.now).is_part
+        monkeypatch.setattr(exits, "MAX_COUNTED", 1)
+        told = exits.exits(session, shop.blobs, row, shop.now)
+    assert (told.is_part, sum(told.numbers.values())) == (True, 1)
+
+
+def test_it_looks_through_new_signals_in_pieces(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.people("ann", "ben")
+    carts = Carts(shop, scheduler)
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in ("ann", "ben")))
+    carts.pass_by(with_senders=False)
+    shop.send(bought("ann", "shoes-ann"), bought("ben", "shoes-ben"))
+    monkeypatch.setattr(exits, "PIECE", 1)
+    skipped = []
+    with shop.sessions.begin() as session:
+        seen = exits.end_new(session, shop.blobs, shop.now, None) - 2
+    for _ in range(3):
+        with shop.sessions.begin() as session:
+            seen = exits.end_new(session, shop.blobs, shop.now, seen)
+        skipped.append(sum(row.state == "skipped" for row in shop.ledger(carts.number)))
+    assert skipped == [1, 2, 2]
