@@ -21,6 +21,7 @@ from base import logs
 from base.db import Model
 from base.ids import Delivery
 from base.settings import Settings
+from signals.folding import UNSUBSCRIBED
 from signals.suppression import BOUNCED, COMPLAINED, lifted_at, suppress_hash
 
 Kind = Literal["hard", "soft", "delayed", "complaint"]
@@ -78,7 +79,8 @@ class MailReportTally(Model):
 class Report:
     """What was told. `name` tells it from every other of the same way; `mail` is the delivery where that is sure.
 
-    `address_hash` is None where nobody's mail may stop for it: a test's address is not the customer's.
+    `address_hash` is None where nobody's mail may stop for it: a test's address is not the customer's. Not `is_sealed`:
+    told by what whoever got the mail from its reader knows too, so that a complaint is no more than an unsubscription.
     """
 
     kind: Kind
@@ -91,6 +93,7 @@ class Report:
     status: str | None = None
     words: str | None = None
     proof: str | None = None
+    is_sealed: bool = True
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def take(session: Session, report: Report, patience: Patience, now: datetime) ->
 def _follow(session: Session, report: Report, hashed: bytes, patience: Patience, at: datetime, now: datetime) -> None:
     told = ", ".join(part for part in (report.status, words_of(report.words)) if part) or None
     if report.kind == "complaint":
-        suppress_hash(session, hashed, COMPLAINED, now, via=report.via, evidence=told)
+        reason = COMPLAINED if report.is_sealed else UNSUBSCRIBED
+        suppress_hash(session, hashed, reason, now, via=report.via, evidence=told)
     elif report.kind == "hard":
         suppress_hash(session, hashed, BOUNCED, now, via=report.via, evidence=told)
     elif report.kind == "soft":

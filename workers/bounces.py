@@ -1,8 +1,9 @@
 """Taking in mails that came back, by SMTP or LMTP: which delivery they are about, and what follows.
 
 A mail is about a delivery if it names what only we can make: the sealed envelope sender, its unsubscribe link, or its
-Message-ID together with the address it went to. Whose mail stops is read from the ledger, never from the report: a
-forger with a mail of their own can stop their own mails and nobody else's.
+Message-ID together with the address it went to. Whoever a mail was forwarded to knows the last two: on their word an
+address is unsubscribed, which its reader can take back, or has a soft bounce, and no more. Whose mail stops is read
+from the ledger, never from the report: a forger with a mail of their own can stop their own mails and nobody else's.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.tokens import Purpose, TokenKeys
 from campaigns import mailreports as ledger
+from campaigns.models.delivery import Delivery as Row
 from signals import mailreports
 from signals.mailreports import Outcome, Patience, Report
 from workers.returned import Returned, read
@@ -67,16 +69,19 @@ class ReturnDesk:
     def _settled(self, session: Transaction, returned: Returned, recipients: Sequence[str]) -> Outcome:
         if returned.kind is None:
             return "no report"
-        mails, forged = self._named(returned, recipients)
-        found = next((row for mail in mails if (row := ledger.delivery(session, mail)) is not None), None)
+        sealed, forged = self._sealed(returned, recipients)
+        found = _first(session, sealed)
+        is_sealed = found is not None
+        told, false = self._told(returned)
+        found = found or _first(session, told)
         for message_id in returned.message_ids if found is None else ():
             found = found or ledger.delivery_by_message(session, self._hash_key, message_id, returned.recipients)
         if found is None:
-            return "forged" if forged and not mails else "unknown mail"
+            return "forged" if (forged or false) and not (sealed or told) else "unknown mail"
         mail = Delivery(found.profile_id, found.campaign_id, found.occurrence)
         now = self._clock.now()
         report = Report(
-            kind=returned.kind,
+            kind="soft" if returned.kind == "hard" and not is_sealed else returned.kind,
             via=returned.via,
             name=f"{mail.profile}.{mail.name}\0{returned.kind}\0{returned.name}",
             at=returned.at or now,
@@ -85,11 +90,12 @@ class ReturnDesk:
             message_id=found.message_id,
             status=returned.status,
             words=returned.words,
+            is_sealed=is_sealed,
         )
         return "taken" if mailreports.take(session, report, self._patience, now) else "repeated"
 
-    def _named(self, returned: Returned, recipients: Sequence[str]) -> tuple[list[Delivery], bool]:
-        """The deliveries that are named by what we sealed, and whether something was that looks so and is not ours."""
+    def _sealed(self, returned: Returned, recipients: Sequence[str]) -> tuple[list[Delivery], bool]:
+        """The deliveries whose envelope sender is named, and whether one is that looks so and is not ours."""
         mails: dict[Delivery, None] = {}
         forged = False
         for address in (*recipients, *returned.senders):
@@ -97,12 +103,23 @@ class ReturnDesk:
                 mails[self._paths.read(address)] = None
             except BadToken:
                 forged = forged or self._paths.is_like(address)
+        return list(mails), forged
+
+    def _told(self, returned: Returned) -> tuple[list[Delivery], bool]:
+        """The deliveries whose unsubscribe link is quoted, and whether one is that is not ours."""
+        mails: dict[Delivery, None] = {}
+        forged = False
         for text in returned.unsubscribe:
             try:
                 mails[self._tokens.read(text, Purpose.UNSUBSCRIBE).delivery] = None
             except BadToken:
                 forged = True
         return list(mails), forged
+
+
+def _first(session: Transaction, mails: Sequence[Delivery]) -> Row | None:
+    """The ledger's row of the first of these mails that has one."""
+    return next((row for mail in mails if (row := ledger.delivery(session, mail)) is not None), None)
 
 
 class Listener:
