@@ -1,4 +1,4 @@
-"""Taking in mails that came back, by SMTP or LMTP: which delivery they are about, and what follows.
+"""Taking in mails that came back: which delivery they are about, and what follows; workers/listening.py hears them.
 
 A mail is about a delivery if it names what only we can make: the sealed envelope sender, its unsubscribe link, or its
 Message-ID together with the address it went to. Whoever a mail was forwarded to knows the last two: on their word an
@@ -8,25 +8,15 @@ from the ledger, never from the report: a forger with a mail of their own can st
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
-import threading
 from collections.abc import Sequence
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-from aiosmtpd.controller import Controller
-from aiosmtpd.lmtp import LMTP
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy.orm import Session as Transaction
 
-from base import db
-from base.clock import Clock, clock_from
+from base.clock import Clock
 from base.db import Sessions, transaction
-from base.errors import BadToken, Unavailable
+from base.errors import BadToken
 from base.ids import Delivery
-from base.logs import logger
 from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.tokens import Purpose, TokenKeys
@@ -36,10 +26,8 @@ from signals import mailreports
 from signals.mailreports import Outcome, Patience, Report
 from workers.returned import Returned, read
 
-MAX_BYTES: Final = 2 * 1024 * 1024
-"""Our mails have less than 100 kB, so what comes back whole is smaller by far."""
-SECONDS: Final = 60
-_log = logger(__name__)
+NAMED: Final = frozenset({"abuse", "complaints", "fbl", "postmaster"})
+"""The only other mailboxes of the bounce domain: feedback loops are registered with one of them."""
 
 
 class ReturnDesk:
@@ -53,9 +41,18 @@ class ReturnDesk:
         self._hash_key = settings.hash_key
         self._patience = Patience.of(settings)
 
-    def is_ours(self, recipient: str) -> bool:
-        """Whether mail to this address is taken in at all: its domain is the bounce domain."""
-        return bool(self._paths.domain) and recipient.lower().rpartition("@")[2] == self._paths.domain
+    def is_sealed(self, recipient: str) -> bool:
+        """Whether this address is the envelope sender of a mail of ours."""
+        try:
+            self._paths.read(recipient)
+        except BadToken:
+            return False
+        return True
+
+    def is_named(self, recipient: str) -> bool:
+        """Whether this is a mailbox of the bounce domain that anybody may write to."""
+        local, _, domain = recipient.lower().rpartition("@")
+        return bool(self._paths.domain) and domain == self._paths.domain and local in NAMED
 
     def take(self, content: bytes, recipients: Sequence[str]) -> Outcome:
         """Take a mail in; what became of it, which is also counted. Raises Unavailable while the database is away."""
@@ -120,74 +117,3 @@ class ReturnDesk:
 def _first(session: Transaction, mails: Sequence[Delivery]) -> Row | None:
     """The ledger's row of the first of these mails that has one."""
     return next((row for mail in mails if (row := ledger.delivery(session, mail)) is not None), None)
-
-
-class Listener:
-    """An SMTP or LMTP server in a thread of its own, in front of a desk."""
-
-    def __init__(self, desk: ReturnDesk, scheme: str, host: str, port: int) -> None:
-        made = _Lmtp if scheme == "lmtp" else Controller
-        self._controller = made(
-            _Handler(desk), hostname=host, port=port, data_size_limit=MAX_BYTES, ready_timeout=10, timeout=SECONDS
-        )
-
-    def start(self) -> None:
-        """Return when it listens. Raises OSError when the port is taken."""
-        self._controller.start()
-
-    def stop(self) -> None:
-        """Stop listening and end the thread."""
-        self._controller.stop()
-
-
-class _Lmtp(Controller):
-    def factory(self) -> SMTP:
-        """A server that speaks LMTP (RFC 2033)."""
-        return LMTP(self.handler, **self.SMTP_kwargs)
-
-
-class _Handler:
-    """What aiosmtpd calls for each mail."""
-
-    def __init__(self, desk: ReturnDesk) -> None:
-        self._desk = desk
-
-    async def handle_RCPT(  # noqa: N802
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
-    ) -> str:
-        if not self._desk.is_ours(address):
-            return "550 5.7.1 No mail is taken here for that domain"
-        if envelope.rcpt_tos:
-            # LMTP answers for each recipient; one at a time leaves no doubt which answer is whose.
-            return "452 4.5.3 One recipient at a time, please"
-        envelope.rcpt_tos.append(address)
-        return "250 2.1.5 Ok"
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        content: Any = envelope.original_content or b""
-        try:
-            outcome = await asyncio.to_thread(self._desk.take, content, list(envelope.rcpt_tos))
-        except Unavailable:
-            return "451 4.3.0 Please try again later"
-        _log.info("returned mail", outcome=outcome)
-        return "250 2.0.0 Taken"
-
-
-def serve(settings: Settings) -> None:
-    """Listen where LATEBIND_BOUNCE_LISTEN says until SIGTERM or Ctrl-C."""
-    # aiosmtpd tells every connection and command at the level of news.
-    logging.getLogger("mail.log").setLevel(logging.WARNING)
-    engine = db.connect(settings.database_url, application="latebind bounces")
-    place = urlsplit(settings.bounce_listen)
-    port = place.port or (24 if place.scheme == "lmtp" else 25)
-    listener = Listener(
-        ReturnDesk(settings, db.sessions(engine), clock_from(settings)), place.scheme, place.hostname or "", port
-    )
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopping.set())
-    listener.start()
-    _log.info("bounces listening", scheme=place.scheme, port=port)
-    stopping.wait()
-    listener.stop()
-    engine.dispose()

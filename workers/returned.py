@@ -20,6 +20,10 @@ from typing import Final
 from signals.mailreports import MESSAGE_ID, Kind
 from signals.statuses import code_in, is_gone
 
+MAX_LINES: Final = 20_000
+MAX_NESTED: Final = 20
+"""Lines of a mail, and mentions of what nests its parts, that are read at all: the time that reading takes grows with
+both. A report that quotes one of our mails whole has some 2,000 and 5."""
 MAX_PARTS: Final = 50
 MAX_TEXT: Final = 64 * 1024
 MAX_NAMED: Final = 8
@@ -29,6 +33,7 @@ COMPLAINTS: Final = frozenset({"abuse", "fraud", "opt-out", "opt-out-list"})
 _REPLY: Final = re.compile(r"(?<!\d)[45]\d\d[ -]#?([45]\.\d{1,3}\.\d{1,3})(?!\d)")
 _UNSUBSCRIBE: Final = re.compile(r"/u/([A-Za-z0-9_-]{51,54})(?![A-Za-z0-9_-])")
 _QUOTED_ID: Final = re.compile(rf"(?im)^message-id:\s*({MESSAGE_ID.pattern})")
+_NESTS: Final = re.compile(rb"(?i)boundary|message/")
 _ACTIONS: Final = ("failed", "delayed")
 
 
@@ -53,7 +58,10 @@ class Returned:
 
 
 def read(content: bytes) -> Returned | None:
-    """What a mail reports; None when it is no report, like an answer or an absence notice. Never raises."""
+    """What a mail reports; None when it is no report, like an answer or an absence notice, or out of all bounds. Never
+    raises."""
+    if content.count(b"\n") > MAX_LINES or len(_NESTS.findall(content)) > MAX_NESTED:
+        return None
     try:
         mail = email.message_from_bytes(content)
         parts = _parts(mail)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from base.clock import pause
 from base.processes import free_port
 from campaigns import deliveries, mailreports, timeline
 from campaigns.transitions import send_test
@@ -17,8 +18,10 @@ from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import HOST, Relay
 from tests.workers.returns import absence, arf, dsn, head_of, prose
 from tests.workers.test_sending import account, due
-from workers.bounces import Listener, ReturnDesk
-from workers.returned import read
+from workers import listening
+from workers.bounces import ReturnDesk
+from workers.listening import Listener
+from workers.returned import MAX_LINES, MAX_NESTED, read
 from workers.schedule import Scheduler
 from workers.sending import Sender
 
@@ -191,8 +194,15 @@ def test_it_stops_nothing_for_what_is_forged_unknown_no_report_or_about_a_test(p
 
 
 def test_it_reads_deep_nesting_without_harm() -> None:
-    deep = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(3000))
-    assert read(deep) is None
+    def nested(depth: int) -> bytes:
+        heads = (b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(depth))
+        return b"".join(heads) + report
+
+    report = dsn(f"x@{DOMAIN}", "")
+    assert read(nested(3000)) is None
+    assert read(nested(3)) is not None
+    assert read(nested(MAX_NESTED)) is None, "more than any report has is not parsed"
+    assert read(report + b"\r\n" * MAX_LINES) is None
 
 
 def test_it_links_what_a_provider_told_of_a_message_and_an_address(post: Post) -> None:
@@ -213,7 +223,7 @@ def test_it_links_what_a_provider_told_of_a_message_and_an_address(post: Post) -
 
 
 @pytest.mark.parametrize("scheme", ["lmtp", "smtp"])
-def test_it_listens_for_its_own_domain_alone(post: Post, scheme: str) -> None:
+def test_it_listens_for_its_own_mailboxes_alone(post: Post, scheme: str) -> None:
     post.send("ann")
     port = free_port()
     listener = Listener(post.desk, scheme, HOST, port)
@@ -223,8 +233,63 @@ def test_it_listens_for_its_own_domain_alone(post: Post, scheme: str) -> None:
         client.ehlo()
         client.mail("")
         assert client.rcpt("ann@elsewhere.example")[0] == 550
+        assert client.rcpt(f"ann@{DOMAIN}")[0] == 550
+        assert client.rcpt(f"b{'a' * 53}@{DOMAIN}")[0] == 550, "nobody but us makes an envelope sender"
         assert client.rcpt(post.senders["ann"])[0] == 250
         assert client.rcpt(post.senders["ann"])[0] == 452
         assert client.data(dsn(post.senders["ann"], ""))[0] == 250
+        client.mail("")
+        assert client.rcpt(f"Postmaster@{DOMAIN}")[0] == 250
     listener.stop()
     assert [row.reason for row in post.rows(Suppression)] == ["bounced"]
+
+
+def test_it_is_not_held_up_by_whoever_sends_without_end(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MAX_OF_ONE_HOST", 2)
+    monkeypatch.setattr(listening, "NAMED_A_MINUTE", 1)
+    port = free_port()
+    listener = Listener(post.desk, "smtp", HOST, port)
+    listener.start()
+    endless, other = entered(port), entered(port)
+    with pytest.raises(smtplib.SMTPConnectError, match="Too many connections"):
+        smtplib.SMTP(HOST, port, timeout=30)
+    for client, code in ((endless, 250), (other, 450)):
+        client.ehlo()
+        client.mail("")
+        assert client.rcpt(f"abuse@{DOMAIN}")[0] == code
+    other.close()
+    assert endless.docmd("DATA")[0] == 354
+    with pytest.raises((ConnectionResetError, BrokenPipeError)):
+        flood(endless)
+    endless.close()
+    # Saying something does not make a session longer.
+    monkeypatch.setattr(listening, "SESSION_SECONDS", 1)
+    chatty = entered(port)
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        chat(chatty)
+    chatty.close()
+    listener.stop()
+
+
+def entered(port: int) -> smtplib.SMTP:
+    """A connection, once those that were closed are gone."""
+    for _ in range(200):
+        try:
+            return smtplib.SMTP(HOST, port, timeout=30)
+        except smtplib.SMTPConnectError:
+            pause(0.05)
+    raise AssertionError("nobody who is gone makes room")
+
+
+def flood(client: smtplib.SMTP) -> None:
+    """Send one line of 64 MiB."""
+    assert client.sock is not None
+    for _ in range(1024):
+        client.sock.sendall(b"x" * 65_536)
+
+
+def chat(client: smtplib.SMTP) -> None:
+    """Say for ten seconds that there is nothing to say."""
+    for _ in range(200):
+        client.noop()
+        pause(0.05)

@@ -8,7 +8,7 @@ import click
 
 from base.logs import set_up
 from base.settings import Settings
-from workers.bounces import serve
+from workers.listening import serve
 
 
 @click.command()
