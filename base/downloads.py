@@ -54,12 +54,13 @@ class Downloads:
     """A guarded GET or POST. `loopback` lets it reach this machine, on any port: for tests and the demo only.
 
     `seconds` bounds one download, redirects included, from the first connection on; the system's resolver has bounds
-    of its own. `named` is the field at fault in errors.
+    of its own. At most so many `redirects` are followed. `named` is the field at fault in errors.
     """
 
     loopback: bool = False
     seconds: float = MAX_SECONDS
     max_bytes: int = MAX_BYTES
+    redirects: int = MAX_REDIRECTS
     named: str = "link"
     resolve: Resolve = socket.getaddrinfo
     trust: ssl.SSLContext = field(default_factory=ssl.create_default_context)
@@ -68,12 +69,12 @@ class Downloads:
         """The body. Raises InvalidInput with a reason that a person can act on."""
         cut = _Cut(self.seconds)
         try:
-            for _ in range(MAX_REDIRECTS + 1):
+            for _ in range(self.redirects + 1):
                 answer = self._ask(url, cut)
                 if isinstance(answer, bytes):
                     return answer
                 url = self._joined(url, answer)
-            raise self._refusal(f"redirects more than {MAX_REDIRECTS} times")
+            raise self._refusal(f"redirects more than {self.redirects} times")
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             if cut.fell:
                 raise self._refusal(f"took longer than {self.seconds:g} seconds") from None

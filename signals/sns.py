@@ -1,7 +1,9 @@
 """SES's notifications as SNS brings them: the signature, the topic, and what the notification says.
 
 Anybody with an account at Amazon can have SNS sign something, so the topic must be one that the settings name; it is
-looked at first. The certificate comes from an address of SNS itself and from nowhere else, whatever the call says.
+looked at first. The certificate comes from an address of SNS itself, in the region of the topic, and from nowhere else,
+whatever the call says. Who makes up names of certificates has few of them looked for: two at a time, and no more once
+so many have lately failed.
 """
 
 from __future__ import annotations
@@ -20,18 +22,24 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
+from base.clock import monotonic
 from base.errors import InvalidInput, Unavailable
 from signals.mailreports import Kind
 from signals.providers import Forged, Told, document, moment, text
 from signals.statuses import code_in, is_gone
 
 CERTIFICATE: Final = re.compile(
-    r"https://sns\.[a-z0-9-]{3,30}\.amazonaws\.com(\.cn)?/SimpleNotificationService-[0-9a-f]{32}\.pem"
+    r"https://sns\.([a-z0-9-]{3,30})\.amazonaws\.com(\.cn)?/SimpleNotificationService-[0-9a-f]{32}\.pem"
 )
 CONFIRMATION: Final = re.compile(
     r"https://sns\.[a-z0-9-]{3,30}\.amazonaws\.com(\.cn)?/\?Action=ConfirmSubscription&[A-Za-z0-9&=%:._-]{1,1000}"
 )
 MAX_CERTIFICATES: Final = 8
+FETCHES_AT_ONCE: Final = 2
+"""Of the eight small requests that the intake takes at a time; the others wait for nobody's certificate."""
+MAX_FAILED: Final = 20
+FAILED_SECONDS: Final = 300.0
+"""Certificates that could not be had, and for how long they are not asked for again."""
 _SIGNED: Final = {
     "Notification": ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type"),
     "SubscriptionConfirmation": ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"),
@@ -42,12 +50,18 @@ _DEAD: Final = ("NoEmail", "Suppressed", "OnAccountSuppressionList")
 
 
 class Sns:
-    """Believes the calls of some topics. `fetch` gets an address's bytes, guarded. For many threads."""
+    """Believes the calls of some topics. `fetch` gets an address's bytes, guarded; `seconds` tells the time that
+    failures are kept by. For many threads."""
 
-    def __init__(self, topics: Sequence[str], fetch: Callable[[str], bytes]) -> None:
+    def __init__(
+        self, topics: Sequence[str], fetch: Callable[[str], bytes], seconds: Callable[[], float] = monotonic
+    ) -> None:
         self._topics = frozenset(topics)
         self._fetch = fetch
         self._keys: OrderedDict[str, RSAPublicKey] = OrderedDict()
+        self._failed: dict[str, float] = {}
+        self._seconds = seconds
+        self._fetching = threading.BoundedSemaphore(FETCHES_AT_ONCE)
         self._lock = threading.Lock()
 
     def read(self, body: bytes) -> list[Told]:
@@ -65,10 +79,12 @@ class Sns:
 
     def _check(self, call: Mapping[str, Any]) -> None:
         type_ = text(call, "Type")
-        if text(call, "TopicArn") not in self._topics or type_ not in _SIGNED:
+        topic = text(call, "TopicArn")
+        if topic not in self._topics or type_ not in _SIGNED:
             raise Forged("The topic is none of ours.")
         address = text(call, "SigningCertURL")
-        if not CERTIFICATE.fullmatch(address):
+        place = CERTIFICATE.fullmatch(address)
+        if place is None or place[1] not in topic.split(":")[3:4]:
             raise Forged("The certificate's address is not one of SNS.")
         # Each signed field and its value end with a line feed, the last one too.
         signed = "".join(f"{name}\n{call[name]}\n" for name in _SIGNED[type_] if call.get(name) is not None)
@@ -82,22 +98,47 @@ class Sns:
     def _key(self, address: str) -> RSAPublicKey:
         with self._lock:
             held = self._keys.get(address)
-        if held is None:
-            held_key = load_pem_x509_certificate(self._get(address)).public_key()
-            if not isinstance(held_key, RSAPublicKey):
-                raise Forged("The certificate holds no RSA key.")
-            held = held_key
+        if held is not None:
+            return held
+        if self._has_failed(address) or not self._fetching.acquire(blocking=False):
+            raise Unavailable("SNS", 30)
+        try:
+            held = _public_key(self._get(address))
+        except (Forged, Unavailable):
             with self._lock:
-                self._keys[address] = held
-                while len(self._keys) > MAX_CERTIFICATES:
-                    self._keys.popitem(last=False)
+                self._failed[address] = self._seconds() + FAILED_SECONDS
+            raise
+        finally:
+            self._fetching.release()
+        with self._lock:
+            self._keys[address] = held
+            while len(self._keys) > MAX_CERTIFICATES:
+                self._keys.popitem(last=False)
         return held
+
+    def _has_failed(self, address: str) -> bool:
+        """Whether a certificate is not asked for now: it lately could not be had, or too many others could not."""
+        with self._lock:
+            now = self._seconds()
+            self._failed = {one: until for one, until in self._failed.items() if until > now}
+            return address in self._failed or len(self._failed) >= MAX_FAILED
 
     def _get(self, address: str) -> bytes:
         try:
             return self._fetch(address)
         except InvalidInput as error:
             raise Unavailable("SNS", 30) from error
+
+
+def _public_key(certificate: bytes) -> RSAPublicKey:
+    """Raises Forged for what is no certificate of an RSA key."""
+    try:
+        key = load_pem_x509_certificate(certificate).public_key()
+    except ValueError:
+        raise Forged("The certificate cannot be read.") from None
+    if not isinstance(key, RSAPublicKey):
+        raise Forged("The certificate holds no RSA key.")
+    return key
 
 
 def _told(message: object) -> Iterator[Told]:

@@ -52,7 +52,7 @@ class Webhooks:
         self._lanes = lanes
         self._paths = ReturnPaths.from_settings(settings)
         self._patience = Patience.of(settings)
-        guarded = Downloads(named="SNS", seconds=FETCH_SECONDS, max_bytes=FETCH_BYTES)
+        guarded = Downloads(named="SNS", seconds=FETCH_SECONDS, max_bytes=FETCH_BYTES, redirects=0)
         self._sns = Sns(settings.ses_topics, fetch or guarded.get)
 
     def take(self, provider: str) -> dict[str, int]:

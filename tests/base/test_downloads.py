@@ -84,6 +84,7 @@ def test_it_follows_a_few_redirects_and_checks_each(web: Misbehaving) -> None:
     web.redirect("/2", web.url("/3"))
     assert INSIDE.get(web.redirect("/1", "/2")) == b"picture"
     assert "redirects more than 3 times" in refused(web.redirect("/round", "/round"))
+    assert "more than 0 times" in refused(web.redirect("/1", "/2"), Downloads(loopback=True, redirects=0))
     assert "not on the public internet" in refused(web.redirect("/meta", "http://169.254.169.254/latest/"))
     assert "must begin with http" in refused(web.redirect("/file", "file:///etc/passwd"))
     assert "user name" in refused(web.redirect("/named", "http://a:b@shop.example/"))

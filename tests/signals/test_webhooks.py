@@ -6,7 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,11 +21,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from base.errors import InvalidInput
+from base.errors import InvalidInput, Unavailable
 from base.ids import TEST_BIT, Delivery
 from base.returnpath import ReturnPaths
 from base.settings import Settings
 from signals.app import create_app
+from signals.sns import FAILED_SECONDS, FETCHES_AT_ONCE, MAX_FAILED, Sns
 from signals.suppression import is_suppressed
 from signals.webhooks import Webhooks
 from tests.signals.sending import NOW, Desk, clocked
@@ -157,7 +160,7 @@ def test_it_refuses_and_counts_what_sns_did_not_sign_and_fetches_nothing_for_it(
     wrong = [
         {"Message": "{}"}, {"TopicArn": TOPIC + "x"}, {"Type": "Other"}, {"SigningCertURL": evil},
         {"SigningCertURL": "http://169.254.169.254/latest/meta-data"}, {"SigningCertURL": CERTIFICATE + "#"},
-        {"Signature": "AAAA"}, {"Signature": "%"},
+        {"SigningCertURL": CERTIFICATE.replace("eu-west-1", "eu-west-2")}, {"Signature": "AAAA"}, {"Signature": "%"},
     ]  # fmt: skip
     for changes in wrong:
         answer = hooks.http.post("/v1/webhooks/ses", json=sns(ses("ann")) | changes)
@@ -165,6 +168,55 @@ def test_it_refuses_and_counts_what_sns_did_not_sign_and_fetches_nothing_for_it(
     assert hooks.tallies() == {("ses", "forged"): len(wrong)}
     assert not hooks.suppressed("ann")
     assert hooks.fetched == [CERTIFICATE]
+
+
+def test_it_looks_for_few_certificates_that_somebody_made_up() -> None:
+    asked: list[str] = []
+    now = [0.0]
+
+    def fetch(url: str) -> bytes:
+        asked.append(url)
+        if url != CERTIFICATE:
+            raise InvalidInput("SNS", "cannot be reached")
+        return certificate()
+
+    def read(url: str = CERTIFICATE) -> None:
+        reader.read(json.dumps(sns(ses("ann")) | {"SigningCertURL": url}).encode())
+
+    reader = Sns([TOPIC], fetch, lambda: now[0])
+    read()
+    made_up = [CERTIFICATE.replace("a1" * 16, f"{number:032x}") for number in range(MAX_FAILED + 5)]
+    for url in (made_up[0], *made_up):
+        with pytest.raises(Unavailable):
+            read(url)
+    assert asked == [CERTIFICATE, *made_up[:MAX_FAILED]]
+    read()  # What is known is believed all the while.
+    now[0] += FAILED_SECONDS
+    with pytest.raises(Unavailable):
+        read(made_up[-1])
+    assert asked[-1] == made_up[-1]
+
+
+def test_it_lets_two_requests_at_most_wait_for_certificates() -> None:
+    arrived, released = threading.Semaphore(0), threading.Event()
+
+    def fetch(_url: str) -> bytes:
+        arrived.release()
+        assert released.wait(30)
+        return certificate()
+
+    reader = Sns([TOPIC], fetch)
+    body = json.dumps(sns(ses("ann"))).encode()
+    with ThreadPoolExecutor(FETCHES_AT_ONCE) as pool:
+        waiting = [pool.submit(reader.read, body) for _ in range(FETCHES_AT_ONCE)]
+        try:
+            assert all(arrived.acquire(timeout=30) for _ in waiting)
+            with pytest.raises(Unavailable):
+                reader.read(body)
+        finally:
+            released.set()
+        assert [len(one.result()) for one in waiting] == [1, 1]
+    assert len(reader.read(body)) == 1
 
 
 def test_it_confirms_a_subscription_at_an_address_of_sns_only(hooks: Hooks) -> None:
