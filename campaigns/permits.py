@@ -136,24 +136,33 @@ def room(session: Session, now: datetime) -> int | None:
     return min((_room(use) for use in uses(session, [sendlimits.ALL], now)), default=None)
 
 
-def let_in(session: Session, now: datetime) -> int:
-    """Bring back rows that wait for a limit, as many as there is room for, the oldest first; how many. Caller commits.
+def let_in(session: Session, now: datetime, after: str = "") -> str:
+    """Bring back rows that wait for a limit, as many as there is room for, the oldest first. The caller commits.
 
-    Whether they may leave is asked again when they are handed over; a limit that is gone holds nobody.
+    Looks at the limits whose names come after `after`, MAX_KEYS of them, and returns the last, after which the next
+    round goes on; "" once there are no more. Whether the rows may leave is asked again when they are handed over; a
+    limit that is gone holds nobody.
     """
-    names = [str(name) for name in session.scalars(_WAITED_FOR, {"most": MAX_KEYS})]
+    names = [str(name) for name in session.scalars(_WAITED_FOR, {"after": after, "most": MAX_KEYS})]
     if not names:
-        return 0
+        return ""
     limits = Limits(sendlimits.terms(session))
-    found = 0
-    for name in names:
-        key, _, window = name.rpartition(" ")
-        standing = [limit for limit in limits.of(key, now) if limit.window_s == int(window)]
-        used = _used(session, standing, now)
-        most = min((_room(Use(limit, used[limit])) for limit in standing), default=MAX_LET_IN)
-        if most > 0:
-            found += len(session.execute(_LET_IN, {"name": name, "most": min(most, MAX_LET_IN)}).all())
-    return found
+    standing = {name: _named(limits, name, now) for name in names}
+    used = _used(session, [limit for some in standing.values() for limit in some], now)
+    rooms = {
+        name: min((_room(Use(limit, used[limit])) for limit in some), default=MAX_LET_IN)
+        for name, some in standing.items()
+    }
+    free = {name: min(most, MAX_LET_IN) for name, most in rooms.items() if most > 0}
+    if free:
+        session.execute(_LET_IN, {"names": list(free), "mosts": list(free.values())})
+    return names[-1] if len(names) == MAX_KEYS else ""
+
+
+def _named(limits: Limits, name: str, now: datetime) -> list[Limit]:
+    """The limits that a waiting row names; none where they are gone."""
+    key, _, window = name.rpartition(" ")
+    return [limit for limit in limits.of(key, now) if limit.window_s == int(window)]
 
 
 def prune(session: Session, now: datetime) -> None:
@@ -292,7 +301,7 @@ _LEFT: Final = text("""
 _WAITED_FOR: Final = text("""
     WITH RECURSIVE names AS (
         (SELECT waits_for AS name FROM delivery
-         WHERE waits_for IS NOT NULL AND state = 'queued' ORDER BY waits_for LIMIT 1)
+         WHERE waits_for > :after AND state = 'queued' ORDER BY waits_for LIMIT 1)
         UNION ALL
         SELECT (SELECT d.waits_for FROM delivery d
                 WHERE d.waits_for > n.name AND d.state = 'queued' ORDER BY d.waits_for LIMIT 1)
@@ -304,8 +313,10 @@ _WAITED_FOR: Final = text("""
 _LET_IN: Final = text("""
     UPDATE delivery SET waits_for = NULL, not_before = NULL, reason = NULL, enqueued_at = NULL
     WHERE id IN (
-        SELECT id FROM delivery WHERE waits_for = :name AND state = 'queued'
-        ORDER BY id LIMIT :most FOR UPDATE SKIP LOCKED
+        SELECT d.id FROM unnest(CAST(:names AS text[]), CAST(:mosts AS int[])) AS v(name, most)
+        CROSS JOIN LATERAL (
+            SELECT id FROM delivery WHERE waits_for = v.name AND state = 'queued'
+            ORDER BY id LIMIT v.most FOR UPDATE SKIP LOCKED
+        ) AS d
     )
-    RETURNING id
 """)

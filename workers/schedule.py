@@ -116,6 +116,7 @@ class Scheduler:
         self._kept: set[int] = set()
         self._asked_at: datetime | None = None
         self._seen: int | None = None
+        self._let_in_after = ""
 
     def tick(self) -> Tick:
         """One round. A part that fails is logged and comes round again; the other parts go on."""
@@ -214,7 +215,7 @@ class Scheduler:
         room = MAX_JOBS - sends.count
         idle = room == MAX_JOBS and not StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
         with transaction(self._sessions) as session:
-            permits.let_in(session, now)
+            self._let_in_after = permits.let_in(session, now, self._let_in_after)
             most = permits.room(session, now)
         # What waits in jobs already will use the limits' room first.
         mails = room * BATCH if most is None else min(room * BATCH, most - sends.count * BATCH)

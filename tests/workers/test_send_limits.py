@@ -195,6 +195,22 @@ def test_it_says_why_a_mail_waits_and_until_when_and_lets_it_go_when_there_is_ro
     assert len(relay.mails) == 5
 
 
+def test_it_comes_to_every_limit_that_is_waited_for_however_many_there_are(
+    shop: Shop, scheduler: Scheduler, senders: list[Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(permits, "MAX_KEYS", 2)
+    full, free = ["a.example", "b.example"], ["c.example", "d.example", "e.example"]
+    people(shop, *[*full, *free] * 2)
+    days = [DomainPace(domains=[domain], per_day=1) for domain in full]
+    limit(shop, domains=[*days, DomainPace(domains=["*"], per_hour=1)])
+    shop.schedule(shop.campaign())
+    scheduler.tick()
+    senders[0].send([row.id for row in shop.ledger(1)])
+    shop.clock.set(shop.now + timedelta(hours=1, seconds=36))
+    # The first two have no room for a day, and must not stand in the way of the others.
+    assert [scheduler.tick().enqueued for _ in range(3)] == [0, 2, 1]
+
+
 def test_it_lets_all_go_when_a_limit_is_lifted_and_counts_what_left_before_one_was_set(
     shop: Shop, relay: Relay, scheduler: Scheduler, senders: list[Sender]
 ) -> None:
