@@ -1,8 +1,9 @@
 """Audience exports: a segment that a receiver outside is kept told of, by hashed names, additions and removals.
 
 Only who agreed to *advertising* is named. Who withdraws, leaves the segment or is erased is removed at the receiver, by
-the very names it was given. Rows say what is wanted and what the receiver knows; telling is making the two agree, so
-whatever ends a process in between is made good by the next. Asking twice for the same does no harm.
+the very names it was given. Who refuses it for a mailbox is heard for everybody who has that address. Rows say what is
+wanted and what the receiver knows; telling is making the two agree, so whatever ends a process in between is made good
+by the next. Asking twice for the same does no harm.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ BATCH: Final = 500
 MAX_FILE: Final = 100_000
 SYNC_EVERY: Final = timedelta(minutes=10)
 LEASE: Final = timedelta(minutes=10)
+FORGET_AFTER: Final = timedelta(days=30)
+"""For so long names of erased people are kept for their removal: an erasure is due within a month (GDPR, Art. 12)."""
+KNOWN: Final = ("maybe", "yes")
+LOST: Final = "lost"
 FIRST_DELAY: Final = timedelta(minutes=1)
 MAX_DELAY: Final = timedelta(hours=4)
 
@@ -47,11 +52,15 @@ class Changes:
 
 @dataclass(frozen=True)
 class Standing:
-    """How many people the receiver should know, and how many additions and removals it is still to be told."""
+    """How many people the receiver should know, and how many additions and removals it is still to be told.
+
+    `lost`: erased people whom it may know still; see `forget`.
+    """
 
     members: int
     additions: int
     removals: int
+    lost: int
 
 
 def sync(session: Session, export: AudienceExport, now: datetime) -> None:
@@ -90,7 +99,7 @@ def _want(session: Session, export: AudienceExport, people: Sequence[int]) -> No
     """Want these people by the names they have now, and by no former ones."""
     names = {
         row.root_id: matchkeys.match_keys(export.format, row.email, row.phone)
-        for row in session.execute(_NAMES, {"people": list(people)})
+        for row in session.execute(_NAMES, {"people": list(people), "purpose": PURPOSE})
     }
     rows = [
         {"export_id": export.id, "profile_id": person, "digest": matchkeys.digest(keys), "names": keys, "wanted": True}
@@ -114,7 +123,7 @@ def _want(session: Session, export: AudienceExport, people: Sequence[int]) -> No
 def changes(session: Session, export: AudienceExport, most: int = BATCH, *, recheck: bool = True) -> Changes:
     """What is to be told next; with `recheck`, consent is looked at once more for who is added."""
     removals = select(ExportMember).where(
-        ExportMember.export_id == export.id, ~ExportMember.wanted, ExportMember.told != "no"
+        ExportMember.export_id == export.id, ~ExportMember.wanted, ExportMember.told.in_(KNOWN)
     )
     allowed = (
         select(ProfileStateRow.profile_id)
@@ -171,8 +180,20 @@ def standing(session: Session, export_id: int) -> Standing:
     return Standing(
         members=sum(number for wanted, told, number in rows if wanted),
         additions=sum(number for wanted, told, number in rows if wanted and told != "yes"),
-        removals=sum(number for wanted, told, number in rows if not wanted and told != "no"),
+        removals=sum(number for wanted, told, number in rows if not wanted and told in KNOWN),
+        lost=sum(number for _, told, number in rows if told == LOST),
     )
+
+
+def forget(session: Session, now: datetime) -> int:
+    """Drop the names of who was erased FORGET_AFTER ago, though no receiver confirmed their removal; how many it may
+    know still.
+
+    A row without a name stays for each, so that a person can be told to have them deleted there. The caller commits.
+    """
+    given = {"before": now - FORGET_AFTER}
+    session.execute(_UNTOLD, given)
+    return len(session.execute(_FORGET, given).all())
 
 
 def claim(session: Session, now: datetime) -> AudienceExport | None:
@@ -221,15 +242,35 @@ _FILE: Final = text("""
     SELECT count(*) AS number,
         bit_xor(hashtextextended(profile_id || ':' || encode(digest, 'hex') || wanted, 0)) AS mark
     FROM export_member
-    WHERE export_id = :export AND (wanted AND told <> 'yes' OR NOT wanted AND told <> 'no')
+    WHERE export_id = :export AND (wanted AND told <> 'yes' OR NOT wanted AND told IN ('maybe', 'yes'))
 """)
 
+# An address that somebody else has too names nobody after they refused, until one of them agrees anew.
 _NAMES: Final = text("""
     SELECT p.root_id,
         (array_agg(n.value ORDER BY n.last_seen DESC, n.value) FILTER (WHERE n.type = 'email'))[1] AS email,
         (array_agg(n.value ORDER BY n.last_seen DESC, n.value) FILTER (WHERE n.type = 'phone'))[1] AS phone
     FROM profile p JOIN identifier n ON n.profile_id = p.id
-    WHERE p.root_id = ANY(CAST(:people AS bigint[])) AND n.type IN ('email', 'phone') GROUP BY p.root_id
+    WHERE p.root_id = ANY(CAST(:people AS bigint[])) AND n.type IN ('email', 'phone') AND NOT EXISTS (
+        SELECT 1 FROM identifier o JOIN profile f ON f.id = o.profile_id AND f.root_id <> p.root_id
+        JOIN profile s ON s.root_id = f.root_id
+        JOIN consent k ON k.profile_id = s.id AND k.purpose = :purpose AND NOT k.granted
+        WHERE n.type = 'email' AND o.type = 'email' AND o.value_hash = n.value_hash AND NOT EXISTS (
+            SELECT 1 FROM profile m JOIN consent y ON y.profile_id = m.id AND y.purpose = :purpose AND y.granted
+            WHERE m.root_id IN (p.root_id, f.root_id) AND y.at > k.at
+        )
+    ) GROUP BY p.root_id
+""")
+
+_UNTOLD: Final = text("""
+    DELETE FROM export_member m USING profile p
+    WHERE p.id = m.profile_id AND p.erased_at < :before AND m.told = 'no'
+""")
+
+_FORGET: Final = text("""
+    UPDATE export_member m SET told = 'lost', wanted = false, names = '{}', digest = uuid_send(gen_random_uuid())
+    FROM profile p WHERE p.id = m.profile_id AND p.erased_at < :before AND m.told IN ('maybe', 'yes')
+    RETURNING m.profile_id
 """)
 
 _UNWANT: Final = text("""

@@ -138,7 +138,7 @@ class Scheduler:
         if self._rounds >= self._expire_at:
             parts.append(self._expire)
         if self._rounds % CHECK_TICKS == CHECK_TICKS - 1:
-            parts.append(self._check_groups)
+            parts += [self._check_groups, self._forget_exported]
         self._rounds += 1
         for part in parts:
             try:
@@ -200,6 +200,12 @@ class Scheduler:
     def _check_groups(self, _done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             arms.keep_checks(session, now)
+
+    def _forget_exported(self, _done: Tick, now: datetime) -> None:
+        with transaction(self._sessions) as session:
+            lost = exports.forget(session, now)
+        if lost:
+            _log.warning("receivers never confirmed that they removed erased people", people=lost)
 
     def _sweep(self, done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:

@@ -14,7 +14,10 @@ from campaigns.views.acting import actor
 
 
 class ExportOut(msgspec.Struct, frozen=True):
-    """One export: its people, what is still to be told, and what went wrong last. `secret` is told once, when made."""
+    """One export: its people, what is still to be told, and what went wrong last. `secret` is told once, when made.
+
+    `unconfirmed` people were erased, and the receiver never said that it removed them: have them deleted there.
+    """
 
     id: int
     name: str
@@ -25,6 +28,7 @@ class ExportOut(msgspec.Struct, frozen=True):
     members: int
     additions: int
     removals: int
+    unconfirmed: int
     fault: str | None
     told_at: str | None
     secret: str | None = None
@@ -52,7 +56,7 @@ def _out(kept: receivers.Kept, secret: str | None = None) -> ExportOut:
     row, standing = kept.row, kept.standing
     return ExportOut(
         row.id, row.name, row.segment_id, row.format, row.url, row.state, standing.members, standing.additions,
-        standing.removals, row.fault, row.told_at.isoformat() if row.told_at else None, secret,
+        standing.removals, standing.lost, row.fault, row.told_at.isoformat() if row.told_at else None, secret,
     )  # fmt: skip
 
 

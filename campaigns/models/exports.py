@@ -49,7 +49,8 @@ class AudienceExport(Model):
 class ExportMember(Model):
     """A person of an export, by the hashed names that the receiver is given. Another name is another row.
 
-    `told` is what the receiver knows: no, maybe (it was asked and has not answered), yes. A row that is not wanted and
+    `told` is what the receiver knows: no, maybe (it was asked and has not answered), yes, lost (maybe or yes, of
+    somebody erased whose names are dropped). A row that is not wanted and
     may be known is a removal to be told; after it the row is gone.
     """
 

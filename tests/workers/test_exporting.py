@@ -27,7 +27,7 @@ from campaigns.models import ExportMember
 from campaigns.receivers import ExportIn
 from signals.erasure import erase
 from tests.campaigns.shop import MANAGER, Shop
-from workers import jobs
+from workers import jobs, schedule
 from workers.exporting import Exporter
 from workers.schedule import Scheduler
 from workers.sending import Sender
@@ -304,6 +304,65 @@ def test_it_hands_out_files_until_they_are_confirmed(desk: Desk) -> None:
     confirm(last[0])
     assert desk.kept().row.state == "ended"
     assert desk.exporter.run().receivers == 0, "nobody is called for a file"
+
+
+def test_it_hears_a_refusal_for_everybody_who_has_the_address(desk: Desk, receiver: Receiver) -> None:
+    shop = desk.shop
+    ann, ben = shop.people("ann", "ben")
+    shop.send(shop.consent("ann", True, "advertising"))
+    desk.answer("ann", 10)
+    desk.export(receiver.url)
+    desk.later()
+    assert len(receiver.told()[0]["additions"]) == 1
+    # Ben reads at her address too, as a household may, and withdraws there.
+    with shop.sessions.begin() as session:
+        shares = text(
+            "INSERT INTO identifier SELECT"
+            " (jsonb_populate_record(i, jsonb_build_object('profile_id', CAST(:ben AS int), 'owns', false))).*"
+            " FROM identifier i WHERE i.profile_id = :ann AND i.type = 'email'"
+        )
+        session.execute(shares, {"ann": ann, "ben": ben})
+    shop.clock.advance(timedelta(minutes=1))
+    shop.send(shop.consent("ben", False, "advertising"))
+    desk.later()
+    (told,) = receiver.told()
+    assert (told["additions"], told["removals"]) == ([], [{"email": sha("ann@example.com")}])
+    shop.send(shop.consent("ann", True, "advertising"))
+    desk.later()
+    assert receiver.told()[0]["additions"] == [{"email": sha("ann@example.com")}]
+
+
+def test_it_drops_names_of_the_erased_though_nobody_confirms_their_removal(
+    desk: Desk, receiver: Receiver, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "CHECK_TICKS", 1)
+    shop = desk.shop
+    shop.people("ann", "bob")
+    shop.send(*(shop.consent(name, True, "advertising") for name in ("ann", "bob")))
+    for name in ("ann", "bob"):
+        desk.answer(name, 10)
+    desk.export(receiver.url)
+    desk.later()
+    receiver.status = 503
+    ann = shop.profile("ann")
+    assert erase(shop.intake, ann, shop.now)
+    desk.later()
+
+    def names() -> list[tuple[int, str, dict[str, str]]]:
+        scheduler.tick()
+        with shop.sessions.begin() as session:
+            return sorted((row.profile_id, row.told, row.names) for row in session.query(ExportMember))
+
+    bob = (shop.profile("bob"), "yes", {"email": sha("bob@example.com")})
+    assert names() == sorted([(ann, "yes", {"email": sha("ann@example.com")}), bob])
+    desk.later(31 * 24 * 60)
+    assert names() == sorted([(ann, "lost", {}), bob])
+    receiver.status = 200
+    receiver.told()
+    desk.later()
+    assert receiver.told() == [], "nobody can be named any more"
+    standing = desk.kept().standing
+    assert (standing.members, standing.removals, standing.lost) == (1, 0, 1)
 
 
 def test_it_hashes_as_each_channel_asks() -> None:
