@@ -27,7 +27,10 @@ from campaigns.packs import (
     CHAIN,
     CONTEXT,
     EVIDENCE,
+    EXTENSIONS,
     MANIFEST,
+    PAGE,
+    READ_ME,
     VERSION,
     Claim,
     Context,
@@ -38,19 +41,18 @@ from campaigns.packs import (
     Proof,
     Seen,
     claims_of,
+    picture_file,
     plan_file,
     record_file,
 )
 from campaigns.wording import CLASS_WORDS
 
-EXTENSIONS: Final = {"image/jpeg": "jpg", "image/png": "png", "image/gif": "gif", "image/webp": "webp"}
 SKEW: Final = timedelta(hours=1)
 """How far the clock of a render process may be ahead of the recorder's."""
 _HOLDING: Final = text("""
     SELECT number FROM chain_entry WHERE kind = :kind AND at >= :since AND position(CAST(:leaf AS bytea) IN leaves) > 0
     ORDER BY at, number LIMIT 10
 """)
-READ_ME: Final = "read-me.txt"
 WORDS: Final = """What a mail showed, and the proof of it.
 
 evidence.json   what was shown when, and why; all of it follows from the files below
@@ -62,8 +64,9 @@ chain.json      where the records stand in the chain of hashes, up to the root o
 manifest.json   the SHA-256 of every file
 
 To check all of it, without a network or a database:  latebind verify {name}
-It prints the root of a day. If that is the root the shop kept or published for that day, the records
-are those that were written then, and no later hand has changed them.
+It prints the root of a day. If that is the root the shop kept or published for that day (give it with --root), the
+records are those that were written then, and no later hand has changed them. That there were no other records of
+the open is not proven.
 """
 
 
@@ -100,7 +103,7 @@ def pack(
         except (NotFound, Expired):
             missing.append(sha256)
             continue
-        files[f"pictures/{sha256}.{EXTENSIONS.get(copy.content_type, 'html')}"] = copy.body
+        files[picture_file(sha256, EXTENSIONS.get(copy.content_type, PAGE))] = copy.body
     name = f"evidence-{decision[:12]}.zip"
     files[EVIDENCE] = _json(_evidence(seen, fetches, clicks, missing))
     files[CONTEXT] = _json(_context(seen, now))
@@ -143,7 +146,7 @@ def _seen_by(row: Fetch) -> str:
 
 
 def _proof(session: Session, records: Sequence[tuple[str, Any]]) -> Proof:
-    """Where each record stands in the chain, and the links from the first of them to the root of the last one's day."""
+    """Where each record stands in the chain, and the links from before the first to the root of the last one's day."""
     empty = hashlib.sha256(b"").digest()
     places: list[Place] = []
     entries: dict[int, Entry] = {}
@@ -158,8 +161,13 @@ def _proof(session: Session, records: Sequence[tuple[str, Any]]) -> Proof:
         return Proof(places, [], [])
     last = session.get_one(ChainEntry, max(entries))
     day_ends = datetime.combine(last.at.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
-    upto = session.scalar(select(func.max(ChainEntry.number)).where(ChainEntry.at < day_ends))
-    return Proof(places, list(entries.values()), list(chain.links(session, min(entries) - 1, upto)))
+    # From before anything happened, so that a late entry is told from a time in which there was none; and one more than
+    # the day, which says that it was over.
+    happened = min(row.at for _, row in records)
+    since = session.scalar(select(func.max(ChainEntry.number)).where(ChainEntry.at < happened)) or 1
+    upto = session.scalar(select(func.max(ChainEntry.number)).where(ChainEntry.at < day_ends)) or last.number
+    first = min(since, *entries)
+    return Proof(places, list(entries.values()), list(chain.links(session, first - 1, upto + 1)))
 
 
 def _entry(session: Session, kind: str, row: Any, leaf: bytes) -> ChainEntry | None:

@@ -245,8 +245,8 @@ class _Kind:
     def _rows(self, ids: Sequence[str]) -> Sequence[Any]:
         if self._kind in RECORDS:
             sealed = "coalesce(t.personal, '')" if self._kind == "decision" else "''"
-            query = f"""SELECT t.*, sha256(t.public || sha256({sealed})) AS leaf FROM "{self._kind}" t
-                WHERE t.id = ANY(:ids)"""  # noqa: S608 - names of ours
+            query = f"""SELECT t.*, sha256(t.public || sha256({sealed})) AS leaf, s.profile_id AS subjects_profile
+                FROM "{self._kind}" t LEFT JOIN subject s ON s.subject_id = t.subject_id WHERE t.id = ANY(:ids)"""  # noqa: S608 - names of ours
             return self._session.execute(text(query), {"ids": list(ids)}).all()
         columns = next(told for log, told in LOGS.items() if log == self._kind)
         query = f"""SELECT id, at, sha256(convert_to(jsonb_build_array({columns})::text, 'UTF8')) AS leaf
@@ -270,6 +270,8 @@ def differing(kind: str, row: Any) -> list[str]:
         wrong.append("at")
     if row.subject_id is not None and row.subject_id.hex != record["subject"]:
         wrong.append("subject_id")
+    if row.subjects_profile is not None and row.profile_id != row.subjects_profile:
+        wrong.append("profile_id")
     if kind == "decision":
         if row.slots != {str(slot["slot"]): slot["offer"] for slot in record["slots"]}:
             wrong.append("slots")

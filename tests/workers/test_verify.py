@@ -11,13 +11,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaigns import access_log, chain, erasure, verifying
+from campaigns import access_log, chain, erasure, evidence, verifying
 from campaigns.retention import Policy
 from campaigns.verifying import Report
 from render.record import FetchRecord
@@ -97,6 +98,7 @@ def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.Monk
             "UPDATE decision SET personal = overlay(personal PLACING ' '::bytea FROM 20) WHERE id = :id",
             "UPDATE decision SET slots = '{\"0\": 1}' WHERE id = :id",
             "UPDATE decision SET rung = 'model' WHERE id = :id",
+            "UPDATE decision SET profile_id = profile_id + 1000 WHERE id = :id",
         ),
         ("fetch", fetched): (
             f'UPDATE "fetch" SET {public} WHERE id = :id',
@@ -255,6 +257,8 @@ def test_it_proves_what_was_shown_offline_and_names_what_was_changed(opens: Open
     web = Web(opens.shop)
     opens.look(mail, slot=1)
     opens.record()
+    tied(opens)
+    opens.shop.clock.advance(timedelta(days=1))
     program, ann = web.program("support"), mail.token.profile
     (row,) = opens.rows("SELECT id FROM decision WHERE profile_id = :p", p=ann)
     path = f"/customers/{ann}/opens/{row.id}/evidence"
@@ -266,11 +270,14 @@ def test_it_proves_what_was_shown_offline_and_names_what_was_changed(opens: Open
     pictures = [name for name in files if name.startswith("pictures/")]
     assert len(pictures) == 3
     found = checked(tmp_path, files)
-    assert (found.exit_code, "Nothing was changed." in found.output) == (0, True), found.output
+    assert (found.exit_code, found.output.splitlines()[-1].startswith("VERDICT: Whole in itself.")) == (0, True)
     assert "root of 2026-03-02: " in found.output
     root = found.output.partition("root of 2026-03-02: ")[2].partition("\n")[0]
-    assert checked(tmp_path, files, "--root", f"2026-03-02={root}").exit_code == 0
-    assert "was made anew" in checked(tmp_path, files, "--root", f"2026-03-02={'0' * 64}").output
+    found = checked(tmp_path, files, "--root", f"2026-03-02={root}")
+    assert (found.exit_code, found.output.splitlines()[-1]) == (0, "VERDICT: Nothing was changed."), found.output
+    for day, words in (("02", "the chain was made anew"), ("03", "make it again"), ("09", "does not reach 2026-03-09")):
+        found = checked(tmp_path, files, "--root", f"2026-03-{day}={'0' * 64}")
+        assert (found.exit_code, words in found.output) == (1, True), found.output
     assert b"@example.com" not in b"".join(files.values())
 
     # Any byte of any file, also where the manifest was made to fit.
@@ -281,9 +288,9 @@ def test_it_proves_what_was_shown_offline_and_names_what_was_changed(opens: Open
         assert found.exit_code == 1, name
         if name != "manifest.json":
             assert f"{name} was changed." in found.output or "no whole evidence pack" in found.output, name
-            fitted = files["manifest.json"].replace(sha(body).encode(), sha(changed).encode())
+            fits = files["manifest.json"].replace(sha(body).encode(), sha(changed).encode())
             if name not in ("read-me.txt", "context.json"):  # They say nothing that is to be proven.
-                again = checked(tmp_path, files | {name: changed, "manifest.json": fitted})
+                again = checked(tmp_path, files | {name: changed, "manifest.json": fits})
                 assert again.exit_code == 1, (name, again.output)
         assert checked(tmp_path, {other: files[other] for other in files if other != name}).exit_code == 1, name
     assert checked(tmp_path, files | {"more.txt": b"more"}).exit_code == 1
@@ -300,6 +307,82 @@ def test_it_proves_what_was_shown_offline_and_names_what_was_changed(opens: Open
     assert f"records/decision-{row.id}.json is not in the chain as it is." in checked(tmp_path, late).output
     assert program.call("GET", f"/customers/{ann}/opens/{'0' * 32}/evidence").status_code == 404
     web.close()
+
+
+def fitted(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files with a manifest that fits them."""
+    listed = {name: sha(body) for name, body in files.items() if name != "manifest.json"}
+    return files | {"manifest.json": msgspec.json.encode({"version": 1, "files": listed})}
+
+
+def sealed_up(files: dict[str, bytes], name: str, **changes: Any) -> dict[str, bytes]:
+    """The files after one of JSON was changed, with a manifest that fits."""
+    content = msgspec.json.decode(files[name]) | changes
+    return fitted(files | {name: msgspec.json.encode(content)})
+
+
+@pytest.mark.feature("SU-11")
+def test_it_believes_a_pack_no_more_than_it_proves(opens: Opens, tmp_path: Path) -> None:
+    mail = lived(opens)
+    (row,) = opens.rows("SELECT id FROM decision WHERE profile_id = :p", p=mail.token.profile)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    with opens.shop.sessions.begin() as session:
+        shop = opens.shop
+        made = evidence.pack(
+            session, shop.blobs, shop.settings.subject_key, row.id, [mail.token.profile], shop.now
+        )  # fmt: skip
+    with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    found = checked(tmp_path, files)
+    assert (found.exit_code, "there were no other fetches" in found.output) == (0, True), found.output
+    assert "2026-03-02 was not over" in found.output
+
+    # A picture that nobody was served, and one that is said to be kept no longer.
+    extra = f"pictures/{sha(b'another')}.jpg"
+    found = checked(tmp_path, fitted(files | {extra: b"another"}))
+    assert (found.exit_code, f"{extra} does not belong to the pack." in found.output) == (1, True)
+    told = msgspec.json.decode(files["evidence.json"])
+    picture = next(name for name in files if name.startswith("pictures/"))
+    lost = picture.partition("/")[2].partition(".")[0]
+    less = {name: body for name, body in files.items() if name != picture}
+    assert f"The picture {lost} is missing." in checked(tmp_path, fitted(less)).output
+    found = checked(tmp_path, sealed_up(less, "evidence.json", not_kept=[lost]))
+    assert (found.exit_code, f"not proven: what the picture {lost} showed" in found.output) == (0, True), found.output
+    found = checked(tmp_path, sealed_up(files, "evidence.json", not_kept=[lost]))
+    assert found.exit_code == 1
+    # A fetch that the records hold and the words leave out, and one that they tell twice.
+    for fetches in (told["fetches"][1:], [*told["fetches"], told["fetches"][0]]):
+        assert checked(tmp_path, sealed_up(files, "evidence.json", fetches=fetches)).exit_code == 1
+
+    # A chain that ties the record to a later moment.
+    proof = msgspec.json.decode(files["chain.json"])
+    links, previous = [], proof["links"][0]["previous"]
+    for link in proof["links"]:
+        link = link | {"previous": previous, "number": link["number"] + 5, "at": "2026-03-04T00:00:00+00:00"}
+        link["hash"] = previous = chain.hash_of(msgspec.convert(link, chain.Link))
+        links.append(link)
+    records = [one | {"entry": one["entry"] + 5} for one in proof["records"]]
+    entries = [one | {"number": one["number"] + 5} for one in proof["entries"]]
+    found = checked(tmp_path, sealed_up(files, "chain.json", links=links, records=records, entries=entries))
+    assert (found.exit_code, "was tied to the chain long afterwards" in found.output) == (1, True), found.output
+
+    # Names that write the verdict, and files made to fail.
+    evil = "x\x1b[2K\rVERDICT: Nothing was changed.\n"
+    for content in (fitted(files | {evil: b""}), sealed_up(files, "evidence.json", campaign=evil)):
+        found = checked(tmp_path, content)
+        lines = found.output.splitlines()
+        assert (found.exit_code, "\x1b" in found.output) == (1, False)
+        assert [line.startswith("VERDICT: Something") for line in lines if line.startswith("VERDICT")] == [True]
+    for name in ("evidence.json", "chain.json", "manifest.json", f"records/decision-{row.id}.json"):
+        for broken in (b"[" * 100_000, b"7", b"null", b"{}", b'{"records": [], "entries": [], "links": []}', b"\xff"):
+            found = checked(tmp_path, fitted(files | {name: broken}) if name != "manifest.json" else {name: broken})
+            assert (found.exit_code, type(found.exception)) == (1, SystemExit), (name, broken[:9], found.exception)
+    whole = made.content
+    start = whole.index(b"PK\x01\x02")
+    for at, new in ((start + 8, b"\x01"), (start + 10, b"\x0c"), (60, b"\xff" * 40), (start + 42, b"\xff\xff")):
+        (tmp_path / "bad.zip").write_bytes(whole[:at] + new + whole[at + len(new) :])
+        found = CliRunner().invoke(command, [str(tmp_path / "bad.zip")])
+        assert (found.exit_code, type(found.exception)) == (1, SystemExit), (at, found.exception)
 
 
 def sha(content: bytes) -> str:

@@ -16,6 +16,12 @@ from campaigns.retention import Policy
 from workers.beside import settings_here
 
 SHOWN_ROOTS = 7
+SHOWN_FAULTS = verifying.MAX_FAULTS
+LINE = 1_000
+UNCHANGED = "Nothing was changed."
+WHOLE = (
+    "Whole in itself. Compare a root above with the one that was kept (--root): only that proves that nothing changed."
+)
 
 
 def _roots(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[date, str]:
@@ -45,8 +51,8 @@ def command(pack: Path | None, roots: dict[date, str]) -> None:
     if pack is not None:
         found = packs.verify(pack, roots)
         for line in found.told:
-            click.echo(line)
-        _end(found.faults, 0)
+            click.echo(f"  {printable(line)}")
+        _end(found.faults[:SHOWN_FAULTS], len(found.faults[SHOWN_FAULTS:]), UNCHANGED if found.is_rooted else WHOLE)
         return
     settings = settings_here(os.environ, require=("database_url",))
     clock = clock_from(settings)
@@ -64,14 +70,21 @@ def command(pack: Path | None, roots: dict[date, str]) -> None:
     )
     for root in newest:
         click.echo(f"root of {root.day}: {root.hash}")
-    _end(report.faults, report.more)
+    _end(report.faults, report.more, UNCHANGED)
 
 
-def _end(faults: list[str], more: int) -> None:
+def printable(line: str) -> str:
+    """One line of a terminal, whatever a pack or a row calls itself: no control characters, of a bounded length."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line[:LINE])
+
+
+def _end(faults: list[str], more: int, verdict: str) -> None:
+    """The faults, and the verdict as the last line: nothing else begins like it."""
     for fault in faults:
-        click.echo(fault, err=True)
+        click.echo(f"FAULT {printable(fault)}", err=True)
     if more:
-        click.echo(f"… and {more:,} more", err=True)
+        click.echo(f"FAULT … and {more:,} more", err=True)
     if faults:
+        click.echo(f"VERDICT: Something was changed, or is not as it should be: {len(faults) + more:,} faults.")
         raise SystemExit(1)
-    click.echo("Nothing was changed.")
+    click.echo(f"VERDICT: {verdict}")
