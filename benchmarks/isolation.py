@@ -29,7 +29,7 @@ from benchmarks.ledger import BATCH, grown
 from benchmarks.open import Running, address_of, requests_of
 from benchmarks.report import Report
 from benchmarks.send import sink
-from campaigns import audience, deliveries, reports
+from campaigns import accounting, audience, reports
 from campaigns.models import Campaign, Occurrence
 from tests.campaigns.shop import Shop
 from workers.jobs import enqueue_send
@@ -99,7 +99,7 @@ def _campaign(shop: Shop) -> int:
         session.add(Occurrence(campaign_id=campaign, number=1, state="sending", due_at=shop.now))
         session.get_one(Campaign, campaign).state = "sending"
         audience.freeze(session, campaign, 1, shop.now, shop.settings.hash_key)
-        ids = [row.id for row in deliveries.listing(session, campaign, limit=1)]
+        ids = [row.id for row in accounting.listing(session, campaign, limit=1)]
     for start in range(ids[0], ids[0] + MAILS, BATCH):
         enqueue_send(shop.store, list(range(start, start + BATCH)))
     return campaign
@@ -145,7 +145,7 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 
 def _accepted(shop: Shop, campaign: int) -> int:
     with shop.sessions.begin() as session:
-        return deliveries.account(session, campaign)["accepted"]
+        return accounting.account(session, campaign)["accepted"]
 
 
 def _paths(place: world.World) -> Iterator[str]:

@@ -26,7 +26,7 @@ from base.processes import free_port
 from benchmarks import world
 from benchmarks.report import Report
 from benchmarks.send import sink
-from campaigns import audience, deliveries, tally, waiting
+from campaigns import accounting, audience, tally, waiting
 from campaigns.models import Campaign, Occurrence
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
@@ -132,7 +132,7 @@ def _send(report: Report, shop: Shop, campaign: int) -> None:
         while sent < len(ids):
             pause(0.2)
             with shop.sessions.begin() as session:
-                sent = deliveries.account(session, campaign)["accepted"]
+                sent = accounting.account(session, campaign)["accepted"]
             if monotonic() > deadline or process.poll() is not None:
                 raise SystemExit(f"only {sent} of {len(ids)} mails left")
         mb = _most_memory(process.pid)
@@ -159,17 +159,17 @@ def _pages(report: Report, shop: Shop, campaign: int, people: int, rows: int) ->
             session.execute(text(FILLED), {"run": run, "now": shop.now, "campaign": campaign})
     with shop.sessions.begin() as session:
         session.execute(text("ANALYZE delivery"))
-        total = sum(deliveries.account(session, campaign).values())
+        total = sum(accounting.account(session, campaign).values())
         middle = session.scalar(text("SELECT max(id) / 2 FROM delivery")) or 0
     asked: dict[str, Callable[[Session], Any]] = {
-        "counts by state": lambda session: deliveries.account(session, campaign),
-        "reasons": lambda session: deliveries.reasons(session, campaign),
+        "counts by state": lambda session: accounting.account(session, campaign),
+        "reasons": lambda session: accounting.reasons(session, campaign),
         "what waits": lambda session: waiting.put_off(session, campaign),
-        "who was not sent it, first page": lambda session: deliveries.listing(
-            session, campaign, states=deliveries.NOT_SENT
+        "who was not sent it, first page": lambda session: accounting.listing(
+            session, campaign, states=accounting.NOT_SENT
         ),
-        "the same, in the middle": lambda session: deliveries.listing(
-            session, campaign, states=deliveries.NOT_SENT, after=middle
+        "the same, in the middle": lambda session: accounting.listing(
+            session, campaign, states=accounting.NOT_SENT, after=middle
         ),
     }  # fmt: skip
     for what, ask in asked.items():

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict
-from campaigns import deliveries, mailreports, sendlimits, transitions
+from campaigns import accounting, mailreports, sendlimits, transitions
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 
@@ -29,7 +29,7 @@ def look(session: Session, campaign_id: int, now: datetime) -> bool:
     campaign = session.get(Campaign, campaign_id)
     if terms is None or campaign is None or campaign.state != "sending":
         return False
-    account = deliveries.account(session, campaign_id)
+    account = accounting.account(session, campaign_id)
     failures = account["failed"] + mailreports.counts(session, campaign_id)["hard"]
     tries = account["failed"] + account["accepted"]
     bad, out_of = failures - campaign.judged_failures, tries - campaign.judged_tries

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, Unavailable
 from base.ids import TEST_BIT
-from campaigns import admin_log, approvals, deliveries, joining, publish, runs, wallclock, windows
+from campaigns import accounting, admin_log, approvals, joining, publish, runs, wallclock, windows
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
 from campaigns.mail import is_sendable
@@ -126,7 +126,7 @@ def cancel(session: Session, campaign_id: int, now: datetime, by: Actor) -> int:
     states = ("draft", "scheduled", "sending", "paused")
     _move(session, campaign_id, states, "cancelled", "cancel", now, by)
     joining.forget_snapshot(session, campaign_id)
-    account = deliveries.account(session, campaign_id)
+    account = accounting.account(session, campaign_id)
     return account["queued"] + account["deferred"]
 
 

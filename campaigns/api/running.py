@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 
 from campaigns import (
     access_log,
+    accounting,
     audience,
     campaigns,
-    deliveries,
     killswitch,
     mailreports,
     offers,
@@ -315,15 +315,15 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
     """Who was sent it, who was not and why."""
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
-        states = deliveries.NOT_SENT if query.state == "not_sent" else (query.state,) if query.state else ()
-        rows = deliveries.listing(
+        states = accounting.NOT_SENT if query.state == "not_sent" else (query.state,) if query.state else ()
+        rows = accounting.listing(
             session, campaign_id, states=states, reason=query.reason or None, after=query.after, limit=query.limit
         )
         seen = {"campaign": campaign_id, "rows": len(rows)}
         access_log.record(session, actor(), "ledger", parts().now(), detail=seen)
         return Ledger(
-            deliveries.account(session, campaign_id),
-            deliveries.reasons(session, campaign_id),
+            accounting.account(session, campaign_id),
+            accounting.reasons(session, campaign_id),
             mailreports.counts(session, campaign_id),
             [
                 DeliveryOut(

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict, InvalidInput
 from campaigns import (
     access_log,
+    accounting,
     arms,
     audience,
     campaigns,
     customers,
-    deliveries,
     disagreement,
     exits,
     fairness,
@@ -44,8 +44,8 @@ from campaigns import (
     wording,
 )
 from campaigns.access import allow
+from campaigns.accounting import NOT_SENT
 from campaigns.admin_log import Actor
-from campaigns.deliveries import NOT_SENT
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
 from campaigns.parts import Parts, parts
@@ -131,9 +131,9 @@ def results(campaign_id: int) -> ResponseReturnValue:
             earned=profit.profit(session, row.id, parts().now()),
             left=exits.exits(session, parts().blobs, row, parts().now()),
             exit_words=exits.EXITS,
-            account=deliveries.account(session, row.id),
+            account=accounting.account(session, row.id),
             later=mailreports.counts(session, row.id),
-            reasons=deliveries.reasons(session, row.id),
+            reasons=accounting.reasons(session, row.id),
             guard=guard_report(session, row.id) if row.guard != "off" else None,
             state_words=wording.DELIVERY_WORDS,
             words=wording.REASON_WORDS,
@@ -165,7 +165,7 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         after = forms.position(request.args, "after")
-        rows = deliveries.listing(session, row.id, states=_states(state), reason=reason, after=after, limit=LISTED)
+        rows = accounting.listing(session, row.id, states=_states(state), reason=reason, after=after, limit=LISTED)
         access_log.record(session, actor(), "ledger", parts().now(), detail={"campaign": row.id, "rows": len(rows)})
         return render_template(
             "campaigns/ledger.html",
@@ -175,7 +175,7 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             state=state,
             reason=reason,
             kinds=tally.counts(session, row.id),
-            account=deliveries.account(session, row.id),
+            account=accounting.account(session, row.id),
             not_sent=NOT_SENT,
             may_send_again=row.state in settling.RETRIED and current_user.may("manager"),
             state_words=wording.DELIVERY_WORDS,
@@ -332,7 +332,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
 
 def _progress(session: Session, campaign_id: int) -> dict[str, object]:
     return {
-        "account": deliveries.account(session, campaign_id),
+        "account": accounting.account(session, campaign_id),
         "waiting": waiting.put_off(session, campaign_id),
         "words": wording.REASON_WORDS,
         "later": mailreports.counts(session, campaign_id),
@@ -360,8 +360,8 @@ def _lines(own: Parts, campaign_id: int, states: tuple[str, ...], reason: str | 
     after = written = 0
     while written < MAX_EXPORTED:
         with own.transaction() as session:
-            rows = deliveries.listing(
-                session, campaign_id, states=states, reason=reason, after=after, limit=deliveries.MAX_LISTED
+            rows = accounting.listing(
+                session, campaign_id, states=states, reason=reason, after=after, limit=accounting.MAX_LISTED
             )
         if not rows:
             return

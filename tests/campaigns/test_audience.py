@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from base.errors import Conflict
-from campaigns import admin_log, audience, campaigns, deliveries, holdout, segments
+from campaigns import accounting, admin_log, audience, campaigns, holdout, segments
 from campaigns.audience import Audience
 from campaigns.models import HoldoutAssignment
 from signals.identity import address_hash
@@ -129,9 +129,9 @@ def test_it_counts_what_the_ledger_then_holds_and_the_parts_add_up(shop: Shop) -
     assert len(ledger) == 52
     assert sum(row.state == "queued" for row in ledger) == counted.sendable
     with shop.sessions.begin() as session:
-        account = deliveries.account(session, campaign)
+        account = accounting.account(session, campaign)
         assert (account["queued"], account["skipped"]) == (counted.sendable, 52 - counted.sendable)
-        assert deliveries.reasons(session, campaign)["skipped"] == frozen.excluded
+        assert accounting.reasons(session, campaign)["skipped"] == frozen.excluded
     assert freeze(shop, campaign) == frozen, "freezing again adds nobody"
     assert len(shop.ledger(campaign)) == 52
 

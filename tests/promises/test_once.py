@@ -10,7 +10,7 @@ import pytest
 
 from base.clock import monotonic, pause
 from base.queues import QueueName, queue
-from campaigns import deliveries
+from campaigns import accounting
 from tests.promises.ground import Ground
 from tests.promises.reader import fetch
 from tests.promises.world import Story, World, until
@@ -29,7 +29,7 @@ def kept(world: World) -> int:
 def account(world: World, story: Story) -> dict[str, int]:
     """The ledger's states that are not empty."""
     with world.sessions.begin() as session:
-        return {state: n for state, n in deliveries.account(session, story.campaign, 1).items() if n}
+        return {state: n for state, n in accounting.account(session, story.campaign, 1).items() if n}
 
 
 def finish(world: World, story: Story) -> None:
@@ -59,7 +59,7 @@ def check(world: World, story: Story) -> dict[str, int]:
         if row.state == "accepted":
             assert ids[row.address] == row.message_id
     with world.sessions.begin() as session:
-        listed = deliveries.listing(session, story.campaign, states=["unknown"], limit=500)
+        listed = accounting.listing(session, story.campaign, states=["unknown"], limit=500)
     assert sorted(row.id for row in listed) == sorted(row.id for row in rows if row.state == "unknown")
     return dict(states)
 

@@ -10,7 +10,7 @@ import pytest
 
 from base.clock import pause
 from base.processes import free_port
-from campaigns import deliveries, mailreports, timeline
+from campaigns import accounting, mailreports, timeline
 from campaigns.transitions import send_test
 from signals.mailreports import MailReport, Patience, Report, take
 from signals.suppression import Suppression, SuppressionChange, lift
@@ -219,7 +219,7 @@ def test_it_links_what_a_provider_told_of_a_message_and_an_address(post: Post) -
         assert mailreports.link(session) == 2
         assert mailreports.link(session) == 0
         assert mailreports.counts(session, campaign)["soft"] == 1
-        assert deliveries.account(session, campaign)["accepted"] == 1
+        assert accounting.account(session, campaign)["accepted"] == 1
 
 
 @pytest.mark.parametrize("scheme", ["lmtp", "smtp"])

@@ -13,7 +13,7 @@ from base import keys
 from base.blobs import blobs_from
 from base.errors import Conflict
 from base.queues import QueueName, queue
-from campaigns import deliveries, segments, transitions
+from campaigns import accounting, deliveries, segments, transitions
 from campaigns.campaigns import Replenish
 from campaigns.models import Campaign, Occurrence, Segment
 from campaigns.transitions import send_test
@@ -88,7 +88,7 @@ def test_it_adds_up_the_counts_of_a_run(shop: Shop, scheduler: Scheduler) -> Non
     with shop.sessions.begin() as session:
         run = session.get_one(Occurrence, (campaign, 1))
         counts = dict(run.counts or {})
-        account = deliveries.account(session, campaign, 1)
+        account = accounting.account(session, campaign, 1)
     assert counts["total"] == 20 == sum(account.values())
     assert counts["sendable"] == account["queued"]
     assert counts["unsubscribed"] == 1
@@ -134,7 +134,7 @@ def test_it_goes_on_after_a_sender_was_lost(shop: Shop, relay: Relay, scheduler:
     with shop.sessions.begin() as session:
         late = [deliveries.Settled(row.id, row.fence, "failed", "late") for row in claimed]
         assert deliveries.settle(session, late, shop.now) == 1
-        assert deliveries.account(session, campaign)["accepted"] == 2
+        assert accounting.account(session, campaign)["accepted"] == 2
 
 
 def test_it_makes_a_run_a_day_while_a_replenishment_lasts(

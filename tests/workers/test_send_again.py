@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from base.errors import Conflict
-from campaigns import deliveries, settling, transitions
+from campaigns import accounting, settling, transitions
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Program, Web
 from tests.workers.relay import Relay
@@ -100,7 +100,7 @@ def test_it_sends_again_of_one_reason_and_never_what_was_or_may_have_been_taken(
     ids = [row.id for row in shop.ledger(campaign)]
     sender.send(ids)
     with shop.sessions.begin() as session:
-        other = deliveries.listing(session, campaign, states=["failed"])[0]
+        other = accounting.listing(session, campaign, states=["failed"])[0]
         other.reason = "gave up after 8 tries"
     with shop.sessions.begin() as session:
         assert settling.send_again(session, campaign, shop.now, MANAGER, reason="refused") == 1
@@ -108,7 +108,7 @@ def test_it_sends_again_of_one_reason_and_never_what_was_or_may_have_been_taken(
     sender.send(ids)
     with shop.sessions.begin() as session:
         assert settling.send_again(session, campaign, shop.now, MANAGER) == 1
-        account = deliveries.account(session, campaign)
+        account = accounting.account(session, campaign)
         assert {state: n for state, n in account.items() if n} == {"accepted": 1, "queued": 2, "unknown": 1}
     assert shop.state(campaign) == "paused"
     assert len(relay.mails) == 2

@@ -18,7 +18,7 @@ from base.ids import TEST_BIT
 from base.ids import Delivery as Key
 from base.queues import QueueName
 from base.tokens import Purpose, TokenKeys
-from campaigns import deliveries, sentfacts, settling, transitions
+from campaigns import accounting, deliveries, sentfacts, settling, transitions
 from campaigns.compose import Built, Composer
 from campaigns.models import Campaign, SentFacts
 from campaigns.transitions import send_test
@@ -36,7 +36,7 @@ from workers.transport import NO_SMTPUTF8
 def account(shop: Shop, campaign: int, occurrence: int | None = None) -> dict[str, int]:
     """The states of the campaign's rows that are not empty."""
     with shop.sessions.begin() as session:
-        return {state: n for state, n in deliveries.account(session, campaign, occurrence).items() if n}
+        return {state: n for state, n in accounting.account(session, campaign, occurrence).items() if n}
 
 
 def due(shop: Shop, scheduler: Scheduler, campaign: int) -> list[int]:
@@ -149,7 +149,7 @@ def test_it_tells_permanent_temporary_and_unknown_apart(
     with shop.sessions.begin() as session:
         dead = session.scalars(select(Suppression)).all()
         assert [(row.address_hash, row.reason) for row in dead] == [(rows["gone"].address_hash, BOUNCED)]
-        listed = deliveries.listing(session, campaign, states=["unknown"])
+        listed = accounting.listing(session, campaign, states=["unknown"])
         assert [row.id for row in listed] == [rows["lost"].id]
     # Nobody sends an unknown one again by itself, however often the loop goes round.
     shop.clock.advance(timedelta(days=1))

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from base.clock import pause
 from base.environment import environment
-from campaigns import audience, deliveries
+from campaigns import accounting, audience, deliveries
 from campaigns.deliveries import LEASE
 from campaigns.models import Campaign, Delivery, Occurrence
 from tests.campaigns.shop import Shop
@@ -142,7 +142,7 @@ def test_it_survives_a_kill_at_every_statement(
         after = relay.received()
         with shop.sessions.begin() as session:
             rows = rows_of(session, campaign, number)
-            listed = deliveries.listing(session, campaign, occurrence=number, states=["unknown"])
+            listed = accounting.listing(session, campaign, occurrence=number, states=["unknown"])
         assert [row.id for row in listed] == sorted(row.id for row in rows if row.state == "unknown")
         assert len(rows) == len(PEOPLE)
         for row in rows:

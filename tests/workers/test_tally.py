@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete, text
 
-from campaigns import deliveries, settling, tally, transitions
+from campaigns import accounting, deliveries, settling, tally, transitions
 from campaigns.models import Delivery, DeliveryCount, SentFacts
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
@@ -46,14 +46,14 @@ def test_it_keeps_the_counts_of_the_rows_through_every_move(
     assert kept(shop, campaign)[("claimed", "")] == 10
     with shop.sessions.begin() as session:
         deliveries.release(session, rows[:5])
-        lost = next(row.id for row in deliveries.listing(session, campaign, states=["unknown"]))
+        lost = next(row.id for row in accounting.listing(session, campaign, states=["unknown"]))
         settling.resolve(session, lost, "failed", shop.now, MANAGER)
         tally.fold(session)
     shop.clock.advance(timedelta(hours=1))
     scheduler.tick()
     assert kept(shop, campaign) == counted(shop, campaign)
     with shop.sessions.begin() as session:
-        waiting = deliveries.account(session, campaign)["queued"]
+        waiting = accounting.account(session, campaign)["queued"]
         assert transitions.cancel(session, campaign, shop.now, MANAGER) == waiting > 20
         tally.fold(session)
     assert kept(shop, campaign) == counted(shop, campaign)
