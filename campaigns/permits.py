@@ -34,6 +34,8 @@ WIDTHS: Final = {SECOND: 20_000, HOUR: 36_000_000, DAY: 864_000_000}
 MAX_KEYS: Final = 1_000
 """Limits that are looked at in one round for rows that wait."""
 MAX_LET_IN: Final = 20_000
+SETTLED: Final = timedelta(minutes=5)
+"""What was settled longer ago is committed, or will never be: a sender tries that for half a minute."""
 _LOCK: Final = 6_024_002
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -177,12 +179,15 @@ def set_terms(session: Session, wanted: Terms, now: datetime, by: Actor) -> Term
 
     What left in the day before counts, by the ledger; for a warm-up only what leaves from now on. Raises InvalidInput.
     """
+    # The day is counted before senders are kept waiting, and under the lock only what was settled since.
+    settled = now - SETTLED
+    left = _left(session, now, until=settled) if Limits(wanted) else []
     _lock(session)
     before, after = Limits(sendlimits.terms(session)), Limits(sendlimits.keep(session, wanted, now, by))
     if not before:
         session.execute(delete(PermitUse))
     if after:
-        _count_before(session, before, after, now)
+        _count_before(session, before, after, left + _left(session, now, since=settled))
     return after.terms
 
 
@@ -197,16 +202,36 @@ def _end_lost(session: Session, now: datetime) -> None:
         _add(session, permit.uses, permit.until)
 
 
-def _count_before(session: Session, before: Limits, after: Limits, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """How many mails to a domain were settled within a bucket of a window, by the ledger."""
+
+    window: int
+    bucket: int
+    domain: str
+    number: int
+
+
+def _left(
+    session: Session, now: datetime, *, since: datetime | None = None, until: datetime | None = None
+) -> list[_Left]:
+    """What was settled within each window before `now`, after `since` and not after `until`."""
+    found = []
+    for window in WINDOWS:
+        begins = now - timedelta(seconds=window)
+        told = {"since": max(begins, since or begins), "until": until, "width": WIDTHS[window]}
+        found += [_Left(window, row.bucket, row.domain, row.number) for row in session.execute(_LEFT, told)]
+    return found
+
+
+def _count_before(session: Session, before: Limits, after: Limits, left: Sequence[_Left]) -> None:
     """Count what left in the day before for the keys that nothing was counted for until now."""
     rows: Counter[tuple[str, int, int]] = Counter()
-    for window in WINDOWS:
-        told = {"since": now - timedelta(seconds=window), "width": WIDTHS[window]}
-        for left in session.execute(_LEFT, told):
-            known = before.keys(left.domain, "") if before else []
-            rows.update(
-                {(key, window, left.bucket): left.number for key in after.keys(left.domain, "") if key not in known}
-            )
+    for one in left:
+        known = before.keys(one.domain, "") if before else []
+        rows.update(
+            {(key, one.window, one.bucket): one.number for key in after.keys(one.domain, "") if key not in known}
+        )
     _write(session, rows)
 
 
@@ -293,7 +318,8 @@ _LEFT: Final = text("""
     FROM delivery d LEFT JOIN LATERAL (
         SELECT n.value FROM identifier n WHERE n.value_hash = d.address_hash AND n.type = 'email' LIMIT 1
     ) i ON true
-    WHERE d.settled_at > :since AND d.state IN ('accepted', 'failed', 'unknown')
+    WHERE d.settled_at > :since AND d.settled_at <= coalesce(CAST(:until AS timestamptz), 'infinity')
+      AND d.state IN ('accepted', 'failed', 'unknown')
     GROUP BY 1, 2
 """)
 

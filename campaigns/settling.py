@@ -18,6 +18,8 @@ from campaigns.models.sending import DeliveryRetry
 
 RETRIED: Final = ("sending", "paused", "finished")
 """States of a campaign whose failed mails can be sent again."""
+MAX_AGAIN: Final = 50_000
+"""Mails that are sent again at a time, so that it ends within a request; the rest the next time."""
 RESOLUTIONS: Final = ("accepted", "failed", "queued")
 
 
@@ -50,14 +52,17 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
 
     Only failed rows are moved: what a server took, or may have taken, is never sent again. What each said is kept with
     who had it sent again. Consent and suppression are looked at anew when it leaves. A campaign that has finished goes
-    on; a paused one stays paused. Raises Conflict when it never began, or was cancelled.
+    on; a paused one stays paused. At most MAX_AGAIN are moved, the first before the others. Raises Conflict when it
+    never began, or was cancelled.
     """
     campaign = campaign_of(session, campaign_id)
+    # Before its rows: whoever cancels it meanwhile waits, or is seen.
+    session.refresh(campaign, with_for_update={"key_share": True})
     if campaign.state not in RETRIED:
         raise Conflict(
             f"The campaign is {campaign.state}; mails are sent again only when it has begun and is not over."
         )
-    told = {"campaign": campaign_id, "reason": reason, "test": TEST_BIT, "now": now, "by": by.name}
+    told = {"campaign": campaign_id, "reason": reason, "test": TEST_BIT, "now": now, "by": by.name, "most": MAX_AGAIN}
     runs = [row.occurrence for row in session.execute(_SEND_AGAIN, told)]
     if not runs:
         return 0
@@ -83,7 +88,7 @@ _SEND_AGAIN: Final = text("""
         SELECT id, reason, reply, attempts FROM delivery
         WHERE campaign_id = :campaign AND state = 'failed' AND occurrence < :test
           AND (CAST(:reason AS text) IS NULL OR coalesce(reason, '') = :reason)
-        ORDER BY id FOR UPDATE
+        ORDER BY id LIMIT :most FOR UPDATE
     ), kept AS (
         INSERT INTO delivery_retry (delivery_id, at, reason, reply, attempts, by)
         SELECT id, :now, reason, reply, attempts, :by FROM failed

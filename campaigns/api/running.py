@@ -339,7 +339,7 @@ def list_deliveries(campaign_id: int, query: LedgerPage) -> Ledger:
 @allow("manager")
 @served(200, SentAgain, "campaigns", 404, 409)
 def send_campaign_again(campaign_id: int, json: SendAgainIn) -> SentAgain:
-    """Send it to those whose mail failed, and to nobody whose mail was or may have been taken."""
+    """Send it to those whose mail failed, 50,000 at a time, and to nobody whose mail was or may have been taken."""
     with parts().transaction() as session:
         return SentAgain(settling.send_again(session, campaign_id, parts().now(), actor(), reason=json.reason))
 

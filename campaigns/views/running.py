@@ -205,7 +205,8 @@ def send_again(campaign_id: int) -> ResponseReturnValue:
     reason = forms.text(request.form, "reason") or None
     with parts().transaction() as session:
         number = settling.send_again(session, campaign_id, parts().now(), actor(), reason=reason)
-    flash(f"{presenting.count(number, 'mail')} will be sent again.")
+    rest = " Press again for the others." if number == settling.MAX_AGAIN else ""
+    flash(f"{presenting.count(number, 'mail')} will be sent again.{rest}")
     return redirect(url_for("running.ledger", campaign_id=campaign_id, state="failed"))
 
 

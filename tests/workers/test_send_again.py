@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from base.errors import Conflict
 from campaigns import accounting, settling, transitions
@@ -84,6 +85,21 @@ def test_it_sends_again_to_exactly_those_whose_mail_failed(
         (kept,) = settling.retries(session, again)
     assert (kept.reason, kept.reply, kept.attempts, kept.by) == ("refused", FULL, 1, "user")
     web.close()
+
+
+def test_it_sends_again_a_bounded_number_at_a_time(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "MAX_AGAIN", 2)
+    shop.people("ann", "bob", "cleo")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE delivery SET state = 'failed', reason = 'refused'"))
+    for left in (2, 1, 0):
+        with shop.sessions.begin() as session:
+            assert settling.send_again(session, campaign, shop.now, MANAGER) == left
 
 
 def test_it_sends_again_of_one_reason_and_never_what_was_or_may_have_been_taken(

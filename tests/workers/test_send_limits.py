@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from campaigns import permits, sendlimits, tally, waiting
 from campaigns.deliveries import LEASE
@@ -234,6 +235,39 @@ def test_it_lets_all_go_when_a_limit_is_lifted_and_counts_what_left_before_one_w
     assert scheduler.tick().enqueued == 6
     senders[0].send(ids)
     assert len(relay.mails) == 12
+
+
+def test_it_counts_each_mail_once_that_left_before_or_while_a_limit_is_set(
+    shop: Shop, scheduler: Scheduler, senders: list[Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people(shop, *[BIG] * 9)
+    shop.schedule(shop.campaign())
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(1)]
+    senders[0].send(ids[:4])
+    shop.clock.advance(permits.SETTLED * 2)
+    senders[0].send(ids[4:7])
+    lock, left = permits._lock, permits._left
+    counted: list[int] = []
+
+    def count(*told: Any, **within: Any) -> Any:
+        found = left(*told, **within)
+        counted.append(sum(one.number for one in found if one.window == DAY))
+        return found
+
+    def send_before(session: Session) -> None:
+        """No sender is kept waiting while the day is counted."""
+        monkeypatch.setattr(permits, "_lock", lock)
+        assert counted == [4]
+        senders[1].send(ids[7:8])
+        lock(session)
+
+    monkeypatch.setattr(permits, "_lock", send_before)
+    monkeypatch.setattr(permits, "_left", count)
+    limit(shop, everything=Pace(per_hour=10))
+    with shop.sessions.begin() as session:
+        assert permits.room(session, shop.now) == 2
+    assert counted == [4, 4]
 
 
 def test_it_waits_in_place_for_room_that_comes_within_a_moment(
