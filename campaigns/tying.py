@@ -15,9 +15,8 @@ LATE: Final = timedelta(minutes=15)
 """The recorder ties once a minute; clocks of hosts differ by seconds."""
 AHEAD: Final = timedelta(minutes=10)
 """A row may be dated so long after its entry: the clock of its host was ahead."""
-BACKLOG: Final = timedelta(hours=1)
+BACKLOG: Final = timedelta(days=1)
 """What was there before the chain began is tied within this time of its beginning."""
-
 CATCHING_UP: Final = timedelta(hours=1)
 """What waited while nothing was tied is tied within this time, or as long as that took."""
 

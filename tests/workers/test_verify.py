@@ -157,7 +157,8 @@ def test_it_names_what_was_written_over_through_the_chain(opens: Opens) -> None:
     opens.shop.clock.advance(timedelta(days=3))
     mail = lived(opens)
     opens.shop.clock.advance(timedelta(days=3))
-    Web(opens.shop).program("support").call("GET", f"/customers/{mail.token.profile}")
+    with opens.shop.sessions.begin() as session:
+        access_log.record(session, MANAGER, "export", opens.shop.now, profile_id=mail.token.profile)
     tied(opens)
     decision, fetched, log = (
         opens.rows(f'SELECT id FROM "{table}" ORDER BY at DESC, id LIMIT 1')[0].id
@@ -326,11 +327,10 @@ def test_it_believes_a_pack_no_more_than_it_proves(opens: Opens, tmp_path: Path)
     mail = lived(opens)
     (row,) = opens.rows("SELECT id FROM decision WHERE profile_id = :p", p=mail.token.profile)
     opens.shop.clock.advance(timedelta(minutes=1))
-    with opens.shop.sessions.begin() as session:
-        shop = opens.shop
-        made = evidence.pack(
-            session, shop.blobs, shop.settings.subject_key, row.id, [mail.token.profile], shop.now
-        )  # fmt: skip
+    shop = opens.shop
+    with shop.sessions.begin() as session:
+        key, person = shop.settings.subject_key, mail.token.profile
+        made = evidence.pack(session, shop.blobs, key, row.id, [person], shop.now)
     with zipfile.ZipFile(io.BytesIO(made.content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     found = checked(tmp_path, files)
