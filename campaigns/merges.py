@@ -65,7 +65,7 @@ class Suggested:
     """Another customer who may be the same one: both have a user id, and both state these facts."""
 
     customer: int
-    evidence: str
+    evidence: list[str]
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,7 @@ def suggested(session: Session, members: Sequence[int]) -> list[Suggested]:
     """Who may be this customer under another user id, unless somebody said that they are two; at most 20."""
     values = {"members": list(members), "kinds": sorted(MATCHES), "most": MAX_SUGGESTED}
     return [
-        Suggested(row.root_id, ", ".join(EVIDENCE[kind] for kind in row.kinds))
-        for row in session.execute(_SUGGESTED, values)
+        Suggested(row.root_id, [EVIDENCE[kind] for kind in row.kinds]) for row in session.execute(_SUGGESTED, values)
     ]
 
 

@@ -46,7 +46,7 @@ class SuggestedOut(msgspec.Struct, frozen=True):
     """Another customer with a user id of their own who states the same facts: only a person merges the two."""
 
     customer: int
-    evidence: str
+    evidence: list[str]
 
 
 class MergesOut(msgspec.Struct, frozen=True):

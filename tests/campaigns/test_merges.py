@@ -63,9 +63,9 @@ def test_it_suggests_two_customer_numbers_of_one_name_and_address_to_a_person(sh
     assert len({ann, lee, eve}) == 3
     program, admin = web.program("admin"), web.desk("admin")
     suggested = program.told("GET", f"/customers/{ann}/merges")["suggested"]
-    assert suggested == [{"customer": one, "evidence": "name and address"} for one in (lee, eve)]
+    assert suggested == [{"customer": one, "evidence": ["name and address"]} for one in (lee, eve)]
     page = admin.get(f"/customers/{lee}/merges").text
-    assert "May be the same customer" in page
+    assert "The same name and address" in page
     assert f'aria-label="Merge with customer {ann}"' in page
     assert admin.post(f"/customers/{lee}/merges", other=str(ann)).status_code == 302
     (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
