@@ -32,19 +32,8 @@ from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.stores import Store
 from base.tokens import TokenKeys, second_number
-from campaigns import (
-    accounting,
-    breaker,
-    deliveries,
-    exits,
-    instance,
-    links,
-    permits,
-    plans,
-    sentfacts,
-    transitions,
-    troubles,
-)
+from campaigns import breaker, deliveries, exits, instance, links, permits, plans, sentfacts, transitions, troubles
+from campaigns.accounting import is_taken_since
 from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
@@ -233,7 +222,7 @@ class Sender:
         """Whether the relay took mails of a campaign in the last while; False when that cannot be asked."""
         try:
             with transaction(self._sessions) as session:
-                return accounting.is_taken_since(session, campaign, self._clock.now() - LATELY)
+                return is_taken_since(session, campaign, self._clock.now() - LATELY)
         except Unavailable:
             return False
 
