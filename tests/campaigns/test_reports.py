@@ -150,7 +150,7 @@ def test_it_keeps_people_and_machines_apart(life: Living, opened: Story) -> None
 @pytest.mark.feature("CM-04")
 def test_it_counts_an_audience_that_adds_up_and_comes_true(life: Living) -> None:
     world = life.world
-    made = world.story("count", people=30, send=False, send_holdout=0.2, content_holdout=0.2)
+    made = world.story("count", people=30, send=False, send_holdout=0.4, content_holdout=0.2)
     world.tell(*(world.shop.consent(name, False) for name in made.names[:3]))
     world.tell({"type": "identify", "userId": "count-nowhere", "traits": {"suite": "count"}})
     shared = f"{made.names[4]}@example.com"
