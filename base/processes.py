@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import signal
 import socket
@@ -65,3 +66,13 @@ def end(pid: int, having: str, first: signal.Signals, seconds: float) -> bool:
                 return True
             pause(0.02)
     raise StartError(f"Process {pid}, left over from an earlier run, does not end.")
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether what is said to a host stays on this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -17,6 +17,7 @@ from msgspec import Struct
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from base.processes import is_this_machine
 from campaigns import mailreading
 from campaigns.mail import ADDRESS_BYTES, MAX_HTML, CompiledMail
 from campaigns.mailreading import Reading
@@ -212,6 +213,10 @@ def _links(row: Campaign, plan: Plan, mail: CompiledMail, reading: Reading) -> I
         parts = urlsplit(address)
         host = (parts.hostname or "").lower()
         if parts.scheme in ("mailto", "tel", "") and not host:
+            continue
+        if is_this_machine(host):
+            # Whoever tries things out on one machine may; in a mail to others it is seen.
+            yield Finding("warning", "link", tab, f"{what} leads to this machine: nobody elsewhere can follow it.")
             continue
         if parts.scheme != "https":
             yield Finding("error", "link", tab, f"{what} leads to {address[:80]}, which is not https.")

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from base import logs
 from base.errors import SettingError, TemporaryFailure
+from base.processes import is_this_machine
 from base.settings import Settings
 from campaigns.domaincheck import unfit
 
@@ -150,16 +151,6 @@ def _said(error: Exception, host: str) -> str:
 
 def _text(said: bytes | str) -> str:
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-
-
-def is_this_machine(host: str) -> bool:
-    """Whether what is said to a host stays on this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def words(error: Exception) -> str:

@@ -49,6 +49,7 @@ FAULTS = (
     ({"mjml": mjml('<mj-text><a href="https://evil.test/">www.example.com</a></mj-text>')}, ("error", "link")),
     ({"mjml": mjml('<mj-text><a href="https://partner.test/">partner</a></mj-text>')}, ("warning", "host")),
     ({"landing": "http://shop.example.com/"}, ("error", "link")),
+    ({"landing": "http://127.0.0.1:9/"}, ("warning", "link")),
     ({"mjml": mjml('<mj-raw><img src="https://shop.example.com/a.png"></mj-raw>')}, ("error", "alt")),
     ({"mjml": mjml('<mj-text color="#ffffff">cheap words</mj-text>')}, ("error", "contrast")),
     ({"mjml": mjml('<mj-text color="#999999">hard to read</mj-text>')}, ("warning", "contrast")),
