@@ -45,7 +45,6 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MS = timedelta(milliseconds=1)
 ROWS_A_STATEMENT = 500
 SEEN = ("person", "proxy", "undecided")
-"""Rungs of the ladder that a picture comes down when what was decided could not be served."""
 
 
 _REFUSED = text(

@@ -9,8 +9,7 @@ import msgspec
 from PIL import Image
 
 from base import db
-from campaigns import served
-from campaigns.subjects import known_subject
+from campaigns import audit
 from workers.demo.proof import one, rows
 from workers.demo.restock import Restock
 from workers.demo.stage import Stage
@@ -44,11 +43,12 @@ _SERVER: Final = """
 # A household that saw the discount, bought (the very thing, if there is one), and looked again.
 _BEFORE_AFTER: Final = """
     WITH heroes AS (
-        SELECT f.profile_id, f.at, f.sha256, (d.slots ->> '0')::int AS offer
+        SELECT f.profile_id, f.at, f.sha256, f.decision_id AS decision, (d.slots ->> '0')::int AS offer
         FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
         WHERE f.campaign_id = :campaign AND f.slot = 0 AND f.kind = 'picture' AND f.lane = 'live'
     )
     SELECT b.profile_id, b.sha256 AS before, a.sha256 AS after, b.at AS before_at, a.at AS after_at,
+           b.decision AS before_open, a.decision AS after_open,
            (SELECT name FROM offer WHERE id = b.offer) AS asked, (SELECT name FROM offer WHERE id = a.offer) AS thanked
     FROM heroes b JOIN heroes a ON a.profile_id = b.profile_id AND a.at > b.at
     WHERE b.offer = ANY(:restock) AND a.offer = ANY(:thanks)
@@ -109,8 +109,8 @@ def _before_after(stage: Stage, restock: Restock) -> bool:
     if not found:
         return False
     row = found[0]
-    for name, digest in (("before", row.before), ("after", row.after)):
-        body = _bytes(stage, row.profile_id, digest)
+    for name, decision, digest in (("before", row.before_open, row.before), ("after", row.after_open, row.after)):
+        body = _bytes(stage, row.profile_id, decision, digest)
         with Image.open(io.BytesIO(body)) as picture:
             picture.save(stage.folder / f"{name}.png")
     stage.say(
@@ -120,10 +120,11 @@ def _before_after(stage: Stage, restock: Restock) -> bool:
     return True
 
 
-def _bytes(stage: Stage, profile: int, digest: Any) -> bytes:
+def _bytes(stage: Stage, profile: int, decision: str, digest: Any) -> bytes:
+    """What was served, as support sees it."""
     with db.transaction(stage.sessions) as session:
-        subject = known_subject(session, profile, stage.settings.subject_key)
-        return served.read(session, stage.blobs, bytes(digest), subject)[0]
+        key, sha256 = stage.settings.subject_key, bytes(digest).hex()
+        return audit.picture(session, stage.blobs, key, decision, sha256, [profile]).body
 
 
 def _share(part: int, whole: int) -> str:
