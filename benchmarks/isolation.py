@@ -21,14 +21,13 @@ from typing import Any
 from base import db
 from base.clock import SystemClock, monotonic
 from base.environment import environment
-from base.processes import free_port
 from base.settings import Settings
 from base.tokens import TokenKeys
 from benchmarks import load, world
 from benchmarks.ledger import BATCH, grown
 from benchmarks.open import Running, address_of, requests_of
 from benchmarks.report import Report
-from benchmarks.send import sink
+from benchmarks.send import receiver
 from campaigns import accounting, audience, reports
 from campaigns.models import Campaign, Occurrence
 from tests.campaigns.shop import Shop
@@ -44,18 +43,9 @@ BUDGET_MS = 25.0
 def main() -> None:
     """Run it and print the report."""
     report = Report("isolation")
-    context = multiprocessing.get_context("spawn")
-    port, ready, stop = free_port(), context.Event(), context.Event()
-    receiver = context.Process(target=sink, args=(port, ready, stop), daemon=True)
-    receiver.start()
-    ready.wait(60)
-    try:
-        with world.world(database=True) as place:
-            place.settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
-            _measure(report, place)
-    finally:
-        stop.set()
-        receiver.join(10)
+    with receiver() as port, world.world(database=True) as place:
+        place.settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
+        _measure(report, place)
     report.show()
 
 

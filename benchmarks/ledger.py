@@ -6,7 +6,6 @@ A small run: `python -m benchmarks.ledger --people 100000 --rows 1000000`.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from sqlalchemy.orm import Session
 from base import db
 from base.clock import SystemClock, monotonic, pause
 from base.environment import environment
-from base.processes import free_port
 from benchmarks import world
 from benchmarks.report import Report
-from benchmarks.send import sink
+from benchmarks.send import receiver
 from campaigns import accounting, audience, tally, waiting
 from campaigns.models import Campaign, Occurrence
 from tests.campaigns.shop import Shop
@@ -67,24 +65,15 @@ FILLED = """
 def main(people: int = PEOPLE, rows: int = ROWS) -> None:
     """Run it and print the report."""
     report = Report("ledger")
-    context = multiprocessing.get_context("spawn")
-    port, ready, stop = free_port(), context.Event(), context.Event()
-    receiver = context.Process(target=sink, args=(port, ready, stop), daemon=True)
-    receiver.start()
-    ready.wait(60)
-    try:
-        with world.world(database=True) as place:
-            settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
-            engine = db.connect(settings.database_url, statement_ms=0)
-            clock: Any = SystemClock()
-            shop = Shop(settings, db.sessions(engine), place.store, clock)
-            campaign = _freeze(report, shop, people)
-            _send(report, shop, campaign)
-            _pages(report, shop, campaign, people, rows)
-            engine.dispose()
-    finally:
-        stop.set()
-        receiver.join(10)
+    with receiver() as port, world.world(database=True) as place:
+        settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
+        engine = db.connect(settings.database_url, statement_ms=0)
+        clock: Any = SystemClock()
+        shop = Shop(settings, db.sessions(engine), place.store, clock)
+        campaign = _freeze(report, shop, people)
+        _send(report, shop, campaign)
+        _pages(report, shop, campaign, people, rows)
+        engine.dispose()
     report.show()
 
 

@@ -11,7 +11,8 @@ import multiprocessing
 import os
 import smtplib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,20 +64,26 @@ def sink(port: int, ready: Any, stop: Any) -> None:
     controller.stop()
 
 
+@contextmanager
+def receiver() -> Iterator[int]:
+    """A server in a process of its own that takes every mail; its port."""
+    context = multiprocessing.get_context("spawn")
+    port, ready, stop = free_port(), context.Event(), context.Event()
+    server = context.Process(target=sink, args=(port, ready, stop), daemon=True)
+    server.start()
+    ready.wait(60)
+    try:
+        yield port
+    finally:
+        stop.set()
+        server.join(10)
+
+
 def main() -> None:
     """Run it and print the report."""
     report = Report("send")
-    context = multiprocessing.get_context("spawn")
-    port, ready, stop = free_port(), context.Event(), context.Event()
-    receiver = context.Process(target=sink, args=(port, ready, stop), daemon=True)
-    receiver.start()
-    ready.wait(60)
-    try:
-        with world.world(database=True) as place:
-            _measure(report, place, port)
-    finally:
-        stop.set()
-        receiver.join(10)
+    with receiver() as port, world.world(database=True) as place:
+        _measure(report, place, port)
     report.show()
 
 

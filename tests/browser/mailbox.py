@@ -1,7 +1,7 @@
 """A mailbox as people have one: Postfix takes mail in, Dovecot keeps it, Roundcube shows it in a browser.
 
 All three are Debian's own programs with configurations of ours, in one folder, on loopback, on free ports; nothing can
-leave the machine. Postfix must be started by root, gives up its rights itself, and has to walk to the folder.
+leave the machine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Final
 
 from base.clock import monotonic, pause
 from base.processes import free_port
+from tests.postfix import PATH, START_SECONDS, Postfix, lacking, told
 
 DOMAIN: Final = "customer.test"
 PASSWORD: Final = "secret"
@@ -31,44 +32,12 @@ WEBMAIL_HOST: Final = "127.0.0.2"
 ROUNDCUBE: Final = Path("/var/lib/roundcube")
 ROUNDCUBE_DEFAULTS: Final = Path("/etc/roundcube")
 PROGRAMS: Final = ("postfix", "dovecot", "php")
-PATH: Final = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin"
-START_SECONDS: Final = 60.0
 
-_MAIN_CF: Final = """\
-compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/data
-maillog_file = {folder}/postfix.log
-maillog_file_prefixes = {folder}
+_POSTFIX: Final = """\
 myhostname = mx.{domain}
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-smtpd_relay_restrictions = permit_mynetworks, reject
-mydestination =
-alias_maps =
-local_recipient_maps =
-disable_dns_lookups = yes
 virtual_mailbox_domains = {domain}
 virtual_transport = lmtp:inet:127.0.0.1:{lmtp}
 default_transport = error:5.4.4 this mail server sends nothing to others
-"""
-_SERVICES: Final = """\
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-error unix - - n - - error
-retry unix - - n - - error
-lmtp unix - - n - - lmtp
-anvil unix - - n - 1 anvil
-postlog unix-dgram n - n - 1 postlogd
 """
 _DOVECOT: Final = """\
 base_dir = {folder}/dovecot
@@ -133,12 +102,8 @@ $config = [
 
 def missing() -> str:
     """What this machine lacks to run a mailbox, as words for a person; empty when nothing."""
-    lacking = [name for name in PROGRAMS if not shutil.which(name, path=PATH)]
-    if not (ROUNDCUBE / "public_html" / "index.php").exists():
-        lacking.append("roundcube")
-    if lacking:
-        return f"no {', '.join(lacking)}: on Debian, install what .ci/run installs"
-    return "" if os.geteuid() == 0 else "Postfix can be started by root only"
+    is_webmail = (ROUNDCUBE / "public_html" / "index.php").exists()
+    return told([*lacking(*PROGRAMS), *([] if is_webmail else ["roundcube"])])
 
 
 class Mailbox:
@@ -146,7 +111,9 @@ class Mailbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.smtp, self.imap, self._lmtp, self._web = (free_port() for _ in range(4))
+        self._postfix = Postfix(folder)
+        self.smtp = self._postfix.port
+        self.imap, self._lmtp, self._web = (free_port() for _ in range(3))
         self._processes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -162,7 +129,7 @@ class Mailbox:
     def start(self) -> None:
         """Return when all three answer. Raises AssertionError with what the silent one has logged."""
         self._start_dovecot()
-        self._start_postfix()
+        self._postfix.start(_POSTFIX.format(domain=DOMAIN, lmtp=self._lmtp), "lmtp unix - - n - - lmtp\n")
         self._start_roundcube()
         self._await_answer("127.0.0.1", self.smtp, "postfix")
         self._await_answer("127.0.0.1", self._lmtp, "dovecot")
@@ -171,8 +138,7 @@ class Mailbox:
 
     def stop(self) -> None:
         """End everything that was started, each by its own pid."""
-        if (self.folder / "queue" / "pid" / "master.pid").exists():
-            self._run("postfix", "-c", str(self.folder / "postfix"), "stop")
+        self._postfix.stop()
         for process in self._processes:
             process.send_signal(signal.SIGTERM)
         for process in self._processes:
@@ -196,16 +162,6 @@ class Mailbox:
                 kept.append(email.message_from_bytes(part[1]))
             return kept
 
-    def _start_postfix(self) -> None:
-        place = self.folder / "postfix"
-        place.mkdir()
-        (self.folder / "queue").mkdir()
-        (self.folder / "data").mkdir()
-        shutil.chown(self.folder / "data", "postfix")
-        (place / "main.cf").write_text(_MAIN_CF.format(folder=self.folder, domain=DOMAIN, lmtp=self._lmtp))
-        (place / "master.cf").write_text(f"127.0.0.1:{self.smtp} inet n - n - - smtpd\n{_SERVICES}")
-        self._run("postfix", "-c", str(place), "start")
-
     def _start_dovecot(self) -> None:
         (self.folder / "mail").mkdir()
         shutil.chown(self.folder / "mail", "mail", "mail")
@@ -226,13 +182,6 @@ class Mailbox:
             database.executescript((ROUNDCUBE / "SQL" / "sqlite.initial.sql").read_text())
         site = ROUNDCUBE / "public_html"
         self._keep(["php", "-S", f"{WEBMAIL_HOST}:{self._web}", "-t", str(site)], {"ROUNDCUBE_CONFIG_DIR": f"{place}/"})
-
-    def _run(self, *command: str) -> None:
-        """Run a command to its end. Its output goes to a file: daemons it leaves behind would hold a pipe open."""
-        with (self.folder / f"{command[0]}.out").open("ab") as output:
-            subprocess.run(
-                command, env=os.environ | {"PATH": PATH}, stdout=output, stderr=output, check=True, timeout=60
-            )
 
     def _keep(self, command: Sequence[str], environ: dict[str, str]) -> None:
         with (self.folder / f"{command[0]}.out").open("ab") as output:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
-import lightgbm
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from base.errors import InvalidInput
 from render.arbitration import MAX_SCORED, Arbitration, Context, Policy
 from render.choice import distribution
 from render.decide import decide
@@ -23,102 +19,24 @@ from render.explanation import explain
 from render.facts import LastDecision
 from render.faults import validate
 from render.model import Model
-from render.plan import Offer, Plan, Slot
+from render.plan import Offer, Slot
 from render.replay import without_cause
-from render.uplift import Artefact, Term, Uplift
-from signals.candidates import MODEL_FEATURES
 from tests.render import shoe_shop as shop
-
-SEEDS = range(4_000)
-SHARES = {1: 0.9, 2: 0.5, 3: 0.1}
+from tests.render.ranking import (
+    SEEDS,
+    SHARES,
+    chances_of,
+    decided,
+    model_bytes,
+    plan_of,
+    ranking,
+)
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
     """Three categories, the more popular the likelier."""
     return Model.load(model_bytes())
-
-
-def model_bytes(bags: int = 0, evidence: Mapping[int, int] | None = None, uplift: bytes = b"") -> bytes:
-    matrix = np.full((600, len(MODEL_FEATURES)), np.nan, dtype=np.float32)
-    popularity = np.linspace(0, 1, 600, dtype=np.float32)
-    matrix[:, MODEL_FEATURES.index("offer.popularity")] = popularity
-    parameters = {"objective": "binary", "num_leaves": 8, "verbosity": -1, "num_threads": 1, "min_data_in_leaf": 5}
-
-    def booster(seed: int) -> str:
-        chances = np.random.default_rng(seed)
-        taken = chances.random(600) < (0.3 + 0.2 * popularity if seed else popularity)
-        return str(lightgbm.train(parameters, lightgbm.Dataset(matrix, taken), num_boost_round=8).model_to_string())
-
-    return Model.build(
-        booster(0), MODEL_FEATURES, [0.0, 1.0], [0.0, 1.0], popularity=SHARES, evidence=evidence,
-        bags=[booster(seed) for seed in range(1, bags + 1)], uplift=uplift,
-    )  # fmt: skip
-
-
-def effects_bytes() -> bytes:
-    """The less popular, the more showing it changes: what everybody buys is bought anyway."""
-    matrix = np.full((600, len(MODEL_FEATURES)), np.nan, dtype=np.float32)
-    popularity = np.linspace(0, 1, 600, dtype=np.float32)
-    matrix[:, MODEL_FEATURES.index("offer.popularity")] = popularity
-    parameters = {"objective": "regression", "num_leaves": 8, "verbosity": -1, "num_threads": 1, "learning_rate": 0.5}
-    booster = lightgbm.train(parameters, lightgbm.Dataset(matrix, 0.2 - 0.25 * popularity), num_boost_round=20)
-    term = Term(booster=booster.model_to_string(), factor=1.0)
-    return Uplift.build(Artefact(learner="t", features=MODEL_FEATURES, terms=(term,)))
-
-
-def offers(**changes: dict[str, Any]) -> tuple[Offer, ...]:
-    base: dict[str, dict[str, Any]] = {
-        "one": {"category": 1, "value_cents": 100},
-        "two": {"category": 2, "value_cents": 100},
-        "three": {"category": 3, "value_cents": 100},
-    }
-    for name, change in changes.items():
-        base[name] = base.get(name, {}) | change
-    return tuple(
-        shop.offer(number, str(content.pop("kind", "cross-sell")), name=name, **content)
-        for number, (name, content) in enumerate(base.items(), start=1)
-    )
-
-
-def plan_of(
-    arbitration: Arbitration | None = None, policy: Policy | None = None, slots: int = 1, **changes: dict[str, Any]
-) -> Plan:
-    held, base = offers(**changes), shop.plan("model")
-    first = base.slots[0]
-    places = tuple(
-        replace(
-            first, index=index, name=f"slot {index}", offers=tuple(one.id for one in held), default=shop.DEFAULT,
-            **({"policy": policy} if policy is not None else {}),
-        )
-        for index in range(slots)
-    )  # fmt: skip
-    made = replace(base, slots=places, offers=(*held, shop.offer(shop.DEFAULT, "neutral")))
-    if arbitration is not None:
-        made = replace(made, arbitration=arbitration)
-    assert validate(made) == []
-    return made
-
-
-def decided(plan: Plan, model: Model, seed: int = 1, **facts: Any) -> Decision:
-    known = facts.pop("state", shop.state())
-    return decide(plan, shop.facts(known, model=model, **facts), shop.NOON, seed)
-
-
-def ranking(plan: Plan, model: Model, **facts: Any) -> list[int]:
-    """The offers in the order in which they would win: each in turn, the winners before it left out."""
-    order: list[int] = []
-    while len(order) < 3:
-        slots = tuple(
-            replace(slot, offers=tuple(one for one in slot.offers if one not in order)) for slot in plan.slots
-        )
-        order.append(decided(replace(plan, slots=slots), model, **facts).offers[0])
-    return order
-
-
-def chances_of(plan: Plan, model: Model) -> dict[int, float]:
-    candidates = decided(plan, model).slots[0].candidates
-    return {one.offer: one.probability for one in candidates if one.probability is not None}
 
 
 @pytest.mark.feature("CM-31")
@@ -151,78 +69,6 @@ def test_it_ranks_by_probability_context_value_and_lever_as_computed_by_hand(off
     assert (by_hand == [2, 1, 3]) == (not off)
     recorded = {one.offer: one.weight for one in decided(plan, model).slots[0].candidates}
     assert recorded == {number: None if weight[number] == 1.0 else pytest.approx(weight[number]) for number in worth}
-
-
-@pytest.mark.feature("DE-26")
-@pytest.mark.parametrize("off", ["", "probability", "value", "context", "lever"])
-def test_it_ranks_by_what_showing_changes_as_computed_by_hand(off: str) -> None:
-    model = Model.load(model_bytes(uplift=effects_bytes()))
-    content: dict[str, dict[str, Any]] = {
-        "one": {"value_cents": 9000, "incentive_cents": 100},
-        "two": {"value_cents": 300, "incentive_cents": 20, "aftercare_cents": 30, "cost_cents": 1, "lever": 3.0},
-        "three": {"value_cents": 250},
-    }
-    factors = replace(Arbitration(effect=True), **({off: False} if off else {}))
-    plan = plan_of(factors, None, 1, **content)
-    decision = decided(plan, model)
-    chance, effect = chances_of(plan, model), dict(decision.effects)
-    assert effect[1] < 0 < effect[2] < effect[3]
-    assert chance[1] > chance[2] > chance[3]
-    value = {
-        1: effect[1] * 9000 - chance[1] * 100,
-        2: effect[2] * (300 - 30) - max(chance[2], effect[2]) * 20 - 1,
-        3: effect[3] * 250,
-    }
-    rank = dict(value)
-    if off == "probability":
-        rank = {1: 9000 - 100, 2: 300 - 20 - 30 - 1, 3: 250}
-    elif off == "value":
-        rank = {number: 100 * one for number, one in effect.items()}
-    if off != "lever":
-        rank[2] *= 3.0
-    by_hand = sorted(rank, key=lambda number: -rank[number])
-    (slot,) = decision.slots
-    assert slot.offer == by_hand[0]
-    told = {one.offer: one.value for one in slot.candidates}
-    assert told == {number: pytest.approx(one) for number, one in value.items()}
-    rules = {one.offer: one.rule for one in slot.candidates}
-    assert rules[1] == ("gains too little" if off != "probability" else None), "who buys it buys it anyway"
-    assert decision.reason is None
-    by_chance = decided(replace(plan, arbitration=replace(factors, effect=False)), model)
-    assert (by_chance.effects, by_chance.offers == (1,)) == ((), off != "value")
-
-
-@pytest.mark.feature("SU-03")
-def test_it_says_what_showing_changes_and_where_that_is_not_known(model: Model) -> None:
-    plan = plan_of(Arbitration(effect=True), one={"value_cents": 9000})
-    knowing = Model.load(model_bytes(uplift=effects_bytes()))
-    decision = decided(plan, knowing)
-    effect, chance = dict(decision.effects), chances_of(plan, knowing)
-    (told,) = explain(decision, plan)
-    assert told.why[:2] == (
-        "“three” was shown because showing it is expected to add the most here.",
-        f"Its chance of success was put at {100 * chance[3]:.1f} %, of which showing it makes "
-        f"+{100 * effect[3]:.1f} points: that adds ${effect[3]:.2f} a showing after its cost.",
-    )
-    lost = told.others[0].sentence
-    assert lost.startswith("“one” was not shown: showing it was not expected to change enough to be worth it (chance ")
-    assert f"of which showing it makes −{-100 * effect[1]:.1f} points" in lost
-    # Without what it takes, chances decide as they would by themselves, and the decision says so.
-    by_chance = decided(plan, model)
-    assert (by_chance.rung, by_chance.reason, by_chance.effects) == ("model", "no effects", ())
-    assert by_chance.slots == decided(replace(plan, arbitration=Arbitration()), model).slots
-    (told,) = explain(by_chance, plan)
-    assert told.why[-1] == "The model has not learnt what showing an offer changes, so chances of success decided."
-
-
-def test_it_refuses_effects_that_are_none(model: Model) -> None:
-    with pytest.raises(InvalidInput, match="is not an uplift artefact"):
-        model_bytes(uplift=b"effects")
-    policy = Policy("thompson", top=3)
-    plan = plan_of(policy=policy)
-    assert validate(replace(plan, arbitration=Arbitration(effect=True)))[0].startswith(
-        "arbitration.effect: cannot be with a slot that draws by thompson"
-    )
 
 
 @pytest.mark.feature("CM-31")

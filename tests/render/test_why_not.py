@@ -20,7 +20,7 @@ from render.plan import Plan
 from render.replay import without_cause
 from signals.state import Mark
 from tests.render import shoe_shop as shop
-from tests.render.test_choice import effects_bytes, model_bytes
+from tests.render.ranking import effects_bytes, model_bytes
 from tests.render.test_decide_cases import CASES, facts_of, plan_of
 
 DAY_MS = 86_400_000

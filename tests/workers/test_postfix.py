@@ -24,7 +24,7 @@ from tests.authority import Authority
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.signed import ALGORITHMS, Published
 from tests.nameserver import NameServer, name_server
-from tests.workers.postfix import Postfix, missing
+from tests.workers.postfix import CheckingRelay, missing
 from tests.workers.relay import Relay
 from tests.workers.test_sending import due
 from workers.schedule import Scheduler
@@ -46,12 +46,12 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-def postfix(authority: Authority, relay: Relay, dns: NameServer) -> Iterator[Postfix]:
+def postfix(authority: Authority, relay: Relay, dns: NameServer) -> Iterator[CheckingRelay]:
     """A Postfix that hands on to the test's own relay, in a folder that its user may enter."""
     folder = Path(tempfile.mkdtemp(prefix="latebind-postfix-"))
     folder.chmod(0o755)
     authority.certificate("localhost", 100)
-    server = Postfix(folder, authority.folder / "localhost-100.pem", relay.port, dns.place, "bob@example.com")
+    server = CheckingRelay(folder, authority.folder / "localhost-100.pem", relay.port, dns.place, "bob@example.com")
     try:
         server.start()
         yield server
@@ -62,7 +62,12 @@ def postfix(authority: Authority, relay: Relay, dns: NameServer) -> Iterator[Pos
 
 @pytest.fixture
 def shop(
-    settings: Settings, sessions: Sessions, valkey: Store, clock: FixedClock, postfix: Postfix, authority: Authority
+    settings: Settings,
+    sessions: Sessions,
+    valkey: Store,
+    clock: FixedClock,
+    postfix: CheckingRelay,
+    authority: Authority,
 ) -> Shop:
     """A shop that sends through it, and only with TLS."""
     ours = replace(
@@ -72,7 +77,7 @@ def shop(
 
 
 def test_it_hands_signed_mails_to_postfix_by_tls_and_is_believed_by_opendkim(
-    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, postfix: Postfix, dns: NameServer
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, postfix: CheckingRelay, dns: NameServer
 ) -> None:
     published = Published(algorithms=())
     with shop.sessions.begin() as session:

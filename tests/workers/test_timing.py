@@ -1,8 +1,7 @@
-"""How mails get their moments: recipients' clocks, send windows, late runs, late joiners, and the calendar."""
+"""When mails leave: recipients' clocks, send windows and late runs."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
@@ -14,66 +13,34 @@ import pytest
 from sqlalchemy import select, update
 
 from base.errors import Conflict
-from campaigns import audience, campaigns, deliveries, joining, permits, runs, segments, transitions, waves, windows
-from campaigns.campaigns import CampaignIn, Trigger
-from campaigns.models import Campaign, Click, Delivery, Fetch, Occurrence, OpenHours
+from campaigns import audience, campaigns, deliveries, permits, transitions, waves, windows
+from campaigns.models import Campaign, Occurrence, OpenHours
 from campaigns.sendlimits import Pace, Terms
 from campaigns.timing import Missed, Repeat, Timing, Window
-from signals.scores import assign
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Web, told
 from tests.workers.relay import Relay
-from tests.workers.test_schedule import another
+from tests.workers.timing import (
+    BY_CLOCKS,
+    DAY,
+    HOUR,
+    MEMBERS,
+    MINUTE,
+    NINE,
+    at_wall,
+    pass_time,
+    run,
+    times,
+    wall,
+)
 from workers.schedule import Scheduler
 from workers.sending import Sender
 
-
-def wall(time: str) -> datetime:
-    """A wall time, which has no zone."""
-    return datetime.fromisoformat(time)
-
-
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-NINE = wall("2026-03-04T09:00")
-"""A Wednesday, two days after the tests' present."""
-MEMBERS = {"all": [{"field": "score", "name": "best", "op": ">=", "value": 0.5}]}
 ZONES: dict[str, Any] = {
     "kiritimati": "Pacific/Kiritimati", "kathmandu": "Asia/Kathmandu", "kolkata": "Asia/Kolkata",
     "lord": "Australia/Lord_Howe", "samoa": "Pacific/Pago_Pago", "empty": "", "offset": "GMT-8",
     "nowhere": "Mars/Olympus", "number": 7, "lower": "europe/vienna",
 }  # fmt: skip
-BY_CLOCKS = Timing(clocks="recipient")
-
-
-def at_wall(shop: Shop, campaign: int, wall: datetime, zone: str = "Europe/Vienna") -> None:
-    """Schedule a campaign for a wall time."""
-    with shop.sessions.begin() as session:
-        transitions.schedule(session, campaign, wall, shop.now, MANAGER, timezone=zone)
-
-
-def times(shop: Shop, campaign: int) -> dict[str, datetime | None]:
-    """When each person's mail may leave."""
-    names = {number: name for name, number in shop.known().items()}
-    return {names[row.profile_id]: row.not_before for row in shop.ledger(campaign)}
-
-
-def states(shop: Shop, campaign: int) -> Counter[str]:
-    return Counter(row.reason or row.state for row in shop.ledger(campaign))
-
-
-def run(shop: Shop, campaign: int, number: int = 1) -> Occurrence:
-    with shop.sessions.begin() as session:
-        return session.get_one(Occurrence, (campaign, number))
-
-
-def pass_time(shop: Shop, scheduler: Scheduler, sender: Sender, moment: datetime) -> None:
-    """Let it become a moment, with the loop and a sender at work then that has jobs naming everything which waits."""
-    shop.clock.set(moment)
-    scheduler.tick()
-    with shop.sessions.begin() as session:
-        ids = session.scalars(select(Delivery.id).where(Delivery.state == "queued")).all()
-    if sender.send(ids).claimed:
-        scheduler.tick()
 
 
 def abroad(shop: Shop) -> None:
@@ -328,245 +295,6 @@ def test_it_leaves_a_late_run_out_when_told_and_goes_on_with_the_next(shop: Shop
         web.close()
 
 
-def score(shop: Shop, number: int, **values: float) -> None:
-    """Give people the score that makes members of them."""
-    assign(
-        shop.intake, {shop.profile(name): {"best": value} for name, value in values.items()}, shop.now, number, shop.now
-    )
-
-
-@pytest.mark.feature("CM-05")
-def test_it_mails_late_joiners_by_the_mode_that_the_page_names(
-    shop: Shop, scheduler: Scheduler, sender: Sender
-) -> None:
-    modes: dict[Any, tuple[set[str], str]] = {
-        "scheduling": ({"early", "gone"}, "when it is scheduled; who joins later gets none"),
-        "send": ({"early", "between"}, "when it begins; who joins later gets none"),
-        "until_end": ({"early", "between", "late"}, "when it begins and to whoever joins until it ends, once each"),
-    }
-    shop.people("early", "gone", "between", "late", "last")
-    score(shop, 1, early=0.9, gone=0.9)
-    ends = shop.now + 2 * DAY
-    made = {joins: shop.campaign(audience=MEMBERS, timing=Timing(joins=joins), ends_at=ends) for joins in modes}
-    web = Web(shop)
-    try:
-        page = web.browser("manager")
-        for joins, campaign in made.items():
-            shop.schedule(campaign, HOUR)
-            assert modes[joins][1] in page.get(f"/campaigns/{campaign}/schedule").text
-            assert modes[joins][1] in page.get(f"/campaigns/{campaign}/audience/count").text
-    finally:
-        web.close()
-    shop.clock.advance(MINUTE)
-    score(shop, 2, between=0.9, gone=0.1)
-    pass_time(shop, scheduler, sender, shop.now + HOUR)
-    score(shop, 3, late=0.9)
-    pass_time(shop, scheduler, sender, shop.now + HOUR)
-    pass_time(shop, scheduler, sender, ends)
-    score(shop, 4, last=0.9)
-    pass_time(shop, scheduler, sender, ends + HOUR)
-    names = {number: name for name, number in shop.known().items()}
-    for joins, campaign in made.items():
-        got = Counter(names[row.profile_id] for row in shop.ledger(campaign) if row.state == "accepted")
-        assert got == dict.fromkeys(modes[joins][0], 1), joins
-        assert shop.state(campaign) == "finished"
-
-
-def test_it_takes_the_snapshot_anew_when_the_audience_or_the_mode_is_changed(shop: Shop, scheduler: Scheduler) -> None:
-    shop.people("ann", "bob")
-    score(shop, 1, ann=0.9)
-    campaign = shop.campaign(timing=Timing(joins="scheduling"))
-    shop.schedule(campaign, HOUR)
-    with shop.sessions.begin() as session:
-        content = campaigns.content(campaigns.campaign(session, campaign))
-        wanted = {name: getattr(content, name) for name in content.__struct_fields__} | {"audience": MEMBERS}
-        campaigns.update_campaign(session, campaign, campaigns.CampaignIn(**wanted), shop.now, MANAGER)
-    score(shop, 2, bob=0.9, ann=0.1)
-    shop.clock.advance(HOUR)
-    scheduler.tick()
-    assert [row.profile_id for row in shop.ledger(campaign)] == [shop.profile("ann")]
-
-
-def test_it_refuses_once_begun_what_would_mail_people_again_and_mails_nobody_twice_whatever_is_written(
-    shop: Shop, scheduler: Scheduler
-) -> None:
-    shop.people("ann", "bob")
-    ends = shop.now + 2 * DAY
-    joined = shop.campaign(timing=Timing(joins="until_end"), ends_at=ends)
-    evergreen = shop.campaign(kind="evergreen")
-    weekly = shop.campaign(kind="recurring", repeat=Repeat())
-    for campaign in (joined, evergreen, weekly):
-        shop.schedule(campaign)
-    scheduler.tick()
-    web = Web(shop)
-    try:
-        api, page = web.program("manager"), web.browser("manager")
-        for campaign, field, changes in (
-            (joined, "timing.joins", {"timing": {"joins": "send"}}),
-            (joined, "kind", {"kind": "evergreen", "timing": {"joins": "send"}}),
-            (evergreen, "kind", {"kind": "broadcast"}),
-            (evergreen, "timing.newcomers_only", {"timing": {"newcomers_only": True}}),
-            (weekly, "repeat", {"repeat": {"every": "day"}}),
-        ):
-            written = api.told("GET", f"/campaigns/{campaign}")
-            kept = {name: written[name] for name in CampaignIn.__struct_fields__}
-            refused = told(api.call("PUT", f"/campaigns/{campaign}", kept | changes), 409)
-            assert f"{field}: cannot be changed" in str(refused)
-            told(api.call("PUT", f"/campaigns/{campaign}", kept | {"priority": 1}))
-        path, ending = f"/campaigns/{joined}/schedule", f"{ends:%Y-%m-%dT%H:%M}"
-        form = {"timing": "1", "do": "timing", "late": "skip", "ends_at": ending}
-        assert 'name="joins"' not in page.get(path).text
-        assert page.post(path, **form).status_code == 302
-        assert page.post(path, **form, joins="send").status_code == 409
-        assert api.told("GET", f"/campaigns/{joined}")["timing"]["joins"] == "until_end"
-    finally:
-        web.close()
-    # As if it had been written past that: who was taken in stays so, and what goes out once does so once.
-    assert states(shop, joined) == states(shop, evergreen) == {"queued": 2}
-    with shop.sessions.begin() as session:
-        session.get_one(Campaign, joined).timing = {}
-        session.get_one(Campaign, evergreen).kind = "recurring"
-    shop.people("cho")
-    shop.clock.advance(5 * MINUTE)
-    scheduler.tick()
-    assert states(shop, joined) == {"queued": 2}
-    assert run(shop, joined, 2).state == "cancelled"
-    assert states(shop, evergreen) == {"queued": 3}
-
-
-def test_it_looks_once_more_at_the_end_for_who_came_since_the_look_before(
-    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
-) -> None:
-    shop.people("early", "mid", "last")
-    score(shop, 1, early=0.9)
-    ends = shop.now + DAY
-    taking: list[dict[str, Any]] = [
-        {"audience": MEMBERS, "timing": Timing(joins="until_end")},
-        {"audience": MEMBERS, "kind": "evergreen"},
-        {"kind": "triggered", "trigger": Trigger(event="Waved")},
-        {"kind": "evergreen"},
-    ]
-    joined, evergreen, triggered, unbegun = (shop.campaign(**more, ends_at=ends) for more in taking)
-    for campaign in (joined, evergreen, triggered):
-        shop.schedule(campaign)
-    shop.schedule(unbegun, DAY - timedelta(seconds=30))
-    pass_time(shop, scheduler, sender, shop.now)
-    score(shop, 2, mid=0.9)
-    pass_time(shop, scheduler, sender, ends - MINUTE)
-    assert (run(shop, joined, 3).due_at, run(shop, evergreen, 3).due_at) == (ends, ends)
-    # Nothing runs over the end.
-    score(shop, 3, last=0.9)
-    shop.clock.set(ends + HOUR)
-    for name, at in (("mid", ends - timedelta(seconds=5)), ("last", ends + timedelta(seconds=5))):
-        shop.send({"type": "track", "userId": name, "event": "Waved", "timestamp": at.isoformat()})
-    pass_time(shop, scheduler, sender, shop.now)
-    names = {number: name for name, number in shop.known().items()}
-    everybody = {"early": 1, "mid": 1, "last": 1}
-    for campaign, mailed in ((joined, everybody), (evergreen, everybody), (triggered, {"mid": 1}), (unbegun, {})):
-        assert Counter(names[row.profile_id] for row in shop.ledger(campaign) if row.state == "accepted") == mailed
-        assert shop.state(campaign) == "finished"
-
-
-@pytest.mark.feature("CM-21")
-def test_it_mails_new_members_of_a_segment_once_however_often_they_join(
-    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
-) -> None:
-    shop.people("ann", "bob", "cho")
-    shop.people("shy", consent=False)
-    with shop.sessions.begin() as session:
-        segment = segments.create_segment(session, "Best", MEMBERS, shop.now, MANAGER).id
-    campaign = shop.campaign(kind="evergreen", audience={"segment": segment}, needs_consent=["email"])
-    shop.schedule(campaign)
-    steps: tuple[tuple[dict[str, float], set[str]], ...] = (
-        ({}, set()),
-        ({"ann": 0.9}, {"ann"}),
-        ({"ann": 0.1}, {"ann"}),
-        ({"ann": 0.9, "bob": 0.9}, {"ann", "bob"}),
-        ({"bob": 0.1}, {"ann", "bob"}),
-        ({"bob": 0.9, "shy": 0.9}, {"ann", "bob"}),
-        ({"shy": 0.1, "ann": 0.1}, {"ann", "bob"}),
-    )
-    for number, (changed, mailed) in enumerate(steps):
-        score(shop, number, **changed)
-        pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
-        assert relay.received() == {f"{name}@example.com": 1 for name in mailed}, number
-    # Who could not be mailed is listed once with the reason, and is mailed once that is over.
-    assert states(shop, campaign) == {"accepted": 2, "no_consent": 1}
-    score(shop, 10, shy=0.9)
-    shop.send(shop.consent("shy", True))
-    pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
-    assert states(shop, campaign) == {"accepted": 3, "no_consent": 1}
-    # Two profiles become one person, who had their mail; and somebody new at an address that had it gets none.
-    shop.send({"type": "identify", "userId": "dan", "traits": {"email": "ann@example.com"}}, shop.consent("dan", True))
-    score(shop, 11, dan=0.9)
-    pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
-    assert set(relay.received().values()) == {1}
-    assert len(relay.mails) == 3
-    assert shop.state(campaign) == "sending"
-
-
-def test_it_passes_over_who_is_there_already_when_only_newcomers_are_meant(
-    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
-) -> None:
-    shop.people("ann", "bob")
-    score(shop, 1, ann=0.9)
-    campaign = shop.campaign(kind="evergreen", audience=MEMBERS, timing=Timing(newcomers_only=True))
-    shop.schedule(campaign)
-    pass_time(shop, scheduler, sender, shop.now)
-    score(shop, 2, bob=0.9)
-    pass_time(shop, scheduler, sender, shop.now + 5 * MINUTE)
-    assert relay.received() == {"bob@example.com": 1}
-    assert joining.LOOK_EVERY <= 5 * MINUTE
-
-
-def test_it_comes_again_by_the_calendar_once_among_many_loops(shop: Shop) -> None:
-    shop.people("ann")
-    campaign = shop.campaign(kind="recurring", repeat=Repeat(every="day"), ends_at=datetime(2026, 3, 31, 7, tzinfo=UTC))
-    at_wall(shop, campaign, wall("2026-03-27T09:00"))
-    loops = [another(shop) for _ in range(3)]
-    frozen: list[tuple[int, int]] = []
-    for day in range(27, 32):
-        shop.clock.set(datetime(2026, 3, day, 9, 1, tzinfo=ZoneInfo("Europe/Vienna")))
-        threads = [threading.Thread(target=lambda loop=loop: frozen.extend(loop.tick().frozen)) for loop in loops]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert frozen == [(campaign, number) for number in (1, 2, 3, 4)]
-    with shop.sessions.begin() as session:
-        rows = session.scalars(select(Occurrence).order_by(Occurrence.number)).all()
-    # Over the weekend the clocks are put forward: the wall time stays, the instant is an hour earlier.
-    assert [row.due_at.hour for row in rows] == [8, 8, 7, 7]
-    assert {row.wall.time().isoformat() for row in rows if row.wall} == {"09:00:00"}
-
-
-@pytest.mark.parametrize(
-    ("repeat", "first", "expected"),
-    [
-        (Repeat(every="month"), wall("2026-01-31T09:00"), ["01-31", "02-28", "03-31", "04-30"]),
-        (Repeat(every="month", each=3), wall("2026-03-15T09:00"), ["03-15", "06-15", "09-15", "12-15"]),
-        (Repeat(every="week", days=["fri", "mon"]), wall("2026-03-04T09:00"), ["03-06", "03-09", "03-13", "03-16"]),
-        (Repeat(every="week", each=2), wall("2026-03-04T09:00"), ["03-04", "03-18", "04-01", "04-15"]),
-        (Repeat(every="day", each=10), wall("2026-03-04T09:00"), ["03-04", "03-14", "03-24", "04-03"]),
-    ],
-)
-def test_it_counts_days_weeks_and_months_by_the_calendar(repeat: Repeat, first: datetime, expected: list[str]) -> None:
-    found = runs.walls(repeat, first)
-    assert [f"{next(found):%m-%d}" for _ in expected] == expected
-
-
-def test_it_ends_after_so_many_times_and_makes_up_for_none_it_slept_through(shop: Shop, scheduler: Scheduler) -> None:
-    shop.people("ann")
-    campaign = shop.campaign(kind="recurring", repeat=Repeat(every="day", times=3))
-    at_wall(shop, campaign, NINE, "UTC")
-    frozen = []
-    for day in (4, 7, 8, 9):
-        shop.clock.set(datetime(2026, 3, day, 9, 5, tzinfo=UTC))
-        frozen += scheduler.tick().frozen
-    assert frozen == [(campaign, 1), (campaign, 2), (campaign, 3)]
-    assert [run(shop, campaign, number).due_at.day for number in (1, 2, 3)] == [4, 5, 8]
-
-
 def test_it_keeps_a_change_of_the_clocks_while_scheduled_and_refuses_what_does_not_fit(shop: Shop) -> None:
     web = Web(shop)
     campaign = shop.campaign()
@@ -602,52 +330,3 @@ def test_it_keeps_a_change_of_the_clocks_while_scheduled_and_refuses_what_does_n
         web.close()
     with shop.sessions.begin() as session, pytest.raises(Conflict, match="waits for being left out"):
         transitions.leave_out(session, campaign, shop.now, MANAGER)
-
-
-def seen(shop: Shop, name: str, kind: type[Fetch] | type[Click], fetch_class: str, times: list[datetime]) -> None:
-    """Fetches or clicks of somebody, as the recorder would have kept them."""
-    profile = shop.profile(name)
-    with shop.sessions.begin() as session:
-        for at in times:
-            common = {
-                "id": f"{name}-{fetch_class}-{at:%d%H%M}", "at": at.astimezone(UTC), "profile_id": profile, "slot": 0,
-                "campaign_id": 1, "occurrence": 1, "fetch_class": fetch_class, "public": b"", "public_sha256": b"",
-            }  # fmt: skip
-            fetched = {"kind": "picture", "lane": "live", "size": 1, "content_type": "image/jpeg", "rung": "rules"}
-            session.add(
-                Click(**common, outcome="redirect") if kind is Click else Fetch(**common, **fetched, personal=False)
-            )
-
-
-def test_it_mails_people_at_the_hour_they_usually_open_and_the_others_at_the_time(
-    shop: Shop, scheduler: Scheduler
-) -> None:
-    tokyo, vienna = ZoneInfo("Asia/Tokyo"), ZoneInfo("Europe/Vienna")
-    shop.people("lark", "machine", timezone="Asia/Tokyo")
-    shop.people("owl", "twice", "once_a_day")
-    days = [datetime(2026, 2, day, 0, 20, tzinfo=UTC) for day in (10, 12, 14, 16)]
-
-    def at(zone: ZoneInfo, hour: int, which: list[datetime]) -> list[datetime]:
-        return [day.replace(tzinfo=zone, hour=hour) for day in which]
-
-    seen(shop, "lark", Fetch, "person", at(tokyo, 6, days[:3]) + at(tokyo, 22, days[:2]))
-    seen(shop, "machine", Fetch, "prefetch", at(tokyo, 3, days))
-    seen(shop, "owl", Click, "person", at(vienna, 21, days))
-    seen(shop, "twice", Fetch, "person", at(vienna, 7, days[:2]))
-    seen(shop, "once_a_day", Fetch, "person", [days[0].replace(hour=11, minute=minute) for minute in range(5)])
-    campaign = shop.campaign(timing=Timing(clocks="recipient", own_hours=True))
-    at_wall(shop, campaign, NINE)
-    start = NINE.replace(hour=0, tzinfo=ZoneInfo("Pacific/Kiritimati"))
-    assert run(shop, campaign).due_at == start
-    shop.clock.set(start.astimezone(UTC))
-    scheduler.tick()
-    hours = {
-        "lark": (tokyo, 6),
-        "machine": (tokyo, 9),
-        "owl": (vienna, 21),
-        "twice": (vienna, 9),
-        "once_a_day": (vienna, 9),
-    }
-    assert times(shop, campaign) == {
-        name: NINE.replace(hour=hour, tzinfo=zone).astimezone(UTC) for name, (zone, hour) in hours.items()
-    }
