@@ -14,7 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from base import db
+from base.embedded import PostgresServer
 from base.processes import free_port
+from base.secrets import PASSWORD_BYTES, secret
+from base.settings import Settings
+from campaigns.instance import Here, standing
+from campaigns.models import Instance
 from tests.serving import ROOT
 from workers.demo.journey import package_folder
 
@@ -92,6 +98,20 @@ def test_it_tells_the_story_again_on_what_was_loaded_and_learnt(runs: Runs) -> N
     assert "was trained by an earlier run" in runs.second.output
     assert "put back as they stood" in runs.second.output
     assert "rows/s" not in runs.second.output
+
+
+def test_it_leaves_a_system_that_goes_on_without_the_story(runs: Runs) -> None:
+    password = secret(runs.var / "secrets", "postgres_password", PASSWORD_BYTES)
+    server = PostgresServer(runs.var / "postgres", free_port(), runs.var / "log" / "after.log", password=password)
+    server.start()
+    try:
+        engine = db.connect(server.url)
+        with db.transaction(db.sessions(engine)) as session:
+            assert session.get_one(Instance, 1).by == "schedule"
+            assert standing(session, Here.of(Settings.from_environment({"LATEBIND_VAR": str(runs.var)}))) is None
+        engine.dispose()
+    finally:
+        server.stop()
 
 
 @pytest.mark.feature("CM-28")

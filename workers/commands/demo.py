@@ -74,8 +74,7 @@ class _Show:
         self._calendar = kept_calendar(folder) or Calendar.ending_before(SystemClock().now())
         self._trace = kept_trace(folder)
         self.clock = SteppedClock(folder / "clock", self._calendar.story)
-        # Named, so that the folder may be moved; its database is the demo's own.
-        self._system = System(replace(settings, clock_file=folder / "clock", instance=settings.instance or "demo"))
+        self._system = System(replace(settings, clock_file=folder / "clock"))
         self._stage: Stage | None = None
 
     def play(self) -> Claims:
