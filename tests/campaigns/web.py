@@ -25,6 +25,11 @@ def told(answer: TestResponse, *statuses: int) -> Any:
     return answer.json
 
 
+def unsigned(page: str) -> str:
+    """A page without its CSRF tokens, which carry the second they were made in."""
+    return _TOKEN.sub("", page)
+
+
 @dataclass
 class Browser:
     """Somebody's browser. Forms are posted with the token of a page seen before."""

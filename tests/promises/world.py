@@ -36,7 +36,7 @@ from campaigns.models import Creative
 from render.plan import Mode
 from render.starting import BY_NAME
 from tests.campaigns.shop import MANAGER, TEXT, Shop, named
-from tests.promises.reader import Mail, read_mail, signal
+from tests.promises.reader import Mail, fetch, read_mail, signal
 from tests.serving import ROOT, Served, outer_environment
 
 PROGRAMS: Final = {
@@ -260,8 +260,18 @@ class World:
         return round(float(next(line.rpartition(" ")[2] for line in lines if line.startswith(wanted))))
 
     def too_slow(self) -> int:
-        """Opens that this machine was too busy for: the store did not answer an open in its 80 ms."""
-        return self.metric("unread") + self.metric("unagreed")
+        """Opens that this machine was too busy for: the store did not answer in its 80 ms, or a drawing was late."""
+        return self.metric("unread") + self.metric("unagreed") + self.metric("late_drawings")
+
+    def at_hand(self, picture: str) -> None:
+        """Have a picture fetched until it comes in time, as it then does for everybody who is shown the same."""
+
+        def in_time() -> bool:
+            slow = self.too_slow()
+            fetch(self.render.url, picture)
+            return self.too_slow() == slow
+
+        until(in_time, "the picture to be drawn in time")
 
     # --- the campaign
 
