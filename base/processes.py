@@ -68,6 +68,11 @@ def end(pid: int, having: str, first: signal.Signals, seconds: float) -> bool:
     raise StartError(f"Process {pid}, left over from an earlier run, does not end.")
 
 
+def give_way(niceness: int) -> None:
+    """Let other processes of this host go first: by so much as the kernel's niceness says (0 to 19), never less."""
+    os.nice(max(0, niceness - os.nice(0)))
+
+
 def is_this_machine(host: str) -> bool:
     """Whether what is said to a host stays on this machine."""
     if host == "localhost":

@@ -228,6 +228,13 @@ class Settings(MailSettings):
     pin_cpus: bool = field(
         default=False, metadata=entry(switch, "1: pin each app process to one core; for hosts that run one app only.")
     )
+    niceness: int = field(
+        default=10,
+        metadata=entry(
+            whole(0, 19),
+            "How far senders, workers, pages and API give way to opens and signals on one host; 0: not.",
+        ),
+    )
     log_level: str = field(default="info", metadata=entry(level, "debug, info, warning or error."))
     log_format: str = field(default="json", metadata=entry(text, "json, or console for a person at a terminal."))
 

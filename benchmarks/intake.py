@@ -60,7 +60,7 @@ def main() -> None:
     """Run it and print the report."""
     report = Report("intake")
     with world.world(database=True) as place:
-        _known(place)
+        known(place)
         with on_server_core():
             served = Served.start("signals", place.settings, place.folder / "signals.log")
         try:
@@ -74,7 +74,7 @@ def main() -> None:
     report.show()
 
 
-def _known(place: world.World) -> None:
+def known(place: world.World) -> None:
     """Customers with a year behind them, taken in by the intake itself."""
     engine = db.connect(place.settings.database_url)
     try:
@@ -118,7 +118,7 @@ def _order(name: str, person: int, days: int, lines: int, random_: random.Random
     return _call(name, person, days * 86_400, "Order Completed", properties)
 
 
-class _Stream:
+class Stream:
     """Events one after the other, a second apart, of customers at random."""
 
     def __init__(self, seed: int) -> None:
@@ -156,20 +156,20 @@ def _post(url: str, path: str, content: object) -> bytes:
     return load.post(host, port, path, msgspec.json.encode(content), headers)
 
 
-def _batch(url: str, draw: Callable[[], Event]) -> bytes:
+def batch(url: str, draw: Callable[[], Event]) -> bytes:
     return _post(url, "/v1/batch", {"batch": [draw() for _ in range(BATCH)]})
 
 
 def _batches(report: Report, place: world.World, served: Served) -> None:
-    draw = _Stream(1).order
-    load.run(*address_of(served.url), [_batch(served.url, draw) for _ in range(WARM)], CONNECTIONS, 60)
+    draw = Stream(1).order
+    load.run(*address_of(served.url), [batch(served.url, draw) for _ in range(WARM)], CONNECTIONS, 60)
     events = [draw() for _ in range(BATCHES * BATCH)]
     requests = [
         _post(served.url, "/v1/batch", {"batch": events[start : start + BATCH]})
         for start in range(0, len(events), BATCH)
     ]
     before = _used(place, served)
-    ours = _rate(served.url, requests)
+    ours = rate(served.url, requests)
     used = {part: 1e6 * (now - before[part]) / len(events) for part, now in _used(place, served).items()}
     copied = _copied(place, events)
     report.add(
@@ -180,11 +180,11 @@ def _batches(report: Report, place: world.World, served: Served) -> None:
 
 
 def _mixed(report: Report, url: str) -> None:
-    draw = _Stream(2).mixed
-    report.add("events/s, a shop's mix", f"{_rate(url, [_batch(url, draw) for _ in range(BATCHES)]):,.0f}")
+    draw = Stream(2).mixed
+    report.add("events/s, a shop's mix", f"{rate(url, [batch(url, draw) for _ in range(BATCHES)]):,.0f}")
 
 
-def _rate(url: str, requests: Sequence[bytes]) -> float:
+def rate(url: str, requests: Sequence[bytes]) -> float:
     """Events a second over a few connections that are never idle."""
     result = load.run(*address_of(url), requests, CONNECTIONS, 120)
     if result.statuses != {200: len(requests)}:
@@ -237,12 +237,12 @@ def _copied(place: world.World, events: Sequence[Event]) -> float:
 def _signals(report: Report, url: str, name: str, *, beside: int) -> None:
     """Request sent to 200 received, each at its moment; `beside` batches leave a second meanwhile."""
     # One stream for both: what leaves later happened later, so that nobody's history has to be folded again.
-    stream = _Stream(4 if beside else 3)
+    stream = Stream(4 if beside else 3)
     # Half a step off, so that signals do not always leave with a batch.
     plan = [((number + 0.5) / SIGNALS, True) for number in range(SIGNALS * SECONDS)]
     plan += [(number / beside, False) for number in range(beside * SECONDS)]
     plan.sort()
-    requests = [_post(url, "/v1/track", stream.order()) if is_one else _batch(url, stream.mixed) for _, is_one in plan]
+    requests = [_post(url, "/v1/track", stream.order()) if is_one else batch(url, stream.mixed) for _, is_one in plan]
     result = load.run(*address_of(url), requests, 24, 2 * SECONDS, due=[at for at, _ in plan])
     took = sorted(
         1000 * seconds for number, seconds in zip(result.numbers, result.latencies, strict=True) if plan[number][1]

@@ -86,6 +86,7 @@ def grown(shop: Shop, people: int) -> None:
             for statement in CLONED:
                 session.execute(text(statement), {"first": first, "last": last, "one": one})
     with shop.sessions.begin() as session:
+        session.execute(text("SELECT setval('profile_id_seq', :people)"), {"people": people})
         session.execute(text("ANALYZE"))
 
 

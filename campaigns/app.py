@@ -13,6 +13,7 @@ from base import db, stores
 from base.blobs import blobs_from
 from base.clock import Clock, clock_from
 from base.logs import set_up
+from base.processes import give_way
 from base.settings import Settings
 from campaigns import access, api, errors, limits, presenting
 from campaigns.addresses import CONVERTERS
@@ -78,4 +79,5 @@ def from_environment() -> Flask:
     """What gunicorn calls. Raises SettingError naming the variable that is missing or wrong."""
     settings = Settings.from_environment(os.environ, require=REQUIRED)
     set_up(settings, "web")
+    give_way(settings.niceness)
     return create_app(settings)

@@ -11,6 +11,7 @@ from base.blobs import blobs_from
 from base.clock import clock_from
 from base.downloads import Downloads
 from base.logs import set_up
+from base.processes import give_way
 from base.queues import QueueName
 from base.settings import Settings
 from campaigns.instance import Guard
@@ -29,6 +30,7 @@ def command(name: str) -> None:
     required = ("database_url", "redis_url", "token_keys", "hash_key", "subject_key")
     settings = Settings.from_environment(os.environ, require=required)
     set_up(settings, f"worker {name}")
+    give_way(settings.niceness)
     engine = db.connect(settings.database_url, application=f"latebind worker {name}")
     store = stores.connect(settings.redis_url)
     sessions, blobs, clock = db.sessions(engine), blobs_from(settings), clock_from(settings)
