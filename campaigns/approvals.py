@@ -1,8 +1,8 @@
 """Whether a campaign needs a second person's word before its mails leave, and whether it has it, for what it is now.
 
 An approval is of one exact version: all that is written of the campaign and its message, its audience rule with the
-segments in it, the plan and the mail that it becomes, and when it goes out. It stands while all of that is as it was;
-whatever is changed makes it void.
+segments in it, the plan and the mail that it becomes, the segments that its offers ask for, and when it goes out. It
+stands while all of that is as it was; whatever is changed makes it void.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict
-from campaigns import admin_log, campaigns, messages, plans, rulebook
+from campaigns import admin_log, campaigns, compiling, messages, plans, rulebook, segments
 from campaigns.admin_log import Actor
 from campaigns.models.approval import Approval, ApprovalRule
 from campaigns.models.campaign import Campaign
+from render.plan import LAYERS
 
 LEFT: Final = ("sending", "paused", "finished", "cancelled")
 """States of campaigns whose mails may have left: what is published is shown in them."""
@@ -91,11 +92,16 @@ def version(
     session: Session, row: Campaign, plan_hash: str, mail_hash: str, due_at: datetime | None, starts_at: datetime | None
 ) -> Version:
     """The version that a campaign is now, if it becomes this plan and mail and goes out then (None: at once)."""
+    by_offers = [getattr(offer, layer) for offer in compiling.offers_of(session, row) for layer in LAYERS]
     content = {
         "campaign": msgspec.to_builtins(campaigns.content(row)),
         "message": msgspec.to_builtins(messages.content(messages.message(session, row.message_id or 0))),
         "audience": rulebook.expanded(session, row.audience),
         "suppress": rulebook.expanded(session, row.suppress) if row.suppress is not None else None,
+        "segments": {
+            str(number): rulebook.expanded(session, {"segment": number})
+            for number in sorted(segments.within(session, by_offers))
+        },
         "plan": plan_hash,
         "mail": mail_hash,
         "due_at": due_at.isoformat() if due_at else None,

@@ -18,7 +18,7 @@ from campaigns import approvals, compiling, segments
 from campaigns.admin_log import Actor
 from campaigns.models.accounts import AdminEntry, ApiKey
 from campaigns.models.approval import Approval
-from campaigns.models.campaign import Campaign, Segment
+from campaigns.models.campaign import Campaign
 from campaigns.models.scenario import Scenario
 from render.plan import LAYERS
 
@@ -68,8 +68,11 @@ def _written(session: Session, row: Campaign, last: Approval | None) -> Iterator
     yield _of("creative", draw & drew, since)
     yield _of("creative", draw - drew, None)
 
-    asked = _within(session, [row.audience, row.suppress, *(getattr(one, name) for one in shown for name in LAYERS)])
-    named = _within(session, [before.get("audience"), before.get("suppress")])
+    by_offers = (getattr(one, name) for one in shown for name in LAYERS)
+    asked = segments.within(session, [row.audience, row.suppress, *by_offers])
+    named = segments.within(session, [before.get("audience"), before.get("suppress")])
+    if last is not None:
+        named |= {int(number) for number in last.content["segments"]}
     yield _of("segment", asked & named, since)
     yield _of("segment", asked - named, None)
 
@@ -86,14 +89,3 @@ def _of(kind: str, numbers: Iterable[object] | None, since: datetime | None) -> 
 
 def _is_any(session: Session, wanted: ColumnElement[bool]) -> bool:
     return bool(session.scalar(select(exists().where(wanted))))
-
-
-def _within(session: Session, rules: Iterable[Any]) -> set[int]:
-    """The segments that these rules name, with those that are named in them."""
-    found: set[int] = set()
-    further = segments.names(list(rules))
-    while further:
-        found |= further
-        inner = session.scalars(select(Segment.rule).where(Segment.id.in_(further))).all()
-        further = segments.names(list(inner)) - found
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -100,3 +100,14 @@ def names(node: Any) -> set[int]:
             return {number for child in node for number in names(child)}
         case _:
             return set()
+
+
+def within(session: Session, rules: Iterable[Any]) -> set[int]:
+    """The segments that these rules name, with those that are named in them."""
+    found: set[int] = set()
+    further = names(list(rules))
+    while further:
+        found |= further
+        inner = session.scalars(select(Segment.rule).where(Segment.id.in_(further))).all()
+        further = names(list(inner)) - found
+    return found

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from sqlalchemy import select, text
 
-from campaigns import approvals, messages, transitions
+from campaigns import approvals, messages, segments, transitions
 from campaigns.campaigns import CampaignIn
-from campaigns.models import AdminEntry, Approval
+from campaigns.models import AdminEntry, Approval, Offer
 from tests.campaigns.mailing import words
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.test_scenarios import Tried
@@ -133,6 +133,22 @@ def test_it_is_void_once_anything_of_it_is_changed(web: Web) -> None:
     assert office.admin.call("POST", f"{office.at}/publish").status_code == 409
     assert office.approve(office.ask()).status_code == 302
     assert office.admin.told("GET", office.at)["missing"] == []
+
+
+def test_it_is_void_once_a_segment_that_an_offer_asks_for_is_another(web: Web) -> None:
+    office, shop = Office(web), web.shop
+    gold = {"field": "trait", "name": "card", "op": "=", "value": "gold"}
+    with shop.sessions.begin() as session:
+        inner = segments.create_segment(session, "Gold", gold, shop.now, MANAGER).id
+        outer = segments.create_segment(session, "Not gold", {"not": {"segment": inner}}, shop.now, MANAGER).id
+        slots = session.scalars(text("SELECT slots FROM campaign WHERE id = :c"), {"c": office.campaign}).one()
+        offer = session.get_one(Offer, slots[0]["offers"][0])
+        offer.relevant = {"segment": outer}
+    office.approve(office.ask(due_at=office.moment()))
+    assert office.told()[0]["stands"]
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, inner, "Gold", gold | {"value": "silver"}, shop.now, MANAGER)
+    assert not office.told()[0]["stands"]
 
 
 def test_it_says_no_to_what_was_changed_while_it_waited_and_can_be_sent_back(web: Web) -> None:
