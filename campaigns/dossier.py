@@ -47,6 +47,8 @@ _PLAIN: Final = {
     " WHERE profile_id = ANY(:members) ORDER BY first_seen, type, value",
     "traits": "SELECT name, value, event_time AS since, [source], event_id AS signal FROM trait_lineage t"
     " WHERE profile_id = ANY(:members) ORDER BY name",
+    "households": "SELECT kind, role, gone AS left, size, others, since, said_at, [source], by, why, ended_at,"
+    " ended_by, ended_why FROM household_claim t WHERE profile_id = ANY(:members) ORDER BY since, id",
     "scores": "SELECT name, value, as_of FROM profile_score t WHERE profile_id = ANY(:members) ORDER BY name",
     "consents": "SELECT purpose, granted, wording, at, received_at, [source] FROM consent t"
     " WHERE profile_id = ANY(:members) ORDER BY at, id",

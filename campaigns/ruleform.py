@@ -47,6 +47,10 @@ CONDITIONS: Final = (
     Condition("best", "chance of becoming one of the best (%)", "score", "share", name="best"),
     Condition("ltv", "worth expected in 90 days", "score", "cents", name="ltv"),
     Condition("interval", "days until the next order, expected", "score", "number", name="interval"),
+    Condition("household", "people in their household", "household.people", "whole"),
+    Condition("children", "children who live with them", "household.children", "whole"),
+    Condition("grown", "grown-up children who live elsewhere", "household.grown_children", "whole"),
+    Condition("oldest", "age of the oldest in their household", "household.oldest", "whole"),
     Condition("complaint", "has an open complaint (1 = yes)", "complaint.open", "yes/no"),
 )
 BY_KEY: Final = {condition.key: condition for condition in CONDITIONS}

@@ -14,8 +14,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import belonging, folding, journal, refusals
-from signals.intake import Intake
+from signals import belonging, claiming, folding, journal, refusals
+from signals.intake import Intake, regroup
 from signals.state import tombstone
 
 _DELETE: Final = tuple(
@@ -42,6 +42,7 @@ _DELETE: Final = tuple(
         "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",
         "DELETE FROM consent WHERE profile_id = ANY(:members)",
+        "DELETE FROM household_claim WHERE profile_id = ANY(:members)",
         # That a mail bounced stays with the ledger; what a server said of it may name the person.
         "UPDATE mail_report SET words = NULL, address_hash = NULL, message_id = NULL WHERE profile_id = ANY(:members)",
     )
@@ -70,6 +71,7 @@ def erase(intake: Intake, profile: int, now: datetime, keep: Keep = lambda sessi
     root = folding.Root(members[0], members, erased_version=version, edition=version)
     intake.publisher.write_states(folding.published([folding.standing(root, tombstone(version), version)]))
     intake.publisher.forget(members)
+    regroup(intake, members, now)
     return True
 
 
@@ -97,6 +99,7 @@ def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[i
     keep(session, row.root_id)
     # A number of its own, newer than every signal: no state on its way to Valkey can come after the tombstone.
     version = journal.numbers(session, 1)[0]
+    claiming.queue(session, [row.root_id])
     given = {"members": members, "refused": refusals.naming(session, members)}
     for statement in _DELETE:
         session.execute(statement, given)

@@ -17,6 +17,8 @@ from signals import readings
 from signals.contents import PURPOSES
 from signals.moments import ms_of, seconds_of
 from signals.readings import Params, Reading, RuleFacts
+from signals.readings_household import FEATURES as HOUSEHOLD
+from signals.readings_household import HouseholdFeature
 from signals.state import ProfileState, Trait
 
 Type = Literal["whole", "number", "yes/no", "text", "any"]
@@ -76,6 +78,7 @@ _ORDER: Final = "Order Completed, net of returns and gifts"
 _VIEW: Final = "Product Viewed, Product List Viewed"
 _CART: Final = "Product Added, Product Removed, Cart Viewed"
 _COMPLAINT: Final = "Complaint Opened, Complaint Closed"
+_LIVING: Final = "who live together (docs/households.md)"
 _FEED: Final = "product feed"
 _SCORES: Final = "computed (docs/people.md)"
 _NEVER: Final = "when it never happened"
@@ -116,6 +119,10 @@ def _open(name: str, kind: Type, unit: str, meaning: str, source: str, missing: 
 
 def _of_open(name: str, kind: Type, unit: str, meaning: str) -> Feature:
     return _open(f"open.{name}", kind, unit, meaning, "the open", "when it is not told", readings.of_open(name))
+
+
+def _lives(one: HouseholdFeature) -> Feature:
+    return Feature(f"household.{one.name}", one.type, one.unit, one.meaning, _LIVING, one.missing, one.read)
 
 
 def _household(name: str) -> Feature:
@@ -286,6 +293,7 @@ _PERSON: Final = (
         _NAME,
     ),
     *map(_household, ("size", "kids", "age")),
+    *map(_lives, HOUSEHOLD),
     Feature(
         "intent",
         "number",

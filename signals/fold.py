@@ -21,6 +21,7 @@ import msgspec
 
 from signals.behaviour import STEPS
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
+from signals.gaps import longer
 from signals.moments import seconds_of
 from signals.orders import OVERFLOW, Placement, knows_order, order_key, resolve
 from signals.state import (
@@ -34,7 +35,6 @@ from signals.state import (
     ProfileState,
     Purchase,
     Score,
-    longer,
 )
 
 NO_SCORES: Final[Mapping[str, Score]] = MappingProxyType({})

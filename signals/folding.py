@@ -19,6 +19,7 @@ from base.db import Binaries
 from signals.catalog import Categories
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
+from signals.household import Household
 from signals.lineage import Rules, rules, same
 from signals.moments import seconds_of, unix_ms
 from signals.signal import ORDER_COMPLETED
@@ -26,17 +27,19 @@ from signals.state import ProfileState, Score, Trait, decode, document, encode, 
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
+_HOUSEHOLD = msgspec.msgpack.Decoder(Household)
 NO_RULES: Final = Rules()
 
 
 @dataclass(slots=True)
 class Told:
-    """A stored event as folding sees it: the pure event, and what its row says."""
+    """A stored event as folding sees it: the pure event, and what its row says (`profile`: whose it is)."""
 
     event: FoldEvent
     is_order: bool
     folds: bool
     body: dict[str, Any] | None = None
+    profile: int = 0
 
     @property
     def key(self) -> tuple[int, str, int]:
@@ -50,6 +53,7 @@ class Root:
 
     `edition` is the stored state's, or the tombstone's: the arrival number that was next when it was written, which a
     writer takes under the lock. So of two editions the higher holds what the lower one did and what came after it.
+    `household` is what was found last (signals/grouping.py), at `household_version`; `regroup`: it is to be found anew.
     """
 
     id: int
@@ -57,6 +61,9 @@ class Root:
     state: ProfileState | None = None
     erased_version: int | None = None
     edition: int = 0
+    household: Household | None = None
+    household_version: int = 0
+    regroup: bool = False
 
     @property
     def held(self) -> ProfileState | None:
@@ -75,8 +82,9 @@ class Standing:
 
 
 _ROOTS = text("""
-    SELECT p.root_id, p.id, p.erased_version, s.encoded, greatest(s.edition, s.version, p.erased_version) AS edition
-    FROM profile p LEFT JOIN profile_state s ON s.profile_id = p.id
+    SELECT p.root_id, p.id, p.erased_version, s.encoded, greatest(s.edition, s.version, p.erased_version) AS edition,
+           d.facts, d.version AS household_version
+    FROM profile p LEFT JOIN profile_state s ON s.profile_id = p.id LEFT JOIN dwelling d ON d.profile_id = p.id
     WHERE p.root_id = ANY(:roots) ORDER BY p.id
 """)
 
@@ -92,6 +100,8 @@ def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
             root.erased_version = row.erased_version
             root.state = decode(row.encoded) if row.encoded is not None else None
             root.edition = row.edition or 0
+            root.household = _HOUSEHOLD.decode(row.facts) if row.facts is not None else None
+            root.household_version = row.household_version or 0
     return found
 
 
@@ -149,7 +159,8 @@ def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str], rules: Rul
 
 
 _EVENTS = text("""
-    SELECT id, source_id, message_id, event_time, name, order_id, category_ids, folds, CAST(body AS text) AS body
+    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds,
+           CAST(body AS text) AS body
     FROM event WHERE profile_id = ANY(:members)
 """)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
@@ -169,7 +180,9 @@ def history(session: Session, members: Sequence[int], categories: Categories) ->
             source=row.source_id,
             arrival=row.id,
         )
-        told.append(Told(event, row.name == ORDER_COMPLETED and row.order_id is not None, row.folds, raw))
+        told.append(
+            Told(event, row.name == ORDER_COMPLETED and row.order_id is not None, row.folds, raw, row.profile_id)
+        )
     told.sort(key=lambda entry: entry.key)
     return told
 
@@ -200,7 +213,9 @@ def fold_again(session: Session, root: Root, categories: Categories) -> tuple[Pr
         session.execute(_FLIP, {"ids": flipped})
     segments = root.state.segments if root.state else ()
     events = (entry.event for entry in told if entry.folds)
-    return fold_all(events, segments=segments, scores=_scores(session, root.id)), told
+    state = fold_all(events, segments=segments, scores=_scores(session, root.id))
+    state.household, state.version = root.household, max(state.version, root.household_version)
+    return state, told
 
 
 _SCORES = text("SELECT name, value, as_of FROM profile_score WHERE profile_id = :root ORDER BY name")

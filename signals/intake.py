@@ -6,7 +6,7 @@ It raises Unavailable when either store is away; sending the same messages again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import belonging, folding, journal, lineage
+from signals import belonging, claiming, folding, grouping, journal, lineage
 from signals.belonging import Lost
 from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing, Told
@@ -102,7 +102,27 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
         with transaction(intake.sessions) as session:
             states += stored_states(session, repeated)
     intake.publisher.write_states(states)
+    regroup(intake, repeated | moved(standings), reading.now)
     return outcomes
+
+
+def moved(standings: Iterable[Standing]) -> set[int]:
+    """Those of whom something was said by which they may live with others than before."""
+    return {entry.root.id for entry in standings if entry.root.regroup}
+
+
+def regroup(intake: Intake, people: Collection[int] | None, now: datetime) -> None:
+    """Find the homes of these people anew where that is due, of all with None; in effect for the next open of everybody
+    who lives there when it returns. Raises Unavailable; doing it again is safe.
+    """
+    for only in [None] if people is None else _hundreds(sorted(people)):
+        while (settled := intake.settle(partial(grouping.settle, now=now, only=only))).done:
+            intake.publisher.write_states(folding.published(settled.standings))
+            intake.settle(partial(grouping.done, notes=settled.done))
+
+
+def _hundreds(people: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (people[start : start + grouping.BATCH] for start in range(0, len(people), grouping.BATCH))
 
 
 def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Standing], set[int]]:
@@ -130,6 +150,7 @@ def take_apart(intake: Intake, link: int, now: datetime, *, apart: bool, by: str
     except InvalidInput:
         return None
     intake.publisher.write_states(folding.published(done.standings))
+    regroup(intake, moved(done.standings), now)
     return done
 
 
@@ -189,6 +210,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
         told.setdefault(number, [])  # Nothing may be kept of them, but who they are is known.
     states = _folded_on(session, whose, told)
     journal.append(session, sender, [Entry(item.signal, item.told, item.person.id) for item in items], now)
+    claiming.hear(session, items, whose.roots, whose.merged, sender, intake.hash_key)
     return _stand(session, intake, whose.roots, told, states, arrivals[-1], now)
 
 

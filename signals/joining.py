@@ -10,10 +10,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import belonging, folding, journal
+from signals import belonging, claiming, folding, journal
 from signals.folding import Standing
 from signals.identity import MEMBERS, merge, too_large
-from signals.intake import Intake
+from signals.intake import Intake, moved, regroup
 from signals.intent import assess
 
 BY_HAND: Final = "hand"
@@ -28,6 +28,7 @@ def join(intake: Intake, one: int, other: int, now: datetime, *, by: str) -> int
     """
     number, standing = intake.settle(partial(_join, intake, one, other, now, by))
     intake.publisher.write_states(folding.published([standing]))
+    regroup(intake, moved([standing]), now)
     return number
 
 
@@ -61,4 +62,5 @@ def _join(intake: Intake, one: int, other: int, now: datetime, by: str, session:
     standing = folding.standing(root, assess(state, intake.definitions.current(session)), edition)
     folding.write(session, [standing], now)
     folding.write_origins(session, list(folding.origins(root.id, told).values()), anew=[root.id])
+    claiming.mark(session, [root])
     return number, standing

@@ -19,6 +19,7 @@ from base.errors import InvalidInput
 from signals.catalog import Categories
 from signals.foldevent import FoldEvent, fold_event, product_id
 from signals.folding import Told
+from signals.homes import Said, said
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal
 from signals.moments import unix_ms
@@ -49,7 +50,7 @@ ACCEPTED = Outcome("accepted")
 class Item:
     """An event on its way in; status and person are settled when it is stored. `known`: whose it is, known beforehand.
 
-    `unresolved`: it names a category nobody knew when it was read.
+    `unresolved`: it names a category nobody knew when it was read. `said`: what it tells of where the person lives.
     """
 
     index: int
@@ -60,6 +61,7 @@ class Item:
     person: Person = field(default_factory=Person)
     known: Person | None = None
     unresolved: bool = False
+    said: Said | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ class Reader:
             return number
 
         event = fold_event(signal.raw, lookup, time_ms=unix_ms(signal.time), source=sender.id)
-        return Item(index, signal, named, Told(event, signal.is_order, True, signal.raw), unresolved=bool(missed))
+        home = said(signal.raw, signal.time) if sender.is_server else None
+        told = Told(event, signal.is_order, True, signal.raw)
+        return Item(index, signal, named, told, unresolved=bool(missed), said=home)
 
     def _complete(self, bare: Sequence[Item], *, again: bool) -> None:
         """Give products named without a category the one the catalogue has, in the event itself, so that it stays."""

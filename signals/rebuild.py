@@ -16,9 +16,10 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import transaction
-from signals import belonging, folding, journal
+from signals import belonging, claiming, folding, journal
+from signals.claiming import Statement
 from signals.folding import Origin, Standing
-from signals.intake import Intake, stored_states
+from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
 from signals.state import encode
 
@@ -63,6 +64,7 @@ def rebuild(
         states = folding.published(standings)
         report.absent += len(intake.publisher.absent([profile for profile, _, _ in states]))
         intake.publisher.write_states(states)
+        regroup(intake, moved(standings), now)
         report.profiles += len(standings)
         report.different += len(different)
         report.first += different[: SHOWN - len(report.first)]
@@ -78,6 +80,8 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     origins: list[Origin] = []
     different: list[int] = []
     found = folding.load(session, locked)
+    statements: list[Statement] = []
+    servers = claiming.servers(session)
     (edition,) = journal.numbers(session, 1)
     for root in found.values():
         state, told = folding.fold_again(session, root, intake.categories)
@@ -88,9 +92,12 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
         standings.append(entry)
         origins += folding.origins(root.id, told).values()
         folding.rewrite_consents(session, root.members, told)
+        statements += claiming.retold(told, servers)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
     folding.write_origins(session, origins, anew=list(found))
+    claiming.keep(session, statements, intake.hash_key)
+    claiming.mark(session, list(found.values()))
     return standings, different
 
 

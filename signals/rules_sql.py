@@ -30,9 +30,11 @@ from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 from signals import routes
 from signals.history import History
 from signals.history_sql import happened
+from signals.household import ADULT_AT
 from signals.moments import seconds_of, today_of, unix_ms
 from signals.profiles import ProfileStateRow
 from signals.readings import FLAG, Params
+from signals.readings_household import BANDS
 from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Rule, Some, Test, sort_of
 from signals.state import Trait
 
@@ -241,6 +243,72 @@ def _consent(purpose: str) -> _Read:
     return lambda document, params: document.yes("consent", purpose)
 
 
+def _in_household(document: _Document, value: Any) -> Expression:
+    """A value of the household; NULL without one."""
+    return case((document.text("household", "adults").is_(None), None), else_=value)
+
+
+def _born(document: _Document, which: str, **years: int) -> Expression:
+    """How many children of the household have a birth year like this, a JSON path condition over these years."""
+    query = cast(f"$.household.children[*] ? ({which})", JSONPATH)
+    return func.jsonb_array_length(func.jsonb_path_query_array(document.column, query, cast(years, JSONB)))
+
+
+def _children(document: _Document) -> Expression:
+    return _born(document, "@ == 0 || @ > $grown", grown=document.now.year - ADULT_AT)
+
+
+def _grown_up(document: _Document) -> Expression:
+    return _born(document, "@ > 0 && @ <= $grown", grown=document.now.year - ADULT_AT)
+
+
+def _aged(low: int, high: int) -> _Read:
+    def read(document: _Document, params: Params) -> Expression:
+        year = document.now.year
+        return _in_household(
+            document, _born(document, "@ > 0 && @ >= $least && @ <= $most", least=year - high, most=year - low)
+        )
+
+    return read
+
+
+def _people(document: _Document, params: Params) -> Expression:
+    counted = document.whole("household", "adults") + func.jsonb_array_length(document.at("household", "children"))
+    return _in_household(document, func.coalesce(func.nullif(document.whole("household", "size"), 0), counted))
+
+
+def _has_children(document: _Document, params: Params) -> Expression:
+    return case(
+        (document.text("household", "adults").is_(None), None),
+        (_children(document) > 0, True),
+        (document.yes("household", "whole"), False),
+        else_=None,
+    )
+
+
+def _youngest(document: _Document, params: Params) -> Expression:
+    born, year = document.whole("household", "children", -1), document.now.year
+    return case((and_(born > 0, born > year - ADULT_AT), year - born), else_=None)
+
+
+def _oldest(document: _Document, params: Params) -> Expression:
+    born = document.whole("household", "oldest")
+    return case((born > 0, document.now.year - born), else_=None)
+
+
+_HOUSEHOLD: Final[Mapping[str, _Read]] = {
+    "people": _people,
+    "adults": lambda document, params: document.whole("household", "adults") + _grown_up(document),
+    "children": lambda document, params: _in_household(document, _children(document)),
+    **{f"children_{low}_{high}": _aged(low, high) for low, high in BANDS},
+    "has_children": _has_children,
+    "youngest": _youngest,
+    "oldest": _oldest,
+    "grown_children": lambda document, params: document.whole("household", "grown"),
+    "role": lambda document, params: document.text("household", "role"),
+    "confidence": lambda document, params: document.number("household", "sure") / literal(100, Double),
+}
+
 _FEATURES: Final[Mapping[str, _Read]] = {
     "purchases.count": _orders,
     "purchases.amount": _amount,
@@ -284,6 +352,7 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "score": lambda document, params: document.number("scores", params.name or "", "value"),
     "score.days_since": lambda document, params: document.days_since("scores", params.name or "", "as_of_day"),
     "flag": lambda document, params: document.at("scores", f"{FLAG}{params.name}").is_not(None),
+    **{f"household.{name}": read for name, read in _HOUSEHOLD.items()},
 }
 _ANY: Final[Mapping[str, Callable[[_Document, Params], Any]]] = {
     "trait": lambda document, params: document.at("traits", params.name or ""),

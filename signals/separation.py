@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import belonging, folding, journal
+from signals import belonging, claiming, folding, journal
 from signals.belonging import Lost
 from signals.catalog import Categories
 from signals.definitions import Definitions
@@ -92,6 +92,7 @@ def cut(
     session.execute(_MARK, {"id": link, "now": now, "apart": apart, "by": by or None})
     session.execute(_NOTE, {"id": link, "kinds": list(CONTACTS)})
     leaves = _leave(session, row, stays)
+    claiming.mark(session, (stays, leaves))
     return Cut(stays.id, leaves.id, _stand(session, categories, definitions, (stays, leaves), now))
 
 

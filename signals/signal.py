@@ -19,6 +19,7 @@ from base.errors import InvalidInput
 from signals.contents import ORDER_KINDS, STRONG_TRAITS, amount, check_properties, check_traits, order_id
 from signals.events import MESSAGE_ID_LENGTH
 from signals.foldevent import Kind, kind_of
+from signals.homes import is_household
 from signals.sources import Sender
 
 TYPES: Final = ("identify", "track", "page", "screen", "group", "alias")
@@ -142,6 +143,8 @@ def refuse_untrusted(signal: Signal, sender: Sender) -> None:
         for name in STRONG_TRAITS:
             if traits.get(name) is not None:
                 raise Untrusted(f"traits.{name}", "a browser key cannot set this")
+    if is_household(signal.raw):
+        raise Untrusted("traits.type", "a browser key cannot say who lives together")
     if signal.kind in SERVER_KINDS:
         raise Untrusted("event", f"a browser key cannot send {signal.name}")
 

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import copy
 import struct
-from collections.abc import Iterable
 from functools import cache
-from itertools import accumulate, pairwise
-from operator import sub
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
+from signals.gaps import days_back, gaps_of
+from signals.household import Household
 from signals.moments import day_of, seconds_of
 
 FORMAT = 1
@@ -159,7 +159,8 @@ class ProfileState(msgspec.Struct, array_like=True):
     `complaints` maps the id of an open complaint ("" if it had none) to its opening. `order_keys` (newest last) and
     `unmatched` hold shortened order ids: of the latest orders, and of corrections whose order has not been seen.
     `scores` are computed elsewhere and only carried along, as segments are (signals/scores.py). `clues` say why what
-    lies in the cart may have been left there, each with its newest second (signals/carts.py).
+    lies in the cart may have been left there, each with its newest second (signals/carts.py). `household` is found from
+    who lives together (signals/grouping.py) and carried along as scores are; when it changes, so does the version.
     """
 
     format: int = FORMAT
@@ -199,6 +200,7 @@ class ProfileState(msgspec.Struct, array_like=True):
     scores: dict[str, Score] = {}
     clues: dict[str, int] = {}
     coupon_orders: int = 0
+    household: Household | None = None
 
     @property
     def open_complaint_ms(self) -> int | None:
@@ -240,46 +242,6 @@ def tombstone(version: int = 0) -> ProfileState:
     return ProfileState(version=version, erased=True)
 
 
-def days_back(last_day: int, gaps: bytes) -> list[int]:
-    """The days that a newest day and its gaps stand for, newest first."""
-    if 255 not in gaps:
-        return list(accumulate(gaps, sub, initial=last_day))
-    days = [last_day]
-    carried = 0
-    for gap in gaps:
-        carried += gap
-        if gap < 255:
-            days.append(days[-1] - carried)
-            carried = 0
-    return days
-
-
-def gaps_of(days: Iterable[int]) -> bytes:
-    """The byte form of days that descend; the opposite of `days_back`."""
-    gaps = bytearray()
-    newer: int | None = None
-    for day in days:
-        if newer is not None:
-            full, rest = divmod(newer - day, 255)
-            gaps += b"\xff" * full
-            gaps.append(rest)
-        newer = day
-    return bytes(gaps)
-
-
-def longer(gaps: bytes, last_s: int | None, seconds: int, bound: int) -> bytes:
-    """The gaps after one more order at `seconds`, at most `bound` of them; the oldest leave."""
-    if last_s is None:
-        return b""
-    full, rest = divmod(day_of(seconds) - day_of(last_s), 255)
-    grown = b"\xff" * full + bytes((rest,)) + gaps
-    if len(grown) <= bound:
-        return grown
-    if 255 not in grown:
-        return grown[:bound]
-    return gaps_of(days_back(0, grown)[: bound + 1])
-
-
 def document(state: ProfileState) -> dict[str, Any]:
     """The state as a JSON object with names, for people and for audience rules; `from_document` reads it back.
 
@@ -301,7 +263,7 @@ def document(state: ProfileState) -> dict[str, Any]:
 
 def from_document(plain: dict[str, Any]) -> ProfileState:
     """The state that `document` wrote. Raises KeyError or ValueError when the object is not one of those."""
-    fields = {name: plain[name] for name in ProfileState.__struct_fields__ if name != "order_gaps"}
+    fields = {name: plain[name] for name in ProfileState.__struct_fields__ if name not in ("order_gaps", "household")}
     fields["categories"] = {
         int(key): CategoryStats(
             entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]), entry.get("coupons", 0)
@@ -317,6 +279,8 @@ def from_document(plain: dict[str, Any]) -> ProfileState:
         fields[name] = tuple(_unnamed(kind, entry) for entry in fields[name])
     fields["registered"] = {int(key): day for key, day in fields["registered"].items()}
     fields["segments"] = tuple(fields["segments"])
+    living = plain.get("household")
+    fields["household"] = Household(**living | {"children": tuple(living["children"])}) if living else None
     return ProfileState(**fields)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput
 from signals import belonging
 from signals.folding import Standing, published
-from signals.intake import Intake, absorb, stored_states
+from signals.intake import Intake, absorb, moved, regroup, stored_states
 from signals.journal import find
 from signals.reading import Item, Outcome, Reading
 from signals.signal import Arrival
@@ -54,6 +54,7 @@ def tell(
     if not states:
         states = intake.settle(lambda session: stored_states(session, [profile]))
     intake.publisher.write_states(states)
+    regroup(intake, moved(standings) if standings else {profile}, now)
     return outcome
 
 

@@ -21,7 +21,7 @@ from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import ConsentRecord
 from signals.consent import set_consent
-from signals.intake import Intake
+from signals.intake import Intake, regroup
 from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
 from workers.recorder import RecorderParts
@@ -68,7 +68,7 @@ class Following:
 
     def idle(self) -> None:
         """What is done now and then: orders are credited, mail reports find their mails, needless reservations are
-        given back, restarts noticed, erasures finished that were interrupted."""
+        given back, restarts noticed, erasures and households finished that were interrupted."""
         now = monotonic()
         if now - self._tied_at > TIE_SECONDS:
             with transaction(self._parts.sessions) as session:
@@ -79,6 +79,7 @@ class Following:
             self._looked_at = now
             self._restarts.look()
             finish_erasures(self._intake, self._parts.clock.now())
+            regroup(self._intake, None, self._parts.clock.now())
         if self._to_credit is None and now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
             self._look_back(self._unsent)

@@ -169,6 +169,19 @@ class Desk:
         (path,) = re.findall(r'action="(/customers/\d+/merges/\d+/undo)"', self.browser.get(answer.location).text)
         return str(path)
 
+    def lives_with(self) -> str:
+        """The path of the household of a fresh customer who lives with another one."""
+        number = self.web.shop.campaign(published=False)
+        one, other = self.web.shop.people(f"one{number}", f"other{number}")
+        self.program.told("POST", f"/customers/{one}/household", {"other": other, "why": "Told us"})
+        return f"/customers/{one}/household"
+
+    def lives_with_page(self) -> Any:
+        """The same by the page of the customer."""
+        number = self.web.shop.campaign(published=False)
+        one, other = self.web.shop.people(f"one{number}", f"other{number}")
+        return self.browser.post(f"/customers/{one}/household", other=str(other), why="Told us")
+
     def told_on_page(self) -> Any:
         """The same through the page's form, which names the contact otherwise."""
         path, said = self.call()

@@ -27,6 +27,7 @@ EXPECTED = {
     "arms": "manager", "models": "manager", "relations": "manager", "timing": "manager", "checks": "manager",
     "scenarios": "manager", "customers": "support", "permissions": "support", "mailreports": "admin",
     "calls": "support", "exports": "manager", "merges": "support", "merges.join": "admin", "merges.undo": "admin",
+    "households": "support",
     "lineage": "admin", "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
     "checks.show": "manager approver", "checks.fields": "manager approver", "checks.approve": "approver",

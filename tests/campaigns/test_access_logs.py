@@ -100,6 +100,8 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "lineage.trust": lambda d: d.browser.post(f"/system/traits/sources/{d.source('till')}", trust="150"),
     "merges.join": lambda d: d.merged_on_page(),
     "merges.undo": lambda d: d.browser.post(d.merged_on_page()),
+    "households.join": lambda d: d.lives_with_page(),
+    "households.leave": lambda d: d.browser.post(f"{d.lives_with()}/leave", why="They moved out"),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
     "scores.run": lambda d: d.browser.post("/scores/run"),
     "scores.add_band": lambda d: d.browser.post(
@@ -216,6 +218,8 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "set_trust": lambda d: d.program.told("PUT", f"/sources/{d.source('crm')}/trust", {"trust": 150}),
     "merge_customers": lambda d: d.merge(),
     "undo_merge": lambda d: d.program.told("DELETE", d.merge()),
+    "join_household": lambda d: d.lives_with(),
+    "leave_household": lambda d: d.program.told("POST", f"{d.lives_with()}/leave", {"why": "They moved out"}),
     "correct_record": lambda d: d.program.told(
         "POST", f"/customers/{d.web.shop.profile('ada')}/corrections", d.bought() | {"word": "not_for_me"}
     ),
@@ -313,7 +317,7 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     for query in ("nobody", "ada@example.com"):
         yield query, partial(support.post, "/customers/", q=query)
     yield "customer", partial(support.get, f"/customers/{ada}")
-    for name in ("merges", "known"):
+    for name in ("merges", "known", "household"):
         yield name, partial(support.get, f"/customers/{ada}/{name}")
     for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
                  f"/campaigns/{number}/preview?customer={ada}",
@@ -321,7 +325,7 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
         yield path, partial(manager.get, path)
     yield "search", lambda: desk.program.call("POST", "/customers/search", {"q": "ada@example.com"})
     for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", "/customers/ties",
-                 f"/customers/{ada}/merges", f"/customers/{ada}/known",
+                 f"/customers/{ada}/merges", f"/customers/{ada}/known", f"/customers/{ada}/household",
                  f"/campaigns/{number}/deliveries"):  # fmt: skip
         yield path, partial(desk.program.call, "GET", path)
     yield "preview", lambda: desk.program.call("POST", f"/campaigns/{number}/preview", {"profile": ada})

@@ -36,8 +36,8 @@ NUMBERED = {
 }
 """Tables that keep an erased person's number, which leads to nobody, and what they count by it."""
 PARTS = (
-    "state", "profiles", "identifiers", "traits", "consents", "signals", "contradictions", "refused", "mails",
-    "fetches", "clicks", "credited_orders", "mails_left_with", "opens", "hot_store", "looked_at",
+    "state", "profiles", "identifiers", "traits", "households", "consents", "signals", "contradictions", "refused",
+    "mails", "fetches", "clicks", "credited_orders", "mails_left_with", "opens", "hot_store", "looked_at",
 )  # fmt: skip
 """Parts of an export that hold something of whoever lived through `live_through`."""
 MARKS = {
@@ -53,7 +53,8 @@ def live_through(world: World, story: Story) -> None:
     name = story.names[0]
     who = {"userId": name}
     traits = {
-        "firstName": "Zephyrine", "lastName": "Quillfeather", "address": {"street": "Nightingale Row 7"},
+        "firstName": "Zephyrine", "lastName": "Quillfeather",
+        "address": {"street": "Nightingale Row 7", "city": "Bonn"},
         "phone": "+49 151 123-45-67", "loyaltyId": "loyal-qx77", "hand": "left-handed",
     }  # fmt: skip
     world.tell({"type": "identify", **who, "anonymousId": "device-qx77", "traits": traits})

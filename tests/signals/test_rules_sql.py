@@ -15,6 +15,7 @@ from signals import rules_sql
 from signals.features import CATALOGUE, Feature
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent
+from signals.household import Household
 from signals.intent import DEFAULTS, assess, read_intents
 from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
@@ -53,11 +54,15 @@ TEXTS = st.sampled_from(
         "gift",
         "not_for_me",
         "puppy",
+        "adult",
+        "child",
         "z" * 128,
     ]
 )
 ORDERED = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
 VALUES = {"whole": NUMBERS, "number": NUMBERS, "text": TEXTS, "yes/no": st.booleans()}
+MEMBERSHIPS = st.sets(st.integers(1, 3)).map(sorted).map(tuple)
+Life = tuple[list[FoldEvent], tuple[int, ...], Household | None]
 ANYTHING = st.one_of(NUMBERS, TEXTS, st.booleans())
 
 
@@ -86,6 +91,19 @@ def comparisons(draw: st.DrawFn, feature: Feature) -> dict[str, Any]:
             return rule | {"op": op}
 
 
+_years = st.one_of(st.just(0), st.integers(MORNING.year - 24, MORNING.year + 1))
+households = st.none() | st.builds(
+    Household,
+    adults=st.integers(0, 4),
+    children=st.lists(_years, max_size=4).map(sorted).map(tuple),
+    grown=st.integers(0, 2),
+    oldest=st.one_of(st.just(0), st.integers(1930, 2008)),
+    size=st.integers(0, 6),
+    whole=st.booleans(),
+    role=st.sampled_from(["adult", "partner", "child"]),
+    sure=st.sampled_from([60, 80, 100]),
+)
+
 leaves = st.one_of(
     st.sampled_from(STORED).flatmap(lambda name: comparisons(CATALOGUE[name])),
     st.sampled_from(STORED).flatmap(lambda name: comparisons(CATALOGUE[name])),
@@ -106,21 +124,23 @@ rules = st.recursive(
 @pytest.fixture(scope="module")
 def people() -> dict[int, ProfileState]:
     """Sixty lives, the same in every run, each in one segment."""
-    lives: list[list[FoldEvent]] = []
+    lives: list[tuple[list[FoldEvent], Household | None]] = []
 
     @settings(max_examples=60, deadline=None, derandomize=True, database=None)
-    @given(histories(most=60))
-    def collect(events: list[FoldEvent]) -> None:
-        lives.append(events)
+    @given(histories(most=60), households)
+    def collect(events: list[FoldEvent], household: Household | None) -> None:
+        lives.append((events, household))
 
     collect()
-    return {number: known(events, (1,)) for number, events in enumerate(lives, 1)}
+    return {number: known(events, (1,), household) for number, (events, household) in enumerate(lives, 1)}
 
 
-def known(events: list[FoldEvent], segments: tuple[int, ...]) -> ProfileState:
+def known(events: list[FoldEvent], segments: tuple[int, ...], household: Household | None = None) -> ProfileState:
     """What intake stores."""
     scores = SCORES if 1 in segments else {}
-    return assess(fold_all(events, segments=segments, scores=scores), INTENTS)
+    state = assess(fold_all(events, segments=segments, scores=scores), INTENTS)
+    state.household = household
+    return state
 
 
 def store(session: Session, states: dict[int, ProfileState], now: datetime) -> None:
@@ -149,11 +169,11 @@ def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
 
         @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
         @given(
-            st.lists(st.tuples(histories(), st.sets(st.integers(1, 3)).map(sorted).map(tuple)), min_size=1, max_size=4),
+            st.lists(st.tuples(histories(), MEMBERSHIPS, households), min_size=1, max_size=4),
             st.lists(rules, min_size=1, max_size=8),
             st.integers(-300, 900),
         )
-        def agree(lives: list[tuple[list[FoldEvent], tuple[int, ...]]], asked: list[Any], hours: int) -> None:
+        def agree(lives: list[Life], asked: list[Any], hours: int) -> None:
             now = MORNING + timedelta(hours=hours)
             states = {number: known(*person) for number, person in enumerate(lives, 1)}
             store(session, states, now)

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent, Line
-from signals.state import ProfileState, days_back, decode, document, encode, from_document, gaps_of, interval, longer
+from signals.gaps import days_back, gaps_of, longer
+from signals.household import Household
+from signals.state import ProfileState, decode, document, encode, from_document, interval
 from tests.signals.stories import histories
 
 DAY_MS = 86_400_000
@@ -23,6 +25,7 @@ YEAR_BEGAN_MS = 1_735_689_600_000
 def test_it_comes_back_from_its_bytes_and_from_its_document(events: list[FoldEvent]) -> None:
     state = fold_all(events, segments=(3, 9))
     state.intents, state.intent_top = {"puppy": 0.93, "baby": 0.04}, "puppy"
+    state.household = Household(2, (0, 2019), grown=1, oldest=1978, role="partner")
     assert encode(decode(encode(state))) == encode(state)
     stored = json.loads(json.dumps(document(state), sort_keys=True))
     assert encode(from_document(stored)) == encode(state)
@@ -108,7 +111,11 @@ def household(seed: int, categories: int, lines: int) -> ProfileState:
         FoldEvent(time_ms=YEAR_BEGAN_MS, message_id="who", kind="traits", traits={**traits, **demographics}),
         FoldEvent(time_ms=YEAR_BEGAN_MS, message_id="may", kind="consent", consent=words),
     ]
-    return fold_all(events)
+    state = fold_all(events)
+    state.household = Household(
+        2, (2012, 2014, 2019), grown=1, oldest=1978, size=5, whole=True, role="partner", sure=80
+    )
+    return state
 
 
 @pytest.mark.parametrize("lines", [15, 20, 30])

@@ -1,0 +1,245 @@
+"""With whom a customer lives, where each fact of it comes from, and joining and leaving by hand.
+
+Whoever looks sees names and ages of the others, never what they bought or did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from base.db import transaction
+from campaigns import admin_log, customers
+from campaigns.admin_log import Actor
+from campaigns.merges import named
+from signals import cohabiting
+from signals.dwellings import Dwelling
+from signals.grouping import CERTAIN, HOME_MOST, HOUSEHOLD_MOST
+from signals.homes import AGE_TRAITS, Kind, born
+from signals.household import Household, Other, Role, role_of
+from signals.intake import Intake
+from signals.profiles import ProfileStateRow
+from signals.readings_household import FEATURES
+from signals.state import decode
+
+EVIDENCE: Final[Mapping[Kind, str]] = {
+    "hand": "by hand",
+    "group": "stated",
+    "home": "the same home address",
+    "order": "orders to the same address",
+}
+CLAIMED: Final[Mapping[Kind, str]] = {
+    "hand": "by hand",
+    "group": "stated",
+    "home": "a home address",
+    "order": "orders to an address",
+}
+ROLE_WORDS: Final[Mapping[Role, str]] = {
+    "adult": "adult",
+    "partner": "partner",
+    "child": "child",
+    "grown_child": "grown-up child",
+}
+MAX_CLAIMS: Final = 100
+
+
+@dataclass(frozen=True)
+class Cohabitant:
+    """One who lives there, or a grown-up child who lives elsewhere (`away`).
+
+    `role_from` says what the role rests on, `born_from` the same of the birth year (None: not known). `evidence` is
+    why they count among these, since when it was said, by whom, and how certain that is (a share).
+    """
+
+    profile: int
+    name: str
+    away: bool
+    role: Role
+    role_from: str
+    born: int | None
+    born_from: str
+    evidence: str
+    since: datetime | None
+    source: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One thing that was said of where the customer lives; `ended_at`: a person said that it does not hold."""
+
+    kind: str
+    role: Role | None
+    gone: bool
+    since: datetime
+    said_at: datetime
+    source: str
+    why: str
+    ended_at: datetime | None
+    ended_by: str
+    ended_why: str
+
+
+@dataclass(frozen=True)
+class Living:
+    """With whom a customer lives. `facts` are the features that rules read, by name; empty without a household.
+
+    `others` have no profile and were stated. `crowd` is how many people state the same home address, if they are too
+    many for one household. `parents` are the profiles of a household of which the customer is a grown-up child.
+    """
+
+    facts: dict[str, Any]
+    members: list[Cohabitant]
+    others: list[Other]
+    claims: list[Claim]
+    crowd: int
+    parents: list[int]
+    profiled: bool
+
+
+_PEOPLE: Final = text("""
+    SELECT d.profile_id, d.role, d.evidence, d.household IS DISTINCT FROM :key AS away, s.document,
+           c.since, c.said_at, c.by, c.why, c.role AS stated, coalesce(o.name, u.name, c.by) AS source
+    FROM dwelling d LEFT JOIN profile_state s ON s.profile_id = d.profile_id
+    LEFT JOIN LATERAL (
+        SELECT c.* FROM household_claim c JOIN profile p ON p.id = c.profile_id
+        WHERE p.root_id = d.profile_id AND c.ended_at IS NULL AND NOT c.gone
+          AND c.key IN (:key, coalesce(d.stated, d.address))
+        ORDER BY c.kind = d.evidence DESC, c.said_at DESC LIMIT 1
+    ) c ON true
+    LEFT JOIN source o ON o.id = c.source_id LEFT JOIN user_account u ON c.by = 'user ' || u.id
+    WHERE d.household = :key OR d.elsewhere @> ARRAY[CAST(:key AS bytea)]
+    ORDER BY away, d.profile_id LIMIT :most
+""")
+_CLAIMS: Final = text("""
+    SELECT c.*, coalesce(o.name, u.name, c.by) AS source, coalesce(e.name, c.ended_by) AS ender
+    FROM household_claim c LEFT JOIN source o ON o.id = c.source_id
+    LEFT JOIN user_account u ON c.by = 'user ' || u.id LEFT JOIN user_account e ON c.ended_by = 'user ' || e.id
+    WHERE c.profile_id = ANY(:members) ORDER BY c.said_at DESC, c.id DESC LIMIT :most
+""")
+_CROWD: Final = text("SELECT count(*) FROM dwelling WHERE address = :address")
+_OTHERS: Final = text("""
+    SELECT CAST(c.others AS text) FROM household_claim c JOIN profile p ON p.id = c.profile_id
+    JOIN dwelling d ON d.profile_id = p.root_id
+    WHERE c.key = :key AND c.kind = 'group' AND NOT c.gone AND c.ended_at IS NULL
+      AND (c.size IS NOT NULL OR c.others IS NOT NULL) AND (d.household = :key OR d.elsewhere @> ARRAY[:key])
+    ORDER BY c.said_at DESC, c.message_id DESC LIMIT 1
+""")
+
+
+def living(session: Session, root: int, now: datetime) -> Living:
+    """With whom this root profile lives, and why we think so."""
+    row = session.get(ProfileStateRow, root)
+    state = decode(row.encoded) if row is not None else None
+    home = session.get(Dwelling, root)
+    key = home.household if home is not None else None
+    crowd = session.scalar(_CROWD, {"address": home.address}) or 0 if home is not None and home.address else 0
+    return Living(
+        facts={} if state is None or state.household is None else features(state.household, now),
+        members=[] if key is None else _members(session, key, now),
+        others=[] if key is None else _others(session, key),
+        claims=_claims(session, customers.members(session, root)),
+        crowd=crowd if crowd > HOME_MOST else 0,
+        parents=[] if home is None else _parents(session, home),
+        profiled=state is None or state.consent.get("profiling") is not False,
+    )
+
+
+def features(household: Household, now: datetime) -> dict[str, Any]:
+    """What rules read of a household, by the names of the catalogue without `household.`."""
+    return {one.name: one.of(household, now.year) for one in FEATURES}
+
+
+def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
+    rows = session.execute(_PEOPLE, {"key": key, "most": HOUSEHOLD_MOST}).all()
+    years = _years(session, [row.profile_id for row in rows])
+    found = []
+    for row in rows:
+        year, told_by = years.get(row.profile_id, (0, ""))
+        stated: Role | None = "grown_child" if row.away else row.role
+        by = "by hand" if row.by else f"stated by {row.source}"
+        found.append(
+            Cohabitant(
+                profile=row.profile_id,
+                name=customers.display_name(row.document, row.profile_id),
+                away=row.away,
+                role=role_of(stated, year, now.year),
+                role_from=by if stated else ("by age" if year else "assumed"),
+                born=year or None,
+                born_from=told_by,
+                evidence=EVIDENCE.get(row.evidence if not row.away else "hand" if row.by else "group", ""),
+                since=row.since,
+                source=row.source or "",
+                confidence=CERTAIN.get(row.evidence, 100) / 100 if not row.away else 1.0,
+            )
+        )
+    return found
+
+
+_YEARS: Final = text("""
+    SELECT t.profile_id, t.name, t.value, t.event_time, s.name AS source
+    FROM trait_lineage t JOIN source s ON s.id = t.source_id
+    WHERE t.profile_id = ANY(:roots) AND t.name = ANY(:names)
+""")
+
+
+def _years(session: Session, roots: Collection[int]) -> dict[int, tuple[int, str]]:
+    """The birth year of each of these, by the most exact trait that tells one, and what tells it."""
+    told: dict[int, dict[str, tuple[int, str]]] = {}
+    for row in session.execute(_YEARS, {"roots": list(roots), "names": list(AGE_TRAITS)}):
+        if year := born(row.name, row.value, row.event_time):
+            told.setdefault(row.profile_id, {})[row.name] = year, f"{row.name.replace('_', ' ')}, {row.source}"
+    return {root: next(found[name] for name in AGE_TRAITS if name in found) for root, found in told.items()}
+
+
+def _others(session: Session, key: bytes) -> list[Other]:
+    stated = session.scalar(_OTHERS, {"key": key})
+    return msgspec.json.decode(stated, type=list[Other]) if stated is not None else []
+
+
+def _claims(session: Session, members: Collection[int]) -> list[Claim]:
+    rows = session.execute(_CLAIMS, {"members": list(members), "most": MAX_CLAIMS})
+    return [
+        Claim(
+            CLAIMED[row.kind],
+            row.role, row.gone, row.since, row.said_at, row.source or "", row.why or "", row.ended_at, row.ender or "",
+            row.ended_why or "",
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _parents(session: Session, home: Dwelling) -> list[int]:
+    wanted = select(Dwelling.profile_id).where(Dwelling.household.in_(home.elsewhere))
+    return list(session.scalars(wanted.order_by(Dwelling.profile_id).limit(HOUSEHOLD_MOST))) if home.elsewhere else []
+
+
+def join(intake: Intake, profile: int, other: int, role: str, why: str, now: datetime, by: Actor) -> None:
+    """Have a customer live with another one (or be their grown-up child); in effect for the next open of each.
+
+    Raises NotFound, InvalidInput naming `other`, `role` or `why`, Unavailable.
+    """
+    cohabiting.join(intake, profile, other, role, why, now, by=named(by))
+    _note(intake, profile, "join household", {"other": other, "role": role or None}, now, by)
+
+
+def leave(intake: Intake, profile: int, why: str, now: datetime, by: Actor, *, elsewhere: bool = False) -> None:
+    """Have a customer be of their household no longer, or with `elsewhere` of that of their parents.
+
+    Raises NotFound, InvalidInput naming `household` or `why`, Unavailable.
+    """
+    cohabiting.leave(intake, profile, why, now, by=named(by), elsewhere=elsewhere)
+    _note(intake, profile, "leave household", {"of": "parents" if elsewhere else "home"}, now, by)
+
+
+def _note(intake: Intake, profile: int, action: str, after: dict[str, Any], now: datetime, by: Actor) -> None:
+    # Why is kept with the claim, which an erasure deletes, and not in the log, which it does not.
+    with transaction(intake.sessions) as session:
+        root = customers.root_of(session, profile).id
+        admin_log.record(session, by, action, "customer", root, now, after=after)

@@ -1,0 +1,86 @@
+"""Tables of households: who was said to live where, where each lives by that, and whose home is to be found anew.
+
+A household is links and never a merge: people keep their own identifiers, signals and states. What was said is kept by
+the profile that it came by, as merges are, so it follows every merge and its undoing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from base.db import Model
+
+
+class HouseholdClaim(Model):
+    """What was said of one profile and one home or household, the newest word on it (`signals.homes.Said`).
+
+    `key` is keyed (`signals.homes.household_key`). A person who says that it does not hold ends it (`ended_at`, who,
+    why), and nothing but a person revives it. `since` is the first word, `said_at` the newest, by `message_id` of a
+    source or `by` a person.
+    """
+
+    __tablename__ = "household_claim"
+    __table_args__ = (
+        UniqueConstraint("profile_id", "kind", "key"),
+        CheckConstraint("kind IN ('hand', 'group', 'home', 'order')", name="kind"),
+        Index("ix_household_claim_key", "key"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    profile_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str]
+    key: Mapped[bytes]
+    role: Mapped[str | None]
+    gone: Mapped[bool] = mapped_column(server_default="false")
+    size: Mapped[int | None] = mapped_column(SmallInteger)
+    others: Mapped[list[Any] | None] = mapped_column(JSONB)
+    since: Mapped[datetime]
+    said_at: Mapped[datetime]
+    message_id: Mapped[str]
+    source_id: Mapped[int | None]
+    by: Mapped[str | None]
+    why: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+    ended_by: Mapped[str | None]
+    ended_why: Mapped[str | None]
+
+
+class Dwelling(Model):
+    """Where a root profile lives by all that was said: derived from claims, as the state is from signals.
+
+    `stated` is the household it was said to be of, `address` its home, `household` which of the two counts among those
+    who live there, on what `evidence`; `elsewhere` those of which it is a grown-up child. `facts` is the household as
+    its state holds it (`signals.household.Household`), `version` that of the state when it changed last.
+    """
+
+    __tablename__ = "dwelling"
+    __table_args__ = (
+        Index("ix_dwelling_address", "address"),
+        Index("ix_dwelling_household", "household"),
+        Index("ix_dwelling_elsewhere", "elsewhere", postgresql_using="gin"),
+    )
+
+    profile_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    stated: Mapped[bytes | None]
+    address: Mapped[bytes | None]
+    household: Mapped[bytes | None]
+    elsewhere: Mapped[list[bytes]] = mapped_column(ARRAY(BYTEA), server_default="{}")
+    role: Mapped[str | None]
+    evidence: Mapped[str | None]
+    facts: Mapped[bytes | None]
+    version: Mapped[int] = mapped_column(BigInteger, server_default="0")
+
+
+class HouseholdDue(Model):
+    """A profile whose home is to be found anew. Written with what changed; it goes when all states say so."""
+
+    __tablename__ = "household_due"
+    __table_args__ = (Index("ix_household_due_profile_id", "profile_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    profile_id: Mapped[int] = mapped_column(BigInteger)

@@ -1,0 +1,394 @@
+"""Households: who lives with whom by address, statement and hand, in everybody's state at once, and never a merge."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from base.errors import InvalidInput, NotFound
+from signals import claiming, cohabiting
+from signals.erasure import erase
+from signals.features import value
+from signals.grouping import HOME_MOST, HOUSEHOLD_MOST
+from signals.homes import Said, born, said
+from signals.household import Household
+from signals.intake import regroup, take_apart
+from signals.joining import join
+from signals.state import ProfileState, encode
+from tests.signals.sending import NOW, Desk, call, identified, order, viewed
+
+HOME = {"street": "12 Main Street", "postalCode": "53111", "city": "Bonn"}
+FLAT = {"street": "12 Main St", "zip": "53111"}
+SIDE = {"street": "1 Side Street", "city": "Bonn"}
+NEW = {"street": "5 New Road", "city": "Bonn"}
+LATER = "2026-03-01T11:00:00.000Z"
+
+
+def lives(user: str, home: dict[str, Any] | None = None, time: str = "2026-03-01T10:00:00.000Z", **traits: Any) -> Any:
+    """An identify with a home address."""
+    return call("identify", userId=user, traits={"address": home or HOME} | traits, timestamp=time)
+
+
+def grouped(user: str, group: str, time: str = "2026-03-01T10:00:00.000Z", **traits: Any) -> Any:
+    """A statement that somebody is of a household."""
+    return call("group", userId=user, groupId=group, traits={"type": "household"} | traits, timestamp=time)
+
+
+def home(desk: Desk, user: str) -> Household | None:
+    """The household in the state that an open reads, which is also the stored one."""
+    return desk.state(desk.root("user_id", user)).household
+
+
+def people(desk: Desk, *users: str) -> list[int]:
+    """How many each of these lives with, themselves among them; 0 without a household."""
+    found = [home(desk, user) for user in users]
+    return [0 if one is None else one.adults + len(one.children) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (HOME, {"street": "Main St 12", "postal_code": "53111"}, True),
+        (FLAT | {"street": "12 Main St Apt 4"}, FLAT | {"street": "12 Main Street", "line2": "Apartment 4"}, True),
+        (FLAT | {"apartment": "4"}, FLAT | {"apartment": "5"}, False),
+        (HOME, HOME | {"postalCode": "53113"}, False),
+        (HOME, HOME | {"street": "14 Main Street"}, False),
+        ({"street": "Main Street", "city": "Bonn"}, {"street": "Main Street", "city": "Bonn"}, False),
+    ],
+)
+def test_it_groups_who_states_one_home_however_it_is_spelt(
+    desk: Desk, one: dict[str, Any], other: dict[str, Any], same: bool
+) -> None:
+    desk.send(lives("ann", one), lives("bob", other))
+    assert people(desk, "ann", "bob") == ([2, 2] if same else [0, 0])
+    assert desk.root("user_id", "ann") != desk.root("user_id", "bob"), "a household is no merge"
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "year"),
+    [
+        ("birthday", "1950-04-01", 1950), ("birthday", "1950-04-01T00:00:00Z", 1950), ("birth_year", 1948, 1948),
+        ("year_of_birth", "1948", 1948), ("date_of_birth", "soon", 0), ("birth_year", 2027, 0), ("birth_year", 1800, 0),
+        ("birth_year", True, 0), ("age", 30, 1996), ("age", "65+", 1961), ("age_band", "45-54", 1977), ("age", -1, 0),
+        ("age", "old", 0), ("age", 10**9, 0), ("age", None, 0), ("birthday", {"y": 1}, 0),
+    ],
+)  # fmt: skip
+def test_it_reads_an_age_from_what_traits_say(name: str, told: object, year: int) -> None:
+    assert born(name, told, datetime(2026, 3, 1, tzinfo=UTC)) == year
+
+
+def test_it_reads_roles_and_those_without_a_profile() -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    raw = grouped("ann", "h1", role="Wife", size=3, people=[{"role": "son", "age": 4}, {"role": "adult child"}])
+    found = said(raw, at)
+    assert isinstance(found, Said)
+    assert (found.kind, found.value, found.role, found.size) == ("group", "h1", "partner", 3)
+    assert [(one.role, one.born) for one in found.others or ()] == [("child", 2022), ("grown_child", 0)]
+    assert said(call("group", userId="ann", groupId="club", traits={"size": 9}), at) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"role": "boss"}, "traits.role"), ({"role": 7}, "traits.role"), ({"member": "no"}, "traits.member"),
+        ({"size": 0}, "traits.size"), ({"size": "3"}, "traits.size"), ({"size": 21}, "traits.size"),
+        ({"people": {"role": "child"}}, "traits.people"), ({"people": [{"role": "child"}] * 13}, "traits.people"),
+        ({"people": ["Tim"]}, "traits.people[0]"), ({"people": [{"age": 3}]}, "traits.people[0].role"),
+    ],
+)  # fmt: skip
+def test_it_refuses_a_household_that_it_cannot_read_by_the_field(desk: Desk, wrong: dict[str, Any], field: str) -> None:
+    (outcome,) = desk.send(grouped("ann", "h1", **wrong))
+    assert (outcome.status, outcome.field) == ("rejected", field)
+
+
+def test_it_takes_no_word_of_a_browser_on_who_lives_together(desk: Desk) -> None:
+    told = call("group", anonymousId="d1", groupId="h1", traits={"type": "household"})
+    (outcome,) = desk.send(told, via=desk.browser)
+    assert (outcome.status, outcome.field, outcome.untrusted) == ("rejected", "traits.type", True)
+    desk.send(call("identify", anonymousId="d2", traits={"address": HOME}), via=desk.browser)
+    assert desk.rows("SELECT count(*) FROM household_claim") == [(0,)]
+
+
+def test_it_refuses_an_address_of_more_people_than_live_in_one_home(desk: Desk) -> None:
+    users = [f"u{number}" for number in range(HOME_MOST + 1)]
+    desk.send(*map(lives, users[:-1]))
+    assert people(desk, *users[:-1]) == [HOME_MOST] * HOME_MOST
+    desk.send(lives(users[-1]))
+    assert people(desk, *users) == [0] * len(users), "an office, or a block of flats"
+    desk.send(lives(users[0], SIDE, LATER))
+    assert people(desk, *users) == [0, *[HOME_MOST] * HOME_MOST]
+    desk.send(*(lives(f"x{number}") for number in range(60)))
+    assert set(people(desk, *users)) == {0}
+    assert desk.rebuilt().different == 0
+
+
+def test_it_tells_nothing_of_a_household_that_is_too_large(desk: Desk) -> None:
+    users = [f"u{number}" for number in range(HOUSEHOLD_MOST + 1)]
+    desk.send(*(grouped(user, "staff") for user in users[:-1]))
+    assert people(desk, *users[:-1]) == [HOUSEHOLD_MOST] * HOUSEHOLD_MOST
+    desk.send(grouped(users[-1], "staff"))
+    assert people(desk, *users) == [0] * len(users)
+    desk.send(grouped(users[3], "staff", LATER, member=False))
+    assert people(desk, *users[:4]) == [HOUSEHOLD_MOST] * 3 + [0]
+
+
+@pytest.mark.feature("DE-08")
+def test_it_knows_roles_and_ages_and_has_rules_read_them(desk: Desk) -> None:
+    desk.send(
+        identified("ann", birth_year=1984),
+        identified("bob", age="45-54"),
+        identified("tim", birthday="2016-05-01"),
+        grouped("ann", "h1", role="adult"),
+        grouped("bob", "h1", role="partner"),
+        grouped("tim", "h1", people=[{"role": "child", "birth_year": 2024}, {"role": "grown_child"}]),
+        grouped("eve", "h1", role="grown_child"),
+        grouped("eve", "h9", role="adult"),
+    )
+    state = desk.state(desk.root("user_id", "ann"))
+    assert state.household == Household(2, (2016, 2024), grown=2, oldest=1977, whole=True, role="adult")
+    found = home(desk, "bob"), home(desk, "tim"), home(desk, "eve")
+    assert [one and (one.role, one.adults) for one in found] == [("partner", 2), ("child", 2), ("adult", 1)]
+
+    def read(year: int) -> dict[str, Any]:
+        at = datetime(year, 3, 1, tzinfo=UTC)
+        names = ("people", "adults", "children", "children_0_2", "children_6_12", "has_children", "youngest", "oldest")
+        return {name: value(state, f"household.{name}", at) for name in (*names, "grown_children", "confidence")}
+
+    assert read(2026) == {
+        "people": 4, "adults": 2, "children": 2, "children_0_2": 1, "children_6_12": 1, "has_children": True,
+        "youngest": 2, "oldest": 49, "grown_children": 2, "confidence": 1.0,
+    }  # fmt: skip
+    assert (read(2034)["adults"], read(2034)["children"], read(2034)["children_0_2"]) == (3, 1, 0)
+    assert (read(2042)["has_children"], read(2042)["youngest"], read(2042)["adults"]) == (False, None, 4)
+
+
+def test_it_says_no_children_only_where_somebody_stated_who_lives_there(desk: Desk) -> None:
+    desk.send(
+        lives("ann"), lives("bob"), grouped("cy", "h1"), grouped("dee", "h2", size=1), grouped("eve", "h3", people=[])
+    )
+
+    def children(user: str) -> Any:
+        return value(desk.state(desk.root("user_id", user)), "household.has_children", NOW)
+
+    assert [children(user) for user in ("ann", "cy", "dee", "eve")] == [None, None, False, False]
+
+
+def test_it_has_the_stated_win_over_the_inferred_and_a_person_over_both(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), lives("cy"), grouped("ann", "h1"), grouped("bob", "h1"))
+    # What was stated of the others at the address holds for who said nothing.
+    assert people(desk, "ann", "bob", "cy") == [3, 3, 3]
+    found = home(desk, "cy")
+    assert found is not None
+    assert found.sure == 80, "as certain as the least certain of them"
+    desk.send(lives("dee"), grouped("dee", "h2"))
+    # Two households at one address: of who said nothing it is open of which they are.
+    assert people(desk, "ann", "bob", "cy", "dee") == [2, 2, 0, 1]
+    cy, dee = (desk.root("user_id", user) for user in ("cy", "dee"))
+    cohabiting.join(desk.intake, cy, dee, "child", "told by phone", NOW, by="x")
+    assert people(desk, "ann", "bob", "cy", "dee") == [2, 2, 2, 2]
+    desk.send(grouped("cy", "h1", LATER))
+    assert people(desk, "ann", "cy") == [2, 2], "a signal does not undo what a person did"
+
+
+def test_it_ends_by_hand_what_no_signal_revives_and_a_person_does(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), grouped("ann", "h1"), grouped("bob", "h1"))
+    ann, bob = (desk.root("user_id", user) for user in ("ann", "bob"))
+    cohabiting.leave(desk.intake, ann, "they  separated\n", NOW, by="user 1")
+    assert people(desk, "ann", "bob") == [0, 1]
+    assert desk.rows("SELECT DISTINCT ended_by, ended_why FROM household_claim WHERE ended_at IS NOT NULL") == [
+        ("user 1", "they separated")
+    ]
+    desk.send(lives("ann", time=LATER), grouped("ann", "h1", LATER))
+    assert people(desk, "ann", "bob") == [0, 1]
+    desk.send(
+        lives("ann", NEW, "2026-03-01T12:00:00.000Z"),
+        lives("eve", NEW),
+    )
+    assert people(desk, "ann", "eve") == [2, 2], "a new home is another matter"
+    cohabiting.join(desk.intake, ann, bob, "", "back together", NOW, by="user 1")
+    assert people(desk, "ann", "bob", "eve") == [3, 3, 3], "who only states her new home is taken for one of them"
+
+
+def test_it_begins_a_household_by_hand_and_keeps_a_grown_up_child_elsewhere(desk: Desk) -> None:
+    desk.send(identified("ann"), lives("bob"), lives("eve"), lives("kid", {"street": "9 Far Lane", "city": "Ulm"}))
+    ann, bob, kid = (desk.root("user_id", user) for user in ("ann", "bob", "kid"))
+    cohabiting.join(desk.intake, ann, bob, "partner", "told us", NOW, by="x")
+    assert people(desk, "ann", "bob", "eve") == [3, 3, 3], "with those at his address"
+    cohabiting.join(desk.intake, kid, ann, "grown_child", "told us", NOW, by="x")
+    found = home(desk, "eve")
+    assert found is not None
+    assert (found.grown, home(desk, "kid")) == (1, None)
+    cohabiting.leave(desk.intake, kid, "a mistake", NOW, by="x", elsewhere=True)
+    found = home(desk, "eve")
+    assert found is not None
+    assert found.grown == 0
+    with pytest.raises(InvalidInput, match="of none"):
+        cohabiting.leave(desk.intake, kid, "again", NOW, by="x")
+    for wrong, field in ((("boss", "why"), "role"), (("", " "), "why"), (("", "x" * 501), "why")):
+        with pytest.raises(InvalidInput) as refused:
+            cohabiting.join(desk.intake, ann, kid, *wrong, NOW, by="x")
+        assert refused.value.field == field
+    with pytest.raises(InvalidInput, match="same customer"):
+        cohabiting.join(desk.intake, ann, ann, "", "x", NOW, by="x")
+    with pytest.raises(NotFound):
+        cohabiting.join(desk.intake, ann, 999, "", "x", NOW, by="x")
+
+
+def test_it_has_who_moves_leave_the_one_home_and_join_the_other_at_once(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), lives("cy"), lives("dee", SIDE))
+    before = desk.state(desk.root("user_id", "bob")).version
+    desk.send(lives("ann", SIDE, LATER))
+    assert people(desk, "ann", "bob", "cy", "dee") == [2, 2, 2, 2]
+    assert desk.state(desk.root("user_id", "bob")).version > before, "an open that is held looks again"
+    desk.send(lives("ann", HOME, "2026-02-01T10:00:00.000Z"))
+    assert people(desk, "ann", "dee") == [2, 2], "an older word that comes late moves nobody back"
+    desk.send(
+        grouped("bob", "h1"),
+        grouped("cy", "h1"),
+        grouped("bob", "h2", LATER),
+        grouped("bob", "h2", "2026-03-01T12:00:00.000Z", member=False),
+    )
+    assert people(desk, "bob", "cy") == [2, 2], "who left the household joined last is of none: his address tells"
+
+
+def test_it_leaves_who_refuses_profiling_out_for_themselves_and_for_the_others(desk: Desk) -> None:
+    def consent(granted: bool, time: str) -> Any:
+        properties = {"purpose": "profiling", "granted": granted}
+        return call("track", userId="ann", event="Consent Changed", properties=properties, timestamp=time)
+
+    desk.send(lives("ann"), lives("bob"), lives("cy"))
+    desk.send(consent(False, LATER))
+    assert people(desk, "ann", "bob", "cy") == [0, 2, 2]
+    desk.send(grouped("ann", "h1"), grouped("bob", "h1"))
+    assert people(desk, "ann", "bob") == [0, 2]
+    desk.send(consent(True, "2026-03-01T11:30:00.000Z"))
+    assert people(desk, "ann", "bob", "cy") == [3, 3, 3]
+
+
+def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk) -> None:
+    def sent(user: str, number: str, time: str) -> Any:
+        one = order(user, number, ("p", "Hats", 1.0), time=time)
+        one["properties"]["shipping_address"] = HOME
+        return one
+
+    desk.send(lives("ann"), sent("bob", "o1", "2026-02-01T10:00:00Z"))
+    assert people(desk, "ann", "bob") == [0, 0], "a present may go anywhere"
+    desk.send(sent("bob", "o2", "2026-02-08T10:00:00Z"))
+    assert people(desk, "ann", "bob") == [2, 2]
+    found = home(desk, "ann")
+    assert found is not None
+    assert found.sure == 60
+
+
+def test_it_finds_the_same_households_in_whatever_order_it_is_told(desk: Desk) -> None:
+    times = [f"2026-03-01T{hour:02}:00:00.000Z" for hour in range(1, 12)]
+    calls = [
+        lives("ann", HOME, times[0]), lives("bob", HOME, times[1]), lives("ann", SIDE, times[2], age=70),
+        grouped("bob", "h1", times[3], role="adult"), grouped("cy", "h1", times[4], role="child"),
+        lives("dee", SIDE, times[5]), grouped("cy", "h1", times[6], member=False), lives("eve", HOME, times[7]),
+        identified("bob", time=times[8], birth_year=1990), grouped("eve", "h2", times[9], size=4),
+        lives("fay", HOME, times[10]),
+    ]  # fmt: skip
+    users = ("ann", "bob", "cy", "dee", "eve", "fay")
+    chance, seen = random.Random(8), []
+    for number in range(4):
+        chance.shuffle(calls)
+        # The same story in towns of their own.
+        told = [
+            {**one, "messageId": f"{one['messageId']}-{number}", "userId": f"{one['userId']}-{number}"}
+            | ({"groupId": f"{one['groupId']}-{number}"} if "groupId" in one else {})
+            for one in calls
+        ]
+        for one in told:
+            if "address" in one.get("traits", {}):
+                place = one["traits"]["address"]
+                one["traits"] = one["traits"] | {"address": place | {"city": f"Town{number}", "postalCode": ""}}
+        cut = chance.randrange(1, len(told))
+        desk.send(*told[:cut])
+        desk.send(*told[cut:])
+        seen.append([home(desk, f"{user}-{number}") for user in users])
+    assert all(one == seen[0] for one in seen)
+    assert any(seen[0])
+    report = desk.rebuilt()
+    assert (report.different, report.absent) == (0, 0)
+
+
+def test_it_goes_with_merges_and_their_undoing(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), identified("cy"))
+    desk.send(call("identify", anonymousId="d1", traits={"address": HOME}))
+    ann, cy = desk.root("user_id", "ann"), desk.root("user_id", "cy")
+    device = desk.root("anonymous_id", "d1")
+    assert people(desk, "bob") == [3]
+    before = encode(desk.state(cy))
+    number = join(desk.intake, ann, device, NOW, by="x")
+    assert people(desk, "ann", "bob") == [2, 2]
+    assert desk.state(device) == desk.state(ann), "an earlier mail finds it under the former number"
+    other = join(desk.intake, cy, ann, NOW, by="x")
+    assert people(desk, "cy", "bob") == [2, 2]
+    take_apart(desk.intake, other, NOW, apart=True, by="x")
+    assert people(desk, "ann", "bob", "cy") == [2, 2, 0]
+    assert encode(desk.state(cy)) == before
+    take_apart(desk.intake, number, NOW, apart=True, by="x")
+    assert people(desk, "ann", "bob") == [3, 3]
+    assert desk.rebuilt().different == 0
+
+
+def test_it_tells_the_others_when_one_is_erased_and_keeps_nothing_of_them(desk: Desk) -> None:
+    desk.send(
+        lives("ann"), lives("bob"), lives("cy"), grouped("ann", "h1", people=[{"role": "child"}]), grouped("bob", "h1")
+    )
+    ann = desk.root("user_id", "ann")
+    assert people(desk, "bob") == [4]
+    erase(desk.intake, ann, NOW)
+    assert people(desk, "bob", "cy") == [2, 2]
+    for table in ("household_claim", "dwelling", "household_due"):
+        assert desk.rows(f"SELECT count(*) FROM {table} WHERE profile_id = :p", p=ann) == [(0,)]
+    assert desk.read(ann) == ProfileState(version=desk.read(ann).version, erased=True)
+
+
+def test_it_finds_households_again_when_what_was_derived_is_lost(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), grouped("bob", "h1", role="adult"), identified("ann", age=30))
+    before = [home(desk, user) for user in ("ann", "bob")]
+    desk.run("DELETE FROM dwelling")
+    desk.run("DELETE FROM household_claim")
+    desk.rebuilt()
+    assert [home(desk, user) for user in ("ann", "bob")] == before
+    assert desk.rebuilt().different == 0
+
+
+def test_it_finishes_what_was_interrupted_between_the_word_and_the_states(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"))
+    bob = desk.root("user_id", "bob")
+    with desk.sessions.begin() as session:
+        there = claiming.Statement(bob, Said("home", "elsewhere"), NOW, "late", desk.server.id)
+        claiming.keep(session, [there], desk.intake.hash_key)
+        assert claiming.queue(session, [bob]) == [bob]
+    assert people(desk, "ann", "bob") == [2, 2]
+    regroup(desk.intake, None, NOW)
+    assert people(desk, "ann", "bob") == [0, 0]
+    assert desk.rows("SELECT count(*) FROM household_due") == [(0,)]
+
+
+def test_it_changes_nothing_of_a_member_by_what_another_does(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), grouped("ann", "h1"), grouped("bob", "h1"))
+    ann = desk.root("user_id", "ann")
+    before = encode(desk.state(ann))
+    desk.send(
+        order("bob", "o1", ("p1", "Diapers", 9.0), ("p2", "Gifts", 5.0), time=LATER),
+        viewed("Wine", userId="bob", timestamp=LATER),
+        call("track", userId="bob", event="Complaint Opened", properties={"complaint_id": "c"}, timestamp=LATER),
+        call("track", userId="bob", event="Consent Changed", properties={"purpose": "email", "granted": True}),
+        identified("bob", time=LATER, city="Bonn", vip=True, firstName="Bob"),
+        lives("bob", time=LATER),
+    )
+    assert encode(desk.state(ann)) == before
+    assert desk.state(desk.root("user_id", "bob")).orders == 1
+
+
+def test_it_holds_numbers_and_a_word_of_ours_and_nothing_that_names_or_tells_of_anybody() -> None:
+    kinds = {name: str(kind) for name, kind in Household.__annotations__.items()}
+    assert {kind for name, kind in kinds.items() if name != "role"} <= {"int", "bool", "tuple[int, ...]"}
+    assert set(kinds) == {"adults", "children", "grown", "oldest", "size", "whole", "role", "sure"}
