@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.report import Report
 from campaigns import lift, sampleratio
-from campaigns.lift import Sample
+from campaigns.lift import Compared, Sample
+from tests.campaigns import customers
 from tests.workers.test_policyvalue import World, a_log, a_world
 from workers import policyvalue
 from workers.evaluation import Array
@@ -39,7 +40,13 @@ def main() -> None:
         ("revenue, 10 % held out", (4_500, 500), 0.05, True), ("revenue, 30 % held out", (14_000, 6_000), 0.02, True),
     ):  # fmt: skip
         _false_alarms(report, what, people, rate, has_money)
+    for what, people, rate, has_money in (
+        ("orders, halves", (1_500, 1_500), 0.3, False), ("orders, a fifth held out", (16_000, 4_000), 0.08, False),
+        ("orders, 5 % held out", (19_000, 1_000), 0.05, False), ("revenue, 10 % held out", (4_500, 500), 0.05, True),
+    ):  # fmt: skip
+        _adjusted_alarms(report, what, people, rate, has_money)
     _planted(report)
+    _planted_adjusted(report)
     _groups(report)
     report.show()
 
@@ -132,6 +139,45 @@ def _planted(report: Report) -> None:
                met=found >= 0.8 * CAMPAIGNS)  # fmt: skip
 
 
+def _adjusted_alarms(report: Report, what: str, people: tuple[int, int], rate: float, has_money: bool) -> None:
+    random = np.random.default_rng(8)
+    ours = plain = 0
+    for _ in range(CAMPAIGNS):
+        looks = customers.by_day(random, people, (rate, rate), days=DAYS, has_money=has_money)
+        found = [_compared(pair) for pair in looks]
+        ours += any(one.lift is not None and one.lift.verdict != "open" for one in found)
+        plain += any(one.plain is not None and one.plain.verdict != "open" for one in found)
+    report.add(
+        f"A/A, {what}, past orders known: called an effect", f"{ours} of {CAMPAIGNS}", f"{plain} (not adjusted)",
+        aim="≤ 5 %", met=ours <= 0.05 * CAMPAIGNS,
+    )  # fmt: skip
+
+
+def _planted_adjusted(report: Report) -> None:
+    """The same lift among people of whom is known what they ordered before."""
+    random = np.random.default_rng(9)
+    held = found = plain = 0
+    narrowed = []
+    for _ in range(CAMPAIGNS):
+        looks = [_compared(pair) for pair in customers.by_day(random, (16_000, 4_000), (0.10, 0.08), days=DAYS)]
+        held += all(
+            one.lift is None or one.lift.low <= 0.02 * day / DAYS <= one.lift.high for day, one in enumerate(looks, 1)
+        )
+        last = looks[-1]
+        found += last.lift is not None and last.lift.verdict == "gain"
+        plain += last.plain is not None and last.plain.verdict == "gain"
+        narrowed.append(last.narrowed)
+    report.add(
+        "planted lift inside at every look, past orders known", f"{held} of {CAMPAIGNS}", aim="≥ 95 %",
+        met=held >= 0.95 * CAMPAIGNS,
+    )  # fmt: skip
+    report.add(
+        "planted lift of a quarter found on 20,000 people, past orders known", f"{found} of {CAMPAIGNS}",
+        f"{plain} (not adjusted)", aim="≥ 80 %", met=found >= 0.8 * CAMPAIGNS,
+    )  # fmt: skip
+    report.add("by how much adjusting narrows the interval", f"{np.mean(narrowed):.1%}")
+
+
 def _groups(report: Report) -> None:
     random = np.random.default_rng(7)
     shares = {"a": 0.5, "b": 0.5}
@@ -173,7 +219,11 @@ def _days(
 
 
 def _lift(pair: tuple[Sample, Sample]) -> lift.Lift | None:
-    return lift.compare(("a", pair[0]), ("b", pair[1])).lift
+    return _compared(pair).lift
+
+
+def _compared(pair: tuple[Sample, Sample]) -> Compared:
+    return lift.compare(("a", pair[0]), ("b", pair[1]))
 
 
 def _plain(pair: tuple[Sample, Sample]) -> bool:

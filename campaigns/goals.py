@@ -21,8 +21,9 @@ from campaigns import admin_log, arms
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.expired import Counts, expired, figures
-from campaigns.lift import MIN_PEOPLE, Compared, Sample, compare
+from campaigns.lift import MIN_PEOPLE, Compared, Past, Sample, compare
 from campaigns.models import Delivery, Goal
+from campaigns.past import past_of
 
 Metric = Literal["orders", "revenue", "average_order", "repeat_customers"]
 METRICS: Final[Mapping[Metric, str]] = {
@@ -35,7 +36,10 @@ METRICS: Final[Mapping[Metric, str]] = {
 MAX_DAYS: Final = 365
 DECIDED: Final = "decided content"
 NEUTRAL: Final = "neutral content"
-OF_EVENTS: Final = ("buyers", "repeat", "orders", "elsewhere", "cents", "orders_squared", "cents_squared")
+OF_EVENTS: Final = (
+    "buyers", "repeat", "orders", "elsewhere", "cents", "orders_squared", "cents_squared", "past", "past_squared",
+    "past_orders", "past_cents", "past_repeat",
+)  # fmt: skip
 """The figures counted from stored signals. Those of erased people are kept as sums; the ledger has the rest."""
 MOST: Final = 10**16
 """What one erased person adds to a figure at most: hundreds of them still add up within a bigint."""
@@ -46,8 +50,8 @@ class Counted:
     """What one group did within the window: `repeat` are people who had ordered before as well.
 
     `closed` are the people whose window is over; the others may still order. `cents` are the campaign's currency;
-    `elsewhere` are those of the orders that were paid in another, whose worth is not in it. The squares are sums over
-    people.
+    `elsewhere` are those of the orders that were paid in another, whose worth is not in it. The squares, and all that
+    begins with `past`, are sums over people: of pasts (`campaigns/past.py`), their squares, their products.
     """
 
     group: str
@@ -60,6 +64,11 @@ class Counted:
     cents: int
     orders_squared: float = 0.0
     cents_squared: float = 0.0
+    past: float = 0.0
+    past_squared: float = 0.0
+    past_orders: float = 0.0
+    past_cents: float = 0.0
+    past_repeat: float = 0.0
 
     def value(self, metric: str) -> float | None:
         """The group's figure: a count or an amount a person, or cents an order; None where there is too little."""
@@ -73,10 +82,13 @@ class Counted:
     def sample(self, metric: str) -> Sample:
         """What each person of the group comes to, by a metric that everybody has."""
         if metric == "orders":
-            return Sample(self.people, self.orders, self.orders_squared, self.buyers)
+            return Sample(self.people, self.orders, self.orders_squared, self.buyers, self._past(self.past_orders))
         if metric == "revenue":
-            return Sample(self.people, self.cents, self.cents_squared, self.buyers)
-        return Sample(self.people, self.repeat, self.repeat, self.repeat)
+            return Sample(self.people, self.cents, self.cents_squared, self.buyers, self._past(self.past_cents))
+        return Sample(self.people, self.repeat, self.repeat, self.repeat, self._past(self.past_repeat))
+
+    def _past(self, product: float) -> Past:
+        return Past(self.past, self.past_squared, product)
 
 
 @dataclass(frozen=True)
@@ -229,7 +241,8 @@ _COUNTED: Final = """
                count(e.id) FILTER (WHERE e.event_time >= m.sent_at AND upper(e.currency) <> c.currency) AS elsewhere,
                coalesce(sum(e.order_total_cents) FILTER (
                    WHERE e.event_time >= m.sent_at AND coalesce(upper(e.currency), c.currency) = c.currency
-               ), 0) AS cents
+               ), 0) AS cents,
+               {past} AS past
         FROM mailed m
         JOIN campaign c ON c.id = :campaign
         LEFT JOIN profile member ON member.root_id = m.root_id
@@ -249,9 +262,12 @@ _COUNTED: Final = """
            coalesce(sum(elsewhere), 0)::bigint AS elsewhere,
            coalesce(sum(cents), 0)::bigint AS cents,
            coalesce(sum(orders * orders), 0)::float8 AS orders_squared,
-           coalesce(sum(cents::float8 * cents::float8), 0) AS cents_squared
+           coalesce(sum(cents::float8 * cents::float8), 0) AS cents_squared,
+           coalesce(sum(past), 0) AS past, coalesce(sum(past ^ 2), 0) AS past_squared,
+           coalesce(sum(past * orders), 0) AS past_orders, coalesce(sum(past * cents::float8), 0) AS past_cents,
+           coalesce(sum(past) FILTER (WHERE orders > 0 AND before > 0), 0) AS past_repeat
     FROM spent GROUP BY "group" ORDER BY "group"
-"""
+""".replace("{past}", past_of("m.sent_at", "e.event_time"))
 COUNTED: Final = _COUNTED.replace(
     "{group}", f"CASE d.holdout WHEN 'content' THEN '{NEUTRAL}' WHEN 'none' THEN '{DECIDED}' END"
 )

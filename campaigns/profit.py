@@ -28,8 +28,9 @@ from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.expired import Counts, expired, figures
 from campaigns.goals import DECIDED, MAX_DAYS, MOST, NEUTRAL
-from campaigns.lift import Compared, Sample, compare
+from campaigns.lift import Compared, Past, Sample, compare
 from campaigns.models import ProfitTerms
+from campaigns.past import past_of
 
 MAX_CENTS: Final = 10_000_000
 
@@ -38,7 +39,8 @@ MAX_CENTS: Final = 10_000_000
 class Earned:
     """What one group came to, in cents; `returned` and `contacts` are numbers of returns and of service contacts.
 
-    The squares are sums over people; `active` are those who ordered or called.
+    The squares, and all that begins with `past`, are sums over people: of pasts (`campaigns/past.py`), their
+    squares, their products. `active` are those who ordered or called.
     """
 
     group: str
@@ -55,6 +57,10 @@ class Earned:
     service: int
     paid_squared: float
     profit_squared: float
+    past: float
+    past_squared: float
+    past_paid: float
+    past_profit: float
 
     @property
     def profit(self) -> int:
@@ -195,11 +201,15 @@ def _whole(group: Earned, added: Mapping[str, int]) -> Earned:
 
 
 def _revenue(group: Earned) -> Sample:
-    return Sample(group.people, group.paid, group.paid_squared, group.buyers)
+    return Sample(group.people, group.paid, group.paid_squared, group.buyers, _past(group, group.past_paid))
 
 
 def _profit(group: Earned) -> Sample:
-    return Sample(group.people, group.profit, group.profit_squared, group.active)
+    return Sample(group.people, group.profit, group.profit_squared, group.active, _past(group, group.past_profit))
+
+
+def _past(group: Earned, product: float) -> Past:
+    return Past(group.past, group.past_squared, product)
 
 
 # A number in an event's body may be text, or nonsense: what is no number counts as not told.
@@ -285,13 +295,22 @@ EARNED = f"""
                    + coalesce(r.times, 0) * :return_cents) AS returns
         FROM ordered o LEFT JOIN returned r ON r.root_id = o.root_id AND r.order_id = o.order_id
         GROUP BY o.root_id
+    ), used AS (
+        SELECT m.root_id, {past_of("m.sent_at", "o.event_time")} AS past
+        FROM mailed m
+        JOIN profile member ON member.root_id = m.root_id
+        JOIN event o ON o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
+          AND o.event_time < m.sent_at
+        GROUP BY m.root_id
     ), each AS (
         SELECT m.holdout, coalesce(b.orders, 0) AS orders, round(coalesce(b.paid, 0)) AS paid,
                round(coalesce(b.margin, 0)) AS margin, round(coalesce(b.discount, 0)) AS discount,
                coalesce(b.returned, 0) AS returned, round(coalesce(b.returns, 0)) AS returns,
-               coalesce(s.contacts, 0) AS contacts, coalesce(s.contacts, 0) * :service_cents AS service
+               coalesce(s.contacts, 0) AS contacts, coalesce(s.contacts, 0) * :service_cents AS service,
+               coalesce(u.past, 0) AS past
         FROM mailed m
         LEFT JOIN bought b ON b.root_id = m.root_id LEFT JOIN called s ON s.root_id = m.root_id
+        LEFT JOIN used u ON u.root_id = m.root_id
         WHERE m.groups = 1
     )
     SELECT CASE holdout WHEN 'content' THEN :neutral ELSE :decided END AS "group", count(*) AS people,
@@ -301,6 +320,8 @@ EARNED = f"""
            sum(discount)::bigint AS discount, sum(returned)::bigint AS returned, sum(returns)::bigint AS returns,
            sum(contacts)::bigint AS contacts, sum(service)::bigint AS service,
            sum(paid::float8 ^ 2) AS paid_squared,
-           sum((margin - discount - returns - service)::float8 ^ 2) AS profit_squared
+           sum((margin - discount - returns - service)::float8 ^ 2) AS profit_squared,
+           sum(past) AS past, sum(past ^ 2) AS past_squared, sum(past * paid::float8) AS past_paid,
+           sum(past * (margin - discount - returns - service)::float8) AS past_profit
     FROM each GROUP BY holdout ORDER BY holdout DESC
 """  # noqa: S608  the pieces are the constants above

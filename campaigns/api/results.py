@@ -50,11 +50,22 @@ class CountedOut(msgspec.Struct, frozen=True):
     value: float | None
 
 
+class PlainOut(msgspec.Struct, frozen=True):
+    """The lift as the groups' means tell it, of the same unit and confidence."""
+
+    difference: float
+    low: float
+    high: float
+    verdict: str
+
+
 class LiftOut(msgspec.Struct, frozen=True):
     """How much more a person of the first group comes to than one of the other, in the metric's unit.
 
-    low and high hold the truth at every look together with chance `confidence`. verdict: gain, loss, or open where the
-    interval holds zero. All of them are null, and `missing` says why, while there is not enough data.
+    It is adjusted by what people ordered before the mail, where that is known; `plain` is the same without it, and
+    `narrowed` the share of the interval's width that adjusting takes off. low and high hold the truth at every look
+    together with chance `confidence`. verdict: gain, loss, or open where the interval holds zero. All of them are null,
+    and `missing` says why, while there is not enough data.
     """
 
     first: str
@@ -66,6 +77,8 @@ class LiftOut(msgspec.Struct, frozen=True):
     relative: float | None = None
     verdict: str | None = None
     confidence: float | None = None
+    narrowed: float | None = None
+    plain: PlainOut | None = None
 
 
 class SuccessOut(msgspec.Struct, frozen=True):
@@ -385,6 +398,9 @@ def lift_out(compared: Compared) -> LiftOut:
     one = compared.lift
     if one is None:
         return LiftOut(compared.first, compared.against, compared.missing)
+    plain = compared.plain
     return LiftOut(
-        compared.first, compared.against, None, one.difference, one.low, one.high, one.relative, one.verdict, one.share
-    )
+        compared.first, compared.against, None, one.difference, one.low, one.high, one.relative, one.verdict, one.share,
+        None if plain is None else compared.narrowed,
+        None if plain is None else PlainOut(plain.difference, plain.low, plain.high, plain.verdict),
+    )  # fmt: skip

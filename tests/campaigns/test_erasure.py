@@ -213,6 +213,7 @@ def test_it_keeps_what_an_erased_person_came_to_in_each_group(web: Web) -> None:
     program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
     shop.clock.advance(timedelta(days=1))
     for number in range(12):
+        shop.send(shop.order(f"g{number}", "shoes", shop.now - timedelta(days=9 * number + 2)))
         shop.send(bought(web, f"g{number}", 100 + number, products=[line(cost=90 + number)], discount=number))
         if number % 3 == 0:
             shop.send(told(f"g{number}", "Order Refunded", order_id=f"of-g{number}"))

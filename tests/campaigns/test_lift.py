@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from base.errors import InvalidInput
-from campaigns import lift, sampleratio
-from campaigns.lift import Sample
+from campaigns import lift, past, sampleratio
+from campaigns.lift import Past, Sample
+from tests.campaigns import customers
 
 DAYS = 28
 
@@ -77,6 +78,80 @@ def test_it_shares_the_chance_of_error_among_comparisons() -> None:
     assert one_of_three is not None
     assert one_of_three.high - one_of_three.low > alone.high - alone.low
     assert one_of_three.share == pytest.approx(1 - 0.05 / 3)
+
+
+# --- adjusted by what people ordered before
+
+
+@pytest.mark.feature("CM-65")
+@pytest.mark.parametrize(("people", "rate", "money"), [((900, 900), 0.3, False), ((3_600, 400), 0.06, True)])
+def test_it_raises_no_false_alarm_where_past_orders_are_known(
+    people: tuple[int, int], rate: float, money: bool
+) -> None:
+    random = np.random.default_rng(15)
+    wrong = 0
+    for _ in range(300):
+        looks = customers.by_day(random, people, (rate, rate), days=DAYS, has_money=money)
+        found = [lift.compare(("a", ours), ("b", theirs)) for ours, theirs in looks]
+        assert found[-1].plain is not None
+        wrong += any(one.lift is not None and one.lift.verdict != "open" for one in found)
+    assert wrong <= 15, f"{wrong} of 300 campaigns without any effect were called one"
+
+
+def test_it_holds_what_was_planted_and_is_narrower_where_past_orders_are_known() -> None:
+    random = np.random.default_rng(16)
+    inside, apart, narrowed = 0, [], []
+    for _ in range(200):
+        ours, theirs = customers.by_day(random, (4_000, 1_000), (0.25, 0.20), days=DAYS)[-1]
+        found = lift.compare(("decided", ours), ("neutral", theirs))
+        assert found.lift is not None
+        assert found.plain is not None
+        assert found.plain == lift.lift(ours, theirs)
+        inside += found.lift.low <= 0.05 <= found.lift.high
+        apart.append((found.lift.difference - 0.05, found.plain.difference - 0.05))
+        narrowed.append(found.narrowed)
+    assert inside >= 195
+    adjusted, plain = np.array(apart).T
+    assert abs(adjusted.mean()) < 3 * adjusted.std() / 200**0.5
+    assert adjusted.std() < plain.std()
+    assert min(narrowed) > 0.02
+
+
+def test_it_adjusts_as_a_regression_with_interactions_does() -> None:
+    random = np.random.default_rng(17)
+    treated = np.arange(6_000) < 4_500
+    known = np.minimum(np.round(100 * random.gamma(0.5, 2.0, 6_000)), past.MOST)
+    came = (random.random(6_000) < 0.03 + known / 3_000 + treated * (0.01 + known / 6_000)).astype(float)
+    groups = [
+        Sample(
+            int(group.sum()), came[group].sum(), (came[group] ** 2).sum(), int(came[group].sum()),
+            Past(known[group].sum(), (known[group] ** 2).sum(), (known[group] * came[group]).sum()),
+        )
+        for group in (treated, ~treated)
+    ]  # fmt: skip
+    even = lift.adjusted(groups[0], groups[1])
+    assert even is not None
+    centred = known - known.mean()
+    columns = np.column_stack([np.ones(6_000), treated, centred, treated * centred])
+    expected = np.linalg.lstsq(columns, came, rcond=None)[0][1]
+    difference = lift.lift(*even).difference
+    assert difference == pytest.approx(expected, abs=1e-4)
+    assert abs(lift.lift(groups[0], groups[1]).difference - difference) > 1e-3, "else there was nothing to adjust"
+    for group, sample in zip((treated, ~treated), even, strict=True):
+        slope = (came[group].mean() - sample.mean) / (known[group].mean() - known.mean())
+        rest = came[group] - slope * centred[group]
+        assert sample.mean == pytest.approx(rest.mean())
+        assert sample.variance == pytest.approx(rest.var(ddof=2))
+
+
+@pytest.mark.parametrize("group", [Sample(99, 20, 20, 20, Past(40, 90, 30)), Sample(500, 60, 60, 60), None])
+def test_it_adjusts_nothing_where_too_little_is_known(group: Sample | None) -> None:
+    ours = Sample(500, 90, 90, 90, Past(200, 400, 100))
+    if group is None:
+        ours = group = Sample(500, 60, 60, 60, Past(0, 0, 0))
+    assert lift.adjusted(ours, group) is None
+    found = lift.compare(("decided", ours), ("neutral", group))
+    assert (found.lift, found.plain, found.narrowed) == (lift.lift(ours, group), None, 0.0)
 
 
 # --- the sizes of groups

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from campaigns import lift
-from campaigns.lift import Sample
+from campaigns import lift, past
+from campaigns.lift import Past, Sample
 from tests.campaigns.mailing import held_out, mailed, words
 from tests.campaigns.web import Web
 
@@ -59,6 +59,47 @@ def test_it_tells_a_lift_once_there_is_enough_to_tell_it_by(web: Web) -> None:
     assert late["lift"]["verdict"] == "gain"
     page = words(browser.get(f"/campaigns/{campaign}/results").text)
     assert "Gain Decided content against neutral content: +0." in page
+
+
+@pytest.mark.feature("CM-65")
+def test_it_adjusts_a_lift_by_what_people_had_ordered_before_and_says_what_it_was(web: Web) -> None:
+    """Chance kept more of those from the offers who had ordered a quarter of a year ago; most of them order again."""
+    browser, program = web.browser("manager"), web.program("manager")
+    campaign = mailed(web, 260, content_holdout=0.5)
+    program.told("PUT", f"/campaigns/{campaign}/goal", {"metric": "orders", "window_days": 7})
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    groups = held_out(web, campaign)
+    decided, neutral = ([name for name, group in groups.items() if group == which] for which in ("none", "content"))
+    then = web.shop.now - past.HALF_LIFE_DAYS * DAY
+    web.shop.send(*(web.shop.order(name, "shoes", then) for name in (*decided[:30], *neutral[:50])))
+    web.shop.clock.advance(2 * DAY)
+    web.shop.send(*(bought(web, name, 20) for name in (*decided[:24], *decided[60:70], *neutral[:36])))
+    (found,) = program.told("GET", f"/campaigns/{campaign}/success")["definitions"]
+    ours = Sample(len(decided), 34, 34, 34, Past(30 * 50, 30 * 2_500, 24 * 50))
+    theirs = Sample(len(neutral), 36, 36, 36, Past(50 * 50, 50 * 2_500, 36 * 50))
+    even = lift.adjusted(ours, theirs)
+    assert even is not None
+    expected, plain = lift.lift(*even), lift.lift(ours, theirs)
+    told = found["lift"]
+    assert [told[name] for name in ("difference", "low", "high")] == pytest.approx(
+        [expected.difference, expected.low, expected.high]
+    )
+    assert [told["plain"][name] for name in ("difference", "low", "high")] == pytest.approx(
+        [plain.difference, plain.low, plain.high]
+    )
+    assert told["narrowed"] == pytest.approx(1 - (expected.high - expected.low) / (plain.high - plain.low))
+    assert told["narrowed"] > 0.2
+    assert expected.difference > plain.difference + 0.05, "the decided were given fewer of those who order anyway"
+    earned = program.told("GET", f"/campaigns/{campaign}/profit")
+    for name, cents in (("revenue_lift", 2_000), ("profit_lift", 700)):
+        assert earned[name]["difference"] == pytest.approx(cents * expected.difference)
+        assert earned[name]["plain"]["difference"] == pytest.approx(cents * plain.difference)
+    page = words(browser.get(f"/campaigns/{campaign}/results").text)
+    assert (
+        f"Adjusted by what each person had ordered before the mail: {told['narrowed']:.0%} narrower".replace("%", " %")
+        in page
+    )
+    assert f"Not adjusted: {plain.difference:+.4f}".replace("-", "−") in page
 
 
 def test_it_tells_no_lift_where_nothing_can_be_compared(web: Web) -> None:
