@@ -28,7 +28,6 @@ from render.click import follow_click
 from render.commit import Recorder
 from render.contact import MAX_BODY, decide_contact
 from render.fallback import Ladder
-from render.fonts import Fonts
 from render.lookup import Lookup
 from render.metrics import Metrics
 from render.notice import not_found, notice
@@ -47,7 +46,7 @@ from render.spool import Spool
 from render.unsubscribe import show_page, withdraw
 from render.view import show_block, show_mail
 from render.warmer import Warmer
-from render.warmup import warm_up
+from render.warmup import warm_fonts
 from render.webpicture import head_web_picture, open_web_picture
 from render.wire import HotStore
 from signals.candidates import MODEL_FEATURES
@@ -76,9 +75,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     lookup = Lookup(hot, models, relations, metrics)
     agreement = Agreement(hot)
     recorder = Recorder(hot, sealer, spool, metrics)
-    fonts = Fonts.load()
-    warm_up(fonts)
-    pictures = Pictures(fonts, BlobCache(blobs), PictureCache(), drawn=lambda: metrics.count("drawings"))
+    pictures = Pictures(warm_fonts(), BlobCache(blobs), PictureCache(), drawn=lambda: metrics.count("drawings"))
     ladder = Ladder(pictures, metrics)
     return Parts(
         settings=settings,
