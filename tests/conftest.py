@@ -26,6 +26,7 @@ from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
 from tests.databases import Databases
+from tests.dialect import share
 from tests.nameserver import name_server
 from tests.order import SharedScheduling, longest_first
 from tests.serving import Serve, Served
@@ -36,6 +37,7 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """When tests happen: a Monday."""
 
 _numbers = itertools.count(1)
+share()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
