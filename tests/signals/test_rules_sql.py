@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, insert, select
 from sqlalchemy.orm import Session
 
+from base import db
+from base.embedded import PostgresServer
 from signals import rules_sql
 from signals.features import CATALOGUE, Feature
 from signals.fold import fold_all
@@ -21,6 +24,7 @@ from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
 from signals.rules import compile_python, parse
 from signals.state import ProfileState, Score, document, encode
+from tests.databases import Databases
 from tests.signals.stories import CATEGORIES, MORNING, histories
 
 STORED = sorted(name for name, feature in CATALOGUE.items() if not feature.at_open)
@@ -152,6 +156,18 @@ def store(session: Session, states: dict[int, ProfileState], now: datetime) -> N
     session.execute(insert(ProfileStateRow), rows)
 
 
+@pytest.fixture(scope="module")
+def stored(postgres: PostgresServer, databases: Databases, people: dict[int, ProfileState]) -> Iterator[Session]:
+    """Those lives as rows that all tests of features read; nobody else sees them."""
+    name = databases.take()
+    engine = db.connect(postgres.url.rsplit("/", 1)[0] + f"/{name}")
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, people, MORNING)
+        yield session
+    engine.dispose()
+    databases.give_back(name)
+
+
 def found(session: Session, rule: dict[str, Any], now: datetime) -> set[int]:
     """Whom PostgreSQL finds."""
     condition = rules_sql.where(parse(rule, CATEGORIES), now)
@@ -185,30 +201,25 @@ def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_it_agrees_on_each_feature_of_the_catalogue(name: str, engine: Engine, people: dict[int, ProfileState]) -> None:
-    with engine.connect() as connection, Session(connection) as session:
-        store(session, people, MORNING)
-
-        @settings(max_examples=25, deadline=None)
-        @given(comparisons(CATALOGUE[name]))
-        def agree(rule: dict[str, Any]) -> None:
-            assert found(session, rule, MORNING) == meant(people, rule, MORNING)
-
-        agree()
-
-
-def test_it_has_a_column_for_every_stored_feature_that_somebody_has(
-    engine: Engine, people: dict[int, ProfileState]
+def test_it_agrees_on_each_feature_of_the_catalogue(
+    name: str, stored: Session, people: dict[int, ProfileState]
 ) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(comparisons(CATALOGUE[name]))
+    def agree(rule: dict[str, Any]) -> None:
+        assert found(stored, rule, MORNING) == meant(people, rule, MORNING)
+
+    agree()
+
+
+def test_it_has_a_column_for_every_stored_feature_that_somebody_has(stored: Session) -> None:
     parameters: dict[str, Any] = {
         "category": sorted(CATEGORIES),
         "name": [name for names in NAMES.values() for name in names] + SURVEYS,
     }
-    with engine.connect() as connection, Session(connection) as session:
-        store(session, people, MORNING)
-        for name in STORED:
-            needs = CATALOGUE[name].needs
-            asked: dict[str, Any] = {"field": name, "op": "present"}
-            options = [asked | {str(needs[0]): choice} for choice in parameters[needs[0]]] if needs else [asked]
-            present = [found(session, option, MORNING) for option in options]
-            assert set().union(*present), name
+    for name in STORED:
+        needs = CATALOGUE[name].needs
+        asked: dict[str, Any] = {"field": name, "op": "present"}
+        options = [asked | {str(needs[0]): choice} for choice in parameters[needs[0]]] if needs else [asked]
+        present = [found(stored, option, MORNING) for option in options]
+        assert set().union(*present), name
