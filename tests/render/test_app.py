@@ -170,8 +170,8 @@ def test_it_answers_by_the_deadline_while_the_store_stalls(frail: Mail, own_valk
         pause(0.5)
     assert load.failures == []
     assert statistics.quantiles(stalled, n=100)[98] <= DEADLINE_MS / 1000 + SLACK_SECONDS
-    # After the first that met the stall nobody waits for the store: most answers are as quick as ever.
-    assert statistics.median(stalled) < 0.06
+    # After the first that met the stall nobody waits for the store: most answers take less than its third of the time.
+    assert statistics.median(stalled) < DEADLINE_MS / 1000 / 3
 
 
 class StallingBlobs:
