@@ -101,9 +101,9 @@ def keep(page: Page, name: str) -> None:
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(chromium: Browser) -> Iterator[Site]:
-    """Everything that `latebind up` runs, for all browser tests."""
+    """Everything that `latebind up` runs, ended with the tests that want it: its loops would go on beside others."""
     folder = Path(tempfile.mkdtemp(prefix="latebind-browser-"))
     folder.chmod(0o755)
     environ = {f"LATEBIND_{name}_PORT": str(free_port()) for name in PORTS}
@@ -118,7 +118,7 @@ def site(chromium: Browser) -> Iterator[Site]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def visits(chromium: Browser) -> Iterator[Visits]:
     """An installation whose people and clock the tests move, with its pages served."""
     with living("pages") as life:
