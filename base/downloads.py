@@ -26,6 +26,8 @@ MAX_SECONDS: Final = 15.0
 MAX_REDIRECTS: Final = 3
 MAX_URL: Final = 2_000
 MAX_ADDRESSES: Final = 4
+MAX_WORDS: Final = 300
+"""Bytes of a refusal that are read."""
 PORTS: Final = {"http": 80, "https": 443}
 AGENT: Final = "Latebind/0.1"
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
@@ -47,6 +49,23 @@ def is_public(address: Address) -> bool:
             return False
     shut = address.is_private or address.is_multicast or address.is_reserved or address.is_unspecified
     return address.is_global and not shut and not address.is_loopback and not address.is_link_local
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer: its status, what it says of `Retry-After`, and the first bytes of what a refusal says."""
+
+    status: int
+    retry_after: str | None
+    words: bytes
+
+
+class Unreached(InvalidInput):
+    """The other side was not given all of a call: it cannot have acted on it."""
+
+
+class Unanswered(InvalidInput):
+    """All of a call was given to the network, and no answer came: the other side may have acted on it or not."""
 
 
 @dataclass(frozen=True)
@@ -88,25 +107,32 @@ class Downloads:
             raise self._refusal("must begin with https://")
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Send a body; the status of the answer, which is not read further. A redirect is an answer like any other.
+        """Send a body; the status of the answer. Raises InvalidInput when none came, as `call` does."""
+        return self.call(url, body, headers).status
 
-        Raises InvalidInput when no answer came, with a reason that a person can act on.
+    def call(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answered:
+        """Send a body, which must not be empty; what was answered. A redirect is an answer like any other.
+
+        Raises InvalidInput with a reason that a person can act on: Unanswered where all of it was given to the network
+        and no answer came, else nothing can have acted on it: Unreached where that is the network's fault, a plain one
+        where the address may not be called at all.
         """
         self.check(url)
         place = self._place(url)
         cut = _Cut(self.seconds)
+        was_sent = False
         try:
             connection = self._connected(place, cut)
             try:
-                connection.request("POST", _target(place), body, {"User-Agent": AGENT, **headers})
+                _send(connection, place, body, {"User-Agent": AGENT, **headers})
+                was_sent = True
                 with closing(connection.getresponse()) as response:
-                    return response.status
+                    return Answered(response.status, response.getheader("Retry-After"), _beginning(response))
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, UnicodeError) as error:
-            if cut.fell:
-                raise self._refusal(f"took longer than {self.seconds:g} seconds") from None
-            raise self._refusal(_told(error)) from None
+            reason = f"took longer than {self.seconds:g} seconds" if cut.fell else _told(error)
+            raise (Unanswered if was_sent else Unreached)(self.named, reason) from None
         finally:
             cut.end()
 
@@ -250,6 +276,33 @@ class _Cut:
                     self._sock.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     return  # it was closed already
+
+
+def _send(connection: http.client.HTTPConnection, place: SplitResult, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send a POST. Raises OSError only while its last byte has not been given to the system.
+
+    `sendall` would not say how far it came, so a connection that breaks there could mean anything; a request without
+    its last byte means nothing.
+    """
+    connection.putrequest("POST", _target(place), skip_accept_encoding=True)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        connection.putheader(name, value)
+    connection.endheaders()
+    connection.send(body[:-1])
+    sock: socket.socket = connection.sock
+    # The last byte must not wait for the others to be acknowledged.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.send(body[-1:])
+
+
+def _beginning(response: http.client.HTTPResponse) -> bytes:
+    """The first bytes of a refusal; nothing where they do not come, for the status says it all."""
+    if 200 <= response.status < 300:
+        return b""
+    try:
+        return response.read1(MAX_WORDS)
+    except (OSError, http.client.HTTPException):
+        return b""
 
 
 def _target(place: SplitResult) -> str:

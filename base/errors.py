@@ -102,7 +102,14 @@ class PermanentFailure(DeliveryFailure):
 
 
 class TemporaryFailure(DeliveryFailure):
-    """The server asks to come back later (4xx), or could not be reached before anything was sent."""
+    """The server asks to come back later (4xx), or could not be reached before anything was sent.
+
+    `retry_after` are the seconds for which it asks to be left alone, by everybody; 0 where it does not.
+    """
+
+    def __init__(self, reply: str, retry_after: int = 0) -> None:
+        super().__init__(reply)
+        self.retry_after = retry_after
 
 
 class UnknownOutcome(DeliveryFailure):

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session, aliased
 
 from base.errors import Conflict
 from campaigns import arms, campaigns, contacts, holdout, joining, replenish, rulebook, triggers, waves
+from campaigns.channels import EMAIL, IDENTIFIERS
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.delivery import Delivery
 from campaigns.waves import Waves
@@ -115,7 +116,8 @@ def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, h
                 "chosen_profile_id", "plan_hash", "created_at", "settled_at", "arm", "zone", "zone_from", "not_before",
             ],
             select(
-                literal(campaign_id), literal(occurrence), rows.c.profile_id, literal("email"), rows.c.address_hash,
+                literal(campaign_id), literal(occurrence), rows.c.profile_id, literal(campaign.channel),
+                rows.c.address_hash,
                 case((rows.c.reason.is_(None), "queued"), else_="skipped"), rows.c.reason, rows.c.holdout,
                 rows.c.chosen_profile_id, literal(campaign.plan_hash), literal(now),
                 case((rows.c.reason.is_not(None), literal(now))),
@@ -255,7 +257,7 @@ def _known(
     base = select(
         who.c.profile_id,
         ProfileStateRow.document["consent"].label("consent"),
-        _newest("email", who).label("address_hash"),
+        _newest(IDENTIFIERS[campaign.channel], who).label("address_hash"),
         _newest("user_id", who).label("user_hash"),
         ruled_out.label("ruled_out"),
         *(has.label(name) for name, has in flags.items()),
@@ -267,12 +269,12 @@ def _known(
     found = base.cte("found").prefix_with(*ONCE)
     moments = None if plan is None else waves.moments(plan)
     listed = select(Suppression.reason).where(Suppression.address_hash == found.c.address_hash).scalar_subquery()
-    wanting = [
-        func.coalesce(found.c.consent[purpose].as_boolean(), False).is_(False) for purpose in campaign.needs_consent
-    ]
+    # What goes to a person's own device waits for a yes to that channel.
+    needed = [*campaign.needs_consent, *([] if campaign.channel == EMAIL else [campaign.channel])]
+    wanting = [func.coalesce(found.c.consent[purpose].as_boolean(), False).is_(False) for purpose in needed]
     reasons: list[tuple[Any, Any]] = [
         (found.c.address_hash.is_(None), literal("no_address")),
-        (found.c.consent["email"].as_boolean().is_(False), literal("unsubscribed")),
+        (found.c.consent[campaign.channel].as_boolean().is_(False), literal("unsubscribed")),
         (listed == UNSUBSCRIBED, literal("unsubscribed")),
         (listed == BOUNCED, literal(BOUNCED)),
         (listed.is_not(None), literal("suppressed")),

@@ -12,10 +12,24 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, joining, locks, messages, offers, rulebook, timing, wallclock, waves, weblinks, windows
+from campaigns import (
+    admin_log,
+    gateways,
+    joining,
+    locks,
+    messages,
+    offers,
+    rulebook,
+    timing,
+    wallclock,
+    waves,
+    weblinks,
+    windows,
+)
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.catalogue import Creative, Message, Offer
+from campaigns.texts import TextIn
 from campaigns.timing import Repeat, Timing
 from render.arbitration import Arbitration, Policy, arbitration_faults, effect_faults, policy_faults
 from render.arms import MAX_ARMS
@@ -24,7 +38,7 @@ from signals.contents import PURPOSES
 
 OVER: Final = ("finished", "cancelled")
 NOT_BEGUN: Final = ("draft", "scheduled")
-SETTLED: Final = ("kind", "trigger", "replenish", "repeat")
+SETTLED: Final = ("kind", "trigger", "replenish", "repeat", "gateway_id")
 """What says of a campaign whom its runs mail: once it has begun, another of them would mail people again."""
 SETTLED_TIMING: Final = ("joins", "newcomers_only")
 MAX_CANDIDATES: Final = 200
@@ -110,6 +124,9 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     `arms` are versions tried against each other, the first being what the others are held against; none, or two and
     more. They are drawn by a key of the campaign's own, and cannot change once mails have left.
+
+    With a `gateway_id` nobody is mailed: the gateway gets the `text`, a text or push message, and the message is the
+    page that its `{{ link.view }}` leads to. Only people who agreed to that channel get it.
     """
 
     name: Name
@@ -144,6 +161,8 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     arms: Annotated[list[ArmIn], Meta(max_length=MAX_ARMS)] = []
     timing: Timing = Timing()
     repeat: Repeat | None = None
+    gateway_id: Id | None = None
+    text: TextIn | None = None
 
 
 def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Actor) -> Campaign:
@@ -155,6 +174,7 @@ def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Ac
         created_at=now,
         updated_at=now,
         killed=False,
+        channel=gateways.channel(session, content.gateway_id),
         withdrawn=[],
         arms_key=secrets.token_bytes(16),
         **_columns(content),
@@ -180,6 +200,7 @@ def update_campaign(session: Session, campaign_id: int, content: CampaignIn, now
     for name, value in _columns(content).items():
         setattr(row, name, value)
     row.arms_key = row.arms_key or secrets.token_bytes(16)
+    row.channel = gateways.channel(session, content.gateway_id)
     row.updated_at = now
     if (row.timing, row.timezone) != timed:
         _retime(session, row, now)
@@ -248,6 +269,7 @@ def _columns(content: CampaignIn) -> dict[str, Any]:
         "arms": msgspec.to_builtins(content.arms),
         "timing": msgspec.to_builtins(content.timing),
         "repeat": msgspec.to_builtins(content.repeat),
+        "text": msgspec.to_builtins(content.text),
     }
 
 
@@ -275,6 +297,8 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
     _check_trigger(session, content)
     timing.check(content.timing, content.repeat, content.kind, has_end=content.ends_at is not None)
     _check_slots(session, content)
+    places = [] if content.message_id is None else messages.message(session, content.message_id).slots
+    gateways.check_text(session, content.gateway_id, content.text, content.locale, places)
     _check_arms(session, content)
 
 

@@ -16,6 +16,7 @@ from campaigns import arms, creatives, lasting, mail, messages, offers, pools, r
 from campaigns.mail import CompiledMail
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Message, Offer
+from campaigns.texts import CompiledText, TextIn, compile_text
 from render import plan as render_plan
 from render.arbitration import Arbitration, Policy
 from render.creative import Creative, countdown_of
@@ -34,6 +35,8 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         raise InvalidInput("default_landing", "is missing: clicks that cannot be resolved go there")
     message = messages.message(session, row.message_id)
     compiled = mail.compile_mail(messages.content(message), row.id, row.brand, with_amp=row.amp)
+    if row.gateway_id is not None:
+        compiled = replace(compiled, message=_text(row, row.gateway_id, compiled))
     shown = offers_of(session, row)
     known = rulebook.categories(session)
     pools_of = {offer.id: pools.compiled(session, offer) for offer in shown if offer.pick is not None}
@@ -53,6 +56,7 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
         ),
         creatives=tuple(designs.values()),
         default_landing=row.default_landing,
+        channel=row.channel,
         locale=row.locale,
         currency=row.currency,
         brand=row.brand,
@@ -85,6 +89,14 @@ def compile_campaign(session: Session, row: Campaign) -> tuple[render_plan.Plan,
             if getattr(offer, layer) is not None:
                 rulebook.check(session, getattr(offer, layer), "eligibility", f"offers[{offer.id}].{layer}")
     return plan, compiled
+
+
+def _text(row: Campaign, gateway: int, compiled: CompiledMail) -> CompiledText:
+    """What the campaign's gateway gets."""
+    if row.text is None:
+        raise InvalidInput("text", "is missing: a campaign of a gateway needs one")
+    places = {slot.name: slot.index for slot in compiled.slots}
+    return compile_text(convert(row.text, TextIn), row.channel, gateway, row.locale, places)
 
 
 def _versioned(

@@ -1,7 +1,8 @@
 """How often one person may be mailed, over all campaigns together, and which campaigns go before others.
 
-A limit is so many mails within so many days, for an address and channel. It is asked when an audience is fixed: mails
-of earlier runs count, tests do not, and places are kept for broadcasts of higher priority that are due within the
+A limit is so many messages within so many days, over all channels: those to the address that a campaign would reach,
+and on other channels those to the person. It is asked when an audience is fixed: mails of earlier runs count, tests do
+not, and places are kept for broadcasts of higher priority that are due within the
 period. A mandatory campaign goes to everybody, limit or not, but not twice within the period.
 """
 
@@ -21,8 +22,10 @@ from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, ContactLimit, Occurrence
 from campaigns.models.delivery import Delivery
 from campaigns.population import matching
+from signals.profiles import Profile
 
-CHANNEL: Final = "email"
+LIMIT: Final = "email"
+"""The name of the one limit, from the time when mail was all there was."""
 LIMITED: Final = "contact_limit"
 ONCE: Final = "once_a_period"
 MAX_AHEAD: Final = 20
@@ -39,27 +42,27 @@ class Limit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def limit(session: Session) -> Limit | None:
-    """The limit of mails; None where there is none."""
-    row = session.get(ContactLimit, CHANNEL)
+    """The limit of messages; None where there is none."""
+    row = session.get(ContactLimit, LIMIT)
     return None if row is None else Limit(most=row.most, period_days=row.period_days)
 
 
 def set_limit(session: Session, wanted: Limit | None, now: datetime, by: Actor) -> None:
     """Set the limit, or lift it. Audiences that are fixed already keep their mails."""
-    row = session.get(ContactLimit, CHANNEL)
+    row = session.get(ContactLimit, LIMIT)
     before = None if row is None else admin_log.snapshot(row)
     if wanted is None:
         if row is not None:
             session.delete(row)
         session.flush()
-        admin_log.record(session, by, "lift", "contact limit", CHANNEL, now, before=before)
+        admin_log.record(session, by, "lift", "contact limit", LIMIT, now, before=before)
         return
     if row is None:
-        row = ContactLimit(channel=CHANNEL, most=wanted.most, period_days=wanted.period_days)
+        row = ContactLimit(channel=LIMIT, most=wanted.most, period_days=wanted.period_days)
         session.add(row)
     row.most, row.period_days = wanted.most, wanted.period_days
     session.flush()
-    admin_log.record(session, by, "change", "contact limit", CHANNEL, now, before=before, after=admin_log.snapshot(row))
+    admin_log.record(session, by, "change", "contact limit", LIMIT, now, before=before, after=admin_log.snapshot(row))
 
 
 def reasons(
@@ -70,18 +73,29 @@ def reasons(
     if wanted is None:
         return []
     since = now - timedelta(days=wanted.period_days)
-    mails = (
-        Delivery.address_hash == address,
-        Delivery.channel == CHANNEL,
+    sent = (
         Delivery.created_at > since,
         Delivery.occurrence < TEST_BIT,
         Delivery.state.not_in(_NO_CONTACT),
     )
+    # A hash names an address of one channel alone.
+    mails = (Delivery.address_hash == address, *sent)
     if campaign.mandatory:
         return [(exists().where(*mails, Delivery.campaign_id == campaign.id), literal(ONCE))]
     mandatory = select(Campaign.id).where(Campaign.mandatory)
     had = select(func.count()).select_from(Delivery).where(*mails, Delivery.campaign_id.not_in(mandatory))
     counted: ColumnElement[int] = had.scalar_subquery()
+    if session.scalar(select(Campaign.id).where(Campaign.channel != campaign.channel).limit(1)) is not None:
+        elsewhere = (
+            select(func.count())
+            .select_from(Delivery)
+            .join(Profile, Profile.id == Delivery.profile_id)
+            .where(
+                Profile.root_id == profile, Delivery.channel != campaign.channel, *sent,
+                Delivery.campaign_id.not_in(mandatory),
+            )
+        )  # fmt: skip
+        counted = counted + elsewhere.scalar_subquery()
     for other in _ahead(session, campaign, now, now + timedelta(days=wanted.period_days)):
         members = matching(session, other.audience, now)
         counted = counted + sql_cast(case((profile.in_(members), 1), else_=0), Integer)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
 from base.ids import Delivery as Key
+from campaigns.channels import EMAIL, IDENTIFIER_SQL
 from campaigns.windows import IS_OPEN
 
 LEASE: Final = timedelta(minutes=15)
@@ -43,6 +44,7 @@ class Claimed:
     plan_hash: str
     holdout: str
     attempts: int
+    channel: str = EMAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
     return [
         Claimed(
             row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.address, row.address_hash,
-            row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts,
+            row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts, row.channel,
         )
         for row in sorted(rows, key=attrgetter("id"))
         if row.state == "claimed"
@@ -216,6 +218,9 @@ _IS_MERGED: Final = """
     )
 """
 
+# A mail may go where it was not refused; what goes to a person's own device waits for a yes to that channel.
+_AGREED: Final = f"(d.channel = '{EMAIL}' OR (s.document -> 'consent' ->> d.channel) = 'true')"
+
 # Rows are locked in the order of their ids, so that two claimers of one batch do not wait for each other in a circle.
 _CLAIM: Final = text(f"""
     WITH due AS MATERIALIZED (
@@ -229,12 +234,13 @@ _CLAIM: Final = text(f"""
                 WHEN p.erased_at IS NOT NULL THEN 'erased'
                 WHEN d.test_address IS NOT NULL THEN NULL
                 WHEN i.value IS NULL THEN 'address_gone'
-                WHEN (s.document #>> '{{consent,email}}') = 'false' THEN 'unsubscribed_since'
+                WHEN (s.document -> 'consent' ->> d.channel) = 'false' THEN 'unsubscribed_since'
                 WHEN EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash) THEN 'suppressed_since'
                 WHEN EXISTS (
                     SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
                     WHERE coalesce(s.document -> 'consent' ->> n.purpose, 'false') <> 'true'
                 ) THEN 'no_consent_since'
+                WHEN {_AGREED} IS NOT TRUE THEN 'no_consent_since'
                 WHEN {_IS_MERGED} THEN 'merged_since'
             END AS reason
         FROM due JOIN delivery d ON d.id = due.id
@@ -243,7 +249,7 @@ _CLAIM: Final = text(f"""
         LEFT JOIN profile_state s ON s.profile_id = p.root_id
         LEFT JOIN LATERAL (
             SELECT n.value FROM identifier n JOIN profile m ON m.id = n.profile_id
-            WHERE n.value_hash = d.address_hash AND n.type = 'email' AND m.root_id = p.root_id
+            WHERE n.value_hash = d.address_hash AND n.type = {IDENTIFIER_SQL} AND m.root_id = p.root_id
             LIMIT 1
         ) i ON true
     )
@@ -254,7 +260,7 @@ _CLAIM: Final = text(f"""
         settled_at = CASE WHEN k.reason IS NULL THEN NULL ELSE :now ::timestamptz END
     FROM checked k WHERE d.id = k.id
     RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
-        d.attempts, k.address, k.traits, k.encoded
+        d.attempts, d.channel, k.address, k.traits, k.encoded
 """)  # noqa: S608 - of constants alone
 
 _HAND_OVER: Final = text(f"""
@@ -267,8 +273,11 @@ _HAND_OVER: Final = text(f"""
           AND NOT EXISTS (SELECT 1 FROM suppression x WHERE x.address_hash = d.address_hash)
           AND NOT EXISTS (
               SELECT 1 FROM profile_state s
-              WHERE s.profile_id = p.root_id AND (s.document #>> '{{consent,email}}') = 'false'
+              WHERE s.profile_id = p.root_id AND (s.document -> 'consent' ->> d.channel) = 'false'
           )
+          AND (d.channel = '{EMAIL}' OR EXISTS (
+              SELECT 1 FROM profile_state s WHERE s.profile_id = p.root_id AND {_AGREED}
+          ))
           AND NOT EXISTS (
               SELECT 1 FROM unnest(c.needs_consent) AS n(purpose)
               LEFT JOIN profile_state s ON s.profile_id = p.root_id

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from base.errors import InvalidInput
 from base.tokens import TOKEN_LENGTH
 from campaigns import amp, markup, templates
+from campaigns.texts import CompiledText
 
 FORMAT_VERSION: Final = 1
 MAX_HTML: Final = 100_000
@@ -82,7 +83,8 @@ class CompiledMail(Struct, frozen=True, kw_only=True):
     """A message as it is sent, immutable with its plan: HTML with slots as markup, templates still to be filled.
 
     `fallbacks` holds exactly the profile fields that the templates read. `amp` is the AMP form of the HTML, where the
-    campaign wants one; a mail without it has the bytes, and so the hash, of the time before there was one.
+    campaign wants one; `message` is what a gateway gets instead of the mail, whose HTML is then the page that the
+    message leads to. A mail without them has the bytes, and so the hash, of the time before there were any.
     """
 
     campaign: int
@@ -100,6 +102,7 @@ class CompiledMail(Struct, frozen=True, kw_only=True):
     fallbacks: dict[str, str]
     slots: tuple[SlotIn, ...]
     amp: str | UnsetType = UNSET
+    message: CompiledText | UnsetType = UNSET
     version: int = FORMAT_VERSION
 
 

@@ -33,6 +33,8 @@ PURPOSE_WORDS: Final = {
     "tracking": "Being followed: opens, clicks, visits",
     "profiling": "Being profiled: content and offers by what is known",
     "advertising": "Advertising: being named, hashed, to advertising channels",
+    "sms": "Text messages",
+    "push": "Messages to their devices",
 }
 SOURCE_WORDS: Final = {INTERNAL: "Latebind"}
 VIA_WORDS: Final = {

@@ -24,7 +24,7 @@ from sqlalchemy import delete, text
 from sqlalchemy.orm import Session
 
 from base.clock import EPOCH, Clock
-from campaigns import sendlimits
+from campaigns import gateways, sendlimits
 from campaigns.admin_log import Actor
 from campaigns.models.sending import Permit, PermitUse
 from campaigns.sendlimits import DAY, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
@@ -42,11 +42,12 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What a mail counts for: the domains it goes to and comes from."""
+    """What a mail counts for: the domains it goes to and comes from, or the gateway that gets it."""
 
     id: int
     recipient: str
     sender: str
+    gateway: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,12 @@ class Use:
 
 def take(session: Session, clock: Clock, claimer: str, mails: Sequence[Mail], lease: timedelta) -> Granted:
     """Take permits for as many of the mails as the limits allow, in their order. The caller commits before it sends."""
-    if not Limits(sendlimits.terms(session)):
+    if not _limits(session):
         return Granted(None, {mail.id: mail for mail in mails})
     _lock(session)
-    now, limits = clock.now(), Limits(sendlimits.terms(session))
+    now, limits = clock.now(), _limits(session)
     _end_lost(session, now)
-    keys = {mail.id: limits.keys(mail.recipient, mail.sender) for mail in mails}
+    keys = {mail.id: limits.keys(mail.recipient, mail.sender, mail.gateway) for mail in mails}
     asked = {key: limits.of(key, now) for key in sorted({key for some in keys.values() for key in some})}
     used = _used(session, [limit for some in asked.values() for limit in some], now)
     granted = Granted(None, {})
@@ -117,17 +118,18 @@ def end(session: Session, granted: Granted, handed: Iterable[int], clock: Clock)
     gone = session.execute(delete(Permit).where(Permit.id == granted.permit).returning(Permit.uses)).first()
     if gone is None:
         return
-    limits = Limits(sendlimits.terms(session))
+    limits = _limits(session)
     uses: Counter[str] = Counter()
     for number in handed:
         if number in granted.mails:
-            uses.update(limits.keys(granted.mails[number].recipient, granted.mails[number].sender))
+            mail = granted.mails[number]
+            uses.update(limits.keys(mail.recipient, mail.sender, mail.gateway))
     _add(session, uses, clock.now())
 
 
 def uses(session: Session, keys: Iterable[str], now: datetime) -> list[Use]:
     """How much is used of the limits of these keys."""
-    limits = Limits(sendlimits.terms(session))
+    limits = _limits(session)
     asked = [limit for key in keys for limit in limits.of(key, now)]
     used = _used(session, asked, now)
     return [Use(limit, used[limit]) for limit in asked]
@@ -148,7 +150,7 @@ def let_in(session: Session, now: datetime, after: str = "") -> str:
     names = [str(name) for name in session.scalars(_WAITED_FOR, {"after": after, "most": MAX_KEYS})]
     if not names:
         return ""
-    limits = Limits(sendlimits.terms(session))
+    limits = _limits(session)
     standing = {name: _named(limits, name, now) for name in names}
     used = _used(session, [limit for some in standing.values() for limit in some], now)
     rooms = {
@@ -181,14 +183,19 @@ def set_terms(session: Session, wanted: Terms, now: datetime, by: Actor) -> Term
     """
     # The day is counted before senders are kept waiting, and under the lock only what was settled since.
     settled = now - SETTLED
-    left = _left(session, now, until=settled) if Limits(wanted) else []
+    paces = gateways.paces(session)
+    left = _left(session, now, until=settled) if Limits(wanted, paces) else []
     _lock(session)
-    before, after = Limits(sendlimits.terms(session)), Limits(sendlimits.keep(session, wanted, now, by))
+    before, after = _limits(session), Limits(sendlimits.keep(session, wanted, now, by), paces)
     if not before:
         session.execute(delete(PermitUse))
     if after:
         _count_before(session, before, after, left + _left(session, now, since=settled))
     return after.terms
+
+
+def _limits(session: Session) -> Limits:
+    return Limits(sendlimits.terms(session), gateways.paces(session))
 
 
 def _lock(session: Session) -> None:

@@ -8,7 +8,7 @@ may leave is decided by campaigns/permits.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -32,12 +32,14 @@ OTHERS: Final = "*"
 REASONS: Final = {SECOND: "limit_second", HOUR: "limit_hour", DAY: "limit_day"}
 DOMAIN: Final = "limit_domain"
 WARM_UP: Final = "limit_warm_up"
+GATEWAY: Final = "limit_gateway"
 WORDS: Final = {
     REASONS[SECOND]: "no more mails may leave in a second",
     REASONS[HOUR]: "no more mails may leave in an hour",
     REASONS[DAY]: "no more mails may leave in a day",
     DOMAIN: "no more mails may go to their mail provider in this time",
     WARM_UP: "the sending domain is being warmed up, and today’s part is used",
+    GATEWAY: "no more messages may be handed to their gateway in this time",
 }
 _DOMAIN: Final = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}")
 Most = Annotated[int, Meta(ge=1, le=10**9)]
@@ -108,20 +110,24 @@ class Limit:
 
 
 class Limits:
-    """Terms as they are asked: which limits does a mail count for?"""
+    """Terms as they are asked: which limits does a mail count for? `gateways` are the paces of gateways by number."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, gateways: Mapping[int, Pace] | None = None) -> None:
         self.terms = terms
+        self._gateways = gateways or {}
         self._paces = {domain: pace for pace in terms.domains for domain in pace.domains}
         self._warm_ups = {one.domain: one for one in terms.warm_ups}
 
     def __bool__(self) -> bool:
         """Whether there are any."""
-        return bool(self.terms.domains or self.terms.warm_ups or list(self.terms.everything.windows()))
+        named = self.terms.domains or self.terms.warm_ups or self._gateways
+        return bool(named or list(self.terms.everything.windows()))
 
-    def keys(self, recipient: str, sender: str) -> list[str]:
-        """What a mail to a domain from a domain counts for."""
+    def keys(self, recipient: str, sender: str, gateway: int | None = None) -> list[str]:
+        """What a mail to a domain from a domain counts for, or a message to a gateway."""
         found = [ALL]
+        if gateway is not None:
+            return [*found, f"gateway:{gateway}"] if gateway in self._gateways else found
         if recipient in self._paces:
             found.append(f"domain:{self._paces[recipient].domains[0]}")
         elif OTHERS in self._paces:
@@ -138,6 +144,9 @@ class Limits:
         if kind == "sender":
             ceiling = self._warm_ups[domain].ceiling(now) if domain in self._warm_ups else None
             return [] if ceiling is None else [Limit(key, DAY, ceiling, WARM_UP)]
+        if kind == "gateway":
+            told = self._gateways.get(int(domain), Pace())
+            return [Limit(key, window, most, GATEWAY) for window, most in told.windows()]
         pace = self._paces.get(domain) or self._paces.get(OTHERS)
         return [] if pace is None else [Limit(key, window, most, DOMAIN) for window, most in pace.windows()]
 

@@ -24,13 +24,14 @@ from campaigns.wording import (
     CLICK_FLAGS,
     CLICK_WORDS,
     CLICKED,
-    DELIVERY_WORDS,
     LATER_WORDS,
     LEVEL_WORDS,
-    REASON_WORDS,
+    MESSAGE_WORDS,
     SAID_WORDS,
     TOLD_STATES,
     event_words,
+    reason_words,
+    state_words,
 )
 from signals.events import Event
 from signals.mailreports import MailReport
@@ -143,8 +144,9 @@ def _mails(span: _Span) -> Iterable[Entry]:
     )
     later = mailreports.of_people(span.session, span.members)
     for row in rows:
-        reason = REASON_WORDS.get(row.reason or "", row.reason or "")
-        detail = DELIVERY_WORDS[row.state] + (f": {reason}" if reason else "")
+        reason = reason_words(row.channel).get(row.reason or "", row.reason or "")
+        detail = MESSAGE_WORDS.get(row.channel, "") + state_words(row.channel)[row.state]
+        detail += f": {reason}" if reason else ""
         if row.reply and row.state in TOLD_STATES:
             detail += f" (“{row.reply}”)"
         if row.holdout == "content":

@@ -17,6 +17,7 @@ from base.ids import TEST_BIT
 from campaigns import accounting, admin_log, approvals, joining, publish, runs, wallclock, windows
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
+from campaigns.channels import EMAIL, check_address
 from campaigns.mail import is_sendable
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.delivery import Delivery
@@ -153,12 +154,16 @@ def send_test(
 ) -> int:
     """Send the published mail to `address` as each of these people would get it; returns the run's number.
 
+    Where a gateway gets it, the address is a number or a user id.
+
     Test runs carry TEST_BIT: their opens are tagged, use no cap, teach no model and appear in no report.
     """
     row = campaign(session, campaign_id)
     if row.plan_hash is None:
         raise Conflict("The campaign has not been published.")
-    if not is_sendable(address):
+    if row.channel != EMAIL:
+        check_address(row.channel, address)
+    elif not is_sendable(address):
         raise InvalidInput("address", "must be an e-mail address that mail can be handed over to")
     if not 0 < len(set(profile_ids)) <= MAX_TESTS:
         raise InvalidInput("profile_ids", f"must be 1 to {MAX_TESTS} people")
@@ -172,7 +177,7 @@ def send_test(
     for profile_id in sorted(set(profile_ids)):
         session.add(
             Delivery(
-                campaign_id=campaign_id, occurrence=number, profile_id=profile_id, channel="email", state="queued",
+                campaign_id=campaign_id, occurrence=number, profile_id=profile_id, channel=row.channel, state="queued",
                 holdout="none", test_address=address, plan_hash=row.plan_hash, created_at=now,
             )
         )  # fmt: skip

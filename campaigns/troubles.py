@@ -1,5 +1,7 @@
 """What keeps the mails of a running campaign from leaving, in the relay's words, and for how long that is waited out.
 
+A gateway stands for the relay where a campaign goes by one.
+
 A relay that takes none of our mails says nothing of the people: nobody fails. The campaign's mails are tried again and
 again for PATIENCE; then the campaign is paused, and a person who has mended the cause resumes it.
 """
@@ -10,11 +12,12 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
 from sqlalchemy.orm import Session
 
 from campaigns import transitions
 from campaigns.admin_log import Actor
+from campaigns.channels import EMAIL
 from campaigns.models.campaign import Campaign
 
 PATIENCE: Final = timedelta(hours=1)
@@ -23,7 +26,10 @@ SENDER: Final = Actor("sender")
 
 def note(session: Session, campaign_id: int, words: str, now: datetime) -> None:
     """Keep what the relay said of a campaign that is sending, and pause it when that lasts. The caller commits."""
-    trouble = f"The mail server takes no mails of ours: {words}"
+    trouble = case(
+        (Campaign.channel == EMAIL, f"The mail server takes no mails of ours: {words}"),
+        else_=f"The gateway takes no messages of ours: {words}",
+    )
     since = session.scalar(
         update(Campaign)
         .where(Campaign.id == campaign_id, Campaign.state == "sending")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from campaigns import contacts, sendlimits, waves
+from campaigns.channels import EMAIL
 from render.guard import FLAGS
 
 DELIVERY_WORDS = {
@@ -20,6 +21,11 @@ DELIVERY_WORDS = {
     "failed": "refused by the mail server",
     "skipped": "not sent",
     "unknown": "handed over, outcome unknown",
+}
+_MESSAGE_STATES: Final = {
+    "claimed": "is being handed to the gateway",
+    "accepted": "accepted by the gateway",
+    "failed": "refused by the gateway",
 }
 TOLD_STATES = ("deferred", "failed", "unknown")
 """The states in which the mail server's own words say more than ours."""
@@ -49,6 +55,21 @@ REASON_WORDS = {
     "relay unreachable": "our mail server could not be reached",
     "relay refuses us": "our mail server takes no mails of ours",
     **sendlimits.WORDS,
+}
+_MESSAGE_REASONS: Final = {
+    "suppressed": "the number is on the list of those that get nothing",
+    "bounced": "the number is gone",
+    "suppressed_since": "the number was found gone before it was sent",
+    "address_gone": "the number or user id is gone",
+    "duplicate_address": "another profile with this number got the message",
+    "relay unreachable": "the gateway could not be reached",
+    "relay refuses us": "the gateway takes no messages of ours",
+}
+MESSAGE_WORDS: Final = {"sms": "text message ", "push": "push message "}
+"""What goes before the state of what is no mail."""
+_CHANNEL_REASONS: Final = {
+    "sms": {"no_address": "no phone number is known", "no_consent": "there is no consent to text messages"},
+    "push": {"no_address": "no user id is known", "no_consent": "there is no consent to messages to their devices"},
 }
 CLASS_WORDS = {
     "person": "seen on a person's device",
@@ -126,6 +147,16 @@ CLICK_FLAGS = (
 )
 
 
+def state_words(channel: str) -> dict[str, str]:
+    """What the states of the ledger are called, of a campaign that goes by this channel."""
+    return DELIVERY_WORDS if channel == EMAIL else DELIVERY_WORDS | _MESSAGE_STATES
+
+
+def reason_words(channel: str) -> dict[str, str]:
+    """What the reasons of the ledger are called, of a campaign that goes by this channel."""
+    return REASON_WORDS if channel == EMAIL else REASON_WORDS | _MESSAGE_REASONS | _CHANNEL_REASONS[channel]
+
+
 def event_words(name: str | None, type_: str) -> str:
     """What a signal is called on pages."""
     return EVENT_WORDS.get(name or type_, name or type_)
@@ -134,6 +165,7 @@ def event_words(name: str | None, type_: str) -> str:
 def consent_words(properties: dict[str, Any]) -> str:
     """What a statement of consent says of its purpose."""
     purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled",
-               "advertising": "being named to advertising channels"}  # fmt: skip
+               "advertising": "being named to advertising channels",
+               "sms": "text messages", "push": "messages to their devices"}  # fmt: skip
     asked = str(properties.get("purpose", ""))
     return f"{'agreed to' if properties.get('granted') is True else 'refuses'} {purpose.get(asked, asked)}"

@@ -33,11 +33,13 @@ def refused(plan: Plan, facts: Facts) -> str | None:
 def may_record(state: ProfileState | None, plan: Plan | None = None) -> bool:
     """Whether an open of this person may be written down.
 
-    Not after erasure, nor once tracking or mail were refused, nor before tracking was granted where a plan wants it.
+    Not after erasure, nor once tracking or the channel (mail, without a plan) were refused, nor before tracking was
+    granted where a plan wants it.
     """
     granted = state is not None and state.consent.get("tracking") is True
     if plan is not None and "tracking" in plan.needs_consent and not granted:
         return False
     if state is None:
         return True
-    return not state.erased and all(state.consent.get(purpose) is not False for purpose in ("tracking", "email"))
+    channel = plan.channel if plan is not None else "email"
+    return not state.erased and all(state.consent.get(purpose) is not False for purpose in ("tracking", channel))

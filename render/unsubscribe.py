@@ -21,10 +21,21 @@ from render.open import Environ, fetch_of
 from render.parts import Parts
 from render.record import ConsentRecord
 from render.respond import Answer
-from signals.contents import PURPOSES
+from signals.contents import MESSAGES, PURPOSES
 from signals.moments import unix_ms
 
 MAX_ASKED: Final = 20
+_OTHER: Final = {
+    "sms": {
+        "question": "Do you want to stop text messages from {brand} to your number?",
+        "choices_note": "What you do not tick stays as it is. It holds within seconds.",
+    },
+    "push": {
+        "question": "Do you want to stop messages from {brand} to your devices?",
+        "choices_note": "What you do not tick stays as it is. It holds within seconds.",
+    },
+}
+"""What the page says otherwise where a campaign does not go by mail."""
 _TEXTS: Final = {
     "title": "Unsubscribe",
     "question": "Do you want to stop mails from {brand} to this mailbox?",
@@ -33,6 +44,8 @@ _TEXTS: Final = {
     "email_choice": "Send mails to this mailbox",
     "tracking_choice": "Note which mails I open, click and what I look at",
     "profiling_choice": "Choose content and offers by what is known of me",
+    "sms_choice": "Send text messages to my number",
+    "push_choice": "Send messages to my devices",
     "advertising_choice": "Name me, in hashed form, to advertising channels",
     "choices_button": "Save",
     "choices_note": "What you do not tick stays as it is. It holds for this mailbox, within seconds.",
@@ -40,6 +53,8 @@ _TEXTS: Final = {
     "tracking_done": "Done. Opens of mails to this mailbox are no longer tracked.",
     "profiling_done": "Done. Content and offers are no longer chosen by what is known of you.",
     "advertising_done": "Done. You are no longer named to advertising channels.",
+    "sms_done": "Done. You will get no more text messages from {brand}.",
+    "push_done": "Done. Your devices will get no more messages from {brand}.",
     "nothing_done": "Nothing was ticked, so nothing was changed.",
 }
 
@@ -56,7 +71,7 @@ def show_page(parts: Parts, text: str, environ: Environ) -> Answer:
     texts = _texts(parts, fetch.token.campaign)
     return _page(
         texts,
-        f"<p>{escape(texts['question'])}</p>{_form('email', texts['button'])}{_choices(texts)}",
+        f"<p>{escape(texts['question'])}</p>{_form(texts['channel'], texts['button'])}{_choices(texts)}",
     )
 
 
@@ -77,11 +92,12 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: MultiDict[str, str
     fetch = fetch_of(parts, token, "unsubscribe", environ, started)
     is_one_click = form.get("List-Unsubscribe", "").strip().lower() == "one-click"
     asked = set(form.getlist("purpose")[:MAX_ASKED])
-    purposes = [purpose for purpose in PURPOSES if purpose in asked]
+    texts = _texts(parts, token.campaign)
+    purposes: list[str] = [purpose for purpose in PURPOSES if purpose in asked]
     if is_one_click or not (purposes or "choices" in form):
-        purposes = ["email"]
+        purposes = [texts["channel"]]
     if token.delivery.is_test or not purposes:
-        return _done(parts, token.campaign, purposes)
+        return _done(texts, purposes)
     made = tuple(
         ConsentRecord(
             id=secrets.token_hex(16),
@@ -98,11 +114,15 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: MultiDict[str, str
     if not parts.recorder.accept(made, fetch.deadline):
         return try_again("Please try again", "This could not be saved. Please try again in a minute.")
     parts.metrics.count("unsubscribes", value=made[0].via)
-    return _done(parts, token.campaign, purposes)
+    return _done(texts, purposes)
 
 
-def _done(parts: Parts, campaign: int, purposes: Sequence[str]) -> Answer:
-    texts = _texts(parts, campaign)
+def _offered(channel: str) -> list[str]:
+    """The purposes that a page tells of: that of the channel its message came by, and those that are no channels."""
+    return [purpose for purpose in PURPOSES if purpose == channel or purpose not in MESSAGES]
+
+
+def _done(texts: Mapping[str, str], purposes: Sequence[str]) -> Answer:
     names = ["done" if purpose == "email" else f"{purpose}_done" for purpose in purposes] or ["nothing_done"]
     return _page(texts, "".join(f"<p>{escape(texts[name])}</p>" for name in names))
 
@@ -112,7 +132,7 @@ def _choices(texts: Mapping[str, str]) -> str:
     boxes = "".join(
         f'<label class="box"><input type="checkbox" name="purpose" value="{purpose}"> '
         f"{escape(texts[f'{purpose}_choice'])}</label>"
-        for purpose in PURPOSES
+        for purpose in _offered(texts["channel"])
     )
     return (
         f'<form method="post" class="less"><p>{escape(texts["choices_question"])}</p>{boxes}'
@@ -122,13 +142,15 @@ def _choices(texts: Mapping[str, str]) -> str:
 
 
 def _texts(parts: Parts, campaign: int) -> dict[str, str]:
-    """The page's texts: the plan's own where it has them; with its `sender` and its `locale`."""
+    """The page's texts: the plan's own where it has them; with its `sender`, its `locale` and its `channel`."""
     running = parts.lookup.running(campaign, unix_ms(parts.now()))
     plan = running.plan if running is not None else None
     brand = plan.brand if plan is not None else ""
-    written = {**_TEXTS, **(plan.unsubscribe if plan is not None else {})}
+    channel = plan.channel if plan is not None else "email"
+    written = {**_TEXTS, **_OTHER.get(channel, {}), **(plan.unsubscribe if plan is not None else {})}
     texts = {name: line.replace("{brand}", brand or "this sender") for name, line in written.items()}
-    return {**texts, "sender": brand, "locale": plan.locale if plan is not None else "en"}
+    locale = plan.locale if plan is not None else "en"
+    return {**texts, "sender": brand, "locale": locale, "channel": channel}
 
 
 def _form(purpose: str, button: str) -> str:

@@ -19,7 +19,10 @@ TEXT_LENGTH: Final = 200
 MOST: Final = MAX_CENTS / 100
 
 ORDER_KINDS: Final[frozenset[Kind]] = frozenset({"order", "order_update", "refund", "cancel"})
-PURPOSES: Final = ("email", "tracking", "profiling", "advertising")
+MESSAGES: Final = ("email", "sms", "push")
+"""Purposes that are channels: being written to by mail, by text messages, by messages to one's devices."""
+
+PURPOSES: Final = ("email", "tracking", "profiling", "advertising", "sms", "push")
 """What consent can be given for; advertising is being named, hashed, to advertising channels."""
 
 REFUSABLE: Final = ("tracking", "profiling")

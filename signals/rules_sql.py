@@ -347,6 +347,8 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "consent.tracking": _consent("tracking"),
     "consent.profiling": _consent("profiling"),
     "consent.advertising": _consent("advertising"),
+    "consent.sms": _consent("sms"),
+    "consent.push": _consent("push"),
     "intent": lambda document, params: document.number("intents", params.name or ""),
     "intent.top": lambda document, params: document.text("intent_top"),
     "score": lambda document, params: document.number("scores", params.name or "", "value"),

@@ -140,7 +140,8 @@ class Following:
 
         The record's id is the message's, so the same record twice is one fact. An erased person has nothing left to
         withdraw, and a test mail says nothing of the person it was made for. Who leaves a mailing list speaks for the
-        mailbox: whoever else has the address is not mailed there either.
+        mailbox: whoever else has the address is not mailed there either. Messages to a number or to devices need
+        everybody's own yes, so that taking it back is enough.
         """
         if Delivery(record.profile, record.campaign, record.occurrence).is_test:
             return

@@ -1,5 +1,7 @@
 """Handing the mails of a batch over to the relay, and telling a refusal of the person from a refusal of us.
 
+Text and push messages are handed to their gateway in the same way; it stands for the relay then.
+
 The relay's refusal of our sender address is ours at once. At a recipient it may be either's (see `replies.concern`): it
 waits until the end of its group. A mail that is taken after it shows that the relay takes ours, so it was the person's;
 STREAK of them in a row, or a policy's where nothing of the campaign was taken lately, are ours. Then nobody has failed:
@@ -16,12 +18,13 @@ from typing import Final
 from base import logs
 from base.clock import Clock, monotonic
 from base.errors import DeliveryFailure, PermanentFailure, TemporaryFailure, UnknownOutcome
+from campaigns.channels import PUSH
 from campaigns.compose import Built
 from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
 from campaigns.permits import Granted
 from workers.relay import Unreachable
 from workers.replies import Concern, concern, is_dead_address
-from workers.transport import ANSWER_SECONDS, AddressNotTaken, SenderRefused, Transport
+from workers.transport import ANSWER_SECONDS, AddressGone, AddressNotTaken, SenderRefused
 
 MAX_TRIES: Final = 8
 FIRST_DELAY: Final = timedelta(minutes=1)
@@ -35,27 +38,36 @@ _log = logs.logger(__name__)
 
 @dataclass(frozen=True)
 class Ready:
-    """A claimed row with its mail: `sender` is the envelope's address, `domain` the one in From."""
+    """A claimed row with its mail: `sender` is the envelope's address, `domain` the one in From.
+
+    A message for a gateway has that one's number and neither of the two.
+    """
 
     row: Claimed
     mail: Built
     sender: str
     domain: str
     facts_hash: bytes | None
+    gateway: int | None = None
+
+
+Hand = Callable[[Ready], str]
+"""Hands one mail over and returns the answer; raises the DeliveryFailures of Transport.hand_over."""
 
 
 class Handover:
-    """One batch. `is_taken_lately` says of a campaign whether the relay took a mail of it in the last while.
+    """What of one batch goes the same way. `is_taken_lately` says of a campaign whether a mail of it was taken lately.
 
     `tried` are the rows that a relay was asked about, `granted` the permit of the group that is being handed over.
     """
 
-    def __init__(self, transport: Transport, clock: Clock, is_taken_lately: Callable[[int], bool]) -> None:
-        self._transport = transport
+    def __init__(self, hand: Hand, clock: Clock, is_taken_lately: Callable[[int], bool]) -> None:
+        self._hand_one = hand
         self._clock = clock
         self._is_taken_lately = is_taken_lately
         self._doubts: dict[int, list[tuple[Ready, DeliveryFailure]]] = {}
         self.away: str | None = None
+        self._away_for = RELAY_DELAY
         self.troubles: dict[int, str] = {}
         self.taken: set[int] = set()
         self.dead: dict[bytes, str] = {}
@@ -91,7 +103,7 @@ class Handover:
             return
         self.tried.add(item.row.id)
         try:
-            reply = self._transport.hand_over(item.sender, item.mail.recipient, item.mail.content)
+            reply = self._hand_one(item)
         except UnknownOutcome as error:
             outcomes.append(self._settled(item, "unknown", "no answer after the mail was sent", error.reply))
         except Unreachable as error:
@@ -100,6 +112,7 @@ class Handover:
             self.tried.discard(item.row.id)
             outcomes.append(self._untried(item))
         except (PermanentFailure, TemporaryFailure) as error:
+            self._leave_alone(error)
             # A test is the tester's alone: it speaks for no other mail, and is given up in the end.
             whom = Concern.RECIPIENT if is_test else self._concern(error)
             if whom is Concern.RECIPIENT:
@@ -115,9 +128,15 @@ class Handover:
                 self.taken.add(campaign)
                 outcomes += [self._verdict(*doubt) for doubt in self._doubts.pop(campaign, [])]
 
+    def _leave_alone(self, error: DeliveryFailure) -> None:
+        """Try nothing more for as long as the other side asks for, where it does; who met it has been tried."""
+        if isinstance(error, TemporaryFailure) and error.retry_after:
+            self.away = error.reply
+            self._away_for = max(RELAY_DELAY, timedelta(seconds=error.retry_after))
+
     @staticmethod
     def _concern(error: DeliveryFailure) -> Concern:
-        if isinstance(error, AddressNotTaken):
+        if isinstance(error, AddressNotTaken | AddressGone):
             return Concern.RECIPIENT
         return Concern.US if isinstance(error, SenderRefused) else concern(error.reply)
 
@@ -137,7 +156,7 @@ class Handover:
                 if campaign in self.troubles:
                     ended.append(self._deferred(item, RELAY_REFUSES, REFUSED_DELAY, error.reply))
                 elif error in policy:
-                    ended.append(self._put_off(item, error.reply))
+                    ended.append(self._put_off(item, error))
                 else:
                     ended.append(self._verdict(item, error))
         self._doubts.clear()
@@ -146,25 +165,28 @@ class Handover:
     def _verdict(self, item: Ready, error: DeliveryFailure) -> Settled:
         """What a refusal means that concerns this person alone."""
         if not error.permanent:
-            return self._put_off(item, error.reply)
-        if is_dead_address(error.reply) and item.row.address_hash is not None and not item.row.key.is_test:
-            # A test address is not a customer's.
+            return self._put_off(item, error)
+        # A test address is not a customer's. A user id stays theirs, whatever devices they have just now.
+        is_dead = isinstance(error, AddressGone) or is_dead_address(error.reply)
+        if is_dead and item.row.channel != PUSH and item.row.address_hash is not None and not item.row.key.is_test:
             self.dead[item.row.address_hash] = error.reply
         return self._settled(item, "failed", "refused", error.reply)
 
-    def _put_off(self, item: Ready, reply: str | None) -> Settled:
-        """Tried again later, each time after a longer while; given up in the end."""
+    def _put_off(self, item: Ready, error: DeliveryFailure) -> Settled:
+        """Tried again later, each time after a longer while, and not before it is asked for; given up in the end."""
         if item.row.attempts + 1 >= MAX_TRIES:
-            return self._settled(item, "failed", f"gave up after {MAX_TRIES} tries", reply)
+            return self._settled(item, "failed", f"gave up after {MAX_TRIES} tries", error.reply)
         delay = min(FIRST_DELAY * 4**item.row.attempts, MAX_DELAY)
-        return self._deferred(item, "put off by the server", delay, reply, counted=True)
+        if isinstance(error, TemporaryFailure):
+            delay = max(delay, timedelta(seconds=error.retry_after))
+        return self._deferred(item, "put off by the server", delay, error.reply, counted=True)
 
     def _untried(self, item: Ready) -> Settled:
         """One that was not tried, or in vain for no fault of its own: it does not count as a try, but for a test."""
         if self.away is not None:
             if item.row.key.is_test:
-                return self._put_off(item, self.away)
-            return self._deferred(item, RELAY_AWAY, RELAY_DELAY, self.away)
+                return self._put_off(item, TemporaryFailure(self.away))
+            return self._deferred(item, RELAY_AWAY, self._away_for, self.away)
         words = self.troubles.get(item.row.key.campaign)
         if words is not None and not item.row.key.is_test:
             return self._deferred(item, RELAY_REFUSES, REFUSED_DELAY, words)

@@ -80,7 +80,7 @@ def _sent(session: Session, deliveries: Mapping[Delivery, Span]) -> dict[Deliver
     wanted = [(key.campaign, key.occurrence, key.profile) for key in deliveries]
     key = tuple_(Ledger.campaign_id, Ledger.occurrence, Ledger.profile_id)
     columns = select(Ledger.profile_id, Ledger.campaign_id, Ledger.occurrence, Ledger.state, Ledger.sent_at)
-    rows = session.execute(columns.where(key.in_(wanted), Ledger.channel == "email")) if wanted else ()
+    rows = session.execute(columns.where(key.in_(wanted))) if wanted else ()
     return {Delivery(row.profile_id, row.campaign_id, row.occurrence): (row.state, row.sent_at) for row in rows}
 
 

@@ -3,15 +3,15 @@
 Idempotent: a record's id and instant are its primary key, so a record that comes twice changes nothing. One request
 leaves at most two records of its fetch, under one id: when the store broke off while the first was written, the picture
 that then went out was a fallback, and its record is the one that is kept. Records of an erased person are dropped:
-there is no subject to keep them under. So are those of a person who had refused tracking or mail by then: render does
-not write them, but where it could not read the state it could not know. Nor are fetches kept that were answered without
-a plan in a campaign whose mails are anonymous: without the plan render could not know that either.
+there is no subject to keep them under. So are those of a person who had refused tracking or the channel by then: render
+does not write them, but where it could not read the state it could not know. Nor are fetches kept that were answered
+without a plan in a campaign whose mails are anonymous: without the plan render could not know that either.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -23,7 +23,8 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from campaigns import chain, served
 from campaigns.audit import PERSONAL_PURPOSE
-from campaigns.models.campaign import Plan
+from campaigns.channels import EMAIL
+from campaigns.models.campaign import Campaign, Plan
 from campaigns.opens import FALLBACKS, AnonymousFetch, Click, Decision, Fetch, ensure_months
 from campaigns.subjects import SubjectKey, subject_keys
 from render.agree import reservation
@@ -49,16 +50,17 @@ SEEN = ("person", "proxy", "undecided")
 
 _REFUSED = text(
     """
-    SELECT newest.profile, min(newest.received_at) AS since
+    SELECT newest.profile, newest.purpose, newest.received_at AS since
     FROM (
-        SELECT DISTINCT ON (mailed.id, said.purpose) mailed.id AS profile, said.granted, said.received_at
+        SELECT DISTINCT ON (mailed.id, said.purpose)
+            mailed.id AS profile, said.purpose, said.granted, said.received_at
         FROM profile mailed
         JOIN profile member ON member.root_id = mailed.root_id
-        JOIN consent said ON said.profile_id = member.id AND said.purpose IN ('tracking', 'email')
+        JOIN consent said ON said.profile_id = member.id AND said.purpose = ANY(:purposes)
         WHERE mailed.id = ANY(:profiles)
         ORDER BY mailed.id, said.purpose, said.at DESC, said.id DESC
     ) newest
-    WHERE NOT newest.granted GROUP BY newest.profile
+    WHERE NOT newest.granted
     """
 )
 """Since when people refuse to be recorded (`render.permission.may_record`): from the moment we were told."""
@@ -99,7 +101,8 @@ def write(
     result = Written()
     named = [record for record in records if not isinstance(record, AnonymousRecord)]
     nameless = [record for record in records if isinstance(record, AnonymousRecord)]
-    kept = _without_unnameable(session, _without_refused(session, _without_erased(session, named)))
+    channels = _channels(session, {record.campaign for record in named if _is_stored(record)})
+    kept = _without_unnameable(session, _without_refused(session, channels, _without_erased(session, named)))
     subjects = subject_keys(session, {r.profile for r in kept if _is_stored(r)}, wrapping_key, now)
     kept = [record for record in kept if record.profile in subjects or not _is_stored(record)]
     result.dropped = len(named) - len(kept)
@@ -108,7 +111,8 @@ def write(
     rows[AnonymousFetch] = _one_each([_anonymous_row(record) for record in nameless])
     for record in kept:
         if isinstance(record, DecisionRecord):
-            rows[Decision].append(decision_row(record, subjects[record.profile]))
+            channel = channels.get(record.campaign, EMAIL)
+            rows[Decision].append(decision_row(record, subjects[record.profile], channel))
             delivery = record.reserved_as or f"{record.campaign}.{record.occurrence}"
             name = reservation(delivery, record.profile, record.open_number, record.at_ms)
             result.reserved += [(offer, name) for offer in record.reserved]
@@ -174,17 +178,27 @@ def _without_erased(session: Session, records: Sequence[NamedRecord]) -> list[Na
     return [record for record in records if record.profile not in erased]
 
 
-def _without_refused(session: Session, records: Sequence[NamedRecord]) -> list[NamedRecord]:
-    """Without what was done after the person's newest word on tracking or on mail, where that was a refusal."""
+def _channels(session: Session, campaigns: set[int]) -> dict[int, str]:
+    """The channels of those of the campaigns that do not go by mail."""
+    rows = session.execute(
+        select(Campaign.id, Campaign.channel).where(Campaign.id.in_(campaigns), Campaign.channel != EMAIL)
+    )
+    return {row.id: row.channel for row in rows}
+
+
+def _without_refused(
+    session: Session, channels: Mapping[int, str], records: Sequence[NamedRecord]
+) -> list[NamedRecord]:
+    """Without what was done after the person's newest word on tracking, or on the channel, where that was a refusal."""
     profiles = {record.profile for record in records if _is_stored(record)}
-    refused = {
-        row.profile: (row.since - EPOCH) // MS for row in session.execute(_REFUSED, {"profiles": list(profiles)})
-    }
-    return [
-        record
-        for record in records
-        if not _is_stored(record) or record.at_ms <= refused.get(record.profile, record.at_ms)
-    ]
+    asked = {"profiles": list(profiles), "purposes": ["tracking", EMAIL, *set(channels.values())]}
+    refused = {(row.profile, row.purpose): (row.since - EPOCH) // MS for row in session.execute(_REFUSED, asked)}
+
+    def is_refused(record: NamedRecord) -> bool:
+        purposes = ("tracking", channels.get(record.campaign, EMAIL))
+        return any(record.at_ms > refused.get((record.profile, one), record.at_ms) for one in purposes)
+
+    return [record for record in records if not _is_stored(record) or not is_refused(record)]
 
 
 def _without_unnameable(session: Session, records: Sequence[NamedRecord]) -> list[NamedRecord]:
@@ -215,11 +229,11 @@ def _public(record: NamedRecord, subject: SubjectKey) -> dict[str, Any]:
     }
 
 
-def decision_row(record: DecisionRecord, subject: SubjectKey) -> dict[str, Any]:
-    """The columns of a decision, its personal part sealed under the subject's key."""
+def decision_row(record: DecisionRecord, subject: SubjectKey, channel: str = EMAIL) -> dict[str, Any]:
+    """The columns of a decision, its personal part sealed under the subject's key; `channel` is the campaign's."""
     content = personal(record)
     return _public(record, subject) | {
-        "channel": "email" if record.contact is None else "contact",
+        "channel": channel if record.contact is None else "contact",
         "contact": record.contact,
         "lane": record.lane,
         "open_number": record.open_number,

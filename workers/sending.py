@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,28 +27,25 @@ from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic, pause
 from base.db import Sessions, transaction
 from base.errors import Conflict, InvalidInput, NotFound, Unavailable
-from base.returnpath import ReturnPaths
 from base.settings import Settings
 from base.stores import Store
-from base.tokens import TokenKeys, second_number
-from campaigns import breaker, deliveries, exits, instance, links, permits, plans, sentfacts, transitions, troubles
+from campaigns import breaker, deliveries, exits, instance, permits, sentfacts, transitions, troubles
 from campaigns.accounting import is_taken_since
-from campaigns.compose import Built, Composer
 from campaigns.deliveries import LEASE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
+from campaigns.gateways import Shut
 from campaigns.instance import Guard
 from campaigns.sendlimits import domain_of
 from campaigns.sentfacts import PersonFacts, SharedFacts
 from render.agree import balance
 from render.guard import suppressed
-from render.mailpage import printed_mark
 from render.plan import Plan
 from signals.readings import RuleFacts
 from signals.state import decode
 from signals.suppression import BOUNCED, suppress_hash
+from workers.composers import Composers
 from workers.handover import REFUSED_DELAY, Handover, Ready
-from workers.relay import relay_from
-from workers.transport import Transport
+from workers.ways import Ways, by_way
 
 HANDING: Final = 20
 LATELY: Final = timedelta(days=2)
@@ -62,7 +58,7 @@ MAIL_LOST: Final = (
     "The published mail is not in the blob store any more. Bring it back, or publish the same text again."
 )
 UNSIGNABLE: Final = "the mail cannot be signed"
-MAX_COMPOSERS: Final = 32
+GATEWAY_SHUT: Final = "the gateway takes nothing now"
 SETTLE_TRIES: Final = 6
 SOON: Final = timedelta(seconds=2)
 """For room within a limit that comes so soon a sender waits; for any other the row goes back to the ledger."""
@@ -85,7 +81,7 @@ class Report:
 
 
 class Sender:
-    """Sends batches with one relay connection. Keep it for the life of a process; for one thread."""
+    """Sends batches, mail with one relay connection. Keep it for the life of a process; for one thread."""
 
     def __init__(
         self,
@@ -106,11 +102,9 @@ class Sender:
         self._handing = handing
         self._patience = patience
         self._guard = Guard(settings, "sender")
-        self._keys = TokenKeys.from_settings(settings)
         self._signing = Keyring(settings.subject_key)
-        self._paths = ReturnPaths.from_settings(settings)
-        self._transport = Transport(relay_from(settings))
-        self._composers: OrderedDict[str, tuple[Plan, Composer]] = OrderedDict()
+        self._ways = Ways(settings, clock)
+        self._composers = Composers(settings, sessions, blobs, self._signing)
         # Unique to this start: a process that gets the same pid later is another claimer.
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
@@ -136,8 +130,20 @@ class Sender:
         self._guard.here.note(mark)
         report.count(without)
         self._pause({row.key.campaign: words for row, _, words in lost if not row.key.is_test}, now)
-        remaining, outcomes = self._build(claimed, hashes, now)
-        handover = Handover(self._transport, self._clock, self._is_taken_lately)
+        ready, outcomes = self._build(claimed, hashes, now)
+        handovers = []
+        for items in by_way(ready):
+            handovers.append(self._hand_over(items, outcomes, report))
+            outcomes = []
+        self._tell(handovers, {row.key.campaign for row in claimed if not row.key.is_test})
+        return report
+
+    def _hand_over(self, remaining: list[Ready], outcomes: list[Settled], report: Report) -> Handover:
+        """Hand over what goes one way, writing `outcomes`, which are known already, with it.
+
+        Should something unforeseen end it, what goes another way goes back to the queue when its claim runs out.
+        """
+        handover = Handover(self._ways.hand, self._clock, self._is_taken_lately)
         patience = self._patience
         try:
             while remaining:
@@ -156,12 +162,11 @@ class Sender:
             # Also when something unforeseen ends the loop: what is known is written, the rest goes back.
             self._settle(handover, outcomes, [item.row for item in remaining])
             report.count(outcomes)
-        self._tell(handover, {row.key.campaign for row in claimed if not row.key.is_test})
-        return report
+        return handover
 
     def close(self) -> None:
         """Leave the relay."""
-        self._transport.quit()
+        self._ways.close()
 
     def _mark(
         self, handover: Handover, outcomes: Sequence[Settled], group: Sequence[Ready], *, may_wait: bool
@@ -234,16 +239,23 @@ class Sender:
         The others come with the reason for the ledger, and with words for a person.
         """
         self._signing.refresh(session)
+        self._ways.begin()
         lost: dict[str, tuple[str, str]] = {}
         for digest in {row.plan_hash for row in claimed}:
             try:
-                self._signing.of(self._composer(digest)[1].domain)
+                _, composer, texts = self._composers.of(digest)
+                if texts is None:
+                    self._signing.of(composer.domain)
+                else:
+                    self._ways.open(session, texts.text.gateway)
             except NotFound:
                 _log.error("a published mail is missing from the blobs", plan=digest)
                 lost[digest] = MAIL_GONE, MAIL_LOST
             except Unopenable as error:
                 _log.error("a mail cannot be signed", reason=str(error))
                 lost[digest] = UNSIGNABLE, str(error)
+            except Shut as error:
+                lost[digest] = GATEWAY_SHUT, str(error)
         return (
             [row for row in claimed if row.plan_hash not in lost],
             [(row, *lost[row.plan_hash]) for row in claimed if row.plan_hash in lost],
@@ -254,7 +266,7 @@ class Sender:
         allowed: list[Claimed] = []
         ruled_out: list[Settled] = []
         for row in claimed:
-            plan, _ = self._composer(row.plan_hash)
+            plan = self._composers.plan(row.plan_hash)
             asked = plan.suppress is not UNSET and row.state is not None and not row.key.is_test
             if asked and suppressed(plan, RuleFacts(decode(row.state or b""), now)) is not None:
                 ruled_out.append(Settled(row.id, row.fence, "skipped", "ruled_out_since", counted=False))
@@ -284,16 +296,17 @@ class Sender:
             except Conflict:
                 continue
 
-    def _tell(self, handover: Handover, sent: Collection[int]) -> None:
-        """Note on the campaigns what the relay thinks of them, and stop those of which too many mails fail.
+    def _tell(self, handovers: Sequence[Handover], sent: Collection[int]) -> None:
+        """Note on the campaigns what relay and gateways think of them, and stop those of which too many mails fail.
 
         What is lost here, the next batch tells.
         """
         try:
             with transaction(self._sessions) as session:
-                troubles.over(session, handover.taken)
-                for campaign, words in handover.troubles.items():
-                    troubles.note(session, campaign, words, self._clock.now())
+                for handover in handovers:
+                    troubles.over(session, handover.taken)
+                    for campaign, words in handover.troubles.items():
+                        troubles.note(session, campaign, words, self._clock.now())
                 for campaign in sorted(sent):
                     breaker.look(session, campaign, self._clock.now())
         except Unavailable as error:
@@ -304,47 +317,17 @@ class Sender:
     ) -> tuple[list[Ready], list[Settled]]:
         ready, failed = [], []
         for row in claimed:
-            plan, composer = self._composer(row.plan_hash)
             try:
-                mail = self._mail(row, plan, composer, now)
+                ready.append(self._composers.build(row, now, hashes.get(row.id)))
             except InvalidInput as error:
                 failed.append(Settled(row.id, row.fence, "failed", f"{error.field} {error.message}"))
-                continue
             except Exception as error:  # noqa: BLE001 - what one person's data break must not keep the others' mails
                 _log.error("a mail could not be built", delivery=row.id, error=type(error).__name__, exc_info=error)
                 failed.append(Settled(row.id, row.fence, "failed", f"could not be built: {type(error).__name__}"))
-                continue
-            sender = self._paths.mint(row.key) or composer.mail.from_address
-            ready.append(Ready(row, mail, sender, composer.domain, hashes.get(row.id)))
         return ready, failed
 
-    def _mail(self, row: Claimed, plan: Plan, composer: Composer, now: datetime) -> Built:
-        base = self._settings.render_base(composer.mail.brand)
-        urls = links.mint(
-            self._keys, base, row.key, composer.mail.slots, second_number(now),
-            neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
-            printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
-        )  # fmt: skip
-        return composer.build(row.key, row.address, row.traits, urls, now, self._signing.of(composer.domain))
-
-    def _composer(self, digest: str) -> tuple[Plan, Composer]:
-        """The plan and what builds its mails, kept for the next batch."""
-        if digest in self._composers:
-            self._composers.move_to_end(digest)
-            return self._composers[digest]
-        with transaction(self._sessions) as session:
-            row = plans.plan(session, digest)
-        made = (
-            plans.load(self._blobs, digest),
-            Composer(plans.load_mail(self._blobs, row), self._settings.hash_key),
-        )
-        self._composers[digest] = made
-        while len(self._composers) > MAX_COMPOSERS:
-            self._composers.popitem(last=False)
-        return made
-
     def _plans(self, claimed: Sequence[Claimed]) -> dict[str, Plan]:
-        return {digest: self._composer(digest)[0] for digest in {row.plan_hash for row in claimed}}
+        return {digest: self._composers.plan(digest) for digest in {row.plan_hash for row in claimed}}
 
     def _facts(self, claimed: Sequence[Claimed]) -> dict[int, tuple[Claimed, PersonFacts]]:
         """What is known of each person now. A store that is away leaves `used` out, and the mail goes nevertheless."""
@@ -381,6 +364,8 @@ def _without_mail(row: Claimed, reason: str, now: datetime) -> Settled:
 
 def _counted(item: Ready) -> permits.Mail:
     """What a mail counts for in rate limits: a warm-up is of the domain in From, wherever bounces go."""
+    if item.gateway is not None:
+        return permits.Mail(item.row.id, "", "", item.gateway)
     return permits.Mail(item.row.id, domain_of(item.row.address), domain_of(item.domain))
 
 

@@ -42,6 +42,10 @@ class AddressNotTaken(PermanentFailure):
     """The relay cannot be told this address at all; that says nothing of us, nor whether somebody is there."""
 
 
+class AddressGone(PermanentFailure):
+    """There is nobody at this address any more, by a word that is no mail server's code."""
+
+
 class Transport:
     """One connection to the relay, made when needed and used again. For one thread."""
 

@@ -12,6 +12,7 @@ from campaigns.api import (
     exploring,
     exports,
     findings,
+    gateways,
     households,
     lineage,
     mailreports,
@@ -65,6 +66,7 @@ RESOURCES = (
     system,
     sending,
     sendlimits,
+    gateways,
     mailreports,
 )
 

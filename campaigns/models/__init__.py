@@ -20,6 +20,7 @@ from campaigns.models.catalogue import Creative, Message, Offer, Picture
 from campaigns.models.consent import MailConsent
 from campaigns.models.delivery import Delivery, SentFacts
 from campaigns.models.exports import AudienceExport, ExportMember
+from campaigns.models.gateways import Gateway
 from campaigns.models.learning import (
     ModelDrift,
     ModelMove,
@@ -39,8 +40,8 @@ from campaigns.opens import Click, Decision, Fetch, Outcome, Subject
 __all__ = [
     "AccessEntry", "AdminEntry", "ApiKey", "Approval", "ApprovalRule", "AudienceExport", "Campaign", "Click",
     "ContactLimit", "Creative", "Decision", "Delivery", "DeliveryCount", "DeliveryRetry", "DkimKey",
-    "ExportMember", "Fetch", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Instance", "JoinEntry",
-    "LearntRelations", "MailConsent", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict",
+    "ExportMember", "Fetch", "Gateway", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Instance",
+    "JoinEntry", "LearntRelations", "MailConsent", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict",
     "Occurrence", "Offer", "OpenHours", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms",
     "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment",
     "SendTerms", "SentFacts", "SnapshotMember", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry", "User",

@@ -52,6 +52,10 @@ class Campaign(Model):
     kind: Mapped[str] = mapped_column(Text, server_default="broadcast")
     state: Mapped[str] = mapped_column(Text, server_default="draft", index=True)
     message_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"))
+    # How it reaches people: email, or what the gateway it goes by takes (campaigns/channels.py), with its text.
+    channel: Mapped[str] = mapped_column(Text, server_default="email")
+    gateway_id: Mapped[int | None] = mapped_column(ForeignKey("gateway.id"))
+    text: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     audience: Mapped[dict[str, Any]] = mapped_column(JSONB)
     replenish: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     trigger: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
@@ -115,7 +119,7 @@ class Campaign(Model):
 
 
 class ContactLimit(Model):
-    """The most mails that a person gets within a period; a channel without a row has no limit."""
+    """The most messages that a person gets within a period, over all channels; without a row there is no limit."""
 
     __tablename__ = "contact_limit"
 

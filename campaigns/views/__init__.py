@@ -11,6 +11,7 @@ from campaigns.views import (
     customers,
     exploring,
     exports,
+    gateways,
     health,
     home,
     households,
@@ -33,6 +34,7 @@ from campaigns.views import (
     signin,
     system,
     takers,
+    texts,
     timing,
 )
 
@@ -48,6 +50,7 @@ BLUEPRINTS = tuple(
         messageevents,
         scenarios,
         running,
+        texts,
         timing,
         preview,
         exploring,
@@ -71,6 +74,7 @@ BLUEPRINTS = tuple(
         system,
         sending,
         sendlimits,
+        gateways,
         mailreports,
     )
 )

@@ -76,7 +76,7 @@ def audience_count(campaign_id: int) -> ResponseReturnValue:
         return render_template(
             "campaigns/count.html",
             counted=counted,
-            words=wording.REASON_WORDS,
+            words=wording.reason_words(row.channel),
             at=parts().now(),
             scored=scored,
             mode=timingform.joins(row),
@@ -112,7 +112,7 @@ def progress(campaign_id: int) -> ResponseReturnValue:
     """The ledger's counts now; the schedule page asks for it again and again."""
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return render_template("campaigns/progress.html", campaign=row, **_progress(session, row.id))
+        return render_template("campaigns/progress.html", campaign=row, **_progress(session, row))
 
 
 @pages.get("/<int:campaign_id>/results")
@@ -135,8 +135,8 @@ def results(campaign_id: int) -> ResponseReturnValue:
             later=mailreports.counts(session, row.id),
             reasons=accounting.reasons(session, row.id),
             guard=guard_report(session, row.id) if row.guard != "off" else None,
-            state_words=wording.DELIVERY_WORDS,
-            words=wording.REASON_WORDS,
+            state_words=wording.state_words(row.channel),
+            words=wording.reason_words(row.channel),
         )
 
 
@@ -178,8 +178,8 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             account=accounting.account(session, row.id),
             not_sent=NOT_SENT,
             may_send_again=row.state in settling.RETRIED and current_user.may("manager"),
-            state_words=wording.DELIVERY_WORDS,
-            words=wording.REASON_WORDS,
+            state_words=wording.state_words(row.channel),
+            words=wording.reason_words(row.channel),
             told=wording.TOLD_STATES,
             more=len(rows) == LISTED,
         )
@@ -319,7 +319,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
         **frame(session, row, "schedule"),
         fault=fault,
         versions=plans.versions(session, row.id),
-        **_progress(session, row.id),
+        **_progress(session, row),
         values=request.form,
         goal=goals.current(session, row.id),
         terms=profit.current(session, row.id),
@@ -331,12 +331,13 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
     )
 
 
-def _progress(session: Session, campaign_id: int) -> dict[str, object]:
+def _progress(session: Session, row: Campaign) -> dict[str, object]:
     return {
-        "account": accounting.account(session, campaign_id),
-        "waiting": waiting.put_off(session, campaign_id),
-        "words": wording.REASON_WORDS,
-        "later": mailreports.counts(session, campaign_id),
+        "account": accounting.account(session, row.id),
+        "waiting": waiting.put_off(session, row.id),
+        "words": wording.reason_words(row.channel),
+        "state_words": wording.state_words(row.channel),
+        "later": mailreports.counts(session, row.id),
         "later_words": wording.LATER_WORDS,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ from tests.campaigns.web import PASSWORD, Browser, Program, Web
 from tests.misbehaving import photo
 
 SCENARIO = {"name": "Sees it", "expected": [{"slot": 0, "kind": "replacement"}]}
+_numbers = itertools.count(1)
 OUT_ONLY = ("id", "state", "due_at", "plan", "killed", "missing", "trouble", "locked", "next_plan", "next_plan_at")
 
 
@@ -81,6 +83,11 @@ class Desk:
         """A new export, which is fetched as files."""
         number = self.segment_id()
         return int(self.program.told("POST", "/exports", {"name": f"File {number}", "segment": number})["id"])
+
+    def gateway(self) -> int:
+        """A new gateway for text messages."""
+        made = {"name": f"Gateway {next(_numbers)}", "kind": "sms", "url": "https://gateway.example.com/"}
+        return int(self.program.told("POST", "/gateways", made)["id"])
 
     def batch(self, export: int) -> str:
         """What the newest file of an export is named."""

@@ -33,10 +33,12 @@ EXPECTED = {
     "checks.show": "manager approver", "checks.fields": "manager approver", "checks.approve": "approver",
     "checks.refuse": "approver", "corrections": "support", "customers.export": "admin",
     "approvals": "manager approver", "running.audience_count": "manager approver", "messageevents": "manager",
+    "gateways": "admin", "texts": "manager",
 }  # fmt: skip
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
 ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "slot": 0, "user_id": 1, "decision": "d",
-             "sha256": "00", "event": 1, "line": 0, "filename": "app.css", "key_id": "k"}  # fmt: skip
+             "sha256": "00", "event": 1, "line": 0, "filename": "app.css", "key_id": "k",
+             "gateway_id": 1}  # fmt: skip
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 

@@ -77,6 +77,17 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "pictures.for_product": lambda d: d.browser.post(f"/pictures/{d.picture()}/product", product=d.product()),
     "pictures.archive": lambda d: d.browser.post(f"/pictures/{d.picture()}/archive"),
     "pictures.retry": lambda d: d.browser.post("/pictures/retry", product="towel"),
+    "texts.save": lambda d: d.browser.post(
+        f"/campaigns/{d.campaign()}/text", gateway=str(d.gateway()),
+        **{"locale-0": "en", "body-0": "{{ link.hero }} {{ link.unsubscribe }}"},
+    ),
+    "gateways.create": lambda d: d.browser.post(
+        "/system/gateways/", name="Page", kind="sms", url="https://gateway.example.com/"
+    ),
+    "gateways.change": lambda d: d.browser.post(
+        f"/system/gateways/{d.gateway()}", name="Changed on the page", url="https://other.example.com/", per_hour="9"
+    ),
+    "gateways.act": lambda d: d.browser.post(f"/system/gateways/{d.gateway()}/act", action="switch off"),
     "exports.create": lambda d: d.browser.post("/exports/", name=f"Page {d.segment_id()}", segment=str(d.segment_id())),
     "exports.act": lambda d: d.browser.post(f"/exports/{d.export()}/act", action="pause"),
     "exports.confirm": lambda d: d.browser.post(f"/exports/{(one := d.export())}/file", batch=d.batch(one)),
@@ -200,6 +211,13 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "resolve_delivery": lambda d: d.program.told(
         "POST", f"/deliveries/{d.unknown()[1]}/resolve", {"outcome": "failed"}
     ),
+    "create_gateway": lambda d: d.program.told(
+        "POST", "/gateways", {"name": "Made", "kind": "push", "url": "https://gateway.example.com/"}
+    ),
+    "change_gateway": lambda d: d.program.told(
+        "PUT", f"/gateways/{d.gateway()}", {"name": "Changed", "url": "https://gateway.example.com/"}
+    ),
+    "act_on_gateway": lambda d: d.program.told("POST", f"/gateways/{d.gateway()}/act", {"action": "renew secret"}),
     "create_export": lambda d: d.program.told(
         "POST", "/exports", {"name": f"Told {d.segment_id()}", "segment": d.segment_id()}
     ),

@@ -32,6 +32,8 @@ WALKED = frozenset(
     str(ROOT / name)
     for name in (
         "workers/sending.py",
+        "workers/composers.py",
+        "workers/ways.py",
         "workers/handover.py",
         "workers/transport.py",
         "campaigns/deliveries.py",
@@ -74,7 +76,7 @@ class Killing:
         """Send a batch in this process, which keeps no connection of it."""
         sender = self.sender(order["now"])
         sender.send(order["ids"])
-        self.compiled |= sender._composers
+        self.compiled |= sender._composers.kept
         sender.close()
         self.engine.dispose()
 
@@ -82,7 +84,7 @@ class Killing:
         """Send the batch; does not return."""
         sender = self.sender(order["now"])
         if order["warm"]:
-            sender._composers[order["warm"]] = self.compiled[order["warm"]]
+            sender._composers.kept[order["warm"]] = self.compiled[order["warm"]]
         seen: list[str] = []
         sys.settrace(tracer(order["kill_at"], seen))
         sender.send(order["ids"])

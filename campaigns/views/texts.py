@@ -1,0 +1,87 @@
+"""The page of how a campaign reaches people: by mail, or a text or push message that a gateway gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from base.errors import Conflict, InvalidInput
+from campaigns import campaigns, gateways, messages, texts
+from campaigns.access import allow
+from campaigns.models import Campaign
+from campaigns.parts import parts
+from campaigns.texts import MAX_VERSIONS, TextIn, TextVersion
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from campaigns.views.campaigns import frame
+
+pages = Blueprint("texts", __name__, url_prefix="/campaigns")
+
+
+@pages.get("/<int:campaign_id>/text")
+@allow("manager")
+def show(campaign_id: int) -> ResponseReturnValue:
+    """By which way it goes, and the message in every language."""
+    return _page(campaign_id, None, {})
+
+
+@pages.post("/<int:campaign_id>/text")
+@allow("manager")
+def save(campaign_id: int) -> ResponseReturnValue:
+    """Keep the way and the message."""
+    try:
+        with parts().transaction() as session:
+            row = campaigns.campaign(session, campaign_id)
+            gateway = forms.whole(request.form, "gateway")
+            written = None if gateway is None else _written(request.form, row)
+            content = forms.changed(campaigns.content(row), gateway_id=gateway, text=written)
+            campaigns.update_campaign(session, row.id, content, parts().now(), actor())
+    except (InvalidInput, Conflict) as error:
+        return _page(campaign_id, error, request.form), 409 if isinstance(error, Conflict) else 400
+    flash("Saved.")
+    return redirect(url_for("texts.show", campaign_id=campaign_id))
+
+
+def _written(form: Mapping[str, str], row: Campaign) -> TextIn:
+    """The message that was typed; a version without a language is left out."""
+    old = msgspec.convert(row.text, TextIn).versions if row.text is not None else {}
+    versions = {}
+    for number in range(MAX_VERSIONS):
+        locale = forms.text(form, f"locale-{number}") if f"locale-{number}" in form else ""
+        if not locale:
+            continue
+        if locale in versions:
+            raise InvalidInput("text.versions", "name a locale twice")
+        fallbacks = dict(old[locale].fallbacks) if locale in old else {}
+        versions[locale] = TextVersion(
+            body=forms.text(form, f"body-{number}", most=texts.MAX_WRITTEN).replace("\r\n", "\n"),
+            title=forms.text(form, f"title-{number}"),
+            fallbacks=fallbacks | {"first_name": forms.text(form, f"first_name-{number}") or "there"},
+        )
+    return TextIn(versions=versions, link=forms.optional(form, "link"), image=forms.optional(form, "image"))
+
+
+def _page(campaign_id: int, fault: InvalidInput | Conflict | None, typed: Mapping[str, str]) -> str:
+    with parts().transaction() as session:
+        row = campaigns.campaign(session, campaign_id)
+        kept = msgspec.convert(row.text, TextIn) if row.text is not None else TextIn(versions={})
+        locales = texts.locales(kept, row.locale)
+        return render_template(
+            "campaigns/text.html",
+            **frame(session, row, "message"),
+            fault=fault,
+            typed=typed,
+            kept=kept,
+            lines=[*((name, kept.versions[name]) for name in locales), *_empty(row, len(locales))],
+            gateways=gateways.listing(session),
+            places=[] if row.message_id is None else messages.message(session, row.message_id).slots,
+            most=texts.MAX_BUILT,
+        )
+
+
+def _empty(row: Campaign, written: int) -> list[tuple[str, None]]:
+    """A line for one more version: of the campaign's own language where there is none yet."""
+    return [("" if written else row.locale, None)] if written < MAX_VERSIONS else []
