@@ -12,6 +12,7 @@ from benchmarks import (
     drawing,
     faults,
     growth,
+    history,
     intake,
     isolation,
     ledger,
@@ -19,6 +20,7 @@ from benchmarks import (
     open,
     pausing,
     people,
+    segments,
     send,
     steps,
     training,
@@ -43,6 +45,8 @@ SOAKS: dict[str, Callable[[], None]] = {
     "pausing": pausing.main,
     "ledger": ledger.main,
     "isolation": isolation.main,
+    "history": history.main,
+    "segments": segments.main,
 }
 
 

@@ -16,8 +16,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import sampleratio
+from campaigns import reckoning, sampleratio
 from campaigns.models.campaign import Campaign, Occurrence, Plan, RatioCheck
+from campaigns.reckoning import NotCounted
 from campaigns.sampleratio import Ratio
 from render.arms import PLACES, Arm, Split
 
@@ -80,22 +81,39 @@ def arm_of(drawn: Split | None, profile_id: ColumnElement[int]) -> ColumnElement
     return case(*((place < end, number) for number, end in enumerate(drawn.ends)))
 
 
-def checks(session: Session, row: Campaign) -> list[Check]:
+@dataclass(frozen=True)
+class _Size:
+    """One group of a campaign: how many of it were mailed, and how many of those may have opened."""
+
+    group: str
+    mailed: int
+    opened: int
+
+
+def checks(session: Session, row: Campaign, anew: datetime | None = None) -> list[Check]:
     """The sizes of all groups that a campaign compares: mailed against what was meant, opened against mailed.
 
-    What a group shows cannot change who opens: the first picture is asked for before it is seen.
+    What a group shows cannot change who opens: the first picture is asked for before it is seen. `anew`: counted in any
+    case, and kept as of that moment. Raises NotCounted of a large campaign before its first count.
     """
-    given = {"campaign": row.id, "test": TEST_BIT}
     drawn = published(session, row)
-    made = _arm_checks(drawn, session.execute(text(_ARMS), given).all()) if drawn is not None else []
-    groups = {found.group: found for found in session.execute(text(_HOLDOUT), given)}
+    made = _arm_checks(drawn, _sizes(session, row.id, "arms", anew)) if drawn is not None else []
+    groups = {found.group: found for found in _sizes(session, row.id, "holdout", anew)}
     if len(groups) == 2:
         mailed = {name: float(found.mailed) for name, found in groups.items()}
         made.append(Check("holdout", sampleratio.check({name: one.opened for name, one in groups.items()}, mailed)))
     return made
 
 
-def _arm_checks(drawn: Split, counted: Sequence[Any]) -> list[Check]:
+def _sizes(session: Session, campaign_id: int, what: str, anew: datetime | None) -> tuple[_Size, ...]:
+    query, given = text(_GROUPS[what]), {"campaign": campaign_id, "test": TEST_BIT}
+    return reckoning.reckoned(
+        session, campaign_id, f"sizes/{what}", tuple[_Size, ...],
+        lambda: tuple(_Size(**row._mapping) for row in session.execute(query, given)), anew,
+    )  # fmt: skip
+
+
+def _arm_checks(drawn: Split, counted: Sequence[_Size]) -> list[Check]:
     by_arm = {int(found.group): found for found in counted}
     names = {number: arm.name for number, arm in enumerate(drawn.arms)}
     mailed = {name: by_arm[number].mailed if number in by_arm else 0 for number, name in names.items()}
@@ -108,6 +126,14 @@ def _arm_checks(drawn: Split, counted: Sequence[Any]) -> list[Check]:
     return made
 
 
+def _counted(session: Session, row: Campaign) -> list[Check]:
+    """The checks; none of a large campaign that is still to be counted."""
+    try:
+        return checks(session, row)
+    except NotCounted:
+        return []
+
+
 def keep_checks(session: Session, now: datetime) -> int:
     """Check the campaigns of the last days that compare groups, and keep each check's strongest evidence; how many.
 
@@ -117,7 +143,7 @@ def keep_checks(session: Session, now: datetime) -> int:
     rows = session.scalars(
         select(Campaign).where(Campaign.id.in_(recent)).order_by(Campaign.id.desc()).limit(MAX_WATCHED)
     ).all()
-    found = [(row, check) for row in rows for check in checks(session, row)]
+    found = [(row, check) for row in rows for check in _counted(session, row)]
     for row, check in found:
         kept = insert(RatioCheck).values(
             campaign_id=row.id, stage=check.stage, evidence=min(check.ratio.evidence, MOST_EVIDENCE),
@@ -159,7 +185,9 @@ _COUNTED: Final = """
     ) people
     WHERE mailed GROUP BY "group"
 """
-_ARMS: Final = _COUNTED.replace("{group}", "arm::text")
-_HOLDOUT: Final = _COUNTED.replace(
-    "{group}", "CASE holdout WHEN 'content' THEN 'neutral content' WHEN 'none' THEN 'decided content' END"
-)
+_GROUPS: Final = {
+    "arms": _COUNTED.replace("{group}", "arm::text"),
+    "holdout": _COUNTED.replace(
+        "{group}", "CASE holdout WHEN 'content' THEN 'neutral content' WHEN 'none' THEN 'decided content' END"
+    ),
+}

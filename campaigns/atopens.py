@@ -1,12 +1,13 @@
 """Segments as opens know them: who is in one is found here by its rule and written into the states that opens read.
 
 A rule at an open cannot ask the database, so it asks the state for membership. Kept up are the segments that offers and
-suppression rules name; the schedule loop does it every minute, and for a segment that is newly named at once.
+suppression rules name. Every signal tells by itself whom it brings into them (`signals/livesegments.py`); everybody is
+gone through every minute, for what time and history windows change, and for a segment that is newly named at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -16,33 +17,71 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Text
 
 from base.db import transaction
+from base.errors import InvalidInput
+from campaigns import rulebook
 from campaigns.models import Campaign, Offer, Segment
-from campaigns.population import matching
+from campaigns.population import misplaced
 from campaigns.segments import names
+from signals import livesegments
 from signals.intake import Intake
-from signals.membership import assign
+from signals.membership import pieces
 
-MOST: Final = 200
+MOST: Final = livesegments.SEGMENTS
 """Segments kept up; it is also what one state holds."""
 
 
 def named(session: Session) -> list[int]:
     """The segments that an open may be asked for, at most MOST: those which offers and suppression rules name."""
-    rules = (Offer.legal, Offer.relevant, Offer.beneficial)
-    spoken = or_(*(sql_cast(rule, Text).contains('"segment"') for rule in rules))
     found: set[int] = set()
-    for row in session.execute(select(*rules).where(Offer.archived_at.is_(None), spoken)):
-        found |= names(list(row))
+    for _, mentioned in _mentions(session):
+        found |= mentioned
     for rule in session.scalars(select(Campaign.suppress).where(Campaign.suppress.is_not(None))):
         found |= names(rule)
     return list(session.scalars(select(Segment.id).where(Segment.id.in_(found)).order_by(Segment.id).limit(MOST)))
 
 
+def _mentions(session: Session) -> Iterator[tuple[int, set[int]]]:
+    """The offers whose rules name segments, and which."""
+    rules = (Offer.legal, Offer.relevant, Offer.beneficial)
+    spoken = or_(*(sql_cast(rule, Text).contains('"segment"') for rule in rules))
+    for number, *own in session.execute(select(Offer.id, *rules).where(Offer.archived_at.is_(None), spoken)):
+        yield number, names(own)
+
+
+def asking(session: Session, segments: Collection[int]) -> list[int]:
+    """The campaigns that are to go out, or do, whose opens ask for one of these segments."""
+    wanted = set(segments)
+    offers = {number for number, mentioned in _mentions(session) if mentioned & wanted}
+    rows = session.execute(
+        select(Campaign.id, Campaign.slots, Campaign.suppress).where(Campaign.state.in_(("scheduled", "sending")))
+    )
+    return [
+        row.id
+        for row in rows
+        if names(row.suppress) & wanted or any(offers & {slot["default"], *slot["offers"]} for slot in row.slots)
+    ]
+
+
+def follow(session: Session, wanted: Iterable[int]) -> None:
+    """Have signals tell whom they bring into these segments, and into no others. The caller commits."""
+    rules = {}
+    for segment in wanted:
+        try:
+            rules[segment] = rulebook.expanded(session, {"segment": segment}, "rule")
+        except InvalidInput:
+            continue  # It names what there is not any more; going through everybody says so.
+    livesegments.follow(session, rules)
+
+
 def keep_up(intake: Intake, wanted: Iterable[int], now: datetime) -> int:
     """Write who is in these segments now; returns how many states changed. Raises Unavailable."""
-    changed = 0
+    return sum(going_through(intake, wanted, now))
+
+
+def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Iterator[int]:
+    """The same a piece at a time, each of some 0.1 s; yields how many states a piece changed."""
     for segment in wanted:
         with transaction(intake.sessions) as session:
-            members = list(session.scalars(matching(session, {"segment": segment}, now, "rule")))
-        changed += assign(intake, segment, members, now)
-    return changed
+            fits = misplaced(session, segment, now)
+        yield 0
+        yield from pieces(intake, segment, fits, now)

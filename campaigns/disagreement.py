@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import bindparam, text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
+from campaigns import reckoning
 from render.agree import SHOWN_DAYS
 
 MAX_LISTED: Final = 200
@@ -92,6 +94,19 @@ def of_campaign(session: Session, campaign: int) -> list[Disagreement]:
     """The newest of a campaign's last MAX_CLICKS clicks, at most MAX_LISTED and one more: that there are more."""
     rows = session.execute(_OF_CAMPAIGN, {"campaign": campaign, "test": TEST_BIT})
     return [_read(row) for row in rows]
+
+
+def counted(session: Session, campaign: int, anew: datetime | None = None) -> int | None:
+    """How many of them there are, at most MAX_LISTED and one; None of a large campaign before its first count.
+
+    `anew`: counted in any case, and kept as of that moment.
+    """
+    try:
+        return reckoning.reckoned(
+            session, campaign, "disagreeing", int, lambda: len(of_campaign(session, campaign)), anew
+        )
+    except reckoning.NotCounted:
+        return None
 
 
 def _read(row: Any) -> Disagreement:

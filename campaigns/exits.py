@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from base.blobs import Blobs
 from base.errors import NotFound
 from base.ids import TEST_BIT
-from campaigns import goals, plans
+from campaigns import goals, plans, reckoning
 from campaigns.models.campaign import Campaign
 from render.plan import SALES_KINDS
 
@@ -48,11 +48,18 @@ class Exits:
     is_part: bool
 
 
-def exits(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> Exits:
+def exits(session: Session, blobs: Blobs, row: Campaign, now: datetime, *, anew: bool = False) -> Exits:
     """How everybody who was mailed left the campaign; the numbers add up to the mails that were accepted.
 
-    Of more than MAX_COUNTED mails the newest are told of.
+    Of more than MAX_COUNTED mails the newest are told of. `anew`: counted in any case, and kept. Raises NotCounted of a
+    large campaign before its first count.
     """
+    return reckoning.reckoned(
+        session, row.id, "exits", Exits, lambda: _exits(session, blobs, row, now), now if anew else None
+    )
+
+
+def _exits(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> Exits:
     given = _given(session, blobs, row, now) | {"most": MAX_COUNTED}
     found = session.execute(_COUNTED, given)
     numbers: dict[Exit, int] = dict.fromkeys(EXITS, 0)

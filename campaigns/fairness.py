@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from math import exp, log, sqrt
 from statistics import NormalDist
 from typing import Final, Literal
 
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from base.ids import TEST_BIT
+from campaigns import reckoning
 from signals.state import MAX_TRAIT_NAME
 
 ALPHA: Final = 0.05
@@ -76,10 +80,20 @@ class Group:
         return tuple(rate for rate in self.rates if rate.verdict == "outside")
 
 
-def groups(session: Session, campaign_id: int, traits: Sequence[str], limit: float) -> list[Group]:
+class _Told(Struct, frozen=True):
+    """Of a trait: people by value, and rows of offer, its name, value, and how many people of it were shown it."""
+
+    people: dict[str, int]
+    shown: list[tuple[int, str, str, int]]
+
+
+def groups(
+    session: Session, campaign_id: int, traits: Sequence[str], limit: float, anew: datetime | None = None
+) -> list[Group]:
     """Every protected group among the people whose opens were decided; `limit` is the least ratio, 0.5 to 0.99.
 
-    Raises InvalidInput naming what was asked wrongly.
+    `anew`: what is counted ahead is counted in any case, and kept as of that moment. Raises InvalidInput naming what
+    was asked wrongly, NotCounted of a large campaign before its first count.
     """
     if not 0 < len(traits) <= MAX_TRAITS or not all(0 < len(trait) <= MAX_TRAIT_NAME for trait in traits):
         raise InvalidInput("traits", f"must be 1 to {MAX_TRAITS} names of traits")
@@ -87,13 +101,21 @@ def groups(session: Session, campaign_id: int, traits: Sequence[str], limit: flo
         raise InvalidInput("limit", "must be from 0.5 to 0.99")
     found: list[Group] = []
     for trait in traits:
-        given = {"campaign": campaign_id, "test": TEST_BIT, "trait": trait, "most": MAX_GROUPS}
-        people = {row.value: row.people for row in session.execute(text(_PEOPLE), given)}
+        count = partial(_told, session, campaign_id, trait)
+        # What is not asked for everywhere is not counted ahead, and takes as long as it takes.
+        ahead = trait in TRAITS
+        told = reckoning.reckoned(session, campaign_id, f"fairness/{trait}", _Told, count, anew) if ahead else count()
         shown: dict[tuple[int, str], dict[str, int]] = {}
-        for row in session.execute(text(_SHOWN), given):
-            shown.setdefault((row.offer, row.name), {})[row.value] = row.people
-        found += judged(trait, people, shown, limit)
+        for offer, name, value, number in told.shown:
+            shown.setdefault((offer, name), {})[value] = number
+        found += judged(trait, told.people, shown, limit)
     return found
+
+
+def _told(session: Session, campaign_id: int, trait: str) -> _Told:
+    given = {"campaign": campaign_id, "test": TEST_BIT, "trait": trait, "most": MAX_GROUPS}
+    people = {row.value: row.people for row in session.execute(text(_PEOPLE), given)}
+    return _Told(people, [(row.offer, row.name, row.value, row.people) for row in session.execute(text(_SHOWN), given)])
 
 
 def judged(

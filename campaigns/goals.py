@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final, Literal, get_args
 
 from sqlalchemy import func, select, text
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from base.ids import TEST_BIT
-from campaigns import admin_log, arms
+from campaigns import admin_log, arms, reckoning
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.expired import Counts, expired, figures
@@ -159,10 +160,14 @@ def current(session: Session, campaign_id: int) -> Goal | None:
     return session.scalar(newest)
 
 
-def outcomes(session: Session, campaign_id: int, now: datetime) -> list[Outcome]:
-    """Every definition, the newest first, each with what it comes to up to now."""
-    first = session.scalar(
-        select(func.min(Delivery.sent_at)).where(Delivery.campaign_id == campaign_id, Delivery.occurrence < TEST_BIT)
+def outcomes(session: Session, campaign_id: int, now: datetime, *, anew: bool = False) -> list[Outcome]:
+    """Every definition, the newest first, each with what it comes to up to now, or as it was counted last.
+
+    `anew`: counted in any case, and kept. Raises NotCounted of a large campaign before its first count.
+    """
+    keeping = now if anew else None
+    first = reckoning.reckoned(
+        session, campaign_id, "first", datetime | None, lambda: _first(session, campaign_id), keeping
     )
     found = session.scalars(select(Goal).where(Goal.campaign_id == campaign_id).order_by(Goal.version.desc()))
     split = arms.published(session, campaign(session, campaign_id))
@@ -172,11 +177,21 @@ def outcomes(session: Session, campaign_id: int, now: datetime) -> list[Outcome]
         Outcome(
             goal,
             first is None or goal.named_at <= first,
-            _whole(_counted(session, COUNTED, goal, now), kept, "goal", goal),
-            _by_arm(session, goal, now, names, kept),
+            reckoning.reckoned(
+                session, campaign_id, f"goal/{goal.version}", tuple[Counted, ...],
+                partial(_whole_groups, session, COUNTED, goal, now, kept, "goal"), keeping,
+            ),
+            _by_arm(session, goal, now, names, kept, keeping),
         )
         for goal in found
-    ]
+    ]  # fmt: skip
+
+
+def _first(session: Session, campaign_id: int) -> datetime | None:
+    """When the first mail left."""
+    return session.scalar(
+        select(func.min(Delivery.sent_at)).where(Delivery.campaign_id == campaign_id, Delivery.occurrence < TEST_BIT)
+    )
 
 
 def left_by(session: Session, campaign_id: int, root: int, now: datetime) -> Counts:
@@ -193,18 +208,26 @@ def left_by(session: Session, campaign_id: int, root: int, now: datetime) -> Cou
 
 
 def _by_arm(
-    session: Session, goal: Goal, now: datetime, names: list[str], kept: Mapping[tuple[str, str], int]
+    session: Session,
+    goal: Goal,
+    now: datetime,
+    names: list[str],
+    kept: Mapping[tuple[str, str], int],
+    keeping: datetime | None,
 ) -> tuple[Counted, ...]:
     if not names:
         return ()
-    found = _whole(_counted(session, COUNTED_BY_ARM, goal, now), kept, "goal_arm", goal)
+    found = reckoning.reckoned(
+        session, goal.campaign_id, f"goal_arm/{goal.version}", tuple[Counted, ...],
+        partial(_whole_groups, session, COUNTED_BY_ARM, goal, now, kept, "goal_arm"), keeping,
+    )  # fmt: skip
     counted = {group.group: group for group in found}
     nobody = Counted("", 0, 0, 0, 0, 0, 0, 0)
     return tuple(replace(counted.get(str(number), nobody), group=name) for number, name in enumerate(names))
 
 
-def _whole(
-    counted: tuple[Counted, ...], kept: Mapping[tuple[str, str], int], what: str, goal: Goal
+def _whole_groups(
+    session: Session, query: str, goal: Goal, now: datetime, kept: Mapping[tuple[str, str], int], what: str
 ) -> tuple[Counted, ...]:
     """The groups with what people added who were erased since; as people they are still in the ledger."""
 
@@ -214,7 +237,7 @@ def _whole(
             one, **{name: value + added.get(name, 0) for name, value in asdict(one).items() if name in added}
         )
 
-    return tuple(map(whole, counted))
+    return tuple(map(whole, _counted(session, query, goal, now)))
 
 
 def _counted(session: Session, query: str, goal: Goal, now: datetime, root: int | None = None) -> tuple[Counted, ...]:

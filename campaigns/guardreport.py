@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import goals, worth
+from campaigns import goals, reckoning, worth
 from campaigns.expired import Counts, expired, figures
 from render.guard import FLAGS, UNPROFITABLE
 
@@ -52,12 +52,19 @@ class GuardReport:
         return sum(line.avoided for line in self.lines)
 
 
-def guard_report(session: Session, campaign_id: int) -> GuardReport:
-    """What the guard kept a campaign from losing."""
+def guard_report(session: Session, campaign_id: int, anew: datetime | None = None) -> GuardReport:
+    """What the guard kept a campaign from losing, now or as it was counted last.
+
+    `anew`: counted in any case, and kept as of that moment. Raises NotCounted of a large campaign before its first
+    count.
+    """
     goal = goals.current(session, campaign_id)
     days = goal.window_days if goal is not None else WINDOW_DAYS
     terms = worth.terms(session)
-    lines = tuple(_line(session, campaign_id, flag, days, terms) for flag in FLAGS)
+    lines = reckoning.reckoned(
+        session, campaign_id, "guard", tuple[Avoided, ...],
+        lambda: tuple(_line(session, campaign_id, flag, days, terms) for flag in FLAGS), anew,
+    )  # fmt: skip
     return GuardReport(days, terms, lines)
 
 

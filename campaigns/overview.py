@@ -56,9 +56,13 @@ def overview(session: Session, now: datetime) -> Overview:
         query = select(Campaign).where(Campaign.state.in_(states)).order_by(Campaign.updated_at.desc())
         return list(session.scalars(query.limit(MAX_LISTED)))
 
-    lanes = select(func.count()).select_from(Decision).where(Decision.at >= now - HOUR, Decision.lane == "live")
-    settled = select(func.count()).select_from(Delivery)
+    by_default = func.count().filter(Decision.rung == "default")
+    lanes = select(func.count(), by_default).where(Decision.at >= now - HOUR, Decision.lane == "live")
+    opens, fallback = session.execute(lanes).one()
+    settled = select(Delivery.state, func.count()).where(Delivery.state.in_(("accepted", "failed")))
     settled = settled.where(Delivery.settled_at >= now - DAY, Delivery.occurrence < TEST_BIT)
+    rows = session.execute(settled.group_by(Delivery.state))
+    mails: dict[str, int] = {state: number for state, number in rows}  # noqa: C416 - rows are no pairs to mypy
     stuck = select(Campaign).where(Campaign.trouble.is_not(None), Campaign.state.in_(("sending", "paused")))
     return Overview(
         blocked=instance.told_lately(session, now),
@@ -66,10 +70,10 @@ def overview(session: Session, now: datetime) -> Overview:
         next=listed("scheduled"),
         drafts=listed("draft"),
         troubled=list(session.scalars(stuck.order_by(Campaign.id).limit(MAX_LISTED))),
-        mails_day=session.scalar(settled.where(Delivery.state == "accepted")) or 0,
-        failed_day=session.scalar(settled.where(Delivery.state == "failed")) or 0,
-        opens_hour=session.scalar(lanes) or 0,
-        fallback_hour=session.scalar(lanes.where(Decision.rung == "default")) or 0,
+        mails_day=mails.get("accepted", 0),
+        failed_day=mails.get("failed", 0),
+        opens_hour=opens,
+        fallback_hour=fallback,
         signals_hour=session.scalar(select(func.count()).select_from(Event).where(Event.received_at >= now - HOUR))
         or 0,
         rejected_day=session.scalar(

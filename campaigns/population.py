@@ -28,6 +28,24 @@ def matching(session: Session, rule: Mapping[str, Any], now: datetime, field: st
     )
 
 
+def misplaced(session: Session, segment: int, now: datetime) -> dict[int, bool]:
+    """The persons whose state does not say of a segment what its rule does, by number: whether they fit.
+
+    One pass over the states. Raises InvalidInput naming the path in the rule.
+    """
+    read = rulebook.check(session, {"segment": segment}, "audience", "rule")
+    refresh_statistics(session)
+    fits = rules_sql.where(read, now)
+    query = (
+        select(ProfileStateRow.profile_id, fits.label("fits"))
+        .join(Profile, Profile.id == ProfileStateRow.profile_id)
+        .where(Profile.root_id == Profile.id, Profile.erased_at.is_(None))
+        .where(fits != ProfileStateRow.document["segments"].contains([segment]))
+        .order_by(ProfileStateRow.profile_id)
+    )
+    return {row.profile_id: row.fits for row in session.execute(query)}
+
+
 def refresh_statistics(session: Session) -> None:
     """Let the planner see tables that grew much since it last looked.
 

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from base.ids import TEST_BIT
-from campaigns import admin_log
+from campaigns import admin_log, reckoning
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign
 from campaigns.expired import Counts, expired, figures
@@ -148,15 +148,18 @@ def current(session: Session, campaign_id: int) -> ProfitTerms | None:
     return session.scalar(newest.limit(1))
 
 
-def profit(session: Session, campaign_id: int, now: datetime) -> Profit | None:
-    """What it came to by the present terms; None before they were named."""
+def profit(session: Session, campaign_id: int, now: datetime, *, anew: bool = False) -> Profit | None:
+    """What it came to by the present terms, or as it was counted last; None before they were named.
+
+    `anew`: counted in any case, and kept. Raises NotCounted of a large campaign before its first count.
+    """
     terms = current(session, campaign_id)
     if terms is None:
         return None
-    kept = expired(session, campaign_id)
-    groups = tuple(
-        _whole(group, figures(kept, "profit", terms.version, group.group)) for group in _earned(session, terms, now)
-    )
+    groups = reckoning.reckoned(
+        session, campaign_id, f"profit/{terms.version}", tuple[Earned, ...],
+        lambda: _whole_groups(session, terms, now), now if anew else None,
+    )  # fmt: skip
     by_name = {group.group: group for group in groups}
     if by_name.keys() != {DECIDED, NEUTRAL}:
         return Profit(terms, groups, None, None)
@@ -195,9 +198,15 @@ def _earned(session: Session, terms: ProfitTerms, now: datetime, root: int | Non
     return tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), given))
 
 
-def _whole(group: Earned, added: Mapping[str, int]) -> Earned:
-    """The group with what people came to who were erased since; as people they are still in the ledger."""
-    return replace(group, **{name: getattr(group, name) + number for name, number in added.items()})
+def _whole_groups(session: Session, terms: ProfitTerms, now: datetime) -> tuple[Earned, ...]:
+    """The groups with what people came to who were erased since; as people they are still in the ledger."""
+    kept = expired(session, terms.campaign_id)
+
+    def whole(group: Earned) -> Earned:
+        added = figures(kept, "profit", terms.version, group.group)
+        return replace(group, **{name: getattr(group, name) + number for name, number in added.items()})
+
+    return tuple(map(whole, _earned(session, terms, now)))
 
 
 def _revenue(group: Earned) -> Sample:

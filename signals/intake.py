@@ -28,6 +28,7 @@ from signals.folding import Origin, Root, Standing, Told
 from signals.identity import Claim, Resolution
 from signals.intent import assess
 from signals.journal import Entry
+from signals.livesegments import LiveSegments, place
 from signals.publishing import Publisher
 from signals.reading import Item, Outcome, Reader, Reading
 from signals.separation import Cut, HubFound, cut, made_by
@@ -49,6 +50,7 @@ class Intake:
         self.reader = Reader(sessions)
         self.categories = self.reader.categories
         self.definitions = Definitions(self.categories)
+        self.segments = LiveSegments()
         self.hash_key = hash_key
 
     def settle(self, work: Callable[[Session], _Result]) -> _Result:
@@ -319,7 +321,11 @@ def _stand(
     # What another process was told of may speak for an intent in a category that this one has not met.
     intake.categories.know({category for state in folded.values() for category in state.categories})
     intents = intake.definitions.current(session)
-    standings = [folding.standing(roots[number], assess(state, intents), edition) for number, state in folded.items()]
+    live = intake.segments.current(session)
+    standings = [
+        folding.standing(roots[number], place(assess(state, intents), live, now), edition)
+        for number, state in folded.items()
+    ]
     folding.write(session, standings, now)
     folding.write_origins(session, origins, anew=anew)
     folding.write_consents(session, [entry for entries in told.values() for entry in entries])

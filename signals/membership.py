@@ -6,7 +6,7 @@ a state stays (its edition does not), and folding again keeps what is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -18,13 +18,13 @@ from base.db import transaction
 from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
+from signals.livesegments import SEGMENTS
+from signals.readings import RuleFacts
 
-BATCH: Final = 500
-SEGMENTS: Final = 200
-"""Segments one profile may be in."""
+BATCH: Final = 200
 
 _DIFFERENT = text("""
-    SELECT profile_id FROM profile_state
+    SELECT profile_id, profile_id = ANY(:members) AS fits FROM profile_state
     WHERE (profile_id = ANY(:members)) <> (document -> 'segments' @> to_jsonb(CAST(:segment AS int)))
     ORDER BY profile_id
 """)
@@ -36,29 +36,39 @@ def assign(intake: Intake, segment: int, members: Iterable[int], now: datetime) 
     In effect for the next open when it returns. A profile that is in too many segments already is left out of this
     one. Raises Unavailable; doing it again is safe.
     """
-    wanted = frozenset(members)
     with transaction(intake.sessions) as session:
-        found = list(session.scalars(_DIFFERENT, {"members": list(wanted), "segment": segment}))
-    changed = 0
+        rows = session.execute(_DIFFERENT, {"members": sorted(members), "segment": segment}).all()
+    return sum(pieces(intake, segment, {row.profile_id: row.fits for row in rows}, now))
+
+
+def pieces(intake: Intake, segment: int, fits: Mapping[int, bool], now: datetime) -> Iterator[int]:
+    """Write of these root profiles whether they fit, BATCH at a time; yields how many states each piece changed.
+
+    Whose signals come meanwhile is told by them and not by what was found before, where a state can answer the rule.
+    """
+    found = list(fits)
     for start in range(0, len(found), BATCH):
-        standings = intake.settle(partial(_assign, segment, wanted, found[start : start + BATCH], now))
+        standings = intake.settle(partial(_write, intake, segment, fits, found[start : start + BATCH], now))
         intake.publisher.write_states(folding.published(standings))
-        changed += len(standings)
-    return changed
+        yield len(standings)
 
 
-def _assign(
-    segment: int, wanted: frozenset[int], roots: Sequence[int], now: datetime, session: Session
+def _write(
+    intake: Intake, segment: int, fits: Mapping[int, bool], roots: list[int], now: datetime, session: Session
 ) -> list[Standing]:
     standings: list[Standing] = []
+    live = intake.segments.current(session).get(segment)
     locked = folding.load(session, belonging.lock_roots(session, roots))
     (edition,) = journal.numbers(session, 1)
     for root in locked.values():
         state = root.held
         if state is None or state.erased:
             continue
+        is_member = live(RuleFacts(state, now)) if live is not None else fits[root.id]
+        if is_member == (segment in state.segments):
+            continue
         others = tuple(number for number in state.segments if number != segment)
-        state.segments = tuple(sorted((*others, segment))) if root.id in wanted else others
+        state.segments = tuple(sorted((*others, segment))) if is_member else others
         if len(state.segments) <= SEGMENTS:
             standings.append(folding.standing(root, state, edition))
     folding.write(session, standings, now)

@@ -5,7 +5,7 @@ A due run is one row: whoever locks it moves it, and makes the one after it, in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -19,7 +19,7 @@ from base.db import Sessions, transaction
 from base.errors import LatebindError, NotFound, Unavailable
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import approvals, audience, joining, plans, publish, runs, transitions
+from campaigns import approvals, atopens, audience, joining, plans, publish, runs, transitions
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, Occurrence
 
@@ -36,15 +36,19 @@ class Freezing:
         self._blobs = blobs
         self._hash_key = hash_key
 
-    def due(self, now: datetime) -> Iterator[tuple[int, int]]:
-        """Move all runs whose time has come; the campaign and number of those that were frozen, each when it is."""
-        while (run := self._next(now)) is not None:
+    def due(self, now: datetime, unready: Collection[int] = ()) -> Iterator[tuple[int, int]]:
+        """Move all runs whose time has come; the campaign and number of those that were frozen, each when it is.
+
+        Campaigns whose opens ask for one of the segments `unready` wait until states say who is in them.
+        """
+        while (run := self._next(now, unready)) is not None:
             if run.frozen_at is not None:
                 yield run.campaign_id, run.number
 
-    def _next(self, now: datetime) -> Occurrence | None:
+    def _next(self, now: datetime, unready: Collection[int]) -> Occurrence | None:
         """Freeze the audience of the run that goes first, then of the one due longest; the run as it is then."""
         with transaction(self._sessions) as session:
+            waiting = atopens.asking(session, unready) if unready else []
             run = session.scalars(
                 select(Occurrence)
                 .join(Campaign, Campaign.id == Occurrence.campaign_id)
@@ -53,6 +57,7 @@ class Freezing:
                     Occurrence.due_at <= now,
                     Occurrence.number < TEST_BIT,
                     Campaign.state.in_(("scheduled", "sending")),
+                    Campaign.id.not_in(waiting),
                 )
                 .order_by(Campaign.priority.desc(), Occurrence.due_at, Occurrence.campaign_id, Occurrence.number)
                 .limit(1)

@@ -16,6 +16,7 @@ from base.queues import FAILURE_SECONDS, JOB_SECONDS, SERIALIZER, QueueName, que
 from workers import apart
 from workers.exporting import Exporter
 from workers.productpictures import PictureFetcher
+from workers.reckoner import Reckoner
 from workers.relations import RelationsLearner
 from workers.sending import Sender
 
@@ -27,6 +28,7 @@ JUDGE_SECONDS: Final = 1_800.0
 COMPUTE_SCORES: Final = "workers.jobs.compute_scores"
 LEARN_RELATIONS: Final = "workers.jobs.learn_relations"
 TELL_RECEIVERS: Final = "workers.jobs.tell_receivers"
+COUNT_RESULTS: Final = "workers.jobs.count_results"
 TRAIN_SECONDS: Final = 3_300.0
 """Less than a job may take: what takes longer is ended."""
 _PICTURES: Final = "pictures-"
@@ -35,10 +37,12 @@ _SCORES: Final = "scores-"
 _RELATIONS: Final = "relations-"
 _TRAINING: Final = "training-"
 _EXPORTS: Final = "exports-"
+_RESULTS: Final = "results-"
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 _learners: list[RelationsLearner] = []
 _exporters: list[Exporter] = []
+_reckoners: list[Reckoner] = []
 
 
 def set_up(
@@ -46,8 +50,9 @@ def set_up(
     fetcher: PictureFetcher | None = None,
     learner: RelationsLearner | None = None,
     exporter: Exporter | None = None,
+    reckoner: Reckoner | None = None,
 ) -> Callable[[], None]:
-    """Name the sender, the fetcher of pictures, the learner and the exporter that this process's jobs use.
+    """Name who does the work of this process's jobs: mails, pictures, relations, exports and results.
 
     Returns what takes them back.
     """
@@ -55,12 +60,14 @@ def set_up(
     _fetchers[:] = [] if fetcher is None else [fetcher]
     _learners[:] = [] if learner is None else [learner]
     _exporters[:] = [] if exporter is None else [exporter]
+    _reckoners[:] = [] if reckoner is None else [reckoner]
 
     def take_back() -> None:
         _senders.clear()
         _fetchers.clear()
         _learners.clear()
         _exporters.clear()
+        _reckoners.clear()
 
     return take_back
 
@@ -114,6 +121,18 @@ def tell_receivers() -> dict[str, int]:
 def enqueue_exports(connection: Redis) -> bool:
     """Put a job that tells receivers on the work queue, unless one waits there; whether it was put."""
     return _enqueue_one(connection, TELL_RECEIVERS, _EXPORTS)
+
+
+def count_results() -> int:
+    """Count the results of large campaigns that are due; of how many."""
+    if not _reckoners:
+        raise RuntimeError("this process was not set up to count results")
+    return _reckoners[0].run()
+
+
+def enqueue_results(connection: Redis) -> bool:
+    """Put a job that counts results on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, COUNT_RESULTS, _RESULTS)
 
 
 def judge_models() -> None:

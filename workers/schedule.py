@@ -33,8 +33,10 @@ from campaigns import (
     exits,
     exports,
     keyring,
+    opentally,
     permits,
     publish,
+    reckoning,
     relations,
     scores,
     tally,
@@ -55,10 +57,12 @@ from workers.jobs import (
     enqueue_judging,
     enqueue_pictures,
     enqueue_relations,
+    enqueue_results,
     enqueue_scores,
     enqueue_send,
     enqueue_training,
 )
+from workers.members import Members
 from workers.retention import Retention
 
 BATCH: Final = 100
@@ -75,6 +79,9 @@ LESSON: Final = timedelta(hours=1)
 DRIFT_TICKS: Final = 30 * JUDGE_TICKS
 """How often it is asked whether the drift of live models must be measured."""
 MEMBER_TICKS: Final = 60
+FIRST_SECONDS, BESIDE_SENDS_SECONDS, ALONE_SECONDS = 1.0, 0.05, 0.5
+"""How long a round writes into states who is in segments, at least one piece: in the round in which one is newly named,
+while mails leave, and while none do."""
 EXPIRE_TICKS: Final = 600
 """How often it is looked for records that have expired; while there are some, a piece of them goes every tick."""
 CHECK_TICKS: Final = 600
@@ -113,7 +120,7 @@ class Scheduler:
         self._retention = Retention(sessions, blobs, Policy.of(settings))
         self._expire_at = 0
         self._intake = Intake(sessions, store, settings.hash_key)
-        self._kept: set[int] = set()
+        self._members = Members(self._intake)
         self._asked_at: datetime | None = None
         self._seen: int | None = None
         self._let_in_after = ""
@@ -125,9 +132,9 @@ class Scheduler:
         if self._is_kept_from_it(now):
             return done
         parts: list[Callable[[Tick, datetime], None]] = [
-            self._ensure_months, self._turn, self._keep_members, self._freeze_due, self._end_for_buyers,
+            self._ensure_months, self._turn, self._name_segments, self._freeze_due, self._end_for_buyers,
             self._keep_windows, self._sweep, self._enqueue,
-            self._finish,
+            self._finish, self._keep_members,
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
@@ -135,6 +142,8 @@ class Scheduler:
             parts.append(self._tell_receivers)
         if self._rounds % JUDGE_TICKS == 0:
             parts += [self._judge_models, self._retrain]
+        if self._rounds % MEMBER_TICKS == 0:
+            parts.append(self._count_results)
         if self._rounds >= self._expire_at:
             parts.append(self._expire)
         if self._rounds % CHECK_TICKS == CHECK_TICKS - 1:
@@ -190,7 +199,7 @@ class Scheduler:
             done.refreshed += keyring.refresh(session, self._store)
 
     def _freeze_due(self, done: Tick, now: datetime) -> None:
-        for frozen in self._freezing.due(now):
+        for frozen in self._freezing.due(now, self._members.unready):
             done.frozen.append(frozen)
 
     def _keep_windows(self, _done: Tick, now: datetime) -> None:
@@ -239,6 +248,7 @@ class Scheduler:
     def _fold_counts(self, _done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
             tally.fold(session)
+            opentally.fold(session)
             permits.prune(session, now)
 
     def _fetch_pictures(self, _done: Tick, now: datetime) -> None:
@@ -265,13 +275,19 @@ class Scheduler:
         if is_any:
             enqueue_judging(self._queues)
 
-    def _keep_members(self, _done: Tick, now: datetime) -> None:
-        """Write who is in the segments that opens ask for: of a segment newly named at once, of all every minute."""
+    def _name_segments(self, _done: Tick, now: datetime) -> None:
+        """Have the segments followed that opens ask for; of a few people a newly named one is written at once."""
         with transaction(self._sessions) as session:
             wanted = atopens.named(session)
-        every = self._rounds % MEMBER_TICKS == 0
-        atopens.keep_up(self._intake, [one for one in wanted if every or one not in self._kept], now)
-        self._kept = set(wanted)
+            atopens.follow(session, wanted)
+        if self._members.want(wanted, now, anew=self._rounds % MEMBER_TICKS == 0):
+            self._members.go_on(FIRST_SECONDS)
+
+    def _keep_members(self, _done: Tick, _now: datetime) -> None:
+        """Go on writing who is in them: a small part of each round while mails leave, half of it while none do."""
+        sends = queue(QueueName.SEND, self._queues)
+        is_sending = sends.count or StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
+        self._members.go_on(BESIDE_SENDS_SECONDS if is_sending else ALONE_SECONDS)
 
     def _compute_scores(self, _done: Tick, now: datetime) -> None:
         """Have scores computed that were asked for, or whose newest are older than they may be."""
@@ -279,6 +295,13 @@ class Scheduler:
             wanted = scores.is_run_due(session, now, timedelta(hours=self._settings.score_hours))
         if wanted:
             enqueue_scores(self._queues)
+
+    def _count_results(self, _done: Tick, now: datetime) -> None:
+        """Have the results of large campaigns counted that are due."""
+        with transaction(self._sessions) as session:
+            due = reckoning.due(session, now)
+        if due:
+            enqueue_results(self._queues)
 
     def _learn_relations(self, _done: Tick, now: datetime) -> None:
         """Have stored orders learnt from when that is due; one that is under way is given an hour to end."""

@@ -229,7 +229,7 @@ class ReportOut(msgspec.Struct, frozen=True):
     """The results, each a count of raw rows; shares are 0 to 1, money is cents of the campaign's currency.
 
     `elsewhere` are the orders in other currencies, whose worth is not in it. `anonymous` is what a campaign of that
-    tracking level counts; the numbers before it are 0 there.
+    tracking level counts; the numbers before it are 0 there. `disagreeing` is null until a large campaign was counted.
     """
 
     mailed: int
@@ -245,7 +245,7 @@ class ReportOut(msgspec.Struct, frozen=True):
     elsewhere: int
     offers: list[dict[str, Any]]
     anonymous: AnonymousOut
-    disagreeing: int
+    disagreeing: int | None
 
 
 @api.get("/campaigns/<int:campaign_id>/report")
@@ -256,7 +256,7 @@ def get_report(campaign_id: int) -> ReportOut:
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         found = report(session, campaign_id)
-        disagreeing = len(disagreement.of_campaign(session, campaign_id))
+        disagreeing = disagreement.counted(session, campaign_id)
     return ReportOut(
         mailed=found.mailed,
         opened_surely=found.opens.surely,

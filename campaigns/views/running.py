@@ -32,6 +32,7 @@ from campaigns import (
     profit,
     publish,
     recipients,
+    reckoning,
     rulebook,
     scenarios,
     scores,
@@ -125,19 +126,30 @@ def results(campaign_id: int) -> ResponseReturnValue:
             "campaigns/results.html",
             **frame(session, row, "results"),
             report=report(session, row.id),
-            disagreeing=len(disagreement.of_campaign(session, row.id)),
-            outcomes=goals.outcomes(session, row.id, parts().now()),
-            checks=arms.checks(session, row),
-            earned=profit.profit(session, row.id, parts().now()),
-            left=exits.exits(session, parts().blobs, row, parts().now()),
+            disagreeing=disagreement.counted(session, row.id),
+            changed=_changed(session, row, parts().now()),
+            as_of=reckoning.as_of(session, row.id),
             exit_words=exits.EXITS,
             account=accounting.account(session, row.id),
             later=mailreports.counts(session, row.id),
             reasons=accounting.reasons(session, row.id),
-            guard=guard_report(session, row.id) if row.guard != "off" else None,
             state_words=wording.state_words(row.channel),
             words=wording.reason_words(row.channel),
         )
+
+
+def _changed(session: Session, row: Campaign, now: datetime) -> dict[str, object] | None:
+    """What the campaign changed, counted of everybody who was mailed; None before that was counted."""
+    try:
+        return {
+            "outcomes": goals.outcomes(session, row.id, now),
+            "checks": arms.checks(session, row),
+            "earned": profit.profit(session, row.id, now),
+            "left": exits.exits(session, parts().blobs, row, now),
+            "guard": guard_report(session, row.id) if row.guard != "off" else None,
+        }
+    except reckoning.NotCounted:
+        return None
 
 
 @pages.get("/<int:campaign_id>/fairness")

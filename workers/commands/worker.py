@@ -19,6 +19,7 @@ from signals.intake import Intake
 from workers import jobs
 from workers.exporting import Exporter
 from workers.productpictures import PictureFetcher
+from workers.reckoner import Reckoner
 from workers.relations import RelationsLearner
 from workers.sending import Sender
 
@@ -40,9 +41,13 @@ def command(name: str) -> None:
     receivers = Downloads(loopback=settings.fetch_loopback, named="url")
     guard = Guard(settings, "exports", claims=False)
     exporter = Exporter(sessions, clock, settings.subject_key, guard, post=receivers.post)
-    jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock), exporter)
+    # What is counted of millions takes as long as it takes.
+    unlimited = db.connect(settings.database_url, pool_size=1, statement_ms=0, application="latebind results")
+    reckoner = Reckoner(db.sessions(unlimited), blobs, clock)
+    jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock), exporter, reckoner)
     try:
         jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
     finally:
         sender.close()
         engine.dispose()
+        unlimited.dispose()

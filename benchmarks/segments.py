@@ -1,0 +1,258 @@
+"""Segments over a million people: whom one is newly written about while mails leave, counted, and changed by one event.
+
+Three kinds of turns in one run: sending alone, beside a pass over everybody as the schedule loop paces it, and beside
+one that gives no way. Between its turns a pass is held by SIGSTOP. A small run:
+`python -m benchmarks.segments --people 100000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from statistics import median
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from base import db, keys, stores
+from base.clock import SystemClock, monotonic, pause
+from base.environment import environment
+from base.settings import Settings
+from benchmarks import world
+from benchmarks.ledger import BATCH, grown
+from benchmarks.report import Report
+from benchmarks.send import receiver
+from campaigns import accounting, atopens, audience, segments
+from campaigns.models import Campaign, Occurrence
+from signals.intake import Intake
+from signals.state import decode
+from tests.campaigns.shop import MANAGER, Shop
+from workers.jobs import enqueue_send
+from workers.members import Members
+from workers.schedule import BESIDE_SENDS_SECONDS, TICK_SECONDS
+
+PEOPLE, MAILS = 1_000_000, 60_000
+ROUNDS, TURN_SECONDS = 4, 8.0
+PASSES: Final = ("paced", "not paced")
+LEAST: Final = 0.9
+"""Of the mails a second alone, at least so many beside a pass."""
+COUNT_SECONDS, EVENT_MS, PASS_SECONDS = 1.0, 50.0, 600.0
+EVENTS: Final = 100
+EVERYBODY: Final = {"field": "trait", "name": "city", "op": "=", "value": "Bonn"}
+MOVED: Final = {"field": "trait", "name": "city", "op": "=", "value": "Ulm"}
+TEN: Final = {
+    "all": [
+        EVERYBODY,
+        {"field": "trait", "name": "age", "op": ">=", "value": 18},
+        {"field": "purchases.days_since", "category": "shoes", "op": "missing"},
+        {"not": {"field": "purchases.count", "category": "hats", "within_days": 30, "op": ">=", "value": 1}},
+        {"any": [
+            {"field": "trait", "name": "vip", "op": "=", "value": True},
+            {"field": "trait", "name": "age", "op": "<", "value": 65},
+        ]},
+        {"field": "trait", "name": "first_name", "op": "present"},
+        {"not": {"field": "score", "name": "churn", "op": ">=", "value": 0.5}},
+        {"field": "trait", "name": "height", "op": "missing"},
+        {"not": {"field": "flag", "name": "returns", "op": "=", "value": True}},
+    ]
+}  # fmt: skip
+"""Ten conditions that everybody fits, so that each is asked of everybody."""
+
+
+def main(people: int = PEOPLE) -> None:
+    """Run it and print the report."""
+    report = Report("segments")
+    with receiver() as port, world.world(database=True) as place:
+        settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
+        engine = db.connect(settings.database_url, statement_ms=0)
+        clock: Any = SystemClock()
+        shop = Shop(settings, db.sessions(engine), place.store, clock)
+        shop.intake.categories.learn(["Shoes", "Hats"], create=True)
+        shop.people("first", city="Bonn", age=30)
+        grown(shop, people)
+        _count(report, shop, people)
+        _events(report, shop)
+        _beside(report, shop, people)
+        report.add("one-minute load of the machine at the end", f"{os.getloadavg()[0]:.1f}")
+        engine.dispose()
+    report.show()
+
+
+def _count(report: Report, shop: Shop, people: int) -> None:
+    """A segment of ten conditions counted, as the page of a segment does."""
+    took = []
+    with shop.sessions.begin() as session:
+        number = segments.create_segment(session, "Ten", TEN, shop.now, MANAGER).id
+    for _ in range(5):
+        began = monotonic()
+        with shop.sessions.begin() as session:
+            found = segments.count(session, number, shop.now)
+        took.append(monotonic() - began)
+    if found != people:
+        raise SystemExit(f"{found} of {people} were counted")
+    seconds, aim = median(took), COUNT_SECONDS * people / PEOPLE
+    what = f"ten conditions over {people:,} people, counted"
+    report.add(what, f"{seconds:.2f} s", aim=f"≤ {aim:g} s", met=seconds <= aim)
+
+
+def _events(report: Report, shop: Shop) -> None:
+    """From an event to the membership that the next open reads."""
+    with shop.sessions.begin() as session:
+        number = segments.create_segment(session, "Moved", MOVED, shop.now, MANAGER).id
+        atopens.follow(session, [number])
+    person, took = shop.profile("first"), []
+    pause(2.5)  # What a process holds of the segments is read anew.
+    for turn in range(EVENTS):
+        city = "Ulm" if turn % 2 == 0 else "Bonn"
+        began = monotonic()
+        shop.send({"type": "identify", "userId": "first", "traits": {"city": city}})
+        data = shop.store.get(keys.state(person))
+        took.append(1000 * (monotonic() - began))
+        if not isinstance(data, bytes) or (number in decode(data).segments) != (city == "Ulm"):
+            raise SystemExit("the state does not say who is in the segment")
+    ordered = sorted(took)
+    worst = ordered[int(0.99 * EVENTS)]
+    report.add(
+        "from one event to its membership in the state, p50 and p99", f"{median(took):.1f} ms, {worst:.1f} ms",
+        aim=f"≤ {EVENT_MS:.0f} ms", met=worst <= EVENT_MS,
+    )  # fmt: skip
+
+
+def _beside(report: Report, shop: Shop, people: int) -> None:
+    campaign = _campaign(shop, min(MAILS, people))
+    with shop.sessions.begin() as session:
+        # One for each pass, so that neither finds done what the other did.
+        numbers = {
+            kind: segments.create_segment(session, f"Everybody, {kind}", EVERYBODY, shop.now, MANAGER).id
+            for kind in PASSES
+        }
+        atopens.follow(session, numbers.values())
+    rates: dict[str, list[float]] = {"alone": [], **{kind: [] for kind in PASSES}}
+    spent = dict.fromkeys(PASSES, 0.0)
+    with _sender(shop, campaign) as sender, _passing(shop, numbers) as passing:
+        for _ in range(ROUNDS):
+            for kind, found in rates.items():
+                before, began = _accepted(shop, campaign), monotonic()
+                if kind != "alone":
+                    os.kill(passing[kind], signal.SIGCONT)
+                pause(TURN_SECONDS)
+                if kind != "alone":
+                    os.kill(passing[kind], signal.SIGSTOP)
+                    spent[kind] += monotonic() - began
+                found.append((_accepted(shop, campaign) - before) / (monotonic() - began))
+        if sender.poll() is not None or _accepted(shop, campaign) >= min(MAILS, people):
+            raise SystemExit("the send ended before the turns did")
+    alone = median(rates["alone"])
+    for kind in PASSES:
+        beside = median(rates[kind])
+        met = beside >= LEAST * alone if kind == "paced" else None
+        report.add(
+            f"mails a second beside a pass over {people:,} people, {kind}", f"{beside:,.0f}", f"alone {alone:,.0f}",
+            beside / alone, f"≥ {LEAST}" if kind == "paced" else "", met,
+        )  # fmt: skip
+        written = _members(shop, numbers[kind]) / spent[kind]
+        report.add(f"  states that the pass wrote a second meanwhile, {kind}", f"{written:,.0f}")
+    _rest(report, shop, numbers["paced"], people)
+
+
+def _rest(report: Report, shop: Shop, number: int, people: int) -> None:
+    """The rest of the pass with nothing beside it, brought to everybody."""
+    left, began = people - _members(shop, number), monotonic()
+    changed = atopens.keep_up(shop.intake, [number], shop.now)
+    seconds = (monotonic() - began) * people / max(1, left)
+    if changed != left or _members(shop, number) != people:
+        raise SystemExit(f"{changed} of {left} were written")
+    aim = PASS_SECONDS * people / PEOPLE
+    what = f"a whole pass that writes {people:,} states, by what {left:,} took"
+    report.add(what, f"{seconds:.0f} s", aim=f"≤ {aim:.0f} s", met=seconds <= aim)
+
+
+def _campaign(shop: Shop, mails: int) -> int:
+    """A campaign whose mails wait on the queue."""
+    campaign = shop.campaign()
+    with shop.sessions.begin() as session:
+        session.add(Occurrence(campaign_id=campaign, number=1, state="sending", due_at=shop.now))
+        session.get_one(Campaign, campaign).state = "sending"
+        audience.freeze(session, campaign, 1, shop.now, shop.settings.hash_key)
+        first = accounting.listing(session, campaign, limit=1)[0].id
+    for start in range(first, first + mails, BATCH):
+        enqueue_send(shop.store, list(range(start, start + BATCH)))
+    return campaign
+
+
+@contextmanager
+def _sender(shop: Shop, campaign: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A sender as the Procfile starts it, at work."""
+    outer = {name: value for name, value in os.environ.items() if not name.startswith("LATEBIND_")}
+    command = [sys.executable, "-m", "workers.cli", "worker", "send"]
+    sender = subprocess.Popen(command, env=outer | environment(shop.settings), stdout=subprocess.DEVNULL)
+    try:
+        deadline = monotonic() + 120
+        while _accepted(shop, campaign) < BATCH:
+            if monotonic() > deadline or sender.poll() is not None:
+                raise SystemExit("the sender sends nothing")
+            pause(0.2)
+        yield sender
+    finally:
+        sender.kill()
+        sender.wait(30)
+
+
+@contextmanager
+def _passing(shop: Shop, numbers: dict[str, int]) -> Iterator[dict[str, int]]:
+    """The passes, each in a process of its own that is held; their process ids."""
+    context = multiprocessing.get_context("spawn")
+    made = {}
+    for kind in PASSES:
+        process = context.Process(target=_pass, args=(shop.settings, numbers[kind], kind == "paced"), daemon=True)
+        process.start()
+        made[kind] = process
+    try:
+        pids = {kind: process.pid or 0 for kind, process in made.items()}
+        for pid in pids.values():
+            os.kill(pid, signal.SIGSTOP)
+        yield pids
+    finally:
+        for process in made.values():
+            process.kill()
+            process.join(10)
+
+
+def _pass(settings: Settings, segment: int, paced: bool) -> None:
+    """Go through everybody, as the schedule loop does while mails leave, or without giving way."""
+    make = db.sessions(db.connect(settings.database_url, statement_ms=0))
+    members = Members(Intake(make, stores.connect(settings.redis_url), settings.hash_key))
+    clock = SystemClock()
+    members.want([segment], clock.now(), anew=False)
+    while True:
+        began = monotonic()
+        members.go_on(BESIDE_SENDS_SECONDS if paced else TICK_SECONDS)
+        if paced:
+            pause(TICK_SECONDS)
+        elif monotonic() - began < 0.001:
+            pause(0.1)
+
+
+def _accepted(shop: Shop, campaign: int) -> int:
+    with shop.sessions.begin() as session:
+        return accounting.account(session, campaign)["accepted"]
+
+
+def _members(shop: Shop, segment: int) -> int:
+    """How many states say that they are in the segment."""
+    query = text("SELECT count(*) FROM profile_state WHERE document -> 'segments' @> to_jsonb(CAST(:segment AS int))")
+    with shop.sessions.begin() as session:
+        return session.scalar(query, {"segment": segment}) or 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=int, default=PEOPLE)
+    main(parser.parse_args().people)

@@ -1,0 +1,125 @@
+"""Segments at opens: a signal brings a person in or out by itself, and writing a new one keeps nobody else waiting."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from base import keys
+from campaigns import atopens, segments
+from signals import membership
+from signals.intake import Intake
+from signals.livesegments import LiveSegments
+from signals.state import decode
+from tests.campaigns.shop import MANAGER, Shop
+from workers import schedule
+from workers.schedule import Scheduler
+
+ULM = {"field": "trait", "name": "city", "op": "=", "value": "Ulm"}
+BOUGHT = {"event": "Order Completed", "category": "shoes", "from": {"days_ago": 30}, "min_count": 1}
+
+
+def segment(shop: Shop, name: str, rule: dict[str, Any]) -> int:
+    with shop.sessions.begin() as session:
+        return segments.create_segment(session, name, rule, shop.now, MANAGER).id
+
+
+def members(shop: Shop, number: int) -> set[int]:
+    """Whose states say that they are in the segment, by what opens read and by what rules read."""
+    stored = "SELECT profile_id FROM profile_state WHERE document -> 'segments' @> to_jsonb(CAST(:number AS int))"
+    with shop.sessions.begin() as session:
+        told = set(session.scalars(text(stored), {"number": number}))
+    states = {root: shop.store.get(keys.state(root)) for root in set(shop.known().values())}
+    read = {root for root, data in states.items() if isinstance(data, bytes) and number in decode(data).segments}
+    assert read == told
+    return told
+
+
+def moved(name: str, city: str) -> dict[str, Any]:
+    return {"type": "identify", "userId": name, "traits": {"city": city}}
+
+
+def later(shop: Shop) -> None:
+    """What this process holds of the segments is read anew, as it is after two seconds."""
+    shop.intake.segments = LiveSegments()
+
+
+def test_it_follows_each_signal_into_the_segments_that_opens_ask_for(shop: Shop, scheduler: Scheduler) -> None:
+    ann, ben = shop.people("ann", "ben", city="Bonn")
+    inner = segment(shop, "In Ulm", ULM)
+    outer = segment(shop, "Not in Ulm", {"not": {"segment": inner}})
+    shop.offer(relevant={"segment": inner})
+    named = shop.offer(beneficial={"any": [{"segment": outer}, {"always": False}]})
+    scheduler.tick()
+    assert (members(shop, inner), members(shop, outer)) == (set(), {ann, ben})
+    later(shop)
+    shop.send(moved("ann", "Ulm"))
+    assert (members(shop, inner), members(shop, outer)) == ({ann}, {ben})
+    shop.send(moved("ann", "Bonn"), moved("ben", "Ulm"), {"type": "identify", "userId": "new", "traits": {}})
+    new = shop.profile("new")
+    assert (members(shop, inner), members(shop, outer)) == ({ben}, {ann, new})
+    # A changed rule is followed from then on, and what no open asks for any more is left as it is.
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, inner, "In Ulm", ULM | {"value": "Kiel"}, shop.now, MANAGER)
+        session.execute(text("UPDATE offer SET archived_at = now() WHERE id = :id"), {"id": named})
+    scheduler.tick()
+    later(shop)
+    shop.send(moved("ann", "Kiel"))
+    assert (members(shop, inner), members(shop, outer)) == ({ann, ben}, {ann, new}), "everybody is gone through later"
+    with shop.sessions.begin() as session:
+        wanted = atopens.named(session)
+    assert atopens.keep_up(shop.intake, wanted, shop.now) == 1
+    assert members(shop, inner) == {ann}
+
+
+def test_it_leaves_what_a_state_cannot_answer_to_the_pass(shop: Shop, scheduler: Scheduler) -> None:
+    shop.intake.categories.learn(["shoes"], create=True)
+    ann, _ = shop.people("ann", "ben")
+    bought = segment(shop, "Bought", BOUGHT)
+    shop.offer(relevant={"segment": bought})
+    scheduler.tick()
+    later(shop)
+    shop.send(shop.order("ann", "shoes", shop.now - timedelta(days=1)))
+    assert members(shop, bought) == set()
+    assert atopens.keep_up(shop.intake, [bought], shop.now) == 1
+    assert members(shop, bought) == {ann}
+
+
+def test_it_believes_signals_that_came_while_a_pass_went_on(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "BATCH", 1)
+    names = [f"p{number}" for number in range(4)]
+    people = shop.people(*names, city="Ulm")
+    number = segment(shop, "In Ulm", ULM)
+    with shop.sessions.begin() as session:
+        atopens.follow(session, [number])
+    shop.intake = Intake(shop.sessions, shop.store, shop.settings.hash_key)
+    passing = atopens.going_through(shop.intake, [number], shop.now)
+    assert [next(passing), next(passing)] == [0, 1]
+    shop.send(moved("p0", "Bonn"), moved("p3", "Bonn"))
+    assert sum(passing) == 2
+    assert members(shop, number) == set(people[1:3])
+
+
+def test_it_goes_on_with_everything_else_while_a_new_segment_is_written(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(membership, "BATCH", 2)
+    for name in ("FIRST_SECONDS", "BESIDE_SENDS_SECONDS", "ALONE_SECONDS"):
+        monkeypatch.setattr(schedule, name, 0.0)
+    people = set(shop.people(*(f"p{number}" for number in range(7)), city="Ulm"))
+    number = segment(shop, "In Ulm", ULM)
+    plain, asking = shop.campaign(), shop.campaign(suppress={"segment": number})
+    for campaign in (plain, asking):
+        shop.schedule(campaign)
+    rounds = 0
+    while shop.state(asking) == "scheduled":
+        before = members(shop, number)
+        scheduler.tick()
+        rounds += 1
+        assert shop.state(plain) == "sending"
+        assert shop.state(asking) == "scheduled" or before == people
+    assert rounds > 3, "it took several rounds, and nobody waited but the campaign that asks for it"
+    assert len(shop.ledger(asking)) == len(people)
