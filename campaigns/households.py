@@ -91,7 +91,7 @@ class Living:
     """With whom a customer lives. `facts` are the features that rules read, by name; empty without a household.
 
     `others` have no profile and were stated. `crowd` is how many people state the same home address, if they are too
-    many for one household. `parents` are the profiles of a household of which the customer is a grown-up child.
+    many for one household. `parents` are those of whose household the customer is a grown-up child: names by profile.
     """
 
     facts: dict[str, Any]
@@ -99,7 +99,7 @@ class Living:
     others: list[Other]
     claims: list[Claim]
     crowd: int
-    parents: list[int]
+    parents: dict[int, str]
     profiled: bool
 
 
@@ -146,7 +146,7 @@ def living(session: Session, root: int, now: datetime) -> Living:
         others=[] if key is None else _others(session, key),
         claims=_claims(session, customers.members(session, root)),
         crowd=crowd if crowd > HOME_MOST else 0,
-        parents=[] if home is None else _parents(session, home),
+        parents={} if home is None else _parents(session, home),
         profiled=state is None or state.consent.get("profiling") is not False,
     )
 
@@ -215,9 +215,17 @@ def _claims(session: Session, members: Collection[int]) -> list[Claim]:
     ]  # fmt: skip
 
 
-def _parents(session: Session, home: Dwelling) -> list[int]:
-    wanted = select(Dwelling.profile_id).where(Dwelling.household.in_(home.elsewhere))
-    return list(session.scalars(wanted.order_by(Dwelling.profile_id).limit(HOUSEHOLD_MOST))) if home.elsewhere else []
+def _parents(session: Session, home: Dwelling) -> dict[int, str]:
+    if not home.elsewhere:
+        return {}
+    rows = session.execute(
+        select(Dwelling.profile_id, ProfileStateRow.document)
+        .outerjoin(ProfileStateRow, ProfileStateRow.profile_id == Dwelling.profile_id)
+        .where(Dwelling.household.in_(home.elsewhere))
+        .order_by(Dwelling.profile_id)
+        .limit(HOUSEHOLD_MOST)
+    )
+    return {row.profile_id: customers.display_name(row.document, row.profile_id) for row in rows}
 
 
 def join(intake: Intake, profile: int, other: int, role: str, why: str, now: datetime, by: Actor) -> None:

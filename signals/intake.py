@@ -118,9 +118,13 @@ def regroup(intake: Intake, people: Collection[int] | None, now: datetime) -> No
     who lives there when it returns. Raises Unavailable; doing it again is safe.
     """
     for only in [None] if people is None else _hundreds(sorted(people)):
-        while (settled := intake.settle(partial(grouping.settle, now=now, only=only))).done:
-            intake.publisher.write_states(folding.published(settled.standings))
-            intake.settle(partial(grouping.done, notes=settled.done))
+        full = True
+        while full:
+            settled = intake.settle(partial(grouping.settle, now=now, only=only))
+            if settled.done:
+                intake.publisher.write_states(folding.published(settled.standings))
+                intake.settle(partial(grouping.done, notes=settled.done))
+            full = len(settled.done) == grouping.BATCH
 
 
 def _hundreds(people: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -116,7 +116,7 @@ def get_household(profile: int) -> HouseholdOut:
             for one in found.claims
         ],
         found.crowd,
-        found.parents,
+        list(found.parents),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,12 +28,14 @@ NEW = {"street": "5 New Road", "city": "Bonn"}
 LATER = "2026-03-01T11:00:00.000Z"
 
 
-def lives(user: str, home: dict[str, Any] | None = None, time: str = "2026-03-01T10:00:00.000Z", **traits: Any) -> Any:
+def lives(
+    user: str, home: dict[str, Any] | None = None, time: str = "2026-03-01T10:00:00.000Z", **traits: Any
+) -> dict[str, Any]:
     """An identify with a home address."""
     return call("identify", userId=user, traits={"address": home or HOME} | traits, timestamp=time)
 
 
-def grouped(user: str, group: str, time: str = "2026-03-01T10:00:00.000Z", **traits: Any) -> Any:
+def grouped(user: str, group: str, time: str = "2026-03-01T10:00:00.000Z", **traits: Any) -> dict[str, Any]:
     """A statement that somebody is of a household."""
     return call("group", userId=user, groupId=group, traits={"type": "household"} | traits, timestamp=time)
 
@@ -392,3 +395,38 @@ def test_it_holds_numbers_and_a_word_of_ours_and_nothing_that_names_or_tells_of_
     kinds = {name: str(kind) for name, kind in Household.__annotations__.items()}
     assert {kind for name, kind in kinds.items() if name != "role"} <= {"int", "bool", "tuple[int, ...]"}
     assert set(kinds) == {"adults", "children", "grown", "oldest", "size", "whole", "role", "sure"}
+
+
+def test_it_finds_the_same_households_whatever_comes_at_once(desk: Desk) -> None:
+    """Eight people who move between three homes and two households, told by four senders; one joins them by hand."""
+    homes = (HOME, SIDE, NEW)
+    chance = random.Random(3)
+
+    def told(number: int) -> dict[str, Any]:
+        user, time = f"u{number % 8}", f"2026-03-01T10:{number:02}:00.000Z"
+        if number % 3:
+            return lives(user, chance.choice(homes), time)
+        return grouped(user, f"h{number % 2}", time, member=chance.random() < 0.7)
+
+    calls = [told(number) for number in range(48)]
+    desk.send(*(identified(f"u{number}") for number in range(8)))
+    roots = [desk.root("user_id", f"u{number}") for number in range(8)]
+
+    def send(start: int) -> None:
+        for number in range(start, 48, 8):
+            desk.send(*calls[number : number + 2])
+
+    with ThreadPoolExecutor(5) as pool:
+        senders = [pool.submit(send, start) for start in (0, 2, 4, 6)]
+        pool.submit(cohabiting.join, desk.intake, roots[0], roots[5], "", "told us", NOW, by="x").result()
+        for sender in senders:
+            sender.result()
+
+    assert desk.rows("SELECT count(*) FROM household_due") == [(0,)]
+    found = [desk.state(root).household for root in roots]
+    assert any(found)
+    with desk.sessions.begin() as session:
+        claiming.queue(session, roots)
+    regroup(desk.intake, None, NOW)
+    assert [desk.state(root).household for root in roots] == found, "looking again finds nothing else"
+    assert desk.rebuilt().different == 0
