@@ -68,6 +68,10 @@ def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple
             yield ("stated", row.name, row.value), _Origin(row.source, row.at)
     for row in session.execute(_CONSENTS, {"members": root.members}):
         yield ("consent", row.purpose, row.granted), _Origin(row.source, row.at)
+    if state.household is not None and (home := _home(session, root)) is not None:
+        living = state.household
+        value = {"adults": living.adults, "children": len(living.children), "grown_children": living.grown}
+        yield (home[0], "household", value), home[1]
     for name, score in sorted(state.scores.items()):
         as_of = datetime.fromtimestamp(ms_of(score.as_of_s) / 1000, UTC)
         yield ("inferred", f"score {name}", score.value), _Origin(INFERRED, as_of)
@@ -90,6 +94,23 @@ _CONSENTS = text("""
     FROM consent c JOIN source s ON s.id = c.source_id WHERE c.profile_id = ANY(:members)
     ORDER BY c.purpose, c.at DESC, c.id DESC
 """)
+_HOME = text("""
+    SELECT c.kind, coalesce(s.name, 'staff') AS source, c.said_at AS at
+    FROM household_claim c JOIN dwelling d ON d.profile_id = :root LEFT JOIN source s ON s.id = c.source_id
+    WHERE c.profile_id = ANY(:members) AND NOT c.gone AND c.ended_at IS NULL
+      AND (c.key = d.household OR (d.stated IS NULL AND c.key = d.address))
+    ORDER BY c.kind = d.evidence DESC, c.said_at DESC, c.id DESC LIMIT 1
+""")
+
+
+def _home(session: Session, root: Root) -> tuple[Group, _Origin] | None:
+    """Why the person is of their household: it was stated, or is inferred from an address."""
+    row = session.execute(_HOME, {"root": root.id, "members": root.members}).first()
+    if row is None:
+        return None
+    return "stated" if row.kind in ("hand", "group") else "inferred", _Origin(row.source, row.at)
+
+
 _CATEGORIES = text("""
     SELECT DISTINCT ON (number) number, s.name AS source, e.event_time AS at
     FROM event e JOIN source s ON s.id = e.source_id, unnest(e.category_ids) AS number

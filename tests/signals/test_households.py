@@ -18,6 +18,7 @@ from signals.homes import Said, born, said
 from signals.household import Household
 from signals.intake import regroup, take_apart
 from signals.joining import join
+from signals.known import known_fields
 from signals.state import ProfileState, encode
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
@@ -430,3 +431,19 @@ def test_it_finds_the_same_households_whatever_comes_at_once(desk: Desk) -> None
     regroup(desk.intake, None, NOW)
     assert [desk.state(root).household for root in roots] == found, "looking again finds nothing else"
     assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("DE-05")
+def test_it_says_of_a_household_from_where_and_since_when(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob"), grouped("bob", "h1", LATER, people=[{"role": "child"}]))
+    desk.send(lives("ann", time="2026-03-01T12:00:00.000Z"))
+    with desk.sessions.begin() as session:
+        known = [
+            next(one for one in known_fields(session, desk.root("user_id", user), NOW) if one.name == "household")
+            for user in ("ann", "bob")
+        ]
+    assert [(one.group, one.source, one.since.hour) for one in known] == [
+        ("inferred", "shop", 12),
+        ("stated", "shop", 11),
+    ]
+    assert known[0].value == {"adults": 2, "children": 1, "grown_children": 0}
