@@ -363,15 +363,20 @@ def test_it_finds_households_again_when_what_was_derived_is_lost(desk: Desk) -> 
     assert desk.rebuilt().different == 0
 
 
-def test_it_finishes_what_was_interrupted_between_the_word_and_the_states(desk: Desk) -> None:
-    desk.send(lives("ann"), lives("bob"))
+@pytest.mark.parametrize("by", ["a recorder", "a repeated message"])
+def test_it_finishes_what_was_interrupted_between_the_word_and_the_states(desk: Desk, by: str) -> None:
+    message = lives("bob")
+    desk.send(lives("ann"), message)
     bob = desk.root("user_id", "bob")
     with desk.sessions.begin() as session:
         there = claiming.Statement(bob, Said("home", "elsewhere"), NOW, "late", desk.server.id)
         claiming.keep(session, [there], desk.intake.hash_key)
         assert claiming.queue(session, [bob]) == [bob]
     assert people(desk, "ann", "bob") == [2, 2]
-    regroup(desk.intake, None, NOW)
+    if by == "a recorder":
+        regroup(desk.intake, None, NOW)
+    else:
+        assert desk.statuses(message) == ["duplicate"]
     assert people(desk, "ann", "bob") == [0, 0]
     assert desk.rows("SELECT count(*) FROM household_due") == [(0,)]
 
