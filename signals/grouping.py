@@ -26,6 +26,7 @@ from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.homes import AGE_TRAITS, Kind, born
 from signals.household import Household, Member, Other, Role, compose
+from signals.livesegments import LiveSegments, place
 
 HOME_MOST: Final = 8
 """People who state one address; more, and it is no home of one household."""
@@ -85,8 +86,11 @@ def lock(session: Session) -> None:
     session.execute(_LOCK)
 
 
-def settle(session: Session, now: datetime, only: Collection[int] | None = None) -> Settled:
-    """Find the homes of at most BATCH profiles that wait for it, of these people or of all; nothing when none waits."""
+def settle(session: Session, segments: LiveSegments, now: datetime, only: Collection[int] | None = None) -> Settled:
+    """Find the homes of at most BATCH profiles that wait for it, of these people or of all; nothing when none waits.
+
+    Whose household changes comes into these segments, or leaves them, with it.
+    """
     given = {"only": None if only is None else list(only), "most": BATCH}
     waiting = session.execute(_WAITING, given).all()
     if not waiting:
@@ -99,7 +103,7 @@ def settle(session: Session, now: datetime, only: Collection[int] | None = None)
     keys = _place(session, before, homes)
     _write(session, homes.values(), gone=(named | roots) - homes.keys())
     living = _members(session, keys, len(homes))
-    return Settled(_stand(session, homes, living, now), [row.id for row in waiting])
+    return Settled(_stand(session, homes, living, segments, now), [row.id for row in waiting])
 
 
 def done(session: Session, notes: Sequence[int]) -> None:
@@ -253,13 +257,17 @@ def _members(session: Session, keys: Collection[bytes], more: int) -> dict[bytes
 
 
 def _stand(
-    session: Session, homes: Collection[int], living: Mapping[bytes, Sequence[Any]], now: datetime
+    session: Session,
+    homes: Collection[int],
+    living: Mapping[bytes, Sequence[Any]],
+    segments: LiveSegments,
+    now: datetime,
 ) -> list[Standing]:
     """Compose the households and write them into the states of all who are concerned."""
     # Of who lives elsewhere nothing changes by it: their household is their own.
     people = set(homes) | {row.profile_id for rows in living.values() for row in rows if not row.away}
     locked = folding.load(session, belonging.lock_roots(session, list(people)))
-    facts = _composed(session, living, now)
+    facts, live = _composed(session, living, now), segments.current(session)
     (edition,) = journal.numbers(session, 1)
     standings: list[Standing] = []
     changed: list[Standing] = []
@@ -269,7 +277,7 @@ def _stand(
             continue
         if state.household != found or root.household != found:
             state.household, state.version = found, edition
-            changed.append(folding.standing(root, state, edition))
+            changed.append(folding.standing(root, place(state, live, now), edition))
         else:
             standings.append(folding.standing(root, state, root.edition))
     folding.write(session, changed, now)

@@ -120,7 +120,7 @@ def regroup(intake: Intake, people: Collection[int] | None, now: datetime) -> No
     for only in [None] if people is None else _hundreds(sorted(people)):
         full = True
         while full:
-            settled = intake.settle(partial(grouping.settle, now=now, only=only))
+            settled = intake.settle(partial(grouping.settle, segments=intake.segments, now=now, only=only))
             if settled.done:
                 intake.publisher.write_states(folding.published(settled.standings))
                 intake.settle(partial(grouping.done, notes=settled.done))

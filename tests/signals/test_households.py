@@ -19,6 +19,7 @@ from signals.household import Household
 from signals.intake import regroup, take_apart
 from signals.joining import join
 from signals.known import known_fields
+from signals.livesegments import LiveSegments, follow
 from signals.state import ProfileState, encode
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
@@ -452,3 +453,16 @@ def test_it_says_of_a_household_from_where_and_since_when(desk: Desk) -> None:
         ("stated", "shop", 11),
     ]
     assert known[0].value == {"adults": 2, "children": 1, "grown_children": 0}
+
+
+def test_it_brings_a_member_into_segments_by_what_is_said_of_another(desk: Desk) -> None:
+    with desk.sessions.begin() as session:
+        follow(session, {7: {"field": "household.adults", "op": ">=", "value": 2}})
+    desk.intake.segments = LiveSegments()
+    desk.send(lives("ann"))
+    ann = desk.root("user_id", "ann")
+    assert desk.state(ann).segments == ()
+    desk.send(lives("bob"))
+    assert desk.state(ann).segments == (7,)
+    desk.send(lives("bob", SIDE, LATER))
+    assert desk.state(ann).segments == ()
