@@ -64,11 +64,13 @@ def people(desk: Desk, *users: str) -> list[int]:
         ({"street": "Main Street", "city": "Bonn"}, {"street": "Main Street", "city": "Bonn"}, False),
     ],
 )
-def test_it_groups_who_states_one_home_however_it_is_spelt(
-    desk: Desk, one: dict[str, Any], other: dict[str, Any], same: bool
-) -> None:
-    desk.send(lives("ann", one), lives("bob", other))
-    assert people(desk, "ann", "bob") == ([2, 2] if same else [0, 0])
+def test_it_knows_one_home_however_it_is_spelt(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
+    assert (said(lives("ann", one), NOW) == said(lives("bob", other), NOW) is not None) == same
+
+
+def test_it_groups_who_states_one_home(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob", {"street": "Main St 12", "postal_code": "53111"}), lives("cy", SIDE))
+    assert people(desk, "ann", "bob", "cy") == [2, 2, 0]
     assert desk.root("user_id", "ann") != desk.root("user_id", "bob"), "a household is no merge"
 
 
@@ -104,9 +106,15 @@ def test_it_reads_roles_and_those_without_a_profile() -> None:
         ({"people": ["Tim"]}, "traits.people[0]"), ({"people": [{"age": 3}]}, "traits.people[0].role"),
     ],
 )  # fmt: skip
-def test_it_refuses_a_household_that_it_cannot_read_by_the_field(desk: Desk, wrong: dict[str, Any], field: str) -> None:
-    (outcome,) = desk.send(grouped("ann", "h1", **wrong))
-    assert (outcome.status, outcome.field) == ("rejected", field)
+def test_it_refuses_a_household_that_it_cannot_read_by_the_field(wrong: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        said(grouped("ann", "h1", **wrong), NOW)
+    assert refused.value.field == field
+
+
+def test_it_takes_no_household_without_an_id(desk: Desk) -> None:
+    (outcome,) = desk.send(call("group", userId="ann", traits={"type": "household"}))
+    assert (outcome.status, outcome.field) == ("rejected", "groupId")
 
 
 def test_it_takes_no_word_of_a_browser_on_who_lives_together(desk: Desk) -> None:
