@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -100,7 +100,8 @@ def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime) 
 
     Counted over everybody the rule describes. Raises InvalidInput when the rule is not sound.
     """
-    names = sorted(mail.fallbacks)
+    fallbacks = _fallbacks(mail)
+    names = sorted(fallbacks)
     if not names:
         return []
     members = matching(session, row.audience, now).cte("members")
@@ -108,8 +109,16 @@ def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime) 
     counts: list[Any] = [func.count() - func.count(value) for value in values]
     query = select(func.count(), *counts).join(members, members.c.profile_id == ProfileStateRow.profile_id)
     people, *numbers = session.execute(query).one()
-    found = [Lacking(name, mail.fallbacks[name], number, people) for name, number in zip(names, numbers, strict=True)]
+    found = [Lacking(name, fallbacks[name], number, people) for name, number in zip(names, numbers, strict=True)]
     return sorted(found, key=lambda one: -one.lacking)
+
+
+def _fallbacks(mail: CompiledMail) -> dict[str, str]:
+    """What stands in for each field that the mail prints, or the message that goes in its place."""
+    if mail.message is UNSET:
+        return mail.fallbacks
+    others = {name: text for one in mail.message.versions.values() for name, text in one.fallbacks.items()}
+    return mail.fallbacks | others | mail.message.versions[mail.message.locale].fallbacks
 
 
 def of_nobody(told: list[Lacking]) -> list[Finding]:

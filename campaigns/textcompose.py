@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from jinja2 import Template
 
 from base.errors import InvalidInput
 from base.ids import Delivery
+from base.tokens import TOKEN_LENGTH
 from campaigns import channels, templates
 from campaigns.compose import Built
 from campaigns.links import MailUrls
-from campaigns.texts import MAX_BUILT, MAX_TITLE, CompiledText, TextVersion
+from campaigns.texts import MAX_TITLE, CompiledText, TextVersion, check_built
 from render.mailtext import Ready, clean
+
+MADE_UP: Final = "x"
+"""What the tokens of a sample are made of."""
 
 
 class TextComposer:
@@ -57,9 +61,7 @@ class TextComposer:
             "test": delivery.is_test,
             "unsubscribe": urls.unsubscribe,
         }
-        most = MAX_BUILT[self.text.channel]
-        if len(told["text"]) > most:
-            raise InvalidInput("text", f"has {len(told['text'])} characters for this person; {most} can be sent")
+        check_built(told["text"], self.text.channel)
         if self.text.channel == "push":
             told["title"] = title.render(context).strip()[:MAX_TITLE]
         if self.text.link is not None:
@@ -67,6 +69,15 @@ class TextComposer:
         if self.text.image is not None:
             told["image"] = urls.slots[self.text.image].picture
         return Built(told["id"], recipient, msgspec.json.encode(told))
+
+    def sample(self, locale: str, base_url: str) -> tuple[str, str]:
+        """Title and text as they reach somebody of whom no field is known; its links are as long as real ones."""
+        _, title, body, version = self._version(locale)
+        token = MADE_UP * TOKEN_LENGTH
+        links = {name: Ready(f"{base_url}/c/{token}") for name in self.text.slots}
+        links |= {"view": Ready(f"{base_url}/view/{token}"), "unsubscribe": Ready(f"{base_url}/u/{token}")}
+        context = {"profile": version.fallbacks, "brand": self._brand, "link": links}
+        return title.render(context).strip(), body.render(context).strip()
 
     def _version(self, locale: object) -> tuple[str, Template, Template, TextVersion]:
         asked = locale.replace("_", "-").lower() if isinstance(locale, str) else ""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from base.errors import InvalidInput
 from campaigns import templates
@@ -19,8 +20,16 @@ from campaigns import templates
 MAX_VERSIONS: Final = 30
 MAX_WRITTEN: Final = 2_000
 MAX_TITLE: Final = 120
-MAX_BUILT: Final[Mapping[str, int]] = {"sms": 1_530, "push": 1_000}
-"""Characters of a message as it arrives: ten parts of 153 in a text message, what devices show of a push message."""
+MAX_PARTS: Final = 10
+"""Parts of a text message as it arrives."""
+MAX_PUSH: Final = 1_000
+"""Characters of a push message as it arrives: more than devices show."""
+_GSM: Final = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_TWICE: Final = frozenset("^{}\\[~]|€\f")
+"""The alphabet of text messages (GSM 03.38 §6.2.1), and what takes the place of two in it."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LINES: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -71,27 +80,52 @@ def compile_text(text: TextIn, channel: str, gateway: int, locale: str, slots: M
         raise InvalidInput("text.versions", "name a locale twice")
     if locale not in text.versions:
         raise InvalidInput("text.versions", f"have none for {locale}, the campaign’s own locale")
-    for name, version in text.versions.items():
+    versions: dict[str, TextVersion] = {}
+    for name, version in sorted(text.versions.items()):
         if not _LOCALE.fullmatch(name):
             raise InvalidInput("text.versions", "must be named by a locale such as de or pt-BR")
-        _check_version(version, channel, f"text.versions.{name}", slots)
-    if channel == "sms" and text.image is not None:
-        raise InvalidInput("text.image", "belongs to push messages")
-    for field, place in (("text.link", text.link), ("text.image", text.image)):
-        if place is not None and place not in slots:
-            raise InvalidInput(field, f"names the place {place[:40]}, which the message does not have")
+        printed = _check_version(version, channel, f"text.versions.{name}", slots)
+        versions[name] = replace(version, fallbacks={field: version.fallbacks[field] for field in printed})
+    _check_places(text, channel, slots)
     return CompiledText(
         channel=channel,
         gateway=gateway,
         locale=locale,
-        versions=dict(sorted(text.versions.items())),
+        versions=versions,
         slots=dict(slots),
         link=None if text.link is None else slots[text.link],
         image=None if text.image is None else slots[text.image],
     )
 
 
-def _check_version(version: TextVersion, channel: str, at: str, slots: Mapping[str, int]) -> None:
+def parts(text: str) -> int:
+    """How many parts a text message is sent in: of 160 characters of its alphabet or 70 of any other; of several, each
+    has room for 153 or 67 (3GPP TS 23.040 §9.2.3.24.1)."""
+    if all(char in _GSM or char in _GSM_TWICE for char in text):
+        size, alone, each = sum(2 if char in _GSM_TWICE else 1 for char in text), 160, 153
+    else:
+        size, alone, each = len(text.encode("utf-16-le")) // 2, 70, 67
+    return 1 if size <= alone else -(-size // each)
+
+
+def check_built(text: str, channel: str) -> None:
+    """Raises InvalidInput for a message that came out too long for somebody."""
+    if channel == "sms" and parts(text) > MAX_PARTS:
+        raise InvalidInput("text", f"makes {parts(text)} parts for this person; {MAX_PARTS} can be sent")
+    if channel == "push" and len(text) > MAX_PUSH:
+        raise InvalidInput("text", f"has {len(text)} characters for this person; {MAX_PUSH} can be sent")
+
+
+def _check_places(text: TextIn, channel: str, slots: Mapping[str, int]) -> None:
+    if channel == "sms" and text.image is not None:
+        raise InvalidInput("text.image", "belongs to push messages")
+    for field, place in (("text.link", text.link), ("text.image", text.image)):
+        if place is not None and place not in slots:
+            raise InvalidInput(field, f"names the place {place[:40]}, which the message does not have")
+
+
+def _check_version(version: TextVersion, channel: str, at: str, slots: Mapping[str, int]) -> list[str]:
+    """The profile fields that a version prints, if it is sound."""
     if not version.body.strip() or len(version.body) > MAX_WRITTEN:
         raise InvalidInput(f"{at}.body", f"must have 1 to {MAX_WRITTEN} characters")
     if _LINES.search(version.body):
@@ -108,6 +142,7 @@ def _check_version(version: TextVersion, channel: str, at: str, slots: Mapping[s
             _check_field(root, name, f"{at}.{part}", version, slots)
     if channel == "sms" and ("link", "unsubscribe") not in read["body"]:
         raise InvalidInput(f"{at}.body", "must contain {{ link.unsubscribe }}")
+    return sorted({name for names in read.values() for root, name in names if root == "profile"})
 
 
 def _check_field(root: str, name: str, field: str, version: TextVersion, slots: Mapping[str, int]) -> None:

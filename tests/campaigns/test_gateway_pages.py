@@ -61,7 +61,9 @@ def test_it_lets_a_manager_write_a_message_in_two_languages_and_go_back_to_mail(
         assert {name: one.fallbacks for name, one in content.text.versions.items()} == {
             "en": {"first_name": "friend"}, "de": {"first_name": "du"},
         }  # fmt: skip
-    assert "Hallo Hello" in manager.get(path).text
+    shown = manager.get(path).text
+    assert "As it arrives where no field is known, in 2 parts" in shown
+    assert "Hallo Hello du http" in shown
     assert "The page it leads to" in manager.get(f"/campaigns/{campaign}/message").text
     assert manager.post(path, gateway="", **{"locale-0": "en", "body-0": BODY}).status_code == 302
     with web.shop.sessions.begin() as session:

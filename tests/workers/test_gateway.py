@@ -28,7 +28,7 @@ from campaigns.contacts import LIMITED, Limit
 from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES
 from campaigns.gateways import GatewayIn, GatewayTerms
 from campaigns.models import Delivery
-from campaigns.texts import TextIn, TextVersion
+from campaigns.texts import TextIn, TextVersion, parts
 from render.app import create_app
 from signals.identity import value_hash
 from signals.suppression import Suppression
@@ -448,7 +448,7 @@ def test_it_fails_alone_whose_number_has_no_country_or_whose_text_comes_out_too_
     rows = texting.send(texting.campaign(TextIn(versions={"en": version})))
     assert {name: row.state for name, row in rows.items()} == {"ann": "accepted", "bob": "failed", "cleo": "failed"}
     assert rows["bob"].reason == "address is no phone number with its country, such as +4930123456"
-    assert str(rows["cleo"].reason).startswith("text has ")
+    assert str(rows["cleo"].reason).startswith("text makes 12 parts")
     assert peer.told() == [NUMBERS["ann"]]
 
 
@@ -468,3 +468,12 @@ def _timeline(texting: Texting, name: str) -> list[str]:
     with texting.shop.sessions.begin() as session:
         found = timeline.timeline(session, [texting.shop.profile(name)], kind="mail")
         return [entry.detail for entry in found.entries]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("a" * 160, 1), ("a" * 161, 2), ("a" * 307, 3), ("€" * 80, 1), ("€" * 81, 2), ("ж" * 70, 1), ("ж" * 71, 2),
+     ("😀" * 35, 1), ("😀" * 36, 2)],
+)  # fmt: skip
+def test_it_counts_the_parts_of_a_text_by_its_alphabet(text: str, number: int) -> None:
+    assert parts(text) == number
