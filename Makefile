@@ -33,9 +33,10 @@ demo: $(VENV)/.demo $(VENV)/.assets ## Run the system and play the story (ONCE=1
 up: $(VENV)/.demo $(VENV)/.assets ## Run the system without the story, until Ctrl-C
 	@$(BIN)/latebind up
 
+# Three processes on two cores: tests of running installations wait for clocks and loops more than they work.
 .PHONY: test
 test: lint $(VENV)/.amp ## Check style, types and behaviour
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.test $(VENV)/.assets ## Check style and types

@@ -31,14 +31,13 @@ SECONDS: Final = {
     "tests/campaigns/test_access.py": 15, "tests/campaigns/test_api.py": 45, "tests/campaigns/test_pages.py": 20,
     "tests/promises/test_year.py": 18, "tests/render/test_abuse.py": 15, "tests/render/test_agree.py": 20,
     "tests/render/test_app.py": 50, "tests/render/test_draw.py": 25, "tests/render/test_draw_stress.py": 25,
-    "tests/signals/test_app.py": 25, "tests/signals/test_faults.py": 35, "tests/signals/test_rules_sql.py": 45,
+    "tests/signals/test_app.py": 25, "tests/signals/test_faults.py": 35, "tests/signals/test_rules_sql.py": 18,
     "tests/signals/test_sdk.py": 35, "tests/workers/test_cli.py": 25, "tests/workers/test_demo_story.py": 180,
-    "tests/workers/test_following.py": 20, "tests/workers/test_hindsight.py": 30, "tests/workers/test_outcomes.py": 35,
-    "tests/workers/test_recorder.py": 20, "tests/workers/test_recording.py": 25, "tests/workers/test_retention.py": 40,
+    "tests/workers/test_hindsight.py": 12, "tests/workers/test_outcomes.py": 20, "tests/workers/test_retention.py": 25,
     "tests/workers/test_sending_killed.py": 60, "tests/workers/test_sending_processes.py": 24,
     "tests/workers/test_up.py": 55,
 }  # fmt: skip
-"""What the long ones take on two shared cores, roughly; `pytest --durations=0` tells. Others take a tenth a test."""
+"""What the long ones take on two cores, roughly; `pytest --durations=0` tells. Others take a tenth a test."""
 _SHARED: Final = {path: fixture for fixture, paths in SHARING.items() for path in paths}
 
 
