@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from flask import Flask
 from flask.testing import FlaskClient
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from werkzeug.test import TestResponse
 
 from campaigns import keyring, people, starting
@@ -17,6 +19,23 @@ from tests.campaigns.shop import MANAGER, Shop
 
 PASSWORD = "correct-horse-battery"
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+class Templates(BytecodeCache):
+    """Those that some app of this process has compiled: each test has an app of its own, with the same pages."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+TEMPLATES: Final = Templates()
 
 
 def told(answer: TestResponse, *statuses: int) -> Any:
@@ -78,6 +97,7 @@ class Web:
         self._kept: dict[tuple[str, ...], Browser] = {}
         self.app = create_app(self.shop.settings, self.shop.clock)
         self.app.testing = False
+        self.app.jinja_env.bytecode_cache = TEMPLATES
         with self.shop.sessions.begin() as session:
             starting.seed(session, self.shop.now)
 
