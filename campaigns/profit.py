@@ -57,10 +57,10 @@ class Earned:
     service: int
     paid_squared: float
     profit_squared: float
-    past: float
-    past_squared: float
-    past_paid: float
-    past_profit: float
+    past: float = 0.0
+    past_squared: float = 0.0
+    past_paid: float = 0.0
+    past_profit: float = 0.0
 
     @property
     def profit(self) -> int:

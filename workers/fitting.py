@@ -42,6 +42,17 @@ PARAMETERS: Final[Mapping[str, Any]] = {
 # With less than some years of data these only tell the snapshots' weeks apart: a tree that splits on them would learn
 # the calendar of its training weeks and meet values at the open that it never saw.
 UNTRAINED: Final = ("now.day_of_year", "person.known_days")
+RISING: Final = (
+    "category.orders_14", "category.orders_28", "category.orders_84", "category.orders", "category.pace",
+    "category.share_of_orders_84", "category.share_of_favourite_84", "offer.popularity",
+)  # fmt: skip
+"""Whoever bought a category more often in the same time, all else equal, is not held to want it less."""
+BOUND: Final[Mapping[str, Any]] = {
+    "monotone_constraints": tuple(1 if name in RISING else 0 for name in MODEL_FEATURES),
+    "trees": 60,
+}
+"""Parameters for who learns from what it showed alone: that is mostly what people buy often, so of the rest there are
+hardly any rows, and free trees make something up there."""
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Array = np.ndarray[Any, np.dtype[np.float64]]

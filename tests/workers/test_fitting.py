@@ -37,3 +37,17 @@ def test_it_refuses_rows_of_one_outcome() -> None:
     features, outcomes = rows(600)
     with pytest.raises(InvalidInput, match="events"):
         fitting.fitted(features, np.ones_like(outcomes))
+
+
+def test_it_holds_nobody_for_wanting_less_of_what_they_buy_more_often_where_it_is_bound() -> None:
+    features, _ = rows()
+    place = MODEL_FEATURES.index("category.orders_84")
+    outcomes = (np.random.default_rng(4).random(len(features)) < 0.8 - 0.6 * features[:, place]).astype(np.float64)
+    along = np.repeat(features[:40], 20, axis=0)
+    along[:, place] = np.tile(np.linspace(0, 1, 20), 40)
+    free, bound = (
+        fitting.scores(fitting.fitted(features, outcomes, seeds=(1,), parameters=dict(parameters)), along)
+        for parameters in ({"trees": 20}, {**fitting.BOUND, "trees": 20})
+    )
+    assert np.diff(bound.reshape(40, 20)).min() >= 0
+    assert (free.reshape(40, 20)[:, -1] < free.reshape(40, 20)[:, 0] - 0.1).all()

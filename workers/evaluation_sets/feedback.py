@@ -38,7 +38,7 @@ LONG_DELAY_DAYS, LOST_SHARE = 21, 0.2
 WARM_DAY, LATE_DAY = 150, 278
 LEAST_ROWS: Final = 200
 SEEDS: Final = 100
-PARAMETERS: Final = {"min_data_in_leaf": 50}
+PARAMETERS: Final = {**fitting.BOUND, "min_data_in_leaf": 50}
 """A week of opens holds some five hundred: leaves of the usual size would learn nothing for months."""
 
 BAGS: Final = 10
