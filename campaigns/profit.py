@@ -30,7 +30,7 @@ from campaigns.expired import Counts, expired, figures
 from campaigns.goals import DECIDED, MAX_DAYS, MOST, NEUTRAL
 from campaigns.lift import Compared, Past, Sample, compare
 from campaigns.models import ProfitTerms
-from campaigns.past import past_of
+from campaigns.past import MOST_DAYS, past_of
 
 MAX_CENTS: Final = 10_000_000
 
@@ -309,7 +309,7 @@ EARNED = f"""
         FROM mailed m
         JOIN profile member ON member.root_id = m.root_id
         JOIN event o ON o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
-          AND o.event_time < m.sent_at
+          AND o.event_time < m.sent_at AND o.event_time >= m.sent_at - interval '{MOST_DAYS} days'
         GROUP BY m.root_id
     ), each AS (
         SELECT m.holdout, coalesce(b.orders, 0) AS orders, round(coalesce(b.paid, 0)) AS paid,
