@@ -22,8 +22,10 @@ from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, wallclock
 from campaigns.admin_log import Actor
 from campaigns.models.accounts import ROLES, ApiKey, User
+from signals import trackingplan
 from signals.sources import KINDS as SOURCE_KINDS
 from signals.sources import Source, create_source, disable_source
+from signals.trackingplan import Definition, PlannedEvent
 
 PASSWORD_LENGTH = 10
 MAX_PASSWORD = 200
@@ -199,6 +201,26 @@ def add_source(
     told = {"name": row.name, "kind": row.kind, "origins": row.origins}
     admin_log.record(session, by, "create", "source", row.id, now, after=told)
     return row, key
+
+
+def close_source(session: Session, source_id: int, now: datetime, by: Actor, *, closed: bool) -> None:
+    """Take only planned events of a source, or any again. Raises NotFound."""
+    row, before = trackingplan.close_source(session, source_id, closed=closed)
+    said = {"before": {"planned_only": before}, "after": {"planned_only": closed}}
+    admin_log.record(session, by, "change", "source", row.id, now, **said)
+
+
+def plan_event(session: Session, name: str, wanted: Definition, now: datetime, by: Actor) -> PlannedEvent:
+    """Say what an event must be by the tracking plan. Raises InvalidInput naming the field."""
+    row, before = trackingplan.plan_event(session, name, wanted, now)
+    admin_log.record(session, by, "change", "planned event", row.name, now, before=before, after=row.definition)
+    return row
+
+
+def unplan_event(session: Session, number: int, now: datetime, by: Actor) -> None:
+    """Take an event out of the tracking plan. Raises NotFound."""
+    row = trackingplan.unplan_event(session, number)
+    admin_log.record(session, by, "remove", "planned event", row.name, now, before=row.definition)
 
 
 def end_source(session: Session, source_id: int, now: datetime, by: Actor) -> None:

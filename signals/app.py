@@ -28,7 +28,7 @@ from base.db import transaction
 from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
 from base.logs import logger, set_up
 from base.settings import Settings
-from signals import requests, webhooks
+from signals import requests, shophooks, webhooks
 from signals.feed import FORMATS, entries, sniffed
 from signals.intake import Intake, take
 from signals.lanes import CONNECTIONS, SMALL, Lanes
@@ -154,8 +154,10 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("signals", static_folder=None)
     desk = app.extensions["signals"] = Desk(settings)
     app.extensions["webhooks"] = webhooks.Webhooks(settings, desk.intake, desk.clock, desk.lanes)
+    app.extensions["shops"] = shophooks.ShopHooks(settings, desk.intake, desk.clock, desk.lanes)
     app.register_blueprint(_calls)
     app.register_blueprint(webhooks.blueprint)
+    app.register_blueprint(shophooks.blueprint)
     app.register_blueprint(_health)
     app.register_error_handler(LatebindError, _refused)
     app.register_error_handler(HTTPException, _http_error)

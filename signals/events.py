@@ -15,8 +15,8 @@ MESSAGE_ID_LENGTH = 200
 REJECTED_KEPT = 100_000
 """Rejected events kept, the newest; older ones make room."""
 
-REJECTED_BODY = 2_000
-"""Characters of a rejected body that are kept."""
+REJECTED_BODY = 8_000
+"""Bytes of a rejected body that are kept; a longer one is cut, and cannot be taken again."""
 
 
 class Event(Model):
@@ -35,6 +35,7 @@ class Event(Model):
         Index("ix_event_profile_id_event_time", "profile_id", "event_time"),
         Index("ix_event_received_at", "received_at", postgresql_using="brin"),
         Index("ix_event_order_id", "order_id", postgresql_where="order_id IS NOT NULL"),
+        Index("ix_event_source_id_id", "source_id", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -68,7 +69,12 @@ class EventConflict(Model):
 
 
 class RejectedEvent(Model):
-    """An event that was refused: which source sent it, what is wrong with which field, and the start of its body."""
+    """An event that was refused: which source sent it, what is wrong with which field, and the start of its body.
+
+    `reason` is invalid, untrusted, plan (it breaks the tracking plan) or product (an item of a feed). `call` is the
+    type that the address named ("" in a batch), `skew_ms` how far the sender's clock was taken to be behind: with both,
+    what is kept `whole` can be read again as it came. `name` is the event's, where it could be read.
+    """
 
     __tablename__ = "rejected_event"
     __table_args__ = (
@@ -83,3 +89,8 @@ class RejectedEvent(Model):
     message: Mapped[str]
     body: Mapped[str]
     at: Mapped[datetime]
+    call: Mapped[str] = mapped_column(server_default="")
+    skew_ms: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    name: Mapped[str | None]
+    whole: Mapped[bool] = mapped_column(server_default="false")
+    replayed_at: Mapped[datetime | None]

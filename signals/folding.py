@@ -163,28 +163,40 @@ _EVENTS = text("""
            CAST(body AS text) AS body
     FROM event WHERE profile_id = ANY(:members)
 """)
+_EVENT = text("""
+    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds,
+           CAST(body AS text) AS body
+    FROM event WHERE id = :id
+""")
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 
 
 def history(session: Session, members: Sequence[int], categories: Categories) -> list[Told]:
     """All stored events of a person in canonical order. Raises Unavailable."""
-    told = []
-    for row in session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)}):
-        categories.know(row.category_ids)
-        raw = msgspec.json.decode(row.body)
-        raw["messageId"] = row.message_id
-        event = fold_event(
-            raw,
-            among(row.category_ids, categories.lookup),
-            time_ms=unix_ms(row.event_time),
-            source=row.source_id,
-            arrival=row.id,
-        )
-        told.append(
-            Told(event, row.name == ORDER_COMPLETED and row.order_id is not None, row.folds, raw, row.profile_id)
-        )
+    rows = session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)})
+    told = [_told(row, categories) for row in rows]
     told.sort(key=lambda entry: entry.key)
     return told
+
+
+def stored(session: Session, number: int, categories: Categories) -> Told:
+    """One stored event, by its arrival number; it must be there."""
+    return _told(session.execute(_EVENT, {"id": number}).one(), categories)
+
+
+def _told(row: Any, categories: Categories) -> Told:
+    categories.know(row.category_ids)
+    raw = msgspec.json.decode(row.body)
+    raw["messageId"] = row.message_id
+    event = fold_event(
+        raw,
+        among(row.category_ids, categories.lookup),
+        time_ms=unix_ms(row.event_time),
+        source=row.source_id,
+        arrival=row.id,
+    )
+    is_order = row.name == ORDER_COMPLETED and row.order_id is not None
+    return Told(event, is_order, row.folds, raw, row.profile_id)
 
 
 def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
+import msgspec
 import psycopg
 from psycopg.errors import DeadlockDetected, UniqueViolation
 from sqlalchemy import text
@@ -31,12 +32,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why an event was not taken: `reason` is invalid, untrusted or erased."""
+    """Why an event was not taken: `reason` is invalid, untrusted, plan, or product for an item of a feed.
+
+    `call` and `skew` are the type that its address named and the correction of its sender's clock.
+    """
 
     reason: str
     field: str
     message: str
     body: bytes
+    call: str = ""
+    skew: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +120,11 @@ def _line(entry: Entry, source: int, received: str) -> str:
 
 
 _REFUSE = text("""
-    INSERT INTO rejected_event (source_id, reason, field, message, body, at)
-    SELECT :source, reason, field, message, body, :now
-    FROM unnest(CAST(:reasons AS text[]), CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:bodies AS text[]))
-         AS new (reason, field, message, body)
+    INSERT INTO rejected_event (source_id, reason, field, message, body, at, call, skew_ms, name, whole)
+    SELECT :source, reason, field, message, body, :now, call, skew_ms, name, whole
+    FROM unnest(CAST(:reasons AS text[]), CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:bodies AS text[]),
+                CAST(:calls AS text[]), CAST(:skews AS bigint[]), CAST(:names AS text[]), CAST(:wholes AS boolean[]))
+         AS new (reason, field, message, body, call, skew_ms, name, whole)
     RETURNING id
 """)
 _PRUNE = text("DELETE FROM rejected_event WHERE id <= :oldest")
@@ -136,6 +143,10 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
             "fields": [refusal.field[:200].replace("\x00", "\ufffd") for refusal in refusals],
             "messages": [refusal.message[:500].replace("\x00", "\ufffd") for refusal in refusals],
             "bodies": [kept(refusal.body) for refusal in refusals],
+            "calls": [refusal.call for refusal in refusals],
+            "skews": [refusal.skew // _MILLISECOND for refusal in refusals],
+            "names": [_name(refusal.body) for refusal in refusals],
+            "wholes": [kept(refusal.body).encode() == refusal.body for refusal in refusals],
         },
     ).all()
     session.execute(_PRUNE, {"oldest": max(ids) - REJECTED_KEPT})
@@ -144,6 +155,25 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
 def kept(body: bytes) -> str:
     """The start of a refused body as text that PostgreSQL takes."""
     return body[:REJECTED_BODY].decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+class _Named(msgspec.Struct):
+    event: Any = None
+    name: Any = None
+
+
+_NAMED: Final = msgspec.json.Decoder(_Named)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+
+
+def _name(body: bytes) -> str | None:
+    """The name of the event in a refused body, where it can be read."""
+    try:
+        head = _NAMED.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    said = head.event if head.event is not None else head.name
+    return said.strip()[:200].replace("\x00", "\ufffd") if isinstance(said, str) else None
 
 
 _CONFLICT = text("""

@@ -34,15 +34,19 @@ class Placement:
         self.amount = _paid(event)
 
     def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
-        """Remove returned lines; without any, the whole order, or only the money when less than all was paid back."""
+        """Remove returned lines and what was paid back for them, by their prices where that is not told; without any
+        lines the whole order, or only the money when less than all was paid back."""
         if not returned:
             if total_cents is not None and 0 < abs(total_cents) < self.amount:
                 self.amount -= abs(total_cents)
             else:
                 self.cancel()
             return
+        paid = self.amount
         for line in returned:
             self._remove(line)
+        if total_cents is not None:
+            self.amount = max(0, paid - abs(total_cents))
         if not self.lines:
             self.cancel()
 

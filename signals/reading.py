@@ -25,6 +25,7 @@ from signals.journal import Refusal
 from signals.moments import unix_ms
 from signals.signal import Arrival, Signal, Untrusted, read, refuse_untrusted
 from signals.sources import Sender
+from signals.trackingplan import Plan, Plans, Violation
 
 Status = Literal["accepted", "duplicate", "conflict", "rejected", "withheld"]
 """Withheld: sound, and not kept, because the person it is about refuses (signals/withholding.py)."""
@@ -80,15 +81,17 @@ class Reader:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self.categories = Categories(sessions)
+        self.plans = Plans(sessions)
 
     def read(self, sender: Sender, bodies: Sequence[bytes], arrival: Arrival) -> Reading:
         """Every event of the batch, read or refused. Raises Unavailable when something must be looked up and cannot."""
         reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies))
         unknown: dict[str, None] = {}
         bare: list[Item] = []
+        plan = self.plans.current()
         for index, body in enumerate(bodies):
             try:
-                item = self._item(sender, index, body, arrival, unknown)
+                item = self._item(sender, index, body, arrival, plan, unknown)
                 reading.items.append(item)
                 if item.unresolved or _without_category(item.told.event):
                     bare.append(item)
@@ -97,8 +100,9 @@ class Reader:
             except InvalidInput as error:
                 untrusted = isinstance(error, Untrusted)
                 reading.outcomes[index] = Outcome("rejected", error.field, error.message, untrusted)
-                reason = "untrusted" if untrusted else "invalid"
-                reading.refusals.append(Refusal(reason, error.field, error.message, body))
+                reason = "untrusted" if untrusted else "plan" if isinstance(error, Violation) else "invalid"
+                refusal = Refusal(reason, error.field, error.message, body, arrival.type, arrival.skew)
+                reading.refusals.append(refusal)
         if unknown:
             # A browser may not add to the catalogue: what it names and nobody knows stays without a category.
             self.categories.learn(unknown, create=sender.is_server)
@@ -108,9 +112,12 @@ class Reader:
                 _let_go(item)
         return reading
 
-    def _item(self, sender: Sender, index: int, body: bytes, arrival: Arrival, unknown: dict[str, None]) -> Item:
+    def _item(
+        self, sender: Sender, index: int, body: bytes, arrival: Arrival, plan: Plan, unknown: dict[str, None]
+    ) -> Item:
         signal = read(body, arrival)
         refuse_untrusted(signal, sender)
+        plan.check(signal, sender)
         named = claims(signal, sender)
         signal.raw["messageId"] = signal.message_id
         missed: list[str] = []

@@ -34,7 +34,10 @@ _NAME_LENGTH: Final = 100
 
 
 class Source(Model):
-    """A sender of signals. The write key itself is never stored, only its SHA-256 (keys are long and random)."""
+    """A sender of signals. The write key itself is never stored, only its SHA-256 (keys are long and random).
+
+    `planned_only`: of its own events only those of the tracking plan are taken.
+    """
 
     __tablename__ = "source"
     __table_args__ = (CheckConstraint("kind IN ('server', 'browser')", name="kind"),)
@@ -47,6 +50,7 @@ class Source(Model):
     origins: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     created_at: Mapped[datetime]
     disabled_at: Mapped[datetime | None]
+    planned_only: Mapped[bool] = mapped_column(server_default="false")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from campaigns.api import (
     scores,
     sending,
     sendlimits,
+    shops,
+    stream,
     system,
     takers,
     timing,
@@ -70,6 +72,8 @@ RESOURCES = (
     sendlimits,
     gateways,
     mailreports,
+    stream,
+    shops,
 )
 
 __all__ = ["RESOURCES", "api", "document", "install"]

@@ -31,11 +31,14 @@ from campaigns.views import (
     scores,
     sending,
     sendlimits,
+    shops,
     signin,
+    stream,
     system,
     takers,
     texts,
     timing,
+    trackingplan,
 )
 
 BLUEPRINTS = tuple(
@@ -76,5 +79,8 @@ BLUEPRINTS = tuple(
         sendlimits,
         gateways,
         mailreports,
+        stream,
+        trackingplan,
+        shops,
     )
 )

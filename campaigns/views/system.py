@@ -22,6 +22,7 @@ from campaigns.views.acting import actor
 from campaigns.watch import measures
 from render.snippet import snippet
 from signals.events import RejectedEvent
+from signals.sourcehealth import WINDOWS, health
 from signals.sources import KINDS, Source, sources
 
 pages = Blueprint("system", __name__, url_prefix="/system")
@@ -159,7 +160,7 @@ def add_source() -> ResponseReturnValue:
             _, key = people.add_source(session, name, form.get("kind", ""), origins, parts().now(), actor())
     except InvalidInput as error:
         return _sources_page(error, form), 400
-    return _sources_page(None, {}, made=key)
+    return _sources_page(None, {"kind": form.get("kind", "")}, made=key)
 
 
 @pages.post("/sources/<int:source_id>/end")
@@ -177,10 +178,14 @@ def _sources_page(fault: InvalidInput | None, values: Mapping[str, str], made: s
         return render_template(
             "system/sources.html",
             sources=sources(session),
+            keyless=session.scalars(select(Source).where(Source.write_key_hash.is_(None)).order_by(Source.name)).all(),
+            health=health(session, parts().now()),
+            windows=WINDOWS,
             kinds=KINDS,
             fault=fault,
             values=values,
             made=made,
+            made_kind=values.get("kind", "") if made else "",
             signals_url=parts().settings.signals_url,
         )
 

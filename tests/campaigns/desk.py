@@ -16,6 +16,7 @@ from campaigns.admin_log import Actor
 from campaigns.models import Delivery, User
 from signals.catalog import slug
 from signals.identity import address_hash
+from signals.intake import take
 from signals.products import take_products
 from signals.suppression import suppress
 from tests.campaigns.shop import MESSAGE, named
@@ -241,6 +242,20 @@ class Desk:
         """The number of a complaint that was added."""
         path = f"/customers/{self.web.shop.profile('ada')}/notes"
         return str(self.program.told("POST", path, {"kind": "complaint", "text": "The gate came late."})["number"])
+
+    def refused(self) -> int:
+        """A signal that was refused: an order without a number."""
+        shop = self.web.shop
+        body = {"type": "track", "userId": "ada", "event": "Order Completed", "properties": {}}
+        (outcome,) = take(shop.intake, shop.source, [msgspec.json.encode(body)], shop.now)
+        assert outcome.status == "rejected"
+        with shop.sessions.begin() as session:
+            return int(session.scalar(text("SELECT max(id) FROM rejected_event")))
+
+    def planned(self, name: str) -> int:
+        """An event of the tracking plan."""
+        wanted = {"name": name, "definition": {"properties": {"size": {"type": "text"}}}}
+        return int(self.program.told("PUT", "/tracking-plan", wanted)["id"])
 
     def source(self, name: str) -> int:
         return self.new_id("/sources", {"name": name, "kind": "server"})

@@ -20,6 +20,7 @@ MUTATING = {"POST", "PUT", "PATCH", "DELETE"}
 READS_ONLY = {
     "offers.preview", "api.preview_campaign", "preview.choose", "customers.find", "api.find_customers",
     "api.name_customer", "creatives.preview", "api.draw_creative", "exploring.compare", "api.explore_decision",
+    "stream.find",
 }  # fmt: skip
 """Posted because much is said to them, but they change nothing."""
 
@@ -137,6 +138,14 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/system/sending/keys/{d.dkim_key('by-page')}/activate", unchecked="1"
     ),
     "sending.retire_key": lambda d: d.browser.post(f"/system/sending/keys/{d.dkim_key('ended-by-page')}/retire"),
+    "stream.replay": lambda d: d.browser.post(f"/stream/refused/{d.refused()}/replay"),
+    "stream.replay_all": lambda d: d.browser.post("/stream/replay", name="No Such Event"),
+    "shops.add": lambda d: d.browser.post("/system/shops/", name="By page", platform="woocommerce"),
+    "trackingplan.save": lambda d: d.browser.post("/system/tracking-plan/", name="By page", p0="size", type0="text"),
+    "trackingplan.remove": lambda d: d.browser.post(f"/system/tracking-plan/{d.planned('To remove')}/remove"),
+    "trackingplan.close": lambda d: d.browser.post(
+        f"/system/tracking-plan/sources/{d.source('closed by page')}", closed="1"
+    ),
     "system.end_source": lambda d: d.browser.post(f"/system/sources/{d.source('to end by page')}/end"),
 }  # fmt: skip
 CALLS: dict[str, Callable[[Desk], Any]] = {
@@ -255,6 +264,14 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     ),
     "add_source": lambda d: d.program.told("POST", "/sources", {"name": "another", "kind": "browser"}),
     "end_source": lambda d: d.program.told("DELETE", f"/sources/{d.source('to end')}"),
+    "replay_signal": lambda d: d.program.told("POST", f"/signals/refused/{d.refused()}/replay"),
+    "replay_signals": lambda d: d.program.told("POST", "/signals/replay", {"name": "No Such Event"}),
+    "add_shop": lambda d: d.program.told("POST", "/shops", {"name": "By call", "platform": "woocommerce"}),
+    "plan_event": lambda d: d.planned("By call"),
+    "unplan_event": lambda d: d.program.told("DELETE", f"/tracking-plan/{d.planned('Taken out')}"),
+    "close_source": lambda d: d.program.told(
+        "PUT", f"/sources/{d.source('closed by call')}/planned-only", {"planned_only": True}
+    ),
     "create_dkim_key": lambda d: d.dkim_key("by-call"),
     "activate_dkim_key": lambda d: d.program.told(
         "POST", f"/system/dkim-keys/{d.dkim_key('active-by-call')}/activate", {"unchecked": True}
@@ -335,6 +352,8 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     for query in ("nobody", "ada@example.com"):
         yield query, partial(support.post, "/customers/", q=query)
     yield "customer", partial(support.get, f"/customers/{ada}")
+    yield "stream", partial(support.get, "/stream/")
+    yield "signal", partial(support.get, f"/stream/refused/{desk.refused()}")
     for name in ("merges", "known", "household"):
         yield name, partial(support.get, f"/customers/{ada}/{name}")
     for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
@@ -344,6 +363,7 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "search", lambda: desk.program.call("POST", "/customers/search", {"q": "ada@example.com"})
     for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", "/customers/ties",
                  f"/customers/{ada}/merges", f"/customers/{ada}/known", f"/customers/{ada}/household",
+                 "/signals", f"/signals/refused/{desk.refused()}",
                  f"/campaigns/{number}/deliveries"):  # fmt: skip
         yield path, partial(desk.program.call, "GET", path)
     yield "preview", lambda: desk.program.call("POST", f"/campaigns/{number}/preview", {"profile": ada})

@@ -1,0 +1,187 @@
+"""The stream of signals for people who look at it: who may see what, who looked, and taking refused ones again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from base.errors import NotFound
+from campaigns import access_log, admin_log, customers
+from campaigns.admin_log import Actor
+from campaigns.models.accounts import AccessEntry
+from campaigns.veiling import body_of, veiled
+from signals import quarantine, stream, tracing
+from signals.intake import Intake
+from signals.profiles import Profile
+from signals.reading import Status
+from signals.sources import Source
+from signals.stream import Entry, Kind, Wanted
+from signals.tracing import Change
+
+LOOK: Final = "event stream"
+ONCE_A: Final = timedelta(minutes=1)
+"""Whoever keeps watching leaves a line a minute."""
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One signal with what came of it. `body` is None where it is not for who looks.
+
+    `profile` is the person it belongs to now. `changes` is None where they cannot be told or nothing was changed;
+    `other` is the stored signal that a contradicting one disagrees with.
+    """
+
+    entry: Entry
+    profile: int | None
+    body: Any
+    form: Any = None
+    changes: list[Change] | None = None
+    other: int | None = None
+    cut: bool = False
+    replayable: bool = False
+    replayed_at: datetime | None = None
+    reason: str = ""
+
+
+def newest(
+    session: Session, wanted: Wanted, person: int | None, now: datetime, by: Actor, *, whole: bool
+) -> list[Entry]:
+    """The newest signals, each under the person it belongs to now. Leaves a line in the access log, once a minute."""
+    _note(session, by, now, person)
+    found = stream.newest(session, wanted)
+    numbers = {entry.profile for entry in found if entry.profile is not None}
+    roots = dict(session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(numbers))).all())
+    shown = []
+    for entry in found:
+        profile = None if entry.profile is None else roots.get(entry.profile, entry.profile)
+        shown.append(replace(entry, profile=profile, name=entry.name if whole else veiled(entry.name)))
+    return shown
+
+
+def members(session: Session, person: int) -> tuple[int, ...]:
+    """Every profile of a person. Raises NotFound."""
+    return tuple(customers.members(session, customers.root_of(session, person).id))
+
+
+def names(session: Session) -> dict[int, str]:
+    """What the sources are called, those without a key too, by name."""
+    rows = session.execute(select(Source.id, Source.name).order_by(Source.name))
+    return {number: name for number, name in rows}  # noqa: C416 - rows are no pairs to mypy
+
+
+def detail(
+    session: Session, intake: Intake, kind: Kind, number: int, now: datetime, by: Actor, *, whole: bool
+) -> Detail:
+    """One signal; `whole`: the body as it came. Leaves a line in the access log. Raises NotFound."""
+    made = {"taken": _taken, "refused": _refused, "contradicting": _contradicting}[kind](
+        session, intake, number, whole=whole
+    )
+    access_log.record(session, by, LOOK, now, profile_id=made.profile, detail={"signal": kind, "number": number})
+    return made
+
+
+def replay(intake: Intake, session: Session, number: int, now: datetime, by: Actor) -> Status:
+    """Take a refused signal once more; see signals/quarantine.py. Leaves a line in the admin log."""
+    status = quarantine.replay(intake, number, now)
+    admin_log.record(session, by, "replay", "refused signal", number, now, after={"outcome": status})
+    return status
+
+
+def replay_all(
+    intake: Intake, session: Session, source: int | None, name: str | None, now: datetime, by: Actor
+) -> dict[Status, int]:
+    """Take the quarantined signals of a source, or of a name, once more, the oldest 500; how many came to what."""
+    numbers = quarantine.waiting(session, source=source, name=name)
+    counts = quarantine.replay_all(intake, numbers, now)
+    said = {"source": source, "event": name} | dict(counts)
+    admin_log.record(session, by, "replay", "refused signals", source or "all", now, after=said)
+    return counts
+
+
+def _taken(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:
+    row = stream.taken(session, number)
+    entry = Entry(
+        "taken", row.id, "taken" if row.folds else "repeat", row.source_id, row.received_at, row.name or row.type,
+        row.event_time, row.profile_id,
+    )  # fmt: skip
+    found = tracing.trace(session, intake.categories, row)
+    body = row.body if whole else veiled(row.body)
+    changes = found.changes
+    if changes is not None and not whole:
+        changes = [Change(one.path, _hidden(one.path, one.before), _hidden(one.path, one.after)) for one in changes]
+    form = found.form if whole else veiled(found.form)
+    return Detail(entry, _root(session, row.profile_id), body, form, changes)
+
+
+def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:
+    row = stream.refused(session, number)
+    entry = Entry(
+        "refused", row.id, stream.status_of(row), row.source_id, row.at, row.name or "", field=row.field,
+        message=row.message,
+    )  # fmt: skip
+    may_be_taken = row.whole and row.reason in quarantine.REPLAYABLE and row.replayed_at is None
+    return Detail(
+        entry, None, body_of(row.body, whole=whole), cut=not row.whole, replayable=may_be_taken,
+        replayed_at=row.replayed_at, reason=row.reason,
+    )  # fmt: skip
+
+
+def _contradicting(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:
+    row, known = stream.contradicting(session, number)
+    name = str(row.body.get("event") or row.body.get("type") or "")
+    profile = known.profile_id if known is not None else None
+    entry = Entry(
+        "contradicting", row.id, "contradicting", row.source_id, row.received_at, name, profile=profile,
+        message="Its message id was taken by a signal with other content; it changed nothing.",
+    )  # fmt: skip
+    body = row.body if whole else veiled(row.body)
+    return Detail(entry, _root(session, profile), body, other=known.id if known is not None else None)
+
+
+def _root(session: Session, profile: int | None) -> int | None:
+    try:
+        return None if profile is None else customers.root_of(session, profile).id
+    except NotFound:
+        return None
+
+
+def _hidden(path: str, value: Any) -> Any:
+    """A value of the state as support sees it: without the traits by which a person could be reached."""
+    *_, name = path.split(".")
+    shown = veiled({name: value})
+    return next(iter(shown.values()))
+
+
+def _note(session: Session, by: Actor, now: datetime, person: int | None) -> None:
+    lately = select(AccessEntry.id).where(
+        AccessEntry.action == LOOK, AccessEntry.actor == by.name, AccessEntry.user_id.is_not_distinct_from(by.user_id),
+        AccessEntry.profile_id.is_not_distinct_from(person), AccessEntry.at > now - ONCE_A, AccessEntry.at <= now,
+        AccessEntry.detail == {},
+    )  # fmt: skip
+    if session.scalar(lately.limit(1)) is None:
+        access_log.record(session, by, LOOK, now, profile_id=person)
+
+
+def lines(value: Any) -> str:
+    """JSON to be read by people, in lines; text as it is."""
+    if isinstance(value, str):
+        return value
+    encoded = msgspec.json.encode(value)
+    return msgspec.json.format(encoded, indent=2).decode()
+
+
+def outcome_words(counts: Mapping[Status, int]) -> str:
+    """What became of signals that were taken once more, in a sentence."""
+    words = {
+        "accepted": "taken now", "duplicate": "were known already", "conflict": "contradict what is stored",
+        "rejected": "still refused", "withheld": "not kept, since the person refuses it",
+    }  # fmt: skip
+    if not counts:
+        return "There was none to be taken again."
+    return "; ".join(f"{number} {words[status]}" for status, number in counts.items()) + "."

@@ -1,0 +1,68 @@
+"""What of a signal somebody may see: the body for admins as it came, for support without what names or reaches people.
+
+What cannot be read may hold anything, so it is for admins alone.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from campaigns.customers import masked
+
+HIDDEN: Final = "•••"
+_IDENTIFIERS: Final = {
+    "userid": "user_id", "anonymousid": "anonymous_id", "previousid": "user_id", "groupid": "user_id",
+    "email": "email", "phone": "phone", "mobile": "phone", "loyaltyid": "loyalty_id", "username": "user_id",
+}  # fmt: skip
+_REACHES: Final = frozenset({
+    "ip", "street", "address", "address1", "address2", "postalcode", "zip", "birthday", "password", "token", "writekey",
+})  # fmt: skip
+"""Names, without regard to case and hyphens, of what a person could be found by."""
+_PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
+_ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
+_PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
+DEPTH: Final = 14
+
+
+def body_of(text: str, *, whole: bool) -> Any:
+    """A stored body as JSON to show; None where it is not for who looks, text where it cannot be read."""
+    try:
+        raw = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return text if whole else None
+    return raw if whole else veiled(raw)
+
+
+def veiled(value: Any, depth: int = 0) -> Any:
+    """A JSON value with identifiers masked, and addresses and phone numbers in texts."""
+    if depth > DEPTH:
+        return HIDDEN
+    match value:
+        case dict():
+            return {veiled(str(name)): _member(str(name), inner, depth + 1) for name, inner in value.items()}
+        case list():
+            return [veiled(inner, depth + 1) for inner in value]
+        case str():
+            return _PHONE.sub(HIDDEN, _ADDRESS.sub(lambda found: masked("email", found[0]), value))
+        case _:
+            return value
+
+
+def _member(name: str, value: Any, depth: int) -> Any:
+    plain = re.sub(r"[_\-\s]", "", name).lower()
+    if value is None or isinstance(value, bool):
+        return value
+    if plain in _IDENTIFIERS and isinstance(value, str | int):
+        return masked(_IDENTIFIERS[plain], str(value))
+    if plain.endswith("address") and isinstance(value, dict):
+        return {part: inner if _plain(part) in _PLACES else HIDDEN for part, inner in value.items()}
+    if plain in _REACHES:
+        return HIDDEN
+    return veiled(value, depth)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[_\-\s.]", "", str(name)).lower()

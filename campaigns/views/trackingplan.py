@@ -1,0 +1,148 @@
+"""The tracking plan: which events a shop sends, what their properties must be, and sources that send no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlalchemy import func, select
+
+from base.errors import InvalidInput
+from campaigns import people
+from campaigns.access import allow
+from campaigns.parts import parts
+from campaigns.views import forms
+from campaigns.views.acting import actor
+from signals.events import RejectedEvent
+from signals.sources import sources
+from signals.trackingplan import TYPE_WORDS, Definition, Property, PropertyType, definition, planned
+
+ROWS: Final = 8
+"""Lines for properties on the form beyond those that are there."""
+MOST_ROWS: Final = 100
+pages = Blueprint("trackingplan", __name__, url_prefix="/system/tracking-plan")
+
+
+@pages.get("/")
+@allow("admin")
+def show() -> ResponseReturnValue:
+    """The plan; one of its events in the form, where the address names it."""
+    return _page(None, {})
+
+
+@pages.post("/")
+@allow("admin")
+def save() -> ResponseReturnValue:
+    """Say what an event must be."""
+    form = request.form
+    try:
+        with parts().transaction() as session:
+            row = people.plan_event(session, forms.text(form, "name"), _definition(form), parts().now(), actor())
+            name = row.name
+    except InvalidInput as error:
+        return _page(error, form), 400
+    flash(f"“{name}” goes by this within a second.")
+    return redirect(url_for("trackingplan.show"))
+
+
+@pages.post("/<int:number>/remove")
+@allow("admin")
+def remove(number: int) -> ResponseReturnValue:
+    """Take an event out of the plan."""
+    with parts().transaction() as session:
+        people.unplan_event(session, number, parts().now(), actor())
+    flash("It is not in the plan any more.")
+    return redirect(url_for("trackingplan.show"))
+
+
+@pages.post("/sources/<int:source_id>")
+@allow("admin")
+def close(source_id: int) -> ResponseReturnValue:
+    """Take only planned events of a source, or any again."""
+    closed = forms.on(request.form, "closed")
+    with parts().transaction() as session:
+        people.close_source(session, source_id, parts().now(), actor(), closed=closed)
+    flash("Of its own events only planned ones are taken now." if closed else "Any event of it is taken now.")
+    return redirect(url_for("trackingplan.show"))
+
+
+def _definition(form: Mapping[str, str]) -> Definition:
+    """The properties of the form's lines; a line without a name is none. Raises InvalidInput naming the property."""
+    properties = {}
+    for row in range(MOST_ROWS):
+        name = forms.text(form, f"p{row}")
+        if not name:
+            continue
+        if name in properties:
+            raise InvalidInput(f"p{row}", "is named twice")
+        kind = form.get(f"type{row}", "text")
+        if kind not in TYPE_WORDS:
+            raise InvalidInput(f"type{row}", "must be a type of the list")
+        type_ = cast(PropertyType, kind)
+        values = [part.strip() for part in forms.text(form, f"values{row}").split(",") if part.strip()]
+        properties[name] = Property(
+            type=type_,
+            required=forms.on(form, f"required{row}"),
+            values=[_value(type_, value, f"values{row}") for value in values],
+            least=_number(form, f"least{row}"),
+            most=_number(form, f"most{row}"),
+        )
+    return forms.content({"properties": properties, "strict": forms.on(form, "strict")}, Definition)
+
+
+def _value(type_: PropertyType, text: str, field: str) -> str | int | float:
+    if type_ not in ("number", "whole"):
+        return text
+    try:
+        return int(text) if type_ == "whole" else float(text)
+    except ValueError:
+        raise InvalidInput(field, "must be numbers, with commas between") from None
+
+
+def _number(form: Mapping[str, str], name: str) -> float | None:
+    value = forms.text(form, name)
+    try:
+        return float(value) if value else None
+    except ValueError:
+        raise InvalidInput(name, "must be a number") from None
+
+
+def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
+    chosen = forms.position(request.args, "event")
+    with parts().transaction() as session:
+        rows = [(row, definition(row)) for row in planned(session)]
+        waiting: dict[Any, int] = dict(
+            session.execute(
+                select(func.lower(RejectedEvent.name), func.count())
+                .where(RejectedEvent.reason == "plan", RejectedEvent.replayed_at.is_(None))
+                .group_by(func.lower(RejectedEvent.name))
+            ).all()
+        )
+        shown = dict(values) if fault is not None else {}
+        for row, wanted in rows:
+            if fault is None and row.id == chosen:
+                shown = _values(row.name, wanted)
+        used = [int(name[1:]) for name in shown if name[:1] == "p" and name[1:].isdigit() and shown[name]]
+        return render_template(
+            "system/trackingplan.html",
+            events=rows,
+            waiting=waiting,
+            sources=sources(session),
+            types=TYPE_WORDS,
+            lines=range(min(MOST_ROWS, max(used, default=-1) + 1 + ROWS)),
+            values=shown,
+            fault=fault,
+        )
+
+
+def _values(name: str, wanted: Definition) -> dict[str, str]:
+    """An event of the plan as its form holds it."""
+    values = {"name": name} | ({"strict": "1"} if wanted.strict else {})
+    for row, (named, one) in enumerate(wanted.properties.items()):
+        values |= {f"p{row}": named, f"type{row}": one.type, f"values{row}": ", ".join(map(str, one.values))}
+        values |= {f"required{row}": "1"} if one.required else {}
+        values |= {f"{bound}{row}": f"{at:g}" for bound, at in (("least", one.least), ("most", one.most))
+                   if at is not None}  # fmt: skip
+    return values

@@ -1,0 +1,152 @@
+"""What a shop's call comes to: Segment calls of a person, words on an order whose person is looked up, feed items.
+
+Amounts are kept to the cent: what a line costs is what was paid for it, discounts and taxes in it, and a line that does
+not divide evenly becomes two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+from base.errors import InvalidInput
+
+MOST: Final = Decimal(10**10)
+CENT: Final = Decimal("0.01")
+MOST_QUANTITY: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Something about an order, whose person is whoever the order is of; `name` is the same for the same fact."""
+
+    order_id: str
+    event: str
+    properties: dict[str, Any]
+    at: datetime
+    name: str
+
+
+@dataclass(slots=True)
+class Said:
+    """What a call says. `once` are message ids that mean the same fact however else their content is told."""
+
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    once: set[str] = field(default_factory=set)
+    bound: list[Bound] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
+    items_at: datetime | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.calls or self.bound or self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """Who an order is of: the fields that name them in a call, and what they state of themselves."""
+
+    names: dict[str, str]
+    traits: dict[str, Any]
+
+
+def buyer(platform: str, prefix: str, number: str, traits: dict[str, Any], order: str) -> Buyer:
+    """A customer by their number; a guest by their address or phone, and without any, by the order alone."""
+    told = {name: value for name, value in traits.items() if value}
+    if number:
+        return Buyer({"userId": f"{prefix}{number}"}, told)
+    contact = str(told.get("email") or told.get("phone") or "").strip().lower()
+    mark = hashlib.sha256(contact.encode()).hexdigest()[:32] if contact else f"order-{order}"
+    return Buyer({"anonymousId": f"{platform}-guest-{mark}"}, told)
+
+
+def identify(who: Buyer, name: str, at: datetime) -> list[dict[str, Any]]:
+    """The call by which a customer's details are told; none where they tell nothing."""
+    if not who.traits:
+        return []
+    return [{"type": "identify", "messageId": name, "timestamp": at.isoformat(), "traits": who.traits} | who.names]
+
+
+def track(who: Buyer, event: str, name: str, at: datetime, properties: dict[str, Any]) -> dict[str, Any]:
+    """A call about something a customer did."""
+    call = {"type": "track", "event": event, "messageId": name, "timestamp": at.isoformat(), "properties": properties}
+    return call | who.names
+
+
+def lines(product: dict[str, Any], quantity: int, paid: Decimal) -> Iterator[dict[str, Any]]:
+    """A line of so many units for which so much was paid: as one, or as two of prices a cent apart."""
+    cents = int((paid / CENT).to_integral_value())
+    unit, rest = divmod(cents, quantity)
+    for number, price in ((quantity - rest, unit), (rest, unit + 1)):
+        if number:
+            yield product | {"quantity": number, "price": price / 100}
+
+
+def money(value: object, path: str) -> Decimal:
+    """An amount as the shop writes it, "19.90". Raises InvalidInput."""
+    try:
+        amount = Decimal(str(value)) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite() or abs(amount) > MOST:
+        raise InvalidInput(path, "must be an amount such as 19.90")
+    return amount
+
+
+def told(amount: Decimal) -> float:
+    """An amount as a Segment call has it."""
+    return float(amount)
+
+
+def quantity(value: object, path: str) -> int:
+    """A number of pieces. Raises InvalidInput."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_QUANTITY:
+        raise InvalidInput(path, f"must be a whole number up to {MOST_QUANTITY}")
+    return value
+
+
+def moment(value: object, path: str) -> datetime:
+    """A time with an offset, or without one in UTC. Raises InvalidInput."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidInput(path, "must be a moment")
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def number(value: object, path: str) -> str:
+    """The number of an order, a refund, a customer. Raises InvalidInput."""
+    if isinstance(value, bool) or not isinstance(value, int | str) or not 0 < len(str(value)) <= 64:
+        raise InvalidInput(path, "must be a number")
+    return str(value)
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """An object; an empty one where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: object, path: str) -> list[Mapping[str, Any]]:
+    """A list of objects. Raises InvalidInput."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or len(value) > 500 or not all(isinstance(one, dict) for one in value):
+        raise InvalidInput(path, "must be a list of at most 500 objects")
+    return value
+
+
+def text(value: object, most: int = 200) -> str:
+    """Text without blanks around it; numbers are taken as text, anything else is empty."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value).replace("\x00", "").strip()[:most]
+
+
+def mark(properties: Mapping[str, Any]) -> str:
+    """Eight letters by which two contents of one moment are told apart."""
+    return hashlib.sha256(repr(sorted(properties.items())).encode()).hexdigest()[:8]

@@ -1,0 +1,109 @@
+"""How sources do: when each last spoke, how much it tells, how much of it is refused, how late and by which clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+WINDOWS: Final[Mapping[str, timedelta]] = {
+    "5 min": timedelta(minutes=5),
+    "1 h": timedelta(hours=1),
+    "24 h": timedelta(hours=24),
+}
+COUNTED: Final = 20_000
+"""Signals of a source that are counted, the newest; where a window holds more, their rate tells its count."""
+SAMPLED: Final = 200
+"""The newest signals of a source whose lag and clock are looked at."""
+MOST_SOURCES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How one source does. `told` counts by window what was taken; `reckoned` are the windows it is reckoned for.
+
+    `refused` counts the last 24 hours. `lag` is the median of arrival after the event's time; `skew` the median by
+    which its clock was taken to be behind ours (ahead: negative), zero where it is right. None: nothing to tell by.
+    """
+
+    last_at: datetime | None
+    told: dict[str, int]
+    reckoned: frozenset[str]
+    refused: int
+    lag: timedelta | None
+    skew: timedelta | None
+
+    @property
+    def refused_share(self) -> float | None:
+        """The share of the day's signals that was refused; None without any."""
+        total = self.told["24 h"] + self.refused
+        return self.refused / total if total else None
+
+
+_COUNTS: Final = text("""
+    SELECT s.id, x.* FROM (SELECT id FROM source ORDER BY id LIMIT :sources) s CROSS JOIN LATERAL (
+        SELECT max(received_at) AS last_at, min(received_at) AS oldest, count(*) AS reached,
+               count(*) FILTER (WHERE received_at > :w0) AS n0, count(*) FILTER (WHERE received_at > :w1) AS n1,
+               count(*) FILTER (WHERE received_at > :w2) AS n2
+        FROM (SELECT received_at FROM event e WHERE e.source_id = s.id ORDER BY e.id DESC LIMIT :counted) n
+    ) x
+""")
+_SAMPLES: Final = text("""
+    SELECT s.id, x.* FROM (SELECT id FROM source ORDER BY id LIMIT :sources) s CROSS JOIN LATERAL (
+        SELECT e.event_time, e.received_at, coalesce(e.body ->> 'timestamp', e.body ->> 'originalTimestamp') AS given
+        FROM event e WHERE e.source_id = s.id ORDER BY e.id DESC LIMIT :sampled
+    ) x WHERE x.received_at > :since
+""")
+_REFUSED: Final = text("SELECT source_id, count(*) AS number FROM rejected_event WHERE at > :since GROUP BY source_id")
+
+
+def health(session: Session, now: datetime) -> dict[int, Health]:
+    """How each source does, by id; of at most two hundred. What it looks at is bounded, however much is stored."""
+    bounds = {f"w{index}": now - window for index, window in enumerate(WINDOWS.values())}
+    since = now - WINDOWS["24 h"]
+    refused = {row.source_id: int(row.number) for row in session.execute(_REFUSED, {"since": since})}
+    lags: dict[int, list[float]] = {}
+    skews: dict[int, list[float]] = {}
+    for row in session.execute(_SAMPLES, {"sources": MOST_SOURCES, "sampled": SAMPLED, "since": since}):
+        lags.setdefault(row.id, []).append((row.received_at - row.event_time).total_seconds())
+        if (skew := _skew(row.given, row.event_time)) is not None:
+            skews.setdefault(row.id, []).append(skew)
+    found = {}
+    for row in session.execute(_COUNTS, {"sources": MOST_SOURCES, "counted": COUNTED} | bounds):
+        told, reckoned = _told(row, now)
+        found[row.id] = Health(
+            row.last_at, told, reckoned, refused.get(row.id, 0), _median(lags.get(row.id)), _median(skews.get(row.id))
+        )
+    return found
+
+
+def _told(row: Any, now: datetime) -> tuple[dict[str, int], frozenset[str]]:
+    """The counts by window; a window that begins before what was counted is reckoned from the rate since then."""
+    told, reckoned = {}, set()
+    for index, (name, window) in enumerate(WINDOWS.items()):
+        told[name] = getattr(row, f"n{index}")
+        if row.reached == COUNTED and row.oldest > now - window:
+            covered = max((now - row.oldest).total_seconds(), 1.0)
+            told[name] = round(told[name] * window.total_seconds() / covered)
+            reckoned.add(name)
+    return told, frozenset(reckoned)
+
+
+def _skew(given: str | None, settled: datetime) -> float | None:
+    """By how many seconds an event's time was moved; None where it gave none."""
+    if given is None:
+        return None
+    try:
+        moved = (settled - datetime.fromisoformat(given)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moved if abs(moved) >= 1 else 0.0
+
+
+def _median(seconds: list[float] | None) -> timedelta | None:
+    return timedelta(seconds=round(median(seconds), 3)) if seconds else None

@@ -1,0 +1,207 @@
+"""The newest signals as they came, of all sources or one, with what became of each.
+
+Repeats of what is stored, and what somebody's refusal withholds, are answered and not kept, so they are not here.
+However rare what is asked for, only the newest signals of a source are looked through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypeVar, get_args
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
+from sqlalchemy.orm import Session
+
+from base.errors import NotFound
+from signals.events import Event, EventConflict, RejectedEvent
+from signals.refusals import Names
+
+Row = TypeVar("Row")
+Kind = Literal["taken", "refused", "contradicting"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+Status = Literal["taken", "repeat", "quarantined", "refused", "replayed", "contradicting"]
+STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+"""*repeat*: an order that another signal told of before, which counts there. *quarantined*: it breaks the tracking
+plan. *replayed*: refused first, and taken later."""
+SHOWN: Final = 50
+REACH: Final = 20_000
+"""Signals of each kind that are looked through, the newest."""
+NAMING_REACH: Final = 1_000
+"""Refused ones of which it is looked up whether they name a person: each is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which signals: of a source, of an event's name, of a status, of a person (all their profiles)."""
+
+    source: int | None = None
+    name: str = ""
+    status: Status | None = None
+    members: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A signal in the stream. `at` is when it came, `happened` when it is said to have happened, where that is kept.
+
+    `profile` is whose it was found to be. `field` and `message` say what is wrong with one that was not taken.
+    """
+
+    kind: Kind
+    number: int
+    status: Status
+    source: int
+    at: datetime
+    name: str
+    happened: datetime | None = None
+    profile: int | None = None
+    field: str = ""
+    message: str = ""
+
+    @property
+    def lag(self) -> timedelta | None:
+        """How long after it happened it came."""
+        return None if self.happened is None else self.at - self.happened
+
+
+def newest(session: Session, wanted: Wanted, limit: int = SHOWN) -> list[Entry]:
+    """The newest signals that fit, the newest first."""
+    found: list[Entry] = []
+    if wanted.status in (None, "taken", "repeat"):
+        found += _taken(session, wanted, limit)
+    if wanted.status in (None, "quarantined", "refused", "replayed"):
+        found += _refused(session, wanted, limit)
+    if wanted.status in (None, "contradicting"):
+        found += _contradicting(session, wanted, limit)
+    return sorted(found, key=lambda entry: (entry.at, entry.number), reverse=True)[:limit]
+
+
+_MARK: Final = text(
+    "SELECT coalesce((SELECT max(id) FROM event), 0), coalesce((SELECT max(id) FROM rejected_event), 0),"
+    " coalesce((SELECT max(id) FROM event_conflict), 0)"
+)
+
+
+def mark(session: Session) -> str:
+    """How far the stream has come: the same as long as nothing new arrived."""
+    return ".".join(str(number) for number in session.execute(_MARK).one())
+
+
+def taken(session: Session, number: int) -> Event:
+    """A stored signal. Raises NotFound."""
+    return _there(session.get(Event, number), number)
+
+
+def refused(session: Session, number: int) -> RejectedEvent:
+    """A signal that was refused. Raises NotFound."""
+    return _there(session.get(RejectedEvent, number), number)
+
+
+def contradicting(session: Session, number: int) -> tuple[EventConflict, Event | None]:
+    """A signal whose id was taken, and the stored one that has it. Raises NotFound."""
+    row = _there(session.get(EventConflict, number), number)
+    of = select(Event).where(Event.source_id == row.source_id, Event.message_id == row.message_id)
+    return row, session.scalar(of)
+
+
+def status_of(row: RejectedEvent) -> Status:
+    """What a refused signal is now."""
+    if row.replayed_at is not None:
+        return "replayed"
+    return "quarantined" if row.reason == "plan" else "refused"
+
+
+def _there(row: Row | None, number: int) -> Row:
+    if row is None:
+        raise NotFound("signal", number)
+    return row
+
+
+def _taken(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
+    query = select(Event.id).order_by(Event.id.desc()).limit(REACH)
+    if wanted.members:
+        query = query.where(Event.profile_id.in_(wanted.members))
+    if wanted.source is not None:
+        query = query.where(Event.source_id == wanted.source)
+    reached = query.subquery()
+    fits: list[ColumnElement[bool]] = [Event.id.in_(select(reached.c.id))]
+    if wanted.name:
+        fits.append(or_(Event.name == wanted.name, and_(Event.name.is_(None), Event.type == wanted.name)))
+    if wanted.status is not None:
+        fits.append(Event.folds.is_(wanted.status == "taken"))
+    columns = (
+        Event.id, Event.source_id, Event.type, Event.name, Event.event_time, Event.received_at, Event.folds,
+        Event.profile_id,
+    )  # fmt: skip
+    rows = session.execute(select(*columns).where(*fits).order_by(Event.id.desc()).limit(limit))
+    return [
+        Entry(
+            "taken", row.id, "taken" if row.folds else "repeat", row.source_id, row.received_at, row.name or row.type,
+            row.event_time, row.profile_id,
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _refused(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
+    query = _reached(RejectedEvent, wanted, NAMING_REACH if wanted.members else REACH)
+    match wanted.status:
+        case "quarantined":
+            query = query.where(RejectedEvent.reason == "plan", RejectedEvent.replayed_at.is_(None))
+        case "refused":
+            query = query.where(RejectedEvent.reason != "plan", RejectedEvent.replayed_at.is_(None))
+        case "replayed":
+            query = query.where(RejectedEvent.replayed_at.is_not(None))
+    if wanted.name:
+        query = query.where(RejectedEvent.name == wanted.name)
+    rows = session.scalars(query) if wanted.members else session.scalars(query.limit(limit))
+    names = _names(session, wanted.members) if wanted.members else None
+    found: list[Entry] = []
+    for row in rows:
+        if len(found) < limit and (names is None or names.are_in(row.body)):
+            found.append(
+                Entry(
+                    "refused", row.id, status_of(row), row.source_id, row.at, row.name or "", field=row.field,
+                    message=row.message,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _contradicting(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
+    query = _reached(EventConflict, wanted, REACH)
+    of = (Event.source_id == EventConflict.source_id, Event.message_id == EventConflict.message_id)
+    columns = (
+        EventConflict.id, EventConflict.source_id, EventConflict.received_at, EventConflict.body["event"].astext,
+        EventConflict.body["type"].astext, Event.profile_id,
+    )  # fmt: skip
+    joined = query.with_only_columns(*columns).join(Event, and_(*of), isouter=True).limit(limit)
+    if wanted.members:
+        joined = joined.where(Event.profile_id.in_(wanted.members))
+    if wanted.name:
+        joined = joined.where(func.coalesce(columns[3], columns[4]) == wanted.name)
+    message = "Its message id was taken by a signal with other content."
+    return [
+        Entry(
+            "contradicting", number, "contradicting", source, at, name or type_ or "", profile=profile, message=message
+        )
+        for number, source, at, name, type_, profile in session.execute(joined)
+    ]
+
+
+def _reached(kind: type[RejectedEvent] | type[EventConflict], wanted: Wanted, reach: int) -> Select[Any]:
+    """The newest rows of a table, of the source that is wanted."""
+    query = select(kind.id).order_by(kind.id.desc()).limit(reach)
+    if wanted.source is not None:
+        query = query.where(kind.source_id == wanted.source)
+    return select(kind).where(kind.id.in_(query)).order_by(kind.id.desc())
+
+
+_IDENTIFIERS: Final = text("SELECT type, value FROM identifier WHERE profile_id = ANY(:members) LIMIT 500")
+
+
+def _names(session: Session, members: Sequence[int]) -> Names:
+    rows = session.execute(_IDENTIFIERS, {"members": list(members)})
+    return Names((row.type, row.value) for row in rows)

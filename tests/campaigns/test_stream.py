@@ -1,0 +1,191 @@
+"""The page of the event stream: what came and what became of it, for whom it may be seen, and how it is mended."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from sqlalchemy import select, text
+
+from campaigns.models import AccessEntry
+from campaigns.veiling import body_of, veiled
+from signals.intake import take
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web, told
+
+PLAN = {
+    "name": "Fitting Booked",
+    "definition": {"properties": {"size": {"type": "text", "values": ["S", "M"], "required": True}}, "strict": False},
+}
+
+
+def booked(shop: Shop, size: str) -> int:
+    """A signal that breaks the plan; its number among the refused."""
+    shop.intake.reader.plans.renew()
+    body = {
+        "type": "track", "userId": "ann", "event": "Fitting Booked", "messageId": f"fit-{size}",
+        "properties": {"size": size, "note": "write to ann@example.com or +43 660 1234567"},
+        "context": {"ip": "192.0.2.7", "traits": {"email": "ann@example.com"}},
+    }  # fmt: skip
+    (outcome,) = take(shop.intake, shop.source, [msgspec.json.encode(body)], shop.now)
+    assert outcome.status == "rejected"
+    with shop.sessions.begin() as session:
+        return int(session.scalar(text("SELECT max(id) FROM rejected_event")))
+
+
+def looks(web: Web) -> list[tuple[str, int | None]]:
+    with web.shop.sessions.begin() as session:
+        return [
+            (row.action, row.profile_id)
+            for row in session.scalars(select(AccessEntry).order_by(AccessEntry.id))
+            if row.action == "event stream"
+        ]
+
+
+def test_it_shows_what_came_and_polls_without_loading_the_page_again(shop: Shop, web: Web) -> None:
+    support = web.desk("support")
+    assert "Nothing came yet" in support.get("/stream/").text
+    (ann,) = shop.people("ann")
+    shop.send(shop.order("ann", "Shoes", shop.now))
+    page = support.get("/stream/").text
+    for words in ("Order Completed", "identify", f"Customer {ann}", "Taken"):
+        assert words in page, words
+    assert "ann@" not in page
+    (again,) = re.findall(r'hx-get="([^"]+)"', page)
+    newest = again.replace("&amp;", "&")
+    assert support.get(newest).status_code == 204, "nothing new"
+    shop.send({"type": "track", "userId": "ann", "event": "Lift Pressed"})
+    answer = support.get(newest)
+    assert answer.status_code == 200
+    assert "Lift Pressed" in answer.text
+    assert "<html" not in answer.text
+    assert web.desk("manager").get("/stream/").status_code == 403
+
+
+def test_it_finds_a_customers_signals_with_no_address_in_a_url(shop: Shop, web: Web) -> None:
+    ann, _ = shop.people("ann", "bob")
+    support = web.desk("support")
+    support.get("/stream/")
+    found = support.post("/stream/", person="ann@example.com", name="identify")
+    assert found.location == f"/stream/?name=identify&person={ann}"
+    page = support.get(found.location).text
+    assert page.count("Customer ") == page.count(f"Customer {ann}") > 0
+    assert looks(web)[-1] == ("event stream", ann)
+    known = len(looks(web))
+    support.get(found.location)
+    assert len(looks(web)) == known, "whoever keeps watching leaves a line a minute"
+    unknown = support.post("/stream/", person="nobody@example.com")
+    assert (unknown.status_code, "nobody is known by this" in unknown.text) == (400, True)
+    listed = web.program("support").told("GET", f"/signals?profile={ann}&name=identify")["signals"]
+    assert [(one["name"], one["profile"], one["status"]) for one in listed] == [("identify", ann, "taken")]
+    assert web.program("support").call("GET", "/signals?profile=99999").status_code == 404
+
+
+def test_it_shows_support_a_signal_with_names_and_addresses_masked(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann", city="Bonn")
+    program, admin = web.program("support"), web.program("admin")
+    (number,) = (one["number"] for one in admin.told("GET", "/signals?name=identify")["signals"])
+    whole, seen = (one.told("GET", f"/signals/taken/{number}") for one in (admin, program))
+    assert whole["body"]["traits"]["email"] == "ann@example.com"
+    assert (seen["body"]["traits"]["email"], seen["body"]["userId"]) == ("a•••@example.com", "a•••")
+    changes = {one["path"]: (one["before"], one["after"]) for one in seen["changes"]}
+    assert changes["traits.city"] == (None, "Bonn")
+    page = web.desk("support").get(f"/stream/taken/{number}").text
+    assert "traits.city" in page
+    assert "ann@example.com" not in page
+    assert "ann@example.com" in web.desk("admin").get(f"/stream/taken/{number}").text
+    assert looks(web)[-1] == ("event stream", ann)
+    for path in ("/stream/taken/999999", "/stream/refused/9", "/stream/contradicting/9", "/stream/other/1"):
+        assert web.desk("admin").get(path).status_code == 404, path
+    assert admin.call("GET", "/signals/other/1").status_code == 404
+
+
+def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    program, desk = web.program("admin"), web.desk("admin")
+    program.told("PUT", "/tracking-plan", PLAN)
+    number, other = booked(shop, "L"), booked(shop, "XL")
+    page = desk.get(f"/stream/refused/{number}").text
+    for words in ("Quarantined", "properties.size", "must be one of S, M", "Take it again", "ann@example.com"):
+        assert words in page, words
+    masked = web.desk("support").get(f"/stream/refused/{number}").text
+    for words in ("ann@example.com", "1234567", "192.0.2.7", "Take it again"):
+        assert words not in masked, words
+    assert desk.post(f"/stream/refused/{number}/replay").status_code == 302
+    assert "still refused" in desk.get(f"/stream/refused/{number}").text
+    mended = {"name": "Fitting Booked", "definition": {"properties": {"size": {"type": "text"}}}}
+    program.told("PUT", "/tracking-plan", mended)
+    assert "1</a>" not in desk.get("/system/tracking-plan/").text
+    assert "2</a>" in desk.get("/system/tracking-plan/").text
+    desk.post(f"/stream/refused/{number}/replay")
+    page = desk.get(f"/stream/refused/{number}").text
+    assert "1 taken now" in page
+    assert "Take it again" not in page
+    assert told(program.call("POST", f"/signals/refused/{number}/replay"))["outcomes"] == {"duplicate": 1}
+    assert program.told("POST", "/signals/replay", {"name": "Fitting Booked"})["outcomes"] == {"accepted": 1}
+    listed = program.told("GET", "/signals?name=Fitting Booked")["signals"]
+    assert sorted(one["status"] for one in listed) == ["replayed", "replayed", "taken", "taken"]
+    assert program.call("POST", "/signals/refused/99999/replay").status_code == 404
+    assert other > number
+
+
+def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    desk.get("/system/tracking-plan/")
+    form = {"name": "Fitting Booked", "strict": "1", "p0": "size", "type0": "text", "required0": "1",
+            "values0": "S, M", "p3": "height", "type3": "number", "least3": "50", "most3": "250"}  # fmt: skip
+    assert desk.post("/system/tracking-plan/", **form).status_code == 302
+    (event,) = program.told("GET", "/tracking-plan")["events"]
+    assert event["definition"]["strict"] is True
+    assert event["definition"]["properties"]["height"]["most"] == 250
+    page = desk.get(f"/system/tracking-plan/?event={event['id']}").text
+    for words in ('value="S, M"', 'value="250"', "one of S, M"):
+        assert words in page, words
+    for field, bad in (
+        ("values1", {"p1": "n", "type1": "whole", "values1": "x"}),
+        ("least1", {"p1": "n", "least1": "x"}),
+        ("type1", {"p1": "n", "type1": "odd"}),
+        ("p1", {"p1": "size"}),
+        ("name", {"name": ""}),
+    ):
+        answer = desk.post("/system/tracking-plan/", **(form | bad))
+        assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), field
+    assert desk.post(f"/system/tracking-plan/sources/{shop.source.id}", closed="1").status_code == 302
+    assert "planned events only" in desk.get("/system/tracking-plan/").text
+    assert desk.post(f"/system/tracking-plan/{event['id']}/remove").status_code == 302
+    assert program.told("GET", "/tracking-plan")["events"] == []
+    assert program.call("DELETE", f"/tracking-plan/{event['id']}").status_code == 404
+
+
+def test_it_says_how_sources_do_and_how_to_send_a_first_event(shop: Shop, web: Web) -> None:
+    desk = web.desk("admin")
+    desk.get("/system/sources")
+    made = desk.post("/system/sources", name="Shop pages", kind="browser").text
+    (key,) = re.findall(r"curl -u ([\w-]{32}):", made)
+    assert "anonymousId" in made
+    assert key not in desk.get("/system/sources").text
+    shop.people("ann")
+    page = desk.get("/system/sources").text
+    assert "nothing yet" in page
+    assert f"/stream/?source={shop.source.id}" in page
+    health = {one["source"]: one for one in web.program("admin").told("GET", "/sources/health")["sources"]}
+    assert health[shop.source.id]["told"] == {"5 min": 2, "1 h": 2, "24 h": 2}
+    assert health[shop.source.id]["skew"] == 0
+
+
+def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
+    body = {
+        "userId": 123456789, "anonymous_id": "device-17", "loyaltyId": "L1", "email": "ann@example.com",
+        "note": "ann@example.com, 0043 660 123 45 67, order 5001", "ann@example.com": 1, "email_verified": True,
+        "shipping_address": {"street": "Long Street 1", "city": "Graz", "phone": "+436601234567"},
+        "context": {"ip": "192.0.2.7"}, "phones": ["+43 660 1234567"], "total": 79.5, "address": "Long Street 1",
+    }  # fmt: skip
+    seen = veiled(body)
+    assert seen == {
+        "userId": "12•••89", "anonymous_id": "de•••17", "loyaltyId": "L•••", "email": "a•••@example.com",
+        "note": "a•••@example.com, •••, order 5001", "a•••@example.com": 1, "email_verified": True,
+        "shipping_address": {"street": "•••", "city": "Graz", "phone": "•••"},
+        "context": {"ip": "•••"}, "phones": ["•••"], "total": 79.5, "address": "•••",
+    }  # fmt: skip
+    assert body_of("{broken", whole=False) is None
+    assert body_of("{broken", whole=True) == "{broken"

@@ -1,0 +1,154 @@
+"""The tracking plan: what breaks it changes nothing, is listed, and is taken once the plan was mended."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from base.errors import Conflict, InvalidInput, NotFound
+from signals import quarantine, trackingplan
+from signals.events import REJECTED_BODY
+from signals.trackingplan import Definition, Property
+from tests.signals.sending import NOW, Desk, call, order, viewed
+
+FITTED = Definition(
+    properties={
+        "size": Property("text", required=True, values=["S", "M", "L"]),
+        "height": Property("number", least=50, most=250),
+        "visits": Property("whole"),
+        "guided": Property("boolean"),
+        "at": Property("time"),
+        "parts": Property("list"),
+        "room": Property("object"),
+    },
+    strict=True,
+)
+
+
+def planned(desk: Desk, name: str, wanted: Definition) -> int:
+    """Plan an event, in effect at once."""
+    with desk.sessions.begin() as session:
+        number = trackingplan.plan_event(session, name, wanted, NOW)[0].id
+    desk.intake.reader.plans.renew()
+    return number
+
+
+def fitting(**properties: Any) -> dict[str, Any]:
+    """An event of the shop's own."""
+    return call("track", event="Fitting Booked", userId="u1", properties=properties)
+
+
+@pytest.mark.parametrize(
+    ("properties", "blamed"),
+    [
+        ({"size": "M", "height": 180.5, "visits": 2, "guided": True, "at": "2026-03-01T09:30:00Z"}, ""),
+        ({"size": "M", "parts": [], "room": {}, "height": None}, ""),
+        ({}, "size"),
+        ({"size": "XL"}, "size"),
+        ({"size": 5}, "size"),
+        ({"size": "M", "height": "180"}, "height"),
+        ({"size": "M", "height": True}, "height"),
+        ({"size": "M", "height": 20}, "height"),
+        ({"size": "M", "height": 10**400}, "height"),
+        ({"size": "M", "visits": 1.5}, "visits"),
+        ({"size": "M", "guided": "yes"}, "guided"),
+        ({"size": "M", "at": "yesterday"}, "at"),
+        ({"size": "M", "at": "2026-03-01T09:30:00"}, "at"),
+        ({"size": "M", "parts": {}}, "parts"),
+        ({"size": "M", "room": "blue"}, "room"),
+        ({"size": "M", "colour": "blue"}, "colour"),
+    ],
+)
+def test_it_quarantines_what_breaks_the_plan_and_names_the_property(
+    desk: Desk, properties: dict[str, Any], blamed: str
+) -> None:
+    planned(desk, "fitting booked", FITTED)
+    good = viewed("Shoes", userId="u1")
+    outcomes = desk.send(fitting(**properties), good)
+    assert [outcome.status for outcome in outcomes] == ["rejected" if blamed else "accepted", "accepted"]
+    listed = desk.rows("SELECT reason, field, name, whole FROM rejected_event")
+    assert listed == ([("plan", f"properties.{blamed}", "Fitting Booked", True)] if blamed else [])
+
+
+def test_it_takes_a_quarantined_event_once_when_the_plan_was_mended(desk: Desk) -> None:
+    planned(desk, "Fitting Booked", FITTED)
+    late = NOW - timedelta(hours=3)
+    bare = {"type": "track", "event": "Fitting Booked", "userId": "u1", "properties": {"size": "XL"}}
+    desk.send(fitting(size="XL"), bare, now=late)
+    numbers = desk.rows("SELECT id FROM rejected_event ORDER BY id")
+    with desk.sessions.begin() as session:
+        waiting = quarantine.waiting(session, name="Fitting Booked")
+    assert [(number,) for number in waiting] == numbers
+    assert quarantine.replay_all(desk.intake, waiting, NOW) == {"rejected": 2}
+    assert desk.rows("SELECT count(*) FROM event") == [(0,)]
+
+    planned(desk, "Fitting Booked", msgspec.structs.replace(FITTED, properties={"size": Property("text")}))
+    assert quarantine.replay_all(desk.intake, waiting, NOW) == {"accepted": 2}
+    # The time of one that tells none is when it came first, and what it means is known from now on.
+    times = desk.rows("SELECT event_time, received_at FROM event ORDER BY event_time")
+    assert times[1] == (late, NOW)
+    before = desk.everything()
+    assert quarantine.replay_all(desk.intake, waiting, NOW) == {"duplicate": 2}
+    assert desk.everything() == before
+    assert desk.rows("SELECT count(*) FROM event") == [(2,)]
+    with desk.sessions.begin() as session:
+        assert quarantine.waiting(session) == []
+    assert desk.rows("SELECT count(*) FROM rejected_event WHERE replayed_at = :now", now=NOW) == [(2,)]
+
+
+def test_it_reads_it_again_by_the_clock_and_the_address_it_came_by(desk: Desk) -> None:
+    from signals.intake import take
+
+    planned(desk, "Fitting Booked", FITTED)
+    told = {"event": "Fitting Booked", "userId": "u1", "timestamp": "2026-02-20T10:00:00Z"}
+    skew = timedelta(days=2)
+    take(desk.intake, desk.server, [msgspec.json.encode(told)], NOW, skew=skew, type_="track")
+    with desk.sessions.begin() as session:
+        trackingplan.unplan_event(session, 1)
+    (number,) = desk.rows("SELECT id FROM rejected_event")[0]
+    assert quarantine.replay(desk.intake, number, NOW) == "accepted"
+    assert desk.rows("SELECT type, CAST(event_time AS text) FROM event") == [("track", "2026-02-22 10:00:00+00")]
+
+
+def test_it_takes_nothing_again_of_which_it_has_not_all(desk: Desk) -> None:
+    planned(desk, "Fitting Booked", FITTED)
+    desk.send(fitting(size="XL", words="x" * REJECTED_BODY), b"\xff\xfe")
+    desk.feed({"id": "p1", "title": "Runner", "price": "free"})
+    for (number,) in desk.rows("SELECT id FROM rejected_event"):
+        with pytest.raises(Conflict):
+            quarantine.replay(desk.intake, number, NOW)
+    with pytest.raises(NotFound):
+        quarantine.replay(desk.intake, 999, NOW)
+
+
+def test_it_takes_only_planned_events_of_a_source_that_is_held_to_them(desk: Desk) -> None:
+    with desk.sessions.begin() as session:
+        trackingplan.close_source(session, desk.server.id, closed=True)
+    own = call("track", event="Fitting Booked", userId="u1")
+    bought = order("u1", "o1", ("p1", "Shoes", 10.0))
+    assert desk.statuses(own, bought, call("page", userId="u1")) == ["rejected", "accepted", "accepted"]
+    assert desk.statuses(call("track", event="Fitting Booked", anonymousId="a"), via=desk.browser) == ["accepted"]
+    planned(desk, "Fitting Booked", Definition())
+    assert desk.statuses(own) == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "field"),
+    [
+        (" ", Definition(), "name"),
+        ("x" * 201, Definition(), "name"),
+        ("x", Definition({"": Property()}), "properties"),
+        ("x", Definition({"a": Property("boolean", values=["yes"])}), "properties.a"),
+        ("x", Definition({"a": Property("whole", values=["1"])}), "properties.a"),
+        ("x", Definition({"a": Property("text", least=1)}), "properties.a"),
+        ("x", Definition({"a": Property("number", least=2, most=1)}), "properties.a"),
+        ("x", Definition({"a": Property("number", least=float("nan"))}), "properties.a"),
+    ],
+)
+def test_it_refuses_a_plan_that_is_not_sound(desk: Desk, name: str, wanted: Definition, field: str) -> None:
+    with desk.sessions.begin() as session, pytest.raises(InvalidInput) as refused:
+        trackingplan.plan_event(session, name, wanted, NOW)
+    assert refused.value.field == field
