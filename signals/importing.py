@@ -1,4 +1,4 @@
-"""Bulk import of events: JSON lines in Segment form through the same reading, identity and folding as the HTTP intake.
+"""Bulk import of events: lines in Segment form through the same reading, identity and folding as the HTTP intake.
 
 A file is taken in chunks, each in one transaction: many events share one COPY, and a profile's state is written once a
 chunk however many of its events are there. A line that is wrong is listed and the others are kept. Running an import
@@ -7,7 +7,7 @@ again is safe: events with the same ids, or without ids but the same content and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,8 +15,9 @@ from typing import IO, Final
 
 from signals.feed import Format, entries
 from signals.intake import Intake, admit
+from signals.journal import Refusal
 from signals.products import FeedReport, take_products
-from signals.reading import Reading
+from signals.reading import Outcome, Reading
 from signals.signal import EVENT_BYTES, Arrival
 from signals.sources import Sender
 
@@ -34,6 +35,15 @@ class BadLine:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row of a table that could not be made a call: the column at fault, what is wrong, and what the row says."""
+
+    field: str
+    message: str
+    body: bytes
+
+
 @dataclass(slots=True)
 class ImportReport:
     """What became of a file's lines. `bad` holds the first hundred refused ones; all of them are in rejected_event."""
@@ -49,17 +59,19 @@ class ImportReport:
 def import_events(
     intake: Intake,
     sender: Sender,
-    lines: Iterable[bytes],
+    lines: Iterable[bytes | BadRow],
     now: datetime,
     progress: Callable[[ImportReport], None] = lambda report: None,
+    first: int = 1,
 ) -> ImportReport:
     """Take every line of a file of events; `progress` is called after each chunk with the counts so far.
 
-    Raises Unavailable when a store is away: what was taken stays, and the import can be run again from the start.
+    `first` is the line to begin at, where those before it were taken already. Raises Unavailable when a store is away:
+    what was taken stays, and the import can be run again from the start, or from the line after the last progress.
     """
-    report = ImportReport()
-    for numbers, reading in _read_ahead(intake, sender, lines, Arrival(now)):
-        for number, outcome in zip(numbers, admit(intake, sender, reading), strict=True):
+    report = ImportReport(lines=first - 1)
+    for numbers, rows, reading in _read_ahead(intake, sender, lines, Arrival(now), first):
+        for number, outcome in zip(numbers, _outcomes(rows, admit(intake, sender, reading)), strict=True):
             match outcome.status:
                 case "accepted":
                     report.accepted += 1
@@ -77,14 +89,20 @@ def import_events(
 
 
 def _read_ahead(
-    intake: Intake, sender: Sender, lines: Iterable[bytes], arrival: Arrival
-) -> Iterator[tuple[list[int], Reading]]:
+    intake: Intake, sender: Sender, lines: Iterable[bytes | BadRow], arrival: Arrival, first: int
+) -> Iterator[tuple[list[int], list[bytes | BadRow], Reading]]:
     """Chunks as they are read; the next is read while PostgreSQL works on the one before."""
-    chunks = _chunks(lines)
+    chunks = _chunks(lines, first)
 
-    def read() -> tuple[list[int], Reading] | None:
+    def read() -> tuple[list[int], list[bytes | BadRow], Reading] | None:
         chunk = next(chunks, None)
-        return (chunk[0], intake.reader.read(sender, chunk[1], arrival)) if chunk else None
+        if chunk is None:
+            return None
+        numbers, rows = chunk
+        reading = intake.reader.read(sender, [row for row in rows if isinstance(row, bytes)], arrival)
+        bad = [row for row in rows if isinstance(row, BadRow)]
+        reading.refusals.extend(Refusal("row", row.field, row.message, row.body) for row in bad)
+        return numbers, rows, reading
 
     with ThreadPoolExecutor(1, "read-ahead") as reader:
         coming = reader.submit(read)
@@ -93,24 +111,31 @@ def _read_ahead(
             yield chunk
 
 
-def _chunks(lines: Iterable[bytes]) -> Iterator[tuple[list[int], list[bytes]]]:
-    """The lines that are not blank, in bounded chunks, with their numbers."""
+def _outcomes(rows: Sequence[bytes | BadRow], read: Sequence[Outcome]) -> Iterator[Outcome]:
+    """An outcome for each row: those that were read, and between them the rows that are no calls."""
+    outcomes = iter(read)
+    for row in rows:
+        yield Outcome("rejected", row.field, row.message) if isinstance(row, BadRow) else next(outcomes)
+
+
+def _chunks(lines: Iterable[bytes | BadRow], first: int) -> Iterator[tuple[list[int], list[bytes | BadRow]]]:
+    """The lines that are not blank, from the first on, in bounded chunks, with their numbers."""
     numbers: list[int] = []
-    bodies: list[bytes] = []
+    rows: list[bytes | BadRow] = []
     size = 0
     for number, line in enumerate(lines, 1):
-        body = line.strip()
-        if not body:
+        # A line without end must not fill the memory on its way to being refused.
+        row = line if isinstance(line, BadRow) else line.strip()[: EVENT_BYTES + 1]
+        if not row or number < first:
             continue
         numbers.append(number)
-        # A line without end must not fill the memory on its way to being refused.
-        bodies.append(body[: EVENT_BYTES + 1])
-        size += len(bodies[-1])
-        if len(bodies) >= CHUNK_EVENTS or size >= CHUNK_BYTES:
-            yield numbers, bodies
-            numbers, bodies, size = [], [], 0
-    if bodies:
-        yield numbers, bodies
+        rows.append(row)
+        size += len(row.body if isinstance(row, BadRow) else row)
+        if len(rows) >= CHUNK_EVENTS or size >= CHUNK_BYTES:
+            yield numbers, rows
+            numbers, rows, size = [], [], 0
+    if rows:
+        yield numbers, rows
 
 
 def import_products(intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime) -> FeedReport:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Final, Literal, get_args
 
 import click
 
 from base import db, stores
 from base.clock import clock_from, monotonic
-from base.errors import InvalidInput
+from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
 from signals.feed import FORMATS, sniffed
-from signals.importing import ImportReport, import_events, import_products
+from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
+from signals.signal import Arrival, read
 from signals.sources import keyless_sender
+from signals.tabular import Rows, by_name, called, from_csv, plan_from
 from workers.beside import settings_here
 
+FileFormat = Literal["jsonl", "csv", "parquet"]
 DEFAULT_SOURCE = "file"
+MOST_PREVIEWED: Final = 100
+_SUFFIXES: Final[dict[str, FileFormat]] = {".csv": "csv", ".parquet": "parquet"}
+_DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _SOURCE = click.option(
     "--source", default=DEFAULT_SOURCE, show_default=True, help="Whom the data come from; ids are told apart by source."
@@ -49,24 +58,105 @@ def command() -> None:
 @command.command("events")
 @_FILE
 @_SOURCE
-def events(file: Path, source: str) -> None:
-    """Load events: JSON lines in the form of the Segment spec (gzip when the name ends in .gz)."""
-    began = monotonic()
+@click.option("--format", "named", type=click.Choice(get_args(FileFormat)), help="By default told by the file's name.")
+@click.option(
+    "--mapping",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Of CSV and Parquet: a JSON file that says which column goes where (docs/signals.md). Without it columns are"
+    " named as the places of a call: userId, timestamp, properties.total.",
+)
+@click.option("--delimiter", type=click.Choice(tuple(_DELIMITERS)), default="comma", help="Between the fields of CSV.")
+@click.option(
+    "--preview",
+    type=click.IntRange(1, MOST_PREVIEWED),
+    help="Show the calls that so many rows make, and what is wrong with them; nothing is stored.",
+)
+@click.option("--from", "first", type=click.IntRange(1), default=1, help="The row to begin at, to go on with a file.")
+def events(
+    file: Path,
+    source: str,
+    named: FileFormat | None,
+    mapping: Path | None,
+    delimiter: str,
+    preview: int | None,
+    first: int,
+) -> None:
+    """Load events: JSON lines in the form of the Segment spec, CSV or Parquet (JSON lines and CSV may end in .gz)."""
+    format_ = named or _SUFFIXES.get(Path(file.name.removesuffix(".gz")).suffix, "jsonl")
+    if mapping is not None and format_ == "jsonl":
+        raise InvalidInput("--mapping", "is for CSV and Parquet: a line of JSON is a call already")
+    planned = _planner(mapping)
+    with _rows(file, format_, planned, _DELIMITERS[delimiter], first) as rows:
+        if preview is not None:
+            _show(islice(rows, first - 1, first - 1 + preview), first)
+        else:
+            _load(rows, source, first)
+
+
+def _load(rows: Iterator[bytes | BadRow], source: str, first: int) -> None:
+    began, done = monotonic(), first - 1
 
     def show(report: ImportReport) -> None:
-        rate = report.lines / max(monotonic() - began, 0.001)
-        click.echo(f"{report.lines:,} lines, {rate:,.0f}/s", err=True)
+        nonlocal done
+        done = report.lines
+        rate = (done - first + 1) / max(monotonic() - began, 0.001)
+        click.echo(f"{done:,} lines, {rate:,.0f}/s", err=True)
 
-    with opened_intake() as (settings, intake), _reading(file) as lines:
+    with opened_intake() as (settings, intake):
         now = clock_from(settings).now()
         sender = intake.settle(lambda session: keyless_sender(session, source, now))
-        report = import_events(intake, sender, lines, now, show)
+        try:
+            report = import_events(intake, sender, rows, now, show, first)
+        except Unavailable:
+            click.echo(f"Everything up to line {done} is taken; go on with --from {done + 1}.", err=True)
+            raise
     for bad in report.bad:
         click.echo(f"line {bad.line}: {bad.field or 'event'}: {bad.message}", err=True)
     click.echo(
         f"{report.accepted} taken, {report.duplicates} known already, {report.conflicts} contradicting,"
         f" {report.rejected} refused"
     )
+
+
+def _show(rows: Iterator[bytes | BadRow], first: int) -> None:
+    """Print rows as calls, held against the spec as the intake holds them."""
+    now = clock_from(settings_here(os.environ, require=())).now()
+    for number, row in enumerate(rows, first):
+        try:
+            if isinstance(row, BadRow):
+                raise InvalidInput(row.field, row.message)
+            if row.strip():
+                read(row.strip(), Arrival(now))
+                click.echo(f"{number}: {row.strip().decode()}")
+        except InvalidInput as error:
+            click.echo(f"{number}: refused: {error.field or 'event'}: {error.message}")
+
+
+def _planner(mapping: Path | None) -> Callable[[Any], Rows]:
+    """What makes the plan of a file's rows, once its columns are known."""
+    if mapping is None:
+        return lambda columns: Rows(by_name(columns))
+    rows = Rows(plan_from(mapping.read_bytes()))
+    return lambda columns: rows
+
+
+@contextmanager
+def _rows(
+    file: Path, format_: FileFormat, planned: Callable[[Any], Rows], delimiter: str, first: int
+) -> Iterator[Iterator[bytes | BadRow]]:
+    """The calls of a file, row by row."""
+    if format_ != "parquet":
+        with _reading(file) as stream:
+            yield iter(stream) if format_ == "jsonl" else from_csv(stream, planned, delimiter)
+        return
+    if find_spec("pyarrow") is None:
+        raise InvalidInput("--format", "Parquet needs pyarrow: pip install 'latebind[parquet]'")
+    table = importlib.import_module("workers.parquet").Table(file)
+    try:
+        rows = planned(table.columns)
+        yield (b"" if row is None else called(rows, row) for row in table.rows(list(rows.columns), first))
+    finally:
+        table.close()
 
 
 @command.command("products")

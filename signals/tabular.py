@@ -1,0 +1,230 @@
+"""Rows of tables (CSV, Parquet) as Segment calls, by a plan that says which column goes where.
+
+A plan is a JSON object: `type` and `event` of every call, `columns` from a column to its place in the call (`userId`,
+`timestamp`, `properties.total`), `values` that are the same in every row, and the `timezone` of moments without an
+offset. A column is taken as it is, or made a number, a whole number, true or false, a moment, or JSON.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, tzinfo
+from decimal import Decimal, InvalidOperation
+from typing import IO, Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import msgspec
+
+from base.errors import InvalidInput
+from signals.importing import BadRow
+from signals.signal import EVENT_BYTES, TYPES
+
+As = Literal["text", "number", "whole", "boolean", "moment", "json"]
+MOST_COLUMNS: Final = 200
+PARTS: Final = ("properties", "traits", "context")
+FIELDS: Final = ("event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp")
+DEPTH: Final = 4
+_TRUE: Final = frozenset({"true", "yes", "1", "t", "y"})
+_FALSE: Final = frozenset({"false", "no", "0", "f", "n"})
+
+
+class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"kind": "as"}):
+    """Where a column goes in the call, and what it is made."""
+
+    to: str
+    kind: As = "text"
+
+
+class RowPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How rows become calls."""
+
+    columns: Annotated[dict[str, str | Column], msgspec.Meta(min_length=1, max_length=MOST_COLUMNS)]
+    type: str = "track"
+    event: str | None = None
+    values: dict[str, Any] = {}
+    timezone: str = "UTC"
+
+
+class Rows:
+    """A plan, checked: makes a call of each row."""
+
+    def __init__(self, plan: RowPlan) -> None:
+        if plan.type not in TYPES:
+            raise InvalidInput("type", f"must be one of {', '.join(TYPES)}")
+        try:
+            self._zone: tzinfo = ZoneInfo(plan.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise InvalidInput("timezone", "must be the name of a time zone, such as Europe/Vienna") from None
+        self.columns: dict[str, Column] = {}
+        for name, to in plan.columns.items():
+            column = to if isinstance(to, Column) else Column(to, "moment" if to == "timestamp" else "text")
+            _check_place(column.to, f"columns.{name}")
+            self.columns[name] = column
+        for place in plan.values:
+            _check_place(place, f"values.{place}")
+        places = [column.to for column in self.columns.values()] + list(plan.values)
+        twice = next((place for place in places if places.count(place) > 1), None)
+        if twice is not None:
+            raise InvalidInput("columns", f"two go to {twice}")
+        # Without either, a row of a file that is loaded again could not be told from a new one.
+        if "timestamp" not in places and "messageId" not in places:
+            raise InvalidInput("columns", "one must go to timestamp or to messageId")
+        self._fixed = {"type": plan.type} | ({"event": plan.event} if plan.event is not None else {})
+        self._values = plan.values
+
+    def call(self, row: Mapping[str, Any]) -> bytes:
+        """The call of a row, as JSON. Raises InvalidInput naming the column."""
+        call: dict[str, Any] = dict(self._fixed)
+        for place, value in self._values.items():
+            _put(call, place, value)
+        for name, column in self.columns.items():
+            value = self._made(row.get(name), column.kind, name)
+            if value is not None:
+                _put(call, column.to, value)
+        return msgspec.json.encode(call)
+
+    def _made(self, value: Any, kind: As, name: str) -> Any:
+        if value is None or value == "":
+            return None
+        match kind:
+            case "text":
+                return self._plain(value)
+            case "number" | "whole":
+                return _number(value, name, whole=kind == "whole")
+            case "boolean":
+                return _truth(value, name)
+            case "moment":
+                return self._moment(value, name)
+            case "json":
+                return self._plain(value) if not isinstance(value, str) else _json(value, name)
+
+    def _plain(self, value: Any) -> Any:
+        """A value of a table as JSON has it: numbers stay numbers, lists and structs become arrays and objects."""
+        match value:
+            case datetime():
+                return self._moment(value, "")
+            case Decimal():
+                return int(value) if value == value.to_integral_value() else float(value)
+            case date():
+                return value.isoformat()
+            case bytes():
+                return value.decode("utf-8", "replace")
+            case list() | tuple():
+                return [self._plain(one) for one in value]
+            case dict():
+                return {str(name): self._plain(one) for name, one in value.items() if one is not None}
+            case _:
+                return value
+
+    def _moment(self, value: Any, name: str) -> str:
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value.strip())
+            except ValueError:
+                raise InvalidInput(name, "must be a moment such as 2026-03-01 09:30:00") from None
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the plan's zone is put to it below
+        if not isinstance(value, datetime):
+            raise InvalidInput(name, "must be a moment such as 2026-03-01 09:30:00")
+        return (value if value.tzinfo is not None else value.replace(tzinfo=self._zone)).isoformat()
+
+
+def plan_from(data: bytes) -> RowPlan:
+    """A plan from its JSON. Raises InvalidInput naming what is wrong."""
+    try:
+        return msgspec.json.decode(data, type=RowPlan)
+    except msgspec.ValidationError as error:
+        raise InvalidInput("mapping", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("mapping", f"is not valid JSON: {error}") from None
+
+
+def by_name(columns: Sequence[str]) -> RowPlan:
+    """The plan of a table whose columns are named as the places of a call: userId, timestamp, properties.total."""
+    known = {name: name for name in columns if name in FIELDS or name.partition(".")[0] in PARTS}
+    if not known:
+        raise InvalidInput("mapping", "must be given: no column is named as a place of a call, such as userId")
+    return RowPlan(columns=dict(known))
+
+
+def from_csv(
+    stream: IO[bytes], planned: Callable[[Sequence[str]], Rows], delimiter: str = ","
+) -> Iterator[bytes | BadRow]:
+    """The call of each row of a CSV file whose first line names the columns; what is wrong with one that is none.
+
+    Raises InvalidInput when the file itself cannot be read further.
+    """
+    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+    csv.field_size_limit(EVENT_BYTES)
+    reader = csv.reader(text, delimiter=delimiter)
+    try:
+        head = [name.strip() for name in next(reader, [])]
+        rows = planned(head)
+        missing = next((name for name in rows.columns if name not in head), None)
+        if missing is not None:
+            raise InvalidInput("columns", f"the file has no column {missing}")
+        for row in reader:
+            if len(row) > len(head):
+                yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", ",".join(row).encode())
+            elif row:
+                yield called(rows, dict(zip(head, row, strict=False)))
+    except csv.Error as error:
+        raise InvalidInput("", f"is not CSV: {error}") from None
+    finally:
+        text.detach()
+
+
+def called(rows: Rows, row: Mapping[str, Any]) -> bytes | BadRow:
+    """The call of a row, or what is wrong with it."""
+    try:
+        return rows.call(row)
+    except InvalidInput as error:
+        shown = {name: str(value)[:200] for name, value in row.items() if value is not None}
+        return BadRow(error.field, error.message, msgspec.json.encode(shown))
+
+
+def _check_place(place: str, field: str) -> None:
+    first, *more = place.split(".")
+    if place in FIELDS or (first in PARTS and 0 < len(more) <= DEPTH and all(more)):
+        return
+    raise InvalidInput(field, f"must be one of {', '.join(FIELDS)}, or begin with properties., traits. or context.")
+
+
+def _put(call: dict[str, Any], place: str, value: Any) -> None:
+    *parts, last = place.split(".")
+    for part in parts:
+        inner = call.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise InvalidInput(place, "would stand within a value")
+        call = inner
+    call[last] = value
+
+
+def _number(value: Any, name: str, *, whole: bool) -> int | float:
+    try:
+        number = Decimal(str(value).strip()) if not isinstance(value, bool) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite() or (whole and number != number.to_integral_value()):
+        raise InvalidInput(name, f"must be a {'whole number' if whole else 'number'}")
+    if abs(number) > 10**18:
+        raise InvalidInput(name, "is absurdly large")
+    return int(number) if whole or number == number.to_integral_value() else float(number)
+
+
+def _truth(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    said = str(value).strip().lower()
+    if said in _TRUE or said in _FALSE:
+        return said in _TRUE
+    raise InvalidInput(name, "must be true or false")
+
+
+def _json(value: str, name: str) -> Any:
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        raise InvalidInput(name, "must be JSON") from None

@@ -1,0 +1,209 @@
+"""Files of rows: CSV and Parquet by a mapping; rows that are wrong are listed, rows are looked at first."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pytest
+from click.testing import CliRunner, Result
+from pyarrow import parquet
+
+from base.environment import environment
+from base.errors import InvalidInput, Unavailable
+from base.settings import Settings
+from signals.importing import BadRow
+from signals.intake import admit
+from signals.tabular import RowPlan, Rows, called, plan_from
+from tests.signals.sending import Desk, clocked
+from workers.commands.importing import command as import_command
+
+PLAN = {
+    "event": "Order Completed",
+    "columns": {
+        "customer": "userId", "bought": "timestamp", "order": "properties.order_id",
+        "amount": {"to": "properties.total", "as": "number"}, "goods": {"to": "properties.products", "as": "json"},
+    },
+    "values": {"properties.currency": "EUR"},
+    "timezone": "Europe/Vienna",
+}  # fmt: skip
+GOODS = [{"product_id": "p1", "category": "Shoes", "price": 79.5, "quantity": 1}]
+
+
+@pytest.fixture
+def cli(desk: Desk, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """The command line in the environment of the test's stores, beside the mapping."""
+    for name, value in environment(clocked(settings, desk, tmp_path)).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN))
+    monkeypatch.chdir(tmp_path)
+    return CliRunner()
+
+
+def loaded(cli: CliRunner, *arguments: str) -> Result:
+    """Run `latebind import events` and expect it to work."""
+    result = cli.invoke(import_command, ["events", *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def written(path: Path, rows: int, per_group: int = 4) -> Path:
+    """A Parquet file of orders, in row groups."""
+    table = pyarrow.table({
+        "customer": [f"u{row % 3}" for row in range(rows)],
+        "bought": pyarrow.array([datetime(2026, 2, 1, 9, row % 60) for row in range(rows)], pyarrow.timestamp("ms")),  # noqa: DTZ001
+        "order": list(range(rows)),
+        "amount": pyarrow.array([Decimal("79.50")] * rows, pyarrow.decimal128(9, 2)),
+        "goods": [GOODS] * rows,
+        "ignored": ["x"] * rows,
+    })  # fmt: skip
+    parquet.write_table(table, path, row_group_size=per_group)
+    return path
+
+
+def test_it_gives_the_same_profiles_by_csv_and_by_parquet(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    written(tmp_path / "orders.parquet", 9)
+    assert "9 taken, 0 known already" in loaded(cli, "orders.parquet", "--mapping", "plan.json").output
+    before = [desk.state(desk.root("user_id", f"u{n}")) for n in range(3)]
+    assert [(state.orders, state.order_cents) for state in before] == [(3, 23850)] * 3
+    assert desk.rows("SELECT CAST(min(event_time) AS text) FROM event") == [("2026-02-01 08:00:00+00",)]
+
+    lines = ["order;bought;customer;amount;goods"]
+    goods = '"' + json.dumps(GOODS).replace('"', '""') + '"'
+    lines += [f"{row};2026-02-01 09:{row:02};v{row % 3};79.50;{goods}" for row in range(9)]
+    (tmp_path / "orders.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    loaded(cli, "orders.csv.gz", "--mapping", "plan.json", "--delimiter", "semicolon")
+    after = [desk.state(desk.root("user_id", f"v{n}")) for n in range(3)]
+    for state in before + after:
+        state.version = 0
+    assert before == after
+    again = loaded(cli, "orders.parquet", "--mapping", "plan.json").output
+    assert "0 taken, 9 known already" in again
+
+
+def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    rows = [
+        "userId,timestamp,event,properties.order_id,properties.total",
+        "u1,2026-02-01T09:00:00Z,Order Completed,o1,10.00",
+        "u1,someday,Order Completed,o2,10.00",
+        "u1,2026-02-01T09:00:00Z,Order Completed,o3,dear",
+        "u1,2026-02-01T09:00:00Z,Order Completed,o4,10.00,more",
+        "",
+        "u1,2026-02-01,Order Completed,o5,10.00",
+    ]
+    (tmp_path / "orders.csv").write_text("\n".join(rows))
+    result = loaded(cli, "orders.csv")
+    assert "2 taken, 0 known already, 0 contradicting, 3 refused" in result.output
+    for words in ("line 2: timestamp: must be a moment", "line 3: properties.total: must be a number",
+                  "line 4: event: has 6 fields, the first line names 5"):  # fmt: skip
+        assert words in result.output, words
+    assert desk.rows("SELECT reason, field FROM rejected_event ORDER BY reason, field") == [
+        ("invalid", "properties.total"), ("row", ""), ("row", "timestamp"),
+    ]  # fmt: skip
+
+
+def test_it_shows_rows_as_calls_before_anything_is_stored(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    written(tmp_path / "orders.parquet", 5)
+    output = loaded(cli, "orders.parquet", "--mapping", "plan.json", "--preview", "2", "--from", "2").output
+    first, second = output.splitlines()
+    assert first.startswith("2: ")
+    call = json.loads(first.removeprefix("2: "))
+    assert call["timestamp"] == "2026-02-01T09:01:00+01:00"
+    assert call["properties"] == {"currency": "EUR", "order_id": 1, "total": 79.5, "products": GOODS}
+    assert second.startswith("3: ")
+    (tmp_path / "bad.csv").write_text("userId,timestamp\nu1,2026-02-01T09:00:00Z\n")
+    assert "1: refused: event: must be text" in loaded(cli, "bad.csv", "--preview", "5").output
+    assert desk.rows("SELECT count(*) FROM event") == [(0,)]
+
+
+def test_it_goes_on_where_it_was_interrupted(
+    desk: Desk, cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "orders.parquet", 10)
+    monkeypatch.setattr("signals.importing.CHUNK_EVENTS", 3)
+    calls = []
+
+    def away(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 3:
+            raise Unavailable("The database")
+        return admit(*given)
+
+    monkeypatch.setattr("signals.importing.admit", away)
+    failed = cli.invoke(import_command, ["events", "orders.parquet", "--mapping", "plan.json"])
+    assert isinstance(failed.exception, Unavailable)
+    assert "Everything up to line 6 is taken; go on with --from 7." in failed.output
+    assert "4 taken, 0 known already" in loaded(cli, "orders.parquet", "--mapping", "plan.json", "--from", "7").output
+    assert desk.rows("SELECT count(*) FROM event") == [(10,)]
+
+
+def test_it_says_clearly_what_it_cannot_read(cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*arguments: str) -> InvalidInput:
+        result = cli.invoke(import_command, ["events", *arguments])
+        assert isinstance(result.exception, InvalidInput), result.output
+        return result.exception
+
+    written(tmp_path / "orders.parquet", 3)
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 no more")
+    assert "is not a Parquet file" in str(refused("broken.parquet", "--mapping", "plan.json"))
+    assert "no column is named" in str(refused("orders.parquet"))
+    (tmp_path / "lines.jsonl").write_text("{}")
+    assert refused("lines.jsonl", "--mapping", "plan.json").field == "--mapping"
+    for name, plan in (("other", PLAN | {"columns": PLAN["columns"] | {"colour": "properties.colour"}}), ("bad", [])):  # type: ignore[operator]
+        (tmp_path / f"{name}.json").write_text(json.dumps(plan))
+    assert "no column colour" in str(refused("orders.parquet", "--mapping", "other.json"))
+    assert refused("orders.parquet", "--mapping", "bad.json").field == "mapping"
+    monkeypatch.setattr("workers.parquet.MOST_BYTES", 10)
+    assert "smaller row groups" in str(refused("orders.parquet", "--mapping", "plan.json"))
+    monkeypatch.setattr("workers.commands.importing.find_spec", lambda name: None)
+    assert "pip install 'latebind[parquet]'" in str(refused("orders.parquet", "--mapping", "plan.json"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "made"),
+    [
+        ("5", "text", "5"), (5, "text", 5), ("5", "number", 5), ("5.50", "number", 5.5), ("1e400", "number", None),
+        ("NaN", "number", None), ("5.5", "whole", None), (Decimal("5.00"), "whole", 5), (True, "number", None),
+        ("Yes", "boolean", True), ("0", "boolean", False), ("maybe", "boolean", None), (True, "boolean", True),
+        ("2026-02-01", "moment", "2026-02-01T00:00:00+01:00"),
+        (date(2026, 7, 1), "moment", "2026-07-01T00:00:00+02:00"),
+        (datetime(2026, 2, 1, 9, tzinfo=UTC), "moment", "2026-02-01T09:00:00+00:00"), (5, "moment", None),
+        ('{"a": [1]}', "json", {"a": [1]}), ("{", "json", None), ({"a": Decimal("1.5"), "b": None}, "json", {"a": 1.5}),
+        (b"x\xff", "text", "x\ufffd"), ([date(2026, 2, 1)], "text", ["2026-02-01"]),
+    ],
+)  # fmt: skip
+def test_it_makes_of_a_column_what_it_is_told(value: Any, kind: str, made: Any) -> None:
+    plan = {"columns": {"it": {"to": "properties.it", "as": kind}, "id": "messageId"}, "event": "E",
+            "timezone": "Europe/Vienna"}  # fmt: skip
+    rows = Rows(plan_from(json.dumps(plan).encode()))
+    call = called(rows, {"it": value, "id": "m1"})
+    if made is None:
+        assert isinstance(call, BadRow)
+        assert call.field == "it"
+    else:
+        assert isinstance(call, bytes)
+        assert json.loads(call) == {"type": "track", "event": "E", "properties": {"it": made}, "messageId": "m1"}
+
+
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        (RowPlan({"a": "timestamp"}, type="walk"), "type"),
+        (RowPlan({"a": "timestamp"}, timezone="Vienna/Inner"), "timezone"),
+        (RowPlan({"a": "total", "b": "timestamp"}), "columns.a"),
+        (RowPlan({"a": "properties."}), "columns.a"),
+        (RowPlan({"a": "properties.a.b.c.d.e"}), "columns.a"),
+        (RowPlan({"a": "timestamp"}, values={"total": 1}), "values.total"),
+        (RowPlan({"a": "timestamp", "b": "timestamp"}), "columns"),
+        (RowPlan({"a": "userId"}), "columns"),
+    ],
+)
+def test_it_refuses_a_mapping_that_is_not_sound(plan: RowPlan, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        Rows(plan)
+    assert refused.value.field == field
