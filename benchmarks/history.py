@@ -33,7 +33,7 @@ from tests.recount import recount
 from workers import reckoner
 
 OPENS: Final = 10_000_000
-OPENS_A_MAIL: Final = 5
+OPENS_A_MAIL: Final = 10
 RUNS: Final = 2
 PIECE: Final = 250_000
 BATCH, LATE = 200, 20_000
