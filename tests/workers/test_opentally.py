@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -20,6 +21,7 @@ from campaigns import opentally
 from campaigns.reports import Report, report
 from tests.campaigns.shop import Shop
 from tests.recount import recount
+from workers.commands.rebuild import count_anew
 
 SEEDS, MOVES, DECISIONS = 25, 40, 4
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -172,6 +174,28 @@ def test_it_counts_what_the_rows_say_whatever_happens_to_them(shop: Shop) -> Non
             opentally.rebuild(session, campaign)
             assert opentally.counts(session, campaign) == kept, seed
             session.rollback()
+
+
+def test_it_is_counted_anew_by_the_command_which_says_what_was_wrong(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    campaign, _ = shop.campaign(), shop.campaign()
+    with shop.sessions.begin() as session:
+        rows = Rows(session, campaign, random.Random(1))
+        for _ in range(10):
+            rows.fetch()
+        before = report(session, campaign)
+    count_anew(shop.sessions)
+    assert "2 campaigns counted anew, 0 different" in capsys.readouterr().out
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE open_count SET number = number + 1 WHERE what = 'fetch'"))
+        assert report(session, campaign) != before
+    count_anew(shop.sessions)
+    told = capsys.readouterr()
+    assert "2 campaigns counted anew, 1 different" in told.out
+    assert f"different: {campaign}" in told.err
+    with shop.sessions.begin() as session:
+        assert report(session, campaign) == before
 
 
 def test_it_loses_no_count_while_recorders_write_fold_and_rebuild(shop: Shop) -> None:
