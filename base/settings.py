@@ -145,6 +145,13 @@ class Settings(MailSettings):
             "How often, in hours, traits of people are computed anew once somebody asked for that; 0: never.",
         ),
     )
+    match_hours: int = field(
+        default=24,
+        metadata=entry(
+            whole(0, 8_760),
+            "How often, in hours, customers who are probably one are looked for once that was asked for; 0: never.",
+        ),
+    )
     keep_days: int = field(
         default=400,
         metadata=entry(

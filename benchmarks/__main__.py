@@ -13,6 +13,7 @@ from benchmarks import (
     faults,
     growth,
     history,
+    identity,
     intake,
     isolation,
     ledger,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "steps": steps.main,
     "send": send.main,
     "intake": intake.main,
+    "identity": identity.main,
     "people": people.main,
 }
 SOAKS: dict[str, Callable[[], None]] = {

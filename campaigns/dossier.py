@@ -41,8 +41,10 @@ _WORDS: Final = {
 }
 _PLAIN: Final = {
     "profiles": "SELECT id, root_id, created_at, erased_at FROM profile t WHERE id = ANY(:members) ORDER BY id",
-    "merges": "SELECT child_id, parent_id, reason, [source], at, undone_at FROM profile_link t"
+    "merges": "SELECT child_id, parent_id, reason, evidence, [source], at, undone_at FROM profile_link t"
     " WHERE child_id = ANY(:members) OR parent_id = ANY(:members) ORDER BY id",
+    "likely_matches": "SELECT one_id, other_id, weight, facts, found_at FROM likely_match t"
+    " WHERE one_id = ANY(:members) OR other_id = ANY(:members) ORDER BY one_id, other_id",
     "identifiers": "SELECT type, value, owns, [source], first_seen, last_seen FROM identifier t"
     " WHERE profile_id = ANY(:members) ORDER BY first_seen, type, value",
     "traits": "SELECT name, value, event_time AS since, [source], event_id AS signal FROM trait_lineage t"

@@ -16,10 +16,11 @@ from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
 from campaigns.customers import TYPE_WORDS, masked
 from campaigns.models import User
-from signals import joining
+from signals import joining, likely
+from signals.belonging import KEPT_APART
 from signals.identity import MATCHES, MEMBERS, TIES, TieRefusal
 from signals.intake import Intake, take_apart
-from signals.joining import BY_HAND
+from signals.joining import BY_HAND, BY_LIKENESS
 from signals.profiles import ProfileLink
 
 MAX_MERGES: Final = 200
@@ -47,6 +48,7 @@ class Merge:
     """One merge: the two profiles it ties, how it came about, the identifier that both had, and whether it holds.
 
     `evidence` and `value` (masked) are empty where a person merged by hand, `value` also once nobody has it any more.
+    `alike` are the facts that agreed where likeness merged.
     """
 
     id: int
@@ -58,14 +60,29 @@ class Merge:
     undone_at: datetime | None
     undone_by: str
     apart: bool
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Suggested:
-    """Another customer who may be the same one: both have a user id, and both state these facts."""
+    """Another customer who may be the same one: both have a user id and state these facts, or they are alike in them
+    (`odds` to one)."""
 
     customer: int
     evidence: list[str]
+    odds: int | None = None
+
+
+@dataclass(frozen=True)
+class Likely:
+    """Two customers who are probably one, as a person is asked: numbers and names, what agrees, the odds for it."""
+
+    one: int
+    other: int
+    names: tuple[str, str]
+    facts: tuple[str, ...]
+    odds: int
+    found_at: datetime
 
 
 @dataclass(frozen=True)
@@ -85,17 +102,18 @@ class Refused:
 
 _MERGES: Final = text("""
     SELECT l.id, l.at, l.parent_end, l.child_end, l.reason, l.claim_type, l.by, l.undone_at, l.undone_by, l.apart,
-           s.name AS source, i.value
+           l.evidence, s.name AS source, i.value
     FROM profile_link l LEFT JOIN source s ON s.id = l.source_id
     LEFT JOIN identifier i ON i.value_hash = l.claim_hash AND i.type = l.claim_type AND i.owns
-    WHERE l.child_end = ANY(:members) OR l.parent_end = ANY(:members)
+    WHERE (l.child_end = ANY(:members) OR l.parent_end = ANY(:members)) AND l.reason <> :kept_apart
     ORDER BY l.undone_at IS NOT NULL, l.id DESC LIMIT :most
 """)
 
 
 def of(session: Session, members: Sequence[int]) -> list[Merge]:
     """The merges of a customer, those that hold first, each group the newest first; at most 200."""
-    rows = session.execute(_MERGES, {"members": list(members), "most": MAX_MERGES}).all()
+    values = {"members": list(members), "most": MAX_MERGES, "kept_apart": KEPT_APART}
+    rows = session.execute(_MERGES, values).all()
     known = _people(session, {name for row in rows for name in (row.by, row.undone_by) if name})
     return [
         Merge(
@@ -108,6 +126,7 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
             undone_at=row.undone_at,
             undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
             apart=row.apart,
+            alike=tuple((row.evidence or {}).get("facts", ())),
         )
         for row in rows
     ]
@@ -116,7 +135,15 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
 def _how(row: Row[Any], known: dict[str, str]) -> str:
     if row.reason == BY_HAND:
         return f"by hand, by {known.get(row.by, row.by)}"
+    if row.reason == BY_LIKENESS:
+        return f"found alike, {odds(row.evidence['weight']):,} to one"
     return f"by the call {row.reason} of {row.source}"
+
+
+def odds(weight: float) -> int:
+    """A weight as odds to one, rounded to one digit; at most a million, for nothing estimated is surer."""
+    whole = 2 ** min(weight, 20.0)
+    return max(1, int(float(f"{min(whole, 1e6):.0e}")))
 
 
 _REFUSED: Final = text("""
@@ -165,11 +192,53 @@ _SUGGESTED: Final = text("""
 
 
 def suggested(session: Session, members: Sequence[int]) -> list[Suggested]:
-    """Who may be this customer under another user id, unless somebody said that they are two; at most 20."""
+    """Who may be this customer, unless somebody said that they are two: under another user id, then by likeness; at
+    most 20 of each."""
     values = {"members": list(members), "kinds": sorted(MATCHES), "most": MAX_SUGGESTED}
-    return [
+    stated = [
         Suggested(row.root_id, [EVIDENCE[kind] for kind in row.kinds]) for row in session.execute(_SUGGESTED, values)
     ]
+    known = {one.customer for one in stated}
+    alike = [
+        Suggested(customer, list(one.facts), odds(one.weight))
+        for one in likely.offered(session, members, MAX_SUGGESTED)
+        for customer in (one.other if one.one in members else one.one,)
+        if customer not in known
+    ]
+    return stated + alike
+
+
+def waiting(session: Session) -> list[Likely]:
+    """Who is probably one and waits for a person's word, the likeliest first; at most 100."""
+    offers = likely.offered(session)
+    names = {
+        root: customers.display_name(customers.document(session, root), root)
+        for one in offers for root in (one.one, one.other)
+    }  # fmt: skip
+    return [
+        Likely(one.one, one.other, (names[one.one], names[one.other]), one.facts, odds(one.weight), one.found_at)
+        for one in offers
+    ]
+
+
+def ask(session: Session, now: datetime, by: Actor) -> int:
+    """Ask for customers who are probably one to be looked for; the number of the run."""
+    run = likely.ask(session, now, by.name)
+    admin_log.record(session, by, "ask for likely matches", "match run", run.id, now)
+    return run.id
+
+
+def part(intake: Intake, profile: int, other: int, now: datetime, by: Actor) -> None:
+    """Note that two customers are two people; from then on only a person merges them.
+
+    Raises NotFound, InvalidInput where they are one customer already, Unavailable.
+    """
+
+    def parted(session: Session) -> None:
+        likely.part(session, profile, other, now, named(by))
+        admin_log.record(session, by, "keep apart", "customer", profile, now, after={"profiles": [profile, other]})
+
+    intake.settle(parted)
 
 
 def undo(intake: Intake, profile: int, merge: int, now: datetime, by: Actor) -> tuple[int, int]:

@@ -6,10 +6,12 @@ transaction that got there first show as a `Lost` race, and the caller begins ag
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -210,8 +212,9 @@ _MOVE = text("""
 """)
 _LINK = text("""
     INSERT INTO profile_link (child_id, parent_id, child_end, parent_end, reason, claim_type, claim_hash, message_id,
-                              source_id, by, at, kept)
+                              source_id, by, at, evidence, kept)
     SELECT child, parent, child_end, parent_end, reason, type, hash, message, :source, :by, :now,
+           CAST(:evidence AS jsonb),
            (SELECT jsonb_build_object('segments', s.document -> 'segments', 'scores', (
                 SELECT coalesce(jsonb_agg(to_jsonb(c) - 'profile_id'), '[]')
                 FROM profile_score c WHERE c.profile_id = child
@@ -230,12 +233,20 @@ _FORGET = (
 
 
 def link(
-    session: Session, links: Sequence[Link], hash_key: bytes, now: datetime, *, source: int | None = None, by: str = ""
+    session: Session,
+    links: Sequence[Link],
+    hash_key: bytes,
+    now: datetime,
+    *,
+    source: int | None = None,
+    by: str = "",
+    evidence: Mapping[str, Any] | None = None,
 ) -> list[int]:
     """Write merges, oldest first, and return their numbers; all their roots are locked.
 
     What was derived for a child is from now on its parent's. What cannot be derived again, its scores and segments, is
-    kept with the link for the day it is undone. `by` names the person who merged by hand.
+    kept with the link for the day it is undone. `by` names the person who merged by hand, `evidence` what
+    spoke for a merge by likeness.
     """
     if not links:
         return []
@@ -253,6 +264,7 @@ def link(
             "messages": [merge.message_id for merge in links],
             "source": source,
             "by": by or None,
+            "evidence": None if evidence is None else json.dumps(evidence),
             "now": now,
         },
     ).all()
@@ -260,6 +272,20 @@ def link(
     for statement in _FORGET:
         session.execute(statement, {"children": children})
     return list(numbers)
+
+
+_KEEP_APART = text("""
+    INSERT INTO profile_link (child_id, parent_id, child_end, parent_end, reason, by, at, undone_at, undone_by, apart)
+    VALUES (:child, :parent, :child, :parent, :reason, :by, :now, :now, :by, true)
+""")
+KEPT_APART = "kept apart"
+"""The reason of a link that never was a merge: somebody looked at two customers and said that they are two."""
+
+
+def keep_apart(session: Session, one: int, other: int, now: datetime, by: str) -> None:
+    """Note that two roots are two people, as if they had been merged and taken apart: only a person joins them."""
+    values = {"child": max(one, other), "parent": min(one, other), "reason": KEPT_APART, "by": by, "now": now}
+    session.execute(_KEEP_APART, values)
 
 
 _LIVING = text("SELECT id, root_id FROM profile WHERE id = ANY(:ids) AND erased_at IS NULL")

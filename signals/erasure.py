@@ -38,6 +38,7 @@ _DELETE: Final = tuple(
         " WHERE i.type = h.type AND i.value = h.value AND i.profile_id = h.profile_id",
         "UPDATE profile_link SET kept = NULL, claim_hash = NULL, message_id = NULL WHERE child_id = ANY(:members)"
         " OR child_end = ANY(:members) OR parent_end = ANY(:members)",
+        "DELETE FROM likely_match WHERE one_id = ANY(:members) OR other_id = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
         "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,12 +13,14 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput, NotFound
 from signals import belonging, claiming, folding, journal
 from signals.folding import Standing
-from signals.identity import MEMBERS, merge, too_large
+from signals.identity import MEMBERS, Link, Person, merge, too_large
 from signals.intake import Intake, moved, regroup
 from signals.intent import assess
 
 BY_HAND: Final = "hand"
 """The reason of a merge that a person made."""
+BY_LIKENESS: Final = "likeness"
+"""The reason of a merge that a run over all customers made (signals/likely.py)."""
 
 
 def join(intake: Intake, one: int, other: int, now: datetime, *, by: str) -> int:
@@ -27,6 +30,21 @@ def join(intake: Intake, one: int, other: int, now: datetime, *, by: str) -> int
     InvalidInput when they are one person already or would be too large for one, Unavailable.
     """
     number, standing = intake.settle(partial(_join, intake, one, other, now, by))
+    intake.publisher.write_states(folding.published([standing]))
+    regroup(intake, moved([standing]), now)
+    return number
+
+
+def join_likely(intake: Intake, one: int, other: int, now: datetime, evidence: Mapping[str, Any]) -> int | None:
+    """Merge two persons because they are alike, and keep what speaks for it with the link; the number of the merge.
+
+    None where something forbids it that only a person overrules, or where it is done or undoable by now: both have a
+    customer number, somebody kept them apart, or they would be too large for one. Raises Unavailable.
+    """
+    done = intake.settle(partial(_join_likely, intake, one, other, now, evidence))
+    if done is None:
+        return None
+    number, standing = done
     intake.publisher.write_states(folding.published([standing]))
     regroup(intake, moved([standing]), now)
     return number
@@ -44,19 +62,50 @@ def _join(intake: Intake, one: int, other: int, now: datetime, by: str, session:
     for profile in (one, other):
         if profile not in roots:
             raise NotFound("customer", profile)
-    here, there = (belonging.member(profile, roots[profile]) for profile in (one, other))
-    if here.root().id == there.root().id:
+    if roots[one] == roots[other]:
         raise InvalidInput("other", "is the same customer already")
+    here, there = _locked(session, roots, one, other)
+    if too_large(here.root(), there.root()):
+        raise InvalidInput("other", f"has too many identifiers or more than {MEMBERS} profiles together with this one")
+    session.execute(_TOGETHER, {"one": here.root().id, "other": there.root().id})
+    return _tied(intake, session, merge(here, there, BY_HAND), now, by=by)
+
+
+def _join_likely(
+    intake: Intake, one: int, other: int, now: datetime, evidence: Mapping[str, Any], session: Session
+) -> tuple[int, Standing] | None:
+    roots = belonging.living(session, [one, other])
+    if len(roots) < 2 or roots[one] == roots[other]:
+        return None
+    here, there = _locked(session, roots, one, other)
+    mine, theirs = here.root(), there.root()
+    if theirs in mine.apart or (mine.held["user_id"] and theirs.held["user_id"]) or too_large(mine, theirs):
+        return None
+    return _tied(intake, session, merge(here, there, BY_LIKENESS), now, evidence=evidence)
+
+
+def _locked(session: Session, roots: Mapping[int, int], one: int, other: int) -> tuple[Person, Person]:
+    """The two profiles, with what a merge must know of their roots, whose locks are taken. Raises Lost."""
+    here, there = (belonging.member(profile, roots[profile]) for profile in (one, other))
     belonging.lock(session, sorted({here.root().id, there.root().id}))
     if belonging.living(session, [one, other]) != roots:
         raise belonging.Lost
     belonging.describe(session, {person.id: person for person in (here.root(), there.root())})
-    if too_large(here.root(), there.root()):
-        raise InvalidInput("other", f"has too many identifiers or more than {MEMBERS} profiles together with this one")
-    session.execute(_TOGETHER, {"one": here.root().id, "other": there.root().id})
-    link = merge(here, there, BY_HAND)
-    (number,) = belonging.link(session, [link], intake.hash_key, now, by=by)
-    root = folding.load(session, [link.parent.id])[link.parent.id]
+    return here, there
+
+
+def _tied(
+    intake: Intake,
+    session: Session,
+    tie: Link,
+    now: datetime,
+    *,
+    by: str = "",
+    evidence: Mapping[str, Any] | None = None,
+) -> tuple[int, Standing]:
+    """Write a merge and fold the person who is one now."""
+    (number,) = belonging.link(session, [tie], intake.hash_key, now, by=by, evidence=evidence)
+    root = folding.load(session, [tie.parent.id])[tie.parent.id]
     state, told = folding.fold_again(session, root, intake.categories)
     (edition,) = journal.numbers(session, 1)
     standing = folding.standing(root, assess(state, intake.definitions.current(session)), edition)

@@ -38,9 +38,10 @@ class ProfileLink(Model):
     """A merge: `child_id` (a root until then) was put under `parent_id`. Undone merges keep their row.
 
     It ties two profiles, its ends, on the evidence of the identifier behind `claim_type` and `claim_hash` (keyed, as in
-    `Identifier`), told by a message of a source; or `by` a person. `kept` holds what of the child cannot be folded
-    again, for when the merge is undone: its segments and scores. `apart`: a person undid it, so nothing but a person
-    joins the two again.
+    `Identifier`), told by a message of a source; or `by` a person; or by likeness, with `evidence`: the weight of the
+    pair, the facts that agreed, the model that weighed them. `kept` holds what of the child cannot be folded again, for
+    when the merge is undone: its segments and scores. `apart`: a person undid it, so nothing but a person joins the two
+    again.
     """
 
     __tablename__ = "profile_link"
@@ -65,6 +66,7 @@ class ProfileLink(Model):
     source_id: Mapped[int | None]
     by: Mapped[str | None]
     at: Mapped[datetime]
+    evidence: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     kept: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     undone_at: Mapped[datetime | None]
     undone_by: Mapped[str | None]

@@ -22,6 +22,7 @@ COMMANDS = {
     "train": ("train", "Train the next-best-offer model."),
     "judge": ("judge", "Decide recorded opens once more by the models on trial, and ask the gate about them."),
     "score": ("score", "Compute what is computed about people."),
+    "match": ("match", "Look for customers who are probably one."),
     "relate": ("relate", "Learn what is bought with what, and how often."),
     "evaluate": ("evaluate", "Measure the product on a public data set."),
     "dossier": ("dossier", "Write all that is kept of one customer to a file."),

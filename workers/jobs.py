@@ -26,6 +26,7 @@ JUDGE_MODELS: Final = "workers.jobs.judge_models"
 TRAIN_MODEL: Final = "workers.jobs.train_model"
 JUDGE_SECONDS: Final = 1_800.0
 COMPUTE_SCORES: Final = "workers.jobs.compute_scores"
+FIND_LIKELY: Final = "workers.jobs.find_likely"
 LEARN_RELATIONS: Final = "workers.jobs.learn_relations"
 TELL_RECEIVERS: Final = "workers.jobs.tell_receivers"
 COUNT_RESULTS: Final = "workers.jobs.count_results"
@@ -34,6 +35,7 @@ TRAIN_SECONDS: Final = 3_300.0
 _PICTURES: Final = "pictures-"
 _MODELS: Final = "models-"
 _SCORES: Final = "scores-"
+_LIKELY: Final = "likely-"
 _RELATIONS: Final = "relations-"
 _TRAINING: Final = "training-"
 _EXPORTS: Final = "exports-"
@@ -153,6 +155,16 @@ def compute_scores() -> None:
 def enqueue_scores(connection: Redis) -> bool:
     """Put a job that computes scores on the work queue, unless one waits there; whether it was put."""
     return _enqueue_one(connection, COMPUTE_SCORES, _SCORES)
+
+
+def find_likely() -> None:
+    """Look for customers who are probably one, in a process of its own: splink and its memory go when it is done."""
+    apart.run("match", seconds=JOB_SECONDS)
+
+
+def enqueue_likely(connection: Redis) -> bool:
+    """Put a job that looks for likely matches on the work queue, unless one waits there; whether it was put."""
+    return _enqueue_one(connection, FIND_LIKELY, _LIKELY)
 
 
 def train_model() -> None:

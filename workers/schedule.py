@@ -48,13 +48,14 @@ from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.sending import DeliveryCount
 from campaigns.opens import ensure_months
 from campaigns.retention import Policy
-from signals import productpictures
+from signals import likely, productpictures
 from signals.intake import Intake
 from workers import trainings
 from workers.freezing import Freezing, kind
 from workers.jobs import (
     enqueue_exports,
     enqueue_judging,
+    enqueue_likely,
     enqueue_pictures,
     enqueue_relations,
     enqueue_results,
@@ -139,6 +140,7 @@ class Scheduler:
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
             parts += [self._fold_counts, self._fetch_pictures, self._compute_scores, self._learn_relations]
+            parts.append(self._find_likely)
             parts.append(self._tell_receivers)
         if self._rounds % JUDGE_TICKS == 0:
             parts += [self._judge_models, self._retrain]
@@ -302,6 +304,13 @@ class Scheduler:
             due = reckoning.due(session, now)
         if due:
             enqueue_results(self._queues)
+
+    def _find_likely(self, _done: Tick, now: datetime) -> None:
+        """Have customers who are probably one looked for, when that was asked for or is due again."""
+        with transaction(self._sessions) as session:
+            wanted = likely.is_run_due(session, now, timedelta(hours=self._settings.match_hours))
+        if wanted:
+            enqueue_likely(self._queues)
 
     def _learn_relations(self, _done: Tick, now: datetime) -> None:
         """Have stored orders learnt from when that is due; one that is under way is given an hour to end."""

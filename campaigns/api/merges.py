@@ -9,6 +9,7 @@ from campaigns.access import allow
 from campaigns.api.desk import LongId, api, served
 from campaigns.parts import parts
 from campaigns.views.acting import actor
+from signals import likely
 from signals.identity import TieRefusal
 from signals.intake import Intake
 
@@ -16,7 +17,8 @@ from signals.intake import Intake
 class MergeOut(msgspec.Struct, frozen=True):
     """A merge: the profiles it ties and the identifier both had, masked; empty where a person merged by hand.
 
-    `apart`: a person undid it, and only a person joins the two again.
+    `alike`: the facts that agreed where likeness merged. `apart`: a person undid it, and only a person joins the two
+    again.
     """
 
     id: int
@@ -27,6 +29,7 @@ class MergeOut(msgspec.Struct, frozen=True):
     masked: str
     undone_at: str | None
     apart: bool
+    alike: list[str]
 
 
 class RefusedOut(msgspec.Struct, frozen=True):
@@ -43,10 +46,12 @@ class RefusedOut(msgspec.Struct, frozen=True):
 
 
 class SuggestedOut(msgspec.Struct, frozen=True):
-    """Another customer with a user id of their own who states the same facts: only a person merges the two."""
+    """Another customer who may be the same one: with a user id of their own they state the same facts, or (`odds` to
+    one) they are alike in these. Only a person merges the two."""
 
     customer: int
     evidence: list[str]
+    odds: int | None
 
 
 class MergesOut(msgspec.Struct, frozen=True):
@@ -64,6 +69,30 @@ class RefusedTies(msgspec.Struct, frozen=True):
     """At most 100, the newest first."""
 
     refused: list[RefusedOut]
+
+
+class LikelyOut(msgspec.Struct, frozen=True):
+    """Two customers who are probably one: the facts that agree, and the odds for it, to one."""
+
+    customers: list[int]
+    facts: list[str]
+    odds: int
+    found_at: str
+
+
+class LikelyMatches(msgspec.Struct, frozen=True):
+    """At most 100, the likeliest first. `looked_at`: when the newest run ended; `fault`: why it found nothing."""
+
+    likely: list[LikelyOut]
+    looked_at: str | None
+    pending: bool
+    fault: str | None
+
+
+class MatchRunAsked(msgspec.Struct, frozen=True):
+    """The number of the run that will look."""
+
+    id: int
 
 
 class MergeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,11 +128,11 @@ def get_merges(profile: int) -> MergesOut:
             [
                 MergeOut(
                     one.id, one.at.isoformat(), list(one.ends), one.how, one.evidence, one.value,
-                    one.undone_at.isoformat() if one.undone_at else None, one.apart,
+                    one.undone_at.isoformat() if one.undone_at else None, one.apart, list(one.alike),
                 )
                 for one in merges.of(session, members)
             ],
-            [SuggestedOut(one.customer, one.evidence) for one in merges.suggested(session, members)],
+            [SuggestedOut(one.customer, one.evidence, one.odds) for one in merges.suggested(session, members)],
             [_refused(one) for one in merges.refused(session, members)],
         )  # fmt: skip
 
@@ -133,6 +162,41 @@ def list_refused_ties() -> RefusedTies:
         found = merges.refused(session)
         access_log.record(session, actor(), "refused merges", parts().now())
     return RefusedTies([_refused(one) for one in found])
+
+
+@api.get("/customers/likely")
+@allow("support")
+@served(200, LikelyMatches, "customers")
+def list_likely_matches() -> LikelyMatches:
+    """Customers who are probably one although no identifier says so, for a person to decide on."""
+    with parts().transaction() as session:
+        found = merges.waiting(session)
+        run, is_pending = likely.latest(session)
+        access_log.record(session, actor(), "likely matches", parts().now())
+        return LikelyMatches(
+            [LikelyOut([one.one, one.other], list(one.facts), one.odds, one.found_at.isoformat()) for one in found],
+            run.ended_at.isoformat() if run is not None and run.ended_at is not None else None,
+            is_pending,
+            run.fault if run is not None else None,
+        )
+
+
+@api.post("/customers/likely/runs")
+@allow("admin")
+@served(202, MatchRunAsked, "customers")
+def look_for_likely_matches() -> tuple[MatchRunAsked, int]:
+    """Ask for everybody to be looked at; what is as good as certain is merged, the rest is listed."""
+    with parts().transaction() as session:
+        return MatchRunAsked(merges.ask(session, parts().now(), actor())), 202
+
+
+@api.post("/customers/<long:profile>/apart")
+@allow("admin")
+@served(200, Separated, "customers", 404)
+def keep_customers_apart(profile: int, json: MergeIn) -> Separated:
+    """Say that two customers are two people: from then on only a person merges them."""
+    merges.part(_intake(), profile, json.other, parts().now(), actor())
+    return Separated([profile, json.other])
 
 
 def _refused(one: merges.Refused) -> RefusedOut:

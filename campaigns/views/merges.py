@@ -11,6 +11,7 @@ from campaigns.access import allow
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from signals import likely as likely_matches
 from signals.intake import Intake
 
 pages = Blueprint("merges", __name__, url_prefix="/customers")
@@ -57,6 +58,51 @@ def ties() -> ResponseReturnValue:
         refused = merges.refused(session)
         access_log.record(session, actor(), "refused merges", parts().now())
     return render_template("customers/ties.html", refused=refused, limits=merges.limits())
+
+
+@pages.get("/likely")
+@allow("support")
+def likely() -> ResponseReturnValue:
+    """Customers who are probably one and wait for somebody's word."""
+    return _likely(None)
+
+
+@pages.post("/likely/run")
+@allow("admin")
+def look() -> ResponseReturnValue:
+    """Ask for them to be looked for."""
+    with parts().transaction() as session:
+        merges.ask(session, parts().now(), actor())
+    flash("Everybody is looked at; this page shows who is probably one when that is done.")
+    return redirect(url_for("merges.likely"))
+
+
+@pages.post("/likely/<long:profile>/<long:other>")
+@allow("admin")
+def decide(profile: int, other: int) -> ResponseReturnValue:
+    """Say whether the two are one customer."""
+    now = parts().now()
+    try:
+        if request.form.get("answer") == "same":
+            merges.join(_intake(), profile, other, now, actor())
+            flash("The two are one customer now.")
+        elif request.form.get("answer") == "two":
+            merges.part(_intake(), profile, other, now, actor())
+            flash("They stay two customers; only a person merges them.")
+        else:
+            raise InvalidInput("answer", "say whether they are the same customer or two")
+    except InvalidInput as error:
+        return _likely(error), 400
+    return redirect(url_for("merges.likely"))
+
+
+def _likely(fault: InvalidInput | None) -> str:
+    with parts().transaction() as session:
+        run, is_pending = likely_matches.latest(session)
+        access_log.record(session, actor(), "likely matches", parts().now())
+        return render_template(
+            "customers/likely.html", found=merges.waiting(session), run=run, is_pending=is_pending, fault=fault
+        )
 
 
 def _page(profile: int, fault: InvalidInput | None) -> str:

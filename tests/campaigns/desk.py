@@ -162,15 +162,19 @@ class Desk:
 
     def merge(self) -> str:
         """The path of a merge of two fresh customers."""
-        number = self.web.shop.campaign(published=False)
-        one, other = self.web.shop.people(f"one{number}", f"other{number}")
+        one, other = self.two()
         made = self.program.told("POST", f"/customers/{one}/merges", {"other": other})
         return f"/customers/{one}/merges/{made['id']}"
 
-    def merged_on_page(self) -> str:
-        """Where a merge that was made on the page of a customer is undone."""
+    def two(self) -> tuple[int, int]:
+        """Two fresh customers."""
         number = self.web.shop.campaign(published=False)
         one, other = self.web.shop.people(f"one{number}", f"other{number}")
+        return one, other
+
+    def merged_on_page(self) -> str:
+        """Where a merge that was made on the page of a customer is undone."""
+        one, other = self.two()
         self.browser.get(f"/customers/{one}/merges")
         answer = self.browser.post(f"/customers/{one}/merges", other=str(other))
         assert answer.status_code == 302, answer.text

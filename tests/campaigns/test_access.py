@@ -28,6 +28,7 @@ EXPECTED = {
     "scenarios": "manager", "customers": "support", "permissions": "support", "mailreports": "admin",
     "calls": "support", "exports": "manager", "merges": "support", "merges.join": "admin", "merges.undo": "admin",
     "households": "support",
+    "merges.look": "admin", "merges.decide": "admin",
     "lineage": "admin", "exploring": "manager", "takers": "manager", "system": "admin", "sending": "admin",
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
     "checks.show": "manager approver", "checks.fields": "manager approver", "checks.approve": "approver",

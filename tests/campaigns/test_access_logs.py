@@ -114,6 +114,8 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "merges.undo": lambda d: d.browser.post(d.merged_on_page()),
     "households.join": lambda d: d.lives_with_page(),
     "households.leave": lambda d: d.browser.post(f"{d.lives_with()}/leave", why="They moved out"),
+    "merges.look": lambda d: d.browser.post("/customers/likely/run"),
+    "merges.decide": lambda d: d.browser.post("/customers/likely/{}/{}".format(*d.two()), answer="two"),
     "models.act": lambda d: d.browser.post(f"/models/campaigns/{d.campaign()}", do="rules", reason="for now"),
     "scores.run": lambda d: d.browser.post("/scores/run"),
     "scores.add_band": lambda d: d.browser.post(
@@ -244,6 +246,10 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "set_trait_policy": lambda d: d.program.told("PUT", "/trait-policies", {"name": "city", "policy": "trusted"}),
     "set_trust": lambda d: d.program.told("PUT", f"/sources/{d.source('crm')}/trust", {"trust": 150}),
     "merge_customers": lambda d: d.merge(),
+    "look_for_likely_matches": lambda d: d.program.told("POST", "/customers/likely/runs"),
+    "keep_customers_apart": lambda d: d.program.told(
+        "POST", f"/customers/{(two := d.two())[0]}/apart", {"other": two[1]}
+    ),
     "undo_merge": lambda d: d.program.told("DELETE", d.merge()),
     "join_household": lambda d: d.lives_with(),
     "leave_household": lambda d: d.program.told("POST", f"{d.lives_with()}/leave", {"why": "They moved out"}),
@@ -361,7 +367,7 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
                  f"/campaigns/{number}/preview/mail?customer={ada}"):  # fmt: skip
         yield path, partial(manager.get, path)
     yield "search", lambda: desk.program.call("POST", "/customers/search", {"q": "ada@example.com"})
-    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", "/customers/ties",
+    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", "/customers/ties", "/customers/likely",
                  f"/customers/{ada}/merges", f"/customers/{ada}/known", f"/customers/{ada}/household",
                  "/signals", f"/signals/refused/{desk.refused()}",
                  f"/campaigns/{number}/deliveries"):  # fmt: skip

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from campaigns.models import AdminEntry
+from signals import likely
 from signals.identity import TIES
+from signals.joining import join_likely
+from signals.likely import Offer
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 from tests.signals.sending import call
@@ -63,7 +66,7 @@ def test_it_suggests_two_customer_numbers_of_one_name_and_address_to_a_person(sh
     assert len({ann, lee, eve}) == 3
     program, admin = web.program("admin"), web.desk("admin")
     suggested = program.told("GET", f"/customers/{ann}/merges")["suggested"]
-    assert suggested == [{"customer": one, "evidence": ["name and address"]} for one in (lee, eve)]
+    assert suggested == [{"customer": one, "evidence": ["name and address"], "odds": None} for one in (lee, eve)]
     page = admin.get(f"/customers/{lee}/merges").text
     assert "The same name and address" in page
     assert f'aria-label="Merge with customer {ann}"' in page
@@ -82,3 +85,36 @@ def test_it_shows_an_identifier_that_merges_nobody(shop: Shop, web: Web) -> None
     assert "Too many people are known by it" in page
     (refused,) = web.program("support").told("GET", "/customers/ties")["refused"]
     assert (refused["reason"], refused["times"]) == ("hub", TIES["phone"] + 2)
+
+
+def test_it_offers_likely_matches_to_a_person_and_keeps_to_the_answer(shop: Shop, web: Web) -> None:
+    ann, bob, eve = shop.people("ann", "bob", "eve")
+    support, admin, program = web.desk("support"), web.desk("admin"), web.program("admin")
+    assert "Nobody has asked for it yet." in support.get("/customers/likely").text
+    assert support.post("/customers/likely/run").status_code == 403
+    admin.get("/customers/likely")
+    assert admin.post("/customers/likely/run").status_code == 302
+    assert program.told("GET", "/customers/likely")["pending"] is True
+    with shop.sessions.begin() as session:
+        found = [(ann, bob, 4.2, ("name", "birth date")), (bob, eve, 3.0, ("name", "street"))]
+        likely.offer(session, [Offer(*one, shop.now) for one in found], 1)
+    page = support.get("/customers/likely").text
+    assert "20 to 1" in page
+    assert "name · birth date" in page
+    assert 'value="same"' not in page, "support may look"
+    (first, _) = program.told("GET", "/customers/likely")["likely"]
+    assert (first["customers"], first["odds"], first["facts"]) == ([ann, bob], 20, ["name", "birth date"])
+    (suggested,) = program.told("GET", f"/customers/{ann}/merges")["suggested"]
+    assert suggested == {"customer": bob, "evidence": ["name", "birth date"], "odds": 20}
+
+    admin.get("/customers/likely")
+    assert admin.post(f"/customers/likely/{ann}/{bob}", answer="perhaps").status_code == 400
+    assert admin.post(f"/customers/likely/{ann}/{bob}", answer="two").status_code == 302
+    assert [one["customers"] for one in program.told("GET", "/customers/likely")["likely"]] == [[bob, eve]]
+    assert join_likely(shop.intake, ann, bob, shop.now, {"weight": 20.0, "facts": [], "model": "m"}) is None
+    assert admin.post(f"/customers/likely/{bob}/{eve}", answer="same").status_code == 302
+    assert program.told("GET", "/customers/likely")["likely"] == []
+    (merge,) = program.told("GET", f"/customers/{bob}/merges")["merges"]
+    assert merge["how"].startswith("by hand"), "the answer that two are two is no merge that was undone"
+    answer = program.call("POST", f"/customers/{bob}/apart", {"other": eve})
+    assert told(answer, 400)["error"]["field"] == "other"

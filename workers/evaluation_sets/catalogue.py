@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Final
 
 from workers.demo.journey import package_folder
-from workers.evaluation_sets import coupons, crosssell, drifts, feedback, hillstrom, openbandit, sessions, upworthy
+from workers.evaluation_sets import (
+    coupons,
+    crosssell,
+    drifts,
+    feedback,
+    hillstrom,
+    identities,
+    openbandit,
+    sessions,
+    upworthy,
+)
 from workers.evaluation_sets.findings import Finding
 from workers.evaluation_sets.past import Past
 from workers.evaluation_sets.retail import Retail
@@ -33,6 +43,7 @@ DATASETS: Final[dict[str, Dataset]] = {
     "diginetica": Dataset("the worth of fresh clicks", sessions.judged),
     "drift": Dataset("does the drift alarm see what moved", drifts.judged, package_folder),
     "hillstrom": Dataset("do no harm, find a planted effect", hillstrom.judged),
+    "identity": Dataset("who is who among records with errors", identities.judged),
     "open-bandit": Dataset("is the estimator right", openbandit.judged),
     "replay": Dataset("learning from its own feedback", feedback.judged, package_folder),
     "upworthy": Dataset("broken randomisation, exploring", upworthy.judged),
