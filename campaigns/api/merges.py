@@ -183,11 +183,11 @@ def list_likely_matches() -> LikelyMatches:
 
 @api.post("/customers/likely/runs")
 @allow("admin")
-@served(202, MatchRunAsked, "customers")
+@served(201, MatchRunAsked, "customers")
 def look_for_likely_matches() -> tuple[MatchRunAsked, int]:
     """Ask for everybody to be looked at; what is as good as certain is merged, the rest is listed."""
     with parts().transaction() as session:
-        return MatchRunAsked(merges.ask(session, parts().now(), actor())), 202
+        return MatchRunAsked(merges.ask(session, parts().now(), actor())), 201
 
 
 @api.post("/customers/<long:profile>/apart")
