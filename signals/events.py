@@ -71,9 +71,10 @@ class EventConflict(Model):
 class RejectedEvent(Model):
     """An event that was refused: which source sent it, what is wrong with which field, and the start of its body.
 
-    `reason` is invalid, untrusted, plan (it breaks the tracking plan) or product (an item of a feed). `call` is the
-    type that the address named ("" in a batch), `skew_ms` how far the sender's clock was taken to be behind: with both,
-    what is kept `whole` can be read again as it came. `name` is the event's, where it could be read.
+    `reason` is invalid, untrusted, plan (it breaks the tracking plan), product (an item of a feed), row (of a table,
+    which could not be made a call) or shop (a webhook's call). `call` is the type that the address named ("" in a
+    batch), `skew_ms` how far the sender's clock was taken to be behind: with both, what is kept `whole` can be read
+    again as it came. `name` is the event's, where it could be read.
     """
 
     __tablename__ = "rejected_event"

@@ -22,6 +22,7 @@ from signals import requests, shopify, shoporders, shops, woocommerce
 from signals.intake import Intake
 from signals.lanes import Lanes
 from signals.providers import Forged, document
+from signals.shopreading import text
 from signals.shops import Outcome, Platform, Shop
 
 _PING: Final = re.compile(rb"webhook_id=[0-9]{1,20}")
@@ -63,16 +64,17 @@ class ShopHooks:
             return outcome
 
     def _settle(self, shop: Shop, topic: str, body: bytes) -> Outcome:
-        now = self._clock.now()
+        now, told = self._clock.now(), None
         try:
-            told: Any = document(body)
+            told = document(body)
             if not isinstance(told, dict):
                 raise InvalidInput("", "must be an object")
             read = shopify.read if shop.platform == "shopify" else woocommerce.read
             said = read(topic, told, shop)
         except InvalidInput as error:
             _log.warning("shop call unreadable", source=shop.sender.id, topic=topic, field=error.field)
-            shoporders.refuse(self._intake, shop, topic, error.field, error.message, body, now)
+            number = text(told.get("id")) if isinstance(told, dict) else ""
+            shoporders.refuse(self._intake, shop, topic, number, error, now)
             return "unreadable"
         if said is None:
             return "unknown topic"

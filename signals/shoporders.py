@@ -70,10 +70,14 @@ def settle(intake: Intake, shop: Shop, said: Said, now: datetime) -> None:
         take_products(intake, sender, said.items, min(said.items_at, now))
 
 
-def refuse(intake: Intake, shop: Shop, topic: str, field: str, message: str, body: bytes, now: datetime) -> None:
-    """List a call that could not be read among the refused signals."""
-    refusal = Refusal("shop", field, f"{topic}: {message}", body)
-    intake.settle(lambda session: journal.refuse(session, shop.sender, [refusal], now))
+def refuse(intake: Intake, shop: Shop, topic: str, number: str, error: InvalidInput, now: datetime) -> None:
+    """List a call that could not be read among the refused signals, by the number of what it is about.
+
+    Its body may name somebody in a place we do not know, so that an erasure could not find it: it is not kept.
+    """
+    body = msgspec.json.encode({"topic": topic, "id": number})
+    refusal = Refusal("shop", error.field, f"{topic}: {error.message}", body)
+    intake.settle(partial(_list, shop.sender, refusal, now))
 
 
 def waiting(session: Session) -> dict[int, int]:

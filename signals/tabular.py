@@ -71,6 +71,9 @@ class Rows:
         # Without either, a row of a file that is loaded again could not be told from a new one.
         if "timestamp" not in places and "messageId" not in places:
             raise InvalidInput("columns", "one must go to timestamp or to messageId")
+        inside = next((one for one in places for other in places if other.startswith(f"{one}.")), None)
+        if inside is not None:
+            raise InvalidInput("columns", f"one goes into {inside}, to which another goes")
         self._fixed = {"type": plan.type} | ({"event": plan.event} if plan.event is not None else {})
         self._values = plan.values
 
@@ -83,6 +86,14 @@ class Rows:
             value = self._made(row.get(name), column.kind, name)
             if value is not None:
                 _put(call, column.to, value)
+        return msgspec.json.encode(call)
+
+    def shown(self, row: Mapping[str, Any]) -> bytes:
+        """What a row says, each column as text in its place of the call: so it is found by whom it names."""
+        call: dict[str, Any] = dict(self._fixed)
+        for name, column in self.columns.items():
+            if row.get(name) is not None:
+                _put(call, column.to, str(row[name])[:200])
         return msgspec.json.encode(call)
 
     def _made(self, value: Any, kind: As, name: str) -> Any:
@@ -181,8 +192,7 @@ def called(rows: Rows, row: Mapping[str, Any]) -> bytes | BadRow:
     try:
         return rows.call(row)
     except InvalidInput as error:
-        shown = {name: str(value)[:200] for name, value in row.items() if value is not None}
-        return BadRow(error.field, error.message, msgspec.json.encode(shown))
+        return BadRow(error.field, error.message, rows.shown(row))
 
 
 def _check_place(place: str, field: str) -> None:
@@ -195,10 +205,7 @@ def _check_place(place: str, field: str) -> None:
 def _put(call: dict[str, Any], place: str, value: Any) -> None:
     *parts, last = place.split(".")
     for part in parts:
-        inner = call.setdefault(part, {})
-        if not isinstance(inner, dict):
-            raise InvalidInput(place, "would stand within a value")
-        call = inner
+        call = call.setdefault(part, {})
     call[last] = value
 
 

@@ -138,12 +138,13 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("no-clicks", f"{person}?kind=click"), ("open", f"{person}/opens/{scene.decision}"),
             ("next-offer", f"{person}/offer?campaign={scene.story.campaign}"),
             ("next-offer-scored", f"{person}/offer?campaign={scene.draft}"),
-            ("refused", "/campaigns/"),
+            ("stream", "/stream/"), ("refused", "/campaigns/"),
         ],
         "admin": [
             ("ledger", f"{campaign}/ledger"), ("system", "/system/"), ("keys", "/system/keys"),
             ("addresses", "/system/addresses"), ("sources", "/system/sources"), ("kept", "/system/kept"),
-            ("sending", "/system/send-limits/"),
+            ("sending", "/system/send-limits/"), ("tracking-plan", "/system/tracking-plan/"),
+            ("shops", "/system/shops/"),
         ],
     }  # fmt: skip
 

@@ -102,6 +102,8 @@ def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: 
     for words in ("line 2: timestamp: must be a moment", "line 3: properties.total: must be a number",
                   "line 4: event: has 6 fields, the first line names 5"):  # fmt: skip
         assert words in result.output, words
+    bodies = [json.loads(body) for (body,) in desk.rows("SELECT body FROM rejected_event WHERE field = 'timestamp'")]
+    assert [(body["userId"], body["timestamp"]) for body in bodies] == [("u1", "someday")], "found by whom it names"
     assert desk.rows("SELECT reason, field FROM rejected_event ORDER BY reason, field") == [
         ("invalid", "properties.total"), ("row", ""), ("row", "timestamp"),
     ]  # fmt: skip
@@ -200,6 +202,7 @@ def test_it_makes_of_a_column_what_it_is_told(value: Any, kind: str, made: Any) 
         (RowPlan({"a": "properties.a.b.c.d.e"}), "columns.a"),
         (RowPlan({"a": "timestamp"}, values={"total": 1}), "values.total"),
         (RowPlan({"a": "timestamp", "b": "timestamp"}), "columns"),
+        (RowPlan({"a": "timestamp", "b": "traits.address", "c": "traits.address.city"}), "columns"),
         (RowPlan({"a": "userId"}), "columns"),
     ],
 )
