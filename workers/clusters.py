@@ -52,9 +52,9 @@ class Rule:
 
 
 RULE: Final = Rule()
-"""What others take for a match (0.9); a key speaks twice as much for one person as against; half of the pairs between two
-groups; a rival eight times less likely is none; as many records as one person may be merged from
-(`signals.identity.MEMBERS`). Stricter ones came first; docs/evaluation.md tells what was changed, and on what records."""
+"""What others take for a match (0.9); a key speaks twice as much for one person as against; half of the pairs between
+two groups; a rival eight times less likely is none; as many records as one person may be merged from
+(`signals.identity.MEMBERS`). Stricter ones came first; docs/evaluation.md tells what was changed, on what records."""
 CERTAIN: Final = Rule(merge=bits(0.99))
 """By which customers are merged without asking anybody."""
 
