@@ -50,7 +50,7 @@ class ShopHooks:
         with self._lanes.small():
             body = requests.body_of(request)
             with transaction(self._intake.sessions) as session:
-                shop = shops.shop_by_hook(session, platform, hook, self._key)
+                shop = shops.shop_by_hook(session, platform, hook, self._key, self._intake.hash_key)
             if shop is None:
                 raise NotFound("webhook")
             if platform == "woocommerce" and _PING.fullmatch(body):

@@ -160,7 +160,7 @@ def _buyer(customer: Mapping[str, Any], order: Mapping[str, Any], shop: Shop, na
         "lastName": text(customer.get("last_name")) or text(address.get("last_name")),
         "address": _address(address),
     }
-    return buyer("shopify", shop.prefix, text(customer.get("id")), traits, name)
+    return buyer(shop, text(customer.get("id")), traits, name)
 
 
 def _address(address: Mapping[str, Any]) -> dict[str, str]:

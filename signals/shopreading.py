@@ -7,6 +7,7 @@ not divide evenly becomes two.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,10 +15,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from base.errors import InvalidInput
+from signals.shops import PLATFORMS, Shop
 
 MOST: Final = Decimal(10**10)
 CENT: Final = Decimal("0.01")
 MOST_QUANTITY: Final = 10_000
+_GUESTS: Final = {platform: f"{platform}-guest-" for platform in PLATFORMS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +56,19 @@ class Buyer:
     traits: dict[str, Any]
 
 
-def buyer(platform: str, prefix: str, number: str, traits: dict[str, Any], order: str) -> Buyer:
-    """A customer by their number; a guest by their address or phone, and without any, by the order alone."""
+def buyer(shop: Shop, number: str, traits: dict[str, Any], order: str) -> Buyer:
+    """A customer by their number; a guest by a keyed hash of their address or phone, and without any, by the order."""
     told = {name: value for name, value in traits.items() if value}
     if number:
-        return Buyer({"userId": f"{prefix}{number}"}, told)
+        return Buyer({"userId": f"{shop.prefix}{number}"}, told)
     contact = str(told.get("email") or told.get("phone") or "").strip().lower()
-    mark = hashlib.sha256(contact.encode()).hexdigest()[:32] if contact else f"order-{order}"
-    return Buyer({"anonymousId": f"{platform}-guest-{mark}"}, told)
+    made = hmac.new(shop.guest_key, f"guest:{contact}".encode(), hashlib.sha256).hexdigest()
+    return Buyer({"anonymousId": _GUESTS[shop.platform] + (made[:32] if contact else f"order-{order}")}, told)
+
+
+def is_guest(anonymous_id: str) -> bool:
+    """Whether an anonymous id is one of those by which guests of shops go: only a server speaks for these."""
+    return anonymous_id.startswith(tuple(_GUESTS.values()))
 
 
 def identify(who: Buyer, name: str, at: datetime) -> list[dict[str, Any]]:

@@ -66,13 +66,14 @@ class ShopTopic(Model):
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """A shop as its calls are read: who it is to the intake, and the secret in the clear."""
+    """A shop as its calls are read: who it is to the intake, the secret in the clear, the key that hides its guests."""
 
     sender: Sender
     platform: Platform
     secret: bytes
     currency: str
     prefix: str
+    guest_key: bytes
 
 
 def create_shop(
@@ -113,7 +114,7 @@ def create_shop(
     return source, row, given
 
 
-def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes) -> Shop | None:
+def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes, hash_key: bytes) -> Shop | None:
     """The shop that posts to this address; None where there is none, or it was ended.
 
     Raises Unavailable where its secret cannot be opened here.
@@ -132,7 +133,7 @@ def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes)
         # The shop tries again for hours: time to give this process the key that its pages have.
         raise Unavailable("The secret of the shop") from None
     kind: Platform = "shopify" if row.platform == "shopify" else "woocommerce"
-    return Shop(sender(source), kind, secret, row.currency, row.prefix)
+    return Shop(sender(source), kind, secret, row.currency, row.prefix, hash_key)
 
 
 def is_signed(body: bytes, signature: str, secret: bytes) -> bool:

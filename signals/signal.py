@@ -20,6 +20,7 @@ from signals.contents import ORDER_KINDS, STRONG_TRAITS, amount, check_propertie
 from signals.events import MESSAGE_ID_LENGTH
 from signals.foldevent import Kind, kind_of
 from signals.homes import is_household
+from signals.shopreading import is_guest
 from signals.sources import Sender
 
 TYPES: Final = ("identify", "track", "page", "screen", "group", "alias")
@@ -138,6 +139,8 @@ def refuse_untrusted(signal: Signal, sender: Sender) -> None:
         raise Untrusted("userId", "a browser key cannot tie a person to an identifier")
     if signal.anonymous_id is None:
         raise Untrusted("anonymousId", "a browser key speaks for anonymous ids only")
+    if is_guest(signal.anonymous_id):
+        raise Untrusted("anonymousId", "a browser key cannot speak for a shop's guest")
     if signal.type == "identify":
         traits = signal.raw.get("traits") or {}
         for name in STRONG_TRAITS:

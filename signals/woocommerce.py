@@ -62,7 +62,7 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
         return Said()
     billing = mapping(body.get("billing"))
     customer = text(body.get("customer_id"))
-    who = buyer("woocommerce", shop.prefix, "" if customer == "0" else customer, _traits(billing), order)
+    who = buyer(shop, "" if customer == "0" else customer, _traits(billing), order)
     properties = _contents(body, order)
     first, later = f"woocommerce-order-{order}", f"woocommerce-order-{order}-{changed.isoformat()}-{mark(properties)}"
     said = Said(once={first})
@@ -130,7 +130,7 @@ def _customer(body: Mapping[str, Any], shop: Shop) -> Said:
     traits = _traits(mapping(body.get("billing")))
     for name, field in (("email", "email"), ("firstName", "first_name"), ("lastName", "last_name")):
         traits[name] = text(body.get(field)) or traits[name]
-    who = buyer("woocommerce", shop.prefix, customer, traits, customer)
+    who = buyer(shop, customer, traits, customer)
     name = f"woocommerce-customer-{customer}-{changed.isoformat()}-{mark(who.traits)}"
     return Said(calls=identify(who, name, changed))
 

@@ -25,7 +25,7 @@ from signals.app import create_app
 from signals.shops import create_shop
 from signals.sources import disable_source
 from signals.state import ProfileState
-from tests.signals.sending import NOW, Desk, clocked
+from tests.signals.sending import NOW, Desk, call, clocked
 from tests.signals.shopbodies import (
     SHOPIFY_CUSTOMER,
     SHOPIFY_ORDER,
@@ -218,6 +218,23 @@ def test_it_knows_a_guest_by_their_address_and_else_by_the_order(shops: Shops) -
     )
     assert people == [(2,)]
     assert shops.desk.state(shops.desk.root("email", "guest@example.com")).orders == 2
+
+
+def test_it_lets_no_browser_key_speak_for_a_guest_whose_address_it_knows(shops: Shops) -> None:
+    billing = {"email": "guest@example.com", "first_name": "Jon", "last_name": "Maier"}
+    for number, told in ((1, billing), (2, {"first_name": "Eva"})):
+        shops.told("woocommerce", "order.created", like(WOO_ORDER, id=number, customer_id=0, billing=told))
+    guests = [guest for (guest,) in shops.desk.rows("SELECT value FROM identifier WHERE type = 'anonymous_id'")]
+    guessed = f"woocommerce-guest-{hashlib.sha256(b'guest@example.com').hexdigest()[:32]}"
+    assert len(guests) == 2
+    assert guessed not in guests, "an address alone does not tell the id"
+    for guest in (*guests, guessed, "shopify-guest-order-1"):
+        told = call("identify", anonymousId=guest, traits={"firstName": "Buy at evil.example"})
+        (outcome,) = shops.desk.send(told, via=shops.desk.browser)
+        assert (outcome.status, outcome.field, outcome.untrusted) == ("rejected", "anonymousId", True), guest
+    assert shops.desk.state(shops.desk.root("email", "guest@example.com")).traits["first_name"] == "Jon"
+    own = call("identify", anonymousId="web-guest-1", traits={"firstName": "Eva"})
+    assert shops.desk.statuses(own, via=shops.desk.browser) == ["accepted"]
 
 
 def test_it_takes_customers_their_consent_and_products(shops: Shops) -> None:
