@@ -1,7 +1,8 @@
 """The tracking plan: what the properties of an event must be, and sources of which only planned events are taken.
 
 An event that breaks the plan is quarantined: it changes nothing, is listed with the property at fault, and is taken
-once the plan was mended and somebody says so (signals/quarantine.py). Without a plan every event is taken.
+once the plan was mended and somebody says so (signals/quarantine.py). Without a plan every event is taken. What people
+allow and object to holds at once however it is told, and so does what we learn ourselves: no plan is asked of either.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.clock import monotonic
 from base.db import Model, Sessions, transaction
 from base.errors import InvalidInput, NotFound
+from signals.foldevent import kind_of
 from signals.signal import NAME_LENGTH, Signal
-from signals.sources import Sender, Source
+from signals.sources import INTERNAL, Sender, Source
 
 HELD_SECONDS: Final = 1.0
 MOST_EVENTS: Final = 500
@@ -81,8 +83,10 @@ class Plan:
     closed: frozenset[int] = frozenset()
 
     def check(self, signal: Signal, sender: Sender) -> None:
-        """Raise Violation, naming the property, where a `track` call breaks the plan."""
+        """Raise Violation, naming the property, where a `track` call breaks the plan; consent and our own word cannot."""
         if signal.type != "track" or not (self.events or self.closed):
+            return
+        if signal.kind == "consent" or sender.name == INTERNAL:
             return
         found = self.events.get(_spelt(signal.name or ""))
         if found is not None:
@@ -136,6 +140,8 @@ def plan_event(session: Session, name: str, wanted: Definition, now: datetime) -
     name = name.strip()
     if not 0 < len(name) <= NAME_LENGTH or "\x00" in name:
         raise InvalidInput("name", f"must have 1 to {NAME_LENGTH} characters")
+    if kind_of("track", name) == "consent":
+        raise InvalidInput("name", "tells what people allow and must always be taken: it cannot be planned")
     for said, one in wanted.properties.items():
         _sound(said, one)
     plain = msgspec.to_builtins(wanted)

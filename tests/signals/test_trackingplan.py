@@ -10,7 +10,10 @@ import pytest
 
 from base.errors import Conflict, InvalidInput, NotFound
 from signals import quarantine, trackingplan
+from signals.consent import set_consent
 from signals.events import REJECTED_BODY
+from signals.sources import INTERNAL, keyless_sender
+from signals.telling import tell
 from signals.trackingplan import Definition, Property
 from tests.signals.sending import NOW, Desk, call, order, viewed
 
@@ -133,6 +136,37 @@ def test_it_takes_only_planned_events_of_a_source_that_is_held_to_them(desk: Des
     assert desk.statuses(call("track", event="Fitting Booked", anonymousId="a"), via=desk.browser) == ["accepted"]
     planned(desk, "Fitting Booked", Definition())
     assert desk.statuses(own) == ["accepted"]
+
+
+def test_it_holds_no_word_of_consent_to_the_plan(desk: Desk) -> None:
+    desk.send(call("track", event="Consent Changed", userId="u1", properties={"purpose": "sms", "granted": True}))
+    profile = desk.root("user_id", "u1")
+    with desk.sessions.begin() as session:
+        row = trackingplan.plan_event(session, "Planned before", FITTED, NOW)[0]
+        row.name, row.spelt = "Consent Changed", "consent changed"
+        noted = trackingplan.plan_event(session, "Offer Feedback", FITTED, NOW)[0]
+        trackingplan.close_source(session, desk.server.id, closed=True)
+    desk.intake.reader.plans.renew()
+    stop = call("track", event="consent changed", userId="u1", properties={"purpose": "sms", "granted": False},
+                timestamp="2026-03-01T11:00:00Z")  # fmt: skip
+    assert desk.statuses(stop) == ["accepted"]
+    assert set_consent(desk.intake, profile, "email", False, at=NOW, now=NOW, via="page", message_id="u:1")
+    assert desk.state(profile).consent == {"sms": False, "email": False}
+    assert noted.spelt == "offer feedback"
+    with desk.sessions.begin() as session:
+        own = keyless_sender(session, INTERNAL, NOW)
+    gift = {"message_id": "m", "answer": "gift"}
+    told = tell(desk.intake, own, profile, "Offer Feedback", gift, at=NOW, now=NOW, message_id="f:1")
+    assert told is not None
+    assert told.status == "accepted"
+    assert desk.rows("SELECT count(*) FROM rejected_event") == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["Consent Changed", " consent changed "])
+def test_it_refuses_to_plan_consent(desk: Desk, name: str) -> None:
+    with desk.sessions.begin() as session, pytest.raises(InvalidInput, match="cannot be planned") as refused:
+        trackingplan.plan_event(session, name, Definition(), NOW)
+    assert refused.value.field == "name"
 
 
 @pytest.mark.parametrize(
