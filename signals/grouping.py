@@ -98,10 +98,10 @@ def settle(session: Session, segments: LiveSegments, now: datetime, only: Collec
     lock(session)
     named = {row.profile_id for row in waiting}
     roots = set(session.scalars(_ROOTS, {"profiles": list(named)}))
-    before = stored(session, named | roots)
+    before = _before(session, named, roots)
     homes = {root: home_of(root, claims) for root, claims in _claims(session, roots).items()}
     keys = _place(session, before, homes)
-    _write(session, homes.values(), gone=(named | roots) - homes.keys())
+    _write(session, homes.values(), gone=(named | before.keys()) - roots)
     living = _members(session, keys, len(homes))
     return Settled(_stand(session, homes, living, segments, now), [row.id for row in waiting])
 
@@ -122,6 +122,19 @@ _NEIGHBOURS: Final = text("""
 def stored(session: Session, profiles: Collection[int]) -> dict[int, Home]:
     """Where these root profiles live, of whom anything was said."""
     return {row.profile_id: _home(row) for row in session.execute(_STORED, {"profiles": list(profiles)})}
+
+
+# A merge that overlapped finding a home could not see the row of who was merged: it is found by whose they are now.
+_BEFORE: Final = text("""
+    SELECT d.* FROM dwelling d WHERE d.profile_id = ANY(:named)
+    UNION SELECT d.* FROM dwelling d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = ANY(:roots)
+""")
+
+
+def _before(session: Session, named: Collection[int], roots: Collection[int]) -> dict[int, Home]:
+    """Where these profiles lived until now, and all who are of these roots."""
+    rows = session.execute(_BEFORE, {"named": list(named), "roots": list(roots)})
+    return {row.profile_id: _home(row) for row in rows}
 
 
 def _home(row: Any) -> Home:
