@@ -16,6 +16,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Text
 
+from base import logs
 from base.db import transaction
 from base.errors import InvalidInput
 from campaigns import rulebook
@@ -28,6 +29,7 @@ from signals.membership import pieces
 
 MOST: Final = livesegments.SEGMENTS
 """Segments kept up; it is also what one state holds."""
+_log = logs.logger(__name__)
 
 
 def named(session: Session) -> list[int]:
@@ -62,6 +64,17 @@ def asking(session: Session, segments: Collection[int]) -> list[int]:
     ]
 
 
+def check(session: Session, campaign: Campaign) -> None:
+    """Whether it can be told who is in the segments that a campaign's opens ask for. Raises InvalidInput naming one."""
+    offers = {number for slot in campaign.slots for number in (slot["default"], *slot["offers"])}
+    wanted = names(campaign.suppress)
+    for number, mentioned in _mentions(session):
+        if number in offers:
+            wanted |= mentioned
+    for segment in sorted(wanted):
+        rulebook.check(session, {"segment": segment}, "audience", f"segment {segment}")
+
+
 def follow(session: Session, wanted: Iterable[int]) -> None:
     """Have signals tell whom they bring into these segments, and into no others. The caller commits."""
     rules = {}
@@ -69,7 +82,7 @@ def follow(session: Session, wanted: Iterable[int]) -> None:
         try:
             rules[segment] = rulebook.expanded(session, {"segment": segment}, "rule")
         except InvalidInput:
-            continue  # It names what there is not any more; going through everybody says so.
+            continue  # It does not read any more; going through everybody says so.
     livesegments.follow(session, rules)
 
 
@@ -79,9 +92,19 @@ def keep_up(intake: Intake, wanted: Iterable[int], now: datetime) -> int:
 
 
 def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Iterator[int]:
-    """The same a piece at a time, each of some 0.1 s; yields how many states a piece changed."""
+    """The same a piece at a time, each of some 0.1 s; yields how many states a piece changed.
+
+    A segment whose rule does not read any more is left as it is, and the others go on.
+    """
     for segment in wanted:
-        with transaction(intake.sessions) as session:
-            fits = misplaced(session, segment, now)
+        try:
+            with transaction(intake.sessions) as session:
+                rule = rulebook.expanded(session, {"segment": segment}, "rule")
+                fits = misplaced(session, segment, now)
+        except InvalidInput as error:
+            _log.error("a segment is left as it is, its rule does not read", segment=segment, error=str(error))
+            continue
         yield 0
         yield from pieces(intake, segment, fits, now)
+        with transaction(intake.sessions) as session:
+            livesegments.tell_written(session, segment, rule)

@@ -25,6 +25,7 @@ def create_segment(session: Session, name: str, rule: Mapping[str, Any], now: da
     row = Segment(name=name.strip(), rule=dict(rule), created_at=now, updated_at=now)
     session.add(row)
     session.flush()
+    rulebook.expanded(session, {"segment": row.id}, "rule")
     admin_log.record(session, by, "create", "segment", row.id, now, after=admin_log.snapshot(row))
     return row
 
@@ -32,7 +33,10 @@ def create_segment(session: Session, name: str, rule: Mapping[str, Any], now: da
 def update_segment(
     session: Session, segment_id: int, name: str, rule: Mapping[str, Any], now: datetime, by: Actor
 ) -> Segment:
-    """Replace a segment's rule. Audiences that name it follow at once."""
+    """Replace a segment's rule. Audiences that name it follow at once.
+
+    Raises InvalidInput also where a segment or a campaign under way that contains it would not read any more.
+    """
     row = segment(session, segment_id)
     before = admin_log.snapshot(row)
     _check(session, name, rule, segment_id)
@@ -40,6 +44,7 @@ def update_segment(
     session.flush()
     # A segment that names itself, over whatever detour, shows only now that it is stored.
     rulebook.expanded(session, {"segment": segment_id}, "rule")
+    _check_around(session, segment_id)
     admin_log.record(session, by, "change", "segment", row.id, now, before=before, after=admin_log.snapshot(row))
     return row
 
@@ -87,6 +92,28 @@ def _check(session: Session, name: str, rule: Mapping[str, Any], segment_id: int
     if taken is not None and taken != segment_id:
         raise Conflict("Another segment has this name.")
     rulebook.check(session, rule, "audience", "rule")
+
+
+def _check_around(session: Session, segment_id: int) -> None:
+    """Whether all that contains this segment still reads: segments, which offers name, and what goes out."""
+    rules = {row.id: row for row in session.scalars(select(Segment).order_by(Segment.id))}
+    inner = {number: names(row.rule) for number, row in rules.items()}
+    around = {segment_id}
+    while further := {number for number, named in inner.items() if named & around} - around:
+        around |= further
+    for number in sorted(around):
+        _check_holder(session, {"segment": number}, f"the segment {rules[number].name}")
+    going = select(Campaign.name, Campaign.audience).where(Campaign.state.in_(("scheduled", "sending", "paused")))
+    for name, audience in session.execute(going.order_by(Campaign.id)):
+        if names(audience) & around:
+            _check_holder(session, audience, f"the audience of the campaign {name}")
+
+
+def _check_holder(session: Session, rule: Mapping[str, Any], holder: str) -> None:
+    try:
+        rulebook.check(session, rule, "audience", "rule")
+    except InvalidInput as error:
+        raise InvalidInput("rule", f"would break {holder}: {error.message}") from None
 
 
 def names(node: Any) -> set[int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Integer, delete, select
+from sqlalchemy import Boolean, Integer, and_, delete, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -30,12 +30,13 @@ Fits = Callable[[RuleFacts], bool]
 
 
 class LiveSegment(Model):
-    """One segment and its rule, in which no other segment is named."""
+    """One segment and its rule, in which no other segment is named; whether all states once said who fits it."""
 
     __tablename__ = "live_segment"
 
     segment_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     rule: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    written: Mapped[bool] = mapped_column(Boolean, server_default="false")
 
 
 def follow(session: Session, rules: Mapping[int, Mapping[str, Any]]) -> None:
@@ -48,9 +49,23 @@ def follow(session: Session, rules: Mapping[int, Mapping[str, Any]]) -> None:
     rows = [{"segment_id": number, "rule": rule} for number, rule in sorted(wanted.items())]
     if rows:
         new = insert(LiveSegment).values(rows)
+        kept = and_(LiveSegment.written, LiveSegment.rule == new.excluded.rule)
         session.execute(
-            new.on_conflict_do_update(index_elements=[LiveSegment.segment_id], set_={"rule": new.excluded.rule})
+            new.on_conflict_do_update(
+                index_elements=[LiveSegment.segment_id], set_={"rule": new.excluded.rule, "written": kept}
+            )
         )
+
+
+def written(session: Session) -> set[int]:
+    """The followed segments of which all states were told, by the rules that they have now."""
+    return set(session.scalars(select(LiveSegment.segment_id).where(LiveSegment.written)))
+
+
+def tell_written(session: Session, segment: int, rule: Mapping[str, Any]) -> None:
+    """Note that all states were told who fits this rule of a segment; one that has another by now is not meant."""
+    meant = and_(LiveSegment.segment_id == segment, LiveSegment.rule == dict(rule), ~LiveSegment.written)
+    session.execute(update(LiveSegment).where(meant).values(written=True))
 
 
 class LiveSegments:

@@ -97,6 +97,7 @@ class Freezing:
         if not self._store.exists(keys.plan(str(campaign.plan_hash))):
             raise NotFound("plan", campaign.plan_hash)
         approvals.check_send(session, campaign, published=plans.brand(self._blobs, campaign.plan_hash))
+        atopens.check(session, campaign)
         counted = audience.freeze(session, campaign.id, run.number, now, self._hash_key)
         run.state, run.frozen_at, run.plan_hash = "sending", now, campaign.plan_hash
         run.counts = {"total": counted.total, "sendable": counted.sendable, "content_held": counted.content_held}

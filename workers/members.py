@@ -7,12 +7,14 @@ the loop goes on meanwhile and mails that leave are not kept waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 
 from base.clock import monotonic
+from base.db import transaction
 from campaigns import atopens
+from signals import livesegments
 from signals.intake import Intake
 
 
@@ -28,13 +30,17 @@ class Members:
     def want(self, segments: Sequence[int], now: datetime, *, anew: bool) -> bool:
         """Say which segments are asked for now; new ones go first, and all are gone through if `anew`.
 
-        Whether there are new ones.
+        Whether there are new ones. What was written before this process began is not. Raises Unavailable.
         """
         new = [one for one in segments if one not in self._known]
+        if new:
+            with transaction(self._intake.sessions) as session:
+                done = livesegments.written(session)
+            new = [one for one in new if one not in done]
         if anew and self._passing is None:
-            self._passing = atopens.going_through(self._intake, [*new, *sorted(set(segments) - set(new))], now)
+            self._passing = self._through([*new, *sorted(set(segments) - set(new))], now)
         elif new:
-            self._passing = chain(self._first(new, now), self._passing or iter(()))
+            self._passing = chain(self._through(new, now), self._passing or iter(()))
         self.unready = (self.unready | set(new)) & set(segments)
         self._known = set(segments)
         return bool(new)
@@ -59,6 +65,8 @@ class Members:
                 break
         return changed
 
-    def _first(self, new: Sequence[int], now: datetime) -> Iterator[int]:
-        yield from atopens.going_through(self._intake, new, now)
-        self.unready -= set(new)
+    def _through(self, segments: Iterable[int], now: datetime) -> Iterator[int]:
+        """Each is ready when it is done, whatever becomes of those after it."""
+        for one in segments:
+            yield from atopens.going_through(self._intake, [one], now)
+            self.unready.discard(one)

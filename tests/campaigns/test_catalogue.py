@@ -150,6 +150,40 @@ def test_it_refuses_segments_that_contain_themselves(shop: Shop) -> None:
         segments.delete_segment(session, inner, shop.now, MANAGER)
 
 
+def test_it_refuses_a_segment_that_would_break_what_contains_it(shop: Shop) -> None:
+    ulm = {"field": "trait", "name": "city", "op": "=", "value": "Ulm"}
+    large = {"any": [ulm] * 198}
+    with shop.sessions.begin() as session:
+        inner = segments.create_segment(session, "Inner", ulm, shop.now, MANAGER).id
+        outer = segments.create_segment(session, "Outer", {"segment": inner}, shop.now, MANAGER).id
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, inner, "Inner", large, shop.now, MANAGER)
+        segments.update_segment(session, inner, "Inner", ulm, shop.now, MANAGER)
+    campaign = shop.campaign(audience={"all": [{"segment": outer}, ulm]}, name="Autumn")
+    shop.schedule(campaign, timedelta(days=1))
+    with (
+        pytest.raises(InvalidInput, match="would break the audience of the campaign Autumn: a rule has at most 200"),
+        shop.sessions.begin() as session,
+    ):
+        segments.update_segment(session, inner, "Inner", large, shop.now, MANAGER)
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, outer, "Outer", {"all": [{"segment": inner}, ulm]}, shop.now, MANAGER)
+    with (
+        pytest.raises(InvalidInput, match="would break the segment Outer: a rule has at most 200 parts"),
+        shop.sessions.begin() as session,
+    ):
+        segments.update_segment(session, inner, "Inner", large, shop.now, MANAGER)
+
+
+def test_it_keeps_no_segment_too_deep_to_be_named(shop: Shop) -> None:
+    with shop.sessions.begin() as session:
+        last = segments.create_segment(session, "S0", {"always": True}, shop.now, MANAGER).id
+        for depth in range(1, 5):
+            last = segments.create_segment(session, f"S{depth}", {"segment": last}, shop.now, MANAGER).id
+    with pytest.raises(InvalidInput, match="5 deep"), shop.sessions.begin() as session:
+        segments.create_segment(session, "S5", {"segment": last}, shop.now, MANAGER)
+
+
 def test_it_counts_who_is_in_a_segment_now(shop: Shop) -> None:
     shop.people("ann", "bob")
     with shop.sessions.begin() as session:

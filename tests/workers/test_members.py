@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,12 +11,14 @@ from sqlalchemy import text
 
 from base import keys
 from campaigns import atopens, segments
+from campaigns.models import Campaign
 from signals import membership
 from signals.intake import Intake
 from signals.livesegments import LiveSegments
 from signals.state import decode
 from tests.campaigns.shop import MANAGER, Shop
 from workers import schedule
+from workers.members import Members
 from workers.schedule import Scheduler
 
 ULM = {"field": "trait", "name": "city", "op": "=", "value": "Ulm"}
@@ -123,3 +126,58 @@ def test_it_goes_on_with_everything_else_while_a_new_segment_is_written(
         assert shop.state(asking) == "scheduled" or before == people
     assert rounds > 3, "it took several rounds, and nobody waited but the campaign that asks for it"
     assert len(shop.ledger(asking)) == len(people)
+
+
+def parts(number: int) -> dict[str, Any]:
+    """A rule of so many parts and one more."""
+    return {"any": [ULM | {"value": f"Ulm {each}"} for each in range(number)]}
+
+
+def test_it_goes_past_a_segment_whose_rule_does_not_read_any_more(shop: Shop, scheduler: Scheduler) -> None:
+    people = set(shop.people("ann", "ben", city="Ulm"))
+    inner = segment(shop, "Inner", ULM)
+    outer = segment(shop, "Outer", {"all": [{"segment": inner}, ULM]})
+    sound = segment(shop, "Sound", ULM)
+    plain, broken = shop.campaign(suppress={"segment": sound}), shop.campaign(suppress={"segment": outer})
+    # As it could be saved before segments around it were looked at.
+    large = text("UPDATE segment SET rule = CAST(:rule AS jsonb) WHERE id = :id")
+    with shop.sessions.begin() as session:
+        session.execute(large, {"rule": json.dumps(parts(198)), "id": inner})
+    for campaign in (plain, broken):
+        shop.schedule(campaign)
+    scheduler.tick()
+    assert members(shop, sound) == people
+    assert (shop.state(plain), len(shop.ledger(plain))) == ("finished", 2), "all of them are suppressed"
+    assert shop.state(broken) == "paused", "a person is told, instead of waiting for ever"
+    with shop.sessions.begin() as session:
+        trouble = session.get_one(Campaign, broken).trouble
+    assert trouble is not None
+    assert f"segment {outer}" in trouble
+
+
+def test_it_holds_a_campaign_only_for_the_segments_it_asks_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membership, "BATCH", 1)
+    shop.people("ann", "ben", city="Ulm")
+    first, second = segment(shop, "First", ULM), segment(shop, "Second", ULM)
+    passes = Members(shop.intake)
+    assert passes.want([first, second], shop.now, anew=True)
+    while first in passes.unready:
+        assert second in passes.unready
+        passes.go_on(0.0)
+    assert members(shop, first) == set(shop.known().values())
+    assert passes.unready == {second}
+
+
+def test_it_does_not_wait_again_for_written_segments_when_it_is_started_again(shop: Shop) -> None:
+    shop.people("ann", city="Ulm")
+    done, changed, begun = (segment(shop, name, ULM) for name in ("Done", "Changed", "Begun"))
+    named = [done, changed, begun]
+    with shop.sessions.begin() as session:
+        atopens.follow(session, named)
+    atopens.keep_up(shop.intake, [done, changed], shop.now)
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, changed, "Changed", ULM | {"value": "Kiel"}, shop.now, MANAGER)
+        atopens.follow(session, named)
+    again = Members(shop.intake)
+    assert again.want(named, shop.now, anew=True)
+    assert again.unready == {changed, begun}
