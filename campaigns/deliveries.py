@@ -28,11 +28,20 @@ MAX_SKIPPED: Final = 20_000
 RELAY_AWAY: Final = "relay unreachable"
 RELAY_REFUSES: Final = "relay refuses us"
 """Reasons of rows that wait for no fault of their own: no try is counted."""
+NO_ANSWER: Final = "no answer after the mail was sent"
+SENDER_LOST: Final = "sender lost while handing over"
+SETTLED: Final = "settled by a person"
+IN_DOUBT: Final = (NO_ANSWER, SENDER_LOST, SETTLED)
+"""Reasons of a row of which it is not known whether the other side took it; a person's word for it is no proof."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A row this process may send. `state` are the profile state's bytes now, None when there is none."""
+    """A row this process may send. `state` are the profile state's bytes now, None when there is none.
+
+    `created_at` is when its run was frozen, or the test asked for. `in_doubt` says of a text or push message that a
+    person had it sent again although an earlier attempt may have been taken.
+    """
 
     id: int
     key: Key
@@ -44,7 +53,9 @@ class Claimed:
     plan_hash: str
     holdout: str
     attempts: int
+    created_at: datetime
     channel: str = EMAIL
+    in_doubt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +84,17 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
     skipped with the reason, and the others are returned. Rows that another process is claiming are left to it.
     """
     rows = session.execute(
-        _CLAIM, {"ids": list(ids), "claimer": claimer, "now": now, "until": now + LEASE, "test": TEST_BIT}
-    )
+        _CLAIM,
+        {
+            "ids": list(ids), "claimer": claimer, "now": now, "until": now + LEASE, "test": TEST_BIT,
+            "doubts": list(IN_DOUBT),
+        },
+    )  # fmt: skip
     return [
         Claimed(
             row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.address, row.address_hash,
-            row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts, row.channel,
+            row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts, row.created_at,
+            row.channel, row.in_doubt,
         )
         for row in sorted(rows, key=attrgetter("id"))
         if row.state == "claimed"
@@ -260,7 +276,10 @@ _CLAIM: Final = text(f"""
         settled_at = CASE WHEN k.reason IS NULL THEN NULL ELSE :now ::timestamptz END
     FROM checked k WHERE d.id = k.id
     RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
-        d.attempts, d.channel, k.address, k.traits, k.encoded
+        d.attempts, d.created_at, d.channel, k.address, k.traits, k.encoded,
+        d.channel <> '{EMAIL}' AND EXISTS (
+            SELECT 1 FROM delivery_retry r WHERE r.delivery_id = d.id AND r.reason = ANY(:doubts)
+        ) AS in_doubt
 """)  # noqa: S608 - of constants alone
 
 _HAND_OVER: Final = text(f"""
@@ -322,15 +341,15 @@ _HOLD: Final = text("""
     RETURNING d.id
 """)
 
-_EXPIRE: Final = text("""
+_EXPIRE: Final = text(f"""
     UPDATE delivery SET
         state = CASE WHEN handing THEN 'unknown' ELSE 'queued' END,
-        reason = CASE WHEN handing THEN 'sender lost while handing over' END,
+        reason = CASE WHEN handing THEN '{SENDER_LOST}' END,
         settled_at = CASE WHEN handing THEN :now ::timestamptz END,
         handing = false, lease_until = NULL, enqueued_at = NULL
     WHERE state = 'claimed' AND lease_until < :now
     RETURNING id, state
-""")
+""")  # noqa: S608 - of constants alone
 
 _DUE: Final = text("""
     UPDATE delivery SET state = 'queued', not_before = NULL, enqueued_at = NULL

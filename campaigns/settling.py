@@ -26,7 +26,8 @@ RESOLUTIONS: Final = ("accepted", "failed", "queued")
 def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by: Actor) -> None:
     """A person's word on a row that is unknown: it was "accepted", it "failed", or send it again ("queued").
 
-    Raises Conflict when the row is not unknown (any more).
+    What is sent again keeps what it said, as what failed does: it may have been taken all the same. Raises Conflict
+    when the row is not unknown (any more).
     """
     if outcome not in RESOLUTIONS:
         raise InvalidInput("outcome", f"must be one of {', '.join(RESOLUTIONS)}")
@@ -35,7 +36,10 @@ def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by:
         raise NotFound("delivery", delivery_id)
     if row.state != "unknown":
         raise Conflict(f"The delivery is {row.state}, not unknown.")
-    row.state, row.reason, row.handing = outcome, "settled by a person", False
+    if outcome == "queued":
+        told = {"reason": row.reason, "reply": row.reply, "attempts": row.attempts}
+        session.add(DeliveryRetry(delivery_id=delivery_id, at=now, by=by.name, **told))
+    row.state, row.reason, row.handing = outcome, deliveries.SETTLED, False
     row.settled_at = None if outcome == "queued" else now
     if outcome == "accepted":
         row.sent_at = row.sent_at or now
@@ -77,7 +81,7 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
 
 
 def retries(session: Session, delivery_id: int) -> list[DeliveryRetry]:
-    """What a delivery said each time before it was sent again, the first first."""
+    """What a delivery said each time before a person had it sent again, the first first."""
     query = select(DeliveryRetry).where(DeliveryRetry.delivery_id == delivery_id).order_by(DeliveryRetry.id)
     return list(session.scalars(query))
 

@@ -62,8 +62,10 @@ class Composers:
         """The mail or message of a claimed row. Raises InvalidInput when there can be none for this person."""
         plan, composer, texts = self.of(row.plan_hash)
         base = self._settings.render_base(composer.mail.brand)
+        # A gateway may hold each attempt against the first by its key, so the links of a message do not change.
+        made_at = now if texts is None else row.created_at
         urls = links.mint(
-            self._tokens, base, row.key, composer.mail.slots, second_number(now),
+            self._tokens, base, row.key, composer.mail.slots, second_number(made_at),
             neutral=row.holdout == "content" and plan.tracking != "none", html=False, amp=bool(composer.mail.amp),
             printed=printed_mark(plan.view_html, row.traits), tracked=plan.tracking != "none",
         )  # fmt: skip

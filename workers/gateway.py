@@ -1,9 +1,16 @@
 """Handing a text or push message over to its gateway by one signed call, and what the answer means.
 
-The verdicts are those of mail: permanent, temporary, unknown, and ours. Unknown is only what happens after the last
-byte of the call was given to the network and before a status came: the gateway may have taken the message or not. The
-call names the delivery in `webhook-id` and `Idempotency-Key`, the same at every attempt, so a gateway that keeps to it
-passes on nothing twice even when a person has such a message sent again.
+The verdicts are those of mail: permanent, temporary, unknown, and ours. Unknown is what happens after the last byte of
+the call was given to the network, until a status comes that says yes or no: the gateway may have taken the message or
+not. A status of a proxy before it, or of one that broke down over the message, says neither; unlike a mail server's 4yz
+it does not mean "not taken".
+
+The call names the delivery in `webhook-id` and `Idempotency-Key`, the same at every attempt, so a gateway that keeps to
+it passes on nothing twice even when a person has such a message sent again. Its links are the same too; the fields that
+it prints are those of the moment, so an attempt can differ from an earlier one, which such a gateway refuses by 422
+(draft-ietf-httpapi-idempotency-key-header). That tells that it knows the key and not that nobody got the message: after
+an attempt in doubt it stays unknown. Keeping the first attempt's bytes instead would mean a sealed copy of what each
+person was written, with erasure and expiry of its own, for the few who change between two attempts.
 """
 
 from __future__ import annotations
@@ -33,7 +40,10 @@ SLOW_DOWN: Final = 30
 MAX_RETRY_AFTER: Final = 86_400
 _OURS: Final = frozenset((401, 402, 403, 404, 405, 407, 421))
 """The gateway refuses us, our account or our address for it, whoever the message is for; so does a redirect."""
-_TEMPORARY: Final = frozenset((408, 409, 423, 425, 429))
+_TEMPORARY: Final = frozenset((409, 423, 425, 429, 503))
+"""Surely not taken, and may be later. Every other 5xx is as 500 (RFC 9110 §15)."""
+_NO_WORD: Final = 408
+_OTHER_BODY: Final = 422
 _GONE: Final = 410
 _TOO_MANY: Final = 429
 _SECRET: Final = re.compile(r"\+?\d[\d ()/-]{4,}\d|[A-Za-z0-9_:-]{24,}")
@@ -50,12 +60,12 @@ class Gateway:
         self._call = call
         self._silent = ""
 
-    def hand_over(self, message: Built) -> str:
-        """Hand one message over and return the answer.
+    def hand_over(self, message: Built, *, in_doubt: bool = False) -> str:
+        """Hand one message over and return the answer; `in_doubt` says that an earlier attempt may have been taken.
 
         Raises PermanentFailure, TemporaryFailure or UnknownOutcome, and of these Unreachable, SenderRefused and
-        AddressGone as a relay's transport does. After a call without an answer nothing more of the batch is tried: a
-        gateway that has gone silent would leave every message of it in doubt.
+        AddressGone as a relay's transport does. After a call without an answer, or with one that says neither yes nor
+        no, nothing more of the batch is tried: the gateway would leave every message of it in doubt.
         """
         if self._silent:
             raise Unreachable(self._silent)
@@ -71,7 +81,9 @@ class Gateway:
             raise Unreachable(f"the gateway {error.message}") from None
         except InvalidInput as error:
             raise SenderRefused(f"the gateway’s address {error.message}") from None
-        return _verdict(answer, now)
+        if not _says(answer.status):
+            self._silent = f"the gateway did not say what became of a message: {_reply(answer)}"
+        return _verdict(answer, now, in_doubt=in_doubt)
 
 
 class DryGateway:
@@ -95,16 +107,23 @@ class DryGateway:
         return self._transport.hand_over(self._sender, f"{told['channel']}@gateway.invalid", mail.as_bytes())
 
 
-def _verdict(answer: Answered, now: datetime) -> str:
+def _says(status: int) -> bool:
+    """Whether a status says that the message was taken, or that it was not."""
+    return (200 <= status < 500 and status != _NO_WORD) or status in _TEMPORARY
+
+
+def _verdict(answer: Answered, now: datetime, *, in_doubt: bool) -> str:
     """The reply of an answer that says yes; else raises what it means."""
     status, reply = answer.status, _reply(answer)
     if 200 <= status < 300:
         return reply
-    if not 300 <= status < 600:
+    if not _says(status):
         raise UnknownOutcome(f"no status that says what became of the message: {reply}")
+    if in_doubt and status == _OTHER_BODY:
+        raise UnknownOutcome(f"an earlier attempt may have been taken: {reply}")
     if status in _OURS or status < 400:
         raise SenderRefused(reply)
-    if status in _TEMPORARY or status >= 500:
+    if status in _TEMPORARY:
         least = SLOW_DOWN if status == _TOO_MANY else 0
         raise TemporaryFailure(reply, max(least, _seconds(answer.retry_after, now)))
     raise AddressGone(reply) if status == _GONE else PermanentFailure(reply)

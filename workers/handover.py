@@ -20,7 +20,7 @@ from base.clock import Clock, monotonic
 from base.errors import DeliveryFailure, PermanentFailure, TemporaryFailure, UnknownOutcome
 from campaigns.channels import PUSH
 from campaigns.compose import Built
-from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
+from campaigns.deliveries import LEASE, NO_ANSWER, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
 from campaigns.permits import Granted
 from workers.relay import Unreachable
 from workers.replies import Concern, concern, is_dead_address
@@ -105,7 +105,7 @@ class Handover:
         try:
             reply = self._hand_one(item)
         except UnknownOutcome as error:
-            outcomes.append(self._settled(item, "unknown", "no answer after the mail was sent", error.reply))
+            outcomes.append(self._settled(item, "unknown", NO_ANSWER, error.reply))
         except Unreachable as error:
             _log.warning("relay unreachable", reason=error.reply)
             self.away = error.reply

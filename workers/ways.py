@@ -46,7 +46,9 @@ class Ways:
         """Hand one mail or message over and return the answer; raises as Transport.hand_over does."""
         if item.gateway is None:
             return self._relay.hand_over(item.sender, item.mail.recipient, item.mail.content)
-        return (self._dry or self._gateways[item.gateway]).hand_over(item.mail)
+        if self._dry is not None:
+            return self._dry.hand_over(item.mail)
+        return self._gateways[item.gateway].hand_over(item.mail, in_doubt=item.row.in_doubt)
 
     def close(self) -> None:
         """Leave the relay."""

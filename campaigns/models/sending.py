@@ -32,7 +32,7 @@ class DeliveryCount(Model):
 
 
 class DeliveryRetry(Model):
-    """What a failed delivery said before somebody had it sent again; an entry a retry."""
+    """What a failed or unknown delivery said before somebody had it sent again; an entry a retry."""
 
     __tablename__ = "delivery_retry"
     __table_args__ = (Index("delivery_retry_delivery", "delivery_id"),)

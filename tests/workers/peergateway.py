@@ -64,6 +64,16 @@ def kills(handler: _Handler, said: Said) -> None:
     answers(202)(handler, said)
 
 
+def remembers(handler: _Handler, said: Said) -> None:
+    """Take a message and break off; say afterwards, by its key, whether what comes again is the same."""
+    key = said.headers["idempotency-key"]
+    earlier = [one.content for one in handler.server.calls[:-1] if one.headers["idempotency-key"] == key]
+    if earlier:
+        answers(202 if set(earlier) == {said.content} else 422, "another body")(handler, said)
+    else:
+        hangs_up(handler, said)
+
+
 def is_silent(handler: _Handler, _said: Said) -> None:
     """Say nothing until the gateway is stopped."""
     handler.server.stopping.wait(30)

@@ -251,6 +251,79 @@ def test_it_does_not_know_what_became_of_a_message_that_was_sent_and_not_answere
     assert _timeline(texting, "ann") == ["text message accepted by the gateway"]
 
 
+@pytest.mark.parametrize("attempt", ["put_off", "in_doubt"])
+def test_it_says_the_same_bytes_at_every_attempt_of_who_has_not_changed(
+    texting: Texting, peer: PeerGateway, attempt: str
+) -> None:
+    gateway, _ = texting.made("Pushes", "push")
+    texting.people("ann", purpose="push")
+    peer.usual = answers(503) if attempt == "put_off" else peergateway.hangs_up
+    campaign = texting.campaign(PUSH, gateway)
+    row = texting.send(campaign)["ann"]
+    if attempt == "in_doubt":
+        with texting.shop.sessions.begin() as session:
+            settling.resolve(session, row.id, "queued", texting.shop.now, MANAGER)
+    peer.usual = answers(202)
+    assert texting.later(timedelta(hours=3), campaign)["ann"].state == "accepted"
+    first, second = peer.calls
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.content == second.content
+    assert int(first.headers["webhook-timestamp"]) < int(second.headers["webhook-timestamp"])
+
+
+def test_it_fails_nobody_whose_gateway_knows_an_earlier_attempt_in_doubt_with_other_words(
+    texting: Texting, peer: PeerGateway
+) -> None:
+    shop = texting.shop
+    texting.people("ann", "bob", "cleo")
+    peer.usual = peergateway.remembers
+    campaign = texting.campaign()
+    texting.send(campaign)
+    for _ in range(2):  # After a call without an answer the others wait.
+        texting.later(timedelta(minutes=1), campaign)
+    rows = texting.rows(campaign)
+    assert [rows[name].state for name in ("ann", "bob", "cleo")] == ["unknown"] * 3
+    shop.send({"type": "identify", "userId": "ann", "traits": {"first_name": "Anna"}})
+    shop.send({"type": "identify", "userId": "cleo", "traits": {"first_name": "Cleopatra"}})
+    with shop.sessions.begin() as session:
+        for name, outcome in (("ann", "queued"), ("bob", "queued"), ("cleo", "failed")):
+            settling.resolve(session, rows[name].id, outcome, shop.now, MANAGER)
+        assert settling.send_again(session, campaign, shop.now, MANAGER) == 1
+        assert [one.reason for one in settling.retries(session, rows["ann"].id)] == [deliveries.NO_ANSWER]
+    rows = texting.send(campaign)
+    assert texting.states(campaign) == {
+        "ann": ("unknown", deliveries.NO_ANSWER, 2), "bob": ("accepted", None, 2),
+        "cleo": ("unknown", deliveries.NO_ANSWER, 1),
+    }  # fmt: skip
+    assert rows["ann"].reply == "an earlier attempt may have been taken: HTTP 422: another body"
+
+
+def test_it_fails_whom_a_gateway_refuses_by_422_where_no_attempt_is_in_doubt(
+    texting: Texting, peer: PeerGateway
+) -> None:
+    texting.people("ann")
+    campaign = texting.campaign()
+    for answer, state in ((answers(503), "deferred"), (answers(422), "failed")):
+        peer.usual = answer
+        assert texting.later(timedelta(minutes=2), campaign)["ann"].state == state
+
+
+def test_it_asks_a_person_where_a_proxy_ran_out_of_time_and_leaves_the_others_for_a_while(
+    texting: Texting, peer: PeerGateway
+) -> None:
+    texting.people("ann", "bob")
+    peer.answers[NUMBERS["ann"]] = answers(504, "upstream timed out")
+    campaign = texting.campaign()
+    rows = texting.send(campaign)
+    assert texting.states(campaign) == {
+        "ann": ("unknown", deliveries.NO_ANSWER, 1), "bob": ("deferred", RELAY_AWAY, 0),
+    }  # fmt: skip
+    assert rows["ann"].reply == "no status that says what became of the message: HTTP 504: upstream timed out"
+    assert rows["bob"].not_before == texting.shop.now + timedelta(seconds=30)
+    texting.later(timedelta(days=1), campaign)
+    assert peer.told() == [NUMBERS["ann"], NUMBERS["bob"]], "nobody is written to twice without being asked for"
+
+
 def test_it_holds_a_campaign_without_failing_anybody_where_the_gateway_refuses_us(
     texting: Texting, peer: PeerGateway
 ) -> None:

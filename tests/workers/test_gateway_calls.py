@@ -72,6 +72,29 @@ def test_it_knows_that_a_gateway_that_lets_nobody_in_got_nothing() -> None:
             gateway(url).hand_over(MESSAGE)
 
 
+@pytest.mark.parametrize("status", [408, 500, 502, 504, 524, 599, 600])
+def test_it_does_not_know_what_became_of_a_message_where_a_status_does_not_say_and_tries_no_other(
+    peer: PeerGateway, status: int
+) -> None:
+    peer.usual = answers(status, "oh")
+    made = gateway(peer.url)
+    with pytest.raises(UnknownOutcome, match=f"no status that says what became of the message: HTTP {status}: oh"):
+        made.hand_over(MESSAGE)
+    with pytest.raises(Unreachable, match=f"did not say what became of a message: HTTP {status}"):
+        made.hand_over(MESSAGE)
+    assert len(peer.calls) == 1
+
+
+@pytest.mark.parametrize("status", [409, 423, 425, 429, 503])
+def test_it_tries_again_what_a_status_says_was_not_taken_yet(peer: PeerGateway, status: int) -> None:
+    peer.usual = answers(status)
+    made = gateway(peer.url)
+    for in_doubt in (False, True):
+        with pytest.raises(TemporaryFailure, match=f"HTTP {status}"):
+            made.hand_over(MESSAGE, in_doubt=in_doubt)
+    assert len(peer.calls) == 2
+
+
 @pytest.mark.parametrize(
     ("status", "asked", "seconds"),
     [
