@@ -27,6 +27,8 @@ from signals.sources import INTERNAL, Source
 from signals.suppression import Suppression, SuppressionChange
 
 MAX_ADDRESSES: Final = 20
+REACHED_AT: Final = ("email", "phone")
+"""The identifiers that can be on the suppression list; a user id stays a person's whatever devices they have."""
 MAX_STATEMENTS: Final = 200
 PURPOSE_WORDS: Final = {
     "email": "Mails",
@@ -49,7 +51,7 @@ VIA_WORDS: Final = {
 }
 """By which way something was said; others keep their name."""
 LISTED_WORDS: Final = {
-    "bounced": "does not take mail any more",
+    "bounced": "takes no messages any more",
     "complained": "reported our mail as unwanted",
     "unsubscribed": "unsubscribed by whoever reads it",
 }
@@ -72,9 +74,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class Address:
-    """One address of a person. `mark` names it to `lift`, `reason` says why it gets no mail (None: it may)."""
+    """One address or phone number of a person. `mark` names it to `lift`, `reason` says why nothing goes there (None: it may)."""
 
     mark: str
+    kind: str
     masked: str
     reason: str | None
     since: datetime | None
@@ -110,26 +113,27 @@ def standing(history: list[Statement]) -> dict[str, Statement | None]:
 
 
 def addresses(session: Session, root: int) -> list[Address]:
-    """A person's addresses with what became of each on the suppression list; at most 20."""
+    """A person's addresses and phone numbers with what became of each on the suppression list; at most 20."""
     rows = session.execute(
-        select(Identifier.value, Identifier.value_hash)
-        .where(Identifier.type == "email", Identifier.profile_id.in_(customers.members(session, root)))
+        select(Identifier.type, Identifier.value, Identifier.value_hash)
+        .where(Identifier.type.in_(REACHED_AT), Identifier.profile_id.in_(customers.members(session, root)))
         .order_by(Identifier.last_seen.desc())
         .limit(MAX_ADDRESSES)
     ).all()
-    values = {row.value_hash: row.value for row in rows}
+    values = {row.value_hash: (row.type, customers.masked(row.type, row.value)) for row in rows}
     on_list = select(Suppression).where(Suppression.address_hash.in_(list(values)))
     listed = {one.address_hash: one for one in session.scalars(on_list)}
     changes = suppression.changes(session, list(values))
     return [
         Address(
             hashed.hex(),
-            customers.masked("email", value),
+            kind,
+            masked,
             listed[hashed].reason if hashed in listed else None,
             listed[hashed].at if hashed in listed else None,
             [one for one in changes if one.address_hash == hashed],
         )
-        for hashed, value in values.items()
+        for hashed, (kind, masked) in values.items()
     ]
 
 

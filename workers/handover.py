@@ -5,7 +5,8 @@ Text and push messages are handed to their gateway in the same way; it stands fo
 The relay's refusal of our sender address is ours at once. At a recipient it may be either's (see `replies.concern`): it
 waits until the end of its group. A mail that is taken after it shows that the relay takes ours, so it was the person's;
 STREAK of them in a row, or a policy's where nothing of the campaign was taken lately, are ours. Then nobody has failed:
-the campaign's mails are held, and `troubles` says in the relay's words why.
+the campaign's mails are held, and `troubles` says in the relay's words why. A gateway's 410 may mean the person or the
+address that we call: it bars a number only if a message of the campaign is taken after it.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ class Handover:
             outcomes.append(self._settled(item, "accepted", None, reply))
             if not is_test:
                 self.taken.add(campaign)
-                outcomes += [self._verdict(*doubt) for doubt in self._doubts.pop(campaign, [])]
+                outcomes += [self._verdict(*doubt, explained=True) for doubt in self._doubts.pop(campaign, [])]
 
     def _leave_alone(self, error: DeliveryFailure) -> None:
         """Try nothing more for as long as the other side asks for, where it does; who met it has been tried."""
@@ -136,7 +137,7 @@ class Handover:
 
     @staticmethod
     def _concern(error: DeliveryFailure) -> Concern:
-        if isinstance(error, AddressNotTaken | AddressGone):
+        if isinstance(error, AddressNotTaken):
             return Concern.RECIPIENT
         return Concern.US if isinstance(error, SenderRefused) else concern(error.reply)
 
@@ -162,12 +163,12 @@ class Handover:
         self._doubts.clear()
         return ended
 
-    def _verdict(self, item: Ready, error: DeliveryFailure) -> Settled:
-        """What a refusal means that concerns this person alone."""
+    def _verdict(self, item: Ready, error: DeliveryFailure, *, explained: bool = False) -> Settled:
+        """What a refusal means that concerns this person alone; `explained` by one that was taken after it."""
         if not error.permanent:
             return self._put_off(item, error)
         # A test address is not a customer's. A user id stays theirs, whatever devices they have just now.
-        is_dead = isinstance(error, AddressGone) or is_dead_address(error.reply)
+        is_dead = (explained and isinstance(error, AddressGone)) or is_dead_address(error.reply)
         if is_dead and item.row.channel != PUSH and item.row.address_hash is not None and not item.row.key.is_test:
             self.dead[item.row.address_hash] = error.reply
         return self._settled(item, "failed", "refused", error.reply)

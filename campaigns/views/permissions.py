@@ -56,7 +56,7 @@ def lift(profile: int) -> ResponseReturnValue:
             )
     except InvalidInput as error:
         return _refused(root, error)
-    flash("The address may be mailed again.")
+    flash("Messages may go there again.")
     return redirect(url_for("permissions.show", profile=root))
 
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from campaigns import audience
 from signals import mailreports
-from signals.identity import address_hash
-from signals.suppression import suppress_hash
+from signals.identity import address_hash, value_hash
+from signals.suppression import Suppression, suppress_hash
 from tests.campaigns.web import Web
 
 
@@ -61,6 +61,23 @@ def test_it_lets_a_person_lift_a_suppression_with_a_reason_and_keeps_who_did(web
     page = refused.get(f"/customers/{ada}/permissions").text
     assert "550 no such user" in page
     assert "may be mailed again" in page
+
+
+def test_it_lets_support_lift_a_phone_number_that_was_barred(web: Web) -> None:
+    shop = web.shop
+    (ada,) = shop.people("ada", phone="+4930100001")
+    hashed = value_hash(shop.settings.hash_key, "phone", "+4930100001")
+    with shop.sessions.begin() as session:
+        suppress_hash(session, hashed, "bounced", shop.now, evidence="HTTP 410")
+    desk = web.desk("support")
+    page = desk.get(f"/customers/{ada}/permissions").text
+    assert ("gets no text messages since" in page, "+4930100001" in page) == (True, False)
+    assert "takes no messages any more" in page
+    done = desk.post(f"/customers/{ada}/addresses/lift", address=hashed.hex(), why="Her number is in use again")
+    assert done.status_code == 302
+    with shop.sessions.begin() as session:
+        assert session.get(Suppression, hashed) is None
+    assert "may be texted again" in desk.get(f"/customers/{ada}/permissions").text
 
 
 def test_it_tells_admins_what_came_back_and_what_was_refused(web: Web) -> None:

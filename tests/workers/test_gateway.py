@@ -37,6 +37,7 @@ from tests.promises.reader import BROWSER
 from tests.workers import peergateway
 from tests.workers.peergateway import PeerGateway, answers, peer_gateway
 from tests.workers.relay import Relay
+from workers.handover import STREAK
 from workers.schedule import Scheduler
 from workers.sending import GATEWAY_SHUT, Sender
 
@@ -127,6 +128,11 @@ class Texting:
             deliveries.sweep(session, self.shop.now)
         return self.send(campaign)
 
+    def barred(self) -> list[bytes]:
+        """The hashes on the suppression list."""
+        with self.shop.sessions.begin() as session:
+            return [one.address_hash for one in session.query(Suppression)]
+
     def states(self, campaign: int) -> dict[str, tuple[str, str | None, int]]:
         return {name: (row.state, row.reason, row.attempts) for name, row in self.rows(campaign).items()}
 
@@ -206,29 +212,50 @@ def test_it_tells_verdicts_by_the_status_and_never_keeps_a_number(texting: Texti
     texting.people(*NUMBERS)
     peer.answers |= {
         NUMBERS["bob"]: answers(400, f"no route to {NUMBERS['bob']} for key sk_live_0123456789abcdefghij"),
-        NUMBERS["cleo"]: answers(410, "5.1.1 gone"),
+        NUMBERS["ann"]: answers(410, "5.1.1 gone"),
         NUMBERS["dora"]: answers(503),
         NUMBERS["eve"]: answers(429, Retry_After="7200"),
     }
     campaign = texting.campaign()
     rows = texting.send(campaign)
     assert texting.states(campaign) == {
-        "ann": ("accepted", None, 1), "bob": ("failed", "refused", 1), "cleo": ("failed", "refused", 1),
+        "ann": ("failed", "refused", 1), "bob": ("failed", "refused", 1), "cleo": ("accepted", None, 1),
         "dora": ("deferred", "put off by the server", 1), "eve": ("deferred", "put off by the server", 1),
         "finn": ("deferred", RELAY_AWAY, 0),
     }  # fmt: skip
     assert rows["bob"].reply == "HTTP 400: no route to … for key …"
-    assert rows["cleo"].reply == "HTTP 410: 5.1.1 gone"
+    assert rows["ann"].reply == "HTTP 410: 5.1.1 gone"
     assert rows["dora"].not_before == texting.shop.now + timedelta(minutes=1)
     assert rows["eve"].not_before == rows["finn"].not_before == texting.shop.now + timedelta(hours=2)
-    hashed = value_hash(texting.shop.settings.hash_key, "phone", NUMBERS["cleo"])
-    with texting.shop.sessions.begin() as session:
-        assert [one.address_hash for one in session.query(Suppression)] == [hashed], "only who is gone is never tried"
+    hashed = value_hash(texting.shop.settings.hash_key, "phone", NUMBERS["ann"])
+    assert texting.barred() == [hashed], "only who is gone is never tried"
     peer.told()
     peer.answers.clear()
     texting.later(timedelta(hours=2), campaign)
     assert sorted(peer.told()) == sorted(NUMBERS[name] for name in ("dora", "eve", "finn"))
     assert {row.state for row in texting.rows(campaign).values()} == {"accepted", "failed"}
+
+
+def test_it_bars_no_number_for_a_gateway_that_says_gone_to_everybody(texting: Texting, peer: PeerGateway) -> None:
+    many = {f"p{place:02d}": f"+49301001{place:02d}" for place in range(STREAK + 1)}
+    for name, number in many.items():
+        texting.shop.people(name, phone=number)
+        texting.shop.send(texting.shop.consent(name, True, "sms"))
+    peer.usual = answers(410, "this version of the API is retired")
+    campaign = texting.campaign()
+    texting.send(campaign)
+    assert set(texting.states(campaign).values()) == {("deferred", RELAY_REFUSES, 0)}, "ten in a row are ours"
+    assert len(peer.told()) == STREAK
+    with texting.shop.sessions.begin() as session:
+        assert "API is retired" in str(campaigns.campaign(session, campaign).trouble)
+    assert texting.barred() == []
+    peer.usual = answers(202)
+    peer.answers[many["p10"]] = answers(410)
+    texting.later(timedelta(minutes=6), campaign)
+    states = texting.states(campaign)
+    assert states.pop("p10") == ("failed", "refused", 1)
+    assert set(states.values()) == {("accepted", None, 1)}
+    assert texting.barred() == [], "nothing was taken after it, so it may still be the gateway that is gone"
 
 
 @pytest.mark.parametrize("fault", ["hangs_up", "says_nonsense"])
