@@ -55,11 +55,23 @@ _ADDRESS_LIKE: Final = re.compile(
     r"(?:https?://)?(?:www\.)?([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z]{2,})(?:/\S*)?", re.IGNORECASE
 )
 _NUMBERS: Final = re.compile(r"[\d.]+|\[.*\]")
+_WRITTEN: Final = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*://|www\.)\S+|(?<![\w@./-])(?:(?:[\w-]+\.)+[a-z]{2,}|\d{1,3}(?:\.\d{1,3}){3})/\S*",
+    re.IGNORECASE,
+)
+"""What phones make a link of in plain text; without a scheme only where a path follows."""
+_TAG: Final = re.compile(r"\{(?:\{(?P<printed>.*?)\}|%.*?%|#.*?#)\}", re.DOTALL)
+_LITERAL: Final = re.compile(r"\"([^\"]*)\"|'([^']*)'")
+_AFTER: Final = ".,;:!?)]}>»”’\"'"
+"""What ends a sentence and not the address before it."""
 _PRINTED: Final = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 
 
 class Finding(Struct, frozen=True):
-    """One thing about a mail: how bad, what kind in a stable word, the tab where it is put right, and a sentence."""
+    """One thing about a mail, or about the text that goes in its place.
+
+    How bad it is, what kind in a stable word, the tab where it is put right, and a sentence.
+    """
 
     level: Level
     code: str
@@ -77,7 +89,10 @@ class Lacking(Struct, frozen=True):
 
 
 def findings(row: Campaign, plan: Plan, mail: CompiledMail) -> list[Finding]:
-    """What is to be said of a campaign's mail and of where its links lead; errors first. Nobody's data is read."""
+    """What is to be said of a campaign's mail, of its text and of where links lead; errors first.
+
+    Nobody's data is read.
+    """
     reading = mailreading.read(mail.html)
     found = [
         *_size(mail),
@@ -92,7 +107,11 @@ def findings(row: Campaign, plan: Plan, mail: CompiledMail) -> list[Finding]:
 
 def errors(row: Campaign, plan: Plan, mail: CompiledMail) -> list[str]:
     """The sentences of what blocks."""
-    return [f"The mail: {one.words}" for one in findings(row, plan, mail) if one.level == "error"]
+    return [
+        f"The {'text' if one.tab == 'text' else 'mail'}: {one.words}"
+        for one in findings(row, plan, mail)
+        if one.level == "error"
+    ]
 
 
 def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime) -> list[Lacking]:
@@ -215,12 +234,17 @@ def _links(row: Campaign, plan: Plan, mail: CompiledMail, reading: Reading) -> I
     addresses = [(one.address, "message", "A link") for one in reading.links]
     addresses.append((plan.default_landing, "offers", "The address for clicks that lead to no offer"))
     addresses += [(one.landing, "offers", f"The offer “{one.name}”") for one in plan.offers]
+    addresses += [(address, "text", f"A link in the text ({locale})") for locale, address in _typed(mail)]
     own = _domain(mail.from_address.rpartition("@")[2])
     known = {own, *map(_domain, row.landing_hosts)}
     elsewhere: dict[str, str] = {}
     for address, tab, what in addresses:
-        parts = urlsplit(address)
-        host = (parts.hostname or "").lower()
+        try:
+            parts = urlsplit(address)
+            host = (parts.hostname or "").lower()
+        except ValueError:
+            yield Finding("error", "link", tab, f"{what} leads to {address[:80]}, which is no address.")
+            continue
         if parts.scheme in ("mailto", "tel", "") and not host:
             continue
         if is_this_machine(host):
@@ -243,6 +267,29 @@ def _links(row: Campaign, plan: Plan, mail: CompiledMail, reading: Reading) -> I
         if shown and host and _domain(shown[1].lower()) != _domain(host):
             words = f"“{link.words[:60]}” leads to {host}, another address than it says."
             yield Finding("error", "link", "message", words)
+
+
+def _typed(mail: CompiledMail) -> list[tuple[str, str]]:
+    """The addresses typed into each version of a text or push message, or into what stands in for its fields."""
+    if mail.message is UNSET:
+        return []
+    return [
+        (locale, address)
+        for locale, version in mail.message.versions.items()
+        for text in (version.title, version.body, *version.fallbacks.values())
+        for address in _addresses(_TAG.sub(_literals, text))
+    ]
+
+
+def _literals(tag: re.Match[str]) -> str:
+    """What a tag prints whoever gets it."""
+    return " ".join(first or second for first, second in _LITERAL.findall(tag["printed"] or ""))
+
+
+def _addresses(text: str) -> Iterator[str]:
+    for found in _WRITTEN.findall(text):
+        address = found.rstrip(_AFTER)
+        yield address if "://" in address else f"https://{address}"
 
 
 def _domain(host: str) -> str:

@@ -74,7 +74,10 @@ class Statement:
 
 @dataclass(frozen=True)
 class Address:
-    """One address or phone number of a person. `mark` names it to `lift`, `reason` says why nothing goes there (None: it may)."""
+    """One address of a person, of a `kind` in REACHED_AT. `mark` names it to `lift`.
+
+    `reason` says why nothing goes there (None: it may).
+    """
 
     mark: str
     kind: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from jinja2 import Template
 from base.errors import InvalidInput
 from base.ids import Delivery
 from base.tokens import TOKEN_LENGTH
-from campaigns import channels, templates
+from campaigns import channels, templates, texts
 from campaigns.compose import Built
 from campaigns.links import MailUrls
 from campaigns.texts import MAX_TITLE, CompiledText, TextVersion, check_built
@@ -89,6 +90,26 @@ class TextComposer:
     def _links(self, urls: MailUrls) -> dict[str, str]:
         links: dict[str, str] = {name: Ready(urls.slots[slot].click) for name, slot in self.text.slots.items()}
         return links | {"view": Ready(urls.view), "unsubscribe": Ready(urls.unsubscribe)}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A version as it reaches somebody of whom no field is known; `parts` of a text message, else 0."""
+
+    title: str
+    text: str
+    parts: int
+
+
+def samples(text: CompiledText, campaign: int, brand: str, hash_key: bytes, base_url: str) -> dict[str, Sample]:
+    """Every version as it arrives, by locale, the campaign's own first; its tokens are left out."""
+    composer = TextComposer(text, campaign, brand, hash_key)
+    made = {name: composer.sample(name, base_url) for name in texts.locales(text.versions, text.locale)}
+    token = MADE_UP * TOKEN_LENGTH
+    return {
+        name: Sample(title, body.replace(token, "…"), texts.parts(body) if text.channel == "sms" else 0)
+        for name, (title, body) in made.items()
+    }
 
 
 def _compiled(version: TextVersion) -> tuple[Template, Template, TextVersion]:

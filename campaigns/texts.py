@@ -160,6 +160,6 @@ def _check_field(root: str, name: str, field: str, version: TextVersion, slots: 
         raise InvalidInput(field, f"reads {root}.{name}, which such a message does not have")
 
 
-def locales(text: TextIn, own: str) -> Sequence[str]:
+def locales(versions: Mapping[str, TextVersion], own: str) -> Sequence[str]:
     """The locales of a message, the campaign's own first."""
-    return sorted(text.versions, key=lambda name: (name != own, name))
+    return sorted(versions, key=lambda name: (name != own, name))

@@ -7,15 +7,19 @@ from collections.abc import Callable
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from msgspec import UNSET
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, Forbidden, InvalidInput
-from campaigns import approvals, approving, authorship, campaigns, compiling, findings, locks, scenarios
+from campaigns import approvals, approving, authorship, campaigns, compiling, findings, locks, scenarios, textcompose
 from campaigns.access import allow
 from campaigns.approving import AskIn
 from campaigns.findings import Finding
+from campaigns.mail import CompiledMail
 from campaigns.models import Approval, Campaign
 from campaigns.parts import parts
+from campaigns.textcompose import Sample
+from campaigns.texts import CompiledText
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from campaigns.views.approvals import told as approvals_told
@@ -139,14 +143,24 @@ def _done(campaign_id: int, do: Callable[[Session], str]) -> ResponseReturnValue
     return redirect(url_for("checks.show", campaign_id=campaign_id))
 
 
+def _message(row: Campaign, mail: CompiledMail) -> tuple[CompiledText | None, dict[str, Sample]]:
+    """The text or push message that goes in the mail's place, and every version as it arrives."""
+    if mail.message is UNSET:
+        return None, {}
+    settings = parts().settings
+    base = settings.render_base(row.brand)
+    return mail.message, textcompose.samples(mail.message, row.id, row.brand, settings.hash_key, base)
+
+
 def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
     try:
         plan, mail = compiling.compile_campaign(session, row)
         verdicts = scenarios.ask(session, parts().store, parts().blobs, row, plan, mail, parts().now())
         told: list[Finding] | None = findings.findings(row, plan, mail)
+        message, samples = _message(row, mail)
     except InvalidInput:
         # What keeps it from being compiled stands above the page.
-        verdicts, told = [], None
+        verdicts, told, message, samples = [], None, None, {}
     history = approvals.history(session, row.id)
     standing = next((one for one in history if one.state == "approved"), None)
     asked = next((one for one in history if one.state == "asked"), None)
@@ -157,6 +171,8 @@ def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
         fault=fault,
         values=request.form if fault is not None else {},
         findings=told,
+        message=message,
+        samples=samples,
         scenarios=scenarios.scenarios(session, row.id),
         verdicts={one.scenario: one for one in verdicts},
         required=approvals.is_required(session, *approvals.brands(session, row)),

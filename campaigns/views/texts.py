@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from base.errors import Conflict, InvalidInput
-from base.tokens import TOKEN_LENGTH
-from campaigns import campaigns, gateways, messages, texts
+from campaigns import campaigns, gateways, messages, textcompose, texts
 from campaigns.access import allow
 from campaigns.models import Campaign
 from campaigns.parts import parts
-from campaigns.textcompose import MADE_UP, TextComposer
+from campaigns.textcompose import Sample
 from campaigns.texts import MAX_VERSIONS, TextIn, TextVersion
 from campaigns.views import forms
 from campaigns.views.acting import actor
@@ -71,7 +69,7 @@ def _page(campaign_id: int, fault: InvalidInput | Conflict | None, typed: Mappin
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         kept = msgspec.convert(row.text, TextIn) if row.text is not None else TextIn(versions={})
-        locales = texts.locales(kept, row.locale)
+        locales = texts.locales(kept.versions, row.locale)
         return render_template(
             "campaigns/text.html",
             **frame(session, row, "message"),
@@ -87,15 +85,6 @@ def _page(campaign_id: int, fault: InvalidInput | Conflict | None, typed: Mappin
         )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A version as it reaches somebody of whom no field is known; `parts` of a text message, else 0."""
-
-    title: str
-    text: str
-    parts: int
-
-
 def _samples(row: Campaign, kept: TextIn) -> dict[str, Sample]:
     """What is kept as it arrives, by locale; nothing of what is not sound any more since the mail was changed."""
     if row.gateway_id is None or row.message_id is None or not kept.versions:
@@ -107,13 +96,7 @@ def _samples(row: Campaign, kept: TextIn) -> dict[str, Sample]:
         compiled = texts.compile_text(kept, row.channel, row.gateway_id, row.locale, places)
     except InvalidInput:
         return {}
-    composer = TextComposer(compiled, row.id, row.brand, settings.hash_key)
-    made = {name: composer.sample(name, settings.render_base(row.brand)) for name in kept.versions}
-    short = MADE_UP * TOKEN_LENGTH
-    return {
-        name: Sample(title, text.replace(short, "…"), texts.parts(text) if row.channel == "sms" else 0)
-        for name, (title, text) in made.items()
-    }
+    return textcompose.samples(compiled, row.id, row.brand, settings.hash_key, settings.render_base(row.brand))
 
 
 def _empty(row: Campaign, written: int) -> list[tuple[str, None]]:

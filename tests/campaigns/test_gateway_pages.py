@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import count
+from typing import Any
 
-from campaigns import campaigns, gateways
+from campaigns import campaigns, compiling, findings, gateways
 from campaigns.gateways import GatewayIn
+from campaigns.texts import TextIn, TextVersion
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
 
+_numbers = count(1)
 BODY = "Hello {{ profile.first_name }} {{ link.hero }} {{ link.unsubscribe }}"
 
 
@@ -69,3 +73,46 @@ def test_it_lets_a_manager_write_a_message_in_two_languages_and_go_back_to_mail(
     with web.shop.sessions.begin() as session:
         row = campaigns.campaign(session, campaign)
         assert (row.channel, row.text) == ("email", None)
+
+
+def texting(web: Web, **versions: TextVersion) -> int:
+    """A campaign that goes by a gateway, with these versions."""
+    first = TextVersion(body=BODY, fallbacks={"first_name": "friend"})
+    return web.shop.campaign(
+        published=False,
+        gateway_id=made(web, f"Gateway {next(_numbers)}"),
+        text=TextIn(versions={"en": first} | versions),
+    )
+
+
+def test_it_shows_whoever_approves_every_version_of_the_message_as_it_arrives(web: Web) -> None:
+    german = TextVersion(body=f"Hallo {BODY}{{% if profile.tier == 'gold' %}} Gold!{{% endif %}}",
+                         fallbacks={"first_name": "du", "tier": "none"})  # fmt: skip
+    campaign = texting(web, de=german)
+    page = web.browser("approver").get(f"/campaigns/{campaign}/checks/").text
+    assert "The text message, in every language" in page
+    assert "Hello friend http" in page
+    assert "Hallo Hello du http" in page
+    assert "Gold!" in page, "what only some get stands there as it is written"
+    assert "The page it leads to" in page
+
+
+TYPED: tuple[tuple[dict[str, Any], set[tuple[str, str]]], ...] = (
+    ({"body": f"{BODY} http://shop.example.com/x"}, {("error", "link")}),
+    ({"body": f"{BODY} now: bit.ly/x!"}, {("error", "link")}),
+    ({"body": BODY + "{{ 'https://bit.ly/x' }}"}, {("error", "link")}),
+    ({"body": BODY, "fallbacks": {"first_name": "www.bit.ly/x"}}, {("error", "link")}),
+    ({"body": f"{BODY} https://203.0.113.7/x"}, {("error", "link")}),
+    ({"body": f"{BODY} https://[broken/x"}, {("error", "link")}),
+    ({"body": f"{BODY} https://partner.test/x"}, {("warning", "host")}),
+    ({"body": f"{BODY} Rated 4.5/5, 9.99/pair, me@bit.ly or https://www.example.com/shoes."}, set()),
+)
+
+
+def test_it_looks_at_where_the_links_typed_into_any_version_lead(web: Web) -> None:
+    for version, told in TYPED:
+        campaign = texting(web, de=TextVersion(**{"fallbacks": {"first_name": "du"}} | version))
+        with web.shop.sessions.begin() as session:
+            row = campaigns.campaign(session, campaign)
+            found = findings.findings(row, *compiling.compile_campaign(session, row))
+        assert {(one.level, one.code) for one in found if one.tab == "text"} == told, version
