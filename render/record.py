@@ -173,6 +173,10 @@ class ClickRecord(msgspec.Struct, frozen=True, kw_only=True, tag="click"):
     is_unresolved: bool = False
 
 
+THIS_CHANNEL: Final = "this channel"
+"""The purpose of a withdrawal at whose instant no plan said which channel the message came by; the recorder knows."""
+
+
 class ConsentRecord(msgspec.Struct, frozen=True, kw_only=True, tag="consent"):
     """A consent given or withdrawn through a mail's own link. `via` is one-click, page."""
 

@@ -19,13 +19,14 @@ from base.tokens import Purpose
 from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of
 from render.parts import Parts
-from render.record import ConsentRecord
+from render.record import THIS_CHANNEL, ConsentRecord
 from render.respond import Answer
 from signals.contents import MESSAGES, PURPOSES
 from signals.moments import unix_ms
 
 MAX_ASKED: Final = 20
 _OTHER: Final = {
+    THIS_CHANNEL: {"question": "Do you want to stop messages like this one from {brand}?"},
     "sms": {
         "question": "Do you want to stop text messages from {brand} to your number?",
         "choices_note": "What you do not tick stays as it is. It holds within seconds.",
@@ -35,7 +36,7 @@ _OTHER: Final = {
         "choices_note": "What you do not tick stays as it is. It holds within seconds.",
     },
 }
-"""What the page says otherwise where a campaign does not go by mail."""
+"""What the page says otherwise where a campaign does not go by mail, or nothing says by what it goes."""
 _TEXTS: Final = {
     "title": "Unsubscribe",
     "question": "Do you want to stop mails from {brand} to this mailbox?",
@@ -54,6 +55,7 @@ _TEXTS: Final = {
     "profiling_done": "Done. Content and offers are no longer chosen by what is known of you.",
     "advertising_done": "Done. You are no longer named to advertising channels.",
     "sms_done": "Done. You will get no more text messages from {brand}.",
+    f"{THIS_CHANNEL}_done": "Done. You will get no more messages like this one from {brand}.",
     "push_done": "Done. Your devices will get no more messages from {brand}.",
     "nothing_done": "Nothing was ticked, so nothing was changed.",
 }
@@ -146,7 +148,7 @@ def _texts(parts: Parts, campaign: int) -> dict[str, str]:
     running = parts.lookup.running(campaign, unix_ms(parts.now()))
     plan = running.plan if running is not None else None
     brand = plan.brand if plan is not None else ""
-    channel = plan.channel if plan is not None else "email"
+    channel = plan.channel if plan is not None else THIS_CHANNEL
     written = {**_TEXTS, **_OTHER.get(channel, {}), **(plan.unsubscribe if plan is not None else {})}
     texts = {name: line.replace("{brand}", brand or "this sender") for name, line in written.items()}
     locale = plan.locale if plan is not None else "en"

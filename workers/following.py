@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from base import keys
@@ -16,10 +17,12 @@ from base.clock import monotonic
 from base.db import transaction
 from base.ids import Delivery
 from campaigns import chain, mailreports, messageevents
+from campaigns.channels import EMAIL
 from campaigns.erasure import finish_erasures
+from campaigns.models import Campaign
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
-from render.record import ConsentRecord
+from render.record import THIS_CHANNEL, ConsentRecord
 from signals.consent import set_consent
 from signals.intake import Intake, regroup
 from signals.suppression import unsubscribe_address
@@ -120,6 +123,7 @@ class Following:
             DeliveryRow.campaign_id == record.campaign,
             DeliveryRow.occurrence == record.occurrence,
             DeliveryRow.profile_id == record.profile,
+            DeliveryRow.channel == EMAIL,
         )
         with transaction(self._parts.sessions) as session:
             for hashed in session.scalars(mailed):
@@ -141,11 +145,14 @@ class Following:
         The record's id is the message's, so the same record twice is one fact. An erased person has nothing left to
         withdraw, and a test mail says nothing of the person it was made for. Who leaves a mailing list speaks for the
         mailbox: whoever else has the address is not mailed there either. Messages to a number or to devices need
-        everybody's own yes, so that taking it back is enough.
+        everybody's own yes, so that taking it back is enough, and no number comes on the list of addresses for it.
         """
         if Delivery(record.profile, record.campaign, record.occurrence).is_test:
             return
         with transaction(self._parts.sessions) as session:
+            if record.purpose == THIS_CHANNEL:
+                by = session.scalar(select(Campaign.channel).where(Campaign.id == record.campaign))
+                record = replace(record, purpose=by or EMAIL)
             messageevents.note_consent(session, record)
         if record.purpose == "email" and not record.granted:
             self._leave(record)

@@ -6,8 +6,10 @@ import pytest
 from flask.testing import FlaskClient
 from msgspec.structs import replace
 
+from base import keys
 from base.ids import TEST_BIT
 from base.tokens import Purpose
+from render.record import THIS_CHANNEL
 from signals.contents import PURPOSES
 from tests.render.mail import SCANNER, Mail, browser
 from tests.render.shoe_shop import plan
@@ -104,3 +106,15 @@ def test_it_answers_forged_tokens_and_nobody_with_a_plain_404(client: FlaskClien
 def test_it_refuses_a_body_too_large_to_be_a_form(client: FlaskClient, mail: Mail, path: str) -> None:
     assert client.post(path, data={"purpose": "x" * 100_000}).status_code == 413
     assert mail.consents() == []
+
+
+def test_it_takes_nothing_for_a_mail_while_no_plan_says_by_what_the_message_came(
+    client: FlaskClient, mail: Mail, path: str
+) -> None:
+    mail.store.delete(keys.live(mail.plan.campaign))
+    mail.published()
+    shown = client.get(path, headers=browser())
+    assert ("messages like this one" in shown.text, 'value="email"' in shown.text) == (True, False)
+    for form in ({"List-Unsubscribe": "One-Click"}, {"purpose": "this channel"}):
+        assert "no more messages like this one" in client.post(path, data=form).text
+    assert [made.purpose for made in mail.consents()] == [THIS_CHANNEL, THIS_CHANNEL]

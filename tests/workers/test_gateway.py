@@ -23,21 +23,35 @@ from base.environment import environment
 from base.errors import Conflict, InvalidInput
 from base.ids import Delivery as Key
 from base.tokens import Purpose, TokenKeys
-from campaigns import audience, campaigns, contacts, deliveries, gateways, settling, timeline, transitions
+from campaigns import (
+    audience,
+    campaigns,
+    contacts,
+    deliveries,
+    gateways,
+    permissions,
+    settling,
+    timeline,
+    transitions,
+)
 from campaigns.contacts import LIMITED, Limit
 from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES
 from campaigns.gateways import GatewayIn, GatewayTerms
 from campaigns.models import Delivery
 from campaigns.texts import TextIn, TextVersion, compile_text, parts
 from render.app import create_app
+from render.record import THIS_CHANNEL, ConsentRecord
 from signals.identity import value_hash
+from signals.moments import unix_ms
 from signals.suppression import Suppression
 from tests.campaigns.shop import MANAGER, Shop
 from tests.promises.reader import BROWSER
 from tests.workers import peergateway
 from tests.workers.peergateway import PeerGateway, answers, peer_gateway
 from tests.workers.relay import Relay
+from workers.following import Following
 from workers.handover import STREAK
+from workers.recorder import RecorderParts
 from workers.schedule import Scheduler
 from workers.sending import GATEWAY_SHUT, Sender
 
@@ -446,6 +460,24 @@ def test_it_leaves_out_who_withdraws_after_the_freeze_up_to_the_hand_over(
         "ann": ("accepted", None, 1), "bob": ("skipped", "unsubscribed_since", 0),
         "cleo": ("skipped", "unsubscribed_since", 0),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("purpose", [THIS_CHANNEL, "email"])
+def test_it_takes_back_by_a_text_what_was_asked_and_lists_no_number(texting: Texting, purpose: str) -> None:
+    shop = texting.shop
+    texting.people("ann")
+    campaign = texting.campaign()
+    texting.send(campaign)
+    said = ConsentRecord(
+        id="c" * 32, at_ms=unix_ms(shop.now), profile=shop.profile("ann"), campaign=campaign, occurrence=1,
+        purpose=purpose, granted=False, via="page",
+    )  # fmt: skip
+    Following(RecorderParts(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock)).withdraw(said)
+    with shop.sessions.begin() as session:
+        standing = permissions.standing(permissions.statements(session, shop.profile("ann")))
+    withdrawn = {name for name, one in standing.items() if one is not None and not one.granted}
+    assert withdrawn == {"sms" if purpose == THIS_CHANNEL else "email"}
+    assert texting.barred() == []
 
 
 def test_it_keeps_to_the_limits_of_the_gateway_and_to_contact_limits_over_all_channels(
