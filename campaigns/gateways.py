@@ -20,7 +20,7 @@ from base.downloads import Downloads
 from base.errors import Conflict, InvalidInput, NotFound
 from base.sealing import Unsealable, seal, unseal
 from base.settings import Settings
-from campaigns import admin_log
+from campaigns import admin_log, texts
 from campaigns.admin_log import Actor
 from campaigns.channels import EMAIL
 from campaigns.models.gateways import Gateway
@@ -144,13 +144,15 @@ def channel(session: Session, gateway_id: int | None) -> str:
 def check_text(
     session: Session, gateway_id: int | None, text: TextIn | None, locale: str, places: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Raises InvalidInput naming the field, unless a campaign has a sound text, or goes by no gateway and has none.
+    """Raises InvalidInput naming the field, unless a campaign has a sound text, or goes by no gateway.
+
+    What was written for a gateway is kept while it goes by mail, for whoever chooses one again.
 
     `places` are the slots of its message, of which there are none as long as it has no message.
     """
     if gateway_id is None:
         if text is not None:
-            raise InvalidInput("text", "belongs to campaigns that go by a gateway")
+            texts.check_kept(text)
         return
     if text is None:
         raise InvalidInput("text", "is missing: a campaign of a gateway needs one")

@@ -33,7 +33,8 @@ _GSM_TWICE: Final = frozenset("^{}\\[~]|€\f")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 _LOCALE: Final = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 _LINES: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
-ShortText = Annotated[str, Meta(max_length=200)]
+MAX_FALLBACK: Final = 200
+ShortText = Annotated[str, Meta(max_length=MAX_FALLBACK)]
 
 
 class TextVersion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +97,35 @@ def compile_text(text: TextIn, channel: str, gateway: int, locale: str, slots: M
         link=None if text.link is None else slots[text.link],
         image=None if text.image is None else slots[text.image],
     )
+
+
+def printed(version: TextVersion) -> set[str]:
+    """The profile fields that a version reads; none of what is no sound template yet."""
+    try:
+        read = templates.fields(version.title, "title") | templates.fields(version.body, "body")
+    except InvalidInput:
+        return set()
+    return {name for root, name in read if root == "profile" and _NAME.fullmatch(name)}
+
+
+def begun(text: TextIn) -> TextIn | None:
+    """What is kept of a message while its campaign goes by mail: the versions that have any text."""
+    versions = {name: version for name, version in text.versions.items() if version.body.strip()}
+    return replace(text, versions=versions) if versions else None
+
+
+def check_kept(text: TextIn) -> None:
+    """Raises InvalidInput for more than a message can hold; whether it is sound is asked when it gets a gateway."""
+    if len(text.versions) > MAX_VERSIONS:
+        raise InvalidInput("text.versions", f"must be at most {MAX_VERSIONS}")
+    for name, version in text.versions.items():
+        if not _LOCALE.fullmatch(name):
+            raise InvalidInput("text.versions", "must be named by a locale such as de or pt-BR")
+        for part, most in (("body", MAX_WRITTEN), ("title", MAX_TITLE)):
+            if len(getattr(version, part)) > most:
+                raise InvalidInput(f"text.versions.{name}.{part}", f"must have at most {most} characters")
+        if len(version.fallbacks) > MAX_WRITTEN:
+            raise InvalidInput(f"text.versions.{name}.fallbacks", f"must be at most {MAX_WRITTEN}")
 
 
 def parts(text: str) -> int:

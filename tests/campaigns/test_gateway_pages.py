@@ -52,10 +52,10 @@ def test_it_lets_a_manager_write_a_message_in_two_languages_and_go_back_to_mail(
     manager = web.browser("manager")
     path = f"/campaigns/{campaign}/text"
     manager.get(path)
-    typed = {"gateway": str(number), "locale-0": "en", "body-0": BODY, "first_name-0": "friend"}
+    typed = {"gateway": str(number), "locale-0": "en", "body-0": BODY, "fallback-0-first_name": "friend"}
     bad = manager.post(path, **typed | {"body-0": "No way out"})
     assert (bad.status_code, "link.unsubscribe" in bad.text, "No way out" in bad.text) == (400, True, True)
-    german = {"locale-1": "de", "body-1": f"Hallo {BODY}", "first_name-1": "du"}
+    german = {"locale-1": "de", "body-1": f"Hallo {BODY}", "fallback-1-first_name": "du"}
     assert manager.post(path, **typed, **german).status_code == 302
     with web.shop.sessions.begin() as session:
         row = campaigns.campaign(session, campaign)
@@ -69,10 +69,28 @@ def test_it_lets_a_manager_write_a_message_in_two_languages_and_go_back_to_mail(
     assert "As it arrives where no field is known, in 2 parts" in shown
     assert "Hallo Hello du http" in shown
     assert "The page it leads to" in manager.get(f"/campaigns/{campaign}/message").text
-    assert manager.post(path, gateway="", **{"locale-0": "en", "body-0": BODY}).status_code == 302
+    assert manager.post(path, **typed | german | {"gateway": ""}).status_code == 302
     with web.shop.sessions.begin() as session:
         row = campaigns.campaign(session, campaign)
-        assert (row.channel, row.text) == ("email", None)
+        assert (row.channel, campaigns.content(row).text) == ("email", content.text), "what was written is kept"
+    page = manager.get(path).text
+    assert ("It goes by mail" in page, f"Hallo {BODY}" in page) == (True, True)
+
+
+def test_it_asks_what_stands_in_for_each_field_and_marks_the_text_that_is_wrong(web: Web) -> None:
+    number, campaign = made(web), web.shop.campaign()
+    manager = web.browser("manager")
+    path = f"/campaigns/{campaign}/text"
+    assert "fallback-0-motto" not in manager.get(path).text
+    typed = {"gateway": str(number), "locale-0": "en", "body-0": BODY + "{{ profile.motto }}"}
+    refused = manager.post(path, **typed)
+    assert (refused.status_code, "text.versions" in refused.text.lower()) == (400, False)
+    assert "The text in en prints profile.motto" in refused.text
+    (area,) = re.findall(r'<textarea [^>]*id="body-0"[^>]*>', refused.text)
+    assert ("is-invalid" in area, 'aria-describedby="e-0"' in area, 'id="e-0"' in refused.text) == (True, True, True)
+    assert 'name="fallback-0-motto"' in refused.text
+    assert manager.post(path, **typed, **{"fallback-0-motto": "Just do"}).status_code == 302
+    assert 'name="fallback-0-motto" value="Just do"' in manager.get(path).text
 
 
 def texting(web: Web, **versions: TextVersion) -> int:
