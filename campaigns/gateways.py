@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 from sqlalchemy import select
@@ -87,11 +88,12 @@ def change(
 ) -> Gateway:
     """Have its messages go elsewhere, or faster or slower, from the next batch on. Raises InvalidInput, Conflict."""
     row = gateway(session, gateway_id)
-    before = _told(row)
+    before, old = _told(row), row.url
     for name, value in _checked(session, given, settings, gateway_id).items():
         setattr(row, name, value)
     session.flush()
-    admin_log.record(session, by, "change", "gateway", row.id, now, before=before, after=_told(row))
+    after = _told(row) | ({"address": "another"} if row.url != old else {})
+    admin_log.record(session, by, "change", "gateway", row.id, now, before=before, after=after)
     return row
 
 
@@ -202,6 +204,6 @@ def _shown(secret: bytes) -> str:
 
 
 def _told(row: Gateway) -> dict[str, Any]:
-    """What the admin log says of it, which is everything but its secret."""
-    names = ("name", "kind", "url", "state", "per_second", "per_hour", "per_day")
-    return {name: getattr(row, name) for name in names}
+    """What the admin log says of it: all but its secret and what of its address could be a key."""
+    names = ("name", "kind", "state", "per_second", "per_hour", "per_day")
+    return {name: getattr(row, name) for name in names} | {"host": urlsplit(row.url).hostname}

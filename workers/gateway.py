@@ -46,6 +46,8 @@ _NO_WORD: Final = 408
 _OTHER_BODY: Final = 422
 _GONE: Final = 410
 _TOO_MANY: Final = 429
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
+"""What no header of a mail may hold, and a user id may."""
 _SECRET: Final = re.compile(r"\+?\d[\d ()/-]{4,}\d|[A-Za-z0-9_:-]{24,}")
 """What could be a number, a token or a key in a gateway's words."""
 Call = Callable[[str, bytes, Mapping[str, str]], Answered]
@@ -99,7 +101,7 @@ class DryGateway:
         mail = EmailMessage(policy=email.policy.SMTP)
         # Who it is for stands in the text: a number or a user id is no mailbox.
         mail["From"], mail["To"] = self._sender, f"{told['channel']}@gateway.invalid"
-        mail["Subject"] = f"To {message.recipient}".encode("ascii", "replace").decode()
+        mail["Subject"] = f"To {_CONTROLS.sub('?', message.recipient)}".encode("ascii", "replace").decode()
         mail["Message-ID"] = f"<{message.message_id}@gateway.invalid>"
         mail.set_content(
             "\n\n".join(str(told[name]) for name in ("to", "title", "text", "url", "image") if name in told)
@@ -142,7 +144,7 @@ def _seconds(retry_after: str | None, now: datetime) -> int:
         return min(int(text), MAX_RETRY_AFTER)
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return min(max(0, round((at - now).total_seconds())), MAX_RETRY_AFTER)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+from flask import g
+from msgspec.structs import replace
 
 from campaigns import gateways
-from campaigns.access import allow
+from campaigns.access import ADMIN, allow
 from campaigns.api.desk import api, served
 from campaigns.gateways import GatewayIn, GatewayTerms
 from campaigns.models import Gateway
@@ -13,11 +15,20 @@ from campaigns.parts import parts
 from campaigns.views.acting import actor
 
 
-class GatewayOut(GatewayIn, frozen=True, kw_only=True):
-    """A gateway as it is kept. `secret` is told once: when it is made or renewed."""
+class GatewayOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A gateway as it is kept. `secret` is told once: when it is made or renewed.
+
+    Whoever is no admin is told neither its address, which may hold a key, nor its limits: they are null.
+    """
 
     id: int
+    name: str
+    kind: str
     state: str
+    url: str | None = None
+    per_second: int | None = None
+    per_hour: int | None = None
+    per_day: int | None = None
     secret: str | None = None
 
 
@@ -34,15 +45,18 @@ class GatewayActIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def _out(row: Gateway, secret: str | None = None) -> GatewayOut:
-    kept = {name: getattr(row, name) for name in GatewayIn.__struct_fields__}
-    return GatewayOut(id=row.id, state=row.state, secret=secret, **kept)
+    told = GatewayOut(id=row.id, name=row.name, kind=row.kind, state=row.state)
+    if ADMIN not in g.api_key.roles:
+        return told
+    kept = {name: getattr(row, name) for name in ("url", "per_second", "per_hour", "per_day")}
+    return replace(told, secret=secret, **kept)
 
 
 @api.get("/gateways")
 @allow("manager")
 @served(200, GatewaysOut, "gateways")
 def list_gateways() -> GatewaysOut:
-    """Every gateway that a campaign can go by."""
+    """Every gateway that a campaign can go by; admins also see its address and limits."""
     with parts().transaction() as session:
         return GatewaysOut([_out(row) for row in gateways.listing(session)])
 

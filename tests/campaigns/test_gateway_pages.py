@@ -6,8 +6,11 @@ import re
 from itertools import count
 from typing import Any
 
+from sqlalchemy import select
+
 from campaigns import campaigns, compiling, findings, gateways
 from campaigns.gateways import GatewayIn
+from campaigns.models import AdminEntry
 from campaigns.texts import TextIn, TextVersion
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
@@ -37,6 +40,23 @@ def test_it_shows_the_secret_of_a_gateway_once_and_says_what_is_wrong_with_an_ad
         (row,) = gateways.listing(session)
         assert secret.encode() not in row.secret
     assert "Its messages wait" in _followed(web, "/system/gateways/", f"/system/gateways/{row.id}/act", "switch off")
+
+
+def test_it_tells_the_address_of_a_gateway_to_admins_alone_and_the_log_its_host(web: Web) -> None:
+    wanted = {"name": "Texts", "kind": "sms", "url": "https://gateway.example.com/k3y-1/", "per_hour": 5}
+    admin = web.program("admin")
+    number = admin.told("POST", "/gateways", wanted)["id"]
+    admin.told("PUT", f"/gateways/{number}", {"name": "Texts", "url": "https://gateway.example.com/k3y-2/"})
+    (told,) = web.program("manager").told("GET", "/gateways")["gateways"]
+    names = {"id": number, "name": "Texts", "kind": "sms", "state": "on"}
+    assert {name: value for name, value in told.items() if value is not None} == names
+    assert admin.told("GET", "/gateways")["gateways"][0]["url"] == "https://gateway.example.com/k3y-2/"
+    with web.shop.sessions.begin() as session:
+        query = select(AdminEntry).where(AdminEntry.object_type == "gateway").order_by(AdminEntry.id)
+        said = [str((row.before, row.after)) for row in session.scalars(query)]
+    assert len(said) == 2
+    assert ("gateway.example.com" in said[0], "'address': 'another'" in said[1]) == (True, True)
+    assert "k3y" not in "".join(said)
 
 
 def _followed(web: Web, page: str, path: str, action: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from email import message_from_bytes
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +15,15 @@ import pytest
 from base.clock import FixedClock
 from base.downloads import Downloads
 from base.errors import TemporaryFailure, UnknownOutcome
+from base.settings import Settings
 from campaigns.compose import Built
 from campaigns.gateways import Calling
 from tests.workers import peergateway
 from tests.workers.peergateway import PeerGateway, answers, peer_gateway
-from workers.gateway import Gateway
-from workers.relay import Unreachable
-from workers.transport import SenderRefused
+from tests.workers.relay import Relay
+from workers.gateway import DryGateway, Gateway
+from workers.relay import Unreachable, relay_from
+from workers.transport import SenderRefused, Transport
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 MESSAGE = Built("sms.c1.o1.mark", "+4930100001", b'{"to":"+4930100001"}')
@@ -100,6 +104,7 @@ def test_it_tries_again_what_a_status_says_was_not_taken_yet(peer: PeerGateway, 
     [
         (429, None, 30), (429, "5", 30), (503, None, 0), (503, "90", 90), (503, "99999999", 86_400),
         (503, format_datetime(NOW.replace(minute=2), usegmt=True), 120), (503, "soon", 0), (503, "-9", 0),
+        (503, "Mon, 1 Jan 2024 00:00:00 +9999999999999999999", 0),
         (503, format_datetime(NOW.replace(hour=8), usegmt=True), 0),
     ],
 )  # fmt: skip
@@ -110,3 +115,14 @@ def test_it_tells_how_long_it_is_to_be_left_alone(
     with pytest.raises(TemporaryFailure) as put_off:
         gateway(peer.url).hand_over(MESSAGE)
     assert put_off.value.retry_after == seconds
+
+
+def test_it_puts_a_user_id_with_line_ends_on_one_line_in_a_dry_run(relay: Relay) -> None:
+    content = b'{"channel": "push", "to": "ann\\r\\nBcc: bob", "text": "Your offer"}'
+    transport = Transport(relay_from(Settings(var=Path("var"), smtp_url=relay.url)))
+    DryGateway(transport, "shop@example.com").hand_over(Built("push.c1.o1.mark", "ann\r\nBcc: bob", content))
+    ((_, taken),) = relay.mails
+    mail = message_from_bytes(taken)
+    transport.close()
+    assert mail["Subject"] == "To ann??Bcc: bob"
+    assert mail["Bcc"] is None
