@@ -33,7 +33,7 @@ class Missing(NamedTuple):
 
 def told(line: str) -> Missing:
     """What is missing, in words, with the tab where it is put right."""
-    if line.startswith(("The scenario ", "The mail: ")):
+    if line.startswith(("The scenario ", "The mail: ", "The text: ")):
         return Missing(line, "checks")
     field, colon, message = line.partition(": ")
     if not colon or not FIELD.fullmatch(field):

@@ -147,6 +147,13 @@ TYPED: tuple[tuple[dict[str, Any], set[tuple[str, str]]], ...] = (
 )
 
 
+def test_it_leads_from_a_link_that_blocks_to_the_checks(web: Web) -> None:
+    campaign = texting(web, de=TextVersion(body=f"{BODY} bit.ly/x", fallbacks={"first_name": "du"}))
+    page = web.browser("manager").get(f"/campaigns/{campaign}/audience").text
+    words = "The text: A link in the text (de) goes through bit.ly: filters refuse shortened addresses."
+    assert re.search(re.escape(words) + r"\s*<a [^>]*/checks/", page)
+
+
 def test_it_looks_at_where_the_links_typed_into_any_version_lead(web: Web) -> None:
     for version, told in TYPED:
         campaign = texting(web, de=TextVersion(**{"fallbacks": {"first_name": "du"}} | version))

@@ -72,7 +72,7 @@ def test_it_lets_support_lift_a_phone_number_that_was_barred(web: Web) -> None:
     desk = web.desk("support")
     page = desk.get(f"/customers/{ada}/permissions").text
     assert ("gets no text messages since" in page, "+4930100001" in page) == (True, False)
-    assert "takes no messages any more" in page
+    assert "takes no messages any more), by the gateway’s refusal" in page
     done = desk.post(f"/customers/{ada}/addresses/lift", address=hashed.hex(), why="Her number is in use again")
     assert done.status_code == 302
     with shop.sessions.begin() as session:
