@@ -83,7 +83,7 @@ class Plan:
     closed: frozenset[int] = frozenset()
 
     def check(self, signal: Signal, sender: Sender) -> None:
-        """Raise Violation, naming the property, where a `track` call breaks the plan; consent and our own word cannot."""
+        """Raise Violation, naming the property, where a `track` call breaks the plan; consent and our word cannot."""
         if signal.type != "track" or not (self.events or self.closed):
             return
         if signal.kind == "consent" or sender.name == INTERNAL:
