@@ -21,12 +21,13 @@ from campaigns.merges import named
 from signals import cohabiting
 from signals.dwellings import Dwelling
 from signals.grouping import CERTAIN, HOME_MOST, HOUSEHOLD_MOST
-from signals.homes import AGE_TRAITS, Kind, born
+from signals.homes import Kind
 from signals.household import Household, Other, Role, role_of
 from signals.intake import Intake
 from signals.profiles import ProfileStateRow
 from signals.readings_household import FEATURES
 from signals.state import decode
+from signals.statedages import ages
 
 EVIDENCE: Final[Mapping[Kind, str]] = {
     "hand": "by hand",
@@ -35,7 +36,7 @@ EVIDENCE: Final[Mapping[Kind, str]] = {
     "order": "orders to the same address",
 }
 CLAIMED: Final[Mapping[Kind, str]] = {
-    "hand": "by hand",
+    "hand": "joined by staff",
     "group": "stated",
     "home": "a home address",
     "order": "orders to an address",
@@ -158,10 +159,11 @@ def features(household: Household, now: datetime) -> dict[str, Any]:
 
 def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
     rows = session.execute(_PEOPLE, {"key": key, "most": HOUSEHOLD_MOST}).all()
-    years = _years(session, [row.profile_id for row in rows])
+    years = ages(session, [row.profile_id for row in rows])
     found = []
     for row in rows:
-        year, told_by = years.get(row.profile_id, (0, ""))
+        age = years.get(row.profile_id)
+        year = age.born if age is not None else 0
         stated: Role | None = "grown_child" if row.away else row.role
         by = "by hand" if row.by else f"stated by {row.source}"
         found.append(
@@ -172,7 +174,7 @@ def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
                 role=role_of(stated, year, now.year),
                 role_from=by if stated else ("by age" if year else "assumed"),
                 born=year or None,
-                born_from=told_by,
+                born_from=f"{age.trait.replace('_', ' ')}, {age.source}" if age is not None else "",
                 evidence=EVIDENCE.get(row.evidence if not row.away else "hand" if row.by else "group", ""),
                 since=row.since,
                 source=row.source or "",
@@ -180,22 +182,6 @@ def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
             )
         )
     return found
-
-
-_YEARS: Final = text("""
-    SELECT t.profile_id, t.name, t.value, t.event_time, s.name AS source
-    FROM trait_lineage t JOIN source s ON s.id = t.source_id
-    WHERE t.profile_id = ANY(:roots) AND t.name = ANY(:names)
-""")
-
-
-def _years(session: Session, roots: Collection[int]) -> dict[int, tuple[int, str]]:
-    """The birth year of each of these, by the most exact trait that tells one, and what tells it."""
-    told: dict[int, dict[str, tuple[int, str]]] = {}
-    for row in session.execute(_YEARS, {"roots": list(roots), "names": list(AGE_TRAITS)}):
-        if year := born(row.name, row.value, row.event_time):
-            told.setdefault(row.profile_id, {})[row.name] = year, f"{row.name.replace('_', ' ')}, {row.source}"
-    return {root: next(found[name] for name in AGE_TRAITS if name in found) for root, found in told.items()}
 
 
 def _others(session: Session, key: bytes) -> list[Other]:

@@ -53,15 +53,17 @@ def hear(
         for item in items
         if item.said is not None
     ]
-    touched = set(merged) | {root.id for item in items if _tells(item, root := roots[item.person.root().id])}
+    touched = set(merged) | {root.id for item in items if _tells(item, root := roots[item.person.root().id], sender)}
     if statements:
         keep(session, statements, hash_key)
         touched |= _news(session, items, hash_key)
     mark(session, [roots[number] for number in touched])
 
 
-def _tells(item: Item, root: Root) -> bool:
-    """Whether an event says another age, or anything else of being profiled, than was known."""
+def _tells(item: Item, root: Root, sender: Sender) -> bool:
+    """Whether a server's event says another age, or anything else of being profiled, than was known."""
+    if not sender.is_server:
+        return False
     event = item.told.event
     traits = {} if root.state is None else root.state.traits
     consent = {} if root.state is None else root.state.consent

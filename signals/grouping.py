@@ -24,9 +24,10 @@ from sqlalchemy.orm import Session
 from base.db import Binaries
 from signals import belonging, folding, journal
 from signals.folding import Standing
-from signals.homes import AGE_TRAITS, Kind, born
+from signals.homes import Kind
 from signals.household import Household, Member, Other, Role, compose
 from signals.livesegments import LiveSegments, place
+from signals.statedages import ages
 
 HOME_MOST: Final = 8
 """People who state one address; more, and it is no home of one household."""
@@ -334,7 +335,8 @@ _OTHERS: Final = msgspec.json.Decoder(tuple[Other, ...])
 def _composed(session: Session, living: Mapping[bytes, Sequence[Any]], now: datetime) -> dict[int, Household]:
     """The household of each who lives in one of these."""
     kept = {key: rows for key, rows in living.items() if rows and len(rows) <= HOUSEHOLD_MOST}
-    years = ages(session, {row.profile_id for rows in kept.values() for row in rows})
+    told_ages = ages(session, {row.profile_id for rows in kept.values() for row in rows})
+    years = {root: one.born for root, one in told_ages.items()}
     stated = {row.key: row for row in session.execute(_STATED, {"keys": Binaries(kept)})}
     found: dict[int, Household] = {}
     for key, rows in kept.items():
@@ -347,18 +349,3 @@ def _composed(session: Session, living: Mapping[bytes, Sequence[Any]], now: date
         views = compose(members, others, None if told is None else told.size, now.year)
         found |= {row.profile_id: view for row, view in zip(rows, views, strict=True) if view is not None}
     return found
-
-
-_AGES: Final = text("""
-    SELECT profile_id, name, value, event_time FROM trait_lineage
-    WHERE profile_id = ANY(:roots) AND name = ANY(:names)
-""")
-
-
-def ages(session: Session, roots: Collection[int]) -> dict[int, int]:
-    """The birth years of these people, by the most exact trait that tells one, as of when it was first stated."""
-    told: dict[int, dict[str, int]] = {}
-    for row in session.execute(_AGES, {"roots": list(roots), "names": list(AGE_TRAITS)}):
-        if year := born(row.name, row.value, row.event_time):
-            told.setdefault(row.profile_id, {})[row.name] = year
-    return {root: next(years[name] for name in AGE_TRAITS if name in years) for root, years in told.items()}

@@ -329,6 +329,36 @@ def test_it_finds_the_same_households_in_whatever_order_it_is_told(desk: Desk) -
     assert (report.different, report.absent) == (0, 0)
 
 
+def test_it_tells_nobody_of_an_age_by_a_browser_keys_word(desk: Desk) -> None:
+    desk.send(lives("ann", birth_year=1984), lives("tim", birthYear=2020) | {"anonymousId": "d1"}, lives("bob"))
+    desk.send(call("identify", userId="bob", anonymousId="d2", traits={}))
+    before, ann = home(desk, "ann"), desk.root("user_id", "ann")
+    assert before is not None
+    assert (before.adults, before.children) == (2, (2020,))
+    for device, year in (("d1", 1930), ("d2", 2022)):
+        said = call("identify", anonymousId=device, traits={"birth_year": year}, timestamp=LATER)
+        assert desk.statuses(said, via=desk.browser) == ["accepted"]
+        assert home(desk, "ann") == before
+    assert desk.state(desk.root("user_id", "tim")).traits["birth_year"] == 1930, "it is his own word on himself"
+    with desk.sessions.begin() as session:
+        claiming.queue(session, [ann])
+    regroup(desk.intake, {ann}, NOW)
+    assert home(desk, "ann") == before
+    desk.send(identified("tim", time="2026-03-01T11:30:00Z", birth_year=2019))
+    assert getattr(home(desk, "ann"), "children", None) == (2019,)
+
+
+def test_it_keeps_a_reason_with_the_one_who_joins_alone(desk: Desk) -> None:
+    desk.send(identified("ann"), identified("bob"))
+    ann, bob = desk.root("user_id", "ann"), desk.root("user_id", "bob")
+    cohabiting.join(desk.intake, bob, ann, "partner", "Bob called from the clinic", NOW, by="user 1")
+    assert desk.rows("SELECT profile_id, why FROM household_claim ORDER BY 1") == [
+        (ann, None), (bob, "Bob called from the clinic"),
+    ]  # fmt: skip
+    erase(desk.intake, bob, NOW)
+    assert "clinic" not in str(desk.rows("SELECT * FROM household_claim"))
+
+
 def test_it_goes_with_merges_and_their_undoing(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob"), identified("cy"))
     desk.send(call("identify", anonymousId="d1", traits={"address": HOME}))
