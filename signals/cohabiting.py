@@ -86,7 +86,8 @@ def _join(profile: int, other: int, role: Role | None, why: str, now: datetime, 
     key = home.household if home.household is not None and home.household != home.address else None
     if key is None:
         key = secrets.token_bytes(32)
-        session.execute(_HAND, {"profile": theirs, "key": key, "role": None, "now": now, "by": by, "why": why})
+        # Why tells of the one who joins: it is kept with them alone, and so erased and handed out with them alone.
+        session.execute(_HAND, {"profile": theirs, "key": key, "role": None, "now": now, "by": by, "why": None})
     session.execute(_HAND, {"profile": root, "key": key, "role": role, "now": now, "by": by, "why": why})
     if role != "grown_child":
         _mark(session, _REVIVE, root, {key, home.address})

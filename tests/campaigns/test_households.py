@@ -64,6 +64,9 @@ def test_it_joins_and_leaves_by_hand_with_a_reason(shop: Shop, web: Web) -> None
     assert support.post(page, other=str(ann), role="child", why="Told by phone").status_code == 302
     shown = support.get(page).text
     assert "“Told by phone”" in shown
+    others = support.get(f"/customers/{ann}/household").text
+    assert "Joined by staff" in others
+    assert "Told by phone" not in others
     assert "A Person" in shown
     assert program.told("GET", page)["facts"]["adults"] == 2
     told(program.call("POST", f"/customers/{ann}/household/leave", {"why": ""}), 400)
