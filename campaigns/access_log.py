@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -36,6 +36,13 @@ def record(
             remote=by.remote,
         )
     )
+
+
+def record_all(session: Session, by: Actor, action: str, now: datetime, profiles: Iterable[int]) -> None:
+    """Write that `by` looked at each of these people, in one statement; that they looked, where nobody was shown."""
+    for profile in dict.fromkeys(profiles) or [None]:
+        record(session, by, action, now, profile_id=profile)
+    session.flush()
 
 
 def entries(session: Session, *, profile_id: int | None = None, limit: int = 100) -> list[AccessEntry]:

@@ -152,6 +152,11 @@ def living(session: Session, root: int, now: datetime) -> Living:
     )
 
 
+def shown(root: int, found: Living) -> list[int]:
+    """The people of whom a look at this one's household tells, themselves first."""
+    return [root, *(one.profile for one in found.members if one.profile != root), *found.parents]
+
+
 def features(household: Household, now: datetime) -> dict[str, Any]:
     """What rules read of a household, by the names of the catalogue without `household.`."""
     return {one.name: one.of(household, now.year) for one in FEATURES}

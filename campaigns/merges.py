@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -219,6 +219,11 @@ def waiting(session: Session) -> list[Likely]:
         Likely(one.one, one.other, (names[one.one], names[one.other]), one.facts, odds(one.weight), one.found_at)
         for one in offers
     ]
+
+
+def shown(found: Iterable[Likely]) -> list[int]:
+    """The people of whom a look at these tells."""
+    return [number for one in found for number in (one.one, one.other)]
 
 
 def ask(session: Session, now: datetime, by: Actor) -> int:

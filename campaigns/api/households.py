@@ -95,8 +95,8 @@ def get_household(profile: int) -> HouseholdOut:
     """With whom one customer lives, and where each fact comes from."""
     with parts().transaction() as session:
         root = customers.root_of(session, profile).id
-        access_log.record(session, actor(), "household", parts().now(), profile_id=root)
         found = households.living(session, root, parts().now())
+        access_log.record_all(session, actor(), "household", parts().now(), households.shown(root, found))
     return HouseholdOut(
         root,
         found.facts,

@@ -172,7 +172,7 @@ def list_likely_matches() -> LikelyMatches:
     with parts().transaction() as session:
         found = merges.waiting(session)
         run, is_pending = likely.latest(session)
-        access_log.record(session, actor(), "likely matches", parts().now())
+        access_log.record_all(session, actor(), "likely matches", parts().now(), merges.shown(found))
         return LikelyMatches(
             [LikelyOut([one.one, one.other], list(one.facts), one.odds, one.found_at.isoformat()) for one in found],
             run.ended_at.isoformat() if run is not None and run.ended_at is not None else None,

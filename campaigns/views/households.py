@@ -60,12 +60,13 @@ def leave(profile: int) -> ResponseReturnValue:
 def _page(profile: int, fault: InvalidInput | None) -> str:
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
-        access_log.record(session, actor(), "household", parts().now(), profile_id=root.id)
+        living = households.living(session, root.id, parts().now())
+        access_log.record_all(session, actor(), "household", parts().now(), households.shown(root.id, living))
         return render_template(
             "customers/household.html",
             profile=root,
             name=customers.display_name(customers.document(session, root.id), root.id),
-            living=households.living(session, root.id, parts().now()),
+            living=living,
             evidence=households.EVIDENCE,
             words=households.ROLE_WORDS,
             roles=ROLES,

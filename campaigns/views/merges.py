@@ -99,10 +99,9 @@ def decide(profile: int, other: int) -> ResponseReturnValue:
 def _likely(fault: InvalidInput | None) -> str:
     with parts().transaction() as session:
         run, is_pending = likely_matches.latest(session)
-        access_log.record(session, actor(), "likely matches", parts().now())
-        return render_template(
-            "customers/likely.html", found=merges.waiting(session), run=run, is_pending=is_pending, fault=fault
-        )
+        found = merges.waiting(session)
+        access_log.record_all(session, actor(), "likely matches", parts().now(), merges.shown(found))
+        return render_template("customers/likely.html", found=found, run=run, is_pending=is_pending, fault=fault)
 
 
 def _page(profile: int, fault: InvalidInput | None) -> str:

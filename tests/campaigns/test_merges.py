@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.models import AdminEntry
+from campaigns.models import AccessEntry, AdminEntry
 from signals import likely
 from signals.identity import TIES
 from signals.joining import join_likely
@@ -98,7 +98,12 @@ def test_it_offers_likely_matches_to_a_person_and_keeps_to_the_answer(shop: Shop
     with shop.sessions.begin() as session:
         found = [(ann, bob, 4.2, ("name", "birth date")), (bob, eve, 3.0, ("name", "street"))]
         likely.offer(session, [Offer(*one, shop.now) for one in found], 1)
+    with shop.sessions.begin() as session:
+        session.query(AccessEntry).delete()
     page = support.get("/customers/likely").text
+    with shop.sessions.begin() as session:
+        looks = [one.profile_id for one in session.query(AccessEntry).order_by(AccessEntry.id)]
+    assert looks == [ann, bob, eve], "each whose name is shown was looked at"
     assert "20 to 1" in page
     assert "name · birth date" in page
     assert 'value="same"' not in page, "support may look"
