@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import belonging, claiming, folding, grouping, journal, lineage
+from signals import belonging, claiming, folding, grouping, journal, lineage, withholding
 from signals.belonging import Lost
 from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing, Told
@@ -35,7 +35,6 @@ from signals.separation import Cut, HubFound, cut, made_by
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
-from signals.withholding import permitted
 
 TRIES: Final = 8
 _Result = TypeVar("_Result")
@@ -171,9 +170,11 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
 
 def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) -> tuple[list[Standing], set[int]]:
     """Store and fold a batch; returns the states to publish, and the profiles of repeats, to be repaired."""
-    journal.refuse(session, sender, reading.refusals, reading.now)
     fresh, repeated = _sorted_out(session, sender, reading.items, reading.now)
-    return absorb(session, intake, sender, fresh, reading.now) if fresh else [], repeated
+    standings = absorb(session, intake, sender, fresh, reading.now) if fresh else []
+    # After what was good: somebody may object in the same batch.
+    journal.refuse(session, sender, withholding.listed(session, sender, reading.refusals), reading.now)
+    return standings, repeated
 
 
 def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: datetime) -> tuple[list[Item], set[int]]:
@@ -193,7 +194,9 @@ def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: da
         else:
             item.status = "conflict"
             conflicts.append(item)
-    journal.list_conflicts(session, sender, [item.signal for item in conflicts], now)
+    hidden = withholding.unlisted(session, sender, [(item.signal.body, item.signal.type) for item in conflicts])
+    listed = [item.signal for number, item in enumerate(conflicts) if number not in hidden]
+    journal.list_conflicts(session, sender, listed, now)
     return fresh, {known.profile_id for known in stored.values()}
 
 
@@ -203,7 +206,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
     Raises Lost on a lost race.
     """
     whose = _resolve(session, intake, sender, items, now)
-    items = permitted(items, whose.roots, sender)
+    items = withholding.permitted(items, whose.roots, sender)
     if not (items or whose.unsettled):
         return []
     arrivals = journal.numbers(session, max(1, len(items)))

@@ -146,7 +146,7 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
             "calls": [refusal.call for refusal in refusals],
             "skews": [refusal.skew // _MILLISECOND for refusal in refusals],
             "names": [_name(refusal.body) for refusal in refusals],
-            "wholes": [kept(refusal.body).encode() == refusal.body for refusal in refusals],
+            "wholes": [bool(refusal.body) and kept(refusal.body).encode() == refusal.body for refusal in refusals],
         },
     ).all()
     session.execute(_PRUNE, {"oldest": max(ids) - REJECTED_KEPT})

@@ -2,17 +2,27 @@
 
 From the moment such a refusal is known, what they look at, put into carts and click is not stored at all, by whichever
 key it is told. What a contract or their own word needs goes on: orders, returns, complaints, reviews, calls, details,
-consent. A later agreement begins anew from there; nothing that was withheld comes back.
+consent. A later agreement begins anew from there; nothing that was withheld comes back. Of what they do that was
+refused for a fault, or contradicts what is stored, nothing is listed but what was wrong with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Final
 
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base.errors import InvalidInput
 from signals.contents import REFUSABLE
-from signals.foldevent import FoldEvent, Kind
+from signals.foldevent import FoldEvent, Kind, kind_of
 from signals.folding import Root
+from signals.identity import IdentifierType, normalised
+from signals.journal import Refusal
 from signals.reading import Item
 from signals.sources import Sender
 
@@ -21,6 +31,7 @@ BEHAVIOUR: Final[frozenset[Kind]] = frozenset(
 )
 LOOKS: Final = ("page", "screen")
 """Calls that tell of a look at something, whatever it is named."""
+NOT_KEPT: Final = "; it is not kept, since the person refuses it"
 
 
 def permitted(items: Sequence[Item], roots: Mapping[int, Root], sender: Sender) -> list[Item]:
@@ -36,17 +47,75 @@ def permitted(items: Sequence[Item], roots: Mapping[int, Root], sender: Sender) 
     for item in items:
         number = item.person.root().id
         words = [word for word in said.get(number, ()) if word.key <= item.told.event.key]
-        if _is_behaviour(item, sender) and (_is_refused(roots[number]) or _refuses(words)):
+        if _is_behaviour(item.signal.kind, item.signal.type, sender) and (
+            _is_refused(roots[number]) or _refuses(words)
+        ):
             item.status = "withheld"
         else:
             kept.append(item)
     return kept
 
 
-def _is_behaviour(item: Item, sender: Sender) -> bool:
+def listed(session: Session, sender: Sender, refusals: Sequence[Refusal]) -> list[Refusal]:
+    """Refused calls as they may be kept: without a body where somebody whom it names refuses what it tells of them."""
+    hidden = unlisted(session, sender, [(refusal.body, refusal.call) for refusal in refusals])
+    return [
+        replace(refusal, body=b"", message=f"{refusal.message}{NOT_KEPT}") if number in hidden else refusal
+        for number, refusal in enumerate(refusals)
+    ]
+
+
+_REFUSERS: Final = text("""
+    SELECT DISTINCT i.type, i.value FROM unnest(CAST(:types AS text[]), CAST(:values AS text[])) AS w (type, value)
+    JOIN identifier i ON i.type = w.type AND i.value = w.value JOIN profile p ON p.id = i.profile_id
+    JOIN profile_state s ON s.profile_id = p.root_id
+    WHERE EXISTS (SELECT FROM unnest(CAST(:purposes AS text[])) AS o (purpose)
+                  WHERE s.document -> 'consent' ->> o.purpose = 'false')
+""")
+
+
+def unlisted(session: Session, sender: Sender, calls: Sequence[tuple[bytes, str]]) -> set[int]:
+    """Which of these calls (bytes, and the type their address named) tell of behaviour of somebody who refuses it.
+
+    Nobody is resolved here: whoever owns or shares one of the identifiers in a call is taken to be meant.
+    """
+    named = {number: found for number, one in enumerate(calls) if (found := set(_named(*one, sender)))}
+    wanted = sorted({one for found in named.values() for one in found})
+    if not wanted:
+        return set()
+    given = {"types": [kind for kind, _ in wanted], "values": [value for _, value in wanted]}
+    rows = session.execute(_REFUSERS, given | {"purposes": list(REFUSABLE)})
+    refusers = {(row.type, row.value) for row in rows}
+    return {number for number, found in named.items() if found & refusers}
+
+
+def _named(body: bytes, call: str, sender: Sender) -> Iterator[tuple[str, str]]:
+    """The identifiers in a call that tells of behaviour; none in one that tells of anything else, or is unreadable."""
+    try:
+        raw: Any = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    if not isinstance(raw, dict):
+        return
+    type_, event = str(raw.get("type") or call), raw.get("event")
+    if not _is_behaviour(kind_of(type_, event if isinstance(event, str) else None), type_, sender):
+        return
+    context = raw.get("context")
+    traits = context.get("traits") if isinstance(context, dict) else None
+    told = traits if isinstance(traits, dict) else {}
+    places: tuple[tuple[IdentifierType, Any], ...] = (
+        ("user_id", raw.get("userId")), ("anonymous_id", raw.get("anonymousId")), ("email", told.get("email")),
+        ("phone", told.get("phone")), ("loyalty_id", told.get("loyaltyId")), ("loyalty_id", told.get("loyalty_id")),
+    )  # fmt: skip
+    for kind, value in places:
+        if isinstance(value, str | int) and "\x00" not in str(value):
+            with suppress(InvalidInput):
+                yield kind, normalised(kind, str(value))
+
+
+def _is_behaviour(kind: Kind, type_: str, sender: Sender) -> bool:
     """Whether an event tells of what somebody did unasked; what a browser tells without a known name does."""
-    kind = item.signal.kind
-    return kind in BEHAVIOUR or item.signal.type in LOOKS or (kind == "other" and not sender.is_server)
+    return kind in BEHAVIOUR or type_ in LOOKS or (kind == "other" and not sender.is_server)
 
 
 def _is_refused(root: Root) -> bool:

@@ -162,6 +162,40 @@ def test_it_holds_no_word_of_consent_to_the_plan(desk: Desk) -> None:
     assert desk.rows("SELECT count(*) FROM rejected_event") == [(0,)]
 
 
+def test_it_keeps_nothing_of_what_somebody_does_who_refuses_it(desk: Desk) -> None:
+    planned(desk, "Product Viewed", FITTED)
+    planned(desk, "Order Completed", FITTED)
+    said = {"purpose": "tracking", "granted": False}
+    objects = call("track", event="Consent Changed", userId="u1", anonymousId="d1", properties=said)
+    seen = viewed("Wine", userId="u1", secret="whiskey")
+    assert desk.statuses(objects, seen) == ["accepted", "rejected"], "from the request on in which they object"
+    by_device = viewed("Wine", anonymousId="d1", secret="whiskey")
+    unsound = viewed("Wine", userId="u1", secret="whiskey", timestamp="whiskey o'clock")
+    assert desk.statuses(by_device, via=desk.browser) == ["rejected"]
+    assert desk.statuses(unsound, viewed("Wine", userId="u2"), order("u1", "o1", ("p1", "Wine", 9.0))) == (
+        ["rejected"] * 3
+    )
+    rows = desk.rows("SELECT reason, field, body <> '', whole FROM rejected_event ORDER BY id")
+    hidden = ("plan", "properties.size", False, False)
+    assert rows == [
+        hidden, hidden, ("invalid", "timestamp", False, False), ("plan", "properties.size", True, True),
+        ("plan", "properties.size", True, True),
+    ]  # fmt: skip
+    assert "whiskey" not in str(desk.rows("SELECT * FROM rejected_event"))
+    for (number,) in desk.rows("SELECT id FROM rejected_event WHERE NOT whole"):
+        with pytest.raises(Conflict):
+            quarantine.replay(desk.intake, number, NOW)
+
+
+def test_it_lists_no_contradiction_of_who_refuses_to_be_followed(desk: Desk) -> None:
+    first = viewed("Shoes", userId="u1", messageId="one")
+    said = {"purpose": "profiling", "granted": False}
+    desk.send(first)
+    desk.send(call("track", event="Consent Changed", userId="u1", properties=said))
+    assert desk.statuses(viewed("Wine", userId="u1", messageId="one")) == ["conflict"]
+    assert desk.rows("SELECT count(*) FROM event_conflict") == [(0,)]
+
+
 @pytest.mark.parametrize("name", ["Consent Changed", " consent changed "])
 def test_it_refuses_to_plan_consent(desk: Desk, name: str) -> None:
     with desk.sessions.begin() as session, pytest.raises(InvalidInput, match="cannot be planned") as refused:
