@@ -153,8 +153,8 @@ def _root(session: Session, profile: int | None) -> int | None:
 
 def _hidden(path: str, value: Any) -> Any:
     """A value of the state as support sees it: without the traits by which a person could be reached."""
-    *_, name = path.split(".")
-    shown = veiled({name: value})
+    first, *_, name = path.split(".") if "." in path else ("", path)
+    shown = veiled({name: value}, of_person=first == "traits")
     return next(iter(shown.values()))
 
 

@@ -18,9 +18,14 @@ _IDENTIFIERS: Final = {
     "email": "email", "phone": "phone", "mobile": "phone", "loyaltyid": "loyalty_id", "username": "user_id",
 }  # fmt: skip
 _REACHES: Final = frozenset({
-    "ip", "street", "address", "address1", "address2", "postalcode", "zip", "birthday", "password", "token", "writekey",
+    "ip", "street", "street2", "line1", "line2", "address", "address1", "address2", "streetaddress", "postalcode",
+    "postcode", "zip", "zipcode", "firstname", "middlename", "lastname", "fullname", "givenname", "familyname",
+    "surname", "maidenname", "displayname", "nickname", "birthday", "birthdate", "dateofbirth", "dob", "password",
+    "token", "writekey",
 })  # fmt: skip
 """Names, without regard to case and hyphens, of what a person could be found by."""
+_PEOPLE: Final = frozenset({"traits", "customer", "user", "buyer", "recipient", "contact", "billing", "shipping"})
+"""Names of what tells of people: a name within is somebody's, elsewhere it is a product's or a page's."""
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
@@ -36,32 +41,38 @@ def body_of(text: str, *, whole: bool) -> Any:
     return raw if whole else veiled(raw)
 
 
-def veiled(value: Any, depth: int = 0) -> Any:
-    """A JSON value with identifiers masked, and addresses and phone numbers in texts."""
+def veiled(value: Any, depth: int = 0, *, of_person: bool = False) -> Any:
+    """A JSON value with identifiers, names and birth dates masked, and addresses and phone numbers in texts.
+
+    `of_person`: it tells of somebody, so that a `name` within is theirs.
+    """
     if depth > DEPTH:
         return HIDDEN
     match value:
         case dict():
-            return {veiled(str(name)): _member(str(name), inner, depth + 1) for name, inner in value.items()}
+            return {
+                veiled(str(name)): _member(str(name), inner, depth + 1, of_person=of_person)
+                for name, inner in value.items()
+            }
         case list():
-            return [veiled(inner, depth + 1) for inner in value]
+            return [veiled(inner, depth + 1, of_person=of_person) for inner in value]
         case str():
             return _PHONE.sub(HIDDEN, _ADDRESS.sub(lambda found: masked("email", found[0]), value))
         case _:
             return value
 
 
-def _member(name: str, value: Any, depth: int) -> Any:
-    plain = re.sub(r"[_\-\s]", "", name).lower()
+def _member(name: str, value: Any, depth: int, *, of_person: bool) -> Any:
+    plain = _plain(name)
     if value is None or isinstance(value, bool):
         return value
     if plain in _IDENTIFIERS and isinstance(value, str | int):
         return masked(_IDENTIFIERS[plain], str(value))
     if plain.endswith("address") and isinstance(value, dict):
         return {part: inner if _plain(part) in _PLACES else HIDDEN for part, inner in value.items()}
-    if plain in _REACHES:
+    if plain in _REACHES or (of_person and plain == "name"):
         return HIDDEN
-    return veiled(value, depth)
+    return veiled(value, depth, of_person=of_person or plain in _PEOPLE)
 
 
 def _plain(name: str) -> str:

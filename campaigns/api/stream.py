@@ -63,7 +63,7 @@ class ChangeOut(msgspec.Struct, frozen=True):
 class SignalOut(msgspec.Struct, frozen=True):
     """One signal: as it came, as it was understood, and what it changed (null: it cannot be told, or nothing is kept).
 
-    For keys without the role admin, names and addresses in it are masked, and what cannot be read is null.
+    For keys without the role admin, names, addresses and birth dates in it are masked, and what cannot be read is null.
     """
 
     signal: SignalLine
