@@ -96,8 +96,11 @@ def test_it_hands_out_what_was_said_of_a_persons_household_and_nothing_of_the_ot
     shop.send(
         lives("ann"),
         lives("bob", birth_year=1991),
-        call("group", userId="ann", groupId="h1", traits={"type": "household"}),
-    )
+        call("group", userId="ann", groupId="h1",
+             traits={"type": "household", "people": [{"role": "child", "birth_year": 2021}]}),
+        call("group", userId="bob", groupId="h1",
+             traits={"type": "household", "people": [{"role": "child", "birth_year": 2019}]}),
+    )  # fmt: skip
     with (
         shop.sessions.begin() as session,
         dossier.export(session, shop.store, shop.settings.subject_key, shop.profile("ann"), shop.now, MANAGER) as made,
@@ -106,5 +109,6 @@ def test_it_hands_out_what_was_said_of_a_persons_household_and_nothing_of_the_ot
     assert [(one["kind"], one["source"], one["left"]) for one in found["households"]] == [
         ("group", "shop", False), ("home", "shop", False),
     ]  # fmt: skip
+    assert [one["others"] for one in found["households"]] == [[{"role": "child", "born": 2021}], None]
     assert found["state"][0]["state"]["household"]["adults"] == 2
     assert "Bob" not in json.dumps(found)
