@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -204,6 +204,18 @@ _LOCK_ROOTS = text("SELECT id FROM profile WHERE id = ANY(:ids) AND root_id = id
 def lock_roots(session: Session, roots: Sequence[int]) -> list[int]:
     """Take the row locks of those that are roots now, erased or not; returns them."""
     return list(session.scalars(_LOCK_ROOTS, {"ids": list(roots)}))
+
+
+_LOCK_FREE = text("SELECT id FROM profile WHERE id = ANY(:ids) AND root_id = id ORDER BY id FOR UPDATE SKIP LOCKED")
+_STILL_ROOTS = text("SELECT id FROM profile WHERE id = ANY(:ids) AND root_id = id")
+
+
+def lock_free(session: Session, roots: Collection[int]) -> tuple[list[int], list[int]]:
+    """Take the row locks of those that are roots now and that nobody holds, without waiting; returns them, and those
+    that somebody else holds."""
+    locked = list(session.scalars(_LOCK_FREE, {"ids": list(roots)}))
+    missed = set(roots).difference(locked)
+    return locked, list(session.scalars(_STILL_ROOTS, {"ids": list(missed)})) if missed else []
 
 
 _MOVE = text("""

@@ -81,6 +81,8 @@ def _join(profile: int, other: int, role: Role | None, why: str, now: datetime, 
     root, theirs = roots[profile], roots[other]
     if root == theirs:
         raise InvalidInput("other", "is the same customer")
+    # Their rows first: whoever finds households waits for nobody.
+    belonging.lock(session, [root, theirs])
     grouping.lock(session)
     home = grouping.stored(session, [theirs]).get(theirs, Home(theirs))
     key = home.household if home.household is not None and home.household != home.address else None
@@ -98,6 +100,7 @@ def _leave(profile: int, why: str, now: datetime, by: str, elsewhere: bool, sess
     root = belonging.living(session, [profile]).get(profile)
     if root is None:
         raise NotFound("customer", profile)
+    belonging.lock(session, [root])
     grouping.lock(session)
     home = grouping.stored(session, [root]).get(root, Home(root))
     keys = set(home.elsewhere) if elsewhere else {home.household, home.address} if home.household else set()

@@ -7,7 +7,8 @@ does one where several stated households live, for those of whom nothing was sta
 household, for themselves and for the others.
 
 Where one person lives depends on what was said of those at the same address and on nothing else, so a change reaches
-the people at two addresses and in the households they leave and join. One transaction at a time finds them.
+the people at two addresses and in the households they leave and join. One transaction at a time finds them, and while
+it is the one it waits for nobody: where somebody else holds a person's row it begins again, and waits before its turn.
 """
 
 from __future__ import annotations
@@ -87,15 +88,19 @@ def lock(session: Session) -> None:
     session.execute(_LOCK)
 
 
-def settle(session: Session, segments: LiveSegments, now: datetime, only: Collection[int] | None = None) -> Settled:
+def settle(
+    session: Session, segments: LiveSegments, now: datetime, held: set[int], only: Collection[int] | None = None
+) -> Settled:
     """Find the homes of at most BATCH profiles that wait for it, of these people or of all; nothing when none waits.
 
-    Whose household changes comes into these segments, or leaves them, with it.
+    Whose household changes comes into these segments, or leaves them, with it. Raises Lost where others write people
+    of these households, and puts these into `held`: it waits for those before it is the one who finds households.
     """
     given = {"only": None if only is None else list(only), "most": BATCH}
     waiting = session.execute(_WAITING, given).all()
     if not waiting:
         return Settled()
+    belonging.lock_roots(session, sorted(held))
     lock(session)
     named = {row.profile_id for row in waiting}
     roots = set(session.scalars(_ROOTS, {"profiles": list(named)}))
@@ -104,7 +109,13 @@ def settle(session: Session, segments: LiveSegments, now: datetime, only: Collec
     keys = _place(session, before, homes)
     _write(session, homes.values(), gone=(named | before.keys()) - roots)
     living = _members(session, keys, len(homes))
-    return Settled(_stand(session, homes, living, segments, now), [row.id for row in waiting])
+    # Of who lives elsewhere nothing changes by it: their household is their own.
+    people = set(homes) | {row.profile_id for rows in living.values() for row in rows if not row.away}
+    locked, others = belonging.lock_free(session, people)
+    if others:
+        held.update(others)
+        raise belonging.Lost
+    return Settled(_stand(session, locked, living, segments, now), [row.id for row in waiting])
 
 
 def done(session: Session, notes: Sequence[int]) -> None:
@@ -272,15 +283,13 @@ def _members(session: Session, keys: Collection[bytes], more: int) -> dict[bytes
 
 def _stand(
     session: Session,
-    homes: Collection[int],
+    roots: Collection[int],
     living: Mapping[bytes, Sequence[Any]],
     segments: LiveSegments,
     now: datetime,
 ) -> list[Standing]:
-    """Compose the households and write them into the states of all who are concerned."""
-    # Of who lives elsewhere nothing changes by it: their household is their own.
-    people = set(homes) | {row.profile_id for rows in living.values() for row in rows if not row.away}
-    locked = folding.load(session, belonging.lock_roots(session, list(people)))
+    """Compose the households and write them into the states of these roots, which are locked."""
+    locked = folding.load(session, roots)
     facts, live = _composed(session, living, now), segments.current(session)
     (edition,) = journal.numbers(session, 1)
     standings: list[Standing] = []

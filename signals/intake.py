@@ -119,7 +119,8 @@ def regroup(intake: Intake, people: Collection[int] | None, now: datetime) -> No
     for only in [None] if people is None else _hundreds(sorted(people)):
         full = True
         while full:
-            settled = intake.settle(partial(grouping.settle, segments=intake.segments, now=now, only=only))
+            find = partial(grouping.settle, segments=intake.segments, now=now, held=set(), only=only)
+            settled = intake.settle(find)
             if settled.done:
                 intake.publisher.write_states(folding.published(settled.standings))
                 intake.settle(partial(grouping.done, notes=settled.done))

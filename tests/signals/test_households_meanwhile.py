@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import claiming, grouping, joining
+from base.clock import monotonic, pause
+from signals import claiming, cohabiting, grouping, joining
 from signals.homes import Said
 from signals.intake import regroup
 from tests.signals.sending import NOW, Desk, identified
-from tests.signals.test_households import people
+from tests.signals.test_households import LATER, SIDE, lives, people
 
 
 def test_it_leaves_no_home_behind_of_who_is_merged_while_their_home_is_found(
@@ -41,3 +44,31 @@ def test_it_leaves_no_home_behind_of_who_is_merged_while_their_home_is_found(
     assert desk.rows("SELECT profile_id FROM dwelling") == [(ann,)]
     assert people(desk, "ann") == [0], "nobody is two by being known twice"
     assert desk.rows("SELECT count(*) FROM household_due") == [(0,)]
+
+
+@pytest.mark.parametrize("by", ["a move", "a hand"])
+def test_it_keeps_nobody_waiting_for_a_household_that_somebody_else_writes(desk: Desk, by: str) -> None:
+    desk.send(identified("ann"), lives("bob"), lives("eve"), lives("dee", SIDE))
+    bob = desk.root("user_id", "bob")
+    with Session(desk.sessions.kw["bind"]) as importing, ThreadPoolExecutor(1) as pool:
+        for held in ("SELECT id FROM profile WHERE id = :p FOR UPDATE",
+                     "UPDATE household_claim SET source_id = source_id WHERE profile_id = :p"):  # fmt: skip
+            importing.execute(text(held), {"p": bob})
+        if by == "a move":
+            slow = pool.submit(desk.send, lives("ann"))
+        else:
+            slow = pool.submit(cohabiting.leave, desk.intake, bob, "moved out", NOW, by="x")
+        deadline = monotonic() + 60
+        while not desk.rows(_WAITS):
+            assert monotonic() < deadline, "it does not wait for bob"
+            pause(0.01)
+        desk.send(lives("cy", SIDE, LATER))
+        assert not slow.done()
+        assert people(desk, "cy", "dee") == [2, 2], "in effect for the next open, whatever is imported"
+        importing.rollback()
+        slow.result()
+    assert people(desk, "ann", "bob", "eve") == ([3, 3, 3] if by == "a move" else [0, 0, 0])
+    assert desk.rows("SELECT count(*) FROM household_due") == [(0,)]
+
+
+_WAITS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
