@@ -67,24 +67,28 @@ def _tells(item: Item, root: Root, sender: Sender) -> bool:
     event = item.told.event
     traits = {} if root.state is None else root.state.traits
     consent = {} if root.state is None else root.state.consent
-    return any(event.traits[name] != traits.get(name) for name in event.traits.keys() & _AGES) or (
+    # An age counts from when it was first stated: of an earlier moment the same one says another birth year.
+    late = root.state is not None and event.time_ms < root.state.last_ms
+    return any(late or event.traits[name] != traits.get(name) for name in event.traits.keys() & _AGES) or (
         "profiling" in event.consent and event.consent["profiling"] != consent.get("profiling")
     )
 
 
 _AGES: Final = frozenset(AGE_TRAITS)
-_HOMES: Final = text("SELECT profile_id, address FROM dwelling WHERE profile_id = ANY(:roots)")
+_HOMES: Final = text("SELECT profile_id, address, evidence FROM dwelling WHERE profile_id = ANY(:roots)")
 
 
 def _news(session: Session, items: Sequence[Item], hash_key: bytes) -> set[int]:
     """The roots of whom something was said that is not known; that people state their address again is common."""
     heard = [(item.person.root().id, item.said) for item in items if item.said is not None]
-    homes = {row.profile_id: row.address for row in session.execute(_HOMES, {"roots": [root for root, _ in heard]})}
+    homes = {row.profile_id: row for row in session.execute(_HOMES, {"roots": [root for root, _ in heard]})}
     return {
         root
         for root, one in heard
-        if one.kind == "group" or root not in homes or homes[root] != household_key(hash_key, one.kind, one.value)
-    }
+        if one.kind == "group" or root not in homes
+        or homes[root].address != household_key(hash_key, one.kind, one.value)
+        or (one.kind == "home" and homes[root].evidence == "order")
+    }  # fmt: skip
 
 
 _SAY: Final = text("""

@@ -294,6 +294,20 @@ def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk
     found = home(desk, "ann")
     assert found is not None
     assert found.sure == 60
+    desk.send(lives("bob", time=LATER))
+    found = home(desk, "ann")
+    assert found is not None
+    assert found.sure == 80, "he states himself where his orders went"
+    assert desk.rebuilt().different == 0
+
+
+def test_it_reads_an_age_from_when_it_was_first_stated_however_late_that_comes(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("bob", age=40))
+    desk.send(identified("bob", time="2024-05-01T10:00:00Z", age=40))
+    found = home(desk, "ann")
+    assert found is not None
+    assert found.oldest == 1984
+    assert desk.rebuilt().different == 0
 
 
 def test_it_finds_the_same_households_in_whatever_order_it_is_told(desk: Desk) -> None:
