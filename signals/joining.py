@@ -39,7 +39,8 @@ def join_likely(intake: Intake, one: int, other: int, now: datetime, evidence: M
     """Merge two persons because they are alike, and keep what speaks for it with the link; the number of the merge.
 
     None where something forbids it that only a person overrules, or where it is done or undoable by now: both have a
-    customer number, somebody kept them apart, or they would be too large for one. Raises Unavailable.
+    customer number, somebody kept them apart, one refuses profiling by now, or they would be too large for one. Raises
+    Unavailable.
     """
     done = intake.settle(partial(_join_likely, intake, one, other, now, evidence))
     if done is None:
@@ -80,6 +81,9 @@ def _join_likely(
     here, there = _locked(session, roots, one, other)
     mine, theirs = here.root(), there.root()
     if theirs in mine.apart or (mine.held["user_id"] and theirs.held["user_id"]) or too_large(mine, theirs):
+        return None
+    states = [root.state for root in folding.load(session, [mine.id, theirs.id]).values()]
+    if any(state is not None and state.consent.get("profiling") is False for state in states):
         return None
     return _tied(intake, session, merge(here, there, BY_LIKENESS), now, evidence=evidence)
 

@@ -17,7 +17,7 @@ from signals.erasure import erase
 from signals.intake import take_apart
 from signals.joining import join_likely
 from tests.evaluation_sets.test_identities import word
-from tests.signals.sending import NOW, Desk, identified
+from tests.signals.sending import NOW, Desk, call, identified
 from workers import likely as runs
 from workers.likely import Matcher
 
@@ -107,6 +107,18 @@ def test_it_merges_the_certain_offers_the_likely_and_leaves_numbers_to_people(to
     assert erase(town.intake, one, NOW)
     left = town.rows("SELECT count(*) FROM likely_match WHERE one_id = :one OR other_id = :one", one=one)
     assert left == [(0,)]
+
+
+def test_it_merges_nobody_who_refuses_profiling_while_it_looks(sessions: Sessions, valkey: Store) -> None:
+    desk = Desk(sessions, valkey)
+    desk.send(identified("ann"), identified("", anonymous="d1") | {"userId": None})
+    ann, guest = desk.root("user_id", "ann"), desk.root("anonymous_id", "d1")
+    for granted, time in ((False, "2026-03-01T11:00:00Z"), (True, "2026-03-01T12:00:00Z")):
+        answer = {"purpose": "profiling", "granted": granted}
+        desk.send(call("track", userId="ann", event="Consent Changed", properties=answer, timestamp=time))
+        merged = [join_likely(desk.intake, *pair, NOW, {}) for pair in ((ann, guest), (guest, ann))]
+        assert (merged[0] is not None) == granted
+        assert merged[1] is None, "refused, or one person already"
 
 
 def test_it_ends_with_a_reason_where_it_cannot_look_and_never_looks_twice_at_once(
