@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -61,7 +61,7 @@ class Dwelling(Model):
     __tablename__ = "dwelling"
     __table_args__ = (
         Index("ix_dwelling_address", "address"),
-        Index("ix_dwelling_household", "household"),
+        Index("ix_dwelling_household", "household", text("(facts IS NULL)"), "profile_id"),
         Index("ix_dwelling_elsewhere", "elsewhere", postgresql_using="gin"),
     )
 

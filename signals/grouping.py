@@ -261,19 +261,20 @@ def _write(session: Session, homes: Iterable[Home], gone: Collection[int]) -> No
         session.execute(_GONE, {"profiles": list(gone)})
 
 
-# Who has it in their state comes first: of a household that has become too large it must be taken from them.
+# Who has it in their state comes first: of a household that has become too large it must be taken from them. However
+# many state one household, no more rows are read than are asked for.
 _MEMBERS: Final = text("""
     SELECT w.key, d.* FROM unnest(CAST(:keys AS bytea[])) AS w (key) CROSS JOIN LATERAL (
-        SELECT profile_id, role, evidence, false AS away, facts IS NULL AS untold FROM dwelling WHERE household = w.key
+        (SELECT profile_id, role, evidence, false AS away FROM dwelling WHERE household = w.key
+         ORDER BY household, (facts IS NULL), profile_id LIMIT :most)
         UNION ALL
-        SELECT profile_id, role, evidence, true, true FROM dwelling WHERE elsewhere @> ARRAY[w.key]
-        ORDER BY away, untold, profile_id LIMIT :most
+        (SELECT profile_id, role, evidence, true FROM dwelling WHERE elsewhere @> ARRAY[w.key] LIMIT :most)
     ) AS d ORDER BY w.key, d.away, d.profile_id
 """)
 
 
 def _members(session: Session, keys: Collection[bytes], more: int) -> dict[bytes, list[Any]]:
-    """Who is of each of these households, at most as many as make it too large and `more`."""
+    """Who is of each of these households, and who elsewhere: each at most as many as make it too large and `more`."""
     found: dict[bytes, list[Any]] = {key: [] for key in keys}
     values = {"keys": Binaries(keys), "most": HOUSEHOLD_MOST + 1 + more}
     for row in session.execute(_MEMBERS, values):

@@ -49,7 +49,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("profile_id", name="pk_dwelling"),
     )
     op.create_index("ix_dwelling_address", "dwelling", ["address"])
-    op.create_index("ix_dwelling_household", "dwelling", ["household"])
+    op.create_index("ix_dwelling_household", "dwelling", ["household", sa.text("(facts IS NULL)"), "profile_id"])
     op.create_index("ix_dwelling_elsewhere", "dwelling", ["elsewhere"], postgresql_using="gin")
     op.create_table(
         "household_due",

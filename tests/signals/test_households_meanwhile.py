@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,7 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.clock import monotonic, pause
+from base.db import Binaries
 from signals import claiming, cohabiting, grouping, joining
+from signals.grouping import HOUSEHOLD_MOST
 from signals.homes import Said
 from signals.intake import regroup
 from tests.signals.sending import NOW, Desk, identified
@@ -69,6 +72,34 @@ def test_it_keeps_nobody_waiting_for_a_household_that_somebody_else_writes(desk:
         slow.result()
     assert people(desk, "ann", "bob", "eve") == ([3, 3, 3] if by == "a move" else [0, 0, 0])
     assert desk.rows("SELECT count(*) FROM household_due") == [(0,)]
+
+
+def test_it_reads_no_more_of_a_crowded_household_than_makes_it_too_large(desk: Desk) -> None:
+    desk.run("""
+        INSERT INTO dwelling (profile_id, household, elsewhere, facts)
+        SELECT n, CASE WHEN n % 2 = 0 THEN CAST('crowd' AS bytea) END,
+               CASE WHEN n % 2 = 0 THEN ARRAY[]::bytea[] ELSE ARRAY[CAST('crowd' AS bytea)] END,
+               CASE WHEN n > 7990 THEN CAST('told' AS bytea) END
+        FROM generate_series(1, 8000) AS n
+    """)
+    desk.run("ANALYZE dwelling")
+    keys = Binaries([b"crowd"])
+    with desk.sessions.begin() as session:
+        found = grouping._members(session, [b"crowd"], 0)[b"crowd"]
+        explained = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {grouping._MEMBERS.text}")
+        (plan,) = session.scalar(explained, {"keys": keys, "most": HOUSEHOLD_MOST + 1})
+    rows = {node["Node Type"]: node["Actual Rows"] for node in nodes(plan["Plan"]) if node.get("Relation Name")}
+    assert rows, "the table is read"
+    assert max(rows.values()) <= HOUSEHOLD_MOST + 1, rows
+    at_home = [row.profile_id for row in found if not row.away]
+    assert {7992, 7994, 7996, 7998, 8000} < set(at_home), "who is told of it comes first"
+    assert [len(found), len(at_home)] == [2 * (HOUSEHOLD_MOST + 1), HOUSEHOLD_MOST + 1]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes(inner)
 
 
 _WAITS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
