@@ -72,8 +72,8 @@ class Token(msgspec.Struct, frozen=True, gc=False):
     A web view has no picture: these two and the format hold its mail's `printed_mark` (render/mailpage.py) instead.
     sent_s counts seconds since 2020-01-01 (UTC) to when the mail was made, up to 2^31 - 1; midnight's may stand for the
     whole day. A text or push message has that of its run's freeze. neutral says that the mail is one of a content
-    holdout: it shows the defaults whatever is known; its bit is the top one of the seconds' four bytes. Profile 0 is nobody: the shared URLs of tracking level
-    none.
+    holdout: it shows the defaults whatever is known; its bit is the top one of the seconds' four bytes. Profile 0
+    is nobody: the shared URLs of tracking level none.
     """
 
     purpose: Purpose
