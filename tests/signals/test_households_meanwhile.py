@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -57,6 +57,7 @@ def test_it_keeps_nobody_waiting_for_a_household_that_somebody_else_writes(desk:
         for held in ("SELECT id FROM profile WHERE id = :p FOR UPDATE",
                      "UPDATE household_claim SET source_id = source_id WHERE profile_id = :p"):  # fmt: skip
             importing.execute(text(held), {"p": bob})
+        slow: Future[Any]
         if by == "a move":
             slow = pool.submit(desk.send, lives("ann"))
         else:
