@@ -27,7 +27,7 @@ from base.clock import EPOCH, Clock
 from campaigns import gateways, sendlimits
 from campaigns.admin_log import Actor
 from campaigns.models.sending import Permit, PermitUse
-from campaigns.sendlimits import DAY, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
+from campaigns.sendlimits import DAY, GATEWAYS, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
 
 WIDTHS: Final = {SECOND: 20_000, HOUR: 36_000_000, DAY: 864_000_000}
 """Microseconds of a bucket, by window."""
@@ -183,12 +183,12 @@ def set_terms(session: Session, wanted: Terms, now: datetime, by: Actor) -> Term
     """
     # The day is counted before senders are kept waiting, and under the lock only what was settled since.
     settled = now - SETTLED
-    paces = gateways.paces(session)
-    left = _left(session, now, until=settled) if Limits(wanted, paces) else []
+    left = _left(session, now, until=settled) if Limits(wanted) else []
     _lock(session)
-    before, after = _limits(session), Limits(sendlimits.keep(session, wanted, now, by), paces)
+    # Without the paces of gateways: while they alone are set, what counts for everything is counted only from then on.
+    before, after = Limits(sendlimits.terms(session)), Limits(sendlimits.keep(session, wanted, now, by))
     if not before:
-        session.execute(delete(PermitUse))
+        session.execute(delete(PermitUse).where(~PermitUse.key.startswith(GATEWAYS, autoescape=True)))
     if after:
         _count_before(session, before, after, left + _left(session, now, since=settled))
     return after.terms

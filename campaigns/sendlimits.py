@@ -29,6 +29,8 @@ WINDOWS: Final = (SECOND, HOUR, DAY)
 ALL: Final = "all"
 OTHERS: Final = "*"
 """Stands for every domain that has no limit of its own, each by itself."""
+GATEWAYS: Final = "gateway:"
+"""What keys of gateways begin with."""
 REASONS: Final = {SECOND: "limit_second", HOUR: "limit_hour", DAY: "limit_day"}
 DOMAIN: Final = "limit_domain"
 WARM_UP: Final = "limit_warm_up"
@@ -127,7 +129,7 @@ class Limits:
         """What a mail to a domain from a domain counts for, or a message to a gateway."""
         found = [ALL]
         if gateway is not None:
-            return [*found, f"gateway:{gateway}"] if gateway in self._gateways else found
+            return [*found, f"{GATEWAYS}{gateway}"] if gateway in self._gateways else found
         if recipient in self._paces:
             found.append(f"domain:{self._paces[recipient].domains[0]}")
         elif OTHERS in self._paces:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from campaigns import permits, sendlimits, tally, waiting
+from campaigns import gateways, permits, sendlimits, tally, waiting
 from campaigns.deliveries import LEASE
+from campaigns.gateways import GatewayIn
 from campaigns.permits import Mail
 from campaigns.sendlimits import DAY, HOUR, SECOND, DomainPace, Pace, Terms, WarmUp
 from tests.campaigns.shop import MANAGER, Shop
@@ -268,6 +269,33 @@ def test_it_counts_each_mail_once_that_left_before_or_while_a_limit_is_set(
     with shop.sessions.begin() as session:
         assert permits.room(session, shop.now) == 2
     assert counted == [4, 4]
+
+
+def test_it_counts_what_left_before_a_limit_was_set_while_only_a_gateway_had_its_pace(
+    shop: Shop, scheduler: Scheduler, senders: list[Sender]
+) -> None:
+    people(shop, *[BIG] * 7)
+    shop.schedule(shop.campaign())
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(1)]
+    senders[0].send(ids[:4])
+    slow = GatewayIn(name="Slow", kind="sms", url="https://texts.example/send", per_hour=9)
+    with shop.sessions.begin() as session:
+        gateway, _ = gateways.create(session, slow, shop.settings, shop.now, MANAGER)
+        key = f"gateway:{gateway.id}"
+    sent = Mail(0, "", "", gateway.id)
+    with shop.sessions.begin() as session:
+        permits.end(session, permits.take(session, shop.clock, "s", [sent], LEASE), [sent.id], shop.clock)
+    senders[0].send(ids[4:6])
+    limit(shop, everything=Pace(per_day=10))
+    with shop.sessions.begin() as session:
+        assert permits.room(session, shop.now) == 4, "six mails left within the day; the ledger knows them"
+        assert [use.used for use in permits.uses(session, [key], shop.now)] == [1]
+    # Counted from then on, so that another change counts nothing twice.
+    senders[0].send(ids[6:])
+    limit(shop, everything=Pace(per_day=9))
+    with shop.sessions.begin() as session:
+        assert permits.room(session, shop.now) == 2
 
 
 def test_it_waits_in_place_for_room_that_comes_within_a_moment(
