@@ -151,7 +151,9 @@ def take_apart(intake: Intake, link: int, now: datetime, *, apart: bool, by: str
     """
     try:
         done = intake.settle(
-            lambda session: cut(session, intake.categories, intake.definitions, link, now, apart=apart, by=by)
+            lambda session: cut(
+                session, intake.categories, intake.definitions, intake.segments, link, now, apart=apart, by=by
+            )
         )
     except InvalidInput:
         return None

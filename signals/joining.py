@@ -16,6 +16,7 @@ from signals.folding import Standing
 from signals.identity import MEMBERS, Link, Person, merge, too_large
 from signals.intake import Intake, moved, regroup
 from signals.intent import assess
+from signals.livesegments import place
 
 BY_HAND: Final = "hand"
 """The reason of a merge that a person made."""
@@ -112,7 +113,8 @@ def _tied(
     root = folding.load(session, [tie.parent.id])[tie.parent.id]
     state, told = folding.fold_again(session, root, intake.categories)
     (edition,) = journal.numbers(session, 1)
-    standing = folding.standing(root, assess(state, intake.definitions.current(session)), edition)
+    found = assess(state, intake.definitions.current(session))
+    standing = folding.standing(root, place(found, intake.segments.current(session), now), edition)
     folding.write(session, [standing], now)
     folding.write_origins(session, list(folding.origins(root.id, told).values()), anew=[root.id])
     claiming.mark(session, [root])

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
+from signals.livesegments import LiveSegments, place
 from signals.moments import seconds_of, unix_ms
 from signals.state import MAX_SCORES, Score
 
@@ -41,14 +42,21 @@ def assign(intake: Intake, scored: Mapping[int, Mapping[str, float]], as_of: dat
     roots, changed = sorted(scored), 0
     for start in range(0, len(roots), BATCH):
         some = roots[start : start + BATCH]
-        standings = intake.settle(partial(_assign, {root: scored[root] for root in some}, as_of, run, now))
+        standings = intake.settle(
+            partial(_assign, intake.segments, {root: scored[root] for root in some}, as_of, run, now)
+        )
         intake.publisher.write_states(folding.published(standings))
         changed += len(standings)
     return changed
 
 
 def _assign(
-    scored: Mapping[int, Mapping[str, float]], as_of: datetime, run: int, now: datetime, session: Session
+    segments: LiveSegments,
+    scored: Mapping[int, Mapping[str, float]],
+    as_of: datetime,
+    run: int,
+    now: datetime,
+    session: Session,
 ) -> list[Standing]:
     locked = folding.load(session, belonging.lock_roots(session, list(scored)))
     living = [root for root in locked.values() if root.state is not None and root.erased_version is None]
@@ -57,13 +65,13 @@ def _assign(
     if not living:
         return []
     (edition,) = journal.numbers(session, 1)
-    as_of_s = seconds_of(unix_ms(as_of))
+    as_of_s, live = seconds_of(unix_ms(as_of)), segments.current(session)
     standings: list[Standing] = []
     for root in living:
         state = root.state
         if state is not None:
             state.scores = {name: Score(value, as_of_s) for name, value in scored[root.id].items()}
-            standings.append(folding.standing(root, state, edition))
+            standings.append(folding.standing(root, place(state, live, now), edition))
     folding.write(session, standings, now)
     return standings
 

@@ -2,8 +2,8 @@
 
 Identifiers and signals belong to the profiles they came by and never moved, so a merge is undone by cutting its link:
 of the profiles that were one person, those still tied to its one end go with that, the others with the other. States
-and what is derived are folded again from each side's signals. What cannot be derived, scores and segments, comes back
-as it was kept with the link.
+and what is derived are folded again from each side's signals. What cannot be derived, scores and segments that a state
+cannot answer, comes back as it was kept with the link.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing
 from signals.identity import CONTACTS, Claim, value_hash
 from signals.intent import assess
+from signals.livesegments import LiveSegments, place
 
 HUB_CUTS: Final = 100
 """Merges by one hub that are taken apart in one go; the next signal that names it goes on."""
@@ -69,6 +70,7 @@ def cut(
     session: Session,
     categories: Categories,
     definitions: Definitions,
+    segments: LiveSegments,
     link: int,
     now: datetime,
     *,
@@ -93,7 +95,7 @@ def cut(
     session.execute(_NOTE, {"id": link, "kinds": list(CONTACTS)})
     leaves = _leave(session, row, stays)
     claiming.mark(session, (stays, leaves))
-    return Cut(stays.id, leaves.id, _stand(session, categories, definitions, (stays, leaves), now))
+    return Cut(stays.id, leaves.id, _stand(session, categories, definitions, segments, (stays, leaves), now))
 
 
 _MARK: Final = text("UPDATE profile_link SET undone_at = :now, apart = :apart, undone_by = :by WHERE id = :id")
@@ -157,22 +159,27 @@ _SCORES: Final = text("""
 
 
 def _stand(
-    session: Session, categories: Categories, definitions: Definitions, roots: tuple[Root, Root], now: datetime
+    session: Session,
+    categories: Categories,
+    definitions: Definitions,
+    segments: LiveSegments,
+    roots: tuple[Root, Root],
+    now: datetime,
 ) -> list[Standing]:
     """Fold both sides again and write what is derived."""
     stays, leaves = roots
     session.execute(_SCORES, {"root": leaves.id})
-    segments = tuple(session.scalar(_KEPT, {"root": leaves.id}) or ())
+    kept = tuple(session.scalar(_KEPT, {"root": leaves.id}) or ())
     categories.learn((), create=False)
-    intents = definitions.current(session)
+    intents, live = definitions.current(session), segments.current(session)
     (edition,) = journal.numbers(session, 1)
     standings: list[Standing] = []
     origins: list[Origin] = []
     for root in roots:
         state, told = folding.fold_again(session, root, categories)
         if root is leaves:
-            state.segments = segments
-        standings.append(folding.standing(root, assess(state, intents), edition))
+            state.segments = kept
+        standings.append(folding.standing(root, place(assess(state, intents), live, now), edition))
         origins += folding.origins(root.id, told).values()
     folding.write(session, standings, now)
     folding.write_origins(session, origins, anew=[stays.id, leaves.id])

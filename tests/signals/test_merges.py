@@ -13,6 +13,7 @@ from signals.erasure import erase
 from signals.identity import TIES, VALUES
 from signals.intake import take_apart
 from signals.joining import join
+from signals.livesegments import LiveSegments, follow
 from signals.membership import assign
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
@@ -63,6 +64,26 @@ def test_it_undoes_a_merge_to_the_byte(desk: Desk, two: tuple[int, int]) -> None
 
     assert desk.everything() == before
     assert desk.rebuilt().different == 0
+
+
+def test_it_brings_people_into_segments_and_out_of_them_by_merging_and_taking_apart(
+    desk: Desk, two: tuple[int, int]
+) -> None:
+    ann, bob = two
+    with desk.sessions.begin() as session:
+        follow(
+            session,
+            {
+                4: {"field": "orders.count", "op": ">=", "value": 2},
+                7: {"field": "trait", "name": "city", "op": "=", "value": "Bonn"},
+            },
+        )
+    desk.intake.segments = LiveSegments()
+    assign(desk.intake, 7, [ann, bob], NOW)
+    join(desk.intake, bob, ann, NOW, by="ann@example.com")
+    assert desk.state(ann).segments == (3, 4)
+    undo(desk)
+    assert (desk.state(ann).segments, desk.state(bob).segments) == ((3, 7), (4,))
 
 
 @pytest.mark.feature("SU-14")

@@ -9,6 +9,7 @@ import pytest
 from signals.erasure import erase
 from signals.features import value
 from signals.known import known_fields
+from signals.livesegments import LiveSegments, follow
 from signals.scores import assign
 from signals.state import MAX_SCORES
 from tests.signals.sending import NOW, Desk, identified, order
@@ -30,6 +31,18 @@ def test_it_writes_scores_that_rules_read_and_leaves_the_version(desk: Desk) -> 
     with desk.sessions.begin() as session:
         [field] = [one for one in known_fields(session, ann, NOW) if one.name == "score churn"]
     assert (field.group, field.value, field.since) == ("inferred", 0.25, AS_OF)
+
+
+def test_it_brings_people_into_segments_by_their_scores(desk: Desk) -> None:
+    desk.send(order("ann", "o1", ("shoes-1", "Shoes", 20)))
+    ann = desk.root("user_id", "ann")
+    with desk.sessions.begin() as session:
+        follow(session, {7: {"field": "score", "name": "churn", "op": ">=", "value": 0.2}})
+    desk.intake.segments = LiveSegments()
+    assign(desk.intake, {ann: SCORED}, AS_OF, 7, NOW)
+    assert desk.state(ann).segments == (7,)
+    assign(desk.intake, {ann: {"churn": 0.1}}, AS_OF, 8, NOW)
+    assert desk.state(ann).segments == ()
 
 
 def test_it_keeps_scores_through_signals_and_brings_them_back_where_the_state_was_lost(desk: Desk) -> None:
