@@ -2,10 +2,10 @@
 
 Triggers of the tables by month count every row that comes, moves or goes, in the same transaction (migration 0035): a
 fetch that is told another class in hindsight, a decision that is stored late and rows that expire are all counted, and
-nobody can forget to. Changes are rows of their own, so that recorders do not wait for each other; now and then they are
-folded into one. People are counted once a run: `sight_count` has how often somebody was, surely or possibly, seen at a
-mail or at an offer, under the name their records are kept by, and only coming to be seen, or ceasing to be, counts.
-`rebuild` counts the records themselves.
+nobody can forget to. Changes are rows of their own, so that recorders do not wait for each other; now and then a piece
+of them is folded into the one row of each name. People are counted once a run: `sight_count` has how often somebody
+was, surely or possibly, seen at a mail or at an offer, under the name their records are kept by, and only coming to be
+seen, or ceasing to be, counts. `rebuild` counts the records themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from base.db import Model
 
 _LOCK: Final = 6_024_002
 """The advisory lock of those who fold or rebuild."""
+PIECE: Final = 10_000
+"""Changes that are folded at once."""
 
 
 class OpenCount(Model):
@@ -32,8 +34,8 @@ class OpenCount(Model):
 
     __tablename__ = "open_count"
     __table_args__ = (
-        Index("open_count_campaign", "campaign_id"),
-        Index("open_count_new", "campaign_id", postgresql_where=text("NOT folded")),
+        Index("open_count_name", "campaign_id", "what", "name"),
+        Index("open_count_new", "id", postgresql_where=text("NOT folded")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -64,11 +66,11 @@ def counts(session: Session, campaign_id: int) -> Counter[tuple[str, str]]:
     return Counter({(row.what, row.name): int(row.number) for row in rows})
 
 
-def fold(session: Session) -> int:
-    """Make one row of each count that has new ones; returns how many rows went. The caller commits."""
+def fold(session: Session, most: int = PIECE) -> int:
+    """Add the oldest changes, at most so many, to the rows that have their counts; how many. The caller commits."""
     if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _LOCK}):
         return 0
-    return int(session.scalar(_FOLD) or 0)
+    return int(session.scalar(_FOLD, {"most": most}) or 0)
 
 
 def rebuild(session: Session, campaign_id: int) -> None:
@@ -87,13 +89,20 @@ _COUNTS: Final = text("""
 """)
 # What others add meanwhile is not seen and not taken: it is folded the next time.
 _FOLD: Final = text("""
-    WITH grown AS (SELECT DISTINCT campaign_id FROM open_count WHERE NOT folded),
-    gone AS (
-        DELETE FROM open_count c USING grown g WHERE c.campaign_id = g.campaign_id
-        RETURNING c.campaign_id, c.what, c.name, c.number
+    WITH piece AS MATERIALIZED (
+        SELECT id, campaign_id, what, name FROM open_count WHERE NOT folded ORDER BY id LIMIT :most
+    ), before AS (
+        SELECT k.id FROM (SELECT DISTINCT campaign_id, what, name FROM piece) g CROSS JOIN LATERAL (
+            -- One look-up each: the offset keeps the planner from reading all counts instead.
+            SELECT c.id FROM open_count c
+            WHERE c.campaign_id = g.campaign_id AND c.what = g.what AND c.name = g.name AND c.folded OFFSET 0
+        ) k
+    ), gone AS (
+        DELETE FROM open_count WHERE id IN (SELECT id FROM piece UNION ALL SELECT id FROM before)
+        RETURNING campaign_id, what, name, number
     ), kept AS (
         INSERT INTO open_count (campaign_id, what, name, number, folded)
         SELECT campaign_id, what, name, sum(number), true FROM gone GROUP BY 1, 2, 3 HAVING sum(number) <> 0
     )
-    SELECT count(*) FROM gone
+    SELECT count(*) FROM piece
 """)

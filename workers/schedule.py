@@ -119,7 +119,7 @@ class Scheduler:
         self._why: str | None = None
         self._months: set[tuple[int, int]] = set()
         self._retention = Retention(sessions, blobs, Policy.of(settings))
-        self._expire_at = 0
+        self._expire_at = self._fold_at = 0
         self._intake = Intake(sessions, store, settings.hash_key)
         self._members = Members(self._intake)
         self._asked_at: datetime | None = None
@@ -139,7 +139,7 @@ class Scheduler:
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
-            parts += [self._fold_counts, self._fetch_pictures, self._compute_scores, self._learn_relations]
+            parts += [self._fetch_pictures, self._compute_scores, self._learn_relations]
             parts.append(self._find_likely)
             parts.append(self._tell_receivers)
         if self._rounds % JUDGE_TICKS == 0:
@@ -148,6 +148,8 @@ class Scheduler:
             parts.append(self._count_results)
         if self._rounds >= self._expire_at:
             parts.append(self._expire)
+        if self._rounds >= self._fold_at:
+            parts.append(self._fold_counts)
         if self._rounds % CHECK_TICKS == CHECK_TICKS - 1:
             parts += [self._check_groups, self._forget_exported]
         self._rounds += 1
@@ -248,10 +250,14 @@ class Scheduler:
         done.enqueued = len(ids)
 
     def _fold_counts(self, _done: Tick, now: datetime) -> None:
+        """Fold a piece of what was counted; the next one in the next round while there is more."""
+        self._fold_at = self._rounds - 1 + REFRESH_TICKS
         with transaction(self._sessions) as session:
             tally.fold(session)
-            opentally.fold(session)
+            folded = opentally.fold(session)
             permits.prune(session, now)
+        if folded == opentally.PIECE:
+            self._fold_at = self._rounds
 
     def _fetch_pictures(self, _done: Tick, now: datetime) -> None:
         """Have the product pictures fetched that are due: the ledger of pictures says which, the job is only a hint."""

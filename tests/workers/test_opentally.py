@@ -198,6 +198,34 @@ def test_it_is_counted_anew_by_the_command_which_says_what_was_wrong(
         assert report(session, campaign) == before
 
 
+def test_it_folds_a_piece_at_a_time_and_leaves_alone_what_nothing_new_was_counted_of(shop: Shop) -> None:
+    campaign, other = shop.campaign(), shop.campaign()
+    stored = text("SELECT id, campaign_id, what, name, number FROM open_count WHERE folded ORDER BY id")
+    new = text("SELECT count(*) FROM open_count WHERE NOT folded")
+    with shop.sessions.begin() as session:
+        for number in (campaign, other):
+            rows = Rows(session, number, random.Random(number))
+            for _ in range(20):
+                rows.fetch()
+        kept = opentally.counts(session, campaign)
+        waiting, pieces = session.scalar(new), 0
+        while folded := opentally.fold(session, most=7):
+            assert folded <= 7
+            assert opentally.counts(session, campaign) == kept
+            waiting, pieces = waiting - folded, pieces + 1
+            assert session.scalar(new) == waiting
+        assert (waiting, pieces > 3) == (0, True)
+        before = set(session.execute(stored).all())
+        assert len(before) == len(kept) + len(opentally.counts(session, other))
+        click = {"ambiguous": False, "unseen": True, "unresolved": False, "outcome": "redirect", "offer": 2}
+        rows.run(CLICK, **rows.somebody() | {"id": "f" * 32, "occurrence": 1}, **click, **{"class": "person"})
+        assert opentally.fold(session) == 3
+        again = set(session.execute(stored).all())
+        counted = {("click", "people"), ("click", "unseen"), ("clicked", "2")}
+        assert {(row.what, row.name) for row in again - before} == counted
+        assert {row.campaign_id for row in again ^ before} == {other}, "no other row was written again"
+
+
 def test_it_loses_no_count_while_recorders_write_fold_and_rebuild(shop: Shop) -> None:
     campaign = shop.campaign()
 
