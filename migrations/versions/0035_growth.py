@@ -15,6 +15,8 @@ COUNTED_TABLES = ("fetch", "click", "decision", "anonymous_fetch", "outcome")
 
 
 def upgrade() -> None:
+    # In the order in which a recorder that still runs takes them: each waits for the other otherwise.
+    op.execute('LOCK TABLE decision, "fetch", click, anonymous_fetch, outcome IN SHARE ROW EXCLUSIVE MODE')
     op.create_table(
         "open_count",
         sa.Column("id", sa.BigInteger(), sa.Identity(), nullable=False),
