@@ -96,7 +96,7 @@ def replay(intake: Intake, session: Session, number: int, now: datetime, by: Act
 def replay_all(
     intake: Intake, session: Session, source: int | None, name: str | None, now: datetime, by: Actor
 ) -> dict[Status, int]:
-    """Take the quarantined signals of a source, or of a name, once more, the oldest 500; how many came to what."""
+    """Take the quarantined signals of a source, or of a name, once more, 500 of them; how many came to what."""
     numbers = quarantine.waiting(session, source=source, name=name)
     counts = quarantine.replay_all(intake, numbers, now)
     said = {"source": source, "event": name} | dict(counts)

@@ -74,7 +74,8 @@ class RejectedEvent(Model):
     `reason` is invalid, untrusted, plan (it breaks the tracking plan), product (an item of a feed), row (of a table,
     which could not be made a call) or shop (a webhook's call). `call` is the type that the address named ("" in a
     batch), `skew_ms` how far the sender's clock was taken to be behind: with both, what is kept `whole` can be read
-    again as it came. `name` is the event's, where it could be read.
+    again as it came. `name` is the event's, where it could be read. `tried_at`: when it was last one of many
+    that were to be taken again; `replayed_at`: when it was taken.
     """
 
     __tablename__ = "rejected_event"
@@ -95,3 +96,4 @@ class RejectedEvent(Model):
     name: Mapped[str | None]
     whole: Mapped[bool] = mapped_column(server_default="false")
     replayed_at: Mapped[datetime | None]
+    tried_at: Mapped[datetime | None]

@@ -7,14 +7,14 @@ has its own id, or one made of its number in the list.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from base.db import transaction
@@ -61,7 +61,8 @@ def replay(intake: Intake, number: int, now: datetime) -> Status:
 def waiting(
     session: Session, *, source: int | None = None, name: str | None = None, limit: int = AT_ONCE
 ) -> Sequence[int]:
-    """The quarantined signals that can be taken again, the oldest first: of a source, of a name."""
+    """The quarantined signals that can be taken again, of a source, of a name: those never tried, the oldest first,
+    then those tried longest ago, so that none keeps the others from their turn."""
     query = select(RejectedEvent.id).where(
         RejectedEvent.reason == "plan", RejectedEvent.whole, RejectedEvent.replayed_at.is_(None)
     )
@@ -69,7 +70,8 @@ def waiting(
         query = query.where(RejectedEvent.source_id == source)
     if name is not None:
         query = query.where(RejectedEvent.name == name)
-    return session.scalars(query.order_by(RejectedEvent.id).limit(limit)).all()
+    order = RejectedEvent.tried_at.asc().nulls_first(), RejectedEvent.id
+    return session.scalars(query.order_by(*order).limit(limit)).all()
 
 
 def _named(row: RejectedEvent) -> bytes:
@@ -96,9 +98,14 @@ def _replayed(number: int, now: datetime, session: Session) -> None:
         row.replayed_at = row.replayed_at or now
 
 
+def _tried(numbers: Collection[int], now: datetime, session: Session) -> None:
+    session.execute(update(RejectedEvent).where(RejectedEvent.id.in_(numbers)).values(tried_at=now))
+
+
 def replay_all(intake: Intake, numbers: Sequence[int], now: datetime) -> dict[Status, int]:
     """Take these again; how many came to what. One that cannot be is passed over."""
     counts: dict[Status, int] = {}
+    intake.settle(partial(_tried, numbers, now))
     for number in numbers:
         try:
             status = replay(intake, number, now)

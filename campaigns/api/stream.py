@@ -183,7 +183,7 @@ def replay_signal(number: int) -> Replayed:
 @allow("admin")
 @served(200, Replayed, "signals")
 def replay_signals(json: ReplayIn) -> Replayed:
-    """Take quarantined signals once more, the oldest 500 that fit."""
+    """Take quarantined signals once more, of those that fit the 500 tried longest ago."""
     with parts().transaction() as session:
         counts = stream.replay_all(parts().intake, session, json.source, json.name, parts().now(), actor())
         return Replayed({str(status): number for status, number in counts.items()})

@@ -102,6 +102,22 @@ def test_it_takes_a_quarantined_event_once_when_the_plan_was_mended(desk: Desk) 
     assert desk.rows("SELECT count(*) FROM rejected_event WHERE replayed_at = :now", now=NOW) == [(2,)]
 
 
+def test_it_comes_to_those_behind_many_that_still_break_the_plan(desk: Desk) -> None:
+    planned(desk, "Fitting Booked", FITTED)
+    sizes = ("XL", "XL", "XXL", "XL", "XXL")
+    desk.send(*(fitting(size=size) | {"messageId": f"m{number}"} for number, size in enumerate(sizes)))
+    planned(
+        desk, "Fitting Booked", msgspec.structs.replace(FITTED, properties={"size": Property("text", values=["XXL"])})
+    )
+    found: list[dict[str, int]] = []
+    for minute in range(4):
+        with desk.sessions.begin() as session:
+            numbers = quarantine.waiting(session, limit=2)
+        found.append(dict(quarantine.replay_all(desk.intake, numbers, NOW + timedelta(minutes=minute))))
+    # The fifth has its turn, and the first again after it.
+    assert found == [{"rejected": 2}, {"accepted": 1, "rejected": 1}, {"accepted": 1, "rejected": 1}, {"rejected": 2}]
+
+
 def test_it_reads_it_again_by_the_clock_and_the_address_it_came_by(desk: Desk) -> None:
     from signals.intake import take
 
