@@ -8,7 +8,7 @@ handed over: a claim that ran out without it was surely not sent and goes back, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -23,8 +23,6 @@ from campaigns.channels import EMAIL, IDENTIFIER_SQL
 from campaigns.windows import IS_OPEN
 
 LEASE: Final = timedelta(minutes=15)
-MAX_SKIPPED: Final = 20_000
-"""Rows of cancelled campaigns that are skipped in one round."""
 RELAY_AWAY: Final = "relay unreachable"
 RELAY_REFUSES: Final = "relay refuses us"
 """Reasons of rows that wait for no fault of their own: no try is counted."""
@@ -177,42 +175,6 @@ def hold(session: Session, rows: Sequence[Held]) -> int:
     return len(held.all())
 
 
-def sweep(session: Session, now: datetime) -> dict[str, int]:
-    """Bring back what is stuck, and say how much of each: expired claims, mails whose time has come, cancelled rows.
-
-    Of cancelled campaigns a piece is skipped at a time, and their runs that are due are cancelled.
-    """
-    expired = session.execute(_EXPIRE, {"now": now}).all()
-    due = session.execute(_DUE, {"now": now}).all()
-    _bring_back(session, {(row.campaign_id, row.occurrence) for row in due if row.occurrence < TEST_BIT})
-    session.execute(_CANCEL_RUNS, {"test": TEST_BIT})
-    gone = session.execute(_CANCELLED, {"now": now, "test": TEST_BIT, "most": MAX_SKIPPED})
-    return {
-        "unknown": sum(row.state == "unknown" for row in expired),
-        "requeued": sum(row.state == "queued" for row in expired),
-        "due": len(due),
-        "cancelled": len(gone.all()),
-    }
-
-
-def reopen(session: Session, campaign_id: int, runs: Collection[int]) -> None:
-    """Have runs go on that had ended, and their campaign, when rows of them wait again. The caller commits."""
-    # The campaign first, as everybody does who changes both; whoever is ending it is waited for.
-    told = {"campaign": campaign_id}
-    session.execute(_LOCK_CAMPAIGN, told)
-    session.execute(_REOPEN_CAMPAIGN, told)
-    session.execute(_REOPEN, told | {"runs": sorted(runs)})
-
-
-def _bring_back(session: Session, runs: Collection[tuple[int, int]]) -> None:
-    """Reopen those of the runs that have ended: a row of theirs was given up as unknown, and its sender came back."""
-    if not runs:
-        return
-    ended = session.execute(_ENDED, {"campaigns": [one for one, _ in runs], "runs": [run for _, run in runs]}).all()
-    for campaign in sorted({row.campaign_id for row in ended}):
-        reopen(session, campaign, [row.number for row in ended if row.campaign_id == campaign])
-
-
 def take_waiting(session: Session, now: datetime, limit: int, enqueued_before: datetime) -> list[int]:
     """Queued rows, those first whose time came first, that no job carries; notes that one does now.
 
@@ -339,56 +301,6 @@ _HOLD: Final = text("""
     ) AS v(id, fence, reason, name, not_before)
     WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed'
     RETURNING d.id
-""")
-
-_EXPIRE: Final = text(f"""
-    UPDATE delivery SET
-        state = CASE WHEN handing THEN 'unknown' ELSE 'queued' END,
-        reason = CASE WHEN handing THEN '{SENDER_LOST}' END,
-        settled_at = CASE WHEN handing THEN :now ::timestamptz END,
-        handing = false, lease_until = NULL, enqueued_at = NULL
-    WHERE state = 'claimed' AND lease_until < :now
-    RETURNING id, state
-""")  # noqa: S608 - of constants alone
-
-_DUE: Final = text("""
-    UPDATE delivery SET state = 'queued', not_before = NULL, enqueued_at = NULL
-    WHERE state = 'deferred' AND not_before <= :now RETURNING id, campaign_id, occurrence
-""")
-
-_CANCELLED: Final = text("""
-    UPDATE delivery SET state = 'skipped', reason = 'cancelled', settled_at = :now
-    WHERE id IN (
-        SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
-        WHERE c.state = 'cancelled' AND d.state IN ('queued', 'deferred') AND d.occurrence < :test
-        LIMIT :most FOR UPDATE OF d SKIP LOCKED
-    )
-    RETURNING id
-""")
-
-# One that is being frozen is left alone: what that makes is cancelled the next time.
-_CANCEL_RUNS: Final = text("""
-    UPDATE occurrence SET state = 'cancelled'
-    WHERE (campaign_id, number) IN (
-        SELECT o.campaign_id, o.number FROM occurrence o JOIN campaign c ON c.id = o.campaign_id
-        WHERE c.state = 'cancelled' AND o.state = 'due' AND o.number < :test FOR UPDATE OF o SKIP LOCKED
-    )
-""")
-
-_ENDED: Final = text("""
-    SELECT o.campaign_id, o.number FROM occurrence o
-    JOIN unnest(CAST(:campaigns AS int[]), CAST(:runs AS bigint[])) AS v(campaign_id, number)
-        ON v.campaign_id = o.campaign_id AND v.number = o.number
-    WHERE o.state = 'finished'
-""")
-
-_LOCK_CAMPAIGN: Final = text("SELECT 1 FROM campaign WHERE id = :campaign FOR NO KEY UPDATE")
-
-_REOPEN_CAMPAIGN: Final = text("UPDATE campaign SET state = 'sending' WHERE id = :campaign AND state = 'finished'")
-
-_REOPEN: Final = text("""
-    UPDATE occurrence SET state = 'sending', finished_at = NULL
-    WHERE campaign_id = :campaign AND number = ANY(CAST(:runs AS bigint[])) AND state = 'finished'
 """)
 
 _WAITING: Final = text(f"""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
-from campaigns import admin_log, deliveries
+from campaigns import admin_log, deliveries, sweeping
 from campaigns.admin_log import Actor
 from campaigns.campaigns import campaign as campaign_of
 from campaigns.models.delivery import Delivery
@@ -45,7 +45,7 @@ def resolve(session: Session, delivery_id: int, outcome: str, now: datetime, by:
         row.sent_at = row.sent_at or now
     if outcome == "queued":
         row.enqueued_at = None
-        deliveries.reopen(session, row.campaign_id, [row.occurrence])
+        sweeping.reopen(session, row.campaign_id, [row.occurrence])
     admin_log.record(
         session, by, "resolve", "delivery", delivery_id, now, before={"state": "unknown"}, after={"state": outcome}
     )
@@ -70,7 +70,7 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
     runs = [row.occurrence for row in session.execute(_SEND_AGAIN, told)]
     if not runs:
         return 0
-    deliveries.reopen(session, campaign_id, set(runs))
+    sweeping.reopen(session, campaign_id, set(runs))
     session.refresh(campaign)
     # They are tried anew, so they are judged anew.
     campaign.judged_failures = max(0, campaign.judged_failures - len(runs))

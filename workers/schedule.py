@@ -39,6 +39,7 @@ from campaigns import (
     reckoning,
     relations,
     scores,
+    sweeping,
     tally,
     transitions,
     windows,
@@ -222,7 +223,7 @@ class Scheduler:
 
     def _sweep(self, done: Tick, now: datetime) -> None:
         with transaction(self._sessions) as session:
-            done.swept = deliveries.sweep(session, now)
+            done.swept = sweeping.sweep(session, now)
 
     def _enqueue(self, done: Tick, now: datetime) -> None:
         """Put waiting rows on the queue, as many as there is room for.

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import select, text
 
 from base.errors import Conflict
-from campaigns import audience, deliveries, tally, transitions
+from campaigns import audience, sweeping, tally, transitions
 from campaigns.deliveries import LEASE
 from campaigns.models import Campaign, Delivery, Occurrence
 from tests.campaigns.shop import MANAGER, Shop
@@ -99,7 +99,7 @@ class Trials:
         """As long as a lost sender's claim lasts; then the schedule loop looks."""
         self.shop.clock.set(self.shop.now + LEASE + timedelta(seconds=1))
         with self.shop.sessions.begin() as session:
-            deliveries.sweep(session, self.shop.now)
+            sweeping.sweep(session, self.shop.now)
 
     def _move(self, what: str) -> None:
         """Press a button; a press that comes too late is refused."""

@@ -31,6 +31,7 @@ from campaigns import (
     gateways,
     permissions,
     settling,
+    sweeping,
     timeline,
     transitions,
 )
@@ -139,7 +140,7 @@ class Texting:
         """Time passes, and what waited is sent."""
         self.shop.clock.advance(after)
         with self.shop.sessions.begin() as session:
-            deliveries.sweep(session, self.shop.now)
+            sweeping.sweep(session, self.shop.now)
         return self.send(campaign)
 
     def barred(self) -> list[bytes]:

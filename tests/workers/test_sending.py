@@ -18,7 +18,7 @@ from base.ids import TEST_BIT
 from base.ids import Delivery as Key
 from base.queues import QueueName
 from base.tokens import Purpose, TokenKeys
-from campaigns import accounting, deliveries, sentfacts, settling, transitions
+from campaigns import accounting, deliveries, sentfacts, settling, sweeping, transitions
 from campaigns.compose import Built, Composer
 from campaigns.models import Campaign, SentFacts
 from campaigns.transitions import send_test
@@ -209,7 +209,7 @@ def test_it_goes_on_after_a_campaign_had_ended_when_a_sender_that_was_given_up_c
 def test_it_skips_the_rows_of_a_cancelled_campaign_piece_by_piece(
     shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliveries, "MAX_SKIPPED", 2)
+    monkeypatch.setattr(sweeping, "MAX_SKIPPED", 2)
     shop.people("ann", "bob", "cara")
     campaign = shop.campaign()
     ids = due(shop, scheduler, campaign)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from base.clock import pause
 from base.environment import environment
-from campaigns import accounting, audience, deliveries
+from campaigns import accounting, audience, sweeping
 from campaigns.deliveries import LEASE
 from campaigns.models import Campaign, Delivery, Occurrence
 from tests.campaigns.shop import Shop
@@ -134,10 +134,10 @@ def test_it_survives_a_kill_at_every_statement(
         before = relay.received()
         # Nothing is touched before the dead sender's claim has run out; then the next one takes what is surely unsent.
         with shop.sessions.begin() as session:
-            assert not any(deliveries.sweep(session, shop.now).values())
+            assert not any(sweeping.sweep(session, shop.now).values())
         shop.clock.advance(LEASE + timedelta(seconds=1))
         with shop.sessions.begin() as session:
-            deliveries.sweep(session, shop.now)
+            sweeping.sweep(session, shop.now)
         resent += len(sender.send(ids).states and relay.received() - before)
         after = relay.received()
         with shop.sessions.begin() as session:
