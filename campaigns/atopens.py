@@ -102,7 +102,7 @@ def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Itera
                 rule = rulebook.expanded(session, {"segment": segment}, "rule")
                 fits = misplaced(session, segment, now)
         except InvalidInput as error:
-            _log.error("a segment is left as it is, its rule does not read", segment=segment, error=str(error))
+            _log.error("a segment is left as it is, its rule does not hold", segment=segment, error=str(error))
             continue
         yield 0
         yield from pieces(intake, segment, fits, now)

@@ -67,14 +67,16 @@ _DUE: Final = text("""
     WHERE state = 'deferred' AND not_before <= :now RETURNING id, campaign_id, occurrence
 """)
 
+# As an inner query the piece might be taken again for each row, and so be larger than it may.
 _CANCELLED: Final = text("""
-    UPDATE delivery SET state = 'skipped', reason = 'cancelled', settled_at = :now
-    WHERE id IN (
+    WITH piece AS MATERIALIZED (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
         WHERE c.state = 'cancelled' AND d.state IN ('queued', 'deferred') AND d.occurrence < :test
         LIMIT :most FOR UPDATE OF d SKIP LOCKED
     )
-    RETURNING id
+    UPDATE delivery SET state = 'skipped', reason = 'cancelled', settled_at = :now
+    FROM piece WHERE delivery.id = piece.id
+    RETURNING delivery.id
 """)
 
 # One that is being frozen is left alone: what that makes is cancelled the next time.

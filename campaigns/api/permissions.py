@@ -61,7 +61,7 @@ class PermissionsOut(msgspec.Struct, frozen=True):
 class ConsentIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the customer said to you; `why` says when and how."""
 
-    purpose: Literal["email", "tracking", "profiling", "advertising"]
+    purpose: Literal["email", "tracking", "profiling", "advertising", "sms", "push"]
     granted: bool
     why: str
 

@@ -105,7 +105,10 @@ _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(
         st.just("Consent Changed"),
         st.fixed_dictionaries(
-            {"purpose": st.sampled_from(["email", "tracking", "profiling", "advertising"]), "granted": st.booleans()}
+            {
+                "purpose": st.sampled_from(["email", "tracking", "profiling", "advertising", "sms", "push"]),
+                "granted": st.booleans(),
+            }
         ),
     ),
     st.tuples(

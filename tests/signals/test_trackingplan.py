@@ -12,6 +12,7 @@ from base.errors import Conflict, InvalidInput, NotFound
 from signals import quarantine, trackingplan
 from signals.consent import set_consent
 from signals.events import REJECTED_BODY
+from signals.intake import take
 from signals.sources import INTERNAL, keyless_sender
 from signals.telling import tell
 from signals.trackingplan import Definition, Property
@@ -109,7 +110,7 @@ def test_it_comes_to_those_behind_many_that_still_break_the_plan(desk: Desk) -> 
     planned(
         desk, "Fitting Booked", msgspec.structs.replace(FITTED, properties={"size": Property("text", values=["XXL"])})
     )
-    found: list[dict[str, int]] = []
+    found = []
     for minute in range(4):
         with desk.sessions.begin() as session:
             numbers = quarantine.waiting(session, limit=2)
@@ -119,8 +120,6 @@ def test_it_comes_to_those_behind_many_that_still_break_the_plan(desk: Desk) -> 
 
 
 def test_it_reads_it_again_by_the_clock_and_the_address_it_came_by(desk: Desk) -> None:
-    from signals.intake import take
-
     planned(desk, "Fitting Booked", FITTED)
     told = {"event": "Fitting Booked", "userId": "u1", "timestamp": "2026-02-20T10:00:00Z"}
     skew = timedelta(days=2)
