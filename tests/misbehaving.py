@@ -12,6 +12,8 @@ from io import BytesIO
 
 from PIL import Image, ImageCms
 
+from tests.serving import serving
+
 Answer = Callable[["Handler"], object]
 
 
@@ -118,12 +120,8 @@ class Misbehaving(ThreadingHTTPServer):
 def misbehaving() -> Iterator[Misbehaving]:
     """The server while the block runs."""
     server = Misbehaving()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server):
+        try:
+            yield server
+        finally:
+            server.stop.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,8 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+
+from tests.serving import serving
 
 
 class _Asked(socketserver.BaseRequestHandler):
@@ -80,11 +81,5 @@ def _quoted(text: str) -> str:
 def name_server() -> Iterator[NameServer]:
     """The server while the block runs."""
     server = NameServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -1,4 +1,4 @@
-"""Apps as their users meet them: gunicorn in a process of its own, on a free port, ended by its pid."""
+"""Apps as their users meet them: gunicorn in a process of its own, on a free port, ended by its pid. Also peers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from socketserver import BaseServer
 from typing import Protocol
 
 from base.clock import monotonic, pause
@@ -19,6 +23,19 @@ from base.settings import WITHHELD_FROM_RENDER, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 90
+
+
+@contextmanager
+def serving(server: BaseServer) -> Iterator[None]:
+    """A peer of the standard library's kind, answering in a thread of this process while the block runs."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @dataclass

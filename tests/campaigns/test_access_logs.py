@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -348,61 +347,3 @@ def test_it_leaves_a_line_for_every_button_of_the_schedule(web: Web) -> None:
         answer = act(desk, campaign, what, **forms.get(what, {}))
         assert answer.status_code == 302, (what, answer.text[:3000])
         assert len(entries(web, AdminEntry)) > before, what
-
-
-def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
-    ada = desk.web.shop.profile("ada")
-    number, _ = desk.unknown()
-    support, manager = desk.web.browser("support"), desk.web.browser("manager")
-    support.get("/customers/")
-    for query in ("nobody", "ada@example.com"):
-        yield query, partial(support.post, "/customers/", q=query)
-    yield "customer", partial(support.get, f"/customers/{ada}")
-    yield "stream", partial(support.get, "/stream/")
-    yield "signal", partial(support.get, f"/stream/refused/{desk.refused()}")
-    for name in ("merges", "known", "household"):
-        yield name, partial(support.get, f"/customers/{ada}/{name}")
-    for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
-                 f"/campaigns/{number}/preview?customer={ada}",
-                 f"/campaigns/{number}/preview/mail?customer={ada}"):  # fmt: skip
-        yield path, partial(manager.get, path)
-    yield "search", lambda: desk.program.call("POST", "/customers/search", {"q": "ada@example.com"})
-    for path in (f"/customers/{ada}", f"/customers/{ada}/timeline", "/customers/ties", "/customers/likely",
-                 f"/customers/{ada}/merges", f"/customers/{ada}/known", f"/customers/{ada}/household",
-                 "/signals", f"/signals/refused/{desk.refused()}",
-                 f"/campaigns/{number}/deliveries"):  # fmt: skip
-        yield path, partial(desk.program.call, "GET", path)
-    yield "preview", lambda: desk.program.call("POST", f"/campaigns/{number}/preview", {"profile": ada})
-
-
-@pytest.mark.feature("SU-12")
-def test_it_notes_every_look_at_a_person(web: Web) -> None:
-    desk = Desk(web)
-    for path, look in looks(desk):
-        before = len(entries(web, AccessEntry))
-        assert look().status_code in (200, 302), path
-        newest = entries(web, AccessEntry)[before:]
-        assert newest, path
-        assert newest[-1].remote == "127.0.0.1"
-        assert newest[-1].user_id is not None or newest[-1].actor.startswith("api key ")
-        assert "@" not in str(newest[-1].detail), "no address is kept in the log"
-
-
-@pytest.mark.feature("SU-12")
-def test_it_lets_support_export_no_list_and_masks_what_they_need_not_see(web: Web) -> None:
-    desk = Desk(web)
-    number, _ = desk.unknown()
-    support, manager, admin = (web.browser(role) for role in ("support", "manager", "admin"))
-    assert support.get(f"/campaigns/{number}/ledger.csv").status_code == 403
-    assert web.program("support").call("GET", f"/campaigns/{number}/deliveries").status_code == 403
-    assert "Export" not in support.get(f"/campaigns/{number}/ledger").text
-    assert "Ada" in support.get(f"/campaigns/{number}/ledger").text
-    assert "Ada" not in manager.get(f"/campaigns/{number}/ledger").text
-    export = manager.get(f"/campaigns/{number}/ledger.csv").text
-    assert export.count("\r\n") == 2
-    assert "@" not in export
-    page = f"/customers/{web.shop.profile('ada')}"
-    assert "a•••@example.com" in support.get(page).text
-    assert "ada@example.com" not in support.get(page).text
-    assert "ada@example.com" in admin.get(page).text
-    assert "ada@example.com" not in web.program("support").call("GET", page).text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -21,6 +20,7 @@ from render.app import create_app
 from tests.authority import NOW, Authority
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
+from tests.serving import serving
 
 App = Callable[..., Any]
 
@@ -38,17 +38,11 @@ class Place(NamedTuple):
         """What is found at https://localhost, served by this app with such a certificate."""
         context = self.authority.certificate(host, days)
         server = make_server("127.0.0.1", 0, app or self.app, threaded=True, ssl_context=context)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
         authority = str(self.authority.path) if trusted else None
-        try:
+        with serving(server):
             url = f"https://localhost:{server.server_port}"
             found = examine(url, self.tokens, NOW, ssl.create_default_context(cafile=authority))
             return {one.check: (one.well, one.words) for one in found}
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
 
 @pytest.fixture

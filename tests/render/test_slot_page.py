@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +19,7 @@ from render.identity import mint_identity
 from render.snippet import snippet
 from tests.browser.conftest import keep
 from tests.render.mail import PROFILE, Mail
+from tests.serving import serving
 
 Show = Callable[..., Page]
 PAGE = """<!doctype html><html lang="en"><head><title>Shop</title><meta charset="utf-8">
@@ -39,14 +39,8 @@ data-person="{person}"></script></body></html>"""
 def served(app: Any, host: str) -> Iterator[str]:
     """The origin of an app while it is served."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield f"http://{host}:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

@@ -14,115 +14,21 @@ from signals import claiming, cohabiting
 from signals.erasure import erase
 from signals.features import value
 from signals.grouping import HOME_MOST, HOUSEHOLD_MOST
-from signals.homes import Said, born, said
+from signals.homes import Said
 from signals.household import Household
 from signals.intake import regroup, take_apart
 from signals.joining import join
 from signals.known import known_fields
 from signals.livesegments import LiveSegments, follow
 from signals.state import ProfileState, encode
+from tests.signals.living import HOME, LATER, NEW, SIDE, grouped, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
-
-HOME = {"street": "12 Main Street", "postalCode": "53111", "city": "Bonn"}
-FLAT = {"street": "12 Main St", "zip": "53111"}
-SIDE = {"street": "1 Side Street", "city": "Bonn"}
-NEW = {"street": "5 New Road", "city": "Bonn"}
-LATER = "2026-03-01T11:00:00.000Z"
-
-
-def lives(
-    user: str, home: dict[str, Any] | None = None, time: str = "2026-03-01T10:00:00.000Z", **traits: Any
-) -> dict[str, Any]:
-    """An identify with a home address."""
-    return call("identify", userId=user, traits={"address": home or HOME} | traits, timestamp=time)
-
-
-def grouped(user: str, group: str, time: str = "2026-03-01T10:00:00.000Z", **traits: Any) -> dict[str, Any]:
-    """A statement that somebody is of a household."""
-    return call("group", userId=user, groupId=group, traits={"type": "household"} | traits, timestamp=time)
-
-
-def home(desk: Desk, user: str) -> Household | None:
-    """The household in the state that an open reads, which is also the stored one."""
-    return desk.state(desk.root("user_id", user)).household
-
-
-def people(desk: Desk, *users: str) -> list[int]:
-    """How many each of these lives with, themselves among them; 0 without a household."""
-    found = [home(desk, user) for user in users]
-    return [0 if one is None else one.adults + len(one.children) for one in found]
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        (HOME, {"street": "Main St 12", "postal_code": "53111"}, True),
-        (FLAT | {"street": "12 Main St Apt 4"}, FLAT | {"street": "12 Main Street", "line2": "Apartment 4"}, True),
-        (FLAT | {"apartment": "4"}, FLAT | {"apartment": "5"}, False),
-        (HOME, HOME | {"postalCode": "53113"}, False),
-        (HOME, HOME | {"street": "14 Main Street"}, False),
-        ({"street": "Main Street", "city": "Bonn"}, {"street": "Main Street", "city": "Bonn"}, False),
-    ],
-)
-def test_it_knows_one_home_however_it_is_spelt(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:
-    assert (said(lives("ann", one), NOW) == said(lives("bob", other), NOW) is not None) == same
 
 
 def test_it_groups_who_states_one_home(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob", {"street": "Main St 12", "postal_code": "53111"}), lives("cy", SIDE))
     assert people(desk, "ann", "bob", "cy") == [2, 2, 0]
     assert desk.root("user_id", "ann") != desk.root("user_id", "bob"), "a household is no merge"
-
-
-@pytest.mark.parametrize(
-    ("name", "told", "year"),
-    [
-        ("birthday", "1950-04-01", 1950), ("birthday", "1950-04-01T00:00:00Z", 1950), ("birth_year", 1948, 1948),
-        ("year_of_birth", "1948", 1948), ("date_of_birth", "soon", 0), ("birth_year", 2027, 0), ("birth_year", 1800, 0),
-        ("birth_year", True, 0), ("age", 30, 1996), ("age", "65+", 1961), ("age_band", "45-54", 1977), ("age", -1, 0),
-        ("age", "old", 0), ("age", 10**9, 0), ("age", None, 0), ("birthday", {"y": 1}, 0),
-    ],
-)  # fmt: skip
-def test_it_reads_an_age_from_what_traits_say(name: str, told: object, year: int) -> None:
-    assert born(name, told, datetime(2026, 3, 1, tzinfo=UTC)) == year
-
-
-def test_it_reads_roles_and_those_without_a_profile() -> None:
-    at = datetime(2026, 3, 1, tzinfo=UTC)
-    raw = grouped("ann", "h1", role="Wife", size=3, people=[{"role": "son", "age": 4}, {"role": "adult child"}])
-    found = said(raw, at)
-    assert isinstance(found, Said)
-    assert (found.kind, found.value, found.role, found.size) == ("group", "h1", "partner", 3)
-    assert [(one.role, one.born) for one in found.others or ()] == [("child", 2022), ("grown_child", 0)]
-    assert said(call("group", userId="ann", groupId="club", traits={"size": 9}), at) is None
-
-
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"role": "boss"}, "traits.role"), ({"role": 7}, "traits.role"), ({"member": "no"}, "traits.member"),
-        ({"size": 0}, "traits.size"), ({"size": "3"}, "traits.size"), ({"size": 21}, "traits.size"),
-        ({"people": {"role": "child"}}, "traits.people"), ({"people": [{"role": "child"}] * 13}, "traits.people"),
-        ({"people": ["Tim"]}, "traits.people[0]"), ({"people": [{"age": 3}]}, "traits.people[0].role"),
-    ],
-)  # fmt: skip
-def test_it_refuses_a_household_that_it_cannot_read_by_the_field(wrong: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        said(grouped("ann", "h1", **wrong), NOW)
-    assert refused.value.field == field
-
-
-def test_it_takes_no_household_without_an_id(desk: Desk) -> None:
-    (outcome,) = desk.send(call("group", userId="ann", traits={"type": "household"}))
-    assert (outcome.status, outcome.field) == ("rejected", "groupId")
-
-
-def test_it_takes_no_word_of_a_browser_on_who_lives_together(desk: Desk) -> None:
-    told = call("group", anonymousId="d1", groupId="h1", traits={"type": "household"})
-    (outcome,) = desk.send(told, via=desk.browser)
-    assert (outcome.status, outcome.field, outcome.untrusted) == ("rejected", "traits.type", True)
-    desk.send(call("identify", anonymousId="d2", traits={"address": HOME}), via=desk.browser)
-    assert desk.rows("SELECT count(*) FROM household_claim") == [(0,)]
 
 
 def test_it_refuses_an_address_of_more_people_than_live_in_one_home(desk: Desk) -> None:
@@ -281,35 +187,6 @@ def test_it_leaves_who_refuses_profiling_out_for_themselves_and_for_the_others(d
     assert people(desk, "ann", "bob", "cy") == [3, 3, 3]
 
 
-def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk) -> None:
-    def sent(user: str, number: str, time: str) -> Any:
-        one = order(user, number, ("p", "Hats", 1.0), time=time)
-        one["properties"]["shipping_address"] = HOME
-        return one
-
-    desk.send(lives("ann"), sent("bob", "o1", "2026-02-01T10:00:00Z"))
-    assert people(desk, "ann", "bob") == [0, 0], "a present may go anywhere"
-    desk.send(sent("bob", "o2", "2026-02-08T10:00:00Z"))
-    assert people(desk, "ann", "bob") == [2, 2]
-    found = home(desk, "ann")
-    assert found is not None
-    assert found.sure == 60
-    desk.send(lives("bob", time=LATER))
-    found = home(desk, "ann")
-    assert found is not None
-    assert found.sure == 80, "he states himself where his orders went"
-    assert desk.rebuilt().different == 0
-
-
-def test_it_reads_an_age_from_when_it_was_first_stated_however_late_that_comes(desk: Desk) -> None:
-    desk.send(lives("ann"), lives("bob", age=40))
-    desk.send(identified("bob", time="2024-05-01T10:00:00Z", age=40))
-    found = home(desk, "ann")
-    assert found is not None
-    assert found.oldest == 1984
-    assert desk.rebuilt().different == 0
-
-
 def test_it_finds_the_same_households_in_whatever_order_it_is_told(desk: Desk) -> None:
     times = [f"2026-03-01T{hour:02}:00:00.000Z" for hour in range(1, 12)]
     calls = [
@@ -341,25 +218,6 @@ def test_it_finds_the_same_households_in_whatever_order_it_is_told(desk: Desk) -
     assert any(seen[0])
     report = desk.rebuilt()
     assert (report.different, report.absent) == (0, 0)
-
-
-def test_it_tells_nobody_of_an_age_by_a_browser_keys_word(desk: Desk) -> None:
-    desk.send(lives("ann", birth_year=1984), lives("tim", birthYear=2020) | {"anonymousId": "d1"}, lives("bob"))
-    desk.send(call("identify", userId="bob", anonymousId="d2", traits={}))
-    before, ann = home(desk, "ann"), desk.root("user_id", "ann")
-    assert before is not None
-    assert (before.adults, before.children) == (2, (2020,))
-    for device, year in (("d1", 1930), ("d2", 2022)):
-        said = call("identify", anonymousId=device, traits={"birth_year": year}, timestamp=LATER)
-        assert desk.statuses(said, via=desk.browser) == ["accepted"]
-        assert home(desk, "ann") == before
-    assert desk.state(desk.root("user_id", "tim")).traits["birth_year"] == 1930, "it is his own word on himself"
-    with desk.sessions.begin() as session:
-        claiming.queue(session, [ann])
-    regroup(desk.intake, {ann}, NOW)
-    assert home(desk, "ann") == before
-    desk.send(identified("tim", time="2026-03-01T11:30:00Z", birth_year=2019))
-    assert getattr(home(desk, "ann"), "children", None) == (2019,)
 
 
 def test_it_keeps_a_reason_with_the_one_who_joins_alone(desk: Desk) -> None:

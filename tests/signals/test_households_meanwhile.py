@@ -16,8 +16,8 @@ from signals import claiming, cohabiting, grouping, joining
 from signals.grouping import HOUSEHOLD_MOST
 from signals.homes import Said
 from signals.intake import regroup
+from tests.signals.living import LATER, SIDE, lives, people
 from tests.signals.sending import NOW, Desk, identified
-from tests.signals.test_households import LATER, SIDE, lives, people
 
 
 def test_it_leaves_no_home_behind_of_who_is_merged_while_their_home_is_found(

@@ -15,7 +15,9 @@ from base.stores import Store
 from render.app import create_app
 from tests.campaigns.shop import Shop
 from tests.workers.opens import Opens
+from tests.workers.peergateway import PeerGateway, peer_gateway
 from tests.workers.relay import Relay
+from tests.workers.texting import Texting
 from workers import jobs
 from workers.schedule import Scheduler
 from workers.sending import Sender
@@ -58,3 +60,16 @@ def opens(shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender) -> Ite
     app = create_app(replace(shop.settings, deadline_ms=5000), shop.clock)
     yield Opens(shop, relay, scheduler, app.test_client())
     app.extensions["parts"].close()
+
+
+@pytest.fixture
+def peer() -> Iterator[PeerGateway]:
+    """A gateway for text and push messages that misbehaves on command."""
+    with peer_gateway() as made:
+        yield made
+
+
+@pytest.fixture
+def texting(shop: Shop, scheduler: Scheduler, peer: PeerGateway) -> Texting:
+    """A shop whose campaigns go by that gateway."""
+    return Texting(shop, scheduler, peer)

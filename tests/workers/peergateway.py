@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+from tests.serving import serving
+
 RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER that lets a closed connection break off."""
 
@@ -126,12 +128,8 @@ class PeerGateway(ThreadingHTTPServer):
 def peer_gateway() -> Iterator[PeerGateway]:
     """The gateway while the block runs."""
     server = PeerGateway()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stopping.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server):
+        try:
+            yield server
+        finally:
+            server.stopping.set()

@@ -9,70 +9,36 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from base.blobs import blobs_from
 from base.environment import environment
-from base.errors import Conflict, InvalidInput
 from base.ids import Delivery as Key
 from base.tokens import Purpose, TokenKeys
 from campaigns import (
-    audience,
     campaigns,
-    contacts,
     deliveries,
     gateways,
-    permissions,
     settling,
-    sweeping,
     timeline,
     transitions,
 )
-from campaigns.contacts import LIMITED, Limit
 from campaigns.deliveries import LEASE, RELAY_AWAY, RELAY_REFUSES
-from campaigns.gateways import GatewayIn, GatewayTerms
-from campaigns.models import Delivery
-from campaigns.texts import TextIn, TextVersion, compile_text, parts
+from campaigns.gateways import GatewayTerms
 from render.app import create_app
-from render.record import THIS_CHANNEL, ConsentRecord
 from signals.identity import value_hash
-from signals.moments import unix_ms
-from signals.suppression import Suppression
-from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.shop import MANAGER
 from tests.promises.reader import BROWSER
 from tests.workers import peergateway
-from tests.workers.peergateway import PeerGateway, answers, peer_gateway
+from tests.workers.peergateway import PeerGateway, answers
 from tests.workers.relay import Relay
-from workers.following import Following
+from tests.workers.texting import NUMBERS, PUSH, ROOT, Texting
 from workers.handover import STREAK
-from workers.recorder import RecorderParts
-from workers.schedule import Scheduler
-from workers.sending import GATEWAY_SHUT, Sender
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-NUMBERS = {name: f"+49301000{place:02d}" for place, name in enumerate(("ann", "bob", "cleo", "dora", "eve", "finn"))}
-BODY = "Hello {{ profile.first_name }}: {{ link.hero }} Stop: {{ link.unsubscribe }}"
-GERMAN = "Hallo {{ profile.first_name }}: {{ link.hero }} Ende: {{ link.unsubscribe }}"
-TEXT = TextIn(
-    versions={
-        "en": TextVersion(body=BODY, fallbacks={"first_name": "there"}),
-        "de": TextVersion(body=GERMAN, fallbacks={"first_name": "du"}),
-    }
-)
-PUSH = TextIn(
-    versions={
-        "en": TextVersion(title="For {{ profile.first_name }}", body="Your offer", fallbacks={"first_name": "you"})
-    },
-    link="hero",
-    image="strip",
-)
 SENDS = """
 import json, os, sys
 from datetime import datetime
@@ -88,79 +54,6 @@ sender = Sender(settings, db.sessions(db.connect(settings.database_url)), stores
                 blobs_from(settings), clock, handing=2)
 sender.send(json.loads(sys.argv[1]))
 """
-
-
-@dataclass
-class Texting:
-    """A shop whose campaigns go by a gateway; its senders may call this machine, as in the demo."""
-
-    shop: Shop
-    scheduler: Scheduler
-    peer: PeerGateway
-
-    def __post_init__(self) -> None:
-        self.settings = replace(self.shop.settings, fetch_loopback=True)
-        self.gateway, self.secret = self.made("Texts", "sms")
-
-    def made(self, name: str, kind: Any, **limits: int) -> tuple[int, str]:
-        wanted = GatewayIn(name=name, kind=kind, url=self.peer.url, **limits)
-        with self.shop.sessions.begin() as session:
-            row, secret = gateways.create(session, wanted, self.settings, self.shop.now, MANAGER)
-            return row.id, secret
-
-    def people(self, *names: str, purpose: str = "sms") -> None:
-        """People with a number each, who agreed to that channel."""
-        for name in names:
-            self.shop.people(name, phone=NUMBERS[name])
-            self.shop.send(self.shop.consent(name, True, purpose))
-
-    def campaign(self, text: TextIn = TEXT, gateway: int | None = None, **content: Any) -> int:
-        """A campaign that is frozen and waits in the ledger."""
-        made = self.shop.campaign(gateway_id=gateway or self.gateway, text=text, **content)
-        self.shop.schedule(made)
-        self.scheduler.tick()
-        return made
-
-    def sender(self, **changes: Any) -> Sender:
-        settings = replace(self.settings, **changes)
-        return Sender(settings, self.shop.sessions, self.shop.store, blobs_from(settings), self.shop.clock)
-
-    def send(self, campaign: int, **changes: Any) -> dict[str, Delivery]:
-        """Send what waits; the rows by name."""
-        sender = self.sender(**changes)
-        sender.send([row.id for row in self.shop.ledger(campaign)])
-        sender.close()
-        return self.rows(campaign)
-
-    def rows(self, campaign: int) -> dict[str, Delivery]:
-        names = {number: name for name, number in self.shop.known().items()}
-        return {names[row.profile_id]: row for row in self.shop.ledger(campaign)}
-
-    def later(self, after: timedelta, campaign: int) -> dict[str, Delivery]:
-        """Time passes, and what waited is sent."""
-        self.shop.clock.advance(after)
-        with self.shop.sessions.begin() as session:
-            sweeping.sweep(session, self.shop.now)
-        return self.send(campaign)
-
-    def barred(self) -> list[bytes]:
-        """The hashes on the suppression list."""
-        with self.shop.sessions.begin() as session:
-            return [one.address_hash for one in session.query(Suppression)]
-
-    def states(self, campaign: int) -> dict[str, tuple[str, str | None, int]]:
-        return {name: (row.state, row.reason, row.attempts) for name, row in self.rows(campaign).items()}
-
-
-@pytest.fixture
-def peer() -> Iterator[PeerGateway]:
-    with peer_gateway() as made:
-        yield made
-
-
-@pytest.fixture
-def texting(shop: Shop, scheduler: Scheduler, peer: PeerGateway) -> Texting:
-    return Texting(shop, scheduler, peer)
 
 
 def test_it_hands_a_text_over_by_a_signed_call_to_those_who_agreed_and_its_link_leads_to_the_offer(
@@ -438,175 +331,7 @@ def test_it_survives_a_kill_in_flight_and_names_the_delivery_alike_when_a_person
     assert {row.state for row in texting.rows(campaign).values()} == {"accepted"}
 
 
-def test_it_leaves_out_who_withdraws_after_the_freeze_up_to_the_hand_over(
-    texting: Texting, peer: PeerGateway, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop = texting.shop
-    texting.people("ann", "bob", "cleo")
-    campaign = texting.campaign()
-    shop.send(shop.consent("bob", False, "sms"), shop.consent("ann", False, "email"))
-    claim = deliveries.claim
-
-    def then_withdrawn(*given: Any) -> Any:
-        claimed = claim(*given)
-        shop.send(shop.consent("cleo", False, "sms"))
-        return claimed
-
-    monkeypatch.setattr(deliveries, "claim", then_withdrawn)
-    texting.send(campaign)
-    monkeypatch.undo()
-    assert peer.told() == [NUMBERS["ann"]], "who left the mails still gets texts"
-    texting.send(campaign)
-    assert texting.states(campaign) == {
-        "ann": ("accepted", None, 1), "bob": ("skipped", "unsubscribed_since", 0),
-        "cleo": ("skipped", "unsubscribed_since", 0),
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("purpose", [THIS_CHANNEL, "email"])
-def test_it_takes_back_by_a_text_what_was_asked_and_lists_no_number(texting: Texting, purpose: str) -> None:
-    shop = texting.shop
-    texting.people("ann")
-    campaign = texting.campaign()
-    texting.send(campaign)
-    said = ConsentRecord(
-        id="c" * 32, at_ms=unix_ms(shop.now), profile=shop.profile("ann"), campaign=campaign, occurrence=1,
-        purpose=purpose, granted=False, via="page",
-    )  # fmt: skip
-    Following(RecorderParts(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock)).withdraw(said)
-    with shop.sessions.begin() as session:
-        standing = permissions.standing(permissions.statements(session, shop.profile("ann")))
-    withdrawn = {name for name, one in standing.items() if one is not None and not one.granted}
-    assert withdrawn == {"sms" if purpose == THIS_CHANNEL else "email"}
-    assert texting.barred() == []
-
-
-def test_it_keeps_to_the_limits_of_the_gateway_and_to_contact_limits_over_all_channels(
-    texting: Texting, peer: PeerGateway, sender: Sender
-) -> None:
-    shop = texting.shop
-    texting.people("ann", "bob")
-    slow, _ = texting.made("Slow", "sms", per_hour=1)
-    campaign = texting.campaign(gateway=slow)
-    texting.send(campaign)
-    assert texting.states(campaign) == {"ann": ("accepted", None, 1), "bob": ("queued", "limit_gateway", 0)}
-    texting.later(timedelta(minutes=61), campaign)
-    assert peer.told() == [NUMBERS["ann"], NUMBERS["bob"]]
-    with shop.sessions.begin() as session:
-        contacts.set_limit(session, Limit(most=2, period_days=7), shop.now, MANAGER)
-    for expected in (None, LIMITED):
-        mails = shop.campaign()
-        with shop.sessions.begin() as session:
-            assert set(audience.count(session, mails, shop.now, shop.settings.hash_key).excluded) == (
-                set() if expected is None else {expected}
-            )
-        shop.schedule(mails)
-        texting.scheduler.tick()
-        sender.send([row.id for row in shop.ledger(mails)])
-    again = texting.campaign()
-    assert {row.reason for row in shop.ledger(again)} == {LIMITED}, "a text and a mail fill the week for a text too"
-
-
-def test_it_pauses_a_campaign_whose_gateway_is_switched_off_and_goes_on_with_it(
-    texting: Texting, peer: PeerGateway
-) -> None:
-    shop = texting.shop
-    texting.people("ann")
-    campaign = texting.campaign()
-    with shop.sessions.begin() as session:
-        gateways.act(session, texting.gateway, "switch off", texting.settings, shop.now, MANAGER)
-    texting.send(campaign)
-    assert texting.states(campaign) == {"ann": ("deferred", GATEWAY_SHUT, 0)}
-    with shop.sessions.begin() as session:
-        row = campaigns.campaign(session, campaign)
-        assert (row.state, row.trouble) == (
-            "paused", "The gateway Texts is switched off. Switch it on, or cancel the campaign.",
-        )  # fmt: skip
-        _, secret = gateways.act(session, texting.gateway, "renew secret", texting.settings, shop.now, MANAGER)
-        gateways.act(session, texting.gateway, "switch on", texting.settings, shop.now, MANAGER)
-        transitions.resume(session, campaign, shop.now, MANAGER)
-    assert secret not in (None, texting.secret)
-    texting.later(timedelta(minutes=6), campaign)
-    assert peer.told() == [NUMBERS["ann"]]
-
-
-def test_it_sends_a_test_to_a_number_and_a_dry_run_to_the_sink(
-    texting: Texting, peer: PeerGateway, relay: Relay
-) -> None:
-    shop = texting.shop
-    texting.people("ann")
-    campaign = texting.campaign()
-    with shop.sessions.begin() as session:
-        with pytest.raises(InvalidInput, match="no phone number with its country"):
-            transitions.send_test(session, campaign, [shop.profile("ann")], "me@example.com", shop.now, MANAGER)
-        transitions.send_test(session, campaign, [shop.profile("ann")], "+4930999999", shop.now, MANAGER)
-    port = urlsplit(relay.url).port
-    texting.send(campaign, dry_run=True, smtp_port=port)
-    assert peer.told() == []
-    mails = sorted(str(content) for _, content in relay.mails)
-    assert [("+4930999999" in mail, NUMBERS["ann"] in mail) for mail in mails].count((True, False)) == 1
-    assert len(mails) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "field"),
-    [
-        (TextIn(versions={}), "text.versions"),
-        (TextIn(versions={"de": TextVersion(body=BODY, fallbacks={"first_name": "x"})}), "text.versions"),
-        (TextIn(versions={"en": TextVersion(body="No way out")}), "text.versions.en.body"),
-        (TextIn(versions={"en": TextVersion(body=BODY)}), "text.versions.en.body"),
-        (TextIn(versions={"en": TextVersion(body=BODY + "{% for x in y %}{% endfor %}")}), "text.versions.en.body"),
-        (TextIn(versions={"en": TextVersion(body=BODY + "{{ link.other }}")}), "text.versions.en.body"),
-        (TextIn(versions=TEXT.versions, image="hero"), "text.image"),
-        (TextIn(versions=TEXT.versions, link="other"), "text.link"),
-    ],
-)
-def test_it_refuses_a_text_that_is_not_sound_and_names_what(text: TextIn, field: str) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        compile_text(text, "sms", 1, "en", {"hero": 0, "strip": 1})
-    assert refused.value.field == field
-
-
-def test_it_fails_alone_whose_number_has_no_country_or_whose_text_comes_out_too_long(
-    texting: Texting, peer: PeerGateway
-) -> None:
-    shop = texting.shop
-    texting.people("ann")
-    shop.people("bob", phone="030 123456")
-    shop.people("cleo", phone=NUMBERS["cleo"], motto="m" * 120)
-    for name in ("bob", "cleo"):
-        shop.send(shop.consent(name, True, "sms"))
-    body = BODY + "{{ profile.motto }}" * 13
-    version = TextVersion(body=body, fallbacks={"first_name": "there", "motto": "-"})
-    rows = texting.send(texting.campaign(TextIn(versions={"en": version})))
-    assert {name: row.state for name, row in rows.items()} == {"ann": "accepted", "bob": "failed", "cleo": "failed"}
-    assert rows["bob"].reason == "address is no phone number with its country, such as +4930123456"
-    assert str(rows["cleo"].reason).startswith("text makes 12 parts")
-    assert peer.told() == [NUMBERS["ann"]]
-
-
-def test_it_keeps_a_campaign_that_has_begun_on_its_gateway(texting: Texting) -> None:
-    texting.people("ann")
-    campaign = texting.campaign()
-    with texting.shop.sessions.begin() as session:
-        content = campaigns.content(campaigns.campaign(session, campaign))
-        other = type(content)(**{name: getattr(content, name) for name in content.__struct_fields__} | {
-            "gateway_id": None, "text": None,
-        })  # fmt: skip
-        with pytest.raises(Conflict, match="gateway_id"):
-            campaigns.update_campaign(session, campaign, other, texting.shop.now, MANAGER)
-
-
 def _timeline(texting: Texting, name: str) -> list[str]:
     with texting.shop.sessions.begin() as session:
         found = timeline.timeline(session, [texting.shop.profile(name)], kind="mail")
         return [entry.detail for entry in found.entries]
-
-
-@pytest.mark.parametrize(
-    ("char", "size", "number"),
-    [("a", 160, 1), ("a", 161, 2), ("a", 307, 3), ("€", 80, 1), ("€", 81, 2), ("ж", 70, 1), ("ж", 71, 2), ("😀", 35, 1),
-     ("😀", 36, 2)],
-)  # fmt: skip
-def test_it_counts_the_parts_of_a_text_by_its_alphabet(char: str, size: int, number: int) -> None:
-    assert parts(char * size) == number
