@@ -86,15 +86,10 @@ def follow(session: Session, wanted: Iterable[int]) -> None:
     livesegments.follow(session, rules)
 
 
-def keep_up(intake: Intake, wanted: Iterable[int], now: datetime) -> int:
-    """Write who is in these segments now; returns how many states changed. Raises Unavailable."""
-    return sum(going_through(intake, wanted, now))
-
-
 def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Iterator[int]:
-    """The same a piece at a time, each of some 0.1 s; yields how many states a piece changed.
+    """Write who is in these segments now, a piece of some 0.1 s at a time; yields how many states a piece changed.
 
-    A segment whose rule does not read any more is left as it is, and the others go on.
+    A segment whose rule does not read any more is left as it is, and the others go on. Raises Unavailable.
     """
     for segment in wanted:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from render.plan import Offer
 
 How = Literal["complement", "upgrade", "also-bought", "popular"]
-HOWS: Final[tuple[How, ...]] = get_args(How)
 MAX_POOL: Final = 24
 """Products that one offer's is picked from; every open of the campaign reads and records the facts of all of them."""
 MAX_DAYS: Final = 365

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
@@ -46,7 +45,6 @@ MAX_PRODUCTS: Final = 12
 """Products beside the first of an offer: four are shown, the others stand in for what is sold out."""
 MAX_PERIOD_SHOWS: Final = 32
 """The longest row of show times kept per person and offer, and so the highest cap per period."""
-_HEX64: Final = re.compile(r"[0-9a-f]{64}\Z")
 
 Rule = dict[str, Any]
 

@@ -88,11 +88,6 @@ def household_key(hash_key: bytes, kind: Kind, value: str) -> bytes:
     return hmac.new(hash_key, f"household {name}:{value}".encode(), hashlib.sha256).digest()
 
 
-def tells_age(names: Mapping[str, object]) -> bool:
-    """Whether traits of these names (as folded) tell an age."""
-    return not names.keys().isdisjoint(AGE_TRAITS)
-
-
 def born(name: str, value: object, at: datetime) -> int:
     """The birth year that a trait says which was stated at this time; 0 when it says none. Of a band the middle."""
     year = _year(name, value, at) if not isinstance(value, bool) else 0

@@ -63,7 +63,6 @@ class Params(msgspec.Struct, frozen=True):
     name: str | None = None
 
 
-NO_PARAMS: Final = Params()
 FLAG: Final = "flag."
 """How the scores begin that are flags of the profit guard: their presence is the flag, their value what tripped it."""
 Value = Trait | None

@@ -101,14 +101,6 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     return standings, different
 
 
-def restore_state(intake: Intake, profile: int) -> bool:
-    """Write the stored state of a profile (or its tombstone) to Valkey, under every id it is known by.
-
-    False when there is no such profile, or none of the keys was older. Raises Unavailable.
-    """
-    return restore_states(intake, [profile]) > 0
-
-
 def restore_states(intake: Intake, profiles: Iterable[int]) -> int:
     """Write the stored states of these profiles to Valkey, each unless a newer one is there; how many were written."""
     wanted = list(profiles)

@@ -15,7 +15,7 @@ from signals import refusals
 from signals.consent import consents, set_consent
 from signals.erasure import erase
 from signals.identity import address_hash
-from signals.rebuild import restore_state
+from signals.rebuild import restore_states
 from signals.suppression import changes, is_suppressed, lift, suppress
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
@@ -125,7 +125,7 @@ def test_it_erases_a_person_and_leaves_a_tombstone_that_survives_everything(desk
     assert desk.rebuilt().different == 0
     assert _tombstoned(desk, child)
     desk.store.flushdb()
-    assert restore_state(desk.intake, child)
+    assert restore_states(desk.intake, [child])
     assert _tombstoned(desk, child)
     assert not set_consent(desk.intake, profile, "email", True, at=NOW, now=NOW, via="mail", message_id="u:1")
     assert not erase(desk.intake, 999, NOW)

@@ -10,7 +10,7 @@ import pytest
 
 from signals.known import known_fields
 from signals.membership import assign
-from signals.rebuild import restore_state, restore_states
+from signals.rebuild import restore_states
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
 CATEGORIES = ("Shoes", "Hats", "Baby Gates", "Dog Food", "Socks")
@@ -96,7 +96,7 @@ def test_it_restores_states_that_the_hot_store_lost_under_every_id(desk: Desk) -
 
     assert restore_states(desk.intake, [desk.root("user_id", "u1"), desk.root("user_id", "u2")]) == 3
     assert desk.everything()["valkey"] == before
-    assert not restore_state(desk.intake, 999)
+    assert not restore_states(desk.intake, [999])
 
 
 def test_it_sees_intents_where_the_evidence_agrees_and_none_where_it_conflicts(desk: Desk) -> None:

@@ -74,7 +74,7 @@ def test_it_follows_each_signal_into_the_segments_that_opens_ask_for(shop: Shop,
     assert (members(shop, inner), members(shop, outer)) == ({ann, ben}, {ann, new}), "everybody is gone through later"
     with shop.sessions.begin() as session:
         wanted = atopens.named(session)
-    assert atopens.keep_up(shop.intake, wanted, shop.now) == 1
+    assert sum(atopens.going_through(shop.intake, wanted, shop.now)) == 1
     assert members(shop, inner) == {ann}
 
 
@@ -87,7 +87,7 @@ def test_it_leaves_what_a_state_cannot_answer_to_the_pass(shop: Shop, scheduler:
     later(shop)
     shop.send(shop.order("ann", "shoes", shop.now - timedelta(days=1)))
     assert members(shop, bought) == set()
-    assert atopens.keep_up(shop.intake, [bought], shop.now) == 1
+    assert sum(atopens.going_through(shop.intake, [bought], shop.now)) == 1
     assert members(shop, bought) == {ann}
 
 
@@ -174,7 +174,7 @@ def test_it_does_not_wait_again_for_written_segments_when_it_is_started_again(sh
     named = [done, changed, begun]
     with shop.sessions.begin() as session:
         atopens.follow(session, named)
-    atopens.keep_up(shop.intake, [done, changed], shop.now)
+    sum(atopens.going_through(shop.intake, [done, changed], shop.now))
     with shop.sessions.begin() as session:
         segments.update_segment(session, changed, "Changed", ULM | {"value": "Kiel"}, shop.now, MANAGER)
         atopens.follow(session, named)
