@@ -20,6 +20,8 @@ export UV_LINK_MODE := copy
 export NODE_USE_SYSTEM_CA := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NPM_CONFIG_UPDATE_NOTIFIER := false
+# Images of Python tell it to keep no compiled modules; each process then compiles everything it loads, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## Show this list
