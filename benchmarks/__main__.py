@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     abuse,
+    bulk,
     burst,
     decide,
     drawing,
@@ -50,6 +51,7 @@ SOAKS: dict[str, Callable[[], None]] = {
     "ledger": ledger.main,
     "isolation": isolation.main,
     "history": history.main,
+    "bulk": bulk.main,
     "segments": segments.main,
 }
 

@@ -18,7 +18,7 @@ from statistics import mean, median
 from base import keys
 from base.tokens import TokenKeys
 from benchmarks import load, world
-from benchmarks.open import Running, address_of, requests_of, unique_mb
+from benchmarks.open import Running, turn, unique_mb
 from benchmarks.report import Report
 
 FEW, MANY = 10_000, 1_000_000
@@ -26,7 +26,6 @@ PLANS, CANDIDATES, TREES = 100, 50, 300
 RATE = 60.0
 """Opens a second: far from saturation, so that latency is the open's own and not the queue's."""
 TURNS, TURN_REQUESTS = 6, 600
-CONNECTIONS = 16
 SECONDS = 600.0
 SAMPLE_SECONDS = 10.0
 WITHIN = 1.2
@@ -60,11 +59,7 @@ class _Shop:
 
     def answered(self, count: int) -> load.Result:
         """So many first opens of people anywhere in the store, over all plans."""
-        paths = list(itertools.islice(self._paths, count))
-        result = load.run(*address_of(self.url), requests_of(self.url, paths), CONNECTIONS, 120, RATE)
-        if set(result.statuses) != {200}:
-            raise SystemExit(f"answers were {result.statuses}")
-        return result
+        return turn(self.url, self._paths, count, RATE)
 
     @property
     def store_mb(self) -> float:

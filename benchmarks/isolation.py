@@ -8,7 +8,6 @@ the sender.
 
 from __future__ import annotations
 
-import itertools
 import multiprocessing
 import os
 import signal
@@ -25,10 +24,10 @@ from base.clock import SystemClock, monotonic
 from base.environment import environment
 from base.processes import give_way
 from base.settings import Settings
-from base.tokens import TokenKeys
-from benchmarks import intake, load, world
+from benchmarks import intake, world
 from benchmarks.ledger import BATCH, grown
-from benchmarks.open import Running, address_of, requests_of
+from benchmarks.load import Result
+from benchmarks.open import Running, turn
 from benchmarks.report import Report
 from benchmarks.send import receiver
 from campaigns import accounting, audience, reports
@@ -40,7 +39,7 @@ from workers.jobs import enqueue_send
 PEOPLE, MAILS = 2_000, 60_000
 FIRST = 10_000_000
 """Profiles of the readers, far from those who are mailed."""
-TURNS, TURN_REQUESTS, RATE, CONNECTIONS = 4, 600, 60.0, 16
+TURNS, TURN_REQUESTS, RATE = 4, 600, 60.0
 BUDGET_MS = 25.0
 BATCHES = 120
 """Of signals, in each turn."""
@@ -63,19 +62,18 @@ def _measure(report: Report, place: world.World) -> None:
     shop = Shop(place.settings, db.sessions(engine), place.store, clock)
     campaign = _campaign(shop)
     world.publish(place, 20, 100)
-    world.people(place, PEOPLE, world.now(), FIRST)
-    paths = _paths(place)
+    paths = world.opens(place, PEOPLE, world.now(), FIRST)
     intake.known(place)
-    opens: list[tuple[load.Result, load.Result]] = []
+    opens: list[tuple[Result, Result]] = []
     taken: list[tuple[float, float]] = []
     with Running(place) as url, _intake(place) as intake_url, world.emptied(place), _busy(shop, campaign) as busy:
-        _turn(url, paths, RATE / 2)
+        turn(url, paths, TURN_REQUESTS, RATE / 2)
         stream = intake.Stream(1)
         intake.rate(intake_url, _batches(intake_url, stream))
         for _ in range(TURNS):
-            alone = _turn(url, paths, RATE)
+            alone = turn(url, paths, TURN_REQUESTS, RATE)
             with busy.let_go():
-                opens.append((alone, _turn(url, paths, RATE)))
+                opens.append((alone, turn(url, paths, TURN_REQUESTS, RATE)))
             calm = intake.rate(intake_url, _batches(intake_url, stream))
             requests = _batches(intake_url, stream)
             with busy.let_go(reports=False):
@@ -190,22 +188,6 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
 def _accepted(shop: Shop, campaign: int) -> int:
     with shop.sessions.begin() as session:
         return accounting.account(session, campaign)["accepted"]
-
-
-def _paths(place: world.World) -> Iterator[str]:
-    """First opens without end: each reader's mail of one run after the other."""
-    tokens, now = TokenKeys.from_settings(place.settings), world.now()
-    for occurrence in itertools.count(1):
-        for profile in range(FIRST, FIRST + PEOPLE):
-            yield world.path_of(tokens, profile, occurrence, now)
-
-
-def _turn(url: str, paths: Iterator[str], rate: float) -> load.Result:
-    asked = list(itertools.islice(paths, TURN_REQUESTS))
-    result = load.run(*address_of(url), requests_of(url, asked), CONNECTIONS, 120, rate)
-    if set(result.statuses) != {200}:
-        raise SystemExit(f"answers were {result.statuses}")
-    return result
 
 
 if __name__ == "__main__":

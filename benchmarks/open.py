@@ -8,9 +8,11 @@ and load generator the other.
 from __future__ import annotations
 
 import http.client
+import itertools
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -112,6 +114,15 @@ def _round(url: str, paths: list[str], what: str) -> load.Result:
     result = load.run(*address_of(url), requests_of(url, paths), CONNECTIONS, 60)
     if set(result.statuses) != {200}:
         raise SystemExit(f"{what}: answers were {result.statuses}")
+    return result
+
+
+def turn(url: str, paths: Iterator[str], count: int, rate: float) -> load.Result:
+    """So many opens at a rate, the next of these paths. Raises SystemExit where one is not answered with 200."""
+    asked = list(itertools.islice(paths, count))
+    result = load.run(*address_of(url), requests_of(url, asked), CONNECTIONS, 120, rate)
+    if set(result.statuses) != {200}:
+        raise SystemExit(f"answers were {result.statuses}")
     return result
 
 

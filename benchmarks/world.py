@@ -225,12 +225,12 @@ def emptied(place: World) -> Iterator[None]:
         thread.join()
 
 
-def opens(place: World, people_count: int, now: datetime) -> Iterator[str]:
+def opens(place: World, people_count: int, now: datetime, first: int = 1) -> Iterator[str]:
     """Paths without end, each the first open of another delivery: these people, one occurrence after the other."""
-    people(place, people_count, now)
+    people(place, people_count, now, first)
     tokens = TokenKeys.from_settings(place.settings)
     for occurrence in itertools.count(1):
-        for profile in range(1, people_count + 1):
+        for profile in range(first, first + people_count):
             yield path_of(tokens, profile, occurrence, now)
 
 

@@ -91,17 +91,13 @@ class Lacking(Struct, frozen=True):
 def findings(row: Campaign, plan: Plan, mail: CompiledMail) -> list[Finding]:
     """What is to be said of a campaign's mail, of its text and of where links lead; errors first.
 
-    Nobody's data is read.
+    Nobody's data is read. Where a text or push message goes in the mail's place, the mail is a page that it leads to:
+    nothing is said of what only inboxes and filters see.
     """
     reading = mailreading.read(mail.html)
-    found = [
-        *_size(mail),
-        *_sender(mail),
-        *_subject(mail),
-        *_text(mail, reading),
-        *_pictures(reading),
-        *_links(row, plan, mail, reading),
-    ]
+    found = [*_contrast(reading), *_pictures(reading), *_links(row, plan, mail, reading)]
+    if mail.message is UNSET:
+        found += [*_size(mail), *_sender(mail), *_subject(mail), *_text(mail, reading)]
     return sorted(found, key=lambda one: one.level != "error")
 
 
@@ -211,6 +207,9 @@ def _text(mail: CompiledMail, reading: Reading) -> Iterator[Finding]:
         yield Finding(
             "warning", "text", "message", "The text part leads nowhere: it has no link to what the mail offers."
         )
+
+
+def _contrast(reading: Reading) -> Iterator[Finding]:
     hidden = [one for one in reading.faint if one.contrast < INVISIBLE]
     faint = [one for one in reading.faint if one.contrast >= INVISIBLE]
     for one in hidden[:MAX_TOLD]:

@@ -154,6 +154,17 @@ def test_it_leads_from_a_link_that_blocks_to_the_checks(web: Web) -> None:
     assert re.search(re.escape(words) + r"\s*<a [^>]*/checks/", page)
 
 
+def test_it_says_nothing_of_inboxes_where_the_mail_is_a_page_that_a_text_leads_to(web: Web) -> None:
+    by_mail, by_text = web.shop.campaign(published=False), texting(web)
+    told = []
+    for campaign in (by_mail, by_text):
+        with web.shop.sessions.begin() as session:
+            row = campaigns.campaign(session, campaign)
+            told.append({one.code for one in findings.findings(row, *compiling.compile_campaign(session, row))})
+    assert "text" in told[0]
+    assert not told[1] & {"size", "sender", "subject", "preheader", "words", "text"}
+
+
 def test_it_looks_at_where_the_links_typed_into_any_version_lead(web: Web) -> None:
     for version, told in TYPED:
         campaign = texting(web, de=TextVersion(**{"fallbacks": {"first_name": "du"}} | version))
