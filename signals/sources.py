@@ -89,6 +89,7 @@ def create_source(
     """A new source and its write key, which is shown this once. Raises InvalidInput naming the field."""
     if not 0 < len(name) <= _NAME_LENGTH or "\x00" in name:
         raise InvalidInput("name", f"must have 1 to {_NAME_LENGTH} characters")
+    check_theirs(name, "name")
     if kind not in KINDS:
         raise InvalidInput("kind", "must be server or browser")
     if session.scalar(select(Source.id).where(Source.name == name)) is not None:
@@ -105,6 +106,12 @@ def create_source(
     session.add(source)
     session.flush()
     return source, key
+
+
+def check_theirs(name: str, field: str) -> None:
+    """Whether others may send under a name. Raises InvalidInput naming the field: what we say ourselves is trusted."""
+    if name.strip().casefold() == INTERNAL:
+        raise InvalidInput(field, "is the name under which Latebind itself speaks")
 
 
 def disable_source(session: Session, source_id: int, now: datetime) -> Source:

@@ -39,6 +39,7 @@ def test_it_says_what_is_wrong_with_a_source(web: Web) -> None:
     desk.get("/system/sources")
     for field, form in (
         ("name", {"name": " ", "kind": "server"}),
+        ("name", {"name": "Latebind", "kind": "server"}),
         ("kind", {"name": "Tills", "kind": "till"}),
         ("origins", {"name": "Pages", "kind": "browser", "origins": "shop.example.com"}),
     ):

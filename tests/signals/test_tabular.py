@@ -161,6 +161,7 @@ def test_it_says_clearly_what_it_cannot_read(cli: CliRunner, tmp_path: Path, mon
         (tmp_path / f"{name}.json").write_text(json.dumps(plan))
     assert "no column colour" in str(refused("orders.parquet", "--mapping", "other.json"))
     assert refused("orders.parquet", "--mapping", "bad.json").field == "mapping"
+    assert refused("lines.jsonl", "--source", "Latebind").field == "--source"
     monkeypatch.setattr("workers.parquet.MOST_BYTES", 10)
     assert "smaller row groups" in str(refused("orders.parquet", "--mapping", "plan.json"))
     monkeypatch.setattr("workers.commands.importing.find_spec", lambda name: None)

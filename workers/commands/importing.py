@@ -23,7 +23,7 @@ from signals.feed import FORMATS, sniffed
 from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
 from signals.signal import Arrival, read
-from signals.sources import keyless_sender
+from signals.sources import check_theirs, keyless_sender
 from signals.tabular import Rows, by_name, called, from_csv, plan_from
 from workers.beside import settings_here
 
@@ -33,8 +33,19 @@ MOST_PREVIEWED: Final = 100
 _SUFFIXES: Final[dict[str, FileFormat]] = {".csv": "csv", ".parquet": "parquet"}
 _DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+
+
+def _theirs(_: click.Context, __: click.Parameter, name: str) -> str:
+    check_theirs(name, "--source")
+    return name
+
+
 _SOURCE = click.option(
-    "--source", default=DEFAULT_SOURCE, show_default=True, help="Whom the data come from; ids are told apart by source."
+    "--source",
+    default=DEFAULT_SOURCE,
+    show_default=True,
+    callback=_theirs,
+    help="Whom the data come from; ids are told apart by source.",
 )
 
 
