@@ -75,9 +75,10 @@ def _orders(count: int) -> Iterator[dict[str, Any]]:
     for number in range(count):
         at = start + timedelta(seconds=DAYS * 86_400 * number / count)
         household = chance.choices(range(HOUSEHOLDS), shares)[0] if number >= HOUSEHOLDS else number
-        # What is left is shared out so that all lines are sold with the last order.
-        mean = left / (count - number)
-        sold = left if number == count - 1 else min(left, max(1, round(chance.expovariate(1 / mean))))
+        # One line at least is left for each order to come, and all are sold with the last.
+        further = count - number - 1
+        drawn = max(1, round(chance.expovariate((further + 1) / left)))
+        sold = min(drawn, left - further) if further else left
         left -= sold
         products = [
             {"product_id": f"p{product}", "category": f"Category {product % CATEGORIES}", "price": 2.5, "quantity": 1}

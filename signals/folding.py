@@ -6,7 +6,7 @@ one order id counts, and the derived rows that say where a trait or a consent co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -29,6 +29,8 @@ Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
 _HOUSEHOLD = msgspec.msgpack.Decoder(Household)
 NO_RULES: Final = Rules()
+EVENTS_AT_ONCE: Final = 5_000
+"""Of several people whose histories are read together; who has more is read alone."""
 
 
 @dataclass(slots=True)
@@ -172,7 +174,7 @@ _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 
 
 def history(session: Session, members: Sequence[int], categories: Categories) -> list[Told]:
-    """All stored events of a person in canonical order. Raises Unavailable."""
+    """All stored events of these profiles in canonical order. Raises Unavailable."""
     rows = session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)})
     told = [_told(row, categories) for row in rows]
     told.sort(key=lambda entry: entry.key)
@@ -212,31 +214,78 @@ def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:
 
 def fold_again(session: Session, root: Root, categories: Categories) -> tuple[ProfileState, list[Told]]:
     """The state from all stored events, and those events; corrects which orders count."""
-    if root.erased_version is not None:
-        return tombstone(root.erased_version), []
-    told = history(session, root.members, categories)
-    _settle(told, rules(session))
-    before = [entry.folds for entry in told]
-    counts_once(told)
-    flipped = [
-        entry.event.arrival for entry, was in zip(told, before, strict=True) if entry.is_order and entry.folds != was
-    ]
-    if flipped:
-        session.execute(_FLIP, {"ids": flipped})
-    segments = root.state.segments if root.state else ()
-    events = (entry.event for entry in told if entry.folds)
-    state = fold_all(events, segments=segments, scores=_scores(session, root.id))
-    state.household, state.version = root.household, max(state.version, root.household_version)
+    ((_, state, told),) = fold_each_again(session, [root], categories)
     return state, told
 
 
-_SCORES = text("SELECT name, value, as_of FROM profile_score WHERE profile_id = :root ORDER BY name")
+def fold_each_again(
+    session: Session, roots: Sequence[Root], categories: Categories
+) -> Iterator[tuple[Root, ProfileState, list[Told]]]:
+    """`fold_again` for many, in whatever order: histories are read together, EVENTS_AT_ONCE events at a time."""
+    policies = rules(session)
+    scores = _scores(session, [root.id for root in roots])
+    for root, told in _histories(session, roots, categories):
+        if root.erased_version is not None:
+            yield root, tombstone(root.erased_version), []
+            continue
+        _settle(told, policies)
+        before = [entry.folds for entry in told]
+        counts_once(told)
+        changed = [
+            entry.event.arrival
+            for entry, was in zip(told, before, strict=True)
+            if entry.is_order and entry.folds != was
+        ]
+        if changed:
+            session.execute(_FLIP, {"ids": changed})
+        segments = root.state.segments if root.state else ()
+        events = (entry.event for entry in told if entry.folds)
+        state = fold_all(events, segments=segments, scores=scores.get(root.id, {}))
+        state.household, state.version = root.household, max(state.version, root.household_version)
+        yield root, state, told
 
 
-def _scores(session: Session, root: int) -> dict[str, Score]:
-    """What was computed of a root profile (signals/scores.py)."""
-    rows = session.execute(_SCORES, {"root": root})
-    return {row.name: Score(row.value, seconds_of(unix_ms(row.as_of))) for row in rows}
+_COUNTS = text("SELECT profile_id, count(*) AS events FROM event WHERE profile_id = ANY(:members) GROUP BY profile_id")
+
+
+def _histories(session: Session, roots: Sequence[Root], categories: Categories) -> Iterator[tuple[Root, list[Told]]]:
+    counts: dict[int, int] = {}
+    if len(roots) > 1:
+        members = [member for root in roots for member in root.members]
+        counts = {row.profile_id: row.events for row in session.execute(_COUNTS, {"members": members})}
+    piece: list[Root] = []
+    size = 0
+    for root in roots:
+        own = sum(counts.get(member, 0) for member in root.members)
+        if piece and size + own > EVENTS_AT_ONCE:
+            yield from _read_together(session, piece, categories)
+            piece, size = [], 0
+        piece.append(root)
+        size += own
+    if piece:
+        yield from _read_together(session, piece, categories)
+
+
+def _read_together(
+    session: Session, roots: Sequence[Root], categories: Categories
+) -> Iterator[tuple[Root, list[Told]]]:
+    owner = {member: root.id for root in roots for member in root.members}
+    found: dict[int, list[Told]] = {root.id: [] for root in roots}
+    for entry in history(session, list(owner), categories):
+        found[owner[entry.profile]].append(entry)
+    for root in roots:
+        yield root, found.pop(root.id)
+
+
+_SCORES = text("SELECT profile_id, name, value, as_of FROM profile_score WHERE profile_id = ANY(:roots) ORDER BY name")
+
+
+def _scores(session: Session, roots: Sequence[int]) -> dict[int, dict[str, Score]]:
+    """What was computed of root profiles (signals/scores.py)."""
+    found: dict[int, dict[str, Score]] = {}
+    for row in session.execute(_SCORES, {"roots": list(roots)}):
+        found.setdefault(row.profile_id, {})[row.name] = Score(row.value, seconds_of(unix_ms(row.as_of)))
+    return found
 
 
 _WRITE = text("""
@@ -379,7 +428,7 @@ _NO_CONSENTS = text("DELETE FROM consent WHERE profile_id = ANY(:members)")
 
 
 def rewrite_consents(session: Session, members: Sequence[int], told: Iterable[Told]) -> None:
-    """Make a person's consent history again from all events."""
+    """Make the consent history of these profiles again; among the events are all of theirs that say anything of it."""
     session.execute(_NO_CONSENTS, {"members": list(members)})
     write_consents(session, told)
 

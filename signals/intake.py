@@ -318,16 +318,14 @@ def _stand(
     now: datetime,
 ) -> list[Standing]:
     """Write the states and what is derived beside them."""
-    folded: dict[int, ProfileState] = {}
-    origins: list[Origin] = []
-    anew: list[int] = []
-    for number, state in states.items():
-        entries = told[number]
-        if state is None:
-            state, entries = folding.fold_again(session, roots[number], intake.categories)
-            anew.append(number)
-        folded[number] = state
-        origins += folding.origins(number, entries).values()
+    folded = {number: state for number, state in states.items() if state is not None}
+    origins: list[Origin] = [one for number in folded for one in folding.origins(number, told[number]).values()]
+    anew = [number for number, state in states.items() if state is None]
+    if anew:
+        histories = folding.fold_each_again(session, [roots[number] for number in anew], intake.categories)
+        for root, state, entries in histories:
+            folded[root.id] = state
+            origins += folding.origins(root.id, entries).values()
     # What another process was told of may speak for an intent in a category that this one has not met.
     intake.categories.know({category for state in folded.values() for category in state.categories})
     intents = intake.definitions.current(session)

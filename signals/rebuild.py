@@ -83,16 +83,17 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     statements: list[Statement] = []
     servers = claiming.servers(session)
     (edition,) = journal.numbers(session, 1)
-    for root in found.values():
-        state, told = folding.fold_again(session, root, intake.categories)
+    consenting: list[folding.Told] = []
+    for root, state, told in folding.fold_each_again(session, list(found.values()), intake.categories):
         entry = folding.standing(root, assess(state, intents), root.edition)
         if root.held is None or encode(root.held) != entry.encoded:
             different.append(root.id)
             entry = replace(entry, edition=edition)
         standings.append(entry)
         origins += folding.origins(root.id, told).values()
-        folding.rewrite_consents(session, root.members, told)
+        consenting += (one for one in told if one.event.consent)
         statements += claiming.retold(told, servers)
+    folding.rewrite_consents(session, [member for root in found.values() for member in root.members], consenting)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
     folding.write_origins(session, origins, anew=list(found))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from signals import folding
 from signals.known import known_fields
 from signals.membership import assign
 from signals.rebuild import restore_states
@@ -48,7 +49,11 @@ def lives(people: int, seed: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.feature("DE-32")
-def test_it_makes_everything_derived_again_with_the_same_bytes(desk: Desk) -> None:
+@pytest.mark.parametrize("at_once", [1, 30, folding.EVENTS_AT_ONCE])
+def test_it_makes_everything_derived_again_with_the_same_bytes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("signals.folding.EVENTS_AT_ONCE", at_once)
     told = lives(40, seed=5)
     for start in range(0, len(told), 37):
         desk.send(*told[start : start + 37])
