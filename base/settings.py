@@ -239,7 +239,7 @@ class Settings(MailSettings):
         default=10,
         metadata=entry(
             whole(0, 19),
-            "How far senders, workers, bulk work, pages and API give way to opens and signals on one host; 0: not.",
+            "How far senders, workers, rebuilds, pages and API give way to opens and signals on one host; 0: not.",
         ),
     )
     log_level: str = field(default="info", metadata=entry(level, "debug, info, warning or error."))

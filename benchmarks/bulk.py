@@ -35,7 +35,8 @@ from benchmarks.report import Report
 
 ORDERS, LINES, HOUSEHOLDS, CATEGORIES, DAYS = 155_848, 1_469_307, 2_469, 300, 365
 IMPORT_SECONDS, IMPORT_MB = 180.0, 2_000.0
-PEOPLE = 100_000
+PEOPLE = 200_000
+MOST_SECONDS = 3_600.0
 REBUILT, REBUILD_SECONDS = 1_000_000, 600.0
 TURNS, TURN_REQUESTS, RATE = 4, 600, 60.0
 READERS, FIRST = 2_000, 10_000_000
@@ -134,18 +135,24 @@ def _rebuild(report: Report, place: world.World, people: int) -> None:
         turn(url, paths, TURN_REQUESTS, RATE / 2)
         began = monotonic()
         process = _command(place, "rebuild")
-        for _ in range(TURNS):
-            process.send_signal(signal.SIGSTOP)
-            stopped = monotonic()
-            alone = turn(url, paths, TURN_REQUESTS, RATE)
-            process.send_signal(signal.SIGCONT)
-            held += monotonic() - stopped
-            took.append((alone, turn(url, paths, TURN_REQUESTS, RATE)))
-            if process.poll() is not None:
-                raise SystemExit("the rebuild ended before the opens did: take more people")
-        process.wait()
+        try:
+            for _ in range(TURNS):
+                process.send_signal(signal.SIGSTOP)
+                stopped = monotonic()
+                alone = turn(url, paths, TURN_REQUESTS, RATE)
+                process.send_signal(signal.SIGCONT)
+                held += monotonic() - stopped
+                beside = turn(url, paths, TURN_REQUESTS, RATE)
+                if process.poll() is not None:
+                    break  # For a part of these opens nothing was beside them.
+                took.append((alone, beside))
+            process.wait(MOST_SECONDS)
+        finally:
+            process.kill()
         seconds = monotonic() - began - held
-    if process.returncode or "0 different" not in (place.folder / "command.log").read_text():
+    if not took:
+        raise SystemExit("the rebuild ended before the first opens did: take more people")
+    if process.returncode or ", 0 different," not in (place.folder / "command.log").read_text():
         raise SystemExit((place.folder / "command.log").read_text()[-2_000:])
     whole = seconds * REBUILT / people
     report.add(

@@ -24,7 +24,7 @@ from campaigns.models.delivery import Delivery
 from campaigns.waves import Waves
 from render.guard import FLAGS
 from signals import rules_sql
-from signals.folding import UNSUBSCRIBED
+from signals.consenthistory import UNSUBSCRIBED
 from signals.profiles import Identifier, Profile, ProfileStateRow
 from signals.readings import FLAG
 from signals.rules import Rule

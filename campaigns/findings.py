@@ -213,7 +213,7 @@ def _contrast(reading: Reading) -> Iterator[Finding]:
     hidden = [one for one in reading.faint if one.contrast < INVISIBLE]
     faint = [one for one in reading.faint if one.contrast >= INVISIBLE]
     for one in hidden[:MAX_TOLD]:
-        words = f"“{one.words}” cannot be seen (contrast {one.contrast:.1f}); filters take it for hidden words."
+        words = f"“{one.words}” cannot be seen, as what is hidden: contrast {one.contrast:.1f}."
         yield Finding("error", "contrast", "message", words)
     for one in faint[:MAX_TOLD]:
         yield Finding(

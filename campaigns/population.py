@@ -47,22 +47,26 @@ def misplaced(session: Session, segment: int, now: datetime) -> dict[int, bool]:
 
 
 def refresh_statistics(session: Session) -> None:
-    """Let the planner see tables that grew much since it last looked.
+    """Let the planner see tables that grew much since it last looked, once a session.
 
     Right after a bulk load its idea of them is empty, and it compares all people with all: minutes instead of a second.
     The server would look by itself, up to a minute later; the threshold here is its own (a tenth, and 50 rows). Its
-    count of new rows comes seconds late, so a table's size tells too.
+    count of new rows comes seconds late, so a table's size tells too. What somebody looks at just then is left to them.
     """
+    if session.info.get(_LOOKED):
+        return
+    session.info[_LOOKED] = True
     stale = session.scalars(_STALE, {"names": list(READ)}).all()
     for name in stale:
-        session.execute(text(f'ANALYZE "{name}"'))
+        session.execute(text(f'ANALYZE (SKIP_LOCKED) "{name}"'))
 
 
+_LOOKED: Final = "statistics looked at"
 _STALE: Final = text("""
     SELECT s.relname FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
     WHERE s.relname = ANY(:names) AND s.schemaname = current_schema()
       AND (s.n_mod_since_analyze > 50 + 0.1 * greatest(c.reltuples, 0)
-           OR c.reltuples <= 0 AND pg_relation_size(c.oid) > 0
+           OR c.reltuples < 0 AND pg_relation_size(c.oid) > 0
            OR pg_relation_size(c.oid) > (10 + 1.1 * c.relpages) * current_setting('block_size')::int)
     ORDER BY s.relname
 """)

@@ -1,4 +1,4 @@
-"""Audience rules as rows of a form: condition, category, comparison, value; all or any of them.
+"""Audience rules as rows of a form: condition, category, comparison, value, or a segment; all or any of them.
 
 A form speaks of what managers ask most. A rule made elsewhere (by the API, deeper than rows can say) is shown in words
 and kept as it is until somebody replaces it.
@@ -6,11 +6,17 @@ and kept as it is until somebody replaces it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from base.errors import InvalidInput
+from campaigns.models.campaign import Segment
+from signals.catalog import Category
 
 ROWS: Final = 6
 Kind = Literal["whole", "number", "cents", "share", "yes/no"]
@@ -56,6 +62,10 @@ CONDITIONS: Final = (
 BY_KEY: Final = {condition.key: condition for condition in CONDITIONS}
 COMPARISONS: Final = ((">=", "at least"), ("<=", "at most"), ("=", "exactly"), (">", "more than"), ("<", "less than"))
 EVERYBODY: Final[dict[str, Any]] = {"always": True}
+INSIDE, OUTSIDE = "in", "out"
+"""Before a segment's number in the place of a condition's key: who is in it, or who is not."""
+FIELDS: Final = ("condition", "category", "days", "comparison", "value")
+_SEGMENT: Final = re.compile(rf"({INSIDE}|{OUTSIDE})-([1-9][0-9]{{0,8}})")
 
 
 def read(form: Mapping[str, str]) -> dict[str, Any]:
@@ -64,6 +74,52 @@ def read(form: Mapping[str, str]) -> dict[str, Any]:
     if not rules:
         return dict(EVERYBODY)
     return {"any" if form.get("join") == "any" else "all": rules}
+
+
+def choices(session: Session, besides: int | None = None) -> dict[str, Any]:
+    """What the rows of a form offer, as their template wants it; `besides`: a segment that must not name itself."""
+    named = select(Segment.id, Segment.name).where(Segment.id != (besides or 0)).order_by(Segment.name)
+    return {
+        "row_count": ROWS,
+        "conditions": CONDITIONS,
+        "comparisons": COMPARISONS,
+        "categories": session.scalars(select(Category).order_by(Category.name)).all(),
+        "segments": {row.id: row.name for row in session.execute(named)},
+    }
+
+
+def typed(form: Mapping[str, str]) -> list[dict[str, str]]:
+    """The rows as they were typed, to be shown again beside their fault."""
+    return [{name: form.get(f"{name}-{number}", "") for name in FIELDS} for number in range(ROWS)]
+
+
+def joined(rule: Mapping[str, Any]) -> str:
+    """How a rule joins its rows: all or any of them."""
+    return "any" if "any" in rule else "all"
+
+
+def words(rule: Mapping[str, Any], segments: Mapping[int, str]) -> str | None:
+    """A rule in a line, or None when rows cannot say it. `segments`: their names by number."""
+    shown = rows(rule)
+    if shown is None:
+        return None
+    between = " or " if joined(rule) == "any" else " and "
+    return between.join(_said(row, segments) for row in shown) or "everybody"
+
+
+def _said(row: Mapping[str, str], segments: Mapping[int, str]) -> str:
+    if found := _SEGMENT.fullmatch(row["condition"]):
+        name = segments.get(int(found[2]), f"no. {found[2]}")
+        return f"{'in' if found[1] == INSIDE else 'not in'} “{name}”"
+    condition = BY_KEY[row["condition"]]
+    what, _, unit = condition.words.partition(" (")
+    if condition.category:
+        what = what.replace("the category", row["category"]).replace("bought it", f"bought {row['category']}")
+    if condition.kind == "yes/no":
+        return what if row["value"] == "1" else f"not: {what}"
+    # A unit is said where the number stands; what a number means is not.
+    per_cent = "%" if unit.startswith("%") else ""
+    return f"{what.replace('…', row['days'])} {dict(COMPARISONS)[row['comparison']]} {row['value']}{per_cent}"
 
 
 def rows(rule: Mapping[str, Any]) -> list[dict[str, str]] | None:
@@ -81,6 +137,9 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
     key = form.get(f"condition-{number}", "")
     if not key:
         return None
+    if found := _SEGMENT.fullmatch(key):
+        inside = {"segment": int(found[2])}
+        return inside if found[1] == INSIDE else {"not": inside}
     condition = BY_KEY.get(key)
     if condition is None:
         raise InvalidInput(f"row {number + 1}", "asks for something that is not known")
@@ -120,6 +179,11 @@ def _number(text: str, number: int, what: str) -> float:
 
 
 def _shown(node: Any) -> dict[str, str] | None:
+    match node:
+        case {"segment": int(number), **rest} if not rest:
+            return dict.fromkeys(FIELDS, "") | {"condition": f"{INSIDE}-{number}"}
+        case {"not": {"segment": int(number), **rest}, **beside} if not rest and not beside:
+            return dict.fromkeys(FIELDS, "") | {"condition": f"{OUTSIDE}-{number}"}
     if not isinstance(node, dict) or not {"field", "op", "value"} <= set(node):
         return None
     has_days = "within_days" in node

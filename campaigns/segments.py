@@ -1,22 +1,46 @@
-"""Segments: rules over profiles that have a name. They are live: whoever asks gets who fits now."""
+"""Segments: rules over profiles that have a name. They are live: whoever asks gets who fits now.
+
+How large each one is, is counted once a day at least (`workers/reckoner.py`) and kept a day at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, rulebook
 from campaigns.admin_log import Actor
-from campaigns.models.campaign import Campaign, Segment
+from campaigns.models import Offer
+from campaigns.models.campaign import Campaign, Segment, SegmentSize
 from campaigns.models.exports import AudienceExport
-from campaigns.population import matching
+from campaigns.population import matching, refresh_statistics
 
 MAX_NAME = 120
+SIZE_DAYS: Final = 400
+"""Sizes older than this are forgotten."""
+EDIT_SECONDS: Final = 5
+"""A count beside an editor that takes longer is given up."""
+QUERY_CANCELED: Final = "57014"
+"""PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
+MOST_DUE: Final = 50
+"""Segments counted in one go."""
+
+
+@dataclass(frozen=True)
+class Use:
+    """What names a segment: a campaign, an offer, another segment or an export."""
+
+    kind: str
+    id: int
+    name: str
 
 
 def create_segment(session: Session, name: str, rule: Mapping[str, Any], now: datetime, by: Actor) -> Segment:
@@ -50,15 +74,10 @@ def update_segment(
 
 
 def delete_segment(session: Session, segment_id: int, now: datetime, by: Actor) -> None:
-    """Forget a segment. Raises Conflict while a campaign or another segment names it."""
+    """Forget a segment. Raises Conflict while anything names it."""
     row = segment(session, segment_id)
-    named = select(Campaign.name, Campaign.audience)
-    for name, rule in [*session.execute(named), *session.execute(select(Segment.name, Segment.rule))]:
-        if name != row.name and segment_id in names(rule):
-            raise Conflict(f"{name} still names this segment.")
-    exported = session.scalar(select(AudienceExport.name).where(AudienceExport.segment_id == segment_id).limit(1))
-    if exported is not None:
-        raise Conflict(f"The export {exported} still names this segment.")
+    for use in uses(session, segment_id):
+        raise Conflict(f"The {use.kind} {use.name} still names this segment.")
     admin_log.record(session, by, "delete", "segment", row.id, now, before=admin_log.snapshot(row))
     session.delete(row)
 
@@ -79,10 +98,75 @@ def segments(session: Session) -> list[Segment]:
 def count(session: Session, segment_id: int, now: datetime) -> int:
     """How many profiles are in the segment now; kept on the row with the moment."""
     row = segment(session, segment_id)
-    members = matching(session, {"segment": segment_id}, now, "rule").subquery()
-    row.count = session.scalar(select(func.count()).select_from(members)) or 0
+    row.count = _counted(session, {"segment": segment_id}, now)
     row.counted_at = now
+    today = now.astimezone(UTC).date()
+    size = insert(SegmentSize).values(segment_id=segment_id, day=today, people=row.count)
+    session.execute(size.on_conflict_do_update(index_elements=["segment_id", "day"], set_={"people": row.count}))
+    oldest = today - timedelta(days=SIZE_DAYS)
+    session.execute(delete(SegmentSize).where(SegmentSize.segment_id == segment_id, SegmentSize.day < oldest))
     return row.count
+
+
+def would_be(session: Session, rule: Mapping[str, Any], now: datetime) -> int | None:
+    """How many profiles a rule that is not kept describes now; None when that takes more than EDIT_SECONDS.
+
+    Raises InvalidInput naming the path in the rule.
+    """
+    rulebook.check(session, rule, "audience", "rule")
+    refresh_statistics(session)
+    try:
+        with session.begin_nested():
+            session.execute(text(f"SET LOCAL statement_timeout = '{EDIT_SECONDS}s'"))
+            return _counted(session, rule, now)
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", "") != QUERY_CANCELED:
+            raise
+        return None
+
+
+def _counted(session: Session, rule: Mapping[str, Any], now: datetime) -> int:
+    members = matching(session, rule, now, "rule").subquery()
+    return session.scalar(select(func.count()).select_from(members)) or 0
+
+
+def due(session: Session, now: datetime) -> list[int]:
+    """The segments that were not counted today (UTC), those counted longest ago first, at most MOST_DUE."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    stale = or_(Segment.counted_at.is_(None), Segment.counted_at < today)
+    ordered = select(Segment.id).where(stale).order_by(Segment.counted_at.nulls_first(), Segment.id)
+    return list(session.scalars(ordered.limit(MOST_DUE)))
+
+
+def cannot_be_counted(session: Session, segment_id: int, now: datetime) -> None:
+    """Note that a segment's rule does not read any more, so that nobody takes its last count for today's."""
+    row = segment(session, segment_id)
+    row.count, row.counted_at = None, now
+
+
+def sizes(session: Session, segment_id: int) -> list[tuple[date, int]]:
+    """How many people were in a segment on each day on which it was counted, the oldest first."""
+    query = select(SegmentSize.day, SegmentSize.people).where(SegmentSize.segment_id == segment_id)
+    return [(row.day, row.people) for row in session.execute(query.order_by(SegmentSize.day))]
+
+
+def uses(session: Session, segment_id: int) -> list[Use]:
+    """What names this segment itself, by kind and name; archived offers do not count."""
+    rules = (Offer.legal, Offer.relevant, Offer.beneficial)
+    asked = (
+        ("campaign", select(Campaign.id, Campaign.name, Campaign.audience, Campaign.suppress)),
+        ("offer", select(Offer.id, Offer.name, *rules).where(Offer.archived_at.is_(None))),
+        ("segment", select(Segment.id, Segment.name, Segment.rule).where(Segment.id != segment_id)),
+    )
+    found = [
+        Use(kind, number, name)
+        for kind, query in asked
+        for number, name, *named in session.execute(query)
+        if segment_id in names(named)
+    ]
+    exported = select(AudienceExport.id, AudienceExport.name).where(AudienceExport.segment_id == segment_id)
+    found += [Use("export", row.id, row.name) for row in session.execute(exported)]
+    return sorted(found, key=lambda use: (use.kind, use.name))
 
 
 def _check(session: Session, name: str, rule: Mapping[str, Any], segment_id: int | None) -> None:

@@ -6,7 +6,7 @@ one order id counts, and the derived rows that say where a trait or a consent co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -372,68 +372,3 @@ def write_origins(session: Session, found: Sequence[Origin], *, anew: Sequence[i
                 "events": [origin.event.arrival for origin in found],
             },
         )
-
-
-_CONSENTED = text("""
-    INSERT INTO consent (profile_id, purpose, granted, at, received_at, source_id, wording, event_id)
-    SELECT e.profile_id, new.purpose, new.granted, e.event_time, e.received_at, e.source_id, new.wording, e.id
-    FROM unnest(CAST(:events AS bigint[]), CAST(:purposes AS text[]), CAST(:granted AS boolean[]),
-                CAST(:wordings AS text[])) AS new (event, purpose, granted, wording)
-    JOIN event e ON e.id = new.event
-""")
-
-
-UNSUBSCRIBED: Final = "unsubscribed"
-"""Why an address is on the list of those that get no mail when its reader said so; see `_WELCOMED`."""
-
-_WELCOMED: Final = text("""
-    WITH gone AS (
-        DELETE FROM suppression x USING event e, profile p, profile m, identifier n
-        WHERE e.id = ANY(CAST(:events AS bigint[])) AND p.id = e.profile_id AND m.root_id = p.root_id
-          AND n.profile_id = m.id AND n.type = 'email' AND x.address_hash = n.value_hash
-          AND x.reason = :reason AND x.at < e.event_time
-        RETURNING x.address_hash, x.reason, e.event_time
-    )
-    INSERT INTO suppression_change (address_hash, at, listed, reason, via)
-    SELECT address_hash, event_time, false, reason, 'consent' FROM gone
-""")
-
-
-def write_consents(session: Session, told: Iterable[Told]) -> None:
-    """Add the statements of consent in these events to the history.
-
-    Who agrees to mail after somebody unsubscribed the same address takes it off the list of those that get none.
-    """
-    rows = [
-        (entry.event.arrival, purpose, granted, wording(entry.body or {}))
-        for entry in told
-        for purpose, granted in entry.event.consent.items()
-    ]
-    if rows:
-        session.execute(
-            _CONSENTED,
-            {
-                "events": [row[0] for row in rows],
-                "purposes": [row[1] for row in rows],
-                "granted": [row[2] for row in rows],
-                "wordings": [row[3] for row in rows],
-            },
-        )
-    agreed = [event for event, purpose, granted, _ in rows if purpose == "email" and granted]
-    if agreed:
-        session.execute(_WELCOMED, {"events": agreed, "reason": UNSUBSCRIBED})
-
-
-_NO_CONSENTS = text("DELETE FROM consent WHERE profile_id = ANY(:members)")
-
-
-def rewrite_consents(session: Session, members: Sequence[int], told: Iterable[Told]) -> None:
-    """Make the consent history of these profiles again; among the events are all of theirs that say anything of it."""
-    session.execute(_NO_CONSENTS, {"members": list(members)})
-    write_consents(session, told)
-
-
-def wording(body: Mapping[str, Any]) -> str | None:
-    """The words a person agreed to or withdrew by, as the event gives them."""
-    given = (body.get("properties") or {}).get("wording")
-    return given[:2000] if isinstance(given, str) else None

@@ -23,6 +23,7 @@ from base.errors import InvalidInput, Unavailable
 from base.stores import Store
 from signals import belonging, claiming, folding, grouping, journal, lineage, withholding
 from signals.belonging import Lost
+from signals.consenthistory import write_consents
 from signals.definitions import Definitions
 from signals.folding import Origin, Root, Standing, Told
 from signals.identity import Claim, Resolution
@@ -336,5 +337,5 @@ def _stand(
     ]
     folding.write(session, standings, now)
     folding.write_origins(session, origins, anew=anew)
-    folding.write_consents(session, [entry for entries in told.values() for entry in entries])
+    write_consents(session, [entry for entries in told.values() for entry in entries])
     return standings

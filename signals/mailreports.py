@@ -21,7 +21,7 @@ from base import logs
 from base.db import Model
 from base.ids import Delivery
 from base.settings import Settings
-from signals.folding import UNSUBSCRIBED
+from signals.consenthistory import UNSUBSCRIBED
 from signals.suppression import BOUNCED, COMPLAINED, lifted_at, suppress_hash
 
 Kind = Literal["hard", "soft", "delayed", "complaint"]

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from base.db import transaction
 from signals import belonging, claiming, folding, journal
 from signals.claiming import Statement
+from signals.consenthistory import clear_consents, write_consents
 from signals.folding import Origin, Standing
 from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
@@ -84,6 +85,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     servers = claiming.servers(session)
     (edition,) = journal.numbers(session, 1)
     consenting: list[folding.Told] = []
+    clear_consents(session, [member for root in found.values() for member in root.members])
     for root, state, told in folding.fold_each_again(session, list(found.values()), intake.categories):
         entry = folding.standing(root, assess(state, intents), root.edition)
         if root.held is None or encode(root.held) != entry.encoded:
@@ -92,8 +94,11 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
         standings.append(entry)
         origins += folding.origins(root.id, told).values()
         consenting += (one for one in told if one.event.consent)
+        if len(consenting) >= folding.EVENTS_AT_ONCE:
+            write_consents(session, consenting)
+            consenting.clear()
         statements += claiming.retold(told, servers)
-    folding.rewrite_consents(session, [member for root in found.values() for member in root.members], consenting)
+    write_consents(session, consenting)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
     folding.write_origins(session, origins, anew=list(found))

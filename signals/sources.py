@@ -87,8 +87,6 @@ def create_source(
     origins: Sequence[str] = (),
 ) -> tuple[Source, str]:
     """A new source and its write key, which is shown this once. Raises InvalidInput naming the field."""
-    if not 0 < len(name) <= _NAME_LENGTH or "\x00" in name:
-        raise InvalidInput("name", f"must have 1 to {_NAME_LENGTH} characters")
     check_theirs(name, "name")
     if kind not in KINDS:
         raise InvalidInput("kind", "must be server or browser")
@@ -110,6 +108,8 @@ def create_source(
 
 def check_theirs(name: str, field: str) -> None:
     """Whether others may send under a name. Raises InvalidInput naming the field: what we say ourselves is trusted."""
+    if not 0 < len(name) <= _NAME_LENGTH or "\x00" in name:
+        raise InvalidInput(field, f"must have 1 to {_NAME_LENGTH} characters")
     if name.strip().casefold() == INTERNAL:
         raise InvalidInput(field, "is the name under which Latebind itself speaks")
 

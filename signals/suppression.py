@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput, NotFound
-from signals.folding import UNSUBSCRIBED
+from signals.consenthistory import UNSUBSCRIBED
 from signals.identity import address_hash
 
 BOUNCED: Final = "bounced"

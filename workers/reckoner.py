@@ -1,4 +1,4 @@
-"""Counting the results of large campaigns ahead (`campaigns/reckoning.py`), a campaign after the other."""
+"""Counting ahead: the results of large campaigns (`campaigns/reckoning.py`) and, once a day, who is in each segment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from base import logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
-from campaigns import arms, disagreement, exits, fairness, goals, profit, reckoning
+from base.errors import InvalidInput, NotFound
+from campaigns import arms, disagreement, exits, fairness, goals, profit, reckoning, segments
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign
 from campaigns.reckoning import Reckoning
@@ -30,7 +31,9 @@ class Reckoner:
         self._clock = clock
 
     def run(self) -> int:
-        """Count the results of the campaigns that are due; how many. One that fails is logged and comes round again.
+        """Count the results of the campaigns that are due, and the segments; how many campaigns.
+
+        One that fails is logged and comes round again.
 
         Raises Unavailable while the database is away.
         """
@@ -45,7 +48,24 @@ class Reckoner:
                 _log.error("results were not counted", campaign=campaign, error=type(error).__name__)
             else:
                 counted += 1
+        self._count_segments()
         return counted
+
+    def _count_segments(self) -> None:
+        with transaction(self._sessions) as session:
+            due = segments.due(session, self._clock.now())
+        for segment in due:
+            try:
+                with transaction(self._sessions) as session:
+                    segments.count(session, segment, self._clock.now())
+            except InvalidInput as error:
+                _log.warning("a segment cannot be counted, its rule does not hold", segment=segment, error=str(error))
+                with transaction(self._sessions) as session:
+                    segments.cannot_be_counted(session, segment, self._clock.now())
+            except NotFound:
+                continue  # It was deleted meanwhile.
+            except SQLAlchemyError as error:
+                _log.error("a segment was not counted", segment=segment, error=type(error).__name__)
 
 
 def count(session: Session, blobs: FolderBlobs, campaign: int, now: datetime) -> None:

@@ -39,6 +39,7 @@ from campaigns import (
     reckoning,
     relations,
     scores,
+    segments,
     sweeping,
     tally,
     transitions,
@@ -306,9 +307,9 @@ class Scheduler:
             enqueue_scores(self._queues)
 
     def _count_results(self, _done: Tick, now: datetime) -> None:
-        """Have the results of large campaigns counted that are due."""
+        """Have the results of large campaigns and the segments counted that are due."""
         with transaction(self._sessions) as session:
-            due = reckoning.due(session, now)
+            due = reckoning.due(session, now) or segments.due(session, now)
         if due:
             enqueue_results(self._queues)
 

@@ -75,6 +75,19 @@ class SegmentOut(msgspec.Struct, frozen=True):
     scores: dict[str, str] = {}
 
 
+class SegmentSize(msgspec.Struct, frozen=True):
+    """How many people were in a segment on a day (UTC)."""
+
+    day: str
+    people: int
+
+
+class SegmentSizes(msgspec.Struct, frozen=True):
+    """A segment's sizes, the oldest day first; at most 400 days back."""
+
+    sizes: list[SegmentSize]
+
+
 class Offers(msgspec.Struct, frozen=True):
     """All offers."""
 
@@ -282,3 +295,14 @@ def count_segment(segment_id: int) -> SegmentOut:
     with parts().transaction() as session:
         segments.count(session, segment_id, parts().now())
         return segment_out(session, segments.segment(session, segment_id))
+
+
+@api.get("/segments/<int:segment_id>/sizes")
+@allow("manager")
+@served(200, SegmentSizes, "segments", 404)
+def segment_sizes(segment_id: int) -> SegmentSizes:
+    """How large it was on each day on which it was counted."""
+    with parts().transaction() as session:
+        segments.segment(session, segment_id)
+        found = segments.sizes(session, segment_id)
+    return SegmentSizes([SegmentSize(day.isoformat(), people) for day, people in found])

@@ -14,6 +14,7 @@ from campaigns.models.campaign import (
     RatioCheck,
     ReplenishEntry,
     Segment,
+    SegmentSize,
     TriggerEntry,
 )
 from campaigns.models.catalogue import Creative, Message, Offer, Picture
@@ -43,6 +44,6 @@ __all__ = [
     "ExportMember", "Fetch", "Gateway", "GlobalHoldout", "Goal", "GuardTerms", "HoldoutAssignment", "Instance",
     "JoinEntry", "LearntRelations", "MailConsent", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict",
     "Occurrence", "Offer", "OpenHours", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms",
-    "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment",
+    "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SegmentSize",
     "SendTerms", "SentFacts", "SnapshotMember", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry", "User",
 ]  # fmt: skip

@@ -1,11 +1,12 @@
 """A campaign, its published plans, its runs, and the segments and holdouts its audiences are made of."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Date,
     DateTime,
     Float,
     ForeignKey,
@@ -36,6 +37,16 @@ class Segment(Model):
     counted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
+class SegmentSize(Model):
+    """How many people were in a segment on a UTC day: the last count of that day."""
+
+    __tablename__ = "segment_size"
+
+    segment_id: Mapped[int] = mapped_column(ForeignKey("segment.id", ondelete="CASCADE"), primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    people: Mapped[int] = mapped_column(Integer)
 
 
 class Campaign(Model):

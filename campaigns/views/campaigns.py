@@ -287,24 +287,15 @@ def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: M
         "campaigns/audience.html",
         **_frame(session, row, "audience"),
         fault=fault,
-        rows=_typed(form) if form is not None else ruleform.rows(row.audience),
-        join="any" if "any" in row.audience else "all",
-        row_count=ruleform.ROWS,
-        conditions=ruleform.CONDITIONS,
-        comparisons=ruleform.COMPARISONS,
+        rows=ruleform.typed(form) if form is not None else ruleform.rows(row.audience),
+        join=ruleform.joined(row.audience) if form is None else form.get("join"),
+        **ruleform.choices(session),
         suppressed=suppressform.shown(row.suppress),
         triggers=triggerform.EVENTS,
         guards=GUARDS,
         limit=contacts.limit(session),
         flags=FLAGS,
-        categories=session.scalars(select(Category).order_by(Category.name)).all(),
     )
-
-
-def _typed(form: Mapping[str, str]) -> list[dict[str, str]]:
-    """What was typed, to be shown again beside its fault."""
-    names = ("condition", "category", "days", "comparison", "value")
-    return [{name: form.get(f"{name}-{number}", "") for name in names} for number in range(ruleform.ROWS)]
 
 
 def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:

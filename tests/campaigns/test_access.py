@@ -24,6 +24,7 @@ EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support approver", "campaigns": "manager", "running": "manager", "preview": "manager approver",
     "offers": "manager", "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
+    "segments": "manager",
     "arms": "manager", "models": "manager", "relations": "manager", "timing": "manager", "checks": "manager",
     "scenarios": "manager", "customers": "support", "permissions": "support", "mailreports": "admin",
     "calls": "support", "exports": "manager", "merges": "support", "merges.join": "admin", "merges.undo": "admin",

@@ -88,6 +88,9 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
         f"/system/gateways/{d.gateway()}", name="Changed on the page", url="https://other.example.com/", per_hour="9"
     ),
     "gateways.act": lambda d: d.browser.post(f"/system/gateways/{d.gateway()}/act", action="switch off"),
+    "segments.create": lambda d: d.browser.post("/segments/new", name="By the page"),
+    "segments.save": lambda d: d.browser.post(f"/segments/{d.segment_id()}", name="Saved by page"),
+    "segments.delete": lambda d: d.browser.post(f"/segments/{d.new_id('/segments', d.segment())}/delete"),
     "exports.create": lambda d: d.browser.post("/exports/", name=f"Page {d.segment_id()}", segment=str(d.segment_id())),
     "exports.act": lambda d: d.browser.post(f"/exports/{d.export()}/act", action="pause"),
     "exports.confirm": lambda d: d.browser.post(f"/exports/{(one := d.export())}/file", batch=d.batch(one)),

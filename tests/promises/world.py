@@ -260,8 +260,9 @@ class World:
         return round(float(next(line.rpartition(" ")[2] for line in lines if line.startswith(wanted))))
 
     def too_slow(self) -> int:
-        """Opens that this machine was too busy for: the store did not answer in its 80 ms, or a drawing was late."""
-        return self.metric("unread") + self.metric("unagreed") + self.metric("late_drawings")
+        """Opens that this machine was too busy for: the store did not answer in its 80 ms, a drawing was late, or a
+        process was so far behind that it left the decision out."""
+        return sum(map(self.metric, ("unread", "unagreed", "late_drawings"))) + self.metric("shed", '{step="decision"}')
 
     def at_hand(self, picture: str) -> None:
         """Have a picture fetched until it comes in time, as it then does for everybody who is shown the same."""

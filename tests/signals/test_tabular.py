@@ -40,7 +40,6 @@ def cli(desk: Desk, settings: Settings, tmp_path: Path, monkeypatch: pytest.Monk
     """The command line in the environment of the test's stores, beside the mapping."""
     for name, value in environment(clocked(settings, desk, tmp_path)).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("LATEBIND_NICENESS", "0")  # Of the process of the tests, which could not take it back.
     (tmp_path / "plan.json").write_text(json.dumps(PLAN))
     monkeypatch.chdir(tmp_path)
     return CliRunner()

@@ -17,7 +17,6 @@ import click
 from base import db, stores
 from base.clock import clock_from, monotonic
 from base.errors import InvalidInput, Unavailable
-from base.processes import give_way
 from base.settings import Settings
 from signals.feed import FORMATS, sniffed
 from signals.importing import BadRow, ImportReport, import_events, import_products
@@ -51,9 +50,8 @@ _SOURCE = click.option(
 
 @contextmanager
 def opened_intake() -> Iterator[tuple[Settings, Intake]]:
-    """The intake on the stores of the environment for bulk work: statements take their time, and others go first."""
+    """The intake on the stores of the environment, without a limit on the time of a statement: bulk work."""
     settings = settings_here(os.environ, require=("database_url", "redis_url", "hash_key"))
-    give_way(settings.niceness)
     engine = db.connect(settings.database_url, statement_ms=0, application="latebind import")
     store = stores.connect(settings.redis_url)
     try:

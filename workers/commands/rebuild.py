@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from base.clock import clock_from
 from base.db import Sessions, transaction
+from base.processes import give_way
 from campaigns import opentally, tally
 from campaigns.models import Campaign
 from signals.rebuild import RebuildReport, rebuild
@@ -32,6 +33,8 @@ def command(counts: bool) -> None:
             click.echo(f"{report.profiles:,} profiles", err=True)
 
     with opened_intake() as (settings, intake):
+        # It holds the locks of a few people at a time, so whoever waits for them does not wait long for it either.
+        give_way(settings.niceness)
         report = rebuild(intake, clock_from(settings).now(), show)
     click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
     if report.different:

@@ -1,0 +1,180 @@
+"""Segments on their pages: built from rows with a count beside them, named in audiences, counted day by day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from campaigns import audience, ruleform, segments
+from campaigns.models import Campaign, Segment
+from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.web import Browser, Web
+from workers.reckoner import Reckoner
+
+
+@pytest.fixture
+def shop(shop: Shop) -> Shop:
+    """A shop with three customers, two of whom bought shoes."""
+    shop.intake.categories.learn(["Shoes", "Hats"], create=True)
+    shop.people("ann", "bob", "cleo")
+    shop.send(*(shop.order(name, "shoes", shop.now - timedelta(days=3)) for name in ("ann", "bob")))
+    return shop
+
+
+def bought(number: int = 0, category: str = "shoes", **more: str) -> dict[str, str]:
+    """The row of who bought a category once or more."""
+    row = {"condition": "bought", "category": category, "comparison": ">=", "value": "1"} | more
+    return {f"{name}-{number}": value for name, value in row.items()}
+
+
+def made(browser: Browser, name: str = "Runners", **rows: str) -> int:
+    """A segment made on its page; its number."""
+    browser.get("/segments/new")
+    answer = browser.post("/segments/new", name=name, **(rows or bought()))
+    assert answer.status_code == 302, answer.text
+    return int(answer.location.rsplit("/", 1)[1])
+
+
+def kept(shop: Shop, number: int) -> Segment:
+    with shop.sessions.begin() as session:
+        return segments.segment(session, number)
+
+
+def rule(shop: Shop, name: str, what: dict[str, Any]) -> int:
+    """A segment made without the page."""
+    with shop.sessions.begin() as session:
+        return segments.create_segment(session, name, what, shop.now, MANAGER).id
+
+
+def test_it_makes_a_segment_of_rows_shows_them_again_and_changes_it(shop: Shop, web: Web) -> None:
+    browser = web.browser("manager")
+    assert "No segments yet" in browser.get("/segments/").text
+    number = made(browser)
+    assert (kept(shop, number).count, kept(shop, number).rule) == (
+        2, {"all": [{"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1}]},
+    )  # fmt: skip
+    page = browser.get(f"/segments/{number}").text
+    assert '<option value="bought" selected>' in page
+    assert "Nothing names it." in page
+    assert "times they bought shoes at least 1" in browser.get("/segments/").text
+    assert browser.post(f"/segments/{number}", name="Buyers", **bought(category="hats")).status_code == 302
+    assert (kept(shop, number).name, kept(shop, number).count) == ("Buyers", 0)
+
+
+def test_it_counts_while_editing_what_saving_counts_then(shop: Shop, web: Web) -> None:
+    browser = web.browser("manager")
+    counted = browser.get("/segments/would-be?" + "&".join(f"{name}={value}" for name, value in bought().items()))
+    assert ">2</strong>" in counted.text
+    assert "of 3 customers" in counted.text
+    assert kept(shop, made(browser)).count == 2
+    assert "needs a category" in browser.get("/segments/would-be?condition-0=bought").text
+    assert web.browser("support").get("/segments/would-be").status_code == 403
+
+
+def test_it_gives_a_count_up_that_takes_too_long(shop: Shop, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "EDIT_SECONDS", 0.05)
+    monkeypatch.setattr(segments, "_counted", lambda session, *_: session.execute(text("SELECT pg_sleep(20)")))
+    answer = web.browser("manager").get("/segments/would-be")
+    assert (answer.status_code, "save to have them counted" in answer.text) == (200, True)
+
+
+def test_it_names_a_segment_in_an_audience_and_in_another_segment(shop: Shop, web: Web) -> None:
+    browser, campaign = web.browser("manager"), shop.campaign(published=False)
+    inner = made(browser)
+    outer = made(browser, "Others", **{"condition-0": f"out-{inner}"})
+    assert (kept(shop, outer).count, kept(shop, outer).rule) == (1, {"all": [{"not": {"segment": inner}}]})
+    browser.get(f"/campaigns/{campaign}/audience")
+    browser.post(
+        f"/campaigns/{campaign}/audience", **{"condition-0": f"in-{inner}"}, send_holdout="0", content_holdout="0"
+    )
+    with shop.sessions.begin() as session:
+        assert session.get_one(Campaign, campaign).audience == {"all": [{"segment": inner}]}
+        assert audience.count(session, campaign, shop.now, shop.settings.hash_key).total == 2
+    assert f'<option value="in-{inner}" selected>' in browser.get(f"/campaigns/{campaign}/audience").text
+    page = browser.get(f"/segments/{inner}").text
+    assert f"/campaigns/{campaign}/audience" in page
+    assert f"/segments/{outer}" in page
+    assert f'value="in-{inner}"' not in page, "a segment is not offered to itself"
+    assert "1 campaign, 1 segment" in browser.get("/segments/").text
+
+
+def test_it_keeps_what_is_named_and_says_by_what(shop: Shop, web: Web) -> None:
+    browser = web.browser("manager")
+    by_offer, by_campaign, free = made(browser, "Offered"), made(browser, "Suppressed"), made(browser, "Free")
+    shop.offer(name="Half price", relevant={"segment": by_offer})
+    shop.campaign(published=False, name="Spring", suppress={"segment": by_campaign})
+    for number, holder in ((by_offer, "The offer Half price"), (by_campaign, "The campaign Spring")):
+        answer = browser.post(f"/segments/{number}/delete")
+        assert (answer.status_code, f"{holder} still names this segment" in answer.text) == (409, True)
+    assert browser.post(f"/segments/{free}/delete").status_code == 302
+    assert browser.get(f"/segments/{free}").status_code == 404
+
+
+def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop, web: Web) -> None:
+    browser = web.browser("manager")
+    number = made(browser)
+    for form, words in (
+        ({"name": ""} | bought(), "must have 1 to 120 characters"),
+        ({"name": "Runners"} | bought(value="few"), "needs a number"),
+        ({"name": "Runners", "condition-0": f"in-{number}"}, "segment"),
+        ({"name": "Runners", "condition-0": "in-999"}, "segment"),
+        ({"name": "Runners", "condition-0": "in-x"}, "not known"),
+    ):
+        answer = browser.post(f"/segments/{number}", **form)
+        assert (answer.status_code, 'role="alert"' in answer.text, words in answer.text) == (400, True, True), form
+    assert 'value="few"' in browser.post("/segments/new", name="Walkers", **bought(value="few")).text
+    assert "Another segment has this name" in browser.post("/segments/new", name="Runners", **bought()).text
+    assert kept(shop, number).count == 2
+
+
+def test_it_keeps_a_rule_that_rows_cannot_show(shop: Shop, web: Web) -> None:
+    deep = {"any": [{"all": [{"field": "trait", "name": "city", "op": "=", "value": "Bonn"}]}]}
+    number, browser = rule(shop, "Deep", deep), web.browser("manager")
+    assert "rows cannot show" in browser.get(f"/segments/{number}").text
+    assert "a rule of its own" in browser.get("/segments/").text
+    assert browser.post(f"/segments/{number}", name="Deeper", keep_rule="1").status_code == 302
+    assert (kept(shop, number).name, kept(shop, number).rule) == ("Deeper", deep)
+
+
+def test_it_says_rules_in_a_line() -> None:
+    for row, words in (
+        (bought(), "times they bought shoes at least 1"),
+        (bought(condition="bought_within", days="30"), "times they bought shoes in the last 30 days at least 1"),
+        ({"condition-0": "complaint", "value-0": "1"}, "has an open complaint"),
+        ({"condition-0": "complaint", "value-0": "0"}, "not: has an open complaint"),
+        ({"condition-0": "churn", "value-0": "20"}, "chance of leaving at least 20%"),
+        ({"condition-0": "in-7", "condition-1": "out-8", "join": "any"}, "in “Runners” or not in “no. 8”"),
+        ({}, "everybody"),
+    ):
+        assert ruleform.words(ruleform.read(row), {7: "Runners"}) == words
+    assert ruleform.words({"not": {"always": True}}, {}) is None
+
+
+def test_it_counts_every_segment_once_a_day_and_shows_its_sizes(shop: Shop, web: Web) -> None:
+    browser, program = web.browser("manager"), web.program("manager")
+    number = rule(shop, "Runners", {"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1})
+    broken = rule(shop, "Broken", {"segment": number})
+    with shop.sessions.begin() as session:
+        session.get_one(Segment, broken).rule = {"field": "no such thing", "op": "present"}
+    reckoner = Reckoner(shop.sessions, shop.blobs, shop.clock)
+    first = shop.now.date()
+    assert "counted within a minute" in browser.get(f"/segments/{number}").text
+    for bought_today, people in (((), 2), (("cleo",), 3)):
+        shop.send(*(shop.order(name, "shoes", shop.now) for name in bought_today))
+        reckoner.run()
+        with shop.sessions.begin() as session:
+            assert segments.due(session, shop.now) == []
+        assert (kept(shop, number).count, kept(shop, broken).count) == (people, None)
+        shop.clock.advance(timedelta(days=1))
+    sizes = [{"day": (first + timedelta(days=day)).isoformat(), "people": 2 + day} for day in (0, 1)]
+    assert program.told("GET", f"/segments/{number}/sizes") == {"sizes": sizes}
+    page = browser.get(f"/segments/{number}").text
+    assert f"{first:%-d %b %Y}: 2" in page
+    assert "does not read any more" in browser.get(f"/segments/{broken}").text
+    shop.clock.advance(timedelta(days=segments.SIZE_DAYS - 1))
+    reckoner.run()
+    assert [size["people"] for size in program.told("GET", f"/segments/{number}/sizes")["sizes"]] == [3, 3]
+    assert program.call("GET", "/segments/999/sizes").status_code == 404
