@@ -98,23 +98,24 @@ def joined(rule: Mapping[str, Any]) -> str:
     return "any" if "any" in rule else "all"
 
 
-def words(rule: Mapping[str, Any], segments: Mapping[int, str]) -> str | None:
-    """A rule in a line, or None when rows cannot say it. `segments`: their names by number."""
+def words(rule: Mapping[str, Any], segments: Mapping[int, str], categories: Mapping[str, str]) -> str | None:
+    """A rule in a line, or None when rows cannot say it. Names: of `segments` by number, of `categories` by slug."""
     shown = rows(rule)
     if shown is None:
         return None
     between = " or " if joined(rule) == "any" else " and "
-    return between.join(_said(row, segments) for row in shown) or "everybody"
+    return between.join(_said(row, segments, categories) for row in shown) or "everybody"
 
 
-def _said(row: Mapping[str, str], segments: Mapping[int, str]) -> str:
+def _said(row: Mapping[str, str], segments: Mapping[int, str], categories: Mapping[str, str]) -> str:
     if found := _SEGMENT.fullmatch(row["condition"]):
         name = segments.get(int(found[2]), f"no. {found[2]}")
         return f"{'in' if found[1] == INSIDE else 'not in'} “{name}”"
     condition = BY_KEY[row["condition"]]
     what, _, unit = condition.words.partition(" (")
     if condition.category:
-        what = what.replace("the category", row["category"]).replace("bought it", f"bought {row['category']}")
+        name = categories.get(row["category"], row["category"])
+        what = what.replace("the category", name).replace("bought it", f"bought {name}")
     if condition.kind == "yes/no":
         return what if row["value"] == "1" else f"not: {what}"
     # A unit is said where the number stands; what a number means is not.

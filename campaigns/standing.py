@@ -19,7 +19,7 @@ from render.fields import default_fields
 from render.plan import Plan, Slot
 from signals.moments import unix_ms
 
-HELD: Final = "Nothing that matters has changed since the last open, so it would show the same."
+HELD: Final = "Nothing that matters has changed since their latest open, so it would show what that one did."
 JOINED: Final = "The mail’s pictures were fetched within the last half minute: its other pictures belong to that open."
 NO_RECORD: Final = "This person may not be followed, so the default is shown and nothing is written down."
 

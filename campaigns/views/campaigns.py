@@ -346,7 +346,13 @@ def _choice(form: Mapping[str, str], slot: int) -> SlotChoice:
     turns = []
     for key in form:
         prefix, _, number = key.partition(f"turn-{slot}-")
-        if prefix == "" and number.isdigit() and (turn := forms.whole(form, key)) is not None:
+        if prefix or not number.isdigit():
+            continue
+        try:
+            turn = forms.whole(form, key)
+        except InvalidInput:
+            raise InvalidInput("turn", f"of offer no. {number} must be a whole number, such as 1") from None
+        if turn is not None:
             turns.append((turn, int(number)))
     default = forms.whole(form, f"default-{slot}")
     if default is None:

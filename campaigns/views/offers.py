@@ -141,7 +141,8 @@ def _save(offer_id: int | None) -> ResponseReturnValue:
         with parts().transaction() as session:
             old = offers.offer(session, offer_id) if offer_id is not None else None
             return _form(session, old, request.form, error), 400
-    flash("Saved. Publish a campaign again to show the change in it.")
+    again = "Publish a campaign again to show the change in it."
+    flash(f"Saved. {'Choose it in a campaign to have it shown.' if offer_id is None else again}")
     return redirect(url_for("offers.edit", offer_id=number))
 
 

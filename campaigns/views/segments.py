@@ -16,6 +16,7 @@ from campaigns.models.campaign import Segment
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from signals.catalog import Category
 from signals.profiles import Profile
 
 pages = Blueprint("segments", __name__, url_prefix="/segments")
@@ -29,9 +30,12 @@ def index() -> ResponseReturnValue:
     with parts().transaction() as session:
         found = segments.segments(session)
         names = {row.id: row.name for row in found}
+        categories = {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
         return render_template(
             "segments/index.html",
-            segments=[(row, ruleform.words(row.rule, names), segments.uses(session, row.id)) for row in found],
+            segments=[
+                (row, ruleform.words(row.rule, names, categories), segments.uses(session, row.id)) for row in found
+            ],
         )
 
 

@@ -129,6 +129,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("matrix", f"{campaign}/matrix/"),
             ("explorer", f"{campaign}/explore?bought=shoes&customer={scene.profile}"),
             ("explorer-scored", f"{draft}/explore?customer={scene.profile}"), ("people", "/scores/"),
+            ("segments", "/segments/"), ("new-segment", "/segments/new"),
             ("relations", "/relations/"), ("models", "/models/"),
             ("model", f"/models/{scene.model}"), ("rollout", f"/models{draft}"),
             ("not-found", "/nowhere"),

@@ -59,7 +59,7 @@ def test_it_makes_a_segment_of_rows_shows_them_again_and_changes_it(shop: Shop, 
     page = browser.get(f"/segments/{number}").text
     assert '<option value="bought" selected>' in page
     assert "Nothing names it." in page
-    assert "times they bought shoes at least 1" in browser.get("/segments/").text
+    assert "times they bought Shoes at least 1" in browser.get("/segments/").text
     assert browser.post(f"/segments/{number}", name="Buyers", **bought(category="hats")).status_code == 302
     assert (kept(shop, number).name, kept(shop, number).count) == ("Buyers", 0)
 
@@ -98,7 +98,7 @@ def test_it_names_a_segment_in_an_audience_and_in_another_segment(shop: Shop, we
     assert f"/campaigns/{campaign}/audience" in page
     assert f"/segments/{outer}" in page
     assert f'value="in-{inner}"' not in page, "a segment is not offered to itself"
-    assert "1 campaign, 1 segment" in browser.get("/segments/").text
+    assert '>1 campaign,</span> <span class="text-nowrap">1 segment</span>' in browser.get("/segments/").text
 
 
 def test_it_keeps_what_is_named_and_says_by_what(shop: Shop, web: Web) -> None:
@@ -141,16 +141,16 @@ def test_it_keeps_a_rule_that_rows_cannot_show(shop: Shop, web: Web) -> None:
 
 def test_it_says_rules_in_a_line() -> None:
     for row, words in (
-        (bought(), "times they bought shoes at least 1"),
-        (bought(condition="bought_within", days="30"), "times they bought shoes in the last 30 days at least 1"),
+        (bought(), "times they bought Shoes at least 1"),
+        (bought(condition="bought_within", days="30"), "times they bought Shoes in the last 30 days at least 1"),
         ({"condition-0": "complaint", "value-0": "1"}, "has an open complaint"),
         ({"condition-0": "complaint", "value-0": "0"}, "not: has an open complaint"),
         ({"condition-0": "churn", "value-0": "20"}, "chance of leaving at least 20%"),
         ({"condition-0": "in-7", "condition-1": "out-8", "join": "any"}, "in “Runners” or not in “no. 8”"),
         ({}, "everybody"),
     ):
-        assert ruleform.words(ruleform.read(row), {7: "Runners"}) == words
-    assert ruleform.words({"not": {"always": True}}, {}) is None
+        assert ruleform.words(ruleform.read(row), {7: "Runners"}, {"shoes": "Shoes"}) == words
+    assert ruleform.words({"not": {"always": True}}, {}, {}) is None
 
 
 def test_it_counts_every_segment_once_a_day_and_shows_its_sizes(shop: Shop, web: Web) -> None:

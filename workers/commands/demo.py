@@ -78,7 +78,7 @@ class _Show:
         self._stage: Stage | None = None
 
     def play(self) -> Claims:
-        """Start everything, play the story, say where to look; returns the claims, held or not."""
+        """Start everything and play the story; returns the claims, held or not."""
         self.clock.set(self._calendar.story)
         clear_inbox(self._system.settings.var / "inbox", self._trace.first_mail, self._trace.last_mail)
         self._say("starting PostgreSQL, Valkey, the apps and the workers")
@@ -91,14 +91,14 @@ class _Show:
         claims = play(self._stage, f"http://127.0.0.1:{self._system.settings.inbox_port}")
         held = len(claims.made) - len(claims.failed)
         self._say(f"the story is told: {held} of {len(claims.made)} claims hold")
-        for line in self._system.places():
-            click.echo(f"  {line}")
         for name in claims.failed:
             self._say(f"a claim does not hold: {name}")
         return claims
 
     def go_on(self) -> None:
         """Let the clock join the machine's and run until Ctrl-C, or until a process cannot go on."""
+        for line in self._system.places():
+            click.echo(f"  {line}")
         self._join()
         if self._stage is not None:
             tell_feeds_again(self._stage)
