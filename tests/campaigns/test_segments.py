@@ -173,7 +173,7 @@ def test_it_counts_every_segment_once_a_day_and_shows_its_sizes(shop: Shop, web:
     assert program.told("GET", f"/segments/{number}/sizes") == {"sizes": sizes}
     page = browser.get(f"/segments/{number}").text
     assert f"{first:%-d %b %Y}: 2" in page
-    assert "does not read any more" in browser.get(f"/segments/{broken}").text
+    assert "does not hold any more" in browser.get(f"/segments/{broken}").text
     shop.clock.advance(timedelta(days=segments.SIZE_DAYS - 1))
     reckoner.run()
     assert [size["people"] for size in program.told("GET", f"/segments/{number}/sizes")["sizes"]] == [3, 3]
