@@ -45,8 +45,14 @@ def shown(world: World, story: Story) -> list[int]:
 
 @pytest.mark.feature("CM-36")
 def test_it_shows_a_capped_offer_exactly_as_often_as_the_cap_allows(world: World) -> None:
+    # A machine that stalls has defaults shown; then the cap is not used up, and others try.
+    assert any(are_all_in_time(world, f"cap-{number}") for number in range(3))
+
+
+def are_all_in_time(world: World, tag: str) -> bool:
+    """Whether no open of many at once was too slow for the store; if so, exactly as many as the cap says see it."""
     cap = {"cap_total": CAP, "cap_person": 2}
-    story = world.story("cap", people=OPENS, discount=cap, attire={"needs_stock": False, "shows_price": False})
+    story = world.story(tag, people=OPENS, discount=cap, attire={"needs_stock": False, "shows_price": False})
     paths = [mail.pictures[0] for mail in story.mails.values()]
 
     def left() -> int | None:
@@ -74,14 +80,19 @@ def test_it_shows_a_capped_offer_exactly_as_often_as_the_cap_allows(world: World
     fetch(world.render.url, one.pictures[0])
     assert left() == CAP - 1
 
+    slow = world.too_slow()
     answers = [
         answer for start in range(0, OPENS, 50) for answer in fetch_at_once(world.render.url, paths[start : start + 50])
     ]
     assert {(answer.status, answer.size) for answer in answers} == {(200, one.sizes[0])}
     offers = Counter(shown(world, story))
+    if world.too_slow() > slow:
+        assert offers[story.discount] <= CAP
+        return False
     assert offers == {story.discount: CAP, story.attire: OPENS - CAP}
     assert left() == 0
     assert shown_to_people(world, story)[story.discount] == CAP
+    return True
 
 
 @pytest.mark.feature("CM-36")
