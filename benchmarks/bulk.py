@@ -6,7 +6,7 @@
 - *Rebuild*: `latebind rebuild` over people of two events each. In turns it is held, and opens at a rate are timed alone
   and beside it.
 
-A small run: `python -m benchmarks.bulk --orders 15000 --people 10000`.
+A small run: `python -m benchmarks.bulk --orders 15000 --people 50000`.
 """
 
 from __future__ import annotations

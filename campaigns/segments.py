@@ -5,7 +5,7 @@ How large each one is, is counted once a day at least (`workers/reckoner.py`) an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -76,7 +76,7 @@ def update_segment(
 def delete_segment(session: Session, segment_id: int, now: datetime, by: Actor) -> None:
     """Forget a segment. Raises Conflict while anything names it."""
     row = segment(session, segment_id)
-    for use in uses(session, segment_id):
+    for use in uses(session).get(segment_id, []):
         raise Conflict(f"The {use.kind} {use.name} still names this segment.")
     admin_log.record(session, by, "delete", "segment", row.id, now, before=admin_log.snapshot(row))
     session.delete(row)
@@ -108,17 +108,31 @@ def count(session: Session, segment_id: int, now: datetime) -> int:
     return row.count
 
 
+def count_in_time(session: Session, segment_id: int, now: datetime) -> None:
+    """Count a segment if that takes at most EDIT_SECONDS; else it is due, and a worker counts it within a minute."""
+    if _in_time(session, lambda: count(session, segment_id, now)) is None:
+        row = segment(session, segment_id)
+        row.count = row.counted_at = None
+
+
 def would_be(session: Session, rule: Mapping[str, Any], now: datetime) -> int | None:
     """How many profiles a rule that is not kept describes now; None when that takes more than EDIT_SECONDS.
 
     Raises InvalidInput naming the path in the rule.
     """
     rulebook.check(session, rule, "audience", "rule")
+    return _in_time(session, lambda: _counted(session, rule, now))
+
+
+def _in_time(session: Session, counted: Callable[[], int]) -> int | None:
     refresh_statistics(session)
     try:
         with session.begin_nested():
             session.execute(text(f"SET LOCAL statement_timeout = '{EDIT_SECONDS}s'"))
-            return _counted(session, rule, now)
+            found = counted()
+            session.flush()
+            session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
+            return found
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", "") != QUERY_CANCELED:
             raise
@@ -150,23 +164,24 @@ def sizes(session: Session, segment_id: int) -> list[tuple[date, int]]:
     return [(row.day, row.people) for row in session.execute(query.order_by(SegmentSize.day))]
 
 
-def uses(session: Session, segment_id: int) -> list[Use]:
-    """What names this segment itself, by kind and name; archived offers do not count."""
+def uses(session: Session) -> dict[int, list[Use]]:
+    """What names each segment itself, by kind and name; archived offers do not count."""
     rules = (Offer.legal, Offer.relevant, Offer.beneficial)
     asked = (
         ("campaign", select(Campaign.id, Campaign.name, Campaign.audience, Campaign.suppress)),
         ("offer", select(Offer.id, Offer.name, *rules).where(Offer.archived_at.is_(None))),
-        ("segment", select(Segment.id, Segment.name, Segment.rule).where(Segment.id != segment_id)),
+        ("segment", select(Segment.id, Segment.name, Segment.rule)),
     )
-    found = [
-        Use(kind, number, name)
-        for kind, query in asked
-        for number, name, *named in session.execute(query)
-        if segment_id in names(named)
-    ]
-    exported = select(AudienceExport.id, AudienceExport.name).where(AudienceExport.segment_id == segment_id)
-    found += [Use("export", row.id, row.name) for row in session.execute(exported)]
-    return sorted(found, key=lambda use: (use.kind, use.name))
+    found: dict[int, list[Use]] = {}
+    for kind, query in asked:
+        for number, name, *named in session.execute(query):
+            for wanted in names(named):
+                if (kind, number) != ("segment", wanted):
+                    found.setdefault(wanted, []).append(Use(kind, number, name))
+    exported = select(AudienceExport.segment_id, AudienceExport.id, AudienceExport.name)
+    for wanted, number, name in session.execute(exported):
+        found.setdefault(wanted, []).append(Use("export", number, name))
+    return {number: sorted(some, key=lambda use: (use.kind, use.name)) for number, some in found.items()}
 
 
 def _check(session: Session, name: str, rule: Mapping[str, Any], segment_id: int | None) -> None:

@@ -29,13 +29,12 @@ def index() -> ResponseReturnValue:
     """All segments by name."""
     with parts().transaction() as session:
         found = segments.segments(session)
+        uses = segments.uses(session)
         names = {row.id: row.name for row in found}
         categories = {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
         return render_template(
             "segments/index.html",
-            segments=[
-                (row, ruleform.words(row.rule, names, categories), segments.uses(session, row.id)) for row in found
-            ],
+            segments=[(row, ruleform.words(row.rule, names, categories), uses.get(row.id, [])) for row in found],
         )
 
 
@@ -55,7 +54,7 @@ def create() -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             row = segments.create_segment(session, forms.text(form, "name"), ruleform.read(form), now, actor())
-            segments.count(session, row.id, now)
+            segments.count_in_time(session, row.id, now)
             number = row.id
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
@@ -71,7 +70,10 @@ def would_be() -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             people = segments.would_be(session, ruleform.read(request.args), parts().now())
-            everybody = session.scalar(select(func.count()).where(Profile.root_id == Profile.id)) or 0
+            everybody = (
+                session.scalar(select(func.count()).where(Profile.root_id == Profile.id, Profile.erased_at.is_(None)))
+                or 0
+            )
     except InvalidInput as error:
         return render_template("segments/would_be.html", fault=error)
     return render_template("segments/would_be.html", people=people, everybody=everybody)
@@ -95,11 +97,11 @@ def save(segment_id: int) -> ResponseReturnValue:
             row = segments.segment(session, segment_id)
             rule = row.rule if "keep_rule" in form else ruleform.read(form)
             segments.update_segment(session, segment_id, forms.text(form, "name"), rule, now, actor())
-            segments.count(session, segment_id, now)
+            segments.count_in_time(session, segment_id, now)
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
             return _builder(session, segments.segment(session, segment_id), error, form), 400
-    flash("Saved and counted.")
+    flash("Saved.")
     return redirect(url_for("segments.show", segment_id=segment_id))
 
 
@@ -122,7 +124,7 @@ def _builder(
 ) -> str:
     rule = ruleform.EVERYBODY if row is None else row.rule
     sizes = [] if row is None else segments.sizes(session, row.id)[-SHOWN_DAYS:]
-    uses = [] if row is None else segments.uses(session, row.id)
+    uses = [] if row is None else segments.uses(session).get(row.id, [])
     return render_template(
         "segments/edit.html",
         segment=row,

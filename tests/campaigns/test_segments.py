@@ -77,8 +77,14 @@ def test_it_counts_while_editing_what_saving_counts_then(shop: Shop, web: Web) -
 def test_it_gives_a_count_up_that_takes_too_long(shop: Shop, web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "EDIT_SECONDS", 0.05)
     monkeypatch.setattr(segments, "_counted", lambda session, *_: session.execute(text("SELECT pg_sleep(20)")))
-    answer = web.browser("manager").get("/segments/would-be")
+    browser = web.browser("manager")
+    answer = browser.get("/segments/would-be")
     assert (answer.status_code, "save to have them counted" in answer.text) == (200, True)
+    number = made(browser)
+    assert (kept(shop, number).count, kept(shop, number).counted_at) == (None, None)
+    assert "counted within a minute" in browser.get(f"/segments/{number}").text
+    with shop.sessions.begin() as session:
+        assert segments.due(session, shop.now) == [number]
 
 
 def test_it_names_a_segment_in_an_audience_and_in_another_segment(shop: Shop, web: Web) -> None:
