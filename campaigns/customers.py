@@ -11,6 +11,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
+from signals import state
 from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised
 from signals.known import KnownField, known_fields
@@ -154,7 +155,8 @@ def masked(kind: str, value: str) -> str:
 
 def document(session: Session, root: int) -> dict[str, Any] | None:
     """What is known of a person as readable JSON; None before any signal."""
-    return session.scalar(select(ProfileStateRow.document).where(ProfileStateRow.profile_id == root))
+    encoded = session.scalar(select(ProfileStateRow.encoded).where(ProfileStateRow.profile_id == root))
+    return None if encoded is None else state.document(state.decode(encoded))
 
 
 def known(session: Session, root: int, now: datetime) -> list[KnownField]:

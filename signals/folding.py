@@ -23,7 +23,7 @@ from signals.household import Household
 from signals.lineage import Rules, rules, same
 from signals.moments import seconds_of, unix_ms
 from signals.signal import ORDER_COMPLETED
-from signals.state import ProfileState, Score, Trait, decode, document, encode, tombstone
+from signals.state import ProfileState, Score, Trait, decode, encode, queried, tombstone
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
@@ -312,7 +312,7 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
                 "ids": [entry.root.id for entry in standings],
                 "versions": [entry.state.version for entry in standings],
                 "editions": [entry.edition for entry in standings],
-                "documents": Binaries(_JSON.encode(document(entry.state)) for entry in standings),
+                "documents": Binaries(_JSON.encode(queried(entry.state)) for entry in standings),
                 "encoded": Binaries(entry.encoded for entry in standings),
                 "now": now,
             },

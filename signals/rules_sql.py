@@ -74,6 +74,14 @@ class _Document:
         """A whole number, 0 where there is none."""
         return func.coalesce(self.whole(*path), 0)
 
+    def length(self, *path: str | int) -> Expression:
+        """How many entries a list has, 0 where there is none."""
+        return func.coalesce(func.jsonb_array_length(self.at(*path)), 0)
+
+    def has(self, entry: Any, *path: str | int) -> Condition:
+        """Whether a list has the entry."""
+        return func.coalesce(self.at(*path).contains([entry]), false())
+
     def days_since(self, *path: str | int) -> Expression:
         """UTC days since the day at a path. PostgreSQL's GREATEST ignores NULL, so the missing is caught first."""
         day = self.whole(*path)
@@ -103,7 +111,7 @@ def _condition(node: Node, document: _Document) -> Condition:
         case Always(holds):
             return true() if holds else false()
         case InSegment(segment):
-            return document.at("segments").contains([segment])  # type: ignore[no-any-return]
+            return document.has(segment, "segments")
         case All(parts):
             return and_(*(_condition(part, document) for part in parts))
         case Some(parts):
@@ -198,7 +206,7 @@ def _cart_cause(document: _Document, params: Params) -> Expression:
         document.whole("clues", clue) for clue in ("elsewhere", "stock", "price", "delivery")
     )
     return case(
-        (func.jsonb_array_length(document.at("cart")) == 0, None),
+        (document.length("cart") == 0, None),
         (elsewhere.is_not(None), "bought elsewhere"),
         (stock.is_not(None), "stock"),
         (and_(price.is_not(None), func.coalesce(price > delivery, true())), "price"),
@@ -220,7 +228,7 @@ def _route(document: _Document, params: Params) -> Expression:
         document.count("views", category, "n") >= routes.LOOKS,
         func.coalesce(document.days_since("views", category, "last_day") <= routes.LOOK_DAYS, false()),
     )
-    in_cart = document.at("cart").contains([{"category": params.category}])
+    in_cart = document.has({"category": params.category}, "cart")
     return case(
         (or_(document.text("open_complaint_day").is_not(None), is_bad), "service"),
         (or_(in_cart, is_looking), "offer"),
@@ -324,9 +332,9 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "person.known_days": _since("since_day"),
     "views.count": lambda document, params: document.count("views", str(params.category), "n"),
     "views.days_since": lambda document, params: document.days_since("views", str(params.category), "last_day"),
-    "cart.count": lambda document, params: func.jsonb_array_length(document.at("cart")),
+    "cart.count": lambda document, params: document.length("cart"),
     "cart.hours_since": lambda document, params: document.hours_since("cart_s"),
-    "cart.contains": lambda document, params: document.at("cart").contains([{"category": params.category}]),
+    "cart.contains": lambda document, params: document.has({"category": params.category}, "cart"),
     "cart.cause": _cart_cause,
     "checkout.hours_since": lambda document, params: document.hours_since("checkout_s"),
     "mail.clicks": _count("clicks"),

@@ -8,7 +8,8 @@ net: what was returned, cancelled or marked as a gift is not in `categories` (si
 The byte form is MessagePack with structs as arrays: fields may be added at the end of a struct, with a default, and
 nowhere else. In Valkey the state's *edition* stands before it, nine bytes that say which of two writers came later; the
 version cannot, as clicks, segments and a rebuild change a state without moving it. `document` is the same content as
-readable JSON for the profile_state table, plus what SQL would find awkward to derive (day lists, medians).
+readable JSON, plus what SQL would find awkward to derive (day lists, medians); the profile_state table has of it what
+SQL asks for (`queried`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from signals.gaps import days_back, gaps_of
+from signals.gaps import days_back
 from signals.household import Household
 from signals.moments import day_of, seconds_of
 
@@ -243,7 +244,7 @@ def tombstone(version: int = 0) -> ProfileState:
 
 
 def document(state: ProfileState) -> dict[str, Any]:
-    """The state as a JSON object with names, for people and for audience rules; `from_document` reads it back.
+    """The state as a JSON object with names, for people; what SQL reads of it is `queried`.
 
     Beside each moment `*_s` stands its day `*_day`; gaps are written as lists of days (`days`, `order_days`, newest
     first) with the median gap (`interval_days`), so that SQL has nothing to unpack.
@@ -261,27 +262,44 @@ def document(state: ProfileState) -> dict[str, Any]:
     return plain
 
 
-def from_document(plain: dict[str, Any]) -> ProfileState:
-    """The state that `document` wrote. Raises KeyError or ValueError when the object is not one of those."""
-    fields = {name: plain[name] for name in ProfileState.__struct_fields__ if name not in ("order_gaps", "household")}
-    fields["categories"] = {
-        int(key): CategoryStats(
-            entry["n"], entry["cents"], entry["last_s"], gaps_of(entry["days"]), entry.get("coupons", 0)
-        )
-        for key, entry in fields["categories"].items()
-    }
-    fields["order_gaps"] = gaps_of(plain["order_days"])
-    for name in ("order_keys", "unmatched"):
-        fields[name] = bytes.fromhex(fields[name])
-    for name, kind in _STRUCT_MAPS.items():
-        fields[name] = {_key(key, name): _unnamed(kind, entry) for key, entry in fields[name].items()}
-    for name, kind in _STRUCT_LISTS.items():
-        fields[name] = tuple(_unnamed(kind, entry) for entry in fields[name])
-    fields["registered"] = {int(key): day for key, day in fields["registered"].items()}
-    fields["segments"] = tuple(fields["segments"])
-    living = plain.get("household")
-    fields["household"] = Household(**living | {"children": tuple(living["children"])}) if living else None
-    return ProfileState(**fields)
+def queried(state: ProfileState) -> dict[str, Any]:
+    """What SQL reads of the state, named as in `document`, without what is empty.
+
+    A rule over a million people reads a million of these, so their size is its time. Segments, traits and consent are
+    always there.
+    """
+    plain: dict[str, Any] = {"segments": list(state.segments), "traits": state.traits, "consent": state.consent}
+    for name in _AS_IT_IS:
+        if value := getattr(state, name):
+            plain[name] = value
+    for name in _SECONDS:
+        if (moment := getattr(state, name)) is not None:
+            plain[name] = moment
+    for name, day in _DAYS:
+        if (moment := getattr(state, name)) is not None:
+            plain[day] = day_of(moment)
+    if state.categories:
+        plain["categories"] = {str(category): _asked(stats) for category, stats in state.categories.items()}
+    if state.last_order_s is not None:
+        plain["order_days"] = order_days(state)
+        if (between := interval(state.order_gaps)) is not None:
+            plain["order_interval_days"] = between
+    if state.views:
+        plain["views"] = {str(key): {"n": seen.n, "last_day": day_of(seen.last_s)} for key, seen in state.views.items()}
+    if state.cart:
+        plain["cart"] = [{"category": line.category} for line in state.cart]
+    if state.marks:
+        plain["marks"] = [{"target": mark.target, "word": mark.word} for mark in state.marks]
+    if state.scores:
+        plain["scores"] = {
+            name: {"value": score.value, "as_of_day": day_of(score.as_of_s)} for name, score in state.scores.items()
+        }
+    for name in _WHOLE:
+        if value := getattr(state, name):
+            plain[name] = _plain(value)
+    if (opened_ms := state.open_complaint_ms) is not None:
+        plain["open_complaint_day"] = day_of(seconds_of(opened_ms))
+    return plain
 
 
 def order_days(state: ProfileState) -> list[int]:
@@ -302,21 +320,14 @@ def interval(gaps: bytes) -> float | None:
     return float(between[middle]) if odd else (between[middle - 1] + between[middle]) / 2
 
 
-_STRUCT_MAPS: dict[str, type[msgspec.Struct]] = {
-    "views": Views,
-    "reviews": Review,
-    "surveys": Answer,
-    "scores": Score,
-}
-_STRUCT_LISTS: dict[str, type[msgspec.Struct]] = {"recent": Purchase, "cart": CartLine, "marks": Mark}
-
-
+_AS_IT_IS = (
+    "orders", "order_cents", "mail_orders", "notes", "clicks", "opens", "intents", "intent_top", "clues",
+)  # fmt: skip
+_SECONDS = ("cart_s", "checkout_s")
+_DAYS = tuple((f"{name}_s", f"{name}_day") for name in ("since", "last_order", "last_note", "last_click", "last_open"))
+_WHOLE = ("reviews", "registered", "surveys", "household")
 _PLAIN = frozenset({int, str, float, bool, type(None)})
 _WRITTEN_OTHERWISE = frozenset({"categories", "order_gaps"})
-
-
-def _key(text: str, map_name: str) -> str | int:
-    return text if map_name in ("surveys", "scores") else int(text)
 
 
 def _bought(stats: CategoryStats) -> dict[str, Any]:
@@ -330,6 +341,14 @@ def _bought(stats: CategoryStats) -> dict[str, Any]:
         "interval_days": interval(gaps) if len(gaps) > 1 else None,
         "coupons": stats.coupons,
     }
+
+
+def _asked(stats: CategoryStats) -> dict[str, Any]:
+    found = _bought(stats)
+    del found["last_s"], found["coupons"]
+    if found["interval_days"] is None:
+        del found["interval_days"]
+    return found
 
 
 @cache
@@ -358,7 +377,3 @@ def _plain(value: Any) -> Any:
             return value.hex()
         case _:
             return value
-
-
-def _unnamed(kind: type[msgspec.Struct], plain: dict[str, Any]) -> msgspec.Struct:
-    return kind(**{name: plain[name] for name in kind.__struct_fields__})

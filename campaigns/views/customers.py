@@ -61,7 +61,7 @@ def show(profile: int) -> ResponseReturnValue:
             return redirect(url_for("customers.show", profile=root.id))
         people = customers.members(session, root.id)
         row = session.get(ProfileStateRow, root.id)
-        document = row.document if row else None
+        document = customers.document(session, root.id)
         kept_since = Policy.of(parts().settings).kept_since(parts().now())
         page = timeline.timeline(session, people, kind=kind, before=before, kept_since=kept_since)
         _note(session, "timeline", root.id)

@@ -14,7 +14,7 @@ from campaigns import accounting, admin_log, audience, campaigns, holdout, segme
 from campaigns.audience import Audience
 from campaigns.models import HoldoutAssignment
 from signals.identity import address_hash
-from signals.state import ProfileState, document, encode
+from signals.state import ProfileState, encode, queried
 from signals.suppression import Suppression
 from tests.campaigns.shop import MANAGER, Shop
 
@@ -43,7 +43,7 @@ def suppress(shop: Shop, name: str, reason: str) -> None:
 def plant(shop: Shop, orders: Iterator[tuple[str, list[datetime]]]) -> None:
     """People with an address and orders of shoes at these moments, in bulk: rows as the intake would have left them."""
     state = ProfileState()
-    plain, encoded = msgspec.json.encode(document(state)).decode(), encode(state)
+    plain, encoded = msgspec.json.encode(queried(state)).decode(), encode(state)
     with shop.sessions.begin() as session:
         cursor = session.connection().connection.cursor()
         people = list(orders)

@@ -23,7 +23,7 @@ from signals.intent import DEFAULTS, assess, read_intents
 from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
 from signals.rules import compile_python, parse
-from signals.state import ProfileState, Score, document, encode
+from signals.state import ProfileState, Score, document, encode, queried
 from tests.databases import Databases
 from tests.signals.stories import CATEGORIES, MORNING, histories
 
@@ -148,11 +148,12 @@ def known(events: list[FoldEvent], segments: tuple[int, ...], household: Househo
 
 
 def store(session: Session, states: dict[int, ProfileState], now: datetime) -> None:
-    """Write states as rows of profile_state."""
+    """Write states as rows of profile_state, every other one whole, as earlier versions did."""
     rows = [
-        {"profile_id": number, "version": 1, "document": document(state), "encoded": encode(state), "updated_at": now}
+        {"profile_id": number, "version": 1, "document": (queried if number % 2 else document)(state),
+         "encoded": encode(state), "updated_at": now}
         for number, state in states.items()
-    ]
+    ]  # fmt: skip
     session.execute(insert(ProfileStateRow), rows)
 
 
