@@ -1,7 +1,8 @@
 """Audience rules as rows of a form: condition, category, comparison, value, or a segment; all or any of them.
 
-A form speaks of what managers ask most. A rule made elsewhere (by the API, deeper than rows can say) is shown in words
-and kept as it is until somebody replaces it.
+A row may be tied to the one above: where all rows must hold, either of the two then will do; where any will do, both
+must hold. So rows say every rule of two levels. A form speaks of what managers ask most; a rule made elsewhere (by the
+API, deeper than rows can say) is shown in words and kept as it is until somebody replaces it.
 """
 
 from __future__ import annotations
@@ -11,20 +12,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from campaigns.models.campaign import Segment
 from signals.catalog import Category
+from signals.foldevent import trait_name
 
-ROWS: Final = 6
-Kind = Literal["whole", "number", "cents", "share", "yes/no"]
+ROWS: Final = 8
+TRAITS_LOOKED_AT: Final = 20_000
+"""Values of traits whose names a form suggests."""
+Kind = Literal["whole", "number", "cents", "share", "yes/no", "text", "any"]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One thing that may be asked. `key` is its value in the form; `field` the catalogue's name."""
+    """One thing that may be asked. `key` is its value in the form; `field` the catalogue's name.
+
+    `kind` says what its value is: text, or any sort of thing as traits are. `named`: the form gives the name.
+    """
 
     key: str
     words: str
@@ -33,6 +40,14 @@ class Condition:
     category: bool = False
     days: bool = False
     name: str = ""
+    named: bool = False
+
+    @property
+    def needs(self) -> str:
+        """What else its row must say, as the page shows it."""
+        wanted = {"category": self.category, "days": self.days, "name": self.named}
+        compared = "" if self.kind == "yes/no" else " comparison"
+        return " ".join(name for name, is_wanted in wanted.items() if is_wanted) + compared + " value"
 
 
 CONDITIONS: Final = (
@@ -42,12 +57,22 @@ CONDITIONS: Final = (
     Condition("due", "how due they are to restock it (1 = now)", "purchases.due_ratio", "number", category=True),
     Condition("spent", "spent on the category", "purchases.amount", "cents", category=True),
     Condition("viewed", "times they looked at the category", "views.count", "whole", category=True),
+    Condition("looked", "days since they last looked at the category", "views.days_since", "whole", category=True),
+    Condition("in_cart", "has the category in the cart", "cart.contains", "yes/no", category=True),
     Condition("orders", "orders in all", "orders.count", "whole"),
     Condition("orders_within", "orders in the last … days", "orders.count", "whole", days=True),
     Condition("last_order", "days since the last order", "orders.days_since", "whole"),
     Condition("spent_all", "spent in all", "orders.amount", "cents"),
     Condition("cart", "lines in the cart", "cart.count", "whole"),
+    Condition("cart_hours", "hours since the cart changed", "cart.hours_since", "whole"),
     Condition("clicks", "clicks in our mails", "mail.clicks", "whole"),
+    Condition("clicked", "days since they last clicked in a mail", "mail.days_since_click", "whole"),
+    Condition("known", "days since we have known them", "person.known_days", "whole"),
+    Condition("trait", "a trait of theirs", "trait", "any", named=True),
+    Condition("intent", "what they seem to be up to", "intent.top", "text"),
+    Condition("agreed_email", "agreed to mails", "consent.email", "yes/no"),
+    Condition("agreed_sms", "agreed to text messages", "consent.sms", "yes/no"),
+    Condition("agreed_push", "agreed to push messages", "consent.push", "yes/no"),
     Condition("churn", "chance of leaving (%)", "score", "share", name="churn"),
     Condition("cross_buy", "chance of trying something new (%)", "score", "share", name="cross_buy"),
     Condition("best", "chance of becoming one of the best (%)", "score", "share", name="best"),
@@ -57,23 +82,37 @@ CONDITIONS: Final = (
     Condition("children", "children who live with them", "household.children", "whole"),
     Condition("grown", "grown-up children who live elsewhere", "household.grown_children", "whole"),
     Condition("oldest", "age of the oldest in their household", "household.oldest", "whole"),
-    Condition("complaint", "has an open complaint (1 = yes)", "complaint.open", "yes/no"),
+    Condition("complaint", "has an open complaint", "complaint.open", "yes/no"),
 )
 BY_KEY: Final = {condition.key: condition for condition in CONDITIONS}
-COMPARISONS: Final = ((">=", "at least"), ("<=", "at most"), ("=", "exactly"), (">", "more than"), ("<", "less than"))
+COMPARISONS: Final = (
+    (">=", "at least"), ("<=", "at most"), ("=", "is"), (">", "more than"), ("<", "less than"), ("not", "is not"),
+    ("present", "is known"), ("missing", "is not known"),
+)  # fmt: skip
+WITHOUT_VALUE: Final = ("present", "missing")
+YES, NO = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
 EVERYBODY: Final[dict[str, Any]] = {"always": True}
 INSIDE, OUTSIDE = "in", "out"
 """Before a segment's number in the place of a condition's key: who is in it, or who is not."""
-FIELDS: Final = ("condition", "category", "days", "comparison", "value")
+FIELDS: Final = ("tie", "condition", "name", "category", "days", "comparison", "value")
 _SEGMENT: Final = re.compile(rf"({INSIDE}|{OUTSIDE})-([1-9][0-9]{{0,8}})")
 
 
 def read(form: Mapping[str, str]) -> dict[str, Any]:
     """The rule that the form's rows say; nothing filled in means everybody. Raises InvalidInput naming the row."""
-    rules = [rule for number in range(ROWS) if (rule := _row(form, number)) is not None]
-    if not rules:
+    groups: list[list[dict[str, Any]]] = []
+    for number in range(ROWS):
+        rule = _row(form, number)
+        if rule is None:
+            continue
+        if groups and form.get(f"tie-{number}"):
+            groups[-1].append(rule)
+        else:
+            groups.append([rule])
+    if not groups:
         return dict(EVERYBODY)
-    return {"any" if form.get("join") == "any" else "all": rules}
+    outer, inner = ("any", "all") if form.get("join") == "any" else ("all", "any")
+    return {outer: [group[0] if len(group) == 1 else {inner: group} for group in groups]}
 
 
 def choices(session: Session, besides: int | None = None) -> dict[str, Any]:
@@ -85,7 +124,13 @@ def choices(session: Session, besides: int | None = None) -> dict[str, Any]:
         "comparisons": COMPARISONS,
         "categories": session.scalars(select(Category).order_by(Category.name)).all(),
         "segments": {row.id: row.name for row in session.execute(named)},
+        "traits": session.scalars(_TRAITS, {"most": TRAITS_LOOKED_AT}).all(),
     }
+
+
+_TRAITS: Final = text(
+    "SELECT DISTINCT name FROM (SELECT name FROM trait_lineage LIMIT :most) told ORDER BY name LIMIT 100"
+)
 
 
 def typed(form: Mapping[str, str]) -> list[dict[str, str]]:
@@ -103,8 +148,17 @@ def words(rule: Mapping[str, Any], segments: Mapping[int, str], categories: Mapp
     shown = rows(rule)
     if shown is None:
         return None
-    between = " or " if joined(rule) == "any" else " and "
-    return between.join(_said(row, segments, categories) for row in shown) or "everybody"
+    groups: list[list[str]] = []
+    for row in shown:
+        said = _said(row, segments, categories)
+        if row["tie"]:
+            groups[-1].append(said)
+        else:
+            groups.append([said])
+    between, within = (" or ", " and ") if joined(rule) == "any" else (" and ", " or ")
+    is_one = len(groups) == 1
+    said_so = [within.join(group) if is_one or len(group) == 1 else f"({within.join(group)})" for group in groups]
+    return between.join(said_so) or "everybody"
 
 
 def _said(row: Mapping[str, str], segments: Mapping[int, str], categories: Mapping[str, str]) -> str:
@@ -117,7 +171,11 @@ def _said(row: Mapping[str, str], segments: Mapping[int, str], categories: Mappi
         name = categories.get(row["category"], row["category"])
         what = what.replace("the category", name).replace("bought it", f"bought {name}")
     if condition.kind == "yes/no":
-        return what if row["value"] == "1" else f"not: {what}"
+        return what if row["value"] == "yes" else f"not: {what}"
+    if condition.named:
+        what = row["name"]
+    if row["comparison"] in WITHOUT_VALUE:
+        return f"{what.replace('…', row['days'])} {dict(COMPARISONS)[row['comparison']]}"
     # A unit is said where the number stands; what a number means is not.
     per_cent = "%" if unit.startswith("%") else ""
     return f"{what.replace('…', row['days'])} {dict(COMPARISONS)[row['comparison']]} {row['value']}{per_cent}"
@@ -127,11 +185,19 @@ def rows(rule: Mapping[str, Any]) -> list[dict[str, str]] | None:
     """The form's rows for a rule, or None when rows cannot say it."""
     if dict(rule) == EVERYBODY:
         return []
-    nodes = rule.get("all", rule.get("any"))
-    if len(rule) != 1 or not isinstance(nodes, list) or len(nodes) > ROWS:
+    outer, inner = ("any", "all") if "any" in rule else ("all", "any")
+    nodes = rule.get(outer)
+    if len(rule) != 1 or not isinstance(nodes, list):
         return None
-    shown = [_shown(node) for node in nodes]
-    return None if any(row is None for row in shown) else [row for row in shown if row is not None]
+    shown: list[dict[str, str]] = []
+    for node in nodes:
+        is_group = isinstance(node, dict) and isinstance(node.get(inner), list) and len(node) == 1
+        for place, part in enumerate(node[inner] if is_group else [node]):
+            row = _shown(part)
+            if row is None:
+                return None
+            shown.append(row | {"tie": "1" if place else ""})
+    return None if len(shown) > ROWS else shown
 
 
 def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
@@ -145,6 +211,10 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
     if condition is None:
         raise InvalidInput(f"row {number + 1}", "asks for something that is not known")
     rule: dict[str, Any] = {"field": condition.field} | ({"name": condition.name} if condition.name else {})
+    if condition.named:
+        rule["name"] = trait_name(form.get(f"name-{number}", ""))
+        if not rule["name"]:
+            raise InvalidInput(f"row {number + 1}", "needs the name of a trait")
     if condition.category:
         category = form.get(f"category-{number}", "")
         if not category:
@@ -152,12 +222,29 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
         rule["category"] = category
     if condition.days:
         rule["within_days"] = int(_number(form.get(f"days-{number}", ""), number, "days"))
-    comparison = form.get(f"comparison-{number}", ">=")
+    return _compared(rule, condition, form, number)
+
+
+def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str], number: int) -> dict[str, Any]:
+    """The rule with its comparison and its value."""
+    typed_value, comparison = form.get(f"value-{number}", "").strip(), form.get(f"comparison-{number}", ">=")
+    if condition.kind == "yes/no":
+        if typed_value.lower() not in YES + NO:
+            raise InvalidInput(f"row {number + 1}", "needs yes or no")
+        return rule | {"op": "=", "value": typed_value.lower() in YES}
     if comparison not in dict(COMPARISONS):
         raise InvalidInput(f"row {number + 1}", "compares in a way that is not known")
-    value = _number(form.get(f"value-{number}", ""), number, "value")
-    if condition.kind == "yes/no":
-        return rule | {"op": "=", "value": bool(value)}
+    if comparison in WITHOUT_VALUE:
+        return rule | {"op": comparison}
+    if condition.kind in ("text", "any") and comparison in ("=", "not"):
+        if not typed_value:
+            raise InvalidInput(f"row {number + 1}", "needs a value")
+        alike = _alike(typed_value) if condition.kind == "any" else [typed_value]
+        rule |= {"op": "in", "value": alike} if len(alike) > 1 else {"op": "=", "value": typed_value}
+        return {"not": rule} if comparison == "not" else rule
+    if condition.kind == "text":
+        raise InvalidInput(f"row {number + 1}", "is a word: it is something, is not, is known or is not known")
+    value = _number(typed_value, number, "value")
     if condition.kind == "share":
         value = value / 100
     elif condition.kind == "cents":
@@ -166,7 +253,22 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
         if value != int(value):
             raise InvalidInput(f"row {number + 1}", "needs a whole number")
         value = int(value)
-    return rule | {"op": comparison, "value": value}
+    return (
+        {"not": rule | {"op": "=", "value": value}}
+        if comparison == "not"
+        else rule | {"op": comparison, "value": value}
+    )
+
+
+def _alike(typed_value: str) -> list[str | float | bool]:
+    """What a value may be in a trait: the text, and the number or the yes or no that it says."""
+    alike: list[str | float | bool] = [typed_value]
+    if re.fullmatch(r"-?[0-9]{1,15}([.,][0-9]{1,6})?", typed_value):
+        number = float(typed_value.replace(",", "."))
+        alike.append(int(number) if number.is_integer() else number)
+    elif typed_value.lower() in YES + NO:
+        alike.append(typed_value.lower() in YES)
+    return alike
 
 
 def _number(text: str, number: int, what: str) -> float:
@@ -185,31 +287,56 @@ def _shown(node: Any) -> dict[str, str] | None:
             return dict.fromkeys(FIELDS, "") | {"condition": f"{INSIDE}-{number}"}
         case {"not": {"segment": int(number), **rest}, **beside} if not rest and not beside:
             return dict.fromkeys(FIELDS, "") | {"condition": f"{OUTSIDE}-{number}"}
-    if not isinstance(node, dict) or not {"field", "op", "value"} <= set(node):
+        case {"not": {"op": "=" | "in", **rest} as inner, **beside} if not beside and "field" in rest:
+            row = _shown(inner)
+            if row is None or BY_KEY[row["condition"]].kind == "yes/no":
+                return None
+            return row | {"comparison": "not"}
+    if not isinstance(node, dict) or not {"field", "op"} <= set(node):
         return None
-    has_days = "within_days" in node
-    found = next(
-        (
-            one
-            for one in CONDITIONS
-            if one.field == node["field"]
-            and one.days == has_days
-            and one.category == ("category" in node)
-            and one.name == node.get("name", "")
-        ),
-        None,
-    )
+    found = next((one for one in CONDITIONS if _is_about(one, node)), None)
     if found is None or set(node) - {"field", "op", "value", "category", "within_days", "name"}:
         return None
-    value = node["value"]
-    if found.kind == "cents":
-        value = value / 100
-    elif found.kind == "share":
-        value = round(value * 100, 6)
-    return {
+    value = _typed_value(found, node)
+    if value is None:
+        return None
+    return dict.fromkeys(FIELDS, "") | {
         "condition": found.key,
+        "name": str(node["name"]) if found.named else "",
         "category": str(node.get("category", "")),
         "days": str(node.get("within_days", "")),
-        "comparison": str(node["op"]),
-        "value": str(int(value)) if isinstance(value, bool) or float(value).is_integer() else str(value),
+        "comparison": "=" if node["op"] == "in" else str(node["op"]),
+        "value": value,
     }
+
+
+def _is_about(condition: Condition, node: Mapping[str, Any]) -> bool:
+    return (
+        condition.field == node["field"]
+        and condition.days == ("within_days" in node)
+        and condition.category == ("category" in node)
+        and (bool(node.get("name")) if condition.named else condition.name == node.get("name", ""))
+    )
+
+
+def _typed_value(condition: Condition, node: Mapping[str, Any]) -> str | None:
+    """What would have been typed to say a node's value; None where nothing would."""
+    op, value = node["op"], node.get("value")
+    if op in WITHOUT_VALUE:
+        return "" if condition.kind != "yes/no" else None
+    if op not in ("in", *dict(COMPARISONS)) or value is None:
+        return None
+    if op == "in":
+        is_alike = isinstance(value, list) and value and isinstance(value[0], str) and value == _alike(value[0])
+        return value[0] if is_alike and condition.kind == "any" else None
+    if condition.kind == "yes/no":
+        return None if op != "=" or not isinstance(value, bool) else "yes" if value else "no"
+    if isinstance(value, str):
+        return value if op == "=" and (condition.kind == "text" or _alike(value) == [value]) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or (condition.kind == "any" and op == "="):
+        return None
+    if condition.kind == "cents":
+        value = value / 100
+    elif condition.kind == "share":
+        value = round(value * 100, 6)
+    return str(int(value)) if float(value).is_integer() else str(value)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import text
 
 from campaigns import audience, ruleform, segments
 from campaigns.models import Campaign, Segment
+from signals.rules import parse
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Browser, Web
 from workers.reckoner import Reckoner
@@ -57,7 +59,7 @@ def test_it_makes_a_segment_of_rows_shows_them_again_and_changes_it(shop: Shop, 
         2, {"all": [{"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1}]},
     )  # fmt: skip
     page = browser.get(f"/segments/{number}").text
-    assert '<option value="bought" selected>' in page
+    assert 'value="bought" data-needs="category comparison value" selected' in page
     assert "Nothing names it." in page
     assert "times they bought Shoes at least 1" in browser.get("/segments/").text
     assert browser.post(f"/segments/{number}", name="Buyers", **bought(category="hats")).status_code == 302
@@ -128,6 +130,11 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": f"in-{number}"}, "segment"),
         ({"name": "Runners", "condition-0": "in-999"}, "segment"),
         ({"name": "Runners", "condition-0": "in-x"}, "not known"),
+        ({"name": "Runners", "condition-0": "trait", "value-0": "x"}, "needs the name of a trait"),
+        ({"name": "Runners", "condition-0": "trait", "name-0": "city", "comparison-0": "="}, "needs a value"),
+        ({"name": "Runners", "condition-0": "trait", "name-0": "city", "value-0": "Bonn"}, "needs a number"),
+        ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
+        ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
     ):
         answer = browser.post(f"/segments/{number}", **form)
         assert (answer.status_code, 'role="alert"' in answer.text, words in answer.text) == (400, True, True), form
@@ -137,12 +144,56 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
 
 
 def test_it_keeps_a_rule_that_rows_cannot_show(shop: Shop, web: Web) -> None:
-    deep = {"any": [{"all": [{"field": "trait", "name": "city", "op": "=", "value": "Bonn"}]}]}
+    deep = {"any": [{"all": [{"any": [{"field": "trait", "name": "city", "op": "=", "value": "Bonn"}]}]}]}
     number, browser = rule(shop, "Deep", deep), web.browser("manager")
     assert "rows cannot show" in browser.get(f"/segments/{number}").text
     assert "a rule of its own" in browser.get("/segments/").text
     assert browser.post(f"/segments/{number}", name="Deeper", keep_rule="1").status_code == 302
     assert (kept(shop, number).name, kept(shop, number).rule) == ("Deeper", deep)
+
+
+def two_of_three() -> dict[str, str]:
+    """Two rows tied together, and one of its own."""
+    return {
+        "condition-0": "agreed_email", "value-0": "yes", "condition-1": "agreed_push", "value-1": "No", "tie-1": "1",
+        "condition-2": "in-7", "tie-0": "1",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("join", ["all", "any"])
+def test_it_shows_every_rule_that_rows_can_say_as_it_was_typed(join: str) -> None:
+    form = {
+        "join": join, "condition-0": "trait", "name-0": "age", "comparison-0": "=", "value-0": "30",
+        "condition-1": "trait", "name-1": "vip", "comparison-1": "not", "value-1": "yes", "tie-1": "1",
+        "condition-3": "spent_all", "comparison-3": ">", "value-3": "12.5",
+        "condition-5": "intent", "comparison-5": "=", "value-5": "puppy", "tie-5": "1",
+        "condition-6": "out-4", "tie-6": "1", "condition-7": "cart", "comparison-7": "missing",
+    }  # fmt: skip
+    rule = ruleform.read(form)
+    parse(rule, {})
+    shown = ruleform.rows(rule)
+    assert shown is not None
+    again = {f"{name}-{number}": value for number, row in enumerate(shown) for name, value in row.items() if value}
+    assert ruleform.read(again | {"join": join}) == rule
+    assert [row["tie"] for row in shown] == ["", "1", "", "1", "1", ""]
+    assert [row["value"] for row in shown] == ["30", "yes", "12.5", "puppy", "", ""]
+
+
+def test_it_finds_a_trait_whatever_sort_its_value_is_of(shop: Shop, web: Web) -> None:
+    shop.people("ann", age=30, vip=True)
+    shop.people("bob", age="30", vip="yes")
+    shop.people("cleo", age=31, vip=False)
+    shop.people("dora")
+    browser = web.browser("manager")
+    for name, comparison, value, people in (
+        ("age", "=", "30", 2), ("age", ">=", "30", 2), ("age", "not", "30", 2), ("Vip", "=", "yes", 2),
+        ("vip", "=", "no", 1), ("vip", "missing", "", 1), ("vip", "present", "", 3),
+    ):  # fmt: skip
+        form = {"condition-0": "trait", "name-0": name, "comparison-0": comparison, "value-0": value}
+        found = browser.get(f"/segments/would-be?{urlencode(form)}").text
+        assert f'<strong class="number">{people}</strong>' in found, (form, found)
+    page = browser.get("/segments/new").text
+    assert '<option value="vip">' in page, "names that are known are suggested"
 
 
 def test_it_says_rules_in_a_line() -> None:
@@ -153,6 +204,14 @@ def test_it_says_rules_in_a_line() -> None:
         ({"condition-0": "complaint", "value-0": "0"}, "not: has an open complaint"),
         ({"condition-0": "churn", "value-0": "20"}, "chance of leaving at least 20%"),
         ({"condition-0": "in-7", "condition-1": "out-8", "join": "any"}, "in “Runners” or not in “no. 8”"),
+        ({"condition-0": "trait", "name-0": "firstName", "comparison-0": "present"}, "first_name is known"),
+        ({"condition-0": "trait", "name-0": "city", "comparison-0": "not", "value-0": "Bonn"}, "city is not Bonn"),
+        (
+            {"condition-0": "since", "category-0": "shoes", "comparison-0": "missing"},
+            "days since they last bought Shoes is not known",
+        ),
+        (two_of_three() | {"join": "any"}, "(agreed to mails and not: agreed to push messages) or in “Runners”"),
+        (two_of_three() | {"join": "all"}, "(agreed to mails or not: agreed to push messages) and in “Runners”"),
         ({}, "everybody"),
     ):
         assert ruleform.words(ruleform.read(row), {7: "Runners"}, {"shoes": "Shoes"}) == words
