@@ -140,12 +140,12 @@ def test_it_tells_no_share_of_what_may_be_no_loss() -> None:
 
 
 def test_it_loses_nothing_without_duplicates_and_all_comes_back_with_the_truth(retail: Retail, judge: Judge) -> None:
-    for filing in (filed(retail.orders, 0.0, seed=1), filed(retail.orders, 0.2, seed=1)):
-        arm = seen(filing.orders, filing.truth, retail.orders)
-        for told in (judge.same(arm), judge.anew(arm)):
-            for question in QUESTIONS:
-                for measure, values in judge.clean[question].items():
-                    np.testing.assert_array_equal(told[question][measure], values, err_msg=f"{question} {measure}")
+    none, some = (filed(retail.orders, share, seed=1) for share in (0.0, 0.2))
+    alone, joined = (seen(filing.orders, filing.truth, retail.orders) for filing in (none, some))
+    for told in (judge.same(alone), judge.same(joined), judge.anew(joined)):
+        for question in QUESTIONS:
+            for measure, values in judge.clean[question].items():
+                np.testing.assert_array_equal(told[question][measure], values, err_msg=f"{question} {measure}")
 
 
 def test_it_sees_what_duplicates_cost_and_what_strangers_do(retail: Retail, judge: Judge) -> None:
