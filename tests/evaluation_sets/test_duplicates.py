@@ -196,7 +196,7 @@ def test_it_tells_of_a_whole_variant(retail: Retail, judge: Judge) -> None:
     assert of[title, f"{WRONG}: truth"].value == 0
     assert of[title, f"{WRONG}: left apart"].value > of[title, f"{WRONG}: resolved"].value
     assert 0.7 < of[title, f"{WRONG}: share won back"].value <= 1
-    assert of[title, f"{WRONG}: share won back by stated matches alone"].value < 0.5
+    assert of[title, f"{WRONG}: share, stated matches alone"].value < 0.5
     assert (f"a fifth, learnt anew, 1 seed: {D3}", f"{HIT}: truth") in of
     stranger = next(one for one in told if "stranger" in one.question and HELD in one.measure)
     assert stranger.value < 0

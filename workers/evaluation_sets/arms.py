@@ -28,7 +28,7 @@ D2: Final = "D2, which coupon category"
 D3: Final = "D3, cross-sell into a category left alone for 84 days"
 QUESTIONS: Final = (D2, D3)
 HIT, RANK, LOSS = "hit@1", "mean reciprocal rank", "log-loss"
-WRONG, HELD = "offers of what was bought already", "categories held back that were not bought"
+WRONG, HELD = "offers already bought", "categories held back that were not bought"
 _LEAST: Final = 1e-12
 
 Flags = np.ndarray[Any, np.dtype[np.bool_]]

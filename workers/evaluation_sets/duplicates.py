@@ -179,7 +179,7 @@ def _measure(
     if "stated" in of:
         alone = recovery(clean, of["apart"], of["stated"], owners).share
         if alone is not None:
-            yield reported(title, f"{measure}: share won back by stated matches alone", alone)
+            yield reported(title, f"{measure}: share, stated matches alone", alone)
 
 
 def _strangers(judge: Judge, orders: Orders) -> Iterator[Finding]:
