@@ -101,7 +101,7 @@ class Matcher:
                 break
             before = rows[-1].id
             for row in rows:
-                found = facts(_columns(stated.get(row.id, ())))
+                found = facts(columns(stated.get(row.id, ())))
                 if found != Facts():
                     people.roots.append(row.id)
                     people.facts.append(found)
@@ -231,9 +231,9 @@ _PLACE: Final[Mapping[str, tuple[str, ...]]] = {
 """Which traits of a call, and of its address, state what (`workers/facts.py`)."""
 
 
-def _columns(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def columns(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The newest statement of each fact; of an address only the newest whole one, never parts of two."""
-    columns: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for traits in calls:
         address = traits.get("address")
         place = address if isinstance(address, dict) else traits
@@ -243,9 +243,9 @@ def _columns(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 name: value for name, spellings in names.items()
                 for value in [next((source[one] for one in spellings if source.get(one)), None)] if value is not None
             }  # fmt: skip
-            if told and not told.keys() & columns.keys():
-                columns |= told
-    return columns
+            if told and not told.keys() & found.keys():
+                found |= told
+    return found
 
 
 _ROOTS: Final = text("""

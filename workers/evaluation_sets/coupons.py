@@ -46,8 +46,8 @@ Flags = npt.NDArray[np.bool_]
 def judged(past: Past) -> list[Finding]:
     """Both questions. Raises InvalidInput where the data hold no redeemed campaign on either side of the split."""
     ends = {campaign.number: campaign.ends for campaign in past.retail.campaigns}
-    opens = Opens.joined(_opens(past))
-    train, test = (opens.chosen(side) for side in (opens.days < SPLIT, opens.days >= SPLIT))
+    told = Opens.joined(opens(past))
+    train, test = (told.chosen(side) for side in (told.days < SPLIT, told.days >= SPLIT))
     if not train.outcomes.any() or not test.outcomes.any():
         raise InvalidInput("data", "holds no redeemed coupon before the split, or none after it")
     booster = fitting.fitted(train.features, train.outcomes)
@@ -67,14 +67,16 @@ def judged(past: Past) -> list[Finding]:
     return findings + _probabilities(ANYTHING, anything, test.any(test.outcomes), test.persons, closed)
 
 
-def _opens(past: Past) -> Iterator[Open]:
+def opens(past: Past, last: int = LAST_DAY) -> Iterator[Open]:
+    """The first day of each campaign for its households, by household, up to a `last` day; the candidates are what its
+    coupons are for."""
     used = defaultdict(set)
     for redemption in past.retail.redemptions:
         used[redemption.household, redemption.campaign].add(redemption.category)
     told: dict[int, list[Campaign]] = defaultdict(list)
     for campaign in past.retail.campaigns:
         early, late = campaign.ends < SPLIT, SPLIT <= campaign.starts <= LAST_DAY - LEAST_DAYS
-        if campaign.starts >= WARM_DAYS and (early or late):
+        if WARM_DAYS <= campaign.starts <= last and (early or late):
             for household in campaign.households:
                 told[household].append(campaign)
     for household, campaigns in sorted(told.items()):

@@ -36,21 +36,13 @@ RIVALS: Final = ("popularity, 28 days", "customers also bought")
 
 def judged(past: Past) -> list[Finding]:
     """Both questions. Raises InvalidInput where no campaign begins on either side of the split."""
-    before: dict[int, set[int]] = defaultdict(set)
-    after: dict[int, set[int]] = defaultdict(set)
-    for campaign in past.retail.campaigns:
-        if FIRST <= campaign.starts <= SPLIT - OUTCOME_DAYS:
-            before[campaign.starts].update(campaign.households)
-        elif SPLIT <= campaign.starts <= LAST:
-            after[campaign.starts].update(campaign.households)
-    if not before or not after:
-        raise InvalidInput("data", "holds no campaign that begins before the split, or none after it")
-    train = Opens.joined(_opens(past, before))
+    before, after = days_of(past)
+    train = Opens.joined(opens(past, before))
     booster = fitting.fitted(train.features, train.outcomes)
     del train
     findings = []
     for question, days in ((QUESTION, after), (COLD, {day: set(past.retail.orders) for day in COLD_DAYS})):
-        test = Opens.joined(_opens(past, days, most_orders=COLD_ORDERS if question == COLD else None))
+        test = Opens.joined(opens(past, days, most_orders=COLD_ORDERS if question == COLD else None))
         findings += _judged(question, test, fitting.scores(booster, test.features))
     return findings
 
@@ -69,7 +61,24 @@ def _judged(question: str, test: Opens, scores: evaluation.Array) -> list[Findin
     return [*findings, reported(question, "opens", float(len(test.sizes)))]
 
 
-def _opens(past: Past, days: Mapping[int, set[int]], most_orders: int | None = None) -> Iterator[Open]:
+def days_of(past: Past) -> tuple[dict[int, set[int]], dict[int, set[int]]]:
+    """The days that are learnt from and those that are judged, each with its households.
+
+    Raises InvalidInput where there are none of either.
+    """
+    before: dict[int, set[int]] = defaultdict(set)
+    after: dict[int, set[int]] = defaultdict(set)
+    for campaign in past.retail.campaigns:
+        if FIRST <= campaign.starts <= SPLIT - OUTCOME_DAYS:
+            before[campaign.starts].update(campaign.households)
+        elif SPLIT <= campaign.starts <= LAST:
+            after[campaign.starts].update(campaign.households)
+    if not before or not after:
+        raise InvalidInput("data", "holds no campaign that begins before the split, or none after it")
+    return before, after
+
+
+def opens(past: Past, days: Mapping[int, set[int]], most_orders: int | None = None) -> Iterator[Open]:
     """The opens of known households on these days, oldest first; `most_orders`: of those with no more in 84 days."""
     walks = {household: Walk(orders) for household, orders in past.retail.orders.items()}
     for day, households in sorted(days.items()):

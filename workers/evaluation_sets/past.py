@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -77,13 +78,29 @@ class Past:
                 rows += [(household, day, place) for place in places]
         self._trade.counted()
         self._baskets = sorted(baskets, key=lambda basket: basket[0])
-        self._bought = np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
-        self._owners = self._bought[:, 0]
+        self._keep(rows)
         self.standing = cache(self._trade.at)
         self.together = cache(self._together)
         self.context = cache(self._context)
         self.popular = cache(self._popular)
         self.taken = cache(self._taken)
+
+    def of_others(self, retail: Retail) -> Past:
+        """The same tables of everybody, beside other households' orders: whom an open is of, among the same public."""
+        found = copy(self)
+        found.retail = retail
+        found._keep([
+            (household, day_of(order.time_ms), self.place[category])
+            for household, orders in retail.orders.items()
+            for order in orders
+            for category in {line.category for line in order.lines} & self.place.keys()
+        ])  # fmt: skip
+        return found
+
+    def _keep(self, rows: list[tuple[int, int, int]]) -> None:
+        """Who bought what on which day: household, day and the candidate's place."""
+        self._bought = np.array(sorted(rows), dtype=np.int64).reshape(-1, 3)
+        self._owners = self._bought[:, 0]
 
     def month(self, day: int) -> Together:
         """What goes together, as of the beginning of the day's month."""
