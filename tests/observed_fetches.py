@@ -103,10 +103,11 @@ def figures() -> str:
     cases = recorded(every)
     timed = [case for case in cases if case.seconds is not None]
     sources = {case.source for case in every}
+    named, held = sum(case.is_named for case in cases), sum(case.sure == "held" for case in cases)
     lines = [
-        f"{len(every)} cases from {len(sources)} sources; {len(every) - len(cases)} asked with HEAD and leave no record."
-        f" Of the other {len(cases)}, {len(timed)} have a moment, {sum(case.is_named for case in cases)} an agent told"
-        f" by product and version only, {sum(case.sure == 'held' for case in cases)} a class that the source only holds.",
+        f"{len(every)} cases from {len(sources)} sources; {len(every) - len(cases)} asked with HEAD "
+        f"and leave no record. Of the other {len(cases)}, {len(timed)} have a moment, {named} an agent told by product "
+        f"and version only, {held} a class that the source only holds.",
         "", "All that leave a record:", "", *_confusion(cases),
         "", "Of these, the ones with a moment:", "", *_confusion(timed),
         "", "| told wrong or not at all | by its source | told | seconds after the send |", "|---|---|---|---|",
