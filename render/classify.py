@@ -42,6 +42,7 @@ _GATEWAYS: Final = (
 _TOOLS: Final = (
     "bot", "crawl", "spider", "curl/", "wget/", "python-", "python/", "go-http-client", "java/", "okhttp", "libwww",
     "httpclient", "headlesschrome-lighthouse", "scanner", "monitor", "phantomjs", "axios/", "node-fetch", "ruby",
+    "bingpreview", "microsoftpreview", "gmail-content-sampling", "linkcheck", "checklink",
 )  # fmt: skip
 _MAIL_PROGRAMS: Final = (
     ("thunderbird", "thunderbird"),

@@ -1,4 +1,4 @@
-"""The figures of docs/fetch-classes.md from the labelled corpus: `python -m tests.fetch_classes` writes them anew.
+"""The figures of docs/fetch-classes.md from the labelled corpora: `python -m tests.fetch_classes` writes them anew.
 
 A case is one user agent in one situation. It goes the way of a real fetch: the request's headers through `classify`,
 what is known later (the moment of the send, the hidden link, links at once) through `told`.
@@ -15,15 +15,18 @@ from typing import Any, Final
 
 from render.classify import classify, since_send, told
 from render.facts import LANE_OF
+from tests import observed_fetches
 
 CORPUS: Final = Path(__file__).parent / "render" / "corpus" / "fetches.json"
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs" / "fetch-classes.md"
+OBSERVED_PAGE: Final = PAGE.with_name("observed-fetches.md")
 TRUTHS: Final = ("person", "proxy", "prefetch", "scanner")
 TOLD: Final = ("person", "proxy", "undecided", "prefetch", "scanner")
 SIDES: Final = {"human": ("person", "proxy"), "machine": ("prefetch", "scanner")}
 HANDING_S: Final = 1.0
 """Seconds that a mail of the corpus took from being made, whence the open counts, to being taken by the server."""
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
+OBSERVED, END_OBSERVED = "<!-- observed -->\n", "<!-- end of observed -->\n"
 _AT_OPEN: Final[tuple[str, ...]] = ("network", "burst_recipients")
 _LATER: Final[tuple[str, ...]] = ("trap", "near_trap", "burst_links")
 
@@ -100,10 +103,22 @@ def figures(found: list[Case]) -> str:
 
 
 def page() -> str:
-    """The document with the figures of now."""
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    return f"{before}{BEGIN}{figures(list(cases()))}{END}{rest.partition(END)[2]}"
+    """docs/fetch-classes.md with the figures of now."""
+    made = _between(PAGE.read_text(encoding="utf-8"), BEGIN, END, figures(list(cases())))
+    return _between(made, OBSERVED, END_OBSERVED, observed_fetches.figures())
+
+
+def observed_page() -> str:
+    """docs/observed-fetches.md with what the cases are told to be now."""
+    text = OBSERVED_PAGE.read_text(encoding="utf-8")
+    return _between(text, OBSERVED, END_OBSERVED, observed_fetches.listing())
+
+
+def _between(text: str, begin: str, end: str, what: str) -> str:
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}{what}{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    OBSERVED_PAGE.write_text(observed_page(), encoding="utf-8")

@@ -59,6 +59,10 @@ def test_it_believes_a_client_that_says_it_prefetches(header: str, value: str) -
         "Mimecast",
         "Googlebot/2.1",
         "Go-http-client/2",
+        "Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/534+ (KHTML, like Gecko) BingPreview/1.0b",
+        GMAIL_PREFETCH.removesuffix("Mozilla/5.0") + "Gmail-content-sampling",
+        "Mozilla/5.0 (compatible; LinkChecker/10.2.1; +https://linkchecker.github.io/linkchecker/)",
+        "W3C-checklink/4.5 [4.160] libwww-perl/5.823",
     ],
 )
 def test_it_knows_scanners_and_tools(agent: str) -> None:
