@@ -1,7 +1,8 @@
-"""A person's own hour: the hour of the day, by their clocks, in which they usually open mails or click in them.
+"""A person's own hour: the hour of the day, by their clocks, in which they usually click in mails.
 
 It is the hour in which a person did so on most days of the last half year, if on three days at least; of equal ones the
-earlier. Only what a person's device surely did counts: machines that fetch ahead, proxies and tests tell no habit.
+earlier. Clicks told as a machine's or a test's tell no habit, and opens tell none at all: of the fetches that look like
+a person's too many are not (docs/observed-fetches.md).
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from typing import Any, Final
 
 from sqlalchemy import (
     CTE,
-    ColumnElement,
     Date,
     Integer,
     Select,
@@ -22,12 +22,11 @@ from sqlalchemy import (
     func,
     select,
     table,
-    union_all,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import aliased
 
-from campaigns.opens import Click, Fetch
+from campaigns.opens import Click
 from signals.profiles import Profile
 
 SINCE: Final = timedelta(days=180)
@@ -37,22 +36,18 @@ UNKNOWN: Final = -1
 """Stands for the hour of who has none."""
 _PERSON: Final = "person"
 _SAID: Final = ("taken", "refused")
-_IN_MAILS: Final = ("picture", "dark", "html", "view", "amp")
 
 
 def own_hours(found: CTE, now: datetime) -> CTE:
     """Of people with their zones (`profile_id`, `zone`) those who have an hour of their own: (profile_id, hour)."""
     # A zone that the database does not know by this name is told by UTC instead of ending the statement.
     known = select(column("name", Text)).select_from(table("pg_timezone_names", column("name", Text))).cte("told_zone")
-    seen = union_all(
-        _seen(Fetch, found, known, now, Fetch.fetch_class == _PERSON, Fetch.kind.in_(_IN_MAILS)),
-        _seen(Click, found, known, now, Click.fetch_class == _PERSON, Click.outcome.not_in(_SAID)),
-    ).subquery("seen")
-    hour = cast(extract("hour", seen.c.local), Integer)
-    days = func.count(func.distinct(cast(seen.c.local, Date)))
+    clicked = _clicked(found, known, now).subquery("clicked")
+    hour = cast(extract("hour", clicked.c.local), Integer)
+    days = func.count(func.distinct(cast(clicked.c.local, Date)))
     usual = (
-        select(seen.c.profile_id, hour.label("hour"), days.label("days"))
-        .group_by(seen.c.profile_id, hour)
+        select(clicked.c.profile_id, hour.label("hour"), days.label("days"))
+        .group_by(clicked.c.profile_id, hour)
         .having(days >= LEAST_DAYS)
         .subquery("usual")
     )
@@ -64,16 +59,14 @@ def own_hours(found: CTE, now: datetime) -> CTE:
     )
 
 
-def _seen(
-    kept: type[Fetch] | type[Click], found: CTE, known: CTE, now: datetime, *which: ColumnElement[bool]
-) -> Select[Any]:
-    """When people were there, by their clocks."""
+def _clicked(found: CTE, known: CTE, now: datetime) -> Select[Any]:
+    """When people clicked, by their clocks."""
     member = aliased(Profile)
     zone = func.coalesce(known.c.name, "UTC")
     return (
-        select(found.c.profile_id, func.timezone(zone, kept.at).label("local"))
+        select(found.c.profile_id, func.timezone(zone, Click.at).label("local"))
         .join(member, member.root_id == found.c.profile_id)
-        .join(kept, kept.profile_id == member.id)
+        .join(Click, Click.profile_id == member.id)
         .outerjoin(known, known.c.name == found.c.zone)
-        .where(kept.at > now - SINCE, kept.at <= now, *which)
+        .where(Click.at > now - SINCE, Click.at <= now, Click.fetch_class == _PERSON, Click.outcome.not_in(_SAID))
     )

@@ -86,7 +86,7 @@ def words(row: Campaign) -> list[str]:
             f"{row.timezone}. Where the hour is over already, {PASSED_WORDS[plan.passed]}."
         )
     if plan.own_hours:
-        said.append("Who usually opens mails at an hour of their own gets it at that hour of the day, not at the time.")
+        said.append("Who usually clicks in mails at an hour of their own gets it at that hour instead.")
     if plan.window is not None:
         said.append(_window(plan.window, row.timezone))
     if row.kind != "triggered":

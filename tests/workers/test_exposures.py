@@ -37,6 +37,7 @@ def ignorant() -> Any:
 
 
 @pytest.mark.feature("DE-24")
+@pytest.mark.feature("CM-67")
 def test_it_learns_the_same_model_whatever_machines_fetch(log: Log) -> None:
     since, dice = log.shop.now - timedelta(weeks=WEEKS + 2), random.Random(7)
     log.live(dice, since)

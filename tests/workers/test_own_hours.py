@@ -1,9 +1,11 @@
-"""Mails at the hour at which people usually open them."""
+"""Mails at the hour at which people usually click in them."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
+
+import pytest
 
 from campaigns.models import Click, Fetch
 from campaigns.timing import Timing
@@ -32,7 +34,8 @@ def seen(shop: Shop, name: str, kind: type[Fetch] | type[Click], fetch_class: st
             )
 
 
-def test_it_mails_people_at_the_hour_they_usually_open_and_the_others_at_the_time(
+@pytest.mark.feature("CM-67")
+def test_it_mails_people_at_the_hour_they_usually_click_whatever_fetches_when_and_the_others_at_the_time(
     shop: Shop, scheduler: Scheduler
 ) -> None:
     tokyo, vienna = ZoneInfo("Asia/Tokyo"), ZoneInfo("Europe/Vienna")
@@ -43,11 +46,13 @@ def test_it_mails_people_at_the_hour_they_usually_open_and_the_others_at_the_tim
     def at(zone: ZoneInfo, hour: int, which: list[datetime]) -> list[datetime]:
         return [day.replace(tzinfo=zone, hour=hour) for day in which]
 
-    seen(shop, "lark", Fetch, "person", at(tokyo, 6, days[:3]) + at(tokyo, 22, days[:2]))
-    seen(shop, "machine", Fetch, "prefetch", at(tokyo, 3, days))
+    seen(shop, "lark", Click, "person", at(tokyo, 6, days[:3]) + at(tokyo, 22, days[:2]))
+    seen(shop, "lark", Fetch, "person", at(tokyo, 14, days))
+    seen(shop, "machine", Click, "scanner", at(tokyo, 3, days))
+    seen(shop, "machine", Fetch, "person", at(tokyo, 4, days))
     seen(shop, "owl", Click, "person", at(vienna, 21, days))
-    seen(shop, "twice", Fetch, "person", at(vienna, 7, days[:2]))
-    seen(shop, "once_a_day", Fetch, "person", [days[0].replace(hour=11, minute=minute) for minute in range(5)])
+    seen(shop, "twice", Click, "person", at(vienna, 7, days[:2]))
+    seen(shop, "once_a_day", Click, "person", [days[0].replace(hour=11, minute=minute) for minute in range(5)])
     campaign = shop.campaign(timing=Timing(clocks="recipient", own_hours=True))
     at_wall(shop, campaign, NINE)
     start = NINE.replace(hour=0, tzinfo=ZoneInfo("Pacific/Kiritimati"))
