@@ -344,5 +344,5 @@ WITHHELD_FROM_RENDER = (
 )  # fmt: skip
 """What the render process is not given: where the truth is kept, and the keys that open it."""
 
-OTHER_VARIABLES = {"LATEBIND_CHROMIUM"}
+OTHER_VARIABLES = {"LATEBIND_CHROMIUM", "LATEBIND_TEST_CLUSTER"}
 """Variables of the same prefix that only the tests read."""

@@ -52,6 +52,12 @@ class StoreCluster(_Commands):  # type: ignore[misc]
         self._client: Any = None
         self._looked_at = -LOOK_SECONDS
 
+    def __enter__(self) -> StoreCluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """One command, tried once more where a node was lost or a slot has moved. Raises redis.RedisError."""
         try:

@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from base import keys
 from base.processes import free_port
+from base.recordstreams import RecordStreams
 from benchmarks import load, world
 from benchmarks.report import Report
 from tests.serving import Served
@@ -64,7 +64,7 @@ def _warm(report: Report, candidates: int, trees: int, title: str) -> None:
             _warm_up(url, paths[-2_000:])
             mine = _saturated(report, url, bare_url, paths, title)
             _at_shares(report, url, paths[ROUNDS * REQUESTS : -2_000], mine)
-            report.add("records on the stream for those opens", f"{place.store.xlen(keys.RECORDS):,}")
+            report.add("records on the stream for those opens", f"{RecordStreams(place.store).length():,}")
             report.add("memory of a render process, unique", f"{unique_mb(url):.0f} MB", aim="≤ 200 MB")
 
 

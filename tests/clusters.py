@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis import Redis, RedisError
 
 from base.clock import monotonic, pause
@@ -12,6 +16,8 @@ from base.embedded import ValkeyServer
 from base.processes import free_port
 from base.slots import SLOTS, slot_of
 
+IS_WANTED = os.environ.get("LATEBIND_TEST_CLUSTER") == "1"
+"""Whether every test's hot store is a cluster; its queues are on one server nevertheless."""
 NODES = 3
 NODE_TIMEOUT_MS = 2_000
 JOIN_SECONDS = 20.0
@@ -25,8 +31,7 @@ class ValkeyCluster:
 
     def __init__(self, folder: Path, nodes: int = NODES) -> None:
         self.nodes = [self._node(folder / f"node-{number}") for number in range(nodes)]
-        self._ports = [int(node.url.rsplit(":", 1)[1].split("/")[0]) for node in self.nodes]
-        self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
         self._is_made = False
 
     def start(self) -> None:
@@ -54,6 +59,28 @@ class ValkeyCluster:
         """Whether every node runs."""
         return all(node.running for node in self.nodes)
 
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the nodes."""
+        return [node.pid for node in self.nodes]
+
+    def stall(self) -> None:
+        """Have every node keep silent until `flow`, its connections open."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def flow(self) -> None:
+        """Let every node go on."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def listening(self) -> AbstractContextManager[bytearray]:
+        """What a proxy before one server hears. Nobody is before a cluster: the test that asks is skipped."""
+        pytest.skip("nobody listens to what a cluster is sent")
+
+    def close(self) -> None:
+        """As a proxy does; there is none."""
+
     def holder(self, key: str) -> ValkeyServer:
         """The node that a key fell to when the cluster was made."""
         return self.nodes[slot_of(key) * len(self.nodes) // SLOTS]
@@ -71,16 +98,33 @@ class ValkeyCluster:
 
     def move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
         """Move one slot with its keys, as an operator's tool does, key after key."""
+        self.begin_move(slot, source, target)
+        self.end_move(slot, source, target)
+
+    def begin_move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
+        """Begin to move a slot: from now on each key is where it was or where it goes."""
         with self.client(source) as giver, self.client(target) as taker:
-            ids = {at: _text(client.execute_command("CLUSTER", "MYID")) for at, client in ((0, giver), (1, taker))}
-            taker.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
-            giver.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
-            port = int(target.url.rsplit(":", 1)[1].split("/")[0])
+            taker.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", _name(giver))
+            giver.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", _name(taker))
+
+    def carry(self, source: ValkeyServer, target: ValkeyServer, *names: bytes | str) -> None:
+        """Move these keys."""
+        with self.client(source) as giver:
+            for name in names:
+                giver.execute_command("MIGRATE", "127.0.0.1", self._port(target), name, 0, 5_000)
+
+    def end_move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
+        """Move what is left of a slot, and have it belong to its new node."""
+        with self.client(source) as giver, self.client(target) as taker:
             while names := giver.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
-                for name in names:
-                    giver.execute_command("MIGRATE", "127.0.0.1", port, name, 0, 5_000)
+                self.carry(source, target, *names)
+            name = _name(taker)
             for client in (taker, giver):
-                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+
+    @staticmethod
+    def _port(node: ValkeyServer) -> int:
+        return int(node.url.rsplit(":", 1)[1].split("/")[0])
 
     def _node(self, folder: Path) -> ValkeyServer:
         port = _free_pair()
@@ -100,7 +144,7 @@ class ValkeyCluster:
                 first, last = -(-SLOTS * number // count), -(-SLOTS * (number + 1) // count) - 1
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
                 if number:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._ports[0])
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._port(self.nodes[0]))
 
     def _is_well(self, node: ValkeyServer) -> bool:
         try:
@@ -109,6 +153,12 @@ class ValkeyCluster:
         except RedisError:
             return False
         return "cluster_state:ok" in told and f"cluster_slots_ok:{SLOTS}" in told
+
+
+def _name(client: Redis) -> str:
+    """A node's own name in the cluster."""
+    told: Any = client.execute_command("CLUSTER", "MYID")  # type: ignore[no-untyped-call]
+    return _text(told)
 
 
 def _text(answer: Any) -> str:

@@ -78,7 +78,7 @@ class Recorder:
     def __init__(self, parts: RecorderParts, follow: Follower) -> None:
         self._parts = parts
         self._follow = follow
-        self._streams = RecordStreams(parts.store)
+        self.streams = RecordStreams(parts.store)
         self._sealer = Sealer(parts.settings.record_key)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(parts.settings.var / "spool")
@@ -89,7 +89,7 @@ class Recorder:
 
     def prepare(self) -> None:
         """Make the consumer group where it is missing; repeatable. Raises redis.RedisError while the store is away."""
-        self._streams.prepare(GROUP, FORGOTTEN_MS)
+        self.streams.prepare(GROUP, FORGOTTEN_MS)
 
     def is_kept_from_it(self) -> bool:
         """Whether the database is not ours: the recorder of a copy must not take the records of the other.
@@ -116,7 +116,7 @@ class Recorder:
         if entries:
             self._holds = True
             self._take([(entry, records) for entry in entries if (records := self._read(entry))])
-            self._streams.release(GROUP, entries)
+            self.streams.release(GROUP, entries)
             self._holds = False
         return len(entries)
 
@@ -145,24 +145,24 @@ class Recorder:
 
     def lag(self) -> int:
         """How many entries wait on the streams. Raises redis.RedisError when one of them cannot be asked."""
-        return self._streams.length()
+        return self.streams.length()
 
     def _append(self, entries: Any) -> bool:
-        return self._streams.append(record.STREAM_FIELD, entries)
+        return self.streams.append(record.STREAM_FIELD, entries)
 
     def _unfinished(self) -> list[Entry]:
         """Entries that this recorder took and could not finish, because a server went away meanwhile."""
-        return self._streams.unfinished(GROUP, self._name, BATCH) if self._holds else []
+        return self.streams.unfinished(GROUP, self._name, BATCH) if self._holds else []
 
     def _orphans(self) -> list[Entry]:
         """Entries that another recorder took and did not finish. Asked for now and then, not each time."""
         if monotonic() - self._took_over_at < TAKE_OVER_MS / 3000:
             return []
         self._took_over_at = monotonic()
-        return self._streams.orphans(GROUP, self._name, TAKE_OVER_MS, BATCH)
+        return self.streams.orphans(GROUP, self._name, TAKE_OVER_MS, BATCH)
 
     def _next(self, block_ms: int) -> list[Entry]:
-        return self._streams.fresh(GROUP, self._name, BATCH, block_ms)
+        return self.streams.fresh(GROUP, self._name, BATCH, block_ms)
 
     def _read(self, entry: Entry) -> tuple[Record, ...]:
         """The records of one entry. One that cannot be read is set aside."""
