@@ -96,6 +96,10 @@ class StoreCluster(_Commands):  # type: ignore[misc]
         for server in [self.server_of(f"{{{tag}}}")] if is_tagged else self.servers().values():
             yield from server.scan_iter(match=match, count=count, _type=_type)
 
+    def keys(self, pattern: Any = "*", **_: Any) -> list[bytes]:
+        """The keys of all masters that match: for tests and small stores, for it walks all there are."""
+        return list(self.scan_iter(match=pattern))
+
     def ping(self, **_: Any) -> bool:
         """Whether a master answers. Raises redis.RedisError when none does."""
         failed: RedisError | None = None

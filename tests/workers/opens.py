@@ -64,7 +64,7 @@ class Opens:
         self.campaign = shop.campaign(**content)
         shop.schedule(self.campaign)
         self.scheduler.tick()
-        jobs.work(QueueName.SEND, shop.store, burst=True)
+        jobs.work(QueueName.SEND, shop.queues, burst=True)
         self.scheduler.tick()
         return self.read_mails()
 

@@ -240,7 +240,7 @@ def test_it_runs_in_the_schedule_loop_and_keeps_total_caps_taken(keeper: Keeper)
         opens.look(mail)
     opens.record()
     keeper.later(500 * DAY)
-    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, shop.blobs, shop.clock)
     for _ in range(3):
         scheduler.tick()
     assert keeper.counts() == (0, 0, 0)
