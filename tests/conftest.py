@@ -154,9 +154,9 @@ def valkey_url(request: pytest.FixtureRequest, server_url: str) -> str:
 
 
 @pytest.fixture
-def queue_url(server_url: str) -> str:
+def queue_url(server_url: str, valkey_url: str) -> str:
     """The address of the test's job queues: the hot store's, or where that is a cluster an empty one of their own."""
-    if IS_WANTED:
+    if server_url != valkey_url:
         with stores.connect(server_url) as client:
             client.flushdb()
     return server_url
