@@ -85,6 +85,18 @@ def runs(store: Store) -> dict[str, str | None]:
     return found
 
 
+def answers(store: Store) -> bool:
+    """Whether the store answers; of a cluster, whether every master does. Raises redis.RedisError when none does."""
+    for server in servers(store).values():
+        try:
+            server.ping()
+        except RedisError:
+            if not is_clustered(store):
+                raise
+            return False
+    return True
+
+
 def ask_each(store: Store, names: Sequence[str], ask: Callable[[Any, str], object]) -> dict[str, Any]:
     """The answers about keys, one command each; those of a cluster's node that is away are left out.
 

@@ -16,6 +16,7 @@ from redis import RedisError
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from base import stores
 from base.queues import QueueName, queue
 from base.recordstreams import RecordStreams
 from base.stores import Store
@@ -59,7 +60,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
     since = now - WINDOW
     fetches, fallbacks, seconds = _fetches(session, since)
     # One that does not answer is asked once: whoever looks at the page waits for it.
-    store_up = _asked(lambda: bool(store.ping())) or False
+    store_up = _asked(lambda: stores.answers(store)) or False
     queues_up = store_up or queues is not store
     drifts = _drifts(session, now)
     return Measures(
