@@ -57,7 +57,7 @@ def _at_rate(report: Report, urls: tuple[str, str], paths: list[list[str]]) -> N
 
 
 def _saturated(report: Report, urls: tuple[str, str], paths: list[list[str]]) -> None:
-    """As fast as it goes: the median round of each, and the render process's own time, which other work leaves alone."""
+    """As fast as it goes: the median round of each, and the processor time that an open took in the process."""
     found: tuple[list[float], list[float]] = ([], [])
     micros: tuple[list[float], list[float]] = ([], [])
     for start, end in pairwise(range(0, ROUNDS * REQUESTS + 1, REQUESTS)):

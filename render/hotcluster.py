@@ -27,6 +27,8 @@ AGAIN_SECONDS: Final = 0.005
 MAX_AGAIN: Final = 8
 """Looks at keys whose slot is on its way to another node, one half here and one there."""
 _KEYLESS: Final = "SCRIPT"
+_PLAIN: Final = ("NOSCRIPT", "OOM", "WRONGTYPE", "NOAUTH")
+"""Errors that have nothing to do with where keys lie."""
 
 
 class _Map(NamedTuple):
@@ -78,7 +80,9 @@ class HotCluster:
 
     def call(self, *commands: Command) -> list[Any]:
         """As `Hot.call`."""
-        replies = self._replies(commands)
+        replies = self._alone(commands[0]) if len(commands) == 1 else None
+        if replies is None:
+            replies = self._replies(commands)
         for reply in replies:
             if reply is AWAY or (type(reply) is list and AWAY in reply):
                 raise Unavailable("Valkey")
@@ -124,6 +128,23 @@ class HotCluster:
         """Close every thread's connections; nobody may be using one."""
         for node in list(self._nodes.values()):
             node.close()
+
+    def _alone(self, command: Command) -> list[Any] | None:
+        """The reply to a command whose keys are all on one node, as nearly always; None where it is not that easy."""
+        names = command[1:] if command[0] == "MGET" else command[3:4] if command[0] == "EVALSHA" else command[1:2]
+        slots = {slot_of(_text(name)) for name in names}
+        place = self._current().places[slots.pop()] if len(slots) == 1 else None
+        if place is None:
+            return None
+        try:
+            return self._node(place).call(command)
+        except hiredis.ReplyError as error:
+            if str(error).partition(" ")[0] in _PLAIN:
+                raise
+            return None
+        except Unavailable:
+            self._is_wrong = True
+            raise
 
     def _replies(self, commands: Sequence[Command]) -> list[Any]:
         """The replies, AWAY where a node is. Raises hiredis.ReplyError, after all were read."""
