@@ -13,8 +13,10 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import psycopg
@@ -191,7 +193,18 @@ class ValkeyServer:
     does. The server inherits the locked file, so the lock lives exactly as long as the server, whatever becomes of us.
     """
 
-    def __init__(self, folder: Path, port: int, log: Path, *, password: str = "", databases: int = 16) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        log: Path,
+        *,
+        password: str = "",
+        databases: int = 16,
+        extra: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`extra` are further lines of its configuration, which come last."""
+        self._extra = extra
         self._folder = folder
         self._port = port
         self._log = log
@@ -248,6 +261,7 @@ class ValkeyServer:
             "databases": self._databases,
             "daemonize": "no",
             **({"requirepass": self._password} if self._password else {}),
+            **self._extra,
         }
         return "".join(f"{name} {value}\n" for name, value in lines.items())
 

@@ -8,8 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
+from base.slots import even_tags
+
 RECORDS: Final = "records"
-"""The stream of sealed records; written by render, read by the recorder."""
+"""The stream of sealed records; written by render, read by the recorder. Of one server; a cluster has several."""
+
+STREAMS: Final = 64
+"""Record streams of a cluster. Their slots are 256 apart, so that a node with so many in a row owns one at least."""
+
+
+def record_streams() -> tuple[str, ...]:
+    """The record streams of a cluster: an entry goes to one on the node of what is written with it."""
+    return tuple(f"{RECORDS}:{{{tag}}}" for tag in even_tags(STREAMS))
 
 
 def state(profile: int) -> str:

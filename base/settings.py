@@ -15,6 +15,7 @@ from typing import Any
 
 from base.errors import SettingError
 from base.mailsettings import MailSettings, entry
+from base.storeaddress import is_cluster, queue_url, store_url
 from base.values import (
     KEY_BYTES,
     blob_address,
@@ -53,16 +54,17 @@ class Settings(MailSettings):
         default="",
         repr=False,
         metadata=entry(
-            url("redis", "rediss", "valkey", "valkeys", "unix"),
-            "Valkey or Redis 7.2 or newer, append-only file on. Not set: the embedded server under `var`.",
+            store_url,
+            "Valkey or Redis 7.2 or newer, append-only file on: one server, or a cluster as "
+            "`valkey+cluster://host:port,host:port`. Not set: the embedded server under `var`.",
         ),
     )
     queue_url: str = field(
         default="",
         repr=False,
         metadata=entry(
-            url("redis", "rediss", "valkey", "valkeys", "unix"),
-            "Valkey for the job queues, never a cluster.",
+            queue_url,
+            "Valkey for the job queues and rate limits, never a cluster; must be set where the store is one.",
             "as `LATEBIND_REDIS_URL`",
         ),
     )
@@ -263,24 +265,31 @@ class Settings(MailSettings):
                     values[setting.field] = setting.read(environ[name])
                 except ValueError as error:
                     raise SettingError(name, str(error)) from None
-        settings = cls(**values)._filled()
+        settings = cls(**values).filled()
         for name in require:
             if not getattr(settings, name):
-                raise SettingError(PREFIX + name.upper(), "must be set")
+                raise settings.missing(name)
         return settings
 
-    def _filled(self) -> Settings:
+    def filled(self) -> Settings:
         """The same settings with the defaults that follow from other settings."""
         var = self.var.absolute()
         return replace(
             self,
             var=var,
-            queue_url=self.queue_url or self.redis_url,
+            queue_url=self.queue_url or ("" if is_cluster(self.redis_url) else self.redis_url),
             blob_url=self.blob_url or str(var / "blobs"),
             web_url=self.web_url or f"http://{self.bind}:{self.web_port}",
             render_url=self.render_url or f"http://{self.bind}:{self.render_port}",
             signals_url=self.signals_url or f"http://{self.bind}:{self.signals_port}",
         )
+
+    def missing(self, name: str) -> SettingError:
+        """What to tell of a field that must be set and is not."""
+        why = ""
+        if name == "queue_url" and is_cluster(self.redis_url):
+            why = ": LATEBIND_REDIS_URL is a cluster, and job queues (RQ) need a Valkey server of their own"
+        return SettingError(PREFIX + name.upper(), "must be set" + why)
 
     def render_base(self, brand: str) -> str:
         """The public address of the pictures and links in a brand's mails, without a last slash."""
@@ -335,5 +344,5 @@ WITHHELD_FROM_RENDER = (
 )  # fmt: skip
 """What the render process is not given: where the truth is kept, and the keys that open it."""
 
-OTHER_VARIABLES = {"LATEBIND_CHROMIUM"}
+OTHER_VARIABLES = {"LATEBIND_CHROMIUM", "LATEBIND_TEST_CLUSTER"}
 """Variables of the same prefix that only the tests read."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from base.storeaddress import cluster_address, is_cluster
+from base.storecluster import StoreCluster
+
 Store = Redis
+"""One server, or a cluster with the face of one (`is_clustered`)."""
 
 CONNECT_SECONDS = 0.5
 REPLY_SECONDS = 2.0
@@ -21,8 +26,10 @@ def connect(url: str, *, reply_seconds: float = REPLY_SECONDS, max_connections: 
     """A client of the hot store; nothing connects before the first command.
 
     A command that meets a dead connection is tried once more on a new one. Raises redis.RedisError when the server is
-    away or slower than `reply_seconds`.
+    away or slower than `reply_seconds`; of a cluster, the node that holds the key.
     """
+    if is_cluster(url):
+        return cast("Store", StoreCluster(cluster_address(url), patience(reply_seconds), max_connections))
     return Redis.from_url(
         _understood(url), max_connections=max_connections, decode_responses=False, **patience(reply_seconds)
     )
@@ -43,6 +50,68 @@ def connect_queues(url: str) -> Store:
     return Redis.from_url(
         _understood(url), socket_connect_timeout=CONNECT_SECONDS, socket_timeout=10, socket_keepalive=True
     )
+
+
+def is_clustered(store: Store) -> bool:
+    """Whether the store is a cluster: then one part of it may be away, and several keys are not one transaction."""
+    return isinstance(store, StoreCluster)
+
+
+def servers(store: Store) -> dict[str, Store]:
+    """Clients of the servers that hold the keys: the store itself, or every master of a cluster by host and port."""
+    return store.servers() if isinstance(store, StoreCluster) else {"": store}
+
+
+def holder(store: Store, key: str) -> str:
+    """The name of the server that holds a key, as in `servers`. Raises redis.RedisError where none does."""
+    return str(store.node_of(key).name) if isinstance(store, StoreCluster) else ""
+
+
+def runs(store: Store) -> dict[str, str | None]:
+    """Which run of each server this is, by its name; None for a node that does not answer.
+
+    Raises redis.RedisError when none answers.
+    """
+    found: dict[str, str | None] = {}
+    failed: RedisError | None = None
+    for name, server in servers(store).items():
+        try:
+            told: Any = server.info("server")
+            found[name] = str(told["run_id"])
+        except RedisError as error:
+            found[name], failed = None, error
+    if failed is not None and not any(found.values()):
+        raise failed
+    return found
+
+
+def answers(store: Store) -> bool:
+    """Whether the store answers; of a cluster, whether every master does. Raises redis.RedisError when none does."""
+    for server in servers(store).values():
+        try:
+            server.ping()
+        except RedisError:
+            if not is_clustered(store):
+                raise
+            return False
+    return True
+
+
+def ask_each(store: Store, names: Sequence[str], ask: Callable[[Any, str], object]) -> dict[str, Any]:
+    """The answers about keys, one command each; those of a cluster's node that is away are left out.
+
+    Raises redis.RedisError when nothing at all could be asked.
+    """
+    if not names:
+        return {}
+    with store.pipeline(transaction=False) as pipe:
+        for name in names:
+            ask(pipe, name)
+        answers = dict(zip(names, pipe.execute(raise_on_error=not is_clustered(store)), strict=True))
+    said = {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+    if not said:
+        raise next(iter(answers.values()))
+    return said
 
 
 def _understood(url: str) -> str:

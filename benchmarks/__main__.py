@@ -9,6 +9,7 @@ from benchmarks import (
     abuse,
     bulk,
     burst,
+    cluster,
     decide,
     drawing,
     faults,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[], None]] = {
     "fresh": fresh.main,
     "identity": identity.main,
     "people": people.main,
+    "cluster": cluster.main,
 }
 SOAKS: dict[str, Callable[[], None]] = {
     "burst": burst.main,

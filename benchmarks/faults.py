@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from base.clock import pause
-from base.embedded import PostgresServer, ValkeyServer
+from base.embedded import Server
 from benchmarks import load
 from benchmarks.open import address_of
 from benchmarks.report import Report
@@ -93,7 +93,7 @@ def _faults(ground: Ground, story: Story) -> dict[str, Callable[[], None]]:
             killed(ground.valkey)
         filler.unlink()
 
-    def killed(part: ValkeyServer | PostgresServer, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def killed(part: Server, meanwhile: Callable[[], object] = lambda: None) -> None:
         pause(1)
         part.kill()
         pause(1)

@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from base import keys
 from base.processes import free_port
+from base.recordstreams import RecordStreams
 from benchmarks import load, world
 from benchmarks.report import Report
 from tests.serving import Served
@@ -64,7 +64,7 @@ def _warm(report: Report, candidates: int, trees: int, title: str) -> None:
             _warm_up(url, paths[-2_000:])
             mine = _saturated(report, url, bare_url, paths, title)
             _at_shares(report, url, paths[ROUNDS * REQUESTS : -2_000], mine)
-            report.add("records on the stream for those opens", f"{place.store.xlen(keys.RECORDS):,}")
+            report.add("records on the stream for those opens", f"{RecordStreams(place.store).length():,}")
             report.add("memory of a render process, unique", f"{unique_mb(url):.0f} MB", aim="≤ 200 MB")
 
 
@@ -75,9 +75,9 @@ def _saturated(report: Report, url: str, bare_url: str, paths: list[str], title:
     for number in range(ROUNDS):
         part = paths[number * REQUESTS : (number + 1) * REQUESTS]
         for at in (url, bare_url):
-            before = _processor_seconds(at)
+            before = processor_seconds(at)
             took[at].append(_round(at, part, title))
-            cpu[at].append((_processor_seconds(at) - before) / len(part) * 1e6)
+            cpu[at].append((processor_seconds(at) - before) / len(part) * 1e6)
     mine, theirs = (median(result.per_second for result in results) for results in took.values())
     ratio = mine / theirs
     report.add(
@@ -208,7 +208,7 @@ def unique_mb(url: str) -> float:
     ) / 1024  # fmt: skip
 
 
-def _processor_seconds(url: str) -> float:
+def processor_seconds(url: str) -> float:
     """Processor time that the server has taken so far: user and system, in the kernel's hundredths of a second."""
     # Behind the name in brackets come state and ten numbers more, then the two (proc(5)).
     words = [text.rpartition(")")[2].split() for text in _of_processes(url, "stat")]

@@ -35,6 +35,7 @@ from signals.foldevent import FoldEvent, Line
 from signals.moments import unix_ms
 from signals.state import decode as decode_state
 from signals.state import encode as encode_state
+from tests.clusters import ValkeyCluster
 from workers.migration import migrate
 
 CAMPAIGN = 77
@@ -54,11 +55,16 @@ class World:
 
 
 @contextmanager
-def world(*, database: bool = False) -> Iterator[World]:
-    """Servers for the length of a benchmark; they and their folder are gone afterwards."""
+def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
+    """Servers for the length of a benchmark; they and their folder are gone afterwards.
+
+    `cluster`: the hot store is three nodes, without queues beside it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="latebind-bench-"))
     folder.chmod(0o755)
-    valkey = ValkeyServer(folder / "valkey", free_port(), folder / "valkey.log")
+    valkey: ValkeyServer | ValkeyCluster = ValkeyServer(folder / "valkey", free_port(), folder / "valkey.log")
+    if cluster:
+        valkey = ValkeyCluster(folder)
     postgres = PostgresServer(folder / "postgres", free_port(), folder / "postgres.log") if database else None
     try:
         valkey.start()
@@ -69,7 +75,7 @@ def world(*, database: bool = False) -> Iterator[World]:
         settings = replace(
             read,
             redis_url=valkey.url,
-            queue_url=valkey.url,
+            queue_url="" if cluster else valkey.url,
             database_url=postgres.url if postgres is not None else "",
             token_keys={1: secrets.token_bytes(TOKEN_KEY_BYTES)},
             record_key=secrets.token_bytes(KEY_BYTES),

@@ -66,7 +66,8 @@ def _away(value: float) -> str:
 ALARMS: Final = (
     Alarm(
         "StoreAway", "store_away", "The hot store does not answer",
-        "Opens show defaults by the plans they hold, records wait on disk. See that Valkey runs and has memory.",
+        "Opens show defaults by the plans they hold (in a cluster those of the node that is away), records wait on "
+        "disk. See that Valkey runs and has memory.",
         0, lambda seen: float(not seen.store_up), _away,
     ),
     Alarm(

@@ -25,7 +25,9 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 UPLOADS = frozenset({"pictures.upload", "api.upload_picture"})
 MAX_UPLOAD_BYTES = 14 * 1024 * 1024
 """What takes pictures in: 10 MB grow by a third in Base64."""
-REQUIRED = ("database_url", "redis_url", "token_keys", "session_key", "subject_key", "hash_key", "record_key")
+REQUIRED = (
+    "database_url", "redis_url", "queue_url", "token_keys", "session_key", "subject_key", "hash_key", "record_key",
+)  # fmt: skip
 
 
 def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
@@ -60,7 +62,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     csrf = CSRFProtect(app)
     csrf.exempt(api.api)  # Programs bear a key, which no browser sends by itself.
     access.install(app)
-    limits.install(app, settings.redis_url)
+    limits.install(app, settings.queue_url or settings.redis_url)
     errors.install(app)
     presenting.install(app)
     for blueprint in BLUEPRINTS:

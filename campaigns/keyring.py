@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from base import keys
 from base.logs import logger
-from base.stores import Store
+from base.stores import Store, ask_each
 from campaigns.models.accounts import ApiKey
 from render.access import KeyFacts, encode_key
 
@@ -38,8 +38,8 @@ def refresh(session: Session, store: Store) -> int:
     rows = list(session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id).limit(MAX_KEYS)))
     if not rows:
         return 0
-    held: list[bytes | None] = store.mget([keys.api_key(row.id) for row in rows])  # type: ignore[assignment]
-    stale = [row for row, data in zip(rows, held, strict=True) if data != _wanted(row)]
+    held = ask_each(store, [keys.api_key(row.id) for row in rows], lambda pipe, name: pipe.get(name))
+    stale = [row for row in rows if held.get(keys.api_key(row.id), _wanted(row)) != _wanted(row)]
     for row in stale:
         _write(store, row)
     return len(stale)

@@ -1,4 +1,4 @@
-"""Rate limits of the pages, counted in the hot store so that all processes share them."""
+"""Rate limits of the pages, counted beside the job queues so that all processes share them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ limiter = Limiter(key_func=get_remote_address, headers_enabled=False)
 
 
 def install(app: Flask, redis_url: str) -> None:
-    """Count in the store at this address; where it is away, in memory."""
+    """Count in the server at this address, never a cluster; where it is away, in memory."""
     app.config.update(
         RATELIMIT_STORAGE_URI=redis_url.replace("valkeys://", "rediss://", 1).replace("valkey://", "redis://", 1),
         RATELIMIT_STORAGE_OPTIONS=stores.patience(),

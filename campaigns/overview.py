@@ -9,9 +9,9 @@ from redis import RedisError
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from base import keys
 from base.ids import TEST_BIT
 from base.queues import QueueName, queue
+from base.recordstreams import RecordStreams
 from base.stores import Store
 from campaigns import instance
 from campaigns.models import Campaign, Delivery
@@ -100,7 +100,7 @@ def waiting(store: Store | None, queues: Store | None) -> list[tuple[str, int | 
     """What waits where, in words; None where a store is away, as one of None is known to be. One is asked once."""
     rows: list[tuple[str, int | None]] = []
     try:
-        records = None if store is None else int(store.xlen(keys.RECORDS))
+        records = None if store is None else RecordStreams(store).length()
     except RedisError:
         records = None
     rows.append(("Records of opens, on their way to the database", records))

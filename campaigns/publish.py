@@ -18,7 +18,7 @@ from base import keys, logs
 from base.blobs import FolderBlobs
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
-from base.stores import Store
+from base.stores import Store, ask_each
 from campaigns import admin_log, approvals, findings, locks, mail, plans, relations, scenarios
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.campaigns import campaign
@@ -169,22 +169,26 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
     """Write every live key that differs from the database, and plans that are gone; returns how many were written.
 
     A campaign whose key differs is locked and read again before it is written: somebody may have switched it off since,
-    and been told so. A plan whose blob is missing is left out with a log line: the others must not wait for it.
+    and been told so. A plan whose blob is missing is left out with a log line, and so is what a cluster's lost node
+    holds: the others must not wait for it. Raises redis.RedisError.
     """
     rows = list(session.scalars(select(Campaign).where(Campaign.plan_hash.is_not(None)).order_by(Campaign.id)))
     if not rows:
         return 0
     learnt = relations.current(session)
     wanted = {keys.live(row.id): render_plan.encode_live(live(row, learnt)) for row in rows}
-    held: list[bytes | None] = store.mget(list(wanted))  # type: ignore[assignment]
+    held = ask_each(store, list(wanted), lambda pipe, name: pipe.get(name))
     stale: dict[str, bytes] = {}
-    differing = [row for row, data, there in zip(rows, wanted.values(), held, strict=True) if data != there]
+    differing = [
+        row for row, (name, data) in zip(rows, wanted.items(), strict=True) if name in held and held[name] != data
+    ]
     for row in differing:
         session.refresh(row, with_for_update=True)
         stale[keys.live(row.id)] = render_plan.encode_live(live(row, learnt))
     named = {name: row.id for row in rows for name in (row.plan_hash, row.next_plan_hash) if name is not None}
+    there = ask_each(store, [keys.plan(name) for name in named], lambda pipe, name: pipe.exists(name))
     for name, campaign_id in named.items():
-        if not store.exists(keys.plan(name)):
+        if there.get(keys.plan(name)) == 0:
             try:
                 stale[keys.plan(name)] = blobs.get(name)
             except NotFound:

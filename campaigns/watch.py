@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import msgspec
 from redis import RedisError
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from base import keys
+from base import stores
 from base.queues import QueueName, queue
+from base.recordstreams import RecordStreams
 from base.stores import Store
 from campaigns import arms
 from campaigns.drift import Drift
@@ -59,7 +60,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
     since = now - WINDOW
     fetches, fallbacks, seconds = _fetches(session, since)
     # One that does not answer is asked once: whoever looks at the page waits for it.
-    store_up = _asked(lambda: bool(store.ping())) or False
+    store_up = _asked(lambda: stores.answers(store)) or False
     queues_up = store_up or queues is not store
     drifts = _drifts(session, now)
     return Measures(
@@ -89,8 +90,8 @@ def _asked(question: Callable[[], Value]) -> Value | None:
 
 def _record_lag(store: Store) -> float:
     """How long the oldest record has waited on the stream."""
-    oldest = cast("list[Any]", store.xrange(keys.RECORDS, count=1))
-    return max(0.0, _clock(store) - int(oldest[0][0].split(b"-")[0]) / 1000) if oldest else 0.0
+    oldest = RecordStreams(store).oldest_ms()
+    return max(0.0, _clock(store) - oldest / 1000) if oldest is not None else 0.0
 
 
 def _job_lag(name: QueueName, queues: Store) -> float:

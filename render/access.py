@@ -17,7 +17,7 @@ import msgspec
 from base import keys
 from base.clock import monotonic
 from base.errors import Unavailable
-from render.wire import HotStore
+from render.wire import Hot
 
 HELD_SECONDS: Final = 0.9
 MAX_HELD: Final = 1000
@@ -40,7 +40,7 @@ _decode: Final = msgspec.msgpack.Decoder(KeyFacts).decode
 class Keyring:
     """Checks keys; each is held in process for less than a second. For many threads."""
 
-    def __init__(self, hot: HotStore) -> None:
+    def __init__(self, hot: Hot) -> None:
         self._hot = hot
         self._held: OrderedDict[str, tuple[float, KeyFacts | None]] = OrderedDict()
         self._lock = Lock()

@@ -3,7 +3,9 @@
 `{profile}:shown:<delivery>` and `{profile}:used` are written only if nobody wrote them since they were read; the state
 must be the one that was decided on, so an erasure or a purchase that arrived in between is never overwritten or missed.
 The records of the open travel with the write: there is no agreed open without its decision record. Who comes second is
-given what the first wrote, and goes by that.
+given what the first wrote, and goes by that. In a cluster they go to a record stream of the same node. The script is
+told its name beside the keys, for it lies in another slot; an entry that cannot be added there ends the script before
+anything is written.
 
 `cap:<offer>` is a hash: `left`, the balance, `total`, out of how many, and a field for every reservation,
 `<profile>.<delivery>.<open number>.<minute it began>`, holding when it was made (Unix ms) or 0 once its record was
@@ -14,7 +16,7 @@ released by the recorder (`stale_reservations`, `release`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import hiredis
@@ -24,7 +26,7 @@ from base.errors import Unavailable
 from base.ids import Delivery
 from base.stores import Store
 from render.record import STREAM_FIELD
-from render.wire import Command, HotStore
+from render.wire import NOT_LOCAL, Command, Hot
 
 SHOWN_DAYS: Final = 60
 """A shown key is kept this long after its last write; the plan's lifetime says how long it must be there."""
@@ -49,7 +51,7 @@ class Script:
 
 # A state is a MessagePack array whose fourth entry says that the person was erased; nine bytes with its edition come
 # before it (signals/state.py). The script reads no further: Valkey's own reader does not know all of MessagePack.
-_WRITE: Final = Script("""
+_WRITE: Final = Script("""#!lua flags=allow-cross-slot-keys
 local function erased(state)
   if state == '' then return false end
   local first = string.byte(state, 1) == 0xcf and 10 or 1
@@ -67,9 +69,9 @@ elseif same then
   same = redis.sha1hex(state) == ARGV[5]
 end
 if not same then return {shown, used, state} end
+if ARGV[7] ~= '' then redis.call('XADD', ARGV[9], '*', ARGV[8], ARGV[7]) end
 redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[6])
 if ARGV[4] ~= '' then redis.call('SET', KEYS[2], ARGV[4]) end
-if ARGV[7] ~= '' then redis.call('XADD', KEYS[4], '*', ARGV[8], ARGV[7]) end
 return 1
 """)
 
@@ -150,13 +152,32 @@ class Reservation(NamedTuple):
 class Agreement:
     """The writes that processes must agree on. For many threads."""
 
-    def __init__(self, hot: HotStore) -> None:
+    def __init__(self, hot: Hot) -> None:
         self._hot = hot
 
     def write(self, names: Names, read: Personal, change: Change) -> Personal | None:
         """Write if nobody else did: None then, else what is there now. Raises Unavailable."""
+        stream = self._hot.stream_beside(names.shown)
+        try:
+            try:
+                reply = self._written(names, read, change, stream)
+            except hiredis.ReplyError as error:
+                if NOT_LOCAL not in str(error):
+                    raise
+                # The stream is on its way to another node, or there; nothing was written. Once more, with another.
+                reply = self._written(names, read, change, self._hot.stream_beside(names.shown, stream))
+        except hiredis.ReplyError as error:
+            # A store that refuses to write (memory full, read-only replica) is as good as away.
+            raise Unavailable("Valkey") from error
+        if reply == 1:
+            return None
+        shown, used, state = reply
+        return Personal(state or None, shown or None, used or None)
+
+    def _written(self, names: Names, read: Personal, change: Change, stream: str) -> Any:
+        """One run of the script. Raises Unavailable, hiredis.ReplyError."""
         command = _WRITE.command(
-            (names.shown, names.used, names.state, keys.RECORDS),
+            (names.shown, names.used, names.state),
             read.shown or b"",
             (read.used or b"") if change.used is not None else b"",
             change.shown,
@@ -165,17 +186,16 @@ class Agreement:
             SHOWN_DAYS * 86_400,
             change.entry or b"",
             STREAM_FIELD,
+            stream,
         )
-        (reply,) = self._call(_WRITE, [command])
-        if reply == 1:
-            return None
-        shown, used, state = reply
-        return Personal(state or None, shown or None, used or None)
+        (reply,) = self._taught(_WRITE, [command], self._hot.call)
+        return reply
 
     def reserve(self, offers: Sequence[int], name: str, now_ms: int) -> Reservation:
         """Take one showing of each offer's total cap; taking the same twice under one name takes once.
 
-        Raises Unavailable: what was taken before that is released by the recorder.
+        One whose node is away counts as refused. Raises Unavailable: what was taken before that, or unheard, is
+        released by the recorder.
         """
         replies = self._call(_RESERVE, [_RESERVE.command((keys.cap(offer),), name, now_ms) for offer in offers])
         answers = list(zip(offers, replies, strict=True))
@@ -196,17 +216,20 @@ class Agreement:
             return
 
     def _call(self, script: Script, commands: Sequence[Command]) -> list[Any]:
-        """Run a script once a command; a server that does not know it is taught it. Raises Unavailable."""
+        """Run a script once a command; AWAY where a cluster's node is. Raises Unavailable."""
         try:
-            try:
-                return self._hot.call(*commands)
-            except hiredis.ReplyError as error:
-                if not str(error).startswith("NOSCRIPT"):
-                    raise
-            return self._hot.call(("SCRIPT", "LOAD", script.text), *commands)[1:]
+            return self._taught(script, commands, self._hot.gather)
         except hiredis.ReplyError as error:
-            # A store that refuses to write (memory full, read-only replica) is as good as away.
             raise Unavailable("Valkey") from error
+
+    def _taught(self, script: Script, commands: Sequence[Command], send: Callable[..., list[Any]]) -> list[Any]:
+        """Run a script once a command; a server that does not know it is taught it."""
+        try:
+            return send(*commands)
+        except hiredis.ReplyError as error:
+            if not str(error).startswith("NOSCRIPT"):
+                raise
+        return send(("SCRIPT", "LOAD", script.text), *commands)[1:]
 
 
 def _digest(state: bytes | None) -> str:

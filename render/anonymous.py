@@ -49,8 +49,9 @@ def _decided(parts: Parts, fetch: Fetch, running: Running, plan: Plan, personal:
     if decision.reason == NO_MODEL:
         parts.metrics.count("without_model")
     # The repair of a state would name the person.
-    lost = tuple(name for name in decision.lost if name != "state")
-    parts.metrics.count("lost", len(decision.lost))
+    missing = running.lost(decision.lost)
+    lost = tuple(name for name in missing if name != "state")
+    parts.metrics.count("lost", len(missing))
     lane = Lane(
         began_ms=fetch.now_ms,
         decision=secrets.token_hex(16),

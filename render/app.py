@@ -28,6 +28,7 @@ from render.click import follow_click
 from render.commit import Recorder
 from render.contact import MAX_BODY, decide_contact
 from render.fallback import Ladder
+from render.hotcluster import hot_store
 from render.lookup import Lookup
 from render.metrics import Metrics
 from render.notice import not_found, notice
@@ -48,7 +49,6 @@ from render.view import show_block, show_mail
 from render.warmer import Warmer
 from render.warmup import warm_fonts
 from render.webpicture import head_web_picture, open_web_picture
-from render.wire import HotStore
 from signals.candidates import MODEL_FEATURES
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
     deadline = settings.deadline_ms / 1000
     # Three exchanges fit into the deadline: one to read, one to agree, one for the total cap or the record.
     reply_seconds = max(MIN_REPLY_SECONDS, deadline / 3)
-    hot = HotStore(settings.redis_url, reply_seconds)
+    hot = hot_store(settings.redis_url, reply_seconds)
     sealer = Sealer(settings.record_key)
     spool = Spool(settings.var / "spool", settings.spool_mb * 1_000_000)
     blobs = blobs_from(settings)

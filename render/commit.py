@@ -14,7 +14,6 @@ from typing import Final
 
 import hiredis
 
-from base import keys
 from base.clock import monotonic
 from base.errors import Unavailable
 from base.sealing import Sealer
@@ -22,7 +21,7 @@ from render import record
 from render.metrics import Metrics
 from render.record import Record
 from render.spool import Spool
-from render.wire import HotStore
+from render.wire import Hot
 
 MAX_FLIGHT: Final = 64
 """Entries sent at once; pictures travel in them, so a flight stays within the reply time-out."""
@@ -43,7 +42,7 @@ class _Entry:
 class Recorder:
     """Accepts records for a process: into the stream, else onto local disk. For many threads."""
 
-    def __init__(self, hot: HotStore, sealer: Sealer, spool: Spool, metrics: Metrics) -> None:
+    def __init__(self, hot: Hot, sealer: Sealer, spool: Spool, metrics: Metrics) -> None:
         self._hot = hot
         self._sealer = sealer
         self._spool = spool
@@ -119,7 +118,8 @@ class Recorder:
     def _append(self, entries: Sequence[bytes]) -> bool:
         """Put entries on the stream; False when it cannot take them now."""
         try:
-            self._hot.call(*[("XADD", keys.RECORDS, "*", record.STREAM_FIELD, data) for data in entries])
+            stream = self._hot.stream()
+            self._hot.call(*[("XADD", stream, "*", record.STREAM_FIELD, data) for data in entries])
         except (Unavailable, hiredis.ReplyError):
             # A refusal ("OOM command not allowed") is no loss: the spool takes the whole flight.
             return False

@@ -3,6 +3,9 @@
 Live keys, plans, product facts and cap balances are held in process; all but plans (which never change) at most
 `HELD_SECONDS`, and are read again in the same flight as the person's keys. When the store is away the last held plan
 still says what the defaults look like, and nothing else is taken from it.
+
+Of a cluster one node may be away: without the person's keys, the live key or a plan that is new, it is as if all were;
+without a product or a cap, offers that need it are left out like those whose key was lost, but nothing is called lost.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from render.plan import Live, Plan, decode, decode_live
 from render.relations import Relations
 from render.shelf import ModelShelf, RelationsShelf
 from render.trial import models_of
-from render.wire import Command, HotStore
+from render.wire import AWAY, Command, Hot
 from signals.productfacts import ProductFacts
 
 HELD_SECONDS: Final = 0.9
@@ -41,9 +44,10 @@ _product: Final = msgspec.msgpack.Decoder(ProductFacts).decode
 class Running(NamedTuple):
     """What a campaign runs, as this process knows it. `plan` is None when the live key or the plan is not there.
 
-    `product_bytes` are what `products` were read from. `missing` names keys that must exist and do not. `read_at` is
-    monotonic seconds. `model_before` is the newest model of the campaign that this process had loaded. Before `from_ms`
-    and from `until_ms` on (Unix milliseconds) another plan counts.
+    `product_bytes` are what `products` were read from. `missing` names keys that must exist and do not, `unread` those
+    of a cluster's node that is away, `product:…` or `cap:…`. `read_at` is monotonic seconds. `model_before` is the
+    newest model of the campaign that this process had loaded. Before `from_ms` and from `until_ms` on (Unix
+    milliseconds) another plan counts.
     """
 
     campaign: int
@@ -58,6 +62,11 @@ class Running(NamedTuple):
     model_before: str | None = None
     from_ms: int = 0
     until_ms: int = sys.maxsize
+    unread: frozenset[str] = frozenset()
+
+    def lost(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Of keys that a decision found missing, those that are lost, and not just out of reach."""
+        return tuple(name for name in names if name not in self.unread) if self.unread else names
 
     def holds(self, now_ms: int) -> bool:
         """Whether it may still be decided on at that moment."""
@@ -74,7 +83,7 @@ class Look(NamedTuple):
 class Lookup:
     """Reads for opens. For many threads."""
 
-    def __init__(self, hot: HotStore, models: ModelShelf, relations: RelationsShelf, metrics: Metrics) -> None:
+    def __init__(self, hot: Hot, models: ModelShelf, relations: RelationsShelf, metrics: Metrics) -> None:
         self._hot = hot
         self._models = models
         self._relations = relations
@@ -100,7 +109,7 @@ class Lookup:
         if held is not None and held.holds(now_ms):
             return held
         try:
-            return self._refreshed(campaign, held, self._hot.call(*self._questions(campaign, held)), now_ms)
+            return self._refreshed(campaign, held, self._hot.gather(*self._questions(campaign, held)), now_ms)
         except (Unavailable, hiredis.ReplyError):
             return held
 
@@ -142,18 +151,23 @@ class Lookup:
 
     def plan(self, digest: str) -> Plan | None:
         """A plan by its hash, read if it is not held; None when it cannot be had."""
+        try:
+            return self._plan(digest)
+        except (Unavailable, hiredis.ReplyError):
+            return None
+
+    def _plan(self, digest: str) -> Plan | None:
+        """A plan by its hash; None when it is not there. Raises Unavailable, hiredis.ReplyError."""
         plan = self._plans.get(digest)
         if plan is None:
-            try:
-                (data,) = self._hot.call(("GET", keys.plan(digest)))
-            except (Unavailable, hiredis.ReplyError):
-                return None
+            (data,) = self._hot.call(("GET", keys.plan(digest)))
             plan = self._keep_plan(digest, data)
         return plan
 
     def _read_all(self, campaign: int, held: Running | None, names: Names, now_ms: int) -> Look:
-        reply, *answers = self._hot.call(("MGET", *names), *self._questions(campaign, held))
-        return Look(self._refreshed(campaign, held, answers, now_ms), Personal(*reply))
+        reply, *answers = self._hot.gather(("MGET", *names), *self._questions(campaign, held))
+        running = self._refreshed(campaign, held, answers, now_ms)
+        return Look(running, None if AWAY in reply else Personal(*reply))
 
     def _questions(self, campaign: int, held: Running | None) -> list[Command]:
         """The live key, and what the plan held for it wants; a plan that is new is asked for afterwards."""
@@ -161,13 +175,16 @@ class Lookup:
         return [("GET", keys.live(campaign)), *_wants(plan)]
 
     def _refreshed(self, campaign: int, held: Running | None, answers: list[Any], now_ms: int) -> Running:
+        if answers[0] is AWAY:
+            # Whether the campaign was switched off cannot be told.
+            raise Unavailable("Valkey")
         live = _live(answers[0])
         digest = (live.plan_at(now_ms) or "") if live is not None else ""
         same = held is not None and held.plan is not None and held.plan_hash == digest
-        plan = held.plan if same and held is not None else self.plan(digest) if digest else None
+        plan = held.plan if same and held is not None else self._plan(digest) if digest else None
         if plan is not None and not same:
             wants = _wants(plan)
-            answers = [answers[0], *(self._hot.call(*wants) if wants else ())]
+            answers = [answers[0], *(self._hot.gather(*wants) if wants else ())]
         running = self._running_of(campaign, live, plan, digest, answers[1:])
         from_ms, until_ms = _counts(live, now_ms)
         before = self._model_before(live, held)
@@ -199,6 +216,7 @@ class Lookup:
         product_bytes: dict[str, bytes] = {}
         caps: dict[int, int] = {}
         missing: list[tuple[str, str]] = []
+        unread: list[str] = []
         if live is None:
             missing.append(("live", ""))
         elif plan is None and digest:
@@ -207,6 +225,9 @@ class Lookup:
             rest = answers
             if plan.product_ids:
                 for name, data in zip(plan.product_ids, answers[0], strict=True):
+                    if data is AWAY:
+                        unread.append(f"product:{name}")
+                        continue
                     facts = _facts(data)
                     if facts is None:
                         missing.append(("product", name))
@@ -214,12 +235,15 @@ class Lookup:
                         products[name], product_bytes[name] = facts, data
                 rest = answers[1:]
             for offer, left in zip(plan.capped_ids, rest, strict=True):
-                if left is None:
+                if left is AWAY:
+                    unread.append(f"cap:{offer}")
+                elif left is None:
                     missing.append(("cap", str(offer)))
                 else:
                     caps[offer] = int(left)
         return Running(
-            campaign, live, plan, digest, products, product_bytes, caps, tuple(missing), monotonic()
+            campaign, live, plan, digest, products, product_bytes, caps, tuple(missing), monotonic(),
+            unread=frozenset(unread),
         )  # fmt: skip
 
     def _keep_plan(self, digest: str, data: bytes | None) -> Plan | None:

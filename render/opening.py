@@ -250,11 +250,12 @@ class Opening:
         taken = _capped(plan, decision) if uses_caps else ()
         made = decision_record(fetch, running, decision, facts, lane, read.personal, taken)
         self._metrics.count("decisions", value=decision.rung)
-        self._metrics.count("lost", len(decision.lost))
+        lost = running.lost(decision.lost)
+        self._metrics.count("lost", len(lost))
         return Open(
             running, plan, running.plan_hash, lane, facts.locale or plan.locale,
             is_recorded=not decision.no_record, is_new=True,
-            records=(made, *self.repairs.wanted(fetch, running, decision.lost)),
+            records=(made, *self.repairs.wanted(fetch, running, lost)),
             uses=_uses(plan, decision) if uses_caps else (),
         )  # fmt: skip
 

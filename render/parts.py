@@ -22,7 +22,7 @@ from render.rates import Rates
 from render.shelf import ModelShelf, RelationsShelf
 from render.spool import Spool
 from render.warmer import Warmer
-from render.wire import HotStore
+from render.wire import Hot
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Parts:
     settings: Settings
     clock: Clock
     tokens: TokenKeys
-    hot: HotStore
+    hot: Hot
     keyring: Keyring
     origins: Origins
     lookup: Lookup

@@ -78,7 +78,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
 
     `rung` is model, rules or default, `reason` why it was not a better one. `reserved` are the total caps taken,
     `reserved_as` the delivery's part of their name, empty for `campaign.occurrence`, `refused` those that refused.
-    `lost` says that facts were missing which must exist, `missing` names their keys. `features` is the SHA-256 of the
+    `lost` says that facts were missing which must exist, `missing` names their keys; behind "unread" those that a
+    cluster's lost node may still hold. `features` is the SHA-256 of the
     scored feature matrix, `propensity` the chance of all slots' choices together. `sent_ms`, `undecided`, `neutral`
     (content holdout), `live_state` and `withdrawn` are the other facts it was made from. `contact` names the contact
     for channels without deliveries; `micros` is the time from the process's first line to the decision.

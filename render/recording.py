@@ -69,7 +69,7 @@ def decision_record(
         rung=decision.rung,
         reason=decision.reason,
         lost=bool(decision.lost),
-        missing=decision.lost,
+        missing=tuple(f"unread {name}" if name in running.unread else name for name in decision.lost),
         features=decision.features,
         sent_ms=facts.sent_at_ms,
         undecided=facts.undecided,

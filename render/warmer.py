@@ -13,7 +13,7 @@ import hiredis
 from base.errors import Unavailable
 from render.fallback import Ladder
 from render.lookup import Lookup
-from render.wire import HotStore
+from render.wire import Hot
 
 PAUSE_SECONDS: Final = 0.5
 MAX_CAMPAIGNS: Final = 200
@@ -23,7 +23,7 @@ _PREFIX: Final = b"live:"
 class Warmer:
     """A background thread of one process."""
 
-    def __init__(self, hot: HotStore, lookup: Lookup, ladder: Ladder) -> None:
+    def __init__(self, hot: Hot, lookup: Lookup, ladder: Ladder) -> None:
         self._hot = hot
         self._lookup = lookup
         self._ladder = ladder
@@ -61,14 +61,8 @@ class Warmer:
 
     def _campaigns(self) -> list[int]:
         """Campaigns that have a live key, as many as are worth warming; none when the store is away."""
-        found: dict[int, None] = {}
-        cursor = b"0"
         try:
-            while not self._stopped.is_set():
-                ((cursor, names),) = self._hot.call(("SCAN", cursor, "MATCH", _PREFIX + b"*", "COUNT", 1000))
-                found |= {int(name[len(_PREFIX) :]): None for name in names if name[len(_PREFIX) :].isdigit()}
-                if cursor == b"0" or len(found) >= MAX_CAMPAIGNS:
-                    break
+            names = self._hot.names(_PREFIX, MAX_CAMPAIGNS)
         except (Unavailable, hiredis.ReplyError):
             return []
-        return list(found)[:MAX_CAMPAIGNS]
+        return [int(name[len(_PREFIX) :]) for name in names if name[len(_PREFIX) :].isdigit()][:MAX_CAMPAIGNS]

@@ -12,12 +12,13 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
 
 import hiredis
 
+from base import keys
 from base.clock import monotonic
 from base.errors import SettingError, Unavailable
 
@@ -96,6 +97,15 @@ class _Wire:
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send all, then read as many replies. An error reply of any command is raised, after all were read."""
+        self.send(commands)
+        replies = self.receive(len(commands))
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
+        return replies
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send all; as many replies must then be received."""
         packed = _pack(commands[0]) if len(commands) == 1 else b"".join(map(_pack, commands))
         try:
             self._socket.sendall(packed)
@@ -103,17 +113,17 @@ class _Wire:
             raise
         except OSError as error:
             raise _Broken from error
+
+    def receive(self, count: int) -> list[Any]:
+        """So many replies, error replies among them."""
         replies: list[Any] = []
         gets = self._reader.gets
-        while len(replies) < len(commands):
+        while len(replies) < count:
             reply = gets()
             if reply is False:
                 self._receive()
                 continue
             replies.append(reply)
-        for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
-                raise reply
         return replies
 
     def _receive(self) -> None:
@@ -136,6 +146,54 @@ class _Wire:
             self._socket.close()
 
 
+AWAY: Final = object()
+"""In the place of a reply that a cluster's node, being away, did not give (`Hot.gather`)."""
+
+
+NOT_LOCAL: Final = "non local key"
+"""In what Valkey and Redis say of a script that names a key of another node."""
+
+
+class Hot(Protocol):
+    """The hot store as opens use it: one server (`HotStore`), or a cluster (render/hotcluster.py)."""
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody should be asked to wait for it."""
+        ...
+
+    def call(self, *commands: Command) -> list[Any]:
+        """The replies to commands sent in one flight, as bytes, int, list or None.
+
+        Raises Unavailable when a server that they concern is away or slow, hiredis.ReplyError when one refuses a
+        command. Commands may be sent twice, so they must bear being done twice.
+        """
+        ...
+
+    def gather(self, *commands: Command) -> list[Any]:
+        """As `call`, but what a cluster's lost node would have said is AWAY, within an MGET as well.
+
+        Raises Unavailable only when the store is one server.
+        """
+        ...
+
+    def stream_beside(self, key: str, but: str = "") -> str:
+        """A record stream that a script may write together with this key, but not that one. Raises Unavailable."""
+        ...
+
+    def stream(self) -> str:
+        """A record stream that takes entries now. Raises Unavailable when none does."""
+        ...
+
+    def names(self, prefix: bytes, most: int) -> list[bytes]:
+        """Keys that begin like this, at least `most` of them where there are as many. Raises as `call`."""
+        ...
+
+    def close(self) -> None:
+        """Close every thread's connections; nobody may be using one."""
+        ...
+
+
 class HotStore:
     """Valkey for opens, shared by the threads of a process; each has a connection of its own, made when first used."""
 
@@ -155,11 +213,7 @@ class HotStore:
         return monotonic() < self._away_until
 
     def call(self, *commands: Command) -> list[Any]:
-        """The replies to commands sent in one flight, as bytes, int, list or None.
-
-        Raises Unavailable when the store is away or slow, hiredis.ReplyError when it refuses a command. Commands sent
-        over a connection that had ended are sent once more on a new one, so they must bear being done twice.
-        """
+        """As `Hot.call`: commands sent over a connection that had ended are sent once more on a new one."""
         if self._away_until and not self._may_probe():
             raise Unavailable("Valkey")
         try:
@@ -176,6 +230,62 @@ class HotStore:
         if self._late or self._away_until:
             self._well()
         return replies
+
+    gather = call
+
+    def begin(self, commands: Sequence[Command]) -> None:
+        """Send commands, which `finish` is then asked for by the same thread. Raises Unavailable."""
+        if self._away_until and not self._may_probe():
+            raise Unavailable("Valkey")
+        try:
+            try:
+                self._wire().send(commands)
+            except _Broken:
+                self._drop()
+                self._wire().send(commands)
+        except (TimeoutError, BlockingIOError) as error:
+            self._ill(late=True)
+            raise Unavailable("Valkey") from error
+        except (OSError, _Broken, hiredis.ReplyError, hiredis.ProtocolError) as error:
+            self._ill(late=False)
+            raise Unavailable("Valkey") from error
+
+    def finish(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies to what `begin` sent, error replies among them. Raises Unavailable."""
+        try:
+            try:
+                replies = self._wire().receive(len(commands))
+            except _Broken:
+                self._drop()
+                self._wire().send(commands)
+                replies = self._wire().receive(len(commands))
+        except (TimeoutError, BlockingIOError) as error:
+            self._ill(late=True)
+            raise Unavailable("Valkey") from error
+        except (OSError, _Broken, hiredis.ReplyError, hiredis.ProtocolError) as error:
+            self._ill(late=False)
+            raise Unavailable("Valkey") from error
+        if self._late or self._away_until:
+            self._well()
+        return replies
+
+    def stream_beside(self, key: str, but: str = "") -> str:
+        """The one record stream."""
+        return keys.RECORDS
+
+    def stream(self) -> str:
+        """The one record stream."""
+        return keys.RECORDS
+
+    def names(self, prefix: bytes, most: int) -> list[bytes]:
+        """As `Hot.names`."""
+        found: dict[bytes, None] = {}
+        cursor: bytes | int = 0
+        while True:
+            ((cursor, names),) = self.call(("SCAN", cursor, "MATCH", prefix + b"*", "COUNT", 1000))
+            found |= dict.fromkeys(names)
+            if cursor == b"0" or len(found) >= most:
+                return list(found)
 
     def close(self) -> None:
         """Close every thread's connection; nobody may be using one."""

@@ -46,6 +46,8 @@ return 1
 """
 """Product facts are a MessagePack array whose fifth entry is the feed's time (signals/products.py)."""
 
+HOT_STORE: Final = "The hot store"
+"""What is not available when a key could not be written."""
 _PIPELINE: Final = 1_000
 _SCAN: Final = 1_000
 
@@ -78,7 +80,7 @@ class Publisher:
                     pipeline.exists(keys.state(profile))
                 missing += [profile for profile, there in zip(some, pipeline.execute(), strict=True) if not there]
         except RedisError as error:
-            raise Unavailable("The hot store") from error
+            raise Unavailable(HOT_STORE) from error
         return missing
 
     def forget(self, profiles: Sequence[int]) -> int:
@@ -89,7 +91,7 @@ class Publisher:
                 gone += self._store.scan_iter(match=f"{{{profile}}}:shown:*", count=_SCAN)
             return int(self._store.delete(*gone))
         except RedisError as error:
-            raise Unavailable("The hot store") from error
+            raise Unavailable(HOT_STORE) from error
 
     def _run(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
         try:
@@ -97,7 +99,7 @@ class Publisher:
                 self._batch(script, writes[start : start + _PIPELINE]) for start in range(0, len(writes), _PIPELINE)
             )
         except RedisError as error:
-            raise Unavailable("The hot store") from error
+            raise Unavailable(HOT_STORE) from error
 
     def _batch(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
         digest = self._digests.get(script) or self._load(script)

@@ -26,6 +26,7 @@ from base.processes import free_port
 from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
+from tests.clusters import IS_WANTED, ValkeyCluster
 from tests.databases import Databases
 from tests.dialect import share
 from tests.nameserver import name_server
@@ -126,10 +127,39 @@ def sessions(engine: Engine) -> db.Sessions:
     return db.sessions(engine)
 
 
+@pytest.fixture(scope="session")
+def valkey_cluster(server_folder: Path) -> Iterator[ValkeyCluster]:
+    """A cluster of three nodes, one a session."""
+    cluster = ValkeyCluster(server_folder / "cluster")
+    cluster.start()
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
 @pytest.fixture
-def valkey_url(valkey_server: ValkeyServer) -> str:
-    """The address of an empty key space of the test's own."""
+def server_url(valkey_server: ValkeyServer) -> str:
+    """The address of a key space of the test's own on one server."""
     return valkey_server.url.rsplit("/", 1)[0] + f"/{next(_numbers) % VALKEY_DATABASES}"
+
+
+@pytest.fixture
+def valkey_url(request: pytest.FixtureRequest, server_url: str) -> str:
+    """The address of the test's hot store: one server, or with LATEBIND_TEST_CLUSTER=1 the session's cluster."""
+    if IS_WANTED:
+        cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
+        return cluster.url
+    return server_url
+
+
+@pytest.fixture
+def queue_url(server_url: str, valkey_url: str) -> str:
+    """The address of the test's job queues: the hot store's, or where that is a cluster an empty one of their own."""
+    if server_url != valkey_url:
+        with stores.connect(server_url) as client:
+            client.flushdb()
+    return server_url
 
 
 @pytest.fixture
@@ -149,7 +179,9 @@ def empty_dns() -> Iterator[str]:
 
 
 @pytest.fixture
-def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path: Path, empty_dns: str) -> Settings:
+def settings(
+    database_url: str, valkey: stores.Store, valkey_url: str, queue_url: str, tmp_path: Path, empty_dns: str
+) -> Settings:
     """Complete settings with keys of their own and everything on disk in the test's folder."""
     ports = {name: str(free_port()) for name in ("WEB", "RENDER", "SIGNALS", "SMTP", "INBOX")}
     environ = {f"LATEBIND_{name}_PORT": port for name, port in ports.items()}
@@ -158,7 +190,7 @@ def settings(database_url: str, valkey: stores.Store, valkey_url: str, tmp_path:
         read,
         database_url=database_url,
         redis_url=valkey_url,
-        queue_url=valkey_url,
+        queue_url=queue_url,
         smtp_url=f"smtp://127.0.0.1:{read.smtp_port}",
         token_keys={1: secrets.token_bytes(TOKEN_KEY_BYTES)},
         record_key=secrets.token_bytes(KEY_BYTES),

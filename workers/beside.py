@@ -38,4 +38,4 @@ def settings_here(environ: Mapping[str, str], require: Iterable[str]) -> Setting
         password=secret(folder, "valkey_password", PASSWORD_BYTES),
     )
     found = with_generated_keys(replace(given, database_url=postgres.url, redis_url=given.redis_url or valkey.url))
-    return replace(found, queue_url=found.queue_url or found.redis_url)
+    return found.filled()

@@ -16,11 +16,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from base import db, stores
+from base import db, keys, stores
 from base.blobs import blobs_from
 from base.clock import clock_from, monotonic
 from base.errors import LatebindError
 from base.settings import Settings
+from base.storeaddress import is_cluster
 from base.tokens import Purpose, Token, TokenKeys
 from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
 from campaigns.instance import Here
@@ -117,15 +118,47 @@ def _instance(settings: Settings) -> str:
 
 
 def _store(settings: Settings) -> str:
+    if is_cluster(settings.redis_url):
+        return _nodes(settings)
     version, config = _server(settings.redis_url, "LATEBIND_REDIS_URL")
-    if config.get("appendonly") != "yes":
-        raise Unwell("The store keeps no append-only file: records could be lost. Set appendonly yes.")
-    if config.get("maxmemory-policy") != "noeviction":
-        raise Unwell("The store may evict keys, which Latebind would take for lost. Set maxmemory-policy noeviction.")
+    _check_kept(config, "The store")
     return f"version {version}, append-only file on, nothing evicted"
 
 
+def _nodes(settings: Settings) -> str:
+    """Every master of a cluster keeps and evicts nothing, serves its keys without the others, and takes records."""
+    client = stores.connect(settings.redis_url)
+    try:
+        masters = stores.servers(client)
+        holders = {stores.holder(client, key) for key in keys.record_streams()}
+        versions = set()
+        for number, (name, server) in enumerate(masters.items(), 1):
+            what = f"Node {number} of {len(masters)} by address"
+            version, config = _asked(server, what)
+            versions.add(version)
+            _check_kept(config, what)
+            if config.get("cluster-require-full-coverage") != "no":
+                raise Unwell(f"{what} refuses everything while another is away. Set cluster-require-full-coverage no.")
+            if name not in holders:
+                raise Unwell(f"{what} has no record stream, so it takes no opens: give it more slots in a row.")
+    except RedisError as error:
+        raise Unwell(f"The cluster of LATEBIND_REDIS_URL cannot be used: {type(error).__name__}.") from None
+    finally:
+        client.close()
+    told = " and ".join(sorted(versions))
+    return f"a cluster of {len(masters)}, version {told}, append-only files on, nothing evicted"
+
+
+def _check_kept(config: dict[str, str], what: str) -> None:
+    if config.get("appendonly") != "yes":
+        raise Unwell(f"{what} keeps no append-only file: records could be lost. Set appendonly yes.")
+    if config.get("maxmemory-policy") != "noeviction":
+        raise Unwell(f"{what} may evict keys, which Latebind would take for lost. Set maxmemory-policy noeviction.")
+
+
 def _queues(settings: Settings) -> str:
+    if not settings.queue_url and is_cluster(settings.redis_url):
+        raise Unwell(str(settings.missing("queue_url")))
     version, _ = _server(settings.queue_url, "LATEBIND_QUEUE_URL")
     return f"version {version}" + (", the same server as the store" if settings.queue_url == settings.redis_url else "")
 
@@ -135,18 +168,24 @@ def _server(url: str, variable: str) -> tuple[str, dict[str, str]]:
         raise Unwell(f"{variable} is not set.")
     client = stores.connect(url)
     try:
-        info = client.info("server")
-        version = str(info.get("valkey_version") or info["redis_version"])
-        if tuple(int(part) for part in version.split(".")[:2]) < VALKEY_FROM:
-            raise Unwell(f"The server of {variable} is older than 7.2.")
-        config = {
-            _word(key): _word(value) for key, value in client.config_get("appendonly", "maxmemory-policy").items()
-        }
-        return version, config
+        if client.info("cluster").get("cluster_enabled"):
+            hint = "spell it valkey+cluster://host:port" if variable == "LATEBIND_REDIS_URL" else "job queues need one"
+            raise Unwell(f"{variable} names a node of a cluster as if it were a server of its own: {hint}.")
+        return _asked(client, f"The server of {variable}")
     except RedisError as error:
         raise Unwell(f"The server of {variable} cannot be used: {type(error).__name__}.") from None
     finally:
         client.close()
+
+
+def _asked(server: stores.Store, what: str) -> tuple[str, dict[str, str]]:
+    """The version of a server and what it is told to do. Raises Unwell, redis.RedisError."""
+    info = server.info("server")
+    version = str(info.get("valkey_version") or info["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < VALKEY_FROM:
+        raise Unwell(f"{what} is older than 7.2.")
+    found = server.config_get("appendonly", "maxmemory-policy", "cluster-require-full-coverage")
+    return version, {_word(key): _word(value) for key, value in found.items()}
 
 
 def _word(value: object) -> str:

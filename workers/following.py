@@ -5,17 +5,20 @@ And what else must not stay half done: restarts of the hot store, interrupted er
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
 
 from msgspec.structs import replace
+from redis import RedisError
 from sqlalchemy import select
 
-from base import keys
 from base.clock import monotonic
 from base.db import transaction
+from base.errors import Unavailable
 from base.ids import Delivery
+from base.recordstreams import RecordStreams
+from base.stores import is_clustered
 from campaigns import chain, mailreports, messageevents
 from campaigns.channels import EMAIL
 from campaigns.erasure import finish_erasures
@@ -25,6 +28,7 @@ from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals.consent import set_consent
 from signals.intake import Intake, regroup
+from signals.publishing import HOT_STORE
 from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
 from workers.recorder import RecorderParts
@@ -46,6 +50,7 @@ class Following:
 
     def __init__(self, parts: RecorderParts) -> None:
         self._parts = parts
+        self._streams = RecordStreams(parts.store)
         self._intake = Intake(parts.sessions, parts.store, parts.settings.hash_key)
         self._shadows = Shadows(parts.blobs, parts.settings.subject_key)
         self._repairs = Repairs(parts.sessions, parts.store, parts.blobs, self._intake, parts.settings.subject_key)
@@ -53,16 +58,15 @@ class Following:
         self._credited_at = self._looked_at = 0.0
         self._freed_at = 0.0
         self._tied_at = 0.0
-        self._to_free: tuple[bytes, datetime] | None = None
-        self._to_credit: tuple[bytes, int] | None = None
+        self._to_free: tuple[dict[str, bytes], datetime] | None = None
+        self._to_credit: tuple[dict[str, bytes], int] | None = None
         self._unsent: dict[Delivery, hindsight.Span] = {}
 
     def __call__(self, written: Written) -> None:
         """Everything that a batch asks for. Raises Unavailable or redis.RedisError while a server is away."""
-        for offer, name in written.reserved:
-            agree.settle(self._parts.store, offer, name)
+        self._settle(written.reserved)
         for consent in written.consents:
-            self.withdraw(consent)
+            self._withdraw(consent)
         self._look_back(hindsight.spans(written.told))
         if written.live_decisions:
             with transaction(self._parts.sessions) as session:
@@ -80,20 +84,19 @@ class Following:
             self._tied_at = now if tied < chain.AT_ONCE else self._tied_at
         if now - self._looked_at > RESTART_SECONDS:
             self._looked_at = now
-            self._restarts.look()
-            finish_erasures(self._intake, self._parts.clock.now())
-            regroup(self._intake, None, self._parts.clock.now())
+            self._finish()
         if self._to_credit is None and now - self._credited_at > CREDIT_SECONDS:
             self._credited_at = now
             self._look_back(self._unsent)
             with transaction(self._parts.sessions) as session:
                 upto = outcomes.newest_event(session)
                 mailreports.link(session)
-            # After the orders: what was seen before them is in this entry or an earlier one.
-            self._to_credit = (self._newest_entry(), upto)
+            # After the orders: what was seen before them is in these entries or earlier ones.
+            newest = self._newest_entries()
+            self._to_credit = (newest, upto) if newest is not None else None
         if self._to_credit is not None:
             last, upto = self._to_credit
-            # An order must not go to an older sight while the record of its own still waits on the stream.
+            # An order must not go to an older sight while the record of its own still waits on a stream.
             if self._is_recorded(last):
                 with transaction(self._parts.sessions) as session:
                     date_late(session)
@@ -101,22 +104,66 @@ class Following:
                 self._to_credit = None
         if self._to_free is None and now - self._freed_at > FREE_SECONDS:
             self._freed_at = now
-            self._to_free = (self._newest_entry(), self._parts.clock.now() - RESERVATION_LIFE)
+            newest = self._newest_entries()
+            self._to_free = (newest, self._parts.clock.now() - RESERVATION_LIFE) if newest is not None else None
         if self._to_free is not None:
             last, before = self._to_free
-            # A reservation whose record still waits on the stream is not one without a record.
+            # A reservation whose record still waits on a stream is not one without a record.
             if self._is_recorded(last):
                 self._repairs.free_reservations(before)
                 self._to_free = None
 
-    def _newest_entry(self) -> bytes:
-        """The id of the stream's last entry."""
-        newest: Any = self._parts.store.xrevrange(keys.RECORDS, count=1)
-        return newest[0][0] if newest else b"0-0"
+    def _newest_entries(self) -> dict[str, bytes] | None:
+        """The id of each stream's last entry; None while a node of a cluster is away, which may hold newer ones."""
+        try:
+            return self._streams.newest()
+        except RedisError:
+            if not is_clustered(self._parts.store):
+                raise
+            return None
 
-    def _is_recorded(self, last: bytes) -> bool:
-        """Whether the stream holds nothing any more up to this entry."""
-        return not self._parts.store.xrange(keys.RECORDS, "-", last, count=1)
+    def _is_recorded(self, newest: Mapping[str, bytes]) -> bool:
+        """Whether the streams hold nothing any more up to these entries; what cannot be asked may hold some."""
+        try:
+            return self._streams.holds_none_of(newest)
+        except RedisError:
+            if not is_clustered(self._parts.store):
+                raise
+            return False
+
+    def _settle(self, reserved: Sequence[tuple[int, str]]) -> None:
+        """Note that reservations have their record. `Repairs.free_reservations` does what a node's absence prevents."""
+        for offer, name in reserved:
+            try:
+                agree.settle(self._parts.store, offer, name)
+            except RedisError:
+                if not is_clustered(self._parts.store):
+                    raise
+
+    def _withdraw(self, record: ConsentRecord) -> None:
+        """`withdraw`; where a cluster's node is away its state is written when it is back, and others need not wait."""
+        try:
+            self.withdraw(record)
+        except Unavailable as error:
+            if error.part != HOT_STORE or not is_clustered(self._parts.store):
+                raise
+            self._restarts.missed()
+
+    def _finish(self) -> None:
+        """What must not stay half done, each even where another cannot be done now."""
+        now = self._parts.clock.now()
+        failed: RedisError | Unavailable | None = None
+        for step in (
+            self._restarts.look,
+            partial(finish_erasures, self._intake, now),
+            partial(regroup, self._intake, None, now),
+        ):
+            try:
+                step()
+            except (RedisError, Unavailable) as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     def _leave(self, record: ConsentRecord) -> None:
         mailed = select(DeliveryRow.address_hash).where(

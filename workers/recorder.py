@@ -1,4 +1,4 @@
-"""The recorder: moves records from the stream to PostgreSQL, and does what follows from them.
+"""The recorder: moves records from their streams to PostgreSQL, and does what follows from them.
 
 Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
 holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
-from redis import RedisError, ResponseError
+from redis import RedisError
 from sqlalchemy.exc import DataError, IntegrityError
 
 from base import keys
@@ -25,6 +25,7 @@ from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
+from base.recordstreams import Entry, RecordStreams
 from base.sealing import Sealer, Unsealable
 from base.settings import Settings
 from base.stores import Store
@@ -46,12 +47,11 @@ FORGOTTEN_MS = 3_600_000
 KEPT_SECONDS = 5.0
 """How often it is asked whether the database is still this installation's."""
 REFUSED = "records:refused"
+"""The key beside a record stream, in the place of its own first word."""
 REFUSED_KEPT = 10_000
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
 """What a record's own content can raise. Anything else is the fault of this program and stops it."""
 log = structlog.get_logger()
-
-Entry = tuple[bytes, dict[bytes, bytes]]
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class Recorder:
     def __init__(self, parts: RecorderParts, follow: Follower) -> None:
         self._parts = parts
         self._follow = follow
+        self.streams = RecordStreams(parts.store)
         self._sealer = Sealer(parts.settings.record_key)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._spool = Spool(parts.settings.var / "spool")
@@ -88,15 +89,7 @@ class Recorder:
 
     def prepare(self) -> None:
         """Make the consumer group where it is missing; repeatable. Raises redis.RedisError while the store is away."""
-        try:
-            self._parts.store.xgroup_create(keys.RECORDS, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
-        consumers: Any = self._parts.store.xinfo_consumers(keys.RECORDS, GROUP)
-        for one in consumers:
-            if not one["pending"] and one["idle"] > FORGOTTEN_MS:
-                self._parts.store.xgroup_delconsumer(keys.RECORDS, GROUP, one["name"])
+        self.streams.prepare(GROUP, FORGOTTEN_MS)
 
     def is_kept_from_it(self) -> bool:
         """Whether the database is not ours: the recorder of a copy must not take the records of the other.
@@ -123,7 +116,7 @@ class Recorder:
         if entries:
             self._holds = True
             self._take([(entry, records) for entry in entries if (records := self._read(entry))])
-            self._release([number for number, _ in entries])
+            self.streams.release(GROUP, entries)
             self._holds = False
         return len(entries)
 
@@ -151,71 +144,42 @@ class Recorder:
         self._follow.idle()
 
     def lag(self) -> int:
-        """How many entries wait on the stream."""
-        return int(self._parts.store.xlen(keys.RECORDS))
+        """How many entries wait on the streams. Raises redis.RedisError when one of them cannot be asked."""
+        return self.streams.length()
 
     def _append(self, entries: Any) -> bool:
-        try:
-            with self._parts.store.pipeline(transaction=False) as pipe:
-                for data in entries:
-                    pipe.xadd(keys.RECORDS, {record.STREAM_FIELD: data})
-                pipe.execute()
-        except RedisError:
-            return False
-        return True
+        return self.streams.append(record.STREAM_FIELD, entries)
 
     def _unfinished(self) -> list[Entry]:
         """Entries that this recorder took and could not finish, because a server went away meanwhile."""
-        if not self._holds:
-            return []
-        answer = self._parts.store.xreadgroup(GROUP, self._name, {keys.RECORDS: "0"}, count=BATCH)
-        return [entry for entry in _entries(answer) if entry[1]]
+        return self.streams.unfinished(GROUP, self._name, BATCH) if self._holds else []
 
     def _orphans(self) -> list[Entry]:
         """Entries that another recorder took and did not finish. Asked for now and then, not each time."""
         if monotonic() - self._took_over_at < TAKE_OVER_MS / 3000:
             return []
         self._took_over_at = monotonic()
-        answer = self._parts.store.xautoclaim(
-            keys.RECORDS, GROUP, self._name, TAKE_OVER_MS, start_id="0-0", count=BATCH
-        )
-        return [entry for entry in answer[1] if entry[1]]
+        return self.streams.orphans(GROUP, self._name, TAKE_OVER_MS, BATCH)
 
     def _next(self, block_ms: int) -> list[Entry]:
-        answer = self._parts.store.xreadgroup(GROUP, self._name, {keys.RECORDS: ">"}, count=BATCH, block=block_ms)
-        return _entries(answer)
+        return self.streams.fresh(GROUP, self._name, BATCH, block_ms)
 
     def _read(self, entry: Entry) -> tuple[Record, ...]:
         """The records of one entry. One that cannot be read is set aside."""
         try:
-            return record.unseal(entry[1].get(record.STREAM_FIELD.encode(), b""), self._sealer)
+            return record.unseal(entry.fields.get(record.STREAM_FIELD.encode(), b""), self._sealer)
         except (Unsealable, msgspec.DecodeError) as error:
             self._set_aside(entry, error)
             return ()
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         """Keep an unfit entry where a person can look at it, and say so."""
-        number, fields = entry
-        self._parts.store.xadd(REFUSED, cast("dict[Any, Any]", fields), maxlen=REFUSED_KEPT, approximate=True)
-        log.error("a record was set aside", entry=number.decode(), error=type(error).__name__, reason=str(error)[:200])
-
-    def _release(self, numbers: list[bytes]) -> None:
-        with self._parts.store.pipeline(transaction=False) as pipe:
-            pipe.xack(keys.RECORDS, GROUP, *numbers)
-            pipe.xdel(keys.RECORDS, *numbers)
-            pipe.execute()
-
-
-def _entries(answer: Any) -> list[Entry]:
-    """The entries of an XREADGROUP answer in either protocol: a list of streams, or a map of them."""
-    if not answer:
-        return []
-    streams = answer.values() if isinstance(answer, dict) else (entries for _, entries in answer)
-    found: list[Entry] = []
-    for entries in streams:
-        batch = entries[0] if entries and isinstance(entries[0], list) and isinstance(answer, dict) else entries
-        found += [(number, fields) for number, fields in batch]
-    return found
+        # Beside its stream, so that it lies on a node that answers.
+        refused = entry.stream.replace(keys.RECORDS, REFUSED, 1)
+        self._parts.store.xadd(refused, cast("dict[Any, Any]", entry.fields), maxlen=REFUSED_KEPT, approximate=True)
+        log.error(
+            "a record was set aside", entry=entry.number.decode(), error=type(error).__name__, reason=str(error)[:200]
+        )
 
 
 def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -> None:

@@ -23,7 +23,7 @@ from base.db import Sessions, transaction
 from base.errors import NotFound
 from base.ids import Delivery
 from base.logs import logger
-from base.stores import Store
+from base.stores import Store, is_clustered
 from campaigns import publish
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.expired import expired_reservations
@@ -89,7 +89,9 @@ class Repairs:
                 self._restore(what, name)
                 done += 1
             except RedisError:
-                raise
+                if not is_clustered(self._store):
+                    raise
+                # The node is away; of the others' records none must wait for it.
             except Exception as error:  # noqa: BLE001 - what is stored is broken in ways that nobody can list
                 logger(__name__).error("a key was not restored", what=what, name=name, error=type(error).__name__)
         return done

@@ -116,6 +116,8 @@ class System:
         end_left_over_postgres(var / "postgres")
         end_left_over_valkey(var / "valkey")
         self._check_ports()
+        if self.settings.redis_url and not self.settings.queue_url:
+            raise self.settings.missing("queue_url")
         self.settings = with_generated_keys(self.settings)
         self._start_servers()
         migrate(self.settings.database_url)

@@ -7,6 +7,7 @@ import pytest
 from base.environment import environment
 from base.errors import SettingError
 from base.settings import SETTINGS, WITHHELD_FROM_RENDER, Settings
+from base.storeaddress import Place, cluster_address
 
 KEY = "ab" * 32
 
@@ -102,3 +103,47 @@ def test_it_explains_every_setting_in_a_sentence() -> None:
     for setting in SETTINGS:
         assert setting.help.endswith((".", "`var`.")), setting.variable
         assert setting.variable.startswith("LATEBIND_")
+
+
+CLUSTER = "valkey+cluster://:s3cret@10.0.0.1:6379,[::1]:7000"
+
+
+def test_it_takes_a_cluster_with_queues_of_their_own() -> None:
+    read = Settings.from_environment({"LATEBIND_REDIS_URL": CLUSTER, "LATEBIND_QUEUE_URL": "redis://h/0"})
+    assert (read.redis_url, read.queue_url) == (CLUSTER, "redis://h/0")
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({"LATEBIND_REDIS_URL": CLUSTER}, require=["redis_url", "queue_url"])
+    assert caught.value.variable == "LATEBIND_QUEUE_URL"
+    assert "RQ" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("REDIS_URL", "valkey+cluster://h:1/3", "database 0 only"),
+        ("REDIS_URL", "valkey+cluster://h:1?db=3", "database 0 only"),
+        ("REDIS_URL", "valkey+cluster://", "host:port"),
+        ("REDIS_URL", "valkey+cluster://h:1,,k:2", "host:port"),
+        ("REDIS_URL", "valkey+cluster://h:one", "host:port"),
+        ("REDIS_URL", "valkey+cluster://h:70000", "host:port"),
+        ("REDIS_URL", "valkey+cluster://" + ",".join(["h:1"] * 65), "more than 64"),
+        ("REDIS_URL", "redis://h:1,k:2/0", "valkey+cluster://"),
+        ("REDIS_URL", "http://h", "valkey+cluster://"),
+        ("QUEUE_URL", "valkey+cluster://h:1", "do not run on a cluster"),
+        ("QUEUE_URL", "http://h", "redis://"),
+    ],
+)
+def test_it_says_what_is_wrong_with_the_address_of_a_store(variable: str, value: str, words: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings.from_environment({f"LATEBIND_{variable}": value})
+    assert caught.value.variable == f"LATEBIND_{variable}"
+    assert words in str(caught.value)
+
+
+def test_it_reads_where_a_clusters_nodes_are() -> None:
+    address = cluster_address(CLUSTER)
+    assert address.places == (("10.0.0.1", 6379), ("::1", 7000))
+    urls = [address.node(place) for place in address.places]
+    assert urls == ["redis://:s3cret@10.0.0.1:6379", "redis://:s3cret@[::1]:7000"]
+    secure = cluster_address("rediss+cluster://u%40:p%2F@h")
+    assert secure.node(Place("k", 1)) == "rediss://u%40:p%2F@k:1"

@@ -19,10 +19,11 @@ def test_it_speaks_in_bytes(valkey: stores.Store) -> None:
 
 
 def test_it_parses_replies_with_hiredis(valkey: stores.Store) -> None:
-    valkey.ping()
-    connection = valkey.connection_pool.get_connection()
-    assert "hiredis" in type(connection._parser).__module__
-    valkey.connection_pool.release(connection)
+    for server in stores.servers(valkey).values():
+        server.ping()
+        connection = server.connection_pool.get_connection()
+        assert "hiredis" in type(connection._parser).__module__
+        server.connection_pool.release(connection)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
@@ -71,8 +72,8 @@ def test_it_keeps_a_profiles_keys_on_one_node() -> None:
     ]
 
 
-def test_it_puts_jobs_in_json(valkey_url: str, valkey: stores.Store) -> None:
-    connection = stores.connect_queues(valkey_url)
+def test_it_puts_jobs_in_json(queue_url: str, valkey: stores.Store) -> None:
+    connection = stores.connect_queues(queue_url)
     queue = queues.queue(queues.QueueName.SEND, connection)
     job = queue.enqueue("workers.sending.send_batch", [1, 2, 3], job_id="batch-1")
     assert [1, 2, 3] in json.loads(zlib.decompress(job.to_dict()["data"]))[2]

@@ -39,7 +39,7 @@ def living(name: str, start_at: datetime = MONDAY) -> Iterator[Living]:
         postgres.start()
         valkey.start()
         migrate(postgres.url)
-        world = World(folder, postgres.url, valkey, start_at)
+        world = World(folder, postgres.url, valkey.url, start_at)
         try:
             world.start()
             web = Web(world.shop)

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 from sqlalchemy import select
 
+from base import stores
 from base.blobs import FolderBlobs, blobs_from
 from base.clock import FixedClock, SteppedClock
 from base.db import Sessions
 from base.ids import Delivery as Key
 from base.settings import Settings
-from base.stores import Store
+from base.stores import Store, is_clustered
 from campaigns import campaigns, creatives, messages, offers, publish, transitions
 from campaigns.admin_log import Actor
 from campaigns.campaigns import CampaignIn, SlotChoice
@@ -80,6 +81,7 @@ class Shop:
     def __post_init__(self) -> None:
         self.blobs: FolderBlobs = blobs_from(self.settings)
         self.intake = Intake(self.sessions, self.store, self.settings.hash_key)
+        self.queues: Store = stores.connect(self.settings.queue_url) if is_clustered(self.store) else self.store
         with self.sessions.begin() as session:
             self.source = sender(create_source(session, "shop", "server", self.now, write_key="shop")[0])
 

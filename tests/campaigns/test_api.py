@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
 from base import keys
 from campaigns import keyring
 from render.access import Keyring
-from render.wire import HotStore
+from render.hotcluster import hot_store
 from tests.campaigns.web import PASSWORD, Web, told
 
 EXAMPLES = 5
@@ -187,7 +187,7 @@ def test_it_refuses_what_is_no_sound_json_object(web: Web) -> None:
 def test_it_lets_opens_know_a_key_and_that_it_is_revoked(web: Web) -> None:
     api = web.program("admin")
     made = api.told("POST", "/keys", {"name": "call centre"})
-    hot = HotStore(web.shop.settings.redis_url)
+    hot = hot_store(web.shop.settings.redis_url)
     facts = Keyring(hot).read(f"Bearer {made['key']}")
     assert facts is not None
     assert facts.kind == "server"

@@ -106,7 +106,7 @@ def test_it_goes_out_only_as_a_second_person_approved_it(web: Web) -> None:
 @pytest.mark.feature("CM-18")
 def test_it_is_void_once_anything_of_it_is_changed(web: Web) -> None:
     office, shop = Office(web), web.shop
-    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, shop.blobs, shop.clock)
     office.approve(office.ask(due_at=office.moment()))
     # Another time is another version, and so is another audience or word.
     moved = office.admin.call(

@@ -28,7 +28,7 @@ def rebrand(office: Office, brand: str) -> None:
 
 def test_it_asks_for_approval_by_the_brand_that_was_approved_too_and_after_the_end(web: Web) -> None:
     office, shop = Office(web), web.shop
-    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, shop.blobs, shop.clock)
     office.admin.told("PUT", "/system/approval", {"brand": "Shoes", "required": False})
     office.approve(office.ask(due_at=office.moment()))
     rebrand(office, "Shoes")

@@ -274,16 +274,24 @@ def test_it_keeps_a_mail_for_as_long_as_its_plan(shop: Shop) -> None:
 
 
 class SlowStore:
-    """The hot store of somebody who is slow: between reading and writing, `meanwhile` happens."""
+    """The hot store of somebody who is slow: between the first reading and writing, `meanwhile` happens."""
 
     def __init__(self, shop: Shop, meanwhile: Callable[[], object]) -> None:
         self._shop = shop
-        self._meanwhile = meanwhile
+        self._waits = [meanwhile]
 
-    def mget(self, names: list[str]) -> Any:
-        held = self._shop.store.mget(names)
-        self._meanwhile()
-        return held
+    def pipeline(self, transaction: bool) -> Any:
+        made: Any = self._shop.store.pipeline(transaction=transaction)
+        execute = made.execute
+
+        def slowly(**options: Any) -> Any:
+            held = execute(**options)
+            while self._waits:
+                self._waits.pop()()
+            return held
+
+        made.execute = slowly
+        return made
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._shop.store, name)

@@ -56,13 +56,15 @@ def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Gro
     until(lambda: not firing(web), "all to be well")
 
     # The store does not answer. The pages do, and let people in.
-    os.kill(ground.valkey.pid, signal.SIGSTOP)
+    for pid in ground.store_pids:
+        os.kill(pid, signal.SIGSTOP)
     try:
         assert gauge(web, "store_away") == 1
         page = web.browser("admin").get("/system/").text
         assert "The hot store does not answer" in page.partition("What waits")[0].partition("fine")[0]
     finally:
-        os.kill(ground.valkey.pid, signal.SIGCONT)
+        for pid in ground.store_pids:
+            os.kill(pid, signal.SIGCONT)
     until(lambda: "StoreAway" not in firing(web), "the store to answer")
 
     # The recorder is stopped: what is fetched waits on the stream.

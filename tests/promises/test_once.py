@@ -108,10 +108,10 @@ def test_it_mails_everybody_once_while_jobs_run_twice_get_lost_and_four_loops_ru
         until(lambda: account(world, story), "the audience to be frozen")
         ids = [row.id for row in world.rows("SELECT id FROM delivery WHERE campaign_id = :c", c=story.campaign)]
         for _ in range(3):
-            enqueue_send(world.store, ids)
+            enqueue_send(world.shop.queues, ids)
         until(lambda: kept(world) > before + 20, "some mails")
         # The jobs that still wait are lost.
-        world.store.delete(queue(QueueName.SEND, world.store).key)
+        world.shop.queues.delete(queue(QueueName.SEND, world.shop.queues).key)
         finish(world, story)
     finally:
         for program in (*loops, other):

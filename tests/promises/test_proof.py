@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import delete
 
 from base.blobs import blobs_from
+from base.recordstreams import RecordStreams
 from campaigns import audit, reports
 from campaigns.served import ServedBytes
 from campaigns.timeline import timeline
@@ -179,7 +180,8 @@ def everything(world: World) -> dict[str, Any]:
         (row,) = world.rows(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) AS hash FROM \"{table}\" t")
         found[table] = row.hash
     # The stream itself notes when a recorder last asked; what was ever put on it does not change by that.
-    found["records"] = world.store.xinfo_stream("records")["last-generated-id"]
+    for name in RecordStreams(world.store).names:
+        found[f"last of {name}"] = world.store.xinfo_stream(name)["last-generated-id"]
     for name in world.store.scan_iter():
         if not name.startswith((b"rq:", b"records")):
             found[name.decode()] = hashlib.sha256(world.store.dump(name) or b"").hexdigest()

@@ -48,13 +48,13 @@ class Year:
         self.relay = relay
         self.client = client
         self.recorder = recorder
-        self.scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+        self.scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, shop.blobs, shop.clock)
         self.read = 0
 
     def run(self) -> list[Mail]:
         """Whatever is due is sent; the mails that came of it."""
         self.scheduler.tick()
-        jobs.work(QueueName.SEND, self.shop.store, burst=True)
+        jobs.work(QueueName.SEND, self.shop.queues, burst=True)
         self.scheduler.tick()
         contents = [content for _, content in self.relay.mails[self.read :]]
         self.read += len(contents)

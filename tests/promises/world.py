@@ -21,11 +21,11 @@ from typing import Any, Final, Literal
 import msgspec
 from sqlalchemy import TextClause, text
 
-from base import db, keys, stores
+from base import db, stores
 from base.clock import SteppedClock, monotonic, pause
-from base.embedded import ValkeyServer
 from base.environment import environment
 from base.processes import free_port
+from base.recordstreams import RecordStreams
 from base.settings import Settings
 from base.tokens import TokenKeys
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
@@ -101,9 +101,10 @@ class World:
 
     folder: Path
     database_url: str
-    valkey: ValkeyServer
+    store_url: str
     start_at: datetime
     hot_url: str = ""
+    queue_url: str = ""
     programs: dict[str, Program] = field(default_factory=dict)
     apps: dict[str, Served] = field(default_factory=dict)
 
@@ -114,8 +115,8 @@ class World:
         self.settings = replace(
             read,
             database_url=self.database_url,
-            redis_url=self.valkey.url,
-            queue_url=self.valkey.url,
+            redis_url=self.store_url,
+            queue_url=self.queue_url or self.store_url,
             clock_file=self.folder / "clock",
             token_keys={1: secrets.token_bytes(TOKEN_KEY_BYTES)},
             record_key=secrets.token_bytes(KEY_BYTES),
@@ -130,7 +131,7 @@ class World:
         self._read: dict[Path, tuple[int, Mail]] = {}
         self.engine = db.connect(self.database_url)
         self.sessions = db.sessions(self.engine)
-        self.store = stores.connect(self.valkey.url)
+        self.store = stores.connect(self.store_url)
         self.tokens = TokenKeys.from_settings(self.settings)
         self.shop = Shop(self.settings, self.sessions, self.store, self.clock)
 
@@ -244,7 +245,7 @@ class World:
         """Wait until the recorder has moved everything to the database and done what follows."""
         spool = self.settings.var / "spool"
         until(lambda: not list(spool.glob("*.spool")), "the spool to be drained", seconds)
-        until(lambda: not self.store.xlen(keys.RECORDS), "the stream to be empty", seconds)
+        until(lambda: not RecordStreams(self.store).length(), "the record streams to be empty", seconds)
 
     def credited(self) -> None:
         """Wait until every order is credited that will be: the recorder looks when nothing else waits."""

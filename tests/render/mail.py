@@ -29,6 +29,7 @@ from signals.state import ProfileState
 from signals.state import encode as encode_state
 from tests.render.shoe_shop import SENT, product
 from tests.render.shoe_shop import plan as shoe_plan
+from tests.streams import entries
 
 PROFILE = 4711
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Thunderbird/153.7.0"
@@ -123,11 +124,10 @@ class Mail:
         return decode_used(data) if isinstance(data, bytes) else Used()
 
     def records(self) -> list[Record]:
-        """All records on the stream, in order."""
+        """All records that wait, in order."""
         sealer = Sealer(self.settings.record_key)
-        entries: object = self.store.xrange(keys.RECORDS)
-        assert isinstance(entries, list)
-        return [made for _, fields in entries for made in record.unseal(fields[record.STREAM_FIELD.encode()], sealer)]
+        waiting = entries(self.store)
+        return [made for _, fields in waiting for made in record.unseal(fields[record.STREAM_FIELD.encode()], sealer)]
 
     def decisions(self) -> list[DecisionRecord]:
         return [made for made in self.records() if isinstance(made, DecisionRecord)]

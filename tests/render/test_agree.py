@@ -31,22 +31,24 @@ from render.agree import (
     settle,
     stale_reservations,
 )
-from render.wire import HotStore
+from render.hotcluster import hot_store
+from render.wire import Hot
 from signals.state import encode, tombstone
 from tests.render.mail import Mail, browser
 from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, SHOES, THANKS, TIGHTS, bought, plan, state
 from tests.serving import Serve, Served
+from tests.streams import entries
 
 
 @pytest.fixture
-def hot(valkey: Store, valkey_url: str) -> Iterator[HotStore]:
-    made = HotStore(valkey_url)
+def hot(valkey: Store, valkey_url: str) -> Iterator[Hot]:
+    made = hot_store(valkey_url)
     yield made
     made.close()
 
 
 @pytest.fixture
-def agreement(hot: HotStore) -> Agreement:
+def agreement(hot: Hot) -> Agreement:
     return Agreement(hot)
 
 
@@ -57,7 +59,7 @@ EMPTY = Personal(None, None, None)
 def test_it_lets_the_first_writer_win_and_hands_its_words_to_the_second(agreement: Agreement, valkey: Store) -> None:
     assert agreement.write(NAMES, EMPTY, Change(b"first", used=b"one", entry=b"record")) is None
     assert agreement.write(NAMES, EMPTY, Change(b"second", used=b"two", entry=b"other")) == (None, b"first", b"one")
-    assert valkey.xlen(keys.RECORDS) == 1
+    assert len(entries(valkey)) == 1
     assert 0 < valkey.ttl(NAMES.shown) <= 60 * 86_400
     assert valkey.ttl(NAMES.used) == -1
 

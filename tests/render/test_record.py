@@ -6,18 +6,17 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from base import keys
 from base.clock import monotonic
 from base.ids import Delivery
 from base.processes import free_port
 from base.sealing import Sealer, Unsealable, new_key
 from base.stores import Store
 from render.commit import Recorder
+from render.hotcluster import hot_store
 from render.metrics import Metrics
 from render.record import (
     MAX_RECORDS_PER_ENTRY,
@@ -39,6 +38,7 @@ from render.record import (
 )
 from render.spool import Spool
 from render.wire import HotStore
+from tests.streams import entries
 
 DECISION = DecisionRecord(
     id="d1",
@@ -151,14 +151,13 @@ def metrics(tmp_path: Path) -> Iterator[Metrics]:
 
 def stream(store: Store, sealer: Sealer) -> list[str]:
     """The ids of all records on the stream."""
-    entries: Any = store.xrange(keys.RECORDS)
-    return [made.id for _, fields in entries for made in unseal(fields[STREAM_FIELD.encode()], sealer)]
+    return [made.id for _, fields in entries(store) for made in unseal(fields[STREAM_FIELD.encode()], sealer)]
 
 
 def test_it_accepts_many_threads_records_in_few_flights(
     valkey: Store, valkey_url: str, sealer: Sealer, metrics: Metrics, tmp_path: Path
 ) -> None:
-    hot = HotStore(valkey_url)
+    hot = hot_store(valkey_url)
     recorder = Recorder(hot, sealer, Spool(tmp_path / "spool"), metrics)
     accepted: list[bool] = []
     threads = [
@@ -184,7 +183,7 @@ def test_it_keeps_records_on_disk_while_the_store_is_away_and_moves_them_when_it
     assert metrics.total("spooled") == 3
     away.stop()
 
-    hot = HotStore(valkey_url)
+    hot = hot_store(valkey_url)
     back = Recorder(hot, sealer, Spool(tmp_path / "spool"), metrics)
     back.start()
     deadline = monotonic() + 10
@@ -209,7 +208,7 @@ def test_it_puts_down_what_was_answered_instead_once_records_are_taken_again(
     valkey: Store, valkey_url: str, sealer: Sealer, metrics: Metrics, tmp_path: Path
 ) -> None:
     (tmp_path / "spool").write_bytes(b"a file where the folder should be")
-    hot = HotStore(valkey_url)
+    hot = hot_store(valkey_url)
     recorder = Recorder(hot, sealer, Spool(tmp_path / "spool"), metrics)
     valkey.config_set("maxmemory", 1)
     try:

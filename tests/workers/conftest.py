@@ -51,7 +51,7 @@ def sender(shop: Shop) -> Iterator[Sender]:
 @pytest.fixture
 def scheduler(shop: Shop) -> Scheduler:
     """A schedule loop; the queues live in the test's key space."""
-    return Scheduler(shop.settings, shop.sessions, shop.store, shop.store, blobs_from(shop.settings), shop.clock)
+    return Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, blobs_from(shop.settings), shop.clock)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from render.parts import Parts
 from render.record import Record
 from tests.campaigns.shop import Shop
 from tests.promises.reader import BROWSER, Mail, read_mail
+from tests.streams import a_stream, entries
 from tests.workers.relay import Relay
 from workers import jobs
 from workers.following import Following
@@ -63,7 +64,7 @@ class Opens:
         self.campaign = shop.campaign(**content)
         shop.schedule(self.campaign)
         self.scheduler.tick()
-        jobs.work(QueueName.SEND, shop.store, burst=True)
+        jobs.work(QueueName.SEND, shop.queues, burst=True)
         self.scheduler.tick()
         return self.read_mails()
 
@@ -100,12 +101,11 @@ class Opens:
 
     def put(self, *records: Record) -> None:
         """Put one entry with these records on the stream, as a render process does."""
-        self.shop.store.xadd(keys.RECORDS, {record.STREAM_FIELD: record.seal(records, self.sealer)})
+        self.shop.store.xadd(a_stream(self.shop.store), {record.STREAM_FIELD: record.seal(records, self.sealer)})
 
     def waiting(self) -> list[Record]:
         """The records that wait on the stream."""
-        entries: Any = self.shop.store.xrange(keys.RECORDS)
-        sealed = [fields[record.STREAM_FIELD.encode()] for _, fields in entries]
+        sealed = [fields[record.STREAM_FIELD.encode()] for _, fields in entries(self.shop.store)]
         return [made for data in sealed for made in record.unseal(data, self.sealer)]
 
     def rows(self, query: str, **values: Any) -> list[Any]:

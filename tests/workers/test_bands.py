@@ -122,4 +122,4 @@ def test_it_computes_what_was_asked_for_and_then_every_day(
 
 
 def test_it_puts_one_job_on_the_queue_however_often_it_is_asked(shop: Shop) -> None:
-    assert [jobs.enqueue_scores(shop.store) for _ in range(3)] == [True, False, False]
+    assert [jobs.enqueue_scores(shop.queues) for _ in range(3)] == [True, False, False]

@@ -9,6 +9,7 @@ from base import stores
 from base.clock import FixedClock
 from base.processes import free_port
 from base.settings import Settings
+from tests.clusters import ValkeyCluster
 from tests.nameserver import name_server
 from workers.checkup import examine
 from workers.smtpsink import Sink
@@ -75,3 +76,37 @@ def test_it_objects_to_a_store_that_may_lose_things(
         assert words in wrong(settings)["store"]
     finally:
         valkey.config_set(setting, before)
+
+
+def test_it_looks_at_every_node_of_a_cluster(settings: Settings, valkey_cluster: ValkeyCluster, queue_url: str) -> None:
+    valkey_cluster.start()
+    clustered = replace(settings, redis_url=valkey_cluster.url, queue_url=queue_url)
+    found = {finding.part: finding for finding in examine(clustered)}
+    assert (found["store"].well, found["queues"].well) == (True, True)
+    assert found["store"].words.startswith("a cluster of 3, version ")
+    with valkey_cluster.client(valkey_cluster.nodes[2]) as node:
+        for setting, bad, good in (
+            ("cluster-require-full-coverage", "yes", "no"),
+            ("appendonly", "no", "yes"),
+            ("maxmemory-policy", "allkeys-lru", "noeviction"),
+        ):
+            node.config_set(setting, bad)
+            try:
+                words = wrong(clustered)["store"]
+                assert "of 3 by address" in words
+                assert f"Set {setting} {good}" in words
+            finally:
+                node.config_set(setting, good)
+
+
+def test_it_says_where_a_node_of_a_cluster_is_taken_for_a_server(
+    settings: Settings, valkey_cluster: ValkeyCluster
+) -> None:
+    valkey_cluster.start()
+    one = valkey_cluster.nodes[0].url
+    found = wrong(replace(settings, redis_url=one, queue_url=one))
+    assert "valkey+cluster://" in found["store"]
+    assert "LATEBIND_QUEUE_URL names a node of a cluster" in found["queues"]
+    unset = wrong(replace(settings, redis_url=valkey_cluster.url, queue_url=""))
+    assert "LATEBIND_QUEUE_URL: must be set" in unset["queues"]
+    assert "RQ" in unset["queues"]

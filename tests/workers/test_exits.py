@@ -52,7 +52,7 @@ class Carts:
         """A minute passes."""
         self.scheduler.tick()
         if with_senders:
-            jobs.work(QueueName.SEND, self.shop.store, burst=True)
+            jobs.work(QueueName.SEND, self.shop.queues, burst=True)
         self.shop.clock.advance(MINUTE)
 
     def found(self) -> dict[str, str]:

@@ -161,7 +161,7 @@ def test_it_tells_a_receiver_of_promoters_by_hashes_with_additions_and_removals(
     assert secret
     forget = jobs.set_up(sender, exporter=desk.exporter)
     scheduler.tick()
-    jobs.work(QueueName.WORK, shop.store, burst=True)
+    jobs.work(QueueName.WORK, shop.queues, burst=True)
     forget()
 
     (headers, body), = receiver.calls  # fmt: skip

@@ -64,7 +64,7 @@ def cloned(shop: Shop, sender: Sender, scheduler: Scheduler) -> Iterator[Shop]:
 
 def works(shop: Shop, settings: Settings) -> tuple[Scheduler, Sender]:
     """The loop and the sender of an installation."""
-    loop = Scheduler(settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+    loop = Scheduler(settings, shop.sessions, shop.store, shop.queues, shop.blobs, shop.clock)
     return loop, Sender(settings, shop.sessions, shop.store, shop.blobs, shop.clock)
 
 

@@ -43,7 +43,7 @@ def lived(opens: Opens) -> int:
     with shop.sessions.begin() as session:
         send_test(session, opens.campaign, [shop.profile("ann")], "tester@example.com", shop.now, MANAGER)
     opens.scheduler.tick()
-    jobs.work(QueueName.SEND, shop.store, burst=True)
+    jobs.work(QueueName.SEND, shop.queues, burst=True)
     return opens.campaign
 
 

@@ -208,10 +208,10 @@ def test_it_has_the_schedule_loop_enqueue_one_job_that_a_worker_runs(
     feed(shop, shoes=web.serve("/shoes.jpg", photo()))
     for _ in range(11):
         scheduler.tick()
-    work = queue(QueueName.WORK, shop.store)
+    work = queue(QueueName.WORK, shop.queues)
     assert work.count == 1
     forget = jobs.set_up(sender, fetcher)
-    jobs.work(QueueName.WORK, shop.store, burst=True)
+    jobs.work(QueueName.WORK, shop.queues, burst=True)
     forget()
     assert shown(shop, "shoes")
     assert blobs_from(shop.settings).exists(shown(shop, "shoes"))

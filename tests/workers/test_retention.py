@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from campaigns.reports import Report
 from campaigns.retention import Policy, months
 from tests.campaigns.web import Web, told
 from tests.promises.reader import APPLE, GMAIL, SCANNER
+from tests.streams import a_stream, entries
 from tests.workers.opens import Opens
 from workers.checkup import examine
 from workers.repair import Repairs
@@ -132,7 +132,7 @@ def test_it_drops_months_that_are_over_and_takes_back_what_came_late(keeper: Kee
     mail = opens.send("ann")["ann"]
     opens.look(mail)
     opens.look(mail, 1)
-    waiting: Any = opens.shop.store.xrange(keys.RECORDS)
+    waiting = entries(opens.shop.store)
     keeper.let_go()
     late = [fields for _, fields in waiting[1:]]
     with opens.shop.sessions.begin() as session:
@@ -143,7 +143,7 @@ def test_it_drops_months_that_are_over_and_takes_back_what_came_late(keeper: Kee
         assert all("2026" not in name for table in TABLES for name in months(session, table))
     counted = keeper.report().opens
     for fields in late:
-        opens.shop.store.xadd(keys.RECORDS, fields)
+        opens.shop.store.xadd(a_stream(opens.shop.store), fields)
     opens.record()
     assert opens.count("fetch") > 0
     keeper.let_go()
@@ -240,7 +240,7 @@ def test_it_runs_in_the_schedule_loop_and_keeps_total_caps_taken(keeper: Keeper)
         opens.look(mail)
     opens.record()
     keeper.later(500 * DAY)
-    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.store, shop.blobs, shop.clock)
+    scheduler = Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, shop.blobs, shop.clock)
     for _ in range(3):
         scheduler.tick()
     assert keeper.counts() == (0, 0, 0)

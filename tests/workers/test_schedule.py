@@ -33,11 +33,11 @@ REFUSE_ROWS = """
 
 
 def another(shop: Shop) -> Scheduler:
-    return Scheduler(shop.settings, shop.sessions, shop.store, shop.store, blobs_from(shop.settings), shop.clock)
+    return Scheduler(shop.settings, shop.sessions, shop.store, shop.queues, blobs_from(shop.settings), shop.clock)
 
 
 def run_jobs(shop: Shop) -> None:
-    jobs.work(QueueName.SEND, shop.store, burst=True)
+    jobs.work(QueueName.SEND, shop.queues, burst=True)
 
 
 def runs(shop: Shop, campaign: int) -> list[tuple[int, str]]:
@@ -103,7 +103,7 @@ def test_it_brings_back_what_was_lost_between_ledger_and_queue(
     shop.schedule(campaign)
     assert scheduler.tick().enqueued == 150
     assert scheduler.tick().enqueued == 0, "jobs wait: nothing is enqueued twice"
-    queue(QueueName.SEND, shop.store).empty()  # type: ignore[no-untyped-call]
+    queue(QueueName.SEND, shop.queues).empty()  # type: ignore[no-untyped-call]
     assert scheduler.tick().enqueued == 150, "the queue was lost"
     run_jobs(shop)
     run_jobs(shop)

@@ -48,7 +48,7 @@ def due(shop: Shop, scheduler: Scheduler, campaign: int) -> list[int]:
 
 def run_jobs(shop: Shop) -> None:
     """What the send queue's worker does until the queue is empty."""
-    jobs.work(QueueName.SEND, shop.store, burst=True)
+    jobs.work(QueueName.SEND, shop.queues, burst=True)
 
 
 def test_it_fails_who_cannot_be_told_to_the_relay_with_that_reason_and_mails_the_others(

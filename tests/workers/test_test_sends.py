@@ -47,7 +47,7 @@ def sent_as(opens: Opens, *whom: int) -> list[Mail]:
     with shop.sessions.begin() as session:
         send_test(session, opens.campaign, whom, TESTER, shop.now, MANAGER)
     opens.scheduler.tick()
-    jobs.work(QueueName.SEND, shop.store, burst=True)
+    jobs.work(QueueName.SEND, shop.queues, burst=True)
     sent = opens.relay.mails[before:]
     assert [to for to, _ in sent] == [TESTER] * len(whom)
     opens.read_mails()

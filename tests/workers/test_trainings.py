@@ -71,14 +71,14 @@ def test_it_lets_one_training_run_at_a_time(shop: Shop) -> None:
 def test_it_is_put_on_the_queue_once_where_it_is_wanted_and_due(shop: Shop) -> None:
     def jobs_of(days: int) -> list[str]:
         settings = replace(shop.settings, retrain_days=days)
-        loop = Scheduler(settings, shop.sessions, shop.store, shop.store, blobs_from(settings), shop.clock)
+        loop = Scheduler(settings, shop.sessions, shop.store, shop.queues, blobs_from(settings), shop.clock)
         loop.tick()
-        return [str(job.func_name) for job in queue(QueueName.WORK, shop.store).get_jobs()]
+        return [str(job.func_name) for job in queue(QueueName.WORK, shop.queues).get_jobs()]
 
     assert jobs_of(0) == []
     for _ in range(2):
         assert jobs_of(7) == [TRAIN_MODEL], "one waits already"
-    shop.store.delete(queue(QueueName.WORK, shop.store).key)
+    shop.queues.delete(queue(QueueName.WORK, shop.queues).key)
     number = began(shop)
     assert jobs_of(7) == []
     with shop.sessions.begin() as session:

@@ -17,7 +17,7 @@ from workers.schedule import Scheduler
 @click.command()
 def command() -> None:
     """Start what is due, keep the send queue filled, finish what is done; any number may run."""
-    settings = Settings.from_environment(os.environ, require=("database_url", "redis_url", "hash_key"))
+    settings = Settings.from_environment(os.environ, require=("database_url", "redis_url", "queue_url", "hash_key"))
     set_up(settings, "schedule")
     # Freezing a large audience takes longer than a page may.
     engine = db.connect(settings.database_url, statement_ms=0, application="latebind schedule")

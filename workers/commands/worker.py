@@ -28,7 +28,7 @@ from workers.sending import Sender
 @click.argument("name", type=click.Choice([name.value for name in QueueName]))
 def command(name: str) -> None:
     """Run the jobs of a queue until told to stop; more of them share the work."""
-    required = ("database_url", "redis_url", "token_keys", "hash_key", "subject_key")
+    required = ("database_url", "redis_url", "queue_url", "token_keys", "hash_key", "subject_key")
     settings = Settings.from_environment(os.environ, require=required)
     set_up(settings, f"worker {name}")
     give_way(settings.niceness)

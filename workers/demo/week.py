@@ -20,8 +20,8 @@ from typing import Final
 
 import msgspec
 
-from base import keys
 from base.clock import monotonic
+from base.recordstreams import RecordStreams
 from workers.demo.opens import Answer, Mail, MailClients, is_whole
 from workers.demo.readers import LOOK_AGAIN_SHARE, Step, client_of, steps
 from workers.demo.regulars import SOLD_OUT
@@ -86,7 +86,7 @@ def play_week(
             arrived = [line for at, line in purchases if begin <= at < end]
             due = reader.between(begin - began, end - began)
             _slice(reader, due, _by_household(arrived), clients, signals, tally)
-            stage.await_("the recorder to catch up", lambda: stage.store.xlen(keys.RECORDS) == 0)
+            stage.await_("the recorder to catch up", lambda: RecordStreams(stage.store).length() == 0)
     finally:
         clients.close()
     return tally

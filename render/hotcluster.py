@@ -1,0 +1,345 @@
+"""A cluster of hot stores that looks like one: each command goes to the node that holds its key, in one flight a node.
+
+All nodes of a flight are sent to before the first is read from, so two of them cost one waiting time. Each node has its
+own health (`HotStore`): one that is away fails what is asked of it at once, and nothing else. The map of slots is read
+from any node that answers: when first used, when a key has moved, and for a lost node once in `LOOK_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import hiredis
+
+from base import keys
+from base.clock import monotonic, pause
+from base.errors import Unavailable
+from base.slots import SLOTS, slot_of
+from base.storeaddress import ClusterAddress, Place, cluster_address, is_cluster
+from render.wire import AWAY, NOT_LOCAL, PAUSE_SECONDS, REPLY_SECONDS, Command, Hot, HotStore
+
+LOOK_SECONDS: Final = 1.0
+MAX_LOOKS: Final = 3
+"""Nodes that are asked for the map at a time: an open waits for it."""
+AGAIN_SECONDS: Final = 0.005
+MAX_AGAIN: Final = 8
+"""Looks at keys whose slot is on its way to another node, one half here and one there."""
+_KEYLESS: Final = "SCRIPT"
+_PLAIN: Final = ("NOSCRIPT", "OOM", "WRONGTYPE", "NOAUTH")
+"""Errors that have nothing to do with where keys lie."""
+
+
+class _Map(NamedTuple):
+    """Who holds which slot, and the record streams that each node holds."""
+
+    places: tuple[Place | None, ...]
+    streams: dict[Place, tuple[str, ...]]
+
+
+class _Errand(NamedTuple):
+    """A command for one node: `at` is the place of its reply; `parts` the places in it, for a part of an MGET."""
+
+    command: Command
+    at: int
+    parts: tuple[int, ...] | None = None
+
+
+_NOTHING: Final = _Map((None,) * SLOTS, {})
+
+
+def hot_store(url: str, reply_seconds: float = REPLY_SECONDS) -> Hot:
+    """The hot store at an address, one server or a cluster. Connects to nothing. Raises SettingError."""
+    if is_cluster(url):
+        return HotCluster(cluster_address(url), reply_seconds)
+    return HotStore(url, reply_seconds)
+
+
+class HotCluster:
+    """A Valkey Cluster for opens, shared by the threads of a process."""
+
+    def __init__(
+        self, address: ClusterAddress, reply_seconds: float = REPLY_SECONDS, pause_seconds: float = PAUSE_SECONDS
+    ) -> None:
+        self._address = address
+        self._reply_seconds = reply_seconds
+        self._pause_seconds = pause_seconds
+        self._nodes: dict[Place, HotStore] = {}
+        self._map = _NOTHING
+        self._looked_at = 0.0
+        self._is_wrong = True
+        self._lock = threading.Lock()
+        self._first_look = threading.Lock()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether no node should be asked."""
+        streams = self._map.streams
+        return bool(streams) and all(self._node(place).is_away for place in streams)
+
+    def call(self, *commands: Command) -> list[Any]:
+        """As `Hot.call`."""
+        replies = self._alone(commands[0]) if len(commands) == 1 else None
+        if replies is None:
+            replies = self._replies(commands)
+        for reply in replies:
+            if reply is AWAY or (type(reply) is list and AWAY in reply):
+                raise Unavailable("Valkey")
+        return replies
+
+    def gather(self, *commands: Command) -> list[Any]:
+        """As `Hot.gather`."""
+        return self._replies(commands)
+
+    def stream_beside(self, key: str, but: str = "") -> str:
+        """As `Hot.stream_beside`. A node that owns none of the streams' slots takes no opens."""
+        place = self._current().places[slot_of(key)]
+        streams = self._map.streams.get(place, ()) if place is not None else ()
+        for stream in streams:
+            if stream != but:
+                return stream
+        raise Unavailable("a record stream")
+
+    def stream(self) -> str:
+        """As `Hot.stream`."""
+        for place, streams in self._current().streams.items():
+            if not self._node(place).is_away:
+                return streams[0]
+        raise Unavailable("Valkey")
+
+    def names(self, prefix: bytes, most: int) -> list[bytes]:
+        """As `Hot.names`; those of a node that is away are not among them."""
+        found: list[bytes] = []
+        failed: Unavailable | None = None
+        places = list(self._current().streams)
+        for place in places:
+            try:
+                found += self._node(place).names(prefix, most)
+            except Unavailable as error:
+                failed = error
+            if len(found) >= most:
+                break
+        if failed is not None and not found:
+            raise failed
+        return found
+
+    def close(self) -> None:
+        """Close every thread's connections; nobody may be using one."""
+        for node in list(self._nodes.values()):
+            node.close()
+
+    def _alone(self, command: Command) -> list[Any] | None:
+        """The reply to a command whose keys are all on one node, as nearly always; None where it is not that easy."""
+        names = command[1:] if command[0] == "MGET" else command[3:4] if command[0] == "EVALSHA" else command[1:2]
+        slots = {slot_of(_text(name)) for name in names}
+        place = self._current().places[slots.pop()] if len(slots) == 1 else None
+        if place is None:
+            return None
+        try:
+            return self._node(place).call(command)
+        except hiredis.ReplyError as error:
+            if str(error).partition(" ")[0] in _PLAIN:
+                raise
+            return None
+        except Unavailable:
+            self._is_wrong = True
+            raise
+
+    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        """The replies, AWAY where a node is. Raises hiredis.ReplyError, after all were read."""
+        errands: dict[Place | None, list[_Errand]] = {}
+        places = self._current().places
+        replies: list[Any] = [AWAY] * len(commands)
+        first: list[Command] = []
+        for index, command in enumerate(commands):
+            word = command[0]
+            if word == "MGET":
+                self._split(command, index, errands, replies)
+            elif word == _KEYLESS:
+                first.append(command)
+            else:
+                errands.setdefault(places[_slot(command)], []).append(_Errand(command, index))
+        for command in reversed(first):  # Before whatever else each node of the flight is sent.
+            for mine in errands.values():
+                mine.insert(0, _Errand(command, commands.index(command)))
+        refused: hiredis.ReplyError | None = None
+        for errand, said in self._flown(errands):
+            answer = said
+            if isinstance(answer, hiredis.ReplyError):
+                answer = self._followed(errand, answer, first)
+                if isinstance(answer, hiredis.ReplyError):
+                    refused = refused or answer
+                    continue
+            _put(replies, errand, answer)
+        if refused is not None:
+            raise refused
+        return replies
+
+    def _split(
+        self, command: Command, index: int, errands: dict[Place | None, list[_Errand]], replies: list[Any]
+    ) -> None:
+        """An MGET as one for each slot that its keys fall into."""
+        places = self._map.places
+        by_slot: dict[int, list[int]] = {}
+        for at in range(1, len(command)):
+            by_slot.setdefault(slot_of(_text(command[at])), []).append(at)
+        if len(by_slot) == 1:
+            (slot,) = by_slot
+            errands.setdefault(places[slot], []).append(_Errand(command, index, tuple(range(len(command) - 1))))
+        else:
+            for slot, found in by_slot.items():
+                part = _Errand(("MGET", *(command[at] for at in found)), index, tuple(at - 1 for at in found))
+                errands.setdefault(places[slot], []).append(part)
+        replies[index] = [AWAY] * (len(command) - 1)
+
+    def _flown(self, errands: dict[Place | None, list[_Errand]]) -> list[tuple[_Errand, Any]]:
+        """What the nodes say, error replies among it; nothing of a node that is away."""
+        sent: list[tuple[HotStore, list[_Errand], list[Command]]] = []
+        for place, mine in errands.items():
+            if place is None:
+                self._is_wrong = True
+                continue
+            node, commands = self._node(place), [errand.command for errand in mine]
+            try:
+                node.begin(commands)
+            except Unavailable:
+                self._is_wrong = True
+                continue
+            sent.append((node, mine, commands))
+        said: list[tuple[_Errand, Any]] = []
+        for node, mine, commands in sent:
+            try:
+                said += zip(mine, node.finish(commands), strict=True)
+            except Unavailable:
+                self._is_wrong = True
+        return said
+
+    def _followed(self, errand: _Errand, error: hiredis.ReplyError, first: Sequence[Command]) -> Any:
+        """The reply of whom the error names, who is told `first` what others were; the error itself where it names
+        nobody or was followed once, AWAY for a slot that nobody serves."""
+        for _ in range(MAX_AGAIN):
+            word, _, rest = str(error).partition(" ")
+            if word == "MOVED":
+                self._moved(rest)
+                return self._asked(rest, *first, errand.command)
+            if word == "ASK":
+                return self._asked(rest, *first, ("ASKING",), errand.command)
+            if word in ("CLUSTERDOWN", "LOADING", "MASTERDOWN"):
+                self._is_wrong = True
+                return AWAY
+            if NOT_LOCAL in str(error):
+                self._look()
+            if word != "TRYAGAIN":
+                return error
+            if errand.command[0] == "MGET" and len(errand.command) > 2:
+                return self._one_by_one(errand)
+            pause(AGAIN_SECONDS)
+            said = self._flown({self._map.places[_slot(errand.command)]: [errand]})
+            answer = said[0][1] if said else AWAY
+            if not isinstance(answer, hiredis.ReplyError):
+                return answer
+            error = answer
+        return error
+
+    def _one_by_one(self, errand: _Errand) -> Any:
+        """An MGET of keys that are not all on one side of a move, as a GET each."""
+        try:
+            return self._replies([("GET", key) for key in errand.command[1:]])
+        except hiredis.ReplyError as error:
+            return error
+
+    def _asked(self, named: str, *commands: Command) -> Any:
+        """What the node says that an error names behind the slot; AWAY when it does not answer."""
+        node = self._node(_place_of(named.split(" ")[1]))
+        try:
+            node.begin(commands)
+            return node.finish(commands)[-1]
+        except Unavailable:
+            return AWAY
+
+    def _moved(self, rest: str) -> None:
+        """Put the slot right at once; the whole map is read anew soon."""
+        slot, named = rest.split(" ")
+        with self._lock:
+            places = list(self._map.places)
+            places[int(slot)] = _place_of(named)
+            self._map = _Map(tuple(places), _streams(places))
+            self._is_wrong = True
+
+    def _node(self, place: Place) -> HotStore:
+        node = self._nodes.get(place)
+        if node is None:
+            with self._lock:
+                node = self._nodes.get(place)
+                if node is None:
+                    node = HotStore(self._address.node(place), self._reply_seconds, self._pause_seconds)
+                    self._nodes[place] = node
+        return node
+
+    def _current(self) -> _Map:
+        """The map, read anew where it may be wrong and was not read within the last second."""
+        if self._map is _NOTHING:
+            with self._first_look:  # Nobody can do anything without one.
+                if self._map is _NOTHING:
+                    self._look()
+        elif self._is_wrong:
+            with self._lock:
+                now = monotonic()
+                is_mine = self._is_wrong and now - self._looked_at >= LOOK_SECONDS
+                if is_mine:
+                    self._looked_at, self._is_wrong = now, False
+            if is_mine:
+                self._look()
+        return self._map
+
+    def _look(self) -> None:
+        """Read the map from a node that answers; keep the old one when none does."""
+        known = list(self._map.streams)
+        asked = [place for place in dict.fromkeys((*known, *self._address.places)) if not self._node(place).is_away]
+        for place in asked[:MAX_LOOKS]:
+            try:
+                (slots,) = self._node(place).call(("CLUSTER", "SLOTS"))
+            except (Unavailable, hiredis.ReplyError):
+                continue
+            places: list[Place | None] = [None] * SLOTS
+            for first, last, master, *_ in slots:
+                host = master[0].decode() if master[0] else place.host
+                places[first : last + 1] = [Place(host, master[1])] * (last + 1 - first)
+            with self._lock:
+                self._map = _Map(tuple(places), _streams(places))
+            return
+        self._is_wrong = True
+
+
+def _put(replies: list[Any], errand: _Errand, answer: Any) -> None:
+    """Put an answer where it belongs."""
+    if errand.parts is None:
+        replies[errand.at] = answer
+    elif answer is not AWAY:
+        for part, value in zip(errand.parts, answer, strict=True):
+            replies[errand.at][part] = value
+
+
+def _streams(places: Sequence[Place | None]) -> dict[Place, tuple[str, ...]]:
+    """The record streams that each node holds."""
+    found: dict[Place, tuple[str, ...]] = {}
+    for name in keys.record_streams():
+        place = places[slot_of(name)]
+        if place is not None:
+            found[place] = (*found.get(place, ()), name)
+    return found
+
+
+def _slot(command: Command) -> int:
+    """The slot of the first key that a command names."""
+    return slot_of(_text(command[3 if command[0] == "EVALSHA" else 1]))
+
+
+def _text(key: bytes | str | int) -> bytes | str:
+    return str(key) if isinstance(key, int) else key
+
+
+def _place_of(text: str) -> Place:
+    host, _, port = text.rpartition(":")
+    return Place(host, int(port))

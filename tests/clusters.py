@@ -1,0 +1,176 @@
+"""A Valkey Cluster of a few nodes on loopback, for tests and benchmarks: every node a process that can be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis, RedisError
+
+from base.clock import monotonic, pause
+from base.embedded import ValkeyServer
+from base.processes import free_port
+from base.slots import SLOTS, slot_of
+
+IS_WANTED = os.environ.get("LATEBIND_TEST_CLUSTER") == "1"
+"""Whether every test's hot store is a cluster; its queues are on one server nevertheless."""
+NODES = 3
+NODE_TIMEOUT_MS = 2_000
+JOIN_SECONDS = 20.0
+BUS_OFFSET = 10_000
+"""How far above its own port a node listens for the others."""
+_TRIES = 50
+
+
+class ValkeyCluster:
+    """Masters without replicas, each with an equal part of the slots. As `ValkeyServer`, of all nodes at once."""
+
+    def __init__(self, folder: Path, nodes: int = NODES) -> None:
+        self.nodes = [self._node(folder / f"node-{number}") for number in range(nodes)]
+        self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
+        self._is_made = False
+
+    def start(self) -> None:
+        """Start every node, and the first time make a cluster of them; return when it serves all slots."""
+        for node in self.nodes:
+            if not node.running:
+                node.start()
+        if not self._is_made:
+            self._make()
+            self._is_made = True
+        self.await_well()
+
+    def stop(self) -> None:
+        """Stop every node."""
+        for node in self.nodes:
+            node.stop()
+
+    def kill(self) -> None:
+        """End every node without warning."""
+        for node in self.nodes:
+            node.kill()
+
+    @property
+    def running(self) -> bool:
+        """Whether every node runs."""
+        return all(node.running for node in self.nodes)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the nodes."""
+        return [node.pid for node in self.nodes]
+
+    def stall(self) -> None:
+        """Have every node keep silent until `flow`, its connections open."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def flow(self) -> None:
+        """Let every node go on."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def listening(self) -> AbstractContextManager[bytearray]:
+        """What a proxy before one server hears. Nobody is before a cluster: the test that asks is skipped."""
+        pytest.skip("nobody listens to what a cluster is sent")
+
+    def close(self) -> None:
+        """As a proxy does; there is none."""
+
+    def holder(self, key: str) -> ValkeyServer:
+        """The node that a key fell to when the cluster was made."""
+        return self.nodes[slot_of(key) * len(self.nodes) // SLOTS]
+
+    def client(self, node: ValkeyServer) -> Redis:
+        """A client of one node alone."""
+        return Redis.from_url(node.url, socket_timeout=5)
+
+    def await_well(self) -> None:
+        """Return when every node that runs says that the cluster is well. Raises AssertionError after a while."""
+        deadline = monotonic() + JOIN_SECONDS
+        while not all(self._is_well(node) for node in self.nodes if node.running):
+            assert monotonic() < deadline, "the cluster did not become well"
+            pause(0.02)
+
+    def move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
+        """Move one slot with its keys, as an operator's tool does, key after key."""
+        self.begin_move(slot, source, target)
+        self.end_move(slot, source, target)
+
+    def begin_move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
+        """Begin to move a slot: from now on each key is where it was or where it goes."""
+        with self.client(source) as giver, self.client(target) as taker:
+            taker.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", _name(giver))
+            giver.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", _name(taker))
+
+    def carry(self, source: ValkeyServer, target: ValkeyServer, *names: bytes | str) -> None:
+        """Move these keys."""
+        with self.client(source) as giver:
+            for name in names:
+                giver.execute_command("MIGRATE", "127.0.0.1", self._port(target), name, 0, 5_000)
+
+    def end_move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
+        """Move what is left of a slot, and have it belong to its new node."""
+        with self.client(source) as giver, self.client(target) as taker:
+            while names := giver.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+                self.carry(source, target, *names)
+            name = _name(taker)
+            for client in (taker, giver):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
+
+    @staticmethod
+    def _port(node: ValkeyServer) -> int:
+        return int(node.url.rsplit(":", 1)[1].split("/")[0])
+
+    def _node(self, folder: Path) -> ValkeyServer:
+        port = _free_pair()
+        extra = {
+            "cluster-enabled": "yes",
+            "cluster-config-file": "nodes.conf",
+            "cluster-node-timeout": str(NODE_TIMEOUT_MS),
+            # What one node held is away with it; the others go on.
+            "cluster-require-full-coverage": "no",
+        }
+        return ValkeyServer(folder, port, folder.with_suffix(".log"), databases=1, extra=extra)
+
+    def _make(self) -> None:
+        count = len(self.nodes)
+        for number, node in enumerate(self.nodes):
+            with self.client(node) as client:
+                first, last = -(-SLOTS * number // count), -(-SLOTS * (number + 1) // count) - 1
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+                if number:
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._port(self.nodes[0]))
+
+    def _is_well(self, node: ValkeyServer) -> bool:
+        try:
+            with self.client(node) as client:
+                told = _text(client.execute_command("CLUSTER", "INFO"))
+        except RedisError:
+            return False
+        return "cluster_state:ok" in told and f"cluster_slots_ok:{SLOTS}" in told
+
+
+def _name(client: Redis) -> str:
+    """A node's own name in the cluster."""
+    told: Any = client.execute_command("CLUSTER", "MYID")  # type: ignore[no-untyped-call]
+    return _text(told)
+
+
+def _text(answer: Any) -> str:
+    if isinstance(answer, dict):
+        return "\n".join(f"{_text(name)}:{_text(value)}" for name, value in answer.items())
+    return answer.decode() if isinstance(answer, bytes) else str(answer)
+
+
+def _free_pair() -> int:
+    """A free port whose cluster bus is free too."""
+    for _ in range(_TRIES):
+        port = free_port()
+        if port + BUS_OFFSET < 65_536:
+            return port
+    raise AssertionError("no free port below 55,536")
