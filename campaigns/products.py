@@ -86,7 +86,7 @@ def words(text: str) -> list[str]:
 
 def listed(session: Session, wanted: Wanted, now: datetime, *, after: str = "", most: int = 50) -> list[Item]:
     """Products that fit, by id, those after `after`. Raises InvalidInput naming the field."""
-    query = _narrowed(select(Product, Category, Source.name), wanted, now).join(
+    query = _narrowed(session, select(Product, Category, Source.name), wanted, now).join(
         Source, Source.id == Product.source_id, isouter=True
     )
     if after:
@@ -97,7 +97,7 @@ def listed(session: Session, wanted: Wanted, now: datetime, *, after: str = "", 
 
 def count(session: Session, wanted: Wanted, now: datetime) -> int:
     """How many products fit, counted up to one more than MOST_COUNTED."""
-    some = _narrowed(select(Product.id), wanted, now).limit(MOST_COUNTED + 1).subquery()
+    some = _narrowed(session, select(Product.id), wanted, now).limit(MOST_COUNTED + 1).subquery()
     return session.scalar(select(func.count()).select_from(some)) or 0
 
 
@@ -174,17 +174,15 @@ def strictest(session: Session) -> timedelta:
     return min((bound for _, bound in bounds(session).values()), default=USUAL_BOUND)
 
 
-def _narrowed(query: Select[*Row], wanted: Wanted, now: datetime) -> Select[*Row]:
+def _narrowed(session: Session, query: Select[*Row], wanted: Wanted, now: datetime) -> Select[*Row]:
     query = query.select_from(Product).join(Category, Category.id == Product.category_id, isouter=True)
+    rows = session.execute(select(Category.id, Category.name)) if wanted.text else ()
+    known = {row.id: row.name.casefold() for row in rows}
     for word in words(wanted.text):
-        in_name = select(Category.id).where(Category.name.icontains(word, autoescape=True))
+        named = [number for number, name in known.items() if word.casefold() in name]
         query = query.where(
-            or_(
-                Product.id.icontains(word, autoescape=True), Product.title.icontains(word, autoescape=True),
-                Product.brand.icontains(word, autoescape=True), Product.line.icontains(word, autoescape=True),
-                Product.category_id.in_(in_name),
-            )
-        )  # fmt: skip
+            or_(Product.words.contains(word.casefold(), autoescape=True), Product.category_id.in_(named))
+        )
     if wanted.category is not None:
         query = query.where(Category.slug == wanted.category)
     if wanted.sold_out:

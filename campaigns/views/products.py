@@ -44,7 +44,7 @@ def index() -> ResponseReturnValue:
             items=rows[:PAGE],
             following=rows[PAGE - 1].product.id if len(rows) > PAGE else None,
             after=after,
-            total=products.count(session, wanted, now) if fault is None else 0,
+            total=len(rows) if not after and len(rows) <= PAGE else products.count(session, wanted, now),
             most=products.MOST_COUNTED,
             wanted=wanted,
             query=request.args.get("q", ""),
@@ -82,12 +82,20 @@ def show(product_id: str) -> ResponseReturnValue:
             uses=found,
             refused=[] if told["away"] else productuse.refusals(session, found, read, now),
             company=productuse.company(session, parts().blobs, item.product),
-            interest=interest(session, item.product.id),
             stale_for=[name for name, bound in bounds.values() if age > bound],
             is_stale=age > products.strictest(session),
             read_at=None if read is None else relations.moment(read.feed_ms),
             **told,
         )
+
+
+@pages.get("/product-interest/<product:product_id>")
+@allow("manager", "support")
+def took(product_id: str) -> ResponseReturnValue:
+    """Who bought it and who looked at it, among the newest signals; a part of its page that may take a moment."""
+    with parts().transaction() as session:
+        item = products.product(session, product_id)
+        return render_template("products/interest.html", interest=interest(session, item.product.id))
 
 
 @pages.get("/product-pictures/<product:product_id>")

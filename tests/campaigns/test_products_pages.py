@@ -31,7 +31,7 @@ ITEMS: list[dict[str, Any]] = [
     {"id": "sock_1", "title": "Socks", "price": "1280 JPY", "product_type": "Sport > Socks",
      "availability": "in_stock"},
     {"id": "belt", "title": "Belt", "price": "4.25 KWD", "product_type": "Belts", "availability": "out_of_stock"},
-    {"id": "pills/a", "title": "Pills", "price": "9 EUR", "product_type": "Medicine"},
+    {"id": "pills/a", "title": "ÜBER pills", "price": "9 EUR", "product_type": "Medicine"},
 ]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def test_it_is_for_managers_and_support_and_marks_its_place_in_the_menu(stocked:
     [
         ("shoe", ["shoe"]), ("SWIFT", ["shoe"]), ("trail light", ["shoe"]), ("trail belt", []), ("50%", ["shoe"]),
         ("0%l", []), ("running", ["shoe"]), ("sock_1", ["sock_1"]), ("k_1", ["sock_1"]), ("e_t", []),
-        ("s/a", ["pills/a"]), ("medicine", ["pills/a"]), ("nothing", []),
+        ("s/a", ["pills/a"]), ("medicine", ["pills/a"]), ("über", ["pills/a"]), ("nothing", []),
     ],
 )  # fmt: skip
 def test_it_finds_products_by_every_word_in_id_title_brand_line_or_category(
@@ -306,12 +306,12 @@ def test_it_counts_who_bought_and_who_looked_each_once_within_bounds(
     for product, people in (("shoe", (1, 2)), ("belt", (1, 0)), ("pills/a", (0, 1)), ("sock_1", (0, 0))):
         answer = program.told("GET", f"/products/{product}")["interest"]
         assert (answer["bought"], answer["looked"]) == people, product
-    page = web.browser("support").get("/products/shoe").text
+    page = web.browser("support").get("/product-interest/shoe").text
     assert "1 bought it and 2 looked at it in all that is stored" in page
     monkeypatch.setattr(productevents, "LOOKED_THROUGH", 3)
     answer = program.told("GET", "/products/shoe")["interest"]
     assert (answer["bought"], answer["looked"], answer["signals"]) == (0, 1, 3)
-    assert "among the newest 3 signals" in web.browser("support").get("/products/shoe").text
+    assert "among the newest 3 signals" in web.browser("support").get("/product-interest/shoe").text
 
 
 def test_it_says_how_feeds_do_and_why_items_were_refused(stocked: Shop, web: Web) -> None:
