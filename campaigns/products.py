@@ -25,7 +25,7 @@ from signals.state import MAX_PRODUCT_ID
 
 MAX_QUERY: Final = 200
 MAX_WORDS: Final = 8
-MOST_COUNTED: Final = 10_000
+MOST_COUNTED: Final = 1_000
 """Products that a search counts; of more it only says that there are more."""
 USUAL_BOUND: Final = timedelta(days=2)
 """After which facts are too old where no campaign says otherwise."""

@@ -20,6 +20,13 @@
       row.hidden = !kept && !words.every(function (word) { return row.dataset.words.toLowerCase().includes(word); });
     });
   });
+  document.addEventListener("submit", function (event) {
+    const box = event.target.querySelector("[data-narrows]");
+    const unsaved = box && Array.from(document.querySelectorAll(box.dataset.narrows + " input")).some(function (input) {
+      return input.value !== input.defaultValue;
+    });
+    if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
+  });
   // htmx must not send its own inline styles past the page's policy.
   document.addEventListener("DOMContentLoaded", function () {
     if (window.htmx) { window.htmx.config.includeIndicatorStyles = false; window.htmx.config.allowEval = false; }

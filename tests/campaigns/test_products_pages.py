@@ -250,6 +250,10 @@ def test_it_warns_of_what_the_next_open_leaves_out_because_of_it(stocked: Shop, 
     with stocked.sessions.begin() as session:
         session.get_one(Campaign, campaign).state = "finished"
     assert refused() == [(offer, "price and stock were told too long ago", ["Spring"])]
+    for role in ("manager", "support"):
+        page = web.browser(role).get("/product-feeds").text
+        assert "fresh: here for 1 hour" in page
+        assert (f"/campaigns/{campaign}/offers" in page, "Spring" in page) == (role == "manager", True)
     page = web.browser("support").get("/products/belt").text
     assert "Too old for Spring" in page
     assert "/product-feeds" not in page
