@@ -46,7 +46,7 @@ def scene(visits: Visits) -> Scene:
         "thanks": {"fields": {"headline": "Thank you", "body": "Enjoy your new shoes."}},
         "attire": {"fields": {"headline": "Running tights", "body": "They go with your shoes."}},
     }
-    products = [
+    products: list[dict[str, Any]] = [
         {"id": "shoe-1", "title": "Trail shoe", "price": "79.50 EUR", "product_type": "Running Shoes", "quantity": 12},
         {
             "id": "shoe-2",

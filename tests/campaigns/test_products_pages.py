@@ -128,7 +128,8 @@ def test_it_pages_by_id_and_keeps_what_was_asked(shop: Shop, web: Web) -> None:
         address = f"/products/?after={seen[-1]}&q=thing"
         assert (f'href="{address.replace("&", "&amp;")}"' in page) == (len(seen) < 120)
     assert seen == [f"p{number:03}" for number in range(120)]
-    program, after = web.program("manager"), ""
+    program = web.program("manager")
+    after: str | None = ""
     for size in (50, 50, 20):
         answer = program.told("GET", f"/products?q=thing&limit=50&after={after}")
         assert [one["id"] for one in answer["products"]] == seen[:size]
