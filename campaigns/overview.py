@@ -27,11 +27,13 @@ DAY = timedelta(days=1)
 class Overview:
     """Counts of the last hour and day, and short lists; tests are counted nowhere.
 
-    `unsettled`: campaign, its name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave.
+    `live` are being sent, or paused in it; mails of those that are `finished` still open. `unsettled`: campaign, its
+    name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave.
     """
 
     blocked: str | None
     live: list[Campaign]
+    finished: list[Campaign]
     next: list[Campaign]
     drafts: list[Campaign]
     troubled: list[Campaign]
@@ -66,7 +68,8 @@ def overview(session: Session, now: datetime) -> Overview:
     stuck = select(Campaign).where(Campaign.trouble.is_not(None), Campaign.state.in_(("sending", "paused")))
     return Overview(
         blocked=instance.told_lately(session, now),
-        live=listed("sending", "paused", "finished"),
+        live=listed("sending", "paused"),
+        finished=listed("finished"),
         next=listed("scheduled"),
         drafts=listed("draft"),
         troubled=list(session.scalars(stuck.order_by(Campaign.id).limit(MAX_LISTED))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from base.errors import InvalidInput
 from campaigns.access import public
+from signals.currencies import exponent
 
 STATIC = Path(__file__).parent / "static"
 YEAR_SECONDS = 31_536_000
@@ -36,7 +37,8 @@ FIELD_WORDS = {
     "return": "What a return costs", "starts_at": "Shown from", "note": "For whoever approves", "ends_at": "Ends",
     "window-day": "Days", "timing.window.begin": "From",
     "timing.window.until": "Until", "timing.clocks": "Whose clocks", "timing.joins": "Who gets it",
-    "missed.after_minutes": "Late after", "each": "Comes again every", "times": "Times in all",
+    "missed.after_minutes": "Late after", "q": "Search", "older": "Told",
+    "each": "Comes again every", "times": "Times in all",
 }  # fmt: skip
 """Fields whose name on a page is not their own."""
 MENU = (
@@ -44,6 +46,7 @@ MENU = (
     ("Campaigns", "campaigns.index", ("manager",)),
     ("Approvals", "approvals.index", ("approver",)),
     ("Offers", "offers.index", ("manager",)),
+    ("Products", "products.index", ("manager", "support")),
     ("Creatives", "creatives.index", ("manager",)),
     ("Pictures", "pictures.index", ("manager",)),
     ("People", "scores.index", ("manager",)),
@@ -51,6 +54,17 @@ MENU = (
     ("Customers", "customers.index", ("support",)),
     ("System", "system.index", ("admin",)),
 )
+BELONGS = {
+    "running": "campaigns", "preview": "campaigns", "matrix": "campaigns", "exploring": "campaigns",
+    "arms": "campaigns", "timing": "campaigns", "texts": "campaigns", "checks": "campaigns",
+    "scenarios": "campaigns", "messageevents": "campaigns",
+    "takers": "offers", "relations": "offers", "segments": "scores", "exports": "scores",
+    "merges": "customers", "households": "customers", "permissions": "customers", "corrections": "customers",
+    "calls": "customers",
+    "sending": "system", "sendlimits": "system", "gateways": "system", "mailreports": "system", "stream": "system",
+    "trackingplan": "system", "shops": "system", "lineage": "system",
+}  # fmt: skip
+"""Under which entry of the menu the pages of an area lie that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,8 @@ def install(app: Flask) -> None:
     # Browsers ask for it beside documents that name no icon, such as the mail in a preview's frame.
     app.add_url_rule("/favicon.ico", endpoint="icon", view_func=icon)
     app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
-    app.jinja_env.filters.update(moment=moment, day=day, money=money, number=number, percent=percent)
-    app.jinja_env.filters.update(count=count, inline=inline, fault=fault)
+    app.jinja_env.filters.update(moment=moment, day=day, money=money, price=price)
+    app.jinja_env.filters.update(number=number, percent=percent, count=count, inline=inline, fault=fault, span=span)
     app.context_processor(lambda: {"user": current_user})
     app.after_request(_headers)
 
@@ -102,7 +116,8 @@ def menu() -> list[MenuEntry]:
     """The entries that the signed-in person may open."""
     if not current_user.is_authenticated:
         return []
-    here = (request.blueprint or "").split(".")[0]
+    area = (request.blueprint or "").split(".")[0]
+    here = BELONGS.get(area, area)
     return [
         MenuEntry(title, url_for(endpoint), endpoint.split(".")[0] == here)
         for title, endpoint, roles in MENU
@@ -135,6 +150,21 @@ def money(cents: int | None, currency: str = "EUR") -> str:
     sign = "−" if cents < 0 else ""
     symbol = SYMBOLS.get(currency, f"{currency} ")
     return f"{sign}{symbol}{abs(cents) / 100:,.2f}"
+
+
+def price(minor: int, currency: str) -> str:
+    """A product's price, kept in the minor units of its currency: ¥1,280, KWD 4.250."""
+    digits = exponent(currency)
+    return f"{SYMBOLS.get(currency, f'{currency} ')}{minor / 10**digits:,.{digits}f}"
+
+
+def span(value: timedelta) -> str:
+    """How long something is, in the largest unit that says it well: 40 minutes, 3 hours, 2 days."""
+    seconds = max(0, int(value.total_seconds()))
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= 2 * size or seconds == size:
+            return count(seconds // size, unit)
+    return count(seconds // 60 or 1, "minute") if seconds >= 60 else "less than a minute"
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -87,8 +87,8 @@ def keep(session: Session, blobs: FolderBlobs, learnt: Learnt, now: datetime) ->
             LearntRelations(
                 hash=digest,
                 created_at=now,
-                from_at=_moment(learnt.from_ms),
-                until_at=_moment(learnt.until_ms),
+                from_at=moment(learnt.from_ms),
+                until_at=moment(learnt.until_ms),
                 orders=learnt.orders,
                 size=len(data),
             )
@@ -153,8 +153,8 @@ def seen(session: Session, blobs: FolderBlobs) -> Seen:
     is_taught = learnt.until_ms > 0
     return Seen(
         hash=known.hash,
-        until=_moment(learnt.until_ms) if is_taught else None,
-        counted_from=_moment(learnt.counted_from_ms) if is_taught else None,
+        until=moment(learnt.until_ms) if is_taught else None,
+        counted_from=moment(learnt.counted_from_ms) if is_taught else None,
         orders=learnt.orders,
         complements=tuple(_pairs(known, words))[:MAX_SEEN],
         intervals=tuple(_intervals(known, words))[:MAX_SEEN],
@@ -249,5 +249,6 @@ def _with_hands(session: Session, learnt: Learnt) -> Learnt:
     return replace(learnt, pairs=pairs, parted=parted, days=days)
 
 
-def _moment(at_ms: int) -> datetime:
+def moment(at_ms: int) -> datetime:
+    """The moment of Unix milliseconds, as an artefact tells times."""
     return ORIGIN + timedelta(milliseconds=at_ms - ORIGIN_MS)

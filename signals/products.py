@@ -15,7 +15,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput
-from signals import journal, productpictures
+from signals import feedhealth, journal, productpictures
 from signals.feed import FeedProduct, product
 from signals.intake import Intake
 from signals.journal import Refusal
@@ -31,9 +31,11 @@ class Product(Model):
     """A catalogue item. Prices are in minor units of the currency; `stock` is how many there are at least, None
     when the feed is silent about it (signals/feed.py).
 
-    `feed_at` is when the feed last named it: a stale feed is told by its age. `complements` are category ids that go
+    `feed_at` is when the feed last named it, `source_id` whose feed that was (None: before that was noted): a stale
+    feed is told by its age. `complements` are category ids that go
     with it. `tier` orders the versions of a line, the better one higher. `image_blob` is the SHA-256 of its picture
-    once somebody stored one; the feed gives `image_link` only.
+    once somebody stored one; the feed gives `image_link` only. `words` is what a search looks through: id, title,
+    brand and line in small letters, made here, since a database need not know those of every script.
     """
 
     __tablename__ = "product"
@@ -54,6 +56,8 @@ class Product(Model):
     image_blob: Mapped[str | None]
     complements: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     feed_at: Mapped[datetime]
+    source_id: Mapped[int | None]
+    words: Mapped[str] = mapped_column(server_default="", deferred=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +121,22 @@ def _spellings(products: Iterable[FeedProduct]) -> Iterator[str]:
 
 _UPSERT = text("""
     INSERT INTO product (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link,
-                         image_link, complements, feed_at)
+                         image_link, complements, words, feed_at, source_id)
     SELECT id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
-           CAST(complements AS int[]), :now
+           CAST(complements AS int[]), words, :now, :source
     FROM unnest(CAST(:ids AS text[]), CAST(:titles AS text[]), CAST(:categories AS int[]), CAST(:brands AS text[]),
                 CAST(:lines AS text[]), CAST(:tiers AS int[]), CAST(:prices AS bigint[]),
                 CAST(:currencies AS text[]), CAST(:stocks AS int[]), CAST(:promoted AS boolean[]),
-                CAST(:links AS text[]), CAST(:image_links AS text[]), CAST(:complements AS text[]))
+                CAST(:links AS text[]), CAST(:image_links AS text[]), CAST(:complements AS text[]),
+                CAST(:words AS text[]))
          AS new (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
-                 complements)
+                 complements, words)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET title = excluded.title, category_id = excluded.category_id, brand = excluded.brand,
         line = excluded.line, tier = excluded.tier, price_cents = excluded.price_cents, currency = excluded.currency,
         stock = excluded.stock, promoted = excluded.promoted, link = excluded.link, image_link = excluded.image_link,
-        complements = excluded.complements, feed_at = excluded.feed_at
+        complements = excluded.complements, words = excluded.words, feed_at = excluded.feed_at,
+        source_id = excluded.source_id
     WHERE product.feed_at <= excluded.feed_at
 """)
 
@@ -162,9 +168,12 @@ def _store(
             "links": [row.link for row in rows],
             "image_links": [row.image_link for row in rows],
             "complements": ["{" + ",".join(map(str, numbers)) + "}" for numbers in complements],
+            "words": [" ".join(filter(None, (row.id, row.title, row.brand, row.line))).casefold() for row in rows],
             "now": now,
+            "source": sender.id,
         },
     )
+    feedhealth.note(session, sender.id, len(rows), len(refusals), now)
     productpictures.note_links(session, [row.id for row in rows], now)
 
 

@@ -24,6 +24,7 @@ from campaigns.api import (
     permissions,
     pictures,
     previews,
+    products,
     relations,
     results,
     running,
@@ -43,6 +44,7 @@ from campaigns.api.desk import api, document, install
 RESOURCES = (
     catalogue,
     takers,
+    products,
     relations,
     pictures,
     writing,

@@ -4,7 +4,28 @@
   // Dangerous buttons say what will happen and ask once.
   document.addEventListener("click", function (event) {
     const button = event.target.closest("[data-confirm]");
-    if (button && !window.confirm(button.dataset.confirm)) event.preventDefault();
+    if (!button) return;
+    // How many people it goes to is counted after the page has come; until then the sentence without a number holds.
+    const counted = document.getElementById("would-be-mailed");
+    const words = counted && button.dataset.confirmCounted;
+    const sentence = words ? words.replace("{people}", counted.dataset.words) : button.dataset.confirm;
+    if (!window.confirm(sentence)) event.preventDefault();
+  });
+  // A list beside a search box of its own narrows while one types; what is typed in its rows stays.
+  document.addEventListener("input", function (event) {
+    if (!event.target.matches("[data-narrows]")) return;
+    const words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+    document.querySelectorAll(event.target.dataset.narrows).forEach(function (row) {
+      const kept = row.querySelector("input") && row.querySelector("input").value !== "";
+      row.hidden = !kept && !words.every(function (word) { return row.dataset.words.toLowerCase().includes(word); });
+    });
+  });
+  document.addEventListener("submit", function (event) {
+    const box = event.target.querySelector("[data-narrows]");
+    const unsaved = box && Array.from(document.querySelectorAll(box.dataset.narrows + " input")).some(function (input) {
+      return input.value !== input.defaultValue;
+    });
+    if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
   });
   // htmx must not send its own inline styles past the page's policy.
   document.addEventListener("DOMContentLoaded", function () {

@@ -32,7 +32,7 @@ from campaigns.campaigns import CampaignIn, Replenish, SlotChoice, Trigger
 from campaigns.models import Campaign
 from campaigns.parts import parts
 from campaigns.timing import Missed, Repeat, Timing
-from campaigns.views import forms
+from campaigns.views import forms, turns
 from campaigns.views.acting import actor
 from campaigns.views.lacking import told
 from render.guard import FLAGS
@@ -40,6 +40,7 @@ from signals.catalog import Category
 
 pages = Blueprint("campaigns", __name__, url_prefix="/campaigns")
 CARDS = 60
+MAX_SEARCH = 200
 TABS = (
     ("audience", "Audience"),
     ("message", "Message"),
@@ -200,7 +201,13 @@ def save_offers(campaign_id: int) -> ResponseReturnValue:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
             places = messages.message(session, row.message_id or 0).slots
-            choices = [_choice(request.form, place["index"]) for place in places]
+            choices = [turns.choice(request.form, place["index"]) for place in places]
+            names = {one.id: one.name for one in offers.offers(session)}
+            warnings = [
+                warning
+                for place in places
+                for warning in turns.shared(request.form, place["index"], place["name"], names)
+            ]
             _change(
                 session,
                 row,
@@ -213,6 +220,8 @@ def save_offers(campaign_id: int) -> ResponseReturnValue:
             row = campaigns.campaign(session, campaign_id)
             return _offers_form(session, row, error), 400
     flash("The offers are saved.")
+    for warning in warnings:
+        flash(warning, "warning")
     return redirect(url_for("campaigns.choose", campaign_id=campaign_id))
 
 
@@ -325,45 +334,24 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
 
 def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
     shown = offers.offers(session)
+    query = request.args.get("q", "").replace("\x00", "").strip()[:MAX_SEARCH]
+    choices = {choice["slot"]: choice for choice in row.slots}
     return render_template(
         "campaigns/offers.html",
+        query=query,
+        listed={number: turns.listed(shown, choice["offers"], query) for number, choice in choices.items()},
+        words=turns.words,
         **_frame(session, row, "offers"),
         fault=fault,
         places=messages.message(session, row.message_id or 0).slots,
-        choices={choice["slot"]: choice for choice in row.slots},
-        offers=shown,
+        choices=choices,
+        offers=[one for one in shown if one.kind != "neutral"],
         defaults=[offer for offer in shown if offers.is_default(offer)],
         policies=rankform.POLICIES,
         factors=rankform.FACTORS,
         ranks=rankform.RANKS,
         contexts=rankform.CONTEXTS,
         ranked=rankform.shown(row.arbitration),
-    )
-
-
-def _choice(form: Mapping[str, str], slot: int) -> SlotChoice:
-    """A place's offers in the order of the numbers typed beside them."""
-    turns = []
-    for key in form:
-        prefix, _, number = key.partition(f"turn-{slot}-")
-        if prefix or not number.isdigit():
-            continue
-        try:
-            turn = forms.whole(form, key)
-        except InvalidInput:
-            raise InvalidInput("turn", f"of offer no. {number} must be a whole number, such as 1") from None
-        if turn is not None:
-            turns.append((turn, int(number)))
-    default = forms.whole(form, f"default-{slot}")
-    if default is None:
-        raise InvalidInput(f"default-{slot}", "is compulsory: a place can never come out empty")
-    mode: Literal["model", "rules"] = "model" if form.get(f"mode-{slot}") == "model" else "rules"
-    return SlotChoice(
-        slot=slot,
-        default=default,
-        offers=[number for _, number in sorted(turns)],
-        mode=mode,
-        policy=rankform.policy(form, slot),
     )
 
 

@@ -13,6 +13,7 @@ from campaigns import goals, rollout
 from campaigns.gate import Evidence, weighed
 from campaigns.models.learning import ModelDrift, ModelVerdict
 from campaigns.rollout import Step
+from signals.products import take_products
 from tests.browser.visitor import Scheme, Visits
 from tests.campaigns.enlisting import enlisted, measured
 from tests.campaigns.shop import MANAGER
@@ -45,6 +46,18 @@ def scene(visits: Visits) -> Scene:
         "thanks": {"fields": {"headline": "Thank you", "body": "Enjoy your new shoes."}},
         "attire": {"fields": {"headline": "Running tights", "body": "They go with your shoes."}},
     }
+    products: list[dict[str, Any]] = [
+        {"id": "shoe-1", "title": "Trail shoe", "price": "79.50 EUR", "product_type": "Running Shoes", "quantity": 12},
+        {
+            "id": "shoe-2",
+            "title": LONG,
+            "price": "1280 JPY",
+            "product_type": "Medicine",
+            "availability": "out_of_stock",
+        },
+        {"id": "shoe-3", "title": "No price"},
+    ]
+    assert take_products(world.shop.intake, world.shop.source, products, world.clock.now()).refused == 1
     story = world.story("spring", people=40, slots=2, content_holdout=0.1, **looks)
     with world.sessions.begin() as session:
         session.execute(
@@ -129,6 +142,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("matrix", f"{campaign}/matrix/"),
             ("explorer", f"{campaign}/explore?bought=shoes&customer={scene.profile}"),
             ("explorer-scored", f"{draft}/explore?customer={scene.profile}"), ("people", "/scores/"),
+            ("products", "/products/"), ("product", "/products/shoe-1"), ("feeds", "/product-feeds"),
             ("segments", "/segments/"), ("new-segment", "/segments/new"),
             ("relations", "/relations/"), ("models", "/models/"),
             ("model", f"/models/{scene.model}"), ("rollout", f"/models{draft}"),

@@ -24,7 +24,7 @@ EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
     "home": "manager support approver", "campaigns": "manager", "running": "manager", "preview": "manager approver",
     "offers": "manager", "creatives": "manager", "matrix": "manager", "pictures": "manager", "scores": "manager",
-    "segments": "manager",
+    "segments": "manager", "products": "manager support",
     "arms": "manager", "models": "manager", "relations": "manager", "timing": "manager", "checks": "manager",
     "scenarios": "manager", "customers": "support", "permissions": "support", "mailreports": "admin",
     "calls": "support", "exports": "manager", "merges": "support", "merges.join": "admin", "merges.undo": "admin",
@@ -42,7 +42,7 @@ EXPECTED = {
 """Who the pages of each area are for; single pages that differ by their own name. Admins may everything."""
 ARGUMENTS = {"campaign_id": 1, "offer_id": 1, "delivery_id": 1, "profile": 1, "slot": 0, "user_id": 1, "decision": "d",
              "sha256": "00", "event": 1, "line": 0, "filename": "app.css", "key_id": "k",
-             "gateway_id": 1, "kind": "taken"}  # fmt: skip
+             "gateway_id": 1, "kind": "taken", "product_id": "p"}  # fmt: skip
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 

@@ -1,0 +1,82 @@
+"""The turns of a campaign's offers, as its page lists and reads them: a number beside an offer, per place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from base.errors import InvalidInput
+from campaigns import rankform
+from campaigns.campaigns import SlotChoice
+from campaigns.models import Offer
+from campaigns.views import forms
+
+MOST_LISTED = 200
+"""Offers that a place lists besides those that have a turn in it."""
+
+
+def listed(shown: Sequence[Offer], chosen: Sequence[int], query: str) -> tuple[list[Offer], int]:
+    """A place's offers: those that have a turn first, in their order, whatever is searched for, then those that fit.
+
+    With them goes how many more fit that are not listed. Whoever saves a searched list so loses no turn.
+    """
+    known = {row.id: row for row in shown}
+    first = [known[number] for number in chosen if number in known]
+    wanted = query.lower().split()
+    rest = [row for row in shown if row.id not in chosen and row.kind != "neutral" and _has(row, wanted)]
+    return first + rest[:MOST_LISTED], max(0, len(rest) - MOST_LISTED)
+
+
+def words(row: Offer) -> str:
+    """What a search looks through."""
+    return " ".join(filter(None, (row.name, row.kind, row.category, row.product)))
+
+
+def choice(form: Mapping[str, str], slot: int) -> SlotChoice:
+    """A place's offers in the order of the numbers typed beside them. Raises InvalidInput."""
+    default = forms.whole(form, f"default-{slot}")
+    if default is None:
+        raise InvalidInput(f"default-{slot}", "is compulsory: a place can never come out empty")
+    mode: Literal["model", "rules"] = "model" if form.get(f"mode-{slot}") == "model" else "rules"
+    return SlotChoice(
+        slot=slot,
+        default=default,
+        offers=[number for _, number in sorted(_turns(form, slot))],
+        mode=mode,
+        policy=rankform.policy(form, slot),
+    )
+
+
+def shared(form: Mapping[str, str], slot: int, place: str, names: Mapping[int, str]) -> Iterator[str]:
+    """Each turn of a place that several offers were given, as a sentence that tells what comes of it."""
+    by_turn: dict[int, list[str]] = {}
+    for turn, number in sorted(_turns(form, slot)):
+        by_turn.setdefault(turn, []).append(f"“{names.get(number, f'offer no. {number}')}”")
+    for turn, held in by_turn.items():
+        if len(held) > 1:
+            said = f"{', '.join(held[:-1])} and {held[-1]}"
+            yield (
+                f"In {place}, {said} have the same turn, {turn}. They get it in this order; "
+                "number them anew to change it."
+            )
+
+
+def _turns(form: Mapping[str, str], slot: int) -> list[tuple[int, int]]:
+    """The turns that were typed, each with its offer."""
+    turns = []
+    for key in form:
+        prefix, _, number = key.partition(f"turn-{slot}-")
+        if prefix or not number.isdigit():
+            continue
+        try:
+            turn = forms.whole(form, key)
+        except InvalidInput:
+            raise InvalidInput("turn", f"of offer no. {number} must be a whole number, such as 1") from None
+        if turn is not None:
+            turns.append((turn, int(number)))
+    return turns
+
+
+def _has(row: Offer, wanted: Sequence[str]) -> bool:
+    text = words(row).lower()
+    return all(word in text for word in wanted)
