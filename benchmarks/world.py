@@ -25,6 +25,7 @@ from base.processes import free_port
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys, day_of, second_number
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
+from base.vault import Vault
 from render.creative import Creative
 from render.model import Model
 from render.plan import Live, Mode, Offer, Plan, Slot, digest, encode, encode_live
@@ -58,13 +59,14 @@ def world(*, database: bool = False) -> Iterator[World]:
     """Servers for the length of a benchmark; they and their folder are gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="latebind-bench-"))
     folder.chmod(0o755)
+    pii_keys = {1: secrets.token_bytes(KEY_BYTES)}
     valkey = ValkeyServer(folder / "valkey", free_port(), folder / "valkey.log")
     postgres = PostgresServer(folder / "postgres", free_port(), folder / "postgres.log") if database else None
     try:
         valkey.start()
         if postgres is not None:
             postgres.start()
-            migrate(postgres.url)
+            migrate(postgres.url, Vault(pii_keys))
         read = Settings.from_environment({"LATEBIND_VAR": str(folder / "var")})
         settings = replace(
             read,
@@ -75,6 +77,7 @@ def world(*, database: bool = False) -> Iterator[World]:
             record_key=secrets.token_bytes(KEY_BYTES),
             subject_key=secrets.token_bytes(KEY_BYTES),
             session_key=secrets.token_bytes(KEY_BYTES),
+            pii_keys=pii_keys,
             hash_key=secrets.token_bytes(KEY_BYTES),
             render_workers=1,
             pin_cpus=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
+from tests.databases import VAULT
 from tests.promises.proxy import StallingProxy
 from tests.promises.world import World
 from workers.migration import migrate
@@ -42,7 +43,7 @@ def grounded(name: str, *, fsync: bool = True) -> Iterator[Ground]:
     try:
         postgres.start()
         valkey.start()
-        migrate(postgres.url)
+        migrate(postgres.url, VAULT)
         world = World(folder, postgres.url, valkey, MONDAY, hot_url=proxy.url)
         try:
             world.start()
