@@ -62,6 +62,10 @@ def settle(sessions: Sessions, now: datetime) -> None:
                 # Whoever was first may have another key under this number.
                 session.expire_all()
                 check(session)
+    except SettingError:
+        # Whoever asked does not begin.
+        sessions.kw["bind"].dispose()
+        raise
     except Unavailable:
         _log.warning("keys not checked", reason="the database is away")
     except ProgrammingError:
