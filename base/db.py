@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from base.errors import Unavailable
+from base.vault import CLOSED, Vault, give
 
 CONNECT_SECONDS = 3
 STATEMENT_MS = 30_000
@@ -61,13 +62,20 @@ class Binaries(list[bytes]):
 psycopg.adapters.register_dumper(Binaries, ListBinaryDumper)
 
 
-def connect(url: str, *, pool_size: int = 5, statement_ms: int = STATEMENT_MS, application: str = "latebind") -> Engine:
+def connect(
+    url: str,
+    *,
+    vault: Vault = CLOSED,
+    pool_size: int = 5,
+    statement_ms: int = STATEMENT_MS,
+    application: str = "latebind",
+) -> Engine:
     """An engine for a PostgreSQL address; nothing connects before the first use.
 
     Connecting takes at most 3 s, a statement `statement_ms` (0: no limit, for bulk work), waiting for a lock 10 s.
-    A connection that died while idle is replaced unseen.
+    A connection that died while idle is replaced unseen. `vault` seals and opens what is kept of people.
     """
-    return create_engine(
+    engine = create_engine(
         _with_driver(url),
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -79,6 +87,8 @@ def connect(url: str, *, pool_size: int = 5, statement_ms: int = STATEMENT_MS, a
             "options": f"-c statement_timeout={statement_ms} -c lock_timeout={LOCK_MS} -c timezone=UTC",
         },
     )
+    give(engine, vault)
+    return engine
 
 
 def sessions(engine: Engine) -> Sessions:

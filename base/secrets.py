@@ -27,6 +27,7 @@ def with_generated_keys(settings: Settings) -> Settings:
     return replace(
         settings,
         token_keys=settings.token_keys or {1: bytes.fromhex(secret(folder, "token_key_1", TOKEN_KEY_BYTES))},
+        pii_keys=settings.pii_keys or {1: bytes.fromhex(secret(folder, "pii_key_1", KEY_BYTES))},
         record_key=key("record_key", settings.record_key),
         subject_key=key("subject_key", settings.subject_key),
         session_key=key("session_key", settings.session_key),

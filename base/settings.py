@@ -18,15 +18,16 @@ from base.mailsettings import MailSettings, entry
 from base.storeaddress import is_cluster, queue_url, store_url
 from base.values import (
     KEY_BYTES,
+    TOKEN_KEY_BYTES,
     blob_address,
     brand_urls,
     folder,
     key,
     level,
     networks,
+    numbered_keys,
     switch,
     text,
-    token_keys,
     url,
     whole,
 )
@@ -109,7 +110,7 @@ class Settings(MailSettings):
         default_factory=dict,
         repr=False,
         metadata=entry(
-            token_keys,
+            numbered_keys(TOKEN_KEY_BYTES),
             "Keys of the tokens in mails, `id:128 hex digits`, with commas between; the last one mints, all are read.",
             secret=True,
         ),
@@ -131,6 +132,16 @@ class Settings(MailSettings):
         default=b"",
         repr=False,
         metadata=entry(key(KEY_BYTES), "Keys the hashes by which identifiers are looked up.", secret=True),
+    )
+    pii_keys: Mapping[int, bytes] = field(
+        default_factory=dict,
+        repr=False,
+        metadata=entry(
+            numbered_keys(KEY_BYTES),
+            "Keys that seal what the database keeps of people, `id:64 hex digits`, with commas between; the last one "
+            "seals, all open. The render app does not get them.",
+            secret=True,
+        ),
     )
     deadline_ms: int = field(default=250, metadata=entry(whole(20, 60_000), "Longest time to answer a picture, in ms."))
     spool_mb: int = field(
@@ -340,7 +351,8 @@ SETTINGS: tuple[Setting, ...] = tuple(
 )
 
 WITHHELD_FROM_RENDER = (
-    "database_url", "queue_url", "smtp_url", "subject_key", "session_key", "mailgun_key", "postmark_secret",
+    "database_url", "queue_url", "smtp_url", "subject_key", "session_key", "pii_keys", "mailgun_key",
+    "postmark_secret",
 )  # fmt: skip
 """What the render process is not given: where the truth is kept, and the keys that open it."""
 

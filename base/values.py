@@ -99,15 +99,21 @@ def key(size: int) -> Callable[[str], bytes]:
     return read
 
 
-def token_keys(value: str) -> dict[int, bytes]:
-    """Keys of tokens by their ids, the newest last."""
-    keys: dict[int, bytes] = {}
-    for part in value.split(","):
-        number, _, digits = part.strip().partition(":")
-        if not number.isdigit() or not 0 <= int(number) <= 255 or int(number) in keys:
-            raise ValueError("must be id:key pairs with distinct ids from 0 to 255, separated by commas, newest last")
-        keys[int(number)] = key(TOKEN_KEY_BYTES)(digits)
-    return keys
+def numbered_keys(size: int) -> Callable[[str], dict[int, bytes]]:
+    """Keys of so many bytes by their ids, the newest last."""
+
+    def read(value: str) -> dict[int, bytes]:
+        keys: dict[int, bytes] = {}
+        for part in value.split(","):
+            number, _, digits = part.strip().partition(":")
+            if not number.isascii() or not number.isdigit() or not 0 <= int(number) <= 255 or int(number) in keys:
+                raise ValueError(
+                    "must be id:key pairs with distinct ids from 0 to 255, separated by commas, newest last"
+                )
+            keys[int(number)] = key(size)(digits)
+        return keys
+
+    return read
 
 
 def brand_urls(value: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from base import db
 from base.clock import FixedClock, monotonic
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.ledger import CLONED
 from benchmarks.report import Report
@@ -94,8 +95,9 @@ _CLICKS: Final = f"""
 """
 _ORDERS: Final = f"""
     INSERT INTO event (message_id, source_id, profile_id, type, name, event_time, received_at, order_id,
-        order_total_cents, content_hash, folds, body)
+        order_total_cents, content_hash, folds, body, figures)
     SELECT 'bench-' || n, :source, profile, 'track', 'Order Completed', at, at, 'o-' || n, 1000 + h % 9000, '', true,
+        '',
         '{{"properties":{{"currency":"EUR"}}}}' {_OPENED} WHERE n % 100 = 0
 """
 _CREDITED: Final = """
@@ -170,7 +172,7 @@ def main(opens: int = OPENS) -> None:
     """Run it and print the report."""
     made = Report("history")
     with world.world(database=True) as place:
-        engine = db.connect(place.settings.database_url, statement_ms=0)
+        engine = db.connect(place.settings.database_url, vault=Vault.of(place.settings), statement_ms=0)
         shop = Shop(place.settings, db.sessions(engine), place.store, FixedClock(world.now()))
         began = monotonic()
         history = History(shop, opens)

@@ -20,6 +20,7 @@ import numpy as np
 
 from base import db
 from base.clock import monotonic
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.report import Report
 from signals import belonging
@@ -43,7 +44,7 @@ def main() -> None:
     """Run it and print the report."""
     report = Report("identity")
     with world.world(database=True) as place:
-        engine = db.connect(place.settings.database_url)
+        engine = db.connect(place.settings.database_url, vault=Vault.of(place.settings))
         try:
             sessions = db.sessions(engine)
             with sessions.begin() as session:
@@ -51,7 +52,7 @@ def main() -> None:
             intake = Intake(sessions, place.store, place.settings.hash_key)
             people = _known(intake, sender)
             callers = _callers(people)
-            found, seconds = _looked_up(sessions, sender, callers)
+            found, seconds = _looked_up(sessions, sender, callers, intake.hash_key)
             _told(report, f"whose it is, of {PEOPLE:,}", seconds, AIM_MS)
             known = sum(found[::2]) / len(found[::2])
             report.add("  known callers who were found", f"{known:.1%}", met=known == 1.0, aim="all")
@@ -108,7 +109,9 @@ def _call(name: str, traits: Traits, who: dict[str, str]) -> bytes:
     )
 
 
-def _looked_up(sessions: db.Sessions, sender: Sender, callers: list[bytes]) -> tuple[list[bool], list[float]]:
+def _looked_up(
+    sessions: db.Sessions, sender: Sender, callers: list[bytes], hash_key: bytes
+) -> tuple[list[bool], list[float]]:
     """Whether each caller is somebody known, and the seconds it took to tell; nothing is written."""
     found, seconds = [], []
     arrival = Arrival(world.now())
@@ -117,7 +120,7 @@ def _looked_up(sessions: db.Sessions, sender: Sender, callers: list[bytes]) -> t
         signal = read(body, arrival)
         named = claims(signal, sender)
         with sessions.begin() as session:
-            known = belonging.find(session, named, ties=True)
+            known = belonging.find(session, named, hash_key, ties=True)
         resolution = Resolution(known.owners, known.ties)
         person = resolution.person(signal, named)
         seconds.append(monotonic() - began)

@@ -31,6 +31,7 @@ import psycopg
 
 from base import db
 from base.clock import monotonic
+from base.vault import Vault
 from benchmarks import load, world
 from benchmarks.open import address_of, on_server_core
 from benchmarks.report import Report
@@ -76,7 +77,7 @@ def main() -> None:
 
 def known(place: world.World) -> None:
     """Customers with a year behind them, taken in by the intake itself."""
-    engine = db.connect(place.settings.database_url)
+    engine = db.connect(place.settings.database_url, vault=Vault.of(place.settings))
     try:
         with db.sessions(engine).begin() as session:
             source, _ = create_source(session, "benchmark", "server", world.now(), write_key=KEY)

@@ -24,6 +24,7 @@ from base.clock import SystemClock, monotonic
 from base.environment import environment
 from base.processes import give_way
 from base.settings import Settings
+from base.vault import Vault
 from benchmarks import intake, world
 from benchmarks.ledger import BATCH, grown
 from benchmarks.load import Result
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def _measure(report: Report, place: world.World) -> None:
-    engine = db.connect(place.settings.database_url, statement_ms=0)
+    engine = db.connect(place.settings.database_url, vault=Vault.of(place.settings), statement_ms=0)
     clock: Any = SystemClock()
     shop = Shop(place.settings, db.sessions(engine), place.store, clock)
     campaign = _campaign(shop)
@@ -173,7 +174,7 @@ def _busy(shop: Shop, campaign: int) -> Iterator[_Busy]:
 def _build(settings: Settings, campaign: int) -> None:
     """Build the results of a campaign and count its audience again and again, as the pages' own process would."""
     give_way(settings.niceness)
-    make = db.sessions(db.connect(settings.database_url, statement_ms=0))
+    make = db.sessions(db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0))
     while True:
         with make.begin() as session:
             reports.report(session, campaign)

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from base import db
 from base.clock import SystemClock, monotonic, pause
 from base.environment import environment
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.report import Report
 from benchmarks.send import receiver
@@ -39,7 +40,7 @@ CLONED = (
     "INSERT INTO profile (id, root_id, created_at)"
     f" SELECT n, n, p.created_at FROM profile p, {NUMBERS} WHERE p.id = :one",
     "INSERT INTO identifier (type, value, value_hash, profile_id, owns, source_id, trust, first_seen, last_seen)"
-    " SELECT i.type, n || '@example.com', sha256(n::text::bytea), n, true, i.source_id, i.trust, i.first_seen,"
+    " SELECT i.type, i.value, sha256(n::text::bytea), n, true, i.source_id, i.trust, i.first_seen,"
     f" i.last_seen FROM identifier i, {NUMBERS} WHERE i.profile_id = :one AND i.type = 'email'",
     "INSERT INTO profile_state (profile_id, version, edition, document, encoded, updated_at)"
     " SELECT n, s.version, s.edition, s.document, s.encoded, s.updated_at"
@@ -67,7 +68,7 @@ def main(people: int = PEOPLE, rows: int = ROWS) -> None:
     report = Report("ledger")
     with receiver() as port, world.world(database=True) as place:
         settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
-        engine = db.connect(settings.database_url, statement_ms=0)
+        engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0)
         clock: Any = SystemClock()
         shop = Shop(settings, db.sessions(engine), place.store, clock)
         campaign = _freeze(report, shop, people)

@@ -20,6 +20,7 @@ from base import db
 from base.blobs import blobs_from
 from base.clock import FixedClock, SystemClock, monotonic
 from base.environment import environment
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.report import Report
 from campaigns.models import Campaign
@@ -46,7 +47,7 @@ def main() -> None:
 
 def _measure(report: Report, place: world.World, relay: Relay) -> None:
     settings = replace(place.settings, smtp_url=relay.url)
-    engine = db.connect(settings.database_url)
+    engine = db.connect(settings.database_url, vault=Vault.of(settings))
     clock: Any = FixedClock(SystemClock().now())
     shop = Shop(settings, db.sessions(engine), place.store, clock)
     sender = Sender(settings, shop.sessions, shop.store, blobs_from(settings), clock, handing=2)

@@ -24,6 +24,7 @@ from base import db, keys, stores
 from base.clock import SystemClock, monotonic, pause
 from base.environment import environment
 from base.settings import Settings
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.ledger import BATCH, CLONED, grown
 from benchmarks.report import Report
@@ -71,7 +72,7 @@ def main(people: int = PEOPLE) -> None:
     report = Report("segments")
     with receiver() as port, world.world(database=True) as place:
         settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
-        engine = db.connect(settings.database_url, statement_ms=0)
+        engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0)
         clock: Any = SystemClock()
         shop = Shop(settings, db.sessions(engine), place.store, clock)
         shop.intake.categories.learn(["Shoes", "Hats"], create=True)
@@ -243,7 +244,7 @@ def _passing(shop: Shop, numbers: dict[str, int]) -> Iterator[dict[str, Any]]:
 
 def _pass(settings: Settings, segment: int, paced: bool, ready: Any, go: Any) -> None:
     """Go through everybody, as the schedule loop does while mails leave, or without giving way."""
-    make = db.sessions(db.connect(settings.database_url, statement_ms=0))
+    make = db.sessions(db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0))
     members = Members(Intake(make, stores.connect(settings.redis_url), settings.hash_key))
     clock = SystemClock()
     members.want([segment], clock.now(), anew=False)

@@ -25,6 +25,7 @@ from base.clock import SystemClock, monotonic, pause
 from base.ids import Delivery as Key
 from base.processes import free_port
 from base.tokens import TokenKeys, second_number
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.report import Report
 from campaigns import audience, dkimkeys, links, plans
@@ -89,7 +90,7 @@ def main() -> None:
 
 def _measure(report: Report, place: world.World, port: int) -> None:
     settings = replace(place.settings, smtp_url=f"smtp://127.0.0.1:{port}")
-    engine = db.connect(settings.database_url, statement_ms=0)
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0)
     sessions = db.sessions(engine)
     clock: Any = SystemClock()
     shop = Shop(settings, sessions, place.store, clock)

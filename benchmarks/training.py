@@ -13,7 +13,7 @@ import json
 import random
 import threading
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,12 +24,13 @@ from typing import Any, Final
 
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base import db
 from base.blobs import FolderBlobs, blobs_from
 from base.clock import monotonic
+from base.vault import Vault
 from benchmarks import world
 from benchmarks.report import Report
 from campaigns.opens import ensure_months
@@ -41,6 +42,7 @@ from signals.foldevent import FoldEvent, Line
 from signals.importing import import_events
 from signals.intake import Intake
 from signals.moments import unix_ms
+from signals.profiles import Identifier
 from signals.sources import keyless_sender
 from signals.state import ProfileState
 from signals.state import encode as encode_state
@@ -89,7 +91,14 @@ def main(decisions: int = DECISIONS) -> None:
     people = max(LEAST_PEOPLE, decisions // A_PERSON)
     now = world.now()
     with world.world(database=True) as place:
-        shop = _Shop(place.settings.database_url, blobs_from(place.settings), place.settings.subject_key, people, now)
+        shop = _Shop(
+            place.settings.database_url,
+            blobs_from(place.settings),
+            place.settings.subject_key,
+            place.settings.pii_keys,
+            people,
+            now,
+        )
         began = monotonic()
         _shopping(shop, place)
         _record(shop, decisions)
@@ -116,13 +125,14 @@ class _Shop:
     url: str
     blobs: FolderBlobs
     wrapping_key: bytes
+    pii_keys: Mapping[int, bytes]
     people: int
     now: datetime
 
 
 def _train(shop: _Shop, decisions: int) -> tuple[list[tuple[str, float]], float, dict[str, float]]:
     """Train in this process; the parts with their seconds, the seconds of all, and the measures."""
-    engine = db.connect(shop.url, statement_ms=0)
+    engine = db.connect(shop.url, vault=Vault(shop.pii_keys), statement_ms=0)
     began, marks = monotonic(), [("", 0.0)]
 
     def say(line: str) -> None:
@@ -190,7 +200,7 @@ def _purchases(person: int, now: datetime) -> Iterator[tuple[datetime, int]]:
 
 def _shopping(shop: _Shop, place: world.World) -> None:
     """Everybody's orders, through the product's bulk import."""
-    engine = db.connect(shop.url, statement_ms=0)
+    engine = db.connect(shop.url, vault=Vault(shop.pii_keys), statement_ms=0)
     sessions = db.sessions(engine)
     intake = Intake(sessions, place.store, place.settings.hash_key)
     with db.transaction(sessions) as session:
@@ -229,13 +239,14 @@ def _plan(categories: dict[str, int]) -> Plan:
 
 def _record(shop: _Shop, decisions: int) -> None:
     """Write the decisions and their fetches, in several processes."""
-    engine = db.connect(shop.url, statement_ms=0)
+    engine = db.connect(shop.url, vault=Vault(shop.pii_keys), statement_ms=0)
     sessions = db.sessions(engine)
     with db.transaction(sessions) as session:
         connection = session.connection()
         rows = connection.exec_driver_sql("SELECT slug, id FROM category").all()
         categories = {row.slug: row.id for row in rows}
-        named = connection.exec_driver_sql("SELECT value, profile_id FROM identifier WHERE type = 'user_id'").all()
+        wanted = select(Identifier.value, Identifier.profile_id).where(Identifier.type == "user_id")
+        named = session.execute(wanted).all()
         known = {row.value: row.profile_id for row in named}
         profiles = [known[f"u{person}"] for person in range(shop.people)]
         subject_keys(session, profiles, shop.wrapping_key, shop.now)
@@ -255,7 +266,7 @@ def _record(shop: _Shop, decisions: int) -> None:
 def _written(errand: tuple[_Shop, str, dict[str, int], list[tuple[int, int]], list[int]]) -> None:
     """The decisions of some people, and the looks at them."""
     shop, plan, categories, people, shares = errand
-    engine = db.connect(shop.url, pool_size=1, statement_ms=0)
+    engine = db.connect(shop.url, vault=Vault(shop.pii_keys), pool_size=1, statement_ms=0)
     with db.transaction(db.sessions(engine)) as session:
         session.execute(text("SET LOCAL synchronous_commit = off"))
         subjects = subject_keys(session, {profile for _, profile in people}, shop.wrapping_key, shop.now)

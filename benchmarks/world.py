@@ -25,6 +25,7 @@ from base.processes import free_port
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys, day_of, second_number
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
+from base.vault import Vault
 from render.creative import Creative
 from render.model import Model
 from render.plan import Live, Mode, Offer, Plan, Slot, digest, encode, encode_live
@@ -62,6 +63,7 @@ def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
     """
     folder = Path(tempfile.mkdtemp(prefix="latebind-bench-"))
     folder.chmod(0o755)
+    pii_keys = {1: secrets.token_bytes(KEY_BYTES)}
     valkey: ValkeyServer | ValkeyCluster = ValkeyServer(folder / "valkey", free_port(), folder / "valkey.log")
     if cluster:
         valkey = ValkeyCluster(folder)
@@ -70,7 +72,7 @@ def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
         valkey.start()
         if postgres is not None:
             postgres.start()
-            migrate(postgres.url)
+            migrate(postgres.url, Vault(pii_keys))
         read = Settings.from_environment({"LATEBIND_VAR": str(folder / "var")})
         settings = replace(
             read,
@@ -81,6 +83,7 @@ def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
             record_key=secrets.token_bytes(KEY_BYTES),
             subject_key=secrets.token_bytes(KEY_BYTES),
             session_key=secrets.token_bytes(KEY_BYTES),
+            pii_keys=pii_keys,
             hash_key=secrets.token_bytes(KEY_BYTES),
             render_workers=1,
             pin_cpus=True,

@@ -15,11 +15,13 @@ from base.clock import Clock, clock_from
 from base.logs import set_up
 from base.processes import give_way
 from base.settings import Settings
+from base.vault import Vault
 from campaigns import access, api, errors, limits, presenting
 from campaigns.addresses import CONVERTERS
 from campaigns.endpoint import Endpoint
 from campaigns.parts import EXTENSION, Parts
 from campaigns.views import BLUEPRINTS
+from signals import sealingkeys
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 UPLOADS = frozenset({"pictures.upload", "api.upload_picture"})
@@ -27,6 +29,7 @@ MAX_UPLOAD_BYTES = 14 * 1024 * 1024
 """What takes pictures in: 10 MB grow by a third in Base64."""
 REQUIRED = (
     "database_url", "redis_url", "queue_url", "token_keys", "session_key", "subject_key", "hash_key", "record_key",
+    "pii_keys",
 )  # fmt: skip
 
 
@@ -51,7 +54,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     store = stores.connect(settings.redis_url)
     app.extensions[EXTENSION] = Parts(
         settings=settings,
-        sessions=db.sessions(db.connect(settings.database_url, application="latebind web")),
+        sessions=db.sessions(db.connect(settings.database_url, vault=Vault.of(settings), application="latebind web")),
         store=store,
         queues=store if settings.queue_url in ("", settings.redis_url) else stores.connect(settings.queue_url),
         blobs=blobs_from(settings),
@@ -82,4 +85,7 @@ def from_environment() -> Flask:
     settings = Settings.from_environment(os.environ, require=REQUIRED)
     set_up(settings, "web")
     give_way(settings.niceness)
-    return create_app(settings)
+    app = create_app(settings)
+    parts: Parts = app.extensions[EXTENSION]
+    sealingkeys.settle(parts.sessions, parts.clock.now())
+    return app

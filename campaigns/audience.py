@@ -316,7 +316,7 @@ def _newest(kind: str, who: CTE) -> ColumnElement[bytes]:
         select(Identifier.value_hash)
         .join(member, member.id == Identifier.profile_id)
         .where(Identifier.type == kind, member.root_id == who.c.profile_id)
-        .order_by(Identifier.last_seen.desc(), Identifier.value)
+        .order_by(Identifier.last_seen.desc(), Identifier.value_hash)
         .limit(1)
         .correlate(who)
         .scalar_subquery()

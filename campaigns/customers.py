@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput, NotFound
 from signals import state
 from signals.events import Event
-from signals.identity import STRENGTH, IdentifierType, normalised
+from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
 from signals.profiles import Identifier, Profile, ProfileStateRow
 
@@ -50,7 +50,7 @@ class Name:
     masked: str
 
 
-def find(session: Session, query: str) -> list[Found]:
+def find(session: Session, query: str, hash_key: bytes) -> list[Found]:
     """Customers whose identifier, order or profile number is the query; at most 20, the lowest number first.
 
     Surrounding blanks, capitals of an address and the spacing of a phone number do not matter; customer and order
@@ -65,7 +65,7 @@ def find(session: Session, query: str) -> list[Found]:
     matches: dict[int, str] = {}
     rows = session.execute(
         select(Identifier.type, Identifier.profile_id)
-        .where(tuple_(Identifier.type, Identifier.value).in_(_spellings(wanted)))
+        .where(tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key)))
         .order_by(Identifier.profile_id)
         .limit(MAX_FOUND)
     )
@@ -79,14 +79,15 @@ def find(session: Session, query: str) -> list[Found]:
     return _named(session, matches)
 
 
-def known_as(session: Session, kind: IdentifierType, value: str) -> int:
+def known_as(session: Session, kind: IdentifierType, value: str, hash_key: bytes) -> int:
     """The person that an identifier belongs to. Raises NotFound, InvalidInput for a value that is none of its kind."""
     if "\x00" in value:
         raise InvalidInput("value", "must not hold a null character")
+    hashed = value_hash(hash_key, kind, normalised(kind, value, "value"))
     found = session.scalar(
         select(Profile.root_id)
         .join(Identifier, Identifier.profile_id == Profile.id)
-        .where(Identifier.type == kind, Identifier.value == normalised(kind, value, "value"))
+        .where(Identifier.type == kind, Identifier.value_hash == hashed)
     )
     if found is None:
         raise NotFound(f"customer with this {TYPE_WORDS[kind]}")
@@ -109,7 +110,7 @@ def members(session: Session, root: int) -> list[int]:
 def currency(session: Session, people: Sequence[int]) -> str:
     """The currency of the newest order of these profiles, euros where none tells: amounts in a state have none."""
     told = session.scalar(
-        select(Event.body["properties"]["currency"].astext)
+        select(Event.figures["properties"]["currency"].astext)
         .where(Event.profile_id.in_(people), Event.order_id.is_not(None))
         .order_by(Event.event_time.desc(), Event.id.desc())
         .limit(1)
@@ -135,7 +136,7 @@ def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[
     rows = session.execute(
         select(Identifier.profile_id, Identifier.type, Identifier.value)
         .where(Identifier.profile_id.in_(members), Identifier.type.in_(TYPE_WORDS))
-        .order_by(Identifier.profile_id, Identifier.first_seen, Identifier.type, Identifier.value)
+        .order_by(Identifier.profile_id, Identifier.first_seen, Identifier.type, Identifier.value_hash)
         .limit(500)
     )
     found: dict[int, list[Name]] = {member: [] for member in members}
@@ -159,6 +160,15 @@ def document(session: Session, root: int) -> dict[str, Any] | None:
     return None if encoded is None else state.document(state.decode(encoded))
 
 
+def display_names(session: Session, profiles: Collection[int]) -> dict[int, str]:
+    """The names of root profiles, or their numbers."""
+    rows = session.execute(
+        select(ProfileStateRow.profile_id, ProfileStateRow.encoded).where(ProfileStateRow.profile_id.in_(profiles))
+    )
+    states = {row.profile_id: {"traits": state.decode(row.encoded).traits} for row in rows}
+    return {profile: display_name(states.get(profile), profile) for profile in profiles}
+
+
 def known(session: Session, root: int, now: datetime) -> list[KnownField]:
     """Everything known of a person with its origin, without what they could be written to or called by."""
     found = known_fields(session, root, now)
@@ -173,7 +183,7 @@ def without_contacts(document: Mapping[str, Any] | None) -> dict[str, Any] | Non
     return {**document, "traits": {name: value for name, value in traits.items() if name not in CONTACT_TRAITS}}
 
 
-def display_name(document: dict[str, object] | None, profile: int) -> str:
+def display_name(document: Mapping[str, object] | None, profile: int) -> str:
     """A person's name from the stored state document, or their number."""
     traits = (document or {}).get("traits")
     if isinstance(traits, dict):
@@ -185,31 +195,23 @@ def display_name(document: dict[str, object] | None, profile: int) -> str:
     return f"Customer {profile}"
 
 
-def _spellings(wanted: str) -> list[tuple[str, str]]:
-    """The identifiers that the typed text may stand for: every kind, spelt as that kind is kept."""
-    found: dict[tuple[str, str], None] = {}
+def _hashes(wanted: str, hash_key: bytes) -> list[tuple[str, bytes]]:
+    """The identifiers that the typed text may stand for: every kind, spelt as that kind is kept, by keyed hash."""
+    found: dict[tuple[IdentifierType, str], None] = {}
     for kind in STRENGTH:
         for text in (wanted, wanted.lower(), wanted.upper()):
             try:
                 found[kind, normalised(kind, text)] = None
             except InvalidInput:
                 continue
-    return list(found)
+    return [(kind, value_hash(hash_key, kind, text)) for kind, text in found]
 
 
 def _named(session: Session, matches: dict[int, str]) -> list[Found]:
     roots = dict(session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(list(matches)))).all())
-    documents: dict[int, dict[str, Any]] = dict(
-        session.execute(
-            select(ProfileStateRow.profile_id, ProfileStateRow.document).where(
-                ProfileStateRow.profile_id.in_(set(roots.values()))
-            )
-        ).all()
-    )
+    known_by = display_names(session, set(roots.values()))
     by_root: dict[int, str] = {}
     for profile, how in matches.items():
         if profile in roots:
             by_root.setdefault(roots[profile], how)
-    return [Found(root, display_name(documents.get(root), root), how) for root, how in sorted(by_root.items())][
-        :MAX_FOUND
-    ]
+    return [Found(root, known_by[root], how) for root, how in sorted(by_root.items())][:MAX_FOUND]

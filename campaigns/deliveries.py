@@ -20,7 +20,10 @@ from sqlalchemy.orm import Session
 from base.ids import TEST_BIT
 from base.ids import Delivery as Key
 from campaigns.channels import EMAIL, IDENTIFIER_SQL
+from campaigns.models.delivery import TEST_ADDRESS
 from campaigns.windows import IS_OPEN
+from signals.profiles import IDENTIFIER_VALUE, STATE_ENCODED
+from signals.state import decode
 
 LEASE: Final = timedelta(minutes=15)
 RELAY_AWAY: Final = "relay unreachable"
@@ -90,9 +93,9 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
     )  # fmt: skip
     return [
         Claimed(
-            row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.address, row.address_hash,
-            row.traits or {}, row.encoded, row.plan_hash, row.holdout, row.attempts, row.created_at,
-            row.channel, row.in_doubt,
+            row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.test_address or row.value,
+            row.address_hash, decode(row.encoded).traits if row.encoded is not None else {}, row.encoded,
+            row.plan_hash, row.holdout, row.attempts, row.created_at, row.channel, row.in_doubt,
         )
         for row in sorted(rows, key=attrgetter("id"))
         if row.state == "claimed"
@@ -207,7 +210,7 @@ _CLAIM: Final = text(f"""
           AND (d.occurrence >= :test OR c.state = 'sending' AND {IS_OPEN})
         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
     ), checked AS (
-        SELECT d.id, coalesce(d.test_address, i.value) AS address, s.document -> 'traits' AS traits, s.encoded,
+        SELECT d.id, d.test_address, i.value, s.encoded,
             CASE
                 WHEN p.erased_at IS NOT NULL THEN 'erased'
                 WHEN d.test_address IS NOT NULL THEN NULL
@@ -238,11 +241,11 @@ _CLAIM: Final = text(f"""
         settled_at = CASE WHEN k.reason IS NULL THEN NULL ELSE :now ::timestamptz END
     FROM checked k WHERE d.id = k.id
     RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
-        d.attempts, d.created_at, d.channel, k.address, k.traits, k.encoded,
+        d.attempts, d.created_at, d.channel, k.test_address, k.value, k.encoded,
         d.channel <> '{EMAIL}' AND EXISTS (
             SELECT 1 FROM delivery_retry r WHERE r.delivery_id = d.id AND r.reason = ANY(:doubts)
         ) AS in_doubt
-""")  # noqa: S608 - of constants alone
+""").columns(test_address=TEST_ADDRESS, value=IDENTIFIER_VALUE, encoded=STATE_ENCODED)  # noqa: S608
 
 _HAND_OVER: Final = text(f"""
     UPDATE delivery d SET handing = true, lease_until = :until

@@ -8,8 +8,9 @@ What is sealed is opened. Not in it are keyed hashes, keys and the bytes of pict
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import IO, Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base import keys
+from base.sealed import Sealed
 from base.sealing import Unsealable
 from base.stores import Store
 from campaigns import access_log, customers, sentfacts
@@ -26,6 +28,11 @@ from campaigns.subjects import SubjectKey, known_subjects
 from render.facts import decode_shown, decode_used
 from render.record import read_personal
 from signals import refusals
+from signals.consenthistory import CONSENT_WORDING
+from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY
+from signals.events import BODY, CONFLICT_BODY, REJECTED_CONTENT
+from signals.mailreports import WORDS
+from signals.profiles import IDENTIFIER_VALUE, STATE_ENCODED, TRAIT_VALUE
 from signals.state import decode, document
 
 VERSION: Final = 1
@@ -81,8 +88,17 @@ _PLAIN: Final = {
     " ON e.id = t.export_id WHERE t.profile_id = ANY(:members) ORDER BY e.id",
     "looked_at": "SELECT at, action FROM access_log t WHERE profile_id = ANY(:members) ORDER BY id",
 }
-"""The parts that need no key, each with its query; a row becomes an object by the names of its columns."""
-_STATE: Final = text("SELECT encoded, updated_at FROM profile_state WHERE profile_id = ANY(:members)")
+"""The parts of rows as they are stored, each with its query; a row becomes an object by the names of its columns."""
+_SEALED: Final[Mapping[str, Mapping[str, Sealed[Any]]]] = {
+    "identifiers": {"value": IDENTIFIER_VALUE}, "traits": {"value": TRAIT_VALUE}, "signals": {"body": BODY},
+    "contradictions": {"body": CONFLICT_BODY}, "refused": {"body": REJECTED_CONTENT},
+    "consents": {"wording": CONSENT_WORDING}, "households": {"why": CLAIM_WHY, "ended_why": CLAIM_ENDED_WHY},
+    "mail_reports": {"words": WORDS},
+}  # fmt: skip
+"""Their columns that are opened; bytes are JSON as it was sent."""
+_STATE: Final = text("SELECT encoded, updated_at FROM profile_state WHERE profile_id = ANY(:members)").columns(
+    encoded=STATE_ENCODED
+)
 _OPENS: Final = """
     SELECT t.id, t.at, t.profile_id, [campaign], t.public, t.personal FROM decision t
     WHERE t.profile_id = ANY(:members) ORDER BY t.at, t.id
@@ -128,24 +144,34 @@ def _parts(
     subjects = known_subjects(session, members, wrapping_key)
     yield "state", _states(session, members)
     for name, query in _PLAIN.items():
-        yield name, _rows(session, query, members)
+        yield name, _rows(session, query, members, _SEALED.get(name, {}))
     yield "mails_left_with", _sent(session, members, subjects)
     yield "opens", _opens(session, members, subjects)
     yield "hot_store", _hot(store, members)
 
 
-def _rows(session: Session, query: str, members: Sequence[int]) -> Iterator[bytes]:
-    for row in _read(session, f"SELECT CAST(to_json(x) AS text) FROM ({query}) x", members):  # noqa: S608 - constants
-        yield row[0].encode()
+def _rows(session: Session, query: str, members: Sequence[int], sealed: Mapping[str, Sealed[Any]]) -> Iterator[bytes]:
+    opened = "".join(f", x.{name}" for name in sealed)
+    whole = f"SELECT CAST(to_json(x) AS text){opened} FROM ({query}) x"  # noqa: S608 - of constants alone
+    for row in _read(session, whole, members, sealed):
+        if not sealed:
+            yield row[0].encode()
+            continue
+        told = msgspec.json.decode(row[0])
+        for name, value in zip(sealed, row[1:], strict=True):
+            told[name] = msgspec.Raw(value) if isinstance(value, bytes) else value
+        yield msgspec.json.encode(told)
 
 
-def _read(session: Session, query: str, members: Sequence[int]) -> Any:
+def _read(
+    session: Session, query: str, members: Sequence[int], sealed: Mapping[str, Sealed[Any]] = MappingProxyType({})
+) -> Any:
     for word, meaning in _WORDS.items():
         query = query.replace(word, meaning)
     given = {"members": list(members)}
     if ":refused" in query:
         given["refused"] = refusals.naming(session, members)
-    return session.execute(text(query), given, execution_options={"yield_per": ROWS_AT_ONCE})
+    return session.execute(text(query).columns(**sealed), given, execution_options={"yield_per": ROWS_AT_ONCE})
 
 
 def _states(session: Session, members: Sequence[int]) -> Iterator[bytes]:

@@ -139,7 +139,7 @@ def _offered(blobs: Blobs, row: Campaign) -> tuple[list[str], list[int]]:
 _THINGS: Final = """
     WITH mail AS (
         SELECT d.id, d.occurrence, d.profile_id, p.root_id, d.state, d.sent_at,
-               coalesce(d.sent_at, began.event_time, d.created_at) AS since, began.body -> 'properties' AS said,
+               coalesce(d.sent_at, began.event_time, d.created_at) AS since, began.figures -> 'properties' AS said,
                began.category_ids AS began_categories,
                (SELECT array_agg(r.category_id) FROM replenish_entry r
                 WHERE r.campaign_id = d.campaign_id AND r.occurrence = d.occurrence AND r.profile_id = d.profile_id
@@ -168,18 +168,18 @@ _THINGS: Final = """
         ) named ON true
     ), bought AS (
         SELECT t.id, t.occurrence, t.profile_id, t.sent_at, t.since, count(o.id) AS orders, coalesce(bool_or(
-            coalesce(o.body -> 'properties' ->> 'cart_id' = t.cart, false)
+            coalesce(o.figures -> 'properties' ->> 'cart_id' = t.cart, false)
             OR coalesce(o.category_ids && t.categories, false)
             OR EXISTS (
                 SELECT 1 FROM json_array_elements(
-                    CASE WHEN json_typeof(o.body -> 'properties' -> 'products') = 'array'
-                         THEN o.body -> 'properties' -> 'products' ELSE '[]' END
+                    CASE WHEN json_typeof(o.figures -> 'properties' -> 'products') = 'array'
+                         THEN o.figures -> 'properties' -> 'products' ELSE '[]' END
                 ) AS line WHERE line ->> 'product_id' = ANY(t.products)
             )
         ), false) AS is_thing
         FROM thing t
         LEFT JOIN LATERAL (
-            SELECT e.id, e.category_ids, e.body FROM profile member JOIN event e ON e.profile_id = member.id
+            SELECT e.id, e.category_ids, e.figures FROM profile member JOIN event e ON e.profile_id = member.id
             WHERE member.root_id = t.root_id AND e.name = 'Order Completed' AND e.folds AND e.event_time > t.since
               AND e.event_time <= :now AND e.event_time <= t.since + make_interval(days => :days)
         ) o ON true

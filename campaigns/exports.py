@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from campaigns import matchkeys
 from campaigns.models.exports import AudienceExport, ExportMember
 from campaigns.population import matching
-from signals.profiles import ProfileStateRow
+from signals.profiles import IDENTIFIER_VALUE, ProfileStateRow
 
 PURPOSE: Final = "advertising"
 PAGE: Final = 5_000
@@ -248,8 +248,8 @@ _FILE: Final = text("""
 # An address that somebody else has too names nobody after they refused, until one of them agrees anew.
 _NAMES: Final = text("""
     SELECT p.root_id,
-        (array_agg(n.value ORDER BY n.last_seen DESC, n.value) FILTER (WHERE n.type = 'email'))[1] AS email,
-        (array_agg(n.value ORDER BY n.last_seen DESC, n.value) FILTER (WHERE n.type = 'phone'))[1] AS phone
+        (array_agg(n.value ORDER BY n.last_seen DESC, n.value_hash) FILTER (WHERE n.type = 'email'))[1] AS email,
+        (array_agg(n.value ORDER BY n.last_seen DESC, n.value_hash) FILTER (WHERE n.type = 'phone'))[1] AS phone
     FROM profile p JOIN identifier n ON n.profile_id = p.id
     WHERE p.root_id = ANY(CAST(:people AS bigint[])) AND n.type IN ('email', 'phone') AND NOT EXISTS (
         SELECT 1 FROM identifier o JOIN profile f ON f.id = o.profile_id AND f.root_id <> p.root_id
@@ -260,7 +260,7 @@ _NAMES: Final = text("""
             WHERE m.root_id IN (p.root_id, f.root_id) AND y.at > k.at
         )
     ) GROUP BY p.root_id
-""")
+""").columns(email=IDENTIFIER_VALUE, phone=IDENTIFIER_VALUE)
 
 _UNTOLD: Final = text("""
     DELETE FROM export_member m USING profile p

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from msgspec import UNSET, Struct
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from base.processes import is_this_machine
@@ -24,6 +24,7 @@ from campaigns.mailreading import Reading
 from campaigns.models.campaign import Campaign
 from campaigns.population import matching
 from render.plan import Plan
+from signals.identifying import SEALED, is_identifying
 from signals.profiles import ProfileStateRow
 
 Level = Literal["error", "warning"]
@@ -120,12 +121,20 @@ def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime) 
     if not names:
         return []
     members = matching(session, row.audience, now).cte("members")
-    values = [func.nullif(func.btrim(ProfileStateRow.document["traits"][name].astext), "") for name in names]
+    values = [_said(name) for name in names]
     counts: list[Any] = [func.count() - func.count(value) for value in values]
     query = select(func.count(), *counts).join(members, members.c.profile_id == ProfileStateRow.profile_id)
     people, *numbers = session.execute(query).one()
     found = [Lacking(name, fallbacks[name], number, people) for name, number in zip(names, numbers, strict=True)]
     return sorted(found, key=lambda one: -one.lacking)
+
+
+def _said(name: str) -> ColumnElement[Any]:
+    """What a stored document says of a trait; NULL where it is missing or says nothing."""
+    if is_identifying(name):
+        hidden = func.nullif(ProfileStateRow.document[SEALED][name].astext, "false")
+        return func.coalesce(hidden, ProfileStateRow.document["traits"][name].astext)
+    return func.nullif(func.btrim(ProfileStateRow.document["traits"][name].astext), "")
 
 
 def _fallbacks(mail: CompiledMail) -> dict[str, str]:

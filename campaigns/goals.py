@@ -270,7 +270,8 @@ _COUNTED: Final = """
         JOIN campaign c ON c.id = :campaign
         LEFT JOIN profile member ON member.root_id = m.root_id
         LEFT JOIN LATERAL (
-            SELECT o.id, o.event_time, o.order_total_cents, o.body #>> '{properties,currency}' AS currency FROM event o
+            SELECT o.id, o.event_time, o.order_total_cents, o.figures #>> '{properties,currency}' AS currency
+            FROM event o
             WHERE o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
               AND o.event_time < m.sent_at + make_interval(days => :days) AND o.event_time <= :now
         ) e ON true

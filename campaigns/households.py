@@ -19,7 +19,7 @@ from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
 from campaigns.merges import named
 from signals import cohabiting
-from signals.dwellings import Dwelling
+from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY, Dwelling
 from signals.grouping import CERTAIN, HOME_MOST, HOUSEHOLD_MOST
 from signals.homes import Kind
 from signals.household import Household, Other, Role, role_of
@@ -105,9 +105,9 @@ class Living:
 
 
 _PEOPLE: Final = text("""
-    SELECT d.profile_id, d.role, d.evidence, d.household IS DISTINCT FROM :key AS away, s.document,
+    SELECT d.profile_id, d.role, d.evidence, d.household IS DISTINCT FROM :key AS away,
            c.since, c.said_at, c.by, c.why, c.role AS stated, coalesce(o.name, u.name, c.by) AS source
-    FROM dwelling d LEFT JOIN profile_state s ON s.profile_id = d.profile_id
+    FROM dwelling d
     LEFT JOIN LATERAL (
         SELECT c.* FROM household_claim c JOIN profile p ON p.id = c.profile_id
         WHERE p.root_id = d.profile_id AND c.ended_at IS NULL AND NOT c.gone
@@ -117,13 +117,13 @@ _PEOPLE: Final = text("""
     LEFT JOIN source o ON o.id = c.source_id LEFT JOIN user_account u ON c.by = 'user ' || u.id
     WHERE d.household = :key OR d.elsewhere @> ARRAY[CAST(:key AS bytea)]
     ORDER BY away, d.profile_id LIMIT :most
-""")
+""").columns(why=CLAIM_WHY)
 _CLAIMS: Final = text("""
     SELECT c.*, coalesce(o.name, u.name, c.by) AS source, coalesce(e.name, c.ended_by) AS ender
     FROM household_claim c LEFT JOIN source o ON o.id = c.source_id
     LEFT JOIN user_account u ON c.by = 'user ' || u.id LEFT JOIN user_account e ON c.ended_by = 'user ' || e.id
     WHERE c.profile_id = ANY(:members) ORDER BY c.said_at DESC, c.id DESC LIMIT :most
-""")
+""").columns(why=CLAIM_WHY, ended_why=CLAIM_ENDED_WHY)
 _CROWD: Final = text("SELECT count(*) FROM dwelling WHERE address = :address")
 _OTHERS: Final = text("""
     SELECT CAST(c.others AS text) FROM household_claim c JOIN profile p ON p.id = c.profile_id
@@ -165,6 +165,7 @@ def features(household: Household, now: datetime) -> dict[str, Any]:
 def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
     rows = session.execute(_PEOPLE, {"key": key, "most": HOUSEHOLD_MOST}).all()
     years = ages(session, [row.profile_id for row in rows])
+    names = customers.display_names(session, [row.profile_id for row in rows])
     found = []
     for row in rows:
         age = years.get(row.profile_id)
@@ -174,7 +175,7 @@ def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
         found.append(
             Cohabitant(
                 profile=row.profile_id,
-                name=customers.display_name(row.document, row.profile_id),
+                name=names[row.profile_id],
                 away=row.away,
                 role=role_of(stated, year, now.year),
                 role_from=by if stated else ("by age" if year else "assumed"),
@@ -209,14 +210,13 @@ def _claims(session: Session, members: Collection[int]) -> list[Claim]:
 def _parents(session: Session, home: Dwelling) -> dict[int, str]:
     if not home.elsewhere:
         return {}
-    rows = session.execute(
-        select(Dwelling.profile_id, ProfileStateRow.document)
-        .outerjoin(ProfileStateRow, ProfileStateRow.profile_id == Dwelling.profile_id)
+    parents = session.scalars(
+        select(Dwelling.profile_id)
         .where(Dwelling.household.in_(home.elsewhere))
         .order_by(Dwelling.profile_id)
         .limit(HOUSEHOLD_MOST)
     )
-    return {row.profile_id: customers.display_name(row.document, row.profile_id) for row in rows}
+    return customers.display_names(session, parents.all())
 
 
 def join(intake: Intake, profile: int, other: int, role: str, why: str, now: datetime, by: Actor) -> None:

@@ -21,7 +21,7 @@ from signals.belonging import KEPT_APART
 from signals.identity import MATCHES, MEMBERS, TIES, TieRefusal
 from signals.intake import Intake, take_apart
 from signals.joining import BY_HAND, BY_LIKENESS
-from signals.profiles import ProfileLink
+from signals.profiles import IDENTIFIER_VALUE, ProfileLink
 
 MAX_MERGES: Final = 200
 MAX_REFUSED: Final = 100
@@ -107,7 +107,7 @@ _MERGES: Final = text("""
     LEFT JOIN identifier i ON i.value_hash = l.claim_hash AND i.type = l.claim_type AND i.owns
     WHERE (l.child_end = ANY(:members) OR l.parent_end = ANY(:members)) AND l.reason <> :kept_apart
     ORDER BY l.undone_at IS NOT NULL, l.id DESC LIMIT :most
-""")
+""").columns(value=IDENTIFIER_VALUE)
 
 
 def of(session: Session, members: Sequence[int]) -> list[Merge]:
@@ -156,7 +156,7 @@ _REFUSED: Final = text("""
         WHERE n.value_hash = r.value_hash AND n.type = r.type AND n.profile_id = ANY(:members)
     )
     ORDER BY r.last_at DESC, r.type, r.value_hash, r.reason LIMIT :most
-""")
+""").columns(value=IDENTIFIER_VALUE)
 
 
 def refused(session: Session, members: Sequence[int] | None = None) -> list[Refused]:
@@ -180,7 +180,7 @@ def refused(session: Session, members: Sequence[int] | None = None) -> list[Refu
 
 _SUGGESTED: Final = text("""
     SELECT p.root_id, array_agg(DISTINCT theirs.type ORDER BY theirs.type) AS kinds
-    FROM identifier mine JOIN identifier theirs USING (type, value) JOIN profile p ON p.id = theirs.profile_id
+    FROM identifier mine JOIN identifier theirs USING (type, value_hash) JOIN profile p ON p.id = theirs.profile_id
     WHERE mine.profile_id = ANY(:members) AND mine.type = ANY(:kinds) AND p.root_id <> ALL(:members)
     AND p.erased_at IS NULL AND NOT EXISTS (
         SELECT 1 FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile o ON o.id = l.parent_end

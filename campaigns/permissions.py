@@ -90,7 +90,7 @@ class Address:
 def statements(session: Session, root: int) -> list[Statement]:
     """The history of a person's consent, the newest first; at most 200."""
     query = (
-        select(ConsentFact, Source.name, Event.body["properties"]["via"].astext)
+        select(ConsentFact, Source.name, Event.body)
         .join(Source, Source.id == ConsentFact.source_id)
         .join(Event, Event.id == ConsentFact.event_id)
         .where(ConsentFact.profile_id.in_(customers.members(session, root)))
@@ -99,7 +99,8 @@ def statements(session: Session, root: int) -> list[Statement]:
     )
     newer: dict[str, datetime] = {}
     found = []
-    for fact, source, via in session.execute(query):
+    for fact, source, body in session.execute(query):
+        via = (body.get("properties") or {}).get("via")
         found.append(
             Statement(
                 fact.purpose, fact.granted, fact.at, fact.received_at, SOURCE_WORDS.get(source, source), via,
@@ -154,7 +155,8 @@ def state(intake: Intake, root: int, purpose: str, granted: bool, why: str, now:
     )
     if not done:
         raise NotFound("customer", root)
-    said = {"purpose": purpose, "granted": granted, "why": wording}
+    # The log says what was stated, and not why: what a customer said belongs to them alone, and is kept with the word.
+    said = {"purpose": purpose, "granted": granted}
     intake.settle(lambda session: admin_log.record(session, by, "state consent", "customer", root, now, after=said))
 
 
@@ -165,6 +167,5 @@ def lift(session: Session, root: int, mark: str, why: str, now: datetime, by: Ac
         raise NotFound("address of this customer")
     who = f"user {by.user_id}" if by.user_id is not None else by.name
     reason = suppression.lift(session, bytes.fromhex(hashed), now, by=who, why=why)
-    admin_log.record(
-        session, by, "lift suppression", "customer", root, now, before={"reason": reason}, after={"why": why}
-    )
+    # Why is kept with the address, sealed.
+    admin_log.record(session, by, "lift suppression", "customer", root, now, before={"reason": reason})

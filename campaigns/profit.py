@@ -221,7 +221,7 @@ def _past(group: Earned, product: float) -> Past:
     return Past(group.past, group.past_squared, product)
 
 
-# A number in an event's body may be text, or nonsense: what is no number counts as not told.
+# A number in an event's figures may be text, or nonsense: what is no number counts as not told.
 _NUMBER = r"CASE WHEN ({0}) ~ '^[0-9]+(\.[0-9]+)?$' THEN ({0})::numeric END"
 _LINES = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
 _LINES += " THEN {0} #> '{{properties,products}}' ELSE '[]' END)"
@@ -240,7 +240,7 @@ EARNED = f"""
           AND (CAST(:root AS bigint) IS NULL OR p.root_id = :root)
         GROUP BY d.holdout, p.root_id
     ), ordered AS (
-        SELECT m.root_id, o.order_id, o.body, o.order_total_cents AS paid, coalesce(told.discount, 0) AS discount,
+        SELECT m.root_id, o.order_id, o.figures, o.order_total_cents AS paid, coalesce(told.discount, 0) AS discount,
                CASE WHEN lines.known THEN lines.cents
                     ELSE :cost_share * (o.order_total_cents + coalesce(told.discount, 0)) END AS cost
         FROM mailed m
@@ -249,16 +249,16 @@ EARNED = f"""
         JOIN event o ON o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
           AND o.event_time >= m.sent_at AND o.event_time < m.sent_at + make_interval(days => :days)
           AND o.event_time <= :now AND o.order_total_cents IS NOT NULL
-          AND coalesce(upper(o.body #>> '{{properties,currency}}'), c.currency) = c.currency
+          AND coalesce(upper(o.figures #>> '{{properties,currency}}'), c.currency) = c.currency
         CROSS JOIN LATERAL (
-            SELECT round(100 * {_told("o.body #>> '{properties,discount}'")}) AS discount
+            SELECT round(100 * {_told("o.figures #>> '{properties,discount}'")}) AS discount
         ) told
         CROSS JOIN LATERAL (
             SELECT bool_and(each.one IS NOT NULL) AS known, round(sum(100 * each.one * each.quantity)) AS cents
             FROM (
                 SELECT coalesce({_told("line ->> 'quantity'")}, 1) AS quantity,
                        coalesce({_told("line ->> 'cost'")}, {_told("line ->> 'price'")} * :cost_share) AS one
-                FROM {_LINES.format("o.body")} AS line
+                FROM {_LINES.format("o.figures")} AS line
             ) each
         ) lines
         WHERE m.groups = 1
@@ -271,15 +271,15 @@ EARNED = f"""
             'order refunded', 'order cancelled', 'order canceled') AND r.event_time <= :now
         JOIN profile member ON member.id = r.profile_id AND member.root_id = o.root_id
         CROSS JOIN LATERAL (
-            SELECT round(100 * coalesce({_told("r.body #>> '{properties,total}'")},
-                                        {_told("r.body #>> '{properties,revenue}'")},
-                                        {_told("r.body #>> '{properties,value}'")})) AS total,
+            SELECT round(100 * coalesce({_told("r.figures #>> '{properties,total}'")},
+                                        {_told("r.figures #>> '{properties,revenue}'")},
+                                        {_told("r.figures #>> '{properties,value}'")})) AS total,
                    (SELECT round(sum(100 * coalesce({_told("line ->> 'quantity'")}, 1) * coalesce(
                         {_told("line ->> 'price'")},
-                        (SELECT {_told("own ->> 'price'")} FROM {_LINES.format("o.body")} AS own
+                        (SELECT {_told("own ->> 'price'")} FROM {_LINES.format("o.figures")} AS own
                          WHERE own ->> 'product_id' = line ->> 'product_id' LIMIT 1),
                         0)))
-                    FROM {_LINES.format("r.body")} AS line) AS lines
+                    FROM {_LINES.format("r.figures")} AS line) AS lines
         ) told
         CROSS JOIN LATERAL (
             SELECT CASE WHEN lower(r.name) <> 'order refunded' THEN o.paid

@@ -19,6 +19,7 @@ from base.errors import InvalidInput
 from campaigns.models.campaign import Segment
 from signals.catalog import Category
 from signals.foldevent import trait_name
+from signals.identifying import is_identifying
 
 ROWS: Final = 8
 TRAITS_LOOKED_AT: Final = 20_000
@@ -239,8 +240,13 @@ def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str
     if condition.kind in ("text", "any") and comparison in ("=", "not"):
         if not typed_value:
             raise InvalidInput(f"row {number + 1}", "needs a value")
-        alike = _alike(typed_value) if condition.kind == "any" else [typed_value]
-        rule |= {"op": "in", "value": alike} if len(alike) > 1 else {"op": "=", "value": typed_value}
+        alike: list[str | float | bool] = _alike(typed_value) if condition.kind == "any" else [typed_value]
+        if condition.named and is_identifying(rule["name"]):
+            alike = [one for one in alike if isinstance(one, bool)]
+            if not alike:
+                words = "is known or not, yes or no: it says who somebody is, so its value is kept sealed"
+                raise InvalidInput(f"row {number + 1}", words)
+        rule |= {"op": "in", "value": alike} if len(alike) > 1 else {"op": "=", "value": alike[0]}
         return {"not": rule} if comparison == "not" else rule
     if condition.kind == "text":
         raise InvalidInput(f"row {number + 1}", "is a word: it is something, is not, is known or is not known")
@@ -333,6 +339,8 @@ def _typed_value(condition: Condition, node: Mapping[str, Any]) -> str | None:
         return None if op != "=" or not isinstance(value, bool) else "yes" if value else "no"
     if isinstance(value, str):
         return value if op == "=" and (condition.kind == "text" or _alike(value) == [value]) else None
+    if isinstance(value, bool) and condition.kind == "any" and op == "=" and is_identifying(str(node.get("name", ""))):
+        return "yes" if value else "no"
     if isinstance(value, bool) or not isinstance(value, int | float) or (condition.kind == "any" and op == "="):
         return None
     if condition.kind == "cents":

@@ -110,7 +110,7 @@ def zoned(query: Select[Any], who: CTE, plan: Waves) -> Select[Any]:
     known = select(func.unnest(names).label("name")).cte("zone_name")
     member = aliased(Profile)
     newest = (
-        select(Event.body[("context", "timezone")].as_string().label("zone"), Event.event_time)
+        select(Event.figures[("context", "timezone")].as_string().label("zone"), Event.event_time)
         .join(member, member.id == Event.profile_id)
         .where(member.root_id == who.c.profile_id, Event.event_time > plan.since, known.c.name.is_(None))
         .order_by(Event.event_time.desc())

@@ -140,7 +140,7 @@ _WORTH: Final = text(
     _written_out("""
     WITH told AS MATERIALIZED (
         SELECT p.root_id AS root, lower(e.name) AS name, e.event_time AS at, e.order_id, e.category_ids,
-               e.order_total_cents AS total, e.body -> 'properties' AS said
+               e.order_total_cents AS total, e.figures -> 'properties' AS said
         FROM profile p JOIN event e ON e.profile_id = p.id
         WHERE p.root_id = ANY(:roots) AND e.folds AND e.type = 'track'
           AND e.event_time >= :since AND e.event_time < :as_of

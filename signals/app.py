@@ -28,7 +28,8 @@ from base.db import transaction
 from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
 from base.logs import logger, set_up
 from base.settings import Settings
-from signals import requests, shophooks, webhooks
+from base.vault import Vault
+from signals import requests, sealingkeys, shophooks, webhooks
 from signals.feed import FORMATS, entries, sniffed
 from signals.intake import Intake, take
 from signals.lanes import CONNECTIONS, SMALL, Lanes
@@ -39,7 +40,7 @@ from signals.requests import Envelope, TooLarge, TooSlow, UnknownEncoding
 from signals.signal import clock_skew
 from signals.sources import Sender, sender_by_key
 
-REQUIRED: Final = ("database_url", "redis_url", "hash_key")
+REQUIRED: Final = ("database_url", "redis_url", "hash_key", "pii_keys")
 FEED_BYTES: Final = 64 * 1024 * 1024
 SENDERS: Final = 1_000
 SENDER_SECONDS: Final = 1.0
@@ -95,7 +96,9 @@ class Desk:
     """What the views share: the intake, the clock, the known senders, the counters."""
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = db.connect(settings.database_url, pool_size=CONNECTIONS, application="latebind signals")
+        self._engine = db.connect(
+            settings.database_url, vault=Vault.of(settings), pool_size=CONNECTIONS, application="latebind signals"
+        )
         self.sessions = db.sessions(self._engine)
         self.store = stores.connect(settings.redis_url)
         self.intake = Intake(self.sessions, self.store, settings.hash_key)
@@ -169,7 +172,10 @@ def from_environment() -> Flask:
     settings = Settings.from_environment(os.environ, require=REQUIRED)
     set_up(settings, "signals")
     sys.setswitchinterval(SWITCH_SECONDS)
-    return create_app(settings)
+    app = create_app(settings)
+    desk: Desk = app.extensions["signals"]
+    sealingkeys.settle(desk.sessions, desk.clock.now())
+    return app
 
 
 _calls = Blueprint("calls", __name__, url_prefix="/v1")

@@ -16,7 +16,10 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.db import Binaries
+from base.vault import vault_of
 from signals.identity import Claim, Link, Person, Resolution, value_hash
+from signals.profiles import IDENTIFIER_VALUE
 from signals.sources import Sender
 
 
@@ -33,9 +36,9 @@ class Known:
 
 
 _FIND = text("""
-    SELECT i.type, i.value, i.ties, p.id, p.root_id
-    FROM unnest(CAST(:types AS text[]), CAST(:values AS text[])) AS w (type, value)
-    JOIN identifier i USING (type, value) JOIN profile p ON p.id = i.profile_id
+    SELECT w.place, i.ties, p.id, p.root_id
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[])) WITH ORDINALITY AS w (type, value_hash, place)
+    JOIN identifier i USING (type, value_hash) JOIN profile p ON p.id = i.profile_id
     WHERE i.owns
 """)
 _DETAILS = text("""
@@ -52,11 +55,12 @@ _APART = text("""
 """)
 
 
-def find(session: Session, claims: Iterable[Claim], *, ties: bool) -> Known:
+def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bool) -> Known:
     """The stored owners of these identifiers. `ties`: the batch may tie identifiers, so persons come in full."""
     wanted = list(claims)
     rows = session.execute(
-        _FIND, {"types": [claim[0] for claim in wanted], "values": [claim[1] for claim in wanted]}
+        _FIND,
+        {"types": [claim[0] for claim in wanted], "hashes": Binaries(value_hash(hash_key, *claim) for claim in wanted)},
     ).all()
     roots = {row.root_id: Person(row.root_id) for row in rows}
     members = {
@@ -65,17 +69,19 @@ def find(session: Session, claims: Iterable[Claim], *, ties: bool) -> Known:
     if ties and roots:
         describe(session, roots)
     return Known(
-        {(row.type, row.value): members[row.id] for row in rows},
-        {(row.type, row.value): row.ties for row in rows},
+        {wanted[row.place - 1]: members[row.id] for row in rows},
+        {wanted[row.place - 1]: row.ties for row in rows},
     )
 
 
 def describe(session: Session, roots: Mapping[int, Person]) -> None:
     """Say of these roots, by their id, what a merge must know."""
+    vault = vault_of(session)
     for row in session.execute(_DETAILS, {"roots": list(roots)}):
         person = roots[row.root_id]
         person.members, person.held = row.members, Counter(row.kinds)
-        person.shares = set(zip(row.shared_types or (), row.shared_values or (), strict=True))
+        shared = (vault.open(sealed, IDENTIFIER_VALUE.place).decode() for sealed in row.shared_values or ())
+        person.shares = set(zip(row.shared_types or (), shared, strict=True))
     if len(roots) > 1:
         for row in session.execute(_APART, {"roots": list(roots)}):
             roots[row.one].apart.add(roots[row.other])
@@ -99,7 +105,7 @@ _CREATE = text("""
 _NAME = text("""
     INSERT INTO identifier (type, value, value_hash, profile_id, owns, source_id, trust, first_seen, last_seen)
     SELECT type, value, hash, profile_id, owns, :source, :trust, at, at
-    FROM unnest(CAST(:types AS text[]), CAST(:values AS text[]), CAST(:hashes AS bytea[]),
+    FROM unnest(CAST(:types AS text[]), CAST(:values AS bytea[]), CAST(:hashes AS bytea[]),
                 CAST(:profiles AS bigint[]), CAST(:owns AS boolean[]), CAST(:ats AS timestamptz[]))
          AS new (type, value, hash, profile_id, owns, at)
     ON CONFLICT DO NOTHING
@@ -115,19 +121,20 @@ def write(session: Session, resolution: Resolution, sender: Sender, hash_key: by
     if resolution.identifiers:
         _name(session, resolution, sender, hash_key)
     if resolution.tied:
-        _count_ties(session, resolution)
+        _count_ties(session, resolution, hash_key)
     if resolution.refused:
         _refuse(session, resolution, sender, hash_key, now)
 
 
 def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: bytes) -> None:
     rows = sorted(resolution.identifiers, key=lambda new: new.claim)
+    vault = vault_of(session)
     result = session.execute(
         _NAME,
         {
             "types": [new.claim[0] for new in rows],
-            "values": [new.claim[1] for new in rows],
-            "hashes": [value_hash(hash_key, *new.claim) for new in rows],
+            "values": Binaries(vault.seal(new.claim[1].encode(), IDENTIFIER_VALUE.place) for new in rows),
+            "hashes": Binaries(value_hash(hash_key, *new.claim) for new in rows),
             "profiles": [new.person.id for new in rows],
             "owns": [new.owns for new in rows],
             "ats": [new.at for new in rows],
@@ -141,20 +148,20 @@ def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: by
 
 _TIED = text("""
     UPDATE identifier i SET ties = w.seen + w.more
-    FROM unnest(CAST(:types AS text[]), CAST(:values AS text[]), CAST(:seen AS int[]), CAST(:more AS int[]))
-         AS w (type, value, seen, more)
-    WHERE i.owns AND i.type = w.type AND i.value = w.value AND i.ties = w.seen
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[]), CAST(:seen AS int[]), CAST(:more AS int[]))
+         AS w (type, value_hash, seen, more)
+    WHERE i.owns AND i.type = w.type AND i.value_hash = w.value_hash AND i.ties = w.seen
 """)
 
 
-def _count_ties(session: Session, resolution: Resolution) -> None:
+def _count_ties(session: Session, resolution: Resolution, hash_key: bytes) -> None:
     """Count the merges that each identifier made. Raises Lost when another transaction has just counted one."""
     rows = sorted(resolution.tied.items())
     result = session.execute(
         _TIED,
         {
             "types": [claim[0] for claim, _ in rows],
-            "values": [claim[1] for claim, _ in rows],
+            "hashes": Binaries(value_hash(hash_key, *claim) for claim, _ in rows),
             "seen": [resolution.ties[claim] - more for claim, more in rows],
             "more": [more for _, more in rows],
         },
@@ -310,20 +317,21 @@ def living(session: Session, profiles: Iterable[int]) -> dict[int, int]:
 
 _SEEN = text("""
     UPDATE identifier i SET last_seen = w.at
-    FROM unnest(CAST(:types AS text[]), CAST(:values AS text[]), CAST(:roots AS bigint[]), CAST(:ats AS timestamptz[]))
-         AS w (type, value, root_id, at), profile p
-    WHERE i.type = w.type AND i.value = w.value AND p.id = i.profile_id AND p.root_id = w.root_id AND i.last_seen < w.at
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[]), CAST(:roots AS bigint[]),
+                CAST(:ats AS timestamptz[])) AS w (type, value_hash, root_id, at), profile p
+    WHERE i.type = w.type AND i.value_hash = w.value_hash AND p.id = i.profile_id AND p.root_id = w.root_id
+      AND i.last_seen < w.at
 """)
 
 
-def restate(session: Session, stated: Sequence[tuple[Claim, int, datetime]]) -> None:
+def restate(session: Session, stated: Sequence[tuple[Claim, int, datetime]], hash_key: bytes) -> None:
     """Note when a contact was last stated by its root profile; the roots are locked."""
     if stated:
         session.execute(
             _SEEN,
             {
                 "types": [claim[0] for claim, _, _ in stated],
-                "values": [claim[1] for claim, _, _ in stated],
+                "hashes": Binaries(value_hash(hash_key, *claim) for claim, _, _ in stated),
                 "roots": [root for _, root, _ in stated],
                 "ats": [at for _, _, at in stated],
             },

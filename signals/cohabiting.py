@@ -13,12 +13,13 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, bindparam, text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from base.errors import InvalidInput, NotFound
 from signals import belonging, claiming, grouping
+from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY
 from signals.grouping import Home
 from signals.household import ROLES, Role
 from signals.intake import Intake, regroup
@@ -58,19 +59,19 @@ def reason(why: str) -> str:
 
 _HAND: Final = text("""
     INSERT INTO household_claim (profile_id, kind, key, role, since, said_at, message_id, by, why)
-    VALUES (:profile, 'hand', :key, :role, :now, :now, '', :by, :why)
+    VALUES (:profile, 'hand', :key, :role, :now, :now, '', :by, CAST(:why AS bytea))
     ON CONFLICT (profile_id, kind, key) DO UPDATE SET role = excluded.role, said_at = excluded.said_at,
         by = excluded.by, why = excluded.why, ended_at = NULL, ended_by = NULL, ended_why = NULL
-""")
+""").bindparams(bindparam("why", type_=CLAIM_WHY))
 _REVIVE: Final = text("""
     UPDATE household_claim c SET ended_at = NULL, ended_by = NULL, ended_why = NULL
     FROM profile p WHERE p.id = c.profile_id AND p.root_id = :root AND c.key = ANY(:keys)
 """)
 _END: Final = text("""
-    UPDATE household_claim c SET ended_at = :now, ended_by = :by, ended_why = :why
+    UPDATE household_claim c SET ended_at = :now, ended_by = :by, ended_why = CAST(:why AS bytea)
     FROM profile p WHERE p.id = c.profile_id AND p.root_id = :root AND c.ended_at IS NULL
       AND (c.key = ANY(:keys) OR (:home AND c.kind IN ('hand', 'group') AND c.role IS DISTINCT FROM 'grown_child'))
-""")
+""").bindparams(bindparam("why", type_=CLAIM_ENDED_WHY))
 
 
 def _join(profile: int, other: int, role: Role | None, why: str, now: datetime, by: str, session: Session) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput
+from signals.consenthistory import CONSENT_WORDING
 from signals.contents import PURPOSES
 from signals.intake import Intake
 from signals.sources import INTERNAL, keyless_sender
@@ -28,7 +29,7 @@ class ConsentFact(Model):
     at: Mapped[datetime]
     received_at: Mapped[datetime]
     source_id: Mapped[int]
-    wording: Mapped[str | None]
+    wording: Mapped[str | None] = mapped_column(CONSENT_WORDING)
     event_id: Mapped[int] = mapped_column(BigInteger)
 
 

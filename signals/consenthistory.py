@@ -8,13 +8,17 @@ from typing import Any, Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.sealed import SealedText
+from base.vault import vault_of
 from signals.folding import Told
+
+CONSENT_WORDING: Final = SealedText("consent.wording")
 
 _CONSENTED = text("""
     INSERT INTO consent (profile_id, purpose, granted, at, received_at, source_id, wording, event_id)
     SELECT e.profile_id, new.purpose, new.granted, e.event_time, e.received_at, e.source_id, new.wording, e.id
     FROM unnest(CAST(:events AS bigint[]), CAST(:purposes AS text[]), CAST(:granted AS boolean[]),
-                CAST(:wordings AS text[])) AS new (event, purpose, granted, wording)
+                CAST(:wordings AS bytea[])) AS new (event, purpose, granted, wording)
     JOIN event e ON e.id = new.event
 """)
 
@@ -46,13 +50,14 @@ def write_consents(session: Session, told: Iterable[Told]) -> None:
         for purpose, granted in entry.event.consent.items()
     ]
     if rows:
+        vault = vault_of(session)
         session.execute(
             _CONSENTED,
             {
                 "events": [row[0] for row in rows],
                 "purposes": [row[1] for row in rows],
                 "granted": [row[2] for row in rows],
-                "wordings": [row[3] for row in rows],
+                "wordings": [row[3] and vault.seal(row[3].encode(), CONSENT_WORDING.place) for row in rows],
             },
         )
     agreed = [event for event, purpose, granted, _ in rows if purpose == "email" and granted]

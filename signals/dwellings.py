@@ -7,13 +7,17 @@ the profile that it came by, as merges are, so it follows every merge and its un
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
+from base.sealed import SealedText
+
+CLAIM_WHY: Final = SealedText("household_claim.why")
+CLAIM_ENDED_WHY: Final = SealedText("household_claim.ended_why")
 
 
 class HouseholdClaim(Model):
@@ -44,10 +48,10 @@ class HouseholdClaim(Model):
     message_id: Mapped[str]
     source_id: Mapped[int | None]
     by: Mapped[str | None]
-    why: Mapped[str | None]
+    why: Mapped[str | None] = mapped_column(CLAIM_WHY)
     ended_at: Mapped[datetime | None]
     ended_by: Mapped[str | None]
-    ended_why: Mapped[str | None]
+    ended_why: Mapped[str | None] = mapped_column(CLAIM_ENDED_WHY)
 
 
 class Dwelling(Model):

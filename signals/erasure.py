@@ -29,13 +29,14 @@ _DELETE: Final = tuple(
         "DELETE FROM refused_tie r USING identifier i"
         " WHERE i.profile_id = ANY(:members) AND i.owns AND r.type = i.type AND r.value_hash = i.value_hash",
         # An address that others share goes to who had it next.
-        "WITH gone AS (DELETE FROM identifier WHERE profile_id = ANY(:members) RETURNING type, value, owns), heir AS ("
-        " SELECT DISTINCT ON (i.type, i.value) i.type, i.value, i.profile_id FROM identifier i"
-        " JOIN gone g ON g.type = i.type AND g.value = i.value AND g.owns"
+        "WITH gone AS (DELETE FROM identifier WHERE profile_id = ANY(:members) RETURNING type, value_hash, owns),"
+        " heir AS ("
+        " SELECT DISTINCT ON (i.type, i.value_hash) i.type, i.value_hash, i.profile_id FROM identifier i"
+        " JOIN gone g ON g.type = i.type AND g.value_hash = i.value_hash AND g.owns"
         " WHERE NOT i.owns AND NOT i.profile_id = ANY(:members)"
-        " ORDER BY i.type, i.value, i.first_seen, i.profile_id)"
+        " ORDER BY i.type, i.value_hash, i.first_seen, i.profile_id)"
         " UPDATE identifier i SET owns = true FROM heir h"
-        " WHERE i.type = h.type AND i.value = h.value AND i.profile_id = h.profile_id",
+        " WHERE i.type = h.type AND i.value_hash = h.value_hash AND i.profile_id = h.profile_id",
         "UPDATE profile_link SET kept = NULL, claim_hash = NULL, message_id = NULL WHERE child_id = ANY(:members)"
         " OR child_end = ANY(:members) OR parent_end = ANY(:members)",
         "DELETE FROM likely_match WHERE one_id = ANY(:members) OR other_id = ANY(:members)",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ARRAY, BigInteger, Identity, Index, Integer, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
+from base.sealed import SealedBytes, SealedJson, SealedText
 
+BODY: Final = SealedBytes("event.body")
+"""A body as its bytes; the model has it as JSON."""
+CONFLICT_BODY: Final = SealedBytes("event_conflict.body")
+REJECTED_CONTENT: Final = SealedText("rejected_event.body")
 MESSAGE_ID_LENGTH = 200
 REJECTED_KEPT = 100_000
 """Rejected events kept, the newest; older ones make room."""
@@ -26,7 +31,7 @@ class Event(Model):
     rewritten, so a merge can be undone exactly. `event_time` is
     when it happened (corrected for the sender's clock), `received_at` when we heard of it. `folds` is false for an
     order that another event already told of (same order id, earlier): it counts nowhere. `body` is the event as it was
-    sent, text for text (json, not jsonb: a rebuild must read the same numbers).
+    sent, text for text, sealed; `figures` is what of it SQL may read (signals/figures.py).
     """
 
     __tablename__ = "event"
@@ -51,7 +56,8 @@ class Event(Model):
     order_total_cents: Mapped[int | None] = mapped_column(BigInteger)
     content_hash: Mapped[bytes]
     folds: Mapped[bool]
-    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+    body: Mapped[dict[str, Any]] = mapped_column(SealedJson(BODY.place))
+    figures: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class EventConflict(Model):
@@ -65,7 +71,7 @@ class EventConflict(Model):
     source_id: Mapped[int]
     content_hash: Mapped[bytes]
     received_at: Mapped[datetime]
-    body: Mapped[dict[str, Any]] = mapped_column(JSON)
+    body: Mapped[dict[str, Any]] = mapped_column(SealedJson(CONFLICT_BODY.place))
 
 
 class RejectedEvent(Model):
@@ -89,7 +95,7 @@ class RejectedEvent(Model):
     reason: Mapped[str]
     field: Mapped[str]
     message: Mapped[str]
-    body: Mapped[str]
+    body: Mapped[str] = mapped_column(REJECTED_CONTENT)
     at: Mapped[datetime]
     call: Mapped[str] = mapped_column(server_default="")
     skew_ms: Mapped[int] = mapped_column(BigInteger, server_default="0")

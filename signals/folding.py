@@ -16,14 +16,18 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries
+from base.vault import vault_of
 from signals.catalog import Categories
+from signals.events import BODY
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
 from signals.household import Household
+from signals.identifying import readable
 from signals.lineage import Rules, rules, same
 from signals.moments import seconds_of, unix_ms
+from signals.profiles import STATE_ENCODED, TRAIT_VALUE
 from signals.signal import ORDER_COMPLETED
-from signals.state import ProfileState, Score, Trait, decode, encode, queried, tombstone
+from signals.state import ProfileState, Score, Trait, decode, encode, tombstone
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
@@ -88,7 +92,7 @@ _ROOTS = text("""
            d.facts, d.version AS household_version
     FROM profile p LEFT JOIN profile_state s ON s.profile_id = p.id LEFT JOIN dwelling d ON d.profile_id = p.id
     WHERE p.root_id = ANY(:roots) ORDER BY p.id
-""")
+""").columns(encoded=STATE_ENCODED)
 
 
 def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
@@ -161,15 +165,13 @@ def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str], rules: Rul
 
 
 _EVENTS = text("""
-    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds,
-           CAST(body AS text) AS body
+    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, body
     FROM event WHERE profile_id = ANY(:members)
-""")
+""").columns(body=BODY)
 _EVENT = text("""
-    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds,
-           CAST(body AS text) AS body
+    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, body
     FROM event WHERE id = :id
-""")
+""").columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 
 
@@ -306,14 +308,15 @@ def standing(root: Root, state: ProfileState, edition: int) -> Standing:
 def write(session: Session, standings: Sequence[Standing], now: datetime) -> None:
     """Store states; the roots are locked."""
     if standings:
+        vault = vault_of(session)
         session.execute(
             _WRITE,
             {
                 "ids": [entry.root.id for entry in standings],
                 "versions": [entry.state.version for entry in standings],
                 "editions": [entry.edition for entry in standings],
-                "documents": Binaries(_JSON.encode(queried(entry.state)) for entry in standings),
-                "encoded": Binaries(entry.encoded for entry in standings),
+                "documents": Binaries(_JSON.encode(readable(entry.state)) for entry in standings),
+                "encoded": Binaries(vault.seal(entry.encoded, STATE_ENCODED.place) for entry in standings),
                 "now": now,
             },
         )
@@ -346,29 +349,43 @@ def origins(root: int, told: Iterable[Told]) -> dict[str, Origin]:
 
 _LINEAGE = text("""
     INSERT INTO trait_lineage (profile_id, name, value, event_time, source_id, event_id)
-    SELECT root, name, CAST(value AS jsonb), to_timestamp(ms / 1000.0), source, event
-    FROM unnest(CAST(:roots AS bigint[]), CAST(:names AS text[]), CAST(:values AS text[]), CAST(:ms AS bigint[]),
+    SELECT root, name, value, to_timestamp(ms / 1000.0), source, event
+    FROM unnest(CAST(:roots AS bigint[]), CAST(:names AS text[]), CAST(:values AS bytea[]), CAST(:ms AS bigint[]),
                 CAST(:sources AS int[]), CAST(:events AS bigint[])) AS new (root, name, value, ms, source, event)
     ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_time = excluded.event_time,
         source_id = excluded.source_id, event_id = excluded.event_id
-    WHERE trait_lineage.value IS DISTINCT FROM excluded.value
 """)
+_HELD = text("""
+    SELECT t.profile_id, t.name, t.value FROM trait_lineage t
+    JOIN unnest(CAST(:roots AS bigint[]), CAST(:names AS text[])) AS w (profile_id, name) USING (profile_id, name)
+""").columns(value=TRAIT_VALUE)
 _NO_LINEAGE = text("DELETE FROM trait_lineage WHERE profile_id = ANY(:roots)")
 
 
 def write_origins(session: Session, found: Sequence[Origin], *, anew: Sequence[int]) -> None:
-    """Store where traits come from; for the roots in `anew` these are all of them."""
+    """Store where traits come from; for the roots in `anew` these are all of them. The roots are locked."""
     if anew:
         session.execute(_NO_LINEAGE, {"roots": list(anew)})
-    if found:
+    named = {"roots": [origin.root for origin in found], "names": [origin.name for origin in found]}
+    # Values are sealed, so whether one is new is told here.
+    rows = session.execute(_HELD, named) if found else ()
+    held = {(row.profile_id, row.name): row.value for row in rows}
+    # A null is kept as JSON's.
+    changed = [
+        origin
+        for origin in found
+        if (origin.root, origin.name) not in held or not same(held[origin.root, origin.name], origin.value)
+    ]
+    if changed:
+        vault = vault_of(session)
         session.execute(
             _LINEAGE,
             {
-                "roots": [origin.root for origin in found],
-                "names": [origin.name for origin in found],
-                "values": [_JSON.encode(origin.value).decode() for origin in found],
-                "ms": [origin.event.time_ms for origin in found],
-                "sources": [origin.event.source for origin in found],
-                "events": [origin.event.arrival for origin in found],
+                "roots": [origin.root for origin in changed],
+                "names": [origin.name for origin in changed],
+                "values": Binaries(vault.seal(_JSON.encode(origin.value), TRAIT_VALUE.place) for origin in changed),
+                "ms": [origin.event.time_ms for origin in changed],
+                "sources": [origin.event.source for origin in changed],
+                "events": [origin.event.arrival for origin in changed],
             },
         )

@@ -63,7 +63,7 @@ def _undone(category: int | None) -> ColumnElement[bool]:
     """Whether the order of the enclosing query's event was cancelled or given back."""
     correction, owner = aliased(Event), aliased(Profile)
     name = func.lower(correction.name)
-    told: Any = correction.body["properties"]
+    told: Any = correction.figures["properties"]
     is_whole = and_(
         not_(_names_products(told)),
         func.coalesce(func.abs(correction.order_total_cents) >= Event.order_total_cents, true()),

@@ -16,7 +16,6 @@ taken apart again.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 from collections import Counter
@@ -96,8 +95,11 @@ def normalised(kind: IdentifierType, value: str, path: str = "") -> str:
 
 
 def value_hash(hash_key: bytes, kind: ClaimType, value: str) -> bytes:
-    """The keyed hash that stands for an identifier where its value must not be kept; `value` is normalised."""
-    return hmac.new(hash_key, f"{kind}:{value}".encode(), hashlib.sha256).digest()
+    """The keyed hash by which an identifier is looked up, and known where its value must not be kept.
+
+    `value` is normalised.
+    """
+    return hmac.digest(hash_key, f"{kind}:{value}".encode(), "sha256")
 
 
 def address_hash(hash_key: bytes, address: str) -> bytes:

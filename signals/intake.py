@@ -174,14 +174,17 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
 
 def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) -> tuple[list[Standing], set[int]]:
     """Store and fold a batch; returns the states to publish, and the profiles of repeats, to be repaired."""
-    fresh, repeated = _sorted_out(session, sender, reading.items, reading.now)
+    fresh, repeated = _sorted_out(session, intake, sender, reading.items, reading.now)
     standings = absorb(session, intake, sender, fresh, reading.now) if fresh else []
     # After what was good: somebody may object in the same batch.
-    journal.refuse(session, sender, withholding.listed(session, sender, reading.refusals), reading.now)
+    listed = withholding.listed(session, sender, reading.refusals, intake.hash_key)
+    journal.refuse(session, sender, listed, reading.now)
     return standings, repeated
 
 
-def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: datetime) -> tuple[list[Item], set[int]]:
+def _sorted_out(
+    session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime
+) -> tuple[list[Item], set[int]]:
     """The events that are new, and the profiles of those that are not; sets each item's status, lists conflicts."""
     stored = journal.find(session, sender, {item.signal.message_id for item in items})
     seen = {message_id: known.content_hash for message_id, known in stored.items()}
@@ -198,7 +201,8 @@ def _sorted_out(session: Session, sender: Sender, items: Sequence[Item], now: da
         else:
             item.status = "conflict"
             conflicts.append(item)
-    hidden = withholding.unlisted(session, sender, [(item.signal.body, item.signal.type) for item in conflicts])
+    told = [(item.signal.body, item.signal.type) for item in conflicts]
+    hidden = withholding.unlisted(session, sender, told, intake.hash_key)
     listed = [item.signal for number, item in enumerate(conflicts) if number not in hidden]
     journal.list_conflicts(session, sender, listed, now)
     return fresh, {known.profile_id for known in stored.values()}
@@ -253,11 +257,11 @@ def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[I
         if item.signal.previous_id is not None:
             wanted.update({("user_id", item.signal.previous_id): None, ("anonymous_id", item.signal.previous_id): None})
     ties = any(len(item.claims) > 1 or item.signal.type == "alias" for item in items)
-    resolution = _resolved(session, wanted, items, ties=ties)
+    resolution = _resolved(session, wanted, items, intake.hash_key, ties=ties)
     late: set[Claim] = set()
     while not resolution.late_hubs <= late:
         late |= resolution.late_hubs
-        resolution = _resolved(session, wanted, items, ties=ties, hubs=late)
+        resolution = _resolved(session, wanted, items, intake.hash_key, ties=ties, hubs=late)
     stated = {
         (claim, item.person): item.signal.time
         for item in items
@@ -276,6 +280,7 @@ def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[I
     belonging.restate(
         session,
         [(claim, person.root().id, at) for (claim, person), at in stated.items() if claim[0] in ("email", "phone")],
+        intake.hash_key,
     )
     roots = folding.load(session, touched)
     named = {item.person for item in items} | {end for link in resolution.links for end in link.ends}
@@ -285,10 +290,16 @@ def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[I
 
 
 def _resolved(
-    session: Session, wanted: Iterable[Claim], items: Sequence[Item], *, ties: bool, hubs: Collection[Claim] = ()
+    session: Session,
+    wanted: Iterable[Claim],
+    items: Sequence[Item],
+    hash_key: bytes,
+    *,
+    ties: bool,
+    hubs: Collection[Claim] = (),
 ) -> Resolution:
     """The batch resolved in memory; each item has its person then."""
-    known = belonging.find(session, wanted, ties=ties)
+    known = belonging.find(session, wanted, hash_key, ties=ties)
     resolution = Resolution(known.owners, known.ties, hubs)
     for item in items:
         item.person = item.known or resolution.person(item.signal, item.claims)

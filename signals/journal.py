@@ -13,9 +13,12 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.db import Binaries
 from base.errors import Unavailable
+from base.vault import Vault, vault_of
 from signals.belonging import Lost
-from signals.events import REJECTED_BODY, REJECTED_KEPT
+from signals.events import BODY, CONFLICT_BODY, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
+from signals.figures import figures
 from signals.folding import Told
 from signals.signal import Signal
 from signals.sources import Sender
@@ -74,14 +77,15 @@ def numbers(session: Session, count: int) -> list[int]:
 
 _COPY = (
     "COPY event (id, message_id, source_id, profile_id, type, name, event_time, received_at, category_ids, order_id,"
-    " order_total_cents, content_hash, folds, body) FROM STDIN"
+    " order_total_cents, content_hash, folds, body, figures) FROM STDIN"
 )
 
 
 def append(session: Session, sender: Sender, entries: Sequence[Entry], now: datetime) -> None:
     """Write new events. Raises Lost when another transaction has just used one of their ids, Unavailable."""
     received = now.isoformat()
-    lines = "".join(_line(entry, sender.id, received) for entry in entries)
+    vault = vault_of(session)
+    lines = "".join(_line(entry, sender.id, received, vault) for entry in entries)
     try:
         with driver(session).cursor() as cursor, cursor.copy(_COPY) as copy:
             copy.write(lines)
@@ -101,7 +105,7 @@ def driver(session: Session) -> psycopg.Connection[Any]:
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
-def _line(entry: Entry, source: int, received: str) -> str:
+def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     """An event in COPY's text format: tab-separated, a backslash before what would end a field, \\N for null."""
     signal, event = entry.signal, entry.told.event
     categories = {line.category for line in event.lines}
@@ -111,18 +115,20 @@ def _line(entry: Entry, source: int, received: str) -> str:
     total = "\\N" if signal.order_total_cents is None else signal.order_total_cents
     name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
     listed = ",".join(map(str, sorted(categories)))
-    body = signal.body.decode().translate(_ESCAPES)
+    body = vault.seal(signal.body, BODY.place).hex()
+    read = figures(signal.body)
+    shown = "\\N" if read is None else read.decode().translate(_ESCAPES)
     return (
         f"{event.arrival}\t{signal.message_id.translate(_ESCAPES)}\t{source}\t{entry.profile}\t{signal.type}\t{name}\t"
         f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{total}\t\\\\x{signal.content_hash.hex()}\t"
-        f"{'t' if entry.told.folds else 'f'}\t{body}\n"
+        f"{'t' if entry.told.folds else 'f'}\t\\\\x{body}\t{shown}\n"
     )
 
 
 _REFUSE = text("""
     INSERT INTO rejected_event (source_id, reason, field, message, body, at, call, skew_ms, name, whole)
     SELECT :source, reason, field, message, body, :now, call, skew_ms, name, whole
-    FROM unnest(CAST(:reasons AS text[]), CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:bodies AS text[]),
+    FROM unnest(CAST(:reasons AS text[]), CAST(:fields AS text[]), CAST(:messages AS text[]), CAST(:bodies AS bytea[]),
                 CAST(:calls AS text[]), CAST(:skews AS bigint[]), CAST(:names AS text[]), CAST(:wholes AS boolean[]))
          AS new (reason, field, message, body, call, skew_ms, name, whole)
     RETURNING id
@@ -134,6 +140,7 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
     """List events that were refused; the oldest in the list make room."""
     if not refusals:
         return
+    vault = vault_of(session)
     ids = session.scalars(
         _REFUSE,
         {
@@ -142,7 +149,7 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
             "reasons": [refusal.reason for refusal in refusals],
             "fields": [refusal.field[:200].replace("\x00", "\ufffd") for refusal in refusals],
             "messages": [refusal.message[:500].replace("\x00", "\ufffd") for refusal in refusals],
-            "bodies": [kept(refusal.body) for refusal in refusals],
+            "bodies": Binaries(vault.seal(kept(refusal.body).encode(), REJECTED_CONTENT.place) for refusal in refusals),
             "calls": [refusal.call for refusal in refusals],
             "skews": [refusal.skew // _MILLISECOND for refusal in refusals],
             "names": [_name(refusal.body) for refusal in refusals],
@@ -178,8 +185,9 @@ def _name(body: bytes) -> str | None:
 
 _CONFLICT = text("""
     INSERT INTO event_conflict (message_id, source_id, content_hash, received_at, body)
-    SELECT message_id, :source, hash, :now, CAST(body AS json)
-    FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:bodies AS text[])) AS new (message_id, hash, body)
+    SELECT message_id, :source, hash, :now, body
+    FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:bodies AS bytea[]))
+         AS new (message_id, hash, body)
     ON CONFLICT DO NOTHING
 """)
 
@@ -187,13 +195,14 @@ _CONFLICT = text("""
 def list_conflicts(session: Session, sender: Sender, signals: Sequence[Signal], now: datetime) -> None:
     """Keep events apart whose id was taken by other content; the same one again is listed once."""
     if signals:
+        vault = vault_of(session)
         session.execute(
             _CONFLICT,
             {
                 "source": sender.id,
                 "now": now,
                 "ids": [signal.message_id for signal in signals],
-                "hashes": [signal.content_hash for signal in signals],
-                "bodies": [signal.body.decode() for signal in signals],
+                "hashes": Binaries(signal.content_hash for signal in signals),
+                "bodies": Binaries(vault.seal(signal.body, CONFLICT_BODY.place) for signal in signals),
             },
         )

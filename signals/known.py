@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from signals import folding
 from signals.folding import Root
 from signals.moments import ms_of
+from signals.profiles import TRAIT_VALUE
 from signals.state import ProfileState, interval
 
 Group = Literal["purchases", "browsing", "engagement", "stated", "consent", "inferred"]
@@ -88,7 +89,7 @@ def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple
 _TRAITS = text("""
     SELECT t.name, t.value, s.name AS source, t.event_time AS at
     FROM trait_lineage t JOIN source s ON s.id = t.source_id WHERE t.profile_id = :root ORDER BY t.name
-""")
+""").columns(value=TRAIT_VALUE)
 _CONSENTS = text("""
     SELECT DISTINCT ON (c.purpose) c.purpose, c.granted, s.name AS source, c.at
     FROM consent c JOIN source s ON s.id = c.source_id WHERE c.profile_id = ANY(:members)

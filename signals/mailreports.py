@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base import logs
 from base.db import Model
 from base.ids import Delivery
+from base.sealed import SealedText
 from base.settings import Settings
 from signals.consenthistory import UNSUBSCRIBED
 from signals.suppression import BOUNCED, COMPLAINED, lifted_at, suppress_hash
@@ -28,6 +29,7 @@ Kind = Literal["hard", "soft", "delayed", "complaint"]
 Outcome = Literal["taken", "repeated", "no report", "forged", "unknown mail", "unreadable"]
 KINDS: Final[tuple[Kind, ...]] = ("hard", "soft", "delayed", "complaint")
 WORDS_LENGTH: Final = 500
+WORDS: Final = SealedText("mail_report.words")
 MESSAGE_ID: Final = re.compile(r"<?(c(\d{1,10})\.o(\d{1,10})\.[0-9a-f]{24}@[^\s<>@]{1,253})>?")
 """The Message-ID of a mail of ours: campaign, occurrence, and a keyed hash that nobody else can make."""
 
@@ -60,7 +62,7 @@ class MailReport(Model):
     occurrence: Mapped[int | None] = mapped_column(BigInteger)
     message_id: Mapped[str | None]
     status: Mapped[str | None]
-    words: Mapped[str | None]
+    words: Mapped[str | None] = mapped_column(WORDS)
 
 
 class MailReportTally(Model):

@@ -28,18 +28,18 @@ class Interest:
     is_all: bool
 
 
-# A body is read as JSON where the id stands in it, or a backslash, by which JSON may spell the id in another way.
-# The names of products in a call are those that signals/foldevent.py reads; a repeat of a known order folds nowhere.
+# Figures are read as JSON where the id stands in them, or a backslash, by which JSON may spell the id in another way.
+# A repeat of a known order folds nowhere.
 _COUNT: Final = text("""
     WITH newest AS (
-        SELECT id, profile_id, lower(name) AS name, folds, received_at, body FROM event ORDER BY id DESC LIMIT :most
+        SELECT id, profile_id, lower(name) AS name, folds, received_at, figures FROM event ORDER BY id DESC LIMIT :most
     ), named AS (
         SELECT profile_id, name IN ('order completed', 'completed order') AS is_order,
-               body -> 'properties' AS properties
+               figures -> 'properties' AS properties
         FROM newest
         WHERE folds AND name IN ('order completed', 'completed order', 'product viewed', 'viewed product',
                                  'product clicked')
-              AND (strpos(CAST(body AS text), :product) > 0 OR strpos(CAST(body AS text), chr(92)) > 0)
+              AND (strpos(CAST(figures AS text), :product) > 0 OR strpos(CAST(figures AS text), chr(92)) > 0)
     ), told AS (
         SELECT profile_id, is_order FROM named CROSS JOIN LATERAL (
             SELECT CASE json_typeof(properties -> 'products') WHEN 'array' THEN properties -> 'products'
@@ -47,8 +47,7 @@ _COUNT: Final = text("""
         ) l
         WHERE EXISTS (
             SELECT 1 FROM json_array_elements(l.lines) AS line
-            WHERE json_typeof(line) = 'object'
-                  AND coalesce(line ->> 'product_id', line ->> 'productId', line ->> 'sku', line ->> 'id') = :product
+            WHERE json_typeof(line) = 'object' AND line ->> 'product_id' = :product
         )
     )
     SELECT (SELECT count(DISTINCT p.root_id) FROM told JOIN profile p ON p.id = told.profile_id WHERE is_order)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, PrimaryKeyConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
+from base.sealed import SealedBytes, SealedJson, SealedText
+
+IDENTIFIER_VALUE: Final = SealedText("identifier.value")
+STATE_ENCODED: Final = SealedBytes("profile_state.encoded")
+TRAIT_VALUE: Final = SealedJson("trait_lineage.value")
 
 
 class Profile(Model):
@@ -98,15 +103,16 @@ class Identifier(Model):
 
     An address or phone that several persons share has further rows without `owns`: a mail goes there, a look-up does
     not. Names, and what is stated together with them, are here too, hashed (signals/matching.py). `profile_id` is the
-    profile that got the value; its root speaks for it. `value_hash` is keyed with the installation's hash key
-    (signals/identity.py). `last_seen` is when the person last stated it: of two addresses the newer is the one to write
-    to. `ties` counts the merges it made: past a bound it is a hub and makes none any more.
+    profile that got the value; its root speaks for it. The value is sealed; it is found, and told from others, by
+    `value_hash`, keyed with the installation's hash key (signals/identity.py). `last_seen` is when the person last
+    stated it: of two addresses the newer is the one to write to. `ties` counts the merges it made: past a bound it is
+    a hub and makes none any more.
     """
 
     __tablename__ = "identifier"
     __table_args__ = (
-        PrimaryKeyConstraint("type", "value", "profile_id"),
-        Index("uq_identifier_owner", "type", "value", unique=True, postgresql_where="owns"),
+        PrimaryKeyConstraint("type", "value_hash", "profile_id"),
+        Index("uq_identifier_owner", "type", "value_hash", unique=True, postgresql_where="owns"),
         CheckConstraint(
             "type IN ('user_id', 'email', 'anonymous_id', 'phone', 'loyalty_id',"
             " 'name', 'name_address', 'name_email', 'name_phone')",
@@ -117,7 +123,7 @@ class Identifier(Model):
     )
 
     type: Mapped[str]
-    value: Mapped[str]
+    value: Mapped[str] = mapped_column(IDENTIFIER_VALUE)
     value_hash: Mapped[bytes]
     profile_id: Mapped[int] = mapped_column(BigInteger)
     owns: Mapped[bool]
@@ -129,7 +135,8 @@ class Identifier(Model):
 
 
 class ProfileStateRow(Model):
-    """The fold of a root profile's signals: readable for audience rules (`document`) and as the bytes render reads.
+    """The fold of a root profile's signals: `document` for audience rules, without what names the person
+    (signals/identifying.py), and, sealed, the bytes that render reads.
 
     Derived: `latebind rebuild` makes it again from the events, byte for byte. `edition` orders its writers
     (folding.Root); 0 where an earlier release wrote the row, whose version stands for it.
@@ -141,7 +148,7 @@ class ProfileStateRow(Model):
     version: Mapped[int] = mapped_column(BigInteger)
     edition: Mapped[int] = mapped_column(BigInteger, server_default="0")
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    encoded: Mapped[bytes]
+    encoded: Mapped[bytes] = mapped_column(STATE_ENCODED)
     updated_at: Mapped[datetime]
 
 
@@ -170,7 +177,7 @@ class TraitLineage(Model):
 
     profile_id: Mapped[int] = mapped_column(BigInteger)
     name: Mapped[str]
-    value: Mapped[Any] = mapped_column(JSONB)
+    value: Mapped[Any] = mapped_column(TRAIT_VALUE)
     event_time: Mapped[datetime]
     source_id: Mapped[int]
     event_id: Mapped[int] = mapped_column(BigInteger)

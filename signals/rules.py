@@ -21,6 +21,7 @@ from base.errors import InvalidInput
 from signals.features import CATALOGUE, MAX_WITHIN_DAYS, Feature
 from signals.foldevent import MAX_ID, trait_name
 from signals.history import History, history
+from signals.identifying import is_identifying
 from signals.readings import Params, RuleFacts
 from signals.rulejson import below, only, text, whole
 from signals.state import MAX_NUMBER, MAX_TRAIT_TEXT, Trait
@@ -226,6 +227,11 @@ class _Reader:
             if raw.get("value") is not None:
                 raise InvalidInput(below(path, "value"), f"{op} takes no value")
             return Test(feature, params, op)
+        if self.where == "audience" and feature.name == "trait" and is_identifying(params.name or ""):
+            asked = raw.get("value")
+            if not all(isinstance(one, bool) for one in (asked if isinstance(asked, list | tuple) else [asked])):
+                message = f"{params.name} is kept sealed: a rule may ask whether it is present, missing, yes or no"
+                raise InvalidInput(below(path, "op"), message)
         if op == "in":
             return Test(feature, params, op, _values(raw.get("value"), feature, below(path, "value")))
         if not isinstance(op, str) or op not in COMPARE:

@@ -31,6 +31,7 @@ from signals import routes
 from signals.history import History
 from signals.history_sql import happened
 from signals.household import ADULT_AT
+from signals.identifying import SEALED, is_identifying
 from signals.moments import seconds_of, today_of, unix_ms
 from signals.profiles import ProfileStateRow
 from signals.readings import FLAG, Params
@@ -125,6 +126,10 @@ def _condition(node: Node, document: _Document) -> Condition:
 
 
 def _test(test: Test, document: _Document) -> Condition:
+    if test.op in ("missing", "present") and test.feature.name == "trait" and is_identifying(test.params.name or ""):
+        # Sealed, but for a yes or no: that it is there is all else that may be asked, as `rules.parse` sees to.
+        parts = (document.at(part, test.params.name or "").is_not(None) for part in (SEALED, "traits"))
+        return or_(*parts) if test.op == "present" else not_(or_(*parts))
     if test.feature.type == "any":
         return _test_any(test, _ANY[test.feature.name](document, test.params))
     value = _FEATURES[test.feature.name](document, test.params)

@@ -12,11 +12,12 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, Identity, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, Identity, Index, UniqueConstraint, bindparam, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput
+from base.sealed import SealedJson
 from signals import journal
 from signals.intake import Intake, take
 from signals.journal import Refusal
@@ -27,6 +28,7 @@ from signals.sources import Sender
 from signals.telling import tell
 
 KEPT: Final = timedelta(days=60)
+WAITING_PROPERTIES: Final = SealedJson("shop_waiting.properties")
 MOST_WAITING: Final = 10_000
 """Words on orders we never heard of that are kept of a shop; older ones make room."""
 
@@ -45,7 +47,7 @@ class ShopWaiting(Model):
     order_id: Mapped[str]
     message_id: Mapped[str]
     event: Mapped[str]
-    properties: Mapped[dict[str, Any]]
+    properties: Mapped[dict[str, Any]] = mapped_column(WAITING_PROPERTIES)
     at: Mapped[datetime]
     received_at: Mapped[datetime]
 
@@ -88,9 +90,9 @@ def waiting(session: Session) -> dict[int, int]:
 
 _WAIT: Final = text("""
     INSERT INTO shop_waiting (source_id, order_id, message_id, event, properties, at, received_at)
-    VALUES (:source, :order, :name, :event, CAST(:properties AS jsonb), :at, :now)
+    VALUES (:source, :order, :name, :event, CAST(:properties AS bytea), :at, :now)
     ON CONFLICT (source_id, message_id) DO NOTHING
-""")
+""").bindparams(bindparam("properties", type_=WAITING_PROPERTIES))
 _PRUNE: Final = text("""
     DELETE FROM shop_waiting WHERE source_id = :source AND (received_at < :before OR id <= (
         SELECT id FROM shop_waiting WHERE source_id = :source ORDER BY id DESC OFFSET :most LIMIT 1))
@@ -100,9 +102,9 @@ _OWNER: Final = text("""
     ORDER BY id LIMIT 1
 """)
 _WAITING: Final = text("""
-    SELECT id, message_id, event, CAST(properties AS text) AS properties, at FROM shop_waiting
+    SELECT id, message_id, event, properties, at FROM shop_waiting
     WHERE source_id = :source AND order_id = :order ORDER BY at, message_id
-""")
+""").columns(properties=WAITING_PROPERTIES)
 _TOLD: Final = text("DELETE FROM shop_waiting WHERE id = ANY(:ids)")
 
 
@@ -114,7 +116,7 @@ def _wait(sender: Sender, bound: Sequence[Bound], now: datetime, session: Sessio
                 _WAIT,
                 {
                     "source": sender.id, "order": one.order_id, "name": one.name, "event": one.event, "at": one.at,
-                    "properties": msgspec.json.encode(one.properties).decode(), "now": now,
+                    "properties": one.properties, "now": now,
                 },
             )  # fmt: skip
     session.execute(_PRUNE, {"source": sender.id, "before": now - KEPT, "most": MOST_WAITING})
@@ -132,7 +134,7 @@ def _tell_waiting(intake: Intake, sender: Sender, order: str, now: datetime) -> 
     if owner is None:
         return
     for row in rows:
-        properties = msgspec.json.decode(row.properties)
+        properties = row.properties
         try:
             tell(intake, sender, owner, row.event, properties, at=row.at, now=now, message_id=row.message_id)
         except InvalidInput as error:

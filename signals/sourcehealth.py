@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
+
+from signals.events import BODY
 
 WINDOWS: Final[Mapping[str, timedelta]] = {
     "5 min": timedelta(minutes=5),
@@ -55,10 +58,10 @@ _COUNTS: Final = text("""
 """)
 _SAMPLES: Final = text("""
     SELECT s.id, x.* FROM (SELECT id FROM source ORDER BY id LIMIT :sources) s CROSS JOIN LATERAL (
-        SELECT e.event_time, e.received_at, coalesce(e.body ->> 'timestamp', e.body ->> 'originalTimestamp') AS given
+        SELECT e.event_time, e.received_at, e.body
         FROM event e WHERE e.source_id = s.id ORDER BY e.id DESC LIMIT :sampled
     ) x WHERE x.received_at > :since
-""")
+""").columns(body=BODY)
 _REFUSED: Final = text("SELECT source_id, count(*) AS number FROM rejected_event WHERE at > :since GROUP BY source_id")
 
 
@@ -71,7 +74,7 @@ def health(session: Session, now: datetime) -> dict[int, Health]:
     skews: dict[int, list[float]] = {}
     for row in session.execute(_SAMPLES, {"sources": MOST_SOURCES, "sampled": SAMPLED, "since": since}):
         lags.setdefault(row.id, []).append((row.received_at - row.event_time).total_seconds())
-        if (skew := _skew(row.given, row.event_time)) is not None:
+        if (skew := _skew(row.body, row.event_time)) is not None:
             skews.setdefault(row.id, []).append(skew)
     found = {}
     for row in session.execute(_COUNTS, {"sources": MOST_SOURCES, "counted": COUNTED} | bounds):
@@ -94,9 +97,19 @@ def _told(row: Any, now: datetime) -> tuple[dict[str, int], frozenset[str]]:
     return told, frozenset(reckoned)
 
 
-def _skew(given: str | None, settled: datetime) -> float | None:
+class _Given(msgspec.Struct):
+    timestamp: Any = None
+    originalTimestamp: Any = None  # noqa: N815 - as the call spells it
+
+
+_GIVEN: Final = msgspec.json.Decoder(_Given)
+
+
+def _skew(body: bytes, settled: datetime) -> float | None:
     """By how many seconds an event's time was moved; None where it gave none."""
-    if given is None:
+    said = _GIVEN.decode(body)
+    given = said.originalTimestamp if said.timestamp is None else said.timestamp
+    if not isinstance(given, str):
         return None
     try:
         moved = (settled - datetime.fromisoformat(given)).total_seconds()

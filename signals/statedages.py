@@ -15,8 +15,10 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from signals.events import BODY
 from signals.foldevent import trait_name
 from signals.homes import AGE_TRAITS, born
+from signals.profiles import TRAIT_VALUE
 
 MOST: Final = 50
 """Calls of a profile that are looked through for what a server stated before a browser did, the newest."""
@@ -42,17 +44,17 @@ _NOW: Final = text("""
     SELECT t.profile_id, t.name, t.value, t.event_time, s.name AS source, s.kind = 'browser' AS doubted
     FROM trait_lineage t JOIN source s ON s.id = t.source_id
     WHERE t.profile_id = ANY(:roots) AND t.name = ANY(:names)
-""")
+""").columns(value=TRAIT_VALUE)
 _CALLS: Final = text("""
-    SELECT p.root_id, e.traits, e.event_time, e.source
+    SELECT p.root_id, e.body, e.event_time, e.source
     FROM profile p CROSS JOIN LATERAL (
-        SELECT e.id, CAST(e.body -> 'traits' AS text) AS traits, e.event_time, s.name AS source
+        SELECT e.id, e.body, e.event_time, s.name AS source
         FROM event e JOIN source s ON s.id = e.source_id
         WHERE e.profile_id = p.id AND e.type = 'identify' AND s.kind <> 'browser'
         ORDER BY e.event_time DESC, e.id DESC LIMIT :most
     ) AS e
     WHERE p.root_id = ANY(:roots) ORDER BY e.event_time, e.id
-""")
+""").columns(body=BODY)
 
 
 def ages(session: Session, roots: Collection[int]) -> dict[int, Age]:
@@ -78,14 +80,14 @@ def _by_servers(session: Session, wanted: Collection[tuple[int, str]]) -> dict[t
     found: dict[tuple[int, str], _Stated] = {}
     rows = session.execute(_CALLS, {"roots": sorted({root for root, _ in wanted}), "most": MOST})
     for row in rows:
-        for name, value in _traits(row.traits):
+        for name, value in _traits(row.body):
             key, held = (row.root_id, name), found.get((row.root_id, name))
             if key in wanted and (held is None or held.value != value):
                 found[key] = _Stated(value, row.event_time, row.source)
     return found
 
 
-def _traits(encoded: str | None) -> Iterator[tuple[str, Any]]:
-    traits = msgspec.json.decode(encoded) if encoded is not None else None
+def _traits(body: bytes) -> Iterator[tuple[str, Any]]:
+    traits = msgspec.json.decode(body).get("traits")
     if isinstance(traits, dict):
         yield from ((trait_name(name), value) for name, value in traits.items())

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, Identity, Index, select, text
+from sqlalchemy import BigInteger, Identity, Index, bindparam, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput, NotFound
+from base.sealed import SealedText
 from signals.consenthistory import UNSUBSCRIBED
 from signals.identity import address_hash
 
@@ -19,6 +20,7 @@ COMPLAINED: Final = "complained"
 REASON_LENGTH: Final = 100
 WHY_LENGTH: Final = 500
 MAX_CHANGES: Final = 200
+EVIDENCE: Final = SealedText("suppression_change.evidence")
 
 
 class Suppression(Model):
@@ -32,7 +34,8 @@ class Suppression(Model):
 
 
 class SuppressionChange(Model):
-    """An address came on the list or off it. Only ever added to; neither `by` nor `evidence` holds an address.
+    """An address came on the list or off it. Only ever added to; neither `by` nor `evidence`, which is sealed, holds an
+    address.
 
     `via` is what told us (relay, dsn, ses, unsubscribe link, consent, person, …), `by` the person who did it.
     """
@@ -47,7 +50,7 @@ class SuppressionChange(Model):
     reason: Mapped[str]
     via: Mapped[str]
     by: Mapped[str | None]
-    evidence: Mapped[str | None]
+    evidence: Mapped[str | None] = mapped_column(EVIDENCE)
 
 
 def suppress(
@@ -126,9 +129,9 @@ _SUPPRESS: Final = text("""
         RETURNING address_hash, reason, at
     )
     INSERT INTO suppression_change (address_hash, at, listed, reason, via, evidence)
-    SELECT address_hash, at, true, reason, CAST(:via AS text), CAST(:evidence AS text) FROM changed
+    SELECT address_hash, at, true, reason, CAST(:via AS text), CAST(:evidence AS bytea) FROM changed
     RETURNING id
-""")
+""").bindparams(bindparam("evidence", type_=EVIDENCE))
 
 # A repeat moves the time on and is no change: xmax is 0 where the row is new.
 _UNSUBSCRIBE: Final = text("""
@@ -149,6 +152,6 @@ _UNSUBSCRIBE: Final = text("""
 _LIFT: Final = text("""
     WITH gone AS (DELETE FROM suppression WHERE address_hash = :hash RETURNING address_hash, reason)
     INSERT INTO suppression_change (address_hash, at, listed, reason, via, by, evidence)
-    SELECT address_hash, :now, false, reason, 'person', :by, :why FROM gone
+    SELECT address_hash, :now, false, reason, 'person', :by, CAST(:why AS bytea) FROM gone
     RETURNING reason
-""")
+""").bindparams(bindparam("why", type_=EVIDENCE))

@@ -17,11 +17,12 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.db import Binaries
 from base.errors import InvalidInput
 from signals.contents import REFUSABLE
 from signals.foldevent import FoldEvent, Kind, kind_of
 from signals.folding import Root
-from signals.identity import IdentifierType, normalised
+from signals.identity import IdentifierType, normalised, value_hash
 from signals.journal import Refusal
 from signals.reading import Item
 from signals.sources import Sender
@@ -56,9 +57,9 @@ def permitted(items: Sequence[Item], roots: Mapping[int, Root], sender: Sender) 
     return kept
 
 
-def listed(session: Session, sender: Sender, refusals: Sequence[Refusal]) -> list[Refusal]:
+def listed(session: Session, sender: Sender, refusals: Sequence[Refusal], hash_key: bytes) -> list[Refusal]:
     """Refused calls as they may be kept: without a body where somebody whom it names refuses what it tells of them."""
-    hidden = unlisted(session, sender, [(refusal.body, refusal.call) for refusal in refusals])
+    hidden = unlisted(session, sender, [(refusal.body, refusal.call) for refusal in refusals], hash_key)
     return [
         replace(refusal, body=b"", message=f"{refusal.message}{NOT_KEPT}") if number in hidden else refusal
         for number, refusal in enumerate(refusals)
@@ -66,15 +67,16 @@ def listed(session: Session, sender: Sender, refusals: Sequence[Refusal]) -> lis
 
 
 _REFUSERS: Final = text("""
-    SELECT DISTINCT i.type, i.value FROM unnest(CAST(:types AS text[]), CAST(:values AS text[])) AS w (type, value)
-    JOIN identifier i ON i.type = w.type AND i.value = w.value JOIN profile p ON p.id = i.profile_id
+    SELECT DISTINCT w.place
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[])) WITH ORDINALITY AS w (type, value_hash, place)
+    JOIN identifier i ON i.type = w.type AND i.value_hash = w.value_hash JOIN profile p ON p.id = i.profile_id
     JOIN profile_state s ON s.profile_id = p.root_id
     WHERE EXISTS (SELECT FROM unnest(CAST(:purposes AS text[])) AS o (purpose)
                   WHERE s.document -> 'consent' ->> o.purpose = 'false')
 """)
 
 
-def unlisted(session: Session, sender: Sender, calls: Sequence[tuple[bytes, str]]) -> set[int]:
+def unlisted(session: Session, sender: Sender, calls: Sequence[tuple[bytes, str]], hash_key: bytes) -> set[int]:
     """Which of these calls (bytes, and the type their address named) tell of behaviour of somebody who refuses it.
 
     Nobody is resolved here: whoever owns or shares one of the identifiers in a call is taken to be meant.
@@ -83,13 +85,13 @@ def unlisted(session: Session, sender: Sender, calls: Sequence[tuple[bytes, str]
     wanted = sorted({one for found in named.values() for one in found})
     if not wanted:
         return set()
-    given = {"types": [kind for kind, _ in wanted], "values": [value for _, value in wanted]}
-    rows = session.execute(_REFUSERS, given | {"purposes": list(REFUSABLE)})
-    refusers = {(row.type, row.value) for row in rows}
+    given = {"types": [kind for kind, _ in wanted], "hashes": Binaries(value_hash(hash_key, *one) for one in wanted)}
+    places = session.scalars(_REFUSERS, given | {"purposes": list(REFUSABLE)})
+    refusers = {wanted[place - 1] for place in places}
     return {number for number, found in named.items() if found & refusers}
 
 
-def _named(body: bytes, call: str, sender: Sender) -> Iterator[tuple[str, str]]:
+def _named(body: bytes, call: str, sender: Sender) -> Iterator[tuple[IdentifierType, str]]:
     """The identifiers in a call that tells of behaviour; none in one that tells of anything else, or is unreadable."""
     try:
         raw: Any = msgspec.json.decode(body)

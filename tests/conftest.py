@@ -27,7 +27,7 @@ from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
 from tests.clusters import IS_WANTED, ValkeyCluster
-from tests.databases import Databases
+from tests.databases import PII_KEYS, VAULT, Databases
 from tests.dialect import share
 from tests.nameserver import name_server
 from tests.order import SharedScheduling, longest_first
@@ -80,7 +80,7 @@ def postgres(server_folder: Path) -> Iterator[PostgresServer]:
     server = PostgresServer(server_folder / "postgres", free_port(), server_folder / "postgres.log", fsync=False)
     server.start()
     try:
-        migrate(server.url)
+        migrate(server.url, VAULT)
         yield server
     finally:
         server.stop()
@@ -116,7 +116,7 @@ def database_url(postgres: PostgresServer, databases: Databases) -> Iterator[str
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """An engine on the test's database."""
-    made = db.connect(database_url)
+    made = db.connect(database_url, vault=VAULT)
     yield made
     made.dispose()
 
@@ -197,6 +197,7 @@ def settings(
         subject_key=secrets.token_bytes(KEY_BYTES),
         session_key=secrets.token_bytes(KEY_BYTES),
         hash_key=secrets.token_bytes(KEY_BYTES),
+        pii_keys=PII_KEYS,
         dns_servers=(empty_dns,),
         render_workers=1,
     )

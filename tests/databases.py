@@ -13,8 +13,12 @@ import psycopg
 from psycopg import sql
 
 from base.embedded import PostgresServer
+from base.vault import Vault
 
 TEMPLATE = "latebind"
+PII_KEYS = {1: b"p" * 32}
+VAULT = Vault(PII_KEYS)
+"""What seals and opens in every test that says nothing else."""
 
 GROWN_BYTES = 16_000_000
 """Deleted rows stay in their tables: a database of so many is not handed on."""

@@ -15,15 +15,27 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.util import LRUCache
 
 from base import db
+from base.vault import CLOSED, Vault
 
 STATEMENTS: Final = 2000
 """So many are kept, twice as many as there are in the product."""
 
 
 class SharedDialect(PGDialect_psycopg):
-    """Equal to every other of its kind, wherever it connects to."""
+    """Equal to every other of its kind, wherever it connects to; so all have one vault, the last that was given."""
 
     supports_statement_cache = True
+    _vault = CLOSED
+
+    @property
+    def latebind_vault(self) -> Vault:
+        """What seals and opens for all engines of this process."""
+        return SharedDialect._vault
+
+    @latebind_vault.setter
+    def latebind_vault(self, vault: Vault) -> None:
+        if vault.numbers:
+            SharedDialect._vault = vault
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SharedDialect)

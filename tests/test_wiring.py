@@ -59,7 +59,7 @@ def test_it_gives_the_render_container_no_address_it_must_not_know() -> None:
     places = re.search(r"^x-places:.*?\n\n", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE | re.DOTALL)
     assert service
     assert places
-    for hidden in ("DATABASE_URL", "QUEUE_URL", "SMTP_URL", "SUBJECT_KEY", "SESSION_KEY", "HASH_KEY"):
+    for hidden in ("DATABASE_URL", "QUEUE_URL", "SMTP_URL", "SUBJECT_KEY", "SESSION_KEY", "HASH_KEY", "PII_KEYS"):
         assert hidden not in service[0] + places[0], hidden
 
 

@@ -23,10 +23,12 @@ from base.errors import LatebindError
 from base.settings import Settings
 from base.storeaddress import is_cluster
 from base.tokens import Purpose, Token, TokenKeys
+from base.vault import Vault
 from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
 from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
+from signals import sealingkeys
 from workers.migration import newest_revision
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
 
@@ -63,6 +65,7 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "relay": _relay,
         "blobs": _blobs,
         "keys": _keys,
+        "personal data": _vault,
         "retention": _retention,
         "addresses": _addresses,
         "render addresses": _render_addresses,
@@ -82,7 +85,7 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
 def _database(settings: Settings) -> str:
     if not settings.database_url:
         raise Unwell("LATEBIND_DATABASE_URL is not set.")
-    engine = db.connect(settings.database_url, application="latebind doctor")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
         with engine.connect() as connection:
             version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
@@ -104,7 +107,7 @@ def _instance(settings: Settings) -> str:
     """Whether this installation may send from its database, which has a check of its own."""
     if not settings.database_url:
         return "no database to send from"
-    engine = db.connect(settings.database_url, application="latebind doctor")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
         with engine.connect() as connection, Session(connection) as session:
             why = instance.standing(session, Here.of(settings))
@@ -225,7 +228,7 @@ def _retention(settings: Settings) -> str:
     words = f"people's opens {policy.people.days} days, machines' {policy.machine.days}, tests' {policy.test.days}"
     if not settings.database_url:
         return words
-    engine = db.connect(settings.database_url, application="latebind doctor")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
         with engine.connect() as connection, Session(connection) as session:
             found = stock(session)
@@ -246,6 +249,23 @@ def _keys(settings: Settings) -> str:
     if keys.read(keys.mint(token), Purpose.VIEW) != token:
         raise Unwell("The token keys do not read what they mint.")
     return f"all set, {len(settings.token_keys)} for tokens"
+
+
+def _vault(settings: Settings) -> str:
+    """Whether everything that the database keeps sealed can be opened."""
+    vault = Vault.of(settings)
+    words = f"sealed under key {vault.newest}"
+    if not settings.database_url:
+        return words
+    engine = db.connect(settings.database_url, vault=vault, application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            others = [number for number in sealingkeys.check(session) if number != vault.newest]
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    finally:
+        engine.dispose()
+    return words + (f", some under {', '.join(map(str, others))}: run `latebind rekey`" if others else "")
 
 
 def _addresses(settings: Settings) -> str:
@@ -277,7 +297,7 @@ def _sending_domains(settings: Settings) -> str:
         return "no mail leaves this machine"
     if not settings.database_url or not settings.token_keys:
         raise Unwell("LATEBIND_DATABASE_URL and LATEBIND_TOKEN_KEYS must be set.")
-    engine = db.connect(settings.database_url, application="latebind doctor")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
         with engine.connect() as connection, Session(connection) as session:
             domains = [one.domain for one in sendingdomain.domains(session, settings) if one.sends]

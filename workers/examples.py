@@ -15,7 +15,7 @@ import random
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base import db
+from base.vault import Vault
 from render.plain import without
 from render.plan import KINDS
 from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix, transposed
@@ -78,6 +79,7 @@ class Lesson:
     """What one process needs to replay its share of the people; plain values, so that it can be handed over."""
 
     database_url: str
+    pii_keys: Mapping[int, bytes] = field(repr=False)
     profiles: tuple[int, ...]
     timetable: Timetable
     contexts: tuple[tuple[CandidateContext, ...], ...]
@@ -120,7 +122,8 @@ def people(session: Session, most: int = MOST_PROFILES) -> tuple[int, ...]:
 
 def collect(lesson: Lesson) -> dict[Part, Examples]:
     """Replay the people of a lesson. Runs in a process of its own, with a connection of its own."""
-    engine = db.connect(lesson.database_url, pool_size=1, statement_ms=0, application="latebind train")
+    vault = Vault(lesson.pii_keys)
+    engine = db.connect(lesson.database_url, vault=vault, pool_size=1, statement_ms=0, application="latebind train")
     try:
         sessions = db.sessions(engine)
         categories = Categories(sessions)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from base import db
 from base.clock import clock_from
 from base.settings import Settings
+from base.vault import Vault
 from campaigns import people, starting
 from campaigns.admin_log import SYSTEM
 from signals.sources import create_source, sender_by_key, sender_by_name
@@ -39,7 +40,7 @@ def prepare(settings: Settings) -> Access:
     path = settings.var / "secrets" / "access.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = msgspec.json.decode(path.read_bytes(), type=Access) if path.exists() else Access()
-    engine = db.connect(settings.database_url, application="latebind up")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind up")
     try:
         with db.transaction(db.sessions(engine)) as session:
             now = clock_from(settings).now()

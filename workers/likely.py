@@ -20,7 +20,9 @@ from sqlalchemy import select, text
 from base import db, logs
 from base.clock import Clock
 from base.errors import Conflict, InvalidInput
+from base.sealed import SealedJson
 from signals import likely
+from signals.events import BODY
 from signals.intake import Intake
 from signals.joining import join_likely
 from signals.likely import MOST_OFFERED, MatchRun, Offer
@@ -264,7 +266,7 @@ _CALLS: Final = text("""
         JOIN source s ON s.id = e.source_id AND s.kind = 'server'
         WHERE m.root_id = r.root AND e.type = 'identify' ORDER BY e.event_time DESC, e.id DESC LIMIT :most
     ) c ORDER BY r.root, c.event_time DESC, c.id DESC
-""")
+""").columns(body=SealedJson(BODY.place))
 _APART: Final = text("""
     SELECT c.root_id AS one, p.root_id AS other FROM profile_link l
     JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end WHERE l.apart AND c.root_id <> p.root_id

@@ -24,6 +24,7 @@ from base.clock import clock_from, monotonic
 from base.errors import Unavailable
 from base.logs import logger
 from base.settings import Settings
+from base.vault import Vault
 from workers.bounces import ReturnDesk
 
 MAX_BYTES: Final = 2 * 1024 * 1024
@@ -179,7 +180,7 @@ def serve(settings: Settings) -> None:
     """Listen where LATEBIND_BOUNCE_LISTEN says until SIGTERM or Ctrl-C."""
     # aiosmtpd tells every connection and command at the level of news.
     logging.getLogger("mail.log").setLevel(logging.WARNING)
-    engine = db.connect(settings.database_url, application="latebind bounces")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind bounces")
     place = urlsplit(settings.bounce_listen)
     port = place.port or (24 if place.scheme == "lmtp" else 25)
     listener = Listener(

@@ -16,11 +16,17 @@ import campaigns
 import migrations
 import signals
 from base.db import Model
+from base.vault import Vault
 
 
-def migrate(url: str) -> None:
-    """Run every revision that the database has not seen. Safe to call from several hosts at once."""
-    command.upgrade(_config(url), "head")
+def migrate(url: str, vault: Vault, upto: str = "head") -> None:
+    """Run every revision that the database has not seen. Safe to call from several hosts at once.
+
+    Raises SettingError where what is stored must be sealed and `vault` has no key.
+    """
+    config = _config(url)
+    config.attributes["vault"] = vault
+    command.upgrade(config, upto)
 
 
 def newest_revision() -> str:

@@ -39,7 +39,7 @@ CREDIT = text(
                          decision_at, click_id, offer_id, slot, category_id, cents, currency)
     SELECT :rule, e.id, e.order_id, e.event_time, :now, root.id, led.campaign_id, led.occurrence, led.decision_id,
            led.decision_at, led.click_id, led.offer, led.slot, NULL, coalesce(e.order_total_cents, 0),
-           e.body #>> '{properties,currency}'
+           e.figures #>> '{properties,currency}'
     FROM event e
     JOIN profile member ON member.id = e.profile_id
     JOIN profile root ON root.id = member.root_id

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
@@ -29,6 +29,7 @@ from base.blobs import FolderBlobs
 from base.clock import monotonic
 from base.db import Sessions
 from base.errors import InvalidInput
+from base.vault import vault_of
 from campaigns.models.learning import TrainedModel
 from render.model import Model
 from signals.candidates import DEFINITIONS, MODEL_FEATURES
@@ -105,6 +106,7 @@ def train(
         told = trade(session, market, timetable.end)
         profiles = people(session)
         words = {number: slug for slug, number in slugs(session).items()}
+        pii_keys = vault_of(session).keys
     standings = [told.at(today_of(week)) for _, week in timetable.weeks()]
     leanings = told.leanings(today_of(timetable.base_end))
     seen = tuple(contexts(market, standing, leanings) for standing in standings)
@@ -114,7 +116,7 @@ def train(
         f"{timetable.base_end:%Y-%m-%d} to {timetable.end:%Y-%m-%d}, outcome {OUTCOME.days} days"
     )
     say(f"training and calibration draw {TRAIN_CANDIDATES} candidates a snapshot, the test takes all {len(candidates)}")
-    lesson = Lesson(database_url, profiles, timetable, seen)
+    lesson = Lesson(database_url, pii_keys, profiles, timetable, seen)
     processes = processes or min(os.cpu_count() or 1, MOST_PROCESSES)
     parts = _collected(lesson, processes)
     for part in PARTS:
@@ -318,7 +320,7 @@ def _collected(lesson: Lesson, processes: int) -> dict[Part, Examples]:
     """The examples of all people, replayed in several processes; the same rows in the same order however many."""
     share = -(-len(lesson.profiles) // max(1, processes * 4)) or 1
     lessons = [
-        Lesson(lesson.database_url, lesson.profiles[start : start + share], lesson.timetable, lesson.contexts)
+        replace(lesson, profiles=lesson.profiles[start : start + share])
         for start in range(0, len(lesson.profiles), share)
     ]
     if processes == 1 or len(lessons) <= 1:

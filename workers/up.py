@@ -17,13 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from base.clock import monotonic, pause
+from base import db
+from base.clock import clock_from, monotonic, pause
 from base.embedded import PostgresServer, Server, ValkeyServer, end_left_over_postgres, end_left_over_valkey
 from base.environment import environment
 from base.errors import StartError
 from base.processes import check_port
 from base.secrets import PASSWORD_BYTES, secret, with_generated_keys
 from base.settings import WITHHELD_FROM_RENDER, Settings
+from base.vault import Vault
+from signals import sealingkeys
 from workers.crew import Crew, end_left_over_crew
 from workers.first_run import Access, prepare
 from workers.migration import migrate
@@ -120,7 +123,8 @@ class System:
             raise self.settings.missing("queue_url")
         self.settings = with_generated_keys(self.settings)
         self._start_servers()
-        migrate(self.settings.database_url)
+        migrate(self.settings.database_url, Vault.of(self.settings))
+        self._settle_keys()
         if self._is_own:
             self.access = prepare(self.settings)
         self._start_crew()
@@ -131,6 +135,13 @@ class System:
             self._crew.settle()
         if self._is_own:
             self._write_run_file()
+
+    def _settle_keys(self) -> None:
+        engine = db.connect(self.settings.database_url, vault=Vault.of(self.settings), application="latebind up")
+        try:
+            sealingkeys.settle(db.sessions(engine), clock_from(self.settings).now())
+        finally:
+            engine.dispose()
 
     def _check_ports(self) -> None:
         settings = self.settings

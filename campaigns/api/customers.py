@@ -149,7 +149,7 @@ class OpenOut(msgspec.Struct, frozen=True):
 def find_customers(json: Query) -> FoundList:
     """Find customers by an identifier or an order number; it stands in the body, never in a URL."""
     with parts().transaction() as session:
-        found = customers.find(session, json.q)
+        found = customers.find(session, json.q, parts().settings.hash_key)
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
     return FoundList([FoundOut(one.profile, one.name, one.matched) for one in found])
 
@@ -181,7 +181,7 @@ def name_customer(json: IdentityIn) -> IdentityOut:
     until = parts().now() + timedelta(minutes=json.minutes)
     tokens = TokenKeys.from_settings(parts().settings)
     with parts().transaction() as session:
-        profile = customers.known_as(session, json.type, json.value)
+        profile = customers.known_as(session, json.type, json.value, parts().settings.hash_key)
     return IdentityOut(mint_profile(tokens, profile), mint_identity(tokens, profile, until), until.isoformat())
 
 

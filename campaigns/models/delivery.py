@@ -18,7 +18,9 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
+from base.sealed import SealedText
 
+TEST_ADDRESS = SealedText("delivery.test_address")
 DELIVERY_STATES = ("queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown")
 SETTLED_STATES = ("accepted", "failed", "skipped", "unknown")
 HOLDOUTS = ("none", "send", "content")
@@ -75,7 +77,7 @@ class Delivery(Model):
     # The row another profile's mail stands for, when this one was skipped for a shared address.
     chosen_profile_id: Mapped[int | None] = mapped_column(BigInteger)
     # Where a test send goes, which is not the profile's own address. Never set on a real delivery.
-    test_address: Mapped[str | None] = mapped_column(Text)
+    test_address: Mapped[str | None] = mapped_column(TEST_ADDRESS)
     enqueued_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     claimed_by: Mapped[str | None] = mapped_column(Text)
     fence: Mapped[int] = mapped_column(Integer, server_default="0")

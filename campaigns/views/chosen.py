@@ -34,12 +34,12 @@ def person(session: Session, values: Mapping[str, str]) -> int | None:
         raise InvalidInput("customer", "is nobody we know") from None
 
 
-def found(session: Session, values: Mapping[str, str]) -> int | None:
+def found(session: Session, values: Mapping[str, str], hash_key: bytes) -> int | None:
     """The profile that the search names; the one shown so far where it names nobody. Raises InvalidInput."""
     query = forms.optional(values, "person")
     if query is None:
         return person(session, values)
-    matches = customers.find(session, query)
+    matches = customers.find(session, query, hash_key)
     if len(matches) != 1:
         raise InvalidInput("person", "names nobody we know" if not matches else "names more than one customer")
     return matches[0].profile

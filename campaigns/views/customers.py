@@ -40,7 +40,7 @@ def find() -> ResponseReturnValue:
     query = request.form.get("q", "")
     with parts().transaction() as session:
         try:
-            found = customers.find(session, query)
+            found = customers.find(session, query, parts().settings.hash_key)
         except InvalidInput as error:
             return render_template("customers/index.html", query=query, found=None, fault=error.message), 400
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
@@ -108,12 +108,12 @@ def opened(profile: int, decision: str) -> ResponseReturnValue:
         root = customers.root_of(session, profile)
         people = customers.members(session, root.id)
         seen = audit.opening(session, parts().blobs, parts().settings.subject_key, decision, people)
-        row = session.get(ProfileStateRow, root.id)
+        known = customers.document(session, root.id)
         _note(session, "open", root.id, decision=decision)
         return render_template(
             "customers/open.html",
             profile=root,
-            name=customers.display_name(row.document if row else None, root.id),
+            name=customers.display_name(known, root.id),
             seen=seen,
             now=_now(session, seen.row),
         )

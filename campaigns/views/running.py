@@ -10,7 +10,6 @@ from datetime import datetime
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
@@ -54,7 +53,6 @@ from campaigns.reports import report
 from campaigns.views import forms, timing
 from campaigns.views.acting import actor
 from campaigns.views.campaigns import frame
-from signals.profiles import ProfileStateRow
 
 pages = Blueprint("running", __name__, url_prefix="/campaigns")
 LISTED = 50
@@ -311,7 +309,8 @@ def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) ->
 
 def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
     scenario, address = forms.whole(request.form, "scenario"), forms.text(request.form, "address")
-    found = customers.find(session, forms.text(request.form, "person")) if scenario is None else []
+    person = "" if scenario is not None else forms.text(request.form, "person")
+    found = customers.find(session, person, parts().settings.hash_key) if scenario is None else []
     if scenario is None and len(found) != 1:
         raise InvalidInput("person", "must name exactly one customer")
     row = campaigns.campaign(session, campaign_id)
@@ -355,12 +354,7 @@ def _progress(session: Session, row: Campaign) -> dict[str, object]:
 
 
 def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
-    documents = session.execute(
-        select(ProfileStateRow.profile_id, ProfileStateRow.document).where(
-            ProfileStateRow.profile_id.in_([row.profile_id for row in rows])
-        )
-    )
-    return {profile: customers.display_name(document, profile) for profile, document in documents}
+    return customers.display_names(session, {row.profile_id for row in rows})
 
 
 def _states(state: str | None) -> tuple[str, ...]:

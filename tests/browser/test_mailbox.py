@@ -27,6 +27,7 @@ from base import db
 from base.clock import clock_from
 from base.processes import free_port
 from base.settings import Settings
+from base.vault import Vault
 from campaigns.models import Click, Decision, Delivery, Fetch
 from campaigns.starting import LAYOUTS, message
 from render.classify import MACHINE_SECONDS
@@ -99,7 +100,7 @@ class Post:
 
     def rows(self, query: Executable) -> list[Any]:
         """The rows of a query in the system's database."""
-        engine = db.connect(self.settings.database_url)
+        engine = db.connect(self.settings.database_url, vault=Vault.of(self.settings))
         try:
             with engine.connect() as connection:
                 return list(connection.execute(query))

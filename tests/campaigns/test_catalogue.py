@@ -185,9 +185,10 @@ def test_it_keeps_no_segment_too_deep_to_be_named(shop: Shop) -> None:
 
 
 def test_it_counts_who_is_in_a_segment_now(shop: Shop) -> None:
-    shop.people("ann", "bob")
+    shop.people("ann", city="Ulm")
+    shop.people("bob")
     with shop.sessions.begin() as session:
         number = segments.create_segment(
-            session, "Ann", {"field": "trait", "name": "first_name", "op": "=", "value": "Ann"}, shop.now, MANAGER
+            session, "Ulm", {"field": "trait", "name": "city", "op": "=", "value": "Ulm"}, shop.now, MANAGER
         ).id
         assert segments.count(session, number, shop.now) == 1

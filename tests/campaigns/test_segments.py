@@ -135,6 +135,10 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": "trait", "name-0": "city", "value-0": "Bonn"}, "needs a number"),
         ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
         ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
+        (
+            {"name": "Runners", "condition-0": "trait", "name-0": "email", "comparison-0": "=", "value-0": "a@b.c"},
+            "its value is kept sealed",
+        ),
     ):
         answer = browser.post(f"/segments/{number}", **form)
         assert (answer.status_code, 'role="alert"' in answer.text, words in answer.text) == (400, True, True), form
@@ -183,11 +187,12 @@ def test_it_finds_a_trait_whatever_sort_its_value_is_of(shop: Shop, web: Web) ->
     shop.people("ann", age=30, vip=True)
     shop.people("bob", age="30", vip="yes")
     shop.people("cleo", age=31, vip=False)
-    shop.people("dora")
+    shop.people("dora", email_opt_in=True)
     browser = web.browser("manager")
     for name, comparison, value, people in (
         ("age", "=", "30", 2), ("age", ">=", "30", 2), ("age", "not", "30", 2), ("Vip", "=", "yes", 2),
-        ("vip", "=", "no", 1), ("vip", "missing", "", 1), ("vip", "present", "", 3),
+        ("vip", "=", "no", 1), ("vip", "missing", "", 1), ("vip", "present", "", 3), ("email_opt_in", "=", "yes", 1),
+        ("email_opt_in", "not", "yes", 3), ("email_opt_in", "=", "no", 0), ("email_opt_in", "present", "", 1),
     ):  # fmt: skip
         form = {"condition-0": "trait", "name-0": name, "comparison-0": comparison, "value-0": value}
         found = browser.get(f"/segments/would-be?{urlencode(form)}").text

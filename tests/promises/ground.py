@@ -13,6 +13,7 @@ from pathlib import Path
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
 from tests.clusters import IS_WANTED, ValkeyCluster
+from tests.databases import VAULT
 from tests.promises.proxy import StallingProxy
 from tests.promises.world import World
 from workers.migration import migrate
@@ -70,7 +71,7 @@ def _servers(name: str, fsync: bool) -> Iterator[tuple[Path, PostgresServer, Val
     try:
         postgres.start()
         valkey.start()
-        migrate(postgres.url)
+        migrate(postgres.url, VAULT)
         yield folder, postgres, valkey
     finally:
         valkey.stop()

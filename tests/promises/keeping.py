@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.promises.world import World
+from workers.rekeying import places
 
 
 def hot(world: World) -> dict[bytes, Any]:
@@ -27,6 +28,9 @@ def everything(world: World) -> Iterator[tuple[str, bytes]]:
     for table in world.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
         rows = world.rows(f'SELECT t::text AS line FROM "{table.tablename}" t')
         yield f"table {table.tablename}", "\n".join(row.line for row in rows).encode()
+    for place in places():
+        rows = world.rows(f'SELECT "{place.column.name}" FROM "{place.table.name}"')
+        yield f"table {place.table.name}, opened", repr([row[0] for row in rows]).encode()
     for path in world.folder.rglob("*"):
         if path.is_file() and "postgres" not in path.relative_to(world.folder).parts:
             yield str(path), path.read_bytes()

@@ -46,18 +46,18 @@ def check(world: World, story: Story) -> dict[str, int]:
     received = Counter(mail.recipient for mail in world.mails(story.campaign))
     assert set(received.values()) <= {1}
     rows = world.rows(
-        "SELECT d.id, d.state, d.message_id, i.value AS address FROM delivery d"
+        "SELECT d.id, d.state, d.message_id, i.value FROM delivery d"
         " JOIN identifier i ON i.profile_id = d.profile_id AND i.type = 'email' WHERE d.campaign_id = :campaign",
         campaign=story.campaign,
     )
     states = Counter(row.state for row in rows)
     assert states == account(world, story)
-    assert states.total() == len(story.names) == len({row.address for row in rows})
+    assert states.total() == len(story.names) == len({row.value for row in rows})
     assert set(states) <= {"accepted", "unknown"}
     ids = {mail.recipient: mail.message_id for mail in world.mails(story.campaign)}
     for row in rows:
         if row.state == "accepted":
-            assert ids[row.address] == row.message_id
+            assert ids[row.value] == row.message_id
     with world.sessions.begin() as session:
         listed = accounting.listing(session, story.campaign, states=["unknown"], limit=500)
     assert sorted(row.id for row in listed) == sorted(row.id for row in rows if row.state == "unknown")

@@ -36,6 +36,8 @@ from campaigns.models import Creative
 from render.plan import Mode
 from render.starting import BY_NAME
 from tests.campaigns.shop import MANAGER, TEXT, Shop, named
+from tests.databases import PII_KEYS, VAULT
+from tests.opening import opened
 from tests.promises.reader import Mail, fetch, read_mail, signal
 from tests.serving import ROOT, Served, outer_environment
 
@@ -123,13 +125,14 @@ class World:
             subject_key=secrets.token_bytes(KEY_BYTES),
             session_key=secrets.token_bytes(KEY_BYTES),
             hash_key=secrets.token_bytes(KEY_BYTES),
+            pii_keys=PII_KEYS,
             render_workers=2,
             # A loaded machine is no reason for a default: what deadlines do has tests of its own.
             deadline_ms=5000,
         )
         self.settings.var.mkdir(parents=True)
         self._read: dict[Path, tuple[int, Mail]] = {}
-        self.engine = db.connect(self.database_url)
+        self.engine = db.connect(self.database_url, vault=VAULT)
         self.sessions = db.sessions(self.engine)
         self.store = stores.connect(self.store_url)
         self.tokens = TokenKeys.from_settings(self.settings)
@@ -239,7 +242,7 @@ class World:
     def rows(self, query: str, **values: Any) -> list[Any]:
         """The rows of a query."""
         with self.sessions.begin() as session:
-            return list(session.execute(text(query), values))
+            return opened(session.execute(text(query), values))
 
     def recorded(self, seconds: float = 40) -> None:
         """Wait until the recorder has moved everything to the database and done what follows."""

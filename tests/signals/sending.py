@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 
@@ -16,6 +16,7 @@ from base.clock import SteppedClock
 from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
+from signals.identity import IdentifierType, value_hash
 from signals.intake import Intake, take
 from signals.moments import today_of
 from signals.products import FeedReport, take_products
@@ -23,6 +24,7 @@ from signals.reading import Outcome
 from signals.rebuild import RebuildReport, rebuild
 from signals.sources import Sender, SourceKind, create_source, sender
 from signals.state import EDITION, EDITION_MARK, ProfileState, decode
+from tests.opening import opened
 from tests.serving import Serve
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -117,7 +119,7 @@ class Desk:
         """All that is known of anybody, for comparing."""
         tables = {
             "profile": "SELECT id, root_id, erased_at FROM profile ORDER BY 1",
-            "identifier": "SELECT type, value, profile_id, owns FROM identifier ORDER BY 1, 2, 3",
+            "identifier": "SELECT type, value, profile_id, owns FROM identifier ORDER BY 1, value_hash, 3",
             "state": "SELECT profile_id, version, document, encoded FROM profile_state ORDER BY 1",
             "lineage": "SELECT profile_id, name, value, event_time, event_id FROM trait_lineage ORDER BY 1, 2",
             "consent": "SELECT profile_id, purpose, granted, at, wording, event_id FROM consent ORDER BY 6, 2",
@@ -132,17 +134,17 @@ class Desk:
         return today_of(datetime.fromisoformat(f"{date}T00:00:00+00:00"))
 
     def rows(self, sql: str, **values: Any) -> list[Any]:
-        """The rows of a query."""
+        """The rows of a query, with what is sealed in them opened."""
         with self.sessions.begin() as session:
-            return list(session.execute(text(sql), values))
+            return opened(session.execute(text(sql), values))
 
     def root(self, kind: str, value: str) -> int:
         """The root profile of an identifier."""
         found = self.rows(
             "SELECT p.root_id FROM identifier i JOIN profile p ON p.id = i.profile_id"
-            " WHERE i.type = :type AND i.value = :value AND i.owns",
+            " WHERE i.type = :type AND i.value_hash = :hash AND i.owns",
             type=kind,
-            value=value,
+            hash=value_hash(self.intake.hash_key, cast("IdentifierType", kind), value),
         )
         assert len(found) == 1, f"{len(found)} owners of {kind}"
         return int(found[0][0])

@@ -17,6 +17,7 @@ from signals.erasure import erase
 from signals.identity import address_hash
 from signals.rebuild import restore_states
 from signals.suppression import changes, is_suppressed, lift, suppress
+from tests.opening import opened
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
 
@@ -154,7 +155,9 @@ def test_it_knows_whom_a_refused_call_names(desk: Desk) -> None:
     assert set(desk.statuses(*bodies, *cut)) == {"rejected"}
     with desk.sessions.begin() as session:
         names = refusals.naming(session, [person])
-        kept = {row.id: row.body for row in session.execute(text("SELECT id, body FROM rejected_event ORDER BY id"))}
+        kept = {
+            row.id: row.body for row in opened(session.execute(text("SELECT id, body FROM rejected_event ORDER BY id")))
+        }
     assert [kept[name] for name in names] == [one.decode() for one in (*bodies[: len(theirs)], cut[1])]
     assert erase(desk.intake, person, NOW)
     assert desk.rows("SELECT count(*) FROM rejected_event") == [(len(others) + 1,)]

@@ -14,24 +14,26 @@ from sqlalchemy.orm import Session
 
 from base import db
 from base.embedded import PostgresServer
+from base.errors import InvalidInput
 from signals import rules_sql
 from signals.features import CATALOGUE, Feature
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent
 from signals.household import Household
+from signals.identifying import hidden
 from signals.intent import DEFAULTS, assess, read_intents
 from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
 from signals.rules import compile_python, parse
-from signals.state import ProfileState, Score, document, encode, queried
-from tests.databases import Databases
+from signals.state import ProfileState, Score, Trait, document, encode, queried
+from tests.databases import VAULT, Databases
 from tests.signals.stories import CATEGORIES, MORNING, histories
 
 STORED = sorted(name for name, feature in CATALOGUE.items() if not feature.at_open)
 INTENTS = read_intents(DEFAULTS, CATEGORIES)
 SCORES = {"churn": Score(0.5, 190_000_000), "ltv": Score(2500.0, 190_200_000), "flag.returns": Score(0.6, 190_000_000)}
 NAMES = {
-    "trait": ["age", "first_name", "vip", "height", "city", "no such"], "intent": ["baby", "puppy", "none"],
+    "trait": ["age", "vip", "height", "city", "no such"], "intent": ["baby", "puppy", "none"],
     "score": ["churn", "ltv"], "score.days_since": ["churn", "ltv"], "flag": ["returns", "service"],
 }  # fmt: skip
 SURVEYS = ["nps", "quality", "speed"]
@@ -150,7 +152,7 @@ def known(events: list[FoldEvent], segments: tuple[int, ...], household: Househo
 def store(session: Session, states: dict[int, ProfileState], now: datetime) -> None:
     """Write states as rows of profile_state, every other one whole, as earlier versions did."""
     rows = [
-        {"profile_id": number, "version": 1, "document": (queried if number % 2 else document)(state),
+        {"profile_id": number, "version": 1, "document": hidden((queried if number % 2 else document)(state)),
          "encoded": encode(state), "updated_at": now}
         for number, state in states.items()
     ]  # fmt: skip
@@ -161,7 +163,7 @@ def store(session: Session, states: dict[int, ProfileState], now: datetime) -> N
 def stored(postgres: PostgresServer, databases: Databases, people: dict[int, ProfileState]) -> Iterator[Session]:
     """Those lives as rows that all tests of features read; nobody else sees them."""
     name = databases.take()
-    engine = db.connect(postgres.url.rsplit("/", 1)[0] + f"/{name}")
+    engine = db.connect(postgres.url.rsplit("/", 1)[0] + f"/{name}", vault=VAULT)
     with engine.connect() as connection, Session(connection) as session:
         store(session, people, MORNING)
         yield session
@@ -179,6 +181,48 @@ def meant(states: dict[int, ProfileState], rule: dict[str, Any], now: datetime) 
     """Whom Python means."""
     holds = compile_python(parse(rule, CATEGORIES))
     return {number for number, state in states.items() if holds(RuleFacts(state, now))}
+
+
+def test_it_asks_of_a_sealed_trait_only_whether_it_is_there(engine: Engine) -> None:
+    told: list[dict[str, Trait]] = [{"first_name": "Ann"}, {"first_name": ""}, {"city": "Ulm"}, {"address.city": "Ulm"}]
+    states = {number: ProfileState(traits=traits) for number, traits in enumerate(told, 1)}
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, states, MORNING)
+        for op, people in (("present", {1, 2}), ("missing", {3, 4})):
+            rule = {"field": "trait", "name": "firstName", "op": op}
+            assert found(session, rule, MORNING) == meant(states, rule, MORNING) == people
+        rule = {"field": "trait", "name": "address.city", "op": "=", "value": "Ulm"}
+        assert found(session, rule, MORNING) == meant(states, rule, MORNING) == {4}
+        stored = session.scalars(select(ProfileStateRow.document).order_by(ProfileStateRow.profile_id)).all()
+        assert "Ann" not in str(stored)
+    for name in (
+        "firstName",
+        "last_name",
+        "email",
+        "address.street",
+        "phone",
+        "birthday",
+        "delivery note",
+        "loyaltyId",
+    ):
+        for op, value in (("=", "Ann"), ("in", ["Ann"]), ("<", "Ann")):
+            compared = {"any": [{"field": "trait", "name": name, "op": op, "value": value}]}
+            with pytest.raises(InvalidInput, match=r"any\[0\].op: .* is kept sealed"):
+                parse(compared, CATEGORIES)
+            assert parse(compared, CATEGORIES, where="eligibility")
+
+
+def test_it_asks_of_any_trait_whether_it_is_yes_or_no(engine: Engine) -> None:
+    told: list[dict[str, Trait]] = [{"email_opt_in": True}, {"email_opt_in": False}, {"email_opt_in": "yes"}, {}]
+    states = {number: ProfileState(traits=traits) for number, traits in enumerate(told, 1)}
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, states, MORNING)
+        for asked, people in (
+            ({"op": "=", "value": True}, {1}), ({"op": "!=", "value": True}, {2}),
+            ({"op": "in", "value": [True, False]}, {1, 2}), ({"op": "present"}, {1, 2, 3}), ({"op": "missing"}, {4}),
+        ):  # fmt: skip
+            rule = {"field": "trait", "name": "emailOptIn"} | asked
+            assert found(session, rule, MORNING) == meant(states, rule, MORNING) == people
 
 
 def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:

@@ -283,7 +283,7 @@ def test_it_acknowledges_and_lists_what_it_does_not_understand(shops: Shops) -> 
     for body in (b"{", b"[]", {"id": 5}, like(SHOPIFY_ORDER, total_price="a lot"), like(SHOPIFY_ORDER, line_items={}),
                  like(SHOPIFY_ORDER, created_at="yesterday"), like(SHOPIFY_ORDER, id=True)):  # fmt: skip
         assert shops.told("shopify", "orders/create", body) == "unreadable", body
-    assert shops.desk.rows("SELECT count(*) FROM rejected_event WHERE body LIKE '%ida@%'") == [(0,)]
+    assert "ida@" not in str(shops.desk.rows("SELECT body FROM rejected_event"))
     listed = [field for (field,) in shops.desk.rows("SELECT field FROM rejected_event ORDER BY id")]
     assert listed == ["", "", "created_at", "total_price", "line_items", "created_at", "id"]
     assert shops.topics() == {

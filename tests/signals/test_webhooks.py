@@ -236,7 +236,8 @@ def test_it_counts_soft_bounces_of_sendgrid_and_believes_nothing_that_was_change
     answer = sendgrid(hooks, bounced("bob", "4.2.2", 2), {**bounced("cara", "", 3), "email": "no address"})
     assert answer.json == {"success": True, "taken": 1, "repeated": 0, "unreadable": 1}
     assert hooks.suppressed("bob")
-    assert hooks.desk.rows("SELECT evidence FROM suppression_change WHERE evidence LIKE '3 soft%'")
+    told = hooks.desk.rows("SELECT evidence FROM suppression_change WHERE evidence IS NOT NULL")
+    assert any(evidence.startswith("3 soft") for (evidence,) in told)
     spam = {"event": "spamreport", "email": "dan@example.com", "sg_event_id": "s", "timestamp": 1772452000}
     sendgrid(hooks, spam)
     assert hooks.desk.rows("SELECT reason FROM suppression WHERE reason = 'complained'") == [("complained",)]

@@ -18,6 +18,7 @@ from signals.importing import import_events
 from signals.intake import Intake
 from signals.sources import keyless_sender
 from tests.conftest import NOON
+from tests.databases import VAULT
 
 WEEKS = 26
 # How often each thing is bought, in days; each person buys four of the six, so that there is something to learn.
@@ -71,7 +72,7 @@ def buyers(postgres: PostgresServer, valkey_server: ValkeyServer, name: str, peo
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE latebind")
     url = postgres.url.rsplit("/", 1)[0] + f"/{name}"
-    engine, store = db.connect(url), stores.connect(valkey_server.url)
+    engine, store = db.connect(url, vault=VAULT), stores.connect(valkey_server.url)
     made = World(url, db.sessions(engine), Intake(db.sessions(engine), store, b"k" * 32))
     made.tell(event for person in range(people) for event in shopping(person, NOON))
     yield made

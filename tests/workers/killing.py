@@ -25,6 +25,7 @@ from base import db, stores
 from base.blobs import blobs_from
 from base.clock import FixedClock
 from base.settings import Settings
+from base.vault import Vault
 from workers.sending import Sender
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -109,7 +110,7 @@ class Killing:
 def main() -> None:
     """Serve orders until stdin ends."""
     settings = Settings.from_environment(os.environ)
-    killing = Killing(settings, db.connect(settings.database_url))
+    killing = Killing(settings, db.connect(settings.database_url, vault=Vault.of(settings)))
     killing.rehearse(json.loads(sys.stdin.readline()))
     print(0, flush=True)
     for line in sys.stdin:

@@ -24,13 +24,15 @@ import json, os, sys
 from base import db, stores
 from base.blobs import blobs_from
 from base.clock import clock_from
+from base.vault import Vault
 from base.settings import Settings
 from workers.sending import Sender
 
 seen = set()
 sys.addaudithook(lambda event, values: seen.add(str(values[1])) if event == "socket.connect" else None)
 settings = Settings.from_environment(os.environ)
-sender = Sender(settings, db.sessions(db.connect(settings.database_url)), stores.connect(settings.redis_url),
+engine = db.connect(settings.database_url, vault=Vault.of(settings))
+sender = Sender(settings, db.sessions(engine), stores.connect(settings.redis_url),
                 blobs_from(settings), clock_from(settings))
 report = sender.send(json.loads(sys.argv[1]))
 sender.close()

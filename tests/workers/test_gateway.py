@@ -45,12 +45,14 @@ from datetime import datetime
 from base import db, stores
 from base.blobs import blobs_from
 from base.clock import FixedClock
+from base.vault import Vault
 from base.settings import Settings
 from workers.sending import Sender
 
 settings = Settings.from_environment(os.environ)
 clock = FixedClock(datetime.fromisoformat(sys.argv[2]))
-sender = Sender(settings, db.sessions(db.connect(settings.database_url)), stores.connect(settings.redis_url),
+engine = db.connect(settings.database_url, vault=Vault.of(settings))
+sender = Sender(settings, db.sessions(engine), stores.connect(settings.redis_url),
                 blobs_from(settings), clock, handing=2)
 sender.send(json.loads(sys.argv[1]))
 """

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from base import db
 from base.environment import environment
 from base.settings import Settings
+from base.vault import Vault
 from campaigns import instance, transitions
 from campaigns.instance import COPY, MOVED, NEW_HOST, OTHER, SET_BACK, TAKEN, Guard, Here
 from campaigns.models import Campaign
@@ -55,7 +56,7 @@ def cloned(shop: Shop, sender: Sender, scheduler: Scheduler) -> Iterator[Shop]:
             sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(clone), sql.Identifier(name))
         )
     settings = replace(shop.settings, database_url=shop.settings.database_url.rpartition("/")[0] + f"/{clone}")
-    engine = db.connect(settings.database_url)
+    engine = db.connect(settings.database_url, vault=Vault.of(settings))
     yield changed(shop, settings=settings, sessions=db.sessions(engine))
     engine.dispose()
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:

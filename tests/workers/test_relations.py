@@ -124,10 +124,10 @@ def counted(shop: Shop) -> dict[str, int]:
     """People per product as plain SQL over the stored orders finds them, net of whole returns."""
     query = text("""
         SELECT line->>'product_id' AS product, count(DISTINCT e.profile_id) AS people
-        FROM event e CROSS JOIN json_array_elements(e.body->'properties'->'products') AS line
+        FROM event e CROSS JOIN json_array_elements(e.figures->'properties'->'products') AS line
         WHERE e.name = 'Order Completed' AND e.event_time >= :since AND e.event_time < :until
           AND NOT EXISTS (SELECT 1 FROM event r WHERE r.name = 'Order Refunded' AND r.event_time < :until
-                          AND r.body->'properties'->>'order_id' = e.order_id)
+                          AND r.order_id = e.order_id)
         GROUP BY 1
     """)
     with shop.sessions.begin() as session:

@@ -24,6 +24,8 @@ from signals.importing import import_events
 from signals.intake import Intake
 from signals.sources import Sender, keyless_sender
 from tests.conftest import NOON
+from tests.databases import VAULT
+from tests.opening import opened
 from tests.workers.customers import histories, order
 from workers.commands.score import command
 from workers.futures import TASKS, Futures
@@ -52,15 +54,15 @@ class World:
 
     def rows(self, query: str, **values: Any) -> list[Any]:
         with self.intake.sessions.begin() as session:
-            return list(session.execute(text(query), values))
+            return opened(session.execute(text(query), values))
 
     def scores(self, name: str) -> dict[str, float]:
         """One score of everybody who has it, by user id."""
         query = (
-            "SELECT i.value AS who, s.value FROM profile_score s JOIN profile p ON p.root_id = s.profile_id"
+            "SELECT i.value, s.value AS score FROM profile_score s JOIN profile p ON p.root_id = s.profile_id"
             " JOIN identifier i ON i.profile_id = p.id AND i.type = 'user_id' WHERE s.name = :name"
         )
-        return {row.who: row.value for row in self.rows(query, name=name)}
+        return {row.value: row.score for row in self.rows(query, name=name)}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def world(
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute("CREATE DATABASE scoring TEMPLATE latebind")
     url, redis_url = postgres.url.rsplit("/", 1)[0] + "/scoring", valkey_server.url.rsplit("/", 1)[0] + "/62"
-    engine, store = db.connect(url), stores.connect(redis_url)
+    engine, store = db.connect(url, vault=VAULT), stores.connect(redis_url)
     intake = Intake(db.sessions(engine), store, b"k" * 32)
     with db.transaction(intake.sessions) as session:
         sender = keyless_sender(session, "file", NOON)

@@ -24,7 +24,7 @@ def mailed(opens: Opens, name: str) -> Mail:
     before = len(opens.relay.mails)
     mails = opens.send_campaign(
         slots=[SlotChoice(slot=0, default=default, offers=[discount, thanks]), SlotChoice(slot=1, default=default)],
-        audience={"field": "trait", "name": "first_name", "op": "=", "value": name},
+        audience={"field": "trait", "name": "called", "op": "=", "value": name},
     )
     assert [address for address, _ in opens.relay.mails[before:]] == [FAMILY]
     return mails["family"]
@@ -48,6 +48,8 @@ def test_it_ties_a_token_to_the_person_who_was_mailed_and_not_to_the_address(ope
     shop.intake.categories.learn(["Shoes"], create=True)
     ann, bob = shop.people("ann", "bob", email=FAMILY)
     assert ann != bob
+    for name in ("ann", "bob"):
+        shop.send({"type": "identify", "userId": name, "traits": {"called": name.capitalize()}})
     to_ann, to_bob = mailed(opens, "Ann"), mailed(opens, "Bob")
     assert (to_ann.token.profile, to_bob.token.profile) == (ann, bob)
 

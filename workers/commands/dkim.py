@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from base import db
 from base.clock import clock_from
 from base.settings import Settings
+from base.vault import Vault
 from campaigns import dkimkeys
 from campaigns.admin_log import SYSTEM
 from campaigns.lookups import Lookups
@@ -22,7 +23,7 @@ from workers.beside import settings_here
 @contextmanager
 def _open() -> Iterator[tuple[Settings, Session]]:
     settings = settings_here(os.environ, require=("database_url", "subject_key"))
-    engine = db.connect(settings.database_url, application="latebind dkim")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind dkim")
     try:
         with db.transaction(db.sessions(engine)) as session:
             yield settings, session

@@ -12,6 +12,7 @@ from base import db
 from base.clock import clock_from
 from base.settings import Settings
 from base.tokens import TokenKeys
+from base.vault import Vault
 from campaigns import dkimkeys, sendingdoctor
 from campaigns.lookups import Lookups
 from workers.beside import settings_here
@@ -38,7 +39,7 @@ def command(quiet: bool, domain: str | None) -> None:
 def _examine_domain(settings: Settings, domain: str) -> NoReturn:
     """Print what each check of a sending domain found, with the record to publish, and exit."""
     host = dkimkeys.domain_name(domain)
-    engine = db.connect(settings.database_url, application="latebind doctor")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
         with db.transaction(db.sessions(engine)) as session:
             keys = dkimkeys.keys(session)

@@ -11,6 +11,7 @@ import click
 from base import db, stores
 from base.clock import clock_from
 from base.db import transaction
+from base.vault import Vault
 from campaigns import customers, dossier
 from campaigns.admin_log import Actor
 from workers.beside import settings_here
@@ -26,12 +27,12 @@ def command(customer: str, file: Path) -> None:
 
     CUSTOMER is an e-mail address, customer number, phone number, order number or profile number.
     """
-    settings = settings_here(os.environ, require=("database_url", "redis_url", "subject_key"))
-    engine = db.connect(settings.database_url, statement_ms=0, application="latebind dossier")
+    settings = settings_here(os.environ, require=("database_url", "redis_url", "subject_key", "hash_key", "pii_keys"))
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind dossier")
     store = stores.connect(settings.redis_url)
     try:
         with transaction(db.sessions(engine)) as session:
-            found = customers.find(session, customer)
+            found = customers.find(session, customer, settings.hash_key)
             if len(found) != 1:
                 raise click.ClickException(f"{len(found)} customers are known by that; it must be one")
             now = clock_from(settings).now()

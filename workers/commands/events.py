@@ -10,6 +10,7 @@ import click
 from sqlalchemy import select
 
 from base import db
+from base.vault import Vault
 from campaigns import campaigns, messageevents
 from campaigns.messageevents import FORMATS, KINDS
 from campaigns.models import Campaign
@@ -24,7 +25,9 @@ from workers.beside import settings_here
 def command(numbers: tuple[int, ...], kinds: tuple[str, ...], form: str, file: TextIO) -> None:
     """Write all that happened to campaigns' mails: the ledger, fetches, clicks, consent, reports and orders."""
     settings = settings_here(os.environ, require=("database_url",))
-    sessions = db.sessions(db.connect(settings.database_url, statement_ms=0, application="latebind events"))
+    sessions = db.sessions(
+        db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind events")
+    )
     with db.transaction(sessions) as session:
         wanted = [campaigns.campaign(session, number).id for number in numbers]
         wanted = wanted or list(session.scalars(select(Campaign.id).order_by(Campaign.id)))

@@ -18,6 +18,8 @@ from base import db, stores
 from base.clock import clock_from, monotonic
 from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
+from base.vault import Vault
+from signals import sealingkeys
 from signals.feed import FORMATS, sniffed
 from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
@@ -51,11 +53,13 @@ _SOURCE = click.option(
 @contextmanager
 def opened_intake() -> Iterator[tuple[Settings, Intake]]:
     """The intake on the stores of the environment, without a limit on the time of a statement: bulk work."""
-    settings = settings_here(os.environ, require=("database_url", "redis_url", "hash_key"))
-    engine = db.connect(settings.database_url, statement_ms=0, application="latebind import")
+    settings = settings_here(os.environ, require=("database_url", "redis_url", "hash_key", "pii_keys"))
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind import")
     store = stores.connect(settings.redis_url)
     try:
-        yield settings, Intake(db.sessions(engine), store, settings.hash_key)
+        sessions = db.sessions(engine)
+        sealingkeys.settle(sessions, clock_from(settings).now())
+        yield settings, Intake(sessions, store, settings.hash_key)
     finally:
         store.close()
         engine.dispose()

@@ -13,6 +13,7 @@ from base import db
 from base.clock import clock_from
 from base.errors import Conflict
 from base.settings import Settings
+from base.vault import Vault
 from campaigns import instance
 from campaigns.admin_log import SYSTEM
 from campaigns.instance import Here
@@ -22,7 +23,7 @@ from workers.beside import settings_here
 @contextmanager
 def _opened() -> Iterator[tuple[Settings, Session]]:
     settings = settings_here(os.environ, require=("database_url",))
-    engine = db.connect(settings.database_url, application="latebind instance")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind instance")
     try:
         with db.transaction(db.sessions(engine)) as session:
             yield settings, session

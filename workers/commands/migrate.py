@@ -7,6 +7,7 @@ import os
 import click
 
 from base.settings import Settings
+from base.vault import Vault
 from workers.migration import draft, migrate
 
 
@@ -15,9 +16,9 @@ from workers.migration import draft, migrate
 @click.option("--revision", metavar="NUMBER", help="Number of the new revision, such as 0004_segments.")
 def command(message: str | None, revision: str | None) -> None:
     """Bring the database to the newest schema. Safe to run from several hosts at once."""
-    settings = Settings.from_environment(os.environ, require=["database_url"])
+    settings = Settings.from_environment(os.environ, require=["database_url", "pii_keys"])
     if message is None:
-        migrate(settings.database_url)
+        migrate(settings.database_url, Vault.of(settings))
     elif revision is None:
         raise click.UsageError("--draft needs --revision")
     else:

@@ -13,6 +13,8 @@ from base.blobs import blobs_from
 from base.clock import clock_from
 from base.logs import set_up
 from base.settings import Settings
+from base.vault import Vault
+from signals import sealingkeys
 from workers.following import Following
 from workers.recorder import Recorder, RecorderParts, run
 
@@ -20,10 +22,10 @@ from workers.recorder import Recorder, RecorderParts, run
 @click.command()
 def command() -> None:
     """Move what happened at opens from the stream to the database; any number may run."""
-    required = ("database_url", "redis_url", "record_key", "subject_key", "hash_key")
+    required = ("database_url", "redis_url", "record_key", "subject_key", "hash_key", "pii_keys")
     settings = Settings.from_environment(os.environ, require=required)
     set_up(settings, "recorder")
-    engine = db.connect(settings.database_url, application="latebind recorder")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind recorder")
     parts = RecorderParts(
         settings=settings,
         sessions=db.sessions(engine),
@@ -31,6 +33,7 @@ def command() -> None:
         blobs=blobs_from(settings),
         clock=clock_from(settings),
     )
+    sealingkeys.settle(parts.sessions, parts.clock.now())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())

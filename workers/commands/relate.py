@@ -9,6 +9,7 @@ import click
 from base import db
 from base.blobs import blobs_from
 from base.clock import clock_from
+from base.vault import Vault
 from workers.beside import settings_here
 from workers.relations import RelationsLearner
 
@@ -20,7 +21,7 @@ def command() -> None:
     The schedule does it once a day where an offer asks for it.
     """
     settings = settings_here(os.environ, require=("database_url",))
-    engine = db.connect(settings.database_url, application="latebind relate")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind relate")
     try:
         learner = RelationsLearner(db.sessions(engine), blobs_from(settings), clock_from(settings))
         click.echo(f"relations {learner.run(is_asked=True)}")

@@ -11,18 +11,25 @@ from base.blobs import blobs_from
 from base.clock import clock_from
 from base.logs import set_up
 from base.settings import Settings
+from base.vault import Vault
+from signals import sealingkeys
 from workers.schedule import Scheduler
 
 
 @click.command()
 def command() -> None:
     """Start what is due, keep the send queue filled, finish what is done; any number may run."""
-    settings = Settings.from_environment(os.environ, require=("database_url", "redis_url", "queue_url", "hash_key"))
+    required = ("database_url", "redis_url", "queue_url", "hash_key", "pii_keys")
+    settings = Settings.from_environment(os.environ, require=required)
     set_up(settings, "schedule")
     # Freezing a large audience takes longer than a page may.
-    engine = db.connect(settings.database_url, statement_ms=0, application="latebind schedule")
+    engine = db.connect(
+        settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind schedule"
+    )
     store, queues = stores.connect(settings.redis_url), stores.connect_queues(settings.queue_url)
+    sessions, clock = db.sessions(engine), clock_from(settings)
+    sealingkeys.settle(sessions, clock.now())
     try:
-        Scheduler(settings, db.sessions(engine), store, queues, blobs_from(settings), clock_from(settings)).run()
+        Scheduler(settings, sessions, store, queues, blobs_from(settings), clock).run()
     finally:
         engine.dispose()

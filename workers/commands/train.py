@@ -14,6 +14,7 @@ from base.clock import Clock, clock_from
 from base.db import Sessions
 from base.errors import LatebindError
 from base.stores import Store
+from base.vault import Vault
 from campaigns import rollout
 from campaigns.admin_log import Actor
 from render.model import MAX_BAGS
@@ -40,9 +41,9 @@ def command(processes: int, campaigns: tuple[int, ...], bags: int, reason: str, 
     """Train the next-best-offer model on everything known now, print how good it is, and list it as trained."""
     if campaigns and not reason.strip():
         raise click.UsageError("--campaign needs a --reason: the gate has not measured this model yet")
-    settings = settings_here(os.environ, require=("database_url", "redis_url"))
+    settings = settings_here(os.environ, require=("database_url", "redis_url", "pii_keys"))
     clock, blobs = clock_from(settings), blobs_from(settings)
-    engine = db.connect(settings.database_url, statement_ms=0, application="latebind train")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind train")
     store = stores.connect(settings.redis_url)
     sessions = db.sessions(engine)
 

@@ -11,6 +11,7 @@ from base import db
 from base.clock import clock_from
 from base.errors import NotFound
 from base.settings import Settings
+from base.vault import Vault
 from campaigns import people
 from campaigns.admin_log import SYSTEM
 from campaigns.models.accounts import ROLES
@@ -19,7 +20,9 @@ from workers.beside import settings_here
 
 def _sessions() -> tuple[Settings, db.Sessions]:
     settings = settings_here(os.environ, require=("database_url",))
-    return settings, db.sessions(db.connect(settings.database_url, application="latebind user"))
+    return settings, db.sessions(
+        db.connect(settings.database_url, vault=Vault.of(settings), application="latebind user")
+    )
 
 
 @click.group("user")

@@ -11,6 +11,7 @@ import click
 from base import db
 from base.clock import clock_from
 from base.db import transaction
+from base.vault import Vault
 from campaigns import chain, packs, verifying
 from campaigns.retention import Policy
 from workers.beside import settings_here
@@ -56,7 +57,7 @@ def command(pack: Path | None, roots: dict[date, str]) -> None:
         return
     settings = settings_here(os.environ, require=("database_url",))
     clock = clock_from(settings)
-    engine = db.connect(settings.database_url, statement_ms=0, application="latebind verify")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind verify")
     try:
         with transaction(db.sessions(engine)) as session:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})

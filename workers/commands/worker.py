@@ -14,7 +14,9 @@ from base.logs import set_up
 from base.processes import give_way
 from base.queues import QueueName
 from base.settings import Settings
+from base.vault import Vault
 from campaigns.instance import Guard
+from signals import sealingkeys
 from signals.intake import Intake
 from workers import jobs
 from workers.exporting import Exporter
@@ -28,13 +30,14 @@ from workers.sending import Sender
 @click.argument("name", type=click.Choice([name.value for name in QueueName]))
 def command(name: str) -> None:
     """Run the jobs of a queue until told to stop; more of them share the work."""
-    required = ("database_url", "redis_url", "queue_url", "token_keys", "hash_key", "subject_key")
+    required = ("database_url", "redis_url", "queue_url", "token_keys", "hash_key", "subject_key", "pii_keys")
     settings = Settings.from_environment(os.environ, require=required)
     set_up(settings, f"worker {name}")
     give_way(settings.niceness)
-    engine = db.connect(settings.database_url, application=f"latebind worker {name}")
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application=f"latebind worker {name}")
     store = stores.connect(settings.redis_url)
     sessions, blobs, clock = db.sessions(engine), blobs_from(settings), clock_from(settings)
+    sealingkeys.settle(sessions, clock.now())
     sender = Sender(settings, sessions, store, blobs, clock)
     downloads = Downloads(loopback=settings.fetch_loopback, named="image_link")
     fetcher = PictureFetcher(Intake(sessions, store, settings.hash_key), blobs, clock, get=downloads.get)
@@ -42,7 +45,9 @@ def command(name: str) -> None:
     guard = Guard(settings, "exports", claims=False)
     exporter = Exporter(sessions, clock, settings.subject_key, guard, post=receivers.post)
     # What is counted of millions takes as long as it takes.
-    unlimited = db.connect(settings.database_url, pool_size=1, statement_ms=0, application="latebind results")
+    unlimited = db.connect(
+        settings.database_url, vault=Vault.of(settings), pool_size=1, statement_ms=0, application="latebind results"
+    )
     reckoner = Reckoner(db.sessions(unlimited), blobs, clock)
     jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock), exporter, reckoner)
     try:

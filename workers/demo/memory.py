@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from base import db
 from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
+from signals.profiles import ProfileStateRow
 from signals.state import decode
 from workers.demo.stage import Stage
 
@@ -29,8 +30,8 @@ _ROOTS: Final = text("SELECT DISTINCT root_id FROM profile WHERE id = ANY(:profi
 def keep_states(stage: Stage) -> None:
     """Copy every state to a file."""
     with db.transaction(stage.sessions) as session:
-        rows = session.execute(text("SELECT profile_id, encoded FROM profile_state")).all()
-    states = {row.profile_id: bytes(row.encoded) for row in rows}
+        rows = session.execute(select(ProfileStateRow.profile_id, ProfileStateRow.encoded)).all()
+    states = {row.profile_id: row.encoded for row in rows}
     (stage.folder / FILE).write_bytes(msgspec.msgpack.encode(states))
 
 

@@ -21,6 +21,7 @@ from base.db import Sessions
 from base.errors import StartError
 from base.settings import Settings
 from base.stores import Store
+from base.vault import Vault
 from workers.demo.calendar import Calendar
 
 TIMEOUT_SECONDS: Final = 60.0
@@ -68,7 +69,9 @@ class Stage:
     @classmethod
     def open(cls, settings: Settings, clock: SteppedClock, calendar: Calendar, api_key: str, say: Voice) -> Stage:
         """Connect to a system that answers."""
-        engine = db.connect(settings.database_url, statement_ms=0, application="latebind demo")
+        engine = db.connect(
+            settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind demo"
+        )
         folder = settings.var / "demo"
         folder.mkdir(parents=True, exist_ok=True)
         return cls(

@@ -1,0 +1,102 @@
+"""The figures of a signal: what of its body SQL may read, beside the body, which is sealed.
+
+Reports compare amounts, currencies, and the products and carts that were bought, and a run that goes by the recipient's
+clock the time zone. These few fields, and of them only what looks like one, are kept readable; a name, an address or a
+word that somebody wrote is in none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+MAX_ID: Final = 100
+MAX_CURRENCY: Final = 8
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+_ZONE: Final = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
+
+
+class _Parts(msgspec.Struct):
+    event: Any = None
+    properties: Any = None
+    context: Any = None
+
+
+_PARTS: Final = msgspec.json.Decoder(_Parts)
+_JSON: Final = msgspec.json.Encoder()
+
+
+def figures(body: bytes) -> bytes | None:
+    """The figures of a call as a JSON object shaped as the call is; None where it has none.
+
+    A list of products keeps its length: each line is an object of its figures, empty where it has none.
+    """
+    parts = _PARTS.decode(body)
+    found: dict[str, Any] = {}
+    if isinstance(parts.properties, dict):
+        is_product = isinstance(parts.event, str) and "product" in parts.event.lower()
+        told = dict(_told(parts.properties, _FIELDS)) | _product(parts.properties, _SPELLINGS if is_product else _SURE)
+        if told:
+            found["properties"] = told
+    if isinstance(parts.context, dict):
+        zone = parts.context.get("timezone")
+        if isinstance(zone, str) and _ZONE.fullmatch(zone):
+            found["context"] = {"timezone": zone}
+    return _JSON.encode(found) if found else None
+
+
+def _told(given: Mapping[str, Any], fields: Mapping[str, Callable[[Any], Any]]) -> Iterator[tuple[str, Any]]:
+    for name, read in fields.items():
+        value = given.get(name)
+        if value is not None and (kept := read(value)) is not None:
+            yield name, kept
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if _NUMBER.fullmatch(value) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _id(value: Any) -> Any:
+    """An id; nothing where an address stands in its place, or words do."""
+    if isinstance(value, str):
+        return value if len(value) <= MAX_ID and "@" not in value and value.count(" ") < 3 else None
+    return _number(value)
+
+
+def _currency(value: Any) -> Any:
+    return value[:MAX_CURRENCY] if isinstance(value, str) else None
+
+
+def _is_used(value: Any) -> Any:
+    """That there is a coupon. Which one, is nobody's but the person's."""
+    return True if value != "" else None
+
+
+def _products(value: Any) -> Any:
+    if not isinstance(value, list):
+        return None
+    return [
+        dict(_told(line, _LINE_FIELDS)) | _product(line, _SPELLINGS) if isinstance(line, dict) else {} for line in value
+    ]
+
+
+def _product(given: Mapping[str, Any], spellings: Sequence[str]) -> dict[str, Any]:
+    """Which product it is, under one name however the call spells it (as signals/foldevent.py reads it)."""
+    told = next((given[name] for name in spellings if given.get(name) not in (None, "")), None)
+    kept = _id(told)
+    return {} if kept is None else {"product_id": kept}
+
+
+_SURE: Final = ("product_id", "productId", "sku")
+_SPELLINGS: Final = (*_SURE, "id")
+"""What a product is called; `id` alone may be anybody's where a call is not about a product."""
+_LINE_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {"price": _number, "cost": _number, "quantity": _number}
+_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "cart_id": _id, "currency": _currency, "coupon": _is_used, "discount": _number,
+    "total": _number, "revenue": _number, "value": _number, "products": _products,
+}  # fmt: skip

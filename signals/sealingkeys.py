@@ -1,0 +1,83 @@
+"""Which keys the database is sealed under: each puts its mark there, so that a missing or wrong key is found at once.
+
+A process that writes looks before it begins (`settle`), and again notes a newest key that is new. A key's mark goes
+when nothing is sealed under it any more (`workers/rekeying.py`), and then the key may be dropped.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import SmallInteger, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from base.db import Model, Sessions, transaction
+from base.errors import SettingError, Unavailable
+from base.logs import logger
+from base.sealing import Unsealable
+from base.vault import VARIABLE, Vault, vault_of
+
+MARK: Final = "sealing_key.mark"
+_CONTENT: Final = b"latebind"
+_log = logger("vault")
+
+
+class SealingKey(Model):
+    """A key that something may be sealed under; `mark` is known content that it sealed."""
+
+    __tablename__ = "sealing_key"
+
+    number: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    mark: Mapped[bytes]
+    since: Mapped[datetime]
+
+
+def check(session: Session) -> list[int]:
+    """The numbers of the keys the database is sealed under, once all of them are found among those given.
+
+    Raises SettingError naming the setting: without keys, without one of them, with another key under its number.
+    """
+    vault = vault_of(session)
+    known = list(session.scalars(select(SealingKey).order_by(SealingKey.number)))
+    for key in known:
+        _prove(vault, key)
+    return [key.number for key in known]
+
+
+def settle(sessions: Sessions, now: datetime) -> None:
+    """Look whether the keys given are those of the database, and note the newest one. Raises SettingError.
+
+    While the database is away, or has no such table yet, nothing can be told, and each use still finds a missing key.
+    """
+    try:
+        with transaction(sessions) as session:
+            known, newest = check(session), vault_of(session).newest
+            if newest not in known:
+                mark = vault_of(session).seal(_CONTENT, MARK)
+                made = insert(SealingKey).values(number=newest, mark=mark, since=now)
+                session.execute(made.on_conflict_do_nothing())
+                # Whoever was first may have another key under this number.
+                session.expire_all()
+                check(session)
+    except SettingError:
+        # Whoever asked does not begin.
+        sessions.kw["bind"].dispose()
+        raise
+    except Unavailable:
+        _log.warning("keys not checked", reason="the database is away")
+    except ProgrammingError:
+        _log.warning("keys not checked", reason="the schema is older: run latebind migrate")
+
+
+def _prove(vault: Vault, key: SealingKey) -> None:
+    if key.number not in vault.numbers:
+        raise SettingError(VARIABLE, f"must hold key {key.number}: the database keeps what it keeps of people under it")
+    try:
+        vault.open(key.mark, MARK)
+    except Unsealable:
+        raise SettingError(
+            VARIABLE, f"has another key {key.number} than the one that the database was sealed with"
+        ) from None

@@ -1,0 +1,143 @@
+"""Sealing what is stored anew under the newest key: every sealed column, a batch of rows a transaction.
+
+It goes through each table by its key, leaves what the newest key sealed, and writes a row only if it is still what was
+read. So it may be killed at any point and begun again, runs beside everything else, and waits for nobody: a row that
+another transaction holds is left for the next round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Column, ColumnElement, LargeBinary, Table, and_, delete, func, select, tuple_, type_coerce
+from sqlalchemy.orm import Session
+
+from base.db import Sessions, transaction
+from base.sealed import Sealed
+from base.vault import vault_of
+from signals.sealingkeys import SealingKey
+from workers.migration import all_tables
+
+AT_ONCE: Final = 500
+ROUNDS: Final = 100
+"""Times that rows are looked for which others held; then whoever asked for it begins again."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A sealed column."""
+
+    table: Table
+    column: Column[Any]
+    kind: Sealed[Any]
+
+    @property
+    def name(self) -> str:
+        """As people read it."""
+        return f"{self.table.name}.{self.column.name}"
+
+
+@dataclass(frozen=True)
+class Rekeyed:
+    """What was done: values sealed anew by column, and the keys, by number, that something is still sealed under."""
+
+    sealed: dict[str, int]
+    left: dict[int, int]
+    newest: int
+
+
+def places() -> list[Place]:
+    """Every sealed column of the models."""
+    return [
+        Place(table, column, column.type)
+        for table in sorted(all_tables().tables.values(), key=lambda one: one.name)
+        for column in table.columns
+        if isinstance(column.type, Sealed)
+    ]
+
+
+def rekey(sessions: Sessions, say: Callable[[str], None]) -> Rekeyed:
+    """Seal everything under the newest key, and forget keys that nothing is sealed under any more.
+
+    Raises SettingError where a key is missing that something is sealed under.
+    """
+    sealed: dict[str, int] = {}
+    for place in places():
+        number = 0
+        for _ in range(ROUNDS):
+            done = sum(_once(sessions, place, number, say))
+            number += done
+            if not done:
+                break
+        sealed[place.name] = number
+    return _end(sessions, sealed)
+
+
+def under(session: Session) -> dict[int, int]:
+    """How many values each key has sealed, by its number."""
+    found: dict[int, int] = {}
+    for place in places():
+        number = func.get_byte(_raw(place.column), 0)
+        for key, count in session.execute(
+            select(number, func.count()).where(place.column.is_not(None)).group_by(number)
+        ):
+            found[key] = found.get(key, 0) + count
+    return found
+
+
+def _once(sessions: Sessions, place: Place, before: int, say: Callable[[str], None]) -> Iterator[int]:
+    """One walk through a table; yields how many values each batch sealed anew."""
+    after: tuple[Any, ...] | None = None
+    told = before
+    while True:
+        with transaction(sessions) as session:
+            rows = _batch(session, place, after)
+            done = sum(_resealed(session, place, row) for row in rows)
+        if not rows:
+            return
+        after = tuple(rows[-1][:-1])
+        before += done
+        if before - told >= 10_000:
+            told = before
+            say(f"{place.name}: {before:,}")
+        yield done
+
+
+def _batch(session: Session, place: Place, after: tuple[Any, ...] | None) -> Sequence[Any]:
+    """The next rows under another key that nobody holds, locked: what names each, and the sealed value."""
+    raw, keys = _raw(place.column), list(place.table.primary_key.columns)
+    query = select(*keys, raw).where(func.get_byte(raw, 0) != vault_of(session).newest)
+    if after is not None:
+        query = query.where(tuple_(*keys) > tuple_(*(_value(key, one) for key, one in zip(keys, after, strict=True))))
+    return session.execute(query.order_by(*keys).limit(AT_ONCE).with_for_update(skip_locked=True)).all()
+
+
+def _resealed(session: Session, place: Place, row: Sequence[Any]) -> int:
+    keys = place.table.primary_key.columns
+    made = vault_of(session).resealed(bytes(row[-1]), place.kind.place)
+    named = and_(*(key == one for key, one in zip(keys, row[:-1], strict=True)), _raw(place.column) == row[-1])
+    update = place.table.update().where(named).values({place.column: type_coerce(made, LargeBinary)})
+    return int(session.execute(update).rowcount)  # type: ignore[attr-defined]
+
+
+def _raw(column: Column[Any]) -> ColumnElement[bytes]:
+    """The column as it is stored."""
+    return type_coerce(column, LargeBinary)
+
+
+def _value(key: Column[Any], value: Any) -> ColumnElement[Any]:
+    return type_coerce(value, key.type)
+
+
+def _end(sessions: Sessions, sealed: dict[str, int]) -> Rekeyed:
+    with transaction(sessions) as session:
+        newest = vault_of(session).newest
+        left = under(session)
+        known = session.scalars(select(SealingKey.number)).all()
+        gone = [number for number in known if number != newest and number not in left]
+        if gone:
+            session.execute(delete(SealingKey).where(SealingKey.number.in_(gone)))
+    left.pop(newest, None)
+    return Rekeyed(sealed, left, newest)
