@@ -123,9 +123,14 @@ def _hill(x: Distance, y: Distance, w: int, h: int, _: int) -> Distance:
 
 def _burst(x: Distance, y: Distance, w: int, h: int, points: int) -> Distance:
     radius = min(w, h) / 2
-    # Rounded below: cosine and arctangent may differ in their last bit between processors.
-    wave = radius * (0.955 + 0.045 * np.cos(points * np.arctan2(y - h / 2, x - w / 2)))
-    return np.asarray(np.round(_length(x - w / 2, y - h / 2) - wave, 3), dtype=np.float32)
+    away = _length(x - w / 2, y - h / 2)
+    cosine = (x - w / 2) / np.maximum(away, np.float32(0.5))
+    # The cosine of `points` times the angle, by Chebyshev's recurrence: a processor's own cosine and arctangent may
+    # differ in their last bit from another's, products and differences do not.
+    before, wave = np.ones_like(cosine), cosine
+    for _ in range(points - 1):
+        before, wave = wave, 2 * cosine * wave - before
+    return np.asarray(away - radius * (0.955 + 0.045 * wave), dtype=np.float32)
 
 
 _SHAPES: Final[dict[str, Callable[[Distance, Distance, int, int, int], Distance]]] = {

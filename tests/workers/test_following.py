@@ -14,6 +14,7 @@ from signals.erasure import erase
 from signals.moments import unix_ms
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
+from tests.databases import VAULT
 from tests.workers.opens import Opens
 
 
@@ -35,7 +36,8 @@ def test_it_puts_a_withdrawal_into_effect(opens: Opens, form: dict[str, str], pu
     opens.record()
     assert consent(opens, profile, purpose) is False
     (row,) = opens.rows("SELECT * FROM consent WHERE NOT granted")
-    assert (row.profile_id, row.purpose, row.wording) == (profile, purpose, "link in a mail")
+    wording = VAULT.open(row.wording, "consent.wording")
+    assert (row.profile_id, row.purpose, wording) == (profile, purpose, b"link in a mail")
 
 
 def test_it_tells_a_withdrawal_once_however_often_it_comes(opens: Opens) -> None:

@@ -24,7 +24,7 @@ from signals.importing import import_events
 from signals.intake import Intake
 from signals.sources import Sender, keyless_sender
 from tests.conftest import NOON
-from tests.databases import VAULT
+from tests.databases import PII_KEYS, VAULT
 from tests.opening import opened
 from tests.workers.customers import histories, order
 from workers.commands.score import command
@@ -165,7 +165,7 @@ def test_it_computes_from_the_command_line(world: World, tmp_path: Path) -> None
     environ = {
         "LATEBIND_VAR": str(tmp_path), "LATEBIND_CLOCK_FILE": str(tmp_path / "clock"),
         "LATEBIND_DATABASE_URL": world.database_url, "LATEBIND_REDIS_URL": world.redis_url,
-        "LATEBIND_HASH_KEY": world.intake.hash_key.hex(),
+        "LATEBIND_HASH_KEY": world.intake.hash_key.hex(), "LATEBIND_PII_KEYS": f"1:{PII_KEYS[1].hex()}",
     }  # fmt: skip
     done = CliRunner().invoke(command, ["--at", "2026-02-20T00:00:00Z", "--train"], env=environ)
     assert done.exit_code == 0, done.output

@@ -26,6 +26,7 @@ from signals.foldevent import fold_event
 from signals.folding import Told
 from signals.moments import unix_ms
 from tests.conftest import NOON
+from tests.databases import PII_KEYS
 from tests.workers.buyers import RHYTHMS, WEEKS, World, buyers, order, shopping
 from tests.workers.test_withheld import by_lot
 from workers import fitting, training
@@ -205,6 +206,7 @@ def test_it_trains_from_the_command_line(world: World, valkey_url: str, tmp_path
         "LATEBIND_DATABASE_URL": world.url,
         "LATEBIND_REDIS_URL": valkey_url,
         "LATEBIND_SUBJECT_KEY": "7" * 64,
+        "LATEBIND_PII_KEYS": f"1:{PII_KEYS[1].hex()}",
     }
     SteppedClock(tmp_path / "clock", NOON).close()
     done = CliRunner().invoke(

@@ -22,6 +22,7 @@ from campaigns.models.learning import TrainingRun
 from tests.campaigns.enlisting import enlisted
 from tests.campaigns.shop import MANAGER, Shop
 from tests.conftest import NOON
+from tests.databases import PII_KEYS
 from workers import trainings
 from workers.commands.train import command
 from workers.jobs import TRAIN_MODEL
@@ -111,6 +112,7 @@ def test_it_says_why_a_training_failed(shop: Shop, tmp_path: Path) -> None:
         "LATEBIND_CLOCK_FILE": str(tmp_path / "clock"),
         "LATEBIND_DATABASE_URL": shop.settings.database_url,
         "LATEBIND_REDIS_URL": shop.settings.redis_url,
+        "LATEBIND_PII_KEYS": f"1:{PII_KEYS[1].hex()}",
     }
     SteppedClock(tmp_path / "clock", NOON).close()
     done = CliRunner().invoke(command, ["--scheduled"], env=environ)
