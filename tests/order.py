@@ -27,6 +27,7 @@ SHARING: Final = {
 """The files by the fixture that starts their installation."""
 SECONDS: Final = {
     "ground": 270, "life": 150, "visits": 170,
+    "tests/evaluation_sets/test_duplicates.py": 35, "tests/workers/test_lost_node.py": 45,
     "tests/browser/test_first_campaign.py": 45, "tests/browser/test_mailbox.py": 40,
     "tests/campaigns/test_access.py": 15, "tests/campaigns/test_api.py": 45, "tests/campaigns/test_pages.py": 20,
     "tests/promises/test_cluster.py": 70, "tests/promises/test_year.py": 18,
