@@ -6,7 +6,7 @@ SQL cannot look into such a column. A statement of our own names the type of wha
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from sqlalchemy import Dialect, LargeBinary
@@ -14,11 +14,9 @@ from sqlalchemy.types import TypeDecorator
 
 from base.vault import vault_of
 
-Content = TypeVar("Content")
 
-
-class Sealed(TypeDecorator[Content]):
-    """A sealed column; `place` is its table and name, which are authenticated with every value."""
+class SealedBytes(TypeDecorator[Any]):
+    """Bytes, sealed; `place` is the column's table and name, which are authenticated with every value."""
 
     impl = LargeBinary
     cache_ok = True
@@ -27,36 +25,24 @@ class Sealed(TypeDecorator[Content]):
         super().__init__()
         self.place = place
 
-    def process_bind_param(self, value: Content | None, dialect: Dialect) -> bytes | None:
+    def process_bind_param(self, value: Any | None, dialect: Dialect) -> bytes | None:
         """The value as it is stored. Raises SettingError without keys."""
         return None if value is None else vault_of(dialect).seal(self.written(value), self.place)
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> Content | None:
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> Any | None:
         """The value as it was given. Raises SettingError where its key is not given, Unsealable."""
         return None if value is None else self.read(vault_of(dialect).open(bytes(value), self.place))
 
-    def written(self, value: Content) -> bytes:
+    def written(self, value: Any) -> bytes:
         """The content's bytes."""
-        raise NotImplementedError
+        return bytes(value)
 
-    def read(self, content: bytes) -> Content:
+    def read(self, content: bytes) -> Any:
         """The content of these bytes."""
-        raise NotImplementedError
-
-
-class SealedBytes(Sealed[bytes]):
-    """Bytes, sealed."""
-
-    cache_ok = True
-
-    def written(self, value: bytes) -> bytes:
-        return value
-
-    def read(self, content: bytes) -> bytes:
         return content
 
 
-class SealedText(Sealed[str]):
+class SealedText(SealedBytes):
     """Text, sealed."""
 
     cache_ok = True
@@ -68,7 +54,7 @@ class SealedText(Sealed[str]):
         return content.decode()
 
 
-class SealedJson(Sealed[Any]):
+class SealedJson(SealedBytes):
     """A JSON value, sealed; None is no value, not JSON's null."""
 
     cache_ok = True

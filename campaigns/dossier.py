@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base import keys
-from base.sealed import Sealed
+from base.sealed import SealedBytes
 from base.sealing import Unsealable
 from base.stores import Store
 from campaigns import access_log, customers, sentfacts
@@ -89,7 +89,7 @@ _PLAIN: Final = {
     "looked_at": "SELECT at, action FROM access_log t WHERE profile_id = ANY(:members) ORDER BY id",
 }
 """The parts of rows as they are stored, each with its query; a row becomes an object by the names of its columns."""
-_SEALED: Final[Mapping[str, Mapping[str, Sealed[Any]]]] = {
+_SEALED: Final[Mapping[str, Mapping[str, SealedBytes]]] = {
     "identifiers": {"value": IDENTIFIER_VALUE}, "traits": {"value": TRAIT_VALUE}, "signals": {"body": BODY},
     "contradictions": {"body": CONFLICT_BODY}, "refused": {"body": REJECTED_CONTENT},
     "consents": {"wording": CONSENT_WORDING}, "households": {"why": CLAIM_WHY, "ended_why": CLAIM_ENDED_WHY},
@@ -150,7 +150,7 @@ def _parts(
     yield "hot_store", _hot(store, members)
 
 
-def _rows(session: Session, query: str, members: Sequence[int], sealed: Mapping[str, Sealed[Any]]) -> Iterator[bytes]:
+def _rows(session: Session, query: str, members: Sequence[int], sealed: Mapping[str, SealedBytes]) -> Iterator[bytes]:
     opened = "".join(f", x.{name}" for name in sealed)
     whole = f"SELECT CAST(to_json(x) AS text){opened} FROM ({query}) x"  # noqa: S608 - of constants alone
     for row in _read(session, whole, members, sealed):
@@ -164,7 +164,7 @@ def _rows(session: Session, query: str, members: Sequence[int], sealed: Mapping[
 
 
 def _read(
-    session: Session, query: str, members: Sequence[int], sealed: Mapping[str, Sealed[Any]] = MappingProxyType({})
+    session: Session, query: str, members: Sequence[int], sealed: Mapping[str, SealedBytes] = MappingProxyType({})
 ) -> Any:
     for word, meaning in _WORDS.items():
         query = query.replace(word, meaning)

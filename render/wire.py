@@ -11,7 +11,8 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
@@ -237,34 +238,22 @@ class HotStore:
         """Send commands, which `finish` is then asked for by the same thread. Raises Unavailable."""
         if self._away_until and not self._may_probe():
             raise Unavailable("Valkey")
-        try:
+        with self._judged():
             try:
                 self._wire().send(commands)
             except _Broken:
                 self._drop()
                 self._wire().send(commands)
-        except (TimeoutError, BlockingIOError) as error:
-            self._ill(late=True)
-            raise Unavailable("Valkey") from error
-        except (OSError, _Broken, hiredis.ReplyError, hiredis.ProtocolError) as error:
-            self._ill(late=False)
-            raise Unavailable("Valkey") from error
 
     def finish(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to what `begin` sent, error replies among them. Raises Unavailable."""
-        try:
+        with self._judged():
             try:
                 replies = self._wire().receive(len(commands))
             except _Broken:
                 self._drop()
                 self._wire().send(commands)
                 replies = self._wire().receive(len(commands))
-        except (TimeoutError, BlockingIOError) as error:
-            self._ill(late=True)
-            raise Unavailable("Valkey") from error
-        except (OSError, _Broken, hiredis.ReplyError, hiredis.ProtocolError) as error:
-            self._ill(late=False)
-            raise Unavailable("Valkey") from error
         if self._late or self._away_until:
             self._well()
         return replies
@@ -292,6 +281,18 @@ class HotStore:
         with self._lock:
             for wire in list(self._open):
                 wire.close()
+
+    @contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Half of an exchange: what goes wrong in it counts against the store. Raises Unavailable then."""
+        try:
+            yield
+        except (TimeoutError, BlockingIOError) as error:
+            self._ill(late=True)
+            raise Unavailable("Valkey") from error
+        except (OSError, _Broken, hiredis.ReplyError, hiredis.ProtocolError) as error:
+            self._ill(late=False)
+            raise Unavailable("Valkey") from error
 
     def _well(self) -> None:
         self._away_until, self._late = 0.0, 0

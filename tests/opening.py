@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from base.sealed import Sealed
+from base.sealed import SealedBytes
 from base.sealing import Unsealable
 from base.vault import Vault
 from tests.databases import VAULT
@@ -25,12 +25,12 @@ def opened(rows: Iterable[Row[Any]], vault: Vault = VAULT) -> list[Any]:
 
 
 @cache
-def sealed_columns() -> dict[str, list[Sealed[Any]]]:
+def sealed_columns() -> dict[str, list[SealedBytes]]:
     """The types of all sealed columns of the models, by column name."""
-    found: dict[str, list[Sealed[Any]]] = {}
+    found: dict[str, list[SealedBytes]] = {}
     for table in all_tables().tables.values():
         for column in table.columns:
-            if isinstance(column.type, Sealed):
+            if isinstance(column.type, SealedBytes):
                 found.setdefault(column.name, []).append(column.type)
     return found
 

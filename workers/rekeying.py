@@ -15,7 +15,7 @@ from sqlalchemy import Column, ColumnElement, LargeBinary, Table, and_, delete, 
 from sqlalchemy.orm import Session
 
 from base.db import Sessions, transaction
-from base.sealed import Sealed
+from base.sealed import SealedBytes
 from base.vault import vault_of
 from signals.sealingkeys import SealingKey
 from workers.migration import all_tables
@@ -31,7 +31,7 @@ class Place:
 
     table: Table
     column: Column[Any]
-    kind: Sealed[Any]
+    kind: SealedBytes
 
     @property
     def name(self) -> str:
@@ -54,7 +54,7 @@ def places() -> list[Place]:
         Place(table, column, column.type)
         for table in sorted(all_tables().tables.values(), key=lambda one: one.name)
         for column in table.columns
-        if isinstance(column.type, Sealed)
+        if isinstance(column.type, SealedBytes)
     ]
 
 
