@@ -19,30 +19,23 @@ _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 
 
-class _Parts(msgspec.Struct):
-    event: Any = None
-    properties: Any = None
-    context: Any = None
-
-
-_PARTS: Final = msgspec.json.Decoder(_Parts)
 _JSON: Final = msgspec.json.Encoder()
 
 
-def figures(body: bytes) -> bytes | None:
-    """The figures of a call as a JSON object shaped as the call is; None where it has none.
+def figures(call: Mapping[str, Any]) -> bytes | None:
+    """The figures of a decoded call as a JSON object shaped as the call is; None where it has none.
 
     A list of products keeps its length: each line is an object of its figures, empty where it has none.
     """
-    parts = _PARTS.decode(body)
     found: dict[str, Any] = {}
-    if isinstance(parts.properties, dict):
-        is_product = isinstance(parts.event, str) and "product" in parts.event.lower()
-        told = dict(_told(parts.properties, _FIELDS)) | _product(parts.properties, _SPELLINGS if is_product else _SURE)
+    event, properties, context = call.get("event"), call.get("properties"), call.get("context")
+    if isinstance(properties, dict):
+        is_product = isinstance(event, str) and "product" in event.lower()
+        told = dict(_told(properties, _FIELDS)) | _product(properties, _SPELLINGS if is_product else _SURE)
         if told:
             found["properties"] = told
-    if isinstance(parts.context, dict):
-        zone = parts.context.get("timezone")
+    if isinstance(context, dict):
+        zone = context.get("timezone")
         if isinstance(zone, str) and _ZONE.fullmatch(zone):
             found["context"] = {"timezone": zone}
     return _JSON.encode(found) if found else None
@@ -58,7 +51,7 @@ def _told(given: Mapping[str, Any], fields: Mapping[str, Callable[[Any], Any]]) 
 def _number(value: Any) -> Any:
     if isinstance(value, str):
         return value if _NUMBER.fullmatch(value) else None
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if type(value) in _NUMBERS else None
 
 
 def _id(value: Any) -> Any:
@@ -80,22 +73,32 @@ def _is_used(value: Any) -> Any:
 def _products(value: Any) -> Any:
     if not isinstance(value, list):
         return None
-    return [
-        dict(_told(line, _LINE_FIELDS)) | _product(line, _SPELLINGS) if isinstance(line, dict) else {} for line in value
-    ]
+    return [_line(line) if isinstance(line, dict) else {} for line in value]
+
+
+def _line(given: Mapping[str, Any]) -> dict[str, Any]:
+    told = _product(given, _SPELLINGS)
+    for name in _AMOUNTS:
+        value = given.get(name)
+        if value is not None and (kept := _number(value)) is not None:
+            told[name] = kept
+    return told
 
 
 def _product(given: Mapping[str, Any], spellings: Sequence[str]) -> dict[str, Any]:
     """Which product it is, under one name however the call spells it (as signals/foldevent.py reads it)."""
-    told = next((given[name] for name in spellings if given.get(name) not in (None, "")), None)
-    kept = _id(told)
-    return {} if kept is None else {"product_id": kept}
+    for name in spellings:
+        if (told := given.get(name)) is not None and told != "":
+            kept = _id(told)
+            return {} if kept is None else {"product_id": kept}
+    return {}
 
 
+_NUMBERS: Final = frozenset((int, float))
 _SURE: Final = ("product_id", "productId", "sku")
 _SPELLINGS: Final = (*_SURE, "id")
 """What a product is called; `id` alone may be anybody's where a call is not about a product."""
-_LINE_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {"price": _number, "cost": _number, "quantity": _number}
+_AMOUNTS: Final = ("price", "cost", "quantity")
 _FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "cart_id": _id, "currency": _currency, "coupon": _is_used, "discount": _number,
     "total": _number, "revenue": _number, "value": _number, "products": _products,

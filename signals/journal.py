@@ -18,7 +18,6 @@ from base.errors import Unavailable
 from base.vault import Vault, vault_of
 from signals.belonging import Lost
 from signals.events import BODY, CONFLICT_BODY, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
-from signals.figures import figures
 from signals.folding import Told
 from signals.signal import Signal
 from signals.sources import Sender
@@ -116,8 +115,7 @@ def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
     listed = ",".join(map(str, sorted(categories)))
     body = vault.seal(signal.body, BODY.place).hex()
-    read = figures(signal.body)
-    shown = "\\N" if read is None else read.decode().translate(_ESCAPES)
+    shown = "\\N" if signal.figures is None else signal.figures.decode().translate(_ESCAPES)
     return (
         f"{event.arrival}\t{signal.message_id.translate(_ESCAPES)}\t{source}\t{entry.profile}\t{signal.type}\t{name}\t"
         f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{total}\t\\\\x{signal.content_hash.hex()}\t"

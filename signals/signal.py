@@ -18,6 +18,7 @@ import msgspec
 from base.errors import InvalidInput
 from signals.contents import ORDER_KINDS, STRONG_TRAITS, amount, check_properties, check_traits, order_id
 from signals.events import MESSAGE_ID_LENGTH
+from signals.figures import figures
 from signals.foldevent import Kind, kind_of
 from signals.homes import is_household
 from signals.shopreading import is_guest
@@ -55,7 +56,10 @@ class Untrusted(InvalidInput):
 
 @dataclass(slots=True)
 class Signal:
-    """A valid event. `raw` is the parsed body, `body` its bytes as they are stored, `time` when it happened (UTC)."""
+    """A valid event. `raw` is the parsed body, `body` its bytes as they are stored, `time` when it happened (UTC).
+
+    `figures` is what of the body SQL may read (signals/figures.py).
+    """
 
     type: str
     name: str | None
@@ -68,6 +72,7 @@ class Signal:
     raw: dict[str, Any]
     body: bytes
     content_hash: bytes
+    figures: bytes | None
     order_id: str | None = None
     order_total_cents: int | None = None
 
@@ -232,6 +237,7 @@ def _checked(raw: dict[str, Any], body: bytes, type_: str, arrival: Arrival) -> 
         raw=raw,
         body=body,
         content_hash=content_hash,
+        figures=figures(raw),
     )
     if type_ == "track":
         check_properties(signal.kind, raw.get("properties") or {})

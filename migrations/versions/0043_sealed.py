@@ -60,7 +60,7 @@ def upgrade() -> None:
 
     def event(row: Row) -> Made:
         body = str(row[0]).encode()
-        read = figures(body)
+        read = figures(json.loads(body))
         return {"body": vault.seal(body, "event.body"), "figures": read.decode() if read is not None else None}
 
     _write_anew("event", ("id",), ("body",), {"body": "bytea", "figures": "json"}, event)
