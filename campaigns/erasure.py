@@ -15,12 +15,13 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from base.db import transaction
-from base.errors import NotFound
+from base.errors import NotFound, Unavailable
 from campaigns import admin_log, customers, remainder
 from campaigns.admin_log import SYSTEM, Actor
 from campaigns.opens import Subject
 from signals import erasure
 from signals.intake import Intake
+from signals.publishing import HOT_STORE
 
 UNDER_WAY: Final = timedelta(minutes=1)
 """For so long an erasure may still be with whoever began it."""
@@ -51,9 +52,20 @@ def _keep(now: datetime, session: Session, root: int) -> None:
 
 
 def finish_erasures(intake: Intake, now: datetime) -> int:
-    """Finish erasures that were begun more than a minute ago and are not done; how many. Raises Unavailable."""
+    """Finish erasures that were begun more than a minute ago and are not done; how many.
+
+    Where a cluster's node is away, those of others are finished all the same. Raises Unavailable, then at the end.
+    """
     with transaction(intake.sessions) as session:
         begun = erasure.unfinished(session, now - UNDER_WAY)
+    failed: Unavailable | None = None
     for profile in begun:
-        erase_person(intake, profile, now, SYSTEM)
+        try:
+            erase_person(intake, profile, now, SYSTEM)
+        except Unavailable as error:
+            if error.part != HOT_STORE or not intake.publisher.is_clustered:
+                raise
+            failed = error
+    if failed is not None:
+        raise failed
     return len(begun)

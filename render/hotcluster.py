@@ -164,10 +164,10 @@ class HotCluster:
             for mine in errands.values():
                 mine.insert(0, _Errand(command, commands.index(command)))
         refused: hiredis.ReplyError | None = None
-        for errand, said in self._flown(errands):
+        for place, errand, said in self._flown(errands):
             answer = said
             if isinstance(answer, hiredis.ReplyError):
-                answer = self._followed(errand, answer, first)
+                answer = self._followed(place, errand, answer, first)
                 if isinstance(answer, hiredis.ReplyError):
                     refused = refused or answer
                     continue
@@ -193,38 +193,42 @@ class HotCluster:
                 errands.setdefault(places[slot], []).append(part)
         replies[index] = [AWAY] * (len(command) - 1)
 
-    def _flown(self, errands: dict[Place | None, list[_Errand]]) -> list[tuple[_Errand, Any]]:
-        """What the nodes say, error replies among it; nothing of a node that is away."""
-        sent: list[tuple[HotStore, list[_Errand], list[Command]]] = []
+    def _flown(self, errands: dict[Place | None, list[_Errand]]) -> list[tuple[Place, _Errand, Any]]:
+        """Which node says what, error replies among it; nothing of a node that is away."""
+        sent: list[tuple[Place, list[_Errand], list[Command]]] = []
         for place, mine in errands.items():
             if place is None:
                 self._is_wrong = True
                 continue
-            node, commands = self._node(place), [errand.command for errand in mine]
+            commands = [errand.command for errand in mine]
             try:
-                node.begin(commands)
+                self._node(place).begin(commands)
             except Unavailable:
                 self._is_wrong = True
                 continue
-            sent.append((node, mine, commands))
-        said: list[tuple[_Errand, Any]] = []
-        for node, mine, commands in sent:
+            sent.append((place, mine, commands))
+        said: list[tuple[Place, _Errand, Any]] = []
+        for place, mine, commands in sent:
             try:
-                said += zip(mine, node.finish(commands), strict=True)
+                replies = self._node(place).finish(commands)
             except Unavailable:
                 self._is_wrong = True
+            else:
+                said += ((place, errand, reply) for errand, reply in zip(mine, replies, strict=True))
         return said
 
-    def _followed(self, errand: _Errand, error: hiredis.ReplyError, first: Sequence[Command]) -> Any:
-        """The reply of whom the error names, who is told `first` what others were; the error itself where it names
-        nobody or was followed once, AWAY for a slot that nobody serves."""
+    def _followed(self, place: Place, errand: _Errand, error: hiredis.ReplyError, first: Sequence[Command]) -> Any:
+        """The reply of whom the error of a node names, who is told `first` what others were; the error itself where it
+        names nobody or was followed once, AWAY for a slot that nobody serves."""
         for _ in range(MAX_AGAIN):
             word, _, rest = str(error).partition(" ")
             if word == "MOVED":
-                self._moved(rest)
-                return self._asked(rest, *first, errand.command)
+                slot, named = rest.split(" ")
+                holder = _place_of(named, place)
+                self._moved(int(slot), holder)
+                return self._asked(holder, *first, errand.command)
             if word == "ASK":
-                return self._asked(rest, *first, ("ASKING",), errand.command)
+                return self._asked(_place_of(rest.split(" ")[1], place), *first, ("ASKING",), errand.command)
             if word in ("CLUSTERDOWN", "LOADING", "MASTERDOWN"):
                 self._is_wrong = True
                 return AWAY
@@ -236,7 +240,9 @@ class HotCluster:
                 return self._one_by_one(errand)
             pause(AGAIN_SECONDS)
             said = self._flown({self._map.places[_slot(errand.command)]: [errand]})
-            answer = said[0][1] if said else AWAY
+            if not said:
+                return AWAY
+            place, _, answer = said[0]
             if not isinstance(answer, hiredis.ReplyError):
                 return answer
             error = answer
@@ -249,21 +255,20 @@ class HotCluster:
         except hiredis.ReplyError as error:
             return error
 
-    def _asked(self, named: str, *commands: Command) -> Any:
-        """What the node says that an error names behind the slot; AWAY when it does not answer."""
-        node = self._node(_place_of(named.split(" ")[1]))
+    def _asked(self, place: Place, *commands: Command) -> Any:
+        """What a node says to the last of the commands; AWAY when it does not answer."""
+        node = self._node(place)
         try:
             node.begin(commands)
             return node.finish(commands)[-1]
         except Unavailable:
             return AWAY
 
-    def _moved(self, rest: str) -> None:
+    def _moved(self, slot: int, holder: Place) -> None:
         """Put the slot right at once; the whole map is read anew soon."""
-        slot, named = rest.split(" ")
         with self._lock:
             places = list(self._map.places)
-            places[int(slot)] = _place_of(named)
+            places[slot] = holder
             self._map = _Map(tuple(places), _streams(places))
             self._is_wrong = True
 
@@ -340,6 +345,7 @@ def _text(key: bytes | str | int) -> bytes | str:
     return str(key) if isinstance(key, int) else key
 
 
-def _place_of(text: str) -> Place:
+def _place_of(text: str, answered: Place) -> Place:
+    """The node that an error names; without a host it is on that of the node that answered."""
     host, _, port = text.rpartition(":")
-    return Place(host, int(port))
+    return Place(host or answered.host, int(port))

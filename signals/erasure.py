@@ -52,7 +52,10 @@ _DELETE: Final = tuple(
 _MARK: Final = text(
     "UPDATE profile SET erased_at = :now, erased_version = :version, erasing = true WHERE id = ANY(:members)"
 )
-_UNFINISHED: Final = text("SELECT DISTINCT root_id FROM profile WHERE erasing AND erased_at < :before LIMIT 100")
+_UNFINISHED: Final = text("""
+    SELECT root_id FROM (SELECT DISTINCT root_id FROM profile WHERE erasing AND erased_at < :before) AS begun
+    ORDER BY random() LIMIT 100
+""")
 _FINISH: Final = text("UPDATE profile SET erasing = false WHERE id = ANY(:members)")
 
 
@@ -78,7 +81,10 @@ def erase(intake: Intake, profile: int, now: datetime, keep: Keep = lambda sessi
 
 
 def unfinished(session: Session, before: datetime) -> list[int]:
-    """Roots that were erased before this moment, of which something may be left outside the signals' tables."""
+    """Roots that were erased before this moment, of which something may be left outside the signals' tables.
+
+    At most 100, drawn, so that those that cannot be finished keep none of the others waiting for good.
+    """
     return list(session.scalars(_UNFINISHED, {"before": before}))
 
 

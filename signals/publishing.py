@@ -14,7 +14,7 @@ from redis.exceptions import NoScriptError
 
 from base import keys
 from base.errors import Unavailable
-from base.stores import Store
+from base.stores import Store, is_clustered
 from signals.state import issued
 
 STATE_SCRIPT: Final = """
@@ -57,6 +57,7 @@ class Publisher:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.is_clustered = is_clustered(store)
         self._digests: dict[str, str] = {}
 
     def write_states(self, states: Iterable[tuple[int, int, bytes]]) -> int:

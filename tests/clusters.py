@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,26 @@ _TRIES = 50
 
 
 class ValkeyCluster:
-    """Masters without replicas, each with an equal part of the slots. As `ValkeyServer`, of all nodes at once."""
+    """Masters, each with an equal part of the slots and, where wanted, with a replica that takes over for it.
 
-    def __init__(self, folder: Path, nodes: int = NODES) -> None:
-        self.nodes = [self._node(folder / f"node-{number}") for number in range(nodes)]
-        self.url = "valkey+cluster://" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
+    As `ValkeyServer`, of all nodes at once.
+    """
+
+    def __init__(self, folder: Path, *, replicated: bool = False, password: str = "") -> None:
+        self._password = password
+        self.nodes = [self._node(folder / f"node-{number}") for number in range(NODES)]
+        self.replicas = [self._node(folder / f"replica-{number}") for number in range(NODES)] if replicated else []
+        login = f":{password}@" if password else ""
+        self.url = f"valkey+cluster://{login}" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
         self._is_made = False
+
+    @property
+    def _all(self) -> list[ValkeyServer]:
+        return [*self.nodes, *self.replicas]
 
     def start(self) -> None:
         """Start every node, and the first time make a cluster of them; return when it serves all slots."""
-        for node in self.nodes:
+        for node in self._all:
             if not node.running:
                 node.start()
         if not self._is_made:
@@ -46,7 +58,7 @@ class ValkeyCluster:
 
     def stop(self) -> None:
         """Stop every node."""
-        for node in self.nodes:
+        for node in self._all:
             node.stop()
 
     def kill(self) -> None:
@@ -91,10 +103,21 @@ class ValkeyCluster:
 
     def await_well(self) -> None:
         """Return when every node that runs says that the cluster is well. Raises AssertionError after a while."""
-        deadline = monotonic() + JOIN_SECONDS
-        while not all(self._is_well(node) for node in self.nodes if node.running):
-            assert monotonic() < deadline, "the cluster did not become well"
-            pause(0.02)
+        _await(lambda: all(self._is_well(node) for node in self._all if node.running))
+
+    @contextmanager
+    def nameless(self) -> Iterator[None]:
+        """Every node tells ports without hosts, as behind an address that it does not know."""
+        try:
+            self._tell("unknown-endpoint")
+            yield
+        finally:
+            self._tell("ip")
+
+    def _tell(self, endpoint: str) -> None:
+        for node in self.nodes:
+            with self.client(node) as client:
+                client.config_set("cluster-preferred-endpoint-type", endpoint)
 
     def move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
         """Move one slot with its keys, as an operator's tool does, key after key."""
@@ -135,7 +158,9 @@ class ValkeyCluster:
             # What one node held is away with it; the others go on.
             "cluster-require-full-coverage": "no",
         }
-        return ValkeyServer(folder, port, folder.with_suffix(".log"), databases=1, extra=extra)
+        if self._password:
+            extra["primaryauth"] = self._password
+        return ValkeyServer(folder, port, folder.with_suffix(".log"), databases=1, password=self._password, extra=extra)
 
     def _make(self) -> None:
         count = len(self.nodes)
@@ -145,6 +170,12 @@ class ValkeyCluster:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
                 if number:
                     client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._port(self.nodes[0]))
+        for node, replica in zip(self.nodes, self.replicas, strict=False):
+            with self.client(node) as master, self.client(replica) as client:
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._port(self.nodes[0]))
+                _await(partial(_knows, client, _name(master)))
+                client.execute_command("CLUSTER", "REPLICATE", _name(master))
+                _await(partial(_follows, client))
 
     def _is_well(self, node: ValkeyServer) -> bool:
         try:
@@ -155,10 +186,25 @@ class ValkeyCluster:
         return "cluster_state:ok" in told and f"cluster_slots_ok:{SLOTS}" in told
 
 
+def _await(holds: Callable[[], bool]) -> None:
+    deadline = monotonic() + JOIN_SECONDS
+    while not holds():
+        assert monotonic() < deadline, "the cluster did not become well"
+        pause(0.02)
+
+
 def _name(client: Redis) -> str:
     """A node's own name in the cluster."""
     told: Any = client.execute_command("CLUSTER", "MYID")  # type: ignore[no-untyped-call]
     return _text(told)
+
+
+def _knows(client: Redis, name: str) -> bool:
+    return name in str(client.execute_command("CLUSTER", "NODES"))  # type: ignore[no-untyped-call]
+
+
+def _follows(client: Redis) -> bool:
+    return client.info("replication").get("master_link_status") == "up"
 
 
 def _text(answer: Any) -> str:

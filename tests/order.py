@@ -32,7 +32,7 @@ SECONDS: Final = {
     "tests/campaigns/test_access.py": 15, "tests/campaigns/test_api.py": 45, "tests/campaigns/test_pages.py": 20,
     "tests/promises/test_cluster.py": 70, "tests/promises/test_year.py": 18,
     "tests/render/test_abuse.py": 15, "tests/render/test_agree.py": 20,
-    "tests/render/test_app.py": 50, "tests/render/test_draw.py": 25, "tests/render/test_draw_stress.py": 25,
+    "tests/render/test_app.py": 50, "tests/render/test_failover.py": 20, "tests/render/test_draw.py": 25, "tests/render/test_draw_stress.py": 25,
     "tests/signals/test_app.py": 25, "tests/signals/test_faults.py": 35, "tests/signals/test_rules_sql.py": 18,
     "tests/signals/test_sdk.py": 35, "tests/workers/test_cli.py": 25, "tests/workers/test_demo_story.py": 180,
     "tests/workers/test_hindsight.py": 12, "tests/workers/test_outcomes.py": 20, "tests/workers/test_retention.py": 25,

@@ -9,6 +9,7 @@ import smtplib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 from redis import RedisError
@@ -142,6 +143,8 @@ def _nodes(settings: Settings) -> str:
             _check_kept(config, what)
             if config.get("cluster-require-full-coverage") != "no":
                 raise Unwell(f"{what} refuses everything while another is away. Set cluster-require-full-coverage no.")
+            if config.get(_ENDPOINT) == "unknown-endpoint":
+                raise Unwell(f"{what} tells ports without addresses, which workers do not follow. Set {_ENDPOINT} ip.")
             if name not in holders:
                 raise Unwell(f"{what} has no record stream, so it takes no opens: give it more slots in a row.")
     except RedisError as error:
@@ -150,6 +153,9 @@ def _nodes(settings: Settings) -> str:
         client.close()
     told = " and ".join(sorted(versions))
     return f"a cluster of {len(masters)}, version {told}, append-only files on, nothing evicted"
+
+
+_ENDPOINT: Final = "cluster-preferred-endpoint-type"
 
 
 def _check_kept(config: dict[str, str], what: str) -> None:
@@ -187,7 +193,7 @@ def _asked(server: stores.Store, what: str) -> tuple[str, dict[str, str]]:
     version = str(info.get("valkey_version") or info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < VALKEY_FROM:
         raise Unwell(f"{what} is older than 7.2.")
-    found = server.config_get("appendonly", "maxmemory-policy", "cluster-require-full-coverage")
+    found = server.config_get("appendonly", "maxmemory-policy", "cluster-require-full-coverage", _ENDPOINT)
     return version, {_word(key): _word(value) for key, value in found.items()}
 
 

@@ -182,6 +182,27 @@ def test_a_half_moved_slot_is_read_on_both_sides(hot: HotCluster, store: Store, 
     valkey_cluster.move(slot, target, source)
 
 
+def test_a_node_that_names_no_host_means_its_own(hot: HotCluster, store: Store, valkey_cluster: ValkeyCluster) -> None:
+    mine = names(somebody(valkey_cluster, 0))
+    slot, source, target = slot_of(mine.shown), valkey_cluster.nodes[0], valkey_cluster.nodes[1]
+    with valkey_cluster.nameless():
+        for name in mine:
+            store.set(name, name)
+        wanted = [[name.encode() for name in mine]]
+        assert hot.call(("MGET", *mine)) == wanted
+        valkey_cluster.begin_move(slot, source, target)
+        valkey_cluster.carry(source, target, *mine)
+        assert hot.call(("MGET", *mine)) == wanted, "ASK"
+        valkey_cluster.end_move(slot, source, target)
+        try:
+            assert hot.call(("MGET", *mine)) == wanted, "MOVED"
+            assert store.mget(list(mine)) == wanted[0]
+            pause(LOOK_SECONDS)
+            assert hot.call(("MGET", *mine)) == wanted, "a map without hosts"
+        finally:
+            valkey_cluster.move(slot, target, source)
+
+
 def test_ten_thousand_people_and_the_streams_are_spread_evenly(store: Store, valkey_cluster: ValkeyCluster) -> None:
     pipe = store.pipeline(transaction=False)
     for profile in range(1, PEOPLE + 1):

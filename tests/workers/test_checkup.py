@@ -89,6 +89,7 @@ def test_it_looks_at_every_node_of_a_cluster(settings: Settings, valkey_cluster:
             ("cluster-require-full-coverage", "yes", "no"),
             ("appendonly", "no", "yes"),
             ("maxmemory-policy", "allkeys-lru", "noeviction"),
+            ("cluster-preferred-endpoint-type", "unknown-endpoint", "ip"),
         ):
             node.config_set(setting, bad)
             try:

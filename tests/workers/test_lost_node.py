@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 
 import pytest
 from redis import RedisError
 
 from base import keys
 from base.clock import pause
+from base.errors import Unavailable
 from base.recordstreams import REST_SECONDS
 from base.stores import Store
+from campaigns.erasure import erase_person, finish_erasures
 from render.record import ConsentRecord, RepairRecord
+from signals.erasure import unfinished
 from signals.moments import unix_ms
 from signals.state import ProfileState, decode
+from tests.campaigns.shop import MANAGER
 from tests.clusters import ValkeyCluster
 from tests.promises.reader import Mail
 from tests.streams import lengths
@@ -97,6 +102,32 @@ def test_a_withdrawal_whose_node_is_away_is_in_effect_when_it_is_back(
     assert state(shop.store, profile).consent.get("email") is not False, "the node was not there to be told"
     restarts.look()
     assert state(shop.store, profile).consent["email"] is False
+
+
+def test_erasures_of_the_other_nodes_are_finished(
+    opens: Opens, valkey_cluster: ValkeyCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = [mail.token.profile for mail in opens.send(*PEOPLE).values()]
+    with monkeypatch.context() as dying:
+        dying.setattr(opens.shop.intake, "publisher", None)  # As `kill -9` between the commit and the write.
+        for profile in profiles:
+            with pytest.raises(AttributeError):
+                erase_person(opens.shop.intake, profile, opens.shop.now, MANAGER)
+    dead = valkey_cluster.holder(keys.state(profiles[0]))
+    lost = {profile for profile in profiles if valkey_cluster.holder(keys.state(profile)) is dead}
+    assert 0 < len(lost) < len(profiles)
+    opens.shop.clock.advance(timedelta(minutes=2))
+    dead.kill()
+    try:
+        with pytest.raises(Unavailable):
+            finish_erasures(opens.shop.intake, opens.shop.now)
+        with opens.shop.sessions() as session:
+            assert set(unfinished(session, opens.shop.now)) == lost
+    finally:
+        recover(valkey_cluster)
+    assert finish_erasures(opens.shop.intake, opens.shop.now) == len(lost)
+    assert all(state(opens.shop.store, profile).erased for profile in profiles)
+    assert not finish_erasures(opens.shop.intake, opens.shop.now)
 
 
 def test_a_repair_whose_node_is_away_keeps_nobody_waiting(opens: Opens, valkey_cluster: ValkeyCluster) -> None:
