@@ -38,7 +38,7 @@ SECONDS: Final = {
     "tests/signals/test_sdk.py": 35, "tests/workers/test_cli.py": 25, "tests/workers/test_demo_story.py": 180,
     "tests/workers/test_hindsight.py": 12, "tests/workers/test_outcomes.py": 20, "tests/workers/test_retention.py": 25,
     "tests/workers/test_sending_killed.py": 60, "tests/workers/test_sending_processes.py": 24,
-    "tests/workers/test_up.py": 55,
+    "tests/workers/test_up.py": 85,
 }  # fmt: skip
 """What the long ones take on two cores, roughly; `pytest --durations=0` tells. Others take a tenth a test."""
 _SHARED: Final = {path: fixture for fixture, paths in SHARING.items() for path in paths}

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
+from base import db
 from base.clock import monotonic, pause
 from base.processes import command_line, free_port
 from tests.serving import ROOT
+from workers.beside import settings_here
 
 pytestmark = pytest.mark.slow
 
@@ -175,6 +182,61 @@ def test_it_comes_up_again_after_being_killed_itself(terminal: Terminal) -> None
     assert terminal.told() == keys
     now = {**terminal.pids(), **terminal.servers()}
     assert [name for name, pid in left.items() if pid not in now.values() and command_line(pid)] == []
+
+
+def test_it_keeps_what_it_acknowledged_when_everything_dies_at_once(terminal: Terminal) -> None:
+    told = terminal.told()
+    login = base64.b64encode(f"{told['write_key']}:".encode()).decode()
+    acknowledged: list[str] = []
+    dying = threading.Event()
+
+    def tell(sender: int) -> None:
+        for number in itertools.count():
+            names = [f"cut-{sender}-{number}-{line}" for line in range(5)]
+            calls = [
+                {"type": "track", "userId": f"u{line}", "messageId": name, "event": "Product Viewed"}
+                for line, name in enumerate(names)
+            ]
+            asked = urllib.request.Request(
+                f"{told['signals']}/v1/batch",
+                json.dumps({"batch": calls}).encode(),
+                {"Authorization": f"Basic {login}", "Content-Type": "application/json"},
+            )
+            try:
+                with urllib.request.urlopen(asked, timeout=10) as answer:
+                    if answer.status == 200:
+                        acknowledged.extend(names)
+            except OSError:
+                if dying.is_set():
+                    return
+
+    senders = [threading.Thread(target=tell, args=(number,)) for number in range(2)]
+    for sender in senders:
+        sender.start()
+    until(lambda: len(acknowledged) >= 100)
+    assert terminal.process
+    groups, servers = list(terminal.pids().values()), list(terminal.servers().values())
+    dying.set()
+    # Nobody is to see that another is gone, as when the power goes.
+    for signal_ in (signal.SIGSTOP, signal.SIGKILL):
+        os.kill(terminal.process.pid, signal_)
+        for group in groups:
+            os.killpg(group, signal_)
+        for server in servers:
+            os.kill(server, signal_)
+    terminal.process.wait(30)
+    for sender in senders:
+        sender.join(30)
+    terminal.run_file.unlink()
+    terminal.up()
+    until(lambda: ready(told["signals"]))
+    engine = db.connect(settings_here(terminal.environ, ()).database_url)
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT message_id FROM event WHERE message_id LIKE 'cut-%'")).scalars().all()
+    engine.dispose()
+    stored = Counter(found)
+    assert set(stored) >= set(acknowledged)
+    assert set(stored.values()) == {1}
 
 
 def test_it_stops_everything_it_started(terminal: Terminal) -> None:
