@@ -1,8 +1,8 @@
 """Sealing what is stored anew under the newest key: every sealed column, a batch of rows a transaction.
 
-It goes through each table by its key, leaves what the newest key sealed, and writes a row only if it is still what was
-read. So it may be killed at any point and begun again, runs beside everything else, and waits for nobody: a row that
-another transaction holds is left for the next round.
+It goes through each table by its key, leaves what the newest key sealed, and holds the rows of a batch from before it
+reads them until they are written. So it may be killed at any point and begun again, runs beside everything else, and
+waits for nobody: a row that another transaction holds is left for the next round.
 """
 
 from __future__ import annotations
@@ -11,12 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, LargeBinary, Table, and_, delete, func, select, tuple_, type_coerce
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    LargeBinary,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.orm import Session
 
 from base.db import Sessions, transaction
 from base.sealed import SealedBytes
-from base.vault import vault_of
+from base.vault import Vault, vault_of
 from signals.sealingkeys import SealingKey
 from workers.migration import all_tables
 
@@ -94,10 +107,11 @@ def _once(sessions: Sessions, place: Place, before: int, say: Callable[[str], No
     while True:
         with transaction(sessions) as session:
             rows = _batch(session, place, after)
-            done = sum(_resealed(session, place, row) for row in rows)
-        if not rows:
-            return
-        after = tuple(rows[-1][:-1])
+            if not rows:
+                return
+            vault = vault_of(session)
+            session.connection().execute(_writing(place), [_resealed(vault, place, row) for row in rows])
+        after, done = tuple(rows[-1][:-1]), len(rows)
         before += done
         if before - told >= 10_000:
             told = before
@@ -114,12 +128,16 @@ def _batch(session: Session, place: Place, after: tuple[Any, ...] | None) -> Seq
     return session.execute(query.order_by(*keys).limit(AT_ONCE).with_for_update(skip_locked=True)).all()
 
 
-def _resealed(session: Session, place: Place, row: Sequence[Any]) -> int:
+def _writing(place: Place) -> Update:
+    """The change of a row that the parameters of `_resealed` name."""
     keys = place.table.primary_key.columns
-    made = vault_of(session).resealed(bytes(row[-1]), place.kind.place)
-    named = and_(*(key == one for key, one in zip(keys, row[:-1], strict=True)), _raw(place.column) == row[-1])
-    update = place.table.update().where(named).values({place.column: type_coerce(made, LargeBinary)})
-    return int(session.execute(update).rowcount)  # type: ignore[attr-defined]
+    named = and_(*(key == bindparam(f"key_{number}", type_=key.type) for number, key in enumerate(keys)))
+    return place.table.update().where(named).values({place.column: bindparam("made", type_=LargeBinary)})
+
+
+def _resealed(vault: Vault, place: Place, row: Sequence[Any]) -> dict[str, Any]:
+    made = vault.resealed(bytes(row[-1]), place.kind.place)
+    return {f"key_{number}": key for number, key in enumerate(row[:-1])} | {"made": made}
 
 
 def _raw(column: Column[Any]) -> ColumnElement[bytes]:
