@@ -15,6 +15,7 @@ from campaigns.erasure import erase_person
 from campaigns.subjects import known_subject
 from render.record import DecisionRecord, FetchRecord
 from tests.campaigns.shop import MANAGER
+from tests.streams import lengths
 from tests.workers.opens import Opens
 from workers.recording import date_late
 
@@ -119,7 +120,8 @@ def test_it_dates_what_came_before_its_decision(opens: Opens) -> None:
     opens.look(mail)
     opens.get(mail.clicks[0])
     records = opens.waiting()
-    opens.shop.store.xtrim("records", maxlen=0)
+    for stream in lengths(opens.shop.store):
+        opens.shop.store.xtrim(stream, maxlen=0)
     late = [made for made in records if isinstance(made, DecisionRecord)]
     opens.put(*(made for made in records if not isinstance(made, DecisionRecord)))
     opens.record()

@@ -204,7 +204,7 @@ def test_it_is_due_once_a_day_where_an_offer_asks_for_it(shop: Shop, scheduler: 
     assert is_due()
     scheduler.tick()
     scheduler.tick()
-    assert shop.store.llen("rq:queue:work") == 1
+    assert shop.queues.llen("rq:queue:work") == 1
     assert RelationsLearner(shop.sessions, shop.blobs, shop.clock).run() is not None
     assert not is_due()
     shop.clock.advance(relations.EVERY)
