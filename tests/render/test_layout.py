@@ -1,7 +1,7 @@
 """Text setting: widths and lines are kept, nothing is lost unless it is cut, and each script reads as it should."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from render.binding import clean
@@ -50,6 +50,7 @@ def test_it_loses_nothing_that_fits(words: list[str]) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(st.text(LATIN, max_size=60).map(clean))
+@example("1/²-½–¾/a")
 def test_it_splits_plain_latin_as_the_general_way_does(text: str) -> None:
     quick = _Setter(fonts(), Style(20, 20), False, 300).atoms(text)
     general = _Setter(fonts(), Style(20, 20), False, 300)
