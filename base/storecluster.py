@@ -26,7 +26,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from base.clock import monotonic
-from base.slots import slot_of
+from base.slots import SLOTS, slot_of
 from base.storeaddress import ClusterAddress
 
 LOOK_SECONDS: Final = 1.0
@@ -155,6 +155,14 @@ class StoreCluster(_Commands):  # type: ignore[misc]
         except RedisClusterException as error:
             raise ConnectionError(str(error)) from error
         return node
+
+    def holders(self) -> tuple[str, ...]:
+        """The name of the node that holds each slot, empty where none does. Raises redis.RedisError."""
+        try:
+            held = self._cluster().nodes_manager.slots_cache
+        except RedisClusterException as error:
+            raise ConnectionError(str(error)) from error
+        return tuple(held[slot][0].name if held.get(slot) else "" for slot in range(SLOTS))
 
     def ask(self, node: ClusterNode, commands: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
         """The answers of one node, errors among them; all are the same error when it could not be asked."""

@@ -67,6 +67,14 @@ def holder(store: Store, key: str) -> str:
     return str(store.node_of(key).name) if isinstance(store, StoreCluster) else ""
 
 
+def holders(store: Store) -> tuple[str, ...]:
+    """The name of the server that holds each slot, empty where none does; of one server nothing.
+
+    Raises redis.RedisError.
+    """
+    return store.holders() if isinstance(store, StoreCluster) else ()
+
+
 def runs(store: Store) -> dict[str, str | None]:
     """Which run of each server this is, by its name; None for a node that does not answer.
 

@@ -101,11 +101,13 @@ class HotCluster:
                 return stream
         raise Unavailable("a record stream")
 
-    def stream(self) -> str:
+    def stream(self, near: str = "") -> str:
         """As `Hot.stream`."""
-        for place, streams in self._current().streams.items():
-            if not self._node(place).is_away:
-                return streams[0]
+        current = self._current()
+        beside = current.places[slot_of(near)] if near else None
+        for place in (beside, *current.streams):
+            if place in current.streams and not self._node(place).is_away:
+                return current.streams[place][0]
         raise Unavailable("Valkey")
 
     def names(self, prefix: bytes, most: int) -> list[bytes]:

@@ -182,8 +182,8 @@ class Hot(Protocol):
         """A record stream that a script may write together with this key, but not that one. Raises Unavailable."""
         ...
 
-    def stream(self) -> str:
-        """A record stream that takes entries now. Raises Unavailable when none does."""
+    def stream(self, near: str = "") -> str:
+        """A record stream that takes entries now, if it can be on the node of that key. Raises Unavailable."""
         ...
 
     def names(self, prefix: bytes, most: int) -> list[bytes]:
@@ -262,7 +262,7 @@ class HotStore:
         """The one record stream."""
         return keys.RECORDS
 
-    def stream(self) -> str:
+    def stream(self, near: str = "") -> str:
         """The one record stream."""
         return keys.RECORDS
 
