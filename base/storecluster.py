@@ -179,8 +179,20 @@ class StoreCluster(_Commands):  # type: ignore[misc]
             except TimeoutError as error:
                 failed = error
                 break
-        self._lost(node)
+        self.lost(node.name)
         return [failed] * len(commands)
+
+    def lost(self, name: str) -> None:
+        """Read the map anew, for a node does not answer that is named as in `servers`: another may have its slots."""
+        with self._lock:
+            now = monotonic()
+            if now - self._looked_at < LOOK_SECONDS:
+                return
+            self._looked_at = now
+        try:
+            self._cluster().nodes_manager.initialize(last_failed_node_name=name)
+        except (RedisError, RedisClusterException):
+            return
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -219,18 +231,6 @@ class StoreCluster(_Commands):  # type: ignore[misc]
     def _connection(self, node: ClusterNode) -> Redis:
         client: Redis = self._cluster().get_redis_connection(node)
         return client
-
-    def _lost(self, node: ClusterNode) -> None:
-        """Read the map anew: another node may have taken the slots of this one."""
-        with self._lock:
-            now = monotonic()
-            if now - self._looked_at < LOOK_SECONDS:
-                return
-            self._looked_at = now
-        try:
-            self._cluster().nodes_manager.initialize(last_failed_node_name=node.name)
-        except (RedisError, RedisClusterException):
-            return
 
 
 class Flight(_Commands):  # type: ignore[misc]

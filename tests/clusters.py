@@ -167,6 +167,8 @@ class ValkeyCluster:
             "cluster-node-timeout": str(NODE_TIMEOUT_MS),
             # What one node held is away with it; the others go on.
             "cluster-require-full-coverage": "no",
+            # A replica need not wait for others that begin to copy with it.
+            "repl-diskless-sync-delay": "0",
         }
         if self._password:
             extra["primaryauth"] = self._password
