@@ -13,7 +13,7 @@ from redis import RedisError, ResponseError
 
 from base import keys
 from base.clock import monotonic, pause
-from base.stores import Store, is_clustered
+from base.stores import Store, ask_each, is_clustered
 
 POLL_SECONDS: Final = 0.05
 REST_SECONDS: Final = 2.0
@@ -110,18 +110,15 @@ class RecordStreams:
         return min((int(first[0][0].split(b"-")[0]) for first in firsts if first), default=None)
 
     def newest(self) -> dict[str, bytes]:
-        """The id of each stream's last entry, of those that have one. Raises as `length`."""
-        lasts = self._all(lambda pipe, name: pipe.xrevrange(name, count=1))
-        return {name: last[0][0] for name, last in lasts.items() if last}
+        """The id of each stream's last entry, b"" of one without any; those of a node that is away are left out."""
+        lasts = ask_each(self._store, self.names, lambda pipe, name: pipe.xrevrange(name, count=1))
+        return {name: last[0][0] if last else b"" for name, last in lasts.items()}
 
-    def holds_none_of(self, newest: Mapping[str, bytes]) -> bool:
-        """Whether the streams hold nothing any more up to these entries. Raises as `length`."""
-        if not newest:
-            return True
-        with self._store.pipeline(transaction=False) as pipe:
-            for name, last in newest.items():
-                pipe.xrange(name, "-", last, count=1)
-            return not any(pipe.execute())
+    def holding(self, newest: Mapping[str, bytes]) -> dict[str, bool]:
+        """Whether streams still hold anything up to these entries; those of a node that is away are left out."""
+        asked = [name for name, last in newest.items() if last]
+        held = ask_each(self._store, asked, lambda pipe, name: pipe.xrange(name, "-", newest[name], count=1))
+        return {name: bool(held[name]) if last else False for name, last in newest.items() if name in held or not last}
 
     def _taken(self, group: str, consumer: str, start: str, count: int) -> list[Entry]:
         # Few streams of a cluster are written at a time, about one a node; should all hold something, it is not much.

@@ -26,7 +26,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from base.clock import monotonic
-from base.slots import slot_of
+from base.slots import SLOTS, slot_of
 from base.storeaddress import ClusterAddress
 
 LOOK_SECONDS: Final = 1.0
@@ -156,6 +156,14 @@ class StoreCluster(_Commands):  # type: ignore[misc]
             raise ConnectionError(str(error)) from error
         return node
 
+    def holders(self) -> tuple[str, ...]:
+        """The name of the node that holds each slot, empty where none does. Raises redis.RedisError."""
+        try:
+            held = self._cluster().nodes_manager.slots_cache
+        except RedisClusterException as error:
+            raise ConnectionError(str(error)) from error
+        return tuple(held[slot][0].name if held.get(slot) else "" for slot in range(SLOTS))
+
     def ask(self, node: ClusterNode, commands: Sequence[tuple[tuple[Any, ...], dict[str, Any]]]) -> list[Any]:
         """The answers of one node, errors among them; all are the same error when it could not be asked."""
         failed: RedisError | None = None
@@ -171,8 +179,20 @@ class StoreCluster(_Commands):  # type: ignore[misc]
             except TimeoutError as error:
                 failed = error
                 break
-        self._lost(node)
+        self.lost(node.name)
         return [failed] * len(commands)
+
+    def lost(self, name: str) -> None:
+        """Read the map anew, for a node does not answer that is named as in `servers`: another may have its slots."""
+        with self._lock:
+            now = monotonic()
+            if now - self._looked_at < LOOK_SECONDS:
+                return
+            self._looked_at = now
+        try:
+            self._cluster().nodes_manager.initialize(last_failed_node_name=name)
+        except (RedisError, RedisClusterException):
+            return
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -211,18 +231,6 @@ class StoreCluster(_Commands):  # type: ignore[misc]
     def _connection(self, node: ClusterNode) -> Redis:
         client: Redis = self._cluster().get_redis_connection(node)
         return client
-
-    def _lost(self, node: ClusterNode) -> None:
-        """Read the map anew: another node may have taken the slots of this one."""
-        with self._lock:
-            now = monotonic()
-            if now - self._looked_at < LOOK_SECONDS:
-                return
-            self._looked_at = now
-        try:
-            self._cluster().nodes_manager.initialize(last_failed_node_name=node.name)
-        except (RedisError, RedisClusterException):
-            return
 
 
 class Flight(_Commands):  # type: ignore[misc]

@@ -67,6 +67,14 @@ def holder(store: Store, key: str) -> str:
     return str(store.node_of(key).name) if isinstance(store, StoreCluster) else ""
 
 
+def holders(store: Store) -> tuple[str, ...]:
+    """The name of the server that holds each slot, empty where none does; of one server nothing.
+
+    Raises redis.RedisError.
+    """
+    return store.holders() if isinstance(store, StoreCluster) else ()
+
+
 def runs(store: Store) -> dict[str, str | None]:
     """Which run of each server this is, by its name; None for a node that does not answer.
 
@@ -80,6 +88,7 @@ def runs(store: Store) -> dict[str, str | None]:
             found[name] = str(told["run_id"])
         except RedisError as error:
             found[name], failed = None, error
+            _lost(store, name)
     if failed is not None and not any(found.values()):
         raise failed
     return found
@@ -87,12 +96,13 @@ def runs(store: Store) -> dict[str, str | None]:
 
 def answers(store: Store) -> bool:
     """Whether the store answers; of a cluster, whether every master does. Raises redis.RedisError when none does."""
-    for server in servers(store).values():
+    for name, server in servers(store).items():
         try:
             server.ping()
         except RedisError:
             if not is_clustered(store):
                 raise
+            _lost(store, name)
             return False
     return True
 
@@ -112,6 +122,11 @@ def ask_each(store: Store, names: Sequence[str], ask: Callable[[Any, str], objec
     if not said:
         raise next(iter(answers.values()))
     return said
+
+
+def _lost(store: Store, name: str) -> None:
+    if isinstance(store, StoreCluster):
+        store.lost(name)
 
 
 def _understood(url: str) -> str:

@@ -245,6 +245,12 @@ def reservation(delivery_name: str, profile: int, open_number: int, began_ms: in
     return f"{profile}.{delivery_name}.{open_number}.{began_ms // MINUTE_MS}"
 
 
+def reserved_by(name: str) -> int:
+    """Whose open a reservation's name tells of; 0 where it tells of nobody's."""
+    profile = name.partition(".")[0]
+    return int(profile) if profile.isdigit() else 0
+
+
 def open_cap(store: Store, offer: int, total: int, taken: int = 0) -> bool:
     """Create an offer's cap, of which `taken` are gone already; False if there is one, which is left alone."""
     return bool(store.eval(_OPEN_CAP.text, 1, keys.cap(offer), total, taken))

@@ -14,12 +14,13 @@ from typing import Final
 
 import hiredis
 
+from base import keys
 from base.clock import monotonic
 from base.errors import Unavailable
 from base.sealing import Sealer
 from render import record
 from render.metrics import Metrics
-from render.record import Record
+from render.record import AnonymousRecord, Record
 from render.spool import Spool
 from render.wire import Hot
 
@@ -59,7 +60,7 @@ class Recorder:
         answers otherwise than the records say tells so by `correct`.
         """
         entry = _Entry(record.seal(records, self._sealer))
-        if self._append([entry.data]):
+        if self._append([entry.data], _near(records)):
             return True
         self._waiting.append(entry)
         if not self._flight.acquire(timeout=max(0.0, deadline - monotonic())):
@@ -115,10 +116,10 @@ class Recorder:
         finally:
             self._flight.release()
 
-    def _append(self, entries: Sequence[bytes]) -> bool:
-        """Put entries on the stream; False when it cannot take them now."""
+    def _append(self, entries: Sequence[bytes], near: str = "") -> bool:
+        """Put entries on a stream, that of a key's node where it is there; False when it cannot take them now."""
         try:
-            stream = self._hot.stream()
+            stream = self._hot.stream(near)
             self._hot.call(*[("XADD", stream, "*", record.STREAM_FIELD, data) for data in entries])
         except (Unavailable, hiredis.ReplyError):
             # A refusal ("OOM command not allowed") is no loss: the spool takes the whole flight.
@@ -135,3 +136,9 @@ class Recorder:
             self._fly_leftovers()
             if not self._hot.is_away and self._spool.waiting():
                 self._metrics.count("unspooled", self._spool.drain(self._append))
+
+
+def _near(records: Sequence[Record]) -> str:
+    """A key of the person whom records tell of; empty where they name nobody."""
+    profile = next((one.profile for one in records if not isinstance(one, AnonymousRecord) and one.profile), 0)
+    return keys.state(profile) if profile else ""

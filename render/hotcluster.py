@@ -7,8 +7,10 @@ from any node that answers: when first used, when a key has moved, and for a los
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
 
 import hiredis
@@ -26,6 +28,7 @@ MAX_LOOKS: Final = 3
 AGAIN_SECONDS: Final = 0.005
 MAX_AGAIN: Final = 8
 """Looks at keys whose slot is on its way to another node, one half here and one there."""
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _KEYLESS: Final = "SCRIPT"
 _PLAIN: Final = ("NOSCRIPT", "OOM", "WRONGTYPE", "NOAUTH")
 """Errors that have nothing to do with where keys lie."""
@@ -101,11 +104,13 @@ class HotCluster:
                 return stream
         raise Unavailable("a record stream")
 
-    def stream(self) -> str:
+    def stream(self, near: str = "") -> str:
         """As `Hot.stream`."""
-        for place, streams in self._current().streams.items():
-            if not self._node(place).is_away:
-                return streams[0]
+        current = self._current()
+        beside = current.places[slot_of(near)] if near else None
+        for place in (beside, *current.streams):
+            if place in current.streams and not self._node(place).is_away:
+                return current.streams[place][0]
         raise Unavailable("Valkey")
 
     def names(self, prefix: bytes, most: int) -> list[bytes]:
@@ -222,13 +227,15 @@ class HotCluster:
         names nobody or was followed once, AWAY for a slot that nobody serves."""
         for _ in range(MAX_AGAIN):
             word, _, rest = str(error).partition(" ")
-            if word == "MOVED":
-                slot, named = rest.split(" ")
-                holder = _place_of(named, place)
-                self._moved(int(slot), holder)
+            if word in ("MOVED", "ASK"):
+                named = _named(rest, place)
+                if named is None:
+                    return error
+                slot, holder = named
+                if word == "ASK":
+                    return self._asked(holder, *first, ("ASKING",), errand.command)
+                self._moved(slot, holder)
                 return self._asked(holder, *first, errand.command)
-            if word == "ASK":
-                return self._asked(_place_of(rest.split(" ")[1], place), *first, ("ASKING",), errand.command)
             if word in ("CLUSTERDOWN", "LOADING", "MASTERDOWN"):
                 self._is_wrong = True
                 return AWAY
@@ -310,7 +317,8 @@ class HotCluster:
             places: list[Place | None] = [None] * SLOTS
             for first, last, master, *_ in slots:
                 host = master[0].decode() if master[0] else place.host
-                places[first : last + 1] = [Place(host, master[1])] * (last + 1 - first)
+                if _is_host(host):
+                    places[first : last + 1] = [Place(host, master[1])] * (last + 1 - first)
             with self._lock:
                 self._map = _Map(tuple(places), _streams(places))
             return
@@ -345,7 +353,23 @@ def _text(key: bytes | str | int) -> bytes | str:
     return str(key) if isinstance(key, int) else key
 
 
-def _place_of(text: str, answered: Place) -> Place:
-    """The node that an error names; without a host it is on that of the node that answered."""
-    host, _, port = text.rpartition(":")
-    return Place(host or answered.host, int(port))
+def _named(text: str, answered: Place) -> tuple[int, Place] | None:
+    """The slot and the node that an error names behind its word; without a host the node is on that of who answered.
+
+    None where it names none.
+    """
+    slot, _, named = text.partition(" ")
+    host, colon, port = named.rpartition(":")
+    if not (colon and slot.isdecimal() and port.isdecimal() and int(slot) < SLOTS and 0 < int(port) < 65_536):
+        return None
+    return (int(slot), Place(host or answered.host, int(port))) if not host or _is_host(host) else None
+
+
+def _is_host(text: str) -> bool:
+    """Whether it is a name or an address; a node that does not know its own says a question mark."""
+    if _NAME.fullmatch(text):
+        return True
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return False

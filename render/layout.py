@@ -14,7 +14,8 @@ from render.script import clusters, first_direction, forbids_break, han_face, le
 
 ELLIPSIS: Final = "…"
 _LATIN: Final = re.compile(f"[\u00a0{re.escape(LATIN)}]*\\Z")
-_PARTS: Final = re.compile(r"(?:[^-–—/]|[-–—/](?![^\W\d_²³¹¼½¾]))*(?:[-–—/](?=[^\W\d_²³¹¼½¾])|\Z)")
+_LETTER: Final = r"[^\W\d_¹²³¼½¾]"
+_PARTS: Final = re.compile(rf"(?:[^-–—/]|[-–—/](?!{_LETTER}))*(?:[-–—/](?={_LETTER})|\Z)")
 SHRINK: Final = 0.94
 """Each step of shrinking: too small to be seen; from 56 to 24 pixels it takes 14."""
 

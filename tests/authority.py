@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -26,20 +28,27 @@ class Authority:
         self.path = folder / "authority.pem"
         self.path.write_bytes(self._sign(self.name, self.key, timedelta(days=365), None))
 
-    def certificate(self, host: str, days: int) -> ssl.SSLContext:
-        """A server's side of TLS for a host, valid until so many days from now."""
+    def certificate(self, host: str, days: int, *addresses: str) -> ssl.SSLContext:
+        """A server's side of TLS for a host and these IP addresses, valid until so many days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         path = self.folder / f"{host}-{days}.pem"
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        path.write_bytes(self._sign(name, key, timedelta(days=days), host) + secret)
+        path.write_bytes(self._sign(name, key, timedelta(days=days), host, addresses) + secret)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         return context
 
-    def _sign(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, until: timedelta, host: str | None) -> bytes:
+    def _sign(
+        self,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        until: timedelta,
+        host: str | None,
+        addresses: Sequence[str] = (),
+    ) -> bytes:
         made = (
             x509.CertificateBuilder()
             .subject_name(name)
@@ -51,5 +60,6 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=host is None, path_length=None), critical=True)
         )
         if host is not None:
-            made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+            places = [x509.DNSName(host), *(x509.IPAddress(ip_address(one)) for one in addresses)]
+            made = made.add_extension(x509.SubjectAlternativeName(places), critical=False)
         return made.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

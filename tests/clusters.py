@@ -28,18 +28,26 @@ BUS_OFFSET = 10_000
 _TRIES = 50
 
 
+Front = Callable[[int], int]
+"""Takes the port of a node, gives that of who passes on to it."""
+
+
 class ValkeyCluster:
     """Masters, each with an equal part of the slots and, where wanted, with a replica that takes over for it.
 
     As `ValkeyServer`, of all nodes at once.
     """
 
-    def __init__(self, folder: Path, *, replicated: bool = False, password: str = "") -> None:
-        self._password = password
+    def __init__(
+        self, folder: Path, *, replicated: bool = False, password: str = "", user: str = "", front: Front | None = None
+    ) -> None:
+        """`user` is who may sign in beside the password's, as an ACL line says it; `front` stands before each node, as
+        whose place the node announces what it gives, by name."""
+        self._password, self._user, self._front = password, user, front
         self.nodes = [self._node(folder / f"node-{number}") for number in range(NODES)]
         self.replicas = [self._node(folder / f"replica-{number}") for number in range(NODES)] if replicated else []
         login = f":{password}@" if password else ""
-        self.url = f"valkey+cluster://{login}" + ",".join(f"127.0.0.1:{self._port(node)}" for node in self.nodes)
+        self.url = f"valkey+cluster://{login}" + ",".join(f"127.0.0.1:{self.port(node)}" for node in self.nodes)
         self._is_made = False
 
     @property
@@ -132,9 +140,10 @@ class ValkeyCluster:
 
     def carry(self, source: ValkeyServer, target: ValkeyServer, *names: bytes | str) -> None:
         """Move these keys."""
+        login = ("AUTH", self._password) if self._password else ()
         with self.client(source) as giver:
             for name in names:
-                giver.execute_command("MIGRATE", "127.0.0.1", self._port(target), name, 0, 5_000)
+                giver.execute_command("MIGRATE", "127.0.0.1", self.port(target), name, 0, 5_000, *login)
 
     def end_move(self, slot: int, source: ValkeyServer, target: ValkeyServer) -> None:
         """Move what is left of a slot, and have it belong to its new node."""
@@ -146,7 +155,8 @@ class ValkeyCluster:
                 client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", name)
 
     @staticmethod
-    def _port(node: ValkeyServer) -> int:
+    def port(node: ValkeyServer) -> int:
+        """Where a node listens."""
         return int(node.url.rsplit(":", 1)[1].split("/")[0])
 
     def _node(self, folder: Path) -> ValkeyServer:
@@ -157,9 +167,20 @@ class ValkeyCluster:
             "cluster-node-timeout": str(NODE_TIMEOUT_MS),
             # What one node held is away with it; the others go on.
             "cluster-require-full-coverage": "no",
+            # A replica need not wait for others that begin to copy with it.
+            "repl-diskless-sync-delay": "0",
         }
         if self._password:
             extra["primaryauth"] = self._password
+        if self._user:
+            extra["user"] = self._user
+        if self._front is not None:
+            extra |= {
+                "cluster-announce-port": str(self._front(port)),
+                "cluster-announce-bus-port": str(port + BUS_OFFSET),
+                "cluster-announce-hostname": "localhost",
+                "cluster-preferred-endpoint-type": "hostname",
+            }
         return ValkeyServer(folder, port, folder.with_suffix(".log"), databases=1, password=self._password, extra=extra)
 
     def _make(self) -> None:
@@ -169,10 +190,10 @@ class ValkeyCluster:
                 first, last = -(-SLOTS * number // count), -(-SLOTS * (number + 1) // count) - 1
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
                 if number:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._port(self.nodes[0]))
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.port(self.nodes[0]))
         for node, replica in zip(self.nodes, self.replicas, strict=False):
             with self.client(node) as master, self.client(replica) as client:
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", self._port(self.nodes[0]))
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.port(self.nodes[0]))
                 _await(partial(_knows, client, _name(master)))
                 client.execute_command("CLUSTER", "REPLICATE", _name(master))
                 _await(partial(_follows, client))

@@ -27,10 +27,10 @@ SHARING: Final = {
 """The files by the fixture that starts their installation."""
 SECONDS: Final = {
     "ground": 270, "life": 150, "visits": 170,
-    "tests/evaluation_sets/test_duplicates.py": 35, "tests/workers/test_lost_node.py": 45,
+    "tests/evaluation_sets/test_duplicates.py": 35, "tests/workers/test_lost_node.py": 75,
     "tests/browser/test_first_campaign.py": 45, "tests/browser/test_mailbox.py": 40,
     "tests/campaigns/test_access.py": 15, "tests/campaigns/test_api.py": 45, "tests/campaigns/test_pages.py": 20,
-    "tests/promises/test_cluster.py": 70, "tests/promises/test_year.py": 18,
+    "tests/promises/test_cluster.py": 70, "tests/promises/test_failover.py": 35, "tests/promises/test_year.py": 18,
     "tests/render/test_abuse.py": 15, "tests/render/test_agree.py": 20,
     "tests/render/test_app.py": 50, "tests/render/test_failover.py": 20,
     "tests/render/test_draw.py": 25, "tests/render/test_draw_stress.py": 25,

@@ -145,6 +145,8 @@ def _nodes(settings: Settings) -> str:
                 raise Unwell(f"{what} refuses everything while another is away. Set cluster-require-full-coverage no.")
             if config.get(_ENDPOINT) == "unknown-endpoint":
                 raise Unwell(f"{what} tells ports without addresses, which workers do not follow. Set {_ENDPOINT} ip.")
+            if config.get(_ENDPOINT) == "hostname" and not config.get(_HOSTNAME):
+                raise Unwell(f"{what} is to tell its name and knows none. Set {_HOSTNAME}, or {_ENDPOINT} ip.")
             if name not in holders:
                 raise Unwell(f"{what} has no record stream, so it takes no opens: give it more slots in a row.")
     except RedisError as error:
@@ -156,6 +158,7 @@ def _nodes(settings: Settings) -> str:
 
 
 _ENDPOINT: Final = "cluster-preferred-endpoint-type"
+_HOSTNAME: Final = "cluster-announce-hostname"
 
 
 def _check_kept(config: dict[str, str], what: str) -> None:
@@ -193,7 +196,7 @@ def _asked(server: stores.Store, what: str) -> tuple[str, dict[str, str]]:
     version = str(info.get("valkey_version") or info["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < VALKEY_FROM:
         raise Unwell(f"{what} is older than 7.2.")
-    found = server.config_get("appendonly", "maxmemory-policy", "cluster-require-full-coverage", _ENDPOINT)
+    found = server.config_get("appendonly", "maxmemory-policy", "cluster-require-full-coverage", _ENDPOINT, _HOSTNAME)
     return version, {_word(key): _word(value) for key, value in found.items()}
 
 

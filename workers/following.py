@@ -17,7 +17,6 @@ from base.clock import monotonic
 from base.db import transaction
 from base.errors import Unavailable
 from base.ids import Delivery
-from base.recordstreams import RecordStreams
 from base.stores import is_clustered
 from campaigns import chain, mailreports, messageevents
 from campaigns.channels import EMAIL
@@ -31,6 +30,7 @@ from signals.intake import Intake, regroup
 from signals.publishing import HOT_STORE
 from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
+from workers.backlog import Backlog, Mark
 from workers.recorder import RecorderParts
 from workers.recording import Written, date_late, moment
 from workers.repair import Repairs
@@ -50,7 +50,7 @@ class Following:
 
     def __init__(self, parts: RecorderParts) -> None:
         self._parts = parts
-        self._streams = RecordStreams(parts.store)
+        self._backlog = Backlog(parts.store)
         self._intake = Intake(parts.sessions, parts.store, parts.settings.hash_key)
         self._shadows = Shadows(parts.blobs, parts.settings.subject_key)
         self._repairs = Repairs(parts.sessions, parts.store, parts.blobs, self._intake, parts.settings.subject_key)
@@ -58,8 +58,8 @@ class Following:
         self._credited_at = self._looked_at = 0.0
         self._freed_at = 0.0
         self._tied_at = 0.0
-        self._to_free: tuple[dict[str, bytes], datetime] | None = None
-        self._to_credit: tuple[dict[str, bytes], int] | None = None
+        self._to_free: tuple[Mark, datetime] | None = None
+        self._to_credit: tuple[Mark, int] | None = None
         self._unsent: dict[Delivery, hindsight.Span] = {}
 
     def __call__(self, written: Written) -> None:
@@ -92,44 +92,28 @@ class Following:
                 upto = outcomes.newest_event(session)
                 mailreports.link(session)
             # After the orders: what was seen before them is in these entries or earlier ones.
-            newest = self._newest_entries()
-            self._to_credit = (newest, upto) if newest is not None else None
+            mark = self._backlog.mark()
+            self._to_credit = (mark, upto) if mark is not None else None
         if self._to_credit is not None:
-            last, upto = self._to_credit
+            mark, upto = self._to_credit
             # An order must not go to an older sight while the record of its own still waits on a stream.
-            if self._is_recorded(last):
+            absent = self._backlog.absent(mark)
+            if absent is not None:
                 with transaction(self._parts.sessions) as session:
                     date_late(session)
-                    outcomes.credit(session, self._intake.categories, upto, self._parts.clock.now())
+                    outcomes.credit(session, self._intake.categories, upto, self._parts.clock.now(), absent)
                 self._to_credit = None
         if self._to_free is None and now - self._freed_at > FREE_SECONDS:
             self._freed_at = now
-            newest = self._newest_entries()
-            self._to_free = (newest, self._parts.clock.now() - RESERVATION_LIFE) if newest is not None else None
+            mark = self._backlog.mark()
+            self._to_free = (mark, self._parts.clock.now() - RESERVATION_LIFE) if mark is not None else None
         if self._to_free is not None:
-            last, before = self._to_free
+            mark, before = self._to_free
             # A reservation whose record still waits on a stream is not one without a record.
-            if self._is_recorded(last):
-                self._repairs.free_reservations(before)
+            absent = self._backlog.absent(mark)
+            if absent is not None:
+                self._repairs.free_reservations(before, absent)
                 self._to_free = None
-
-    def _newest_entries(self) -> dict[str, bytes] | None:
-        """The id of each stream's last entry; None while a node of a cluster is away, which may hold newer ones."""
-        try:
-            return self._streams.newest()
-        except RedisError:
-            if not is_clustered(self._parts.store):
-                raise
-            return None
-
-    def _is_recorded(self, newest: Mapping[str, bytes]) -> bool:
-        """Whether the streams hold nothing any more up to these entries; what cannot be asked may hold some."""
-        try:
-            return self._streams.holds_none_of(newest)
-        except RedisError:
-            if not is_clustered(self._parts.store):
-                raise
-            return False
 
     def _settle(self, reserved: Sequence[tuple[int, str]]) -> None:
         """Note that reservations have their record. `Repairs.free_reservations` does what a node's absence prevents."""

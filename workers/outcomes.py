@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -23,11 +23,14 @@ from signals.catalog import Categories
 from signals.folding import history
 from signals.orders import resolve
 from signals.profiles import Profile
+from workers.backlog import NOBODY, Absent
 
 RULE = "clicked-7d"
 """Rows of `seen-7d`, the rule of earlier releases, stay as they were credited."""
 WINDOW = timedelta(days=7)
 CURSOR = "outcomes"
+AHEAD = "outcomes ahead"
+"""How far others' orders were credited while those of some people had to wait; behind `CURSOR` nobody's wait."""
 LOOK_BACK = 5_000
 """Arrival numbers before the cursor that are looked at again: transactions commit out of the order of their numbers."""
 EVENTS_A_STEP = 20_000
@@ -67,11 +70,20 @@ CREDIT = text(
     ) led ON true
     WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.folds
       AND NOT EXISTS (SELECT 1 FROM outcome o WHERE o.event_id = e.id AND o.rule <> :rule)
+      AND root.id <> ALL(:later)
     ON CONFLICT (rule, event_id) DO NOTHING
     """
 )
 
-
+BUYERS = text(
+    """
+    SELECT DISTINCT person.root_id, person.id FROM event e
+    JOIN profile member ON member.id = e.profile_id
+    JOIN profile person ON person.root_id = member.root_id
+    WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.folds
+    """
+)
+"""Everybody who ordered, with all their profiles: what they saw may stand under any."""
 CORRECTED = text(
     """
     SELECT DISTINCT member.root_id FROM event e
@@ -92,23 +104,26 @@ def newest_event(session: Session) -> int:
     return session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
 
 
-def credit(session: Session, categories: Categories, newest: int, now: datetime) -> int:
+def credit(session: Session, categories: Categories, newest: int, now: datetime, absent: Absent = NOBODY) -> int:
     """Credit the orders that arrived since the last call; returns how many arrival numbers were looked at.
 
     Runs in the caller's transaction; `newest` is the last arrival number to look at: what was seen before that must be
-    on record, or an order is credited to an older sight than its own.
+    on record, or an order is credited to an older sight than its own. Of people who are `absent` it may not be: their
+    orders wait for a call when nobody is.
     """
-    position = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR)) or 0
+    cursor = AHEAD if absent else CURSOR
+    position = session.scalar(select(func.max(LoopCursor.position)).where(LoopCursor.name.in_((CURSOR, cursor)))) or 0
     upto = min(newest, position + EVENTS_A_STEP)
     if upto <= position:
         return 0
     window = {"rule": RULE, "after": max(0, position - LOOK_BACK), "upto": upto}
-    session.execute(CREDIT, window | {"now": now, "window": WINDOW})
+    later = {row.root_id for row in session.execute(BUYERS, window) if row.id in absent} if absent else ()
+    session.execute(CREDIT, window | {"now": now, "window": WINDOW, "later": list(later)})
     for person in session.scalars(CORRECTED, window | {"names": list(CORRECTIONS)}).all():
         _correct(session, categories, person)
     session.execute(
         insert(LoopCursor)
-        .values(name=CURSOR, position=upto)
+        .values(name=cursor, position=upto)
         .on_conflict_do_update(index_elements=[LoopCursor.name], set_={"position": upto})
     )
     return int(upto - position)

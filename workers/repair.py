@@ -40,6 +40,7 @@ from signals.intake import Intake, stored_states
 from signals.moments import unix_ms
 from signals.products import restore_product
 from signals.profiles import Profile
+from workers.backlog import NOBODY, Absent
 
 MAX_DECISIONS: Final = 20_000
 PLANS_KEPT: Final = 64
@@ -153,19 +154,33 @@ class Repairs:
         plans = ((row.campaign_id, self._plan(row.hash)) for row in published)
         return {campaign for campaign, plan in plans if plan is None or offer in plan.offer_by_id}
 
-    def free_reservations(self, before: datetime) -> int:
-        """Give back total caps that were reserved before this moment by opens that left no record."""
+    def free_reservations(self, before: datetime, absent: Absent = NOBODY) -> int:
+        """Give back total caps that were reserved before this moment by opens that left no record.
+
+        Those of people who are `absent`, and caps whose node of a cluster is away, are left for a later call.
+        """
         freed = 0
         with transaction(self._sessions) as session:
             offers = session.scalars(select(Offer.id).where(Offer.cap_opened.is_not(None)).limit(OFFERS_A_STEP)).all()
             for offer in offers:
-                for name in list(agree.stale_reservations(self._store, offer, unix_ms(before) + 60_000)):
-                    if _has_record(session, offer, name):
-                        agree.settle(self._store, offer, name)
-                    elif agree.release(self._store, offer, name):
-                        freed += 1
+                try:
+                    freed += self._free(session, offer, before, absent)
+                except RedisError:
+                    if not is_clustered(self._store):
+                        raise
         if freed:
             logger(__name__).warning("reservations without a record were given back", count=freed)
+        return freed
+
+    def _free(self, session: Session, offer: int, before: datetime, absent: Absent) -> int:
+        freed = 0
+        for name in list(agree.stale_reservations(self._store, offer, unix_ms(before) + 60_000)):
+            if agree.reserved_by(name) in absent:
+                continue
+            if _has_record(session, offer, name):
+                agree.settle(self._store, offer, name)
+            elif agree.release(self._store, offer, name):
+                freed += 1
         return freed
 
     def _decisions(self, session: Session, members: Sequence[int]) -> list[Any]:

@@ -55,9 +55,13 @@ def grounded(name: str, *, fsync: bool = True) -> Iterator[Ground]:
 
 
 @contextmanager
-def clustered(name: str) -> Iterator[Ground]:
-    """A whole installation whose hot store is a cluster of three nodes; its queues are on a server of their own."""
-    with _servers(name, fsync=False) as (folder, postgres, queues), _clustered(folder, postgres, queues) as ground:
+def clustered(name: str, *, replicated: bool = False) -> Iterator[Ground]:
+    """A whole installation whose hot store is a cluster of three nodes, where wanted with a replica each; its queues
+    are on a server of their own."""
+    with (
+        _servers(name, fsync=False) as (folder, postgres, queues),
+        _clustered(folder, postgres, queues, replicated) as ground,
+    ):
         yield ground
 
 
@@ -80,8 +84,10 @@ def _servers(name: str, fsync: bool) -> Iterator[tuple[Path, PostgresServer, Val
 
 
 @contextmanager
-def _clustered(folder: Path, postgres: PostgresServer, queues: ValkeyServer) -> Iterator[Ground]:
-    cluster = ValkeyCluster(folder / "cluster")
+def _clustered(
+    folder: Path, postgres: PostgresServer, queues: ValkeyServer, replicated: bool = False
+) -> Iterator[Ground]:
+    cluster = ValkeyCluster(folder / "cluster", replicated=replicated)
     try:
         cluster.start()
         world = World(folder, postgres.url, cluster.url, MONDAY, queue_url=queues.url)

@@ -45,7 +45,17 @@ def agreed(agreement: Agreement, mine: Names, seen: Personal, change: Change) ->
         return False
 
 
-def test_who_lies_on_a_lost_master_is_served_by_its_replica(cluster: ValkeyCluster, store: Store) -> None:
+@pytest.fixture
+def watcher(cluster: ValkeyCluster) -> Iterator[Store]:
+    """A client that does nothing but ask whether all is well."""
+    with stores.connect(cluster.url) as client:
+        assert stores.answers(client)
+        yield client
+
+
+def test_who_lies_on_a_lost_master_is_served_by_its_replica(
+    cluster: ValkeyCluster, store: Store, watcher: Store
+) -> None:
     hot = HotCluster(cluster_address(cluster.url), REPLY)
     agreement = Agreement(hot)
     people = [names(somebody(cluster, node)) for node in range(3)]
@@ -59,9 +69,13 @@ def test_who_lies_on_a_lost_master_is_served_by_its_replica(cluster: ValkeyClust
         with pytest.raises(Unavailable):
             hot.call(("MGET", *people[1]))
         assert hot.call(("MGET", *people[0])) == [[None, b"1", b"a"]]
+        assert not stores.answers(watcher)
         change, until = Change(b"2", b"b", b"after"), monotonic() + HEAL_SECONDS
         while not agreed(agreement, people[1], Personal(None, b"1", b"a"), change):
             assert monotonic() < until, "nobody took over"
+            pause(0.1)
+        while not stores.answers(watcher):
+            assert monotonic() < until, "it goes by an old map"
             pause(0.1)
         assert hot.call(*(("MGET", *mine) for mine in people)) == [
             [None, b"1", b"a"], [None, b"2", b"b"], [None, b"1", b"a"],

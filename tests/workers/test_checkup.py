@@ -90,12 +90,13 @@ def test_it_looks_at_every_node_of_a_cluster(settings: Settings, valkey_cluster:
             ("appendonly", "no", "yes"),
             ("maxmemory-policy", "allkeys-lru", "noeviction"),
             ("cluster-preferred-endpoint-type", "unknown-endpoint", "ip"),
+            ("cluster-preferred-endpoint-type", "hostname", "ip"),
         ):
             node.config_set(setting, bad)
             try:
                 words = wrong(clustered)["store"]
                 assert "of 3 by address" in words
-                assert f"Set {setting} {good}" in words
+                assert f"{setting} {good}." in words
             finally:
                 node.config_set(setting, good)
 

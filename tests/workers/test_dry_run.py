@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from base.environment import environment
+from base.storeaddress import cluster_address, is_cluster
 from tests.campaigns.shop import Shop
 from workers.schedule import Scheduler
 from workers.smtpsink import Sink
@@ -69,8 +70,9 @@ def test_it_sends_a_dry_run_to_the_sink_and_opens_no_other_socket(
             sink.stop()
         assert callers == []
     assert caught == sorted(f"{name}@example.com" for name in names)
-    hosts = ",".join(urlsplit(url).netloc.rpartition("@")[2] for url in (settings.database_url, settings.redis_url))
-    allowed = {int(host.rpartition(":")[2]) for host in hosts.split(",")} | {settings.smtp_port}
+    store = settings.redis_url
+    nodes = cluster_address(store).places if is_cluster(store) else (urlsplit(store),)
+    allowed = {place.port for place in (urlsplit(settings.database_url), *nodes)} | {settings.smtp_port}
     told = done.stdout.strip()
     assert '"accepted": 12' in told
     connected = told.partition('"connected": ')[2]

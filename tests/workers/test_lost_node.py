@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -13,8 +14,10 @@ from base import keys
 from base.clock import pause
 from base.errors import Unavailable
 from base.recordstreams import REST_SECONDS
+from base.slots import slot_of
 from base.stores import Store
 from campaigns.erasure import erase_person, finish_erasures
+from render import agree
 from render.record import ConsentRecord, RepairRecord
 from signals.erasure import unfinished
 from signals.moments import unix_ms
@@ -24,6 +27,7 @@ from tests.clusters import ValkeyCluster
 from tests.promises.reader import Mail
 from tests.streams import lengths
 from tests.workers.opens import Opens
+from workers.following import Following
 from workers.restarts import Restarts
 
 PEOPLE = tuple(f"person-{number}" for number in range(8))
@@ -128,6 +132,132 @@ def test_erasures_of_the_other_nodes_are_finished(
     assert finish_erasures(opens.shop.intake, opens.shop.now) == len(lost)
     assert all(state(opens.shop.store, profile).erased for profile in profiles)
     assert not finish_erasures(opens.shop.intake, opens.shop.now)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done now and then is done whenever nothing else is."""
+    monkeypatch.setattr("workers.following.CREDIT_SECONDS", -1.0)
+    monkeypatch.setattr("workers.following.FREE_SECONDS", -1.0)
+
+
+def buy(opens: Opens, name: str) -> None:
+    """An order, now."""
+    opens.shop.send(opens.shop.order(name, "shoes", opens.shop.now))
+
+
+def credited(opens: Opens) -> dict[int, int]:
+    """By profile, the open that its order was credited to."""
+    opens.following.idle()
+    rows = opens.rows("SELECT o.profile_id, d.open_number FROM outcome o JOIN decision d ON d.id = o.decision_id")
+    assert len({row.profile_id for row in rows}) == len(rows)
+    return {row.profile_id: row.open_number for row in rows}
+
+
+@pytest.mark.usefixtures("often")
+def test_orders_of_the_other_nodes_are_credited(opens: Opens, valkey_cluster: ValkeyCluster) -> None:
+    mails = opens.send(*PEOPLE)
+    profiles = {name: mail.token.profile for name, mail in mails.items()}
+    dead = valkey_cluster.holder(keys.state(profiles[PEOPLE[0]]))
+    lost = [name for name in PEOPLE if valkey_cluster.holder(keys.state(profiles[name])) is dead]
+    others = [name for name in PEOPLE if name not in lost]
+    assert others
+    for mail in mails.values():
+        opens.look(mail)
+    opens.record()
+    assert credited(opens) == {}
+    opens.shop.clock.advance(timedelta(hours=3))
+    for mail in mails.values():
+        opens.look(mail)
+        opens.get(mail.clicks[0])
+    opens.shop.clock.advance(timedelta(minutes=5))
+    dead.kill()
+    try:
+        for name in others:
+            buy(opens, name)
+        for name in lost:
+            with pytest.raises(Unavailable):
+                buy(opens, name)
+        assert credited(opens) == {}, "what they saw still waits on the streams of their nodes"
+        assert opens.record() == 2 * len(others), "clicks lie beside their person too"
+        # The order of who is away is stored as well, and its newest sight is not: it waits.
+        theirs = dict.fromkeys((profiles[name] for name in others), 2)
+        assert credited(opens) == theirs
+        assert credited(opens) == theirs
+        opens.following = Following(opens.parts)
+        buy(opens, others[0])
+        assert credited(opens) == theirs, "a recorder that never saw all streams cannot tell what it does not see"
+    finally:
+        recover(valkey_cluster)
+    assert credited(opens) == theirs
+    opens.record()
+    opens.following.idle()
+    orders = opens.rows("SELECT profile_id FROM outcome WHERE click_id IS NOT NULL")
+    assert sorted(row.profile_id for row in orders) == sorted([*profiles.values(), profiles[others[0]]])
+    opens_of = opens.rows("SELECT DISTINCT d.open_number FROM outcome o JOIN decision d ON d.id = o.decision_id")
+    assert [row.open_number for row in opens_of] == [2]
+
+
+@pytest.mark.usefixtures("often")
+def test_an_order_waits_for_the_node_that_its_person_came_from(opens: Opens, valkey_cluster: ValkeyCluster) -> None:
+    name = PEOPLE[0]
+    mail = opens.send(name)[name]
+    opens.look(mail)
+    opens.record()
+    opens.following.idle()
+    opens.shop.clock.advance(timedelta(hours=3))
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=5))
+    state_key = keys.state(mail.token.profile)
+    source = valkey_cluster.holder(state_key)
+    target = valkey_cluster.nodes[(valkey_cluster.nodes.index(source) + 1) % 3]
+    valkey_cluster.move(slot_of(state_key), source, target)
+    source.kill()
+    try:
+        with suppress(Unavailable):  # The intake may look where its map says; the order is stored in either case.
+            buy(opens, name)
+        assert opens.rows("SELECT 1 FROM event WHERE name = 'Order Completed'")
+        assert opens.record() == 0
+        assert credited(opens) == {}
+    finally:
+        recover(valkey_cluster)
+        valkey_cluster.move(slot_of(state_key), target, source)
+    opens.record()
+    assert credited(opens) == {mail.token.profile: 2}
+
+
+@pytest.mark.usefixtures("often")
+def test_unused_caps_of_the_other_nodes_are_given_back(opens: Opens, valkey_cluster: ValkeyCluster) -> None:
+    mails = opens.send(*PEOPLE, discount={"cap_total": 50})
+    store, cap = opens.shop.store, keys.cap(opens.discount)
+    tokens = [mail.token for mail in mails.values()]
+    homes = {token.profile: valkey_cluster.holder(keys.state(token.profile)) for token in tokens}
+    dead = next(node for node in valkey_cluster.nodes if node is not valkey_cluster.holder(cap))
+    lost = {token.profile for token in tokens if homes[token.profile] is dead}
+    assert 0 < len(lost) < len(tokens)
+    opens.following.idle()
+    for mail in mails.values():
+        opens.look(mail)
+    # Beside what everybody was shown, everybody has a reservation that no open stands behind.
+    made = unix_ms(opens.shop.now)
+    for token in tokens:
+        store.hset(cap, agree.reservation(token.delivery.name, token.profile, 9, made), str(made))
+        store.hincrby(cap, "left", -1)
+    assert agree.balance(store, opens.discount) == 50 - 2 * len(tokens)
+    opens.shop.clock.advance(timedelta(hours=1))
+    dead.kill()
+    try:
+        opens.record()
+        opens.following.idle()
+        held = {agree.reserved_by(name) for name in agree.stale_reservations(store, opens.discount, 2 * made)}
+        assert held == lost
+        assert agree.balance(store, opens.discount) == 50 - len(tokens) - len(lost)
+    finally:
+        recover(valkey_cluster)
+    opens.record()
+    opens.following.idle()
+    assert not list(agree.stale_reservations(store, opens.discount, 2 * made))
+    assert agree.balance(store, opens.discount) == 50 - len(tokens)
 
 
 def test_a_repair_whose_node_is_away_keeps_nobody_waiting(opens: Opens, valkey_cluster: ValkeyCluster) -> None:

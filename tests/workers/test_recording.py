@@ -120,8 +120,8 @@ def test_it_dates_what_came_before_its_decision(opens: Opens) -> None:
     opens.look(mail)
     opens.get(mail.clicks[0])
     records = opens.waiting()
-    for name in lengths(opens.shop.store):
-        opens.shop.store.xtrim(name, maxlen=0)
+    for stream in lengths(opens.shop.store):
+        opens.shop.store.xtrim(stream, maxlen=0)
     late = [made for made in records if isinstance(made, DecisionRecord)]
     opens.put(*(made for made in records if not isinstance(made, DecisionRecord)))
     opens.record()
