@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -10,6 +11,7 @@ from redis import AuthenticationError, RedisError
 
 from base import keys, stores
 from base.errors import Unavailable
+from base.settings import Settings
 from base.slots import slot_of
 from base.storeaddress import cluster_address
 from render.agree import Agreement, Change
@@ -20,6 +22,7 @@ from tests.clusters import ValkeyCluster
 from tests.render.test_hotcluster import EMPTY, REPLY, names, products, somebody
 from tests.secured import Secured
 from tests.streams import entries
+from workers.checkup import examine
 
 OF_THE_NODES = "of-every-node"
 WORDS = "p@ss,w:rd/1"
@@ -45,7 +48,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     # redis-py calls localhost by its number.
     front = Secured(authority.certificate("localhost", 30, "127.0.0.1"))
     folder = tmp_path_factory.mktemp("guarded")
-    cluster = ValkeyCluster(folder, password=OF_THE_NODES, user=f'latebind on ">{WORDS}" ~* &* +@all', front=front)
+    user = f'latebind on ">{WORDS}" ~* &* +@all -@dangerous +info +config|get'
+    cluster = ValkeyCluster(folder, password=OF_THE_NODES, user=user, front=front)
     try:
         cluster.start()
         yield Guarded(cluster, front, authority)
@@ -79,7 +83,9 @@ def hot_at(url: str, opened: list[HotCluster]) -> HotCluster:
 
 
 @pytest.mark.usefixtures("trusted")
-def test_it_serves_opens_by_name_over_tls_and_follows_what_moves(guarded: Guarded, opened: list[HotCluster]) -> None:
+def test_it_serves_opens_by_name_over_tls_and_follows_what_moves(
+    guarded: Guarded, opened: list[HotCluster], settings: Settings
+) -> None:
     hot, cluster, wanted = hot_at(guarded.url(), opened), guarded.cluster, products(30)
     agreement = Agreement(hot)
     with stores.connect(guarded.url()) as store:
@@ -99,6 +105,9 @@ def test_it_serves_opens_by_name_over_tls_and_follows_what_moves(guarded: Guarde
         finally:
             cluster.move(slot_of(mine.shown), target, source)
         assert len(stores.runs(store)) == 3
+        assert stores.answers(store)
+        found = {finding.part: finding for finding in examine(replace(settings, redis_url=guarded.url()))}
+        assert found["store"].well, found["store"].words
         assert stores.holder(store, mine.shown) in [f"127.0.0.1:{port}" for port in guarded.front.ports]
 
 
