@@ -81,6 +81,7 @@ def connect(
         max_overflow=pool_size,
         pool_timeout=POOL_WAIT_SECONDS,
         pool_pre_ping=True,
+        hide_parameters=True,  # An error that is logged must not tell what was said of somebody.
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": application,

@@ -351,7 +351,7 @@ SETTINGS: tuple[Setting, ...] = tuple(
 )
 
 WITHHELD_FROM_RENDER = (
-    "database_url", "queue_url", "smtp_url", "subject_key", "session_key", "pii_keys", "mailgun_key",
+    "database_url", "queue_url", "smtp_url", "subject_key", "session_key", "hash_key", "pii_keys", "mailgun_key",
     "postmark_secret",
 )  # fmt: skip
 """What the render process is not given: where the truth is kept, and the keys that open it."""

@@ -309,20 +309,27 @@ class HotCluster:
         """Read the map from a node that answers; keep the old one when none does."""
         known = list(self._map.streams)
         asked = [place for place in dict.fromkeys((*known, *self._address.places)) if not self._node(place).is_away]
-        for place in asked[:MAX_LOOKS]:
+        best: list[Place | None] = []
+        for looks, place in enumerate(asked, 1):
             try:
                 (slots,) = self._node(place).call(("CLUSTER", "SLOTS"))
             except (Unavailable, hiredis.ReplyError):
-                continue
+                slots = ()
             places: list[Place | None] = [None] * SLOTS
             for first, last, master, *_ in slots:
                 host = master[0].decode() if master[0] else place.host
                 if _is_host(host):
                     places[first : last + 1] = [Place(host, master[1])] * (last + 1 - first)
-            with self._lock:
-                self._map = _Map(tuple(places), _streams(places))
+            # Who came back empty, or lost sight of the others, knows of few slots or none.
+            if places.count(None) < (best or _NOTHING.places).count(None):
+                best = places
+            if looks == MAX_LOOKS or (best and None not in best):
+                break
+        if not best:
+            self._is_wrong = True
             return
-        self._is_wrong = True
+        with self._lock:
+            self._map = _Map(tuple(best), _streams(best))
 
 
 def _put(replies: list[Any], errand: _Errand, answer: Any) -> None:

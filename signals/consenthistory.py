@@ -39,10 +39,11 @@ _WELCOMED: Final = text("""
 """)
 
 
-def write_consents(session: Session, told: Iterable[Told]) -> None:
+def write_consents(session: Session, told: Iterable[Told], *, anew: bool = False) -> None:
     """Add the statements of consent in these events to the history.
 
-    Who agrees to mail after somebody unsubscribed the same address takes it off the list of those that get none.
+    Who agrees to mail after somebody unsubscribed the same address takes it off the list of those that get none; not
+    when a history is only written `anew`, for then whoever is one with them by now may have been another person.
     """
     rows = [
         (entry.event.arrival, purpose, granted, wording(entry.body or {}))
@@ -61,7 +62,7 @@ def write_consents(session: Session, told: Iterable[Told]) -> None:
             },
         )
     agreed = [event for event, purpose, granted, _ in rows if purpose == "email" and granted]
-    if agreed:
+    if agreed and not anew:
         session.execute(_WELCOMED, {"events": agreed, "reason": UNSUBSCRIBED})
 
 

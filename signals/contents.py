@@ -82,8 +82,12 @@ def check_traits(traits: Mapping[str, Any]) -> None:
     """The traits of an `identify` call. Raises InvalidInput."""
     for field in STRONG_TRAITS:
         value = traits.get(field)
-        if value is not None and not isinstance(value, str):
+        if value is None or isinstance(value, str):
+            continue
+        if not field.startswith("loyalty"):
             raise InvalidInput(f"traits.{field}", "must be text")
+        if type(value) is not int:
+            raise InvalidInput(f"traits.{field}", "must be text or a whole number")
 
 
 def _check_products(products: object) -> None:

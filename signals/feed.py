@@ -263,7 +263,7 @@ def _stock(item: Mapping[str, Any]) -> int | None:
     for name in ("quantity", "stock", "inventory", "sell_on_google_quantity"):
         text = _text(item, name, TEXT_LENGTH)
         if text is not None:
-            if not text.isdigit() or int(text) > STOCK:
+            if not text.isdecimal() or int(text) > STOCK:
                 raise InvalidInput(name, f"must be a whole number from 0 to {STOCK}")
             return int(text)
     return 1 if availability else None
@@ -279,4 +279,6 @@ def _tier(item: Mapping[str, Any]) -> int | None:
 def _complements(item: Mapping[str, Any]) -> tuple[str, ...]:
     value = item.get("complements")
     names = value if isinstance(value, list) else str(value or "").split(",")
+    if any("\x00" in str(name) for name in names):
+        raise InvalidInput("complements", "must not contain NUL characters")
     return tuple(str(name).strip()[:TEXT_LENGTH] for name in names if str(name).strip())[:COMPLEMENTS]

@@ -14,8 +14,10 @@ from typing import Any, Final
 import msgspec
 
 MAX_ID: Final = 100
-MAX_CURRENCY: Final = 8
+_ADDRESS: Final = re.compile(r"@|%40|^\s*\+")
+"""An e-mail address, as it is or as addresses of pages write it, or a telephone number of some country."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+_CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 
 
@@ -57,12 +59,12 @@ def _number(value: Any) -> Any:
 def _id(value: Any) -> Any:
     """An id; nothing where an address stands in its place, or words do."""
     if isinstance(value, str):
-        return value if len(value) <= MAX_ID and "@" not in value and value.count(" ") < 3 else None
+        return value if len(value) <= MAX_ID and not _ADDRESS.search(value) and value.count(" ") < 3 else None
     return _number(value)
 
 
 def _currency(value: Any) -> Any:
-    return value[:MAX_CURRENCY] if isinstance(value, str) else None
+    return value if isinstance(value, str) and _CURRENCY.fullmatch(value) else None
 
 
 def _is_used(value: Any) -> Any:

@@ -20,12 +20,19 @@ _NAMES: Final = frozenset((
     "family_name", "maiden_name", "birth_name", "display_name", "user_name", "username", "nickname", "nick_name",
     "surname", "forename", "name_first", "name_last", "avatar", "photo", "loyalty_id", "loyalty_card", "loyalty_number",
     "card_number", "customer_id", "customer_number", "user_id", "member_id", "account_number",
+    "fname", "lname", "contact_name", "billing_name", "shipping_name", "recipient_name", "spouse_name", "partner_name",
+    "child_name", "company_name", "credit_card", "bank_account", "tax_id", "social_security_number", "vorname",
+    "nachname", "familienname", "anschrift", "adresse", "hausnummer", "kundennummer", "ip", "ip_address", "latitude",
+    "longitude",
 ))  # fmt: skip
 _WORDS: Final = frozenset((
     "email", "mail", "phone", "telephone", "mobile", "cellphone", "fax", "whatsapp", "address", "street", "line1",
     "line2", "address1", "address2", "street1", "street2", "postal", "postalcode", "postcode", "zip", "zipcode",
     "birthday", "birthdate", "dob", "iban", "ssn", "passport", "note", "notes", "comment", "comments", "remark",
-    "remarks", "twitter", "instagram", "facebook", "linkedin", "skype",
+    "remarks", "twitter", "instagram", "facebook", "linkedin", "skype", "emailaddress", "emailadresse", "email1",
+    "email2", "phone1", "phone2", "phonenumber", "mobilephone", "mobilenumber", "contactemail", "homeaddress",
+    "dateofbirth", "tel", "landline", "telefon", "telefonnummer", "handy", "handynummer", "strasse", "straße", "plz",
+    "postleitzahl", "geburtstag", "geburtsdatum",
 ))  # fmt: skip
 _BIRTHS: Final = frozenset(("birth_date", "date_of_birth"))
 _REGIONS: Final = frozenset(("city", "country", "country_code", "region", "state", "province"))

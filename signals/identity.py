@@ -110,7 +110,9 @@ def address_hash(hash_key: bytes, address: str) -> bytes:
 def claims(signal: Signal, sender: Sender) -> tuple[Claim, ...]:
     """The identifiers a signal names, strongest first. Raises InvalidInput naming a trait that cannot be one.
 
-    A browser's word counts for the anonymous id alone. What `alias` calls previous is not here: see `Resolution`.
+    A browser's word counts for the anonymous id alone. What `alias` calls previous is not here: see `Resolution`. What
+    another call than `identify` says along of a person, in its context, is left out where it cannot be one: an order
+    is not lost for a phone number "n/a".
     """
     anonymous: tuple[Claim, ...] = (("anonymous_id", signal.anonymous_id),) if signal.anonymous_id else ()
     if not sender.is_server:
@@ -119,13 +121,12 @@ def claims(signal: Signal, sender: Sender) -> tuple[Claim, ...]:
     traits = signal.raw.get("traits") if signal.type == "identify" else (signal.raw.get("context") or {}).get("traits")
     if not isinstance(traits, dict):
         return user + anonymous
-    path = "traits" if signal.type == "identify" else "context.traits"
-    contacts = tuple(_contacts(traits, path))
+    contacts = tuple(_contacts(traits, is_stated=signal.type == "identify"))
     told: dict[ClaimType, str] = dict(contacts)
     return user + contacts + anonymous + tuple(match_keys(traits, told.get("email"), told.get("phone")))
 
 
-def _contacts(traits: Mapping[str, Any], path: str) -> Iterator[Claim]:
+def _contacts(traits: Mapping[str, Any], *, is_stated: bool) -> Iterator[Claim]:
     named: tuple[tuple[IdentifierType, str], ...] = (
         ("loyalty_id", "loyaltyId"),
         ("loyalty_id", "loyalty_id"),
@@ -134,8 +135,14 @@ def _contacts(traits: Mapping[str, Any], path: str) -> Iterator[Claim]:
     )
     for kind, name in named:
         value = traits.get(name)
+        if kind == "loyalty_id" and type(value) is int:
+            value = str(value)
         if isinstance(value, str) and value.strip():
-            yield kind, normalised(kind, value, f"{path}.{name}")
+            try:
+                yield kind, normalised(kind, value, f"traits.{name}")
+            except InvalidInput:
+                if is_stated:
+                    raise
 
 
 @dataclass(slots=True, eq=False)

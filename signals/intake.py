@@ -214,7 +214,8 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
     Raises Lost on a lost race.
     """
     whose = _resolve(session, intake, sender, items, now)
-    items = withholding.permitted(items, whose.roots, sender)
+    unsure = {number for number in whose.roots if whose.must_fold_again(number)}
+    items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
     if not (items or whose.unsettled):
         return []
     arrivals = journal.numbers(session, max(1, len(items)))

@@ -63,7 +63,7 @@ class Rules:
     def may_fold_on(self, state: ProfileState, events: Iterable[FoldEvent]) -> bool:
         """Whether new events state nothing that only the events before them can settle."""
         return all(
-            event.traits[name] == state.traits.get(name)
+            same(event.traits[name], state.traits.get(name))
             for event in events
             for name in event.traits.keys() & self.policies.keys()
         )

@@ -1,6 +1,7 @@
 """Orders net of their corrections: which call is a new order, and what of it stays after returns and gift marks.
 
-A *placement* is an order as it counts. A repeated order id within the next sixteen placements is the same order:
+A *placement* is an order as it counts. A repeated order id within the next sixteen placements is the same order,
+and an update's however many came since:
 `Order Updated` replaces what it holds, a second `Order Completed` is ignored. Corrections go to the first placement of
 the order id they name.
 """
@@ -115,6 +116,8 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
     for index, event in enumerate(events):
         if event.kind in ("order", "order_update"):
             known = window.get(event.order_id) if event.order_id else None
+            if known is None and event.kind == "order_update":
+                known = first.get(event.order_id)  # However many came since: who changes an order does not buy again.
             if known is None:
                 placements[index] = placement = Placement(event)
                 if event.order_id:

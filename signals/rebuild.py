@@ -95,10 +95,10 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
         origins += folding.origins(root.id, told).values()
         consenting += (one for one in told if one.event.consent)
         if len(consenting) >= folding.EVENTS_AT_ONCE:
-            write_consents(session, consenting)
+            write_consents(session, consenting, anew=True)
             consenting.clear()
         statements += claiming.retold(told, servers)
-    write_consents(session, consenting)
+    write_consents(session, consenting, anew=True)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
     folding.write_origins(session, origins, anew=list(found))

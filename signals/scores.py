@@ -7,6 +7,7 @@ brings them back even where the state was lost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -35,10 +36,13 @@ def assign(intake: Intake, scored: Mapping[int, Mapping[str, float]], as_of: dat
     """Give these root profiles these scores and no others, as of a moment; returns how many states changed.
 
     `run` is the number of the computation they come from. In effect for the next open when it returns. Raises
-    Unavailable; doing it again is safe. Raises ValueError for more than MAX_SCORES names of one person.
+    Unavailable; doing it again is safe. Raises ValueError for more than MAX_SCORES names of one person, or a score that
+    is no finite number: rules would mean something else of it in SQL than in Python.
     """
     if any(len(found) > MAX_SCORES for found in scored.values()):
         raise ValueError(f"a person has at most {MAX_SCORES} scores")
+    if not all(math.isfinite(value) for found in scored.values() for value in found.values()):
+        raise ValueError("a score must be a finite number")
     roots, changed = sorted(scored), 0
     for start in range(0, len(roots), BATCH):
         some = roots[start : start + BATCH]

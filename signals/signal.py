@@ -16,10 +16,10 @@ from uuid import uuid4
 import msgspec
 
 from base.errors import InvalidInput
-from signals.contents import ORDER_KINDS, STRONG_TRAITS, amount, check_properties, check_traits, order_id
+from signals.contents import ORDER_KINDS, STRONG_TRAITS, check_properties, check_traits, order_id
 from signals.events import MESSAGE_ID_LENGTH
 from signals.figures import figures
-from signals.foldevent import Kind, kind_of
+from signals.foldevent import Kind, cents_of, kind_of
 from signals.homes import is_household
 from signals.shopreading import is_guest
 from signals.sources import Sender
@@ -292,7 +292,10 @@ def _time(raw: Mapping[str, Any], arrival: Arrival) -> tuple[str | None, datetim
         return None, _milliseconds(arrival.now)
     if not isinstance(given, str):
         raise InvalidInput(field, "must be text such as 2026-03-01T09:30:00Z")
-    time = _moment(given, field) + arrival.skew
+    try:
+        time = _moment(given, field) + arrival.skew
+    except OverflowError:
+        raise InvalidInput(field, "is beyond all calendars, corrected by what sentAt says of the clock") from None
     if time > arrival.now + FUTURE:
         raise InvalidInput(field, "is more than an hour in the future")
     if time < PAST:
@@ -319,6 +322,5 @@ def _note_order(signal: Signal, properties: Mapping[str, Any]) -> None:
     if signal.kind in ORDER_KINDS:
         signal.order_id = order_id(properties)
     if signal.kind == "order":
-        told = (amount(properties.get(field), field) for field in ("total", "revenue", "value"))
-        total = next((value for value in told if value is not None), None)
-        signal.order_total_cents = None if total is None else round(total * 100)
+        told = (properties.get(field) for field in ("total", "revenue", "value"))
+        signal.order_total_cents = cents_of(next((value for value in told if value is not None), None))

@@ -8,7 +8,7 @@ refused for a fault, or contradicts what is stored, nothing is listed but what w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -35,11 +35,27 @@ LOOKS: Final = ("page", "screen")
 NOT_KEPT: Final = "; it is not kept, since the person refuses it"
 
 
-def permitted(items: Sequence[Item], roots: Mapping[int, Root], sender: Sender) -> list[Item]:
+_REFUSING: Final = text("""
+    SELECT DISTINCT root_id FROM (
+        SELECT DISTINCT ON (p.root_id, c.purpose) p.root_id, c.granted
+        FROM consent c JOIN profile p ON p.id = c.profile_id
+        WHERE p.root_id = ANY(:roots) AND c.purpose = ANY(:purposes)
+        ORDER BY p.root_id, c.purpose, c.at DESC, c.event_id DESC
+    ) AS newest WHERE NOT granted
+""")
+
+
+def permitted(
+    session: Session, items: Sequence[Item], roots: Mapping[int, Root], sender: Sender, *, unsure: Collection[int] = ()
+) -> list[Item]:
     """The items that may be kept; the others are marked as withheld. Their persons must be settled.
 
-    A refusal in the same batch holds from its own time on, an agreement for what comes after the batch.
+    A refusal in the same batch holds from its own time on, an agreement for what comes after the batch. Of the roots
+    that are `unsure` the state does not tell, as it was lost or another was merged into them just now.
     """
+    refusing = {number for number, root in roots.items() if number not in unsure and _is_refused(root)}
+    if unsure:
+        refusing.update(session.scalars(_REFUSING, {"roots": list(unsure), "purposes": list(REFUSABLE)}))
     said: dict[int, list[FoldEvent]] = {}
     for item in items:
         if item.told.event.consent:
@@ -48,9 +64,7 @@ def permitted(items: Sequence[Item], roots: Mapping[int, Root], sender: Sender) 
     for item in items:
         number = item.person.root().id
         words = [word for word in said.get(number, ()) if word.key <= item.told.event.key]
-        if _is_behaviour(item.signal.kind, item.signal.type, sender) and (
-            _is_refused(roots[number]) or _refuses(words)
-        ):
+        if _is_behaviour(item.signal.kind, item.signal.type, sender) and (number in refusing or _refuses(words)):
             item.status = "withheld"
         else:
             kept.append(item)

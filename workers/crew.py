@@ -162,7 +162,10 @@ class Crew:
         text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data
         member.log.emit(_record(text.rstrip("\n")))
         if self._printer:
-            self._printer.write(message)
+            try:
+                self._printer.write(message)
+            except OSError:  # Nobody reads it any more (`up | head`); the files still take it.
+                self._printer = None
 
     def _say(self, member: Member, text: str) -> None:
         now: datetime = self._clock.now()

@@ -22,6 +22,7 @@ from base.clock import clock_from, monotonic, pause
 from base.embedded import PostgresServer, Server, ValkeyServer, end_left_over_postgres, end_left_over_valkey
 from base.environment import environment
 from base.errors import StartError
+from base.logs import logger
 from base.processes import check_port
 from base.secrets import PASSWORD_BYTES, secret, with_generated_keys
 from base.settings import WITHHELD_FROM_RENDER, Settings
@@ -33,6 +34,8 @@ from workers.migration import migrate
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 180.0
+MAX_PAUSE_SECONDS = 30.0
+"""Between two tries to start a server that died."""
 APPS = ("render", "signals", "web")
 
 
@@ -53,7 +56,6 @@ class System:
         self._lock: int | None = None
         self._ending = threading.Event()
         self._watch: threading.Thread | None = None
-        self._failed = ""
 
     @property
     def environ(self) -> dict[str, str]:
@@ -71,8 +73,8 @@ class System:
     def wait(self) -> str:
         """Return when the system cannot go on: why, as one sentence."""
         while not self._ending.wait(0.2):
-            if self._failed or (self._crew and self._crew.failed):
-                return self._failed or (self._crew.failed if self._crew else "")
+            if self._crew and self._crew.failed:
+                return self._crew.failed
         return ""
 
     def stop(self) -> None:
@@ -209,15 +211,21 @@ class System:
             pause(0.1)
 
     def _keep_servers(self) -> None:
-        """Start a server again that died; the apps bridge the gap."""
+        """Start a server again that died, as often as it takes (a disk was full); the apps bridge the gap."""
+        again: dict[str, float] = {}
+        pauses: dict[str, float] = {}
         while not self._ending.wait(0.2):
             for server in self._servers():
-                if not server.running and not self._ending.is_set():
-                    try:
-                        server.start()
-                    except StartError as error:
-                        self._failed = str(error)
-                        return
+                name = type(server).__name__
+                if server.running or self._ending.is_set() or monotonic() < again.get(name, 0.0):
+                    continue
+                try:
+                    server.start()
+                    pauses.pop(name, None)
+                except Exception as error:  # noqa: BLE001 — whatever it is: nobody else keeps the servers.
+                    pauses[name] = min(MAX_PAUSE_SECONDS, 2 * pauses.get(name, 0.5))
+                    again[name] = monotonic() + pauses[name]
+                    logger(__name__).error("a server does not start", why=str(error), again_in_s=pauses[name])
 
     def _servers(self) -> list[Server]:
         return [server for server in (self.valkey, self.postgres) if server is not None]

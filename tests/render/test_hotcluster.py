@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from base import keys, stores
 from base.clock import pause
+from base.embedded import ValkeyServer
 from base.errors import Unavailable
 from base.ids import Delivery
+from base.processes import free_port
 from base.slots import SLOTS, slot_of
 from base.storeaddress import cluster_address
 from base.stores import Store
@@ -222,3 +225,19 @@ def test_a_cluster_that_nobody_answers_for_is_away_as_one_server_is() -> None:
     for ask in (lambda: nobody.call(("GET", "live:1")), nobody.stream, lambda: nobody.stream_beside("{1}:used")):
         with pytest.raises(Unavailable):
             ask()
+
+
+def test_a_node_that_came_back_empty_is_not_asked_who_the_others_are(
+    store: Store, valkey_cluster: ValkeyCluster, tmp_path: Path
+) -> None:
+    blank = ValkeyServer(tmp_path / "blank", free_port(), tmp_path / "blank.log", extra={"cluster-enabled": "yes"})
+    blank.start()
+    try:
+        first = blank.url.removeprefix("redis://").partition("/")[0]
+        hot = HotCluster(cluster_address(valkey_cluster.url.replace("://", f"://{first},", 1)), REPLY)
+        for name in (wanted := products(9)):
+            store.set(name, b"there")
+        assert hot.call(("MGET", *wanted)) == [[b"there"] * 9]
+        hot.close()
+    finally:
+        blank.stop()

@@ -170,6 +170,24 @@ def test_it_starts_a_killed_server_again_on_the_same_data(terminal: Terminal, na
     until(lambda: ready(terminal.told()["signals"]) and ready(terminal.told()["web"]))
 
 
+def test_it_tries_a_server_again_until_it_starts(terminal: Terminal) -> None:
+    before = terminal.servers()["valkey"]
+    log = terminal.var / "log" / "valkey.log"
+    folder = terminal.var / "valkey" / "appendonlydir"
+    aside = folder.with_name("aside")
+    os.kill(before, signal.SIGSTOP)
+    folder.rename(aside)
+    folder.write_text("no folder, so that it cannot start")
+    os.kill(before, signal.SIGKILL)
+    until(lambda: "a server does not start" in terminal.output.read_text())
+    assert terminal.process
+    assert terminal.process.poll() is None, log.read_text()[-500:]
+    folder.unlink()
+    aside.rename(folder)
+    until(lambda: terminal.servers()["valkey"] != before and command_line(terminal.servers()["valkey"]))
+    until(lambda: ready(terminal.told()["signals"]))
+
+
 def test_it_comes_up_again_after_being_killed_itself(terminal: Terminal) -> None:
     left = {**terminal.pids(), **terminal.servers()}
     keys = terminal.told()

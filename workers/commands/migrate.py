@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import click
+from sqlalchemy.exc import OperationalError
 
 from base.settings import Settings
 from base.vault import Vault
@@ -18,7 +19,10 @@ def command(message: str | None, revision: str | None) -> None:
     """Bring the database to the newest schema. Safe to run from several hosts at once."""
     settings = Settings.from_environment(os.environ, require=["database_url", "pii_keys"])
     if message is None:
-        migrate(settings.database_url, Vault.of(settings))
+        try:
+            migrate(settings.database_url, Vault.of(settings))
+        except OperationalError as error:
+            raise click.ClickException(f"The database cannot be used: {str(error.orig).strip()}") from None
     elif revision is None:
         raise click.UsageError("--draft needs --revision")
     else:
