@@ -274,15 +274,24 @@ class Flight(_Commands):  # type: ignore[misc]
         for name, mine in places.items():
             replies = self._cluster.ask(nodes[name], [asked[place] for place in mine])
             for place, answer in zip(mine, replies, strict=True):
-                answers[place] = answer
-        for place, answer in enumerate(answers):
-            if isinstance(answer, _ELSEWHERE):
-                answers[place] = self._followed(*asked[place])
+                if isinstance(answer, _ELSEWHERE) or self._has_gone(answer, asked[place][0], name):
+                    answers[place] = self._followed(*asked[place])
+                else:
+                    answers[place] = answer
         if raise_on_error:
             for answer in answers:
                 if isinstance(answer, Exception):
                     raise answer
         return answers
+
+    def _has_gone(self, answer: Any, args: tuple[Any, ...], asked: str) -> bool:
+        """Whether nobody listens where the key was asked for, and by a map read since another node has it."""
+        if not isinstance(answer, ConnectionError):
+            return False
+        try:
+            return bool(self._cluster.node_of(_key_of(args)).name != asked)
+        except RedisError:
+            return False
 
     def _followed(self, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         try:

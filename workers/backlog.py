@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from base import keys, stores
+from base.clock import monotonic
 from base.recordstreams import RecordStreams
 from base.slots import slot_of
 from base.stores import Store
 
 
 class Mark(NamedTuple):
-    """What the streams held at one moment: their last entries (`RecordStreams.newest`), and who held each slot."""
+    """What the streams held: their last entries (`RecordStreams.newest`), who held each slot, and when (monotonic)."""
 
     newest: dict[str, bytes]
     holders: tuple[str, ...]
+    at: float
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,14 @@ class Backlog:
         self._streams = RecordStreams(store)
         self._whole: tuple[str, ...] | None = None
         self._away: frozenset[str] = frozenset()
+        self._missed_at = 0.0
 
     def mark(self) -> Mark | None:
         """What the streams hold now; None where a node is away and this process has not yet seen them whole."""
-        holders = stores.holders(self._store)
+        at, holders = monotonic(), stores.holders(self._store)
         newest = self._streams.newest()
         is_whole = len(newest) == len(self._streams.names)
-        return Mark(newest, holders) if is_whole or self._whole is not None else None
+        return Mark(newest, holders, at) if is_whole or self._whole is not None else None
 
     def absent(self, mark: Mark) -> Absent | None:
         """Of whom something that was there at the mark may not be stored; None while that is to be waited for."""
@@ -73,8 +76,10 @@ class Backlog:
             return None
         unread = [name for name in self._streams.names if name not in holding]
         if not unread:
-            self._whole, self._away = mark.holders, frozenset()
+            if mark.at > self._missed_at:  # Else a node was away since.
+                self._whole, self._away = mark.holders, frozenset()
             return NOBODY
+        self._missed_at = monotonic()
         if self._whole is None:
             return None
         self._away |= {mark.holders[slot_of(name)] for name in unread}

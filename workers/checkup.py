@@ -7,6 +7,7 @@ import importlib
 import shutil
 import smtplib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,7 @@ from base.blobs import blobs_from
 from base.clock import clock_from, monotonic
 from base.errors import LatebindError
 from base.settings import Settings
-from base.storeaddress import is_cluster
+from base.storeaddress import cluster_address, is_cluster
 from base.tokens import Purpose, Token, TokenKeys
 from base.vault import Vault
 from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
@@ -131,6 +132,11 @@ def _store(settings: Settings) -> str:
 
 def _nodes(settings: Settings) -> str:
     """Every master of a cluster keeps and evicts nothing, serves its keys without the others, and takes records."""
+    address = cluster_address(settings.redis_url)
+    for place in address.places:
+        # By a map without hosts nobody finds the masters, so those that are named are asked first.
+        with stores.connect(address.node(place)) as named, suppress(RedisError):
+            _check_told(_asked(named, "A node")[1], f"The node at {place.host}:{place.port}")
     client = stores.connect(settings.redis_url)
     try:
         masters = stores.servers(client)
@@ -143,10 +149,7 @@ def _nodes(settings: Settings) -> str:
             _check_kept(config, what)
             if config.get("cluster-require-full-coverage") != "no":
                 raise Unwell(f"{what} refuses everything while another is away. Set cluster-require-full-coverage no.")
-            if config.get(_ENDPOINT) == "unknown-endpoint":
-                raise Unwell(f"{what} tells ports without addresses, which workers do not follow. Set {_ENDPOINT} ip.")
-            if config.get(_ENDPOINT) == "hostname" and not config.get(_HOSTNAME):
-                raise Unwell(f"{what} is to tell its name and knows none. Set {_HOSTNAME}, or {_ENDPOINT} ip.")
+            _check_told(config, what)
             if name not in holders:
                 raise Unwell(f"{what} has no record stream, so it takes no opens: give it more slots in a row.")
     except RedisError as error:
@@ -159,6 +162,13 @@ def _nodes(settings: Settings) -> str:
 
 _ENDPOINT: Final = "cluster-preferred-endpoint-type"
 _HOSTNAME: Final = "cluster-announce-hostname"
+
+
+def _check_told(config: dict[str, str], what: str) -> None:
+    if config.get(_ENDPOINT) == "unknown-endpoint":
+        raise Unwell(f"{what} tells ports without addresses, which workers do not follow. Set {_ENDPOINT} ip.")
+    if config.get(_ENDPOINT) == "hostname" and not config.get(_HOSTNAME):
+        raise Unwell(f"{what} is to tell its name and knows none. Set {_HOSTNAME}, or {_ENDPOINT} ip.")
 
 
 def _check_kept(config: dict[str, str], what: str) -> None:

@@ -53,8 +53,16 @@ def watcher(cluster: ValkeyCluster) -> Iterator[Store]:
         yield client
 
 
+@pytest.fixture
+def idle(cluster: ValkeyCluster) -> Iterator[Store]:
+    """A client that read the map, and asks for nothing more for a while."""
+    with stores.connect(cluster.url) as client:
+        client.mget([keys.state(number) for number in range(9)])
+        yield client
+
+
 def test_who_lies_on_a_lost_master_is_served_by_its_replica(
-    cluster: ValkeyCluster, store: Store, watcher: Store
+    cluster: ValkeyCluster, store: Store, watcher: Store, idle: Store
 ) -> None:
     hot = HotCluster(cluster_address(cluster.url), REPLY)
     agreement = Agreement(hot)
@@ -74,6 +82,8 @@ def test_who_lies_on_a_lost_master_is_served_by_its_replica(
         while not agreed(agreement, people[1], Personal(None, b"1", b"a"), change):
             assert monotonic() < until, "nobody took over"
             pause(0.1)
+        # Who has asked for nothing since is answered at once.
+        assert idle.mget([mine.shown for mine in people]) == [b"1", b"2", b"1"]
         while not stores.answers(watcher):
             assert monotonic() < until, "it goes by an old map"
             pause(0.1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from base import stores
 from base.clock import monotonic
 from base.ids import Delivery
 from base.processes import free_port
@@ -210,12 +211,15 @@ def test_it_puts_down_what_was_answered_instead_once_records_are_taken_again(
     (tmp_path / "spool").write_bytes(b"a file where the folder should be")
     hot = hot_store(valkey_url)
     recorder = Recorder(hot, sealer, Spool(tmp_path / "spool"), metrics)
-    valkey.config_set("maxmemory", 1)
+    servers = stores.servers(valkey).values()
+    for server in servers:
+        server.config_set("maxmemory", 1)
     try:
         assert not recorder.accept((consent(1),), monotonic() + 5)
         recorder.correct((consent(2),))
     finally:
-        valkey.config_set("maxmemory", 0)
+        for server in servers:
+            server.config_set("maxmemory", 0)
     recorder.start()
     recorder.stop()
     hot.close()
