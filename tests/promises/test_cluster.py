@@ -40,6 +40,17 @@ def held_by(cluster: ValkeyCluster, story: Story, node: ValkeyServer) -> list[st
     return [name for name in story.names if cluster.holder(keys.state(story.mail(name).token.profile)) is node]
 
 
+def divided(cluster: ValkeyCluster, story: Story) -> tuple[ValkeyServer, list[str], list[str]]:
+    """A node that does not hold the story's live key, the people whose keys it holds, and the others."""
+    live = cluster.holder(keys.live(story.campaign))
+    node = next(node for node in cluster.nodes if node is not live)
+    theirs = held_by(cluster, story, node)
+    others = [name for name in story.names if name not in theirs]
+    assert theirs
+    assert others
+    return node, theirs, others
+
+
 def look(world: World, story: Story) -> dict[str, bytes]:
     """Everybody opens the mail a minute later, and gets a whole picture; what each one sees."""
     world.clock.advance(timedelta(minutes=1))
@@ -103,12 +114,7 @@ def test_a_whole_cluster_keeps_the_promises_of_one_server(three: Ground) -> None
 def test_the_loss_of_a_node_costs_its_people_alone_and_nothing_is_lost(three: Ground) -> None:
     world, cluster = three.world, cluster_of(three)
     story = world.story("lost", people=18)
-    live = cluster.holder(keys.live(story.campaign))
-    dead = next(node for node in cluster.nodes if node is not live)
-    theirs = held_by(cluster, story, dead)
-    others = [name for name in story.names if name not in theirs]
-    assert theirs
-    assert others
+    dead, theirs, others = divided(cluster, story)
     before = look(world, story)
     dead.kill()
     # The intake refuses what it cannot put in effect, and takes what it can.

@@ -11,7 +11,7 @@ import pytest
 from base import keys, stores
 from tests.promises.ground import Ground, clustered
 from tests.promises.reader import fetch, signal
-from tests.promises.test_cluster import FALLBACKS, cluster_of, held_by, look, newest, rungs
+from tests.promises.test_cluster import FALLBACKS, cluster_of, divided, look, newest, rungs
 from tests.promises.world import until
 
 HEAL_SECONDS = 60.0
@@ -28,12 +28,7 @@ def test_people_of_a_lost_master_are_served_by_its_replica_and_every_open_is_rec
     world, cluster = replicated.world, cluster_of(replicated)
     story = world.story("failover", people=18)
     pids = {name: app.process.pid for name, app in world.apps.items()}
-    live = cluster.holder(keys.live(story.campaign))
-    dead = next(node for node in cluster.nodes if node is not live)
-    theirs = held_by(cluster, story, dead)
-    others = [name for name in story.names if name not in theirs]
-    assert theirs
-    assert others
+    dead, theirs, others = divided(cluster, story)
     before = look(world, story)
     world.recorded()
     with cluster.client(dead) as master:
