@@ -7,6 +7,7 @@ It raises Unavailable when either store is away; sending the same messages again
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +22,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import belonging, claiming, folding, grouping, journal, lineage, withholding
+from signals import belonging, claiming, folding, grouping, journal, lineage, outbox, withholding
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
@@ -103,9 +104,50 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
     if repeated:
         with transaction(intake.sessions) as session:
             states += stored_states(session, repeated)
-    intake.publisher.write_states(states)
+    publish(intake, states)
     regroup(intake, repeated | moved(standings), reading.now)
     return outcomes
+
+
+def publish(intake: Intake, states: Sequence[tuple[int, int, bytes]]) -> None:
+    """Publish states that are committed. Raises Unavailable, having noted them: who asked may never ask again."""
+    try:
+        intake.publisher.write_states(states)
+    except Unavailable:
+        intake.settle(partial(outbox.note_once, profiles={profile for profile, _, _ in states}))
+        raise
+
+
+def carry(
+    intake: Intake, work: Callable[[Session], _Result], states: Callable[[_Result], Sequence[Standing]]
+) -> _Result:
+    """Run `work` as `settle` does and publish the states that it wrote, as `states` tells them of its result.
+
+    In effect for the next open when it returns. Raises Unavailable; what is committed then is in effect a few seconds
+    after the store is back, whoever dies meanwhile (`publish_due`).
+    """
+
+    def noted(session: Session) -> tuple[_Result, list[int]]:
+        result = work(session)
+        return result, outbox.note(session, [entry.root.id for entry in states(result)])
+
+    result, notes = intake.settle(noted)
+    intake.publisher.write_states(folding.published(states(result)))
+    if notes:
+        with suppress(Unavailable):  # It is published, and would be once more.
+            intake.settle(partial(outbox.done, notes=notes))
+    return result
+
+
+def publish_due(intake: Intake) -> int:
+    """Publish states that somebody committed and could not publish; how many were waited for. Raises Unavailable."""
+    with transaction(intake.sessions) as session:
+        notes = outbox.waiting(session)
+        states = stored_states(session, set(notes.values())) if notes else []
+    if notes:
+        intake.publisher.write_states(states)
+        intake.settle(partial(outbox.done, notes=list(notes)))
+    return len(notes)
 
 
 def moved(standings: Iterable[Standing]) -> set[int]:
@@ -151,14 +193,15 @@ def take_apart(intake: Intake, link: int, now: datetime, *, apart: bool, by: str
     `apart`: a person (`by`) said that they are two. Raises NotFound, Unavailable; doing it again is safe.
     """
     try:
-        done = intake.settle(
+        done = carry(
+            intake,
             lambda session: cut(
                 session, intake.categories, intake.definitions, intake.segments, link, now, apart=apart, by=by
-            )
+            ),
+            lambda done: done.standings,
         )
     except InvalidInput:
         return None
-    intake.publisher.write_states(folding.published(done.standings))
     regroup(intake, moved(done.standings), now)
     return done
 

@@ -14,7 +14,7 @@ from base.errors import InvalidInput, NotFound
 from signals import belonging, claiming, folding, journal
 from signals.folding import Standing
 from signals.identity import MEMBERS, Link, Person, merge, too_large
-from signals.intake import Intake, moved, regroup
+from signals.intake import Intake, carry, moved, regroup
 from signals.intent import assess
 from signals.livesegments import place
 
@@ -30,8 +30,7 @@ def join(intake: Intake, one: int, other: int, now: datetime, *, by: str) -> int
     In effect for the next open when it returns. That somebody had kept the two apart is taken back. Raises NotFound,
     InvalidInput when they are one person already or would be too large for one, Unavailable.
     """
-    number, standing = intake.settle(partial(_join, intake, one, other, now, by))
-    intake.publisher.write_states(folding.published([standing]))
+    number, standing = carry(intake, partial(_join, intake, one, other, now, by), lambda done: [done[1]])
     regroup(intake, moved([standing]), now)
     return number
 
@@ -43,11 +42,11 @@ def join_likely(intake: Intake, one: int, other: int, now: datetime, evidence: M
     customer number, somebody kept them apart, one refuses profiling by now, or they would be too large for one. Raises
     Unavailable.
     """
-    done = intake.settle(partial(_join_likely, intake, one, other, now, evidence))
+    work = partial(_join_likely, intake, one, other, now, evidence)
+    done = carry(intake, work, lambda done: [done[1]] if done else [])
     if done is None:
         return None
     number, standing = done
-    intake.publisher.write_states(folding.published([standing]))
     regroup(intake, moved([standing]), now)
     return number
 

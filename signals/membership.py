@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from base.db import transaction
 from signals import belonging, folding, journal
 from signals.folding import Standing
-from signals.intake import Intake
+from signals.intake import Intake, carry
 from signals.livesegments import SEGMENTS
 from signals.readings import RuleFacts
 
@@ -48,9 +48,8 @@ def pieces(intake: Intake, segment: int, fits: Mapping[int, bool], now: datetime
     """
     found = list(fits)
     for start in range(0, len(found), BATCH):
-        standings = intake.settle(partial(_write, intake, segment, fits, found[start : start + BATCH], now))
-        intake.publisher.write_states(folding.published(standings))
-        yield len(standings)
+        work = partial(_write, intake, segment, fits, found[start : start + BATCH], now)
+        yield len(carry(intake, work, lambda standings: standings))
 
 
 def _write(

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from signals import belonging, folding, journal
 from signals.folding import Standing
-from signals.intake import Intake
+from signals.intake import Intake, carry
 from signals.livesegments import LiveSegments, place
 from signals.moments import seconds_of, unix_ms
 from signals.state import MAX_SCORES, Score
@@ -46,11 +46,8 @@ def assign(intake: Intake, scored: Mapping[int, Mapping[str, float]], as_of: dat
     roots, changed = sorted(scored), 0
     for start in range(0, len(roots), BATCH):
         some = roots[start : start + BATCH]
-        standings = intake.settle(
-            partial(_assign, intake.segments, {root: scored[root] for root in some}, as_of, run, now)
-        )
-        intake.publisher.write_states(folding.published(standings))
-        changed += len(standings)
+        work = partial(_assign, intake.segments, {root: scored[root] for root in some}, as_of, run, now)
+        changed += len(carry(intake, work, lambda standings: standings))
     return changed
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput
 from signals import belonging
 from signals.folding import Standing, published
-from signals.intake import Intake, absorb, moved, regroup, stored_states
+from signals.intake import Intake, absorb, moved, publish, regroup, stored_states
 from signals.journal import find
 from signals.reading import Item, Outcome, Reading
 from signals.signal import Arrival
@@ -53,7 +53,7 @@ def tell(
     states = published(standings)
     if not states:
         states = intake.settle(lambda session: stored_states(session, [profile]))
-    intake.publisher.write_states(states)
+    publish(intake, states)
     regroup(intake, moved(standings) if standings else {profile}, now)
     return outcome
 

@@ -26,7 +26,7 @@ from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals.consent import set_consent
-from signals.intake import Intake, regroup
+from signals.intake import Intake, publish_due, regroup
 from signals.publishing import HOT_STORE
 from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
@@ -140,6 +140,7 @@ class Following:
         for step in (
             self._restarts.look,
             partial(finish_erasures, self._intake, now),
+            partial(publish_due, self._intake),
             partial(regroup, self._intake, None, now),
         ):
             try:

@@ -11,6 +11,7 @@ from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.record import ConsentRecord
 from signals.erasure import erase
+from signals.joining import join
 from signals.moments import unix_ms
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
@@ -93,6 +94,19 @@ def test_it_finishes_an_erasure_that_was_interrupted(opens: Opens, monkeypatch: 
     assert (opens.count("subject"), opens.count("decision")) == (0, 1)
     assert opens.rows("SELECT profile_id FROM decision") == [(None,)]
     assert not finish_erasures(opens.shop.intake, opens.shop.now)
+
+
+def test_it_publishes_states_that_somebody_could_not(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann, bob = (mail.token.profile for mail in opens.send("ann", "bob").values())
+    with monkeypatch.context() as dying:
+        dying.setattr(opens.shop.intake, "publisher", None)
+        with pytest.raises(AttributeError):  # As `kill -9` between the commit and the write.
+            join(opens.shop.intake, ann, bob, opens.shop.now, by="x")
+    before = [opens.shop.store.get(keys.state(person)) for person in (ann, bob)]
+    opens.following.idle()
+    one, other = (opens.shop.store.get(keys.state(person)) for person in (ann, bob))
+    assert one == other
+    assert one not in before
 
 
 def test_it_settles_the_caps_of_recorded_opens(opens: Opens) -> None:
