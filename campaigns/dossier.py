@@ -63,8 +63,8 @@ _PLAIN: Final = {
     " WHERE profile_id = ANY(:members) ORDER BY at, id",
     "signals": "SELECT id, type, name, event_time, received_at, [source], folds AS counts, body FROM event t"
     " WHERE profile_id = ANY(:members) ORDER BY event_time, id",
-    "contradictions": "SELECT c.message_id, c.received_at, c.body FROM event t JOIN event_conflict c"
-    " ON c.source_id = t.source_id AND c.message_id = t.message_id WHERE t.profile_id = ANY(:members) ORDER BY c.id",
+    "contradictions": "SELECT t.message_id, t.received_at, [source], t.body FROM event_conflict t"
+    " WHERE t.id = ANY(:contradicting) ORDER BY t.id",
     "refused": "SELECT t.at, t.reason, t.field, t.message, t.body, [source] FROM rejected_event t"
     " WHERE t.id = ANY(:refused) ORDER BY t.id",
     "mails": "SELECT id, [campaign], campaign_id, occurrence, channel, state, reason, holdout, arm, reply, message_id,"
@@ -171,6 +171,8 @@ def _read(
     given = {"members": list(members)}
     if ":refused" in query:
         given["refused"] = refusals.naming(session, members)
+    if ":contradicting" in query:
+        given["contradicting"] = refusals.contradicting(session, members)
     return session.execute(text(query).columns(**sealed), given, execution_options={"yield_per": ROWS_AT_ONCE})
 
 

@@ -23,7 +23,8 @@ _DELETE: Final = tuple(
     for statement in (
         "DELETE FROM event_conflict c USING event e"
         " WHERE e.profile_id = ANY(:members) AND c.source_id = e.source_id AND c.message_id = e.message_id",
-        # What was refused belongs to nobody we know, but it may name them as it was sent.
+        # What was refused or contradicted others belongs to nobody we know, but it may name them as it was sent.
+        "DELETE FROM event_conflict WHERE id = ANY(:contradicting)",
         "DELETE FROM rejected_event WHERE id = ANY(:refused)",
         "DELETE FROM event WHERE profile_id = ANY(:members)",
         "DELETE FROM refused_tie r USING identifier i"
@@ -108,7 +109,11 @@ def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[i
     # A number of its own, newer than every signal: no state on its way to Valkey can come after the tombstone.
     version = journal.numbers(session, 1)[0]
     claiming.queue(session, [row.root_id])
-    given = {"members": members, "refused": refusals.naming(session, members)}
+    given = {
+        "members": members,
+        "refused": refusals.naming(session, members),
+        "contradicting": refusals.contradicting(session, members),
+    }
     for statement in _DELETE:
         session.execute(statement, given)
     session.execute(_MARK, {"now": now, "version": version, "members": members})

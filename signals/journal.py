@@ -17,7 +17,7 @@ from base.db import Binaries
 from base.errors import Unavailable
 from base.vault import Vault, vault_of
 from signals.belonging import Lost
-from signals.events import BODY, CONFLICT_BODY, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
+from signals.events import BODY, CONFLICT_BODY, CONFLICTS_KEPT, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
 from signals.folding import Told
 from signals.signal import Signal
 from signals.sources import Sender
@@ -146,7 +146,7 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
             "now": now,
             "reasons": [refusal.reason for refusal in refusals],
             "fields": [refusal.field[:200].replace("\x00", "\ufffd") for refusal in refusals],
-            "messages": [refusal.message[:500].replace("\x00", "\ufffd") for refusal in refusals],
+            "messages": [_message(refusal) for refusal in refusals],
             "bodies": Binaries(vault.seal(kept(refusal.body).encode(), REJECTED_CONTENT.place) for refusal in refusals),
             "calls": [refusal.call for refusal in refusals],
             "skews": [refusal.skew // _MILLISECOND for refusal in refusals],
@@ -158,8 +158,13 @@ def refuse(session: Session, sender: Sender, refusals: Sequence[Refusal], now: d
 
 
 def kept(body: bytes) -> str:
-    """The start of a refused body as text that PostgreSQL takes."""
-    return body[:REJECTED_BODY].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    """A refused body as text that PostgreSQL takes; nothing of one that is too long."""
+    return "" if len(body) > REJECTED_BODY else body.decode("utf-8", "replace").replace("\x00", "\ufffd")
+
+
+def _message(refusal: Refusal) -> str:
+    too_long = "; its body is too long to be kept" if len(refusal.body) > REJECTED_BODY else ""
+    return refusal.message[:500].replace("\x00", "\ufffd") + too_long
 
 
 class _Named(msgspec.Struct):
@@ -186,15 +191,16 @@ _CONFLICT = text("""
     SELECT message_id, :source, hash, :now, body
     FROM unnest(CAST(:ids AS text[]), CAST(:hashes AS bytea[]), CAST(:bodies AS bytea[]))
          AS new (message_id, hash, body)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING id
 """)
+_PRUNE_CONFLICTS = text("DELETE FROM event_conflict WHERE id <= :oldest")
 
 
 def list_conflicts(session: Session, sender: Sender, signals: Sequence[Signal], now: datetime) -> None:
-    """Keep events apart whose id was taken by other content; the same one again is listed once."""
+    """Keep events apart whose id was taken by other content; the same one again is listed once, and the oldest go."""
     if signals:
         vault = vault_of(session)
-        session.execute(
+        ids = session.scalars(
             _CONFLICT,
             {
                 "source": sender.id,
@@ -203,4 +209,6 @@ def list_conflicts(session: Session, sender: Sender, signals: Sequence[Signal], 
                 "hashes": Binaries(signal.content_hash for signal in signals),
                 "bodies": Binaries(vault.seal(signal.body, CONFLICT_BODY.place) for signal in signals),
             },
-        )
+        ).all()
+        if ids:
+            session.execute(_PRUNE_CONFLICTS, {"oldest": max(ids) - CONFLICTS_KEPT})

@@ -1,22 +1,22 @@
-"""Which refused calls name a person: by an identifier in its place, or by an address or a phone number anywhere.
+"""Which refused and contradicting calls name a person: by an identifier in its place, by an address anywhere.
 
-A refused call belongs to nobody, but it may name somebody as it was sent. One that can be read names a customer number,
-a loyalty number and a device only where a call has these, by the whole value: "traits" as the name of a device is not
-every call. E-mail addresses and phone numbers name a person wherever they stand, as whole words; of a call that cannot
-be read, which may be cut short, they are all that counts.
+A refused call belongs to nobody, but it may name somebody as it was sent; one that contradicts a stored call may name
+another person than that. A call names a customer number, a loyalty number and a device only where it has these, by the
+whole value: "traits" as the name of a device is not every call. E-mail addresses and phone numbers name a person
+wherever they stand, as whole words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals.events import REJECTED_CONTENT
+from signals.events import CONFLICT_BODY, REJECTED_CONTENT
 from signals.profiles import IDENTIFIER_VALUE
 
 PHONE_DIGITS: Final = 8
@@ -32,14 +32,33 @@ _IDENTIFIERS: Final = text("SELECT type, value FROM identifier WHERE profile_id 
     value=IDENTIFIER_VALUE
 )
 _REFUSED: Final = text("SELECT id, body FROM rejected_event ORDER BY id").columns(body=REJECTED_CONTENT)
+_CONTRADICTING: Final = text("SELECT id, body FROM event_conflict ORDER BY id").columns(body=CONFLICT_BODY)
+_PLACES: Final[Mapping[str, Sequence[str]]] = {
+    "userId": ("user_id",), "anonymousId": ("anonymous_id",), "previousId": ("user_id", "anonymous_id"),
+    "loyaltyId": ("loyalty_id",), "loyalty_id": ("loyalty_id",),
+}  # fmt: skip
+_PLACED: Final = re.compile(rf'"({"|".join(_PLACES)})"\s*:\s*"?([^",}}\]]*)')
+"""An identifier in its place, in what cannot be read as JSON."""
 
 
 def naming(session: Session, members: Sequence[int]) -> list[int]:
     """The refused calls that name one of these profiles, by their number."""
-    names = Names((row.type, row.value) for row in session.execute(_IDENTIFIERS, {"members": list(members)}))
+    names = _names(session, members)
     # The bodies are sealed, so each is opened; there are 100,000 at most (signals/events.py).
     rows = session.execute(_REFUSED, execution_options={"yield_per": AT_ONCE})
     return [row.id for row in rows if names.may_be_in(row.body) and names.are_in(row.body)]
+
+
+def contradicting(session: Session, members: Sequence[int]) -> list[int]:
+    """The calls that contradicted stored ones, anybody's, and name one of these profiles, by their number."""
+    names = _names(session, members)
+    rows = session.execute(_CONTRADICTING, execution_options={"yield_per": AT_ONCE})
+    told = ((row.id, row.body.decode()) for row in rows)
+    return [number for number, body in told if names.may_be_in(body) and names.are_in(body)]
+
+
+def _names(session: Session, members: Sequence[int]) -> Names:
+    return Names((row.type, row.value) for row in session.execute(_IDENTIFIERS, {"members": list(members)}))
 
 
 class Names:
@@ -78,7 +97,8 @@ class Names:
         try:
             call = msgspec.json.decode(body)
         except (msgspec.MsgspecError, RecursionError):
-            return self._said(body)
+            placed = ((kind, value.strip()) for place, value in _PLACED.findall(body) for kind in _PLACES[place])
+            return not self._exact.isdisjoint(placed) or self._said(body)
         return not self._exact.isdisjoint(_identifiers(call)) or self._said("\n".join(_strings(call)))
 
     def _said(self, words: str) -> bool:

@@ -178,7 +178,8 @@ def from_csv(
             raise InvalidInput("columns", f"the file has no column {missing}")
         for row in reader:
             if len(row) > len(head):
-                yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", ",".join(row).encode())
+                # Whom it is about is not known, so it is not kept: the line says where it stands.
+                yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", b"")
             elif row:
                 yield called(rows, dict(zip(head, row, strict=False)))
     except csv.Error as error:

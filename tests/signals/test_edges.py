@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from signals import joining
+from signals import joining, journal, refusals
+from signals.erasure import erase
+from signals.events import REJECTED_BODY
 from signals.identity import address_hash
 from signals.intake import take, take_apart
 from signals.lineage import set_policy
@@ -109,3 +111,31 @@ def test_what_is_paid_is_rounded_as_the_state_rounds_it(desk: Desk) -> None:
         desk.send(sent)
     (told,) = desk.rows("SELECT sum(order_total_cents)::int FROM event")[0]
     assert told == desk.state(desk.root("user_id", "u1")).order_cents == 13 + 29 + 402
+
+
+def test_an_erasure_finds_who_is_named_in_a_call_that_contradicts_somebody_elses(desk: Desk) -> None:
+    desk.send(call("track", event="A", userId="alice", messageId="m1"))
+    bob = {"email": "bob@example.com", "name": "Bob Quux"}
+    assert desk.statuses(call("identify", userId="bob", messageId="m1", traits=bob)) == ["conflict"]
+    desk.send(call("identify", userId="bob", traits={"email": "bob@example.com"}))
+    person, other = desk.root("user_id", "bob"), desk.root("user_id", "alice")
+    with desk.sessions.begin() as session:
+        assert len(refusals.contradicting(session, [person])) == 1
+        assert refusals.contradicting(session, [other]) == []
+    assert erase(desk.intake, person, NOW)
+    assert desk.rows("SELECT count(*) FROM event_conflict") == [(0,)]
+
+
+def test_nothing_is_kept_of_a_refused_call_of_which_not_all_could_be(desk: Desk) -> None:
+    said = {"name": "Bob Quux", "email": "none", "bio": "x" * REJECTED_BODY}
+    assert desk.statuses(call("identify", userId="bob", traits=said)) == ["rejected"]
+    (row,) = desk.rows("SELECT body, message, whole FROM rejected_event")
+    assert (row.body, row.whole) == ("", False)
+    assert row.message.endswith("its body is too long to be kept")
+
+
+def test_calls_that_contradict_a_stored_one_are_bounded(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "CONFLICTS_KEPT", 5)
+    for number in range(12):
+        desk.send(call("track", event="A", anonymousId="x", messageId="same", properties={"n": number}))
+    assert desk.rows("SELECT count(*) FROM event_conflict") == [(5,)]
