@@ -24,7 +24,7 @@ from campaigns.models import Delivery
 from campaigns.opens import Click, Decision, Fetch, Outcome
 from campaigns.redraw import Recorded, redrawn
 from campaigns.subjects import SubjectKey, known_subject
-from campaigns.wording import CLASS_WORDS, event_words
+from campaigns.wording import CLASS_WORDS, event_words, instead_words
 from render.explanation import SlotExplanation, explain
 from render.plan import Plan
 from render.record import DecisionFacts, SlotRecord, read_personal
@@ -51,7 +51,7 @@ class PublicDecision(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True)
 class SeenFetch:
-    """One answered fetch of an open."""
+    """One answered fetch of an open; `instead`: what was served in the place of what the open had chosen."""
 
     at: datetime
     slot: int
@@ -62,6 +62,7 @@ class SeenFetch:
     sha256: str
     size: int
     rung: str
+    instead: str
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,7 @@ def _fetches(session: Session, row: Decision, plan: Plan) -> tuple[SeenFetch, ..
             sha256=fetch.sha256.hex() if fetch.sha256 else "",
             size=fetch.size,
             rung=fetch.rung,
+            instead=instead_words(fetch.rung, row.rung),
         )
         for fetch in fetches
     )

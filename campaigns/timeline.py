@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
@@ -30,6 +30,7 @@ from campaigns.wording import (
     SAID_WORDS,
     TOLD_STATES,
     event_words,
+    instead_words,
     reason_words,
     state_words,
 )
@@ -190,9 +191,10 @@ def _opens(span: _Span) -> Iterable[Entry]:
     ).all()
     fetches = _fetches_of(span.session, [row.id for row in decisions], span.members)
     for row in decisions:
-        classes, sha256 = fetches.get(row.id, ({}, None))
+        classes, picture = fetches.get(row.id, ({}, None))
+        instead = instead_words(picture.rung, row.rung) if picture is not None else ""
         shown = ((int(slot), span.offers.get(offer, f"Offer {offer}")) for slot, offer in sorted(row.slots.items()))
-        words = "; ".join(CLASS_WORDS[name] for name in classes)
+        words = "; ".join([*(CLASS_WORDS[name] for name in classes), *([instead] if instead else [])])
         where = _contact_words(row.contact) if row.contact else ""
         yield Entry(
             at=row.at,
@@ -203,8 +205,8 @@ def _opens(span: _Span) -> Iterable[Entry]:
             decision=row.id,
             offers=tuple(shown),
             fetches=tuple(sorted(classes.items())),
-            sha256=sha256,
-            facts={"lane": row.lane, "rung": row.rung, "contact": bool(row.contact)},
+            sha256=picture.sha256 if picture is not None else None,
+            facts={"lane": row.lane, "rung": row.rung, "contact": bool(row.contact), "instead": instead},
         )
     yield from _undecided_fetches(span)
 
@@ -228,24 +230,31 @@ def _undecided_fetches(span: _Span) -> Iterable[Entry]:
         yield Entry(row.at, "open", span.title(row.campaign_id, row.occurrence), words, row.campaign_id)
 
 
+class _Picture(NamedTuple):
+    """A picture that was served: its SHA-256 in hexadecimal, and the rung it came from."""
+
+    sha256: str
+    rung: str
+
+
 def _fetches_of(
     session: Session, decisions: Sequence[str], members: Sequence[int]
-) -> dict[str, tuple[dict[str, int], str | None]]:
-    """Per decision: how often each class fetched, and the first picture's SHA-256 in hexadecimal."""
-    found: dict[str, tuple[dict[str, int], str | None]] = {}
+) -> dict[str, tuple[dict[str, int], _Picture | None]]:
+    """Per decision: how often each class fetched, and the first fetch that was given a picture."""
+    found: dict[str, tuple[dict[str, int], _Picture | None]] = {}
     rows = session.execute(
-        select(Fetch.decision_id, Fetch.fetch_class, Fetch.sha256, Fetch.kind)
+        select(Fetch.decision_id, Fetch.fetch_class, Fetch.sha256, Fetch.kind, Fetch.rung)
         .where(Fetch.decision_id.in_(decisions), Fetch.profile_id.in_(members))
         .order_by(Fetch.at, Fetch.slot)
     )
     for row in rows:
         if row.decision_id is None:
             continue
-        classes, sha256 = found.get(row.decision_id, ({}, None))
+        classes, picture = found.get(row.decision_id, ({}, None))
         classes[row.fetch_class] = classes.get(row.fetch_class, 0) + 1
-        if sha256 is None and row.kind in ("picture", "dark") and row.sha256 is not None:
-            sha256 = row.sha256.hex()
-        found[row.decision_id] = (classes, sha256)
+        if picture is None and row.kind in ("picture", "dark") and row.sha256 is not None:
+            picture = _Picture(row.sha256.hex(), row.rung)
+        found[row.decision_id] = (classes, picture)
     return found
 
 

@@ -123,6 +123,12 @@ LATER_WORDS = {
 """What was told of a mail after the mail server took it (signals/mailreports.py)."""
 CLICKED = "seen and clicked"
 """A click of a person after a picture of that place had been shown."""
+INSTEAD_WORDS: Final = {
+    "last": "served what an earlier open had shown: nothing new could be decided in time",
+    "default": "served the neutral picture: the chosen one was not ready in time",
+    "static": "served a fixed picture: neither the chosen nor the neutral one was ready in time",
+}
+"""What was served in the place of what the open had chosen, by the rung of the fetch."""
 EVIDENCE: Final = (
     ("ledger: the relay answered 250", DELIVERY_WORDS["accepted"]),
     ("ledger: the relay refused for good", DELIVERY_WORDS["failed"]),
@@ -132,6 +138,9 @@ EVIDENCE: Final = (
     ("fetch of class undecided", CLASS_WORDS["undecided"]),
     ("fetch of class proxy", CLASS_WORDS["proxy"]),
     ("fetch of class person", CLASS_WORDS["person"]),
+    ("fetch of rung last, where the open decided", INSTEAD_WORDS["last"]),
+    ("fetch of rung default, where the open chose", INSTEAD_WORDS["default"]),
+    ("fetch of rung static", INSTEAD_WORDS["static"]),
     ("click of a person after a sight", CLICKED),
     ("click of a person, no picture loaded", "the pictures had not been loaded"),
     ("report of a bounce, the address is gone", LATER_WORDS["hard"]),
@@ -155,6 +164,11 @@ def state_words(channel: str) -> dict[str, str]:
 def reason_words(channel: str) -> dict[str, str]:
     """What the reasons of the ledger are called, of a campaign that goes by this channel."""
     return REASON_WORDS if channel == EMAIL else REASON_WORDS | _MESSAGE_REASONS | _CHANNEL_REASONS[channel]
+
+
+def instead_words(served: str, decided: str) -> str:
+    """What was served instead, by the rungs of a fetch and of its decision; nothing where the decision was served."""
+    return "" if served == decided else INSTEAD_WORDS.get(served, "")
 
 
 def event_words(name: str | None, type_: str) -> str:

@@ -129,9 +129,10 @@ class OpenSlot(msgspec.Struct, frozen=True):
 
 
 class OpenOut(msgspec.Struct, frozen=True):
-    """One open: what was shown and why, the fetches with the hash of their bytes, and what arrived later.
+    """One open: what was chosen and why, the fetches with the hash of their bytes, and what arrived later.
 
-    `alarms` tell of clicks that went to another offer than was shown.
+    A fetch says `instead` what was served in the place of what was chosen, where that was not ready in time. `alarms`
+    tell of clicks that went to another offer than was shown.
     """
 
     id: str
@@ -258,7 +259,15 @@ def get_open(profile: int, decision: str) -> OpenOut:
             for one in seen.explanations
         ],
         fetches=[
-            {"at": one.at.isoformat(), "slot": one.slot, "kind": one.kind, "what": one.words, "sha256": one.sha256}
+            {
+                "at": one.at.isoformat(),
+                "slot": one.slot,
+                "kind": one.kind,
+                "what": one.words,
+                "sha256": one.sha256,
+                "rung": one.rung,
+                "instead": one.instead,
+            }
             for one in seen.fetches
         ],
         late=[f"{one.name} of {one.happened.isoformat()} arrived {one.arrived.isoformat()}" for one in seen.late],
