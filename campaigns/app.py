@@ -9,7 +9,7 @@ from flask import Flask, request
 from flask_wtf.csrf import CSRFProtect
 
 import templates
-from base import db, stores
+from base import db, shapes, stores
 from base.blobs import blobs_from
 from base.clock import Clock, clock_from
 from base.logs import set_up
@@ -38,6 +38,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
 
     Raises RuntimeError if a route does not say who may use it.
     """
+    shapes.prepare()
     app = Flask("campaigns", template_folder=str(Path(templates.__file__).parent / "ui"), static_folder=None)
     app.url_map.converters.update(CONVERTERS)
     app.wsgi_app = access.Origin(app.wsgi_app, settings.trusted_proxies)  # type: ignore[assignment, method-assign]

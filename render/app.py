@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from flask import Flask, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from base import shapes
 from base.blobs import BlobCache, blobs_from
 from base.clock import Clock, clock_from
 from base.logs import logger, set_up
@@ -103,6 +104,7 @@ def build_parts(settings: Settings, clock: Clock | None = None) -> Parts:
 
 def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     """The app, with its background work begun; `clock` overrides the settings' own. Raises SettingError."""
+    shapes.prepare()
     parts = build_parts(settings, clock)
     parts.recorder.start()
     parts.models.start()

@@ -22,7 +22,7 @@ from redis import RedisError
 from sqlalchemy import text
 from werkzeug.exceptions import HTTPException
 
-from base import db, stores
+from base import db, shapes, stores
 from base.clock import Clock, clock_from, monotonic
 from base.db import transaction
 from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
@@ -154,6 +154,7 @@ def counted(outcomes: Iterable[Outcome]) -> Counts[Status]:
 
 def create_app(settings: Settings) -> Flask:
     """The app for these settings; nothing connects before the first request."""
+    shapes.prepare()
     app = Flask("signals", static_folder=None)
     desk = app.extensions["signals"] = Desk(settings)
     app.extensions["webhooks"] = webhooks.Webhooks(settings, desk.intake, desk.clock, desk.lanes)

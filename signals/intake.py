@@ -31,7 +31,7 @@ from signals.identity import Claim, Resolution
 from signals.intent import assess
 from signals.journal import Entry
 from signals.livesegments import LiveSegments, place
-from signals.publishing import Publisher
+from signals.publishing import HOT_STORE, Publisher
 from signals.reading import Item, Outcome, Reader, Reading
 from signals.separation import Cut, HubFound, cut, made_by
 from signals.signal import Arrival
@@ -140,13 +140,17 @@ def carry(
 
 
 def publish_due(intake: Intake) -> int:
-    """Publish states that somebody committed and could not publish; how many were waited for. Raises Unavailable."""
+    """Publish states that somebody committed and could not publish; how many were waited for.
+
+    Raises Unavailable, having published those of the nodes that are there."""
     with transaction(intake.sessions) as session:
         notes = outbox.waiting(session)
         states = stored_states(session, set(notes.values())) if notes else []
     if notes:
-        intake.publisher.write_states(states)
-        intake.settle(partial(outbox.done, notes=list(notes)))
+        lost = intake.publisher.offer_states(states)
+        intake.settle(partial(outbox.done, notes=[note for note, profile in notes.items() if profile not in lost]))
+        if lost:
+            raise Unavailable(HOT_STORE)
     return len(notes)
 
 

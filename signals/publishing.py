@@ -6,7 +6,7 @@ value of the same age is written again: that is how a repeated message, a rebuil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from redis import RedisError
@@ -66,6 +66,18 @@ class Publisher:
             STATE_SCRIPT, [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states]
         )
 
+    def offer_states(self, states: Sequence[tuple[int, int, bytes]]) -> set[int]:
+        """Write what can be written; the profiles whose states could not be, as a cluster's node of theirs is away.
+
+        Raises Unavailable when nothing could.
+        """
+        writes = [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states]
+        try:
+            answers = list(self._answers(STATE_SCRIPT, writes))
+        except RedisError as error:
+            raise Unavailable(HOT_STORE) from error
+        return {state[0] for state, answer in zip(states, answers, strict=True) if isinstance(answer, Exception)}
+
     def write_products(self, products: Iterable[tuple[str, int, bytes]]) -> int:
         """Write (product id, feed time in ms, encoded facts), each unless a newer one is there."""
         return self._run(PRODUCT_SCRIPT, [(keys.product(name), feed_ms, data) for name, feed_ms, data in products])
@@ -96,22 +108,26 @@ class Publisher:
 
     def _run(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
         try:
-            return sum(
-                self._batch(script, writes[start : start + _PIPELINE]) for start in range(0, len(writes), _PIPELINE)
-            )
+            written = 0
+            for answer in self._answers(script, writes):
+                if isinstance(answer, Exception):
+                    raise answer
+                written += answer
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
+        return written
 
-    def _batch(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
+    def _answers(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> Iterator[Any]:
+        for start in range(0, len(writes), _PIPELINE):
+            yield from self._batch(script, writes[start : start + _PIPELINE])
+
+    def _batch(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> list[Any]:
         digest = self._digests.get(script) or self._load(script)
         answers = self._send(digest, writes)
         if any(isinstance(answer, NoScriptError) for answer in answers):
             # Valkey was restarted since: it keeps data, not scripts.
             answers = self._send(self._load(script), writes)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return sum(answers)
+        return answers
 
     def _send(self, digest: str, writes: Sequence[tuple[str, int, bytes]]) -> list[Any]:
         pipeline = self._store.pipeline(transaction=False)

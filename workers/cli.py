@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from base import shapes
 from base.errors import LatebindError
 
 COMMANDS = {
@@ -53,6 +54,7 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"workers.commands.{COMMANDS[cmd_name][0]}").command
+        shapes.prepare()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -129,12 +129,18 @@ class Following:
         try:
             self.withdraw(record)
         except Unavailable as error:
-            if error.part != HOT_STORE or not is_clustered(self._parts.store):
+            if not self._is_one_node(error):
                 raise
             self._restarts.missed()
 
+    def _is_one_node(self, error: RedisError | Unavailable) -> bool:
+        """Whether what failed is the hot store, and perhaps no more of it than a node of a cluster."""
+        failed_there = isinstance(error, RedisError) or error.part == HOT_STORE
+        return failed_there and is_clustered(self._parts.store)
+
     def _finish(self) -> None:
-        """What must not stay half done, each even where another cannot be done now."""
+        """What must not stay half done, each even where another cannot be done now. What waits for a node of a cluster
+        keeps nothing else waiting."""
         now = self._parts.clock.now()
         failed: RedisError | Unavailable | None = None
         for step in (
@@ -146,7 +152,8 @@ class Following:
             try:
                 step()
             except (RedisError, Unavailable) as error:
-                failed = failed or error
+                if not self._is_one_node(error):
+                    failed = failed or error
         if failed is not None:
             raise failed
 

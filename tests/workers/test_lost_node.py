@@ -20,7 +20,9 @@ from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.record import ConsentRecord, RepairRecord
 from signals.erasure import unfinished
+from signals.intake import publish_due
 from signals.moments import unix_ms
+from signals.publishing import HOT_STORE
 from signals.state import ProfileState, decode
 from tests.campaigns.shop import MANAGER
 from tests.clusters import ValkeyCluster
@@ -132,6 +134,37 @@ def test_erasures_of_the_other_nodes_are_finished(
     assert finish_erasures(opens.shop.intake, opens.shop.now) == len(lost)
     assert all(state(opens.shop.store, profile).erased for profile in profiles)
     assert not finish_erasures(opens.shop.intake, opens.shop.now)
+
+
+def test_states_of_the_other_nodes_are_published(
+    opens: Opens, valkey_cluster: ValkeyCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = [mail.token.profile for mail in opens.send(*PEOPLE).values()]
+    dead = valkey_cluster.holder(keys.state(profiles[0]))
+    lost = {profile for profile in profiles if valkey_cluster.holder(keys.state(profile)) is dead}
+    assert 0 < len(lost) < len(profiles)
+    with monkeypatch.context() as failing:
+        failing.setattr(opens.shop.intake.publisher, "write_states", unavailable)
+        for name in PEOPLE:
+            with pytest.raises(Unavailable):
+                buy(opens, name)
+    assert not any(state(opens.shop.store, profile).orders for profile in profiles)
+    dead.kill()
+    try:
+        with pytest.raises(Unavailable):
+            publish_due(opens.shop.intake)
+        assert all(state(opens.shop.store, profile).orders for profile in profiles if profile not in lost)
+        assert {row.profile_id for row in opens.rows("SELECT profile_id FROM state_due")} == lost
+        opens.following.idle()
+    finally:
+        recover(valkey_cluster)
+    assert publish_due(opens.shop.intake) == len(lost)
+    assert all(state(opens.shop.store, profile).orders for profile in profiles)
+    assert publish_due(opens.shop.intake) == 0
+
+
+def unavailable(_states: object) -> int:
+    raise Unavailable(HOT_STORE)
 
 
 @pytest.fixture

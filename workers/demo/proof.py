@@ -33,7 +33,7 @@ _TORN: Final = """
     WITH shown AS (
         SELECT f.profile_id, f.at, f.lane, f.decision_id, d.open_number
         FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
-        WHERE f.campaign_id = :campaign AND f.kind IN ('picture', 'dark')
+        WHERE f.campaign_id = :campaign AND f.kind IN ('picture', 'dark') AND f.rung <> 'last'
     )
     SELECT (SELECT count(*) FROM shown WHERE open_number = 0) AS late, (
         SELECT count(*) FROM (
@@ -46,7 +46,8 @@ _STALE: Final = """
     SELECT count(*) AS fetches,
            count(*) FILTER (WHERE d.state_version < (
                SELECT max(e.id) FROM event e WHERE e.profile_id = f.profile_id AND e.folds AND e.received_at <= f.at
-           )) AS stale
+           ) AND f.rung <> 'last') AS stale,
+           count(*) FILTER (WHERE f.rung = 'last') AS again
     FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
     WHERE f.campaign_id = :campaign AND f.lane = 'live'
 """
@@ -184,7 +185,8 @@ def _fresh(stage: Stage, campaign: dict[str, Any], claims: Claims) -> None:
     claims.check(
         "every open used every signal that had been answered before it",
         found.fetches > 0 and found.stale == 0,
-        f"{found.fetches:,} fetches, {found.stale} on older knowledge",
+        f"{found.fetches:,} fetches, {found.stale} on older knowledge; {found.again} showed an earlier open's choice"
+        " again, as nothing could be decided in time",
     )
 
 
