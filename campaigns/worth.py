@@ -145,7 +145,7 @@ _WORTH: Final = text(
         WHERE p.root_id = ANY(:roots) AND e.folds AND e.type = 'track'
           AND e.event_time >= :since AND e.event_time < :as_of
           AND lower(e.name) IN ('order completed', 'order refunded', 'order cancelled', 'order canceled',
-                                'complaint opened', 'call note added')
+                                'order updated', 'complaint opened', 'call note added')
     ), placed AS (
         SELECT root, order_id, at, category_ids, coalesce(total, [[LINES OF said]], 0) AS paid,
                coalesce(greatest([[CENTS OF said ->> 'discount']], 0), 0) AS discount,
@@ -159,7 +159,11 @@ _WORTH: Final = text(
             p.paid * least(1, nullif([[PIECES OF t.said]], 0)::numeric / greatest(p.pieces, 1)), p.paid
         ))) AS paid
         FROM told t JOIN placed p ON p.root = t.root AND p.order_id = t.order_id
-        WHERE t.name <> 'order completed' AND t.order_id IS NOT NULL
+        WHERE t.order_id IS NOT NULL AND (t.name = 'order refunded' OR (
+            t.name IN ('order cancelled', 'order canceled') AND NOT EXISTS (
+                -- The shop took up again what it had cancelled.
+                SELECT FROM told s WHERE s.root = t.root AND s.order_id = t.order_id AND s.name = 'order updated'
+                    AND s.said ->> 'order_status' = 'placed' AND s.at >= t.at)))
         GROUP BY p.root, p.order_id
     ), kinds AS (
         SELECT root, count(DISTINCT category) FILTER (WHERE at < :half) AS early,

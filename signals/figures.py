@@ -17,6 +17,7 @@ MAX_ID: Final = 100
 _ADDRESS: Final = re.compile(r"@|%40|^\s*\+")
 """An e-mail address, as it is or as addresses of pages write it, or a telephone number of some country."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
+_STATUS: Final = re.compile(r"[a-z][a-z-]{0,19}")
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 
@@ -67,6 +68,10 @@ def _currency(value: Any) -> Any:
     return value if isinstance(value, str) and _CURRENCY.fullmatch(value) else None
 
 
+def _status(value: Any) -> Any:
+    return value if isinstance(value, str) and _STATUS.fullmatch(value) else None
+
+
 def _is_used(value: Any) -> Any:
     """That there is a coupon. Which one, is nobody's but the person's."""
     return True if value != "" else None
@@ -103,5 +108,5 @@ _SPELLINGS: Final = (*_SURE, "id")
 _AMOUNTS: Final = ("price", "cost", "quantity")
 _FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "cart_id": _id, "currency": _currency, "coupon": _is_used, "discount": _number,
-    "total": _number, "revenue": _number, "value": _number, "products": _products,
+    "order_status": _status, "total": _number, "revenue": _number, "value": _number, "products": _products,
 }  # fmt: skip

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -81,9 +81,10 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     `time_ms` is the event time in Unix milliseconds, corrected for the sender's clock; (`time_ms`, `message_id`,
     `source`) is the canonical order and names the event. `arrival` is the stored event's number. `total_cents` is an
     order's or refund's total. `category` is the category a list view, review or mark is about. `subject` is the id of
-    a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says or the clue to a cart
-    that is left (signals/carts.py). `withdraws` is the message id of the mark that an unmark takes back. `seen` tells
-    whether a person (or their proxy) was behind a mail fetch or click; `by_mail` whether an order came from a mail.
+    a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says, the clue to a cart that
+    is left (signals/carts.py), or STANDS of an order that its shop says is placed, whatever it said before.
+    `withdraws` is the message id of the mark that an unmark takes back. `seen` tells whether a person (or their proxy)
+    was behind a mail fetch or click; `by_mail` whether an order came from a mail.
     A trait of None is taken away.
     """
 
@@ -110,6 +111,9 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
         """The place of the event in the canonical order."""
         return self.time_ms, self.message_id, self.source
 
+
+STANDS: Final = "placed"
+"""What `order_status` of an Order Updated says where the order is none that an earlier cancellation ended."""
 
 _KINDS: dict[str, Kind] = {
     "order completed": "order",
@@ -286,6 +290,8 @@ def _score(value: object) -> float | None:
 def _said(kind: Kind, name: str, properties: Mapping[str, Any]) -> str:
     if kind == "clue":
         return clue_of(name.strip().lower(), properties)
+    if kind == "order_update":
+        return STANDS if properties.get("order_status") == STANDS else ""
     return _word(_first(properties, "feedback", "mark", "answer")) if kind == "mark" else ""
 
 

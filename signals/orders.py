@@ -3,7 +3,7 @@
 A *placement* is an order as it counts. A repeated order id within the next sixteen placements is the same order,
 and an update's however many came since:
 `Order Updated` replaces what it holds, a second `Order Completed` is ignored. Corrections go to the first placement of
-the order id they name.
+the order id they name; a cancellation is void where an update of that moment or later says that the order is placed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from signals.foldevent import NOT_OWN, FoldEvent, Line
+from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
 from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
 OVERFLOW = b"*"
@@ -113,7 +113,10 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
     first: dict[str, Placement] = {}
     window: OrderedDict[str, Placement] = OrderedDict()
     corrections = []
+    stood: dict[str, int] = {}
     for index, event in enumerate(events):
+        if event.word == STANDS and event.order_id:
+            stood[event.order_id] = event.time_ms
         if event.kind in ("order", "order_update"):
             known = window.get(event.order_id) if event.order_id else None
             if known is None and event.kind == "order_update":
@@ -126,10 +129,15 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
                 known.replace(event)
         elif event.kind in ("refund", "cancel") or (event.kind == "mark" and event.word in NOT_OWN):
             corrections.append(event)
+    corrections = [event for event in corrections if not _is_void(event, stood)]
     unmatched = {event.order_id for event in corrections if event.order_id and event.order_id not in first}
     for event in corrections:
         _correct(event, first, placements)
     return Resolution(placements, _packed(unmatched))
+
+
+def _is_void(event: FoldEvent, stood: dict[str, int]) -> bool:
+    return event.kind == "cancel" and bool(event.order_id) and event.time_ms <= stood.get(event.order_id, -1)
 
 
 def _remember(

@@ -1,7 +1,7 @@
 """WooCommerce's webhooks as Segment calls: orders with their refunds, customers, products.
 
-WooCommerce tells of an order again whenever it changes, whole. It counts once its status says that it was placed;
-refunds are repeated in the order's body by their own ids, as amounts without lines.
+WooCommerce tells of an order again whenever it changes, whole. It counts while its newest status says that it is
+placed; refunds are repeated in the order's body by their own ids, as amounts without lines.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from signals.foldevent import STANDS
 from signals.shopreading import (
     Bound,
     Said,
@@ -33,6 +34,7 @@ ORDERS: Final = frozenset({"order.created", "order.updated", "order.restored"})
 CUSTOMERS: Final = frozenset({"customer.created", "customer.updated"})
 PRODUCTS: Final = frozenset({"product.created", "product.updated", "product.restored"})
 PLACED: Final = frozenset({"on-hold", "processing", "completed", "refunded"})
+ENDED: Final = frozenset({"cancelled", "failed"})
 
 
 def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
@@ -52,12 +54,9 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     order, status = number(body.get("id"), "id"), text(body.get("status"))
     placed = moment(body.get("date_created_gmt"), "date_created_gmt")
     changed = moment(body.get("date_modified_gmt"), "date_modified_gmt")
-    if status == "cancelled":
-        return Said(
-            bound=[
-                Bound(order, "Order Cancelled", {"order_id": order}, changed, f"woocommerce-order-{order}-cancelled")
-            ]
-        )
+    if status in ENDED:
+        name = f"woocommerce-order-{order}-{status}-{changed.isoformat()}"
+        return Said(bound=[Bound(order, "Order Cancelled", {"order_id": order}, changed, name)])
     if status not in PLACED:
         return Said()
     billing = mapping(body.get("billing"))
@@ -69,7 +68,9 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     said.calls += identify(who, f"{first}-buyer-{changed.isoformat()}-{mark(who.traits)}", changed)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
     if changed > placed:
-        said.bound.append(Bound(order, "Order Updated", properties, changed, later))
+        # A shop cancels what is not paid in time, and takes it up again when the money comes.
+        stands = properties | {"order_status": STANDS}
+        said.bound.append(Bound(order, "Order Updated", stands, changed, later))
     for index, refund in enumerate(objects(body.get("refunds"), "refunds")):
         name = number(refund.get("id"), f"refunds[{index}].id")
         back = abs(money(refund.get("total"), f"refunds[{index}].total"))

@@ -178,6 +178,21 @@ def test_it_takes_off_what_comes_back(web: Web) -> None:
         assert found["is_loss"] == (returns > margin)
 
 
+def test_it_takes_nothing_off_for_an_order_that_was_cancelled_and_is_placed_after_all(web: Web) -> None:
+    campaign = mailed(web, 1, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    call = bought(web, "g0", paid=100, products=[SHOES])
+    call["properties"]["order_id"] = "o-1"
+    web.shop.send(call)
+    for event, status, returns in (("Order Cancelled", {}, 4_400), ("Order Updated", {"order_status": "placed"}, 0)):
+        web.shop.clock.advance(DAY)
+        web.shop.send(told("g0", event, order_id="o-1", **status))
+        (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+        assert (group["margin"], group["returns"]) == (4_000, returns), event
+
+
 def test_it_names_costs_by_version_and_refuses_what_makes_no_sense(web: Web) -> None:
     browser, program = web.browser("manager"), web.program("manager")
     campaign = web.shop.campaign()

@@ -105,6 +105,16 @@ def test_it_forgets_an_order_that_is_wholly_taken_back(correction: str) -> None:
     assert (state.orders, state.order_cents, state.categories, state.recent) == (0, 0, {}, ())
 
 
+def test_a_cancellation_is_void_where_the_shop_says_later_that_the_order_is_placed() -> None:
+    bought, gone = order("o1", item("shoes")), event("Order Cancelled", {"order_id": "o1"}, at=MORNING + HOUR, id="c")
+    told = {"order_id": "o1", "order_status": "placed", "products": [item("shoes")]}
+    for hours, orders in ((0.5, 0), (1, 1), (2, 1)):
+        stands = event("Order Updated", told, at=MORNING + hours * HOUR, id="u")
+        assert fold_all([bought, gone, stands]).orders == orders
+    plain = event("Order Updated", {"order_id": "o1", "products": [item("shoes")]}, at=MORNING + 2 * HOUR, id="u")
+    assert fold_all([bought, gone, plain]).orders == 0
+
+
 def test_it_waits_for_the_order_of_an_early_refund() -> None:
     refund = event("Order Refunded", {"order_id": "o1"}, id="r")
     state = fold(ProfileState(), identify({"a": 1}, at=MORNING - DAY))

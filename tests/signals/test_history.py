@@ -128,6 +128,45 @@ def test_it_does_not_count_what_was_taken_back(desk: Desk) -> None:
     assert audience(desk, anything, now) == {"kept", "in part"}
 
 
+def said(event: str, user: str, number: int, **properties: Any) -> dict[str, Any]:
+    """What was said of a user's order, `number` days after it."""
+    told = {"order_id": f"{user}-1"} | properties
+    return call("track", event=event, userId=user, properties=told, timestamp=f"2023-06-{15 + number}T12:00:00Z")
+
+
+RETURNED = {"products": [{"product_id": "p1", "quantity": 1}]}
+ALL = {"products": [{"product_id": "p1", "quantity": 1}, {"product_id": "p2", "quantity": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("calls", "stays"),
+    [
+        ([("Order Refunded", {"total": 5})], True),
+        ([("Order Refunded", {"total": "-5.00"})], True),
+        ([("Order Refunded", {"total": 110})], False),
+        ([("Order Refunded", {"revenue": 110.0})], False),
+        ([("Order Refunded", {"total": 60}), ("Order Refunded", {"total": 49.99})], True),
+        ([("Order Refunded", {"total": 60}), ("Order Refunded", {"total": 50})], False),
+        ([("Order Refunded", RETURNED | {"total": 80})], True),
+        ([("Order Refunded", ALL | {"total": 110})], False),
+        ([("Order Refunded", ALL)], False),
+        ([("Order Refunded", RETURNED), ("Order Refunded", {"products": [{"product_id": "p2"}]})], False),
+        ([("Order Refunded", {})], False),
+        ([("Order Cancelled", {}), ("Order Updated", ALL)], False),
+        ([("Order Cancelled", {}), ("Order Updated", ALL | {"order_status": "placed"})], True),
+        ([("Order Updated", ALL | {"order_status": "placed"}), ("Order Canceled", {})], False),
+    ],
+)
+def test_an_order_is_undone_when_all_of_it_came_back_in_windows_as_in_states(
+    desk: Desk, calls: list[tuple[str, dict[str, Any]]], stays: bool
+) -> None:
+    bought = order("ann", "ann-1", ("p1", "shoes", 80.0), ("p2", "attire", 30.0), time="2023-06-15T12:00:00Z")
+    desk.send(bought, *(said(event, "ann", 1 + day, **told) for day, (event, told) in enumerate(calls)))
+    anything = {name: value for name, value in JUNE.items() if name != "category"}
+    assert audience(desk, anything, "2024-06-20T00:00:00+00:00") == ({"ann"} if stays else set())
+    assert desk.read(desk.root("user_id", "ann")).orders == (1 if stays else 0)
+
+
 def test_it_counts_events_for_the_person_they_came_to_belong_to(desk: Desk) -> None:
     for day in (1, 2, 3):
         desk.send(viewed("shoes", anonymousId="visitor", timestamp=f"2024-03-0{day}T10:00:00Z"))

@@ -188,7 +188,7 @@ def test_it_cancels_an_order_and_counts_none_that_is_not_placed(shops: Shops) ->
     assert (shops.state("7209846112447").orders, shops.state("7209846112447").order_cents) == (0, 0)
     for topic, body in (
         ("order.created", like(WOO_ORDER, status="pending")),
-        ("order.updated", like(WOO_ORDER, status="failed")),
+        ("order.updated", like(WOO_ORDER, status="checkout-draft")),
         ("order.deleted", {"id": 727}),
     ):
         assert shops.told("woocommerce", topic, body) == "passed", topic
@@ -197,6 +197,26 @@ def test_it_cancels_an_order_and_counts_none_that_is_not_placed(shops: Shops) ->
     shops.told("woocommerce", "order.updated", WOO_ORDER)
     assert shops.state("26").order_cents == 5480
     shops.told("woocommerce", "order.updated", like(WOO_ORDER, status="cancelled"))
+    assert shops.state("26").orders == 0
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+@pytest.mark.parametrize("turn", list(itertools.permutations(range(3))))
+def test_the_newest_status_of_an_order_holds_in_any_order_of_arrival(
+    shops: Shops, ended: str, turn: tuple[int, ...]
+) -> None:
+    told = [
+        like(WOO_ORDER, status=status, date_modified_gmt=f"2026-03-01T1{hour}:40:00")
+        for hour, status in ((0, "on-hold"), (1, ended), (2, "processing"))
+    ]
+    for number in turn:
+        shops.told("woocommerce", "order.updated", told[number])
+    assert (shops.state("26").orders, shops.state("26").order_cents) == (1, 5480)
+    again = like(WOO_ORDER, status=ended, date_modified_gmt="2026-03-01T13:40:00")
+    shops.told("woocommerce", "order.updated", again)
+    assert shops.state("26").orders == 0
+    for body in told:
+        shops.told("woocommerce", "order.updated", body)
     assert shops.state("26").orders == 0
 
 

@@ -124,3 +124,20 @@ def test_it_takes_a_line_without_a_price_for_its_part_of_the_order_and_no_number
     with shop.sessions.begin() as session:
         [found] = worths(session, [shop.profile("odd")], shop.now + DAY)
     assert (found.sold, found.discount, found.discounted, found.returns, found.returned) == (2000, 0, 0, 1, 1000)
+
+
+def test_it_takes_no_order_for_returned_that_is_placed_after_all(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people("late")
+    at = shop.now - 10 * DAY
+    sold = order("late", at, 10, "Shoes")
+    number = sold["properties"]["order_id"]
+    gone = said("late", "Order Cancelled", order_id=number) | {"timestamp": (at + DAY).isoformat()}
+    stands = said("late", "Order Updated", order_id=number, order_status="placed")
+    returns = []
+    for calls in ([sold, gone], [stands | {"timestamp": (at + 2 * DAY).isoformat()}]):
+        shop.send(*calls)
+        with shop.sessions.begin() as session:
+            [found] = worths(session, [shop.profile("late")], shop.now + DAY)
+        returns.append((found.sold, found.returns, found.returned))
+    assert returns == [(1000, 1, 1000), (1000, 0, 0)]
