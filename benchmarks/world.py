@@ -63,7 +63,7 @@ def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
     """
     folder = Path(tempfile.mkdtemp(prefix="latebind-bench-"))
     folder.chmod(0o755)
-    pii_keys = {1: secrets.token_bytes(KEY_BYTES)}
+    pii_keys, hash_key = {1: secrets.token_bytes(KEY_BYTES)}, secrets.token_bytes(KEY_BYTES)
     valkey: ValkeyServer | ValkeyCluster = ValkeyServer(folder / "valkey", free_port(), folder / "valkey.log")
     if cluster:
         valkey = ValkeyCluster(folder)
@@ -72,7 +72,7 @@ def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
         valkey.start()
         if postgres is not None:
             postgres.start()
-            migrate(postgres.url, Vault(pii_keys))
+            migrate(postgres.url, Vault(pii_keys), hash_key)
         read = Settings.from_environment({"LATEBIND_VAR": str(folder / "var")})
         settings = replace(
             read,
@@ -84,7 +84,7 @@ def world(*, database: bool = False, cluster: bool = False) -> Iterator[World]:
             subject_key=secrets.token_bytes(KEY_BYTES),
             session_key=secrets.token_bytes(KEY_BYTES),
             pii_keys=pii_keys,
-            hash_key=secrets.token_bytes(KEY_BYTES),
+            hash_key=hash_key,
             render_workers=1,
             pin_cpus=True,
             log_level="warning",

@@ -48,7 +48,7 @@ class Intake:
     def __init__(self, sessions: Sessions, store: Store, hash_key: bytes) -> None:
         self.sessions = sessions
         self.publisher = Publisher(store)
-        self.reader = Reader(sessions)
+        self.reader = Reader(sessions, hash_key)
         self.categories = self.reader.categories
         self.definitions = Definitions(self.categories)
         self.segments = LiveSegments()

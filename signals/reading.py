@@ -7,7 +7,7 @@ the categories of products that are named without one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from signals.homes import Said, said
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal
 from signals.moments import unix_ms
-from signals.signal import Arrival, Signal, Untrusted, read, refuse_untrusted
+from signals.signal import Arrival, Signal, Untrusted, content_key, read, refuse_untrusted
 from signals.sources import Sender
 from signals.trackingplan import Plan, Plans, Violation
 
@@ -78,13 +78,15 @@ class Reading:
 class Reader:
     """Reads batches with what one process knows of categories. Threads may share it."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, hash_key: bytes) -> None:
         self._sessions = sessions
+        self._content_key = content_key(hash_key)
         self.categories = Categories(sessions)
         self.plans = Plans(sessions)
 
     def read(self, sender: Sender, bodies: Sequence[bytes], arrival: Arrival) -> Reading:
         """Every event of the batch, read or refused. Raises Unavailable when something must be looked up and cannot."""
+        arrival = replace(arrival, content_key=self._content_key)
         reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies))
         unknown: dict[str, None] = {}
         bare: list[Item] = []

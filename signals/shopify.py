@@ -21,6 +21,7 @@ from signals.shopreading import (
     lines,
     mapping,
     mark,
+    mark_of,
     moment,
     money,
     number,
@@ -65,7 +66,7 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     properties = _contents(body, order)
     first, later = f"shopify-order-{order}", f"shopify-order-{order}-{updated.isoformat()}-{mark(properties)}"
     said = Said(once={first})
-    said.calls += identify(who, f"{first}-buyer-{updated.isoformat()}-{mark(who.traits)}", updated)
+    said.calls += identify(who, f"{first}-buyer-{updated.isoformat()}-{mark_of(who, shop)}", updated)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
     if updated > placed:
         said.bound.append(Bound(order, "Order Updated", properties, updated, later))
@@ -177,7 +178,7 @@ def _customer(body: Mapping[str, Any], shop: Shop) -> Said:
     customer, updated = number(body.get("id"), "id"), moment(body.get("updated_at"), "updated_at")
     who = _buyer(body, {}, shop, customer)
     name = f"shopify-customer-{customer}-{updated.isoformat()}"
-    said = Said(calls=identify(who, f"{name}-{mark(who.traits)}", updated))
+    said = Said(calls=identify(who, f"{name}-{mark_of(who, shop)}", updated))
     consent = mapping(body.get("email_marketing_consent"))
     granted = _GRANTED.get(text(consent.get("state")))
     if granted is not None and consent.get("consent_updated_at"):

@@ -7,6 +7,7 @@ look like: `properties.products[3].price`.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -86,13 +87,23 @@ class Signal:
 class Arrival:
     """How an event came: when, how wrong the sender's clock is, and the type its address names ("" in a batch).
 
-    `known`: we say it ourselves of a profile we know, so it need not name anyone.
+    `known`: we say it ourselves of a profile we know, so it need not name anyone. `content_key` is `content_key` of the
+    installation where the event is to be stored (signals/reading.py sets it).
     """
 
     now: datetime
     skew: timedelta = timedelta(0)
     type: str = ""
     known: bool = False
+    content_key: bytes = b""
+
+
+def content_key(hash_key: bytes) -> bytes:
+    """Under which contents get the hashes that tell repeats from contradictions; 32 bytes.
+
+    Without a key, who has a dump and knows all else in a call could try out what is left of it.
+    """
+    return hmac.digest(hash_key, b"content of calls", "sha256")
 
 
 def clock_skew(sent_at: object, now: datetime) -> timedelta:
@@ -221,7 +232,7 @@ def _checked(raw: dict[str, Any], body: bytes, type_: str, arrival: Arrival) -> 
     given, time = _time(raw, arrival)
     said = {field: raw[field] for field in _SAYS if raw.get(field) is not None}
     said["type"], said["timestamp"] = type_, given
-    content_hash = hashlib.sha256(_CANONICAL.encode(said)).digest()
+    content_hash = hmac.digest(arrival.content_key, hashlib.sha256(_CANONICAL.encode(said)).digest(), "sha256")
     name = _name(raw, type_)
     kind = kind_of(type_, name)
     signal = Signal(

@@ -19,6 +19,7 @@ from signals.shopreading import (
     lines,
     mapping,
     mark,
+    mark_of,
     moment,
     money,
     number,
@@ -65,7 +66,7 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     properties = _contents(body, order)
     first, later = f"woocommerce-order-{order}", f"woocommerce-order-{order}-{changed.isoformat()}-{mark(properties)}"
     said = Said(once={first})
-    said.calls += identify(who, f"{first}-buyer-{changed.isoformat()}-{mark(who.traits)}", changed)
+    said.calls += identify(who, f"{first}-buyer-{changed.isoformat()}-{mark_of(who, shop)}", changed)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
     if changed > placed:
         # A shop cancels what is not paid in time, and takes it up again when the money comes.
@@ -132,7 +133,7 @@ def _customer(body: Mapping[str, Any], shop: Shop) -> Said:
     for name, field in (("email", "email"), ("firstName", "first_name"), ("lastName", "last_name")):
         traits[name] = text(body.get(field)) or traits[name]
     who = buyer(shop, customer, traits, customer)
-    name = f"woocommerce-customer-{customer}-{changed.isoformat()}-{mark(who.traits)}"
+    name = f"woocommerce-customer-{customer}-{changed.isoformat()}-{mark_of(who, shop)}"
     return Said(calls=identify(who, name, changed))
 
 

@@ -27,7 +27,7 @@ from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
 from tests.clusters import IS_WANTED, ValkeyCluster
-from tests.databases import PII_KEYS, VAULT, Databases
+from tests.databases import HASH_KEY, PII_KEYS, VAULT, Databases
 from tests.dialect import share
 from tests.nameserver import name_server
 from tests.order import SharedScheduling, longest_first
@@ -80,7 +80,7 @@ def postgres(server_folder: Path) -> Iterator[PostgresServer]:
     server = PostgresServer(server_folder / "postgres", free_port(), server_folder / "postgres.log", fsync=False)
     server.start()
     try:
-        migrate(server.url, VAULT)
+        migrate(server.url, VAULT, HASH_KEY)
         yield server
     finally:
         server.stop()

@@ -18,6 +18,7 @@ from base.vault import Vault
 TEMPLATE = "latebind"
 PII_KEYS = {1: b"p" * 32}
 VAULT = Vault(PII_KEYS)
+HASH_KEY = b"h" * 32
 """What seals and opens in every test that says nothing else."""
 
 GROWN_BYTES = 16_000_000

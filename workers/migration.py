@@ -19,13 +19,13 @@ from base.db import Model
 from base.vault import Vault
 
 
-def migrate(url: str, vault: Vault, upto: str = "head") -> None:
+def migrate(url: str, vault: Vault, hash_key: bytes, upto: str = "head") -> None:
     """Run every revision that the database has not seen. Safe to call from several hosts at once.
 
-    Raises SettingError where what is stored must be sealed and `vault` has no key.
+    Raises SettingError where what is stored must be sealed and `vault` has no key, or hashed anew without `hash_key`.
     """
     config = _config(url)
-    config.attributes["vault"] = vault
+    config.attributes |= {"vault": vault, "hash_key": hash_key}
     command.upgrade(config, upto)
 
 

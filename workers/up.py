@@ -125,7 +125,7 @@ class System:
             raise self.settings.missing("queue_url")
         self.settings = with_generated_keys(self.settings)
         self._start_servers()
-        migrate(self.settings.database_url, Vault.of(self.settings))
+        migrate(self.settings.database_url, Vault.of(self.settings), self.settings.hash_key)
         self._settle_keys()
         if self._is_own:
             self.access = prepare(self.settings)

@@ -13,7 +13,7 @@ from pathlib import Path
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
 from tests.campaigns.web import Web
-from tests.databases import VAULT
+from tests.databases import HASH_KEY, VAULT
 from tests.promises.world import World
 from workers.migration import migrate
 
@@ -39,7 +39,7 @@ def living(name: str, start_at: datetime = MONDAY) -> Iterator[Living]:
     try:
         postgres.start()
         valkey.start()
-        migrate(postgres.url, VAULT)
+        migrate(postgres.url, VAULT, HASH_KEY)
         world = World(folder, postgres.url, valkey.url, start_at)
         try:
             world.start()

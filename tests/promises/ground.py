@@ -13,7 +13,7 @@ from pathlib import Path
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
 from tests.clusters import IS_WANTED, ValkeyCluster
-from tests.databases import VAULT
+from tests.databases import HASH_KEY, VAULT
 from tests.promises.proxy import StallingProxy
 from tests.promises.world import World
 from workers.migration import migrate
@@ -75,7 +75,7 @@ def _servers(name: str, fsync: bool) -> Iterator[tuple[Path, PostgresServer, Val
     try:
         postgres.start()
         valkey.start()
-        migrate(postgres.url, VAULT)
+        migrate(postgres.url, VAULT, HASH_KEY)
         yield folder, postgres, valkey
     finally:
         valkey.stop()

@@ -20,7 +20,7 @@ from base.clock import monotonic, pause
 from base.embedded import PostgresServer, ValkeyServer
 from base.processes import free_port
 from base.settings import Settings
-from tests.databases import VAULT
+from tests.databases import HASH_KEY, VAULT
 from tests.serving import Serve
 from tests.signals.sending import Desk, order
 from workers.migration import migrate
@@ -49,7 +49,7 @@ def ground(server_folder: Path, tmp_path: Path, settings: Settings, serve: Serve
     valkey.start()
     engine, store = db.connect(postgres.url, vault=VAULT), stores.connect(valkey.url)
     try:
-        migrate(postgres.url, VAULT)
+        migrate(postgres.url, VAULT, HASH_KEY)
         desk = Desk(db.sessions(engine), store)
         own = replace(settings, database_url=postgres.url, redis_url=valkey.url, hash_key=desk.intake.hash_key)
         yield Ground(postgres, valkey, desk, serve("signals", own).url)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,8 +17,9 @@ from base.embedded import PostgresServer
 from base.errors import SettingError
 from base.vault import CLOSED
 from signals.identifying import SEALED
+from signals.signal import Arrival, Signal, content_key, read
 from signals.state import ProfileState, encode
-from tests.databases import VAULT
+from tests.databases import HASH_KEY, VAULT
 from workers.migration import migrate
 from workers.rekeying import places
 
@@ -83,21 +88,28 @@ ROWS = (
 WORDS = ("ann@", "Zephyrine", "Wilhelmina", "WILHELMINA", "Ann agreed", "one door", "Wales", "countess", "Mildred")
 
 
-@pytest.fixture
-def url(postgres: PostgresServer) -> Iterator[str]:
-    """A database as the release before made it, with rows in it."""
-    server, name = postgres.url.rsplit("/", 1)[0], "test_upgraded"
+@contextmanager
+def upgraded(postgres: PostgresServer, revision: str, rows: Sequence[tuple[str, tuple[Any, ...]]]) -> Iterator[str]:
+    """A database as an earlier release made it, with rows in it; its address."""
+    server, name = postgres.url.rsplit("/", 1)[0], f"test_upgraded_{revision}"
     plain = server.replace("postgresql+psycopg", "postgresql")
     with psycopg.connect(f"{plain}/postgres", autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
-            migrate(f"{server}/{name}", CLOSED, BEFORE)
+            migrate(f"{server}/{name}", VAULT if revision > BEFORE else CLOSED, b"", revision)
             with psycopg.connect(f"{plain}/{name}") as there:
-                for statement, values in ROWS:
+                for statement, values in rows:
                     there.execute(statement, values)
             yield f"{server}/{name}"
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> Iterator[str]:
+    """A database as the release before sealing made it, with rows in it."""
+    with upgraded(postgres, BEFORE, ROWS) as address:
+        yield address
 
 
 def dump(there: psycopg.Connection) -> str:
@@ -115,11 +127,11 @@ def dump(there: psycopg.Connection) -> str:
 def test_it_seals_what_the_release_before_kept(url: str) -> None:
     plain = url.replace("postgresql+psycopg", "postgresql")
     with pytest.raises(SettingError, match="LATEBIND_PII_KEYS"):
-        migrate(url, CLOSED)
+        migrate(url, CLOSED, HASH_KEY)
     with psycopg.connect(plain) as there:
         assert [word for word in WORDS if word not in dump(there)] == []
-    migrate(url, VAULT)
-    migrate(url, VAULT)
+    migrate(url, VAULT, HASH_KEY)
+    migrate(url, VAULT, HASH_KEY)
     with psycopg.connect(plain) as there:
         assert [word for word in WORDS if word in dump(there)] == []
         found: dict[str, list[bytes | None]] = {}
@@ -145,3 +157,54 @@ def test_it_seals_what_the_release_before_kept(url: str) -> None:
         }  # fmt: skip
         ((document,),) = there.execute("SELECT document FROM profile_state")
         assert document == DOCUMENT | {"traits": {"city": "Bonn"}, SEALED: {"first_name": True, "note": False}}
+
+
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+SAID = json.dumps(
+    {"type": "identify", "userId": "ann", "traits": {"phone": "+49 151 1234567"}, "timestamp": "2026-03-01T09:30:00Z"}
+).encode()
+
+
+def bare(monkeypatch: pytest.MonkeyPatch) -> Signal:
+    """The call as the release before read it: named by a hash without a key."""
+    with monkeypatch.context() as before:
+        before.setattr("signals.signal.hmac", SimpleNamespace(digest=lambda _key, content, _algorithm: content))
+        return read(SAID, Arrival(NOW))
+
+
+@pytest.mark.feature("SU-13")
+def test_it_keys_what_contents_were_hashed_to_and_still_tells_repeats(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = bare(monkeypatch), read(SAID, Arrival(NOW, content_key=content_key(HASH_KEY)))
+    names = (old.message_id, "m-1", "content-my own", "shopify-order-7-buyer-2026-03-01T09:30:00+00:00-0badcafe")
+    source = "INSERT INTO source (id, name, kind, trust, created_at) VALUES (1, 'shop', 'server', 100, now())"
+    event = (
+        "INSERT INTO event (id, message_id, source_id, profile_id, type, event_time, received_at, content_hash, folds,"
+        " body) VALUES (%s, %s, 1, 1, 'identify', now(), now(), %s, true, '')"
+    )
+    rows: list[tuple[str, tuple[Any, ...]]] = [
+        (source, ()),
+        ("INSERT INTO profile (id, root_id, created_at) VALUES (1, 1, now())", ()),
+        *((event, (number, name, old.content_hash)) for number, name in enumerate(names, 1)),
+        ("INSERT INTO event_conflict (message_id, source_id, content_hash, received_at, body)"
+         " VALUES ('m-1', 1, %s, now(), '')", (old.content_hash,)),
+        *(("INSERT INTO household_claim (profile_id, kind, key, since, said_at, message_id)"
+           " VALUES (1, 'hand', %s, now(), now(), %s)", (f"k{number}", name)) for number, name in enumerate(names[:2])),
+    ]  # fmt: skip
+    with upgraded(postgres, "0045", rows) as url, psycopg.connect(url.replace("+psycopg", "")) as there:
+        there.autocommit = True
+        with pytest.raises(SettingError, match="LATEBIND_HASH_KEY"):
+            migrate(url, VAULT, b"", "0046")
+        assert old.content_hash.hex()[:32] in dump(there)
+        migrate(url, VAULT, HASH_KEY, "0046")
+        left = dump(there)
+        assert old.content_hash.hex()[:32] not in left
+        assert old.content_hash.decode("latin-1") not in left
+        assert "0badcafe" not in left
+        stored = there.execute("SELECT message_id, content_hash FROM event ORDER BY id").fetchall()
+        assert {hashed for _, hashed in stored} == {new.content_hash}
+        assert [name for name, _ in stored[:3]] == [new.message_id, "m-1", "content-my own"]
+        assert there.execute("SELECT content_hash FROM event_conflict").fetchall() == [(new.content_hash,)]
+        claims = there.execute("SELECT message_id FROM household_claim ORDER BY id").fetchall()
+        assert claims == [(new.message_id,), ("m-1",)]
