@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from flask import Flask, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
-from sqlalchemy import select
 
+from campaigns import people
 from campaigns.models import User
 from campaigns.parts import parts
 from render.origin import Origins, Ranges
@@ -30,14 +30,15 @@ ADMIN = "admin"
 
 
 class SignedIn(UserMixin):  # type: ignore[misc]
-    """The signed-in person as views see them; a plain copy that outlives its session."""
+    """The signed-in person as views see them; a plain copy that outlives its session. `token`: `people.sign_in`."""
 
-    def __init__(self, user: User) -> None:
+    def __init__(self, user: User, token: str) -> None:
         self.id = user.id
         self.name = user.name
         self.roles = frozenset(user.roles)
         self.timezone = user.timezone
-        self._session = f"{user.id}.{hashlib.sha256(user.password.encode()).hexdigest()[:16]}"
+        self.token = token
+        self._session = f"{user.id}.{hashlib.sha256(user.password.encode()).hexdigest()[:16]}.{token}"
 
     def get_id(self) -> str:
         """What the session cookie names: the person and their password's mark, so that a new password ends sessions."""
@@ -107,12 +108,13 @@ def install(app: Flask) -> None:
 
 
 def _load(session_id: str) -> SignedIn | None:
-    number = session_id.partition(".")[0]
-    if not number.isdigit():
+    number, _, rest = session_id.partition(".")
+    token = rest.partition(".")[2]
+    if not (number.isascii() and number.isdigit() and token):
         return None
     with parts().transaction() as session:
-        user = session.scalar(select(User).where(User.id == int(number), User.active))
-        signed_in = SignedIn(user) if user else None
+        user = people.signed_in(session, int(number), token, parts().now())
+        signed_in = SignedIn(user, token) if user else None
     return signed_in if signed_in is not None and signed_in.get_id() == session_id else None
 
 

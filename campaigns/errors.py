@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from urllib.parse import urlsplit
+
 import structlog
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, current_app, jsonify, make_response, render_template, request
+from flask_login import current_user
 from flask_wtf.csrf import CSRFError
-from werkzeug.exceptions import HTTPException
+from psycopg.errors import UniqueViolation
+from sqlalchemy.exc import IntegrityError
+from werkzeug.exceptions import HTTPException, Unauthorized
 
 from base.errors import BadToken, Conflict, Expired, Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
+from campaigns.access import PUBLIC, roles_of
+from campaigns.editions import FIELD, Stale
 
 STATUS: dict[type[LatebindError], int] = {
     InvalidInput: 400,
@@ -18,6 +26,8 @@ STATUS: dict[type[LatebindError], int] = {
     Conflict: 409,
     Unavailable: 503,
 }
+TWICE = "It was done a moment ago already, by a second click perhaps, or by somebody else."
+MAX_KEPT_FIELDS = 500
 WORDS = {
     400: "That could not be understood",
     401: "Please sign in",
@@ -48,7 +58,10 @@ def install(app: Flask) -> None:
     """Answers for our own errors, for HTTP errors and for the unforeseen."""
     app.register_error_handler(LatebindError, _ours)
     app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(CSRFError, _http)
+    app.register_error_handler(CSRFError, _unsent)
+    app.register_error_handler(Unauthorized, _unsent)
+    app.register_error_handler(Stale, _stale)
+    app.register_error_handler(IntegrityError, _twice)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -75,6 +88,50 @@ def _http(error: HTTPException) -> Response:
         if name.lower() not in {"content-type", "content-length"}:
             response.headers[name] = value
     return response
+
+
+def _unsent(error: HTTPException) -> Response:
+    """A form that came without a session, or too late: what was typed is shown, to be sent again after signing in.
+
+    Only of a form of ours: what another site sent stays unsent.
+    """
+    view = current_app.view_functions.get(request.endpoint or "")
+    if request.method != "POST" or not _is_ours() or view is None or PUBLIC in roles_of(view):
+        return _http(error)
+    page = render_template("unsent.html", fields=_typed(), files=list(request.files), stale=None, edition=FIELD)
+    return make_response(page, 400 if current_user.is_authenticated else 401)
+
+
+def _stale(error: Stale) -> Response:
+    """Somebody saved the same meanwhile: what was typed is shown, to be put in its place knowingly."""
+    fields = [(name, error.edition if name == FIELD else value) for name, value in _typed()]
+    page = render_template("unsent.html", fields=fields, files=list(request.files), stale=error, edition=FIELD)
+    return make_response(page, 409)
+
+
+def _typed() -> list[tuple[str, str]]:
+    fields = (
+        (name, value)
+        for name, value in request.form.items(multi=True)
+        if name != "csrf_token" and "password" not in name and "secret" not in name
+    )
+    return list(islice(fields, MAX_KEPT_FIELDS))
+
+
+def _is_ours() -> bool:
+    """Whether a page of ours sent this, as the browser says; one that says neither is not believed."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "same-origin"
+    return urlsplit(request.headers.get("Origin", "")).netloc == request.host
+
+
+def _twice(error: IntegrityError) -> Response:
+    """Two did the same at the same moment, and the database took one."""
+    if not isinstance(error.orig, UniqueViolation):
+        return _unforeseen(error)
+    log.warning("done twice", endpoint=request.endpoint, constraint=error.orig.diag.constraint_name)
+    return _answer(409, TWICE, None)
 
 
 def _unforeseen(error: Exception) -> Response:

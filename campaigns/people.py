@@ -10,18 +10,18 @@ import hmac
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, wallclock
 from campaigns.admin_log import Actor
-from campaigns.models.accounts import ROLES, ApiKey, User
+from campaigns.models.accounts import ROLES, ApiKey, SignIn, User
 from signals import trackingplan
 from signals.sources import KINDS as SOURCE_KINDS
 from signals.sources import Source, create_source, disable_source
@@ -31,6 +31,9 @@ PASSWORD_LENGTH = 10
 MAX_PASSWORD = 200
 KEY_KINDS = ("server", "site")
 MAX_ORIGINS = 20
+TOKEN_BYTES = 18
+MAX_BROWSERS = 50
+LASTING = timedelta(days=90)
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,190}")
 _HASHER = PasswordHasher()
 # Verified against when nobody has the address, so that a guess at an address takes as long as one at a password. It is
@@ -68,6 +71,36 @@ def authenticate(session: Session, email: str, password: str, now: datetime) -> 
             user.password = _HASHER.hash(password)
         user.signed_in_at = now
     return user
+
+
+def sign_in(session: Session, user: User, now: datetime) -> str:
+    """Keep that somebody signed in; the word by which their browser goes until they sign out, at most LASTING.
+
+    Of more than MAX_BROWSERS the oldest ends.
+    """
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    session.execute(delete(SignIn).where(SignIn.at < now - LASTING))
+    kept = select(SignIn.token_hash).where(SignIn.user_id == user.id).order_by(SignIn.at.desc()).limit(MAX_BROWSERS - 1)
+    session.execute(delete(SignIn).where(SignIn.user_id == user.id, SignIn.token_hash.not_in(kept)))
+    session.add(SignIn(token_hash=_hash(token), user_id=user.id, at=now))
+    return token
+
+
+def signed_in(session: Session, user_id: int, token: str, now: datetime) -> User | None:
+    """Who goes by this word, if they are still signed in with it."""
+    found = select(User).join(SignIn, SignIn.user_id == User.id)
+    return session.scalar(
+        found.where(SignIn.token_hash == _hash(token), SignIn.at >= now - LASTING, User.id == user_id, User.active)
+    )
+
+
+def sign_out(session: Session, token: str) -> None:
+    """End what a browser was signed in with, wherever else its cookie was taken."""
+    session.execute(delete(SignIn).where(SignIn.token_hash == _hash(token)))
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 def user(session: Session, user_id: int) -> User:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from base.errors import InvalidInput
 from campaigns.access import public
+from campaigns.editions import FIELD
 from signals.currencies import exponent
 
 STATIC = Path(__file__).parent / "static"
@@ -107,9 +108,12 @@ def install(app: Flask) -> None:
     app.after_request(_headers)
 
 
-def csrf() -> Markup:
-    """The hidden field that every form carries."""
-    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
+def csrf(edition: str = "") -> Markup:
+    """The hidden field that every form carries; with it, where it shows what others may change, its `edition`."""
+    # What is shown again, for a fault in it or a button of the editor, was made from what it was made from before.
+    told = request.form.get(FIELD) or edition
+    made_from = Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, told) if edition else Markup()
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf()) + made_from
 
 
 def menu() -> list[MenuEntry]:

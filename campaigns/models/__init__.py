@@ -1,6 +1,6 @@
 """The tables of campaigns, a file an aggregate. Importing this package registers them all."""
 
-from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, User
+from campaigns.models.accounts import AccessEntry, AdminEntry, ApiKey, SignIn, User
 from campaigns.models.approval import Approval, ApprovalRule
 from campaigns.models.campaign import (
     Campaign,
@@ -45,5 +45,6 @@ __all__ = [
     "JoinEntry", "LearntRelations", "MailConsent", "Message", "ModelDrift", "ModelMove", "ModelShadow", "ModelVerdict",
     "Occurrence", "Offer", "OpenHours", "Outcome", "Permit", "PermitUse", "Picture", "Plan", "ProfitTerms",
     "RatioCheck", "RelationByHand", "ReplenishEntry", "Scenario", "ScoreModel", "ScoreRun", "Segment", "SegmentSize",
-    "SendTerms", "SentFacts", "SnapshotMember", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry", "User",
+    "SendTerms", "SentFacts", "SignIn", "SnapshotMember", "Subject", "TrainedModel", "TrainingRun", "TriggerEntry",
+    "User",
 ]  # fmt: skip

@@ -28,6 +28,17 @@ class User(Model):
     signed_in_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
 
 
+class SignIn(Model):
+    """A browser in which somebody is signed in: what its cookie names, as its SHA-256. Without a row it is over."""
+
+    __tablename__ = "sign_in"
+    __table_args__ = (Index("ix_sign_in_user_id", "user_id"),)
+
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+
+
 class ApiKey(Model):
     """A key for programs. Only the SHA-256 of its secret is kept; `id` is the public first part of the key."""
 

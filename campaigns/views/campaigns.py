@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from campaigns import (
     approvals,
     campaigns,
     contacts,
+    editions,
     mail,
     messages,
     offers,
@@ -37,6 +39,13 @@ from campaigns.views.acting import actor
 from campaigns.views.lacking import told
 from render.guard import FLAGS
 from signals.catalog import Category
+
+AUDIENCE = (
+    "audience", "send_holdout", "content_holdout", "needs_consent", "tracking", "priority", "mandatory",
+    "ends_on_purchase", "guard", "suppress", "replenish", "trigger",
+)  # fmt: skip
+CHOICES = ("slots", "default_landing", "arbitration")
+"""What the forms of these two tabs hold of a campaign."""
 
 pages = Blueprint("campaigns", __name__, url_prefix="/campaigns")
 CARDS = 60
@@ -123,6 +132,7 @@ def save_audience(campaign_id: int) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
+            editions.check(session, row, "campaign", partial(_edition, row, AUDIENCE))
             _change(session, row, **_audience_content(request.form, row))
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
@@ -139,7 +149,7 @@ def message(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         content = messages.content(messages.message(session, row.message_id or 0))
-        frame = _frame(session, row, "message")
+        frame = _frame(session, row, "message") | {"edition": _message_edition(session, row)}
         return render_template("campaigns/message.html", **frame, values=content, fault=None, with_amp=row.amp)
 
 
@@ -169,6 +179,8 @@ def save_message(campaign_id: int) -> ResponseReturnValue:
         with_amp = forms.on(form, "amp")
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
+            kept = messages.message(session, number)
+            editions.check(session, kept, "message", partial(_message_edition, session, row))
             mail.compile_mail(content, row.id, row.brand, with_amp=with_amp)
             messages.update_message(session, number, content, parts().now(), actor())
             if with_amp != row.amp:
@@ -176,7 +188,7 @@ def save_message(campaign_id: int) -> ResponseReturnValue:
     except (InvalidInput, Conflict) as error:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
-            frame = _frame(session, row, "message")
+            frame = _frame(session, row, "message") | {"edition": _message_edition(session, row)}
             return render_template(
                 "campaigns/message.html", **frame, values=content, fault=error, with_amp=forms.on(form, "amp")
             ), 400
@@ -200,6 +212,7 @@ def save_offers(campaign_id: int) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
+            editions.check(session, row, "campaign", partial(_edition, row, CHOICES))
             places = messages.message(session, row.message_id or 0).slots
             choices = [turns.choice(request.form, place["index"]) for place in places]
             names = {one.id: one.name for one in offers.offers(session)}
@@ -295,6 +308,7 @@ def _audience_form(session: Session, row: Campaign, fault: Fault | None, form: M
     return render_template(
         "campaigns/audience.html",
         **_frame(session, row, "audience"),
+        edition=_edition(row, AUDIENCE),
         fault=fault,
         rows=ruleform.typed(form) if form is not None else ruleform.rows(row.audience),
         join=ruleform.joined(row.audience) if form is None else form.get("join"),
@@ -342,6 +356,7 @@ def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
         listed={number: turns.listed(shown, choice["offers"], query) for number, choice in choices.items()},
         words=turns.words,
         **_frame(session, row, "offers"),
+        edition=_edition(row, CHOICES),
         fault=fault,
         places=messages.message(session, row.message_id or 0).slots,
         choices=choices,
@@ -353,6 +368,15 @@ def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
         contexts=rankform.CONTEXTS,
         ranked=rankform.shown(row.arbitration),
     )
+
+
+def _message_edition(session: Session, row: Campaign) -> str:
+    return editions.of(messages.content(messages.message(session, row.message_id or 0)), row.amp)
+
+
+def _edition(row: Campaign, fields: Sequence[str]) -> str:
+    content = campaigns.content(row)
+    return editions.of([getattr(content, name) for name in fields])
 
 
 def _change(session: Session, row: Campaign, **changes: Any) -> None:

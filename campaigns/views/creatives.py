@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
@@ -12,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creativeform, creatives, creativewords, library
+from campaigns import creativeform, creatives, creativewords, editions, library, models
 from campaigns.access import allow
 from campaigns.creativeform import GROUPS, Draft
 from campaigns.parts import parts
@@ -160,6 +161,8 @@ def _save(creative_id: int | None) -> ResponseReturnValue:
             if creative_id is None:
                 row = creatives.create_creative(session, name, document, parts().now(), actor())
             else:
+                old = creatives.creative(session, creative_id)
+                editions.check(session, old, "creative", partial(_edition, old))
                 row = creatives.update_creative(session, creative_id, name, document, parts().now(), actor())
             number = row.id
     except (InvalidInput, Conflict) as error:
@@ -201,12 +204,17 @@ def _chosen(pictures: list[Any], values: Mapping[str, str]) -> Any:
     return next((picture for picture in pictures if picture.digest in named), None)
 
 
+def _edition(row: models.Creative) -> str:
+    return editions.of(row.name, row.document)
+
+
 def _editor(session: Session, creative_id: int | None, draft: Draft, fault: InvalidInput | Conflict | None) -> str:
     field = getattr(fault, "field", "name" if fault else None)
     pictures = library.pictures(session, most=MAX_PICTURES)
     return render_template(
         "creatives/edit.html",
         creative_id=creative_id,
+        edition="" if creative_id is None else _edition(creatives.creative(session, creative_id)),
         draft=draft,
         fault=fault,
         field=None if field is None else creativeform.form_field(field),

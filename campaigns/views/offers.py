@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creatives, offers, starting
+from campaigns import creatives, editions, offers, starting
 from campaigns.access import allow
 from campaigns.models import Offer
 from campaigns.offers import OfferIn
@@ -131,6 +132,8 @@ def _save(offer_id: int | None) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             old = offers.offer(session, offer_id) if offer_id is not None else None
+            if old is not None:
+                editions.check(session, old, "offer", partial(_edition, old))
             content = _content(session, request.form, old)
             if offer_id is None:
                 row = offers.create_offer(session, content, now, actor())
@@ -150,6 +153,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
     return render_template(
         "offers/edit.html",
         offer=row,
+        edition=_edition(row) if row is not None else "",
         values=values,
         fault=fault,
         field=getattr(fault, "field", "name" if fault else "").removeprefix("fields."),
@@ -161,6 +165,10 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         products=session.scalars(select(Product).order_by(Product.title).limit(MAX_PRODUCTS)).all(),
     )
+
+
+def _edition(row: Offer) -> str:
+    return editions.of(_values(row))
 
 
 def _values(row: Offer) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -11,9 +12,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import campaigns, compiling, messages, offers, scenarios
+from campaigns import campaigns, compiling, editions, messages, offers, scenarios
 from campaigns.access import allow
-from campaigns.models import Campaign, Segment
+from campaigns.models import Campaign, Scenario, Segment
 from campaigns.parts import parts
 from campaigns.scenarios import ScenarioIn
 from campaigns.views import chosen, exploring, forms
@@ -75,6 +76,9 @@ def _save(campaign_id: int, number: int | None) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
+            if number is not None:
+                old = scenarios.scenario(session, campaign_id, number)
+                editions.check(session, old, "scenario", partial(_edition, old))
             content = _content(session, row, request.form)
             if number is None:
                 scenarios.add(session, row, content, now, by)
@@ -96,6 +100,10 @@ def _save(campaign_id: int, number: int | None) -> ResponseReturnValue:
     return redirect(url_for("checks.show", campaign_id=campaign_id))
 
 
+def _edition(row: Scenario) -> str:
+    return editions.of(scenarios.content(row))
+
+
 def _page(
     session: Session,
     row: Campaign,
@@ -112,6 +120,7 @@ def _page(
         "campaigns/scenario.html",
         **frame(session, row, "checks"),
         number=number,
+        edition="" if number is None else _edition(scenarios.scenario(session, row.id, number)),
         values=values,
         fault=fault,
         customer=customer,

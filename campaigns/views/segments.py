@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -10,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import ruleform, scores, segments
+from campaigns import editions, ruleform, scores, segments
 from campaigns.access import allow
 from campaigns.models.campaign import Segment
 from campaigns.parts import parts
@@ -95,6 +96,7 @@ def save(segment_id: int) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             row = segments.segment(session, segment_id)
+            editions.check(session, row, "segment", partial(_edition, row))
             rule = row.rule if "keep_rule" in form else ruleform.read(form)
             segments.update_segment(session, segment_id, forms.text(form, "name"), rule, now, actor())
             segments.count_in_time(session, segment_id, now)
@@ -119,6 +121,10 @@ def delete(segment_id: int) -> ResponseReturnValue:
     return redirect(url_for("segments.index"))
 
 
+def _edition(row: Segment) -> str:
+    return editions.of(row.name, row.rule)
+
+
 def _builder(
     session: Session, row: Segment | None, fault: InvalidInput | Conflict | None, form: Mapping[str, str] | None
 ) -> str:
@@ -128,6 +134,7 @@ def _builder(
     return render_template(
         "segments/edit.html",
         segment=row,
+        edition=_edition(row) if row is not None else "",
         name=form.get("name", "") if form is not None else row.name if row is not None else "",
         fault=fault,
         rows=ruleform.typed(form) if form is not None and "keep_rule" not in form else ruleform.rows(rule),

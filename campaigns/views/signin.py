@@ -42,8 +42,9 @@ def enter() -> ResponseReturnValue:
     now = parts().now()
     with parts().transaction() as session:
         user = people.authenticate(session, request.form.get("email", ""), request.form.get("password", ""), now)
-        signed_in = SignedIn(user) if user else None
+        signed_in = None
         if user is not None:
+            signed_in = SignedIn(user, people.sign_in(session, user, now))
             admin_log.record(session, Actor("user", user.id, request.remote_addr), "sign in", "user", user.id, now)
     if signed_in is None:
         flash("That address and password do not go together.", "error")
@@ -58,6 +59,7 @@ def leave() -> ResponseReturnValue:
     """End the session."""
     if current_user.is_authenticated:
         with parts().transaction() as session:
+            people.sign_out(session, current_user.token)
             admin_log.record(session, actor(), "sign out", "user", current_user.id, parts().now())
     logout_user()
     return redirect(url_for("signin.form"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -12,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from msgspec.structs import replace
 
 from base.errors import Conflict, InvalidInput
-from campaigns import campaigns, gateways, messages, textcompose, texts
+from campaigns import campaigns, editions, gateways, messages, textcompose, texts
 from campaigns.access import allow
 from campaigns.models import Campaign
 from campaigns.parts import parts
@@ -42,6 +43,7 @@ def save(campaign_id: int) -> ResponseReturnValue:
     try:
         with parts().transaction() as session:
             row = campaigns.campaign(session, campaign_id)
+            editions.check(session, row, "campaign", partial(_edition, row))
             gateway = forms.whole(request.form, "gateway")
             written = _written(request.form, row)
             kept = written if gateway is not None else texts.begun(written)
@@ -51,6 +53,10 @@ def save(campaign_id: int) -> ResponseReturnValue:
         return _page(campaign_id, error, request.form), 409 if isinstance(error, Conflict) else 400
     flash("Saved.")
     return redirect(url_for("texts.show", campaign_id=campaign_id))
+
+
+def _edition(row: Campaign) -> str:
+    return editions.of(row.gateway_id, row.text)
 
 
 def _written(form: Mapping[str, str], row: Campaign) -> TextIn:
@@ -113,6 +119,7 @@ def _page(campaign_id: int, fault: InvalidInput | Conflict | None, typed: Mappin
         return render_template(
             "campaigns/text.html",
             **frame(session, row, "message"),
+            edition=_edition(row),
             fault=fault,
             typed=typed,
             kept=kept,

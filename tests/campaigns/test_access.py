@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
+from threading import Barrier
 
 import pytest
 from argon2 import extract_parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from flask import Flask
-from sqlalchemy import func, select
+from markupsafe import escape
+from sqlalchemy import delete, func, select
 from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
 
 from base.clock import monotonic
 from campaigns import access, people
 from campaigns.access import PUBLIC, allow, roles_of
-from campaigns.models import AccessEntry, AdminEntry, User
+from campaigns.models import AccessEntry, AdminEntry, SignIn, User
 from tests.campaigns.shop import MANAGER, Shop
-from tests.campaigns.web import PASSWORD, Web
+from tests.campaigns.web import PASSWORD, Browser, Program, Web
 
 EXPECTED = {
     "health": PUBLIC, "signin": PUBLIC, "document": PUBLIC, "static": PUBLIC, "icon": PUBLIC,
@@ -62,7 +67,7 @@ def address(web: Web, rule: Rule) -> str:
         )
 
 
-def count(web: Web, table: type[AccessEntry] | type[AdminEntry]) -> int:
+def count(web: Web, table: type[AccessEntry | AdminEntry | SignIn]) -> int:
     with web.shop.sessions.begin() as session:
         return session.scalar(select(func.count()).select_from(table)) or 0
 
@@ -251,3 +256,91 @@ def test_it_hardens_every_answer(web: Web) -> None:
     assert (cookie.http_only, cookie.same_site) == (True, "Lax")
     with browser.client.get("/static/app.css") as asset:
         assert "immutable" in asset.headers["Cache-Control"]
+
+
+def test_it_ends_a_copied_session_on_signing_out_and_no_other(web: Web) -> None:
+    browser, elsewhere, thief = web.browser("manager"), web.browser("manager"), web.stranger()
+    cookie = browser.client.get_cookie("latebind")
+    assert cookie is not None
+    thief.client.set_cookie("latebind", cookie.value)
+    assert thief.get("/campaigns/").status_code == 200
+    browser.post("/sign-out")
+    assert thief.get("/campaigns/").status_code == 302
+    assert elsewhere.get("/campaigns/").status_code == 200
+    web.shop.clock.advance(people.LASTING + timedelta(minutes=1))
+    assert elsewhere.get("/campaigns/").status_code == 302
+    web.shop.clock.advance(-people.LASTING)
+    with web.shop.sessions.begin() as session:
+        manager = session.scalars(select(User).where(User.email == web.person("manager"))).one()
+        moments = [web.shop.now + timedelta(seconds=number) for number in range(people.MAX_BROWSERS + 3)]
+        words = [people.sign_in(session, manager, at) for at in moments]
+        there = [people.signed_in(session, manager.id, word, moments[-1]) is not None for word in words]
+        assert there == [False] * 3 + [True] * people.MAX_BROWSERS
+    assert count(web, SignIn) == people.MAX_BROWSERS
+
+
+FORM = {"name": "Spring", "note": 'Two lines,\n"quoted" & <b>bold</b>', "password": "hunter2hunter2"}
+OURS = {"Sec-Fetch-Site": "same-origin"}
+
+
+def sent(browser: Browser, headers: dict[str, str]) -> TestResponse:
+    """A form that is posted with what the browser says of where it comes from."""
+    return browser.client.post("/offers/new", data={"csrf_token": browser.token} | FORM, headers=headers)
+
+
+@pytest.mark.parametrize("signed_out", ["here", "elsewhere", "never in"])
+def test_it_keeps_what_was_typed_when_somebody_is_signed_out_meanwhile(web: Web, signed_out: str) -> None:
+    browser = web.browser("manager") if signed_out != "never in" else web.stranger()
+    browser.get("/offers/new")
+    if signed_out == "here":
+        browser.client.delete_cookie("latebind")
+    with web.shop.sessions.begin() as session:
+        session.execute(delete(SignIn))
+    answer = sent(browser, OURS)
+    assert answer.status_code == 401
+    assert "Not sent yet" in answer.text
+    assert escape(FORM["note"]) in answer.text
+    assert "hunter2" not in answer.text
+    browser.get("/sign-in")
+    email = web.person("manager")
+    again = re.search(r'name="csrf_token" value="([^"]+)"', answer.text)
+    assert again
+    assert browser.post("/sign-in", email=email, password=PASSWORD).status_code == 302
+    browser.token = again[1]
+    assert "Not sent yet" not in sent(browser, OURS).text, "the page's own token holds after signing in"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://elsewhere.example"},
+                                     {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}])  # fmt: skip
+def test_it_hands_back_no_form_that_another_site_sent(web: Web, headers: dict[str, str]) -> None:
+    for browser in (web.stranger(), web.browser("manager")):
+        browser.token = "forged"
+        answer = sent(browser, headers)
+        assert answer.status_code == 400
+        assert "Spring" not in answer.text
+
+
+def test_a_form_that_lay_open_too_long_is_sent_again(web: Web) -> None:
+    browser = web.browser("manager")
+    browser.token = "stale"
+    answer = sent(browser, {"Origin": "http://localhost"})
+    assert answer.status_code == 400
+    assert "Not sent yet" in answer.text
+    assert "Spring" in answer.text
+
+
+def test_of_many_clicks_at_once_one_is_done_and_the_others_are_told_so(web: Web) -> None:
+    browsers, form = [web.browser("manager") for _ in range(4)], {"name": "Twin", "subject": "Hello"}
+    start = Barrier(len(browsers))
+    design = {"document": web.program("manager").told("GET", "/creatives/1")["document"]}
+
+    def click(browser: Browser) -> int:
+        program = Program(browser.client, key)
+        start.wait()
+        return program.call("POST", "/creatives", form | design).status_code
+
+    key = web.program("manager").key
+    for turn in range(5):
+        form = {"name": f"Twin {turn}"}
+        with ThreadPoolExecutor(len(browsers)) as pool:
+            assert sorted(pool.map(click, browsers)) == [201, 409, 409, 409]

@@ -1,0 +1,57 @@
+"""Two people on one form: it says what it was made from, so that nobody undoes unseen what somebody saved meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from flask import request
+from flask_login import current_user
+from sqlalchemy.orm import Session
+
+from base.db import Model
+from base.errors import LatebindError
+from campaigns import admin_log
+from campaigns.models import User
+
+FIELD = "edition"
+"""The hidden field that tells it."""
+
+
+class Stale(LatebindError):
+    """The form was made from something else than is kept now, which is of `edition`; `who` saved it `at` some time."""
+
+    def __init__(self, edition: str, who: str, at: datetime | None) -> None:
+        super().__init__(f"{who} saved this after the form was opened.")
+        self.edition = edition
+        self.who = who
+        self.at = at
+
+
+def of(*shown: Any) -> str:
+    """The mark of what a form shows: the same for the same contents, of whatever JSON can tell."""
+    return hashlib.sha256(msgspec.json.encode(shown, enc_hook=str, order="sorted")).hexdigest()[:16]
+
+
+def check(session: Session, row: Model, kind: str, mark: Callable[[], str]) -> None:
+    """Hold the row to the end of the transaction; raises Stale where the form was made from something else.
+
+    `mark` tells what is kept now, `kind` and the row's id whose log says who saved it.
+    """
+    given = request.form.get(FIELD)
+    if not given:
+        return
+    session.refresh(row, with_for_update=True)
+    kept = mark()
+    if given == kept:
+        return
+    newest = next(iter(admin_log.entries(session, object_type=kind, object_id=row.id, limit=1)), None)  # type: ignore[attr-defined]
+    who, at = "Somebody", None
+    if newest is not None:
+        user = session.get(User, newest.user_id) if newest.user_id is not None else None
+        own = user is not None and user.id == current_user.id
+        who, at = "You" if own else user.name if user is not None else newest.actor, newest.at
+    raise Stale(kept, who, at)

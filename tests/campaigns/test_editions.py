@@ -1,0 +1,141 @@
+"""Two people on one form: who saves later is told what the earlier changed, and loses nothing that was typed."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.campaigns.web import Browser, Web
+
+
+class Form(HTMLParser):
+    """The fields of the first form that carries an edition, as a browser would post them untouched."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fields: dict[str, str] = {}
+        self._inside, self._area, self._select, self._says, self._done = False, "", "", False, False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form" and not self._done:
+            self._inside, self.fields = given.get("method") == "post", {}
+        if not self._inside or self._done:
+            return
+        name = given.get("name", "")
+        if tag == "textarea":
+            self._area = name
+            self.fields[name] = ""
+        elif tag == "select":
+            self._select = name
+        elif tag == "option" and (self._select not in self.fields or "selected" in given):
+            self.fields[self._select] = given.get("value", "")
+            self._says = "value" not in given
+        elif (
+            tag == "input" and name and given.get("type") not in ("checkbox", "radio", "submit", "image", "file")
+        ) or "checked" in given:
+            self.fields[name] = given.get("value", "on")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._area = "" if tag == "textarea" else self._area
+        if tag == "form" and self._inside:
+            self._inside, self._done = False, "edition" in self.fields
+
+    def handle_data(self, data: str) -> None:
+        if self._area:
+            self.fields[self._area] += data
+        elif self._says:
+            self.fields[self._select], self._says = data.strip(), False
+
+
+def opened(browser: Browser, path: str) -> dict[str, str]:
+    fields = Form(browser.get(path).text).fields
+    assert fields.get("edition"), f"{path} does not say what it was made from"
+    return fields
+
+
+def posted(browser: Browser, path: str, fields: dict[str, str]) -> tuple[int, str]:
+    answer = browser.client.post(path, data=fields)
+    return answer.status_code, answer.text
+
+
+SEGMENT = {"name": "Buyers", "rule": {"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1}}
+
+
+def places(web: Web) -> dict[str, tuple[str, str]]:
+    """The forms, each with a field of it that two people change."""
+    web.shop.send(web.shop.order("ann", "shoes", web.shop.now))
+    campaign = web.shop.campaign(published=False)
+    segment = web.program("manager").told("POST", "/segments", SEGMENT)["id"]
+    return {
+        "offer": (f"/offers/{web.shop.offer()}", "name"),
+        "creative": ("/creatives/1", "name"),
+        "segment": (f"/segments/{segment}", "name"),
+        "audience": (f"/campaigns/{campaign}/audience", "send_holdout"),
+        "message": (f"/campaigns/{campaign}/message", "subject"),
+        "choices": (f"/campaigns/{campaign}/offers", "default_landing"),
+    }
+
+
+TYPED = {"name": ("Theirs", "Mine"), "send_holdout": ("5", "7"), "subject": ("Theirs", "Mine"),
+         "default_landing": ("https://shop.example.com/theirs", "https://shop.example.com/mine")}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["offer", "creative", "segment", "audience", "message", "choices"])
+def test_a_later_save_undoes_no_earlier_one_unseen(web: Web, place: str) -> None:
+    first, second = web.browser("manager"), web.browser("admin")
+    path, field = places(web)[place]
+    theirs, mine = TYPED[field]
+    one, other = opened(first, path), opened(second, path)
+    assert posted(first, path, one | {field: theirs})[0] == 302
+    status, page = posted(second, path, other | {field: mine})
+    assert status == 409
+    assert "A Person saved this" in page
+    assert mine in page
+    assert opened(first, path)[field].startswith(theirs), "what was saved stays"
+    again = Form(page).fields
+    assert again[field] == mine
+    assert again["edition"] != other["edition"]
+    assert posted(second, path, again)[0] == 302, "knowingly it goes"
+    assert opened(first, path)[field].startswith(mine)
+
+
+def test_it_stands_in_nobodys_way(web: Web) -> None:
+    browser = web.browser("manager")
+    path = f"/offers/{web.shop.offer()}"
+    for turn in range(3):
+        assert posted(browser, path, opened(browser, path) | {"name": f"Turn {turn}"})[0] == 302
+    fields = opened(browser, path)
+    assert posted(browser, path, fields | {"name": "Turn 2"})[0] == 302
+    status, page = posted(browser, path, fields | {"name": "Once more"})
+    assert status == 302, "the same was saved, so nothing is undone"
+    status, page = posted(browser, path, fields | {"name": "From the page before"})
+    assert (status, "You saved this" in page) == (409, True)
+
+
+def test_a_fault_on_the_way_hides_no_earlier_save(web: Web) -> None:
+    first, second = web.browser("manager"), web.browser("manager")
+    path = f"/campaigns/{web.shop.campaign(published=False)}/message"
+    one, other = opened(first, path), opened(second, path)
+    status, page = posted(second, path, other | {"subject": ""})
+    assert status == 400
+    assert posted(first, path, one | {"subject": "Theirs"})[0] == 302
+    shown = Form(page).fields
+    assert shown["edition"] == other["edition"]
+    assert posted(second, path, shown | {"subject": "Mine"})[0] == 409
+
+
+def test_the_word_of_what_was_typed_is_text_and_holds_no_secret(web: Web) -> None:
+    browser = web.browser("manager")
+    path = f"/offers/{web.shop.offer()}"
+    fields: dict[str, Any] = opened(browser, path) | {"name": "<script>alert(1)</script>", "edition": "0" * 16}
+    status, page = posted(browser, path, fields)
+    assert status == 409
+    assert "<script>alert" not in page
+    assert "<script>alert(1)</script>" in unescape(page)
+    assert not re.search(r"<dd[^>]*>0{16}</dd>", page)
