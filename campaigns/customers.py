@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
@@ -107,15 +107,21 @@ def members(session: Session, root: int) -> list[int]:
     return list(session.scalars(select(Profile.id).where(Profile.root_id == root).order_by(Profile.id)))
 
 
-def currency(session: Session, people: Sequence[int]) -> str:
-    """The currency of the newest order of these profiles, euros where none tells: amounts in a state have none."""
-    told = session.scalar(
-        select(Event.figures["properties"]["currency"].astext)
-        .where(Event.profile_id.in_(people), Event.order_id.is_not(None))
-        .order_by(Event.event_time.desc(), Event.id.desc())
-        .limit(1)
+def currencies(session: Session, people: Sequence[int]) -> list[str]:
+    """The currencies in which these profiles told of orders, that of the newest first; at most twenty, euros where none
+    tells.
+
+    Amounts in a state have none: they are added up as they were told.
+    """
+    told = func.upper(Event.figures["properties"]["currency"].astext)
+    rows = session.scalars(
+        select(told)
+        .where(Event.profile_id.in_(people), Event.order_id.is_not(None), told.is_not(None))
+        .group_by(told)
+        .order_by(func.max(Event.event_time).desc(), func.max(Event.id).desc())
+        .limit(20)
     )
-    return told or "EUR"
+    return list(rows) or ["EUR"]
 
 
 def names(session: Session, root: int) -> list[Name]:

@@ -21,6 +21,7 @@ from campaigns.campaigns import Trigger
 from campaigns.models.campaign import Campaign, TriggerEntry
 from campaigns.models.delivery import Delivery
 from signals.events import Event
+from signals.history_sql import is_named
 from signals.profiles import Profile
 
 LOOK_EVERY: Final = timedelta(seconds=20)
@@ -39,7 +40,7 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
             Event.received_at >= since,
             Event.event_time >= since,
             Event.event_time <= until,
-            func.lower(Event.name) == terms.event.lower(),
+            is_named(terms.event),
             Event.folds,
         )
         .group_by(Profile.root_id)

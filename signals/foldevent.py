@@ -115,21 +115,26 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
 STANDS: Final = "placed"
 """What `order_status` of an Order Updated says where the order is none that an earlier cancellation ended."""
 
+_SPELLINGS: Final[Mapping[str, str]] = {
+    "completed order": "order completed",
+    "order canceled": "order cancelled",
+    "viewed product": "product viewed",
+    "added product": "product added",
+    "removed product": "product removed",
+    "email clicked": "email link clicked",
+}
+"""Other names of events, in lower case, and the names that they stand for."""
+
 _KINDS: dict[str, Kind] = {
     "order completed": "order",
-    "completed order": "order",
     "order updated": "order_update",
     "order refunded": "refund",
     "order cancelled": "cancel",
-    "order canceled": "cancel",
     "product viewed": "view",
-    "viewed product": "view",
     "product clicked": "view",
     "product list viewed": "list_view",
     "product added": "cart_add",
-    "added product": "cart_add",
     "product removed": "cart_remove",
-    "removed product": "cart_remove",
     "cart viewed": "cart",
     "checkout started": "checkout",
     "product reviewed": "review",
@@ -143,7 +148,6 @@ _KINDS: dict[str, Kind] = {
     "consent changed": "consent",
     "email opened": "mail_open",
     "email link clicked": "mail_click",
-    "email clicked": "mail_click",
 }
 _UNKEPT_TRAITS = frozenset(
     {"email", "phone", "id", "user_id", "anonymous_id", "username", "avatar", "website", "password", "address.street"}
@@ -158,7 +162,14 @@ def kind_of(call_type: str, name: str | None) -> Kind:
     if call_type != "track" or not name:
         return "other"
     said = name.strip().lower()
-    return "clue" if said in CLUE_EVENTS else _KINDS.get(said, "other")
+    return "clue" if said in CLUE_EVENTS else _KINDS.get(_SPELLINGS.get(said, said), "other")
+
+
+def spellings_of(name: str) -> tuple[str, ...]:
+    """All names of the event of this name, in lower case: *Completed Order* is *Order Completed*."""
+    said = name.strip().lower()
+    meant = _SPELLINGS.get(said, said)
+    return meant, *(other for other, stands_for in _SPELLINGS.items() if stands_for == meant)
 
 
 def fold_event(

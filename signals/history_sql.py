@@ -30,11 +30,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from signals.events import Event
-from signals.foldevent import STANDS, kind_of
+from signals.foldevent import STANDS, kind_of, spellings_of
 from signals.history import History
 from signals.profiles import Profile, ProfileStateRow
 
-_CANCELLED: Final = ("order cancelled", "order canceled")
+_CANCELLED: Final = spellings_of("order cancelled")
 _REFUNDED: Final = "order refunded"
 _UPDATED: Final = "order updated"
 _AMOUNT: Final = r"^-?[0-9]{1,12}(\.[0-9]+)?$"
@@ -58,7 +58,7 @@ def _persons(history: History, now: datetime) -> Select[int]:
     query = (
         select(Profile.root_id)
         .join(Event, Event.profile_id == Profile.id)
-        .where(Event.type == "track", _named(history.event))
+        .where(Event.type == "track", is_named(history.event))
         .group_by(Profile.root_id)
     )
     if begin is not None:
@@ -71,9 +71,12 @@ def _persons(history: History, now: datetime) -> Select[int]:
     return query
 
 
-def _named(event: str) -> ColumnElement[bool]:
-    """Names compare without regard to case where every database agrees on case: in ASCII."""
-    return func.lower(Event.name) == event.lower() if event.isascii() else Event.name == event
+def is_named(event: str) -> ColumnElement[bool]:
+    """Whether a row of events is one of that name, whichever of its names it came by.
+
+    Names compare without regard to case where every database agrees on case: in ASCII.
+    """
+    return func.lower(Event.name).in_(spellings_of(event)) if event.isascii() else Event.name == event
 
 
 def _undone(category: int | None) -> ColumnElement[bool]:

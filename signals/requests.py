@@ -6,6 +6,7 @@ import binascii
 import json
 import zlib
 from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +26,10 @@ MEMBERS: Final = 100
 
 BATCH: Final = 2_500
 KEY_LENGTH: Final = 200
+SHARED: Final = ("context", "integrations")
+"""What a batch may say once for all of its calls."""
+
+SHARED_BYTES: Final = 8_000
 
 
 class TooLarge(LatebindError):
@@ -50,6 +55,8 @@ class Envelope:
 
 class _Batch(msgspec.Struct):
     batch: list[msgspec.Raw]
+    context: Any = None
+    integrations: Any = None
     sentAt: Any = None  # noqa: N815
     writeKey: Any = None  # noqa: N815
 
@@ -126,7 +133,9 @@ def single(body: bytes) -> Envelope:
 
 
 def batch(body: bytes) -> Envelope:
-    """The events of a batch. Raises InvalidInput when the whole cannot be read, or is too many."""
+    """The events of a batch, each with what the batch says for all of them: what a call says of its own wins, key by
+    key. Raises InvalidInput when the whole cannot be read, is too many, or shares what is no object or too long.
+    """
     try:
         head = _BATCH.decode(body)
         events = [bytes(event) for event in head.batch]
@@ -138,7 +147,44 @@ def batch(body: bytes) -> Envelope:
         return _mended(body, error)
     if len(events) > BATCH:
         raise InvalidInput("batch", f"may have at most {BATCH} events")
+    if shared := _shared({"context": head.context, "integrations": head.integrations}):
+        events = [_told_along(event, shared) for event in events]
     return Envelope(events, _text(head.sentAt), _text(head.writeKey))
+
+
+def _shared(head: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a batch says for all of its calls. Raises InvalidInput."""
+    shared = {}
+    for field in SHARED:
+        value = head.get(field)
+        if not isinstance(value, dict | None):
+            raise InvalidInput(field, "must be an object")
+        if value:
+            shared[field] = value
+            # Every call gets a copy of it.
+            if len(json.dumps(value)) > SHARED_BYTES:
+                raise InvalidInput(field, f"may have at most {SHARED_BYTES} bytes where it is a whole batch's")
+    return shared
+
+
+def _told_along(event: bytes, shared: Mapping[str, dict[str, Any]]) -> bytes:
+    try:
+        call = msgspec.json.decode(event)
+        return msgspec.json.encode(_joined(call, shared))
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return event  # Reading it will say what is wrong.
+
+
+def _joined(call: Any, shared: Mapping[str, dict[str, Any]]) -> Any:
+    """A call with what its batch shares, of which its own keys win; one that is wrong is left for reading to refuse."""
+    if not isinstance(call, dict):
+        return call
+    joined = dict(call)
+    for field, value in shared.items():
+        own = call.get(field)
+        if isinstance(own, dict | None):
+            joined[field] = value | (own or {})
+    return joined
 
 
 def _mended(body: bytes, error: Exception) -> Envelope:
@@ -150,9 +196,9 @@ def _mended(body: bytes, error: Exception) -> Envelope:
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InvalidInput("", f"is not valid JSON: {error}") from None
-    return Envelope(
-        [json.dumps(event).encode() for event in events], _text(head.get("sentAt")), _text(head.get("writeKey"))
-    )
+    shared = _shared(head)
+    events = [json.dumps(_joined(event, shared)).encode() for event in events]
+    return Envelope(events, _text(head.get("sentAt")), _text(head.get("writeKey")))
 
 
 def _no_constant(name: str) -> float:

@@ -26,6 +26,7 @@ from signals.shopreading import (
     money,
     number,
     objects,
+    order_of,
     quantity,
     text,
     told,
@@ -49,7 +50,7 @@ def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
     if topic == "orders/delete":
         return Said()  # Tidying up: what was bought stays bought, unless it is cancelled.
     if topic == "refunds/create":
-        return Said(bound=_refund(body, number(body.get("order_id"), "order_id"), ""))
+        return Said(bound=_refund(body, order_of(shop, body.get("order_id"), "order_id"), ""))
     if topic in CUSTOMERS:
         return _customer(body, shop)
     if topic in PRODUCTS:
@@ -58,13 +59,13 @@ def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
 
 
 def _order(body: Mapping[str, Any], shop: Shop) -> Said:
-    order = number(body.get("id"), "id")
+    order, own = order_of(shop, body.get("id"), "id"), number(body.get("id"), "id")
     if body.get("test") is True:
         return Said()
     placed, updated = moment(body.get("created_at"), "created_at"), moment(body.get("updated_at"), "updated_at")
     who = _buyer(mapping(body.get("customer")), body, shop, order)
     properties = _contents(body, order)
-    first, later = f"shopify-order-{order}", f"shopify-order-{order}-{updated.isoformat()}-{mark(properties)}"
+    first, later = f"shopify-order-{own}", f"shopify-order-{own}-{updated.isoformat()}-{mark(properties)}"
     said = Said(once={first})
     said.calls += identify(who, f"{first}-buyer-{updated.isoformat()}-{mark_of(who, shop)}", updated)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
@@ -73,7 +74,7 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     for index, refund in enumerate(objects(body.get("refunds"), "refunds")):
         said.bound += _refund(refund, order, f"refunds[{index}].")
     if body.get("cancelled_at"):
-        said.bound.append(_cancelled(order, body, "cancelled_at"))
+        said.bound.append(_cancelled(order, body, f"{first}-cancelled"))
     return said
 
 
@@ -146,10 +147,10 @@ def _refund(refund: Mapping[str, Any], order: str, path: str) -> list[Bound]:
     return [Bound(order, "Order Refunded", properties, at, f"shopify-refund-{name}")]
 
 
-def _cancelled(order: str, body: Mapping[str, Any], path: str) -> Bound:
-    at = moment(body.get("cancelled_at"), path)
+def _cancelled(order: str, body: Mapping[str, Any], name: str) -> Bound:
+    at = moment(body.get("cancelled_at"), "cancelled_at")
     properties = {"order_id": order, "reason": text(body.get("cancel_reason"))}
-    return Bound(order, "Order Cancelled", properties, at, f"shopify-order-{order}-cancelled")
+    return Bound(order, "Order Cancelled", properties, at, name)
 
 
 def _buyer(customer: Mapping[str, Any], order: Mapping[str, Any], shop: Shop, name: str) -> Buyer:

@@ -66,6 +66,11 @@ def buyer(shop: Shop, number: str, traits: dict[str, Any], order: str) -> Buyer:
     return Buyer({"anonymousId": _GUESTS[shop.platform] + (made[:32] if contact else f"order-{order}")}, told)
 
 
+def order_of(shop: Shop, value: object, path: str) -> str:
+    """The id of an order: its number in the shop, behind the shop's prefix. Raises InvalidInput."""
+    return f"{shop.order_prefix}{number(value, path)}"
+
+
 def is_guest(anonymous_id: str) -> bool:
     """Whether an anonymous id is one of those by which guests of shops go: only a server speaks for these."""
     return anonymous_id.startswith(tuple(_GUESTS.values()))

@@ -25,6 +25,9 @@ from signals.sources import Sender, Source, create_source, sender
 
 Platform = Literal["shopify", "woocommerce"]
 PLATFORMS: Final[tuple[Platform, ...]] = get_args(Platform)
+NUMBER_ALIKE: Final[frozenset[Platform]] = frozenset({"woocommerce"})
+"""Platforms whose every shop numbers from one; Shopify numbers the customers and orders of all its shops in one row."""
+
 Outcome = Literal["taken", "passed", "unknown topic", "unreadable", "forged"]
 """*passed*: understood, and nothing of it is kept: a test order, or one that is not placed yet."""
 SECRET_BYTES: Final = 32
@@ -38,8 +41,9 @@ _CURRENCY: Final = re.compile(r"[A-Z]{3}")
 class ShopSource(Model):
     """A shop. `hook` is the last part of the address it posts to, `secret` is sealed.
 
-    `currency` is that of its products' prices, which Shopify tells without; `prefix` is put before its customer
-    numbers, where two shops number their customers alike.
+    `currency` is that of its products' prices, which Shopify tells without; `prefix` is put before its customer numbers
+    where two shops number alike, and before those of its orders unless the shop was there before that was done
+    (`prefixes_orders`): what is told of an order must go by the number that its first word went by.
     """
 
     __tablename__ = "shop_source"
@@ -50,6 +54,7 @@ class ShopSource(Model):
     secret: Mapped[bytes]
     currency: Mapped[str]
     prefix: Mapped[str]
+    prefixes_orders: Mapped[bool]
 
 
 class ShopTopic(Model):
@@ -73,6 +78,7 @@ class Shop:
     secret: bytes
     currency: str
     prefix: str
+    order_prefix: str
     guest_key: bytes
 
 
@@ -102,16 +108,25 @@ def create_shop(
         raise InvalidInput("currency", "must be three capitals, such as EUR")
     if len(prefix) > MAX_PREFIX or "\x00" in prefix:
         raise InvalidInput("prefix", f"may have at most {MAX_PREFIX} characters")
+    if kind in NUMBER_ALIKE and (other := _numbered_alike(session, kind, prefix)):
+        raise InvalidInput("prefix", f"must differ from that of {other}, or their customers and orders would be one")
     source, _ = create_source(session, name, "server", now)
     hook = secrets.token_urlsafe(18)
     given = secret or secrets.token_urlsafe(SECRET_BYTES)
     row = ShopSource(
         source_id=source.id, platform=kind, hook=hook, secret=seal(given.encode(), sealing_key, _purpose(hook)),
-        currency=currency, prefix=prefix,
+        currency=currency, prefix=prefix, prefixes_orders=True,
     )  # fmt: skip
     session.add(row)
     session.flush()
     return source, row, given
+
+
+def _numbered_alike(session: Session, platform: str, prefix: str) -> str | None:
+    """The name of a shop in use whose numbers mean others than those of a new one with this prefix."""
+    query = select(Source.name).join(ShopSource, ShopSource.source_id == Source.id)
+    same = (ShopSource.platform == platform, ShopSource.prefix == prefix, Source.disabled_at.is_(None))
+    return session.scalar(query.where(*same).order_by(Source.id).limit(1))
 
 
 def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes, hash_key: bytes) -> Shop | None:
@@ -133,7 +148,8 @@ def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes,
         # The shop tries again for hours: time to give this process the key that its pages have.
         raise Unavailable("The secret of the shop") from None
     kind: Platform = "shopify" if row.platform == "shopify" else "woocommerce"
-    return Shop(sender(source), kind, secret, row.currency, row.prefix, hash_key)
+    order_prefix = row.prefix if row.prefixes_orders else ""
+    return Shop(sender(source), kind, secret, row.currency, row.prefix, order_prefix, hash_key)
 
 
 def is_signed(body: bytes, signature: str, secret: bytes) -> bool:

@@ -24,6 +24,7 @@ from signals.shopreading import (
     money,
     number,
     objects,
+    order_of,
     quantity,
     text,
     told,
@@ -52,11 +53,12 @@ def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
 
 
 def _order(body: Mapping[str, Any], shop: Shop) -> Said:
-    order, status = number(body.get("id"), "id"), text(body.get("status"))
+    order, first = order_of(shop, body.get("id"), "id"), f"woocommerce-order-{number(body.get('id'), 'id')}"
+    status = text(body.get("status"))
     placed = moment(body.get("date_created_gmt"), "date_created_gmt")
     changed = moment(body.get("date_modified_gmt"), "date_modified_gmt")
     if status in ENDED:
-        name = f"woocommerce-order-{order}-{status}-{changed.isoformat()}"
+        name = f"{first}-{status}-{changed.isoformat()}"
         return Said(bound=[Bound(order, "Order Cancelled", {"order_id": order}, changed, name)])
     if status not in PLACED:
         return Said()
@@ -64,13 +66,13 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     customer = text(body.get("customer_id"))
     who = buyer(shop, "" if customer == "0" else customer, _traits(billing), order)
     properties = _contents(body, order)
-    first, later = f"woocommerce-order-{order}", f"woocommerce-order-{order}-{changed.isoformat()}-{mark(properties)}"
     said = Said(once={first})
     said.calls += identify(who, f"{first}-buyer-{changed.isoformat()}-{mark_of(who, shop)}", changed)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
     if changed > placed:
         # A shop cancels what is not paid in time, and takes it up again when the money comes.
         stands = properties | {"order_status": STANDS}
+        later = f"{first}-{changed.isoformat()}-{mark(properties)}"
         said.bound.append(Bound(order, "Order Updated", stands, changed, later))
     for index, refund in enumerate(objects(body.get("refunds"), "refunds")):
         name = number(refund.get("id"), f"refunds[{index}].id")

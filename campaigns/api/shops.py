@@ -16,7 +16,8 @@ from campaigns.views.acting import actor
 class ShopIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A shop to connect. Shopify shows the secret; for WooCommerce one is made where none is given.
 
-    `currency` is that of its product prices; `prefix` is put before its customer numbers.
+    `currency` is that of its product prices; `prefix` is put before its customer and order
+    numbers; a WooCommerce shop needs one of its own beside another.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)]

@@ -156,6 +156,46 @@ def test_it_keeps_a_batch_with_broken_text_in_one_event(http: FlaskClient, desk:
     assert (answer.json["accepted"], answer.json["rejected"][0]["index"]) == (1, 1)
 
 
+def test_calls_of_a_batch_have_its_context_where_they_have_none_of_their_own(http: FlaskClient, desk: Desk) -> None:
+    shared = {
+        "context": {"campaign": {"medium": "email"}, "timezone": "Europe/Vienna", "ip": "192.0.2.1"},
+        "integrations": {"All": False, "Mixpanel": True},
+    }
+    plain, spoken = order("u1", "o1", ("p1", "Shoes", 10.0)), order("u2", "o2", ("p1", "Shoes", 10.0))
+    own = {"campaign": {"name": "till"}, "timezone": "Europe/Paris"}
+    batch = [plain | {"context": None}, spoken | {"context": own, "integrations": {"All": True}}]
+    answer = post(http, "/v1/batch", shared | {"batch": batch})
+    assert (answer.status_code, answer.json and answer.json["accepted"]) == (200, 2)
+    first, second = (body for (body,) in desk.rows("SELECT body FROM event ORDER BY order_id"))
+    assert {field: first[field] for field in shared} == shared
+    assert second["context"] == own | {"ip": "192.0.2.1"}
+    assert second["integrations"] == {"All": True, "Mixpanel": True}
+    assert desk.rows("SELECT figures #>> '{context,timezone}' FROM event ORDER BY order_id") == [
+        ("Europe/Vienna",), ("Europe/Paris",),
+    ]  # fmt: skip
+    # The same call sent alone is a repeat: what is shared makes no other call of it.
+    assert post(http, "/v1/track", plain).json == {"success": True, "status": "duplicate"}
+
+
+def test_a_batch_that_shares_what_it_cannot_loses_no_more_than_it_must(http: FlaskClient, desk: Desk) -> None:
+    good = viewed("Shoes", userId="u1")
+    for field_, wrong in (("context", []), ("integrations", "all"), ("context", {"page": "x" * requests.SHARED_BYTES})):
+        answer = post(http, "/v1/batch", {"batch": [good], field_: wrong})
+        assert (answer.status_code, field(answer)) == (400, field_)
+    shared = {"context": {"timezone": "Europe/Vienna"}}
+    answer = post(http, "/v1/batch", shared | {"batch": ["no call", good | {"context": "odd"}, good]})
+    assert answer.json is not None
+    assert [(bad["index"], bad["field"]) for bad in answer.json["rejected"]] == [(0, ""), (1, "context")]
+    broken = b', {"type": "track", "userId": "u", "event": "\\ud800"}], "context": {"timezone": "Asia/Tokyo"}}'
+    told = json.dumps(viewed("Shoes", userId="u2")).encode()
+    answer = post(http, "/v1/batch", b'{"batch": [' + told + broken)
+    assert answer.json is not None
+    assert (answer.json["accepted"], answer.json["rejected"][0]["index"]) == (1, 1)
+    assert desk.rows("SELECT figures #>> '{context,timezone}' FROM event ORDER BY id") == [
+        ("Europe/Vienna",), ("Asia/Tokyo",),
+    ]  # fmt: skip
+
+
 def test_it_reads_gzip_within_bounds(http: FlaskClient) -> None:
     event = json.dumps(viewed("Shoes", userId="u1")).encode()
     packed = {"Content-Encoding": "gzip"}

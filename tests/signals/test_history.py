@@ -167,6 +167,31 @@ def test_an_order_is_undone_when_all_of_it_came_back_in_windows_as_in_states(
     assert desk.read(desk.root("user_id", "ann")).orders == (1 if stays else 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("Order Completed", ["Completed Order", "order completed"]),
+        ("Order Cancelled", ["Order Canceled"]),
+        ("Product Viewed", ["Viewed Product", "VIEWED PRODUCT"]),
+        ("Product Added", ["Added Product"]),
+        ("Product Removed", ["Removed Product"]),
+    ],
+)
+def test_a_window_finds_an_event_by_whichever_of_its_names_it_came_and_is_asked(
+    desk: Desk, name: str, others: list[str]
+) -> None:
+    names = [name, *others]
+    for number, event in enumerate(names):
+        told = {"order_id": f"o{number}", "product_id": "p1", "category": "shoes"}
+        desk.send(call("track", event=event, userId=event, properties=told, timestamp="2024-03-01T10:00:00Z"))
+    click = {"product_id": "p1", "category": "shoes"}
+    desk.send(
+        call("track", event="Product Clicked", userId="clicked", properties=click, timestamp="2024-03-01T10:00:00Z")
+    )
+    for asked in names:
+        assert audience(desk, {"event": asked}, "2024-03-02T00:00:00+00:00") == set(names), asked
+
+
 def test_it_counts_events_for_the_person_they_came_to_belong_to(desk: Desk) -> None:
     for day in (1, 2, 3):
         desk.send(viewed("shoes", anonymousId="visitor", timestamp=f"2024-03-0{day}T10:00:00Z"))

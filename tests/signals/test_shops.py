@@ -343,6 +343,45 @@ def test_it_says_what_is_wrong_with_a_shop_and_keeps_its_secret_sealed(desk: Des
     assert len(given_secret) >= 32
 
 
+def test_equal_numbers_of_two_shops_are_two_orders_and_two_guests(shops: Shops) -> None:
+    with shops.desk.sessions.begin() as session:
+        with pytest.raises(InvalidInput) as refused:
+            create_shop(session, "second", "woocommerce", KEY, NOW, secret=SECRET)
+        assert (refused.value.field, "woocommerce" in refused.value.message) == ("prefix", True)
+        _, row, _ = create_shop(session, "second", "woocommerce", KEY, NOW, secret=SECRET, prefix="b-")
+    first = shops.hooks["woocommerce"]
+    shops.told("woocommerce", "order.created", WOO_ORDER)
+    shops.hooks["woocommerce"] = f"/v1/webhooks/woocommerce/{row.hook}"
+    again = like(WOO_ORDER, total="20.00")
+    shops.told("woocommerce", "order.created", again)
+    assert (shops.state("26").orders, shops.state("b-26").orders) == (1, 1)
+    shops.desk.send(call("alias", userId="26", previousId="b-26"))
+    assert shops.state("26").orders == 2
+    assert shops.state("26").order_cents == 5480 + 2000
+    shops.told("woocommerce", "order.updated", like(again, status="cancelled", date_modified_gmt="2026-03-01T11:00:00"))
+    assert shops.state("26").order_cents == 5480
+    # Another channel names the order as the shop's calls do, and it stays one.
+    told = {"order_id": "b-727", "total": 20}
+    shops.desk.send(call("track", event="Order Completed", userId="b-26", properties=told))
+    assert shops.state("26").order_cents == 5480
+    nameless = like(WOO_ORDER, id=900, customer_id=0, billing={})
+    for hook in (first, f"/v1/webhooks/woocommerce/{row.hook}"):
+        shops.hooks["woocommerce"] = hook
+        shops.told("woocommerce", "order.created", nameless)
+    roots = {shops.desk.root("anonymous_id", f"woocommerce-guest-order-{order}") for order in ("900", "b-900")}
+    assert len(roots) == 2
+
+
+def test_a_shop_that_told_orders_without_its_prefix_goes_on_so(shops: Shops) -> None:
+    with shops.desk.sessions.begin() as session:
+        _, row, _ = create_shop(session, "second", "woocommerce", KEY, NOW, secret=SECRET, prefix="b-")
+        row.prefixes_orders = False
+    shops.hooks["woocommerce"] = f"/v1/webhooks/woocommerce/{row.hook}"
+    shops.told("woocommerce", "order.created", WOO_ORDER)
+    assert shops.events() == [("Order Completed", "727")]
+    assert shops.state("b-26").orders == 1
+
+
 def test_it_counts_topics_without_end_together(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signals.shops.MOST_TOPICS", 3)
     for number in itertools.islice(itertools.count(), 6):

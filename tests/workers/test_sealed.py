@@ -131,7 +131,8 @@ def live_through(opens: Opens, web: Web) -> int:
     told = Bound(
         "o-unknown", "Order Refunded", {"order_id": "o-unknown", "note": WORDS["refund"]}, shop.now, "refund-1"
     )
-    settle(shop.intake, ConnectedShop(shop.source, "shopify", b"", "EUR", "", b"g" * 32), Said(bound=[told]), shop.now)
+    connected = ConnectedShop(shop.source, "shopify", b"", "EUR", "", "", b"g" * 32)
+    settle(shop.intake, connected, Said(bound=[told]), shop.now)
     profile = shop.profile(WORDS["customer number"])
     by_staff(opens, web, profile)
     return profile

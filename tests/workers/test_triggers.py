@@ -95,6 +95,18 @@ def test_it_mails_nobody_again_who_was_merged_into_somebody_else(shop: Shop) -> 
         assert session.execute(select(triggers.due(session, stored(session, number), shop.now))).all() == []
 
 
+def test_what_is_waited_for_may_come_by_another_of_its_names(shop: Shop) -> None:
+    shop.intake.categories.learn(["Shoes"], create=True)
+    (ann,) = shop.people("ann")
+    number = shop.campaign(kind="triggered", trigger=VIEW, ends_at=shop.now + timedelta(days=2), send_holdout=0.0)
+    shop.schedule(number)
+    shop.clock.advance(MINUTE)
+    shop.send(viewed("ann") | {"event": "Viewed Product"})
+    with shop.sessions.begin() as session:
+        found = session.execute(select(triggers.due(session, stored(session, number), shop.now))).all()
+    assert [row.profile_id for row in found] == [ann]
+
+
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
     shop.intake.categories.learn(["Shoes"], create=True)
     web = Web(shop)
