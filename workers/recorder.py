@@ -3,7 +3,8 @@
 Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
 holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
 who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing. An entry that no
-database would take is set aside with a log line, so that it never stands in the way of those behind it.
+database would take is set aside with a log line, so that it never stands in the way of those behind it. Many such mean
+that render seals with another key than the recorder's: once there is no room for more, everything stays on its stream.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from base import keys
 from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, Unavailable
+from base.errors import InvalidInput, LatebindError, Unavailable
 from base.recordstreams import Entry, RecordStreams
 from base.sealing import Sealer, Unsealable
 from base.settings import Settings
@@ -49,9 +50,14 @@ KEPT_SECONDS = 5.0
 REFUSED = "records:refused"
 """The key beside a record stream, in the place of its own first word."""
 REFUSED_KEPT = 10_000
+"""Entries that are set aside of a stream. None of them is ever dropped for another."""
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
 """What a record's own content can raise. Anything else is the fault of this program and stops it."""
 log = structlog.get_logger()
+
+
+class NoRoom(LatebindError):
+    """As many entries are set aside as may be: records stay on their stream until a person has looked."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,8 @@ class Recorder:
     def step(self, block_ms: int = BLOCK_MS) -> int:
         """Store what waits, at most one batch, and return how many entries that were; 0 when nothing waited.
 
-        Raises redis.RedisError or Unavailable while a server is away; nothing is lost by that, the entries stay and
-        are tried again by the next step.
+        Raises redis.RedisError or Unavailable while a server is away, NoRoom; nothing is lost by that, the entries stay
+        and are tried again by the next step.
         """
         entries = self._unfinished() or self._orphans() or self._next(block_ms)
         if entries:
@@ -173,10 +179,15 @@ class Recorder:
             return ()
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
-        """Keep an unfit entry where a person can look at it, and say so."""
+        """Keep an unfit entry where a person can look at it, and say so. Raises NoRoom."""
         # Beside its stream, so that it lies on a node that answers.
         refused = entry.stream.replace(keys.RECORDS, REFUSED, 1)
-        self._parts.store.xadd(refused, cast("dict[Any, Any]", entry.fields), maxlen=REFUSED_KEPT, approximate=True)
+        if self._parts.store.xlen(refused) >= REFUSED_KEPT:
+            hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?"
+            raise NoRoom(f"{refused} is full.{hint if isinstance(error, Unsealable) else ''}")
+        self._parts.store.xadd(refused, cast("dict[Any, Any]", entry.fields))
+        # At once: what is behind it may find no room, and then all that is held is read again.
+        self.streams.release(GROUP, [entry])
         log.error(
             "a record was set aside", entry=entry.number.decode(), error=type(error).__name__, reason=str(error)[:200]
         )
@@ -185,7 +196,7 @@ class Recorder:
 def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -> None:
     """Record until told to stop.
 
-    A server that is away is waited for; the stream keeps the records meanwhile.
+    A server that is away is waited for, and so is room for what is set aside; the stream keeps the records meanwhile.
     """
     prepared, drained_at = False, 0.0
     while not stop.is_set():
@@ -201,6 +212,9 @@ def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -
                 drained_at = monotonic()
                 recorder.drain_spool()
             recorder.idle()
+        except NoRoom as error:
+            log.error("nothing is recorded", why=str(error))
+            stop.wait(KEPT_SECONDS)
         except (RedisError, Unavailable, OSError) as error:
             log.warning("the recorder waits", error=type(error).__name__)
             prepared = False
