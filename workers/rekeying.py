@@ -2,13 +2,14 @@
 
 It goes through each table by its key, leaves what the newest key sealed, and holds the rows of a batch from before it
 reads them until they are written. So it may be killed at any point and begun again, runs beside everything else, and
-waits for nobody: a row that another transaction holds is left for the next round.
+waits for nobody: a row that another transaction holds is left for the next round. A value that does not open is left as
+it is and named, and the others go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -28,12 +29,16 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from base.db import Sessions, transaction
+from base.errors import SettingError
 from base.sealed import SealedBytes
+from base.sealing import Unsealable
 from base.vault import Vault, vault_of
 from signals.sealingkeys import SealingKey
 from workers.migration import all_tables
 
 AT_ONCE: Final = 500
+NAMED: Final = 100
+"""Values that do not open and are named; of the others only the number is told."""
 ROUNDS: Final = 100
 """Times that rows are looked for which others held; then whoever asked for it begins again."""
 
@@ -51,14 +56,40 @@ class Place:
         """As people read it."""
         return f"{self.table.name}.{self.column.name}"
 
+    def where(self, row: Sequence[Any]) -> str:
+        """The value of a row, which begins with what names it: "event.body, id 12"."""
+        said = (
+            f"{key.name} {one.hex() if isinstance(one, bytes) else one}"
+            for key, one in zip(self.table.primary_key.columns, row, strict=False)
+        )
+        return f"{self.name}, {', '.join(said)}"
+
 
 @dataclass(frozen=True)
 class Rekeyed:
-    """What was done: values sealed anew by column, and the keys, by number, that something is still sealed under."""
+    """What was done: values sealed anew by column, and the keys, by number, that something is still sealed under.
+
+    `damaged` counts values that no longer open, `named` says of the first of them where: "event.body, id 12".
+    """
 
     sealed: dict[str, int]
     left: dict[int, int]
     newest: int
+    damaged: int
+    named: tuple[str, ...]
+
+
+@dataclass
+class _Damage:
+    """Values of the newest walk through each column that do not open."""
+
+    number: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def note(self, place: Place, row: Sequence[Any]) -> None:
+        self.number += 1
+        if len(self.named) < NAMED:
+            self.named.append(place.where(row))
 
 
 def places() -> list[Place]:
@@ -74,18 +105,22 @@ def places() -> list[Place]:
 def rekey(sessions: Sessions, say: Callable[[str], None]) -> Rekeyed:
     """Seal everything under the newest key, and forget keys that nothing is sealed under any more.
 
-    Raises SettingError where a key is missing that something is sealed under.
+    A value that does not open, or is sealed under a key that is not given, stays as it is. Raises SettingError without
+    keys.
     """
     sealed: dict[str, int] = {}
+    damage = _Damage()
     for place in places():
         number = 0
         for _ in range(ROUNDS):
-            done = sum(_once(sessions, place, number, say))
+            found = _Damage(named=list(damage.named))
+            done = sum(_once(sessions, place, number, say, found))
             number += done
             if not done:
                 break
         sealed[place.name] = number
-    return _end(sessions, sealed)
+        damage = _Damage(damage.number + found.number, found.named)
+    return _end(sessions, sealed, damage)
 
 
 def under(session: Session) -> dict[int, int]:
@@ -100,8 +135,8 @@ def under(session: Session) -> dict[int, int]:
     return found
 
 
-def _once(sessions: Sessions, place: Place, before: int, say: Callable[[str], None]) -> Iterator[int]:
-    """One walk through a table; yields how many values each batch sealed anew."""
+def _once(sessions: Sessions, place: Place, before: int, say: Callable[[str], None], found: _Damage) -> Iterator[int]:
+    """One walk through a table; yields how many values each batch sealed anew, and notes those that do not open."""
     after: tuple[Any, ...] | None = None
     told = before
     while True:
@@ -110,8 +145,15 @@ def _once(sessions: Sessions, place: Place, before: int, say: Callable[[str], No
             if not rows:
                 return
             vault = vault_of(session)
-            session.connection().execute(_writing(place), [_resealed(vault, place, row) for row in rows])
-        after, done = tuple(rows[-1][:-1]), len(rows)
+            made = []
+            for row in rows:
+                try:
+                    made.append(_resealed(vault, place, row))
+                except (Unsealable, SettingError):
+                    found.note(place, row)
+            if made:
+                session.connection().execute(_writing(place), made)
+        after, done = tuple(rows[-1][:-1]), len(made)
         before += done
         if before - told >= 10_000:
             told = before
@@ -149,7 +191,7 @@ def _value(key: Column[Any], value: Any) -> ColumnElement[Any]:
     return type_coerce(value, key.type)
 
 
-def _end(sessions: Sessions, sealed: dict[str, int]) -> Rekeyed:
+def _end(sessions: Sessions, sealed: dict[str, int], damage: _Damage) -> Rekeyed:
     with transaction(sessions) as session:
         newest = vault_of(session).newest
         left = under(session)
@@ -158,4 +200,4 @@ def _end(sessions: Sessions, sealed: dict[str, int]) -> Rekeyed:
         if gone:
             session.execute(delete(SealingKey).where(SealingKey.number.in_(gone)))
     left.pop(newest, None)
-    return Rekeyed(sealed, left, newest)
+    return Rekeyed(sealed, left, newest, damage.number, tuple(damage.named))

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from base.db import Sessions
 from base.environment import environment
@@ -27,7 +27,7 @@ from signals.profiles import Identifier
 from signals.rebuild import rebuild
 from tests.databases import PII_KEYS, VAULT
 from tests.signals.sending import NOW, Desk, identified, order
-from workers import checkup
+from workers import checkup, rekeying
 from workers.commands.rekey import command
 from workers.rekeying import under
 
@@ -142,6 +142,30 @@ def test_it_says_what_is_left_under_another_key(desk: Desk, settings: Settings) 
     assert done.exit_code == 1
     assert "Left: " in done.output
     assert "values under key 1" in done.output
+
+
+def test_it_goes_on_past_what_is_damaged_and_names_it(
+    desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(desk, 0, 6)
+    at_first = values(desk)[1]
+    with desk.sessions.begin() as session:
+        broken = list(session.scalars(select(Event.id).order_by(Event.id).limit(3)))
+        # Two do not open, and one says that it is under a key that there is not.
+        for number, place in zip(broken, (20, 20, 0), strict=True):
+            changed = "UPDATE event SET body = set_byte(body, :place, get_byte(body, :place) # 77) WHERE id = :id"
+            session.execute(text(changed), {"place": place, "id": number})
+    monkeypatch.setattr(rekeying, "AT_ONCE", 2)
+    monkeypatch.setattr(rekeying, "NAMED", 2)
+    with held(desk, BOTH):
+        done = CliRunner().invoke(command, env=program(settings, BOTH))
+        assert values(desk) == {1: 2, 76: 1, 2: at_first - 3}
+    assert done.exit_code == 1
+    assert [line for line in done.output.splitlines() if line.startswith("Damaged: ")] == [
+        f"Damaged: event.body, id {number}" for number in broken[:2]
+    ]
+    assert "3 values do not open and were left as they are" in done.output
+    assert "Left: 2 values under key 1, 1 values under key 76" in done.output
 
 
 @pytest.mark.parametrize(

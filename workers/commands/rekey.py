@@ -19,7 +19,7 @@ from workers.rekeying import rekey
 def command() -> None:
     """Seal what is kept of people anew under the newest key. May be stopped and begun again; runs beside the system.
 
-    Exit status 1 while something is left under another key.
+    Exit status 1 while something is left under another key, or does not open.
     """
     settings = settings_here(os.environ, require=("database_url", "pii_keys"))
     vault = Vault.of(settings)
@@ -34,6 +34,10 @@ def command() -> None:
     for name, number in done.sealed.items():
         if number:
             click.echo(f"{name}: {number:,} sealed anew")
+    for where in done.named:
+        click.echo(f"Damaged: {where}")
+    if done.damaged:
+        click.echo(f"{done.damaged:,} values do not open and were left as they are: docs/deploy.md says what to do.")
     if done.left:
         kept = ", ".join(f"{number:,} values under key {key}" for key, number in sorted(done.left.items()))
         click.echo(f"Left: {kept}. A process writes under it, or held its rows: restart all with key {done.newest}.")
