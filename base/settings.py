@@ -21,6 +21,7 @@ from base.values import (
     TOKEN_KEY_BYTES,
     blob_address,
     brand_urls,
+    choice,
     folder,
     key,
     level,
@@ -256,7 +257,9 @@ class Settings(MailSettings):
         ),
     )
     log_level: str = field(default="info", metadata=entry(level, "debug, info, warning or error."))
-    log_format: str = field(default="json", metadata=entry(text, "json, or console for a person at a terminal."))
+    log_format: str = field(
+        default="json", metadata=entry(choice("json", "console"), "json, or console for a person at a terminal.")
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], require: Iterable[str] = ()) -> Settings:
