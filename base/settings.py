@@ -249,6 +249,14 @@ class Settings(MailSettings):
     pin_cpus: bool = field(
         default=False, metadata=entry(switch, "1: pin each app process to one core; for hosts that run one app only.")
     )
+    alive_file: Path | None = field(
+        default=None,
+        metadata=entry(
+            folder,
+            "File that workers, schedule loops and recorders touch every ten seconds while their stores answer, for "
+            "health checks. Not set: none.",
+        ),
+    )
     niceness: int = field(
         default=10,
         metadata=entry(
