@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,13 @@ limit_request_fields = 60
 # proxies contradict each other: a picture must not break by what a proxy on its way adds.
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
+
+
+def on_starting(server: Any) -> None:
+    """Refuse to run without a process: gunicorn itself would listen and answer nobody, and read no setting."""
+    if server.cfg.workers < 1:
+        server.log.error("--workers: must be a whole number from 1; LATEBIND_RENDER_WORKERS and its like set it")
+        sys.exit(1)
 
 
 def post_worker_init(worker: Any) -> None:

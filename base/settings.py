@@ -21,6 +21,7 @@ from base.values import (
     TOKEN_KEY_BYTES,
     blob_address,
     brand_urls,
+    choice,
     folder,
     key,
     level,
@@ -248,6 +249,14 @@ class Settings(MailSettings):
     pin_cpus: bool = field(
         default=False, metadata=entry(switch, "1: pin each app process to one core; for hosts that run one app only.")
     )
+    alive_file: Path | None = field(
+        default=None,
+        metadata=entry(
+            folder,
+            "File that workers, schedule loops and recorders touch every ten seconds while their stores answer, for "
+            "health checks. Not set: none.",
+        ),
+    )
     niceness: int = field(
         default=10,
         metadata=entry(
@@ -256,7 +265,9 @@ class Settings(MailSettings):
         ),
     )
     log_level: str = field(default="info", metadata=entry(level, "debug, info, warning or error."))
-    log_format: str = field(default="json", metadata=entry(text, "json, or console for a person at a terminal."))
+    log_format: str = field(
+        default="json", metadata=entry(choice("json", "console"), "json, or console for a person at a terminal.")
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], require: Iterable[str] = ()) -> Settings:

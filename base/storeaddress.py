@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from base.values import located
+
 SERVER_SCHEMES: Final = ("redis", "rediss", "valkey", "valkeys", "unix")
 CLUSTER_SCHEMES: Final = {
     "valkey+cluster": "redis", "valkeys+cluster": "rediss", "redis+cluster": "redis", "rediss+cluster": "rediss",
@@ -71,6 +73,14 @@ def store_url(value: str) -> str:
         )
     if "," in value.partition("://")[2].rpartition("@")[2]:
         raise ValueError("names several hosts: a cluster is spelled valkey+cluster://host:port,host:port")
+    parts = urlsplit(value)
+    if parts.scheme == "unix":
+        if len(parts.path) < 2 or parts.netloc.rpartition("@")[2]:
+            raise ValueError("must name the file of the socket, as unix:///run/valkey.sock does")
+    elif not located(parts):
+        raise ValueError(f"must name a host, as {parts.scheme}://host:6379/0 does")
+    elif not (parts.path.strip("/") or "0").isdecimal():
+        raise ValueError("must name the database by its number, as the 0 of redis://host:6379/0")
     return value
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 KEY_BYTES = 32
 TOKEN_KEY_BYTES = 64
@@ -27,9 +27,23 @@ def url(*schemes: str) -> Callable[[str], str]:
         parts = urlsplit(value)
         if parts.scheme not in schemes:
             raise ValueError(f"must be an address starting with {' or '.join(f'{s}://' for s in schemes)}")
+        # PostgreSQL's own addresses may leave the host out, or name a socket's folder behind a question mark.
+        if not located(parts) and not parts.scheme.startswith("postgresql"):
+            raise ValueError(f"must name a host, as {parts.scheme}://host does")
         return value.rstrip("/") if parts.scheme in {"http", "https"} else value
 
     return read
+
+
+def located(parts: SplitResult) -> bool:
+    """Whether an address names a host. Raises ValueError where its port is none."""
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("must name a port from 1 to 65535, or none")
+    return bool(parts.hostname)
 
 
 def folder(value: str) -> Path:

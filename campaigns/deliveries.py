@@ -25,7 +25,14 @@ from campaigns.windows import IS_OPEN
 from signals.profiles import IDENTIFIER_VALUE, STATE_ENCODED
 from signals.state import decode
 
-LEASE: Final = timedelta(minutes=15)
+LEASE: Final = timedelta(seconds=90)
+"""How long a claim lasts that its sender does not renew, as one that works does every 15 s."""
+SILENT: Final = timedelta(seconds=45)
+"""A sender that has not renewed its claims for so long has stopped, as far as anybody can tell."""
+HOLD: Final = timedelta(minutes=15)
+"""How long a claim is renewed without any progress; what a group has not begun by then goes back."""
+AGAIN_AFTER: Final = timedelta(minutes=1)
+"""Until what a failed job left is tried again."""
 RELAY_AWAY: Final = "relay unreachable"
 RELAY_REFUSES: Final = "relay refuses us"
 """Reasons of rows that wait for no fault of their own: no try is counted."""
@@ -149,6 +156,20 @@ def release(session: Session, rows: Sequence[Claimed]) -> int:
     if not rows:
         return 0
     given = session.execute(_RELEASE, {"ids": [row.id for row in rows], "fences": [row.fence for row in rows]})
+    return len(given.all())
+
+
+def renew(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> None:
+    """Have the claims of a sender that works at these rows last. The caller commits.
+
+    Rows that it is writing at this moment are left out: that renews or ends their claim itself.
+    """
+    session.execute(_RENEW, {"ids": list(ids), "claimer": claimer, "until": now + LEASE})
+
+
+def give_back(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> int:
+    """Give back what a job that failed has not handed over, to be tried again in a minute. The caller commits."""
+    given = session.execute(_GIVE_BACK, {"ids": list(ids), "claimer": claimer, "again": now + AGAIN_AFTER})
     return len(given.all())
 
 
@@ -292,6 +313,28 @@ _RELEASE: Final = text("""
     UPDATE delivery d SET state = 'queued', handing = false, lease_until = NULL, enqueued_at = NULL
     FROM unnest(CAST(:ids AS bigint[]), CAST(:fences AS int[])) AS v(id, fence)
     WHERE d.id = v.id AND d.fence = v.fence AND d.state = 'claimed'
+    RETURNING d.id
+""")
+
+_RENEW: Final = text("""
+    UPDATE delivery d SET lease_until = :until
+    FROM (
+        SELECT id FROM delivery WHERE id = ANY(:ids) AND state = 'claimed' AND claimed_by = :claimer
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    ) AS mine
+    WHERE d.id = mine.id
+""")
+
+_GIVE_BACK: Final = text("""
+    UPDATE delivery d SET state = 'queued', handing = false, lease_until = NULL, enqueued_at = NULL,
+        not_before = greatest(d.not_before, :again)
+    FROM (
+        SELECT id FROM delivery
+        WHERE id = ANY(:ids) AND waits_for IS NULL
+          AND (state = 'queued' OR (state = 'claimed' AND claimed_by = :claimer AND NOT handing))
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    ) AS left_over
+    WHERE d.id = left_over.id
     RETURNING d.id
 """)
 

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from base.blobs import Blobs
 from base.db import transaction
 from base.errors import NotFound, Unavailable
 from campaigns import admin_log, customers, remainder
@@ -27,12 +28,12 @@ UNDER_WAY: Final = timedelta(minutes=1)
 """For so long an erasure may still be with whoever began it."""
 
 
-def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None:
+def erase_person(intake: Intake, blobs: Blobs, profile: int, now: datetime, by: Actor) -> None:
     """Erase the person this profile belongs to, with every profile merged into them. Not to be undone.
 
     Doing it again does no harm, and finishes what was interrupted. Raises NotFound and Unavailable.
     """
-    if not erasure.erase(intake, profile, now, keep=partial(_keep, now)):
+    if not erasure.erase(intake, profile, now, keep=partial(_keep, blobs, now)):
         raise NotFound("customer", profile)
 
     # Only now: who is marked as erased gets no new key (`subjects.subject_keys`).
@@ -47,11 +48,11 @@ def erase_person(intake: Intake, profile: int, now: datetime, by: Actor) -> None
     intake.settle(drop_keys)
 
 
-def _keep(now: datetime, session: Session, root: int) -> None:
-    remainder.keep_sums(session, root, now)
+def _keep(blobs: Blobs, now: datetime, session: Session, root: int) -> None:
+    remainder.keep_sums(session, blobs, root, now)
 
 
-def finish_erasures(intake: Intake, now: datetime) -> int:
+def finish_erasures(intake: Intake, blobs: Blobs, now: datetime) -> int:
     """Finish erasures that were begun more than a minute ago and are not done; how many.
 
     Where a cluster's node is away, those of others are finished all the same. Raises Unavailable, then at the end.
@@ -61,7 +62,7 @@ def finish_erasures(intake: Intake, now: datetime) -> int:
     failed: Unavailable | None = None
     for profile in begun:
         try:
-            erase_person(intake, profile, now, SYSTEM)
+            erase_person(intake, blobs, profile, now, SYSTEM)
         except Unavailable as error:
             if error.part != HOT_STORE or not intake.publisher.is_clustered:
                 raise

@@ -5,6 +5,7 @@ What a mail was about is the thing that began it: of a triggered campaign the ca
 categories where it names no product), of a replenishment the categories that were due, else the products of the offers
 that the plan may show (the categories of those that show no product). Bought is what orders say that happened after
 the mail left, or, of a mail that waits, after what began it; for as many days as success is counted.
+Orders of an erased person are gone; how they had left by a purchase is kept as a sum (campaigns/remainder.py).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from base.blobs import Blobs
 from base.errors import NotFound
 from base.ids import TEST_BIT
 from campaigns import goals, plans, reckoning
+from campaigns.expired import Counts, expired
 from campaigns.models.campaign import Campaign
 from render.plan import SALES_KINDS
 
@@ -31,6 +33,7 @@ EXITS: Final[Mapping[Exit, str]] = {
     "nothing": "bought nothing in that time",
     "open": "may still buy",
 }
+BOUGHT: Final[tuple[Exit, ...]] = ("converted", "converted_elsewhere")
 WINDOW_DAYS: Final = 14
 """Where a campaign names no success."""
 MAX_COUNTED: Final = 100_000
@@ -61,11 +64,35 @@ def exits(session: Session, blobs: Blobs, row: Campaign, now: datetime, *, anew:
 
 def _exits(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> Exits:
     given = _given(session, blobs, row, now) | {"most": MAX_COUNTED}
-    found = session.execute(_COUNTED, given)
     numbers: dict[Exit, int] = dict.fromkeys(EXITS, 0)
-    for name, number in found:
-        numbers[name] = number
+    erased: dict[Exit, int] = dict.fromkeys(EXITS, 0)
+    for one in session.execute(_COUNTED, given):
+        numbers[one.exit] += one.number
+        if one.is_erased:
+            erased[one.exit] += one.number
+    kept = expired(session, row.id)
+    for name in BOUGHT:
+        _move(numbers, erased, name, kept["exit", name])
     return Exits(given["days"], numbers, sum(numbers.values()) >= MAX_COUNTED)
+
+
+def _move(numbers: dict[Exit, int], erased: dict[Exit, int], name: Exit, number: int) -> None:
+    """Count so many of the erased, whose orders are gone, as having left by a purchase after all."""
+    for other in ("open", "nothing"):
+        moved = min(number, erased[other])
+        erased[other] -= moved
+        numbers[other] -= moved
+        numbers[name] += moved
+        number -= moved
+
+
+def left_by(session: Session, blobs: Blobs, campaign_id: int, root: int, now: datetime) -> Counts:
+    """How a person left a campaign by purchases, a mail each: to be kept when their orders are erased."""
+    left = Counts()
+    given = _given(session, blobs, session.get_one(Campaign, campaign_id), now) | {"root": root}
+    for one in session.execute(_LEFT_BY, given):
+        left[campaign_id, "exit", one.exit] = one.number
+    return left
 
 
 def of(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> dict[tuple[int, int], Exit]:
@@ -197,7 +224,17 @@ _MAILED: Final = _THINGS.format(
         ORDER BY a.id DESC LIMIT :most
     )"""
 )
-_COUNTED: Final = text(_MAILED + " SELECT exit, count(*) FROM left_by GROUP BY exit")  # noqa: S608 - every part is written here
+_COUNTED: Final = text(
+    f"""{_MAILED}
+    SELECT exit, p.erased_at IS NOT NULL AS is_erased, count(*) AS number
+    FROM left_by JOIN profile p ON p.id = left_by.profile_id GROUP BY 1, 2
+"""  # noqa: S608 - every part is written here
+)
+_LEFT_BY: Final = text(
+    f"""{_THINGS.format(wanted="d.state = 'accepted' AND p.root_id = :root")}
+    SELECT exit, count(*) AS number FROM left_by WHERE exit IN ('converted', 'converted_elsewhere') GROUP BY exit
+"""  # noqa: S608 - every part is written here
+)
 _EACH: Final = text(_MAILED + " SELECT occurrence, profile_id, exit FROM left_by")  # noqa: S608
 # A person's exit is that of the newest mail by which they left: of the one that waits, or of an earlier one.
 _OPEN: Final = """d.profile_id = ANY(CAST(:people AS bigint[]))

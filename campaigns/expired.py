@@ -35,6 +35,7 @@ WHAT: Mapping[str, str] = {
     "goal": "what erased people did by a definition of success: version/group/figure",
     "goal_arm": "the same by version of the campaign: version/arm/figure",
     "profit": "what erased people came to by terms of profit: version/group/figure",
+    "exit": "mails by which erased people left a campaign with a purchase, by exit",
     "guard": "what the profit guard kept erased people from: flag/withheld and flag/lost",
 }
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
+from base.schema import SchemaCheck
 from base.settings import Settings
 from base.stores import Store
 from campaigns.endpoint import Endpoint
@@ -37,6 +38,11 @@ class Parts:
 
     def now(self) -> datetime:
         return self.clock.now()
+
+    @cached_property
+    def schema(self) -> SchemaCheck:
+        """Whether the database has the schema of this code."""
+        return SchemaCheck()
 
     @cached_property
     def intake(self) -> Intake:

@@ -14,7 +14,8 @@ from typing import Final
 from sqlalchemy import text, update
 from sqlalchemy.orm import Session
 
-from campaigns import expired, goals, guardreport, profit
+from base.blobs import Blobs
+from campaigns import exits, expired, goals, guardreport, profit
 from campaigns.expired import Counts
 from campaigns.models.consent import MailConsent
 from campaigns.opens import Click, Decision, Fetch, Outcome
@@ -37,7 +38,7 @@ _UNNAMED: Final = tuple(
 )
 
 
-def keep_sums(session: Session, root: int, now: datetime) -> None:
+def keep_sums(session: Session, blobs: Blobs, root: int, now: datetime) -> None:
     """Add what a person's signals came to to the kept counts of every campaign that mailed them or left them out."""
     left = Counts()
     for campaign in session.scalars(_CAMPAIGNS, {"root": root}).all():
@@ -45,6 +46,7 @@ def keep_sums(session: Session, root: int, now: datetime) -> None:
         left.update(goals.left_by(session, campaign, root, now))
         left.update(profit.left_by(session, campaign, root, now))
         left.update(guardreport.left_by(session, campaign, root))
+        left.update(exits.left_by(session, blobs, campaign, root, now))
     expired.add(session, left)
 
 

@@ -1,4 +1,7 @@
-"""What of a campaign waits for a time, and why: for another try, for room within a limit, for its own hour."""
+"""What of a campaign waits for a time, and why: for another try, for room within a limit, for its own hour.
+
+Also what waits until the claim of a sender that stopped runs out.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
 from campaigns import tally
+from campaigns.deliveries import LEASE, SILENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,23 @@ class Waiting:
     number: int
     reply: str | None
     next_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """Mails of senders that do not report any more: how many, how many of them may have been handed over, when the
+    last of their claims runs out. Then those are tried again, and these become unknown."""
+
+    number: int
+    handing: int
+    next_at: datetime
+
+
+def stopped(session: Session, campaign_id: int, now: datetime) -> Stopped | None:
+    """What senders hold that have stopped, test mails too; None where there is nothing such."""
+    told = {"campaign": campaign_id, "before": now + LEASE - SILENT}
+    number, handing, next_at = session.execute(_STOPPED, told).one()
+    return Stopped(number, handing, next_at) if number else None
 
 
 def put_off(session: Session, campaign_id: int) -> list[Waiting]:
@@ -38,6 +59,11 @@ def put_off(session: Session, campaign_id: int) -> list[Waiting]:
                 found.append(Waiting(state, reason, number, reply if state == "deferred" else None, next_at))
     return sorted(found, key=lambda one: (-one.number, one.reason))
 
+
+_STOPPED: Final = text("""
+    SELECT count(*), count(*) FILTER (WHERE handing), max(lease_until) FROM delivery
+    WHERE state = 'claimed' AND lease_until < :before AND campaign_id = :campaign
+""")
 
 _FIRST: Final = text("""
     SELECT mode() WITHIN GROUP (ORDER BY reply), min(not_before) FROM (

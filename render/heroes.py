@@ -50,7 +50,7 @@ HEROES: Final[tuple[Creative, ...]] = (
         Background(),
         Picture(SIDE, fit="cover", seed=SEED, pictogram=SIGN),
         text_side(
-            Pill('{{ offer.eyebrow|default("Time to restock") }}'),
+            Pill("{{ offer.eyebrow }}"),
             headline("Your regulars, for less", 34, 21, 12),
             BODY,
             PRICE,

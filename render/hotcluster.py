@@ -1,8 +1,9 @@
 """A cluster of hot stores that looks like one: each command goes to the node that holds its key, in one flight a node.
 
-All nodes of a flight are sent to before the first is read from, so two of them cost one waiting time. Each node has its
-own health (`HotStore`): one that is away fails what is asked of it at once, and nothing else. The map of slots is read
-from any node that answers: when first used, when a key has moved, and for a lost node once in `LOOK_SECONDS`.
+All nodes of a flight are connected to and sent to before the first is read from, so any number of them cost one waiting
+time, mute ones too. Each node has its own health (`HotStore`): one that is away fails what is asked of it at once, and
+nothing else. The map of slots is read from any node that answers: when first used, when a key has moved, and for a lost
+node once in `LOOK_SECONDS`.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from base import keys
 from base.clock import monotonic, pause
 from base.errors import Unavailable
 from base.slots import SLOTS, slot_of
-from base.storeaddress import ClusterAddress, Place, cluster_address, is_cluster
-from render.wire import AWAY, NOT_LOCAL, PAUSE_SECONDS, REPLY_SECONDS, Command, Hot, HotStore
+from base.storeaddress import MAX_NODES, ClusterAddress, Place, cluster_address, is_cluster
+from render.hostnames import Hostnames
+from render.wire import AWAY, NOT_LOCAL, PAUSE_SECONDS, REPLY_SECONDS, Command, Hot, HotStore, fly
 
 LOOK_SECONDS: Final = 1.0
 MAX_LOOKS: Final = 3
-"""Nodes that are asked for the map at a time: an open waits for it."""
+"""Nodes that are asked for the map at a time, side by side; before there is any, all that the setting names."""
 AGAIN_SECONDS: Final = 0.005
 MAX_AGAIN: Final = 8
 """Looks at keys whose slot is on its way to another node, one half here and one there."""
@@ -63,14 +65,19 @@ class HotCluster:
     """A Valkey Cluster for opens, shared by the threads of a process."""
 
     def __init__(
-        self, address: ClusterAddress, reply_seconds: float = REPLY_SECONDS, pause_seconds: float = PAUSE_SECONDS
+        self,
+        address: ClusterAddress,
+        reply_seconds: float = REPLY_SECONDS,
+        pause_seconds: float = PAUSE_SECONDS,
+        names: Hostnames | None = None,
     ) -> None:
         self._address = address
         self._reply_seconds = reply_seconds
         self._pause_seconds = pause_seconds
+        self._names = names or Hostnames()
         self._nodes: dict[Place, HotStore] = {}
         self._map = _NOTHING
-        self._looked_at = 0.0
+        self._looked_at = -LOOK_SECONDS
         self._is_wrong = True
         self._lock = threading.Lock()
         self._first_look = threading.Lock()
@@ -78,8 +85,9 @@ class HotCluster:
     @property
     def is_away(self) -> bool:
         """Whether no node should be asked."""
-        streams = self._map.streams
-        return bool(streams) and all(self._node(place).is_away for place in streams)
+        if self._map is _NOTHING:
+            return monotonic() - self._looked_at < self._pause_seconds
+        return all(self._node(place).is_away for place in self._map.streams)
 
     def call(self, *commands: Command) -> list[Any]:
         """As `Hot.call`."""
@@ -200,23 +208,13 @@ class HotCluster:
 
     def _flown(self, errands: dict[Place | None, list[_Errand]]) -> list[tuple[Place, _Errand, Any]]:
         """Which node says what, error replies among it; nothing of a node that is away."""
-        sent: list[tuple[Place, list[_Errand], list[Command]]] = []
-        for place, mine in errands.items():
-            if place is None:
-                self._is_wrong = True
-                continue
-            commands = [errand.command for errand in mine]
-            try:
-                self._node(place).begin(commands)
-            except Unavailable:
-                self._is_wrong = True
-                continue
-            sent.append((place, mine, commands))
+        if None in errands:
+            self._is_wrong = True
+        asked = [(place, mine) for place, mine in errands.items() if place is not None]
+        flights = [(self._node(place), [errand.command for errand in mine]) for place, mine in asked]
         said: list[tuple[Place, _Errand, Any]] = []
-        for place, mine, commands in sent:
-            try:
-                replies = self._node(place).finish(commands)
-            except Unavailable:
+        for (place, mine), replies in zip(asked, fly(flights, self._names, self._reply_seconds), strict=True):
+            if replies is None:
                 self._is_wrong = True
             else:
                 said += ((place, errand, reply) for errand, reply in zip(mine, replies, strict=True))
@@ -264,12 +262,8 @@ class HotCluster:
 
     def _asked(self, place: Place, *commands: Command) -> Any:
         """What a node says to the last of the commands; AWAY when it does not answer."""
-        node = self._node(place)
-        try:
-            node.begin(commands)
-            return node.finish(commands)[-1]
-        except Unavailable:
-            return AWAY
+        (replies,) = fly([(self._node(place), commands)], self._names, self._reply_seconds)
+        return AWAY if replies is None else replies[-1]
 
     def _moved(self, slot: int, holder: Place) -> None:
         """Put the slot right at once; the whole map is read anew soon."""
@@ -285,16 +279,14 @@ class HotCluster:
             with self._lock:
                 node = self._nodes.get(place)
                 if node is None:
-                    node = HotStore(self._address.node(place), self._reply_seconds, self._pause_seconds)
+                    node = HotStore(self._address.node(place), self._reply_seconds, self._pause_seconds, self._names)
                     self._nodes[place] = node
         return node
 
     def _current(self) -> _Map:
         """The map, read anew where it may be wrong and was not read within the last second."""
         if self._map is _NOTHING:
-            with self._first_look:  # Nobody can do anything without one.
-                if self._map is _NOTHING:
-                    self._look()
+            self._look_first()
         elif self._is_wrong:
             with self._lock:
                 now = monotonic()
@@ -305,16 +297,27 @@ class HotCluster:
                 self._look()
         return self._map
 
+    def _look_first(self) -> None:
+        """Have a map to begin with, as nobody can do anything without; where none is told, not again for a pause."""
+        if not self._first_look.acquire(timeout=self._reply_seconds):
+            return
+        try:
+            if self._map is _NOTHING and monotonic() - self._looked_at >= self._pause_seconds:
+                self._look()
+                self._looked_at = monotonic()
+        finally:
+            self._first_look.release()
+
     def _look(self) -> None:
-        """Read the map from a node that answers; keep the old one when none does."""
+        """Read the map from nodes that answer; keep the old one when none does."""
         known = list(self._map.streams)
         asked = [place for place in dict.fromkeys((*known, *self._address.places)) if not self._node(place).is_away]
+        del asked[MAX_LOOKS if known else MAX_NODES :]
         best: list[Place | None] = []
-        for looks, place in enumerate(asked, 1):
-            try:
-                (slots,) = self._node(place).call(("CLUSTER", "SLOTS"))
-            except (Unavailable, hiredis.ReplyError):
-                slots = ()
+        question: list[Command] = [("CLUSTER", "SLOTS")]
+        answers = fly([(self._node(place), question) for place in asked], self._names, self._reply_seconds)
+        for place, answer in zip(asked, answers, strict=True):
+            slots = () if answer is None or isinstance(answer[0], hiredis.ReplyError) else answer[0]
             places: list[Place | None] = [None] * SLOTS
             for first, last, master, *_ in slots:
                 host = master[0].decode() if master[0] else place.host
@@ -323,7 +326,7 @@ class HotCluster:
             # Who came back empty, or lost sight of the others, knows of few slots or none.
             if places.count(None) < (best or _NOTHING.places).count(None):
                 best = places
-            if looks == MAX_LOOKS or (best and None not in best):
+            if best and None not in best:
                 break
         if not best:
             self._is_wrong = True

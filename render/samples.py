@@ -38,6 +38,7 @@ def _products(*names: str) -> Sample:
 SAMPLES: Final[Mapping[int, Sample]] = {
     1: {
         **_SHOES,
+        "offer.eyebrow": "Time to restock",
         "offer.badge": "20% off",
         "offer.headline": "Fresh running shoes, 20% less",
         "offer.body": "For the next pair, in all sizes.",

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, Final, Protocol, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
 
 import hiredis
 
 from base import keys
 from base.clock import monotonic
-from base.errors import SettingError, Unavailable
+from base.errors import Unavailable
+from render.dialling import Address, bound, dial
+from render.hostnames import Hostnames
 
 REPLY_SECONDS: Final = 0.08
 PAUSE_SECONDS: Final = 0.5
@@ -34,89 +33,30 @@ Command = tuple[bytes | str | int, ...]
 _pack: Final = cast("Callable[[Command], bytes]", hiredis.pack_command)
 
 
-@cache
-def trust() -> ssl.SSLContext:
-    """Whose certificates are good: the machine's authorities, or those of the file that SSL_CERT_FILE names.
-
-    Read once: it takes 40 ms, half of what an open waits for a reply, and each thread connects to each node.
-    """
-    return ssl.create_default_context()
-
-
 class _Broken(Exception):
     """The connection ended between commands: the server was restarted, or closed an idle connection."""
 
 
-class Address:
-    """Where the store is: redis, rediss, valkey, valkeys or unix, as `LATEBIND_REDIS_URL` spells it."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.secure = parts.scheme in ("rediss", "valkeys")
-        self.path = unquote(parts.path) if parts.scheme == "unix" else ""
-        self.host = parts.hostname or "127.0.0.1"
-        self.port = parts.port or 6379
-        self.username = unquote(parts.username or "")
-        self.password = unquote(parts.password or "")
-        number = parse_qs(parts.query).get("db", [""])[0] or ("" if self.path else parts.path.strip("/"))
-        if number and not number.isdigit():
-            raise SettingError("LATEBIND_REDIS_URL", "names a database that is not a number")
-        self.database = int(number or 0)
-
-    def connect(self, seconds: float) -> socket.socket:
-        """A connected socket whose every wait ends after `seconds`. Raises OSError."""
-        if self.path:
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            made.settimeout(seconds)
-            made.connect(self.path)
-            return _bounded(made, seconds)
-        made = socket.create_connection((self.host, self.port), timeout=seconds)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self.secure:
-            return trust().wrap_socket(made, server_hostname=self.host)
-        return _bounded(made, seconds)
-
-    def greeting(self) -> list[Command]:
-        """What a new connection says first."""
-        words: list[Command] = []
-        if self.password:
-            words.append(("AUTH", self.username, self.password) if self.username else ("AUTH", self.password))
-        if self.database:
-            words.append(("SELECT", self.database))
-        return words
-
-
-def _bounded(made: socket.socket, seconds: float) -> socket.socket:
-    """The socket with its time-outs kept by the kernel: Python's own ask before every send and receive."""
-    wait = struct.pack("@ll", int(seconds), int(seconds % 1 * 1e6))
-    made.settimeout(None)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
-    return made
-
-
 class _Wire:
-    """One connection. Not for two threads at once."""
+    """One connection. Not for two threads at once.
 
-    def __init__(self, address: Address, seconds: float) -> None:
-        self._socket = address.connect(seconds)
+    What it says first goes out with the first commands, so a new connection waits no longer than an old one.
+    """
+
+    def __init__(self, made: socket.socket, greeting: Sequence[Command], seconds: float) -> None:
+        self._socket = made
+        self._greeting = list(greeting)
+        self._greeted = 0
         self._reader = hiredis.Reader()
-        greeting = address.greeting()
-        if greeting:
-            self.exchange(greeting)
-
-    def exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Send all, then read as many replies. An error reply of any command is raised, after all were read."""
-        self.send(commands)
-        replies = self.receive(len(commands))
-        for reply in replies:
-            if isinstance(reply, hiredis.ReplyError):
-                raise reply
-        return replies
+        self._seconds = seconds
+        self._is_secure = isinstance(made, ssl.SSLSocket)
+        bound(made, seconds)
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send all; as many replies must then be received."""
+        if self._greeting:
+            self._greeted, commands = len(self._greeting), [*self._greeting, *commands]
+            self._greeting = []
         packed = _pack(commands[0]) if len(commands) == 1 else b"".join(map(_pack, commands))
         try:
             self._socket.sendall(packed)
@@ -125,21 +65,36 @@ class _Wire:
         except OSError as error:
             raise _Broken from error
 
-    def receive(self, count: int) -> list[Any]:
-        """So many replies, error replies among them."""
+    def receive(self, count: int, until: float | None = None) -> list[Any]:
+        """So many replies, error replies among them, each waited for its time, or all until then (monotonic seconds).
+
+        Raises hiredis.ReplyError where the server refuses the greeting; the connection is of no use then.
+        """
         replies: list[Any] = []
         gets = self._reader.gets
         while len(replies) < count:
             reply = gets()
             if reply is False:
-                self._receive()
-                continue
-            replies.append(reply)
+                self._receive(None if until is None else until - monotonic())
+            elif self._greeted:
+                self._greeted -= 1
+                if isinstance(reply, hiredis.ReplyError):
+                    self.close()
+                    raise reply
+            else:
+                replies.append(reply)
+        if until is not None:
+            bound(self._socket, self._seconds)
         return replies
 
-    def _receive(self) -> None:
+    def _receive(self, left: float | None) -> None:
+        """More bytes, waited for `left` seconds; with none left, what is there already."""
+        is_over = left is not None and left <= 0
+        if left is not None and (not is_over or self._is_secure):
+            bound(self._socket, left)
         try:
-            data = self._socket.recv(_CHUNK)
+            # The kernel rounds time-outs up, by as much as 10 ms.
+            data = self._socket.recv(_CHUNK, socket.MSG_DONTWAIT if is_over and not self._is_secure else 0)
         except (TimeoutError, BlockingIOError):
             raise
         except OSError as error:
@@ -153,8 +108,7 @@ class _Wire:
 
     def __del__(self) -> None:
         """A thread that ends takes its connection with it."""
-        if hasattr(self, "_socket"):
-            self._socket.close()
+        self._socket.close()
 
 
 AWAY: Final = object()
@@ -208,10 +162,17 @@ class Hot(Protocol):
 class HotStore:
     """Valkey for opens, shared by the threads of a process; each has a connection of its own, made when first used."""
 
-    def __init__(self, url: str, reply_seconds: float = REPLY_SECONDS, pause_seconds: float = PAUSE_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        reply_seconds: float = REPLY_SECONDS,
+        pause_seconds: float = PAUSE_SECONDS,
+        names: Hostnames | None = None,
+    ) -> None:
         self._address = Address(url)
         self._reply_seconds = reply_seconds
         self._pause_seconds = pause_seconds
+        self._names = names or Hostnames()
         self._away_until = 0.0
         self._late = 0
         self._mine = threading.local()
@@ -227,46 +188,25 @@ class HotStore:
         """As `Hot.call`: commands sent over a connection that had ended are sent once more on a new one."""
         if self._away_until and not self._may_probe():
             raise Unavailable("Valkey")
-        try:
-            replies = self._exchange(commands)
-        except hiredis.ReplyError:
-            self._well()
-            raise
-        except (TimeoutError, BlockingIOError) as error:
-            self._ill(late=True)
-            raise Unavailable("Valkey") from error
-        except (OSError, _Broken, hiredis.ProtocolError) as error:
-            self._ill(late=False)
-            raise Unavailable("Valkey") from error
+        with self._judged():
+            wire: _Wire | None = getattr(self._mine, "wire", None)
+            if wire is None:
+                replies = self._anew(commands, monotonic() + self._reply_seconds)
+            else:
+                began = monotonic()
+                try:
+                    wire.send(commands)
+                    replies = wire.receive(len(commands))
+                except _Broken:
+                    replies = self._anew(commands, began + self._reply_seconds)
         if self._late or self._away_until:
             self._well()
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply
         return replies
 
     gather = call
-
-    def begin(self, commands: Sequence[Command]) -> None:
-        """Send commands, which `finish` is then asked for by the same thread. Raises Unavailable."""
-        if self._away_until and not self._may_probe():
-            raise Unavailable("Valkey")
-        with self._judged():
-            try:
-                self._wire().send(commands)
-            except _Broken:
-                self._drop()
-                self._wire().send(commands)
-
-    def finish(self, commands: Sequence[Command]) -> list[Any]:
-        """The replies to what `begin` sent, error replies among them. Raises Unavailable."""
-        with self._judged():
-            try:
-                replies = self._wire().receive(len(commands))
-            except _Broken:
-                self._drop()
-                self._wire().send(commands)
-                replies = self._wire().receive(len(commands))
-        if self._late or self._away_until:
-            self._well()
-        return replies
 
     def stream_beside(self, key: str, but: str = "") -> str:
         """The one record stream."""
@@ -292,9 +232,48 @@ class HotStore:
             for wire in list(self._open):
                 wire.close()
 
+    def begin(self, commands: Sequence[Command], until: float) -> None:
+        """Send commands over the connection there is, or a new one. Raises Unavailable."""
+        with self._judged():
+            try:
+                self._wire(until).send(commands)
+            except _Broken:
+                self._drop()
+                self._wire(until).send(commands)
+
+    def finish(self, commands: Sequence[Command], until: float) -> list[Any]:
+        """The replies to what `begin` sent, by then (monotonic seconds); errors are among them. Raises Unavailable."""
+        with self._judged():
+            try:
+                replies = self._wire(until).receive(len(commands), until)
+            except _Broken:
+                replies = self._anew(commands, until)
+        if self._late or self._away_until:
+            self._well()
+        return replies
+
+    def may_be_asked(self) -> bool:
+        """Whether this caller may wait for it; while one finds out whether a store is back, the others may not."""
+        return not self._away_until or self._may_probe()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether this thread has a connection."""
+        return getattr(self._mine, "wire", None) is not None
+
+    @property
+    def address(self) -> Address:
+        """Where it is."""
+        return self._address
+
+    def connected(self, made: socket.socket | OSError) -> None:
+        """Take a connection for this thread, or hear why there is none. Raises Unavailable then."""
+        with self._judged():
+            self._take(made)
+
     @contextmanager
     def _judged(self) -> Iterator[None]:
-        """Half of an exchange: what goes wrong in it counts against the store. Raises Unavailable then."""
+        """An exchange, or half of one: what goes wrong in it counts against the store. Raises Unavailable then."""
         try:
             yield
         except (TimeoutError, BlockingIOError) as error:
@@ -314,19 +293,26 @@ class HotStore:
         if not late or self._late >= MAX_LATE:
             self._away_until = monotonic() + self._pause_seconds
 
-    def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        try:
-            return self._wire().exchange(commands)
-        except _Broken:
-            self._drop()
-            return self._wire().exchange(commands)
+    def _anew(self, commands: Sequence[Command], until: float) -> list[Any]:
+        """The replies over a new connection: all of it within one wait."""
+        self._drop()
+        wire = self._wire(until)
+        wire.send(commands)
+        return wire.receive(len(commands), until)
 
-    def _wire(self) -> _Wire:
+    def _wire(self, until: float) -> _Wire:
         wire: _Wire | None = getattr(self._mine, "wire", None)
         if wire is None:
-            wire = self._mine.wire = _Wire(self._address, self._reply_seconds)
-            with self._lock:
-                self._open.add(wire)
+            (made,) = dial([self._address], self._names, until)
+            wire = self._take(made or TimeoutError("there was no time left to connect"))
+        return wire
+
+    def _take(self, made: socket.socket | OSError) -> _Wire:
+        if isinstance(made, OSError):
+            raise made
+        wire = self._mine.wire = _Wire(made, self._address.greeting(), self._reply_seconds)
+        with self._lock:
+            self._open.add(wire)
         return wire
 
     def _drop(self) -> None:
@@ -343,3 +329,45 @@ class HotStore:
                 return False
             self._away_until = now + self._pause_seconds
             return True
+
+
+def fly(errands: Sequence[tuple[HotStore, Sequence[Command]]], names: Hostnames, seconds: float) -> list[Any]:
+    """The replies of several servers to what each is told, error replies among them; None for one that is away.
+
+    All are sent to before the first is read from, and nobody is waited for any longer than `seconds`, however many are
+    mute. Of these a new connection may take the half.
+    """
+    began = monotonic()
+    until = began + seconds
+    replies: list[Any] = [None] * len(errands)
+    asked = [at for at, (store, _) in enumerate(errands) if store.may_be_asked()]
+    lacking = [at for at in asked if not errands[at][0].is_connected]
+    sent = [at for at in asked if at not in lacking and _begun(*errands[at], until)]
+    if lacking:
+        made = dial([errands[at][0].address for at in lacking], names, began + seconds / 2)
+        for at, connection in zip(lacking, made, strict=True):
+            if connection is not None and _connected(errands[at][0], connection) and _begun(*errands[at], until):
+                sent.append(at)
+    for at in sent:
+        store, commands = errands[at]
+        try:
+            replies[at] = store.finish(commands, until)
+        except Unavailable:
+            continue
+    return replies
+
+
+def _begun(store: HotStore, commands: Sequence[Command], until: float) -> bool:
+    try:
+        store.begin(commands, until)
+    except Unavailable:
+        return False
+    return True
+
+
+def _connected(store: HotStore, made: socket.socket | OSError) -> bool:
+    try:
+        store.connected(made)
+    except Unavailable:
+        return False
+    return True

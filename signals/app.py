@@ -19,7 +19,6 @@ from typing import Final
 from flask import Blueprint, Flask, Response, current_app, g, jsonify, request
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from redis import RedisError
-from sqlalchemy import text
 from werkzeug.exceptions import HTTPException
 
 from base import db, shapes, stores
@@ -27,6 +26,7 @@ from base.clock import Clock, clock_from, monotonic
 from base.db import transaction
 from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
 from base.logs import logger, set_up
+from base.schema import OldSchema, SchemaCheck
 from base.settings import Settings
 from base.vault import Vault
 from signals import requests, sealingkeys, shophooks, webhooks
@@ -100,6 +100,7 @@ class Desk:
             settings.database_url, vault=Vault.of(settings), pool_size=CONNECTIONS, application="latebind signals"
         )
         self.sessions = db.sessions(self._engine)
+        self.schema = SchemaCheck()
         self.store = stores.connect(settings.redis_url)
         self.intake = Intake(self.sessions, self.store, settings.hash_key)
         self.lanes = Lanes(settings.signals_threads)
@@ -262,12 +263,14 @@ def alive() -> Response:
 
 @_health.get("/readyz")
 def ready() -> Response:
-    """Both stores answer, so a call would be taken."""
+    """Both stores answer and the database has this code's schema, so a call would be taken."""
     desk = _desk()
     try:
         with transaction(desk.sessions) as session:
-            session.execute(text("SELECT 1"))
+            desk.schema.ask(session)
         desk.store.ping()
+    except OldSchema as error:
+        return Response(f"{error}\n", status=503, mimetype="text/plain", headers={"Retry-After": "1"})
     except (Unavailable, RedisError):
         return Response("a store is away\n", status=503, mimetype="text/plain", headers={"Retry-After": "1"})
     return Response("ready\n", mimetype="text/plain")

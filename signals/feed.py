@@ -75,11 +75,14 @@ def sniffed(start: bytes) -> Format:
     return "json" if text.startswith((b"{", b"[")) else "tsv"
 
 
-def entries(stream: IO[bytes], format_: Format) -> Iterator[dict[str, Any]]:
-    """The items of a feed, attribute names in lower case with underscores. Raises InvalidInput when it is no feed."""
+def entries(stream: IO[bytes], format_: Format, encoding: str | None = None) -> Iterator[dict[str, Any]]:
+    """The items of a feed, attribute names in lower case with underscores. Raises InvalidInput when it is no feed.
+
+    Tab-separated text is in `encoding`; without one it is UTF-8, of which what cannot be read becomes a mark.
+    """
     match format_:
         case "tsv":
-            return _from_tsv(stream)
+            return _from_tsv(stream, encoding)
         case "xml":
             return _from_xml(stream)
         case "json":
@@ -106,8 +109,9 @@ def product(item: Mapping[str, Any], now: datetime) -> FeedProduct:
     )
 
 
-def _from_tsv(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+def _from_tsv(stream: IO[bytes], encoding: str | None) -> Iterator[dict[str, Any]]:
+    errors = "strict" if encoding else "replace"
+    text = io.TextIOWrapper(stream, encoding=encoding or "utf-8-sig", errors=errors, newline="")
     reader = csv.reader(text, delimiter="\t")
     try:
         head = [_attribute(name) for name in next(reader, [])]

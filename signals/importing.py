@@ -138,6 +138,8 @@ def _chunks(lines: Iterable[bytes | BadRow], first: int) -> Iterator[tuple[list[
         yield numbers, rows
 
 
-def import_products(intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime) -> FeedReport:
+def import_products(
+    intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime, encoding: str | None = None
+) -> FeedReport:
     """Take a product feed in the given format. Raises InvalidInput when the feed itself cannot be read."""
-    return take_products(intake, sender, entries(stream, format_), now)
+    return take_products(intake, sender, entries(stream, format_, encoding), now)

@@ -20,7 +20,7 @@ WINDOWS: Final[Mapping[str, timedelta]] = {
     "24 h": timedelta(hours=24),
 }
 COUNTED: Final = 20_000
-"""Signals of a source that are counted, the newest; where a window holds more, their rate tells its count."""
+"""Signals of a source that are counted, the newest; a window that holds more is told with "at least"."""
 SAMPLED: Final = 200
 """The newest signals of a source whose lag and clock are looked at."""
 MOST_SOURCES: Final = 200
@@ -28,7 +28,7 @@ MOST_SOURCES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How one source does. `told` counts by window what was taken; `reckoned` are the windows it is reckoned for.
+    """How one source does. `told` counts by window what was taken; `at_least` are the windows that hold more.
 
     `refused` counts the last 24 hours. `lag` is the median of arrival after the event's time; `skew` the median by
     which its clock was taken to be behind ours (ahead: negative), zero where it is right. None: nothing to tell by.
@@ -36,14 +36,14 @@ class Health:
 
     last_at: datetime | None
     told: dict[str, int]
-    reckoned: frozenset[str]
+    at_least: frozenset[str]
     refused: int
     lag: timedelta | None
     skew: timedelta | None
 
     @property
     def refused_share(self) -> float | None:
-        """The share of the day's signals that was refused; None without any."""
+        """The share of the day's signals that was refused, at most where `at_least` names the day; None without any."""
         total = self.told["24 h"] + self.refused
         return self.refused / total if total else None
 
@@ -78,23 +78,21 @@ def health(session: Session, now: datetime) -> dict[int, Health]:
             skews.setdefault(row.id, []).append(skew)
     found = {}
     for row in session.execute(_COUNTS, {"sources": MOST_SOURCES, "counted": COUNTED} | bounds):
-        told, reckoned = _told(row, now)
+        told, at_least = _told(row, now)
         found[row.id] = Health(
-            row.last_at, told, reckoned, refused.get(row.id, 0), _median(lags.get(row.id)), _median(skews.get(row.id))
+            row.last_at, told, at_least, refused.get(row.id, 0), _median(lags.get(row.id)), _median(skews.get(row.id))
         )
     return found
 
 
 def _told(row: Any, now: datetime) -> tuple[dict[str, int], frozenset[str]]:
-    """The counts by window; a window that begins before what was counted is reckoned from the rate since then."""
-    told, reckoned = {}, set()
-    for index, (name, window) in enumerate(WINDOWS.items()):
-        told[name] = getattr(row, f"n{index}")
-        if row.reached == COUNTED and row.oldest > now - window:
-            covered = max((now - row.oldest).total_seconds(), 1.0)
-            told[name] = round(told[name] * window.total_seconds() / covered)
-            reckoned.add(name)
-    return told, frozenset(reckoned)
+    """The counts by window, and the windows that begin before what was counted.
+
+    These are not reckoned from a rate: what came within seconds may be the history of years, from a file.
+    """
+    told = {name: int(getattr(row, f"n{index}")) for index, name in enumerate(WINDOWS)}
+    is_all = row.reached < COUNTED
+    return told, frozenset(name for name, window in WINDOWS.items() if not is_all and row.oldest > now - window)
 
 
 class _Given(msgspec.Struct):

@@ -161,13 +161,13 @@ def by_name(columns: Sequence[str]) -> RowPlan:
 
 
 def from_csv(
-    stream: IO[bytes], planned: Callable[[Sequence[str]], Rows], delimiter: str = ","
+    stream: IO[bytes], planned: Callable[[Sequence[str]], Rows], delimiter: str = ",", encoding: str = "utf-8"
 ) -> Iterator[bytes | BadRow]:
     """The call of each row of a CSV file whose first line names the columns; what is wrong with one that is none.
 
-    Raises InvalidInput when the file itself cannot be read further.
+    Raises InvalidInput when the file itself cannot be read further, as where it is not in that encoding.
     """
-    text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
+    text = io.TextIOWrapper(stream, encoding=encoding, newline="")
     csv.field_size_limit(EVENT_BYTES)
     reader = csv.reader(text, delimiter=delimiter)
     try:
@@ -184,8 +184,12 @@ def from_csv(
                 yield called(rows, dict(zip(head, row, strict=False)))
     except csv.Error as error:
         raise InvalidInput("", f"is not CSV: {error}") from None
+    except UnicodeError:
+        raise InvalidInput("", f"is not {encoding}") from None
     finally:
-        text.detach()
+        # Whoever interrupts an import closes the file first.
+        if not stream.closed:
+            text.detach()
 
 
 def called(rows: Rows, row: Mapping[str, Any]) -> bytes | BadRow:

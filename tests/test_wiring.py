@@ -124,6 +124,10 @@ def test_it_installs_for_the_demo_what_it_tests_with() -> None:
         assert _pins(lock) <= everything
 
 
+def test_it_installs_for_the_demo_what_looks_for_likely_matches() -> None:
+    assert {pin.partition("==")[0] for pin in _pins("requirements-demo.lock")} >= {"splink", "duckdb"}
+
+
 def test_it_renders_without_the_heavy_parts() -> None:
     names = {pin.partition("==")[0] for pin in _pins("requirements-render.lock")}
     assert names.isdisjoint({"pandas", "scikit-learn", "pyarrow", "sqlalchemy", "psycopg", "rq"})

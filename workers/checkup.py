@@ -22,6 +22,7 @@ from base import db, keys, stores
 from base.blobs import blobs_from
 from base.clock import clock_from, monotonic
 from base.errors import LatebindError
+from base.schema import revisions, stored_revision
 from base.settings import Settings
 from base.storeaddress import cluster_address, is_cluster
 from base.tokens import Purpose, Token, TokenKeys
@@ -31,7 +32,6 @@ from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
 from signals import sealingkeys
-from workers.migration import newest_revision
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
 
 POSTGRES_FROM = 150_000
@@ -93,15 +93,17 @@ def _database(settings: Settings) -> str:
             version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
             if version < POSTGRES_FROM:
                 raise Unwell("PostgreSQL is older than 15.")
-            if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
-                raise Unwell("The database has no tables yet: run `latebind migrate`.")
-            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            with Session(connection) as session:
+                revision = stored_revision(session)
     except SQLAlchemyError as error:
         raise Unwell(f"PostgreSQL cannot be used: {type(error).__name__}.") from None
     finally:
         engine.dispose()
-    if revision != newest_revision():
-        raise Unwell(f"The schema is at {revision}, not at {newest_revision()}: run `latebind migrate`.")
+    newest = revisions()[1]
+    if revision is None:
+        raise Unwell("The database has no tables yet: run `latebind migrate`.")
+    if revision != newest:
+        raise Unwell(f"The schema is at {revision}, not at {newest}: run `latebind migrate`.")
     return f"PostgreSQL {version // 10_000}, schema {revision}"
 
 

@@ -52,6 +52,7 @@ class Following:
         self._parts = parts
         self._backlog = Backlog(parts.store)
         self._intake = Intake(parts.sessions, parts.store, parts.settings.hash_key)
+        self._blobs = parts.blobs
         self._shadows = Shadows(parts.blobs, parts.settings.subject_key)
         self._repairs = Repairs(parts.sessions, parts.store, parts.blobs, self._intake, parts.settings.subject_key)
         self._restarts = Restarts(parts.sessions, parts.store, self._intake)
@@ -145,7 +146,7 @@ class Following:
         failed: RedisError | Unavailable | None = None
         for step in (
             self._restarts.look,
-            partial(finish_erasures, self._intake, now),
+            partial(finish_erasures, self._intake, self._blobs, now),
             partial(publish_due, self._intake),
             partial(regroup, self._intake, None, now),
         ):

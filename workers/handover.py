@@ -21,7 +21,7 @@ from base.clock import Clock, monotonic
 from base.errors import DeliveryFailure, PermanentFailure, TemporaryFailure, UnknownOutcome
 from campaigns.channels import PUSH
 from campaigns.compose import Built
-from campaigns.deliveries import LEASE, NO_ANSWER, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
+from campaigns.deliveries import HOLD, NO_ANSWER, RELAY_AWAY, RELAY_REFUSES, Claimed, Settled
 from campaigns.permits import Granted
 from workers.relay import Unreachable
 from workers.replies import Concern, concern, is_dead_address
@@ -57,15 +57,19 @@ Hand = Callable[[Ready], str]
 
 
 class Handover:
-    """What of one batch goes the same way. `is_taken_lately` says of a campaign whether a mail of it was taken lately.
+    """What of one batch goes the same way. `is_taken_lately` says of a campaign whether a mail of it was taken lately,
+    `is_held` whether the rows are still surely this sender's.
 
     `tried` are the rows that a relay was asked about, `granted` the permit of the group that is being handed over.
     """
 
-    def __init__(self, hand: Hand, clock: Clock, is_taken_lately: Callable[[int], bool]) -> None:
+    def __init__(
+        self, hand: Hand, clock: Clock, is_taken_lately: Callable[[int], bool], is_held: Callable[[], bool]
+    ) -> None:
         self._hand_one = hand
         self._clock = clock
         self._is_taken_lately = is_taken_lately
+        self._is_held = is_held
         self._doubts: dict[int, list[tuple[Ready, DeliveryFailure]]] = {}
         self.away: str | None = None
         self._away_for = RELAY_DELAY
@@ -80,7 +84,9 @@ class Handover:
         waiting = list(group)
         try:
             # The claim could run out while the server thinks: what is not begun in time goes back.
-            while waiting and self.away is None and monotonic() - started <= LEASE.total_seconds() - ANSWER_SECONDS:
+            while waiting and self.away is None and self._is_held():
+                if monotonic() - started > HOLD.total_seconds() - ANSWER_SECONDS:
+                    break
                 self._hand(waiting.pop(0), outcomes)
         finally:
             # Also when something unforeseen ends the loop: only the mail that met it is in doubt.

@@ -9,7 +9,6 @@ from types import ModuleType
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData
 
 import campaigns
@@ -27,11 +26,6 @@ def migrate(url: str, vault: Vault, hash_key: bytes, upto: str = "head") -> None
     config = _config(url)
     config.attributes |= {"vault": vault, "hash_key": hash_key}
     command.upgrade(config, upto)
-
-
-def newest_revision() -> str:
-    """The revision that a migrated database is at."""
-    return ScriptDirectory.from_config(_config("")).get_current_head() or ""
 
 
 def draft(url: str, message: str, revision: str) -> None:

@@ -74,6 +74,8 @@ MAX_JOBS: Final = 200
 """Jobs waiting at once; the rest of an audience stays in the ledger until there is room."""
 LOST_AFTER: Final = timedelta(minutes=15)
 """A row whose job has not claimed it by then gets another job; should both run, the claim tells who sends."""
+TAKEN_WITHIN: Final = timedelta(seconds=90)
+"""The same where no job waits: a job that runs claims its rows at once."""
 TICK_SECONDS: Final = 1.0
 REFRESH_TICKS: Final = 5
 JUDGE_TICKS: Final = 120
@@ -230,7 +232,8 @@ class Scheduler:
         """Put waiting rows on the queue, as many as there is room for.
 
         When no job is left, whatever still waits in the ledger was lost on the way, and is enqueued once more; so is,
-        after a while, what no sender took up: the job of a killed sender looks alive to RQ for an hour.
+        after a while, what no sender took up: the job of a killed sender looks alive to RQ for an hour. That while is
+        short where all jobs are running.
         """
         sends = queue(QueueName.SEND, self._queues)
         room = MAX_JOBS - sends.count
@@ -243,7 +246,7 @@ class Scheduler:
         if mails <= 0:
             return
         # The clock may stand still, so "before" is a moment after now.
-        before = now + timedelta(microseconds=1) if idle else now - LOST_AFTER
+        before = now + timedelta(microseconds=1) if idle else now - (LOST_AFTER if sends.count else TAKEN_WITHIN)
         with transaction(self._sessions) as session:
             ids = deliveries.take_waiting(session, now, mails, before)
         # After the commit: a job must find its rows. A crash here leaves them to the next idle round.

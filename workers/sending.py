@@ -4,8 +4,9 @@
    of each person now. It is committed before anything is sent.
 2. The mails are built. Groups of HANDING of them are marked as being handed over, with the permits that rate limits ask
    for, committed, and only then sent; the outcomes of a group are written together with the mark of the next one.
-3. Whatever ends this process in between: rows that were not marked go back to the queue when their claim runs out,
-   marked ones become unknown, which a person settles. So at most HANDING mails of a killed sender are in doubt.
+3. Claims are short, and renewed while this process works. Whatever ends it in between: rows that were not marked go
+   back to the queue when their claim runs out, marked ones become unknown, which a person settles. So at most HANDING
+   mails of a killed sender are in doubt.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from base.settings import Settings
 from base.stores import Store
 from campaigns import breaker, deliveries, exits, instance, permits, sentfacts, transitions, troubles
 from campaigns.accounting import is_taken_since
-from campaigns.deliveries import LEASE, Claimed, Held, Settled
+from campaigns.deliveries import HOLD, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
 from campaigns.gateways import Shut
 from campaigns.instance import Guard
@@ -45,6 +46,7 @@ from signals.state import decode
 from signals.suppression import BOUNCED, suppress_hash
 from workers.composers import Composers
 from workers.handover import REFUSED_DELAY, Handover, Ready
+from workers.heartbeat import Heartbeat
 from workers.ways import Ways, by_way
 
 HANDING: Final = 20
@@ -107,9 +109,18 @@ class Sender:
         self._composers = Composers(settings, sessions, blobs, self._signing)
         # Unique to this start: a process that gets the same pid later is another claimer.
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._heartbeat = Heartbeat(sessions, clock, self.name)
 
     def send(self, ids: Sequence[int]) -> Report:
         """Send those of the deliveries that are queued; may be called with the same ids any number of times."""
+        try:
+            with self._heartbeat.over(ids):
+                return self._send(ids)
+        except Exception:
+            self._give_back(ids)
+            raise
+
+    def _send(self, ids: Sequence[int]) -> Report:
         now = self._clock.now()
         report = Report()
         with transaction(self._sessions) as session:
@@ -138,18 +149,24 @@ class Sender:
         self._tell(handovers, {row.key.campaign for row in claimed if not row.key.is_test})
         return report
 
-    def _hand_over(self, remaining: list[Ready], outcomes: list[Settled], report: Report) -> Handover:
-        """Hand over what goes one way, writing `outcomes`, which are known already, with it.
+    def _give_back(self, ids: Sequence[int]) -> None:
+        """Have what a failed job left tried again soon."""
+        try:
+            with transaction(self._sessions) as session:
+                deliveries.give_back(session, ids, self.name, self._clock.now())
+        except Unavailable as error:
+            _log.warning("rows of a failed job not given back", error=str(error))
 
-        Should something unforeseen end it, what goes another way goes back to the queue when its claim runs out.
-        """
-        handover = Handover(self._ways.hand, self._clock, self._is_taken_lately)
+    def _hand_over(self, remaining: list[Ready], outcomes: list[Settled], report: Report) -> Handover:
+        """Hand over what goes one way, writing `outcomes`, which are known already, with it."""
+        handover = Handover(self._ways.hand, self._clock, self._is_taken_lately, lambda: self._heartbeat.is_held)
         patience = self._patience
         try:
             while remaining:
                 group, remaining = remaining[: self._handing], remaining[self._handing :]
                 report.count(outcomes)
                 started = monotonic()
+                self._heartbeat.worked(started)
                 allowed, kept = self._mark(handover, outcomes, group, may_wait=patience > 0)
                 outcomes = []
                 handover.group([item for item in group if item.row.id in allowed], started, outcomes)
@@ -179,7 +196,7 @@ class Sender:
             try:
                 with transaction(self._sessions) as session:
                     self._write(session, handover, outcomes)
-                    granted = permits.take(session, self._clock, self.name, [_counted(item) for item in group], LEASE)
+                    granted = permits.take(session, self._clock, self.name, [_counted(item) for item in group], HOLD)
                     rows = [item.row for item in group if item.row.id in granted.mails]
                     now = self._clock.now()
                     allowed = deliveries.hand_over(session, rows, self.name, now)

@@ -191,7 +191,7 @@ def name_customer(json: IdentityIn) -> IdentityOut:
 @served(200, Done, "customers", 404)
 def erase_customer(profile: int) -> Done:
     """Erase a customer for ever: what is known of them, and what their opens were decided on. Totals stay."""
-    erasure.erase_person(parts().intake, profile, parts().now(), actor())
+    erasure.erase_person(parts().intake, parts().blobs, profile, parts().now(), actor())
     return Done(state="erased")
 
 

@@ -90,13 +90,13 @@ class ReplayIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class HealthOut(msgspec.Struct, frozen=True):
     """How a source does: signals by window, those refused in 24 hours, medians of lag and of its clock, in seconds.
 
-    `reckoned` names the windows whose count is reckoned from the newest 20,000. A clock that is behind is positive.
+    The newest 20,000 are counted; `at_least` names the windows that hold more. A clock that is behind is positive.
     """
 
     source: int
     last_at: str | None
     told: dict[str, int]
-    reckoned: list[str]
+    at_least: list[str]
     refused: int
     lag: float | None
     skew: float | None
@@ -198,7 +198,7 @@ def list_health() -> HealthList:
         found = health(session, parts().now())
     return HealthList([
         HealthOut(
-            number, one.last_at.isoformat() if one.last_at else None, one.told, sorted(one.reckoned), one.refused,
+            number, one.last_at.isoformat() if one.last_at else None, one.told, sorted(one.at_least), one.refused,
             _seconds(one.lag), _seconds(one.skew),
         )
         for number, one in sorted(found.items())

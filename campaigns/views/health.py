@@ -10,7 +10,6 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from redis import RedisError
-from sqlalchemy import text
 
 from base.errors import Unavailable
 from campaigns.access import public
@@ -31,9 +30,9 @@ def healthz() -> ResponseReturnValue:
 @pages.get("/readyz")
 @public
 def readyz() -> ResponseReturnValue:
-    """The process reaches its database and its store. 503 names the part that is away."""
+    """The process reaches its database, which has its schema, and its store. 503 says what is away or older."""
     with parts().transaction() as session:
-        session.execute(text("SELECT 1"))
+        parts().schema.ask(session)
     try:
         parts().store.ping()
     except RedisError as error:

@@ -346,6 +346,7 @@ def _progress(session: Session, row: Campaign) -> dict[str, object]:
     return {
         "account": accounting.account(session, row.id),
         "waiting": waiting.put_off(session, row.id),
+        "stopped": waiting.stopped(session, row.id, parts().now()),
         "words": wording.reason_words(row.channel),
         "state_words": wording.state_words(row.channel),
         "later": mailreports.counts(session, row.id),

@@ -47,6 +47,20 @@ def test_it_makes_relative_folders_absolute(monkeypatch: pytest.MonkeyPatch, tmp
         ("LATEBIND_DNS_SERVERS", "dns.example.com", "must be addresses such as 10.0.0.2"),
         ("LATEBIND_DNS_SERVERS", "10.0.0.2,10.0.0.3:0", "must be addresses such as 10.0.0.2"),
         ("LATEBIND_WEBPORT", "8000", "no such setting"),
+        ("LATEBIND_REDIS_URL", "unix://", "file of the socket"),
+        ("LATEBIND_REDIS_URL", "unix://run/valkey.sock", "file of the socket"),
+        ("LATEBIND_REDIS_URL", "redis://", "must name a host"),
+        ("LATEBIND_REDIS_URL", "redis://h:99999/0", "port from 1 to 65535"),
+        ("LATEBIND_REDIS_URL", "redis://h:port/0", "port from 1 to 65535"),
+        ("LATEBIND_QUEUE_URL", "redis://h:0", "port from 1 to 65535"),
+        ("LATEBIND_REDIS_URL", "redis://h/first", "database by its number"),
+        ("LATEBIND_DATABASE_URL", "postgresql://h:99999/x", "port from 1 to 65535"),
+        ("LATEBIND_WEB_URL", "https://", "must name a host"),
+        ("LATEBIND_RENDER_URL", "https:///pictures", "must name a host"),
+        ("LATEBIND_SMTP_URL", "smtp://:25", "must name a host"),
+        ("LATEBIND_BRAND_URLS", "shoes=https://h:0", "port from 1 to 65535"),
+        ("LATEBIND_RENDER_WORKERS", "0", "from 1 to 256"),
+        ("LATEBIND_LOG_FORMAT", "xml", "json or console"),
     ],
 )
 def test_it_stops_at_a_bad_value_and_names_the_variable(variable: str, value: str, message: str) -> None:
@@ -54,6 +68,22 @@ def test_it_stops_at_a_bad_value_and_names_the_variable(variable: str, value: st
         Settings.from_environment({variable: value})
     assert caught.value.variable == variable
     assert str(caught.value).startswith(variable)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LATEBIND_DATABASE_URL", "postgresql:///latebind?host=/run/postgresql"),
+        ("LATEBIND_DATABASE_URL", "postgresql+psycopg://u:p%40ss@[::1]:5432/latebind"),
+        ("LATEBIND_REDIS_URL", "unix:///run/valkey.sock?db=4"),
+        ("LATEBIND_REDIS_URL", "unix://user:p%40ss@/run/valkey.sock"),
+        ("LATEBIND_REDIS_URL", "redis://:p%40ss@[::1]:6379"),
+        ("LATEBIND_SMTP_URL", "smtps://user:password@relay.example.com:465"),
+    ],
+)
+def test_it_takes_every_way_to_spell_a_place(variable: str, value: str) -> None:
+    read = Settings.from_environment({variable: value})
+    assert getattr(read, variable.removeprefix("LATEBIND_").lower()) == value
 
 
 def test_it_never_repeats_a_secret_in_the_message() -> None:

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import text
 
 from tests.campaigns.web import Web
 
@@ -17,6 +18,23 @@ HOSTILE = (
     "0001-01-01T00:00", "9999-12-31T23:59", "2026-02-30T12:00", "<script>alert(1)</script>", "{{ 7 * 7 }}", "{% for %}",
     "Europe/Nowhere", "../../etc/passwd", "on", "💥", "ftp://x", "https://", "https://[::1", "a@b@c",
 )  # fmt: skip
+
+
+def test_it_is_not_ready_before_the_database_was_migrated(web: Web) -> None:
+    client = web.app.test_client()
+    with web.shop.sessions.begin() as session:
+        newest = str(session.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+        session.execute(text("ALTER TABLE alembic_version RENAME TO kept"))
+    refused = client.get("/readyz")
+    assert refused.status_code == 503
+    assert "has no tables yet: run `latebind migrate`" in refused.text
+    with web.shop.sessions.begin() as session:
+        session.execute(text("ALTER TABLE kept RENAME TO alembic_version"))
+        session.execute(text("UPDATE alembic_version SET version_num = '0044'"))
+    assert "schema 0044, which is older" in client.get("/readyz").text
+    with web.shop.sessions.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :newest"), {"newest": newest})
+    assert client.get("/readyz").status_code == 200
 
 
 class Form(HTMLParser):

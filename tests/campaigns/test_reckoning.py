@@ -66,7 +66,7 @@ def test_it_counts_a_large_campaign_ahead_as_a_page_would(web: Web, monkeypatch:
     assert worker.run() == 0, "it was counted just now"
 
     # Whoever is erased leaves their sums; what happens later is told by the next count.
-    erase_person(shop.intake, shop.profile(names[0]), shop.now, MANAGER)
+    erase_person(shop.intake, shop.blobs, shop.profile(names[0]), shop.now, MANAGER)
     shop.send(*(bought(web, name, 30) for name in names[20:25]))
     assert told(web, campaign)[0] == asked[0]
     shop.clock.advance(timedelta(minutes=5))

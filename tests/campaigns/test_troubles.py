@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from base.ids import TEST_BIT
-from campaigns import audience, transitions, troubles
+from campaigns import audience, deliveries, transitions, troubles
 from campaigns.deliveries import RELAY_AWAY
 from campaigns.models import Campaign, Delivery
 from campaigns.troubles import PATIENCE
@@ -49,6 +49,21 @@ def test_it_shows_the_relays_words_on_the_progress_the_ledger_the_timeline_and_b
     assert WORDS in manager.get(f"/campaigns/{campaign}/ledger.csv").text
     found = web.program("manager").told("GET", f"/campaigns/{campaign}/deliveries")
     assert {row["reply"] for row in found["deliveries"]} == {WORDS}
+
+
+def test_it_says_how_many_mails_wait_for_a_sender_that_stopped_and_until_when(web: Web, campaign: int) -> None:
+    shop, manager = web.shop, web.desk("manager")
+    with shop.sessions.begin() as session:
+        session.execute(update(Delivery).values(state="queued", reason=None, not_before=None))
+        ids = [row.id for row in shop.ledger(campaign)]
+        (first, _) = deliveries.claim(session, ids, "stopped", shop.now)
+        deliveries.hand_over(session, [first], "stopped", shop.now)
+    path = f"/campaigns/{campaign}/progress"
+    assert "sender that stopped" not in manager.get(path).text
+    shop.clock.advance(timedelta(seconds=50))
+    page = manager.get(path).text
+    assert "2 mails wait for a sender that stopped; next try at 2 Mar 2026, 12:01:30." in page
+    assert "1 mail of them may have left already" in page
 
 
 def test_it_says_on_every_page_of_the_campaign_and_on_the_first_what_the_relay_refuses(web: Web, campaign: int) -> None:

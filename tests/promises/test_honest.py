@@ -188,7 +188,7 @@ def test_it_keeps_its_totals_when_somebody_is_erased(world: World, story: Story)
 
     before = told()
     for name in story.names[:12]:
-        erase_person(world.shop.intake, story.mail(name).token.profile, world.clock.now(), MANAGER)
+        erase_person(world.shop.intake, world.shop.blobs, story.mail(name).token.profile, world.clock.now(), MANAGER)
     after = told()
     assert (after.mailed, after.opens, after.swap) == (before.mailed, before.opens, before.swap)
     assert (after.clicks, after.machine_clicks, after.flagged) == (before.clicks, before.machine_clicks, before.flagged)

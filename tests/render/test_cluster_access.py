@@ -15,8 +15,8 @@ from base.settings import Settings
 from base.slots import slot_of
 from base.storeaddress import cluster_address
 from render.agree import Agreement, Change
+from render.dialling import trust
 from render.hotcluster import HotCluster
-from render.wire import trust
 from tests.authority import Authority
 from tests.clusters import ValkeyCluster
 from tests.render.test_hotcluster import EMPTY, REPLY, names, products, somebody

@@ -99,6 +99,15 @@ def test_it_gives_the_same_bytes_for_the_same_design() -> None:
         assert draw(resolved, {}, size, "jpg", False, fonts()) == draw(resolved, {}, size, "jpg", False, Fonts.load())
 
 
+def test_it_says_nothing_of_its_own_above_the_headline_of_a_discount() -> None:
+    fields = {name: text for name, text in SAMPLES[1].items() if name != "offer.eyebrow"}
+    without, empty, said = (
+        compose(resolve(RESTOCK, one), {}, HERO, False, fonts())
+        for one in (fields, fields | {"offer.eyebrow": ""}, SAMPLES[1])
+    )
+    assert without.tobytes() == empty.tobytes() != said.tobytes()
+
+
 @pytest.mark.parametrize("broken", [b"", b"not a picture", photograph(90, 90)[:200]], ids=["empty", "text", "cut"])
 def test_it_draws_art_where_a_product_picture_is_missing_or_broken(broken: bytes) -> None:
     photo, name = blob(broken)

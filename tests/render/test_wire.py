@@ -14,7 +14,8 @@ from base.clock import monotonic, pause
 from base.embedded import ValkeyServer
 from base.errors import SettingError, Unavailable
 from base.processes import free_port
-from render.wire import MAX_LATE, REPLY_SECONDS, Address, HotStore
+from render.dialling import Address
+from render.wire import MAX_LATE, REPLY_SECONDS, HotStore
 
 
 @pytest.fixture

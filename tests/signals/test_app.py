@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 from base.settings import Settings
@@ -319,6 +320,27 @@ def test_it_answers_browsers_across_origins_and_holds_them_to_the_list(http: Fla
     event = viewed("Shoes", anonymousId="a1")
     assert post(http, "/v1/track", event, "listed", Origin="https://shop.example.com").status_code == 200
     assert post(http, "/v1/track", event, "listed", Origin="https://else.example.com").status_code == 403
+
+
+def test_it_is_not_ready_at_an_older_schema_and_stays_so_beside_a_newer(
+    settings: Settings, desk: Desk, tmp_path: Path
+) -> None:
+    with desk.sessions.begin() as session:
+        newest = str(session.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+    def answer_at(revision: str) -> TestResponse:
+        with desk.sessions.begin() as session:
+            session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+        return client.get("/readyz")
+
+    app = create_app(clocked(settings, desk, tmp_path))
+    client = app.test_client()
+    refused = answer_at("0001")
+    assert refused.status_code == 503
+    assert "schema 0001, which is older: run `latebind migrate`" in refused.text
+    assert answer_at("9999").status_code == 200, "a newer one was migrated for the next version"
+    assert answer_at(newest).status_code == 200
+    app.extensions["signals"].close()
 
 
 def test_it_shows_health_and_counters_and_refuses_other_methods(http: FlaskClient) -> None:

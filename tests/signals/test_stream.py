@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 
 from signals import sourcehealth, stream, tracing
 from signals.events import Event
+from signals.importing import import_events
 from signals.intake import take
 from signals.stream import Wanted
 from tests.signals.sending import NOW, Desk, call, identified, order, refunded, viewed
@@ -112,12 +114,28 @@ def test_it_says_how_each_source_does(desk: Desk) -> None:
     assert (server.lag, server.skew) == (timedelta(seconds=5), timedelta(seconds=-3600))
 
 
-def test_it_reckons_a_window_from_the_rate_when_it_holds_too_many(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_makes_up_no_rate_for_a_window_that_holds_more_than_is_counted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for minutes in range(12):
         desk.send(viewed("Hats", userId="u1"), now=NOW - timedelta(minutes=11 - minutes))
     monkeypatch.setattr(sourcehealth, "COUNTED", 10)
     with desk.sessions.begin() as session:
         found = sourcehealth.health(session, NOW)[desk.server.id]
-    # Ten in the newest nine minutes: 67 an hour.
-    assert found.reckoned == {"1 h", "24 h"}
-    assert found.told == {"5 min": 5, "1 h": 67, "24 h": 1600}
+    assert found.at_least == {"1 h", "24 h"}
+    assert found.told == {"5 min": 5, "1 h": 10, "24 h": 10}
+
+
+def test_it_tells_an_import_of_old_signals_as_what_came_and_no_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sourcehealth, "COUNTED", 10)
+    lines = [
+        json.dumps(viewed("Hats", userId="u1", timestamp=f"2025-01-{day:02}T09:00:00Z")).encode()
+        for day in range(1, 20)
+    ]
+    import_events(desk.intake, desk.server, lines, NOW)
+    with desk.sessions.begin() as session:
+        found = sourcehealth.health(session, NOW + timedelta(seconds=2))[desk.server.id]
+    assert found.told == {"5 min": 10, "1 h": 10, "24 h": 10}
+    assert found.at_least == {"5 min", "1 h", "24 h"}

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import signal
+import subprocess
+import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -97,10 +101,11 @@ def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: 
         "u1,2026-02-01,Order Completed,o5,10.00",
     ]
     (tmp_path / "orders.csv").write_text("\n".join(rows))
-    result = loaded(cli, "orders.csv")
+    result = cli.invoke(import_command, ["events", "orders.csv"])
+    assert result.exit_code == 1, "not all was taken"
     assert "2 taken, 0 known already, 0 contradicting, 3 refused" in result.output
-    for words in ("line 2: timestamp: must be a moment", "line 3: properties.total: must be a number",
-                  "line 4: event: has 6 fields, the first line names 5"):  # fmt: skip
+    for words in ("row 2: timestamp: must be a moment", "row 3: properties.total: must be a number",
+                  "row 4: event: has 6 fields, the first line names 5"):  # fmt: skip
         assert words in result.output, words
     bodies = [json.loads(body) for (body,) in desk.rows("SELECT body FROM rejected_event WHERE field = 'timestamp'")]
     assert [(body["userId"], body["timestamp"]) for body in bodies] == [("u1", "someday")], "found by whom it names"
@@ -139,9 +144,73 @@ def test_it_goes_on_where_it_was_interrupted(
     monkeypatch.setattr("signals.importing.admit", away)
     failed = cli.invoke(import_command, ["events", "orders.parquet", "--mapping", "plan.json"])
     assert isinstance(failed.exception, Unavailable)
-    assert "Everything up to line 6 is taken; go on with --from 7." in failed.output
+    assert "Everything up to row 6 is taken; go on with --from 7." in failed.output
     assert "4 taken, 0 known already" in loaded(cli, "orders.parquet", "--mapping", "plan.json", "--from", "7").output
     assert desk.rows("SELECT count(*) FROM event") == [(10,)]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-8", None), ("utf-8-sig", None), ("utf-16", None), ("utf-32", None), ("cp1252", "cp1252"),
+        ("latin-1", "ISO-8859-1"), ("utf-16-le", "utf-16-le"),
+    ],
+)  # fmt: skip
+def test_it_reads_text_as_it_is_written(
+    desk: Desk, cli: CliRunner, tmp_path: Path, encoding: str, named: str | None
+) -> None:
+    plan = {"type": "identify", "columns": {name: name for name in ("userId", "timestamp", "traits.city")}}
+    (tmp_path / "cities.json").write_text(json.dumps(plan))
+    text = "userId,timestamp,traits.city\nu1,2026-02-01T09:00:00Z,Müllheim\n"
+    (tmp_path / "seen.csv").write_bytes(text.encode(encoding))
+    loaded(cli, "seen.csv", "--mapping", "cities.json", *(("--encoding", named) if named else ()))
+    assert desk.state(desk.root("user_id", "u1")).traits["city"] == "Müllheim"
+
+
+def test_it_takes_nothing_of_a_text_that_is_not_written_as_told(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    def refused(name: str, *arguments: str) -> str:
+        result = cli.invoke(import_command, [*arguments, name])
+        assert isinstance(result.exception, InvalidInput), result.output
+        return str(result.exception)
+
+    row = "u{},2026-02-01T09:00:00Z,Seen,Bonn\n"
+    lines = ["userId,timestamp,event,properties.city\n", *(row.format(number) for number in range(50_000))]
+    lines.insert(40_001, "u1,2026-02-01T09:00:00Z,Seen,M\u00fcllheim\n")
+    (tmp_path / "seen.csv").write_bytes("".join(lines).encode("cp1252"))
+    said = refused("seen.csv", "events")
+    assert "seen.csv, line 40002" in said
+    assert "is not UTF-8: say how it is written by --encoding" in said
+    (tmp_path / "wide.csv").write_bytes("".join(lines[:3]).encode("utf-16-le"))
+    assert "utf-16-le" in refused("wide.csv", "events")
+    (tmp_path / "cut.csv").write_bytes(lines[0].encode() + "ü".encode()[:1])
+    assert "cut.csv, line 2" in refused("cut.csv", "events")
+    assert "--encoding: is no encoding of text" in refused("seen.csv", "events", "--encoding", "hex")
+    (tmp_path / "feed.tsv").write_bytes("id\ttitle\tprice\np1\tSch\u00fcrze\t80 EUR\n".encode("cp1252"))
+    assert "feed.tsv, line 2" in refused("feed.tsv", "products")
+    assert desk.rows("SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM product)") == [(0,)]
+    result = cli.invoke(import_command, ["products", "--encoding", "cp1252", "feed.tsv"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert desk.rows("SELECT title FROM product") == [("Schürze",)]
+
+
+def test_it_says_where_to_go_on_after_ctrl_c(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    rows = 90_000
+    lines = [f"u{number % 500},2026-02-01T09:00:00Z,Seen,m{number}" for number in range(rows)]
+    (tmp_path / "seen.csv").write_text("\n".join(["userId,timestamp,event,messageId", *lines]))
+    command = [str(Path(sys.executable).parent / "latebind"), "import", "events", "seen.csv"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert " rows, " in process.stderr.readline(), "the first chunk is in"
+        process.send_signal(signal.SIGINT)
+        said = process.stderr.read()
+        process.wait(60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    found = re.fullmatch(r"Everything up to row (\d+) is taken; go on with --from (\d+)\.", said.splitlines()[-1])
+    assert found
+    (taken,) = desk.rows("SELECT count(*) FROM event")[0]
+    assert taken == int(found[1]) == int(found[2]) - 1
+    assert f"{rows - taken} taken, 0 known already" in loaded(cli, "seen.csv", "--from", found[2]).output
 
 
 def test_it_says_clearly_what_it_cannot_read(cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,8 @@ import pytest
 from base.queues import QueueName
 from campaigns import exits
 from campaigns.campaigns import Trigger, campaign
-from tests.campaigns.shop import Shop
+from campaigns.erasure import erase_person
+from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
 from workers import jobs
 from workers.schedule import Scheduler
@@ -90,6 +91,33 @@ def test_it_tells_who_bought_the_mailed_item_another_one_and_nothing(
     # What is bought when the time is over changes nothing any more.
     shop.send(bought("eve", "shoes-eve"))
     assert carts.found()["eve"] == "nothing"
+
+
+@pytest.mark.feature("SU-13")
+@pytest.mark.usefixtures("sender", "relay")
+def test_an_erasure_changes_nothing_in_how_people_left(shop: Shop, scheduler: Scheduler) -> None:
+    names = ("ann", "ben", "eve", "cleo")
+    shop.people(*names)
+    carts = Carts(shop, scheduler)
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in names))
+    carts.pass_by()
+    carts.pass_by()
+    shop.send(bought("ann", "shoes-ann"), bought("ben", "shoes-other"), bought("cleo", "set-1", cart_id="cart-cleo"))
+    carts.pass_by()
+
+    def numbers() -> dict[str, int]:
+        with shop.sessions.begin() as session:
+            row = campaign(session, carts.number)
+            told = exits.exits(session, shop.blobs, row, shop.now)
+        return {str(name): number for name, number in told.numbers.items()}
+
+    before = {"converted": 2, "converted_elsewhere": 1, "open": 1, "nothing": 0}
+    assert numbers() == before
+    for name in ("ann", "ben", "eve"):
+        erase_person(shop.intake, shop.blobs, shop.profile(name), shop.now, MANAGER)
+        assert numbers() == before, name
+    shop.clock.advance(timedelta(days=exits.WINDOW_DAYS))
+    assert numbers() == before | {"open": 0, "nothing": 1}
 
 
 @pytest.mark.feature("CM-08")

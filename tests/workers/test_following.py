@@ -83,7 +83,7 @@ def test_it_finishes_an_erasure_that_was_interrupted(opens: Opens, monkeypatch: 
         # As `kill -9` between the commit and the write: nothing of it reaches the hot store.
         dying.setattr(opens.shop.intake, "publisher", None)
         with pytest.raises(AttributeError):
-            erase_person(opens.shop.intake, profile, opens.shop.now, MANAGER)
+            erase_person(opens.shop.intake, opens.shop.blobs, profile, opens.shop.now, MANAGER)
     assert consent(opens, profile, "email") is not None
     opens.shop.clock.advance(timedelta(minutes=2))
     opens.following.idle()
@@ -93,7 +93,7 @@ def test_it_finishes_an_erasure_that_was_interrupted(opens: Opens, monkeypatch: 
     assert opens.shop.store.keys(f"{{{profile}}}:*") == [keys.state(profile).encode()]
     assert (opens.count("subject"), opens.count("decision")) == (0, 1)
     assert opens.rows("SELECT profile_id FROM decision") == [(None,)]
-    assert not finish_erasures(opens.shop.intake, opens.shop.now)
+    assert not finish_erasures(opens.shop.intake, opens.shop.blobs, opens.shop.now)
 
 
 def test_it_publishes_states_that_somebody_could_not(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:

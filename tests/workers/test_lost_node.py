@@ -118,7 +118,7 @@ def test_erasures_of_the_other_nodes_are_finished(
         dying.setattr(opens.shop.intake, "publisher", None)  # As `kill -9` between the commit and the write.
         for profile in profiles:
             with pytest.raises(AttributeError):
-                erase_person(opens.shop.intake, profile, opens.shop.now, MANAGER)
+                erase_person(opens.shop.intake, opens.shop.blobs, profile, opens.shop.now, MANAGER)
     dead = valkey_cluster.holder(keys.state(profiles[0]))
     lost = {profile for profile in profiles if valkey_cluster.holder(keys.state(profile)) is dead}
     assert 0 < len(lost) < len(profiles)
@@ -126,14 +126,14 @@ def test_erasures_of_the_other_nodes_are_finished(
     dead.kill()
     try:
         with pytest.raises(Unavailable):
-            finish_erasures(opens.shop.intake, opens.shop.now)
+            finish_erasures(opens.shop.intake, opens.shop.blobs, opens.shop.now)
         with opens.shop.sessions() as session:
             assert set(unfinished(session, opens.shop.now)) == lost
     finally:
         recover(valkey_cluster)
-    assert finish_erasures(opens.shop.intake, opens.shop.now) == len(lost)
+    assert finish_erasures(opens.shop.intake, opens.shop.blobs, opens.shop.now) == len(lost)
     assert all(state(opens.shop.store, profile).erased for profile in profiles)
-    assert not finish_erasures(opens.shop.intake, opens.shop.now)
+    assert not finish_erasures(opens.shop.intake, opens.shop.blobs, opens.shop.now)
 
 
 def test_states_of_the_other_nodes_are_published(

@@ -64,7 +64,7 @@ def test_it_drops_the_records_of_whoever_was_erased_meanwhile(opens: Opens) -> N
     mails = opens.send("ann", "bob")
     for mail in mails.values():
         opens.look(mail)
-    erase_person(opens.shop.intake, mails["ann"].token.profile, opens.shop.now, MANAGER)
+    erase_person(opens.shop.intake, opens.shop.blobs, mails["ann"].token.profile, opens.shop.now, MANAGER)
     opens.record()
     kept = {row.profile_id for row in opens.rows('SELECT profile_id FROM "fetch"')}
     assert kept == {mails["bob"].token.profile}

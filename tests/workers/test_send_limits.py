@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from campaigns import gateways, permits, sendlimits, tally, waiting
-from campaigns.deliveries import LEASE
+from campaigns.deliveries import HOLD
 from campaigns.gateways import GatewayIn
 from campaigns.permits import Mail
 from campaigns.sendlimits import DAY, HOUR, SECOND, DomainPace, Pace, Terms, WarmUp
@@ -138,7 +138,7 @@ def test_it_counts_what_a_lost_sender_may_have_sent_until_its_claim_ran_out_and_
 
     def take(*wanted: Mail) -> permits.Granted:
         with shop.sessions.begin() as session:
-            return permits.take(session, shop.clock, "lost", wanted, LEASE)
+            return permits.take(session, shop.clock, "lost", wanted, HOLD)
 
     def end(granted: permits.Granted, *handed: int) -> None:
         with shop.sessions.begin() as session:
@@ -157,15 +157,15 @@ def test_it_counts_what_a_lost_sender_may_have_sent_until_its_claim_ran_out_and_
     end(second, 0)
     end(second, 0, 1)
     assert free() == 1, "of the second only one mail counts, however often that is said"
-    shop.clock.set(began + LEASE)
+    shop.clock.set(began + HOLD)
     assert free() == 1
     end(first)
     assert free() == 1, "its claim has run out: any of its mails may have been handed over until then"
     shop.clock.set(began + timedelta(hours=1, minutes=10, seconds=36))
     assert free() == 2, "that of the second is an hour old"
-    shop.clock.set(began + LEASE + timedelta(hours=1))
+    shop.clock.set(began + HOLD + timedelta(hours=1))
     assert free() == 2
-    shop.clock.set(began + LEASE + timedelta(hours=1, seconds=36))
+    shop.clock.set(began + HOLD + timedelta(hours=1, seconds=36))
     assert free() == 5
 
 
@@ -285,7 +285,7 @@ def test_it_counts_what_left_before_a_limit_was_set_while_only_a_gateway_had_its
         key = f"gateway:{gateway.id}"
     sent = Mail(0, "", "", gateway.id)
     with shop.sessions.begin() as session:
-        permits.end(session, permits.take(session, shop.clock, "s", [sent], LEASE), [sent.id], shop.clock)
+        permits.end(session, permits.take(session, shop.clock, "s", [sent], HOLD), [sent.id], shop.clock)
     senders[0].send(ids[4:6])
     limit(shop, everything=Pace(per_day=10))
     with shop.sessions.begin() as session:

@@ -226,7 +226,7 @@ def test_it_is_whole_after_fallbacks_erasure_and_expiry(opens: Opens) -> None:
     opens.put(replace(made, rung="static", sha256="00" * 32, body=None))
     opens.record()
     tied(opens)
-    erasure.erase_person(opens.following._intake, mail.token.profile, opens.shop.now, MANAGER)
+    erasure.erase_person(opens.following._intake, opens.shop.blobs, mail.token.profile, opens.shop.now, MANAGER)
     tied(opens)
     with opens.shop.sessions() as session:
         assert verified(opens, session).faults == CLEAN

@@ -20,6 +20,7 @@ from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
 from base.vault import Vault
 from signals import sealingkeys
+from signals.encodings import encoding_of
 from signals.feed import FORMATS, sniffed
 from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
@@ -31,6 +32,8 @@ from workers.beside import settings_here
 FileFormat = Literal["jsonl", "csv", "parquet"]
 DEFAULT_SOURCE = "file"
 MOST_PREVIEWED: Final = 100
+INTERRUPTED: Final = 130
+"""The status of what Ctrl-C ended, as shells have it."""
 _SUFFIXES: Final[dict[str, FileFormat]] = {".csv": "csv", ".parquet": "parquet"}
 _DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -47,6 +50,14 @@ _SOURCE = click.option(
     show_default=True,
     callback=_theirs,
     help="Whom the data come from; ids are told apart by source.",
+)
+
+
+_ENCODING = click.option(
+    "--encoding", help="How the text is written, such as cp1252. By default told by its mark, else UTF-8."
+)
+_ALLOW_ERRORS = click.option(
+    "--allow-errors", is_flag=True, help="End with status 0 also where something was refused, and not with 1."
 )
 
 
@@ -86,7 +97,9 @@ def command() -> None:
     type=click.IntRange(1, MOST_PREVIEWED),
     help="Show the calls that so many rows make, and what is wrong with them; nothing is stored.",
 )
+@_ENCODING
 @click.option("--from", "first", type=click.IntRange(1), default=1, help="The row to begin at, to go on with a file.")
+@_ALLOW_ERRORS
 def events(
     file: Path,
     source: str,
@@ -94,43 +107,62 @@ def events(
     mapping: Path | None,
     delimiter: str,
     preview: int | None,
+    encoding: str | None,
     first: int,
+    allow_errors: bool,
 ) -> None:
-    """Load events: JSON lines in the form of the Segment spec, CSV or Parquet (JSON lines and CSV may end in .gz)."""
+    """Load events: JSON lines in the form of the Segment spec, CSV or Parquet (JSON lines and CSV may end in .gz).
+
+    Rows of CSV count from 1 below the line that names the columns, blank ones left out. The status is 1 where a row was
+    refused, though the others are taken.
+    """
     format_ = named or _SUFFIXES.get(Path(file.name.removesuffix(".gz")).suffix, "jsonl")
     if mapping is not None and format_ == "jsonl":
         raise InvalidInput("--mapping", "is for CSV and Parquet: a line of JSON is a call already")
+    if encoding is not None and format_ != "csv":
+        raise InvalidInput("--encoding", "is for CSV: JSON is UTF-8, and Parquet says itself how it is written")
     planned = _planner(mapping)
-    with _rows(file, format_, planned, _DELIMITERS[delimiter], first) as rows:
+    with _rows(file, format_, planned, _DELIMITERS[delimiter], first, encoding) as rows:
         if preview is not None:
             _show(islice(rows, first - 1, first - 1 + preview), first)
         else:
-            _load(rows, source, first)
+            refused = _load(rows, source, first, "line" if format_ == "jsonl" else "row")
+            _end(refused, allow_errors)
 
 
-def _load(rows: Iterator[bytes | BadRow], source: str, first: int) -> None:
+def _load(rows: Iterator[bytes | BadRow], source: str, first: int, unit: str) -> int:
+    """Take the rows from the first on, each called a `unit`; how many were refused."""
     began, done = monotonic(), first - 1
 
     def show(report: ImportReport) -> None:
         nonlocal done
         done = report.lines
         rate = (done - first + 1) / max(monotonic() - began, 0.001)
-        click.echo(f"{done:,} lines, {rate:,.0f}/s", err=True)
+        click.echo(f"{done:,} {unit}s, {rate:,.0f}/s", err=True)
 
     with opened_intake() as (settings, intake):
         now = clock_from(settings).now()
         sender = intake.settle(lambda session: keyless_sender(session, source, now))
         try:
             report = import_events(intake, sender, rows, now, show, first)
-        except Unavailable:
-            click.echo(f"Everything up to line {done} is taken; go on with --from {done + 1}.", err=True)
+        except (Unavailable, KeyboardInterrupt) as ended:
+            click.echo(f"Everything up to {unit} {done} is taken; go on with --from {done + 1}.", err=True)
+            if isinstance(ended, KeyboardInterrupt):
+                raise SystemExit(INTERRUPTED) from None
             raise
     for bad in report.bad:
-        click.echo(f"line {bad.line}: {bad.field or 'event'}: {bad.message}", err=True)
+        click.echo(f"{unit} {bad.line}: {bad.field or 'event'}: {bad.message}", err=True)
     click.echo(
         f"{report.accepted} taken, {report.duplicates} known already, {report.conflicts} contradicting,"
         f" {report.rejected} refused"
     )
+    return report.rejected
+
+
+def _end(refused: int, allow_errors: bool) -> None:
+    """The status says whether all was taken."""
+    if refused and not allow_errors:
+        raise SystemExit(1)
 
 
 def _show(rows: Iterator[bytes | BadRow], first: int) -> None:
@@ -157,12 +189,17 @@ def _planner(mapping: Path | None) -> Callable[[Any], Rows]:
 
 @contextmanager
 def _rows(
-    file: Path, format_: FileFormat, planned: Callable[[Any], Rows], delimiter: str, first: int
+    file: Path, format_: FileFormat, planned: Callable[[Any], Rows], delimiter: str, first: int, encoding: str | None
 ) -> Iterator[Iterator[bytes | BadRow]]:
     """The calls of a file, row by row."""
-    if format_ != "parquet":
+    if format_ == "jsonl":
         with _reading(file) as stream:
-            yield iter(stream) if format_ == "jsonl" else from_csv(stream, planned, delimiter)
+            yield iter(stream)
+        return
+    if format_ == "csv":
+        written = _written(file, encoding)
+        with _reading(file) as stream:
+            yield from_csv(stream, planned, delimiter, written)
         return
     if find_spec("pyarrow") is None:
         raise InvalidInput("--format", "Parquet needs pyarrow: pip install 'latebind[parquet]'")
@@ -178,18 +215,37 @@ def _rows(
 @_FILE
 @_SOURCE
 @click.option("--format", "named", type=click.Choice(FORMATS), help="By default told by the file's first bytes.")
-def products(file: Path, source: str, named: str | None) -> None:
-    """Load a product feed with Google Merchant Center attributes: tab-separated, XML or JSON."""
+@_ENCODING
+@_ALLOW_ERRORS
+def products(file: Path, source: str, named: str | None, encoding: str | None, allow_errors: bool) -> None:
+    """Load a product feed with Google Merchant Center attributes: tab-separated, XML or JSON.
+
+    The status is 1 where an item was refused, though the others are taken.
+    """
     with _reading(file) as stream:
         start = stream.read(100)
     format_ = next((known for known in FORMATS if known == named), sniffed(start))
+    if encoding is not None and format_ != "tsv":
+        raise InvalidInput("--encoding", "is for tab-separated text: JSON is UTF-8, and XML says itself what it is")
+    written = _written(file, encoding) if format_ == "tsv" else None
     with opened_intake() as (settings, intake), _reading(file) as stream:
         now = clock_from(settings).now()
         sender = intake.settle(lambda session: keyless_sender(session, source, now))
-        report = import_products(intake, sender, stream, format_, now)
+        report = import_products(intake, sender, stream, format_, now, written)
     for bad in report.rejected:
         click.echo(f"item {bad.index + 1}: {bad.field or 'item'}: {bad.message}", err=True)
     click.echo(f"{report.stored} stored, {report.refused} refused")
+    _end(report.refused, allow_errors)
+
+
+def _written(file: Path, encoding: str | None) -> str:
+    """How the text of a file is written. Raises InvalidInput naming the file where it is not."""
+    with _reading(file) as stream:
+        try:
+            return encoding_of(stream, encoding)
+        except InvalidInput as error:
+            where = file.name if not error.field else f"{file.name}, {error.field}"
+            raise error if error.field == "--encoding" else InvalidInput(where, error.message) from None
 
 
 @contextmanager

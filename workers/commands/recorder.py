@@ -16,6 +16,7 @@ from base.settings import Settings
 from base.vault import Vault
 from signals import sealingkeys
 from workers.following import Following
+from workers.pulse import pulsing
 from workers.recorder import Recorder, RecorderParts, run
 
 
@@ -38,6 +39,7 @@ def command() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        run(Recorder(parts, Following(parts)), stop)
+        with pulsing(settings.alive_file, parts.sessions, [parts.store]):
+            run(Recorder(parts, Following(parts)), stop)
     finally:
         engine.dispose()

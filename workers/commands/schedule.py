@@ -13,6 +13,7 @@ from base.logs import set_up
 from base.settings import Settings
 from base.vault import Vault
 from signals import sealingkeys
+from workers.pulse import pulsing
 from workers.schedule import Scheduler
 
 
@@ -30,6 +31,7 @@ def command() -> None:
     sessions, clock = db.sessions(engine), clock_from(settings)
     sealingkeys.settle(sessions, clock.now())
     try:
-        Scheduler(settings, sessions, store, queues, blobs_from(settings), clock).run()
+        with pulsing(settings.alive_file, sessions, [store, queues]):
+            Scheduler(settings, sessions, store, queues, blobs_from(settings), clock).run()
     finally:
         engine.dispose()

@@ -21,6 +21,7 @@ from signals.intake import Intake
 from workers import jobs
 from workers.exporting import Exporter
 from workers.productpictures import PictureFetcher
+from workers.pulse import pulsing
 from workers.reckoner import Reckoner
 from workers.relations import RelationsLearner
 from workers.sending import Sender
@@ -50,8 +51,11 @@ def command(name: str) -> None:
     )
     reckoner = Reckoner(db.sessions(unlimited), blobs, clock)
     jobs.set_up(sender, fetcher, RelationsLearner(sessions, blobs, clock), exporter, reckoner)
+    queues = stores.connect_queues(settings.queue_url)
     try:
-        jobs.work(QueueName(name), stores.connect_queues(settings.queue_url))
+        # RQ changes how long the client that it is given waits.
+        with pulsing(settings.alive_file, sessions, [store, stores.connect_queues(settings.queue_url)]):
+            jobs.work(QueueName(name), queues)
     finally:
         sender.close()
         engine.dispose()
