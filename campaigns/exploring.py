@@ -168,7 +168,7 @@ def _products(facts: Facts, changes: Changes, at: datetime) -> dict[str, Product
     if known is None:
         raise InvalidInput("product", "is none that this campaign's offers show and the feed tells of")
     products[changes.product] = replace(
-        known,
+        known if changes.price_cents is None else known.priced(unix_ms(at)),
         stock=known.stock if changes.stock is None else changes.stock,
         price_cents=known.price_cents if changes.price_cents is None else changes.price_cents,
         feed_ms=unix_ms(at),

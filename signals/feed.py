@@ -1,8 +1,8 @@
 """Product feeds in the attributes of Google Merchant Center: tab-separated, XML (RSS or Atom) or JSON.
 
 Reading is apart from storing: `entries` gives the attributes of each item under their feed names (`image_link`,
-`product_type`), `product` makes a checked row of them. Both run over a stream, so a feed's size is bounded by the
-caller alone.
+`product_type`), `change` checks what they tell. Both run over a stream, so a feed's size is bounded by the caller
+alone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import IO, Any, Final, Literal
 from xml.etree import ElementTree
@@ -41,30 +41,63 @@ _DECLARATION: Final = len(b"<!DOCTYPE") - 1
 _HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
 _ABSENT: Final = frozenset({"out_of_stock", "preorder", "backorder"})
 _PRESENT: Final = frozenset({"in_stock", "limited_availability"})
+_QUANTITIES: Final = ("quantity", "stock", "inventory", "sell_on_google_quantity")
+_NEEDED: Final = {"price_cents": "price", "title": "title"}
+"""What every product has, by the attribute that tells it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedProduct:
-    """A checked item of a feed. `price_cents` in minor units of `currency`: cents, whole yen.
+    """A checked item of a feed. `price_cents` and `sale_cents` in minor units of `currency`: cents, whole yen.
 
-    `stock` is how many there are at least: 1 when the feed says "in stock" without a number, None when it is silent.
-    `line` names the products that are versions of one thing, `tier` the place among them: a better version has a
-    higher one.
+    The sale price counts from `sale_from` to `sale_until`, both included; None: without that end. `stock` is how many
+    there are at least: 1 when the feed says "in stock" without a number, None when it is silent. `line` names the
+    products that are versions of one thing, `tier` the place among them: a better version has a higher one.
     """
 
     id: str
     title: str
-    category: str
-    brand: str | None
-    line: str | None
-    tier: int | None
+    category: str = ""
+    brand: str | None = None
+    line: str | None = None
+    tier: int | None = None
     price_cents: int
     currency: str
-    stock: int | None
-    promoted: bool
-    link: str | None
-    image_link: str | None
-    complements: tuple[str, ...]
+    sale_cents: int | None = None
+    sale_from: datetime | None = None
+    sale_until: datetime | None = None
+    stock: int | None = None
+    promoted: bool = False
+    link: str | None = None
+    image_link: str | None = None
+    complements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedChange:
+    """What an item tells of a product: values of FeedProduct by name, those alone that it names.
+
+    `sale_currency` is that of a sale price it names. `uncounted`: it says "in stock" without a number, so that a number
+    that is known stays.
+    """
+
+    id: str
+    told: Mapping[str, Any]
+    sale_currency: str | None = None
+    uncounted: bool = False
+
+    def whole(self) -> FeedProduct:
+        """The product as this item alone tells it. Raises InvalidInput naming the attribute that is missing."""
+        for field, name in _NEEDED.items():
+            if field not in self.told:
+                raise InvalidInput(name, "must be given")
+        self.check_currency(self.told["currency"])
+        return FeedProduct(id=self.id, **self.told)
+
+    def check_currency(self, currency: str) -> None:
+        """Raise InvalidInput where its sale price is in another currency than the price."""
+        if self.sale_currency not in (None, currency):
+            raise InvalidInput("sale_price", "must be in the currency of the price")
 
 
 def sniffed(start: bytes) -> Format:
@@ -86,24 +119,28 @@ def entries(stream: IO[bytes], format_: Format) -> Iterator[dict[str, Any]]:
             return _from_json(stream.read())
 
 
-def product(item: Mapping[str, Any], now: datetime) -> FeedProduct:
-    """The item, checked. Raises InvalidInput naming the attribute."""
-    price, currency = _money(item.get("price"), "price")
-    return FeedProduct(
-        id=_required(item, "id", MAX_PRODUCT_ID),
-        title=_required(item, "title", TEXT_LENGTH),
-        category=_text(item, "product_type", TEXT_LENGTH) or _text(item, "google_product_category", TEXT_LENGTH) or "",
-        brand=_text(item, "brand", TEXT_LENGTH),
-        line=_text(item, "line", TEXT_LENGTH) or _text(item, "item_group_id", TEXT_LENGTH),
-        tier=_tier(item),
-        price_cents=_reduced(item, price, currency, now),
-        currency=currency,
-        stock=_stock(item),
-        promoted=bool(_text(item, "promotion_id", TEXT_LENGTH)),
-        link=_link(item, "link"),
-        image_link=_link(item, "image_link"),
-        complements=_complements(item),
+def change(item: Mapping[str, Any]) -> FeedChange:
+    """What the item tells, checked; an attribute that is absent or empty tells nothing, null takes away what is known.
+
+    Raises InvalidInput naming the attribute.
+    """
+    told: dict[str, Any] = {}
+    for attributes, reader in _READERS:
+        if any(_is_told(item, name) for name in attributes):
+            told |= reader(item)
+    return FeedChange(
+        _required(item, "id", MAX_PRODUCT_ID), told, told.pop("sale_currency", None), told.pop("uncounted", False)
     )
+
+
+def _is_told(item: Mapping[str, Any], name: str) -> bool:
+    value = item.get(name, "")
+    return not isinstance(value, str) or bool(value.strip())
+
+
+def product(item: Mapping[str, Any]) -> FeedProduct:
+    """The item as a product of its own, checked. Raises InvalidInput naming the attribute."""
+    return change(item).whole()
 
 
 def _from_tsv(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
@@ -236,49 +273,91 @@ def _money(value: Any, name: str) -> tuple[int, str]:
     return cents, currency
 
 
-def _reduced(item: Mapping[str, Any], price: int, currency: str, now: datetime) -> int:
-    """The price to pay now: the sale price while it holds."""
-    if not item.get("sale_price"):
-        return price
-    reduced, other = _money(item["sale_price"], "sale_price")
-    if other != currency:
-        raise InvalidInput("sale_price", "must be in the currency of the price")
-    window = _text(item, "sale_price_effective_date", TEXT_LENGTH)
-    if window is None:
-        return min(price, reduced)
+def _title(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"title": _required(item, "title", TEXT_LENGTH)}
+
+
+def _price(item: Mapping[str, Any]) -> dict[str, Any]:
+    cents, currency = _money(item["price"], "price")
+    return {"price_cents": cents, "currency": currency}
+
+
+def _sale(item: Mapping[str, Any]) -> dict[str, Any]:
+    if item["sale_price"] is None:
+        return {"sale_cents": None}
+    cents, currency = _money(item["sale_price"], "sale_price")
+    return {"sale_cents": cents, "sale_currency": currency}
+
+
+def _window(item: Mapping[str, Any]) -> dict[str, Any]:
+    """From when to when the sale price counts, as aware UTC."""
+    name = "sale_price_effective_date"
+    text = _text(item, name, TEXT_LENGTH)
+    if text is None:
+        return {"sale_from": None, "sale_until": None}
     try:
-        begins, ends = (datetime.fromisoformat(part.strip()) for part in window.split("/"))
-        holds = begins <= now <= ends
-    except (ValueError, TypeError):
-        raise InvalidInput("sale_price_effective_date", "must be two times with offsets and a slash between") from None
-    return min(price, reduced) if holds else price
+        begins, ends = (datetime.fromisoformat(part.strip()) for part in text.split("/"))
+        if begins.tzinfo is None or ends.tzinfo is None or ends < begins:
+            raise ValueError
+        return {"sale_from": begins.astimezone(UTC), "sale_until": ends.astimezone(UTC)}
+    except (ValueError, OverflowError):
+        raise InvalidInput(name, "must be two times with offsets and a slash between, the earlier first") from None
 
 
-def _stock(item: Mapping[str, Any]) -> int | None:
+def _category(item: Mapping[str, Any]) -> dict[str, Any]:
+    names = (_text(item, name, TEXT_LENGTH) for name in ("product_type", "google_product_category"))
+    return {"category": next(filter(None, names), "")}
+
+
+def _line(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"line": _text(item, "line", TEXT_LENGTH) or _text(item, "item_group_id", TEXT_LENGTH)}
+
+
+def _stock(item: Mapping[str, Any]) -> dict[str, Any]:
     availability = (_text(item, "availability", TEXT_LENGTH) or "").lower().replace(" ", "_")
     if availability in _ABSENT:
-        return 0
+        return {"stock": 0}
     if availability and availability not in _PRESENT:
         raise InvalidInput("availability", "must be in_stock, out_of_stock, preorder or backorder")
-    for name in ("quantity", "stock", "inventory", "sell_on_google_quantity"):
+    for name in _QUANTITIES:
         text = _text(item, name, TEXT_LENGTH)
         if text is not None:
             if not text.isdecimal() or int(text) > STOCK:
                 raise InvalidInput(name, f"must be a whole number from 0 to {STOCK}")
-            return int(text)
-    return 1 if availability else None
+            return {"stock": int(text)}
+    return {"stock": 1, "uncounted": True} if availability else {"stock": None}
 
 
-def _tier(item: Mapping[str, Any]) -> int | None:
+def _tier(item: Mapping[str, Any]) -> dict[str, Any]:
     text = _text(item, "tier", TEXT_LENGTH)
     if text is not None and (not text.isdecimal() or int(text) > TIERS):
         raise InvalidInput("tier", f"must be a whole number from 0 to {TIERS}")
-    return None if text is None else int(text)
+    return {"tier": None if text is None else int(text)}
 
 
-def _complements(item: Mapping[str, Any]) -> tuple[str, ...]:
+def _complements(item: Mapping[str, Any]) -> dict[str, Any]:
     value = item.get("complements")
     names = value if isinstance(value, list) else str(value or "").split(",")
     if any("\x00" in str(name) for name in names):
         raise InvalidInput("complements", "must not contain NUL characters")
-    return tuple(str(name).strip()[:TEXT_LENGTH] for name in names if str(name).strip())[:COMPLEMENTS]
+    found = tuple(str(name).strip()[:TEXT_LENGTH] for name in names if str(name).strip())
+    return {"complements": found[:COMPLEMENTS]}
+
+
+_Reader = Callable[[Mapping[str, Any]], dict[str, Any]]
+_READERS: Final[tuple[tuple[tuple[str, ...], _Reader], ...]] = (
+    (("price",), _price),
+    (("title",), _title),
+    (("product_type", "google_product_category"), _category),
+    (("brand",), lambda item: {"brand": _text(item, "brand", TEXT_LENGTH)}),
+    (("line", "item_group_id"), _line),
+    (("tier",), _tier),
+    (("sale_price",), _sale),
+    (("sale_price_effective_date",), _window),
+    (("availability", *_QUANTITIES), _stock),
+    (("promotion_id",), lambda item: {"promoted": bool(_text(item, "promotion_id", TEXT_LENGTH))}),
+    (("link",), lambda item: {"link": _link(item, "link")}),
+    (("image_link",), lambda item: {"image_link": _link(item, "image_link")}),
+    (("complements",), _complements),
+)
+"""What reads which attributes."""

@@ -29,7 +29,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 class Product(Model):
     """A catalogue item. Prices are in minor units of the currency; `stock` is how many there are at least, None
-    when the feed is silent about it (signals/feed.py).
+    when the feed is silent about it (signals/feed.py). The sale price counts from `sale_from` to `sale_until`.
 
     `feed_at` is when the feed last named it, `source_id` whose feed that was (None: before that was noted): a stale
     feed is told by its age. `complements` are category ids that go
@@ -49,6 +49,9 @@ class Product(Model):
     tier: Mapped[int | None]
     price_cents: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
+    sale_cents: Mapped[int | None] = mapped_column(BigInteger)
+    sale_from: Mapped[datetime | None]
+    sale_until: Mapped[datetime | None]
     stock: Mapped[int | None]
     promoted: Mapped[bool] = mapped_column(server_default=text("false"))
     link: Mapped[str | None]
@@ -58,6 +61,10 @@ class Product(Model):
     feed_at: Mapped[datetime]
     source_id: Mapped[int | None]
     words: Mapped[str] = mapped_column(server_default="", deferred=True)
+
+    def price_at(self, now: datetime) -> int:
+        """What it costs at that moment: the sale price in its time alone."""
+        return facts(self).priced(unix_ms(now)).price_cents
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def take_products(intake: Intake, sender: Sender, items: Iterable[Mapping[str, A
         refusals: list[Refusal] = []
         for index, item in chunk:
             try:
-                found = product(item, now)
+                found = product(item)
                 good[found.id] = found
             except InvalidInput as error:
                 report.refused += 1
@@ -120,20 +127,22 @@ def _spellings(products: Iterable[FeedProduct]) -> Iterator[str]:
 
 
 _UPSERT = text("""
-    INSERT INTO product (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link,
-                         image_link, complements, words, feed_at, source_id)
-    SELECT id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
-           CAST(complements AS int[]), words, :now, :source
+    INSERT INTO product (id, title, category_id, brand, line, tier, price_cents, currency, sale_cents, sale_from,
+                         sale_until, stock, promoted, link, image_link, complements, words, feed_at, source_id)
+    SELECT id, title, category_id, brand, line, tier, price_cents, currency, sale_cents, sale_from, sale_until, stock,
+           promoted, link, image_link, CAST(complements AS int[]), words, :now, :source
     FROM unnest(CAST(:ids AS text[]), CAST(:titles AS text[]), CAST(:categories AS int[]), CAST(:brands AS text[]),
                 CAST(:lines AS text[]), CAST(:tiers AS int[]), CAST(:prices AS bigint[]),
-                CAST(:currencies AS text[]), CAST(:stocks AS int[]), CAST(:promoted AS boolean[]),
+                CAST(:currencies AS text[]), CAST(:sales AS bigint[]), CAST(:sales_from AS timestamptz[]),
+                CAST(:sales_until AS timestamptz[]), CAST(:stocks AS int[]), CAST(:promoted AS boolean[]),
                 CAST(:links AS text[]), CAST(:image_links AS text[]), CAST(:complements AS text[]),
                 CAST(:words AS text[]))
-         AS new (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
-                 complements, words)
+         AS new (id, title, category_id, brand, line, tier, price_cents, currency, sale_cents, sale_from, sale_until,
+                 stock, promoted, link, image_link, complements, words)
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET title = excluded.title, category_id = excluded.category_id, brand = excluded.brand,
         line = excluded.line, tier = excluded.tier, price_cents = excluded.price_cents, currency = excluded.currency,
+        sale_cents = excluded.sale_cents, sale_from = excluded.sale_from, sale_until = excluded.sale_until,
         stock = excluded.stock, promoted = excluded.promoted, link = excluded.link, image_link = excluded.image_link,
         complements = excluded.complements, words = excluded.words, feed_at = excluded.feed_at,
         source_id = excluded.source_id
@@ -163,6 +172,9 @@ def _store(
             "tiers": [row.tier for row in rows],
             "prices": [row.price_cents for row in rows],
             "currencies": [row.currency for row in rows],
+            "sales": [row.sale_cents for row in rows],
+            "sales_from": [row.sale_from for row in rows],
+            "sales_until": [row.sale_until for row in rows],
             "stocks": [row.stock for row in rows],
             "promoted": [row.promoted for row in rows],
             "links": [row.link for row in rows],
@@ -189,6 +201,9 @@ def facts(row: Product) -> ProductFacts:
         category=row.category_id or 0,
         image=row.image_blob or "",
         promoted=row.promoted,
+        sale_cents=row.sale_cents,
+        sale_from_ms=None if row.sale_from is None else unix_ms(row.sale_from),
+        sale_until_ms=None if row.sale_until is None else unix_ms(row.sale_until),
     )
 
 

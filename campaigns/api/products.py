@@ -15,6 +15,7 @@ from campaigns.api.desk import MAX_PAGE, api, served
 from campaigns.parts import parts
 from campaigns.products import Item, Wanted
 from signals import feedhealth
+from signals.moments import unix_ms
 from signals.productevents import interest
 from signals.state import MAX_PRODUCT_ID
 
@@ -37,8 +38,9 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProductOut(msgspec.Struct, frozen=True):
-    """A product as feeds told it. `price` is in minor units of `currency` (cents, whole yen); `stock` null: not told.
+    """A product as feeds told it. Prices are in minor units of `currency` (cents, whole yen); `stock` null: not told.
 
+    `price` is what it costs now. `sale_price` counts from `sale_from` to `sale_until`, else it costs `regular_price`.
     `told_at` is when a feed last named it and `source` whose feed that was; `picture` is the SHA-256 of the kept one.
     """
 
@@ -50,6 +52,10 @@ class ProductOut(msgspec.Struct, frozen=True):
     line: str | None
     tier: int | None
     price: int
+    regular_price: int
+    sale_price: int | None
+    sale_from: str | None
+    sale_until: str | None
     currency: str
     stock: int | None
     promoted: bool
@@ -68,7 +74,7 @@ class ProductList(msgspec.Struct, frozen=True):
 
 
 class HotFacts(msgspec.Struct, frozen=True):
-    """What opens read of a product."""
+    """What opens read of a product; `price` is what it costs now by that."""
 
     price: int
     currency: str
@@ -174,10 +180,13 @@ def list_products(query: ProductQuery) -> ProductList:
         text=query.q, category=query.category, sold_out=query.stock == "none", older_hours=query.older_hours,
         no_picture=query.picture == "none", sensitive=query.sensitive,
     )  # fmt: skip
+    now = parts().now()
     with parts().transaction() as session:
-        rows = products.listed(session, wanted, parts().now(), after=query.after, most=query.limit + 1)
+        rows = products.listed(session, wanted, now, after=query.after, most=query.limit + 1)
         shown = rows[: query.limit]
-        return ProductList([_product(item) for item in shown], shown[-1].product.id if len(rows) > len(shown) else None)
+        return ProductList(
+            [_product(item, now) for item in shown], shown[-1].product.id if len(rows) > len(shown) else None
+        )
 
 
 @api.get("/products/<product:product_id>")
@@ -196,10 +205,15 @@ def get_product(product_id: str) -> ProductDetail:
         company = productuse.company(session, parts().blobs, item.product)
         told = interest(session, item.product.id)
         return ProductDetail(
-            product=_product(item),
+            product=_product(item, now),
             hot=None
             if read is None
-            else HotFacts(read.price_cents, read.currency, read.stock, relations.moment(read.feed_ms).isoformat()),
+            else HotFacts(
+                read.priced(unix_ms(now)).price_cents,
+                read.currency,
+                read.stock,
+                relations.moment(read.feed_ms).isoformat(),
+            ),
             differs=[] if read is None else [one.name for one in products.differences(item.product, read)],
             uses=[ProductUse(use.kind, use.id, use.name, use.how) for use in found],
             refused=[
@@ -235,13 +249,15 @@ def list_feeds() -> FeedList:
     )  # fmt: skip
 
 
-def _product(item: Item) -> ProductOut:
+def _product(item: Item, now: datetime) -> ProductOut:
     row, category = item.product, item.category
     return ProductOut(
         id=row.id, title=row.title, category=category.slug if category else None,
         sensitive=category.sensitive if category else False, brand=row.brand, line=row.line, tier=row.tier,
-        price=row.price_cents, currency=row.currency, stock=row.stock, promoted=row.promoted, link=row.link,
-        image_link=row.image_link, picture=row.image_blob, told_at=row.feed_at.isoformat(), source=item.source,
+        price=row.price_at(now), regular_price=row.price_cents, sale_price=row.sale_cents,
+        sale_from=_iso(row.sale_from), sale_until=_iso(row.sale_until), currency=row.currency, stock=row.stock,
+        promoted=row.promoted, link=row.link, image_link=row.image_link, picture=row.image_blob,
+        told_at=row.feed_at.isoformat(), source=item.source,
     )  # fmt: skip
 
 

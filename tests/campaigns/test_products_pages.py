@@ -205,6 +205,23 @@ def test_it_tells_what_opens_read_beside_what_is_stored_and_where_they_differ(st
     assert program.call("GET", "/products/shoe").status_code == 503
 
 
+def test_it_tells_what_a_product_costs_now_and_until_when(stocked: Shop, web: Web) -> None:
+    times = [stocked.now + timedelta(hours=hours) for hours in (1, 3)]
+    sale = {"sale_price": "60 EUR", "sale_price_effective_date": "/".join(at.isoformat() for at in times)}
+    take_products(stocked.intake, stocked.source, [ITEMS[0] | sale], stocked.now)
+    told = []
+    for hours in (0, 2, 2):
+        advance(stocked, timedelta(hours=hours))
+        answer = web.program("manager").told("GET", "/products/shoe")
+        told.append((answer["product"]["price"], answer["hot"]["price"], answer["differs"]))
+        assert (answer["product"]["regular_price"], answer["product"]["sale_price"]) == (7950, 6000)
+        assert answer["product"]["sale_until"] == times[1].isoformat()
+        page, listed = (web.browser("manager").get(f"/products/{address}").text for address in ("shoe", "?q=shoe"))
+        assert "€60.00 instead of €79.50" in page
+        assert ("over</span>" in page, "<s>€79.50</s>" in listed) == (len(told) == 3, len(told) == 2)
+    assert told == [(7950, 7950, []), (6000, 6000, []), (7950, 7950, [])]
+
+
 def test_it_lists_the_offers_and_segments_that_use_a_product_or_its_category(stocked: Shop, web: Web) -> None:
     named: dict[str, dict[str, Any]] = {
         "shows it": {"product": "shoe"},
