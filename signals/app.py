@@ -30,10 +30,10 @@ from base.logs import logger, set_up
 from base.settings import Settings
 from base.vault import Vault
 from signals import requests, sealingkeys, shophooks, webhooks
-from signals.feed import FORMATS, entries, sniffed
+from signals.feed import FORMATS, entries, sniffed, spelt
 from signals.intake import Intake, take
 from signals.lanes import CONNECTIONS, SMALL, Lanes
-from signals.products import take_products
+from signals.products import FEEDS, take_products
 from signals.providers import Forged
 from signals.reading import Outcome, Status
 from signals.requests import Envelope, TooLarge, TooSlow, UnknownEncoding
@@ -228,19 +228,37 @@ def take_batch() -> Response:
 
 @_calls.post("/products")
 def take_feed() -> tuple[Response, int] | Response:
-    """A product feed; the format is told by its content, or by `?format=`."""
+    """A product feed; the format is told by its content, or by `?format=`. `?feed=delta`: items tell what changes."""
     desk = _desk()
-    sender = desk.sender(requests.basic_key(request))
-    if not sender.is_server:
-        raise Forbidden("A browser key cannot send products.")
+    sender = _teller(desk)
+    feed = next((known for known in FEEDS if known == request.args.get("feed", "part")), None)
+    if feed is None:
+        raise InvalidInput("feed", f"must be one of {', '.join(FEEDS)}")
     with desk.lanes.feed():
         body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
         format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
         with desk.lanes.large():
-            report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
-    return jsonify(
-        success=True, stored=report.stored, refused=report.refused, rejected=[asdict(bad) for bad in report.rejected]
-    )
+            report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now(), feed)
+    return jsonify(success=True, **asdict(report))
+
+
+@_calls.post("/products/changes")
+def take_changes() -> Response:
+    """Changes of price and stock, in effect for the next open; those that are refused are listed, the others kept."""
+    desk = _desk()
+    sender = _teller(desk)
+    changes, at = requests.changes(requests.body_of(request), desk.clock.now())
+    with desk.lanes.small() if len(changes) <= SMALL else desk.lanes.large():
+        report = take_products(desk.intake, sender, map(spelt, changes), at, "changes")
+    return jsonify(success=True, **asdict(report))
+
+
+def _teller(desk: Desk) -> Sender:
+    """The source that calls, which may tell of products. Raises Unauthorised and Forbidden."""
+    sender = desk.sender(requests.basic_key(request))
+    if not sender.is_server:
+        raise Forbidden("A browser key cannot send products.")
+    return sender
 
 
 @_calls.post("/<any(identify, track, page, screen, group, alias):call>")

@@ -26,6 +26,10 @@ from signals.state import MAX_PRODUCT_ID
 
 Format = Literal["tsv", "xml", "json"]
 FORMATS: Final[tuple[Format, ...]] = ("tsv", "xml", "json")
+CHANGEABLE: Final = frozenset(
+    {"id", "price", "sale_price", "sale_price_effective_date", "availability", "quantity"}
+)  # fmt: skip
+"""What a change of price and stock may tell."""
 TEXT_LENGTH: Final = 500
 LINK_LENGTH: Final = 2_000
 COMPLEMENTS: Final = 20
@@ -86,18 +90,37 @@ class FeedChange:
     sale_currency: str | None = None
     uncounted: bool = False
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it tells all that every product has."""
+        return all(field in self.told for field in _NEEDED)
+
     def whole(self) -> FeedProduct:
         """The product as this item alone tells it. Raises InvalidInput naming the attribute that is missing."""
         for field, name in _NEEDED.items():
             if field not in self.told:
                 raise InvalidInput(name, "must be given")
-        self.check_currency(self.told["currency"])
+        if self.sale_currency not in (None, self.told["currency"]):
+            raise InvalidInput("sale_price", "must be in the currency of the price")
         return FeedProduct(id=self.id, **self.told)
 
-    def check_currency(self, currency: str) -> None:
-        """Raise InvalidInput where its sale price is in another currency than the price."""
+    def over(self, known: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        """What it tells of a product of which prices, sale and stock are known, by FeedProduct's names.
+
+        Raises InvalidInput naming the attribute that does not go with what is known.
+        """
+        told = dict(self.told)
+        if self.uncounted and known["stock"]:
+            del told["stock"]
+        currency = told.get("currency", known["currency"])
         if self.sale_currency not in (None, currency):
-            raise InvalidInput("sale_price", "must be in the currency of the price")
+            raise InvalidInput("sale_price", f"must be in the currency of the price, which is {currency}")
+        if currency != known["currency"] and known["sale_cents"] is not None and "sale_cents" not in told:
+            raise InvalidInput("sale_price", f"must be told too: the one that is known is in {known['currency']}")
+        is_over = known["sale_until"] is not None and known["sale_until"] < now
+        if self.sale_currency is not None and is_over and "sale_until" not in told:
+            raise InvalidInput("sale_price_effective_date", "must be told too: the one that is known is over")
+        return told
 
 
 def sniffed(start: bytes) -> Format:
@@ -131,6 +154,11 @@ def change(item: Mapping[str, Any]) -> FeedChange:
     return FeedChange(
         _required(item, "id", MAX_PRODUCT_ID), told, told.pop("sale_currency", None), told.pop("uncounted", False)
     )
+
+
+def spelt(item: object) -> dict[str, Any]:
+    """An item of JSON with its attributes in their one spelling; what is no object is an item without an id."""
+    return {_attribute(name): value for name, value in item.items()} if isinstance(item, dict) else {"id": None}
 
 
 def _is_told(item: Mapping[str, Any], name: str) -> bool:
@@ -208,8 +236,7 @@ def _from_json(data: bytes) -> Iterator[dict[str, Any]]:
         tree = next((tree[name] for name in ("products", "items", "entries", "resources") if name in tree), [tree])
     if not isinstance(tree, list):
         raise InvalidInput("products", "must be a list")
-    for item in tree:
-        yield {_attribute(name): value for name, value in item.items()} if isinstance(item, dict) else {"id": None}
+    yield from map(spelt, tree)
 
 
 def _local(tag: str) -> str:

@@ -16,7 +16,7 @@ from typing import IO, Final
 from signals.feed import Format, entries
 from signals.intake import Intake, admit
 from signals.journal import Refusal
-from signals.products import FeedReport, take_products
+from signals.products import Feed, FeedReport, take_products
 from signals.reading import Outcome, Reading
 from signals.signal import EVENT_BYTES, Arrival
 from signals.sources import Sender
@@ -138,6 +138,8 @@ def _chunks(lines: Iterable[bytes | BadRow], first: int) -> Iterator[tuple[list[
         yield numbers, rows
 
 
-def import_products(intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime) -> FeedReport:
+def import_products(
+    intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime, feed: Feed = "part"
+) -> FeedReport:
     """Take a product feed in the given format. Raises InvalidInput when the feed itself cannot be read."""
-    return take_products(intake, sender, entries(stream, format_), now)
+    return take_products(intake, sender, entries(stream, format_), now, feed)

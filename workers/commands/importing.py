@@ -23,6 +23,7 @@ from signals import sealingkeys
 from signals.feed import FORMATS, sniffed
 from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
+from signals.products import FEEDS, Feed
 from signals.signal import Arrival, read
 from signals.sources import check_theirs, keyless_sender
 from signals.tabular import Rows, by_name, called, from_csv, plan_from
@@ -178,7 +179,14 @@ def _rows(
 @_FILE
 @_SOURCE
 @click.option("--format", "named", type=click.Choice(FORMATS), help="By default told by the file's first bytes.")
-def products(file: Path, source: str, named: str | None) -> None:
+@click.option(
+    "--feed",
+    type=click.Choice(FEEDS),
+    default="part",
+    show_default=True,
+    help="part: each item replaces what is known of its product. delta: an item tells its id and what changes.",
+)
+def products(file: Path, source: str, named: str | None, feed: Feed) -> None:
     """Load a product feed with Google Merchant Center attributes: tab-separated, XML or JSON."""
     with _reading(file) as stream:
         start = stream.read(100)
@@ -186,10 +194,11 @@ def products(file: Path, source: str, named: str | None) -> None:
     with opened_intake() as (settings, intake), _reading(file) as stream:
         now = clock_from(settings).now()
         sender = intake.settle(lambda session: keyless_sender(session, source, now))
-        report = import_products(intake, sender, stream, format_, now)
+        report = import_products(intake, sender, stream, format_, now, feed)
     for bad in report.rejected:
         click.echo(f"item {bad.index + 1}: {bad.field or 'item'}: {bad.message}", err=True)
-    click.echo(f"{report.stored} stored, {report.refused} refused")
+    older = f" ({report.older} known newer)" if report.older else ""
+    click.echo(f"{report.stored} stored{older}, {report.refused} refused")
 
 
 @contextmanager
