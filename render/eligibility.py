@@ -157,7 +157,7 @@ class Situation:
         return product is not None and self._is_sold(product)
 
     def _is_sold(self, product: ProductFacts) -> bool:
-        return self.is_fresh(product) and (product.stock or 0) > 0
+        return self.is_fresh(product) and not product.gone and (product.stock or 0) > 0
 
     def has(self, product: str, since_ms: int) -> bool:
         """Whether the person bought a product after an instant, or says they have it."""

@@ -32,8 +32,10 @@ def is_price_turned(at: Situation, offer: Offer, since_ms: int) -> bool:
 
 
 def missing(at: Situation, offer: Offer) -> str | None:
-    """What of the offer's own product is not there that the offer needs; None where nothing is missing."""
+    """Why the offer's own product cannot be shown: it is gone, or what the offer needs of it is not there."""
     product = at.product(offer)
+    if product is not None and product.gone:
+        return "no longer sold"
     if not (offer.needs_stock or offer.shows_price):
         return None
     if product is None:

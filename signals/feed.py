@@ -161,6 +161,14 @@ def spelt(item: object) -> dict[str, Any]:
     return {_attribute(name): value for name, value in item.items()} if isinstance(item, dict) else {"id": None}
 
 
+def named(item: Mapping[str, Any]) -> list[str]:
+    """The id of an item, whatever else is wrong with it; empty where it names no product."""
+    try:
+        return [_required(item, "id", MAX_PRODUCT_ID)]
+    except InvalidInput:
+        return []
+
+
 def _is_told(item: Mapping[str, Any], name: str) -> bool:
     value = item.get(name, "")
     return not isinstance(value, str) or bool(value.strip())

@@ -12,7 +12,7 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     Prices in minor units of `currency` (cents, whole yen); `stock` None when unknown; `feed_ms` is the feed's time in
     Unix milliseconds; `category` 0 when it has none; `image` the SHA-256 of its picture or "". `promoted`: the feed
     marks it as one that may be sold for less. The sale price counts from `sale_from_ms` to `sale_until_ms`, both
-    included; None: without that end.
+    included; None: without that end. `gone`: the full feed of its source no longer has it; its stock is 0 then.
     """
 
     id: str
@@ -27,6 +27,7 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     sale_cents: int | None = None
     sale_from_ms: int | None = None
     sale_until_ms: int | None = None
+    gone: bool = False
 
     def on_sale(self, now_ms: int) -> bool:
         """Whether the sale price is what the product costs at that moment."""

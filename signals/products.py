@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.db import Model
 from base.errors import InvalidInput
 from signals import feedhealth, journal, productpictures
-from signals.feed import CHANGEABLE, FeedChange, change
+from signals.feed import CHANGEABLE, FeedChange, change, named
 from signals.intake import Intake
 from signals.journal import Refusal
 from signals.moments import unix_ms
@@ -31,6 +31,7 @@ class Product(Model):
     """A catalogue item. Prices are in minor units of the currency; `stock` is how many there are at least, None
     when the feed is silent about it (signals/feed.py). The sale price counts from `sale_from` to `sale_until`.
 
+    `gone_at` is since when the full feed of its source no longer has it: no offer shows it (signals/fullfeeds.py).
     `feed_at` is when the feed last named it, `source_id` whose feed that was (None: before that was noted): a stale
     feed is told by its age. `complements` are category ids that go
     with it. `tier` orders the versions of a line, the better one higher. `image_blob` is the SHA-256 of its picture
@@ -60,6 +61,7 @@ class Product(Model):
     complements: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     feed_at: Mapped[datetime]
     source_id: Mapped[int | None]
+    gone_at: Mapped[datetime | None]
     words: Mapped[str] = mapped_column(server_default="", deferred=True)
 
     def price_at(self, now: datetime) -> int:
@@ -80,20 +82,29 @@ class BadProduct:
 class FeedReport:
     """What became of a feed. `rejected` holds the first hundred, of changes all; all of them are in rejected_event.
 
-    Of the items that were `stored`, `older` gave way to a newer word on their product.
+    Of the items that were `stored`, `older` gave way to a newer word on their product. Of the products that a full feed
+    left out, `gone` are shown no more and `held_back` stay (signals/fullfeeds.py). `unread` are the ids that refused
+    items name, the first of them.
     """
 
     stored: int = 0
     older: int = 0
+    gone: int = 0
+    held_back: int = 0
     refused: int = 0
     rejected: list[BadProduct] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+
+    def answer(self) -> dict[str, Any]:
+        """What a sender is told."""
+        return {name: value for name, value in asdict(self).items() if name != "unread"}
 
 
-Feed = Literal["part", "delta", "changes"]
+Telling = Literal["part", "delta", "changes"]
 """Items that replace what is known of their products, or tell what changes; changes are of price and stock alone."""
-FEEDS: Final[tuple[Feed, ...]] = ("part", "delta")
-"""What a feed may say of itself."""
 SHOWN: Final = 100
+MOST_UNREAD: Final = 10_000
+"""Refused items whose ids are kept while a feed is read."""
 _Read = tuple[int, Mapping[str, Any], FeedChange | InvalidInput]
 
 
@@ -103,10 +114,11 @@ class _Stored(NamedTuple):
     ids: list[str]
     older: int
     bad: list[BadProduct]
+    unread: list[str]
 
 
 def take_products(
-    intake: Intake, sender: Sender, items: Iterable[Mapping[str, Any]], now: datetime, feed: Feed = "part"
+    intake: Intake, sender: Sender, items: Iterable[Mapping[str, Any]], now: datetime, telling: Telling = "part"
 ) -> FeedReport:
     """Store and publish the items of a feed, a thousand at a time; a bad item is listed and the others are kept.
 
@@ -116,20 +128,21 @@ def take_products(
     report = FeedReport()
     numbered = enumerate(items)
     while chunk := list(islice(numbered, CHUNK)):
-        read = [_read(index, item, feed) for index, item in chunk]
+        read = [_read(index, item, telling) for index, item in chunk]
         intake.categories.learn(_spellings(one[2] for one in read), create=True)
-        stored = intake.settle(partial(_store, intake, sender, read, feed, now))
+        stored = intake.settle(partial(_store, intake, sender, read, telling, now))
         publish_products(intake, stored.ids)
         report.stored += len(stored.ids)
         report.older += stored.older
         report.refused += len(stored.bad)
-        report.rejected += stored.bad if feed == "changes" else stored.bad[: SHOWN - len(report.rejected)]
+        report.unread.update(stored.unread[: MOST_UNREAD - len(report.unread)])
+        report.rejected += stored.bad if telling == "changes" else stored.bad[: SHOWN - len(report.rejected)]
     return report
 
 
-def _read(index: int, item: Mapping[str, Any], feed: Feed) -> _Read:
+def _read(index: int, item: Mapping[str, Any], telling: Telling) -> _Read:
     try:
-        for name in () if feed != "changes" else sorted(item.keys() - CHANGEABLE):
+        for name in () if telling != "changes" else sorted(item.keys() - CHANGEABLE):
             raise InvalidInput(name, "is not changed here: tell it by a feed")
         return index, item, change(item)
     except InvalidInput as error:
@@ -151,7 +164,7 @@ _COLUMNS: Final = {
     "id": "text", "title": "text", "category_id": "int", "brand": "text", "line": "text", "tier": "int",
     "price_cents": "bigint", "currency": "text", "sale_cents": "bigint", "sale_from": "timestamptz",
     "sale_until": "timestamptz", "stock": "int", "promoted": "boolean", "link": "text", "image_link": "text",
-    "complements": "text", "words": "text", "source_id": "int",
+    "complements": "text", "words": "text", "source_id": "int", "gone_at": "timestamptz",
 }  # fmt: skip
 """What a feed writes of a product, by the type it is sent as; rows may be of any length, arrays may not."""
 _NAMES: Final = ", ".join(_COLUMNS)
@@ -168,29 +181,33 @@ _UPSERT: Final = text(f"""
 
 
 def _store(
-    intake: Intake, sender: Sender, read: Sequence[_Read], feed: Feed, now: datetime, session: Session
+    intake: Intake, sender: Sender, read: Sequence[_Read], telling: Telling, now: datetime, session: Session
 ) -> _Stored:
-    known = {} if feed == "part" else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
+    known = {} if telling == "part" else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
     rows: dict[str, dict[str, Any]] = {}
     bad: list[BadProduct] = []
     refusals: list[Refusal] = []
+    unread: list[str] = []
     for index, item, told in read:
         try:
             if isinstance(told, InvalidInput):
                 raise told
-            before = None if feed == "part" else rows.get(told.id) or known.get(told.id)
-            if before is None and feed != "part" and not told.is_whole:
+            before = None if telling == "part" else rows.get(told.id) or known.get(told.id)
+            if before is None and telling != "part" and not told.is_whole:
                 raise InvalidInput("id", "is no product that is known: a new one needs its title and price")
             values = asdict(told.whole()) if before is None else told.over(before, now)
-            rows[told.id] = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
+            row = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
+            # What is told whole is there again.
+            rows[told.id] = row | {"gone_at": None} if told.is_whole else row
         except InvalidInput as error:
             bad.append(BadProduct(index, error.field, error.message))
             refusals.append(Refusal("product", error.field, error.message, _shown(item)))
+            unread += named(item)
     journal.refuse(session, sender, refusals, now)
     written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now}).all()
     feedhealth.note(session, sender.id, len(rows), len(refusals), now)
     productpictures.note_links(session, list(rows), now)
-    return _Stored(list(rows), len(rows) - len(written), bad)
+    return _Stored(list(rows), len(rows) - len(written), bad, unread)
 
 
 def _known(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -224,7 +241,7 @@ def facts(row: Product) -> ProductFacts:
         id=row.id,
         price_cents=row.price_cents,
         currency=row.currency,
-        stock=row.stock,
+        stock=row.stock if row.gone_at is None else 0,
         feed_ms=unix_ms(row.feed_at),
         title=row.title,
         category=row.category_id or 0,
@@ -233,6 +250,7 @@ def facts(row: Product) -> ProductFacts:
         sale_cents=row.sale_cents,
         sale_from_ms=None if row.sale_from is None else unix_ms(row.sale_from),
         sale_until_ms=None if row.sale_until is None else unix_ms(row.sale_until),
+        gone=row.gone_at is not None,
     )
 
 

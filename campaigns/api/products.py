@@ -24,7 +24,7 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which products: with every word of `q` in id, title, brand, line or category; `after` is the last page's last id.
 
     `category` is a slug, `stock` none those that are out of stock, `older_hours` those last told longer ago, `picture`
-    none those without one, `sensitive` true those of a sensitive category.
+    none those without one, `sensitive` true those of a sensitive category, `gone` true those that left their full feed.
     """
 
     q: Annotated[str, msgspec.Meta(max_length=products.MAX_QUERY, pattern="^[^\\x00]*$")] = ""
@@ -33,6 +33,7 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     older_hours: Annotated[int, msgspec.Meta(ge=1, le=87_600)] | None = None
     picture: Literal["none"] | None = None
     sensitive: bool = False
+    gone: bool = False
     after: Annotated[str, msgspec.Meta(max_length=MAX_PRODUCT_ID, pattern="^[^\\x00]*$")] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
 
@@ -41,7 +42,8 @@ class ProductOut(msgspec.Struct, frozen=True):
     """A product as feeds told it. Prices are in minor units of `currency` (cents, whole yen); `stock` null: not told.
 
     `price` is what it costs now. `sale_price` counts from `sale_from` to `sale_until`, else it costs `regular_price`.
-    `told_at` is when a feed last named it and `source` whose feed that was; `picture` is the SHA-256 of the kept one.
+    `told_at` is when a feed last named it and `source` whose feed that was; `gone_at` since when the full feed of that
+    source no longer has it, so that no offer shows it. `picture` is the SHA-256 of the kept one.
     """
 
     id: str
@@ -63,6 +65,7 @@ class ProductOut(msgspec.Struct, frozen=True):
     image_link: str | None
     picture: str | None
     told_at: str
+    gone_at: str | None
     source: str | None
 
 
@@ -152,13 +155,18 @@ class FeedReason(msgspec.Struct, frozen=True):
 class FeedOut(msgspec.Struct, frozen=True):
     """How the products of a source do; null: those told before sources were noted.
 
-    `stale` of its `products` are older than the bound; `taken` and `refused` count items of the last seven days.
+    `stale` of its `products` are older than the bound; `gone` are those besides that its full feeds left out. The last
+    full feed came at `full_at` and left out `held_back` more, too many to be believed, which stay. `taken` and
+    `refused` count items of the last seven days.
     """
 
     source: int | None
     last_at: str | None
     products: int
     stale: int
+    gone: int
+    full_at: str | None
+    held_back: int
     taken: int
     refused: int
     reasons: list[FeedReason]
@@ -178,7 +186,7 @@ def list_products(query: ProductQuery) -> ProductList:
     """Products of the catalogue, by id."""
     wanted = Wanted(
         text=query.q, category=query.category, sold_out=query.stock == "none", older_hours=query.older_hours,
-        no_picture=query.picture == "none", sensitive=query.sensitive,
+        no_picture=query.picture == "none", sensitive=query.sensitive, gone=query.gone,
     )  # fmt: skip
     now = parts().now()
     with parts().transaction() as session:
@@ -240,7 +248,8 @@ def list_feeds() -> FeedList:
     return FeedList(
         [
             FeedOut(
-                feed.source_id, _iso(feed.last_at), feed.products, feed.stale, feed.taken, feed.refused,
+                feed.source_id, _iso(feed.last_at), feed.products, feed.stale, feed.gone,
+                _iso(feed.full_at), feed.held_back, feed.taken, feed.refused,
                 [FeedReason(one.field, one.message, one.times) for one in feed.reasons],
             )
             for feed in found
@@ -257,7 +266,7 @@ def _product(item: Item, now: datetime) -> ProductOut:
         price=row.price_at(now), regular_price=row.price_cents, sale_price=row.sale_cents,
         sale_from=_iso(row.sale_from), sale_until=_iso(row.sale_until), currency=row.currency, stock=row.stock,
         promoted=row.promoted, link=row.link, image_link=row.image_link, picture=row.image_blob,
-        told_at=row.feed_at.isoformat(), source=item.source,
+        told_at=row.feed_at.isoformat(), gone_at=_iso(row.gone_at), source=item.source,
     )  # fmt: skip
 
 

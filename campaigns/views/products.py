@@ -153,4 +153,5 @@ def _wanted() -> Wanted:
         older_hours=older,
         no_picture=forms.on(values, "no_picture"),
         sensitive=forms.on(values, "sensitive"),
+        gone=forms.on(values, "gone"),
     )

@@ -87,3 +87,32 @@ def test_it_decides_by_the_clock_to_the_millisecond_what_a_sale_costs(at: int, p
 
     decided = decide(made, known, NOON + timedelta(milliseconds=at), seed=1)
     assert decided.slots[0].fields["product.price"] == price
+
+
+@pytest.mark.feature("CM-38")
+def test_it_shows_no_product_that_left_the_catalogue(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(tights={"priority": 9, "needs_stock": False}))
+    client.get(mail.url(), headers=browser())
+    mail.stock(replace(product(), stock=0, gone=True))
+    assert client.get(mail.click(), headers=browser()).status_code == 200
+    client.get(mail.url(), headers=browser())
+
+    before, after = mail.decisions()
+    assert (before.slots[0].offer, after.slots[0].offer) == (TIGHTS, DISCOUNT)
+    (removed,) = [one for one in after.slots[0].candidates if one.offer == TIGHTS]
+    assert (removed.removed_by, removed.rule) == ("relevant", "no longer sold")
+    assert [click.outcome for click in mail.clicks()] == ["out of stock"]
+
+
+@pytest.mark.parametrize("kind", ["replacement", "bundle"])
+def test_it_leaves_out_of_several_products_what_left_the_catalogue(kind: str) -> None:
+    several = ("tights-1", "tights-2", "tights-3")
+    made = plan(discount={"kind": kind, "purpose_category": None, "products": several})
+    pieces = {name: product(name=name) for name in several}
+    pieces["tights-2"] = replace(pieces["tights-2"], gone=True)
+
+    made = replace(made, slots=tuple(replace(slot, offers=(DISCOUNT,)) for slot in made.slots))
+
+    decided = decide(made, facts(state(), products=pieces), NOON, seed=1).slots[0]
+    shown = (DISCOUNT, ("tights-1", "tights-3")) if kind == "replacement" else (DEFAULT, ())
+    assert (decided.offer, decided.products) == shown

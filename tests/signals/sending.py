@@ -19,7 +19,7 @@ from base.stores import Store
 from signals.identity import IdentifierType, value_hash
 from signals.intake import Intake, take
 from signals.moments import today_of
-from signals.products import Feed, FeedReport, take_products
+from signals.products import FeedReport, Telling, take_products
 from signals.reading import Outcome
 from signals.rebuild import RebuildReport, rebuild
 from signals.sources import Sender, SourceKind, create_source, sender
@@ -108,10 +108,10 @@ class Desk:
         return [outcome.status for outcome in self.send(*calls, via=via)]
 
     def feed(
-        self, *items: dict[str, Any], now: datetime = NOW, feed: Feed = "part", via: Sender | None = None
+        self, *items: dict[str, Any], now: datetime = NOW, telling: Telling = "part", via: Sender | None = None
     ) -> FeedReport:
-        """Take a product feed of these items."""
-        return take_products(self.intake, via or self.server, items, now, feed)
+        """Take these items of a product feed."""
+        return take_products(self.intake, via or self.server, items, now, telling)
 
     def rebuilt(self) -> RebuildReport:
         """What a rebuild of everything finds."""

@@ -48,7 +48,7 @@ def test_it_keeps_what_a_delta_does_not_tell(form: Format, desk: Desk, http: Fla
     before = row(desk)
 
     assert post(http, "/v1/products?feed=delta", FORMS[form]).json == {
-        "success": True, "stored": 1, "older": 0, "refused": 0, "rejected": [],
+        "success": True, "stored": 1, "older": 0, "gone": 0, "held_back": 0, "refused": 0, "rejected": [],
     }  # fmt: skip
     assert row(desk) == before | {"price_cents": 6000}
     told = facts(desk, "p1")
@@ -84,20 +84,20 @@ def test_it_changes_what_a_delta_tells(told: dict[str, Any], changed: dict[str, 
     desk.feed(WHOLE)
     before = row(desk)
 
-    assert desk.feed({"id": "p1"} | told, feed="delta", now=NOW + HOUR).refused == 0
+    assert desk.feed({"id": "p1"} | told, telling="delta", now=NOW + HOUR).refused == 0
     assert row(desk) == before | changed
 
 
 def test_it_says_that_something_is_in_stock_again_without_a_number(desk: Desk) -> None:
     desk.feed(WHOLE | {"availability": "out_of_stock"})
-    desk.feed({"id": "p1", "availability": "in_stock"}, feed="delta")
+    desk.feed({"id": "p1", "availability": "in_stock"}, telling="delta")
 
     assert facts(desk, "p1").stock == 1
 
 
 def test_it_takes_what_a_delta_says_twice_in_its_order(desk: Desk) -> None:
     told: list[dict[str, Any]] = [{"id": "p1", "price": "60 EUR", "quantity": 3}, {"id": "p1", "price": "61 EUR"}]
-    report = desk.feed(WHOLE, *told, feed="delta")
+    report = desk.feed(WHOLE, *told, telling="delta")
 
     assert (report.stored, report.refused) == (1, 0)
     assert (facts(desk, "p1").price_cents, facts(desk, "p1").stock, row(desk)["title"]) == (6100, 3, "Runner")
@@ -120,7 +120,7 @@ def test_it_names_what_is_wrong_with_a_change_and_changes_nothing(
 ) -> None:
     desk.feed(WHOLE)
     before = row(desk)
-    report = desk.feed(told, feed="delta", now=NOW + HOUR)
+    report = desk.feed(told, telling="delta", now=NOW + HOUR)
 
     assert [bad.field for bad in report.rejected] == [blamed]
     assert (row(desk), desk.rows("SELECT count(*) FROM product")) == (before, [(1,)])
@@ -129,21 +129,21 @@ def test_it_names_what_is_wrong_with_a_change_and_changes_nothing(
 def test_it_wants_a_time_for_a_sale_price_where_the_known_one_is_over(desk: Desk) -> None:
     window = {"sale_price_effective_date": "2026-01-01T00:00Z/2026-01-31T00:00Z"}
     desk.feed(WHOLE | window)
-    report = desk.feed({"id": "p1", "sale_price": "65 EUR"}, feed="delta")
+    report = desk.feed({"id": "p1", "sale_price": "65 EUR"}, telling="delta")
 
     assert [bad.field for bad in report.rejected] == ["sale_price_effective_date"]
-    desk.feed({"id": "p1", "sale_price": "65 EUR", "sale_price_effective_date": None}, feed="delta")
+    desk.feed({"id": "p1", "sale_price": "65 EUR", "sale_price_effective_date": None}, telling="delta")
     assert facts(desk, "p1").priced(unix_ms(NOW)).price_cents == 6500
 
 
 def test_it_takes_a_new_product_that_a_delta_tells_whole(desk: Desk) -> None:
-    assert desk.feed(WHOLE, feed="delta").stored == 1
+    assert desk.feed(WHOLE, telling="delta").stored == 1
     assert (facts(desk, "p1").price_cents, row(desk)["brand"]) == (7950, "Swift")
 
 
 def test_it_lets_an_older_change_give_way_and_says_so(desk: Desk) -> None:
     desk.feed(WHOLE, now=NOW)
-    report = desk.feed({"id": "p1", "price": "60 EUR"}, feed="delta", now=NOW - HOUR)
+    report = desk.feed({"id": "p1", "price": "60 EUR"}, telling="delta", now=NOW - HOUR)
 
     assert (report.stored, report.older) == (1, 1)
     assert facts(desk, "p1").price_cents == row(desk)["price_cents"] == 7950
@@ -151,7 +151,7 @@ def test_it_lets_an_older_change_give_way_and_says_so(desk: Desk) -> None:
 
 def test_it_leaves_a_product_with_the_feed_that_told_it_whole(desk: Desk) -> None:
     desk.feed(WHOLE)
-    desk.feed({"id": "p1", "price": "60 EUR"}, feed="delta", via=desk.source("tills", "server"))
+    desk.feed({"id": "p1", "price": "60 EUR"}, telling="delta", via=desk.source("tills", "server"))
 
     assert desk.rows("SELECT s.name FROM product p JOIN source s ON s.id = p.source_id") == [("shop",)]
 

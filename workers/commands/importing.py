@@ -21,9 +21,9 @@ from base.settings import Settings
 from base.vault import Vault
 from signals import sealingkeys
 from signals.feed import FORMATS, sniffed
+from signals.fullfeeds import FEEDS, MOST_SHARE, Feed
 from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
-from signals.products import FEEDS, Feed
 from signals.signal import Arrival, read
 from signals.sources import check_theirs, keyless_sender
 from signals.tabular import Rows, by_name, called, from_csv, plan_from
@@ -182,23 +182,38 @@ def _rows(
 @click.option(
     "--feed",
     type=click.Choice(FEEDS),
-    default="part",
+    default="full",
     show_default=True,
-    help="part: each item replaces what is known of its product. delta: an item tells its id and what changes.",
+    help="full: all products of the source; those that it leaves out are gone. part: some of them, each item whole."
+    " delta: an item tells its id and what changes.",
 )
-def products(file: Path, source: str, named: str | None, feed: Feed) -> None:
+@click.option(
+    "--leaving-any",
+    is_flag=True,
+    help=f"A full feed may leave out more than {MOST_SHARE:.0%} of the source's products.",
+)
+def products(file: Path, source: str, named: str | None, feed: Feed, leaving_any: bool) -> None:
     """Load a product feed with Google Merchant Center attributes: tab-separated, XML or JSON."""
+    if leaving_any and feed != "full":
+        raise InvalidInput("--leaving-any", "is for a full feed")
     with _reading(file) as stream:
         start = stream.read(100)
     format_ = next((known for known in FORMATS if known == named), sniffed(start))
     with opened_intake() as (settings, intake), _reading(file) as stream:
         now = clock_from(settings).now()
         sender = intake.settle(lambda session: keyless_sender(session, source, now))
-        report = import_products(intake, sender, stream, format_, now, feed)
+        report = import_products(intake, sender, stream, format_, now, feed, any_share=leaving_any)
     for bad in report.rejected:
         click.echo(f"item {bad.index + 1}: {bad.field or 'item'}: {bad.message}", err=True)
     older = f" ({report.older} known newer)" if report.older else ""
-    click.echo(f"{report.stored} stored{older}, {report.refused} refused")
+    gone = f", {report.gone} gone" if report.gone else ""
+    click.echo(f"{report.stored} stored{older}, {report.refused} refused{gone}")
+    if report.held_back:
+        click.echo(
+            f"It leaves out {report.held_back} products of {source}, more than can be believed of a whole feed: they"
+            " stay. If that is right, say --leaving-any; of some products alone, --feed part.",
+            err=True,
+        )
 
 
 @contextmanager
