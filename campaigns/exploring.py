@@ -168,9 +168,10 @@ def _products(facts: Facts, changes: Changes, at: datetime) -> dict[str, Product
     if known is None:
         raise InvalidInput("product", "is none that this campaign's offers show and the feed tells of")
     products[changes.product] = replace(
-        known if changes.price_cents is None else known.priced(unix_ms(at)),
+        known,
         stock=known.stock if changes.stock is None else changes.stock,
         price_cents=known.price_cents if changes.price_cents is None else changes.price_cents,
+        sale_cents=known.sale_cents if changes.price_cents is None else None,
         feed_ms=unix_ms(at),
     )
     return products

@@ -52,7 +52,7 @@ class Situation:
         self.now = now
         self.now_ms = unix_ms(now)
         self.sales = on_sale(facts)
-        self.facts = priced(facts, self.now_ms) if self.sales else facts
+        self.facts = priced(facts, self.sales, self.now_ms) if self.sales else facts
         self.state: ProfileState = facts.state
         self.clauses = clauses(plan)
         self._asked = _asked(plan)

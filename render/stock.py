@@ -20,9 +20,10 @@ def on_sale(facts: Facts) -> Mapping[str, ProductFacts]:
     return {name: told for name, told in facts.products.items() if told.sale_cents is not None}
 
 
-def priced(facts: Facts, now_ms: int) -> Facts:
-    """The facts with every product at what it costs at that moment: the sale price in its time alone."""
-    return replace(facts, products={name: told.priced(now_ms) for name, told in facts.products.items()})
+def priced(facts: Facts, sales: Mapping[str, ProductFacts], now_ms: int) -> Facts:
+    """The facts with those products of `sales` at their sale price whose sale price counts at that moment."""
+    costing = {name: told.priced(now_ms) for name, told in sales.items() if told.on_sale(now_ms)}
+    return replace(facts, products={**facts.products, **costing}) if costing else facts
 
 
 def is_price_turned(at: Situation, offer: Offer, since_ms: int) -> bool:

@@ -37,8 +37,7 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
         return has_begun and (self.sale_until_ms is None or now_ms <= self.sale_until_ms)
 
     def priced(self, now_ms: int) -> ProductFacts:
-        """The facts with the price to pay at that moment as `price_cents`, and no sale apart from it."""
-        if self.sale_cents is None:
+        """The facts with what the product costs at that moment as `price_cents`."""
+        if self.sale_cents is None or not self.on_sale(now_ms):
             return self
-        price = self.sale_cents if self.on_sale(now_ms) else self.price_cents
-        return replace(self, price_cents=price, sale_cents=None, sale_from_ms=None, sale_until_ms=None)
+        return replace(self, price_cents=self.sale_cents)
