@@ -50,8 +50,7 @@ _NEEDED: Final = {"price_cents": "price", "title": "title"}
 """What every product has, by the attribute that tells it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedProduct:
+class FeedProduct(msgspec.Struct, frozen=True, kw_only=True):
     """A checked item of a feed. `price_cents` and `sale_cents` in minor units of `currency`: cents, whole yen.
 
     The sale price counts from `sale_from` to `sale_until`, both included; None: without that end. `stock` is how many
@@ -148,9 +147,9 @@ def change(item: Mapping[str, Any]) -> FeedChange:
     Raises InvalidInput naming the attribute.
     """
     told: dict[str, Any] = {}
-    for attributes, reader in _READERS:
-        if any(_is_told(item, name) for name in attributes):
-            told |= reader(item)
+    readers = (_READERS[name] for name, value in item.items() if name in _READERS and _is_told(value))
+    for reader in dict.fromkeys(readers):
+        told |= reader(item)
     return FeedChange(
         _required(item, "id", MAX_PRODUCT_ID), told, told.pop("sale_currency", None), told.pop("uncounted", False)
     )
@@ -169,8 +168,7 @@ def named(item: Mapping[str, Any]) -> list[str]:
         return []
 
 
-def _is_told(item: Mapping[str, Any], name: str) -> bool:
-    value = item.get(name, "")
+def _is_told(value: object) -> bool:
     return not isinstance(value, str) or bool(value.strip())
 
 
@@ -379,20 +377,19 @@ def _complements(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"complements": found[:COMPLEMENTS]}
 
 
-_Reader = Callable[[Mapping[str, Any]], dict[str, Any]]
-_READERS: Final[tuple[tuple[tuple[str, ...], _Reader], ...]] = (
-    (("price",), _price),
-    (("title",), _title),
-    (("product_type", "google_product_category"), _category),
-    (("brand",), lambda item: {"brand": _text(item, "brand", TEXT_LENGTH)}),
-    (("line", "item_group_id"), _line),
-    (("tier",), _tier),
-    (("sale_price",), _sale),
-    (("sale_price_effective_date",), _window),
-    (("availability", *_QUANTITIES), _stock),
-    (("promotion_id",), lambda item: {"promoted": bool(_text(item, "promotion_id", TEXT_LENGTH))}),
-    (("link",), lambda item: {"link": _link(item, "link")}),
-    (("image_link",), lambda item: {"image_link": _link(item, "image_link")}),
-    (("complements",), _complements),
-)
-"""What reads which attributes."""
+_READERS: Final[dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    "title": _title,
+    "price": _price,
+    "sale_price": _sale,
+    "sale_price_effective_date": _window,
+    **dict.fromkeys(("product_type", "google_product_category"), _category),
+    "brand": lambda item: {"brand": _text(item, "brand", TEXT_LENGTH)},
+    **dict.fromkeys(("line", "item_group_id"), _line),
+    "tier": _tier,
+    **dict.fromkeys(("availability", *_QUANTITIES), _stock),
+    "promotion_id": lambda item: {"promoted": bool(_text(item, "promotion_id", TEXT_LENGTH))},
+    "link": lambda item: {"link": _link(item, "link")},
+    "image_link": lambda item: {"image_link": _link(item, "image_link")},
+    "complements": _complements,
+}
+"""What reads an attribute, with those that belong to it."""

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -195,7 +196,7 @@ def _store(
             before = None if telling == "part" else rows.get(told.id) or known.get(told.id)
             if before is None and telling != "part" and not told.is_whole:
                 raise InvalidInput("id", "is no product that is known: a new one needs its title and price")
-            values = asdict(told.whole()) if before is None else told.over(before, now)
+            values = structs.asdict(told.whole()) if before is None else told.over(before, now)
             row = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
             # What is told whole is there again.
             rows[told.id] = row | {"gone_at": None} if told.is_whole else row
