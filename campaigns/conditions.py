@@ -152,6 +152,7 @@ class Conditions:
         if offer.product is None:
             return
         yield self._no(("unwanted", "product", offer.product))
+        yield self._no(("gone", offer.product))
         if offer.kind not in ("thank-you", "service"):
             since_send = offer.kind in ("replacement", "volume")
             yield self._no(("owned", offer.product, since_send))

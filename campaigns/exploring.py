@@ -171,6 +171,7 @@ def _products(facts: Facts, changes: Changes, at: datetime) -> dict[str, Product
         known,
         stock=known.stock if changes.stock is None else changes.stock,
         price_cents=known.price_cents if changes.price_cents is None else changes.price_cents,
+        sale_cents=known.sale_cents if changes.price_cents is None else None,
         feed_ms=unix_ms(at),
     )
     return products

@@ -55,7 +55,7 @@ def picture(
         # For nobody in particular nothing is picked: the first of the pool stands for it.
         picked = offer.pick.pool[0].id if offer.pick is not None else None
         rows = {name: session.get(Product, name) for name in (*offer.all_products, *([picked] if picked else []))}
-        known = {name: facts(row) for name, row in rows.items() if row is not None}
+        known = {name: facts(row).priced(unix_ms(now)) for name, row in rows.items() if row is not None}
         beside = tuple(known.values()) if offer.products else ()
         state = replace(fold_all([]), traits={"first_name": FIRST_NAME})
         fields = offer_fields(plan, offer, known.get(offer.product or picked or ""), state, locale, True, beside)

@@ -108,7 +108,7 @@ def content_picture(
     if item is not None:
         fields |= {
             "product.name": item.title,
-            "product.price_cents": item.price_cents,
+            "product.price_cents": item.price_at(now),
             "product.currency": item.currency,
         }
         if item.image_blob:
@@ -116,8 +116,8 @@ def content_picture(
     for number, other in enumerate(_shown_beside(session, product, texts)):
         of_cell: dict[str, str | int] = {
             "name": other.title,
-            "price_cents": other.price_cents,
-            "offer_cents": other.price_cents,
+            "price_cents": other.price_at(now),
+            "offer_cents": other.price_at(now),
             "currency": other.currency,
             "picture": other.image_blob or "",
         }

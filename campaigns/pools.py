@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Struct
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
@@ -54,7 +54,8 @@ def check(session: Session, pick: PickIn) -> None:
 def pool(session: Session, pick: PickIn) -> tuple[PoolProduct, ...]:
     """The products that may be picked: those that are named first, then by line, tier and id.
 
-    An upgrade holds whole lines, also of the named products, for what a person owns must be among them. Versions
+    An upgrade holds whole lines, also of the named products, for what a person owns must be among them, gone or not.
+    Versions
     without a tier of their own are ordered by price. Raises InvalidInput for `pick` where nothing or too much is left.
     """
     chosen = or_(
@@ -63,6 +64,8 @@ def pool(session: Session, pick: PickIn) -> tuple[PoolProduct, ...]:
     if pick.how == "upgrade":
         lines = select(Product.line).join(Category, Category.id == Product.category_id, isouter=True).where(chosen)
         chosen = Product.line.in_(lines.where(Product.line.is_not(None)))
+    else:
+        chosen = and_(chosen, or_(Product.gone_at.is_(None), Product.id.in_(pick.products)))
     query = select(Product).join(Category, Category.id == Product.category_id, isouter=True).where(chosen)
     # One more than fits, so that too many are noticed.
     rows = session.scalars(query.where(Category.sensitive.is_not(True)).limit(MAX_POOL + 1)).all()

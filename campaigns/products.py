@@ -40,7 +40,7 @@ class Wanted:
     """Which products: those that have every word of `text` in their id, title, brand, line or category's name.
 
     `category` is a slug; `sold_out`: stock 0; `older_hours`: last told longer ago; `no_picture`: none is kept;
-    `sensitive`: of a sensitive category.
+    `sensitive`: of a sensitive category; `gone`: left out by the full feed of their source.
     """
 
     text: str = ""
@@ -49,6 +49,7 @@ class Wanted:
     older_hours: int | None = None
     no_picture: bool = False
     sensitive: bool = False
+    gone: bool = False
 
     @property
     def is_narrowed(self) -> bool:
@@ -188,7 +189,11 @@ def _narrowed(session: Session, query: Select[*Row], wanted: Wanted, now: dateti
     if wanted.sold_out:
         query = query.where(Product.stock == 0)
     if wanted.older_hours is not None:
-        query = query.where(Product.feed_at < now - timedelta(hours=wanted.older_hours))
+        query = query.where(
+            Product.feed_at < now - timedelta(hours=wanted.older_hours), Product.gone_at.is_(None)
+        )  # fmt: skip
     if wanted.no_picture:
         query = query.where(Product.image_blob.is_(None))
+    if wanted.gone:
+        query = query.where(Product.gone_at.is_not(None))
     return query.where(Category.sensitive) if wanted.sensitive else query

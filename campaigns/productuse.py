@@ -106,6 +106,9 @@ def refusals(
     shown = _shown_in(session)
     told = []
     for use in found:
+        if read is not None and read.gone and use.by_product:
+            told.append(Refused(use, "the full feed of its source no longer has it"))
+            continue
         if not use.needs:
             continue
         if read is None:

@@ -226,6 +226,8 @@ def words(plan: Plan, variable: Variable, value: Any) -> str:
             return f"if they own or do not want {product}"
         case ("fresh", product):
             return f"while the feed of {product} is old"
+        case ("gone", product):
+            return f"once {product} is no longer in the catalogue"
         case ("stock", product):
             return f"while {product} is out of stock"
         case ("shown", int(number)):

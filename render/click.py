@@ -203,9 +203,10 @@ def _validity(offer: Offer, picked: str, running: Running, plan: Plan, now_ms: i
     if offer.ends_ms is not None and now_ms >= offer.ends_ms:
         return "ended"
     product = running.products.get(offer.product or picked)
-    if offer.needs_stock and product is not None and product.stock is not None and product.stock <= 0:
-        return "out of stock"
-    return "redirect"
+    if product is None:
+        return "redirect"
+    is_sold_out = offer.needs_stock and product.stock is not None and product.stock <= 0
+    return "out of stock" if is_sold_out or product.gone else "redirect"
 
 
 def _allowed(plan: Plan, landing: str) -> str:

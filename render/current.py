@@ -1,8 +1,9 @@
 """The current open of a lane: whether a fetch belongs to it, and what it looks like after a fetch.
 
 A fetch uses it if it began less than `JOIN_MS` ago and this picture was not yet served in it (so the blocks of one look
-agree, whatever signals arrive in between), or if nothing we know has changed, the hold lasts, and every offer in it may
-still be shown. Whoever may not be decided on any more never joins: their open must be one of defaults.
+agree, whatever signals arrive in between), or if nothing we know has changed, the hold lasts, every offer in it may
+still be shown, and no sale of its products began or ended since. Whoever may not be decided on any more never joins:
+their open must be one of defaults.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from render.facts import Chosen, Facts, Lane, LastShown
 from render.permission import refused
 from render.plan import Plan
 from render.saying import fields_at
+from render.stock import is_price_turned
 
 JOIN_MS: Final = 30_000
 """An open may also seem to have begun a little later than a fetch came: the fetch read its clock, then another won."""
@@ -47,7 +49,7 @@ def holds(plan: Plan, plan_hash: str, lane: Lane, facts: Facts, now: datetime, n
     if lane.refused:  # It may be decided again: the campaign was switched on, say.
         return False
     at = Situation(plan, facts, now)
-    return all(_stands(plan, chosen, at) for chosen in lane.chosen)
+    return all(_stands(plan, chosen, at, lane.began_ms) for chosen in lane.chosen)
 
 
 def still_true(plan: Plan, lane: Lane, facts: Facts, now: datetime) -> bool:
@@ -58,7 +60,7 @@ def still_true(plan: Plan, lane: Lane, facts: Facts, now: datetime) -> bool:
     if refused(plan, facts) is not None:
         return False
     at = Situation(plan, facts, now)
-    return all(_stands(plan, chosen, at) and _says_the_same(plan, chosen, at) for chosen in lane.chosen)
+    return all(_stands(plan, chosen, at, lane.began_ms) and _says_the_same(plan, chosen, at) for chosen in lane.chosen)
 
 
 def _says_the_same(plan: Plan, chosen: Chosen, at: Situation) -> bool:
@@ -69,12 +71,14 @@ def _says_the_same(plan: Plan, chosen: Chosen, at: Situation) -> bool:
     return chosen.creative == offer.creative and chosen.fields == fields
 
 
-def _stands(plan: Plan, chosen: Chosen, at: Situation) -> bool:
+def _stands(plan: Plan, chosen: Chosen, at: Situation, began_ms: int) -> bool:
     offer = plan.offer_by_id.get(chosen.offer)
     if offer is None or offer.id in plan.default_ids:
         return offer is not None
     offer = at.offer(chosen.offer)
     if offer.product != chosen.product or at.reason(offer, held=True) is not None:
+        return False
+    if is_price_turned(at, offer, began_ms):
         return False
     return tuple(product.id for product in at.shown_products(offer)) == chosen.products
 

@@ -31,6 +31,7 @@ from render.pick import PoolProduct
 from render.picking import Picked, picked
 from render.plain import bought_since, without
 from render.plan import SALES_KINDS, Layer, Offer, Plan, Rule
+from render.stock import missing, on_sale, priced
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.rules import RuleFacts
@@ -48,9 +49,10 @@ class Situation:
         if facts.state is None:
             raise ValueError("without a state there is nothing to decide on: the default is shown")
         self.plan = plan
-        self.facts = facts
         self.now = now
         self.now_ms = unix_ms(now)
+        self.sales = on_sale(facts)
+        self.facts = priced(facts, self.sales, self.now_ms) if self.sales else facts
         self.state: ProfileState = facts.state
         self.clauses = clauses(plan)
         self._asked = _asked(plan)
@@ -155,7 +157,7 @@ class Situation:
         return product is not None and self._is_sold(product)
 
     def _is_sold(self, product: ProductFacts) -> bool:
-        return self.is_fresh(product) and (product.stock or 0) > 0
+        return self.is_fresh(product) and not product.gone and (product.stock or 0) > 0
 
     def has(self, product: str, since_ms: int) -> bool:
         """Whether the person bought a product after an instant, or says they have it."""
@@ -285,9 +287,8 @@ def _relevant(at: Situation, offer: Offer, held: bool) -> str | None:
     if offer.product is not None:
         if _owned(at, offer):
             return "already bought"
-        missing = _stock(at, offer)
-        if missing is not None:
-            return missing
+        if (reason := missing(at, offer)) is not None:
+            return reason
     if offer.products and not at.shown_products(offer):
         return "no product in stock"
     return unsuited(at, offer) if offer.asks_occasion else None
@@ -299,21 +300,6 @@ def _owned(at: Situation, offer: Offer) -> bool:
         return False
     since = at.facts.sent_at_ms if offer.kind in ("replacement", "volume") else -1
     return offer.product is not None and at.has(offer.product, since)
-
-
-def _stock(at: Situation, offer: Offer) -> str | None:
-    product = at.product(offer)
-    if not (offer.needs_stock or offer.shows_price):
-        return None
-    if product is None:
-        return "product unknown"
-    if not at.is_fresh(product):
-        return "feed stale"
-    if offer.needs_stock and product.stock is None:
-        return "stock unknown"
-    if offer.needs_stock and product.stock is not None and product.stock <= 0:
-        return "out of stock"
-    return None
 
 
 def _beneficial(at: Situation, offer: Offer, held: bool) -> str | None:

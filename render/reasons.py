@@ -44,6 +44,7 @@ WHY: Final[dict[str, Callable[[Offer, Plan], str]]] = {
     "product unknown": lambda offer, plan: "nothing was known about its product",
     "feed stale": lambda offer, plan: "price and stock of its product were too old to be trusted",
     "stock unknown": lambda offer, plan: "it was not known whether its product was in stock",
+    "no longer sold": lambda offer, plan: "its product was no longer in the shop's catalogue",
     "out of stock": lambda offer, plan: "its product was out of stock",
     "no product in stock": lambda offer, plan: (
         "none of its products could be shown" if offer.kind != "bundle" else "a part of its bundle could not be shown"

@@ -208,6 +208,14 @@ def _not_owned(offer: Offer, facts: Facts) -> Facts:
     return _state(facts, recent=recent, marks=marks)
 
 
+def _still_sold(offer: Offer, facts: Facts) -> Facts:
+    """The facts with the offer's product in the catalogue and in stock."""
+    known = facts.products.get(offer.product or "")
+    if known is None:
+        return facts
+    return replace(facts, products={**facts.products, known.id: replace(known, gone=False, stock=1)})
+
+
 def _not_refused(offer: Offer, facts: Facts) -> Facts:
     return replace(facts, refused=facts.refused - {offer.id})
 
@@ -226,6 +234,7 @@ _FACTS: Final[dict[str, Callable[[Offer, Facts], Facts]]] = {
     "withdrawn": _not_withdrawn,
     "complaint open": _no_complaint,
     "already bought": _not_owned,
+    "no longer sold": _still_sold,
     "cap refused": _not_refused,
     "not for me": _no_mark,
 }

@@ -12,7 +12,6 @@ import os
 import sys
 from collections import Counter as Counts
 from collections.abc import Iterable
-from dataclasses import asdict
 from threading import Lock
 from typing import Final
 
@@ -30,7 +29,9 @@ from base.schema import OldSchema, SchemaCheck
 from base.settings import Settings
 from base.vault import Vault
 from signals import requests, sealingkeys, shophooks, webhooks
-from signals.feed import FORMATS, entries, sniffed
+from signals.feed import FORMATS, sniffed, spelt
+from signals.fullfeeds import FEEDS
+from signals.importing import import_products
 from signals.intake import Intake, take
 from signals.lanes import CONNECTIONS, SMALL, Lanes
 from signals.products import take_products
@@ -229,19 +230,45 @@ def take_batch() -> Response:
 
 @_calls.post("/products")
 def take_feed() -> tuple[Response, int] | Response:
-    """A product feed; the format is told by its content, or by `?format=`."""
+    """A product feed; the format is told by its content, or by `?format=`, and by `?feed=` what it says.
+
+    That is `full` (the whole catalogue of the source; the default), `part` of it, or `delta` (what changes).
+    `?leaving=any`: it is full however much it leaves out.
+    """
     desk = _desk()
-    sender = desk.sender(requests.basic_key(request))
-    if not sender.is_server:
-        raise Forbidden("A browser key cannot send products.")
+    sender = _teller(desk)
+    feed = next((known for known in FEEDS if known == request.args.get("feed", "full")), None)
+    if feed is None:
+        raise InvalidInput("feed", f"must be one of {', '.join(FEEDS)}")
+    leaving = request.args.get("leaving")
+    if leaving not in (None, "any") or (leaving is not None and feed != "full"):
+        raise InvalidInput("leaving", "may be: any, of a full feed")
     with desk.lanes.feed():
         body = requests.body_of(request, FEED_BYTES, FEED_BYTES)
         format_ = next((known for known in FORMATS if known == request.args.get("format")), sniffed(body[:100]))
         with desk.lanes.large():
-            report = take_products(desk.intake, sender, entries(io.BytesIO(body), format_), desk.clock.now())
-    return jsonify(
-        success=True, stored=report.stored, refused=report.refused, rejected=[asdict(bad) for bad in report.rejected]
-    )
+            stream, now, any_share = io.BytesIO(body), desk.clock.now(), leaving == "any"
+            report = import_products(desk.intake, sender, stream, format_, now, feed, any_share=any_share)
+    return jsonify(success=True, **report.answer())
+
+
+@_calls.post("/products/changes")
+def take_changes() -> Response:
+    """Changes of price and stock, in effect for the next open; those that are refused are listed, the others kept."""
+    desk = _desk()
+    sender = _teller(desk)
+    changes, at = requests.changes(requests.body_of(request), desk.clock.now())
+    with desk.lanes.small() if len(changes) <= SMALL else desk.lanes.large():
+        report = take_products(desk.intake, sender, map(spelt, changes), at, "changes")
+    return jsonify(success=True, **report.answer())
+
+
+def _teller(desk: Desk) -> Sender:
+    """The source that calls, which may tell of products. Raises Unauthorised and Forbidden."""
+    sender = desk.sender(requests.basic_key(request))
+    if not sender.is_server:
+        raise Forbidden("A browser key cannot send products.")
+    return sender
 
 
 @_calls.post("/<any(identify, track, page, screen, group, alias):call>")

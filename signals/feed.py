@@ -1,8 +1,8 @@
 """Product feeds in the attributes of Google Merchant Center: tab-separated, XML (RSS or Atom) or JSON.
 
 Reading is apart from storing: `entries` gives the attributes of each item under their feed names (`image_link`,
-`product_type`), `product` makes a checked row of them. Both run over a stream, so a feed's size is bounded by the
-caller alone.
+`product_type`), `change` checks what they tell. Both run over a stream, so a feed's size is bounded by the caller
+alone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import IO, Any, Final, Literal
 from xml.etree import ElementTree
@@ -26,6 +26,10 @@ from signals.state import MAX_PRODUCT_ID
 
 Format = Literal["tsv", "xml", "json"]
 FORMATS: Final[tuple[Format, ...]] = ("tsv", "xml", "json")
+CHANGEABLE: Final = frozenset(
+    {"id", "price", "sale_price", "sale_price_effective_date", "availability", "quantity"}
+)  # fmt: skip
+"""What a change of price and stock may tell."""
 TEXT_LENGTH: Final = 500
 LINK_LENGTH: Final = 2_000
 COMPLEMENTS: Final = 20
@@ -41,30 +45,81 @@ _DECLARATION: Final = len(b"<!DOCTYPE") - 1
 _HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
 _ABSENT: Final = frozenset({"out_of_stock", "preorder", "backorder"})
 _PRESENT: Final = frozenset({"in_stock", "limited_availability"})
+_QUANTITIES: Final = ("quantity", "stock", "inventory", "sell_on_google_quantity")
+_NEEDED: Final = {"price_cents": "price", "title": "title"}
+"""What every product has, by the attribute that tells it."""
 
 
-@dataclass(frozen=True, slots=True)
-class FeedProduct:
-    """A checked item of a feed. `price_cents` in minor units of `currency`: cents, whole yen.
+class FeedProduct(msgspec.Struct, frozen=True, kw_only=True):
+    """A checked item of a feed. `price_cents` and `sale_cents` in minor units of `currency`: cents, whole yen.
 
-    `stock` is how many there are at least: 1 when the feed says "in stock" without a number, None when it is silent.
-    `line` names the products that are versions of one thing, `tier` the place among them: a better version has a
-    higher one.
+    The sale price counts from `sale_from` to `sale_until`, both included; None: without that end. `stock` is how many
+    there are at least: 1 when the feed says "in stock" without a number, None when it is silent. `line` names the
+    products that are versions of one thing, `tier` the place among them: a better version has a higher one.
     """
 
     id: str
     title: str
-    category: str
-    brand: str | None
-    line: str | None
-    tier: int | None
+    category: str = ""
+    brand: str | None = None
+    line: str | None = None
+    tier: int | None = None
     price_cents: int
     currency: str
-    stock: int | None
-    promoted: bool
-    link: str | None
-    image_link: str | None
-    complements: tuple[str, ...]
+    sale_cents: int | None = None
+    sale_from: datetime | None = None
+    sale_until: datetime | None = None
+    stock: int | None = None
+    promoted: bool = False
+    link: str | None = None
+    image_link: str | None = None
+    complements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeedChange:
+    """What an item tells of a product: values of FeedProduct by name, those alone that it names.
+
+    `sale_currency` is that of a sale price it names. `uncounted`: it says "in stock" without a number, so that a number
+    that is known stays.
+    """
+
+    id: str
+    told: Mapping[str, Any]
+    sale_currency: str | None = None
+    uncounted: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it tells all that every product has."""
+        return all(field in self.told for field in _NEEDED)
+
+    def whole(self) -> FeedProduct:
+        """The product as this item alone tells it. Raises InvalidInput naming the attribute that is missing."""
+        for field, name in _NEEDED.items():
+            if field not in self.told:
+                raise InvalidInput(name, "must be given")
+        if self.sale_currency not in (None, self.told["currency"]):
+            raise InvalidInput("sale_price", "must be in the currency of the price")
+        return FeedProduct(id=self.id, **self.told)
+
+    def over(self, known: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        """What it tells of a product of which prices, sale and stock are known, by FeedProduct's names.
+
+        Raises InvalidInput naming the attribute that does not go with what is known.
+        """
+        told = dict(self.told)
+        if self.uncounted and known["stock"]:
+            del told["stock"]
+        currency = told.get("currency", known["currency"])
+        if self.sale_currency not in (None, currency):
+            raise InvalidInput("sale_price", f"must be in the currency of the price, which is {currency}")
+        if currency != known["currency"] and known["sale_cents"] is not None and "sale_cents" not in told:
+            raise InvalidInput("sale_price", f"must be told too: the one that is known is in {known['currency']}")
+        is_over = known["sale_until"] is not None and known["sale_until"] < now
+        if self.sale_currency is not None and is_over and "sale_until" not in told:
+            raise InvalidInput("sale_price_effective_date", "must be told too: the one that is known is over")
+        return told
 
 
 def sniffed(start: bytes) -> Format:
@@ -89,24 +144,40 @@ def entries(stream: IO[bytes], format_: Format, encoding: str | None = None) -> 
             return _from_json(stream.read())
 
 
-def product(item: Mapping[str, Any], now: datetime) -> FeedProduct:
-    """The item, checked. Raises InvalidInput naming the attribute."""
-    price, currency = _money(item.get("price"), "price")
-    return FeedProduct(
-        id=_required(item, "id", MAX_PRODUCT_ID),
-        title=_required(item, "title", TEXT_LENGTH),
-        category=_text(item, "product_type", TEXT_LENGTH) or _text(item, "google_product_category", TEXT_LENGTH) or "",
-        brand=_text(item, "brand", TEXT_LENGTH),
-        line=_text(item, "line", TEXT_LENGTH) or _text(item, "item_group_id", TEXT_LENGTH),
-        tier=_tier(item),
-        price_cents=_reduced(item, price, currency, now),
-        currency=currency,
-        stock=_stock(item),
-        promoted=bool(_text(item, "promotion_id", TEXT_LENGTH)),
-        link=_link(item, "link"),
-        image_link=_link(item, "image_link"),
-        complements=_complements(item),
+def change(item: Mapping[str, Any]) -> FeedChange:
+    """What the item tells, checked; an attribute that is absent or empty tells nothing, null takes away what is known.
+
+    Raises InvalidInput naming the attribute.
+    """
+    told: dict[str, Any] = {}
+    readers = (_READERS[name] for name, value in item.items() if name in _READERS and _is_told(value))
+    for reader in dict.fromkeys(readers):
+        told |= reader(item)
+    return FeedChange(
+        _required(item, "id", MAX_PRODUCT_ID), told, told.pop("sale_currency", None), told.pop("uncounted", False)
     )
+
+
+def spelt(item: object) -> dict[str, Any]:
+    """An item of JSON with its attributes in their one spelling; what is no object is an item without an id."""
+    return {_attribute(name): value for name, value in item.items()} if isinstance(item, dict) else {"id": None}
+
+
+def named(item: Mapping[str, Any]) -> list[str]:
+    """The id of an item, whatever else is wrong with it; empty where it names no product."""
+    try:
+        return [_required(item, "id", MAX_PRODUCT_ID)]
+    except InvalidInput:
+        return []
+
+
+def _is_told(value: object) -> bool:
+    return not isinstance(value, str) or bool(value.strip())
+
+
+def product(item: Mapping[str, Any]) -> FeedProduct:
+    """The item as a product of its own, checked. Raises InvalidInput naming the attribute."""
+    return change(item).whole()
 
 
 def _from_tsv(stream: IO[bytes], encoding: str | None) -> Iterator[dict[str, Any]]:
@@ -175,8 +246,7 @@ def _from_json(data: bytes) -> Iterator[dict[str, Any]]:
         tree = next((tree[name] for name in ("products", "items", "entries", "resources") if name in tree), [tree])
     if not isinstance(tree, list):
         raise InvalidInput("products", "must be a list")
-    for item in tree:
-        yield {_attribute(name): value for name, value in item.items()} if isinstance(item, dict) else {"id": None}
+    yield from map(spelt, tree)
 
 
 def _local(tag: str) -> str:
@@ -240,49 +310,90 @@ def _money(value: Any, name: str) -> tuple[int, str]:
     return cents, currency
 
 
-def _reduced(item: Mapping[str, Any], price: int, currency: str, now: datetime) -> int:
-    """The price to pay now: the sale price while it holds."""
-    if not item.get("sale_price"):
-        return price
-    reduced, other = _money(item["sale_price"], "sale_price")
-    if other != currency:
-        raise InvalidInput("sale_price", "must be in the currency of the price")
-    window = _text(item, "sale_price_effective_date", TEXT_LENGTH)
-    if window is None:
-        return min(price, reduced)
+def _title(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"title": _required(item, "title", TEXT_LENGTH)}
+
+
+def _price(item: Mapping[str, Any]) -> dict[str, Any]:
+    cents, currency = _money(item["price"], "price")
+    return {"price_cents": cents, "currency": currency}
+
+
+def _sale(item: Mapping[str, Any]) -> dict[str, Any]:
+    if item["sale_price"] is None:
+        return {"sale_cents": None}
+    cents, currency = _money(item["sale_price"], "sale_price")
+    return {"sale_cents": cents, "sale_currency": currency}
+
+
+def _window(item: Mapping[str, Any]) -> dict[str, Any]:
+    """From when to when the sale price counts, as aware UTC."""
+    name = "sale_price_effective_date"
+    text = _text(item, name, TEXT_LENGTH)
+    if text is None:
+        return {"sale_from": None, "sale_until": None}
     try:
-        begins, ends = (datetime.fromisoformat(part.strip()) for part in window.split("/"))
-        holds = begins <= now <= ends
-    except (ValueError, TypeError):
-        raise InvalidInput("sale_price_effective_date", "must be two times with offsets and a slash between") from None
-    return min(price, reduced) if holds else price
+        begins, ends = (datetime.fromisoformat(part.strip()) for part in text.split("/"))
+        if begins.tzinfo is None or ends.tzinfo is None or ends < begins:
+            raise ValueError
+        return {"sale_from": begins.astimezone(UTC), "sale_until": ends.astimezone(UTC)}
+    except (ValueError, OverflowError):
+        raise InvalidInput(name, "must be two times with offsets and a slash between, the earlier first") from None
 
 
-def _stock(item: Mapping[str, Any]) -> int | None:
+def _category(item: Mapping[str, Any]) -> dict[str, Any]:
+    names = (_text(item, name, TEXT_LENGTH) for name in ("product_type", "google_product_category"))
+    return {"category": next(filter(None, names), "")}
+
+
+def _line(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {"line": _text(item, "line", TEXT_LENGTH) or _text(item, "item_group_id", TEXT_LENGTH)}
+
+
+def _stock(item: Mapping[str, Any]) -> dict[str, Any]:
     availability = (_text(item, "availability", TEXT_LENGTH) or "").lower().replace(" ", "_")
     if availability in _ABSENT:
-        return 0
+        return {"stock": 0}
     if availability and availability not in _PRESENT:
         raise InvalidInput("availability", "must be in_stock, out_of_stock, preorder or backorder")
-    for name in ("quantity", "stock", "inventory", "sell_on_google_quantity"):
+    for name in _QUANTITIES:
         text = _text(item, name, TEXT_LENGTH)
         if text is not None:
             if not text.isdecimal() or int(text) > STOCK:
                 raise InvalidInput(name, f"must be a whole number from 0 to {STOCK}")
-            return int(text)
-    return 1 if availability else None
+            return {"stock": int(text)}
+    return {"stock": 1, "uncounted": True} if availability else {"stock": None}
 
 
-def _tier(item: Mapping[str, Any]) -> int | None:
+def _tier(item: Mapping[str, Any]) -> dict[str, Any]:
     text = _text(item, "tier", TEXT_LENGTH)
     if text is not None and (not text.isdecimal() or int(text) > TIERS):
         raise InvalidInput("tier", f"must be a whole number from 0 to {TIERS}")
-    return None if text is None else int(text)
+    return {"tier": None if text is None else int(text)}
 
 
-def _complements(item: Mapping[str, Any]) -> tuple[str, ...]:
+def _complements(item: Mapping[str, Any]) -> dict[str, Any]:
     value = item.get("complements")
     names = value if isinstance(value, list) else str(value or "").split(",")
     if any("\x00" in str(name) for name in names):
         raise InvalidInput("complements", "must not contain NUL characters")
-    return tuple(str(name).strip()[:TEXT_LENGTH] for name in names if str(name).strip())[:COMPLEMENTS]
+    found = tuple(str(name).strip()[:TEXT_LENGTH] for name in names if str(name).strip())
+    return {"complements": found[:COMPLEMENTS]}
+
+
+_READERS: Final[dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {
+    "title": _title,
+    "price": _price,
+    "sale_price": _sale,
+    "sale_price_effective_date": _window,
+    **dict.fromkeys(("product_type", "google_product_category"), _category),
+    "brand": lambda item: {"brand": _text(item, "brand", TEXT_LENGTH)},
+    **dict.fromkeys(("line", "item_group_id"), _line),
+    "tier": _tier,
+    **dict.fromkeys(("availability", *_QUANTITIES), _stock),
+    "promotion_id": lambda item: {"promoted": bool(_text(item, "promotion_id", TEXT_LENGTH))},
+    "link": lambda item: {"link": _link(item, "link")},
+    "image_link": lambda item: {"image_link": _link(item, "image_link")},
+    "complements": _complements,
+}
+"""What reads an attribute, with those that belong to it."""

@@ -43,14 +43,19 @@ class Reason:
 class Feed:
     """How the products of one source do; `source_id` None are those told before sources were noted.
 
-    `products` were last told by it, `stale` of them longer ago than the bound; `oldest_at` and `newest_at` are the
-    times of these. `last_at` is when it last told anything, also a refused item. `taken` and `refused` count items of
-    the last seven days.
+    `products` are of its feed and not gone, `stale` of them were told longer ago than the bound; `oldest_at` and
+    `newest_at` are the times of these. `gone` are those besides that its full feeds left out. The last full feed came
+    at `full_at` and left out `held_back` more of the `known` ones, too many to be believed, which stay. `last_at` is
+    when it last told anything, also a refused item. `taken` and `refused` count items of the last seven days.
     """
 
     source_id: int | None
     products: int = 0
     stale: int = 0
+    gone: int = 0
+    full_at: datetime | None = None
+    held_back: int = 0
+    known: int = 0
     oldest_at: datetime | None = None
     newest_at: datetime | None = None
     last_at: datetime | None = None
@@ -65,8 +70,9 @@ _NOTE: Final = text("""
         taken = feed_day.taken + excluded.taken, refused = feed_day.refused + excluded.refused
 """)
 _PRODUCTS: Final = text("""
-    SELECT source_id, count(*) AS products, count(*) FILTER (WHERE feed_at < :stale_before) AS stale,
-           min(feed_at) AS oldest_at, max(feed_at) AS newest_at
+    SELECT source_id, count(*) FILTER (WHERE gone_at IS NULL) AS products, count(gone_at) AS gone,
+           count(*) FILTER (WHERE gone_at IS NULL AND feed_at < :stale_before) AS stale,
+           min(feed_at) FILTER (WHERE gone_at IS NULL) AS oldest_at, max(feed_at) AS newest_at
     FROM product GROUP BY source_id
 """)
 _DAYS: Final = text("""
@@ -74,6 +80,7 @@ _DAYS: Final = text("""
            coalesce(sum(refused) FILTER (WHERE day >= :since), 0) AS refused
     FROM feed_day GROUP BY source_id
 """)
+_FULL: Final = text("SELECT source_id, at, held_back, known FROM full_feed")
 _REASONS: Final = text("""
     SELECT source_id, field, message, count(*) AS times FROM rejected_event
     WHERE reason = 'product' AND at > :since GROUP BY source_id, field, message ORDER BY times DESC, field, message
@@ -98,13 +105,16 @@ def feeds(session: Session, now: datetime, bound: timedelta) -> list[Feed]:
 
     for row in session.execute(_PRODUCTS, {"stale_before": now - bound}):
         feed = of(row.source_id)
-        feed.products, feed.stale, feed.oldest_at, feed.newest_at = (
-            row.products, row.stale, row.oldest_at, row.newest_at,
+        feed.products, feed.gone, feed.stale, feed.oldest_at, feed.newest_at = (
+            row.products, row.gone, row.stale, row.oldest_at, row.newest_at,
         )  # fmt: skip
         feed.last_at = row.newest_at
     for row in session.execute(_DAYS, {"since": (now - WEEK).date()}):
         feed = of(row.source_id)
         feed.last_at, feed.taken, feed.refused = row.last_at, int(row.taken), int(row.refused)
+    for row in session.execute(_FULL):
+        feed = of(row.source_id)
+        feed.full_at, feed.held_back, feed.known = row.at, row.held_back, row.known
     for row in session.execute(_REASONS, {"since": now - WEEK}):
         reasons = of(row.source_id).reasons
         if len(reasons) < MOST_REASONS:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import IO, Final
 
 from signals.feed import Format, entries
+from signals.fullfeeds import Feed, take_full
 from signals.intake import Intake, admit
 from signals.journal import Refusal
 from signals.products import FeedReport, take_products
@@ -139,7 +140,21 @@ def _chunks(lines: Iterable[bytes | BadRow], first: int) -> Iterator[tuple[list[
 
 
 def import_products(
-    intake: Intake, sender: Sender, stream: IO[bytes], format_: Format, now: datetime, encoding: str | None = None
+    intake: Intake,
+    sender: Sender,
+    stream: IO[bytes],
+    format_: Format,
+    now: datetime,
+    feed: Feed = "full",
+    encoding: str | None = None,
+    *,
+    any_share: bool = False,
 ) -> FeedReport:
-    """Take a product feed in the given format. Raises InvalidInput when the feed itself cannot be read."""
-    return take_products(intake, sender, entries(stream, format_, encoding), now)
+    """Take a product feed in the given format; of a full one, `any_share` says that it may leave out however much.
+
+    Raises InvalidInput when the feed itself cannot be read, and Unavailable when a store is away.
+    """
+    items = entries(stream, format_, encoding)
+    if feed == "full":
+        return take_full(intake, sender, items, now, any_share=any_share)
+    return take_products(intake, sender, items, now, feed)

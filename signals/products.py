@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput
 from signals import feedhealth, journal, productpictures
-from signals.feed import FeedProduct, product
+from signals.feed import CHANGEABLE, FeedChange, change, named
 from signals.intake import Intake
 from signals.journal import Refusal
 from signals.moments import unix_ms
@@ -29,8 +30,9 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 class Product(Model):
     """A catalogue item. Prices are in minor units of the currency; `stock` is how many there are at least, None
-    when the feed is silent about it (signals/feed.py).
+    when the feed is silent about it (signals/feed.py). The sale price counts from `sale_from` to `sale_until`.
 
+    `gone_at` is since when the full feed of its source no longer has it: no offer shows it (signals/fullfeeds.py).
     `feed_at` is when the feed last named it, `source_id` whose feed that was (None: before that was noted): a stale
     feed is told by its age. `complements` are category ids that go
     with it. `tier` orders the versions of a line, the better one higher. `image_blob` is the SHA-256 of its picture
@@ -49,6 +51,9 @@ class Product(Model):
     tier: Mapped[int | None]
     price_cents: Mapped[int] = mapped_column(BigInteger)
     currency: Mapped[str]
+    sale_cents: Mapped[int | None] = mapped_column(BigInteger)
+    sale_from: Mapped[datetime | None]
+    sale_until: Mapped[datetime | None]
     stock: Mapped[int | None]
     promoted: Mapped[bool] = mapped_column(server_default=text("false"))
     link: Mapped[str | None]
@@ -57,7 +62,12 @@ class Product(Model):
     complements: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     feed_at: Mapped[datetime]
     source_id: Mapped[int | None]
+    gone_at: Mapped[datetime | None]
     words: Mapped[str] = mapped_column(server_default="", deferred=True)
+
+    def price_at(self, now: datetime) -> int:
+        """What it costs at that moment: the sale price in its time alone."""
+        return facts(self).priced(unix_ms(now)).price_cents
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +81,46 @@ class BadProduct:
 
 @dataclass(slots=True)
 class FeedReport:
-    """What became of a feed. `rejected` holds the first hundred; all of them are in rejected_event."""
+    """What became of a feed. `rejected` holds the first hundred, of changes all; all of them are in rejected_event.
+
+    Of the items that were `stored`, `older` gave way to a newer word on their product. Of the products that a full feed
+    left out, `gone` are shown no more and `held_back` stay (signals/fullfeeds.py). `unread` are the ids that refused
+    items name, the first of them.
+    """
 
     stored: int = 0
+    older: int = 0
+    gone: int = 0
+    held_back: int = 0
     refused: int = 0
     rejected: list[BadProduct] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
+
+    def answer(self) -> dict[str, Any]:
+        """What a sender is told."""
+        return {name: value for name, value in asdict(self).items() if name != "unread"}
 
 
+Telling = Literal["part", "delta", "changes"]
+"""Items that replace what is known of their products, or tell what changes; changes are of price and stock alone."""
 SHOWN: Final = 100
+MOST_UNREAD: Final = 10_000
+"""Refused items whose ids are kept while a feed is read."""
+_Read = tuple[int, Mapping[str, Any], FeedChange | InvalidInput]
 
 
-def take_products(intake: Intake, sender: Sender, items: Iterable[Mapping[str, Any]], now: datetime) -> FeedReport:
+class _Stored(NamedTuple):
+    """What became of a part of a feed: the products, how many had a newer word, and what was refused, in order."""
+
+    ids: list[str]
+    older: int
+    bad: list[BadProduct]
+    unread: list[str]
+
+
+def take_products(
+    intake: Intake, sender: Sender, items: Iterable[Mapping[str, Any]], now: datetime, telling: Telling = "part"
+) -> FeedReport:
     """Store and publish the items of a feed, a thousand at a time; a bad item is listed and the others are kept.
 
     Raises Unavailable when a store is away (what was stored stays; sending the feed again is safe) and InvalidInput
@@ -90,91 +129,111 @@ def take_products(intake: Intake, sender: Sender, items: Iterable[Mapping[str, A
     report = FeedReport()
     numbered = enumerate(items)
     while chunk := list(islice(numbered, CHUNK)):
-        good: dict[str, FeedProduct] = {}
-        refusals: list[Refusal] = []
-        for index, item in chunk:
-            try:
-                found = product(item, now)
-                good[found.id] = found
-            except InvalidInput as error:
-                report.refused += 1
-                if len(report.rejected) < SHOWN:
-                    report.rejected.append(BadProduct(index, error.field, error.message))
-                refusals.append(Refusal("product", error.field, error.message, _shown(item)))
-        intake.categories.learn(_spellings(good.values()), create=True)
-        intake.settle(partial(_store, intake, sender, list(good.values()), refusals, now))
-        publish_products(intake, list(good))
-        report.stored += len(good)
+        read = [_read(index, item, telling) for index, item in chunk]
+        intake.categories.learn(_spellings(one[2] for one in read), create=True)
+        stored = intake.settle(partial(_store, intake, sender, read, telling, now))
+        publish_products(intake, stored.ids)
+        report.stored += len(stored.ids)
+        report.older += stored.older
+        report.refused += len(stored.bad)
+        report.unread.update(stored.unread[: MOST_UNREAD - len(report.unread)])
+        report.rejected += stored.bad if telling == "changes" else stored.bad[: SHOWN - len(report.rejected)]
     return report
+
+
+def _read(index: int, item: Mapping[str, Any], telling: Telling) -> _Read:
+    try:
+        for name in () if telling != "changes" else sorted(item.keys() - CHANGEABLE):
+            raise InvalidInput(name, "is not changed here: tell it by a feed")
+        return index, item, change(item)
+    except InvalidInput as error:
+        return index, item, error
 
 
 def _shown(item: Mapping[str, Any]) -> bytes:
     return msgspec.json.encode({name: str(value)[:200] for name, value in islice(item.items(), 30)})
 
 
-def _spellings(products: Iterable[FeedProduct]) -> Iterator[str]:
-    for entry in products:
-        if entry.category:
-            yield entry.category
-        yield from entry.complements
+def _spellings(read: Iterable[FeedChange | InvalidInput]) -> Iterator[str]:
+    for entry in read:
+        if isinstance(entry, FeedChange):
+            yield entry.told.get("category", "")
+            yield from entry.told.get("complements", ())
 
 
-_UPSERT = text("""
-    INSERT INTO product (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link,
-                         image_link, complements, words, feed_at, source_id)
-    SELECT id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
-           CAST(complements AS int[]), words, :now, :source
-    FROM unnest(CAST(:ids AS text[]), CAST(:titles AS text[]), CAST(:categories AS int[]), CAST(:brands AS text[]),
-                CAST(:lines AS text[]), CAST(:tiers AS int[]), CAST(:prices AS bigint[]),
-                CAST(:currencies AS text[]), CAST(:stocks AS int[]), CAST(:promoted AS boolean[]),
-                CAST(:links AS text[]), CAST(:image_links AS text[]), CAST(:complements AS text[]),
-                CAST(:words AS text[]))
-         AS new (id, title, category_id, brand, line, tier, price_cents, currency, stock, promoted, link, image_link,
-                 complements, words)
+_COLUMNS: Final = {
+    "id": "text", "title": "text", "category_id": "int", "brand": "text", "line": "text", "tier": "int",
+    "price_cents": "bigint", "currency": "text", "sale_cents": "bigint", "sale_from": "timestamptz",
+    "sale_until": "timestamptz", "stock": "int", "promoted": "boolean", "link": "text", "image_link": "text",
+    "complements": "text", "words": "text", "source_id": "int", "gone_at": "timestamptz",
+}  # fmt: skip
+"""What a feed writes of a product, by the type it is sent as; rows may be of any length, arrays may not."""
+_NAMES: Final = ", ".join(_COLUMNS)
+_UPSERT: Final = text(f"""
+    INSERT INTO product ({_NAMES}, feed_at)
+    SELECT {_NAMES.replace("complements", "CAST(complements AS int[])")}, :now
+    FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())}) AS new ({_NAMES})
     ORDER BY id
-    ON CONFLICT (id) DO UPDATE SET title = excluded.title, category_id = excluded.category_id, brand = excluded.brand,
-        line = excluded.line, tier = excluded.tier, price_cents = excluded.price_cents, currency = excluded.currency,
-        stock = excluded.stock, promoted = excluded.promoted, link = excluded.link, image_link = excluded.image_link,
-        complements = excluded.complements, words = excluded.words, feed_at = excluded.feed_at,
-        source_id = excluded.source_id
+    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)},
+        feed_at = excluded.feed_at
     WHERE product.feed_at <= excluded.feed_at
-""")
+    RETURNING id
+""")  # noqa: S608
 
 
 def _store(
-    intake: Intake,
-    sender: Sender,
-    rows: list[FeedProduct],
-    refusals: list[Refusal],
-    now: datetime,
-    session: Session,
-) -> None:
+    intake: Intake, sender: Sender, read: Sequence[_Read], telling: Telling, now: datetime, session: Session
+) -> _Stored:
+    known = {} if telling == "part" else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
+    rows: dict[str, dict[str, Any]] = {}
+    bad: list[BadProduct] = []
+    refusals: list[Refusal] = []
+    unread: list[str] = []
+    for index, item, told in read:
+        try:
+            if isinstance(told, InvalidInput):
+                raise told
+            before = None if telling == "part" else rows.get(told.id) or known.get(told.id)
+            if before is None and telling != "part" and not told.is_whole:
+                raise InvalidInput("id", "is no product that is known: a new one needs its title and price")
+            values = structs.asdict(told.whole()) if before is None else told.over(before, now)
+            row = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
+            # What is told whole is there again.
+            rows[told.id] = row | {"gone_at": None} if told.is_whole else row
+        except InvalidInput as error:
+            bad.append(BadProduct(index, error.field, error.message))
+            refusals.append(Refusal("product", error.field, error.message, _shown(item)))
+            unread += named(item)
     journal.refuse(session, sender, refusals, now)
-    lookup = intake.categories.lookup
-    complements = [sorted({number for name in row.complements if (number := lookup(name)) is not None}) for row in rows]
-    session.execute(
-        _UPSERT,
-        {
-            "ids": [row.id for row in rows],
-            "titles": [row.title for row in rows],
-            "categories": [lookup(row.category) if row.category else None for row in rows],
-            "brands": [row.brand for row in rows],
-            "lines": [row.line for row in rows],
-            "tiers": [row.tier for row in rows],
-            "prices": [row.price_cents for row in rows],
-            "currencies": [row.currency for row in rows],
-            "stocks": [row.stock for row in rows],
-            "promoted": [row.promoted for row in rows],
-            "links": [row.link for row in rows],
-            "image_links": [row.image_link for row in rows],
-            "complements": ["{" + ",".join(map(str, numbers)) + "}" for numbers in complements],
-            "words": [" ".join(filter(None, (row.id, row.title, row.brand, row.line))).casefold() for row in rows],
-            "now": now,
-            "source": sender.id,
-        },
-    )
+    written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now}).all()
     feedhealth.note(session, sender.id, len(rows), len(refusals), now)
-    productpictures.note_links(session, [row.id for row in rows], now)
+    productpictures.note_links(session, list(rows), now)
+    return _Stored(list(rows), len(rows) - len(written), bad, unread)
+
+
+def _known(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of these products, held until the end of the transaction, so that no other change gets in between."""
+    columns = [getattr(Product, name) for name in _COLUMNS if name != "words"]
+    query = select(*columns).where(Product.id.in_(ids)).order_by(Product.id).with_for_update()
+    return {row.id: dict(row._mapping) for row in session.execute(query)}
+
+
+def _columns(values: dict[str, Any], lookup: Callable[[str], int | None]) -> dict[str, Any]:
+    """What an item tells as columns: categories by their numbers."""
+    row = dict(values)
+    if "category" in row:
+        name = row.pop("category")
+        row["category_id"] = lookup(name) if name else None
+    if "complements" in row:
+        row["complements"] = sorted({number for name in row["complements"] if (number := lookup(name)) is not None})
+    return row
+
+
+def _arrays(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    arrays = {name: [row.get(name) for row in rows] for name in _COLUMNS}
+    arrays["complements"] = ["{" + ",".join(map(str, row["complements"])) + "}" for row in rows]
+    names = [(row["id"], row["title"], row["brand"], row["line"]) for row in rows]
+    return arrays | {"words": [" ".join(filter(None, told)).casefold() for told in names]}
 
 
 def facts(row: Product) -> ProductFacts:
@@ -183,12 +242,16 @@ def facts(row: Product) -> ProductFacts:
         id=row.id,
         price_cents=row.price_cents,
         currency=row.currency,
-        stock=row.stock,
+        stock=row.stock if row.gone_at is None else 0,
         feed_ms=unix_ms(row.feed_at),
         title=row.title,
         category=row.category_id or 0,
         image=row.image_blob or "",
         promoted=row.promoted,
+        sale_cents=row.sale_cents,
+        sale_from_ms=None if row.sale_from is None else unix_ms(row.sale_from),
+        sale_until_ms=None if row.sale_until is None else unix_ms(row.sale_until),
+        gone=row.gone_at is not None,
     )
 
 

@@ -8,6 +8,7 @@ import zlib
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,7 @@ MEMBERS: Final = 100
 """Parts that a gzip body may be put together from; each costs a copy of what follows it."""
 
 BATCH: Final = 2_500
+CHANGES: Final = 1_000
 KEY_LENGTH: Final = 200
 SHARED: Final = ("context", "integrations")
 """What a batch may say once for all of its calls."""
@@ -61,12 +63,18 @@ class _Batch(msgspec.Struct):
     writeKey: Any = None  # noqa: N815
 
 
+class _Changes(msgspec.Struct):
+    changes: list[Any]
+    at: datetime | None = None
+
+
 class _Single(msgspec.Struct):
     sentAt: Any = None  # noqa: N815
     writeKey: Any = None  # noqa: N815
 
 
 _BATCH: Final = msgspec.json.Decoder(_Batch)
+_CHANGES: Final = msgspec.json.Decoder(_Changes)
 _SINGLE: Final = msgspec.json.Decoder(_Single)
 
 
@@ -185,6 +193,21 @@ def _joined(call: Any, shared: Mapping[str, dict[str, Any]]) -> Any:
         if isinstance(own, dict | None):
             joined[field] = value | (own or {})
     return joined
+
+
+def changes(body: bytes, now: datetime) -> tuple[list[Any], datetime]:
+    """Changes of price and stock, and since when they hold: `now` at the latest. Raises InvalidInput naming a field."""
+    try:
+        told = _CHANGES.decode(body)
+    except msgspec.ValidationError as error:
+        raise InvalidInput("at" if str(error).endswith("`$.at`") else "changes", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput("", f"is not valid JSON: {error}") from None
+    if len(told.changes) > CHANGES:
+        raise InvalidInput("changes", f"may have at most {CHANGES} items")
+    if told.at is not None and told.at.tzinfo is None:
+        raise InvalidInput("at", "must be a time with an offset")
+    return told.changes, now if told.at is None else min(told.at.astimezone(UTC), now)
 
 
 def _mended(body: bytes, error: Exception) -> Envelope:

@@ -15,6 +15,7 @@ from campaigns.api.desk import MAX_PAGE, api, served
 from campaigns.parts import parts
 from campaigns.products import Item, Wanted
 from signals import feedhealth
+from signals.moments import unix_ms
 from signals.productevents import interest
 from signals.state import MAX_PRODUCT_ID
 
@@ -23,7 +24,7 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which products: with every word of `q` in id, title, brand, line or category; `after` is the last page's last id.
 
     `category` is a slug, `stock` none those that are out of stock, `older_hours` those last told longer ago, `picture`
-    none those without one, `sensitive` true those of a sensitive category.
+    none those without one, `sensitive` true those of a sensitive category, `gone` true those that left their full feed.
     """
 
     q: Annotated[str, msgspec.Meta(max_length=products.MAX_QUERY, pattern="^[^\\x00]*$")] = ""
@@ -32,14 +33,17 @@ class ProductQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     older_hours: Annotated[int, msgspec.Meta(ge=1, le=87_600)] | None = None
     picture: Literal["none"] | None = None
     sensitive: bool = False
+    gone: bool = False
     after: Annotated[str, msgspec.Meta(max_length=MAX_PRODUCT_ID, pattern="^[^\\x00]*$")] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
 
 
 class ProductOut(msgspec.Struct, frozen=True):
-    """A product as feeds told it. `price` is in minor units of `currency` (cents, whole yen); `stock` null: not told.
+    """A product as feeds told it. Prices are in minor units of `currency` (cents, whole yen); `stock` null: not told.
 
-    `told_at` is when a feed last named it and `source` whose feed that was; `picture` is the SHA-256 of the kept one.
+    `price` is what it costs now. `sale_price` counts from `sale_from` to `sale_until`, else it costs `regular_price`.
+    `told_at` is when a feed last named it and `source` whose feed that was; `gone_at` since when the full feed of that
+    source no longer has it, so that no offer shows it. `picture` is the SHA-256 of the kept one.
     """
 
     id: str
@@ -50,6 +54,10 @@ class ProductOut(msgspec.Struct, frozen=True):
     line: str | None
     tier: int | None
     price: int
+    regular_price: int
+    sale_price: int | None
+    sale_from: str | None
+    sale_until: str | None
     currency: str
     stock: int | None
     promoted: bool
@@ -57,6 +65,7 @@ class ProductOut(msgspec.Struct, frozen=True):
     image_link: str | None
     picture: str | None
     told_at: str
+    gone_at: str | None
     source: str | None
 
 
@@ -68,7 +77,7 @@ class ProductList(msgspec.Struct, frozen=True):
 
 
 class HotFacts(msgspec.Struct, frozen=True):
-    """What opens read of a product."""
+    """What opens read of a product; `price` is what it costs now by that."""
 
     price: int
     currency: str
@@ -146,13 +155,18 @@ class FeedReason(msgspec.Struct, frozen=True):
 class FeedOut(msgspec.Struct, frozen=True):
     """How the products of a source do; null: those told before sources were noted.
 
-    `stale` of its `products` are older than the bound; `taken` and `refused` count items of the last seven days.
+    `stale` of its `products` are older than the bound; `gone` are those besides that its full feeds left out. The last
+    full feed came at `full_at` and left out `held_back` more, too many to be believed, which stay. `taken` and
+    `refused` count items of the last seven days.
     """
 
     source: int | None
     last_at: str | None
     products: int
     stale: int
+    gone: int
+    full_at: str | None
+    held_back: int
     taken: int
     refused: int
     reasons: list[FeedReason]
@@ -172,12 +186,15 @@ def list_products(query: ProductQuery) -> ProductList:
     """Products of the catalogue, by id."""
     wanted = Wanted(
         text=query.q, category=query.category, sold_out=query.stock == "none", older_hours=query.older_hours,
-        no_picture=query.picture == "none", sensitive=query.sensitive,
+        no_picture=query.picture == "none", sensitive=query.sensitive, gone=query.gone,
     )  # fmt: skip
+    now = parts().now()
     with parts().transaction() as session:
-        rows = products.listed(session, wanted, parts().now(), after=query.after, most=query.limit + 1)
+        rows = products.listed(session, wanted, now, after=query.after, most=query.limit + 1)
         shown = rows[: query.limit]
-        return ProductList([_product(item) for item in shown], shown[-1].product.id if len(rows) > len(shown) else None)
+        return ProductList(
+            [_product(item, now) for item in shown], shown[-1].product.id if len(rows) > len(shown) else None
+        )
 
 
 @api.get("/products/<product:product_id>")
@@ -196,10 +213,15 @@ def get_product(product_id: str) -> ProductDetail:
         company = productuse.company(session, parts().blobs, item.product)
         told = interest(session, item.product.id)
         return ProductDetail(
-            product=_product(item),
+            product=_product(item, now),
             hot=None
             if read is None
-            else HotFacts(read.price_cents, read.currency, read.stock, relations.moment(read.feed_ms).isoformat()),
+            else HotFacts(
+                read.priced(unix_ms(now)).price_cents,
+                read.currency,
+                read.stock,
+                relations.moment(read.feed_ms).isoformat(),
+            ),
             differs=[] if read is None else [one.name for one in products.differences(item.product, read)],
             uses=[ProductUse(use.kind, use.id, use.name, use.how) for use in found],
             refused=[
@@ -226,7 +248,8 @@ def list_feeds() -> FeedList:
     return FeedList(
         [
             FeedOut(
-                feed.source_id, _iso(feed.last_at), feed.products, feed.stale, feed.taken, feed.refused,
+                feed.source_id, _iso(feed.last_at), feed.products, feed.stale, feed.gone,
+                _iso(feed.full_at), feed.held_back, feed.taken, feed.refused,
                 [FeedReason(one.field, one.message, one.times) for one in feed.reasons],
             )
             for feed in found
@@ -235,13 +258,15 @@ def list_feeds() -> FeedList:
     )  # fmt: skip
 
 
-def _product(item: Item) -> ProductOut:
+def _product(item: Item, now: datetime) -> ProductOut:
     row, category = item.product, item.category
     return ProductOut(
         id=row.id, title=row.title, category=category.slug if category else None,
         sensitive=category.sensitive if category else False, brand=row.brand, line=row.line, tier=row.tier,
-        price=row.price_cents, currency=row.currency, stock=row.stock, promoted=row.promoted, link=row.link,
-        image_link=row.image_link, picture=row.image_blob, told_at=row.feed_at.isoformat(), source=item.source,
+        price=row.price_at(now), regular_price=row.price_cents, sale_price=row.sale_cents,
+        sale_from=_iso(row.sale_from), sale_until=_iso(row.sale_until), currency=row.currency, stock=row.stock,
+        promoted=row.promoted, link=row.link, image_link=row.image_link, picture=row.image_blob,
+        told_at=row.feed_at.isoformat(), gone_at=_iso(row.gone_at), source=item.source,
     )  # fmt: skip
 
 

@@ -163,7 +163,9 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         picks=PICKS,
         creatives=creatives.creatives(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
-        products=session.scalars(select(Product).order_by(Product.title).limit(MAX_PRODUCTS)).all(),
+        products=session.scalars(
+            select(Product).where(Product.gone_at.is_(None)).order_by(Product.title).limit(MAX_PRODUCTS)
+        ).all(),
     )
 
 

@@ -17,6 +17,7 @@ from campaigns.pictures import stored_picture
 from campaigns.products import Wanted
 from campaigns.views import forms
 from signals import feedhealth
+from signals.moments import unix_ms
 from signals.productevents import interest
 from signals.state import MAX_PRODUCT_ID
 
@@ -52,6 +53,7 @@ def index() -> ResponseReturnValue:
             categories=products.categories(session),
             ages=AGES,
             stale_before=now - products.strictest(session),
+            now=now,
             signals_url=parts().settings.signals_url,
             fault=fault,
         )
@@ -85,6 +87,8 @@ def show(product_id: str) -> ResponseReturnValue:
             stale_for=[name for name, bound in bounds.values() if age > bound],
             is_stale=age > products.strictest(session),
             read_at=None if read is None else relations.moment(read.feed_ms),
+            read_price=None if read is None else read.priced(unix_ms(now)).price_cents,
+            now=now,
             **told,
         )
 
@@ -149,4 +153,5 @@ def _wanted() -> Wanted:
         older_hours=older,
         no_picture=forms.on(values, "no_picture"),
         sensitive=forms.on(values, "sensitive"),
+        gone=forms.on(values, "gone"),
     )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import text
 
 from campaigns.campaigns import SlotChoice
+from campaigns.exploring import Changes, changed
+from signals.moments import unix_ms
 from signals.products import take_products
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Program, Web, unsigned
+from tests.render.shoe_shop import NOON, facts, plan, product, state
 
 SOCKS = {"id": "socks-1", "title": "Socks", "price": "9.90 EUR", "product_type": "Shoes",
          "availability": "in_stock", "quantity": 5}  # fmt: skip
@@ -138,3 +142,14 @@ def test_it_leaves_the_form_as_it_was_filled_in_where_something_must_be_put_righ
         f"/campaigns/{explorer.campaign}/explore", customer=explorer.person, person="nobody@example.com"
     )
     assert f'name="customer" value="{explorer.person}"' in nobody.text
+
+
+def test_it_supposes_a_price_whatever_sale_is_known() -> None:
+    known = facts(state(), products={"tights-1": replace(product(), sale_cents=2999)})
+
+    def supposed(**changes: Any) -> tuple[int, int | None]:
+        told = changed(plan(), known, Changes(product="tights-1", **changes), NOON).products["tights-1"]
+        return told.priced(unix_ms(NOON)).price_cents, told.stock
+
+    assert supposed(stock=3) == (2999, 3)
+    assert supposed(price_cents=4000) == (4000, 5)

@@ -16,6 +16,7 @@ from campaigns.pools import PickIn
 from render.incentive import Incentive
 from render.pick import MAX_POOL
 from render.plan import Offer, Plan, decode
+from signals.fullfeeds import take_full
 from signals.products import take_products
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
@@ -74,6 +75,22 @@ def test_it_takes_products_in_the_order_named_and_then_those_of_categories(stock
     assert pick is not None
     assert [entry.id for entry in pick.pool] == ["card", "eos-1", "eos-2", "eos-3"]
     assert pick.within_days == 9
+
+
+def test_it_brings_no_product_that_is_gone_by_its_category_but_whole_lines_for_an_upgrade(stocked: Shop) -> None:
+    left = [item for item in ITEMS if item["id"] != "eos-1"]
+    later = stocked.now + timedelta(seconds=1)
+    assert take_full(stocked.intake, stocked.source, left, later, any_share=True).gone == 1
+
+    def pool(**pick: Any) -> list[str]:
+        made = picking(planned(stocked, **pick)).pick
+        assert made is not None
+        return [entry.id for entry in made.pool]
+
+    assert pool(how="popular", categories=["cameras"]) == ["eos-2", "eos-3"]
+    assert pool(how="popular", lines=["eos"]) == ["eos-2", "eos-3"]
+    assert pool(how="popular", products=["eos-1"], categories=["cameras"]) == ["eos-1", "eos-2", "eos-3"]
+    assert pool(how="upgrade", lines=["eos"]) == ["eos-1", "eos-2", "eos-3"]
 
 
 @pytest.mark.feature("CM-44")

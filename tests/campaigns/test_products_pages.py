@@ -17,6 +17,7 @@ from campaigns.pools import PickIn
 from campaigns.relations import ByHandIn
 from render.relations import Learnt, Together
 from signals import productevents, productpictures
+from signals.fullfeeds import take_full
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.products import Product, take_products
@@ -205,6 +206,23 @@ def test_it_tells_what_opens_read_beside_what_is_stored_and_where_they_differ(st
     assert program.call("GET", "/products/shoe").status_code == 503
 
 
+def test_it_tells_what_a_product_costs_now_and_until_when(stocked: Shop, web: Web) -> None:
+    times = [stocked.now + timedelta(hours=hours) for hours in (1, 3)]
+    sale = {"sale_price": "60 EUR", "sale_price_effective_date": "/".join(at.isoformat() for at in times)}
+    take_products(stocked.intake, stocked.source, [ITEMS[0] | sale], stocked.now)
+    told = []
+    for hours in (0, 2, 2):
+        advance(stocked, timedelta(hours=hours))
+        answer = web.program("manager").told("GET", "/products/shoe")
+        told.append((answer["product"]["price"], answer["hot"]["price"], answer["differs"]))
+        assert (answer["product"]["regular_price"], answer["product"]["sale_price"]) == (7950, 6000)
+        assert answer["product"]["sale_until"] == times[1].isoformat()
+        page, listed = (web.browser("manager").get(f"/products/{address}").text for address in ("shoe", "?q=shoe"))
+        assert "€60.00 instead of €79.50" in page
+        assert ("over</span>" in page, "<s>€79.50</s>" in listed) == (len(told) == 3, len(told) == 2)
+    assert told == [(7950, 7950, []), (6000, 6000, []), (7950, 7950, [])]
+
+
 def test_it_lists_the_offers_and_segments_that_use_a_product_or_its_category(stocked: Shop, web: Web) -> None:
     named: dict[str, dict[str, Any]] = {
         "shows it": {"product": "shoe"},
@@ -343,6 +361,33 @@ def test_it_says_how_feeds_do_and_why_items_were_refused(stocked: Shop, web: Web
     advance(stocked, timedelta(days=8))
     again = {one["source"]: one for one in web.program("manager").told("GET", "/product-feeds")["feeds"]}
     assert (again[stocked.source.id]["taken"], again[stocked.source.id]["reasons"]) == (0, [])
+
+
+def test_it_tells_what_left_a_full_feed_and_whose_feed_is_not_believed(stocked: Shop, web: Web) -> None:
+    offer = stocked.offer("cross-sell", product="belt", fields={"headline": "without price or stock"})
+    later = stocked.now + timedelta(hours=1)
+    browser, program = web.browser("support"), web.program("manager")
+    assert take_full(stocked.intake, stocked.source, ITEMS[:2], later).held_back == 2
+    page, (feed,) = browser.get("/product-feeds").text, program.told("GET", "/product-feeds")["feeds"]
+    assert "leaves out 2 of 4 products" in page
+    assert (feed["products"], feed["gone"], feed["held_back"]) == (4, 0, 2)
+    assert feed["full_at"] == later.isoformat()
+    assert program.told("GET", "/products?gone=true")["products"] == []
+
+    later += timedelta(hours=1)
+    assert take_full(stocked.intake, stocked.source, ITEMS[:2], later, any_share=True).gone == 2
+    page, (feed,) = browser.get("/product-feeds").text, program.told("GET", "/product-feeds")["feeds"]
+    assert ("The last full feed of" in page, 'href="/products/?gone=1"' in page) == (False, True)
+    assert (feed["products"], feed["gone"], feed["held_back"]) == (2, 2, 0)
+    assert found(web, "?gone=1") == ["belt", "pills/a"]
+    answer = program.told("GET", "/products/belt")
+    assert (answer["product"]["gone_at"], answer["hot"]["stock"], answer["differs"]) == (later.isoformat(), 0, [])
+    assert answer["refused"] == [
+        {"offer": offer, "why": "the full feed of its source no longer has it", "campaigns": []}
+    ]  # fmt: skip
+    assert "no longer has it, so no offer shows it" in web.browser("manager").get("/products/belt").text
+    assert 'value="belt"' not in web.browser("manager").get("/offers/new").text
+    assert 'value="shoe"' in web.browser("manager").get("/offers/new").text
 
 
 def test_it_knows_no_product_that_is_not_there(stocked: Shop, web: Web) -> None:

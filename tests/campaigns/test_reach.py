@@ -85,7 +85,7 @@ def sides(plan: Plan) -> dict[str, tuple[Any, ...]]:
         "complaint": (False, True),
         "lane": ("live", "undecided", "machine"),
         "tier": asked("'tier'", None, "gold", "silver"),
-        "stock": asked("tights-1", 5, 0),
+        "stock": asked("tights-1", 5, 0, "gone"),
         "fed": asked("tights-1", True, False),
         "profiling": asked("profiling", True, None),
         "unwanted": ((), *((f"category:{SHOES}",) for _ in asked(f"category={SHOES}", 1, 1)[1:])),
@@ -118,10 +118,12 @@ def everything(plan: Plan) -> Iterator[tuple[Any, datetime]]:
         marks += [Mark("product:tights-1", "not_for_me", 0)] if side["dislike"] else []
         traits = {"tier": side["tier"]} if side["tier"] else {}
         fed = now if side["fed"] else now - timedelta(days=30)
+        is_gone = side["stock"] == "gone"
+        tights = msgspec.structs.replace(shop.product(0 if is_gone else side["stock"], fed=fed), gone=is_gone)
         yield (
             shop.facts(
                 msgspec.structs.replace(state, marks=tuple(marks), traits=traits),
-                products={"tights-1": shop.product(side["stock"], fed=fed)},
+                products={"tights-1": tights},
                 used=Used({number: OfferUse(1, SENT_MS, (SENT_MS,)) for number in side["used"]}),
                 lane="machine" if side["lane"] == "machine" else "live",
                 undecided=side["lane"] == "undecided",

@@ -222,7 +222,7 @@ class World:
             "availability": "in_stock" if quantity else "out_of_stock", "quantity": quantity,
         }  # fmt: skip
         request = urllib.request.Request(
-            f"{self.signals.url}/v1/products",
+            f"{self.signals.url}/v1/products?feed=part",
             data=msgspec.json.encode({"products": [item]}),
             headers={"Authorization": "Basic c2hvcDo=", "Content-Type": "application/json"},
         )

@@ -1,4 +1,5 @@
-"""Stock at the open: what cannot be had is not promoted, and what nobody knows is not claimed."""
+"""Stock and price at the open: what cannot be had is not promoted, what nobody knows is not claimed, and a sale price
+counts in its time alone."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from msgspec.structs import replace
 
 from base.clock import FixedClock
 from render.decide import decide
+from signals.moments import unix_ms
+from signals.productfacts import ProductFacts
 from tests.render.mail import Mail, browser, size_of
 from tests.render.shoe_shop import DEFAULT, DISCOUNT, NOON, TIGHTS, facts, plan, product, state
 
@@ -54,3 +57,62 @@ def test_it_shows_no_offer_of_several_products_that_are_all_sold_out() -> None:
     for stock, offer in ((5, DISCOUNT), (0, DEFAULT)):
         pieces = {name: product(stock=stock, name=name) for name in ("tights-1", "tights-2")}
         assert decide(made, facts(state(), products=pieces), NOON, seed=1).offers == (offer,)
+
+
+def on_sale(begins: timedelta, ends: timedelta) -> ProductFacts:
+    """The tights, for 29.99 instead of 49.99 from and to so long after noon."""
+    return replace(product(), sale_cents=2999, sale_from_ms=unix_ms(NOON + begins), sale_until_ms=unix_ms(NOON + ends))
+
+
+@pytest.mark.feature("CM-38")
+def test_it_takes_a_sale_price_back_when_its_time_is_over(client: FlaskClient, mail: Mail, noon: FixedClock) -> None:
+    mail.publish(plan(tights={"priority": 9, "shows_price": True}))
+    mail.stock(on_sale(timedelta(minutes=10), timedelta(minutes=20)))
+    pictures = []
+    for minutes in (0, 9, 10, 15, 20, 21):
+        noon.set(NOON + timedelta(minutes=minutes))
+        mail.published()
+        pictures.append(client.get(mail.url(), headers=browser()).data)
+
+    # Within the hold: only the turns of the price begin opens of their own.
+    prices = [made.personal.fields[0]["product.price"] for made in mail.decisions()]
+    assert prices == ["$49.99", "$29.99", "$49.99"]
+    assert [made.slots[0].offer for made in mail.decisions()] == [TIGHTS] * 3
+
+
+@pytest.mark.parametrize(("at", "price"), [(-1, "$49.99"), (0, "$29.99"), (60_000, "$29.99"), (60_001, "$49.99")])
+def test_it_decides_by_the_clock_to_the_millisecond_what_a_sale_costs(at: int, price: str) -> None:
+    made = plan(tights={"priority": 9, "shows_price": True})
+    known = facts(state(), products={"tights-1": on_sale(timedelta(0), timedelta(minutes=1))})
+
+    decided = decide(made, known, NOON + timedelta(milliseconds=at), seed=1)
+    assert decided.slots[0].fields["product.price"] == price
+
+
+@pytest.mark.feature("CM-38")
+def test_it_shows_no_product_that_left_the_catalogue(client: FlaskClient, mail: Mail) -> None:
+    mail.publish(plan(tights={"priority": 9, "needs_stock": False}))
+    client.get(mail.url(), headers=browser())
+    mail.stock(replace(product(), stock=0, gone=True))
+    assert client.get(mail.click(), headers=browser()).status_code == 200
+    client.get(mail.url(), headers=browser())
+
+    before, after = mail.decisions()
+    assert (before.slots[0].offer, after.slots[0].offer) == (TIGHTS, DISCOUNT)
+    (removed,) = [one for one in after.slots[0].candidates if one.offer == TIGHTS]
+    assert (removed.removed_by, removed.rule) == ("relevant", "no longer sold")
+    assert [click.outcome for click in mail.clicks()] == ["out of stock"]
+
+
+@pytest.mark.parametrize("kind", ["replacement", "bundle"])
+def test_it_leaves_out_of_several_products_what_left_the_catalogue(kind: str) -> None:
+    several = ("tights-1", "tights-2", "tights-3")
+    made = plan(discount={"kind": kind, "purpose_category": None, "products": several})
+    pieces = {name: product(name=name) for name in several}
+    pieces["tights-2"] = replace(pieces["tights-2"], gone=True)
+
+    made = replace(made, slots=tuple(replace(slot, offers=(DISCOUNT,)) for slot in made.slots))
+
+    decided = decide(made, facts(state(), products=pieces), NOON, seed=1).slots[0]
+    shown = (DISCOUNT, ("tights-1", "tights-3")) if kind == "replacement" else (DEFAULT, ())
+    assert (decided.offer, decided.products) == shown

@@ -90,6 +90,10 @@ MORE: dict[str, Callable[[], Loss]] = {
     GAINS_TOO_LITTLE: without_effect,
     "shown in another slot": lambda: Loss(shop.plan(slots=2), shop.facts(shop.state()), slot=1),
     "sensitive category": lambda: Loss(replace(shop.plan(), sensitive=(shop.SHOES,)), shop.facts(shop.state())),
+    "no longer sold": lambda: Loss(
+        shop.plan(tights={"needs_stock": False}),
+        shop.facts(shop.state(), products={"tights-1": replace(shop.product(stock=0), gone=True)}),
+    ),
     "no product in stock": lambda: Loss(
         shop.plan(tights={"product": None, "needs_stock": False, "products": ["tights-1"]}),
         shop.facts(shop.state(), products={"tights-1": shop.product(stock=0)}),

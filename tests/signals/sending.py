@@ -19,7 +19,7 @@ from base.stores import Store
 from signals.identity import IdentifierType, value_hash
 from signals.intake import Intake, take
 from signals.moments import today_of
-from signals.products import FeedReport, take_products
+from signals.products import FeedReport, Telling, take_products
 from signals.reading import Outcome
 from signals.rebuild import RebuildReport, rebuild
 from signals.sources import Sender, SourceKind, create_source, sender
@@ -107,9 +107,11 @@ class Desk:
         """What becomes of these calls, as words."""
         return [outcome.status for outcome in self.send(*calls, via=via)]
 
-    def feed(self, *items: dict[str, Any], now: datetime = NOW) -> FeedReport:
-        """Take a product feed of these items."""
-        return take_products(self.intake, self.server, items, now)
+    def feed(
+        self, *items: dict[str, Any], now: datetime = NOW, telling: Telling = "part", via: Sender | None = None
+    ) -> FeedReport:
+        """Take these items of a product feed."""
+        return take_products(self.intake, via or self.server, items, now, telling)
 
     def rebuilt(self) -> RebuildReport:
         """What a rebuild of everything finds."""

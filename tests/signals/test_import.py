@@ -138,3 +138,14 @@ def test_it_imports_products_and_rebuilds_from_the_command_line(desk: Desk, cli:
     rebuilt = cli.invoke(rebuild_command, catch_exceptions=False)
     assert rebuilt.output == "1 profiles folded anew, 0 different, 1 were lost\n"
     assert desk.state(desk.root("user_id", "u1")).orders == 1
+
+
+def test_it_loads_what_changed_of_products_from_a_file(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
+    feed, delta = tmp_path / "feed.tsv", tmp_path / "delta.tsv"
+    feed.write_text("id\ttitle\tprice\tquantity\np1\tRunner\t79.50 EUR\t12\np2\tSocks\t5 EUR\t7\n")
+    delta.write_text("id\tprice\np1\t60 EUR\np3\t1 EUR\n")
+
+    assert loaded(cli, "products", str(feed)).stdout == "2 stored, 0 refused\n"
+    result = loaded(cli, "products", str(delta), "--feed", "delta")
+    assert (result.stdout, "item 2: id: is no product" in result.stderr) == ("1 stored, 1 refused\n", True)
+    assert desk.rows("SELECT id, price_cents, stock FROM product ORDER BY id") == [("p1", 6000, 12), ("p2", 500, 7)]

@@ -22,6 +22,7 @@ from base.vault import Vault
 from signals import sealingkeys
 from signals.encodings import encoding_of
 from signals.feed import FORMATS, sniffed
+from signals.fullfeeds import FEEDS, MOST_SHARE, Feed
 from signals.importing import BadRow, ImportReport, import_events, import_products
 from signals.intake import Intake
 from signals.signal import Arrival, read
@@ -215,13 +216,36 @@ def _rows(
 @_FILE
 @_SOURCE
 @click.option("--format", "named", type=click.Choice(FORMATS), help="By default told by the file's first bytes.")
+@click.option(
+    "--feed",
+    type=click.Choice(FEEDS),
+    default="full",
+    show_default=True,
+    help="full: all products of the source; those that it leaves out are gone. part: some of them, each item whole."
+    " delta: an item tells its id and what changes.",
+)
+@click.option(
+    "--leaving-any",
+    is_flag=True,
+    help=f"A full feed may leave out more than {MOST_SHARE:.0%} of the source's products.",
+)
 @_ENCODING
 @_ALLOW_ERRORS
-def products(file: Path, source: str, named: str | None, encoding: str | None, allow_errors: bool) -> None:
+def products(
+    file: Path,
+    source: str,
+    named: str | None,
+    feed: Feed,
+    leaving_any: bool,
+    encoding: str | None,
+    allow_errors: bool,
+) -> None:
     """Load a product feed with Google Merchant Center attributes: tab-separated, XML or JSON.
 
     The status is 1 where an item was refused, though the others are taken.
     """
+    if leaving_any and feed != "full":
+        raise InvalidInput("--leaving-any", "is for a full feed")
     with _reading(file) as stream:
         start = stream.read(100)
     format_ = next((known for known in FORMATS if known == named), sniffed(start))
@@ -231,10 +255,18 @@ def products(file: Path, source: str, named: str | None, encoding: str | None, a
     with opened_intake() as (settings, intake), _reading(file) as stream:
         now = clock_from(settings).now()
         sender = intake.settle(lambda session: keyless_sender(session, source, now))
-        report = import_products(intake, sender, stream, format_, now, written)
+        report = import_products(intake, sender, stream, format_, now, feed, written, any_share=leaving_any)
     for bad in report.rejected:
         click.echo(f"item {bad.index + 1}: {bad.field or 'item'}: {bad.message}", err=True)
-    click.echo(f"{report.stored} stored, {report.refused} refused")
+    older = f" ({report.older} known newer)" if report.older else ""
+    gone = f", {report.gone} gone" if report.gone else ""
+    click.echo(f"{report.stored} stored{older}, {report.refused} refused{gone}")
+    if report.held_back:
+        click.echo(
+            f"It leaves out {report.held_back} products of {source}, more than can be believed of a whole feed: they"
+            " stay. If that is right, say --leaving-any; of some products alone, --feed part.",
+            err=True,
+        )
     _end(report.refused, allow_errors)
 
 

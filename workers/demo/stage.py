@@ -174,8 +174,8 @@ class Signals(Caller):
             raise StartError(f"Of {len(lines)} signals {answer['accepted']} were taken: {answer}")
 
     def products(self, feed: bytes) -> None:
-        """POST /v1/products, tab-separated. Raises StartError unless every item was taken."""
-        answer = self.call("POST", "/v1/products", feed, "text/tab-separated-values")
+        """POST /v1/products, tab-separated, items of a catalogue. Raises StartError unless every item was taken."""
+        answer = self.call("POST", "/v1/products?feed=part", feed, "text/tab-separated-values")
         if answer.get("rejected"):
             raise StartError(f"The product feed was refused in part: {answer}")
         self.feeds.append(feed)

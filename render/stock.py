@@ -1,0 +1,50 @@
+"""What an offer's products cost now, and whether they can be had: by facts that a feed told, and told lately."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from render.facts import Facts
+from signals.productfacts import ProductFacts
+
+if TYPE_CHECKING:
+    from render.eligibility import Situation
+    from render.plan import Offer
+
+
+def on_sale(facts: Facts) -> Mapping[str, ProductFacts]:
+    """The products that have a sale price, whenever it counts, by id."""
+    return {name: told for name, told in facts.products.items() if told.sale_cents is not None}
+
+
+def priced(facts: Facts, sales: Mapping[str, ProductFacts], now_ms: int) -> Facts:
+    """The facts with those products of `sales` at their sale price whose sale price counts at that moment."""
+    costing = {name: told.priced(now_ms) for name, told in sales.items() if told.on_sale(now_ms)}
+    return replace(facts, products={**facts.products, **costing}) if costing else facts
+
+
+def is_price_turned(at: Situation, offer: Offer, since_ms: int) -> bool:
+    """Whether a sale of a product that the offer reads began or ended since an instant, by facts as they are."""
+    sales = [at.sales[name] for name in offer.read_products if name in at.sales] if at.sales else []
+    return any(told.on_sale(since_ms) != told.on_sale(at.now_ms) for told in sales)
+
+
+def missing(at: Situation, offer: Offer) -> str | None:
+    """Why the offer's own product cannot be shown: it is gone, or what the offer needs of it is not there."""
+    product = at.product(offer)
+    if product is not None and product.gone:
+        return "no longer sold"
+    if not (offer.needs_stock or offer.shows_price):
+        return None
+    if product is None:
+        return "product unknown"
+    if not at.is_fresh(product):
+        return "feed stale"
+    if offer.needs_stock and product.stock is None:
+        return "stock unknown"
+    if offer.needs_stock and product.stock is not None and product.stock <= 0:
+        return "out of stock"
+    return None
