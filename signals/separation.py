@@ -17,14 +17,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import belonging, claiming, folding, journal
+from signals import belonging, claiming, folding, journal, origins
 from signals.belonging import Lost
 from signals.catalog import Categories
 from signals.definitions import Definitions
-from signals.folding import Origin, Root, Standing
+from signals.folding import Root, Standing
 from signals.identity import CONTACTS, Claim, value_hash
 from signals.intent import assess
 from signals.livesegments import LiveSegments, place
+from signals.origins import Origin
 
 HUB_CUTS: Final = 100
 """Merges by one hub that are taken apart in one go; the next signal that names it goes on."""
@@ -174,13 +175,13 @@ def _stand(
     intents, live = definitions.current(session), segments.current(session)
     (edition,) = journal.numbers(session, 1)
     standings: list[Standing] = []
-    origins: list[Origin] = []
+    found: list[Origin] = []
     for root in roots:
-        state, told = folding.fold_again(session, root, categories)
+        again = folding.fold_again(session, root, categories)
         if root is leaves:
-            state.segments = kept
-        standings.append(folding.standing(root, place(assess(state, intents), live, now), edition))
-        origins += folding.origins(root.id, told).values()
+            again.state.segments = kept
+        standings.append(folding.standing(root, place(assess(again.state, intents), live, now), edition))
+        found += again.origins
     folding.write(session, standings, now)
-    folding.write_origins(session, origins, anew=[stays.id, leaves.id])
+    origins.write(session, found, anew=[stays.id, leaves.id])
     return standings
