@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import claiming, folding, grouping, journal, lineage, origins, outbox, withholding
+from signals import claiming, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
@@ -262,6 +262,8 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
     Raises Lost on a lost race.
     """
     whose = resolve(session, sender, items, intake.hash_key, now)
+    if not sender.is_server:
+        lateness.count_at_arrival(session, items, whose.roots, now)
     unsure = {number for number in whose.roots if whose.must_fold_again(number)}
     items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
     if not (items or whose.unsettled):
