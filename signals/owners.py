@@ -48,12 +48,6 @@ def resolve(session: Session, sender: Sender, items: Sequence[Item], hash_key: b
     while not resolution.late_hubs <= late:
         late |= resolution.late_hubs
         resolution = _resolved(session, wanted, items, hash_key, ties=ties, hubs=late)
-    stated = {
-        (claim, item.person): item.signal.time
-        for item in items
-        if item.known is None and item.signal.type == "identify"
-        for claim in item.claims
-    }
     hubs = [claim for claim, reason in resolution.refused if reason == "hub"]
     if hubs and (made := made_by(session, hubs, hash_key)):
         raise HubFound(made)
@@ -62,17 +56,25 @@ def resolve(session: Session, sender: Sender, items: Sequence[Item], hash_key: b
     touched = {item.person.root().id for item in items}
     joined = {link.child.id for link in resolution.links}
     belonging.lock(session, sorted((touched | joined) - created))
+    belonging.check_ties(session, resolution.links)
     belonging.link(session, resolution.links, hash_key, now, source=sender.id)
-    belonging.restate(
-        session,
-        [(claim, person.root().id, at) for (claim, person), at in stated.items() if claim[0] in ("email", "phone")],
-        hash_key,
-    )
+    belonging.restate(session, _stated(items), hash_key)
     roots = folding.load(session, touched)
     named = {item.person for item in items} | {end for link in resolution.links for end in link.ends}
     if any(person.id not in roots[person.root().id].members for person in named):
         raise Lost  # A merge was undone since the identifiers were read.
     return Whose(roots, created, {link.parent.root().id for link in resolution.links})
+
+
+def _stated(items: Iterable[Item]) -> dict[tuple[Claim, int], list[datetime]]:
+    """When these events state which address or phone of which profile."""
+    found: dict[tuple[Claim, int], list[datetime]] = {}
+    for item in items:
+        if item.known is None and item.signal.type == "identify":
+            for claim in item.claims:
+                if claim[0] in ("email", "phone"):
+                    found.setdefault((claim, item.person.id), []).append(item.signal.time)
+    return found
 
 
 def _resolved(

@@ -85,6 +85,8 @@ def cut(
     row = session.execute(_LINK, {"id": link}).one_or_none()
     if row is None or row.erased_at is not None:
         raise NotFound("merge", link)
+    if apart:  # The ties of a hub stay counted, so that it stays one.
+        session.execute(_UNTIE, {"id": link})
     belonging.lock(session, [row.root_id])
     row = session.execute(_LINK, {"id": link}).one()
     if row.undone_at is not None:
@@ -99,6 +101,11 @@ def cut(
     return Cut(stays.id, leaves.id, _stand(session, categories, definitions, segments, (stays, leaves), now))
 
 
+# Identifiers before profiles, as everybody takes them; undone by the time the lock is there, all of it is taken back.
+_UNTIE: Final = text("""
+    UPDATE identifier i SET ties = i.ties - 1 FROM profile_link l
+    WHERE l.id = :id AND i.owns AND i.ties > 0 AND i.type = l.claim_type AND i.value_hash = l.claim_hash
+""")
 _MARK: Final = text("UPDATE profile_link SET undone_at = :now, apart = :apart, undone_by = :by WHERE id = :id")
 
 # Both stated the address or phone that had tied them: it stays the owner's, and is noted for the other.
