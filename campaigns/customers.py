@@ -125,16 +125,19 @@ def currencies(session: Session, people: Sequence[int]) -> list[str]:
 
 
 def names(session: Session, root: int) -> list[Name]:
-    """All identifiers of a person, the strongest kinds first."""
+    """All identifiers of a person, each once, the strongest kinds first."""
     order = list(TYPE_WORDS)
     rows = session.execute(
-        select(Identifier.type, Identifier.value)
+        select(Identifier.type, Identifier.value, Identifier.value_hash)
         .where(Identifier.profile_id.in_(members(session, root)), Identifier.type.in_(TYPE_WORDS))
         .order_by(Identifier.first_seen)
         .limit(200)
     )
-    found = [Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value)) for row in rows]
-    return sorted(found, key=lambda name: order.index(name.type))
+    found = {
+        (row.type, row.value_hash): Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value))
+        for row in rows
+    }
+    return sorted(found.values(), key=lambda name: order.index(name.type))
 
 
 def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[Name]]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
@@ -117,13 +118,15 @@ def standing(history: list[Statement]) -> dict[str, Statement | None]:
 
 
 def addresses(session: Session, root: int) -> list[Address]:
-    """A person's addresses and phone numbers with what became of each on the suppression list; at most 20."""
-    rows = session.execute(
-        select(Identifier.type, Identifier.value, Identifier.value_hash)
+    """A person's addresses and phone numbers, each once, with what became of it on the suppression list; at most 20."""
+    stated = (
+        select(Identifier)
+        .ext(distinct_on(Identifier.type, Identifier.value_hash))
         .where(Identifier.type.in_(REACHED_AT), Identifier.profile_id.in_(customers.members(session, root)))
-        .order_by(Identifier.last_seen.desc())
-        .limit(MAX_ADDRESSES)
-    ).all()
+        .order_by(Identifier.type, Identifier.value_hash, Identifier.last_seen.desc())
+        .subquery()
+    )
+    rows = session.execute(select(stated).order_by(stated.c.last_seen.desc()).limit(MAX_ADDRESSES)).all()
     values = {row.value_hash: (row.type, customers.masked(row.type, row.value)) for row in rows}
     on_list = select(Suppression).where(Suppression.address_hash.in_(list(values)))
     listed = {one.address_hash: one for one in session.scalars(on_list)}

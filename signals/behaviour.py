@@ -1,8 +1,8 @@
 """What signals other than orders do to a state: views, cart, complaints, reviews, surveys, traits, consent, mail.
 
 Each step changes the working state in place and is given the event and its moment in seconds since 2020. Events come in
-canonical order, so the newest word wins by coming last. Every list and map has its bound; who leaves is said where it
-happens and depends on nothing but the events.
+canonical order, so the newest word wins by coming last; what only counts may also come late (`fold.advance`). Every
+list and map has its bound; who leaves is said where it happens and depends on nothing but the events.
 """
 
 from __future__ import annotations
@@ -38,15 +38,17 @@ KEPT_TRAITS = frozenset({"first_name", "last_name", "locale", "timezone", "curre
 """Traits the product itself reads: they find room when the forty are full, by taking the place of another."""
 
 
-def _view(state: ProfileState, event: FoldEvent, seconds: int) -> None:
-    """A product page counts for its category; a list page for the category it lists, else for those of its products."""
+def viewed(event: FoldEvent) -> set[int]:
+    """What a look counts for: the category of a product page, and that which a list page lists, else its products'."""
     if event.kind == "list_view" and event.category:
-        categories = {event.category}
-    else:
-        categories = {line.category for line in event.lines} - {0}
-    for category in sorted(categories):
+        return {event.category}
+    return {line.category for line in event.lines} - {0}
+
+
+def _view(state: ProfileState, event: FoldEvent, seconds: int) -> None:
+    for category in sorted(viewed(event)):
         seen = state.views.get(category)
-        state.views[category] = Views(seen.n + 1 if seen else 1, seconds)
+        state.views[category] = Views(seen.n + 1, max(seen.last_s, seconds)) if seen else Views(1, seconds)
     _leave(state.views, MAX_VIEWS, lambda seen: seen.last_s)
 
 
@@ -115,7 +117,7 @@ def _complaint_closed(state: ProfileState, event: FoldEvent, seconds: int) -> No
 
 def _note(state: ProfileState, event: FoldEvent, seconds: int) -> None:
     state.notes += 1
-    state.last_note_s = seconds
+    state.last_note_s = _newer(state.last_note_s, seconds)
 
 
 def _survey(state: ProfileState, event: FoldEvent, seconds: int) -> None:
@@ -176,13 +178,13 @@ def _traits(state: ProfileState, event: FoldEvent, seconds: int) -> None:
 def _mail_open(state: ProfileState, event: FoldEvent, seconds: int) -> None:
     if event.seen:
         state.opens += 1
-        state.last_open_s = seconds
+        state.last_open_s = _newer(state.last_open_s, seconds)
 
 
 def _mail_click(state: ProfileState, event: FoldEvent, seconds: int) -> None:
     if event.seen:
         state.clicks += 1
-        state.last_click_s = seconds
+        state.last_click_s = _newer(state.last_click_s, seconds)
 
 
 STEPS: dict[str, Callable[[ProfileState, FoldEvent, int], None]] = {
@@ -205,6 +207,10 @@ STEPS: dict[str, Callable[[ProfileState, FoldEvent, int], None]] = {
     "mail_click": _mail_click,
     "clue": _clue,
 }
+
+
+def _newer(known: int | None, seconds: int) -> int:
+    return seconds if known is None else max(known, seconds)
 
 
 def _categories(event: FoldEvent) -> set[int]:

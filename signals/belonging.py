@@ -41,12 +41,18 @@ _FIND = text("""
     JOIN identifier i USING (type, value_hash) JOIN profile p ON p.id = i.profile_id
     WHERE i.owns
 """)
+# What several profiles of a person stated counts once.
 _DETAILS = text("""
-    SELECT m.root_id, count(DISTINCT m.id) AS members, array_remove(array_agg(i.type), NULL) AS kinds,
-           array_agg(i.type) FILTER (WHERE NOT i.owns) AS shared_types,
-           array_agg(i.value) FILTER (WHERE NOT i.owns) AS shared_values
-    FROM profile m LEFT JOIN identifier i ON i.profile_id = m.id
-    WHERE m.root_id = ANY(:roots) GROUP BY m.root_id
+    WITH held AS (
+        SELECT m.root_id, i.type, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
+        FROM profile m JOIN identifier i ON i.profile_id = m.id
+        WHERE m.root_id = ANY(:roots) GROUP BY m.root_id, i.type, i.value_hash
+    )
+    SELECT m.root_id, m.members, array_remove(array_agg(h.type), NULL) AS kinds,
+           array_agg(h.type) FILTER (WHERE NOT h.owns) AS shared_types,
+           array_agg(h.value) FILTER (WHERE NOT h.owns) AS shared_values
+    FROM (SELECT root_id, count(*) AS members FROM profile WHERE root_id = ANY(:roots) GROUP BY root_id) AS m
+    LEFT JOIN held h USING (root_id) GROUP BY m.root_id, m.members
 """)
 _APART = text("""
     SELECT c.root_id AS one, p.root_id AS other
@@ -108,7 +114,7 @@ _NAME = text("""
     FROM unnest(CAST(:types AS text[]), CAST(:values AS bytea[]), CAST(:hashes AS bytea[]),
                 CAST(:profiles AS bigint[]), CAST(:owns AS boolean[]), CAST(:ats AS timestamptz[]))
          AS new (type, value, hash, profile_id, owns, at)
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING RETURNING owns
 """)
 
 
@@ -129,7 +135,7 @@ def write(session: Session, resolution: Resolution, sender: Sender, hash_key: by
 def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: bytes) -> None:
     rows = sorted(resolution.identifiers, key=lambda new: new.claim)
     vault = vault_of(session)
-    result = session.execute(
+    owned = session.scalars(
         _NAME,
         {
             "types": [new.claim[0] for new in rows],
@@ -142,7 +148,7 @@ def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: by
             "trust": sender.trust,
         },
     )
-    if result.rowcount != len(rows):  # type: ignore[attr-defined]
+    if sum(owned) != sum(new.owns for new in rows):
         raise Lost
 
 
@@ -196,6 +202,14 @@ def _refuse(session: Session, resolution: Resolution, sender: Sender, hash_key: 
 
 
 _LOCK = text("SELECT id, root_id, erased_at FROM profile WHERE id = ANY(:ids) ORDER BY id FOR UPDATE")
+
+
+def check_ties(session: Session, links: Sequence[Link]) -> None:
+    """Raises Lost where somebody said by now that two who are to be one are two people; their roots are locked."""
+    whose = {person.id: person.root() for link in links for person in (link.child, link.parent)}
+    apart = session.execute(_APART, {"roots": list(whose)}) if links else ()
+    if any(whose[row.one] is whose[row.other] for row in apart):
+        raise Lost
 
 
 def lock(session: Session, roots: Sequence[int]) -> None:
@@ -316,23 +330,26 @@ def living(session: Session, profiles: Iterable[int]) -> dict[int, int]:
 
 
 _SEEN = text("""
-    UPDATE identifier i SET last_seen = w.at
-    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[]), CAST(:roots AS bigint[]),
-                CAST(:ats AS timestamptz[])) AS w (type, value_hash, root_id, at), profile p
-    WHERE i.type = w.type AND i.value_hash = w.value_hash AND p.id = i.profile_id AND p.root_id = w.root_id
-      AND i.last_seen < w.at
+    UPDATE identifier i SET first_seen = least(i.first_seen, w.since), last_seen = greatest(i.last_seen, w.until)
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[]), CAST(:profiles AS bigint[]),
+                CAST(:since AS timestamptz[]), CAST(:until AS timestamptz[]))
+         AS w (type, value_hash, profile_id, since, until)
+    WHERE i.type = w.type AND i.value_hash = w.value_hash AND i.profile_id = w.profile_id
+      AND (i.first_seen > w.since OR i.last_seen < w.until)
 """)
 
 
-def restate(session: Session, stated: Sequence[tuple[Claim, int, datetime]], hash_key: bytes) -> None:
-    """Note when a contact was last stated by its root profile; the roots are locked."""
+def restate(session: Session, stated: Mapping[tuple[Claim, int], Sequence[datetime]], hash_key: bytes) -> None:
+    """Note when contacts were first and last stated by a profile, in whatever order; the roots are locked."""
     if stated:
+        rows = sorted(stated.items())
         session.execute(
             _SEEN,
             {
-                "types": [claim[0] for claim, _, _ in stated],
-                "hashes": Binaries(value_hash(hash_key, *claim) for claim, _, _ in stated),
-                "roots": [root for _, root, _ in stated],
-                "ats": [at for _, _, at in stated],
+                "types": [claim[0] for (claim, _), _ in rows],
+                "hashes": Binaries(value_hash(hash_key, *claim) for (claim, _), _ in rows),
+                "profiles": [profile for (_, profile), _ in rows],
+                "since": [min(times) for _, times in rows],
+                "until": [max(times) for _, times in rows],
             },
         )

@@ -2,7 +2,8 @@
 
 The state is by definition `fold_all` of a profile's events in the canonical order (event time, message id, source).
 `advance` reaches the same bytes from the state before when it can: when every new event is newer than all folded ones
-and none changes what an earlier one meant. Otherwise it says so and the caller folds all stored events again.
+whose place in the order matters, or only adds to a count, and none changes what an earlier one meant. Otherwise it says
+so and the caller folds all stored events again.
 
 An order counts once, by its order id, if it is repeated within the next sixteen orders. Refunds, cancellations and gift
 marks act on the order they name whenever they are said to have happened; without an order id a refund takes the latest
@@ -19,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from signals.behaviour import STEPS
+from signals.behaviour import STEPS, viewed
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
 from signals.gaps import longer
 from signals.moments import seconds_of
@@ -30,6 +31,7 @@ from signals.state import (
     MAX_ORDER_GAPS,
     MAX_ORDER_KEYS,
     MAX_RECENT,
+    MAX_VIEWS,
     ORDER_KEY,
     CategoryStats,
     ProfileState,
@@ -86,15 +88,42 @@ def _without_withdrawn(ordered: list[FoldEvent]) -> list[FoldEvent]:
     ]
 
 
+COUNTED: Final = MAIL_KINDS | {"other", "note"}
+"""Signals that only add to a count and move its newest time: they come to the same at any place in the order."""
+
+LOOKS: Final = frozenset({"view", "list_view"})
+"""Signals that come to the same at any place among others; among themselves, while there is room for categories."""
+
+
 def folds_on(state: ProfileState, event: FoldEvent) -> bool:
     """Whether `fold(state, event)` gives what folding everything again would give."""
+    return _folds_on(state, event, state)
+
+
+def _folds_on(state: ProfileState, event: FoldEvent, before: ProfileState) -> bool:
+    """`folds_on`, where `before` is the state before this batch."""
     if state.erased:
         return True
-    if event.kind in CORRECTIONS or (event.time_ms <= state.last_ms and state.since_s is not None):
+    if event.kind in CORRECTIONS or (before.since_s is not None and not _is_in_place(state, event, before)):
         return False
     if event.kind == "order" and event.order_id and state.unmatched:
         return state.unmatched != OVERFLOW and not knows_order(state.unmatched, order_key(event.order_id))
     return True
+
+
+def _is_in_place(state: ProfileState, event: FoldEvent, before: ProfileState) -> bool:
+    """Whether an event comes to the same after those folded before as at its own place among them."""
+    if event.time_ms > before.last_ms:
+        return True
+    if event.kind in LOOKS:
+        # While there is room left no category has ever made room for another.
+        return len(state.views.keys() | viewed(event)) < MAX_VIEWS
+    return not _acts(event) or (before.acted_ms is not None and event.time_ms > before.acted_ms)
+
+
+def _acts(event: FoldEvent) -> bool:
+    """Whether it matters to others where an event stands in the order."""
+    return not (event.kind in COUNTED or event.kind in LOOKS or (event.kind == "traits" and not event.traits))
 
 
 def fold(state: ProfileState, event: FoldEvent) -> ProfileState:
@@ -111,16 +140,15 @@ def fold(state: ProfileState, event: FoldEvent) -> ProfileState:
 def advance(state: ProfileState, events: Sequence[FoldEvent]) -> ProfileState | None:
     """The state after these new events, given in any order, or None when all stored events must be folded again.
 
-    An event with the time of another new one is fine, one not newer than the state is not. The given state is not
-    changed. No event may be among those already folded.
+    An event with the time of another new one is fine; one not newer than the state only if its place does not matter.
+    The given state is not changed. No event may be among those already folded.
     """
     if state.erased or not events:
         return state
-    ordered = canonical(events)
-    if not all(folds_on(state, event) for event in ordered):
-        return None
     working = _working_copy(state)
-    for event in ordered:
+    for event in canonical(events):
+        if not _folds_on(working, event, state):
+            return None
         _apply(working, event, _new_order(working, event))
     return working
 
@@ -141,9 +169,10 @@ def _new_order(state: ProfileState, event: FoldEvent) -> Placement | None:
 def _apply(state: ProfileState, event: FoldEvent, order: Placement | None) -> None:
     """Fold one event in place; `order` is what an order call comes to, None for a repeated one and for other kinds."""
     seconds = seconds_of(event.time_ms)
-    if state.since_s is None:
-        state.since_s = seconds
-    state.last_ms = event.time_ms
+    state.since_s = seconds if state.since_s is None else min(state.since_s, seconds)
+    state.last_ms = max(state.last_ms, event.time_ms)
+    if _acts(event):
+        state.acted_ms = event.time_ms if state.acted_ms is None else max(state.acted_ms, event.time_ms)
     if event.kind not in MAIL_KINDS:
         state.version = max(state.version, event.arrival)
     if order is not None:

@@ -6,7 +6,7 @@ one order id counts, and the derived rows that say where a trait or a consent co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -23,16 +23,16 @@ from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent, fold_event
 from signals.household import Household
 from signals.identifying import readable
-from signals.lineage import Rules, rules, same
+from signals.lineage import NOTHING_HELD, Held, Rules, rules
 from signals.moments import seconds_of, unix_ms
-from signals.profiles import STATE_ENCODED, TRAIT_VALUE
+from signals.origins import Origin, origins
+from signals.profiles import STATE_ENCODED
 from signals.signal import ORDER_COMPLETED
-from signals.state import ProfileState, Score, Trait, decode, encode, tombstone
+from signals.state import ProfileState, Score, decode, encode, tombstone
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
 _HOUSEHOLD = msgspec.msgpack.Decoder(Household)
-NO_RULES: Final = Rules()
 EVENTS_AT_ONCE: Final = 5_000
 """Of several people whose histories are read together; who has more is read alone."""
 
@@ -111,11 +111,10 @@ def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
     return found
 
 
-def _settle(told: Sequence[Told], rules: Rules) -> None:
-    """Drop the statements of traits that lose; the events are all of a person's, in canonical order."""
-    if rules.policies:
-        for entry, event in zip(told, rules.settle([entry.event for entry in told]), strict=True):
-            entry.event = event
+def _settle(told: Sequence[Told], rules: Rules, held: Mapping[str, Held] = NOTHING_HELD) -> None:
+    """Drop the statements of traits that lose; the events are in canonical order, `held` is what held before them."""
+    for entry, event in zip(told, rules.settle([entry.event for entry in told], held), strict=True):
+        entry.event = event
 
 
 def counts_once(told: Sequence[Told], taken: Iterable[str] = ()) -> None:
@@ -142,20 +141,18 @@ def orders_taken(session: Session, roots: Iterable[int], orders: Iterable[str]) 
     return found
 
 
-def folded_on(root: Root, told: Sequence[Told], taken: Iterable[str], rules: Rules = NO_RULES) -> ProfileState | None:
+def folded_on(
+    root: Root, told: Sequence[Told], taken: Iterable[str], rules: Rules, before: Mapping[str, Origin]
+) -> ProfileState | None:
     """The state after new events, in canonical order; None when the stored events must be folded again.
 
-    `root` has its state, or is new. Sets `folds` of the events, and drops statements of traits that lose by `rules`. An
-    order that repeats a known one may be the earlier of the two, and then counts in its stead: only folding again can
-    tell.
+    `root` has its state, or is new. Sets `folds` of the events, and drops statements of traits that lose by `rules`
+    against those that hold, whose origins are given (`before`). An order that repeats a known one may be the earlier of
+    the two, and then counts in its stead: only folding again can tell.
     """
     known = set(taken)
     state = root.state or ProfileState()
-    if root.state is None:
-        _settle(told, rules)
-    elif not rules.may_fold_on(state, (entry.event for entry in told)):
-        counts_once(told)
-        return None
+    _settle(told, rules, {name: origin.held(rules) for name, origin in before.items()})
     for entry in told:
         if entry.is_order and entry.event.order_id in known and entry.event.time_ms <= state.last_ms:
             counts_once(told)
@@ -214,21 +211,29 @@ def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:
     return known
 
 
-def fold_again(session: Session, root: Root, categories: Categories) -> tuple[ProfileState, list[Told]]:
-    """The state from all stored events, and those events; corrects which orders count."""
-    ((_, state, told),) = fold_each_again(session, [root], categories)
-    return state, told
+@dataclass(frozen=True, slots=True)
+class Refolded:
+    """A root folded from all its stored events, `told`, with the origins of all its traits."""
+
+    root: Root
+    state: ProfileState
+    told: list[Told]
+    origins: Sequence[Origin]
 
 
-def fold_each_again(
-    session: Session, roots: Sequence[Root], categories: Categories
-) -> Iterator[tuple[Root, ProfileState, list[Told]]]:
+def fold_again(session: Session, root: Root, categories: Categories) -> Refolded:
+    """The state from all stored events, with those events; corrects which orders count."""
+    (found,) = fold_each_again(session, [root], categories)
+    return found
+
+
+def fold_each_again(session: Session, roots: Sequence[Root], categories: Categories) -> Iterator[Refolded]:
     """`fold_again` for many, in whatever order: histories are read together, EVENTS_AT_ONCE events at a time."""
     policies = rules(session)
     scores = _scores(session, [root.id for root in roots])
     for root, told in _histories(session, roots, categories):
         if root.erased_version is not None:
-            yield root, tombstone(root.erased_version), []
+            yield Refolded(root, tombstone(root.erased_version), [], ())
             continue
         _settle(told, policies)
         before = [entry.folds for entry in told]
@@ -244,7 +249,8 @@ def fold_each_again(
         events = (entry.event for entry in told if entry.folds)
         state = fold_all(events, segments=segments, scores=scores.get(root.id, {}))
         state.household, state.version = root.household, max(state.version, root.household_version)
-        yield root, state, told
+        found = origins(root.id, (entry.event for entry in told), policies)
+        yield Refolded(root, state, told, list(found.values()))
 
 
 _COUNTS = text("SELECT profile_id, count(*) AS events FROM event WHERE profile_id = ANY(:members) GROUP BY profile_id")
@@ -325,67 +331,3 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
 def published(standings: Iterable[Standing]) -> list[tuple[int, int, bytes]]:
     """What Valkey gets: the state under the id of every member."""
     return [(member, entry.edition, entry.encoded) for entry in standings for member in entry.root.members]
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a trait's value comes from."""
-
-    root: int
-    name: str
-    value: Trait | None
-    event: FoldEvent
-
-
-def origins(root: int, told: Iterable[Told]) -> dict[str, Origin]:
-    """The origin of each trait after these events, in canonical order: the statement since which its value holds."""
-    found: dict[str, Origin] = {}
-    for entry in told:
-        for name, value in entry.event.traits.items():
-            if name not in found or not same(found[name].value, value):
-                found[name] = Origin(root, name, value, entry.event)
-    return found
-
-
-_LINEAGE = text("""
-    INSERT INTO trait_lineage (profile_id, name, value, event_time, source_id, event_id)
-    SELECT root, name, value, to_timestamp(ms / 1000.0), source, event
-    FROM unnest(CAST(:roots AS bigint[]), CAST(:names AS text[]), CAST(:values AS bytea[]), CAST(:ms AS bigint[]),
-                CAST(:sources AS int[]), CAST(:events AS bigint[])) AS new (root, name, value, ms, source, event)
-    ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_time = excluded.event_time,
-        source_id = excluded.source_id, event_id = excluded.event_id
-""")
-_HELD = text("""
-    SELECT t.profile_id, t.name, t.value FROM trait_lineage t
-    JOIN unnest(CAST(:roots AS bigint[]), CAST(:names AS text[])) AS w (profile_id, name) USING (profile_id, name)
-""").columns(value=TRAIT_VALUE)
-_NO_LINEAGE = text("DELETE FROM trait_lineage WHERE profile_id = ANY(:roots)")
-
-
-def write_origins(session: Session, found: Sequence[Origin], *, anew: Sequence[int]) -> None:
-    """Store where traits come from; for the roots in `anew` these are all of them. The roots are locked."""
-    if anew:
-        session.execute(_NO_LINEAGE, {"roots": list(anew)})
-    named = {"roots": [origin.root for origin in found], "names": [origin.name for origin in found]}
-    # Values are sealed, so whether one is new is told here.
-    rows = session.execute(_HELD, named) if found else ()
-    held = {(row.profile_id, row.name): row.value for row in rows}
-    # A null is kept as JSON's.
-    changed = [
-        origin
-        for origin in found
-        if (origin.root, origin.name) not in held or not same(held[origin.root, origin.name], origin.value)
-    ]
-    if changed:
-        vault = vault_of(session)
-        session.execute(
-            _LINEAGE,
-            {
-                "roots": [origin.root for origin in changed],
-                "names": [origin.name for origin in changed],
-                "values": Binaries(vault.seal(_JSON.encode(origin.value), TRAIT_VALUE.place) for origin in changed),
-                "ms": [origin.event.time_ms for origin in changed],
-                "sources": [origin.event.source for origin in changed],
-                "events": [origin.event.arrival for origin in changed],
-            },
-        )

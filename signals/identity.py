@@ -195,7 +195,8 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class NewIdentifier:
-    """An identifier row to write, first stated at `at`. Not `owns`: the person shares it with its owner."""
+    """An identifier row to write, first stated at `at`. Not `owns`: the profile shares it with its owner, who may be of
+    the same person; then the row may be there already."""
 
     claim: Claim
     person: Person
@@ -223,6 +224,7 @@ class Resolution:
             self.tied[claim] = TIES[claim[0]] - self.ties[claim]
             self.ties[claim] = TIES[claim[0]]
         self.refused: Counter[tuple[Claim, TieRefusal]] = Counter()
+        self._also: set[tuple[Claim, Person]] = set()
 
     @property
     def late_hubs(self) -> set[Claim]:
@@ -246,7 +248,10 @@ class Resolution:
     def _call(self, here: Person, claim: Claim, signal: Signal) -> None:
         """Note a name: it ties nobody, but says of a shared phone that its people are two."""
         root = here.root()
-        if claim not in root.shares and root.held["name"] < VALUES["name"]:
+        if claim in root.shares:
+            if root.members > 1:
+                self._note_also(here, claim, signal)
+        elif root.held["name"] < VALUES["name"]:
             self._note(here, claim, signal, owns=False)
 
     def _here(self, named: tuple[Claim, ...]) -> Person:
@@ -292,6 +297,13 @@ class Resolution:
         person.root().held[claim[0]] += 1
         self.identifiers.append(NewIdentifier(claim, person, owns, signal.time))
 
+    def _note_also(self, here: Person, claim: Claim, signal: Signal) -> None:
+        """Note for a profile what another profile of its person is known by: should a person take the two apart, each
+        keeps what it stated itself."""
+        if (claim, here) not in self._also:
+            self._also.add((claim, here))
+            self.identifiers.append(NewIdentifier(claim, here, False, signal.time))
+
     def _tie(self, here: Person, claim: Claim, signal: Signal, *, told: bool = False) -> None:
         """Have a claim belong to the same person as `here`, if it may."""
         owner = self._owners.get(claim)
@@ -314,6 +326,8 @@ class Resolution:
                     self.refused[claim, refusal] += 1
                 if not (noted or full):
                     self._note(here, claim, signal, owns=False)
+        elif owner is not here and claim[0] in CONTACTS | MATCHES:
+            self._note_also(here, claim, signal)
 
     def _refusal(self, one: Person, other: Person, claim: Claim, *, told: bool) -> TieRefusal | None:
         """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""

@@ -22,18 +22,19 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import belonging, claiming, folding, grouping, journal, lineage, outbox, withholding
+from signals import claiming, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
-from signals.folding import Origin, Root, Standing, Told
-from signals.identity import Claim, Resolution
+from signals.folding import Root, Standing, Told
 from signals.intent import assess
 from signals.journal import Entry
 from signals.livesegments import LiveSegments, place
+from signals.origins import Origin
+from signals.owners import Whose, resolve
 from signals.publishing import HOT_STORE, Publisher
 from signals.reading import Item, Outcome, Reader, Reading
-from signals.separation import Cut, HubFound, cut, made_by
+from signals.separation import Cut, HubFound, cut
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
@@ -260,7 +261,9 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
 
     Raises Lost on a lost race.
     """
-    whose = _resolve(session, intake, sender, items, now)
+    whose = resolve(session, sender, items, intake.hash_key, now)
+    if not sender.is_server:
+        lateness.count_at_arrival(session, items, whose.roots, now)
     unsure = {number for number in whose.roots if whose.must_fold_again(number)}
     items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
     if not (items or whose.unsettled):
@@ -273,99 +276,40 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
         told.setdefault(item.person.root().id, []).append(item.told)
     for number in whose.unsettled:
         told.setdefault(number, [])  # Nothing may be kept of them, but who they are is known.
-    states = _folded_on(session, whose, told)
+    news = _folded_on(session, whose, told)
     journal.append(session, sender, [Entry(item.signal, item.told, item.person.id) for item in items], now)
     claiming.hear(session, items, whose.roots, whose.merged, sender, intake.hash_key)
-    return _stand(session, intake, whose.roots, told, states, arrivals[-1], now)
+    return _stand(session, intake, whose.roots, told, news, arrivals[-1], now)
 
 
 @dataclass(frozen=True, slots=True)
-class Whose:
-    """The locked roots of a batch; which were made just now, and which other roots were merged into."""
+class News:
+    """What a batch makes of its roots: the new state of each, None where its whole history is to be folded again, and
+    the origins of traits that changed."""
 
-    roots: dict[int, Root]
-    created: set[int]
-    merged: set[int]
-
-    @property
-    def unsettled(self) -> set[int]:
-        """Roots that have no state yet that says who they are now, whatever is kept of what they did."""
-        return (self.created & self.roots.keys()) | self.merged
-
-    def must_fold_again(self, root: int) -> bool:
-        """Whether new events cannot be folded onto what is stored: a merge, or a state that was lost."""
-        return root in self.merged or (self.roots[root].state is None and root not in self.created)
+    states: dict[int, ProfileState | None]
+    origins: list[Origin]
 
 
-def _resolve(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> Whose:
-    """Give each item its person, write what that ties together, and lock the roots."""
-    wanted: dict[Claim, None] = {}
-    for item in items:
-        wanted.update(dict.fromkeys(item.claims))
-        if item.signal.previous_id is not None:
-            wanted.update({("user_id", item.signal.previous_id): None, ("anonymous_id", item.signal.previous_id): None})
-    ties = any(len(item.claims) > 1 or item.signal.type == "alias" for item in items)
-    resolution = _resolved(session, wanted, items, intake.hash_key, ties=ties)
-    late: set[Claim] = set()
-    while not resolution.late_hubs <= late:
-        late |= resolution.late_hubs
-        resolution = _resolved(session, wanted, items, intake.hash_key, ties=ties, hubs=late)
-    stated = {
-        (claim, item.person): item.signal.time
-        for item in items
-        if item.known is None and item.signal.type == "identify"
-        for claim in item.claims
-    }
-    hubs = [claim for claim, reason in resolution.refused if reason == "hub"]
-    if hubs and (made := made_by(session, hubs, intake.hash_key)):
-        raise HubFound(made)
-    belonging.write(session, resolution, sender, intake.hash_key, now)
-    created = {person.id for person in resolution.new}
-    touched = {item.person.root().id for item in items}
-    joined = {link.child.id for link in resolution.links}
-    belonging.lock(session, sorted((touched | joined) - created))
-    belonging.link(session, resolution.links, intake.hash_key, now, source=sender.id)
-    belonging.restate(
-        session,
-        [(claim, person.root().id, at) for (claim, person), at in stated.items() if claim[0] in ("email", "phone")],
-        intake.hash_key,
-    )
-    roots = folding.load(session, touched)
-    named = {item.person for item in items} | {end for link in resolution.links for end in link.ends}
-    if any(person.id not in roots[person.root().id].members for person in named):
-        raise Lost  # A merge was undone since the identifiers were read.
-    return Whose(roots, created, {link.parent.root().id for link in resolution.links})
-
-
-def _resolved(
-    session: Session,
-    wanted: Iterable[Claim],
-    items: Sequence[Item],
-    hash_key: bytes,
-    *,
-    ties: bool,
-    hubs: Collection[Claim] = (),
-) -> Resolution:
-    """The batch resolved in memory; each item has its person then."""
-    known = belonging.find(session, wanted, hash_key, ties=ties)
-    resolution = Resolution(known.owners, known.ties, hubs)
-    for item in items:
-        item.person = item.known or resolution.person(item.signal, item.claims)
-    return resolution
-
-
-def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> dict[int, ProfileState | None]:
-    """The new state of each root, None where its whole history is to be folded again."""
+def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> News:
+    """The batch folded onto what is stored, where that can be."""
     orders = {entry.event.order_id for entries in told.values() for entry in entries if entry.is_order}
     taken = folding.orders_taken(session, whose.roots, orders) if orders else {}
-    states: dict[int, ProfileState | None] = {}
-    stated = any(entry.event.traits for entries in told.values() for entry in entries)
-    rules = lineage.rules(session) if stated else folding.NO_RULES
+    stated = {(number, name) for number, entries in told.items() for entry in entries for name in entry.event.traits}
+    rules = lineage.rules(session) if stated else lineage.Rules({}, {}, ())
+    known = origins.stored(session, [one for one in stated if one[0] not in whose.created])
+    news = News({}, [])
     for number, entries in told.items():
         entries.sort(key=lambda entry: entry.key)
-        state = folding.folded_on(whose.roots[number], entries, taken.get(number, ()), rules)
-        states[number] = None if whose.must_fold_again(number) else state
-    return states
+        before = known.get(number, origins.NO_ORIGINS)
+        state = folding.folded_on(whose.roots[number], entries, taken.get(number, ()), rules, before)
+        if state is None or whose.must_fold_again(number):
+            news.states[number] = None
+        else:
+            news.states[number] = state
+            events = (entry.event for entry in entries)
+            news.origins.extend(origins.origins(number, events, rules, before).values())
+    return news
 
 
 def _stand(
@@ -373,19 +317,18 @@ def _stand(
     intake: Intake,
     roots: dict[int, Root],
     told: dict[int, list[Told]],
-    states: dict[int, ProfileState | None],
+    news: News,
     edition: int,
     now: datetime,
 ) -> list[Standing]:
     """Write the states and what is derived beside them."""
-    folded = {number: state for number, state in states.items() if state is not None}
-    origins: list[Origin] = [one for number in folded for one in folding.origins(number, told[number]).values()]
-    anew = [number for number, state in states.items() if state is None]
+    folded = {number: state for number, state in news.states.items() if state is not None}
+    anew = [number for number, state in news.states.items() if state is None]
+    whence = news.origins
     if anew:
-        histories = folding.fold_each_again(session, [roots[number] for number in anew], intake.categories)
-        for root, state, entries in histories:
-            folded[root.id] = state
-            origins += folding.origins(root.id, entries).values()
+        for again in folding.fold_each_again(session, [roots[number] for number in anew], intake.categories):
+            folded[again.root.id] = again.state
+            whence += again.origins
     # What another process was told of may speak for an intent in a category that this one has not met.
     intake.categories.know({category for state in folded.values() for category in state.categories})
     intents = intake.definitions.current(session)
@@ -395,6 +338,6 @@ def _stand(
         for number, state in folded.items()
     ]
     folding.write(session, standings, now)
-    folding.write_origins(session, origins, anew=anew)
+    origins.write(session, whence, anew=anew)
     write_consents(session, [entry for entries in told.values() for entry in entries])
     return standings

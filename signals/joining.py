@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import belonging, claiming, folding, journal
+from signals import belonging, claiming, folding, journal, origins
 from signals.folding import Standing
 from signals.identity import MEMBERS, Link, Person, merge, too_large
 from signals.intake import Intake, carry, moved, regroup
@@ -110,11 +110,11 @@ def _tied(
     """Write a merge and fold the person who is one now."""
     (number,) = belonging.link(session, [tie], intake.hash_key, now, by=by, evidence=evidence)
     root = folding.load(session, [tie.parent.id])[tie.parent.id]
-    state, told = folding.fold_again(session, root, intake.categories)
+    again = folding.fold_again(session, root, intake.categories)
     (edition,) = journal.numbers(session, 1)
-    found = assess(state, intake.definitions.current(session))
+    found = assess(again.state, intake.definitions.current(session))
     standing = folding.standing(root, place(found, intake.segments.current(session), now), edition)
     folding.write(session, [standing], now)
-    folding.write_origins(session, list(folding.origins(root.id, told).values()), anew=[root.id])
+    origins.write(session, again.origins, anew=[root.id])
     claiming.mark(session, [root])
     return number, standing

@@ -34,6 +34,11 @@ def unix_ms(moment: datetime) -> int:
     return (moment - ORIGIN) // _MILLISECOND + ORIGIN_MS
 
 
+def moment_of(time_ms: int) -> datetime:
+    """The aware datetime (UTC) of a Unix time in milliseconds, exactly."""
+    return ORIGIN + (time_ms - ORIGIN_MS) * _MILLISECOND
+
+
 def today_of(moment: datetime) -> int:
     """The UTC day, counted from 2020-01-01 = 0, of an aware datetime."""
     return (moment - ORIGIN).days

@@ -22,7 +22,7 @@ from signals.folding import Told
 from signals.homes import Said, said
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal
-from signals.moments import unix_ms
+from signals.moments import moment_of, unix_ms
 from signals.signal import Arrival, Signal, Untrusted, content_key, read, refuse_untrusted
 from signals.sources import Sender
 from signals.trackingplan import Plan, Plans, Violation
@@ -119,6 +119,9 @@ class Reader:
     ) -> Item:
         signal = read(body, arrival)
         refuse_untrusted(signal, sender)
+        if not sender.is_server and signal.time > arrival.now:
+            # Its clock is not believed to be ahead: whatever others say until then would come late.
+            signal.time = moment_of(unix_ms(arrival.now))
         plan.check(signal, sender)
         named = claims(signal, sender)
         signal.raw["messageId"] = signal.message_id

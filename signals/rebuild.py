@@ -16,12 +16,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import transaction
-from signals import belonging, claiming, folding, journal
+from signals import belonging, claiming, folding, journal, origins
 from signals.claiming import Statement
 from signals.consenthistory import clear_consents, write_consents
-from signals.folding import Origin, Standing
+from signals.folding import Standing
 from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
+from signals.origins import Origin
 from signals.state import encode
 
 BATCH: Final = 200
@@ -78,7 +79,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     locked = belonging.lock_roots(session, roots)
     intents = intake.definitions.current(session)
     standings: list[Standing] = []
-    origins: list[Origin] = []
+    whence: list[Origin] = []
     different: list[int] = []
     found = folding.load(session, locked)
     statements: list[Statement] = []
@@ -86,22 +87,23 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     (edition,) = journal.numbers(session, 1)
     consenting: list[folding.Told] = []
     clear_consents(session, [member for root in found.values() for member in root.members])
-    for root, state, told in folding.fold_each_again(session, list(found.values()), intake.categories):
-        entry = folding.standing(root, assess(state, intents), root.edition)
+    for again in folding.fold_each_again(session, list(found.values()), intake.categories):
+        root = again.root
+        entry = folding.standing(root, assess(again.state, intents), root.edition)
         if root.held is None or encode(root.held) != entry.encoded:
             different.append(root.id)
             entry = replace(entry, edition=edition)
         standings.append(entry)
-        origins += folding.origins(root.id, told).values()
-        consenting += (one for one in told if one.event.consent)
+        whence += again.origins
+        consenting += (one for one in again.told if one.event.consent)
         if len(consenting) >= folding.EVENTS_AT_ONCE:
             write_consents(session, consenting, anew=True)
             consenting.clear()
-        statements += claiming.retold(told, servers)
+        statements += claiming.retold(again.told, servers)
     write_consents(session, consenting, anew=True)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
-    folding.write_origins(session, origins, anew=list(found))
+    origins.write(session, whence, anew=list(found))
     claiming.keep(session, statements, intake.hash_key)
     claiming.mark(session, list(found.values()))
     return standings, different

@@ -17,14 +17,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import belonging, claiming, folding, journal
+from signals import belonging, claiming, folding, journal, origins
 from signals.belonging import Lost
 from signals.catalog import Categories
 from signals.definitions import Definitions
-from signals.folding import Origin, Root, Standing
+from signals.folding import Root, Standing
 from signals.identity import CONTACTS, Claim, value_hash
 from signals.intent import assess
 from signals.livesegments import LiveSegments, place
+from signals.origins import Origin
 
 HUB_CUTS: Final = 100
 """Merges by one hub that are taken apart in one go; the next signal that names it goes on."""
@@ -84,6 +85,8 @@ def cut(
     row = session.execute(_LINK, {"id": link}).one_or_none()
     if row is None or row.erased_at is not None:
         raise NotFound("merge", link)
+    if apart:  # The ties of a hub stay counted, so that it stays one.
+        session.execute(_UNTIE, {"id": link})
     belonging.lock(session, [row.root_id])
     row = session.execute(_LINK, {"id": link}).one()
     if row.undone_at is not None:
@@ -98,6 +101,11 @@ def cut(
     return Cut(stays.id, leaves.id, _stand(session, categories, definitions, segments, (stays, leaves), now))
 
 
+# Identifiers before profiles, as everybody takes them; undone by the time the lock is there, all of it is taken back.
+_UNTIE: Final = text("""
+    UPDATE identifier i SET ties = i.ties - 1 FROM profile_link l
+    WHERE l.id = :id AND i.owns AND i.ties > 0 AND i.type = l.claim_type AND i.value_hash = l.claim_hash
+""")
 _MARK: Final = text("UPDATE profile_link SET undone_at = :now, apart = :apart, undone_by = :by WHERE id = :id")
 
 # Both stated the address or phone that had tied them: it stays the owner's, and is noted for the other.
@@ -174,13 +182,13 @@ def _stand(
     intents, live = definitions.current(session), segments.current(session)
     (edition,) = journal.numbers(session, 1)
     standings: list[Standing] = []
-    origins: list[Origin] = []
+    found: list[Origin] = []
     for root in roots:
-        state, told = folding.fold_again(session, root, categories)
+        again = folding.fold_again(session, root, categories)
         if root is leaves:
-            state.segments = kept
-        standings.append(folding.standing(root, place(assess(state, intents), live, now), edition))
-        origins += folding.origins(root.id, told).values()
+            again.state.segments = kept
+        standings.append(folding.standing(root, place(assess(again.state, intents), live, now), edition))
+        found += again.origins
     folding.write(session, standings, now)
-    folding.write_origins(session, origins, anew=[stays.id, leaves.id])
+    origins.write(session, found, anew=[stays.id, leaves.id])
     return standings

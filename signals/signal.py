@@ -42,7 +42,7 @@ SKEW: Final = timedelta(seconds=30)
 
 ORDER_COMPLETED: Final = "Order Completed"
 SERVER_KINDS: Final[frozenset[Kind]] = ORDER_KINDS | {
-    "consent", "complaint", "complaint_closed", "note", "mark", "mail_open", "mail_click",
+    "consent", "complaint", "complaint_closed", "note", "mark", "unmark", "mail_open", "mail_click",
 }  # fmt: skip
 """What only a server may say."""
 

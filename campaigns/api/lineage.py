@@ -40,13 +40,13 @@ class PolicyLine(msgspec.Struct, frozen=True):
 
 
 class PolicyList(msgspec.Struct, frozen=True):
-    """The traits that do not simply go by the newest statement."""
+    """The traits that do not simply go by the newest statement, servers before browsers."""
 
     policies: list[PolicyLine]
 
 
 class PolicyIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The policy of one trait; *newest* ends it."""
+    """The policy of one trait; *servers* ends it."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     policy: Policy

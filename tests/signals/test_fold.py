@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from signals.features import value
 from signals.fold import advance, fold, fold_all
 from signals.foldevent import MAIL_KINDS, FoldEvent, Line
-from signals.state import ProfileState, decode, encode, tombstone
+from signals.state import MAX_VIEWS, ProfileState, decode, encode, tombstone
 from tests.signals.stories import CATEGORIES, MORNING, event, histories, identify, item, order, order_histories
 
 SHOES, ATTIRE = CATEGORIES["shoes"], CATEGORIES["attire"]
@@ -236,6 +237,42 @@ def test_it_refuses_to_fold_an_older_event_on() -> None:
     state = fold(ProfileState(), order("o1", item("shoes")))
     with pytest.raises(ValueError, match="fold all"):
         fold(state, order("o2", item("shoes"), at=MORNING - DAY))
+
+
+@pytest.mark.parametrize(
+    ("name", "properties"),
+    [
+        ("Some Page", {}),
+        ("Call Note Added", {}),
+        ("Email Opened", {"class": "person"}),
+        ("Email Link Clicked", {"class": "person"}),
+        ("Product Viewed", item("shoes")),
+        ("Product List Viewed", {"category": "attire"}),
+    ],
+)
+def test_it_folds_on_what_only_counts_however_late_it_comes(name: str, properties: dict[str, Any]) -> None:
+    known = [
+        event(name, properties, at=MORNING, id="m1", arrival=1),
+        event("Product Added", item("shoes"), at=MORNING + DAY, id="m2", arrival=2),
+        order("o1", item("socks"), at=MORNING + 2 * DAY, arrival=3),
+    ]
+    late = [event(name, properties, at=MORNING + hours * HOUR, id=f"l{hours}", arrival=9) for hours in (-30, 30, 90)]
+    advanced = advance(fold_all(known), late)
+    assert advanced is not None
+    assert encode(advanced) == encode(fold_all([*known, *late]))
+    assert advanced.cart == ()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 2 * MAX_VIEWS), st.randoms(use_true_random=False), st.integers(1, 5))
+def test_it_agrees_over_more_categories_than_are_remembered(most: int, chance: random.Random, size: int) -> None:
+    told = []
+    for number in range(80):
+        category = chance.randint(1, most)
+        lines = (Line(f"p{category}", category),)
+        look = event("Product Viewed", at=MORNING + chance.randint(0, 40) * HOUR, id=f"m{number}", arrival=number + 1)
+        told.append(msgspec.structs.replace(look, lines=lines))
+    assert encode(take_in(told, list(range(0, len(told), size)))) == encode(fold_all(told))
 
 
 def test_it_keeps_every_list_within_its_bound() -> None:

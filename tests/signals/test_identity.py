@@ -121,6 +121,17 @@ def test_it_remembers_which_address_was_stated_last(desk: Desk) -> None:
     assert rows == [("old@example.com", "2026-02-03"), ("new@example.com", "2026-02-02")]
 
 
+def test_it_remembers_when_an_address_was_first_and_last_stated_in_whatever_order_that_comes(desk: Desk) -> None:
+    days = [f"2026-02-0{n}" for n in range(1, 5)]
+    stated = [identified("u1", email="ann@example.com", time=f"{day}T00:00:00Z") for day in days]
+    desk.send(stated[1])
+    desk.send(stated[3], stated[2])
+    desk.send(stated[0])
+
+    sql = "SELECT first_seen::date::text, last_seen::date::text FROM identifier WHERE type = 'email'"
+    assert desk.rows(sql) == [(days[0], days[3])]
+
+
 def test_it_keeps_addresses_out_of_states(desk: Desk) -> None:
     desk.send(identified("u1", email="ann@example.com", phone="+49 228 123456", first_name="Ann"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from signals import lineage, sources
 from signals.known import known_fields
 from signals.lineage import MAX_POLICIES
 from signals.sources import Sender
-from tests.signals.sending import NOW, Desk, identified
+from tests.signals.sending import NOW, Desk, call, identified
 
 DAY = timedelta(days=1)
 POLICY = {"city": "newest", "street_name": "longest", "tier": "trusted"}
@@ -80,9 +81,86 @@ def test_it_means_the_same_in_one_batch_and_after_the_policy_ends(desk: Desk) ->
     assert desk.state(user).traits["street_name"] == "M"
     assert desk.rebuilt().different == 0
     with desk.sessions.begin() as session:
-        lineage.set_policy(session, "tier", "newest", NOW)
-        lineage.set_policy(session, "streetName", "newest", NOW)
+        for name in ("tier", "streetName", "city"):
+            lineage.set_policy(session, name, "servers", NOW)
         assert [row.name for row in lineage.policies(session)] == []
+
+
+def said(who: str, days: int, value: Any) -> dict[str, Any]:
+    """A city that a device states, days ago: by what the shop's system or its site saw of it."""
+    return call("identify", traits={"city": value}, timestamp=(NOW - days * DAY).isoformat(), who=who)
+
+
+WORDS: list[tuple[list[dict[str, Any]], Mapping[str, tuple[str, str, int] | None]]] = [
+    (  # What a shop's system said stays, whatever visitors send before and after it.
+        [said("site", 9, "Atlantis"), said("shop", 8, "Bonn"), said("site", 7, "Oz"), said("site", 1, None)],
+        {
+            "servers": ("Bonn", "shop", 8),
+            "newest": None,
+            "trusted": ("Bonn", "shop", 8),
+            "longest": ("Bonn", "shop", 8),
+        },
+    ),
+    (  # A longer word of a browser loses as well; until a server speaks a browser's holds.
+        [said("site", 9, "Bonn"), said("site", 7, "Bonn am Rhein")],
+        dict.fromkeys(("servers", "newest", "trusted", "longest"), ("Bonn am Rhein", "site", 7)),
+    ),
+    (  # What a server confirms is its word from then on; a browser's is nobody else's.
+        [said("site", 9, "Bonn"), said("shop", 7, "Bonn"), said("site", 5, "Bonn"), said("shop", 3, "Bonn")],
+        {"newest": ("Bonn", "site", 9)} | dict.fromkeys(("servers", "trusted", "longest"), ("Bonn", "shop", 7)),
+    ),
+    (  # What a server takes back anybody may state again, unless trust decides.
+        [said("shop", 9, "Bonn"), said("site", 8, "Oz"), said("shop", 7, None), said("site", 5, "Köln")],
+        {
+            "servers": ("Köln", "site", 5),
+            "newest": ("Köln", "site", 5),
+            "trusted": None,
+            "longest": ("Köln", "site", 5),
+        },
+    ),
+    (  # A value that was another in between holds since it came back.
+        [said("shop", 9, "Bonn"), said("shop", 7, "Oslo"), said("site", 6, "Oz"), said("shop", 5, "Bonn")],
+        dict.fromkeys(("servers", "newest", "trusted", "longest"), ("Bonn", "shop", 5)),
+    ),
+]
+"""What is said, and by each policy what holds then, told by whom, since how many days."""
+
+
+@pytest.mark.feature("DE-09", "DE-35")
+@pytest.mark.parametrize("policy", lineage.POLICIES)
+def test_it_takes_no_browsers_word_over_a_servers_whichever_comes_first(desk: Desk, policy: str) -> None:
+    with desk.sessions.begin() as session:
+        lineage.set_policy(session, "city", policy, NOW)
+    sent = {"shop": desk.server, "site": desk.browser}
+    for story, (calls, expected) in enumerate(WORDS):
+        for number, arrival in enumerate(itertools.islice(itertools.permutations(calls), 0, None, 3)):
+            device = f"{story}-{number}"
+            for one in arrival:
+                told = {**one, "anonymousId": device, "messageId": f"{one['messageId']}-{device}"}
+                desk.send(told, via=sent[told.pop("who")])
+            with desk.sessions.begin() as session:
+                fields = known_fields(session, desk.root("anonymous_id", device), NOW)
+            found = [(one.value, one.source, one.age.days) for one in fields if one.name == "city"]
+            assert found == [held for held in [expected[policy]] if held], (story, [one["who"] for one in arrival])
+    assert_unchanged_by_a_rebuild(desk)
+
+
+def test_it_knows_since_when_a_value_holds_that_was_another_within_a_batch(desk: Desk) -> None:
+    cities = ("Bonn", "Oslo", "Bonn")
+    days = [identified("u", time=(NOW - (9 - n) * DAY).isoformat(), city=city) for n, city in enumerate(cities)]
+    desk.send(days[0])
+    desk.send(*days[1:])
+
+    ((since,),) = desk.rows("SELECT event_time FROM trait_lineage")
+    assert since == NOW - 7 * DAY
+    assert_unchanged_by_a_rebuild(desk)
+
+
+def assert_unchanged_by_a_rebuild(desk: Desk) -> None:
+    """A rebuild finds what is stored."""
+    before = desk.everything()
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
 
 
 def test_it_refuses_a_policy_that_is_none(desk: Desk) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from base.errors import InvalidInput, NotFound
-from signals import scores
+from signals import belonging, scores
 from signals.erasure import erase
 from signals.identity import TIES, VALUES
 from signals.intake import take_apart
 from signals.joining import join
+from signals.likely import part
 from signals.livesegments import LiveSegments, follow
 from signals.membership import assign
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
@@ -107,6 +108,85 @@ def test_it_lets_what_came_meanwhile_go_to_whom_its_identifiers_name(desk: Desk,
     assert desk.category("scarves") not in mine.views
     assert (mine.traits["city"], theirs.traits["city"]) == ("Bonn", "Oslo")
     assert desk.rebuilt().different == 0
+
+
+def noted(desk: Desk, profile: int) -> set[tuple[str, str, bool]]:
+    """What a profile is known by, and whether it is its own."""
+    sql = "SELECT type, value, owns FROM identifier WHERE profile_id = :id AND value <> '' AND type <> 'anonymous_id'"
+    return {tuple(row) for row in desk.rows(sql, id=profile)}
+
+
+@pytest.mark.feature("SU-14", "DE-10")
+def test_it_leaves_each_what_they_stated_themselves_while_they_were_one(desk: Desk) -> None:
+    desk.send(identified("ann", email="ann@example.com", phone="+49 228 123456"))
+    desk.send(identified("bob", name="Bob Stone"))
+    ann, bob = desk.root("user_id", "ann"), desk.root("user_id", "bob")
+    join(desk.intake, ann, bob, NOW, by="x")
+    for _ in range(2):
+        desk.send(
+            identified("bob", name="Ann Stone", email="ann@example.com", phone="+49 228 123456", time=LATER),
+            identified("ann", name="Ann Stone", email="ann@example.com", time="2026-03-01T09:30:00Z"),
+        )
+    undo(desk)
+
+    shared = {("email", "ann@example.com"), ("phone", "+49228123456")}
+    theirs, hers = noted(desk, bob), noted(desk, ann)
+    assert {one for one in theirs if one[0] in ("email", "phone")} == {(*one, False) for one in shared}
+    assert {one for one in hers if one[0] in ("email", "phone")} == {(*one, True) for one in shared}
+    assert [len({one for one in both if one[0] == "name"}) for both in (hers, theirs)] == [1, 2]
+    last = "SELECT profile_id, last_seen FROM identifier WHERE type = 'email' ORDER BY last_seen"
+    times = [(row.profile_id, row.last_seen.isoformat()[11:16]) for row in desk.rows(last)]
+    assert times == [(ann, "10:00"), (bob, "11:00")]
+
+
+@pytest.mark.feature("DE-10")
+def test_it_counts_no_tie_of_a_value_that_a_person_took_back(desk: Desk) -> None:
+    desk.send(contact(email="own@example.com", phone="+49 228 123456"))
+    for n in range(TIES["phone"] + 2):
+        desk.send(contact(email=f"p{n}@example.com", phone="+49 228 123456"))
+        assert desk.root("email", f"p{n}@example.com") == desk.root("phone", "+49228123456"), n
+        undo(desk)
+
+    assert desk.rows("SELECT ties FROM identifier WHERE type = 'phone' AND owns") == [(0,)]
+    assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
+
+
+@pytest.mark.feature("DE-10")
+def test_it_joins_each_of_two_who_are_kept_apart_with_their_own_in_one_batch(desk: Desk) -> None:
+    desk.send(*(contact(email=f"{name}@example.com") for name in ("ann", "bob")))
+    desk.send(*(viewed("Shoes", anonymousId=f"{name}-phone") for name in ("ann", "bob")))
+    ann, bob = desk.root("email", "ann@example.com"), desk.root("email", "bob@example.com")
+    with desk.sessions.begin() as session:
+        part(session, ann, bob, NOW, by="x")
+    desk.send(
+        *(
+            call("identify", traits={"email": f"{name}@example.com"}, anonymousId=f"{name}-phone")
+            for name in ("ann", "bob")
+        )
+    )
+    assert (desk.root("anonymous_id", "ann-phone"), desk.root("anonymous_id", "bob-phone")) == (ann, bob)
+
+
+@pytest.mark.feature("DE-10")
+def test_it_joins_nobody_of_whom_a_person_says_meanwhile_that_they_are_two(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.send(contact(email="ann@example.com"), contact(email="bob@example.com", phone="+49 228 123456"))
+    ann, bob = desk.root("email", "ann@example.com"), desk.root("email", "bob@example.com")
+    write, words = belonging.write, [bob]
+
+    def first_a_person_speaks(*given: Any) -> None:
+        while words:
+            with desk.sessions.begin() as session:
+                part(session, ann, words.pop(), NOW, by="x")
+        write(*given)
+
+    monkeypatch.setattr(belonging, "write", first_a_person_speaks)
+    desk.send(contact(email="ann@example.com", phone="+49 228 123456"))
+
+    assert (desk.root("email", "ann@example.com"), desk.root("phone", "+49228123456")) == (ann, bob)
+    assert desk.rows("SELECT type, reason, times FROM refused_tie") == [("phone", "apart", 1)]
+    assert noted(desk, ann) >= {("phone", "+49228123456", False)}
 
 
 @pytest.mark.feature("DE-10")

@@ -1,0 +1,110 @@
+"""Where the value of each trait comes from and since when it is so; rows of `trait_lineage`, derived as states are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base.db import Binaries
+from base.vault import vault_of
+from signals.foldevent import FoldEvent
+from signals.lineage import Held, Rules, same
+from signals.moments import unix_ms
+from signals.profiles import TRAIT_VALUE
+from signals.state import Trait
+
+_JSON = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a trait's value comes from: the event that stated it, of that number and time, and its source."""
+
+    root: int
+    name: str
+    value: Trait | None
+    time_ms: int
+    source: int
+    event: int
+
+    def held(self, rules: Rules) -> Held:
+        """What holds by this origin."""
+        return Held(self.value, rules.authority(self.name, self.source))
+
+
+NO_ORIGINS: Final[Mapping[str, Origin]] = MappingProxyType({})
+
+
+def origins(
+    root: int, events: Iterable[FoldEvent], rules: Rules, before: Mapping[str, Origin] = NO_ORIGINS
+) -> dict[str, Origin]:
+    """The origins of traits that these events change, in canonical order; `before`: what they were until then.
+
+    That is the statement since which the value holds, by whoever states it again; but what a browser said first is a
+    server's word from when a server states it (and so by trust, where that decides).
+    """
+    found: dict[str, Origin] = {}
+    for event in events:
+        for name, value in event.traits.items():
+            was = found.get(name) or before.get(name)
+            if (
+                was is None
+                or not same(was.value, value)
+                or rules.authority(name, event.source) > rules.authority(name, was.source)
+            ):
+                found[name] = Origin(root, name, value, event.time_ms, event.source, event.arrival)
+    return found
+
+
+_LINEAGE = text("""
+    INSERT INTO trait_lineage (profile_id, name, value, event_time, source_id, event_id)
+    SELECT root, name, value, to_timestamp(ms / 1000.0), source, event
+    FROM unnest(CAST(:roots AS bigint[]), CAST(:names AS text[]), CAST(:values AS bytea[]), CAST(:ms AS bigint[]),
+                CAST(:sources AS int[]), CAST(:events AS bigint[])) AS new (root, name, value, ms, source, event)
+    ON CONFLICT (profile_id, name) DO UPDATE SET value = excluded.value, event_time = excluded.event_time,
+        source_id = excluded.source_id, event_id = excluded.event_id
+""")
+_HELD = text("""
+    SELECT t.* FROM trait_lineage t
+    JOIN unnest(CAST(:roots AS bigint[]), CAST(:names AS text[])) AS w (profile_id, name) USING (profile_id, name)
+""").columns(value=TRAIT_VALUE)
+
+
+def stored(session: Session, wanted: Collection[tuple[int, str]]) -> dict[int, dict[str, Origin]]:
+    """The stored origins of these traits of these roots, by root and name. The roots are locked."""
+    found: dict[int, dict[str, Origin]] = {}
+    named = {"roots": [root for root, _ in wanted], "names": [name for _, name in wanted]}
+    for row in session.execute(_HELD, named) if wanted else ():
+        at = unix_ms(row.event_time)
+        origin = Origin(row.profile_id, row.name, row.value, at, row.source_id, row.event_id)
+        found.setdefault(row.profile_id, {})[row.name] = origin
+    return found
+
+
+_NO_LINEAGE = text("DELETE FROM trait_lineage WHERE profile_id = ANY(:roots)")
+
+
+def write(session: Session, found: Sequence[Origin], *, anew: Sequence[int]) -> None:
+    """Store where traits come from; for the roots in `anew` these are all of them. The roots are locked."""
+    if anew:
+        session.execute(_NO_LINEAGE, {"roots": list(anew)})
+    if found:
+        vault = vault_of(session)
+        session.execute(
+            _LINEAGE,
+            {
+                "roots": [origin.root for origin in found],
+                "names": [origin.name for origin in found],
+                # A null is kept as JSON's.
+                "values": Binaries(vault.seal(_JSON.encode(origin.value), TRAIT_VALUE.place) for origin in found),
+                "ms": [origin.time_ms for origin in found],
+                "sources": [origin.source for origin in found],
+                "events": [origin.event for origin in found],
+            },
+        )
