@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flask import Flask, request
+from flask import Flask, abort, request
 from flask_wtf.csrf import CSRFProtect
 
 import templates
 from base import db, shapes, stores
 from base.blobs import blobs_from
 from base.clock import Clock, clock_from
+from base.errors import InvalidInput
 from base.logs import set_up
 from base.processes import give_way
 from base.settings import Settings
@@ -62,6 +63,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
         clock=clock,
         endpoint=Endpoint(settings, clock),
     )
+    app.before_request(_refuse_nul)
     app.before_request(_make_room)  # Before anything reads the body, as the check of forms does.
     csrf = CSRFProtect(app)
     csrf.exempt(api.api)  # Programs bear a key, which no browser sends by itself.
@@ -74,6 +76,16 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Flask:
     api.install(app)
     access.check_routes(app)
     return app
+
+
+def _refuse_nul() -> None:
+    # No name that is kept holds one, and PostgreSQL takes none to compare with.
+    if "\0" in request.path:
+        abort(404)
+    if request.path.startswith("/api/"):
+        for name, value in request.args.items(multi=True):
+            if "\0" in value:
+                raise InvalidInput(name, "holds a character that cannot be kept")
 
 
 def _make_room() -> None:

@@ -344,3 +344,10 @@ def test_of_many_clicks_at_once_one_is_done_and_the_others_are_told_so(web: Web)
         form = {"name": f"Twin {turn}"}
         with ThreadPoolExecutor(len(browsers)) as pool:
             assert sorted(pool.map(click, browsers)) == [201, 409, 409, 409]
+
+
+@pytest.mark.parametrize("path", ["/products/a%00b", "/api/v1/products/a%00b", "/api/v1/products/a%00b/pictures"])
+def test_no_address_holds_a_character_that_cannot_be_kept(web: Web, path: str) -> None:
+    answer = web.browser("manager").get(path) if not path.startswith("/api/") else None
+    told = answer or web.program("manager").call("GET", path.removeprefix("/api/v1"))
+    assert told.status_code == 404
