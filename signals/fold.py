@@ -1,9 +1,9 @@
 """Folding signals into a profile state: pure, exact, and the same whatever order the signals arrived in.
 
 The state is by definition `fold_all` of a profile's events in the canonical order (event time, message id, source).
-`advance` reaches the same bytes from the state before when it can: when every new event is newer than all folded ones
-whose place in the order matters, or only adds to a count, and none changes what an earlier one meant. Otherwise it says
-so and the caller folds all stored events again.
+`advance` reaches the same bytes from the state before when it can: when every new event is newer than all folded ones,
+or only adds to a count, and none changes what an earlier one meant. Otherwise it says so and the caller folds all
+stored events again.
 
 An order counts once, by its order id, if it is repeated within the next sixteen orders. Refunds, cancellations and gift
 marks act on the order they name whenever they are said to have happened; without an order id a refund takes the latest
@@ -91,39 +91,31 @@ def _without_withdrawn(ordered: list[FoldEvent]) -> list[FoldEvent]:
 COUNTED: Final = MAIL_KINDS | {"other", "note"}
 """Signals that only add to a count and move its newest time: they come to the same at any place in the order."""
 
-LOOKS: Final = frozenset({"view", "list_view"})
-"""Signals that come to the same at any place among others; among themselves, while there is room for categories."""
-
 
 def folds_on(state: ProfileState, event: FoldEvent) -> bool:
     """Whether `fold(state, event)` gives what folding everything again would give."""
-    return _folds_on(state, event, state)
+    return _folds_on(state, event, state.last_ms)
 
 
-def _folds_on(state: ProfileState, event: FoldEvent, before: ProfileState) -> bool:
-    """`folds_on`, where `before` is the state before this batch."""
+def _folds_on(state: ProfileState, event: FoldEvent, last_ms: int) -> bool:
+    """`folds_on`, where what was folded before this batch ends at `last_ms`."""
     if state.erased:
         return True
-    if event.kind in CORRECTIONS or (before.since_s is not None and not _is_in_place(state, event, before)):
+    if event.kind in CORRECTIONS:
+        return False
+    if event.time_ms <= last_ms and state.since_s is not None and not _counts_anywhere(state, event):
         return False
     if event.kind == "order" and event.order_id and state.unmatched:
         return state.unmatched != OVERFLOW and not knows_order(state.unmatched, order_key(event.order_id))
     return True
 
 
-def _is_in_place(state: ProfileState, event: FoldEvent, before: ProfileState) -> bool:
-    """Whether an event comes to the same after those folded before as at its own place among them."""
-    if event.time_ms > before.last_ms:
-        return True
-    if event.kind in LOOKS:
+def _counts_anywhere(state: ProfileState, event: FoldEvent) -> bool:
+    """Whether an event comes to the same wherever it stands among those folded."""
+    if event.kind in ("view", "list_view"):
         # While there is room left no category has ever made room for another.
         return len(state.views.keys() | viewed(event)) < MAX_VIEWS
-    return not _acts(event) or (before.acted_ms is not None and event.time_ms > before.acted_ms)
-
-
-def _acts(event: FoldEvent) -> bool:
-    """Whether it matters to others where an event stands in the order."""
-    return not (event.kind in COUNTED or event.kind in LOOKS or (event.kind == "traits" and not event.traits))
+    return event.kind in COUNTED or (event.kind == "traits" and not event.traits)
 
 
 def fold(state: ProfileState, event: FoldEvent) -> ProfileState:
@@ -140,14 +132,14 @@ def fold(state: ProfileState, event: FoldEvent) -> ProfileState:
 def advance(state: ProfileState, events: Sequence[FoldEvent]) -> ProfileState | None:
     """The state after these new events, given in any order, or None when all stored events must be folded again.
 
-    An event with the time of another new one is fine; one not newer than the state only if its place does not matter.
-    The given state is not changed. No event may be among those already folded.
+    An event with the time of another new one is fine; one not newer than the state only if it adds to a count. The
+    given state is not changed. No event may be among those already folded.
     """
     if state.erased or not events:
         return state
     working = _working_copy(state)
     for event in canonical(events):
-        if not _folds_on(working, event, state):
+        if not _folds_on(working, event, state.last_ms):
             return None
         _apply(working, event, _new_order(working, event))
     return working
@@ -171,8 +163,6 @@ def _apply(state: ProfileState, event: FoldEvent, order: Placement | None) -> No
     seconds = seconds_of(event.time_ms)
     state.since_s = seconds if state.since_s is None else min(state.since_s, seconds)
     state.last_ms = max(state.last_ms, event.time_ms)
-    if _acts(event):
-        state.acted_ms = event.time_ms if state.acted_ms is None else max(state.acted_ms, event.time_ms)
     if event.kind not in MAIL_KINDS:
         state.version = max(state.version, event.arrival)
     if order is not None:

@@ -162,8 +162,6 @@ class ProfileState(msgspec.Struct, array_like=True):
     `scores` are computed elsewhere and only carried along, as segments are (signals/scores.py). `clues` say why what
     lies in the cart may have been left there, each with its newest second (signals/carts.py). `household` is found from
     who lives together (signals/grouping.py) and carried along as scores are; when it changes, so does the version.
-    `acted_ms` is the event time of the newest signal that did more than count (fold.COUNTED, looks); None where none
-    did, or an earlier release wrote the state: then nobody can tell.
     """
 
     format: int = FORMAT
@@ -204,7 +202,6 @@ class ProfileState(msgspec.Struct, array_like=True):
     clues: dict[str, int] = {}
     coupon_orders: int = 0
     household: Household | None = None
-    acted_ms: int | None = None
 
     @property
     def open_complaint_ms(self) -> int | None:

@@ -23,7 +23,7 @@ from signals.state import ProfileState, document
 
 MOST_EVENTS: Final = 5_000
 """Signals of a person that are folded twice to tell; of more the trace says that it cannot."""
-_PASSED: Final = ("version", "order_keys", "segments", "scores", "household", "acted_ms")
+_PASSED: Final = ("version", "order_keys", "segments", "scores", "household")
 """Of a state, what moves with every signal, is bookkeeping, or is computed elsewhere."""
 _NOTHING: Final = FoldEvent(time_ms=0, message_id="", kind="other")
 

@@ -93,34 +93,6 @@ def test_it_folds_no_history_again_for_late_looks_and_pages(desk: Desk, historie
     assert desk.state(person) == state
 
 
-def test_it_folds_no_history_again_for_a_late_order_after_which_there_were_only_looks(
-    desk: Desk, histories: list[int]
-) -> None:
-    person = known(desk, 40)
-    desk.send(*(viewed("Hats", anonymousId="a1", timestamp=at(hours)) for hours in (4, 2, 1)), via=desk.browser)
-    desk.send(order("u1", "o2", ("p1", "Hats", 60.0), time=at(3)))
-
-    state = desk.state(person)
-    assert (state.orders, state.views[desk.category("hats")].n, histories) == (2, 41, [])
-    assert desk.rebuilt().different == 0
-    histories.clear()
-    desk.send(order("u1", "o3", ("p1", "Hats", 60.0), time=at(3.5)))
-    assert (desk.state(person).orders, histories) == (3, [person])
-
-
-def test_it_folds_again_what_an_earlier_release_wrote_where_it_cannot_tell(desk: Desk, histories: list[int]) -> None:
-    person = known(desk, 4)
-    desk.send(viewed("Hats", anonymousId="a1", timestamp=at(1)), via=desk.browser)
-    with desk.sessions.begin() as session:
-        root = folding.load(session, [person])[person]
-        assert root.state is not None
-        root.state.acted_ms = None
-        folding.write(session, [folding.standing(root, root.state, root.edition)], NOW)
-
-    desk.send(order("u1", "o2", ("p1", "Hats", 60.0), time=at(3)))
-    assert (desk.state(person).orders, histories) == (2, [person])
-
-
 @pytest.mark.parametrize("policy", ["trusted", "longest"])
 def test_it_folds_no_history_again_for_a_browsers_word_on_a_trait_with_a_policy(
     desk: Desk, histories: list[int], policy: str

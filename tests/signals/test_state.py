@@ -18,9 +18,9 @@ from tests.signals.stories import histories
 
 DAY_MS = 86_400_000
 UNASKED = {
-    "format", "version", "last_ms", "acted_ms", "erased", "recent", "order_keys", "unmatched", "complaints",
-    "coupon_orders", "since_s", "last_order_s", "last_note_s", "last_click_s", "last_open_s", "cart_day",
-    "checkout_day", "categories.last_s", "categories.coupons", "views.last_s", "scores.as_of_s",
+    "format", "version", "last_ms", "erased", "recent", "order_keys", "unmatched", "complaints", "coupon_orders",
+    "since_s", "last_order_s", "last_note_s", "last_click_s", "last_open_s", "cart_day", "checkout_day",
+    "categories.last_s", "categories.coupons", "views.last_s", "scores.as_of_s",
     "cart.product", "cart.quantity", "cart.cents", "marks.day",
 }  # fmt: skip
 """What no query asks of a state, by place in its document."""
