@@ -274,7 +274,7 @@ CALLS: dict[str, Callable[[Desk], Any]] = {
     "end_source": lambda d: d.program.told("DELETE", f"/sources/{d.source('to end')}"),
     "replay_signal": lambda d: d.program.told("POST", f"/signals/refused/{d.refused()}/replay"),
     "replay_signals": lambda d: d.program.told("POST", "/signals/replay", {"name": "No Such Event"}),
-    "add_shop": lambda d: d.program.told("POST", "/shops", {"name": "By call", "platform": "woocommerce"}),
+    "add_shop": lambda d: d.program.told("POST", "/shops", {"name": "B", "platform": "woocommerce", "prefix": "two-"}),
     "plan_event": lambda d: d.planned("By call"),
     "unplan_event": lambda d: d.program.told("DELETE", f"/tracking-plan/{d.planned('Taken out')}"),
     "close_source": lambda d: d.program.told(
