@@ -25,7 +25,7 @@ class Stale(LatebindError):
     """The form was made from something else than is kept now, which is of `edition`; `who` saved it `at` some time."""
 
     def __init__(self, edition: str, who: str, at: datetime | None) -> None:
-        super().__init__(f"{who} saved this after the form was opened.")
+        super().__init__(f"{who} saved this after the form was loaded.")
         self.edition = edition
         self.who = who
         self.at = at

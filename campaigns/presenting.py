@@ -110,10 +110,12 @@ def install(app: Flask) -> None:
 
 def csrf(edition: str = "") -> Markup:
     """The hidden field that every form carries; with it, where it shows what others may change, its `edition`."""
+    field = Markup('<input type="hidden" name="{}" value="{}">')
+    token = field.format("csrf_token", generate_csrf())
+    if not edition:
+        return token
     # What is shown again, for a fault in it or a button of the editor, was made from what it was made from before.
-    told = request.form.get(FIELD) or edition
-    made_from = Markup('<input type="hidden" name="{}" value="{}">').format(FIELD, told) if edition else Markup()
-    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf()) + made_from
+    return token + field.format(FIELD, request.form.get(FIELD) or edition)
 
 
 def menu() -> list[MenuEntry]:

@@ -78,8 +78,8 @@ class Hostnames:
             if not is_due or known.is_asked or self._asking >= MAX_ASKING:
                 return known
             known.asked_at, known.is_asked = now, True
+            known.told.clear()
             self._asking += 1
-        known.told.clear()
         threading.Thread(target=self._ask, args=(host, port, known), name="host-names", daemon=True).start()
         return known
 

@@ -101,6 +101,7 @@ def test_it_edits_alternative_texts_with_the_message_and_says_where_one_is_wrong
     fields = Form(browser.get(page).text).fields | {"mjml": MJML, "text": TEXT}
     assert browser.post(page, **(fields | {"alt-0": "Everything 20 % off"})).status_code == 302
     assert "An alternative text names a percentage (20 %)" in browser.get(page).text
+    fields = Form(browser.get(page).text).fields | {"mjml": MJML, "text": TEXT}
     refused = browser.post(page, **(fields | {"alt-1": "  "}))
     assert refused.status_code == 400
     assert 'id="e-alt-1">must describe the place' in refused.text

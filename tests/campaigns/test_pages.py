@@ -43,22 +43,32 @@ class Form(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
         self.fields: dict[str, str] = {}
-        self._select = ""
+        self._select = self._written = ""
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = dict(attrs)
         name = told.get("name") or ""
-        if tag in ("input", "textarea") and name:
+        self._written = ""
+        if tag == "input" and name:
             if told.get("type") not in ("checkbox", "radio") or "checked" in told:
                 self.fields[name] = told.get("value") or ""
+        elif tag == "textarea" and name:
+            self.fields[name], self._written = "", name
         elif tag == "select":
             self._select = name
-            self.fields[name] = ""
-        elif tag == "option" and self._select and ("selected" in told or not self.fields[self._select]):
+        elif tag == "option" and self._select and ("selected" in told or self._select not in self.fields):
             self.fields[self._select] = told.get("value") or ""
+            self._written = "" if "value" in told else self._select
         elif tag == "button" and name:
             self.fields.setdefault(name, told.get("value") or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._written = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._written:
+            self.fields[self._written] += data
 
 
 def forms(number: int) -> Iterator[tuple[str, str]]:
