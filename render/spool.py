@@ -50,6 +50,9 @@ class Spool:
         with self._lock:
             try:
                 self._rescue()
+            except OSError:
+                return False  # What the deleted file holds is not given up for these.
+            try:
                 file = self._file or self._begin()
                 if self._written + len(frames) > self._max_bytes:
                     return False
@@ -90,6 +93,8 @@ class Spool:
     def close(self) -> None:
         """Let go of the file being written; its entries stay for whoever drains next."""
         self._end()
+        with self._lock:
+            self._give_up()
 
     def _begin(self) -> BinaryIO:
         """Start a file, and count afresh what waits in the folder, other processes' files too."""
@@ -108,20 +113,26 @@ class Spool:
         return file
 
     def _rescue(self) -> None:
-        """If somebody deleted the file being written, write what it holds to a new one while it can still be read."""
+        """If somebody deleted the file being written, write what it holds to a new one while it can still be read.
+
+        Raises OSError while the disk takes no new one; the deleted file is held open and tried again.
+        """
         if self._file is None or os.fstat(self._file.fileno()).st_nlink:
             return
         deleted, self._file = self._file, None
-        with deleted:
-            size = os.fstat(deleted.fileno()).st_size
-            kept = os.pread(deleted.fileno(), size, 0)
+        try:
+            kept = os.pread(deleted.fileno(), os.fstat(deleted.fileno()).st_size, 0)
             _write(self._begin(), kept)
-            self._written += size
+        except OSError:
+            self._give_up()
+            self._file = deleted
+            raise
+        deleted.close()
+        self._written += len(kept)
 
     def _end(self) -> None:
-        with self._lock:
-            with suppress(OSError):
-                self._rescue()
+        with self._lock, suppress(OSError):
+            self._rescue()
             self._give_up()
 
     def _give_up(self) -> None:

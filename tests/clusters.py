@@ -160,7 +160,7 @@ class ValkeyCluster:
         return int(node.url.rsplit(":", 1)[1].split("/")[0])
 
     def _node(self, folder: Path) -> ValkeyServer:
-        port = _free_pair()
+        port = free_pair()
         extra = {
             "cluster-enabled": "yes",
             "cluster-config-file": "nodes.conf",
@@ -234,7 +234,7 @@ def _text(answer: Any) -> str:
     return answer.decode() if isinstance(answer, bytes) else str(answer)
 
 
-def _free_pair() -> int:
+def free_pair() -> int:
     """A free port whose cluster bus is free too."""
     for _ in range(_TRIES):
         port = free_port()

@@ -93,6 +93,19 @@ def test_it_saves_the_file_it_writes_when_somebody_deletes_the_folder(tmp_path: 
     assert drained(spool) == [b"one", b"two", *([b"three"] if again else [])]
 
 
+def test_it_holds_the_file_it_writes_until_the_disk_takes_a_new_one(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    spool = Spool(folder)
+    spool.append([b"one", b"two"])
+    shutil.rmtree(folder)
+    folder.write_bytes(b"a file where the folder should be")
+    assert not spool.append([b"refused"])
+    assert drained(spool) == []
+    folder.unlink()
+    assert spool.append([b"three"])
+    assert drained(spool) == [b"one", b"two", b"three"]
+
+
 @pytest.mark.parametrize("damage", ["torn head", "torn entry", "flipped bit"])
 def test_it_reads_up_to_a_torn_or_damaged_frame(tmp_path: Path, damage: str) -> None:
     spool = Spool(tmp_path)
