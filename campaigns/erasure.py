@@ -36,7 +36,8 @@ def erase_person(intake: Intake, blobs: Blobs, profile: int, now: datetime, by: 
     if not erasure.erase(intake, profile, now, keep=partial(_keep, blobs, now)):
         raise NotFound("customer", profile)
 
-    # Only now: who is marked as erased gets no new key (`subjects.subject_keys`).
+    # Only now: who is marked as erased gets no new key (`subjects.subject_keys`). Deleting the old one waits for
+    # whoever is keeping something under it, so that what they kept is unnamed as well.
     def drop_keys(session: Session) -> None:
         root = customers.root_of(session, profile).id
         members = customers.members(session, root)

@@ -31,16 +31,17 @@ def subject_keys(
 ) -> dict[int, SubjectKey]:
     """The subject of each profile, made where it is missing. Two processes that meet agree on one.
 
-    A profile that was erased, or never was, has none and is left out.
+    A profile that was erased, or never was, has none and is left out. An erasure waits until the caller commits what
+    it keeps under them, and then takes the person's name off that too.
     """
     wanted = sorted(set(profiles))
-    found = _read(session, wanted, wrapping_key)
+    found = _read(session, wanted, wrapping_key, held=True)
     missing = [profile for profile in wanted if profile not in found]
     if missing:
         fresh = [_fresh(profile, wrapping_key) for profile in missing]
         columns = {name: [row[name] for row in fresh] for name in ("profile_id", "subject_id", "wrapped_key")}
         session.execute(_MAKE, columns | {"now": now})
-        found |= _read(session, missing, wrapping_key)
+        found |= _read(session, missing, wrapping_key, held=True)
     return found
 
 
@@ -74,10 +75,10 @@ _MAKE: Final = text("""
 """)
 
 
-def _read(session: Session, profiles: list[int], wrapping_key: bytes) -> dict[int, SubjectKey]:
-    rows = session.execute(
-        select(Subject.profile_id, Subject.subject_id, Subject.wrapped_key).where(Subject.profile_id.in_(profiles))
-    )
+def _read(session: Session, profiles: list[int], wrapping_key: bytes, *, held: bool = False) -> dict[int, SubjectKey]:
+    columns = select(Subject.profile_id, Subject.subject_id, Subject.wrapped_key)
+    query = columns.where(Subject.profile_id.in_(profiles)).order_by(Subject.profile_id)
+    rows = session.execute(query.with_for_update(read=True, key_share=True) if held else query)
     return {
         row.profile_id: SubjectKey(
             row.subject_id, Sealer(unwrap_key(row.wrapped_key, wrapping_key, row.subject_id.hex))

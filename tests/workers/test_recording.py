@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
 import msgspec
 import pytest
+from alembic import command
+from sqlalchemy import text
 
 from base import keys
+from base.clock import monotonic, pause
 from base.errors import NotFound
 from campaigns import served
 from campaigns.erasure import erase_person
@@ -17,7 +21,8 @@ from render.record import DecisionRecord, FetchRecord
 from tests.campaigns.shop import MANAGER
 from tests.streams import lengths
 from tests.workers.opens import Opens
-from workers.recording import date_late
+from workers import migration
+from workers.recording import date_late, write
 
 
 def test_it_keeps_who_it_was_out_of_what_is_public(opens: Opens) -> None:
@@ -69,6 +74,46 @@ def test_it_drops_the_records_of_whoever_was_erased_meanwhile(opens: Opens) -> N
     kept = {row.profile_id for row in opens.rows('SELECT profile_id FROM "fetch"')}
     assert kept == {mails["bob"].token.profile}
     assert opens.rows("SELECT 1 FROM subject WHERE profile_id = :p", p=mails["ann"].token.profile) == []
+
+
+@pytest.mark.feature("SU-13")
+def test_it_names_nobody_whose_erasure_came_while_it_wrote(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.record()
+    opens.look(mail)
+    shop, profile = opens.shop, mail.token.profile
+    erasing = Thread(target=erase_person, args=(shop.intake, shop.blobs, profile, shop.now, MANAGER))
+    with shop.sessions.begin() as session:
+        write(session, shop.blobs, shop.settings.subject_key, opens.waiting(), shop.now)
+        erasing.start()
+        deadline = monotonic() + 20
+        while not opens.rows(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ):
+            assert erasing.is_alive(), "it did not wait for what was being written"
+            assert monotonic() < deadline
+            pause(0.02)
+    erasing.join()
+    assert [row.profile_id for row in opens.rows('SELECT profile_id FROM "fetch"')] == [None, None]
+    assert opens.rows("SELECT 1 FROM subject WHERE profile_id = :p", p=profile) == []
+
+
+def test_its_upgrade_unnames_what_was_written_beside_an_erasure(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    for mail in mails.values():
+        opens.look(mail)
+    opens.record()
+    ann, bob = (mails[name].token.profile for name in ("ann", "bob"))
+    erase_person(opens.shop.intake, opens.shop.blobs, ann, opens.shop.now, MANAGER)
+    with opens.shop.sessions.begin() as session:
+        for table in ("decision", "fetch"):
+            session.execute(text(f'UPDATE "{table}" SET profile_id = :ann WHERE profile_id IS NULL'), {"ann": ann})
+    config = migration._config(opens.shop.settings.database_url)
+    command.downgrade(config, "-1")
+    command.upgrade(config, "head")
+    for table in ("decision", "fetch"):
+        assert {row.profile_id for row in opens.rows(f'SELECT profile_id FROM "{table}"')} == {None, bob}
 
 
 @pytest.mark.parametrize("purpose", ["tracking", "email"])
