@@ -7,11 +7,11 @@ path of the field.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from base.errors import InvalidInput
-from signals.foldevent import MAX_CENTS, MAX_ID, Kind
+from signals.foldevent import MAX_CENTS, MAX_ID, Kind, trait_name
 from signals.state import MAX_QUANTITY
 
 PRODUCTS: Final = 500
@@ -28,8 +28,8 @@ PURPOSES: Final = ("email", "tracking", "profiling", "advertising", "sms", "push
 REFUSABLE: Final = ("tracking", "profiling")
 """Purposes whose refusal keeps behaviour out of the intake and turns every decision into the default."""
 
-STRONG_TRAITS: Final = ("email", "phone", "loyaltyId", "loyalty_id")
-"""Traits that name a person."""
+STRONG_TRAITS: Final = ("email", "phone", "loyalty_id")
+"""Traits that name a person, as `trait_name` spells them."""
 
 
 def check_properties(kind: Kind, properties: Mapping[str, Any]) -> None:
@@ -80,14 +80,20 @@ def amount(value: object, path: str) -> float | None:
 
 def check_traits(traits: Mapping[str, Any]) -> None:
     """The traits of an `identify` call. Raises InvalidInput."""
-    for field in STRONG_TRAITS:
-        value = traits.get(field)
-        if value is None or isinstance(value, str):
+    for field, value in strong_traits(traits):
+        if isinstance(value, str):
             continue
-        if not field.startswith("loyalty"):
+        if trait_name(field) != "loyalty_id":
             raise InvalidInput(f"traits.{field}", "must be text")
         if type(value) is not int:
             raise InvalidInput(f"traits.{field}", "must be text or a whole number")
+
+
+def strong_traits(traits: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Those of the traits that name a person, however they are spelt, and what they say."""
+    for field, value in traits.items():
+        if value is not None and trait_name(field) in STRONG_TRAITS:
+            yield field, value
 
 
 def _check_products(products: object) -> None:

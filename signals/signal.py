@@ -17,7 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from base.errors import InvalidInput
-from signals.contents import ORDER_KINDS, STRONG_TRAITS, check_properties, check_traits, order_id
+from signals.contents import ORDER_KINDS, check_properties, check_traits, order_id, strong_traits
 from signals.events import MESSAGE_ID_LENGTH
 from signals.figures import figures
 from signals.foldevent import Kind, cents_of, kind_of
@@ -158,10 +158,8 @@ def refuse_untrusted(signal: Signal, sender: Sender) -> None:
     if is_guest(signal.anonymous_id):
         raise Untrusted("anonymousId", "a browser key cannot speak for a shop's guest")
     if signal.type == "identify":
-        traits = signal.raw.get("traits") or {}
-        for name in STRONG_TRAITS:
-            if traits.get(name) is not None:
-                raise Untrusted(f"traits.{name}", "a browser key cannot set this")
+        for name, _ in strong_traits(signal.raw.get("traits") or {}):
+            raise Untrusted(f"traits.{name}", "a browser key cannot set this")
     if is_household(signal.raw):
         raise Untrusted("traits.type", "a browser key cannot say who lives together")
     if signal.kind in SERVER_KINDS:

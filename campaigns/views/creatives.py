@@ -205,7 +205,7 @@ def _chosen(pictures: list[Any], values: Mapping[str, str]) -> Any:
 
 
 def _edition(row: models.Creative) -> str:
-    return editions.of(row.name, row.document)
+    return editions.of(row.name, row.document, row.archived_at)
 
 
 def _editor(session: Session, creative_id: int | None, draft: Draft, fault: InvalidInput | Conflict | None) -> str:

@@ -170,7 +170,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
 
 
 def _edition(row: Offer) -> str:
-    return editions.of(_values(row))
+    return editions.of(_values(row), row.archived_at)
 
 
 def _values(row: Offer) -> dict[str, Any]:

@@ -69,6 +69,15 @@ def test_a_later_save_undoes_no_earlier_one_unseen(web: Web, place: str) -> None
     assert opened(first, path)[field].startswith(mine)
 
 
+def test_a_save_says_that_somebody_archived_it_meanwhile(web: Web) -> None:
+    offer = web.shop.offer()
+    browser = web.browser("manager")
+    fields = opened(browser, f"/offers/{offer}")
+    web.program("manager").told("DELETE", f"/offers/{offer}")
+    status, page = posted(browser, f"/offers/{offer}", fields | {"name": "Renamed"})
+    assert (status, "saved this" in page) == (409, True)
+
+
 def test_it_stands_in_nobodys_way(web: Web) -> None:
     browser = web.browser("manager")
     path = f"/offers/{web.shop.offer()}"

@@ -157,6 +157,8 @@ def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: De
         call("track", event="ORDER COMPLETED", anonymousId="a1", properties={"order_id": "o8"}),
         call("track", event="Consent Changed", anonymousId="a1", properties={"purpose": "email", "granted": True}),
         viewed("Shoes", userId="u1"),
+        call("identify", anonymousId="a1", traits={"LoyaltyId": "L1"}),
+        call("identify", anonymousId="a1", traits={" EMAIL": "ann@example.com"}),
     ]
     outcomes = desk.send(*forged, via=desk.browser)
 
@@ -166,6 +168,7 @@ def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: De
     assert [reason for reason, _ in listed] == ["untrusted"] * len(forged)
     assert [field for _, field in listed] == [
         "userId", "traits.email", "traits.phone", "userId", "event", "event", "event", "event", "anonymousId",
+        "traits.LoyaltyId", "traits. EMAIL",
     ]  # fmt: skip
     assert (
         desk.statuses(*(event | {"messageId": f"{event['messageId']}-s"} for event in forged[:2])) == ["accepted"] * 2
