@@ -10,6 +10,7 @@ import pytest
 
 from signals import folding
 from signals.known import known_fields
+from signals.livesegments import follow
 from signals.membership import assign
 from signals.rebuild import restore_states
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
@@ -54,12 +55,17 @@ def test_it_makes_everything_derived_again_with_the_same_bytes(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr("signals.folding.EVENTS_AT_ONCE", at_once)
+    with desk.sessions.begin() as session:
+        follow(session, {7: {"field": "orders.count", "op": ">=", "value": 3}})
     told = lives(40, seed=5)
     for start in range(0, len(told), 37):
         desk.send(*told[start : start + 37])
     assert desk.rebuilt().different == 0
     before = desk.everything()
     assert len(before["valkey"]) > 60
+    roots = {desk.root("user_id", f"u{person}") for person in range(40)}
+    frequent = {root for root in roots if desk.state(root).segments == (7,)}
+    assert set() < frequent < roots
 
     desk.run("TRUNCATE profile_state, trait_lineage, consent")
     desk.run("UPDATE event SET folds = true")
