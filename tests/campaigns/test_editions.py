@@ -35,7 +35,11 @@ def places(web: Web) -> dict[str, tuple[str, str]]:
     """The forms, each with a field of it that two people change."""
     web.shop.send(web.shop.order("ann", "shoes", web.shop.now))
     campaign = web.shop.campaign(published=False)
-    segment = web.program("manager").told("POST", "/segments", SEGMENT)["id"]
+    manager = web.program("manager")
+    segment = manager.told("POST", "/segments", SEGMENT)["id"]
+    scenario = manager.told(
+        "POST", f"/campaigns/{campaign}/scenarios", {"name": "Somebody", "expected": [{"slot": 0, "kind": "neutral"}]}
+    )["id"]
     return {
         "offer": (f"/offers/{web.shop.offer()}", "name"),
         "creative": ("/creatives/1", "name"),
@@ -43,26 +47,39 @@ def places(web: Web) -> dict[str, tuple[str, str]]:
         "audience": (f"/campaigns/{campaign}/audience", "send_holdout"),
         "message": (f"/campaigns/{campaign}/message", "subject"),
         "choices": (f"/campaigns/{campaign}/offers", "default_landing"),
+        "text": (f"/campaigns/{campaign}/text", "body-0"),
+        "scenario": (f"/campaigns/{campaign}/scenarios/{scenario}", "name"),
+        "timing": (f"/campaigns/{campaign}/schedule", "late-minutes"),
+        "goal": (f"/campaigns/{campaign}/schedule", "window_days"),
     }
 
 
 TYPED = {"name": ("Theirs", "Mine"), "send_holdout": ("5", "7"), "subject": ("Theirs", "Mine"),
+         "body-0": ("Theirs", "Mine"), "late-minutes": ("30", "45"), "window_days": ("5", "9"),
          "default_landing": ("https://shop.example.com/theirs", "https://shop.example.com/mine")}  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["offer", "creative", "segment", "audience", "message", "choices"])
+PRESSED = {"timing": {"do": "timing"}, "goal": {"do": "goal"}}
+"""Of a page with several forms, the button."""
+PLACES = (
+    "offer", "creative", "segment", "audience", "message", "choices", "text", "scenario", "timing", "goal",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_later_save_undoes_no_earlier_one_unseen(web: Web, place: str) -> None:
     first, second = web.browser("manager"), web.browser("admin")
     path, field = places(web)[place]
     theirs, mine = TYPED[field]
-    one, other = opened(first, path), opened(second, path)
+    button = PRESSED.get(place, {})
+    one, other = opened(first, path) | button, opened(second, path) | button
     assert posted(first, path, one | {field: theirs})[0] == 302
     status, page = posted(second, path, other | {field: mine})
     assert status == 409
     assert "A Person saved this" in page
     assert mine in page
     assert opened(first, path)[field].startswith(theirs), "what was saved stays"
-    again = pressed(page)
+    again = pressed(page) | button
     assert again[field] == mine
     assert again["edition"] != other["edition"]
     assert posted(second, path, again)[0] == 302, "knowingly it goes"
