@@ -212,6 +212,7 @@ def test_it_reads_gzip_within_bounds(http: FlaskClient) -> None:
     assert post(http, "/v1/track", event, **{"Content-Encoding": "br"}).status_code == 415
 
 
+@pytest.mark.feature("DE-35")
 @pytest.mark.parametrize(
     ("path", "said", "named"),
     [

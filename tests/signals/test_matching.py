@@ -37,7 +37,7 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("phone, another name", ANN | PHONE, BOB | PHONE, False),
     ("address alone", HOME, HOME, False),
     ("first name and e-mail", {"firstName": "Ann"} | MAIL, {"firstName": "Ann"} | MAIL, False),
-    ("first name and address", {"firstName": "Ann"} | HOME, {"firstName": "Ann"} | HOME, False),
+    ("first name and address", {"name": "Ann"} | HOME, {"name": "Ann"} | HOME, False),
     ("street without a number", ANN | STREET, ANN | STREET, False),
     ("city is no address", ANN | {"address": {"city": "Bonn"}}, ANN | {"address": {"city": "Bonn"}}, False),
     ("everything but the name", BOB | HOME | MAIL | PHONE, ANN | HOME | MAIL | PHONE, False),
