@@ -59,6 +59,10 @@ def _campaigns(value: float) -> str:
     return f"{value:.0f} campaigns"
 
 
+def _feeds(value: float) -> str:
+    return f"{value:.0f} feeds"
+
+
 def _away(value: float) -> str:
     return "does not answer" if value else "answers"
 
@@ -119,6 +123,11 @@ ALARMS: Final = (
         "GroupsBroken", "broken_groups", "Groups of an experiment lost people",
         "Lifts of such a campaign mean nothing. Its results name the group: see who is not mailed or counted.",
         0, lambda seen: seen.broken_groups, _campaigns,
+    ),
+    Alarm(
+        "FeedsStale", "stale_feeds", "A product feed is older than a campaign trusts it for",
+        "Opens leave out offers that show a price or stock. See Product feeds for which it is, and that it is sent.",
+        0, lambda seen: seen.stale_feeds, _feeds,
     ),
 )  # fmt: skip
 

@@ -20,10 +20,11 @@ from base import stores
 from base.queues import QueueName, queue
 from base.recordstreams import RecordStreams
 from base.stores import Store
-from campaigns import arms
+from campaigns import arms, products
 from campaigns.drift import Drift
 from campaigns.models import Campaign, ModelDrift
 from campaigns.opens import Decision
+from signals import feedhealth
 from signals.events import Event
 
 WINDOW: Final = timedelta(minutes=5)
@@ -53,6 +54,7 @@ class Measures:
     model_drift: float | None = None
     model_gap: float | None = None
     broken_groups: int | None = None
+    stale_feeds: int | None = None
 
 
 def measures(session: Session, store: Store, queues: Store, now: datetime) -> Measures:
@@ -77,6 +79,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
         model_drift=max((one.largest for one in drifts), default=None),
         model_gap=max((one.gap for one in drifts), default=None),
         broken_groups=arms.broken(session, now),
+        stale_feeds=_stale_feeds(session, now),
     )
 
 
@@ -111,6 +114,12 @@ def _signal_age(session: Session, now: datetime) -> float | None:
     """Seconds since the newest signal was received; None before the first."""
     newest = session.scalar(select(Event.received_at).order_by(Event.id.desc()).limit(1))
     return None if newest is None else max(0.0, (now - newest).total_seconds())
+
+
+def _stale_feeds(session: Session, now: datetime) -> int | None:
+    """Product feeds that are older than a campaign trusts them for; None where no campaign is under way."""
+    bounds = products.bounds(session).values()
+    return feedhealth.quiet(session, now - min(bound for _, bound in bounds)) if bounds else None
 
 
 def _fetches(session: Session, since: datetime) -> tuple[int, int, dict[float, float]]:

@@ -81,6 +81,12 @@ _DAYS: Final = text("""
     FROM feed_day GROUP BY source_id
 """)
 _FULL: Final = text("SELECT source_id, at, held_back, known FROM full_feed")
+_QUIET: Final = text("""
+    SELECT count(*) FROM source s
+    WHERE s.disabled_at IS NULL AND s.id IN (SELECT source_id FROM feed_day WHERE taken > 0)
+      AND EXISTS (SELECT FROM product WHERE source_id = s.id AND gone_at IS NULL)
+      AND NOT EXISTS (SELECT FROM product WHERE source_id = s.id AND feed_at >= :before)
+""")
 _REASONS: Final = text("""
     SELECT source_id, field, message, count(*) AS times FROM rejected_event
     WHERE reason = 'product' AND at > :since GROUP BY source_id, field, message ORDER BY times DESC, field, message
@@ -94,6 +100,11 @@ def note(session: Session, source_id: int, taken: int, refused: int, now: dateti
     session.execute(_NOTE, told)
     oldest = now.date() - timedelta(days=KEPT_DAYS)
     session.execute(delete(FeedDay).where(FeedDay.source_id == source_id, FeedDay.day < oldest))
+
+
+def quiet(session: Session, before: datetime) -> int:
+    """How many feeds whose key is still good have products, and have told of none of them since that moment."""
+    return session.scalar(_QUIET, {"before": before}) or 0
 
 
 def feeds(session: Session, now: datetime, bound: timedelta) -> list[Feed]:

@@ -22,6 +22,7 @@ from signals.consenthistory import clear_consents, write_consents
 from signals.folding import Standing
 from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
+from signals.livesegments import place
 from signals.origins import Origin
 from signals.state import encode
 
@@ -77,7 +78,7 @@ def rebuild(
 def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session) -> tuple[list[Standing], list[int]]:
     intake.categories.learn((), create=False)
     locked = belonging.lock_roots(session, roots)
-    intents = intake.definitions.current(session)
+    intents, live = intake.definitions.current(session), intake.segments.current(session)
     standings: list[Standing] = []
     whence: list[Origin] = []
     different: list[int] = []
@@ -88,8 +89,10 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     consenting: list[folding.Told] = []
     clear_consents(session, [member for root in found.values() for member in root.members])
     for again in folding.fold_each_again(session, list(found.values()), intake.categories):
-        root = again.root
-        entry = folding.standing(root, assess(again.state, intents), root.edition)
+        root, state = again.root, assess(again.state, intents)
+        if root.state is None:  # Of a lost one nobody knows in which segments it was.
+            state = place(state, live, now)
+        entry = folding.standing(root, state, root.edition)
         if root.held is None or encode(root.held) != entry.encoded:
             different.append(root.id)
             entry = replace(entry, edition=edition)

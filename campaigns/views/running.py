@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -21,6 +22,7 @@ from campaigns import (
     campaigns,
     customers,
     disagreement,
+    editions,
     exits,
     fairness,
     goals,
@@ -57,6 +59,8 @@ from campaigns.views.campaigns import frame
 pages = Blueprint("running", __name__, url_prefix="/campaigns")
 LISTED = 50
 MAX_EXPORTED = 50_000_000
+TYPED = ("schedule", "timing", "goal", "costs")
+"""Buttons of forms that somebody typed in."""
 WITHOUT = "not_sent"
 """Stands for all states of those who were not sent it."""
 
@@ -233,6 +237,8 @@ def resolve(campaign_id: int, delivery_id: int) -> ResponseReturnValue:
 def _act(session: Session, campaign_id: int, what: str) -> str:
     now, by = parts().now(), actor()
     row = campaigns.campaign(session, campaign_id)
+    if what in TYPED:
+        editions.check(session, row, "campaign", partial(_edition, session, row))
     simple: dict[str, tuple[Callable[[Session, int, datetime, Actor], object], str]] = {
         "unschedule": (transitions.unschedule, "It is a draft again."),
         "pause": (transitions.pause, "Paused: nothing more is sent until you resume."),
@@ -273,6 +279,14 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         publish.revive(session, parts().store, campaign_id, now, by)
         return "Switched on again."
     raise InvalidInput("do", "asks for something that is not known")
+
+
+def _edition(session: Session, row: Campaign) -> str:
+    """What the forms of the schedule page show."""
+    content, goal, terms = campaigns.content(row), goals.current(session, row.id), profit.current(session, row.id)
+    due = (row.due_wall, row.due_zone) if row.state in campaigns.NOT_BEGUN else None
+    timed = (content.timing, content.repeat, content.ends_at, content.timezone)
+    return editions.of(timed, due, goal and goal.version, terms and terms.version)
 
 
 def _schedule(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
@@ -328,6 +342,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
     return render_template(
         "campaigns/schedule.html",
         **frame(session, row, "schedule"),
+        edition=_edition(session, row),
         fault=fault,
         versions=plans.versions(session, row.id),
         **_progress(session, row),

@@ -6,10 +6,15 @@ import re
 from html import unescape
 from typing import Any
 
+import msgspec
 import pytest
 
+from campaigns.api.catalogue import CreativeIn, SegmentIn
+from campaigns.campaigns import CampaignIn
+from campaigns.offers import OfferIn
 from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Browser, Web
+from tests.campaigns.web import told as answered
 
 
 def opened(browser: Browser, path: str) -> dict[str, str]:
@@ -35,7 +40,11 @@ def places(web: Web) -> dict[str, tuple[str, str]]:
     """The forms, each with a field of it that two people change."""
     web.shop.send(web.shop.order("ann", "shoes", web.shop.now))
     campaign = web.shop.campaign(published=False)
-    segment = web.program("manager").told("POST", "/segments", SEGMENT)["id"]
+    manager = web.program("manager")
+    segment = manager.told("POST", "/segments", SEGMENT)["id"]
+    scenario = manager.told(
+        "POST", f"/campaigns/{campaign}/scenarios", {"name": "Somebody", "expected": [{"slot": 0, "kind": "neutral"}]}
+    )["id"]
     return {
         "offer": (f"/offers/{web.shop.offer()}", "name"),
         "creative": ("/creatives/1", "name"),
@@ -43,26 +52,42 @@ def places(web: Web) -> dict[str, tuple[str, str]]:
         "audience": (f"/campaigns/{campaign}/audience", "send_holdout"),
         "message": (f"/campaigns/{campaign}/message", "subject"),
         "choices": (f"/campaigns/{campaign}/offers", "default_landing"),
+        "text": (f"/campaigns/{campaign}/text", "body-0"),
+        "scenario": (f"/campaigns/{campaign}/scenarios/{scenario}", "name"),
+        "timing": (f"/campaigns/{campaign}/schedule", "late-minutes"),
+        "goal": (f"/campaigns/{campaign}/schedule", "window_days"),
     }
 
 
 TYPED = {"name": ("Theirs", "Mine"), "send_holdout": ("5", "7"), "subject": ("Theirs", "Mine"),
+         "body-0": ("Theirs", "Mine"), "late-minutes": ("30", "45"), "window_days": ("5", "9"),
          "default_landing": ("https://shop.example.com/theirs", "https://shop.example.com/mine")}  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["offer", "creative", "segment", "audience", "message", "choices"])
+WRITTEN: dict[str, type[msgspec.Struct]] = {
+    "offers": OfferIn, "creatives": CreativeIn, "segments": SegmentIn, "campaigns": CampaignIn,
+}  # fmt: skip
+PRESSED = {"timing": {"do": "timing"}, "goal": {"do": "goal"}}
+"""Of a page with several forms, the button."""
+PLACES = (
+    "offer", "creative", "segment", "audience", "message", "choices", "text", "scenario", "timing", "goal",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_later_save_undoes_no_earlier_one_unseen(web: Web, place: str) -> None:
     first, second = web.browser("manager"), web.browser("admin")
     path, field = places(web)[place]
     theirs, mine = TYPED[field]
-    one, other = opened(first, path), opened(second, path)
+    button = PRESSED.get(place, {})
+    one, other = opened(first, path) | button, opened(second, path) | button
     assert posted(first, path, one | {field: theirs})[0] == 302
     status, page = posted(second, path, other | {field: mine})
     assert status == 409
     assert "A Person saved this" in page
     assert mine in page
     assert opened(first, path)[field].startswith(theirs), "what was saved stays"
-    again = pressed(page)
+    again = pressed(page) | button
     assert again[field] == mine
     assert again["edition"] != other["edition"]
     assert posted(second, path, again)[0] == 302, "knowingly it goes"
@@ -112,3 +137,37 @@ def test_the_word_of_what_was_typed_is_text_and_holds_no_secret(web: Web) -> Non
     assert "<script>alert" not in page
     assert "<script>alert(1)</script>" in unescape(page)
     assert not re.search(r"<dd[^>]*>0{16}</dd>", page)
+
+
+@pytest.mark.parametrize("kind", ["offers", "creatives", "segments", "campaigns"])
+def test_a_program_changes_only_what_it_has_read(web: Web, kind: str) -> None:
+    program = web.program("manager")
+    web.shop.send(web.shop.order("ann", "shoes", web.shop.now))
+    campaign = web.shop.campaign(published=False)
+    segment = program.told("POST", "/segments", SEGMENT)["id"]
+    number = {"offers": web.shop.offer(), "creatives": 1, "segments": segment, "campaigns": campaign}[kind]
+    path = f"/{kind}/{number}"
+    read = program.call("GET", path)
+    edition = read.headers["ETag"]
+    body = {name: value for name, value in answered(read).items() if name in WRITTEN[kind].__struct_fields__}
+
+    def changed(name: str, edition: str | None) -> tuple[int, str | None]:
+        answer = program.call("PUT", path, body | {"name": name}, edition)
+        return answer.status_code, answer.headers.get("ETag")
+
+    status, newer = changed("First", edition)
+    assert (status, newer) == (200, program.call("GET", path).headers["ETag"])
+    assert newer != edition
+    for wrong in (edition, '"0"', f"W/{newer}", "no tag", ""):
+        assert changed("Second", wrong) == (412, None), wrong
+    refusal = answered(program.call("PUT", path, body | {"name": "Second"}, edition), 412)
+    assert (refusal["status"], refusal["title"]) == (412, "It was changed meanwhile")
+    assert program.told("GET", path)["name"] == "First"
+    assert changed("Second", f"{edition}, {newer}")[0] == changed("Third", "*")[0] == changed("Fourth", None)[0] == 200
+    assert changed("First", None)[1] == newer, "the same contents are the same edition"
+    assert program.call("PUT", f"/{kind}/99999", body, edition).status_code == 404
+    told = answered(web.stranger().get("/api/openapi.json"))["paths"][f"/api/v1/{kind}/{{{kind[:-1]}_id}}"]
+    assert "If-Match" in [one["name"] for one in told["put"]["parameters"] if not one["required"]]
+    assert "If-Match" not in [one["name"] for one in told["get"]["parameters"]]
+    for method in ("get", "put"):
+        assert "ETag" in told[method]["responses"]["200"]["headers"]

@@ -21,7 +21,7 @@ from signals.fullfeeds import take_full
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.products import Product, take_products
-from signals.sources import create_source, sender
+from signals.sources import create_source, disable_source, sender
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Web, told
 from tests.misbehaving import photo
@@ -361,6 +361,32 @@ def test_it_says_how_feeds_do_and_why_items_were_refused(stocked: Shop, web: Web
     advance(stocked, timedelta(days=8))
     again = {one["source"]: one for one in web.program("manager").told("GET", "/product-feeds")["feeds"]}
     assert (again[stocked.source.id]["taken"], again[stocked.source.id]["reasons"]) == (0, [])
+
+
+@pytest.mark.feature("DE-06")
+def test_it_raises_an_alarm_while_a_feed_is_older_than_a_campaign_trusts_it_for(stocked: Shop, web: Web) -> None:
+    program = web.program("admin")
+
+    def alarm() -> tuple[bool | None, str]:
+        (one,) = [one for one in program.told("GET", "/system/alarms")["alarms"] if one["name"] == "FeedsStale"]
+        return one["firing"], one["value"]
+
+    assert alarm() == (None, "–"), "nobody trusts a feed yet"
+    campaign = stocked.campaign(feed_stale_s=3600)
+    with stocked.sessions.begin() as session:
+        session.get_one(Campaign, campaign).state = "sending"
+    advance(stocked, timedelta(hours=1))
+    assert alarm() == (False, "0 feeds")
+    advance(stocked, timedelta(seconds=1))
+    assert alarm() == (True, "1 feeds")
+    assert take_products(stocked.intake, stocked.source, [ITEMS[0] | {"price": "free"}], stocked.now).stored == 0
+    assert alarm() == (True, "1 feeds"), "what is refused tells nothing"
+    take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
+    assert alarm() == (False, "0 feeds")
+    advance(stocked, timedelta(hours=2))
+    with stocked.sessions.begin() as session:
+        disable_source(session, stocked.source.id, stocked.now)
+    assert alarm() == (False, "0 feeds"), "who has no key any more is not waited for"
 
 
 def test_it_tells_what_left_a_full_feed_and_whose_feed_is_not_believed(stocked: Shop, web: Web) -> None:

@@ -53,6 +53,7 @@ def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Gro
     # What earlier tests did to this world is older than what alarms look at.
     world.clock.advance(timedelta(minutes=6))
     world.tell({"type": "track", "userId": story.names[0], "event": "Page Viewed"})
+    world.stock(story.product, 5)
     until(lambda: not firing(web), "all to be well")
 
     # The store does not answer. The pages do, and let people in.

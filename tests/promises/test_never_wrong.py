@@ -21,6 +21,7 @@ from signals.erasure import erase
 from tests.campaigns.shop import MANAGER
 from tests.promises.ground import Ground
 from tests.promises.reader import APPLE, GMAIL_PREFETCH, SCANNER, Mail, fetch, fetch_at_once
+from tests.promises.test_one_open import html_path
 from tests.promises.world import Story, World, until
 
 CAP = 100
@@ -196,7 +197,11 @@ def test_it_reaches_delivered_mails_within_five_seconds_of_a_withdrawal(ground: 
     assert answer.body == expected
     # Each request asks for the person's state once, in one trip, and nothing else is done in their name. Render has no
     # address of the database, so there is no table that it could ask.
-    requests = (mail.pictures[0], mail.dark[0], mail.view, mail.clicks[0])
+    block = replace(mail.token, purpose=Purpose.AMP)
+    requests = (
+        mail.pictures[0], mail.dark[0], html_path(world, mail, 0), f"/amp/{world.tokens.mint(block)}", mail.view,
+        mail.clicks[0],
+    )  # fmt: skip
     with ground.proxy.listening() as heard:
         landing = [fetch(world.render.url, path) for path in requests][-1].location
     assert landing.startswith("https://shop.example.com/home/")

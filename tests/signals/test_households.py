@@ -264,6 +264,7 @@ def test_it_tells_the_others_when_one_is_erased_and_keeps_nothing_of_them(desk: 
     assert desk.read(ann) == ProfileState(version=desk.read(ann).version, erased=True)
 
 
+@pytest.mark.feature("DE-32")
 def test_it_finds_households_again_when_what_was_derived_is_lost(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob"), grouped("bob", "h1", role="adult"), identified("ann", age=30))
     before = [home(desk, user) for user in ("ann", "bob")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import os
@@ -16,7 +17,7 @@ from flask.testing import FlaskClient
 from base.environment import environment
 from base.settings import Settings
 from signals.importing import CHUNK_EVENTS, ImportReport, import_events
-from tests.signals.sending import NOW, Desk, clocked, identified, order, refunded
+from tests.signals.sending import NOW, Desk, call, clocked, identified, order, refunded
 from tests.signals.test_app import http, post
 from workers.commands.importing import command as import_command
 from workers.commands.rebuild import command as rebuild_command
@@ -44,6 +45,25 @@ def told_by(user: str) -> list[dict[str, Any]]:
     ]
 
 
+def told_elsewhere(user: str) -> list[dict[str, Any]]:
+    """What the other channels tell of a person: a day each, in this order."""
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("Product Viewed", {"product_id": "p3", "category": "Hats", "price": 20}),
+        ("Product Registered", {"product_id": "p1", "category": "Shoes"}),
+        ("Survey Answered", {"survey_id": "nps", "score": 9}),
+        ("Call Note Added", {"text": "asked for laces"}),
+        ("Product Reviewed", {"product_id": "p3", "category": "Hats", "rating": 5}),
+        ("Complaint Opened", {"complaint_id": "c1"}),
+        ("Brand Mentioned", {"network": "a social one"}),
+        ("Email Opened", {"class": "person"}),
+        ("Email Link Clicked", {"class": "person"}),
+    ]
+    return [
+        call("track", event=name, userId=user, properties=said, timestamp=f"2026-02-{day:02}T10:00:00Z")
+        for day, (name, said) in enumerate(told, 6)
+    ]
+
+
 def file_of(path: Path, lines: list[bytes]) -> Path:
     """A file of these lines."""
     path.write_bytes(b"".join(line + b"\n" for line in lines))
@@ -57,22 +77,57 @@ def loaded(cli: CliRunner, *arguments: str) -> Result:
     return result
 
 
+def tables_of(folder: Path, calls: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """The calls as CSV, a file for each kind of them, as a shop's systems export them; arguments of an import each."""
+    for kind, part in (("identify", "traits"), ("track", "properties")):
+        own = [one for one in calls if one["type"] == kind]
+        fields = list(dict.fromkeys(name for one in own for name in one[part]))
+        columns: dict[str, Any] = {"customer": "userId", "when": "timestamp"} | (
+            {} if part == "traits" else {"what": "event"}
+        )
+        columns |= {name: {"to": f"{part}.{name}", "as": "json" if name == "products" else "text"} for name in fields}
+        mapping, table = folder / f"{kind}.json", folder / f"{kind}.csv"
+        mapping.write_text(json.dumps({"type": kind, "columns": columns}))
+        with table.open("w", newline="") as file:
+            rows = csv.DictWriter(file, list(columns))
+            rows.writeheader()
+            for one in own:
+                said = {name: json.dumps(value) if name == "products" else value for name, value in one[part].items()}
+                head = {"customer": one["userId"], "when": one["timestamp"], "what": one.get("event")}
+                rows.writerow({name: value for name, value in (head | said).items() if name in columns})
+        yield str(table), "--mapping", str(mapping)
+
+
 @pytest.mark.feature("DE-01")
 def test_it_gives_the_same_profile_by_single_calls_by_batch_and_by_file(
     desk: Desk, http: FlaskClient, cli: CliRunner, tmp_path: Path
 ) -> None:
-    for event in told_by("single"):
+    users = ("single", "batch", "file", "table")
+    told = {user: told_by(user) + told_elsewhere(user) for user in users}
+    for event in told["single"]:
         assert post(http, f"/v1/{event['type']}", event).status_code == 200
-    assert post(http, "/v1/batch", {"batch": told_by("batch"), "sentAt": NOW.isoformat()}).status_code == 200
-    lines = [json.dumps(event, separators=(",", ":")).encode() for event in told_by("file")]
+    assert post(http, "/v1/batch", {"batch": told["batch"], "sentAt": NOW.isoformat()}).status_code == 200
+    lines = [json.dumps(event, separators=(",", ":")).encode() for event in told["file"]]
     loaded(cli, "events", str(file_of(tmp_path / "events.jsonl", lines)))
+    for arguments in tables_of(tmp_path, told["table"]):
+        loaded(cli, "events", *arguments)
 
-    states = [desk.state(desk.root("user_id", user)) for user in ("single", "batch", "file")]
-    assert states[0].orders == 2
+    roots = [desk.root("user_id", user) for user in users]
+    states = [desk.state(root) for root in roots]
+    hats, shoes = desk.category("hats"), desk.category("shoes")
+    one = states[0]
+    assert (one.orders, one.order_cents, one.traits["city"], one.views[hats].n) == (2, 10000, "Bonn", 1)
+    assert (list(one.registered), one.surveys["nps"].score, one.reviews[hats].sentiment) == ([shoes], 9, "positive")
+    assert (one.notes, list(one.complaints), one.opens, one.clicks) == (1, ["c1"], 1, 1)
     for state in states:
         state.version = 0
-    assert states[0] == states[1] == states[2]
-    assert desk.root("email", "file@example.com") == desk.root("user_id", "file")
+    assert states[1:] == [one] * 3
+    # What says nothing of a profile is kept as well.
+    kept = "SELECT type, name, event_time FROM event WHERE profile_id = :id ORDER BY event_time"
+    rows = [desk.rows(kept, id=root) for root in roots]
+    assert len(rows[0]) == len(told["single"])
+    assert rows[1:] == [rows[0]] * 3
+    assert [desk.root("email", f"{user}@example.com") for user in users] == roots
 
 
 @pytest.mark.feature("DE-31")

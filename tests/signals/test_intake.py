@@ -19,6 +19,7 @@ from signals.intake import Intake, stored_states, take
 from signals.membership import assign
 from signals.moments import day_of
 from signals.profiles import STATE_ENCODED
+from signals.reading import ACCEPTED
 from signals.state import ProfileState, encode
 from tests.databases import VAULT
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
@@ -141,6 +142,31 @@ def test_it_keeps_event_time_and_arrival_time(desk: Desk) -> None:
     assert desk.rows("SELECT event_time::date::text, received_at FROM event") == [("2026-01-05", NOW)]
 
 
+BY_SERVERS = (
+    "Complaint Opened", "Complaint Closed", "Call Note Added", "Offer Feedback", "Offer Feedback Withdrawn",
+    "Email Opened", "Email Link Clicked", "Order Updated", "Order Cancelled",
+)  # fmt: skip
+
+
+@pytest.mark.feature("DE-35")
+def test_it_ties_a_browsers_device_to_nobody_whom_it_names_along(desk: Desk) -> None:
+    desk.send(identified("u1", email="ann@example.com"))
+    before = desk.rows("SELECT type, profile_id FROM identifier ORDER BY 1")
+    person = desk.state(desk.root("user_id", "u1"))
+    named = {
+        "userId": "u1",
+        "anonymousId": "a1",
+        "context": {"traits": {"email": "ann@example.com", "phone": "+4922812345"}},
+    }
+    assert desk.send(viewed("Shoes", **named), call("page", **named), via=desk.browser) == [ACCEPTED] * 2
+
+    device = desk.root("anonymous_id", "a1")
+    assert device != desk.root("user_id", "u1") == desk.root("email", "ann@example.com")
+    assert desk.rows(f"SELECT type FROM identifier WHERE profile_id = {device}") == [("anonymous_id",)]
+    assert desk.rows(f"SELECT type, profile_id FROM identifier WHERE profile_id <> {device} ORDER BY 1") == before
+    assert desk.state(desk.root("user_id", "u1")) == person
+
+
 @pytest.mark.feature("DE-35")
 def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: Desk) -> None:
     desk.send(identified("u1", email="ann@example.com"), order("u1", "o1", ("p", "Shoes", 10.0)))
@@ -159,6 +185,13 @@ def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: De
         viewed("Shoes", userId="u1"),
         call("identify", anonymousId="a1", traits={"LoyaltyId": "L1"}),
         call("identify", anonymousId="a1", traits={" EMAIL": "ann@example.com"}),
+        call("identify", anonymousId="a1", traits={"loyaltyId": "L7"}),
+        call("identify", anonymousId="a1", traits={"loyalty_id": "L7"}),
+        call("group", anonymousId="a1", groupId="h1", traits={"type": "household", "role": "partner"}),
+        *(
+            call("track", event=name, anonymousId="a1", properties={"order_id": "o1", "feedback": "gift"})
+            for name in BY_SERVERS
+        ),
     ]
     outcomes = desk.send(*forged, via=desk.browser)
 
@@ -169,6 +202,7 @@ def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: De
     assert [field for _, field in listed] == [
         "userId", "traits.email", "traits.phone", "userId", "event", "event", "event", "event", "anonymousId",
         "traits.LoyaltyId", "traits. EMAIL",
+        "traits.loyaltyId", "traits.loyalty_id", "traits.type", *["event"] * len(BY_SERVERS),
     ]  # fmt: skip
     assert (
         desk.statuses(*(event | {"messageId": f"{event['messageId']}-s"} for event in forged[:2])) == ["accepted"] * 2

@@ -46,6 +46,8 @@ def row(desk: Desk, name: str = "p1") -> dict[str, Any]:
 def test_it_keeps_what_a_delta_does_not_tell(form: Format, desk: Desk, http: FlaskClient) -> None:
     desk.feed(WHOLE, now=NOW - HOUR)
     before = row(desk)
+    company = sorted(desk.category(name) for name in ("socks", "belts"))
+    assert (before["complements"], before["line"], before["tier"]) == (company, "road", 2)
 
     assert post(http, "/v1/products?feed=delta", FORMS[form]).json == {
         "success": True, "stored": 1, "older": 0, "gone": 0, "held_back": 0, "refused": 0, "rejected": [],

@@ -58,6 +58,7 @@ def facts(desk: Desk, name: str) -> ProductFacts:
     return msgspec.msgpack.decode(data, type=ProductFacts)
 
 
+@pytest.mark.feature("DE-06")
 @pytest.mark.parametrize("form", ["tsv", "xml", "json"])
 def test_it_takes_a_feed_in_each_form_and_tells_render(form: Format, desk: Desk, http: FlaskClient) -> None:
     answer = post(http, "/v1/products", FEEDS[form])
@@ -124,6 +125,7 @@ def test_it_reads_facts_of_before_sales_were_told_apart() -> None:
     assert read.priced(unix_ms(NOW)) == ProductFacts("p1", 7950, "EUR", 1, unix_ms(NOW), "Runner", 0, "")
 
 
+@pytest.mark.feature("DE-06")
 def test_it_lets_no_older_feed_overtake_a_newer_one(desk: Desk) -> None:
     desk.feed(ITEM | {"price": "60 EUR"}, now=NOW + timedelta(hours=1))
     desk.feed(ITEM)

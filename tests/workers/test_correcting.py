@@ -76,6 +76,13 @@ def test_it_goes_by_a_correction_from_the_next_open_on_until_it_is_taken_back(op
     assert [(mark["target"], mark["word"]) for mark in state["marks"]] == [("product:gate-7", "already_own")]
     assert state["orders"] == 1
 
+    # What somebody else bought is no need of theirs; the order stays what it cost.
+    program.told("POST", f"{path}/corrections", gift | {"word": "wrong_person"})
+    assert shown_at(opens, mail) == opens.default
+    state = program.told("GET", path)["state"]
+    assert (state["orders"], [mark["word"] for mark in state["marks"]]) == (1, ["wrong_person"])
+    program.told("POST", f"{path}/corrections", gift | {"word": "already_own"})
+
     # The page does the same; what nobody bought cannot be corrected.
     support = web.browser("support")
     page = unescape(support.get(f"/customers/{ann}").text)
@@ -90,6 +97,23 @@ def test_it_goes_by_a_correction_from_the_next_open_on_until_it_is_taken_back(op
     (bob,) = shop.people("bob")
     told(program.call("POST", f"/customers/{bob}/corrections", gift), 404)
     told(program.call("POST", "/customers/999999/corrections", gift), 404)
+    web.close()
+
+
+@pytest.mark.feature("SU-09")
+def test_it_shows_nothing_of_what_is_not_for_somebody_until_that_is_taken_back(opens: Opens) -> None:
+    mail = gates(opens, [{"kind": "cross-sell", "category": "gates"}])
+    shop, web = opens.shop, Web(opens.shop)
+    ann = shop.profile("ann")
+    shop.send({"type": "track", "userId": "ann", "event": "Product Viewed", "properties": {"category": "gates"}})
+    assert shown_at(opens, mail) == opens.discount
+    program, path = web.program("support"), f"/customers/{ann}"
+    looked = entry(program, path, "signal")
+    said = {"event": looked["event"], "line": 0, "word": "not_for_me"}
+    program.told("POST", f"{path}/corrections", said)
+    assert shown_at(opens, mail) == opens.default
+    program.told("DELETE", f"{path}/corrections/{looked['event']}/0")
+    assert shown_at(opens, mail) == opens.discount
     web.close()
 
 
