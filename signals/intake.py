@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import claiming, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
+from signals import claiming, exchange, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
@@ -295,6 +295,10 @@ def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> N
     """The batch folded onto what is stored, where that can be."""
     orders = {entry.event.order_id for entries in told.values() for entry in entries if entry.is_order}
     taken = folding.orders_taken(session, whose.roots, orders) if orders else {}
+    priced = [entry for entries in told.values() for entry in entries if entry.event.currency]
+    if priced:
+        exchange.hold(session)
+        exchange.value(session, priced)
     stated = {(number, name) for number, entries in told.items() for entry in entries for name in entry.event.traits}
     rules = lineage.rules(session) if stated else lineage.Rules({}, {}, ())
     known = origins.stored(session, [one for one in stated if one[0] not in whose.created])
