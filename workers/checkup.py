@@ -31,7 +31,7 @@ from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdom
 from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
-from signals import exchange, sealingkeys
+from signals import exchange, sealingkeys, shops
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
 
 POSTGRES_FROM = 150_000
@@ -57,7 +57,7 @@ class Finding:
 def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
     """Check every part in turn; one that hangs is given up after seconds.
 
-    For `health` alone, sending domains and currencies are left out: what stands in the DNS, or what shops are paid in,
+    For `health` alone, sending domains, currencies and shops are left out: what stands in the DNS, or how shops count,
     says nothing of a process.
     """
     checks: dict[str, Callable[[Settings], str]] = {
@@ -71,6 +71,7 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "personal data": _vault,
         "retention": _retention,
         "currencies": _currencies,
+        "shops": _shops,
         "addresses": _addresses,
         "render addresses": _render_addresses,
         "sending domains": _sending_domains,
@@ -78,7 +79,7 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "model library": _model_library,
     }
     if health:
-        del checks["sending domains"], checks["currencies"]
+        del checks["sending domains"], checks["currencies"], checks["shops"]
     for part, check in checks.items():
         try:
             yield Finding(part, True, check(settings))
@@ -287,6 +288,20 @@ def _currencies(settings: Settings) -> str:
         mixed = f", though orders tell {', '.join(told)}: see `latebind currency set`" if len(told) > 1 else ""
         return f"added up as they are told{mixed}"
     return ", ".join([own, *(f"{name} up to {day}" for name, day in told.items() if day is not None)])
+
+
+def _shops(settings: Settings) -> str:
+    """Whether the numbers of every shop mean its own orders; the database's own check says when it cannot be used."""
+    if not settings.database_url:
+        return "no database to ask"
+    try:
+        with _asking(settings) as session:
+            found = shops.alike(session)
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    if found:
+        raise Unwell(" ".join(one.words for one in found))
+    return "no two number their orders alike"
 
 
 def _keys(settings: Settings) -> str:
