@@ -81,14 +81,15 @@ def find(session: Session, query: str, hash_key: bytes) -> list[Found]:
 
 
 def known_as(session: Session, kind: IdentifierType, value: str, hash_key: bytes) -> int:
-    """The person that an identifier belongs to. Raises NotFound, InvalidInput for a value that is none of its kind."""
+    """The person that an identifier belongs to: of an address or phone that several state, whom a signal with it alone
+    counts for. Raises NotFound, InvalidInput for a value that is none of its kind."""
     if "\x00" in value:
         raise InvalidInput("value", "must not hold a null character")
     hashed = value_hash(hash_key, kind, normalised(kind, value, "value"))
     found = session.scalar(
         select(Profile.root_id)
         .join(Identifier, Identifier.profile_id == Profile.id)
-        .where(Identifier.type == kind, Identifier.value_hash == hashed)
+        .where(Identifier.type == kind, Identifier.value_hash == hashed, Identifier.owns)
     )
     if found is None:
         raise NotFound(f"customer with this {TYPE_WORDS[kind]}")
