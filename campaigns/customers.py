@@ -11,11 +11,12 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import state
+from signals import exchange, state
 from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
 from signals.profiles import Identifier, Profile, ProfileStateRow
+from signals.signal import ORDER_COMPLETED
 
 MAX_FOUND = 20
 MAX_QUERY = 200
@@ -80,14 +81,15 @@ def find(session: Session, query: str, hash_key: bytes) -> list[Found]:
 
 
 def known_as(session: Session, kind: IdentifierType, value: str, hash_key: bytes) -> int:
-    """The person that an identifier belongs to. Raises NotFound, InvalidInput for a value that is none of its kind."""
+    """The person that an identifier belongs to: of an address or phone that several state, whom a signal with it alone
+    counts for. Raises NotFound, InvalidInput for a value that is none of its kind."""
     if "\x00" in value:
         raise InvalidInput("value", "must not hold a null character")
     hashed = value_hash(hash_key, kind, normalised(kind, value, "value"))
     found = session.scalar(
         select(Profile.root_id)
         .join(Identifier, Identifier.profile_id == Profile.id)
-        .where(Identifier.type == kind, Identifier.value_hash == hashed)
+        .where(Identifier.type == kind, Identifier.value_hash == hashed, Identifier.owns)
     )
     if found is None:
         raise NotFound(f"customer with this {TYPE_WORDS[kind]}")
@@ -107,21 +109,44 @@ def members(session: Session, root: int) -> list[int]:
     return list(session.scalars(select(Profile.id).where(Profile.root_id == root).order_by(Profile.id)))
 
 
-def currencies(session: Session, people: Sequence[int]) -> list[str]:
-    """The currencies in which these profiles told of orders, that of the newest first; at most twenty, euros where none
-    tells.
+@dataclass(frozen=True)
+class Unadded:
+    """Orders of a person in a currency without a rate, and what they came to in it, in hundredths."""
 
-    Amounts in a state have none: they are added up as they were told.
+    currency: str
+    orders: int
+    cents: int
+
+
+@dataclass(frozen=True)
+class Spending:
+    """What the amounts in a person's state are: in `currency`, without the orders of `unadded`.
+
+    `mixed` are the currencies that are added up as they were told, where there is no own one; the newest first.
     """
+
+    currency: str
+    mixed: list[str]
+    unadded: list[Unadded]
+
+
+def spending(session: Session, people: Sequence[int]) -> Spending:
+    """How the money of these profiles was added up; at most twenty currencies, euros where there is none."""
+    own = exchange.own(session)
     told = func.upper(Event.figures["properties"]["currency"].astext)
-    rows = session.scalars(
-        select(told)
-        .where(Event.profile_id.in_(people), Event.order_id.is_not(None), told.is_not(None))
+    ordered = (Event.profile_id.in_(people), Event.order_id.is_not(None), told.is_not(None))
+    if own is None:
+        newest = (func.max(Event.event_time).desc(), func.max(Event.id).desc())
+        mixed = list(session.scalars(select(told).where(*ordered).group_by(told).order_by(*newest).limit(20)))
+        return Spending(mixed[0] if mixed else "EUR", mixed if len(mixed) > 1 else [], [])
+    rows = session.execute(
+        select(told.label("told"), func.count().label("orders"), func.sum(Event.order_total_cents).label("cents"))
+        .where(*ordered, Event.name == ORDER_COMPLETED, Event.folds, func.exchange_rate_at(told, Event.event_time) == 0)
         .group_by(told)
-        .order_by(func.max(Event.event_time).desc(), func.max(Event.id).desc())
+        .order_by(told)
         .limit(20)
     )
-    return list(rows) or ["EUR"]
+    return Spending(own, [], [Unadded(row.told, row.orders, int(row.cents or 0)) for row in rows])
 
 
 def names(session: Session, root: int) -> list[Name]:

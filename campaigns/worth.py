@@ -140,25 +140,31 @@ _WORTH: Final = text(
     _written_out("""
     WITH told AS MATERIALIZED (
         SELECT p.root_id AS root, lower(e.name) AS name, e.event_time AS at, e.order_id, e.category_ids,
-               e.order_total_cents AS total, e.figures -> 'properties' AS said
+               e.order_total_cents AS total, e.figures -> 'properties' AS said,
+               upper(e.figures #>> '{properties,currency}') AS paid_in,
+               exchange_rate_at(e.figures #>> '{properties,currency}', e.event_time) AS rate
         FROM profile p JOIN event e ON e.profile_id = p.id
         WHERE p.root_id = ANY(:roots) AND e.folds AND e.type = 'track'
           AND e.event_time >= :since AND e.event_time < :as_of
           AND lower(e.name) IN ('order completed', 'order refunded', 'order cancelled', 'order canceled',
                                 'order updated', 'complaint opened', 'call note added')
     ), placed AS (
-        SELECT root, order_id, at, category_ids, coalesce(total, [[LINES OF said]], 0) AS paid,
+        SELECT root, order_id, at, category_ids, paid_in, rate, coalesce(total, [[LINES OF said]], 0) AS paid,
                coalesce(greatest([[CENTS OF said ->> 'discount']], 0), 0) AS discount,
                coalesce(said ->> 'coupon', '') <> '' AS has_coupon, [[PIECES OF said]] AS pieces,
                floor(extract(epoch FROM CAST(:as_of AS timestamptz) - at) / (91 * 86400)) AS quarter
         FROM told WHERE name = 'order completed'
     ), given_back AS (
-        SELECT p.root, p.order_id, least(max(p.paid), sum(coalesce(
+        SELECT p.root, p.order_id, round(max(p.rate) * least(max(p.paid), sum(coalesce(
             CASE WHEN t.name <> 'order refunded' THEN p.paid END,
-            abs([[CENTS OF t.said ->> 'total']]), [[LINES OF t.said]],
+            CASE WHEN t.paid_in IS NULL OR t.paid_in = p.paid_in THEN t.named
+                 WHEN t.rate > 0 AND p.rate > 0 THEN div(2 * t.named * t.rate + p.rate, 2 * p.rate) END,
+            -- Money alone of which nobody knows what it was worth.
+            CASE WHEN [[PIECES OF t.said]] IS NULL THEN 0 * t.named END,
             p.paid * least(1, nullif([[PIECES OF t.said]], 0)::numeric / greatest(p.pieces, 1)), p.paid
-        ))) AS paid
-        FROM told t JOIN placed p ON p.root = t.root AND p.order_id = t.order_id
+        )))) AS paid
+        FROM (SELECT *, coalesce(abs([[CENTS OF said ->> 'total']]), [[LINES OF said]]) AS named FROM told) t
+        JOIN placed p ON p.root = t.root AND p.order_id = t.order_id
         WHERE t.order_id IS NOT NULL AND (t.name = 'order refunded' OR (
             t.name IN ('order cancelled', 'order canceled') AND NOT EXISTS (
                 -- The shop took up again what it had cancelled.
@@ -170,10 +176,10 @@ _WORTH: Final = text(
                count(DISTINCT category) FILTER (WHERE at >= :half) AS late
         FROM placed CROSS JOIN unnest(category_ids) AS category GROUP BY root
     ), bought AS (
-        SELECT root, count(*) AS orders, sum(paid) AS sold, sum(discount) AS discount,
+        SELECT root, count(*) AS orders, sum(round(rate * paid)) AS sold, sum(round(rate * discount)) AS discount,
                count(*) FILTER (WHERE discount > 0 OR has_coupon) AS discounted, count(DISTINCT quarter) AS quarters,
-               coalesce(sum(paid) FILTER (WHERE at < :half), 0) AS early,
-               coalesce(sum(paid) FILTER (WHERE at >= :half), 0) AS late
+               coalesce(sum(round(rate * paid)) FILTER (WHERE at < :half), 0) AS early,
+               coalesce(sum(round(rate * paid)) FILTER (WHERE at >= :half), 0) AS late
         FROM placed GROUP BY root
     ), returned AS (
         SELECT root, count(*) AS returns, sum(paid) AS paid FROM given_back GROUP BY root

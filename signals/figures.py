@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
+from signals.currencies import NO_CURRENCY, is_code
+
 MAX_ID: Final = 100
 _ADDRESS: Final = re.compile(r"@|%40|^\s*\+")
 """An e-mail address, as it is or as addresses of pages write it, or a telephone number of some country."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _STATUS: Final = re.compile(r"[a-z][a-z-]{0,19}")
-_CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 
 
@@ -65,7 +66,10 @@ def _id(value: Any) -> Any:
 
 
 def _currency(value: Any) -> Any:
-    return value if isinstance(value, str) and _CURRENCY.fullmatch(value) else None
+    """A code as it is told; that it is none, where something else stands in its place."""
+    if value == "":
+        return None
+    return value if isinstance(value, str) and is_code(value) else NO_CURRENCY
 
 
 def _status(value: Any) -> Any:

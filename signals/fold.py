@@ -178,7 +178,7 @@ def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int
     if order.void:
         return
     state.orders += 1
-    state.order_cents += order.amount
+    state.order_cents += order.worth(order.amount)
     state.mail_orders += event.by_mail
     state.order_gaps = longer(state.order_gaps, state.last_order_s, seconds, MAX_ORDER_GAPS)
     state.last_order_s = seconds
@@ -190,10 +190,10 @@ def _place(state: ProfileState, event: FoldEvent, order: Placement, seconds: int
             spent[line.category] = spent.get(line.category, 0) + line.quantity * (line.cents or 0)
     by_coupon = {line.category for line in own if line.coupon}
     for category, cents in spent.items():
-        _buy(state.categories, category, cents, seconds, category in by_coupon)
+        _buy(state.categories, category, order.worth(cents), seconds, category in by_coupon)
     if own:
         bought = tuple(
-            Purchase(line.product, line.category, event.time_ms, line.quantity, line.cents or 0)
+            Purchase(line.product, line.category, event.time_ms, line.quantity, order.worth(line.cents or 0))
             for line in own[-MAX_RECENT:]
         )
         state.recent = (state.recent + bought)[-MAX_RECENT:]

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from signals.carts import CLUE_EVENTS, clue_of
+from signals.currencies import PAR, told_in
 from signals.state import MAX_NUMBER, MAX_PRODUCT_ID, MAX_QUANTITY, MAX_TRAIT_NAME, MAX_TRAIT_TEXT, Trait
 
 Kind = Literal[
@@ -49,6 +50,9 @@ MAIL_KINDS: frozenset[str] = frozenset({"mail_open", "mail_click"})
 CORRECTIONS: frozenset[str] = frozenset({"order_update", "refund", "cancel", "mark", "unmark"})
 """Signals that change what an earlier signal meant; the profile is folded again from its stored events."""
 
+PRICED: frozenset[str] = frozenset({"order", "order_update", "refund"})
+"""Signals whose amounts are added up, so that it matters in which currency they are told."""
+
 Word = Literal["gift", "not_for_me", "already_own", "wrong_person"]
 WORDS: frozenset[str] = frozenset(get_args(Word))
 NOT_OWN: frozenset[str] = frozenset({"gift", "wrong_person"})
@@ -80,11 +84,13 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     `time_ms` is the event time in Unix milliseconds, corrected for the sender's clock; (`time_ms`, `message_id`,
     `source`) is the canonical order and names the event. `arrival` is the stored event's number. `total_cents` is an
-    order's or refund's total. `category` is the category a list view, review or mark is about. `subject` is the id of
-    a complaint or survey, `score` a rating or survey score, `word` what an Offer Feedback says, the clue to a cart that
-    is left (signals/carts.py), or STANDS of an order that its shop says is placed, whatever it said before.
-    `withdraws` is the message id of the mark that an unmark takes back. `seen` tells whether a person (or their proxy)
-    was behind a mail fetch or click; `by_mail` whether an order came from a mail.
+    order's or refund's total. `currency` is what the amounts of an order or refund are told in ("": not told, so in the
+    installation's own), `rate` what that was worth on its day (signals/exchange.py), 0 where nobody knows. `category`
+    is the category a list view, review or mark is about. `subject` is the id of a complaint or survey, `score` a rating
+    or survey score, `word` what an Offer Feedback says, the clue to a cart that is left (signals/carts.py), or STANDS
+    of an order that its shop says is placed, whatever it said before. `withdraws` is the message id of the mark that an
+    unmark takes back. `seen` tells whether a person (or their proxy) was behind a mail fetch or click; `by_mail`
+    whether an order came from a mail.
     A trait of None is taken away.
     """
 
@@ -96,6 +102,8 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...] = ()
     order_id: str = ""
     total_cents: int | None = None
+    currency: str = ""
+    rate: int = PAR
     category: int = 0
     subject: str = ""
     score: float | None = None
@@ -198,6 +206,7 @@ def fold_event(
         lines=lines,
         order_id=_text(_first(properties, "order_id", "orderId"))[:MAX_ID],
         total_cents=cents_of(_first(properties, "total", "revenue", "value")),
+        currency=told_in(properties.get("currency")) if kind in PRICED else "",
         category=_category(properties, category_id),
         subject=_text(_first(properties, "complaint_id", "survey_id", "survey", "case_id"))[:MAX_TRAIT_NAME],
         score=_score(_first(properties, "rating", "score")),

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from base.vault import vault_of
+from signals import exchange
 from signals.catalog import Categories
 from signals.events import BODY
 from signals.fold import advance, fold_all
@@ -177,12 +178,15 @@ def history(session: Session, members: Sequence[int], categories: Categories) ->
     rows = session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)})
     told = [_told(row, categories) for row in rows]
     told.sort(key=lambda entry: entry.key)
+    exchange.value(session, told)
     return told
 
 
 def stored(session: Session, number: int, categories: Categories) -> Told:
     """One stored event, by its arrival number; it must be there."""
-    return _told(session.execute(_EVENT, {"id": number}).one(), categories)
+    told = _told(session.execute(_EVENT, {"id": number}).one(), categories)
+    exchange.value(session, [told])
+    return told
 
 
 def _told(row: Any, categories: Categories) -> Told:
@@ -229,6 +233,7 @@ def fold_again(session: Session, root: Root, categories: Categories) -> Refolded
 
 def fold_each_again(session: Session, roots: Sequence[Root], categories: Categories) -> Iterator[Refolded]:
     """`fold_again` for many, in whatever order: histories are read together, EVENTS_AT_ONCE events at a time."""
+    exchange.hold(session)
     policies = rules(session)
     scores = _scores(session, [root.id for root in roots])
     for root, told in _histories(session, roots, categories):

@@ -3,7 +3,8 @@
 Events belong to the profile they arrived at, and count for the person who speaks for it now (the root of its merges).
 An order that was cancelled did not happen, nor one that was given back whole: all of its money or all of its pieces, at
 once or little by little. One of which something of the category was returned did not happen for that category, as far
-as the refund, or the catalogue, told the category of what came back. Repeated calls of one order count once.
+as the refund, or the catalogue, told the category of what came back. Repeated calls of one order count once. Money that
+came back in another currency is exchanged into that of the order (signals/exchange.py); where that cannot be, none did.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _undone(category: int | None) -> ColumnElement[bool]:
     correction, owner = aliased(Event), aliased(Profile)
     name, told = func.lower(correction.name), correction.figures["properties"]
     is_refund = name == _REFUNDED
-    back = _total(told)
+    back = _back(correction, told)
     cancelled = func.max(correction.event_time).filter(name.in_(_CANCELLED))
     stands = func.max(correction.event_time).filter(name == _UPDATED, told["order_status"].astext == STANDS)
     bought: Any = Event.figures["properties"]
@@ -105,6 +106,22 @@ def _undone(category: int | None) -> ColumnElement[bool]:
         .correlate(Event, Profile)
         .having(or_(*undone))
         .exists()
+    )
+
+
+def _back(correction: type[Event], told: Any) -> ColumnElement[Any]:
+    """The cents that came back, in the currency of the order, as `signals.orders.Placement.refund` reads them."""
+    total = _total(told)
+    paid_in: Any = Event.figures["properties"]["currency"].astext
+    back_in = told["currency"].astext
+    paid, back = (
+        func.exchange_rate_at(paid_in, Event.event_time),
+        func.exchange_rate_at(back_in, correction.event_time),
+    )
+    return case(
+        (or_(back_in.is_(None), func.upper(back_in) == func.upper(paid_in)), total),
+        (and_(paid > 0, back > 0), func.div(2 * func.abs(total) * back + paid, 2 * paid)),
+        else_=0 * total,
     )
 
 

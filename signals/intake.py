@@ -22,7 +22,9 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import claiming, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
+from signals import (
+    claiming, exchange, folding, grouping, journal, lateness, lineage, origins, outbox, traitnames, withholding,
+)  # fmt: skip
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
@@ -100,7 +102,7 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
     outcomes = list(reading.outcomes)
     standings, repeated = _settled(intake, sender, reading)
     for item in reading.items:
-        outcomes[item.index] = Outcome(item.status)
+        outcomes[item.index] = item.outcome
     states = folding.published(standings)
     if repeated:
         with transaction(intake.sessions) as session:
@@ -225,8 +227,9 @@ def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) 
     fresh, repeated = _sorted_out(session, intake, sender, reading.items, reading.now)
     standings = absorb(session, intake, sender, fresh, reading.now) if fresh else []
     # After what was good: somebody may object in the same batch.
-    listed = withholding.listed(session, sender, reading.refusals, intake.hash_key)
-    journal.refuse(session, sender, listed, reading.now)
+    if not reading.is_listed:
+        listed = withholding.listed(session, sender, reading.refused(), intake.hash_key)
+        journal.refuse(session, sender, listed, reading.now)
     return standings, repeated
 
 
@@ -266,6 +269,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
         lateness.count_at_arrival(session, items, whose.roots, now)
     unsure = {number for number in whose.roots if whose.must_fold_again(number)}
     items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
+    items = traitnames.fitting(session, items, whose.roots, sender)
     if not (items or whose.unsettled):
         return []
     arrivals = journal.numbers(session, max(1, len(items)))
@@ -295,6 +299,10 @@ def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> N
     """The batch folded onto what is stored, where that can be."""
     orders = {entry.event.order_id for entries in told.values() for entry in entries if entry.is_order}
     taken = folding.orders_taken(session, whose.roots, orders) if orders else {}
+    priced = [entry for entries in told.values() for entry in entries if entry.event.currency]
+    if priced:
+        exchange.hold(session)
+        exchange.value(session, priced)
     stated = {(number, name) for number, entries in told.items() for entry in entries for name in entry.event.traits}
     rules = lineage.rules(session) if stated else lineage.Rules({}, {}, ())
     known = origins.stored(session, [one for one in stated if one[0] not in whose.created])

@@ -4,6 +4,8 @@ A *placement* is an order as it counts. A repeated order id within the next sixt
 and an update's however many came since:
 `Order Updated` replaces what it holds, a second `Order Completed` is ignored. Corrections go to the first placement of
 the order id they name; a cancellation is void where an update of that moment or later says that the order is placed.
+An order is kept in its own currency, in which what is given back is taken off it, and is worth what that was worth on
+the order's day, whenever it was given back.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
 
+from signals.currencies import PAR, exchanged, worth
 from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
 from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
@@ -20,19 +23,40 @@ OVERFLOW = b"*"
 
 
 class Placement:
-    """An order as it counts: its lines net of returns, with gifts marked, and what was paid (cents), unless `void`."""
+    """An order as it counts: its lines net of returns, with gifts marked, and what was paid, unless `void`.
 
-    __slots__ = ("amount", "lines", "time_ms", "void")
+    `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
+    installation's, at the `rate` of the order's day.
+    """
+
+    __slots__ = ("amount", "currency", "lines", "rate", "time_ms", "void")
 
     def __init__(self, event: FoldEvent) -> None:
         self.time_ms = event.time_ms
         self.void = False
+        self.currency, self.rate = "", PAR
         self.replace(event)
 
+    def worth(self, cents: int) -> int:
+        """An amount of this order in the installation's currency; 0 where the order's has no rate."""
+        return worth(cents, self.rate)
+
     def replace(self, event: FoldEvent) -> None:
-        """Take the contents of an order call."""
+        """Take the contents of an order call; a currency that it does not tell stays the one that was told."""
+        if event.currency and event.currency != self.currency:
+            self.currency, self.rate = event.currency, event.rate
         self.lines = list(event.lines)
         self.amount = _paid(event)
+
+    def refund(self, event: FoldEvent) -> None:
+        """Take off what a refund tells, which is in the order's currency where it tells none. What is paid back in
+        another is exchanged; where that cannot be, the lines it names go by their prices, and money alone stays."""
+        total = event.total_cents
+        if total is not None and event.currency not in ("", self.currency):
+            total = exchanged(total, event.rate, self.rate)
+            if total is None and not event.lines:
+                return
+        self.take_back(event.lines, total)
 
     def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
         """Remove returned lines and what was paid back for them, by their prices where that is not told; without any
@@ -163,7 +187,7 @@ def _correct(event: FoldEvent, first: dict[str, Placement], placements: dict[int
             if event.kind == "cancel":
                 placement.cancel()
             else:
-                placement.take_back(event.lines, event.total_cents)
+                placement.refund(event)
     else:
         _take_back_latest(event, targets)
 

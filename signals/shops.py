@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from sqlalchemy import BigInteger, ForeignKey, func, select, text
+from sqlalchemy import BigInteger, ForeignKey, false, func, or_, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
@@ -55,6 +55,11 @@ class ShopSource(Model):
     currency: Mapped[str]
     prefix: Mapped[str]
     prefixes_orders: Mapped[bool]
+
+    @property
+    def order_prefix(self) -> str:
+        """What is put before the numbers of its orders."""
+        return self.prefix if self.prefixes_orders else ""
 
 
 class ShopTopic(Model):
@@ -108,7 +113,7 @@ def create_shop(
         raise InvalidInput("currency", "must be three capitals, such as EUR")
     if len(prefix) > MAX_PREFIX or "\x00" in prefix:
         raise InvalidInput("prefix", f"may have at most {MAX_PREFIX} characters")
-    if kind in NUMBER_ALIKE and (other := _numbered_alike(session, kind, prefix)):
+    if kind in NUMBER_ALIKE and (other := _numbered_as(session, kind, prefix)):
         raise InvalidInput("prefix", f"must differ from that of {other}, or their customers and orders would be one")
     source, _ = create_source(session, name, "server", now)
     hook = secrets.token_urlsafe(18)
@@ -122,11 +127,45 @@ def create_shop(
     return source, row, given
 
 
-def _numbered_alike(session: Session, platform: str, prefix: str) -> str | None:
-    """The name of a shop in use whose numbers mean others than those of a new one with this prefix."""
+def _numbered_as(session: Session, platform: str, prefix: str) -> str | None:
+    """The name of a shop in use whose customers or orders have the numbers that a new one with this prefix has."""
     query = select(Source.name).join(ShopSource, ShopSource.source_id == Source.id)
-    same = (ShopSource.platform == platform, ShopSource.prefix == prefix, Source.disabled_at.is_(None))
+    plain = ShopSource.prefixes_orders.is_(False) if prefix == "" else false()
+    same = (ShopSource.platform == platform, or_(ShopSource.prefix == prefix, plain), Source.disabled_at.is_(None))
     return session.scalar(query.where(*same).order_by(Source.id).limit(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """Shops in use of a platform whose orders have the same numbers, the first first; `customers`: theirs too."""
+
+    names: tuple[str, ...]
+    customers: bool
+
+    @property
+    def words(self) -> str:
+        """What is wrong, and what to do."""
+        first, *others = self.names
+        whose = "customers and orders" if self.customers else "orders"
+        return (
+            f"{', '.join(others)} and {first} number their {whose} alike, and what they tell of one number counts as "
+            "told of one. On the page Shops, end all of them but one and connect them anew, each with a prefix of its "
+            "own: that keeps apart what is told from then on."
+        )
+
+
+def alike(session: Session) -> list[Alike]:
+    """The shops that were connected before one had to differ from the others, and number as others do."""
+    query = select(ShopSource, Source.name).join(Source, Source.id == ShopSource.source_id)
+    in_use = query.where(ShopSource.platform.in_(NUMBER_ALIKE), Source.disabled_at.is_(None)).order_by(Source.id)
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for row, name in session.execute(in_use):
+        groups.setdefault((row.platform, row.order_prefix), []).append((name, row.prefix))
+    return [
+        Alike(tuple(name for name, _ in group), len({prefix for _, prefix in group}) < len(group))
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes, hash_key: bytes) -> Shop | None:
@@ -148,8 +187,7 @@ def shop_by_hook(session: Session, platform: str, hook: str, sealing_key: bytes,
         # The shop tries again for hours: time to give this process the key that its pages have.
         raise Unavailable("The secret of the shop") from None
     kind: Platform = "shopify" if row.platform == "shopify" else "woocommerce"
-    order_prefix = row.prefix if row.prefixes_orders else ""
-    return Shop(sender(source), kind, secret, row.currency, row.prefix, order_prefix, hash_key)
+    return Shop(sender(source), kind, secret, row.currency, row.prefix, row.order_prefix, hash_key)
 
 
 def is_signed(body: bytes, signature: str, secret: bytes) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from signals import exchange
 from signals.events import BODY
 
 WINDOWS: Final[Mapping[str, timedelta]] = {
@@ -32,6 +33,7 @@ class Health:
 
     `refused` counts the last 24 hours. `lag` is the median of arrival after the event's time; `skew` the median by
     which its clock was taken to be behind ours (ahead: negative), zero where it is right. None: nothing to tell by.
+    `unadded` counts its orders, among the newest of all sources, by the currency that had no exchange rate.
     """
 
     last_at: datetime | None
@@ -40,6 +42,7 @@ class Health:
     refused: int
     lag: timedelta | None
     skew: timedelta | None
+    unadded: dict[str, int]
 
     @property
     def refused_share(self) -> float | None:
@@ -76,12 +79,16 @@ def health(session: Session, now: datetime) -> dict[int, Health]:
         lags.setdefault(row.id, []).append((row.received_at - row.event_time).total_seconds())
         if (skew := _skew(row.body, row.event_time)) is not None:
             skews.setdefault(row.id, []).append(skew)
+    unadded: dict[int, dict[str, int]] = {}
+    for one in exchange.lacking(session):
+        unadded.setdefault(one.source, {})[one.currency] = one.orders
     found = {}
     for row in session.execute(_COUNTS, {"sources": MOST_SOURCES, "counted": COUNTED} | bounds):
         told, at_least = _told(row, now)
         found[row.id] = Health(
-            row.last_at, told, at_least, refused.get(row.id, 0), _median(lags.get(row.id)), _median(skews.get(row.id))
-        )
+            row.last_at, told, at_least, refused.get(row.id, 0), _median(lags.get(row.id)), _median(skews.get(row.id)),
+            unadded.get(row.id, {}),
+        )  # fmt: skip
     return found
 
 

@@ -2,8 +2,9 @@
 
 Everything in it is a whole number, a short text or a short list with a bound, so that folding the same events gives
 the same bytes on every machine. Moments are seconds since 2020-01-01 UTC (`_s`), days are UTC days since then, money is
-in cents of the profile's currency, times named `_ms` are Unix milliseconds (signals/moments.py). Purchases are counted
-net: what was returned, cancelled or marked as a gift is not in `categories` (signals/fold.py).
+in cents of the installation's own currency (signals/exchange.py), times named `_ms` are Unix milliseconds
+(signals/moments.py). Purchases are counted net: what was returned, cancelled or marked as a gift is not in `categories`
+(signals/fold.py).
 
 The byte form is MessagePack with structs as arrays: fields may be added at the end of a struct, with a default, and
 nowhere else. In Valkey the state's *edition* stands before it, nine bytes that say which of two writers came later; the

@@ -7,7 +7,7 @@ import importlib
 import shutil
 import smtplib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdom
 from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
-from signals import sealingkeys
+from signals import exchange, sealingkeys, shops
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
 
 POSTGRES_FROM = 150_000
@@ -57,7 +57,8 @@ class Finding:
 def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
     """Check every part in turn; one that hangs is given up after seconds.
 
-    For `health` alone, sending domains are left out: what stands in the DNS says nothing of a process.
+    For `health` alone, sending domains, currencies and shops are left out: what stands in the DNS, or how shops count,
+    says nothing of a process.
     """
     checks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
@@ -69,6 +70,8 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "keys": _keys,
         "personal data": _vault,
         "retention": _retention,
+        "currencies": _currencies,
+        "shops": _shops,
         "addresses": _addresses,
         "render addresses": _render_addresses,
         "sending domains": _sending_domains,
@@ -76,12 +79,23 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "model library": _model_library,
     }
     if health:
-        del checks["sending domains"]
+        del checks["sending domains"], checks["currencies"], checks["shops"]
     for part, check in checks.items():
         try:
             yield Finding(part, True, check(settings))
         except LatebindError as error:
             yield Finding(part, False, str(error))
+
+
+@contextmanager
+def _asking(settings: Settings) -> Iterator[Session]:
+    """A session on the database. Raises SQLAlchemyError where it cannot be asked."""
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            yield session
+    finally:
+        engine.dispose()
 
 
 def _database(settings: Settings) -> str:
@@ -111,14 +125,11 @@ def _instance(settings: Settings) -> str:
     """Whether this installation may send from its database, which has a check of its own."""
     if not settings.database_url:
         return "no database to send from"
-    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
-        with engine.connect() as connection, Session(connection) as session:
+        with _asking(settings) as session:
             why = instance.standing(session, Here.of(settings))
     except SQLAlchemyError:
         return "the database cannot be asked"
-    finally:
-        engine.dispose()
     if why is not None:
         raise Unwell(why)
     return "sends from this database"
@@ -249,16 +260,48 @@ def _retention(settings: Settings) -> str:
     words = f"people's opens {policy.people.days} days, machines' {policy.machine.days}, tests' {policy.test.days}"
     if not settings.database_url:
         return words
-    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
-        with engine.connect() as connection, Session(connection) as session:
+        with _asking(settings) as session:
             found = stock(session)
     except SQLAlchemyError:
         return words
-    finally:
-        engine.dispose()
     each = f" of {found.bytes_per_open / 1024:.1f} KB" if found.bytes_per_open else ""
     return f"{words}; {found.tables[0].rows} opens{each} kept"
+
+
+def _currencies(settings: Settings) -> str:
+    """Whether the money of orders can be added up; the database's own check says when it cannot be used."""
+    if not settings.database_url:
+        return "no database to ask"
+    try:
+        with _asking(settings) as session:
+            own = exchange.own(session)
+            found, told = exchange.lacking(session), exchange.in_use(session, own)
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    if found:
+        lack = ", ".join(f"{one.orders} in {one.currency} since {one.first}" for one in found)
+        raise Unwell(
+            f"Orders without an exchange rate, whose money is in no sum: {lack}. Run `latebind currency rates FILE`."
+        )
+    if own is None:
+        mixed = f", though orders tell {', '.join(told)}: see `latebind currency set`" if len(told) > 1 else ""
+        return f"added up as they are told{mixed}"
+    return ", ".join([own, *(f"{name} up to {day}" for name, day in told.items() if day is not None)])
+
+
+def _shops(settings: Settings) -> str:
+    """Whether the numbers of every shop mean its own orders; the database's own check says when it cannot be used."""
+    if not settings.database_url:
+        return "no database to ask"
+    try:
+        with _asking(settings) as session:
+            found = shops.alike(session)
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    if found:
+        raise Unwell(" ".join(one.words for one in found))
+    return "no two number their orders alike"
 
 
 def _keys(settings: Settings) -> str:
@@ -278,14 +321,11 @@ def _vault(settings: Settings) -> str:
     words = f"sealed under key {vault.newest}"
     if not settings.database_url:
         return words
-    engine = db.connect(settings.database_url, vault=vault, application="latebind doctor")
     try:
-        with engine.connect() as connection, Session(connection) as session:
+        with _asking(settings) as session:
             others = [number for number in sealingkeys.check(session) if number != vault.newest]
     except SQLAlchemyError:
         return "the database cannot be asked"
-    finally:
-        engine.dispose()
     return words + (f", some under {', '.join(map(str, others))}: run `latebind rekey`" if others else "")
 
 
@@ -318,15 +358,12 @@ def _sending_domains(settings: Settings) -> str:
         return "no mail leaves this machine"
     if not settings.database_url or not settings.token_keys:
         raise Unwell("LATEBIND_DATABASE_URL and LATEBIND_TOKEN_KEYS must be set.")
-    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
-        with engine.connect() as connection, Session(connection) as session:
+        with _asking(settings) as session:
             domains = [one.domain for one in sendingdomain.domains(session, settings) if one.sends]
             keys = dkimkeys.keys(session)
     except SQLAlchemyError as error:
         raise Unwell(f"PostgreSQL cannot be used: {type(error).__name__}.") from None
-    finally:
-        engine.dispose()
     tokens, now, lookups = TokenKeys.from_settings(settings), clock_from(settings).now(), Lookups.of(settings)
     wrong = [
         f"{domain}, {found.check}: {found.words}"

@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure the product on a public data set."),
     "dossier": ("dossier", "Write all that is kept of one customer to a file."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
+    "currency": ("currency", "Add money up in one currency, at rates that are given."),
     "rekey": ("rekey", "Seal what is kept of people anew under the newest key."),
     "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),

@@ -134,9 +134,11 @@ def _correct(session: Session, categories: Categories, person: int) -> None:
     members = session.scalars(select(Profile.id).where(Profile.root_id == person)).all()
     told = [entry for entry in history(session, members, categories) if entry.folds]
     placements = resolve([entry.event for entry in told]).placements
-    amounts = {told[index].event.arrival: placement.amount for index, placement in placements.items()}
+    orders = {told[index].event.arrival: placement for index, placement in placements.items()}
     for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members))):
-        if outcome.event_id in amounts:
-            outcome.cents = amounts[outcome.event_id]
-        else:
+        if (order := orders.get(outcome.event_id)) is None:
             session.delete(outcome)
+            continue
+        outcome.cents = order.amount
+        if order.currency and order.currency != (outcome.currency or "").upper():
+            outcome.currency = order.currency

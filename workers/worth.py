@@ -1,6 +1,7 @@
 """What a model on trial is worth beside what decides now: the evidence that the gate weighs.
 
-Worth is the sum of credited orders in cents, net of returns, within the outcome window. It counts once that has closed.
+Worth is the sum of credited orders, net of returns, within the outcome window, in cents of the installation's currency
+(signals/exchange.py). It counts once that has closed.
 
 - Of a canary: by mail, from its first open, since the beginning of the canary with its present share. Which model a
   mail belongs to is drawn again here and not read from the records, so that a process that could not load the model in
@@ -48,8 +49,8 @@ _MAILS = text("""
         HAVING min(d.at) >= :since AND min(d.at) < :closed
         ORDER BY min(d.at) DESC LIMIT :most
     )
-    SELECT opened.profile_id, person.root_id, opened.occurrence, coalesce(sum(o.cents), 0)::bigint AS cents,
-           count(o.id) AS orders
+    SELECT opened.profile_id, person.root_id, opened.occurrence, count(o.id) AS orders,
+           coalesce(sum(round(o.cents * exchange_rate_at(o.currency, o.at))), 0)::bigint AS cents
     FROM opened
     JOIN profile person ON person.id = opened.profile_id
     LEFT JOIN decision d ON d.profile_id = opened.profile_id AND d.campaign_id = :campaign
@@ -65,7 +66,9 @@ _LOGGED = text("""
     JOIN decision d ON d.id = s.decision_id AND d.at = s.at
     JOIN profile person ON person.id = d.profile_id
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(o.cents), 0)::bigint AS cents, count(*) AS orders FROM outcome o
+        SELECT coalesce(sum(round(o.cents * exchange_rate_at(o.currency, o.at))), 0)::bigint AS cents,
+               count(*) AS orders
+        FROM outcome o
         WHERE o.decision_id = d.id AND o.at <= d.at + :window
     ) earned
     WHERE s.campaign_id = :campaign AND s.model_hash = :model AND s.at < :closed AND s.at >= :since

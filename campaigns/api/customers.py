@@ -178,7 +178,8 @@ def get_customer(profile: int) -> CustomerOut:
 @allow("support")
 @served(200, IdentityOut, "customers", 404)
 def name_customer(json: IdentityIn) -> IdentityOut:
-    """Name a customer to `/v1/decide`: to servers for good, to web pages until a moment."""
+    """Name a customer to `/v1/decide`: to servers for good, to web pages until a moment. Of an address or phone that
+    several state it is the one whom signals with it alone count for; a customer number is nobody else's."""
     until = parts().now() + timedelta(minutes=json.minutes)
     tokens = TokenKeys.from_settings(parts().settings)
     with parts().transaction() as session:

@@ -91,6 +91,7 @@ class HealthOut(msgspec.Struct, frozen=True):
     """How a source does: signals by window, those refused in 24 hours, medians of lag and of its clock, in seconds.
 
     The newest 20,000 are counted; `at_least` names the windows that hold more. A clock that is behind is positive.
+    `unadded`: its orders, of the newest 20,000 of all sources, by the currency for which there is no exchange rate.
     """
 
     source: int
@@ -100,6 +101,7 @@ class HealthOut(msgspec.Struct, frozen=True):
     refused: int
     lag: float | None
     skew: float | None
+    unadded: dict[str, int]
 
 
 class HealthList(msgspec.Struct, frozen=True):
@@ -199,7 +201,7 @@ def list_health() -> HealthList:
     return HealthList([
         HealthOut(
             number, one.last_at.isoformat() if one.last_at else None, one.told, sorted(one.at_least), one.refused,
-            _seconds(one.lag), _seconds(one.skew),
+            _seconds(one.lag), _seconds(one.skew), one.unadded,
         )
         for number, one in sorted(found.items())
     ])  # fmt: skip

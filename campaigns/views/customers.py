@@ -72,7 +72,7 @@ def show(profile: int) -> ResponseReturnValue:
             names=customers.names(session, root.id),
             state=document,
             state_at=row.updated_at if row else None,
-            currencies=customers.currencies(session, people),
+            spending=customers.spending(session, people),
             page=page,
             words=corrections.WORDS,
             most_text=corrections.MAX_TEXT,
@@ -96,7 +96,7 @@ def known(profile: int) -> ResponseReturnValue:
             profile=root,
             name=customers.display_name(customers.document(session, root.id), root.id),
             known=customers.known(session, root.id, parts().now()),
-            currencies=customers.currencies(session, customers.members(session, root.id)),
+            spending=customers.spending(session, customers.members(session, root.id)),
         )
 
 

@@ -22,6 +22,7 @@ from campaigns.views.acting import actor
 from campaigns.watch import measures
 from render.snippet import snippet
 from signals.events import RejectedEvent
+from signals.shops import alike
 from signals.sourcehealth import WINDOWS, health
 from signals.sources import KINDS, Source, sources
 
@@ -180,6 +181,7 @@ def _sources_page(fault: InvalidInput | None, values: Mapping[str, str], made: s
             sources=sources(session),
             keyless=session.scalars(select(Source).where(Source.write_key_hash.is_(None)).order_by(Source.name)).all(),
             health=health(session, parts().now()),
+            alike=alike(session),
             windows=WINDOWS,
             kinds=KINDS,
             fault=fault,

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import pytest
+from sqlalchemy import select
+
 from base import keys
 from base.tokens import Purpose, TokenKeys
 from campaigns import people
 from campaigns.models.accounts import ApiKey
 from render.identity import MAX_LIFETIME, read_identity
+from signals.erasure import erase
+from signals.events import Event
+from signals.profiles import Profile
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 
@@ -65,6 +71,36 @@ def test_it_names_a_customer_to_servers_for_good_and_to_pages_for_a_while(shop: 
         web.program("manager").call("POST", "/customers/identity", {"type": "user_id", "value": "ann"}).status_code
         == 403
     )
+
+
+@pytest.mark.feature("DE-11")
+def test_it_names_whom_signals_with_a_shared_address_alone_count_for(shop: Shop, web: Web) -> None:
+    program, tokens = web.program("support"), TokenKeys.from_settings(shop.settings)
+    shop.people("ann", "bob", "cleo", "dora")
+    home = {"email": "home@example.com"}
+    for name in ("bob", "ann", "dora", "cleo"):
+        shop.send({"type": "identify", "userId": name, "traits": home})
+        shop.clock.advance(timedelta(hours=1))
+    root_of = shop.known()
+
+    def named() -> int:
+        answer = program.told("POST", "/customers/identity", {"type": "email", "value": " Home@example.com"})
+        return tokens.read(answer["profile"], Purpose.PROFILE).profile
+
+    def counted() -> int:
+        """Who has the order that is told with the address alone."""
+        number = f"o{shop.now.timestamp()}"
+        told = {"event": "Order Completed", "properties": {"order_id": number, "total": 1}}
+        shop.send({"type": "track", "anonymousId": number, "context": {"traits": home}} | told)
+        ordered = select(Profile.root_id).join(Event, Event.profile_id == Profile.id)
+        with shop.sessions.begin() as session:
+            return session.scalars(ordered.where(Event.order_id == number)).one()
+
+    assert named() == counted() == root_of["bob"], "who stated it first"
+    for left, heir in (("bob", "ann"), ("ann", "dora")):
+        erase(shop.intake, root_of[left], shop.now)
+        shop.clock.advance(timedelta(hours=1))
+        assert named() == counted() == root_of[heir], f"after {left} it is {heir}'s"
 
 
 def _rows(shop: Shop) -> list[ApiKey]:

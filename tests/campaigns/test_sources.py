@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from signals.shops import create_shop
 from signals.sources import sender_by_key
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
+from workers.checkup import examine
 
 
 def test_it_adds_a_source_shows_its_key_once_and_ends_it(shop: Shop, web: Web) -> None:
@@ -50,3 +53,21 @@ def test_it_says_what_is_wrong_with_a_source(web: Web) -> None:
     program.told("POST", "/sources", {"name": "Tills", "kind": "server"})
     assert told(program.call("POST", "/sources", {"name": "Tills", "kind": "server"}), 400)["field"] == "name"
     assert program.call("DELETE", "/sources/999999").status_code == 404
+
+
+def test_it_names_shops_that_number_alike_and_says_what_to_do(shop: Shop, web: Web) -> None:
+    admin = web.desk("admin")
+    with shop.sessions.begin() as session:
+        for name in ("Old Woo", "Older Woo"):
+            source, row, _ = create_shop(session, name, "woocommerce", b"k" * 32, shop.now, prefix=name)
+            row.prefix, row.prefixes_orders = "", False
+    page = admin.get("/system/sources").text
+    assert "Older Woo and Old Woo number their customers and orders alike" in page
+    assert "connect them anew, each with a prefix of its own" in page
+    found = {finding.part: finding for finding in examine(replace(shop.settings, dry_run=True))}["shops"]
+    assert (found.well, "Older Woo and Old Woo" in found.words) == (False, True)
+    assert "shops" not in {finding.part for finding in examine(shop.settings, health=True)}
+    admin.post(f"/system/sources/{source.id}/end")
+    assert "number their" not in admin.get("/system/sources").text
+    found = {finding.part: finding for finding in examine(replace(shop.settings, dry_run=True))}["shops"]
+    assert (found.well, found.words) == (True, "no two number their orders alike")

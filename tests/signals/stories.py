@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import structs
 
+from signals.currencies import PAR
 from signals.foldevent import FoldEvent, fold_event
 from signals.moments import unix_ms
 
 CATEGORIES = {"shoes": 1, "attire": 2, "socks": 3, "baby-gates": 4, "dog-food": 5, "diapers": 6}
 MORNING = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+RATES = {"": PAR, "EUR": PAR, "USD": 9_212_345_678, "JPY": 61_000_001}
+"""What a unit of a currency is worth of the own one, on an even day; of others nobody knows."""
 
 
 def event(
@@ -26,7 +30,13 @@ def event(
 ) -> FoldEvent:
     """A track call as it is folded."""
     raw = {"type": "track", "event": name, "messageId": id, "properties": properties, "context": context}
-    return fold_event(raw, CATEGORIES.get, time_ms=unix_ms(at), source=1, arrival=arrival)
+    return rated(fold_event(raw, CATEGORIES.get, time_ms=unix_ms(at), source=1, arrival=arrival))
+
+
+def rated(told: FoldEvent) -> FoldEvent:
+    """The event with the rate of its currency: on an odd day what is foreign is worth a tenth more."""
+    rate, day = RATES.get(told.currency, 0), told.time_ms // 86_400_000
+    return structs.replace(told, rate=rate if rate == PAR else rate * (10 + day % 2) // 10)
 
 
 def identify(traits: Mapping[str, Any], *, at: datetime = MORNING, id: str = "i1", arrival: int = 1) -> FoldEvent:
@@ -55,10 +65,11 @@ _items = st.builds(
     st.sampled_from([1, 2.5, "19.99", 0.005]),
     st.integers(1, 3),
 )
+_currencies = st.sampled_from(["EUR", "usd", "USD", "JPY", "CHF", "pounds", ""])
 _order_ids = st.sampled_from([f"o{number}" for number in range(24)])
 _orders = st.fixed_dictionaries(
     {"order_id": _order_ids, "products": st.lists(_items, min_size=1, max_size=4)},
-    optional={"total": st.sampled_from([0, 12.5, 40]), "gift": st.booleans()},
+    optional={"total": st.sampled_from([0, 12.5, 40]), "gift": st.booleans(), "currency": _currencies},
 )
 _refunds = st.fixed_dictionaries(
     {},
@@ -66,6 +77,7 @@ _refunds = st.fixed_dictionaries(
         "order_id": _order_ids,
         "products": st.lists(_items, min_size=1, max_size=2),
         "total": st.sampled_from([1, 500]),
+        "currency": _currencies,
     },
 )
 _marks = st.fixed_dictionaries(
@@ -158,6 +170,7 @@ def order_histories(draw: st.DrawFn) -> list[FoldEvent]:
         name = chance.choice(["Order Completed"] * 9 + ["Order Updated", "Order Refunded", "Offer Feedback"])
         products = [item(chance.choice(sorted(CATEGORIES)), chance.choice(["p1", "p2"])) for _ in range(2)]
         properties: dict[str, Any] = {"order_id": order_id, "products": products, "feedback": "gift"}
+        properties["currency"] = chance.choice(["EUR", "USD", "CHF", None])
         if name == "Order Refunded" and chance.random() < 0.5:
             properties["products"] = []
         at = MORNING + timedelta(minutes=number)

@@ -22,7 +22,7 @@ from base.errors import InvalidInput
 from base.settings import Settings
 from signals import shoporders
 from signals.app import create_app
-from signals.shops import create_shop
+from signals.shops import alike, create_shop
 from signals.sources import disable_source
 from signals.state import ProfileState
 from tests.signals.sending import NOW, Desk, call, clocked
@@ -370,6 +370,38 @@ def test_equal_numbers_of_two_shops_are_two_orders_and_two_guests(shops: Shops) 
         shops.told("woocommerce", "order.created", nameless)
     roots = {shops.desk.root("anonymous_id", f"woocommerce-guest-order-{order}") for order in ("900", "b-900")}
     assert len(roots) == 2
+
+
+def test_shops_that_were_there_before_numbers_had_to_differ_are_told(desk: Desk) -> None:
+    with desk.sessions.begin() as session:
+        made = {}
+        for number, (name, platform) in enumerate(
+            [
+                ("one", "woocommerce"),
+                ("two", "woocommerce"),
+                ("three", "woocommerce"),
+                ("s", "shopify"),
+                ("t", "shopify"),
+            ]
+        ):
+            _, made[name], _ = create_shop(session, name, platform, KEY, NOW, secret=SECRET, prefix=f"{number}-")
+        assert alike(session) == []
+        made["one"].prefix, made["one"].prefixes_orders = "", False
+        made["three"].prefixes_orders = made["s"].prefixes_orders = made["t"].prefixes_orders = False
+        session.flush()
+        (found,) = alike(session)
+        assert (found.names, found.customers) == (("one", "three"), False)
+        assert found.words.startswith("three and one number their orders alike, ")
+        made["two"].prefix = ""
+        session.flush()
+        (found,) = alike(session)
+        assert (found.names, found.customers) == (("one", "two", "three"), True)
+        assert found.words.startswith("two, three and one number their customers and orders alike, ")
+        disable_source(session, made["one"].source_id, NOW)
+        disable_source(session, made["two"].source_id, NOW)
+        assert alike(session) == []
+        with pytest.raises(InvalidInput, match="that of three"):
+            create_shop(session, "four", "woocommerce", KEY, NOW, secret=SECRET)
 
 
 def test_a_shop_that_told_orders_without_its_prefix_goes_on_so(shops: Shops) -> None:

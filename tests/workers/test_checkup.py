@@ -9,10 +9,16 @@ from base import stores
 from base.clock import FixedClock
 from base.processes import free_port
 from base.settings import Settings
+from signals import exchange
+from signals.exchange import Given
 from tests.clusters import ValkeyCluster
 from tests.nameserver import name_server
+from tests.signals.conftest import desk
+from tests.signals.sending import NOW, Desk, order
 from workers.checkup import examine
 from workers.smtpsink import Sink
+
+__all__ = ["desk"]
 
 
 def wrong(settings: Settings) -> dict[str, str]:
@@ -42,6 +48,31 @@ def test_it_says_which_domains_mails_leave_unsigned_from_and_asks_nobody_where_n
         dns.asked.clear()
         found = {finding.part: finding for finding in examine(replace(asking, dry_run=True))}["sending domains"]
         assert (found.well, found.words, dns.asked) == (True, "no mail leaves this machine", [])
+
+
+def test_it_says_how_money_is_added_up_and_which_orders_are_in_no_sum(desk: Desk, settings: Settings) -> None:
+    def told() -> tuple[bool, str]:
+        found = {finding.part: finding for finding in examine(replace(settings, dry_run=True))}["currencies"]
+        return found.well, found.words
+
+    assert told() == (True, "added up as they are told")
+    for number, currency in enumerate(("USD", "CHF", "CHF", "EUR")):
+        bought = order("ann", f"o{number}", ("p1", "Shoes", 10.0))
+        bought["properties"]["currency"] = currency
+        desk.send(bought)
+    assert told() == (True, "added up as they are told, though orders tell CHF, EUR, USD: see `latebind currency set`")
+    with desk.sessions.begin() as session:
+        exchange.set_own(session, "EUR", NOW)
+        rates = list(exchange.read_rates(["currency,day,rate", "USD,2026-01-01,0.9"], "EUR", Given()))
+        exchange.give(session, rates, "EUR", Given())
+    well, words = told()
+    assert not well
+    assert words.startswith("Orders without an exchange rate, whose money is in no sum: 2 in CHF since 2026-03-01.")
+    assert "currencies" not in wrong(settings)
+    with desk.sessions.begin() as session:
+        rates = list(exchange.read_rates(["currency,day,rate", "CHF,2026-01-01,1.05"], "EUR", Given()))
+        exchange.give(session, rates, "EUR", Given())
+    assert told() == (True, "EUR, CHF up to 2026-01-01, USD up to 2026-01-01")
 
 
 def test_it_names_each_part_that_is_away(settings: Settings, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from base.blobs import blobs_from
 from campaigns import goals, worth
 from campaigns.guardreport import guard_report
 from campaigns.worth import WorthTerms, worths
+from signals import exchange
+from signals.exchange import Given
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.customers import order
 from tests.workers.opens import Opens
@@ -53,6 +55,36 @@ def scored(shop: Shop, terms: WorthTerms = TERMS) -> dict[str, list[str]]:
     with shop.sessions.begin() as session:
         assert worth.terms(session) == terms
         return {names[one.root]: sorted(one.flags(terms)) for one in worths(session, list(names), shop.now)}
+
+
+def test_it_reckons_the_year_in_the_own_currency_at_each_orders_own_rate(opens: Opens) -> None:
+    shop = opens.shop
+    people = shop.people("ann", "bob", "cleo")
+    with shop.sessions.begin() as session:
+        exchange.set_own(session, "EUR", shop.now)
+        early, late = ((shop.now - days * DAY).date().isoformat() for days in (300, 50))
+        rows = ["currency,day,rate", f"USD,{early},0.5", f"USD,{late},0.8"]
+        exchange.give(session, list(exchange.read_rates(rows, "EUR", Given())), "EUR", Given())
+    first, second = shop.now - 250 * DAY, shop.now - 40 * DAY
+    back = {"timestamp": (shop.now - DAY).isoformat()}
+    shop.send(
+        order("ann", first, 100, "Shoes", currency="usd", discount=10),
+        order("ann", second, 100, "Shoes", currency="USD"),
+        said("ann", "Order Refunded", order_id=f"ann-{first.isoformat()}", total=60) | back,
+        said("ann", "Order Refunded", order_id=f"ann-{second.isoformat()}", total=40, currency="EUR") | back,
+        order("bob", first, 100, "Shoes", currency="CHF", discount=10),
+        order("bob", second, 100, "Shoes", currency="EUR"),
+        said("bob", "Order Refunded", order_id=f"bob-{second.isoformat()}", total=100, currency="CHF") | back,
+        order("cleo", first, 100, "Shoes", discount=10),
+        said("cleo", "Order Refunded", order_id=f"cleo-{first.isoformat()}") | back,
+    )
+    with shop.sessions.begin() as session:
+        found = {one.root: one for one in worths(session, people, shop.now)}
+    ann, bob, cleo = (found[person] for person in people)
+    assert (ann.orders, ann.sold, ann.discount, ann.returned) == (2, 5_000 + 8_000, 500, 3_000 + 4_000)
+    assert (ann.early, ann.late) == (5_000, 8_000)
+    assert (bob.orders, bob.sold, bob.discount, bob.discounted, bob.returned) == (2, 10_000, 0, 1, 0)
+    assert (cleo.sold, cleo.discount, cleo.returned) == (10_000, 1_000, 10_000)
 
 
 @pytest.mark.feature("CM-07")

@@ -9,6 +9,8 @@ import pytest
 
 from campaigns.reports import report
 from render.record import FetchRecord
+from signals import exchange
+from signals.exchange import Given
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER
 from tests.workers.opens import Opens
 from workers import outcomes
@@ -121,6 +123,27 @@ def test_it_reports_orders_of_another_currency_without_their_worth(opens: Opens)
         told = report(session, opens.campaign)
     assert (told.orders, told.cents, told.elsewhere) == (2, 4000, 1)
     assert sum(line.cents for line in told.offers) == 4000
+
+
+def test_a_credited_order_stays_in_the_currency_it_was_paid_in_whatever_it_is_given_back_in(opens: Opens) -> None:
+    with opens.shop.sessions.begin() as session:
+        exchange.set_own(session, "EUR", opens.shop.now)
+        rates = list(exchange.read_rates(["currency,day,rate", "USD,2026-01-01,0.8"], "EUR", Given()))
+        exchange.give(session, rates, "EUR", Given())
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=5))
+    buy(opens, properties={"order_id": "o1", "products": [], "total": 70, "currency": "USD"})
+    (row,) = credited(opens)
+    assert (row.cents, row.currency) == (7000, "USD")
+    opens.shop.clock.advance(timedelta(minutes=5))
+    correct(opens, "Order Refunded", total=8, currency="eur")
+    assert [(row.cents, row.currency) for row in credited(opens)] == [(7000 - 1000, "USD")]
+    line = {"product_id": "shoes-1", "category": "shoes", "price": 60}
+    correct(opens, "Order Updated", total=60, currency="GBP", products=[line])
+    assert [(row.cents, row.currency) for row in credited(opens)] == [(6000, "GBP")], (
+        "eight euros are nobody knows what"
+    )
 
 
 def test_it_waits_for_the_record_of_what_was_seen_before_the_order(opens: Opens) -> None:

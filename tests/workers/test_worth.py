@@ -8,6 +8,7 @@ from datetime import timedelta
 import msgspec
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from campaigns.gate import Evidence, weighed
 from campaigns.models.campaign import Campaign
@@ -16,6 +17,8 @@ from render.decide import decide
 from render.model import Model
 from render.plan import Plan
 from render.record import CandidateRecord, DecisionFacts, DecisionRecord, SlotRecord
+from signals import exchange
+from signals.exchange import Given
 from signals.state import encode
 from tests.render import shoe_shop as shop
 from tests.workers.opens import Opens
@@ -168,6 +171,17 @@ def test_it_measures_a_canary_by_the_mails_that_were_drawn_for_it(opens: Opens) 
     assert found.new == pytest.approx(2 * 2000 / len(new))
     assert found.present == pytest.approx(2000 / len(old))
     assert found.low < found.difference < found.high
+    with opens.shop.sessions.begin() as session:
+        session.execute(text("UPDATE outcome SET currency = 'usd' WHERE cents > 0"))
+        exchange.set_own(session, "EUR", trials.shop.now)
+        unknown = worth.of_canary(session, row, trials.shop.now + timedelta(days=2))
+        rates = list(exchange.read_rates(["currency,day,rate", "USD,2026-01-01,0.5"], "EUR", Given()))
+        exchange.give(session, rates, "EUR", Given())
+        halved = worth.of_canary(session, row, trials.shop.now + timedelta(days=2))
+    assert unknown is not None
+    assert halved is not None
+    assert (unknown.orders, unknown.new, unknown.present) == (3, 0.0, 0.0)
+    assert (halved.new, halved.present) == (found.new / 2, found.present / 2)
     assert logs.refused == "no open of people has its outcome yet", "none was decided once more yet"
     assert trials.judge.run()["asked"] == 1
     with opens.shop.sessions.begin() as session:

@@ -1,0 +1,46 @@
+"""The installation's own currency, and what others were worth in it by day."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0052"
+down_revision = "0049"
+branch_labels = None
+depends_on = None
+
+WORTH = """
+    CREATE FUNCTION exchange_rate_at(told text, moment timestamptz) RETURNS numeric LANGUAGE sql STABLE AS $$
+        SELECT CASE WHEN told IS NULL OR own.currency IS NULL OR upper(told) = own.currency THEN 1
+                    ELSE coalesce((
+                        SELECT r.rate FROM exchange_rate r
+                        WHERE r.own = own.currency AND r.currency = upper(told)
+                          AND r.day <= (moment AT TIME ZONE 'UTC')::date
+                        ORDER BY r.day DESC LIMIT 1), 0) END
+        FROM (SELECT max(currency) AS currency FROM own_currency) own
+    $$
+"""
+
+
+def upgrade() -> None:
+    op.create_table(
+        "own_currency",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_own_currency"),
+    )
+    op.create_table(
+        "exchange_rate",
+        sa.Column("own", sa.Text(), nullable=False),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("rate", sa.Numeric(16, 10), nullable=False),
+        sa.PrimaryKeyConstraint("own", "currency", "day", name="pk_exchange_rate"),
+    )
+    op.execute(WORTH)
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION exchange_rate_at(text, timestamptz)")
+    op.drop_table("exchange_rate")
+    op.drop_table("own_currency")

@@ -1,0 +1,100 @@
+"""`latebind currency`: the currency in which money is added up, and the rates at which others are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from base.clock import clock_from
+from base.db import transaction
+from base.errors import InvalidInput
+from base.processes import give_way
+from base.settings import Settings
+from signals import exchange
+from signals.encodings import encoding_of
+from signals.exchange import Given
+from signals.intake import Intake
+from signals.rebuild import rebuild
+from workers.commands.importing import opened_intake
+
+ALL: Final = "latebind rebuild"
+
+
+@click.group("currency")
+def command() -> None:
+    """Add money up in one currency, at rates that are given."""
+
+
+@command.command("set")
+@click.argument("code")
+def set_own(code: str) -> None:
+    """Add money up in this currency, such as EUR. Rates in it are given with `latebind currency rates`."""
+    _set(code)
+
+
+@command.command("unset")
+def unset() -> None:
+    """Add amounts up as they are told, whatever their currency."""
+    _set(None)
+
+
+@command.command("rates")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def rates(file: Path) -> None:
+    """Give rates: a CSV with the columns currency, day and rate.
+
+    `USD,2026-03-01,0.92`: from that day on a dollar is worth 0.92 of the own currency, until the next day that is
+    given. A rate that is known is replaced. The status is 1 where a row was refused, though the others are taken.
+    """
+    given = Given()
+    with opened_intake() as (settings, intake):
+        with transaction(intake.sessions) as session:
+            own = exchange.own(session)
+        if own is None:
+            raise InvalidInput("currency", "must be set before rates in it are given: latebind currency set EUR")
+        with file.open("rb") as stream:
+            written = encoding_of(stream, None)
+        with file.open(encoding=written, newline="") as lines:
+            told = list(exchange.read_rates(lines, own, given))
+        people = intake.settle(lambda session: exchange.give(session, told, own, given))
+        click.echo(
+            f"{given.changed} rates are new or another, {len(told) - given.changed} known, {given.refused} refused"
+        )
+        _fold_again(settings, intake, people)
+    for line, error in given.bad:
+        click.echo(f"line {line}: {error}", err=True)
+    if given.refused:
+        raise SystemExit(1)
+
+
+@command.command("show")
+def show() -> None:
+    """Say which currency money is added up in, and up to when there are rates of those that orders tell."""
+    with opened_intake() as (_, intake), transaction(intake.sessions) as session:
+        own = exchange.own(session)
+        click.echo(f"Money is added up in {own}." if own else "Money is added up as it is told.")
+        for currency, day in exchange.in_use(session, own).items():
+            if own is None or currency != own:
+                click.echo(f"{currency}: {'no rate' if day is None else f'newest rate of {day}'}")
+        for one in exchange.lacking(session):
+            click.echo(f"{one.orders} orders in {one.currency} have no rate, the first of {one.first}")
+
+
+def _set(code: str | None) -> None:
+    with opened_intake() as (settings, intake):
+        now = clock_from(settings).now()
+        people = intake.settle(lambda session: exchange.set_own(session, code, now))
+        click.echo("Money is added up as it is told." if code is None else f"Money is added up in {code.upper()}.")
+        _fold_again(settings, intake, people)
+
+
+def _fold_again(settings: Settings, intake: Intake, people: list[int]) -> None:
+    """Have what is stored of these people follow what has just been committed."""
+    if not people:
+        return
+    click.echo(f"Folding {len(people):,} people again; if this is interrupted, run {ALL}.", err=True)
+    give_way(settings.niceness)
+    report = rebuild(intake, clock_from(settings).now(), only=people)
+    click.echo(f"{report.profiles} profiles folded anew, {report.different} different")
