@@ -94,6 +94,18 @@ def known_as(session: Session, kind: IdentifierType, value: str, hash_key: bytes
     return found
 
 
+def goes_by(session: Session, root: int, typed: str, hash_key: bytes) -> bool:
+    """Whether somebody typed the number of this person's profile, or any identifier of theirs."""
+    wanted = typed.strip()
+    if not wanted or len(wanted) > MAX_QUERY or "\x00" in wanted:
+        return False
+    named = select(Identifier.profile_id).where(
+        tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key)),
+        Identifier.profile_id.in_(members(session, root)),
+    )
+    return wanted == str(root) or session.scalar(named.limit(1)) is not None
+
+
 def root_of(session: Session, profile: int) -> Profile:
     """The profile that speaks for this one. Raises NotFound."""
     found = session.get(Profile, profile)
