@@ -22,6 +22,7 @@ from base.values import (
     blob_address,
     brand_urls,
     choice,
+    countries,
     folder,
     key,
     level,
@@ -221,6 +222,13 @@ class Settings(MailSettings):
         metadata=entry(
             switch,
             "1: product pictures may be fetched from this machine too, on any port; for tests and the demo only.",
+        ),
+    )
+    phone_regions: tuple[str, ...] = field(
+        default=(),
+        metadata=entry(
+            countries,
+            "Countries, as DE,AT, whose phone numbers support types without the country's code. Not set: any.",
         ),
     )
     trusted_proxies: tuple[str, ...] = field(

@@ -125,7 +125,7 @@ def _members(session: Session, person: int | None) -> tuple[int, ...]:
 def _person(said: str) -> int:
     """The one person that is known by this. Raises InvalidInput."""
     with parts().transaction() as session:
-        found = customers.find(session, said, parts().settings.hash_key)
+        found = customers.find(session, said, parts().settings.hash_key, parts().settings.phone_regions)
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
     if len(found) != 1:
         raise InvalidInput("person", "several are known by this" if found else "nobody is known by this")
