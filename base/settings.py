@@ -328,8 +328,16 @@ class Settings(MailSettings):
     @property
     def relay_url(self) -> str:
         """Where mail goes: the relay, or the embedded sink when none is set or in a dry run."""
-        sink = f"smtp://127.0.0.1:{self.smtp_port}"
-        return sink if self.dry_run or not self.smtp_url else self.smtp_url
+        return self._sink_url if self.dry_run or not self.smtp_url else self.smtp_url
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether mails go to people, and not to the embedded sink."""
+        return self.relay_url != self._sink_url
+
+    @property
+    def _sink_url(self) -> str:
+        return f"smtp://127.0.0.1:{self.smtp_port}"
 
     @property
     def loopback(self) -> bool:
