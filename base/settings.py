@@ -22,6 +22,7 @@ from base.values import (
     blob_address,
     brand_urls,
     choice,
+    countries,
     folder,
     key,
     level,
@@ -223,6 +224,13 @@ class Settings(MailSettings):
             "1: product pictures may be fetched from this machine too, on any port; for tests and the demo only.",
         ),
     )
+    phone_regions: tuple[str, ...] = field(
+        default=(),
+        metadata=entry(
+            countries,
+            "Countries, as DE,AT, whose phone numbers support types without the country's code. Not set: any.",
+        ),
+    )
     trusted_proxies: tuple[str, ...] = field(
         default=(),
         metadata=entry(
@@ -320,8 +328,16 @@ class Settings(MailSettings):
     @property
     def relay_url(self) -> str:
         """Where mail goes: the relay, or the embedded sink when none is set or in a dry run."""
-        sink = f"smtp://127.0.0.1:{self.smtp_port}"
-        return sink if self.dry_run or not self.smtp_url else self.smtp_url
+        return self._sink_url if self.dry_run or not self.smtp_url else self.smtp_url
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether mails go to people, and not to the embedded sink."""
+        return self.relay_url != self._sink_url
+
+    @property
+    def _sink_url(self) -> str:
+        return f"smtp://127.0.0.1:{self.smtp_port}"
 
     @property
     def loopback(self) -> bool:

@@ -195,6 +195,14 @@ def names(value: str) -> tuple[str, ...]:
     return found
 
 
+def countries(value: str) -> tuple[str, ...]:
+    """Countries by their two letters (ISO 3166), in capitals."""
+    found = tuple(part.strip().upper() for part in value.split(","))
+    if not all(len(one) == 2 and one.isascii() and one.isalpha() for one in found):
+        raise ValueError("must be countries by two letters such as DE,AT, separated by commas")
+    return found
+
+
 def level(value: str) -> str:
     """A level of the log."""
     if value.upper() not in logging.getLevelNamesMapping():

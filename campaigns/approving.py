@@ -39,7 +39,15 @@ class AskIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def ask(
-    session: Session, store: Store, blobs: FolderBlobs, campaign_id: int, wanted: AskIn, now: datetime, by: Actor
+    session: Session,
+    store: Store,
+    blobs: FolderBlobs,
+    campaign_id: int,
+    wanted: AskIn,
+    now: datetime,
+    by: Actor,
+    *,
+    is_sending: bool = False,
 ) -> Approval:
     """Ask for the approval of a campaign as it is written now; what was asked before is void.
 
@@ -47,7 +55,7 @@ def ask(
     """
     row = publish.locked(session, campaign_id)
     _check_times(row, wanted, now)
-    found, warnings = _ready(session, store, blobs, row, wanted.due_at, wanted.starts_at, now)
+    found, warnings = _ready(session, store, blobs, row, wanted.due_at, wanted.starts_at, now, is_sending=is_sending)
     if warnings and not wanted.note.strip():
         raise InvalidInput("note", f"must say why it may go out all the same: {' '.join(warnings)}")
     _end(session, row.id, "asked", now, by, "Another version was asked for.")
@@ -69,6 +77,8 @@ def approve(
     note: str,
     now: datetime,
     by: Actor,
+    *,
+    is_sending: bool = False,
 ) -> Approval:
     """Approve a version: it is published, and goes out at its time, or is what its mails show from its moment on.
 
@@ -84,7 +94,7 @@ def approve(
     for moment in (found.due_at, found.starts_at):
         if moment is not None and moment <= now:
             raise Conflict("Its time is over: it has to be asked for with another.")
-    current, _ = _ready(session, store, blobs, row, found.due_at, found.starts_at, now)
+    current, _ = _ready(session, store, blobs, row, found.due_at, found.starts_at, now, is_sending=is_sending)
     if current.hash != found.version:
         raise Conflict("It was changed since it was asked for: it has to be asked for anew.")
     _end(session, row.id, "approved", now, by, "Another version was approved.")
@@ -93,7 +103,7 @@ def approve(
         publish.publish(session, store, blobs, row.id, now, by, starts_at=found.starts_at)
     else:
         publish.publish(session, store, blobs, row.id, now, by)
-        transitions.schedule(session, row.id, found.due_at or now, now, by)
+        transitions.schedule(session, row.id, found.due_at or now, now, by, is_sending=is_sending)
     return found
 
 
@@ -124,6 +134,8 @@ def _ready(
     due_at: datetime | None,
     starts_at: datetime | None,
     now: datetime,
+    *,
+    is_sending: bool,
 ) -> tuple[Version, list[str]]:
     """The version that is written, once it could go out, and what is to be said of its mail. Raises InvalidInput,
     Conflict."""
@@ -131,7 +143,7 @@ def _ready(
     for verdict in scenarios.ask(session, store, blobs, row, plan, compiled, now):
         if not verdict.passed:
             raise Conflict(scenarios.failed(verdict))
-    told = findings.findings(row, plan, compiled)
+    told = findings.findings(row, plan, compiled, is_sending=is_sending)
     for one in told:
         if one.level == "error":
             raise Conflict(f"The mail: {one.words}")

@@ -15,6 +15,7 @@ from signals import exchange, state
 from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
+from signals.matching import spellings
 from signals.profiles import Identifier, Profile, ProfileStateRow
 from signals.signal import ORDER_COMPLETED
 
@@ -51,12 +52,12 @@ class Name:
     masked: str
 
 
-def find(session: Session, query: str, hash_key: bytes) -> list[Found]:
+def find(session: Session, query: str, hash_key: bytes, regions: Collection[str] = ()) -> list[Found]:
     """Customers whose identifier, order or profile number is the query; at most 20, the lowest number first.
 
-    Surrounding blanks, capitals of an address and the spacing of a phone number do not matter; customer and order
-    numbers are looked for as typed, in capitals and in small letters. Raises InvalidInput for an empty or over-long
-    query.
+    Surrounding blanks, capitals of an address and the spacing of a phone number do not matter, nor whether it has its
+    country's code: without one it is of `regions`, or any. Customer and order numbers are looked for as typed, in
+    capitals and in small letters. Raises InvalidInput for an empty or over-long query.
     """
     wanted = query.strip()
     if not wanted:
@@ -66,7 +67,7 @@ def find(session: Session, query: str, hash_key: bytes) -> list[Found]:
     matches: dict[int, str] = {}
     rows = session.execute(
         select(Identifier.type, Identifier.profile_id)
-        .where(tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key)))
+        .where(tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key, regions)))
         .order_by(Identifier.profile_id)
         .limit(MAX_FOUND)
     )
@@ -94,6 +95,18 @@ def known_as(session: Session, kind: IdentifierType, value: str, hash_key: bytes
     if found is None:
         raise NotFound(f"customer with this {TYPE_WORDS[kind]}")
     return found
+
+
+def goes_by(session: Session, root: int, typed: str, hash_key: bytes) -> bool:
+    """Whether somebody typed the number of this person's profile, or any identifier of theirs."""
+    wanted = typed.strip()
+    if not wanted or len(wanted) > MAX_QUERY or "\x00" in wanted:
+        return False
+    named = select(Identifier.profile_id).where(
+        tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key)),
+        Identifier.profile_id.in_(members(session, root)),
+    )
+    return wanted == str(root) or session.scalar(named.limit(1)) is not None
 
 
 def root_of(session: Session, profile: int) -> Profile:
@@ -229,7 +242,7 @@ def display_name(document: Mapping[str, object] | None, profile: int) -> str:
     return f"Customer {profile}"
 
 
-def _hashes(wanted: str, hash_key: bytes) -> list[tuple[str, bytes]]:
+def _hashes(wanted: str, hash_key: bytes, regions: Collection[str] = ()) -> list[tuple[str, bytes]]:
     """The identifiers that the typed text may stand for: every kind, spelt as that kind is kept, by keyed hash."""
     found: dict[tuple[IdentifierType, str], None] = {}
     for kind in STRENGTH:
@@ -238,6 +251,7 @@ def _hashes(wanted: str, hash_key: bytes) -> list[tuple[str, bytes]]:
                 found[kind, normalised(kind, text)] = None
             except InvalidInput:
                 continue
+    found |= {("phone", number): None for number in spellings(wanted, regions)}
     return [(kind, value_hash(hash_key, kind, text)) for kind, text in found]
 
 

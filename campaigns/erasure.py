@@ -7,11 +7,13 @@ is away or by `kill -9`, is finished by a recorder.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import delete
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from base.blobs import Blobs
@@ -19,8 +21,10 @@ from base.db import transaction
 from base.errors import NotFound, Unavailable
 from campaigns import admin_log, customers, remainder
 from campaigns.admin_log import SYSTEM, Actor
-from campaigns.opens import Subject
+from campaigns.models import Delivery
+from campaigns.opens import Click, Decision, Subject
 from signals import erasure
+from signals.events import Event
 from signals.intake import Intake
 from signals.publishing import HOT_STORE
 
@@ -28,12 +32,35 @@ UNDER_WAY: Final = timedelta(minutes=1)
 """For so long an erasure may still be with whoever began it."""
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What an erasure of somebody reaches: signals that are deleted, orders among them; mails, opens (contacts among
+    them) and clicks that stay as numbers and lose the person."""
+
+    signals: int
+    orders: int
+    mails: int
+    opens: int
+    clicks: int
+
+
+def extent(session: Session, members: Sequence[int]) -> Extent:
+    """What an erasure of these profiles, which are one person, would reach."""
+
+    def rows(table: type[Event | Delivery | Decision | Click]) -> int:
+        return session.scalar(select(func.count()).where(table.profile_id.in_(members))) or 0
+
+    orders = select(func.count(Event.order_id.distinct())).where(Event.profile_id.in_(members))
+    return Extent(rows(Event), session.scalar(orders) or 0, rows(Delivery), rows(Decision), rows(Click))
+
+
 def erase_person(intake: Intake, blobs: Blobs, profile: int, now: datetime, by: Actor) -> None:
     """Erase the person this profile belongs to, with every profile merged into them. Not to be undone.
 
-    Doing it again does no harm, and finishes what was interrupted. Raises NotFound and Unavailable.
+    Doing it again does no harm, and finishes what was interrupted; the log has one line of it, of who began. Raises
+    NotFound and Unavailable.
     """
-    if not erasure.erase(intake, profile, now, keep=partial(_keep, blobs, now)):
+    if not erasure.erase(intake, profile, now, keep=partial(_keep, blobs, now, by)):
         raise NotFound("customer", profile)
 
     # Only now: who is marked as erased gets no new key (`subjects.subject_keys`). Deleting the old one waits for
@@ -43,13 +70,13 @@ def erase_person(intake: Intake, blobs: Blobs, profile: int, now: datetime, by: 
         members = customers.members(session, root)
         session.execute(delete(Subject).where(Subject.profile_id.in_(members)))
         remainder.unname(session, members)
-        admin_log.record(session, by, "erase", "customer", root, now)
         erasure.finish(session, members)
 
     intake.settle(drop_keys)
 
 
-def _keep(blobs: Blobs, now: datetime, session: Session, root: int) -> None:
+def _keep(blobs: Blobs, now: datetime, by: Actor, session: Session, root: int) -> None:
+    admin_log.record(session, by, "erase", "customer", root, now)
     remainder.keep_sums(session, blobs, root, now)
 
 

@@ -46,6 +46,9 @@ FREEMAIL: Final = frozenset({
     "protonmail.com", "zoho.com",
 })  # fmt: skip
 """Mailboxes of everybody: their DMARC records have mails refused that others send in their name."""
+EXAMPLES: Final = frozenset({"example.com", "example.net", "example.org"})
+NOBODYS: Final = frozenset({"example", "invalid", "localhost", "test"})
+"""Domains that are nobody's, and top-level domains under which there are none."""
 TRIGGERS: Final = (
     "100% free", "act now", "risk free", "risk-free", "guaranteed winner", "you are a winner", "you have won",
     "cash bonus", "double your", "earn money", "make money fast", "no obligation", "once in a lifetime",
@@ -89,24 +92,25 @@ class Lacking(Struct, frozen=True):
     people: int
 
 
-def findings(row: Campaign, plan: Plan, mail: CompiledMail) -> list[Finding]:
+def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = False) -> list[Finding]:
     """What is to be said of a campaign's mail, of its text and of where links lead; errors first.
 
-    Nobody's data is read. Where a text or push message goes in the mail's place, the mail is a page that it leads to:
-    nothing is said of what only inboxes and filters see.
+    `is_sending`: mails go to people, so that a made-up sender is an error. Nobody's data is read.
+    Where a text or push message goes in the mail's place, the mail is a page that it leads to: nothing is said of what
+    only inboxes and filters see.
     """
     reading = mailreading.read(mail.html)
     found = [*_contrast(reading), *_pictures(reading), *_links(row, plan, mail, reading)]
     if mail.message is UNSET:
-        found += [*_size(mail), *_sender(mail), *_subject(mail), *_text(mail, reading)]
+        found += [*_size(mail), *_made_up(mail, is_sending), *_sender(mail), *_subject(mail), *_text(mail, reading)]
     return sorted(found, key=lambda one: one.level != "error")
 
 
-def errors(row: Campaign, plan: Plan, mail: CompiledMail) -> list[str]:
+def errors(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = False) -> list[str]:
     """The sentences of what blocks."""
     return [
         f"The {'text' if one.tab == 'text' else 'mail'}: {one.words}"
-        for one in findings(row, plan, mail)
+        for one in findings(row, plan, mail, is_sending=is_sending)
         if one.level == "error"
     ]
 
@@ -163,6 +167,15 @@ def _size(mail: CompiledMail) -> Iterator[Finding]:
     if size > NEARLY * MAX_HTML:
         words = f"It has {size // 1000} kB of {MAX_HTML // 1000}: Gmail cuts what is longer."
         yield Finding("warning", "size", "message", words)
+
+
+def _made_up(mail: CompiledMail, is_sending: bool) -> Iterator[Finding]:
+    """The sender that Latebind fills in, and others of domains that are set aside for examples (RFC 2606, RFC 6761)."""
+    for address, what in ((mail.from_address, "The sender"), (mail.reply_to, "The address for answers")):
+        domain = (address or "").lower().rpartition("@")[2].rstrip(".")
+        if is_sending and (_domain(domain) in EXAMPLES or domain.rpartition(".")[2] in NOBODYS):
+            words = f"{what}, {address}, is made up: {domain} is nobody’s. Name an address of a domain of yours."
+            yield Finding("error", "sender", "message", words)
 
 
 def _sender(mail: CompiledMail) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ from signals.profiles import IDENTIFIER_VALUE, ProfileLink
 MAX_MERGES: Final = 200
 MAX_REFUSED: Final = 100
 MAX_SUGGESTED: Final = 20
+MAX_WAITING: Final = 100
 WHY_REFUSED: Final[dict[TieRefusal, str]] = {
     "hub": "Too many people are known by it: it merges nobody.",
     "names": "The people who share it have different names.",
@@ -75,13 +76,16 @@ class Suggested:
 
 @dataclass(frozen=True)
 class Likely:
-    """Two customers who are probably one, as a person is asked: numbers and names, what agrees, the odds for it."""
+    """Two customers who are probably one, as a person is asked: numbers and names, what agrees, the odds for it.
+
+    No odds where nothing was weighed: they state the same facts under customer numbers of their own.
+    """
 
     one: int
     other: int
     names: tuple[str, str]
     facts: tuple[str, ...]
-    odds: int
+    odds: int | None
     found_at: datetime
 
 
@@ -208,16 +212,50 @@ def suggested(session: Session, members: Sequence[int]) -> list[Suggested]:
     return stated + alike
 
 
-def waiting(session: Session) -> list[Likely]:
+def waiting(session: Session, most: int = MAX_WAITING) -> list[Likely]:
     """Who is probably one and waits for a person's word, the likeliest first; at most 100."""
-    offers = likely.offered(session)
-    names = {
-        root: customers.display_name(customers.document(session, root), root)
-        for one in offers for root in (one.one, one.other)
-    }  # fmt: skip
+    offers = likely.offered(session, None, most)
+    return _with_names(session, [(one.one, one.other, one.facts, odds(one.weight), one.found_at) for one in offers])
+
+
+_NUMBERED: Final = text("""
+    WITH told AS (
+        SELECT type, value_hash, last_at FROM refused_tie
+        WHERE reason = 'shared' AND type = ANY(:kinds) ORDER BY last_at DESC LIMIT 1000
+    ), pair AS (
+        SELECT least(o.root_id, t.root_id) AS one, greatest(o.root_id, t.root_id) AS other, told.type, told.last_at
+        FROM told JOIN identifier mine USING (type, value_hash) JOIN profile o ON o.id = mine.profile_id
+        JOIN identifier theirs USING (type, value_hash) JOIN profile t ON t.id = theirs.profile_id
+        WHERE mine.owns AND NOT theirs.owns AND o.root_id <> t.root_id
+        AND o.erased_at IS NULL AND t.erased_at IS NULL
+    )
+    SELECT one, other, array_agg(DISTINCT type ORDER BY type) AS kinds, max(last_at) AS last_at FROM pair
+    WHERE NOT EXISTS (
+        SELECT 1 FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end
+        WHERE l.apart AND (c.root_id, p.root_id) IN ((pair.one, pair.other), (pair.other, pair.one))
+    )
+    GROUP BY one, other ORDER BY max(last_at) DESC, one, other LIMIT :most
+""")
+
+
+def numbered(session: Session, most: int = MAX_WAITING) -> list[Likely]:
+    """Who states one name and address, e-mail or phone under two customer numbers, the newest first; at most 100.
+
+    Of the newest thousand facts of which that was told.
+    """
+    rows = session.execute(_NUMBERED, {"kinds": sorted(MATCHES), "most": most}).all()
+    return _with_names(
+        session, [(row.one, row.other, tuple(EVIDENCE[kind] for kind in row.kinds), None, row.last_at) for row in rows]
+    )
+
+
+def _with_names(
+    session: Session, found: Sequence[tuple[int, int, tuple[str, ...], int | None, datetime]]
+) -> list[Likely]:
+    names = customers.display_names(session, {root for one, other, *_ in found for root in (one, other)})
     return [
-        Likely(one.one, one.other, (names[one.one], names[one.other]), one.facts, odds(one.weight), one.found_at)
-        for one in offers
+        Likely(one, other, (names.get(one, f"Customer {one}"), names.get(other, f"Customer {other}")), facts, said, at)
+        for one, other, facts, said, at in found
     ]
 
 

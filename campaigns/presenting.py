@@ -61,7 +61,7 @@ BELONGS = {
     "scenarios": "campaigns", "messageevents": "campaigns",
     "takers": "offers", "relations": "offers", "segments": "scores", "exports": "scores",
     "merges": "customers", "households": "customers", "permissions": "customers", "corrections": "customers",
-    "calls": "customers",
+    "calls": "customers", "erasure": "customers",
     "sending": "system", "sendlimits": "system", "gateways": "system", "mailreports": "system", "stream": "system",
     "trackingplan": "system", "shops": "system", "lineage": "system",
 }  # fmt: skip

@@ -127,13 +127,16 @@ def turn(session: Session, now: datetime) -> int:
     return len(rows)
 
 
-def missing(session: Session, row: Campaign) -> list[str]:
-    """What is still missing before a campaign can be sent, a sentence each; empty when it can."""
+def missing(session: Session, row: Campaign, *, is_sending: bool = False) -> list[str]:
+    """What is still missing before a campaign can be sent, a sentence each; empty when it can.
+
+    `is_sending`: its mails would go to people, not to the embedded sink.
+    """
     try:
         plan, compiled = compile_campaign(session, row)
     except InvalidInput as error:
         return [str(error)]
-    blocking = findings.errors(row, plan, compiled)
+    blocking = findings.errors(row, plan, compiled, is_sending=is_sending)
     if row.plan_hash is None:
         return ["It has not been published.", *blocking]
     if render_plan.digest(render_plan.encode(plan)) != row.plan_hash:

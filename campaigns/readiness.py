@@ -13,13 +13,15 @@ from campaigns import publish, scenarios
 from campaigns.models.campaign import Campaign
 
 
-def missing(session: Session, store: Store, blobs: FolderBlobs, row: Campaign, now: datetime) -> list[str]:
+def missing(
+    session: Session, store: Store, blobs: FolderBlobs, row: Campaign, now: datetime, *, is_sending: bool
+) -> list[str]:
     """What is missing, a sentence each; empty when it can be sent.
 
     Where it was changed since it was published, its scenarios are asked of what is written: an edit shows at once what
     it breaks.
     """
-    lines = publish.missing(session, row)
+    lines = publish.missing(session, row, is_sending=is_sending)
     if not lines or not scenarios.scenarios(session, row.id):
         return lines
     try:

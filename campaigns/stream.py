@@ -17,13 +17,22 @@ from campaigns.admin_log import Actor
 from campaigns.models.accounts import AccessEntry
 from campaigns.veiling import body_of, veiled
 from signals import quarantine, stream, tracing
+from signals.events import RejectedEvent
 from signals.intake import Intake
 from signals.profiles import Profile
 from signals.reading import Status
+from signals.signal import Untrusted
 from signals.sources import Source
 from signals.stream import Entry, Kind, Wanted
 from signals.tracing import Change
+from signals.trackingplan import Violation
 
+NO_SIGNAL: Final = {
+    "product": "It is a product of a feed and no signal. Mend it in the feed: it is taken with the next one.",
+    "row": "It is a row of a table and no signal. Mend the row or the mapping, and import it again.",
+    "shop": "It is a shop’s own call. Mend it in the shop and save it there once more: the shop sends it anew.",
+}
+"""What to do about what was refused and is no signal, by its reason."""
 LOOK: Final = "event stream"
 ONCE_A: Final = timedelta(minutes=1)
 """Whoever keeps watching leaves a line a minute."""
@@ -34,7 +43,8 @@ class Detail:
     """One signal with what came of it. `body` is None where it is not for who looks.
 
     `profile` is the person it belongs to now. `changes` is None where they cannot be told or nothing was changed;
-    `other` is the stored signal that a contradicting one disagrees with.
+    `other` is the stored signal that a contradicting one disagrees with. `remedy`: why a refused one cannot be taken
+    again now, and what to do.
     """
 
     entry: Entry
@@ -47,6 +57,7 @@ class Detail:
     replayable: bool = False
     replayed_at: datetime | None = None
     reason: str = ""
+    remedy: str = ""
 
 
 def newest(
@@ -125,11 +136,37 @@ def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> D
         "refused", row.id, stream.status_of(row), row.source_id, row.at, row.name or "", field=row.field,
         message=row.message,
     )  # fmt: skip
-    may_be_taken = row.whole and row.reason in quarantine.REPLAYABLE and row.replayed_at is None
+    remedy = "" if row.replayed_at is not None else _remedy(session, intake, row)
     return Detail(
-        entry, None, body_of(row.body, whole=whole), cut=not row.whole, replayable=may_be_taken,
-        replayed_at=row.replayed_at, reason=row.reason,
+        entry, None, body_of(row.body, whole=whole), cut=not row.whole,
+        replayable=row.replayed_at is None and not remedy, replayed_at=row.replayed_at, reason=row.reason,
+        remedy=remedy,
     )  # fmt: skip
+
+
+def _remedy(session: Session, intake: Intake, row: RejectedEvent) -> str:
+    """Why a refused signal cannot be taken again as things are, and what to do; empty where it can."""
+    if row.reason not in quarantine.REPLAYABLE:
+        return NO_SIGNAL.get(row.reason, NO_SIGNAL["row"])
+    if not row.whole:
+        return "Only its beginning is kept, so it cannot be taken again: have the source send it once more."
+    fault = quarantine.fault(intake, session, row)
+    if fault is None:
+        return ""
+    if isinstance(fault, Violation):
+        return (
+            "It would break the tracking plan again. Mend the plan, and take it again here; or have whoever sends it"
+            " mend what they send, which comes as a new signal."
+        )
+    if isinstance(fault, Untrusted):
+        return (
+            "Taking it again would end the same: a key that every visitor of the site can read may not say this."
+            " Have the shop’s server send it, with a server key."
+        )
+    return (
+        "Taking it again would end the same, for what it says cannot be understood. Have the source mend it and send it"
+        " once more: that is a new signal."
+    )
 
 
 def _contradicting(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:

@@ -28,16 +28,24 @@ MAX_TESTS: Final = 20
 
 
 def schedule(
-    session: Session, campaign_id: int, due_at: datetime, now: datetime, by: Actor, *, timezone: str | None = None
+    session: Session,
+    campaign_id: int,
+    due_at: datetime,
+    now: datetime,
+    by: Actor,
+    *,
+    timezone: str | None = None,
+    is_sending: bool = False,
 ) -> None:
     """Send at this time (or move the time, while scheduled): a wall time of `timezone`, the campaign's unless given.
 
     A time with an offset of its own is an instant, and what the zone's clocks show then is kept with it. Raises
-    Conflict when the campaign is not ready: not published, changed since, or past being scheduled.
+    Conflict when the campaign is not ready: not published, changed since, or past being scheduled; with `is_sending`,
+    as mails go to people, also when its sender is made up.
     """
     row = campaign(session, campaign_id)
     time = meant(row, due_at, wallclock.zone(row.timezone if timezone is None else timezone, "timezone"))
-    wanting = publish.missing(session, row)
+    wanting = publish.missing(session, row, is_sending=is_sending)
     if wanting:
         raise Conflict(wanting[0])
     approvals.check_send(session, row, time.at)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import phonenumbers
@@ -31,6 +31,8 @@ _LETTERS: Final = str.maketrans({
     "χ": "ch", "ψ": "ps", "ω": "o",
 })  # fmt: skip
 _WORDS: Final = re.compile(r"[^\W_]+")
+_DIALLED: Final = re.compile(r"[\s+(/]*\d(?:[\s().\-‐-―/]*\d){5,17}\s*")
+"""Digits, and what people put between those of a telephone number."""
 _UMLAUTS: Final = re.compile("([aou])e")
 """Müller is written Mueller where there is no ü, and Muller by who leaves the dots out: all three become one."""
 
@@ -99,6 +101,45 @@ def e164(phone: str, country: str | None) -> str:
     except phonenumbers.NumberParseException:
         return phone
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def spellings(phone: str, regions: Collection[str] = ()) -> set[str]:
+    """How a number that somebody typed may be kept: with its country's code, and as it is dialled within the country.
+
+    `regions` (two letters each) are the countries whose numbers are told without a code; any, where none is given.
+    Empty for what is no telephone number.
+    """
+    if not _DIALLED.fullmatch(phone):
+        return set()
+    typed = re.sub(r"^\s*00", "+", phone)
+    if typed.lstrip().startswith("+"):
+        number = _parsed(typed, None)
+        if number is None:
+            return set()
+        is_told_without = not regions or (phonenumbers.region_code_for_number(number) or "") in regions
+        return set(_spelt(number)[: 2 if is_told_without else 1])
+    found = [_parsed(typed, region) for region in regions or phonenumbers.SUPPORTED_REGIONS]
+    return {
+        one
+        for number in found
+        if number is not None and (regions or phonenumbers.is_valid_number(number))
+        for one in _spelt(number)
+    }
+
+
+def _parsed(phone: str, region: str | None) -> phonenumbers.PhoneNumber | None:
+    try:
+        number = phonenumbers.parse(phone, region)
+    except phonenumbers.NumberParseException:
+        return None
+    return number if phonenumbers.is_possible_number(number) else None
+
+
+def _spelt(number: phonenumbers.PhoneNumber) -> tuple[str, ...]:
+    """The number with its country's code, then as it is dialled at home."""
+    at_home = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
+    abroad = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return abroad, "".join(one for one in at_home if one.isdigit())
 
 
 def _country(traits: Mapping[str, Any]) -> str | None:

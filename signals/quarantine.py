@@ -45,8 +45,7 @@ def replay(intake: Intake, number: int, now: datetime) -> Status:
             raise NotFound("refused signal", number)
         if not row.whole or row.reason not in REPLAYABLE:
             raise Conflict("It cannot be taken again: only the beginning of it is kept, or it is no signal.")
-        said_by, body, at = sender(source), _named(row), row.at
-        arrival = Arrival(at, timedelta(milliseconds=row.skew_ms), row.call)
+        said_by, body, arrival = sender(source), _named(row), _arrival(row)
     intake.reader.plans.renew()
     reading = intake.reader.read(said_by, [body], arrival)
     if reading.refusals:
@@ -59,6 +58,12 @@ def replay(intake: Intake, number: int, now: datetime) -> Status:
         return "rejected"
     intake.settle(partial(_replayed, number, now))
     return outcome.status
+
+
+def fault(intake: Intake, session: Session, row: RejectedEvent) -> InvalidInput | None:
+    """What would refuse this signal if it were taken once more now; None where nothing would. Changes nothing."""
+    intake.reader.plans.renew()
+    return intake.reader.fault(sender(session.get_one(Source, row.source_id)), _named(row), _arrival(row))
 
 
 def waiting(
@@ -75,6 +80,10 @@ def waiting(
         query = query.where(RejectedEvent.name == name)
     order = RejectedEvent.tried_at.asc().nulls_first(), RejectedEvent.id
     return session.scalars(query.order_by(*order).limit(limit)).all()
+
+
+def _arrival(row: RejectedEvent) -> Arrival:
+    return Arrival(row.at, timedelta(milliseconds=row.skew_ms), row.call)
 
 
 def _named(row: RejectedEvent) -> bytes:

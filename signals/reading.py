@@ -137,6 +137,14 @@ class Reader:
                 _let_go(item)
         return reading
 
+    def fault(self, sender: Sender, body: bytes, arrival: Arrival) -> InvalidInput | None:
+        """What is wrong with a call by what holds now; None where it would be taken. Changes nothing."""
+        try:
+            self._item(sender, 0, body, replace(arrival, content_key=self._content_key), self.plans.current(), {})
+        except InvalidInput as error:
+            return error
+        return None
+
     def _item(
         self, sender: Sender, index: int, body: bytes, arrival: Arrival, plan: Plan, unknown: dict[str, None]
     ) -> Item:

@@ -1,15 +1,14 @@
 """The run over all customers that finds who are probably one: merges what is as good as certain, offers the likely.
 
-What a customer states is read from their newest `identify` calls, as shops' systems told of them; whoever refuses
-profiling is left out. Pairs are weighed by `workers/likeness.py`, and `workers/clusters.py` says which of them are one
+What a customer states is what shops' systems told of them (`signals/stated.py`); whoever refuses profiling is left
+out. Pairs are weighed by `workers/likeness.py`, and `workers/clusters.py` says which of them are one
 person. Each customer goes into it as they stand, merges and all; of two with customer numbers of their own a person
 decides. A merge keeps its evidence and is undone like every other.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,12 +19,11 @@ from sqlalchemy import select, text
 from base import db, logs
 from base.clock import Clock
 from base.errors import Conflict, InvalidInput
-from base.sealed import SealedJson
 from signals import likely
-from signals.events import BODY
 from signals.intake import Intake
 from signals.joining import join_likely
 from signals.likely import MOST_OFFERED, MatchRun, Offer
+from signals.stated import stated
 from workers.clusters import CERTAIN, NO_KEY, gathered
 from workers.facts import Facts, facts
 from workers.likeness import Likeness, alike
@@ -34,8 +32,6 @@ MOST_PEOPLE: Final = 200_000
 """Customers who are looked at, the newest; each costs about 10 KB while pairs are weighed."""
 MOST_MERGES: Final = 1_000
 """Merges that one run makes, the likeliest; the next run goes on."""
-CALLS: Final = 20
-"""Newest `identify` calls of a customer that are read."""
 BATCH: Final = 1_000
 ALONE: Final = 0x6C625F6C696B656C
 """PostgreSQL's number of the lock under which one run goes on at a time ("lb_likel")."""
@@ -98,12 +94,12 @@ class Matcher:
         while len(people.roots) < MOST_PEOPLE:
             with db.transaction(self._sessions) as session:
                 rows = session.execute(_ROOTS, {"before": before, "most": BATCH}).all()
-                stated = _stated(session.execute(_CALLS, {"roots": [row.id for row in rows], "most": CALLS}))
+                told = stated(session, [row.id for row in rows])
             if not rows:
                 break
             before = rows[-1].id
             for row in rows:
-                found = facts(columns(stated.get(row.id, ())))
+                found = facts(told.get(row.id, {}))
                 if found != Facts():
                     people.roots.append(row.id)
                     people.facts.append(found)
@@ -211,45 +207,6 @@ def _top(tied: dict[int, int], place: int) -> int:
     return place
 
 
-def _stated(rows: Any) -> dict[int, list[Mapping[str, Any]]]:
-    """The traits of each root's calls, the newest first."""
-    stated: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows:
-        traits = row.body.get("traits")
-        if isinstance(traits, dict):
-            stated[row.root].append(traits)
-    return stated
-
-
-_TRAITS: Final[Mapping[str, tuple[str, ...]]] = {
-    "given": ("firstName", "first_name"), "family": ("lastName", "last_name"), "name": ("name",),
-    "born": ("birthday", "birthDate", "birth_date", "dateOfBirth", "date_of_birth"), "email": ("email",),
-    "phone": ("phone",),
-}  # fmt: skip
-_PLACE: Final[Mapping[str, tuple[str, ...]]] = {
-    "street": ("street", "street_address", "line1"), "city": ("city",),
-    "post": ("postalCode", "postal_code", "zip", "postcode"),
-}  # fmt: skip
-"""Which traits of a call, and of its address, state what (`workers/facts.py`)."""
-
-
-def columns(calls: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The newest statement of each fact; of an address only the newest whole one, never parts of two."""
-    found: dict[str, Any] = {}
-    for traits in calls:
-        address = traits.get("address")
-        place = address if isinstance(address, dict) else traits
-        groups = ((traits, {name: _TRAITS[name]}) for name in _TRAITS)
-        for source, names in (*groups, (place, _PLACE)):
-            told = {
-                name: value for name, spellings in names.items()
-                for value in [next((source[one] for one in spellings if source.get(one)), None)] if value is not None
-            }  # fmt: skip
-            if told and not told.keys() & found.keys():
-                found |= told
-    return found
-
-
 _ROOTS: Final = text("""
     SELECT p.id, EXISTS (
         SELECT 1 FROM profile m JOIN identifier i ON i.profile_id = m.id
@@ -260,13 +217,6 @@ _ROOTS: Final = text("""
       AND s.document #>> '{consent,profiling}' IS DISTINCT FROM 'false'
     ORDER BY p.id DESC LIMIT :most
 """)
-_CALLS: Final = text("""
-    SELECT r.root, c.body FROM unnest(CAST(:roots AS bigint[])) AS r (root) CROSS JOIN LATERAL (
-        SELECT e.body, e.event_time, e.id FROM profile m JOIN event e ON e.profile_id = m.id
-        JOIN source s ON s.id = e.source_id AND s.kind = 'server'
-        WHERE m.root_id = r.root AND e.type = 'identify' ORDER BY e.event_time DESC, e.id DESC LIMIT :most
-    ) c ORDER BY r.root, c.event_time DESC, c.id DESC
-""").columns(body=SealedJson(BODY.place))
 _APART: Final = text("""
     SELECT c.root_id AS one, p.root_id AS other FROM profile_link l
     JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end WHERE l.apart AND c.root_id <> p.root_id

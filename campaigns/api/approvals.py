@@ -86,7 +86,16 @@ def list_campaign_approvals(campaign_id: int) -> Approvals:
 def ask_for_approval(campaign_id: int, json: AskIn) -> tuple[Approval, int]:
     """Ask for the approval of the campaign as it is written now, and of when it goes out."""
     with parts().transaction() as session:
-        made = approving.ask(session, parts().store, parts().blobs, campaign_id, json, parts().now(), actor())
+        made = approving.ask(
+            session,
+            parts().store,
+            parts().blobs,
+            campaign_id,
+            json,
+            parts().now(),
+            actor(),
+            is_sending=parts().settings.is_sending,
+        )
         return _out(made, stands=False), 201
 
 
@@ -100,7 +109,16 @@ def approve_version(approval_id: int, json: SaidIn) -> Approval:
     """
     with parts().transaction() as session:
         now, by = parts().now(), actor()
-        made = approving.approve(session, parts().store, parts().blobs, approval_id, json.note, now, by)
+        made = approving.approve(
+            session,
+            parts().store,
+            parts().blobs,
+            approval_id,
+            json.note,
+            now,
+            by,
+            is_sending=parts().settings.is_sending,
+        )
         return _out(made, stands=True)
 
 

@@ -150,7 +150,7 @@ class OpenOut(msgspec.Struct, frozen=True):
 def find_customers(json: Query) -> FoundList:
     """Find customers by an identifier or an order number; it stands in the body, never in a URL."""
     with parts().transaction() as session:
-        found = customers.find(session, json.q, parts().settings.hash_key)
+        found = customers.find(session, json.q, parts().settings.hash_key, parts().settings.phone_regions)
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
     return FoundList([FoundOut(one.profile, one.name, one.matched) for one in found])
 

@@ -30,4 +30,7 @@ def check_mail(campaign_id: int) -> Findings:
         row = campaigns.campaign(session, campaign_id)
         plan, mail = compiling.compile_campaign(session, row)
         lacking = findings.lacking(session, row, mail, parts().now())
-        return Findings([*findings.findings(row, plan, mail), *findings.of_nobody(lacking)], lacking)
+        return Findings(
+            [*findings.findings(row, plan, mail, is_sending=parts().settings.is_sending), *findings.of_nobody(lacking)],
+            lacking,
+        )

@@ -72,18 +72,22 @@ class RefusedTies(msgspec.Struct, frozen=True):
 
 
 class LikelyOut(msgspec.Struct, frozen=True):
-    """Two customers who are probably one: the facts that agree, and the odds for it, to one."""
+    """Two customers who are probably one: the facts that agree, and the odds for it, to one, if they were weighed."""
 
     customers: list[int]
     facts: list[str]
-    odds: int
+    odds: int | None
     found_at: str
 
 
 class LikelyMatches(msgspec.Struct, frozen=True):
-    """At most 100, the likeliest first. `looked_at`: when the newest run ended; `fault`: why it found nothing."""
+    """At most 100, the likeliest first. `looked_at`: when the newest run ended; `fault`: why it found nothing.
+
+    `numbered`: at most 100 who state one name and address, e-mail or phone under customer numbers of their own.
+    """
 
     likely: list[LikelyOut]
+    numbered: list[LikelyOut]
     looked_at: str | None
     pending: bool
     fault: str | None
@@ -170,11 +174,12 @@ def list_refused_ties() -> RefusedTies:
 def list_likely_matches() -> LikelyMatches:
     """Customers who are probably one although no identifier says so, for a person to decide on."""
     with parts().transaction() as session:
-        found = merges.waiting(session)
+        found, numbered = merges.waiting(session), merges.numbered(session)
         run, is_pending = likely.latest(session)
-        access_log.record_all(session, actor(), "likely matches", parts().now(), merges.shown(found))
+        access_log.record_all(session, actor(), "likely matches", parts().now(), merges.shown([*found, *numbered]))
         return LikelyMatches(
-            [LikelyOut([one.one, one.other], list(one.facts), one.odds, one.found_at.isoformat()) for one in found],
+            [_likely(one) for one in found],
+            [_likely(one) for one in numbered],
             run.ended_at.isoformat() if run is not None and run.ended_at is not None else None,
             is_pending,
             run.fault if run is not None else None,
@@ -197,6 +202,10 @@ def keep_customers_apart(profile: int, json: MergeIn) -> Separated:
     """Say that two customers are two people: from then on only a person merges them."""
     merges.part(_intake(), profile, json.other, parts().now(), actor())
     return Separated([profile, json.other])
+
+
+def _likely(one: merges.Likely) -> LikelyOut:
+    return LikelyOut([one.one, one.other], list(one.facts), one.odds, one.found_at.isoformat())
 
 
 def _refused(one: merges.Refused) -> RefusedOut:

@@ -92,7 +92,15 @@ def schedule_campaign(campaign_id: int, json: ScheduleIn) -> Done:
     if due_at is None or (json.due_at is not None and json.wall is not None):
         raise InvalidInput("due_at", "or wall must be given, and not both")
     with parts().transaction() as session:
-        transitions.schedule(session, campaign_id, due_at, parts().now(), actor(), timezone=json.timezone)
+        transitions.schedule(
+            session,
+            campaign_id,
+            due_at,
+            parts().now(),
+            actor(),
+            timezone=json.timezone,
+            is_sending=parts().settings.is_sending,
+        )
         return Done(state=campaigns.campaign(session, campaign_id).state)
 
 

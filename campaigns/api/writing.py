@@ -146,7 +146,12 @@ def get_campaign(campaign_id: int) -> Campaign:
     """One campaign, with what is missing before it can be sent."""
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return campaign_out(row, readiness.missing(session, parts().store, parts().blobs, row, parts().now()))
+        return campaign_out(
+            row,
+            readiness.missing(
+                session, parts().store, parts().blobs, row, parts().now(), is_sending=parts().settings.is_sending
+            ),
+        )
 
 
 @api.put("/campaigns/<int:campaign_id>")

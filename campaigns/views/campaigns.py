@@ -245,7 +245,13 @@ def frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
 
 def _frame(session: Session, row: Campaign, tab: str) -> dict[str, Any]:
     waits = row.state in ("draft", "scheduled")
-    missing = readiness.missing(session, parts().store, parts().blobs, row, parts().now()) if waits else []
+    missing = (
+        readiness.missing(
+            session, parts().store, parts().blobs, row, parts().now(), is_sending=parts().settings.is_sending
+        )
+        if waits
+        else []
+    )
     tabs = TABS if current_user.may("manager") else [one for one in TABS if one[0] == "checks"]
     return {
         "campaign": row, "tab": tab, "tabs": tabs, "missing": [told(line) for line in missing],

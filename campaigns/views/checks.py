@@ -53,7 +53,16 @@ def ask(campaign_id: int) -> ResponseReturnValue:
             starts_at=forms.moment(request.form, "starts_at", zone),
             note=forms.text(request.form, "note", most=approving.MAX_NOTE),
         )
-        approving.ask(session, parts().store, parts().blobs, campaign_id, wanted, parts().now(), actor())
+        approving.ask(
+            session,
+            parts().store,
+            parts().blobs,
+            campaign_id,
+            wanted,
+            parts().now(),
+            actor(),
+            is_sending=parts().settings.is_sending,
+        )
         return "Asked for: whoever approves finds it under Approvals."
 
     return _done(campaign_id, do)
@@ -67,7 +76,16 @@ def approve(campaign_id: int, approval_id: int) -> ResponseReturnValue:
     def do(session: Session) -> str:
         note = forms.text(request.form, "note", most=approving.MAX_NOTE)
         now, by = parts().now(), actor()
-        approving.approve(session, parts().store, parts().blobs, _of(session, campaign_id, approval_id), note, now, by)
+        approving.approve(
+            session,
+            parts().store,
+            parts().blobs,
+            _of(session, campaign_id, approval_id),
+            note,
+            now,
+            by,
+            is_sending=parts().settings.is_sending,
+        )
         return "Approved."
 
     return _done(campaign_id, do)
@@ -156,7 +174,7 @@ def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
     try:
         plan, mail = compiling.compile_campaign(session, row)
         verdicts = scenarios.ask(session, parts().store, parts().blobs, row, plan, mail, parts().now())
-        told: list[Finding] | None = findings.findings(row, plan, mail)
+        told: list[Finding] | None = findings.findings(row, plan, mail, is_sending=parts().settings.is_sending)
         message, samples = _message(row, mail)
     except InvalidInput:
         # What keeps it from being compiled stands above the page.

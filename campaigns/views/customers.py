@@ -40,7 +40,7 @@ def find() -> ResponseReturnValue:
     query = request.form.get("q", "")
     with parts().transaction() as session:
         try:
-            found = customers.find(session, query, parts().settings.hash_key)
+            found = customers.find(session, query, parts().settings.hash_key, parts().settings.phone_regions)
         except InvalidInput as error:
             return render_template("customers/index.html", query=query, found=None, fault=error.message), 400
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from base.errors import InvalidInput, NotFound
-from campaigns import access_log, customers, merges
+from campaigns import access_log, customers, merges, sidebyside
 from campaigns.access import allow
 from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals import likely as likely_matches
 from signals.intake import Intake
+
+MAX_ASKED = 25
+"""Pairs that the page of likely matches asks about at once, of each list."""
 
 pages = Blueprint("merges", __name__, url_prefix="/customers")
 
@@ -99,9 +103,20 @@ def decide(profile: int, other: int) -> ResponseReturnValue:
 def _likely(fault: InvalidInput | None) -> str:
     with parts().transaction() as session:
         run, is_pending = likely_matches.latest(session)
-        found = merges.waiting(session)
-        access_log.record_all(session, actor(), "likely matches", parts().now(), merges.shown(found))
-        return render_template("customers/likely.html", found=found, run=run, is_pending=is_pending, fault=fault)
+        found = merges.waiting(session, MAX_ASKED)
+        weighed = {(one.one, one.other) for one in found}
+        twice = [one for one in merges.numbered(session, MAX_ASKED) if (one.one, one.other) not in weighed]
+        access_log.record_all(session, actor(), "likely matches", parts().now(), merges.shown([*found, *twice]))
+        veiled = not current_user.may("admin")
+        return render_template(
+            "customers/likely.html",
+            found=sidebyside.pairs(session, found, veiled=veiled),
+            twice=sidebyside.pairs(session, twice, veiled=veiled),
+            most=MAX_ASKED,
+            run=run,
+            is_pending=is_pending,
+            fault=fault,
+        )
 
 
 def _page(profile: int, fault: InvalidInput | None) -> str:

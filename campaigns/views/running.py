@@ -261,7 +261,7 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         return "Saved: that is how it goes out."
     if what == "now":
         publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
-        transitions.schedule(session, campaign_id, now, now, by)
+        transitions.schedule(session, campaign_id, now, now, by, is_sending=parts().settings.is_sending)
         return "It goes out now."
     if what == "goal":
         days = forms.whole(request.form, "window_days")
@@ -300,7 +300,7 @@ def _schedule(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
     _time(session, row, now, by)
     if row.state == "draft":
         publish.publish(session, parts().store, parts().blobs, row.id, now, by)
-    transitions.schedule(session, row.id, wall, now, by, timezone=zone)
+    transitions.schedule(session, row.id, wall, now, by, timezone=zone, is_sending=parts().settings.is_sending)
     return "Scheduled."
 
 

@@ -8,7 +8,7 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from campaigns import access_log, customers, stream
+from campaigns import access_log, changewords, customers, stream
 from campaigns.access import ADMIN, allow
 from campaigns.parts import parts
 from campaigns.views import forms
@@ -68,6 +68,8 @@ def show(kind: str, number: int) -> ResponseReturnValue:
             source=stream.names(session).get(found.entry.source, ""),
             body=None if found.body is None else stream.lines(found.body),
             form=None if found.form is None else stream.lines(found.form),
+            said=changewords.said(found.changes or ()),
+            currency=customers.currencies(session, _members(session, found.profile))[0],
             most=MOST_EVENTS,
         )
 
@@ -123,7 +125,7 @@ def _members(session: Session, person: int | None) -> tuple[int, ...]:
 def _person(said: str) -> int:
     """The one person that is known by this. Raises InvalidInput."""
     with parts().transaction() as session:
-        found = customers.find(session, said, parts().settings.hash_key)
+        found = customers.find(session, said, parts().settings.hash_key, parts().settings.phone_regions)
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
     if len(found) != 1:
         raise InvalidInput("person", "several are known by this" if found else "nobody is known by this")

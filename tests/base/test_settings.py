@@ -22,6 +22,13 @@ def test_it_fills_in_what_follows_from_other_settings(tmp_path: Path) -> None:
     assert settings.render_url == "http://127.0.0.1:8001"
 
 
+def test_it_takes_countries_by_two_letters() -> None:
+    assert Settings.from_environment({"LATEBIND_PHONE_REGIONS": "de, AT"}).phone_regions == ("DE", "AT")
+    for wrong in ("Germany", "D1", "DE,,AT"):
+        with pytest.raises(SettingError, match="LATEBIND_PHONE_REGIONS: must be countries by two letters"):
+            Settings.from_environment({"LATEBIND_PHONE_REGIONS": wrong})
+
+
 def test_it_makes_relative_folders_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     assert Settings.from_environment({}).var == tmp_path / "var"

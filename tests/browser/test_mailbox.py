@@ -154,7 +154,9 @@ def campaign(post: Post) -> int:
         "Thank you for the shoes", "thank-you", "Thank you", "thank-you", after_category="running-shoes", priority=-1
     )
     socks = offer("Socks", "cross-sell", "Complement tile", "socks", fields={"headline": "Socks that stay up"})
-    written = message(LAYOUTS[0], "Running shoes", "Example Shop", "shop@example.com", "1 Example Street, Example Town")
+    written = message(
+        LAYOUTS[0], "Running shoes", "Example Shop", "shop@latebind-shoes.eu", "1 Example Street, Example Town"
+    )
     content = {
         "name": "Running shoes",
         "message_id": post.call("POST", "/messages", msgspec.to_builtins(written))["id"],

@@ -39,6 +39,7 @@ EXPECTED = {
     "running.ledger": "manager support", "sendlimits": "manager", "sendlimits.save": "admin",
     "checks.show": "manager approver", "checks.fields": "manager approver", "checks.approve": "approver",
     "checks.refuse": "approver", "corrections": "support", "customers.export": "admin",
+    "erasure": "admin", "erasure.progress": "support",
     "approvals": "manager approver", "running.audience_count": "manager approver", "messageevents": "manager",
     "gateways": "admin", "texts": "manager",
     "stream": "support", "stream.replay": "admin", "stream.replay_all": "admin", "trackingplan": "admin",

@@ -97,6 +97,9 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "permissions.state": lambda d: d.browser.post(
         f"/customers/{d.web.shop.profile('ada')}/permissions", purpose="tracking", granted="yes", why="Told by phone"
     ),
+    "erasure.erase": lambda d: d.browser.post(
+        f"/customers/{(one := d.web.shop.people('leaving')[0])}/erase", profiles=str(one), typed="leaving"
+    ),
     "permissions.lift": lambda d: d.browser.post(
         f"/customers/{d.web.shop.profile('ada')}/addresses/lift", address=d.stopped(), why="It works again"
     ),

@@ -26,6 +26,7 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "signal", partial(support.get, f"/stream/refused/{desk.refused()}")
     for name in ("merges", "known", "household"):
         yield name, partial(support.get, f"/customers/{ada}/{name}")
+    yield "erase", partial(desk.browser.get, f"/customers/{ada}/erase")
     for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
                  f"/campaigns/{number}/preview?customer={ada}",
                  f"/campaigns/{number}/preview/mail?customer={ada}"):  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -13,6 +15,7 @@ from campaigns.mail import MessageIn
 from tests.campaigns.mailing import words
 from tests.campaigns.shop import MESSAGE, MJML, Shop, named
 from tests.campaigns.web import Web
+from tests.campaigns.web import told as told_by
 
 SAID = "These are twenty words that say what the mail is about, so that it can be read with pictures off."
 
@@ -40,6 +43,52 @@ def found(shop: Shop, **changes: Any) -> set[tuple[str, str]]:
 def told(session: Session, number: int) -> list[findings.Finding]:
     row = campaigns.campaign(session, number)
     return findings.findings(row, *compiling.compile_campaign(session, row))
+
+
+MADE_UP = (
+    ("shop@example.com", True), ("shop@mail.example.org", True), ("a@shop.test", True), ("a@b.invalid", True),
+    ("a@b.EXAMPLE", True), ("shop@examples.com", False), ("shop@latest.com", False), ("shop@test.de", False),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("address", "is_made_up"), MADE_UP)
+def test_it_lets_no_made_up_sender_write_to_people(shop: Shop, address: str, is_made_up: bool) -> None:
+    number = shop.campaign(published=False, message=shop.message(mjml=mjml(""), from_address=address))
+    answers = shop.campaign(
+        published=False, message=shop.message(mjml=mjml(""), from_address="a@shoes.de", reply_to=address)
+    )
+    with shop.sessions.begin() as session:
+        for campaign in (number, answers):
+            row = campaigns.campaign(session, campaign)
+            plan, compiled = compiling.compile_campaign(session, row)
+            for is_sending in (False, True):
+                told = findings.findings(row, plan, compiled, is_sending=is_sending)
+                blocks = [one.words for one in told if (one.level, one.code) == ("error", "sender")]
+                assert bool(blocks) == (is_made_up and is_sending), blocks
+
+
+def test_it_holds_a_made_up_sender_back_where_mails_go_to_people_and_not_in_the_sink(shop: Shop) -> None:
+    assert not shop.settings.is_sending
+    sink = Web(shop)
+    shop.settings = replace(shop.settings, smtp_url="smtp://relay.shoes.de:587")
+    real = Web(shop)
+    words = "The sender, shop@example.com, is made up: example.com is nobody’s."
+    try:
+        number = shop.campaign(message=shop.message(mjml=mjml("")))
+        assert words in real.desk("manager").get(f"/campaigns/{number}/checks/").text
+        assert words not in sink.desk("manager").get(f"/campaigns/{number}/checks/").text
+        manager, due = real.program("manager"), {"due_at": shop.now.isoformat()}
+        assert words in str(manager.told("GET", f"/campaigns/{number}/findings"))
+        assert words in str(manager.told("GET", f"/campaigns/{number}")["missing"])
+        assert words in told_by(manager.call("POST", f"/campaigns/{number}/schedule", due), 409)["detail"]
+        asked = {"due_at": (shop.now + timedelta(days=1)).isoformat(), "note": "It is meant so"}
+        assert words in told_by(manager.call("POST", f"/campaigns/{number}/approvals", asked), 409)["detail"]
+        assert sink.program("manager").call("POST", f"/campaigns/{number}/schedule", due).status_code == 200
+        dry = replace(shop.settings, dry_run=True)
+        assert not dry.is_sending
+    finally:
+        sink.close()
+        real.close()
 
 
 FAULTS = (

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from sqlalchemy import select
 
 from campaigns.models import AccessEntry, AdminEntry
 from signals import likely
 from signals.identity import TIES
 from signals.joining import join_likely
 from signals.likely import Offer
+from signals.profiles import Profile
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 from tests.signals.sending import call
@@ -105,7 +109,7 @@ def test_it_offers_likely_matches_to_a_person_and_keeps_to_the_answer(shop: Shop
         looks = [one.profile_id for one in session.query(AccessEntry).order_by(AccessEntry.id)]
     assert looks == [ann, bob, eve], "each whose name is shown was looked at"
     assert "20 to 1" in page
-    assert "name · birth date" in page
+    assert "Much the same: name · birth date." in page
     assert 'value="same"' not in page, "support may look"
     (first, _) = program.told("GET", "/customers/likely")["likely"]
     assert (first["customers"], first["odds"], first["facts"]) == ([ann, bob], 20, ["name", "birth date"])
@@ -122,3 +126,73 @@ def test_it_offers_likely_matches_to_a_person_and_keeps_to_the_answer(shop: Shop
     (merge,) = program.told("GET", f"/customers/{bob}/merges")["merges"]
     assert merge["how"].startswith("by hand"), "the answer that two are two is no merge that was undone"
     assert program.call("POST", f"/customers/{bob}/apart", {"other": eve}).status_code == 400
+
+
+def cells(page: str, one: int, other: int) -> dict[str, tuple[str, str, str]]:
+    """The lines of two customers side by side: by fact what is stated of each, and whether that agrees."""
+    part = page.partition(f'aria-label="What is stated of {one} and {other}"')[2].partition("</tbody>")[0]
+    told = (re.findall(r"<(?:span|td) [^>]*>([^<]*)", row) for row in part.split("<tr>")[2:])
+    return {fact: (one, other, agreement) for fact, agreement, one, other in told}
+
+
+def test_it_shows_two_who_may_be_one_side_by_side(shop: Shop, web: Web) -> None:
+    home = {"street": "12 Main Street", "postalCode": "53111", "city": "Bonn"}
+    shop.send(
+        call("identify", userId="ann", traits={
+            "name": "Ann Müller", "birthday": "1980-02-01", "email": "ann@example.com", "phone": "+49 228 1234567",
+            "address": home,
+        }),
+        call("identify", anonymousId="d1", traits={
+            "firstName": "Ann", "lastName": "Mueller", "birthday": "1980-01-02", "email": "annie@example.org",
+            "address": home | {"postalCode": "53112", "city": "BONN"},
+        }),
+    )  # fmt: skip
+    ann = shop.profile("ann")
+    with shop.sessions.begin() as session:
+        other = next(one for one in session.scalars(select(Profile.id)) if one != ann)
+        likely.offer(session, [Offer(ann, other, 4.2, ("name", "birth date"), shop.now)], 1)
+    expected = {
+        "Name": ("Ann Müller", "Ann Mueller", "the same"),
+        "Birth date": ("1980-02-01", "1980-01-02", "much the same"),
+        "Street": ("12 Main Street", "12 Main Street", "the same"),
+        "Postal code": ("53111", "53112", "different"),
+        "City": ("Bonn", "BONN", "the same"),
+        "E-mail address": ("ann@example.com", "annie@example.org", "different"),
+        "Phone number": ("+49 228 1234567", "–", "only one states it"),
+        "Customer number": ("ann", "–", "only one states it"),
+    }
+    page = web.desk("admin").get("/customers/likely").text
+    assert cells(page, ann, other) == expected
+    assert "One person: merge" in page
+    assert "nothing merges them but a person" not in page
+    veiled = web.desk("support").get("/customers/likely").text
+    assert "An admin says which of them are one." in veiled
+    for secret in ("Main Street", "ann@example.com", "annie@", "1234567"):
+        assert secret not in veiled, secret
+    assert cells(veiled, ann, other)["E-mail address"] == ("a•••@example.com", "a•••@example.org", "different")
+    assert cells(veiled, ann, other)["Street"] == ("•••", "•••", "the same")
+
+
+def test_it_asks_about_one_name_under_two_customer_numbers(shop: Shop, web: Web) -> None:
+    home = {"name": "Ann Lee", "address": {"street": "12 Main Street", "city": "Bonn"}}
+    shop.send(*(call("identify", userId=name, traits=home) for name in ("ann", "lee", "eve")))
+    shop.send(call("identify", userId="bob", traits=home | {"name": "Bob Lee"}))
+    ann, lee, eve = (shop.profile(name) for name in ("ann", "lee", "eve"))
+    admin, program = web.desk("admin"), web.program("admin")
+    page = admin.get("/customers/likely").text
+    assert "One name, two customer numbers" in page
+    assert cells(page, ann, lee)["Customer number"] == ("ann", "lee", "each their own")
+    assert cells(page, ann, eve)["Name"] == ("Ann Lee", "Ann Lee", "the same")
+    found = program.told("GET", "/customers/likely")
+    assert found["likely"] == []
+    assert {tuple(one["customers"]) for one in found["numbered"]} == {(ann, lee), (ann, eve)}
+    assert {(one["facts"][0], one["odds"]) for one in found["numbered"]} == {("name and address", None)}
+
+    with shop.sessions.begin() as session:
+        likely.offer(session, [Offer(ann, lee, 4.2, ("name",), shop.now)], 1)
+    page = admin.get("/customers/likely").text
+    assert page.count(f'aria-label="What is stated of {ann} and {lee}"') == 1, "asked once"
+    assert "both have a customer number, so that nothing merges them but a person" in page
+    assert admin.post(f"/customers/likely/{ann}/{lee}", answer="two").status_code == 302
+    assert admin.post(f"/customers/likely/{ann}/{eve}", answer="same").status_code == 302
+    assert [one["customers"] for one in program.told("GET", "/customers/likely")["numbered"]] == []

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import msgspec
 from sqlalchemy import select, text
 
+from campaigns import changewords
 from campaigns.models import AccessEntry
 from campaigns.veiling import body_of, veiled
 from signals.intake import take
+from signals.sources import create_source, sender
+from signals.state import Answer, CategoryStats, ProfileState, Review, Views, document
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 
@@ -91,7 +95,8 @@ def test_it_shows_support_a_signal_with_names_and_addresses_masked(shop: Shop, w
     changes = {one["path"]: (one["before"], one["after"]) for one in seen["changes"]}
     assert changes["traits.city"] == (None, "Bonn")
     page = web.desk("support").get(f"/stream/taken/{number}").text
-    assert "traits.city" in page
+    assert "City" in page
+    assert "As it was understood" not in page
     for words in ("ann@example.com", "Annabel", "Lee", "1984"):
         assert words not in page, words
     assert "Annabel Lee" in web.desk("admin").get(f"/stream/taken/{number}").text
@@ -109,8 +114,9 @@ def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop,
     program.told("PUT", "/tracking-plan", PLAN)
     number, other = booked(shop, "L"), booked(shop, "XL")
     page = desk.get(f"/stream/refused/{number}").text
-    for words in ("Quarantined", "properties.size", "must be one of S, M", "Take it again", "ann@example.com"):
+    for words in ("Quarantined", "properties.size", "must be one of S, M", "Mend the plan", "ann@example.com"):
         assert words in page, words
+    assert "Take it again" not in page, "it would be refused again"
     masked = web.desk("support").get(f"/stream/refused/{number}").text
     for words in ("ann@example.com", "1234567", "192.0.2.7", "Take it again"):
         assert words not in masked, words
@@ -118,6 +124,8 @@ def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop,
     assert "still refused" in desk.get(f"/stream/refused/{number}").text
     mended = {"name": "Fitting Booked", "definition": {"properties": {"size": {"type": "text"}}}}
     program.told("PUT", "/tracking-plan", mended)
+    assert "Take it again" in desk.get(f"/stream/refused/{number}").text
+    assert "an admin can take it again" in web.desk("support").get(f"/stream/refused/{number}").text
     assert "1</a>" not in desk.get("/system/tracking-plan/").text
     assert "2</a>" in desk.get("/system/tracking-plan/").text
     desk.post(f"/stream/refused/{number}/replay")
@@ -130,6 +138,70 @@ def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop,
     assert sorted(one["status"] for one in listed) == ["replayed", "replayed", "taken", "taken"]
     assert program.call("POST", "/signals/refused/99999/replay").status_code == 404
     assert other > number
+
+
+def test_it_says_why_a_refused_signal_cannot_be_taken_again_and_what_to_do(shop: Shop, web: Web) -> None:
+    with shop.sessions.begin() as session:
+        site = sender(create_source(session, "site", "browser", shop.now)[0])
+    told = {"type": "track", "anonymousId": "d1", "messageId": "m-1", "properties": {}}
+    for body, source, words in (
+        (told | {"event": "Order Completed", "properties": {"order_id": "7"}}, site, "Have the shop’s server send it"),
+        (told | {"event": "Order Completed", "timestamp": "soon"}, shop.source, "Have the source mend it"),
+        (told | {"event": "X", "properties": {"text": "x" * 9_000}, "timestamp": 7}, shop.source, "Only its beginning"),
+    ):
+        (outcome,) = take(shop.intake, source, [msgspec.json.encode(body)], shop.now)
+        assert outcome.status == "rejected"
+        with shop.sessions.begin() as session:
+            number = session.scalar(text("SELECT max(id) FROM rejected_event"))
+        page = web.desk("admin").get(f"/stream/refused/{number}").text
+        assert words in page
+        assert "Take it again" not in page
+        assert web.program("admin").told("GET", f"/signals/refused/{number}")["replayable"] is False
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE rejected_event SET reason = 'product'"))
+    assert "no signal. Mend it in the feed" in web.desk("support").get(f"/stream/refused/{number}").text
+
+
+def test_it_tells_what_a_signal_changed_in_words(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    shop.clock.advance(timedelta(days=40))
+    order = shop.order("ann", "shoes", shop.now)
+    order["properties"]["currency"] = "CHF"
+    shop.send(
+        order,
+        {"type": "track", "userId": "ann", "event": "Complaint Opened", "properties": {"complaint_id": "c 7"}},
+        {"type": "track", "userId": "ann", "event": "Product Registered", "properties": {"category": "shoes"}},
+        {"type": "track", "userId": "ann", "event": "Offer Feedback",
+         "properties": {"feedback": "gift", "product_id": "shoes-1"}},
+    )  # fmt: skip
+    program = web.program("admin")
+    numbers = {one["name"]: one["number"] for one in program.told("GET", f"/signals?profile={ann}")["signals"]}
+    pages = {name: web.desk("support").get(f"/stream/taken/{number}").text for name, number in numbers.items()}
+    for name, words in (
+        ("Order Completed", ["Orders of shoes", "Spent on shoes", "CHF", "20.00", "11 Apr 2026", "shoes-1"]),
+        ("Complaint Opened", ["Complaint c 7 open since", "11 Apr 2026, 12:00"]),
+        ("Product Registered", ["Registered: shoes", "11 Apr 2026"]),
+        ("Offer Feedback", ["Corrections", "gift: shoes-1"]),
+        ("Consent Changed", ["May be used for mail", "yes"]),
+    ):
+        told = pages[name].partition("What it changed")[2].partition("</table>")[0]
+        for word in words:
+            assert word in told, (name, word)
+        for inside in ("categories", "days", "[", "_s", "last_ms", "cents"):
+            assert inside not in told, (name, inside)
+
+
+def test_it_has_words_for_each_field_of_a_state_or_says_that_it_is_silent() -> None:
+    state = ProfileState(
+        categories={1: CategoryStats(1, 1, 1)}, views={1: Views(1, 1)}, reviews={1: Review("positive", 1)},
+        surveys={"nps": Answer(9, 1)},
+    )  # fmt: skip
+    nested = {"categories", "views", "reviews", "surveys"}
+    plain = document(state)
+    fields = {name for name in plain if name not in nested}
+    fields |= {f"{name}.{field}" for name in nested for entry in plain[name].values() for field in entry}
+    assert fields == set(changewords.WORDS) | changewords.SILENT
+    assert not set(changewords.WORDS) & changewords.SILENT
 
 
 def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 
 from signals.matching import match_keys
+from signals.stated import columns
 from workers.clusters import CERTAIN, gathered
 from workers.evaluation import Whole
 from workers.evaluation_sets.arms import D2, D3, HELD, HIT, LOSS, QUESTIONS, RANK, WRONG, Figures, Judge, seen
@@ -34,7 +35,6 @@ from workers.evaluation_sets.planted import Filing, Orders, filed, traits
 from workers.evaluation_sets.recovery import recovery
 from workers.evaluation_sets.retail import Retail
 from workers.facts import facts
-from workers.likely import columns
 from workers.likeness import alike, require
 
 MEASURES: Final = {D2: (HIT, RANK, LOSS), D3: (HIT, RANK, LOSS, WRONG)}
