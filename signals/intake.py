@@ -23,7 +23,17 @@ from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
 from signals import (
-    claiming, exchange, folding, grouping, journal, lateness, lineage, origins, outbox, traitnames, withholding,
+    claiming,
+    exchange,
+    folding,
+    grouping,
+    journal,
+    lateness,
+    lineage,
+    origins,
+    outbox,
+    traitnames,
+    withholding,
 )  # fmt: skip
 from signals.belonging import Lost
 from signals.consenthistory import write_consents

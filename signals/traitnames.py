@@ -1,9 +1,9 @@
-"""Room for the names of traits: how many browsers may state of one person, so that nobody fills the database by a key
-that every visitor can read.
+"""Room for the names of traits: how many browsers may state of one person, so that nobody fills the database, nor the
+state that opens read, by a key that every visitor can read.
 
 A call that names more is refused and listed whole, with the first name that was too much. That depends on what was
-stored when it came, as little else does; who is over the bound already, or was told of by servers, keeps what is known,
-and a browser may go on stating it anew.
+stored when it came, as little else does. Names that a server states count against nobody; who is over the bound already
+keeps what is known, and a browser may go on stating it anew.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ from base.errors import InvalidInput
 from signals.folding import Root
 from signals.reading import Item
 from signals.sources import Sender
+from signals.state import MAX_TRAITS
 
-MOST_NAMES: Final = 200
+MOST_NAMES: Final = MAX_TRAITS // 2
+"""Half of what a state holds: the other half is left to servers, whoever comes first."""
 
 _COUNTS: Final = text("""
-    SELECT profile_id, count(*) AS number FROM trait_lineage WHERE profile_id = ANY(:roots) GROUP BY profile_id
+    SELECT profile_id, count(*) AS number FROM trait_lineage JOIN source ON source.id = source_id
+    WHERE profile_id = ANY(:roots) AND source.kind = 'browser' GROUP BY profile_id
 """)
 _KNOWN: Final = text("""
     SELECT profile_id, name FROM trait_lineage

@@ -69,7 +69,7 @@ def show(kind: str, number: int) -> ResponseReturnValue:
             body=None if found.body is None else stream.lines(found.body),
             form=None if found.form is None else stream.lines(found.form),
             said=changewords.said(found.changes or ()),
-            currency=customers.currencies(session, _members(session, found.profile))[0],
+            currency=customers.spending(session, _members(session, found.profile)).currency,
             most=MOST_EVENTS,
         )
 

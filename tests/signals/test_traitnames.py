@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from signals.quarantine import replay
+from signals.state import MAX_TRAITS
 from signals.traitnames import MOST_NAMES
 from tests.signals.sending import NOW, Desk, call, identified
 
@@ -32,12 +33,12 @@ def listed(desk: Desk) -> list[Any]:
 
 @pytest.mark.feature("DE-31")
 def test_a_browser_states_so_many_traits_of_a_person_and_what_is_more_is_listed(desk: Desk) -> None:
-    first, second = FULL[:120], FULL[120:]
+    first, second = FULL[:12], FULL[12:]
     good, over, also = stating(*first), stating(*second, "one_more"), stating("colour_0", *second)
     outcomes = desk.send(good, over, also, stating("late"), via=desk.browser)
     assert [one.status for one in outcomes] == ["accepted", "rejected", "accepted", "rejected"]
     assert (outcomes[1].field, outcomes[3].field) == ("traits.one_more", "traits.late")
-    assert "200 traits that browsers may state" in outcomes[1].message
+    assert "20 traits that browsers may state" in outcomes[1].message
     assert names(desk) == set(FULL)
     rows = listed(desk)
     assert [(row.reason, row.field, row.whole) for row in rows] == [
@@ -55,6 +56,13 @@ def test_a_browser_states_so_many_traits_of_a_person_and_what_is_more_is_listed(
     before = desk.everything()
     assert desk.rebuilt().different == 0
     assert desk.everything() == before
+
+
+def test_what_browsers_state_shuts_out_no_server(desk: Desk) -> None:
+    desk.send(stating(*FULL), via=desk.browser)
+    by_server = {f"shop_{number}": "blue" for number in range(MAX_TRAITS - MOST_NAMES)}
+    desk.send(identified("ann", "a1", **by_server))
+    assert by_server.items() <= desk.state(desk.root("user_id", "ann")).traits.items()
 
 
 def test_one_call_that_states_more_than_there_is_room_for_leaves_the_person_without_any(desk: Desk) -> None:
