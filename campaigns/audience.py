@@ -11,7 +11,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import CTE, ColumnElement, DateTime, LargeBinary, Text, and_, case, false, func, literal, or_, select
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    DateTime,
+    LargeBinary,
+    Select,
+    Text,
+    and_,
+    case,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
@@ -67,6 +81,12 @@ def count(session: Session, campaign_id: int, now: datetime, hash_key: bytes) ->
     rows = _people(session, campaigns.campaign(session, campaign_id), now, hash_key)
     groups = select(rows.c.reason, rows.c.holdout, func.count()).group_by(rows.c.reason, rows.c.holdout)
     return _summed([(reason, kept, number) for reason, kept, number in session.execute(groups)])
+
+
+def mailed(session: Session, campaign: Campaign, now: datetime, hash_key: bytes) -> Select[int]:
+    """A query of the ids of everybody who would get the mail if it were frozen now. Raises InvalidInput."""
+    rows = _people(session, campaign, now, hash_key)
+    return select(rows.c.profile_id).where(rows.c.reason.is_(None))
 
 
 def is_anybody_due(session: Session, campaign: Campaign, now: datetime, hash_key: bytes) -> bool:

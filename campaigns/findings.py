@@ -18,11 +18,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from base.processes import is_this_machine
-from campaigns import mailreading
+from campaigns import audience, mailreading
 from campaigns.mail import ADDRESS_BYTES, MAX_HTML, CompiledMail
 from campaigns.mailreading import Reading
 from campaigns.models.campaign import Campaign
-from campaigns.population import matching
 from render.plan import Plan
 from signals.identifying import SEALED, is_identifying
 from signals.profiles import ProfileStateRow
@@ -84,7 +83,7 @@ class Finding(Struct, frozen=True):
 
 
 class Lacking(Struct, frozen=True):
-    """A field that the mail prints, and how many of `people` in the audience have none and get the fallback."""
+    """A field that the mail prints, and how many of the `people` who are mailed have none and get the fallback."""
 
     field: str
     fallback: str
@@ -115,16 +114,16 @@ def errors(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = 
     ]
 
 
-def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime) -> list[Lacking]:
-    """How many of the audience have none of each field the mail prints, the most lacking first.
+def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime, hash_key: bytes) -> list[Lacking]:
+    """How many of those who would be mailed now have none of each field the mail prints, the most lacking first.
 
-    Counted over everybody the rule describes. Raises InvalidInput when the rule is not sound.
+    Raises InvalidInput when the rule is not sound.
     """
     fallbacks = _fallbacks(mail)
     names = sorted(fallbacks)
     if not names:
         return []
-    members = matching(session, row.audience, now).cte("members")
+    members = audience.mailed(session, row, now, hash_key).cte("mailed")
     values = [_said(name) for name in names]
     counts: list[Any] = [func.count() - func.count(value) for value in values]
     query = select(func.count(), *counts).join(members, members.c.profile_id == ProfileStateRow.profile_id)
@@ -150,11 +149,11 @@ def _fallbacks(mail: CompiledMail) -> dict[str, str]:
 
 
 def of_nobody(told: list[Lacking]) -> list[Finding]:
-    """Fields that nobody of the audience has, which is most likely a slip, and those that would leave a hole."""
+    """Fields that nobody has who is mailed, which is most likely a slip, and those that would leave a hole."""
     found = []
     for one in told:
         if one.people and one.lacking == one.people:
-            words = f"Nobody in the audience has “{one.field}”: everybody gets “{one.fallback}”."
+            words = f"Nobody who is mailed has “{one.field}”: everybody gets “{one.fallback}”."
             found.append(Finding("warning", "field", "message", words))
         elif one.lacking and not one.fallback.strip():
             words = f"{one.lacking} of {one.people} people have no “{one.field}”, and nothing stands in for it."

@@ -12,7 +12,7 @@ from campaigns.parts import parts
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """What is to be said of the mail, errors first, and how many of the audience lack what it prints.
+    """What is to be said of the mail, errors first, and how many of those who are mailed lack what it prints.
 
     Errors keep it from being scheduled and approved; warnings want a reason from whoever asks for approval.
     """
@@ -29,7 +29,7 @@ def check_mail(campaign_id: int) -> Findings:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         plan, mail = compiling.compile_campaign(session, row)
-        lacking = findings.lacking(session, row, mail, parts().now())
+        lacking = findings.lacking(session, row, mail, parts().now(), parts().settings.hash_key)
         return Findings(
             [*findings.findings(row, plan, mail, is_sending=parts().settings.is_sending), *findings.of_nobody(lacking)],
             lacking,

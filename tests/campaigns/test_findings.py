@@ -136,7 +136,9 @@ def test_it_leaves_the_layouts_that_an_installation_starts_with_alone(shop: Shop
 def test_it_blocks_by_errors_and_wants_a_reason_for_warnings_which_whoever_approves_sees(web: Web) -> None:
     shop, admin = web.shop, web.program("admin")
     shop.people("ann")
-    shop.send({"type": "identify", "userId": "ben", "traits": {"email": "ben@example.com"}})
+    for name in ("ben", "cal"):
+        shop.send({"type": "identify", "userId": name, "traits": {"email": f"{name}@example.com"}})
+    shop.send(shop.consent("cal", False))
     number = shop.campaign(
         published=False, message=shop.message(mjml=MJML.replace("mj-text>Hello", 'mj-text color="#fff">Hello'))
     )
@@ -148,6 +150,10 @@ def test_it_blocks_by_errors_and_wants_a_reason_for_warnings_which_whoever_appro
     answer = admin.told("GET", f"{at}/findings")
     assert answer["findings"][0]["code"] == "contrast"
     assert answer["lacking"] == [{"field": "first_name", "fallback": "friend", "lacking": 1, "people": 2}]
+    shop.send(shop.consent("ben", False), shop.consent("ann", False))
+    assert admin.told("GET", f"{at}/findings")["lacking"][0]["people"] == 0
+    assert "Nobody would be mailed now" in web.browser("manager").get(f"{at}/checks/fields").text
+    shop.send(shop.consent("ben", True), shop.consent("ann", True))
 
     admin.told("PUT", "/system/approval", {"required": True})
     written = admin.told("GET", at)

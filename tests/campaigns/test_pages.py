@@ -174,3 +174,10 @@ def test_it_names_the_field_when_somebody_cannot_be_added(web: Web) -> None:
     person = {"name": "New", "email": "new@example.com", "password": "short", "roles": "support"}
     assert browser.post("/system/people", **person).status_code == 302
     assert "Password: must have 10 to 200 characters" in browser.get("/system/").text
+
+
+def test_it_puts_a_customers_title_first_then_what_stands_under_it_then_the_button(web: Web) -> None:
+    (ann,) = web.shop.people("ann")
+    page = web.desk("support").get(f"/customers/{ann}").text
+    places = [page.index(words) for words in ("page-title", "Who this is, and merging", "Next best offer")]
+    assert places == sorted(places)
