@@ -6,10 +6,15 @@ import re
 from html import unescape
 from typing import Any
 
+import msgspec
 import pytest
 
+from campaigns.api.catalogue import CreativeIn, SegmentIn
+from campaigns.campaigns import CampaignIn
+from campaigns.offers import OfferIn
 from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Browser, Web
+from tests.campaigns.web import told as answered
 
 
 def opened(browser: Browser, path: str) -> dict[str, str]:
@@ -59,6 +64,9 @@ TYPED = {"name": ("Theirs", "Mine"), "send_holdout": ("5", "7"), "subject": ("Th
          "default_landing": ("https://shop.example.com/theirs", "https://shop.example.com/mine")}  # fmt: skip
 
 
+WRITTEN: dict[str, type[msgspec.Struct]] = {
+    "offers": OfferIn, "creatives": CreativeIn, "segments": SegmentIn, "campaigns": CampaignIn,
+}  # fmt: skip
 PRESSED = {"timing": {"do": "timing"}, "goal": {"do": "goal"}}
 """Of a page with several forms, the button."""
 PLACES = (
@@ -120,3 +128,37 @@ def test_the_word_of_what_was_typed_is_text_and_holds_no_secret(web: Web) -> Non
     assert "<script>alert" not in page
     assert "<script>alert(1)</script>" in unescape(page)
     assert not re.search(r"<dd[^>]*>0{16}</dd>", page)
+
+
+@pytest.mark.parametrize("kind", ["offers", "creatives", "segments", "campaigns"])
+def test_a_program_changes_only_what_it_has_read(web: Web, kind: str) -> None:
+    program = web.program("manager")
+    web.shop.send(web.shop.order("ann", "shoes", web.shop.now))
+    campaign = web.shop.campaign(published=False)
+    segment = program.told("POST", "/segments", SEGMENT)["id"]
+    number = {"offers": web.shop.offer(), "creatives": 1, "segments": segment, "campaigns": campaign}[kind]
+    path = f"/{kind}/{number}"
+    read = program.call("GET", path)
+    edition = read.headers["ETag"]
+    body = {name: value for name, value in answered(read).items() if name in WRITTEN[kind].__struct_fields__}
+
+    def changed(name: str, edition: str | None) -> tuple[int, str | None]:
+        answer = program.call("PUT", path, body | {"name": name}, edition)
+        return answer.status_code, answer.headers.get("ETag")
+
+    status, newer = changed("First", edition)
+    assert (status, newer) == (200, program.call("GET", path).headers["ETag"])
+    assert newer != edition
+    for wrong in (edition, '"0"', f"W/{newer}", "no tag", ""):
+        assert changed("Second", wrong) == (412, None), wrong
+    refusal = answered(program.call("PUT", path, body | {"name": "Second"}, edition), 412)
+    assert (refusal["status"], refusal["title"]) == (412, "It was changed meanwhile")
+    assert program.told("GET", path)["name"] == "First"
+    assert changed("Second", f"{edition}, {newer}")[0] == changed("Third", "*")[0] == changed("Fourth", None)[0] == 200
+    assert changed("First", None)[1] == newer, "the same contents are the same edition"
+    assert program.call("PUT", f"/{kind}/99999", body, edition).status_code == 404
+    told = answered(web.stranger().get("/api/openapi.json"))["paths"][f"/api/v1/{kind}/{{{kind[:-1]}_id}}"]
+    assert "If-Match" in [one["name"] for one in told["put"]["parameters"] if not one["required"]]
+    assert "If-Match" not in [one["name"] for one in told["get"]["parameters"]]
+    for method in ("get", "put"):
+        assert "ETag" in told[method]["responses"]["200"]["headers"]

@@ -75,11 +75,10 @@ class Program:
     client: FlaskClient
     key: str
 
-    def call(self, method: str, path: str, json: Any = None) -> TestResponse:
+    def call(self, method: str, path: str, json: Any = None, if_match: str | None = None) -> TestResponse:
         """One call of the API; the path goes on after /api/v1."""
-        return self.client.open(
-            f"/api/v1{path}", method=method, json=json, headers={"Authorization": f"Bearer {self.key}"}
-        )
+        headers = {"Authorization": f"Bearer {self.key}"} | ({} if if_match is None else {"If-Match": if_match})
+        return self.client.open(f"/api/v1{path}", method=method, json=json, headers=headers)
 
     def told(self, method: str, path: str, json: Any = None) -> Any:
         """What a call that succeeds answers."""
