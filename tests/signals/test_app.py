@@ -68,6 +68,7 @@ def test_it_takes_the_key_from_the_header_or_the_body_and_from_nowhere_else(http
     assert http.post("/v1/track", json=event, headers={"Authorization": "Basic %%%"}).status_code == 401
 
 
+@pytest.mark.feature("DE-31")
 def test_it_keeps_the_good_events_of_a_batch_and_names_the_field_of_each_bad_one(http: FlaskClient, desk: Desk) -> None:
     dear = {"product_id": "p", "price": "dear"}
     batch = [

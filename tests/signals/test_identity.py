@@ -103,6 +103,7 @@ def test_it_counts_an_order_once_that_both_merged_profiles_have(desk: Desk) -> N
     assert desk.rows("SELECT count(*) FROM event WHERE name = 'Order Completed' AND folds") == [(1,)]
 
 
+@pytest.mark.feature("DE-10")
 def test_it_refuses_a_tie_that_would_join_very_many_profiles(desk: Desk) -> None:
     ties = [call("alias", userId="hub", previousId=f"a{n}") for n in range(MEMBERS + 5)]
     desk.send(*(viewed("Shoes", anonymousId=f"a{n}") for n in range(MEMBERS + 5)))

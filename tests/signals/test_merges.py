@@ -252,11 +252,24 @@ def test_it_refuses_a_hub_and_takes_apart_what_it_had_tied(desk: Desk, people: i
     assert desk.rebuilt().different == 0
 
 
+@pytest.mark.feature("DE-10")
 def test_it_refuses_more_identifiers_than_a_person_has(desk: Desk) -> None:
     desk.send(*(identified("u1", email=f"e{n}@example.com") for n in range(VALUES["email"] + 3)))
 
     assert desk.rows("SELECT count(*) FROM identifier WHERE type = 'email'") == [(VALUES["email"],)]
     assert desk.rows("SELECT sum(times) FROM refused_tie WHERE reason = 'values'") == [(3,)]
+
+
+@pytest.mark.feature("DE-10")
+def test_it_makes_nobody_of_two_who_have_more_identifiers_than_one_person(desk: Desk) -> None:
+    most = VALUES["email"]
+    desk.send(*(identified("u1", email=f"e{n}@example.com") for n in range(most)))
+    desk.send(contact(email="other@example.com", phone="+49 228 123456"))
+    desk.send(identified("u1", phone="+49 228 123456"))
+    assert desk.root("email", "other@example.com") != desk.root("user_id", "u1")
+    assert desk.rows("SELECT type, reason, times FROM refused_tie") == [("phone", "values", 1)]
+    desk.send(identified("u2", phone="+49 228 123456"))
+    assert desk.root("email", "other@example.com") == desk.root("user_id", "u2"), "who has fewer may be the one"
 
 
 @pytest.mark.feature("DE-10")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from signals import folding
+from signals import folding, scores
 from signals.known import known_fields
 from signals.livesegments import follow
 from signals.membership import assign
@@ -140,13 +140,19 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
     desk.send(call("track", event="Consent Changed", userId="u1", properties=said, timestamp="2026-02-27T12:00:00Z"))
     desk.send(order("u1", "gate", ("g", "Baby Gates", 30.0), time="2026-03-01T12:00:00Z"), via=till)
 
+    desk.send(viewed("Shoes", anonymousId="a1", timestamp="2026-02-25T12:00:00Z"), via=desk.browser)
+    root = desk.root("user_id", "u1")
+    scores.assign(desk.intake, {root: {"ltv": 12.5}}, NOW - timedelta(days=6), 1, NOW)
+
     with desk.sessions.begin() as session:
-        fields = known_fields(session, desk.root("user_id", "u1"), NOW)
+        fields = known_fields(session, root, NOW)
     found = {(field.group, field.name): (field.value, field.source, field.age) for field in fields}
 
     weekly = {"orders": 3, "cents": 3000, "interval_days": 7.0}
     assert found[("purchases", "shoes")] == (weekly, "till", timedelta(days=11))
     assert found[("browsing", "hats")] == ({"views": 1}, "site", timedelta(days=2))
+    assert found[("browsing", "shoes")] == ({"views": 1}, "site", timedelta(days=5))
+    assert found[("inferred", "score ltv")] == (12.5, "inferred", timedelta(days=6))
     assert found[("engagement", "mail")] == ({"opens": 0, "clicks": 1}, "shop", timedelta(days=4))
     assert found[("stated", "city")] == ("Bonn", "shop", timedelta(days=10))
     assert found[("consent", "email")] == (True, "shop", timedelta(days=3))

@@ -90,6 +90,7 @@ def test_it_gives_the_same_profiles_by_csv_and_by_parquet(desk: Desk, cli: CliRu
     assert "0 taken, 9 known already" in again
 
 
+@pytest.mark.feature("DE-31")
 def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
     rows = [
         "userId,timestamp,event,properties.order_id,properties.total",

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from base import keys
 from base.blobs import blobs_from
 from campaigns import audit
 from campaigns.audit import Opening
@@ -39,8 +40,11 @@ def test_it_changes_nothing_of_an_open_by_what_arrives_after_it(opens: Opens) ->
     mails = opens.send("ann", "bob")
     mail, ann, bob = mails["ann"], mails["ann"].token.profile, mails["bob"].token.profile
     at = shop.now
+    known = shop.store.get(keys.state(ann))
     served = opens.look(mail)
     (before,) = openings(opens, ann)
+    assert before.facts is not None
+    assert before.facts.state == known
     stored = opens.rows('SELECT d::text AS d, f::text AS f FROM decision d JOIN "fetch" f ON f.decision_id = d.id')
     assert (before.public.slots[0].offer, before.late, before.sound) == (opens.discount, (), True)
 
