@@ -1,4 +1,7 @@
-"""Two people on one form: it says what it was made from, so that nobody undoes unseen what somebody saved meanwhile."""
+"""Two people on one form: it says what it was made from, so that nobody undoes unseen what somebody saved meanwhile.
+
+A program may do as forms do: it is told the edition as ETag, and names it in If-Match.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,13 @@ class Stale(LatebindError):
         self.at = at
 
 
+class Outdated(LatebindError):
+    """A program's change was made from another edition than is kept now."""
+
+    def __init__(self) -> None:
+        super().__init__("This was changed since: read it again, and make the change anew of what it is now.")
+
+
 def of(*shown: Any) -> str:
     """The mark of what a form shows: the same for the same contents, of whatever JSON can tell."""
     return hashlib.sha256(msgspec.json.encode(shown, enc_hook=str, order="sorted")).hexdigest()[:16]
@@ -55,3 +65,12 @@ def check(session: Session, row: Model, kind: str, mark: Callable[[], str]) -> N
         own = user is not None and user.id == current_user.id
         who, at = "You" if own else user.name if user is not None else newest.actor, newest.at
     raise Stale(kept, who, at)
+
+
+def require(session: Session, row: Model, mark: Callable[[], str]) -> None:
+    """Hold the row as `check` does; raises Outdated where the request's If-Match does not name what is kept now."""
+    if "If-Match" not in request.headers:
+        return
+    session.refresh(row, with_for_update=True)
+    if not request.if_match.star_tag and not request.if_match.contains(mark()):
+        raise Outdated

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException, Unauthorized
 
 from base.errors import BadToken, Conflict, Expired, Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
 from campaigns.access import PUBLIC, roles_of
-from campaigns.editions import FIELD, Stale
+from campaigns.editions import FIELD, Outdated, Stale
 
 STATUS: dict[type[LatebindError], int] = {
     InvalidInput: 400,
@@ -24,6 +24,7 @@ STATUS: dict[type[LatebindError], int] = {
     NotFound: 404,
     Forbidden: 403,
     Conflict: 409,
+    Outdated: 412,
     Unavailable: 503,
 }
 TWICE = "It was done a moment ago already, by a second click perhaps, or by somebody else."
@@ -36,6 +37,7 @@ WORDS = {
     405: "That cannot be done here",
     409: "That does not fit the present state",
     410: "This has expired",
+    412: "It was changed meanwhile",
     413: "That is too large",
     429: "Too many tries; wait a minute",
     500: "Something broke on our side",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 from flask import Response
 from sqlalchemy.orm import Session
 
-from campaigns import creatives, offers, scores, segments
+from campaigns import creatives, editions, offers, scores, segments
 from campaigns.access import allow
-from campaigns.api.desk import Done, api, served
+from campaigns.api.desk import Done, api, edited, served
 from campaigns.models import Creative, Segment
 from campaigns.models import Offer as OfferRow
 from campaigns.offers import OfferIn
@@ -112,14 +113,38 @@ def offer_out(row: OfferRow) -> Offer:
     return Offer(id=row.id, **{name: getattr(content, name) for name in OfferIn.__struct_fields__})
 
 
+def _offer_edition(row: OfferRow) -> str:
+    return editions.of(offers.content(row))
+
+
+def _offer_told(row: OfferRow) -> Offer:
+    return edited(offer_out(row), _offer_edition(row))
+
+
 def _creative_out(row: Creative) -> CreativeOut:
     return CreativeOut(row.id, row.name, row.document)
+
+
+def _creative_edition(row: Creative) -> str:
+    return editions.of(row.name, row.document)
+
+
+def _creative_told(row: Creative) -> CreativeOut:
+    return edited(_creative_out(row), _creative_edition(row))
 
 
 def segment_out(session: Session, row: Segment) -> SegmentOut:
     """A stored segment as the API tells it."""
     found = {name: at.isoformat() for name, at in scores.as_of(session, row.rule).items()}
     return SegmentOut(row.id, row.name, row.rule, row.count, found)
+
+
+def _segment_edition(row: Segment) -> str:
+    return editions.of(row.name, row.rule)
+
+
+def _segment_told(session: Session, row: Segment) -> SegmentOut:
+    return edited(segment_out(session, row), _segment_edition(row))
 
 
 @api.get("/offers")
@@ -133,29 +158,31 @@ def list_offers() -> Offers:
 
 @api.post("/offers")
 @allow("manager")
-@served(201, Offer, "offers", 409)
+@served(201, Offer, "offers", 409, editions=True)
 def create_offer(json: OfferIn) -> tuple[Offer, int]:
     """Make an offer."""
     with parts().transaction() as session:
-        return offer_out(offers.create_offer(session, json, parts().now(), actor())), 201
+        return _offer_told(offers.create_offer(session, json, parts().now(), actor())), 201
 
 
 @api.get("/offers/<int:offer_id>")
 @allow("manager")
-@served(200, Offer, "offers", 404)
+@served(200, Offer, "offers", 404, editions=True)
 def get_offer(offer_id: int) -> Offer:
     """One offer."""
     with parts().transaction() as session:
-        return offer_out(offers.offer(session, offer_id))
+        return _offer_told(offers.offer(session, offer_id))
 
 
 @api.put("/offers/<int:offer_id>")
 @allow("manager")
-@served(200, Offer, "offers", 404, 409)
+@served(200, Offer, "offers", 404, 409, editions=True)
 def update_offer(offer_id: int, json: OfferIn) -> Offer:
     """Replace an offer. What is published keeps the old one until it is published again."""
     with parts().transaction() as session:
-        return offer_out(offers.update_offer(session, offer_id, json, parts().now(), actor()))
+        row = offers.offer(session, offer_id)
+        editions.require(session, row, partial(_offer_edition, row))
+        return _offer_told(offers.update_offer(session, offer_id, json, parts().now(), actor()))
 
 
 @api.delete("/offers/<int:offer_id>")
@@ -189,31 +216,33 @@ def list_creatives() -> Creatives:
 
 @api.post("/creatives")
 @allow("manager")
-@served(201, CreativeOut, "creatives", 409)
+@served(201, CreativeOut, "creatives", 409, editions=True)
 def create_creative(json: CreativeIn) -> tuple[CreativeOut, int]:
     """Make a creative."""
     with parts().transaction() as session:
         row = creatives.create_creative(session, json.name, json.document, parts().now(), actor())
-        return _creative_out(row), 201
+        return _creative_told(row), 201
 
 
 @api.get("/creatives/<int:creative_id>")
 @allow("manager")
-@served(200, CreativeOut, "creatives", 404)
+@served(200, CreativeOut, "creatives", 404, editions=True)
 def get_creative(creative_id: int) -> CreativeOut:
     """One creative."""
     with parts().transaction() as session:
-        return _creative_out(creatives.creative(session, creative_id))
+        return _creative_told(creatives.creative(session, creative_id))
 
 
 @api.put("/creatives/<int:creative_id>")
 @allow("manager")
-@served(200, CreativeOut, "creatives", 404, 409)
+@served(200, CreativeOut, "creatives", 404, 409, editions=True)
 def update_creative(creative_id: int, json: CreativeIn) -> CreativeOut:
     """Replace a creative."""
     with parts().transaction() as session:
+        row = creatives.creative(session, creative_id)
+        editions.require(session, row, partial(_creative_edition, row))
         row = creatives.update_creative(session, creative_id, json.name, json.document, parts().now(), actor())
-        return _creative_out(row)
+        return _creative_told(row)
 
 
 @api.delete("/creatives/<int:creative_id>")
@@ -259,22 +288,33 @@ def list_segments() -> Segments:
 
 @api.post("/segments")
 @allow("manager")
-@served(201, SegmentOut, "segments", 409)
+@served(201, SegmentOut, "segments", 409, editions=True)
 def create_segment(json: SegmentIn) -> tuple[SegmentOut, int]:
     """Make a segment."""
     with parts().transaction() as session:
         row = segments.create_segment(session, json.name, json.rule, parts().now(), actor())
-        return segment_out(session, row), 201
+        return _segment_told(session, row), 201
+
+
+@api.get("/segments/<int:segment_id>")
+@allow("manager")
+@served(200, SegmentOut, "segments", 404, editions=True)
+def get_segment(segment_id: int) -> SegmentOut:
+    """One segment."""
+    with parts().transaction() as session:
+        return _segment_told(session, segments.segment(session, segment_id))
 
 
 @api.put("/segments/<int:segment_id>")
 @allow("manager")
-@served(200, SegmentOut, "segments", 404, 409)
+@served(200, SegmentOut, "segments", 404, 409, editions=True)
 def update_segment(segment_id: int, json: SegmentIn) -> SegmentOut:
     """Replace a segment's rule; audiences that name it follow."""
     with parts().transaction() as session:
+        row = segments.segment(session, segment_id)
+        editions.require(session, row, partial(_segment_edition, row))
         row = segments.update_segment(session, segment_id, json.name, json.rule, parts().now(), actor())
-        return segment_out(session, row)
+        return _segment_told(session, row)
 
 
 @api.delete("/segments/<int:segment_id>")

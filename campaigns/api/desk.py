@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, Final, ParamSpec
+from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 import msgspec
-from flask import Blueprint, Flask, Response, abort, current_app, g, jsonify, make_response, request
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    after_this_request,
+    current_app,
+    g,
+    jsonify,
+    make_response,
+    request,
+)
 from flask.typing import ResponseReturnValue
 from spectree import Response as Answers
 from spectree import SecurityScheme, SpecTree
@@ -20,6 +31,7 @@ from campaigns.addresses import MAX_ID, MAX_LONG_ID, SCHEMAS
 from campaigns.parts import parts
 
 P = ParamSpec("P")
+Told = TypeVar("Told")
 BODY_METHODS: Final = ("POST", "PUT", "PATCH")
 MAX_PAGE: Final = 500
 MAX_NUMBER: Final = 2**53 - 1
@@ -91,26 +103,49 @@ spec = SpecTree(
 )
 
 
+_EDITIONS: Final[set[str]] = set()
+"""Operations whose answers tell an edition."""
+_IF_MATCH: Final = {
+    "name": "If-Match", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 1000},
+    "description": "The ETag that what is changed had when it was read: if it has another by now, nothing is changed.",
+}  # fmt: skip
+_ETAG: Final = {"description": "The edition of what is written, for If-Match.", "schema": {"type": "string"}}
+
+
 def served(
-    status: int, model: Any, tag: str, *more: int
+    status: int, model: Any, tag: str, *more: int, editions: bool = False
 ) -> Callable[[Callable[P, Any]], Callable[P, ResponseReturnValue]]:
     """Declares a view to the document and has its arguments (json, query) read from the request.
 
     `more` are the statuses it can end in besides 400, 401, 403 and 503; a view with a body may also end in 413 and 415.
+    `editions`: the answer is `edited`; one that changes what is there takes If-Match (`editions.require`).
     """
 
     def declare(view: Callable[P, Any]) -> Callable[P, ResponseReturnValue]:
         operation = "".join(part.capitalize() for part in view.__name__.split("_"))
         with_body = (413, 415) if "json" in view.__annotations__ else ()
-        problems = {f"HTTP_{code}": Problem for code in sorted({400, 401, 403, 503, *with_body, *more})}
+        changes = (412,) if editions and with_body and status == 200 else ()
+        problems = {f"HTTP_{code}": Problem for code in sorted({400, 401, 403, 503, *with_body, *changes, *more})}
+        operation = operation[:1].lower() + operation[1:]
+        if editions:
+            _EDITIONS.add(operation)
         declared: Callable[P, ResponseReturnValue] = spec.validate(
-            resp=Answers(**{f"HTTP_{status}": model}, **problems),
-            tags=[tag],
-            operation_id=operation[:1].lower() + operation[1:],
+            resp=Answers(**{f"HTTP_{status}": model}, **problems), tags=[tag], operation_id=operation
         )(view)
         return declared
 
     return declare
+
+
+def edited(answer: Told, edition: str) -> Told:
+    """The answer of a view, with the edition of what it tells as ETag."""
+
+    def tag(response: Response) -> Response:
+        response.set_etag(edition)
+        return response
+
+    after_this_request(tag)
+    return answer
 
 
 @api.before_request
@@ -186,6 +221,19 @@ def install(app: Flask) -> None:
     if not hasattr(spec, "_spec"):
         with app.app_context():
             _describe_addresses(app, spec.spec)
+            _describe_editions(spec.spec)
+
+
+def _describe_editions(described: dict[str, Any]) -> None:
+    """Tell of the headers by which two programs do not undo each other's changes."""
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            if operation["operationId"] in _EDITIONS:
+                answers = operation["responses"]
+                for status in {"200", "201"} & answers.keys():
+                    answers[status]["headers"] = {"ETag": dict(_ETAG)}
+                if "412" in answers:
+                    operation["parameters"].append(dict(_IF_MATCH))
 
 
 def _describe_addresses(app: Flask, described: dict[str, Any]) -> None:

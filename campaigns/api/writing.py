@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 
-from campaigns import campaigns, messages, readiness
+from campaigns import campaigns, editions, messages, readiness
 from campaigns.access import allow
-from campaigns.api.desk import Done, api, served
+from campaigns.api.desk import Done, api, edited, served
 from campaigns.campaigns import CampaignIn
 from campaigns.mail import MessageIn
 from campaigns.models import Campaign as CampaignRow
@@ -75,6 +77,10 @@ def campaign_out(row: CampaignRow, missing: list[str] | None = None) -> Campaign
     )
 
 
+def _edition(row: CampaignRow) -> str:
+    return editions.of(campaigns.content(row))
+
+
 @api.get("/messages")
 @allow("manager")
 @served(200, Messages, "messages")
@@ -132,32 +138,34 @@ def list_campaigns() -> Campaigns:
 
 @api.post("/campaigns")
 @allow("manager")
-@served(201, Campaign, "campaigns", 409)
+@served(201, Campaign, "campaigns", 409, editions=True)
 def create_campaign(json: CampaignIn) -> tuple[Campaign, int]:
     """Write a campaign; it starts as a draft."""
     with parts().transaction() as session:
-        return campaign_out(campaigns.create_campaign(session, json, parts().now(), actor())), 201
+        row = campaigns.create_campaign(session, json, parts().now(), actor())
+        return edited(campaign_out(row), _edition(row)), 201
 
 
 @api.get("/campaigns/<int:campaign_id>")
 @allow("manager")
-@served(200, Campaign, "campaigns", 404)
+@served(200, Campaign, "campaigns", 404, editions=True)
 def get_campaign(campaign_id: int) -> Campaign:
     """One campaign, with what is missing before it can be sent."""
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return campaign_out(
-            row,
-            readiness.missing(
-                session, parts().store, parts().blobs, row, parts().now(), is_sending=parts().settings.is_sending
-            ),
+        missing = readiness.missing(
+            session, parts().store, parts().blobs, row, parts().now(), is_sending=parts().settings.is_sending
         )
+        return edited(campaign_out(row, missing), _edition(row))
 
 
 @api.put("/campaigns/<int:campaign_id>")
 @allow("manager")
-@served(200, Campaign, "campaigns", 404, 409)
+@served(200, Campaign, "campaigns", 404, 409, editions=True)
 def update_campaign(campaign_id: int, json: CampaignIn) -> Campaign:
     """Replace what is written; what is published goes on until it is published again."""
     with parts().transaction() as session:
-        return campaign_out(campaigns.update_campaign(session, campaign_id, json, parts().now(), actor()))
+        row = campaigns.campaign(session, campaign_id)
+        editions.require(session, row, partial(_edition, row))
+        row = campaigns.update_campaign(session, campaign_id, json, parts().now(), actor())
+        return edited(campaign_out(row), _edition(row))

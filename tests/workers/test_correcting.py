@@ -81,6 +81,7 @@ def test_it_goes_by_a_correction_from_the_next_open_on_until_it_is_taken_back(op
     assert shown_at(opens, mail) == opens.default
     state = program.told("GET", path)["state"]
     assert (state["orders"], [mark["word"] for mark in state["marks"]]) == (1, ["wrong_person"])
+    assert [line["product"] for line in state["recent"]] == ["socks-1"], "the other lines stay theirs"
     program.told("POST", f"{path}/corrections", gift | {"word": "already_own"})
 
     # The page does the same; what nobody bought cannot be corrected.

@@ -66,6 +66,32 @@ def test_it_mails_late_joiners_by_the_mode_that_the_page_names(
         assert shop.state(campaign) == "finished"
 
 
+@pytest.mark.feature("CM-03")
+def test_it_mails_who_is_in_a_live_segment_in_the_minute_of_sending(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    def moved(name: str, town: str) -> None:
+        shop.send({"type": "identify", "userId": name, "traits": {"town": town}})
+
+    shop.people("ann", "bob", town="Linz")
+    shop.people("cara", "dan", town="Graz")
+    with shop.sessions.begin() as session:
+        rule = {"field": "trait", "name": "town", "op": "=", "value": "Linz"}
+        segment = segments.create_segment(session, "Linz", rule, shop.now, MANAGER).id
+    campaign = shop.campaign(audience={"segment": segment})
+    due = shop.now + HOUR
+    shop.schedule(campaign, HOUR)
+    pass_time(shop, scheduler, sender, due - MINUTE)
+    assert relay.mails == []
+    moved("bob", "Graz")
+    moved("cara", "Linz")
+    pass_time(shop, scheduler, sender, due)
+    moved("dan", "Linz")
+    pass_time(shop, scheduler, sender, due + HOUR)
+    assert sorted(address for address, _ in relay.mails) == ["ann@example.com", "cara@example.com"]
+    assert shop.state(campaign) == "finished"
+
+
 def test_it_takes_the_snapshot_anew_when_the_audience_or_the_mode_is_changed(shop: Shop, scheduler: Scheduler) -> None:
     shop.people("ann", "bob")
     score(shop, 1, ann=0.9)
