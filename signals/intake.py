@@ -38,6 +38,7 @@ from signals.separation import Cut, HubFound, cut
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
+from signals.traitnames import fitting
 
 TRIES: Final = 8
 _Result = TypeVar("_Result")
@@ -100,7 +101,7 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
     outcomes = list(reading.outcomes)
     standings, repeated = _settled(intake, sender, reading)
     for item in reading.items:
-        outcomes[item.index] = Outcome(item.status)
+        outcomes[item.index] = item.outcome
     states = folding.published(standings)
     if repeated:
         with transaction(intake.sessions) as session:
@@ -225,8 +226,9 @@ def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) 
     fresh, repeated = _sorted_out(session, intake, sender, reading.items, reading.now)
     standings = absorb(session, intake, sender, fresh, reading.now) if fresh else []
     # After what was good: somebody may object in the same batch.
-    listed = withholding.listed(session, sender, reading.refusals, intake.hash_key)
-    journal.refuse(session, sender, listed, reading.now)
+    if not reading.is_listed:
+        listed = withholding.listed(session, sender, reading.refused(), intake.hash_key)
+        journal.refuse(session, sender, listed, reading.now)
     return standings, repeated
 
 
@@ -266,6 +268,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
         lateness.count_at_arrival(session, items, whose.roots, now)
     unsure = {number for number in whose.roots if whose.must_fold_again(number)}
     items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
+    items = fitting(session, items, whose.roots, sender)
     if not (items or whose.unsettled):
         return []
     arrivals = journal.numbers(session, max(1, len(items)))

@@ -53,7 +53,10 @@ def replay(intake: Intake, number: int, now: datetime) -> Status:
         refusal = reading.refusals[0]
         intake.settle(partial(_still_refused, number, refusal.reason, refusal.field, refusal.message))
         return "rejected"
-    (outcome,) = admit(intake, said_by, replace(reading, now=now))
+    (outcome,) = admit(intake, said_by, replace(reading, now=now, is_listed=True))
+    if outcome.status == "rejected":
+        intake.settle(partial(_still_refused, number, "invalid", outcome.field, outcome.message))
+        return "rejected"
     intake.settle(partial(_replayed, number, now))
     return outcome.status
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -52,6 +52,7 @@ class Item:
     """An event on its way in; status and person are settled when it is stored. `known`: whose it is, known beforehand.
 
     `unresolved`: it names a category nobody knew when it was read. `said`: what it tells of where the person lives.
+    `fault` is why it was rejected when it was to be stored.
     """
 
     index: int
@@ -63,16 +64,38 @@ class Item:
     known: Person | None = None
     unresolved: bool = False
     said: Said | None = None
+    fault: InvalidInput | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What became of it."""
+        if self.status == "rejected" and self.fault is not None:
+            return Outcome("rejected", self.fault.field, self.fault.message)
+        return Outcome(self.status)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A batch that was read: its good events, its refused ones, and an outcome for each (provisional for the good)."""
+    """A batch that was read: its good events, its refused ones, and an outcome for each (provisional for the good).
+
+    `call` and `skew` are those of its arrival. `is_listed`: what is refused of it stands among the refused signals.
+    """
 
     now: datetime
     items: list[Item]
     refusals: list[Refusal]
     outcomes: list[Outcome]
+    call: str = ""
+    skew: timedelta = timedelta(0)
+    is_listed: bool = False
+
+    def refused(self) -> list[Refusal]:
+        """All that is refused of it, also what was so when it was to be stored."""
+        return self.refusals + [
+            Refusal("invalid", item.fault.field, item.fault.message, item.signal.body, self.call, self.skew)
+            for item in self.items
+            if item.status == "rejected" and item.fault is not None
+        ]
 
 
 class Reader:
@@ -87,7 +110,7 @@ class Reader:
     def read(self, sender: Sender, bodies: Sequence[bytes], arrival: Arrival) -> Reading:
         """Every event of the batch, read or refused. Raises Unavailable when something must be looked up and cannot."""
         arrival = replace(arrival, content_key=self._content_key)
-        reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies))
+        reading = Reading(arrival.now, [], [], [ACCEPTED] * len(bodies), arrival.type, arrival.skew)
         unknown: dict[str, None] = {}
         bare: list[Item] = []
         plan = self.plans.current()
