@@ -141,9 +141,11 @@ _WORTH: Final = text(
     WITH told AS MATERIALIZED (
         SELECT p.root_id AS root, lower(e.name) AS name, e.event_time AS at, e.order_id, e.category_ids,
                e.order_total_cents AS total, e.figures -> 'properties' AS said,
-               upper(e.figures #>> '{properties,currency}') AS paid_in,
-               exchange_rate_at(e.figures #>> '{properties,currency}', e.event_time) AS rate
+               paid_in, CASE WHEN coalesce(paid_in = own.currency, true) THEN 1
+                             ELSE exchange_rate_at(paid_in, e.event_time) END AS rate
         FROM profile p JOIN event e ON e.profile_id = p.id
+        CROSS JOIN LATERAL (SELECT upper(e.figures #>> '{properties,currency}') AS paid_in) said_of
+        CROSS JOIN (SELECT max(currency) AS currency FROM own_currency) own
         WHERE p.root_id = ANY(:roots) AND e.folds AND e.type = 'track'
           AND e.event_time >= :since AND e.event_time < :as_of
           AND lower(e.name) IN ('order completed', 'order refunded', 'order cancelled', 'order canceled',

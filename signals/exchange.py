@@ -80,19 +80,22 @@ def hold(session: Session) -> None:
 
 
 def value(session: Session, entries: Iterable[Entry]) -> None:
-    """Give each event that tells a currency the rate of its day."""
+    """Give each event that tells another currency than the own one the rate of its day."""
+    told = [entry for entry in entries if entry.event.currency]
+    ours = own(session) if told else None
+    if ours is None:
+        return
     wanted: dict[tuple[str, datetime], list[Entry]] = {}
-    for entry in entries:
-        if entry.event.currency:
+    for entry in told:
+        if entry.event.currency != ours:
             day = moment_of(entry.event.time_ms).replace(hour=0, minute=0, second=0, microsecond=0)
             wanted.setdefault((entry.event.currency, day), []).append(entry)
     if not wanted:
         return
-    rows = session.execute(_RATES, {"told": [told for told, _ in wanted], "days": [day for _, day in wanted]})
+    rows = session.execute(_RATES, {"told": [one for one, _ in wanted], "days": [day for _, day in wanted]})
     for row in rows:
         for entry in wanted[row.told, row.day]:
-            if row.rate != entry.event.rate:
-                entry.event = msgspec.structs.replace(entry.event, rate=row.rate)
+            entry.event = msgspec.structs.replace(entry.event, rate=row.rate)
 
 
 def own(session: Session) -> str | None:

@@ -22,19 +22,7 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import (
-    claiming,
-    exchange,
-    folding,
-    grouping,
-    journal,
-    lateness,
-    lineage,
-    origins,
-    outbox,
-    traitnames,
-    withholding,
-)  # fmt: skip
+from signals import claiming, exchange, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
@@ -50,6 +38,7 @@ from signals.separation import Cut, HubFound, cut
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
+from signals.traitnames import fitting
 
 TRIES: Final = 8
 _Result = TypeVar("_Result")
@@ -279,7 +268,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
         lateness.count_at_arrival(session, items, whose.roots, now)
     unsure = {number for number in whose.roots if whose.must_fold_again(number)}
     items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
-    items = traitnames.fitting(session, items, whose.roots, sender)
+    items = fitting(session, items, whose.roots, sender)
     if not (items or whose.unsettled):
         return []
     arrivals = journal.numbers(session, max(1, len(items)))

@@ -9,15 +9,17 @@ branch_labels = None
 depends_on = None
 
 WORTH = """
-    CREATE FUNCTION exchange_rate_at(told text, moment timestamptz) RETURNS numeric LANGUAGE sql STABLE AS $$
-        SELECT CASE WHEN told IS NULL OR own.currency IS NULL OR upper(told) = own.currency THEN 1
-                    ELSE coalesce((
-                        SELECT r.rate FROM exchange_rate r
-                        WHERE r.own = own.currency AND r.currency = upper(told)
-                          AND r.day <= (moment AT TIME ZONE 'UTC')::date
-                        ORDER BY r.day DESC LIMIT 1), 0) END
-        FROM (SELECT max(currency) AS currency FROM own_currency) own
-    $$
+    CREATE FUNCTION exchange_rate_at(told text, moment timestamptz) RETURNS numeric LANGUAGE plpgsql STABLE AS $$
+    DECLARE own_one text; found numeric;
+    BEGIN
+        IF told IS NULL THEN RETURN 1; END IF;
+        SELECT currency INTO own_one FROM own_currency;
+        IF own_one IS NULL OR own_one = upper(told) THEN RETURN 1; END IF;
+        SELECT rate INTO found FROM exchange_rate
+        WHERE own = own_one AND currency = upper(told) AND day <= (moment AT TIME ZONE 'UTC')::date
+        ORDER BY day DESC LIMIT 1;
+        RETURN coalesce(found, 0);
+    END $$
 """
 
 
