@@ -149,6 +149,39 @@ def test_it_replaces_what_an_updated_order_holds() -> None:
     assert (set(state.categories), state.orders) == ({ATTIRE}, 1)
 
 
+@pytest.mark.parametrize("others", [0, 20])
+def test_an_update_that_is_dated_before_its_order_leaves_the_order_its_contents(others: int) -> None:
+    told = {"order_id": "o1", "coupon": "SPRING", "total": 35, "products": [item("shoes", quantity=2), item("socks")]}
+    mailed = {"campaign": {"medium": "email"}}
+    bought = event("Order Completed", told, at=MORNING + HOUR, id="o", context=mailed)
+    bare = event("Order Updated", {"order_id": "o1", "order_status": "placed", "total": 1}, id="u")
+    filled = event("Order Updated", {"order_id": "o1", "products": [item("attire", price=7)]}, id="f")
+    between = [order(f"b{number}", item("socks"), at=MORNING + number * HOUR / 30) for number in range(1, others + 1)]
+    alone = fold_all([*between, bought])
+    for arrival in ([bare, bought], [bought, bare]):
+        state = take_in([*between, *arrival], list(range(others, others + 2)))
+        assert (state.orders, state.order_cents, state.coupon_orders, state.mail_orders) == (
+            1 + others,
+            3500 + 1000 * others,
+            1,
+            1,
+        )
+        assert (state.categories, state.recent, state.last_order_s) == (
+            alone.categories,
+            alone.recent,
+            alone.last_order_s,
+        )
+        assert (state.order_keys, state.unmatched) == (alone.order_keys, alone.unmatched)
+        state = take_in([*between, filled, *arrival], list(range(others, others + 3)))
+        assert (state.orders, state.order_cents, state.mail_orders) == (1 + others, 700 + 1000 * others, 1)
+        assert (SHOES in state.categories, ATTIRE in state.categories) == (False, True)
+    waiting = take_in([*between, bare], [others])
+    assert (waiting.orders, waiting.order_cents) == (1 + others, 100 + 1000 * others)
+    other = order("o2", item("shoes"), at=MORNING + DAY)
+    assert advance(waiting, [bought]) is None
+    assert advance(waiting, [other]) == fold_all([*between, bare, other])
+
+
 def test_it_counts_an_order_once_that_two_calls_report() -> None:
     twice = [order("o1", item("shoes"), id="web"), order("o1", item("shoes"), at=MORNING + HOUR, id="till")]
     assert fold_all(twice).orders == 1

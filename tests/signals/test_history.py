@@ -167,6 +167,20 @@ def test_an_order_is_undone_when_all_of_it_came_back_in_windows_as_in_states(
     assert desk.read(desk.root("user_id", "ann")).orders == (1 if stays else 0)
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_keeps_its_contents_in_windows_as_in_states_where_its_update_is_dated_before_it(
+    desk: Desk, turn: int
+) -> None:
+    placed = said("Order Updated", "ann", -1, order_status="placed")
+    bought = order("ann", "ann-1", ("p1", "shoes", 80.0), ("p2", "attire", 30.0), time="2023-06-15T12:00:00Z")
+    for one in [placed, bought][::turn]:
+        desk.send(one)
+    state = desk.state(desk.root("user_id", "ann"))
+    assert (state.orders, state.order_cents) == (1, 11000)
+    assert {desk.category("shoes"), desk.category("attire")} == set(state.categories)
+    assert audience(desk, JUNE, "2024-06-20T00:00:00+00:00") == {"ann"}
+
+
 @pytest.mark.parametrize(
     ("name", "others"),
     [
