@@ -268,7 +268,7 @@ EARNED = f"""
                count(*) FILTER (WHERE back.goods) AS times
         FROM ordered o
         JOIN event r ON r.order_id = o.order_id AND lower(r.name) IN (
-            'order refunded', 'order cancelled', 'order canceled') AND r.event_time <= :now
+            'order refunded', 'order cancelled', 'order canceled') AND r.folds AND r.event_time <= :now
         JOIN profile member ON member.id = r.profile_id AND member.root_id = o.root_id
             AND (lower(r.name) = 'order refunded' OR NOT EXISTS (
                 -- The shop took up again what it had cancelled.

@@ -3,7 +3,8 @@
 Events belong to the profile they arrived at, and count for the person who speaks for it now (the root of its merges).
 An order that was cancelled did not happen, nor one that was given back whole: all of its money or all of its pieces, at
 once or little by little. One of which something of the category was returned did not happen for that category, as far
-as the refund, or the catalogue, told the category of what came back. Repeated calls of one order count once.
+as the refund, or the catalogue, told the category of what came back. Repeated calls of one order, or of one
+refund by its id, count once.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _undone(category: int | None) -> ColumnElement[bool]:
         undone.append(func.bool_or(and_(is_refund, literal(category) == any_(correction.category_ids))))
     return (
         select(literal(1))
-        .where(correction.order_id == Event.order_id, correction.profile_id == owner.id)
+        .where(correction.order_id == Event.order_id, correction.profile_id == owner.id, correction.folds)
         .where(owner.root_id == Profile.root_id, name.in_((*_CANCELLED, _REFUNDED, _UPDATED)))
         .correlate(Event, Profile)
         .having(or_(*undone))

@@ -152,6 +152,9 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
         {"products": [SHOES]}, [{}], 4_000, 10_000 - 6_000 + 400,
     ),
     "some money, and the goods stay with the customer": ({"products": [SHOES]}, [{"total": 15}], 4_000, 1_500),
+    "some money, told twice": (
+        {"products": [SHOES]}, [{"refund_id": "r1", "total": 15}, {"refund_id": "r1", "total": 15}], 4_000, 1_500,
+    ),
     "one of two lines, told without a price": (
         {"paid": 200, "products": [SHOES, SOCKS]}, [{"products": [{"product_id": "socks-1", "quantity": 1}]}],
         6_000, 10_000 - 7_000 + 400,

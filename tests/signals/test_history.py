@@ -168,6 +168,32 @@ def test_an_order_is_undone_when_all_of_it_came_back_in_windows_as_in_states(
 
 
 @pytest.mark.parametrize("turn", [1, -1])
+def test_a_refund_that_two_channels_tell_of_counts_once_in_windows_as_in_states(desk: Desk, turn: int) -> None:
+    till = desk.source("till", "server")
+    desk.send(order("ann", "ann-1", ("p1", "shoes", 80.0), ("p2", "attire", 30.0), time="2023-06-15T12:00:00Z"))
+    webhook = said("Order Refunded", "ann", 2, refund_id="91", total=60)
+    for via, one in [
+        (desk.server, webhook),
+        (till, said("Order Refunded", "ann", 1, refund_id="ann-91", total=60.0)),
+        (desk.server, webhook | {"messageId": "again"}),
+    ][::turn]:
+        assert desk.statuses(one, via=via) == ["accepted"]
+    anything = {name: value for name, value in JUNE.items() if name != "category"}
+    now = "2024-06-20T00:00:00+00:00"
+    state = desk.state(desk.root("user_id", "ann"))
+    assert (state.orders, state.order_cents) == (1, 5000)
+    assert audience(desk, anything, now) == {"ann"}
+    assert [folds for (folds,) in desk.rows("SELECT folds FROM event ORDER BY event_time, id")][:2] == [True, True]
+    assert desk.rows("SELECT count(*) FROM event WHERE NOT folds") == [(2,)]
+    desk.send(said("Order Refunded", "ann", 3, refund_id="92", total=50))
+    assert (desk.state(desk.root("user_id", "ann")).orders, audience(desk, anything, now)) == (0, set())
+    desk.send(order("bob", "bob-1", ("p1", "shoes", 80.0), time="2023-06-15T12:00:00Z"))
+    desk.send(said("Order Refunded", "bob", 1, total=30), said("Order Refunded", "bob", 2, total=30))
+    assert desk.state(desk.root("user_id", "bob")).order_cents == 2000
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.parametrize("turn", [1, -1])
 def test_an_order_keeps_its_contents_in_windows_as_in_states_where_its_update_is_dated_before_it(
     desk: Desk, turn: int
 ) -> None:
