@@ -275,7 +275,7 @@ EARNED = f"""
                 SELECT FROM event s JOIN profile whose ON whose.id = s.profile_id AND whose.root_id = o.root_id
                 WHERE s.order_id = o.order_id AND lower(s.name) = 'order updated'
                   AND s.figures #>> '{{properties,order_status}}' = 'placed'
-                  AND s.event_time >= r.event_time AND s.event_time <= :now))
+                  AND s.event_time > r.event_time AND s.event_time <= :now))
         CROSS JOIN LATERAL (
             SELECT round(100 * coalesce({_told("r.figures #>> '{properties,total}'")},
                                         {_told("r.figures #>> '{properties,revenue}'")},

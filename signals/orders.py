@@ -3,7 +3,7 @@
 A *placement* is an order as it counts. A repeated order id within the next sixteen placements is the same order,
 and an update's however many came since:
 `Order Updated` replaces what it holds, a second `Order Completed` is ignored. Corrections go to the first placement of
-the order id they name; a cancellation is void where an update of that moment or later says that the order is placed.
+the order id they name; a cancellation is void where a later update says that the order is placed.
 An update may be dated before the order it is of, by another clock: the order then begins with its `Order Completed`.
 """
 
@@ -156,7 +156,7 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
 
 
 def _is_void(event: FoldEvent, stood: dict[str, int]) -> bool:
-    return event.kind == "cancel" and bool(event.order_id) and event.time_ms <= stood.get(event.order_id, -1)
+    return event.kind == "cancel" and bool(event.order_id) and event.time_ms < stood.get(event.order_id, -1)
 
 
 def _remember(

@@ -168,6 +168,17 @@ def test_an_order_is_undone_when_all_of_it_came_back_in_windows_as_in_states(
 
 
 @pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_that_is_placed_and_cancelled_at_one_moment_is_cancelled_in_windows_as_in_states(
+    desk: Desk, turn: int
+) -> None:
+    desk.send(order("ann", "ann-1", ("p1", "shoes", 80.0), time="2023-06-15T12:00:00Z"))
+    for one in [said("Order Updated", "ann", 1, order_status="placed"), said("Order Cancelled", "ann", 1)][::turn]:
+        desk.send(one)
+    assert desk.state(desk.root("user_id", "ann")).orders == 0
+    assert audience(desk, JUNE, "2024-06-20T00:00:00+00:00") == set()
+
+
+@pytest.mark.parametrize("turn", [1, -1])
 def test_a_refund_that_two_channels_tell_of_counts_once_in_windows_as_in_states(desk: Desk, turn: int) -> None:
     till = desk.source("till", "server")
     desk.send(order("ann", "ann-1", ("p1", "shoes", 80.0), ("p2", "attire", 30.0), time="2023-06-15T12:00:00Z"))

@@ -212,6 +212,18 @@ def test_it_cancels_an_order_and_counts_none_that_is_not_placed(shops: Shops) ->
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "failed"])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_that_ends_within_the_second_of_its_payment_has_ended(shops: Shops, ended: str, turn: int) -> None:
+    moment = "2026-03-01T10:40:00"
+    told = [like(WOO_ORDER, status=status, date_modified_gmt=moment) for status in ("processing", ended)]
+    for body in [*told[::turn], WOO_ORDER]:
+        shops.told("woocommerce", "order.updated", body)
+    assert shops.state("26").orders == 0
+    shops.told("woocommerce", "order.updated", like(told[0], date_modified_gmt="2026-03-01T10:40:01"))
+    assert shops.state("26").orders == 1
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
 @pytest.mark.parametrize("turn", list(itertools.permutations(range(3))))
 def test_the_newest_status_of_an_order_holds_in_any_order_of_arrival(
     shops: Shops, ended: str, turn: tuple[int, ...]
