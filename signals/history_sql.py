@@ -94,7 +94,8 @@ def _undone(category: int | None) -> ColumnElement[bool]:
     undone = [
         cancelled >= func.coalesce(stands, literal(datetime.min.replace(tzinfo=UTC))),
         func.bool_or(and_(is_refund, back.is_(None), not_(_names_products(told)))),
-        func.sum(func.abs(back)).filter(is_refund) >= func.coalesce(Event.order_total_cents, _sum(bought, _paid)),
+        func.sum(func.abs(back)).filter(is_refund, back != 0)
+        >= func.coalesce(Event.order_total_cents, _sum(bought, _paid)),
         func.sum(_sum(told, _pieces)).filter(is_refund) >= _sum(bought, _pieces),
     ]
     if category is not None:

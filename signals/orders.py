@@ -43,12 +43,12 @@ class Placement:
 
     def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
         """Remove returned lines and what was paid back for them, by their prices where that is not told; without any
-        lines the whole order, or only the money when less than all was paid back."""
+        lines the whole order, or only the money when less than all was paid back. No money at all takes nothing."""
         if not returned:
-            if total_cents is not None and 0 < abs(total_cents) < self.amount:
-                self.amount -= abs(total_cents)
-            else:
+            if total_cents is None or abs(total_cents) >= max(self.amount, 1):
                 self.cancel()
+            else:
+                self.amount -= abs(total_cents)
             return
         paid = self.amount
         for line in returned:

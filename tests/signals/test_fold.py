@@ -136,6 +136,17 @@ def test_it_returns_some_pieces_and_some_money() -> None:
     assert (state.orders, state.order_cents, state.categories[SHOES].n) == (1, 13000, 1)
 
 
+def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:
+    for bought, cents in ((order("o1", item("shoes"), item("socks")), 2000), (order("o1", item("shoes", price=0)), 0)):
+        nothing = event("Order Refunded", {"order_id": "o1", "total": 0}, id="r")
+        state = fold_all([bought, nothing])
+        assert (state.orders, state.order_cents, SHOES in state.categories) == (1, cents, True)
+        goods = event("Order Refunded", {"order_id": "o1", "total": "0.00", "products": [item("shoes")]}, id="r")
+        assert SHOES not in fold_all([bought, goods]).categories
+    some = event("Order Refunded", {"order_id": "o1", "total": 1}, id="r")
+    assert fold_all([order("o1", item("shoes", price=0)), some]).orders == 0
+
+
 def test_it_returns_the_latest_purchase_when_the_order_is_not_told() -> None:
     orders = [order(f"o{day}", item("shoes"), at=MORNING + day * DAY) for day in range(3)]
     returned = event("Order Refunded", {"products": [item("shoes")]}, at=MORNING + 1.5 * DAY, id="r")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from signals import rules_sql
+from signals import contents, rules_sql
 from signals.history import Bound, history
 from signals.profiles import ProfileStateRow
 from signals.rules import parse
@@ -216,6 +216,21 @@ def test_an_order_keeps_its_contents_in_windows_as_in_states_where_its_update_is
     assert (state.orders, state.order_cents) == (1, 11000)
     assert {desk.category("shoes"), desk.category("attire")} == set(state.categories)
     assert audience(desk, JUNE, "2024-06-20T00:00:00+00:00") == {"ann"}
+
+
+@pytest.mark.parametrize("price", [80.0, 0.0])
+@pytest.mark.parametrize("told", [{"total": 0}, RETURNED | {"total": 0}])
+def test_a_refund_of_no_money_undoes_no_order_in_windows_as_in_states(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, price: float, told: dict[str, Any]
+) -> None:
+    # Some are stored from before intake refused them.
+    monkeypatch.setattr(contents, "_check_refund", lambda properties: None)
+    desk.send(order("ann", "ann-1", ("p1", "shoes", price), ("p2", "attire", price), time="2023-06-15T12:00:00Z"))
+    assert [one.status for one in desk.send(said("Order Refunded", "ann", 1, **told))] == ["accepted"]
+    anything = {name: value for name, value in JUNE.items() if name != "category"}
+    assert audience(desk, anything, "2024-06-20T00:00:00+00:00") == {"ann"}
+    state = desk.state(desk.root("user_id", "ann"))
+    assert (state.orders, state.order_cents) == (1, int(200 * price))
 
 
 @pytest.mark.parametrize(
