@@ -268,14 +268,14 @@ EARNED = f"""
                count(*) FILTER (WHERE back.goods) AS times
         FROM ordered o
         JOIN event r ON r.order_id = o.order_id AND lower(r.name) IN (
-            'order refunded', 'order cancelled', 'order canceled') AND r.event_time <= :now
+            'order refunded', 'order cancelled', 'order canceled') AND r.folds AND r.event_time <= :now
         JOIN profile member ON member.id = r.profile_id AND member.root_id = o.root_id
             AND (lower(r.name) = 'order refunded' OR NOT EXISTS (
                 -- The shop took up again what it had cancelled.
                 SELECT FROM event s JOIN profile whose ON whose.id = s.profile_id AND whose.root_id = o.root_id
                 WHERE s.order_id = o.order_id AND lower(s.name) = 'order updated'
                   AND s.figures #>> '{{properties,order_status}}' = 'placed'
-                  AND s.event_time >= r.event_time AND s.event_time <= :now))
+                  AND s.event_time > r.event_time AND s.event_time <= :now))
         CROSS JOIN LATERAL (
             SELECT round(100 * coalesce({_told("r.figures #>> '{properties,total}'")},
                                         {_told("r.figures #>> '{properties,revenue}'")},

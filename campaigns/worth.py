@@ -171,7 +171,7 @@ _WORTH: Final = text(
             t.name IN ('order cancelled', 'order canceled') AND NOT EXISTS (
                 -- The shop took up again what it had cancelled.
                 SELECT FROM told s WHERE s.root = t.root AND s.order_id = t.order_id AND s.name = 'order updated'
-                    AND s.said ->> 'order_status' = 'placed' AND s.at >= t.at)))
+                    AND s.said ->> 'order_status' = 'placed' AND s.at > t.at)))
         GROUP BY p.root, p.order_id
     ), kinds AS (
         SELECT root, count(DISTINCT category) FILTER (WHERE at < :half) AS early,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from base.errors import InvalidInput
-from signals.foldevent import MAX_CENTS, MAX_ID, Kind, trait_name
+from signals.foldevent import MAX_CENTS, MAX_ID, Kind, cents_of, product_id, trait_name
 from signals.state import MAX_QUANTITY
 
 PRODUCTS: Final = 500
@@ -42,6 +42,8 @@ def check_properties(kind: Kind, properties: Mapping[str, Any]) -> None:
         _check_products(properties["products"])
     if "product_id" in properties or "quantity" in properties:
         _check_product(properties, "properties")
+    if kind == "refund":
+        _check_refund(properties)
     if kind == "consent":
         _check_consent(properties)
 
@@ -76,6 +78,14 @@ def amount(value: object, path: str) -> float | None:
     if not 0 <= value <= MOST:
         raise InvalidInput(path, "must not be negative nor absurdly large")
     return float(value)
+
+
+def _check_refund(properties: Mapping[str, Any]) -> None:
+    """A refund of no money tells which products came back, or it tells of nothing; without a total it is of all."""
+    told = next((field for field in ("total", "revenue", "value") if properties.get(field) is not None), None)
+    names = properties.get("products") or product_id(properties) or properties.get("category")
+    if told is not None and not names and cents_of(properties[told]) == 0:
+        raise InvalidInput(f"properties.{told}", "must be more than 0 where no products are named")
 
 
 def check_traits(traits: Mapping[str, Any]) -> None:

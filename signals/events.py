@@ -32,7 +32,8 @@ class Event(Model):
     `profile_id` is the profile whose identifier it came by, one of those that are merged into the person, and is never
     rewritten, so a merge can be undone exactly. `event_time` is
     when it happened (corrected for the sender's clock), `received_at` when we heard of it. `folds` is false for an
-    order that another event already told of (same order id, earlier): it counts nowhere. `body` is the event as it was
+    order that another event already told of (same order id, earlier), or a refund (of the order, same refund id): it
+    counts nowhere. `body` is the event as it was
     sent, text for text, sealed; `figures` is what of it SQL may read (signals/figures.py).
     """
 

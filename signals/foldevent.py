@@ -91,7 +91,7 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     of an order that its shop says is placed, whatever it said before. `withdraws` is the message id of the mark that an
     unmark takes back. `seen` tells whether a person (or their proxy) was behind a mail fetch or click; `by_mail`
     whether an order came from a mail.
-    A trait of None is taken away.
+    A trait of None is taken away. `refund_id` is the refund among those of its order, "" where it has no id.
     """
 
     time_ms: int
@@ -101,6 +101,7 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     arrival: int = 0
     lines: tuple[Line, ...] = ()
     order_id: str = ""
+    refund_id: str = ""
     total_cents: int | None = None
     currency: str = ""
     rate: int = PAR
@@ -197,6 +198,7 @@ def fold_event(
     kind = kind_of(_text(raw.get("type")), _text(raw.get("event")) or None)
     properties = _mapping(raw.get("properties"))
     lines = _lines(kind, properties, category_id)
+    order_id = _text(_first(properties, "order_id", "orderId"))[:MAX_ID]
     return FoldEvent(
         time_ms=time_ms,
         message_id=_text(raw.get("messageId") or raw.get("message_id")),
@@ -204,7 +206,8 @@ def fold_event(
         source=source,
         arrival=arrival,
         lines=lines,
-        order_id=_text(_first(properties, "order_id", "orderId"))[:MAX_ID],
+        order_id=order_id,
+        refund_id=_refund_id(properties, order_id) if kind == "refund" else "",
         total_cents=cents_of(_first(properties, "total", "revenue", "value")),
         currency=told_in(properties.get("currency")) if kind in PRICED else "",
         category=_category(properties, category_id),
@@ -278,6 +281,12 @@ def _line(product: object, category_id: Callable[[str], int | None], gift: bool,
 def product_id(product: Mapping[str, Any]) -> str:
     """The id of a product in a call, under whichever of its names; "" where there is none."""
     return _text(_first(product, "product_id", "productId", "sku", "id"))[:MAX_PRODUCT_ID]
+
+
+def _refund_id(properties: Mapping[str, Any], order_id: str) -> str:
+    """The id of a refund, without what stands before the number of its order: a shop's prefix is told or not."""
+    prefix = order_id.rstrip("0123456789")
+    return _text(_first(properties, "refund_id", "refundId"))[:MAX_ID].removeprefix(prefix)
 
 
 def _category(properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> int:

@@ -53,6 +53,13 @@ class Told:
         """Its place in the canonical order."""
         return self.event.key
 
+    @property
+    def fact(self) -> tuple[str, ...] | None:
+        """What is told once, however many calls tell it: an order, or a refund of an order that has an id."""
+        if self.is_order:
+            return (self.event.order_id,)
+        return (self.event.order_id, self.event.refund_id) if self.event.refund_id else None
+
 
 @dataclass(slots=True)
 class Root:
@@ -119,13 +126,14 @@ def _settle(told: Sequence[Told], rules: Rules, held: Mapping[str, Held] = NOTHI
 
 
 def counts_once(told: Sequence[Told], taken: Iterable[str] = ()) -> None:
-    """Set `folds` of these events, in canonical order: the first order of each order id counts, repeats do not."""
-    seen = set(taken)
+    """Set `folds` of these events, in canonical order: the first order of each order id counts, and the first refund of
+    each refund id of an order; repeats do not. Of the orders `taken` there is one already."""
+    seen: set[tuple[str, ...]] = {(order_id,) for order_id in taken}
     for entry in told:
-        if not entry.is_order:
+        if (fact := entry.fact) is None:
             continue
-        entry.folds = entry.event.order_id not in seen
-        seen.add(entry.event.order_id)
+        entry.folds = fact not in seen
+        seen.add(fact)
 
 
 _ORDERS = text("""
@@ -226,7 +234,7 @@ class Refolded:
 
 
 def fold_again(session: Session, root: Root, categories: Categories) -> Refolded:
-    """The state from all stored events, with those events; corrects which orders count."""
+    """The state from all stored events, with those events; corrects which orders and refunds count."""
     (found,) = fold_each_again(session, [root], categories)
     return found
 
@@ -243,11 +251,7 @@ def fold_each_again(session: Session, roots: Sequence[Root], categories: Categor
         _settle(told, policies)
         before = [entry.folds for entry in told]
         counts_once(told)
-        changed = [
-            entry.event.arrival
-            for entry, was in zip(told, before, strict=True)
-            if entry.is_order and entry.folds != was
-        ]
+        changed = [entry.event.arrival for entry, was in zip(told, before, strict=True) if entry.folds != was]
         if changed:
             session.execute(_FLIP, {"ids": changed})
         segments = root.state.segments if root.state else ()

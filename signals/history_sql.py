@@ -3,8 +3,9 @@
 Events belong to the profile they arrived at, and count for the person who speaks for it now (the root of its merges).
 An order that was cancelled did not happen, nor one that was given back whole: all of its money or all of its pieces, at
 once or little by little. One of which something of the category was returned did not happen for that category, as far
-as the refund, or the catalogue, told the category of what came back. Repeated calls of one order count once. Money that
-came back in another currency is exchanged into that of the order (signals/exchange.py); where that cannot be, none did.
+as the refund, or the catalogue, told the category of what came back. Repeated calls of one order, or of one refund by
+its id, count once. Money that came back in another currency is exchanged into that of the order (signals/exchange.py);
+where that cannot be, none did.
 """
 
 from __future__ import annotations
@@ -92,16 +93,17 @@ def _undone(category: int | None) -> ColumnElement[bool]:
     stands = func.max(correction.event_time).filter(name == _UPDATED, told["order_status"].astext == STANDS)
     bought: Any = Event.figures["properties"]
     undone = [
-        cancelled > func.coalesce(stands, literal(datetime.min.replace(tzinfo=UTC))),
+        cancelled >= func.coalesce(stands, literal(datetime.min.replace(tzinfo=UTC))),
         func.bool_or(and_(is_refund, back.is_(None), not_(_names_products(told)))),
-        func.sum(func.abs(back)).filter(is_refund) >= func.coalesce(Event.order_total_cents, _sum(bought, _paid)),
+        func.sum(func.abs(back)).filter(is_refund, back != 0)
+        >= func.coalesce(Event.order_total_cents, _sum(bought, _paid)),
         func.sum(_sum(told, _pieces)).filter(is_refund) >= _sum(bought, _pieces),
     ]
     if category is not None:
         undone.append(func.bool_or(and_(is_refund, literal(category) == any_(correction.category_ids))))
     return (
         select(literal(1))
-        .where(correction.order_id == Event.order_id, correction.profile_id == owner.id)
+        .where(correction.order_id == Event.order_id, correction.profile_id == owner.id, correction.folds)
         .where(owner.root_id == Profile.root_id, name.in_((*_CANCELLED, _REFUNDED, _UPDATED)))
         .correlate(Event, Profile)
         .having(or_(*undone))

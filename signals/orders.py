@@ -3,7 +3,8 @@
 A *placement* is an order as it counts. A repeated order id within the next sixteen placements is the same order,
 and an update's however many came since:
 `Order Updated` replaces what it holds, a second `Order Completed` is ignored. Corrections go to the first placement of
-the order id they name; a cancellation is void where an update of that moment or later says that the order is placed.
+the order id they name; a cancellation is void where a later update says that the order is placed.
+An update may be dated before the order it is of, by another clock: the order then begins with its `Order Completed`.
 An order is kept in its own currency, in which what is given back is taken off it, and is worth what that was worth on
 the order's day, whenever it was given back.
 """
@@ -19,7 +20,7 @@ from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
 from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
 OVERFLOW = b"*"
-"""`unmatched` when more corrections wait for their order than it holds: any order then means folding again."""
+"""`unmatched` when more orders are waited for than it holds: any order then means folding again."""
 
 
 class Placement:
@@ -48,6 +49,12 @@ class Placement:
         self.lines = list(event.lines)
         self.amount = _paid(event)
 
+    def complete(self, event: FoldEvent) -> None:
+        """Be what this `Order Completed` tells of: an update began it, whose contents stay if it had any."""
+        self.time_ms = event.time_ms
+        if not self.lines:
+            self.replace(event)
+
     def refund(self, event: FoldEvent) -> None:
         """Take off what a refund tells, which is in the order's currency where it tells none. What is paid back in
         another is exchanged; where that cannot be, the lines it names go by their prices, and money alone stays."""
@@ -60,12 +67,12 @@ class Placement:
 
     def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
         """Remove returned lines and what was paid back for them, by their prices where that is not told; without any
-        lines the whole order, or only the money when less than all was paid back."""
+        lines the whole order, or only the money when less than all was paid back. No money at all takes nothing."""
         if not returned:
-            if total_cents is not None and 0 < abs(total_cents) < self.amount:
-                self.amount -= abs(total_cents)
-            else:
+            if total_cents is None or abs(total_cents) >= max(self.amount, 1):
                 self.cancel()
+            else:
+                self.amount -= abs(total_cents)
             return
         paid = self.amount
         for line in returned:
@@ -109,7 +116,8 @@ class Placement:
 
 
 class Resolution:
-    """What a whole history of signals comes to: the placement of each order call, and corrections without an order."""
+    """What a whole history of signals comes to: the placement of each order call, and the orders (`order_key`s) that
+    corrections and updates were told of and no `Order Completed`."""
 
     __slots__ = ("placements", "unmatched")
 
@@ -131,17 +139,24 @@ def knows_order(keys: bytes, key: bytes) -> bool:
 def resolve(events: Sequence[FoldEvent]) -> Resolution:
     """Match orders, repeats and corrections over all events of a profile, given in canonical order.
 
-    `placements` maps the index of each call that begins an order to its placement, with all corrections made.
+    `placements` maps the index of each call that begins an order to its placement, with all corrections made: of an
+    order that an update began, the index of its `Order Completed` once there is one.
     """
     placements: dict[int, Placement] = {}
     first: dict[str, Placement] = {}
     window: OrderedDict[str, Placement] = OrderedDict()
+    begun: dict[str, int] = {}
     corrections = []
     stood: dict[str, int] = {}
     for index, event in enumerate(events):
         if event.word == STANDS and event.order_id:
             stood[event.order_id] = event.time_ms
-        if event.kind in ("order", "order_update"):
+        if event.kind == "order" and event.order_id in begun:
+            placements[index] = placement = placements.pop(begun.pop(event.order_id))
+            placement.complete(event)
+            window.pop(event.order_id, None)
+            _remember(window, first, event.order_id, placement)
+        elif event.kind in ("order", "order_update"):
             known = window.get(event.order_id) if event.order_id else None
             if known is None and event.kind == "order_update":
                 known = first.get(event.order_id)  # However many came since: who changes an order does not buy again.
@@ -149,19 +164,23 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
                 placements[index] = placement = Placement(event)
                 if event.order_id:
                     _remember(window, first, event.order_id, placement)
+                    if event.kind == "order_update":
+                        begun[event.order_id] = index
             elif event.kind == "order_update" and event.lines:
                 known.replace(event)
         elif event.kind in ("refund", "cancel") or (event.kind == "mark" and event.word in NOT_OWN):
             corrections.append(event)
     corrections = [event for event in corrections if not _is_void(event, stood)]
-    unmatched = {event.order_id for event in corrections if event.order_id and event.order_id not in first}
+    unmatched = {
+        event.order_id for event in corrections if event.order_id and event.order_id not in first
+    } | begun.keys()
     for event in corrections:
         _correct(event, first, placements)
     return Resolution(placements, _packed(unmatched))
 
 
 def _is_void(event: FoldEvent, stood: dict[str, int]) -> bool:
-    return event.kind == "cancel" and bool(event.order_id) and event.time_ms <= stood.get(event.order_id, -1)
+    return event.kind == "cancel" and bool(event.order_id) and event.time_ms < stood.get(event.order_id, -1)
 
 
 def _remember(

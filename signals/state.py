@@ -159,7 +159,7 @@ class ProfileState(msgspec.Struct, array_like=True):
     `version` is the arrival number of the newest folded signal (mail fetches and clicks not counted), `last_ms` the
     event time of the newest. `erased` makes it a tombstone: nothing else is set and no event changes it.
     `complaints` maps the id of an open complaint ("" if it had none) to its opening. `order_keys` (newest last) and
-    `unmatched` hold shortened order ids: of the latest orders, and of corrections whose order has not been seen.
+    `unmatched` hold shortened order ids: of the latest orders, and of those that only corrections and updates tell of.
     `scores` are computed elsewhere and only carried along, as segments are (signals/scores.py). `clues` say why what
     lies in the cart may have been left there, each with its newest second (signals/carts.py). `household` is found from
     who lives together (signals/grouping.py) and carried along as scores are; when it changes, so does the version.

@@ -152,6 +152,9 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
         {"products": [SHOES]}, [{}], 4_000, 10_000 - 6_000 + 400,
     ),
     "some money, and the goods stay with the customer": ({"products": [SHOES]}, [{"total": 15}], 4_000, 1_500),
+    "some money, told twice": (
+        {"products": [SHOES]}, [{"refund_id": "r1", "total": 15}, {"refund_id": "r1", "total": 15}], 4_000, 1_500,
+    ),
     "one of two lines, told without a price": (
         {"paid": 200, "products": [SHOES, SOCKS]}, [{"products": [{"product_id": "socks-1", "quantity": 1}]}],
         6_000, 10_000 - 7_000 + 400,
@@ -186,8 +189,13 @@ def test_it_takes_nothing_off_for_an_order_that_was_cancelled_and_is_placed_afte
     call = bought(web, "g0", paid=100, products=[SHOES])
     call["properties"]["order_id"] = "o-1"
     web.shop.send(call)
-    for event, status, returns in (("Order Cancelled", {}, 4_400), ("Order Updated", {"order_status": "placed"}, 0)):
-        web.shop.clock.advance(DAY)
+    stands = {"order_status": "placed"}
+    for event, later, status, returns in (
+        ("Order Cancelled", DAY, {}, 4_400),
+        ("Order Updated", 0 * DAY, stands, 4_400),
+        ("Order Updated", DAY, stands, 0),
+    ):
+        web.shop.clock.advance(later)
         web.shop.send(told("g0", event, order_id="o-1", **status))
         (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
         assert (group["margin"], group["returns"]) == (4_000, returns), event

@@ -71,6 +71,9 @@ _orders = st.fixed_dictionaries(
     {"order_id": _order_ids, "products": st.lists(_items, min_size=1, max_size=4)},
     optional={"total": st.sampled_from([0, 12.5, 40]), "gift": st.booleans(), "currency": _currencies},
 )
+_bare = st.fixed_dictionaries(
+    {"order_id": _order_ids}, optional={"order_status": st.just("placed"), "total": st.sampled_from([5, 40])}
+)
 _refunds = st.fixed_dictionaries(
     {},
     optional={
@@ -93,7 +96,7 @@ _scores = st.integers(0, 10)
 _calls: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
     st.tuples(st.just("Order Completed"), _orders),
     st.tuples(st.just("Order Completed"), _orders),
-    st.tuples(st.just("Order Updated"), _orders),
+    st.tuples(st.just("Order Updated"), st.one_of(_orders, _bare)),
     st.tuples(st.sampled_from(["Order Refunded", "Order Cancelled"]), _refunds),
     st.tuples(st.just("Offer Feedback"), _marks),
     st.tuples(st.just("Offer Feedback Withdrawn"), _withdrawals),
@@ -171,7 +174,7 @@ def order_histories(draw: st.DrawFn) -> list[FoldEvent]:
         products = [item(chance.choice(sorted(CATEGORIES)), chance.choice(["p1", "p2"])) for _ in range(2)]
         properties: dict[str, Any] = {"order_id": order_id, "products": products, "feedback": "gift"}
         properties["currency"] = chance.choice(["EUR", "USD", "CHF", None])
-        if name == "Order Refunded" and chance.random() < 0.5:
+        if name in ("Order Refunded", "Order Updated") and chance.random() < 0.5:
             properties["products"] = []
         at = MORNING + timedelta(minutes=number)
         events.append(event(name, properties, at=at, id=f"m{number * 7919 % 1000}", arrival=number + 1))

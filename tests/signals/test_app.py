@@ -125,6 +125,11 @@ BAD_CALLS: tuple[tuple[bytes, str], ...] = (
     (b'"event": "Order Completed", "properties": {"total": 3}', "properties.order_id"),
     (b'"event": "Order Completed", "properties": {"order_id": "1", "products": {}}', "properties.products"),
     (b'"event": "Order Completed", "properties": {"order_id": "1", "total": -3}', "properties.total"),
+    (b'"event": "Order Refunded", "properties": {"order_id": "1", "total": 0}', "properties.total"),
+    (
+        b'"event": "Order Refunded", "properties": {"order_id": "1", "value": "0", "products": []}',
+        "properties.value",
+    ),
     (b'"event": "Product Viewed", "properties": {"product_id": "1", "quantity": 1e9}', "properties.quantity"),
     (b'"event": "Consent Changed", "properties": {"purpose": "email", "granted": "yes"}', "properties.granted"),
     (b'"event": "Consent Changed", "properties": {"purpose": "cake", "granted": true}', "properties.purpose"),

@@ -109,7 +109,7 @@ def test_it_forgets_an_order_that_is_wholly_taken_back(correction: str) -> None:
 def test_a_cancellation_is_void_where_the_shop_says_later_that_the_order_is_placed() -> None:
     bought, gone = order("o1", item("shoes")), event("Order Cancelled", {"order_id": "o1"}, at=MORNING + HOUR, id="c")
     told = {"order_id": "o1", "order_status": "placed", "products": [item("shoes")]}
-    for hours, orders in ((0.5, 0), (1, 1), (2, 1)):
+    for hours, orders in ((0.5, 0), (1, 0), (1.001, 1), (2, 1)):
         stands = event("Order Updated", told, at=MORNING + hours * HOUR, id="u")
         assert fold_all([bought, gone, stands]).orders == orders
     plain = event("Order Updated", {"order_id": "o1", "products": [item("shoes")]}, at=MORNING + 2 * HOUR, id="u")
@@ -136,6 +136,17 @@ def test_it_returns_some_pieces_and_some_money() -> None:
     assert (state.orders, state.order_cents, state.categories[SHOES].n) == (1, 13000, 1)
 
 
+def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:
+    for bought, cents in ((order("o1", item("shoes"), item("socks")), 2000), (order("o1", item("shoes", price=0)), 0)):
+        nothing = event("Order Refunded", {"order_id": "o1", "total": 0}, id="r")
+        state = fold_all([bought, nothing])
+        assert (state.orders, state.order_cents, SHOES in state.categories) == (1, cents, True)
+        goods = event("Order Refunded", {"order_id": "o1", "total": "0.00", "products": [item("shoes")]}, id="r")
+        assert SHOES not in fold_all([bought, goods]).categories
+    some = event("Order Refunded", {"order_id": "o1", "total": 1}, id="r")
+    assert fold_all([order("o1", item("shoes", price=0)), some]).orders == 0
+
+
 def test_it_returns_the_latest_purchase_when_the_order_is_not_told() -> None:
     orders = [order(f"o{day}", item("shoes"), at=MORNING + day * DAY) for day in range(3)]
     returned = event("Order Refunded", {"products": [item("shoes")]}, at=MORNING + 1.5 * DAY, id="r")
@@ -147,6 +158,39 @@ def test_it_replaces_what_an_updated_order_holds() -> None:
     update = event("Order Updated", {"order_id": "o1", "products": [item("attire")]}, at=MORNING + HOUR, id="u")
     state = fold_all([order("o1", item("shoes")), update])
     assert (set(state.categories), state.orders) == ({ATTIRE}, 1)
+
+
+@pytest.mark.parametrize("others", [0, 20])
+def test_an_update_that_is_dated_before_its_order_leaves_the_order_its_contents(others: int) -> None:
+    told = {"order_id": "o1", "coupon": "SPRING", "total": 35, "products": [item("shoes", quantity=2), item("socks")]}
+    mailed = {"campaign": {"medium": "email"}}
+    bought = event("Order Completed", told, at=MORNING + HOUR, id="o", context=mailed)
+    bare = event("Order Updated", {"order_id": "o1", "order_status": "placed", "total": 1}, id="u")
+    filled = event("Order Updated", {"order_id": "o1", "products": [item("attire", price=7)]}, id="f")
+    between = [order(f"b{number}", item("socks"), at=MORNING + number * HOUR / 30) for number in range(1, others + 1)]
+    alone = fold_all([*between, bought])
+    for arrival in ([bare, bought], [bought, bare]):
+        state = take_in([*between, *arrival], list(range(others, others + 2)))
+        assert (state.orders, state.order_cents, state.coupon_orders, state.mail_orders) == (
+            1 + others,
+            3500 + 1000 * others,
+            1,
+            1,
+        )
+        assert (state.categories, state.recent, state.last_order_s) == (
+            alone.categories,
+            alone.recent,
+            alone.last_order_s,
+        )
+        assert (state.order_keys, state.unmatched) == (alone.order_keys, alone.unmatched)
+        state = take_in([*between, filled, *arrival], list(range(others, others + 3)))
+        assert (state.orders, state.order_cents, state.mail_orders) == (1 + others, 700 + 1000 * others, 1)
+        assert (SHOES in state.categories, ATTIRE in state.categories) == (False, True)
+    waiting = take_in([*between, bare], [others])
+    assert (waiting.orders, waiting.order_cents) == (1 + others, 100 + 1000 * others)
+    other = order("o2", item("shoes"), at=MORNING + DAY)
+    assert advance(waiting, [bought]) is None
+    assert advance(waiting, [other]) == fold_all([*between, bare, other])
 
 
 def test_it_counts_an_order_once_that_two_calls_report() -> None:

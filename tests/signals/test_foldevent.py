@@ -54,6 +54,27 @@ def test_it_reads_an_order_with_its_products() -> None:
     assert told.lines == (Line("p1", CATEGORIES["shoes"], 2, 1005), Line("5", 0, 1, None))
 
 
+@pytest.mark.parametrize(
+    ("order_id", "refund_id", "read"),
+    [
+        ("727", "91", "91"),
+        ("w1-727", "91", "91"),
+        ("w1-727", "w1-91", "91"),
+        ("w1-727", "w2-91", "w2-91"),
+        (727, 91, "91"),
+        ("o-a", "r-1", "r-1"),
+        ("o-1", None, ""),
+        ("o-1", True, ""),
+    ],
+)
+def test_it_reads_the_id_of_a_refund_with_or_without_the_prefix_of_its_order(
+    order_id: Any, refund_id: Any, read: str
+) -> None:
+    told = {"order_id": order_id, "refund_id": refund_id}
+    assert event("Order Refunded", told).refund_id == read
+    assert event("Order Completed", told).refund_id == ""
+
+
 def test_it_reads_a_product_at_the_top_level() -> None:
     told = event("Product Viewed", {"product_id": "p1", "category": "shoes", "price": 5})
     assert (told.kind, told.lines) == ("view", (Line("p1", 1, 1, 500),))

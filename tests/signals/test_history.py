@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from signals import rules_sql
+from signals import contents, rules_sql
 from signals.history import Bound, history
 from signals.profiles import ProfileStateRow
 from signals.rules import parse
@@ -165,6 +165,72 @@ def test_an_order_is_undone_when_all_of_it_came_back_in_windows_as_in_states(
     anything = {name: value for name, value in JUNE.items() if name != "category"}
     assert audience(desk, anything, "2024-06-20T00:00:00+00:00") == ({"ann"} if stays else set())
     assert desk.read(desk.root("user_id", "ann")).orders == (1 if stays else 0)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_that_is_placed_and_cancelled_at_one_moment_is_cancelled_in_windows_as_in_states(
+    desk: Desk, turn: int
+) -> None:
+    desk.send(order("ann", "ann-1", ("p1", "shoes", 80.0), time="2023-06-15T12:00:00Z"))
+    for one in [said("Order Updated", "ann", 1, order_status="placed"), said("Order Cancelled", "ann", 1)][::turn]:
+        desk.send(one)
+    assert desk.state(desk.root("user_id", "ann")).orders == 0
+    assert audience(desk, JUNE, "2024-06-20T00:00:00+00:00") == set()
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_refund_that_two_channels_tell_of_counts_once_in_windows_as_in_states(desk: Desk, turn: int) -> None:
+    till = desk.source("till", "server")
+    desk.send(order("ann", "ann-1", ("p1", "shoes", 80.0), ("p2", "attire", 30.0), time="2023-06-15T12:00:00Z"))
+    webhook = said("Order Refunded", "ann", 2, refund_id="91", total=60)
+    for via, one in [
+        (desk.server, webhook),
+        (till, said("Order Refunded", "ann", 1, refund_id="ann-91", total=60.0)),
+        (desk.server, webhook | {"messageId": "again"}),
+    ][::turn]:
+        assert desk.statuses(one, via=via) == ["accepted"]
+    anything = {name: value for name, value in JUNE.items() if name != "category"}
+    now = "2024-06-20T00:00:00+00:00"
+    state = desk.state(desk.root("user_id", "ann"))
+    assert (state.orders, state.order_cents) == (1, 5000)
+    assert audience(desk, anything, now) == {"ann"}
+    assert [folds for (folds,) in desk.rows("SELECT folds FROM event ORDER BY event_time, id")][:2] == [True, True]
+    assert desk.rows("SELECT count(*) FROM event WHERE NOT folds") == [(2,)]
+    desk.send(said("Order Refunded", "ann", 3, refund_id="92", total=50))
+    assert (desk.state(desk.root("user_id", "ann")).orders, audience(desk, anything, now)) == (0, set())
+    desk.send(order("bob", "bob-1", ("p1", "shoes", 80.0), time="2023-06-15T12:00:00Z"))
+    desk.send(said("Order Refunded", "bob", 1, total=30), said("Order Refunded", "bob", 2, total=30))
+    assert desk.state(desk.root("user_id", "bob")).order_cents == 2000
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_keeps_its_contents_in_windows_as_in_states_where_its_update_is_dated_before_it(
+    desk: Desk, turn: int
+) -> None:
+    placed = said("Order Updated", "ann", -1, order_status="placed")
+    bought = order("ann", "ann-1", ("p1", "shoes", 80.0), ("p2", "attire", 30.0), time="2023-06-15T12:00:00Z")
+    for one in [placed, bought][::turn]:
+        desk.send(one)
+    state = desk.state(desk.root("user_id", "ann"))
+    assert (state.orders, state.order_cents) == (1, 11000)
+    assert {desk.category("shoes"), desk.category("attire")} == set(state.categories)
+    assert audience(desk, JUNE, "2024-06-20T00:00:00+00:00") == {"ann"}
+
+
+@pytest.mark.parametrize("price", [80.0, 0.0])
+@pytest.mark.parametrize("told", [{"total": 0}, RETURNED | {"total": 0}])
+def test_a_refund_of_no_money_undoes_no_order_in_windows_as_in_states(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, price: float, told: dict[str, Any]
+) -> None:
+    # Some are stored from before intake refused them.
+    monkeypatch.setattr(contents, "_check_refund", lambda properties: None)
+    desk.send(order("ann", "ann-1", ("p1", "shoes", price), ("p2", "attire", price), time="2023-06-15T12:00:00Z"))
+    assert [one.status for one in desk.send(said("Order Refunded", "ann", 1, **told))] == ["accepted"]
+    anything = {name: value for name, value in JUNE.items() if name != "category"}
+    assert audience(desk, anything, "2024-06-20T00:00:00+00:00") == {"ann"}
+    state = desk.state(desk.root("user_id", "ann"))
+    assert (state.orders, state.order_cents) == (1, int(200 * price))
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,17 @@ def test_it_keeps_a_refund_until_its_order_comes(shops: Shops) -> None:
     assert shops.desk.rows("SELECT count(*) FROM shop_waiting") == [(0,)]
 
 
+def test_it_counts_a_refund_once_that_a_server_tells_of_too(shops: Shops) -> None:
+    refunds = [{"id": 91, "total": "-10.00"}, {"id": 92, "total": "-5.00"}]
+    returned = like(WOO_ORDER, date_modified_gmt="2026-03-01T10:00:00", refunds=refunds)
+    told = {"order_id": "727", "refund_id": "91", "total": 10}
+    shops.desk.send(call("track", event="Order Refunded", userId="26", properties=told))
+    shops.told("woocommerce", "order.updated", returned)
+    assert shops.state("26").order_cents == 5480 - 1500
+    shops.desk.send(call("track", event="Order Refunded", userId="26", properties=told))
+    assert shops.state("26").order_cents == 5480 - 1500
+
+
 def test_it_lets_what_waits_for_no_order_go(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shoporders, "MOST_WAITING", 2)
     for number in range(4):
@@ -198,6 +209,18 @@ def test_it_cancels_an_order_and_counts_none_that_is_not_placed(shops: Shops) ->
     assert shops.state("26").order_cents == 5480
     shops.told("woocommerce", "order.updated", like(WOO_ORDER, status="cancelled"))
     assert shops.state("26").orders == 0
+
+
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_that_ends_within_the_second_of_its_payment_has_ended(shops: Shops, ended: str, turn: int) -> None:
+    moment = "2026-03-01T10:40:00"
+    told = [like(WOO_ORDER, status=status, date_modified_gmt=moment) for status in ("processing", ended)]
+    for body in [*told[::turn], WOO_ORDER]:
+        shops.told("woocommerce", "order.updated", body)
+    assert shops.state("26").orders == 0
+    shops.told("woocommerce", "order.updated", like(told[0], date_modified_gmt="2026-03-01T10:40:01"))
+    assert shops.state("26").orders == 1
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "failed"])
