@@ -13,7 +13,7 @@ from signals.shoporders import settle
 from signals.shops import create_shop, shop_by_hook
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
-from tests.signals.shopbodies import SHOPIFY_ORDER, WOO_ORDER, like
+from tests.signals.shopbodies import SHOPIFY_ORDER, SHOPIFY_REFUND, WOO_ORDER, like
 
 KEY = b"k" * 32
 
@@ -32,10 +32,14 @@ def placed(shop: Shop, name: str, platform: str, order: dict[str, Any], prefix: 
     settle(shop.intake, connected, said, shop.now)
 
 
+def listed(web: Web, query: str) -> Any:
+    """Who is found."""
+    return web.program("support").told("POST", "/customers/search", {"q": query})["customers"]
+
+
 def found(web: Web, query: str) -> dict[str, str]:
     """Who is found, by which words."""
-    listed = web.program("support").told("POST", "/customers/search", {"q": query})["customers"]
-    return {one["name"]: one["matched"] for one in listed}
+    return {one["name"]: one["matched"] for one in listed(web, query)}
 
 
 @pytest.mark.feature("SU-01")
@@ -67,12 +71,33 @@ def test_it_lists_everybody_whose_order_has_the_number_with_the_shop(shop: Shop,
     assert "found by order number (Berg &amp; Co)" in page
 
 
+def test_the_timeline_says_which_order_of_which_shop_a_line_is_about(shop: Shop, web: Web) -> None:
+    order = like(SHOPIFY_ORDER, refunds=[SHOPIFY_REFUND], updated_at="2026-03-01T11:00:01+01:00")
+    placed(shop, "Berg & Co", "shopify", order)
+    shop.people("ann")
+    shop.send(shop.order("ann", "Shoes", shop.now, "o-17"))
+    known = {one["name"]: one["profile"] for query in ("1042", "o-17") for one in listed(web, query)}
+    lines = {
+        name: [
+            (entry["title"], entry["detail"])
+            for entry in web.program("support").told("GET", f"/customers/{profile}/timeline?kind=order")["entries"]
+        ]
+        for name, profile in known.items()
+    }
+    assert ("Order placed", "Order #1042 (Berg & Co): Road Runner, Wool Socks") in lines["Ida Berg"]
+    assert {detail.partition(":")[0] for _, detail in lines["Ida Berg"]} == {"Order #1042 (Berg & Co)"}
+    assert "Order returned" in dict(lines["Ida Berg"]), "a refund goes by the number too, which only its order told"
+    assert [detail.partition(":")[0] for _, detail in lines["Ann"]] == ["Order o-17 (shop)"]
+    page = web.desk("support").get(f"/customers/{known['Ida Berg']}").text
+    assert "Order #1042 (Berg &amp; Co): Road Runner" in page
+
+
 def test_it_keeps_no_number_that_names_somebody(shop: Shop, web: Web) -> None:
     shop.people("ann")
-    told = ("ann@example.com", "order of Ann Berg, Linz", "+43 660 1112223", "1" * 101, True, 1.5, {}, " ")
-    for number, given in enumerate(told):
+    given: list[Any] = ["ann@example.com", "order of Ann Berg, Linz", "+43 660 1112223", "1" * 101, True, 1.5, {}, " "]
+    for number, told in enumerate(given):
         call = shop.order("ann", "Shoes", shop.now, f"o-{number}")
-        call["properties"]["order_number"] = given
+        call["properties"]["order_number"] = told
         shop.send(call)
     with shop.sessions.begin() as session:
         assert set(session.scalars(text("SELECT order_number FROM event"))) == {None}
