@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, literal_column, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
@@ -17,9 +18,13 @@ from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
 from signals.matching import spellings
 from signals.profiles import Identifier, Profile, ProfileStateRow
+from signals.shops import ShopSource
 from signals.signal import ORDER_COMPLETED
+from signals.sources import Source
 
 MAX_FOUND = 20
+MAX_SHOPS = 100
+"""Prefixes of shops that are tried before an order's number."""
 MAX_QUERY = 200
 TYPE_WORDS = {
     "email": "e-mail address",
@@ -28,6 +33,10 @@ TYPE_WORDS = {
     "phone": "phone number",
     "loyalty_id": "loyalty card",
 }
+FOUND_WORDS = {**TYPE_WORDS, "order": "order number", "profile": "number of their page"}
+"""By what a search finds somebody."""
+_PAGE = re.compile(r"customer\s+([0-9]{1,18})", re.IGNORECASE)
+"""How pages call somebody whose name is not known. A bare number is an order's or a customer's, never a page's."""
 
 
 CONTACT_TRAITS = ("email", "phone", "address")
@@ -35,11 +44,16 @@ CONTACT_TRAITS = ("email", "phone", "address")
 
 @dataclass(frozen=True)
 class Found:
-    """A customer that a search found, and by what."""
+    """A customer that a search found, by which of FOUND_WORDS, and that in words, an order's with where it is from."""
 
     profile: int
     name: str
+    by: tuple[str, ...]
     matched: str
+
+
+_Matches = dict[int, dict[str, set[str]]]
+"""Per profile by what it was found, each with the sources that told of the order."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +67,19 @@ class Name:
 
 
 def find(session: Session, query: str, hash_key: bytes, regions: Collection[str] = ()) -> list[Found]:
-    """Customers whose identifier, order or profile number is the query; at most 20, the lowest number first.
+    """Customers whose identifier or order is the query, or who are called so; at most 20, the lowest number first.
 
     Surrounding blanks, capitals of an address and the spacing of a phone number do not matter, nor whether it has its
     country's code: without one it is of `regions`, or any. Customer and order numbers are looked for as typed, in
-    capitals and in small letters. Raises InvalidInput for an empty or over-long query.
+    capitals and in small letters; an order's by the number that its buyer knows too, with a # before it or none, and
+    without its shop's prefix. Raises InvalidInput for an empty or over-long query.
     """
     wanted = query.strip()
     if not wanted:
         raise InvalidInput("q", "type an e-mail address, customer number, phone number or order number")
     if len(wanted) > MAX_QUERY or "\x00" in wanted:
         raise InvalidInput("q", f"must have at most {MAX_QUERY} characters")
-    matches: dict[int, str] = {}
+    matches: _Matches = {}
     rows = session.execute(
         select(Identifier.type, Identifier.profile_id)
         .where(tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key, regions)))
@@ -72,12 +87,11 @@ def find(session: Session, query: str, hash_key: bytes, regions: Collection[str]
         .limit(MAX_FOUND)
     )
     for row in rows:
-        matches.setdefault(row.profile_id, TYPE_WORDS[row.type])
-    orders = select(Event.profile_id).where(Event.order_id.in_({wanted, wanted.lower(), wanted.upper()}))
-    for profile in session.scalars(orders.distinct().limit(MAX_FOUND)):
-        matches.setdefault(profile, "order")
-    if wanted.isascii() and wanted.isdigit() and len(wanted) < 19 and session.get(Profile, int(wanted)) is not None:
-        matches.setdefault(int(wanted), "profile number")
+        matches.setdefault(row.profile_id, {})[row.type] = set()
+    for profile, sources in _buyers(session, wanted):
+        matches.setdefault(profile, {})["order"] = set(sources)
+    if called := _PAGE.fullmatch(wanted):
+        matches.setdefault(int(called[1]), {})["profile"] = set()
     return _named(session, matches)
 
 
@@ -255,11 +269,39 @@ def _hashes(wanted: str, hash_key: bytes, regions: Collection[str] = ()) -> list
     return [(kind, value_hash(hash_key, kind, text)) for kind, text in found]
 
 
-def _named(session: Session, matches: dict[int, str]) -> list[Found]:
+def _buyers(session: Session, wanted: str) -> list[tuple[int, list[str]]]:
+    """Whose order goes by this, as its id or as its buyer knows it, and the names of the sources that told of it."""
+    bare = wanted.lstrip("# ")
+    if not bare:
+        return []
+    prefixes = session.scalars(select(ShopSource.prefix).where(ShopSource.prefixes_orders).distinct().limit(MAX_SHOPS))
+    before = {"", "#", *prefixes}
+    ids = {f"{prefix}{spelt}" for prefix in before for spelt in (bare, bare.lower(), bare.upper())}
+    number = func.lower(func.ltrim(Event.order_number, literal_column("'#'")))
+    rows = session.execute(
+        select(Event.profile_id, func.array_agg(Source.name.distinct()))
+        .join(Source, Source.id == Event.source_id)
+        .where(or_(Event.order_id.in_(ids), number == func.lower(bare)))
+        .group_by(Event.profile_id)
+        .order_by(Event.profile_id)
+        .limit(MAX_FOUND)
+    )
+    return [(profile, list(names)) for profile, names in rows]
+
+
+def _named(session: Session, matches: _Matches) -> list[Found]:
     roots = dict(session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(list(matches)))).all())
     known_by = display_names(session, set(roots.values()))
-    by_root: dict[int, str] = {}
+    by_root: _Matches = {}
     for profile, how in matches.items():
         if profile in roots:
-            by_root.setdefault(roots[profile], how)
-    return [Found(root, known_by[root], how) for root, how in sorted(by_root.items())][:MAX_FOUND]
+            for kind, sources in how.items():
+                by_root.setdefault(roots[profile], {}).setdefault(kind, set()).update(sources)
+    found = sorted(by_root.items())[:MAX_FOUND]
+    return [Found(root, known_by[root], tuple(how), _matched(how)) for root, how in found]
+
+
+def _matched(how: Mapping[str, set[str]]) -> str:
+    """By what somebody was found, in words."""
+    told = ((FOUND_WORDS[kind], sorted(sources)) for kind, sources in how.items())
+    return ", ".join(f"{words} ({', '.join(sources)})" if sources else words for words, sources in told)

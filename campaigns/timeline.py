@@ -36,6 +36,7 @@ from campaigns.wording import (
 )
 from signals.events import Event
 from signals.mailreports import MailReport
+from signals.sources import Source
 
 KINDS = ("mail", "open", "click", "order", "signal", "disagreement")
 PAGE = 100
@@ -319,6 +320,7 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         .limit(span.limit)
     ).all()
     lines = corrections.corrected(span.session, span.members, rows)
+    orders = _order_words(span, rows)
     for row in rows:
         properties = row.body.get("properties") or {}
         known = properties if isinstance(properties, dict) else {}
@@ -328,9 +330,32 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
             at=row.event_time,
             kind=kind,
             title=event_words(row.name, row.type),
-            detail=signalwords.detail(row.name, known),
+            detail=": ".join(filter(None, (orders.get(row.id), signalwords.detail(row.name, known)))),
             cents=row.order_total_cents,
             currency=currency if isinstance(currency, str) else None,
             late=late,
             facts={"event": row.id, "lines": lines.get(row.id, ()), "case": signalwords.case(row.name, known)},
         )
+
+
+def _order_words(span: _Span, rows: Sequence[Event]) -> dict[int, str]:
+    """Which order each of these signals is about, as its buyer knows it, and who told of it.
+
+    What tells of a refund knows the order's id alone; its number was told with the order.
+    """
+    orders = {row.order_id for row in rows if row.order_id is not None}
+    if not orders:
+        return {}
+    named = span.session.execute(
+        select(Event.source_id, Event.order_id, func.max(Event.order_number))
+        .where(Event.order_id.in_(orders), Event.profile_id.in_(span.members), Event.order_number.is_not(None))
+        .group_by(Event.source_id, Event.order_id)
+    )
+    numbers = {(source, order): number for source, order, number in named}
+    told = select(Source.id, Source.name).where(Source.id.in_({row.source_id for row in rows}))
+    sources = dict(span.session.execute(told).all())
+    return {
+        row.id: f"Order {numbers.get((row.source_id, row.order_id), row.order_id)} ({sources[row.source_id]})"
+        for row in rows
+        if row.order_id is not None
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ARRAY, BigInteger, Identity, Index, Integer, UniqueConstraint
+from sqlalchemy import ARRAY, BigInteger, Identity, Index, Integer, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -30,11 +30,11 @@ class Event(Model):
     """One accepted signal. `id` is its arrival number: within a profile it grows with the order of folding.
 
     `profile_id` is the profile whose identifier it came by, one of those that are merged into the person, and is never
-    rewritten, so a merge can be undone exactly. `event_time` is
-    when it happened (corrected for the sender's clock), `received_at` when we heard of it. `folds` is false for an
-    order that another event already told of (same order id, earlier), or a refund (of the order, same refund id): it
-    counts nowhere. `body` is the event as it was
-    sent, text for text, sealed; `figures` is what of it SQL may read (signals/figures.py).
+    rewritten, so a merge can be undone exactly. `event_time` is when it happened (corrected for the sender's clock),
+    `received_at` when we heard of it. `order_number` is what the buyer knows an order by, as the shop writes it, where
+    that is told. `folds` is false for an order that another event already told of (same order id, earlier), or a refund
+    (of the order, same refund id): it counts nowhere. `body` is the event as it was sent, text for text, sealed;
+    `figures` is what of it SQL may read (signals/figures.py).
     """
 
     __tablename__ = "event"
@@ -43,6 +43,11 @@ class Event(Model):
         Index("ix_event_profile_id_event_time", "profile_id", "event_time"),
         Index("ix_event_received_at", "received_at", postgresql_using="brin"),
         Index("ix_event_order_id", "order_id", postgresql_where="order_id IS NOT NULL"),
+        Index(
+            "ix_event_order_number",
+            text("lower(ltrim(order_number, '#'))"),
+            postgresql_where=text("order_number IS NOT NULL"),
+        ),
         Index("ix_event_source_id_id", "source_id", "id"),
     )
 
@@ -56,6 +61,7 @@ class Event(Model):
     received_at: Mapped[datetime]
     category_ids: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     order_id: Mapped[str | None]
+    order_number: Mapped[str | None]
     order_total_cents: Mapped[int | None] = mapped_column(BigInteger)
     content_hash: Mapped[bytes]
     folds: Mapped[bool]

@@ -45,6 +45,13 @@ def figures(call: Mapping[str, Any]) -> bytes | None:
     return _JSON.encode(found) if found else None
 
 
+def order_number(properties: Mapping[str, Any]) -> str | None:
+    """The number by which the buyer knows an order, as the shop writes it; None where none is told or it is no id."""
+    told = _id(properties.get("order_number", properties.get("orderNumber")))
+    shown = str(told).strip() if isinstance(told, str | int) else ""
+    return shown if 0 < len(shown) <= MAX_ID else None
+
+
 def _told(given: Mapping[str, Any], fields: Mapping[str, Callable[[Any], Any]]) -> Iterator[tuple[str, Any]]:
     for name, read in fields.items():
         value = given.get(name)

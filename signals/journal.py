@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -76,7 +76,7 @@ def numbers(session: Session, count: int) -> list[int]:
 
 _COPY = (
     "COPY event (id, message_id, source_id, profile_id, type, name, event_time, received_at, category_ids, order_id,"
-    " order_total_cents, content_hash, folds, body, figures) FROM STDIN"
+    " order_number, order_total_cents, content_hash, folds, body, figures) FROM STDIN"
 )
 
 
@@ -101,6 +101,19 @@ def driver(session: Session) -> psycopg.Connection[Any]:
     return connection
 
 
+_RENUMBER = text("""
+    UPDATE event e SET order_number = told.number
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:numbers AS text[])) AS told (id, number)
+    WHERE e.id = told.id AND e.order_number IS DISTINCT FROM told.number
+""")
+
+
+def number_orders(session: Session, numbers: Mapping[int, str]) -> None:
+    """Note the numbers that buyers know their orders by, of stored events by arrival number."""
+    if numbers:
+        session.execute(_RENUMBER, {"ids": list(numbers), "numbers": list(numbers.values())})
+
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -111,6 +124,7 @@ def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     categories.add(event.category)
     categories.discard(0)
     order = "\\N" if signal.order_id is None else signal.order_id.translate(_ESCAPES)
+    number = "\\N" if signal.order_number is None else signal.order_number.translate(_ESCAPES)
     total = "\\N" if signal.order_total_cents is None else signal.order_total_cents
     name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
     listed = ",".join(map(str, sorted(categories)))
@@ -118,8 +132,8 @@ def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     shown = "\\N" if signal.figures is None else signal.figures.decode().translate(_ESCAPES)
     return (
         f"{event.arrival}\t{signal.message_id.translate(_ESCAPES)}\t{source}\t{entry.profile}\t{signal.type}\t{name}\t"
-        f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{total}\t\\\\x{signal.content_hash.hex()}\t"
-        f"{'t' if entry.told.folds else 'f'}\t\\\\x{body}\t{shown}\n"
+        f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{number}\t{total}\t"
+        f"\\\\x{signal.content_hash.hex()}\t{'t' if entry.told.folds else 'f'}\t\\\\x{body}\t{shown}\n"
     )
 
 

@@ -19,7 +19,9 @@ from base.db import transaction
 from signals import belonging, claiming, folding, journal, origins
 from signals.claiming import Statement
 from signals.consenthistory import clear_consents, write_consents
-from signals.folding import Standing
+from signals.contents import ORDER_KINDS
+from signals.figures import order_number
+from signals.folding import Standing, Told
 from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
 from signals.livesegments import place
@@ -87,6 +89,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     servers = claiming.servers(session)
     (edition,) = journal.numbers(session, 1)
     consenting: list[folding.Told] = []
+    numbers: dict[int, str] = {}
     clear_consents(session, [member for root in found.values() for member in root.members])
     for again in folding.fold_each_again(session, list(found.values()), intake.categories):
         root, state = again.root, assess(again.state, intents)
@@ -98,18 +101,27 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
             entry = replace(entry, edition=edition)
         standings.append(entry)
         whence += again.origins
+        numbers |= _numbers(again.told)
         consenting += (one for one in again.told if one.event.consent)
         if len(consenting) >= folding.EVENTS_AT_ONCE:
             write_consents(session, consenting, anew=True)
             consenting.clear()
         statements += claiming.retold(again.told, servers)
     write_consents(session, consenting, anew=True)
+    journal.number_orders(session, numbers)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
     origins.write(session, whence, anew=list(found))
     claiming.keep(session, statements, intake.hash_key)
     claiming.mark(session, list(found.values()))
     return standings, different
+
+
+def _numbers(told: Iterable[Told]) -> dict[int, str]:
+    """What the buyers know these orders by, where it is told; older versions did not note it beside the signal."""
+    orders = (one for one in told if one.event.kind in ORDER_KINDS and one.body is not None)
+    named = ((one.event.arrival, order_number((one.body or {}).get("properties") or {})) for one in orders)
+    return {arrival: number for arrival, number in named if number is not None}
 
 
 def restore_states(intake: Intake, profiles: Iterable[int]) -> int:

@@ -45,7 +45,7 @@ def find() -> ResponseReturnValue:
             return render_template("customers/index.html", query=query, found=None, fault=error.message), 400
         access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
     if len(found) == 1:
-        return redirect(url_for("customers.show", profile=found[0].profile))
+        return redirect(url_for("customers.show", profile=found[0].profile, found=found[0].by))
     return render_template("customers/index.html", query=query, found=found)
 
 
@@ -81,6 +81,7 @@ def show(profile: int) -> ResponseReturnValue:
             kinds=timeline.KINDS,
             members=people,
             keep_days=parts().settings.keep_days,
+            found=[customers.FOUND_WORDS[one] for one in request.args.getlist("found") if one in customers.FOUND_WORDS],
         )
 
 

@@ -72,7 +72,7 @@ def seek(town: Town, number: int, name: str) -> str:
     return {
         "email": f" {name.upper()}@example.com ", "user_id": name, "phone": f"+43 (660) {100000 + number}",
         "loyalty_id": f"l{number}", "order": (town.diaries[name].orders or [""])[0],
-        "profile": str(town.world.shop.known()[name]),
+        "profile": f"Customer {town.world.shop.known()[name]}",
     }[kind]  # fmt: skip
 
 

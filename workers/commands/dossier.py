@@ -25,7 +25,8 @@ OPERATOR = Actor("command line")
 def command(customer: str, file: Path) -> None:
     """Write all that is kept of one customer to FILE, which must not exist yet.
 
-    CUSTOMER is an e-mail address, customer number, phone number, order number or profile number.
+    CUSTOMER is an e-mail address, customer number, phone number or order number, or “Customer” and the number of their
+    page.
     """
     settings = settings_here(os.environ, require=("database_url", "redis_url", "subject_key", "hash_key", "pii_keys"))
     engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind dossier")

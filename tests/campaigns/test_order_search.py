@@ -1,0 +1,134 @@
+"""Finding a customer by the number of an order, as the customer reads it out, and what then says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from signals import shopify, woocommerce
+from signals.rebuild import rebuild
+from signals.shoporders import settle
+from signals.shops import create_shop, shop_by_hook
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web
+from tests.signals.shopbodies import SHOPIFY_ORDER, SHOPIFY_REFUND, WOO_ORDER, like
+
+KEY = b"k" * 32
+
+
+def placed(shop: Shop, name: str, platform: str, order: dict[str, Any], prefix: str = "") -> None:
+    """An order that a new shop of this name tells of."""
+    with shop.sessions.begin() as session:
+        _, row, _ = create_shop(session, name, platform, KEY, shop.now, secret="long-enough", prefix=prefix)
+        connected = shop_by_hook(session, platform, row.hook, KEY, shop.settings.hash_key)
+    assert connected is not None
+    reads, topic = {
+        "shopify": (shopify.read, "orders/create"), "woocommerce": (woocommerce.read, "order.created"),
+    }[platform]  # fmt: skip
+    said = reads(topic, order, connected)
+    assert said is not None
+    settle(shop.intake, connected, said, shop.now)
+
+
+def listed(web: Web, query: str) -> Any:
+    """Who is found."""
+    return web.program("support").told("POST", "/customers/search", {"q": query})["customers"]
+
+
+def found(web: Web, query: str) -> dict[str, str]:
+    """Who is found, by which words."""
+    return {one["name"]: one["matched"] for one in listed(web, query)}
+
+
+@pytest.mark.feature("SU-01")
+def test_it_finds_an_order_by_the_number_that_its_buyer_knows(shop: Shop, web: Web) -> None:
+    placed(shop, "Berg & Co", "shopify", like(SHOPIFY_ORDER, id=900, name="#EN1001"))
+    for query in ("#EN1001", "en1001", " #en1001 ", "900", "#900"):
+        assert found(web, query) == {"Ida Berg": "order number (Berg & Co)"}, query
+    for query in ("#", "# #", "1001", "EN100", "%", "#\x7f"):
+        assert found(web, query) == {}, query
+    placed(shop, "Poles", "woocommerce", like(WOO_ORDER, number="2026/17"), prefix="b-")
+    for query in ("2026/17", "#2026/17", "727", "#727", "b-727", "B-727"):
+        assert found(web, query) == {"Jon Maier": "order number (Poles)"}, query
+
+
+def test_it_lists_everybody_whose_order_has_the_number_with_the_shop(shop: Shop, web: Web) -> None:
+    placed(shop, "Berg & Co", "shopify", like(SHOPIFY_ORDER, name="#727"))
+    placed(shop, "Poles", "woocommerce", WOO_ORDER)
+    shop.people("ann")
+    call = shop.order("ann", "Shoes", shop.now)
+    call["properties"] |= {"order_id": "o-1", "order_number": 727}
+    shop.send(call)
+    assert found(web, "#727") == {
+        "Ann": "order number (shop)", "Ida Berg": "order number (Berg & Co)", "Jon Maier": "order number (Poles)",
+    }  # fmt: skip
+    desk = web.desk("support")
+    desk.get("/customers/")
+    page = desk.post("/customers/", q="727").text
+    assert page.count("found by order number (") == 3
+    assert "found by order number (Berg &amp; Co)" in page
+
+
+def test_the_timeline_says_which_order_of_which_shop_a_line_is_about(shop: Shop, web: Web) -> None:
+    order = like(SHOPIFY_ORDER, refunds=[SHOPIFY_REFUND], updated_at="2026-03-01T11:00:01+01:00")
+    placed(shop, "Berg & Co", "shopify", order)
+    shop.people("ann")
+    shop.send(shop.order("ann", "Shoes", shop.now, "o-17"))
+    known = {one["name"]: one["profile"] for query in ("1042", "o-17") for one in listed(web, query)}
+    lines = {
+        name: [
+            (entry["title"], entry["detail"])
+            for entry in web.program("support").told("GET", f"/customers/{profile}/timeline?kind=order")["entries"]
+        ]
+        for name, profile in known.items()
+    }
+    assert ("Order placed", "Order #1042 (Berg & Co): Road Runner, Wool Socks") in lines["Ida Berg"]
+    assert {detail.partition(":")[0] for _, detail in lines["Ida Berg"]} == {"Order #1042 (Berg & Co)"}
+    assert "Order returned" in dict(lines["Ida Berg"]), "a refund goes by the number too, which only its order told"
+    assert [detail.partition(":")[0] for _, detail in lines["Ann"]] == ["Order o-17 (shop)"]
+    page = web.desk("support").get(f"/customers/{known['Ida Berg']}").text
+    assert "Order #1042 (Berg &amp; Co): Road Runner" in page
+
+
+def test_it_keeps_no_number_that_names_somebody(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    given: list[Any] = ["ann@example.com", "order of Ann Berg, Linz", "+43 660 1112223", "1" * 101, True, 1.5, {}, " "]
+    for number, told in enumerate(given):
+        call = shop.order("ann", "Shoes", shop.now, f"o-{number}")
+        call["properties"]["order_number"] = told
+        shop.send(call)
+    with shop.sessions.begin() as session:
+        assert set(session.scalars(text("SELECT order_number FROM event"))) == {None}
+
+
+def test_a_rebuild_makes_older_orders_known_by_their_number(shop: Shop, web: Web) -> None:
+    placed(shop, "Poles", "woocommerce", like(WOO_ORDER, number="2026/17"))
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE event SET order_number = NULL"))
+    assert found(web, "2026/17") == {}
+    for _ in range(2):
+        assert rebuild(shop.intake, shop.now).different == 0
+        assert found(web, "2026/17") == {"Jon Maier": "order number (Poles)"}
+
+
+def test_a_bare_number_opens_no_page_by_its_own_number(shop: Shop, web: Web) -> None:
+    (nobody,) = shop.people("ann", firstName="")
+    assert found(web, str(nobody)) == {}
+    assert found(web, f"customer  {nobody}") == {f"Customer {nobody}": "number of their page"}
+    assert found(web, f"Customer {nobody + 1}") == {}
+    desk = web.desk("support")
+    desk.get("/customers/")
+    assert "Nobody goes by that" in desk.post("/customers/", q=str(nobody)).text
+
+
+def test_it_says_on_the_page_that_opens_at_once_by_what_it_was_found(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    shop.send(shop.order("ann", "Shoes", shop.now, "ANN"))
+    desk = web.desk("support")
+    desk.get("/customers/")
+    answer = desk.post("/customers/", q="ann")
+    assert answer.location == f"/customers/{ann}?found=user_id&found=order"
+    assert "Found by customer number, order number." in desk.get(answer.location).text
+    assert "Found by" not in desk.get(f"/customers/{ann}?found=a+friend").text
