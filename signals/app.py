@@ -37,7 +37,7 @@ from signals.lanes import CONNECTIONS, SMALL, Lanes
 from signals.products import take_products
 from signals.providers import Forged
 from signals.reading import Outcome, Status
-from signals.requests import Envelope, TooLarge, TooSlow, UnknownEncoding
+from signals.requests import CutShort, Envelope, TooLarge, UnknownEncoding
 from signals.signal import clock_skew
 from signals.sources import Sender, sender_by_key
 
@@ -62,7 +62,7 @@ _STATUS: Final[dict[type[LatebindError], int]] = {
     Forbidden: 403,
     Forged: 403,
     NotFound: 404,
-    TooSlow: 408,
+    CutShort: 408,
     TooLarge: 413,
     UnknownEncoding: 415,
     Unavailable: 503,

@@ -38,8 +38,8 @@ class TooLarge(LatebindError):
     """The body is larger than the intake takes."""
 
 
-class TooSlow(LatebindError):
-    """The body does not come at the pace that a server waits for, or not at all."""
+class CutShort(LatebindError):
+    """The body does not come whole: it breaks off, or does not come at the pace that a server waits for."""
 
 
 class UnknownEncoding(LatebindError):
@@ -81,14 +81,17 @@ _SINGLE: Final = msgspec.json.Decoder(_Single)
 def body_of(request: Request, limit: int = BODY_BYTES, unpacked: int = UNPACKED_BYTES) -> bytes:
     """The body, unzipped.
 
-    Raises TooLarge, TooSlow, UnknownEncoding, or InvalidInput when it is not what its header says.
+    Raises TooLarge, CutShort, UnknownEncoding, or InvalidInput when it is not what its header says.
     """
-    if (request.content_length or 0) > limit:
+    declared = request.content_length or 0
+    if declared > limit:
         raise TooLarge(f"A body may have at most {limit} bytes.")
     try:
         data = request.stream.read(limit + 1)
     except OSError:
-        raise TooSlow("The body did not come in time.") from None
+        raise CutShort("The body broke off, or did not come in time.") from None
+    if len(data) < declared:
+        raise CutShort(f"The body broke off: {len(data)} bytes came of the {declared} that Content-Length says.")
     if len(data) > limit:
         raise TooLarge(f"A body may have at most {limit} bytes.")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
