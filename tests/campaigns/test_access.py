@@ -280,6 +280,15 @@ def test_it_ends_a_copied_session_on_signing_out_and_no_other(web: Web) -> None:
     assert count(web, SignIn) == people.MAX_BROWSERS
 
 
+def test_who_is_let_in_again_signs_in_anew(web: Web) -> None:
+    browser = web.browser("manager")
+    with web.shop.sessions.begin() as session:
+        manager = session.scalars(select(User).where(User.email == web.person("manager"))).one()
+        for active in (False, True):
+            people.change_user(session, manager.id, web.shop.now, MANAGER, active=active)
+    assert browser.get("/campaigns/").status_code == 302
+
+
 FORM = {"name": "Spring", "note": 'Two lines,\n"quoted" & <b>bold</b>', "password": "hunter2hunter2"}
 OURS = {"Sec-Fetch-Site": "same-origin"}
 
