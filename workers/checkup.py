@@ -9,6 +9,7 @@ import smtplib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -31,7 +32,8 @@ from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdom
 from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
-from signals import sealingkeys
+from signals import keymarks, sealingkeys
+from workers import setaside
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
 
 POSTGRES_FROM = 150_000
@@ -68,6 +70,9 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "blobs": _blobs,
         "keys": _keys,
         "personal data": _vault,
+        "hash key": partial(_marked, "hash_key"),
+        "record key": partial(_marked, "record_key"),
+        "records": _records,
         "retention": _retention,
         "addresses": _addresses,
         "render addresses": _render_addresses,
@@ -287,6 +292,37 @@ def _vault(settings: Settings) -> str:
     finally:
         engine.dispose()
     return words + (f", some under {', '.join(map(str, others))}: run `latebind rekey`" if others else "")
+
+
+def _marked(name: str, settings: Settings) -> str:
+    """Whether a key is the one that the installation began with; the check of keys says which are not set."""
+    if not settings.database_url or not getattr(settings, name):
+        return "not checked"
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            is_known = keymarks.check(session, settings, name)
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    finally:
+        engine.dispose()
+    return "the installation's" if is_known else "the first: it becomes the installation's when a process starts"
+
+
+def _records(settings: Settings) -> str:
+    """Whether records lie where no recorder takes them from; the store's own check says when it cannot be used."""
+    if not settings.redis_url:
+        return "no store to look into"
+    client = stores.connect(settings.redis_url)
+    try:
+        number = setaside.count(client)
+    except RedisError:
+        return "the store cannot be asked"
+    finally:
+        client.close()
+    if number:
+        raise Unwell(f"{number:,} entries are set aside: `latebind records show` says how many of them open.")
+    return "none set aside"
 
 
 def _addresses(settings: Settings) -> str:

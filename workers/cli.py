@@ -29,6 +29,7 @@ COMMANDS = {
     "dossier": ("dossier", "Write all that is kept of one customer to a file."),
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "rekey": ("rekey", "Seal what is kept of people anew under the newest key."),
+    "records": ("records", "Put back records that were set aside; change their key."),
     "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "instance": ("instance", "Say whose database this is; take over a copy or a backup."),
