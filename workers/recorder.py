@@ -47,8 +47,6 @@ FORGOTTEN_MS = 3_600_000
 """A recorder that was not heard of for an hour and holds nothing is struck off the group."""
 KEPT_SECONDS = 5.0
 """How often it is asked whether the database is still this installation's."""
-REFUSED = "records:refused"
-"""The key beside a record stream, in the place of its own first word."""
 REFUSED_KEPT = 10_000
 """Entries that are set aside of a stream. None of them is ever dropped for another."""
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
@@ -180,8 +178,7 @@ class Recorder:
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         """Keep an unfit entry where a person can look at it, and say so. Raises NoRoom."""
-        # Beside its stream, so that it lies on a node that answers.
-        refused = entry.stream.replace(keys.RECORDS, REFUSED, 1)
+        refused = keys.refused(entry.stream)
         if self._parts.store.xlen(refused) >= REFUSED_KEPT:
             hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?"
             raise NoRoom(f"{refused} is full.{hint if isinstance(error, Unsealable) else ''}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -204,6 +206,16 @@ def test_it_stops_guessing(web: Web) -> None:
     refused = stranger.post("/sign-in", email=email, password=PASSWORD)
     assert refused.status_code == 429 or statuses[-1] == 401
     assert "Too many tries" in stranger.post("/sign-in", email=email, password="guess-guess-1").text
+
+
+def test_it_counts_tries_at_an_account_by_a_hash_that_nobody_can_try_out(web: Web) -> None:
+    stranger = web.stranger()
+    stranger.get("/sign-in")
+    assert stranger.post("/sign-in", email="Who@example.com", password="guess-guess-1").status_code == 401
+    counted = b" ".join(web.shop.queues.scan_iter(match="*limits*")).decode()
+    told = hmac.digest(web.shop.settings.session_key, b"account who@example.com", "sha256").hex()
+    assert told in counted
+    assert hashlib.sha256(b"who@example.com").hexdigest() not in counted
 
 
 def test_it_counts_tries_by_whose_they_are_and_not_by_our_balancer(shop: Shop) -> None:

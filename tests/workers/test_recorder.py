@@ -18,7 +18,7 @@ from tests.promises.reader import SCANNER
 from tests.streams import a_stream, entries, lengths
 from tests.workers.opens import Opens
 from workers import recorder as recorders
-from workers.recorder import BATCH, GROUP, REFUSED, Recorder
+from workers.recorder import BATCH, GROUP, Recorder
 from workers.recording import Written
 
 
@@ -109,7 +109,7 @@ def test_it_sets_an_unfit_record_aside_and_stores_the_others(opens: Opens) -> No
     opens.put(click(5))
     assert opens.record() == 6
     assert [row.id for row in opens.rows("SELECT id FROM click ORDER BY id")] == [f"{n:032x}" for n in (1, 5)]
-    assert (opens.shop.store.xlen(stream.replace(keys.RECORDS, REFUSED)), opens.recorder.lag()) == (4, 0)
+    assert (opens.shop.store.xlen(keys.refused(stream)), opens.recorder.lag()) == (4, 0)
 
 
 def test_it_drops_nothing_where_render_has_another_record_key(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_it_drops_nothing_where_render_has_another_record_key(opens: Opens, monk
     for number in range(1, 5):
         opens.shop.store.xadd(stream, {record.STREAM_FIELD: record.seal((click(number),), other)})
     opens.put(click(5))
-    refused = stream.replace(keys.RECORDS, REFUSED)
+    refused = keys.refused(stream)
     for _ in range(3):
         with pytest.raises(recorders.NoRoom, match="LATEBIND_RECORD_KEY"):
             opens.recorder.step(block_ms=1)
