@@ -6,9 +6,10 @@ import re
 
 import pytest
 
+from campaigns import creatives
 from campaigns.campaigns import SlotChoice
-from campaigns.models import Campaign
-from tests.campaigns.shop import Shop
+from campaigns.models import Campaign, Creative
+from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Browser, Web
 
 OPENED = re.compile(r'<details class="mb-3" open><summary class="mb-2">([^<]+)<')
@@ -120,6 +121,33 @@ def test_it_tells_what_goes_out_from_what_is_finished(shop: Shop, web: Web) -> N
     going, _, rest = page.partition("still answering opens")
     assert ("It is sending" in going, "It is paused" in going, "It is finished" in going) == (True, True, False)
     assert "It is finished" in rest
+
+
+def steps(browser: Browser) -> list[str]:
+    """Where the first steps on Home lead to."""
+    _, _, section = browser.get("/").text.partition('id="first-steps"')
+    return re.findall(r'<a class="btn" href="([^"]+)"', section.partition("</section>")[0])
+
+
+def test_home_leads_through_the_first_steps_until_they_are_done(shop: Shop, web: Web) -> None:
+    manager, admin = web.browser("manager"), web.browser("admin")
+    write_keys = ["/system/sources", "/system/shops/"]
+    left = ["/offers/new", "/creatives/", "/campaigns/new"]
+    assert (steps(manager), steps(admin)) == (left, write_keys + left)
+    assert "An admin makes the keys" in manager.get("/").text
+    shop.people("ann")
+    assert steps(admin) == left
+    offer = shop.offer()
+    assert steps(admin) == ["/creatives/", "/campaigns/new"]
+    campaign = drafted(shop, offer)
+    assert steps(admin) == ["/creatives/"]
+    with shop.sessions.begin() as session:
+        creatives.create_creative(session, "Ours", session.query(Creative).limit(1).one().document, shop.now, MANAGER)
+    assert (steps(admin), "First steps" in admin.get("/").text) == ([], False)
+    with shop.sessions.begin() as session:
+        session.query(Creative).filter_by(name="Ours").delete()
+        session.get_one(Campaign, campaign).state = "scheduled"
+    assert steps(admin) == [], "who has published a campaign is past them"
 
 
 @pytest.mark.parametrize(
