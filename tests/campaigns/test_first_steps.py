@@ -9,6 +9,8 @@ import pytest
 from campaigns import creatives
 from campaigns.campaigns import SlotChoice
 from campaigns.models import Campaign, Creative
+from campaigns.wording import FLAG_NAMES
+from render.guard import FLAGS
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Browser, Web
 
@@ -153,7 +155,8 @@ def test_home_leads_through_the_first_steps_until_they_are_done(shop: Shop, web:
 @pytest.mark.parametrize(
     ("path", "entry"),
     [
-        ("/segments/", "People"), ("/exports/", "People"), ("/scores/", "People"), ("/relations/", "Offers"),
+        ("/segments/", "Audience tools"), ("/exports/", "Audience tools"), ("/scores/", "Audience tools"),
+        ("/relations/", "Offers"),
         ("/stream/", "System"), ("/customers/likely", "Customers"), ("/products/", "Products"),
         ("/system/shops/", "System"),
     ],
@@ -162,6 +165,12 @@ def test_it_marks_the_entry_of_the_menu_that_a_page_lies_under(web: Web, path: s
     page = web.browser("admin").get(path)
     assert page.status_code == 200, path
     assert re.findall(r'aria-current="page">([^<]+)</a>', page.text) == [entry]
+
+
+def test_it_calls_flags_by_words(web: Web) -> None:
+    assert set(FLAG_NAMES) == set(FLAGS)
+    page = web.browser("manager").get("/scores/").text
+    assert [name for name in FLAG_NAMES.values() if f">{name}<" not in page] == []
 
 
 def test_it_folds_the_rare_fields_of_an_offer_until_they_say_something(shop: Shop, web: Web) -> None:
