@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -83,7 +84,8 @@ def is_named(event: str) -> ColumnElement[bool]:
 
 def _undone(category: int | None) -> ColumnElement[bool]:
     """Whether the order of the enclosing query's event was cancelled or given back: in one piece, or little by little
-    as much money as was paid or as many pieces as were bought.
+    as much money as was paid, where some is told to be, or as many pieces as were bought. Pieces that came back without
+    a word on the money count for it by what they cost.
     """
     correction, owner = aliased(Event), aliased(Profile)
     name, told = func.lower(correction.name), correction.figures["properties"]
@@ -95,8 +97,11 @@ def _undone(category: int | None) -> ColumnElement[bool]:
     undone = [
         cancelled >= func.coalesce(stands, literal(datetime.min.replace(tzinfo=UTC))),
         func.bool_or(and_(is_refund, back.is_(None), not_(_names_products(told)))),
-        func.sum(func.abs(back)).filter(is_refund, back != 0)
-        >= func.coalesce(Event.order_total_cents, _sum(bought, _paid)),
+        and_(
+            func.bool_or(and_(is_refund, back != 0)),
+            func.sum(func.coalesce(func.abs(back), _sum(told, partial(_worth, bought)), 0)).filter(is_refund)
+            >= func.coalesce(Event.order_total_cents, _sum(bought, _paid)),
+        ),
         func.sum(_sum(told, _pieces)).filter(is_refund) >= _sum(bought, _pieces),
     ]
     if category is not None:
@@ -145,6 +150,17 @@ def _pieces(line: Any) -> ColumnElement[Any]:
 
 def _paid(line: Any) -> ColumnElement[Any]:
     return func.round(_number(line.op("->>")("price")) * 100) * _pieces(line)
+
+
+def _worth(bought: Any, line: Any) -> ColumnElement[Any]:
+    """The cents that the pieces of a refund's line cost in the order of these properties."""
+    own = func.json_array_elements(_products(bought)).column_valued("own", joins_implicitly=True)
+    pieces = func.sum(_pieces(own))
+    return (
+        select(func.round(func.least(_pieces(line), pieces) * func.sum(_paid(own)) / func.nullif(pieces, 0)))
+        .where(func.json_typeof(own) == "object", own.op("->>")("product_id") == line.op("->>")("product_id"))
+        .scalar_subquery()
+    )
 
 
 def _number(value: Any) -> ColumnElement[Any]:
