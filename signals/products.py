@@ -15,13 +15,14 @@ from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, select, te
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
-from base.errors import InvalidInput
-from signals import feedhealth, journal, productpictures
+from base.errors import InvalidInput, Unavailable
+from signals import feedhealth, journal, productoutbox, productpictures
 from signals.feed import CHANGEABLE, FeedChange, change, named
 from signals.intake import Intake
 from signals.journal import Refusal
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts as ProductFacts
+from signals.publishing import HOT_STORE
 from signals.sources import Sender
 
 CHUNK: Final = 1_000
@@ -233,6 +234,7 @@ def _store(
             unread += named(item)
     journal.refuse(session, sender, refusals, now)
     written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now}).all()
+    productoutbox.note(session, list(rows))
     feedhealth.note(session, sender.id, len(rows), len(refusals), now)
     productpictures.note_links(session, list(rows), now)
     return _Stored(list(rows), len(rows) - len(written), bad, unread)
@@ -288,15 +290,30 @@ def facts(row: Product) -> ProductFacts:
 
 
 def publish_products(intake: Intake, ids: Iterable[str]) -> int:
-    """Write the stored facts of these products to Valkey, each unless newer ones are there. Raises Unavailable."""
+    """Write the stored facts of these products to Valkey, each unless newer ones are there; how many products there
+    are. Raises Unavailable, having published those of the nodes that are there."""
+    wanted = set(ids)
 
-    def publish(session: Session) -> int:
+    def publish(session: Session) -> tuple[int, set[str]]:
         # Held until they are written: whoever tells more of them tells opens after this, and not before.
-        query = select(Product).where(Product.id.in_(list(ids))).order_by(Product.id).with_for_update(read=True)
+        query = select(Product).where(Product.id.in_(wanted)).order_by(Product.id).with_for_update(read=True)
         told = [facts(row) for row in session.scalars(query)]
-        return intake.publisher.write_products((entry.id, entry.feed_ms, _ENCODER.encode(entry)) for entry in told)
+        lost = intake.publisher.offer_products([(one.id, one.feed_ms, _ENCODER.encode(one)) for one in told])
+        productoutbox.done(session, wanted - lost)
+        return len(told), lost
 
-    return intake.settle(publish)
+    count, lost = intake.settle(publish)
+    if lost:
+        raise Unavailable(HOT_STORE)
+    return count
+
+
+def publish_due_products(intake: Intake) -> int:
+    """Publish products that somebody committed and could not publish; how many. Raises Unavailable."""
+    products = intake.settle(productoutbox.waiting)
+    if products:
+        publish_products(intake, products)
+    return len(products)
 
 
 def restore_product(intake: Intake, product_id: str) -> bool:
