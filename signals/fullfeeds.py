@@ -74,7 +74,7 @@ def take_full(
     Unavailable when a store is away (sending the feed again is safe and finishes the work) and InvalidInput when the
     feed cannot be read to its end: then nothing is gone.
     """
-    report = take_products(intake, sender, items, now)
+    report = take_products(intake, sender, items, now, "full")
     asked = {"source": sender.id, "now": now, "unread": sorted(report.unread)}
     known, left_out = intake.settle(partial(_count, asked))
     is_telling = report.refused <= MOST_UNREAD and (any_share or left_out <= MOST_SHARE * known)

@@ -107,8 +107,10 @@ class FeedReport:
         return {name: value for name, value in asdict(self).items() if name != "unread"}
 
 
-Telling = Literal["part", "delta", "changes"]
-"""Items that replace what is known of their products, or tell what changes; changes are of price and stock alone."""
+Telling = Literal["full", "part", "delta", "changes"]
+"""Items that replace what is known of their products, all of the source's or some, or tell what changes; changes are of
+price and stock alone."""
+_WHOLE: Final = ("full", "part")
 SHOWN: Final = 100
 MOST_UNREAD: Final = 10_000
 """Refused items whose ids are kept while a feed is read."""
@@ -192,8 +194,16 @@ def _is_newer(told_at: str) -> str:
     return f"excluded.{told_at} >= COALESCE(product.{told_at}, '-infinity')"
 
 
+# Whose full feed says of a product whether it is there goes on saying so, whoever else tells some products.
+_OWNER: Final = """(
+    CASE WHEN :part AND product.gone_at IS NULL AND EXISTS (
+        SELECT FROM full_feed JOIN source ON source.id = full_feed.source_id
+        WHERE full_feed.source_id = product.source_id AND source.disabled_at IS NULL
+    ) THEN product.source_id ELSE excluded.source_id END
+)"""
 _NEWEST: Final = ", ".join(
-    f"{name} = CASE WHEN {_is_newer(told_at)} THEN excluded.{name} ELSE product.{name} END"
+    f"{name} = CASE WHEN {_is_newer(told_at)} THEN {_OWNER if name == 'source_id' else f'excluded.{name}'}"
+    f" ELSE product.{name} END"
     for told_at, names in _GROUPS.items()
     for name in (*names, told_at)
 )
@@ -211,7 +221,7 @@ _UPSERT: Final = text(f"""
 def _store(
     intake: Intake, sender: Sender, read: Sequence[_Read], telling: Telling, now: datetime, session: Session
 ) -> _Stored:
-    known = {} if telling == "part" else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
+    known = {} if telling in _WHOLE else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
     rows: dict[str, dict[str, Any]] = {}
     bad: list[BadProduct] = []
     refusals: list[Refusal] = []
@@ -220,20 +230,20 @@ def _store(
         try:
             if isinstance(told, InvalidInput):
                 raise told
-            before = None if telling == "part" else rows.get(told.id) or known.get(told.id)
-            if before is None and telling != "part" and not told.is_whole:
+            before = None if telling in _WHOLE else rows.get(told.id) or known.get(told.id)
+            if before is None and telling not in _WHOLE and not told.is_whole:
                 raise InvalidInput("id", "is no product that is known: a new one needs its title and price")
             values = structs.asdict(told.whole()) if before is None else told.over(before, now)
             row = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
             if told.is_whole:
                 row["gone_at"] = None  # What is told whole is there again.
-            rows[told.id] = row | dict.fromkeys(_GROUPS if telling == "part" else _told_groups(told), now)
+            rows[told.id] = row | dict.fromkeys(_GROUPS if telling in _WHOLE else _told_groups(told), now)
         except InvalidInput as error:
             bad.append(BadProduct(index, error.field, error.message))
             refusals.append(Refusal("product", error.field, error.message, _shown(item)))
             unread += named(item)
     journal.refuse(session, sender, refusals, now)
-    written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now}).all()
+    written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now, "part": telling == "part"}).all()
     productoutbox.note(session, list(rows))
     feedhealth.note(session, sender.id, len(rows), len(refusals), now)
     productpictures.note_links(session, list(rows), now)

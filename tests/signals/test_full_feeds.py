@@ -99,6 +99,22 @@ def test_it_takes_away_of_its_own_source_alone(desk: Desk) -> None:
     assert gone(desk) == ["p9"]
 
 
+def test_it_goes_on_saying_what_is_there_whoever_else_tells_some_products(desk: Desk) -> None:
+    shop = desk.source("webhooks", "server")
+    full(desk, ALL)
+    desk.feed(ALL[9] | {"title": "Edited"}, now=NOW + HOUR, via=shop)
+    assert facts(desk, "p9").title == "Edited"
+    full(desk, ALL[:9], 2)
+    assert gone(desk) == ["p9"]
+    # What is gone there is the shop's from when it tells it whole, until a full feed names it.
+    desk.feed(ALL[9], now=NOW + 3 * HOUR, via=shop)
+    full(desk, ALL[:9], 4)
+    assert gone(desk) == []
+    full(desk, ALL, 5)
+    full(desk, ALL[:9], 6)
+    assert gone(desk) == ["p9"]
+
+
 def test_it_has_what_a_feed_names_and_cannot_read(desk: Desk) -> None:
     full(desk, ALL)
     bad: list[dict[str, Any]] = [
