@@ -100,6 +100,10 @@ class RecordStreams:
         """How many entries wait, on all streams. Raises redis.RedisError when one of them cannot be asked."""
         return sum(self._all(lambda pipe, name: pipe.xlen(name)).values())
 
+    def set_aside(self) -> int:
+        """How many entries lie beside the streams, as no recorder could store them. Raises as `length`."""
+        return sum(self._all(lambda pipe, name: pipe.xlen(keys.refused(name))).values())
+
     def oldest_ms(self) -> int | None:
         """When the entry was made that waits longest, in Unix ms; None when none waits. Raises as `length`."""
         firsts = self._all(lambda pipe, name: pipe.xrange(name, count=1)).values()

@@ -63,6 +63,10 @@ def _feeds(value: float) -> str:
     return f"{value:.0f} feeds"
 
 
+def _records(value: float) -> str:
+    return f"{value:,.0f} records"
+
+
 def _away(value: float) -> str:
     return "does not answer" if value else "answers"
 
@@ -78,6 +82,12 @@ ALARMS: Final = (
         "RecordsBehind", "record_lag_seconds", "Records of opens wait",
         "Reports and the audit lag behind. See that a recorder runs and that the database takes writes.",
         10, lambda seen: seen.record_lag, _seconds,
+    ),
+    Alarm(
+        "RecordsSetAside", "records_set_aside", "Records of opens cannot be stored",
+        "Opens are missing from reports and the audit. See that render has the record key of the recorders, and then "
+        "`latebind records show`.",
+        0, lambda seen: seen.set_aside, _records,
     ),
     Alarm(
         "JobsBehind", "job_lag_seconds", "Jobs wait",

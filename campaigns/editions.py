@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -43,7 +43,16 @@ class Outdated(LatebindError):
 
 def of(*shown: Any) -> str:
     """The mark of what a form shows: the same for the same contents, of whatever JSON can tell."""
-    return hashlib.sha256(msgspec.json.encode(shown, enc_hook=str, order="sorted")).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(_utc(shown), enc_hook=str, order="sorted")).hexdigest()[:16]
+
+
+def _utc(value: Any) -> Any:
+    """Moments as the database tells them, however they were given."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo is not None else value
+    if isinstance(value, dict):
+        return {name: _utc(one) for name, one in value.items()}
+    return [_utc(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def check(session: Session, row: Model, kind: str, mark: Callable[[], str]) -> None:
@@ -72,5 +81,5 @@ def require(session: Session, row: Model, mark: Callable[[], str]) -> None:
     if "If-Match" not in request.headers:
         return
     session.refresh(row, with_for_update=True)
-    if not request.if_match.star_tag and not request.if_match.contains(mark()):
+    if not request.if_match.star_tag and not request.if_match.contains_weak(mark()):
         raise Outdated

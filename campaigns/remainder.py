@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from base.blobs import Blobs
@@ -19,6 +19,7 @@ from campaigns import exits, expired, goals, guardreport, profit
 from campaigns.expired import Counts
 from campaigns.models.consent import MailConsent
 from campaigns.opens import Click, Decision, Fetch, Outcome
+from signals.profiles import Profile
 
 _CAMPAIGNS: Final = text("""
     SELECT DISTINCT d.campaign_id FROM delivery d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = :root
@@ -48,6 +49,14 @@ def keep_sums(session: Session, blobs: Blobs, root: int, now: datetime) -> None:
         left.update(guardreport.left_by(session, campaign, root))
         left.update(exits.left_by(session, blobs, campaign, root, now))
     expired.add(session, left)
+
+
+def unname_late(session: Session, since: datetime) -> None:
+    """Take those who were erased since then out of what was being reckoned of them meanwhile, and committed later."""
+    erased = list(session.scalars(select(Profile.id).where(Profile.erased_at >= since, ~Profile.erasing)))
+    if erased:
+        session.execute(update(Outcome).where(Outcome.profile_id.in_(erased)).values(profile_id=None, order_id=None))
+        session.execute(update(MailConsent).where(MailConsent.profile_id.in_(erased)).values(profile_id=None))
 
 
 def unname(session: Session, members: Sequence[int]) -> None:

@@ -20,6 +20,7 @@ from signals.stated import stated
 HIDDEN: Final = "•••"
 SAME, ALIKE, DIFFERENT, ONE_SIDED = "the same", "much the same", "different", "only one states it"
 MAX_TEXT: Final = 200
+_HIDDEN: Final = ("street", "postal code", "birth date")
 _CONTACTS: Final[Mapping[str, IdentifierType]] = {"e-mail address": "email", "phone number": "phone"}
 _WORDS: Final = re.compile(r"[^\W_]+")
 
@@ -105,7 +106,7 @@ def _plain(fact: str, value: str) -> str:
 
 
 def _shown(fact: str, values: tuple[str, str], veiled: bool) -> tuple[str, str]:
-    if not veiled or (fact != "street" and fact not in _CONTACTS):
+    if not veiled or (fact not in _HIDDEN and fact not in _CONTACTS):
         return values
     kind = _CONTACTS.get(fact)
     one, other = ((masked(kind, value) if kind else HIDDEN) if value else "" for value in values)

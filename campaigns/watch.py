@@ -43,6 +43,7 @@ class Measures:
 
     store_up: bool
     record_lag: float | None
+    set_aside: int | None
     job_lag: float | None
     signal_age: float | None
     fetches: int = 0
@@ -68,6 +69,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
     return Measures(
         store_up=store_up,
         record_lag=_asked(lambda: _record_lag(store)) if store_up else None,
+        set_aside=_asked(RecordStreams(store).set_aside) if store_up else None,
         job_lag=_asked(lambda: max(_job_lag(name, queues) for name in QueueName)) if queues_up else None,
         signal_age=_signal_age(session, now),
         fetches=fetches,

@@ -34,9 +34,10 @@ def is_code(currency: str) -> bool:
 
 def told_in(value: Any) -> str:
     """The currency that a call's `currency` tells, in capitals: "" where it tells none, XXX where that is no code."""
-    if value is None or value == "":
+    told = value.strip() if isinstance(value, str) else value
+    if told is None or told == "":
         return ""
-    return value.upper() if isinstance(value, str) and is_code(value) else NO_CURRENCY
+    return told.upper() if isinstance(told, str) and is_code(told) else NO_CURRENCY
 
 
 def worth(cents: int, rate: int) -> int:

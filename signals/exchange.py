@@ -103,10 +103,9 @@ def own(session: Session) -> str | None:
     return session.scalar(select(OwnCurrency.currency))
 
 
-def set_own(session: Session, currency: str | None, now: datetime) -> list[int]:
-    """Add money up in this currency from now on, as it is told with None; the people who are to be folded again.
-
-    Raises InvalidInput where it is no code of a currency.
+def set_own(session: Session, currency: str | None, now: datetime) -> None:
+    """Add money up in this currency from now on, as it is told with None. Once that is committed, those whom
+    `concerned` names are to be folded again. Raises InvalidInput where it is no code of a currency.
     """
     if currency is not None and (not is_code(currency) or currency.upper() == NO_CURRENCY):
         raise InvalidInput("currency", "must be three letters, such as EUR")
@@ -121,7 +120,6 @@ def set_own(session: Session, currency: str | None, now: datetime) -> list[int]:
             """),
             {"currency": currency.upper(), "now": now},
         )
-    return list(session.scalars(_TOLD_ANY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +209,11 @@ _TOLD_SINCE: Final = text(
 )
 
 
-def give(session: Session, rates: Sequence[Rate], own_currency: str, given: Given) -> list[int]:
-    """Store rates in the own currency, the last of a day where several are given; the people to be folded again."""
+def give(session: Session, rates: Sequence[Rate], own_currency: str, given: Given) -> None:
+    """Store rates in the own currency, the last of a day where several are given. Once that is committed, those whom
+    `concerned` names are to be folded again."""
     session.execute(_CHANGE)
+    given.changed, given.since = 0, {}
     rows = session.execute(
         _GIVE,
         {
@@ -224,10 +224,19 @@ def give(session: Session, rates: Sequence[Rate], own_currency: str, given: Give
     for row in rows:
         given.changed += 1
         given.since[row.currency] = min(row.day, given.since.get(row.currency, row.day))
-    if not rows:
-        return []
+
+
+def concerned(session: Session, given: Given | None = None) -> list[int]:
+    """Whose orders tell a currency: any, or one of which rates were given, since then.
+
+    By itself, and after the change was committed: whoever wrote by the old rates has committed too, and whoever writes
+    does not wait while all orders are looked through, which may take as long as it takes.
+    """
+    session.execute(text("SET LOCAL statement_timeout = 0"))
+    if given is None:
+        return list(session.scalars(_TOLD_ANY))
     since = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in given.since.values()]
-    return list(session.scalars(_TOLD_SINCE, {"currencies": list(given.since), "since": since}))
+    return list(session.scalars(_TOLD_SINCE, {"currencies": list(given.since), "since": since})) if since else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,11 +82,18 @@ _DAYS: Final = text("""
 """)
 _FULL: Final = text("SELECT source_id, at, held_back, known FROM full_feed")
 _QUIET: Final = text("""
-    SELECT count(*) FROM source s
-    WHERE s.disabled_at IS NULL AND s.id IN (SELECT source_id FROM feed_day WHERE taken > 0)
-      AND EXISTS (SELECT FROM product WHERE source_id = s.id AND gone_at IS NULL)
-      AND NOT EXISTS (SELECT FROM product WHERE source_id = s.id AND feed_at >= :before)
+    SELECT count(*) FROM (
+        SELECT p.source_id FROM product p JOIN source s ON s.id = p.source_id
+        WHERE s.disabled_at IS NULL AND s.id IN (SELECT source_id FROM feed_day WHERE taken > 0)
+          AND p.gone_at IS NULL
+        GROUP BY p.source_id
+        HAVING count(*) FILTER (WHERE p.feed_at < :before) > count(*) * CASE
+            WHEN EXISTS (SELECT FROM full_feed f WHERE f.source_id = p.source_id) THEN CAST(:most AS float8)
+            ELSE 0.9999999 END
+    ) AS quiet
 """)
+MOST_STALE: Final = 0.2
+"""Of the products of a source that tells full feeds: more of them are too old only where its feed does not come."""
 _REASONS: Final = text("""
     SELECT source_id, field, message, count(*) AS times FROM rejected_event
     WHERE reason = 'product' AND at > :since GROUP BY source_id, field, message ORDER BY times DESC, field, message
@@ -103,8 +110,9 @@ def note(session: Session, source_id: int, taken: int, refused: int, now: dateti
 
 
 def quiet(session: Session, before: datetime) -> int:
-    """How many feeds whose key is still good have products, and have told of none of them since that moment."""
-    return session.scalar(_QUIET, {"before": before}) or 0
+    """How many feeds whose key is still good have not told of their products since that moment: of more than a fifth
+    where they tell full feeds, else of any."""
+    return session.scalar(_QUIET, {"before": before, "most": MOST_STALE}) or 0
 
 
 def feeds(session: Session, now: datetime, bound: timedelta) -> list[Feed]:

@@ -47,7 +47,9 @@ def figures(call: Mapping[str, Any]) -> bytes | None:
 
 def order_number(properties: Mapping[str, Any]) -> str | None:
     """The number by which the buyer knows an order, as the shop writes it; None where none is told or it is no id."""
-    told = _id(properties.get("order_number", properties.get("orderNumber")))
+    told = _id(
+        properties["order_number"] if properties.get("order_number") is not None else properties.get("orderNumber")
+    )
     shown = str(told).strip() if isinstance(told, str | int) else ""
     return shown if 0 < len(shown) <= MAX_ID else None
 
@@ -74,9 +76,10 @@ def _id(value: Any) -> Any:
 
 def _currency(value: Any) -> Any:
     """A code as it is told; that it is none, where something else stands in its place."""
-    if value == "":
+    told = value.strip() if isinstance(value, str) else value
+    if told == "":
         return None
-    return value if isinstance(value, str) and is_code(value) else NO_CURRENCY
+    return told if isinstance(told, str) and is_code(told) else NO_CURRENCY
 
 
 def _status(value: Any) -> Any:

@@ -114,6 +114,22 @@ def number_orders(session: Session, numbers: Mapping[int, str]) -> None:
         session.execute(_RENUMBER, {"ids": list(numbers), "numbers": list(numbers.values())})
 
 
+_RELABEL = text("""
+    UPDATE event e SET figures = jsonb_set(
+        coalesce(e.figures, '{}') || jsonb_build_object('properties', coalesce(e.figures -> 'properties', '{}')),
+        '{properties,currency}', to_jsonb(told.currency)
+    )
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:currencies AS text[])) AS told (id, currency)
+    WHERE e.id = told.id AND e.figures #>> '{properties,currency}' IS DISTINCT FROM told.currency
+""")
+
+
+def name_currencies(session: Session, currencies: Mapping[int, str]) -> None:
+    """Note the currencies of stored events, by arrival number, among their figures."""
+    if currencies:
+        session.execute(_RELABEL, {"ids": list(currencies), "currencies": list(currencies.values())})
+
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 

@@ -28,6 +28,7 @@ class Profile(Model):
     __table_args__ = (
         Index("ix_profile_root_id", "root_id"),
         Index("ix_profile_erasing", "root_id", postgresql_where="erasing"),
+        Index("ix_profile_erased_at", "erased_at", postgresql_where="erased_at IS NOT NULL"),
         Index("ix_profile_nobody", "id", postgresql_where="root_id <> id OR erased_at IS NOT NULL"),
     )
 

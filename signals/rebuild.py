@@ -20,6 +20,7 @@ from signals import belonging, claiming, folding, journal, origins
 from signals.claiming import Statement
 from signals.consenthistory import clear_consents, write_consents
 from signals.contents import ORDER_KINDS
+from signals.currencies import is_code, told_in
 from signals.figures import order_number
 from signals.folding import Standing, Told
 from signals.intake import Intake, moved, regroup, stored_states
@@ -90,6 +91,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     (edition,) = journal.numbers(session, 1)
     consenting: list[folding.Told] = []
     numbers: dict[int, str] = {}
+    currencies: dict[int, str] = {}
     clear_consents(session, [member for root in found.values() for member in root.members])
     for again in folding.fold_each_again(session, list(found.values()), intake.categories):
         root, state = again.root, assess(again.state, intents)
@@ -102,6 +104,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
         standings.append(entry)
         whence += again.origins
         numbers |= _numbers(again.told)
+        currencies |= _currencies(again.told)
         consenting += (one for one in again.told if one.event.consent)
         if len(consenting) >= folding.EVENTS_AT_ONCE:
             write_consents(session, consenting, anew=True)
@@ -109,6 +112,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
         statements += claiming.retold(again.told, servers)
     write_consents(session, consenting, anew=True)
     journal.number_orders(session, numbers)
+    journal.name_currencies(session, currencies)
     living = [entry for entry in standings if not entry.state.erased]
     folding.write(session, living, now)
     origins.write(session, whence, anew=list(found))
@@ -122,6 +126,17 @@ def _numbers(told: Iterable[Told]) -> dict[int, str]:
     orders = (one for one in told if one.event.kind in ORDER_KINDS and one.body is not None)
     named = ((one.event.arrival, order_number((one.body or {}).get("properties") or {})) for one in orders)
     return {arrival: number for arrival, number in named if number is not None}
+
+
+def _currencies(told: Iterable[Told]) -> dict[int, str]:
+    """What orders that name no code in its place are told in; older versions noted nothing of that."""
+    orders = (one for one in told if one.event.kind in ORDER_KINDS and one.body is not None)
+    named = ((one.event.arrival, ((one.body or {}).get("properties") or {}).get("currency")) for one in orders)
+    return {
+        arrival: currency
+        for arrival, value in named
+        if not (isinstance(value, str) and is_code(value)) and (currency := told_in(value))
+    }
 
 
 def restore_states(intake: Intake, profiles: Iterable[int]) -> int:

@@ -18,7 +18,7 @@ from base.db import transaction
 from base.errors import Unavailable
 from base.ids import Delivery
 from base.stores import is_clustered
-from campaigns import chain, mailreports, messageevents
+from campaigns import chain, mailreports, messageevents, remainder
 from campaigns.channels import EMAIL
 from campaigns.erasure import finish_erasures
 from campaigns.models import Campaign
@@ -44,6 +44,8 @@ RESTART_SECONDS = 5.0
 TIE_SECONDS = 60.0
 """How often the chain grows: a proof tells every entry up to the end of a day."""
 RESERVATION_LIFE = timedelta(seconds=60)
+ERASED_LATELY = timedelta(hours=1)
+"""Nothing that reckons of people in one transaction takes as long."""
 
 
 class Following:
@@ -148,6 +150,7 @@ class Following:
         for step in (
             self._restarts.look,
             partial(finish_erasures, self._intake, self._blobs, now),
+            partial(self._unname, now),
             partial(publish_due, self._intake),
             partial(publish_due_products, self._intake),
             partial(regroup, self._intake, None, now),
@@ -159,6 +162,11 @@ class Following:
                     failed = failed or error
         if failed is not None:
             raise failed
+
+    def _unname(self, now: datetime) -> None:
+        """Orders are credited to many people in one transaction, which an erasure does not wait for."""
+        with transaction(self._parts.sessions) as session:
+            remainder.unname_late(session, now - ERASED_LATELY)
 
     def _leave(self, record: ConsentRecord) -> None:
         mailed = select(DeliveryRow.address_hash).where(

@@ -4,8 +4,8 @@ Any number of recorders share one consumer group. An entry is acknowledged and r
 holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
 who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing. An entry that no
 database would take is set aside with a log line, so that it never stands in the way of those behind it. Many such mean
-that a render process seals with another key than the recorder's: once there is no room for more, they stay on their
-stream, taken and not acknowledged, and are tried again now and then; what can be stored is stored meanwhile.
+that a render process seals with another key than the recorder's. None is dropped: they take the room in the store that
+they had on their stream.
 """
 
 from __future__ import annotations
@@ -48,8 +48,6 @@ FORGOTTEN_MS = 3_600_000
 """A recorder that was not heard of for an hour and holds nothing is struck off the group."""
 KEPT_SECONDS = 5.0
 """How often it is asked whether the database is still this installation's."""
-REFUSED_KEPT = 10_000
-"""Entries that are set aside of a stream. None of them is ever dropped for another."""
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
 """What a record's own content can raise. Anything else is the fault of this program and stops it."""
 log = structlog.get_logger()
@@ -87,8 +85,6 @@ class Recorder:
         self._asked_at = -KEPT_SECONDS
         self._took_over_at = 0.0
         self._held: list[Entry] = []
-        self._staying: set[tuple[str, bytes]] = set()
-        self._full_at: dict[str, float] = {}
 
     def prepare(self) -> None:
         """Make the consumer group where it is missing; repeatable. Raises redis.RedisError while the store is away."""
@@ -117,9 +113,9 @@ class Recorder:
         """
         entries = self._held or self._orphans() or self._next(block_ms)
         if entries:
-            self._held, self._staying = entries, set()
+            self._held = entries
             self._take([(entry, records) for entry in entries if (records := self._read(entry))])
-            self.streams.release(GROUP, [entry for entry in entries if _name(entry) not in self._staying])
+            self.streams.release(GROUP, entries)
             self._held = []
         return len(entries)
 
@@ -172,33 +168,16 @@ class Recorder:
             return ()
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
-        """Keep an unfit entry where a person can look at it, and say so; without room for it there it stays."""
-        refused = keys.refused(entry.stream)
-        if not self._has_room(refused, error):
-            self._staying.add(_name(entry))
-            return
-        self._parts.store.xadd(refused, cast("dict[Any, Any]", entry.fields))
-        # At once: should a server go away now, all that is held is read again.
+        """Keep an unfit entry where a person can look at it, and say so."""
+        self._parts.store.xadd(keys.refused(entry.stream), cast("dict[Any, Any]", entry.fields))
+        # At once: should a server go away now, all that is held is taken again.
         self.streams.release(GROUP, [entry])
         self._held = [one for one in self._held if one is not entry]
-        log.error(
-            "a record was set aside", entry=entry.number.decode(), error=type(error).__name__, reason=str(error)[:200]
-        )
-
-    def _has_room(self, refused: str, error: Exception) -> bool:
-        if monotonic() - self._full_at.get(refused, -KEPT_SECONDS) < KEPT_SECONDS:
-            return False
-        if self._parts.store.xlen(refused) < REFUSED_KEPT:
-            return True
-        self._full_at[refused] = monotonic()
         hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?"
-        why = f"{refused} is full.{hint if isinstance(error, Unsealable) else ''}"
-        log.error("records stay on their stream", why=why)
-        return False
-
-
-def _name(entry: Entry) -> tuple[str, bytes]:
-    return entry.stream, entry.number
+        log.error(
+            "a record was set aside", entry=entry.number.decode(), error=type(error).__name__,
+            reason=str(error)[:200] + (hint if isinstance(error, Unsealable) else ""),
+        )  # fmt: skip
 
 
 def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -> None:

@@ -106,4 +106,4 @@ class SetAside:
 
 def count(store: Store) -> int:
     """How many entries are set aside, of all streams. Raises redis.RedisError."""
-    return sum(int(store.xlen(keys.refused(stream))) for stream in RecordStreams(store).names)
+    return RecordStreams(store).set_aside()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Annotated, Any, Final, ParamSpec, TypeVar
 
 import msgspec
@@ -141,7 +142,8 @@ def edited(answer: Told, edition: str) -> Told:
     """The answer of a view, with the edition of what it tells as ETag."""
 
     def tag(response: Response) -> Response:
-        response.set_etag(edition)
+        if response.status_code < HTTPStatus.BAD_REQUEST:
+            response.set_etag(edition)
         return response
 
     after_this_request(tag)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from base import keys
-from base.clock import pause
 from base.errors import Unavailable
 from base.recordstreams import TRIES
 from base.sealing import Sealer, new_key
@@ -18,7 +17,6 @@ from render.spool import Spool
 from tests.promises.reader import SCANNER
 from tests.streams import a_stream, entries, lengths
 from tests.workers.opens import Opens
-from workers import recorder as recorders
 from workers.recorder import BATCH, GROUP, Recorder
 from workers.recording import Written
 
@@ -113,27 +111,16 @@ def test_it_sets_an_unfit_record_aside_and_stores_the_others(opens: Opens) -> No
     assert (opens.shop.store.xlen(keys.refused(stream)), opens.recorder.lag()) == (4, 0)
 
 
-def test_it_drops_nothing_where_render_has_another_record_key(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorders, "REFUSED_KEPT", 2)
+def test_it_stores_what_opens_however_much_does_not(opens: Opens) -> None:
     opens.send("ann")
     stream, other = a_stream(opens.shop.store), Sealer(new_key())
-    for number in range(1, 5):
-        opens.shop.store.xadd(stream, {record.STREAM_FIELD: record.seal((click(number),), other)})
-    opens.put(click(5))
-    opens.put(click(6))
-    refused = keys.refused(stream)
-    assert opens.record() > 0
-    for _ in range(3):
-        assert (opens.shop.store.xlen(refused), opens.recorder.lag(), opens.count("click")) == (2, 2, 2)
-        opens.recorder.step(block_ms=1)
-    opens.put(click(7))
-    assert opens.record() == 1, "what waits for room stands in nobody's way"
-    opens.shop.store.delete(refused)
-    monkeypatch.setattr(recorders, "TAKE_OVER_MS", 1)
-    monkeypatch.setattr(recorders, "KEPT_SECONDS", 0.0)
-    pause(0.01)
-    assert opens.record() > 0
-    assert (opens.shop.store.xlen(refused), opens.recorder.lag(), opens.count("click")) == (2, 0, 3)
+    sealed = record.seal((click(1),), other)
+    wrong = 3 * BATCH + 7
+    for _ in range(wrong):
+        opens.shop.store.xadd(stream, {record.STREAM_FIELD: sealed})
+    opens.put(click(2))
+    assert opens.record() == wrong + 1
+    assert (opens.shop.store.xlen(keys.refused(stream)), opens.recorder.lag(), opens.count("click")) == (wrong, 0, 1)
 
 
 def test_it_hands_over_what_dead_processes_left_on_disk(opens: Opens) -> None:

@@ -58,11 +58,11 @@ def rates(file: Path) -> None:
             written = encoding_of(stream, None)
         with file.open(encoding=written, newline="") as lines:
             told = list(exchange.read_rates(lines, own, given))
-        people = intake.settle(lambda session: exchange.give(session, told, own, given))
+        intake.settle(lambda session: exchange.give(session, told, own, given))
         click.echo(
             f"{given.changed} rates are new or another, {len(told) - given.changed} known, {given.refused} refused"
         )
-        _fold_again(settings, intake, people)
+        _fold_again(settings, intake, given)
     for line, error in given.bad:
         click.echo(f"line {line}: {error}", err=True)
     if given.refused:
@@ -85,13 +85,14 @@ def show() -> None:
 def _set(code: str | None) -> None:
     with opened_intake() as (settings, intake):
         now = clock_from(settings).now()
-        people = intake.settle(lambda session: exchange.set_own(session, code, now))
+        intake.settle(lambda session: exchange.set_own(session, code, now))
         click.echo("Money is added up as it is told." if code is None else f"Money is added up in {code.upper()}.")
-        _fold_again(settings, intake, people)
+        _fold_again(settings, intake)
 
 
-def _fold_again(settings: Settings, intake: Intake, people: list[int]) -> None:
-    """Have what is stored of these people follow what has just been committed."""
+def _fold_again(settings: Settings, intake: Intake, given: Given | None = None) -> None:
+    """Have what is stored of people follow what has just been committed."""
+    people = intake.settle(lambda session: exchange.concerned(session, given))
     if not people:
         return
     click.echo(f"Folding {len(people):,} people again; if this is interrupted, run {ALL}.", err=True)
