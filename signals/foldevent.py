@@ -120,6 +120,11 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
         """The place of the event in the canonical order."""
         return self.time_ms, self.message_id, self.source
 
+    @property
+    def categories(self) -> set[int]:
+        """The categories that it tells of."""
+        return {self.category, *(line.category for line in self.lines)} - {0}
+
 
 STANDS: Final = "placed"
 """What `order_status` of an Order Updated says where the order is none that an earlier cancellation ended."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Final, NamedTuple
 
 from signals.currencies import PAR, exchanged, worth
 from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
@@ -21,6 +22,18 @@ from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
 OVERFLOW = b"*"
 """`unmatched` when more orders are waited for than it holds: any order then means folding again."""
+
+
+class Left(NamedTuple):
+    """What is left of an order after its corrections: nothing if `void`, else something of these `categories`, in
+    rising order; None where they are those that the order told."""
+
+    void: bool = False
+    categories: tuple[int, ...] | None = None
+
+
+AS_TOLD: Final = Left()
+"""What is left where nothing of an order came back whole."""
 
 
 class Placement:
@@ -99,6 +112,13 @@ class Placement:
     def holds(self, line: Line) -> bool:
         """Whether a returned line can come from here: by product, by category when the product is not told."""
         return any(_same(own, line) for own in self.lines)
+
+    def left(self, told: FoldEvent) -> Left:
+        """What is left of the order that this call told. Gift marks change nothing: a gift was bought too."""
+        if self.void:
+            return Left(void=True)
+        bought, kept = ({line.category for line in lines} - {0} for lines in (told.lines, self.lines))
+        return AS_TOLD if bought == kept else Left(categories=tuple(sorted(told.categories - bought | kept)))
 
     def _remove(self, returned: Line) -> None:
         left = returned.quantity
