@@ -43,7 +43,9 @@ class Placement:
     installation's, at the `rate` of the order's day.
     """
 
-    __slots__ = ("amount", "currency", "lines", "rate", "time_ms", "void")
+    __slots__ = (
+        "_is_paid_back", "_is_priced", "_kept", "amount", "currency", "lines", "rate", "time_ms", "void"
+    )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
         self.time_ms = event.time_ms
@@ -60,7 +62,11 @@ class Placement:
         if event.currency and event.currency != self.currency:
             self.currency, self.rate = event.currency, event.rate
         self.lines = list(event.lines)
-        self.amount = _paid(event)
+        self.amount = self._kept = _paid(event)
+        self._is_priced = event.total_cents is not None or (
+            bool(self.lines) and all(line.cents is not None for line in self.lines)
+        )
+        self._is_paid_back = False
 
     def complete(self, event: FoldEvent) -> None:
         """Be what this `Order Completed` tells of: an update began it, whose contents stay if it had any."""
@@ -79,21 +85,23 @@ class Placement:
         self.take_back(event.lines, total)
 
     def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
-        """Remove returned lines and what was paid back for them, by their prices where that is not told; without any
-        lines the whole order, or only the money when less than all was paid back. No money at all takes nothing."""
-        if not returned:
-            if total_cents is None or abs(total_cents) >= max(self.amount, 1):
-                self.cancel()
-            else:
-                self.amount -= abs(total_cents)
+        """Remove returned lines and what was paid back for them, by their prices where that is not told; the order
+        as a whole where neither is told. It never was once all of its lines came back, or all of its money; prices
+        alone do not tell that, as there may have been a discount."""
+        if self.void:
             return
-        paid = self.amount
-        for line in returned:
-            self._remove(line)
-        if total_cents is not None:
-            self.amount = max(0, paid - abs(total_cents))
-        if not self.lines:
+        had_lines = bool(self.lines)
+        worth = sum([self._remove(line) for line in returned])
+        self._kept -= worth if total_cents is None else abs(total_cents)
+        self._is_paid_back |= bool(total_cents)
+        self.amount = max(0, self._kept)
+        is_whole = not returned and total_cents is None
+        if is_whole or (had_lines and not self.lines) or self._is_all_paid_back():
             self.cancel()
+
+    def _is_all_paid_back(self) -> bool:
+        """Whether all of the money came back; of an order whose money was not told nobody knows."""
+        return self._is_priced and self._is_paid_back and self._kept <= 0
 
     def cancel(self) -> None:
         """The order never was."""
@@ -120,19 +128,21 @@ class Placement:
         bought, kept = ({line.category for line in lines} - {0} for lines in (told.lines, self.lines))
         return AS_TOLD if bought == kept else Left(categories=tuple(sorted(told.categories - bought | kept)))
 
-    def _remove(self, returned: Line) -> None:
-        left = returned.quantity
+    def _remove(self, returned: Line) -> int:
+        """Take away the pieces of a returned line that are there; what they cost, in cents."""
+        left, worth = returned.quantity, 0
         kept = []
         for own in self.lines:
             if left and _same(own, returned):
                 gone = min(left, own.quantity)
                 left -= gone
-                self.amount = max(0, self.amount - gone * (own.cents or 0))
+                worth += gone * (own.cents or 0)
                 if gone == own.quantity:
                     continue
                 own = Line(own.product, own.category, own.quantity - gone, own.cents, own.gift, own.coupon)
             kept.append(own)
         self.lines = kept
+        return worth
 
 
 class Resolution:
@@ -190,7 +200,7 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
                 known.replace(event)
         elif event.kind in ("refund", "cancel") or (event.kind == "mark" and event.word in NOT_OWN):
             corrections.append(event)
-    corrections = [event for event in corrections if not _is_void(event, stood)]
+    corrections = sorted((event for event in corrections if not _is_void(event, stood)), key=_turn)
     unmatched = {
         event.order_id for event in corrections if event.order_id and event.order_id not in first
     } | begun.keys()
@@ -201,6 +211,14 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
 
 def _is_void(event: FoldEvent, stood: dict[str, int]) -> bool:
     return event.kind == "cancel" and bool(event.order_id) and event.time_ms < stood.get(event.order_id, -1)
+
+
+def _turn(event: FoldEvent) -> tuple[bool, bool]:
+    """Which corrections come first, so that the sequence of refunds does not matter: those that name what comes back by
+    product, then by category alone, and of either those that go by prices."""
+    if event.kind != "refund":
+        return False, False
+    return any(not line.product for line in event.lines), event.total_cents is not None
 
 
 def _remember(

@@ -63,12 +63,12 @@ VOID = f"""
                                 AND c.figures #>> '{{properties,order_status}}' = 'placed'), '-infinity')
             OR bool_or({_REFUND} AND c.back IS NULL AND NOT CASE
                 WHEN json_typeof(c.figures #> '{{properties,products}}') = 'array'
-                THEN json_array_length({_products('c')}) > 0
+                THEN json_array_length({_products("c")}) > 0
                 ELSE coalesce(c.figures #>> '{{properties,product_id}}', c.figures #>> '{{properties,sku}}')
                     IS NOT NULL END)
             OR sum(abs(c.back)) FILTER (WHERE {_REFUND} AND c.back <> 0)
-                >= coalesce(o.order_total_cents, {_lines(_PAID, 'o')})
-            OR sum({_lines(_PIECES, 'c')}) FILTER (WHERE {_REFUND}) >= {_lines(_PIECES, 'o')}
+                >= coalesce(o.order_total_cents, {_lines(_PAID, "o")})
+            OR sum({_lines(_PIECES, "c")}) FILTER (WHERE {_REFUND}) >= {_lines(_PIECES, "o")}
     )
     UPDATE event SET void = true FROM undone WHERE event.id = undone.id
 """  # noqa: S608 - of this file's words alone
