@@ -16,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from base.errors import Unavailable
-from base.vault import CLOSED, Vault, give
+from base.vault import CLOSED, Vault, ask_watch, give
 
 CONNECT_SECONDS = 3
 STATEMENT_MS = 30_000
@@ -101,9 +101,11 @@ def sessions(engine: Engine) -> Sessions:
 def transaction(make: Sessions) -> Iterator[Session]:
     """A session that commits when the block ends and rolls back when it raises.
 
-    Raises Unavailable when the server cannot be reached, is stopping, or takes too long.
+    Raises Unavailable when the server cannot be reached, is stopping, or takes too long, and what the engine's watch
+    raises.
     """
     try:
+        ask_watch(make.kw["bind"])
         with make.begin() as session:
             yield session
     except (OperationalError, InterfaceError, PoolTimeout) as error:

@@ -22,6 +22,11 @@ def record_streams() -> tuple[str, ...]:
     return tuple(f"{RECORDS}:{{{tag}}}" for tag in even_tags(STREAMS))
 
 
+def refused(stream: str) -> str:
+    """The stream of what was set aside of a record stream, beside it: on its node. Writer: recorder."""
+    return stream.replace(RECORDS, f"{RECORDS}:refused", 1)
+
+
 def state(profile: int) -> str:
     """The profile state or an erasure tombstone. Writer: signals."""
     return f"{{{profile}}}:state"

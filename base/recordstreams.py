@@ -55,14 +55,10 @@ class RecordStreams:
             return _entries(keys.RECORDS, answer)
         deadline = monotonic() + block_ms / 1000
         while True:
-            found = self._taken(group, consumer, ">", count)
+            found = self._taken(group, consumer, count)
             if found or monotonic() >= deadline:
                 return found
             pause(POLL_SECONDS)
-
-    def unfinished(self, group: str, consumer: str, count: int) -> list[Entry]:
-        """Entries that this consumer took and did not acknowledge."""
-        return [entry for entry in self._taken(group, consumer, "0", count) if entry.fields]
 
     def orphans(self, group: str, consumer: str, idle_ms: int, count: int) -> list[Entry]:
         """Entries that a consumer took and did not acknowledge for so long; they are this one's now."""
@@ -120,11 +116,11 @@ class RecordStreams:
         held = ask_each(self._store, asked, lambda pipe, name: pipe.xrange(name, "-", newest[name], count=1))
         return {name: bool(held[name]) if last else False for name, last in newest.items() if name in held or not last}
 
-    def _taken(self, group: str, consumer: str, start: str, count: int) -> list[Entry]:
+    def _taken(self, group: str, consumer: str, count: int) -> list[Entry]:
         # Few streams of a cluster are written at a time, about one a node; should all hold something, it is not much.
         count = count if self._is_one else max(1, count // TRIES)
         answers = self._each(
-            lambda pipe, name: pipe.xreadgroup(group, consumer, {name: start}, count=count),
+            lambda pipe, name: pipe.xreadgroup(group, consumer, {name: ">"}, count=count),
             lambda names: self._make(group, names),
         )
         return [entry for name, answer in answers.items() for entry in _entries(name, answer)]

@@ -19,10 +19,14 @@ _NONCE_BYTES = 12
 
 
 class Unsealable(LatebindError):
-    """Sealed bytes that this key and purpose do not open: another key, another purpose, or tampered with."""
+    """Sealed bytes that this key and purpose do not open: another key, another purpose, or tampered with.
 
-    def __init__(self) -> None:
-        super().__init__("The sealed bytes cannot be opened with this key for this purpose.")
+    `place` is the column that they are from, where that is known.
+    """
+
+    def __init__(self, place: str = "") -> None:
+        where = f" of {place}" if place else ""
+        super().__init__(f"The sealed bytes{where} cannot be opened with this key for this purpose.")
 
 
 class Sealer:

@@ -9,7 +9,7 @@ values before the chance of a repeat reaches 2^-32 (NIST SP 800-38D §8.3), and 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -63,14 +63,14 @@ class Vault:
     def open(self, sealed: bytes, place: str) -> bytes:
         """The content. Raises SettingError where the key that sealed it is not given, Unsealable."""
         if len(sealed) < _LEAST_BYTES:
-            raise Unsealable
+            raise Unsealable(place)
         cipher = self._ciphers.get(sealed[0])
         if cipher is None:
             raise SettingError(VARIABLE, f"must hold key {sealed[0]}, under which the database holds what it keeps")
         try:
             return cipher.decrypt(sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :], place.encode())
         except InvalidTag:
-            raise Unsealable from None
+            raise Unsealable(place) from None
 
     def resealed(self, sealed: bytes, place: str) -> bytes:
         """The same content under the newest key. Raises as `open` does."""
@@ -82,11 +82,24 @@ CLOSED: Final = Vault({})
 
 _HELD: Final = "latebind_vault"
 """The attribute of an engine's dialect, which is all that the type of a column is told when it reads or writes."""
+_WATCH: Final = "latebind_watch"
 
 
 def give(engine: Engine, vault: Vault) -> None:
     """Have everything that goes through an engine sealed and opened by this vault."""
     setattr(engine.dialect, _HELD, vault)
+
+
+def watch(engine: Engine, ask: Callable[[], None]) -> None:
+    """Have `ask` called before every transaction of this engine (base/db.py): what it raises hinders that one."""
+    setattr(engine.dialect, _WATCH, ask)
+
+
+def ask_watch(engine: Engine) -> None:
+    """Call what watches over this engine, if anything does. Raises what that raises."""
+    ask: Callable[[], None] | None = getattr(engine.dialect, _WATCH, None)
+    if ask is not None:
+        ask()
 
 
 def vault_of(bind: Session | Connection | Engine | Dialect) -> Vault:

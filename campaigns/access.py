@@ -10,10 +10,11 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from flask import Flask, abort, current_app, redirect, request, url_for
+from flask import Flask, abort, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user
 
+from base.errors import LatebindError
 from campaigns import people
 from campaigns.models import User
 from campaigns.parts import parts
@@ -112,9 +113,15 @@ def _load(session_id: str) -> SignedIn | None:
     token = rest.partition(".")[2]
     if not (number.isascii() and number.isdigit() and token):
         return None
-    with parts().transaction() as session:
-        user = people.signed_in(session, int(number), token, parts().now())
-        signed_in = SignedIn(user, token) if user else None
+    if g.get("nobody_known"):
+        return None  # The page that says why asks as well.
+    try:
+        with parts().transaction() as session:
+            user = people.signed_in(session, int(number), token, parts().now())
+            signed_in = SignedIn(user, token) if user else None
+    except LatebindError:
+        g.nobody_known = True
+        raise
     return signed_in if signed_in is not None and signed_in.get_id() == session_id else None
 
 

@@ -22,7 +22,7 @@ from campaigns.addresses import CONVERTERS
 from campaigns.endpoint import Endpoint
 from campaigns.parts import EXTENSION, Parts
 from campaigns.views import BLUEPRINTS
-from signals import sealingkeys
+from signals import keymarks
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 UPLOADS = frozenset({"pictures.upload", "api.upload_picture"})
@@ -100,5 +100,5 @@ def from_environment() -> Flask:
     give_way(settings.niceness)
     app = create_app(settings)
     parts: Parts = app.extensions[EXTENSION]
-    sealingkeys.settle(parts.sessions, parts.clock.now())
+    keymarks.settle(parts.sessions, settings, parts.clock.now())
     return app

@@ -13,9 +13,21 @@ from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import HTTPException, Unauthorized
 
-from base.errors import BadToken, Conflict, Expired, Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
+from base.errors import (
+    BadToken,
+    Conflict,
+    Expired,
+    Forbidden,
+    InvalidInput,
+    LatebindError,
+    NotFound,
+    SettingError,
+    Unavailable,
+)
+from base.sealing import Unsealable
 from campaigns.access import PUBLIC, roles_of
 from campaigns.editions import FIELD, Outdated, Stale
+from signals.sealingkeys import RETRY_SECONDS
 
 STATUS: dict[type[LatebindError], int] = {
     InvalidInput: 400,
@@ -28,6 +40,10 @@ STATUS: dict[type[LatebindError], int] = {
     Unavailable: 503,
 }
 TWICE = "It was done a moment ago already, by a second click perhaps, or by somebody else."
+CLOSED = (
+    "Something that is kept here cannot be opened with the keys that this process has. Nothing was changed by it. "
+    "The log says which key or value; docs/deploy.md says what to do."
+)
 MAX_KEPT_FIELDS = 500
 WORDS = {
     400: "That could not be understood",
@@ -73,6 +89,11 @@ def status_of(error: LatebindError) -> int:
 
 
 def _ours(error: LatebindError) -> Response:
+    if isinstance(error, SettingError | Unsealable):
+        log.error("what is stored cannot be opened", endpoint=request.endpoint, reason=str(error))
+        response = _answer(503, CLOSED, None)
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
+        return response
     status = status_of(error)
     if status == 500:
         log.error("request failed", endpoint=request.endpoint, error=type(error).__name__)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from redis import RedisError
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
@@ -14,10 +14,14 @@ from base.queues import QueueName, queue
 from base.recordstreams import RecordStreams
 from base.stores import Store
 from campaigns import instance
-from campaigns.models import Campaign, Delivery
+from campaigns.models import Campaign, Creative, Delivery, Offer
 from campaigns.opens import Decision
+from render.starting import STARTING
 from signals.events import Event, RejectedEvent
+from signals.profiles import Profile
 
+FIRST_STEPS = ("people", "offers", "designs", "campaign")
+"""What a new installation lacks before its first campaign, in the order in which it is done."""
 MAX_LISTED = 12
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -28,7 +32,8 @@ class Overview:
     """Counts of the last hour and day, and short lists; tests are counted nowhere.
 
     `live` are being sent, or paused in it; mails of those that are `finished` still open. `unsettled`: campaign, its
-    name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave.
+    name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave. `steps` are those of FIRST_STEPS
+    that are to be done; none once a campaign was published.
     """
 
     blocked: str | None
@@ -44,6 +49,7 @@ class Overview:
     signals_hour: int
     rejected_day: int
     unsettled: list[tuple[int, str, int]]
+    steps: list[str]
 
     @property
     def fallback_share(self) -> float | None:
@@ -84,7 +90,22 @@ def overview(session: Session, now: datetime) -> Overview:
         )
         or 0,
         unsettled=_unsettled(session),
+        steps=_first_steps(session),
     )
+
+
+def _first_steps(session: Session) -> list[str]:
+    if session.scalar(select(exists().where(Campaign.state != "draft"))):
+        return []
+    shipped = {one.name for one in STARTING}
+    designed = or_(Creative.name.not_in(shipped), Creative.updated_at > Creative.created_at)
+    done = {
+        "people": exists().where(Profile.made_up.is_(False)),
+        "offers": exists().where(Offer.kind != "neutral"),
+        "designs": exists().where(designed),
+        "campaign": exists().where(Campaign.id.is_not(None)),
+    }
+    return [step for step in FIRST_STEPS if not session.scalar(select(done[step]))]
 
 
 def _unsettled(session: Session) -> list[tuple[int, str, int]]:

@@ -139,6 +139,8 @@ def change_user(
         found.roles = _roles(roles)
     if active is not None:
         found.active = active
+        if not active:  # Letting them in again is to bring no browser back.
+            session.execute(delete(SignIn).where(SignIn.user_id == user_id))
     if timezone is not None:
         found.timezone = wallclock.zone(timezone, "timezone")
     if password is not None:

@@ -50,7 +50,7 @@ MENU = (
     ("Products", "products.index", ("manager", "support")),
     ("Creatives", "creatives.index", ("manager",)),
     ("Pictures", "pictures.index", ("manager",)),
-    ("People", "scores.index", ("manager",)),
+    ("Audience tools", "scores.index", ("manager",)),
     ("Models", "models.index", ("manager",)),
     ("Customers", "customers.index", ("support",)),
     ("System", "system.index", ("admin",)),

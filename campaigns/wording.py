@@ -149,6 +149,11 @@ EVIDENCE: Final = (
     ("complaint (ARF or a provider's webhook)", LATER_WORDS["complaint"]),
 )
 """What is known, and what pages and API call it."""
+FLAG_NAMES = {
+    "service": "Costly service", "returns": "Many returns", "discount": "Only at a discount",
+    "spending": "Never spends more",
+}  # fmt: skip
+"""What pages call the flags of the profit guard."""
 CLICK_FLAGS = (
     ("ambiguous", "two offers were shown shortly before; which one was meant is not certain"),
     ("unseen", "the pictures had not been loaded"),

@@ -80,7 +80,10 @@ class Hostnames:
             known.asked_at, known.is_asked = now, True
             known.told.clear()
             self._asking += 1
-        threading.Thread(target=self._ask, args=(host, port, known), name="host-names", daemon=True).start()
+        try:
+            threading.Thread(target=self._ask, args=(host, port, known), name="host-names", daemon=True).start()
+        except RuntimeError:
+            self._asked(known)  # The system gives no more threads just now.
         return known
 
     def _ask(self, host: str, port: int, known: _Known) -> None:
@@ -89,10 +92,13 @@ class Hostnames:
         except OSError:
             return  # What was known stays good.
         finally:
-            with self._lock:
-                known.is_asked = False
-                self._asking -= 1
-            known.told.set()
+            self._asked(known)
+
+    def _asked(self, known: _Known) -> None:
+        with self._lock:
+            known.is_asked = False
+            self._asking -= 1
+        known.told.set()
 
 
 class _Known:

@@ -23,12 +23,13 @@ from werkzeug.exceptions import HTTPException
 from base import db, shapes, stores
 from base.clock import Clock, clock_from, monotonic
 from base.db import transaction
-from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, Unavailable
+from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, SettingError, Unavailable
 from base.logs import logger, set_up
 from base.schema import OldSchema, SchemaCheck
+from base.sealing import Unsealable
 from base.settings import Settings
 from base.vault import Vault
-from signals import requests, sealingkeys, shophooks, webhooks
+from signals import keymarks, requests, sealingkeys, shophooks, webhooks
 from signals.feed import FORMATS, sniffed, spelt
 from signals.fullfeeds import FEEDS
 from signals.importing import import_products
@@ -38,6 +39,7 @@ from signals.products import take_products
 from signals.providers import Forged
 from signals.reading import Outcome, Status
 from signals.requests import CutShort, Envelope, TooLarge, UnknownEncoding
+from signals.sealingkeys import Retired
 from signals.signal import clock_skew
 from signals.sources import Sender, sender_by_key
 
@@ -177,7 +179,7 @@ def from_environment() -> Flask:
     sys.setswitchinterval(SWITCH_SECONDS)
     app = create_app(settings)
     desk: Desk = app.extensions["signals"]
-    sealingkeys.settle(desk.sessions, desk.clock.now())
+    keymarks.settle(desk.sessions, settings, desk.clock.now())
     return app
 
 
@@ -296,7 +298,7 @@ def ready() -> Response:
         with transaction(desk.sessions) as session:
             desk.schema.ask(session)
         desk.store.ping()
-    except OldSchema as error:
+    except (OldSchema, Retired) as error:
         return Response(f"{error}\n", status=503, mimetype="text/plain", headers={"Retry-After": "1"})
     except (Unavailable, RedisError):
         return Response("a store is away\n", status=503, mimetype="text/plain", headers={"Retry-After": "1"})
@@ -311,6 +313,10 @@ def metrics() -> Response:
 
 def _refused(error: LatebindError) -> Response:
     """An error of ours as an answer: what is wrong, with which field, and when to come again."""
+    if isinstance(error, SettingError | Unsealable):
+        # Nothing is lost by it: whoever told the signal tells it again once this process has the key.
+        _log.error("what is stored cannot be opened", reason=str(error))
+        error = Unavailable("What is kept of people", sealingkeys.RETRY_SECONDS)
     field = error.field if isinstance(error, InvalidInput) else ""
     message = error.message if isinstance(error, InvalidInput) else str(error)
     response = jsonify(success=False, error={"field": field, "message": message})

@@ -43,7 +43,7 @@ class FullFeed(Model):
 
 _COUNT: Final = text("""
     SELECT count(*) AS known,
-           count(*) FILTER (WHERE feed_at < :now AND NOT id = ANY(CAST(:unread AS text[]))) AS left_out
+           count(*) FILTER (WHERE rest_told_at < :now AND NOT id = ANY(CAST(:unread AS text[]))) AS left_out
     FROM product WHERE source_id = :source AND gone_at IS NULL
 """)
 # What an interrupted feed took away is told opens again, for it may not have come to that.
@@ -51,11 +51,11 @@ _TAKE_AWAY: Final = text("""
     WITH left_out AS (
         SELECT id, gone_at FROM product
         WHERE source_id = :source AND id > :after AND (
-            (gone_at IS NULL AND feed_at < :now AND NOT id = ANY(CAST(:unread AS text[]))) OR gone_at > :since
+            (gone_at IS NULL AND rest_told_at < :now AND NOT id = ANY(CAST(:unread AS text[]))) OR gone_at > :since
         )
         ORDER BY id LIMIT :most FOR UPDATE
     ), gone AS (
-        UPDATE product SET gone_at = :now, feed_at = :now FROM left_out
+        UPDATE product SET gone_at = :now, rest_told_at = :now, feed_at = GREATEST(feed_at, :now) FROM left_out
         WHERE product.id = left_out.id AND left_out.gone_at IS NULL
     )
     SELECT id, gone_at IS NULL AS is_new FROM left_out ORDER BY id

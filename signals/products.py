@@ -34,10 +34,12 @@ class Product(Model):
 
     `gone_at` is since when the full feed of its source no longer has it: no offer shows it (signals/fullfeeds.py).
     `feed_at` is when the feed last named it, `source_id` whose feed that was (None: before that was noted): a stale
-    feed is told by its age. `complements` are category ids that go
-    with it. `tier` orders the versions of a line, the better one higher. `image_blob` is the SHA-256 of its picture
-    once somebody stored one; the feed gives `image_link` only. `words` is what a search looks through: id, title,
-    brand and line in small letters, made here, since a database need not know those of every script.
+    feed is told by its age. Since when the newest word holds is kept for price and sale (`price_told_at`), for stock
+    (`stock_told_at`) and for all the rest with `gone_at` (`rest_told_at`); None: nobody told. `complements` are
+    category ids that go with it. `tier` orders the versions of a line, the better one higher. `image_blob` is the
+    SHA-256 of its picture once somebody stored one; the feed gives `image_link` only. `words` is what a search looks
+    through: id, title, brand and line in small letters, made here, since a database need not know those of every
+    script.
     """
 
     __tablename__ = "product"
@@ -61,6 +63,9 @@ class Product(Model):
     image_blob: Mapped[str | None]
     complements: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default="{}")
     feed_at: Mapped[datetime]
+    price_told_at: Mapped[datetime | None]
+    stock_told_at: Mapped[datetime | None]
+    rest_told_at: Mapped[datetime | None]
     source_id: Mapped[int | None]
     gone_at: Mapped[datetime | None]
     words: Mapped[str] = mapped_column(server_default="", deferred=True)
@@ -83,9 +88,9 @@ class BadProduct:
 class FeedReport:
     """What became of a feed. `rejected` holds the first hundred, of changes all; all of them are in rejected_event.
 
-    Of the items that were `stored`, `older` gave way to a newer word on their product. Of the products that a full feed
-    left out, `gone` are shown no more and `held_back` stay (signals/fullfeeds.py). `unread` are the ids that refused
-    items name, the first of them.
+    Of the items that were `stored`, nothing of the `older` ones counted: there was a newer word on all that they tell.
+    Of the products that a full feed left out, `gone` are shown no more and `held_back` stay (signals/fullfeeds.py).
+    `unread` are the ids that refused items name, the first of them.
     """
 
     stored: int = 0
@@ -168,15 +173,36 @@ _COLUMNS: Final = {
     "complements": "text", "words": "text", "source_id": "int", "gone_at": "timestamptz",
 }  # fmt: skip
 """What a feed writes of a product, by the type it is sent as; rows may be of any length, arrays may not."""
-_NAMES: Final = ", ".join(_COLUMNS)
+_PRICE: Final = ("price_cents", "currency", "sale_cents", "sale_from", "sale_until")
+_STOCK: Final = ("stock",)
+_GROUPS: Final = {
+    "price_told_at": _PRICE,
+    "stock_told_at": _STOCK,
+    "rest_told_at": tuple(name for name in _COLUMNS if name not in {"id", *_PRICE, *_STOCK}),
+}
+"""What a product's word is made of, by the time since when the newest of it holds: each counts for itself."""
+_GROUP_OF: Final = {name: told_at for told_at, names in _GROUPS.items() for name in names}
+_SENT: Final = _COLUMNS | dict.fromkeys(_GROUPS, "timestamptz")
+_NAMES: Final = ", ".join(_SENT)
+
+
+def _is_newer(told_at: str) -> str:
+    """The condition that what is sent tells of a group, and that no newer word on it is known."""
+    return f"excluded.{told_at} >= COALESCE(product.{told_at}, '-infinity')"
+
+
+_NEWEST: Final = ", ".join(
+    f"{name} = CASE WHEN {_is_newer(told_at)} THEN excluded.{name} ELSE product.{name} END"
+    for told_at, names in _GROUPS.items()
+    for name in (*names, told_at)
+)
 _UPSERT: Final = text(f"""
     INSERT INTO product ({_NAMES}, feed_at)
     SELECT {_NAMES.replace("complements", "CAST(complements AS int[])")}, :now
-    FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _COLUMNS.items())}) AS new ({_NAMES})
+    FROM unnest({", ".join(f"CAST(:{name} AS {kind}[])" for name, kind in _SENT.items())}) AS new ({_NAMES})
     ORDER BY id
-    ON CONFLICT (id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)},
-        feed_at = excluded.feed_at
-    WHERE product.feed_at <= excluded.feed_at
+    ON CONFLICT (id) DO UPDATE SET {_NEWEST}, feed_at = GREATEST(product.feed_at, excluded.feed_at)
+    WHERE {" OR ".join(map(_is_newer, _GROUPS))} OR excluded.feed_at >= product.feed_at
     RETURNING id
 """)  # noqa: S608
 
@@ -198,8 +224,9 @@ def _store(
                 raise InvalidInput("id", "is no product that is known: a new one needs its title and price")
             values = structs.asdict(told.whole()) if before is None else told.over(before, now)
             row = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
-            # What is told whole is there again.
-            rows[told.id] = row | {"gone_at": None} if told.is_whole else row
+            if told.is_whole:
+                row["gone_at"] = None  # What is told whole is there again.
+            rows[told.id] = row | dict.fromkeys(_GROUPS if telling == "part" else _told_groups(told), now)
         except InvalidInput as error:
             bad.append(BadProduct(index, error.field, error.message))
             refusals.append(Refusal("product", error.field, error.message, _shown(item)))
@@ -209,6 +236,11 @@ def _store(
     feedhealth.note(session, sender.id, len(rows), len(refusals), now)
     productpictures.note_links(session, list(rows), now)
     return _Stored(list(rows), len(rows) - len(written), bad, unread)
+
+
+def _told_groups(told: FeedChange) -> set[str]:
+    """The times of what an item of a delta tells."""
+    return {_GROUP_OF.get(name, "rest_told_at") for name in told.told}
 
 
 def _known(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -230,7 +262,7 @@ def _columns(values: dict[str, Any], lookup: Callable[[str], int | None]) -> dic
 
 
 def _arrays(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    arrays = {name: [row.get(name) for row in rows] for name in _COLUMNS}
+    arrays = {name: [row.get(name) for row in rows] for name in _SENT}
     arrays["complements"] = ["{" + ",".join(map(str, row["complements"])) + "}" for row in rows]
     names = [(row["id"], row["title"], row["brand"], row["line"]) for row in rows]
     return arrays | {"words": [" ".join(filter(None, told)).casefold() for told in names]}
@@ -258,12 +290,13 @@ def facts(row: Product) -> ProductFacts:
 def publish_products(intake: Intake, ids: Iterable[str]) -> int:
     """Write the stored facts of these products to Valkey, each unless newer ones are there. Raises Unavailable."""
 
-    def read(session: Session) -> list[ProductFacts]:
-        return [facts(row) for row in session.scalars(select(Product).where(Product.id.in_(list(ids))))]
+    def publish(session: Session) -> int:
+        # Held until they are written: whoever tells more of them tells opens after this, and not before.
+        query = select(Product).where(Product.id.in_(list(ids))).order_by(Product.id).with_for_update(read=True)
+        told = [facts(row) for row in session.scalars(query)]
+        return intake.publisher.write_products((entry.id, entry.feed_ms, _ENCODER.encode(entry)) for entry in told)
 
-    return intake.publisher.write_products(
-        (entry.id, entry.feed_ms, _ENCODER.encode(entry)) for entry in intake.settle(read)
-    )
+    return intake.settle(publish)
 
 
 def restore_product(intake: Intake, product_id: str) -> bool:

@@ -1,7 +1,8 @@
 """Which keys the database is sealed under: each puts its mark there, so that a missing or wrong key is found at once.
 
-A process that writes looks before it begins (`settle`), and again notes a newest key that is new. A key's mark goes
-when nothing is sealed under it any more (`workers/rekeying.py`), and then the key may be dropped.
+A process that writes looks before it begins (`keymarks.settle`), and notes a newest key that is new. A key's mark goes
+when nothing is sealed under it any more (`workers/rekeying.py`), and then the key may be dropped: a process that would
+still seal with it finds the mark gone, and does no more.
 """
 
 from __future__ import annotations
@@ -11,18 +12,30 @@ from typing import Final
 
 from sqlalchemy import SmallInteger, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from base.db import Model, Sessions, transaction
+from base.db import Model
 from base.errors import SettingError, Unavailable
-from base.logs import logger
 from base.sealing import Unsealable
 from base.vault import VARIABLE, Vault, vault_of
 
 MARK: Final = "sealing_key.mark"
+RETRY_SECONDS: Final = 30
 _CONTENT: Final = b"latebind"
-_log = logger("vault")
+
+
+class Retired(Unavailable):
+    """The key that this process seals under is one that the database is to hold nothing under any more."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("The vault", RETRY_SECONDS)
+        self.number = number
+
+    def __str__(self) -> str:
+        return (
+            f"What is kept of people cannot be sealed here: key {self.number} of {VARIABLE} was retired. "
+            "Restart this process with the keys that the others have."
+        )
 
 
 class SealingKey(Model):
@@ -47,29 +60,23 @@ def check(session: Session) -> list[int]:
     return [key.number for key in known]
 
 
-def settle(sessions: Sessions, now: datetime) -> None:
-    """Look whether the keys given are those of the database, and note the newest one. Raises SettingError.
+def note(session: Session, now: datetime) -> None:
+    """Look whether the keys given are those of the database, and note the newest one. Raises SettingError."""
+    known, newest = check(session), vault_of(session).newest
+    if newest not in known:
+        mark = vault_of(session).seal(_CONTENT, MARK)
+        made = insert(SealingKey).values(number=newest, mark=mark, since=now)
+        session.execute(made.on_conflict_do_nothing())
+        # Whoever was first may have another key under this number.
+        session.expire_all()
+        check(session)
 
-    While the database is away, or has no such table yet, nothing can be told, and each use still finds a missing key.
-    """
-    try:
-        with transaction(sessions) as session:
-            known, newest = check(session), vault_of(session).newest
-            if newest not in known:
-                mark = vault_of(session).seal(_CONTENT, MARK)
-                made = insert(SealingKey).values(number=newest, mark=mark, since=now)
-                session.execute(made.on_conflict_do_nothing())
-                # Whoever was first may have another key under this number.
-                session.expire_all()
-                check(session)
-    except SettingError:
-        # Whoever asked does not begin.
-        sessions.kw["bind"].dispose()
-        raise
-    except Unavailable:
-        _log.warning("keys not checked", reason="the database is away")
-    except ProgrammingError:
-        _log.warning("keys not checked", reason="the schema is older: run latebind migrate")
+
+def check_current(session: Session) -> None:
+    """Raises Retired where the key that this process seals under was taken off, as `latebind rekey` does in the end."""
+    newest = vault_of(session).newest
+    if session.get(SealingKey, newest) is None:
+        raise Retired(newest)
 
 
 def _prove(vault: Vault, key: SealingKey) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from sqlalchemy import BigInteger, ForeignKey, false, func, or_, select, text
+from sqlalchemy import BigInteger, ForeignKey, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
@@ -114,7 +115,10 @@ def create_shop(
     if len(prefix) > MAX_PREFIX or "\x00" in prefix:
         raise InvalidInput("prefix", f"may have at most {MAX_PREFIX} characters")
     if kind in NUMBER_ALIKE and (other := _numbered_as(session, kind, prefix)):
-        raise InvalidInput("prefix", f"must differ from that of {other}, or their customers and orders would be one")
+        raise InvalidInput(
+            "prefix",
+            f"must differ from that of {other}, by more than digits at its end, to keep their orders apart",
+        )
     source, _ = create_source(session, name, "server", now)
     hook = secrets.token_urlsafe(18)
     given = secret or secrets.token_urlsafe(SECRET_BYTES)
@@ -128,11 +132,31 @@ def create_shop(
 
 
 def _numbered_as(session: Session, platform: str, prefix: str) -> str | None:
-    """The name of a shop in use whose customers or orders have the numbers that a new one with this prefix has."""
-    query = select(Source.name).join(ShopSource, ShopSource.source_id == Source.id)
-    plain = ShopSource.prefixes_orders.is_(False) if prefix == "" else false()
-    same = (ShopSource.platform == platform, or_(ShopSource.prefix == prefix, plain), Source.disabled_at.is_(None))
-    return session.scalar(query.where(*same).order_by(Source.id).limit(1))
+    """The name of a shop in use whose customers or orders may have the numbers that a new one with this prefix has.
+
+    Until this transaction ends no other shop is made.
+    """
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext('latebind shops'))"))
+    for row, name in _in_use(session, platform):
+        if _meet(prefix, row.prefix) or _meet(prefix, row.order_prefix):
+            return name
+    return None
+
+
+def _in_use(session: Session, *platforms: str) -> list[tuple[ShopSource, str]]:
+    """The shops in use of these platforms, the first first, each with its name."""
+    query = select(ShopSource, Source.name).join(Source, Source.id == ShopSource.source_id)
+    rows = session.execute(
+        query.where(ShopSource.platform.in_(platforms), Source.disabled_at.is_(None)).order_by(Source.id)
+    )
+    return [(row, name) for row, name in rows]
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether a number behind one prefix can read as another number behind the other: 12 behind A1 as 112 behind A."""
+    short, long = sorted((one, other), key=len)
+    rest = long.removeprefix(short)
+    return long.startswith(short) and (rest == "" or (rest.isascii() and rest.isdigit()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +179,23 @@ class Alike:
 
 
 def alike(session: Session) -> list[Alike]:
-    """The shops that were connected before one had to differ from the others, and number as others do."""
-    query = select(ShopSource, Source.name).join(Source, Source.id == ShopSource.source_id)
-    in_use = query.where(ShopSource.platform.in_(NUMBER_ALIKE), Source.disabled_at.is_(None)).order_by(Source.id)
-    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for row, name in session.execute(in_use):
-        groups.setdefault((row.platform, row.order_prefix), []).append((name, row.prefix))
+    """The shops in use that number as others do, connected before prefixes had to keep them apart."""
+    groups: list[list[tuple[str, ShopSource]]] = []
+    for row, name in _in_use(session, *NUMBER_ALIKE):
+        near = [
+            group
+            for group in groups
+            if any(row.platform == one.platform and _meet(row.order_prefix, one.order_prefix) for _, one in group)
+        ]
+        groups = [group for group in groups if group not in near]
+        joined = [(name, row), *(one for group in near for one in group)]
+        groups.append(sorted(joined, key=lambda one: one[1].source_id))
     return [
-        Alike(tuple(name for name, _ in group), len({prefix for _, prefix in group}) < len(group))
-        for group in groups.values()
+        Alike(
+            tuple(name for name, _ in group),
+            any(_meet(one.prefix, other.prefix) for (_, one), (_, other) in itertools.combinations(group, 2)),
+        )
+        for group in groups
         if len(group) > 1
     ]
 

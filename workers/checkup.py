@@ -7,10 +7,10 @@ import importlib
 import shutil
 import smtplib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
 from urllib.parse import urlsplit
 
 from redis import RedisError
@@ -18,31 +18,27 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from base import db, keys, stores
+from base import db, stores
 from base.blobs import blobs_from
 from base.clock import clock_from, monotonic
 from base.errors import LatebindError
 from base.schema import revisions, stored_revision
 from base.settings import Settings
-from base.storeaddress import cluster_address, is_cluster
 from base.tokens import Purpose, Token, TokenKeys
 from base.vault import Vault
 from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
 from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
-from signals import exchange, sealingkeys, shops
+from signals import exchange, keymarks, sealingkeys, shops
+from workers import setaside
 from workers.relay import Unreachable, connect, is_encrypted, relay_from
+from workers.storecheckup import Unwell, hot_store, queues
 
 POSTGRES_FROM = 150_000
-VALKEY_FROM = (7, 2)
 FREE_BYTES = 1024**3
 RELAY_SECONDS = 5.0
 KEYS = ("record_key", "subject_key", "session_key", "hash_key")
-
-
-class Unwell(LatebindError):
-    """A part does not do what it must; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +59,15 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
     checks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
         "instance": _instance,
-        "store": _store,
-        "queues": _queues,
+        "store": hot_store,
+        "queues": queues,
         "relay": _relay,
         "blobs": _blobs,
         "keys": _keys,
         "personal data": _vault,
+        "hash key": partial(_marked, "hash_key"),
+        "record key": partial(_marked, "record_key"),
+        "records": _records,
         "retention": _retention,
         "currencies": _currencies,
         "shops": _shops,
@@ -133,98 +132,6 @@ def _instance(settings: Settings) -> str:
     if why is not None:
         raise Unwell(why)
     return "sends from this database"
-
-
-def _store(settings: Settings) -> str:
-    if is_cluster(settings.redis_url):
-        return _nodes(settings)
-    version, config = _server(settings.redis_url, "LATEBIND_REDIS_URL")
-    _check_kept(config, "The store")
-    return f"version {version}, append-only file on, nothing evicted"
-
-
-def _nodes(settings: Settings) -> str:
-    """Every master of a cluster keeps and evicts nothing, serves its keys without the others, and takes records."""
-    address = cluster_address(settings.redis_url)
-    for place in address.places:
-        # By a map without hosts nobody finds the masters, so those that are named are asked first.
-        with stores.connect(address.node(place)) as named, suppress(RedisError):
-            _check_told(_asked(named, "A node")[1], f"The node at {place.host}:{place.port}")
-    client = stores.connect(settings.redis_url)
-    try:
-        masters = stores.servers(client)
-        holders = {stores.holder(client, key) for key in keys.record_streams()}
-        versions = set()
-        for number, (name, server) in enumerate(masters.items(), 1):
-            what = f"Node {number} of {len(masters)} by address"
-            version, config = _asked(server, what)
-            versions.add(version)
-            _check_kept(config, what)
-            if config.get("cluster-require-full-coverage") != "no":
-                raise Unwell(f"{what} refuses everything while another is away. Set cluster-require-full-coverage no.")
-            _check_told(config, what)
-            if name not in holders:
-                raise Unwell(f"{what} has no record stream, so it takes no opens: give it more slots in a row.")
-    except RedisError as error:
-        raise Unwell(f"The cluster of LATEBIND_REDIS_URL cannot be used: {type(error).__name__}.") from None
-    finally:
-        client.close()
-    told = " and ".join(sorted(versions))
-    return f"a cluster of {len(masters)}, version {told}, append-only files on, nothing evicted"
-
-
-_ENDPOINT: Final = "cluster-preferred-endpoint-type"
-_HOSTNAME: Final = "cluster-announce-hostname"
-
-
-def _check_told(config: dict[str, str], what: str) -> None:
-    if config.get(_ENDPOINT) == "unknown-endpoint":
-        raise Unwell(f"{what} tells ports without addresses, which workers do not follow. Set {_ENDPOINT} ip.")
-    if config.get(_ENDPOINT) == "hostname" and not config.get(_HOSTNAME):
-        raise Unwell(f"{what} is to tell its name and knows none. Set {_HOSTNAME}, or {_ENDPOINT} ip.")
-
-
-def _check_kept(config: dict[str, str], what: str) -> None:
-    if config.get("appendonly") != "yes":
-        raise Unwell(f"{what} keeps no append-only file: records could be lost. Set appendonly yes.")
-    if config.get("maxmemory-policy") != "noeviction":
-        raise Unwell(f"{what} may evict keys, which Latebind would take for lost. Set maxmemory-policy noeviction.")
-
-
-def _queues(settings: Settings) -> str:
-    if not settings.queue_url and is_cluster(settings.redis_url):
-        raise Unwell(str(settings.missing("queue_url")))
-    version, _ = _server(settings.queue_url, "LATEBIND_QUEUE_URL")
-    return f"version {version}" + (", the same server as the store" if settings.queue_url == settings.redis_url else "")
-
-
-def _server(url: str, variable: str) -> tuple[str, dict[str, str]]:
-    if not url:
-        raise Unwell(f"{variable} is not set.")
-    client = stores.connect(url)
-    try:
-        if client.info("cluster").get("cluster_enabled"):
-            hint = "spell it valkey+cluster://host:port" if variable == "LATEBIND_REDIS_URL" else "job queues need one"
-            raise Unwell(f"{variable} names a node of a cluster as if it were a server of its own: {hint}.")
-        return _asked(client, f"The server of {variable}")
-    except RedisError as error:
-        raise Unwell(f"The server of {variable} cannot be used: {type(error).__name__}.") from None
-    finally:
-        client.close()
-
-
-def _asked(server: stores.Store, what: str) -> tuple[str, dict[str, str]]:
-    """The version of a server and what it is told to do. Raises Unwell, redis.RedisError."""
-    info = server.info("server")
-    version = str(info.get("valkey_version") or info["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < VALKEY_FROM:
-        raise Unwell(f"{what} is older than 7.2.")
-    found = server.config_get("appendonly", "maxmemory-policy", "cluster-require-full-coverage", _ENDPOINT, _HOSTNAME)
-    return version, {_word(key): _word(value) for key, value in found.items()}
-
-
-def _word(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _relay(settings: Settings) -> str:
@@ -327,6 +234,37 @@ def _vault(settings: Settings) -> str:
     except SQLAlchemyError:
         return "the database cannot be asked"
     return words + (f", some under {', '.join(map(str, others))}: run `latebind rekey`" if others else "")
+
+
+def _marked(name: str, settings: Settings) -> str:
+    """Whether a key is the one that the installation began with; the check of keys says which are not set."""
+    if not settings.database_url or not getattr(settings, name):
+        return "not checked"
+    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
+    try:
+        with engine.connect() as connection, Session(connection) as session:
+            is_known = keymarks.check(session, settings, name)
+    except SQLAlchemyError:
+        return "the database cannot be asked"
+    finally:
+        engine.dispose()
+    return "the installation's" if is_known else "the first: it becomes the installation's when a process starts"
+
+
+def _records(settings: Settings) -> str:
+    """Whether records lie where no recorder takes them from; the store's own check says when it cannot be used."""
+    if not settings.redis_url:
+        return "no store to look into"
+    client = stores.connect(settings.redis_url)
+    try:
+        number = setaside.count(client)
+    except RedisError:
+        return "the store cannot be asked"
+    finally:
+        client.close()
+    if number:
+        raise Unwell(f"{number:,} entries are set aside: `latebind records show` says how many of them open.")
+    return "none set aside"
 
 
 def _addresses(settings: Settings) -> str:

@@ -30,6 +30,7 @@ COMMANDS = {
     "rebuild": ("rebuild", "Fold every profile state anew from the stored events."),
     "currency": ("currency", "Add money up in one currency, at rates that are given."),
     "rekey": ("rekey", "Seal what is kept of people anew under the newest key."),
+    "records": ("records", "Put back records that were set aside; change their key."),
     "dkim": ("dkim", "Make, publish, activate and retire the keys that sign mails."),
     "doctor": ("doctor", "Check this installation and say what is wrong."),
     "instance": ("instance", "Say whose database this is; take over a copy or a backup."),

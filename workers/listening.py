@@ -25,6 +25,7 @@ from base.errors import Unavailable
 from base.logs import logger
 from base.settings import Settings
 from base.vault import Vault
+from signals import keymarks
 from workers.bounces import ReturnDesk
 
 MAX_BYTES: Final = 2 * 1024 * 1024
@@ -183,9 +184,9 @@ def serve(settings: Settings) -> None:
     engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind bounces")
     place = urlsplit(settings.bounce_listen)
     port = place.port or (24 if place.scheme == "lmtp" else 25)
-    listener = Listener(
-        ReturnDesk(settings, db.sessions(engine), clock_from(settings)), place.scheme, place.hostname or "", port
-    )
+    sessions, clock = db.sessions(engine), clock_from(settings)
+    keymarks.settle(sessions, settings, clock.now())
+    listener = Listener(ReturnDesk(settings, sessions, clock), place.scheme, place.hostname or "", port)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())

@@ -4,7 +4,8 @@ Any number of recorders share one consumer group. An entry is acknowledged and r
 holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
 who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing. An entry that no
 database would take is set aside with a log line, so that it never stands in the way of those behind it. Many such mean
-that render seals with another key than the recorder's: once there is no room for more, everything stays on its stream.
+that a render process seals with another key than the recorder's: once there is no room for more, they stay on their
+stream, taken and not acknowledged, and are tried again now and then; what can be stored is stored meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from base import keys
 from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, LatebindError, Unavailable
+from base.errors import InvalidInput, Unavailable
 from base.recordstreams import Entry, RecordStreams
 from base.sealing import Sealer, Unsealable
 from base.settings import Settings
@@ -47,17 +48,11 @@ FORGOTTEN_MS = 3_600_000
 """A recorder that was not heard of for an hour and holds nothing is struck off the group."""
 KEPT_SECONDS = 5.0
 """How often it is asked whether the database is still this installation's."""
-REFUSED = "records:refused"
-"""The key beside a record stream, in the place of its own first word."""
 REFUSED_KEPT = 10_000
 """Entries that are set aside of a stream. None of them is ever dropped for another."""
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
 """What a record's own content can raise. Anything else is the fault of this program and stops it."""
 log = structlog.get_logger()
-
-
-class NoRoom(LatebindError):
-    """As many entries are set aside as may be: records stay on their stream until a person has looked."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +86,9 @@ class Recorder:
         self._guard = Guard(parts.settings, "recorder", claims=False)
         self._asked_at = -KEPT_SECONDS
         self._took_over_at = 0.0
-        self._holds = False
+        self._held: list[Entry] = []
+        self._staying: set[tuple[str, bytes]] = set()
+        self._full_at: dict[str, float] = {}
 
     def prepare(self) -> None:
         """Make the consumer group where it is missing; repeatable. Raises redis.RedisError while the store is away."""
@@ -115,15 +112,15 @@ class Recorder:
     def step(self, block_ms: int = BLOCK_MS) -> int:
         """Store what waits, at most one batch, and return how many entries that were; 0 when nothing waited.
 
-        Raises redis.RedisError or Unavailable while a server is away, NoRoom; nothing is lost by that, the entries stay
-        and are tried again by the next step.
+        Raises redis.RedisError or Unavailable while a server is away; nothing is lost by that, the entries stay and are
+        tried again by the next step.
         """
-        entries = self._unfinished() or self._orphans() or self._next(block_ms)
+        entries = self._held or self._orphans() or self._next(block_ms)
         if entries:
-            self._holds = True
+            self._held, self._staying = entries, set()
             self._take([(entry, records) for entry in entries if (records := self._read(entry))])
-            self.streams.release(GROUP, entries)
-            self._holds = False
+            self.streams.release(GROUP, [entry for entry in entries if _name(entry) not in self._staying])
+            self._held = []
         return len(entries)
 
     def _take(self, read: list[tuple[Entry, tuple[Record, ...]]]) -> None:
@@ -156,10 +153,6 @@ class Recorder:
     def _append(self, entries: Any) -> bool:
         return self.streams.append(record.STREAM_FIELD, entries)
 
-    def _unfinished(self) -> list[Entry]:
-        """Entries that this recorder took and could not finish, because a server went away meanwhile."""
-        return self.streams.unfinished(GROUP, self._name, BATCH) if self._holds else []
-
     def _orphans(self) -> list[Entry]:
         """Entries that another recorder took and did not finish. Asked for now and then, not each time."""
         if monotonic() - self._took_over_at < TAKE_OVER_MS / 3000:
@@ -179,25 +172,37 @@ class Recorder:
             return ()
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
-        """Keep an unfit entry where a person can look at it, and say so. Raises NoRoom."""
-        # Beside its stream, so that it lies on a node that answers.
-        refused = entry.stream.replace(keys.RECORDS, REFUSED, 1)
-        if self._parts.store.xlen(refused) >= REFUSED_KEPT:
-            hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?"
-            raise NoRoom(f"{refused} is full.{hint if isinstance(error, Unsealable) else ''}")
+        """Keep an unfit entry where a person can look at it, and say so; without room for it there it stays."""
+        refused = keys.refused(entry.stream)
+        if not self._has_room(refused, error):
+            self._staying.add(_name(entry))
+            return
         self._parts.store.xadd(refused, cast("dict[Any, Any]", entry.fields))
-        # At once: what is behind it may find no room, and then all that is held is read again.
+        # At once: should a server go away now, all that is held is read again.
         self.streams.release(GROUP, [entry])
+        self._held = [one for one in self._held if one is not entry]
         log.error(
             "a record was set aside", entry=entry.number.decode(), error=type(error).__name__, reason=str(error)[:200]
         )
 
+    def _has_room(self, refused: str, error: Exception) -> bool:
+        if monotonic() - self._full_at.get(refused, -KEPT_SECONDS) < KEPT_SECONDS:
+            return False
+        if self._parts.store.xlen(refused) < REFUSED_KEPT:
+            return True
+        self._full_at[refused] = monotonic()
+        hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?"
+        why = f"{refused} is full.{hint if isinstance(error, Unsealable) else ''}"
+        log.error("records stay on their stream", why=why)
+        return False
+
+
+def _name(entry: Entry) -> tuple[str, bytes]:
+    return entry.stream, entry.number
+
 
 def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -> None:
-    """Record until told to stop.
-
-    A server that is away is waited for, and so is room for what is set aside; the stream keeps the records meanwhile.
-    """
+    """Record until told to stop. A server that is away is waited for; the streams keep the records meanwhile."""
     prepared, drained_at = False, 0.0
     while not stop.is_set():
         try:
@@ -212,9 +217,6 @@ def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -
                 drained_at = monotonic()
                 recorder.drain_spool()
             recorder.idle()
-        except NoRoom as error:
-            log.error("nothing is recorded", why=str(error))
-            stop.wait(KEPT_SECONDS)
         except (RedisError, Unavailable, OSError) as error:
             log.warning("the recorder waits", error=type(error).__name__)
             prepared = False

@@ -27,7 +27,7 @@ from base.processes import check_port
 from base.secrets import PASSWORD_BYTES, secret, with_generated_keys
 from base.settings import WITHHELD_FROM_RENDER, Settings
 from base.vault import Vault
-from signals import sealingkeys
+from signals import keymarks
 from workers.crew import Crew, end_left_over_crew
 from workers.first_run import Access, prepare
 from workers.migration import migrate
@@ -141,7 +141,7 @@ class System:
     def _settle_keys(self) -> None:
         engine = db.connect(self.settings.database_url, vault=Vault.of(self.settings), application="latebind up")
         try:
-            sealingkeys.settle(db.sessions(engine), clock_from(self.settings).now())
+            keymarks.settle(db.sessions(engine), self.settings, clock_from(self.settings).now())
         finally:
             engine.dispose()
 

@@ -14,6 +14,7 @@ from campaigns.parts import parts
 from campaigns.scores import BY_NAME
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from campaigns.wording import FLAG_NAMES
 from campaigns.worth import WorthTerms
 from render.guard import FLAGS
 
@@ -102,6 +103,7 @@ def _page(fault: InvalidInput | Conflict | None, values: Mapping[str, str]) -> s
             bands=[(row, scores.as_of(session, row.rule)) for row in bands],
             terms=worth.terms(session),
             flags=FLAGS,
+            names=FLAG_NAMES,
             fault=fault,
             values=values,
         )

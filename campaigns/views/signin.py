@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 from urllib.parse import urlsplit
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
@@ -21,7 +21,8 @@ pages = Blueprint("signin", __name__)
 
 def _account() -> str:
     """The account that is tried, so that many machines together get no more tries at it than one; never its address."""
-    return hashlib.sha256(request.form.get("email", "").strip().lower().encode()).hexdigest()
+    address = request.form.get("email", "").strip().lower()
+    return hmac.digest(parts().settings.session_key, f"account {address}".encode(), "sha256").hex()
 
 
 @pages.get("/sign-in")

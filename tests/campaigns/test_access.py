@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -206,6 +208,16 @@ def test_it_stops_guessing(web: Web) -> None:
     assert "Too many tries" in stranger.post("/sign-in", email=email, password="guess-guess-1").text
 
 
+def test_it_counts_tries_at_an_account_by_a_hash_that_nobody_can_try_out(web: Web) -> None:
+    stranger = web.stranger()
+    stranger.get("/sign-in")
+    assert stranger.post("/sign-in", email="Who@example.com", password="guess-guess-1").status_code == 401
+    counted = b" ".join(web.shop.queues.scan_iter(match="*limits*")).decode()
+    told = hmac.digest(web.shop.settings.session_key, b"account who@example.com", "sha256").hex()
+    assert told in counted
+    assert hashlib.sha256(b"who@example.com").hexdigest() not in counted
+
+
 def test_it_counts_tries_by_whose_they_are_and_not_by_our_balancer(shop: Shop) -> None:
     shop.settings = replace(shop.settings, trusted_proxies=("127.0.0.0/8",))
     web = Web(shop)
@@ -278,6 +290,15 @@ def test_it_ends_a_copied_session_on_signing_out_and_no_other(web: Web) -> None:
         there = [people.signed_in(session, manager.id, word, moments[-1]) is not None for word in words]
         assert there == [False] * 3 + [True] * people.MAX_BROWSERS
     assert count(web, SignIn) == people.MAX_BROWSERS
+
+
+def test_who_is_let_in_again_signs_in_anew(web: Web) -> None:
+    browser = web.browser("manager")
+    with web.shop.sessions.begin() as session:
+        manager = session.scalars(select(User).where(User.email == web.person("manager"))).one()
+        for active in (False, True):
+            people.change_user(session, manager.id, web.shop.now, MANAGER, active=active)
+    assert browser.get("/campaigns/").status_code == 302
 
 
 FORM = {"name": "Spring", "note": 'Two lines,\n"quoted" & <b>bold</b>', "password": "hunter2hunter2"}

@@ -6,9 +6,12 @@ import re
 
 import pytest
 
+from campaigns import creatives
 from campaigns.campaigns import SlotChoice
-from campaigns.models import Campaign
-from tests.campaigns.shop import Shop
+from campaigns.models import Campaign, Creative
+from campaigns.wording import FLAG_NAMES
+from render.guard import FLAGS
+from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Browser, Web
 
 OPENED = re.compile(r'<details class="mb-3" open><summary class="mb-2">([^<]+)<')
@@ -122,10 +125,38 @@ def test_it_tells_what_goes_out_from_what_is_finished(shop: Shop, web: Web) -> N
     assert "It is finished" in rest
 
 
+def steps(browser: Browser) -> list[str]:
+    """Where the first steps on Home lead to."""
+    _, _, section = browser.get("/").text.partition('id="first-steps"')
+    return re.findall(r'<a class="btn" href="([^"]+)"', section.partition("</section>")[0])
+
+
+def test_home_leads_through_the_first_steps_until_they_are_done(shop: Shop, web: Web) -> None:
+    manager, admin = web.browser("manager"), web.browser("admin")
+    write_keys = ["/system/sources", "/system/shops/"]
+    left = ["/offers/new", "/creatives/", "/campaigns/new"]
+    assert (steps(manager), steps(admin)) == (left, write_keys + left)
+    assert "An admin makes the keys" in manager.get("/").text
+    shop.people("ann")
+    assert steps(admin) == left
+    offer = shop.offer()
+    assert steps(admin) == ["/creatives/", "/campaigns/new"]
+    campaign = drafted(shop, offer)
+    assert steps(admin) == ["/creatives/"]
+    with shop.sessions.begin() as session:
+        creatives.create_creative(session, "Ours", session.query(Creative).limit(1).one().document, shop.now, MANAGER)
+    assert (steps(admin), "First steps" in admin.get("/").text) == ([], False)
+    with shop.sessions.begin() as session:
+        session.query(Creative).filter_by(name="Ours").delete()
+        session.get_one(Campaign, campaign).state = "scheduled"
+    assert steps(admin) == [], "who has published a campaign is past them"
+
+
 @pytest.mark.parametrize(
     ("path", "entry"),
     [
-        ("/segments/", "People"), ("/exports/", "People"), ("/scores/", "People"), ("/relations/", "Offers"),
+        ("/segments/", "Audience tools"), ("/exports/", "Audience tools"), ("/scores/", "Audience tools"),
+        ("/relations/", "Offers"),
         ("/stream/", "System"), ("/customers/likely", "Customers"), ("/products/", "Products"),
         ("/system/shops/", "System"),
     ],
@@ -134,6 +165,12 @@ def test_it_marks_the_entry_of_the_menu_that_a_page_lies_under(web: Web, path: s
     page = web.browser("admin").get(path)
     assert page.status_code == 200, path
     assert re.findall(r'aria-current="page">([^<]+)</a>', page.text) == [entry]
+
+
+def test_it_calls_flags_by_words(web: Web) -> None:
+    assert set(FLAG_NAMES) == set(FLAGS)
+    page = web.browser("manager").get("/scores/").text
+    assert [name for name in FLAG_NAMES.values() if f">{name}<" not in page] == []
 
 
 def test_it_folds_the_rare_fields_of_an_offer_until_they_say_something(shop: Shop, web: Web) -> None:

@@ -84,7 +84,10 @@ def test_it_suggests_two_customer_numbers_of_one_name_and_address_to_a_person(sh
 @pytest.mark.feature("DE-10")
 def test_it_shows_an_identifier_that_merges_nobody(shop: Shop, web: Web) -> None:
     shop.send(*(contact(f"p{n}") for n in range(TIES["phone"] + 3)))
-    page = web.desk("support").get("/customers/ties").text
+    support = web.desk("support")
+    assert "/customers/ties" not in support.get("/customers/").text
+    assert 'href="/customers/ties"' in support.get("/customers/likely").text
+    page = support.get("/customers/ties").text
     assert "+4•••56" in page
     assert "Too many people are known by it" in page
     (refused,) = web.program("support").told("GET", "/customers/ties")["refused"]

@@ -16,8 +16,12 @@ def test_it_connects_a_shop_shows_its_secret_once_and_lists_what_it_tells(shop: 
     assert "Integration v3" in made
     with shop.sessions.begin() as session:
         tally(session, listed["id"], "coupon.created", "unknown topic", shop.now)
+        tally(session, listed["id"], "", "forged", shop.now)
     page = desk.get("/system/shops/").text
-    for words in (listed["url"], "coupon.created", "acknowledged, not understood", "that was shown when"):
+    for words in (
+        listed["url"], "coupon.created", "acknowledged, not understood", "that was shown when", "unknown (not signed)",
+        "Prefix for customer and order numbers",
+    ):  # fmt: skip
         assert words in page, words
     new = program.call("POST", "/shops", {"name": "Ours", "platform": "shopify", "secret": "shpss_12345"}).json
     assert new is not None

@@ -151,6 +151,22 @@ def test_names_and_look_ups_are_bounded(resolver: Resolver) -> None:
     assert names.count == MAX_NAMES
 
 
+def test_it_looks_names_up_again_once_the_system_gives_threads(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    names = Hostnames(resolver)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        for number in range(MAX_ASKING):
+            with pytest.raises(OSError, match="has not been told"):
+                names.spots(f"node-{number}.latebind.example", 6379, monotonic())
+    resolver.spots[NAME] = [("127.0.0.1", 6379)]
+    assert names.spots(NAME, 6379, monotonic() + REPLY) == ((int(socket.AF_INET), ("127.0.0.1", 6379)),)
+
+
 def test_an_address_in_numbers_is_never_looked_up(resolver: Resolver) -> None:
     names = Hostnames(resolver)
     assert names.spots("127.0.0.1", 6379, monotonic()) == ((int(socket.AF_INET), ("127.0.0.1", 6379)),)

@@ -112,6 +112,18 @@ ATOMS: list[tuple[dict[str, Any], Oracle]] = [
         {"field": "review.sentiment", "category": "shoes", "op": "!=", "value": "negative"},
         lambda one: one.review is not None and one.review[1] > 2,
     ),
+    # Both sides of a day, of what happened 20 days ago.
+    (
+        {"field": "views.days_since", "category": "shoes", "op": "<=", "value": 19},
+        lambda one: any(ago <= 19 for ago in one.web),
+    ),
+    *(
+        (
+            {"field": "purchases.count", "category": "attire", "within_days": days, "op": ">=", "value": 1},
+            lambda one, days=days: any(ago <= days for ago in one.till),
+        )
+        for days in (19, 20)
+    ),
 ]
 WINDOWS: list[tuple[dict[str, Any], Oracle]] = [
     (

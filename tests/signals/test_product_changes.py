@@ -28,6 +28,7 @@ WHOLE: dict[str, Any] = {
     "link": "https://shop.example.com/p1", "image_link": "https://img.example.com/1.jpg", "complements": "Socks, Belts",
 }  # fmt: skip
 CHANGES = "/v1/products/changes"
+TIMES = ("feed_at", "price_told_at", "stock_told_at", "rest_told_at")
 FORMS: dict[Format, bytes] = {
     "tsv": b"id\ttitle\tprice\tquantity\np1\t\t60 EUR\t\n",
     "xml": b"<rss xmlns:g='g'><item><g:id>p1</g:id><g:price>60 EUR</g:price><g:quantity/></item></rss>",
@@ -37,8 +38,8 @@ FORMS: dict[Format, bytes] = {
 
 def row(desk: Desk, name: str = "p1") -> dict[str, Any]:
     """Everything that is stored of a product but when and by whom it was told."""
-    (found,) = desk.rows(f"SELECT to_jsonb(p) - 'feed_at' - 'source_id' FROM product p WHERE id = '{name}'")
-    return dict(found[0])
+    (found,) = desk.rows(f"SELECT to_jsonb(p) FROM product p WHERE id = '{name}'")
+    return {key: value for key, value in found[0].items() if key != "source_id" and key not in TIMES}
 
 
 @pytest.mark.feature("DE-06")

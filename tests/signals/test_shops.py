@@ -8,9 +8,12 @@ import hmac
 import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -393,6 +396,44 @@ def test_equal_numbers_of_two_shops_are_two_orders_and_two_guests(shops: Shops) 
         shops.told("woocommerce", "order.created", nameless)
     roots = {shops.desk.root("anonymous_id", f"woocommerce-guest-order-{order}") for order in ("900", "b-900")}
     assert len(roots) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "meet"),
+    [
+        ("", "1", True),
+        ("a", "a12", True),
+        ("a12", "a", True),
+        ("b-", "b-", True),
+        ("a1", "a-1", False),
+        ("", "b-", False),
+    ],
+)
+def test_no_prefix_can_be_read_as_another_and_a_number(desk: Desk, first: str, second: str, *, meet: bool) -> None:
+    with desk.sessions.begin() as session:
+        create_shop(session, "one", "woocommerce", KEY, NOW, secret=SECRET, prefix=first)
+        _, row, _ = create_shop(session, "two", "woocommerce", KEY, NOW, secret=SECRET, prefix="apart-")
+        row.prefix = second
+        session.flush()
+        assert [(found.names, found.customers) for found in alike(session)] == [(("one", "two"), True)] * meet
+        disable_source(session, row.source_id, NOW)
+        with pytest.raises(InvalidInput, match="that of one") if meet else nullcontext():
+            create_shop(session, "three", "woocommerce", KEY, NOW, secret=SECRET, prefix=second)
+
+
+def test_of_two_shops_made_at_once_one_is_refused(desk: Desk) -> None:
+    def make(name: str) -> str:
+        barrier.wait()
+        try:
+            with desk.sessions.begin() as session:
+                create_shop(session, name, "woocommerce", KEY, NOW, secret=SECRET)
+        except InvalidInput as error:
+            return error.field
+        return "made"
+
+    barrier = Barrier(4)
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(make, "abcd")) == ["made", "prefix", "prefix", "prefix"]
 
 
 def test_shops_that_were_there_before_numbers_had_to_differ_are_told(desk: Desk) -> None:

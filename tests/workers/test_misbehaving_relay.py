@@ -14,9 +14,9 @@ from tests.authority import Authority
 from tests.workers.peer import BODY, DOT, DROP, GREETING, SILENT, Peer
 from workers import relay as sessions
 from workers import transport as handing
-from workers.checkup import Unwell
 from workers.checkup import _relay as examine_relay
 from workers.relay import Unreachable, relay_from
+from workers.storecheckup import Unwell
 from workers.transport import AddressNotTaken, SenderRefused, Transport
 
 SENDER, ANN, BOB = "shop@example.com", "ann@example.com", "bob@example.com"

@@ -21,7 +21,7 @@ from base.errors import SettingError
 from base.settings import Settings
 from base.stores import Store
 from base.vault import CLOSED, Vault, give
-from signals import app, sealingkeys
+from signals import app, keymarks, sealingkeys
 from signals.events import Event
 from signals.profiles import Identifier
 from signals.rebuild import rebuild
@@ -78,9 +78,9 @@ def tell(desk: Desk, first: int, last: int) -> None:
         )
 
 
-def program(settings: Settings, vault: Vault) -> dict[str, str]:
+def program(settings: Settings, vault: Vault, desk: Desk) -> dict[str, str]:
     """The environment of a program of its own, with these keys."""
-    return environment(replace(settings, pii_keys=vault.keys, niceness=0))
+    return environment(replace(settings, pii_keys=vault.keys, hash_key=desk.intake.hash_key, niceness=0))
 
 
 def values(desk: Desk) -> dict[int, int]:
@@ -91,7 +91,7 @@ def values(desk: Desk) -> dict[int, int]:
 @pytest.mark.feature("SU-13")
 def test_it_seals_all_anew_beside_an_intake_and_after_a_kill(desk: Desk, settings: Settings) -> None:
     tell(desk, 0, PEOPLE)
-    sealingkeys.settle(desk.sessions, NOW)
+    keymarks.settle(desk.sessions, Settings(), NOW)
     at_first, ended = values(desk), threading.Event()
     assert set(at_first) == {1}
     beside = PEOPLE
@@ -103,14 +103,14 @@ def test_it_seals_all_anew_beside_an_intake_and_after_a_kill(desk: Desk, setting
             beside += 1
 
     with held(desk, BOTH):
-        sealingkeys.settle(desk.sessions, NOW)
+        keymarks.settle(desk.sessions, Settings(), NOW)
         intake = threading.Thread(target=go_on)
         intake.start()
         try:
             dying = [sys.executable, "-c", DYING, "57"]
-            child = subprocess.run(dying, env=os.environ | program(settings, BOTH), check=False)
+            child = subprocess.run(dying, env=os.environ | program(settings, BOTH, desk), check=False)
             killed = values(desk)
-            done = CliRunner().invoke(command, env=program(settings, BOTH))
+            done = CliRunner().invoke(command, env=program(settings, BOTH, desk))
         finally:
             ended.set()
             intake.join()
@@ -121,10 +121,10 @@ def test_it_seals_all_anew_beside_an_intake_and_after_a_kill(desk: Desk, setting
         assert "LATEBIND_PII_KEYS needs no key 1 for this database" in done.output
         assert set(values(desk)) == {2}
         assert beside > PEOPLE
-        again = CliRunner().invoke(command, env=program(settings, BOTH))
+        again = CliRunner().invoke(command, env=program(settings, BOTH, desk))
         assert (again.exit_code, "sealed anew" in again.output) == (0, False)
     with held(desk, Vault(NEW)):
-        sealingkeys.settle(desk.sessions, NOW)
+        keymarks.settle(desk.sessions, Settings(), NOW)
         with desk.sessions.begin() as session:
             assert sealingkeys.check(session) == [2]
             emails = set(session.scalars(select(Identifier.value).where(Identifier.type == "email")))
@@ -138,7 +138,7 @@ def test_it_says_what_is_left_under_another_key(desk: Desk, settings: Settings) 
     tell(desk, 0, 1)
     with held(desk, BOTH), desk.sessions.begin() as session:
         session.scalars(select(Identifier).with_for_update()).all()
-        done = CliRunner().invoke(command, env=program(settings, BOTH))
+        done = CliRunner().invoke(command, env=program(settings, BOTH, desk))
     assert done.exit_code == 1
     assert "Left: " in done.output
     assert "values under key 1" in done.output
@@ -158,7 +158,7 @@ def test_it_goes_on_past_what_is_damaged_and_names_it(
     monkeypatch.setattr(rekeying, "AT_ONCE", 2)
     monkeypatch.setattr(rekeying, "NAMED", 2)
     with held(desk, BOTH):
-        done = CliRunner().invoke(command, env=program(settings, BOTH))
+        done = CliRunner().invoke(command, env=program(settings, BOTH, desk))
         assert values(desk) == {1: 2, 76: 1, 2: at_first - 3}
     assert done.exit_code == 1
     assert [line for line in done.output.splitlines() if line.startswith("Damaged: ")] == [
@@ -180,8 +180,8 @@ def test_it_goes_on_past_what_is_damaged_and_names_it(
 def test_it_starts_nothing_without_the_keys_of_the_database(
     desk: Desk, settings: Settings, keys: dict[int, bytes], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sealingkeys.settle(desk.sessions, NOW)
-    for name, value in program(settings, Vault(keys)).items():
+    keymarks.settle(desk.sessions, Settings(), NOW)
+    for name, value in program(settings, Vault(keys), desk).items():
         monkeypatch.setenv(name, value)
     engine = desk.sessions.kw["bind"]
     try:
@@ -197,9 +197,9 @@ def test_it_starts_nothing_without_the_keys_of_the_database(
 
 def test_it_notes_each_newest_key_once(desk: Desk) -> None:
     for _ in range(2):
-        sealingkeys.settle(desk.sessions, NOW)
+        keymarks.settle(desk.sessions, Settings(), NOW)
     assert desk.rows("SELECT number FROM sealing_key") == [(1,)]
     with held(desk, BOTH):
-        sealingkeys.settle(desk.sessions, NOW)
+        keymarks.settle(desk.sessions, Settings(), NOW)
     assert desk.rows("SELECT number FROM sealing_key ORDER BY 1") == [(1,), (2,)]
     assert CLOSED.numbers == ()

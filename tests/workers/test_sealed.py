@@ -6,15 +6,18 @@ is searched for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
 from sqlalchemy import text
 
 from base.db import Sessions
+from base.stores import Store
 from campaigns import dossier
 from campaigns.admin_log import SYSTEM
 from signals import suppression
@@ -22,6 +25,7 @@ from signals.identity import address_hash
 from signals.intake import take
 from signals.mailreports import Patience, Report
 from signals.mailreports import take as take_report
+from signals.matching import match_keys
 from signals.shoporders import settle
 from signals.shopreading import Bound, Said
 from signals.shops import Shop as ConnectedShop
@@ -48,6 +52,7 @@ WORDS = {
     "message": "hello from a lonely lighthouse",
 }  # fmt: skip
 """What is planted of a person, by what it is."""
+HASHES = ("md5", "sha1", "sha256", "blake2b")
 
 
 def everywhere(sessions: Sessions) -> Iterator[tuple[str, str]]:
@@ -87,6 +92,52 @@ def unsealed(sessions: Sessions) -> Iterator[tuple[str, str]]:
             query = text(f'SELECT "{place.column.name}" FROM "{place.table.name}"')
             for (value,) in opened(session.execute(query)):
                 yield place.name, value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def bare() -> dict[str, set[str]]:
+    """Hashes without a key of what names the person, by what they are of; whoever can guess it could check them."""
+    names = {"firstName": WORDS["first name"], "lastName": WORDS["last name"],
+             "address": {"street": f"{WORDS['street']} 7", "postalCode": WORDS["post code"]}}  # fmt: skip
+    phone = f"+49{WORDS['phone']}"
+    made: dict[str, set[str]] = {kind: {key} for kind, key in match_keys(names, WORDS["e-mail"], phone)}
+    made["whole name"] = {key for _, key in match_keys({"name": WORDS["whole name"]}, None, None)}
+    for name in ("e-mail", "other e-mail", "whole name", "loyalty card", "device", "customer number"):
+        spelt = (WORDS[name], WORDS[name].lower())
+        made.setdefault(name, set()).update(
+            hashlib.new(kind, one.encode()).hexdigest() for one in spelt for kind in HASHES
+        )
+    spelt = (phone, phone.lstrip("+"))
+    made["phone"] = {hashlib.new(kind, one.encode()).hexdigest() for one in spelt for kind in HASHES}
+    return made
+
+
+def bare_in(told: Iterator[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Which of those hashes stand where, as text or as bytes; their first half is enough."""
+    wanted = [(name, one[: len(one) // 2]) for name, ones in bare().items() for one in ones]
+    spelt = [(name, one, bytes.fromhex(one).decode("latin-1")) for name, one in wanted]
+    return {(name, place) for place, value in told for name, text_, raw in spelt if text_ in value or raw in value}
+
+
+def held(store: Store) -> Iterator[tuple[str, str]]:
+    """Every key of the hot store with all that it holds."""
+    read: dict[bytes | str, Callable[[bytes], Any]] = {
+        b"string": store.get, b"hash": store.hgetall, b"stream": store.xrange, b"set": store.smembers,
+        b"list": lambda key: store.lrange(key, 0, -1), b"zset": lambda key: store.zrange(key, 0, -1, withscores=True),
+    }  # fmt: skip
+    for key in store.scan_iter():
+        yield key.decode(), key.decode()
+        yield from ((key.decode(), part.decode("latin-1")) for part in parts_of(read[store.type(key)](key)))
+
+
+def parts_of(value: Any) -> Iterator[bytes]:
+    """All bytes in an answer of the store."""
+    if isinstance(value, bytes):
+        yield value
+    elif isinstance(value, dict):
+        yield from parts_of([*value.keys(), *value.values()])
+    elif isinstance(value, list | tuple | set):
+        for one in value:
+            yield from parts_of(one)
 
 
 def live_through(opens: Opens, web: Web) -> int:
@@ -176,6 +227,10 @@ def test_it_names_nobody_in_a_dump_of_the_database_without_its_keys(opens: Opens
     assert {name: there for name, there in with_key.items() if not there} == {}
     assert {place for there in with_key.values() for place in there} == {place.name for place in places()}
     assert {name: there for name, there in found_in(everywhere(sessions)).items() if there} == {}
+    # Nor is anything there by which a guess could be checked.
+    assert {"name", "name_address", "name_email", "name_phone"} <= {name for name, _ in bare_in(unsealed(sessions))}
+    assert bare_in(everywhere(sessions)) == set()
+    assert bare_in(held(opens.shop.store)) == set()
     # Who has the key is told all of it.
     with sessions.begin() as session:
         made = dossier.export(

@@ -12,10 +12,10 @@ from base.errors import PermanentFailure, SettingError, TemporaryFailure, Unknow
 from base.settings import Settings
 from tests.workers.breaking import Breaking
 from tests.workers.relay import HOST, Relay
-from workers.checkup import Unwell
 from workers.checkup import _relay as examine_relay
 from workers.relay import Unreachable, relay_from
 from workers.replies import is_dead_address, is_permanent
+from workers.storecheckup import Unwell
 from workers.transport import SenderRefused, Transport
 
 MAIL = b"Subject: 1\r\n\r\n.dot\r\n..\r\n"

@@ -14,6 +14,7 @@ from base.db import transaction
 from base.vault import Vault
 from campaigns import customers, dossier
 from campaigns.admin_log import Actor
+from signals import keymarks
 from workers.beside import settings_here
 
 OPERATOR = Actor("command line")
@@ -32,12 +33,13 @@ def command(customer: str, file: Path) -> None:
     engine = db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0, application="latebind dossier")
     store = stores.connect(settings.redis_url)
     try:
-        with transaction(db.sessions(engine)) as session:
+        sessions, clock = db.sessions(engine), clock_from(settings)
+        keymarks.settle(sessions, settings, clock.now())
+        with transaction(sessions) as session:
             found = customers.find(session, customer, settings.hash_key)
             if len(found) != 1:
                 raise click.ClickException(f"{len(found)} customers are known by that; it must be one")
-            now = clock_from(settings).now()
-            made = dossier.export(session, store, settings.subject_key, found[0].profile, now, OPERATOR)
+            made = dossier.export(session, store, settings.subject_key, found[0].profile, clock.now(), OPERATOR)
             # Only whoever runs this may read it.
             with made, os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
                 shutil.copyfileobj(made, out)

@@ -19,7 +19,7 @@ from base.clock import clock_from, monotonic
 from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
 from base.vault import Vault
-from signals import sealingkeys
+from signals import keymarks
 from signals.encodings import encoding_of
 from signals.feed import FORMATS, sniffed
 from signals.fullfeeds import FEEDS, MOST_SHARE, Feed
@@ -70,7 +70,7 @@ def opened_intake() -> Iterator[tuple[Settings, Intake]]:
     store = stores.connect(settings.redis_url)
     try:
         sessions = db.sessions(engine)
-        sealingkeys.settle(sessions, clock_from(settings).now())
+        keymarks.settle(sessions, settings, clock_from(settings).now())
         yield settings, Intake(sessions, store, settings.hash_key)
     finally:
         store.close()

@@ -14,7 +14,7 @@ from base.clock import clock_from
 from base.logs import set_up
 from base.settings import Settings
 from base.vault import Vault
-from signals import sealingkeys
+from signals import keymarks
 from workers.following import Following
 from workers.pulse import pulsing
 from workers.recorder import Recorder, RecorderParts, run
@@ -34,7 +34,7 @@ def command() -> None:
         blobs=blobs_from(settings),
         clock=clock_from(settings),
     )
-    sealingkeys.settle(parts.sessions, parts.clock.now())
+    keymarks.settle(parts.sessions, settings, parts.clock.now())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())

@@ -10,7 +10,7 @@ from base import db
 from base.clock import clock_from
 from base.processes import give_way
 from base.vault import VARIABLE, Vault
-from signals import sealingkeys
+from signals import keymarks
 from workers.beside import settings_here
 from workers.rekeying import rekey
 
@@ -27,7 +27,7 @@ def command() -> None:
     try:
         give_way(settings.niceness)
         sessions = db.sessions(engine)
-        sealingkeys.settle(sessions, clock_from(settings).now())
+        keymarks.settle(sessions, settings, clock_from(settings).now())
         done = rekey(sessions, lambda line: click.echo(line, err=True))
     finally:
         engine.dispose()

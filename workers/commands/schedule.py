@@ -12,7 +12,7 @@ from base.clock import clock_from
 from base.logs import set_up
 from base.settings import Settings
 from base.vault import Vault
-from signals import sealingkeys
+from signals import keymarks
 from workers.pulse import pulsing
 from workers.schedule import Scheduler
 
@@ -29,7 +29,7 @@ def command() -> None:
     )
     store, queues = stores.connect(settings.redis_url), stores.connect_queues(settings.queue_url)
     sessions, clock = db.sessions(engine), clock_from(settings)
-    sealingkeys.settle(sessions, clock.now())
+    keymarks.settle(sessions, settings, clock.now())
     try:
         with pulsing(settings.alive_file, sessions, [store, queues]):
             Scheduler(settings, sessions, store, queues, blobs_from(settings), clock).run()

@@ -16,7 +16,7 @@ from base.queues import QueueName
 from base.settings import Settings
 from base.vault import Vault
 from campaigns.instance import Guard
-from signals import sealingkeys
+from signals import keymarks
 from signals.intake import Intake
 from workers import jobs
 from workers.exporting import Exporter
@@ -38,7 +38,7 @@ def command(name: str) -> None:
     engine = db.connect(settings.database_url, vault=Vault.of(settings), application=f"latebind worker {name}")
     store = stores.connect(settings.redis_url)
     sessions, blobs, clock = db.sessions(engine), blobs_from(settings), clock_from(settings)
-    sealingkeys.settle(sessions, clock.now())
+    keymarks.settle(sessions, settings, clock.now())
     sender = Sender(settings, sessions, store, blobs, clock)
     downloads = Downloads(loopback=settings.fetch_loopback, named="image_link")
     fetcher = PictureFetcher(Intake(sessions, store, settings.hash_key), blobs, clock, get=downloads.get)

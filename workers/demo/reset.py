@@ -63,7 +63,11 @@ _BY_SOURCE: Final = (
     "DELETE FROM event WHERE source_id = ANY(:sources)",
     "UPDATE source SET disabled_at = coalesce(disabled_at, :now) WHERE id = ANY(:sources)",
 )
-_PRODUCTS: Final = "UPDATE product SET feed_at = :now WHERE feed_at > :now RETURNING id"
+_PRODUCTS: Final = """
+    UPDATE product SET feed_at = :now, price_told_at = LEAST(price_told_at, :now),
+        stock_told_at = LEAST(stock_told_at, :now), rest_told_at = LEAST(rest_told_at, :now)
+    WHERE feed_at > :now RETURNING id
+"""
 
 
 def take_back(stage: Stage) -> None:
