@@ -36,14 +36,21 @@ def _lines(what: str, event: str) -> str:
 
 _PIECES = "coalesce(" + _number("line ->> 'quantity'") + ", 1)"
 _PAID = "round((" + _number("line ->> 'price'") + ") * 100) * " + _PIECES
+# What the pieces of a refund's line cost in its order.
+_WORTH = f"""
+    (SELECT round(least({_PIECES}, own.pieces) * own.paid / nullif(own.pieces, 0)) FROM (
+        SELECT sum({_PIECES.replace("line", "one")}) AS pieces, sum({_PAID.replace("line", "one")}) AS paid
+        FROM json_array_elements({_products("o")}) AS one
+        WHERE json_typeof(one) = 'object' AND one ->> 'product_id' = line ->> 'product_id'
+    ) own)
+"""  # noqa: S608 - of this file's words alone
 _CURRENCY = "figures #>> '{properties,currency}'"
 _TOTAL = ", ".join(
     _number(f"c.figures #>> '{{properties,{field}}}'") + " * 100" for field in ("total", "revenue", "value")
 )
 VOID = f"""
     WITH correction AS (
-        SELECT o.id, o.event_time AS ordered_at, o.order_total_cents, o.figures AS ordered, c.event_time,
-               lower(c.name) AS name, c.figures, round(coalesce({_TOTAL})) AS total,
+        SELECT o.id, c.event_time, lower(c.name) AS name, c.figures, round(coalesce({_TOTAL})) AS total,
                o.{_CURRENCY} AS paid_in, c.{_CURRENCY} AS back_in,
                exchange_rate_at(o.{_CURRENCY}, o.event_time) AS paid_rate,
                exchange_rate_at(c.{_CURRENCY}, c.event_time) AS back_rate
@@ -66,8 +73,9 @@ VOID = f"""
                 THEN json_array_length({_products("c")}) > 0
                 ELSE coalesce(c.figures #>> '{{properties,product_id}}', c.figures #>> '{{properties,sku}}')
                     IS NOT NULL END)
-            OR sum(abs(c.back)) FILTER (WHERE {_REFUND} AND c.back <> 0)
-                >= coalesce(o.order_total_cents, {_lines(_PAID, "o")})
+            OR bool_or({_REFUND} AND c.back <> 0)
+                AND sum(coalesce(abs(c.back), {_lines(_WORTH, "c")}, 0)) FILTER (WHERE {_REFUND})
+                    >= coalesce(o.order_total_cents, {_lines(_PAID, "o")})
             OR sum({_lines(_PIECES, "c")}) FILTER (WHERE {_REFUND}) >= {_lines(_PIECES, "o")}
     )
     UPDATE event SET void = true FROM undone WHERE event.id = undone.id
