@@ -8,7 +8,7 @@ what a file looks like that broke off; whoever means it says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
+from signals import productoutbox
 from signals.intake import Intake
 from signals.products import CHUNK, MOST_UNREAD, FeedReport, publish_products, take_products
 from signals.sources import Sender
@@ -25,7 +26,6 @@ Feed = Literal["full", "part", "delta"]
 FEEDS: Final[tuple[Feed, ...]] = ("full", "part", "delta")
 MOST_SHARE: Final = 0.2
 """Of the products of a source, the share that one feed may take away unasked."""
-_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class FullFeed(Model):
@@ -46,19 +46,16 @@ _COUNT: Final = text("""
            count(*) FILTER (WHERE rest_told_at < :now AND NOT id = ANY(CAST(:unread AS text[]))) AS left_out
     FROM product WHERE source_id = :source AND gone_at IS NULL
 """)
-# What an interrupted feed took away is told opens again, for it may not have come to that.
 _TAKE_AWAY: Final = text("""
     WITH left_out AS (
-        SELECT id, gone_at FROM product
-        WHERE source_id = :source AND id > :after AND (
-            (gone_at IS NULL AND rest_told_at < :now AND NOT id = ANY(CAST(:unread AS text[]))) OR gone_at > :since
-        )
+        SELECT id FROM product
+        WHERE source_id = :source AND gone_at IS NULL AND rest_told_at < :now
+            AND NOT id = ANY(CAST(:unread AS text[]))
         ORDER BY id LIMIT :most FOR UPDATE
-    ), gone AS (
-        UPDATE product SET gone_at = :now, rest_told_at = :now, feed_at = GREATEST(feed_at, :now) FROM left_out
-        WHERE product.id = left_out.id AND left_out.gone_at IS NULL
     )
-    SELECT id, gone_at IS NULL AS is_new FROM left_out ORDER BY id
+    UPDATE product SET gone_at = :now, rest_told_at = :now, feed_at = GREATEST(feed_at, :now) FROM left_out
+    WHERE product.id = left_out.id
+    RETURNING product.id
 """)
 _NOTE: Final = text("""
     INSERT INTO full_feed (source_id, at, gone, held_back, known) VALUES (:source, :now, :gone, :held_back, :known)
@@ -77,7 +74,7 @@ def take_full(
     Unavailable when a store is away (sending the feed again is safe and finishes the work) and InvalidInput when the
     feed cannot be read to its end: then nothing is gone.
     """
-    report = take_products(intake, sender, items, now)
+    report = take_products(intake, sender, items, now, "full")
     asked = {"source": sender.id, "now": now, "unread": sorted(report.unread)}
     known, left_out = intake.settle(partial(_count, asked))
     is_telling = report.refused <= MOST_UNREAD and (any_share or left_out <= MOST_SHARE * known)
@@ -97,11 +94,14 @@ def _count(asked: Mapping[str, Any], session: Session) -> tuple[int, int]:
 
 def _take_away(intake: Intake, asked: Mapping[str, Any]) -> int:
     """Mark what the feed left out as gone and tell opens, a thousand at a time; returns how many are."""
-    since = intake.settle(lambda session: session.get(FullFeed, asked["source"]))
-    more = dict(asked) | {"since": _NEVER if since is None else since.at, "most": CHUNK, "after": ""}
+
+    def mark(session: Session) -> list[str]:
+        marked = list(session.scalars(_TAKE_AWAY, dict(asked) | {"most": CHUNK}))
+        productoutbox.note(session, marked)
+        return marked
+
     gone = 0
-    while rows := intake.settle(lambda session: session.execute(_TAKE_AWAY, more).all()):
-        publish_products(intake, [row.id for row in rows])
-        gone += sum(row.is_new for row in rows)
-        more["after"] = rows[-1].id
+    while marked := intake.settle(mark):
+        publish_products(intake, marked)
+        gone += len(marked)
     return gone

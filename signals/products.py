@@ -15,13 +15,14 @@ from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, Integer, select, te
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
-from base.errors import InvalidInput
-from signals import feedhealth, journal, productpictures
+from base.errors import InvalidInput, Unavailable
+from signals import feedhealth, journal, productoutbox, productpictures
 from signals.feed import CHANGEABLE, FeedChange, change, named
 from signals.intake import Intake
 from signals.journal import Refusal
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts as ProductFacts
+from signals.publishing import HOT_STORE
 from signals.sources import Sender
 
 CHUNK: Final = 1_000
@@ -106,8 +107,10 @@ class FeedReport:
         return {name: value for name, value in asdict(self).items() if name != "unread"}
 
 
-Telling = Literal["part", "delta", "changes"]
-"""Items that replace what is known of their products, or tell what changes; changes are of price and stock alone."""
+Telling = Literal["full", "part", "delta", "changes"]
+"""Items that replace what is known of their products, all of the source's or some, or tell what changes; changes are of
+price and stock alone."""
+_WHOLE: Final = ("full", "part")
 SHOWN: Final = 100
 MOST_UNREAD: Final = 10_000
 """Refused items whose ids are kept while a feed is read."""
@@ -191,8 +194,16 @@ def _is_newer(told_at: str) -> str:
     return f"excluded.{told_at} >= COALESCE(product.{told_at}, '-infinity')"
 
 
+# Whose full feed says of a product whether it is there goes on saying so, whoever else tells some products.
+_OWNER: Final = """(
+    CASE WHEN :part AND product.gone_at IS NULL AND EXISTS (
+        SELECT FROM full_feed JOIN source ON source.id = full_feed.source_id
+        WHERE full_feed.source_id = product.source_id AND source.disabled_at IS NULL
+    ) THEN product.source_id ELSE excluded.source_id END
+)"""
 _NEWEST: Final = ", ".join(
-    f"{name} = CASE WHEN {_is_newer(told_at)} THEN excluded.{name} ELSE product.{name} END"
+    f"{name} = CASE WHEN {_is_newer(told_at)} THEN {_OWNER if name == 'source_id' else f'excluded.{name}'}"
+    f" ELSE product.{name} END"
     for told_at, names in _GROUPS.items()
     for name in (*names, told_at)
 )
@@ -210,7 +221,7 @@ _UPSERT: Final = text(f"""
 def _store(
     intake: Intake, sender: Sender, read: Sequence[_Read], telling: Telling, now: datetime, session: Session
 ) -> _Stored:
-    known = {} if telling == "part" else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
+    known = {} if telling in _WHOLE else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
     rows: dict[str, dict[str, Any]] = {}
     bad: list[BadProduct] = []
     refusals: list[Refusal] = []
@@ -219,20 +230,21 @@ def _store(
         try:
             if isinstance(told, InvalidInput):
                 raise told
-            before = None if telling == "part" else rows.get(told.id) or known.get(told.id)
-            if before is None and telling != "part" and not told.is_whole:
+            before = None if telling in _WHOLE else rows.get(told.id) or known.get(told.id)
+            if before is None and telling not in _WHOLE and not told.is_whole:
                 raise InvalidInput("id", "is no product that is known: a new one needs its title and price")
             values = structs.asdict(told.whole()) if before is None else told.over(before, now)
             row = (before or {"source_id": sender.id}) | _columns(values, intake.categories.lookup)
             if told.is_whole:
                 row["gone_at"] = None  # What is told whole is there again.
-            rows[told.id] = row | dict.fromkeys(_GROUPS if telling == "part" else _told_groups(told), now)
+            rows[told.id] = row | dict.fromkeys(_GROUPS if telling in _WHOLE else _told_groups(told), now)
         except InvalidInput as error:
             bad.append(BadProduct(index, error.field, error.message))
             refusals.append(Refusal("product", error.field, error.message, _shown(item)))
             unread += named(item)
     journal.refuse(session, sender, refusals, now)
-    written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now}).all()
+    written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now, "part": telling == "part"}).all()
+    productoutbox.note(session, list(rows))
     feedhealth.note(session, sender.id, len(rows), len(refusals), now)
     productpictures.note_links(session, list(rows), now)
     return _Stored(list(rows), len(rows) - len(written), bad, unread)
@@ -288,15 +300,30 @@ def facts(row: Product) -> ProductFacts:
 
 
 def publish_products(intake: Intake, ids: Iterable[str]) -> int:
-    """Write the stored facts of these products to Valkey, each unless newer ones are there. Raises Unavailable."""
+    """Write the stored facts of these products to Valkey, each unless newer ones are there; how many products there
+    are. Raises Unavailable, having published those of the nodes that are there."""
+    wanted = set(ids)
 
-    def publish(session: Session) -> int:
+    def publish(session: Session) -> tuple[int, set[str]]:
         # Held until they are written: whoever tells more of them tells opens after this, and not before.
-        query = select(Product).where(Product.id.in_(list(ids))).order_by(Product.id).with_for_update(read=True)
+        query = select(Product).where(Product.id.in_(wanted)).order_by(Product.id).with_for_update(read=True)
         told = [facts(row) for row in session.scalars(query)]
-        return intake.publisher.write_products((entry.id, entry.feed_ms, _ENCODER.encode(entry)) for entry in told)
+        lost = intake.publisher.offer_products([(one.id, one.feed_ms, _ENCODER.encode(one)) for one in told])
+        productoutbox.done(session, wanted - lost)
+        return len(told), lost
 
-    return intake.settle(publish)
+    count, lost = intake.settle(publish)
+    if lost:
+        raise Unavailable(HOT_STORE)
+    return count
+
+
+def publish_due_products(intake: Intake) -> int:
+    """Publish products that somebody committed and could not publish; how many. Raises Unavailable."""
+    products = intake.settle(productoutbox.waiting)
+    if products:
+        publish_products(intake, products)
+    return len(products)
 
 
 def restore_product(intake: Intake, product_id: str) -> bool:

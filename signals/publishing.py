@@ -7,7 +7,7 @@ value of the same age is written again: that is how a repeated message, a rebuil
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis import RedisError
 from redis.exceptions import NoScriptError
@@ -50,6 +50,7 @@ HOT_STORE: Final = "The hot store"
 """What is not available when a key could not be written."""
 _PIPELINE: Final = 1_000
 _SCAN: Final = 1_000
+_Name = TypeVar("_Name", int, str)
 
 
 class Publisher:
@@ -71,16 +72,19 @@ class Publisher:
 
         Raises Unavailable when nothing could.
         """
-        writes = [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states]
-        try:
-            answers = list(self._answers(STATE_SCRIPT, writes))
-        except RedisError as error:
-            raise Unavailable(HOT_STORE) from error
-        return {state[0] for state, answer in zip(states, answers, strict=True) if isinstance(answer, Exception)}
+        return self._offer(
+            STATE_SCRIPT, [(keys.state(profile), edition, issued(edition, data)) for profile, edition, data in states],
+            [profile for profile, _, _ in states],
+        )  # fmt: skip
 
-    def write_products(self, products: Iterable[tuple[str, int, bytes]]) -> int:
-        """Write (product id, feed time in ms, encoded facts), each unless a newer one is there."""
-        return self._run(PRODUCT_SCRIPT, [(keys.product(name), feed_ms, data) for name, feed_ms, data in products])
+    def offer_products(self, products: Sequence[tuple[str, int, bytes]]) -> set[str]:
+        """Write (product id, feed time in ms, encoded facts), each unless a newer one is there; the products that could
+        not be written, as a cluster's node of theirs is away. Raises Unavailable when nothing could.
+        """
+        return self._offer(
+            PRODUCT_SCRIPT, [(keys.product(name), feed_ms, data) for name, feed_ms, data in products],
+            [name for name, _, _ in products],
+        )  # fmt: skip
 
     def absent(self, profiles: Sequence[int]) -> list[int]:
         """Those of the profiles that have no state in Valkey."""
@@ -116,6 +120,13 @@ class Publisher:
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
         return written
+
+    def _offer(self, script: str, writes: Sequence[tuple[str, int, bytes]], names: Sequence[_Name]) -> set[_Name]:
+        try:
+            answers = list(self._answers(script, writes))
+        except RedisError as error:
+            raise Unavailable(HOT_STORE) from error
+        return {name for name, answer in zip(names, answers, strict=True) if isinstance(answer, Exception)}
 
     def _answers(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> Iterator[Any]:
         for start in range(0, len(writes), _PIPELINE):

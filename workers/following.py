@@ -27,6 +27,7 @@ from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals.consent import set_consent
 from signals.intake import Intake, publish_due, regroup
+from signals.products import publish_due_products
 from signals.publishing import HOT_STORE
 from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
@@ -148,6 +149,7 @@ class Following:
             self._restarts.look,
             partial(finish_erasures, self._intake, self._blobs, now),
             partial(publish_due, self._intake),
+            partial(publish_due_products, self._intake),
             partial(regroup, self._intake, None, now),
         ):
             try:

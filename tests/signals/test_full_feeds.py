@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,9 +13,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from base import keys
+from base.errors import Unavailable
 from signals import feedhealth
 from signals.fullfeeds import FullFeed, take_full
-from signals.products import FeedReport, Telling, restore_product
+from signals.products import FeedReport, Telling, publish_due_products, restore_product
+from signals.publishing import HOT_STORE
 from signals.sources import Sender
 from tests.signals.sending import NOW, Desk
 from tests.signals.test_app import field, http, post
@@ -95,6 +99,22 @@ def test_it_takes_away_of_its_own_source_alone(desk: Desk) -> None:
     assert gone(desk) == ["p9"]
 
 
+def test_it_goes_on_saying_what_is_there_whoever_else_tells_some_products(desk: Desk) -> None:
+    shop = desk.source("webhooks", "server")
+    full(desk, ALL)
+    desk.feed(ALL[9] | {"title": "Edited"}, now=NOW + HOUR, via=shop)
+    assert facts(desk, "p9").title == "Edited"
+    full(desk, ALL[:9], 2)
+    assert gone(desk) == ["p9"]
+    # What is gone there is the shop's from when it tells it whole, until a full feed names it.
+    desk.feed(ALL[9], now=NOW + 3 * HOUR, via=shop)
+    full(desk, ALL[:9], 4)
+    assert gone(desk) == []
+    full(desk, ALL, 5)
+    full(desk, ALL[:9], 6)
+    assert gone(desk) == ["p9"]
+
+
 def test_it_has_what_a_feed_names_and_cannot_read(desk: Desk) -> None:
     full(desk, ALL)
     bad: list[dict[str, Any]] = [
@@ -162,17 +182,48 @@ def test_it_takes_away_thousands(desk: Desk) -> None:
     assert len(gone(desk)) == 2_300
 
 
-def test_it_tells_opens_what_an_interrupted_feed_took_away(desk: Desk) -> None:
-    full(desk, ALL, -1)
-    known = desk.store.get(keys.product("p9"))
-    assert isinstance(known, bytes)
-    full(desk, ALL[:9])
-    # As if the process had died between the two stores.
-    desk.store.set(keys.product("p9"), known)
-    desk.run("UPDATE full_feed SET at = at - interval '1 hour'")
+@contextmanager
+def failing_after(desk: Desk, monkeypatch: pytest.MonkeyPatch, writes: int) -> Iterator[None]:
+    """So many times products are written; from then on they are committed alone, as by a process that dies."""
+    offer, left = desk.intake.publisher.offer_products, [None] * writes
 
-    assert full(desk, ALL[:9], 1).gone == 0
+    def fail(products: Any) -> set[str]:
+        if not left:
+            raise Unavailable(HOT_STORE)
+        left.pop()
+        return offer(products)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.intake.publisher, "offer_products", fail)
+        yield
+
+
+@pytest.mark.feature("DE-06")
+def test_a_recorder_tells_opens_what_an_interrupted_feed_took_away(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    full(desk, ALL, -1)
+    with failing_after(desk, monkeypatch, 1), pytest.raises(Unavailable):
+        full(desk, ALL[:9])
+    assert not facts(desk, "p9").gone, "else this shows nothing"
+    # Nothing is believed of this one, and the next names the same as the one that was interrupted.
+    assert full(desk, ALL[:3], 1).held_back == 6
+    assert full(desk, ALL[:9], 2).gone == 0
+    assert publish_due_products(desk.intake) == 1
     assert gone(desk) == ["p9"]
+    assert publish_due_products(desk.intake) == 0
+
+
+def test_a_recorder_tells_opens_new_prices_that_were_only_committed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full(desk, ALL)
+    for after in (1, 2):
+        with failing_after(desk, monkeypatch, 0), pytest.raises(Unavailable):
+            full(desk, [one | {"price": f"{after}00 EUR"} for one in ALL], after)
+    assert facts(desk, "p0").price_cents == 100
+    assert desk.rows("SELECT count(*) FROM product_due") == [(10,)], "one note a product"
+    assert publish_due_products(desk.intake) == 10
+    assert {facts(desk, one["id"]).price_cents for one in ALL} == {20_000}
+    assert desk.rows("SELECT count(*) FROM product_due") == [(0,)]
 
 
 def test_it_takes_a_feed_over_http_for_full_unless_it_says_otherwise(desk: Desk, http: FlaskClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from base import keys
@@ -13,6 +14,9 @@ from render.record import ConsentRecord
 from signals.erasure import erase
 from signals.joining import join
 from signals.moments import unix_ms
+from signals.productfacts import ProductFacts
+from signals.products import take_products
+from signals.sources import create_source, sender
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
 from tests.databases import VAULT
@@ -107,6 +111,24 @@ def test_it_publishes_states_that_somebody_could_not(opens: Opens, monkeypatch: 
     one, other = (opens.shop.store.get(keys.state(person)) for person in (ann, bob))
     assert one == other
     assert one not in before
+
+
+def test_it_publishes_products_that_somebody_could_not(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = opens.shop
+    shoe = {"id": "p1", "title": "Shoe", "price": "10 EUR"}
+    with shop.sessions.begin() as session:
+        feeder = sender(create_source(session, "feeder", "server", shop.now)[0])
+    take_products(shop.intake, feeder, [shoe], shop.now)
+    before = shop.store.get(keys.product("p1"))
+    with monkeypatch.context() as dying:
+        dying.setattr(shop.intake, "publisher", None)
+        with pytest.raises(AttributeError):  # As `kill -9` between the commit and the write.
+            take_products(shop.intake, feeder, [shoe | {"price": "20 EUR"}], shop.now)
+    assert shop.store.get(keys.product("p1")) == before
+    opens.following.idle()
+    held = shop.store.get(keys.product("p1"))
+    assert isinstance(held, bytes)
+    assert msgspec.msgpack.decode(held, type=ProductFacts).price_cents == 2000
 
 
 def test_it_settles_the_caps_of_recorded_opens(opens: Opens) -> None:

@@ -1,0 +1,86 @@
+"""Refunds of parts of an order: the same in whatever sequence they come, and none for no money."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from signals.fold import fold_all
+from signals.state import encode
+from tests.signals.stories import CATEGORIES, MORNING, event, item, order
+
+SHOES = CATEGORIES["shoes"]
+HOUR = timedelta(hours=1)
+SHOPPED = (item("shoes", "p1", price=30, quantity=2), item("shoes", "p2", price=26.66), item("socks", "p3", price=40))
+_backs = st.fixed_dictionaries(
+    {},
+    optional={
+        "total": st.sampled_from([0, 5, 26.66, 40, 60]),
+        "products": st.lists(
+            st.sampled_from(
+                [item("shoes", "p1"), item("shoes", "p1", quantity=2), item("shoes", "p2"), item("socks", "p3")]
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+    },
+).filter(bool)
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_of_which_all_came_back_in_parts_is_none_whichever_part_was_first(turn: int) -> None:
+    bought = order("o1", item("shoes", price=30, quantity=2), item("socks", price=40))
+    goods: dict[str, Any] = {"products": [item("shoes", quantity=2)]}
+    for parts, orders, cents in (
+        ([goods, {"total": 40}], 0, 0),
+        ([goods | {"total": 60}, {"total": 40}], 0, 0),
+        ([goods, {"total": 39.99}], 1, 1),
+        ([goods, {"products": [item("socks")]}], 0, 0),
+        ([goods, {"total": 15}, {"total": 15}], 1, 1000),
+    ):
+        told = [
+            event("Order Refunded", {"order_id": "o1"} | part, at=MORNING + number * HOUR, id=f"r{number}")
+            for number, part in enumerate(parts[::turn], 1)
+        ]
+        state = fold_all([bought, *told])
+        assert (state.orders, state.order_cents) == (orders, cents), parts
+        assert SHOES not in state.categories
+        assert (CATEGORIES["socks"] in state.categories) == bool(orders)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(_backs, min_size=2, max_size=5), st.sampled_from([None, 100, 126.66, 131]), st.data())
+def test_it_comes_to_the_same_in_whatever_sequence_parts_of_an_order_come_back(
+    backs: list[dict[str, Any]], total: float | None, data: st.DataObject
+) -> None:
+    paid = {} if total is None else {"total": total}
+    bought = event("Order Completed", {"order_id": "o1", "products": list(SHOPPED)} | paid, id="o")
+    states = [
+        fold_all(
+            [
+                bought,
+                *(
+                    event("Order Refunded", {"order_id": "o1"} | back, at=MORNING + number * HOUR, id=f"r{number}")
+                    for number, back in enumerate(way, 1)
+                ),
+            ]
+        )
+        for way in (backs, data.draw(st.permutations(backs)))
+    ]
+    assert encode(states[0]) == encode(states[1])
+    assert states[0].orders or not (states[0].order_cents or states[0].categories)
+
+
+def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:
+    for bought, cents in ((order("o1", item("shoes"), item("socks")), 2000), (order("o1", item("shoes", price=0)), 0)):
+        nothing = event("Order Refunded", {"order_id": "o1", "total": 0}, id="r")
+        state = fold_all([bought, nothing])
+        assert (state.orders, state.order_cents, SHOES in state.categories) == (1, cents, True)
+        goods = event("Order Refunded", {"order_id": "o1", "total": "0.00", "products": [item("shoes")]}, id="r")
+        assert SHOES not in fold_all([bought, goods]).categories
+    some = event("Order Refunded", {"order_id": "o1", "total": 1}, id="r")
+    assert fold_all([order("o1", item("shoes", price=0)), some]).orders == 0
