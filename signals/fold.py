@@ -24,7 +24,7 @@ from signals.behaviour import STEPS, viewed
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
 from signals.gaps import longer
 from signals.moments import seconds_of
-from signals.orders import OVERFLOW, Placement, knows_order, order_key, resolve
+from signals.orders import AS_TOLD, OVERFLOW, Left, Placement, knows_order, order_key, resolve
 from signals.state import (
     MAX_CATEGORIES,
     MAX_GAPS,
@@ -66,13 +66,21 @@ def fold_all(
 
     `segments` and `scores` are carried into the state: both are computed elsewhere.
     """
+    return fold_history(events, segments=segments, scores=scores)[0]
+
+
+def fold_history(
+    events: Iterable[FoldEvent], *, segments: tuple[int, ...] = (), scores: Mapping[str, Score] = NO_SCORES
+) -> tuple[ProfileState, dict[int, Left]]:
+    """`fold_all`, and what is left of the orders, by arrival number, that are not AS_TOLD."""
     ordered = _without_withdrawn(canonical(events))
     resolution = resolve(ordered)
     state = ProfileState(segments=segments, scores=dict(scores))
     for index, event in enumerate(ordered):
         _apply(state, event, resolution.placements.get(index))
     state.unmatched = resolution.unmatched
-    return state
+    left = {ordered[index].arrival: order.left(ordered[index]) for index, order in resolution.placements.items()}
+    return state, {arrival: what for arrival, what in left.items() if what != AS_TOLD}
 
 
 def _without_withdrawn(ordered: list[FoldEvent]) -> list[FoldEvent]:

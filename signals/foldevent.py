@@ -120,6 +120,11 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
         """The place of the event in the canonical order."""
         return self.time_ms, self.message_id, self.source
 
+    @property
+    def categories(self) -> set[int]:
+        """The categories that it tells of."""
+        return {self.category, *(line.category for line in self.lines)} - {0}
+
 
 STANDS: Final = "placed"
 """What `order_status` of an Order Updated says where the order is none that an earlier cancellation ended."""
@@ -161,6 +166,7 @@ _KINDS: dict[str, Kind] = {
 _UNKEPT_TRAITS = frozenset(
     {"email", "phone", "id", "user_id", "anonymous_id", "username", "avatar", "website", "password", "address.street"}
 )
+_CATEGORY: Final = ("category", "category_id", "categoryId")
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
 
 
@@ -208,7 +214,7 @@ def fold_event(
         lines=lines,
         order_id=order_id,
         refund_id=_refund_id(properties, order_id) if kind == "refund" else "",
-        total_cents=cents_of(_first(properties, "total", "revenue", "value")),
+        total_cents=_total(kind, properties, lines),
         currency=told_in(properties.get("currency")) if kind in PRICED else "",
         category=_category(properties, category_id),
         subject=_text(_first(properties, "complaint_id", "survey_id", "survey", "case_id"))[:MAX_TRAIT_NAME],
@@ -241,6 +247,15 @@ def cents_of(value: object) -> int | None:
     except (InvalidOperation, ValueError):
         return None
     return cents if cents is not None and abs(cents) <= MAX_CENTS else None
+
+
+def _total(kind: Kind, properties: Mapping[str, Any], lines: tuple[Line, ...]) -> int | None:
+    """What an order or a refund came to. A refund that names products, but not one piece of any, is of no money."""
+    told = cents_of(_first(properties, "total", "revenue", "value"))
+    if told is None and kind == "refund" and not lines:
+        names = properties.get("products") or product_id(properties) or _first(properties, *_CATEGORY)
+        return 0 if names else None
+    return told
 
 
 def trait_name(name: str) -> str:
@@ -290,7 +305,7 @@ def _refund_id(properties: Mapping[str, Any], order_id: str) -> str:
 
 
 def _category(properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> int:
-    text = _text(_first(properties, "category", "category_id", "categoryId"))
+    text = _text(_first(properties, *_CATEGORY))
     return (category_id(text) or 0) if text else 0
 
 

@@ -20,12 +20,13 @@ from base.vault import vault_of
 from signals import exchange
 from signals.catalog import Categories
 from signals.events import BODY
-from signals.fold import advance, fold_all
+from signals.fold import advance, fold_history
 from signals.foldevent import FoldEvent, fold_event
 from signals.household import Household
 from signals.identifying import readable
 from signals.lineage import NOTHING_HELD, Held, Rules, rules
 from signals.moments import seconds_of, unix_ms
+from signals.orders import AS_TOLD, Left
 from signals.origins import Origin, origins
 from signals.profiles import STATE_ENCODED
 from signals.signal import ORDER_COMPLETED
@@ -40,13 +41,15 @@ EVENTS_AT_ONCE: Final = 5_000
 
 @dataclass(slots=True)
 class Told:
-    """A stored event as folding sees it: the pure event, and what its row says (`profile`: whose it is)."""
+    """A stored event as folding sees it: the pure event, and what its row says (`profile`: whose it is; `left`: what is
+    left of an order)."""
 
     event: FoldEvent
     is_order: bool
     folds: bool
     body: dict[str, Any] | None = None
     profile: int = 0
+    left: Left = AS_TOLD
 
     @property
     def key(self) -> tuple[int, str, int]:
@@ -171,14 +174,21 @@ def folded_on(
 
 
 _EVENTS = text("""
-    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, body
+    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, void,
+           left_category_ids, body
     FROM event WHERE profile_id = ANY(:members)
 """).columns(body=BODY)
 _EVENT = text("""
-    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, body
+    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, void,
+           left_category_ids, body
     FROM event WHERE id = :id
 """).columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
+_LEAVE = text("""
+    UPDATE event e SET void = told.void, left_category_ids = CAST(told.left_ids AS integer[])
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:voids AS boolean[]), CAST(:lefts AS text[])) AS told (id, void, left_ids)
+    WHERE e.id = told.id
+""")
 
 
 def history(session: Session, members: Sequence[int], categories: Categories) -> list[Told]:
@@ -209,7 +219,8 @@ def _told(row: Any, categories: Categories) -> Told:
         arrival=row.id,
     )
     is_order = row.name == ORDER_COMPLETED and row.order_id is not None
-    return Told(event, is_order, row.folds, raw, row.profile_id)
+    left = Left(row.void, None if row.left_category_ids is None else tuple(row.left_category_ids))
+    return Told(event, is_order, row.folds, raw, row.profile_id, left)
 
 
 def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:
@@ -234,7 +245,8 @@ class Refolded:
 
 
 def fold_again(session: Session, root: Root, categories: Categories) -> Refolded:
-    """The state from all stored events, with those events; corrects which orders and refunds count."""
+    """The state from all stored events, with those events; corrects which orders and refunds count and what is left of
+    the orders."""
     (found,) = fold_each_again(session, [root], categories)
     return found
 
@@ -256,10 +268,29 @@ def fold_each_again(session: Session, roots: Sequence[Root], categories: Categor
             session.execute(_FLIP, {"ids": changed})
         segments = root.state.segments if root.state else ()
         events = (entry.event for entry in told if entry.folds)
-        state = fold_all(events, segments=segments, scores=scores.get(root.id, {}))
+        state, left = fold_history(events, segments=segments, scores=scores.get(root.id, {}))
+        _leave(session, told, left)
         state.household, state.version = root.household, max(state.version, root.household_version)
         found = origins(root.id, (entry.event for entry in told), policies)
         yield Refolded(root, state, told, list(found.values()))
+
+
+def _leave(session: Session, told: Sequence[Told], left: Mapping[int, Left]) -> None:
+    """Keep what is left of each order, given by arrival number where it is other than was told."""
+    changed = [entry for entry in told if entry.left != left.get(entry.event.arrival, AS_TOLD)]
+    if not changed:
+        return
+    for entry in changed:
+        entry.left = left.get(entry.event.arrival, AS_TOLD)
+    kept = [entry.left.categories for entry in changed]
+    session.execute(
+        _LEAVE,
+        {
+            "ids": [entry.event.arrival for entry in changed],
+            "voids": [entry.left.void for entry in changed],
+            "lefts": [None if one is None else f"{{{','.join(map(str, one))}}}" for one in kept],
+        },
+    )
 
 
 _COUNTS = text("SELECT profile_id, count(*) AS events FROM event WHERE profile_id = ANY(:members) GROUP BY profile_id")

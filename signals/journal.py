@@ -136,14 +136,11 @@ _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     """An event in COPY's text format: tab-separated, a backslash before what would end a field, \\N for null."""
     signal, event = entry.signal, entry.told.event
-    categories = {line.category for line in event.lines}
-    categories.add(event.category)
-    categories.discard(0)
     order = "\\N" if signal.order_id is None else signal.order_id.translate(_ESCAPES)
     number = "\\N" if signal.order_number is None else signal.order_number.translate(_ESCAPES)
     total = "\\N" if signal.order_total_cents is None else signal.order_total_cents
     name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
-    listed = ",".join(map(str, sorted(categories)))
+    listed = ",".join(map(str, sorted(event.categories)))
     body = vault.seal(signal.body, BODY.place).hex()
     shown = "\\N" if signal.figures is None else signal.figures.decode().translate(_ESCAPES)
     return (

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Final, NamedTuple
 
 from signals.currencies import PAR, exchanged, worth
 from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
@@ -23,6 +24,18 @@ OVERFLOW = b"*"
 """`unmatched` when more orders are waited for than it holds: any order then means folding again."""
 
 
+class Left(NamedTuple):
+    """What is left of an order after its corrections: nothing if `void`, else something of these `categories`, in
+    rising order; None where they are those that the order told."""
+
+    void: bool = False
+    categories: tuple[int, ...] | None = None
+
+
+AS_TOLD: Final = Left()
+"""What is left where nothing of an order came back whole."""
+
+
 class Placement:
     """An order as it counts: its lines net of returns, with gifts marked, and what was paid, unless `void`.
 
@@ -30,7 +43,9 @@ class Placement:
     installation's, at the `rate` of the order's day.
     """
 
-    __slots__ = ("_is_paid_back", "_left", "amount", "currency", "lines", "rate", "time_ms", "void")
+    __slots__ = (
+        "_is_paid_back", "_is_priced", "_kept", "amount", "currency", "lines", "rate", "time_ms", "void"
+    )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
         self.time_ms = event.time_ms
@@ -47,7 +62,10 @@ class Placement:
         if event.currency and event.currency != self.currency:
             self.currency, self.rate = event.currency, event.rate
         self.lines = list(event.lines)
-        self.amount = self._left = _paid(event)
+        self.amount = self._kept = _paid(event)
+        self._is_priced = event.total_cents is not None or (
+            bool(self.lines) and all(line.cents is not None for line in self.lines)
+        )
         self._is_paid_back = False
 
     def complete(self, event: FoldEvent) -> None:
@@ -74,12 +92,16 @@ class Placement:
             return
         had_lines = bool(self.lines)
         worth = sum([self._remove(line) for line in returned])
-        self._left -= worth if total_cents is None else abs(total_cents)
+        self._kept -= worth if total_cents is None else abs(total_cents)
         self._is_paid_back |= bool(total_cents)
-        self.amount = max(0, self._left)
+        self.amount = max(0, self._kept)
         is_whole = not returned and total_cents is None
-        if is_whole or (had_lines and not self.lines) or (self._is_paid_back and self._left <= 0):
+        if is_whole or (had_lines and not self.lines) or self._is_all_paid_back():
             self.cancel()
+
+    def _is_all_paid_back(self) -> bool:
+        """Whether all of the money came back; of an order whose money was not told nobody knows."""
+        return self._is_priced and self._is_paid_back and self._kept <= 0
 
     def cancel(self) -> None:
         """The order never was."""
@@ -98,6 +120,13 @@ class Placement:
     def holds(self, line: Line) -> bool:
         """Whether a returned line can come from here: by product, by category when the product is not told."""
         return any(_same(own, line) for own in self.lines)
+
+    def left(self, told: FoldEvent) -> Left:
+        """What is left of the order that this call told. Gift marks change nothing: a gift was bought too."""
+        if self.void:
+            return Left(void=True)
+        bought, kept = ({line.category for line in lines} - {0} for lines in (told.lines, self.lines))
+        return AS_TOLD if bought == kept else Left(categories=tuple(sorted(told.categories - bought | kept)))
 
     def _remove(self, returned: Line) -> int:
         """Take away the pieces of a returned line that are there; what they cost, in cents."""

@@ -125,7 +125,7 @@ class Desk:
             "state": "SELECT profile_id, version, document, encoded FROM profile_state ORDER BY 1",
             "lineage": "SELECT profile_id, name, value, event_time, event_id FROM trait_lineage ORDER BY 1, 2",
             "consent": "SELECT profile_id, purpose, granted, at, wording, event_id FROM consent ORDER BY 6, 2",
-            "folds": "SELECT id, folds FROM event ORDER BY 1",
+            "folds": "SELECT id, folds, void, left_category_ids FROM event ORDER BY 1",
         }
         stored = {name: [tuple(row) for row in self.rows(sql)] for name, sql in tables.items()}
         found = sorted(self.store.scan_iter(match="*:state"))

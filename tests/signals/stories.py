@@ -171,11 +171,18 @@ def order_histories(draw: st.DrawFn) -> list[FoldEvent]:
     for number in range(chance.randint(40, 80)):
         order_id = f"o{chance.randint(max(0, number - 30), number + 3)}"
         name = chance.choice(["Order Completed"] * 9 + ["Order Updated", "Order Refunded", "Offer Feedback"])
-        products = [item(chance.choice(sorted(CATEGORIES)), chance.choice(["p1", "p2"])) for _ in range(2)]
+        products = [
+            item(chance.choice(sorted(CATEGORIES)), chance.choice(["p1", "p2"]), quantity=chance.choice([0, 1, 1, 2]))
+            for _ in range(2)
+        ]
+        if chance.random() < 0.2:
+            del products[0]["price"]
         properties: dict[str, Any] = {"order_id": order_id, "products": products, "feedback": "gift"}
         properties["currency"] = chance.choice(["EUR", "USD", "CHF", None])
         if name in ("Order Refunded", "Order Updated") and chance.random() < 0.5:
             properties["products"] = []
+        if chance.random() < 0.3:
+            properties["total"] = chance.choice([0, 5, 10, 20])
         at = MORNING + timedelta(minutes=number)
         events.append(event(name, properties, at=at, id=f"m{number * 7919 % 1000}", arrival=number + 1))
     return events

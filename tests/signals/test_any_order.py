@@ -105,7 +105,7 @@ def known(desk: Desk, run: str, user: str) -> Person:
         structs.replace(desk.state(root), version=0),
         frozenset(rows(f"SELECT t.type, t.value, {SEEN} FROM identifier t")),
         tuple(rows("SELECT t.name, t.value, t.event_time, t.source_id FROM trait_lineage t")),
-        tuple(rows("SELECT t.message_id, t.event_time, t.folds FROM event t")),
+        tuple(rows("SELECT t.message_id, t.event_time, t.folds, t.void, t.left_category_ids FROM event t")),
         tuple(rows("SELECT t.purpose, t.granted, t.at FROM consent t")),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -64,9 +63,7 @@ def test_it_begins_days_at_midnight_of_the_zone(zone: str, begin: str, end: str)
 
 def audience(desk: Desk, rule: dict[str, Any], now: str) -> set[str]:
     """The user ids of those a rule finds at a moment."""
-    categories = {"shoes": desk.category("shoes")}
-    if rule.get("category") == "attire":
-        categories["attire"] = desk.category("attire")
+    categories = {name: desk.category(name) for name in ("shoes", rule.get("category", "shoes"))}
     condition = rules_sql.where(parse(rule, categories), datetime.fromisoformat(now))
     with desk.sessions.begin() as session:
         found = list(session.scalars(select(ProfileStateRow.profile_id).where(condition)))
@@ -221,44 +218,6 @@ def test_an_order_keeps_its_contents_in_windows_as_in_states_where_its_update_is
     assert (state.orders, state.order_cents) == (1, 11000)
     assert {desk.category("shoes"), desk.category("attire")} == set(state.categories)
     assert audience(desk, JUNE, "2024-06-20T00:00:00+00:00") == {"ann"}
-
-
-def story(chance: random.Random, user: str) -> list[dict[str, Any]]:
-    """An order of 100 by its prices, and what was said of it: never more pieces back than there were."""
-    lines = [
-        {"product_id": "p1", "category": "shoes", "price": 30, "quantity": 2},
-        {"product_id": "p2", "category": "attire", "price": 40, "quantity": 1},
-    ]
-    paid: dict[str, Any] = chance.choice([{}, {"total": 100}, {"total": 90}, {"total": 104}])
-    calls = [said("Order Completed", user, 0, products=lines, **paid)]
-    pieces = ["p1", "p1", "p2"]
-    chance.shuffle(pieces)
-    for _ in range(chance.randint(1, 5)):
-        day, what = chance.randint(1, 3), chance.random()
-        if what < 0.2:
-            calls.append(said(chance.choice(["Order Cancelled", "Order Canceled"]), user, day))
-        elif what < 0.4:
-            calls.append(said("Order Updated", user, day, order_status=chance.choice(["placed", "packed"])))
-        else:
-            told: dict[str, Any] = chance.choice([{}, {"refund_id": "r1"}, {"refund_id": f"{user}-r1"}])
-            money = {"total": chance.choice([0.0, 5.0, 30.0, 40.0, 60.0, 100.0])}
-            goods = {"products": [{"product_id": pieces.pop()}]} if pieces else money
-            calls.append(said("Order Refunded", user, day, **told, **chance.choice([money, goods, money | goods])))
-    chance.shuffle(calls)
-    return calls
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_windows_and_states_agree_on_which_orders_stay(desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(contents, "_check_refund", lambda properties: None)
-    chance = random.Random(seed)
-    people = {f"u{number}": story(chance, f"u{number}") for number in range(60)}
-    for place in range(6):
-        desk.send(*(calls[place] for calls in people.values() if place < len(calls)))
-    anything = {name: value for name, value in JUNE.items() if name != "category"}
-    stay = {user for user in people if desk.read(desk.root("user_id", user)).orders}
-    assert audience(desk, anything, "2024-06-20T00:00:00+00:00") == stay
-    assert 10 < len(stay) < 50
 
 
 @pytest.mark.parametrize("price", [80.0, 0.0])
