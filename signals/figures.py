@@ -47,9 +47,8 @@ def figures(call: Mapping[str, Any]) -> bytes | None:
 
 def order_number(properties: Mapping[str, Any]) -> str | None:
     """The number by which the buyer knows an order, as the shop writes it; None where none is told or it is no id."""
-    told = _id(
-        properties["order_number"] if properties.get("order_number") is not None else properties.get("orderNumber")
-    )
+    number = properties.get("order_number")
+    told = _id(properties.get("orderNumber") if number is None else number)
     shown = str(told).strip() if isinstance(told, str | int) else ""
     return shown if 0 < len(shown) <= MAX_ID else None
 

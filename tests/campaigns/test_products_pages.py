@@ -383,7 +383,10 @@ def test_it_raises_an_alarm_while_a_feed_is_older_than_a_campaign_trusts_it_for(
     assert alarm() == (True, "1 feeds"), "what is refused tells nothing"
     take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
     assert alarm() == (False, "0 feeds")
+    take_full(stocked.intake, stocked.source, ITEMS, stocked.now)
     advance(stocked, timedelta(hours=2))
+    take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
+    assert alarm() == (True, "1 feeds"), "a change of one is not the catalogue"
     with stocked.sessions.begin() as session:
         disable_source(session, stocked.source.id, stocked.now)
     assert alarm() == (False, "0 feeds"), "who has no key any more is not waited for"

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import yaml  # type: ignore[import-untyped]  # of schemathesis
 
+from base import keys
 from base.blobs import FolderBlobs
 from campaigns import alarms, publish
+from render import record
 from tests.campaigns.shop import MANAGER
 from tests.campaigns.web import Web
 from tests.promises.ground import Ground
@@ -22,6 +24,7 @@ from tests.promises.reader import fetch
 from tests.promises.world import World, until
 from tests.render.shoe_shop import model_bytes
 from tests.serving import Served
+from tests.streams import a_stream
 
 
 @pytest.fixture
@@ -75,6 +78,13 @@ def test_it_raises_the_alarm_of_each_fault_and_clears_it_when_mended(ground: Gro
     assert gauge(web, "record_lag_seconds") > 10
     world.run("recorder")
     until(lambda: "RecordsBehind" not in firing(web), "the recorder to catch up")
+
+    # A render process seals with another key than the recorders'.
+    stream = a_stream(world.store)
+    world.store.xadd(stream, {record.STREAM_FIELD: b"sealed with another key"})
+    until(lambda: "RecordsSetAside" in firing(web), "a record to be set aside")
+    world.store.delete(keys.refused(stream))
+    assert "RecordsSetAside" not in firing(web)
 
     # Render cannot reach the store: readers get defaults, whose records come when it is back.
     ground.proxy.stall()

@@ -21,7 +21,7 @@ from render.record import DecisionRecord, FetchRecord
 from tests.campaigns.shop import MANAGER
 from tests.streams import lengths
 from tests.workers.opens import Opens
-from workers import migration
+from workers import migration, outcomes
 from workers.recording import date_late, write
 
 
@@ -99,6 +99,24 @@ def test_it_names_nobody_whose_erasure_came_while_it_wrote(opens: Opens) -> None
     assert opens.rows("SELECT 1 FROM subject WHERE profile_id = :p", p=profile) == []
 
 
+def test_it_unnames_what_was_credited_beside_an_erasure(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.record()
+    shop, profile = opens.shop, mail.token.profile
+    shop.clock.advance(timedelta(minutes=5))
+    shop.send(shop.order("ann", "shoes", shop.now))
+    with shop.sessions.begin() as session:
+        outcomes.credit(session, shop.intake.categories, outcomes.newest_event(session), shop.now)
+    kept = opens.rows("SELECT * FROM outcome")
+    assert [row.profile_id for row in kept] == [profile]
+    erase_person(shop.intake, shop.blobs, profile, shop.now, MANAGER)
+    with shop.sessions.begin() as session:  # As the statement of a credit leaves it that is committed now.
+        session.execute(text("UPDATE outcome SET profile_id = :p, order_id = 'o1'"), {"p": profile})
+    opens.following.idle()
+    assert [(row.profile_id, row.order_id) for row in opens.rows("SELECT * FROM outcome")] == [(None, None)]
+
+
 def test_its_upgrade_unnames_what_was_written_beside_an_erasure(opens: Opens) -> None:
     mails = opens.send("ann", "bob")
     for mail in mails.values():
@@ -110,7 +128,7 @@ def test_its_upgrade_unnames_what_was_written_beside_an_erasure(opens: Opens) ->
         for table in ("decision", "fetch"):
             session.execute(text(f'UPDATE "{table}" SET profile_id = :ann WHERE profile_id IS NULL'), {"ann": ann})
     config = migration._config(opens.shop.settings.database_url)
-    command.downgrade(config, "-1")
+    command.downgrade(config, "0053")
     command.upgrade(config, "head")
     for table in ("decision", "fetch"):
         assert {row.profile_id for row in opens.rows(f'SELECT profile_id FROM "{table}"')} == {None, bob}
