@@ -2,7 +2,7 @@
 
 A fetch uses it if it began less than `JOIN_MS` ago and this picture was not yet served in it (so the blocks of one look
 agree, whatever signals arrive in between), or if nothing we know has changed, the hold lasts, every offer in it may
-still be shown, and no sale of its products began or ended since. Whoever may not be decided on any more never joins:
+still be shown, no sale of its products began or ended since, and what it says of them, as a price, is still so. Whoever may not be decided on any more never joins:
 their open must be one of defaults.
 """
 
@@ -78,7 +78,7 @@ def _stands(plan: Plan, chosen: Chosen, at: Situation, began_ms: int) -> bool:
     offer = at.offer(chosen.offer)
     if offer.product != chosen.product or at.reason(offer, held=True) is not None:
         return False
-    if is_price_turned(at, offer, began_ms):
+    if is_price_turned(at, offer, began_ms) or (offer.read_products and not _says_the_same(plan, chosen, at)):
         return False
     return tuple(product.id for product in at.shown_products(offer)) == chosen.products
 

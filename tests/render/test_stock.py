@@ -59,6 +59,21 @@ def test_it_shows_no_offer_of_several_products_that_are_all_sold_out() -> None:
         assert decide(made, facts(state(), products=pieces), NOON, seed=1).offers == (offer,)
 
 
+@pytest.mark.feature("DE-06")
+def test_it_shows_a_new_price_in_the_very_next_open_within_the_hold(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    mail.publish(plan(tights={"priority": 9, "shows_price": True}))
+    for minute, cents in enumerate((4999, 4999, 5999, 5999, 3999)):
+        noon.set(NOON + timedelta(minutes=minute))
+        mail.stock(replace(product(), price_cents=cents))
+        mail.published()
+        client.get(mail.url(), headers=browser())
+    prices = [made.personal.fields[0]["product.price"] for made in mail.decisions()]
+    assert prices == ["$49.99", "$59.99", "$39.99"]
+    assert [made.slots[0].offer for made in mail.decisions()] == [TIGHTS] * 3
+
+
 def on_sale(begins: timedelta, ends: timedelta) -> ProductFacts:
     """The tights, for 29.99 instead of 49.99 from and to so long after noon."""
     return replace(product(), sale_cents=2999, sale_from_ms=unix_ms(NOON + begins), sale_until_ms=unix_ms(NOON + ends))
