@@ -43,7 +43,8 @@ class Outdated(LatebindError):
 
 def of(*shown: Any) -> str:
     """The mark of what a form shows: the same for the same contents, of whatever JSON can tell."""
-    return hashlib.sha256(msgspec.json.encode(_utc(shown), enc_hook=str, order="sorted")).hexdigest()[:16]
+    plain = _utc(msgspec.to_builtins(shown, enc_hook=str, builtin_types=(datetime,), order="sorted"))
+    return hashlib.sha256(msgspec.json.encode(plain)).hexdigest()[:16]
 
 
 def _utc(value: Any) -> Any:

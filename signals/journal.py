@@ -115,10 +115,10 @@ def number_orders(session: Session, numbers: Mapping[int, str]) -> None:
 
 
 _RELABEL = text("""
-    UPDATE event e SET figures = jsonb_set(
-        coalesce(e.figures, '{}') || jsonb_build_object('properties', coalesce(e.figures -> 'properties', '{}')),
+    UPDATE event e SET figures = CAST(jsonb_set(
+        jsonb_build_object('properties', jsonb_build_object()) || coalesce(CAST(e.figures AS jsonb), '{}'),
         '{properties,currency}', to_jsonb(told.currency)
-    )
+    ) AS json)
     FROM unnest(CAST(:ids AS bigint[]), CAST(:currencies AS text[])) AS told (id, currency)
     WHERE e.id = told.id AND e.figures #>> '{properties,currency}' IS DISTINCT FROM told.currency
 """)

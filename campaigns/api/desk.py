@@ -108,7 +108,7 @@ _EDITIONS: Final[set[str]] = set()
 """Operations whose answers tell an edition."""
 _IF_MATCH: Final = {
     "name": "If-Match", "in": "header", "required": False, "schema": {"type": "string", "maxLength": 1000},
-    "description": "The ETag that what is changed had when it was read: if it has another by now, nothing is changed.",
+    "description": "The ETag that came with what is to be changed: if it has another by now, nothing is changed.",
 }  # fmt: skip
 _ETAG: Final = {"description": "The edition of what is written, for If-Match.", "schema": {"type": "string"}}
 

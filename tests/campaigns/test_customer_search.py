@@ -52,7 +52,9 @@ def test_its_page_and_the_api_find_by_phone_order_and_customer_number(shop: Shop
         desk, program = web.desk("support"), web.program("support")
         desk.get("/customers/")
         for typed in ("0660/123 45 67", "r-77", "k-100", f" {profile}"):
-            assert desk.post("/customers/", q=typed).headers["Location"] == f"/customers/{profile}", typed
+            assert desk.post("/customers/", q=typed).headers["Location"].partition("?")[0] == f"/customers/{profile}", (
+                typed
+            )
             found = program.told("POST", "/customers/search", {"q": typed})["customers"]
             assert [one["profile"] for one in found] == [profile], typed
         assert "Nobody goes by that" in desk.post("/customers/", q="0228 1234567").text

@@ -129,10 +129,10 @@ rules = st.recursive(
 
 @pytest.fixture(scope="module")
 def people() -> dict[int, ProfileState]:
-    """Sixty lives, the same in every run, each in one segment."""
+    """Eighty lives, the same in every run, each in one segment."""
     lives: list[tuple[list[FoldEvent], Household | None]] = []
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=80, deadline=None, derandomize=True, database=None)
     @given(histories(most=60), households)
     def collect(events: list[FoldEvent], household: Household | None) -> None:
         lives.append((events, household))
