@@ -2,8 +2,8 @@
 
 A fetch uses it if it began less than `JOIN_MS` ago and this picture was not yet served in it (so the blocks of one look
 agree, whatever signals arrive in between), or if nothing we know has changed, the hold lasts, every offer in it may
-still be shown, no sale of its products began or ended since, and what it says of them, as a price, is still so. Whoever may not be decided on any more never joins:
-their open must be one of defaults.
+still be shown, no sale of its products began or ended since, and what it says of them, as a price, is still so. Whoever
+may not be decided on any more never joins: their open must be one of defaults.
 """
 
 from __future__ import annotations

@@ -298,9 +298,7 @@ def _money(value: Any, name: str) -> tuple[int, str]:
         value = f"{value.get('value')} {value.get('currency')}"
     found = _MONEY.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None:
-        raise InvalidInput(
-            name, "must be an amount, with a point before its decimals, and a currency, such as 15.00 EUR"
-        )
+        raise InvalidInput(name, "must be an amount, with a point before its decimals, and a currency, as 15.00 EUR")
     amount, currency = found["amount"] or found["then"], (found["currency"] or found["first"]).upper()
     try:
         scaled = Decimal(amount.replace(",", "")).scaleb(exponent(currency))

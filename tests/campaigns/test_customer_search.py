@@ -51,7 +51,7 @@ def test_its_page_and_the_api_find_by_phone_order_and_customer_number(shop: Shop
         shop.send(shop.order("K-100", "shoes", shop.now, order_id="R-77"))
         desk, program = web.desk("support"), web.program("support")
         desk.get("/customers/")
-        for typed in ("0660/123 45 67", "r-77", "k-100", f" {profile}"):
+        for typed in ("0660/123 45 67", "r-77", "k-100", f" Customer {profile}"):
             assert desk.post("/customers/", q=typed).headers["Location"].partition("?")[0] == f"/customers/{profile}", (
                 typed
             )

@@ -240,9 +240,8 @@ def test_it_folds_again_whom_a_rate_concerns_and_nobody_else(desk: Desk) -> None
 
 def test_a_rebuild_names_what_older_versions_did_not_note(desk: Desk) -> None:
     desk.send(paid("old", "o1", 3, 10, "€"), paid("old", "o2", 4, 10, "EUR"))
-    desk.run(
-        "UPDATE event SET figures = CAST(CAST(figures AS jsonb) #- '{properties,currency}' AS json) WHERE order_id = 'o1'"
-    )
+    without = "CAST(CAST(figures AS jsonb) #- '{properties,currency}' AS json)"
+    desk.run(f"UPDATE event SET figures = {without} WHERE order_id = 'o1'")
     desk.rebuilt()
     assert adding_up(desk) == [root := desk.root("user_id", "old")]
     desk.rebuilt()
