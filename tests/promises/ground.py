@@ -56,8 +56,10 @@ def grounded(name: str, *, fsync: bool = True) -> Iterator[Ground]:
 
 @contextmanager
 def clustered(name: str, *, replicated: bool = False) -> Iterator[Ground]:
-    """A whole installation whose hot store is a cluster of three nodes, where wanted with a replica each; its queues
-    are on a server of their own."""
+    """A whole installation whose hot store is a cluster of three nodes; its queues are on a server of their own.
+
+    Where wanted each node has a replica, and one process renders: who opens twice meets one view of the nodes.
+    """
     with (
         _servers(name, fsync=False) as (folder, postgres, queues),
         _clustered(folder, postgres, queues, replicated) as ground,
@@ -90,7 +92,8 @@ def _clustered(
     cluster = ValkeyCluster(folder / "cluster", replicated=replicated)
     try:
         cluster.start()
-        world = World(folder, postgres.url, cluster.url, MONDAY, queue_url=queues.url)
+        processes = 1 if replicated else 2
+        world = World(folder, postgres.url, cluster.url, MONDAY, queue_url=queues.url, render_workers=processes)
         with _running(world):
             yield Ground(postgres, cluster, cluster, world)
     finally:

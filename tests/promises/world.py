@@ -99,7 +99,8 @@ class Story:
 
 @dataclass
 class World:
-    """One installation. `hot_url` is where render finds Valkey, which may be a proxy that stalls."""
+    """One installation. `hot_url` is where render finds Valkey, which may be a proxy that stalls; each of the
+    `render_workers` learns for itself which node of a cluster is lost."""
 
     folder: Path
     database_url: str
@@ -107,6 +108,7 @@ class World:
     start_at: datetime
     hot_url: str = ""
     queue_url: str = ""
+    render_workers: int = 2
     programs: dict[str, Program] = field(default_factory=dict)
     apps: dict[str, Served] = field(default_factory=dict)
 
@@ -126,7 +128,7 @@ class World:
             session_key=secrets.token_bytes(KEY_BYTES),
             hash_key=secrets.token_bytes(KEY_BYTES),
             pii_keys=PII_KEYS,
-            render_workers=2,
+            render_workers=self.render_workers,
             # A loaded machine is no reason for a default: what deadlines do has tests of its own.
             deadline_ms=5000,
         )
