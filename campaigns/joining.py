@@ -56,15 +56,8 @@ def members(session: Session, campaign: Campaign, now: datetime) -> Select[int]:
     """The ids of who is in a campaign's audience: of its snapshot, or of who fits now and was not taken in before."""
     if timing.of(campaign.timing).joins == "scheduling" and campaign.state != "draft":
         kept = select(Profile.root_id).join(SnapshotMember, SnapshotMember.profile_id == Profile.id)
-        return (
-            select(ProfileStateRow.profile_id)
-            .join(Profile, Profile.id == ProfileStateRow.profile_id)
-            .where(
-                Profile.root_id == Profile.id,
-                Profile.erased_at.is_(None),
-                Profile.id.in_(kept.where(SnapshotMember.campaign_id == campaign.id)),
-            )
-        )
+        taken = kept.where(SnapshotMember.campaign_id == campaign.id)
+        return select(ProfileStateRow.profile_id).where(ProfileStateRow.profile_id.in_(taken))
     found = matching(session, campaign.audience, now)
     return (
         found.where(~_entered(campaign.id, ProfileStateRow.profile_id, JoinEntry.taken))

@@ -1,4 +1,4 @@
-"""The profiles a rule describes, as SQL: persons (roots of merges) who were not erased, with what is known of them."""
+"""The profiles a rule describes, as SQL: those who have a state, which are persons (roots of merges) not erased."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from campaigns import rulebook
 from signals import rules_sql
-from signals.profiles import Profile, ProfileStateRow
+from signals.profiles import ProfileStateRow
 
 READ: Final = ("profile", "profile_state", "identifier", "event", "holdout_assignment")
 """The large tables that a question about people reads."""
@@ -21,7 +21,7 @@ def matching(session: Session, rule: Mapping[str, Any], now: datetime, field: st
     """A query of the ids of all persons who fit the rule now. Raises InvalidInput naming the path in the rule."""
     read = rulebook.check(session, rule, "audience", field)
     refresh_statistics(session)
-    return select(ProfileStateRow.profile_id).where(_is_somebody(), rules_sql.where(read, now))
+    return select(ProfileStateRow.profile_id).where(rules_sql.where(read, now))
 
 
 def misplaced(session: Session, segment: int, now: datetime) -> dict[int, bool]:
@@ -34,20 +34,10 @@ def misplaced(session: Session, segment: int, now: datetime) -> dict[int, bool]:
     fits = rules_sql.where(read, now)
     query = (
         select(ProfileStateRow.profile_id, fits.label("fits"))
-        .where(_is_somebody())
         .where(fits != ProfileStateRow.document["segments"].contains([segment]))
         .order_by(ProfileStateRow.profile_id)
     )
     return {row.profile_id: row.fits for row in session.execute(query)}
-
-
-def _is_somebody() -> ColumnElement[bool]:
-    """Whether a state is that of a person: of a profile neither merged into another nor erased.
-
-    Asked of the few that are not, which an index of their own holds, so that a count need not go through all profiles.
-    """
-    nobody = or_(Profile.root_id != Profile.id, Profile.erased_at.is_not(None))
-    return ~exists().where(Profile.id == ProfileStateRow.profile_id, nobody)
 
 
 def refresh_statistics(session: Session) -> None:

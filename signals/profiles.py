@@ -29,7 +29,6 @@ class Profile(Model):
         Index("ix_profile_root_id", "root_id"),
         Index("ix_profile_erasing", "root_id", postgresql_where="erasing"),
         Index("ix_profile_erased_at", "erased_at", postgresql_where="erased_at IS NOT NULL"),
-        Index("ix_profile_nobody", "id", postgresql_where="root_id <> id OR erased_at IS NOT NULL"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -139,6 +138,7 @@ class ProfileStateRow(Model):
     """The fold of a root profile's signals: `document` for audience rules, without what names the person
     (signals/identifying.py), and, sealed, the bytes that render reads.
 
+    Persons alone have one: what merges a profile into another, or erases it, deletes its row under the same locks.
     Derived: `latebind rebuild` makes it again from the events, byte for byte. `edition` orders its writers
     (folding.Root); 0 where an earlier release wrote the row, whose version stands for it.
     """

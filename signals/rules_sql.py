@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -36,7 +37,7 @@ from signals.moments import seconds_of, today_of, unix_ms
 from signals.profiles import ProfileStateRow
 from signals.readings import FLAG, Params
 from signals.readings_household import BANDS
-from signals.rules import COMPARE, All, Always, InSegment, Node, Not, Rule, Some, Test, sort_of
+from signals.rules import COMPARE, ORDERED, All, Always, InSegment, Node, Not, Rule, Some, Test, sort_of
 from signals.state import Trait
 
 Expression = ColumnElement[Any]
@@ -82,6 +83,17 @@ class _Document:
     def has(self, entry: Any, *path: str | int) -> Condition:
         """Whether a list has the entry."""
         return func.coalesce(self.at(*path).contains([entry]), false())
+
+    def says(self, trait: str, wanted: Trait) -> Condition:
+        """Whether a trait is this value, of its sort. Containment copies nothing out, so it takes half as long as
+        reading the value."""
+        return self.column.contains({"traits": {trait: wanted}})  # type: ignore[no-any-return]
+
+    def is_in_order(self, trait: str, op: str, wanted: Any) -> Condition:
+        """Whether a trait is a number that stands in this order to another; NULL where it is none. As `says`."""
+        quoted = msgspec.json.encode(trait).decode()  # JSON's strings are strings of its paths.
+        path = cast(f"$.traits.{quoted} {op} $wanted", JSONPATH)
+        return func.jsonb_path_match(self.column, path, cast({"wanted": wanted}, JSONB))
 
     def days_since(self, *path: str | int) -> Expression:
         """UTC days since the day at a path. PostgreSQL's GREATEST ignores NULL, so the missing is caught first."""
@@ -131,7 +143,7 @@ def _test(test: Test, document: _Document) -> Condition:
         parts = (document.at(part, test.params.name or "").is_not(None) for part in (SEALED, "traits"))
         return or_(*parts) if test.op == "present" else not_(or_(*parts))
     if test.feature.type == "any":
-        return _test_any(test, _ANY[test.feature.name](document, test.params))
+        return _test_trait(test, document, _TRAITS[test.feature.name](test.params))
     value = _FEATURES[test.feature.name](document, test.params)
     if test.op == "missing":
         return value.is_(None)
@@ -142,13 +154,18 @@ def _test(test: Test, document: _Document) -> Condition:
     return _compared(value, test.op, test.value)
 
 
-def _test_any(test: Test, value: Any) -> Condition:
+def _test_trait(test: Test, document: _Document, name: str) -> Condition:
     """A trait may be of any sort; it compares with values of its own sort only."""
     if test.op in ("missing", "present"):
-        is_there = func.coalesce(func.jsonb_typeof(value), "null") != "null"
+        is_there = func.coalesce(func.jsonb_typeof(document.at("traits", name)), "null") != "null"
         return is_there if test.op == "present" else not_(is_there)
-    op, values = ("=", test.value) if isinstance(test.value, tuple) else (test.op, (test.value,))
-    return or_(*(_same_sort(value, op, wanted) for wanted in values))
+    if isinstance(test.value, tuple):
+        return or_(*(document.says(name, wanted) for wanted in test.value))
+    if test.op == "=" and test.value is not None:
+        return document.says(name, test.value)
+    if test.op in ORDERED and sort_of(test.value) == "number":
+        return document.is_in_order(name, test.op, test.value)
+    return _same_sort(document.at("traits", name), test.op, test.value)
 
 
 def _same_sort(value: Any, op: str, wanted: Trait | None) -> Condition:
@@ -369,9 +386,10 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "flag": lambda document, params: document.at("scores", f"{FLAG}{params.name}").is_not(None),
     **{f"household.{name}": read for name, read in _HOUSEHOLD.items()},
 }
-_ANY: Final[Mapping[str, Callable[[_Document, Params], Any]]] = {
-    "trait": lambda document, params: document.at("traits", params.name or ""),
-    "household.size": lambda document, params: document.at("traits", "household_size"),
-    "household.kids": lambda document, params: document.at("traits", "household_kids"),
-    "household.age": lambda document, params: document.at("traits", "household_age"),
+_TRAITS: Final[Mapping[str, Callable[[Params], str]]] = {
+    "trait": lambda params: params.name or "",
+    "household.size": lambda params: "household_size",
+    "household.kids": lambda params: "household_kids",
+    "household.age": lambda params: "household_age",
 }
+"""Which trait a feature reads whose values may be of any sort."""

@@ -257,6 +257,7 @@ def test_it_holds_out_everywhere_and_keeps_the_earlier_group_on_a_merge(shop: Sh
     free = next(profile for profile, group in rows.items() if group == "none" and profile > held)
     with shop.sessions.begin() as session:
         session.execute(text("UPDATE profile SET root_id = :root WHERE id = :id"), {"root": held, "id": free})
+        session.execute(text("DELETE FROM profile_state WHERE profile_id = :id"), {"id": free})
         earlier = "UPDATE holdout_assignment SET assigned_at = assigned_at - interval '1 day' WHERE profile_id = :id"
         session.execute(text(earlier), {"id": free})
     assert freeze(shop, campaign, 2).total == 59

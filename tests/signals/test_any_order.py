@@ -114,7 +114,13 @@ def everybody(desk: Desk, run: str) -> list[Person]:
     return [known(desk, run, user) for user in USERS]
 
 
+def assert_states_are_of_persons(desk: Desk) -> None:
+    persons = "SELECT id FROM profile WHERE root_id = id AND erased_at IS NULL ORDER BY id"
+    assert desk.rows("SELECT profile_id FROM profile_state ORDER BY profile_id") == desk.rows(persons)
+
+
 def assert_as_after_a_rebuild(desk: Desk) -> None:
+    assert_states_are_of_persons(desk)
     before = desk.everything()
     assert desk.rebuilt().different == 0
     assert desk.everything() == before
@@ -148,6 +154,7 @@ def test_it_knows_the_same_people_whatever_comes_first_and_whoever_was_one_meanw
                 assert take_apart(desk.intake, first_merge, NOW, apart=True, by="x")
             merges.append(join(desk.intake, bob, ann, NOW, by="x"))
         tell(desk, run, pieces[1], chance)
+        assert_states_are_of_persons(desk)
         for merge in merges:
             assert desk.root("user_id", f"{run}-ann") == desk.root("user_id", f"{run}-bob")
             assert take_apart(desk.intake, merge, NOW, apart=True, by="x")

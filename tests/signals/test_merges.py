@@ -314,6 +314,7 @@ def test_it_hands_a_shared_address_on_when_its_owner_is_erased(desk: Desk) -> No
     desk.send(identified("ann", email="family@example.com"), identified("bob", email="family@example.com"))
     erase(desk.intake, desk.root("user_id", "ann"), NOW)
     assert desk.root("email", "family@example.com") == desk.root("user_id", "bob")
+    assert desk.rows("SELECT profile_id FROM profile_state") == [(desk.root("user_id", "bob"),)]
     assert desk.statuses(identified("bob", email="family@example.com", time=LATER)) == ["accepted"]
     assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
 

@@ -225,6 +225,23 @@ def test_it_asks_of_any_trait_whether_it_is_yes_or_no(engine: Engine) -> None:
             assert found(session, rule, MORNING) == meant(states, rule, MORNING) == people
 
 
+@pytest.mark.parametrize("name", ["height", 'say"ah"', "back\\slash", "$.age", "größe", "a.b[0]"])
+def test_it_compares_a_trait_of_any_name_in_its_own_sort(name: str, engine: Engine) -> None:
+    told: list[Trait] = [18, 18.5, True, "18", 2**53 - 1, float(2**53), -0.5, "", False, "Ulm"]
+    states = {number: ProfileState(traits={name: value}) for number, value in enumerate(told, 1)}
+    states[99] = ProfileState(traits={"another": 18})
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, states, MORNING)
+        for value in told:
+            ops = ("=", "!=") if isinstance(value, bool) else ("=", "!=", "<", "<=", ">", ">=")
+            for op in ops:
+                rule = {"field": "trait", "name": name, "op": op, "value": value}
+                assert found(session, rule, MORNING) == meant(states, rule, MORNING), rule
+        field: dict[str, Any] = {"field": "trait", "name": name}
+        assert found(session, field | {"op": "in", "value": told}, MORNING) == set(range(1, len(told) + 1))
+        assert found(session, field | {"op": ">=", "value": 18}, MORNING) == {1, 2, 5, 6}
+
+
 def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
     with engine.connect() as connection, Session(connection) as session:
 

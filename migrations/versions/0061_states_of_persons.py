@@ -1,0 +1,20 @@
+"""States are of persons alone, so that rules need not ask who was merged or erased; others, if any, go."""
+
+from alembic import op
+
+revision = "0061"
+down_revision = "0058"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute(
+        "DELETE FROM profile_state s USING profile p"
+        " WHERE p.id = s.profile_id AND (p.root_id <> p.id OR p.erased_at IS NOT NULL)"
+    )
+    op.drop_index("ix_profile_nobody", "profile")
+
+
+def downgrade() -> None:
+    op.create_index("ix_profile_nobody", "profile", ["id"], postgresql_where="root_id <> id OR erased_at IS NOT NULL")
