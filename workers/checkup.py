@@ -180,11 +180,14 @@ def _currencies(settings: Settings) -> str:
     with _asking(settings) as session:
         own = exchange.own(session)
         found, told = exchange.lacking(session), exchange.in_use(session, own)
+        due = exchange.due(session)
     if found:
         lack = ", ".join(f"{one.orders} in {one.currency} since {one.first}" for one in found)
         raise Unwell(
             f"Orders without an exchange rate, whose money is in no sum: {lack}. Run `latebind currency rates FILE`."
         )
+    if due:
+        raise Unwell(exchange.INTERRUPTED)
     if own is None:
         mixed = f", though orders tell {', '.join(told)}: see `latebind currency set`" if len(told) > 1 else ""
         return f"added up as they are told{mixed}"

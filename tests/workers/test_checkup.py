@@ -72,6 +72,9 @@ def test_it_says_how_money_is_added_up_and_which_orders_are_in_no_sum(desk: Desk
     with desk.sessions.begin() as session:
         rates = list(exchange.read_rates(["currency,day,rate", "CHF,2026-01-01,1.05"], "EUR", Given()))
         exchange.give(session, rates, "EUR", Given())
+    assert told() == (False, exchange.INTERRUPTED)
+    with desk.sessions.begin() as session:
+        exchange.done(session, exchange.due(session))
     assert told() == (True, "EUR, CHF up to 2026-01-01, USD up to 2026-01-01")
 
 
