@@ -252,7 +252,10 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         return words
     if what == "publish":
         start = forms.moment(request.form, "starts_at", row.timezone)
-        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start)
+        is_sending = parts().settings.is_sending
+        publish.publish(
+            session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start, is_sending=is_sending
+        )
         return f"Published: what you wrote is what is sent and shown from {'then' if start else 'now'} on."
     if what == "schedule":
         return _schedule(session, row, now, by)
