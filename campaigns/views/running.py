@@ -251,8 +251,7 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         move(session, campaign_id, now, by)
         return words
     if what == "publish":
-        start = forms.moment(request.form, "starts_at", row.timezone)
-        is_sending = parts().settings.is_sending
+        start, is_sending = forms.moment(request.form, "starts_at", row.timezone), parts().settings.is_sending
         publish.publish(
             session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start, is_sending=is_sending
         )
@@ -317,8 +316,7 @@ def _time(session: Session, row: Campaign, now: datetime, by: Actor) -> None:
 
 
 def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
-    margin = forms.share(request.form, "margin_share")
-    days = forms.whole(request.form, "profit_days") or 0
+    margin, days = forms.share(request.form, "margin_share"), forms.whole(request.form, "profit_days") or 0
     back, contact = (forms.cents(request.form, name) for name in ("return_cost", "service_cost"))
     profit.name_terms(session, campaign_id, margin, days, back, contact, now, by)
     return "Named: the profit is told by it from now on."
