@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
+from base.counting import count
 from base.errors import Conflict, InvalidInput
 from campaigns import (
     access_log,
@@ -29,7 +30,6 @@ from campaigns import (
     killswitch,
     mailreports,
     plans,
-    presenting,
     profit,
     publish,
     recipients,
@@ -220,7 +220,7 @@ def send_again(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         number = settling.send_again(session, campaign_id, parts().now(), actor(), reason=reason)
     rest = " Press again for the others." if number == settling.MAX_AGAIN else ""
-    flash(f"{presenting.count(number, 'mail')} will be sent again.{rest}")
+    flash(f"{count(number, 'mail')} will be sent again.{rest}")
     return redirect(url_for("running.ledger", campaign_id=campaign_id, state="failed"))
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from base.clock import clock_from
+from base.counting import count
 from base.db import transaction
 from base.errors import InvalidInput
 from base.processes import give_way
@@ -60,7 +61,7 @@ def rates(file: Path) -> None:
             told = list(exchange.read_rates(lines, own, given))
         intake.settle(lambda session: exchange.give(session, told, own, given))
         click.echo(
-            f"{given.changed} rates are new or another, {len(told) - given.changed} known, {given.refused} refused"
+            f"{count(given.changed, 'rate')} new or another, {len(told) - given.changed} known, {given.refused} refused"
         )
         _fold_again(settings, intake, given)
     for line, error in given.bad:
@@ -79,7 +80,8 @@ def show() -> None:
             if own is None or currency != own:
                 click.echo(f"{currency}: {'no rate' if day is None else f'newest rate of {day}'}")
         for one in exchange.lacking(session):
-            click.echo(f"{one.orders} orders in {one.currency} have no rate, the first of {one.first}")
+            have = "has" if one.orders == 1 else "have"
+            click.echo(f"{count(one.orders, 'order')} in {one.currency} {have} no rate, the first of {one.first}")
 
 
 def _set(code: str | None) -> None:
@@ -95,7 +97,7 @@ def _fold_again(settings: Settings, intake: Intake, given: Given | None = None) 
     people = intake.settle(lambda session: exchange.concerned(session, given))
     if not people:
         return
-    click.echo(f"Folding {len(people):,} people again; if this is interrupted, run {ALL}.", err=True)
+    click.echo(f"Folding {count(len(people), 'person', 'people')} again; if this is interrupted, run {ALL}.", err=True)
     give_way(settings.niceness)
     report = rebuild(intake, clock_from(settings).now(), only=people)
-    click.echo(f"{report.profiles} profiles folded anew, {report.different} different")
+    click.echo(f"{count(report.profiles, 'profile')} folded anew, {report.different} different")
