@@ -49,7 +49,8 @@ class Merge:
     """One merge: the two profiles it ties, how it came about, the identifier that both had, and whether it holds.
 
     `evidence` and `value` (masked) are empty where a person merged by hand, `value` also once nobody has it any more.
-    `alike` are the facts that agreed where likeness merged.
+    `alike` are the facts that agreed where likeness merged, or by which a person was asked; `stated`: both stated
+    just these.
     """
 
     id: int
@@ -62,6 +63,7 @@ class Merge:
     undone_by: str
     apart: bool
     alike: tuple[str, ...] = ()
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
             undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
             apart=row.apart,
             alike=tuple((row.evidence or {}).get("facts", ())),
+            stated=(row.evidence or {}).get("stated", False),
         )
         for row in rows
     ]
@@ -308,12 +311,22 @@ def join(intake: Intake, profile: int, other: int, now: datetime, by: Actor) -> 
 
     Raises NotFound, InvalidInput naming `other`, Unavailable.
     """
-    number = joining.join(intake, profile, other, now, by=named(by))
+    with transaction(intake.sessions) as session:
+        evidence = _speaking(session, profile, other)
+    number = joining.join(intake, profile, other, now, by=named(by), evidence=evidence)
     with transaction(intake.sessions) as session:
         root = customers.root_of(session, profile).id
         after = {"merge": number, "profiles": [profile, other]}
         admin_log.record(session, by, "merge", "customer", root, now, after=after)
     return number
+
+
+def _speaking(session: Session, profile: int, other: int) -> dict[str, Any] | None:
+    """What is known to speak for two customers being one, as a merge keeps it; None where nothing does."""
+    members = customers.members(session, customers.root_of(session, profile).id)
+    root = customers.root_of(session, other).id
+    found = next((one for one in suggested(session, members) if one.customer == root), None)
+    return None if found is None else {"facts": found.evidence, "stated": found.odds is None}
 
 
 def named(by: Actor) -> str:

@@ -147,7 +147,7 @@ def test_it_shows_two_who_may_be_one_side_by_side(shop: Shop, web: Web) -> None:
         }),
         call("identify", anonymousId="d1", traits={
             "firstName": "Ann", "lastName": "Mueller", "birthday": "1980-01-02", "email": "annie@example.org",
-            "address": home | {"postalCode": "53112", "city": "BONN"},
+            "address": home | {"street": "Main St. 12", "postalCode": "53112", "city": "BONN"},
         }),
     )  # fmt: skip
     ann = shop.profile("ann")
@@ -157,7 +157,7 @@ def test_it_shows_two_who_may_be_one_side_by_side(shop: Shop, web: Web) -> None:
     expected = {
         "Name": ("Ann Müller", "Ann Mueller", "the same"),
         "Birth date": ("1980-02-01", "1980-01-02", "much the same"),
-        "Street": ("12 Main Street", "12 Main Street", "the same"),
+        "Street": ("12 Main Street", "Main St. 12", "the same"),
         "Postal code": ("53111", "53112", "different"),
         "City": ("Bonn", "BONN", "the same"),
         "E-mail address": ("ann@example.com", "annie@example.org", "different"),
@@ -198,4 +198,6 @@ def test_it_asks_about_one_name_under_two_customer_numbers(shop: Shop, web: Web)
     assert "both have a customer number, so that nothing merges them but a person" in page
     assert admin.post(f"/customers/likely/{ann}/{lee}", answer="two").status_code == 302
     assert admin.post(f"/customers/likely/{ann}/{eve}", answer="same").status_code == 302
+    assert "the same name and address" in admin.get(f"/customers/{ann}/merges").text
+    assert program.told("GET", f"/customers/{ann}/merges")["merges"][0]["alike"] == ["name and address"]
     assert [one["customers"] for one in program.told("GET", "/customers/likely")["numbered"]] == []

@@ -378,15 +378,15 @@ def test_it_raises_an_alarm_while_a_feed_is_older_than_a_campaign_trusts_it_for(
     advance(stocked, timedelta(hours=1))
     assert alarm() == (False, "0 feeds")
     advance(stocked, timedelta(seconds=1))
-    assert alarm() == (True, "1 feeds")
+    assert alarm() == (True, "1 feed")
     assert take_products(stocked.intake, stocked.source, [ITEMS[0] | {"price": "free"}], stocked.now).stored == 0
-    assert alarm() == (True, "1 feeds"), "what is refused tells nothing"
+    assert alarm() == (True, "1 feed"), "what is refused tells nothing"
     take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
     assert alarm() == (False, "0 feeds")
     take_full(stocked.intake, stocked.source, ITEMS, stocked.now)
     advance(stocked, timedelta(hours=2))
     take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
-    assert alarm() == (True, "1 feeds"), "a change of one is not the catalogue"
+    assert alarm() == (True, "1 feed"), "a change of one is not the catalogue"
     with stocked.sessions.begin() as session:
         disable_source(session, stocked.source.id, stocked.now)
     assert alarm() == (False, "0 feeds"), "who has no key any more is not waited for"

@@ -4,6 +4,7 @@ counts in its time alone."""
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -77,6 +78,22 @@ def test_it_shows_a_new_price_in_the_very_next_open_within_the_hold(
 def on_sale(begins: timedelta, ends: timedelta) -> ProductFacts:
     """The tights, for 29.99 instead of 49.99 from and to so long after noon."""
     return replace(product(), sale_cents=2999, sale_from_ms=unix_ms(NOON + begins), sale_until_ms=unix_ms(NOON + ends))
+
+
+@pytest.mark.feature("CM-38")
+def test_an_offer_of_a_product_on_sale_names_the_sale_price_and_the_former_one() -> None:
+    known = facts(state(), products={"tights-1": on_sale(timedelta(0), timedelta(minutes=1))})
+
+    def said(minutes: int, **changes: Any) -> tuple[Any, ...]:
+        made = plan(tights={"priority": 9, "shows_price": True} | changes)
+        told = decide(made, known, NOON + timedelta(minutes=minutes), 1).slots[0].fields
+        return tuple(told.get(f"offer.{name}") for name in ("price_cents", "was_cents", "saving"))
+
+    assert said(0) == (2999, 4999, "$20.00")
+    assert said(2) == (None, None, None)
+    # An offer's own price is compared with what the product costs without it.
+    assert said(0, fields={"percent": 10}) == (2699, 2999, "$3.00")
+    assert said(2, fields={"percent": 10}) == (4499, 4999, "$5.00")
 
 
 @pytest.mark.feature("CM-38")

@@ -306,12 +306,12 @@ def test_the_command_sets_the_currency_takes_rates_and_folds_again(desk: Desk, c
     assert (done.exit_code, desk.state(ann).order_cents) == (0, 0), done.output
     done = run(cli, "rates", str(file))
     assert (done.exit_code, desk.state(ann).order_cents) == (1, 8_000)
-    assert "1 rates are new or another, 0 known, 1 refused" in done.output
+    assert "1 rate new or another, 0 known, 1 refused" in done.output
     assert "line 3: day: must be a date" in done.output
     shown = run(cli, "show").output
     assert shown.splitlines() == [
         "Money is added up in EUR.", "CHF: no rate", "USD: newest rate of 2026-02-01",
-        "1 orders in CHF have no rate, the first of 2026-02-12",
+        "1 order in CHF has no rate, the first of 2026-02-12",
     ]  # fmt: skip
     assert "0 different" in cli.invoke(rebuild_command).output
     assert run(cli, "unset").exit_code == 0

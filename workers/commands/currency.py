@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from base.clock import clock_from
+from base.counting import count
 from base.db import transaction
 from base.errors import InvalidInput
 from base.processes import give_way
@@ -57,7 +58,7 @@ def rates(file: Path) -> None:
             told = list(exchange.read_rates(lines, own, given))
         intake.settle(lambda session: exchange.give(session, told, own, given))
         click.echo(
-            f"{given.changed} rates are new or another, {len(told) - given.changed} known, {given.refused} refused"
+            f"{count(given.changed, 'rate')} new or another, {len(told) - given.changed} known, {given.refused} refused"
         )
         _fold_again(settings, intake)
     for line, error in given.bad:
@@ -76,7 +77,8 @@ def show() -> None:
             if own is None or currency != own:
                 click.echo(f"{currency}: {'no rate' if day is None else f'newest rate of {day}'}")
         for one in exchange.lacking(session):
-            click.echo(f"{one.orders} orders in {one.currency} have no rate, the first of {one.first}")
+            have = "has" if one.orders == 1 else "have"
+            click.echo(f"{count(one.orders, 'order')} in {one.currency} {have} no rate, the first of {one.first}")
         if exchange.due(session):
             click.echo(exchange.INTERRUPTED)
 
@@ -99,5 +101,5 @@ def _fold_again(settings: Settings, intake: Intake) -> None:
     if people:
         give_way(settings.niceness)
         report = rebuild(intake, clock_from(settings).now(), only=people)
-        click.echo(f"{report.profiles} profiles folded anew, {report.different} different")
+        click.echo(f"{count(report.profiles, 'profile')} folded anew, {report.different} different")
     intake.settle(lambda session: exchange.done(session, found))
