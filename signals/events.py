@@ -36,7 +36,7 @@ class Event(Model):
     (of the order, same refund id): it counts nowhere. `void` is true for an order of which nothing is left, and for an
     `Order Updated` of one that another call began; `left_category_ids` are the categories of what is (NULL: the order's
     own, `category_ids`): what its corrections came to (signals/orders.py), kept with each folding of the whole history.
-    `body` is the event as it was sent, text for text, sealed; `figures` is what of it SQL may read (signals/figures.py).
+    `body` is the event as it was sent, text for text, sealed; `figures` is what SQL may read (signals/figures.py).
     """
 
     __tablename__ = "event"

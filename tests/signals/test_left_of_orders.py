@@ -193,7 +193,7 @@ def test_a_rebuild_makes_it_exact(desk: Desk) -> None:
 
 
 def story(chance: random.Random, user: str) -> list[dict[str, Any]]:
-    """Orders, and all that may be said of them: told twice or by updates alone, edited, given back in every way, in several currencies."""
+    """Orders, and all that may be said of them: told twice or by updates alone, edited, given back, and all that."""
     calls = [call("identify", userId=user, traits={})]
     for number in range(chance.randint(1, 3)):
         told: dict[str, Any] = {"order_id": f"{user}-{number}"}
