@@ -231,12 +231,12 @@ _NUMBERED: Final = text("""
         JOIN identifier theirs USING (type, value_hash) JOIN profile t ON t.id = theirs.profile_id
         WHERE mine.owns AND NOT theirs.owns AND o.root_id <> t.root_id
         AND o.erased_at IS NULL AND t.erased_at IS NULL
+    ), apart AS (
+        SELECT least(c.root_id, p.root_id) AS one, greatest(c.root_id, p.root_id) AS other
+        FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end WHERE l.apart
     )
     SELECT one, other, array_agg(DISTINCT type ORDER BY type) AS kinds, max(last_at) AS last_at FROM pair
-    WHERE NOT EXISTS (
-        SELECT 1 FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end
-        WHERE l.apart AND (c.root_id, p.root_id) IN ((pair.one, pair.other), (pair.other, pair.one))
-    )
+    WHERE NOT EXISTS (SELECT FROM apart WHERE apart.one = pair.one AND apart.other = pair.other)
     GROUP BY one, other ORDER BY max(last_at) DESC, one, other LIMIT :most
 """)
 

@@ -272,7 +272,8 @@ def fold_each_again(session: Session, roots: Sequence[Root], categories: Categor
 
 
 def _leave(session: Session, told: Sequence[Told], left: Mapping[int, Left]) -> None:
-    """Keep what is left of each order, given by arrival number where it is other than was told."""
+    """Keep what is left of each order, given by arrival number where it is other than was told; of what updates told
+    too, which are orders where no other call told of theirs before."""
     changed = [entry for entry in told if entry.left != left.get(entry.event.arrival, AS_TOLD)]
     if not changed:
         return

@@ -75,6 +75,35 @@ def test_it_shows_a_new_price_in_the_very_next_open_within_the_hold(
     assert [made.slots[0].offer for made in mail.decisions()] == [TIGHTS] * 3
 
 
+@pytest.mark.feature("CM-38")
+@pytest.mark.parametrize("known", ["sold out", "stale", "one of several"])
+def test_it_gives_a_default_up_for_a_product_that_can_be_had_again(
+    client: FlaskClient, mail: Mail, noon: FixedClock, known: str
+) -> None:
+    several = ("tights-1", "tights-2") if known == "one of several" else ()
+    made = plan(tights={"product": None, "needs_stock": False, "products": several} if several else {})
+    mail.publish(replace(made, slots=tuple(replace(slot, offers=(TIGHTS,)) for slot in made.slots)))
+    fed = NOON - timedelta(days=30) if known == "stale" else NOON
+    for minute, stock in enumerate((0, 0, 5, 5, 0, 0, 2)):
+        noon.set(NOON + timedelta(minutes=minute))
+        mail.stock(product(stock=5 if known == "stale" else stock, fed=fed if not stock else noon.now()))
+        client.get(mail.url(), headers=browser())
+    # Within the hold: what sells out or is there again alone begins an open.
+    assert [made.slots[0].offer for made in mail.decisions()] == [DEFAULT, TIGHTS, DEFAULT, TIGHTS]
+
+
+def test_it_decides_once_where_a_product_is_there_again_that_is_shown_to_nobody(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    made = plan(tights={"cap_person": 1})
+    mail.publish(replace(made, slots=tuple(replace(slot, offers=(TIGHTS,)) for slot in made.slots)))
+    for minute, stock in enumerate((5, 0, 5, 5)):
+        noon.set(NOON + timedelta(minutes=minute))
+        mail.stock(product(stock=stock))
+        client.get(mail.url(), headers=browser())
+    assert [made.slots[0].offer for made in mail.decisions()] == [TIGHTS, DEFAULT]
+
+
 def on_sale(begins: timedelta, ends: timedelta) -> ProductFacts:
     """The tights, for 29.99 instead of 49.99 from and to so long after noon."""
     return replace(product(), sale_cents=2999, sale_from_ms=unix_ms(NOON + begins), sale_until_ms=unix_ms(NOON + ends))
