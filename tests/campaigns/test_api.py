@@ -44,7 +44,6 @@ CHECKS = [
 """What every answer is held to. One that let the key in is once an operation asked for again without it."""
 BOUNDS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
