@@ -4,6 +4,7 @@ Sources of the numbers: four threads a process and one process a core measured b
 """
 
 import errno
+import gc
 import logging
 import os
 import re
@@ -198,7 +199,10 @@ def on_starting(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Keep strangers' noise out of the log; tell an app that sheds load how many requests wait for its threads."""
+    """End loading; keep strangers' noise out of the log; tell an app that sheds load how many requests wait for its
+    threads."""
+    gc.freeze()
+    gc.enable()
     worker.log.error_log.addFilter(_is_worth_a_line)
     pressure = getattr(worker.wsgi, "extensions", {}).get("pressure")
     if pressure is not None:
@@ -213,7 +217,9 @@ def pre_request(worker: Any, request: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Keep a process on one core: its threads then hand the interpreter lock over without crossing cores."""
+    """Begin to load the app, as `base.processes.loading`; keep a process on one core: its threads then hand the
+    interpreter lock over without crossing cores."""
+    gc.disable()
     if _settings.pin_cpus and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[worker.age % len(cores)]})

@@ -12,6 +12,7 @@ import click
 
 from base import shapes
 from base.errors import LatebindError
+from base.processes import loading
 
 COMMANDS = {
     "up": ("up", "Run the whole system here until Ctrl-C."),
@@ -55,8 +56,9 @@ class Commands(click.Group):
         """Load the command's module."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"workers.commands.{COMMANDS[cmd_name][0]}").command
-        shapes.prepare()
+        with loading():
+            command: click.Command = importlib.import_module(f"workers.commands.{COMMANDS[cmd_name][0]}").command
+            shapes.prepare()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

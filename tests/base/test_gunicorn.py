@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 import socket
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPResponse
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from flask import Flask, Response, jsonify, request
@@ -26,6 +29,11 @@ kept.config["MAX_CONTENT_LENGTH"] = 1_000_000
 @kept.post("/")
 def keep() -> Response:
     return jsonify(sorted(request.form))
+
+
+@kept.get("/garbage")
+def garbage() -> Response:
+    return jsonify([gc.isenabled(), gc.get_freeze_count()])
 
 
 @pytest.fixture
@@ -70,6 +78,13 @@ def test_no_app_takes_a_form_that_breaks_off_for_a_whole_one(length: int, port: 
     assert status(port, len(form), form[:-1]) == 400
     assert status(port, len(form), form[: length // 2]) == 400
     assert status(port, len(form), b"") == 400
+
+
+def test_no_request_waits_for_a_look_through_what_was_loaded(port: int) -> None:
+    with urlopen(f"http://127.0.0.1:{port}/garbage", timeout=10) as answer:
+        is_looking, left_out = json.load(answer)
+    assert is_looking
+    assert left_out > 10_000
 
 
 def test_no_app_listens_without_a_process_to_answer() -> None:
