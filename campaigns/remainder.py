@@ -24,12 +24,14 @@ from signals.profiles import Profile
 _CAMPAIGNS: Final = text("""
     SELECT DISTINCT d.campaign_id FROM delivery d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = :root
 """)
+# The ledger keeps that a mail went out and how it fared; not to which address, by which name, nor in whose words.
+_LEDGER: Final = text("""
+    UPDATE delivery SET reply = NULL, test_address = NULL, address_hash = NULL, message_id = NULL
+    WHERE profile_id = ANY(:members) AND num_nonnulls(reply, test_address, address_hash, message_id) > 0
+""")
 _UNNAMED: Final = tuple(
     text(statement)
     for statement in (
-        # The ledger keeps that a mail went out and how it fared; not to which address, nor in whose words.
-        "UPDATE delivery SET reply = NULL, test_address = NULL,"
-        " address_hash = CASE WHEN state = 'claimed' THEN address_hash END WHERE profile_id = ANY(:members)",
         "UPDATE outcome SET order_id = NULL WHERE profile_id = ANY(:members)",
         # What somebody bought or did led them into these runs; nobody who was erased enters another.
         "DELETE FROM replenish_entry WHERE profile_id = ANY(:members)",
@@ -52,16 +54,20 @@ def keep_sums(session: Session, blobs: Blobs, root: int, now: datetime) -> None:
 
 
 def unname_late(session: Session, since: datetime) -> None:
-    """Take those who were erased since then out of what was being reckoned of them meanwhile, and committed later."""
+    """Take those who were erased since then out of what was written or reckoned of them meanwhile, and committed later.
+
+    That is a ledger that was being frozen or settled, orders that were being credited, words of consent.
+    """
     erased = list(session.scalars(select(Profile.id).where(Profile.erased_at >= since, ~Profile.erasing)))
     if erased:
+        session.execute(_LEDGER, {"members": erased})
         session.execute(update(Outcome).where(Outcome.profile_id.in_(erased)).values(profile_id=None, order_id=None))
         session.execute(update(MailConsent).where(MailConsent.profile_id.in_(erased)).values(profile_id=None))
 
 
 def unname(session: Session, members: Sequence[int]) -> None:
     """Take the person out of what is kept for its numbers. It may be done again."""
-    for statement in _UNNAMED:
+    for statement in (_LEDGER, *_UNNAMED):
         session.execute(statement, {"members": list(members)})
     for table in (Decision, Fetch, Click, Outcome, MailConsent):
         # The rows stay under their random subject, so every total stays; they lead to nobody any more.

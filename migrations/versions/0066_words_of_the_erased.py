@@ -1,0 +1,20 @@
+"""Take off what the ledger of mails got back of erased people: hash of the address, Message-ID, the server's words."""
+
+from alembic import op
+
+revision = "0066"
+down_revision = "0061"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.execute("""
+        UPDATE delivery d SET reply = NULL, test_address = NULL, address_hash = NULL, message_id = NULL
+        FROM profile p WHERE p.id = d.profile_id AND p.erased_at IS NOT NULL AND NOT p.erasing
+          AND num_nonnulls(d.reply, d.test_address, d.address_hash, d.message_id) > 0
+    """)
+
+
+def downgrade() -> None:
+    """Nothing to take back: who was erased stays so."""
