@@ -25,10 +25,16 @@ _CAMPAIGNS: Final = text("""
     SELECT DISTINCT d.campaign_id FROM delivery d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = :root
 """)
 # The ledger keeps that a mail went out and how it fared; not to which address, by which name, nor in whose words.
-_LEDGER: Final = text("""
-    UPDATE delivery SET reply = NULL, test_address = NULL, address_hash = NULL, message_id = NULL
-    WHERE profile_id = ANY(:members) AND num_nonnulls(reply, test_address, address_hash, message_id) > 0
-""")
+_LEDGER: Final = tuple(
+    text(statement)
+    for statement in (
+        "UPDATE delivery SET reply = NULL, test_address = NULL, address_hash = NULL, message_id = NULL"
+        " WHERE profile_id = ANY(:members) AND num_nonnulls(reply, test_address, address_hash, message_id) > 0",
+        # After the row itself: whoever has it sent again meanwhile holds that.
+        "UPDATE delivery_retry r SET reply = NULL FROM delivery d"
+        " WHERE d.profile_id = ANY(:members) AND r.delivery_id = d.id AND r.reply IS NOT NULL",
+    )
+)
 _UNNAMED: Final = tuple(
     text(statement)
     for statement in (
@@ -60,14 +66,15 @@ def unname_late(session: Session, since: datetime) -> None:
     """
     erased = list(session.scalars(select(Profile.id).where(Profile.erased_at >= since, ~Profile.erasing)))
     if erased:
-        session.execute(_LEDGER, {"members": erased})
+        for statement in _LEDGER:
+            session.execute(statement, {"members": erased})
         session.execute(update(Outcome).where(Outcome.profile_id.in_(erased)).values(profile_id=None, order_id=None))
         session.execute(update(MailConsent).where(MailConsent.profile_id.in_(erased)).values(profile_id=None))
 
 
 def unname(session: Session, members: Sequence[int]) -> None:
     """Take the person out of what is kept for its numbers. It may be done again."""
-    for statement in (_LEDGER, *_UNNAMED):
+    for statement in (*_LEDGER, *_UNNAMED):
         session.execute(statement, {"members": list(members)})
     for table in (Decision, Fetch, Click, Outcome, MailConsent):
         # The rows stay under their random subject, so every total stays; they lead to nobody any more.

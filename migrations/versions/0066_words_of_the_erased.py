@@ -14,6 +14,10 @@ def upgrade() -> None:
         FROM profile p WHERE p.id = d.profile_id AND p.erased_at IS NOT NULL AND NOT p.erasing
           AND num_nonnulls(d.reply, d.test_address, d.address_hash, d.message_id) > 0
     """)
+    op.execute("""
+        UPDATE delivery_retry r SET reply = NULL FROM delivery d JOIN profile p ON p.id = d.profile_id
+        WHERE r.delivery_id = d.id AND r.reply IS NOT NULL AND p.erased_at IS NOT NULL AND NOT p.erasing
+    """)
 
 
 def downgrade() -> None:
