@@ -19,6 +19,7 @@ from campaigns import exits, expired, goals, guardreport, profit
 from campaigns.expired import Counts
 from campaigns.models.consent import MailConsent
 from campaigns.opens import Click, Decision, Fetch, Outcome
+from signals import mailreports
 from signals.profiles import Profile
 
 _CAMPAIGNS: Final = text("""
@@ -62,12 +63,14 @@ def keep_sums(session: Session, blobs: Blobs, root: int, now: datetime) -> None:
 def unname_late(session: Session, since: datetime) -> None:
     """Take those who were erased since then out of what was written or reckoned of them meanwhile, and committed later.
 
-    That is a ledger that was being frozen or settled, orders that were being credited, words of consent.
+    That is a ledger that was being frozen or settled, mails that came back, orders that were being credited, words of
+    consent.
     """
     erased = list(session.scalars(select(Profile.id).where(Profile.erased_at >= since, ~Profile.erasing)))
     if erased:
         for statement in _LEDGER:
             session.execute(statement, {"members": erased})
+        mailreports.forget(session, erased)
         session.execute(update(Outcome).where(Outcome.profile_id.in_(erased)).values(profile_id=None, order_id=None))
         session.execute(update(MailConsent).where(MailConsent.profile_id.in_(erased)).values(profile_id=None))
 

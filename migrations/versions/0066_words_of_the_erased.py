@@ -1,4 +1,4 @@
-"""Take off what the ledger of mails got back of erased people: hash of the address, Message-ID, the server's words."""
+"""Take off what mails brought back of erased people: keyed hashes of their addresses, Message-IDs, servers' words."""
 
 from alembic import op
 
@@ -17,6 +17,11 @@ def upgrade() -> None:
     op.execute("""
         UPDATE delivery_retry r SET reply = NULL FROM delivery d JOIN profile p ON p.id = d.profile_id
         WHERE r.delivery_id = d.id AND r.reply IS NOT NULL AND p.erased_at IS NOT NULL AND NOT p.erasing
+    """)
+    op.execute("""
+        UPDATE mail_report r SET words = NULL, address_hash = NULL, message_id = NULL
+        FROM profile p WHERE p.id = r.profile_id AND p.erased_at IS NOT NULL
+          AND num_nonnulls(r.words, r.address_hash, r.message_id) > 0
     """)
 
 
