@@ -8,20 +8,28 @@ what was done by people who are still there.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy import select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from base.blobs import Blobs
 from campaigns import exits, expired, goals, guardreport, profit
+from campaigns.cursors import LoopCursor
 from campaigns.expired import Counts
 from campaigns.models.consent import MailConsent
 from campaigns.opens import Click, Decision, Fetch, Outcome
 from signals import mailreports
+from signals.moments import moment_of, unix_ms
 from signals.profiles import Profile
 
+LATE: Final = timedelta(hours=1)
+"""Nothing that reckons of people in one transaction takes as long."""
+CURSOR: Final = "erased"
+"""Everybody who was erased before this moment (Unix milliseconds) was looked at when nothing was late any more."""
+AT_ONCE: Final = 1_000
 _CAMPAIGNS: Final = text("""
     SELECT DISTINCT d.campaign_id FROM delivery d JOIN profile p ON p.id = d.profile_id WHERE p.root_id = :root
 """)
@@ -60,19 +68,31 @@ def keep_sums(session: Session, blobs: Blobs, root: int, now: datetime) -> None:
     expired.add(session, left)
 
 
-def unname_late(session: Session, since: datetime) -> None:
-    """Take those who were erased since then out of what was written or reckoned of them meanwhile, and committed later.
+def unname_late(session: Session, now: datetime) -> None:
+    """Take those who were erased out of what was written or reckoned of them meanwhile, and committed later.
 
     That is a ledger that was being frozen or settled, mails that came back, orders that were being credited, words of
-    consent.
+    consent. Everybody is looked at until an hour after their erasure, or once if nobody looked for longer. The caller
+    commits.
     """
+    upto = unix_ms(now - LATE)
+    noted = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR))
+    since = moment_of(min(upto, noted or 0))
     erased = list(session.scalars(select(Profile.id).where(Profile.erased_at >= since, ~Profile.erasing)))
-    if erased:
+    for start in range(0, len(erased), AT_ONCE):
+        members = erased[start : start + AT_ONCE]
         for statement in _LEDGER:
-            session.execute(statement, {"members": erased})
-        mailreports.forget(session, erased)
-        session.execute(update(Outcome).where(Outcome.profile_id.in_(erased)).values(profile_id=None, order_id=None))
-        session.execute(update(MailConsent).where(MailConsent.profile_id.in_(erased)).values(profile_id=None))
+            session.execute(statement, {"members": members})
+        mailreports.forget(session, members)
+        session.execute(update(Outcome).where(Outcome.profile_id.in_(members)).values(profile_id=None, order_id=None))
+        session.execute(update(MailConsent).where(MailConsent.profile_id.in_(members)).values(profile_id=None))
+    session.execute(
+        insert(LoopCursor)
+        .values(name=CURSOR, position=upto)
+        .on_conflict_do_update(
+            index_elements=[LoopCursor.name], set_={"position": upto}, where=LoopCursor.position < upto
+        )
+    )
 
 
 def unname(session: Session, members: Sequence[int]) -> None:
