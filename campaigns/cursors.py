@@ -7,7 +7,7 @@ from base.db import Model
 
 
 class LoopCursor(Model):
-    """One loop's place: the arrival number up to which it has done its work."""
+    """One loop's place: the arrival number, or moment in Unix milliseconds, up to which it has done its work."""
 
     __tablename__ = "loop_cursor"
 

@@ -128,7 +128,8 @@ def hand_over(session: Session, rows: Sequence[Claimed], claimer: str, now: date
 def settle(session: Session, outcomes: Sequence[Settled], now: datetime) -> int:
     """Write what became of claimed rows; returns how many it concerned. The caller commits.
 
-    A row that was found unknown because its claim ran out is settled too, if nobody claimed it since.
+    A row that was found unknown because its claim ran out is settled too, if nobody claimed it since. Of a person who
+    was erased meanwhile neither the server's words nor the name of the mail are written.
     """
     if not outcomes:
         return 0
@@ -294,8 +295,10 @@ _HAND_OVER: Final = text(f"""
 
 _SETTLE: Final = text("""
     UPDATE delivery d SET
-        state = v.state, reason = v.reason, reply = coalesce(v.reply, d.reply),
-        message_id = coalesce(v.message_id, d.message_id), facts_hash = coalesce(v.facts, d.facts_hash),
+        state = v.state, reason = v.reason,
+        reply = CASE WHEN p.erased_at IS NULL THEN coalesce(v.reply, d.reply) END,
+        message_id = CASE WHEN p.erased_at IS NULL THEN coalesce(v.message_id, d.message_id) END,
+        facts_hash = coalesce(v.facts, d.facts_hash),
         not_before = v.not_before, attempts = d.attempts + v.tries, handing = false, lease_until = NULL,
         enqueued_at = NULL,
         sent_at = CASE WHEN v.state = 'accepted' THEN coalesce(v.sent_at, :now) ELSE d.sent_at END,
@@ -304,8 +307,8 @@ _SETTLE: Final = text("""
         CAST(:ids AS bigint[]), CAST(:fences AS int[]), CAST(:states AS text[]), CAST(:reasons AS text[]),
         CAST(:replies AS text[]), CAST(:message_ids AS text[]), CAST(:facts AS bytea[]),
         CAST(:not_before AS timestamptz[]), CAST(:sent_at AS timestamptz[]), CAST(:tries AS int[])
-    ) AS v(id, fence, state, reason, reply, message_id, facts, not_before, sent_at, tries)
-    WHERE d.id = v.id AND d.fence = v.fence AND d.state IN ('claimed', 'unknown')
+    ) AS v(id, fence, state, reason, reply, message_id, facts, not_before, sent_at, tries), profile p
+    WHERE d.id = v.id AND p.id = d.profile_id AND d.fence = v.fence AND d.state IN ('claimed', 'unknown')
     RETURNING d.id
 """)
 

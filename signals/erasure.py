@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import belonging, claiming, folding, journal, refusals
+from signals import belonging, claiming, folding, journal, mailreports, refusals
 from signals.intake import Intake, regroup
 from signals.state import tombstone
 
@@ -46,8 +46,6 @@ _DELETE: Final = tuple(
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",
         "DELETE FROM consent WHERE profile_id = ANY(:members)",
         "DELETE FROM household_claim WHERE profile_id = ANY(:members)",
-        # That a mail bounced stays with the ledger; what a server said of it may name the person.
-        "UPDATE mail_report SET words = NULL, address_hash = NULL, message_id = NULL WHERE profile_id = ANY(:members)",
     )
 )
 _MARK: Final = text(
@@ -114,6 +112,7 @@ def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[i
         "refused": refusals.naming(session, members),
         "contradicting": refusals.contradicting(session, members),
     }
+    mailreports.forget(session, members)
     for statement in _DELETE:
         session.execute(statement, given)
     session.execute(_MARK, {"now": now, "version": version, "members": members})

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
@@ -23,6 +24,7 @@ from base.ids import Delivery
 from base.sealed import SealedText
 from base.settings import Settings
 from signals.consenthistory import UNSUBSCRIBED
+from signals.profiles import Profile
 from signals.suppression import BOUNCED, COMPLAINED, lifted_at, suppress_hash
 
 Kind = Literal["hard", "soft", "delayed", "complaint"]
@@ -113,7 +115,8 @@ class Patience:
 def take(session: Session, report: Report, patience: Patience, now: datetime) -> bool:
     """Keep a report and let follow what it means for the address; False when it was taken before. The caller commits.
 
-    A time that is to come, or was before there were mails of ours, is not believed: `now` stands for it.
+    A time that is to come, or was before there were mails of ours, is not believed: `now` stands for it. Of a mail to
+    somebody who was erased since it is kept that it came back; not to which address, by which name, nor in whose words.
     """
     at = report.at if now - timedelta(days=60) < report.at <= now else now
     named = MESSAGE_ID.fullmatch((report.message_id or "").strip())
@@ -123,6 +126,9 @@ def take(session: Session, report: Report, patience: Patience, now: datetime) ->
         campaign, occurrence = mail.campaign, mail.occurrence
     elif campaign is not None and occurrence is not None and not (campaign < 2**31 and occurrence < 2**32):
         campaign = occurrence = None
+    hashed = report.address_hash
+    if mail is not None and session.scalar(select(Profile.erased_at).where(Profile.id == mail.profile)) is not None:
+        report, named = replace(report, words=None, address_hash=None), None
     taken = session.execute(
         insert(MailReport)
         .values(
@@ -139,8 +145,8 @@ def take(session: Session, report: Report, patience: Patience, now: datetime) ->
         tally(session, report.via, "repeated", now)
         return False
     tally(session, report.via, "taken", now)
-    if report.address_hash is not None:
-        _follow(session, report, report.address_hash, patience, at, now)
+    if hashed is not None:
+        _follow(session, report, hashed, patience, at, now)
     return True
 
 
@@ -173,6 +179,16 @@ def soft_bounces(session: Session, hashed: bytes, at: datetime, patience: Patien
     return session.scalar(query) or 0
 
 
+def forget(session: Session, members: Sequence[int]) -> None:
+    """Keep of the reports about these profiles' mails that they came, and nothing that names anybody.
+
+    Also of those about their addresses whose mail is not known, while it is known whose addresses they are. The caller
+    commits; it may be done again.
+    """
+    for which in (_THEIRS, _WAITING):
+        session.execute(which, {"members": list(members)})
+
+
 def tally(session: Session, via: str, outcome: Outcome, now: datetime) -> None:
     """Count a report of today by what became of it. The caller commits."""
     made = insert(MailReportTally).values(day=now.date(), via=via, outcome=outcome, number=1)
@@ -198,3 +214,16 @@ def words_of(text_: str | None) -> str | None:
 
 def _digest(name: str) -> bytes:
     return hashlib.sha256(name.encode("utf-8", "replace")).digest()
+
+
+# That a mail bounced stays with the ledger; what a server said of it may name the person.
+_THEIRS: Final = text("""
+    UPDATE mail_report SET words = NULL, address_hash = NULL, message_id = NULL
+    WHERE profile_id = ANY(:members) AND num_nonnulls(words, address_hash, message_id) > 0
+""")
+
+_WAITING: Final = text("""
+    UPDATE mail_report r SET words = NULL, address_hash = NULL, message_id = NULL
+    FROM identifier i
+    WHERE i.profile_id = ANY(:members) AND r.address_hash = i.value_hash AND r.profile_id IS NULL
+""")

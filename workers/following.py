@@ -44,8 +44,6 @@ RESTART_SECONDS = 5.0
 TIE_SECONDS = 60.0
 """How often the chain grows: a proof tells every entry up to the end of a day."""
 RESERVATION_LIFE = timedelta(seconds=60)
-ERASED_LATELY = timedelta(hours=1)
-"""Nothing that reckons of people in one transaction takes as long."""
 
 
 class Following:
@@ -164,9 +162,9 @@ class Following:
             raise failed
 
     def _unname(self, now: datetime) -> None:
-        """Orders are credited to many people in one transaction, which an erasure does not wait for."""
+        """What many people are written of in one transaction, as when orders are credited, no erasure waits for."""
         with transaction(self._parts.sessions) as session:
-            remainder.unname_late(session, now - ERASED_LATELY)
+            remainder.unname_late(session, now)
 
     def _leave(self, record: ConsentRecord) -> None:
         mailed = select(DeliveryRow.address_hash).where(

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from base.clock import pause
+from base.ids import Delivery as Key
 from base.processes import free_port
 from campaigns import accounting, mailreports, timeline
+from campaigns.erasure import erase_person
 from campaigns.transitions import send_test
 from signals.mailreports import MailReport, Patience, Report, take
 from signals.suppression import Suppression, SuppressionChange, lift
@@ -20,7 +22,9 @@ from tests.workers.returns import absence, arf, dsn, head_of, prose
 from tests.workers.test_sending import account, due
 from workers import listening
 from workers.bounces import ReturnDesk
+from workers.following import Following
 from workers.listening import Listener
+from workers.recorder import RecorderParts
 from workers.returned import MAX_LINES, MAX_NESTED, read
 from workers.schedule import Scheduler
 from workers.sending import Sender
@@ -220,6 +224,64 @@ def test_it_links_what_a_provider_told_of_a_message_and_an_address(post: Post) -
         assert mailreports.link(session) == 0
         assert mailreports.counts(session, campaign)["soft"] == 1
         assert accounting.account(session, campaign)["accepted"] == 1
+
+
+@pytest.mark.feature("SU-13")
+def test_it_keeps_of_a_mail_that_comes_back_to_whoever_was_erased_that_it_did(post: Post) -> None:
+    campaign = post.send("ann", "bob")
+    rows = {row.profile_id: row for row in post.shop.ledger(campaign)}
+    ann, bob = (rows[post.shop.profile(name)] for name in ("ann", "bob"))
+    words = "552 mailbox of Ms Quillfeather is full"
+    with post.shop.sessions.begin() as session:
+        for name, row in (("0", ann), ("1", bob)):  # Two that were told of before they found their mail.
+            told = Report(
+                kind="soft", via="sendgrid", name=name, at=post.shop.now, address_hash=row.address_hash,
+                message_id=row.message_id, words=words,
+            )  # fmt: skip
+            assert take(session, told, Patience(9, 9), post.shop.now)
+    erase_person(post.shop.intake, post.shop.blobs, ann.profile_id, post.shop.now, MANAGER)
+    for name in ("ann", "bob"):
+        back = dsn(post.senders[name], post.head(name), status="5.2.2", said=f"smtp; {words}")
+        assert post.desk.take(back, [post.senders[name]]) == "taken"
+    with post.shop.sessions.begin() as session:
+        mail = Key(ann.profile_id, campaign, 1)
+        told = Report(
+            kind="hard", via="ses", name="2", at=post.shop.now, mail=mail, address_hash=ann.address_hash,
+            message_id=ann.message_id, status="5.2.2", words=words,
+        )  # fmt: skip
+        assert take(session, told, Patience(9, 9), post.shop.now)
+        mailreports.link(session)
+        counted = mailreports.counts(session, campaign)
+    assert (counted["hard"], counted["soft"]) == (1, 2)
+    kept = {
+        (row.profile_id == bob.profile_id, row.words, row.address_hash, row.message_id) for row in post.rows(MailReport)
+    }
+    assert kept == {(False, None, None, None), (True, words, bob.address_hash, bob.message_id)}
+    # Mail to a dead address stops all the same; of who said so, and what, nothing is kept but the code.
+    assert {one.address_hash for one in post.rows(Suppression)} == {ann.address_hash, bob.address_hash}
+    (change,) = (one for one in post.rows(SuppressionChange) if one.address_hash == ann.address_hash)
+    assert (change.reason, change.evidence) == ("bounced", "5.2.2")
+
+
+def test_it_unnames_a_mail_that_came_back_beside_an_erasure(post: Post) -> None:
+    post.send("ann", "bob")
+    rows = {row.profile_id: row for row in post.shop.ledger(1)}
+    erase_person(post.shop.intake, post.shop.blobs, post.shop.profile("ann"), post.shop.now, MANAGER)
+    with post.shop.sessions.begin() as session:  # As a report is that was being taken, and is committed now.
+        for profile, row in rows.items():
+            session.add(
+                MailReport(
+                    key=str(profile).encode(), kind="soft", via="dsn", at=post.shop.now, received_at=post.shop.now,
+                    profile_id=profile, campaign_id=1, occurrence=1, words="Ms Quillfeather is away",
+                    address_hash=row.address_hash, message_id=row.message_id,
+                )
+            )  # fmt: skip
+    shop, bob = post.shop, post.shop.profile("bob")
+    Following(RecorderParts(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock)).idle()
+    kept = {row.profile_id == bob: (row.words, row.address_hash, row.message_id) for row in post.rows(MailReport)}
+    assert kept == {
+        True: ("Ms Quillfeather is away", rows[bob].address_hash, rows[bob].message_id), False: (None, None, None),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("scheme", ["lmtp", "smtp"])

@@ -8,13 +8,16 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import text
 
 from base.errors import Conflict
 from campaigns import accounting, settling, transitions
+from campaigns.erasure import erase_person
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Program, Web
 from tests.workers.relay import Relay
+from workers import migration
 from workers.schedule import Scheduler
 from workers.sending import Sender
 
@@ -132,3 +135,44 @@ def test_it_sends_again_of_one_reason_and_never_what_was_or_may_have_been_taken(
         transitions.cancel(session, campaign, shop.now, MANAGER)
     with shop.sessions.begin() as session, pytest.raises(Conflict, match="is cancelled"):
         settling.send_again(session, campaign, shop.now, MANAGER)
+
+
+@pytest.mark.feature("SU-13")
+def test_it_keeps_no_words_of_an_earlier_try_of_whoever_was_erased(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann", "bob", "cleo")
+    words = "552 5.2.2 mailbox of Ms Quillfeather is full"
+    relay.at_rcpt = lambda name: "" if name.startswith("cleo") else words
+    relay.at_dot = lambda name: "drop" if name.startswith("cleo") else ""
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    sender.send([row.id for row in shop.ledger(campaign)])
+    by_profile = {row.profile_id: row.id for row in shop.ledger(campaign)}
+    ann, bob, cleo = (by_profile[shop.profile(name)] for name in ("ann", "bob", "cleo"))
+    with shop.sessions.begin() as session:
+        assert settling.send_again(session, campaign, shop.now, MANAGER) == 2
+        settling.resolve(session, cleo, "queued", shop.now, MANAGER)
+        # A server that breaks off says nothing: these are the words of one that does.
+        session.execute(text("UPDATE delivery_retry SET reply = :words WHERE delivery_id = :id"),
+                        {"words": words, "id": cleo})  # fmt: skip
+    told = {}
+    for erased in ("", "ann", "cleo"):
+        if erased:
+            erase_person(shop.intake, shop.blobs, shop.profile(erased), shop.now, MANAGER)
+        with shop.sessions.begin() as session:
+            told[erased] = [one.reply for row in (ann, bob, cleo) for one in settling.retries(session, row)]
+    assert told == {"": [words] * 3, "ann": [None, words, words], "cleo": [None, words, None]}
+
+    # Its upgrade does so for those who were erased before.
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE delivery_retry SET reply = :words"), {"words": words})
+        session.execute(text("UPDATE delivery SET reply = :words, address_hash = int4send(id::int)"), {"words": words})
+    config = migration._config(shop.settings.database_url)
+    command.downgrade(config, "0061")
+    command.upgrade(config, "head")
+    kept = {row.id: (row.reply, row.address_hash is not None) for row in shop.ledger(campaign)}
+    assert kept == {ann: (None, False), bob: (words, True), cleo: (None, False)}
+    with shop.sessions.begin() as session:
+        assert [one.reply for row in (ann, bob, cleo) for one in settling.retries(session, row)] == [None, words, None]

@@ -1,19 +1,22 @@
-"""Consent in the moment of sending: who left since the audience was fixed gets nothing, up to the hand-over."""
+"""Consent in the moment of sending: who left since the audience was fixed gets nothing, up to the hand-over; of who is
+erased during it nothing stays that names them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import update
 
 from campaigns import deliveries
+from campaigns.erasure import erase_person
 from campaigns.models import Delivery
 from render.record import ConsentRecord
 from signals import erasure
 from signals.moments import unix_ms
 from signals.suppression import Suppression
-from tests.campaigns.shop import Shop
+from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
 from tests.workers.test_sending import account, due, run_jobs
 from workers.following import Following
@@ -129,3 +132,58 @@ def test_it_mails_nobody_at_a_mailbox_whose_reader_unsubscribed_until_somebody_t
     following.withdraw(said)
     third = shop.campaign()
     assert len(due(shop, scheduler, third)) == 1
+
+
+@pytest.mark.feature("SU-13")
+@pytest.mark.parametrize("answer", ["", "451 4.2.1 Ms Quillfeather is away", "550 5.7.1 Ms Quillfeather refuses"])
+def test_it_keeps_nothing_that_names_whoever_is_erased_while_their_mail_is_handed_over(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, answer: str
+) -> None:
+    shop.people("ann", "bob")
+    ids, erased = due(shop, scheduler, shop.campaign()), shop.profile("ann")
+    held: list[Delivery] = []
+
+    def at_rcpt(recipient: str) -> str:
+        if not recipient.startswith("ann@"):
+            return ""
+        erase_person(shop.intake, shop.blobs, erased, shop.now, MANAGER)
+        held.extend(row for row in shop.ledger(1) if row.profile_id == erased)
+        return answer
+
+    relay.at_rcpt = at_rcpt
+    sender.send(ids)
+    assert [(row.state, row.handing, row.address_hash) for row in held] == [("claimed", True, None)]
+    rows = {row.profile_id: row for row in shop.ledger(1)}
+    of_ann, of_bob = rows.pop(erased), rows.popitem()[1]
+    states = {"": "accepted", "4": "deferred", "5": "failed"}
+    assert (of_ann.state, of_ann.attempts) == (states[answer[:1]], 1)
+    assert (of_ann.address_hash, of_ann.reply, of_ann.message_id) == (None, None, None)
+    assert (of_bob.state, of_bob.reply, bool(of_bob.address_hash and of_bob.message_id)) == (
+        "accepted", "250 2.0.0 Taken", True,
+    )  # fmt: skip
+    # One that was put off is skipped once its time has come.
+    shop.clock.advance(timedelta(hours=2))
+    scheduler.tick()
+    sender.send(ids)
+    (again,) = (row for row in shop.ledger(1) if row.profile_id == erased)
+    assert (again.state, again.reason) == (
+        ("skipped", "erased") if answer.startswith("4") else (of_ann.state, of_ann.reason)
+    )
+    assert again.address_hash is None
+
+
+def test_it_unnames_a_mail_that_was_frozen_or_settled_beside_an_erasure(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann", "bob")
+    due(shop, scheduler, shop.campaign())
+    before = {row.profile_id: row.address_hash for row in shop.ledger(1)}
+    erase_person(shop.intake, shop.blobs, shop.profile("ann"), shop.now, MANAGER)
+    with shop.sessions.begin() as session:  # As statements leave them that began before and are committed now.
+        for profile, hashed in before.items():
+            late = {"address_hash": hashed, "reply": "250 for Ms Quillfeather", "message_id": "<c1.o1.x@y>"}
+            session.execute(update(Delivery).where(Delivery.profile_id == profile).values(**late))
+    Following(RecorderParts(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock)).idle()
+    bob = shop.profile("bob")
+    for row in shop.ledger(1):
+        named = (row.address_hash, row.reply, row.message_id)
+        kept = (before[bob], "250 for Ms Quillfeather", "<c1.o1.x@y>")
+        assert named == (kept if row.profile_id == bob else (None, None, None))
