@@ -18,6 +18,7 @@ from campaigns import corrections, disagreement, mailreports, signalwords
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
+from campaigns.ordertold import told_of_orders
 from campaigns.wording import (
     CHANNEL_WORDS,
     CLASS_WORDS,
@@ -36,7 +37,6 @@ from campaigns.wording import (
 )
 from signals.events import Event
 from signals.mailreports import MailReport
-from signals.sources import Source
 
 KINDS = ("mail", "open", "click", "order", "signal", "disagreement")
 PAGE = 100
@@ -51,7 +51,8 @@ END = datetime(9999, 1, 1, tzinfo=UTC)
 class Entry:
     """One line: when, what kind (mail, open, click, order, signal), in words, with what belongs to it.
 
-    `alarm` says that its records contradict others (`campaigns.disagreement`).
+    `alarm` says that its records contradict others (`campaigns.disagreement`). `cents` were paid, or paid back.
+    `is_repeat`: it says of an order what was said of it already.
     """
 
     at: datetime
@@ -67,6 +68,7 @@ class Entry:
     currency: str | None = None
     late: datetime | None = None
     alarm: str | None = None
+    is_repeat: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -111,6 +113,7 @@ def timeline(
 ) -> Page:
     """What happened to the profiles of one person before a moment, newest first: everything, or entries of one kind.
 
+    Updates of an order that say what it already says, as shops tell of each step of packing, are left out.
     What was shown before `kept_since` has expired, and the entries that would lead to it say so.
     """
     span = _Span(
@@ -129,11 +132,15 @@ def timeline(
     # Each kind is read to the same depth, so the newest of all are whole.
     merged = sorted((entry for read in wanted for entry in read(span)), key=lambda entry: entry.at, reverse=True)
     if len(merged) <= limit:
-        return Page(merged, None)
+        return Page(_new(merged), None)
     page, following = merged[:limit], merged[limit]
     # What happened at one moment stays together: it is told on the next page, unless this one holds nothing else.
     whole = [entry for entry in page if entry.at > following.at] or page
-    return Page(whole, whole[-1].at)
+    return Page(_new(whole), whole[-1].at)
+
+
+def _new(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not entry.is_repeat]
 
 
 def _mails(span: _Span) -> Iterable[Entry]:
@@ -320,42 +327,20 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         .limit(span.limit)
     ).all()
     lines = corrections.corrected(span.session, span.members, rows)
-    orders = _order_words(span, rows)
+    orders = told_of_orders(span.session, span.members, rows)
     for row in rows:
         properties = row.body.get("properties") or {}
         known = properties if isinstance(properties, dict) else {}
-        currency = known.get("currency")
+        order = orders.get(row.id)
         late = row.received_at if row.received_at - row.event_time > LATE else None
         yield Entry(
             at=row.event_time,
             kind=kind,
             title=event_words(row.name, row.type),
-            detail=": ".join(filter(None, (orders.get(row.id), signalwords.detail(row.name, known)))),
-            cents=row.order_total_cents,
-            currency=currency if isinstance(currency, str) else None,
+            detail=": ".join(filter(None, (order.words if order else "", signalwords.detail(row.name, known)))),
+            cents=order.cents if order else None,
+            currency=order.currency if order else None,
             late=late,
+            is_repeat=order is not None and order.is_repeat,
             facts={"event": row.id, "lines": lines.get(row.id, ()), "case": signalwords.case(row.name, known)},
         )
-
-
-def _order_words(span: _Span, rows: Sequence[Event]) -> dict[int, str]:
-    """Which order each of these signals is about, as its buyer knows it, and who told of it.
-
-    What tells of a refund knows the order's id alone; its number was told with the order.
-    """
-    orders = {row.order_id for row in rows if row.order_id is not None}
-    if not orders:
-        return {}
-    named = span.session.execute(
-        select(Event.source_id, Event.order_id, func.max(Event.order_number))
-        .where(Event.order_id.in_(orders), Event.profile_id.in_(span.members), Event.order_number.is_not(None))
-        .group_by(Event.source_id, Event.order_id)
-    )
-    numbers = {(source, order): number for source, order, number in named}
-    told = select(Source.id, Source.name).where(Source.id.in_({row.source_id for row in rows}))
-    sources = dict(span.session.execute(told).all())
-    return {
-        row.id: f"Order {numbers.get((row.source_id, row.order_id), row.order_id)} ({sources[row.source_id]})"
-        for row in rows
-        if row.order_id is not None
-    }
