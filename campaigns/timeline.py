@@ -199,10 +199,10 @@ def _opens(span: _Span) -> Iterable[Entry]:
     ).all()
     fetches = _fetches_of(span.session, [row.id for row in decisions], span.members)
     for row in decisions:
-        classes, picture = fetches.get(row.id, ({}, None))
-        instead = instead_words(picture.rung, row.rung) if picture is not None else ""
+        classes, pictures = fetches.get(row.id, ({}, []))
+        picture, instead, before = _seen(pictures, row.rung)
         shown = ((int(slot), span.offers.get(offer, f"Offer {offer}")) for slot, offer in sorted(row.slots.items()))
-        words = "; ".join([*(CLASS_WORDS[name] for name in classes), *([instead] if instead else [])])
+        words = "; ".join([*(CLASS_WORDS[name] for name in classes), *filter(None, (before, instead))])
         where = _contact_words(row.contact) if row.contact else ""
         yield Entry(
             at=row.at,
@@ -239,30 +239,46 @@ def _undecided_fetches(span: _Span) -> Iterable[Entry]:
 
 
 class _Picture(NamedTuple):
-    """A picture that was served: its SHA-256 in hexadecimal, and the rung it came from."""
+    """A picture that was served: of which slot, its SHA-256 in hexadecimal, and the rung it came from."""
 
+    slot: int
     sha256: str
     rung: str
 
 
+def _seen(pictures: Sequence[_Picture], decided: str) -> tuple[_Picture | None, str, str]:
+    """Of what an open served in a place: the picture that tells, what it was instead of, and what came before it.
+
+    What was chosen tells; what was served in its place, as it was not ready, only if it never came.
+    """
+    if not pictures:
+        return None, "", ""
+    first = instead_words(pictures[0].rung, decided)
+    chosen = next((one for one in pictures if not instead_words(one.rung, decided)), None)
+    if chosen is None:
+        return pictures[0], first, ""
+    return chosen, "", f"first {first}; then what was chosen" if first else ""
+
+
 def _fetches_of(
     session: Session, decisions: Sequence[str], members: Sequence[int]
-) -> dict[str, tuple[dict[str, int], _Picture | None]]:
-    """Per decision: how often each class fetched, and the first fetch that was given a picture."""
-    found: dict[str, tuple[dict[str, int], _Picture | None]] = {}
+) -> dict[str, tuple[dict[str, int], list[_Picture]]]:
+    """Per decision: how often each class fetched, and the pictures of the place that was fetched first, in sequence."""
+    found: dict[str, tuple[dict[str, int], list[_Picture]]] = {}
     rows = session.execute(
-        select(Fetch.decision_id, Fetch.fetch_class, Fetch.sha256, Fetch.kind, Fetch.rung)
+        select(Fetch.decision_id, Fetch.fetch_class, Fetch.slot, Fetch.sha256, Fetch.kind, Fetch.rung)
         .where(Fetch.decision_id.in_(decisions), Fetch.profile_id.in_(members))
         .order_by(Fetch.at, Fetch.slot)
     )
     for row in rows:
         if row.decision_id is None:
             continue
-        classes, picture = found.get(row.decision_id, ({}, None))
+        classes, pictures = found.setdefault(row.decision_id, ({}, []))
         classes[row.fetch_class] = classes.get(row.fetch_class, 0) + 1
-        if picture is None and row.kind in ("picture", "dark") and row.sha256 is not None:
-            picture = _Picture(row.sha256.hex(), row.rung)
-        found[row.decision_id] = (classes, picture)
+        if row.kind not in ("picture", "dark") or row.sha256 is None:
+            continue
+        if not pictures or pictures[0].slot == row.slot:
+            pictures.append(_Picture(row.slot, row.sha256.hex(), row.rung))
     return found
 
 
