@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -20,79 +19,13 @@ from campaigns.models.campaign import Segment
 from signals.catalog import Category
 from signals.foldevent import trait_name
 from signals.identifying import is_identifying
+from signals.rulewords import COMPARISONS, CONDITIONS, EVERYBODY, WITHOUT_VALUE, Condition, phrase
 
 ROWS: Final = 8
+BY_KEY: Final = {condition.key: condition for condition in CONDITIONS}
 TRAITS_LOOKED_AT: Final = 20_000
 """Values of traits whose names a form suggests."""
-Kind = Literal["whole", "number", "cents", "share", "yes/no", "text", "any"]
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One thing that may be asked. `key` is its value in the form; `field` the catalogue's name.
-
-    `kind` says what its value is: text, or any sort of thing as traits are. `named`: the form gives the name.
-    """
-
-    key: str
-    words: str
-    field: str
-    kind: Kind
-    category: bool = False
-    days: bool = False
-    name: str = ""
-    named: bool = False
-
-    @property
-    def needs(self) -> str:
-        """What else its row must say, as the page shows it."""
-        wanted = {"category": self.category, "days": self.days, "name": self.named}
-        compared = "" if self.kind == "yes/no" else " comparison"
-        return " ".join(name for name, is_wanted in wanted.items() if is_wanted) + compared + " value"
-
-
-CONDITIONS: Final = (
-    Condition("bought", "times they bought the category", "purchases.count", "whole", category=True),
-    Condition("bought_within", "times they bought it in the last … days", "purchases.count", "whole", True, True),
-    Condition("since", "days since they last bought the category", "purchases.days_since", "whole", category=True),
-    Condition("due", "how due they are to restock it (1 = now)", "purchases.due_ratio", "number", category=True),
-    Condition("spent", "spent on the category", "purchases.amount", "cents", category=True),
-    Condition("viewed", "times they looked at the category", "views.count", "whole", category=True),
-    Condition("looked", "days since they last looked at the category", "views.days_since", "whole", category=True),
-    Condition("in_cart", "has the category in the cart", "cart.contains", "yes/no", category=True),
-    Condition("orders", "orders in all", "orders.count", "whole"),
-    Condition("orders_within", "orders in the last … days", "orders.count", "whole", days=True),
-    Condition("last_order", "days since the last order", "orders.days_since", "whole"),
-    Condition("spent_all", "spent in all", "orders.amount", "cents"),
-    Condition("cart", "lines in the cart", "cart.count", "whole"),
-    Condition("cart_hours", "hours since the cart changed", "cart.hours_since", "whole"),
-    Condition("clicks", "clicks in our mails", "mail.clicks", "whole"),
-    Condition("clicked", "days since they last clicked in a mail", "mail.days_since_click", "whole"),
-    Condition("known", "days since we have known them", "person.known_days", "whole"),
-    Condition("trait", "a trait of theirs", "trait", "any", named=True),
-    Condition("intent", "what they seem to be up to", "intent.top", "text"),
-    Condition("agreed_email", "agreed to mails", "consent.email", "yes/no"),
-    Condition("agreed_sms", "agreed to text messages", "consent.sms", "yes/no"),
-    Condition("agreed_push", "agreed to push messages", "consent.push", "yes/no"),
-    Condition("churn", "chance of leaving (%)", "score", "share", name="churn"),
-    Condition("cross_buy", "chance of trying something new (%)", "score", "share", name="cross_buy"),
-    Condition("best", "chance of becoming one of the best (%)", "score", "share", name="best"),
-    Condition("ltv", "worth expected in 90 days", "score", "cents", name="ltv"),
-    Condition("interval", "days until the next order, expected", "score", "number", name="interval"),
-    Condition("household", "people in their household", "household.people", "whole"),
-    Condition("children", "children who live with them", "household.children", "whole"),
-    Condition("grown", "grown-up children who live elsewhere", "household.grown_children", "whole"),
-    Condition("oldest", "age of the oldest in their household", "household.oldest", "whole"),
-    Condition("complaint", "has an open complaint", "complaint.open", "yes/no"),
-)
-BY_KEY: Final = {condition.key: condition for condition in CONDITIONS}
-COMPARISONS: Final = (
-    (">=", "at least"), ("<=", "at most"), ("=", "is"), (">", "more than"), ("<", "less than"), ("not", "is not"),
-    ("present", "is known"), ("missing", "is not known"),
-)  # fmt: skip
-WITHOUT_VALUE: Final = ("present", "missing")
 YES, NO = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
-EVERYBODY: Final[dict[str, Any]] = {"always": True}
 INSIDE, OUTSIDE = "in", "out"
 """Before a segment's number in the place of a condition's key: who is in it, or who is not."""
 FIELDS: Final = ("tie", "condition", "name", "category", "days", "comparison", "value")
@@ -146,40 +79,7 @@ def joined(rule: Mapping[str, Any]) -> str:
 
 def words(rule: Mapping[str, Any], segments: Mapping[int, str], categories: Mapping[str, str]) -> str | None:
     """A rule in a line, or None when rows cannot say it. Names: of `segments` by number, of `categories` by slug."""
-    shown = rows(rule)
-    if shown is None:
-        return None
-    groups: list[list[str]] = []
-    for row in shown:
-        said = _said(row, segments, categories)
-        if row["tie"]:
-            groups[-1].append(said)
-        else:
-            groups.append([said])
-    between, within = (" or ", " and ") if joined(rule) == "any" else (" and ", " or ")
-    is_one = len(groups) == 1
-    said_so = [within.join(group) if is_one or len(group) == 1 else f"({within.join(group)})" for group in groups]
-    return between.join(said_so) or "everybody"
-
-
-def _said(row: Mapping[str, str], segments: Mapping[int, str], categories: Mapping[str, str]) -> str:
-    if found := _SEGMENT.fullmatch(row["condition"]):
-        name = segments.get(int(found[2]), f"no. {found[2]}")
-        return f"{'in' if found[1] == INSIDE else 'not in'} “{name}”"
-    condition = BY_KEY[row["condition"]]
-    what, _, unit = condition.words.partition(" (")
-    if condition.category:
-        name = categories.get(row["category"], row["category"])
-        what = what.replace("the category", name).replace("bought it", f"bought {name}")
-    if condition.kind == "yes/no":
-        return what if row["value"] == "yes" else f"not: {what}"
-    if condition.named:
-        what = row["name"]
-    if row["comparison"] in WITHOUT_VALUE:
-        return f"{what.replace('…', row['days'])} {dict(COMPARISONS)[row['comparison']]}"
-    # A unit is said where the number stands; what a number means is not.
-    per_cent = "%" if unit.startswith("%") else ""
-    return f"{what.replace('…', row['days'])} {dict(COMPARISONS)[row['comparison']]} {row['value']}{per_cent}"
+    return None if rows(rule) is None else phrase(rule, categories, segments)
 
 
 def rows(rule: Mapping[str, Any]) -> list[dict[str, str]] | None:
@@ -300,7 +200,7 @@ def _shown(node: Any) -> dict[str, str] | None:
             return row | {"comparison": "not"}
     if not isinstance(node, dict) or not {"field", "op"} <= set(node):
         return None
-    found = next((one for one in CONDITIONS if _is_about(one, node)), None)
+    found = next((one for one in CONDITIONS if one.is_about(node)), None)
     if found is None or set(node) - {"field", "op", "value", "category", "within_days", "name"}:
         return None
     value = _typed_value(found, node)
@@ -314,15 +214,6 @@ def _shown(node: Any) -> dict[str, str] | None:
         "comparison": "=" if node["op"] == "in" else str(node["op"]),
         "value": value,
     }
-
-
-def _is_about(condition: Condition, node: Mapping[str, Any]) -> bool:
-    return (
-        condition.field == node["field"]
-        and condition.days == ("within_days" in node)
-        and condition.category == ("category" in node)
-        and (bool(node.get("name")) if condition.named else condition.name == node.get("name", ""))
-    )
 
 
 def _typed_value(condition: Condition, node: Mapping[str, Any]) -> str | None:

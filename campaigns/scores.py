@@ -16,14 +16,17 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from base.queues import JOB_SECONDS
-from campaigns import admin_log, segments
+from campaigns import admin_log, approving, segments
 from campaigns.admin_log import Actor
 from campaigns.models import ScoreModel, ScoreRun, Segment
+from campaigns.models.accounts import AdminEntry
 from render.guard import FLAGS
 from signals.readings import FLAG
 
 Unit = Literal["chance", "cents", "days"]
 BINS: Final = 10
+ASKED, RUN = "ask for scores", "score run"
+"""What the log of changes calls it that somebody asks, and what is asked for."""
 LONGEST: Final = timedelta(seconds=JOB_SECONDS)
 """A run that began longer ago was broken off: its job is ended by then."""
 
@@ -67,10 +70,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Overview:
-    """The newest run that ended, one that goes on or waits, the model of the former, spreads, and people by flag."""
+    """The newest run that ended, one that goes on or waits, the model of the former, spreads, and people by flag.
+
+    `asked_by`: who asked for the one that goes on or waits, as pages call them; "" where there is none.
+    """
 
     ended: ScoreRun | None
     pending: ScoreRun | None
+    asked_by: str
     model: ScoreModel | None
     spreads: tuple[Spread, ...]
     flagged: Mapping[str, int]
@@ -88,7 +95,14 @@ def overview(session: Session) -> Overview:
     model = session.get(ScoreModel, ended.model_hash) if ended is not None and ended.model_hash else None
     spreads = tuple(found for score in SCORES if (found := _spread(session, score)) is not None)
     counts = {row.name: row.people for row in session.execute(_FLAGGED, {"names": [FLAG + flag for flag in FLAGS]})}
-    return Overview(ended, pending, model, spreads, {flag: counts.get(FLAG + flag, 0) for flag in FLAGS})
+    asked_by = _asker(session, pending) if pending is not None else ""
+    return Overview(ended, pending, asked_by, model, spreads, {flag: counts.get(FLAG + flag, 0) for flag in FLAGS})
+
+
+def _asker(session: Session, run: ScoreRun) -> str:
+    asked = (AdminEntry.action == ASKED, AdminEntry.object_type == RUN, AdminEntry.object_id == str(run.id))
+    user = session.scalar(select(AdminEntry.user_id).where(*asked).order_by(AdminEntry.id).limit(1))
+    return approving.name_of(session, user, run.asked_by)
 
 
 def ask(session: Session, now: datetime, by: Actor) -> ScoreRun:
@@ -98,7 +112,7 @@ def ask(session: Session, now: datetime, by: Actor) -> ScoreRun:
         row = ScoreRun(asked_at=now, asked_by=by.name)
         session.add(row)
         session.flush()
-    admin_log.record(session, by, "ask for scores", "score run", row.id, now)
+    admin_log.record(session, by, ASKED, RUN, row.id, now)
     return row
 
 

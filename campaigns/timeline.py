@@ -18,6 +18,7 @@ from campaigns import corrections, disagreement, mailreports, signalwords
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
+from campaigns.ordertold import told_of_orders
 from campaigns.wording import (
     CHANNEL_WORDS,
     CLASS_WORDS,
@@ -36,7 +37,6 @@ from campaigns.wording import (
 )
 from signals.events import Event
 from signals.mailreports import MailReport
-from signals.sources import Source
 
 KINDS = ("mail", "open", "click", "order", "signal", "disagreement")
 PAGE = 100
@@ -51,7 +51,8 @@ END = datetime(9999, 1, 1, tzinfo=UTC)
 class Entry:
     """One line: when, what kind (mail, open, click, order, signal), in words, with what belongs to it.
 
-    `alarm` says that its records contradict others (`campaigns.disagreement`).
+    `alarm` says that its records contradict others (`campaigns.disagreement`). `cents` were paid, or paid back.
+    `is_repeat`: it says of an order what was said of it already.
     """
 
     at: datetime
@@ -67,6 +68,7 @@ class Entry:
     currency: str | None = None
     late: datetime | None = None
     alarm: str | None = None
+    is_repeat: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -111,6 +113,7 @@ def timeline(
 ) -> Page:
     """What happened to the profiles of one person before a moment, newest first: everything, or entries of one kind.
 
+    Updates of an order that say what it already says, as shops tell of each step of packing, are left out.
     What was shown before `kept_since` has expired, and the entries that would lead to it say so.
     """
     span = _Span(
@@ -129,11 +132,15 @@ def timeline(
     # Each kind is read to the same depth, so the newest of all are whole.
     merged = sorted((entry for read in wanted for entry in read(span)), key=lambda entry: entry.at, reverse=True)
     if len(merged) <= limit:
-        return Page(merged, None)
+        return Page(_new(merged), None)
     page, following = merged[:limit], merged[limit]
     # What happened at one moment stays together: it is told on the next page, unless this one holds nothing else.
     whole = [entry for entry in page if entry.at > following.at] or page
-    return Page(whole, whole[-1].at)
+    return Page(_new(whole), whole[-1].at)
+
+
+def _new(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not entry.is_repeat]
 
 
 def _mails(span: _Span) -> Iterable[Entry]:
@@ -192,10 +199,10 @@ def _opens(span: _Span) -> Iterable[Entry]:
     ).all()
     fetches = _fetches_of(span.session, [row.id for row in decisions], span.members)
     for row in decisions:
-        classes, picture = fetches.get(row.id, ({}, None))
-        instead = instead_words(picture.rung, row.rung) if picture is not None else ""
+        classes, pictures = fetches.get(row.id, ({}, []))
+        picture, instead, before = _seen(pictures, row.rung)
         shown = ((int(slot), span.offers.get(offer, f"Offer {offer}")) for slot, offer in sorted(row.slots.items()))
-        words = "; ".join([*(CLASS_WORDS[name] for name in classes), *([instead] if instead else [])])
+        words = "; ".join([*(CLASS_WORDS[name] for name in classes), *filter(None, (before, instead))])
         where = _contact_words(row.contact) if row.contact else ""
         yield Entry(
             at=row.at,
@@ -232,30 +239,46 @@ def _undecided_fetches(span: _Span) -> Iterable[Entry]:
 
 
 class _Picture(NamedTuple):
-    """A picture that was served: its SHA-256 in hexadecimal, and the rung it came from."""
+    """A picture that was served: of which slot, its SHA-256 in hexadecimal, and the rung it came from."""
 
+    slot: int
     sha256: str
     rung: str
 
 
+def _seen(pictures: Sequence[_Picture], decided: str) -> tuple[_Picture | None, str, str]:
+    """Of what an open served in a place: the picture that tells, what it was instead of, and what came before it.
+
+    What was chosen tells; what was served in its place, as it was not ready, only if it never came.
+    """
+    if not pictures:
+        return None, "", ""
+    first = instead_words(pictures[0].rung, decided)
+    chosen = next((one for one in pictures if not instead_words(one.rung, decided)), None)
+    if chosen is None:
+        return pictures[0], first, ""
+    return chosen, "", f"first {first}; then what was chosen" if first else ""
+
+
 def _fetches_of(
     session: Session, decisions: Sequence[str], members: Sequence[int]
-) -> dict[str, tuple[dict[str, int], _Picture | None]]:
-    """Per decision: how often each class fetched, and the first fetch that was given a picture."""
-    found: dict[str, tuple[dict[str, int], _Picture | None]] = {}
+) -> dict[str, tuple[dict[str, int], list[_Picture]]]:
+    """Per decision: how often each class fetched, and the pictures of the place that was fetched first, in sequence."""
+    found: dict[str, tuple[dict[str, int], list[_Picture]]] = {}
     rows = session.execute(
-        select(Fetch.decision_id, Fetch.fetch_class, Fetch.sha256, Fetch.kind, Fetch.rung)
+        select(Fetch.decision_id, Fetch.fetch_class, Fetch.slot, Fetch.sha256, Fetch.kind, Fetch.rung)
         .where(Fetch.decision_id.in_(decisions), Fetch.profile_id.in_(members))
         .order_by(Fetch.at, Fetch.slot)
     )
     for row in rows:
         if row.decision_id is None:
             continue
-        classes, picture = found.get(row.decision_id, ({}, None))
+        classes, pictures = found.setdefault(row.decision_id, ({}, []))
         classes[row.fetch_class] = classes.get(row.fetch_class, 0) + 1
-        if picture is None and row.kind in ("picture", "dark") and row.sha256 is not None:
-            picture = _Picture(row.sha256.hex(), row.rung)
-        found[row.decision_id] = (classes, picture)
+        if row.kind not in ("picture", "dark") or row.sha256 is None:
+            continue
+        if not pictures or pictures[0].slot == row.slot:
+            pictures.append(_Picture(row.slot, row.sha256.hex(), row.rung))
     return found
 
 
@@ -320,42 +343,20 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         .limit(span.limit)
     ).all()
     lines = corrections.corrected(span.session, span.members, rows)
-    orders = _order_words(span, rows)
+    orders = told_of_orders(span.session, span.members, rows)
     for row in rows:
         properties = row.body.get("properties") or {}
         known = properties if isinstance(properties, dict) else {}
-        currency = known.get("currency")
+        order = orders.get(row.id)
         late = row.received_at if row.received_at - row.event_time > LATE else None
         yield Entry(
             at=row.event_time,
             kind=kind,
             title=event_words(row.name, row.type),
-            detail=": ".join(filter(None, (orders.get(row.id), signalwords.detail(row.name, known)))),
-            cents=row.order_total_cents,
-            currency=currency if isinstance(currency, str) else None,
+            detail=": ".join(filter(None, (order.words if order else "", signalwords.detail(row.name, known)))),
+            cents=order.cents if order else None,
+            currency=order.currency if order else None,
             late=late,
+            is_repeat=order is not None and order.is_repeat,
             facts={"event": row.id, "lines": lines.get(row.id, ()), "case": signalwords.case(row.name, known)},
         )
-
-
-def _order_words(span: _Span, rows: Sequence[Event]) -> dict[int, str]:
-    """Which order each of these signals is about, as its buyer knows it, and who told of it.
-
-    What tells of a refund knows the order's id alone; its number was told with the order.
-    """
-    orders = {row.order_id for row in rows if row.order_id is not None}
-    if not orders:
-        return {}
-    named = span.session.execute(
-        select(Event.source_id, Event.order_id, func.max(Event.order_number))
-        .where(Event.order_id.in_(orders), Event.profile_id.in_(span.members), Event.order_number.is_not(None))
-        .group_by(Event.source_id, Event.order_id)
-    )
-    numbers = {(source, order): number for source, order, number in named}
-    told = select(Source.id, Source.name).where(Source.id.in_({row.source_id for row in rows}))
-    sources = dict(span.session.execute(told).all())
-    return {
-        row.id: f"Order {numbers.get((row.source_id, row.order_id), row.order_id)} ({sources[row.source_id]})"
-        for row in rows
-        if row.order_id is not None
-    }

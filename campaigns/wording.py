@@ -87,6 +87,7 @@ EVENT_WORDS = {
     "group": "Joined a group",
     "alias": "Accounts joined",
     "Order Completed": "Order placed",
+    "Order Updated": "Order changed",
     "Order Refunded": "Order returned",
     "Order Cancelled": "Order cancelled",
     "Consent Changed": "Consent changed",

@@ -17,6 +17,7 @@ from render.guard import FLAGS, SUPPRESSED, UNPROFITABLE
 from render.money import money
 from render.plan import LAYERS, Layer, Offer, Plan, Slot
 from render.reasons import WHY
+from signals.rulewords import phrase
 
 
 class CandidateLike(Protocol):
@@ -59,12 +60,13 @@ class DecisionLike(Protocol):
 
 
 class Other(Struct, frozen=True):
-    """One offer that was not shown in a slot, and why."""
+    """One offer that was not shown in a slot, and why. `cause` is the end of its sentence, without figures."""
 
     offer: int
     name: str
     layer: str
     sentence: str
+    cause: str
 
 
 class SlotExplanation(Struct, frozen=True):
@@ -76,6 +78,14 @@ class SlotExplanation(Struct, frozen=True):
     offer_name: str
     why: tuple[str, ...]
     others: tuple[Other, ...]
+
+    @property
+    def causes(self) -> dict[str, list[Other]]:
+        """The others by what they have in common: cause -> offers, in the plan's order."""
+        found: dict[str, list[Other]] = {}
+        for other in self.others:
+            found.setdefault(other.cause, []).append(other)
+        return found
 
 
 LAYER_WORDS: Final[dict[str, str]] = {
@@ -113,12 +123,15 @@ def explain(decision: DecisionLike, plan: Plan) -> tuple[SlotExplanation, ...]:
     return tuple(_explain(slot, decision.rung, reason, plan, effects) for slot in decision.slots)
 
 
-def sentence(candidate: CandidateLike, plan: Plan, effect: float | None = None) -> str:
-    """Why a candidate was not shown, as one sentence. `effect`: what showing it changes of its chance, if known."""
+def _other(candidate: CandidateLike, layer: str, plan: Plan, effect: float | None) -> Other:
+    """Why a candidate was not shown. `effect`: what showing it changes of its chance, if known."""
     offer = plan.offer_by_id.get(candidate.offer)
     if offer is None:
-        return f"The offer {candidate.offer} is not in this plan."
-    return f"“{offer.name}” was not shown: {because(candidate, offer, plan)}{_figures(candidate, plan, effect)}."
+        sentence = f"The offer {candidate.offer} is not in this plan."
+        return Other(candidate.offer, str(candidate.offer), layer, sentence, "it is not in this plan")
+    cause = because(candidate, offer, plan)
+    sentence = f"“{offer.name}” was not shown: {cause}{_figures(candidate, plan, effect)}."
+    return Other(offer.id, offer.name, layer, sentence, cause)
 
 
 def because(candidate: CandidateLike, offer: Offer, plan: Plan) -> str:
@@ -132,7 +145,7 @@ def because(candidate: CandidateLike, offer: Offer, plan: Plan) -> str:
         return f"the campaign sells nothing to whom its suppression rule means{_suppressed(rule, plan)}"
     if rule.startswith(UNPROFITABLE):
         return f"the profit guard keeps offers that widen what people buy from those who {flag_words(rule)}"
-    return _unmet(offer, candidate.removed_by, rule)
+    return _unmet(offer, candidate.removed_by, rule, plan)
 
 
 def _explain(
@@ -147,10 +160,7 @@ def _explain(
         offer_name=shown.name if shown is not None else str(slot.offer),
         why=tuple(_why(slot, planned, shown, rung, reason, plan, effects.get(slot.offer))),
         others=tuple(
-            Other(
-                candidate.offer, _name(candidate.offer, plan), candidate.removed_by,
-                sentence(candidate, plan, effects.get(candidate.offer)),
-            )
+            _other(candidate, candidate.removed_by, plan, effects.get(candidate.offer))
             for candidate in slot.candidates
             if candidate.removed_by is not None
         ),
@@ -234,14 +244,14 @@ def _refusal(reason: str | None) -> str:
     return _REFUSALS.get(reason or "", "Only the default could be shown.")
 
 
-def _unmet(offer: Offer, layer: str | None, rule: str) -> str:
-    """A rule that did not hold, quoted as it was written."""
+def _unmet(offer: Offer, layer: str | None, rule: str, plan: Plan) -> str:
+    """A rule that did not hold, in words."""
     asked = next((one for one in LAYERS if one == layer), None)
     if asked is None or not rule.startswith("rule "):
         return rule or "no reason was kept"
     clause = clause_of(offer, asked, rule)
     asks = f"its rule for “{LAYER_WORDS[asked]}” was not met"
-    return f"{asks}: {in_words(clause)}" if clause is not None else asks
+    return f"{asks}: {phrase(clause, plan.category_names)}" if clause is not None else asks
 
 
 def clause_of(offer: Offer, layer: Layer, rule: str) -> Any:
@@ -254,31 +264,11 @@ def clause_of(offer: Offer, layer: Layer, rule: str) -> Any:
     return clauses[number - 1] if 0 < number <= len(clauses) else None
 
 
-def in_words(node: Any) -> str:
-    """A rule as a phrase, such as `orders.count >= 2 and not (segment 7)`."""
-    if not isinstance(node, dict):
-        return str(node)
-    for word, joint in (("all", " and "), ("any", " or ")):
-        if word in node:
-            parts = [in_words(part) for part in node[word]]
-            return joint.join(parts) if len(parts) == 1 else "(" + joint.join(parts) + ")"
-    if "not" in node:
-        return f"not {in_words(node['not'])}"
-    if "segment" in node:
-        return f"in segment {node['segment']}"
-    if "always" in node:
-        return "always" if node["always"] else "never"
-    extras = [f"{key} {value}" for key, value in node.items() if key not in ("field", "op", "value")]
-    about = f" ({', '.join(extras)})" if extras else ""
-    value = f" {node['value']}" if "value" in node else ""
-    return f"{node.get('field', '?')}{about} {node.get('op', '')}{value}"
-
-
 def _suppressed(rule: str, plan: Plan) -> str:
-    """The part of the suppression rule that a code such as `suppressed: 2` means, quoted as it was written."""
+    """The part of the suppression rule that a code such as `suppressed: 2` means, in words."""
     asked = alternatives(plan.suppress) if plan.suppress is not UNSET else []
     number = int(rule.removeprefix(SUPPRESSED))
-    return f": {in_words(asked[number - 1])}" if 0 < number <= len(asked) else ""
+    return f": {phrase(asked[number - 1], plan.category_names)}" if 0 < number <= len(asked) else ""
 
 
 def flag_words(rule: str) -> str:

@@ -1,14 +1,16 @@
 """Rows of tables (CSV, Parquet) as Segment calls, by a plan that says which column goes where.
 
 A plan is a JSON object: `type` and `event` of every call, `columns` from a column to its place in the call (`userId`,
-`timestamp`, `properties.total`), `values` that are the same in every row, and the `timezone` of moments without an
-offset. A column is taken as it is, or made a number, a whole number, true or false, a moment, or JSON.
+`timestamp`, `properties.total`), `values` that are the same in every row, the `timezone` of moments without an offset,
+and the `decimal` mark of numbers, a point or a comma. A column is taken as it is, or made a number, a whole number,
+true or false, a moment, or JSON.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -22,10 +24,15 @@ from signals.importing import BadRow
 from signals.signal import EVENT_BYTES, TYPES
 
 As = Literal["text", "number", "whole", "boolean", "moment", "json"]
+DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+"""What may stand between the fields of CSV, by the name it has in commands."""
 MOST_COLUMNS: Final = 200
 PARTS: Final = ("properties", "traits", "context")
 FIELDS: Final = ("event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp")
 DEPTH: Final = 4
+_COMMA: Final = re.compile(r"[+-]?[0-9.]*,[0-9]+")
+_GROUPED: Final = re.compile(r"[+-]?[0-9]{1,3}(\.[0-9]{3})+(,[0-9]+)?")
+"""A number whose thousands are set apart by points, with a decimal comma or none."""
 _TRUE: Final = frozenset({"true", "yes", "1", "t", "y"})
 _FALSE: Final = frozenset({"false", "no", "0", "f", "n"})
 
@@ -45,6 +52,7 @@ class RowPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: str | None = None
     values: dict[str, Any] = {}
     timezone: str = "UTC"
+    decimal: Literal[".", ","] = "."
 
 
 class Rows:
@@ -76,6 +84,7 @@ class Rows:
             raise InvalidInput("columns", f"one goes into {inside}, to which another goes")
         self._fixed = {"type": plan.type} | ({"event": plan.event} if plan.event is not None else {})
         self._values = plan.values
+        self._decimal = plan.decimal
 
     def call(self, row: Mapping[str, Any]) -> bytes:
         """The call of a row, as JSON. Raises InvalidInput naming the column."""
@@ -103,7 +112,7 @@ class Rows:
             case "text":
                 return self._plain(value)
             case "number" | "whole":
-                return _number(value, name, whole=kind == "whole")
+                return _number(value, name, self._decimal, whole=kind == "whole")
             case "boolean":
                 return _truth(value, name)
             case "moment":
@@ -172,6 +181,7 @@ def from_csv(
     reader = csv.reader(text, delimiter=delimiter)
     try:
         head = [name.strip() for name in next(reader, [])]
+        _check_delimiter(head, delimiter)
         rows = planned(head)
         missing = next((name for name in rows.columns if name not in head), None)
         if missing is not None:
@@ -190,6 +200,15 @@ def from_csv(
         # Whoever interrupts an import closes the file first.
         if not stream.closed:
             text.detach()
+
+
+def _check_delimiter(head: Sequence[str], delimiter: str) -> None:
+    """Refuse a first line that is one column, full of another delimiter."""
+    if len(head) > 1:
+        return
+    between = next((name for name, mark in DELIMITERS.items() if mark != delimiter and mark in "".join(head)), None)
+    if between is not None:
+        raise InvalidInput("", f"names one column, {head[0][:60]!r}: perhaps it wants --delimiter {between}")
 
 
 def called(rows: Rows, row: Mapping[str, Any]) -> bytes | BadRow:
@@ -214,16 +233,28 @@ def _put(call: dict[str, Any], place: str, value: Any) -> None:
     call[last] = value
 
 
-def _number(value: Any, name: str, *, whole: bool) -> int | float:
+def _number(value: Any, name: str, mark: str, *, whole: bool) -> int | float:
+    said = str(value).strip()
+    if isinstance(value, str) and mark == ",":
+        said = _with_point(said, name)
     try:
-        number = Decimal(str(value).strip()) if not isinstance(value, bool) else None
+        number = Decimal(said) if not isinstance(value, bool) else None
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite() or (whole and number != number.to_integral_value()):
-        raise InvalidInput(name, f"must be a {'whole number' if whole else 'number'}")
+        is_comma = mark == "." and _COMMA.fullmatch(said) is not None
+        hint = ' such as 59.90; with "decimal": "," in the mapping commas are read' if is_comma else ""
+        raise InvalidInput(name, f"must be a {'whole number' if whole else 'number'}{hint}")
     if abs(number) > 10**18:
         raise InvalidInput(name, "is absurdly large")
     return int(number) if whole or number == number.to_integral_value() else float(number)
+
+
+def _with_point(said: str, name: str) -> str:
+    """A number with a decimal comma as one with a point: 1.234,50 is 1234.50. Raises InvalidInput for 59.90."""
+    if "." in said and _GROUPED.fullmatch(said) is None:
+        raise InvalidInput(name, 'must be a number such as 59,90, as "decimal" of the mapping says')
+    return said.replace(".", "").replace(",", ".")
 
 
 def _truth(value: Any, name: str) -> bool:

@@ -27,6 +27,14 @@
     });
     if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
   });
+  // The number beside a rule is of the rule before, until the rule that is being typed has been counted.
+  document.addEventListener("input", function (event) {
+    const rows = event.target.closest(".rules");
+    if (rows) rows.parentElement.querySelector(".rules-count").classList.add("is-old");
+  });
+  document.addEventListener("htmx:afterSwap", function (event) {
+    event.target.classList.remove("is-old");
+  });
   // htmx must not send its own inline styles past the page's policy.
   document.addEventListener("DOMContentLoaded", function () {
     if (window.htmx) { window.htmx.config.includeIndicatorStyles = false; window.htmx.config.allowEval = false; }

@@ -19,6 +19,7 @@ from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.catalog import Category
 from signals.profiles import Profile
+from signals.rulewords import EVERYBODY
 
 pages = Blueprint("segments", __name__, url_prefix="/segments")
 SHOWN_DAYS = 90
@@ -128,7 +129,7 @@ def _edition(row: Segment) -> str:
 def _builder(
     session: Session, row: Segment | None, fault: InvalidInput | Conflict | None, form: Mapping[str, str] | None
 ) -> str:
-    rule = ruleform.EVERYBODY if row is None else row.rule
+    rule = EVERYBODY if row is None else row.rule
     sizes = [] if row is None else segments.sizes(session, row.id)[-SHOWN_DAYS:]
     uses = [] if row is None else segments.uses(session).get(row.id, [])
     return render_template(

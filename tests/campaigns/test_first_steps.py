@@ -113,6 +113,32 @@ def test_it_refuses_a_long_name_instead_of_cutting_it(shop: Shop, web: Web) -> N
         assert session.query(Campaign).count() == 0
 
 
+def test_it_refuses_a_long_name_of_an_offer_too(shop: Shop, web: Web) -> None:
+    browser, offer = web.browser("manager"), shop.offer()
+    field = re.search(r'<input[^>]*id="f-name"[^>]*>', browser.get(f"/offers/{offer}").text)
+    assert field is not None
+    assert "maxlength" not in field[0], "a browser cuts what is pasted, and says nothing"
+    answer = browser.post(f"/offers/{offer}", name="n" * 121, kind="replacement", landing="https://shop.example.com/")
+    assert (answer.status_code, "must have at most 120 characters" in answer.text) == (400, True)
+    assert f'value="{"n" * 121}"' in answer.text
+
+
+def test_it_says_who_asked_for_the_scores_that_are_computed(shop: Shop, web: Web) -> None:
+    browser = web.browser("manager")
+    browser.get("/scores/")
+    browser.post("/scores/run")
+    assert "Asked for by A Person," in browser.get("/scores/").text
+
+
+def test_it_asks_for_success_before_the_first_mail_only_where_none_has_left(shop: Shop, web: Web) -> None:
+    browser, campaign = web.browser("manager"), shop.campaign()
+    for state, asks in (("draft", True), ("scheduled", True), ("sending", False), ("finished", False)):
+        with shop.sessions.begin() as session:
+            session.get_one(Campaign, campaign).state = state
+        page = browser.get(f"/campaigns/{campaign}/schedule").text
+        assert ("Name it before the first mail leaves" in page) == asks, state
+
+
 def test_it_tells_what_goes_out_from_what_is_finished(shop: Shop, web: Web) -> None:
     states = ("sending", "paused", "finished")
     for state in states:

@@ -18,8 +18,8 @@ from tests.signals.shopbodies import SHOPIFY_ORDER, SHOPIFY_REFUND, WOO_ORDER, l
 KEY = b"k" * 32
 
 
-def placed(shop: Shop, name: str, platform: str, order: dict[str, Any], prefix: str = "") -> None:
-    """An order that a new shop of this name tells of."""
+def placed(shop: Shop, name: str, platform: str, *orders: dict[str, Any], prefix: str = "") -> None:
+    """An order that a new shop of this name tells of, as often as there are bodies."""
     with shop.sessions.begin() as session:
         _, row, _ = create_shop(session, name, platform, KEY, shop.now, secret="long-enough", prefix=prefix)
         connected = shop_by_hook(session, platform, row.hook, KEY, shop.settings.hash_key)
@@ -27,9 +27,10 @@ def placed(shop: Shop, name: str, platform: str, order: dict[str, Any], prefix: 
     reads, topic = {
         "shopify": (shopify.read, "orders/create"), "woocommerce": (woocommerce.read, "order.created"),
     }[platform]  # fmt: skip
-    said = reads(topic, order, connected)
-    assert said is not None
-    settle(shop.intake, connected, said, shop.now)
+    for order in orders:
+        said = reads(topic, order, connected)
+        assert said is not None
+        settle(shop.intake, connected, said, shop.now)
 
 
 def listed(web: Web, query: str) -> Any:
@@ -90,6 +91,28 @@ def test_the_timeline_says_which_order_of_which_shop_a_line_is_about(shop: Shop,
     assert [detail.partition(":")[0] for _, detail in lines["Ann"]] == ["Order o-17 (shop)"]
     page = web.desk("support").get(f"/customers/{known['Ida Berg']}").text
     assert "Order #1042 (Berg &amp; Co): Road Runner" in page
+
+
+def test_the_timeline_tells_what_changed_of_an_order_and_what_was_paid_back(shop: Shop, web: Web) -> None:
+    def later(minutes: int, **changes: Any) -> dict[str, Any]:
+        return like(WOO_ORDER, date_modified_gmt=f"2026-03-01T08:{30 + minutes}:05", **changes)
+
+    refund = {"id": 9, "total": "-10.00", "reason": ""}
+    fewer = {"line_items": WOO_ORDER["line_items"][:1], "total": "46.00"}
+    bodies = [
+        later(0), later(1, status="completed"), later(2, **fewer), later(3, **fewer, status="cancelled"),
+        later(4, **fewer), later(5, **fewer, refunds=[refund]),
+    ]  # fmt: skip
+    placed(shop, "Poles", "woocommerce", *bodies)
+    (jon,) = listed(web, "#727")
+    shown = web.program("support").told("GET", f"/customers/{jon['profile']}/timeline?kind=order")["entries"]
+    assert [(entry["title"], entry["cents"]) for entry in shown] == [
+        ("Order returned", 1000), ("Order changed", 4600), ("Order cancelled", None), ("Order changed", 4600),
+        ("Order placed", 5480),
+    ]  # fmt: skip
+    page = web.desk("support").get(f"/customers/{jon['profile']}").text
+    assert page.count("Order changed") == 2
+    assert "€10.00" in page, "in the currency of its order, which the refund does not tell"
 
 
 def test_it_keeps_no_number_that_names_somebody(shop: Shop, web: Web) -> None:

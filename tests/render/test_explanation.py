@@ -73,7 +73,7 @@ def test_it_changes_an_offers_fate_by_removing_the_named_cause_and_by_no_other(
                 {"any": [{"field": "orders.count", "op": ">", "value": 3}, {"not": {"always": True}}]},
             ]}}}},
             {},
-            "its rule for “may have it” was not met: (orders.count > 3 or not always).",
+            "its rule for “may have it” was not met: orders in all more than 3 or nobody.",
         ),
     ],
 )  # fmt: skip
@@ -83,6 +83,23 @@ def test_it_quotes_what_removed_an_offer(changes: dict[str, Any], known: dict[st
     used = used.reserved([(shop.DISCOUNT, None)], shop.NOON_MS - 4)
     decision = decide(plan, shop.facts(shop.state(), used=used), shop.NOON, seed=1)
     assert said(plan, decision)["discount"].endswith(sentence)
+
+
+@pytest.mark.feature("SU-04")
+def test_it_says_a_rule_as_segments_do_with_the_names_of_categories() -> None:
+    due = {"field": "purchases.due_ratio", "category": "shoes", "op": ">=", "value": 0.8}
+    plan = shop.plan(discount={"rules": {"relevant": due}})
+    told = said(plan, decide(plan, shop.facts(shop.state()), shop.NOON, seed=1))["discount"]
+    asks = "its rule for “makes sense now” was not met: how due they are to restock Running shoes at least 0.8"
+    assert told == f"“discount” was not shown: {asks}."
+
+
+def test_it_brings_others_together_that_lost_alike() -> None:
+    plan = shop.plan(discount={"ends_ms": 1}, tights={"ends_ms": 1})
+    (first,) = explain(decide(plan, shop.facts(shop.state()), shop.NOON, seed=1), plan)
+    ended = first.causes["it ended on 1970-01-01 00:00:00 UTC"]
+    assert [other.name for other in ended] == ["discount", "tights"]
+    assert sum(map(len, first.causes.values())) == len(first.others)
 
 
 def test_it_says_why_the_winner_won() -> None:

@@ -316,6 +316,9 @@ def test_the_command_sets_the_currency_takes_rates_and_folds_again(desk: Desk, c
     assert "0 different" in cli.invoke(rebuild_command).output
     assert run(cli, "unset").exit_code == 0
     assert desk.state(ann).order_cents == 20_000
+    assert sorted(run(cli, "show").output.splitlines()) == [
+        "CHF: told by orders", "Money is added up as it is told.", "USD: told by orders",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("again", ["rates", "rebuild"])

@@ -284,3 +284,49 @@ def test_it_refuses_a_mapping_that_is_not_sound(plan: RowPlan, field: str) -> No
     with pytest.raises(InvalidInput) as refused:
         Rows(plan)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("mark", "told", "number"),
+    [
+        (",", "59,90", 59.9), (",", "1.234,50", 1234.5), (",", "-1.234.567", -1234567), (",", "7", 7),
+        (",", 59.5, 59.5),
+        (".", "59.90", 59.9), (".", "1234.50", 1234.5),
+    ],
+)  # fmt: skip
+def test_it_reads_numbers_by_the_decimal_mark_of_the_mapping(mark: str, told: Any, number: float) -> None:
+    rows = Rows(plan_from(json.dumps(PLAN | {"decimal": mark}).encode()))
+    made = json.loads(rows.call({"customer": "c1", "bought": "2026-03-01", "amount": told}))
+    assert made["properties"]["total"] == number
+
+
+@pytest.mark.parametrize(
+    ("mark", "told", "words"),
+    [
+        (".", "59,90", 'must be a number such as 59.90; with "decimal": "," in the mapping commas are read'),
+        (".", "1.234,50", 'must be a number such as 59.90; with "decimal": "," in the mapping commas are read'),
+        (".", "much", "must be a number"),
+        (",", "59.90", 'must be a number such as 59,90, as "decimal" of the mapping says'),
+        (",", "1.2.3,4", 'must be a number such as 59,90, as "decimal" of the mapping says'),
+        (",", "5,9,0", "must be a number"),
+    ],
+)
+def test_it_says_how_a_number_is_written_that_it_cannot_read(mark: str, told: str, words: str) -> None:
+    rows = Rows(plan_from(json.dumps(PLAN | {"decimal": mark}).encode()))
+    with pytest.raises(InvalidInput) as refused:
+        rows.call({"customer": "c1", "bought": "2026-03-01", "amount": told})
+    assert (refused.value.field, refused.value.message) == ("amount", words)
+    with pytest.raises(InvalidInput, match="decimal"):
+        plan_from(json.dumps(PLAN | {"decimal": ";"}).encode())
+
+
+def test_it_says_which_delimiter_a_file_seems_to_want(cli: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("customer;bought;order;amount;goods\nc1;2026-03-01;o1;59,90;\n")
+    (tmp_path / "plan.json").write_text(json.dumps(PLAN | {"decimal": ","}))
+    asked = ["events", "orders.csv", "--mapping", "plan.json", "--source", "till"]
+    refused = cli.invoke(import_command, asked)
+    assert "names one column, 'customer;bought;order;amount;goods': perhaps it wants --delimiter semicolon" in str(
+        refused.exception
+    )
+    shown = loaded(cli, *asked[1:], "--delimiter", "semicolon", "--preview", "1").output
+    assert '"total": 59.9' in shown or '"total":59.9' in shown

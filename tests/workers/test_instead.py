@@ -32,3 +32,21 @@ def test_it_tells_what_was_served_instead(opens: Opens, rung: str) -> None:
     instead, detail, fact = told()
     assert instead == fact == INSTEAD_WORDS[rung]
     assert instead in detail
+
+
+def test_it_shows_what_was_chosen_where_it_came_after_what_stood_in_for_it(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.look(mail)
+    opens.record()
+    with opens.shop.sessions.begin() as session:
+        (before,) = timeline.timeline(session, [mail.token.profile], kind="open").entries
+        # The same open fetched the picture some seconds before, too early for what it had chosen.
+        session.connection().exec_driver_sql(
+            'CREATE TEMP TABLE early ON COMMIT DROP AS SELECT * FROM "fetch";'
+            "UPDATE early SET id = repeat('e', 32), at = at - interval '21 seconds', rung = 'static', sha256 = 'x';"
+            'INSERT INTO "fetch" SELECT * FROM early'
+        )
+        (entry,) = timeline.timeline(session, [mail.token.profile], kind="open").entries
+    assert entry.sha256 == before.sha256
+    assert entry.facts["instead"] == "", "what the page calls shown was shown"
+    assert f"first {INSTEAD_WORDS['static']}; then what was chosen" in entry.detail

@@ -69,12 +69,14 @@ def rates(file: Path) -> None:
 
 @command.command("show")
 def show() -> None:
-    """Say which currency money is added up in, and up to when there are rates of those that orders tell."""
+    """Say which currency money is added up in, and which orders tell, with the newest rates where it is an own one."""
     with opened_intake() as (_, intake), transaction(intake.sessions) as session:
         own = exchange.own(session)
         click.echo(f"Money is added up in {own}." if own else "Money is added up as it is told.")
         for currency, day in exchange.in_use(session, own).items():
-            if own is None or currency != own:
+            if own is None:
+                click.echo(f"{currency}: told by orders")
+            elif currency != own:
                 click.echo(f"{currency}: {'no rate' if day is None else f'newest rate of {day}'}")
         for one in exchange.lacking(session):
             have = "has" if one.orders == 1 else "have"

@@ -28,7 +28,7 @@ from signals.importing import BadRow, ImportReport, import_events, import_produc
 from signals.intake import Intake
 from signals.signal import Arrival, read
 from signals.sources import check_theirs, keyless_sender
-from signals.tabular import Rows, by_name, called, from_csv, plan_from
+from signals.tabular import DELIMITERS, Rows, by_name, called, from_csv, plan_from
 from workers.beside import settings_here
 
 FileFormat = Literal["jsonl", "csv", "parquet"]
@@ -37,7 +37,6 @@ MOST_PREVIEWED: Final = 100
 INTERRUPTED: Final = 130
 """The status of what Ctrl-C ended, as shells have it."""
 _SUFFIXES: Final[dict[str, FileFormat]] = {".csv": "csv", ".parquet": "parquet"}
-_DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 
 
@@ -90,10 +89,10 @@ def command() -> None:
 @click.option(
     "--mapping",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Of CSV and Parquet: a JSON file that says which column goes where (docs/signals.md). Without it columns are"
+    help="Of CSV and Parquet: a JSON file that says which column goes where (docs/sources.md). Without it columns are"
     " named as the places of a call: userId, timestamp, properties.total.",
 )
-@click.option("--delimiter", type=click.Choice(tuple(_DELIMITERS)), default="comma", help="Between the fields of CSV.")
+@click.option("--delimiter", type=click.Choice(tuple(DELIMITERS)), default="comma", help="Between the fields of CSV.")
 @click.option(
     "--preview",
     type=click.IntRange(1, MOST_PREVIEWED),
@@ -124,7 +123,7 @@ def events(
     if encoding is not None and format_ != "csv":
         raise InvalidInput("--encoding", "is for CSV: JSON is UTF-8, and Parquet says itself how it is written")
     planned = _planner(mapping)
-    with _rows(file, format_, planned, _DELIMITERS[delimiter], first, encoding) as rows:
+    with _rows(file, format_, planned, DELIMITERS[delimiter], first, encoding) as rows:
         if preview is not None:
             _show(islice(rows, first - 1, first - 1 + preview), first)
         else:

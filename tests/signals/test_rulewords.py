@@ -1,0 +1,64 @@
+"""Rules in words: each feature has a name, and a rule of any shape is said without its JSON."""
+
+from __future__ import annotations
+
+from itertools import chain, combinations
+from typing import Any
+
+import pytest
+
+from signals.features import CATALOGUE, Feature
+from signals.rules import parse
+from signals.rulewords import phrase
+
+CATEGORIES = {"eggs": "Eggs \\1 & more"}
+VALUES: dict[str, Any] = {"whole": 2, "number": 1.5, "yes/no": True, "text": "x", "any": "x"}
+PARAMS: dict[str, Any] = {"category": "eggs", "within_days": 30, "name": "churn"}
+
+
+def asked(feature: Feature) -> list[dict[str, Any]]:
+    """A comparison of the feature for each set of parameters that it may be given."""
+    some = chain.from_iterable(combinations(feature.takes, number) for number in range(len(feature.takes) + 1))
+    return [
+        {"field": feature.name, "op": "=", "value": VALUES[feature.type]}
+        | {name: PARAMS[name] for name in (*feature.needs, *more)}
+        for more in some
+    ]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_it_has_words_for_whatever_a_rule_may_ask(name: str) -> None:
+    for rule in asked(CATALOGUE[name]):
+        parse(rule, {"eggs": 1}, where="eligibility")
+        said = phrase(rule, CATEGORIES)
+        assert not said.startswith(f"{name} "), said
+        assert "…" not in said
+        assert "the category" not in said
+        assert (CATEGORIES["eggs"] in said) == ("category" in rule), said
+        assert ("30 days" in said) == ("within_days" in rule), said
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"field": "orders.amount", "op": ">=", "value": 5990}, "spent in all at least 59.90"),
+        ({"field": "score", "name": "churn", "op": ">", "value": 0.2}, "chance of leaving more than 20%"),
+        ({"field": "trait", "name": "city", "op": "in", "value": ["Bonn", "Köln"]}, "city is one of Bonn, Köln"),
+        ({"field": "trait", "name": "age", "op": "in", "value": ["7", 7]}, "age is 7"),
+        (
+            {"not": {"field": "trait", "name": "city", "op": "in", "value": ["Bonn", "Köln"]}},
+            "city is none of Bonn, Köln",
+        ),
+        ({"not": {"field": "orders.count", "op": ">=", "value": 3}}, "not: orders in all at least 3"),
+        ({"field": "complaint.open", "op": "!=", "value": True}, "not: has an open complaint"),
+        ({"not": {"field": "complaint.open", "op": "=", "value": True}}, "not: has an open complaint"),
+        ({"field": "orders.days_since", "op": "missing"}, "days since the last order is not known"),
+        (
+            {"all": [{"segment": 7}, {"any": [{"not": {"segment": 8}}, {"not": {"all": [{"always": False}]}}]}]},
+            "in “Runners” and (not in “no. 8” or not: nobody)",
+        ),
+        ({"field": "moon.phase", "name": "full", "op": "=", "value": True}, "moon.phase full is yes"),
+    ],
+)
+def test_it_says_a_rule_in_a_line(rule: dict[str, Any], words: str) -> None:
+    assert phrase(rule, {}, {7: "Runners"}) == words
