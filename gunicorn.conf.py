@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, UnsupportedTransferCoding
+from gunicorn.http.body import ChunkedReader
+from gunicorn.http.errors import InvalidHeader, LimitRequestHeaders, ParseException, UnsupportedTransferCoding
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
@@ -72,6 +73,20 @@ class PacedUnreader(SocketUnreader):
         if size is not None and len(data) < size:
             raise ConnectionResetError(errno.ECONNRESET, "the body breaks off")
         return data
+
+
+class WholeChunks:
+    """The reader of a chunked body, of which what is cut or is none breaks off for the app, as any other body does."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def read(self, size: int) -> Any:
+        """As gunicorn's. Raises ConnectionResetError where that raises what no app knows."""
+        try:
+            return self._reader.read(size)
+        except ParseException as error:
+            raise ConnectionResetError(errno.ECONNRESET, "the body breaks off") from error
 
 
 class PatientThreads(gthread.ThreadWorker):
@@ -189,6 +204,12 @@ def post_worker_init(worker: Any) -> None:
     if pressure is not None:
         # The pool offers no public count of what waits in it.
         pressure.watch(worker.tpool._work_queue.qsize)
+
+
+def pre_request(worker: Any, request: Any) -> None:
+    """Have a chunked body that breaks off end as one of a declared length does."""
+    if isinstance(request.body.reader, ChunkedReader):
+        request.body.reader = WholeChunks(request.body.reader)
 
 
 def post_fork(server: Any, worker: Any) -> None:

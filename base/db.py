@@ -9,13 +9,13 @@ from typing import Any
 
 import psycopg
 from psycopg.types.array import ListBinaryDumper
-from sqlalchemy import DateTime, Engine, LargeBinary, MetaData, Text, create_engine
+from sqlalchemy import DateTime, Engine, LargeBinary, MetaData, Text, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from base.errors import Unavailable
+from base.errors import Conflict, Unavailable
 from base.vault import CLOSED, Vault, ask_watch, give
 
 CONNECT_SECONDS = 3
@@ -110,6 +110,22 @@ def transaction(make: Sessions) -> Iterator[Session]:
             yield session
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise Unavailable("The database") from error
+
+
+@contextmanager
+def alone(make: Sessions, key: int, words: str) -> Iterator[None]:
+    """Hold the lock of what runs once at a time; the database lets go of it when this process dies.
+
+    `key` is what the advisory lock is known by. Raises Conflict, with these words, while somebody else holds it.
+    """
+    engine: Engine = make.kw["bind"]
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}):
+            raise Conflict(words)
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
 
 
 def _with_driver(url: str) -> str:

@@ -11,7 +11,6 @@ from redis import Redis
 from rq import Queue
 
 SERIALIZER = "json"
-RESULT_SECONDS = 86_400
 FAILURE_SECONDS = 7 * 86_400
 JOB_SECONDS = 3_600
 

@@ -13,6 +13,7 @@ from typing import Final
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from base.counting import count
 from campaigns import drift
 from campaigns.watch import Measures
 
@@ -56,15 +57,15 @@ def _psi(value: float) -> str:
 
 
 def _campaigns(value: float) -> str:
-    return f"{value:.0f} campaigns"
+    return count(round(value), "campaign")
 
 
 def _feeds(value: float) -> str:
-    return f"{value:.0f} feeds"
+    return count(round(value), "feed")
 
 
 def _records(value: float) -> str:
-    return f"{value:,.0f} records"
+    return count(round(value), "record")
 
 
 def _away(value: float) -> str:
@@ -182,8 +183,8 @@ def gauges(seen: Measures) -> Iterator[Metric]:
         times.add_metric([f"{share:g}"], seconds)
     yield times
     mix = GaugeMetricFamily(_PREFIX + "decisions", "New opens of the last five minutes by rung.", labels=["rung"])
-    for rung, count in sorted(seen.decisions.items()):
-        mix.add_metric([rung], count)
+    for rung, number in sorted(seen.decisions.items()):
+        mix.add_metric([rung], number)
     yield mix
 
 

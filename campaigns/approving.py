@@ -143,7 +143,7 @@ def _ready(
     for verdict in scenarios.ask(session, store, blobs, row, plan, compiled, now):
         if not verdict.passed:
             raise Conflict(scenarios.failed(verdict))
-    told = findings.findings(row, plan, compiled, is_sending=is_sending)
+    told = findings.findings(row, plan, compiled, is_sending=is_sending) + findings.unlowered(session, plan, now)
     for one in told:
         if one.level == "error":
             raise Conflict(f"The mail: {one.words}")

@@ -7,10 +7,9 @@ is away or by `kill -9`, is finished by a recorder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Final
 
 from sqlalchemy import delete, func, select
@@ -54,13 +53,27 @@ def extent(session: Session, members: Sequence[int]) -> Extent:
     return Extent(rows(Event), session.scalar(orders) or 0, rows(Delivery), rows(Decision), rows(Click))
 
 
-def erase_person(intake: Intake, blobs: Blobs, profile: int, now: datetime, by: Actor) -> None:
+def erase_person(
+    intake: Intake,
+    blobs: Blobs,
+    profile: int,
+    now: datetime,
+    by: Actor,
+    check: Callable[[Session, int], None] = lambda session, root: None,
+) -> None:
     """Erase the person this profile belongs to, with every profile merged into them. Not to be undone.
 
-    Doing it again does no harm, and finishes what was interrupted; the log has one line of it, of who began. Raises
-    NotFound and Unavailable.
+    `check` is called with the person's root under its lock, before anything goes, and keeps them by what it raises; it
+    is not asked of who is erased already. Doing it again does no harm, and finishes what was interrupted; the log has
+    one line of it, of who began. Raises NotFound and Unavailable.
     """
-    if not erasure.erase(intake, profile, now, keep=partial(_keep, blobs, now, by)):
+
+    def keep(session: Session, root: int) -> None:
+        check(session, root)
+        admin_log.record(session, by, "erase", "customer", root, now)
+        remainder.keep_sums(session, blobs, root, now)
+
+    if not erasure.erase(intake, profile, now, keep):
         raise NotFound("customer", profile)
 
     # Only now: who is marked as erased gets no new key (`subjects.subject_keys`). Deleting the old one waits for
@@ -73,11 +86,6 @@ def erase_person(intake: Intake, blobs: Blobs, profile: int, now: datetime, by: 
         erasure.finish(session, members)
 
     intake.settle(drop_keys)
-
-
-def _keep(blobs: Blobs, now: datetime, by: Actor, session: Session, root: int) -> None:
-    admin_log.record(session, by, "erase", "customer", root, now)
-    remainder.keep_sums(session, blobs, root, now)
 
 
 def finish_erasures(intake: Intake, blobs: Blobs, now: datetime) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from msgspec import UNSET, Struct
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from base.processes import is_this_machine
@@ -22,8 +22,12 @@ from campaigns import audience, mailreading
 from campaigns.mail import ADDRESS_BYTES, MAX_HTML, CompiledMail
 from campaigns.mailreading import Reading
 from campaigns.models.campaign import Campaign
-from render.plan import Plan
+from render.creative import Column, Price
+from render.incentive import INCENTIVES
+from render.plan import Offer, Plan
+from render.template import compile_template
 from signals.identifying import SEALED, is_identifying
+from signals.products import Product
 from signals.profiles import ProfileStateRow
 
 Level = Literal["error", "warning"]
@@ -33,6 +37,7 @@ INVISIBLE: Final = 1.5
 """A contrast below this is text that nobody sees, which filters take for hidden words."""
 FEW_WORDS: Final = 20
 LONG_SUBJECT: Final = 90
+_LOWERED: Final = frozenset({("offer", "price_cents"), ("offer", "price")})
 MAX_TOLD: Final = 3
 """Places told of one kind of finding."""
 SHORTENERS: Final = frozenset({
@@ -159,6 +164,35 @@ def of_nobody(told: list[Lacking]) -> list[Finding]:
             words = f"{one.lacking} of {one.people} people have no “{one.field}”, and nothing stands in for it."
             found.append(Finding("warning", "field", "message", words))
     return found
+
+
+def unlowered(session: Session, plan: Plan, now: datetime) -> list[Finding]:
+    """Offers whose design draws a lowered price, where nothing lowers it: no price is drawn for them."""
+    names = {name for offer in plan.offers for name in offer.read_products}
+    on_sale = set(
+        session.scalars(
+            select(Product.id).where(
+                Product.id.in_(names),
+                Product.sale_cents < Product.price_cents,
+                or_(Product.sale_until.is_(None), Product.sale_until >= now),
+            )
+        )
+    )
+    found = []
+    for offer in plan.offers:
+        is_lowered = offer.units is not None or any(name in offer.fields for name in INCENTIVES)
+        if not is_lowered and on_sale.isdisjoint(offer.read_products) and _draws_lower(plan, offer):
+            words = f"The offer “{offer.name}” draws no price: its design shows a lowered one, and nothing lowers it."
+            found.append(Finding("warning", "price", "offers", f"{words} Name a lower price, or another design."))
+    return found
+
+
+def _draws_lower(plan: Plan, offer: Offer) -> bool:
+    """Whether its design draws the price under the offer, and is not whole without it."""
+    columns = [layer for layer in plan.creative_by_id[offer.creative].layers if isinstance(layer, Column)]
+    prices = [item for column in columns for item in column.items if isinstance(item, Price) and not item.optional]
+    reads = [compile_template(item.amount)[1] for item in prices]
+    return any(read and _LOWERED.issuperset(read) for read in reads)
 
 
 def _size(mail: CompiledMail) -> Iterator[Finding]:

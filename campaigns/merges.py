@@ -49,7 +49,8 @@ class Merge:
     """One merge: the two profiles it ties, how it came about, the identifier that both had, and whether it holds.
 
     `evidence` and `value` (masked) are empty where a person merged by hand, `value` also once nobody has it any more.
-    `alike` are the facts that agreed where likeness merged.
+    `alike` are the facts that agreed where likeness merged, or by which a person was asked; `stated`: both stated
+    just these.
     """
 
     id: int
@@ -62,6 +63,7 @@ class Merge:
     undone_by: str
     apart: bool
     alike: tuple[str, ...] = ()
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
             undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
             apart=row.apart,
             alike=tuple((row.evidence or {}).get("facts", ())),
+            stated=(row.evidence or {}).get("stated", False),
         )
         for row in rows
     ]
@@ -228,12 +231,12 @@ _NUMBERED: Final = text("""
         JOIN identifier theirs USING (type, value_hash) JOIN profile t ON t.id = theirs.profile_id
         WHERE mine.owns AND NOT theirs.owns AND o.root_id <> t.root_id
         AND o.erased_at IS NULL AND t.erased_at IS NULL
+    ), apart AS (
+        SELECT least(c.root_id, p.root_id) AS one, greatest(c.root_id, p.root_id) AS other
+        FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end WHERE l.apart
     )
     SELECT one, other, array_agg(DISTINCT type ORDER BY type) AS kinds, max(last_at) AS last_at FROM pair
-    WHERE NOT EXISTS (
-        SELECT 1 FROM profile_link l JOIN profile c ON c.id = l.child_end JOIN profile p ON p.id = l.parent_end
-        WHERE l.apart AND (c.root_id, p.root_id) IN ((pair.one, pair.other), (pair.other, pair.one))
-    )
+    WHERE NOT EXISTS (SELECT FROM apart WHERE apart.one = pair.one AND apart.other = pair.other)
     GROUP BY one, other ORDER BY max(last_at) DESC, one, other LIMIT :most
 """)
 
@@ -308,12 +311,22 @@ def join(intake: Intake, profile: int, other: int, now: datetime, by: Actor) -> 
 
     Raises NotFound, InvalidInput naming `other`, Unavailable.
     """
-    number = joining.join(intake, profile, other, now, by=named(by))
+    with transaction(intake.sessions) as session:
+        evidence = _speaking(session, profile, other)
+    number = joining.join(intake, profile, other, now, by=named(by), evidence=evidence)
     with transaction(intake.sessions) as session:
         root = customers.root_of(session, profile).id
         after = {"merge": number, "profiles": [profile, other]}
         admin_log.record(session, by, "merge", "customer", root, now, after=after)
     return number
+
+
+def _speaking(session: Session, profile: int, other: int) -> dict[str, Any] | None:
+    """What is known to speak for two customers being one, as a merge keeps it; None where nothing does."""
+    members = customers.members(session, customers.root_of(session, profile).id)
+    root = customers.root_of(session, other).id
+    found = next((one for one in suggested(session, members) if one.customer == root), None)
+    return None if found is None else {"facts": found.evidence, "stated": found.odds is None}
 
 
 def named(by: Actor) -> str:

@@ -30,6 +30,8 @@ from signals.products import Product
 
 MAX_MONEY: Final = 2**31 - 1
 MAX_FIELDS: Final = 32
+LOWER_PRICES: Final = {"percent": (1, 100), "amount_off_cents": (1, MAX_MONEY), "price_cents": (0, MAX_MONEY)}
+"""What of an offer's fields lowers its price, of which it has one at most, and from where to where it goes."""
 Name = Annotated[str, Meta(max_length=120)]
 Cents = Annotated[int, Meta(ge=0, le=MAX_MONEY)]
 Count = Annotated[int, Meta(ge=1, le=MAX_MONEY)]
@@ -41,7 +43,8 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An offer as it is written. Categories are slugs, money is cents; see render.plan.Offer for what each means.
 
     legal, relevant, beneficial: rules of the JSON language, None asks nothing. fields: texts for the creative, read
-    there as `offer.<name>`; they may name fields of the product, the person and the brand.
+    there as `offer.<name>`; they may name fields of the product, the person and the brand. A lower price is one of
+    the whole numbers `percent` (off, 1 to 100), `amount_off_cents` and `price_cents` (in the product's currency).
 
     pick: how its product is picked when the mail is opened, in place of `product`; it is in stock then, whatever
     `needs_stock` says. when_due (of a replacement): not before its category is bought again. window_hours (of an
@@ -255,6 +258,7 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
         if session.get(Product, name) is None:
             raise InvalidInput("products", f"names the product {name!r}, which the feed does not have")
     _check_occasion(content)
+    _check_lower_price(content)
     _check_incentive(content)
     for purpose in content.requires_consent:
         if purpose not in PURPOSES:
@@ -290,6 +294,17 @@ def _check_occasion(content: OfferIn) -> None:
             raise InvalidInput("category", "must be named where the offer waits for purchases of it")
     if content.units is not None and content.product is None and content.pick is None:
         raise InvalidInput("product", "must be named where the offer is for several of it")
+
+
+def _check_lower_price(content: OfferIn) -> None:
+    """Raises InvalidInput for what lowers the price where it is no whole number in its bounds, or a second one."""
+    named = [name for name in INCENTIVES if name in content.fields]
+    for name in named:
+        value, (least, most) = content.fields[name], LOWER_PRICES[name]
+        if not isinstance(value, int) or not least <= value <= most:
+            raise InvalidInput(f"fields.{name}", f"must be a whole number from {least} to {most}")
+    if len(named) > 1:
+        raise InvalidInput(f"fields.{named[1]}", f"stands beside {named[0]}: name one way to a lower price")
 
 
 def _check_incentive(content: OfferIn) -> None:

@@ -32,7 +32,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-FETCH_CLASSES = ("person", "proxy", "undecided", "prefetch", "scanner", "test", "staff")
 FALLBACKS = ("default", "static")
 """Rungs of a fetch whose picture broke off: its record takes the place of the one that was written first."""
 BY_MONTH = {"postgresql_partition_by": "RANGE (at)"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -14,14 +16,17 @@ from base.errors import InvalidInput, NotFound
 from campaigns import creatives, offers
 from campaigns.models import Offer
 from campaigns.samples import SAMPLES
+from render import plan as plans
 from render.binding import bind_texts, resolve
 from render.creative import MAX_CELLS, Creative
 from render.draw import draw
+from render.fields import cells, prices
 from render.fonts import Fonts
+from render.plan import Kind
 from render.samples import SAMPLE_AT_MS
 from signals.catalog import Category
 from signals.moments import unix_ms
-from signals.products import Product
+from signals.products import Product, facts
 
 
 @cache
@@ -81,54 +86,53 @@ def stored_picture(blobs: FolderBlobs, digest: str) -> tuple[bytes, str]:
     return body, "image/png" if body.startswith(b"\x89PNG") else "image/jpeg"
 
 
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """What of an offer its picture depends on; `fields` are its texts and what lowers its price."""
+
+    creative_id: int
+    kind: Kind
+    product: str | None
+    category: str | None
+    fields: Mapping[str, str | int]
+    units: int | None = None
+    ends_at: datetime | None = None
+
+
 def offer_picture(session: Session, blobs: FolderBlobs, row: Offer, now: datetime) -> bytes:
     """An offer as it is kept, as nobody in particular would see it, as a JPEG."""
-    return content_picture(session, blobs, row.creative_id, row.product, row.category, row.fields, row.ends_at, now)
+    kind = msgspec.convert(row.kind, Kind)
+    sketch = Sketch(row.creative_id, kind, row.product, row.category, row.fields, row.units, row.ends_at)
+    return sketch_picture(session, blobs, sketch, now)
 
 
-def content_picture(
-    session: Session,
-    blobs: FolderBlobs,
-    creative_id: int,
-    product: str | None,
-    category: str | None,
-    texts: Mapping[str, str | int],
-    ends_at: datetime | None,
-    now: datetime,
-) -> bytes:
+def sketch_picture(session: Session, blobs: FolderBlobs, sketch: Sketch, now: datetime) -> bytes:
     """An offer as it is being written. Raises NotFound for a creative there is not, InvalidInput for bad texts."""
-    offers.check_texts(texts)
-    fields: dict[str, str | int] = {f"offer.{name}": value for name, value in texts.items()}
-    if ends_at is not None:
-        fields["offer.ends_ms"] = unix_ms(ends_at)
-    if category:
-        row = session.scalar(select(Category).where(Category.slug == category))
-        fields["product.category"] = row.name if row else category
-    item = session.get(Product, product) if product else None
+    offers.check_texts(sketch.fields)
+    fields: dict[str, str | int] = {f"offer.{name}": value for name, value in sketch.fields.items()}
+    if sketch.ends_at is not None:
+        fields["offer.ends_ms"] = unix_ms(sketch.ends_at)
+    if sketch.category:
+        row = session.scalar(select(Category).where(Category.slug == sketch.category))
+        fields["product.category"] = row.name if row else sketch.category
+    item = session.get(Product, sketch.product) if sketch.product else None
+    further = offers.further_products(sketch.fields)
+    offer = plans.Offer(
+        id=0, name="", kind=sketch.kind, creative=sketch.creative_id, landing="", product=sketch.product,
+        products=further, fields=dict(sketch.fields), units=sketch.units,
+    )  # fmt: skip
     if item is not None:
-        fields |= {
-            "product.name": item.title,
-            "product.price_cents": item.price_at(now),
-            "product.currency": item.currency,
-        }
+        fields |= {"product.name": item.title} | prices(offer, facts(item).priced(unix_ms(now)), "en")
         if item.image_blob:
             fields["product.picture"] = item.image_blob
-    for number, other in enumerate(_shown_beside(session, product, texts)):
-        of_cell: dict[str, str | int] = {
-            "name": other.title,
-            "price_cents": other.price_at(now),
-            "offer_cents": other.price_at(now),
-            "currency": other.currency,
-            "picture": other.image_blob or "",
-        }
-        fields |= {f"products.{number}.{name}": value for name, value in of_cell.items()}
-    design = creatives.compiled(creatives.creative(session, creative_id))
+    if beside := _shown_beside(session, sketch.product, further):
+        fields |= cells({}, offer, [facts(one).priced(unix_ms(now)) for one in beside], "en")
+    design = creatives.compiled(creatives.creative(session, sketch.creative_id))
     return drawn(design, bind_texts(fields, "en"), blobs, at_ms=unix_ms(now))
 
 
-def _shown_beside(session: Session, product: str | None, texts: Mapping[str, str | int]) -> list[Product]:
+def _shown_beside(session: Session, product: str | None, further: tuple[str, ...]) -> list[Product]:
     """The products of an offer with several, the first among them; none where it has but one."""
-    further = offers.further_products(texts)
     names = dict.fromkeys([*([product] if product else []), *further]) if further else {}
     known = (session.get(Product, name) for name in names)
     return [item for item in known if item is not None][:MAX_CELLS]

@@ -15,6 +15,7 @@ from flask_login import current_user
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 
+from base.counting import count
 from base.errors import InvalidInput
 from campaigns.access import public
 from campaigns.editions import FIELD
@@ -150,12 +151,12 @@ def day(value: datetime | None) -> str:
 
 
 def money(cents: int | None, currency: str = "EUR") -> str:
-    """Cents as an amount in its currency, such as €1,234.50."""
+    """Hundredths as an amount in its currency, such as €1,234.50, ¥9,000 or KWD 4.250."""
     if cents is None:
         return "–"
     sign = "−" if cents < 0 else ""
     symbol = SYMBOLS.get(currency, f"{currency} ")
-    return f"{sign}{symbol}{abs(cents) / 100:,.2f}"
+    return f"{sign}{symbol}{abs(cents) / 100:,.{exponent(currency)}f}"
 
 
 def price(minor: int, currency: str) -> str:
@@ -176,11 +177,6 @@ def span(value: timedelta) -> str:
 def number(value: float | None, digits: int = 0) -> str:
     """A grouped number, or a dash for what is not known."""
     return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def count(value: int, thing: str) -> str:
-    """A number of things in words: 1 mail, 2 mails."""
-    return f"{value:,} {thing}" if value == 1 else f"{value:,} {thing}s"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

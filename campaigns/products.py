@@ -46,11 +46,6 @@ class Wanted:
     sensitive: bool = False
     gone: bool = False
 
-    @property
-    def is_narrowed(self) -> bool:
-        """Whether anything at all is asked for."""
-        return self != Wanted()
-
 
 @dataclass(frozen=True, slots=True)
 class Item:

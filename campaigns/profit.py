@@ -226,6 +226,11 @@ _NUMBER = r"CASE WHEN ({0}) ~ '^[0-9]+(\.[0-9]+)?$' THEN ({0})::numeric END"
 _LINES = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
 _LINES += " THEN {0} #> '{{properties,products}}' ELSE '[]' END)"
 
+# A refund may name one product by the call alone, as folding reads it.
+_BACK = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
+_BACK += " THEN {0} #> '{{properties,products}}' WHEN {0} #>> '{{properties,product_id}}' IS NOT NULL"
+_BACK += " THEN json_build_array({0} -> 'properties') ELSE '[]' END)"
+
 
 def _told(path: str) -> str:
     return _NUMBER.format(path)
@@ -285,7 +290,7 @@ EARNED = f"""
                         (SELECT {_told("own ->> 'price'")} FROM {_LINES.format("o.figures")} AS own
                          WHERE own ->> 'product_id' = line ->> 'product_id' LIMIT 1),
                         0)))
-                    FROM {_LINES.format("r.figures")} AS line) AS lines
+                    FROM {_BACK.format("r.figures")} AS line) AS lines
         ) told
         CROSS JOIN LATERAL (
             SELECT CASE WHEN lower(r.name) <> 'order refunded' THEN o.paid

@@ -7,7 +7,7 @@ The database is the truth of what is live. The store's `live:<campaign>` is writ
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from msgspec import UNSET
 from redis import RedisError
@@ -31,6 +31,8 @@ from render import plan as render_plan
 from signals import productpictures
 
 _log = logs.logger(__name__)
+_LEAVING: Final = ("scheduled", "sending", "paused")
+"""States in which mails are still to leave."""
 
 
 def publish(
@@ -42,6 +44,7 @@ def publish(
     by: Actor,
     *,
     starts_at: datetime | None = None,
+    is_sending: bool = False,
 ) -> str:
     """Make what is written what is shown and sent from now on, or from `starts_at` on, and return the plan's hash.
 
@@ -50,7 +53,8 @@ def publish(
     The caller commits; the store's live key is written with the commit. Raises InvalidInput naming what is missing or
     wrong, and redis.RedisError when the store is away: then nothing changes. A draft that fails a scenario is published
     and cannot be scheduled; of one that is scheduled, or has left, it is refused with a Conflict. So is a change of one
-    that is locked, or that needs a second person's approval and has none for this very plan.
+    that is locked, or that needs a second person's approval and has none for this very plan; and of one whose mails
+    are still to leave what would keep it from being scheduled. `is_sending`: they would go to people.
     """
     row = locked(session, campaign_id)
     if starts_at is not None and (starts_at <= now or row.state not in approvals.LEFT):
@@ -64,6 +68,8 @@ def publish(
     for verdict in verdicts:
         if row.state != "draft" and not verdict.passed:
             raise Conflict(scenarios.failed(verdict))
+    if row.state in _LEAVING and (blocking := findings.errors(row, plan, compiled, is_sending=is_sending)):
+        raise Conflict(blocking[0])
     is_anonymous = plan.tracking == "anonymous"
     if plan.tracking is UNSET:
         _check_never_anonymous(session, row)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from campaigns.customers import masked
 from campaigns.merges import Likely
 from signals.identity import IdentifierType
-from signals.matching import plain
+from signals.matching import plain, plain_street
 from signals.profiles import Identifier, Profile
 from signals.stated import stated
 
@@ -100,8 +100,10 @@ def _plain(fact: str, value: str) -> str:
         return re.sub(r"\D", "", value).lstrip("0")
     if fact in _CONTACTS:
         return value.lower()
+    if fact == "street" and (street := plain_street(value)):
+        return street
     words = _WORDS.findall(plain(value))
-    # Ann Lee is Lee, Ann, and the number stands before the street here and after it there; a date is no such thing.
+    # Ann Lee is Lee, Ann; a date is no such thing.
     return " ".join(sorted(words) if fact in ("name", "street") else words)
 
 

@@ -14,13 +14,14 @@ from render.current import holds, joins
 from render.decide import decide, seed_of
 from render.decision import Decision
 from render.explanation import SlotExplanation, explain
-from render.facts import Chosen
+from render.facts import Chosen, Lane
 from render.fields import default_fields
 from render.plan import Plan, Slot
 from signals.moments import unix_ms
 
 HELD: Final = "Nothing that matters has changed since their latest open, so it would show what that one did."
 JOINED: Final = "The mail’s pictures were fetched within the last half minute: its other pictures belong to that open."
+WAITS: Final = "It gives way as soon as the products of one of these can be had again: {}."
 NO_RECORD: Final = "This person may not be followed, so the default is shown and nothing is written down."
 
 
@@ -58,7 +59,8 @@ def stand(scene: Scene, now: datetime, kind: str, asked: int | None = None) -> S
         chosen, part = _chosen(scene.plan, slot, decision, before), explanations[slot.index]
         if before is not None:
             kept.add(slot.index)
-            part = _as_before(part, scene.plan, chosen, HELD if held else JOINED)
+            waits = _waits(scene.plan, slot, chosen, lane) if held else ()
+            part = _as_before(part, scene.plan, chosen, HELD if held else JOINED, *waits)
         elif decision.no_record:
             part = _as_before(part, scene.plan, chosen, NO_RECORD)
         answers[slot.index] = chosen
@@ -75,6 +77,12 @@ def _chosen(plan: Plan, slot: Slot, decision: Decision, kept: Chosen | None) -> 
     return decision.slot(slot.index).chosen()
 
 
-def _as_before(part: SlotExplanation, plan: Plan, chosen: Chosen, why: str) -> SlotExplanation:
+def _as_before(part: SlotExplanation, plan: Plan, chosen: Chosen, *why: str) -> SlotExplanation:
     offer = plan.offer_by_id[chosen.offer]
-    return msgspec.structs.replace(part, offer=offer.id, offer_name=offer.name, why=(why,), others=())
+    return msgspec.structs.replace(part, offer=offer.id, offer_name=offer.name, why=why, others=())
+
+
+def _waits(plan: Plan, slot: Slot, chosen: Chosen, lane: Lane) -> tuple[str, ...]:
+    """What a default that is held waits for, as a sentence; none where it stands for nothing."""
+    names = [plan.offer_by_id[number].name for number in slot.offers if number in lane.waits]
+    return (WAITS.format(", ".join(names)),) if names and chosen.offer in plan.default_ids else ()

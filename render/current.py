@@ -2,8 +2,9 @@
 
 A fetch uses it if it began less than `JOIN_MS` ago and this picture was not yet served in it (so the blocks of one look
 agree, whatever signals arrive in between), or if nothing we know has changed, the hold lasts, every offer in it may
-still be shown, no sale of its products began or ended since, and what it says of them, as a price, is still so. Whoever
-may not be decided on any more never joins: their open must be one of defaults.
+still be shown, no sale of its products began or ended since, and what it says of them, as a price, is still so. A
+default that stands for offers whose products could not be had gives way once one of them may be shown. Whoever may not
+be decided on any more never joins: their open must be one of defaults.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def holds(plan: Plan, plan_hash: str, lane: Lane, facts: Facts, now: datetime, n
     if lane.refused:  # It may be decided again: the campaign was switched on, say.
         return False
     at = Situation(plan, facts, now)
+    if lane.waits and any(at.reason(at.offer(offer)) is None for offer in lane.waits):
+        return False
     return all(_stands(plan, chosen, at, lane.began_ms) for chosen in lane.chosen)
 
 

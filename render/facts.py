@@ -188,7 +188,8 @@ class Lane(Struct, frozen=True, array_like=True):
 
     served: pictures already served in this open, as `(slot, kind)`. shown: per slot, sights oldest first, at most
     MAX_SHOWN; the last is the last shown. plan and model are the hashes the decision was made with. refused: nothing
-    but defaults might be shown, as of a campaign that was switched off.
+    but defaults might be shown, as of a campaign that was switched off. waits: the offers that a default stands for
+    until their products can be had.
     """
 
     open_number: int = 0
@@ -201,6 +202,7 @@ class Lane(Struct, frozen=True, array_like=True):
     served: tuple[tuple[int, str], ...] = ()
     shown: dict[int, tuple[LastShown, ...]] = {}
     refused: bool = False
+    waits: tuple[int, ...] = ()
 
     @property
     def last(self) -> LastDecision | None:

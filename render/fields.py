@@ -6,8 +6,8 @@ the name says price or saving. A name without a value is absent, so a creative's
 | field | what |
 |---|---|
 | `offer.<name>` | the offer's own texts and numbers, as the manager wrote them |
-| `offer.price_cents` | the manager's, or the product's less `offer.percent` or `offer.amount_off_cents` |
-| `offer.was_cents`, `offer.saving_cents` | the product's price, and what is saved, to the cent; absent unless above 0 |
+| `offer.price_cents` | the manager's, or the product's less `offer.percent` or `.amount_off_cents`, or its sale price |
+| `offer.was_cents`, `offer.saving_cents` | what it costs without the offer, or without its sale, and what is saved |
 | `offer.price`, `offer.was`, `offer.saving`, `product.price` | the same as people of the locale write money |
 | `offer.units`, `offer.each` | of an offer for several of one product: how many, and the price of each, rounded up |
 | `product.name`, `.category`, `.picture`, `.price_cents`, `.currency` | of the offer's product |
@@ -24,7 +24,7 @@ Prices come from the product feed alone and only while it is fresh; the default 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from render.binding import bind_texts
@@ -73,7 +73,7 @@ def offer_fields(
         if product.image:
             fields["product.picture"] = product.image
         if price_known:
-            fields |= _prices(offer, product, locale)
+            fields |= prices(offer, product, locale)
     if category is not None and (words := plan.category_words.get(category)):
         fields["product.category"] = words
     name = state.traits.get("first_name")
@@ -85,18 +85,21 @@ def offer_fields(
         if isinstance(zone, str) and 0 < len(zone) <= MAX_NAME:
             fields["profile.timezone"] = zone
     if beside:
-        fields |= _grid_fields(plan, offer, beside, locale)
+        fields |= cells(plan.category_words, offer, beside, locale)
     return bind_texts(fields, locale)
 
 
-def _grid_fields(plan: Plan, offer: Offer, products: Sequence[ProductFacts], locale: str) -> Fields:
-    """What the cells of a grid may bind, and of a bundle its price as a whole. The facts of all products are fresh."""
+def cells(words: Mapping[int, str], offer: Offer, products: Sequence[ProductFacts], locale: str) -> Fields:
+    """What the cells of a grid may bind, and of a bundle its price as a whole. The facts of all products are fresh.
+
+    `words` are the words for categories.
+    """
     fields: Fields = {}
     for number, product in enumerate(products):
         own: dict[str, str | int | None] = {
             "name": product.title,
             "picture": product.image or None,
-            "category": plan.category_words.get(product.category),
+            "category": words.get(product.category),
             "currency": product.currency,
             "price_cents": product.price_cents,
             "price": money(product.price_cents, product.currency, locale),
@@ -105,7 +108,8 @@ def _grid_fields(plan: Plan, offer: Offer, products: Sequence[ProductFacts], loc
         fields |= {f"products.{number}.{name}": value for name, value in own.items() if value is not None}
     currencies = {product.currency for product in products}
     if offer.kind == "bundle" and len(currencies) == 1:
-        fields |= _amounts(offer, sum(product.price_cents for product in products), products[0].currency, locale)
+        full, former = (sum(cents) for cents in zip(*map(_full_and_former, products), strict=True))
+        fields |= _amounts(offer, full, former, products[0].currency, locale)
     return fields
 
 
@@ -117,7 +121,8 @@ def _cell_price(offer: Offer, product: ProductFacts) -> int:
     return (product.price_cents * (100 - percent) + 50) // 100 if 0 <= percent <= 100 else product.price_cents
 
 
-def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
+def prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
+    """What a creative may bind of the price of an offer's first product, as it is now (`ProductFacts.priced`)."""
     currency = product.currency
     fields: Fields = {
         "product.currency": currency,
@@ -128,22 +133,33 @@ def _prices(offer: Offer, product: ProductFacts, locale: str) -> Fields:
         return fields  # The price of a bundle is that of all its products.
     if offer.units is not None:
         return fields | _units(offer, offer.units, product, locale)
-    return fields | _amounts(offer, product.price_cents, currency, locale)
+    return fields | _amounts(offer, *_full_and_former(product), currency, locale)
+
+
+def _full_and_former(product: ProductFacts) -> tuple[int, int]:
+    """What a product costs without an offer, and what it costs without its sale either."""
+    return product.price_cents, product.price_cents if product.former_cents is None else product.former_cents
 
 
 def _units(offer: Offer, units: int, product: ProductFacts, locale: str) -> Fields:
     """The price of several of a product, whole and for each of them; a cent that does not divide is on the price."""
-    full, currency = units * product.price_cents, product.currency
-    amounts = _amounts(offer, full, currency, locale)
+    full, former = (units * cents for cents in _full_and_former(product))
+    currency = product.currency
+    amounts = _amounts(offer, full, former, currency, locale)
     price = amounts.get("offer.price_cents", full)
     plain: Fields = {"offer.price_cents": full, "offer.price": money(full, currency, locale)}
     each = -(-int(price) // units)
     return plain | amounts | {"offer.units": grouped(units, locale), "offer.each": money(each, currency, locale)}
 
 
-def _amounts(offer: Offer, full: int, currency: str, locale: str) -> Fields:
-    """The price under an offer of what costs `full` without it, and what is saved, as numbers and as text."""
+def _amounts(offer: Offer, full: int, former: int, currency: str, locale: str) -> Fields:
+    """The price under an offer of what costs `full` without it, and what is saved, as numbers and as text.
+
+    An offer that names no price of its own shows what a sale does: `former` is what it costs without the sale.
+    """
     price = offer_price(offer, full)
+    if price is None and former > full:
+        price, full = full, former
     if price is None:
         return {}
     amounts = {"price": price}

@@ -6,13 +6,13 @@ itself, and handed to the page; a page cannot make one up, change one, or go on 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from base.errors import BadToken
 from base.tokens import Purpose, Token, TokenKeys
 
-MAX_LIFETIME: Final = timedelta(days=1)
+MOST_MINUTES: Final = 1_440
 """Longest life of an identity token: a page left open overnight asks its server for a new one."""
 
 

@@ -43,6 +43,7 @@ from render.plan import Live, Plan
 from render.pressure import Step
 from render.record import AnonymousRecord, FetchRecord, decision_id
 from render.recording import Repairs, decision_record
+from render.stock import waiting
 from signals.state import ProfileState
 from signals.state import decode as decode_state
 
@@ -246,6 +247,7 @@ class Opening:
             chosen=chosen_of(decision),
             shown=last.sights_under(running.plan_hash),
             refused=decision.rung == "default",
+            waits=waiting(plan, decision.slots),
         )
         taken = _capped(plan, decision) if uses_caps else ()
         made = decision_record(fetch, running, decision, facts, lane, read.personal, taken)

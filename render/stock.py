@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
 from render.facts import Facts
+from render.picking import UNPICKED
 from signals.productfacts import ProductFacts
 
 if TYPE_CHECKING:
     from render.eligibility import Situation
-    from render.plan import Offer
+    from render.explanation import SlotLike
+    from render.plan import Offer, Plan
+
+WITHOUT_PRODUCT: Final = frozenset(
+    {"no longer sold", "product unknown", "feed stale", "stock unknown", "out of stock", "no product in stock"}
+    | set(UNPICKED)
+)
+"""Every reason that removes an offer for want of a product to show."""
 
 
 def on_sale(facts: Facts) -> Mapping[str, ProductFacts]:
@@ -48,3 +56,10 @@ def missing(at: Situation, offer: Offer) -> str | None:
     if offer.needs_stock and product.stock is not None and product.stock <= 0:
         return "out of stock"
     return None
+
+
+def waiting(plan: Plan, slots: Iterable[SlotLike]) -> tuple[int, ...]:
+    """The offers that lacked a product in slots, as decided or as recorded, that show their default instead."""
+    defaulted = [slot for slot in slots if slot.offer in plan.default_ids]
+    found = (one.offer for slot in defaulted for one in slot.candidates if one.rule in WITHOUT_PRODUCT)
+    return tuple(dict.fromkeys(found))

@@ -17,7 +17,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final, Protocol
 
 import msgspec
-from sqlalchemy import Numeric, select, text
+from sqlalchemy import BigInteger, Numeric, delete, select, text, tuple_
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
@@ -31,6 +31,10 @@ MOST_RATES: Final = 200_000
 BAD_SHOWN: Final = 100
 LOOKED_AT: Final = 20_000
 """The newest orders that are looked at for currencies."""
+INTERRUPTED: Final = (
+    "States still follow a change of rates. If no `latebind currency` is at work, give the rates again, or run"
+    " `latebind rebuild`."
+)
 _COLUMNS: Final = ("currency", "day", "rate")
 _RATE: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,30})?")
 _TEN: Final = Decimal(1).scaleb(-10)
@@ -55,6 +59,17 @@ class ExchangeRate(Model):
     currency: Mapped[str] = mapped_column(primary_key=True)
     day: Mapped[date] = mapped_column(primary_key=True)
     rate: Mapped[Decimal] = mapped_column(Numeric(16, 10))
+
+
+class ExchangeDue(Model):
+    """Orders in a currency, from a day on, that are to be folded again as what they are worth changed; those in any
+    under an empty one. Noted by who changes it and taken off once that is done. `number` is another each time."""
+
+    __tablename__ = "exchange_due"
+
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[date]
+    number: Mapped[int] = mapped_column(BigInteger, server_default=text("nextval('exchange_due_number')"))
 
 
 class Entry(Protocol):
@@ -104,8 +119,8 @@ def own(session: Session) -> str | None:
 
 
 def set_own(session: Session, currency: str | None, now: datetime) -> None:
-    """Add money up in this currency from now on, as it is told with None. Once that is committed, those whom
-    `concerned` names are to be folded again. Raises InvalidInput where it is no code of a currency.
+    """Add money up in this currency from now on, as it is told with None. Once that is committed, what is `due` is to
+    be folded again. Raises InvalidInput where it is no code of a currency.
     """
     if currency is not None and (not is_code(currency) or currency.upper() == NO_CURRENCY):
         raise InvalidInput("currency", "must be three letters, such as EUR")
@@ -120,6 +135,7 @@ def set_own(session: Session, currency: str | None, now: datetime) -> None:
             """),
             {"currency": currency.upper(), "now": now},
         )
+    session.execute(_NOTE, {"currencies": [_ANY], "since": [date.min]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +149,12 @@ class Rate:
 
 @dataclass(slots=True)
 class Given:
-    """What became of rates that were given: how many are new or another, and per currency since which day.
+    """What became of rates that were given: how many are new or another.
 
     `bad` are the first hundred faults, each with the number of its line.
     """
 
     changed: int = 0
-    since: dict[str, date] = field(default_factory=dict)
     refused: int = 0
     bad: list[tuple[int, InvalidInput]] = field(default_factory=list)
 
@@ -195,6 +210,14 @@ _GIVE: Final = text("""
     ON CONFLICT (own, currency, day) DO UPDATE SET rate = excluded.rate WHERE known.rate <> excluded.rate
     RETURNING currency, day
 """)
+_ANY: Final = ""
+_NOTE: Final = text("""
+    INSERT INTO exchange_due AS noted (currency, since)
+    SELECT currency, min(since)
+    FROM unnest(CAST(:currencies AS text[]), CAST(:since AS date[])) AS new (currency, since) GROUP BY currency
+    ON CONFLICT (currency) DO UPDATE
+    SET since = least(noted.since, excluded.since), number = nextval('exchange_due_number')
+""")
 _TOLD: Final = """
     SELECT DISTINCT p.root_id FROM event e JOIN profile p ON p.id = e.profile_id {given}
     WHERE e.order_id IS NOT NULL AND {wanted} ORDER BY 1
@@ -210,10 +233,9 @@ _TOLD_SINCE: Final = text(
 
 
 def give(session: Session, rates: Sequence[Rate], own_currency: str, given: Given) -> None:
-    """Store rates in the own currency, the last of a day where several are given. Once that is committed, those whom
-    `concerned` names are to be folded again."""
+    """Store rates in the own currency, the last of a day where several are given. Once that is committed, what is
+    `due` is to be folded again."""
     session.execute(_CHANGE)
-    given.changed, given.since = 0, {}
     rows = session.execute(
         _GIVE,
         {
@@ -221,22 +243,33 @@ def give(session: Session, rates: Sequence[Rate], own_currency: str, given: Give
             "rates": [one.rate for one in rates],
         },
     ).all()  # fmt: skip
-    for row in rows:
-        given.changed += 1
-        given.since[row.currency] = min(row.day, given.since.get(row.currency, row.day))
+    given.changed = len(rows)
+    session.execute(_NOTE, {"currencies": [row.currency for row in rows], "since": [row.day for row in rows]})
 
 
-def concerned(session: Session, given: Given | None = None) -> list[int]:
-    """Whose orders tell a currency: any, or one of which rates were given, since then.
+def due(session: Session) -> list[ExchangeDue]:
+    """What is to be folded again: by who changed it, or by whoever comes next where that was interrupted."""
+    return list(session.scalars(select(ExchangeDue).order_by(ExchangeDue.currency)))
+
+
+def concerned(session: Session, found: Sequence[ExchangeDue]) -> list[int]:
+    """Whose orders are due.
 
     By itself, and after the change was committed: whoever wrote by the old rates has committed too, and whoever writes
     does not wait while all orders are looked through, which may take as long as it takes.
     """
     session.execute(text("SET LOCAL statement_timeout = 0"))
-    if given is None:
+    if any(one.currency == _ANY for one in found):
         return list(session.scalars(_TOLD_ANY))
-    since = [datetime(day.year, day.month, day.day, tzinfo=UTC) for day in given.since.values()]
-    return list(session.scalars(_TOLD_SINCE, {"currencies": list(given.since), "since": since})) if since else []
+    since = [datetime(one.since.year, one.since.month, one.since.day, tzinfo=UTC) for one in found]
+    currencies = [one.currency for one in found]
+    return list(session.scalars(_TOLD_SINCE, {"currencies": currencies, "since": since})) if found else []
+
+
+def done(session: Session, found: Sequence[ExchangeDue]) -> None:
+    """Take off what was due and is folded; what became due anew meanwhile stays."""
+    noted = [(one.currency, one.number) for one in found]
+    session.execute(delete(ExchangeDue).where(tuple_(ExchangeDue.currency, ExchangeDue.number).in_(noted)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from signals.behaviour import STEPS, viewed
 from signals.foldevent import CORRECTIONS, MAIL_KINDS, FoldEvent
 from signals.gaps import longer
 from signals.moments import seconds_of
-from signals.orders import AS_TOLD, OVERFLOW, Left, Placement, knows_order, order_key, resolve
+from signals.orders import AS_TOLD, NOTHING, OVERFLOW, Left, Placement, knows_order, order_key, resolve
 from signals.state import (
     MAX_CATEGORIES,
     MAX_GAPS,
@@ -72,14 +72,16 @@ def fold_all(
 def fold_history(
     events: Iterable[FoldEvent], *, segments: tuple[int, ...] = (), scores: Mapping[str, Score] = NO_SCORES
 ) -> tuple[ProfileState, dict[int, Left]]:
-    """`fold_all`, and what is left of the orders, by arrival number, that are not AS_TOLD."""
+    """`fold_all`, and what is left of the orders, by arrival number, that are not AS_TOLD; of updates that begin no
+    order of their own it is NOTHING."""
     ordered = _without_withdrawn(canonical(events))
     resolution = resolve(ordered)
     state = ProfileState(segments=segments, scores=dict(scores))
     for index, event in enumerate(ordered):
         _apply(state, event, resolution.placements.get(index))
     state.unmatched = resolution.unmatched
-    left = {ordered[index].arrival: order.left(ordered[index]) for index, order in resolution.placements.items()}
+    left = {event.arrival: NOTHING for event in ordered if event.kind == "order_update"}
+    left |= {ordered[index].arrival: order.left(ordered[index]) for index, order in resolution.placements.items()}
     return state, {arrival: what for arrival, what in left.items() if what != AS_TOLD}
 
 

@@ -173,16 +173,12 @@ def folded_on(
     return advance(state, [entry.event for entry in told if entry.folds])
 
 
-_EVENTS = text("""
+_SELECT: Final = """
     SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, void,
            left_category_ids, body
-    FROM event WHERE profile_id = ANY(:members)
-""").columns(body=BODY)
-_EVENT = text("""
-    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, void,
-           left_category_ids, body
-    FROM event WHERE id = :id
-""").columns(body=BODY)
+    FROM event WHERE """
+_EVENTS = text(f"{_SELECT} profile_id = ANY(:members)").columns(body=BODY)
+_EVENT = text(f"{_SELECT} id = :id").columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 _LEAVE = text("""
     UPDATE event e SET void = told.void, left_category_ids = CAST(told.left_ids AS integer[])
@@ -276,7 +272,8 @@ def fold_each_again(session: Session, roots: Sequence[Root], categories: Categor
 
 
 def _leave(session: Session, told: Sequence[Told], left: Mapping[int, Left]) -> None:
-    """Keep what is left of each order, given by arrival number where it is other than was told."""
+    """Keep what is left of each order, given by arrival number where it is other than was told; of what updates told
+    too, which are orders where no other call told of theirs before."""
     changed = [entry for entry in told if entry.left != left.get(entry.event.arrival, AS_TOLD)]
     if not changed:
         return

@@ -2,20 +2,23 @@
 
 Events belong to the profile they arrived at, and count for the person who speaks for it now (the root of its merges).
 Repeated calls of one order count once. An order of which nothing is left did not happen, and one did for the categories
-of what is left of it: what folding came to is kept beside each order (signals/orders.py), so that windows and states
-mean the same orders.
+of what is left of it; where only updates tell of an order, the first one is it. What folding came to is kept beside
+each of them (signals/orders.py), so that windows and states mean the same orders.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, Select, and_, any_, func, literal, not_, select, true
+from sqlalchemy import ColumnElement, Select, and_, any_, func, literal, not_, or_, select, true
 
 from signals.events import Event
 from signals.foldevent import kind_of, spellings_of
 from signals.history import History
 from signals.profiles import Profile, ProfileStateRow
+
+ORDER_UPDATED: Final = "Order Updated"
 
 
 def happened(history: History, now: datetime) -> ColumnElement[bool]:
@@ -33,17 +36,19 @@ def happened(history: History, now: datetime) -> ColumnElement[bool]:
 
 def _persons(history: History, now: datetime) -> Select[int]:
     begin, end = history.window(now)
+    is_order = kind_of("track", history.event) == "order"
+    named = or_(is_named(history.event), is_named(ORDER_UPDATED)) if is_order else is_named(history.event)
     query = (
         select(Profile.root_id)
         .join(Event, Event.profile_id == Profile.id)
-        .where(Event.type == "track", is_named(history.event))
+        .where(Event.type == "track", named)
         .group_by(Profile.root_id)
     )
     if begin is not None:
         query = query.where(Event.event_time >= begin)
     query = query.where(Event.event_time < end) if end is not None else query.where(Event.event_time <= now)
     categories: ColumnElement[list[int]] = Event.category_ids.expression
-    if kind_of("track", history.event) == "order":
+    if is_order:
         query = query.where(Event.folds, not_(Event.void))
         categories = func.coalesce(Event.left_category_ids, Event.category_ids)
     if history.category is not None:

@@ -6,6 +6,7 @@ It raises Unavailable when either store is away; sending the same messages again
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -55,6 +56,19 @@ class Intake:
         self.definitions = Definitions(self.categories)
         self.segments = LiveSegments()
         self.hash_key = hash_key
+        self._told: deque[int] = deque(maxlen=outbox.AT_ONCE)
+
+    def told(self, notes: Iterable[int]) -> None:
+        """Keep these notes of states that are published, to be taken back with the next ones; the newest AT_ONCE."""
+        self._told.extend(notes)
+
+    def taken_back(self) -> list[int]:
+        """The notes to be taken back now. What comes of that or not, their states are published."""
+        found: list[int] = []
+        with suppress(IndexError):  # Another thread may take them too.
+            while True:
+                found.append(self._told.popleft())
+        return found
 
     def settle(self, work: Callable[[Session], _Result]) -> _Result:
         """Run `work` in a transaction, again from the start when another transaction got in between.
@@ -99,7 +113,7 @@ def take(
 def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
     """Store, fold and publish what was read. Raises Unavailable; doing it again with the same reading is safe."""
     outcomes = list(reading.outcomes)
-    standings, repeated = _settled(intake, sender, reading)
+    standings, repeated, notes = _settled(intake, sender, reading)
     for item in reading.items:
         outcomes[item.index] = item.outcome
     states = folding.published(standings)
@@ -107,6 +121,7 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
         with transaction(intake.sessions) as session:
             states += stored_states(session, repeated)
     publish(intake, states)
+    intake.told(notes)
     regroup(intake, repeated | moved(standings), reading.now)
     return outcomes
 
@@ -137,7 +152,7 @@ def carry(
     intake.publisher.write_states(folding.published(states(result)))
     if notes:
         with suppress(Unavailable):  # It is published, and would be once more.
-            intake.settle(partial(outbox.done, notes=notes))
+            intake.settle(partial(outbox.done, notes=[*notes, *intake.taken_back()]))
     return result
 
 
@@ -180,12 +195,13 @@ def _hundreds(people: Sequence[int]) -> Iterator[Sequence[int]]:
     return (people[start : start + grouping.BATCH] for start in range(0, len(people), grouping.BATCH))
 
 
-def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Standing], set[int]]:
-    """The batch stored and folded. When it names a value that proves to be many people's, what that value tied before
-    is taken apart first, and the batch is resolved among the people that are then there."""
+def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Standing], set[int], list[int]]:
+    """The batch stored and folded, as `_absorb` has it. When it names a value that proves to be many people's, what
+    that value tied before is taken apart first, and the batch is resolved among the people that are then there."""
+    told = intake.taken_back()
     for _ in range(TRIES):
         try:
-            return intake.settle(partial(_absorb, intake, sender, reading))
+            return intake.settle(partial(_absorb, intake, sender, reading, told))
         except HubFound as hub:
             for link in hub.links:
                 take_apart(intake, link, reading.now, apart=False)
@@ -221,41 +237,66 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
     )
 
 
-def _absorb(intake: Intake, sender: Sender, reading: Reading, session: Session) -> tuple[list[Standing], set[int]]:
-    """Store and fold a batch; returns the states to publish, and the profiles of repeats, to be repaired."""
-    fresh, repeated = _sorted_out(session, intake, sender, reading.items, reading.now)
-    standings = absorb(session, intake, sender, fresh, reading.now) if fresh else []
+def _absorb(
+    intake: Intake, sender: Sender, reading: Reading, told: Sequence[int], session: Session
+) -> tuple[list[Standing], set[int], list[int]]:
+    """Store and fold a batch; returns the states to publish, the profiles of repeats, to be repaired, and the notes of
+    the states: whoever asked may never ask again. The notes that are `told` are taken back with that."""
+    standings: list[Standing] = []
+    repeated: set[int] = set()
+    again: Sequence[Item] = reading.items
+    for _ in range(TRIES):
+        fresh, others, stored = _sorted_out(session, sender, again)
+        standings += absorb(session, intake, sender, fresh, reading.now) if fresh else []
+        repeated |= stored
+        again = _unsettled(fresh, others)
+        if not again:
+            break
+    _list(session, intake, sender, [item for item in reading.items if item.status == "conflict"], reading.now)
     # After what was good: somebody may object in the same batch.
     if not reading.is_listed:
         listed = withholding.listed(session, sender, reading.refused(), intake.hash_key)
         journal.refuse(session, sender, listed, reading.now)
-    return standings, repeated
+    return standings, repeated, outbox.note(session, [entry.root.id for entry in standings], told)
 
 
-def _sorted_out(
-    session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime
-) -> tuple[list[Item], set[int]]:
-    """The events that are new, and the profiles of those that are not; sets each item's status, lists conflicts."""
+def _sorted_out(session: Session, sender: Sender, items: Sequence[Item]) -> tuple[list[Item], list[Item], set[int]]:
+    """The events that are new, the others, and the profiles of those that are stored; sets each item's status."""
     stored = journal.find(session, sender, {item.signal.message_id for item in items})
     seen = {message_id: known.content_hash for message_id, known in stored.items()}
     fresh: list[Item] = []
-    conflicts: list[Item] = []
+    others: list[Item] = []
     for item in items:
         known = seen.get(item.signal.message_id)
         if known is None:
             item.status = "accepted"
             seen[item.signal.message_id] = item.signal.content_hash
             fresh.append(item)
-        elif known == item.signal.content_hash:
-            item.status = "duplicate"
         else:
-            item.status = "conflict"
-            conflicts.append(item)
+            item.status = "duplicate" if known == item.signal.content_hash else "conflict"
+            others.append(item)
+    return fresh, others, {known.profile_id for known in stored.values()}
+
+
+def _unsettled(fresh: Sequence[Item], others: Sequence[Item]) -> list[Item]:
+    """Of the others those that name a call which was not kept, and say something else: there is nothing that they
+    contradict. Who says the same comes to the same."""
+    left_out = {item.signal.message_id: item for item in fresh if item.status in ("rejected", "withheld")}
+    again = []
+    for item in others:
+        first = left_out.get(item.signal.message_id)
+        if first is not None and item.status == "duplicate":
+            item.status, item.fault = first.status, first.fault
+        elif first is not None:
+            again.append(item)
+    return again
+
+
+def _list(session: Session, intake: Intake, sender: Sender, conflicts: Sequence[Item], now: datetime) -> None:
     told = [(item.signal.body, item.signal.type) for item in conflicts]
     hidden = withholding.unlisted(session, sender, told, intake.hash_key)
     listed = [item.signal for number, item in enumerate(conflicts) if number not in hidden]
     journal.list_conflicts(session, sender, listed, now)
-    return fresh, {known.profile_id for known in stored.values()}
 
 
 def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> list[Standing]:

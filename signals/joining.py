@@ -24,13 +24,19 @@ BY_LIKENESS: Final = "likeness"
 """The reason of a merge that a run over all customers made (signals/likely.py)."""
 
 
-def join(intake: Intake, one: int, other: int, now: datetime, *, by: str) -> int:
+def join(
+    intake: Intake, one: int, other: int, now: datetime, *, by: str, evidence: Mapping[str, Any] | None = None
+) -> int:
     """Merge the persons that these two profiles belong to, and return the number of the merge.
+
+    What is known to speak for it, `evidence`, is kept with the link.
 
     In effect for the next open when it returns. That somebody had kept the two apart is taken back. Raises NotFound,
     InvalidInput when they are one person already or would be too large for one, Unavailable.
     """
-    number, standing = carry(intake, partial(_join, intake, one, other, now, by), lambda done: [done[1]])
+    number, standing = carry(
+        intake, partial(_join, intake, one, other, now, by, evidence=evidence), lambda done: [done[1]]
+    )
     regroup(intake, moved([standing]), now)
     return number
 
@@ -58,7 +64,16 @@ _TOGETHER: Final = text("""
 """)
 
 
-def _join(intake: Intake, one: int, other: int, now: datetime, by: str, session: Session) -> tuple[int, Standing]:
+def _join(
+    intake: Intake,
+    one: int,
+    other: int,
+    now: datetime,
+    by: str,
+    session: Session,
+    *,
+    evidence: Mapping[str, Any] | None = None,
+) -> tuple[int, Standing]:
     roots = belonging.living(session, [one, other])
     for profile in (one, other):
         if profile not in roots:
@@ -69,7 +84,7 @@ def _join(intake: Intake, one: int, other: int, now: datetime, by: str, session:
     if too_large(here.root(), there.root()):
         raise InvalidInput("other", f"has too many identifiers or more than {MEMBERS} profiles together with this one")
     session.execute(_TOGETHER, {"one": here.root().id, "other": there.root().id})
-    return _tied(intake, session, merge(here, there, BY_HAND), now, by=by)
+    return _tied(intake, session, merge(here, there, BY_HAND), now, by=by, evidence=evidence)
 
 
 def _join_likely(

@@ -76,7 +76,7 @@ def numbers(session: Session, count: int) -> list[int]:
 
 _COPY = (
     "COPY event (id, message_id, source_id, profile_id, type, name, event_time, received_at, category_ids, order_id,"
-    " order_number, order_total_cents, content_hash, folds, body, figures) FROM STDIN"
+    " order_number, order_total_cents, content_hash, folds, void, body, figures) FROM STDIN"
 )
 
 
@@ -146,8 +146,13 @@ def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     return (
         f"{event.arrival}\t{signal.message_id.translate(_ESCAPES)}\t{source}\t{entry.profile}\t{signal.type}\t{name}\t"
         f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{number}\t{total}\t"
-        f"\\\\x{signal.content_hash.hex()}\t{'t' if entry.told.folds else 'f'}\t\\\\x{body}\t{shown}\n"
+        f"\\\\x{signal.content_hash.hex()}\t{_flag(entry.told.folds)}\t{_flag(entry.told.left.void)}\t\\\\x{body}\t"
+        f"{shown}\n"
     )
+
+
+def _flag(said: bool) -> str:
+    return "t" if said else "f"
 
 
 _REFUSE = text("""

@@ -86,11 +86,6 @@ class Rules:
             settled.append(_without(event, lost))
         return settled
 
-    def looks_back(self, name: str, source: int) -> bool:
-        """Whether a statement of this source may lose against one that is older."""
-        policy = self.policies.get(name, USUAL)
-        return policy in ("trusted", "longest") or (policy == USUAL and source not in self.servers)
-
     def _wins(self, name: str, stated: Held, held: Held) -> bool:
         policy = self.policies.get(name, USUAL)
         if policy != "trusted" and held.value is None:

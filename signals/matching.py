@@ -84,14 +84,20 @@ def plain_address(traits: Mapping[str, Any]) -> str:
     """Street with its number, and the postal code or else the city; empty where one of them is missing."""
     found = traits.get("address")
     address: Mapping[str, Any] = found if isinstance(found, dict) else traits
-    street = _STRASSE.sub("str", plain(_text(address, "street", "street_address", "line1")))
-    words = [_STREET_WORDS.get(word, word) for word in _WORDS.findall(street)]
+    street = plain_street(_text(address, "street", "street_address", "line1"))
     area = plain(_text(address, "postalCode", "postal_code", "zip", "postcode") or _text(address, "city"))
     place = "".join(_WORDS.findall(area))
+    return f"{street}|{place}" if street and place else ""
+
+
+def plain_street(street: str) -> str:
+    """A street with its number, however they are written; empty where one of them is missing."""
+    told = _STRASSE.sub("str", plain(street))
+    words = [_STREET_WORDS.get(word, word) for word in _WORDS.findall(told)]
     numbers = sorted(word for word in words if word[:1].isdigit())
     # The number goes before the street here and after it there.
     rest = "".join(word for word in words if not word[:1].isdigit())
-    return f"{' '.join(numbers)} {rest}|{place}" if numbers and rest and place else ""
+    return f"{' '.join(numbers)} {rest}" if numbers and rest else ""
 
 
 def e164(phone: str, country: str | None) -> str:

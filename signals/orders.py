@@ -34,6 +34,8 @@ class Left(NamedTuple):
 
 AS_TOLD: Final = Left()
 """What is left where nothing of an order came back whole."""
+NOTHING: Final = Left(void=True)
+"""What is left of an order that never was, and what an `Order Updated` is of itself whose order another call began."""
 
 
 class Placement:
@@ -124,7 +126,7 @@ class Placement:
     def left(self, told: FoldEvent) -> Left:
         """What is left of the order that this call told. Gift marks change nothing: a gift was bought too."""
         if self.void:
-            return Left(void=True)
+            return NOTHING
         bought, kept = ({line.category for line in lines} - {0} for lines in (told.lines, self.lines))
         return AS_TOLD if bought == kept else Left(categories=tuple(sorted(told.categories - bought | kept)))
 

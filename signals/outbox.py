@@ -1,7 +1,8 @@
 """States that are committed and perhaps not yet told to render: noted with what changed them, published by a recorder.
 
-Whoever publishes a state takes its note back; so a note that stays belongs to a store that was away, or to a process
-that died in between. Publishing a state again does no harm, for an older one gives way to a newer one.
+Whoever publishes a state takes its note back, an intake with its next signals; so a note that stays belongs to a store
+that was away, or to a process that died in between or has had nothing to do since. Publishing a state again does no
+harm, for an older one gives way to a newer one.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class StateDue(Model):
 
 
 _NOTE: Final = text("""
+    WITH told AS (DELETE FROM state_due WHERE id = ANY(:told))
     INSERT INTO state_due (profile_id) SELECT unnest(CAST(:profiles AS bigint[])) RETURNING id
 """)
 _NOTE_ONCE: Final = text("""
@@ -44,9 +46,9 @@ _DONE: Final = text("""
 _WAITING: Final = text("SELECT id, profile_id FROM state_due ORDER BY random() LIMIT :most")
 
 
-def note(session: Session, profiles: Collection[int]) -> list[int]:
-    """Note that these states are to be published; the numbers of the notes."""
-    return list(session.scalars(_NOTE, {"profiles": list(profiles)})) if profiles else []
+def note(session: Session, profiles: Collection[int], told: Sequence[int] = ()) -> list[int]:
+    """Note that these states are to be published; the numbers of the notes. Takes those back that are `told` since."""
+    return list(session.scalars(_NOTE, {"profiles": list(profiles), "told": list(told)})) if profiles or told else []
 
 
 def note_once(session: Session, profiles: Collection[int]) -> None:

@@ -13,6 +13,7 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     Unix milliseconds; `category` 0 when it has none; `image` the SHA-256 of its picture or "". `promoted`: the feed
     marks it as one that may be sold for less. The sale price counts from `sale_from_ms` to `sale_until_ms`, both
     included; None: without that end. `gone`: the full feed of its source no longer has it; its stock is 0 then.
+    `former_cents` is never stored: what it costs without the sale, where `priced` put the sale price in its place.
     """
 
     id: str
@@ -28,6 +29,7 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
     sale_from_ms: int | None = None
     sale_until_ms: int | None = None
     gone: bool = False
+    former_cents: int | None = None
 
     def on_sale(self, now_ms: int) -> bool:
         """Whether the sale price is what the product costs at that moment."""
@@ -37,7 +39,7 @@ class ProductFacts(msgspec.Struct, array_like=True, frozen=True):
         return has_begun and (self.sale_until_ms is None or now_ms <= self.sale_until_ms)
 
     def priced(self, now_ms: int) -> ProductFacts:
-        """The facts with what the product costs at that moment as `price_cents`."""
+        """The facts with what the product costs at that moment as `price_cents`, and what it cost before a sale."""
         if self.sale_cents is None or not self.on_sale(now_ms):
             return self
-        return replace(self, price_cents=self.sale_cents)
+        return replace(self, price_cents=self.sale_cents, former_cents=self.price_cents)

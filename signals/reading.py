@@ -23,6 +23,7 @@ from signals.homes import Said, said
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal
 from signals.moments import moment_of, unix_ms
+from signals.orders import AS_TOLD, NOTHING
 from signals.signal import Arrival, Signal, Untrusted, content_key, read, refuse_untrusted
 from signals.sources import Sender
 from signals.trackingplan import Plan, Plans, Violation
@@ -167,7 +168,8 @@ class Reader:
 
         event = fold_event(signal.raw, lookup, time_ms=unix_ms(signal.time), source=sender.id)
         home = said(signal.raw, signal.time) if sender.is_server else None
-        told = Told(event, signal.is_order, True, signal.raw)
+        left = NOTHING if event.kind == "order_update" else AS_TOLD
+        told = Told(event, signal.is_order, True, signal.raw, left=left)
         return Item(index, signal, named, told, unresolved=bool(missed), said=home)
 
     def _complete(self, bare: Sequence[Item], *, again: bool) -> None:

@@ -31,8 +31,9 @@ MOST_SOURCES: Final = 200
 class Health:
     """How one source does. `told` counts by window what was taken; `at_least` are the windows that hold more.
 
-    `refused` counts the last 24 hours. `lag` is the median of arrival after the event's time; `skew` the median by
-    which its clock was taken to be behind ours (ahead: negative), zero where it is right. None: nothing to tell by.
+    `refused` counts what was refused or quarantined in the last 24 hours and not taken since. `lag` is the median of
+    arrival after the event's time; `skew` the median by which its clock was taken to be behind ours (ahead: negative),
+    zero where it is right. None: nothing to tell by.
     `unadded` counts its orders, among the newest of all sources, by the currency that had no exchange rate.
     """
 
@@ -65,7 +66,10 @@ _SAMPLES: Final = text("""
         FROM event e WHERE e.source_id = s.id ORDER BY e.id DESC LIMIT :sampled
     ) x WHERE x.received_at > :since
 """).columns(body=BODY)
-_REFUSED: Final = text("SELECT source_id, count(*) AS number FROM rejected_event WHERE at > :since GROUP BY source_id")
+_REFUSED: Final = text(
+    "SELECT source_id, count(*) AS number FROM rejected_event WHERE at > :since AND replayed_at IS NULL"
+    " GROUP BY source_id"
+)
 
 
 def health(session: Session, now: datetime) -> dict[int, Health]:

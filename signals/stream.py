@@ -23,9 +23,10 @@ Row = TypeVar("Row")
 Kind = Literal["taken", "refused", "contradicting"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 Status = Literal["taken", "repeat", "quarantined", "refused", "replayed", "contradicting"]
-STATUSES: Final[tuple[Status, ...]] = get_args(Status)
+Sought = Literal[Status, "untaken"]
+SOUGHT: Final[tuple[Sought, ...]] = get_args(Sought)
 """*repeat*: an order that another signal told of before, which counts there. *quarantined*: it breaks the tracking
-plan. *replayed*: refused first, and taken later."""
+plan. *replayed*: refused first, and taken later. *untaken*: refused or quarantined, and not taken since."""
 SHOWN: Final = 50
 REACH: Final = 20_000
 """Signals of each kind that are looked through, the newest."""
@@ -39,7 +40,7 @@ class Wanted:
 
     source: int | None = None
     name: str = ""
-    status: Status | None = None
+    status: Sought | None = None
     members: tuple[int, ...] = ()
 
 
@@ -72,7 +73,7 @@ def newest(session: Session, wanted: Wanted, limit: int = SHOWN) -> list[Entry]:
     found: list[Entry] = []
     if wanted.status in (None, "taken", "repeat"):
         found += _taken(session, wanted, limit)
-    if wanted.status in (None, "quarantined", "refused", "replayed"):
+    if wanted.status in (None, "quarantined", "refused", "untaken", "replayed"):
         found += _refused(session, wanted, limit)
     if wanted.status in (None, "contradicting"):
         found += _contradicting(session, wanted, limit)
@@ -153,6 +154,8 @@ def _refused(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
             query = query.where(RejectedEvent.reason == "plan", RejectedEvent.replayed_at.is_(None))
         case "refused":
             query = query.where(RejectedEvent.reason != "plan", RejectedEvent.replayed_at.is_(None))
+        case "untaken":
+            query = query.where(RejectedEvent.replayed_at.is_(None))
         case "replayed":
             query = query.where(RejectedEvent.replayed_at.is_not(None))
     if wanted.name:

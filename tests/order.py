@@ -26,20 +26,23 @@ SHARING: Final = {
 }  # fmt: skip
 """The files by the fixture that starts their installation."""
 SECONDS: Final = {
-    "ground": 270, "life": 150, "visits": 170,
-    "tests/evaluation_sets/test_duplicates.py": 35, "tests/workers/test_lost_node.py": 75,
+    "ground": 400, "life": 200, "visits": 235,
+    "tests/test_architecture.py": 20, "tests/evaluation_sets/test_duplicates.py": 30,
     "tests/browser/test_first_campaign.py": 45, "tests/browser/test_mailbox.py": 40,
-    "tests/campaigns/test_access.py": 15, "tests/campaigns/test_api.py": 45, "tests/campaigns/test_pages.py": 20,
-    "tests/promises/test_cluster.py": 70, "tests/promises/test_failover.py": 35, "tests/promises/test_year.py": 18,
-    "tests/render/test_abuse.py": 15, "tests/render/test_agree.py": 20,
-    "tests/render/test_app.py": 50, "tests/render/test_failover.py": 20,
-    "tests/render/test_draw.py": 25, "tests/render/test_draw_stress.py": 25,
-    "tests/signals/test_any_order.py": 30, "tests/signals/test_app.py": 25, "tests/signals/test_faults.py": 35,
-    "tests/signals/test_rules_sql.py": 18,
-    "tests/signals/test_sdk.py": 35, "tests/workers/test_cli.py": 25, "tests/workers/test_demo_story.py": 180,
-    "tests/workers/test_hindsight.py": 12, "tests/workers/test_outcomes.py": 20, "tests/workers/test_retention.py": 25,
-    "tests/workers/test_sending_killed.py": 60, "tests/workers/test_sending_processes.py": 24,
-    "tests/workers/test_up.py": 85,
+    "tests/campaigns/test_access.py": 50, "tests/campaigns/test_access_logs.py": 20,
+    "tests/campaigns/test_api.py": 85, "tests/campaigns/test_pages.py": 45,
+    "tests/campaigns/test_product_page.py": 12, "tests/campaigns/test_products_pages.py": 14,
+    "tests/promises/test_cluster.py": 45, "tests/promises/test_failover.py": 20, "tests/promises/test_year.py": 25,
+    "tests/render/test_abuse.py": 10, "tests/render/test_agree.py": 17, "tests/render/test_app.py": 30,
+    "tests/render/test_draw.py": 16, "tests/render/test_draw_stress.py": 13,
+    "tests/signals/test_any_order.py": 13, "tests/signals/test_faults.py": 40,
+    "tests/signals/test_fold.py": 28, "tests/signals/test_lineage.py": 17, "tests/signals/test_product_changes.py": 25,
+    "tests/signals/test_rules_sql.py": 40, "tests/signals/test_sdk.py": 20, "tests/signals/test_shops.py": 20,
+    "tests/signals/test_tabular.py": 25, "tests/workers/test_calls.py": 17,
+    "tests/workers/test_demo_story.py": 300, "tests/workers/test_hindsight.py": 22,
+    "tests/workers/test_lost_node.py": 65, "tests/workers/test_outcomes.py": 48, "tests/workers/test_retention.py": 28,
+    "tests/workers/test_sending_killed.py": 35, "tests/workers/test_sending_processes.py": 17,
+    "tests/workers/test_training.py": 24, "tests/workers/test_up.py": 75,
 }  # fmt: skip
 """What the long ones take on two cores, roughly; `pytest --durations=0` tells. Others take a tenth a test."""
 _SHARED: Final = {path: fixture for fixture, paths in SHARING.items() for path in paths}

@@ -82,17 +82,27 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
     for part, check in checks.items():
         try:
             yield Finding(part, True, check(settings))
+        except _Unasked as error:
+            yield Finding(part, True, str(error))
         except LatebindError as error:
             yield Finding(part, False, str(error))
 
 
+class _Unasked(Exception):
+    """The database cannot be asked, which its own check says; the message is what another check says then."""
+
+
 @contextmanager
 def _asking(settings: Settings) -> Iterator[Session]:
-    """A session on the database. Raises SQLAlchemyError where it cannot be asked."""
+    """A session on the database. Raises _Unasked where there is none, and where it cannot be used."""
+    if not settings.database_url:
+        raise _Unasked("no database to ask")
     engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
         with engine.connect() as connection, Session(connection) as session:
             yield session
+    except SQLAlchemyError as error:
+        raise _Unasked("the database cannot be asked") from error
     finally:
         engine.dispose()
 
@@ -100,18 +110,14 @@ def _asking(settings: Settings) -> Iterator[Session]:
 def _database(settings: Settings) -> str:
     if not settings.database_url:
         raise Unwell("LATEBIND_DATABASE_URL is not set.")
-    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
     try:
-        with engine.connect() as connection:
-            version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
+        with _asking(settings) as session:
+            version = int(session.execute(text("SHOW server_version_num")).scalar_one())
             if version < POSTGRES_FROM:
                 raise Unwell("PostgreSQL is older than 15.")
-            with Session(connection) as session:
-                revision = stored_revision(session)
-    except SQLAlchemyError as error:
-        raise Unwell(f"PostgreSQL cannot be used: {type(error).__name__}.") from None
-    finally:
-        engine.dispose()
+            revision = stored_revision(session)
+    except _Unasked as error:
+        raise Unwell(f"PostgreSQL cannot be used: {type(error.__cause__).__name__}.") from None
     newest = revisions()[1]
     if revision is None:
         raise Unwell("The database has no tables yet: run `latebind migrate`.")
@@ -122,13 +128,8 @@ def _database(settings: Settings) -> str:
 
 def _instance(settings: Settings) -> str:
     """Whether this installation may send from its database, which has a check of its own."""
-    if not settings.database_url:
-        return "no database to send from"
-    try:
-        with _asking(settings) as session:
-            why = instance.standing(session, Here.of(settings))
-    except SQLAlchemyError:
-        return "the database cannot be asked"
+    with _asking(settings) as session:
+        why = instance.standing(session, Here.of(settings))
     if why is not None:
         raise Unwell(why)
     return "sends from this database"
@@ -143,7 +144,7 @@ def _relay(settings: Settings) -> str:
     found += [f"offers {name.upper()}" for name in ("pipelining", "smtputf8") if session.has_extn(name)]
     with contextlib.suppress(OSError, smtplib.SMTPException):
         session.quit()
-    where = "the embedded sink; no mail leaves this machine" if settings.dry_run or not settings.smtp_url else "a relay"
+    where = "a relay" if settings.is_sending else "the embedded sink; no mail leaves this machine"
     return ", ".join((where, *found))
 
 
@@ -162,35 +163,31 @@ def _blobs(settings: Settings) -> str:
 
 
 def _retention(settings: Settings) -> str:
-    """What is kept of opens; the database's own check says when it cannot be used."""
+    """What is kept of opens."""
     policy = Policy.of(settings)
     words = f"people's opens {policy.people.days} days, machines' {policy.machine.days}, tests' {policy.test.days}"
-    if not settings.database_url:
-        return words
     try:
         with _asking(settings) as session:
             found = stock(session)
-    except SQLAlchemyError:
+    except _Unasked:
         return words
     each = f" of {found.bytes_per_open / 1024:.1f} KB" if found.bytes_per_open else ""
     return f"{words}; {found.tables[0].rows} opens{each} kept"
 
 
 def _currencies(settings: Settings) -> str:
-    """Whether the money of orders can be added up; the database's own check says when it cannot be used."""
-    if not settings.database_url:
-        return "no database to ask"
-    try:
-        with _asking(settings) as session:
-            own = exchange.own(session)
-            found, told = exchange.lacking(session), exchange.in_use(session, own)
-    except SQLAlchemyError:
-        return "the database cannot be asked"
+    """Whether the money of orders can be added up."""
+    with _asking(settings) as session:
+        own = exchange.own(session)
+        found, told = exchange.lacking(session), exchange.in_use(session, own)
+        due = exchange.due(session)
     if found:
         lack = ", ".join(f"{one.orders} in {one.currency} since {one.first}" for one in found)
         raise Unwell(
             f"Orders without an exchange rate, whose money is in no sum: {lack}. Run `latebind currency rates FILE`."
         )
+    if due:
+        raise Unwell(exchange.INTERRUPTED)
     if own is None:
         mixed = f", though orders tell {', '.join(told)}: see `latebind currency set`" if len(told) > 1 else ""
         return f"added up as they are told{mixed}"
@@ -198,14 +195,9 @@ def _currencies(settings: Settings) -> str:
 
 
 def _shops(settings: Settings) -> str:
-    """Whether the numbers of every shop mean its own orders; the database's own check says when it cannot be used."""
-    if not settings.database_url:
-        return "no database to ask"
-    try:
-        with _asking(settings) as session:
-            found = shops.alike(session)
-    except SQLAlchemyError:
-        return "the database cannot be asked"
+    """Whether the numbers of every shop mean its own orders."""
+    with _asking(settings) as session:
+        found = shops.alike(session)
     if found:
         raise Unwell(" ".join(one.words for one in found))
     return "no two number their orders alike"
@@ -226,28 +218,20 @@ def _vault(settings: Settings) -> str:
     """Whether everything that the database keeps sealed can be opened."""
     vault = Vault.of(settings)
     words = f"sealed under key {vault.newest}"
-    if not settings.database_url:
-        return words
     try:
         with _asking(settings) as session:
             others = [number for number in sealingkeys.check(session) if number != vault.newest]
-    except SQLAlchemyError:
-        return "the database cannot be asked"
+    except _Unasked:
+        return words
     return words + (f", some under {', '.join(map(str, others))}: run `latebind rekey`" if others else "")
 
 
 def _marked(name: str, settings: Settings) -> str:
     """Whether a key is the one that the installation began with; the check of keys says which are not set."""
-    if not settings.database_url or not getattr(settings, name):
+    if not getattr(settings, name):
         return "not checked"
-    engine = db.connect(settings.database_url, vault=Vault.of(settings), application="latebind doctor")
-    try:
-        with engine.connect() as connection, Session(connection) as session:
-            is_known = keymarks.check(session, settings, name)
-    except SQLAlchemyError:
-        return "the database cannot be asked"
-    finally:
-        engine.dispose()
+    with _asking(settings) as session:
+        is_known = keymarks.check(session, settings, name)
     return "the installation's" if is_known else "the first: it becomes the installation's when a process starts"
 
 
@@ -292,16 +276,13 @@ def _render_addresses(settings: Settings) -> str:
 
 def _sending_domains(settings: Settings) -> str:
     """The checks of the page, of every domain that mails come from; none where no mail leaves this machine."""
-    if settings.dry_run or not settings.smtp_url:
+    if not settings.is_sending:
         return "no mail leaves this machine"
-    if not settings.database_url or not settings.token_keys:
-        raise Unwell("LATEBIND_DATABASE_URL and LATEBIND_TOKEN_KEYS must be set.")
-    try:
-        with _asking(settings) as session:
-            domains = [one.domain for one in sendingdomain.domains(session, settings) if one.sends]
-            keys = dkimkeys.keys(session)
-    except SQLAlchemyError as error:
-        raise Unwell(f"PostgreSQL cannot be used: {type(error).__name__}.") from None
+    if not settings.token_keys:
+        raise Unwell("LATEBIND_TOKEN_KEYS must be set.")
+    with _asking(settings) as session:
+        domains = [one.domain for one in sendingdomain.domains(session, settings) if one.sends]
+        keys = dkimkeys.keys(session)
     tokens, now, lookups = TokenKeys.from_settings(settings), clock_from(settings).now(), Lookups.of(settings)
     wrong = [
         f"{domain}, {found.check}: {found.words}"

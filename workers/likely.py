@@ -8,8 +8,6 @@ decides. A merge keeps its evidence and is undone like every other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +16,7 @@ from sqlalchemy import select, text
 
 from base import db, logs
 from base.clock import Clock
-from base.errors import Conflict, InvalidInput
+from base.errors import InvalidInput
 from signals import likely
 from signals.intake import Intake
 from signals.joining import join_likely
@@ -72,7 +70,7 @@ class Matcher:
 
         Where the extra is missing or too little is known, the run ends with a fault.
         """
-        with self._alone():
+        with db.alone(self._sessions, ALONE, "Likely matches are being looked for already."):
             run = self._begin(by)
             people = self._people()
             try:
@@ -178,18 +176,6 @@ class Matcher:
             row.ended_at, row.model, row.fault = self._clock.now(), model, done.fault
             row.people, row.pairs, row.merged, row.offered = done.people, done.pairs, done.merged, done.offered
         return done
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock of runs; the database lets go of it when this process dies."""
-        engine = self._sessions.kw["bind"]
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ALONE}):
-                raise Conflict("Likely matches are being looked for already.")
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ALONE})
 
 
 def _speaking(found: Likeness, pair: int) -> list[int]:

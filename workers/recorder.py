@@ -3,9 +3,10 @@
 Any number of recorders share one consumer group. An entry is acknowledged and removed only after the transaction that
 holds its rows has committed and what follows from it is done; a recorder that dies leaves its entries to the others,
 who take them over after a while. Rows are idempotent, so an entry that is seen twice changes nothing. An entry that no
-database would take is set aside with a log line, so that it never stands in the way of those behind it. Many such mean
-that a render process seals with another key than the recorder's. None is dropped: they take the room in the store that
-they had on their stream.
+database would take is set aside with a log line, after all others of its batch are done, so that it never stands in the
+way of those behind it, also where the store has no room for it: then it stays ours and is tried again later. Many such
+mean that a render process seals with another key than the recorder's. None is dropped: they take the room in the store
+that they had on their stream.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import msgspec
 import structlog
 from redis import RedisError
+from redis.exceptions import OutOfMemoryError
 from sqlalchemy.exc import DataError, IntegrityError
 
 from base import keys
@@ -50,6 +53,8 @@ KEPT_SECONDS = 5.0
 """How often it is asked whether the database is still this installation's."""
 UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
 """What a record's own content can raise. Anything else is the fault of this program and stops it."""
+Unfit = tuple[Entry, Exception]
+"""An entry that is to be set aside, and why."""
 log = structlog.get_logger()
 
 
@@ -114,13 +119,19 @@ class Recorder:
         entries = self._held or self._orphans() or self._next(block_ms)
         if entries:
             self._held = entries
-            self._take([(entry, records) for entry in entries if (records := self._read(entry))])
-            self.streams.release(GROUP, entries)
-            self._held = []
+            read, unfit = self._read(entries)
+            unfit += self._take(read)
+            aside = {(entry.stream, entry.number) for entry, _ in unfit}
+            self.streams.release(GROUP, [entry for entry in entries if (entry.stream, entry.number) not in aside])
+            self._held = [entry for entry, _ in unfit]
+            for entry, error in unfit:
+                self._set_aside(entry, error)
         return len(entries)
 
-    def _take(self, read: list[tuple[Entry, tuple[Record, ...]]]) -> None:
-        """Store entries and do what follows; if one of them is unfit, each by itself, and that one is set aside."""
+    def _take(self, read: Sequence[tuple[Entry, tuple[Record, ...]]]) -> list[Unfit]:
+        """Store entries and do what follows, each by itself if one of them is unfit; those that are."""
+        if not read:
+            return []
         try:
             with transaction(self._parts.sessions) as session:
                 records = [record for _, records in read for record in records]
@@ -129,10 +140,9 @@ class Recorder:
             self._follow(written)
         except UNFIT as error:
             if len(read) == 1:
-                self._set_aside(read[0][0], error)
-                return
-            for one in read:
-                self._take([one])
+                return [(read[0][0], error)]
+            return [unfit for one in read for unfit in self._take([one])]
+        return []
 
     def drain_spool(self) -> int:
         """Put what dead render processes of this machine left on disk onto the stream; how many entries."""
@@ -159,17 +169,26 @@ class Recorder:
     def _next(self, block_ms: int) -> list[Entry]:
         return self.streams.fresh(GROUP, self._name, BATCH, block_ms)
 
-    def _read(self, entry: Entry) -> tuple[Record, ...]:
-        """The records of one entry. One that cannot be read is set aside."""
-        try:
-            return record.unseal(entry.fields.get(record.STREAM_FIELD.encode(), b""), self._sealer)
-        except (Unsealable, msgspec.DecodeError) as error:
-            self._set_aside(entry, error)
-            return ()
+    def _read(self, entries: Sequence[Entry]) -> tuple[list[tuple[Entry, tuple[Record, ...]]], list[Unfit]]:
+        """The entries with their records, and those that cannot be read."""
+        read: list[tuple[Entry, tuple[Record, ...]]] = []
+        unfit: list[Unfit] = []
+        for entry in entries:
+            try:
+                read.append((entry, record.unseal(entry.fields.get(record.STREAM_FIELD.encode(), b""), self._sealer)))
+            except (Unsealable, msgspec.DecodeError) as error:
+                unfit.append((entry, error))
+        return read, unfit
 
     def _set_aside(self, entry: Entry, error: Exception) -> None:
         """Keep an unfit entry where a person can look at it, and say so."""
-        self._parts.store.xadd(keys.refused(entry.stream), cast("dict[Any, Any]", entry.fields))
+        try:
+            self._parts.store.xadd(keys.refused(entry.stream), cast("dict[Any, Any]", entry.fields))
+        except OutOfMemoryError:
+            # It stays with this consumer, unacknowledged, and comes back as an orphan.
+            self._held = [one for one in self._held if one is not entry]
+            log.error("the store has no room to set a record aside", entry=entry.number.decode())
+            return
         # At once: should a server go away now, all that is held is taken again.
         self.streams.release(GROUP, [entry])
         self._held = [one for one in self._held if one is not entry]

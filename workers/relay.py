@@ -52,7 +52,7 @@ class Relay:
 
 def relay_from(settings: Settings) -> Relay:
     """The relay of LATEBIND_SMTP_URL; the embedded sink when none is set, and always in a dry run."""
-    if settings.dry_run or not settings.smtp_url:
+    if not settings.is_sending:
         return Relay("127.0.0.1", settings.smtp_port)
     parts = urlsplit(settings.smtp_url)
     secure = parts.scheme == "smtps"

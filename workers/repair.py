@@ -35,7 +35,8 @@ from render import agree
 from render.current import LOST_VERSION, after_fetch
 from render.facts import Answer, Chosen, Lane, LastShown, Shown, Used, encode_shown, encode_used
 from render.plan import Plan, decode
-from render.record import RepairRecord, read_personal
+from render.record import CandidateRecord, RepairRecord, read_personal
+from render.stock import waiting
 from signals.intake import Intake, stored_states
 from signals.moments import unix_ms
 from signals.products import restore_product
@@ -54,6 +55,7 @@ class RestoredSlot(msgspec.Struct):
     offer: int
     creative: int
     product: str | None = None
+    candidates: tuple[CandidateRecord, ...] = ()
 
 
 class RestoredOpen(msgspec.Struct):
@@ -218,6 +220,7 @@ class Repairs:
         """One delivery's live lane: its newest open with its texts, and what was seen over all of them."""
         opens = {row.id: msgspec.json.decode(row.public, type=RestoredOpen) for row in rows}
         last = max(rows, key=lambda row: row.open_number)
+        plan = self._plan(last.plan_hash)
         lane = Lane(
             open_number=last.open_number,
             began_ms=unix_ms(last.at),
@@ -227,6 +230,7 @@ class Repairs:
             model=last.model_hash,
             chosen=self._chosen(session, last, opens[last.id]),
             refused=last.rung == "default",
+            waits=waiting(plan, opens[last.id].slots) if plan is not None else (),
         )
         written = lane.began_ms
         served: dict[tuple[int, str], None] = {}
@@ -238,8 +242,8 @@ class Repairs:
             offer = self._seen(opens[fetch.decision_id], fetch)
             # What hindsight took for a machine's was not what the person was last shown.
             if offer is not None and fetch.fetch_class not in ("prefetch", "scanner"):
-                plan = opens[fetch.decision_id].plan
-                by_another = plan if plan != lane.plan else ""
+                decided_by = opens[fetch.decision_id].plan
+                by_another = decided_by if decided_by != lane.plan else ""
                 picked = self._picked(opens[fetch.decision_id], fetch.slot, offer)
                 at_ms = unix_ms(fetch.at)
                 sight = LastShown(offer, fetch.decision_id, at_ms, fetch.fetch_class, by_another, picked)

@@ -7,7 +7,6 @@ before the moment folded again. So one way serves now and any time before, and n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,7 +18,7 @@ from sqlalchemy.orm import Session
 from base import db, logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
-from base.errors import Conflict, InvalidInput, NotFound
+from base.errors import InvalidInput, NotFound
 from campaigns import worth
 from campaigns.models.scores import ScoreModel, ScoreRun
 from render.plain import without
@@ -65,7 +64,7 @@ class Scorer:
     def run(self, as_of: datetime, by: str, *, retrain: bool | None = None) -> Done:
         """Compute everybody's scores as of a moment. A model is trained when there is none, or none of the last week;
         `retrain` says otherwise. Raises Conflict while another run goes on, Unavailable."""
-        with self._alone():
+        with db.alone(self._sessions, ALONE, "Scores are being computed already."):
             run = self._begin(as_of, by)
             futures, why = self._futures(as_of, retrain)
             self._name(run, futures)
@@ -194,18 +193,6 @@ class Scorer:
         with db.transaction(self._sessions) as session:
             row = session.get_one(ScoreRun, run)
             row.ended_at, row.people, row.why_no_model = self._clock.now(), people, why
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock of runs; the database lets go of it when this process dies."""
-        engine = self._sessions.kw["bind"]
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": ALONE}):
-                raise Conflict("Scores are being computed already.")
-            try:
-                yield
-            finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ALONE})
 
 
 _ROOTS: Final = text("""

@@ -101,7 +101,7 @@ class System:
     def places(self) -> list[str]:
         """Where to look and how to get in, a line each."""
         lines = [f"Pages    {self.settings.web_url}", f"Signals  {self.settings.signals_url}"]
-        if self._has_sink:
+        if not self.settings.is_sending:
             lines.append(f"Inbox    {self._inbox_url}")
         lines += [f"         {user['role']}: {user['email']}  {user['password']}" for user in self.access.users]
         if self._is_own:
@@ -149,7 +149,7 @@ class System:
         settings = self.settings
         for name in APPS:
             check_port(getattr(settings, f"{name}_port"), f"LATEBIND_{name.upper()}_PORT", settings.bind)
-        if self._has_sink:
+        if not self.settings.is_sending:
             check_port(settings.smtp_port, "LATEBIND_SMTP_PORT")
             check_port(settings.inbox_port, "LATEBIND_INBOX_PORT")
         if not settings.database_url:
@@ -198,7 +198,7 @@ class System:
     def _await_ready(self) -> None:
         host = "127.0.0.1" if self.settings.bind in {"0.0.0.0", "::"} else self.settings.bind  # noqa: S104 — compared only
         waiting = [f"http://{host}:{getattr(self.settings, f'{name}_port')}/readyz" for name in APPS]
-        waiting += [f"{self._inbox_url}/readyz"] if self._has_sink else []
+        waiting += [f"{self._inbox_url}/readyz"] if not self.settings.is_sending else []
         deadline = monotonic() + READY_SECONDS
         while waiting:
             if self._crew and self._crew.failed:
@@ -236,8 +236,8 @@ class System:
             "web": settings.web_url,
             "render": settings.render_url,
             "signals": settings.signals_url,
-            "smtp": settings.relay_url if self._has_sink else "",
-            "inbox": self._inbox_url if self._has_sink else "",
+            "smtp": "" if settings.is_sending else settings.relay_url,
+            "inbox": "" if settings.is_sending else self._inbox_url,
             "api_key": self.access.api_key,
             "write_key": self.access.write_key,
             "users": self.access.users,
@@ -259,13 +259,9 @@ class System:
         return self.postgres is not None and self.settings.loopback
 
     @property
-    def _has_sink(self) -> bool:
-        return self.settings.dry_run or not self.settings.smtp_url
-
-    @property
     def _left_out(self) -> frozenset[str]:
         """Lines of the Procfile that nothing is set for."""
-        wanted = {"inbox": self._has_sink, "bounces": bool(self.settings.bounce_listen)}
+        wanted = {"inbox": not self.settings.is_sending, "bounces": bool(self.settings.bounce_listen)}
         return frozenset(name for name, is_wanted in wanted.items() if not is_wanted)
 
     @property

@@ -17,7 +17,7 @@ from campaigns.parts import parts
 from campaigns.retention import Policy
 from campaigns.views.acting import actor
 from render.contact import mint_profile
-from render.identity import mint_identity
+from render.identity import MOST_MINUTES, mint_identity
 from signals.identity import IdentifierType
 
 
@@ -32,7 +32,7 @@ class IdentityIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     type: IdentifierType
     value: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    minutes: Annotated[int, msgspec.Meta(ge=1, le=1440)] = 60
+    minutes: Annotated[int, msgspec.Meta(ge=1, le=MOST_MINUTES)] = 60
 
 
 class IdentityOut(msgspec.Struct, frozen=True):

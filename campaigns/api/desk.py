@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
-from typing import Annotated, Any, Final, ParamSpec, TypeVar
+from typing import Annotated, Any, Final, ParamSpec, TypeVar, cast
 
 import msgspec
 from flask import (
@@ -23,7 +23,8 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from spectree import Response as Answers
 from spectree import SecurityScheme, SpecTree
-from spectree.model_adapter import get_msgspec_model_adapter
+from spectree.model_adapter import ModelAdapter
+from spectree.model_adapter.msgspec_adapter import MsgspecModelAdapter
 from spectree.models import SecureType, SecuritySchemeData
 
 from campaigns import people
@@ -70,6 +71,21 @@ class Page(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = 50
 
 
+class Schemas(MsgspecModelAdapter):
+    """Makes the schema of each struct once, though most answers of every operation may be a Problem."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[Any, dict[str, Any]] = {}
+
+    def json_schema(self, model: Any, **asked: Any) -> dict[str, Any]:
+        """The schema of a struct; spectree works on a copy of it."""
+        key = (model, *sorted(asked.items()))
+        if key not in self._made:
+            self._made[key] = super().json_schema(model, **asked)
+        return self._made[key]
+
+
 def _refuse(_request: Any, _response: Any, error: Exception | None, *_rest: Any) -> None:
     """Answer a body or query that does not fit its struct, naming the field."""
     if error is None:
@@ -92,7 +108,7 @@ spec = SpecTree(
     path="openapi",
     mode="strict",
     openapi_version="3.1.0",
-    model_adapter=get_msgspec_model_adapter(),
+    model_adapter=cast(ModelAdapter[Any, Any, Any], Schemas()),
     validation_error_model=Problem,
     validation_error_status=400,
     before=_refuse,

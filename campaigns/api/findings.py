@@ -30,7 +30,6 @@ def check_mail(campaign_id: int) -> Findings:
         row = campaigns.campaign(session, campaign_id)
         plan, mail = compiling.compile_campaign(session, row)
         lacking = findings.lacking(session, row, mail, parts().now(), parts().settings.hash_key)
-        return Findings(
-            [*findings.findings(row, plan, mail, is_sending=parts().settings.is_sending), *findings.of_nobody(lacking)],
-            lacking,
-        )
+        told = findings.findings(row, plan, mail, is_sending=parts().settings.is_sending)
+        told += [*findings.unlowered(session, plan, parts().now()), *findings.of_nobody(lacking)]
+        return Findings(told, lacking)

@@ -17,8 +17,8 @@ from signals.intake import Intake
 class MergeOut(msgspec.Struct, frozen=True):
     """A merge: the profiles it ties and the identifier both had, masked; empty where a person merged by hand.
 
-    `alike`: the facts that agreed where likeness merged. `apart`: a person undid it, and only a person joins the two
-    again.
+    `alike`: the facts that agreed where likeness merged, or by which a person did. `apart`: a person undid it, and
+    only a person joins the two again.
     """
 
     id: int

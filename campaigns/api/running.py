@@ -156,8 +156,9 @@ def publish_campaign(campaign_id: int, query: PublishIn) -> Published:
     """Make what is written what is sent and shown, from now on or from a moment on; opens before it keep what is."""
     with parts().transaction() as session:
         plan = publish.publish(
-            session, parts().store, parts().blobs, campaign_id, parts().now(), actor(), starts_at=query.starts_at
-        )
+            session, parts().store, parts().blobs, campaign_id, parts().now(), actor(),
+            starts_at=query.starts_at, is_sending=parts().settings.is_sending,
+        )  # fmt: skip
     return Published(plan)
 
 

@@ -16,7 +16,7 @@ from campaigns.parts import parts
 from campaigns.views.acting import actor
 from signals.signal import NAME_LENGTH
 from signals.sourcehealth import health
-from signals.stream import KINDS, Entry, Status, Wanted
+from signals.stream import KINDS, Entry, Sought, Wanted
 from signals.trackingplan import Definition, definition, planned
 
 Name = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH)]
@@ -27,7 +27,7 @@ class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: LongId | None = None
     name: Name = ""
-    status: Status | None = None
+    status: Sought | None = None
     profile: LongId | None = None
 
 

@@ -174,7 +174,8 @@ def _page(session: Session, row: Campaign, fault: Refusal | None) -> str:
     try:
         plan, mail = compiling.compile_campaign(session, row)
         verdicts = scenarios.ask(session, parts().store, parts().blobs, row, plan, mail, parts().now())
-        told: list[Finding] | None = findings.findings(row, plan, mail, is_sending=parts().settings.is_sending)
+        of_mail = findings.findings(row, plan, mail, is_sending=parts().settings.is_sending)
+        told: list[Finding] | None = of_mail + findings.unlowered(session, plan, parts().now())
         message, samples = _message(row, mail)
     except InvalidInput:
         # What keeps it from being compiled stands above the page.

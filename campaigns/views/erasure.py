@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, Unavailable
 from campaigns import access_log, customers, erasure
@@ -28,14 +29,13 @@ def show(profile: int) -> ResponseReturnValue:
 def erase(profile: int) -> ResponseReturnValue:
     """Erase the customer whose number or address was typed. A second click finds it done, or finishes it."""
     root = _root(profile)
-    if root.erased_at is None:
-        if fault := _fault(root.id):
-            return _page(profile, fault), 400
-    elif not root.erasing:
+    if root.erased_at is not None and not root.erasing:
         flash("This customer was erased before; there was nothing left to do.")
         return redirect(url_for("customers.show", profile=root.id))
     try:
-        erasure.erase_person(parts().intake, parts().blobs, root.id, parts().now(), actor())
+        erasure.erase_person(parts().intake, parts().blobs, root.id, parts().now(), actor(), _check)
+    except InvalidInput as fault:
+        return _page(profile, fault), 400
     except Unavailable:
         if _root(profile).erased_at is None:
             raise
@@ -56,13 +56,12 @@ def _root(profile: int) -> Profile:
         return root
 
 
-def _fault(root: int) -> InvalidInput | None:
-    with parts().transaction() as session:
-        if request.form.get("profiles") != _listed(customers.members(session, root)):
-            return InvalidInput("profiles", "who this customer is has changed meanwhile: look again at what goes")
-        if not customers.goes_by(session, root, request.form.get("typed", ""), parts().settings.hash_key):
-            return InvalidInput("typed", f"type {root}, or this customer's own number or e-mail address")
-    return None
+def _check(session: Session, root: int) -> None:
+    """In the transaction that erases, under the customer's lock: nobody is merged in any more. Raises InvalidInput."""
+    if request.form.get("profiles") != _listed(customers.members(session, root)):
+        raise InvalidInput("profiles", "who this customer is has changed meanwhile: look again at what goes")
+    if not customers.goes_by(session, root, request.form.get("typed", ""), parts().settings.hash_key):
+        raise InvalidInput("typed", f"type {root}, or this customer's own number or e-mail address")
 
 
 def _listed(members: list[int]) -> str:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from base.errors import InvalidInput
 from campaigns import wallclock
+from signals.currencies import exponent
 
 MAX_TEXT = 200_000
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
@@ -59,8 +60,8 @@ def position(values: Mapping[str, str], name: str) -> int:
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
 
-def cents(form: Mapping[str, str], name: str) -> int:
-    """An amount of money such as 4.50, as cents; 0 when the field is empty."""
+def cents(form: Mapping[str, str], name: str, currency: str = "") -> int:
+    """An amount of money such as 4.50, as cents, or as minor units of a currency; 0 when the field is empty."""
     value = text(form, name).replace(",", ".")
     if not value:
         return 0
@@ -68,9 +69,18 @@ def cents(form: Mapping[str, str], name: str) -> int:
         amount = Decimal(value)
     except InvalidOperation:
         raise InvalidInput(name, "must be an amount such as 4.50") from None
-    if not amount.is_finite() or abs(amount) > 10**7 or amount != amount.quantize(Decimal("0.01")):
-        raise InvalidInput(name, "must be an amount with at most two decimals")
-    return int(amount * 100)
+    decimals = exponent(currency)
+    if not amount.is_finite() or abs(amount) > 10**7:
+        raise InvalidInput(name, "must be an amount of at most ten million")
+    if amount != amount.quantize(Decimal(1).scaleb(-decimals)):
+        most = f"with at most {decimals} decimals" if decimals else "without decimals"
+        raise InvalidInput(name, f"must be an amount {most}{f' in {currency}' if currency else ''}")
+    return int(amount.scaleb(decimals))
+
+
+def amount(cents: int, currency: str = "") -> str:
+    """Minor units as `cents` reads them: 4.50, or 450 of a currency that has none."""
+    return str(Decimal(cents).scaleb(-exponent(currency)))
 
 
 def share(form: Mapping[str, str], name: str, *, most: int = 100) -> float:

@@ -13,15 +13,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creatives, editions, offers, starting
+from campaigns import creatives, editions, offers, pools, starting
 from campaigns.access import allow
 from campaigns.models import Offer
 from campaigns.offers import OfferIn
 from campaigns.parts import parts
-from campaigns.pictures import content_picture, offer_picture
+from campaigns.pictures import Sketch, offer_picture, sketch_picture
+from campaigns.pools import PickIn
 from campaigns.views import forms
 from campaigns.views.acting import actor
-from render.plan import KINDS
+from render.incentive import INCENTIVES
+from render.plan import KINDS, Kind
 from signals.catalog import Category
 from signals.products import Product
 
@@ -46,6 +48,11 @@ PICKS = (
     ("upgrade", "the next better version of what is owned"),
 )
 POOL = ("products", "categories", "lines")
+LOWERED = (
+    ("percent", "less, in per cent"),
+    ("amount_off_cents", "less, as money"),
+    ("price_cents", "a price of its own"),
+)
 MAX_PRODUCTS = 500
 
 
@@ -74,7 +81,7 @@ def edit(offer_id: int) -> ResponseReturnValue:
     """The editor of one offer."""
     with parts().transaction() as session:
         row = offers.offer(session, offer_id)
-        return _form(session, row, _values(row), None)
+        return _form(session, row, _values(session, row), None)
 
 
 @pages.post("/new")
@@ -118,10 +125,16 @@ def preview() -> ResponseReturnValue:
     form = request.form
     with parts().transaction() as session:
         try:
-            number = _design(session, form)
-            product, category = forms.optional(form, "product"), forms.optional(form, "category")
-            ends_at, now = forms.moment(form, "ends_at", "UTC"), parts().now()
-            body = content_picture(session, parts().blobs, number, product, category, _texts(form), ends_at, now)
+            sketch = Sketch(
+                creative_id=_design(session, form),
+                kind=cast("Kind", forms.text(form, "kind")),
+                product=forms.optional(form, "product"),
+                category=forms.optional(form, "category"),
+                fields={**_texts(form), **_lower(session, form)},
+                units=forms.whole(form, "units"),
+                ends_at=forms.moment(form, "ends_at", "UTC"),
+            )
+            body = sketch_picture(session, parts().blobs, sketch, parts().now())
         except InvalidInput as error:
             return render_template("offers/preview.html", fault=str(error)), 200
     return render_template("offers/preview.html", picture=base64.b64encode(body).decode())
@@ -133,7 +146,7 @@ def _save(offer_id: int | None) -> ResponseReturnValue:
         with parts().transaction() as session:
             old = offers.offer(session, offer_id) if offer_id is not None else None
             if old is not None:
-                editions.check(session, old, "offer", partial(_edition, old))
+                editions.check(session, old, "offer", partial(_edition, session, old))
             content = _content(session, request.form, old)
             if offer_id is None:
                 row = offers.create_offer(session, content, now, actor())
@@ -150,17 +163,19 @@ def _save(offer_id: int | None) -> ResponseReturnValue:
 
 
 def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault: InvalidInput | Conflict | None) -> str:
+    at = getattr(fault, "field", "name" if fault else "").removeprefix("fields.")
     return render_template(
         "offers/edit.html",
         offer=row,
-        edition=_edition(row) if row is not None else "",
+        edition=_edition(session, row) if row is not None else "",
         values=values,
         fault=fault,
-        field=getattr(fault, "field", "name" if fault else "").removeprefix("fields."),
+        field="lower" if at in INCENTIVES else at,
         kinds=KINDS,
         texts=TEXTS,
         rests=RESTS,
         picks=PICKS,
+        lowered=LOWERED,
         creatives=creatives.creatives(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         products=session.scalars(
@@ -169,15 +184,19 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
     )
 
 
-def _edition(row: Offer) -> str:
-    return editions.of(_values(row), row.archived_at)
+def _edition(session: Session, row: Offer) -> str:
+    return editions.of(_values(session, row), row.archived_at)
 
 
-def _values(row: Offer) -> dict[str, Any]:
+def _values(session: Session, row: Offer) -> dict[str, Any]:
     """A stored offer as the form's fields."""
     values: dict[str, Any] = {name: getattr(row, name) for name in OfferIn.__struct_fields__}
     values |= {name: row.fields.get(name, "") for name, _ in TEXTS}
-    values |= {name: f"{getattr(row, name) / 100:.2f}" for name in MONEY}
+    values |= {name: forms.amount(getattr(row, name)) for name in MONEY}
+    if how := next((name for name in INCENTIVES if name in row.fields), None):
+        lower, currency = row.fields[how], "" if how == "percent" else _currency(session, row.product, row.pick)
+        is_money = how != "percent" and isinstance(lower, int)
+        values |= {"lower_how": how, "lower": forms.amount(lower, currency) if is_money else str(lower)}
     values |= {"lever": f"{row.lever:g}", "prior": "" if row.prior is None else f"{100 * row.prior:g}"}
     if len(row.fatigue) == 1:
         values |= {f"rest_{name}": value for name, value in row.fatigue[0].items()}
@@ -228,7 +247,7 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
         "after_category": forms.optional(form, "after_category"),
         "pick": _pick(form),
         "incentive": _incentive(form),
-        "fields": _texts(form) if old is None else {**old.fields, **_texts(form, keep_empty=True)},
+        "fields": _fields(session, form, old),
     }
     for name in ("cap_total", "cap_person", "period_days", "no_repeat_days", "window_hours", "units"):
         content[name] = forms.whole(form, name)
@@ -236,10 +255,39 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
         content[name] = forms.cents(form, name)
     for name in TICKS:
         content[name] = forms.on(form, name)
-    content["fields"] = {
-        name: value for name, value in cast("dict[str, Any]", content["fields"]).items() if value != ""
-    }
     return forms.content(content, OfferIn)
+
+
+def _fields(session: Session, form: Mapping[str, str], old: Offer | None) -> dict[str, str | int]:
+    """The texts and the lower price; what else the offer has, as the API set it, stays as it was."""
+    kept = {} if old is None else {name: value for name, value in old.fields.items() if name not in INCENTIVES}
+    told = kept | _texts(form, keep_empty=True) | _lower(session, form)
+    return {name: value for name, value in told.items() if value != ""}
+
+
+def _lower(session: Session, form: Mapping[str, str]) -> dict[str, int]:
+    """What lowers the price, as a field of the offer; none where nothing does."""
+    how, told = forms.text(form, "lower_how"), forms.text(form, "lower")
+    if not how and not told:
+        return {}
+    if how not in INCENTIVES:
+        raise InvalidInput("lower", "says by how much, not of what: choose it beside")
+    if not told:
+        raise InvalidInput("lower", "is missing: how much")
+    if how == "percent":
+        return {how: forms.whole({"lower": told.removesuffix("%")}, "lower") or 0}
+    return {how: forms.cents(form, "lower", _currency(session, forms.optional(form, "product"), _pick(form)))}
+
+
+def _currency(session: Session, product: str | None, pick: dict[str, Any] | None) -> str:
+    """The currency of the product, or of those it is picked from; "" where there is none."""
+    if product is None and pick is not None:
+        try:
+            product = pools.pool(session, forms.content(pick, PickIn))[0].id
+        except InvalidInput:
+            return ""
+    row = session.get(Product, product) if product is not None else None
+    return "" if row is None else row.currency
 
 
 def _pick(form: Mapping[str, str]) -> dict[str, Any] | None:

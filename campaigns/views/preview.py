@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -25,6 +26,10 @@ from signals.catalog import Category
 
 pages = Blueprint("preview", __name__, url_prefix="/campaigns")
 # The mail is somebody's writing: no scripts, nothing from elsewhere, a document of its own.
+_SCHEME = re.compile(r"\(\s*prefers-color-scheme\s*:\s*dark\s*\)")
+_SCHEME_META = re.compile(r'(<meta\s+name="(?:color-scheme|supported-color-schemes)"\s+content=")[^"]*(")')
+_HOLDS = {"dark": "(min-width: 0)", "light": "(max-width: 0)"}
+"""By theme, what holds always or never in the place of a question for the dark theme."""
 SWITCHES = ("at", "bought", "complained", "dark", "no_pictures")
 MAIL_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
@@ -61,7 +66,8 @@ def mail(campaign_id: int) -> ResponseReturnValue:
         try:
             shot = _shot(session, row, request.args)
             _note(session, chosen.person(session, request.args))
-            html = _without_pictures(shot.html) if "no_pictures" in request.args else shot.html
+            html = _themed(shot.html, "dark" if "dark" in request.args else "light")
+            html = _without_pictures(html) if "no_pictures" in request.args else html
         except InvalidInput as error:
             html = render_template("campaigns/no_preview.html", fault=error)
     response = Response(html, content_type="text/html; charset=utf-8")
@@ -89,6 +95,11 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str], fault: Inv
         query=urlencode({name: values[name] for name in ("customer", *SWITCHES) if name in values}),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
     )
+
+
+def _themed(html: str, theme: str) -> str:
+    """The mail as clients of a theme show it, whatever the theme of the browser that it is looked at in."""
+    return _SCHEME_META.sub(rf"\g<1>{theme}\g<2>", _SCHEME.sub(_HOLDS[theme], html))
 
 
 def _without_pictures(html: str) -> str:

@@ -13,6 +13,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.orm import Session
 
+from base.counting import count
 from base.errors import Conflict, InvalidInput
 from campaigns import (
     access_log,
@@ -29,7 +30,6 @@ from campaigns import (
     killswitch,
     mailreports,
     plans,
-    presenting,
     profit,
     publish,
     recipients,
@@ -220,7 +220,7 @@ def send_again(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         number = settling.send_again(session, campaign_id, parts().now(), actor(), reason=reason)
     rest = " Press again for the others." if number == settling.MAX_AGAIN else ""
-    flash(f"{presenting.count(number, 'mail')} will be sent again.{rest}")
+    flash(f"{count(number, 'mail')} will be sent again.{rest}")
     return redirect(url_for("running.ledger", campaign_id=campaign_id, state="failed"))
 
 
@@ -251,8 +251,10 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         move(session, campaign_id, now, by)
         return words
     if what == "publish":
-        start = forms.moment(request.form, "starts_at", row.timezone)
-        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start)
+        start, is_sending = forms.moment(request.form, "starts_at", row.timezone), parts().settings.is_sending
+        publish.publish(
+            session, parts().store, parts().blobs, campaign_id, now, by, starts_at=start, is_sending=is_sending
+        )
         return f"Published: what you wrote is what is sent and shown from {'then' if start else 'now'} on."
     if what == "schedule":
         return _schedule(session, row, now, by)
@@ -314,8 +316,7 @@ def _time(session: Session, row: Campaign, now: datetime, by: Actor) -> None:
 
 
 def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
-    margin = forms.share(request.form, "margin_share")
-    days = forms.whole(request.form, "profit_days") or 0
+    margin, days = forms.share(request.form, "margin_share"), forms.whole(request.form, "profit_days") or 0
     back, contact = (forms.cents(request.form, name) for name in ("return_cost", "service_cost"))
     profit.name_terms(session, campaign_id, margin, days, back, contact, now, by)
     return "Named: the profit is told by it from now on."

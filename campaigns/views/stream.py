@@ -14,7 +14,7 @@ from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.signal import NAME_LENGTH
-from signals.stream import KINDS, STATUSES, Wanted, mark
+from signals.stream import KINDS, SOUGHT, Wanted, mark
 from signals.tracing import MOST_EVENTS
 
 pages = Blueprint("stream", __name__, url_prefix="/stream")
@@ -98,7 +98,7 @@ def replay_all() -> ResponseReturnValue:
 def _list(template: str, fault: InvalidInput | None) -> str:
     with parts().transaction() as session:
         known = stream.names(session)
-        status = next((one for one in STATUSES if one == request.args.get("status")), None)
+        status = next((one for one in SOUGHT if one == request.args.get("status")), None)
         source = forms.position(request.args, "source") or None
         person = forms.position(request.args, "person") or None
         name = request.args.get("name", "")[:NAME_LENGTH].replace("\x00", "")
@@ -111,7 +111,7 @@ def _list(template: str, fault: InvalidInput | None) -> str:
             wanted=wanted,
             person=person,
             names=known,
-            statuses=STATUSES,
+            statuses=SOUGHT,
             seen=seen,
             fault=fault,
             now=parts().now(),

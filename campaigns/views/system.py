@@ -35,7 +35,8 @@ def index() -> ResponseReturnValue:
     """Alarms, queues, the record stream, sources, refused signals, people and the newest log lines."""
     with parts().transaction() as session:
         seen = measures(session, parts().blobs, parts().store, parts().queues, parts().now())
-        rejected = session.scalars(select(RejectedEvent).order_by(RejectedEvent.id.desc()).limit(20)).all()
+        untaken = RejectedEvent.replayed_at.is_(None)
+        rejected = session.scalars(select(RejectedEvent).where(untaken).order_by(RejectedEvent.id.desc()).limit(20))
         known = people.users(session)
         return render_template(
             "system/index.html",
@@ -45,8 +46,8 @@ def index() -> ResponseReturnValue:
             # Whoever looks at the page waits for what does not answer: nothing is asked again.
             waiting=waiting(parts().store if seen.store_up else None, None if seen.job_lag is None else parts().queues),
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
-            rejected=rejected,
-            rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent)) or 0,
+            rejected=rejected.all(),
+            rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent).where(untaken)) or 0,
             people=known,
             names={user.id: user.name for user in known},
             roles=ROLES,

@@ -143,6 +143,6 @@ def _values(name: str, wanted: Definition) -> dict[str, str]:
     for row, (named, one) in enumerate(wanted.properties.items()):
         values |= {f"p{row}": named, f"type{row}": one.type, f"values{row}": ", ".join(map(str, one.values))}
         values |= {f"required{row}": "1"} if one.required else {}
-        values |= {f"{bound}{row}": f"{at:g}" for bound, at in (("least", one.least), ("most", one.most))
+        values |= {f"{bound}{row}": f"{at:.15g}" for bound, at in (("least", one.least), ("most", one.most))
                    if at is not None}  # fmt: skip
     return values

@@ -46,7 +46,7 @@ ANEW = """
 
 
 def upgrade() -> None:
-    if op.get_bind().scalar(text("SELECT NOT EXISTS (SELECT FROM event)")):
+    if op.get_bind().scalar(text("SELECT NOT EXISTS (SELECT FROM event) AND NOT EXISTS (SELECT FROM event_conflict)")):
         return
     hash_key: bytes = context.config.attributes["hash_key"]
     if not hash_key:

@@ -10,6 +10,8 @@ from base.clock import FixedClock
 from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
+from signals.products import take_products
+from tests.campaigns.catalogue import ITEMS
 from tests.campaigns.living import Living, living
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
@@ -19,6 +21,13 @@ from tests.campaigns.web import Web
 def shop(settings: Settings, sessions: Sessions, valkey: Store, clock: FixedClock) -> Shop:
     """An empty shop on the test's own database and key space."""
     return Shop(settings, sessions, valkey, clock)
+
+
+@pytest.fixture
+def stocked(shop: Shop) -> Shop:
+    """A shop whose source told of four products."""
+    assert take_products(shop.intake, shop.source, ITEMS, shop.now).refused == 0
+    return shop
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -41,11 +40,10 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
     unsupported_method,
-    ignored_auth,
 ]
+"""What every answer is held to. One that let the key in is once an operation asked for again without it."""
 BOUNDS = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),
@@ -73,20 +71,22 @@ def operations(web: Web) -> list[Any]:
     return [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
 
 
-def tried(operation: Any, mode: GenerationMode, key: str, there: Mapping[str, object]) -> Counter[int]:
-    """The statuses of some calls of one operation; `there` puts numbers of things there are into the address."""
-    statuses: Counter[int] = Counter()
+def tried(operation: Any, mode: GenerationMode, key: str, there: Mapping[str, object], reached: set[str]) -> None:
+    """Make some calls of one operation; `there` puts numbers of things there are into the address.
+
+    `reached` are the operations of which a call has succeeded.
+    """
 
     @BOUNDS
     @given(case=operation.as_strategy(generation_mode=mode))
     def send(case: Any) -> None:
         for name in set(case.path_parameters or ()) & set(there):
             case.path_parameters[name] = there[name]
-        answer = case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, checks=CHECKS)
-        statuses[answer.status_code] += 1
+        checks = CHECKS if operation.label in reached else [*CHECKS, ignored_auth]
+        if case.call_and_validate(headers={"Authorization": f"Bearer {key}"}, checks=checks).status_code < 300:
+            reached.add(operation.label)
 
     send()
-    return statuses
 
 
 @pytest.mark.slow
@@ -96,13 +96,11 @@ def test_it_answers_whatever_is_sent_as_its_document_says(web: Web) -> None:
     things = ("offer_id", "creative_id", "message_id", "segment_id", "user_id")
     there = dict.fromkeys(things, 1) | {"campaign_id": campaign, "profile": ada}
     key = web.program("admin").key
-    reached = set()
+    reached: set[str] = set()
     for operation in operations(web):
         for mode, ids in ((GenerationMode.POSITIVE, there), (GenerationMode.NEGATIVE, {})):
             named = ids | {"profile": gone} if ids and "erase" in operation.label else ids
-            statuses = tried(operation, mode, key, named)
-            if min(statuses) < 300:
-                reached.add(operation.label)
+            tried(operation, mode, key, named, reached)
     assert len(reached) >= 35, sorted(reached)
 
 

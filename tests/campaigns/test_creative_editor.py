@@ -67,7 +67,7 @@ def test_it_adds_parts_that_can_be_drawn_as_they_are(kind: str) -> None:
     check(creatives.read("New", creativeform.document(draft)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.from_regex(r"(add|up|down|remove):[LO](\d(\.I\d)?)?(:(text|column|art|nonsense))?", fullmatch=True)))
 def test_it_never_breaks_on_what_buttons_say(actions: list[str]) -> None:
     draft = creativeform.draft_of("New", msgspec.to_builtins(STARTING[0]))

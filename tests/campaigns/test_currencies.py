@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from campaigns import presenting
 from signals import exchange
 from signals.exchange import Given
 from tests.campaigns.shop import Shop
@@ -12,9 +13,9 @@ from tests.campaigns.web import Web
 ADDED_UP = "Orders came in USD, EUR: their amounts are added up as they are, as if all were USD."
 
 
-def pay(shop: Shop, number: int, currency: str | None) -> None:
+def pay(shop: Shop, number: int, currency: str | None, total: int = 10) -> None:
     """Ann orders for 10.00 of a currency."""
-    told = {"order_id": f"o{number}", "total": 10} | ({} if currency is None else {"currency": currency})
+    told = {"order_id": f"o{number}", "total": total} | ({} if currency is None else {"currency": currency})
     shop.send({"type": "track", "event": "Order Completed", "userId": "ann", "properties": told})
     shop.clock.advance(timedelta(minutes=1))
 
@@ -50,3 +51,15 @@ def test_the_pages_tell_what_is_in_no_sum_for_want_of_a_rate_and_from_whom(shop:
     assert "An order in CHF has no exchange rate: the money is in no sum." in admin.get("/system/sources").text
     told = [one["unadded"] for one in web.program("admin").told("GET", "/sources/health")["sources"]]
     assert [one for one in told if one] == [{"CHF": 1}]
+
+
+def test_each_currency_is_written_with_its_own_decimals(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    for number, (currency, total) in enumerate((("JPY", 9_000), ("KWD", 4))):
+        pay(shop, number, currency, total)
+    page = web.desk("support").get(f"/customers/{ann}").text
+    assert "¥9,000" in page
+    assert "¥9,000.00" not in page
+    assert "KWD 4.000" in page
+    written = [presenting.money(cents, currency) for cents, currency in ((-123_450, "EUR"), (5, "JPY"), (None, "JPY"))]
+    assert written == ["−€1,234.50", "¥0", "–"]

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from base import keys
 from base.processes import free_port
+from campaigns import erasure
 from campaigns.erasure import finish_erasures
 from campaigns.models import AccessEntry, AdminEntry
 from signals.joining import join
@@ -72,6 +74,23 @@ def test_it_says_what_goes_asks_for_the_customers_name_and_erases_once(web: Web)
     assert [(one.object_id, one.user_id is not None) for one in lines(web)] == [(str(ann), True)]
     assert profile(web, bob).erased_at is None
     assert admin.get("/customers/999999/erase").status_code == 404
+
+
+def test_it_erases_nobody_who_is_merged_in_at_the_last_moment(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop, admin = web.shop, web.desk("admin")
+    ann, bob = shop.people("ann", "bob")
+    admin.get(f"/customers/{ann}/erase")
+    erase = erasure.erase_person
+
+    def meanwhile(*args: Any) -> None:
+        join(shop.intake, ann, bob, shop.now, by="x")
+        erase(*args)
+
+    monkeypatch.setattr(erasure, "erase_person", meanwhile)
+    answer = admin.post(f"/customers/{ann}/erase", profiles=str(ann), typed=str(ann))
+    assert (answer.status_code, "has changed meanwhile" in answer.text) == (400, True)
+    assert [profile(web, number).erased_at for number in (ann, bob)] == [None, None]
+    assert lines(web) == []
 
 
 def test_it_erases_nobody_who_was_merged_in_after_the_page_was_read(web: Web) -> None:

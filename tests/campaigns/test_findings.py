@@ -84,6 +84,14 @@ def test_it_holds_a_made_up_sender_back_where_mails_go_to_people_and_not_in_the_
         asked = {"due_at": (shop.now + timedelta(days=1)).isoformat(), "note": "It is meant so"}
         assert words in told_by(manager.call("POST", f"/campaigns/{number}/approvals", asked), 409)["detail"]
         assert sink.program("manager").call("POST", f"/campaigns/{number}/schedule", due).status_code == 200
+        # Scheduled while mails went to the sink: it is not published anew so that it goes to people.
+        again = f"/campaigns/{number}/publish"
+        assert words in told_by(manager.call("POST", again), 409)["detail"]
+        desk = real.desk("manager")
+        desk.get(f"/campaigns/{number}/schedule")
+        refused = desk.post(f"/campaigns/{number}/schedule", do="publish")
+        assert words in refused.text
+        assert sink.program("manager").call("POST", again).status_code == 200
         dry = replace(shop.settings, dry_run=True)
         assert not dry.is_sending
     finally:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
+from campaigns import merges
 from campaigns.models import AccessEntry, AdminEntry
 from signals import likely
-from signals.identity import TIES
+from signals.identity import MATCHES, TIES
 from signals.joining import join_likely
 from signals.likely import Offer
 from signals.profiles import Profile
@@ -147,7 +148,7 @@ def test_it_shows_two_who_may_be_one_side_by_side(shop: Shop, web: Web) -> None:
         }),
         call("identify", anonymousId="d1", traits={
             "firstName": "Ann", "lastName": "Mueller", "birthday": "1980-01-02", "email": "annie@example.org",
-            "address": home | {"postalCode": "53112", "city": "BONN"},
+            "address": home | {"street": "Main St. 12", "postalCode": "53112", "city": "BONN"},
         }),
     )  # fmt: skip
     ann = shop.profile("ann")
@@ -157,7 +158,7 @@ def test_it_shows_two_who_may_be_one_side_by_side(shop: Shop, web: Web) -> None:
     expected = {
         "Name": ("Ann Müller", "Ann Mueller", "the same"),
         "Birth date": ("1980-02-01", "1980-01-02", "much the same"),
-        "Street": ("12 Main Street", "12 Main Street", "the same"),
+        "Street": ("12 Main Street", "Main St. 12", "the same"),
         "Postal code": ("53111", "53112", "different"),
         "City": ("Bonn", "BONN", "the same"),
         "E-mail address": ("ann@example.com", "annie@example.org", "different"),
@@ -198,4 +199,36 @@ def test_it_asks_about_one_name_under_two_customer_numbers(shop: Shop, web: Web)
     assert "both have a customer number, so that nothing merges them but a person" in page
     assert admin.post(f"/customers/likely/{ann}/{lee}", answer="two").status_code == 302
     assert admin.post(f"/customers/likely/{ann}/{eve}", answer="same").status_code == 302
+    assert "the same name and address" in admin.get(f"/customers/{ann}/merges").text
+    assert program.told("GET", f"/customers/{ann}/merges")["merges"][0]["alike"] == ["name and address"]
     assert [one["customers"] for one in program.told("GET", "/customers/likely")["numbered"]] == []
+
+
+def test_it_asks_of_nobody_whom_a_person_told_apart_whichever_was_the_child(shop: Shop) -> None:
+    pairs = [shop.people(f"{name}-1", f"{name}-2") for name in ("ann", "bob", "carl")]
+    stated = text("""
+        INSERT INTO identifier (type, value, value_hash, profile_id, owns, source_id, trust, first_seen, last_seen)
+        SELECT 'name_address', '', sha256(CAST(:one AS text)::bytea), profile, profile = :one, 1, 100, now(), now()
+        FROM unnest(ARRAY[CAST(:one AS bigint), :other]) AS profile
+    """)
+    tie = text("""
+        INSERT INTO refused_tie (type, value_hash, reason, times, first_at, last_at, source_id)
+        VALUES ('name_address', sha256(CAST(:one AS text)::bytea), 'shared', 1, now(), now(), 1)
+    """)
+    parted = text("""
+        INSERT INTO profile_link (child_id, parent_id, child_end, parent_end, reason, at, apart)
+        VALUES (:one, :other, :one, :other, 'person', now(), true)
+    """)
+    with shop.sessions.begin() as session:
+        for one, other in pairs:
+            session.execute(stated, {"one": one, "other": other})
+            session.execute(tie, {"one": one})
+        assert {(found.one, found.other) for found in merges.numbered(session)} == {tuple(pair) for pair in pairs}
+        session.execute(parted, {"one": pairs[0][0], "other": pairs[0][1]})
+        session.execute(parted, {"one": pairs[1][1], "other": pairs[1][0]})
+        assert [(found.one, found.other) for found in merges.numbered(session)] == [tuple(pairs[2])]
+
+        # Those who are told apart are looked up by both numbers, not gone through for each pair.
+        session.execute(text("SET LOCAL enable_nestloop = off"))
+        plan = session.scalars(text(f"EXPLAIN {merges._NUMBERED.text}"), {"kinds": sorted(MATCHES), "most": 100})
+        assert not any("Nested Loop Anti Join" in line for line in plan)

@@ -159,6 +159,9 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
         {"paid": 200, "products": [SHOES, SOCKS]}, [{"products": [{"product_id": "socks-1", "quantity": 1}]}],
         6_000, 10_000 - 7_000 + 400,
     ),
+    "one of two lines, named by the call alone": (
+        {"paid": 200, "products": [SHOES, SOCKS]}, [{"product_id": "socks-1"}], 6_000, 10_000 - 7_000 + 400,
+    ),
     "more than was paid": ({"products": [SHOES]}, [{"total": 70}, {"total": 90}], 4_000, 10_000),
     "no number as cost and as discount": ({"products": [line() | {"cost": "?"}], "discount": "?"}, [], 3_500, 0),
     "an order without lines": ({"products": []}, [], 3_500, 0),

@@ -97,7 +97,7 @@ def test_it_outlives_what_relays_may_do_to_blanks(folded: Composer) -> None:
     assert PUBLISHED.verdicts(b"Received: by relay\r\n" + mail + b"\r\n\r\n") == [True, True]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(name=st.text(max_size=400))
 def test_it_signs_whatever_somebody_calls_themselves_and_lets_none_of_it_become_a_header(name: str) -> None:
     # The composer is that of all examples: what one leaves behind, the next would show.
@@ -107,7 +107,7 @@ def test_it_signs_whatever_somebody_calls_themselves_and_lets_none_of_it_become_
     assert PUBLISHED.verdicts(mail) == [True, True]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(address=st.text(st.sampled_from('aü@. \r\n<>,"\u202e用-_:[]\x00'), max_size=40) | st.emails())
 def test_it_tells_a_relay_one_address_or_none(address: str) -> None:
     try:
@@ -127,7 +127,7 @@ HEADERS = [
 PIECES = st.sampled_from([b" ", b"\t", b"\r\n", b"a", b".", b"  ", b"\r\n\r\n", b"=20", b"\xc3\xa4"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=st.lists(PIECES, max_size=30))
 def test_it_canonicalises_a_body_as_dkimpy_does(pieces: list[bytes]) -> None:
     body = b"".join(pieces) + b"\r\n"

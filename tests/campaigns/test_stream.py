@@ -272,3 +272,44 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     }  # fmt: skip
     assert body_of("{broken", whole=False) is None
     assert body_of("{broken", whole=True) == "{broken"
+
+
+def test_the_links_to_what_was_refused_list_as_many_as_they_count(shop: Shop, web: Web) -> None:
+    admin = web.program("admin")
+    admin.told("PUT", "/tracking-plan", PLAN)
+    quarantined = booked(shop, "XL")
+    (outcome,) = take(shop.intake, shop.source, [b'{"type": "track"}'], shop.now)
+    assert outcome.status == "rejected"
+
+    def counted() -> tuple[int, str, int]:
+        """By the page *System*, by *Sources*, and by the list that both lead to."""
+        desk = web.desk("admin", "support")
+        system, sources = desk.get("/system/").text, desk.get("/system/sources").text
+        number = re.search(r"(\d+) refused or quarantined", system)
+        (link,) = re.findall(r'href="([^"]+)">Refused signals<', system)
+        share = re.search(r'href="([^"]+status=untaken)">([^<]+)<', sources.replace("&amp;", "&"))
+        assert number is not None
+        assert share is not None
+        listed = desk.get(link).text.count('href="/stream/refused/')
+        assert desk.get(share[1]).text.count('href="/stream/refused/') == listed
+        return int(number[1]), share[2], listed
+
+    assert counted() == (2, "100.0 %", 2)
+    asked = {"untaken": 2, "refused": 1, "quarantined": 1, "replayed": 0}
+    for status, number in asked.items():
+        assert len(admin.told("GET", f"/signals?status={status}")["signals"]) == number, status
+    admin.told("PUT", "/tracking-plan", PLAN | {"definition": {"properties": {}, "strict": False}})
+    shop.intake.reader.plans.renew()
+    admin.told("POST", f"/signals/refused/{quarantined}/replay")
+    assert len(admin.told("GET", "/signals?status=replayed")["signals"]) == 1
+    assert counted() == (1, "50.0 %", 1)
+
+
+def test_bounds_of_a_planned_property_are_written_as_people_write_numbers(shop: Shop, web: Web) -> None:
+    bounds = {"price": {"type": "number", "least": 0, "most": 2_500_000}}
+    made = web.program("admin").told(
+        "PUT", "/tracking-plan", {"name": "Bid", "definition": {"properties": bounds, "strict": False}}
+    )
+    page = web.desk("admin").get(f"/system/tracking-plan/?event={made['id']}").text
+    assert ", from 0, up to 2500000" in page
+    assert 'value="2500000"' in page

@@ -209,7 +209,7 @@ def test_it_tells_a_drawn_offer_and_its_rivals_in_words(model: Model) -> None:
     temperature=st.floats(1e-3, 1e6),
     share=st.floats(0, 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_it_always_deals_out_one(
     kind: Any, ranks: list[float], epsilon: float, temperature: float, share: float
 ) -> None:

@@ -344,14 +344,14 @@ def check(plan: Plan, facts: Facts, decision: Decision) -> None:
 
 
 @pytest.mark.feature("CM-30")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(situations())
 def test_it_never_leaves_a_slot_empty_nor_shows_what_was_removed(situation: tuple[Plan, Facts]) -> None:
     plan, facts = situation
     check(plan, facts, decide(plan, facts, shop.NOON, seed=3))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(situation=situations())
 def test_it_keeps_these_promises_with_a_model_too(situation: tuple[Plan, Facts], model: Model) -> None:
     plan, facts = situation
@@ -361,7 +361,7 @@ def test_it_keeps_these_promises_with_a_model_too(situation: tuple[Plan, Facts],
     assert decision == decide(plan, facts, shop.NOON, seed=3)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(situations())
 def test_it_asks_an_offer_for_what_it_names_and_misses_nothing_by_that(situation: tuple[Plan, Facts]) -> None:
     plan, facts = situation
@@ -375,7 +375,7 @@ def test_it_asks_an_offer_for_what_it_names_and_misses_nothing_by_that(situation
     assert short.lost == whole.lost
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(situation=situations(), shuffle=st.randoms(use_true_random=False))
 def test_it_does_not_depend_on_the_order_of_candidates_but_in_ties(
     situation: tuple[Plan, Facts], shuffle: Any, model: Model

@@ -251,7 +251,7 @@ def test_it_draws_without_any_font_file() -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.sampled_from(STARTING),
     st.dictionaries(

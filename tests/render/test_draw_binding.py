@@ -220,7 +220,7 @@ def test_it_cleans_what_could_spoil_a_picture() -> None:
     assert clean("10\u202f000 €") == "10\u00a0000 €"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=200))
 def test_it_cleans_any_text_to_something_bounded_and_stable(given_text: str) -> None:
     cleaned = clean(given_text)
@@ -228,7 +228,7 @@ def test_it_cleans_any_text_to_something_bounded_and_stable(given_text: str) -> 
     assert clean(cleaned) == cleaned
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text("{}%| abprofduct.nmeli'()[]+-*", max_size=40))
 def test_it_either_refuses_a_template_or_fills_it(source: str) -> None:
     creative = design(Text(source))

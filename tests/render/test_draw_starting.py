@@ -110,7 +110,7 @@ def _overlap(one: Box, other: Box) -> bool:
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(STARTING),
     st.dictionaries(st.sampled_from(sorted(FULL)), st.text(max_size=120)),

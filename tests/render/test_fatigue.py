@@ -58,7 +58,7 @@ STREAMS = st.lists(st.tuples(st.integers(0, 130), st.sampled_from(["shown", "tak
 
 @pytest.mark.feature("CM-35")
 @pytest.mark.parametrize("of", ["offer", "group"])
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     events=STREAMS,
     after=st.sampled_from(KINDS),

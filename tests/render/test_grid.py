@@ -137,7 +137,7 @@ def test_it_withdraws_a_bundle_once_a_part_is_owned_or_sold_out(client: FlaskCli
 
 @pytest.mark.feature("CM-42")
 @given(st.lists(st.integers(1, 10**7), min_size=2, max_size=4), st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_it_states_the_saving_of_any_bundle_to_the_cent(prices: list[int], percent: int) -> None:
     names = NAMES[: len(prices)]
     made = offering("bundle", names, fields={"percent": percent})

@@ -26,7 +26,7 @@ def widest(block: Block) -> float:
     return max((line.width for line in block.lines), default=0)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.text(max_size=120).map(clean),
     st.integers(120, 900),
@@ -41,14 +41,14 @@ def test_it_keeps_to_the_width_and_the_lines(text: str, width: int, lines: int, 
     assert block.size <= size
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.text(LATIN.replace(" ", ""), min_size=1, max_size=12), min_size=1, max_size=6))
 def test_it_loses_nothing_that_fits(words: list[str]) -> None:
     text = " ".join(words)
     assert " ".join(lines_of(text, 4000, Style(20, 20, 9))).replace(" ", "") == text.replace(" ", "")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.text(LATIN, max_size=60).map(clean))
 @example("1/²-½–¾/a")
 def test_it_splits_plain_latin_as_the_general_way_does(text: str) -> None:

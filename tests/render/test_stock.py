@@ -4,6 +4,7 @@ counts in its time alone."""
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -74,9 +75,54 @@ def test_it_shows_a_new_price_in_the_very_next_open_within_the_hold(
     assert [made.slots[0].offer for made in mail.decisions()] == [TIGHTS] * 3
 
 
+@pytest.mark.feature("CM-38")
+@pytest.mark.parametrize("known", ["sold out", "stale", "one of several"])
+def test_it_gives_a_default_up_for_a_product_that_can_be_had_again(
+    client: FlaskClient, mail: Mail, noon: FixedClock, known: str
+) -> None:
+    several = ("tights-1", "tights-2") if known == "one of several" else ()
+    made = plan(tights={"product": None, "needs_stock": False, "products": several} if several else {})
+    mail.publish(replace(made, slots=tuple(replace(slot, offers=(TIGHTS,)) for slot in made.slots)))
+    fed = NOON - timedelta(days=30) if known == "stale" else NOON
+    for minute, stock in enumerate((0, 0, 5, 5, 0, 0, 2)):
+        noon.set(NOON + timedelta(minutes=minute))
+        mail.stock(product(stock=5 if known == "stale" else stock, fed=fed if not stock else noon.now()))
+        client.get(mail.url(), headers=browser())
+    # Within the hold: what sells out or is there again alone begins an open.
+    assert [made.slots[0].offer for made in mail.decisions()] == [DEFAULT, TIGHTS, DEFAULT, TIGHTS]
+
+
+def test_it_decides_once_where_a_product_is_there_again_that_is_shown_to_nobody(
+    client: FlaskClient, mail: Mail, noon: FixedClock
+) -> None:
+    made = plan(tights={"cap_person": 1})
+    mail.publish(replace(made, slots=tuple(replace(slot, offers=(TIGHTS,)) for slot in made.slots)))
+    for minute, stock in enumerate((5, 0, 5, 5)):
+        noon.set(NOON + timedelta(minutes=minute))
+        mail.stock(product(stock=stock))
+        client.get(mail.url(), headers=browser())
+    assert [made.slots[0].offer for made in mail.decisions()] == [TIGHTS, DEFAULT]
+
+
 def on_sale(begins: timedelta, ends: timedelta) -> ProductFacts:
     """The tights, for 29.99 instead of 49.99 from and to so long after noon."""
     return replace(product(), sale_cents=2999, sale_from_ms=unix_ms(NOON + begins), sale_until_ms=unix_ms(NOON + ends))
+
+
+@pytest.mark.feature("CM-38")
+def test_an_offer_of_a_product_on_sale_names_the_sale_price_and_the_former_one() -> None:
+    known = facts(state(), products={"tights-1": on_sale(timedelta(0), timedelta(minutes=1))})
+
+    def said(minutes: int, **changes: Any) -> tuple[Any, ...]:
+        made = plan(tights={"priority": 9, "shows_price": True} | changes)
+        told = decide(made, known, NOON + timedelta(minutes=minutes), 1).slots[0].fields
+        return tuple(told.get(f"offer.{name}") for name in ("price_cents", "was_cents", "saving"))
+
+    assert said(0) == (2999, 4999, "$20.00")
+    assert said(2) == (None, None, None)
+    # An offer's own price is compared with what the product costs without it.
+    assert said(0, fields={"percent": 10}) == (2699, 2999, "$3.00")
+    assert said(2, fields={"percent": 10}) == (4499, 4999, "$5.00")
 
 
 @pytest.mark.feature("CM-38")

@@ -112,7 +112,7 @@ def test_it_has_a_row_for_somebody_unknown() -> None:
     assert matrix.flags.c_contiguous
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(histories(), st.integers(0, 400))
 def test_it_counts_as_the_rules_do(events: list[FoldEvent], hours: int) -> None:
     state, now = fold_all(events), MORNING + timedelta(hours=54 + hours)
@@ -131,7 +131,7 @@ def test_it_counts_as_the_rules_do(events: list[FoldEvent], hours: int) -> None:
             assert found[name] == pytest.approx(math.nan if known is None else float(known), nan_ok=True, rel=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories(), st.integers(0, 1000))
 def test_it_gives_the_bits_at_training_that_were_served_at_the_open(events: list[FoldEvent], hours: int) -> None:
     ordered = sorted(events, key=lambda told: told.key)

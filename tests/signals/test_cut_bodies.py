@@ -30,10 +30,11 @@ def tsv(count: int, title: str = "Shoe") -> bytes:
     return (HEAD + "".join(f"p{n:04}\t{title} {n}\t1 EUR\n" for n in range(count))).encode()
 
 
-def sent(url: str, path: str, declared: int, data: bytes, **headers: str) -> int | None:
-    """Send these bytes of a body of that length and no more; the status of the answer, None for none."""
+def sent(url: str, path: str, declared: int | None, data: bytes, **headers: str) -> int | None:
+    """Send these bytes of a body of that length, None for a chunked one, and no more; the status of the answer."""
     parts = urlsplit(url)
-    lines = {"Host": parts.netloc, "Content-Length": str(declared), "Connection": "close", **key("shop"), **headers}
+    how = {"Transfer-Encoding": "chunked"} if declared is None else {"Content-Length": str(declared)}
+    lines = {"Host": parts.netloc, **how, "Connection": "close", **key("shop"), **headers}
     head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
     with create_connection((parts.hostname or "", parts.port or 0), timeout=30) as line:
         line.sendall(head.encode() + data)
@@ -59,6 +60,18 @@ def test_it_takes_nothing_of_a_body_that_breaks_off(desk: Desk, settings: Settin
     for path in ("/v1/batch", "/v1/track", "/v1/products/changes"):
         assert sent(url, path, len(calls) + 10, calls) == 408
     assert desk.rows("SELECT count(*) FROM event") == [(0,)]
+
+
+@pytest.mark.feature("DE-06")
+def test_it_takes_nothing_of_chunks_that_break_off(desk: Desk, settings: Settings, serve: Serve) -> None:
+    call = json.dumps({"type": "identify", "userId": "u1"}).encode()
+    whole = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (call[:9], call[9:])) + b"0\r\n\r\n"
+    url, path = address(serve, settings, desk), "/v1/identify"
+    assert {sent(url, path, None, whole[:end]) for end in range(1, len(whole) - 1)} == {408}
+    for none in (b"9\r\n" + whole, b"none of it\r\n\r\n"):
+        assert sent(url, path, None, none) == 408
+    assert desk.rows("SELECT count(*) FROM event") == [(0,)]
+    assert sent(url, path, None, whole) == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/batch", "/v1/products", "/v1/webhooks/shopify/x"])

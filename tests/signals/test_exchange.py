@@ -27,6 +27,7 @@ from signals.rules import parse
 from tests.signals.sending import NOW, Desk, call
 from tests.signals.stories import event, item
 from tests.signals.test_import import cli
+from workers.commands import currency
 from workers.commands.currency import command
 from workers.commands.rebuild import command as rebuild_command
 
@@ -56,7 +57,10 @@ def adding_up(desk: Desk, *rows: str, own: str = "EUR") -> list[int]:
         exchange.give(session, rates, own, given)
     assert given.bad == []
     with desk.sessions.begin() as session:
-        return exchange.concerned(session)
+        found = exchange.due(session)
+        people = exchange.concerned(session, found)
+        exchange.done(session, found)
+        return people
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**6 * PAR - 1), st.integers(1, 10**6 * PAR - 1))
@@ -258,10 +262,18 @@ def test_it_folds_again_whom_a_rate_concerns_and_nobody_else(desk: Desk) -> None
     with desk.sessions.begin() as session:
         rates = list(exchange.read_rates(["currency,day,rate", "USD,2026-02-10,0.9"], "EUR", given))
         exchange.give(session, rates, "EUR", given)
-        assert (given.changed, given.since) == (1, {"USD": date(2026, 2, 10)})
-        assert exchange.concerned(session, given) == [people["late"]]
+        due = exchange.due(session)
+        assert (given.changed, [(one.currency, one.since) for one in due]) == (1, [("USD", date(2026, 2, 10))])
+        assert exchange.concerned(session, due) == [people["late"]]
         exchange.give(session, rates, "EUR", given)
-        assert (given.changed, exchange.concerned(session, given)) == (0, [])
+        assert (given.changed, exchange.due(session)) == (0, due)
+        earlier = Rate("USD", date(2026, 2, 1), Decimal("0.8"))
+        exchange.give(session, [earlier], "EUR", given)
+        exchange.done(session, due)
+        session.expire_all()
+        (left,) = exchange.due(session)
+        assert left.since == earlier.day, "what became due anew meanwhile stays"
+        assert exchange.concerned(session, [left]) == [people["early"], people["late"]]
 
 
 def test_a_rebuild_names_what_older_versions_did_not_note(desk: Desk) -> None:
@@ -320,13 +332,37 @@ def test_the_command_sets_the_currency_takes_rates_and_folds_again(desk: Desk, c
     assert (done.exit_code, desk.state(ann).order_cents) == (0, 0), done.output
     done = run(cli, "rates", str(file))
     assert (done.exit_code, desk.state(ann).order_cents) == (1, 8_000)
-    assert "1 rates are new or another, 0 known, 1 refused" in done.output
+    assert "1 rate new or another, 0 known, 1 refused" in done.output
     assert "line 3: day: must be a date" in done.output
     shown = run(cli, "show").output
     assert shown.splitlines() == [
         "Money is added up in EUR.", "CHF: no rate", "USD: newest rate of 2026-02-01",
-        "1 orders in CHF have no rate, the first of 2026-02-12",
+        "1 order in CHF has no rate, the first of 2026-02-12",
     ]  # fmt: skip
     assert "0 different" in cli.invoke(rebuild_command).output
     assert run(cli, "unset").exit_code == 0
     assert desk.state(ann).order_cents == 20_000
+
+
+@pytest.mark.parametrize("again", ["rates", "rebuild"])
+def test_what_an_interrupted_command_left_is_told_and_done_by_the_next(
+    desk: Desk, cli: CliRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    desk.send(paid("ann", "o1", 3, 100, "USD"))
+    ann = desk.root("user_id", "ann")
+    file = tmp_path / "rates.csv"
+    file.write_text("currency,day,rate\nUSD,2026-02-01,0.8\n")
+    assert run(cli, "set", "eur").exit_code == 0
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(currency, "rebuild", killed)
+        assert run(cli, "rates", str(file)).exit_code == 1
+    assert desk.state(ann).order_cents == 0
+    assert exchange.INTERRUPTED in run(cli, "show").output
+    done = run(cli, "rates", str(file)) if again == "rates" else cli.invoke(rebuild_command)
+    assert (done.exit_code, desk.state(ann).order_cents) == (0, 8_000), done.output
+    assert exchange.INTERRUPTED not in run(cli, "show").output
+    assert "folded anew" not in run(cli, "rates", str(file)).output

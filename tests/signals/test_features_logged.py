@@ -49,7 +49,7 @@ def served(events: list[FoldEvent]) -> ProfileState:
 
 
 @pytest.mark.feature("DE-17")
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(histories(), st.integers(-4000, 100))
 def test_it_logs_the_features_that_training_computes_from_the_stored_signals(
     model: Model, events: list[FoldEvent], hours: int

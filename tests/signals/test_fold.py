@@ -33,7 +33,7 @@ def take_in(events: list[FoldEvent], cuts: list[int]) -> ProfileState:
     return state
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories(), st.randoms(use_true_random=False), st.data())
 def test_it_gives_the_same_bytes_for_any_order_of_arrival_batches_and_repeats(
     events: list[FoldEvent], chance: random.Random, data: st.DataObject
@@ -44,7 +44,7 @@ def test_it_gives_the_same_bytes_for_any_order_of_arrival_batches_and_repeats(
     assert encode(take_in(shuffled, cuts)) == encode(fold_all(events))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(order_histories(), st.randoms(use_true_random=False), st.integers(1, 9))
 def test_it_agrees_over_many_orders_repeats_and_corrections(
     events: list[FoldEvent], chance: random.Random, size: int
@@ -53,7 +53,7 @@ def test_it_agrees_over_many_orders_repeats_and_corrections(
     assert encode(take_in(nearly, list(range(0, len(nearly), size)))) == encode(fold_all(events))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories())
 def test_it_folds_one_event_at_a_time_as_all_at_once(events: list[FoldEvent]) -> None:
     for turn in (1, -1):
@@ -61,14 +61,14 @@ def test_it_folds_one_event_at_a_time_as_all_at_once(events: list[FoldEvent]) ->
         assert encode(take_in(ordered, list(range(len(ordered))))) == encode(fold_all(events))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(histories())
 def test_it_takes_the_newest_arrival_as_version_but_not_mails(events: list[FoldEvent]) -> None:
     arrivals = [one.arrival for one in events if one.kind not in MAIL_KINDS]
     assert fold_all(events).version == max(arrivals, default=0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(histories(most=10))
 def test_it_leaves_the_given_state_alone(events: list[FoldEvent]) -> None:
     state = fold_all(events)
@@ -296,7 +296,7 @@ def test_it_folds_on_what_only_counts_however_late_it_comes(name: str, propertie
     assert advanced.cart == ()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 2 * MAX_VIEWS), st.randoms(use_true_random=False), st.integers(1, 5))
 def test_it_agrees_over_more_categories_than_are_remembered(most: int, chance: random.Random, size: int) -> None:
     told = []

@@ -113,6 +113,34 @@ def test_they_do_so_whatever_is_told_of_prices_and_pieces(
     assert found == {name: {"ann"} if name in left or (left and not name) else set() for name in found}
 
 
+@pytest.mark.feature("DE-09")
+@pytest.mark.parametrize("name", ["Order Updated", "ORDER UPDATED"])
+def test_an_order_that_only_updates_tell_of_is_one_in_windows_as_in_states(desk: Desk, name: str) -> None:
+    desk.send(order("bob", "bob-1", ("p1", "attire", 80.0), time="2022-06-15T12:00:00Z"))
+
+    def found(*categories: str) -> None:
+        """Ann has one order, of these categories, in windows as in states."""
+        state = desk.state(desk.root("user_id", "ann"))
+        assert state.orders == bool(categories)
+        assert set(state.categories) == {desk.category(one) for one in categories}
+        seen = windows(desk, *BOTH)
+        assert seen == {one: {"ann"} if one in categories or (categories and not one) else set() for one in seen}
+        assert audience(desk, ORDERS | {"min_count": 2}, NOW_THEN) == set()
+        assert_as_after_a_rebuild(desk)
+
+    told = (said(name, "ann", 1, products=[SHOES]), said(name, "ann", 2, products=[SHOES, ATTIRE]))
+    desk.send(told[1])
+    found(*BOTH)
+    desk.send(told[0])
+    found(*BOTH)
+    desk.send(said("Order Refunded", "ann", 3, **RETURNED))
+    found("attire")
+    desk.send(said("Order Completed", "ann", 0, products=[SHOES]))
+    found("attire")
+    desk.send(said("Order Cancelled", "ann", 4))
+    found()
+
+
 def test_a_gift_was_bought_in_windows_where_states_hold_what_was_for_oneself(desk: Desk) -> None:
     desk.send(
         order("ann", "ann-1", ("p1", "shoes", 80.0), time="2023-06-15T12:00:00Z"),
@@ -165,8 +193,8 @@ def test_a_rebuild_makes_it_exact(desk: Desk) -> None:
 
 
 def story(chance: random.Random, user: str) -> list[dict[str, Any]]:
-    """Orders, and all that may be said of them: told twice, edited, given back in every way, in several currencies."""
-    calls = []
+    """Orders, and all that may be said of them: told twice or by updates alone, edited, given back, and all that."""
+    calls = [call("identify", userId=user, traits={})]
     for number in range(chance.randint(1, 3)):
         told: dict[str, Any] = {"order_id": f"{user}-{number}"}
 
@@ -189,7 +217,7 @@ def story(chance: random.Random, user: str) -> list[dict[str, Any]]:
                 named = {"category": chance.choice(["shoes", "attire", "hats"])}
             return chance.choice([named | amount, {"products": [named | amount]}, {"products": []}])
 
-        for _ in range(chance.choice([1, 1, 2])):
+        for _ in range(chance.choice([0, 1, 1, 2])):
             paid = chance.choice([{}, money()])
             calls.append(said("Order Completed", user, chance.randint(0, 1), products=lines(), **told, **paid))
         for _ in range(chance.randint(0, 4)):

@@ -13,7 +13,7 @@ from signals import joining, membership
 from signals.intake import publish_due, take_apart
 from signals.publishing import HOT_STORE
 from signals.state import decode
-from tests.signals.sending import NOW, Desk, call, identified
+from tests.signals.sending import NOW, Desk, call, identified, viewed
 
 PHONE = "+491511234567"
 
@@ -101,6 +101,35 @@ def test_a_signal_that_is_never_sent_again(desk: Desk, monkeypatch: pytest.Monke
     with failing_once(desk, monkeypatch), pytest.raises(Unavailable):
         desk.send(call("identify", userId="u2", traits={"city": "Graz"}))
     check_mended(desk)
+
+
+@pytest.mark.parametrize("by", ["browser", "server"])
+@pytest.mark.parametrize("calls", [1, 20])
+def test_an_intake_that_is_killed_before_it_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, by: str, calls: int
+) -> None:
+    """Whatever ends it: a browser's one call is not sent again, nor is that of many a server."""
+
+    def killed(states: Any) -> int:
+        raise SystemExit
+
+    first, looks = ([viewed("tea", anonymousId=f"d{number}") for number in range(calls)] for _ in range(2))
+    desk.send(*first)
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.intake.publisher, "write_states", killed)
+        with pytest.raises(SystemExit):
+            desk.send(*looks, via=desk.browser if by == "browser" else None)
+    check_mended(desk)
+
+
+def test_notes_of_what_was_told_go_with_the_next_signals(desk: Desk) -> None:
+    for number in range(5):
+        desk.send(call("identify", userId=f"u{number}", traits={"city": "Graz"}))
+        assert desk.rows("SELECT count(*) FROM state_due") == [(1,)]
+    repeated = call("identify", userId="u1", traits={"city": "Bonn"})
+    desk.send(repeated)
+    desk.send(repeated)
+    assert desk.rows("SELECT count(*) FROM state_due") == [(0,)]
 
 
 def test_what_went_well_leaves_no_note(desk: Desk) -> None:

@@ -242,7 +242,7 @@ _VALUES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(items=st.lists(st.one_of(_VALUES, st.dictionaries(_NAMES, _VALUES, max_size=5)), max_size=4))
 def test_it_answers_any_change_and_says_of_each_what_became_of_it(
     items: list[Any], desk: Desk, http: FlaskClient

@@ -52,7 +52,7 @@ def test_an_order_of_which_all_came_back_in_parts_is_none_whichever_part_was_fir
         assert (CATEGORIES["socks"] in state.categories) == bool(orders)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(_backs, min_size=2, max_size=5), st.sampled_from([None, 100, 126.66, 131]), st.data())
 def test_it_comes_to_the_same_in_whatever_sequence_parts_of_an_order_come_back(
     backs: list[dict[str, Any]], total: float | None, data: st.DataObject

@@ -132,7 +132,7 @@ def people() -> dict[int, ProfileState]:
     """Eighty lives, the same in every run, each in one segment."""
     lives: list[tuple[list[FoldEvent], Household | None]] = []
 
-    @settings(max_examples=80, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=80, derandomize=True, database=None)
     @given(histories(most=60), households)
     def collect(events: list[FoldEvent], household: Household | None) -> None:
         lives.append((events, household))
@@ -245,7 +245,7 @@ def test_it_compares_a_trait_of_any_name_in_its_own_sort(name: str, engine: Engi
 def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
     with engine.connect() as connection, Session(connection) as session:
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
         @given(
             st.lists(st.tuples(histories(), MEMBERSHIPS, households), min_size=1, max_size=4),
             st.lists(rules, min_size=1, max_size=8),
@@ -266,7 +266,7 @@ def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
 def test_it_agrees_on_each_feature_of_the_catalogue(
     name: str, stored: Session, people: dict[int, ProfileState]
 ) -> None:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(comparisons(CATALOGUE[name]))
     def agree(rule: dict[str, Any]) -> None:
         assert found(stored, rule, MORNING) == meant(people, rule, MORNING)

@@ -7,27 +7,19 @@ import hashlib
 import hmac
 import itertools
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Barrier
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
 
-from base.clock import SteppedClock
 from base.errors import InvalidInput
 from base.settings import Settings
 from signals import shoporders
 from signals.app import create_app
-from signals.shops import alike, create_shop
+from signals.shops import create_shop
 from signals.sources import disable_source
-from signals.state import ProfileState
 from tests.signals.sending import NOW, Desk, call, clocked
 from tests.signals.shopbodies import (
     SHOPIFY_CUSTOMER,
@@ -39,63 +31,7 @@ from tests.signals.shopbodies import (
     WOO_PRODUCT,
     like,
 )
-
-KEY = b"s" * 32
-SECRET = "shpss_not-a-real-one"
-
-
-@dataclass
-class Shops:
-    """The signals app with one shop of each platform."""
-
-    http: FlaskClient
-    desk: Desk
-    clock: SteppedClock
-    hooks: dict[str, str]
-    sources: dict[str, int]
-
-    def post(self, platform: str, topic: str, body: Any, *, secret: str = SECRET) -> TestResponse:
-        """What a shop posts, signed."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        made = base64.b64encode(hmac.new(secret.encode(), data, hashlib.sha256).digest()).decode()
-        names = {"shopify": "X-Shopify-Topic X-Shopify-Hmac-Sha256",
-                 "woocommerce": "X-WC-Webhook-Topic X-WC-Webhook-Signature"}[platform].split()  # fmt: skip
-        heads = dict(zip(names, (topic, made), strict=True))
-        return self.http.post(self.hooks[platform], data=data, headers=heads, content_type="application/json")
-
-    def told(self, platform: str, topic: str, body: Any) -> str:
-        """What came of a call that is answered 200."""
-        answer = self.post(platform, topic, body)
-        assert answer.status_code == 200, answer.text
-        assert answer.json is not None
-        return str(answer.json["outcome"])
-
-    def events(self) -> list[tuple[str, str]]:
-        """The stored events about orders: names and order ids."""
-        rows = self.desk.rows("SELECT name, order_id FROM event WHERE order_id IS NOT NULL ORDER BY name, message_id")
-        return [(name, order) for name, order in rows]
-
-    def state(self, user: str) -> ProfileState:
-        """What is known of a customer, apart from the number of the newest signal."""
-        found = self.desk.state(self.desk.root("user_id", user))
-        found.version = 0
-        return found
-
-    def topics(self) -> dict[tuple[str, str], int]:
-        rows = self.desk.rows("SELECT topic, outcome, number FROM shop_topic")
-        return {(topic, outcome): number for topic, outcome, number in rows}
-
-
-@pytest.fixture
-def shops(desk: Desk, settings: Settings, tmp_path: Path) -> Iterator[Shops]:
-    app = create_app(replace(clocked(settings, desk, tmp_path), subject_key=KEY))
-    hooks, sources = {}, {}
-    with desk.sessions.begin() as session:
-        for platform in ("shopify", "woocommerce"):
-            source, row, _ = create_shop(session, platform, platform, KEY, NOW, secret=SECRET)
-            hooks[platform], sources[platform] = f"/v1/webhooks/{platform}/{row.hook}", source.id
-    yield Shops(app.test_client(), desk, SteppedClock(tmp_path / "clock", NOW), hooks, sources)
-    app.extensions["signals"].close()
+from tests.signals.shopcalls import KEY, SECRET, Shops
 
 
 def test_it_takes_an_order_to_the_cent_with_its_buyer(shops: Shops) -> None:
@@ -367,115 +303,6 @@ def test_it_says_what_is_wrong_with_a_shop_and_keeps_its_secret_sealed(desk: Des
         _, row, given_secret = create_shop(session, "woo", "woocommerce", KEY, NOW)
         assert given_secret.encode() not in row.secret
     assert len(given_secret) >= 32
-
-
-def test_equal_numbers_of_two_shops_are_two_orders_and_two_guests(shops: Shops) -> None:
-    with shops.desk.sessions.begin() as session:
-        with pytest.raises(InvalidInput) as refused:
-            create_shop(session, "second", "woocommerce", KEY, NOW, secret=SECRET)
-        assert (refused.value.field, "woocommerce" in refused.value.message) == ("prefix", True)
-        _, row, _ = create_shop(session, "second", "woocommerce", KEY, NOW, secret=SECRET, prefix="b-")
-    first = shops.hooks["woocommerce"]
-    shops.told("woocommerce", "order.created", WOO_ORDER)
-    shops.hooks["woocommerce"] = f"/v1/webhooks/woocommerce/{row.hook}"
-    again = like(WOO_ORDER, total="20.00")
-    shops.told("woocommerce", "order.created", again)
-    assert (shops.state("26").orders, shops.state("b-26").orders) == (1, 1)
-    shops.desk.send(call("alias", userId="26", previousId="b-26"))
-    assert shops.state("26").orders == 2
-    assert shops.state("26").order_cents == 5480 + 2000
-    shops.told("woocommerce", "order.updated", like(again, status="cancelled", date_modified_gmt="2026-03-01T11:00:00"))
-    assert shops.state("26").order_cents == 5480
-    # Another channel names the order as the shop's calls do, and it stays one.
-    told = {"order_id": "b-727", "total": 20}
-    shops.desk.send(call("track", event="Order Completed", userId="b-26", properties=told))
-    assert shops.state("26").order_cents == 5480
-    nameless = like(WOO_ORDER, id=900, customer_id=0, billing={})
-    for hook in (first, f"/v1/webhooks/woocommerce/{row.hook}"):
-        shops.hooks["woocommerce"] = hook
-        shops.told("woocommerce", "order.created", nameless)
-    roots = {shops.desk.root("anonymous_id", f"woocommerce-guest-order-{order}") for order in ("900", "b-900")}
-    assert len(roots) == 2
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "meet"),
-    [
-        ("", "1", True),
-        ("a", "a12", True),
-        ("a12", "a", True),
-        ("b-", "b-", True),
-        ("a1", "a-1", False),
-        ("", "b-", False),
-    ],
-)
-def test_no_prefix_can_be_read_as_another_and_a_number(desk: Desk, first: str, second: str, *, meet: bool) -> None:
-    with desk.sessions.begin() as session:
-        create_shop(session, "one", "woocommerce", KEY, NOW, secret=SECRET, prefix=first)
-        _, row, _ = create_shop(session, "two", "woocommerce", KEY, NOW, secret=SECRET, prefix="apart-")
-        row.prefix = second
-        session.flush()
-        assert [(found.names, found.customers) for found in alike(session)] == [(("one", "two"), True)] * meet
-        disable_source(session, row.source_id, NOW)
-        with pytest.raises(InvalidInput, match="that of one") if meet else nullcontext():
-            create_shop(session, "three", "woocommerce", KEY, NOW, secret=SECRET, prefix=second)
-
-
-def test_of_two_shops_made_at_once_one_is_refused(desk: Desk) -> None:
-    def make(name: str) -> str:
-        barrier.wait()
-        try:
-            with desk.sessions.begin() as session:
-                create_shop(session, name, "woocommerce", KEY, NOW, secret=SECRET)
-        except InvalidInput as error:
-            return error.field
-        return "made"
-
-    barrier = Barrier(4)
-    with ThreadPoolExecutor(4) as pool:
-        assert sorted(pool.map(make, "abcd")) == ["made", "prefix", "prefix", "prefix"]
-
-
-def test_shops_that_were_there_before_numbers_had_to_differ_are_told(desk: Desk) -> None:
-    with desk.sessions.begin() as session:
-        made = {}
-        for number, (name, platform) in enumerate(
-            [
-                ("one", "woocommerce"),
-                ("two", "woocommerce"),
-                ("three", "woocommerce"),
-                ("s", "shopify"),
-                ("t", "shopify"),
-            ]
-        ):
-            _, made[name], _ = create_shop(session, name, platform, KEY, NOW, secret=SECRET, prefix=f"{number}-")
-        assert alike(session) == []
-        made["one"].prefix, made["one"].prefixes_orders = "", False
-        made["three"].prefixes_orders = made["s"].prefixes_orders = made["t"].prefixes_orders = False
-        session.flush()
-        (found,) = alike(session)
-        assert (found.names, found.customers) == (("one", "three"), False)
-        assert found.words.startswith("three and one number their orders alike, ")
-        made["two"].prefix = ""
-        session.flush()
-        (found,) = alike(session)
-        assert (found.names, found.customers) == (("one", "two", "three"), True)
-        assert found.words.startswith("two, three and one number their customers and orders alike, ")
-        disable_source(session, made["one"].source_id, NOW)
-        disable_source(session, made["two"].source_id, NOW)
-        assert alike(session) == []
-        with pytest.raises(InvalidInput, match="that of three"):
-            create_shop(session, "four", "woocommerce", KEY, NOW, secret=SECRET)
-
-
-def test_a_shop_that_told_orders_without_its_prefix_goes_on_so(shops: Shops) -> None:
-    with shops.desk.sessions.begin() as session:
-        _, row, _ = create_shop(session, "second", "woocommerce", KEY, NOW, secret=SECRET, prefix="b-")
-        row.prefixes_orders = False
-    shops.hooks["woocommerce"] = f"/v1/webhooks/woocommerce/{row.hook}"
-    shops.told("woocommerce", "order.created", WOO_ORDER)
-    assert shops.events() == [("Order Completed", "727")]
-    assert shops.state("b-26").orders == 1
 
 
 def test_it_counts_topics_without_end_together(shops: Shops, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ UNASKED = {
 YEAR_BEGAN_MS = 1_735_689_600_000
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(histories())
 def test_it_comes_back_from_its_bytes_and_gives_queries_all_but_what_none_asks_for(events: list[FoldEvent]) -> None:
     state = fold_all(events, segments=(3, 9))

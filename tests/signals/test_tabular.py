@@ -195,7 +195,7 @@ def test_it_takes_nothing_of_a_text_that_is_not_written_as_told(desk: Desk, cli:
 
 
 def test_it_says_where_to_go_on_after_ctrl_c(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
-    rows = 90_000
+    rows = 60_000
     lines = [f"u{number % 500},2026-02-01T09:00:00Z,Seen,m{number}" for number in range(rows)]
     (tmp_path / "seen.csv").write_text("\n".join(["userId,timestamp,event,messageId", *lines]))
     command = [str(Path(sys.executable).parent / "latebind"), "import", "events", "seen.csv"]

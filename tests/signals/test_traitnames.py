@@ -58,6 +58,27 @@ def test_a_browser_states_so_many_traits_of_a_person_and_what_is_more_is_listed(
     assert desk.everything() == before
 
 
+def test_what_names_a_refused_call_of_its_batch_is_judged_by_itself(desk: Desk) -> None:
+    over, fits, more = stating(*FULL, "one_more"), stating("colour_1", "hat"), stating(*FULL, "hat", "shoe")
+    same, other, third, fourth = ({**one, "messageId": over["messageId"]} for one in (over, more, fits, stating("hat")))
+    told = [over, same, stating("colour_0"), other, third, third, fourth]
+    outcomes = desk.send(*told, via=desk.browser)
+    assert [one.status for one in outcomes] == [
+        "rejected", "rejected", "accepted", "rejected", "accepted", "duplicate", "conflict",
+    ]  # fmt: skip
+    assert [one.field for one in outcomes if one.field] == ["traits.one_more", "traits.one_more", "traits.hat"]
+    assert names(desk) == {"colour_0", "colour_1", "hat"}
+    assert len(listed(desk)) == 3
+    assert desk.rows("SELECT count(*) FROM event_conflict") == [(1,)]
+    before = desk.everything()
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
+    # Whoever sends it again is told the same, but for what is stored by now.
+    assert desk.statuses(*told, via=desk.browser) == ["conflict"] * 2 + ["duplicate", "conflict"] + [
+        "duplicate"
+    ] * 2 + ["conflict"]
+
+
 def test_what_browsers_state_shuts_out_no_server(desk: Desk) -> None:
     desk.send(stating(*FULL), via=desk.browser)
     by_server = {f"shop_{number}": "blue" for number in range(MAX_TRAITS - MOST_NAMES)}

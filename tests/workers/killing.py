@@ -2,8 +2,9 @@
 
 It reads one JSON order a line from stdin: {"ids": […], "now": "…", "kill_at": n or null, "trace": path or null, "warm":
 plan hash or null}, forks, lets the child send with a tracer that counts the lines run in the sender's modules, and
-answers with the child's status once it is dead. The first order it carries out itself: forking from a process that has
-everything loaded, every query compiled, and for a warm order the plan's mail, makes a trial cost milliseconds.
+answers with the child's status once it is dead. A trace is JSON: each line with what the world had been told before it.
+The first order it carries out itself: forking from a process that has everything loaded, every query compiled, and for
+a warm order the plan's mail, makes a trial cost milliseconds.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -42,16 +44,35 @@ WALKED = frozenset(
     )
 )
 HANDING = 2
+TCP_INFO_SENT = 200
+"""Where `struct tcp_info` of Linux has the number of bytes that were sent, in eight bytes."""
 
 
-def tracer(kill_at: int | None, seen: list[str]) -> Callable[[FrameType, str, Any], Any]:
-    """Counts statements of the walked modules, and at the chosen one ends this process as nothing can prevent."""
+def told() -> str:
+    """What this process has told the world: the bytes written to files, and its sockets with the bytes sent by each."""
+    written = next(line for line in Path("/proc/self/io").read_text().splitlines() if line.startswith("wchar"))
+    sent = []
+    for entry in Path("/proc/self/fd").iterdir():
+        # The folder's own is closed again by now.
+        if entry.is_socket():
+            with socket.socket(fileno=os.dup(int(entry.name))) as one:
+                known = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            number = int.from_bytes(known[TCP_INFO_SENT : TCP_INFO_SENT + 8], sys.byteorder)
+            sent.append((entry.stat().st_ino, number))
+    return f"{written} {sorted(sent)}"
+
+
+def tracer(kill_at: int | None, seen: list[tuple[str, str]], *, traces: bool) -> Callable[[FrameType, str, Any], Any]:
+    """Counts statements of the walked modules, and at the chosen one ends this process as nothing can prevent.
+
+    `seen` gets each with what had been told before it, which is looked up only when the child `traces`.
+    """
 
     def local(frame: FrameType, event: str, _argument: Any) -> Any:
         if event == "line":
             if len(seen) == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            seen.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
+            seen.append((f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}", told() if traces else ""))
         return local
 
     def begin(frame: FrameType, _event: str, _argument: Any) -> Any:
@@ -86,12 +107,12 @@ class Killing:
         sender = self.sender(order["now"])
         if order["warm"]:
             sender._composers.kept[order["warm"]] = self.compiled[order["warm"]]
-        seen: list[str] = []
-        sys.settrace(tracer(order["kill_at"], seen))
+        seen: list[tuple[str, str]] = []
+        sys.settrace(tracer(order["kill_at"], seen, traces=bool(order["trace"])))
         sender.send(order["ids"])
         sys.settrace(None)
         if order["trace"]:
-            Path(order["trace"]).write_text("\n".join(seen))
+            Path(order["trace"]).write_text(json.dumps(seen))
         sender.close()
         os._exit(0)
 

@@ -38,7 +38,7 @@ def test_it_finds_nothing_wrong_with_a_sound_installation(
 
 def test_it_says_which_domains_mails_leave_unsigned_from_and_asks_nobody_where_none_leaves(settings: Settings) -> None:
     with name_server() as dns:
-        asking = replace(settings, dns_servers=(dns.place,), from_address="Shop <a@shop.example>")
+        asking = replace(settings, dns_servers=(dns.place,), from_address="Shop <a@shop.example>", smtp_port=1)
         found = {finding.part: finding for finding in examine(asking)}["sending domains"]
         assert (found.well, "shop.example, dkim: Mails from shop.example leave unsigned" in found.words) == (
             False,
@@ -72,6 +72,9 @@ def test_it_says_how_money_is_added_up_and_which_orders_are_in_no_sum(desk: Desk
     with desk.sessions.begin() as session:
         rates = list(exchange.read_rates(["currency,day,rate", "CHF,2026-01-01,1.05"], "EUR", Given()))
         exchange.give(session, rates, "EUR", Given())
+    assert told() == (False, exchange.INTERRUPTED)
+    with desk.sessions.begin() as session:
+        exchange.done(session, exchange.due(session))
     assert told() == (True, "EUR, CHF up to 2026-01-01, USD up to 2026-01-01")
 
 

@@ -98,7 +98,7 @@ rows_drawn = st.lists(
 @given(
     rows=rows_drawn, apart=st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=3), seed=st.randoms()
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_holds_its_promises_whatever_the_pairs_are(rows: list[Row], apart: list[tuple[int, int]], seed: Any) -> None:
     rule = Rule(largest=5)
     apart = [(one, other) for one, other in apart if one != other]

@@ -21,6 +21,7 @@ from base.sealing import new_key
 from base.settings import Settings
 from base.stores import Store
 from campaigns import app as web
+from render.spool import Spool
 from signals import app as signals
 from signals import keymarks
 from tests.signals.sending import NOW, Desk, identified
@@ -140,8 +141,17 @@ def test_the_record_key_is_changed_on_purpose_once_nothing_waits(desk: Desk, own
     with pytest.raises(SettingError):
         keymarks.settle(desk.sessions, new, NOW)
     desk.store.delete(stream)
+    spool = Spool(own.var / "spool")
+    assert spool.append([b"sealed with the key before"])
+    spool.close()
+    done = CliRunner().invoke(records, ["accept-key"], env=environment(new))
+    assert (done.exit_code, "records wait on this host's disk" in done.output) == (1, True)
+    with pytest.raises(SettingError):
+        keymarks.settle(desk.sessions, new, NOW)
+    assert Spool(own.var / "spool").drain(lambda entries: True) == 1
     done = CliRunner().invoke(records, ["accept-key"], env=environment(new))
     assert done.exit_code == 0, done.output
+    assert "keep the key before" in done.output
     keymarks.settle(desk.sessions, new, NOW)
     with pytest.raises(SettingError, match="latebind records accept-key"):
         keymarks.settle(desk.sessions, own, NOW)

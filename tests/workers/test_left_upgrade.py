@@ -48,6 +48,18 @@ ORDERS: dict[str, tuple[dict[str, Any], list[Told], bool, list[int] | None]] = {
 }  # fmt: skip
 
 
+def test_it_takes_updates_for_none_of_their_own_until_a_rebuild_finds_them(postgres: PostgresServer) -> None:
+    with (
+        upgraded(postgres, "0058", ROWS) as url,
+        psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as there,
+    ):
+        for name in ("Order Completed", "Order Updated", "ORDER UPDATED", "Order Refunded"):
+            there.execute(EVENT, (name, 1, name, 1, [1], "o1", None, True, None))
+        migrate(url, VAULT, b"", "0060")
+        found = there.execute("SELECT name FROM event WHERE void").fetchall()
+        assert sorted(found) == [("ORDER UPDATED",), ("Order Updated",)]
+
+
 def test_it_fills_in_what_windows_took_for_it(postgres: PostgresServer) -> None:
     with (
         upgraded(postgres, "0056", ROWS) as url,

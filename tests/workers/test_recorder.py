@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from base import keys
+from base import keys, stores
 from base.errors import Unavailable
 from base.recordstreams import TRIES
 from base.sealing import Sealer, new_key
@@ -17,6 +17,7 @@ from render.spool import Spool
 from tests.promises.reader import SCANNER
 from tests.streams import a_stream, entries, lengths
 from tests.workers.opens import Opens
+from workers import setaside
 from workers.recorder import BATCH, GROUP, Recorder
 from workers.recording import Written
 
@@ -121,6 +122,33 @@ def test_it_stores_what_opens_however_much_does_not(opens: Opens) -> None:
     opens.put(click(2))
     assert opens.record() == wrong + 1
     assert (opens.shop.store.xlen(keys.refused(stream)), opens.recorder.lag(), opens.count("click")) == (wrong, 0, 1)
+
+
+def test_it_stores_what_opens_where_the_store_has_no_room_to_set_the_rest_aside(opens: Opens) -> None:
+    opens.send("ann")
+    store = opens.shop.store
+    stream = a_stream(store)
+    store.xadd(stream, {record.STREAM_FIELD: record.seal((click(1),), Sealer(new_key()))})
+    for one in (click(2), click(3, landing="no text of the database\0"), click(4)):
+        opens.put(one)
+    opens.recorder.prepare()
+    masters = stores.servers(store).values()
+    for server in masters:
+        server.config_set("maxmemory", 1)
+    try:
+        assert opens.recorder.step(block_ms=1) > 0
+        assert opens.recorder.step(block_ms=1) == 0, "what has no room is in nobody's way"
+    finally:
+        for server in masters:
+            server.config_set("maxmemory", 0)
+    assert [row.id for row in opens.rows("SELECT id FROM click ORDER BY id")] == [f"{n:032x}" for n in (2, 4)]
+    assert (sum(lengths(store).values()), setaside.count(store)) == (2, 0)
+    for name in lengths(store):
+        taken: Any = store.xpending_range(name, GROUP, "-", "+", 10)
+        numbers = [entry["message_id"] for entry in taken]
+        store.xclaim(name, GROUP, taken[0]["consumer"], 0, numbers, idle=10_000)
+    assert Recorder(opens.parts, opens.following).step(block_ms=1) == 2
+    assert (opens.recorder.lag(), setaside.count(store), opens.count("click")) == (0, 2, 2)
 
 
 def test_it_hands_over_what_dead_processes_left_on_disk(opens: Opens) -> None:

@@ -12,8 +12,10 @@ from campaigns import offers, publish
 from render import agree
 from signals.erasure import erase
 from signals.moments import unix_ms
+from signals.products import take_products
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
+from tests.campaigns.web import Web
 from tests.promises.reader import APPLE, Mail
 from tests.workers.opens import Opens
 from workers.repair import Repairs
@@ -95,6 +97,38 @@ def test_it_brings_back_what_was_shown_before_the_look_that_found_it_lost(opens:
     opens.record()
     assert opens.shown(mail).live == shown.live
     assert opens.get(mail.clicks[0]).headers["Location"] == "https://shop.example.com/discount"
+
+
+@pytest.mark.feature("CM-38")
+def test_a_default_that_stands_for_a_product_waits_for_it_after_a_repair_too(opens: Opens, repairs: Repairs) -> None:
+    shop = opens.shop
+    item = {"id": "boot", "title": "Boots", "price": "79 EUR", "availability": "out_of_stock"}
+    take_products(shop.intake, shop.source, [item], shop.now)
+    mail = opens.send("ann", discount={"product": "boot", "needs_stock": True, "name": "Boots for less"})["ann"]
+    opens.look(mail)
+    opens.record()
+    shop.clock.advance(timedelta(minutes=2))
+    (row,) = opens.rows("SELECT id FROM decision")
+    page = f"/customers/{mail.token.profile}/opens/{row.id}"
+    before = opens.shown(mail).live
+    assert before.waits == (opens.discount,)
+
+    opens.shop.store.delete(*person_keys(opens, mail))
+    repairs.restore_person(mail.token.profile)
+    assert opens.shown(mail).live == before
+    support = Web(shop).browser("support")
+    told = support.get(page).text
+    assert "Nothing that matters has changed since their latest open" in told
+    assert "as soon as the products of one of these can be had again: Boots for less." in told
+
+    take_products(shop.intake, shop.source, [item | {"availability": "in_stock"}], shop.now)
+    opens.forget()
+    told = support.get(page).text
+    assert "Nothing that matters has changed" not in told
+    assert "Another: Boots for less." in told
+    opens.look(mail)
+    opens.record()
+    assert [chosen.offer for chosen in opens.shown(mail).live.chosen] == [opens.discount, opens.default]
 
 
 def test_it_writes_absent_keys_only(opens: Opens, repairs: Repairs) -> None:

@@ -30,7 +30,7 @@ from tests.workers.customers import histories, order
 from workers.commands.score import command
 from workers.futures import TASKS, Futures
 from workers.lives import HORIZON, Calendar
-from workers.scoring import Done, Scorer
+from workers.scoring import ALONE, Done, Scorer
 
 DAY = timedelta(days=1)
 
@@ -150,8 +150,7 @@ def test_it_scores_nobody_who_refuses_profiling(world: World) -> None:
 
 
 def test_it_lets_one_run_go_on_at_a_time_and_ends_what_was_broken_off(world: World) -> None:
-    scorer = Scorer(world.intake, world.blobs, FixedClock(NOON))
-    with scorer._alone(), pytest.raises(Conflict, match="already"):
+    with db.alone(world.intake.sessions, ALONE, "another runs"), pytest.raises(Conflict, match="already"):
         world.run()
     broken = "INSERT INTO score_run (asked_at, asked_by, began_at) VALUES (now(), 'test', now()) RETURNING id"
     [row] = world.rows(broken)

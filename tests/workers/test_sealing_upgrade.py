@@ -208,3 +208,21 @@ def test_it_keys_what_contents_were_hashed_to_and_still_tells_repeats(
         assert there.execute("SELECT content_hash FROM event_conflict").fetchall() == [(new.content_hash,)]
         claims = there.execute("SELECT message_id FROM household_claim ORDER BY id").fetchall()
         assert claims == [(new.message_id,), ("m-1",)]
+
+
+@pytest.mark.feature("SU-13")
+def test_it_keys_contradicting_calls_also_where_no_event_is_left(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = bare(monkeypatch), read(SAID, Arrival(NOW, content_key=content_key(HASH_KEY)))
+    rows: list[tuple[str, tuple[Any, ...]]] = [
+        ("INSERT INTO event_conflict (message_id, source_id, content_hash, received_at, body)"
+         " VALUES ('m-1', 1, %s, now(), '')", (old.content_hash,)),
+    ]  # fmt: skip
+    with upgraded(postgres, "0045", rows) as url, psycopg.connect(url.replace("+psycopg", "")) as there:
+        there.autocommit = True
+        with pytest.raises(SettingError, match="LATEBIND_HASH_KEY"):
+            migrate(url, VAULT, b"", "0046")
+        migrate(url, VAULT, HASH_KEY, "0046")
+        found = there.execute("SELECT message_id, content_hash FROM event_conflict").fetchall()
+        assert found == [("m-1", new.content_hash)]

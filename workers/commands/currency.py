@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 import click
 
 from base.clock import clock_from
+from base.counting import count
 from base.db import transaction
 from base.errors import InvalidInput
 from base.processes import give_way
@@ -18,8 +18,6 @@ from signals.exchange import Given
 from signals.intake import Intake
 from signals.rebuild import rebuild
 from workers.commands.importing import opened_intake
-
-ALL: Final = "latebind rebuild"
 
 
 @click.group("currency")
@@ -60,9 +58,9 @@ def rates(file: Path) -> None:
             told = list(exchange.read_rates(lines, own, given))
         intake.settle(lambda session: exchange.give(session, told, own, given))
         click.echo(
-            f"{given.changed} rates are new or another, {len(told) - given.changed} known, {given.refused} refused"
+            f"{count(given.changed, 'rate')} new or another, {len(told) - given.changed} known, {given.refused} refused"
         )
-        _fold_again(settings, intake, given)
+        _fold_again(settings, intake)
     for line, error in given.bad:
         click.echo(f"line {line}: {error}", err=True)
     if given.refused:
@@ -79,7 +77,10 @@ def show() -> None:
             if own is None or currency != own:
                 click.echo(f"{currency}: {'no rate' if day is None else f'newest rate of {day}'}")
         for one in exchange.lacking(session):
-            click.echo(f"{one.orders} orders in {one.currency} have no rate, the first of {one.first}")
+            have = "has" if one.orders == 1 else "have"
+            click.echo(f"{count(one.orders, 'order')} in {one.currency} {have} no rate, the first of {one.first}")
+        if exchange.due(session):
+            click.echo(exchange.INTERRUPTED)
 
 
 def _set(code: str | None) -> None:
@@ -90,12 +91,15 @@ def _set(code: str | None) -> None:
         _fold_again(settings, intake)
 
 
-def _fold_again(settings: Settings, intake: Intake, given: Given | None = None) -> None:
-    """Have what is stored of people follow what has just been committed."""
-    people = intake.settle(lambda session: exchange.concerned(session, given))
-    if not people:
+def _fold_again(settings: Settings, intake: Intake) -> None:
+    """Have what is stored of people follow what is committed, also what an interrupted run left."""
+    found = intake.settle(exchange.due)
+    if not found:
         return
-    click.echo(f"Folding {len(people):,} people again; if this is interrupted, run {ALL}.", err=True)
-    give_way(settings.niceness)
-    report = rebuild(intake, clock_from(settings).now(), only=people)
-    click.echo(f"{report.profiles} profiles folded anew, {report.different} different")
+    click.echo("States follow now; if this is interrupted, run it again.", err=True)
+    people = intake.settle(lambda session: exchange.concerned(session, found))
+    if people:
+        give_way(settings.niceness)
+        report = rebuild(intake, clock_from(settings).now(), only=people)
+        click.echo(f"{count(report.profiles, 'profile')} folded anew, {report.different} different")
+    intake.settle(lambda session: exchange.done(session, found))

@@ -16,6 +16,7 @@ import click
 
 from base import db, stores
 from base.clock import clock_from, monotonic
+from base.counting import count
 from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
 from base.vault import Vault
@@ -263,8 +264,8 @@ def products(
     click.echo(f"{report.stored} stored{older}, {report.refused} refused{gone}")
     if report.held_back:
         click.echo(
-            f"It leaves out {report.held_back} products of {source}, more than can be believed of a whole feed: they"
-            " stay. If that is right, say --leaving-any; of some products alone, --feed part.",
+            f"It leaves out {count(report.held_back, 'product')} of {source}, more than can be believed of a whole"
+            " feed: they stay. If that is right, say --leaving-any; of some products alone, --feed part.",
             err=True,
         )
     _end(report.refused, allow_errors)

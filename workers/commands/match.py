@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from base.clock import clock_from
+from base.counting import count
 from workers.commands.importing import opened_intake
 from workers.likely import Matcher
 
@@ -19,6 +20,5 @@ def command() -> None:
         done = Matcher(intake, clock_from(settings)).run("latebind match")
     if done.fault is not None:
         click.echo(f"nothing was looked for: {done.fault}", err=True)
-    click.echo(
-        f"run {done.run}: {done.people} customers, {done.pairs} pairs, {done.merged} merged, {done.offered} offered"
-    )
+    looked = f"{count(done.people, 'customer')}, {count(done.pairs, 'pair')}"
+    click.echo(f"run {done.run}: {looked}, {done.merged} merged, {done.offered} offered")

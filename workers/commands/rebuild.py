@@ -10,6 +10,7 @@ from base.db import Sessions, transaction
 from base.processes import give_way
 from campaigns import opentally, tally
 from campaigns.models import Campaign
+from signals import exchange
 from signals.rebuild import RebuildReport, rebuild
 from workers.commands.importing import opened_intake
 
@@ -35,7 +36,9 @@ def command(counts: bool) -> None:
     with opened_intake() as (settings, intake):
         # It holds the locks of a few people at a time, so whoever waits for them does not wait long for it either.
         give_way(settings.niceness)
+        due = intake.settle(exchange.due)
         report = rebuild(intake, clock_from(settings).now(), show)
+        intake.settle(lambda session: exchange.done(session, due))
     click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
     if report.different:
         click.echo(f"different: {', '.join(map(str, report.first))}", err=True)

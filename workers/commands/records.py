@@ -20,6 +20,7 @@ from base.settings import Settings
 from base.stores import Store
 from campaigns import admin_log
 from campaigns.admin_log import SYSTEM
+from render.spool import SUFFIX, Spool
 from signals import keymarks
 from workers import setaside
 from workers.beside import settings_here
@@ -112,7 +113,8 @@ def put_back(sealed_with: Sealer | None) -> None:
 def accept_key(anyway: bool) -> None:
     """Make LATEBIND_RECORD_KEY, as it is set here, the key of this installation.
 
-    First stop render and let the recorders empty the stream. Everything that runs needs the new key afterwards.
+    First stop render and let the recorders empty the stream, and the spool of every host on which render runs: only
+    this host's can be seen from here. Everything that runs needs the new key afterwards.
     """
     with _opened("database_url", "record_key") as (settings, store):
         waiting = RecordStreams(store).length()
@@ -120,8 +122,17 @@ def accept_key(anyway: bool) -> None:
             raise click.ClickException(
                 f"{waiting:,} entries wait to be recorded: stop render, and have the recorders store them first"
             )
+        folder = settings.var / "spool"
+        if Spool(folder).waiting() and not anyway:
+            raise click.ClickException(
+                f"records wait on this host's disk, in {folder}: run a recorder or render here until they are gone"
+            )
         with _session(settings) as session:
             now = clock_from(settings).now()
             keymarks.accept(session, settings, "record_key", now)
             admin_log.record(session, SYSTEM, "accept", "record key", "record_key", now, after={"waiting": waiting})
     click.echo("This is the installation's record key now. Start render, recorders and pages with it.")
+    click.echo(
+        f"Where files of *{SUFFIX} wait in var/spool of another host, keep the key before: what they hold is set aside,"
+        " and goes back with put-back --sealed-with."
+    )

@@ -9,6 +9,7 @@ import click
 from base import db
 from base.blobs import blobs_from
 from base.clock import clock_from
+from base.counting import count
 from base.errors import InvalidInput
 from campaigns.models.scores import ScoreModel
 from workers.commands.importing import opened_intake
@@ -33,7 +34,8 @@ def command(moment: str | None, train: bool | None) -> None:
     if done.why_no_model is not None:
         click.echo(f"no model: the events {done.why_no_model}", err=True)
     flagged = ", ".join(f"{name} {number}" for name, number in done.flagged.items())
-    click.echo(f"run {done.run}: {done.people} people as of {as_of.isoformat()}; flagged: {flagged}")
+    people = count(done.people, "person", "people")
+    click.echo(f"run {done.run}: {people} as of {as_of.isoformat()}; flagged: {flagged}")
 
 
 def _instant(text: str) -> datetime:

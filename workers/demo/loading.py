@@ -1,12 +1,11 @@
 """The first act: products, households and all purchases before the story's "now", through the product's bulk import.
 
 What is loaded stays, and later runs find it. What a later run needs of the data without reading all of it again, the
-live week and the bestsellers, is kept beside the demo's other files.
+live week, the products and the bestsellers, is kept beside the demo's other files.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +25,7 @@ from workers.demo.journey import HOUSEHOLDS, Bestseller, Journey
 from workers.demo.stage import Stage
 
 SOURCE: Final = "Complete Journey retail transactions"
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 
 class Digest(msgspec.Struct):
@@ -72,23 +71,38 @@ def later_week(stage: Stage) -> list[bytes]:
     return _later_path(stage.folder).read_bytes().splitlines()
 
 
+def tell_catalogue_again(stage: Stage) -> None:
+    """Have the shop tell all its products as of now, as shops do daily, so that prices and stock can be trusted on."""
+    intake = Intake(stage.sessions, stage.store, stage.settings.hash_key)
+    with db.transaction(stage.sessions) as session:
+        sender = keyless_sender(session, SOURCE, stage.now)
+    began = monotonic()
+    products = _products(stage, intake, sender)
+    stage.say(f"the shop tells its {products:,} products as of now, in {_rate(products, began)}")
+
+
 def _import(stage: Stage, journey: Journey) -> Digest:
     intake = Intake(stage.sessions, stage.store, stage.settings.hash_key)
     with db.transaction(stage.sessions) as session:
         sender = keyless_sender(session, SOURCE, stage.now)
     began = monotonic()
-    feed = b"".join(journey.feed())
-    report = import_products(intake, sender, io.BytesIO(feed), "tsv", stage.now)
-    stage.say(f"{report.stored:,} products in {_rate(report.stored, began)}")
+    _feed_path(stage.folder).write_bytes(b"".join(journey.feed()))
+    products = _products(stage, intake, sender)
+    stage.say(f"{products:,} products in {_rate(products, began)}")
     events = _events(stage, intake, sender, journey.identities(), "statements of households")
     events += _events(stage, intake, sender, journey.orders(stage.calendar.begin, stage.calendar.story), "orders")
     calendar = stage.calendar
     _live_path(stage.folder).write_bytes(b"".join(journey.orders(calendar.story, calendar.end)))
     _later_path(stage.folder).write_bytes(b"".join(journey.orders(calendar.end, calendar.closed)))
-    digest = Digest(FORMAT, stage.calendar.weeks, events, report.stored, journey.bestsellers())
+    digest = Digest(FORMAT, stage.calendar.weeks, events, products, journey.bestsellers())
     # Written last: its being there says that everything else is.
     _digest_path(stage.folder).write_bytes(msgspec.json.encode(digest))
     return digest
+
+
+def _products(stage: Stage, intake: Intake, sender: Sender) -> int:
+    with _feed_path(stage.folder).open("rb") as feed:
+        return import_products(intake, sender, feed, "tsv", stage.now).stored
 
 
 def _events(stage: Stage, intake: Intake, sender: Sender, lines: Iterator[bytes], what: str) -> int:
@@ -130,12 +144,16 @@ def _kept(folder: Path) -> Digest | None:
         digest = msgspec.json.decode(_digest_path(folder).read_bytes(), type=Digest)
     except (FileNotFoundError, msgspec.DecodeError):
         return None
-    is_whole = _live_path(folder).exists() and _later_path(folder).exists()
+    is_whole = all(path(folder).exists() for path in (_feed_path, _live_path, _later_path))
     return digest if digest.format == FORMAT and is_whole else None
 
 
 def _digest_path(folder: Path) -> Path:
     return folder / "journey.json"
+
+
+def _feed_path(folder: Path) -> Path:
+    return folder / "products.tsv"
 
 
 def _live_path(folder: Path) -> Path:

@@ -18,6 +18,7 @@ from base import db, keys
 from base.ids import Delivery
 from render.facts import decode_used, encode_used
 from signals.intake import Intake
+from signals.products import publish_products
 from signals.rebuild import rebuild
 from workers.demo.memory import restore_states
 from workers.demo.restock import NAME
@@ -90,6 +91,8 @@ def take_back(stage: Stage) -> None:
     for start in range(0, len(stale), 1000):
         stage.store.delete(*stale[start : start + 1000])
     intake = Intake(stage.sessions, stage.store, stage.settings.hash_key)
+    for start in range(0, len(products), 1000):
+        publish_products(intake, products[start : start + 1000])
     restored, others = restore_states(stage, intake, touched)
     folded = rebuild(intake, stage.now, only=others).profiles if others else 0
     stage.say(

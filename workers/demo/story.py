@@ -10,7 +10,7 @@ from campaigns import starting
 from render.starting import HERO, TILE
 from workers.demo.claims import Claims
 from workers.demo.learning import learn
-from workers.demo.loading import Digest, live_week, load
+from workers.demo.loading import Digest, live_week, load, tell_catalogue_again
 from workers.demo.memory import keep_states
 from workers.demo.postbox import Postbox
 from workers.demo.proof import prove
@@ -65,7 +65,8 @@ def play(stage: Stage, inbox_url: str) -> Claims:
 
 
 def tell_feeds_again(stage: Stage) -> None:
-    """Have the shop tell its products of today as it last did, so that prices and stock can be trusted on."""
+    """Have the shop tell its products, and those of the story as it last did, so that opens can trust them on."""
+    tell_catalogue_again(stage)
     signals = Signals(stage.settings.signals_url, stage.write_key)
     try:
         for feed in stage.feeds:
