@@ -4,7 +4,8 @@ elsewhere, and either ends the campaign for them where it says so.
 What a mail was about is the thing that began it: of a triggered campaign the cart and the products of the event (its
 categories where it names no product), of a replenishment the categories that were due, else the products of the offers
 that the plan may show (the categories of those that show no product). Bought is what orders say that happened after
-the mail left, or, of a mail that waits, after what began it; for as many days as success is counted.
+the mail left, or, of a mail that waits, after what began it; for as many days as success is counted. An order of which
+nothing is left, as it was cancelled or came back whole, is none.
 Orders of an erased person are gone; how they had left by a purchase is kept as a sum (campaigns/remainder.py).
 """
 
@@ -207,8 +208,9 @@ _THINGS: Final = """
         FROM thing t
         LEFT JOIN LATERAL (
             SELECT e.id, e.category_ids, e.figures FROM profile member JOIN event e ON e.profile_id = member.id
-            WHERE member.root_id = t.root_id AND e.name = 'Order Completed' AND e.folds AND e.event_time > t.since
-              AND e.event_time <= :now AND e.event_time <= t.since + make_interval(days => :days)
+            WHERE member.root_id = t.root_id AND e.name = 'Order Completed' AND e.folds AND NOT e.void
+              AND e.event_time > t.since AND e.event_time <= :now
+              AND e.event_time <= t.since + make_interval(days => :days)
         ) o ON true
         GROUP BY t.id, t.occurrence, t.profile_id, t.sent_at, t.since
     ), left_by AS (
@@ -265,6 +267,6 @@ _BUYERS: Final = text("""
     JOIN delivery w ON w.profile_id = member.id
     JOIN campaign c ON c.id = w.campaign_id
     WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.folds
-      AND w.occurrence < :test AND w.state IN ('queued', 'deferred')
+      AND NOT e.void AND w.occurrence < :test AND w.state IN ('queued', 'deferred')
       AND c.ends_on_purchase AND c.state IN ('sending', 'paused')
 """)

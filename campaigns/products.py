@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVarTuple
@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session
 from base import keys
 from base.errors import InvalidInput, NotFound
 from base.stores import Store
-from campaigns.models import Campaign
 from signals.catalog import Category
 from signals.productfacts import ProductFacts
 from signals.productpictures import ProductPicture
@@ -27,10 +26,6 @@ MAX_QUERY: Final = 200
 MAX_WORDS: Final = 8
 MOST_COUNTED: Final = 1_000
 """Products that a search counts; of more it only says that there are more."""
-USUAL_BOUND: Final = timedelta(days=2)
-"""After which facts are too old where no campaign says otherwise."""
-OPENING: Final = ("scheduled", "sending", "paused", "finished")
-"""States in which a campaign's mails may be opened, now or soon."""
 Row = TypeVarTuple("Row")
 _DECODER: Final = msgspec.msgpack.Decoder(ProductFacts)
 
@@ -153,21 +148,6 @@ def differences(row: Product, read: ProductFacts) -> list[Difference]:
         for name in ProductFacts.__struct_fields__
         if getattr(stored, name) != getattr(read, name)
     ]
-
-
-def bounds(session: Session) -> Mapping[int, tuple[str, timedelta]]:
-    """By campaign that answers opens or soon will: its name, and after which time it takes facts for too old."""
-    rows = session.execute(
-        select(Campaign.id, Campaign.name, Campaign.feed_stale_s)
-        .where(Campaign.state.in_(OPENING), Campaign.plan_hash.is_not(None))
-        .order_by(Campaign.feed_stale_s, Campaign.name)
-    )
-    return {row.id: (row.name, timedelta(seconds=row.feed_stale_s)) for row in rows}
-
-
-def strictest(session: Session) -> timedelta:
-    """After which time some campaign takes the facts of a product for too old; the usual bound where none runs."""
-    return min((bound for _, bound in bounds(session).values()), default=USUAL_BOUND)
 
 
 def _narrowed(session: Session, query: Select[*Row], wanted: Wanted, now: datetime) -> Select[*Row]:

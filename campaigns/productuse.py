@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
 from campaigns import offers, products, relations
+from campaigns.feedtrust import Trust
 from campaigns.models import Campaign, Offer, Segment
 from signals.catalog import Category
 from signals.moments import unix_ms
@@ -100,10 +101,10 @@ def uses(session: Session, row: Product, category: Category | None) -> list[Use]
 
 
 def refusals(
-    session: Session, found: list[Use], read: ProductFacts | None, now: datetime
-) -> list[Refused]:  # fmt: skip
+    session: Session, trusted: Mapping[int, Trust], found: list[Use], read: ProductFacts | None, now: datetime
+) -> list[Refused]:
     """What the next open does not show because of what it reads of the product, by offer; None: it reads nothing."""
-    shown = _shown_in(session)
+    shown = _shown_in(session, trusted)
     told = []
     for use in found:
         if read is not None and read.gone and use.by_product:
@@ -115,7 +116,7 @@ def refusals(
             told.append(Refused(use, "nothing is known of the product in the hot store"))
             continue
         age = timedelta(milliseconds=max(0, unix_ms(now) - read.feed_ms))
-        stale = tuple(name for name, bound in shown.get(use.id, ()) if age > bound)
+        stale = tuple(one.name for one in shown.get(use.id, ()) if age > one.bound)
         if stale:
             told.append(Refused(use, "price and stock were told too long ago", stale))
         if use.stock and read.stock is None:
@@ -195,11 +196,10 @@ def _categories(rule: Any) -> Iterator[str]:
                 yield from _categories(child)
 
 
-def _shown_in(session: Session) -> Mapping[int, list[tuple[str, timedelta]]]:
-    """By offer: the campaigns that may show it, and after which time each takes facts for too old."""
-    bounds = products.bounds(session)
-    found: dict[int, list[tuple[str, timedelta]]] = {}
-    for number, slots in session.execute(select(Campaign.id, Campaign.slots).where(Campaign.id.in_(list(bounds)))):
+def _shown_in(session: Session, trusted: Mapping[int, Trust]) -> Mapping[int, list[Trust]]:
+    """By offer: the campaigns that may show it, as each trusts what feeds tell."""
+    found: dict[int, list[Trust]] = {}
+    for number, slots in session.execute(select(Campaign.id, Campaign.slots).where(Campaign.id.in_(list(trusted)))):
         for offer in {offer for slot in slots for offer in slot.get("offers", ())}:
-            found.setdefault(offer, []).append(bounds[number])
+            found.setdefault(offer, []).append(trusted[number])
     return found

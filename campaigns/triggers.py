@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import Subquery, and_, any_, exists, func, literal, select
+from sqlalchemy import Subquery, and_, any_, exists, func, literal, not_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -29,7 +29,10 @@ LOOK_EVERY: Final = timedelta(seconds=20)
 
 
 def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
-    """Who did the named thing while the campaign lasts and has not entered: (profile_id, event_id)."""
+    """Who did the named thing while the campaign lasts and has not entered: (profile_id, event_id).
+
+    An order of which nothing is left was not done, and one is of the categories that are left of it.
+    """
     terms = msgspec.convert(campaign.trigger, Trigger)
     since = max(campaign.due_at or now, now - timedelta(hours=terms.within_hours))
     until = now if campaign.ends_at is None else min(campaign.ends_at, now)
@@ -42,6 +45,7 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
             Event.event_time <= until,
             is_named(terms.event),
             Event.folds,
+            not_(Event.void),
         )
         .group_by(Profile.root_id)
     )
@@ -49,7 +53,7 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
         number = rulebook.categories(session).get(terms.category)
         if number is None:
             raise InvalidInput("trigger.category", f"names the category {terms.category}, which there is not")
-        query = query.where(any_(Event.category_ids) == number)
+        query = query.where(literal(number) == any_(func.coalesce(Event.left_category_ids, Event.category_ids)))
     did = query.subquery("did")
     # Under any of the profiles that were merged into them.
     member = aliased(Profile)

@@ -17,10 +17,11 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from base import stores
+from base.blobs import FolderBlobs
 from base.queues import QueueName, queue
 from base.recordstreams import RecordStreams
 from base.stores import Store
-from campaigns import arms, products
+from campaigns import arms, feedtrust
 from campaigns.drift import Drift
 from campaigns.models import Campaign, ModelDrift
 from campaigns.opens import Decision
@@ -58,7 +59,7 @@ class Measures:
     stale_feeds: int | None = None
 
 
-def measures(session: Session, store: Store, queues: Store, now: datetime) -> Measures:
+def measures(session: Session, blobs: FolderBlobs, store: Store, queues: Store, now: datetime) -> Measures:
     """Everything at `now`. Raises what the database raises."""
     since = now - WINDOW
     fetches, fallbacks, seconds = _fetches(session, since)
@@ -81,7 +82,7 @@ def measures(session: Session, store: Store, queues: Store, now: datetime) -> Me
         model_drift=max((one.largest for one in drifts), default=None),
         model_gap=max((one.gap for one in drifts), default=None),
         broken_groups=arms.broken(session, now),
-        stale_feeds=_stale_feeds(session, now),
+        stale_feeds=_stale_feeds(session, blobs, now),
     )
 
 
@@ -118,10 +119,10 @@ def _signal_age(session: Session, now: datetime) -> float | None:
     return None if newest is None else max(0.0, (now - newest).total_seconds())
 
 
-def _stale_feeds(session: Session, now: datetime) -> int | None:
-    """Product feeds that are older than a campaign trusts them for; None where no campaign is under way."""
-    bounds = products.bounds(session).values()
-    return feedhealth.quiet(session, now - min(bound for _, bound in bounds)) if bounds else None
+def _stale_feeds(session: Session, blobs: FolderBlobs, now: datetime) -> int | None:
+    """Product feeds that are older than a campaign trusts them for; None where no campaign needs any."""
+    needed = feedtrust.needed(feedtrust.trusts(session, blobs, now))
+    return feedhealth.quiet(session, needed, now) if any(needed.values()) else None
 
 
 def _fetches(session: Session, since: datetime) -> tuple[int, int, dict[float, float]]:

@@ -288,11 +288,17 @@ _NEWEST: Final = """
         WHERE order_id IS NOT NULL AND name = 'Order Completed' AND folds ORDER BY id DESC LIMIT :most
     )
 """
+# Each rate is asked for once: it is the same all day.
 _LACKING: Final = text(
-    f"""{_NEWEST}
-    SELECT source_id, told, count(*) AS orders, min(at AT TIME ZONE 'UTC')::date AS first
-    FROM newest WHERE told IS NOT NULL AND exchange_rate_at(told, at) = 0
-    GROUP BY source_id, told ORDER BY orders DESC, told, source_id LIMIT 100
+    f"""{_NEWEST}, days AS MATERIALIZED (
+        SELECT source_id, told, (at AT TIME ZONE 'UTC')::date AS day, count(*) AS orders
+        FROM newest WHERE told IS NOT NULL GROUP BY 1, 2, 3
+    ), asked AS MATERIALIZED (SELECT DISTINCT told, day FROM days
+    ), unrated AS MATERIALIZED (
+        SELECT told, day FROM asked WHERE exchange_rate_at(told, day::timestamp AT TIME ZONE 'UTC') = 0
+    )
+    SELECT source_id, told, sum(orders)::bigint AS orders, min(day) AS first FROM days JOIN unrated USING (told, day)
+    GROUP BY source_id, told ORDER BY 3 DESC, told, source_id LIMIT 100
 """  # noqa: S608
 )
 _IN_USE: Final = text(

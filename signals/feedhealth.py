@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -81,19 +82,27 @@ _DAYS: Final = text("""
     FROM feed_day GROUP BY source_id
 """)
 _FULL: Final = text("SELECT source_id, at, held_back, known FROM full_feed")
+# Each product is looked up by its id: planned as a join, it reads the catalogue.
 _QUIET: Final = text("""
-    SELECT count(*) FROM (
-        SELECT p.source_id FROM product p JOIN source s ON s.id = p.source_id
-        WHERE s.disabled_at IS NULL AND s.id IN (SELECT source_id FROM feed_day WHERE taken > 0)
-          AND p.gone_at IS NULL
-        GROUP BY p.source_id
-        HAVING count(*) FILTER (WHERE p.feed_at < :before) > count(*) * CASE
-            WHEN EXISTS (SELECT FROM full_feed f WHERE f.source_id = p.source_id) THEN CAST(:most AS float8)
-            ELSE 0.9999999 END
+    WITH told AS MATERIALIZED (
+        SELECT s.id, EXISTS (SELECT FROM full_feed f WHERE f.source_id = s.id) AS is_full FROM source s
+        WHERE s.disabled_at IS NULL AND EXISTS (SELECT FROM feed_day d WHERE d.source_id = s.id AND d.taken > 0)
+    ), found AS MATERIALIZED (
+        SELECT needed.before, p.source_id, p.feed_at < needed.before AS is_old
+        FROM unnest(CAST(:products AS text[]), CAST(:befores AS timestamptz[])) AS needed (id, before)
+        CROSS JOIN LATERAL (
+            SELECT source_id, feed_at FROM product WHERE id = needed.id AND gone_at IS NULL LIMIT 1
+        ) AS p
+    )
+    SELECT count(DISTINCT id) FROM (
+        SELECT told.id FROM found JOIN told ON told.id = found.source_id
+        GROUP BY told.id, told.is_full, found.before
+        HAVING CASE WHEN told.is_full THEN count(*) FILTER (WHERE is_old) > count(*) * CAST(:most AS float8)
+            ELSE bool_and(is_old) END
     ) AS quiet
 """)
 MOST_STALE: Final = 0.2
-"""Of the products of a source that tells full feeds: more of them are too old only where its feed does not come."""
+"""Of the products needed of a source that tells full feeds: a few may be ones that it left out or that were refused."""
 _REASONS: Final = text("""
     SELECT source_id, field, message, count(*) AS times FROM rejected_event
     WHERE reason = 'product' AND at > :since GROUP BY source_id, field, message ORDER BY times DESC, field, message
@@ -109,10 +118,15 @@ def note(session: Session, source_id: int, taken: int, refused: int, now: dateti
     session.execute(delete(FeedDay).where(FeedDay.source_id == source_id, FeedDay.day < oldest))
 
 
-def quiet(session: Session, before: datetime) -> int:
-    """How many feeds whose key is still good have not told of their products since that moment: of more than a fifth
-    where they tell full feeds, else of any."""
-    return session.scalar(_QUIET, {"before": before, "most": MOST_STALE}) or 0
+def quiet(session: Session, needed: Mapping[timedelta, Collection[str]], now: datetime) -> int:
+    """How many feeds whose key is still good told too long ago of what is needed of them: products by how long ago at
+    most they must have been told. Too long are more than a fifth where the source tells full feeds, else all of them.
+
+    Nothing but these products is looked at, so that it costs the same however large the catalogue is.
+    """
+    pairs = [(name, now - bound) for bound, names in needed.items() for name in names]
+    asked = {"products": [name for name, _ in pairs], "befores": [before for _, before in pairs], "most": MOST_STALE}
+    return session.scalar(_QUIET, asked) or 0
 
 
 def feeds(session: Session, now: datetime, bound: timedelta) -> list[Feed]:

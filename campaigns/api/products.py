@@ -9,7 +9,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 from base.errors import Unavailable
-from campaigns import products, productuse, relations
+from campaigns import feedtrust, products, productuse, relations
 from campaigns.access import allow
 from campaigns.api.desk import MAX_PAGE, api, served
 from campaigns.parts import parts
@@ -211,6 +211,7 @@ def get_product(product_id: str) -> ProductDetail:
             raise Unavailable("The hot store") from error
         found = productuse.uses(session, item.product, item.category)
         company = productuse.company(session, parts().blobs, item.product)
+        trusted = feedtrust.trusts(session, parts().blobs, now)
         told = interest(session, item.product.id)
         return ProductDetail(
             product=_product(item, now),
@@ -226,7 +227,7 @@ def get_product(product_id: str) -> ProductDetail:
             uses=[ProductUse(use.kind, use.id, use.name, use.how) for use in found],
             refused=[
                 ProductRefusal(one.offer.id, one.why, list(one.campaigns))
-                for one in productuse.refusals(session, found, read, now)
+                for one in productuse.refusals(session, trusted, found, read, now)
             ],
             complements=[
                 ProductComplement(one.category.slug, one.orders, one.lift, one.how) for one in company.complements
@@ -243,8 +244,9 @@ def get_product(product_id: str) -> ProductDetail:
 def list_feeds() -> FeedList:
     """How each product feed does: when it last told, what was taken and refused and why, how much is too old."""
     with parts().transaction() as session:
-        bound = products.strictest(session)
-        found = feedhealth.feeds(session, parts().now(), bound)
+        now = parts().now()
+        bound = feedtrust.strictest(feedtrust.trusts(session, parts().blobs, now))
+        found = feedhealth.feeds(session, now, bound)
     return FeedList(
         [
             FeedOut(

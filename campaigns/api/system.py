@@ -239,7 +239,7 @@ def check_addresses() -> AddressList:
 def list_alarms() -> AlarmsOut:
     """Every alarm as it stands; the limits are those of the rules for Prometheus."""
     with parts().transaction() as session:
-        seen = measures(session, parts().store, parts().queues, parts().now())
+        seen = measures(session, parts().blobs, parts().store, parts().queues, parts().now())
     return AlarmsOut(
         [
             AlarmOut(one.alarm.name, one.alarm.title, one.value, one.limit, one.is_firing, one.alarm.advice)

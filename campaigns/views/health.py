@@ -45,7 +45,7 @@ def readyz() -> ResponseReturnValue:
 def metrics() -> ResponseReturnValue:
     """What an operator watches, and the process's own counters, in Prometheus text form."""
     with parts().transaction() as session:
-        seen = measures(session, parts().store, parts().queues, parts().now())
+        seen = measures(session, parts().blobs, parts().store, parts().queues, parts().now())
     registry = CollectorRegistry()
     registry.register(_Watched(seen))
     return generate_latest(registry) + generate_latest(), 200, {"Content-Type": CONTENT_TYPE_LATEST}

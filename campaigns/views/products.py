@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from redis.exceptions import RedisError
 
 from base.errors import InvalidInput, NotFound
-from campaigns import products, productuse, relations
+from campaigns import feedtrust, products, productuse, relations
 from campaigns.access import allow
 from campaigns.parts import parts
 from campaigns.pictures import stored_picture
@@ -52,7 +52,7 @@ def index() -> ResponseReturnValue:
             asked={name: value for name, value in request.args.items() if name != "after" and value},
             categories=products.categories(session),
             ages=AGES,
-            stale_before=now - products.strictest(session),
+            stale_before=now - feedtrust.strictest(feedtrust.trusts(session, parts().blobs, now)),
             now=now,
             signals_url=parts().settings.signals_url,
             fault=fault,
@@ -74,7 +74,7 @@ def show(product_id: str) -> ResponseReturnValue:
         except RedisError:
             read, told["away"] = None, True
         found = productuse.uses(session, item.product, item.category)
-        bounds = products.bounds(session)
+        trusted = feedtrust.trusts(session, parts().blobs, now)
         age = now - item.product.feed_at
         return render_template(
             "products/show.html",
@@ -82,10 +82,10 @@ def show(product_id: str) -> ResponseReturnValue:
             row=item.product,
             picture=products.picture_of(session, item.product.id),
             uses=found,
-            refused=[] if told["away"] else productuse.refusals(session, found, read, now),
+            refused=[] if told["away"] else productuse.refusals(session, trusted, found, read, now),
             company=productuse.company(session, parts().blobs, item.product),
-            stale_for=[name for name, bound in bounds.values() if age > bound],
-            is_stale=age > products.strictest(session),
+            stale_for=[one.name for one in trusted.values() if age > one.bound],
+            is_stale=age > feedtrust.strictest(trusted),
             read_at=None if read is None else relations.moment(read.feed_ms),
             read_price=None if read is None else read.priced(unix_ms(now)).price_cents,
             now=now,
@@ -125,13 +125,13 @@ def feeds() -> ResponseReturnValue:
     """How each feed does: when it last told, what was taken and refused and why, and how much of it is too old."""
     now = parts().now()
     with parts().transaction() as session:
-        bounds = products.bounds(session)
-        strictest = products.strictest(session)
+        trusted = feedtrust.trusts(session, parts().blobs, now)
+        strictest = feedtrust.strictest(trusted)
         return render_template(
             "products/feeds.html",
             feeds=feedhealth.feeds(session, now, strictest),
             names=products.source_names(session),
-            bounds=bounds,
+            trusted=trusted,
             strictest=strictest,
             stale_hours=max(1, int(strictest / timedelta(hours=1))),
             signals_url=parts().settings.signals_url,

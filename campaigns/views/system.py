@@ -34,7 +34,7 @@ pages = Blueprint("system", __name__, url_prefix="/system")
 def index() -> ResponseReturnValue:
     """Alarms, queues, the record stream, sources, refused signals, people and the newest log lines."""
     with parts().transaction() as session:
-        seen = measures(session, parts().store, parts().queues, parts().now())
+        seen = measures(session, parts().blobs, parts().store, parts().queues, parts().now())
         untaken = RejectedEvent.replayed_at.is_(None)
         rejected = session.scalars(select(RejectedEvent).where(untaken).order_by(RejectedEvent.id.desc()).limit(20))
         known = people.users(session)

@@ -172,7 +172,7 @@ def test_it_alarms_when_an_arm_loses_a_twentieth_of_its_exposures(web: Web) -> N
         count(session, shop.blobs, campaign, shop.now)
         assert arms.keep_checks(session, shop.now) == 2
         assert session.get(Campaign, campaign) is not None
-        seen = watch.measures(session, shop.store, shop.store, shop.now)
+        seen = watch.measures(session, shop.blobs, shop.store, shop.store, shop.now)
     firing = [one.alarm.name for one in alarms.standings(seen) if one.is_firing]
     assert "GroupsBroken" in firing
     told = {one["stage"]: one for one in web.program("manager").told("GET", f"/campaigns/{campaign}/arms")["checks"]}

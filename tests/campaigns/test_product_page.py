@@ -154,7 +154,7 @@ def test_it_warns_of_what_the_next_open_leaves_out_because_of_it(stocked: Shop, 
     assert refused() == []
     advance(stocked, timedelta(hours=2))
     with stocked.sessions.begin() as session:
-        session.get_one(Campaign, campaign).state = "finished"
+        session.get_one(Campaign, campaign).state = "sending"
     assert refused() == [(offer, "price and stock were told too long ago", ["Spring"])]
     for role in ("manager", "support"):
         page = web.browser(role).get("/product-feeds").text

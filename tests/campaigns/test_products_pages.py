@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from campaigns.models import Campaign
+from campaigns.campaigns import SlotChoice
+from campaigns.models import Campaign, Occurrence
 from signals import productpictures
 from signals.fullfeeds import take_full
 from signals.products import Product, take_products
@@ -135,33 +137,106 @@ def test_it_says_how_feeds_do_and_why_items_were_refused(stocked: Shop, web: Web
     assert (again[stocked.source.id]["taken"], again[stocked.source.id]["reasons"]) == (0, [])
 
 
+def alarm(web: Web) -> tuple[bool | None, str]:
+    """Whether the alarm of stale feeds rings, and its value."""
+    listed = web.program("admin").told("GET", "/system/alarms")["alarms"]
+    (one,) = [one for one in listed if one["name"] == "FeedsStale"]
+    return one["firing"], one["value"]
+
+
+def mailing(shop: Shop, name: str, bound: timedelta, *needed: str, **offered: Any) -> int:
+    """A campaign whose run has been frozen and that sends, with an offer of each product that is shown with a price."""
+    made = [
+        shop.offer("cross-sell", name=f"{name} {product}", product=product, **({"needs_stock": True} | offered))
+        for product in needed
+    ]
+    default = shop.offer("neutral")
+    slots = [SlotChoice(slot=0, default=default, offers=made), SlotChoice(slot=1, default=default)]
+    number = shop.campaign(name=name, slots=slots, feed_stale_s=int(bound.total_seconds()))
+    with shop.sessions.begin() as session:
+        row = session.get_one(Campaign, number)
+        row.state = "sending"
+        run = Occurrence(
+            campaign_id=number, number=1, state="sending", due_at=shop.now, frozen_at=shop.now, plan_hash=row.plan_hash
+        )
+        session.add(run)
+    return number
+
+
+def end(shop: Shop, campaign: int) -> None:
+    """Have a campaign's run, and so the campaign, end now."""
+    with shop.sessions.begin() as session:
+        session.get_one(Campaign, campaign).state = "finished"
+        run = session.get_one(Occurrence, (campaign, 1))
+        run.state, run.finished_at = "finished", shop.now
+
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
 @pytest.mark.feature("DE-06")
 def test_it_raises_an_alarm_while_a_feed_is_older_than_a_campaign_trusts_it_for(stocked: Shop, web: Web) -> None:
-    program = web.program("admin")
-
-    def alarm() -> tuple[bool | None, str]:
-        (one,) = [one for one in program.told("GET", "/system/alarms")["alarms"] if one["name"] == "FeedsStale"]
-        return one["firing"], one["value"]
-
-    assert alarm() == (None, "–"), "nobody trusts a feed yet"
-    campaign = stocked.campaign(feed_stale_s=3600)
-    with stocked.sessions.begin() as session:
-        session.get_one(Campaign, campaign).state = "sending"
-    advance(stocked, timedelta(hours=1))
-    assert alarm() == (False, "0 feeds")
+    assert alarm(web) == (None, "–"), "nobody trusts a feed yet"
+    mailing(stocked, "Spring", HOUR, "shoe", "sock_1", "belt")
+    advance(stocked, HOUR)
+    assert alarm(web) == (False, "0 feeds")
     advance(stocked, timedelta(seconds=1))
-    assert alarm() == (True, "1 feed")
+    assert alarm(web) == (True, "1 feed")
     assert take_products(stocked.intake, stocked.source, [ITEMS[0] | {"price": "free"}], stocked.now).stored == 0
-    assert alarm() == (True, "1 feed"), "what is refused tells nothing"
+    assert alarm(web) == (True, "1 feed"), "what is refused tells nothing"
     take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
-    assert alarm() == (False, "0 feeds")
+    assert alarm(web) == (False, "0 feeds")
     take_full(stocked.intake, stocked.source, ITEMS, stocked.now)
     advance(stocked, timedelta(hours=2))
     take_products(stocked.intake, stocked.source, [ITEMS[0]], stocked.now)
-    assert alarm() == (True, "1 feed"), "a change of one is not the catalogue"
+    assert alarm(web) == (True, "1 feed"), "a change of one is not the catalogue"
     with stocked.sessions.begin() as session:
         disable_source(session, stocked.source.id, stocked.now)
-    assert alarm() == (False, "0 feeds"), "who has no key any more is not waited for"
+    assert alarm(web) == (False, "0 feeds"), "who has no key any more is not waited for"
+
+
+@pytest.mark.feature("DE-06")
+def test_a_feed_is_held_against_the_campaigns_that_need_it_as_they_were_published(stocked: Shop, web: Web) -> None:
+    with stocked.sessions.begin() as session:
+        tills = sender(create_source(session, "tills", "server", stocked.now)[0])
+    take_products(stocked.intake, tills, [ITEMS[0]], stocked.now)
+    mailing(stocked, "Words", HOUR, "pills/a", needs_stock=False)
+    assert alarm(web) == (None, "–"), "an offer without price or stock needs no fresh facts"
+    mailing(stocked, "Hourly", HOUR, "shoe")
+    weekly = mailing(stocked, "Weekly", timedelta(days=7), "belt")
+    advance(stocked, DAY)
+    take_products(stocked.intake, tills, [ITEMS[0]], stocked.now)
+    assert alarm(web) == (False, "0 feeds"), "the weekly feed is needed by the weekly campaign alone"
+    with stocked.sessions.begin() as session:
+        session.get_one(Campaign, weekly).feed_stale_s = 3600
+    assert alarm(web) == (False, "0 feeds"), "opens go by what was published"
+    stocked.publish(weekly)
+    assert alarm(web) == (True, "1 feed")
+
+
+@pytest.mark.feature("DE-06")
+def test_no_feed_is_waited_for_once_nothing_that_needs_it_is_opened(stocked: Shop, web: Web) -> None:
+    sale = mailing(stocked, "Sale", HOUR, "shoe", ends_at=stocked.now + timedelta(days=2))
+    advance(stocked, DAY)
+    assert alarm(web) == (True, "1 feed")
+    with stocked.sessions.begin() as session:
+        session.get_one(Campaign, sale).killed = True
+    assert alarm(web) == (None, "–"), "defaults need no feed"
+    with stocked.sessions.begin() as session:
+        session.get_one(Campaign, sale).killed = False
+    advance(stocked, DAY)
+    assert alarm(web) == (None, "–"), "its offer is over"
+    spring = mailing(stocked, "Spring", HOUR, "shoe")
+    end(stocked, spring)
+    advance(stocked, timedelta(days=59))
+    assert alarm(web) == (True, "1 feed"), "its mails are opened still"
+    assert "fresh: here for 1 hour" in web.browser("manager").get("/product-feeds").text
+    end(stocked, sale)
+    advance(stocked, DAY)
+    assert alarm(web) == (None, "–"), "the lifetime of its mails is over"
+    assert "fresh: here for 1 hour" in web.browser("manager").get("/product-feeds").text
+    advance(stocked, timedelta(days=60))
+    assert "fresh: here for 2 days" in web.browser("manager").get("/product-feeds").text
 
 
 def test_it_tells_what_left_a_full_feed_and_whose_feed_is_not_believed(stocked: Shop, web: Web) -> None:

@@ -136,6 +136,32 @@ def test_money_is_added_up_in_the_own_currency_and_without_a_rate_not_at_all(des
     assert desk.rebuilt().different == 0
 
 
+# In the place of the function that knows the rates: it counts how often it is asked.
+COUNTING = """
+    CREATE OR REPLACE FUNCTION exchange_rate_at(told text, moment timestamptz) RETURNS numeric LANGUAGE plpgsql AS $$
+    BEGIN PERFORM nextval('times_asked'); RETURN 0; END $$
+"""
+
+
+def test_what_lacks_a_rate_is_told_by_the_day_and_each_day_is_asked_for_once(desk: Desk) -> None:
+    adding_up(desk, "CHF,2026-02-16,0.95", "CHF,2026-02-20,0.96")
+    desk.send(
+        *(paid("ann", f"a{number}", 14, 10, "CHF") for number in range(5)),
+        *(paid("bob", f"b{number}", 15, 10, "chf") for number in range(4)),
+        *(paid("bob", f"c{number}", 16, 10, "CHF") for number in range(3)),
+        *(paid("ann", f"d{number}", 16, 10, "EUR") for number in range(6)),
+    )
+    with desk.sessions() as session:
+        found = [(one.currency, one.orders, one.first) for one in exchange.lacking(session)]
+        assert found == [("CHF", 9, date(2026, 2, 14))]
+        session.execute(text("CREATE SEQUENCE times_asked"))
+        session.execute(text(COUNTING))
+        found = [(one.currency, one.orders, one.first) for one in exchange.lacking(session)]
+        assert found == [("CHF", 12, date(2026, 2, 14)), ("EUR", 6, date(2026, 2, 16))]
+        assert session.scalar(text("SELECT last_value FROM times_asked")) == 4, "three days in one, one in the other"
+        session.rollback()
+
+
 def test_without_an_own_currency_amounts_are_added_up_as_they_are_told(desk: Desk) -> None:
     desk.send(paid("ann", "o1", 3, 100, "USD"), paid("ann", "o2", 4, 50, "EUR"), paid("ann", "o3", 5, 1, "pounds"))
     assert desk.state(desk.root("user_id", "ann")).order_cents == 15_100

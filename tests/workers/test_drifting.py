@@ -63,7 +63,7 @@ class Living:
     def firing(self) -> set[str]:
         """The alarms about models that fire."""
         with self.shop.sessions.begin() as session:
-            seen = measures(session, self.shop.store, self.shop.store, self.shop.now)
+            seen = measures(session, self.shop.blobs, self.shop.store, self.shop.store, self.shop.now)
         return {one.alarm.name for one in standings(seen) if one.is_firing and one.alarm.name.startswith("Model")}
 
 

@@ -38,6 +38,12 @@ def bought(name: str, product: str, **more: Any) -> dict[str, Any]:
     return {"type": "track", "userId": name, "event": "Order Completed", "properties": said}
 
 
+def cancelled(name: str, product: str) -> dict[str, Any]:
+    """The cancellation of such an order."""
+    said = {"order_id": f"o-{name}-{product}"}
+    return {"type": "track", "userId": name, "event": "Order Cancelled", "properties": said}
+
+
 class Carts:
     """A campaign that mails who left a cart, and its loop."""
 
@@ -91,6 +97,29 @@ def test_it_tells_who_bought_the_mailed_item_another_one_and_nothing(
     # What is bought when the time is over changes nothing any more.
     shop.send(bought("eve", "shoes-eve"))
     assert carts.found()["eve"] == "nothing"
+
+
+@pytest.mark.feature("CM-08")
+@pytest.mark.usefixtures("sender", "relay")
+def test_who_bought_and_cancelled_has_not_left(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann", "ben", "eve")
+    carts = Carts(shop, scheduler)
+    names = {number: name for name, number in shop.known().items()}
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in ("ann", "ben")))
+    carts.pass_by()
+    carts.pass_by()
+    shop.send(bought("ann", "shoes-ann"), bought("ben", "shoes-ben"))
+    carts.pass_by()
+    assert carts.found() == {"ann": "converted", "ben": "converted"}
+    shop.send(cancelled("ann", "shoes-ann"))
+    assert carts.found() == {"ann": "open", "ben": "converted"}
+    # A mail that waits leaves nevertheless: neither the loop nor the sender takes the order for a purchase.
+    shop.send(left("eve", "shoes-eve", "cart-eve"))
+    carts.pass_by(with_senders=False)
+    shop.send(bought("eve", "shoes-eve"), cancelled("eve", "shoes-eve"))
+    carts.pass_by()
+    ledger = {names[row.profile_id]: (row.state, row.reason) for row in shop.ledger(carts.number)}
+    assert ledger["eve"] == ("accepted", None)
 
 
 @pytest.mark.feature("SU-13")

@@ -24,6 +24,13 @@ VIEW = Trigger(event="Product Viewed", category="shoes")
 MINUTE = timedelta(minutes=1)
 
 
+def ordered(name: str, number: str, *categories: str) -> dict[str, Any]:
+    """An order of one product of each category."""
+    lines = [{"product_id": f"{one}-1", "category": one, "price": 20, "quantity": 1} for one in categories]
+    said = {"order_id": number, "total": 20 * len(lines), "products": lines}
+    return {"type": "track", "userId": name, "event": "Order Completed", "properties": said}
+
+
 def viewed(name: str, category: str = "shoes") -> dict[str, Any]:
     """A look at a product."""
     properties = {"product_id": f"{category}-1", "category": category}
@@ -105,6 +112,37 @@ def test_what_is_waited_for_may_come_by_another_of_its_names(shop: Shop) -> None
     with shop.sessions.begin() as session:
         found = session.execute(select(triggers.due(session, stored(session, number), shop.now))).all()
     assert [row.profile_id for row in found] == [ann]
+
+
+@pytest.mark.usefixtures("sender")
+def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_left(
+    shop: Shop, relay: Relay, scheduler: Scheduler
+) -> None:
+    shop.intake.categories.learn(["Shoes", "Socks"], create=True)
+    shop.people("ann", "ben", "eve")
+    shop.clock.advance(MINUTE)
+    waits: dict[str, Any] = {"kind": "triggered", "ends_at": shop.now + timedelta(days=2), "send_holdout": 0.0}
+    thanks = shop.campaign(trigger=Trigger(event="Order Completed"), **waits)
+    shoes = shop.campaign(trigger=Trigger(event="Order Completed", category="shoes"), **waits)
+    for number in (thanks, shoes):
+        shop.schedule(number)
+    shop.clock.advance(MINUTE)
+    shop.send(ordered("ann", "a-1", "shoes"), ordered("ben", "b-1", "shoes", "socks"), ordered("eve", "e-1", "shoes"))
+    shop.clock.advance(MINUTE)
+    back = {"order_id": "b-1", "refund_id": "r-1", "total": 20, "products": [{"product_id": "shoes-1", "quantity": 1}]}
+    shop.send(
+        {"type": "track", "userId": "ann", "event": "Order Cancelled", "properties": {"order_id": "a-1"}},
+        {"type": "track", "userId": "ben", "event": "Order Refunded", "properties": back},
+    )
+    minutes(shop, scheduler, 3)
+    names = {number: name for name, number in shop.known().items()}
+    assert {names[row.profile_id] for row in shop.ledger(thanks)} == {"ben", "eve"}
+    assert {names[row.profile_id] for row in shop.ledger(shoes)} == {"eve"}
+    assert relay.received() == {"ben@example.com": 1, "eve@example.com": 2}
+    # The next order of who cancelled starts it.
+    shop.send(ordered("ann", "a-2", "socks"))
+    minutes(shop, scheduler, 2)
+    assert relay.received()["ann@example.com"] == 1
 
 
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
