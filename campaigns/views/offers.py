@@ -22,6 +22,7 @@ from campaigns.pictures import content_picture, offer_picture
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from render.plan import KINDS
+from signals import exchange
 from signals.catalog import Category
 from signals.products import Product
 
@@ -162,6 +163,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         rests=RESTS,
         picks=PICKS,
         creatives=creatives.creatives(session),
+        currency=exchange.usual(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         products=session.scalars(
             select(Product).where(Product.gone_at.is_(None)).order_by(Product.title).limit(MAX_PRODUCTS)
