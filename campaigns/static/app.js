@@ -27,6 +27,12 @@
     });
     if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
   });
+  // A campaign that moved on is shown anew, but not under somebody's hands: then the switches alone are the new ones.
+  let typed = false;
+  document.addEventListener("input", function () { typed = true; });
+  document.addEventListener("campaign-moved", function () {
+    if (!typed && !document.activeElement.matches("input, select, textarea")) window.location.reload();
+  });
   // htmx must not send its own inline styles past the page's policy.
   document.addEventListener("DOMContentLoaded", function () {
     if (window.htmx) { window.htmx.config.includeIndicatorStyles = false; window.htmx.config.allowEval = false; }

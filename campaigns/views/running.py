@@ -15,6 +15,7 @@ from base.errors import Conflict, InvalidInput
 from campaigns import (
     access_log,
     accounting,
+    approvals,
     arms,
     audience,
     campaigns,
@@ -34,6 +35,7 @@ from campaigns import (
     recipients,
     reckoning,
     rulebook,
+    runs,
     scenarios,
     scores,
     settling,
@@ -110,10 +112,16 @@ def act(campaign_id: int) -> ResponseReturnValue:
 @pages.get("/<int:campaign_id>/progress")
 @allow("manager")
 def progress(campaign_id: int) -> ResponseReturnValue:
-    """The ledger's counts now; the schedule page asks for it again and again."""
+    """The ledger's counts now; the schedule page asks for it again and again, with the state that it shows.
+
+    Once that is another, the switches come with it and an event says so, for which app.js loads the page anew.
+    """
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return render_template("campaigns/progress.html", campaign=row, **_progress(session, row))
+        told = _progress(session, row)
+        needs_approval = approvals.is_required(session, *approvals.brands(session, row))
+        page = render_template("campaigns/progress.html", campaign=row, needs_approval=needs_approval, **told)
+    return page, {"HX-Trigger": "campaign-moved"} if told["moved"] else {}
 
 
 @pages.get("/<int:campaign_id>/results")
@@ -369,6 +377,8 @@ def _progress(session: Session, row: Campaign) -> dict[str, object]:
         "state_words": wording.state_words(row.channel),
         "later": mailreports.counts(session, row.id),
         "later_words": wording.LATER_WORDS,
+        "asked": runs.asked(session, row.id),
+        "moved": request.args.get("state", row.state) != row.state,
     }
 
 
