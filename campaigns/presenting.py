@@ -149,12 +149,12 @@ def day(value: datetime | None) -> str:
     return f"{value.astimezone(ZoneInfo(zone_name())):%-d %b %Y}" if value else "–"
 
 
-def money(cents: int | None, currency: str = "EUR") -> str:
-    """Cents as an amount in its currency, such as €1,234.50."""
+def money(cents: int | None, currency: str | None) -> str:
+    """Cents as an amount in its currency, such as €1,234.50; without a symbol where none is known."""
     if cents is None:
         return "–"
     sign = "−" if cents < 0 else ""
-    symbol = SYMBOLS.get(currency, f"{currency} ")
+    symbol = SYMBOLS.get(currency, f"{currency} ") if currency else ""
     return f"{sign}{symbol}{abs(cents) / 100:,.2f}"
 
 

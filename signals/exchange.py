@@ -291,6 +291,16 @@ def usual(session: Session) -> str | None:
     return own(session) or session.scalar(_OF_ORDERS, looked_at) or session.scalar(_OF_PRODUCTS, looked_at)
 
 
+def summed(session: Session) -> str | None:
+    """What sums over everybody's orders are in: the own currency, else the only one that the newest 20,000 tell; None
+    where they tell several, which are added up as they are, or none.
+    """
+    if found := own(session):
+        return found
+    told = in_use(session, None)
+    return next(iter(told)) if len(told) == 1 else None
+
+
 def lacking(session: Session) -> list[Lacking]:
     """Which of the newest 20,000 orders have no rate, by source and currency; none without an own currency."""
     if own(session) is None:
