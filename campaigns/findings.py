@@ -99,7 +99,7 @@ def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool 
     only inboxes and filters see.
     """
     reading = mailreading.read(mail.html)
-    found = [*_contrast(reading), *_pictures(reading), *_links(row, plan, mail, reading)]
+    found = [*_unfilled(row), *_contrast(reading), *_pictures(reading), *_links(row, plan, mail, reading)]
     if mail.message is UNSET:
         found += [*_size(mail), *_made_up(mail, is_sending), *_sender(mail), *_subject(mail), *_text(mail, reading)]
     return sorted(found, key=lambda one: one.level != "error")
@@ -159,6 +159,13 @@ def of_nobody(told: list[Lacking]) -> list[Finding]:
             words = f"{one.lacking} of {one.people} people have no “{one.field}”, and nothing stands in for it."
             found.append(Finding("warning", "field", "message", words))
     return found
+
+
+def _unfilled(row: Campaign) -> Iterator[Finding]:
+    """A campaign that offers nobody anything."""
+    if row.slots and not any(choice["offers"] for choice in row.slots):
+        words = "No offer is chosen for any place: everybody sees the neutral default."
+        yield Finding("warning", "offers", "offers", words)
 
 
 def _size(mail: CompiledMail) -> Iterator[Finding]:

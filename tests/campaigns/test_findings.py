@@ -45,6 +45,21 @@ def told(session: Session, number: int) -> list[findings.Finding]:
     return findings.findings(row, *compiling.compile_campaign(session, row))
 
 
+def test_it_says_that_no_offer_is_chosen_and_so_does_the_question_before_it_is_sent(shop: Shop, web: Web) -> None:
+    default, manager = shop.offer("neutral"), web.desk("manager")
+    words = "No offer is chosen for any place: everybody sees the neutral default."
+    for offers in ([], [shop.offer(landing="https://shop.example.com/now")]):
+        slots = [
+            campaigns.SlotChoice(slot=0, default=default, offers=offers), campaigns.SlotChoice(slot=1, default=default)
+        ]  # fmt: skip
+        number = shop.campaign(published=False, message=shop.message(mjml=mjml("")), slots=slots)
+        with shop.sessions.begin() as session:
+            said = [one for one in told(session, number) if one.code == "offers"]
+        assert [(one.level, one.tab, one.words) for one in said] == ([] if offers else [("warning", "offers", words)])
+        asked = manager.get(f"/campaigns/{number}/schedule").text
+        assert asked.count(f"cannot be called back. {words}") == (0 if offers else 2)
+
+
 MADE_UP = (
     ("shop@example.com", True), ("shop@mail.example.org", True), ("a@shop.test", True), ("a@b.invalid", True),
     ("a@b.EXAMPLE", True), ("shop@examples.com", False), ("shop@latest.com", False), ("shop@test.de", False),
