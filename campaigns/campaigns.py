@@ -34,6 +34,7 @@ from campaigns.timing import Repeat, Timing
 from render.arbitration import Arbitration, Policy, arbitration_faults, effect_faults, policy_faults
 from render.arms import MAX_ARMS
 from render.plan import KINDS
+from signals import exchange
 from signals.contents import PURPOSES
 
 OVER: Final = ("finished", "cancelled")
@@ -107,6 +108,7 @@ class ArmIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A campaign as it is written. `audience` is a rule of the JSON language; {"always": true} is everybody.
 
+    An empty `currency` is the usual one (`signals.exchange.usual`, else EUR), and on a change the one that it has.
     Holdout shares are fractions. `needs_consent` names purposes without which nobody is mailed and only the default is
     shown. `landing_hosts` may be empty: the hosts of the offers' own addresses are always allowed. `amp` adds an AMP
     part to the mails. `tracking` none: everybody's mails share their addresses, get the defaults, and nothing is kept;
@@ -142,7 +144,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hold_s: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 3600
     lifetime_days: Annotated[int, Meta(ge=1, le=3650)] = 60
     feed_stale_s: Annotated[int, Meta(ge=60, le=365 * 86_400)] = 172_800
-    currency: Annotated[str, Meta(pattern="^[A-Z]{3}$")] = "EUR"
+    currency: Annotated[str, Meta(pattern="^([A-Z]{3})?$")] = ""
     locale: Annotated[str, Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")] = "en"
     brand: Name = ""
     needs_consent: list[str] = []
@@ -177,7 +179,7 @@ def create_campaign(session: Session, content: CampaignIn, now: datetime, by: Ac
         channel=gateways.channel(session, content.gateway_id),
         withdrawn=[],
         arms_key=secrets.token_bytes(16),
-        **_columns(content),
+        **{"currency": exchange.usual(session) or "EUR"} | _columns(content),
     )
     session.add(row)
     session.flush()
@@ -259,7 +261,8 @@ def content(row: Campaign) -> CampaignIn:
 
 
 def _columns(content: CampaignIn) -> dict[str, Any]:
-    columns = {name: getattr(content, name) for name in CampaignIn.__struct_fields__}
+    told = (name for name in CampaignIn.__struct_fields__ if name != "currency" or content.currency)
+    columns = {name: getattr(content, name) for name in told}
     return columns | {
         "name": content.name.strip(),
         "slots": msgspec.to_builtins(content.slots),

@@ -147,25 +147,25 @@ class Unadded:
 
 @dataclass(frozen=True)
 class Spending:
-    """What the amounts in a person's state are: in `currency`, without the orders of `unadded`.
+    """What the amounts in a person's state are: in `currency`, None where none is told, less the orders of `unadded`.
 
     `mixed` are the currencies that are added up as they were told, where there is no own one; the newest first.
     """
 
-    currency: str
+    currency: str | None
     mixed: list[str]
     unadded: list[Unadded]
 
 
 def spending(session: Session, people: Sequence[int]) -> Spending:
-    """How the money of these profiles was added up; at most twenty currencies, euros where there is none."""
+    """How the money of these profiles was added up; at most twenty currencies."""
     own = exchange.own(session)
     told = func.upper(Event.figures["properties"]["currency"].astext)
     ordered = (Event.profile_id.in_(people), Event.order_id.is_not(None), told.is_not(None))
     if own is None:
         newest = (func.max(Event.event_time).desc(), func.max(Event.id).desc())
         mixed = list(session.scalars(select(told).where(*ordered).group_by(told).order_by(*newest).limit(20)))
-        return Spending(mixed[0] if mixed else "EUR", mixed if len(mixed) > 1 else [], [])
+        return Spending(mixed[0] if mixed else None, mixed if len(mixed) > 1 else [], [])
     rows = session.execute(
         select(told.label("told"), func.count().label("orders"), func.sum(Event.order_total_cents).label("cents"))
         .where(*ordered, Event.name == ORDER_COMPLETED, Event.folds, func.exchange_rate_at(told, Event.event_time) == 0)

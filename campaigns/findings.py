@@ -72,6 +72,7 @@ _TAG: Final = re.compile(r"\{(?:\{(?P<printed>.*?)\}|%.*?%|#.*?#)\}", re.DOTALL)
 _LITERAL: Final = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 _AFTER: Final = ".,;:!?)]}>»”’\"'"
 """What ends a sentence and not the address before it."""
+_DEFAULT: Final = re.compile(r"""profile\.first_name\s*\|\s*default\(\s*(?:"([^"]*)"|'([^']*)')""")
 _PRINTED: Final = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 
 
@@ -88,12 +89,16 @@ class Finding(Struct, frozen=True):
 
 
 class Lacking(Struct, frozen=True):
-    """A field that the mail prints, and how many of the `people` who are mailed have none and get the fallback."""
+    """A field that the mail prints, and how many of the `people` who are mailed have none and get the fallback.
+
+    `offer` is the name of the offer in whose text it stands, empty where it is the mail's own.
+    """
 
     field: str
     fallback: str
     lacking: int
     people: int
+    offer: str = ""
 
 
 def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = False) -> list[Finding]:
@@ -104,7 +109,8 @@ def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool 
     only inboxes and filters see.
     """
     reading = mailreading.read(mail.html)
-    found = [*_contrast(reading), *_pictures(reading), *_links(row, plan, mail, reading)]
+    found = [*_unfilled(row), *_without_product(plan)]
+    found += [*_contrast(reading), *_pictures(reading), *_links(row, plan, mail, reading)]
     if mail.message is UNSET:
         found += [*_size(mail), *_made_up(mail, is_sending), *_sender(mail), *_subject(mail), *_text(mail, reading)]
     return sorted(found, key=lambda one: one.level != "error")
@@ -119,13 +125,14 @@ def errors(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = 
     ]
 
 
-def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime, hash_key: bytes) -> list[Lacking]:
-    """How many of those who would be mailed now have none of each field the mail prints, the most lacking first.
-
-    Raises InvalidInput when the rule is not sound.
+def lacking(
+    session: Session, row: Campaign, plan: Plan, mail: CompiledMail, now: datetime, hash_key: bytes
+) -> list[Lacking]:
+    """How many of those who would be mailed now have none of each field that the mail or a text of a chosen offer
+    prints, the most lacking first. Raises InvalidInput when the rule is not sound.
     """
-    fallbacks = _fallbacks(mail)
-    names = sorted(fallbacks)
+    printed = [("", name, text) for name, text in sorted(_fallbacks(mail).items())] + list(_of_offers(plan))
+    names = sorted({name for _, name, _ in printed})
     if not names:
         return []
     members = audience.mailed(session, row, now, hash_key).cte("mailed")
@@ -133,8 +140,28 @@ def lacking(session: Session, row: Campaign, mail: CompiledMail, now: datetime, 
     counts: list[Any] = [func.count() - func.count(value) for value in values]
     query = select(func.count(), *counts).join(members, members.c.profile_id == ProfileStateRow.profile_id)
     people, *numbers = session.execute(query).one()
-    found = [Lacking(name, fallbacks[name], number, people) for name, number in zip(names, numbers, strict=True)]
+    without = dict(zip(names, numbers, strict=True))
+    found = [Lacking(name, fallback, without[name], people, offer) for offer, name, fallback in printed]
     return sorted(found, key=lambda one: -one.lacking)
+
+
+def _of_offers(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Offers with a text that prints the first name, the one trait it can: name, trait, and what stands in for it."""
+    for offer in plan.offers:
+        texts = [text for text in _texts(offer) if ("profile", "first_name") in compile_template(text)[1]]
+        if texts:
+            yield offer.name, "first_name", min((_default(text) for text in texts), key=len)
+
+
+def _texts(offer: Offer) -> list[str]:
+    """Its texts, without those with a condition: they say themselves what they are where something is missing."""
+    return [text for text in offer.fields.values() if isinstance(text, str) and "{%" not in text]
+
+
+def _default(text: str) -> str:
+    """What a text prints in place of the first name; "" where it says nothing of that."""
+    told = _DEFAULT.search(text)
+    return "" if told is None else told[1] or told[2] or ""
 
 
 def _said(name: str) -> ColumnElement[Any]:
@@ -157,12 +184,13 @@ def of_nobody(told: list[Lacking]) -> list[Finding]:
     """Fields that nobody has who is mailed, which is most likely a slip, and those that would leave a hole."""
     found = []
     for one in told:
+        tab, where = ("offers", f"The offer “{one.offer}”: ") if one.offer else ("message", "")
         if one.people and one.lacking == one.people:
-            words = f"Nobody who is mailed has “{one.field}”: everybody gets “{one.fallback}”."
-            found.append(Finding("warning", "field", "message", words))
+            words = f"{where}Nobody who is mailed has “{one.field}”: everybody gets “{one.fallback}”."
+            found.append(Finding("warning", "field", tab, words))
         elif one.lacking and not one.fallback.strip():
-            words = f"{one.lacking} of {one.people} people have no “{one.field}”, and nothing stands in for it."
-            found.append(Finding("warning", "field", "message", words))
+            words = f"{where}{one.lacking} of {one.people} people have no “{one.field}”, and nothing stands in for it."
+            found.append(Finding("warning", "field", tab, words))
     return found
 
 
@@ -193,6 +221,23 @@ def _draws_lower(plan: Plan, offer: Offer) -> bool:
     prices = [item for column in columns for item in column.items if isinstance(item, Price) and not item.optional]
     reads = [compile_template(item.amount)[1] for item in prices]
     return any(read and _LOWERED.issuperset(read) for read in reads)
+
+
+def _unfilled(row: Campaign) -> Iterator[Finding]:
+    """A campaign that offers nobody anything."""
+    if row.slots and not any(choice["offers"] for choice in row.slots):
+        words = "No offer is chosen for any place: everybody sees the neutral default."
+        yield Finding("warning", "offers", "offers", words)
+
+
+def _without_product(plan: Plan) -> Iterator[Finding]:
+    """Texts that print something of a product where the offer has none."""
+    for offer in plan.offers:
+        read = {field for text in _texts(offer) for field in compile_template(text)[1]}
+        printed = sorted(f"{root}.{name}" for root, name in read if root == "product" and name != "category")
+        if printed and offer.product is None and offer.pick is None:
+            words = f"The offer “{offer.name}” prints {', '.join(printed[:MAX_TOLD])}, and has no product: name one."
+            yield Finding("warning", "field", "offers", words)
 
 
 def _size(mail: CompiledMail) -> Iterator[Finding]:

@@ -150,13 +150,14 @@ def day(value: datetime | None) -> str:
     return f"{value.astimezone(ZoneInfo(zone_name())):%-d %b %Y}" if value else "–"
 
 
-def money(cents: int | None, currency: str = "EUR") -> str:
-    """Hundredths as an amount in its currency, such as €1,234.50, ¥9,000 or KWD 4.250."""
+def money(cents: int | None, currency: str | None) -> str:
+    """Hundredths as an amount in its currency, such as €1,234.50, ¥9,000 or KWD 4.250; without a symbol where none is
+    known."""
     if cents is None:
         return "–"
     sign = "−" if cents < 0 else ""
-    symbol = SYMBOLS.get(currency, f"{currency} ")
-    return f"{sign}{symbol}{abs(cents) / 100:,.{exponent(currency)}f}"
+    symbol = SYMBOLS.get(currency, f"{currency} ") if currency else ""
+    return f"{sign}{symbol}{abs(cents) / 100:,.{exponent(currency) if currency else 2}f}"
 
 
 def price(minor: int, currency: str) -> str:

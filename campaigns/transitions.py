@@ -210,6 +210,13 @@ def _next_number(session: Session, campaign_id: int, *, test: bool = False) -> i
     return (last or floor) + 1
 
 
+_DONE: Final = {
+    "schedule": "scheduled", "unschedule": "made a draft again", "begin": "begun", "pause": "paused",
+    "resume": "resumed", "leave out a run": "sent without its late run", "cancel": "cancelled",
+}  # fmt: skip
+"""What a move does to a campaign, as a refusal says it."""
+
+
 def _move(
     session: Session,
     campaign_id: int,
@@ -224,7 +231,9 @@ def _move(
     before = admin_log.snapshot(row)
     if not _try(session, campaign_id, states, state, now, changes or {}):
         session.refresh(row)
-        raise Conflict(f"The campaign is {row.state}; {action} is possible only when it is {' or '.join(states)}.")
+        raise Conflict(
+            f"The campaign is {row.state}; it can be {_DONE[action]} only while it is {' or '.join(states)}."
+        )
     session.refresh(row)
     admin_log.record(session, by, action, "campaign", campaign_id, now, before=before, after=admin_log.snapshot(row))
 

@@ -46,19 +46,35 @@ _TEMPLATED: Final[dict[type, tuple[str, ...]]] = {
 }
 
 
-TEXT_ROOTS: Final = ("brand", "product", "profile")
-"""What an offer's own text may read; another text of the offer it may not, for all are bound at once."""
+TEXT_FIELDS: Final = {
+    "brand": ("name", "free_delivery"),
+    "product": (
+        "name", "category", "picture", "price", "price_cents", "currency", "buyers", "also_bought", "stretch_name",
+        "stretch_price", "stretch_more", "entry_name", "entry_price",
+    ),
+    "profile": ("first_name", "timezone", "cart", "to_free_delivery", "has_free_delivery"),
+}  # fmt: skip
+"""What an offer's own text may read, by root: all that an open binds (`render.fields`, `.tactics`, `.saying`).
+
+Another text of the offer it may not read, for all are bound at once.
+"""
 
 
 def check_text(field: str, source: str) -> None:
-    """Refuse an offer's text that cannot be bound. Raises InvalidInput for the field."""
+    """Refuse an offer's text that cannot be bound, or names what nothing fills in. Raises InvalidInput for the field.
+
+    Only what is written is held to it: an offer that is stored goes on as it is.
+    """
     try:
         read = compile_template(source)[1]
     except ValueError as error:
         raise InvalidInput(field, str(error)) from error
     for root, name in read:
-        if root not in TEXT_ROOTS:
-            raise InvalidInput(field, f"reads {root}.{name}; an offer's text may read {', '.join(TEXT_ROOTS)}")
+        if root not in TEXT_FIELDS:
+            raise InvalidInput(field, f"reads {root}.{name}; an offer's text may read {', '.join(TEXT_FIELDS)}")
+        if name not in TEXT_FIELDS[root]:
+            known = ", ".join(f"{root}.{one}" for one in TEXT_FIELDS[root])
+            raise InvalidInput(field, f"reads {root}.{name}, which nothing fills in; there are {known}")
 
 
 def check(creative: Creative) -> tuple[str, ...]:

@@ -309,6 +309,37 @@ _IN_USE: Final = text(
 )
 
 
+_USUAL: Final = """
+    SELECT told FROM ({newest}) AS newest WHERE told ~ '^[A-Z]{{3}}$' AND told <> :none
+    GROUP BY told ORDER BY count(*) DESC, told LIMIT 1
+"""
+_OF_ORDERS: Final = text(
+    _USUAL.format(
+        newest="SELECT upper(figures #>> '{properties,currency}') AS told FROM event"
+        " WHERE id > (SELECT max(id) FROM event) - :most AND order_id IS NOT NULL"
+    )
+)
+_OF_PRODUCTS: Final = text(_USUAL.format(newest="SELECT currency AS told FROM product LIMIT :most"))
+
+
+def usual(session: Session) -> str | None:
+    """The own currency, else the one that most orders among the newest 20,000 signals tell, else most prices of as many
+    products; None where nothing tells one.
+    """
+    looked_at = {"most": LOOKED_AT, "none": NO_CURRENCY}
+    return own(session) or session.scalar(_OF_ORDERS, looked_at) or session.scalar(_OF_PRODUCTS, looked_at)
+
+
+def summed(session: Session) -> str | None:
+    """What sums over everybody's orders are in: the own currency, else the only one that the newest 20,000 tell; None
+    where they tell several, which are added up as they are, or none.
+    """
+    if found := own(session):
+        return found
+    told = in_use(session, None)
+    return next(iter(told)) if len(told) == 1 else None
+
+
 def lacking(session: Session) -> list[Lacking]:
     """Which of the newest 20,000 orders have no rate, by source and currency; none without an own currency."""
     if own(session) is None:

@@ -29,7 +29,7 @@ def check_mail(campaign_id: int) -> Findings:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         plan, mail = compiling.compile_campaign(session, row)
-        lacking = findings.lacking(session, row, mail, parts().now(), parts().settings.hash_key)
+        lacking = findings.lacking(session, row, plan, mail, parts().now(), parts().settings.hash_key)
         told = findings.findings(row, plan, mail, is_sending=parts().settings.is_sending)
         told += [*findings.unlowered(session, plan, parts().now()), *findings.of_nobody(lacking)]
         return Findings(told, lacking)

@@ -35,6 +35,29 @@
   document.addEventListener("htmx:afterSwap", function (event) {
     event.target.classList.remove("is-old");
   });
+  // A campaign that moved on is shown anew, but not under somebody's hands: then the switches alone are the new ones.
+  let typed = false;
+  document.addEventListener("input", function () { typed = true; });
+  document.addEventListener("campaign-moved", function () {
+    if (!typed && !document.activeElement.matches("input, select, textarea")) window.location.reload();
+  });
+  // Tabs that do not fit beside each other begin with the chosen one in sight, and fade where there are more of them.
+  function fade(tabs) {
+    tabs.classList.toggle("more-before", tabs.scrollLeft > 1);
+    tabs.classList.toggle("more-after", tabs.scrollLeft + tabs.clientWidth < tabs.scrollWidth - 1);
+  }
+  document.addEventListener("DOMContentLoaded", function () {
+    document.querySelectorAll(".nav-tabs").forEach(function (tabs) {
+      const chosen = tabs.querySelector(".active"), seen = tabs.getBoundingClientRect();
+      if (chosen) {
+        const place = chosen.getBoundingClientRect();
+        tabs.scrollLeft += place.left + place.width / 2 - seen.left - seen.width / 2;
+      }
+      tabs.addEventListener("scroll", function () { fade(tabs); }, { passive: true });
+      window.addEventListener("resize", function () { fade(tabs); });
+      fade(tabs);
+    });
+  });
   // htmx must not send its own inline styles past the page's policy.
   document.addEventListener("DOMContentLoaded", function () {
     if (window.htmx) { window.htmx.config.includeIndicatorStyles = false; window.htmx.config.allowEval = false; }

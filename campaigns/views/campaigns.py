@@ -38,6 +38,7 @@ from campaigns.views import forms, turns
 from campaigns.views.acting import actor
 from campaigns.views.lacking import told
 from render.guard import FLAGS
+from signals import exchange
 from signals.catalog import Category
 
 AUDIENCE = (
@@ -89,7 +90,9 @@ def index() -> ResponseReturnValue:
 @allow("manager")
 def new() -> ResponseReturnValue:
     """What a campaign begins with: a name, a layout, where its clicks go."""
-    return _new_form({"layout": "offers", "landing": "https://www.example.com/"}, None)
+    with parts().transaction() as session:
+        usual = exchange.usual(session) or "EUR"
+    return _new_form({"layout": "offers", "landing": "https://www.example.com/", "currency": usual}, None)
 
 
 @pages.post("/new")
@@ -291,6 +294,7 @@ def _create(session: Session, form: Mapping[str, str]) -> Campaign:
             timing=ASKED_WHEN_LATE,
             slots=choices,
             default_landing=forms.text(form, "landing"),
+            currency=forms.currency(form, "currency"),
         ),
         now,
         actor(),

@@ -135,8 +135,8 @@ def fields(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         try:
-            _, mail = compiling.compile_campaign(session, row)
-            told = findings.lacking(session, row, mail, parts().now(), parts().settings.hash_key)
+            plan, mail = compiling.compile_campaign(session, row)
+            told = findings.lacking(session, row, plan, mail, parts().now(), parts().settings.hash_key)
         except InvalidInput as error:
             return render_template("campaigns/fields.html", fault=error)
         return render_template("campaigns/fields.html", lacking=told, findings=findings.of_nobody(told))

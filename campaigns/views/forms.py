@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from base.errors import InvalidInput
 from campaigns import wallclock
-from signals.currencies import exponent
+from signals.currencies import NO_CURRENCY, exponent, is_code
 
 MAX_TEXT = 200_000
 _WHOLE = re.compile(r"-?[0-9]{1,9}")
@@ -37,6 +37,14 @@ def text(form: Mapping[str, str], name: str, *, most: int = 2_000) -> str:
     if "\x00" in value:
         raise InvalidInput(name, "holds a character that cannot be kept")
     return value
+
+
+def currency(form: Mapping[str, str], name: str) -> str:
+    """The code of a currency in capitals, "" when it is not there. Raises InvalidInput naming the field."""
+    code = text(form, name).upper()
+    if code and not (is_code(code) and code != NO_CURRENCY):
+        raise InvalidInput(name, "must be three letters, such as EUR")
+    return code
 
 
 def optional(form: Mapping[str, str], name: str) -> str | None:

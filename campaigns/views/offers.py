@@ -24,6 +24,7 @@ from campaigns.views import forms
 from campaigns.views.acting import actor
 from render.incentive import INCENTIVES
 from render.plan import KINDS, Kind
+from signals import exchange
 from signals.catalog import Category
 from signals.products import Product
 
@@ -177,6 +178,7 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         picks=PICKS,
         lowered=LOWERED,
         creatives=creatives.creatives(session),
+        currency=exchange.usual(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
         products=session.scalars(
             select(Product).where(Product.gone_at.is_(None)).order_by(Product.title).limit(MAX_PRODUCTS)

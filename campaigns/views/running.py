@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -18,6 +16,7 @@ from base.errors import Conflict, InvalidInput
 from campaigns import (
     access_log,
     accounting,
+    approvals,
     arms,
     audience,
     campaigns,
@@ -28,6 +27,7 @@ from campaigns import (
     fairness,
     goals,
     killswitch,
+    ledgerfile,
     mailreports,
     plans,
     profit,
@@ -35,6 +35,7 @@ from campaigns import (
     recipients,
     reckoning,
     rulebook,
+    runs,
     scenarios,
     scores,
     settling,
@@ -50,7 +51,7 @@ from campaigns.accounting import NOT_SENT
 from campaigns.admin_log import Actor
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
-from campaigns.parts import Parts, parts
+from campaigns.parts import parts
 from campaigns.reports import report
 from campaigns.views import forms, timing
 from campaigns.views.acting import actor
@@ -58,7 +59,6 @@ from campaigns.views.campaigns import frame
 
 pages = Blueprint("running", __name__, url_prefix="/campaigns")
 LISTED = 50
-MAX_EXPORTED = 50_000_000
 TYPED = ("schedule", "timing", "goal", "costs")
 """Buttons of forms that somebody typed in."""
 WITHOUT = "not_sent"
@@ -112,10 +112,16 @@ def act(campaign_id: int) -> ResponseReturnValue:
 @pages.get("/<int:campaign_id>/progress")
 @allow("manager")
 def progress(campaign_id: int) -> ResponseReturnValue:
-    """The ledger's counts now; the schedule page asks for it again and again."""
+    """The ledger's counts now; the schedule page asks for it again and again, with the state that it shows.
+
+    Once that is another, the switches come with it and an event says so, for which app.js loads the page anew.
+    """
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        return render_template("campaigns/progress.html", campaign=row, **_progress(session, row))
+        told = _progress(session, row)
+        needs_approval = approvals.is_required(session, *approvals.brands(session, row))
+        page = render_template("campaigns/progress.html", campaign=row, needs_approval=needs_approval, **told)
+    return page, {"HX-Trigger": "campaign-moved"} if told["moved"] else {}
 
 
 @pages.get("/<int:campaign_id>/results")
@@ -207,7 +213,9 @@ def export(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         campaigns.campaign(session, campaign_id)
         access_log.record(session, actor(), "ledger export", parts().now(), detail={"campaign": campaign_id})
-    response = Response(_lines(parts(), campaign_id, _states(state), reason), content_type="text/csv; charset=utf-8")
+    response = Response(
+        ledgerfile.lines(parts(), campaign_id, _states(state), reason), content_type="text/csv; charset=utf-8"
+    )
     response.headers["Content-Disposition"] = f"attachment; filename=campaign-{campaign_id}-ledger.csv"
     return response
 
@@ -270,7 +278,7 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         goals.name_goal(session, campaign_id, forms.text(request.form, "metric"), days or 0, now, by)
         return "Named: results are counted by it from now on, and by every earlier definition as before."
     if what == "costs":
-        return _name_costs(session, campaign_id, now, by)
+        return _name_costs(session, row, now, by)
     if what == "test":
         return _send_test(session, campaign_id, now, by)
     if what == "kill":
@@ -288,7 +296,7 @@ def _edition(session: Session, row: Campaign) -> str:
     content, goal, terms = campaigns.content(row), goals.current(session, row.id), profit.current(session, row.id)
     due = (row.due_wall, row.due_zone) if row.state in campaigns.NOT_BEGUN else None
     timed = (content.timing, content.repeat, content.ends_at, content.timezone)
-    return editions.of(timed, due, goal and goal.version, terms and terms.version)
+    return editions.of(timed, due, goal and goal.version, terms and terms.version, row.currency)
 
 
 def _schedule(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
@@ -315,10 +323,13 @@ def _time(session: Session, row: Campaign, now: datetime, by: Actor) -> None:
             campaigns.update_campaign(session, row.id, chosen, now, by)
 
 
-def _name_costs(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
+def _name_costs(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
     margin, days = forms.share(request.form, "margin_share"), forms.whole(request.form, "profit_days") or 0
     back, contact = (forms.cents(request.form, name) for name in ("return_cost", "service_cost"))
-    profit.name_terms(session, campaign_id, margin, days, back, contact, now, by)
+    chosen = forms.changed(campaigns.content(row), currency=forms.currency(request.form, "currency") or row.currency)
+    if chosen.currency != row.currency:
+        campaigns.update_campaign(session, row.id, chosen, now, by)
+    profit.name_terms(session, row.id, margin, days, back, contact, now, by)
     return "Named: the profit is told by it from now on."
 
 
@@ -367,6 +378,8 @@ def _progress(session: Session, row: Campaign) -> dict[str, object]:
         "state_words": wording.state_words(row.channel),
         "later": mailreports.counts(session, row.id),
         "later_words": wording.LATER_WORDS,
+        "asked": runs.asked(session, row.id),
+        "moved": request.args.get("state", row.state) != row.state,
     }
 
 
@@ -377,24 +390,3 @@ def _names(session: Session, rows: list[Delivery]) -> dict[int, str]:
 def _states(state: str | None) -> tuple[str, ...]:
     """The states that a list of the ledger is about; none: all."""
     return NOT_SENT if state == WITHOUT else (state,) if state else ()
-
-
-def _lines(own: Parts, campaign_id: int, states: tuple[str, ...], reason: str | None) -> Iterator[str]:
-    """The file, a page of the ledger at a time; it is read while it is sent, when the request is over."""
-    yield "profile,occurrence,state,reason,reply,holdout,sent_at\r\n"
-    after = written = 0
-    while written < MAX_EXPORTED:
-        with own.transaction() as session:
-            rows = accounting.listing(
-                session, campaign_id, states=states, reason=reason, after=after, limit=accounting.MAX_LISTED
-            )
-        if not rows:
-            return
-        buffer = io.StringIO()
-        writer = csv.writer(buffer)
-        for row in rows:
-            sent = row.sent_at.isoformat() if row.sent_at else ""
-            why = (row.reason or "", row.reply or "")
-            writer.writerow([row.profile_id, row.occurrence, row.state, *why, row.holdout, sent])
-        yield buffer.getvalue()
-        after, written = rows[-1].id, written + len(rows)

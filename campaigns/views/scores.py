@@ -17,6 +17,7 @@ from campaigns.views.acting import actor
 from campaigns.wording import FLAG_NAMES
 from campaigns.worth import WorthTerms
 from render.guard import FLAGS
+from signals import exchange
 
 pages = Blueprint("scores", __name__, url_prefix="/scores")
 
@@ -102,6 +103,7 @@ def _page(fault: InvalidInput | Conflict | None, values: Mapping[str, str]) -> s
             all=scores.SCORES,
             bands=[(row, scores.as_of(session, row.rule)) for row in bands],
             terms=worth.terms(session),
+            currency=exchange.summed(session),
             flags=FLAGS,
             names=FLAG_NAMES,
             fault=fault,

@@ -59,7 +59,6 @@ def shown(session: Session, row: Campaign) -> dict[str, Any]:
         "coming": runs.upcoming(row, now, UPCOMING),
         "runs": runs.listing(session, row.id),
         "closed": windows.closed_until(row, now),
-        "asked": runs.asked(session, row.id),
         "by_clocks": plan.clocks == "recipient",
         "zones": wallclock.zones(),
     }

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from campaigns import presenting
+from campaigns.models import ScoreRun
 from signals import exchange
 from signals.exchange import Given
+from signals.profiles import ProfileScore
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
 
@@ -23,7 +25,11 @@ def pay(shop: Shop, number: int, currency: str | None, total: int = 10) -> None:
 def test_the_pages_of_a_customer_say_that_amounts_of_several_currencies_are_added_up(shop: Shop, web: Web) -> None:
     (ann,) = shop.people("ann")
     support = web.desk("support")
-    for number, currency in enumerate(("EUR", "eur", None)):
+    pay(shop, 0, None)
+    shown = support.get(f"/customers/{ann}").text
+    assert ">10.00</dd>" in shown, "nothing told a currency"
+    assert "€" not in shown
+    for number, currency in enumerate(("EUR", "eur"), 1):
         pay(shop, number, currency)
     for page in (f"/customers/{ann}", f"/customers/{ann}/known"):
         assert "added up" not in support.get(page).text
@@ -63,3 +69,27 @@ def test_each_currency_is_written_with_its_own_decimals(shop: Shop, web: Web) ->
     assert "KWD 4.000" in page
     written = [presenting.money(cents, currency) for cents, currency in ((-123_450, "EUR"), (5, "JPY"), (None, "JPY"))]
     assert written == ["−€1,234.50", "¥0", "–"]
+
+
+def test_audience_tools_print_money_in_the_currency_of_the_sums(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    with shop.sessions.begin() as session:
+        computed = dict.fromkeys(("asked_at", "as_of", "began_at", "ended_at"), shop.now)
+        session.add(ScoreRun(asked_by="test", people=1, **computed))
+        session.add(ProfileScore(profile_id=ann, name="ltv", value=12_345.0, as_of=shop.now, run_id=1))
+    manager = web.desk("manager")
+
+    def shown() -> str:
+        page = manager.get("/scores/").text
+        assert "€" not in page
+        return page
+
+    assert '<dd class="col-5 text-end number">123.45</dd>' in shown(), "no order told a currency"
+    pay(shop, 1, "USD")
+    assert '<dd class="col-5 text-end number">$123.45</dd>' in shown()
+    assert "A return costs, USD" in shown()
+    pay(shop, 2, "CHF")
+    assert '<dd class="col-5 text-end number">123.45</dd>' in shown(), "added up as they are"
+    with shop.sessions.begin() as session:
+        exchange.set_own(session, "CHF", shop.now)
+    assert '<dd class="col-5 text-end number">CHF 123.45</dd>' in shown()

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 from sqlalchemy.orm import Session
 
-from campaigns import campaigns, compiling, findings, mail, mailreading, starting
+from campaigns import campaigns, compiling, findings, mail, mailreading, offers, starting
 from campaigns.mail import MessageIn
+from campaigns.offers import OfferIn
 from tests.campaigns.mailing import words
 from tests.campaigns.shop import MESSAGE, MJML, Shop, named
 from tests.campaigns.web import Web
@@ -43,6 +44,66 @@ def found(shop: Shop, **changes: Any) -> set[tuple[str, str]]:
 def told(session: Session, number: int) -> list[findings.Finding]:
     row = campaigns.campaign(session, number)
     return findings.findings(row, *compiling.compile_campaign(session, row))
+
+
+def test_it_says_that_no_offer_is_chosen_and_so_does_the_question_before_it_is_sent(shop: Shop, web: Web) -> None:
+    default, manager = shop.offer("neutral"), web.desk("manager")
+    words = "No offer is chosen for any place: everybody sees the neutral default."
+    for chosen in ([], [shop.offer(landing="https://shop.example.com/now")]):
+        slots = [
+            campaigns.SlotChoice(slot=0, default=default, offers=chosen), campaigns.SlotChoice(slot=1, default=default)
+        ]  # fmt: skip
+        number = shop.campaign(published=False, message=shop.message(mjml=mjml("")), slots=slots)
+        with shop.sessions.begin() as session:
+            said = [one for one in told(session, number) if one.code == "offers"]
+        assert [(one.level, one.tab, one.words) for one in said] == ([] if chosen else [("warning", "offers", words)])
+        asked = manager.get(f"/campaigns/{number}/schedule").text
+        assert asked.count(f"cannot be called back. {words}") == (0 if chosen else 2)
+
+
+def test_it_counts_whom_a_text_of_a_chosen_offer_leaves_without_a_name(web: Web) -> None:
+    shop, admin = web.shop, web.program("admin")
+    shop.people("ann")
+    shop.send({"type": "identify", "userId": "ben", "traits": {"email": "ben@example.com"}}, shop.consent("ben", True))
+    texts = {
+        "Bare": "Hi {{ profile.first_name }}", "Said": "Hi {{ profile.first_name|default('you') }}",
+        "Unsaid": "{% if profile.first_name %}{{ profile.first_name }}, {% endif %}look",
+        "Priced": "{{ product.price }}",
+    }  # fmt: skip
+    default = shop.offer("neutral")
+    chosen = [shop.offer(name=name, fields={"headline": text}) for name, text in texts.items()]
+    slots = [
+        campaigns.SlotChoice(slot=0, default=default, offers=chosen), campaigns.SlotChoice(slot=1, default=default)
+    ]  # fmt: skip
+    at = f"/campaigns/{shop.campaign(published=False, message=shop.message(mjml=mjml('')), slots=slots)}"
+    answer = admin.told("GET", f"{at}/findings")
+    counted = {
+        one["offer"]: (one["field"], one["fallback"], one["lacking"], one["people"]) for one in answer["lacking"]
+    }
+    assert counted == {
+        "": ("first_name", "friend", 1, 2), "Bare": ("first_name", "", 1, 2), "Said": ("first_name", "you", 1, 2)
+    }  # fmt: skip
+    assert [one["words"] for one in answer["findings"] if one["tab"] == "offers"] == [
+        "The offer “Priced” prints product.price, and has no product: name one.",
+        "The offer “Bare”: 1 of 2 people have no “first_name”, and nothing stands in for it.",
+    ]
+    assert "in “Bare”" in web.desk("manager").get(f"{at}/checks/fields").text
+
+
+def test_a_stored_offer_with_a_misspelt_field_goes_on_and_is_not_saved_so_again(shop: Shop, web: Web) -> None:
+    offer = shop.offer(landing="https://shop.example.com/now")
+    with shop.sessions.begin() as session:
+        offers.offer(session, offer).fields = {"headline": "Hi {{ profile.first_nam }}"}
+    default = shop.offer("neutral")
+    slots = [
+        campaigns.SlotChoice(slot=0, default=default, offers=[offer]), campaigns.SlotChoice(slot=1, default=default)
+    ]  # fmt: skip
+    assert shop.campaign(slots=slots), "it is published as it was"
+    program = web.program("manager")
+    written = program.told("GET", f"/offers/{offer}")
+    written = {name: value for name, value in written.items() if name in OfferIn.__struct_fields__}
+    refused = program.call("PUT", f"/offers/{offer}", written)
+    assert (refused.status_code, "profile.first_nam, which nothing fills in" in refused.text) == (400, True)
 
 
 MADE_UP = (
@@ -157,7 +218,7 @@ def test_it_blocks_by_errors_and_wants_a_reason_for_warnings_which_whoever_appro
     assert admin.call("POST", f"{at}/approvals", {"note": "please"}).status_code == 409
     answer = admin.told("GET", f"{at}/findings")
     assert answer["findings"][0]["code"] == "contrast"
-    assert answer["lacking"] == [{"field": "first_name", "fallback": "friend", "lacking": 1, "people": 2}]
+    assert answer["lacking"] == [{"field": "first_name", "fallback": "friend", "lacking": 1, "people": 2, "offer": ""}]
     shop.send(shop.consent("ben", False), shop.consent("ann", False))
     assert admin.told("GET", f"{at}/findings")["lacking"][0]["people"] == 0
     assert "Nobody would be mailed now" in web.browser("manager").get(f"{at}/checks/fields").text

@@ -1,10 +1,13 @@
 """Templates of pictures: what they may read, what they may not do, and what is left when fields are missing."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base.errors import InvalidInput
+from render import fields, saying, tactics
 from render.binding import BOUND, MAX_TEXT, bind_texts, clean, resolve
 from render.creative import Background, Box, Button, Column, Creative, Item, Layer, Palette, Price, Rating, Text
 from render.money import money
@@ -154,11 +157,30 @@ def test_it_is_personal_where_a_text_with_somebodys_name_is_bound() -> None:
     assert not resolve(headline, bind_texts(written, "en")).personal
 
 
-@pytest.mark.parametrize("source", ["{{ offer.body }}", "{{ profile.first_name", "{{ town.name }}", "{% set x = 1 %}"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ offer.body }}", "{{ profile.first_name", "{{ town.name }}", "{% set x = 1 %}", "Hi {{ profile.first_nam }}",
+        "{{ product.nam }}", "{% if product.prize %}now{% endif %}", "{{ brand.title }}", "{{ profile.bound }}",
+    ],
+)  # fmt: skip
 def test_it_refuses_a_text_of_an_offer_that_cannot_be_bound(source: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         check_text("fields.headline", source)
     assert refused.value.field == "fields.headline"
+
+
+def test_it_takes_every_field_that_an_open_fills_in_and_says_which_there_are() -> None:
+    for module in (fields, tactics, saying):
+        named = re.findall(r"`(product|profile|brand)?\.([a-z_]+)`", module.__doc__ or "")
+        root = ""
+        for told, name in named:
+            root = told or root
+            if name != "bound":
+                check_text("fields.headline", f"{{{{ {root}.{name} }}}}")
+    with pytest.raises(InvalidInput) as refused:
+        check_text("fields.headline", "{{ profile.first_nam }}")
+    assert "reads profile.first_nam, which nothing fills in; there are profile.first_name, " in str(refused.value)
 
 
 def test_it_ends_no_line_before_a_percent_sign() -> None:
