@@ -37,6 +37,8 @@ class Spool:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._file: BinaryIO | None = None
+        self._deleted: BinaryIO | None = None
+        """A file that somebody deleted while it was written; until another holds its entries, nothing else is kept."""
         self._written = 0
 
     def append(self, entries: Sequence[bytes]) -> bool:
@@ -58,7 +60,7 @@ class Spool:
                     return False
                 _write(file, frames)
             except OSError:
-                self._give_up()
+                self._leave_if_used()
                 return False
             self._written += len(frames)
             return True
@@ -95,20 +97,28 @@ class Spool:
         self._end()
         with self._lock:
             self._give_up()
+            if self._deleted is not None:
+                self._deleted.close()
+                self._deleted = None
 
     def _begin(self) -> BinaryIO:
         """Start a file, and count afresh what waits in the folder, other processes' files too."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._written = sum(path.stat().st_size for path in self._files())
         for _ in range(BEGINNINGS):
-            file = _locked_file(self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}")
+            path = self._folder / f"{os.getpid()}-{secrets.token_hex(8)}{SUFFIX}"
+            file = _locked_file(path)
             # Between making and locking, whoever drains may have found the file empty and removed it.
             if os.fstat(file.fileno()).st_nlink:
                 break
             file.close()
         else:
             raise OSError("every new spool file was removed before it was locked")
-        _sync_folder(self._folder)
+        try:
+            _sync_folder(self._folder)
+            self._written = sum(path.stat().st_size for path in self._files())
+        except OSError:
+            _remove(path, file)
+            raise
         self._file = file
         return file
 
@@ -117,22 +127,32 @@ class Spool:
 
         Raises OSError while the disk takes no new one; the deleted file is held open and tried again.
         """
-        if self._file is None or os.fstat(self._file.fileno()).st_nlink:
+        if self._file is not None and not os.fstat(self._file.fileno()).st_nlink:
+            if self._deleted is None:
+                self._deleted = self._file
+            else:
+                self._file.close()
+            self._file = None
+        if self._deleted is None:
             return
-        deleted, self._file = self._file, None
+        kept = os.pread(self._deleted.fileno(), os.fstat(self._deleted.fileno()).st_size, 0)
         try:
-            kept = os.pread(deleted.fileno(), os.fstat(deleted.fileno()).st_size, 0)
-            _write(self._begin(), kept)
+            _write(self._file or self._begin(), kept)
         except OSError:
-            self._give_up()
-            self._file = deleted
+            self._leave_if_used()
             raise
-        deleted.close()
+        self._deleted.close()
+        self._deleted = None
         self._written += len(kept)
 
     def _end(self) -> None:
         with self._lock, suppress(OSError):
             self._rescue()
+            self._give_up()
+
+    def _leave_if_used(self) -> None:
+        """After a refused write: leave a file with entries to whoever drains, keep an empty one for the next try."""
+        if self._file is not None and os.fstat(self._file.fileno()).st_size:
             self._give_up()
 
     def _give_up(self) -> None:
@@ -190,18 +210,29 @@ def _locked_file(path: Path) -> BinaryIO:
     try:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
     except OSError:
-        file.close()
+        _remove(path, file)
         raise
     return file
 
 
+def _remove(path: Path, file: BinaryIO) -> None:
+    """Let go of a file that was begun in vain."""
+    with suppress(OSError):
+        path.unlink()
+    file.close()
+
+
 def _write(file: BinaryIO, frames: bytes) -> None:
-    """Put all the frames on disk or none. Raises OSError; a full disk takes a part of a write and says so by count."""
+    """Put all the frames on disk or none. Raises OSError; a full disk takes a part of a write and says so by count, or
+    takes it and says so when it is synced."""
     before = os.fstat(file.fileno()).st_size
-    if file.write(frames) != len(frames):
+    try:
+        if file.write(frames) != len(frames):
+            raise OSError("the disk took a part of the entries only")
+        os.fsync(file.fileno())
+    except OSError:
         os.ftruncate(file.fileno(), before)
-        raise OSError("the disk took a part of the entries only")
-    os.fsync(file.fileno())
+        raise
 
 
 def _sync_folder(folder: Path) -> None:

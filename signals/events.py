@@ -23,7 +23,7 @@ REJECTED_KEPT = 100_000
 REJECTED_BODY = 8_000
 """Bytes up to which a refused call is kept: of a part of one nobody can tell whom it is about."""
 CONFLICTS_KEPT = 20_000
-"""Bytes of a rejected body that are kept; a longer one is cut, and cannot be taken again."""
+"""Conflicts kept, the newest; older ones make room."""
 
 
 class Event(Model):

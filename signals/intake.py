@@ -304,12 +304,7 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
 
     Raises Lost on a lost race.
     """
-    whose = resolve(session, sender, items, intake.hash_key, now)
-    if not sender.is_server:
-        lateness.count_at_arrival(session, items, whose.roots, now)
-    unsure = {number for number in whose.roots if whose.must_fold_again(number)}
-    items = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
-    items = fitting(session, items, whose.roots, sender)
+    whose, items = _fitting(session, intake, sender, items, now)
     if not (items or whose.unsettled):
         return []
     arrivals = journal.numbers(session, max(1, len(items)))
@@ -324,6 +319,37 @@ def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Ite
     journal.append(session, sender, [Entry(item.signal, item.told, item.person.id) for item in items], now)
     claiming.hear(session, items, whose.roots, whose.merged, sender, intake.hash_key)
     return _stand(session, intake, whose.roots, told, news, arrivals[-1], now)
+
+
+def _fitting(
+    session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime
+) -> tuple[Whose, list[Item]]:
+    """Whose the events are, and those that are kept. Of a call whose traits find no room nobody is made and nothing is
+    tied: the batch is then settled once more without it."""
+    if sender.is_server or not any(item.told.event.traits for item in items):
+        return _kept(session, intake, sender, items, now)
+    attempt = session.begin_nested()
+    whose, kept = _kept(session, intake, sender, items, now)
+    sound = [item for item in items if item.fault is None]
+    if len(sound) == len(items):
+        attempt.commit()
+        return whose, kept
+    attempt.rollback()
+    for item in sound:
+        item.status = "accepted"
+    return _kept(session, intake, sender, sound, now)
+
+
+def _kept(
+    session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime
+) -> tuple[Whose, list[Item]]:
+    """Whose the events are, written and locked, and those that may be kept; the others are marked."""
+    whose = resolve(session, sender, items, intake.hash_key, now)
+    if not sender.is_server:
+        lateness.count_at_arrival(session, items, whose.roots, now)
+    unsure = {number for number in whose.roots if whose.must_fold_again(number)}
+    permitted = withholding.permitted(session, items, whose.roots, sender, unsure=unsure)
+    return whose, fitting(session, permitted, whose.roots, sender)
 
 
 @dataclass(frozen=True, slots=True)

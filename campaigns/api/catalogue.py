@@ -187,10 +187,12 @@ def update_offer(offer_id: int, json: OfferIn) -> Offer:
 
 @api.delete("/offers/<int:offer_id>")
 @allow("manager")
-@served(200, Done, "offers", 404, 409)
+@served(200, Done, "offers", 404, 409, 412)
 def archive_offer(offer_id: int) -> Done:
     """Take an offer out of the lists."""
     with parts().transaction() as session:
+        row = offers.offer(session, offer_id)
+        editions.require(session, row, partial(_offer_edition, row))
         offers.archive_offer(session, offer_id, parts().now(), actor())
     return Done()
 
@@ -247,10 +249,12 @@ def update_creative(creative_id: int, json: CreativeIn) -> CreativeOut:
 
 @api.delete("/creatives/<int:creative_id>")
 @allow("manager")
-@served(200, Done, "creatives", 404, 409)
+@served(200, Done, "creatives", 404, 409, 412)
 def archive_creative(creative_id: int) -> Done:
     """Take a creative out of the lists."""
     with parts().transaction() as session:
+        row = creatives.creative(session, creative_id)
+        editions.require(session, row, partial(_creative_edition, row))
         creatives.archive_creative(session, creative_id, parts().now(), actor())
     return Done()
 
@@ -319,10 +323,12 @@ def update_segment(segment_id: int, json: SegmentIn) -> SegmentOut:
 
 @api.delete("/segments/<int:segment_id>")
 @allow("manager")
-@served(200, Done, "segments", 404, 409)
+@served(200, Done, "segments", 404, 409, 412)
 def delete_segment(segment_id: int) -> Done:
     """Forget a segment."""
     with parts().transaction() as session:
+        row = segments.segment(session, segment_id)
+        editions.require(session, row, partial(_segment_edition, row))
         segments.delete_segment(session, segment_id, parts().now(), actor())
     return Done()
 

@@ -246,12 +246,12 @@ def _describe_editions(described: dict[str, Any]) -> None:
     """Tell of the headers by which two programs do not undo each other's changes."""
     for operations in described["paths"].values():
         for operation in operations.values():
+            answers = operation["responses"]
             if operation["operationId"] in _EDITIONS:
-                answers = operation["responses"]
                 for status in {"200", "201"} & answers.keys():
                     answers[status]["headers"] = {"ETag": dict(_ETAG)}
-                if "412" in answers:
-                    operation["parameters"].append(dict(_IF_MATCH))
+            if "412" in answers:
+                operation["parameters"].append(dict(_IF_MATCH))
 
 
 def _describe_addresses(app: Flask, described: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import traffic
+
 revision = "0056"
 down_revision = "0055"
 branch_labels = None
@@ -10,8 +12,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("event", sa.Column("order_number", sa.Text(), nullable=True))
-    op.create_index(
+    traffic.add_columns("event", sa.Column("order_number", sa.Text(), nullable=True))
+    traffic.create_index(
         "ix_event_order_number",
         "event",
         [sa.text("lower(ltrim(order_number, '#'))")],

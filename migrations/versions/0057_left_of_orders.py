@@ -7,14 +7,16 @@ Older orders get what history windows took for it so far, read off the figures o
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import traffic
+
 revision = "0057"
 down_revision = "0056"
 branch_labels = None
 depends_on = None
 
 _ORDERS = """
-    o.type = 'track' AND lower(o.name) IN ('order completed', 'completed order') AND o.folds
-        AND o.order_id IS NOT NULL
+    o.id > :after AND o.id <= :upto AND o.type = 'track' AND lower(o.name) IN ('order completed', 'completed order')
+        AND o.folds AND o.order_id IS NOT NULL
 """
 _CORRECTION = "c.order_id = o.order_id AND c.folds AND whose.id = c.profile_id AND whose.root_id = p.root_id"
 _REFUND = "c.name = 'order refunded'"
@@ -78,7 +80,7 @@ VOID = f"""
                     >= coalesce(o.order_total_cents, {_lines(_PAID, "o")})
             OR sum({_lines(_PIECES, "c")}) FILTER (WHERE {_REFUND}) >= {_lines(_PIECES, "o")}
     )
-    UPDATE event SET void = true FROM undone WHERE event.id = undone.id
+    UPDATE event SET void = true FROM undone WHERE event.id = undone.id AND NOT event.void
 """  # noqa: S608 - of this file's words alone
 LEFT = f"""
     WITH back AS (
@@ -91,15 +93,18 @@ LEFT = f"""
     UPDATE event SET left_category_ids = ARRAY(
         SELECT own FROM unnest(event.category_ids) AS own WHERE own <> ALL(back.category_ids) ORDER BY own
     )
-    FROM back WHERE event.id = back.id AND event.category_ids && back.category_ids
+    FROM back
+    WHERE event.id = back.id AND event.category_ids && back.category_ids AND event.left_category_ids IS NULL
 """  # noqa: S608 - of this file's words alone
 
 
 def upgrade() -> None:
-    op.add_column("event", sa.Column("void", sa.Boolean(), server_default="false", nullable=False))
-    op.add_column("event", sa.Column("left_category_ids", sa.ARRAY(sa.Integer()), nullable=True))
-    op.execute(VOID)
-    op.execute(LEFT)
+    traffic.add_columns(
+        "event",
+        sa.Column("void", sa.Boolean(), server_default="false", nullable=False),
+        sa.Column("left_category_ids", sa.ARRAY(sa.Integer()), nullable=True),
+    )
+    traffic.fill("event", VOID, LEFT)
 
 
 def downgrade() -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from base.environment import environment
 from campaigns import customers
 from signals.matching import spellings
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
 from tests.signals.sending import call
+from workers.commands.dossier import command
 
 TYPED = (
     "0228 1234567", "0228/1234567", "(0228) 123 45 67", "0228-12345-67", "0228 – 1234567", " 02281234567 ",
@@ -60,3 +64,20 @@ def test_its_page_and_the_api_find_by_phone_order_and_customer_number(shop: Shop
         assert "Nobody goes by that" in desk.post("/customers/", q="0228 1234567").text
     finally:
         web.close()
+
+
+def test_a_dossier_is_written_of_whom_a_number_without_a_code_means_there(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.send(
+        call("identify", userId="K-100", traits={"phone": "+43 228 1234567"}),
+        call("identify", userId="K-200", traits={"phone": "+49 228 1234567"}),
+    )
+    written, file = [], tmp_path / "dossier.json"
+    for regions in ((), ("AT",)):
+        for name, value in environment(replace(shop.settings, phone_regions=regions)).items():
+            monkeypatch.setenv(name, value)
+        written.append(CliRunner().invoke(command, ["0228/123 45 67", str(file)]))
+    assert "2 customers are known by that" in written[0].output
+    assert written[1].exit_code == 0, written[1].output
+    assert "K-100" in file.read_text()

@@ -139,6 +139,25 @@ def test_the_word_of_what_was_typed_is_text_and_holds_no_secret(web: Web) -> Non
     assert not re.search(r"<dd[^>]*>0{16}</dd>", page)
 
 
+@pytest.mark.parametrize("kind", ["offers", "creatives", "segments"])
+def test_a_program_takes_away_only_what_it_has_read(web: Web, kind: str) -> None:
+    program = web.program("manager")
+    web.shop.send(web.shop.order("ann", "shoes", web.shop.now))
+    segment = program.told("POST", "/segments", SEGMENT)["id"]
+    design = program.told("GET", "/creatives/1")["document"]
+    creative = program.told("POST", "/creatives", {"name": "Spare", "document": design})["id"]
+    path = f"/{kind}/{ {'offers': web.shop.offer(), 'creatives': creative, 'segments': segment}[kind] }"
+    read = program.call("GET", path)
+    body = {name: value for name, value in answered(read).items() if name in WRITTEN[kind].__struct_fields__}
+    newer = program.call("PUT", path, body | {"name": "First"}).headers["ETag"]
+    listed = program.told("GET", f"/{kind}")
+    assert program.call("DELETE", path, if_match=read.headers["ETag"]).status_code == 412
+    assert program.told("GET", f"/{kind}") == listed
+    assert program.call("DELETE", path, if_match=newer).status_code == 200
+    assert len(program.told("GET", f"/{kind}")[kind]) == len(listed[kind]) - 1
+    assert program.call("DELETE", f"/{kind}/99999", if_match=newer).status_code == 404
+
+
 @pytest.mark.parametrize("kind", ["offers", "creatives", "segments", "campaigns"])
 def test_a_program_changes_only_what_it_has_read(web: Web, kind: str) -> None:
     program = web.program("manager")
@@ -172,7 +191,9 @@ def test_a_program_changes_only_what_it_has_read(web: Web, kind: str) -> None:
         assert changed("Fifth", None)[1] == program.call("GET", path).headers["ETag"], "whatever zone it is told in"
     assert program.call("PUT", f"/{kind}/99999", body, edition).status_code == 404
     told = answered(web.stranger().get("/api/openapi.json"))["paths"][f"/api/v1/{kind}/{{{kind[:-1]}_id}}"]
-    assert "If-Match" in [one["name"] for one in told["put"]["parameters"] if not one["required"]]
+    for method in {"put", "delete"} & told.keys():
+        assert "If-Match" in [one["name"] for one in told[method]["parameters"] if not one["required"]]
+        assert "412" in told[method]["responses"]
     assert "If-Match" not in [one["name"] for one in told["get"]["parameters"]]
     for method in ("get", "put"):
         assert "ETag" in told[method]["responses"]["200"]["headers"]

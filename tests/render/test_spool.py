@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -35,6 +37,31 @@ spool = Spool(Path(sys.argv[1]))
 assert spool.append([b"x" * 60])
 assert not spool.append([b"y" * 60])
 assert spool.append([b"z" * 60])
+"""
+
+
+FULL_WRITER = """
+import resource, shutil, sys
+from pathlib import Path
+from render.spool import Spool
+
+def take(bytes_each):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_each, resource.RLIM_INFINITY))
+
+folder = Path(sys.argv[1])
+spool = Spool(folder)
+if sys.argv[2] == "deleted":
+    assert spool.append([b"before"])
+    shutil.rmtree(folder)
+take(0)
+for _ in range(20):
+    assert not spool.append([b"refused"])
+assert len(list(folder.iterdir())) == 1
+if sys.argv[2] == "deleted":
+    shutil.rmtree(folder)
+    assert not spool.append([b"refused"])
+take(resource.RLIM_INFINITY)
+assert spool.append([b"after"])
 """
 
 
@@ -147,6 +174,33 @@ def test_it_takes_back_what_the_disk_took_only_a_part_of(tmp_path: Path) -> None
     assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == 0
     assert sorted(path.stat().st_size for path in Spool(tmp_path).waiting()) == [68, 68]
     assert drained(Spool(tmp_path)) == [b"x" * 60, b"z" * 60]
+
+
+@pytest.mark.parametrize("before", ["empty", "deleted"])
+def test_it_tries_one_file_again_while_the_disk_is_full(tmp_path: Path, before: str) -> None:
+    folder = tmp_path / "spool"
+    command = [sys.executable, "-c", FULL_WRITER, str(folder), before]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2]).returncode == 0
+    assert len(Spool(folder).waiting()) == 1
+    assert drained(Spool(folder)) == [*([b"before"] if before == "deleted" else []), b"after"]
+
+
+@pytest.mark.parametrize("refused", ["file", "folder"])
+def test_it_leaves_nothing_of_what_the_disk_could_not_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (refused == "folder"):
+            raise OSError(errno.ENOSPC, "told when it is synced, as by NFS")
+
+    spool = Spool(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        for _ in range(5):
+            assert not spool.append([b"refused"])
+    assert [path.stat().st_size for path in spool.waiting()] == ([0] if refused == "file" else [])
+    assert spool.append([b"taken"])
+    assert drained(spool) == [b"taken"]
 
 
 def test_it_refuses_an_entry_that_a_drain_would_not_read(tmp_path: Path) -> None:

@@ -86,11 +86,28 @@ def test_what_browsers_state_shuts_out_no_server(desk: Desk) -> None:
     assert by_server.items() <= desk.state(desk.root("user_id", "ann")).traits.items()
 
 
-def test_one_call_that_states_more_than_there_is_room_for_leaves_the_person_without_any(desk: Desk) -> None:
+def test_one_call_that_states_more_than_there_is_room_for_leaves_room_for_a_smaller_one(desk: Desk) -> None:
     (outcome,) = desk.send(stating(*FULL, "one_more"), via=desk.browser)
     assert (outcome.status, outcome.field) == ("rejected", "traits.one_more")
-    assert names(desk) == set()
+    assert desk.rows("SELECT 1 FROM profile") == []
     assert desk.statuses(stating(*FULL), via=desk.browser) == ["accepted"]
+
+
+def test_a_refused_call_makes_nobody_and_ties_nothing(desk: Desk) -> None:
+    desk.send(stating(*FULL), via=desk.browser)
+    before = desk.everything()
+    over = [stating(*FULL, "one_more", device=f"new{number}") for number in range(5)]
+    tying = stating("late", device="a1", userId="a_new_name")
+    assert desk.statuses(*over, tying, via=desk.browser) == ["rejected"] * 6
+    assert desk.everything() == before
+    assert len(listed(desk)) == 6
+
+    # Whom a sound call beside it names is made all the same.
+    sound = call("track", anonymousId="new0", event="Product Viewed")
+    outcomes = desk.statuses(over[0] | {"messageId": "again"}, sound, tying | {"messageId": "too"}, via=desk.browser)
+    assert outcomes == ["rejected", "accepted", "rejected"]
+    assert [row[0] for row in desk.rows("SELECT count(*) FROM profile")] == [len(before["profile"]) + 1]
+    assert desk.rows("SELECT 1 FROM identifier WHERE type = 'user_id'") == []
 
 
 def test_a_refused_call_that_is_taken_again_is_listed_once(desk: Desk) -> None:

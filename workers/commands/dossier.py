@@ -36,7 +36,7 @@ def command(customer: str, file: Path) -> None:
         sessions, clock = db.sessions(engine), clock_from(settings)
         keymarks.settle(sessions, settings, clock.now())
         with transaction(sessions) as session:
-            found = customers.find(session, customer, settings.hash_key)
+            found = customers.find(session, customer, settings.hash_key, settings.phone_regions)
             if len(found) != 1:
                 raise click.ClickException(f"{len(found)} customers are known by that; it must be one")
             made = dossier.export(session, store, settings.subject_key, found[0].profile, clock.now(), OPERATOR)
