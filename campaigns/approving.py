@@ -47,7 +47,7 @@ def ask(
     now: datetime,
     by: Actor,
     *,
-    is_sending: bool = False,
+    is_sending: bool,
 ) -> Approval:
     """Ask for the approval of a campaign as it is written now; what was asked before is void.
 
@@ -78,7 +78,7 @@ def approve(
     now: datetime,
     by: Actor,
     *,
-    is_sending: bool = False,
+    is_sending: bool,
 ) -> Approval:
     """Approve a version: it is published, and goes out at its time, or is what its mails show from its moment on.
 
@@ -100,9 +100,9 @@ def approve(
     _end(session, row.id, "approved", now, by, "Another version was approved.")
     _settle(session, found, "approved", note, now, by)
     if row.state in LEFT:
-        publish.publish(session, store, blobs, row.id, now, by, starts_at=found.starts_at)
+        publish.publish(session, store, blobs, row.id, now, by, starts_at=found.starts_at, is_sending=is_sending)
     else:
-        publish.publish(session, store, blobs, row.id, now, by)
+        publish.publish(session, store, blobs, row.id, now, by, is_sending=is_sending)
         transitions.schedule(session, row.id, found.due_at or now, now, by, is_sending=is_sending)
     return found
 

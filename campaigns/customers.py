@@ -66,7 +66,7 @@ class Name:
     masked: str
 
 
-def find(session: Session, query: str, hash_key: bytes, regions: Collection[str] = ()) -> list[Found]:
+def find(session: Session, query: str, hash_key: bytes, regions: Collection[str]) -> list[Found]:
     """Customers whose identifier or order is the query, or who are called so; at most 20, the lowest number first.
 
     Surrounding blanks, capitals of an address and the spacing of a phone number do not matter, nor whether it has its

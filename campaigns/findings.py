@@ -101,7 +101,7 @@ class Lacking(Struct, frozen=True):
     offer: str = ""
 
 
-def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = False) -> list[Finding]:
+def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool) -> list[Finding]:
     """What is to be said of a campaign's mail, of its text and of where links lead; errors first.
 
     `is_sending`: mails go to people, so that a made-up sender is an error. Nobody's data is read.
@@ -116,7 +116,7 @@ def findings(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool 
     return sorted(found, key=lambda one: one.level != "error")
 
 
-def errors(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool = False) -> list[str]:
+def errors(row: Campaign, plan: Plan, mail: CompiledMail, *, is_sending: bool) -> list[str]:
     """The sentences of what blocks."""
     return [
         f"The {'text' if one.tab == 'text' else 'mail'}: {one.words}"

@@ -44,7 +44,7 @@ def publish(
     by: Actor,
     *,
     starts_at: datetime | None = None,
-    is_sending: bool = False,
+    is_sending: bool,
 ) -> str:
     """Make what is written what is shown and sent from now on, or from `starts_at` on, and return the plan's hash.
 
@@ -133,7 +133,7 @@ def turn(session: Session, now: datetime) -> int:
     return len(rows)
 
 
-def missing(session: Session, row: Campaign, *, is_sending: bool = False) -> list[str]:
+def missing(session: Session, row: Campaign, *, is_sending: bool) -> list[str]:
     """What is still missing before a campaign can be sent, a sentence each; empty when it can.
 
     `is_sending`: its mails would go to people, not to the embedded sink.

@@ -35,7 +35,7 @@ def schedule(
     by: Actor,
     *,
     timezone: str | None = None,
-    is_sending: bool = False,
+    is_sending: bool,
 ) -> None:
     """Send at this time (or move the time, while scheduled): a wall time of `timezone`, the campaign's unless given.
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
 from campaigns import customers
+from campaigns.parts import parts
 from campaigns.views import forms
 from signals.catalog import Category
 
@@ -34,12 +35,13 @@ def person(session: Session, values: Mapping[str, str]) -> int | None:
         raise InvalidInput("customer", "is nobody we know") from None
 
 
-def found(session: Session, values: Mapping[str, str], hash_key: bytes) -> int | None:
+def found(session: Session, values: Mapping[str, str]) -> int | None:
     """The profile that the search names; the one shown so far where it names nobody. Raises InvalidInput."""
     query = forms.optional(values, "person")
     if query is None:
         return person(session, values)
-    matches = customers.find(session, query, hash_key)
+    settings = parts().settings
+    matches = customers.find(session, query, settings.hash_key, settings.phone_regions)
     if len(matches) != 1:
         raise InvalidInput("person", "names nobody we know" if not matches else "names more than one customer")
     return matches[0].profile

@@ -47,7 +47,7 @@ def _page(session: Session, row: Campaign, values: Mapping[str, str]) -> str:
     basis: Explored | None = None
     try:
         person = chosen.person(session, values)
-        person = chosen.found(session, values, parts().settings.hash_key)
+        person = chosen.found(session, values)
         changes = changed(session, values)
         explored = explore(session, parts().store, parts().blobs, row, person, parts().now(), changes)
         if person is not None:

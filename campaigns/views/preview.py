@@ -50,7 +50,7 @@ def choose(campaign_id: int) -> ResponseReturnValue:
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         try:
-            person = chosen.found(session, request.form, parts().settings.hash_key)
+            person = chosen.found(session, request.form)
         except InvalidInput as error:
             return _page(session, row, request.form, error)
     switches: dict[str, Any] = {name: value for name in SWITCHES if (value := request.form.get(name))}

@@ -270,7 +270,9 @@ def _act(session: Session, campaign_id: int, what: str) -> str:
         _time(session, row, now, by)
         return "Saved: that is how it goes out."
     if what == "now":
-        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
+        publish.publish(
+            session, parts().store, parts().blobs, campaign_id, now, by, is_sending=parts().settings.is_sending
+        )
         transitions.schedule(session, campaign_id, now, now, by, is_sending=parts().settings.is_sending)
         return "It goes out now."
     if what == "goal":
@@ -309,7 +311,7 @@ def _schedule(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
         raise InvalidInput("due_at", "is over; to send at once, press Publish and send now")
     _time(session, row, now, by)
     if row.state == "draft":
-        publish.publish(session, parts().store, parts().blobs, row.id, now, by)
+        publish.publish(session, parts().store, parts().blobs, row.id, now, by, is_sending=parts().settings.is_sending)
     transitions.schedule(session, row.id, wall, now, by, timezone=zone, is_sending=parts().settings.is_sending)
     return "Scheduled."
 
@@ -336,13 +338,16 @@ def _name_costs(session: Session, row: Campaign, now: datetime, by: Actor) -> st
 def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
     scenario, address = forms.whole(request.form, "scenario"), forms.text(request.form, "address")
     person = "" if scenario is not None else forms.text(request.form, "person")
-    found = customers.find(session, person, parts().settings.hash_key) if scenario is None else []
+    settings = parts().settings
+    found = customers.find(session, person, settings.hash_key, settings.phone_regions) if scenario is None else []
     if scenario is None and len(found) != 1:
         raise InvalidInput("person", "must name exactly one customer")
     row = campaigns.campaign(session, campaign_id)
     if row.state == "draft" and row.locked_at is None:
         # Nobody has a mail of it yet: what is written is shown to the tester alone.
-        publish.publish(session, parts().store, parts().blobs, campaign_id, now, by)
+        publish.publish(
+            session, parts().store, parts().blobs, campaign_id, now, by, is_sending=parts().settings.is_sending
+        )
     whom = [one.profile for one in found]
     if scenario is not None:
         whom = [recipients.of_scenario(session, parts().intake, parts().blobs, campaign_id, scenario, now)]

@@ -173,7 +173,7 @@ def _content(session: Session, row: Campaign, form: Mapping[str, str]) -> Scenar
     return forms.content(
         {
             "name": forms.text(form, "name"),
-            "profile": chosen.found(session, form, parts().settings.hash_key),
+            "profile": chosen.found(session, form),
             "before": bought,
             "after_days": forms.whole(form, "after_days") or 0,
             "changes": changes,

@@ -5,14 +5,21 @@ All that are there are taken for it, which is what history windows took them for
 
 from alembic import op
 
+from migrations import traffic
+
 revision = "0060"
 down_revision = "0058"
 branch_labels = None
 depends_on = None
 
+UPDATES = """
+    UPDATE event SET void = true WHERE id > :after AND id <= :upto
+        AND type = 'track' AND lower(name) = 'order updated' AND NOT void
+"""
+
 
 def upgrade() -> None:
-    op.execute("UPDATE event SET void = true WHERE type = 'track' AND lower(name) = 'order updated' AND NOT void")
+    traffic.fill("event", UPDATES)
 
 
 def downgrade() -> None:

@@ -171,12 +171,12 @@ class Shop:
     def publish(self, campaign: int) -> str:
         """Publish; the plan's hash."""
         with self.sessions.begin() as session:
-            return publish.publish(session, self.store, self.blobs, campaign, self.now, MANAGER)
+            return publish.publish(session, self.store, self.blobs, campaign, self.now, MANAGER, is_sending=False)
 
     def schedule(self, campaign: int, after: timedelta = timedelta(0)) -> None:
         """Have it sent at once, or later."""
         with self.sessions.begin() as session:
-            transitions.schedule(session, campaign, self.now + after, self.now, MANAGER)
+            transitions.schedule(session, campaign, self.now + after, self.now, MANAGER, is_sending=False)
 
     def state(self, campaign: int) -> str:
         """The campaign's state."""

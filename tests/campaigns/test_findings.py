@@ -43,7 +43,7 @@ def found(shop: Shop, **changes: Any) -> set[tuple[str, str]]:
 
 def told(session: Session, number: int) -> list[findings.Finding]:
     row = campaigns.campaign(session, number)
-    return findings.findings(row, *compiling.compile_campaign(session, row))
+    return findings.findings(row, *compiling.compile_campaign(session, row), is_sending=False)
 
 
 def test_it_says_that_no_offer_is_chosen_and_so_does_the_question_before_it_is_sent(shop: Shop, web: Web) -> None:

@@ -160,7 +160,12 @@ def test_it_says_nothing_of_inboxes_where_the_mail_is_a_page_that_a_text_leads_t
     for campaign in (by_mail, by_text):
         with web.shop.sessions.begin() as session:
             row = campaigns.campaign(session, campaign)
-            told.append({one.code for one in findings.findings(row, *compiling.compile_campaign(session, row))})
+            told.append(
+                {
+                    one.code
+                    for one in findings.findings(row, *compiling.compile_campaign(session, row), is_sending=False)
+                }
+            )
     assert "text" in told[0]
     assert not told[1] & {"size", "sender", "subject", "preheader", "words", "text"}
 
@@ -170,5 +175,5 @@ def test_it_looks_at_where_the_links_typed_into_any_version_lead(web: Web) -> No
         campaign = texting(web, de=TextVersion(**{"fallbacks": {"first_name": "du"}} | version))
         with web.shop.sessions.begin() as session:
             row = campaigns.campaign(session, campaign)
-            found = findings.findings(row, *compiling.compile_campaign(session, row))
+            found = findings.findings(row, *compiling.compile_campaign(session, row), is_sending=False)
         assert {(one.level, one.code) for one in found if one.tab == "text"} == told, version

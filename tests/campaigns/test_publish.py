@@ -53,7 +53,7 @@ def test_it_needs_a_new_publish_after_an_edit(shop: Shop) -> None:
     with shop.sessions.begin() as session:
         row = campaigns.campaign(session, campaign)
         first = row.plan_hash
-        assert publish.missing(session, row) == []
+        assert publish.missing(session, row, is_sending=False) == []
         number = row.message_id or 0
         content = msgspec.structs.replace(
             messages.content(messages.message(session, number)),
@@ -61,9 +61,11 @@ def test_it_needs_a_new_publish_after_an_edit(shop: Shop) -> None:
         )
         messages.update_message(session, number, content, shop.now, MANAGER)
     with shop.sessions.begin() as session:
-        assert "publish it again" in publish.missing(session, campaigns.campaign(session, campaign))[0]
+        assert (
+            "publish it again" in publish.missing(session, campaigns.campaign(session, campaign), is_sending=False)[0]
+        )
         with pytest.raises(Conflict, match="publish it again"):
-            transitions.schedule(session, campaign, shop.now, shop.now, MANAGER)
+            transitions.schedule(session, campaign, shop.now, shop.now, MANAGER, is_sending=False)
     second = shop.publish(campaign)
     assert second != first
     assert shop.publish(campaign) == second, "publishing the same again makes nothing new"
@@ -116,7 +118,9 @@ def test_it_loses_no_change_made_at_the_same_time(shop: Shop) -> None:
         offers.update_offer(session, capped, content, shop.now, MANAGER)
 
     def publishing(campaign: int) -> Callable[[Session], object]:
-        return lambda session: publish.publish(session, shop.store, shop.blobs, campaign, shop.now, MANAGER)
+        return lambda session: publish.publish(
+            session, shop.store, shop.blobs, campaign, shop.now, MANAGER, is_sending=False
+        )
 
     def withdrawing(offer: int) -> Callable[[Session], object]:
         return lambda session: publish.withdraw_offer(session, shop.store, pair[0], offer, shop.now, MANAGER)
@@ -136,7 +140,7 @@ def test_it_raises_a_cap_once_though_the_first_commit_failed(shop: Shop) -> None
         content = msgspec.structs.replace(offers.content(offers.offer(session, capped)), cap_total=120)
         offers.update_offer(session, capped, content, shop.now, MANAGER)
     with shop.sessions() as session:
-        publish.publish(session, shop.store, shop.blobs, campaign, shop.now, MANAGER)
+        publish.publish(session, shop.store, shop.blobs, campaign, shop.now, MANAGER, is_sending=False)
         session.rollback()
     shop.publish(campaign)
     assert balance(shop.store, capped) == 120
@@ -186,7 +190,9 @@ Move = Callable[[Session], object]
 def test_it_moves_only_along_its_states(shop: Shop) -> None:
     campaign = shop.campaign()
     moves: dict[str, Move] = {
-        "schedule": lambda s: transitions.schedule(s, campaign, shop.now + timedelta(hours=1), shop.now, MANAGER),
+        "schedule": lambda s: transitions.schedule(
+            s, campaign, shop.now + timedelta(hours=1), shop.now, MANAGER, is_sending=False
+        ),
         "unschedule": lambda s: transitions.unschedule(s, campaign, shop.now, MANAGER),
         "pause": lambda s: transitions.pause(s, campaign, shop.now, MANAGER),
         "resume": lambda s: transitions.resume(s, campaign, shop.now, MANAGER),

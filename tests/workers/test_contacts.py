@@ -35,7 +35,7 @@ def reason(shop: Shop, campaign: int) -> tuple[str, str | None]:
 def due(shop: Shop, campaign: int, days: int) -> None:
     """Have the campaign due in so many days."""
     with shop.sessions.begin() as session:
-        transitions.schedule(session, campaign, shop.now + timedelta(days=days), shop.now, MANAGER)
+        transitions.schedule(session, campaign, shop.now + timedelta(days=days), shop.now, MANAGER, is_sending=False)
 
 
 @pytest.mark.feature("CM-34")

@@ -27,11 +27,12 @@ def test_it_shows_a_change_from_its_moment_on_and_keeps_what_was_before_in_the_a
         for wrong in (shop.now, shop.now - MILLISECOND):
             with pytest.raises(InvalidInput, match="starts_at"):
                 publish.publish(
-                    session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER, starts_at=wrong
+                    session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER,
+                    starts_at=wrong, is_sending=False,
                 )  # fmt: skip
     with shop.sessions.begin() as session:
         second = publish.publish(
-            session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER, starts_at=start
+            session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER, starts_at=start, is_sending=False,
         )  # fmt: skip
     with shop.sessions.begin() as session:
         first = campaigns.campaign(session, opens.campaign).plan_hash
@@ -75,10 +76,12 @@ def test_it_gives_way_to_what_is_published_at_once(opens: Opens) -> None:
         offers.update_offer(
             session, opens.discount, msgspec.structs.replace(kept, fields={"headline": "Later"}), shop.now, MANAGER
         )
-        publish.publish(session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER, starts_at=start)
+        publish.publish(
+            session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER, starts_at=start, is_sending=False
+        )
     with shop.sessions.begin() as session:
         offers.update_offer(session, opens.discount, kept, shop.now, MANAGER)
-        publish.publish(session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER)
+        publish.publish(session, shop.store, shop.blobs, opens.campaign, shop.now, MANAGER, is_sending=False)
         assert campaigns.campaign(session, opens.campaign).next_plan_hash is None
     shop.clock.advance(timedelta(minutes=20))
     opens.forget()

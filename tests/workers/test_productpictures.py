@@ -165,7 +165,7 @@ def test_it_tries_failed_pictures_again_when_an_offer_with_them_is_published(
             {"id": number, "slots": msgspec.json.encode([{"mode": "rules"} | slot for slot in slots]).decode()},
         )
     with shop.sessions.begin() as session:
-        publish.publish(session, shop.store, shop.blobs, number, shop.now, MANAGER)
+        publish.publish(session, shop.store, shop.blobs, number, shop.now, MANAGER, is_sending=False)
     web.serve("/shoes.jpg", photo())
     assert fetcher.run() == Fetched(kept=1)
 

@@ -205,7 +205,7 @@ def test_it_goes_by_the_hours_of_the_zone_it_is_scheduled_in_also_when_they_were
     with shop.sessions.begin() as session:
         windows.forget(session, campaign)
     with shop.sessions.begin() as session:
-        transitions.schedule(session, campaign, NINE, shop.now, MANAGER, timezone="America/New_York")
+        transitions.schedule(session, campaign, NINE, shop.now, MANAGER, timezone="America/New_York", is_sending=False)
         # Who looks while it is being moved sees the old zone.
         kept()
     assert kept() == [14]

@@ -31,7 +31,7 @@ BY_CLOCKS = Timing(clocks="recipient")
 def at_wall(shop: Shop, campaign: int, wall: datetime, zone: str = "Europe/Vienna") -> None:
     """Schedule a campaign for a wall time."""
     with shop.sessions.begin() as session:
-        transitions.schedule(session, campaign, wall, shop.now, MANAGER, timezone=zone)
+        transitions.schedule(session, campaign, wall, shop.now, MANAGER, timezone=zone, is_sending=False)
 
 
 def times(shop: Shop, campaign: int) -> dict[str, datetime | None]:
