@@ -23,7 +23,19 @@ from sqlalchemy.orm import Session
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
 from base.stores import Store
-from signals import claiming, exchange, folding, grouping, journal, lateness, lineage, origins, outbox, withholding
+from signals import (
+    claiming,
+    exchange,
+    folding,
+    grouping,
+    journal,
+    lateness,
+    lineage,
+    origins,
+    outbox,
+    repeats,
+    withholding,
+)
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
@@ -246,57 +258,19 @@ def _absorb(
     repeated: set[int] = set()
     again: Sequence[Item] = reading.items
     for _ in range(TRIES):
-        fresh, others, stored = _sorted_out(session, sender, again)
+        fresh, others, stored = repeats.sorted_out(session, sender, again)
         standings += absorb(session, intake, sender, fresh, reading.now) if fresh else []
         repeated |= stored
-        again = _unsettled(fresh, others)
+        again = repeats.unsettled(fresh, others)
         if not again:
             break
-    _list(session, intake, sender, [item for item in reading.items if item.status == "conflict"], reading.now)
+    conflicts = [item for item in reading.items if item.status == "conflict"]
+    repeats.list_conflicts(session, intake.hash_key, sender, conflicts, reading.now)
     # After what was good: somebody may object in the same batch.
     if not reading.is_listed:
         listed = withholding.listed(session, sender, reading.refused(), intake.hash_key)
         journal.refuse(session, sender, listed, reading.now)
     return standings, repeated, outbox.note(session, [entry.root.id for entry in standings], told)
-
-
-def _sorted_out(session: Session, sender: Sender, items: Sequence[Item]) -> tuple[list[Item], list[Item], set[int]]:
-    """The events that are new, the others, and the profiles of those that are stored; sets each item's status."""
-    stored = journal.find(session, sender, {item.signal.message_id for item in items})
-    seen = {message_id: known.content_hash for message_id, known in stored.items()}
-    fresh: list[Item] = []
-    others: list[Item] = []
-    for item in items:
-        known = seen.get(item.signal.message_id)
-        if known is None:
-            item.status = "accepted"
-            seen[item.signal.message_id] = item.signal.content_hash
-            fresh.append(item)
-        else:
-            item.status = "duplicate" if known == item.signal.content_hash else "conflict"
-            others.append(item)
-    return fresh, others, {known.profile_id for known in stored.values()}
-
-
-def _unsettled(fresh: Sequence[Item], others: Sequence[Item]) -> list[Item]:
-    """Of the others those that name a call which was not kept, and say something else: there is nothing that they
-    contradict. Who says the same comes to the same."""
-    left_out = {item.signal.message_id: item for item in fresh if item.status in ("rejected", "withheld")}
-    again = []
-    for item in others:
-        first = left_out.get(item.signal.message_id)
-        if first is not None and item.status == "duplicate":
-            item.status, item.fault = first.status, first.fault
-        elif first is not None:
-            again.append(item)
-    return again
-
-
-def _list(session: Session, intake: Intake, sender: Sender, conflicts: Sequence[Item], now: datetime) -> None:
-    told = [(item.signal.body, item.signal.type) for item in conflicts]
-    hidden = withholding.unlisted(session, sender, told, intake.hash_key)
-    listed = [item.signal for number, item in enumerate(conflicts) if number not in hidden]
-    journal.list_conflicts(session, sender, listed, now)
 
 
 def absorb(session: Session, intake: Intake, sender: Sender, items: Sequence[Item], now: datetime) -> list[Standing]:
