@@ -79,12 +79,12 @@ def test_it_leaves_no_trace_of_whoever_is_erased_while_mails_and_an_order_are_un
     first = next(row for row in shop.ledger(opens.campaign) if row.profile_id == ann)
     second = shop.campaign()
     ids = due(shop, opens.scheduler, second)
-    marks = {
+    marks: dict[str, str | bytes] = {
         "address": "ann@quillfeather-qx77", "hash of the address": hashed, "first name": "Zephyrine",
         "last name": "Quillfeather", "order": "order-qx77", "Message-ID": (first.message_id or "").strip("<>"),
         "words of the first try": "Refusewell",
     }  # fmt: skip
-    late = {
+    late: dict[str, str | bytes] = {
         "Message-ID of the second mail": f"c{second}.o1.", "words on the second mail": "Handwell",
         "words being taken": "Waitwell", "words that came back": "Bouncewell",
     }  # fmt: skip
