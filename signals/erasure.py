@@ -29,6 +29,11 @@ _DELETE: Final = tuple(
         "DELETE FROM event WHERE profile_id = ANY(:members)",
         "DELETE FROM refused_tie r USING identifier i"
         " WHERE i.profile_id = ANY(:members) AND i.owns AND r.type = i.type AND r.value_hash = i.value_hash",
+        # That an address gets no mail stays; what was said of it may name the person, unless others have it too.
+        "UPDATE suppression_change c SET evidence = NULL FROM identifier i"
+        " WHERE i.profile_id = ANY(:members) AND c.address_hash = i.value_hash AND c.evidence IS NOT NULL"
+        " AND NOT EXISTS (SELECT FROM identifier o"
+        " WHERE o.type = i.type AND o.value_hash = i.value_hash AND NOT o.profile_id = ANY(:members))",
         # An address that others share goes to who had it next.
         "WITH gone AS (DELETE FROM identifier WHERE profile_id = ANY(:members) RETURNING type, value_hash, owns),"
         " heir AS ("

@@ -34,8 +34,9 @@ class Suppression(Model):
 
 
 class SuppressionChange(Model):
-    """An address came on the list or off it. Only ever added to; neither `by` nor `evidence`, which is sealed, holds an
-    address.
+    """An address came on the list or off it. Only ever added to, but that an erasure takes the evidence.
+
+    Neither `by` nor `evidence`, which is sealed, holds an address.
 
     `via` is what told us (relay, dsn, ses, unsubscribe link, consent, person, …), `by` the person who did it.
     """
@@ -71,7 +72,8 @@ def suppress_hash(
 ) -> bool:
     """Put an address on the list of those that get no mail; the first reason stays. Whether that changed anything.
 
-    Only *unsubscribed* gives way: its reader may lift that by agreeing to mail, which mends no dead address.
+    Only *unsubscribed* gives way: its reader may lift that by agreeing to mail, which mends no dead address. The
+    evidence is kept of addresses that somebody is known by, until they are erased.
     """
     values = {
         "hash": hashed, "reason": reason[:REASON_LENGTH], "now": now, "unsubscribed": UNSUBSCRIBED, "via": via,
@@ -129,7 +131,11 @@ _SUPPRESS: Final = text("""
         RETURNING address_hash, reason, at
     )
     INSERT INTO suppression_change (address_hash, at, listed, reason, via, evidence)
-    SELECT address_hash, at, true, reason, CAST(:via AS text), CAST(:evidence AS bytea) FROM changed
+    SELECT address_hash, at, true, reason, CAST(:via AS text),
+        CASE WHEN EXISTS (
+            SELECT FROM identifier n WHERE n.type IN ('email', 'phone') AND n.value_hash = changed.address_hash
+        ) THEN CAST(:evidence AS bytea) END
+    FROM changed
     RETURNING id
 """).bindparams(bindparam("evidence", type_=EVIDENCE))
 

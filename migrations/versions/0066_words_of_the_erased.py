@@ -23,6 +23,12 @@ def upgrade() -> None:
         FROM profile p WHERE p.id = r.profile_id AND p.erased_at IS NOT NULL
           AND num_nonnulls(r.words, r.address_hash, r.message_id) > 0
     """)
+    op.execute("""
+        UPDATE suppression_change c SET evidence = NULL
+        WHERE evidence IS NOT NULL AND NOT EXISTS (
+            SELECT FROM identifier n WHERE n.type IN ('email', 'phone') AND n.value_hash = c.address_hash
+        )
+    """)
 
 
 def downgrade() -> None:

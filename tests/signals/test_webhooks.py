@@ -136,6 +136,7 @@ def mailgun(name: str, token: str = "t1", **data: Any) -> dict[str, Any]:
 
 
 def test_it_believes_a_signed_notification_of_ses_once_and_says_whose_mail_it_was(hooks: Hooks) -> None:
+    hooks.desk.send({"type": "identify", "userId": "ann", "traits": {"email": "ann@example.com"}})
     mail = Delivery(7, 1, 1)
     source = hooks.paths.mint(mail)
     assert source
@@ -228,6 +229,7 @@ def test_it_confirms_a_subscription_at_an_address_of_sns_only(hooks: Hooks) -> N
 
 
 def test_it_counts_soft_bounces_of_sendgrid_and_believes_nothing_that_was_changed(hooks: Hooks) -> None:
+    hooks.desk.send({"type": "identify", "userId": "bob", "traits": {"email": "bob@example.com"}})
     assert sendgrid(hooks, bounced("ann", "5.1.1"), forge=True).status_code == 403
     assert sendgrid(hooks, bounced("ann", "5.1.1"), bounced("bob", "5.2.2"), {"event": "open"}).status_code == 200
     assert (hooks.suppressed("ann"), hooks.suppressed("bob")) == (True, False)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from alembic import command
+from sqlalchemy import text
 
 from base.clock import pause
 from base.ids import Delivery as Key
@@ -20,7 +22,7 @@ from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import HOST, Relay
 from tests.workers.returns import absence, arf, dsn, head_of, prose
 from tests.workers.test_sending import account, due
-from workers import listening
+from workers import listening, migration
 from workers.bounces import ReturnDesk
 from workers.following import Following
 from workers.listening import Listener
@@ -257,10 +259,39 @@ def test_it_keeps_of_a_mail_that_comes_back_to_whoever_was_erased_that_it_did(po
         (row.profile_id == bob.profile_id, row.words, row.address_hash, row.message_id) for row in post.rows(MailReport)
     }
     assert kept == {(False, None, None, None), (True, words, bob.address_hash, bob.message_id)}
-    # Mail to a dead address stops all the same; of who said so, and what, nothing is kept but the code.
+    # Mail to a dead address stops all the same; what was said of it is kept while somebody has it.
     assert {one.address_hash for one in post.rows(Suppression)} == {ann.address_hash, bob.address_hash}
     (change,) = (one for one in post.rows(SuppressionChange) if one.address_hash == ann.address_hash)
-    assert (change.reason, change.evidence) == ("bounced", "5.2.2")
+    assert (change.reason, change.evidence) == ("bounced", None)
+
+
+def test_it_forgets_what_was_said_of_an_address_with_the_last_who_has_it(post: Post) -> None:
+    post.send("ann", "bob", "dan")
+    post.shop.people("cara", email="bob@example.com")
+    words = "550 5.1.1 Mx Quillfeather is unknown"
+    for name in ("ann", "bob", "dan"):
+        post.desk.take(dsn(post.senders[name], "", said=f"smtp; {words}"), [post.senders[name]])
+    told = f"5.1.1, {words}"
+
+    def evidence() -> list[str | None]:
+        return [one.evidence for one in sorted(post.rows(SuppressionChange), key=lambda one: one.id)]
+
+    assert evidence() == [told, told, told]
+    for erased, kept in (("ann", [None, told, told]), ("bob", [None, told, told]), ("cara", [None, None, told])):
+        erase_person(post.shop.intake, post.shop.blobs, post.shop.profile(erased), post.shop.now, MANAGER)
+        assert evidence() == kept
+    assert [row.reason for row in post.rows(Suppression)] == ["bounced"] * 3
+
+    # Its upgrade does so for those who were erased before, and for reports about their mails.
+    with post.shop.sessions.begin() as session:
+        for table, column in (("suppression_change", "evidence"), ("mail_report", "words")):
+            of_dan = f"(SELECT {column} FROM {table} ORDER BY id DESC LIMIT 1)"
+            session.execute(text(f"UPDATE {table} SET {column} = {of_dan}"))
+    config = migration._config(post.shop.settings.database_url)
+    command.downgrade(config, "0061")
+    command.upgrade(config, "head")
+    assert evidence() == [None, None, told]
+    assert [one.words for one in sorted(post.rows(MailReport), key=lambda one: one.id)] == [None, None, words]
 
 
 def test_it_unnames_a_mail_that_came_back_beside_an_erasure(post: Post) -> None:
