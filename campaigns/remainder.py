@@ -99,6 +99,7 @@ def unname(session: Session, members: Sequence[int]) -> None:
     """Take the person out of what is kept for its numbers. It may be done again."""
     for statement in (*_LEDGER, *_UNNAMED):
         session.execute(statement, {"members": list(members)})
+    mailreports.forget(session, members)
     for table in (Decision, Fetch, Click, Outcome, MailConsent):
         # The rows stay under their random subject, so every total stays; they lead to nobody any more.
         session.execute(update(table).where(table.profile_id.in_(members)).values(profile_id=None))

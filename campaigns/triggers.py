@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import Subquery, and_, any_, exists, func, literal, not_, select
+from sqlalchemy import ColumnElement, Subquery, and_, any_, exists, func, literal, not_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -21,6 +21,7 @@ from campaigns.campaigns import Trigger
 from campaigns.models.campaign import Campaign, TriggerEntry
 from campaigns.models.delivery import Delivery
 from signals.events import Event
+from signals.foldevent import kind_of
 from signals.history_sql import is_named
 from signals.profiles import Profile
 
@@ -45,15 +46,18 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
             Event.event_time <= until,
             is_named(terms.event),
             Event.folds,
-            not_(Event.void),
         )
         .group_by(Profile.root_id)
     )
+    categories: ColumnElement[list[int]] = Event.category_ids.expression
+    if kind_of("track", terms.event) == "order":
+        query = query.where(not_(Event.void))
+        categories = func.coalesce(Event.left_category_ids, Event.category_ids)
     if terms.category is not None:
         number = rulebook.categories(session).get(terms.category)
         if number is None:
             raise InvalidInput("trigger.category", f"names the category {terms.category}, which there is not")
-        query = query.where(literal(number) == any_(func.coalesce(Event.left_category_ids, Event.category_ids)))
+        query = query.where(literal(number) == any_(categories))
     did = query.subquery("did")
     # Under any of the profiles that were merged into them.
     member = aliased(Profile)

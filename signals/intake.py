@@ -54,6 +54,7 @@ from signals.state import ProfileState
 from signals.traitnames import fitting
 
 TRIES: Final = 8
+KEPT_NOTES: Final = 10 * outbox.AT_ONCE
 _Result = TypeVar("_Result")
 
 
@@ -68,10 +69,10 @@ class Intake:
         self.definitions = Definitions(self.categories)
         self.segments = LiveSegments()
         self.hash_key = hash_key
-        self._told: deque[int] = deque(maxlen=outbox.AT_ONCE)
+        self._told: deque[int] = deque(maxlen=KEPT_NOTES)
 
     def told(self, notes: Iterable[int]) -> None:
-        """Keep these notes of states that are published, to be taken back with the next ones; the newest AT_ONCE."""
+        """Keep these notes of states that are published, to be taken back with the next ones; the newest KEPT_NOTES."""
         self._told.extend(notes)
 
     def taken_back(self) -> list[int]:
@@ -133,7 +134,10 @@ def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
         with transaction(intake.sessions) as session:
             states += stored_states(session, repeated)
     publish(intake, states)
-    intake.told(notes)
+    if len(notes) > outbox.AT_ONCE:  # A piece of an import: the next comes late, and the last has none after it.
+        intake.settle(partial(outbox.done, notes=notes))
+    else:
+        intake.told(notes)
     regroup(intake, repeated | moved(standings), reading.now)
     return outcomes
 

@@ -21,7 +21,7 @@ def sorted_out(session: Session, sender: Sender, items: Sequence[Item]) -> tuple
     for item in items:
         known = seen.get(item.signal.message_id)
         if known is None:
-            item.status = "accepted"
+            item.status, item.fault = "accepted", None
             seen[item.signal.message_id] = item.signal.content_hash
             fresh.append(item)
         else:

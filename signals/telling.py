@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
-from signals import belonging
+from signals import belonging, outbox
 from signals.folding import Standing, published
 from signals.intake import Intake, absorb, moved, publish, regroup, stored_states
 from signals.journal import find
@@ -49,23 +49,25 @@ def tell(
     settled = intake.settle(partial(_told, intake, sender, profile, reading))
     if settled is None:
         return None
-    outcome, standings = settled
+    outcome, standings, notes = settled
     states = published(standings)
     if not states:
         states = intake.settle(lambda session: stored_states(session, [profile]))
     publish(intake, states)
+    intake.told(notes)
     regroup(intake, moved(standings) if standings else {profile}, now)
     return outcome
 
 
 def _told(
     intake: Intake, sender: Sender, profile: int, reading: Reading, session: Session
-) -> tuple[Outcome, list[Standing]] | None:
+) -> tuple[Outcome, list[Standing], list[int]] | None:
     root = belonging.living(session, [profile]).get(profile)
     if root is None:
         return None
     item: Item = reading.items[0]
     item.known = belonging.member(profile, root)
     if find(session, sender, [item.signal.message_id]):
-        return Outcome("duplicate"), []
-    return Outcome("accepted"), absorb(session, intake, sender, [item], reading.now)
+        return Outcome("duplicate"), [], []
+    standings = absorb(session, intake, sender, [item], reading.now)
+    return Outcome("accepted"), standings, outbox.note(session, [entry.root.id for entry in standings])

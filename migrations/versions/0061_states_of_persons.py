@@ -9,11 +9,12 @@ depends_on = None
 
 
 def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        op.drop_index("ix_profile_nobody", "profile", if_exists=True, postgresql_concurrently=True)
     op.execute(
         "DELETE FROM profile_state s USING profile p"
         " WHERE p.id = s.profile_id AND (p.root_id <> p.id OR p.erased_at IS NOT NULL)"
     )
-    op.drop_index("ix_profile_nobody", "profile")
 
 
 def downgrade() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from base.errors import Unavailable
-from signals import joining, membership
+from signals import joining, membership, outbox
+from signals.consent import set_consent
 from signals.intake import publish_due, take_apart
 from signals.publishing import HOT_STORE
 from signals.state import decode
@@ -138,3 +139,24 @@ def test_what_went_well_leaves_no_note(desk: Desk) -> None:
     take_apart(desk.intake, number, NOW, apart=True, by="x")
     membership.assign(desk.intake, 7, [one], NOW)
     assert desk.rows("SELECT count(*) FROM state_due") == [(0,)]
+
+
+def test_a_piece_of_an_import_leaves_no_note_however_many_people_are_in_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "AT_ONCE", 3)
+    desk.send(*(identified(f"u{number}") for number in range(5)))
+    assert desk.rows("SELECT count(*) FROM state_due") == [(0,)]
+
+
+def test_a_word_that_is_told_of_somebody_and_not_published(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, _ = two(desk)
+
+    def killed(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.intake.publisher, "write_states", killed)
+        with pytest.raises(KeyboardInterrupt):
+            set_consent(desk.intake, one, "email", False, at=NOW, now=NOW, via="support", message_id="c1")
+    check_mended(desk)

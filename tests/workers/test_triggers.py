@@ -124,7 +124,8 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     waits: dict[str, Any] = {"kind": "triggered", "ends_at": shop.now + timedelta(days=2), "send_holdout": 0.0}
     thanks = shop.campaign(trigger=Trigger(event="Order Completed"), **waits)
     shoes = shop.campaign(trigger=Trigger(event="Order Completed", category="shoes"), **waits)
-    for number in (thanks, shoes):
+    changed = shop.campaign(trigger=Trigger(event="Order Updated"), **waits)
+    for number in (thanks, shoes, changed):
         shop.schedule(number)
     shop.clock.advance(MINUTE)
     shop.send(ordered("ann", "a-1", "shoes"), ordered("ben", "b-1", "shoes", "socks"), ordered("eve", "e-1", "shoes"))
@@ -139,10 +140,15 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     assert {names[row.profile_id] for row in shop.ledger(thanks)} == {"ben", "eve"}
     assert {names[row.profile_id] for row in shop.ledger(shoes)} == {"eve"}
     assert relay.received() == {"ben@example.com": 1, "eve@example.com": 2}
-    # The next order of who cancelled starts it.
-    shop.send(ordered("ann", "a-2", "socks"))
+    # The next order of who cancelled starts it; an update of an order begins none, and is an event all the same.
+    packed = {"order_id": "e-1", "note": "packed"}
+    shop.send(
+        ordered("ann", "a-2", "socks"),
+        {"type": "track", "userId": "eve", "event": "Order Updated", "properties": packed},
+    )
     minutes(shop, scheduler, 2)
     assert relay.received()["ann@example.com"] == 1
+    assert [names[row.profile_id] for row in shop.ledger(changed)] == ["eve"]
 
 
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
