@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from signals.currencies import told_in
 from signals.events import Event
 from signals.foldevent import PRICED, cents_of, kind_of
 from signals.sources import Source
@@ -93,8 +94,7 @@ def _cents(row: Event) -> int | None:
 
 
 def _currency(row: Event) -> str | None:
-    currency = _properties(row).get("currency")
-    return currency if isinstance(currency, str) else None
+    return told_in(_properties(row).get("currency")) or None
 
 
 def _properties(row: Event) -> Mapping[str, Any]:

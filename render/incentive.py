@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from render.eligibility import Situation
     from render.plan import Offer, Plan
 
-INCENTIVES: Final = ("percent", "amount_off_cents", "price_cents")
-"""Fields of an offer that lower its price."""
+INCENTIVES: Final = ("price_cents", "percent", "amount_off_cents")
+"""Fields of an offer that lower its price; of several that an older offer has, the first counts."""
 _NEEDING: Final = "needing"
 
 

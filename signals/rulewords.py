@@ -124,7 +124,7 @@ MORE: Final = (
     Condition("", "the score “…”", "score", "number", named=True),
     Condition("", "days since the score “…” was computed", "score.days_since", "whole", named=True),
     Condition("", "flagged by the profit guard for “…”", "flag", "yes/no", named=True),
-    Condition("", "price of the product", "product.price_cents", "cents"),
+    Condition("", "price of the product, in the smallest unit of its currency,", "product.price_cents", "whole"),
     Condition("", "stock of the product", "product.stock", "whole"),
     Condition("", "its product is in stock", "product.in_stock", "yes/no"),
     Condition("", "hours since the feed named the product", "product.feed_hours", "whole"),

@@ -39,7 +39,9 @@
   let typed = false;
   document.addEventListener("input", function () { typed = true; });
   document.addEventListener("campaign-moved", function () {
-    if (!typed && !document.activeElement.matches("input, select, textarea")) window.location.reload();
+    // The answer to a form that was refused holds what was typed, and would be asked for by that form again.
+    const refused = document.querySelector(".alert-danger");
+    if (!typed && !refused && !document.activeElement.matches("input, select, textarea")) window.location.reload();
   });
   // Tabs that do not fit beside each other begin with the chosen one in sight, and fade where there are more of them.
   function fade(tabs) {

@@ -118,7 +118,7 @@ def progress(campaign_id: int) -> ResponseReturnValue:
     """
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
-        told = _progress(session, row)
+        told = _progress(session, row) | {"moved": request.args.get("state", row.state) != row.state}
         needs_approval = approvals.is_required(session, *approvals.brands(session, row))
         page = render_template("campaigns/progress.html", campaign=row, needs_approval=needs_approval, **told)
     return page, {"HX-Trigger": "campaign-moved"} if told["moved"] else {}
@@ -329,10 +329,12 @@ def _name_costs(session: Session, row: Campaign, now: datetime, by: Actor) -> st
     margin, days = forms.share(request.form, "margin_share"), forms.whole(request.form, "profit_days") or 0
     back, contact = (forms.cents(request.form, name) for name in ("return_cost", "service_cost"))
     chosen = forms.changed(campaigns.content(row), currency=forms.currency(request.form, "currency") or row.currency)
+    said = "Named: the profit is told by it from now on."
     if chosen.currency != row.currency:
         campaigns.update_campaign(session, row.id, chosen, now, by)
+        said += f" Its results count {chosen.currency} from now on; publish it again, if it was, for its mails."
     profit.name_terms(session, row.id, margin, days, back, contact, now, by)
-    return "Named: the profit is told by it from now on."
+    return said
 
 
 def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
@@ -384,7 +386,6 @@ def _progress(session: Session, row: Campaign) -> dict[str, object]:
         "later": mailreports.counts(session, row.id),
         "later_words": wording.LATER_WORDS,
         "asked": runs.asked(session, row.id),
-        "moved": request.args.get("state", row.state) != row.state,
     }
 
 

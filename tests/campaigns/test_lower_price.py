@@ -117,7 +117,7 @@ def test_programs_name_one_lower_price_in_its_bounds(stocked: Web) -> None:
         ({"percent": 101}, "fields.percent"),
         ({"amount_off_cents": 0}, "fields.amount_off_cents"),
         ({"price_cents": -1}, "fields.price_cents"),
-        ({"percent": 20, "price_cents": 100}, "fields.price_cents"),
+        ({"percent": 20, "price_cents": 100}, "fields.percent"),
     ):
         answer = program.call("POST", "/offers", content | {"fields": lower})
         assert (answer.status_code, (answer.json or {})["field"]) == (400, field), answer.text
