@@ -6,7 +6,7 @@ the name says price or saving. A name without a value is absent, so a creative's
 | field | what |
 |---|---|
 | `offer.<name>` | the offer's own texts and numbers, as the manager wrote them |
-| `offer.price_cents` | the manager's, or the product's less `offer.percent` or `.amount_off_cents`, or its sale price |
+| `offer.price_cents` | the manager's, or the product's less `offer.percent` or `offer.amount_off_cents`, or in a sale |
 | `offer.was_cents`, `offer.saving_cents` | what it costs without the offer, or without its sale, and what is saved |
 | `offer.price`, `offer.was`, `offer.saving`, `product.price` | the same as people of the locale write money |
 | `offer.units`, `offer.each` | of an offer for several of one product: how many, and the price of each, rounded up |

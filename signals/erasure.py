@@ -47,6 +47,7 @@ _DELETE: Final = tuple(
         " OR child_end = ANY(:members) OR parent_end = ANY(:members)",
         "DELETE FROM likely_match WHERE one_id = ANY(:members) OR other_id = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
+        "DELETE FROM state_due WHERE profile_id = ANY(:members)",
         "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",
         "DELETE FROM consent WHERE profile_id = ANY(:members)",

@@ -79,7 +79,7 @@ ROWS = (
     ("INSERT INTO household_claim (profile_id, kind, key, since, said_at, message_id, why, ended_why)"
      " VALUES (1, 'hand', 'k', now(), now(), '', 'one door', 'moved to Wales')", ()),
     ("INSERT INTO suppression_change (address_hash, at, listed, reason, via, evidence)"
-     " VALUES ('h', now(), true, 'bounced', 'dsn', 'countess is full')", ()),
+     " VALUES ('hash', now(), true, 'bounced', 'dsn', 'countess is full')", ()),
     ("INSERT INTO mail_report (key, kind, via, at, received_at, words)"
      " VALUES ('k', 'soft', 'dsn', now(), now(), 'countess is full')", ()),
     ("INSERT INTO shop_waiting (source_id, order_id, message_id, event, properties, at, received_at)"
