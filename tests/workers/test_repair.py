@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -15,7 +17,7 @@ from signals.moments import unix_ms
 from signals.products import take_products
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
-from tests.campaigns.web import Web
+from tests.campaigns.web import Browser, Web
 from tests.promises.reader import APPLE, Mail
 from tests.workers.opens import Opens
 from workers.repair import Repairs
@@ -99,8 +101,17 @@ def test_it_brings_back_what_was_shown_before_the_look_that_found_it_lost(opens:
     assert opens.get(mail.clicks[0]).headers["Location"] == "https://shop.example.com/discount"
 
 
+@pytest.fixture
+def support(opens: Opens) -> Iterator[Browser]:
+    """A browser of support."""
+    with closing(Web(opens.shop)) as web:
+        yield web.browser("support")
+
+
 @pytest.mark.feature("CM-38")
-def test_a_default_that_stands_for_a_product_waits_for_it_after_a_repair_too(opens: Opens, repairs: Repairs) -> None:
+def test_a_default_that_stands_for_a_product_waits_for_it_after_a_repair_too(
+    opens: Opens, repairs: Repairs, support: Browser
+) -> None:
     shop = opens.shop
     item = {"id": "boot", "title": "Boots", "price": "79 EUR", "availability": "out_of_stock"}
     take_products(shop.intake, shop.source, [item], shop.now)
@@ -116,7 +127,6 @@ def test_a_default_that_stands_for_a_product_waits_for_it_after_a_repair_too(ope
     opens.shop.store.delete(*person_keys(opens, mail))
     repairs.restore_person(mail.token.profile)
     assert opens.shown(mail).live == before
-    support = Web(shop).browser("support")
     told = support.get(page).text
     assert "Nothing that matters has changed since their latest open" in told
     assert "as soon as the products of one of these can be had again: Boots for less." in told
