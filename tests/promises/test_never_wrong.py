@@ -246,8 +246,11 @@ def test_it_mends_caps_products_and_what_is_live(world: World) -> None:
         return all(world.store.exists(name) for name in lost)
 
     until(mended, "what was lost to be mended", 30)
-    assert balance(world.store, story.discount) == 2
     world.settle()
+    # A default gives way once its product is known again, so who looked meanwhile may have the discount by now.
+    given = [row.slots["0"] for row in decided(world, story) if not row.lost].count(story.discount)
+    assert given in (1, 2)
+    assert balance(world.store, story.discount) == 3 - given
     for path in paths[2:]:
         fetch(world.render.url, path)
     offers = [row.slots["0"] for row in decided(world, story) if not row.lost]
