@@ -1,8 +1,9 @@
 """What a campaign earned after everything it cost: margin − discounts − returns − service.
 
 Counted of everybody who was mailed, in the group they were assigned to, opened or not. Orders are those placed within
-so many days after the mail; what came back of them counts whenever it comes back. All amounts are cents of the
-campaign's currency, orders in others are left out.
+so many days after the mail, as they were changed since; what came back of them is what states take off it
+(signals/settled.py), and counts whenever it comes back. All amounts are cents of the campaign's currency, orders in
+others are left out.
 
 - *margin*: the goods at their list value (paid and discount together) less what they cost. A line of an order may tell
   the cost of one (`products[].cost`); for others the list value × (1 − margin share) of the terms stands in.
@@ -31,6 +32,8 @@ from campaigns.goals import DECIDED, MAX_DAYS, MOST, NEUTRAL
 from campaigns.lift import Compared, Past, Sample, compare
 from campaigns.models import ProfitTerms
 from campaigns.past import MOST_DAYS, past_of
+from signals.orders import CORRECTING
+from signals.settled import SETTLED, given_settled, settled
 
 MAX_CENTS: Final = 10_000_000
 
@@ -195,7 +198,9 @@ def _earned(session: Session, terms: ProfitTerms, now: datetime, root: int | Non
         "cost_share": 1 - terms.margin_share, "return_cents": terms.return_cents, "service_cents": terms.service_cents,
         "decided": DECIDED, "neutral": NEUTRAL,
     }  # fmt: skip
-    return tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), given))
+    corrected = session.scalars(text(_CORRECTED), {**given, "names": list(CORRECTING)}).all()
+    orders = given_settled(settled(session, corrected, now))
+    return tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), {**given, **orders}))
 
 
 def _whole_groups(session: Session, terms: ProfitTerms, now: datetime) -> tuple[Earned, ...]:
@@ -226,80 +231,60 @@ _NUMBER = r"CASE WHEN ({0}) ~ '^[0-9]+(\.[0-9]+)?$' THEN ({0})::numeric END"
 _LINES = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
 _LINES += " THEN {0} #> '{{properties,products}}' ELSE '[]' END)"
 
-# A refund may name one product by the call alone, as folding reads it.
-_BACK = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
-_BACK += " THEN {0} #> '{{properties,products}}' WHEN {0} #>> '{{properties,product_id}}' IS NOT NULL"
-_BACK += " THEN json_build_array({0} -> 'properties') ELSE '[]' END)"
-
 
 def _told(path: str) -> str:
     return _NUMBER.format(path)
 
 
-EARNED = f"""
-    WITH mailed AS (
+_COUNTS: Final = """o.name = 'Order Completed' AND o.folds AND o.event_time <= :now
+    AND o.event_time >= m.sent_at AND o.event_time < m.sent_at + make_interval(days => :days)"""
+
+_MAILED: Final = """mailed AS (
         -- Merged people whose members are in both groups are in neither.
         SELECT d.holdout, p.root_id, min(d.sent_at) AS sent_at, count(*) OVER (PARTITION BY p.root_id) AS groups
         FROM delivery d JOIN profile p ON p.id = d.profile_id
         WHERE d.campaign_id = :campaign AND d.occurrence < :test AND d.state = 'accepted' AND d.sent_at IS NOT NULL
           AND (CAST(:root AS bigint) IS NULL OR p.root_id = :root)
         GROUP BY d.holdout, p.root_id
-    ), ordered AS (
-        SELECT m.root_id, o.order_id, o.figures, o.order_total_cents AS paid, coalesce(told.discount, 0) AS discount,
+    )"""
+
+_CORRECTED: Final = f"""
+    WITH {_MAILED}
+    SELECT DISTINCT m.root_id
+    FROM mailed m
+    JOIN profile member ON member.root_id = m.root_id
+    JOIN event o ON o.profile_id = member.id AND {_COUNTS}
+    JOIN event r ON r.order_id = o.order_id AND lower(r.name) = ANY(:names)
+    WHERE m.groups = 1
+"""  # noqa: S608
+
+EARNED: Final = f"""
+    WITH {SETTLED}, {_MAILED}, ordered AS (
+        SELECT m.root_id, paid.cents AS paid, coalesce(told.discount, 0) AS discount,
+               coalesce(s.back, 0) AS back, coalesce(s.goods_back, 0) AS goods_back, coalesce(s.returns, 0) AS returns,
                CASE WHEN lines.known THEN lines.cents
-                    ELSE :cost_share * (o.order_total_cents + coalesce(told.discount, 0)) END AS cost
+                    ELSE :cost_share * (paid.cents + coalesce(told.discount, 0)) END AS cost
         FROM mailed m
         JOIN campaign c ON c.id = :campaign
         JOIN profile member ON member.root_id = m.root_id
-        JOIN event o ON o.profile_id = member.id AND o.name = 'Order Completed' AND o.folds
-          AND o.event_time >= m.sent_at AND o.event_time < m.sent_at + make_interval(days => :days)
-          AND o.event_time <= :now AND o.order_total_cents IS NOT NULL
-          AND coalesce(upper(o.figures #>> '{{properties,currency}}'), c.currency) = c.currency
+        JOIN event o ON o.profile_id = member.id AND {_COUNTS}
+        LEFT JOIN settled s ON s.event = o.id
+        LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
+        CROSS JOIN LATERAL (SELECT coalesce(s.paid, o.order_total_cents) AS cents) paid
         CROSS JOIN LATERAL (
-            SELECT round(100 * {_told("o.figures #>> '{properties,discount}'")}) AS discount
+            SELECT round(100 * coalesce({_told("changed.figures #>> '{properties,discount}'")},
+                                        {_told("o.figures #>> '{properties,discount}'")})) AS discount
         ) told
         CROSS JOIN LATERAL (
             SELECT bool_and(each.one IS NOT NULL) AS known, round(sum(100 * each.one * each.quantity)) AS cents
             FROM (
                 SELECT coalesce({_told("line ->> 'quantity'")}, 1) AS quantity,
                        coalesce({_told("line ->> 'cost'")}, {_told("line ->> 'price'")} * :cost_share) AS one
-                FROM {_LINES.format("o.figures")} AS line
+                FROM {_LINES.format("coalesce(changed.figures, o.figures)")} AS line
             ) each
         ) lines
-        WHERE m.groups = 1
-    ), returned AS (
-        SELECT o.root_id, o.order_id, least(o.paid, sum(back.money)) AS money,
-               least(o.paid, coalesce(sum(back.money) FILTER (WHERE back.goods), 0)) AS goods_money,
-               count(*) FILTER (WHERE back.goods) AS times
-        FROM ordered o
-        JOIN event r ON r.order_id = o.order_id AND lower(r.name) IN (
-            'order refunded', 'order cancelled', 'order canceled') AND r.folds AND r.event_time <= :now
-        JOIN profile member ON member.id = r.profile_id AND member.root_id = o.root_id
-            AND (lower(r.name) = 'order refunded' OR NOT EXISTS (
-                -- The shop took up again what it had cancelled.
-                SELECT FROM event s JOIN profile whose ON whose.id = s.profile_id AND whose.root_id = o.root_id
-                WHERE s.order_id = o.order_id AND lower(s.name) = 'order updated'
-                  AND s.figures #>> '{{properties,order_status}}' = 'placed'
-                  AND s.event_time > r.event_time AND s.event_time <= :now))
-        CROSS JOIN LATERAL (
-            SELECT round(100 * coalesce({_told("r.figures #>> '{properties,total}'")},
-                                        {_told("r.figures #>> '{properties,revenue}'")},
-                                        {_told("r.figures #>> '{properties,value}'")})) AS total,
-                   (SELECT round(sum(100 * coalesce({_told("line ->> 'quantity'")}, 1) * coalesce(
-                        {_told("line ->> 'price'")},
-                        (SELECT {_told("own ->> 'price'")} FROM {_LINES.format("o.figures")} AS own
-                         WHERE own ->> 'product_id' = line ->> 'product_id' LIMIT 1),
-                        0)))
-                    FROM {_BACK.format("r.figures")} AS line) AS lines
-        ) told
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN lower(r.name) <> 'order refunded' THEN o.paid
-                        ELSE coalesce(told.total, nullif(told.lines, 0), o.paid) END AS money,
-                   -- A refund of some money that names no goods leaves them with the customer.
-                   lower(r.name) <> 'order refunded' OR told.lines IS NOT NULL
-                       OR coalesce(told.total >= o.paid, true) AS goods
-        ) back
-        GROUP BY o.root_id, o.order_id, o.paid
+        WHERE m.groups = 1 AND paid.cents IS NOT NULL
+          AND coalesce(s.currency, upper(o.figures #>> '{{properties,currency}}'), c.currency) = c.currency
     ), called AS (
         SELECT m.root_id, count(*) AS contacts
         FROM mailed m
@@ -309,12 +294,10 @@ EARNED = f"""
           AND s.event_time <= :now
         GROUP BY m.root_id
     ), bought AS (
-        SELECT o.root_id, count(*) AS orders, sum(o.paid) AS paid, sum(o.discount) AS discount,
-               sum(o.paid + o.discount - o.cost) AS margin, sum(coalesce(r.times, 0)) AS returned,
-               sum(coalesce(r.money - o.cost * r.goods_money / nullif(o.paid, 0), r.money, 0)
-                   + coalesce(r.times, 0) * :return_cents) AS returns
-        FROM ordered o LEFT JOIN returned r ON r.root_id = o.root_id AND r.order_id = o.order_id
-        GROUP BY o.root_id
+        SELECT root_id, count(*) AS orders, sum(paid) AS paid, sum(discount) AS discount,
+               sum(paid + discount - cost) AS margin, sum(returns) AS returned,
+               sum(back - coalesce(cost * goods_back / nullif(paid, 0), 0) + returns * :return_cents) AS returns
+        FROM ordered GROUP BY root_id
     ), used AS (
         SELECT m.root_id, {past_of("m.sent_at", "o.event_time")} AS past
         FROM mailed m

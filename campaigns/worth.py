@@ -6,11 +6,10 @@ much back, buy at a discount only, or spend the same whatever they buy. Nothing 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 from sqlalchemy import text
@@ -19,6 +18,8 @@ from sqlalchemy.orm import Session
 from campaigns import admin_log
 from campaigns.admin_log import Actor
 from campaigns.models.scores import GuardTerms
+from signals.orders import CORRECTING
+from signals.settled import SETTLED, given_settled, settled
 
 WINDOW: Final = timedelta(days=364)
 """Four quarters of thirteen weeks: a weekly rhythm falls alike into each."""
@@ -112,67 +113,56 @@ def set_terms(session: Session, given: WorthTerms, now: datetime, by: Actor) -> 
 
 
 def worths(session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[Worth]:
-    """The worth of each of these root profiles that did anything the guard looks at, as of a moment."""
-    given = {"roots": list(roots), "as_of": as_of, "since": as_of - WINDOW, "half": as_of - 2 * _QUARTER}
+    """The worth of each of these root profiles that did anything the guard looks at, as of a moment. Raises
+    Unavailable."""
+    given: dict[str, Any] = {
+        "roots": list(roots),
+        "as_of": as_of,
+        "since": as_of - WINDOW,
+        "half": as_of - 2 * _QUARTER,
+    }
+    corrected = session.scalars(_CORRECTED, given | {"names": list(CORRECTING)}).all()
+    given |= given_settled(settled(session, corrected, as_of))
     for row in session.execute(_WORTH, given):
         yield Worth(**row._mapping)
 
 
+_CORRECTED: Final = text("""
+    SELECT DISTINCT p.root_id FROM profile p JOIN event e ON e.profile_id = p.id
+    WHERE p.root_id = ANY(:roots) AND e.type = 'track' AND lower(e.name) = ANY(:names)
+      AND e.event_time >= :since AND e.event_time < :as_of
+""")
+
 # Texts of shops are not trusted to be numbers: what is none counts as not told.
-_FRAGMENTS: Final = {
-    "CENTS OF": r"CASE WHEN {0} ~ '^-?[0-9]{{1,12}}(\.[0-9]+)?$' THEN round(({0})::numeric * 100) END",
-    "PIECES OF": "CASE WHEN json_typeof({0} -> 'products') = 'array' THEN json_array_length({0} -> 'products') END",
-    "LINES OF": r"""(
-        SELECT round(sum(100 * (line ->> 'price')::numeric * CASE
-            WHEN line ->> 'quantity' ~ '^[0-9]{{1,6}}$' THEN (line ->> 'quantity')::numeric ELSE 1 END))
-        FROM json_array_elements(CASE WHEN json_typeof({0} -> 'products') = 'array' THEN {0} -> 'products' END) line
-        WHERE json_typeof(line) = 'object' AND line ->> 'price' ~ '^[0-9]{{1,12}}(\.[0-9]+)?$'
-    )""",
-}
-
-
-def _written_out(statement: str) -> str:
-    """A statement with its fragments, such as `[[CENTS OF said ->> 'total']]`, written out."""
-    return re.sub(r"\[\[(\w+ OF) (.+?)\]\]", lambda found: _FRAGMENTS[found[1]].format(found[2]), statement)
-
-
-_WORTH: Final = text(
-    _written_out("""
-    WITH told AS MATERIALIZED (
-        SELECT p.root_id AS root, lower(e.name) AS name, e.event_time AS at, e.order_id, e.category_ids,
-               e.order_total_cents AS total, e.figures -> 'properties' AS said,
-               paid_in, CASE WHEN coalesce(paid_in = own.currency, true) THEN 1
-                             ELSE exchange_rate_at(paid_in, e.event_time) END AS rate
+_WORTH: Final = text(rf"""
+    WITH {SETTLED}, told AS MATERIALIZED (
+        SELECT p.root_id AS root, lower(e.name) AS name, e.id, e.event_time AS at, e.category_ids,
+               e.order_total_cents AS total, e.figures
         FROM profile p JOIN event e ON e.profile_id = p.id
-        CROSS JOIN LATERAL (SELECT upper(e.figures #>> '{properties,currency}') AS paid_in) said_of
-        CROSS JOIN (SELECT max(currency) AS currency FROM own_currency) own
         WHERE p.root_id = ANY(:roots) AND e.folds AND e.type = 'track'
           AND e.event_time >= :since AND e.event_time < :as_of
-          AND lower(e.name) IN ('order completed', 'order refunded', 'order cancelled', 'order canceled',
-                                'order updated', 'complaint opened', 'call note added')
+          AND lower(e.name) IN ('order completed', 'complaint opened', 'call note added')
     ), placed AS (
-        SELECT root, order_id, at, category_ids, paid_in, rate, coalesce(total, [[LINES OF said]], 0) AS paid,
-               coalesce(greatest([[CENTS OF said ->> 'discount']], 0), 0) AS discount,
-               coalesce(said ->> 'coupon', '') <> '' AS has_coupon, [[PIECES OF said]] AS pieces,
-               floor(extract(epoch FROM CAST(:as_of AS timestamptz) - at) / (91 * 86400)) AS quarter
-        FROM told WHERE name = 'order completed'
-    ), given_back AS (
-        SELECT p.root, p.order_id, round(max(p.rate) * least(max(p.paid), sum(coalesce(
-            CASE WHEN t.name <> 'order refunded' THEN p.paid END,
-            CASE WHEN t.paid_in IS NULL OR t.paid_in = p.paid_in THEN t.named
-                 WHEN t.rate > 0 AND p.rate > 0 THEN div(2 * t.named * t.rate + p.rate, 2 * p.rate) END,
-            -- Money alone of which nobody knows what it was worth.
-            CASE WHEN [[PIECES OF t.said]] IS NULL THEN 0 * t.named END,
-            p.paid * least(1, nullif([[PIECES OF t.said]], 0)::numeric / greatest(p.pieces, 1)), p.paid
-        )))) AS paid
-        FROM (SELECT *, coalesce(abs([[CENTS OF said ->> 'total']]), [[LINES OF said]]) AS named FROM told) t
-        JOIN placed p ON p.root = t.root AND p.order_id = t.order_id
-        WHERE t.order_id IS NOT NULL AND (t.name = 'order refunded' OR (
-            t.name IN ('order cancelled', 'order canceled') AND NOT EXISTS (
-                -- The shop took up again what it had cancelled.
-                SELECT FROM told s WHERE s.root = t.root AND s.order_id = t.order_id AND s.name = 'order updated'
-                    AND s.said ->> 'order_status' = 'placed' AND s.at > t.at)))
-        GROUP BY p.root, p.order_id
+        SELECT o.root, o.at, coalesce(changed.category_ids, o.category_ids) AS category_ids,
+               coalesce(s.paid, o.total, 0) AS paid, coalesce(s.back, 0) AS back, s.back + s.returns > 0 AS is_returned,
+               coalesce(greatest(CASE WHEN said.discount ~ '^-?[0-9]{{1,12}}(\.[0-9]+)?$'
+                                      THEN round(said.discount::numeric * 100) END, 0), 0) AS discount,
+               coalesce(said.coupon, '') <> '' AS has_coupon,
+               CASE WHEN coalesce(said.paid_in = own.currency, true) THEN 1
+                    ELSE exchange_rate_at(said.paid_in, o.at) END AS rate,
+               floor(extract(epoch FROM CAST(:as_of AS timestamptz) - o.at) / (91 * 86400)) AS quarter
+        FROM told o
+        LEFT JOIN settled s ON s.event = o.id
+        LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
+        CROSS JOIN LATERAL (
+            SELECT coalesce(s.currency, upper(o.figures #>> '{{properties,currency}}')) AS paid_in,
+                   coalesce(changed.figures #>> '{{properties,discount}}',
+                            o.figures #>> '{{properties,discount}}') AS discount,
+                   coalesce(changed.figures #>> '{{properties,coupon}}',
+                            o.figures #>> '{{properties,coupon}}') AS coupon
+        ) said
+        CROSS JOIN (SELECT max(currency) AS currency FROM own_currency) own
+        WHERE o.name = 'order completed'
     ), kinds AS (
         SELECT root, count(DISTINCT category) FILTER (WHERE at < :half) AS early,
                count(DISTINCT category) FILTER (WHERE at >= :half) AS late
@@ -180,21 +170,19 @@ _WORTH: Final = text(
     ), bought AS (
         SELECT root, count(*) AS orders, sum(round(rate * paid)) AS sold, sum(round(rate * discount)) AS discount,
                count(*) FILTER (WHERE discount > 0 OR has_coupon) AS discounted, count(DISTINCT quarter) AS quarters,
+               count(*) FILTER (WHERE is_returned) AS returns, sum(round(rate * back)) AS returned,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at < :half), 0) AS early,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at >= :half), 0) AS late
         FROM placed GROUP BY root
-    ), returned AS (
-        SELECT root, count(*) AS returns, sum(paid) AS paid FROM given_back GROUP BY root
     ), asked AS (
         SELECT root, count(*) AS contacts FROM told WHERE name IN ('complaint opened', 'call note added') GROUP BY root
     )
     SELECT root, coalesce(b.orders, 0) AS orders, coalesce(b.sold, 0)::bigint AS sold,
            coalesce(b.discounted, 0) AS discounted, coalesce(b.discount, 0)::bigint AS discount,
-           coalesce(r.returns, 0) AS returns, coalesce(r.paid, 0)::bigint AS returned,
+           coalesce(b.returns, 0) AS returns, coalesce(b.returned, 0)::bigint AS returned,
            coalesce(a.contacts, 0) AS contacts, coalesce(b.quarters, 0) AS quarters,
            coalesce(b.early, 0)::bigint AS early, coalesce(b.late, 0)::bigint AS late,
            coalesce(k.early, 0) AS early_kinds, coalesce(k.late, 0) AS late_kinds
-    FROM bought b FULL JOIN asked a USING (root) LEFT JOIN returned r USING (root) LEFT JOIN kinds k USING (root)
+    FROM bought b FULL JOIN asked a USING (root) LEFT JOIN kinds k USING (root)
     ORDER BY root
-""")
-)
+""")  # noqa: S608  the pieces are constants

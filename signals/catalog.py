@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from threading import Lock
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -66,6 +66,30 @@ def slugs(session: Session) -> dict[str, int]:
 def sensitive(session: Session) -> frozenset[int]:
     """The numbers of the sensitive categories."""
     return frozenset(session.scalars(select(Category.id).where(Category.sensitive)))
+
+
+class Naming(Protocol):
+    """Who knows the numbers of categories: all that a process has learnt, or those that are there now."""
+
+    def lookup(self, spelling: str) -> int | None:
+        """The number of a category in any spelling; None when it is not known here."""
+
+    def know(self, numbers: Iterable[int]) -> None:
+        """See to it that these are known here."""
+
+
+class Listed:
+    """The categories that there are now, for who reads once and gives none."""
+
+    def __init__(self, session: Session) -> None:
+        self._numbers = slugs(session)
+
+    def lookup(self, spelling: str) -> int | None:
+        """The number of a category in any spelling; None when there is none."""
+        return self._numbers.get(slug(spelling))
+
+    def know(self, numbers: Iterable[int]) -> None:
+        """They are: numbers are never taken back."""
 
 
 class Categories:

@@ -32,10 +32,12 @@ class Event(Model):
     `profile_id` is the profile whose identifier it came by, one of those that are merged into the person, and is never
     rewritten, so a merge can be undone exactly. `event_time` is when it happened (corrected for the sender's clock),
     `received_at` when we heard of it. `order_number` is what the buyer knows an order by, as the shop writes it, where
-    that is told. `folds` is false for an order that another event already told of (same order id, earlier), or a refund
-    (of the order, same refund id): it counts nowhere. `void` is true for an order of which nothing is left, and for an
-    `Order Updated` of one that another call began; `left_category_ids` are the categories of what is (NULL: the order's
-    own, `category_ids`): what its corrections came to (signals/orders.py), kept with each folding of the whole history.
+    that is told; `order_total_cents` is what it came to when placed, its total or its lines by their prices (NULL where
+    it tells neither). `folds` is false for an order that another event already told of (same order id, earlier), or a
+    refund (of the order, same refund id): it counts nowhere. `void` is true for an order of which nothing is left, and
+    for an `Order Updated` of one that another call began; `left_category_ids` are the categories of what is (NULL: the
+    order's own, `category_ids`): what its corrections came to (signals/orders.py), kept with each folding of the whole
+    history.
     `body` is the event as it was sent, text for text, sealed; `figures` is what SQL may read (signals/figures.py).
     """
 

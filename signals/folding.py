@@ -12,13 +12,13 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import TextualSelect, text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from base.vault import vault_of
 from signals import exchange
-from signals.catalog import Categories
+from signals.catalog import Naming
 from signals.events import BODY
 from signals.fold import advance, fold_history
 from signals.foldevent import FoldEvent, fold_event
@@ -26,7 +26,7 @@ from signals.household import Household
 from signals.identifying import readable
 from signals.lineage import NOTHING_HELD, Held, Rules, rules
 from signals.moments import seconds_of, unix_ms
-from signals.orders import AS_TOLD, Left
+from signals.orders import AS_TOLD, CORRECTING, Left
 from signals.origins import Origin, origins
 from signals.profiles import STATE_ENCODED
 from signals.signal import ORDER_COMPLETED
@@ -178,6 +178,9 @@ _SELECT: Final = """
            left_category_ids, body
     FROM event WHERE """
 _EVENTS = text(f"{_SELECT} profile_id = ANY(:members)").columns(body=BODY)
+_ORDER_EVENTS = text(f"""
+    {_SELECT} profile_id = ANY(:members) AND type = 'track' AND lower(name) = ANY(:names) AND event_time <= :until
+""").columns(body=BODY)
 _EVENT = text(f"{_SELECT} id = :id").columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 _LEAVE = text("""
@@ -187,23 +190,33 @@ _LEAVE = text("""
 """)
 
 
-def history(session: Session, members: Sequence[int], categories: Categories) -> list[Told]:
+def history(session: Session, members: Sequence[int], categories: Naming) -> list[Told]:
     """All stored events of these profiles in canonical order. Raises Unavailable."""
-    rows = session.execute(_EVENTS.execution_options(yield_per=1000), {"members": list(members)})
+    return _read(session, _EVENTS, {"members": list(members)}, categories)
+
+
+def order_history(session: Session, members: Sequence[int], categories: Naming, until: datetime) -> list[Told]:
+    """Those of them that orders come to, up to a moment. Raises Unavailable."""
+    given = {"members": list(members), "names": [ORDER_COMPLETED.lower(), *CORRECTING], "until": until}
+    return _read(session, _ORDER_EVENTS, given, categories)
+
+
+def _read(session: Session, query: TextualSelect, given: Mapping[str, Any], categories: Naming) -> list[Told]:
+    rows = session.execute(query.execution_options(yield_per=1000), given)
     told = [_told(row, categories) for row in rows]
     told.sort(key=lambda entry: entry.key)
     exchange.value(session, told)
     return told
 
 
-def stored(session: Session, number: int, categories: Categories) -> Told:
+def stored(session: Session, number: int, categories: Naming) -> Told:
     """One stored event, by its arrival number; it must be there."""
     told = _told(session.execute(_EVENT, {"id": number}).one(), categories)
     exchange.value(session, [told])
     return told
 
 
-def _told(row: Any, categories: Categories) -> Told:
+def _told(row: Any, categories: Naming) -> Told:
     categories.know(row.category_ids)
     raw = msgspec.json.decode(row.body)
     raw["messageId"] = row.message_id
@@ -240,14 +253,14 @@ class Refolded:
     origins: Sequence[Origin]
 
 
-def fold_again(session: Session, root: Root, categories: Categories) -> Refolded:
+def fold_again(session: Session, root: Root, categories: Naming) -> Refolded:
     """The state from all stored events, with those events; corrects which orders and refunds count and what is left of
     the orders."""
     (found,) = fold_each_again(session, [root], categories)
     return found
 
 
-def fold_each_again(session: Session, roots: Sequence[Root], categories: Categories) -> Iterator[Refolded]:
+def fold_each_again(session: Session, roots: Sequence[Root], categories: Naming) -> Iterator[Refolded]:
     """`fold_again` for many, in whatever order: histories are read together, EVENTS_AT_ONCE events at a time."""
     exchange.hold(session)
     policies = rules(session)
@@ -293,7 +306,7 @@ def _leave(session: Session, told: Sequence[Told], left: Mapping[int, Left]) -> 
 _COUNTS = text("SELECT profile_id, count(*) AS events FROM event WHERE profile_id = ANY(:members) GROUP BY profile_id")
 
 
-def _histories(session: Session, roots: Sequence[Root], categories: Categories) -> Iterator[tuple[Root, list[Told]]]:
+def _histories(session: Session, roots: Sequence[Root], categories: Naming) -> Iterator[tuple[Root, list[Told]]]:
     counts: dict[int, int] = {}
     if len(roots) > 1:
         members = [member for root in roots for member in root.members]
@@ -311,9 +324,7 @@ def _histories(session: Session, roots: Sequence[Root], categories: Categories) 
         yield from _read_together(session, piece, categories)
 
 
-def _read_together(
-    session: Session, roots: Sequence[Root], categories: Categories
-) -> Iterator[tuple[Root, list[Told]]]:
+def _read_together(session: Session, roots: Sequence[Root], categories: Naming) -> Iterator[tuple[Root, list[Told]]]:
     owner = {member: root.id for root in roots for member in root.members}
     found: dict[int, list[Told]] = {root.id: [] for root in roots}
     for entry in history(session, list(owner), categories):

@@ -19,6 +19,7 @@ from base.vault import Vault, vault_of
 from signals.belonging import Lost
 from signals.events import BODY, CONFLICT_BODY, CONFLICTS_KEPT, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
 from signals.folding import Told
+from signals.orders import paid
 from signals.signal import Signal
 from signals.sources import Sender
 
@@ -138,7 +139,8 @@ def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     signal, event = entry.signal, entry.told.event
     order = "\\N" if signal.order_id is None else signal.order_id.translate(_ESCAPES)
     number = "\\N" if signal.order_number is None else signal.order_number.translate(_ESCAPES)
-    total = "\\N" if signal.order_total_cents is None else signal.order_total_cents
+    cents = paid(event) if event.kind == "order" else None
+    total = "\\N" if cents is None else cents
     name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
     listed = ",".join(map(str, sorted(event.categories)))
     body = vault.seal(signal.body, BODY.place).hex()

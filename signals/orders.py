@@ -20,6 +20,8 @@ from signals.currencies import PAR, exchanged, worth
 from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
 from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
+CORRECTING: Final = ("order refunded", "order cancelled", "order canceled", "order updated")
+"""The names, in lower case, of calls that change what an order came to."""
 OVERFLOW = b"*"
 """`unmatched` when more orders are waited for than it holds: any order then means folding again."""
 
@@ -42,17 +44,21 @@ class Placement:
     """An order as it counts: its lines net of returns, with gifts marked, and what was paid, unless `void`.
 
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
-    installation's, at the `rate` of the order's day.
+    installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose contents it has,
+    `paid` what it came to before anything was given back (None: nobody told), `back` the money that was, and
+    `goods_back` what of `paid` the goods stand for that came back with `returns` corrections.
     """
 
     __slots__ = (
-        "_is_paid_back", "_is_priced", "_kept", "amount", "currency", "lines", "rate", "time_ms", "void"
+        "_is_paid_back", "_is_priced", "_kept", "amount", "back", "currency", "goods_back", "lines", "paid", "rate",
+        "returns", "time_ms", "told_by", "void",
     )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
         self.time_ms = event.time_ms
         self.void = False
         self.currency, self.rate = "", PAR
+        self.back = self.goods_back = self.returns = 0
         self.replace(event)
 
     def worth(self, cents: int) -> int:
@@ -63,8 +69,9 @@ class Placement:
         """Take the contents of an order call; a currency that it does not tell stays the one that was told."""
         if event.currency and event.currency != self.currency:
             self.currency, self.rate = event.currency, event.rate
-        self.lines = list(event.lines)
-        self.amount = self._kept = _paid(event)
+        self.lines, self.told_by = list(event.lines), event.arrival
+        self.paid = paid(event)
+        self.amount = self._kept = self.paid or 0
         self._is_priced = event.total_cents is not None or (
             bool(self.lines) and all(line.cents is not None for line in self.lines)
         )
@@ -92,14 +99,28 @@ class Placement:
         alone do not tell that, as there may have been a discount."""
         if self.void:
             return
-        had_lines = bool(self.lines)
+        before = self.lines
         worth = sum([self._remove(line) for line in returned])
-        self._kept -= worth if total_cents is None else abs(total_cents)
+        money = worth if total_cents is None else abs(total_cents)
+        self._kept -= money
         self._is_paid_back |= bool(total_cents)
         self.amount = max(0, self._kept)
         is_whole = not returned and total_cents is None
-        if is_whole or (had_lines and not self.lines) or self._is_all_paid_back():
-            self.cancel()
+        is_all = is_whole or bool(before and not self.lines) or self._is_all_paid_back()
+        if is_all and total_cents is None:
+            money = self.paid or 0
+        # Money alone leaves the goods with the customer; which goods an order is of may not have been told.
+        self._note(money, came=is_all or self.lines != before or bool(returned and not before))
+        if is_all:
+            self._end()
+
+    def _note(self, money: int, *, came: bool) -> None:
+        """Add up what was given back of the money that is there, and what of that was for goods that `came` back."""
+        money = min(money, (self.paid or 0) - self.back)
+        self.back += money
+        if came:
+            self.goods_back += money
+            self.returns += 1
 
     def _is_all_paid_back(self) -> bool:
         """Whether all of the money came back; of an order whose money was not told nobody knows."""
@@ -107,7 +128,12 @@ class Placement:
 
     def cancel(self) -> None:
         """The order never was."""
-        self.lines, self.amount, self.void = [], 0, True
+        if not self.void:
+            self._note(self.paid or 0, came=True)
+            self._end()
+
+    def _end(self) -> None:
+        self.lines, self.amount, self.goods_back, self.void = [], 0, self.paid or 0, True
 
     def mark(self, event: FoldEvent) -> None:
         """Mark lines as not for the person's own need: those of the product or category named, else all."""
@@ -263,10 +289,13 @@ def _packed(order_ids: set[str]) -> bytes:
     return OVERFLOW if len(order_ids) > MAX_UNMATCHED else b"".join(sorted(map(order_key, order_ids)))
 
 
-def _paid(event: FoldEvent) -> int:
+def paid(event: FoldEvent) -> int | None:
+    """What an order came to, in hundredths of its currency: its total, else its lines by their prices; None where it
+    tells neither."""
     if event.total_cents is not None:
         return max(0, event.total_cents)
-    return sum(line.quantity * (line.cents or 0) for line in event.lines)
+    priced = [line.quantity * line.cents for line in event.lines if line.cents is not None]
+    return sum(priced) if priced else None
 
 
 def _same(own: Line, other: Line) -> bool:

@@ -20,7 +20,7 @@ from base.errors import InvalidInput
 from signals.contents import ORDER_KINDS, check_properties, check_traits, order_id, strong_traits
 from signals.events import MESSAGE_ID_LENGTH
 from signals.figures import figures, order_number
-from signals.foldevent import Kind, cents_of, kind_of
+from signals.foldevent import Kind, kind_of
 from signals.homes import is_household
 from signals.shopreading import is_guest
 from signals.sources import Sender
@@ -76,7 +76,6 @@ class Signal:
     figures: bytes | None
     order_id: str | None = None
     order_number: str | None = None
-    order_total_cents: int | None = None
 
     @property
     def is_order(self) -> bool:
@@ -328,10 +327,7 @@ def _milliseconds(moment: datetime) -> datetime:
 
 
 def _note_order(signal: Signal, properties: Mapping[str, Any]) -> None:
-    """Take from an order what is looked up later: its id, the number its buyer knows, and what was paid."""
+    """Take from an order what is looked up later: its id and the number its buyer knows."""
     if signal.kind in ORDER_KINDS:
         signal.order_id = order_id(properties)
         signal.order_number = order_number(properties)
-    if signal.kind == "order":
-        told = (properties.get(field) for field in ("total", "revenue", "value"))
-        signal.order_total_cents = cents_of(next((value for value in told if value is not None), None))

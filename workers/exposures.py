@@ -28,8 +28,8 @@ from sqlalchemy.orm import Session
 
 from render.model import Model
 from signals.moments import unix_ms
+from signals.orders import CORRECTING
 from signals.signal import ORDER_COMPLETED
-from workers.outcomes import CORRECTIONS
 from workers.showings import (
     CHUNK,
     ID_SPAN,
@@ -114,7 +114,7 @@ _ORDERS = text("""
         WHERE m.root_id = p.root_id AND c.order_id = e.order_id AND lower(c.name) = ANY(:cancelled)
       )
 """)
-CANCELLED: Final = tuple(name for name in CORRECTIONS if "cancel" in name)
+CANCELLED: Final = tuple(name for name in CORRECTING if "cancel" in name)
 
 
 def closed_before(now: datetime) -> datetime:

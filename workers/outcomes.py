@@ -21,7 +21,7 @@ from campaigns.cursors import LoopCursor
 from campaigns.opens import Outcome
 from signals.catalog import Categories
 from signals.folding import history
-from signals.orders import resolve
+from signals.orders import CORRECTING, resolve
 from signals.profiles import Profile
 from workers.backlog import NOBODY, Absent
 
@@ -96,7 +96,6 @@ CORRECTED = text(
 )
 """People whose orders came to something else than was credited. An order no longer folds when an earlier call of the
 same order arrives after it."""
-CORRECTIONS = ("order refunded", "order cancelled", "order canceled", "order updated")
 
 
 def newest_event(session: Session) -> int:
@@ -119,7 +118,7 @@ def credit(session: Session, categories: Categories, newest: int, now: datetime,
     window = {"rule": RULE, "after": max(0, position - LOOK_BACK), "upto": upto}
     later = {row.root_id for row in session.execute(BUYERS, window) if row.id in absent} if absent else ()
     session.execute(CREDIT, window | {"now": now, "window": WINDOW, "later": list(later)})
-    for person in session.scalars(CORRECTED, window | {"names": list(CORRECTIONS)}).all():
+    for person in session.scalars(CORRECTED, window | {"names": list(CORRECTING)}).all():
         _correct(session, categories, person)
     session.execute(
         insert(LoopCursor)

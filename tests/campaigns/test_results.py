@@ -162,7 +162,22 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
     "one of two lines, named by the call alone": (
         {"paid": 200, "products": [SHOES, SOCKS]}, [{"product_id": "socks-1"}], 6_000, 10_000 - 7_000 + 400,
     ),
-    "more than was paid": ({"products": [SHOES]}, [{"total": 70}, {"total": 90}], 4_000, 10_000),
+    "two pieces of three, named by the call alone": (
+        {"paid": 300, "products": [SHOES | {"quantity": 3}]}, [{"product_id": "shoes-1", "quantity": 2}],
+        12_000, 20_000 - 12_000 + 400,
+    ),
+    "a product that the order has not": (
+        {"products": [SHOES]}, [{"products": [{"product_id": "hat-1", "price": 30, "quantity": 1}]}], 4_000, 0,
+    ),
+    "the whole order, for less than was paid": (
+        {"products": [SHOES]}, [{"total": 80, "products": [SHOES]}], 4_000, 8_000 - 6_000 + 400,
+    ),
+    "all of the money and more, in two refunds": (
+        {"products": [SHOES]}, [{"total": 70}, {"total": 90}], 4_000, 10_000 - 6_000 + 400,
+    ),
+    "what no total tells is what the lines cost": (
+        {"paid": None, "products": [SHOES, SOCKS]}, [{"product_id": "socks-1"}], 6_000, 10_000 - 7_000 + 400,
+    ),
     "no number as cost and as discount": ({"products": [line() | {"cost": "?"}], "discount": "?"}, [], 3_500, 0),
     "an order without lines": ({"products": []}, [], 3_500, 0),
 }  # fmt: skip
@@ -202,6 +217,25 @@ def test_it_takes_nothing_off_for_an_order_that_was_cancelled_and_is_placed_afte
         web.shop.send(told("g0", event, order_id="o-1", **status))
         (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
         assert (group["margin"], group["returns"]) == (4_000, returns), event
+
+
+def test_it_counts_an_order_as_it_was_changed(web: Web) -> None:
+    campaign = mailed(web, 1, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    call = bought(web, "g0", paid=200, products=[SHOES, SOCKS], discount=10)
+    call["properties"]["order_id"] = "o-1"
+    web.shop.send(call)
+    for event, change, found in (
+        ("Order Updated", {"total": 90, "products": [SHOES]}, (9_000, 4_000, 1_000, 0)),
+        ("Order Updated", {"total": 80, "discount": 20, "products": [SHOES]}, (8_000, 4_000, 2_000, 0)),
+        ("Order Refunded", {"products": [{"product_id": "shoes-1", "quantity": 1}]}, (8_000, 4_000, 2_000, 2_400)),
+    ):
+        web.shop.clock.advance(DAY)
+        web.shop.send(told("g0", event, order_id="o-1", **change))
+        (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+        assert tuple(group[name] for name in ("revenue", "margin", "discount", "returns")) == found, change
 
 
 def test_it_names_costs_by_version_and_refuses_what_makes_no_sense(web: Web) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -111,6 +112,22 @@ def test_what_is_paid_is_rounded_as_the_state_rounds_it(desk: Desk) -> None:
         desk.send(sent)
     (told,) = desk.rows("SELECT sum(order_total_cents)::int FROM event")[0]
     assert told == desk.state(desk.root("user_id", "u1")).order_cents == 13 + 29 + 402
+
+
+@pytest.mark.parametrize(
+    ("properties", "cents"),
+    [
+        ({"products": [{"product_id": "p", "price": 2.5, "quantity": 3}, {"product_id": "q"}]}, 750),
+        ({"product_id": "p", "price": 4, "quantity": 2}, 800),
+        ({"products": [{"product_id": "p"}]}, None),
+    ],
+)
+def test_an_order_without_a_total_is_kept_as_what_its_lines_came_to(
+    desk: Desk, properties: dict[str, Any], cents: int | None
+) -> None:
+    desk.send(call("track", event="Order Completed", userId="u1", properties={"order_id": "o1"} | properties))
+    assert desk.rows("SELECT order_total_cents FROM event") == [(cents,)]
+    assert desk.state(desk.root("user_id", "u1")).order_cents == (cents or 0)
 
 
 def test_an_erasure_finds_who_is_named_in_a_call_that_contradicts_somebody_elses(desk: Desk) -> None:

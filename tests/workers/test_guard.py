@@ -174,3 +174,31 @@ def test_it_takes_no_order_for_returned_that_is_placed_after_all(opens: Opens) -
             [found] = worths(session, [shop.profile("late")], shop.now + DAY)
         returns.append((found.sold, found.returns, found.returned))
     assert returns == [(1000, 1, 1000), (1000, 1, 1000), (1000, 0, 0)]
+
+
+def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: Opens) -> None:
+    shop = opens.shop
+    shop.people("pair", "other", "franc", "less", "raised")
+    at = shop.now - 10 * DAY
+    shoes = {"product_id": "p-Shoes", "category": "Shoes", "price": 10, "quantity": 3}
+    changes: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
+        "pair": ("Order Refunded", {"product_id": "p-Shoes", "quantity": 2}, (3000, 1, 2000)),
+        "other": ("Order Refunded", {"products": [{"product_id": "p-Hat", "price": 30, "quantity": 1}]}, (3000, 0, 0)),
+        "franc": ("Order Refunded", {"total": 5, "currency": "CHF"}, (3000, 0, 0)),
+        "less": ("Order Updated", {"total": 20, "products": [shoes | {"quantity": 2}]}, (2000, 0, 0)),
+        "raised": ("Order Updated", {"products": [shoes | {"quantity": 5}]}, (5000, 0, 0)),
+    }
+    with shop.sessions.begin() as session:
+        exchange.set_own(session, "EUR", shop.now)
+    for name, (event, change, _) in changes.items():
+        sold = order(name, at, 30, "Shoes", currency="EUR", products=[shoes])
+        later = {"timestamp": (at + 2 * DAY).isoformat()}
+        shop.send(sold, said(name, event, order_id=sold["properties"]["order_id"], **change) | later)
+    people = {shop.profile(name): name for name in changes}
+    for moment, expected in (
+        (shop.now, {name: told for name, (_, _, told) in changes.items()}),
+        (at + DAY, dict.fromkeys(changes, (3000, 0, 0))),
+    ):
+        with shop.sessions.begin() as session:
+            found = worths(session, list(people), moment)
+            assert {people[one.root]: (one.sold, one.returns, one.returned) for one in found} == expected

@@ -90,3 +90,25 @@ def test_it_fills_in_what_windows_took_for_it(postgres: PostgresServer) -> None:
             "SELECT count(*) FROM event WHERE (void OR left_category_ids IS NOT NULL) AND name <> 'Order Completed'"
         )
         assert there.execute(others).fetchone() == (0,)
+
+
+def test_it_takes_orders_without_a_total_for_their_lines(postgres: PostgresServer) -> None:
+    lines = [*LINES[:2], {"product_id": "p3", "price": 0.995, "quantity": "2"}, {"product_id": "p4", "price": "?"}]
+    orders: dict[str, tuple[dict[str, Any] | None, int | None, int | None]] = {
+        "lines": ({"products": lines}, None, 11_200),
+        "told": ({"products": lines}, 10_000, 10_000),
+        "no price": ({"products": [P1]}, None, None),
+        "no lines": ({"currency": "EUR"}, None, None),
+        "nothing": (None, None, None),
+    }
+    with (
+        upgraded(postgres, "0067", ROWS) as url,
+        psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as there,
+    ):
+        for name, (told, total, _) in orders.items():
+            figures = None if told is None else json.dumps({"properties": told})
+            there.execute(EVENT, (name, 1, "Order Completed", 1, [1], name, total, True, figures))
+        there.execute(EVENT, ("refund", 1, "Order Refunded", 1, [1], "lines", None, True, json.dumps(LINES)))
+        migrate(url, VAULT, b"", "0068")
+        found = there.execute("SELECT message_id, order_total_cents FROM event").fetchall()
+        assert dict(found) == {name: cents for name, (_, _, cents) in orders.items()} | {"refund": None}

@@ -1,0 +1,86 @@
+"""What people's orders came to by a moment, for reports: as placed and changed, and what came back of each.
+
+States say what is left of orders now. A report also asks what was paid back, how often, and how it stood some while
+ago, so it goes by the same placements (signals/orders.py) of the calls up to its moment. Only people whose orders some
+call corrected are looked at: all others' came to what they told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from signals.catalog import Listed, Naming
+from signals.folding import order_history
+from signals.orders import resolve
+
+BATCH: Final = 500
+"""People whose orders are read together."""
+
+
+class Settled(NamedTuple):
+    """An order that came to something else than it told when it was placed.
+
+    `event` is the arrival number of its call, `told_by` of the call whose contents it has. `paid`, `back` and
+    `goods_back` are as of a `Placement`, in hundredths of its `currency` (None: it tells none).
+    """
+
+    event: int
+    told_by: int
+    paid: int | None
+    currency: str | None
+    back: int
+    goods_back: int
+    returns: int
+
+
+SETTLED: Final = """
+    settled (event, told_by, paid, currency, back, goods_back, returns) AS MATERIALIZED (
+        SELECT * FROM unnest(
+            CAST(:settled_event AS bigint[]), CAST(:settled_told_by AS bigint[]), CAST(:settled_paid AS bigint[]),
+            CAST(:settled_currency AS text[]), CAST(:settled_back AS bigint[]), CAST(:settled_goods_back AS bigint[]),
+            CAST(:settled_returns AS integer[]))
+    )
+"""
+"""SQL of a common table, `settled`, of what was found; `given_settled` fills it."""
+
+_MEMBERS: Final = text("SELECT id, root_id FROM profile WHERE root_id = ANY(:roots)")
+
+
+def settled(session: Session, roots: Iterable[int], until: datetime) -> list[Settled]:
+    """The orders of these root profiles that were changed, or of which something came back, up to a moment.
+
+    Raises Unavailable.
+    """
+    categories = Listed(session)
+    wanted = sorted(set(roots))
+    return [
+        order
+        for start in range(0, len(wanted), BATCH)
+        for order in _settled(session, wanted[start : start + BATCH], until, categories)
+    ]
+
+
+def given_settled(orders: Sequence[Settled]) -> dict[str, list[Any]]:
+    """The parameters of SETTLED."""
+    return {f"settled_{name}": [getattr(order, name) for order in orders] for name in Settled._fields}
+
+
+def _settled(session: Session, roots: Sequence[int], until: datetime, categories: Naming) -> Iterator[Settled]:
+    whose = {row.id: row.root_id for row in session.execute(_MEMBERS, {"roots": list(roots)})}
+    events: dict[int, list[Any]] = {}
+    for told in order_history(session, list(whose), categories, until):
+        if told.folds:
+            events.setdefault(whose[told.profile], []).append(told.event)
+    for own in events.values():
+        for index, order in resolve(own).placements.items():
+            event = own[index].arrival
+            if order.returns or order.back or order.told_by != event:
+                yield Settled(
+                    event, order.told_by, order.paid, order.currency or None, order.back, order.goods_back,
+                    order.returns,
+                )  # fmt: skip
