@@ -125,12 +125,12 @@ def _year(kind: str, dice: random.Random) -> Worth:
     discounted = sum(dice.random() < (0.95 if kind == "discount" else 0.15) for _ in range(orders))
     contacts = dice.randint(20, 40) if kind == "service" else dice.randint(0, 2)
     early = round(sold * (dice.uniform(0.48, 0.55) if kind == "spending" else dice.uniform(0.3, 0.6)))
-    kinds = dice.randint(2, 4)
+    kinds, discount = dice.randint(2, 4), discounted * PRICE // 2
     more = 2.0 if kind == "spending" else dice.uniform(0.7, 1.4)
     return Worth(
-        root=1, orders=orders, sold=sold, discounted=discounted, discount=discounted * PRICE // 2, returns=returns,
-        returned=returns * sold // orders, contacts=contacts, quarters=4, early=early, late=sold - early,
-        early_kinds=kinds, late_kinds=round(kinds * more),
+        root=1, orders=orders, sold=sold, discounted=discounted, discount=discount, returns=returns,
+        returned=returns * sold // orders, goods_back=returns * (sold + discount) // orders, contacts=contacts,
+        quarters=4, early=early, late=sold - early, early_kinds=kinds, late_kinds=round(kinds * more),
     )  # fmt: skip
 
 

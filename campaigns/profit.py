@@ -6,7 +6,8 @@ so many days after the mail, as they were changed since; what came back of them 
 others are left out.
 
 - *margin*: the goods at their list value (paid and discount together) less what they cost. A line of an order may tell
-  the cost of one (`products[].cost`); for others the list value × (1 − margin share) of the terms stands in.
+  the cost of one (`products[].cost`); for others their part of the list value × (1 − margin share) of the terms
+  stands in.
 - *discount*: what the order tells (`discount`).
 - *returns*: money paid back, less the cost of goods that came back with it, plus what handling one return costs.
 - *service*: complaints opened and calls noted within the same days, at what one of them costs.
@@ -262,8 +263,10 @@ EARNED: Final = f"""
     WITH {SETTLED}, {_MAILED}, ordered AS (
         SELECT m.root_id, paid.cents AS paid, coalesce(told.discount, 0) AS discount,
                coalesce(s.back, 0) AS back, coalesce(s.goods_back, 0) AS goods_back, coalesce(s.returns, 0) AS returns,
-               CASE WHEN lines.known THEN lines.cents
-                    ELSE :cost_share * (paid.cents + coalesce(told.discount, 0)) END AS cost
+               -- Of lines that tell no cost, by their part of the order: their prices are with discounts or without.
+               CASE WHEN lines.untold = 0 THEN lines.cost
+                    ELSE coalesce(lines.cost, 0) * (lines.untold IS NOT NULL)::int + :cost_share
+                         * (paid.cents + coalesce(told.discount, 0)) * coalesce(lines.untold, 1) END AS cost
         FROM mailed m
         JOIN campaign c ON c.id = :campaign
         JOIN profile member ON member.root_id = m.root_id
@@ -276,10 +279,14 @@ EARNED: Final = f"""
                                         {_told("o.figures #>> '{properties,discount}'")})) AS discount
         ) told
         CROSS JOIN LATERAL (
-            SELECT bool_and(each.one IS NOT NULL) AS known, round(sum(100 * each.one * each.quantity)) AS cents
+            SELECT round(sum(100 * each.cost * each.quantity)) AS cost,
+                   CASE WHEN bool_and(each.cost IS NOT NULL) THEN 0
+                        WHEN bool_and(each.price IS NOT NULL)
+                        THEN coalesce(sum(each.price * each.quantity) FILTER (WHERE each.cost IS NULL)
+                             / nullif(sum(each.price * each.quantity), 0), 1) END AS untold
             FROM (
                 SELECT coalesce({_told("line ->> 'quantity'")}, 1) AS quantity,
-                       coalesce({_told("line ->> 'cost'")}, {_told("line ->> 'price'")} * :cost_share) AS one
+                       {_told("line ->> 'cost'")} AS cost, {_told("line ->> 'price'")} AS price
                 FROM {_LINES.format("coalesce(changed.figures, o.figures)")} AS line
             ) each
         ) lines
@@ -296,7 +303,9 @@ EARNED: Final = f"""
     ), bought AS (
         SELECT root_id, count(*) AS orders, sum(paid) AS paid, sum(discount) AS discount,
                sum(paid + discount - cost) AS margin, sum(returns) AS returned,
-               sum(back - coalesce(cost * goods_back / nullif(paid, 0), 0) + returns * :return_cents) AS returns
+               sum(back + returns * :return_cents
+                   - CASE WHEN returns = 0 THEN 0 WHEN goods_back < paid THEN cost * goods_back / paid ELSE cost END
+               ) AS returns
         FROM ordered GROUP BY root_id
     ), used AS (
         SELECT m.root_id, {past_of("m.sent_at", "o.event_time")} AS past

@@ -21,7 +21,7 @@ from campaigns.campaigns import Trigger
 from campaigns.models.campaign import Campaign, TriggerEntry
 from campaigns.models.delivery import Delivery
 from signals.events import Event
-from signals.foldevent import kind_of
+from signals.foldevent import kind_of, spellings_of
 from signals.history_sql import is_named
 from signals.profiles import Profile
 
@@ -32,7 +32,7 @@ LOOK_EVERY: Final = timedelta(seconds=20)
 def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
     """Who did the named thing while the campaign lasts and has not entered: (profile_id, event_id).
 
-    An order of which nothing is left was not done, and one is of the categories that are left of it.
+    An order of which nothing is left was not done, nor changed; one is of the categories that are left of it.
     """
     terms = msgspec.convert(campaign.trigger, Trigger)
     since = max(campaign.due_at or now, now - timedelta(hours=terms.within_hours))
@@ -50,9 +50,12 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
         .group_by(Profile.root_id)
     )
     categories: ColumnElement[list[int]] = Event.category_ids.expression
-    if kind_of("track", terms.event) == "order":
+    kind = kind_of("track", terms.event)
+    if kind == "order":
         query = query.where(not_(Event.void))
         categories = func.coalesce(Event.left_category_ids, Event.category_ids)
+    elif kind == "order_update":
+        query = query.where(_stands())
     if terms.category is not None:
         number = rulebook.categories(session).get(terms.category)
         if number is None:
@@ -67,6 +70,19 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
         member.root_id == did.c.profile_id,
     )
     return select(did).where(~entered).subquery("due")
+
+
+def _stands() -> ColumnElement[bool]:
+    """Whether something is left of the order that an update is of, which another call of the person may have begun."""
+    began, member = aliased(Event), aliased(Profile)
+    return exists().where(
+        began.order_id == Event.order_id,
+        func.lower(began.name).in_((*spellings_of("order completed"), *spellings_of("order updated"))),
+        began.folds,
+        not_(began.void),
+        member.id == began.profile_id,
+        member.root_id == Profile.root_id,
+    )
 
 
 def enter(session: Session, campaign: Campaign, occurrence: int, now: datetime) -> int:

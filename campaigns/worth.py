@@ -46,7 +46,8 @@ class WorthTerms(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """A person's last 364 days. `sold` is what was paid, `returned` what was paid back of it, in cents.
+    """A person's last 364 days, in cents. `sold` is what was paid, `returned` what was paid back of it, `goods_back` is
+    the full price of goods that came back, of `returns` orders.
 
     `early` and `late` are the halves of the window: what was spent in them, and on how many categories. `quarters` with
     an order: of four.
@@ -59,6 +60,7 @@ class Worth:
     discount: int
     returns: int
     returned: int
+    goods_back: int
     contacts: int
     quarters: int
     early: int
@@ -67,9 +69,11 @@ class Worth:
     late_kinds: int
 
     def profit(self, terms: WorthTerms) -> int:
-        """Cents that the window earned: the margin on what stayed sold, less discounts, contacts and returns."""
-        margin = terms.margin * (self.sold - self.returned + self.discount) - self.discount
-        return round(margin - self.contacts * terms.contact_cents - self.returns * terms.return_cents)
+        """Cents that the window earned: what stayed paid, less the cost of the goods that stayed sold (their full price
+        without the margin), contacts and returns."""
+        cost = (1 - terms.margin) * (self.sold + self.discount - self.goods_back)
+        aftercare = self.contacts * terms.contact_cents + self.returns * terms.return_cents
+        return round(self.sold - self.returned - cost - aftercare)
 
     def flags(self, terms: WorthTerms) -> dict[str, float]:
         """The flags that hold, with what tripped each: contacts, a share of orders, or the spend of the later half over
@@ -144,7 +148,8 @@ _WORTH: Final = text(rf"""
           AND lower(e.name) IN ('order completed', 'complaint opened', 'call note added')
     ), placed AS (
         SELECT o.root, o.at, coalesce(changed.category_ids, o.category_ids) AS category_ids,
-               coalesce(s.paid, o.total, 0) AS paid, coalesce(s.back, 0) AS back, s.back + s.returns > 0 AS is_returned,
+               coalesce(s.paid, o.total, 0) AS paid, coalesce(s.back, 0) AS back,
+               coalesce(s.goods_back, 0) AS goods_back, s.returns > 0 AS is_returned,
                coalesce(greatest(CASE WHEN said.discount ~ '^-?[0-9]{{1,12}}(\.[0-9]+)?$'
                                       THEN round(said.discount::numeric * 100) END, 0), 0) AS discount,
                coalesce(said.coupon, '') <> '' AS has_coupon,
@@ -171,6 +176,8 @@ _WORTH: Final = text(rf"""
         SELECT root, count(*) AS orders, sum(round(rate * paid)) AS sold, sum(round(rate * discount)) AS discount,
                count(*) FILTER (WHERE discount > 0 OR has_coupon) AS discounted, count(DISTINCT quarter) AS quarters,
                count(*) FILTER (WHERE is_returned) AS returns, sum(round(rate * back)) AS returned,
+               sum(round(rate * CASE WHEN goods_back < paid THEN goods_back * (paid + discount) / paid
+                                     ELSE paid + discount END)) FILTER (WHERE is_returned) AS goods_back,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at < :half), 0) AS early,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at >= :half), 0) AS late
         FROM placed GROUP BY root
@@ -180,6 +187,7 @@ _WORTH: Final = text(rf"""
     SELECT root, coalesce(b.orders, 0) AS orders, coalesce(b.sold, 0)::bigint AS sold,
            coalesce(b.discounted, 0) AS discounted, coalesce(b.discount, 0)::bigint AS discount,
            coalesce(b.returns, 0) AS returns, coalesce(b.returned, 0)::bigint AS returned,
+           coalesce(b.goods_back, 0)::bigint AS goods_back,
            coalesce(a.contacts, 0) AS contacts, coalesce(b.quarters, 0) AS quarters,
            coalesce(b.early, 0)::bigint AS early, coalesce(b.late, 0)::bigint AS late,
            coalesce(k.early, 0) AS early_kinds, coalesce(k.late, 0) AS late_kinds

@@ -178,13 +178,15 @@ def test_it_takes_no_order_for_returned_that_is_placed_after_all(opens: Opens) -
 
 def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: Opens) -> None:
     shop = opens.shop
-    shop.people("pair", "other", "franc", "less", "raised")
+    shop.people("pair", "other", "franc", "less", "raised", "goodwill", "fee")
     at = shop.now - 10 * DAY
     shoes = {"product_id": "p-Shoes", "category": "Shoes", "price": 10, "quantity": 3}
     changes: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
         "pair": ("Order Refunded", {"product_id": "p-Shoes", "quantity": 2}, (3000, 1, 2000)),
         "other": ("Order Refunded", {"products": [{"product_id": "p-Hat", "price": 30, "quantity": 1}]}, (3000, 0, 0)),
         "franc": ("Order Refunded", {"total": 5, "currency": "CHF"}, (3000, 0, 0)),
+        "goodwill": ("Order Refunded", {"total": 5}, (3000, 0, 500)),
+        "fee": ("Order Refunded", {"total": 25, "products": [shoes]}, (3000, 1, 2500)),
         "less": ("Order Updated", {"total": 20, "products": [shoes | {"quantity": 2}]}, (2000, 0, 0)),
         "raised": ("Order Updated", {"products": [shoes | {"quantity": 5}]}, (5000, 0, 0)),
     }
@@ -200,5 +202,12 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
         (at + DAY, dict.fromkeys(changes, (3000, 0, 0))),
     ):
         with shop.sessions.begin() as session:
-            found = worths(session, list(people), moment)
+            found = list(worths(session, list(people), moment))
             assert {people[one.root]: (one.sold, one.returns, one.returned) for one in found} == expected
+        if moment == shop.now:
+            earned = {people[one.root]: one.profit(TERMS) for one in found}
+    # By hand: what stayed paid, less 65 % of the goods that stayed and 15.00 a return.
+    assert earned == {
+        "pair": 1000 - 650 - 1500, "other": 1050, "franc": 1050, "goodwill": 3000 - 500 - 1950, "fee": 500 - 1500,
+        "less": 700, "raised": 1750,
+    }  # fmt: skip

@@ -119,7 +119,7 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     shop: Shop, relay: Relay, scheduler: Scheduler
 ) -> None:
     shop.intake.categories.learn(["Shoes", "Socks"], create=True)
-    shop.people("ann", "ben", "eve")
+    shop.people("ann", "ben", "eve", "ida", "uma")
     shop.clock.advance(MINUTE)
     waits: dict[str, Any] = {"kind": "triggered", "ends_at": shop.now + timedelta(days=2), "send_holdout": 0.0}
     thanks = shop.campaign(trigger=Trigger(event="Order Completed"), **waits)
@@ -140,15 +140,17 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     assert {names[row.profile_id] for row in shop.ledger(thanks)} == {"ben", "eve"}
     assert {names[row.profile_id] for row in shop.ledger(shoes)} == {"eve"}
     assert relay.received() == {"ben@example.com": 1, "eve@example.com": 2}
-    # The next order of who cancelled starts it; an update of an order begins none, and is an event all the same.
-    packed = {"order_id": "e-1", "note": "packed"}
+    # The next order of who cancelled starts it; an update of an order begins none, and is an event all the same, unless
+    # nothing is left of the order. It may be the only call that tells of it.
+    of = {"eve": "e-1", "ann": "a-1", "ida": "i-1", "uma": "u-1"}
     shop.send(
         ordered("ann", "a-2", "socks"),
-        {"type": "track", "userId": "eve", "event": "Order Updated", "properties": packed},
+        *(ordered(name, number, "shoes") | {"event": "Order Updated"} for name, number in of.items()),
+        {"type": "track", "userId": "uma", "event": "Order Cancelled", "properties": {"order_id": "u-1"}},
     )
     minutes(shop, scheduler, 2)
     assert relay.received()["ann@example.com"] == 1
-    assert [names[row.profile_id] for row in shop.ledger(changed)] == ["eve"]
+    assert {names[row.profile_id] for row in shop.ledger(changed)} == {"eve", "ida"}
 
 
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
