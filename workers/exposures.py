@@ -28,7 +28,6 @@ from sqlalchemy.orm import Session
 
 from render.model import Model
 from signals.moments import unix_ms
-from signals.orders import CORRECTING
 from signals.signal import ORDER_COMPLETED
 from workers.showings import (
     CHUNK,
@@ -109,12 +108,8 @@ _ORDERS = text("""
     SELECT p.root_id, e.event_time, e.category_ids
     FROM event e JOIN profile p ON p.id = e.profile_id
     WHERE p.root_id = ANY(:roots) AND e.name = :name AND e.folds AND e.event_time >= :begin AND e.event_time < :end
-      AND NOT EXISTS (
-        SELECT FROM event c JOIN profile m ON m.id = c.profile_id
-        WHERE m.root_id = p.root_id AND c.order_id = e.order_id AND lower(c.name) = ANY(:cancelled)
-      )
+      AND NOT e.void
 """)
-CANCELLED: Final = tuple(name for name in CORRECTING if "cancel" in name)
 
 
 def closed_before(now: datetime) -> datetime:
@@ -183,9 +178,7 @@ def bought(
 
 def orders_of(session: Session, roots: Whole, begin: datetime, now: datetime) -> Orders:
     """The orders of some people: root, when, and of which categories."""
-    given = {
-        "roots": roots.tolist(), "name": ORDER_COMPLETED, "begin": begin, "end": now, "cancelled": list(CANCELLED),
-    }  # fmt: skip
+    given = {"roots": roots.tolist(), "name": ORDER_COMPLETED, "begin": begin, "end": now}
     for row in session.execute(_ORDERS, given):
         yield row.root_id, unix_ms(row.event_time), list(row.category_ids or ())
 
