@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from base.db import Binaries
+from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
 from signals.identity import Claim, Link, Person, Resolution, value_hash
 from signals.profiles import IDENTIFIER_VALUE
@@ -66,7 +66,10 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
     wanted = list(claims)
     rows = session.execute(
         _FIND,
-        {"types": [claim[0] for claim in wanted], "hashes": Binaries(value_hash(hash_key, *claim) for claim in wanted)},
+        {
+            "types": Texts(claim[0] for claim in wanted),
+            "hashes": Binaries(value_hash(hash_key, *claim) for claim in wanted),
+        },
     ).all()
     roots = {row.root_id: Person(row.root_id) for row in rows}
     members = {
@@ -214,7 +217,7 @@ def check_ties(session: Session, links: Sequence[Link]) -> None:
 
 def lock(session: Session, roots: Sequence[int]) -> None:
     """Take the row locks of these root profiles. Raises Lost when one was merged or erased in the meantime."""
-    rows = session.execute(_LOCK, {"ids": sorted(roots)}).all()
+    rows = session.execute(_LOCK, {"ids": Numbers(sorted(roots))}).all()
     if len(rows) != len(set(roots)) or any(row.root_id != row.id or row.erased_at is not None for row in rows):
         raise Lost
 

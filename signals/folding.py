@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import TextualSelect, text
 from sqlalchemy.orm import Session
 
-from base.db import Binaries
+from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
 from signals import exchange
 from signals.catalog import Naming
@@ -110,7 +110,7 @@ def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
     """The roots with members and states. Read after taking the locks, in a statement of its own: it must see what the
     holder before us committed."""
     found: dict[int, Root] = {}
-    for row in session.execute(_ROOTS, {"roots": list(roots)}):
+    for row in session.execute(_ROOTS, {"roots": Numbers(roots)}):
         root = found.setdefault(row.root_id, Root(row.root_id))
         root.members.append(row.id)
         if row.id == row.root_id:
@@ -148,7 +148,8 @@ _ORDERS = text("""
 def orders_taken(session: Session, roots: Iterable[int], orders: Iterable[str]) -> dict[int, set[str]]:
     """Which of these order ids each root has an order of already."""
     found: dict[int, set[str]] = {}
-    for row in session.execute(_ORDERS, {"orders": list(orders), "roots": list(roots), "name": ORDER_COMPLETED}):
+    values = {"orders": Texts(orders), "roots": Numbers(roots), "name": ORDER_COMPLETED}
+    for row in session.execute(_ORDERS, values):
         found.setdefault(row.root_id, set()).add(row.order_id)
     return found
 
@@ -366,9 +367,9 @@ def write(session: Session, standings: Sequence[Standing], now: datetime) -> Non
         session.execute(
             _WRITE,
             {
-                "ids": [entry.root.id for entry in standings],
-                "versions": [entry.state.version for entry in standings],
-                "editions": [entry.edition for entry in standings],
+                "ids": Numbers(entry.root.id for entry in standings),
+                "versions": Numbers(entry.state.version for entry in standings),
+                "editions": Numbers(entry.edition for entry in standings),
                 "documents": Binaries(_JSON.encode(readable(entry.state)) for entry in standings),
                 "encoded": Binaries(vault.seal(entry.encoded, STATE_ENCODED.place) for entry in standings),
                 "now": now,

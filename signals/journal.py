@@ -13,7 +13,7 @@ from psycopg.errors import DeadlockDetected, UniqueViolation
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from base.db import Binaries
+from base.db import Binaries, Texts
 from base.errors import Unavailable
 from base.vault import Vault, vault_of
 from signals.belonging import Lost
@@ -63,7 +63,7 @@ _FIND = text("""
 
 def find(session: Session, sender: Sender, message_ids: Iterable[str]) -> dict[str, Stored]:
     """The stored events of this source with these ids."""
-    rows = session.execute(_FIND, {"source": sender.id, "ids": list(message_ids)})
+    rows = session.execute(_FIND, {"source": sender.id, "ids": Texts(message_ids)})
     return {row.message_id: Stored(row.content_hash, row.profile_id) for row in rows}
 
 

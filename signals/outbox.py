@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Identity, Index, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from base.db import Model
+from base.db import Model, Numbers
 
 AT_ONCE: Final = 1_000
 
@@ -48,7 +48,8 @@ _WAITING: Final = text("SELECT id, profile_id FROM state_due ORDER BY random() L
 
 def note(session: Session, profiles: Collection[int], told: Sequence[int] = ()) -> list[int]:
     """Note that these states are to be published; the numbers of the notes. Takes those back that are `told` since."""
-    return list(session.scalars(_NOTE, {"profiles": list(profiles), "told": list(told)})) if profiles or told else []
+    values = {"profiles": Numbers(profiles), "told": Numbers(told)}
+    return list(session.scalars(_NOTE, values)) if profiles or told else []
 
 
 def note_once(session: Session, profiles: Collection[int]) -> None:

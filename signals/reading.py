@@ -7,9 +7,9 @@ the categories of products that are named without one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import text
@@ -48,6 +48,10 @@ class Outcome:
 ACCEPTED = Outcome("accepted")
 
 
+NOBODY: Final = Person()
+"""Whose an event is until it is stored."""
+
+
 @dataclass(slots=True)
 class Item:
     """An event on its way in; status and person are settled when it is stored. `known`: whose it is, known beforehand.
@@ -61,7 +65,7 @@ class Item:
     claims: tuple[Claim, ...]
     told: Told
     status: Status = "accepted"
-    person: Person = field(default_factory=Person)
+    person: Person = NOBODY
     known: Person | None = None
     unresolved: bool = False
     said: Said | None = None

@@ -225,7 +225,7 @@ def encode(state: ProfileState) -> bytes:
     for name in _MAPS:
         entries = getattr(state, name)
         if len(entries) > 1:
-            setattr(ordered, name, dict(sorted(entries.items())))
+            setattr(ordered, name, {key: entries[key] for key in sorted(entries)})
     return _ENCODER.encode(ordered)
 
 
@@ -280,7 +280,8 @@ def queried(state: ProfileState) -> dict[str, Any]:
         if (moment := getattr(state, name)) is not None:
             plain[day] = day_of(moment)
     if state.categories:
-        plain["categories"] = {str(category): _asked(stats) for category, stats in state.categories.items()}
+        bought = state.categories
+        plain["categories"] = {str(category): _asked(bought[category]) for category in sorted(bought)}
     if state.last_order_s is not None:
         plain["order_days"] = order_days(state)
         if (between := interval(state.order_gaps)) is not None:
@@ -345,12 +346,13 @@ def _bought(stats: CategoryStats) -> dict[str, Any]:
 
 
 def _asked(stats: CategoryStats) -> dict[str, Any]:
-    """`_bought` without what no rule asks for. It is told of every category with every signal, so in few steps."""
+    """`_bought` without what no rule asks for. It is told of every category with every signal, so in few steps, and in
+    the order in which PostgreSQL keeps names: the short ones first."""
     gaps, day = stats.gaps, stats.last_s // DAY_S
     if not gaps:
-        return {"n": stats.n, "cents": stats.cents, "last_day": day, "days": [day]}
-    found = {"n": stats.n, "cents": stats.cents, "last_day": day, "days": days_back(day, gaps)}
-    if (between := interval(gaps)) is not None:
+        return {"n": stats.n, "days": [day], "cents": stats.cents, "last_day": day}
+    found = {"n": stats.n, "days": days_back(day, gaps), "cents": stats.cents, "last_day": day}
+    if len(gaps) > 1 and (between := interval(gaps)) is not None:
         found["interval_days"] = between
     return found
 

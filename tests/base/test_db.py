@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -19,6 +21,26 @@ def test_it_commits_what_a_block_did_and_rolls_back_what_failed(engine: Engine, 
         session.execute(text("INSERT INTO seen VALUES (2); SELECT no_such_column"))
     with engine.connect() as connection:
         assert connection.execute(text("SELECT array_agg(n) FROM seen")).scalar() == [1]
+
+
+@pytest.mark.parametrize("numbers", [[], [7], [-(2**63), -1, 0, 2**63 - 1]])
+def test_numbers_arrive_as_they_are(engine: Engine, numbers: list[int]) -> None:
+    asked = text("SELECT pg_typeof(:given)::text, :given, coalesce(cardinality(:given), 0), 7 = ANY(:given)")
+    with engine.connect() as connection:
+        row = connection.execute(asked, {"given": db.Numbers(numbers)}).one()
+    assert tuple(row) == ("bigint[]", numbers, len(numbers), 7 in numbers)
+
+
+def test_a_number_that_takes_more_than_eight_bytes_is_refused(engine: Engine) -> None:
+    with engine.connect() as connection, pytest.raises(struct.error):
+        connection.execute(text("SELECT :given"), {"given": db.Numbers([2**63])})
+
+
+@pytest.mark.parametrize("texts", [[], ["NULL", "", "{a,b}", 'she said "no"', "back\\slash", "Zoë\n"]])
+def test_texts_arrive_as_they_are(engine: Engine, texts: list[str]) -> None:
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT CAST(:given AS text[])"), {"given": db.Texts(texts)}).one()
+    assert tuple(row) == (texts,)
 
 
 def test_it_bounds_how_long_a_statement_may_take(database_url: str) -> None:

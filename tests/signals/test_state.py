@@ -13,7 +13,8 @@ from signals.fold import fold_all
 from signals.foldevent import FoldEvent, Line
 from signals.gaps import days_back, gaps_of, longer
 from signals.household import Household
-from signals.state import ProfileState, decode, document, encode, interval, queried
+from signals.moments import DAY_S
+from signals.state import CategoryStats, ProfileState, decode, document, encode, interval, queried
 from tests.signals.stories import histories
 
 DAY_MS = 86_400_000
@@ -150,3 +151,10 @@ def test_it_fits_in_four_kilobytes_for_150_categories_bought_weekly(lines: int) 
 
 def test_it_fits_in_four_kilobytes_when_more_categories_are_bought_than_are_kept() -> None:
     assert max(len(encode(household(seed, 221, 40))) for seed in range(10)) <= 4096
+
+
+def test_what_sql_reads_of_categories_is_told_in_the_order_in_which_postgresql_keeps_it() -> None:
+    days = CategoryStats(3, 900, 40 * DAY_S, bytes((5, 9)))
+    told = queried(ProfileState(categories={12: days, 3: CategoryStats(1, 350, DAY_S)}))["categories"]
+    assert list(told) == ["3", "12"]
+    assert list(told["12"]) == ["n", "days", "cents", "last_day", "interval_days"]
