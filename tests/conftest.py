@@ -27,9 +27,9 @@ from base.processes import free_port
 from base.settings import Settings
 from base.values import KEY_BYTES, TOKEN_KEY_BYTES
 from campaigns import people
+from tests import compiled, dialect
 from tests.clusters import IS_WANTED, ValkeyCluster
 from tests.databases import HASH_KEY, PII_KEYS, VAULT, Databases
-from tests.dialect import share
 from tests.nameserver import name_server
 from tests.order import SharedScheduling, longest_first
 from tests.serving import Serve, Served
@@ -40,7 +40,8 @@ NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 """When tests happen: a Monday."""
 
 _numbers = itertools.count(1)
-share()
+compiled.share()
+dialect.share()
 # A busy machine is no fault of what is tested.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 
 from base.environment import environment
 from base.settings import Settings
-from signals.importing import CHUNK_EVENTS, ImportReport, import_events
+from signals.importing import ImportReport, import_events
 from tests.signals.sending import NOW, Desk, call, clocked, identified, order, refunded
 from tests.signals.test_app import http, post
 from workers.commands.importing import command as import_command
@@ -169,14 +169,15 @@ def test_it_may_be_run_again_and_changes_nothing(desk: Desk, cli: CliRunner, tmp
 
 
 def test_it_takes_a_file_in_chunks_and_shows_how_far_it_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = [json.dumps(order("u1", f"o{n}", ("p", "Shoes", 1.0))).encode() for n in range(CHUNK_EVENTS + 500)]
+    monkeypatch.setattr("signals.importing.CHUNK_EVENTS", 1000)
+    lines = [json.dumps(order("u1", f"o{n}", ("p", "Shoes", 1.0))).encode() for n in range(1500)]
     shown: list[int] = []
 
     def show(report: ImportReport) -> None:
         shown.append(report.lines)
 
     report = import_events(desk.intake, desk.server, lines, NOW, show)
-    assert (report.accepted, shown) == (len(lines), [CHUNK_EVENTS, len(lines)])
+    assert (report.accepted, shown) == (len(lines), [1000, len(lines)])
     assert desk.state(desk.root("user_id", "u1")).orders == len(lines)
 
 
