@@ -98,6 +98,7 @@ class Placement:
         as a whole where neither is told. It never was once all of its lines came back, or all of its money; prices
         alone do not tell that, as there may have been a discount."""
         if self.void:
+            self._note(abs(total_cents or 0), came=False)
             return
         before = self.lines
         worth = sum([self._remove(line) for line in returned])

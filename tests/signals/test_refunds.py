@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals.fold import fold_all
+from signals.orders import resolve
 from signals.state import encode
 from tests.signals.stories import CATEGORIES, MORNING, event, item, order
 
@@ -59,20 +60,27 @@ def test_it_comes_to_the_same_in_whatever_sequence_parts_of_an_order_come_back(
 ) -> None:
     paid = {} if total is None else {"total": total}
     bought = event("Order Completed", {"order_id": "o1", "products": list(SHOPPED)} | paid, id="o")
-    states = [
-        fold_all(
-            [
-                bought,
-                *(
-                    event("Order Refunded", {"order_id": "o1"} | back, at=MORNING + number * HOUR, id=f"r{number}")
-                    for number, back in enumerate(way, 1)
-                ),
-            ]
-        )
+    ways = [
+        [
+            bought,
+            *(
+                event("Order Refunded", {"order_id": "o1"} | back, at=MORNING + number * HOUR, id=f"r{number}")
+                for number, back in enumerate(way, 1)
+            ),
+        ]
         for way in (backs, data.draw(st.permutations(backs)))
     ]
+    states = [fold_all(way) for way in ways]
     assert encode(states[0]) == encode(states[1])
     assert states[0].orders or not (states[0].order_cents or states[0].categories)
+    orders = [resolve(way).placements[0] for way in ways]
+    assert orders[0].back == orders[1].back
+    for found in orders:
+        assert found.paid is not None
+        assert 0 <= found.back <= found.paid
+        assert found.void or found.amount == found.paid - found.back == states[0].order_cents
+        assert found.returns or not found.goods_back
+        assert found.goods_back == found.paid if found.void else found.goods_back <= found.back
 
 
 def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:
