@@ -1,8 +1,8 @@
 """The processes of the Procfile, kept running in one terminal.
 
 honcho reads the Procfile, runs each line and prints what it says; we keep the processes. Until all have settled, one
-that ends has failed; later it is started again, unless that happens over and over. Pids are noted in a file, so that
-the next start finds what a `kill -9` of this one left running.
+that ends has failed; later it is started again, with pauses where that happens over and over: the others, and render
+among them, go on. Pids are noted in a file, so that the next start finds what a `kill -9` of this one left running.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ STOP_SECONDS = 30.0
 """How long a process may take to finish what it does before it is killed."""
 MAX_RESTARTS = 5
 RESTART_SECONDS = 60.0
-"""A process that ends more than five times within a minute would only end again."""
+"""A process that ends more than five times within a minute would only end again at once."""
+PAUSE_SECONDS = 15.0
+"""How long it is left alone then."""
 LOG_BYTES = 16 * 1024 * 1024
 COLOURS = ("36", "33", "32", "35", "34")
 """Terminal codes: cyan, yellow, green, magenta, blue."""
@@ -153,10 +155,18 @@ class Crew:
         now = monotonic()
         member.restarts = [*(then for then in member.restarts if now - then < RESTART_SECONDS), now]
         if len(member.restarts) > MAX_RESTARTS:
-            self._failed = self._failed or f"{member.name} ends again and again, last with status {code}; see {log}."
+            when = f"ends again and again, last with status {code}; starting it again in {PAUSE_SECONDS:.0f} s"
+            self._say(member, f"{member.name} {when}")
+            threading.Thread(
+                target=self._launch_later, args=(member,), name=f"{member.name} later", daemon=True
+            ).start()
             return
         self._say(member, f"{member.name} ended with status {code}; starting it again")
         self._launch(member)
+
+    def _launch_later(self, member: Member) -> None:
+        if not self._stopping.wait(PAUSE_SECONDS):
+            self._launch(member)
 
     def _write(self, member: Member, message: Message) -> None:
         text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data

@@ -6,12 +6,16 @@ RQ may run a job twice or lose it: a job is a hint that rows wait, and the ledge
 from __future__ import annotations
 
 import secrets
+import signal
+import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from redis import Redis
-from rq import Queue, SimpleWorker
+from redis import Redis, RedisError
+from rq import SimpleWorker
 
+from base.clock import monotonic
+from base.logs import logger
 from base.queues import FAILURE_SECONDS, JOB_SECONDS, SERIALIZER, QueueName, queue
 from workers import apart
 from workers.exporting import Exporter
@@ -32,6 +36,9 @@ TELL_RECEIVERS: Final = "workers.jobs.tell_receivers"
 COUNT_RESULTS: Final = "workers.jobs.count_results"
 TRAIN_SECONDS: Final = 3_300.0
 """Less than a job may take: what takes longer is ended."""
+FIRST_PAUSE_SECONDS: Final = 0.5
+MAX_PAUSE_SECONDS: Final = 15.0
+"""How long a worker waits at first, and at most, for a store that is away or full."""
 _PICTURES: Final = "pictures-"
 _MODELS: Final = "models-"
 _SCORES: Final = "scores-"
@@ -40,6 +47,7 @@ _RELATIONS: Final = "relations-"
 _TRAINING: Final = "training-"
 _EXPORTS: Final = "exports-"
 _RESULTS: Final = "results-"
+log = logger(__name__)
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 _learners: list[RelationsLearner] = []
@@ -189,7 +197,36 @@ def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:
     """Run the jobs of a queue in this process until told to stop (or, in a burst, until none is left).
 
     Jobs run in the worker's own process: the relay connection and compiled mails are kept from one to the next. A
-    `kill -9` therefore takes the worker with the job, and nothing runs on beside its successor.
+    `kill -9` therefore takes the worker with the job, and nothing runs on beside its successor. A store that is away or
+    full is waited for. Raises redis.RedisError, in a burst alone.
     """
-    listened: list[Queue] = [queue(name, connection)]
-    SimpleWorker(listened, connection=connection, serializer=SERIALIZER).work(burst=burst, logging_level="WARNING")
+    seconds, stop = FIRST_PAUSE_SECONDS, threading.Event()
+    while True:
+        worker, began = _Worker([queue(name, connection)], connection=connection, serializer=SERIALIZER), monotonic()
+        try:
+            worker.work(burst=burst, logging_level="WARNING")
+            why = "it gave up"
+        except RedisError as error:
+            if burst:
+                raise
+            why = type(error).__name__
+        if burst or worker.is_told_to_stop:
+            return
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stop.set())
+        if monotonic() - began > MAX_PAUSE_SECONDS:
+            seconds = FIRST_PAUSE_SECONDS
+        log.warning("the worker waits", error=why, seconds=seconds)
+        if stop.wait(seconds):
+            return
+        seconds = min(2 * seconds, MAX_PAUSE_SECONDS)
+
+
+class _Worker(SimpleWorker):
+    """RQ's, which ends alike when it is told to and when it cannot go on; this one knows which."""
+
+    is_told_to_stop = False
+
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        self.is_told_to_stop = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]

@@ -85,12 +85,20 @@ def test_it_starts_again_what_was_killed_later(crew: Crew, tmp_path: Path) -> No
     assert "starting it again" in (tmp_path / "log" / "one.log").read_text()
 
 
-def test_it_fails_when_a_line_ends_again_and_again(crew: Crew, tmp_path: Path) -> None:
+def test_it_leaves_a_line_alone_for_a_while_that_ends_again_and_again_and_keeps_the_others(
+    crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.crew.PAUSE_SECONDS", 1.0)
+    bad = f"exec {PYTHON} -c \"import os; raise SystemExit(not os.path.exists('up'))\""
+    run(crew, good=SLEEPER, bad=bad)
+    until(lambda: crew.pid("good"))
     crew.settle()
-    run(crew, bad=f'exec {PYTHON} -c "raise SystemExit(7)"')
-    until(lambda: crew.failed)
-    assert crew.failed == f"bad ends again and again, last with status 7; see {tmp_path / 'log' / 'bad.log'}."
-    assert (tmp_path / "log" / "bad.log").read_text().count("starting it again") == MAX_RESTARTS
+    log = tmp_path / "log" / "bad.log"
+    until(lambda: log.exists() and "bad ends again and again, last with status 1" in log.read_text())
+    assert log.read_text().count("bad ended with status 1; starting it again\n") == MAX_RESTARTS
+    (tmp_path / "up").touch()
+    until(lambda: "last with status 0; starting it again in 1 s" in log.read_text())
+    assert (crew.failed, crew.pid("good") > 0) == ("", True)
 
 
 def test_it_lets_a_process_finish_what_it_does(crew: Crew, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rq import Worker
 
 from base.clock import SteppedClock, monotonic, pause
 from base.environment import environment
@@ -57,3 +58,26 @@ def test_it_sends_a_campaign_with_two_loops_and_two_senders(shop: Shop, relay: R
     assert shop.state(campaign) == "finished", log.read_text()
     assert relay.received() == Counter(f"{name}@example.com" for name in names)
     assert "@" not in log.read_text(), "no address is in a log"
+
+
+@pytest.mark.slow
+def test_a_worker_waits_for_a_store_that_is_full_and_can_be_told_to_stop_meanwhile(shop: Shop, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    shop.queues.config_set("maxmemory", 1)
+    try:
+        with running(shop.settings, log, "worker", "work"):
+            _until(lambda: log.read_text().count("the worker waits") == 1)
+        with running(shop.settings, log, "worker", "work"):
+            _until(lambda: log.read_text().count("the worker waits") == 3)
+            shop.queues.config_set("maxmemory", 0)
+            _until(lambda: Worker.count(shop.queues) == 1)
+    finally:
+        shop.queues.config_set("maxmemory", 0)
+    assert "Traceback" not in log.read_text()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = monotonic() + PATIENCE
+    while not true():
+        assert monotonic() < deadline
+        pause(0.1)
