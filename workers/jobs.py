@@ -156,8 +156,8 @@ def enqueue_judging(connection: Redis) -> bool:
 
 
 def compute_scores() -> None:
-    """Compute everybody's scores, in a process of its own: its models and memory go when it is done."""
-    apart.run("score", seconds=JOB_SECONDS)
+    """Compute everybody's scores if that is due still, in a process of its own: its models and memory go with it."""
+    apart.run("score", "--scheduled", seconds=JOB_SECONDS)
 
 
 def enqueue_scores(connection: Redis) -> bool:
@@ -166,8 +166,9 @@ def enqueue_scores(connection: Redis) -> bool:
 
 
 def find_likely() -> None:
-    """Look for customers who are probably one, in a process of its own: splink and its memory go when it is done."""
-    apart.run("match", seconds=JOB_SECONDS)
+    """Look for customers who are probably one if that is due still, in a process of its own: splink and its memory go
+    with it."""
+    apart.run("match", "--scheduled", seconds=JOB_SECONDS)
 
 
 def enqueue_likely(connection: Redis) -> bool:

@@ -19,10 +19,12 @@ from base.blobs import FolderBlobs
 from base.clock import FixedClock, SteppedClock
 from base.embedded import PostgresServer, ValkeyServer
 from base.errors import Conflict, InvalidInput
+from campaigns import scores
 from campaigns.models.scores import ScoreModel
 from signals.importing import import_events
 from signals.intake import Intake
 from signals.sources import Sender, keyless_sender
+from tests.campaigns.shop import MANAGER
 from tests.conftest import NOON
 from tests.databases import PII_KEYS, VAULT
 from tests.opening import opened
@@ -170,5 +172,11 @@ def test_it_computes_from_the_command_line(world: World, tmp_path: Path) -> None
     assert done.exit_code == 0, done.output
     assert "churn      auc" in done.output
     assert "people as of 2026-02-20T00:00:00+00:00; flagged: service 0" in done.output
+    # However often the schedule puts a job: one press is one run.
+    with world.intake.sessions.begin() as session:
+        asked = scores.ask(session, NOON, MANAGER).id
+    for said in (f"run {asked}: ", "no scores are due\n"):
+        done = CliRunner().invoke(command, ["--scheduled", "--no-train"], env=environ)
+        assert (done.exit_code, said in done.output) == (0, True), done.output
     wrong = CliRunner().invoke(command, ["--at", "yesterday"], env=environ)
     assert isinstance(wrong.exception, InvalidInput)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import click
 
@@ -11,6 +11,7 @@ from base.blobs import blobs_from
 from base.clock import clock_from
 from base.counting import count
 from base.errors import InvalidInput
+from campaigns import scores
 from campaigns.models.scores import ScoreModel
 from workers.commands.importing import opened_intake
 from workers.futures import table
@@ -20,10 +21,16 @@ from workers.scoring import Scorer
 @click.command("score")
 @click.option("--at", "moment", help="As of this instant instead of now, such as 2026-03-01T00:00:00Z.")
 @click.option("--train/--no-train", default=None, help="Train the models anew, or not. [when older than a week]")
-def command(moment: str | None, train: bool | None) -> None:
+@click.option("--scheduled", is_flag=True, help="Only where a run is due: asked for, or the newest too old.")
+def command(moment: str | None, train: bool | None, scheduled: bool) -> None:
     """Compute everybody's scores: chances of leaving and buying, worth ahead, the profit guard's flags."""
     with opened_intake() as (settings, intake):
         clock = clock_from(settings)
+        if scheduled:
+            with db.transaction(intake.sessions) as session:
+                if not scores.is_run_due(session, clock.now(), timedelta(hours=settings.score_hours)):
+                    click.echo("no scores are due")
+                    return
         as_of = clock.now() if moment is None else _instant(moment)
         done = Scorer(intake, blobs_from(settings), clock).run(as_of, "latebind score", retrain=train)
         if done.model is not None:
