@@ -6,9 +6,8 @@ or only adds to a count, and none changes what an earlier one meant. Otherwise i
 stored events again.
 
 An order counts once, by its order id, if it is repeated within the next sixteen orders. Refunds, cancellations and gift
-marks act on the order they name whenever they are said to have happened; without an order id a refund takes the latest
-purchase of that product, and a mark all purchases of that product or category, up to the time of the refund or mark. A
-mark that its source withdrew says nothing, whenever that was said.
+marks act on the order they name whenever they are said to have happened; a mark without an order id on all purchases of
+that product or category up to its time. A mark that its source withdrew says nothing, whenever that was said.
 """
 
 from __future__ import annotations

@@ -146,10 +146,6 @@ class Placement:
             for line in self.lines
         ]
 
-    def holds(self, line: Line) -> bool:
-        """Whether a returned line can come from here: by product, by category when the product is not told."""
-        return any(_same(own, line) for own in self.lines)
-
     def left(self, told: FoldEvent) -> Left:
         """What is left of the order that this call told. Gift marks change nothing: a gift was bought too."""
         if self.void:
@@ -260,30 +256,19 @@ def _remember(
 
 
 def _correct(event: FoldEvent, first: dict[str, Placement], placements: dict[int, Placement]) -> None:
-    if event.order_id:
-        targets = [first[event.order_id]] if event.order_id in first else []
-    else:
-        targets = [placement for placement in placements.values() if placement.time_ms <= event.time_ms]
     if event.kind == "mark":
-        if event.order_id or event.lines or event.category:
-            for placement in targets:
-                placement.mark(event)
-    elif event.order_id:
+        if not (event.order_id or event.lines or event.category):
+            return
+        targets = [placement for placement in placements.values() if placement.time_ms <= event.time_ms]
+        if event.order_id:
+            targets = [first[event.order_id]] if event.order_id in first else []
         for placement in targets:
-            if event.kind == "cancel":
-                placement.cancel()
-            else:
-                placement.refund(event)
-    else:
-        _take_back_latest(event, targets)
-
-
-def _take_back_latest(event: FoldEvent, placements: list[Placement]) -> None:
-    for line in event.lines:
-        for placement in reversed(placements):
-            if placement.holds(line):
-                placement.take_back([line], None)
-                break
+            placement.mark(event)
+    elif (order := first.get(event.order_id)) is not None:
+        if event.kind == "cancel":
+            order.cancel()
+        else:
+            order.refund(event)
 
 
 def _packed(order_ids: set[str]) -> bytes:

@@ -136,13 +136,6 @@ def test_it_returns_some_pieces_and_some_money() -> None:
     assert (state.orders, state.order_cents, state.categories[SHOES].n) == (1, 13000, 1)
 
 
-def test_it_returns_the_latest_purchase_when_the_order_is_not_told() -> None:
-    orders = [order(f"o{day}", item("shoes"), at=MORNING + day * DAY) for day in range(3)]
-    returned = event("Order Refunded", {"products": [item("shoes")]}, at=MORNING + 1.5 * DAY, id="r")
-    state = fold_all([*orders, returned])
-    assert [stats.days for stats in state.categories.values()] == [[2198, 2196]]
-
-
 def test_it_replaces_what_an_updated_order_holds() -> None:
     update = event("Order Updated", {"order_id": "o1", "products": [item("attire")]}, at=MORNING + HOUR, id="u")
     state = fold_all([order("o1", item("shoes")), update])
