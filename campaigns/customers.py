@@ -149,12 +149,14 @@ class Unadded:
 class Spending:
     """What the amounts in a person's state are: in `currency`, None where none is told, less the orders of `unadded`.
 
-    `mixed` are the currencies that are added up as they were told, where there is no own one; the newest first.
+    `own` is the installation's currency, in which an amount is that tells none; without it nobody knows. `mixed` are
+    the currencies that are added up as they were told, where there is no own one; the newest first.
     """
 
     currency: str | None
     mixed: list[str]
     unadded: list[Unadded]
+    own: str | None
 
 
 def spending(session: Session, people: Sequence[int]) -> Spending:
@@ -165,7 +167,7 @@ def spending(session: Session, people: Sequence[int]) -> Spending:
     if own is None:
         newest = (func.max(Event.event_time).desc(), func.max(Event.id).desc())
         mixed = list(session.scalars(select(told).where(*ordered).group_by(told).order_by(*newest).limit(20)))
-        return Spending(mixed[0] if mixed else None, mixed if len(mixed) > 1 else [], [])
+        return Spending(mixed[0] if mixed else None, mixed if len(mixed) > 1 else [], [], None)
     rows = session.execute(
         select(told.label("told"), func.count().label("orders"), func.sum(Event.order_total_cents).label("cents"))
         .where(*ordered, Event.name == ORDER_COMPLETED, Event.folds, func.exchange_rate_at(told, Event.event_time) == 0)
@@ -173,7 +175,7 @@ def spending(session: Session, people: Sequence[int]) -> Spending:
         .order_by(told)
         .limit(20)
     )
-    return Spending(own, [], [Unadded(row.told, row.orders, int(row.cents or 0)) for row in rows])
+    return Spending(own, [], [Unadded(row.told, row.orders, int(row.cents or 0)) for row in rows], own)
 
 
 def names(session: Session, root: int) -> list[Name]:

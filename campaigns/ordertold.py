@@ -11,9 +11,12 @@ from sqlalchemy.orm import Session
 
 from signals.currencies import told_in
 from signals.events import Event
-from signals.foldevent import PRICED, cents_of, kind_of
+from signals.foldevent import PRICED, cents_of, kind_of, product_id
 from signals.sources import Source
 
+GOODS: Final = "Goods returned"
+MONEY: Final = "Money paid back"
+WHOLE: Final = "Order returned"
 CONTENTS: Final = frozenset({"order", "order_update"})
 MOST_TOLD: Final = 2_000
 """Signals that are looked at to tell what was said before; of what lies further back nothing counts as said."""
@@ -21,7 +24,8 @@ MOST_TOLD: Final = 2_000
 
 @dataclass(frozen=True)
 class Told:
-    """What one signal says of an order. `words` name the order and who told of it.
+    """What one signal says of an order. `words` name the order and who told of it, `refund` says what came back, where
+    it tells of that.
 
     `cents` is what was paid or paid back, None where that is not told, `currency` what it is told in, by this signal or
     by another one of the order. `is_repeat`: an update whose contents its source told before, with no
@@ -32,6 +36,7 @@ class Told:
     cents: int | None
     currency: str | None
     is_repeat: bool
+    refund: str | None
 
 
 def told_of_orders(session: Session, members: Sequence[int], rows: Sequence[Event]) -> dict[int, Told]:
@@ -53,12 +58,15 @@ def told_of_orders(session: Session, members: Sequence[int], rows: Sequence[Even
         select(Event).where(*of_orders).order_by(Event.event_time.desc(), Event.id.desc()).limit(MOST_TOLD)
     ).all()
     repeats, currencies = _story(newest[::-1])
+    # A refund that names neither money nor goods gives the whole order back.
+    paid = {row.order_id: row.order_total_cents for row in newest if kind_of(row.type, row.name) == "order"}
     return {
         row.id: Told(
             words=f"Order {numbers.get((row.source_id, row.order_id), row.order_id)} ({sources[row.source_id]})",
-            cents=_cents(row),
+            cents=paid.get(row.order_id) if (refund := _refund(row)) == WHOLE else _cents(row),
             currency=_currency(row) or currencies.get((row.source_id, row.order_id)),
             is_repeat=row.id in repeats,
+            refund=refund,
         )
         for row in rows
         if row.order_id is not None
@@ -91,6 +99,16 @@ def _cents(row: Event) -> int | None:
     properties = _properties(row)
     told = (properties.get(name) for name in ("total", "revenue", "value"))
     return cents_of(next((value for value in told if value is not None), None))
+
+
+def _refund(row: Event) -> str | None:
+    """What came back, where this is a refund."""
+    if kind_of(row.type, row.name) != "refund":
+        return None
+    properties = _properties(row)
+    if properties.get("products") or product_id(properties):
+        return GOODS
+    return WHOLE if _cents(row) is None else MONEY
 
 
 def _currency(row: Event) -> str | None:

@@ -352,7 +352,7 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         yield Entry(
             at=row.event_time,
             kind=kind,
-            title=event_words(row.name, row.type),
+            title=(order and order.refund) or event_words(row.name, row.type),
             detail=": ".join(filter(None, (order.words if order else "", signalwords.detail(row.name, known)))),
             cents=order.cents if order else None,
             currency=order.currency if order else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_the_timeline_says_which_order_of_which_shop_a_line_is_about(shop: Shop,
     }
     assert ("Order placed", "Order #1042 (Berg & Co): Road Runner, Wool Socks") in lines["Ida Berg"]
     assert {detail.partition(":")[0] for _, detail in lines["Ida Berg"]} == {"Order #1042 (Berg & Co)"}
-    assert "Order returned" in dict(lines["Ida Berg"]), "a refund goes by the number too, which only its order told"
+    assert "Goods returned" in dict(lines["Ida Berg"]), "a refund goes by the number too, which only its order told"
     assert [detail.partition(":")[0] for _, detail in lines["Ann"]] == ["Order o-17 (shop)"]
     page = web.desk("support").get(f"/customers/{known['Ida Berg']}").text
     assert "Order #1042 (Berg &amp; Co): Road Runner" in page
@@ -107,12 +108,32 @@ def test_the_timeline_tells_what_changed_of_an_order_and_what_was_paid_back(shop
     (jon,) = listed(web, "#727")
     shown = web.program("support").told("GET", f"/customers/{jon['profile']}/timeline?kind=order")["entries"]
     assert [(entry["title"], entry["cents"]) for entry in shown] == [
-        ("Order returned", 1000), ("Order changed", 4600), ("Order cancelled", None), ("Order changed", 4600),
+        ("Money paid back", 1000), ("Order changed", 4600), ("Order cancelled", None), ("Order changed", 4600),
         ("Order placed", 5480),
     ]  # fmt: skip
     page = web.desk("support").get(f"/customers/{jon['profile']}").text
     assert page.count("Order changed") == 2
     assert "€10.00" in page, "in the currency of its order, which the refund does not tell"
+
+
+def test_the_timeline_says_what_a_refund_brought_back_and_no_currency_that_nobody_told(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    yen = shop.order("ann", "Shoes", shop.now, "o-1")
+    yen["properties"] |= {"total": 99, "currency": "JPY"}
+    untold = shop.order("ann", "Shoes", shop.now - timedelta(days=1), "o-2")
+    untold["properties"] |= {"total": 99.5}
+    shop.send(yen, untold)
+    line = {"product_id": "shoes-1", "quantity": 1}
+    for refund in ({"total": 10}, {"products": [line]}, {"product_id": "shoes-1", "total": 20}, {}):
+        shop.clock.advance(timedelta(minutes=1))
+        told = {"order_id": "o-1"} | refund
+        shop.send({"type": "track", "userId": "ann", "event": "Order Refunded", "properties": told})
+    shown = web.program("support").told("GET", f"/customers/{ann}/timeline?kind=order")["entries"]
+    assert [(entry["title"], entry["cents"]) for entry in shown[:4]] == [
+        ("Order returned", 9900), ("Goods returned", 2000), ("Goods returned", None), ("Money paid back", 1000),
+    ]  # fmt: skip
+    page = web.desk("support").get(f"/customers/{ann}").text
+    assert ("¥99<" in page, "¥10<" in page, ">99.50<" in page) == (True, True, True)
 
 
 def test_it_keeps_no_number_that_names_somebody(shop: Shop, web: Web) -> None:
