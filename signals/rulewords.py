@@ -34,8 +34,10 @@ class Condition:
 
     @property
     def needs(self) -> str:
-        """What else its row must say, as the page shows it."""
-        wanted = {"category": self.category, "days": self.days, "name": self.named}
+        """What else its row must say, as the page shows it; `word`: its value is one, or may be."""
+        wanted = {
+            "category": self.category, "days": self.days, "name": self.named, "word": self.kind in ("text", "any"),
+        }  # fmt: skip
         compared = "" if self.kind == "yes/no" else " comparison"
         return " ".join(name for name, is_wanted in wanted.items() if is_wanted) + compared + " value"
 

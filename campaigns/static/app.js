@@ -27,6 +27,13 @@
     });
     if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
   });
+  // What may be a word is something before it is at least something.
+  document.addEventListener("input", function (event) {
+    if (!event.target.matches(".rule-condition")) return;
+    const row = event.target.closest(".rule-row"), needs = event.target.selectedOptions[0].dataset.needs || "";
+    const value = row.querySelector(".needs-value");
+    if (value && !value.value) row.querySelector(".needs-comparison").value = needs.split(" ").includes("word") ? "=" : ">=";
+  });
   // The number beside a rule is of the rule before, until the rule that is being typed has been counted.
   document.addEventListener("input", function (event) {
     const rows = event.target.closest(".rules");

@@ -39,4 +39,11 @@ def test_it_counts_what_is_typed_and_dims_the_number_before(
     expect(count).to_contain_text("1 of 3 customers")
     expect(count).not_to_have_class("rules-count is-old")
     assert page.evaluate("document.activeElement.name") == "value-0", "nobody left the field"
+    typed.fill("")
+    compared = page.locator("select[name=comparison-0]")
+    for condition, begins in (("trait", "="), ("bought", ">=")):
+        page.select_option("select[name=condition-0]", condition)
+        expect(compared).to_have_value(begins)
+    expect(count).to_contain_text("Not complete yet. Row 1: needs a category")
+    assert count.locator(".text-danger").count() == 0
     context.close()
