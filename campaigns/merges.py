@@ -158,16 +158,23 @@ _REFUSED: Final = text("""
     FROM refused_tie r JOIN source s ON s.id = r.source_id
     LEFT JOIN identifier i ON i.value_hash = r.value_hash AND i.type = r.type AND i.owns
     LEFT JOIN profile p ON p.id = i.profile_id
-    WHERE CAST(:members AS bigint[]) IS NULL OR EXISTS (
+    WHERE (CAST(:members AS bigint[]) IS NULL OR EXISTS (
         SELECT 1 FROM identifier n
         WHERE n.value_hash = r.value_hash AND n.type = r.type AND n.profile_id = ANY(:members)
-    )
+    ))
+    -- Those who share it may have become one by other means.
+    AND (r.reason <> 'shared' OR (
+        SELECT count(*) < 2 OR count(DISTINCT o.root_id) > 1
+        FROM identifier n JOIN profile o ON o.id = n.profile_id
+        WHERE n.value_hash = r.value_hash AND n.type = r.type
+    ))
     ORDER BY r.last_at DESC, r.type, r.value_hash, r.reason LIMIT :most
 """).columns(value=IDENTIFIER_VALUE)
 
 
 def refused(session: Session, members: Sequence[int] | None = None) -> list[Refused]:
-    """The identifiers that merged nobody, of one customer or of all, the newest first; at most 100."""
+    """The identifiers that merged nobody, of one customer or of all, the newest first; at most 100. Not those that
+    people share who were merged otherwise since."""
     values = {"members": None if members is None else list(members), "most": MAX_REFUSED}
     return [
         Refused(

@@ -202,6 +202,9 @@ def test_it_asks_about_one_name_under_two_customer_numbers(shop: Shop, web: Web)
     assert "the same name and address" in admin.get(f"/customers/{ann}/merges").text
     assert program.told("GET", f"/customers/{ann}/merges")["merges"][0]["alike"] == ["name and address"]
     assert [one["customers"] for one in program.told("GET", "/customers/likely")["numbered"]] == []
+    assert "Not merged" in admin.get(f"/customers/{ann}/merges").text, "a third shares it"
+    assert admin.post(f"/customers/{ann}/merges", other=str(lee)).status_code == 302
+    assert "Not merged" not in admin.get(f"/customers/{ann}/merges").text, "all who share it are one"
 
 
 def test_it_asks_of_nobody_whom_a_person_told_apart_whichever_was_the_child(shop: Shop) -> None:
