@@ -98,7 +98,7 @@ def test_it_shows_an_identifier_that_merges_nobody(shop: Shop, web: Web) -> None
 def test_it_offers_likely_matches_to_a_person_and_keeps_to_the_answer(shop: Shop, web: Web) -> None:
     ann, bob, eve = shop.people("ann", "bob", "eve")
     support, admin, program = web.desk("support"), web.desk("admin"), web.program("admin")
-    assert "Nobody has asked for it yet." in support.get("/customers/likely").text
+    assert "Nobody has had customers compared yet." in support.get("/customers/likely").text
     assert support.post("/customers/likely/run").status_code == 403
     admin.get("/customers/likely")
     assert admin.post("/customers/likely/run").status_code == 302

@@ -139,7 +139,7 @@ def _load(rows: Iterator[bytes | BadRow], source: str, first: int, unit: str) ->
         nonlocal done
         done = report.lines
         rate = (done - first + 1) / max(monotonic() - began, 0.001)
-        click.echo(f"{done:,} {unit}s, {rate:,.0f}/s", err=True)
+        click.echo(f"{count(done, unit)}, {rate:,.0f}/s", err=True)
 
     with opened_intake() as (settings, intake):
         now = clock_from(settings).now()
