@@ -33,6 +33,7 @@ from campaigns.goals import DECIDED, MAX_DAYS, MOST, NEUTRAL
 from campaigns.lift import Compared, Past, Sample, compare
 from campaigns.models import ProfitTerms
 from campaigns.past import MOST_DAYS, past_of
+from signals import foldevent
 from signals.orders import CORRECTING
 from signals.settled import SETTLED, given_settled, settled
 
@@ -155,7 +156,7 @@ def current(session: Session, campaign_id: int) -> ProfitTerms | None:
 def profit(session: Session, campaign_id: int, now: datetime, *, anew: bool = False) -> Profit | None:
     """What it came to by the present terms, or as it was counted last; None before they were named.
 
-    `anew`: counted in any case, and kept. Raises NotCounted of a large campaign before its first count.
+    `anew`: counted in any case, and kept. Raises NotCounted of a large campaign before its first count, Unavailable.
     """
     terms = current(session, campaign_id)
     if terms is None:
@@ -199,8 +200,8 @@ def _earned(session: Session, terms: ProfitTerms, now: datetime, root: int | Non
         "cost_share": 1 - terms.margin_share, "return_cents": terms.return_cents, "service_cents": terms.service_cents,
         "decided": DECIDED, "neutral": NEUTRAL,
     }  # fmt: skip
-    corrected = session.scalars(text(_CORRECTED), {**given, "names": list(CORRECTING)}).all()
-    orders = given_settled(settled(session, corrected, now))
+    corrected = session.execute(text(_CORRECTED), {**given, "names": list(CORRECTING)})
+    orders = given_settled(settled(session, ((row.root_id, row.order_id) for row in corrected), now))
     return tuple(Earned(**row._mapping) for row in session.execute(text(EARNED), {**given, **orders}))
 
 
@@ -227,8 +228,8 @@ def _past(group: Earned, product: float) -> Past:
     return Past(group.past, group.past_squared, product)
 
 
-# A number in an event's figures may be text, or nonsense: what is no number counts as not told.
-_NUMBER = r"CASE WHEN ({0}) ~ '^[0-9]+(\.[0-9]+)?$' THEN ({0})::numeric END"
+# A number in an event's figures may be text, or nonsense: what is none, or none below 10^10, counts as not told.
+_NUMBER = r"CASE WHEN ({0}) ~ '^[0-9]{{1,10}}(\.[0-9]+)?$' THEN ({0})::numeric END"
 _LINES = "json_array_elements(CASE WHEN json_typeof({0} #> '{{properties,products}}') = 'array'"
 _LINES += " THEN {0} #> '{{properties,products}}' ELSE '[]' END)"
 
@@ -251,7 +252,7 @@ _MAILED: Final = """mailed AS (
 
 _CORRECTED: Final = f"""
     WITH {_MAILED}
-    SELECT DISTINCT m.root_id
+    SELECT DISTINCT m.root_id, o.order_id
     FROM mailed m
     JOIN profile member ON member.root_id = m.root_id
     JOIN event o ON o.profile_id = member.id AND {_COUNTS}
@@ -262,7 +263,7 @@ _CORRECTED: Final = f"""
 EARNED: Final = f"""
     WITH {SETTLED}, {_MAILED}, ordered AS (
         SELECT m.root_id, paid.cents AS paid, coalesce(told.discount, 0) AS discount,
-               coalesce(s.back, 0) AS back, coalesce(s.goods_back, 0) AS goods_back, coalesce(s.returns, 0) AS returns,
+               coalesce(s.back, 0) AS back, coalesce(s.share, 0)::numeric AS share, coalesce(s.returns, 0) AS returns,
                -- Of lines that tell no cost, by their part of the order: their prices are with discounts or without.
                CASE WHEN lines.untold = 0 THEN lines.cost
                     ELSE coalesce(lines.cost, 0) * (lines.untold IS NOT NULL)::int + :cost_share
@@ -273,19 +274,20 @@ EARNED: Final = f"""
         JOIN event o ON o.profile_id = member.id AND {_COUNTS}
         LEFT JOIN settled s ON s.event = o.id
         LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
-        CROSS JOIN LATERAL (SELECT coalesce(s.paid, o.order_total_cents) AS cents) paid
+        CROSS JOIN LATERAL (SELECT CASE WHEN s.event IS NULL THEN o.order_total_cents ELSE s.paid END AS cents) paid
         CROSS JOIN LATERAL (
             SELECT round(100 * coalesce({_told("changed.figures #>> '{properties,discount}'")},
                                         {_told("o.figures #>> '{properties,discount}'")})) AS discount
         ) told
         CROSS JOIN LATERAL (
-            SELECT round(sum(100 * each.cost * each.quantity)) AS cost,
+            SELECT round(sum(least(100 * each.cost * each.quantity, {foldevent.MAX_CENTS}))
+                         FILTER (WHERE each.cost IS NOT NULL)) AS cost,
                    CASE WHEN bool_and(each.cost IS NOT NULL) THEN 0
                         WHEN bool_and(each.price IS NOT NULL)
                         THEN coalesce(sum(each.price * each.quantity) FILTER (WHERE each.cost IS NULL)
                              / nullif(sum(each.price * each.quantity), 0), 1) END AS untold
             FROM (
-                SELECT coalesce({_told("line ->> 'quantity'")}, 1) AS quantity,
+                SELECT trunc(coalesce({_told("line ->> 'quantity'")}, 1)) AS quantity,
                        {_told("line ->> 'cost'")} AS cost, {_told("line ->> 'price'")} AS price
                 FROM {_LINES.format("coalesce(changed.figures, o.figures)")} AS line
             ) each
@@ -303,9 +305,7 @@ EARNED: Final = f"""
     ), bought AS (
         SELECT root_id, count(*) AS orders, sum(paid) AS paid, sum(discount) AS discount,
                sum(paid + discount - cost) AS margin, sum(returns) AS returned,
-               sum(back + returns * :return_cents
-                   - CASE WHEN returns = 0 THEN 0 WHEN goods_back < paid THEN cost * goods_back / paid ELSE cost END
-               ) AS returns
+               sum(back - cost * share + returns * :return_cents) AS returns
         FROM ordered GROUP BY root_id
     ), used AS (
         SELECT m.root_id, {past_of("m.sent_at", "o.event_time")} AS past

@@ -30,6 +30,7 @@ RETURNED: Final = 0.4
 DISCOUNTED: Final = 0.8
 MORE_KINDS: Final = 1.5
 SAME_SPEND: Final = 1.1
+_TICK: Final = timedelta(milliseconds=1)
 _ONLY: Final = 1
 
 
@@ -125,16 +126,16 @@ def worths(session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[
         "since": as_of - WINDOW,
         "half": as_of - 2 * _QUARTER,
     }
-    corrected = session.scalars(_CORRECTED, given | {"names": list(CORRECTING)}).all()
-    given |= given_settled(settled(session, corrected, as_of))
+    corrected = session.execute(_CORRECTED, given | {"names": list(CORRECTING)})
+    given |= given_settled(settled(session, ((row.root_id, row.order_id) for row in corrected), as_of - _TICK))
     for row in session.execute(_WORTH, given):
         yield Worth(**row._mapping)
 
 
 _CORRECTED: Final = text("""
-    SELECT DISTINCT p.root_id FROM profile p JOIN event e ON e.profile_id = p.id
+    SELECT DISTINCT p.root_id, e.order_id FROM profile p JOIN event e ON e.profile_id = p.id
     WHERE p.root_id = ANY(:roots) AND e.type = 'track' AND lower(e.name) = ANY(:names)
-      AND e.event_time >= :since AND e.event_time < :as_of
+      AND e.order_id IS NOT NULL AND e.event_time >= :since AND e.event_time < :as_of
 """)
 
 # Texts of shops are not trusted to be numbers: what is none counts as not told.
@@ -148,8 +149,8 @@ _WORTH: Final = text(rf"""
           AND lower(e.name) IN ('order completed', 'complaint opened', 'call note added')
     ), placed AS (
         SELECT o.root, o.at, coalesce(changed.category_ids, o.category_ids) AS category_ids,
-               coalesce(s.paid, o.total, 0) AS paid, coalesce(s.back, 0) AS back,
-               coalesce(s.goods_back, 0) AS goods_back, s.returns > 0 AS is_returned,
+               coalesce(CASE WHEN s.event IS NULL THEN o.total ELSE s.paid END, 0) AS paid, coalesce(s.back, 0) AS back,
+               coalesce(s.share, 0) AS share, s.returns > 0 AS is_returned,
                coalesce(greatest(CASE WHEN said.discount ~ '^-?[0-9]{{1,12}}(\.[0-9]+)?$'
                                       THEN round(said.discount::numeric * 100) END, 0), 0) AS discount,
                coalesce(said.coupon, '') <> '' AS has_coupon,
@@ -176,8 +177,7 @@ _WORTH: Final = text(rf"""
         SELECT root, count(*) AS orders, sum(round(rate * paid)) AS sold, sum(round(rate * discount)) AS discount,
                count(*) FILTER (WHERE discount > 0 OR has_coupon) AS discounted, count(DISTINCT quarter) AS quarters,
                count(*) FILTER (WHERE is_returned) AS returns, sum(round(rate * back)) AS returned,
-               sum(round(rate * CASE WHEN goods_back < paid THEN goods_back * (paid + discount) / paid
-                                     ELSE paid + discount END)) FILTER (WHERE is_returned) AS goods_back,
+               sum(round(rate * (paid + discount) * share::numeric)) AS goods_back,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at < :half), 0) AS early,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at >= :half), 0) AS late
         FROM placed GROUP BY root

@@ -180,7 +180,8 @@ _SELECT: Final = """
     FROM event WHERE """
 _EVENTS = text(f"{_SELECT} profile_id = ANY(:members)").columns(body=BODY)
 _ORDER_EVENTS = text(f"""
-    {_SELECT} profile_id = ANY(:members) AND type = 'track' AND lower(name) = ANY(:names) AND event_time <= :until
+    {_SELECT} order_id = ANY(:orders) AND profile_id = ANY(:members) AND type = 'track'
+        AND lower(name) = ANY(:names) AND event_time <= :until
 """).columns(body=BODY)
 _EVENT = text(f"{_SELECT} id = :id").columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
@@ -196,9 +197,14 @@ def history(session: Session, members: Sequence[int], categories: Naming) -> lis
     return _read(session, _EVENTS, {"members": list(members)}, categories)
 
 
-def order_history(session: Session, members: Sequence[int], categories: Naming, until: datetime) -> list[Told]:
-    """Those of them that orders come to, up to a moment. Raises Unavailable."""
-    given = {"members": list(members), "names": [ORDER_COMPLETED.lower(), *CORRECTING], "until": until}
+def order_history(
+    session: Session, members: Sequence[int], orders: Iterable[str], categories: Naming, until: datetime
+) -> list[Told]:
+    """Those of them that some orders come to, up to a moment. Raises Unavailable."""
+    given = {
+        "members": list(members), "orders": list(orders), "names": [ORDER_COMPLETED.lower(), *CORRECTING],
+        "until": until,
+    }  # fmt: skip
     return _read(session, _ORDER_EVENTS, given, categories)
 
 

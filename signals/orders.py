@@ -17,7 +17,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from signals.currencies import PAR, exchanged, worth
-from signals.foldevent import NOT_OWN, STANDS, FoldEvent, Line
+from signals.foldevent import MAX_CENTS, NOT_OWN, STANDS, FoldEvent, Line
 from signals.state import MAX_ORDER_KEYS, MAX_UNMATCHED, ORDER_KEY
 
 CORRECTING: Final = ("order refunded", "order cancelled", "order canceled", "order updated")
@@ -46,19 +46,19 @@ class Placement:
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
     installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose contents it has,
     `paid` what it came to before anything was given back (None: nobody told), `back` the money that was, and
-    `goods_back` what of `paid` the goods stand for that came back with `returns` corrections.
+    `share` the part of its goods that came back, 0 to 1, with `returns` corrections.
     """
 
     __slots__ = (
-        "_is_paid_back", "_is_priced", "_kept", "amount", "back", "currency", "goods_back", "lines", "paid", "rate",
-        "returns", "time_ms", "told_by", "void",
+        "_is_paid_back", "_is_priced", "_kept", "_pieces", "_prices", "amount", "back", "currency", "lines", "paid",
+        "rate", "returns", "share", "time_ms", "told_by", "void",
     )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
         self.time_ms = event.time_ms
         self.void = False
         self.currency, self.rate = "", PAR
-        self.back = self.goods_back = self.returns = 0
+        self.back, self.returns, self.share = 0, 0, 0.0
         self.replace(event)
 
     def worth(self, cents: int) -> int:
@@ -72,6 +72,9 @@ class Placement:
         self.lines, self.told_by = list(event.lines), event.arrival
         self.paid = paid(event)
         self.amount = self._kept = self.paid or 0
+        is_priced = all(line.cents is not None for line in self.lines)
+        self._prices = sum([line.quantity * (line.cents or 0) for line in self.lines]) if is_priced else 0
+        self._pieces = sum([line.quantity for line in self.lines])
         self._is_priced = event.total_cents is not None or (
             bool(self.lines) and all(line.cents is not None for line in self.lines)
         )
@@ -98,30 +101,34 @@ class Placement:
         as a whole where neither is told. It never was once all of its lines came back, or all of its money; prices
         alone do not tell that, as there may have been a discount."""
         if self.void:
-            self._note(abs(total_cents or 0), came=False)
+            self._pay_back(abs(total_cents or 0))
             return
-        before = self.lines
+        before, pieces = self.lines, sum([line.quantity for line in self.lines])
         worth = sum([self._remove(line) for line in returned])
         money = worth if total_cents is None else abs(total_cents)
         self._kept -= money
         self._is_paid_back |= bool(total_cents)
         self.amount = max(0, self._kept)
         is_whole = not returned and total_cents is None
-        is_all = is_whole or bool(before and not self.lines) or self._is_all_paid_back()
-        if is_all and total_cents is None:
-            money = self.paid or 0
+        if is_whole or bool(before and not self.lines) or self._is_all_paid_back():
+            self._pay_back(money if total_cents is not None else self.paid or 0)
+            # Money that completes what came back before is no return of its own.
+            self._end(came=self.lines != before or not self.returns)
+            return
+        self._pay_back(money)
         # Money alone leaves the goods with the customer; which goods an order is of may not have been told.
-        self._note(money, came=is_all or self.lines != before or bool(returned and not before))
-        if is_all:
-            self._end()
+        if self.lines != before:
+            gone = pieces - sum([line.quantity for line in self.lines])
+            self._come_back(worth / self._prices if self._prices else gone / self._pieces)
+        elif returned and not before:
+            self._come_back(money / self.paid if self.paid else 0.0)
 
-    def _note(self, money: int, *, came: bool) -> None:
-        """Add up what was given back of the money that is there, and what of that was for goods that `came` back."""
-        money = min(money, (self.paid or 0) - self.back)
-        self.back += money
-        if came:
-            self.goods_back += money
-            self.returns += 1
+    def _pay_back(self, money: int) -> None:
+        self.back += min(money, (self.paid or 0) - self.back)
+
+    def _come_back(self, share: float) -> None:
+        self.returns += 1
+        self.share = min(1.0, self.share + share)
 
     def _is_all_paid_back(self) -> bool:
         """Whether all of the money came back; of an order whose money was not told nobody knows."""
@@ -130,11 +137,12 @@ class Placement:
     def cancel(self) -> None:
         """The order never was."""
         if not self.void:
-            self._note(self.paid or 0, came=True)
-            self._end()
+            self._pay_back(self.paid or 0)
+            self._end(came=True)
 
-    def _end(self) -> None:
-        self.lines, self.amount, self.goods_back, self.void = [], 0, self.paid or 0, True
+    def _end(self, *, came: bool) -> None:
+        self.lines, self.amount, self.void = [], 0, True
+        self.share, self.returns = 1.0, self.returns + came
 
     def mark(self, event: FoldEvent) -> None:
         """Mark lines as not for the person's own need: those of the product or category named, else all."""
@@ -281,7 +289,7 @@ def paid(event: FoldEvent) -> int | None:
     if event.total_cents is not None:
         return max(0, event.total_cents)
     priced = [line.quantity * line.cents for line in event.lines if line.cents is not None]
-    return sum(priced) if priced else None
+    return min(sum(priced), MAX_CENTS) if priced else None
 
 
 def _same(own: Line, other: Line) -> bool:

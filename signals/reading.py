@@ -49,7 +49,7 @@ ACCEPTED = Outcome("accepted")
 
 
 NOBODY: Final = Person()
-"""Whose an event is until it is stored."""
+"""Whose an event is until that is settled; one for all, so nothing is ever added to it."""
 
 
 @dataclass(slots=True)

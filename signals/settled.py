@@ -1,8 +1,8 @@
 """What people's orders came to by a moment, for reports: as placed and changed, and what came back of each.
 
 States say what is left of orders now. A report also asks what was paid back, how often, and how it stood some while
-ago, so it goes by the same placements (signals/orders.py) of the calls up to its moment. Only people whose orders some
-call corrected are looked at: all others' came to what they told.
+ago, so it goes by the same placements (signals/orders.py) of the calls up to its moment. Only orders that some call
+corrected are looked at: all others came to what they told.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from signals.catalog import Listed, Naming
+from signals.foldevent import FoldEvent
 from signals.folding import order_history
 from signals.orders import resolve
 
 BATCH: Final = 500
-"""People whose orders are read together."""
+"""Orders that are read together."""
 
 
 class Settled(NamedTuple):
     """An order that came to something else than it told when it was placed.
 
-    `event` is the arrival number of its call, `told_by` of the call whose contents it has. `paid`, `back` and
-    `goods_back` are as of a `Placement`, in hundredths of its `currency` (None: it tells none).
+    `event` is the arrival number of its call, `told_by` of the call whose contents it has. `paid`, `back`, `share`
+    and `returns` are a `Placement`'s, money in hundredths of its `currency` (None: it tells none).
     """
 
     event: int
@@ -34,15 +35,15 @@ class Settled(NamedTuple):
     paid: int | None
     currency: str | None
     back: int
-    goods_back: int
+    share: float
     returns: int
 
 
 SETTLED: Final = """
-    settled (event, told_by, paid, currency, back, goods_back, returns) AS MATERIALIZED (
+    settled (event, told_by, paid, currency, back, share, returns) AS MATERIALIZED (
         SELECT * FROM unnest(
             CAST(:settled_event AS bigint[]), CAST(:settled_told_by AS bigint[]), CAST(:settled_paid AS bigint[]),
-            CAST(:settled_currency AS text[]), CAST(:settled_back AS bigint[]), CAST(:settled_goods_back AS bigint[]),
+            CAST(:settled_currency AS text[]), CAST(:settled_back AS bigint[]), CAST(:settled_share AS float8[]),
             CAST(:settled_returns AS integer[]))
     )
 """
@@ -51,13 +52,14 @@ SETTLED: Final = """
 _MEMBERS: Final = text("SELECT id, root_id FROM profile WHERE root_id = ANY(:roots)")
 
 
-def settled(session: Session, roots: Iterable[int], until: datetime) -> list[Settled]:
-    """The orders of these root profiles that were changed, or of which something came back, up to a moment.
+def settled(session: Session, corrected: Iterable[tuple[int, str]], until: datetime) -> list[Settled]:
+    """Of these orders, each with its root profile, those that were changed or of which something came back, up to a
+    moment.
 
     Raises Unavailable.
     """
     categories = Listed(session)
-    wanted = sorted(set(roots))
+    wanted = sorted(set(corrected))
     return [
         order
         for start in range(0, len(wanted), BATCH)
@@ -70,10 +72,13 @@ def given_settled(orders: Sequence[Settled]) -> dict[str, list[Any]]:
     return {f"settled_{name}": [getattr(order, name) for order in orders] for name in Settled._fields}
 
 
-def _settled(session: Session, roots: Sequence[int], until: datetime, categories: Naming) -> Iterator[Settled]:
-    whose = {row.id: row.root_id for row in session.execute(_MEMBERS, {"roots": list(roots)})}
-    events: dict[int, list[Any]] = {}
-    for told in order_history(session, list(whose), categories, until):
+def _settled(
+    session: Session, corrected: Sequence[tuple[int, str]], until: datetime, categories: Naming
+) -> Iterator[Settled]:
+    roots = sorted({root for root, _ in corrected})
+    whose = {row.id: row.root_id for row in session.execute(_MEMBERS, {"roots": roots})}
+    events: dict[int, list[FoldEvent]] = {}
+    for told in order_history(session, list(whose), {order for _, order in corrected}, categories, until):
         if told.folds:
             events.setdefault(whose[told.profile], []).append(told.event)
     for own in events.values():
@@ -81,6 +86,5 @@ def _settled(session: Session, roots: Sequence[int], until: datetime, categories
             event = own[index].arrival
             if order.returns or order.back or order.told_by != event:
                 yield Settled(
-                    event, order.told_by, order.paid, order.currency or None, order.back, order.goods_back,
-                    order.returns,
-                )  # fmt: skip
+                    event, order.told_by, order.paid, order.currency or None, order.back, order.share, order.returns
+                )

@@ -1,6 +1,6 @@
 """An order that tells no total came to its lines by their prices, for reports as for states.
 
-`latebind rebuild` is not needed: states always counted them so.
+States always counted them so. What tells its one product beside no list of them stays as it is: its price is sealed.
 """
 
 from migrations import traffic
@@ -13,13 +13,16 @@ depends_on = None
 TOTALS = r"""
     UPDATE event o SET order_total_cents = told.cents
     FROM (
-        SELECT e.id, sum(round(100 * (line ->> 'price')::numeric) * CASE
-                   WHEN line ->> 'quantity' ~ '^[0-9]{1,6}(\.[0-9]{1,15})?$' THEN trunc((line ->> 'quantity')::numeric)
-                   ELSE 1 END)::bigint AS cents
+        SELECT e.id, least(1000000000000, sum(round(100 * (line ->> 'price')::numeric) * pieces.number))::bigint
+                   AS cents
         FROM event e CROSS JOIN json_array_elements(CASE
             WHEN json_typeof(e.figures #> '{properties,products}') = 'array' THEN e.figures #> '{properties,products}'
             END) AS line
+        CROSS JOIN LATERAL (SELECT CASE
+            WHEN line ->> 'quantity' ~ '^-?[0-9]{1,6}(\.[0-9]{1,15})?$' THEN trunc((line ->> 'quantity')::numeric)
+            ELSE 1 END AS number) pieces
         WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.order_total_cents IS NULL
+          AND pieces.number >= 1 AND (line ->> 'product_id' IS NOT NULL OR e.category_ids <> '{}')
           AND line ->> 'price' ~ '^[0-9]{1,10}(\.[0-9]{1,15})?$'
         GROUP BY e.id
     ) told

@@ -9,6 +9,7 @@ import pytest
 
 from campaigns import lift, past
 from campaigns.lift import Past, Sample
+from signals.joining import join
 from tests.campaigns.mailing import held_out, mailed, words
 from tests.campaigns.web import Web
 
@@ -192,6 +193,27 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
     "money, and a product of which no piece came": (
         {"products": [SHOES]}, [{"total": 10, "products": [{"product_id": "shoes-1", "quantity": 0}]}], 4_000, 1_000,
     ),
+    "one of two lines of an order at half the price": (
+        {"paid": 50, "discount": 50, "products": [line(cost=20) | {"price": 50}, SOCKS | {"price": 50, "cost": 20}]},
+        [{"product_id": "socks-1"}], 6_000, 5_000 - 2_000 + 400,
+    ),
+    "one of two lines of an order that cost nothing": (
+        {"paid": 0, "discount": 100, "products": [line(cost=20) | {"price": 50}, SOCKS | {"price": 50, "cost": 20}]},
+        [{"product_id": "socks-1"}], 6_000, 0 - 2_000 + 400,
+    ),
+    "goods for no money, as in an exchange": (
+        {"paid": 200, "products": [SHOES, SHOES | {"product_id": "shoes-2"}]},
+        [{"total": 0, "products": [{"product_id": "shoes-2"}]}], 8_000, 0 - 6_000 + 400,
+    ),
+    "the rest in money, after one of two lines": (
+        {"paid": 200, "products": [SHOES, SHOES | {"product_id": "shoes-2"}]},
+        [{"total": 100, "products": [{"product_id": "shoes-2"}]}, {"total": 100}], 8_000, 20_000 - 12_000 + 400,
+    ),
+    "goods named by their category alone": (
+        {"paid": 200, "products": [SHOES, SOCKS | {"category": "socks"}]}, [{"products": [{"category": "socks"}]}],
+        6_000, 10_000 - 7_000 + 400,
+    ),
+    "numbers that nobody means": ({"discount": 10**20, "products": [line() | {"cost": 10**18}]}, [], 3_500, 0),
     "no number as cost and as discount": ({"products": [line() | {"cost": "?"}], "discount": "?"}, [], 3_500, 0),
     "an order without lines": ({"products": []}, [], 3_500, 0),
 }  # fmt: skip
@@ -245,11 +267,29 @@ def test_it_counts_an_order_as_it_was_changed(web: Web) -> None:
         ("Order Updated", {"total": 90, "products": [SHOES]}, (9_000, 4_000, 1_000, 0)),
         ("Order Updated", {"total": 80, "discount": 20, "products": [SHOES]}, (8_000, 4_000, 2_000, 0)),
         ("Order Refunded", {"products": [{"product_id": "shoes-1", "quantity": 1}]}, (8_000, 4_000, 2_000, 2_400)),
+        # What an update tells of goods and not of money is worth what nobody knows, as in states; then of dollars.
+        ("Order Updated", {"products": [{"product_id": "shoes-1", "quantity": 1}]}, (0, 0, 0, 0)),
+        ("Order Updated", {"total": 80, "products": [SHOES], "currency": "USD"}, (0, 0, 0, 0)),
     ):
         web.shop.clock.advance(DAY)
         web.shop.send(told("g0", event, order_id="o-1", **change))
         (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
         assert tuple(group[name] for name in ("revenue", "margin", "discount", "returns")) == found, change
+
+
+def test_it_counts_orders_and_refunds_of_whoever_is_one_by_now(web: Web) -> None:
+    campaign = mailed(web, 2, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    call = bought(web, "g0", paid=100, products=[SHOES])
+    call["properties"]["order_id"] = "o-1"
+    web.shop.send(call, told("g1", "Order Refunded", order_id="o-1", total=30))
+    (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+    assert (group["people"], group["revenue"], group["returns"]) == (2, 10_000, 0), "of another's order"
+    assert join(web.shop.intake, web.shop.profile("g0"), web.shop.profile("g1"), web.shop.now, by="a person")
+    (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+    assert (group["people"], group["revenue"], group["returns"]) == (1, 10_000, 3_000)
 
 
 def test_it_names_costs_by_version_and_refuses_what_makes_no_sense(web: Web) -> None:

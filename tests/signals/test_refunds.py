@@ -75,12 +75,14 @@ def test_it_comes_to_the_same_in_whatever_sequence_parts_of_an_order_come_back(
     assert states[0].orders or not (states[0].order_cents or states[0].categories)
     orders = [resolve(way).placements[0] for way in ways]
     assert orders[0].back == orders[1].back
+    assert orders[0].share == pytest.approx(orders[1].share)
     for found in orders:
         assert found.paid is not None
         assert 0 <= found.back <= found.paid
         assert found.void or found.amount == found.paid - found.back == states[0].order_cents
-        assert found.returns or not found.goods_back
-        assert found.goods_back == found.paid if found.void else found.goods_back <= found.back
+        assert 0 <= found.share <= 1
+        assert (found.share == 1) == found.void
+        assert bool(found.returns) == bool(found.share)
 
 
 def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:

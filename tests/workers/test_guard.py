@@ -178,9 +178,11 @@ def test_it_takes_no_order_for_returned_that_is_placed_after_all(opens: Opens) -
 
 def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: Opens) -> None:
     shop = opens.shop
-    shop.people("pair", "other", "franc", "less", "raised", "goodwill", "fee")
+    shop.people("pair", "other", "franc", "less", "raised", "goodwill", "fee", "half", "dollars")
     at = shop.now - 10 * DAY
     shoes = {"product_id": "p-Shoes", "category": "Shoes", "price": 10, "quantity": 3}
+    gels = {"product_id": "p-Gels", "category": "Gels", "price": 10, "quantity": 1}
+    bought: dict[str, dict[str, Any]] = {"half": {"total": 15, "discount": 15}}
     changes: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
         "pair": ("Order Refunded", {"product_id": "p-Shoes", "quantity": 2}, (3000, 1, 2000)),
         "other": ("Order Refunded", {"products": [{"product_id": "p-Hat", "price": 30, "quantity": 1}]}, (3000, 0, 0)),
@@ -188,26 +190,35 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
         "goodwill": ("Order Refunded", {"total": 5}, (3000, 0, 500)),
         "fee": ("Order Refunded", {"total": 25, "products": [shoes]}, (3000, 1, 2500)),
         "less": ("Order Updated", {"total": 20, "products": [shoes | {"quantity": 2}]}, (2000, 0, 0)),
+        "half": ("Order Refunded", {"products": [shoes | {"quantity": 1}], "total": 5}, (1500, 1, 500)),
+        "dollars": (
+            "Order Updated",
+            {"total": 20, "products": [shoes, gels], "currency": "USD", "discount": 10, "coupon": "TEN"},
+            (1000, 0, 0),
+        ),
         "raised": ("Order Updated", {"products": [shoes | {"quantity": 5}]}, (5000, 0, 0)),
     }
     with shop.sessions.begin() as session:
         exchange.set_own(session, "EUR", shop.now)
+        rows = ["currency,day,rate", f"USD,{(at - DAY).date().isoformat()},0.5"]
+        exchange.give(session, list(exchange.read_rates(rows, "EUR", Given())), "EUR", Given())
     for name, (event, change, _) in changes.items():
-        sold = order(name, at, 30, "Shoes", currency="EUR", products=[shoes])
+        sold = order(name, at, 30, "Shoes", **({"currency": "EUR", "products": [shoes]} | bought.get(name, {})))
         later = {"timestamp": (at + 2 * DAY).isoformat()}
         shop.send(sold, said(name, event, order_id=sold["properties"]["order_id"], **change) | later)
     people = {shop.profile(name): name for name in changes}
     for moment, expected in (
         (shop.now, {name: told for name, (_, _, told) in changes.items()}),
-        (at + DAY, dict.fromkeys(changes, (3000, 0, 0))),
+        (at + DAY, dict.fromkeys(changes, (3000, 0, 0)) | {"half": (1500, 0, 0)}),
     ):
         with shop.sessions.begin() as session:
             found = list(worths(session, list(people), moment))
             assert {people[one.root]: (one.sold, one.returns, one.returned) for one in found} == expected
         if moment == shop.now:
             earned = {people[one.root]: one.profit(TERMS) for one in found}
+            assert {(one.late_kinds, one.discounted) for one in found if people[one.root] == "dollars"} == {(2, 1)}
     # By hand: what stayed paid, less 65 % of the goods that stayed and 15.00 a return.
     assert earned == {
         "pair": 1000 - 650 - 1500, "other": 1050, "franc": 1050, "goodwill": 3000 - 500 - 1950, "fee": 500 - 1500,
-        "less": 700, "raised": 1750,
+        "less": 700, "raised": 1750, "half": 1500 - 500 - 1300 - 1500, "dollars": 1000 - 975,
     }  # fmt: skip

@@ -93,10 +93,13 @@ def test_it_fills_in_what_windows_took_for_it(postgres: PostgresServer) -> None:
 
 
 def test_it_takes_orders_without_a_total_for_their_lines(postgres: PostgresServer) -> None:
+    many = [{"product_id": "p", "price": 9_999_999_999, "quantity": 100_000}] * 95
     lines = [*LINES[:2], {"product_id": "p3", "price": 0.995, "quantity": "2"}, {"product_id": "p4", "price": "?"}]
     orders: dict[str, tuple[dict[str, Any] | None, int | None, int | None]] = {
         "lines": ({"products": lines}, None, 11_200),
         "told": ({"products": lines}, 10_000, 10_000),
+        "too much": ({"products": many}, None, 10**12),
+        "no piece": ({"products": [{"product_id": "p", "price": 1, "quantity": 0}]}, None, None),
         "no price": ({"products": [P1]}, None, None),
         "no lines": ({"currency": "EUR"}, None, None),
         "nothing": (None, None, None),
