@@ -130,12 +130,20 @@ class RecordStreams:
         return [entry for name, answer in answers.items() for entry in _entries(name, answer)]
 
     def _make(self, group: str, names: Sequence[str]) -> None:
+        # Asked first: a full store refuses to make even a group that is there.
         with self._store.pipeline(transaction=False) as pipe:
             for name in names:
+                pipe.xinfo_groups(name)
+            told = pipe.execute(raise_on_error=False)
+        missing = [name for name, groups in zip(names, told, strict=True) if not _has(groups, group)]
+        if not missing:
+            return
+        with self._store.pipeline(transaction=False) as pipe:
+            for name in missing:
                 pipe.xgroup_create(name, group, id="0", mkstream=True)
             answers = pipe.execute(raise_on_error=False)
         failed = [error for error in answers if isinstance(error, Exception) and "BUSYGROUP" not in str(error)]
-        if len(failed) == len(answers):
+        if len(failed) == len(names):
             raise failed[0]
 
     def _all(self, ask: Callable[[Any, str], Any]) -> dict[str, Any]:
@@ -172,6 +180,11 @@ class RecordStreams:
     def _rest(self, name: str) -> None:
         if not self._is_one:
             self._resting[name] = monotonic() + REST_SECONDS
+
+
+def _has(groups: Any, group: str) -> bool:
+    """Whether an XINFO GROUPS answer tells of this group; that there is no such stream is an error among the answers."""
+    return isinstance(groups, list) and any(one["name"] == group.encode() for one in groups)
 
 
 def _entries(name: str, answer: Any) -> list[Entry]:
