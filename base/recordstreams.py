@@ -183,7 +183,7 @@ class RecordStreams:
 
 
 def _has(groups: Any, group: str) -> bool:
-    """Whether an XINFO GROUPS answer tells of this group; that there is no such stream is an error among the answers."""
+    """Whether an XINFO GROUPS answer tells of this group; of a stream that is not there it is an error."""
     return isinstance(groups, list) and any(one["name"] == group.encode() for one in groups)
 
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Any, Final
 
-from redis import Redis
+from redis import Redis, RedisError
 from rq import Queue, SimpleWorker
+from rq.exceptions import StopRequested
 
+from base.clock import monotonic, pause
+from base.logs import logger
 from base.queues import FAILURE_SECONDS, JOB_SECONDS, SERIALIZER, QueueName, queue
 from workers import apart
 from workers.exporting import Exporter
@@ -32,6 +36,9 @@ TELL_RECEIVERS: Final = "workers.jobs.tell_receivers"
 COUNT_RESULTS: Final = "workers.jobs.count_results"
 TRAIN_SECONDS: Final = 3_300.0
 """Less than a job may take: what takes longer is ended."""
+PAUSE_SECONDS: Final = 0.5
+MAX_PAUSE_SECONDS: Final = 30.0
+"""How long it waits that could not work, at first and at most."""
 _PICTURES: Final = "pictures-"
 _MODELS: Final = "models-"
 _SCORES: Final = "scores-"
@@ -40,6 +47,7 @@ _RELATIONS: Final = "relations-"
 _TRAINING: Final = "training-"
 _EXPORTS: Final = "exports-"
 _RESULTS: Final = "results-"
+_log = logger(__name__)
 _senders: list[Sender] = []
 _fetchers: list[PictureFetcher] = []
 _learners: list[RelationsLearner] = []
@@ -185,11 +193,48 @@ def _enqueue_one(connection: Redis, job: str, prefix: str) -> bool:
     return True
 
 
+class _Worker(SimpleWorker):
+    """RQ's worker, that can tell whether it was told to stop."""
+
+    is_told = False
+
+    def request_stop(self, signum: Any, frame: Any) -> None:
+        self.is_told = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def register_death(self) -> None:
+        """As RQ's; what a full store does not take of it runs out there by itself."""
+        with suppress(RedisError):
+            super().register_death()  # type: ignore[no-untyped-call]
+
+
 def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:
     """Run the jobs of a queue in this process until told to stop (or, in a burst, until none is left).
 
     Jobs run in the worker's own process: the relay connection and compiled mails are kept from one to the next. A
-    `kill -9` therefore takes the worker with the job, and nothing runs on beside its successor.
+    `kill -9` therefore takes the worker with the job, and nothing runs on beside its successor. RQ's worker ends where
+    the store refuses a write, as a full one does; one takes its place after a while, until one is told to stop. In a
+    burst redis.RedisError is raised.
     """
     listened: list[Queue] = [queue(name, connection)]
-    SimpleWorker(listened, connection=connection, serializer=SERIALIZER).work(burst=burst, logging_level="WARNING")
+    seconds = PAUSE_SECONDS
+    while True:
+        worker, began, why = _Worker(listened, connection=connection, serializer=SERIALIZER), monotonic(), "see above"
+        try:
+            worker.work(burst=burst, logging_level="WARNING")
+            if burst or worker.is_told:
+                return
+        except RedisError as error:
+            if burst:
+                raise
+            why = type(error).__name__
+        seconds = PAUSE_SECONDS if monotonic() - began > MAX_PAUSE_SECONDS else min(MAX_PAUSE_SECONDS, 2 * seconds)
+        if not worker.is_told:
+            _log.warning("the worker waits", queue=name.value, error=why, again_in_s=seconds)
+        # The signal handler is that worker's; it may raise here.
+        with suppress(StopRequested, RedisError):
+            until = monotonic() + seconds
+            while not worker.is_told and monotonic() < until:
+                pause(0.1)
+        if worker.is_told:
+            return

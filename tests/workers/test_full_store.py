@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from redis.exceptions import OutOfMemoryError
 
 from base import stores
+from base.clock import monotonic, pause
+from base.queues import QueueName, queue
 from base.stores import Store
+from tests.campaigns.shop import Shop
 from tests.streams import lengths
 from tests.workers.opens import Opens
 from tests.workers.test_recorder import click
+from tests.workers.test_sending_processes import running
+from workers import jobs
 from workers.recorder import Recorder, run
 from workers.recording import Written
 
@@ -28,6 +36,13 @@ def full(store: Store) -> Iterator[None]:
     finally:
         for server in masters:
             server.config_set("maxmemory", 0)
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    deadline = monotonic() + seconds
+    while not true():
+        assert monotonic() < deadline, "it did not happen in time"
+        pause(0.05)
 
 
 def ids(opens: Opens) -> list[str]:
@@ -77,3 +92,27 @@ def test_what_is_refused_between_batches_keeps_no_record_waiting(opens: Opens) -
 
     run(Counted(opens.parts, Refused()), stop, pause_seconds=0.01)
     assert (ids(opens), prepared[0]) == ([f"{n:032x}" for n in (1, 2, 3)], 1)
+
+
+def test_a_worker_waits_then_and_works_on_afterwards(shop: Shop, tmp_path: Path) -> None:
+    log, waiting = tmp_path / "log", queue(QueueName.WORK, shop.queues)
+
+    def waits() -> int:
+        return log.read_text().count("the worker waits")
+
+    with ExitStack() as stack:
+        with full(shop.queues):
+            process = stack.enter_context(running(shop.settings, log, "worker", "work"))
+            until(lambda: waits() or process.poll() is not None)
+        first = waiting.enqueue(jobs.COUNT_RESULTS)
+        until(lambda: first.is_finished or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        before = waits()
+        os.kill(process.pid, signal.SIGSTOP)
+        waiting.enqueue(jobs.COUNT_RESULTS)
+        with full(shop.queues):
+            os.kill(process.pid, signal.SIGCONT)
+            until(lambda: waits() > before or process.poll() is not None)
+        last = waiting.enqueue(jobs.COUNT_RESULTS)
+        until(lambda: last.is_finished or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
