@@ -130,19 +130,20 @@ class RecordStreams:
         return [entry for name, answer in answers.items() for entry in _entries(name, answer)]
 
     def _make(self, group: str, names: Sequence[str]) -> None:
-        """Make the group on those of these streams that have none: a store without room refuses to make one, also where
-        it is there."""
+        # Asked first: a full store refuses to make even a group that is there.
         with self._store.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.xinfo_groups(name)
-            found = dict(zip(names, pipe.execute(raise_on_error=False), strict=True))
-        missing = [name for name, groups in found.items() if not _has(groups, group)]
+            told = pipe.execute(raise_on_error=False)
+        missing = [name for name, groups in zip(names, told, strict=True) if not _has(groups, group)]
+        if not missing:
+            return
         with self._store.pipeline(transaction=False) as pipe:
             for name in missing:
                 pipe.xgroup_create(name, group, id="0", mkstream=True)
             answers = pipe.execute(raise_on_error=False)
         failed = [error for error in answers if isinstance(error, Exception) and "BUSYGROUP" not in str(error)]
-        if failed and len(failed) == len(names):
+        if len(failed) == len(names):
             raise failed[0]
 
     def _all(self, ask: Callable[[Any, str], Any]) -> dict[str, Any]:
@@ -182,8 +183,8 @@ class RecordStreams:
 
 
 def _has(groups: Any, group: str) -> bool:
-    """Whether what XINFO GROUPS answered about a stream, an error where there is none, lists a group."""
-    return not isinstance(groups, Exception) and any(one["name"] == group.encode() for one in groups)
+    """Whether an XINFO GROUPS answer tells of this group; of a stream that is not there it is an error."""
+    return isinstance(groups, list) and any(one["name"] == group.encode() for one in groups)
 
 
 def _entries(name: str, answer: Any) -> list[Entry]:

@@ -82,5 +82,6 @@ def require(session: Session, row: Model, mark: Callable[[], str]) -> None:
     if "If-Match" not in request.headers:
         return
     session.refresh(row, with_for_update=True)
+    # Weak ones too: a proxy that compresses answers weakens their tags.
     if not request.if_match.star_tag and not request.if_match.contains_weak(mark()):
         raise Outdated

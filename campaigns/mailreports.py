@@ -74,7 +74,7 @@ def delivery_by_message(
 def link(session: Session) -> int:
     """Tell which delivery reports are about that named only a Message-ID and an address; how many. The caller commits.
 
-    One that fits no delivery is not asked again.
+    One that fits no delivery is not asked again, and keeps neither words nor Message-ID: its person may be erased.
     """
     return len(session.execute(_LINK, {"limit": MAX_LINKED}).all())
 
@@ -133,6 +133,8 @@ _LINK: Final = text("""
         LEFT JOIN delivery d ON d.campaign_id = w.campaign_id AND d.occurrence = w.occurrence
             AND d.channel = 'email' AND d.address_hash = w.address_hash AND d.message_id = w.message_id
     )
-    UPDATE mail_report r SET profile_id = f.profile_id, campaign_id = f.campaign_id
+    UPDATE mail_report r SET profile_id = f.profile_id, campaign_id = f.campaign_id,
+        words = CASE WHEN f.profile_id IS NOT NULL THEN r.words END,
+        message_id = CASE WHEN f.profile_id IS NOT NULL THEN r.message_id END
     FROM found f WHERE r.id = f.id RETURNING r.profile_id
 """)

@@ -21,7 +21,7 @@ from campaigns.cursors import LoopCursor
 from campaigns.expired import Counts
 from campaigns.models.consent import MailConsent
 from campaigns.opens import Click, Decision, Fetch, Outcome
-from signals import mailreports
+from signals import mailreports, suppression
 from signals.moments import moment_of, unix_ms
 from signals.profiles import Profile
 
@@ -72,8 +72,8 @@ def unname_late(session: Session, now: datetime) -> None:
     """Take those who were erased out of what was written or reckoned of them meanwhile, and committed later.
 
     That is a ledger that was being frozen or settled, mails that came back, orders that were being credited, words of
-    consent. Everybody is looked at until an hour after their erasure, or once if nobody looked for longer. The caller
-    commits.
+    consent, why mail to an address was stopped. Everybody is looked at until an hour after their erasure, or once if
+    nobody looked for longer. The caller commits.
     """
     upto = unix_ms(now - LATE)
     noted = session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR))
@@ -86,6 +86,8 @@ def unname_late(session: Session, now: datetime) -> None:
         mailreports.forget(session, members)
         session.execute(update(Outcome).where(Outcome.profile_id.in_(members)).values(profile_id=None, order_id=None))
         session.execute(update(MailConsent).where(MailConsent.profile_id.in_(members)).values(profile_id=None))
+    if erased:
+        suppression.forget_late(session)
     session.execute(
         insert(LoopCursor)
         .values(name=CURSOR, position=upto)

@@ -125,10 +125,11 @@ def take(session: Session, report: Report, patience: Patience, now: datetime) ->
     if mail is not None:
         campaign, occurrence = mail.campaign, mail.occurrence
     elif campaign is not None and occurrence is not None and not (campaign < 2**31 and occurrence < 2**32):
-        campaign = occurrence = None
+        named = campaign = occurrence = None
     hashed = report.address_hash
     if mail is not None and session.scalar(select(Profile.erased_at).where(Profile.id == mail.profile)) is not None:
         report, named = replace(report, words=None, address_hash=None), None
+    words = words_of(report.words) if campaign is not None else None
     taken = session.execute(
         insert(MailReport)
         .values(
@@ -136,7 +137,7 @@ def take(session: Session, report: Report, patience: Patience, now: datetime) ->
             proof=_digest(f"{report.via}\0{report.proof}") if report.proof else None,
             kind=report.kind, via=report.via, at=at, received_at=now, address_hash=report.address_hash,
             profile_id=mail.profile if mail else None, campaign_id=campaign, occurrence=occurrence,
-            message_id=f"<{named[1]}>" if named else None, status=report.status, words=words_of(report.words),
+            message_id=f"<{named[1]}>" if named else None, status=report.status, words=words,
         )
         .on_conflict_do_nothing()
         .returning(MailReport.id)

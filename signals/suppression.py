@@ -20,6 +20,8 @@ COMPLAINED: Final = "complained"
 REASON_LENGTH: Final = 100
 WHY_LENGTH: Final = 500
 MAX_CHANGES: Final = 200
+NEWEST: Final = 1_000
+"""How many changes are looked at for what was written beside an erasure; it is done every few seconds."""
 EVIDENCE: Final = SealedText("suppression_change.evidence")
 
 
@@ -109,6 +111,14 @@ def lift(session: Session, hashed: bytes, now: datetime, *, by: str, why: str) -
     return str(reason)
 
 
+def forget_late(session: Session) -> None:
+    """Take the evidence off the newest changes about addresses that nobody is known by any more. The caller commits.
+
+    An erasure takes what it sees; this, what was committed beside it.
+    """
+    session.execute(_FORGET_LATE, {"newest": NEWEST})
+
+
 def changes(session: Session, hashes: Sequence[bytes]) -> list[SuppressionChange]:
     """What became of these addresses, the newest first, at most 200."""
     query = select(SuppressionChange).where(SuppressionChange.address_hash.in_(hashes))
@@ -122,6 +132,13 @@ def lifted_at(session: Session, hashed: bytes) -> datetime | None:
     )
     return session.scalar(query.order_by(SuppressionChange.id.desc()).limit(1))
 
+
+_FORGET_LATE: Final = text("""
+    UPDATE suppression_change c SET evidence = NULL
+    WHERE c.id > (SELECT max(id) FROM suppression_change) - :newest AND c.evidence IS NOT NULL AND NOT EXISTS (
+        SELECT FROM identifier n WHERE n.type IN ('email', 'phone') AND n.value_hash = c.address_hash
+    )
+""")
 
 _SUPPRESS: Final = text("""
     WITH changed AS (

@@ -1,8 +1,9 @@
 """The processes of the Procfile, kept running in one terminal.
 
 honcho reads the Procfile, runs each line and prints what it says; we keep the processes. Until all have settled, one
-that ends has failed; later it is started again, with pauses where that happens over and over: the others, and render
-among them, go on. Pids are noted in a file, so that the next start finds what a `kill -9` of this one left running.
+that ends has failed; later it is started again, after pauses that grow where that happens over and over: the others
+have mails and signals to serve meanwhile. Pids are noted in a file, so that the next start finds what a `kill -9` of
+this one left running.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from honcho.process import Process
 
 from base.clock import SystemClock, monotonic, pause
 from base.errors import StartError
+from base.logs import logger
 from base.processes import command_line
 
 STOP_SECONDS = 30.0
 """How long a process may take to finish what it does before it is killed."""
-MAX_RESTARTS = 5
-RESTART_SECONDS = 60.0
-"""A process that ends more than five times within a minute would only end again at once."""
-PAUSE_SECONDS = 15.0
-"""How long it is left alone then."""
+RESTARTS_AT_ONCE = 5
+SETTLED_SECONDS = 60.0
+"""One that ends more than five times in a row, each within a minute of its start, would only end again at once."""
+MAX_PAUSE_SECONDS = 30.0
 LOG_BYTES = 16 * 1024 * 1024
+_log = logger(__name__)
 COLOURS = ("36", "33", "32", "35", "34")
 """Terminal codes: cyan, yellow, green, magenta, blue."""
 
@@ -52,7 +54,10 @@ class Member:
     log: RotatingFileHandler = field(repr=False)
     pid: int = 0
     running: bool = False
-    restarts: list[float] = field(default_factory=list)
+    started_at: float = 0.0
+    ends: int = 0
+    due: float | None = None
+    """When it is started again, if it is to be; how often in a row it ended soon is `ends`."""
 
     @property
     def marker(self) -> str:
@@ -94,7 +99,7 @@ class Crew:
 
     @property
     def failed(self) -> str:
-        """Why the crew cannot go on, as one sentence; empty while all is well."""
+        """Why the crew did not come up, as one sentence; empty while all is well."""
         return self._failed
 
     def pid(self, name: str) -> int:
@@ -122,7 +127,7 @@ class Crew:
             member.log.close()
 
     def _launch(self, member: Member) -> None:
-        member.running = True
+        member.running, member.started_at, member.due = True, monotonic(), None
         process = Process(
             member.command, name=member.name, colour=member.colour, env=dict(member.environ), cwd=str(self._root)
         )
@@ -131,7 +136,13 @@ class Crew:
     def _relay(self) -> None:
         """Take what the processes say and what becomes of them, one event at a time."""
         while True:
-            message = self._events.get()
+            dues = [member.due for member in self._members.values() if member.due is not None]
+            try:
+                message = self._events.get(timeout=max(0.0, min(dues) - monotonic()) if dues else None)
+            except queue.Empty:
+                self._launch_due()
+                continue
+            self._launch_due()
             member = self._members[message.name]
             if message.type == "line":
                 self._write(member, message)
@@ -153,20 +164,24 @@ class Crew:
             self._failed = self._failed or f"{member.name} ended with status {code} while starting; see {log}."
             return
         now = monotonic()
-        member.restarts = [*(then for then in member.restarts if now - then < RESTART_SECONDS), now]
-        if len(member.restarts) > MAX_RESTARTS:
-            when = f"ends again and again, last with status {code}; starting it again in {PAUSE_SECONDS:.0f} s"
-            self._say(member, f"{member.name} {when}")
-            threading.Thread(
-                target=self._launch_later, args=(member,), name=f"{member.name} later", daemon=True
-            ).start()
-            return
-        self._say(member, f"{member.name} ended with status {code}; starting it again")
-        self._launch(member)
-
-    def _launch_later(self, member: Member) -> None:
-        if not self._stopping.wait(PAUSE_SECONDS):
+        member.ends = 1 if now - member.started_at >= SETTLED_SECONDS else member.ends + 1
+        often = member.ends - RESTARTS_AT_ONCE
+        if often <= 0:
+            self._say(member, f"{member.name} ended with status {code}; starting it again")
             self._launch(member)
+            return
+        seconds = min(MAX_PAUSE_SECONDS, 2.0 ** min(often - 1, 10))
+        member.due = now + seconds
+        self._say(member, f"{member.name} ends again and again, last with status {code}; next try in {seconds:.0f} s")
+        _log.error("a process ends again and again", name=member.name, status=code, log=str(log), again_in_s=seconds)
+
+    def _launch_due(self) -> None:
+        now = monotonic()
+        for member in self._members.values():
+            if member.due is not None and member.due <= now:
+                member.due = None
+                if not self._stopping.is_set():
+                    self._launch(member)
 
     def _write(self, member: Member, message: Message) -> None:
         text = message.data.decode(errors="replace") if isinstance(message.data, bytes) else message.data

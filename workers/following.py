@@ -11,6 +11,7 @@ from functools import partial
 
 from msgspec.structs import replace
 from redis import RedisError
+from redis.exceptions import OutOfMemoryError
 from sqlalchemy import select
 
 from base.clock import monotonic
@@ -118,12 +119,13 @@ class Following:
                 self._to_free = None
 
     def _settle(self, reserved: Sequence[tuple[int, str]]) -> None:
-        """Note that reservations have their record. `Repairs.free_reservations` does what a node's absence prevents."""
+        """Note that reservations have their record. `Repairs.free_reservations` does what a node's absence or a full
+        store prevents."""
         for offer, name in reserved:
             try:
                 agree.settle(self._parts.store, offer, name)
-            except RedisError:
-                if not is_clustered(self._parts.store):
+            except RedisError as error:
+                if not (is_clustered(self._parts.store) or isinstance(error, OutOfMemoryError)):
                     raise
 
     def _withdraw(self, record: ConsentRecord) -> None:

@@ -9,6 +9,7 @@ import secrets
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from redis import Redis, RedisError
@@ -231,3 +232,8 @@ class _Worker(SimpleWorker):
     def request_stop(self, signum: Any, frame: Any) -> None:
         self.is_told_to_stop = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def register_death(self) -> None:
+        """As RQ's; what a full store does not take of it runs out there by itself."""
+        with suppress(RedisError):
+            super().register_death()  # type: ignore[no-untyped-call]

@@ -217,5 +217,6 @@ def run(recorder: Recorder, stop: threading.Event, pause_seconds: float = 0.5) -
             recorder.idle()
         except (RedisError, Unavailable, OSError) as error:
             log.warning("the recorder waits", error=type(error).__name__)
-            prepared = False
+            # A store that is full has lost nothing.
+            prepared = prepared and isinstance(error, OutOfMemoryError)
             stop.wait(pause_seconds)

@@ -153,7 +153,8 @@ def test_a_program_takes_away_only_what_it_has_read(web: Web, kind: str) -> None
     listed = program.told("GET", f"/{kind}")
     assert program.call("DELETE", path, if_match=read.headers["ETag"]).status_code == 412
     assert program.told("GET", f"/{kind}") == listed
-    assert program.call("DELETE", path, if_match=newer).status_code == 200
+    # As a proxy that compresses answers has made it.
+    assert program.call("DELETE", path, if_match=f"W/{newer}").status_code == 200
     assert len(program.told("GET", f"/{kind}")[kind]) == len(listed[kind]) - 1
     assert program.call("DELETE", f"/{kind}/99999", if_match=newer).status_code == 404
 

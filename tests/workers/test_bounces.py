@@ -315,6 +315,67 @@ def test_it_unnames_a_mail_that_came_back_beside_an_erasure(post: Post) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.feature("SU-13")
+def test_it_keeps_no_words_of_a_report_that_finds_no_mail(post: Post) -> None:
+    campaign = post.send("ann", "bob")
+    rows = {row.profile_id: row for row in post.shop.ledger(campaign)}
+    ann, bob = (rows[post.shop.profile(name)] for name in ("ann", "bob"))
+    words = "550 5.1.1 Ms Quillfeather left"
+    erase_person(post.shop.intake, post.shop.blobs, ann.profile_id, post.shop.now, MANAGER)
+    # As a provider tells it: of an address alone, or with a Message-ID of ours too.
+    told = [(row, row.message_id if named else None) for row in (ann, bob) for named in (True, False)]
+    told.append((ann, f"<c{2**31}.o1.{'a' * 24}@shop.example>"))
+    with post.shop.sessions.begin() as session:
+        for number, (row, message_id) in enumerate(told):
+            report = Report(
+                kind="hard", via="postmark", name=str(number), at=post.shop.now, address_hash=row.address_hash,
+                message_id=message_id, status="5.1.1", words=words,
+            )  # fmt: skip
+            assert take(session, report, Patience(9, 9), post.shop.now)
+        assert mailreports.link(session) == 2
+    reports = sorted(post.rows(MailReport), key=lambda one: one.id)
+    kept = [(row.profile_id, row.words, row.message_id) for row in reports]
+    nothing = (None, None, None)
+    assert kept == [nothing, nothing, (bob.profile_id, words, bob.message_id), nothing, nothing]
+    assert [row.address_hash for row in reports] == [row.address_hash for row, _ in told]
+    # Why mail stops is told of whoever is there.
+    evidence = {one.address_hash: one.evidence for one in post.rows(SuppressionChange)}
+    assert evidence == {ann.address_hash: None, bob.address_hash: f"5.1.1, {words}"}
+
+    # Its upgrade does so for those that are there.
+    with post.shop.sessions.begin() as session:
+        session.execute(
+            text("UPDATE mail_report SET words = r.words, message_id = r.message_id FROM mail_report r"
+                 " WHERE r.words IS NOT NULL")
+        )  # fmt: skip
+    config = migration._config(post.shop.settings.database_url)
+    command.downgrade(config, "0068")
+    command.upgrade(config, "head")
+    after = [
+        (row.profile_id, row.words, row.message_id) for row in sorted(post.rows(MailReport), key=lambda one: one.id)
+    ]
+    assert after == kept
+
+
+def test_it_takes_the_evidence_that_was_committed_beside_an_erasure(post: Post) -> None:
+    post.send("ann", "bob")
+    hashes = {row.profile_id: row.address_hash for row in post.shop.ledger(1)}
+    ann, bob = (post.shop.profile(name) for name in ("ann", "bob"))
+    erase_person(post.shop.intake, post.shop.blobs, ann, post.shop.now, MANAGER)
+    with post.shop.sessions.begin() as session:  # As a mail server's answer that was being noted.
+        for profile in (ann, bob):
+            session.add(
+                SuppressionChange(
+                    address_hash=hashes[profile], at=post.shop.now, listed=True, reason="bounced", via="relay",
+                    evidence="550 Ms Quillfeather left",
+                )
+            )  # fmt: skip
+    shop = post.shop
+    Following(RecorderParts(shop.settings, shop.sessions, shop.store, shop.blobs, shop.clock)).idle()
+    evidence = {one.address_hash: one.evidence for one in post.rows(SuppressionChange)}
+    assert evidence == {hashes[ann]: None, hashes[bob]: "550 Ms Quillfeather left"}
+
+
 @pytest.mark.parametrize("scheme", ["lmtp", "smtp"])
 def test_it_listens_for_its_own_mailboxes_alone(post: Post, scheme: str) -> None:
     post.send("ann")

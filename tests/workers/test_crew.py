@@ -11,7 +11,7 @@ import pytest
 
 from base.clock import monotonic, pause
 from base.processes import command_line
-from workers.crew import MAX_RESTARTS, Crew, end_left_over_crew
+from workers.crew import RESTARTS_AT_ONCE, Crew, end_left_over_crew
 
 PYTHON = sys.executable
 SLEEPER = f'exec {PYTHON} -c "import time; time.sleep(600)" ticker'
@@ -85,20 +85,32 @@ def test_it_starts_again_what_was_killed_later(crew: Crew, tmp_path: Path) -> No
     assert "starting it again" in (tmp_path / "log" / "one.log").read_text()
 
 
-def test_it_leaves_a_line_alone_for_a_while_that_ends_again_and_again_and_keeps_the_others(
-    crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("workers.crew.PAUSE_SECONDS", 1.0)
-    bad = f"exec {PYTHON} -c \"import os; raise SystemExit(not os.path.exists('up'))\""
-    run(crew, good=SLEEPER, bad=bad)
-    until(lambda: crew.pid("good"))
+def test_it_keeps_the_others_when_a_line_ends_again_and_again(crew: Crew, tmp_path: Path) -> None:
+    mended, log = tmp_path / "mended", tmp_path / "log" / "bad.log"
+    code = "import os, sys, time; os.path.exists(sys.argv[1]) or sys.exit(7); time.sleep(600)"
     crew.settle()
+    run(crew, good=SLEEPER, bad=f'exec {PYTHON} -c "{code}" {mended}')
+    until(lambda: crew.pid("good"))
+    good = crew.pid("good")
+    until(lambda: log.exists() and "next try in 2 s" in log.read_text())
+    said = log.read_text()
+    assert said.count("starting it again") == RESTARTS_AT_ONCE
+    assert "bad ends again and again, last with status 7; next try in 1 s" in said
+    assert (crew.pid("bad"), crew.pid("good"), crew.failed) == (0, good, "")
+    mended.touch()
+    until(lambda: crew.pid("bad"))
+    pause(0.5)
+    assert (crew.pid("bad") > 0, crew.pid("good"), crew.failed) == (True, good, "")
+
+
+def test_it_starts_nothing_again_once_it_is_told_to_stop(crew: Crew, tmp_path: Path) -> None:
     log = tmp_path / "log" / "bad.log"
-    until(lambda: log.exists() and "bad ends again and again, last with status 1" in log.read_text())
-    assert log.read_text().count("bad ended with status 1; starting it again\n") == MAX_RESTARTS
-    (tmp_path / "up").touch()
-    until(lambda: "last with status 0; starting it again in 1 s" in log.read_text())
-    assert (crew.failed, crew.pid("good") > 0) == ("", True)
+    crew.settle()
+    run(crew, bad=f'exec {PYTHON} -c "raise SystemExit(7)"')
+    until(lambda: log.exists() and "next try in 1 s" in log.read_text())
+    crew.stop()
+    pause(1.5)
+    assert crew.pid("bad") == 0
 
 
 def test_it_lets_a_process_finish_what_it_does(crew: Crew, tmp_path: Path) -> None:

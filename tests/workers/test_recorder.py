@@ -151,25 +151,6 @@ def test_it_stores_what_opens_where_the_store_has_no_room_to_set_the_rest_aside(
     assert (opens.recorder.lag(), setaside.count(store), opens.count("click")) == (0, 2, 2)
 
 
-def test_one_that_begins_while_the_store_is_full_records_what_fills_it(opens: Opens) -> None:
-    opens.send("ann")
-    store, masters = opens.shop.store, stores.servers(opens.shop.store).values()
-    opens.recorder.prepare()
-    for number in range(3):
-        opens.put(click(number))
-    successor = Recorder(opens.parts, opens.following)
-    for server in masters:
-        server.config_set("maxmemory", 1)
-    try:
-        successor.prepare()
-        while successor.step(block_ms=1):
-            pass
-    finally:
-        for server in masters:
-            server.config_set("maxmemory", 0)
-    assert (opens.count("click"), sum(lengths(store).values())) == (3, 0)
-
-
 def test_it_hands_over_what_dead_processes_left_on_disk(opens: Opens) -> None:
     opens.send("ann")
     spool = Spool(opens.shop.settings.var / "spool")

@@ -17,6 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from base.db import Sessions
+from base.ids import Delivery
 from base.stores import Store
 from campaigns import dossier
 from campaigns.admin_log import SYSTEM
@@ -204,7 +205,10 @@ def by_staff(opens: Opens, web: Web, profile: int) -> None:
     hashed = address_hash(shop.settings.hash_key, WORDS["other e-mail"])
     with shop.sessions.begin() as session:
         suppression.suppress_hash(session, hashed, suppression.BOUNCED, shop.now)
-        report = Report(kind="soft", via="dsn", name="r-1", at=shop.now, address_hash=hashed, words=WORDS["bounce"])
+        mail = Delivery(profile, opens.campaign, 1)
+        report = Report(
+            kind="soft", via="dsn", name="r-1", at=shop.now, mail=mail, address_hash=hashed, words=WORDS["bounce"]
+        )
         assert take_report(session, report, Patience(5, 7), shop.now)
     lifted = {"address": hashed.hex(), "why": WORDS["lift"]}
     program.told("POST", f"/customers/{profile}/addresses/lift", lifted)

@@ -1,0 +1,118 @@
+"""A store that takes nothing more: what waits in it is recorded all the same, which is what makes room."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from redis.exceptions import OutOfMemoryError
+
+from base import stores
+from base.clock import monotonic, pause
+from base.queues import QueueName, queue
+from base.stores import Store
+from tests.campaigns.shop import Shop
+from tests.streams import lengths
+from tests.workers.opens import Opens
+from tests.workers.test_recorder import click
+from tests.workers.test_sending_processes import running
+from workers import jobs
+from workers.recorder import Recorder, run
+from workers.recording import Written
+
+
+@contextmanager
+def full(store: Store) -> Iterator[None]:
+    """No server of the store takes a write that needs room."""
+    masters = list(stores.servers(store).values())
+    for server in masters:
+        server.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        for server in masters:
+            server.config_set("maxmemory", 0)
+
+
+def until(true: Callable[[], object], seconds: float = 60) -> None:
+    deadline = monotonic() + seconds
+    while not true():
+        assert monotonic() < deadline, "it did not happen in time"
+        pause(0.05)
+
+
+def ids(opens: Opens) -> list[str]:
+    return [row.id for row in opens.rows("SELECT id FROM click ORDER BY id")]
+
+
+def test_a_recorder_that_starts_then_stores_what_waits(opens: Opens) -> None:
+    opens.send("ann")
+    for number in (1, 2, 3):
+        opens.put(click(number))
+    with full(opens.shop.store):
+        fresh = Recorder(opens.parts, opens.following)
+        fresh.prepare()
+        assert sum(fresh.step(block_ms=1) for _ in range(2)) == 3
+    assert (ids(opens), lengths(opens.shop.store)) == ([f"{n:032x}" for n in (1, 2, 3)], {})
+
+
+def test_a_record_of_a_capped_offer_is_stored_then(opens: Opens) -> None:
+    opens.look(opens.send("ann", discount={"cap_total": 10})["ann"])
+    with full(opens.shop.store):
+        assert opens.recorder.step(block_ms=1) > 0
+    assert (opens.count("decision"), opens.recorder.lag()) == (1, 0)
+
+
+def test_what_is_refused_between_batches_keeps_no_record_waiting(opens: Opens) -> None:
+    opens.send("ann")
+    stop, prepared, refused = threading.Event(), [0], [0]
+
+    class Refused:
+        """What follows from records; between batches it is refused, thrice, each time with a record behind it."""
+
+        def __call__(self, written: Written) -> None:
+            opens.following(written)
+
+        def idle(self) -> None:
+            if refused[0] == 3:
+                stop.set()
+                return
+            refused[0] += 1
+            opens.put(click(refused[0]))
+            raise OutOfMemoryError("OOM command not allowed when used memory > 'maxmemory'.")
+
+    class Counted(Recorder):
+        def prepare(self) -> None:
+            prepared[0] += 1
+            super().prepare()
+
+    run(Counted(opens.parts, Refused()), stop, pause_seconds=0.01)
+    assert (ids(opens), prepared[0]) == ([f"{n:032x}" for n in (1, 2, 3)], 1)
+
+
+def test_a_worker_waits_then_and_works_on_afterwards(shop: Shop, tmp_path: Path) -> None:
+    log, waiting = tmp_path / "log", queue(QueueName.WORK, shop.queues)
+
+    def waits() -> int:
+        return log.read_text().count("the worker waits")
+
+    with ExitStack() as stack:
+        with full(shop.queues):
+            process = stack.enter_context(running(shop.settings, log, "worker", "work"))
+            until(lambda: waits() or process.poll() is not None)
+        first = waiting.enqueue(jobs.COUNT_RESULTS)
+        until(lambda: first.is_finished or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
+        before = waits()
+        os.kill(process.pid, signal.SIGSTOP)
+        waiting.enqueue(jobs.COUNT_RESULTS)
+        with full(shop.queues):
+            os.kill(process.pid, signal.SIGCONT)
+            until(lambda: waits() > before or process.poll() is not None)
+        last = waiting.enqueue(jobs.COUNT_RESULTS)
+        until(lambda: last.is_finished or process.poll() is not None)
+        assert process.poll() is None, log.read_text()
