@@ -200,8 +200,8 @@ _LEAVE: Final = text("""
     SELECT :kind, * FROM unnest(CAST(:ids AS text[]), CAST(:leaves AS bytea[]))
 """)
 _TAKE: Final = text("""
-    DELETE FROM unchained u USING (SELECT seq FROM unchained ORDER BY seq LIMIT :most FOR UPDATE SKIP LOCKED) w
-    WHERE u.seq = w.seq RETURNING u.seq, u.kind, u.row_id, u.leaf
+    WITH piece AS MATERIALIZED (SELECT seq FROM unchained ORDER BY seq LIMIT :most FOR UPDATE SKIP LOCKED)
+    DELETE FROM unchained u USING piece w WHERE u.seq = w.seq RETURNING u.seq, u.kind, u.row_id, u.leaf
 """)
 _ROOTS: Final = text("""
     SELECT d.day, d.rows, e.hash FROM (

@@ -353,13 +353,12 @@ _HOLD: Final = text("""
 """)
 
 _WAITING: Final = text(f"""
-    UPDATE delivery SET enqueued_at = :now
-    WHERE id IN (
+    WITH piece AS MATERIALIZED (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
         WHERE d.state = 'queued' AND coalesce(d.not_before, '-infinity'::timestamptz) <= :now
           AND d.waits_for IS NULL AND (d.enqueued_at IS NULL OR d.enqueued_at < :before)
           AND (d.occurrence >= :test OR c.state = 'sending' AND {IS_OPEN})
         ORDER BY coalesce(d.not_before, '-infinity'::timestamptz), d.id LIMIT :limit FOR UPDATE OF d SKIP LOCKED
     )
-    RETURNING id
+    UPDATE delivery SET enqueued_at = :now FROM piece WHERE delivery.id = piece.id RETURNING delivery.id
 """)  # noqa: S608 - of constants alone

@@ -352,12 +352,13 @@ _WAITED_FOR: Final = text("""
 """)
 
 _LET_IN: Final = text("""
-    UPDATE delivery SET waits_for = NULL, not_before = NULL, reason = NULL, enqueued_at = NULL
-    WHERE id IN (
+    WITH piece AS MATERIALIZED (
         SELECT d.id FROM unnest(CAST(:names AS text[]), CAST(:mosts AS int[])) AS v(name, most)
         CROSS JOIN LATERAL (
             SELECT id FROM delivery WHERE waits_for = v.name AND state = 'queued'
             ORDER BY id LIMIT v.most FOR UPDATE SKIP LOCKED
         ) AS d
     )
+    UPDATE delivery SET waits_for = NULL, not_before = NULL, reason = NULL, enqueued_at = NULL
+    FROM piece WHERE delivery.id = piece.id
 """)

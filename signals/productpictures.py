@@ -57,12 +57,14 @@ _FORGET: Final = text("""
     )
     UPDATE product SET image_blob = NULL FROM gone WHERE product.id = gone.product_id
 """)
+# As an inner query the piece might be taken again for each row, and so be larger than it may.
 _CLAIM: Final = text("""
-    UPDATE product_picture SET due_at = :until, attempts = attempts + 1
-    WHERE product_id IN (
+    WITH piece AS MATERIALIZED (
         SELECT product_id FROM product_picture WHERE due_at <= :now ORDER BY due_at LIMIT :most FOR UPDATE SKIP LOCKED
     )
-    RETURNING product_id, link
+    UPDATE product_picture p SET due_at = :until, attempts = p.attempts + 1
+    FROM piece WHERE p.product_id = piece.product_id
+    RETURNING p.product_id, p.link
 """)
 _SETTLE: Final = text("""
     UPDATE product_picture SET due_at = :due_at, fault = :fault, settled_at = :now
