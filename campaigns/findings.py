@@ -22,6 +22,7 @@ from campaigns import audience, mailreading
 from campaigns.mail import ADDRESS_BYTES, MAX_HTML, CompiledMail
 from campaigns.mailreading import Reading
 from campaigns.models.campaign import Campaign
+from render import validity
 from render.creative import Column, Price
 from render.incentive import INCENTIVES
 from render.plan import Offer, Plan
@@ -231,13 +232,19 @@ def _unfilled(row: Campaign) -> Iterator[Finding]:
 
 
 def _without_product(plan: Plan) -> Iterator[Finding]:
-    """Texts that print something of a product where the offer has none."""
+    """Offers that print something of a product, or take something off its price, and have none."""
     for offer in plan.offers:
+        if offer.product is not None or offer.pick is not None:
+            continue
         read = {field for text in _texts(offer) for field in compile_template(text)[1]}
         printed = sorted(f"{root}.{name}" for root, name in read if root == "product" and name != "category")
-        if printed and offer.product is None and offer.pick is None:
+        if printed:
             words = f"The offer “{offer.name}” prints {', '.join(printed[:MAX_TOLD])}, and has no product: name one."
             yield Finding("warning", "field", "offers", words)
+        taken = {f"offer.{name}" for name in ("percent", "amount_off_cents") if name in offer.fields}
+        if taken and not offer.products and taken.isdisjoint(validity.check(plan.creative_by_id[offer.creative])):
+            words = f"The offer “{offer.name}” takes something off a price, and has no product: name one."
+            yield Finding("warning", "price", "offers", words)
 
 
 def _size(mail: CompiledMail) -> Iterator[Finding]:
@@ -259,9 +266,8 @@ def _made_up(mail: CompiledMail, is_sending: bool) -> Iterator[Finding]:
 def _sender(mail: CompiledMail) -> Iterator[Finding]:
     local, _, domain = mail.from_address.lower().rpartition("@")
     if domain in FREEMAIL:
-        yield Finding(
-            "error", "sender", "message", f"Mails from {domain} that others send are refused: use a domain of yours."
-        )
+        words = f"Mails from {domain} that others send are refused: use a domain of yours."
+        yield Finding("error", "sender", "message", words)
     if not mail.from_name.strip():
         yield Finding("error", "sender", "message", "It does not say whom it is from.")
     if re.fullmatch(r"(?:no|do[._-]?not)[._-]?reply", local) and not mail.reply_to:
@@ -274,12 +280,8 @@ def _subject(mail: CompiledMail) -> Iterator[Finding]:
     if len(letters) > 10 and sum(letter.isupper() for letter in letters) > 0.7 * len(letters):
         yield Finding("warning", "subject", "message", "The subject is in capitals, as junk mail is.")
     if re.match(r"(?:re|fwd?|aw|wg)\s*:", subject, re.IGNORECASE):
-        yield Finding(
-            "warning",
-            "subject",
-            "message",
-            "The subject pretends to be an answer, which the law of many countries forbids.",
-        )
+        words = "The subject pretends to be an answer, which the law of many countries forbids."
+        yield Finding("warning", "subject", "message", words)
     if re.search(r"[!?$€£]{3,}|!.*!.*!", subject):
         yield Finding("warning", "subject", "message", "The subject shouts: too many signs of exclamation or money.")
     if len(mail.subject) > LONG_SUBJECT:
@@ -287,12 +289,8 @@ def _subject(mail: CompiledMail) -> Iterator[Finding]:
             "warning", "subject", "message", f"The subject has {len(mail.subject)} characters; most inboxes cut it."
         )
     if not mail.preheader.strip():
-        yield Finding(
-            "warning",
-            "preheader",
-            "message",
-            "No line after the subject: inboxes show the beginning of the mail instead.",
-        )
+        words = "No line after the subject: inboxes show the beginning of the mail instead."
+        yield Finding("warning", "preheader", "message", words)
 
 
 def _text(mail: CompiledMail, reading: Reading) -> Iterator[Finding]:

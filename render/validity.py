@@ -69,12 +69,14 @@ def check_text(field: str, source: str) -> None:
         read = compile_template(source)[1]
     except ValueError as error:
         raise InvalidInput(field, str(error)) from error
-    for root, name in read:
-        if root not in TEXT_FIELDS:
-            raise InvalidInput(field, f"reads {root}.{name}; an offer's text may read {', '.join(TEXT_FIELDS)}")
-        if name not in TEXT_FIELDS[root]:
-            known = ", ".join(f"{root}.{one}" for one in TEXT_FIELDS[root])
-            raise InvalidInput(field, f"reads {root}.{name}, which nothing fills in; there are {known}")
+    wrong = sorted((root, name) for root, name in read if name not in TEXT_FIELDS.get(root, ()))
+    roots = dict.fromkeys(root for root, _ in wrong)
+    named = " and ".join(f"{root}.{name}" for root, name in wrong)
+    if not TEXT_FIELDS.keys() >= roots.keys():
+        raise InvalidInput(field, f"reads {named}; an offer's text may read {', '.join(TEXT_FIELDS)}")
+    if wrong:
+        known = ", ".join(f"{root}.{one}" for root in roots for one in TEXT_FIELDS[root])
+        raise InvalidInput(field, f"reads {named}, which nothing fills in; there are {known}")
 
 
 def check(creative: Creative) -> tuple[str, ...]:

@@ -360,10 +360,14 @@ def _offers_form(session: Session, row: Campaign, fault: Fault | None) -> str:
     shown = offers.offers(session)
     query = request.args.get("q", "").replace("\x00", "").strip()[:MAX_SEARCH]
     choices = {choice["slot"]: choice for choice in row.slots}
+    slugs = {one.category for one in shown if one.category}
+    named = select(Category.slug, Category.name).where(Category.slug.in_(slugs))
+    names = {one.slug: one.name for one in session.execute(named)}
     return render_template(
         "campaigns/offers.html",
         query=query,
-        listed={number: turns.listed(shown, choice["offers"], query) for number, choice in choices.items()},
+        listed={number: turns.listed(shown, choice["offers"], query, names) for number, choice in choices.items()},
+        names=names,
         words=turns.words,
         **_frame(session, row, "offers"),
         edition=_edition(row, CHOICES),

@@ -277,7 +277,11 @@ def _lower(session: Session, form: Mapping[str, str]) -> dict[str, int]:
     if not told:
         raise InvalidInput("lower", "is missing: how much")
     if how == "percent":
-        return {how: forms.whole({"lower": told.removesuffix("%")}, "lower") or 0}
+        try:
+            return {how: forms.whole({"lower": told.removesuffix("%")}, "lower") or 0}
+        except InvalidInput:
+            least, most = offers.LOWER_PRICES[how]
+            raise InvalidInput("lower", f"must be a whole number from {least} to {most}") from None
     return {how: forms.cents(form, "lower", _currency(session, forms.optional(form, "product"), _pick(form)))}
 
 

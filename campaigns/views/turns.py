@@ -15,21 +15,24 @@ MOST_LISTED = 200
 """Offers that a place lists besides those that have a turn in it."""
 
 
-def listed(shown: Sequence[Offer], chosen: Sequence[int], query: str) -> tuple[list[Offer], int]:
+def listed(
+    shown: Sequence[Offer], chosen: Sequence[int], query: str, names: Mapping[str, str]
+) -> tuple[list[Offer], int]:
     """A place's offers: those that have a turn first, in their order, whatever is searched for, then those that fit.
 
-    With them goes how many more fit that are not listed. Whoever saves a searched list so loses no turn.
+    With them goes how many more fit that are not listed. Whoever saves a searched list so loses no turn. `names` gives
+    the names of categories by slug.
     """
     known = {row.id: row for row in shown}
     first = [known[number] for number in chosen if number in known]
     wanted = query.lower().split()
-    rest = [row for row in shown if row.id not in chosen and row.kind != "neutral" and _has(row, wanted)]
+    rest = [row for row in shown if row.id not in chosen and row.kind != "neutral" and _has(row, wanted, names)]
     return first + rest[:MOST_LISTED], max(0, len(rest) - MOST_LISTED)
 
 
-def words(row: Offer) -> str:
-    """What a search looks through."""
-    return " ".join(filter(None, (row.name, row.kind, row.category, row.product)))
+def words(row: Offer, names: Mapping[str, str]) -> str:
+    """What a search looks through: a category by its slug and by its name, which `names` gives."""
+    return " ".join(filter(None, (row.name, row.kind, row.category, names.get(row.category or ""), row.product)))
 
 
 def choice(form: Mapping[str, str], slot: int) -> SlotChoice:
@@ -77,6 +80,6 @@ def _turns(form: Mapping[str, str], slot: int) -> list[tuple[int, int]]:
     return turns
 
 
-def _has(row: Offer, wanted: Sequence[str]) -> bool:
-    text = words(row).lower()
+def _has(row: Offer, wanted: Sequence[str], names: Mapping[str, str]) -> bool:
+    text = words(row, names).lower()
     return all(word in text for word in wanted)

@@ -11,6 +11,7 @@ from campaigns.campaigns import SlotChoice
 from campaigns.models import Campaign, Creative
 from campaigns.wording import FLAG_NAMES
 from render.guard import FLAGS
+from signals.catalog import Category
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Browser, Web
 
@@ -60,6 +61,17 @@ def test_it_lists_so_many_offers_and_says_how_many_more_there_are(
     page = web.browser("manager").get(f"/campaigns/{campaign}/offers").text
     assert [int(number) for number in LISTED.findall(page)] == [made[8], *made[:4]]
     assert re.search(r"[45] more are not listed", page), "those of the shop's own beginning count too"
+
+
+def test_it_names_the_categories_of_offers_as_people_do_and_finds_offers_by_either(shop: Shop, web: Web) -> None:
+    with shop.sessions.begin() as session:
+        session.add(Category(slug="rain-jackets", name="Jackets for rain"))
+    offer, browser = shop.offer("cross-sell", name="Dry", category="rain-jackets"), web.browser("manager")
+    campaign = drafted(shop)
+    page = browser.get(f"/campaigns/{campaign}/offers").text
+    assert "cross-sell · Jackets for rain<" in page
+    assert "· rain-jackets" not in page
+    assert rows(browser, campaign, "?q=jackets+for") == rows(browser, campaign, "?q=rain-jackets") == [offer]
 
 
 def chosen_default(shop: Shop, campaign: int) -> int:

@@ -84,7 +84,7 @@ def test_a_page_says_by_how_much_the_price_is_lowered(
     [
         ("percent", "0", "must be a whole number from 1 to 100"),
         ("percent", "101", "must be a whole number from 1 to 100"),
-        ("percent", "7.5", "must be a whole number of at most nine digits"),
+        ("percent", "12,5", "must be a whole number from 1 to 100"),
         ("percent", "", "is missing: how much"),
         ("", "20", "choose it beside"),
         ("amount_off_cents", "0", "must be a whole number from 1"),
@@ -155,3 +155,20 @@ def test_checks_tell_where_a_design_draws_a_lowered_price_and_nothing_lowers_it(
     lines = [one["words"] for one in told if one["code"] == "price"]
     assert [words.split("”")[0] for words in lines] == ["The offer “Nothing", "The offer “Nobody's"]
     assert "draws no price" in stocked.browser("manager").get(f"/campaigns/{number}/checks/").text
+
+
+def test_checks_tell_where_something_is_taken_off_the_price_of_no_product(stocked: Web) -> None:
+    shop = stocked.shop
+    made = [
+        shop.offer("cross-sell", name=name, **changes)
+        for name, changes in (
+            ("Percent", {"fields": {"percent": 20}}), ("Money", {"fields": {"amount_off_cents": 200}}),
+            ("Own", {"fields": {"price_cents": 200}}), ("Belt", {"product": "belt", "fields": {"percent": 20}}),
+        )
+    ]  # fmt: skip
+    slots = [SlotChoice(slot=at, default=shop.offer("neutral"), offers=made) for at in (0, 1)]
+    number = shop.campaign(published=False, slots=slots)
+    told = stocked.program("manager").told("GET", f"/campaigns/{number}/findings")["findings"]
+    lines = [one["words"] for one in told if one["code"] == "price"]
+    words = "takes something off a price, and has no product: name one."
+    assert lines == [f"The offer “{name}” {words}" for name in ("Percent", "Money")]

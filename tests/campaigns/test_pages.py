@@ -144,7 +144,7 @@ def test_it_gives_an_offer_the_design_of_its_kind_and_tells_faults_in_words(web:
 
 def test_it_says_before_the_send_that_no_offer_is_chosen(web: Web) -> None:
     browser, number = web.browser("manager"), web.shop.campaign(published=False)
-    words = "No offer is chosen for any place yet"
+    words = "No offer is chosen for any place: everybody sees the neutral default. <a"
     assert words not in browser.get(f"/campaigns/{number}/schedule").text
     kept = browser.post(
         f"/campaigns/{number}/offers",

@@ -181,6 +181,11 @@ def test_it_takes_every_field_that_an_open_fills_in_and_says_which_there_are() -
     with pytest.raises(InvalidInput) as refused:
         check_text("fields.headline", "{{ profile.first_nam }}")
     assert "reads profile.first_nam, which nothing fills in; there are profile.first_name, " in str(refused.value)
+    with pytest.raises(InvalidInput) as refused:
+        check_text("fields.headline", "{{ profile.first_nam }}, {{ product.name }}, {{ product.prise }}")
+    assert "reads product.prise and profile.first_nam, which nothing fills in; there are" in str(refused.value)
+    assert "product.price, " in str(refused.value)
+    assert "profile.first_name, " in str(refused.value)
 
 
 def test_it_ends_no_line_before_a_percent_sign() -> None:
