@@ -205,6 +205,7 @@ def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:
     seconds, stop = FIRST_PAUSE_SECONDS, threading.Event()
     while True:
         worker, began = _Worker([queue(name, connection)], connection=connection, serializer=SERIALIZER), monotonic()
+        worker.stop = stop
         try:
             worker.work(burst=burst, logging_level="WARNING")
             why = "it gave up"
@@ -212,7 +213,7 @@ def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:
             if burst:
                 raise
             why = type(error).__name__
-        if burst or worker.is_told_to_stop:
+        if burst or stop.is_set():
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
@@ -225,13 +226,19 @@ def work(name: QueueName, connection: Redis, *, burst: bool = False) -> None:
 
 
 class _Worker(SimpleWorker):
-    """RQ's, which ends alike when it is told to and when it cannot go on; this one knows which."""
+    """RQ's, which ends alike when it is told to and when it cannot go on; `stop` is set where somebody told it to."""
 
-    is_told_to_stop = False
+    stop: threading.Event
 
     def request_stop(self, signum: Any, frame: Any) -> None:
-        self.is_told_to_stop = True
+        self.stop.set()
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]
+        if self.stop.is_set():
+            # It was told before RQ listened.
+            self._stop_requested = True
 
     def register_death(self) -> None:
         """As RQ's; what a full store does not take of it runs out there by itself."""

@@ -13,7 +13,7 @@ from redis.exceptions import OutOfMemoryError
 
 from base import stores
 from base.clock import monotonic, pause
-from base.queues import QueueName, queue
+from base.queues import SERIALIZER, QueueName, queue
 from base.stores import Store
 from tests.campaigns.shop import Shop
 from tests.streams import lengths
@@ -116,3 +116,13 @@ def test_a_worker_waits_then_and_works_on_afterwards(shop: Shop, tmp_path: Path)
         last = waiting.enqueue(jobs.COUNT_RESULTS)
         until(lambda: last.is_finished or process.poll() is not None)
         assert process.poll() is None, log.read_text()
+
+
+def test_a_worker_that_was_told_to_stop_before_it_listens_takes_no_job(shop: Shop) -> None:
+    waiting = queue(QueueName.WORK, shop.queues)
+    waiting.enqueue(jobs.COUNT_RESULTS)
+    worker = jobs._Worker([waiting], connection=shop.queues, serializer=SERIALIZER)
+    worker.stop = threading.Event()
+    worker.stop.set()
+    worker.work(burst=True)
+    assert waiting.count == 1

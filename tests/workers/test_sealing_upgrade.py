@@ -80,8 +80,8 @@ ROWS = (
      " VALUES (1, 'hand', 'k', now(), now(), '', 'one door', 'moved to Wales')", ()),
     ("INSERT INTO suppression_change (address_hash, at, listed, reason, via, evidence)"
      " VALUES ('hash', now(), true, 'bounced', 'dsn', 'countess is full')", ()),
-    ("INSERT INTO mail_report (key, kind, via, at, received_at, words)"
-     " VALUES ('k', 'soft', 'dsn', now(), now(), 'countess is full')", ()),
+    ("INSERT INTO mail_report (key, kind, via, at, received_at, campaign_id, occurrence, words)"
+     " VALUES ('k', 'soft', 'dsn', now(), now(), 1, 1, 'countess is full')", ()),
     ("INSERT INTO shop_waiting (source_id, order_id, message_id, event, properties, at, received_at)"
      " VALUES (1, 'o9', 'r1', 'Order Refunded', '{\"note\": \"for Mildred\"}', now(), now())", ()),
 )  # fmt: skip

@@ -34,6 +34,13 @@ START_SECONDS = 240
 PARTS = {"render", "signals", "web", "sender", "worker", "scheduler", "recorder", "inbox"}
 
 
+def pid_in(path: Path) -> int:
+    try:
+        return int(path.read_text().split("\n")[0])
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 class Terminal:
     """Somebody's terminal with `latebind up` in it."""
 
@@ -73,10 +80,9 @@ class Terminal:
         return {name: entry["pid"] for name, entry in noted.items()}
 
     def servers(self) -> dict[str, int]:
-        return {
-            "postgres": int((self.var / "postgres" / "postmaster.pid").read_text().split("\n")[0]),
-            "valkey": int((self.var / "valkey.lock").read_text()),
-        }
+        """Their pids; 0 of one that is not there."""
+        noted = {"postgres": self.var / "postgres" / "postmaster.pid", "valkey": self.var / "valkey.lock"}
+        return {name: pid_in(path) for name, path in noted.items()}
 
     def interrupt(self) -> int:
         assert self.process
