@@ -11,6 +11,7 @@ from sqlalchemy import select
 from campaigns import audience, triggers
 from campaigns.campaigns import Trigger
 from campaigns.campaigns import campaign as stored
+from signals.joining import join
 from signals.scores import assign
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
@@ -119,7 +120,8 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     shop: Shop, relay: Relay, scheduler: Scheduler
 ) -> None:
     shop.intake.categories.learn(["Shoes", "Socks"], create=True)
-    shop.people("ann", "ben", "eve", "ida", "uma")
+    shop.people("ann", "ben", "eve", "ida", "uma", "kim", "kim-2")
+    join(shop.intake, shop.profile("kim"), shop.profile("kim-2"), shop.now, by="a person")
     shop.clock.advance(MINUTE)
     waits: dict[str, Any] = {"kind": "triggered", "ends_at": shop.now + timedelta(days=2), "send_holdout": 0.0}
     thanks = shop.campaign(trigger=Trigger(event="Order Completed"), **waits)
@@ -142,15 +144,16 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     assert relay.received() == {"ben@example.com": 1, "eve@example.com": 2}
     # The next order of who cancelled starts it; an update of an order begins none, and is an event all the same, unless
     # nothing is left of the order. It may be the only call that tells of it.
-    of = {"eve": "e-1", "ann": "a-1", "ida": "i-1", "uma": "u-1"}
+    of = {"eve": "e-1", "ann": "a-1", "ida": "i-1", "uma": "u-1", "kim-2": "k-1"}
     shop.send(
         ordered("ann", "a-2", "socks"),
+        ordered("kim", "k-1", "socks"),
         *(ordered(name, number, "shoes") | {"event": "Order Updated"} for name, number in of.items()),
         {"type": "track", "userId": "uma", "event": "Order Cancelled", "properties": {"order_id": "u-1"}},
     )
     minutes(shop, scheduler, 2)
     assert relay.received()["ann@example.com"] == 1
-    assert {names[row.profile_id] for row in shop.ledger(changed)} == {"eve", "ida"}
+    assert {names[row.profile_id] for row in shop.ledger(changed)} == {"eve", "ida", "kim-2"}, "whoever speaks for kim"
 
 
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
