@@ -16,6 +16,7 @@ from render.app import create_app
 from tests.campaigns.shop import Shop
 from tests.workers.opens import Opens
 from tests.workers.peergateway import PeerGateway, peer_gateway
+from tests.workers.post import Post
 from tests.workers.relay import Relay
 from tests.workers.texting import Texting
 from workers import jobs
@@ -73,3 +74,9 @@ def peer() -> Iterator[PeerGateway]:
 def texting(shop: Shop, scheduler: Scheduler, peer: PeerGateway) -> Texting:
     """A shop whose campaigns go by that gateway."""
     return Texting(shop, scheduler, peer)
+
+
+@pytest.fixture
+def post(shop: Shop, relay: Relay, scheduler: Scheduler) -> Post:
+    """A shop whose mails have envelope senders of their own."""
+    return Post(shop, relay, scheduler)
