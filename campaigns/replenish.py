@@ -75,7 +75,7 @@ def enter(session: Session, campaign: Campaign, occurrence: int, now: datetime) 
 
 def _due_for(session: Session, terms: Replenish, slug: str, number: int, now: datetime) -> Select[int, int, int]:
     rule = rulebook.check(session, due_rule(terms, slug), "audience", "replenish")
-    last_day = ProfileStateRow.document[("categories", str(number), "last_day")].as_integer()
+    last_day = ProfileStateRow.document[("categories", str(number), "days", 0)].as_integer()
     return select(
         ProfileStateRow.profile_id,
         literal(number, Integer).label("category_id"),

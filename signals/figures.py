@@ -8,7 +8,8 @@ word that somebody wrote is in none of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -35,7 +36,7 @@ def figures(call: Mapping[str, Any]) -> bytes | None:
     event, properties, context = call.get("event"), call.get("properties"), call.get("context")
     if isinstance(properties, dict):
         is_product = isinstance(event, str) and "product" in event.lower()
-        told = dict(_told(properties, _FIELDS)) | _product(properties, _SPELLINGS if is_product else _SURE)
+        told = _told(properties) | _product(properties, _SPELLINGS if is_product else _SURE)
         if told:
             found["properties"] = told
     if isinstance(context, dict):
@@ -53,24 +54,31 @@ def order_number(properties: Mapping[str, Any]) -> str | None:
     return shown if 0 < len(shown) <= MAX_ID else None
 
 
-def _told(given: Mapping[str, Any], fields: Mapping[str, Callable[[Any], Any]]) -> Iterator[tuple[str, Any]]:
-    for name, read in fields.items():
+def _told(given: Mapping[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name, read in _FIELDS.items():
         value = given.get(name)
         if value is not None and (kept := read(value)) is not None:
-            yield name, kept
+            told[name] = kept
+    return told
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, str):
-        return value if _NUMBER.fullmatch(value) else None
-    return value if type(value) in _NUMBERS else None
+    if type(value) in _NUMBERS:
+        return value
+    return value if isinstance(value, str) and _NUMBER.fullmatch(value) else None
 
 
 def _id(value: Any) -> Any:
     """An id; nothing where an address stands in its place, or words do."""
     if isinstance(value, str):
-        return value if len(value) <= MAX_ID and not _ADDRESS.search(value) and value.count(" ") < 3 else None
+        return value if len(value) <= MAX_ID and _is_id(value) else None
     return _number(value)
+
+
+@lru_cache(maxsize=10_000)
+def _is_id(text: str) -> bool:
+    return text.count(" ") < 3 and not _ADDRESS.search(text)
 
 
 def _currency(value: Any) -> Any:

@@ -19,31 +19,10 @@ from signals.currencies import PAR, told_in
 from signals.state import MAX_NUMBER, MAX_PRODUCT_ID, MAX_QUANTITY, MAX_TRAIT_NAME, MAX_TRAIT_TEXT, Trait
 
 Kind = Literal[
-    "order",
-    "order_update",
-    "refund",
-    "cancel",
-    "view",
-    "list_view",
-    "cart_add",
-    "cart_remove",
-    "cart",
-    "checkout",
-    "review",
-    "complaint",
-    "complaint_closed",
-    "note",
-    "survey",
-    "registered",
-    "mark",
-    "unmark",
-    "consent",
-    "traits",
-    "mail_open",
-    "mail_click",
-    "clue",
-    "other",
-]
+    "order", "order_update", "refund", "cancel", "view", "list_view", "cart_add", "cart_remove", "cart", "checkout",
+    "review", "complaint", "complaint_closed", "note", "survey", "registered", "mark", "unmark", "consent",
+    "traits", "mail_open", "mail_click", "clue", "other",
+]  # fmt: skip
 MAIL_KINDS: frozenset[str] = frozenset({"mail_open", "mail_click"})
 """Fetches and clicks of our own mails: they do not move the state's version."""
 
@@ -123,7 +102,10 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def categories(self) -> set[int]:
         """The categories that it tells of."""
-        return {self.category, *(line.category for line in self.lines)} - {0}
+        found = {line.category for line in self.lines}
+        found.add(self.category)
+        found.discard(0)
+        return found
 
 
 STANDS: Final = "placed"
@@ -167,6 +149,9 @@ _UNKEPT_TRAITS = frozenset(
     {"email", "phone", "id", "user_id", "anonymous_id", "username", "avatar", "website", "password", "address.street"}
 )
 _CATEGORY: Final = ("category", "category_id", "categoryId")
+_SUBJECT: Final = ("complaint_id", "survey_id", "survey", "case_id")
+_WITH_SUBJECT: Final[frozenset[Kind]] = frozenset({"complaint", "complaint_closed", "survey"})
+_WITH_SCORE: Final[frozenset[Kind]] = frozenset({"review", "survey"})
 _HUMP = re.compile(r"([a-z0-9])([A-Z])")
 
 
@@ -217,12 +202,12 @@ def fold_event(
         total_cents=_total(kind, properties, lines),
         currency=told_in(properties.get("currency")) if kind in PRICED else "",
         category=_category(properties, category_id),
-        subject=_text(_first(properties, "complaint_id", "survey_id", "survey", "case_id"))[:MAX_TRAIT_NAME],
-        score=_score(_first(properties, "rating", "score")),
+        subject=_text(_first(properties, *_SUBJECT))[:MAX_TRAIT_NAME] if kind in _WITH_SUBJECT else "",
+        score=_score(_first(properties, "rating", "score")) if kind in _WITH_SCORE else None,
         word=_said(kind, _text(raw.get("event")), properties),
         withdraws=_text(properties.get("message_id"))[:MAX_ID] if kind == "unmark" else "",
-        seen=_text(_first(properties, "class", "fetch_class")) in ("person", "proxy"),
-        by_mail=_text(_mapping(_mapping(raw.get("context")).get("campaign")).get("medium")).lower() == "email",
+        seen=kind in MAIL_KINDS and _text(_first(properties, "class", "fetch_class")) in ("person", "proxy"),
+        by_mail=kind in PRICED and _is_by_mail(raw),
         traits=_traits(_mapping(raw.get("traits"))) if kind == "traits" else {},
         consent=_consent(properties) if kind == "consent" else {},
     )
@@ -233,14 +218,14 @@ def cents_of(value: object) -> int | None:
 
     Halves round away from zero, as tills do; amounts beyond 10^12 cents are taken for mistakes.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
     if type(value) is float and -_EXACT < value < _EXACT:
         # What is told in whole cents needs no decimals: its hundredfold is off a whole number by rounding alone.
         scaled = value * 100
         nearest = round(scaled)
         if -_NEAR < scaled - nearest < _NEAR:
             return nearest
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
     try:
         amount = Decimal(value if isinstance(value, int) else str(value).strip())
         cents = int((amount * 100).to_integral_value(rounding=ROUND_HALF_UP)) if amount.is_finite() else None
@@ -280,22 +265,23 @@ def _line(product: object, category_id: Callable[[str], int | None], gift: bool,
         return None
     name = product_id(product)
     category = _category(product, category_id)
-    quantity = _quantity(product.get("quantity"))
+    told = product.get("quantity")
+    quantity = 1 if told is None else _quantity(told)
     if quantity < 1 or not (name or category):
         return None
-    return Line(
-        product=name,
-        category=category,
-        quantity=quantity,
-        cents=_not_negative(cents_of(product.get("price"))),
-        gift=gift or product.get("gift") is True,
-        coupon=coupon or bool(_text(product.get("coupon"))),
-    )
+    cents = cents_of(product.get("price"))
+    if cents is not None and cents < 0:
+        cents = None
+    if not coupon and "coupon" in product:
+        coupon = bool(_text(product["coupon"]))
+    return Line(name, category, quantity, cents, gift or product.get("gift") is True, coupon)
 
 
 def product_id(product: Mapping[str, Any]) -> str:
     """The id of a product in a call, under whichever of its names; "" where there is none."""
-    return _text(_first(product, "product_id", "productId", "sku", "id"))[:MAX_PRODUCT_ID]
+    told = product.get("product_id")
+    name = told if type(told) is str else _text(_first(product, "product_id", "productId", "sku", "id"))
+    return name[:MAX_PRODUCT_ID]
 
 
 def _refund_id(properties: Mapping[str, Any], order_id: str) -> str:
@@ -305,7 +291,8 @@ def _refund_id(properties: Mapping[str, Any], order_id: str) -> str:
 
 
 def _category(properties: Mapping[str, Any], category_id: Callable[[str], int | None]) -> int:
-    text = _text(_first(properties, *_CATEGORY))
+    told = properties.get("category")
+    text = told if type(told) is str else _text(_first(properties, *_CATEGORY))
     return (category_id(text) or 0) if text else 0
 
 
@@ -329,6 +316,11 @@ def _score(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if abs(number) <= MAX_NUMBER else None
+
+
+def _is_by_mail(raw: Mapping[str, Any]) -> bool:
+    campaign = _mapping(_mapping(raw.get("context")).get("campaign"))
+    return _text(campaign.get("medium")).lower() == "email"
 
 
 def _said(kind: Kind, name: str, properties: Mapping[str, Any]) -> str:
@@ -370,10 +362,6 @@ def _consent(properties: Mapping[str, Any]) -> dict[str, bool]:
         for purpose, granted in pairs
         if isinstance(purpose, str) and purpose and isinstance(granted, bool)
     }
-
-
-def _not_negative(cents: int | None) -> int | None:
-    return cents if cents is not None and cents >= 0 else None
 
 
 def _first(properties: Mapping[str, Any], *names: str) -> object:

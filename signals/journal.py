@@ -144,7 +144,8 @@ def _line(entry: Entry, source: int, received: str, vault: Vault) -> str:
     name = "\\N" if signal.name is None else signal.name.translate(_ESCAPES)
     listed = ",".join(map(str, sorted(event.categories)))
     body = vault.seal(signal.body, BODY.place).hex()
-    shown = "\\N" if signal.figures is None else signal.figures.decode().translate(_ESCAPES)
+    # JSON has no bare line ends nor tabs.
+    shown = "\\N" if signal.figures is None else signal.figures.decode().replace("\\", "\\\\")
     return (
         f"{event.arrival}\t{signal.message_id.translate(_ESCAPES)}\t{source}\t{entry.profile}\t{signal.type}\t{name}\t"
         f"{signal.time.isoformat()}\t{received}\t{{{listed}}}\t{order}\t{number}\t{total}\t"

@@ -72,12 +72,11 @@ class Placement:
         self.lines, self.told_by = list(event.lines), event.arrival
         self.paid = paid(event)
         self.amount = self._kept = self.paid or 0
-        is_priced = all(line.cents is not None for line in self.lines)
-        self._prices = sum([line.quantity * (line.cents or 0) for line in self.lines]) if is_priced else 0
+        prices = [line.quantity * line.cents for line in self.lines if line.cents is not None]
+        is_priced = len(prices) == len(self.lines)
+        self._prices = sum(prices) if is_priced else 0
         self._pieces = sum([line.quantity for line in self.lines])
-        self._is_priced = event.total_cents is not None or (
-            bool(self.lines) and all(line.cents is not None for line in self.lines)
-        )
+        self._is_priced = event.total_cents is not None or (is_priced and bool(prices))
         self._is_paid_back = False
 
     def complete(self, event: FoldEvent) -> None:
@@ -196,7 +195,10 @@ def order_key(order_id: str) -> bytes:
 
 def knows_order(keys: bytes, key: bytes) -> bool:
     """Whether `key` is among packed keys."""
-    return any(keys[start : start + ORDER_KEY] == key for start in range(0, len(keys), ORDER_KEY))
+    at = keys.find(key)
+    while at % ORDER_KEY and at >= 0:
+        at = keys.find(key, at + 1)
+    return at >= 0
 
 
 def resolve(events: Sequence[FoldEvent]) -> Resolution:

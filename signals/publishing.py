@@ -100,6 +100,15 @@ class Publisher:
             raise Unavailable(HOT_STORE) from error
         return missing
 
+    def drop_states(self, profiles: Sequence[int]) -> None:
+        """Delete states that must not be gone by: opens show the default until they are written again. A store that is
+        full takes that, and no state. Raises Unavailable.
+        """
+        try:
+            self._store.delete(*(keys.state(profile) for profile in profiles))
+        except RedisError as error:
+            raise Unavailable(HOT_STORE) from error
+
     def forget(self, profiles: Sequence[int]) -> int:
         """Delete what render keeps of erased profiles: what was shown and used. Walks all keys once."""
         try:

@@ -207,7 +207,7 @@ def _amount(document: _Document, params: Params) -> Expression:
 def _purchase_days(document: _Document, params: Params) -> Expression:
     if params.category is None:
         return document.days_since("last_order_day")
-    return document.days_since("categories", str(params.category), "last_day")
+    return document.days_since("categories", str(params.category), "days", 0)
 
 
 def _interval(document: _Document, params: Params) -> Expression:
@@ -244,7 +244,7 @@ def _route(document: _Document, params: Params) -> Expression:
     is_bad = and_(
         func.coalesce(document.text("reviews", category, "sentiment") == "negative", false()),
         document.today - reviewed <= routes.REVIEW_DAYS,
-        func.coalesce(document.whole("categories", category, "last_day") <= reviewed, true()),
+        func.coalesce(document.whole("categories", category, "days", 0) <= reviewed, true()),
     )
     is_looking = and_(
         document.count("views", category, "n") >= routes.LOOKS,

@@ -323,7 +323,8 @@ def _moment(text: str, field: str) -> datetime:
 
 
 def _milliseconds(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    rest = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - rest) if rest else moment
 
 
 def _note_order(signal: Signal, properties: Mapping[str, Any]) -> None:

@@ -221,11 +221,14 @@ _MAPS = (
 
 def encode(state: ProfileState) -> bytes:
     """The state's bytes; equal states have equal bytes whatever the order their maps were filled in."""
-    ordered = copy.copy(state)
+    ordered = state
     for name in _MAPS:
         entries = getattr(state, name)
-        if len(entries) > 1:
-            setattr(ordered, name, {key: entries[key] for key in sorted(entries)})
+        # Mostly they are in order: a state that was decoded has them so.
+        if len(entries) > 1 and (names := sorted(entries)) != list(entries):
+            if ordered is state:
+                ordered = copy.copy(state)
+            setattr(ordered, name, {key: entries[key] for key in names})
     return _ENCODER.encode(ordered)
 
 
@@ -346,12 +349,12 @@ def _bought(stats: CategoryStats) -> dict[str, Any]:
 
 
 def _asked(stats: CategoryStats) -> dict[str, Any]:
-    """`_bought` without what no rule asks for. It is told of every category with every signal, so in few steps, and in
-    the order in which PostgreSQL keeps names: the short ones first."""
+    """`_bought` without what no rule asks for; the newest of the days is the last one. It is told of every category
+    with every signal, so in few steps, and in the order in which PostgreSQL keeps names: the short ones first."""
     gaps, day = stats.gaps, stats.last_s // DAY_S
     if not gaps:
-        return {"n": stats.n, "days": [day], "cents": stats.cents, "last_day": day}
-    found = {"n": stats.n, "days": days_back(day, gaps), "cents": stats.cents, "last_day": day}
+        return {"n": stats.n, "days": [day], "cents": stats.cents}
+    found = {"n": stats.n, "days": days_back(day, gaps), "cents": stats.cents}
     if len(gaps) > 1 and (between := interval(gaps)) is not None:
         found["interval_days"] = between
     return found

@@ -27,7 +27,7 @@ from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals.consent import set_consent
-from signals.intake import Intake, publish_due, regroup
+from signals.intake import Intake, publish_due, regroup, stored_states
 from signals.products import publish_due_products
 from signals.publishing import HOT_STORE
 from signals.suppression import unsubscribe_address
@@ -129,13 +129,23 @@ class Following:
                     raise
 
     def _withdraw(self, record: ConsentRecord) -> None:
-        """`withdraw`; where a cluster's node is away its state is written when it is back, and others need not wait."""
+        """`withdraw`; where a cluster's node is away, or the store is full, the state is written when it can be, and
+        others need not wait. What is taken back is in effect in a full store too: no state says otherwise there."""
         try:
             self.withdraw(record)
         except Unavailable as error:
-            if not self._is_one_node(error):
+            if isinstance(error.__cause__, OutOfMemoryError):
+                if not record.granted:
+                    self._drop(record.profile)
+            elif self._is_one_node(error):
+                self._restarts.missed()
+            else:
                 raise
-            self._restarts.missed()
+
+    def _drop(self, profile: int) -> None:
+        with transaction(self._parts.sessions) as session:
+            members = [member for member, _, _ in stored_states(session, [profile])]
+        self._intake.publisher.drop_states(members)
 
     def _is_one_node(self, error: RedisError | Unavailable) -> bool:
         """Whether what failed is the hot store, and perhaps no more of it than a node of a cluster."""

@@ -240,6 +240,11 @@ class _Worker(SimpleWorker):
             # It was told before RQ listened.
             self._stop_requested = True
 
+    def set_shutdown_requested_date(self) -> None:
+        """As RQ's, which tells the store in the midst of a job: one that takes nothing must not fail the job."""
+        with suppress(RedisError):
+            super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
+
     def register_death(self) -> None:
         """As RQ's; what a full store does not take of it runs out there by itself."""
         with suppress(RedisError):

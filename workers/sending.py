@@ -338,6 +338,8 @@ class Sender:
                 ready.append(self._composers.build(row, now, hashes.get(row.id)))
             except InvalidInput as error:
                 failed.append(Settled(row.id, row.fence, "failed", f"{error.field} {error.message}"))
+            except (RedisError, Unavailable):
+                raise  # No mail is to blame for a server that is away.
             except Exception as error:  # noqa: BLE001 - what one person's data break must not keep the others' mails
                 _log.error("a mail could not be built", delivery=row.id, error=type(error).__name__, exc_info=error)
                 failed.append(Settled(row.id, row.fence, "failed", f"could not be built: {type(error).__name__}"))

@@ -21,7 +21,7 @@ DAY_MS = 86_400_000
 UNASKED = {
     "format", "version", "last_ms", "erased", "recent", "order_keys", "unmatched", "complaints", "coupon_orders",
     "since_s", "last_order_s", "last_note_s", "last_click_s", "last_open_s", "cart_day", "checkout_day",
-    "categories.last_s", "categories.coupons", "views.last_s", "scores.as_of_s",
+    "categories.last_s", "categories.last_day", "categories.coupons", "views.last_s", "scores.as_of_s",
     "cart.product", "cart.quantity", "cart.cents", "marks.day",
 }  # fmt: skip
 """What no query asks of a state, by place in its document."""
@@ -157,4 +157,4 @@ def test_what_sql_reads_of_categories_is_told_in_the_order_in_which_postgresql_k
     days = CategoryStats(3, 900, 40 * DAY_S, bytes((5, 9)))
     told = queried(ProfileState(categories={12: days, 3: CategoryStats(1, 350, DAY_S)}))["categories"]
     assert list(told) == ["3", "12"]
-    assert list(told["12"]) == ["n", "days", "cents", "last_day", "interval_days"]
+    assert list(told["12"]) == ["n", "days", "cents", "interval_days"]

@@ -8,19 +8,25 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import pytest
 from redis.exceptions import OutOfMemoryError
 
-from base import stores
+from base import keys, stores
 from base.clock import monotonic, pause
 from base.queues import SERIALIZER, QueueName, queue
 from base.stores import Store
+from signals.intake import publish_due
+from signals.state import decode
 from tests.campaigns.shop import Shop
 from tests.streams import lengths
 from tests.workers.opens import Opens
 from tests.workers.test_recorder import click
 from tests.workers.test_sending_processes import running
 from workers import jobs
+from workers.composers import Composers
+from workers.handover import Ready
 from workers.recorder import Recorder, run
 from workers.recording import Written
 
@@ -126,3 +132,59 @@ def test_a_worker_that_was_told_to_stop_before_it_listens_takes_no_job(shop: Sho
     worker.stop.set()
     worker.work(burst=True)
     assert waiting.count == 1
+
+
+@pytest.mark.parametrize("moment", ["built", "handed over"])
+def test_a_sender_that_is_told_to_stop_then_loses_no_mail(
+    opens: Opens, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, mails, made = opens.shop, 12, [0]
+    shop.people(*(f"p{number}" for number in range(mails)))
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    opens.scheduler.tick()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def stop(*_given: object) -> None:
+        made[0] += 1
+        if made[0] == 5:
+            for server in stores.servers(shop.queues).values():
+                server.config_set("maxmemory", 1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    build = Composers.build
+
+    def built(self: Composers, *given: Any) -> Ready:
+        stop()
+        return build(self, *given)
+
+    if moment == "built":
+        monkeypatch.setattr(Composers, "build", built)
+    else:
+        opens.relay.before_answer = stop
+    try:
+        jobs.work(QueueName.SEND, shop.queues)
+    finally:
+        for server in stores.servers(shop.queues).values():
+            server.config_set("maxmemory", 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert made[0] >= 5
+    assert {row.state for row in shop.ledger(campaign)} == {"accepted"}
+    assert len(opens.relay.mails) == mails
+
+
+def test_a_withdrawal_keeps_no_record_waiting_and_is_in_effect_then(opens: Opens) -> None:
+    mail = opens.send("ann")["ann"]
+    opens.client.post(mail.unsubscribe, data={"List-Unsubscribe": "One-Click"})
+    opens.put(click(1))
+    state = keys.state(opens.shop.profile("ann"))
+    with full(opens.shop.store):
+        until(lambda: opens.recorder.step(block_ms=1) == 0)
+        assert (ids(opens), opens.recorder.lag()) == ([f"{1:032x}"], 0)
+        # Its absence says as little as a lost one's.
+        assert opens.shop.store.get(state) is None
+    assert publish_due(opens.shop.intake)
+    held = opens.shop.store.get(state)
+    assert isinstance(held, bytes)
+    assert decode(held).consent["email"] is False
