@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import hiredis
@@ -155,17 +156,19 @@ class Agreement:
     def __init__(self, hot: Hot) -> None:
         self._hot = hot
 
-    def write(self, names: Names, read: Personal, change: Change) -> Personal | None:
-        """Write if nobody else did: None then, else what is there now. Raises Unavailable."""
+    def write(self, names: Names, read: Personal, change: Change, until: float | None = None) -> Personal | None:
+        """Write if nobody else did: None then, else what is there now; known by `until` (monotonic seconds), or within
+        a reply's usual time. Raises Unavailable."""
         stream = self._hot.stream_beside(names.shown)
         try:
             try:
-                reply = self._written(names, read, change, stream)
+                reply = self._written(names, read, change, stream, until)
             except hiredis.ReplyError as error:
                 if NOT_LOCAL not in str(error):
                     raise
                 # The stream is on its way to another node, or there; nothing was written. Once more, with another.
-                reply = self._written(names, read, change, self._hot.stream_beside(names.shown, stream))
+                beside = self._hot.stream_beside(names.shown, stream)
+                reply = self._written(names, read, change, beside, until)
         except hiredis.ReplyError as error:
             # A store that refuses to write (memory full, read-only replica) is as good as away.
             raise Unavailable("Valkey") from error
@@ -174,7 +177,7 @@ class Agreement:
         shown, used, state = reply
         return Personal(state or None, shown or None, used or None)
 
-    def _written(self, names: Names, read: Personal, change: Change, stream: str) -> Any:
+    def _written(self, names: Names, read: Personal, change: Change, stream: str, until: float | None) -> Any:
         """One run of the script. Raises Unavailable, hiredis.ReplyError."""
         command = _WRITE.command(
             (names.shown, names.used, names.state),
@@ -188,7 +191,7 @@ class Agreement:
             STREAM_FIELD,
             stream,
         )
-        (reply,) = self._taught(_WRITE, [command], self._hot.call)
+        (reply,) = self._taught(_WRITE, [command], partial(self._hot.call, until=until))
         return reply
 
     def reserve(self, offers: Sequence[int], name: str, now_ms: int) -> Reservation:

@@ -89,10 +89,12 @@ class HotCluster:
             return monotonic() - self._looked_at < self._pause_seconds
         return all(self._node(place).is_away for place in self._map.streams)
 
-    def call(self, *commands: Command) -> list[Any]:
-        """As `Hot.call`."""
-        replies = self._alone(commands[0]) if len(commands) == 1 else None
+    def call(self, *commands: Command, until: float | None = None) -> list[Any]:
+        """As `Hot.call`. What is to be there by then is asked of one node, and of no other that it names."""
+        replies = self._alone(commands[0], until) if len(commands) == 1 else None
         if replies is None:
+            if until is not None:
+                raise Unavailable("Valkey")
             replies = self._replies(commands)
         for reply in replies:
             if reply is AWAY or (type(reply) is list and AWAY in reply):
@@ -142,7 +144,7 @@ class HotCluster:
         for node in list(self._nodes.values()):
             node.close()
 
-    def _alone(self, command: Command) -> list[Any] | None:
+    def _alone(self, command: Command, until: float | None = None) -> list[Any] | None:
         """The reply to a command whose keys are all on one node, as nearly always; None where it is not that easy."""
         names = command[1:] if command[0] == "MGET" else command[3:4] if command[0] == "EVALSHA" else command[1:2]
         slots = {slot_of(_text(name)) for name in names}
@@ -150,7 +152,7 @@ class HotCluster:
         if place is None:
             return None
         try:
-            return self._node(place).call(command)
+            return self._node(place).call(command, until=until)
         except hiredis.ReplyError as error:
             if str(error).partition(" ")[0] in _PLAIN:
                 raise

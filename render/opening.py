@@ -52,6 +52,8 @@ MAX_ROUNDS: Final = 32
 STRICT_ROUNDS: Final = 4
 """Rounds in which a new open must be agreed on the very state it was decided on; after that an older one will do, so
 that signals which pour in cannot keep a mail from its picture."""
+ACCEPT_SECONDS: Final = 0.02
+"""Kept back from noting a sight, for the records that must be accepted where that fails."""
 HELD_BACK: Final = Live(state="ended")
 """What is live for whoever is to get the defaults."""
 _NOTHING_READ: Final = Personal(None, None, None)
@@ -184,8 +186,10 @@ class Opening:
         personal = opened.personal
         records = (*opened.records, made)
         for _ in range(MAX_ROUNDS):
-            if not opened.is_agreed or personal is None or fetch.time_left < self._round_seconds:
+            if not opened.is_agreed or personal is None or fetch.time_left < ACCEPT_SECONDS:
                 break
+            # A picture that took long is seen all the same, and a click must know: it is noted in what time is left.
+            until = fetch.deadline - ACCEPT_SECONDS if fetch.time_left < self._round_seconds else None
             shown = understood(decode_shown, personal.shown) or Shown()
             lane = shown.lane(fetch.lane)
             after = _marked(lane, fetch, opened, sight)
@@ -196,7 +200,7 @@ class Opening:
                 entry=record.seal(records, self._sealer),
             )
             try:
-                theirs = self._agreement.write(fetch.names, personal, change)
+                theirs = self._agreement.write(fetch.names, personal, change, until)
             except Unavailable:
                 break
             if theirs is None:

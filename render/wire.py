@@ -127,11 +127,12 @@ class Hot(Protocol):
         """Whether nobody should be asked to wait for it."""
         ...
 
-    def call(self, *commands: Command) -> list[Any]:
+    def call(self, *commands: Command, until: float | None = None) -> list[Any]:
         """The replies to commands sent in one flight, as bytes, int, list or None.
 
-        Raises Unavailable when a server that they concern is away or slow, hiredis.ReplyError when one refuses a
-        command. Commands may be sent twice, so they must bear being done twice.
+        With `until` (monotonic seconds) they are waited for so long and no longer, and one that is late then says
+        nothing of the server. Raises Unavailable when a server that they concern is away or slow, hiredis.ReplyError
+        when one refuses a command. Commands may be sent twice, so they must bear being done twice.
         """
         ...
 
@@ -184,21 +185,21 @@ class HotStore:
         """Whether the last exchange failed and nobody should be asked to wait for the next one."""
         return monotonic() < self._away_until
 
-    def call(self, *commands: Command) -> list[Any]:
+    def call(self, *commands: Command, until: float | None = None) -> list[Any]:
         """As `Hot.call`: commands sent over a connection that had ended are sent once more on a new one."""
         if self._away_until and not self._may_probe():
             raise Unavailable("Valkey")
-        with self._judged():
+        with self._judged(is_short=until is not None):
             wire: _Wire | None = getattr(self._mine, "wire", None)
             if wire is None:
-                replies = self._anew(commands, monotonic() + self._reply_seconds)
+                replies = self._anew(commands, until or monotonic() + self._reply_seconds)
             else:
                 began = monotonic()
                 try:
                     wire.send(commands)
-                    replies = wire.receive(len(commands))
+                    replies = wire.receive(len(commands), until)
                 except _Broken:
-                    replies = self._anew(commands, began + self._reply_seconds)
+                    replies = self._anew(commands, until or began + self._reply_seconds)
         if self._late or self._away_until:
             self._well()
         for reply in replies:
@@ -206,7 +207,9 @@ class HotStore:
                 raise reply
         return replies
 
-    gather = call
+    def gather(self, *commands: Command) -> list[Any]:
+        """As `call`."""
+        return self.call(*commands)
 
     def stream_beside(self, key: str, but: str = "") -> str:
         """The one record stream."""
@@ -272,12 +275,16 @@ class HotStore:
             self._take(made)
 
     @contextmanager
-    def _judged(self) -> Iterator[None]:
-        """An exchange, or half of one: what goes wrong in it counts against the store. Raises Unavailable then."""
+    def _judged(self, *, is_short: bool = False) -> Iterator[None]:
+        """An exchange, or half of one: what goes wrong in it counts against the store, unless it had less than the
+        usual time (`is_short`) and took longer. Raises Unavailable then."""
         try:
             yield
         except (TimeoutError, BlockingIOError) as error:
-            self._ill(late=True)
+            if is_short:
+                self._drop()
+            else:
+                self._ill(late=True)
             raise Unavailable("Valkey") from error
         except (OSError, _Broken, hiredis.ReplyError, hiredis.ProtocolError) as error:
             self._ill(late=False)

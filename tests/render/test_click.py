@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,9 +10,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from base import keys
-from base.clock import FixedClock
+from base.clock import FixedClock, monotonic, pause
+from base.settings import Settings
 from base.tokens import WHOLE_MAIL, Purpose
+from render.app import create_app
+from render.cache import Picture
 from render.facts import Answers
+from render.pictures import Pictures, Wanted
 from signals.moments import unix_ms
 from signals.state import tombstone
 from tests.render.mail import APPLE, SCANNER, Mail, browser
@@ -98,6 +103,31 @@ def test_it_marks_a_click_ambiguous_after_an_apple_like_fetch_of_another_offer(
 
 
 @pytest.mark.feature("EC-13")
+def test_it_follows_a_picture_that_took_nearly_all_the_time_there_is(
+    mail: Mail, render_settings: Settings, noon: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail.publish(plan(discount={"landing": landing("discount")}))
+    app = create_app(replace(render_settings, deadline_ms=1_500), noon)
+    parts = app.extensions["parts"]
+    drawn = Pictures.get
+
+    def slow(self: Pictures, wanted: Wanted, deadline: float) -> Picture:
+        found = drawn(self, wanted, deadline)
+        # Less is left than an exchange with the store may take at most.
+        pause(max(0.0, deadline - monotonic() - 0.15))
+        return found
+
+    monkeypatch.setattr(Pictures, "get", slow)
+    try:
+        client = app.test_client()
+        client.get(mail.url(), headers=browser())
+        assert client.get(mail.click(), headers=browser()).headers["Location"] == landing("discount")
+    finally:
+        parts.close()
+    assert mail.fetches()[-1].rung == "drawn"
+    assert not mail.clicks()[-1].is_unseen
+
+
 def test_it_answers_a_click_without_a_fetch_and_marks_it_unseen(client: FlaskClient, mail: Mail) -> None:
     client.get(mail.url(1), headers=browser())
     answer = client.get(mail.click(), headers=browser())
