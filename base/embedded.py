@@ -145,6 +145,7 @@ class PostgresServer:
             "max_connections": "100",
             "max_wal_size": "2GB",
             "wal_compression": "on",
+            "log_error_verbosity": "terse",  # Details of an error hold the values of its rows.
             **({} if self._fsync else {"fsync": "off", "full_page_writes": "off"}),
         }
         command: list[str | Path] = [_binaries() / "postgres", "-D", self._data, "-p", str(self._port)]

@@ -70,7 +70,8 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     of an order that its shop says is placed, whatever it said before. `withdraws` is the message id of the mark that an
     unmark takes back. `seen` tells whether a person (or their proxy) was behind a mail fetch or click; `by_mail`
     whether an order came from a mail.
-    A trait of None is taken away. `refund_id` is the refund among those of its order, "" where it has no id.
+    A trait of None is taken away. `refund_id` is the refund among those of its order, "" where it has no id. `emptied`:
+    an update says that nothing is in the order, which is more than saying nothing of what is in it.
     """
 
     time_ms: int
@@ -93,6 +94,7 @@ class FoldEvent(msgspec.Struct, frozen=True, kw_only=True):
     by_mail: bool = False
     traits: dict[str, Trait | None] = {}
     consent: dict[str, bool] = {}
+    emptied: bool = False
 
     @property
     def key(self) -> tuple[int, str, int]:
@@ -210,6 +212,7 @@ def fold_event(
         by_mail=kind in PRICED and _is_by_mail(raw),
         traits=_traits(_mapping(raw.get("traits"))) if kind == "traits" else {},
         consent=_consent(properties) if kind == "consent" else {},
+        emptied=kind == "order_update" and properties.get("products") == [],
     )
 
 

@@ -59,6 +59,7 @@ class Placement:
         self.void = False
         self.currency, self.rate = "", PAR
         self.back, self.returns, self.share = 0, 0, 0.0
+        self.lines, self.told_by = [], event.arrival
         self.replace(event)
 
     def worth(self, cents: int) -> int:
@@ -66,10 +67,11 @@ class Placement:
         return worth(cents, self.rate)
 
     def replace(self, event: FoldEvent) -> None:
-        """Take the contents of an order call; a currency that it does not tell stays the one that was told."""
+        """Take the contents of an order call; a currency and goods that it does not tell stay those that were told."""
         if event.currency and event.currency != self.currency:
             self.currency, self.rate = event.currency, event.rate
-        self.lines, self.told_by = list(event.lines), event.arrival
+        if event.lines or event.emptied:
+            self.lines, self.told_by = list(event.lines), event.arrival
         self.paid = paid(event)
         self.amount = self._kept = self.paid or 0
         prices = [line.quantity * line.cents for line in self.lines if line.cents is not None]
@@ -231,7 +233,7 @@ def resolve(events: Sequence[FoldEvent]) -> Resolution:
                     _remember(window, first, event.order_id, placement)
                     if event.kind == "order_update":
                         begun[event.order_id] = index
-            elif event.kind == "order_update" and event.lines:
+            elif event.kind == "order_update" and (event.lines or event.emptied or event.total_cents is not None):
                 known.replace(event)
         elif event.kind in ("refund", "cancel") or (event.kind == "mark" and event.word in NOT_OWN):
             corrections.append(event)

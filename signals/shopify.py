@@ -46,7 +46,7 @@ _GRANTED: Final = {"subscribed": True, "unsubscribed": False}
 def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
     """What a call says; None for a topic that is not understood. Raises InvalidInput naming the field."""
     if topic in ORDERS:
-        return _order(body, shop)
+        return _order(body, shop, is_new=topic == "orders/create")
     if topic == "orders/delete":
         return Said()  # Tidying up: what was bought stays bought, unless it is cancelled.
     if topic == "refunds/create":
@@ -58,7 +58,7 @@ def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
     return None
 
 
-def _order(body: Mapping[str, Any], shop: Shop) -> Said:
+def _order(body: Mapping[str, Any], shop: Shop, *, is_new: bool) -> Said:
     order, own = order_of(shop, body.get("id"), "id"), number(body.get("id"), "id")
     if body.get("test") is True:
         return Said()
@@ -69,7 +69,7 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     said = Said(once={first})
     said.calls += identify(who, f"{first}-buyer-{updated.isoformat()}-{mark_of(who, shop)}", updated)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
-    if updated > placed:
+    if updated > placed or not is_new:  # Within the second in which it was placed, what is not its first word comes later.
         said.bound.append(Bound(order, "Order Updated", properties, updated, later))
     for index, refund in enumerate(objects(body.get("refunds"), "refunds")):
         said.bound += _refund(refund, order, f"refunds[{index}].")

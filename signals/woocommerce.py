@@ -42,7 +42,7 @@ ENDED: Final = frozenset({"cancelled", "failed"})
 def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
     """What a call says; None for a topic that is not understood. Raises InvalidInput naming the field."""
     if topic in ORDERS:
-        return _order(body, shop)
+        return _order(body, shop, is_new=topic == "order.created")
     if topic == "order.deleted":
         return Said()  # Tidying up: what was bought stays bought, unless it is cancelled.
     if topic in CUSTOMERS:
@@ -52,7 +52,7 @@ def read(topic: str, body: Mapping[str, Any], shop: Shop) -> Said | None:
     return None
 
 
-def _order(body: Mapping[str, Any], shop: Shop) -> Said:
+def _order(body: Mapping[str, Any], shop: Shop, *, is_new: bool) -> Said:
     order, first = order_of(shop, body.get("id"), "id"), f"woocommerce-order-{number(body.get('id'), 'id')}"
     status = text(body.get("status"))
     placed = moment(body.get("date_created_gmt"), "date_created_gmt")
@@ -69,7 +69,7 @@ def _order(body: Mapping[str, Any], shop: Shop) -> Said:
     said = Said(once={first})
     said.calls += identify(who, f"{first}-buyer-{changed.isoformat()}-{mark_of(who, shop)}", changed)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
-    if changed > placed:
+    if changed > placed or not is_new:  # Within the second in which it was placed, what is not its first word comes later.
         # A shop cancels what is not paid in time, and takes it up again when the money comes.
         stands = properties | {"order_status": STANDS}
         later = f"{first}-{changed.isoformat()}-{mark(properties)}"

@@ -70,6 +70,22 @@ def test_it_lets_nobody_into_postgres_without_the_password(folder: Path) -> None
     assert not (folder / "pg.password").exists()
 
 
+def test_it_writes_no_values_of_rows_into_the_log_of_postgres(folder: Path) -> None:
+    server = PostgresServer(folder / "pg", free_port(), folder / "pg.log", password="right")
+    server.start()
+    try:
+        with psycopg.connect(plain(server.url), autocommit=True) as connection:
+            connection.execute("CREATE TABLE known (name text UNIQUE)")
+            connection.execute("INSERT INTO known VALUES ('ida')")
+            with pytest.raises(psycopg.errors.UniqueViolation, match="ida"):
+                connection.execute("INSERT INTO known SELECT name FROM known")
+    finally:
+        server.stop()
+    log = (folder / "pg.log").read_text()
+    assert "duplicate key" in log
+    assert "ida" not in log
+
+
 def test_it_stops_postgres_while_clients_are_connected(folder: Path) -> None:
     server = PostgresServer(folder / "pg", free_port(), folder / "pg.log", fsync=False)
     server.start()

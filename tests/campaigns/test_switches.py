@@ -58,11 +58,11 @@ def test_progress_brings_the_switches_once_the_state_is_another_than_the_page_sh
     assert "The campaign is sending; it can be made a draft again only while it is scheduled." in refused.text
 
 
-def open_page(served: Any, chromium: Browser, web: Web, path: str) -> Page:
-    """The page, in the browser of a manager."""
+def open_page(served: Any, chromium: Browser, web: Web, path: str, *, role: str = "manager") -> Page:
+    """The page, in the browser of a manager or of who has another role."""
     page = chromium.new_context().new_page()
     page.goto(f"{served.url}/sign-in")
-    page.fill("input[name=email]", web.person("manager"))
+    page.fill("input[name=email]", web.person(role))
     page.fill("input[name=password]", PASSWORD)
     page.press("input[name=password]", "Enter")
     page.wait_for_load_state("networkidle")

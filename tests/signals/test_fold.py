@@ -142,6 +142,19 @@ def test_it_replaces_what_an_updated_order_holds() -> None:
     assert (set(state.categories), state.orders) == ({ATTIRE}, 1)
 
 
+@pytest.mark.parametrize(
+    ("told", "goods", "cents"),
+    [
+        ({"total": 7.5}, {SHOES}, 750), ({"products": []}, set(), 0), ({"products": [], "total": 3}, set(), 300),
+        ({"order_status": "shipped"}, {SHOES}, 1_000), ({"products": None}, {SHOES}, 1_000),
+    ],
+)  # fmt: skip
+def test_an_update_changes_what_it_tells_of(told: dict[str, Any], goods: set[int], cents: int) -> None:
+    update = event("Order Updated", {"order_id": "o1"} | told, at=MORNING + HOUR, id="u")
+    state = fold_all([order("o1", item("shoes")), update])
+    assert (state.orders, set(state.categories), state.order_cents) == (1, goods, cents)
+
+
 @pytest.mark.parametrize("others", [0, 20])
 def test_an_update_that_is_dated_before_its_order_leaves_the_order_its_contents(others: int) -> None:
     told = {"order_id": "o1", "coupon": "SPRING", "total": 35, "products": [item("shoes", quantity=2), item("socks")]}
@@ -166,7 +179,8 @@ def test_an_update_that_is_dated_before_its_order_leaves_the_order_its_contents(
         )
         assert (state.order_keys, state.unmatched) == (alone.order_keys, alone.unmatched)
         state = take_in([*between, filled, *arrival], list(range(others, others + 3)))
-        assert (state.orders, state.order_cents, state.mail_orders) == (1 + others, 700 + 1000 * others, 1)
+        # The goods of the one update, at the total of the next.
+        assert (state.orders, state.order_cents, state.mail_orders) == (1 + others, 100 + 1000 * others, 1)
         assert (SHOES in state.categories, ATTIRE in state.categories) == (False, True)
     waiting = take_in([*between, bare], [others])
     assert (waiting.orders, waiting.order_cents) == (1 + others, 100 + 1000 * others)

@@ -99,6 +99,28 @@ def test_it_comes_to_the_same_in_any_order_and_however_often(
     assert all(one == seen[0] for one in seen[1:])
 
 
+@pytest.mark.parametrize("platform", ["shopify", "woocommerce"])
+@pytest.mark.parametrize("moment", ["same", "later"])
+@pytest.mark.parametrize("turn", [1, -1])
+def test_an_order_holds_what_it_was_changed_to(shops: Shops, platform: str, moment: str, turn: int) -> None:
+    """Within the second of its placing too, and where nothing is left in it."""
+    if platform == "shopify":
+        user, first, topics = "7209846112447", SHOPIFY_ORDER, ("orders/create", "orders/updated")
+        changed = {"line_items": [], "total_price": "0.00", "updated_at": "2026-03-01T10:15:00+01:00"}
+        time = "created_at"
+    else:
+        user, first, topics = "26", WOO_ORDER, ("order.created", "order.updated")
+        changed = {"line_items": [], "total": "0.00", "date_modified_gmt": "2026-03-01T10:00:00"}
+        time = "date_created_gmt"
+    if moment == "same":
+        changed[("updated_at" if platform == "shopify" else "date_modified_gmt")] = str(first[time])
+    told = list(zip(topics, (first, like(first, **changed)), strict=True))
+    for topic, body in told[::turn]:
+        shops.told(platform, topic, body)
+    state = shops.state(user)
+    assert (state.orders, state.order_cents, state.categories, state.recent) == (1, 0, {}, ())
+
+
 def test_it_keeps_a_refund_until_its_order_comes(shops: Shops) -> None:
     assert shops.told("shopify", "refunds/create", SHOPIFY_REFUND) == "taken"
     assert shops.desk.rows("SELECT count(*) FROM event") == [(0,)]
