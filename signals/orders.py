@@ -59,7 +59,8 @@ class Placement:
         self.void = False
         self.currency, self.rate = "", PAR
         self.back, self.returns, self.share = 0, 0, 0.0
-        self.lines, self.told_by = [], event.arrival
+        self.lines: list[Line] = []
+        self.told_by = event.arrival
         self.replace(event)
 
     def worth(self, cents: int) -> int:
