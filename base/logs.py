@@ -10,11 +10,16 @@ import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from base.alone import alone
 from base.settings import Settings
+
+if TYPE_CHECKING:
+    import structlog
+else:
+    # It writes exceptions by Rich where that is installed; ours are text by then.
+    structlog = alone("structlog", ("rich",))
 
 # Generous on purpose: what stands before the sign may hold nearly any character, and masking too much costs little.
 _ADDRESS = re.compile(r"[^\s@<>\"(),:;\[\]{}]*(?:@|%40)[^\s@<>\"'(),:;\[\]{}/?&]*", re.IGNORECASE)

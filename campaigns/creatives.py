@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -22,13 +22,26 @@ MAX_NAME = 120
 
 def create_creative(session: Session, name: str, document: Mapping[str, Any], now: datetime, by: Actor) -> Creative:
     """Keep a new creative. Raises InvalidInput naming the part at fault, Conflict when the name is taken."""
-    _check_name(session, name, None)
-    _read(0, name, document)
-    row = Creative(name=name.strip(), document=dict(document), created_at=now, updated_at=now)
-    session.add(row)
-    session.flush()
-    admin_log.record(session, by, "create", "creative", row.id, now, after=admin_log.snapshot(row))
+    (row,) = create_creatives(session, {name: document}, now, by)
     return row
+
+
+def create_creatives(
+    session: Session, documents: Mapping[str, Mapping[str, Any]], now: datetime, by: Actor
+) -> list[Creative]:
+    """Keep new creatives, by their names, in that order. Raises as `create_creative`."""
+    _check_names(session, documents, None)
+    for name, document in documents.items():
+        _read(0, name, document)
+    rows = [
+        Creative(name=name.strip(), document=dict(document), created_at=now, updated_at=now)
+        for name, document in documents.items()
+    ]
+    session.add_all(rows)
+    session.flush()
+    for row in rows:
+        admin_log.record(session, by, "create", "creative", row.id, now, after=admin_log.snapshot(row))
+    return rows
 
 
 def update_creative(
@@ -37,7 +50,7 @@ def update_creative(
     """Replace a creative's content. Published plans keep the old one until they are published again."""
     row = creative(session, creative_id)
     before = admin_log.snapshot(row)
-    _check_name(session, name, creative_id)
+    _check_names(session, (name,), creative_id)
     _read(creative_id, name, document)
     row.name, row.document, row.updated_at = name.strip(), dict(document), now
     session.flush()
@@ -93,9 +106,9 @@ def _read(creative_id: int, name: str, document: Mapping[str, Any]) -> design.Cr
     return read
 
 
-def _check_name(session: Session, name: str, creative_id: int | None) -> None:
-    if not 0 < len(name.strip()) <= MAX_NAME:
+def _check_names(session: Session, names: Collection[str], creative_id: int | None) -> None:
+    if not all(0 < len(name.strip()) <= MAX_NAME for name in names):
         raise InvalidInput("name", f"must have 1 to {MAX_NAME} characters")
-    taken = session.scalar(select(Creative.id).where(Creative.name == name.strip()))
-    if taken is not None and taken != creative_id:
+    taken = session.scalars(select(Creative.id).where(Creative.name.in_(name.strip() for name in names)))
+    if set(taken) - {creative_id}:
         raise Conflict("Another creative has this name.")

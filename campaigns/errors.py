@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import islice
 from urllib.parse import urlsplit
 
-import structlog
 from flask import Flask, Response, current_app, jsonify, make_response, render_template, request
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
@@ -24,6 +23,7 @@ from base.errors import (
     SettingError,
     Unavailable,
 )
+from base.logs import logger
 from base.sealing import Unsealable
 from campaigns.access import PUBLIC, roles_of
 from campaigns.editions import FIELD, Outdated, Stale
@@ -69,7 +69,7 @@ SAID = {
     429: "Somebody tried too often from here, or at this account. After a minute it goes on.",
 }
 """What a page says of an error that no code of ours raised."""
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 def install(app: Flask) -> None:

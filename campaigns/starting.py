@@ -49,11 +49,12 @@ LAYOUTS: Final = (
 def seed(session: Session, now: datetime) -> None:
     """Add the shipped creatives and the neutral offers that are not there yet; change nothing that is."""
     known = dict(session.execute(select(Creative.name, Creative.id)).all())
+    missing: dict[str, dict[str, Any]] = {}
     for shipped in STARTING:
         if shipped.name not in known:
             document: dict[str, Any] = msgspec.to_builtins(shipped)
-            kept = {key: value for key, value in document.items() if key not in ("id", "name")}
-            known[shipped.name] = creatives.create_creative(session, shipped.name, kept, now, SYSTEM).id
+            missing[shipped.name] = {key: value for key, value in document.items() if key not in ("id", "name")}
+    known |= {row.name: row.id for row in creatives.create_creatives(session, missing, now, SYSTEM)}
     names = set(session.scalars(select(Offer.name)))
     for creative, offer in DEFAULTS.values():
         if offer not in names:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import InvalidInput
-from render.booster import Trees, lightgbm
+from render.booster import Trees
 from render.plan import KINDS
 from render.uplift import Effects, Uplift
 from signals.candidates import MODEL_FEATURES, CandidateContext, transposed
@@ -280,9 +280,7 @@ def _check_column(name: str, column: Sequence[float]) -> None:
 
 def _trees(text: str, artefact: Artefact) -> Trees:
     try:
-        trees = Trees(lightgbm.Booster(model_str=text))
-    except lightgbm.basic.LightGBMError as error:
-        raise InvalidInput("model.booster", f"is not a LightGBM model: {error}") from error
+        trees = Trees(text)
     except ValueError as error:
         raise InvalidInput("model.booster", str(error)) from error
     if trees.columns != len(artefact.features):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import InvalidInput
-from render.booster import Trees, lightgbm
+from render.booster import Trees
 from signals.candidates import MODEL_FEATURES
 
 Learner = Literal["s", "t", "x"]
@@ -116,11 +116,9 @@ def _check(artefact: Artefact, features: tuple[str, ...]) -> None:
 
 def _trees(artefact: Artefact, term: Term) -> Trees:
     try:
-        trees = Trees(lightgbm.Booster(model_str=term.booster))
-    except lightgbm.basic.LightGBMError as error:
-        raise InvalidInput("uplift.terms", f"hold what is no LightGBM model: {error}") from error
+        trees = Trees(term.booster)
     except ValueError as error:
-        raise InvalidInput("uplift.terms", str(error)) from error
+        raise InvalidInput("uplift.terms", f"hold a booster that {error}") from error
     wanted = len(artefact.features) + (term.shown is not None)
     if trees.columns != wanted:
         raise InvalidInput("uplift.terms", f"hold a booster of {trees.columns} columns where {wanted} are read")

@@ -22,7 +22,7 @@ def table() -> str:
     lines = ["| | path | roles | what |", "|---|---|---|---|"]
     may = {rule.endpoint: access.roles_of(app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()}
     by_operation = {operation_of(endpoint): roles for endpoint, roles in may.items()}
-    for path, operations in sorted(spec.spec["paths"].items()):
+    for path, operations in sorted(spec.described(app)["paths"].items()):
         for method, told in operations.items():
             roles = ", ".join(sorted(by_operation[told["operationId"].lower()]))
             lines.append(f"| {method.upper()} | `{path.removeprefix('/api/v1')}` | {roles} | {told['summary']} |")

@@ -238,7 +238,9 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     started: list[Served] = []
 
     def start(app: str, settings: Settings, *, withheld: tuple[str, ...] = ()) -> Served:
-        served = Served.start(app, settings, tmp_path / f"{app}-{len(started)}.log", withheld)
+        log = tmp_path / f"{app}-{len(started)}.log"
+        # What render loads and is given is looked at in its processes.
+        served = Served.start(app, settings, log, withheld, by_birth=app != "render")
         started.append(served)
         return served
 

@@ -68,14 +68,14 @@ class Databases:
     def give_back(self, name: str) -> None:
         """End all connections to a database and empty it for another test; drop it if it can no longer be as it was."""
         kept = f"{name}_emptied"
-        with psycopg.connect(f"{self._server}/postgres") as connection:
+        with psycopg.connect(f"{self._server}/postgres", autocommit=True) as connection:
             connection.execute(_END_OTHERS, [name])
-        try:
-            self._run("ALTER DATABASE {} RENAME TO {}", name, kept)
-        except psycopg.errors.ObjectInUse:
-            # Somebody who was not told to end has connected again.
-            self._run("DROP DATABASE {} WITH (FORCE)", name)
-            return
+            try:
+                connection.execute(_named("ALTER DATABASE {} RENAME TO {}", name, kept))
+            except psycopg.errors.ObjectInUse:
+                # Somebody who was not told to end has connected again.
+                connection.execute(_named("DROP DATABASE {} WITH (FORCE)", name))
+                return
         if self._emptied(kept):
             self._empty.append(kept)
         else:
@@ -100,4 +100,8 @@ class Databases:
     def _run(self, statement: LiteralString, *names: str) -> None:
         # A connection each time: tests may kill the server.
         with psycopg.connect(f"{self._server}/postgres", autocommit=True) as connection:
-            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+            connection.execute(_named(statement, *names))
+
+
+def _named(statement: LiteralString, *names: str) -> sql.Composed:
+    return sql.SQL(statement).format(*map(sql.Identifier, names))

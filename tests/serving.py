@@ -20,6 +20,7 @@ from base.clock import monotonic, pause
 from base.environment import environment
 from base.processes import free_port
 from base.settings import WITHHELD_FROM_RENDER, Settings
+from tests.nursery import Born, nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 90
@@ -44,31 +45,37 @@ class Served:
 
     url: str
     log: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Born
 
     @classmethod
-    def start(cls, app: str, settings: Settings, log: Path, withheld: tuple[str, ...] = ()) -> Served:
-        """Start `<app>.app:from_environment()` and wait until /readyz says 200.
+    def start(
+        cls, app: str, settings: Settings, log: Path, withheld: tuple[str, ...] = (), *, by_birth: bool = False
+    ) -> Served:
+        """Start `<app>.app:from_environment()` and wait until /readyz says 200; `by_birth` in a nursery.
 
         The app `campaigns` is the pages. Render is not given what it must not have; `withheld` keeps back more.
         """
         port = free_port()
         hidden = WITHHELD_FROM_RENDER + withheld if app == "render" else withheld
-        command = [
-            *(sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")),
+        arguments = (
+            *("--config", str(ROOT / "gunicorn.conf.py")),
             *("--bind", f"127.0.0.1:{port}", "--workers", str(settings.render_workers if app == "render" else 1)),
             *("--threads", str(settings.signals_threads if app == "signals" else settings.render_threads)),
             f"{app}.app:from_environment()",
-        ]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=outer_environment() | environment(settings, without=hidden),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        )
+        environ = outer_environment() | environment(settings, without=hidden)
+        if by_birth:
+            process: Born | subprocess.Popen[bytes] = nursery(f"{app}.app").born(("gunicorn", *arguments), environ, log)
+        else:
+            with log.open("wb") as output:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "gunicorn", *arguments],
+                    cwd=ROOT,
+                    env=environ,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
         served = cls(f"http://127.0.0.1:{port}", log, process)
         served.await_ready()
         return served

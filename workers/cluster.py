@@ -21,7 +21,7 @@ import numpy as np
 from base.errors import InvalidInput
 from base.logs import logger
 from base.settings import PREFIX
-from render.booster import lightgbm
+from workers.boosters import lightgbm
 
 LONGEST_SECONDS: Final = 900.0
 """A fit; well below what a whole training may take, so that a cluster that hangs is named."""

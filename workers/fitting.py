@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 
 from base.errors import InvalidInput
-from render.booster import lightgbm
 from signals.candidates import MODEL_FEATURES
 from workers import cluster
+from workers.boosters import lightgbm
 
 TREES: Final = 100
 SEEDS: Final = (1, 2, 3)

@@ -18,10 +18,10 @@ import msgspec
 import numpy as np
 
 from base.errors import InvalidInput
-from render.booster import lightgbm
 from signals.moments import unix_ms
 from signals.personal import PERSONAL_FEATURES, Rows, columns
 from workers import evaluation
+from workers.boosters import lightgbm
 from workers.lives import HORIZON, SOON, Calendar, Lives, Numbers
 
 FORMAT: Final = 1

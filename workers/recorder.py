@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import msgspec
-import structlog
 from redis import RedisError
 from redis.exceptions import OutOfMemoryError
 from sqlalchemy.exc import DataError, IntegrityError
@@ -30,6 +29,7 @@ from base.blobs import FolderBlobs
 from base.clock import Clock, monotonic
 from base.db import Sessions, transaction
 from base.errors import InvalidInput, Unavailable
+from base.logs import logger
 from base.recordstreams import Entry, RecordStreams
 from base.sealing import Sealer, Unsealable
 from base.settings import Settings
@@ -55,7 +55,7 @@ UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueErr
 """What a record's own content can raise. Anything else is the fault of this program and stops it."""
 Unfit = tuple[Entry, Exception]
 """An entry that is to be set aside, and why."""
-log = structlog.get_logger()
+log = logger(__name__)
 
 
 @dataclass(frozen=True)

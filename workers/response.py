@@ -25,9 +25,9 @@ from typing import Any, Final
 import numpy as np
 
 from base.errors import InvalidInput
-from render.booster import lightgbm
 from signals.candidates import MODEL_FEATURES
 from workers import calibration, cluster, evaluation
+from workers.boosters import lightgbm
 from workers.exposures import Exposures
 from workers.judgement import Candidate, by_group
 from workers.showings import POSITIONS, Doubles, Floats, Whole

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from base.errors import InvalidInput
-from render.booster import lightgbm
 from render.uplift import LEARNERS, Artefact, Learner, Matrix, Term, Uplift
+from workers.boosters import lightgbm
 from workers.evaluation import DRAWS, Array, Interval, Whole
 
 Flags = npt.NDArray[np.bool_]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
+from threading import Lock
 from typing import Annotated, Any, Final, ParamSpec, TypeVar, cast
 
 import msgspec
@@ -25,6 +26,7 @@ from spectree import Response as Answers
 from spectree import SecurityScheme, SpecTree
 from spectree.model_adapter import ModelAdapter
 from spectree.model_adapter.msgspec_adapter import MsgspecModelAdapter
+from spectree.model_adapter.protocol import SchemaMode
 from spectree.models import SecureType, SecuritySchemeData
 
 from campaigns import people
@@ -96,7 +98,33 @@ def _refuse(_request: Any, _response: Any, error: Exception | None, *_rest: Any)
     abort(problem(400, NOT_UNDERSTOOD, text, field or None))
 
 
-spec = SpecTree(
+class Document(SpecTree):
+    """SpecTree that makes schemas when the document is asked for: they were an eighth of a web process's start."""
+
+    def __init__(self, *asked: Any, **more: Any) -> None:
+        super().__init__(*asked, **more)
+        self._waiting: dict[str, tuple[Any, SchemaMode]] = {}
+        self._making = Lock()
+
+    def _add_model(self, model: Any, mode: SchemaMode = "validation") -> str:
+        name: str = self.naming_strategy(model)
+        self._waiting[name] = (model, mode)
+        return name
+
+    def described(self, app: Flask) -> dict[str, Any]:
+        """The whole document, made from the views of an app that has installed the API."""
+        with self._making, app.app_context():
+            if self._waiting:
+                for model, mode in self._waiting.values():
+                    super()._add_model(model, mode)
+                self._waiting.clear()
+                _describe_addresses(app, self.spec)
+                _describe_editions(self.spec)
+            made: dict[str, Any] = self.spec
+            return made
+
+
+spec = Document(
     "flask",
     title="Latebind API",
     description=(
@@ -229,17 +257,13 @@ def problem(status: int, title: str, detail: str, field: str | None = None) -> R
 @public
 def openapi() -> ResponseReturnValue:
     """The document of all this, made from the views."""
-    return jsonify(spec.spec)
+    return jsonify(spec.described(current_app))
 
 
 def install(app: Flask) -> None:
     """Register the API with an app."""
     app.register_blueprint(api)
     app.register_blueprint(document)
-    if not hasattr(spec, "_spec"):
-        with app.app_context():
-            _describe_addresses(app, spec.spec)
-            _describe_editions(spec.spec)
 
 
 def _describe_editions(described: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 Everything runs as in production, each program a process of its own on one stepped clock: PostgreSQL, Valkey, the mail
 sink, render and signals under gunicorn, the recorder, the schedule loop and a sender. Who kills a part starts it again.
+Programs are born in a nursery, which spares each the loading of its modules.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import itertools
 import secrets
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,9 +37,10 @@ from render.plan import Mode
 from render.starting import BY_NAME
 from tests.campaigns.shop import MANAGER, TEXT, Shop, named
 from tests.databases import PII_KEYS, VAULT
+from tests.nursery import Born, nursery
 from tests.opening import opened
 from tests.promises.reader import Mail, fetch, read_mail, signal
-from tests.serving import ROOT, Served, outer_environment
+from tests.serving import Served, outer_environment
 
 PROGRAMS: Final = {
     "inbox": ("inbox",),
@@ -47,6 +48,7 @@ PROGRAMS: Final = {
     "schedule": ("schedule",),
     "sender": ("worker", "send"),
 }
+COMMANDS: Final = tuple(f"workers.commands.{name}" for name in ("inbox", "recorder", "schedule", "worker"))
 _numbers = itertools.count(1)
 
 
@@ -62,7 +64,7 @@ def until(true: Callable[[], object], what: str, seconds: float = 60) -> None:
 class Program:
     """A `latebind` command in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Born
     log: Path
 
     def kill(self) -> None:
@@ -165,15 +167,9 @@ class World:
     def run(self, name: str, called: str = "") -> Program:
         """Start a program anew, or one more of it that is `called` otherwise."""
         log = self.folder / f"{name}-{next(_numbers)}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "workers.cli", *PROGRAMS[name]],
-                cwd=ROOT,
-                env=outer_environment() | environment(self.settings),
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        process = nursery(*COMMANDS).born(
+            ("latebind", *PROGRAMS[name]), outer_environment() | environment(self.settings), log
+        )
         self.programs[called or name] = Program(process, log)
         return self.programs[called or name]
 
@@ -183,7 +179,7 @@ class World:
         settings = replace(self.settings, **changes)
         if app == "render" and self.hot_url:
             settings = replace(settings, redis_url=self.hot_url)
-        self.apps[name] = Served.start(app, settings, self.folder / f"{app}-{next(_numbers)}.log")
+        self.apps[name] = Served.start(app, settings, self.folder / f"{app}-{next(_numbers)}.log", by_birth=True)
         return self.apps[name]
 
     @property

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from render.booster import lightgbm
 from render.record import FetchRecord
 from signals.candidates import MODEL_FEATURES
 from signals.moments import unix_ms
@@ -18,6 +17,7 @@ from tests.campaigns.shop import Shop
 from tests.workers.seen import A_WEEK, PEOPLE, WEEKS, Log
 from workers import exposures as reading
 from workers import outcomes, response
+from workers.boosters import lightgbm
 from workers.exposures import LEAST_CHANCE, Exposures, Readers
 from workers.showings import Showings
 

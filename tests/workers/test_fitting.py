@@ -23,7 +23,9 @@ def test_it_is_the_mean_of_its_seeds_for_training_and_for_an_open() -> None:
     together = fitting.fitted(features, outcomes, seeds=(1, 2), parameters={"trees": 5})
     wanted = np.mean([booster.predict(features, raw_score=True) for booster in alone], axis=0)
     assert together.predict(features, raw_score=True) == pytest.approx(wanted, abs=1e-12)
-    assert Trees(together).predict(features) == pytest.approx(fitting.scores(together, features), abs=1e-15)
+    assert Trees(together.model_to_string()).predict(features) == pytest.approx(
+        fitting.scores(together, features), abs=1e-15
+    )
     assert np.abs(alone[0].predict(features) - alone[1].predict(features)).max() > 0.01
 
 

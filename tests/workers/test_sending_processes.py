@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,19 +16,18 @@ from base.clock import SteppedClock, monotonic, pause
 from base.environment import environment
 from base.settings import Settings
 from tests.campaigns.shop import Shop
+from tests.nursery import Born, nursery
+from tests.promises.world import COMMANDS
+from tests.serving import outer_environment
 from tests.workers.relay import Relay
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 90
 
 
 @contextmanager
-def running(settings: Settings, log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(settings: Settings, log: Path, *words: str) -> Iterator[Born]:
     """`latebind …` in a process of its own; it must end well within seconds of SIGTERM."""
-    outer = {name: value for name, value in os.environ.items() if not name.startswith("LATEBIND_")}
-    command = [sys.executable, "-c", "from workers.cli import main; main()", *words]
-    with log.open("ab") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=outer | environment(settings), stdout=output, stderr=output)
+    process = nursery(*COMMANDS).born(("latebind", *words), outer_environment() | environment(settings), log)
     try:
         yield process
     finally:

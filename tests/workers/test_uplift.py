@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from base.errors import InvalidInput
-from render.booster import lightgbm
 from render.uplift import LEARNERS, Learner, Matrix, Uplift
 from workers import uplift
+from workers.boosters import lightgbm
 from workers.evaluation import Array
 from workers.uplift import Flags
 
