@@ -69,7 +69,8 @@ def _order(body: Mapping[str, Any], shop: Shop, *, is_new: bool) -> Said:
     said = Said(once={first})
     said.calls += identify(who, f"{first}-buyer-{updated.isoformat()}-{mark_of(who, shop)}", updated)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
-    if updated > placed or not is_new:  # Within the second in which it was placed, what is not its first word comes later.
+    # What is not its first word comes later, within the second in which it was placed too.
+    if updated > placed or not is_new:
         said.bound.append(Bound(order, "Order Updated", properties, updated, later))
     for index, refund in enumerate(objects(body.get("refunds"), "refunds")):
         said.bound += _refund(refund, order, f"refunds[{index}].")

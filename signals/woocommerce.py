@@ -69,7 +69,8 @@ def _order(body: Mapping[str, Any], shop: Shop, *, is_new: bool) -> Said:
     said = Said(once={first})
     said.calls += identify(who, f"{first}-buyer-{changed.isoformat()}-{mark_of(who, shop)}", changed)
     said.calls.append(track(who, "Order Completed", first, placed, properties))
-    if changed > placed or not is_new:  # Within the second in which it was placed, what is not its first word comes later.
+    # What is not its first word comes later, within the second in which it was placed too.
+    if changed > placed or not is_new:
         # A shop cancels what is not paid in time, and takes it up again when the money comes.
         stands = properties | {"order_status": STANDS}
         later = f"{first}-{changed.isoformat()}-{mark(properties)}"
