@@ -164,6 +164,10 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
     "one of two lines, named by the call alone": (
         {"paid": 200, "products": [SHOES, SOCKS]}, [{"product_id": "socks-1"}], 6_000, 10_000 - 7_000 + 400,
     ),
+    "two pieces of four, in two returns": (
+        {"paid": 400, "products": [SHOES | {"quantity": 4}]}, [{"product_id": "shoes-1"}] * 2,
+        16_000, 20_000 - 12_000 + 2 * 400,
+    ),
     "two pieces of three, named by the call alone": (
         {"paid": 300, "products": [SHOES | {"quantity": 3}]}, [{"product_id": "shoes-1", "quantity": 2}],
         12_000, 20_000 - 12_000 + 400,
