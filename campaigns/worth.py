@@ -127,13 +127,14 @@ def worths(session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[
         "since": as_of - WINDOW,
         "half": as_of - 2 * _QUARTER,
     }
-    corrected = session.execute(_CORRECTED, given | {"names": list(CORRECTING)})
+    corrected = session.execute(_NAMED, given | {"names": list(CORRECTING)})
     given |= given_settled(settled(session, ((row.root_id, row.order_id) for row in corrected), as_of - _TICK))
     for row in session.execute(_WORTH, given):
         yield Worth(**row._mapping)
 
 
-_CORRECTED: Final = text("""
+# The orders that corrections of the window name, whenever they were placed.
+_NAMED: Final = text("""
     SELECT DISTINCT p.root_id, e.order_id FROM profile p JOIN event e ON e.profile_id = p.id
     WHERE p.root_id = ANY(:roots) AND e.type = 'track' AND lower(e.name) = ANY(:names)
       AND e.order_id IS NOT NULL AND e.event_time >= :since AND e.event_time < :as_of

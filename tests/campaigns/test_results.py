@@ -175,6 +175,9 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
     "a product that the order has not": (
         {"products": [SHOES]}, [{"products": [{"product_id": "hat-1", "price": 30, "quantity": 1}]}], 4_000, 0,
     ),
+    "money for a product that the order has not": (
+        {"products": [SHOES]}, [{"total": 30, "products": [{"product_id": "hat-1", "quantity": 1}]}], 4_000, 3_000,
+    ),
     "the whole order, for less than was paid": (
         {"products": [SHOES]}, [{"total": 80, "products": [SHOES]}], 4_000, 8_000 - 6_000 + 400,
     ),
