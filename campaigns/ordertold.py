@@ -26,8 +26,9 @@ WHOLE: Final = "Order returned"
 NOTHING: Final = "Nothing returned"
 CONTENTS: Final = frozenset({"order", "order_update"})
 MOST_TOLD: Final = 2_000
-"""Signals that are looked at to tell what was said before; of what lies further back nothing counts as said. Where
-there are so many, refunds are told by their own calls alone."""
+"""Signals that are looked at to tell what was said before; of what lies further back nothing counts as said."""
+MOST_CALLS: Final = 100
+"""Calls of an order by which its refunds are reckoned. Of more, or where not all were looked at, each is told alone."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def _amounts(history: Sequence[folding.Told], shown: set[int]) -> dict[int, _Amo
     for told in history:
         event = told.event
         if event.arrival in shown:
-            calls = orders.get(event.order_id, ())
+            calls = orders.get(event.order_id, [])
+            calls = calls if len(calls) <= MOST_CALLS else []
             found[event.arrival] = _paid_back(event, calls) if event.kind == "refund" else _paid(event, calls)
     return found
 

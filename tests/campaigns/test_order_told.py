@@ -115,11 +115,14 @@ def test_it_knows_an_order_that_another_clock_dates_after_its_refund(shop: Shop)
     assert told(shop, "ann", "o-1") == [("Order returned", 2000, None), ("Order placed", 2000, None)]
 
 
-def test_it_reckons_nothing_of_more_than_it_looks_at(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("bound", "most"), [("MOST_TOLD", 3), ("MOST_CALLS", 2)])
+def test_it_reckons_nothing_of_more_than_it_looks_at(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
     shop.people("ann")
     calls: list[Call] = [placed({"total": 100}), (BACK, {"total": 30}), (BACK, {})]
     whole = told(shop, "ann", "o-1", *calls)
-    monkeypatch.setattr(ordertold, "MOST_TOLD", 3)
+    monkeypatch.setattr(ordertold, bound, most)
     assert (whole[2], told(shop, "ann", "o-1")[2]) == (("Order returned", 7000, "EUR"), ("Order returned", None, None))
 
 
