@@ -128,9 +128,10 @@ def _year(kind: str, dice: random.Random) -> Worth:
     kinds, discount = dice.randint(2, 4), discounted * PRICE // 2
     more = 2.0 if kind == "spending" else dice.uniform(0.7, 1.4)
     return Worth(
-        root=1, orders=orders, sold=sold, discounted=discounted, discount=discount, returns=returns,
-        returned=returns * sold // orders, goods_back=returns * (sold + discount) // orders, contacts=contacts,
-        quarters=4, early=early, late=sold - early, early_kinds=kinds, late_kinds=round(kinds * more),
+        root=1, orders=orders, sold=sold, discounted=discounted, discount=discount, orders_back=returns,
+        returned=returns, back=returns * sold // orders, goods_back=returns * (sold + discount) // orders,
+        contacts=contacts, quarters=4, early=early, late=sold - early, early_kinds=kinds,
+        late_kinds=round(kinds * more),
     )  # fmt: skip
 
 

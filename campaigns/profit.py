@@ -42,7 +42,8 @@ MAX_CENTS: Final = 10_000_000
 
 @dataclass(frozen=True)
 class Earned:
-    """What one group came to, in cents; `returned` and `contacts` are numbers of returns and of service contacts.
+    """What one group came to, in cents; `returned` and `contacts` are numbers of returns and of service contacts,
+    `returns` is what the former cost.
 
     The squares, and all that begins with `past`, are sums over people: of pasts (`campaigns/past.py`), their
     squares, their products. `active` are those who ordered or called.

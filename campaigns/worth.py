@@ -47,8 +47,8 @@ class WorthTerms(Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """A person's last 364 days, in cents. `sold` is what was paid, `returned` what was paid back of it, `goods_back` is
-    the full price of goods that came back, of `returns` orders.
+    """A person's last 364 days, in cents. `sold` is what was paid, `back` what was paid back of it, `goods_back` is the
+    full price of goods that came back, by `returned` returns of `orders_back` orders.
 
     `early` and `late` are the halves of the window: what was spent in them, and on how many categories. `quarters` with
     an order: of four.
@@ -59,8 +59,9 @@ class Worth:
     sold: int
     discounted: int
     discount: int
-    returns: int
+    orders_back: int
     returned: int
+    back: int
     goods_back: int
     contacts: int
     quarters: int
@@ -73,8 +74,8 @@ class Worth:
         """Cents that the window earned: what stayed paid, less the cost of the goods that stayed sold (their full price
         without the margin), contacts and returns."""
         cost = (1 - terms.margin) * (self.sold + self.discount - self.goods_back)
-        aftercare = self.contacts * terms.contact_cents + self.returns * terms.return_cents
-        return round(self.sold - self.returned - cost - aftercare)
+        aftercare = self.contacts * terms.contact_cents + self.returned * terms.return_cents
+        return round(self.sold - self.back - cost - aftercare)
 
     def flags(self, terms: WorthTerms) -> dict[str, float]:
         """The flags that hold, with what tripped each: contacts, a share of orders, or the spend of the later half over
@@ -83,8 +84,8 @@ class Worth:
         if self.profit(terms) <= 0:
             if self.contacts >= LEAST_CONTACTS:
                 found["service"] = float(self.contacts)
-            if self.orders >= LEAST_ORDERS and self.returns >= RETURNED * self.orders:
-                found["returns"] = round(self.returns / self.orders, 4)
+            if self.orders >= LEAST_ORDERS and self.orders_back >= RETURNED * self.orders:
+                found["returns"] = round(self.orders_back / self.orders, 4)
             if self.orders >= LEAST_ORDERS and self.discounted >= DISCOUNTED * self.orders:
                 found["discount"] = round(self.discounted / self.orders, 4)
         if (
@@ -126,13 +127,14 @@ def worths(session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[
         "since": as_of - WINDOW,
         "half": as_of - 2 * _QUARTER,
     }
-    corrected = session.execute(_CORRECTED, given | {"names": list(CORRECTING)})
+    corrected = session.execute(_NAMED, given | {"names": list(CORRECTING)})
     given |= given_settled(settled(session, ((row.root_id, row.order_id) for row in corrected), as_of - _TICK))
     for row in session.execute(_WORTH, given):
         yield Worth(**row._mapping)
 
 
-_CORRECTED: Final = text("""
+# The orders that corrections of the window name, whenever they were placed.
+_NAMED: Final = text("""
     SELECT DISTINCT p.root_id, e.order_id FROM profile p JOIN event e ON e.profile_id = p.id
     WHERE p.root_id = ANY(:roots) AND e.type = 'track' AND lower(e.name) = ANY(:names)
       AND e.order_id IS NOT NULL AND e.event_time >= :since AND e.event_time < :as_of
@@ -150,7 +152,7 @@ _WORTH: Final = text(rf"""
     ), placed AS (
         SELECT o.root, o.at, coalesce(changed.category_ids, o.category_ids) AS category_ids,
                coalesce(CASE WHEN s.event IS NULL THEN o.total ELSE s.paid END, 0) AS paid, coalesce(s.back, 0) AS back,
-               coalesce(s.share, 0) AS share, s.returns > 0 AS is_returned,
+               coalesce(s.share, 0) AS share, coalesce(s.returns, 0) AS returned,
                coalesce(greatest(CASE WHEN said.discount ~ '^-?[0-9]{{1,12}}(\.[0-9]+)?$'
                                       THEN round(said.discount::numeric * 100) END, 0), 0) AS discount,
                coalesce(said.coupon, '') <> '' AS has_coupon,
@@ -176,7 +178,8 @@ _WORTH: Final = text(rf"""
     ), bought AS (
         SELECT root, count(*) AS orders, sum(round(rate * paid)) AS sold, sum(round(rate * discount)) AS discount,
                count(*) FILTER (WHERE discount > 0 OR has_coupon) AS discounted, count(DISTINCT quarter) AS quarters,
-               count(*) FILTER (WHERE is_returned) AS returns, sum(round(rate * back)) AS returned,
+               count(*) FILTER (WHERE returned > 0) AS orders_back, sum(returned) AS returned,
+               sum(round(rate * back)) AS back,
                sum(round(rate * (paid + discount) * share::numeric)) AS goods_back,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at < :half), 0) AS early,
                coalesce(sum(round(rate * paid)) FILTER (WHERE at >= :half), 0) AS late
@@ -186,8 +189,8 @@ _WORTH: Final = text(rf"""
     )
     SELECT root, coalesce(b.orders, 0) AS orders, coalesce(b.sold, 0)::bigint AS sold,
            coalesce(b.discounted, 0) AS discounted, coalesce(b.discount, 0)::bigint AS discount,
-           coalesce(b.returns, 0) AS returns, coalesce(b.returned, 0)::bigint AS returned,
-           coalesce(b.goods_back, 0)::bigint AS goods_back,
+           coalesce(b.orders_back, 0) AS orders_back, coalesce(b.returned, 0) AS returned,
+           coalesce(b.back, 0)::bigint AS back, coalesce(b.goods_back, 0)::bigint AS goods_back,
            coalesce(a.contacts, 0) AS contacts, coalesce(b.quarters, 0) AS quarters,
            coalesce(b.early, 0)::bigint AS early, coalesce(b.late, 0)::bigint AS late,
            coalesce(k.early, 0) AS early_kinds, coalesce(k.late, 0) AS late_kinds

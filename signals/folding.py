@@ -182,6 +182,7 @@ _EVENTS = text(f"{_SELECT} profile_id = ANY(:members)").columns(body=BODY)
 _ORDER_EVENTS = text(f"""
     {_SELECT} order_id = ANY(:orders) AND profile_id = ANY(:members) AND type = 'track'
         AND lower(name) = ANY(:names) AND event_time <= :until
+    ORDER BY event_time DESC, id DESC LIMIT :most
 """).columns(body=BODY)
 _EVENT = text(f"{_SELECT} id = :id").columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
@@ -198,12 +199,17 @@ def history(session: Session, members: Sequence[int], categories: Naming) -> lis
 
 
 def order_history(
-    session: Session, members: Sequence[int], orders: Iterable[str], categories: Naming, until: datetime
+    session: Session,
+    members: Sequence[int],
+    orders: Iterable[str],
+    categories: Naming,
+    until: datetime,
+    most: int | None = None,
 ) -> list[Told]:
-    """Those of them that some orders come to, up to a moment. Raises Unavailable."""
+    """Those of them that some orders come to, up to a moment: all, or the newest. Raises Unavailable."""
     given = {
         "members": list(members), "orders": list(orders), "names": [ORDER_COMPLETED.lower(), *CORRECTING],
-        "until": until,
+        "until": until, "most": most,
     }  # fmt: skip
     return _read(session, _ORDER_EVENTS, given, categories)
 

@@ -46,7 +46,7 @@ class Placement:
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
     installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose contents it has,
     `paid` what it came to before anything was given back (None: nobody told), `back` the money that was, and
-    `share` the part of its goods that came back, 0 to 1, with `returns` corrections.
+    `share` the part of its goods that came back, 0 to 1, with `returns` corrections: those that found some of them.
     """
 
     __slots__ = (
@@ -99,11 +99,14 @@ class Placement:
         self.take_back(event.lines, total)
 
     def take_back(self, returned: Sequence[Line], total_cents: int | None) -> None:
-        """Remove returned lines and what was paid back for them, by their prices where that is not told; the order
-        as a whole where neither is told. It never was once all of its lines came back, or all of its money; prices
-        alone do not tell that, as there may have been a discount."""
+        """Remove returned lines and what was paid back for them, by their prices where that is not told; where neither
+        is told the order as a whole, as a cancellation does. It never was once all of its lines came back, or all of
+        its money; prices alone do not tell that, as there may have been a discount."""
         if self.void:
             self._pay_back(abs(total_cents or 0))
+            return
+        if not returned and total_cents is None:
+            self.cancel()
             return
         before, pieces = self.lines, sum([line.quantity for line in self.lines])
         worth = sum([self._remove(line) for line in returned])
@@ -111,8 +114,7 @@ class Placement:
         self._kept -= money
         self._is_paid_back |= bool(total_cents)
         self.amount = max(0, self._kept)
-        is_whole = not returned and total_cents is None
-        if is_whole or bool(before and not self.lines) or self._is_all_paid_back():
+        if bool(before and not self.lines) or self._is_all_paid_back():
             self._pay_back(money if total_cents is not None else self.paid or 0)
             # Money that completes what came back before is no return of its own.
             self._end(came=self.lines != before or not self.returns)
@@ -137,7 +139,7 @@ class Placement:
         return self._is_priced and self._is_paid_back and self._kept <= 0
 
     def cancel(self) -> None:
-        """The order never was."""
+        """The order never was: all that was left of it comes back."""
         if not self.void:
             self._pay_back(self.paid or 0)
             self._end(came=True)
@@ -252,8 +254,10 @@ def _is_void(event: FoldEvent, stood: dict[str, int]) -> bool:
 
 
 def _turn(event: FoldEvent) -> tuple[bool, bool]:
-    """Which corrections come first, so that the sequence of refunds does not matter: those that name what comes back by
-    product, then by category alone, and of either those that go by prices."""
+    """Which corrections come first, so that the sequence of refunds does not matter for what is left of an order: those
+    that name what comes back by product, then by category alone, and of either those that go by prices. How many
+    returns there were goes by their sequence all the same, the canonical one: what is told of an order of which nothing
+    is left brings nothing back."""
     if event.kind != "refund":
         return False, False
     return any(not line.product for line in event.lines), event.total_cents is not None

@@ -75,11 +75,13 @@ def given_settled(orders: Sequence[Settled]) -> dict[str, list[Any]]:
 def _settled(
     session: Session, corrected: Sequence[tuple[int, str]], until: datetime, categories: Naming
 ) -> Iterator[Settled]:
-    roots = sorted({root for root, _ in corrected})
+    wanted = set(corrected)
+    roots = sorted({root for root, _ in wanted})
     whose = {row.id: row.root_id for row in session.execute(_MEMBERS, {"roots": roots})}
     events: dict[int, list[FoldEvent]] = {}
-    for told in order_history(session, list(whose), {order for _, order in corrected}, categories, until):
-        if told.folds:
+    for told in order_history(session, list(whose), {order for _, order in wanted}, categories, until):
+        # Of two people who have an order of the same id, one may be of another batch.
+        if told.folds and (whose[told.profile], told.event.order_id) in wanted:
             events.setdefault(whose[told.profile], []).append(told.event)
     for own in events.values():
         for index, order in resolve(own).placements.items():

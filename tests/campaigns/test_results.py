@@ -9,6 +9,7 @@ import pytest
 
 from campaigns import lift, past
 from campaigns.lift import Past, Sample
+from signals import settled
 from signals.joining import join
 from tests.campaigns.mailing import held_out, mailed, words
 from tests.campaigns.web import Web
@@ -163,12 +164,19 @@ RETURNS: dict[str, tuple[dict[str, Any], list[dict[str, Any]], int, int]] = {
     "one of two lines, named by the call alone": (
         {"paid": 200, "products": [SHOES, SOCKS]}, [{"product_id": "socks-1"}], 6_000, 10_000 - 7_000 + 400,
     ),
+    "two pieces of four, in two returns": (
+        {"paid": 400, "products": [SHOES | {"quantity": 4}]}, [{"product_id": "shoes-1"}] * 2,
+        16_000, 20_000 - 12_000 + 2 * 400,
+    ),
     "two pieces of three, named by the call alone": (
         {"paid": 300, "products": [SHOES | {"quantity": 3}]}, [{"product_id": "shoes-1", "quantity": 2}],
         12_000, 20_000 - 12_000 + 400,
     ),
     "a product that the order has not": (
         {"products": [SHOES]}, [{"products": [{"product_id": "hat-1", "price": 30, "quantity": 1}]}], 4_000, 0,
+    ),
+    "money for a product that the order has not": (
+        {"products": [SHOES]}, [{"total": 30, "products": [{"product_id": "hat-1", "quantity": 1}]}], 4_000, 3_000,
     ),
     "the whole order, for less than was paid": (
         {"products": [SHOES]}, [{"total": 80, "products": [SHOES]}], 4_000, 8_000 - 6_000 + 400,
@@ -290,6 +298,25 @@ def test_it_counts_orders_and_refunds_of_whoever_is_one_by_now(web: Web) -> None
     assert join(web.shop.intake, web.shop.profile("g0"), web.shop.profile("g1"), web.shop.now, by="a person")
     (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
     assert (group["people"], group["revenue"], group["returns"]) == (1, 10_000, 3_000)
+
+
+def test_it_counts_the_orders_of_two_people_that_have_one_id_once_each(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = mailed(web, 2, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    own = [("g0", "o-1"), ("g0", "o-2"), ("g0", "o-3"), ("g1", "o-2")]
+    for name, number in own:
+        call = bought(web, name, paid=100, products=[SHOES])
+        call["properties"]["order_id"] = number
+        web.shop.send(call, told(name, "Order Refunded", order_id=number, total=10))
+    for batch in (500, 2):
+        monkeypatch.setattr(settled, "BATCH", batch)
+        (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+        found = tuple(group[name] for name in ("orders", "revenue", "margin", "returns"))
+        assert found == (4, 40_000, 16_000, 4_000), batch
 
 
 def test_it_names_costs_by_version_and_refuses_what_makes_no_sense(web: Web) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signals.fold import fold_all
+from signals.fold import canonical, fold_all
 from signals.orders import resolve
 from signals.state import encode
 from tests.signals.stories import CATEGORIES, MORNING, event, item, order
@@ -83,6 +83,41 @@ def test_it_comes_to_the_same_in_whatever_sequence_parts_of_an_order_come_back(
         assert 0 <= found.share <= 1
         assert (found.share == 1) == found.void
         assert bool(found.returns) == bool(found.share)
+
+
+WHOLE: tuple[str, dict[str, Any]] = ("Order Refunded", {})
+CANCELLED: tuple[str, dict[str, Any]] = ("Order Cancelled", {})
+PIECE = ("Order Refunded", {"products": [item("shoes", "p1")]})
+REST = ("Order Refunded", {"products": list(SHOPPED)})
+MONEY = ("Order Refunded", {"total": 100})
+
+
+@pytest.mark.parametrize(
+    ("calls", "returns"),
+    [
+        ([PIECE, WHOLE], 2),
+        ([PIECE, CANCELLED], 2),
+        ([WHOLE, PIECE], 1),
+        ([CANCELLED, PIECE], 1),
+        ([PIECE, PIECE, CANCELLED, WHOLE], 3),
+        ([PIECE, REST], 2),
+        ([REST, PIECE], 1),
+        ([PIECE, MONEY], 1),
+        ([MONEY, PIECE], 1),
+        ([MONEY], 1),
+    ],
+)
+def test_a_return_is_what_brings_goods_back_while_some_are_left_whatever_arrives_first(
+    calls: list[tuple[str, dict[str, Any]]], returns: int
+) -> None:
+    bought = event("Order Completed", {"order_id": "o1", "products": list(SHOPPED), "total": 100}, id="o")
+    told = [
+        event(name, {"order_id": "o1"} | properties, at=MORNING + number * HOUR, id=f"r{number}")
+        for number, (name, properties) in enumerate(calls, 1)
+    ]
+    for arrived in ([bought, *told], [*reversed(told), bought]):
+        order = resolve(canonical(arrived)).placements[0]
+        assert (order.returns, order.back, order.share, order.void) == (returns, 10_000, 1, True)
 
 
 def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:
