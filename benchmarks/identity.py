@@ -24,8 +24,9 @@ from base.vault import Vault
 from benchmarks import world
 from benchmarks.report import Report
 from signals import belonging
-from signals.identity import Resolution, claims
+from signals.identity import claims
 from signals.intake import Intake, take
+from signals.resolution import Resolution
 from signals.signal import Arrival, read
 from signals.sources import Sender, create_source
 from signals.sources import sender as sender_of
@@ -121,7 +122,7 @@ def _looked_up(
         named = claims(signal, sender)
         with sessions.begin() as session:
             known = belonging.find(session, named, hash_key, ties=True)
-        resolution = Resolution(known.owners, known.ties)
+        resolution = Resolution(known.owners, known.ties, ahead=known.ahead)
         person = resolution.person(signal, named)
         seconds.append(monotonic() - began)
         found.append(person.root().id != 0)

@@ -335,7 +335,7 @@ def _newest(kind: str, who: CTE) -> ColumnElement[bytes]:
     return (
         select(Identifier.value_hash)
         .join(member, member.id == Identifier.profile_id)
-        .where(Identifier.type == kind, member.root_id == who.c.profile_id)
+        .where(Identifier.type == kind, ~Identifier.presumed, member.root_id == who.c.profile_id)
         .order_by(Identifier.last_seen.desc(), Identifier.value_hash)
         .limit(1)
         .correlate(who)

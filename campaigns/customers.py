@@ -82,7 +82,10 @@ def find(session: Session, query: str, hash_key: bytes, regions: Collection[str]
     matches: _Matches = {}
     rows = session.execute(
         select(Identifier.type, Identifier.profile_id)
-        .where(tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key, regions)))
+        .where(
+            tuple_(Identifier.type, Identifier.value_hash).in_(_hashes(wanted, hash_key, regions)),
+            ~Identifier.presumed,
+        )
         .order_by(Identifier.profile_id)
         .limit(MAX_FOUND)
     )
@@ -183,7 +186,7 @@ def names(session: Session, root: int) -> list[Name]:
     order = list(TYPE_WORDS)
     rows = session.execute(
         select(Identifier.type, Identifier.value, Identifier.value_hash)
-        .where(Identifier.profile_id.in_(members(session, root)), Identifier.type.in_(TYPE_WORDS))
+        .where(Identifier.profile_id.in_(members(session, root)), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Identifier.first_seen)
         .limit(200)
     )
@@ -198,7 +201,7 @@ def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[
     """The identifiers of each of these profiles, those that it shares with an owner too; at most 500 of all."""
     rows = session.execute(
         select(Identifier.profile_id, Identifier.type, Identifier.value)
-        .where(Identifier.profile_id.in_(members), Identifier.type.in_(TYPE_WORDS))
+        .where(Identifier.profile_id.in_(members), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Identifier.profile_id, Identifier.first_seen, Identifier.type, Identifier.value_hash)
         .limit(500)
     )

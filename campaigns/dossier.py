@@ -52,7 +52,7 @@ _PLAIN: Final = {
     " WHERE child_id = ANY(:members) OR parent_id = ANY(:members) ORDER BY id",
     "likely_matches": "SELECT one_id, other_id, weight, facts, found_at FROM likely_match t"
     " WHERE one_id = ANY(:members) OR other_id = ANY(:members) ORDER BY one_id, other_id",
-    "identifiers": "SELECT type, value, owns, [source], first_seen, last_seen FROM identifier t"
+    "identifiers": "SELECT type, value, owns, presumed, [source], first_seen, last_seen FROM identifier t"
     " WHERE profile_id = ANY(:members) ORDER BY first_seen, type, value",
     "traits": "SELECT name, value, event_time AS since, [source], event_id AS signal FROM trait_lineage t"
     " WHERE profile_id = ANY(:members) ORDER BY name",

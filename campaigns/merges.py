@@ -18,7 +18,7 @@ from campaigns.customers import TYPE_WORDS, masked
 from campaigns.models import User
 from signals import joining, likely
 from signals.belonging import KEPT_APART
-from signals.identity import MATCHES, MEMBERS, TIES, TieRefusal
+from signals.identity import AHEAD, MATCHES, MEMBERS, TIES, TieRefusal
 from signals.intake import Intake, take_apart
 from signals.joining import BY_HAND, BY_LIKENESS
 from signals.profiles import IDENTIFIER_VALUE, ProfileLink
@@ -144,6 +144,8 @@ def _how(row: Row[Any], known: dict[str, str]) -> str:
         return f"by hand, by {known.get(row.by, row.by)}"
     if row.reason == BY_LIKENESS:
         return f"found alike, {odds(row.evidence['weight']):,} to one"
+    if row.reason == AHEAD:
+        return f"by an alias that came first, when {row.source} told of who it had named"
     return f"by the call {row.reason} of {row.source}"
 
 

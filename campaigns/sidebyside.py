@@ -120,7 +120,7 @@ def _numbers(session: Session, roots: set[int]) -> dict[int, list[str]]:
     rows = session.execute(
         select(Profile.root_id, Identifier.value)
         .join(Identifier, Identifier.profile_id == Profile.id)
-        .where(Profile.root_id.in_(roots), Identifier.type == "user_id")
+        .where(Profile.root_id.in_(roots), Identifier.type == "user_id", ~Identifier.presumed)
         .order_by(Profile.root_id, Identifier.first_seen, Identifier.value_hash)
     )
     found: dict[int, list[str]] = {}

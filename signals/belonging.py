@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
-from signals.identity import Claim, Link, Person, Resolution, value_hash
+from signals.identity import Claim, Link, Person, value_hash
 from signals.profiles import IDENTIFIER_VALUE
+from signals.resolution import NewIdentifier, Resolution
 from signals.sources import Sender
 
 
@@ -29,24 +30,26 @@ class Lost(Exception):
 
 @dataclass(frozen=True)
 class Known:
-    """What is stored about the identifiers of a batch: whose they are, and how many merges each has made."""
+    """What is stored about the identifiers of a batch: whose they are, how many merges each has made, and which are
+    only presumed (signals/profiles.py)."""
 
     owners: dict[Claim, Person]
     ties: dict[Claim, int]
+    ahead: set[Claim]
 
 
 _FIND = text("""
-    SELECT w.place, i.ties, p.id, p.root_id
+    SELECT w.place, i.ties, i.presumed, p.id, p.root_id
     FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[])) WITH ORDINALITY AS w (type, value_hash, place)
     JOIN identifier i USING (type, value_hash) JOIN profile p ON p.id = i.profile_id
     WHERE i.owns
 """)
-# What several profiles of a person stated counts once.
+# What several profiles of a person stated counts once, what nobody came under not at all.
 _DETAILS = text("""
     WITH held AS (
         SELECT m.root_id, i.type, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
         FROM profile m JOIN identifier i ON i.profile_id = m.id
-        WHERE m.root_id = ANY(:roots) GROUP BY m.root_id, i.type, i.value_hash
+        WHERE m.root_id = ANY(:roots) AND NOT i.presumed GROUP BY m.root_id, i.type, i.value_hash
     )
     SELECT m.root_id, m.members, array_remove(array_agg(h.type), NULL) AS kinds,
            array_agg(h.type) FILTER (WHERE NOT h.owns) AS shared_types,
@@ -75,11 +78,13 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
     members = {
         row.id: roots[row.root_id] if row.id == row.root_id else _member(row.id, roots[row.root_id]) for row in rows
     }
-    if ties and roots:
+    ahead = {wanted[row.place - 1] for row in rows if row.presumed}
+    if roots and (ties or ahead):
         describe(session, roots)
     return Known(
         {wanted[row.place - 1]: members[row.id] for row in rows},
         {wanted[row.place - 1]: row.ties for row in rows},
+        ahead,
     )
 
 
@@ -112,11 +117,12 @@ _CREATE = text("""
     RETURNING id
 """)
 _NAME = text("""
-    INSERT INTO identifier (type, value, value_hash, profile_id, owns, source_id, trust, first_seen, last_seen)
-    SELECT type, value, hash, profile_id, owns, :source, :trust, at, at
-    FROM unnest(CAST(:types AS text[]), CAST(:values AS bytea[]), CAST(:hashes AS bytea[]),
-                CAST(:profiles AS bigint[]), CAST(:owns AS boolean[]), CAST(:ats AS timestamptz[]))
-         AS new (type, value, hash, profile_id, owns, at)
+    INSERT INTO identifier
+        (type, value, value_hash, profile_id, owns, presumed, source_id, trust, first_seen, last_seen)
+    SELECT type, value, hash, profile_id, owns, presumed, :source, :trust, at, at
+    FROM unnest(CAST(:types AS text[]), CAST(:values AS bytea[]), CAST(:hashes AS bytea[]), CAST(:profiles AS bigint[]),
+                CAST(:owns AS boolean[]), CAST(:presumed AS boolean[]), CAST(:ats AS timestamptz[]))
+         AS new (type, value, hash, profile_id, owns, presumed, at)
     ON CONFLICT DO NOTHING RETURNING owns
 """)
 
@@ -127,7 +133,9 @@ def write(session: Session, resolution: Resolution, sender: Sender, hash_key: by
         ids = sorted(session.scalars(_CREATE, {"now": now, "count": len(resolution.new)}))
         for person, number in zip(resolution.new, ids, strict=True):
             person.id = number
-    if resolution.identifiers:
+    if resolution.taken_up:
+        _take_up(session, resolution.taken_up, sender, hash_key)
+    if resolution.identifiers or resolution.presumed:
         _name(session, resolution, sender, hash_key)
     if resolution.tied:
         _count_ties(session, resolution, hash_key)
@@ -136,7 +144,7 @@ def write(session: Session, resolution: Resolution, sender: Sender, hash_key: by
 
 
 def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: bytes) -> None:
-    rows = sorted(resolution.identifiers, key=lambda new: new.claim)
+    rows = sorted([*resolution.identifiers, *resolution.presumed.values()], key=lambda new: new.claim)
     vault = vault_of(session)
     owned = session.scalars(
         _NAME,
@@ -146,12 +154,41 @@ def _name(session: Session, resolution: Resolution, sender: Sender, hash_key: by
             "hashes": Binaries(value_hash(hash_key, *new.claim) for new in rows),
             "profiles": [new.person.id for new in rows],
             "owns": [new.owns for new in rows],
+            "presumed": [new.presumed for new in rows],
             "ats": [new.at for new in rows],
             "source": sender.id,
             "trust": sender.trust,
         },
     )
     if sum(owned) != sum(new.owns for new in rows):
+        raise Lost
+
+
+_TAKE_UP = text("""
+    UPDATE identifier i
+    SET profile_id = w.profile_id, presumed = false, source_id = :source, trust = :trust, first_seen = w.at,
+        last_seen = w.at
+    FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[]), CAST(:profiles AS bigint[]),
+                CAST(:ats AS timestamptz[])) AS w (type, value_hash, profile_id, at)
+    WHERE i.presumed AND i.type = w.type AND i.value_hash = w.value_hash
+""")
+
+
+def _take_up(session: Session, rows: Sequence[NewIdentifier], sender: Sender, hash_key: bytes) -> None:
+    """Give user ids that were presumed to the profiles that have come up under them. Raises Lost when another
+    transaction has just done so."""
+    result = session.execute(
+        _TAKE_UP,
+        {
+            "types": [new.claim[0] for new in rows],
+            "hashes": Binaries(value_hash(hash_key, *new.claim) for new in rows),
+            "profiles": [new.person.id for new in rows],
+            "ats": [new.at for new in rows],
+            "source": sender.id,
+            "trust": sender.trust,
+        },
+    )
+    if result.rowcount != len(rows):  # type: ignore[attr-defined]
         raise Lost
 
 

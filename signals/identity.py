@@ -12,6 +12,10 @@ A merge ties two profiles that each keep what is theirs: identifiers and signals
 they came by, never with the person as a whole. So a merge can be undone exactly (signals/separation.py). A value that
 ties more people than its kind may is a hub, such as a shop's own phone number: it ties nobody, and what it tied is
 taken apart again.
+
+An `alias` may name somebody before anybody came up under that id, and says not whether it is a device's or a customer
+number: so it is noted as both. As a number it is presumed until a call comes under it, whose profile has it then and is
+merged on the word of the alias, as it would have been had it been there first.
 """
 
 from __future__ import annotations
@@ -19,9 +23,8 @@ from __future__ import annotations
 import hmac
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final, Literal
 
 from base.errors import InvalidInput
@@ -66,6 +69,11 @@ CONTACTS: Final[frozenset[ClaimType]] = frozenset(("loyalty_id", "email", "phone
 
 MATCHES: Final[frozenset[ClaimType]] = frozenset(("name_address", "name_email", "name_phone"))
 """Kinds of claims that are noted for both where two user ids state one value: the two may be merged by a person."""
+
+ALIAS: Final = "alias"
+"""The call that says of two ids that they are one person's."""
+AHEAD: Final = "alias ahead"
+"""The reason of a merge with somebody who came up only after an alias had named them."""
 
 TieRefusal = Literal["hub", "shared", "names", "apart", "values", "members"]
 """Why two profiles were not merged: the value is a hub; both have user ids; a phone, and their names differ; a person
@@ -191,160 +199,6 @@ class Link:
     reason: str
     claim: Claim | None = None
     message_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewIdentifier:
-    """An identifier row to write, first stated at `at`. Not `owns`: the profile shares it with its owner, who may be of
-    the same person; then the row may be there already."""
-
-    claim: Claim
-    person: Person
-    owns: bool
-    at: datetime
-
-
-class Resolution:
-    """Resolves signals one after the other in memory, so that a batch means what its events mean one by one.
-
-    `known` holds the owner of every identifier of the batch that is stored, `ties` how many merges each has made,
-    `hubs` what proved to be many people's when the batch was resolved before: it ties nobody from the beginning. The
-    outcome is `new`, `identifiers`, `links`, `tied` (merges by each claim, also counted in `ties`) and `refused`, which
-    signals/belonging.py writes.
-    """
-
-    def __init__(self, known: Mapping[Claim, Person], ties: Mapping[Claim, int], hubs: Collection[Claim] = ()) -> None:
-        self._owners: dict[Claim, Person] = dict(known)
-        self.ties: Counter[Claim] = Counter(ties)
-        self.new: list[Person] = []
-        self.identifiers: list[NewIdentifier] = []
-        self.links: list[Link] = []
-        self.tied: Counter[Claim] = Counter()
-        for claim in hubs:
-            self.tied[claim] = TIES[claim[0]] - self.ties[claim]
-            self.ties[claim] = TIES[claim[0]]
-        self.refused: Counter[tuple[Claim, TieRefusal]] = Counter()
-        self._also: set[tuple[Claim, Person]] = set()
-
-    @property
-    def late_hubs(self) -> set[Claim]:
-        """Claims that were found to be hubs only after they had tied people of this batch."""
-        hubs = {claim for claim, reason in self.refused if reason == "hub"}
-        return {link.claim for link in self.links if link.claim in hubs}
-
-    def person(self, signal: Signal, named: tuple[Claim, ...]) -> Person:
-        """The profile whose identifier this signal came by, after the ties that the signal makes."""
-        if signal.type == "alias":
-            return self._alias(signal)
-        here = self._here(named)
-        for claim in named:
-            if claim[0] == "name":
-                self._call(here, claim, signal)
-        for claim in named:
-            if claim[0] != "name":
-                self._tie(here, claim, signal)
-        return here
-
-    def _call(self, here: Person, claim: Claim, signal: Signal) -> None:
-        """Note a name: it ties nobody, but says of a shared phone that its people are two."""
-        root = here.root()
-        if claim in root.shares:
-            if root.members > 1:
-                self._note_also(here, claim, signal)
-        elif root.held["name"] < VALUES["name"]:
-            self._note(here, claim, signal, owns=False)
-
-    def _here(self, named: tuple[Claim, ...]) -> Person:
-        """Whose the strongest claim is. A new one belongs to a device of which nobody is known yet, or to a new profile
-        which the other claims then tie to theirs."""
-        owner = self._owners.get(self._strongest(named))
-        if owner is not None:
-            return owner
-        found = (self._owners.get(claim) for claim in named if claim[0] == "anonymous_id")
-        device = next((one for one in found if one is not None and one.root().is_device), None)
-        return device or self._create()
-
-    def _strongest(self, named: tuple[Claim, ...]) -> Claim:
-        """The claim that says whose a signal is; of a phone whose people have other names, the two together."""
-        owner = self._owners.get(named[0])
-        if named[0][0] == "phone" and owner is not None and (theirs := owner.root().names):
-            stated = {claim for claim in named if claim[0] == "name"}
-            if stated and not stated & theirs:
-                return next((claim for claim in named if claim[0] == "name_phone"), named[0])
-        return named[0]
-
-    def _alias(self, signal: Signal) -> Person:
-        """An explicit statement that two identifiers are one person; it may also join two user ids."""
-        current: Claim = ("user_id", signal.user_id or "")
-        previous: Claim = ("user_id", signal.previous_id or "")
-        if previous not in self._owners:
-            previous = ("anonymous_id", signal.previous_id or "")
-        here = self._owners.get(current) or self._owners.get(previous) or self._create()
-        for claim in (current, previous):
-            self._tie(here, claim, signal, told=True)
-        return here
-
-    def _create(self) -> Person:
-        person = Person(age=len(self.new))
-        self.new.append(person)
-        return person
-
-    def _note(self, person: Person, claim: Claim, signal: Signal, *, owns: bool) -> None:
-        if owns:
-            self._owners[claim] = person
-        else:
-            person.root().shares.add(claim)
-        person.root().held[claim[0]] += 1
-        self.identifiers.append(NewIdentifier(claim, person, owns, signal.time))
-
-    def _note_also(self, here: Person, claim: Claim, signal: Signal) -> None:
-        """Note for a profile what another profile of its person is known by: should a person take the two apart, each
-        keeps what it stated itself."""
-        if (claim, here) not in self._also:
-            self._also.add((claim, here))
-            self.identifiers.append(NewIdentifier(claim, here, False, signal.time))
-
-    def _tie(self, here: Person, claim: Claim, signal: Signal, *, told: bool = False) -> None:
-        """Have a claim belong to the same person as `here`, if it may."""
-        owner = self._owners.get(claim)
-        full = here.root().held[claim[0]] >= VALUES[claim[0]]
-        if owner is None:
-            if full:
-                self.refused[claim, "values"] += 1
-            else:
-                self._note(here, claim, signal, owns=True)
-        elif owner.root() is not here.root():
-            refusal = self._refusal(here.root(), owner.root(), claim, told=told)
-            if refusal is None:
-                self._merge(here, owner, claim, signal)
-            elif claim[0] not in CONTACTS and not (claim[0] in MATCHES and refusal == "shared"):
-                if refusal != "shared":
-                    self.refused[claim, refusal] += 1
-            else:
-                noted = claim in here.root().shares
-                if refusal == "apart" or not noted:
-                    self.refused[claim, refusal] += 1
-                if not (noted or full):
-                    self._note(here, claim, signal, owns=False)
-        elif owner is not here and claim[0] in CONTACTS | MATCHES:
-            self._note_also(here, claim, signal)
-
-    def _refusal(self, one: Person, other: Person, claim: Claim, *, told: bool) -> TieRefusal | None:
-        """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""
-        if other in one.apart:
-            return "apart"
-        if one.held["user_id"] and other.held["user_id"] and not told:
-            return "shared"
-        if claim[0] == "phone" and (mine := one.names) and (theirs := other.names) and not mine & theirs:
-            return "names"
-        if self.ties[claim] >= TIES.get(claim[0], MEMBERS):
-            return "hub"
-        return too_large(one, other)
-
-    def _merge(self, here: Person, owner: Person, claim: Claim, signal: Signal) -> None:
-        self.ties[claim] += 1
-        self.tied[claim] += 1
-        self.links.append(merge(here, owner, signal.type, claim, signal.message_id))
 
 
 def too_large(one: Person, other: Person) -> TieRefusal | None:

@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 from signals import belonging, folding
 from signals.belonging import Lost
 from signals.folding import Root
-from signals.identity import Claim, Resolution
+from signals.identity import ALIAS, Claim
 from signals.reading import Item
+from signals.resolution import Resolution
 from signals.separation import HubFound, made_by
 from signals.sources import Sender
 
@@ -42,7 +43,7 @@ def resolve(session: Session, sender: Sender, items: Sequence[Item], hash_key: b
         wanted.update(dict.fromkeys(item.claims))
         if item.signal.previous_id is not None:
             wanted.update({("user_id", item.signal.previous_id): None, ("anonymous_id", item.signal.previous_id): None})
-    ties = any(len(item.claims) > 1 or item.signal.type == "alias" for item in items)
+    ties = any(len(item.claims) > 1 or item.signal.type == ALIAS for item in items)
     resolution = _resolved(session, wanted, items, hash_key, ties=ties)
     late: set[Claim] = set()
     while not resolution.late_hubs <= late:
@@ -88,7 +89,7 @@ def _resolved(
 ) -> Resolution:
     """The batch resolved in memory; each item has its person then."""
     known = belonging.find(session, wanted, hash_key, ties=ties)
-    resolution = Resolution(known.owners, known.ties, hubs)
+    resolution = Resolution(known.owners, known.ties, hubs, known.ahead)
     for item in items:
         item.person = item.known or resolution.person(item.signal, item.claims)
     return resolution

@@ -106,7 +106,8 @@ class Identifier(Model):
     profile that got the value; its root speaks for it. The value is sealed; it is found, and told from others, by
     `value_hash`, keyed with the installation's hash key (signals/identity.py). `last_seen` is when the person last
     stated it: of two addresses the newer is the one to write to. `ties` counts the merges it made: past a bound it is
-    a hub and makes none any more.
+    a hub and makes none any more. `presumed`: a user id that an alias named before anybody came under it, so that it
+    may as well be a device's; it finds its person when somebody does, and is no customer number of theirs until then.
     """
 
     __tablename__ = "identifier"
@@ -132,6 +133,7 @@ class Identifier(Model):
     first_seen: Mapped[datetime]
     last_seen: Mapped[datetime]
     ties: Mapped[int] = mapped_column(server_default="0")
+    presumed: Mapped[bool] = mapped_column(server_default="false")
 
 
 class ProfileStateRow(Model):

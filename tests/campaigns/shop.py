@@ -128,10 +128,11 @@ class Shop:
         return self.known()[name]
 
     def known(self) -> dict[str, int]:
-        """The root profiles of all user ids."""
+        """The root profiles of all user ids that somebody came under."""
         roots = select(Identifier.value, Profile.root_id).join(Profile, Profile.id == Identifier.profile_id)
+        roots = roots.where(Identifier.type == "user_id", ~Identifier.presumed)
         with self.sessions.begin() as session:
-            return {name: root for name, root in session.execute(roots.where(Identifier.type == "user_id"))}  # noqa: C416
+            return {name: root for name, root in session.execute(roots)}  # noqa: C416
 
     def creative(self) -> int:
         """A creative to show offers with; made once."""

@@ -235,3 +235,31 @@ def test_it_asks_of_nobody_whom_a_person_told_apart_whichever_was_the_child(shop
         session.execute(text("SET LOCAL enable_nestloop = off"))
         plan = session.scalars(text(f"EXPLAIN {merges._NUMBERED.text}"), {"kinds": sorted(MATCHES), "most": 100})
         assert not any("Nested Loop Anti Join" in line for line in plan)
+
+
+@pytest.mark.feature("DE-03")
+def test_it_tells_of_a_number_that_an_alias_named_before_anybody_came_under_it(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    shop.send(call("alias", userId="ann", previousId="before-1"))
+    ann, program = shop.profile("ann"), web.program("admin")
+
+    def names() -> list[tuple[str, str]]:
+        told = program.told("GET", f"/customers/{ann}")["identifiers"]
+        return sorted((one["type"], one["masked"]) for one in told)
+
+    def found() -> list[str]:
+        (one,) = program.told("POST", "/customers/search", {"q": "before-1"})["customers"]
+        assert one["profile"] == ann
+        return sorted(one["matched"].split(", "))
+
+    assert ("anonymous_id", "be•••-1") in names()
+    assert ("user_id", "be•••-1") not in names()
+    assert found() == ["device"]
+    assert program.told("GET", f"/customers/{ann}/merges")["merges"] == []
+
+    shop.send(call("track", userId="before-1", event="Product Viewed", properties={"product_id": "p"}))
+    assert ("user_id", "be•••-1") in names()
+    assert found() == ["customer number", "device"]
+    (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
+    assert (merge["evidence"], merge["masked"]) == ("customer number", "be•••-1")
+    assert "by an alias that came first" in web.desk("support").get(f"/customers/{ann}/merges").text

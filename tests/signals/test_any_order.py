@@ -1,4 +1,5 @@
-"""Any order of arrival: the same people, states and origins, also where people are merged and taken apart meanwhile."""
+"""Any order of arrival: the same people, states and origins, also where people are merged and taken apart meanwhile,
+and where an alias comes before those whom it names."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from tests.signals.sending import NOW, Desk, call, identified, order, refunded, 
 
 USERS = ("ann", "bob")
 CATEGORIES = ("Shoes", "Hats", "Socks")
+NAMES = ("userId", "anonymousId", "previousId", "messageId")
 CITIES = ("Bonn", "Oslo", None)
 
 
@@ -33,7 +35,7 @@ class Said:
 
     def told(self, run: str) -> dict[str, Any]:
         """The same call of the people of another run: its ids are theirs."""
-        ids = {name: f"{run}-{self.call[name]}" for name in ("userId", "anonymousId", "messageId") if name in self.call}
+        ids = {name: f"{run}-{self.call[name]}" for name in NAMES if name in self.call}
         traits = dict(self.call.get("traits", {}))
         if "email" in traits:
             traits["email"] = f"{run}.{traits['email']}"
@@ -42,7 +44,8 @@ class Said:
 
 def story(chance: random.Random) -> list[Said]:
     """What two customers do on two devices each, in some hours of which several collide; of what they do alone on a
-    device each begins before anybody is known there. Both state one address of the family."""
+    device each begins before anybody is known there. Both state one address of the family, and had another number
+    before; of some devices the shop tells by alias."""
 
     def at() -> str:
         return (NOW - timedelta(hours=chance.randint(2, 30))).isoformat()
@@ -65,6 +68,12 @@ def story(chance: random.Random) -> list[Said]:
         said.append(Said(call("identify", anonymousId=device, traits=traits, timestamp=at()), True))
         said += [Said(order(user, f"o{n}", ("p1", "Shoes", 60.0 + n), time=at())) for n in (1, chance.randint(1, 2))]
         said.append(Said(refunded(user, "o1", "p1", time=at())))
+        said += [Said(call("alias", userId=user, previousId=f"{user}-{one}", timestamp=at())) for one in ("old", "3")]
+        said += [Said(order(f"{user}-old", f"o{n}", ("p2", "Hats", 20.0), time=at())) for n in (2, 3)]
+        said.append(
+            Said(identified(f"{user}-old", time=at(), email=f"old{user}@example.com", city=chance.choice(CITIES)))
+        )
+        said += [Said(viewed("Socks", anonymousId=f"{user}-3", timestamp=at())) for _ in range(2)]
         consent = {"purpose": "email", "granted": chance.random() < 0.5}
         said.append(Said(call("track", event="Consent Changed", userId=user, properties=consent, timestamp=at())))
     return said
@@ -92,7 +101,8 @@ class Person:
 
 
 def known(desk: Desk, run: str, user: str) -> Person:
-    """Of a customer of a run. Whose an address is that both state is decided by who came first, so it is left out."""
+    """Of a customer of a run. Whose an address is that both state is decided by who came first, so it is left out; so
+    is that a number which an alias named ahead might have been a device's."""
     root = desk.root("user_id", f"{run}-{user}")
 
     def rows(sql: str) -> list[tuple[Any, ...]]:
@@ -103,7 +113,11 @@ def known(desk: Desk, run: str, user: str) -> Person:
 
     return Person(
         structs.replace(desk.state(root), version=0),
-        frozenset(rows(f"SELECT t.type, t.value, {SEEN} FROM identifier t")),
+        frozenset(
+            row
+            for row in rows(f"SELECT t.type, t.value, {SEEN} FROM identifier t")
+            if row[:2] != ("anonymous_id", f"{user}-old") and row[:2] != ("user_id", f"{user}-3")
+        ),
         tuple(rows("SELECT t.name, t.value, t.event_time, t.source_id FROM trait_lineage t")),
         tuple(rows("SELECT t.message_id, t.event_time, t.folds, t.void, t.left_category_ids FROM event t")),
         tuple(rows("SELECT t.purpose, t.granted, t.at FROM consent t")),

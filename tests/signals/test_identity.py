@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import pytest
 
 from base.errors import InvalidInput
-from signals.identity import MEMBERS, address_hash, normalised
-from tests.signals.sending import Desk, call, identified, order, viewed
+from signals.erasure import erase
+from signals.identity import AHEAD, MEMBERS, VALUES, address_hash, normalised
+from signals.intake import take_apart
+from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
 
 def test_it_joins_what_an_anonymous_visitor_did_to_the_person_they_turn_out_to_be(desk: Desk) -> None:
@@ -93,6 +98,111 @@ def test_it_merges_two_user_ids_only_when_told_to(desk: Desk) -> None:
 
     assert desk.root("user_id", "old") == desk.root("user_id", "new")
     assert desk.state(desk.root("user_id", "new")).orders == 2
+
+
+@pytest.mark.feature("DE-03")
+def test_it_merges_who_comes_up_only_after_the_alias_as_who_was_there_before(desk: Desk) -> None:
+    for name, arrival in (("early", (0, 1)), ("late", (1, 0))):
+        told = (
+            call("alias", userId=name, previousId=f"{name}-old"),
+            order(f"{name}-old", f"o-{name}", ("p", "Shoes", 1.0)),
+        )
+        desk.send(*(told[n] for n in arrival))  # In one batch as one by one.
+        name = f"{name}-2"
+        told = (
+            call("alias", userId=name, previousId=f"{name}-old"),
+            order(f"{name}-old", f"o-{name}", ("p", "Shoes", 1.0)),
+        )
+        for n in arrival:
+            desk.send(told[n])
+    for name in ("early", "late", "early-2", "late-2"):
+        assert desk.root("user_id", name) == desk.root("user_id", f"{name}-old"), name
+        assert desk.state(desk.root("user_id", name)).orders == 1, name
+    assert desk.rows("SELECT count(*) FROM identifier WHERE presumed") == [(0,)]
+
+    # What is said of either goes by its own profile, so the merge can be undone whichever came first.
+    early = desk.root("user_id", "early")
+    (merge,) = desk.rows(
+        "SELECT l.id, l.reason FROM profile_link l JOIN profile p ON p.id = l.child_end WHERE p.root_id = :root",
+        root=early,
+    )
+    assert merge.reason == AHEAD
+    assert take_apart(desk.intake, merge.id, NOW, apart=True, by="x")
+    desk.send(call("alias", userId="early", previousId="early-old"), order("early", "o-new", ("p", "Hats", 2.0)))
+    new, old = (desk.state(desk.root("user_id", one)) for one in ("early", "early-old"))
+    assert (new.order_cents, old.order_cents) == (200, 100)
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("DE-03")
+def test_it_takes_an_id_that_an_alias_names_ahead_for_either_kind(desk: Desk) -> None:
+    desk.send(order("somebody", "o", ("p", "Shoes", 1.0)))  # A browser adds no category.
+    desk.send(call("alias", userId="ann", previousId="x1"))
+    desk.send(viewed("Shoes", anonymousId="x1"), via=desk.browser)
+    desk.send(call("alias", userId="bob", previousId="ann"), call("alias", userId="x2", previousId="x1"))
+    desk.send(order("x2", "o2", ("p", "Hats", 2.0)))
+    desk.send(order("x1", "o1", ("p", "Shoes", 1.0)) | {"anonymousId": "x1"})
+
+    one = desk.root("user_id", "ann")
+    assert {desk.root("user_id", name) for name in ("ann", "bob", "x1", "x2")} == {one}
+    assert desk.root("anonymous_id", "x1") == one
+    state = desk.state(one)
+    assert (state.orders, sum(seen.n for seen in state.views.values())) == (2, 1)
+    assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
+    assert desk.rebuilt().different == 0
+
+
+def test_it_counts_no_device_of_an_alias_among_a_persons_numbers(desk: Desk) -> None:
+    most = VALUES["user_id"]
+    desk.send(*(call("alias", userId="ann", previousId=f"device-{n}") for n in range(most + 2)))
+    desk.send(*(order(f"old-{n}", f"o{n}", ("p", "Shoes", 1.0)) for n in range(most)))
+    desk.send(*(call("alias", userId="ann", previousId=f"old-{n}") for n in range(most)))
+
+    roots = [desk.root("user_id", f"old-{n}") for n in range(most)]
+    assert roots[:-1] == [desk.root("user_id", "ann")] * (most - 1)
+    assert roots[-1] != roots[0]
+    assert desk.rows("SELECT type, reason, times FROM refused_tie") == [("user_id", "values", 1)]
+    # Who comes up last would be one too many, in this order as in the other.
+    desk.send(order("device-0", "o-device", ("p", "Shoes", 1.0)))
+    assert desk.root("user_id", "device-0") not in roots
+    assert desk.rows("SELECT sum(times) FROM refused_tie WHERE reason = 'values'") == [(2,)]
+
+
+def test_it_ties_no_device_that_takes_the_number_of_a_known_customer(desk: Desk) -> None:
+    desk.send(order("26", "o1", ("p", "Shoes", 1.0)), call("alias", userId="27", previousId="26"))
+    desk.send(viewed("Hats", anonymousId="26"), via=desk.browser)
+
+    assert desk.root("user_id", "26") == desk.root("user_id", "27") != desk.root("anonymous_id", "26")
+
+
+@pytest.mark.feature("DE-03")
+def test_it_makes_one_person_of_who_comes_up_while_the_alias_is_taken(desk: Desk) -> None:
+    names = [f"u{n}" for n in range(20)]
+    aliases = [call("alias", userId=name, previousId=f"{name}-old") for name in names]
+    orders = [order(f"{name}-old", f"o-{name}", ("p", "Shoes", 1.0)) for name in names]
+    more = [order(f"{name}-old", f"o2-{name}", ("p", "Shoes", 1.0)) for name in reversed(names)]
+
+    def send(calls: list[dict[str, Any]]) -> None:
+        for one in calls:
+            desk.send(one)
+
+    with ThreadPoolExecutor(3) as pool:
+        for sender in [pool.submit(send, calls) for calls in (aliases, orders, more)]:
+            sender.result()
+
+    for name in names:
+        assert desk.root("user_id", name) == desk.root("user_id", f"{name}-old")
+        assert desk.state(desk.root("user_id", name)).orders == 2
+    assert desk.rows("SELECT count(*) FROM identifier WHERE presumed") == [(0,)]
+    assert desk.rebuilt().different == 0
+
+
+def test_it_keeps_nothing_of_who_an_alias_named_ahead_when_the_person_is_erased(desk: Desk) -> None:
+    desk.send(call("alias", userId="ann", previousId="x1"))
+    erase(desk.intake, desk.root("user_id", "ann"), NOW)
+    assert desk.rows("SELECT count(*) FROM identifier") == [(0,)]
+    desk.send(order("x1", "o1", ("p", "Shoes", 1.0)))
+    assert desk.state(desk.root("user_id", "x1")).orders == 1
 
 
 def test_it_counts_an_order_once_that_both_merged_profiles_have(desk: Desk) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from signals.identity import MATCHES, Claim, Person, Resolution, claims, merge
+from signals.identity import MATCHES, Claim, Person, claims, merge
 from signals.matching import e164, plain_address, plain_name
+from signals.resolution import Resolution
 from signals.signal import Arrival, read
 from signals.sources import Sender
 from tests.signals.sending import Desk, identified
