@@ -5,7 +5,8 @@ What a mail was about is the thing that began it: of a triggered campaign the ca
 categories where it names no product), of a replenishment the categories that were due, else the products of the offers
 that the plan may show (the categories of those that show no product). Bought is what orders say that happened after
 the mail left, or, of a mail that waits, after what began it; for as many days as success is counted. An order of which
-nothing is left, as it was cancelled or came back whole, is none.
+nothing is left, as it was cancelled or came back whole, is none; of another the categories count that are left, and
+the products and the cart that it was placed with.
 Orders of an erased person are gone; how they had left by a purchase is kept as a sum (campaigns/remainder.py).
 """
 
@@ -207,7 +208,8 @@ _THINGS: Final = """
         ), false) AS is_thing
         FROM thing t
         LEFT JOIN LATERAL (
-            SELECT e.id, e.category_ids, e.figures FROM profile member JOIN event e ON e.profile_id = member.id
+            SELECT e.id, coalesce(e.left_category_ids, e.category_ids) AS category_ids, e.figures
+            FROM profile member JOIN event e ON e.profile_id = member.id
             WHERE member.root_id = t.root_id AND e.name = 'Order Completed' AND e.folds AND NOT e.void
               AND e.event_time > t.since AND e.event_time <= :now
               AND e.event_time <= t.since + make_interval(days => :days)

@@ -7,8 +7,8 @@ counts from when it was first seen, and only once its window has closed, with so
 
 **Taken** is an exposure whose category was bought within the window, or that the person said yes to. An order's
 category goes to the last exposure of that category before it, by event time: so it is joined once, however late and
-however often the order is told. Offers without a category teach nothing and are left out, as are orders that were
-cancelled.
+however often the order is told. Offers without a category teach nothing and are left out. Of an order that was changed
+since, or of which goods came back, the categories count that are left.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ _COUNT = text("""
     SELECT count(*) FROM decision WHERE at >= :begin AND at < :end AND lane = 'live' AND rung IN ('model', 'rules')
 """)
 _ORDERS = text("""
-    SELECT p.root_id, e.event_time, e.category_ids
+    SELECT p.root_id, e.event_time, coalesce(e.left_category_ids, e.category_ids) AS category_ids
     FROM event e JOIN profile p ON p.id = e.profile_id
     WHERE p.root_id = ANY(:roots) AND e.name = :name AND e.folds AND e.event_time >= :begin AND e.event_time < :end
       AND NOT e.void
@@ -177,7 +177,7 @@ def bought(
 
 
 def orders_of(session: Session, roots: Whole, begin: datetime, now: datetime) -> Orders:
-    """The orders of some people: root, when, and of which categories."""
+    """The orders of some people: root, when, and of which categories they are by now."""
     given = {"roots": roots.tolist(), "name": ORDER_COMPLETED, "begin": begin, "end": now}
     for row in session.execute(_ORDERS, given):
         yield row.root_id, unix_ms(row.event_time), list(row.category_ids or ())

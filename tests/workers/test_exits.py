@@ -122,6 +122,27 @@ def test_who_bought_and_cancelled_has_not_left(shop: Shop, scheduler: Scheduler)
     assert ledger["eve"] == ("accepted", None)
 
 
+@pytest.mark.feature("CM-08")
+@pytest.mark.usefixtures("sender", "relay")
+def test_who_keeps_only_other_goods_has_converted_elsewhere(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann", "ben")
+    shop.intake.categories.learn(["Socks"], create=True)
+    carts = Carts(shop, scheduler, trigger=Trigger(event="Product List Viewed"))
+    looked = {"type": "track", "event": "Product List Viewed", "properties": {"category": "Shoes"}}
+    shop.send(*({"userId": name} | looked for name in ("ann", "ben")))
+    carts.pass_by()
+    carts.pass_by()
+    socks = {"product_id": "socks", "category": "Socks", "price": 5, "quantity": 1}
+    shoes = {"product_id": "shoes", "category": "Shoes", "price": 20, "quantity": 1}
+    shop.send(*(bought(name, "both", products=[shoes, socks]) for name in ("ann", "ben")))
+    carts.pass_by()
+    assert carts.found() == {"ann": "converted", "ben": "converted"}
+    for name, event, lines in (("ann", "Order Refunded", [shoes]), ("ben", "Order Updated", [socks])):
+        said = {"order_id": f"o-{name}-both", "products": lines}
+        shop.send({"type": "track", "userId": name, "event": event, "properties": said})
+    assert carts.found() == {"ann": "converted_elsewhere", "ben": "converted_elsewhere"}
+
+
 @pytest.mark.feature("SU-13")
 @pytest.mark.usefixtures("sender", "relay")
 def test_an_erasure_changes_nothing_in_how_people_left(shop: Shop, scheduler: Scheduler) -> None:

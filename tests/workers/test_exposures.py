@@ -142,6 +142,32 @@ def test_it_joins_an_order_that_comes_late_and_twice_to_the_right_decision_once(
         assert log.read().outcomes.tolist() == taken, event
 
 
+@pytest.mark.feature("DE-25")
+def test_it_takes_what_is_left_of_an_order_for_what_was_taken(log: Log) -> None:
+    seen, at = (log.shop.now - timedelta(days=days) for days in (20, 19))
+    for name in ("p00", "p01"):
+        log.open(name, seen, ("shoes", "attire"))
+    log.store()
+    shoes, attire = ({"product_id": one, "category": one, "price": 20, "quantity": 1} for one in ("shoes", "attire"))
+
+    def tell(name: str, event: str, lines: list[dict[str, Any]], hours: int) -> list[float]:
+        said = {"order_id": f"o-{name}", "products": lines}
+        when = (at + timedelta(hours=hours)).isoformat()
+        log.shop.send({"type": "track", "userId": name, "event": event, "timestamp": when, "properties": said})
+        found = log.read()
+        # Two rows of each person, in the order of the categories that they were shown.
+        return [float(outcome) for outcome in found.outcomes[np.argsort(found.roots, kind="stable")]]
+
+    assert tell("p00", "Order Completed", [shoes, attire], 0) == [1, 1, 0, 0]
+    assert tell("p00", "Order Refunded", [shoes], 2) == [0, 1, 0, 0]
+    assert tell("p01", "Order Completed", [shoes], 0) == [0, 1, 1, 0]
+    assert tell("p01", "Order Updated", [attire], 2) == [0, 1, 0, 1]
+    asked = (np.array([log.shop.profile("p01")]), log.shop.now - timedelta(days=30), log.shop.now)
+    with log.shop.sessions.begin() as session:
+        ((_, _, categories),) = reading.orders_of(session, *asked)
+    assert categories == [log.shop.intake.categories.lookup("attire")]
+
+
 def test_it_waits_until_the_window_has_closed_and_late_orders_have_come(log: Log) -> None:
     for days in (8, 9, 10):
         log.open("p00", log.shop.now - timedelta(days=days), ("shoes", "attire"))
