@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import traffic
+
 revision = "0070"
 down_revision = "0069"
 branch_labels = None
@@ -10,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("identifier", sa.Column("presumed", sa.Boolean(), server_default="false", nullable=False))
+    traffic.add_columns("identifier", sa.Column("presumed", sa.Boolean(), server_default="false", nullable=False))
 
 
 def downgrade() -> None:
