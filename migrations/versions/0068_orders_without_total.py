@@ -1,6 +1,8 @@
 """An order that tells no total came to its lines by their prices, for reports as for states.
 
 States always counted them so. What tells its one product beside no list of them stays as it is: its price is sealed.
+A line that names no product is left out, as shipping is; so is one that tells only a category, which states count: the
+lines that can be read here do not say whether they name one.
 """
 
 from migrations import traffic
@@ -22,7 +24,7 @@ TOTALS = r"""
             WHEN line ->> 'quantity' ~ '^-?[0-9]{1,6}(\.[0-9]{1,15})?$' THEN trunc((line ->> 'quantity')::numeric)
             ELSE 1 END AS number) pieces
         WHERE e.id > :after AND e.id <= :upto AND e.name = 'Order Completed' AND e.order_total_cents IS NULL
-          AND pieces.number >= 1 AND (line ->> 'product_id' IS NOT NULL OR e.category_ids <> '{}')
+          AND pieces.number >= 1 AND line ->> 'product_id' IS NOT NULL
           AND line ->> 'price' ~ '^[0-9]{1,10}(\.[0-9]{1,15})?$'
         GROUP BY e.id
     ) told

@@ -98,6 +98,9 @@ def test_it_takes_orders_without_a_total_for_their_lines(postgres: PostgresServe
     orders: dict[str, tuple[dict[str, Any] | None, int | None, int | None]] = {
         "lines": ({"products": lines}, None, 11_200),
         "told": ({"products": lines}, 10_000, 10_000),
+        # The order has a category, but these two lines name neither it nor a product.
+        "with shipping": ({"products": [{"price": 1}, {"product_id": "p1", "price": 3.99}]}, None, 399),
+        "shipping": ({"products": [{"price": 1}, {"product_id": "p1"}]}, None, None),
         "too much": ({"products": many}, None, 10**12),
         "no piece": ({"products": [{"product_id": "p", "price": 1, "quantity": 0}]}, None, None),
         "no price": ({"products": [P1]}, None, None),
