@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_it_takes_an_id_that_an_alias_names_ahead_for_either_kind(desk: Desk) ->
     assert desk.root("anonymous_id", "x1") == one
     state = desk.state(one)
     assert (state.orders, sum(seen.n for seen in state.views.values())) == (2, 1)
+    assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("DE-03")
+def test_it_comes_to_one_person_in_any_order_of_aliases_and_of_who_they_name(desk: Desk) -> None:
+    chance = random.Random(14)
+    ids = ("a", "b", "c", "d")
+    for run in range(20):
+        aliases = [("a", "b"), ("b", "c"), ("d", "b")]
+        told = [call("alias", userId=f"{run}-{user}", previousId=f"{run}-{before}") for user, before in aliases]
+        told += [order(f"{run}-{one}", f"o-{run}-{one}", ("p", "Shoes", 1.0)) for one in ids]
+        told.append(viewed("Shoes", anonymousId=f"{run}-c"))
+        chance.shuffle(told)
+        while told:
+            desk.send(*(told.pop() for _ in range(min(len(told), chance.randint(1, 3)))))
+        (one,) = {desk.root("user_id", f"{run}-{name}") for name in ids}
+        assert desk.state(one).orders == len(ids), run
     assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
     assert desk.rebuilt().different == 0
 
