@@ -43,7 +43,11 @@ def contact(profile: int, name: str) -> str:
 
 
 def used(profile: int) -> str:
-    """Counts and last times per offer, group and stage, over all deliveries. Writer: render."""
+    """Counts and last times per offer, group and stage, over all deliveries. Writer: render.
+
+    What is in it of the other profiles of the same person is the recorder's (workers/counts.py), who writes it beside
+    what is there, and only over what it has read.
+    """
     return f"{{{profile}}}:used"
 
 

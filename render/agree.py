@@ -92,6 +92,12 @@ redis.call('HINCRBY', KEYS[1], 'left', 1)
 return 1
 """)
 
+_PUT_USED: Final = Script("""
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+""")
+
 _OPEN_CAP: Final = Script("""
 if redis.call('HEXISTS', KEYS[1], 'left') == 1 then return 0 end
 redis.call('HSET', KEYS[1], 'left', ARGV[1] - ARGV[2], 'total', ARGV[1])
@@ -252,6 +258,11 @@ def reserved_by(name: str) -> int:
     """Whose open a reservation's name tells of; 0 where it tells of nobody's."""
     profile = name.partition(".")[0]
     return int(profile) if profile.isdigit() else 0
+
+
+def put_used(store: Store, profile: int, read: bytes | None, used: bytes) -> bool:
+    """Write a profile's used key if it still holds what was read; False if not: an open came in between."""
+    return bool(store.eval(_PUT_USED.text, 1, keys.used(profile), read or b"", used))
 
 
 def open_cap(store: Store, offer: int, total: int, taken: int = 0) -> bool:

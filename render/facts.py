@@ -8,7 +8,7 @@ All times are milliseconds since the epoch, UTC.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -54,8 +54,7 @@ class OfferUse(Struct, frozen=True, array_like=True):
 
     def after_show(self, at_ms: int) -> OfferUse:
         """This use with one more showing."""
-        recent = tuple(sorted((*self.recent, at_ms)))[-MAX_PERIOD_SHOWS:]
-        return OfferUse(self.count + 1, max(self.last_ms, at_ms), recent)
+        return OfferUse(self.count + 1, max(self.last_ms, at_ms), _latest(*self.recent, at_ms))
 
     def after_release(self, at_ms: int) -> OfferUse:
         """This use without the showing at `at_ms`; unchanged if there was none."""
@@ -64,6 +63,12 @@ class OfferUse(Struct, frozen=True, array_like=True):
         kept = list(self.recent)
         kept.remove(at_ms)
         return OfferUse(max(0, self.count - 1), kept[-1] if kept else 0, tuple(kept))
+
+    def with_others(self, other: OfferUse) -> OfferUse:
+        """This use and another added up."""
+        return OfferUse(
+            self.count + other.count, max(self.last_ms, other.last_ms), _latest(*self.recent, *other.recent)
+        )
 
 
 NO_USE: Final = OfferUse()
@@ -78,17 +83,24 @@ class Answers(Struct, frozen=True, array_like=True):
     def after(self, answer: Answer, at_ms: int) -> Answers:
         """These with one more; the latest MAX_PERIOD_SHOWS of each kind are kept."""
         if answer == "taken":
-            return Answers(_with(self.taken, at_ms), self.refused)
-        return Answers(self.taken, _with(self.refused, at_ms))
+            return Answers(_latest(*self.taken, at_ms), self.refused)
+        return Answers(self.taken, _latest(*self.refused, at_ms))
+
+    def with_others(self, other: Answers) -> Answers:
+        """These and others."""
+        return Answers(_latest(*self.taken, *other.taken), _latest(*self.refused, *other.refused))
 
 
 NO_ANSWERS: Final = Answers()
 
 
 class Used(Struct, frozen=True, array_like=True):
-    """Per offer, group and stage: counts and last shown, over all deliveries of one person.
+    """Per offer, group and stage: counts and last shown, over all deliveries of one profile.
 
-    answers, group_answers: what the person did about offers, and about those of a group.
+    answers, group_answers: what the person did about offers, and about those of a group. others: all that counts of the
+    other profiles that are the same person by a merge, added up; an open leaves it as it is, a recorder writes it
+    (workers/counts.py). What is asked of a person is `offer`, `group`, `answers_to` and `group_answers_to`, which are
+    over all their profiles.
     """
 
     offers: dict[int, OfferUse] = {}
@@ -96,10 +108,41 @@ class Used(Struct, frozen=True, array_like=True):
     stages: dict[str, OfferUse] = {}
     answers: dict[int, Answers] = {}
     group_answers: dict[str, Answers] = {}
+    others: Used | None = None
 
     def offer(self, offer: int) -> OfferUse:
         """The use of an offer; all zero if it was never shown."""
-        return self.offers.get(offer, NO_USE)
+        own = self.offers.get(offer, NO_USE)
+        return own if self.others is None else own.with_others(self.others.offer(offer))
+
+    def group(self, group: str) -> OfferUse:
+        """The use of a group of offers."""
+        own = self.groups.get(group, NO_USE)
+        return own if self.others is None else own.with_others(self.others.group(group))
+
+    def answers_to(self, offer: int) -> Answers:
+        """What the person did about an offer."""
+        own = self.answers.get(offer, NO_ANSWERS)
+        return own if self.others is None else own.with_others(self.others.answers_to(offer))
+
+    def group_answers_to(self, group: str) -> Answers:
+        """What the person did about the offers of a group."""
+        own = self.group_answers.get(group, NO_ANSWERS)
+        return own if self.others is None else own.with_others(self.others.group_answers_to(group))
+
+    def beside(self, others: Iterable[Used]) -> Used:
+        """The profile's own use, beside that of the other profiles of the same person; of these, too, only their own.
+
+        Equal however the others are ordered.
+        """
+        total = Used()
+        for other in others:
+            total = Used(
+                _added(total.offers, other.offers), _added(total.groups, other.groups),
+                _added(total.stages, other.stages), _added(total.answers, other.answers),
+                _added(total.group_answers, other.group_answers),
+            )  # fmt: skip
+        return msgspec.structs.replace(self, others=None if total == Used() else total)
 
     def reserved(self, offers: Iterable[tuple[int, str | None]], at_ms: int) -> Used:
         """This after each (offer, group) was shown once at `at_ms`. The caller reserves an open once."""
@@ -131,13 +174,23 @@ class Used(Struct, frozen=True, array_like=True):
         return self._with_shows(by_offer, by_group)
 
     def _with_shows(self, offers: dict[int, OfferUse], groups: dict[str, OfferUse]) -> Used:
-        return Used(
-            dict(sorted(offers.items())), dict(sorted(groups.items())), self.stages, self.answers, self.group_answers
-        )
+        return msgspec.structs.replace(self, offers=dict(sorted(offers.items())), groups=dict(sorted(groups.items())))
 
 
-def _with(moments: tuple[int, ...], at_ms: int) -> tuple[int, ...]:
-    return tuple(sorted((*moments, at_ms)))[-MAX_PERIOD_SHOWS:]
+def _latest(*moments: int) -> tuple[int, ...]:
+    return tuple(sorted(moments))[-MAX_PERIOD_SHOWS:]
+
+
+_Name = TypeVar("_Name", int, str)
+_Count = TypeVar("_Count", OfferUse, Answers)
+
+
+def _added(one: Mapping[_Name, _Count], other: Mapping[_Name, _Count]) -> dict[_Name, _Count]:
+    """Both added up, in the order of their names."""
+    total = dict(one)
+    for name, count in other.items():
+        total[name] = total[name].with_others(count) if name in total else count
+    return dict(sorted(total.items()))
 
 
 class LastDecision(Struct, frozen=True, array_like=True):

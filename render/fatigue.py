@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from render.arbitration import Fatigue
-from render.facts import DAY_MS, NO_ANSWERS, NO_USE, Used
+from render.facts import DAY_MS, Used
 from render.plan import Offer
 
 
@@ -23,10 +23,9 @@ def resting(offer: Offer, used: Used, now_ms: int) -> Fatigue | None:
 def _events(rest: Fatigue, offer: Offer, used: Used) -> list[tuple[int, bool]]:
     """Moments in order, and whether each counts; one that does not ends the row of those before it."""
     if rest.of == "group":
-        use = used.groups.get(offer.group or "", NO_USE)
-        answers = used.group_answers.get(offer.group or "", NO_ANSWERS)
+        use, answers = used.group(offer.group or ""), used.group_answers_to(offer.group or "")
     else:
-        use, answers = used.offer(offer.id), used.answers.get(offer.id, NO_ANSWERS)
+        use, answers = used.offer(offer.id), used.answers_to(offer.id)
     if rest.after == "taken":
         return [(at, True) for at in answers.taken]
     if rest.after == "refused":

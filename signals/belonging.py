@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
+from signals import countoutbox
 from signals.identity import Claim, Link, Person, value_hash
 from signals.profiles import IDENTIFIER_VALUE
 from signals.resolution import NewIdentifier, Resolution
@@ -341,7 +342,9 @@ def link(
             "now": now,
         },
     ).all()
-    session.execute(_MOVE, {"children": children, "roots": [merge.child.root().id for merge in links]})
+    roots = [merge.child.root().id for merge in links]
+    session.execute(_MOVE, {"children": children, "roots": roots})
+    countoutbox.note(session, set(roots))
     for statement in _FORGET:
         session.execute(statement, {"children": children})
     return list(numbers)

@@ -48,6 +48,7 @@ _DELETE: Final = tuple(
         "DELETE FROM likely_match WHERE one_id = ANY(:members) OR other_id = ANY(:members)",
         "DELETE FROM profile_state WHERE profile_id = ANY(:members)",
         "DELETE FROM state_due WHERE profile_id = ANY(:members)",
+        "DELETE FROM count_due WHERE profile_id = ANY(:members)",
         "DELETE FROM trait_lineage WHERE profile_id = ANY(:members)",
         "DELETE FROM profile_score WHERE profile_id = ANY(:members)",
         "DELETE FROM consent WHERE profile_id = ANY(:members)",

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from signals import belonging, claiming, folding, journal, origins
+from signals import belonging, claiming, countoutbox, folding, journal, origins
 from signals.belonging import Lost
 from signals.catalog import Categories
 from signals.definitions import Definitions
@@ -97,6 +97,7 @@ def cut(
     session.execute(_MARK, {"id": link, "now": now, "apart": apart, "by": by or None})
     session.execute(_NOTE, {"id": link, "kinds": list(CONTACTS)})
     leaves = _leave(session, row, stays)
+    countoutbox.note(session, (stays.id, leaves.id))
     claiming.mark(session, (stays, leaves))
     return Cut(stays.id, leaves.id, _stand(session, categories, definitions, segments, (stays, leaves), now))
 

@@ -68,6 +68,7 @@ class Following:
     def __call__(self, written: Written) -> None:
         """Everything that a batch asks for. Raises Unavailable or redis.RedisError while a server is away."""
         self._settle(written.reserved)
+        self._repairs.counts.told(written.counted)
         for consent in written.consents:
             self._withdraw(consent)
         self._look_back(hindsight.spans(written.told))
@@ -159,6 +160,7 @@ class Following:
         failed: RedisError | Unavailable | None = None
         for step in (
             self._restarts.look,
+            self._repairs.counts.follow,
             partial(finish_erasures, self._intake, self._blobs, now),
             partial(self._unname, now),
             partial(publish_due, self._intake),

@@ -74,7 +74,8 @@ class Written:
     """What a batch held. `live_decisions` are the ids whose send-time shadow is still to be computed.
 
     `reserved` are pairs of offer and reservation that now have their record, `told` the fetches and clicks that
-    name a person. `anonymous` counts those that name nobody.
+    name a person. `anonymous` counts those that name nobody. `counted` are the profiles that were shown something by an
+    open of the live lane, or clicked.
     """
 
     decisions: int = 0
@@ -87,6 +88,7 @@ class Written:
     live_decisions: list[tuple[str, datetime]] = field(default_factory=list)
     reserved: list[tuple[int, str]] = field(default_factory=list)
     told: list[FetchRecord | ClickRecord] = field(default_factory=list)
+    counted: set[int] = field(default_factory=set)
 
 
 def moment(at_ms: int) -> datetime:
@@ -116,8 +118,10 @@ def write(
             delivery = record.reserved_as or f"{record.campaign}.{record.occurrence}"
             name = reservation(delivery, record.profile, record.open_number, record.at_ms)
             result.reserved += [(offer, name) for offer in record.reserved]
-            if record.lane == "live" and record.contact is None:
-                result.live_decisions.append((record.id, moment(record.at_ms)))
+            if record.lane == "live":
+                result.counted.add(record.profile)
+                if record.contact is None:
+                    result.live_decisions.append((record.id, moment(record.at_ms)))
         elif isinstance(record, FetchRecord):
             subject = subjects[record.profile]
             rows[Fetch].append(fetch_row(record, subject))
@@ -127,6 +131,7 @@ def write(
                 served.keep(session, blobs, record.body, sha256, record.content_type, owner, moment(record.at_ms))
         elif isinstance(record, ClickRecord):
             rows[Click].append(_click_row(record, subjects[record.profile]))
+            result.counted.add(record.profile)
         elif isinstance(record, ConsentRecord):
             result.consents.append(record)
         else:

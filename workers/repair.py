@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from base import keys
 from base.blobs import FolderBlobs
 from base.db import Sessions, transaction
-from base.errors import NotFound
+from base.errors import NotFound, Unavailable
 from base.ids import Delivery
 from base.logs import logger
 from base.stores import Store, is_clustered
@@ -33,7 +33,7 @@ from campaigns.opens import Click, Decision, Fetch
 from campaigns.subjects import known_subject
 from render import agree
 from render.current import LOST_VERSION, after_fetch
-from render.facts import Answer, Chosen, Lane, LastShown, Shown, Used, encode_shown, encode_used
+from render.facts import Answer, Chosen, Lane, LastShown, Shown, Used, encode_shown
 from render.plan import Plan, decode
 from render.record import CandidateRecord, RepairRecord, read_personal
 from render.stock import waiting
@@ -41,7 +41,9 @@ from signals.intake import Intake, stored_states
 from signals.moments import unix_ms
 from signals.products import restore_product
 from signals.profiles import Profile
+from signals.publishing import HOT_STORE
 from workers.backlog import NOBODY, Absent
+from workers.counts import Counts
 
 MAX_DECISIONS: Final = 20_000
 PLANS_KEPT: Final = 64
@@ -79,6 +81,7 @@ class Repairs:
         self._intake = intake
         self._wrapping_key = wrapping_key
         self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self.counts = Counts(sessions, store, self._used)
 
     def repair(self, records: Sequence[RepairRecord]) -> int:
         """Restore what the records name, each thing once; returns how many were. Raises RedisError.
@@ -113,8 +116,11 @@ class Repairs:
     def restore_person(self, profile: int) -> None:
         """Write the person's used, shown and state keys where they are absent, under every member's id.
 
-        Of an erased person only the tombstone comes back.
+        Of an erased person only the tombstone comes back. Raises Unavailable while not all of what counts against them
+        is there: without it nothing may be shown by the state.
         """
+        if not self.counts.restore(profile):
+            raise Unavailable(HOT_STORE)
         with transaction(self._sessions) as session:
             root = session.scalar(select(Profile.root_id).where(Profile.id == profile))
             members = list(
@@ -123,10 +129,7 @@ class Repairs:
             decisions = self._decisions(session, members)
             states = stored_states(session, [profile])
             for member in members:
-                own = [row for row in decisions if row.profile_id == member]
-                if own:
-                    self._store.set(keys.used(member), encode_used(self._used(session, member, own)), nx=True)
-                by_mail = [row for row in own if row.contact is None]
+                by_mail = [row for row in decisions if row.profile_id == member and row.contact is None]
                 for delivery, rows in _by_delivery(by_mail).items():
                     shown = encode_shown(self._shown(session, rows))
                     self._store.set(keys.shown(member, delivery.name), shown, nx=True, ex=agree.SHOWN_DAYS * 86_400)
@@ -197,10 +200,11 @@ class Repairs:
         newest = session.execute(query.order_by(Decision.at.desc()).limit(MAX_DECISIONS)).all()
         return list(reversed(newest))
 
-    def _used(self, session: Session, member: int, decisions: Sequence[Any]) -> Used:
+    def _used(self, session: Session, member: int) -> Used:
+        """What one profile was shown and said, by what is on record."""
         used = Used()
         groups: dict[int, str | None] = {}
-        for row in decisions:
+        for row in self._decisions(session, [member]):
             plan = self._plan(row.plan_hash)
             if plan is None:
                 continue

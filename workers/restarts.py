@@ -1,9 +1,9 @@
 """States that a hot store may have forgotten: after a power cut it comes back up to a second older than it was.
 
 A state that is absent is lost and repaired when an open asks for it; one that is merely older looks sound. So whenever
-the store has another run id than the one last seen, every state that was written shortly before is written again, and
-who was erased shortly before is forgotten again. In a cluster this goes by the runs of all masters: whatever node takes
-slots over is a run not seen before.
+the store has another run id than the one last seen, every state that was written shortly before is written again, what
+counts against people of several profiles among them is added up again, and who was erased shortly before is forgotten
+again. In a cluster this goes by the runs of all masters: whatever node takes slots over is a run not seen before.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from base.db import Sessions, transaction
 from base.logs import logger
 from base.stores import Store, holder, runs
 from campaigns.cursors import LoopCursor
+from signals import countoutbox
 from signals.intake import Intake, stored_states
 
 CURSOR: Final = "hot store "
@@ -92,6 +93,7 @@ class Restarts:
             with transaction(self._sessions) as session:
                 people = session.execute(_NEWER, {"position": position, "after": after, "n": PEOPLE_A_STEP}).all()
                 states = stored_states(session, [row.profile_id for row in people])
+                countoutbox.note(session, countoutbox.merged(session, [row.profile_id for row in people]))
             if not people:
                 return written
             if away:

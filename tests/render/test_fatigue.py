@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from render.arbitration import Fatigue
 from render.decide import decide
 from render.explanation import explain
-from render.facts import DAY_MS, NO_USE, OfferUse, Used, decode_used, encode_used
+from render.facts import DAY_MS, NO_USE, Answers, OfferUse, Used, decode_used, encode_used
 from render.fatigue import resting
 from render.faults import validate
 from tests.render import shoe_shop as shop
@@ -106,8 +106,39 @@ def test_it_shows_the_next_offer_and_says_why() -> None:
 
 
 def test_it_reads_what_was_kept_before_answers_were() -> None:
-    old = encode_used(Used(offers={1: NO_USE}))[:-2]
-    assert decode_used(bytes([0x93]) + old[1:]) == Used(offers={1: NO_USE})
+    old = encode_used(Used(offers={1: NO_USE}))
+    assert decode_used(bytes([0x93]) + old[1:-3]) == Used(offers={1: NO_USE})
+    assert decode_used(bytes([0x95]) + old[1:-1]) == Used(offers={1: NO_USE}), "and before others were"
+
+
+@pytest.mark.parametrize("of", ["offer", "group"])
+def test_what_happened_under_another_profile_of_the_person_counts(of: Literal["offer", "group"]) -> None:
+    refused, ignored = Fatigue("refused", 2, 30, 60, of), Fatigue("ignored", 3, 30, 60, of)
+    offer = replace(shop.plan().offer_by_id[shop.DISCOUNT], group="shoes", fatigue=(refused, ignored))
+    at = shop.NOON_MS - DAY_MS
+    here = Used().answered(offer.id, "shoes", "refused", at).reserved([(offer.id, "shoes")], at)
+    there = Used().answered(offer.id, "shoes", "refused", at - 1)
+    assert resting(offer, here, shop.NOON_MS) is None
+    assert resting(offer, here.beside([there]), shop.NOON_MS) is refused
+    seen = [Used().reserved([(offer.id, "shoes")], at - number) for number in (1, 2)]
+    assert resting(offer, here.beside(seen), shop.NOON_MS) is ignored
+    clicked = Used().answered(offer.id, "shoes", "taken", at - 1)
+    assert resting(offer, here.beside([*seen, clicked]), shop.NOON_MS) is None, "it was not ignored each time"
+
+
+def test_an_open_leaves_the_count_of_other_profiles_as_it_is() -> None:
+    one, two = Used().reserved([(1, "a")], 10), Used().reserved([(1, None), (2, "b")], 20).answered(2, "b", "taken", 21)
+    used = Used().reserved([(1, "a")], 30)
+    both = used.beside([one, two])
+    assert both == used.beside([two, one])
+    assert both.offer(1) == OfferUse(3, 30, (10, 20, 30))
+    assert (both.group("a").count, both.group("b").count, both.answers_to(2).taken) == (2, 1, (21,))
+    assert both.beside(()) == used
+    later = both.reserved([(2, "b")], 40).answered(2, "b", "refused", 41)
+    assert later.others == both.others
+    assert later.offer(2) == OfferUse(2, 40, (20, 40))
+    assert later.group_answers_to("b") == Answers((21,), (41,))
+    assert decode_used(encode_used(later)) == later
 
 
 def test_it_does_not_publish_a_rest_that_means_nothing() -> None:

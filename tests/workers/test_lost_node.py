@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 from redis import RedisError
 
-from base import keys
+from base import keys, stores
 from base.clock import pause
 from base.errors import Unavailable
 from base.recordstreams import REST_SECONDS
@@ -18,9 +18,11 @@ from base.slots import slot_of
 from base.stores import Store
 from campaigns.erasure import erase_person, finish_erasures
 from render import agree
+from render.facts import decode_used
 from render.record import ConsentRecord, RepairRecord
 from signals.erasure import unfinished
 from signals.intake import publish_due
+from signals.joining import join
 from signals.moments import unix_ms
 from signals.publishing import HOT_STORE
 from signals.state import ProfileState, decode
@@ -161,6 +163,42 @@ def test_states_of_the_other_nodes_are_published(
     assert publish_due(opens.shop.intake) == len(lost)
     assert all(state(opens.shop.store, profile).orders for profile in profiles)
     assert publish_due(opens.shop.intake) == 0
+
+
+def test_who_is_merged_has_one_count_once_all_their_nodes_are_there(
+    opens: Opens, valkey_cluster: ValkeyCluster
+) -> None:
+    mails = opens.send(*PEOPLE, discount={"cap_person": 5})
+    for mail in mails.values():
+        opens.look(mail)
+    opens.record()
+    profiles = [mail.token.profile for mail in mails.values()]
+    dead = valkey_cluster.holder(keys.used(profiles[0]))
+    lost = [profile for profile in profiles if valkey_cluster.holder(keys.used(profile)) is dead]
+    here = [profile for profile in profiles if profile not in lost]
+    for one, other in ((lost[0], here[0]), (here[1], here[2])):
+        join(opens.shop.intake, one, other, opens.shop.now, by="support")
+
+    def counted() -> dict[int, int]:
+        """How often each was shown the discount, over all their profiles, as far as it can be read."""
+        found = stores.ask_each(
+            opens.shop.store, [keys.used(one) for one in profiles], lambda pipe, name: pipe.get(name)
+        )
+        return {
+            one: decode_used(found[keys.used(one)]).offer(opens.discount).count
+            for one in profiles if keys.used(one) in found
+        }  # fmt: skip
+
+    dead.kill()
+    try:
+        opens.following.idle()
+        assert counted() == dict.fromkeys(here, 1) | {here[1]: 2, here[2]: 2}
+        assert opens.count("count_due") == 1
+    finally:
+        recover(valkey_cluster)
+    Following(opens.parts).idle()
+    assert counted() == dict.fromkeys(profiles, 1) | dict.fromkeys((lost[0], *here[:3]), 2)
+    assert opens.count("count_due") == 0
 
 
 def unavailable(_states: object) -> int:

@@ -1,0 +1,128 @@
+"""What a person was shown and said under all their profiles, kept beside the count of each.
+
+Mails carry the profile that they were sent to, for good. Its `used` key counts what was shown by them, and is render's
+alone; `Used.others` in it says what counts of the other profiles that are the same person since a merge. That is the
+sum of the others' own counts as the store has them, so it may be made anew at any moment with the same result, and is
+empty again once a merge is undone. It is written only over the very bytes that were read: an open in between keeps its
+count, and the person stays noted. The lock on their root keeps merges and erasures waiting meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from redis import RedisError
+from redis.exceptions import OutOfMemoryError
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from base import keys
+from base.db import Numbers, Sessions, transaction
+from base.stores import Store, ask_each, is_clustered
+from render import agree
+from render.facts import Used, decode_used, encode_used
+from render.opening import understood
+from signals import belonging, countoutbox
+
+ROUNDS: Final = 5
+Recorded = Callable[[Session, int], Used]
+"""What one profile was shown and said, by what is on record: for a key that is not there, or not to be understood."""
+_MEMBERS: Final = text("""
+    SELECT id, root_id FROM profile WHERE root_id = ANY(:roots) AND erased_at IS NULL ORDER BY root_id, id
+""")
+
+
+class Held(NamedTuple):
+    """A profile's key: its bytes, None where it is absent, and what they say."""
+
+    profile: int
+    data: bytes | None
+    used: Used
+
+
+class Counts:
+    """Keeps the profiles of people in step. One per recorder; several of them do the same, harmlessly."""
+
+    def __init__(self, sessions: Sessions, store: Store, recorded: Recorded) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._recorded = recorded
+
+    def told(self, profiles: Collection[int]) -> None:
+        """Something that counts was recorded of these profiles: keep it beside the other profiles of each person.
+
+        Who cannot be done now is noted. Raises Unavailable, and redis.RedisError when the store is away; of a cluster,
+        or of a store that is full, what cannot be written waits for `follow`.
+        """
+        with transaction(self._sessions) as session:
+            roots = countoutbox.merged(session, profiles)
+            if roots:
+                roots, missed = belonging.lock_free(session, roots)
+                countoutbox.note(session, missed)
+                self._step(session, roots)
+
+    def follow(self) -> None:
+        """Do what is noted; who cannot be done now stays noted. Raises as `told` does."""
+        for _ in range(ROUNDS):
+            with transaction(self._sessions) as session:
+                noted = countoutbox.waiting(session)
+                roots, _ = belonging.lock_free(session, noted)
+                self._step(session, roots)
+            if len(noted) < countoutbox.AT_ONCE:
+                return
+
+    def restore(self, profile: int) -> bool:
+        """Write the keys that are absent of a person, each beside the others; False when that is not done yet.
+
+        Of an erased person nothing is written.
+        """
+        with transaction(self._sessions) as session:
+            living = list(belonging.living(session, [profile]).values())
+            roots = belonging.lock_roots(session, living)
+            return roots == living and not self._step(session, roots)
+
+    def _step(self, session: Session, roots: Sequence[int]) -> list[int]:
+        """Bring people up to date whose roots are locked; those of whom something is left, and noted."""
+        if not roots:
+            return []
+        countoutbox.done(session, roots)
+        members: dict[int, list[int]] = {root: [] for root in roots}
+        for row in session.execute(_MEMBERS, {"roots": Numbers(roots)}):
+            members[row.root_id].append(row.id)
+        told = self._read([keys.used(profile) for person in members.values() for profile in person])
+        left = []
+        for root, person in members.items():
+            whole = all(keys.used(profile) in told for profile in person)
+            if not whole or not self._write([self._held(session, profile, told) for profile in person]):
+                left.append(root)
+        countoutbox.note(session, left)
+        return left
+
+    def _read(self, names: Sequence[str]) -> dict[str, Any]:
+        try:
+            return ask_each(self._store, names, lambda pipe, name: pipe.get(name))
+        except RedisError:
+            if not is_clustered(self._store):
+                raise
+            return {}
+
+    def _held(self, session: Session, profile: int, told: Mapping[str, Any]) -> Held:
+        data: bytes | None = told[keys.used(profile)]
+        return Held(profile, data, understood(decode_used, data) or self._recorded(session, profile))
+
+    def _write(self, person: Sequence[Held]) -> bool:
+        """Write what each of a person's keys is to say; False when one of them could not be, or has changed since."""
+        done = True
+        for one in person:
+            used = one.used.beside(other.used for other in person if other is not one)
+            data = encode_used(used)
+            if data == one.data or (one.data is None and used == Used()):
+                continue
+            try:
+                done &= agree.put_used(self._store, one.profile, one.data, data)
+            except RedisError as error:
+                if not (is_clustered(self._store) or isinstance(error, OutOfMemoryError)):
+                    raise
+                done = False
+        return done
