@@ -6,11 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from base import keys
+from base.queues import QueueName
 from campaigns import audit, chain, overview, timeline, watch
+from campaigns.campaigns import Trigger, campaign
 from campaigns.erasure import erase_person
 from campaigns.population import matching
+from campaigns.triggers import due
 from signals import stream
 from signals.joining import join
 from signals.rebuild import rebuild
@@ -21,6 +25,7 @@ from tests.campaigns.shop import MANAGER
 from tests.promises.reader import APPLE, GMAIL, SCANNER
 from tests.workers.opens import Opens
 from tests.workers.test_test_sends import sent_as
+from workers import jobs
 from workers.engagement import PIECE, SETTLED, Engagement
 
 CLICKED_ONCE = {"field": "mail.clicks", "op": ">=", "value": 1}
@@ -249,6 +254,36 @@ def test_pages_and_measures_tell_it_once(opens: Opens) -> None:
         age = watch._signal_age(session, shop.now)
     assert age is not None
     assert age > 3600, "a shop that fell silent is not hidden by our own word"
+
+
+def test_a_campaign_that_waits_for_a_click_begins_once_whoever_tells_of_it(opens: Opens) -> None:
+    mail = opens.send("ann", "ben")["ann"]
+    shop = opens.shop
+    waits = shop.campaign(
+        kind="triggered", trigger=Trigger(event="Email Link Clicked"), ends_at=shop.now + timedelta(days=2),
+        send_holdout=0.0,
+    )  # fmt: skip
+    shop.schedule(waits)
+    shop.clock.advance(timedelta(minutes=1))
+    opens.get(mail.clicks[0])
+    told(opens)
+    assert [row.profile_id for row in begun(opens, waits)] == [shop.profile("ann")]
+    for _ in range(3):
+        opens.scheduler.tick()
+        jobs.work(QueueName.SEND, shop.queues, burst=True)
+    told_elsewhere = {"event": "Email Link Clicked", "properties": {"class": "person"}}
+    shop.send({"type": "track", "userId": "ann"} | told_elsewhere)
+    assert begun(opens, waits) == []
+    for _ in range(3):
+        opens.scheduler.tick()
+        jobs.work(QueueName.SEND, shop.queues, burst=True)
+    assert [row.state for row in shop.ledger(waits)] == ["accepted"]
+
+
+def begun(opens: Opens, number: int) -> list[Any]:
+    """Who is to be mailed by a campaign that waits."""
+    with opens.shop.sessions.begin() as session:
+        return list(session.execute(select(due(session, campaign(session, number), opens.shop.now))))
 
 
 def listed(session: Any, opens: Opens) -> list[tuple[str, str]]:
