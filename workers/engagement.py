@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -45,6 +45,8 @@ SETTLED: Final = timedelta(seconds=90)
 recorded then."""
 PIECE: Final = 200
 """Records that are looked at in one transaction."""
+FAR: Final = 1_000
+"""Entries of other kinds, from which on the cursor passes them: each look would go through them again."""
 _KINDS: Final = ("fetch", "click")
 _LOCK: Final = text("SELECT pg_try_advisory_xact_lock(hashtext('latebind engagement'))")
 
@@ -83,13 +85,17 @@ class Engagement:
         with transaction(self._intake.sessions) as session:
             position = _position(session)
             number, done = divmod(position, PLACES)
+            # Before the look: what is tied in between is not passed.
+            newest = session.scalar(select(func.max(chain.ChainEntry.number))) or 0
             entry = session.execute(
                 select(chain.ChainEntry.number, chain.ChainEntry.at, chain.ChainEntry.kind, chain.ChainEntry.leaves)
                 .where(chain.ChainEntry.number >= number, chain.ChainEntry.kind.in_(_KINDS))
                 .order_by(chain.ChainEntry.number)
                 .limit(1)
             ).first()
-            if entry is None or entry.at > now - SETTLED:
+            if entry is None:
+                return _Piece(0, [], position, newest * PLACES) if newest - number > FAR else None
+            if entry.at > now - SETTLED:
                 return None
             done = done if entry.number == number else 0
             leaves = chain.decode_leaves(entry.leaves)

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from base import keys
 from base.queues import QueueName
@@ -25,18 +25,18 @@ from tests.campaigns.shop import MANAGER
 from tests.promises.reader import APPLE, GMAIL, SCANNER
 from tests.workers.opens import Opens
 from tests.workers.test_test_sends import sent_as
-from workers import jobs
-from workers.engagement import PIECE, SETTLED, Engagement
+from workers import engagement, jobs
+from workers.engagement import PIECE, PLACES, SETTLED, Engagement
 
 CLICKED_ONCE = {"field": "mail.clicks", "op": ">=", "value": 1}
 
 
-def told(opens: Opens, engagement: Engagement | None = None) -> int:
+def told(opens: Opens, loop: Engagement | None = None) -> int:
     """Record what waits, let its class settle, and tell it; how many records were looked at."""
     opens.record()
     tie(opens)
     opens.shop.clock.advance(SETTLED)
-    return (engagement or Engagement(opens.shop.intake)).tell(opens.shop.now, 30)
+    return (loop or Engagement(opens.shop.intake)).tell(opens.shop.now, 30)
 
 
 def tie(opens: Opens) -> None:
@@ -105,11 +105,11 @@ def test_it_tells_nothing_twice_however_often_it_begins_again(opens: Opens) -> N
     ann = opens.shop.profile("ann")
     opens.look(mail)
     opens.get(mail.clicks[0])
-    engagement = Engagement(opens.shop.intake)
-    assert told(opens, engagement) == 2
-    assert engagement.tell(opens.shop.now, 0) == 0, "nothing is new"
+    loop = Engagement(opens.shop.intake)
+    assert told(opens, loop) == 2
+    assert loop.tell(opens.shop.now, 0) == 0, "nothing is new"
     opens.look(mail, 1)  # A second picture of the same open, in a later entry.
-    assert told(opens, engagement) == 1
+    assert told(opens, loop) == 1
     opens.rows("DELETE FROM loop_cursor WHERE name = 'engagement' RETURNING name")
     assert Engagement(opens.shop.intake).tell(opens.shop.now, 30) == 3
     assert counts(opens, ann) == (1, 1)
@@ -123,11 +123,11 @@ def test_it_waits_until_a_class_is_settled(opens: Opens) -> None:
     opens.get(mail.clicks[0])
     opens.record()
     tie(opens)
-    engagement = Engagement(opens.shop.intake)
+    loop = Engagement(opens.shop.intake)
     opens.shop.clock.advance(timedelta(seconds=50))
-    assert engagement.tell(opens.shop.now, 30) == 0
+    assert loop.tell(opens.shop.now, 30) == 0
     opens.get(mail.trap)  # A machine was behind all of it.
-    assert told(opens, engagement) == 3
+    assert told(opens, loop) == 3
     assert own(opens) == []
     assert counts(opens, opens.shop.profile("ann")) == (0, 0)
 
@@ -215,6 +215,27 @@ def test_it_takes_a_full_entry_in_pieces_and_goes_on_where_it_stopped(opens: Ope
     looked = [Engagement(opens.shop.intake).tell(opens.shop.now, 0) for _ in range(3)]
     assert looked == [PIECE, 2, 0]
     assert own(opens) == [("Email Opened", "open")] * opens.count("decision")
+
+
+def test_it_passes_what_else_the_chain_holds(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engagement, "FAR", 20)
+    mail = opens.send("ann")["ann"]
+    told(opens)
+    with opens.shop.sessions.begin() as session:
+        last = session.scalar(select(func.max(chain.ChainEntry.number))) or 0
+        for number in range(last + 1, last + 41):
+            session.add(
+                chain.ChainEntry(
+                    number=number, at=opens.shop.now, kind="access_log", rows=0, leaves=chain.encode_leaves([]),
+                    previous=bytes(32), hash=bytes(32),
+                )
+            )  # fmt: skip
+    assert told(opens) == 0
+    (cursor,) = opens.rows("SELECT position FROM loop_cursor WHERE name = 'engagement'")
+    assert cursor.position >= (last + 40) * PLACES
+    opens.get(mail.clicks[0])
+    assert told(opens) == 1
+    assert counts(opens, opens.shop.profile("ann")) == (1, 0)
 
 
 def test_it_goes_on_after_a_death_between_commit_and_write(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
