@@ -28,6 +28,7 @@ from campaigns.wording import CLASS_WORDS, event_words, instead_words
 from render.explanation import SlotExplanation, explain
 from render.plan import Plan
 from render.record import DecisionFacts, SlotRecord, read_personal
+from signals.engagement import is_no_own_mail
 from signals.events import Event
 from signals.moments import unix_ms
 
@@ -242,10 +243,11 @@ def _facts(session: Session, row: Decision, wrapping_key: bytes) -> DecisionFact
 
 
 def _signals(session: Session, members: Sequence[int], row: Decision) -> tuple[tuple[Signal, ...], tuple[Signal, ...]]:
-    """The newest signals that the decision knew, and those that had happened by then but arrived later."""
+    """The newest signals that the decision knew, and those that had happened by then but arrived later; without
+    what repeats fetches and clicks."""
     version = row.state_version or 0
     columns = select(Event.name, Event.type, Event.event_time, Event.received_at).where(
-        Event.profile_id.in_(members), Event.folds
+        Event.profile_id.in_(members), Event.folds, is_no_own_mail()
     )
     known = session.execute(
         columns.where(Event.id <= version).order_by(Event.event_time.desc()).limit(MAX_EVENTS)

@@ -17,6 +17,7 @@ from campaigns import instance
 from campaigns.models import Campaign, Creative, Delivery, Offer
 from campaigns.opens import Decision
 from render.starting import STARTING
+from signals.engagement import is_no_own_mail
 from signals.events import Event, RejectedEvent
 from signals.profiles import Profile
 
@@ -83,7 +84,9 @@ def overview(session: Session, now: datetime) -> Overview:
         failed_day=mails.get("failed", 0),
         opens_hour=opens,
         fallback_hour=fallback,
-        signals_hour=session.scalar(select(func.count()).select_from(Event).where(Event.received_at >= now - HOUR))
+        signals_hour=session.scalar(
+            select(func.count()).select_from(Event).where(Event.received_at >= now - HOUR, is_no_own_mail())
+        )
         or 0,
         rejected_day=session.scalar(
             select(func.count()).select_from(RejectedEvent).where(RejectedEvent.at >= now - DAY)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
@@ -35,6 +35,7 @@ from campaigns.wording import (
     reason_words,
     state_words,
 )
+from signals.engagement import is_no_own_mail
 from signals.events import Event
 from signals.mailreports import MailReport
 
@@ -332,7 +333,8 @@ def _orders(span: _Span) -> Iterable[Entry]:
 
 
 def _signals(span: _Span) -> Iterable[Entry]:
-    return _events(span, Event.order_id.is_(None), "signal")
+    """Without what repeats fetches and clicks, which are told themselves."""
+    return _events(span, and_(Event.order_id.is_(None), is_no_own_mail()), "signal")
 
 
 def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entry]:

@@ -26,7 +26,7 @@ from campaigns.drift import Drift
 from campaigns.models import Campaign, ModelDrift
 from campaigns.opens import Decision
 from signals import feedhealth
-from signals.events import Event
+from signals.sources import INTERNAL
 
 WINDOW: Final = timedelta(minutes=5)
 DRIFT_HOLDS: Final = timedelta(days=3)
@@ -113,9 +113,17 @@ def _clock(store: Store) -> float:
     return seconds + micros / 1e6
 
 
+_NEWEST_SIGNAL: Final = text("""
+    SELECT max(n.received_at) FROM source s CROSS JOIN LATERAL (
+        SELECT e.received_at FROM event e WHERE e.source_id = s.id ORDER BY e.id DESC LIMIT 1
+    ) n WHERE s.name <> :ours
+""")
+
+
 def _signal_age(session: Session, now: datetime) -> float | None:
-    """Seconds since the newest signal was received; None before the first."""
-    newest = session.scalar(select(Event.received_at).order_by(Event.id.desc()).limit(1))
+    """Seconds since the newest signal of a source was received, what we tell ourselves not counted; None before the
+    first."""
+    newest = session.scalar(_NEWEST_SIGNAL, {"ours": INTERNAL})
     return None if newest is None else max(0.0, (now - newest).total_seconds())
 
 

@@ -213,9 +213,9 @@ _BEHAVIOUR: Final = (
         unit="hours",
         missing="when there is none",
     ),
-    _count("mail.clicks", "clicks", "Clicks by a person.", "Email Link Clicked", readings.clicks),
+    _count("mail.clicks", "clicks", "Clicks in mails by a person.", "Email Link Clicked", readings.clicks),
     _since("mail.days_since_click", "Since a person's last click.", "Email Link Clicked", readings.click_days),
-    _count("mail.opens", "opens", "Opens by a person or a person's proxy.", "Email Opened", readings.opens),
+    _count("mail.opens", "opens", "Opens of mails by a person or their proxy.", "Email Opened", readings.opens),
     _since("mail.days_since_open", "Since a person's last open.", "Email Opened", readings.open_days),
 )
 _VOICE: Final = (

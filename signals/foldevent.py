@@ -24,7 +24,7 @@ Kind = Literal[
     "traits", "mail_open", "mail_click", "clue", "other",
 ]  # fmt: skip
 MAIL_KINDS: frozenset[str] = frozenset({"mail_open", "mail_click"})
-"""Fetches and clicks of our own mails: they do not move the state's version."""
+"""Opens and clicks of mails, ours and others': they do not move the state's version."""
 
 CORRECTIONS: frozenset[str] = frozenset({"order_update", "refund", "cancel", "mark", "unmark"})
 """Signals that change what an earlier signal meant; the profile is folded again from its stored events."""

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Final, Literal
 
 from sqlalchemy import ARRAY, CheckConstraint, Text, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
@@ -28,7 +29,7 @@ TRUST: Final[dict[SourceKind, int]] = {"server": 100, "browser": 10}
 MOST_TRUST: Final = 1000
 
 INTERNAL: Final = "latebind"
-"""The source of what we ourselves learn: unsubscribes, corrections by support staff."""
+"""The source of what we ourselves learn: unsubscribes, clicks and opens of our mails, corrections by support staff."""
 
 _NAME_LENGTH: Final = 100
 
@@ -167,7 +168,7 @@ def keyless_sender(session: Session, name: str, now: datetime) -> Sender:
     found = sender_by_name(session, name)
     if found is not None:
         return found
-    source = Source(name=name, kind="server", trust=TRUST["server"], origins=[], created_at=now)
-    session.add(source)
-    session.flush()
-    return sender(source)
+    # Two processes may meet here: the second waits for the first, and finds what it made.
+    made = insert(Source).values(name=name, kind="server", trust=TRUST["server"], origins=[], created_at=now)
+    session.execute(made.on_conflict_do_nothing(index_elements=[Source.name]))
+    return sender(session.scalars(select(Source).where(Source.name == name)).one())

@@ -1,7 +1,8 @@
 """The newest signals as they came, of all sources or one, with what became of each.
 
-Repeats of what is stored, and what somebody's refusal withholds, are answered and not kept, so they are not here.
-However rare what is asked for, only the newest signals of a source are looked through.
+Repeats of what is stored, and what somebody's refusal withholds, are answered and not kept, so they are not here. What
+we tell ourselves of clicks and opens would be most of it after a campaign: it is here only where our own source is
+asked for. However rare what is asked for, only the newest signals of a source are looked through.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar, get_args
 
-from sqlalchemy import ColumnElement, Select, and_, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from base.errors import NotFound
+from signals.engagement import is_no_own_mail
 from signals.events import Event, EventConflict, RejectedEvent
 from signals.profiles import IDENTIFIER_VALUE
 from signals.refusals import Names
@@ -30,6 +32,8 @@ plan. *replayed*: refused first, and taken later. *untaken*: refused or quaranti
 SHOWN: Final = 50
 REACH: Final = 20_000
 """Signals of each kind that are looked through, the newest."""
+PASSED: Final = 10 * REACH
+"""Signals at most among which these lie: what is left out takes its numbers too."""
 NAMING_REACH: Final = 1_000
 """Refused ones of which it is looked up whether they name a person: each is read."""
 
@@ -123,6 +127,10 @@ def _there(row: Row | None, number: int) -> Row:
 
 def _taken(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
     query = select(Event.id).order_by(Event.id.desc()).limit(REACH)
+    if wanted.source is None:
+        query = query.where(is_no_own_mail())
+    if wanted.source is None and not wanted.members:
+        query = query.where(Event.id > select(func.max(Event.id)).scalar_subquery() - PASSED)
     if wanted.members:
         query = query.where(Event.profile_id.in_(wanted.members))
     if wanted.source is not None:

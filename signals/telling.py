@@ -1,8 +1,9 @@
-"""Signals that we tell ourselves of a profile we know: a consent withdrawn in a mail, a word of support staff."""
+"""Signals that we tell ourselves of profiles we know: a consent withdrawn in a mail, a click, a word of support."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,6 +19,20 @@ from signals.journal import find
 from signals.reading import Item, Outcome, Reading
 from signals.signal import Arrival
 from signals.sources import Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that we tell of a profile, as a `track` call: what happened, and when.
+
+    `message_id` makes it idempotent: the same fact told twice counts once.
+    """
+
+    profile: int
+    event: str
+    properties: Mapping[str, Any]
+    at: datetime
+    message_id: str
 
 
 def tell(
@@ -36,14 +51,7 @@ def tell(
     `message_id` makes it idempotent: the same fact told twice counts once. None when there is no such profile or it
     was erased. Raises InvalidInput naming the property, Unavailable when a store is away.
     """
-    call = {
-        "type": "track",
-        "event": event,
-        "messageId": message_id,
-        "timestamp": at.isoformat(),
-        "properties": dict(properties),
-    }
-    reading = intake.reader.read(sender, [msgspec.json.encode(call)], Arrival(now, known=True))
+    reading = read(intake, sender, [Fact(profile, event, properties, at, message_id)], now)
     if reading.refusals:
         raise InvalidInput(reading.refusals[0].field, reading.refusals[0].message)
     settled = intake.settle(partial(_told, intake, sender, profile, reading))
@@ -57,6 +65,39 @@ def tell(
     intake.told(notes)
     regroup(intake, moved(standings) if standings else {profile}, now)
     return outcome
+
+
+def read(intake: Intake, sender: Sender, facts: Sequence[Fact], now: datetime) -> Reading:
+    """These facts in the form in which they are stored, each with its place in `facts` as its index; those that may not
+    be told are refused. Raises Unavailable."""
+    calls = [
+        {
+            "type": "track",
+            "event": fact.event,
+            "messageId": fact.message_id,
+            "timestamp": fact.at.isoformat(),
+            "properties": dict(fact.properties),
+        }
+        for fact in facts
+    ]
+    return intake.reader.read(sender, [msgspec.json.encode(call) for call in calls], Arrival(now, known=True))
+
+
+def keep(session: Session, intake: Intake, sender: Sender, facts: Sequence[Fact], reading: Reading) -> list[Standing]:
+    """Store and fold what was read of these facts (`read`) and is news, in the caller's transaction; the states that it
+    made, to be published. Of who was erased, or refuses it, nothing is kept.
+
+    Raises Lost on a lost race.
+    """
+    roots = belonging.living(session, {fact.profile for fact in facts})
+    stored = find(session, sender, [item.signal.message_id for item in reading.items])
+    fresh: list[Item] = []
+    for item in reading.items:
+        profile = facts[item.index].profile
+        if profile in roots and item.signal.message_id not in stored:
+            item.known = belonging.member(profile, roots[profile])
+            fresh.append(item)
+    return absorb(session, intake, sender, fresh, reading.now) if fresh else []
 
 
 def _told(

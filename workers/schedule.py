@@ -53,6 +53,7 @@ from campaigns.retention import Policy
 from signals import likely, productpictures
 from signals.intake import Intake
 from workers import trainings
+from workers.engagement import Engagement
 from workers.freezing import Freezing, kind
 from workers.jobs import (
     enqueue_exports,
@@ -84,6 +85,8 @@ LESSON: Final = timedelta(hours=1)
 DRIFT_TICKS: Final = 30 * JUDGE_TICKS
 """How often it is asked whether the drift of live models must be measured."""
 MEMBER_TICKS: Final = 60
+ENGAGEMENT_SECONDS: Final = 0.1
+"""How long a round tells of clicks and opens, at least one piece."""
 FIRST_SECONDS, BESIDE_SENDS_SECONDS, ALONE_SECONDS = 1.0, 0.05, 0.5
 """How long a round writes into states who is in segments, at least one piece: in the round in which one is newly named,
 while mails leave, and while none do."""
@@ -126,6 +129,7 @@ class Scheduler:
         self._expire_at = self._fold_at = 0
         self._intake = Intake(sessions, store, settings.hash_key)
         self._members = Members(self._intake)
+        self._engagement = Engagement(self._intake)
         self._asked_at: datetime | None = None
         self._seen: int | None = None
         self._let_in_after = ""
@@ -139,7 +143,7 @@ class Scheduler:
         parts: list[Callable[[Tick, datetime], None]] = [
             self._ensure_months, self._turn, self._name_segments, self._freeze_due, self._end_for_buyers,
             self._keep_windows, self._sweep, self._enqueue,
-            self._finish, self._keep_members,
+            self._finish, self._keep_members, self._tell_engagement,
         ]  # fmt: skip
         if self._rounds % REFRESH_TICKS == 0:
             parts.insert(1, self._refresh)
@@ -301,6 +305,10 @@ class Scheduler:
         sends = queue(QueueName.SEND, self._queues)
         is_sending = sends.count or StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
         self._members.go_on(BESIDE_SENDS_SECONDS if is_sending else ALONE_SECONDS)
+
+    def _tell_engagement(self, _done: Tick, now: datetime) -> None:
+        """Go on telling who clicked in mails, and opened them."""
+        self._engagement.tell(now, ENGAGEMENT_SECONDS)
 
     def _compute_scores(self, _done: Tick, now: datetime) -> None:
         """Have scores computed that were asked for, or whose newest are older than they may be."""

@@ -46,6 +46,7 @@ _STALE: Final = """
     SELECT count(*) AS fetches,
            count(*) FILTER (WHERE d.state_version < (
                SELECT max(e.id) FROM event e WHERE e.profile_id = f.profile_id AND e.folds AND e.received_at <= f.at
+                   AND (e.name IS NULL OR e.name NOT IN ('Email Opened', 'Email Link Clicked'))
            ) AND f.rung <> 'last') AS stale,
            count(*) FILTER (WHERE f.rung = 'last') AS again
     FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at

@@ -6,6 +6,7 @@ same features to the bit; the send-time choice made again from the facts the sen
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from render.relations import Relations
 from render.replay import facts_of, replay, same_outcome
 from signals.catalog import Categories
 from signals.fold import fold_all
+from signals.foldevent import MAIL_KINDS
 from signals.folding import history
 from signals.productfacts import ProductFacts
 from signals.state import ProfileState, decode
@@ -129,18 +131,27 @@ def _compare(
     counts.replayed += same_outcome(replay(record, world.plan, world.model, world.relations), record)
     if record.features is not None:
         counts.featured += 1
-        state = _refolded(session, record, world.categories)
-        again = replay(record, world.plan, world.model, world.relations, state=state)
-        counts.refolded += again.features == record.features
+        counts.refolded += any(
+            replay(record, world.plan, world.model, world.relations, state=state).features == record.features
+            for state in _refolded(session, record, world.categories)
+        )
     if row.shadow is not None:
         counts.shadows += 1
         counts.agreeing += _shadow(stage, session, record, world) == row.shadow
 
 
-def _refolded(session: Session, record: DecisionRecord, categories: Categories) -> ProfileState:
-    """The state from the stored signals that had arrived by the open; intents, which no feature reads, stay out."""
-    told = history(session, [record.profile], categories)
-    return fold_all(entry.event for entry in told if entry.folds and entry.event.arrival <= (record.state_version or 0))
+def _refolded(session: Session, record: DecisionRecord, categories: Categories) -> Iterator[ProfileState]:
+    """The state from the stored signals that had arrived by the open; intents, which no feature reads, stay out.
+
+    Clicks and opens move no version, so of those told after it any number may have been known: a state for each.
+    """
+    version = record.state_version or 0
+    told = [entry.event for entry in history(session, [record.profile], categories) if entry.folds]
+    later = [event.arrival for event in told if event.kind in MAIL_KINDS and event.arrival > version]
+    for upto in [version, *sorted(later)]:
+        yield fold_all(
+            event for event in told if event.arrival <= version or (event.kind in MAIL_KINDS and event.arrival <= upto)
+        )
 
 
 def _shadow(stage: Stage, session: Session, record: DecisionRecord, world: _World) -> dict[str, int] | None:

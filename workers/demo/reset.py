@@ -52,6 +52,15 @@ _BY_CAMPAIGN: Final = (
     "DELETE FROM message WHERE id = ANY(:messages)",
     "DELETE FROM offer WHERE id = ANY(:offers)",
 )
+_ENGAGEMENT: Final = """
+    DELETE FROM event WHERE source_id = (SELECT id FROM source WHERE name = 'latebind') AND message_id IN (
+        SELECT 'click-' || id FROM click WHERE campaign_id = ANY(:campaigns)
+        UNION ALL SELECT 'open-' || id FROM decision WHERE campaign_id = ANY(:campaigns)
+    ) RETURNING profile_id
+"""
+_PEOPLE: Final = """
+    SELECT m.id FROM profile p JOIN profile m ON m.root_id = p.root_id WHERE p.id = ANY(:profiles)
+"""
 _SOURCES: Final = "SELECT id FROM source WHERE name LIKE :prefix"
 _TOUCHED: Final = """
     SELECT DISTINCT m.id FROM event e JOIN profile p ON p.id = e.profile_id JOIN profile m ON m.root_id = p.root_id
@@ -80,8 +89,10 @@ def take_back(stage: Stage) -> None:
         return
     stage.say("taking back the story of the run before")
     with db.transaction(stage.sessions) as session:
+        engaged = set(session.scalars(text(_ENGAGEMENT), {"campaigns": campaigns}))
         stale = _forget_campaigns(session, stage, campaigns)
-        touched = list(session.scalars(text(_TOUCHED), {"sources": sources}))
+        people = set(session.scalars(text(_PEOPLE), {"profiles": list(engaged)}))
+        touched = list(people.union(session.scalars(text(_TOUCHED), {"sources": sources})))
         for statement in _BY_SOURCE:
             session.execute(text(statement), {"sources": sources, "now": stage.now})
         products = session.scalars(text(_PRODUCTS), {"now": stage.calendar.story}).all()
