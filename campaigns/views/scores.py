@@ -81,13 +81,9 @@ def set_guard() -> ResponseReturnValue:
 
 def _edge(form: Mapping[str, str], field: str, name: str) -> float | None:
     """An edge as it is typed: per cent of a chance, money, days; None where nothing is."""
-    text = forms.text(form, field).replace(",", ".").rstrip("%").strip()
-    if not text:
+    value = forms.number({field: forms.text(form, field).rstrip("%")}, field)
+    if value is None:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise InvalidInput(field, "must be a number") from None
     if not 0 <= value <= 10**7:
         raise InvalidInput(field, "must be a number from 0 to ten million")
     unit = BY_NAME[name].unit if name in BY_NAME else "days"
