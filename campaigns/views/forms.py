@@ -21,6 +21,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _BOUNDS = tuple(
     (re.compile(said), phrase)
     for said, phrase in (
+        (r"Expected `str` of length >= 1", "must not be empty"),
         (r"Expected `str` of length <= (\d+)", "must have at most {} characters"),
         (r"Expected `str` of length >= (\d+)", "must have at least {} characters"),
         (r"Expected `(?:int|float)` <= (-?[\d.]+)", "must be at most {}"),
@@ -69,8 +70,11 @@ def position(values: Mapping[str, str], name: str) -> int:
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
 
-def cents(form: Mapping[str, str], name: str, currency: str = "") -> int:
-    """An amount of money such as 4.50, as cents, or as minor units of a currency; 0 when the field is empty."""
+def cents(form: Mapping[str, str], name: str, currency: str = "", *, most: int | None = None) -> int:
+    """An amount of money such as 4.50, as cents, or as minor units of a currency; 0 when the field is empty.
+
+    `most` are the most minor units that it may be; it is not below 0 then.
+    """
     value = text(form, name)
     if not value:
         return 0
@@ -79,9 +83,12 @@ def cents(form: Mapping[str, str], name: str, currency: str = "") -> int:
     if abs(amount) > 10**7:
         raise InvalidInput(name, "must be an amount of at most ten million")
     if amount != amount.quantize(Decimal(1).scaleb(-decimals)):
-        most = f"with at most {decimals} decimals" if decimals else "without decimals"
-        raise InvalidInput(name, f"must be an amount {most}{f' in {currency}' if currency else ''}")
-    return int(amount.scaleb(decimals))
+        how = f"with at most {decimals} decimals" if decimals else "without decimals"
+        raise InvalidInput(name, f"must be an amount {how}{f' in {currency}' if currency else ''}")
+    minor = int(amount.scaleb(decimals))
+    if most is not None and not 0 <= minor <= most:
+        raise InvalidInput(name, f"must be an amount from 0 to {Decimal(most).scaleb(-decimals):,f}")
+    return minor
 
 
 def amount(cents: int, currency: str = "") -> str:
@@ -136,7 +143,7 @@ def _in_words(message: str) -> str:
     """What msgspec says of a bound, as people say it."""
     for said, phrase in _BOUNDS:
         if found := said.fullmatch(message):
-            return phrase.format(found[1])
+            return phrase.format(*found.groups())
     return message[:1].lower() + message[1:]
 
 
