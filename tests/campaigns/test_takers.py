@@ -43,6 +43,7 @@ def test_it_tells_who_would_get_it_and_what_keeps_it_from_the_others(web: Web) -
     assert (told["cap_total"], told["cap_left"], told["came"]["clicked"]) == (7, 7, None)
     page = web.desk("manager").get(f"/offers/{offer}/takers?campaign={number}").text
     assert "All 40 people of the audience were looked at." in page
+    assert '<span class="text-nowrap">62.5 %</span>' in page
     assert "not enough data" in page
 
     # With the cap used up nobody gets it, and that is told as the reason.
