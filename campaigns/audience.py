@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     LargeBinary,
+    Row,
     Select,
     Text,
     and_,
@@ -89,6 +90,22 @@ def mailed(session: Session, campaign: Campaign, now: datetime, hash_key: bytes)
     return select(rows.c.profile_id).where(rows.c.reason.is_(None))
 
 
+def sampled(
+    session: Session, campaign: Campaign, now: datetime, hash_key: bytes, most: int
+) -> tuple[int, list[Person]]:
+    """How many `count` counts, and at most so many of them: those with the least hash of their number, so the same ones
+    at each look. Raises InvalidInput when the rule is not sound."""
+    rows = _people(session, campaign, now, hash_key)
+    number = rows.c.profile_id
+    query = (
+        select(rows, func.count().over().label("total"))
+        .order_by(func.md5(func.concat("taker", number)), number)
+        .limit(most)
+    )
+    found = session.execute(query).all()
+    return found[0].total if found else 0, [_person(row) for row in found]
+
+
 def is_anybody_due(session: Session, campaign: Campaign, now: datetime, hash_key: bytes) -> bool:
     """Whether a campaign that waits for people, or for what they do, has somebody of its audience to enter now."""
     if campaign.trigger is None:
@@ -113,7 +130,7 @@ def people(
     rows = _people(session, campaigns.campaign(session, campaign_id), now, hash_key)
     wanted = rows.c.reason.is_(None) if reason is None else rows.c.reason == reason
     query = select(rows).where(wanted, rows.c.profile_id > after).order_by(rows.c.profile_id).limit(min(limit, 1000))
-    return [Person(row.profile_id, row.reason, row.holdout, row.chosen_profile_id) for row in session.execute(query)]
+    return [_person(row) for row in session.execute(query)]
 
 
 def freeze(session: Session, campaign_id: int, occurrence: int, now: datetime, hash_key: bytes) -> Audience:
@@ -170,6 +187,10 @@ def frozen(session: Session, campaign_id: int, occurrence: int) -> Audience:
         .group_by(began, Delivery.holdout)
     )
     return _summed([(reason, kept, number) for reason, kept, number in session.execute(query)])
+
+
+def _person(row: Row[Any]) -> Person:
+    return Person(row.profile_id, row.reason, row.holdout, row.chosen_profile_id)
 
 
 def _summed(groups: Sequence[tuple[str | None, str, int]]) -> Audience:

@@ -19,6 +19,7 @@ from msgspec.structs import FieldInfo
 from msgspec.structs import fields as struct_fields
 
 from base.errors import InvalidInput
+from campaigns.numerals import numeral
 from render.creative import MAX_ITEMS, MAX_LAYERS, Box, Creative, Item, Layer, Palette
 
 MAX_TEXT: Final = 2_000
@@ -30,7 +31,6 @@ RESOLVED_ONLY: Final = frozenset({"cells"})
 """Fields that are filled when a design is resolved; nobody writes them."""
 COUNTDOWN: Final = "countdown"
 """The item with which a design needs something to show afterwards."""
-_NUMBER: Final = re.compile(r"-?\d{1,6}(?:[.,]\d{1,4})?")
 GROUPS: Final = {"L": "layers", "O": "over"}
 """The letter of a layer's place -> the field of a creative that holds it."""
 _LETTERS: Final = {long: letter for letter, long in GROUPS.items()}
@@ -223,9 +223,10 @@ def _add(draft: Draft, group: list[Part], layer: Part | None, kind: str) -> None
 def _size(draft: Draft) -> tuple[int, int]:
     """The design's size, or that of a hero while it is no number."""
     width, height = draft.values["width"], draft.values["height"]
-    if not (_NUMBER.fullmatch(width) and _NUMBER.fullmatch(height)):
+    try:
+        return int(_number(width, "width", int)), int(_number(height, "height", int))
+    except InvalidInput:
         return 600, 300
-    return int(float(width.replace(",", "."))), int(float(height.replace(",", ".")))
 
 
 def document(draft: Draft) -> dict[str, Any]:
@@ -260,9 +261,9 @@ def _document(part: Part, at: str, known: Mapping[str, type]) -> dict[str, Any]:
 
 
 def _number(text: str, path: str, kind: type) -> int | float:
-    if not _NUMBER.fullmatch(text):
-        raise InvalidInput(path, "must be a number")
-    value = float(text.replace(",", "."))
+    value = float(numeral(text, path))
+    if abs(value) >= 10**6:
+        raise InvalidInput(path, "must be a number of at most six digits")
     if kind is int and not value.is_integer():
         raise InvalidInput(path, "must be a whole number")
     return int(value) if kind is int else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,9 +41,13 @@ FIELD_WORDS = {
     "window-day": "Days", "timing.window.begin": "From",
     "timing.window.until": "Until", "timing.clocks": "Whose clocks", "timing.joins": "Who gets it",
     "missed.after_minutes": "Late after", "q": "Search", "older": "Told",
-    "each": "Comes again every", "times": "Times in all",
+    "each": "Comes again every", "times": "Times in all", "return_cost": "A return",
+    "service_cost": "A service contact", "expected": "Then it must show",
 }  # fmt: skip
 """Fields whose name on a page is not their own."""
+LINE_WORDS = {"p": "Property", "type": "Is", "values": "One of", "least": "From", "most": "Up to"}
+"""Fields that a form has once a line, their names followed by the line's number from 0 on."""
+_OF_A_LINE = re.compile(rf"({'|'.join(LINE_WORDS)})([0-9]+)")
 MENU = (
     ("Home", "home.index", ("manager", "support", "approver")),
     ("Campaigns", "campaigns.index", ("manager",)),
@@ -189,6 +194,8 @@ def fault(error: Exception) -> str:
     """A refusal above a form: the field by its name on the page, then what is wrong with it."""
     if not isinstance(error, InvalidInput) or not error.field:
         return str(error)
+    if line := _OF_A_LINE.fullmatch(error.field):
+        return f"{LINE_WORDS[line[1]]}, line {int(line[2]) + 1}: {error.message}"
     name = FIELD_WORDS.get(error.field) or error.field.replace("_", " ")
     return f"{name[:1].upper()}{name[1:]}: {error.message}"
 

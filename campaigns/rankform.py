@@ -86,13 +86,7 @@ def arbitration(form: Mapping[str, str], stored: Mapping[str, Any] | None) -> Ar
 
 
 def _weight(form: Mapping[str, str], name: str) -> float | None:
-    text = forms.text(form, name).replace(",", ".")
-    if not text:
-        return None
-    try:
-        weight = float(text)
-    except ValueError:
-        raise InvalidInput(name, "must be a number such as 3 or 1.5") from None
-    if not 0 <= weight <= MAX_WEIGHT:
+    weight = forms.number(form, name, "must be a number such as 3 or 1.5")
+    if weight is not None and not 0 <= weight <= MAX_WEIGHT:
         raise InvalidInput(name, f"must be from 0 to {MAX_WEIGHT:g}")
     return weight

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from campaigns.models.campaign import Segment
+from campaigns.numerals import numeral, refuse_grouped
 from signals.catalog import Category
 from signals.foldevent import trait_name
 from signals.identifying import is_identifying
@@ -29,6 +30,8 @@ YES, NO = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
 INSIDE, OUTSIDE = "in", "out"
 """Before a segment's number in the place of a condition's key: who is in it, or who is not."""
 FIELDS: Final = ("tie", "condition", "name", "category", "days", "comparison", "value")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6}|,(?![0-9]{3}$)[0-9]{1,6})?")
+"""What is a number in the value of a trait too; with a comma only where that can be read in one way."""
 _SEGMENT: Final = re.compile(rf"({INSIDE}|{OUTSIDE})-([1-9][0-9]{{0,8}})")
 
 
@@ -122,7 +125,10 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
             raise InvalidInput(f"row {number + 1}", "needs a category")
         rule["category"] = category
     if condition.days:
-        rule["within_days"] = int(_number(form.get(f"days-{number}", ""), number, "days"))
+        days = _number(form.get(f"days-{number}", ""), number, "days")
+        if not days.is_integer():
+            raise InvalidInput(f"row {number + 1}", "needs a whole number of days")
+        rule["within_days"] = int(days)
     return _compared(rule, condition, form, number)
 
 
@@ -140,7 +146,9 @@ def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str
     if condition.kind in ("text", "any") and comparison in ("=", "not"):
         if not typed_value:
             raise InvalidInput(f"row {number + 1}", "needs a value")
-        alike: list[str | float | bool] = _alike(typed_value) if condition.kind == "any" else [typed_value]
+        alike: list[str | float | bool] = [typed_value]
+        if condition.kind == "any":
+            alike = _alike(refuse_grouped(typed_value, f"row {number + 1}"))
         if condition.named and is_identifying(rule["name"]):
             alike = [one for one in alike if isinstance(one, bool)]
             if not alike:
@@ -169,8 +177,8 @@ def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str
 def _alike(typed_value: str) -> list[str | float | bool]:
     """What a value may be in a trait: the text, and the number or the yes or no that it says."""
     alike: list[str | float | bool] = [typed_value]
-    if re.fullmatch(r"-?[0-9]{1,15}([.,][0-9]{1,6})?", typed_value):
-        number = float(typed_value.replace(",", "."))
+    if _NUMBER.fullmatch(typed_value):
+        number = float(numeral(typed_value, "value"))
         alike.append(int(number) if number.is_integer() else number)
     elif typed_value.lower() in YES + NO:
         alike.append(typed_value.lower() in YES)
@@ -178,10 +186,7 @@ def _alike(typed_value: str) -> list[str | float | bool]:
 
 
 def _number(text: str, number: int, what: str) -> float:
-    try:
-        value = float(text.strip().replace(",", "."))
-    except ValueError:
-        raise InvalidInput(f"row {number + 1}", f"needs a number for the {what}") from None
+    value = float(numeral(text, f"row {number + 1}", f"needs a number for the {what}"))
     if not 0 <= value <= 10**9:
         raise InvalidInput(f"row {number + 1}", f"needs a {what} from 0 to a billion")
     return value

@@ -12,7 +12,7 @@ from campaigns.wording import consent_words
 def detail(name: str | None, properties: Mapping[str, Any]) -> str:
     """What a signal was about, in a few words: what was said, the categories of its lines, or its own name."""
     if name == "Consent Changed":
-        return consent_words(dict(properties))
+        return consent_words(properties)
     told = corrections.words(name, properties)
     if told is not None:
         return told

@@ -133,7 +133,7 @@ def _taken(session: Session, intake: Intake, number: int, *, whole: bool) -> Det
 def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:
     row = stream.refused(session, number)
     entry = Entry(
-        "refused", row.id, stream.status_of(row), row.source_id, row.at, row.name or "", field=row.field,
+        "refused", row.id, stream.status_of(row), row.source_id, row.at, stream.called(row), field=row.field,
         message=row.message,
     )  # fmt: skip
     remedy = "" if row.replayed_at is not None else _remedy(session, intake, row)

@@ -1,14 +1,15 @@
 """Who would get an offer now, and why not more: a campaign's audience sent through the decision, one person at a time.
 
-Every person of the audience, or a sample of SAMPLE of them that is the same at each look, is decided on as an open just
-after a send would be, by the facts of this moment. Of a sample shares are told with a 95 % interval (Wilson 1927).
+Every person of the audience as it is counted, or a sample of SAMPLE of them that is the same at each look, is looked
+at: of who gets no mail, or neutral content, the reason is told; the others are decided on as an open just after a send
+would be, by the facts of this moment. Of a sample shares are told with a 95 % interval (Wilson 1927).
 Nothing is written, and no cap is used: each is decided on as if they came first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import sqrt
@@ -16,7 +17,7 @@ from typing import Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base import keys
@@ -24,10 +25,9 @@ from base.blobs import FolderBlobs
 from base.errors import InvalidInput
 from base.ids import Delivery
 from base.stores import Store
-from campaigns import campaigns
+from campaigns import audience, campaigns, wording
 from campaigns.lift import MIN_PEOPLE
 from campaigns.models import Campaign
-from campaigns.population import matching
 from campaigns.reports import report
 from campaigns.scenes import Scene, model_of, written_scene
 from render.decide import decide, seed_of
@@ -44,8 +44,10 @@ SAMPLE: Final = 500
 """People who are decided on at one look: what a page can wait for, and shares to about 4 points."""
 JUST_BEFORE: Final = timedelta(seconds=1)
 Z: Final = 1.96
+_UNMAILED: Final = "unmailed"
+_NEUTRAL: Final = "neutral"
 _REFUSED: Final = "refused"
-_ORDER: Final = (_REFUSED, "legal", "relevant", "beneficial", "arbitration")
+_ORDER: Final = (_UNMAILED, _NEUTRAL, _REFUSED, "legal", "relevant", "beneficial", "arbitration")
 
 
 class Share(Struct, frozen=True):
@@ -82,7 +84,8 @@ class Came(Struct, frozen=True):
 class Takers(Struct, frozen=True):
     """An offer in a campaign: its audience, how many of them were looked at, who would get it, and what keeps the rest.
 
-    Losses follow the way through the layers. `cap_total` and `cap_left` are showings, null where there is no cap.
+    Losses begin with who gets no mail, and follow the way through the layers. `cap_total` and `cap_left` are showings,
+    null where there is no cap.
     """
 
     audience: int
@@ -108,7 +111,9 @@ def campaigns_of(session: Session, offer: int) -> list[Campaign]:
     return [row for row in campaigns.campaigns(session) if any(offer in one["offers"] for one in row.slots)]
 
 
-def takers(session: Session, store: Store, blobs: FolderBlobs, row: Campaign, offer: int, now: datetime) -> Takers:
+def takers(
+    session: Session, store: Store, blobs: FolderBlobs, row: Campaign, offer: int, now: datetime, hash_key: bytes
+) -> Takers:
     """Who would get the offer in this campaign now, and why the others would not.
 
     Raises InvalidInput naming what keeps the campaign from being compiled, or the offer that it does not have.
@@ -119,10 +124,10 @@ def takers(session: Session, store: Store, blobs: FolderBlobs, row: Campaign, of
         raise InvalidInput("campaign", "has no place that offers it")
     fates: Counter[tuple[str, str]] = Counter()
     models: dict[str, Model] = {}
-    total, people = _people(session, store, row, now)
-    looked_at = 0
-    for one in people:
-        looked_at += 1
+    total, people = audience.sampled(session, row, now, hash_key, SAMPLE)
+    looked_at = len(people)
+    fates.update(fate for one in people if (fate := _unshown(one)) is not None)
+    for one in _read(session, store, row, [one.profile_id for one in people if _unshown(one) is None]):
         fates[_fate(_decided(blobs, scene, models, one, now), slots, offer)] += 1
     got = fates.pop(("", ""), 0)
     ordered = sorted(fates.items(), key=lambda found: (_ORDER.index(found[0][0]), -found[1], found[0][1]))
@@ -132,7 +137,8 @@ def takers(session: Session, store: Store, blobs: FolderBlobs, row: Campaign, of
         looked_at=looked_at,
         get_it=_share(got, looked_at, total),
         losses=tuple(
-            _loss(scene.plan, offer, layer, rule, _share(lost, looked_at, total)) for (layer, rule), lost in ordered
+            _loss(scene.plan, row, offer, layer, rule, _share(lost, looked_at, total))
+            for (layer, rule), lost in ordered
         ),
         cap_total=planned.cap_total,
         cap_left=scene.caps.get(offer) if planned.cap_total is not None else None,
@@ -140,23 +146,23 @@ def takers(session: Session, store: Store, blobs: FolderBlobs, row: Campaign, of
     )
 
 
-def _people(session: Session, store: Store, row: Campaign, now: datetime) -> tuple[int, Iterator[_Person]]:
-    """How many the audience holds, and those who are looked at: a sample by a fixed hash of their numbers."""
-    members = matching(session, row.audience, now).subquery()
-    number = members.c.profile_id
-    total = session.scalar(select(func.count()).select_from(members)) or 0
-    drawn = select(ProfileStateRow.profile_id, ProfileStateRow.encoded).where(
-        ProfileStateRow.profile_id.in_(
-            select(number).order_by(func.md5(func.concat("taker", number)), number).limit(SAMPLE)
-        )
-    )
+def _unshown(one: audience.Person) -> tuple[str, str] | None:
+    """The layer and the rule of who sees no offer of the campaign; None for whom an open decides."""
+    if one.reason is not None:
+        return _UNMAILED, one.reason
+    return (_NEUTRAL, "content_held") if one.holdout == "content" else None
+
+
+def _read(session: Session, store: Store, row: Campaign, people: Sequence[int]) -> Iterator[_Person]:
+    """What decisions about these people need."""
+    drawn = select(ProfileStateRow.profile_id, ProfileStateRow.encoded).where(ProfileStateRow.profile_id.in_(people))
     found = session.execute(drawn.order_by(ProfileStateRow.profile_id)).all()
     # One key a command: people's keys lie on different servers of a cluster.
     pipe = store.pipeline(transaction=False)
     for one in found:
         pipe.get(keys.used(one.profile_id))
     kept: list[bytes | None] = pipe.execute()
-    return total, (
+    return (
         _Person(Delivery(one.profile_id, row.id, 1), one.encoded, decode_used(used) if used else Used())
         for one, used in zip(found, kept, strict=True)
     )
@@ -183,7 +189,12 @@ def _fate(decision: Decision, slots: list[int], offer: int) -> tuple[str, str]:
     return found.removed_by, found.rule or ""
 
 
-def _loss(plan: Plan, offer: int, layer: str, rule: str, lost: Share) -> Loss:
+def _loss(plan: Plan, row: Campaign, offer: int, layer: str, rule: str, lost: Share) -> Loss:
+    if layer == _UNMAILED:
+        why = wording.reason_words(row.channel).get(rule, rule)
+        return Loss("is mailed", rule, f"They get no mail: {why}.", lost)
+    if layer == _NEUTRAL:
+        return Loss("is mailed", rule, "They get neutral content, to measure the campaign.", lost)
     if layer == _REFUSED:
         return Loss("may be offered anything", rule, "Nothing may be offered to them, so they get the default.", lost)
     words = because(Candidate(offer, cast("RemovedBy", layer), rule), plan.offer_by_id[offer], plan)

@@ -7,11 +7,13 @@ read or opened: nothing that reaches us tells that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from campaigns import contacts, sendlimits, waves
 from campaigns.channels import EMAIL
 from render.guard import FLAGS
+from signals.foldevent import consented
 
 DELIVERY_WORDS = {
     "queued": "waits to be sent",
@@ -155,6 +157,11 @@ FLAG_NAMES = {
     "spending": "Never spends more",
 }  # fmt: skip
 """What pages call the flags of the profit guard."""
+_PURPOSES: Final = {
+    "email": "mail", "tracking": "being followed", "profiling": "being profiled",
+    "advertising": "being named to advertising channels", "sms": "text messages", "push": "messages to their devices",
+}  # fmt: skip
+"""What pages call the purposes of consent."""
 CLICK_FLAGS = (
     ("ambiguous", "two offers were shown shortly before; which one was meant is not certain"),
     ("unseen", "the pictures had not been loaded"),
@@ -182,10 +189,9 @@ def event_words(name: str | None, type_: str) -> str:
     return EVENT_WORDS.get(name or type_, name or type_)
 
 
-def consent_words(properties: dict[str, Any]) -> str:
-    """What a statement of consent says of its purpose."""
-    purpose = {"email": "mail", "tracking": "being followed", "profiling": "being profiled",
-               "advertising": "being named to advertising channels",
-               "sms": "text messages", "push": "messages to their devices"}  # fmt: skip
-    asked = str(properties.get("purpose", ""))
-    return f"{'agreed to' if properties.get('granted') is True else 'refuses'} {purpose.get(asked, asked)}"
+def consent_words(properties: Mapping[str, Any]) -> str:
+    """What a statement of consent says of its purposes: agreed to mail, refuses being profiled."""
+    said = consented(properties).items()
+    return ", ".join(
+        f"{'agreed to' if granted else 'refuses'} {_PURPOSES.get(purpose, purpose)}" for purpose, granted in said
+    )

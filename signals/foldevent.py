@@ -211,7 +211,7 @@ def fold_event(
         seen=kind in MAIL_KINDS and _text(_first(properties, "class", "fetch_class")) in ("person", "proxy"),
         by_mail=kind in PRICED and _is_by_mail(raw),
         traits=_traits(_mapping(raw.get("traits"))) if kind == "traits" else {},
-        consent=_consent(properties) if kind == "consent" else {},
+        consent=consented(properties) if kind == "consent" else {},
         emptied=kind == "order_update" and properties.get("products") == [],
     )
 
@@ -356,7 +356,8 @@ def _keepable(value: object) -> bool:
     return value is None or isinstance(value, str | bool)
 
 
-def _consent(properties: Mapping[str, Any]) -> dict[str, bool]:
+def consented(properties: Mapping[str, Any]) -> dict[str, bool]:
+    """What a statement of consent says, in either of its forms: per purpose whether it is agreed to."""
     many = properties.get("consents")
     one = (properties.get("purpose"), properties.get("granted"))
     pairs: list[tuple[Any, Any]] = list(many.items()) if isinstance(many, dict) else [one]

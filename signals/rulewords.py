@@ -205,6 +205,8 @@ def _compared(node: Mapping[str, Any], comparison: str, categories: Mapping[str,
 
 def _what(asked: Condition, node: Mapping[str, Any], categories: Mapping[str, str]) -> str:
     what = asked.words.partition(" (")[0]
+    if node.get("within_days") == 1:
+        what = what.replace("in the last … days", "in the last day")
     if asked.category:
         slug = str(node["category"])
         what = _OF_CATEGORY.sub(lambda _: categories.get(slug, slug), what, count=1)

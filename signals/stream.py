@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeVar, get_args
 
+import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
@@ -30,6 +31,8 @@ SOUGHT: Final[tuple[Sought, ...]] = get_args(Sought)
 """*repeat*: an order that another signal told of before, which counts there. *quarantined*: it breaks the tracking
 plan. *replayed*: refused first, and taken later. *untaken*: refused or quarantined, and not taken since."""
 SHOWN: Final = 50
+NAMED: Final = 200
+"""Characters of what a refused one is called."""
 REACH: Final = 20_000
 """Signals of each kind that are looked through, the newest."""
 PASSED: Final = 10 * REACH
@@ -52,7 +55,8 @@ class Wanted:
 class Entry:
     """A signal in the stream. `at` is when it came, `happened` when it is said to have happened, where that is kept.
 
-    `profile` is whose it was found to be. `field` and `message` say what is wrong with one that was not taken.
+    `profile` is whose it was found to be; of a refused one the person who is asked for, as it names them. `field` and
+    `message` say what is wrong with one that was not taken.
     """
 
     kind: Kind
@@ -119,6 +123,20 @@ def status_of(row: RejectedEvent) -> Status:
     return "quarantined" if row.reason == "plan" else "refused"
 
 
+def called(row: RejectedEvent) -> str:
+    """What a refused signal is called: its event, else the product of a feed, the topic of a shop, the call's type."""
+    if row.name:
+        return row.name
+    try:
+        body = msgspec.json.decode(row.body)
+    except (msgspec.MsgspecError, RecursionError):
+        body = None
+    said = {name: one[:NAMED] for name, one in body.items() if isinstance(one, str)} if isinstance(body, dict) else {}
+    if row.reason == "product":
+        return f"product {said.get('id', '')}".strip()
+    return said.get("topic") or said.get("type") or row.call
+
+
 def _there(row: Row | None, number: int) -> Row:
     if row is None:
         raise NotFound("signal", number)
@@ -175,8 +193,8 @@ def _refused(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
         if len(found) < limit and (names is None or names.are_in(row.body)):
             found.append(
                 Entry(
-                    "refused", row.id, status_of(row), row.source_id, row.at, row.name or "", field=row.field,
-                    message=row.message,
+                    "refused", row.id, status_of(row), row.source_id, row.at, called(row),
+                    profile=wanted.members[0] if wanted.members else None, field=row.field, message=row.message,
                 )
             )  # fmt: skip
     return found

@@ -25,4 +25,4 @@ def get_takers(offer_id: int, query: TakersQuery) -> Takers:
     with parts().transaction() as session:
         offers.offer(session, offer_id)
         row = campaigns.campaign(session, query.campaign)
-        return takers(session, parts().store, parts().blobs, row, offer_id, parts().now())
+        return takers(session, parts().store, parts().blobs, row, offer_id, parts().now(), parts().settings.hash_key)

@@ -217,8 +217,8 @@ def save_offers(campaign_id: int) -> ResponseReturnValue:
             row = campaigns.campaign(session, campaign_id)
             editions.check(session, row, "campaign", partial(_edition, row, CHOICES))
             places = messages.message(session, row.message_id or 0).slots
-            choices = [turns.choice(request.form, place["index"]) for place in places]
             names = {one.id: one.name for one in offers.offers(session)}
+            choices = [turns.choice(request.form, place["index"], names) for place in places]
             warnings = [
                 warning
                 for place in places

@@ -10,7 +10,7 @@ from campaigns import corrections
 from campaigns.access import allow
 from campaigns.corrections import AddedIn, CorrectionIn
 from campaigns.parts import parts
-from campaigns.views import forms
+from campaigns.views import customers, forms
 from campaigns.views.acting import actor
 
 pages = Blueprint("corrections", __name__, url_prefix="/customers")
@@ -43,8 +43,13 @@ def correct(profile: int) -> ResponseReturnValue:
 def add(profile: int) -> ResponseReturnValue:
     """Add a complaint, or the note of a call."""
     form = request.form
-    wanted = forms.content({"kind": form.get("kind", ""), "text": forms.text(form, "text")}, AddedIn)
-    corrections.add(parts().intake, profile, wanted, parts().now(), actor())
+    try:
+        wanted = forms.content({"kind": form.get("kind", ""), "text": forms.text(form, "text")}, AddedIn)
+        corrections.add(parts().intake, profile, wanted, parts().now(), actor())
+    except InvalidInput as error:
+        if error.field != "text":
+            raise
+        return customers.page(profile, fault=error.message, typed=form), 400
     flash(ADDED[wanted.kind])
     return redirect(url_for("customers.show", profile=profile))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
@@ -53,17 +55,22 @@ def find() -> ResponseReturnValue:
 @allow("support")
 def show(profile: int) -> ResponseReturnValue:
     """One customer: the timeline, and beside it what is known now."""
+    with parts().transaction() as session:
+        number = customers.root_of(session, profile).id
+    return page(profile) if number == profile else redirect(url_for("customers.show", profile=number))
+
+
+def page(profile: int, *, fault: str = "", typed: Mapping[str, str] | None = None) -> str:
+    """The page of a customer; with a fault in what was typed of what they told us, both are shown."""
     kind = next((one for one in timeline.KINDS if one == request.args.get("kind")), None)
     before = forms.moment(request.args, "before", "UTC")
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
-        if root.id != profile:
-            return redirect(url_for("customers.show", profile=root.id))
         people = customers.members(session, root.id)
         row = session.get(ProfileStateRow, root.id)
         document = customers.document(session, root.id)
         kept_since = Policy.of(parts().settings).kept_since(parts().now())
-        page = timeline.timeline(session, people, kind=kind, before=before, kept_since=kept_since)
+        told = timeline.timeline(session, people, kind=kind, before=before, kept_since=kept_since)
         _note(session, "timeline", root.id)
         return render_template(
             "customers/show.html",
@@ -73,7 +80,9 @@ def show(profile: int) -> ResponseReturnValue:
             state=document,
             state_at=row.updated_at if row else None,
             spending=customers.spending(session, people),
-            page=page,
+            page=told,
+            fault=fault,
+            typed=typed or {},
             words=corrections.WORDS,
             most_text=corrections.MAX_TEXT,
             kind=kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from base.errors import InvalidInput
 from campaigns import wallclock
+from campaigns.numerals import numeral
 from signals.currencies import NO_CURRENCY, exponent, is_code
 
 MAX_TEXT = 200_000
@@ -20,6 +21,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,9}")
 _BOUNDS = tuple(
     (re.compile(said), phrase)
     for said, phrase in (
+        (r"Expected `str` of length >= 1", "must not be empty"),
         (r"Expected `str` of length <= (\d+)", "must have at most {} characters"),
         (r"Expected `str` of length >= (\d+)", "must have at least {} characters"),
         (r"Expected `(?:int|float)` <= (-?[\d.]+)", "must be at most {}"),
@@ -58,7 +60,7 @@ def whole(form: Mapping[str, str], name: str) -> int | None:
     if not value:
         return None
     if not _WHOLE.fullmatch(value):
-        raise InvalidInput(name, "must be a whole number of at most nine digits")
+        raise InvalidInput(name, "must be a whole number of at most nine digits, such as 1200")
     return int(value)
 
 
@@ -68,22 +70,25 @@ def position(values: Mapping[str, str], name: str) -> int:
     return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
 
 
-def cents(form: Mapping[str, str], name: str, currency: str = "") -> int:
-    """An amount of money such as 4.50, as cents, or as minor units of a currency; 0 when the field is empty."""
-    value = text(form, name).replace(",", ".")
+def cents(form: Mapping[str, str], name: str, currency: str = "", *, most: int | None = None) -> int:
+    """An amount of money such as 4.50, as cents, or as minor units of a currency; 0 when the field is empty.
+
+    `most` are the most minor units that it may be; it is not below 0 then.
+    """
+    value = text(form, name)
     if not value:
         return 0
-    try:
-        amount = Decimal(value)
-    except InvalidOperation:
-        raise InvalidInput(name, "must be an amount such as 4.50") from None
+    amount = numeral(value, name, "must be an amount such as 4.50")
     decimals = exponent(currency)
-    if not amount.is_finite() or abs(amount) > 10**7:
+    if abs(amount) > 10**7:
         raise InvalidInput(name, "must be an amount of at most ten million")
     if amount != amount.quantize(Decimal(1).scaleb(-decimals)):
-        most = f"with at most {decimals} decimals" if decimals else "without decimals"
-        raise InvalidInput(name, f"must be an amount {most}{f' in {currency}' if currency else ''}")
-    return int(amount.scaleb(decimals))
+        how = f"with at most {decimals} decimals" if decimals else "without decimals"
+        raise InvalidInput(name, f"must be an amount {how}{f' in {currency}' if currency else ''}")
+    minor = int(amount.scaleb(decimals))
+    if most is not None and not 0 <= minor <= most:
+        raise InvalidInput(name, f"must be an amount from 0 to {Decimal(most).scaleb(-decimals):,f}")
+    return minor
 
 
 def amount(cents: int, currency: str = "") -> str:
@@ -93,14 +98,16 @@ def amount(cents: int, currency: str = "") -> str:
 
 def share(form: Mapping[str, str], name: str, *, most: int = 100) -> float:
     """A percentage from 0 to `most` as a share from 0 to 1; 0 when the field is empty."""
-    value = text(form, name).replace(",", ".").rstrip("%").strip()
-    try:
-        number = float(value or 0)
-    except ValueError:
-        raise InvalidInput(name, "must be a percentage") from None
+    number = float(numeral(text(form, name).rstrip("%") or "0", name, "must be a percentage"))
     if not 0 <= number <= most:
         raise InvalidInput(name, f"must be from 0 to {most} per cent")
     return number / 100
+
+
+def number(form: Mapping[str, str], name: str, words: str = "must be a number") -> float | None:
+    """A number, or None when the field is empty; `words` say of what is none what it must be."""
+    value = text(form, name)
+    return float(numeral(value, name, words)) if value else None
 
 
 def moment(form: Mapping[str, str], name: str, zone: str) -> datetime | None:
@@ -136,7 +143,7 @@ def _in_words(message: str) -> str:
     """What msgspec says of a bound, as people say it."""
     for said, phrase in _BOUNDS:
         if found := said.fullmatch(message):
-            return phrase.format(found[1])
+            return phrase.format(*found.groups())
     return message[:1].lower() + message[1:]
 
 

@@ -317,11 +317,8 @@ def _incentive(form: Mapping[str, str]) -> dict[str, Any] | None:
 
 
 def _lever(form: Mapping[str, str]) -> float:
-    text = forms.text(form, "lever").replace(",", ".") or "1"
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidInput("lever", "must be a number such as 1 or 1.5") from None
+    lever = forms.number(form, "lever", "must be a number such as 1 or 1.5")
+    return 1.0 if lever is None else lever
 
 
 def _rest(form: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -327,7 +327,7 @@ def _time(session: Session, row: Campaign, now: datetime, by: Actor) -> None:
 
 def _name_costs(session: Session, row: Campaign, now: datetime, by: Actor) -> str:
     margin, days = forms.share(request.form, "margin_share"), forms.whole(request.form, "profit_days") or 0
-    back, contact = (forms.cents(request.form, name) for name in ("return_cost", "service_cost"))
+    back, contact = (forms.cents(request.form, name, most=profit.MAX_CENTS) for name in ("return_cost", "service_cost"))
     chosen = forms.changed(campaigns.content(row), currency=forms.currency(request.form, "currency") or row.currency)
     said = "Named: the profit is told by it from now on."
     if chosen.currency != row.currency:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy import select
 
 from base.errors import Conflict, InvalidInput
 from campaigns import scores, segments, worth
 from campaigns.access import allow
+from campaigns.models.campaign import Segment
 from campaigns.parts import parts
 from campaigns.scores import BY_NAME
 from campaigns.views import forms
@@ -18,6 +20,8 @@ from campaigns.wording import FLAG_NAMES
 from campaigns.worth import WorthTerms
 from render.guard import FLAGS
 from signals import exchange
+from signals.catalog import Category
+from signals.rulewords import phrase
 
 pages = Blueprint("scores", __name__, url_prefix="/scores")
 
@@ -81,13 +85,9 @@ def set_guard() -> ResponseReturnValue:
 
 def _edge(form: Mapping[str, str], field: str, name: str) -> float | None:
     """An edge as it is typed: per cent of a chance, money, days; None where nothing is."""
-    text = forms.text(form, field).replace(",", ".").rstrip("%").strip()
-    if not text:
+    value = forms.number({field: forms.text(form, field).rstrip("%")}, field)
+    if value is None:
         return None
-    try:
-        value = float(text)
-    except ValueError:
-        raise InvalidInput(field, "must be a number") from None
     if not 0 <= value <= 10**7:
         raise InvalidInput(field, "must be a number from 0 to ten million")
     unit = BY_NAME[name].unit if name in BY_NAME else "days"
@@ -97,11 +97,15 @@ def _edge(form: Mapping[str, str], field: str, name: str) -> float | None:
 def _page(fault: InvalidInput | Conflict | None, values: Mapping[str, str]) -> str:
     with parts().transaction() as session:
         bands = scores.bands(session)
+        segments_named = dict(session.execute(select(Segment.id, Segment.name)).all())
+        categories = dict(session.execute(select(Category.slug, Category.name)).all())
         return render_template(
             "scores/index.html",
             seen=scores.overview(session),
             all=scores.SCORES,
-            bands=[(row, scores.as_of(session, row.rule)) for row in bands],
+            bands=[
+                (row, phrase(row.rule, categories, segments_named), scores.as_of(session, row.rule)) for row in bands
+            ],
             terms=worth.terms(session),
             currency=exchange.summed(session),
             flags=FLAGS,

@@ -28,7 +28,9 @@ def show(offer_id: int) -> ResponseReturnValue:
         fault: InvalidInput | None = None
         if chosen is not None:
             try:
-                found = takers(session, parts().store, parts().blobs, chosen, offer_id, parts().now())
+                found = takers(
+                    session, parts().store, parts().blobs, chosen, offer_id, parts().now(), parts().settings.hash_key
+                )
             except InvalidInput as error:
                 fault = error
         return render_template(

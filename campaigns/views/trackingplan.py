@@ -86,8 +86,8 @@ def _definition(form: Mapping[str, str]) -> Definition:
             type=type_,
             required=forms.on(form, f"required{row}"),
             values=[_value(type_, value, f"values{row}") for value in values],
-            least=_number(form, f"least{row}"),
-            most=_number(form, f"most{row}"),
+            least=forms.number(form, f"least{row}"),
+            most=forms.number(form, f"most{row}"),
         )
     return forms.content({"properties": properties, "strict": forms.on(form, "strict")}, Definition)
 
@@ -99,14 +99,6 @@ def _value(type_: PropertyType, text: str, field: str) -> str | int | float:
         return int(text) if type_ == "whole" else float(text)
     except ValueError:
         raise InvalidInput(field, "must be numbers, with commas between") from None
-
-
-def _number(form: Mapping[str, str], name: str) -> float | None:
-    value = forms.text(form, name)
-    try:
-        return float(value) if value else None
-    except ValueError:
-        raise InvalidInput(name, "must be a number") from None
 
 
 def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:

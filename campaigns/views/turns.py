@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from base.errors import InvalidInput
 from campaigns import rankform
@@ -11,6 +12,7 @@ from campaigns.campaigns import SlotChoice
 from campaigns.models import Offer
 from campaigns.views import forms
 
+_TURN: Final = re.compile(r"0{0,8}[1-9][0-9]{0,8}")
 MOST_LISTED = 200
 """Offers that a place lists besides those that have a turn in it."""
 
@@ -35,8 +37,8 @@ def words(row: Offer, names: Mapping[str, str]) -> str:
     return " ".join(filter(None, (row.name, row.kind, row.category, names.get(row.category or ""), row.product)))
 
 
-def choice(form: Mapping[str, str], slot: int) -> SlotChoice:
-    """A place's offers in the order of the numbers typed beside them. Raises InvalidInput."""
+def choice(form: Mapping[str, str], slot: int, names: Mapping[int, str]) -> SlotChoice:
+    """A place's offers in the order of the numbers typed beside them. Raises InvalidInput, which `names` the offer."""
     default = forms.whole(form, f"default-{slot}")
     if default is None:
         raise InvalidInput(f"default-{slot}", "is compulsory: a place can never come out empty")
@@ -44,7 +46,7 @@ def choice(form: Mapping[str, str], slot: int) -> SlotChoice:
     return SlotChoice(
         slot=slot,
         default=default,
-        offers=[number for _, number in sorted(_turns(form, slot))],
+        offers=[number for _, number in sorted(_turns(form, slot, names))],
         mode=mode,
         policy=rankform.policy(form, slot),
     )
@@ -53,8 +55,8 @@ def choice(form: Mapping[str, str], slot: int) -> SlotChoice:
 def shared(form: Mapping[str, str], slot: int, place: str, names: Mapping[int, str]) -> Iterator[str]:
     """Each turn of a place that several offers were given, as a sentence that tells what comes of it."""
     by_turn: dict[int, list[str]] = {}
-    for turn, number in sorted(_turns(form, slot)):
-        by_turn.setdefault(turn, []).append(f"“{names.get(number, f'offer no. {number}')}”")
+    for turn, number in sorted(_turns(form, slot, names)):
+        by_turn.setdefault(turn, []).append(_name(number, names))
     for turn, held in by_turn.items():
         if len(held) > 1:
             said = f"{', '.join(held[:-1])} and {held[-1]}"
@@ -64,19 +66,25 @@ def shared(form: Mapping[str, str], slot: int, place: str, names: Mapping[int, s
             )
 
 
-def _turns(form: Mapping[str, str], slot: int) -> list[tuple[int, int]]:
+def _name(number: int, names: Mapping[int, str]) -> str:
+    return f"“{names.get(number, f'offer no. {number}')}”"
+
+
+def _turns(form: Mapping[str, str], slot: int, names: Mapping[int, str]) -> list[tuple[int, int]]:
     """The turns that were typed, each with its offer."""
     turns = []
     for key in form:
         prefix, _, number = key.partition(f"turn-{slot}-")
         if prefix or not number.isdigit():
             continue
-        try:
-            turn = forms.whole(form, key)
-        except InvalidInput:
-            raise InvalidInput("turn", f"of offer no. {number} must be a whole number, such as 1") from None
-        if turn is not None:
-            turns.append((turn, int(number)))
+        typed = forms.text(form, key)
+        if not typed:
+            continue
+        if not _TURN.fullmatch(typed):
+            raise InvalidInput(
+                "turn", f"of {_name(int(number), names)} must be a whole number such as 1, and at least 1"
+            )
+        turns.append((int(typed), int(number)))
     return turns
 
 

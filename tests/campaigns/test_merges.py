@@ -112,7 +112,7 @@ def test_it_offers_likely_matches_to_a_person_and_keeps_to_the_answer(shop: Shop
     with shop.sessions.begin() as session:
         looks = [one.profile_id for one in session.query(AccessEntry).order_by(AccessEntry.id)]
     assert looks == [ann, bob, eve], "each whose name is shown was looked at"
-    assert "20 to 1" in page
+    assert "20 to one that they are one person" in page
     assert "Much the same: name · birth date." in page
     assert 'value="same"' not in page, "support may look"
     (first, _) = program.told("GET", "/customers/likely")["likely"]

@@ -248,3 +248,14 @@ def test_it_counts_every_segment_once_a_day_and_shows_its_sizes(shop: Shop, web:
     reckoner.run()
     assert [size["people"] for size in program.told("GET", f"/segments/{number}/sizes")["sizes"]] == [3, 3]
     assert program.call("GET", "/segments/999/sizes").status_code == 404
+
+
+def test_segments_by_score_are_told_in_the_same_words_as_segments(web: Web) -> None:
+    desk = web.desk("manager")
+    desk.get("/scores/")
+    assert desk.post("/scores/bands", name="Curious", score="cross_buy", at_least="1", below="").status_code == 302
+    said = "chance of trying something new at least 1%"
+    assert said in desk.get("/segments/").text
+    page = desk.get("/scores/").text.partition('id="bands"')[2]
+    assert said in page
+    assert "cross_buy at least" not in page

@@ -8,15 +8,20 @@ from datetime import timedelta
 import msgspec
 from sqlalchemy import select, text
 
+from base.errors import InvalidInput
 from campaigns import changewords
 from campaigns.models import AccessEntry
 from campaigns.veiling import body_of, veiled
 from signals.intake import take
+from signals.products import take_products
+from signals.shoporders import refuse
+from signals.shops import create_shop, shop_by_hook, tally
 from signals.sources import create_source, sender
 from signals.state import Answer, CategoryStats, ProfileState, Review, Views, document
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 
+KEY = b"k" * 32
 PLAN = {
     "name": "Fitting Booked",
     "definition": {"properties": {"size": {"type": "text", "values": ["S", "M"], "required": True}}, "strict": False},
@@ -313,3 +318,25 @@ def test_bounds_of_a_planned_property_are_written_as_people_write_numbers(shop: 
     page = web.desk("admin").get(f"/system/tracking-plan/?event={made['id']}").text
     assert ", from 0, up to 2500000" in page
     assert 'value="2500000"' in page
+
+
+def test_what_was_refused_has_a_name_and_is_theirs_who_are_asked_for(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    assert take_products(shop.intake, shop.source, [{"id": "sku-9", "title": "No price"}], shop.now).refused == 1
+    (outcome,) = take(shop.intake, shop.source, [b'{"type": "identify", "userId": "ann", "timestamp": 7}'], shop.now)
+    assert outcome.status == "rejected"
+    with shop.sessions.begin() as session:
+        _, row, _ = create_shop(session, "Poles", "shopify", KEY, shop.now, secret="long-enough")
+        connected = shop_by_hook(session, "shopify", row.hook, KEY, shop.settings.hash_key)
+    assert connected is not None
+    refuse(shop.intake, connected, "orders/create", "7", InvalidInput("created_at", "must be a moment"), shop.now)
+    desk = web.desk("admin")
+    page = desk.get("/stream/").text
+    for name in (">product sku-9<", ">identify<", ">orders/create<"):
+        assert name in page, name
+    assert "No name" not in page
+    theirs = desk.get(f"/stream/?status=refused&person={ann}").text
+    assert (f">Customer {ann}<" in theirs, "nobody" in theirs, "orders/create" in theirs) == (True, False, False)
+    with shop.sessions.begin() as session:
+        tally(session, connected.sender.id, "orders/create", "unreadable", shop.now)
+    assert f"/stream/?source={connected.sender.id}&amp;status=refused" in desk.get("/system/shops/").text

@@ -62,3 +62,8 @@ def test_it_has_words_for_whatever_a_rule_may_ask(name: str) -> None:
 )
 def test_it_says_a_rule_in_a_line(rule: dict[str, Any], words: str) -> None:
     assert phrase(rule, {}, {7: "Runners"}) == words
+
+
+def test_a_window_of_one_day_is_the_last_day() -> None:
+    rule = {"field": "orders.count", "op": ">=", "value": 2, "within_days": 1}
+    assert phrase(rule, {}) == "orders in the last day at least 2"
