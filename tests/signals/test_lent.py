@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from signals.identity import TIES
+from signals.identity import TIES, Claim, claims
 from signals.intake import take_apart
+from signals.resolution import Resolution
+from signals.signal import Arrival, read
+from signals.sources import Sender
 from tests.signals.sending import NOW, Desk, call, order, viewed
 
 CARD = "TILL-1"
@@ -226,3 +231,40 @@ def test_it_knows_somebody_on_further_devices_by_their_phone(desk: Desk) -> None
     ann = desk.root("email", "ann@example.com")
     assert {desk.root("anonymous_id", f"d{number}") for number in range(TIES["phone"] + 4)} == {ann}
     assert refused(desk) == set()
+
+
+@pytest.mark.feature("DE-03")
+def test_it_knows_by_cards_addresses_phones_and_devices_who_is_one_in_any_order() -> None:
+    """Below the bounds, those are one who are tied by any chain of calls, however few or many values a call names."""
+    sender, at = Sender(1, "shop", "server", 100), Arrival(datetime(2026, 3, 2, tzinfo=UTC))
+    merged = 0
+    for seed in range(300):
+        chance = random.Random(seed)
+        signals = []
+        for _ in range(chance.randint(2, 7)):
+            told = {
+                "loyaltyId": f"L{chance.randint(0, 2)}",
+                "email": f"p{chance.randint(0, 3)}@example.com",
+                "phone": f"+492280000{chance.randint(0, 2)}",
+            }
+            traits = {name: value for name, value in told.items() if chance.random() < 0.6}
+            said = stated(f"d{chance.randint(0, 4)}", **traits)
+            signals.append(read(json.dumps(said).encode(), at))
+        expected: list[set[Claim]] = []
+        for signal in signals:
+            together = set(claims(signal, sender))
+            for other in [one for one in expected if one & together]:
+                expected.remove(other)
+                together |= other
+            expected.append(together)
+        for _ in range(3):
+            chance.shuffle(signals)
+            resolution = Resolution({}, {})
+            for signal in signals:
+                resolution.person(signal, claims(signal, sender))
+            found: dict[int, set[Claim]] = {}
+            for new in resolution.identifiers:
+                found.setdefault(id(new.person.root()), set()).add(new.claim)
+            assert sorted(map(sorted, found.values())) == sorted(map(sorted, expected)), seed
+            merged += len(resolution.links)
+    assert merged > 300
