@@ -6,7 +6,8 @@ id are two people who share something (a family's address, a shop's tablet), and
 merges them. That both state one name with it (signals/matching.py) is a suggestion to that person and no more:
 anybody may type a stranger's name and address into a form.
 Then the signal goes to its strongest claim, an address is noted for both, and the lookup of a shared identifier keeps
-naming the profile that had it first.
+naming the profile that had it first. A card or phone is lent: what a call names with it that is not yet theirs says
+whose the signal is, and the card or phone ties the two, so that it is counted and can be undone.
 
 A merge ties two profiles that each keep what is theirs: identifiers and signals stay with the profile whose identifier
 they came by, never with the person as a whole. So a merge can be undone exactly (signals/separation.py). A value that
@@ -66,6 +67,9 @@ TIES: Final[Mapping[ClaimType, int]] = {
 
 CONTACTS: Final[frozenset[ClaimType]] = frozenset(("loyalty_id", "email", "phone"))
 """Kinds that are noted for everybody who states a value, also where it ties nobody: a mail goes there."""
+
+LENT: Final[frozenset[ClaimType]] = frozenset(("loyalty_id", "phone"))
+"""Kinds that several people use, which take in no further address but tie it."""
 
 MATCHES: Final[frozenset[ClaimType]] = frozenset(("name_address", "name_email", "name_phone"))
 """Kinds of claims that are noted for both where two user ids state one value: the two may be merged by a person."""
@@ -199,6 +203,11 @@ class Link:
     reason: str
     claim: Claim | None = None
     message_id: str | None = None
+
+
+def are_two(one: Person, other: Person) -> bool:
+    """Whether both of these roots go by names, and by no common one."""
+    return bool(one.names and other.names) and not one.names & other.names
 
 
 def too_large(one: Person, other: Person) -> TieRefusal | None:

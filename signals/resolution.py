@@ -14,14 +14,17 @@ from signals.identity import (
     AHEAD,
     ALIAS,
     CONTACTS,
+    LENT,
     MATCHES,
     MEMBERS,
+    STRENGTH,
     TIES,
     VALUES,
     Claim,
     Link,
     Person,
     TieRefusal,
+    are_two,
     merge,
     too_large,
 )
@@ -82,13 +85,14 @@ class Resolution:
         """The profile whose identifier this signal came by, after the ties that the signal makes."""
         if signal.type == ALIAS:
             return self._alias(signal)
-        here = self._here(named, signal)
+        by = self._strongest(named)
+        here = self._here(by, named, signal)
         for claim in named:
             if claim[0] == "name":
                 self._call(here, claim, signal)
         for claim in named:
             if claim[0] != "name":
-                self._tie(here, claim, signal)
+                self._tie(here, claim, signal, by)
         return here
 
     def _call(self, here: Person, claim: Claim, signal: Signal) -> None:
@@ -100,28 +104,54 @@ class Resolution:
         elif root.held["name"] < VALUES["name"]:
             self._note(here, claim, signal, owns=False)
 
-    def _here(self, named: tuple[Claim, ...], signal: Signal) -> Person:
+    def _here(self, by: Claim, named: tuple[Claim, ...], signal: Signal) -> Person:
         """Whose the strongest claim is. A new one belongs to a device of which nobody is known yet, or to a new profile
         which the other claims then tie to theirs, as what an alias said ties one that was presumed."""
-        strongest = self._strongest(named)
-        owner, is_presumed = self._owners.get(strongest), strongest in self._ahead or strongest in self.presumed
+        owner, is_presumed = self._owners.get(by), by in self._ahead or by in self.presumed
         if owner is not None and not is_presumed:
             return owner
         found = (self._owners.get(claim) for claim in named if claim[0] == "anonymous_id")
         device = next((one for one in found if one is not None and one.root().is_device), None)
         here = device or self._create()
         if owner is not None:
-            self._take_up(here, owner, strongest, signal)
+            self._take_up(here, owner, by, signal)
         return here
 
     def _strongest(self, named: tuple[Claim, ...]) -> Claim:
-        """The claim that says whose a signal is; of a phone whose people have other names, the two together."""
-        owner = self._owners.get(named[0])
-        if named[0][0] == "phone" and owner is not None and (theirs := owner.root().names):
+        """The claim that says whose a signal is; of a phone whose people have other names, the two together, and of a
+        card or phone that others use too, the next claim."""
+        first = named[0]
+        owner = self._owners.get(first)
+        if first[0] not in LENT or owner is None:
+            return first
+        if first[0] == "phone" and (theirs := owner.root().names):
             stated = {claim for claim in named if claim[0] == "name"}
             if stated and not stated & theirs:
-                return next((claim for claim in named if claim[0] == "name_phone"), named[0])
-        return named[0]
+                return next((claim for claim in named if claim[0] == "name_phone"), first)
+        other = next((claim for claim in named if claim[0] in STRENGTH and claim[0] != first[0]), None)
+        return other if other is not None and self._is_lent(first, owner.root(), other) else first
+
+    def _is_lent(self, first: Claim, mine: Person, other: Claim) -> bool:
+        """Whether a card or phone of `mine` is others' too, so that the other claim says whose the signal is: of the
+        two, that is shared whose person has more of the other's kind."""
+        owner = self._owners.get(other)
+        is_device = other[0] == "anonymous_id"
+        if owner is None:
+            return self._is_hub(first) or (not is_device and mine.held[other[0]] > 0)
+        theirs = owner.root()
+        if theirs is mine:  # Of two profiles that one of the claims tied, the signal came by the other.
+            return self.ties[first] >= max(1, self.ties[other])
+        if other in mine.shares or self._is_hub(other):
+            return False
+        if first in theirs.shares or self._is_hub(first):
+            return True
+        if (mine.held["user_id"] and theirs.held["user_id"]) or (theirs.is_device and not are_two(mine, theirs)):
+            return False
+        known = max(mine.held[kind] for kind in CONTACTS - {first[0]}) if is_device else mine.held[other[0]]
+        return known > theirs.held[first[0]]
+
+    def _is_hub(self, claim: Claim) -> bool:
+        return self.ties[claim] >= TIES.get(claim[0], MEMBERS)
 
     def _alias(self, signal: Signal) -> Person:
         """An explicit statement that two identifiers are one person; it may also join two user ids."""
@@ -130,7 +160,7 @@ class Resolution:
         device: Claim = ("anonymous_id", signal.previous_id or "")
         previous = number if number in self._owners else device
         is_known = current in self._owners
-        here = self._here((current,), signal) if is_known else self._owners.get(previous) or self._create()
+        here = self._here(current, (current,), signal) if is_known else self._owners.get(previous) or self._create()
         for claim in (current, previous):
             self._tie(here, claim, signal, told=True)
         owner = self._owners.get(device)
@@ -145,7 +175,7 @@ class Resolution:
         if self.presumed.pop(number, None) is None:
             self._ahead.remove(number)
             self.taken_up.append(self.identifiers.pop())
-        refusal = self._refusal(here.root(), told_of.root(), number, told=True)
+        refusal = self._refusal(here.root(), told_of.root(), number, by_phone=False, told=True)
         if refusal is None:
             self._merge(here, told_of, number, signal, AHEAD)
         else:
@@ -171,9 +201,9 @@ class Resolution:
             self._also.add((claim, here))
             self.identifiers.append(NewIdentifier(claim, here, False, signal.time))
 
-    def _tie(self, here: Person, claim: Claim, signal: Signal, *, told: bool = False) -> None:
-        """Have a claim belong to the same person as `here`, if it may."""
-        owner = self._owners.get(claim)
+    def _tie(self, here: Person, claim: Claim, signal: Signal, by: Claim | None = None, *, told: bool = False) -> None:
+        """Have a claim belong to the same person as `here`, whose the signal is `by` its strongest, if it may."""
+        owner, by = self._owners.get(claim), by or claim
         full = here.root().held[claim[0]] >= VALUES[claim[0]]
         if owner is None:
             if full:
@@ -181,12 +211,13 @@ class Resolution:
             else:
                 self._note(here, claim, signal, owns=True)
         elif owner.root() is not here.root():
-            refusal = self._refusal(here.root(), owner.root(), claim, told=told)
+            by_phone = "phone" in (claim[0], by[0])
+            refusal = self._refusal(here.root(), owner.root(), claim, by_phone=by_phone, told=told)
             if refusal is None:
                 self._merge(here, owner, claim, signal, signal.type)
             elif claim[0] not in CONTACTS and not (claim[0] in MATCHES and refusal == "shared"):
                 if refusal != "shared":
-                    self.refused[claim, refusal] += 1
+                    self.refused[by if refusal == "names" else claim, refusal] += 1
             else:
                 noted = claim in here.root().shares
                 if refusal == "apart" or not noted:
@@ -196,15 +227,15 @@ class Resolution:
         elif owner is not here and claim[0] in CONTACTS | MATCHES:
             self._note_also(here, claim, signal)
 
-    def _refusal(self, one: Person, other: Person, claim: Claim, *, told: bool) -> TieRefusal | None:
+    def _refusal(self, one: Person, other: Person, claim: Claim, *, by_phone: bool, told: bool) -> TieRefusal | None:
         """Why two roots are not merged on the word of this claim; None when they are. `told`: by an alias."""
         if other in one.apart:
             return "apart"
         if one.held["user_id"] and other.held["user_id"] and not told:
             return "shared"
-        if claim[0] == "phone" and (mine := one.names) and (theirs := other.names) and not mine & theirs:
+        if by_phone and are_two(one, other):
             return "names"
-        if self.ties[claim] >= TIES.get(claim[0], MEMBERS):
+        if self._is_hub(claim):
             return "hub"
         return too_large(one, other)
 
