@@ -213,9 +213,11 @@ def test_it_gives_back_a_cap_it_took_a_minute_after_the_open_that_another_began(
     noon.set(NOON)
     write = Agreement.write
 
-    def second(self: Agreement, names: Names, read: Personal, change: Change) -> Personal | None:
+    def second(
+        self: Agreement, names: Names, read: Personal, change: Change, until: float | None = None
+    ) -> Personal | None:
         mail.store.set(name, theirs, nx=True)
-        return write(self, names, read, change)
+        return write(self, names, read, change, until)
 
     monkeypatch.setattr(Agreement, "write", second)
     client.get(mail.url(dark=True), headers=browser())
@@ -255,10 +257,12 @@ def test_it_marks_nothing_once_the_person_was_erased_or_refused(
     name = keys.shown(mail.delivery.profile, mail.delivery.name)
     write = Agreement.write
 
-    def after(self: Agreement, names: Names, read: Personal, change: Change) -> Personal | None:
+    def after(
+        self: Agreement, names: Names, read: Personal, change: Change, until: float | None = None
+    ) -> Personal | None:
         mail.know(gone)
         mail.store.delete(name)
-        return write(self, names, read, change)
+        return write(self, names, read, change, until)
 
     monkeypatch.setattr(Agreement, "write", after)
     assert size_of(client.get(mail.url(dark=True), headers=browser()).data) == (1200, 400)
