@@ -331,5 +331,5 @@ def test_it_names_costs_by_version_and_refuses_what_makes_no_sense(web: Web) -> 
     assert program.told("PUT", f"/campaigns/{campaign}/costs", COSTS | {"margin_share": 0.4})["version"] == 2
     refused = browser.post(at, **(form | {"return_cost": "-1"}))
     assert refused.status_code == 400
-    assert "A return: must be 0 to" in refused.text
+    assert "A return: must be an amount from 0 to" in refused.text
     assert browser.post(at, **(form | {"margin_share": "120"})).status_code == 400

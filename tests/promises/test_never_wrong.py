@@ -24,6 +24,7 @@ from tests.promises.ground import Ground
 from tests.promises.reader import APPLE, GMAIL_PREFETCH, SCANNER, Mail, fetch, fetch_at_once
 from tests.promises.test_one_open import html_path
 from tests.promises.world import Story, World, until
+from tests.serving import Served
 
 CAP = 100
 OPENS = 200
@@ -48,16 +49,18 @@ def shown(world: World, story: Story) -> list[int]:
 
 @pytest.mark.feature("CM-36")
 def test_it_shows_a_capped_offer_exactly_as_often_as_the_cap_allows(world: World) -> None:
-    # A machine that stalls has defaults shown; then the cap is not used up, and others try, some while later.
+    # What is asked here is how often, not how fast: a busy machine may take its time. One that stalls has defaults
+    # shown; then the cap is not used up, and others try, some while later.
+    patient = world.serve("patient render", deadline_ms=5_000)
     deadline = monotonic() + STALLS_SECONDS
     for number in count():
-        if are_all_in_time(world, f"cap-{number}"):
+        if are_all_in_time(world, patient, f"cap-{number}"):
             break
         assert monotonic() < deadline, f"the store was too slow for each of {number + 1} bursts"
         pause(3)
 
 
-def are_all_in_time(world: World, tag: str) -> bool:
+def are_all_in_time(world: World, render: Served, tag: str) -> bool:
     """Whether no open of many at once was too slow for the store; if so, exactly as many as the cap says see it."""
     cap = {"cap_total": CAP, "cap_person": 2}
     story = world.story(tag, people=OPENS, discount=cap, attire={"needs_stock": False, "shows_price": False})
@@ -69,8 +72,8 @@ def are_all_in_time(world: World, tag: str) -> bool:
     # What machines and testers fetch uses nothing, nor does HEAD.
     one = story.mail()
     for agent, headers in ((SCANNER, {}), (GMAIL_PREFETCH, {"Referer": "http://mail.google.com/"})):
-        fetch(world.render.url, one.pictures[0], agent, headers=headers)
-    fetch(world.render.url, one.pictures[0], method="HEAD")
+        fetch(render.url, one.pictures[0], agent, headers=headers)
+    fetch(render.url, one.pictures[0], method="HEAD")
     with world.sessions.begin() as session:
         run = transitions.send_test(
             session, story.campaign, [one.token.profile], "tester@example.org", world.shop.now, MANAGER
@@ -80,17 +83,17 @@ def are_all_in_time(world: World, tag: str) -> bool:
         return [mail for mail in world.mails(story.campaign) if mail.token.occurrence == run]
 
     until(sent, "the test mail")
-    fetch(world.render.url, sent()[0].pictures[0])
+    fetch(render.url, sent()[0].pictures[0])
     assert left() == CAP
     # An undecided fetch does; and what one open has used, its other fetches do not use again.
-    fetch(world.render.url, one.pictures[0], APPLE)
-    fetch(world.render.url, one.dark[0])
-    fetch(world.render.url, one.pictures[0])
+    fetch(render.url, one.pictures[0], APPLE)
+    fetch(render.url, one.dark[0])
+    fetch(render.url, one.pictures[0])
     assert left() == CAP - 1
 
     slow = world.too_slow()
     answers = [
-        answer for start in range(0, OPENS, 50) for answer in fetch_at_once(world.render.url, paths[start : start + 50])
+        answer for start in range(0, OPENS, 50) for answer in fetch_at_once(render.url, paths[start : start + 50])
     ]
     assert {(answer.status, answer.size) for answer in answers} == {(200, one.sizes[0])}
     offers = Counter(shown(world, story))

@@ -42,7 +42,7 @@ def test_it_lists_the_newest_signals_with_what_became_of_each(desk: Desk) -> Non
             (Wanted(status="contradicting", name="Order Completed"), {("Order Completed", "contradicting")}),
             (Wanted(name="nothing"), set()),
             # A refused signal belongs to nobody, but it may name somebody.
-            (Wanted(members=(ann,), status="refused"), {("", "refused")}),
+            (Wanted(members=(ann,), status="refused"), {("identify", "refused")}),
             (Wanted(members=(ann,), status="taken"), {("identify", "taken"), ("Order Completed", "taken")}),
         ):
             assert {(entry.name, entry.status) for entry in stream.newest(session, wanted)} == fits, wanted

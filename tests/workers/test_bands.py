@@ -86,7 +86,7 @@ def test_it_shows_the_as_of_time_wherever_a_score_decides(opens: Opens, web: Web
     made = browser.post("/scores/bands", name="Likely gone", score="churn", at_least="50", below="")
     assert made.status_code == 302
     page = browser.get("/scores/").text
-    assert "churn at least 0.5" in page
+    assert "chance of leaving at least 50%" in page
     assert page.count("2 Mar 2026, 11:00") >= 3
     number = shop.campaign(audience={"all": [{"field": "score", "name": "churn", "op": ">=", "value": 0.5}]})
     assert "Scores are as of 2 Mar 2026, 11:00" in browser.get(f"/campaigns/{number}/audience/count").text
