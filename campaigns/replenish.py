@@ -21,7 +21,9 @@ from campaigns.campaigns import Replenish
 from campaigns.models.campaign import Campaign, ReplenishEntry
 from campaigns.models.delivery import Delivery
 from signals import rules_sql
+from signals.documents import bought
 from signals.profiles import Profile, ProfileStateRow
+from signals.state import NEWEST
 
 
 def due_rule(terms: Replenish, category: str) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def enter(session: Session, campaign: Campaign, occurrence: int, now: datetime) 
 
 def _due_for(session: Session, terms: Replenish, slug: str, number: int, now: datetime) -> Select[int, int, int]:
     rule = rulebook.check(session, due_rule(terms, slug), "audience", "replenish")
-    last_day = ProfileStateRow.document[("categories", str(number), "days", 0)].as_integer()
+    last_day = bought(number, NEWEST)
     return select(
         ProfileStateRow.profile_id,
         literal(number, Integer).label("category_id"),

@@ -43,20 +43,29 @@ def create_index(name: str, table: str, columns: Sequence[str | sa.TextClause], 
         op.create_index(name, table, list(columns), postgresql_concurrently=True, **options)
 
 
-def fill(table: str, *statements: str) -> None:
-    """Run the statements over the rows that are there, one piece after the other: those with `:after` < id <= `:upto`.
+def run(*statements: str) -> None:
+    """Run statements that ask for the whole of a table for a moment, each committed by itself; any may have been run
+    before. Raises OperationalError when the table is in use for an hour."""
+    with op.get_context().autocommit_block():
+        for statement in statements:
+            _patiently(lambda statement=statement: op.execute(statement))  # type: ignore[misc]
+
+
+def fill(table: str, *statements: str, key: str = "id") -> None:
+    """Run the statements over the rows that are there, one piece after the other: those with `:after` < key <= `:upto`.
 
     Each statement is committed by itself, and may meet rows that it has filled before. Raises OperationalError when
     rows are locked by others for an hour.
     """
-    rows = sa.table(table, sa.column("id", sa.BigInteger))
+    rows = sa.table(table, sa.column(key, sa.BigInteger))
+    number = rows.c[key]
     with op.get_context().autocommit_block():
         bind = op.get_bind()
-        last = bind.scalar(sa.select(sa.func.max(rows.c.id))) or 0
+        last = bind.scalar(sa.select(sa.func.max(number))) or 0
         after = 0
         while after < last:
-            piece = sa.select(rows.c.id).where(rows.c.id > after).order_by(rows.c.id).limit(PIECE).subquery()
-            upto = min(last, bind.scalar(sa.select(sa.func.max(piece.c.id))) or last)
+            piece = sa.select(number).where(number > after).order_by(number).limit(PIECE).subquery()
+            upto = min(last, bind.scalar(sa.select(sa.func.max(piece.c[key]))) or last)
             for statement in statements:
                 filling = sa.text(statement).bindparams(_bound("after", after), _bound("upto", upto))
                 _patiently(lambda filling=filling: bind.execute(filling))  # type: ignore[misc]

@@ -10,105 +10,19 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    ColumnElement,
-    Double,
-    and_,
-    case,
-    cast,
-    false,
-    func,
-    literal,
-    not_,
-    or_,
-    true,
-)
+from sqlalchemy import Boolean, Double, and_, case, cast, false, func, literal, not_, or_, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from signals import routes
+from signals.documents import Condition, Document, Expression, bought
 from signals.history import History
 from signals.history_sql import happened
 from signals.household import ADULT_AT
 from signals.identifying import SEALED, is_identifying
-from signals.moments import seconds_of, today_of, unix_ms
-from signals.profiles import ProfileStateRow
 from signals.readings import FLAG, Params
 from signals.readings_household import BANDS
 from signals.rules import COMPARE, ORDERED, All, Always, InSegment, Node, Not, Rule, Some, Test, sort_of
-from signals.state import Trait
-
-Expression = ColumnElement[Any]
-Condition = ColumnElement[bool]
-
-
-class _Document:
-    """A stored state document at a moment: typed values out of its paths, NULL where there is nothing."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-        self.today = today_of(now)
-        self.now_s = seconds_of(unix_ms(now))
-        self.column: Any = ProfileStateRow.document
-
-    def at(self, *path: str | int) -> Any:
-        """The JSON value at a path. Steps are parameters: a trait may be called anything."""
-        value = self.column
-        for step in path:
-            value = value[step]
-        return value
-
-    def number(self, *path: str | int) -> Expression:
-        return cast(self.at(*path).astext, Double)
-
-    def whole(self, *path: str | int) -> Expression:
-        return cast(self.at(*path).astext, BigInteger)
-
-    def text(self, *path: str | int) -> Expression:
-        return self.at(*path).astext  # type: ignore[no-any-return]
-
-    def yes(self, *path: str | int) -> Expression:
-        return cast(self.at(*path).astext, Boolean)
-
-    def count(self, *path: str | int) -> Expression:
-        """A whole number, 0 where there is none."""
-        return func.coalesce(self.whole(*path), 0)
-
-    def length(self, *path: str | int) -> Expression:
-        """How many entries a list has, 0 where there is none."""
-        return func.coalesce(func.jsonb_array_length(self.at(*path)), 0)
-
-    def has(self, entry: Any, *path: str | int) -> Condition:
-        """Whether a list has the entry."""
-        return func.coalesce(self.at(*path).contains([entry]), false())
-
-    def says(self, trait: str, wanted: Trait) -> Condition:
-        """Whether a trait is this value, of its sort. Containment copies nothing out, so it takes half as long as
-        reading the value."""
-        return self.column.contains({"traits": {trait: wanted}})  # type: ignore[no-any-return]
-
-    def is_in_order(self, trait: str, op: str, wanted: Any) -> Condition:
-        """Whether a trait is a number that stands in this order to another; NULL where it is none. As `says`."""
-        quoted = msgspec.json.encode(trait).decode()  # JSON's strings are strings of its paths.
-        path = cast(f"$.traits.{quoted} {op} $wanted", JSONPATH)
-        return func.jsonb_path_match(self.column, path, cast({"wanted": wanted}, JSONB))
-
-    def days_since(self, *path: str | int) -> Expression:
-        """UTC days since the day at a path. PostgreSQL's GREATEST ignores NULL, so the missing is caught first."""
-        day = self.whole(*path)
-        return case((day.is_(None), None), else_=func.greatest(0, self.today - day))
-
-    def hours_since(self, *path: str | int) -> Expression:
-        moment = self.whole(*path)
-        return case((moment.is_(None), None), else_=func.greatest(0, self.now_s - moment) / literal(3600, BigInteger))
-
-    def days_within(self, path: str, within: int) -> Expression:
-        """How many entries of a list of days lie at most `within` days back."""
-        query = cast(f"{path}[*] ? (@ >= $oldest)", JSONPATH)
-        oldest = cast({"oldest": self.today - within}, JSONB)
-        return func.jsonb_array_length(func.jsonb_path_query_array(self.column, query, oldest))
+from signals.state import BOUGHT_CENTS, BOUGHT_INTERVAL, BOUGHT_N, NEWEST, NONE, SEEN_N, Trait
 
 
 def where(rule: Rule, now: datetime) -> Condition:
@@ -116,10 +30,10 @@ def where(rule: Rule, now: datetime) -> Condition:
 
     `now` is aware UTC. Categories and segments were resolved when the rule was parsed.
     """
-    return _condition(rule.root, _Document(now))
+    return _condition(rule.root, Document(now))
 
 
-def _condition(node: Node, document: _Document) -> Condition:
+def _condition(node: Node, document: Document) -> Condition:
     match node:
         case Always(holds):
             return true() if holds else false()
@@ -137,7 +51,7 @@ def _condition(node: Node, document: _Document) -> Condition:
             return happened(node, document.now)
 
 
-def _test(test: Test, document: _Document) -> Condition:
+def _test(test: Test, document: Document) -> Condition:
     if test.op in ("missing", "present") and test.feature.name == "trait" and is_identifying(test.params.name or ""):
         # Sealed, but for a yes or no: that it is there is all else that may be asked, as `rules.parse` sees to.
         parts = (document.at(part, test.params.name or "").is_not(None) for part in (SEALED, "traits"))
@@ -154,7 +68,7 @@ def _test(test: Test, document: _Document) -> Condition:
     return _compared(value, test.op, test.value)
 
 
-def _test_trait(test: Test, document: _Document, name: str) -> Condition:
+def _test_trait(test: Test, document: Document, name: str) -> Condition:
     """A trait may be of any sort; it compares with values of its own sort only."""
     if test.op in ("missing", "present"):
         is_there = func.coalesce(func.jsonb_typeof(document.at("traits", name)), "null") != "null"
@@ -190,40 +104,39 @@ def _compared(value: Expression, op: str, wanted: Trait | None) -> Condition:
     return condition  # type: ignore[no-any-return]
 
 
-def _orders(document: _Document, params: Params) -> Expression:
+def _orders(document: Document, params: Params) -> Expression:
     category, within = params.category, params.within_days
     if within is not None:
-        path = "$.order_days" if category is None else f'$.categories."{int(category)}".days'
-        return document.days_within(path, within)
-    return document.count("orders") if category is None else document.count("categories", str(category), "n")
+        return document.orders_within(within) if category is None else document.bought_within(category, within)
+    return document.count("orders") if category is None else func.coalesce(document.bought(category, BOUGHT_N), 0)
 
 
-def _amount(document: _Document, params: Params) -> Expression:
+def _amount(document: Document, params: Params) -> Expression:
     if params.category is None:
         return document.count("order_cents")
-    return document.count("categories", str(params.category), "cents")
+    return func.coalesce(document.bought(params.category, BOUGHT_CENTS), 0)
 
 
-def _purchase_days(document: _Document, params: Params) -> Expression:
+def _purchase_days(document: Document, params: Params) -> Expression:
     if params.category is None:
         return document.days_since("last_order_day")
-    return document.days_since("categories", str(params.category), "days", 0)
+    return document.since(document.bought(params.category, NEWEST))
 
 
-def _interval(document: _Document, params: Params) -> Expression:
+def _interval(document: Document, params: Params) -> Expression:
     if params.category is None:
         return document.number("order_interval_days")
-    return document.number("categories", str(params.category), "interval_days")
+    return cast(func.nullif(bought(params.category, BOUGHT_INTERVAL), NONE), Double)
 
 
-def _feedback(document: _Document, params: Params) -> Expression:
+def _feedback(document: Document, params: Params) -> Expression:
     query = cast("$.marks[*] ? (@.target == $target).word", JSONPATH)
     target = cast({"target": f"category:{params.category}"}, JSONB)
     found: Any = func.jsonb_path_query_array(document.column, query, target, type_=JSONB)
     return found[0].astext  # type: ignore[no-any-return]
 
 
-def _cart_cause(document: _Document, params: Params) -> Expression:
+def _cart_cause(document: Document, params: Params) -> Expression:
     elsewhere, stock, price, delivery = (
         document.whole("clues", clue) for clue in ("elsewhere", "stock", "price", "delivery")
     )
@@ -238,17 +151,25 @@ def _cart_cause(document: _Document, params: Params) -> Expression:
     )
 
 
-def _route(document: _Document, params: Params) -> Expression:
-    category = str(params.category)
-    reviewed = document.whole("reviews", category, "day")
+def _looks(document: Document, params: Params) -> Expression:
+    return func.coalesce(document.seen(params.category, SEEN_N), 0)
+
+
+def _days_since_looked(document: Document, params: Params) -> Expression:
+    return document.since(document.seen(params.category, NEWEST))
+
+
+def _route(document: Document, params: Params) -> Expression:
+    category = params.category
+    reviewed = document.whole("reviews", str(category), "day")
     is_bad = and_(
-        func.coalesce(document.text("reviews", category, "sentiment") == "negative", false()),
+        func.coalesce(document.text("reviews", str(category), "sentiment") == "negative", false()),
         document.today - reviewed <= routes.REVIEW_DAYS,
-        func.coalesce(document.whole("categories", category, "days", 0) <= reviewed, true()),
+        func.coalesce(document.bought(category, NEWEST) <= reviewed, true()),
     )
     is_looking = and_(
-        document.count("views", category, "n") >= routes.LOOKS,
-        func.coalesce(document.days_since("views", category, "last_day") <= routes.LOOK_DAYS, false()),
+        _looks(document, params) >= routes.LOOKS,
+        func.coalesce(_days_since_looked(document, params) <= routes.LOOK_DAYS, false()),
     )
     in_cart = document.has({"category": params.category}, "cart")
     return case(
@@ -258,7 +179,7 @@ def _route(document: _Document, params: Params) -> Expression:
     )
 
 
-_Read = Callable[[_Document, Params], Expression]
+_Read = Callable[[Document, Params], Expression]
 
 
 def _count(*path: str) -> _Read:
@@ -273,27 +194,27 @@ def _consent(purpose: str) -> _Read:
     return lambda document, params: document.yes("consent", purpose)
 
 
-def _in_household(document: _Document, value: Any) -> Expression:
+def _in_household(document: Document, value: Any) -> Expression:
     """A value of the household; NULL without one."""
     return case((document.text("household", "adults").is_(None), None), else_=value)
 
 
-def _born(document: _Document, which: str, **years: int) -> Expression:
+def _born(document: Document, which: str, **years: int) -> Expression:
     """How many children of the household have a birth year like this, a JSON path condition over these years."""
     query = cast(f"$.household.children[*] ? ({which})", JSONPATH)
     return func.jsonb_array_length(func.jsonb_path_query_array(document.column, query, cast(years, JSONB)))
 
 
-def _children(document: _Document) -> Expression:
+def _children(document: Document) -> Expression:
     return _born(document, "@ == 0 || @ > $grown", grown=document.now.year - ADULT_AT)
 
 
-def _grown_up(document: _Document) -> Expression:
+def _grown_up(document: Document) -> Expression:
     return _born(document, "@ > 0 && @ <= $grown", grown=document.now.year - ADULT_AT)
 
 
 def _aged(low: int, high: int) -> _Read:
-    def read(document: _Document, params: Params) -> Expression:
+    def read(document: Document, params: Params) -> Expression:
         year = document.now.year
         return _in_household(
             document, _born(document, "@ > 0 && @ >= $least && @ <= $most", least=year - high, most=year - low)
@@ -302,12 +223,12 @@ def _aged(low: int, high: int) -> _Read:
     return read
 
 
-def _people(document: _Document, params: Params) -> Expression:
+def _people(document: Document, params: Params) -> Expression:
     counted = document.whole("household", "adults") + func.jsonb_array_length(document.at("household", "children"))
     return _in_household(document, func.coalesce(func.nullif(document.whole("household", "size"), 0), counted))
 
 
-def _has_children(document: _Document, params: Params) -> Expression:
+def _has_children(document: Document, params: Params) -> Expression:
     return case(
         (document.text("household", "adults").is_(None), None),
         (_children(document) > 0, True),
@@ -316,12 +237,12 @@ def _has_children(document: _Document, params: Params) -> Expression:
     )
 
 
-def _youngest(document: _Document, params: Params) -> Expression:
+def _youngest(document: Document, params: Params) -> Expression:
     born, year = document.whole("household", "children", -1), document.now.year
     return case((and_(born > 0, born > year - ADULT_AT), year - born), else_=None)
 
 
-def _oldest(document: _Document, params: Params) -> Expression:
+def _oldest(document: Document, params: Params) -> Expression:
     born = document.whole("household", "oldest")
     return case((born > 0, document.now.year - born), else_=None)
 
@@ -352,8 +273,8 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "orders.days_since": _purchase_days,
     "orders.by_mail": _count("mail_orders"),
     "person.known_days": _since("since_day"),
-    "views.count": lambda document, params: document.count("views", str(params.category), "n"),
-    "views.days_since": lambda document, params: document.days_since("views", str(params.category), "last_day"),
+    "views.count": _looks,
+    "views.days_since": _days_since_looked,
     "cart.count": lambda document, params: document.length("cart"),
     "cart.hours_since": lambda document, params: document.hours_since("cart_s"),
     "cart.contains": lambda document, params: document.has({"category": params.category}, "cart"),

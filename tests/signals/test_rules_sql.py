@@ -150,7 +150,7 @@ def known(events: list[FoldEvent], segments: tuple[int, ...], household: Househo
 
 
 def store(session: Session, states: dict[int, ProfileState], now: datetime) -> None:
-    """Write states as rows of profile_state, every other one whole, as earlier versions did."""
+    """Write states as rows of profile_state, every other one whole, as early versions did; the database shortens it."""
     rows = [
         {"profile_id": number, "version": 1, "document": hidden((queried if number % 2 else document)(state)),
          "encoded": encode(state), "updated_at": now}

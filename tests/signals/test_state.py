@@ -14,14 +14,14 @@ from signals.foldevent import FoldEvent, Line
 from signals.gaps import days_back, gaps_of, longer
 from signals.household import Household
 from signals.moments import DAY_S
-from signals.state import CategoryStats, ProfileState, decode, document, encode, interval, queried
+from signals.state import NONE, CategoryStats, ProfileState, Views, decode, document, encode, interval, queried
 from tests.signals.stories import histories
 
 DAY_MS = 86_400_000
 UNASKED = {
     "format", "version", "last_ms", "erased", "recent", "order_keys", "unmatched", "complaints", "coupon_orders",
     "since_s", "last_order_s", "last_note_s", "last_click_s", "last_open_s", "cart_day", "checkout_day",
-    "categories.last_s", "categories.last_day", "categories.coupons", "views.last_s", "scores.as_of_s",
+    "scores.as_of_s",
     "cart.product", "cart.quantity", "cart.cents", "marks.day",
 }  # fmt: skip
 """What no query asks of a state, by place in its document."""
@@ -35,7 +35,19 @@ def test_it_comes_back_from_its_bytes_and_gives_queries_all_but_what_none_asks_f
     state.intents, state.intent_top = {"puppy": 0.93, "baby": 0.04}, "puppy"
     state.household = Household(2, (0, 2019), grown=1, oldest=1978, role="partner")
     assert encode(decode(encode(state))) == encode(state)
-    assert lacking(document(state), queried(state)) <= UNASKED
+    short = queried(state)
+    in_words = {"categories": short.pop("bought", {}), "views": short.pop("seen", {})}
+    whole = document(state)
+    assert in_words == {name: {key: words(told) for key, told in whole.pop(name).items()} for name in in_words}
+    assert lacking(whole, short) <= UNASKED
+
+
+def words(told: dict[str, Any]) -> str:
+    """What SQL reads of a category that was bought or looked at."""
+    if "days" not in told:
+        return f"{told['n']} {told['last_day']}"
+    between = NONE if told["interval_days"] is None else told["interval_days"]
+    return " ".join(map(str, (told["n"], told["cents"], between, *reversed(told["days"]))))
 
 
 def lacking(whole: dict[str, Any], part: dict[str, Any]) -> set[str]:
@@ -45,7 +57,7 @@ def lacking(whole: dict[str, Any], part: dict[str, Any]) -> set[str]:
         if name not in part:
             if value not in (None, "", [], {}) and (value != 0 or name.endswith(("_s", "_day"))):
                 missing.add(name)
-        elif name in ("categories", "views", "scores"):
+        elif name == "scores":
             missing |= {f"{name}.{field}" for key in value for field in lacking(value[key], part[name][key])}
         elif name in ("cart", "marks"):
             pairs = zip(value, part[name], strict=True)
@@ -153,8 +165,8 @@ def test_it_fits_in_four_kilobytes_when_more_categories_are_bought_than_are_kept
     assert max(len(encode(household(seed, 221, 40))) for seed in range(10)) <= 4096
 
 
-def test_what_sql_reads_of_categories_is_told_in_the_order_in_which_postgresql_keeps_it() -> None:
+def test_what_sql_reads_of_categories_is_a_few_words_in_the_order_in_which_postgresql_keeps_them() -> None:
     days = CategoryStats(3, 900, 40 * DAY_S, bytes((5, 9)))
-    told = queried(ProfileState(categories={12: days, 3: CategoryStats(1, 350, DAY_S)}))["categories"]
-    assert list(told) == ["3", "12"]
-    assert list(told["12"]) == ["n", "days", "cents", "interval_days"]
+    told = queried(ProfileState(categories={12: days, 3: CategoryStats(1, 350, DAY_S)}, views={4: Views(2, DAY_S)}))
+    assert list(told["bought"].items()) == [("3", "1 350 - 1"), ("12", "3 900 7.0 26 35 40")]
+    assert told["seen"] == {"4": "2 1"}
