@@ -9,8 +9,8 @@ from typing import Final
 from base.errors import InvalidInput
 
 _NUMERAL: Final = re.compile(r"[+-]?(?:[0-9]{1,18}(?:[.,][0-9]{0,18})?|[.,][0-9]{1,18})(?:[eE][+-]?[0-9]{1,2})?")
-_TWO_WAYS: Final = re.compile(r"[+-]?[0-9]+,[0-9]{3}")
-_GROUPED: Final = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+_TWO_WAYS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
+_GROUPED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 
 
 def numeral(text: str, field: str, words: str = "must be a number") -> Decimal:

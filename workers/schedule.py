@@ -85,8 +85,8 @@ LESSON: Final = timedelta(hours=1)
 DRIFT_TICKS: Final = 30 * JUDGE_TICKS
 """How often it is asked whether the drift of live models must be measured."""
 MEMBER_TICKS: Final = 60
-ENGAGEMENT_SECONDS: Final = 0.1
-"""How long a round tells of clicks and opens, at least one piece."""
+ENGAGEMENT_BESIDE_SENDS, ENGAGEMENT_ALONE = 0.1, 0.4
+"""How long a round tells of clicks and opens, at least one piece, in seconds: while mails leave, and while none do."""
 FIRST_SECONDS, BESIDE_SENDS_SECONDS, ALONE_SECONDS = 1.0, 0.05, 0.5
 """How long a round writes into states who is in segments, at least one piece: in the round in which one is newly named,
 while mails leave, and while none do."""
@@ -302,13 +302,15 @@ class Scheduler:
 
     def _keep_members(self, _done: Tick, _now: datetime) -> None:
         """Go on writing who is in them: a small part of each round while mails leave, half of it while none do."""
-        sends = queue(QueueName.SEND, self._queues)
-        is_sending = sends.count or StartedJobRegistry(queue=sends, serializer=SERIALIZER).count
-        self._members.go_on(BESIDE_SENDS_SECONDS if is_sending else ALONE_SECONDS)
+        self._members.go_on(BESIDE_SENDS_SECONDS if self._is_sending() else ALONE_SECONDS)
 
     def _tell_engagement(self, _done: Tick, now: datetime) -> None:
         """Go on telling who clicked in mails, and opened them."""
-        self._engagement.tell(now, ENGAGEMENT_SECONDS)
+        self._engagement.tell(now, ENGAGEMENT_BESIDE_SENDS if self._is_sending() else ENGAGEMENT_ALONE)
+
+    def _is_sending(self) -> bool:
+        sends = queue(QueueName.SEND, self._queues)
+        return bool(sends.count or StartedJobRegistry(queue=sends, serializer=SERIALIZER).count)
 
     def _compute_scores(self, _done: Tick, now: datetime) -> None:
         """Have scores computed that were asked for, or whose newest are older than they may be."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import psycopg
@@ -37,12 +37,12 @@ SHORT = {
     "segments": [1], "traits": {"city": "Ulm"}, "consent": {},
     "bought": {"5": "1 350 - 2400", "12": "3 900 13.5 -7 2390 2400"}, "seen": {"7": "2 2401"},
 }  # fmt: skip
-NEW = {"segments": [], "traits": {}, "consent": {}}
+NEW: dict[str, Any] = {"segments": [], "traits": {}, "consent": {}}
 
 
 def bought() -> ProfileState:
     """Somebody who bought and looked, as the fold has it."""
-    days = {400: "order", 60: "order", 30: "order", 3: "order", 2: "view"}
+    days: dict[int, Literal["order", "view"]] = {400: "order", 60: "order", 30: "order", 3: "order", 2: "view"}
     events = [
         FoldEvent(
             time_ms=unix_ms(NOON - timedelta(days=back)),
@@ -67,7 +67,7 @@ def test_it_shortens_the_states_that_are_there_and_those_that_the_version_before
     ):
 
         def stored() -> dict[int, Any]:
-            return dict(there.execute("SELECT profile_id, document FROM profile_state").fetchall())  # type: ignore[arg-type]
+            return dict(there.execute("SELECT profile_id, document FROM profile_state").fetchall())
 
         for number, told in ((1, LONG), (2, NEW), (3, {**NEW, "categories": {}, "views": {}}), (40_000, whole)):
             there.execute(ROW, (number, Jsonb(told)))
