@@ -7,8 +7,6 @@ alone.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from xml.etree import ElementTree
 import msgspec
 
 from base.errors import InvalidInput
+from signals import feedtsv
 from signals.currencies import exponent
 from signals.foldevent import MAX_CENTS
 from signals.state import MAX_PRODUCT_ID
@@ -137,7 +136,7 @@ def entries(stream: IO[bytes], format_: Format, encoding: str | None = None) -> 
     """
     match format_:
         case "tsv":
-            return _from_tsv(stream, encoding)
+            return feedtsv.items(stream, encoding, _attribute)
         case "xml":
             return _from_xml(stream)
         case "json":
@@ -149,6 +148,8 @@ def change(item: Mapping[str, Any]) -> FeedChange:
 
     Raises InvalidInput naming the attribute.
     """
+    if fault := item.get(feedtsv.FAULT):
+        raise InvalidInput("", fault)
     told: dict[str, Any] = {}
     readers = (_READERS[name] for name, value in item.items() if name in _READERS and _is_told(value))
     for reader in dict.fromkeys(readers):
@@ -178,23 +179,6 @@ def _is_told(value: object) -> bool:
 def product(item: Mapping[str, Any]) -> FeedProduct:
     """The item as a product of its own, checked. Raises InvalidInput naming the attribute."""
     return change(item).whole()
-
-
-def _from_tsv(stream: IO[bytes], encoding: str | None) -> Iterator[dict[str, Any]]:
-    errors = "strict" if encoding else "replace"
-    text = io.TextIOWrapper(stream, encoding=encoding or "utf-8-sig", errors=errors, newline="")
-    reader = csv.reader(text, delimiter="\t")
-    try:
-        head = [_attribute(name) for name in next(reader, [])]
-        if "id" not in head:
-            raise InvalidInput("id", "the first line must name the columns, tab-separated, id among them")
-        for row in reader:
-            if any(row):
-                yield dict(zip(head, row, strict=False))
-    except csv.Error as error:
-        raise InvalidInput("", f"is not tab-separated text: {error}") from None
-    finally:
-        text.detach()
 
 
 def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:

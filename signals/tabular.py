@@ -21,12 +21,14 @@ import msgspec
 
 from base.errors import InvalidInput
 from signals.importing import BadRow
-from signals.signal import EVENT_BYTES, TYPES
+from signals.signal import TYPES
 
 As = Literal["text", "number", "whole", "boolean", "moment", "json"]
 DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """What may stand between the fields of CSV, by the name it has in commands."""
 MOST_COLUMNS: Final = 200
+MOST_LETTERS: Final = 4 * 2**20
+"""Of one field. What a call takes is shorter; a column that no call takes may be a description, pictures and all."""
 PARTS: Final = ("properties", "traits", "context")
 FIELDS: Final = ("event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp")
 DEPTH: Final = 4
@@ -177,8 +179,9 @@ def from_csv(
     Raises InvalidInput when the file itself cannot be read further, as where it is not in that encoding.
     """
     text = io.TextIOWrapper(stream, encoding=encoding, newline="")
-    csv.field_size_limit(EVENT_BYTES)
-    reader = csv.reader(text, delimiter=delimiter)
+    csv.field_size_limit(MOST_LETTERS)
+    lines = _Lines(text)
+    reader = csv.reader(lines, delimiter=delimiter)
     try:
         head = [name.strip() for name in next(reader, [])]
         _check_delimiter(head, delimiter)
@@ -186,20 +189,46 @@ def from_csv(
         missing = next((name for name in rows.columns if name not in head), None)
         if missing is not None:
             raise InvalidInput("columns", f"the file has no column {missing}")
+        lines.taken = 0
         for row in reader:
+            if lines.is_cut:
+                began = reader.line_num - lines.taken + 1
+                raise InvalidInput("", f"opens a quotation mark in or after line {began} that is never closed")
+            lines.taken = 0
             if len(row) > len(head):
                 # Whom it is about is not known, so it is not kept: the line says where it stands.
                 yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", b"")
             elif row:
                 yield called(rows, dict(zip(head, row, strict=False)))
     except csv.Error as error:
-        raise InvalidInput("", f"is not CSV: {error}") from None
+        raise InvalidInput("", f"is not CSV in line {reader.line_num}: {error}") from None
     except UnicodeError:
         raise InvalidInput("", f"is not {encoding}") from None
     finally:
         # Whoever interrupts an import closes the file first.
         if not stream.closed:
             text.detach()
+
+
+class _Lines:
+    """The lines of a text: how many the row that is being read has `taken`, and whether the text ended within it."""
+
+    def __init__(self, text: Iterator[str]) -> None:
+        self._text = text
+        self.taken = 0
+        self.is_cut = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = next(self._text)
+        except StopIteration:
+            self.is_cut = self.taken > 0
+            raise
+        self.taken += 1
+        return line
 
 
 def _check_delimiter(head: Sequence[str], delimiter: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import signal
@@ -23,7 +24,8 @@ from base.errors import InvalidInput, Unavailable
 from base.settings import Settings
 from signals.importing import BadRow
 from signals.intake import admit
-from signals.tabular import RowPlan, Rows, called, plan_from
+from signals.signal import EVENT_BYTES
+from signals.tabular import RowPlan, Rows, called, from_csv, plan_from
 from tests.signals.sending import Desk, clocked
 from workers.commands.importing import command as import_command
 
@@ -330,3 +332,21 @@ def test_it_says_which_delimiter_a_file_seems_to_want(cli: CliRunner, tmp_path: 
     )
     shown = loaded(cli, *asked[1:], "--delimiter", "semicolon", "--preview", "1").output
     assert '"total": 59.9' in shown or '"total":59.9' in shown
+
+
+def told(body: str) -> list[bytes | BadRow]:
+    """What a CSV file says by a mapping of its customers and moments."""
+    plan = RowPlan(columns={"customer": "userId", "when": "timestamp"}, event="Seen")
+    return list(from_csv(io.BytesIO(body.encode()), lambda head: Rows(plan)))
+
+
+def test_it_leaves_out_a_long_field_that_no_call_takes_and_takes_the_other_rows() -> None:
+    long = "x" * 70_000
+    calls = told(f"customer,when,about\nann,2026-03-01,{long}\n{long},2026-03-01,\nbob,2026-03-01,")
+    # One that a call takes is refused where the call is read: an event has at most so many bytes.
+    assert [isinstance(call, bytes) and len(call) > EVENT_BYTES for call in calls] == [False, True, False]
+
+
+def test_it_says_where_a_quotation_mark_opens_that_is_never_closed() -> None:
+    with pytest.raises(InvalidInput, match="opens a quotation mark in or after line 4 that is never closed"):
+        told('customer,when,about\nann,2026-03-01,"two\nlines"\nbob,2026-03-01,"hat\ncid,2026-03-01,\n')

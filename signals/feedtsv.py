@@ -1,0 +1,79 @@
+"""Tab-separated product feeds: an item a line, below a line that names the columns.
+
+Titles begin with quotation marks and end in inches, and some programs put values into quotation marks, doubling those
+inside, as CSV does. A value is read that way only where it is whole: its marks are doubled, and one that goes over
+several lines ends with its item complete. Otherwise a mark is a character like others, so that it never swallows the
+items below.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any, Final
+
+from base.errors import InvalidInput
+
+FAULT: Final = "\t"
+"""The attribute, whose name no feed can have, that says what is wrong with an item as a whole."""
+MOST_LINES: Final = 200
+"""Lines over which a value in quotation marks may go."""
+_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
+
+
+def items(stream: IO[bytes], encoding: str | None, attribute: Callable[[str], str]) -> Iterator[dict[str, Any]]:
+    """The items of a feed by `attribute` of their columns. Raises InvalidInput when its first line names no id."""
+    text = io.TextIOWrapper(stream, encoding=encoding or "utf-8-sig", errors="strict" if encoding else "replace")
+    try:
+        lines = (line.rstrip("\n") for line in text)
+        head = [attribute(_plain(name)) for name in next(lines, "").split("\t")]
+        if "id" not in head:
+            raise InvalidInput("id", "the first line must name the columns, tab-separated, id among them")
+        for row in _rows(lines, len(head)):
+            if len(row) > len(head):
+                fault = f"has {len(row)} values, the first line names {len(head)}"
+                yield {"id": row[head.index("id")], FAULT: fault}
+            elif any(row):
+                yield dict(zip(head, row, strict=False))
+    finally:
+        text.detach()
+
+
+def _rows(lines: Iterator[str], width: int) -> Iterator[Sequence[str]]:
+    ahead: deque[str] = deque()
+
+    def following() -> str | None:
+        return ahead.popleft() if ahead else next(lines, None)
+
+    while (line := following()) is not None:
+        row = line.split("\t")
+        whole = None
+        if len(row) > width:
+            whole = _whole([line], width)  # Perhaps a tab is inside quotation marks.
+        elif row[-1].startswith('"') and not _QUOTED.fullmatch(row[-1]):
+            taken = [line]
+            while whole is None and len(taken) < MOST_LINES and (more := following()) is not None:
+                taken.append(more)
+                if more.count("\t") >= max(1, width - 1):
+                    break  # An item of its own.
+                whole = _whole(taken, width)
+            if whole is None:
+                ahead.extendleft(reversed(taken[1:]))
+        yield whole or [_plain(value) for value in row]
+
+
+def _whole(lines: Sequence[str], width: int) -> list[str] | None:
+    """The values of an item whose quotation marks are all opened and closed; None where these lines are none."""
+    try:
+        rows = list(csv.reader((f"{line}\n" for line in lines), delimiter="\t", strict=True))
+    except csv.Error:
+        return None
+    return rows[0] if len(rows) == 1 and len(rows[0]) == width else None
+
+
+def _plain(value: str) -> str:
+    """A value without the quotation marks around it, if it is one of those."""
+    return value[1:-1].replace('""', '"') if _QUOTED.fullmatch(value) else value

@@ -1,0 +1,70 @@
+"""Tab-separated feeds: quotation marks in them, and rows that are wrong."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import pytest
+
+from base.errors import InvalidInput
+from signals.feed import change, entries
+
+HEAD = ("id", "title", "price", "description")
+
+
+def read(*rows: Sequence[str] | str) -> list[dict[str, str]]:
+    """The items of a feed of these rows."""
+    lines = ["\t".join(HEAD), *(row if isinstance(row, str) else "\t".join(row) for row in rows)]
+    return list(entries(io.BytesIO("\n".join(lines).encode()), "tsv"))
+
+
+def item(*values: str) -> dict[str, str]:
+    return dict(zip(HEAD, values, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ('"Classic', '"Classic'), ('Screen of 17" size', 'Screen of 17" size'), ('"Classic" shoe', '"Classic" shoe'),
+        ('"Screen of 17"" size"', 'Screen of 17" size'), ('"Red, or blue"', "Red, or blue"), ('""', ""), ('"', '"'),
+    ],
+)  # fmt: skip
+def test_it_takes_a_quotation_mark_for_one_unless_the_value_is_in_them(written: str, meant: str) -> None:
+    for place in range(1, len(HEAD)):
+        rows = [
+            ["1", "Hat", "17.00 EUR", "Warm"],
+            ["2", "Cap", "18.00 EUR", "Cool"],
+            ["3", "Tie", "19.00 EUR", '6" wide'],
+        ]
+        rows[0][place] = written
+        told = [item(*row) for row in rows]
+        told[0][HEAD[place]] = meant
+        assert read(*rows) == told
+
+
+def test_it_reads_values_in_quotation_marks_over_lines_and_tabs() -> None:
+    assert read('1\tHat\t17.00 EUR\t"Warm.\nSoft.\n\nRed ""as wine"""', ("2", "Cap", "18.00 EUR", "Cool")) == [
+        item("1", "Hat", "17.00 EUR", 'Warm.\nSoft.\n\nRed "as wine"'),
+        item("2", "Cap", "18.00 EUR", "Cool"),
+    ]
+    assert read('1\t"Hat\nof felt"\t17.00 EUR\tWarm') == [item("1", "Hat\nof felt", "17.00 EUR", "Warm")]
+    assert read('1\t"Hat\tof felt"\t17.00 EUR\tWarm') == [item("1", "Hat\tof felt", "17.00 EUR", "Warm")]
+
+
+def test_it_loses_no_item_below_a_mark_that_is_never_closed() -> None:
+    below = [(str(number), f'"Hat {number}', "17.00 EUR", '"Warm') for number in range(300)]
+    assert read(*below) == [item(*row) for row in below]
+
+
+def test_it_refuses_an_item_with_more_values_than_columns_and_takes_the_others() -> None:
+    broken, sound = read(("1", "Hat", "of felt", "17.00 EUR", "Warm"), ("2", "Cap", "18.00 EUR"))
+    with pytest.raises(InvalidInput, match="has 5 values, the first line names 4"):
+        change(broken)
+    assert broken["id"] == "1"
+    assert change(sound).whole().title == "Cap"
+
+
+def test_it_takes_a_value_of_any_length() -> None:
+    (found,) = read(("1", "Hat", "17.00 EUR", "warm " * 60_000))
+    assert change(found).whole().price_cents == 1700
