@@ -95,7 +95,7 @@ class Conditions:
         rule = self._plan.suppress
         if rule is UNSET:
             return NEVER
-        return self._rule(parse(rule, self._plan.categories, where="eligibility").root, None)
+        return self._rule(self._read(rule), None)
 
     def _parts(self, offer: Offer) -> Iterator[Formula]:
         if offer.id in self._live.withdrawn or self._live.state != "live":
@@ -122,7 +122,10 @@ class Conditions:
         for layer in LAYERS:
             rule = offer.rules.of(layer)
             if rule is not None:
-                yield self._rule(parse(rule, self._plan.categories, where="eligibility").root, offer)
+                yield self._rule(self._read(rule), offer)
+
+    def _read(self, rule: object) -> Node:
+        return parse(rule, self._plan.categories, where="eligibility", published=True).root
 
     def _legal(self, offer: Offer) -> Iterator[Formula]:
         if offer.starts_ms is not None:

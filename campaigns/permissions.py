@@ -82,6 +82,7 @@ class Address:
 
     mark: str
     kind: str
+    value: str
     masked: str
     reason: str | None
     since: datetime | None
@@ -127,7 +128,7 @@ def addresses(session: Session, root: int) -> list[Address]:
         .subquery()
     )
     rows = session.execute(select(stated).order_by(stated.c.last_seen.desc()).limit(MAX_ADDRESSES)).all()
-    values = {row.value_hash: (row.type, customers.masked(row.type, row.value)) for row in rows}
+    values = {row.value_hash: (row.type, row.value) for row in rows}
     on_list = select(Suppression).where(Suppression.address_hash.in_(list(values)))
     listed = {one.address_hash: one for one in session.scalars(on_list)}
     changes = suppression.changes(session, list(values))
@@ -135,12 +136,13 @@ def addresses(session: Session, root: int) -> list[Address]:
         Address(
             hashed.hex(),
             kind,
-            masked,
+            value,
+            customers.masked(kind, value),
             listed[hashed].reason if hashed in listed else None,
             listed[hashed].at if hashed in listed else None,
             [one for one in changes if one.address_hash == hashed],
         )
-        for hashed, (kind, masked) in values.items()
+        for hashed, (kind, value) in values.items()
     ]
 
 

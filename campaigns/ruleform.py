@@ -18,8 +18,9 @@ from base.errors import InvalidInput
 from campaigns.models.campaign import Segment
 from campaigns.numerals import numeral, refuse_grouped
 from signals.catalog import Category
-from signals.foldevent import trait_name
+from signals.foldevent import UNKEPT_TRAITS, trait_name
 from signals.identifying import is_identifying
+from signals.rules import UNKEPT
 from signals.rulewords import COMPARISONS, CONDITIONS, EVERYBODY, WITHOUT_VALUE, Condition, phrase
 
 ROWS: Final = 8
@@ -119,6 +120,8 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
         rule["name"] = trait_name(form.get(f"name-{number}", ""))
         if not rule["name"]:
             raise InvalidInput(f"row {number + 1}", "needs the name of a trait")
+        if rule["name"] in UNKEPT_TRAITS:
+            raise InvalidInput(f"row {number + 1}", f"asks for {rule['name']}, which {UNKEPT}")
     if condition.category:
         category = form.get(f"category-{number}", "")
         if not category:

@@ -23,7 +23,7 @@ from signals.profiles import Profile
 from signals.reading import Status
 from signals.signal import Untrusted
 from signals.sources import Source
-from signals.stream import Entry, Kind, Wanted
+from signals.stream import SHOWN, Entry, Kind, Part, Wanted
 from signals.tracing import Change
 from signals.trackingplan import Violation
 
@@ -61,18 +61,27 @@ class Detail:
 
 
 def newest(
-    session: Session, wanted: Wanted, person: int | None, now: datetime, by: Actor, *, whole: bool
-) -> list[Entry]:
-    """The newest signals, each under the person it belongs to now. Leaves a line in the access log, once a minute."""
+    session: Session,
+    wanted: Wanted,
+    person: int | None,
+    now: datetime,
+    by: Actor,
+    *,
+    whole: bool,
+    before: str = "",
+    limit: int = SHOWN,
+) -> Part:
+    """The newest signals, or those before a part, each under the person it belongs to now. Leaves a line in the access
+    log, once a minute."""
     _note(session, by, now, person)
-    found = stream.newest(session, wanted)
-    numbers = {entry.profile for entry in found if entry.profile is not None}
+    found = stream.newest(session, wanted, limit, before)
+    numbers = {entry.profile for entry in found.entries if entry.profile is not None}
     roots = dict(session.execute(select(Profile.id, Profile.root_id).where(Profile.id.in_(numbers))).all())
     shown = []
-    for entry in found:
+    for entry in found.entries:
         profile = None if entry.profile is None else roots.get(entry.profile, entry.profile)
         shown.append(replace(entry, profile=profile, name=entry.name if whole else veiled(entry.name)))
-    return shown
+    return Part(shown, found.older)
 
 
 def members(session: Session, person: int) -> tuple[int, ...]:

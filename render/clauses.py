@@ -77,7 +77,7 @@ def parts(rule: Rule) -> list[Any]:
 
 def _function(part: Any, plan: Plan, unreadable: Holds) -> Holds:
     try:
-        return compile_python(parse(part, plan.categories, where="eligibility"))
+        return compile_python(parse(part, plan.categories, where="eligibility", published=True))
     except InvalidInput:
         return unreadable
 

@@ -147,9 +147,10 @@ _KINDS: dict[str, Kind] = {
     "email opened": "mail_open",
     "email link clicked": "mail_click",
 }
-_UNKEPT_TRAITS = frozenset(
+UNKEPT_TRAITS: Final = frozenset(
     {"email", "phone", "id", "user_id", "anonymous_id", "username", "avatar", "website", "password", "address.street"}
 )
+"""What no state holds of a person, in the spelling of `trait_name`: identifiers have a table of their own."""
 _CATEGORY: Final = ("category", "category_id", "categoryId")
 _SUBJECT: Final = ("complaint_id", "survey_id", "survey", "case_id")
 _WITH_SUBJECT: Final[frozenset[Kind]] = frozenset({"complaint", "complaint_closed", "survey"})
@@ -345,7 +346,7 @@ def _traits(raw: Mapping[str, Any]) -> dict[str, Trait | None]:
         inner = value.items() if isinstance(value, dict) else [(None, value)]
         for part, entry in inner:
             full = trait_name(name if part is None else f"{name}.{part}")
-            if full and full not in _UNKEPT_TRAITS and _keepable(entry):
+            if full and full not in UNKEPT_TRAITS and _keepable(entry):
                 kept[full] = entry[:MAX_TRAIT_TEXT] if isinstance(entry, str) else entry
     return kept
 

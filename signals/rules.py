@@ -19,7 +19,7 @@ import msgspec
 
 from base.errors import InvalidInput
 from signals.features import CATALOGUE, MAX_WITHIN_DAYS, Feature
-from signals.foldevent import MAX_ID, trait_name
+from signals.foldevent import MAX_ID, UNKEPT_TRAITS, trait_name
 from signals.history import History, history
 from signals.identifying import is_identifying
 from signals.readings import Params, RuleFacts
@@ -31,6 +31,7 @@ __all__ = ["Node", "Rule", "RuleFacts", "compile_python", "parse"]
 MAX_DEPTH: Final = 12
 MAX_NODES: Final = 200
 MAX_LIST: Final = 100
+UNKEPT: Final = "is not kept with what is known of a person, so no rule can ask for it, nor whether it is there"
 Where = Literal["audience", "eligibility"]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "missing", "present"]
 COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -98,12 +99,13 @@ class Rule(msgspec.Struct, frozen=True):
     categories: frozenset[int]
 
 
-def parse(raw: object, categories: Mapping[str, int], where: Where = "audience") -> Rule:
+def parse(raw: object, categories: Mapping[str, int], where: Where = "audience", *, published: bool = False) -> Rule:
     """Read a rule from decoded JSON. `categories` are the known slugs with their numbers.
 
-    Raises InvalidInput whose field is the path inside the rule, such as `all[1].value`; "" is the rule itself.
+    A rule of a `published` plan is read as it was kept, also where it asks for a trait that no state holds. Raises
+    InvalidInput whose field is the path inside the rule, such as `all[1].value`; "" is the rule itself.
     """
-    reader = _Reader(categories, where)
+    reader = _Reader(categories, where, published)
     return Rule(reader.node(raw, "", 1), where, frozenset(reader.named))
 
 
@@ -168,9 +170,10 @@ def _comparison(test: Test) -> Callable[[RuleFacts], bool]:
 class _Reader:
     """Reads one rule; keeps count of its nodes and of the categories it names."""
 
-    def __init__(self, categories: Mapping[str, int], where: Where) -> None:
+    def __init__(self, categories: Mapping[str, int], where: Where, published: bool) -> None:
         self.categories = categories
         self.where = where
+        self.published = published
         self.nodes = 0
         self.named: set[int] = set()
 
@@ -222,6 +225,8 @@ class _Reader:
             raise InvalidInput(below(path, "field"), f"{feature.name} is known only when a mail is opened")
         only(raw, {"field", "op", "value", *feature.needs, *feature.takes}, path)
         params = self._params(raw, feature, path)
+        if feature.name == "trait" and params.name in UNKEPT_TRAITS and not self.published:
+            raise InvalidInput(below(path, "name"), f"{params.name} {UNKEPT}")
         op = raw.get("op")
         if op in ("missing", "present"):
             if raw.get("value") is not None:

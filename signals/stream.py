@@ -7,13 +7,15 @@ asked for. However rare what is asked for, only the newest signals of a source a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, or_, select, text
 from sqlalchemy.orm import Session
 
 from base.errors import NotFound
@@ -35,6 +37,8 @@ NAMED: Final = 200
 """Characters of what a refused one is called."""
 REACH: Final = 20_000
 """Signals of each kind that are looked through, the newest."""
+BEFORE: Final = r"^[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}$"
+"""Where a part of the stream begins: below which number of each of KINDS."""
 PASSED: Final = 10 * REACH
 """Signals at most among which these lie: what is left out takes its numbers too."""
 NAMING_REACH: Final = 1_000
@@ -76,16 +80,36 @@ class Entry:
         return None if self.happened is None else self.at - self.happened
 
 
-def newest(session: Session, wanted: Wanted, limit: int = SHOWN) -> list[Entry]:
-    """The newest signals that fit, the newest first."""
-    found: list[Entry] = []
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the stream, the newest first; `older` is the `before` of the next part, empty at the end."""
+
+    entries: list[Entry]
+    older: str
+
+
+def newest(session: Session, wanted: Wanted, limit: int = SHOWN, before: str = "") -> Part:
+    """The newest signals that fit, or those older than the part that told `before`, in the form of BEFORE."""
+    bounds = dict(zip(KINDS, _bounds(session, before), strict=True))
+    read: dict[Kind, Callable[[Session, Wanted, int, int], list[Entry]]] = {}
     if wanted.status in (None, "taken", "repeat"):
-        found += _taken(session, wanted, limit)
+        read["taken"] = _taken
     if wanted.status in (None, "quarantined", "refused", "untaken", "replayed"):
-        found += _refused(session, wanted, limit)
+        read["refused"] = _refused
     if wanted.status in (None, "contradicting"):
-        found += _contradicting(session, wanted, limit)
-    return sorted(found, key=lambda entry: (entry.at, entry.number), reverse=True)[:limit]
+        read["contradicting"] = _contradicting
+    found = [of(session, wanted, limit + 1, bounds[kind]) for kind, of in read.items()]
+    # Of each kind the first ones are taken, whatever their times: the next part goes on below their numbers.
+    told = list(islice(merge(*found, key=lambda entry: (entry.at, entry.number), reverse=True), limit))
+    bounds |= {entry.kind: entry.number for entry in told}
+    return Part(told, ".".join(map(str, bounds.values())) if sum(map(len, found)) > limit else "")
+
+
+def _bounds(session: Session, before: str) -> list[int]:
+    """Below which number of each of KINDS it goes on."""
+    if before:
+        return [int(number) for number in before.split(".")]
+    return [int(number) + 1 for number in mark(session).split(".")]
 
 
 _MARK: Final = text(
@@ -143,12 +167,12 @@ def _there(row: Row | None, number: int) -> Row:
     return row
 
 
-def _taken(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
-    query = select(Event.id).order_by(Event.id.desc()).limit(REACH)
+def _taken(session: Session, wanted: Wanted, limit: int, before: int) -> list[Entry]:
+    query = select(Event.id).where(Event.id < before).order_by(Event.id.desc()).limit(REACH)
     if wanted.source is None:
         query = query.where(is_no_own_mail())
     if wanted.source is None and not wanted.members:
-        query = query.where(Event.id > select(func.max(Event.id)).scalar_subquery() - PASSED)
+        query = query.where(Event.id >= before - PASSED)
     if wanted.members:
         query = query.where(Event.profile_id.in_(wanted.members))
     if wanted.source is not None:
@@ -173,8 +197,8 @@ def _taken(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
     ]  # fmt: skip
 
 
-def _refused(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
-    query = _reached(RejectedEvent, wanted, NAMING_REACH if wanted.members else REACH)
+def _refused(session: Session, wanted: Wanted, limit: int, before: int) -> list[Entry]:
+    query = _reached(RejectedEvent, wanted, NAMING_REACH if wanted.members else REACH, before)
     match wanted.status:
         case "quarantined":
             query = query.where(RejectedEvent.reason == "plan", RejectedEvent.replayed_at.is_(None))
@@ -200,8 +224,8 @@ def _refused(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
     return found
 
 
-def _contradicting(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
-    query = _reached(EventConflict, wanted, REACH)
+def _contradicting(session: Session, wanted: Wanted, limit: int, before: int) -> list[Entry]:
+    query = _reached(EventConflict, wanted, REACH, before)
     of = (Event.source_id == EventConflict.source_id, Event.message_id == EventConflict.message_id)
     columns = (
         EventConflict.id, EventConflict.source_id, EventConflict.received_at, EventConflict.body, Event.profile_id,
@@ -225,9 +249,9 @@ def _contradicting(session: Session, wanted: Wanted, limit: int) -> list[Entry]:
     return found
 
 
-def _reached(kind: type[RejectedEvent] | type[EventConflict], wanted: Wanted, reach: int) -> Select[Any]:
-    """The newest rows of a table, of the source that is wanted."""
-    query = select(kind.id).order_by(kind.id.desc()).limit(reach)
+def _reached(kind: type[RejectedEvent] | type[EventConflict], wanted: Wanted, reach: int, before: int) -> Select[Any]:
+    """The newest rows of a table below a number, of the source that is wanted."""
+    query = select(kind.id).where(kind.id < before).order_by(kind.id.desc()).limit(reach)
     if wanted.source is not None:
         query = query.where(kind.source_id == wanted.source)
     return select(kind).where(kind.id.in_(query)).order_by(kind.id.desc())

@@ -74,7 +74,8 @@ class HouseholdOut(msgspec.Struct, frozen=True):
 
 
 class JoinIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """With whom the customer lives, as what (null: their age tells), and how you know."""
+    """With whom the customer lives, as what (null: their age tells), and how you know. `other`: the number of that
+    customer's profile, as a search tells it; no customer number of a shop."""
 
     other: LongId
     why: Why

@@ -100,7 +100,7 @@ class MatchRunAsked(msgspec.Struct, frozen=True):
 
 
 class MergeIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The customer to merge with."""
+    """`other`: the number of another customer's profile, as a search tells it; no customer number of a shop."""
 
     other: LongId
 

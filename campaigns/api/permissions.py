@@ -40,7 +40,8 @@ class ChangeOut(msgspec.Struct, frozen=True):
 
 
 class AddressOut(msgspec.Struct, frozen=True):
-    """One address, its middle hidden; `address` names it when it is let go. `reason` null: it may be mailed."""
+    """One address, its middle hidden; `address` names it when it is let go. `reason` null: nothing keeps messages from
+    going there but what `purposes` say."""
 
     address: str
     masked: str

@@ -11,24 +11,26 @@ from flask import g
 from base.errors import NotFound
 from campaigns import people, stream
 from campaigns.access import ADMIN, allow
-from campaigns.api.desk import Done, LongId, api, served
+from campaigns.api.desk import MAX_PAGE, Done, LongId, api, served
 from campaigns.parts import parts
 from campaigns.views.acting import actor
 from signals.signal import NAME_LENGTH
 from signals.sourcehealth import health
-from signals.stream import KINDS, Entry, Sought, Wanted
+from signals.stream import BEFORE, KINDS, SHOWN, Entry, Sought, Wanted
 from signals.trackingplan import Definition, definition, planned
 
 Name = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH)]
 
 
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which signals: of a source, of an event's name, of a status, of a customer."""
+    """Which signals: of a source, of an event's name, of a status, of a customer; at most `limit`, before a part."""
 
     source: LongId | None = None
     name: Name = ""
     status: Sought | None = None
     profile: LongId | None = None
+    before: Annotated[str, msgspec.Meta(pattern=BEFORE)] | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_PAGE)] = SHOWN
 
 
 class SignalLine(msgspec.Struct, frozen=True):
@@ -47,9 +49,10 @@ class SignalLine(msgspec.Struct, frozen=True):
 
 
 class SignalList(msgspec.Struct, frozen=True):
-    """The newest signals that fit, at most 50, the newest first."""
+    """The newest signals that fit, the newest first; `older` is the `before` of the next part, null at the end."""
 
     signals: list[SignalLine]
+    older: str | None
 
 
 class ChangeOut(msgspec.Struct, frozen=True):
@@ -154,8 +157,11 @@ def list_signals(query: StreamQuery) -> SignalList:
         person = query.profile or None
         members = () if person is None else stream.members(session, person)
         wanted = Wanted(query.source or None, query.name, query.status, members)
-        found = stream.newest(session, wanted, person, parts().now(), actor(), whole=_whole())
-        return SignalList([_line(entry) for entry in found])
+        found = stream.newest(
+            session, wanted, person, parts().now(), actor(), whole=_whole(), before=query.before or "",
+            limit=query.limit,
+        )  # fmt: skip
+        return SignalList([_line(entry) for entry in found.entries], found.older or None)
 
 
 @api.get("/signals/<kind>/<long:number>")

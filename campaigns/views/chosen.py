@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from flask import render_template, request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from campaigns import customers
+from campaigns import access_log, customers
+from campaigns.customers import Found
 from campaigns.parts import parts
 from campaigns.views import forms
+from campaigns.views.acting import actor
 from signals.catalog import Category
 
 
@@ -40,11 +43,49 @@ def found(session: Session, values: Mapping[str, str]) -> int | None:
     query = forms.optional(values, "person")
     if query is None:
         return person(session, values)
-    settings = parts().settings
-    matches = customers.find(session, query, settings.hash_key, settings.phone_regions)
+    matches = _search(session, query)
     if len(matches) != 1:
         raise InvalidInput("person", "names nobody we know" if not matches else "names more than one customer")
     return matches[0].profile
+
+
+def asked(profile: int, does: str) -> str:
+    """The page that shows whom the words in `other` name, and asks before anything is done: the form that follows says
+    whom by `chosen`. `does`: merge, or household. Raises InvalidInput where they name nobody else."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        found = _others(session, root.id)
+        access_log.record_all(session, actor(), does, parts().now(), [root.id, *(one.profile for one in found)])
+        return render_template(
+            "customers/asked.html",
+            does=does,
+            profile=root,
+            name=name_of(session, root.id),
+            found=found,
+            names={one: customers.names(session, one) for one in (root.id, *(each.profile for each in found))},
+            values=request.form,
+        )
+
+
+def _others(session: Session, root: int) -> list[Found]:
+    """Everybody but this customer whom the words in `other` name; a bare number is one of a page too, so that whoever
+    has it as a customer number and whoever has it as a page are both told of. Raises InvalidInput."""
+    query = forms.text(request.form, "other", most=customers.MAX_QUERY)
+    if not query:
+        raise InvalidInput("other", "type a customer number, e-mail address, phone number or order number")
+    matches = _search(session, query)
+    if query.isdecimal():
+        known = {one.profile for one in matches}
+        matches += [one for one in _search(session, f"customer {query}") if one.profile not in known]
+    found = [one for one in matches if one.profile != root]
+    if not found:
+        raise InvalidInput("other", "is the same customer already" if matches else "names nobody we know")
+    return found
+
+
+def _search(session: Session, query: str) -> list[Found]:
+    settings = parts().settings
+    return customers.find(session, query, settings.hash_key, settings.phone_regions)
 
 
 def name_of(session: Session, profile: int | None) -> str:

@@ -9,8 +9,9 @@ from base.errors import InvalidInput, NotFound
 from campaigns import access_log, customers, households
 from campaigns.access import allow
 from campaigns.parts import parts
-from campaigns.views import forms
+from campaigns.views import chosen, forms
 from campaigns.views.acting import actor
+from signals.cohabiting import reason
 from signals.grouping import HOME_MOST
 from signals.household import ROLES
 
@@ -27,18 +28,18 @@ def show(profile: int) -> ResponseReturnValue:
 @pages.post("/<long:profile>/household")
 @allow("support")
 def join(profile: int) -> ResponseReturnValue:
-    """Have the customer live with another one."""
+    """Have the customer live with another one, whom the page before showed."""
     form = request.form
     try:
-        other = forms.whole(form, "other")
-        if other is None:
-            raise InvalidInput("other", "type the number of a customer")
-        role, why = form.get("role", ""), form.get("why", "")
+        other = forms.position(form, "chosen")
+        role, why = form.get("role", ""), reason(form.get("why", ""))
+        if not other:
+            return chosen.asked(profile, "household")
         households.join(parts().intake, profile, other, role, why, parts().now(), actor())
     except InvalidInput as error:
         return _page(profile, error), 400
     except NotFound:
-        return _page(profile, InvalidInput("other", "is the number of no customer")), 400
+        return _page(profile, InvalidInput("other", "is no customer any more")), 400
     flash("Kept. It counts from the next open on.")
     return redirect(url_for("households.show", profile=profile))
 

@@ -10,7 +10,7 @@ from base.errors import InvalidInput, NotFound
 from campaigns import access_log, customers, merges, sidebyside
 from campaigns.access import allow
 from campaigns.parts import parts
-from campaigns.views import forms
+from campaigns.views import chosen, forms
 from campaigns.views.acting import actor
 from signals import likely as likely_matches
 from signals.intake import Intake
@@ -31,16 +31,16 @@ def show(profile: int) -> ResponseReturnValue:
 @pages.post("/<long:profile>/merges")
 @allow("admin")
 def join(profile: int) -> ResponseReturnValue:
-    """Merge the customer with another one."""
+    """Merge the customer with another one, whom the page before showed."""
     try:
-        other = forms.whole(request.form, "other")
-        if other is None:
-            raise InvalidInput("other", "type the number of a customer")
+        other = forms.position(request.form, "chosen")
+        if not other:
+            return chosen.asked(profile, "merges")
         merges.join(_intake(), profile, other, parts().now(), actor())
     except InvalidInput as error:
         return _page(profile, error), 400
     except NotFound:
-        return _page(profile, InvalidInput("other", "is the number of no customer")), 400
+        return _page(profile, InvalidInput("other", "is no customer any more")), 400
     flash("The two are one customer now.")
     return redirect(url_for("merges.show", profile=profile))
 

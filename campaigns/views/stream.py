@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -14,7 +16,7 @@ from campaigns.parts import parts
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.signal import NAME_LENGTH
-from signals.stream import KINDS, SOUGHT, Wanted, mark
+from signals.stream import BEFORE, KINDS, SOUGHT, Wanted, mark
 from signals.tracing import MOST_EVENTS
 
 pages = Blueprint("stream", __name__, url_prefix="/stream")
@@ -103,11 +105,16 @@ def _list(template: str, fault: InvalidInput | None) -> str:
         person = forms.position(request.args, "person") or None
         name = request.args.get("name", "")[:NAME_LENGTH].replace("\x00", "")
         wanted = Wanted(source if source in known else None, name, status, _members(session, person))
+        before = request.args.get("before", "")
+        before = before if re.fullmatch(BEFORE, before) else ""
         seen = mark(session)
         whole = current_user.may(ADMIN)
+        found = stream.newest(session, wanted, person, parts().now(), actor(), whole=whole, before=before)
         return render_template(
             template,
-            entries=stream.newest(session, wanted, person, parts().now(), actor(), whole=whole),
+            entries=found.entries,
+            older=found.older,
+            before=before,
             wanted=wanted,
             person=person,
             names=known,

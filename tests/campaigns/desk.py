@@ -176,7 +176,7 @@ class Desk:
         """Where a merge that was made on the page of a customer is undone."""
         one, other = self.two()
         self.browser.get(f"/customers/{one}/merges")
-        answer = self.browser.post(f"/customers/{one}/merges", other=str(other))
+        answer = self.browser.post(f"/customers/{one}/merges", chosen=str(other))
         assert answer.status_code == 302, answer.text
         (path,) = re.findall(r'action="(/customers/\d+/merges/\d+/undo)"', self.browser.get(answer.location).text)
         return str(path)
@@ -192,7 +192,7 @@ class Desk:
         """The same by the page of the customer."""
         number = self.web.shop.campaign(published=False)
         one, other = self.web.shop.people(f"one{number}", f"other{number}")
-        return self.browser.post(f"/customers/{one}/household", other=str(other), why="Told us")
+        return self.browser.post(f"/customers/{one}/household", chosen=str(other), why="Told us")
 
     def told_on_page(self) -> Any:
         """The same through the page's form, which names the contact otherwise."""

@@ -55,13 +55,17 @@ def test_it_joins_and_leaves_by_hand_with_a_reason(shop: Shop, web: Web) -> None
     page = f"/customers/{cy}/household"
     support.get(page)
     for form, words in (
-        ({"other": "", "why": "x"}, "type the number"), ({"other": "999", "why": "x"}, "of no customer"),
-        ({"other": str(ann), "why": " "}, "how you know"), ({"other": str(ann), "role": "boss", "why": "x"}, "one of"),
-        ({"other": str(cy), "why": "x"}, "same customer"),
+        ({"other": "", "why": "x"}, "type a customer number"), ({"other": "999", "why": "x"}, "names nobody we know"),
+        ({"other": "ann", "why": " "}, "how you know"), ({"chosen": str(ann), "role": "boss", "why": "x"}, "one of"),
+        ({"other": "cy", "why": "x"}, "same customer"), ({"chosen": str(cy), "why": "x"}, "same customer"),
+        ({"chosen": "999", "why": "x"}, "is no customer any more"),
     ):  # fmt: skip
         answer = support.post(page, **form)
         assert (answer.status_code, words in answer.text) == (400, True), form
-    assert support.post(page, other=str(ann), role="child", why="Told by phone").status_code == 302
+    asked = support.post(page, other="ann", role="child", why="Told by phone").text
+    assert f'name="chosen" value="{ann}"' in asked
+    assert program.told("GET", page)["claims"] == [], "nothing is kept yet"
+    assert support.post(page, chosen=str(ann), role="child", why="Told by phone").status_code == 302
     shown = support.get(page).text
     assert "“Told by phone”" in shown
     others = support.get(f"/customers/{ann}/household").text

@@ -57,11 +57,53 @@ def test_it_shows_a_merge_with_its_evidence_and_undoes_it(shop: Shop, web: Web) 
     shop.send(contact("bob"))
     page = support.get(f"/customers/{bob}/merges").text
     assert "Somebody said that the people who share it are not one." in page
-    assert admin.post(f"/customers/{bob}/merges", other=str(ann)).status_code == 302
+    assert admin.post(f"/customers/{bob}/merges", chosen=str(ann)).status_code == 302
     assert "by hand, by A Person" in support.get(f"/customers/{ann}/merges").text
-    for wrong, words in (("", "type the number"), (str(bob), "is the same customer"), ("999", "of no customer")):
-        answer = admin.post(f"/customers/{ann}/merges", other=wrong)
+    for wrong, words in (
+        ({"other": ""}, "type a customer number"), ({"other": str(bob)}, "is the same customer"),
+        ({"other": "999"}, "names nobody we know"), ({"chosen": str(bob)}, "is the same customer"),
+        ({"chosen": "999"}, "is no customer any more"),
+    ):  # fmt: skip
+        answer = admin.post(f"/customers/{ann}/merges", **wrong)
         assert (answer.status_code, words in answer.text) == (400, True), wrong
+
+
+def test_it_shows_who_goes_by_what_was_typed_and_asks_before_a_merge(shop: Shop, web: Web) -> None:
+    ann, bob = shop.people("ann", "bob")
+    woody = {"firstName": "Woody", "lastName": "Three", "email": "woody@example.com", "phone": PHONE}
+    shop.send(call("identify", userId=str(bob), traits=woody))
+    woo = shop.profile(str(bob))
+    assert len({ann, bob, woo}) == 3
+    support, admin, program = web.desk("support"), web.desk("admin"), web.program("admin")
+    path = f"/customers/{ann}/merges"
+    assert admin.get(path).status_code == 200
+    with shop.sessions.begin() as session:
+        session.query(AccessEntry).delete()
+    for typed in ("woody@example.com", " WOODY@example.com ", PHONE, "0228 123456", f"Customer {woo}"):
+        answer = admin.post(path, other=typed)
+        assert (answer.status_code, "Woody Three" in answer.text) == (200, True), typed
+        assert re.findall(r'name="chosen" value="(\d+)"', answer.text) == [str(woo)], typed
+        assert "Customer number</span> " + str(bob) in answer.text
+    with shop.sessions.begin() as session:
+        looks = [one.profile_id for one in session.query(AccessEntry).order_by(AccessEntry.id)]
+    assert looks == [ann, woo] * 5, "each whose name is shown was looked at"
+
+    page = admin.post(path, other=str(bob)).text
+    assert f"2 customers go by “{bob}”" in page, "one has it as a customer number, one as a page"
+    assert sorted(re.findall(r'name="chosen" value="(\d+)"', page)) == sorted([str(bob), str(woo)])
+    assert page.index("Found by customer number.") != page.index("Found by number of their page.")
+    assert program.told("GET", path)["merges"] == [], "nothing is done yet"
+    assert admin.post(path, other=str(bob), chosen=str(woo)).status_code == 302
+    assert program.told("GET", f"/customers/{ann}")["members"] == sorted([ann, woo])
+
+    household = f"/customers/{bob}/household"
+    support.get(household)
+    veiled = support.post(household, other=str(bob), role="child", why="Told <us>").text
+    assert "w•••@example.com" in veiled
+    assert "woody@example.com" not in veiled
+    assert 'name="why" value="Told &lt;us&gt;"' in veiled
+    assert 'name="role" value="child"' in veiled
+    assert program.told("GET", household)["members"] == []
 
 
 def test_it_suggests_two_customer_numbers_of_one_name_and_address_to_a_person(shop: Shop, web: Web) -> None:
@@ -75,7 +117,9 @@ def test_it_suggests_two_customer_numbers_of_one_name_and_address_to_a_person(sh
     page = admin.get(f"/customers/{lee}/merges").text
     assert "The same name and address" in page
     assert f'aria-label="Merge with customer {ann}"' in page
-    assert admin.post(f"/customers/{lee}/merges", other=str(ann)).status_code == 302
+    assert f'name="chosen" value="{ann}"' in admin.post(f"/customers/{lee}/merges", other=f"customer {ann}").text
+    assert f'name="other" value="customer {ann}"' in page
+    assert admin.post(f"/customers/{lee}/merges", chosen=str(ann)).status_code == 302
     (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
     assert program.call("DELETE", f"/customers/{ann}/merges/{merge['id']}").status_code == 200
     suggested = program.told("GET", f"/customers/{ann}/merges")["suggested"]
@@ -203,7 +247,7 @@ def test_it_asks_about_one_name_under_two_customer_numbers(shop: Shop, web: Web)
     assert program.told("GET", f"/customers/{ann}/merges")["merges"][0]["alike"] == ["name and address"]
     assert [one["customers"] for one in program.told("GET", "/customers/likely")["numbered"]] == []
     assert "Not merged" in admin.get(f"/customers/{ann}/merges").text, "a third shares it"
-    assert admin.post(f"/customers/{ann}/merges", other=str(lee)).status_code == 302
+    assert admin.post(f"/customers/{ann}/merges", chosen=str(lee)).status_code == 302
     assert "Not merged" not in admin.get(f"/customers/{ann}/merges").text, "all who share it are one"
 
 

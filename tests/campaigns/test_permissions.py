@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 from campaigns import audience
@@ -31,6 +32,28 @@ def test_it_tells_support_who_said_what_of_each_purpose_and_since_when(web: Web)
     assert "wants no more mail" in page
     assert "ada@" not in page
     assert support.call("POST", f"{path}/consents", told | {"why": " "}).json["field"] == "why"  # type: ignore[index]
+
+
+def test_it_says_of_an_address_what_they_allow_and_refused_of_who_never_agreed(web: Web) -> None:
+    (ada,) = web.shop.people("ada", phone="+4930100001")
+    bob, eve = web.shop.people("bob", "eve", consent=False)
+    program, support, admin = web.program("support"), web.desk("support"), web.desk("admin")
+
+    def badges(profile: int) -> list[str]:
+        page = support.get(f"/customers/{profile}/permissions").text
+        return re.findall(r'<span class="badge [^>]*>([^<]*)</span>', page.partition('id="purposes"')[2])
+
+    assert badges(ada)[0] == "agreed"
+    assert sorted(badges(ada)[-2:]) == ["gets no text messages: never asked", "may be mailed"]
+    assert badges(eve)[-1] == "may be mailed where no consent is needed: never asked"
+    for profile in (ada, bob):
+        told = {"purpose": "email", "granted": False, "why": "Wants no mail"}
+        program.told("POST", f"/customers/{profile}/consents", told)
+    assert (badges(bob)[0], badges(bob)[-1]) == ("refused", "gets no mail: they refuse it")
+    assert badges(ada)[0] == "withdrawn"
+    assert "no, refused" in support.get(f"/customers/{bob}").text
+    assert "bob@example.com" in admin.get(f"/customers/{bob}/permissions").text
+    assert "bob@example.com" not in support.get(f"/customers/{bob}/permissions").text
 
 
 def test_it_lets_a_person_lift_a_suppression_with_a_reason_and_keeps_who_did(web: Web) -> None:

@@ -136,8 +136,12 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
         ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
         (
-            {"name": "Runners", "condition-0": "trait", "name-0": "email", "comparison-0": "=", "value-0": "a@b.c"},
+            {"name": "Runners", "condition-0": "trait", "name-0": "surname", "comparison-0": "=", "value-0": "Lee"},
             "its value is kept sealed",
+        ),
+        (
+            {"name": "Runners", "condition-0": "trait", "name-0": "Phone", "comparison-0": "missing"},
+            "asks for phone, which is not kept with what is known of a person",
         ),
     ):
         answer = browser.post(f"/segments/{number}", **form)

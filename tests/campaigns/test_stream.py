@@ -71,6 +71,47 @@ def test_it_shows_what_came_and_polls_without_loading_the_page_again(shop: Shop,
     assert web.desk("manager").get("/stream/").status_code == 403
 
 
+def test_it_pages_backwards_through_all_that_was_quarantined_and_through_all_kinds(shop: Shop, web: Web) -> None:
+    support, admin, program = web.desk("support"), web.desk("admin"), web.program("support")
+    web.program("admin").told("PUT", "/tracking-plan", PLAN)
+    shop.people("ann")
+    shop.send(shop.order("ann", "Shoes", shop.now, order_id="o1"))
+    numbers = [booked(shop, f"X{count}") for count in range(53)]
+    shop.clock.advance(timedelta(minutes=1))
+    shop.send(shop.order("ann", "Shoes", shop.now, order_id="o2"))
+
+    def shown(page: str) -> list[int]:
+        return [int(number) for number in re.findall(r'href="/stream/refused/(\d+)"', page)]
+
+    def links(page: str) -> dict[str, str]:
+        found = re.findall(r'<a class="btn btn-sm" href="([^"]+)">(Older|Newest)</a>', page)
+        return {words: path.replace("&amp;", "&") for path, words in found}
+
+    first = support.get("/stream/?status=quarantined").text
+    assert list(links(first)) == ["Older"]
+    second = support.get(links(first)["Older"]).text
+    assert shown(first) + shown(second) == numbers[::-1]
+    assert links(second) == {"Newest": "/stream/?status=quarantined"}
+    assert ("hx-get" in first, "hx-get" in second) == (True, False), "an older part is not replaced by the newest"
+    assert shown(admin.get("/stream/?status=quarantined&before=1.2").text) == numbers[:2:-1], "no place: the newest"
+
+    whole = program.told("GET", "/signals?limit=500")
+    assert whole["older"] is None
+    told, before = [], ""
+    while True:
+        part = program.told("GET", f"/signals?limit=7{before}")
+        told += part["signals"]
+        shop.send({"type": "track", "userId": "ann", "event": "Lift Pressed"})
+        if part["older"] is None:
+            break
+        assert len(part["signals"]) == 7
+        before = f"&before={part['older']}"
+    assert told == whole["signals"], "each once, whatever comes meanwhile"
+    assert {one["status"] for one in told} == {"taken", "quarantined"}
+    assert program.call("GET", "/signals?before=x").status_code == 400
+    assert program.call("GET", "/signals?limit=501").status_code == 400
+
+
 def test_it_finds_a_customers_signals_with_no_address_in_a_url(shop: Shop, web: Web) -> None:
     ann, _ = shop.people("ann", "bob")
     support = web.desk("support")

@@ -37,3 +37,11 @@ def test_it_says_of_each_purpose_what_was_agreed_to_in_both_forms_of_a_consent(s
     assert (
         "agreed to mail, agreed to being followed" in web.desk("support").get(f"/customers/{shop.profile('ann')}").text
     )
+
+
+def test_a_customers_page_says_who_it_is_and_what_is_known_before_the_timeline(shop: Shop, web: Web) -> None:
+    """So a phone shows them, which sets the one below the other; a wide page has them side by side."""
+    shop.people("ann")
+    page = web.desk("support").get(f"/customers/{shop.profile('ann')}").text
+    assert page.index("Known as") < page.index(">Now<") < page.index("What they allow") < page.index('class="timeline"')
+    assert 'kind=order#timeline"' in page, "what is left out of the timeline leaves one there"

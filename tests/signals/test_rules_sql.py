@@ -18,13 +18,13 @@ from base.errors import InvalidInput
 from signals import rules_sql
 from signals.features import CATALOGUE, Feature
 from signals.fold import fold_all
-from signals.foldevent import FoldEvent
+from signals.foldevent import FoldEvent, fold_event
 from signals.household import Household
 from signals.identifying import hidden
 from signals.intent import DEFAULTS, assess, read_intents
 from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
-from signals.rules import compile_python, parse
+from signals.rules import Where, compile_python, parse
 from signals.state import ProfileState, Score, Trait, document, encode, queried
 from tests.databases import VAULT, Databases
 from tests.signals.stories import CATEGORIES, MORNING, histories
@@ -198,9 +198,8 @@ def test_it_asks_of_a_sealed_trait_only_whether_it_is_there(engine: Engine) -> N
     for name in (
         "firstName",
         "last_name",
-        "email",
-        "address.street",
-        "phone",
+        "contact_email",
+        "address.line1",
         "birthday",
         "delivery note",
         "loyaltyId",
@@ -210,6 +209,21 @@ def test_it_asks_of_a_sealed_trait_only_whether_it_is_there(engine: Engine) -> N
             with pytest.raises(InvalidInput, match=r"any\[0\].op: .* is kept sealed"):
                 parse(compared, CATEGORIES)
             assert parse(compared, CATEGORIES, where="eligibility")
+
+
+@pytest.mark.parametrize("name", ["email", "Phone", "address.street", "username", "avatar"])
+def test_it_refuses_to_ask_for_what_no_state_keeps_and_reads_it_of_plans_as_before(name: str) -> None:
+    identify = {"type": "identify", "traits": {"email": "e", "phone": "p", "address": {"street": "s"},
+                                               "username": "u", "avatar": "a", "city": "Ulm"}}  # fmt: skip
+    assert fold_event(identify, lambda said: None, time_ms=0).traits == {"city": "Ulm"}
+    for asked in ({"op": "present"}, {"op": "missing"}, {"op": "=", "value": True}, {"op": "=", "value": "x"}):
+        rule = {"not": {"field": "trait", "name": name} | asked}
+        wheres: tuple[Where, ...] = ("audience", "eligibility")
+        for where in wheres:
+            with pytest.raises(InvalidInput, match=r"is not kept with what is known of a person") as refused:
+                parse(rule, CATEGORIES, where=where)
+            assert refused.value.field == "not.name"
+        assert parse(rule, CATEGORIES, where="eligibility", published=True)
 
 
 def test_it_asks_of_any_trait_whether_it_is_yes_or_no(engine: Engine) -> None:

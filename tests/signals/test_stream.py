@@ -31,7 +31,7 @@ def filled(desk: Desk) -> None:
 def test_it_lists_the_newest_signals_with_what_became_of_each(desk: Desk) -> None:
     filled(desk)
     with desk.sessions.begin() as session:
-        found = stream.newest(session, Wanted())
+        found = stream.newest(session, Wanted()).entries
         statuses = sorted(entry.status for entry in found)
         assert statuses == ["contradicting", "refused", "refused", "refused", "repeat", "taken", "taken", "taken"]
         ann = desk.root("user_id", "u1")
@@ -45,8 +45,8 @@ def test_it_lists_the_newest_signals_with_what_became_of_each(desk: Desk) -> Non
             (Wanted(members=(ann,), status="refused"), {("identify", "refused")}),
             (Wanted(members=(ann,), status="taken"), {("identify", "taken"), ("Order Completed", "taken")}),
         ):
-            assert {(entry.name, entry.status) for entry in stream.newest(session, wanted)} == fits, wanted
-        assert len(stream.newest(session, Wanted(), limit=3)) == 3
+            assert {(entry.name, entry.status) for entry in stream.newest(session, wanted).entries} == fits, wanted
+        assert len(stream.newest(session, Wanted(), limit=3).entries) == 3
         seen = stream.mark(session)
     desk.send(viewed("Hats", anonymousId="a"))
     with desk.sessions.begin() as session:

@@ -264,8 +264,8 @@ def test_pages_and_measures_tell_it_once(opens: Opens) -> None:
         assert [listed(session, opens), overview.overview(session, shop.now).signals_hour] == before
         ours = sender_by_name(session, INTERNAL)
         assert ours is not None
-        assert not {entry.source for entry in stream.newest(session, Wanted())} & {ours.id}
-        assert len(stream.newest(session, Wanted(source=ours.id))) == 2, "where it is asked for"
+        assert not {entry.source for entry in stream.newest(session, Wanted()).entries} & {ours.id}
+        assert len(stream.newest(session, Wanted(source=ours.id)).entries) == 2, "where it is asked for"
         (row,) = opens.rows("SELECT id FROM decision")
         seen = audit.opening(session, shop.blobs, shop.settings.subject_key, row.id, [shop.profile("ann")])
         names = {signal.name for signal in (*seen.known, *seen.late)}
