@@ -9,7 +9,7 @@ complaint that is open.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -45,6 +45,8 @@ FEEDBACK: Final = "Offer Feedback"
 WITHDRAWN: Final = "Offer Feedback Withdrawn"
 ADDED: Final = {"note": "Call Note Added", "complaint": "Complaint Opened"}
 
+Note = Callable[[Session], None]
+"""What writes the line of the admin log, in the transaction of what it tells."""
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 Case = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
@@ -137,15 +139,17 @@ def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, b
     if rounds and rounds[-1][2]:
         if rounds[-1][1] == wanted.word:
             return
-        _withdraw(intake, sender, root.id, rounds[-1][0], now)
+        note = _noting(root.id, by, "take back correction", now, {"event": wanted.event, "line": wanted.line})
+        _withdraw(intake, sender, root.id, rounds[-1][0], now, note)
     if len(rounds) >= MAX_ROUNDS:
         raise InvalidInput("line", f"was corrected {MAX_ROUNDS} times: that is enough")
     said = {"feedback": wanted.word, "event": wanted.event, "line": wanted.line, "name": line.words}
     said |= {"product_id": line.product} if line.product else {}
     said |= {"category": line.category} if line.category else {}
     said |= {"order_id": order} if order else {}
-    _say(intake, sender, root.id, FEEDBACK, said, f"feedback-{wanted.event}-{wanted.line}-{len(rounds)}", now)
-    _note(intake, root.id, by, "correct record", now, {"event": wanted.event, "line": wanted.line, "word": wanted.word})
+    done = {"event": wanted.event, "line": wanted.line, "word": wanted.word}
+    note = _noting(root.id, by, "correct record", now, done)
+    _say(intake, sender, root.id, FEEDBACK, said, f"feedback-{wanted.event}-{wanted.line}-{len(rounds)}", now, note)
 
 
 def take_back(intake: Intake, profile: int, event: int, line: int, now: datetime, by: Actor) -> None:
@@ -156,8 +160,8 @@ def take_back(intake: Intake, profile: int, event: int, line: int, now: datetime
         rounds = _told(session, customers.members(session, root.id), [f"{event}-{line}"]).get((event, line), [])
     if not rounds or not rounds[-1][2]:
         raise NotFound("correction of this line", f"{event}/{line}")
-    _withdraw(intake, sender, root.id, rounds[-1][0], now)
-    _note(intake, root.id, by, "take back correction", now, {"event": event, "line": line})
+    note = _noting(root.id, by, "take back correction", now, {"event": event, "line": line})
+    _withdraw(intake, sender, root.id, rounds[-1][0], now, note)
 
 
 def add(intake: Intake, profile: int, wanted: AddedIn, now: datetime, by: Actor) -> str:
@@ -171,9 +175,9 @@ def add(intake: Intake, profile: int, wanted: AddedIn, now: datetime, by: Actor)
     number = secrets.token_hex(6)
     root = _root(intake, profile)
     said = {"text": text} | ({"complaint_id": number} if wanted.kind == "complaint" else {})
-    _say(intake, _sender(intake, now), root, ADDED[wanted.kind], said, f"{wanted.kind}-{number}", now)
     # The log says that something was added, and not what: what a customer said belongs to them alone.
-    _note(intake, root, by, f"add {wanted.kind}", now, {})
+    note = _noting(root, by, f"add {wanted.kind}", now, {})
+    _say(intake, _sender(intake, now), root, ADDED[wanted.kind], said, f"{wanted.kind}-{number}", now, note)
     return number
 
 
@@ -186,9 +190,8 @@ def settle(intake: Intake, profile: int, case: str, now: datetime, by: Actor) ->
         raise NotFound("open complaint of this customer", case)
     _say(
         intake, _sender(intake, now), root, "Complaint Closed", {"complaint_id": case} if case else {},
-        f"settled-{secrets.token_hex(6)}", now,
+        f"settled-{secrets.token_hex(6)}", now, _noting(root, by, "settle complaint", now, {}),
     )  # fmt: skip
-    _note(intake, root, by, "settle complaint", now, {})
 
 
 def _told(
@@ -220,14 +223,21 @@ def _told(
     return found
 
 
-def _withdraw(intake: Intake, sender: Sender, root: int, message_id: str, now: datetime) -> None:
-    _say(intake, sender, root, WITHDRAWN, {"message_id": message_id}, f"{message_id}-withdrawn", now)
+def _withdraw(intake: Intake, sender: Sender, root: int, message_id: str, now: datetime, note: Note) -> None:
+    _say(intake, sender, root, WITHDRAWN, {"message_id": message_id}, f"{message_id}-withdrawn", now, note)
 
 
 def _say(
-    intake: Intake, sender: Sender, root: int, name: str, said: Mapping[str, Any], message_id: str, now: datetime
+    intake: Intake,
+    sender: Sender,
+    root: int,
+    name: str,
+    said: Mapping[str, Any],
+    message_id: str,
+    now: datetime,
+    note: Note,
 ) -> None:
-    if tell(intake, sender, root, name, said, at=now, now=now, message_id=message_id) is None:
+    if tell(intake, sender, root, name, said, at=now, now=now, message_id=message_id, along=note) is None:
         raise NotFound("customer", root)
 
 
@@ -240,6 +250,5 @@ def _root(intake: Intake, profile: int) -> int:
         return customers.root_of(session, profile).id
 
 
-def _note(intake: Intake, root: int, by: Actor, action: str, now: datetime, after: Mapping[str, Any]) -> None:
-    with transaction(intake.sessions) as session:
-        admin_log.record(session, by, action, "customer", root, now, after=after)
+def _noting(root: int, by: Actor, action: str, now: datetime, after: Mapping[str, Any]) -> Note:
+    return lambda session: admin_log.record(session, by, action, "customer", root, now, after=after)

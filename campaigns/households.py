@@ -14,11 +14,11 @@ import msgspec
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from base.db import transaction
 from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
 from campaigns.merges import named
 from signals import cohabiting
+from signals.cohabiting import Along
 from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY, Dwelling
 from signals.grouping import CERTAIN, HOME_MOST, HOUSEHOLD_MOST
 from signals.homes import Kind
@@ -224,8 +224,8 @@ def join(intake: Intake, profile: int, other: int, role: str, why: str, now: dat
 
     Raises NotFound, InvalidInput naming `other`, `role` or `why`, Unavailable.
     """
-    cohabiting.join(intake, profile, other, role, why, now, by=named(by))
-    _note(intake, profile, "join household", {"other": other, "role": role or None}, now, by)
+    note = _noting("join household", {"other": other, "role": role or None}, now, by)
+    cohabiting.join(intake, profile, other, role, why, now, by=named(by), along=note)
 
 
 def leave(intake: Intake, profile: int, why: str, now: datetime, by: Actor, *, elsewhere: bool = False) -> None:
@@ -233,12 +233,11 @@ def leave(intake: Intake, profile: int, why: str, now: datetime, by: Actor, *, e
 
     Raises NotFound, InvalidInput naming `household` or `why`, Unavailable.
     """
-    cohabiting.leave(intake, profile, why, now, by=named(by), elsewhere=elsewhere)
-    _note(intake, profile, "leave household", {"of": "parents" if elsewhere else "home"}, now, by)
+    note = _noting("leave household", {"of": "parents" if elsewhere else "home"}, now, by)
+    cohabiting.leave(intake, profile, why, now, by=named(by), elsewhere=elsewhere, along=note)
 
 
-def _note(intake: Intake, profile: int, action: str, after: dict[str, Any], now: datetime, by: Actor) -> None:
-    # Why is kept with the claim, which an erasure deletes, and not in the log, which it does not.
-    with transaction(intake.sessions) as session:
-        root = customers.root_of(session, profile).id
-        admin_log.record(session, by, action, "customer", root, now, after=after)
+def _noting(action: str, after: dict[str, Any], now: datetime, by: Actor) -> Along:
+    """What writes the line of the admin log. Why is kept with the claim, which an erasure deletes, and not in the log,
+    which it does not."""
+    return lambda session, root: admin_log.record(session, by, action, "customer", root, now, after=after)

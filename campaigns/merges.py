@@ -22,6 +22,7 @@ from signals.identity import AHEAD, MATCHES, MEMBERS, TIES, TieRefusal
 from signals.intake import Intake, take_apart
 from signals.joining import BY_HAND, BY_LIKENESS
 from signals.profiles import IDENTIFIER_VALUE, ProfileLink
+from signals.separation import Cut
 
 MAX_MERGES: Final = 200
 MAX_REFUSED: Final = 100
@@ -306,12 +307,14 @@ def undo(intake: Intake, profile: int, merge: int, now: datetime, by: Actor) -> 
         row = session.get(ProfileLink, merge)
         if row is None or row.child_end not in members or row.parent_end not in members:
             raise NotFound("merge", merge)
-    done = take_apart(intake, merge, now, apart=True, by=named(by))
-    if done is None:
-        raise Conflict("This merge is undone already.")
-    with transaction(intake.sessions) as session:
+
+    def note(session: Session, done: Cut) -> None:
         after = {"customers": [done.stays, done.leaves]}
         admin_log.record(session, by, "undo merge", "customer", done.stays, now, before={"merge": merge}, after=after)
+
+    done = take_apart(intake, merge, now, apart=True, by=named(by), along=note)
+    if done is None:
+        raise Conflict("This merge is undone already.")
     return done.stays, done.leaves
 
 
@@ -322,12 +325,12 @@ def join(intake: Intake, profile: int, other: int, now: datetime, by: Actor) -> 
     """
     with transaction(intake.sessions) as session:
         evidence = _speaking(session, profile, other)
-    number = joining.join(intake, profile, other, now, by=named(by), evidence=evidence)
-    with transaction(intake.sessions) as session:
-        root = customers.root_of(session, profile).id
+
+    def note(session: Session, number: int, root: int) -> None:
         after = {"merge": number, "profiles": [profile, other]}
         admin_log.record(session, by, "merge", "customer", root, now, after=after)
-    return number
+
+    return joining.join(intake, profile, other, now, by=named(by), evidence=evidence, along=note)
 
 
 def _speaking(session: Session, profile: int, other: int) -> dict[str, Any] | None:

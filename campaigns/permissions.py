@@ -155,14 +155,17 @@ def state(intake: Intake, root: int, purpose: str, granted: bool, why: str, now:
     if not wording or len(wording) > suppression.WHY_LENGTH:
         raise InvalidInput("why", f"say in 1 to {suppression.WHY_LENGTH} characters when and how they said so")
     name = f"support-{secrets.token_hex(16)}"
+
+    def note(session: Session) -> None:
+        # Not why: what a customer said belongs to them alone, and is kept with the word.
+        said = {"purpose": purpose, "granted": granted}
+        admin_log.record(session, by, "state consent", "customer", root, now, after=said)
+
     done = consent.set_consent(
-        intake, root, purpose, granted, at=now, now=now, via="support", message_id=name, wording=wording
+        intake, root, purpose, granted, at=now, now=now, via="support", message_id=name, wording=wording, along=note
     )
     if not done:
         raise NotFound("customer", root)
-    # The log says what was stated, and not why: what a customer said belongs to them alone, and is kept with the word.
-    said = {"purpose": purpose, "granted": granted}
-    intake.settle(lambda session: admin_log.record(session, by, "state consent", "customer", root, now, after=said))
 
 
 def lift(session: Session, root: int, mark: str, why: str, now: datetime, by: Actor) -> None:

@@ -47,6 +47,8 @@ REQUIRED: Final = ("database_url", "redis_url", "hash_key", "pii_keys")
 FEED_BYTES: Final = 64 * 1024 * 1024
 SENDERS: Final = 1_000
 SENDER_SECONDS: Final = 1.0
+SHORT: Final = {"i": "identify", "t": "track", "p": "page", "s": "screen", "g": "group", "a": "alias"}
+"""How Segment's browser SDK addresses single calls: by the first letter of their type."""
 SWITCH_SECONDS: Final = 0.001
 """How long a thread may keep the interpreter from others. A single signal takes it again after each of its ten round
 trips; at Python's own 5 ms it would wait for a batch that is being folded five times as long, each time."""
@@ -199,18 +201,22 @@ def _begin() -> None:
 
 @_calls.after_request
 def _end(response: Response) -> Response:
-    """Count the call and let browsers read the answer; a key is not a cookie, so any origin may be told."""
+    """Count the call and let browsers read the answer; a key is not a cookie, so any origin may be told and any header
+    sent: SDKs have some of their own."""
     call = (request.view_args or {}).get("call") or (request.url_rule.rule if request.url_rule else "unknown")
     _desk().calls.labels(call, str(response.status_code)).observe(monotonic() - g.began)
     if origin := request.headers.get("Origin"):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Allow-Headers"] = "authorization, content-type, content-encoding"
+        if asked := request.headers.get("Access-Control-Request-Headers"):
+            response.headers["Access-Control-Allow-Headers"] = asked
         response.headers["Access-Control-Max-Age"] = "86400"
         response.headers["Vary"] = "Origin"
     return response
 
 
 @_calls.post("/batch")
+@_calls.post("/b")
+@_calls.post("/import")
 def take_batch() -> Response:
     """Many events of any type. 200 also when some are refused: those are listed in the answer, the others are kept."""
     outcomes = _desk().take(requests.batch(requests.body_of(request)), "batch")
@@ -282,6 +288,16 @@ def take_call(call: str) -> Response:
         response.status_code = 403 if outcome.untrusted else 400
         return response
     return jsonify(success=True, status=outcome.status)
+
+
+for _short, _call in SHORT.items():
+    _calls.add_url_rule(f"/{_short}", _short, take_call, methods=["POST"], defaults={"call": _call})
+
+
+@_calls.post("/m")
+def take_metrics() -> Response:
+    """What Segment's browser SDK tells of itself: taken and thrown away."""
+    return jsonify(success=True)
 
 
 @_health.get("/healthz")

@@ -8,7 +8,7 @@ not bring them back; joining revives them.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -25,9 +25,21 @@ from signals.household import ROLES, Role
 from signals.intake import Intake, regroup
 
 WHY_LENGTH: Final = 500
+Along = Callable[[Session, int], None]
+"""What is done in the same transaction, with the root of whom it is about."""
 
 
-def join(intake: Intake, profile: int, other: int, role: str, why: str, now: datetime, *, by: str) -> None:
+def join(
+    intake: Intake,
+    profile: int,
+    other: int,
+    role: str,
+    why: str,
+    now: datetime,
+    *,
+    by: str,
+    along: Along = lambda session, root: None,
+) -> None:
     """Have a customer live with another one from now on, or be their grown-up child elsewhere; `role` may be empty.
 
     In effect for the next open of everybody there when it returns. Raises NotFound, InvalidInput naming `other`, `role`
@@ -35,17 +47,26 @@ def join(intake: Intake, profile: int, other: int, role: str, why: str, now: dat
     """
     if role and role not in ROLES:
         raise InvalidInput("role", f"must be one of {', '.join(ROLES)}")
-    intake.settle(partial(_join, profile, other, role or None, reason(why), now, by))
+    intake.settle(partial(_join, profile, other, role or None, reason(why), now, by, along))
     regroup(intake, {profile, other}, now)
 
 
-def leave(intake: Intake, profile: int, why: str, now: datetime, *, by: str, elsewhere: bool = False) -> None:
+def leave(
+    intake: Intake,
+    profile: int,
+    why: str,
+    now: datetime,
+    *,
+    by: str,
+    elsewhere: bool = False,
+    along: Along = lambda session, root: None,
+) -> None:
     """Have a customer be of their household no longer; with `elsewhere`, no longer be anybody's grown-up child.
 
     In effect for the next open of everybody there when it returns. Raises NotFound, InvalidInput naming `household`
     when they are of none, or `why`; Unavailable.
     """
-    intake.settle(partial(_leave, profile, reason(why), now, by, elsewhere))
+    intake.settle(partial(_leave, profile, reason(why), now, by, elsewhere, along))
     regroup(intake, {profile}, now)
 
 
@@ -74,7 +95,9 @@ _END: Final = text("""
 """).bindparams(bindparam("why", type_=CLAIM_ENDED_WHY))
 
 
-def _join(profile: int, other: int, role: Role | None, why: str, now: datetime, by: str, session: Session) -> None:
+def _join(
+    profile: int, other: int, role: Role | None, why: str, now: datetime, by: str, along: Along, session: Session
+) -> None:
     roots = belonging.living(session, [profile, other])
     for number in (profile, other):
         if number not in roots:
@@ -95,9 +118,10 @@ def _join(profile: int, other: int, role: Role | None, why: str, now: datetime, 
     if role != "grown_child":
         _mark(session, _REVIVE, root, {key, home.address})
     claiming.queue(session, [root, theirs])
+    along(session, root)
 
 
-def _leave(profile: int, why: str, now: datetime, by: str, elsewhere: bool, session: Session) -> None:
+def _leave(profile: int, why: str, now: datetime, by: str, elsewhere: bool, along: Along, session: Session) -> None:
     root = belonging.living(session, [profile]).get(profile)
     if root is None:
         raise NotFound("customer", profile)
@@ -109,6 +133,7 @@ def _leave(profile: int, why: str, now: datetime, by: str, elsewhere: bool, sess
         raise InvalidInput("household", "this customer is of none")
     _mark(session, _END, root, keys, now=now, by=by, why=why, home=not elsewhere)
     claiming.queue(session, [root])
+    along(session, root)
 
 
 def _mark(session: Session, statement: TextClause, root: int, keys: Collection[bytes | None], **values: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Identity, Index, select, text
@@ -44,18 +45,20 @@ def set_consent(
     via: str,
     message_id: str,
     wording: str | None = None,
+    along: Callable[[Session], None] = lambda session: None,
 ) -> bool:
     """Record what a person said to us at `at` (by the unsubscribe page, to support): in effect when this returns.
 
-    It is a signal like any other, so a rebuild knows it; `message_id` makes it idempotent. False when there is no such
-    profile or it was erased. Raises InvalidInput for an unknown purpose, Unavailable when a store is away.
+    It is a signal like any other, so a rebuild knows it; `message_id` makes it idempotent. `along` is done in the same
+    transaction. False when there is no such profile or it was erased. Raises InvalidInput for an unknown purpose,
+    Unavailable when a store is away.
     """
     if purpose not in PURPOSES:
         raise InvalidInput("purpose", f"must be one of {', '.join(PURPOSES)}")
     sender = intake.settle(lambda session: keyless_sender(session, INTERNAL, now))
     said = {"purpose": purpose, "granted": granted, "via": via} | ({"wording": wording} if wording else {})
-    told = tell(intake, sender, profile, "Consent Changed", said, at=at, now=now, message_id=message_id)
-    return told is not None
+    name = "Consent Changed"
+    return tell(intake, sender, profile, name, said, at=at, now=now, message_id=message_id, along=along) is not None
 
 
 def consents(session: Session, profile: int) -> list[ConsentFact]:

@@ -47,7 +47,7 @@ from signals.origins import Origin
 from signals.owners import Whose, resolve
 from signals.publishing import HOT_STORE, Publisher
 from signals.reading import Item, Outcome, Reader, Reading
-from signals.separation import Cut, HubFound, cut
+from signals.separation import Along, Cut, HubFound, cut
 from signals.signal import Arrival
 from signals.sources import Sender
 from signals.state import ProfileState
@@ -224,20 +224,22 @@ def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Sta
     raise Unavailable("The database")
 
 
-def take_apart(intake: Intake, link: int, now: datetime, *, apart: bool, by: str = "") -> Cut | None:
+def take_apart(
+    intake: Intake, link: int, now: datetime, *, apart: bool, by: str = "", along: Along = lambda session, done: None
+) -> Cut | None:
     """Undo a merge and publish the states of both; in effect for the next open when it returns. None when somebody
     has just undone it.
 
-    `apart`: a person (`by`) said that they are two. Raises NotFound, Unavailable; doing it again is safe.
+    `apart`: a person (`by`) said that they are two. `along` is done in the same transaction. Raises NotFound,
+    Unavailable; doing it again is safe.
     """
+
+    def work(session: Session) -> Cut:
+        known = (intake.categories, intake.definitions, intake.segments)
+        return cut(session, *known, link, now, apart=apart, by=by, along=along)
+
     try:
-        done = carry(
-            intake,
-            lambda session: cut(
-                session, intake.categories, intake.definitions, intake.segments, link, now, apart=apart, by=by
-            ),
-            lambda done: done.standings,
-        )
+        done = carry(intake, work, lambda done: done.standings)
     except InvalidInput:
         return None
     regroup(intake, moved(done.standings), now)

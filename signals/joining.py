@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -25,18 +25,30 @@ BY_LIKENESS: Final = "likeness"
 
 
 def join(
-    intake: Intake, one: int, other: int, now: datetime, *, by: str, evidence: Mapping[str, Any] | None = None
+    intake: Intake,
+    one: int,
+    other: int,
+    now: datetime,
+    *,
+    by: str,
+    evidence: Mapping[str, Any] | None = None,
+    along: Callable[[Session, int, int], None] = lambda session, number, root: None,
 ) -> int:
     """Merge the persons that these two profiles belong to, and return the number of the merge.
 
-    What is known to speak for it, `evidence`, is kept with the link.
+    What is known to speak for it, `evidence`, is kept with the link. `along` is done in the same transaction, with the
+    number of the merge and the root of who is one now.
 
     In effect for the next open when it returns. That somebody had kept the two apart is taken back. Raises NotFound,
     InvalidInput when they are one person already or would be too large for one, Unavailable.
     """
-    number, standing = carry(
-        intake, partial(_join, intake, one, other, now, by, evidence=evidence), lambda done: [done[1]]
-    )
+
+    def work(session: Session) -> tuple[int, Standing]:
+        number, standing = _join(intake, one, other, now, by, session, evidence=evidence)
+        along(session, number, standing.root.id)
+        return number, standing
+
+    number, standing = carry(intake, work, lambda done: [done[1]])
     regroup(intake, moved([standing]), now)
     return number
 

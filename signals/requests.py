@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 import zlib
 from base64 import b64decode
 from collections.abc import Mapping
@@ -73,6 +74,7 @@ class _Single(msgspec.Struct):
     writeKey: Any = None  # noqa: N815
 
 
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _BATCH: Final = msgspec.json.Decoder(_Batch)
 _CHANGES: Final = msgspec.json.Decoder(_Changes)
 _SINGLE: Final = msgspec.json.Decoder(_Single)
@@ -210,7 +212,10 @@ def changes(body: bytes, now: datetime) -> tuple[list[Any], datetime]:
         raise InvalidInput("changes", f"may have at most {CHANGES} items")
     if told.at is not None and told.at.tzinfo is None:
         raise InvalidInput("at", "must be a time with an offset")
-    return told.changes, now if told.at is None else min(told.at.astimezone(UTC), now)
+    try:
+        return told.changes, now if told.at is None else min(told.at.astimezone(UTC), now)
+    except OverflowError:
+        raise InvalidInput("at", "is beyond all calendars") from None
 
 
 def _mended(body: bytes, error: Exception) -> Envelope:
@@ -232,4 +237,5 @@ def _no_constant(name: str) -> float:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    """A text that can be written; None for anything else, as one with half a surrogate pair."""
+    return value if isinstance(value, str) and not _HALF_PAIR.search(value) else None

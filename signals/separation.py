@@ -8,7 +8,7 @@ cannot answer, comes back as it was kept with the link.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -48,6 +48,9 @@ class Cut:
     standings: list[Standing]
 
 
+Along = Callable[[Session, Cut], None]
+"""What is done in the transaction of a merge that is undone, once it is."""
+
 _BY_HUB: Final = text("""
     SELECT l.id FROM unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[])) AS w (type, hash)
     JOIN profile_link l ON l.claim_hash = w.hash AND l.claim_type = w.type
@@ -77,6 +80,7 @@ def cut(
     *,
     apart: bool,
     by: str = "",
+    along: Along,
 ) -> Cut:
     """Undo one merge. `apart`: a person (`by`) said that they are two, so nothing but a person joins them again.
 
@@ -99,7 +103,9 @@ def cut(
     leaves = _leave(session, row, stays)
     countoutbox.note(session, (stays.id, leaves.id))
     claiming.mark(session, (stays, leaves))
-    return Cut(stays.id, leaves.id, _stand(session, categories, definitions, segments, (stays, leaves), now))
+    done = Cut(stays.id, leaves.id, _stand(session, categories, definitions, segments, (stays, leaves), now))
+    along(session, done)
+    return done
 
 
 # Identifiers before profiles, as everybody takes them; undone by the time the lock is there, all of it is taken back.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -123,13 +124,11 @@ def quantity(value: object, path: str) -> int:
 
 def moment(value: object, path: str) -> datetime:
     """A time with an offset, or without one in UTC. Raises InvalidInput."""
-    try:
-        found = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        found = None
-    if found is None:
-        raise InvalidInput(path, "must be a moment")
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+    if isinstance(value, str):
+        with suppress(ValueError, OverflowError):
+            found = datetime.fromisoformat(value)
+            return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+    raise InvalidInput(path, "must be a moment")
 
 
 def number(value: object, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -45,16 +45,18 @@ def tell(
     at: datetime,
     now: datetime,
     message_id: str,
+    along: Callable[[Session], None] = lambda session: None,
 ) -> Outcome | None:
     """Store one `track` call about this profile, fold and publish it, as if a server had sent it.
 
-    `message_id` makes it idempotent: the same fact told twice counts once. None when there is no such profile or it
-    was erased. Raises InvalidInput naming the property, Unavailable when a store is away.
+    `message_id` makes it idempotent: the same fact told twice counts once. `along` is done in the same transaction,
+    with the first of them. None when there is no such profile or it was erased. Raises InvalidInput naming the
+    property, Unavailable when a store is away.
     """
     reading = read(intake, sender, [Fact(profile, event, properties, at, message_id)], now)
     if reading.refusals:
         raise InvalidInput(reading.refusals[0].field, reading.refusals[0].message)
-    settled = intake.settle(partial(_told, intake, sender, profile, reading))
+    settled = intake.settle(partial(_told, intake, sender, profile, reading, along))
     if settled is None:
         return None
     outcome, standings, notes = settled
@@ -101,7 +103,12 @@ def keep(session: Session, intake: Intake, sender: Sender, facts: Sequence[Fact]
 
 
 def _told(
-    intake: Intake, sender: Sender, profile: int, reading: Reading, session: Session
+    intake: Intake,
+    sender: Sender,
+    profile: int,
+    reading: Reading,
+    along: Callable[[Session], None],
+    session: Session,
 ) -> tuple[Outcome, list[Standing], list[int]] | None:
     root = belonging.living(session, [profile]).get(profile)
     if root is None:
@@ -111,4 +118,5 @@ def _told(
     if find(session, sender, [item.signal.message_id]):
         return Outcome("duplicate"), [], []
     standings = absorb(session, intake, sender, [item], reading.now)
+    along(session)
     return Outcome("accepted"), standings, outbox.note(session, [entry.root.id for entry in standings])

@@ -66,6 +66,8 @@ def test_it_takes_the_key_from_the_header_or_the_body_and_from_nowhere_else(http
     )
     assert post(http, "/v1/track", event, name="stranger").status_code == 401
     assert http.post("/v1/track", json=event, headers={"Authorization": "Basic %%%"}).status_code == 401
+    half = b'{"batch": [{"type": "track", "userId": "u", "event": "\\ud800"}], "writeKey": "\\ud800"}'
+    assert http.post("/v1/batch", data=half).status_code == 401
 
 
 @pytest.mark.feature("DE-31")
@@ -327,6 +329,38 @@ def test_it_answers_browsers_across_origins_and_holds_them_to_the_list(http: Fla
     event = viewed("Shoes", anonymousId="a1")
     assert post(http, "/v1/track", event, "listed", Origin="https://shop.example.com").status_code == 200
     assert post(http, "/v1/track", event, "listed", Origin="https://else.example.com").status_code == 403
+
+
+SHORT = [("i", "identify"), ("t", "track"), ("p", "page"), ("s", "screen"), ("g", "group")]
+
+
+def test_it_takes_what_segments_browser_sdk_sends(http: FlaskClient, desk: Desk) -> None:
+    site = "https://shop.example.com"
+
+    def sent(path: str, body: dict[str, Any]) -> tuple[int, str | None]:
+        """As the SDK sends: as plain text, the key in the header too, from a page of the shop."""
+        answer = http.post(
+            path, data=json.dumps(body), headers=key("site") | {"Origin": site}, content_type="text/plain"
+        )
+        return answer.status_code, answer.headers.get("Access-Control-Allow-Origin")
+
+    asked = {"Origin": site, "Access-Control-Request-Headers": "authorization,x-retry-count"}
+    before = http.options("/v1/t", headers=asked)
+    assert before.headers["Access-Control-Allow-Headers"] == "authorization,x-retry-count"
+    for short, type_ in SHORT:
+        body = {"anonymousId": "a1", "event": "Product Viewed", "groupId": "g1", "messageId": short, "writeKey": "site"}
+        assert sent(f"/v1/{short}", body | {"type": type_}) == (200, site)
+    tied = {"anonymousId": "a1", "previousId": "a1", "userId": "u1"}
+    assert post(http, "/v1/a", tied).status_code == 200
+    for path in ("/v1/b", "/v1/import"):
+        assert sent(path, {"batch": [call("track", event=path, anonymousId="a1")]}) == (200, site)
+    assert sent("/v1/m", {"series": [{"type": "Counter", "metric": "analytics_js.invoke"}]}) == (200, site)
+
+    assert [type_ for (type_,) in desk.rows("SELECT type FROM event ORDER BY id")] == [
+        "identify", "track", "page", "screen", "group", "alias", "track", "track",
+    ]  # fmt: skip
+    told = http.get("/metrics").text
+    assert 'latebind_signals_seconds_count{call="page",status="200"} 1.0' in told
 
 
 def test_it_is_not_ready_at_an_older_schema_and_stays_so_beside_a_newer(

@@ -209,6 +209,8 @@ def test_it_tells_every_change_that_is_refused(desk: Desk, http: FlaskClient) ->
         ({}, "changes"),
         ({"changes": [], "at": "yesterday"}, "at"),
         ({"changes": [], "at": "2026-03-01T12:00:00"}, "at"),
+        ({"changes": [], "at": "0001-01-01T00:00:00+14:00"}, "at"),
+        ({"changes": [], "at": "9999-12-31T23:59:59-14:00"}, "at"),
         (b"{", ""),
         (b"\xff", ""),
         (b'{"changes":' + b"[" * 100_000, ""),
