@@ -44,7 +44,7 @@ class Placement:
     """An order as it counts: its lines net of returns, with gifts marked, and what was paid, unless `void`.
 
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
-    installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose contents it has,
+    installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose goods it has,
     `paid` what it came to before anything was given back (None: nobody told), `back` the money that was, and
     `share` the part of its goods that came back, 0 to 1, with `returns` corrections: those that found some of them.
     """
