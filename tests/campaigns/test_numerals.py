@@ -38,7 +38,9 @@ def test_it_refuses_a_comma_that_may_stand_between_thousands(field: str, typed: 
 
 
 @pytest.mark.parametrize(
-    ("typed", "number"), [("4.50", "4.5"), ("4,5", "4.5"), ("1,0000", "1"), ("4.250", "4.25"), ("-3", "-3")]
+    ("typed", "number"),
+    [("4.50", "4.5"), ("4,5", "4.5"), ("1,0000", "1"), ("4.250", "4.25"), ("-3", "-3"), ("0,125", "0.125"),
+     ("-0,250", "-0.25"), ("1234,567", "1234.567")],
 )  # fmt: skip
 def test_it_reads_a_point_and_a_comma_before_decimals(typed: str, number: str) -> None:
     assert format(numerals.numeral(typed, "x").normalize(), "f") == number
