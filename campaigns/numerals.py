@@ -16,8 +16,8 @@ _GROUPED: Final = re.compile(r"[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?")
 def numeral(text: str, field: str, words: str = "must be a number") -> Decimal:
     """The number that a text says, such as 4.50, 4,50 or -3.
 
-    Raises InvalidInput naming the field: with these words for what is no number, and for a comma before three digits,
-    which stands before decimals for some and between thousands for others.
+    Raises InvalidInput naming the field: with these words for what is no number, and for a comma between up to three
+    digits, of which the first is no 0, and three: it stands before decimals for some, between thousands for others.
     """
     said = refuse_grouped(text.strip(), field)
     if not _NUMERAL.fullmatch(said):

@@ -48,15 +48,17 @@ _FIND = text("""
 # What several profiles of a person stated counts once, what nobody came under not at all.
 _DETAILS = text("""
     WITH held AS (
-        SELECT m.root_id, i.type, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
+        SELECT m.root_id, i.type, i.value_hash, bool_or(i.owns) AS owns, (array_agg(i.value))[1] AS value
         FROM profile m JOIN identifier i ON i.profile_id = m.id
         WHERE m.root_id = ANY(:roots) AND NOT i.presumed GROUP BY m.root_id, i.type, i.value_hash
     )
     SELECT m.root_id, m.members, array_remove(array_agg(h.type), NULL) AS kinds,
-           array_agg(h.type) FILTER (WHERE NOT h.owns) AS shared_types,
-           array_agg(h.value) FILTER (WHERE NOT h.owns) AS shared_values
+           array_agg(h.type) FILTER (WHERE NOT h.owns) AS types, array_agg(h.value) FILTER (WHERE NOT h.owns) AS sealed,
+           array_agg(p.root_id) FILTER (WHERE NOT h.owns) AS owners
     FROM (SELECT root_id, count(*) AS members FROM profile WHERE root_id = ANY(:roots) GROUP BY root_id) AS m
-    LEFT JOIN held h USING (root_id) GROUP BY m.root_id, m.members
+    LEFT JOIN held h USING (root_id)
+    LEFT JOIN identifier o ON o.owns AND NOT h.owns AND o.type = h.type AND o.value_hash = h.value_hash
+    LEFT JOIN profile p ON p.id = o.profile_id GROUP BY m.root_id, m.members
 """)
 _APART = text("""
     SELECT c.root_id AS one, p.root_id AS other
@@ -91,12 +93,12 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
 
 def describe(session: Session, roots: Mapping[int, Person]) -> None:
     """Say of these roots, by their id, what a merge must know."""
-    vault = vault_of(session)
+    vault, place = vault_of(session), IDENTIFIER_VALUE.place
     for row in session.execute(_DETAILS, {"roots": list(roots)}):
         person = roots[row.root_id]
         person.members, person.held = row.members, Counter(row.kinds)
-        shared = (vault.open(sealed, IDENTIFIER_VALUE.place).decode() for sealed in row.shared_values or ())
-        person.shares = set(zip(row.shared_types or (), shared, strict=True))
+        shared = zip(row.types or (), row.sealed or (), row.owners or (), strict=True)
+        person.shares = {(kind, vault.open(value, place).decode()): roots.get(owner) for kind, value, owner in shared}
     if len(roots) > 1:
         for row in session.execute(_APART, {"roots": list(roots)}):
             roots[row.one].apart.add(roots[row.other])

@@ -32,10 +32,10 @@ _MERGED: Final = text("""
     SELECT DISTINCT p.root_id FROM profile p JOIN profile other ON other.root_id = p.root_id AND other.id <> p.id
     WHERE p.id = ANY(:profiles)
 """)
-# Drawn, so that those whose node is away keep none of the others waiting for good.
+# Drawn among the oldest, so that several recorders are not after the same people.
 _WAITING: Final = text("""
-    SELECT DISTINCT p.root_id FROM (SELECT profile_id FROM count_due ORDER BY random() LIMIT :most) AS due
-    JOIN profile p ON p.id = due.profile_id
+    SELECT p.root_id FROM (SELECT profile_id FROM count_due ORDER BY id LIMIT :most) AS due
+    JOIN profile p ON p.id = due.profile_id GROUP BY p.root_id ORDER BY random()
 """)
 _DONE: Final = text("""
     DELETE FROM count_due d USING profile p WHERE p.id = d.profile_id AND p.root_id = ANY(:roots)
@@ -54,7 +54,7 @@ def merged(session: Session, profiles: Collection[int]) -> list[int]:
 
 
 def waiting(session: Session) -> list[int]:
-    """The roots of people who wait, of at most AT_ONCE notes."""
+    """The roots of people who wait, of the oldest notes, at most AT_ONCE; who is noted anew is behind the others."""
     return list(session.scalars(_WAITING, {"most": AT_ONCE}))
 
 

@@ -162,7 +162,8 @@ class Person:
     """A profile while a batch is resolved; after a merge, `root` is the one that speaks for it. `id` 0 until inserted.
 
     `age` orders the new ones. Of a root are said: how many profiles it speaks for, how many identifiers of each kind
-    they have, which of them they share with an owner, and from whom somebody has kept it apart.
+    they have, which of them they share, each with its owner if that is a person of the batch, and from whom somebody
+    has kept it apart.
     """
 
     id: int = 0
@@ -170,7 +171,7 @@ class Person:
     merged_into: Person | None = None
     members: int = 1
     held: Counter[ClaimType] = field(default_factory=Counter)
-    shares: set[Claim] = field(default_factory=set)
+    shares: dict[Claim, Person | None] = field(default_factory=dict)
     apart: set[Person] = field(default_factory=set)
 
     def root(self) -> Person:
@@ -227,8 +228,11 @@ def merge(here: Person, there: Person, reason: str, claim: Claim | None = None, 
     ends = (here, there) if first else (there, here)
     child.merged_into = parent
     parent.members += child.members
-    parent.held += child.held
-    parent.shares |= child.shares
+    shares = parent.shares | child.shares
+    owned = {claim for claim, owner in shares.items() if owner is not None and owner.root() is parent}
+    twice = owned | (parent.shares.keys() & child.shares.keys())
+    parent.held = parent.held + child.held - Counter(kind for kind, _ in twice)
+    parent.shares = {claim: owner for claim, owner in shares.items() if claim not in owned}
     for stranger in child.apart:
         stranger.apart.add(parent)
     parent.apart |= child.apart

@@ -44,14 +44,14 @@ class Placement:
     """An order as it counts: its lines net of returns, with gifts marked, and what was paid, unless `void`.
 
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
-    installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose contents it has,
+    installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose goods it has,
     `paid` what it came to before anything was given back (None: nobody told), `back` the money that was, and
     `share` the part of its goods that came back, 0 to 1, with `returns` corrections: those that found some of them.
     """
 
     __slots__ = (
-        "_is_paid_back", "_is_priced", "_kept", "_pieces", "_prices", "amount", "back", "currency", "lines", "paid",
-        "rate", "returns", "share", "time_ms", "told_by", "void",
+        "_is_emptied", "_is_paid_back", "_is_priced", "_kept", "_pieces", "_prices", "amount", "back", "currency",
+        "lines", "paid", "rate", "returns", "share", "time_ms", "told_by", "void",
     )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
@@ -60,6 +60,7 @@ class Placement:
         self.currency, self.rate = "", PAR
         self.back, self.returns, self.share = 0, 0, 0.0
         self.lines: list[Line] = []
+        self._is_emptied = False
         self.told_by = event.arrival
         self.replace(event)
 
@@ -73,6 +74,7 @@ class Placement:
             self.currency, self.rate = event.currency, event.rate
         if event.lines or event.emptied:
             self.lines, self.told_by = list(event.lines), event.arrival
+            self._is_emptied = event.emptied
         self.paid = paid(event)
         self.amount = self._kept = self.paid or 0
         prices = [line.quantity * line.cents for line in self.lines if line.cents is not None]
@@ -124,7 +126,7 @@ class Placement:
         if self.lines != before:
             gone = pieces - sum([line.quantity for line in self.lines])
             self._come_back(worth / self._prices if self._prices else gone / self._pieces)
-        elif returned and not before:
+        elif returned and not (before or self._is_emptied):
             self._come_back(money / self.paid if self.paid else 0.0)
 
     def _pay_back(self, money: int) -> None:
@@ -146,7 +148,7 @@ class Placement:
 
     def _end(self, *, came: bool) -> None:
         self.lines, self.amount, self.void = [], 0, True
-        self.share, self.returns = 1.0, self.returns + came
+        self.share, self.returns = 1.0, self.returns + (came and not self._is_emptied)
 
     def mark(self, event: FoldEvent) -> None:
         """Mark lines as not for the person's own need: those of the product or category named, else all."""

@@ -190,7 +190,7 @@ class Resolution:
         if owns:
             self._owners[claim] = person
         else:
-            person.root().shares.add(claim)
+            person.root().shares[claim] = self._owners.get(claim)
         person.root().held[claim[0]] += 1
         self.identifiers.append(NewIdentifier(claim, person, owns, signal.time))
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from signals.catalog import Listed, Naming
 from signals.foldevent import FoldEvent
 from signals.folding import order_history
-from signals.orders import resolve
+from signals.orders import paid, resolve
 
 BATCH: Final = 500
 """Orders that are read together."""
@@ -26,8 +26,8 @@ BATCH: Final = 500
 class Settled(NamedTuple):
     """An order that came to something else than it told when it was placed.
 
-    `event` is the arrival number of its call, `told_by` of the call whose contents it has. `paid`, `back`, `share`
-    and `returns` are a `Placement`'s, money in hundredths of its `currency` (None: it tells none).
+    `event` is the arrival number of its call, `told_by` of the call whose goods it has. `paid`, `back`, `share` and
+    `returns` are a `Placement`'s, money in hundredths of its `currency` (None: it tells none).
     """
 
     event: int
@@ -85,8 +85,10 @@ def _settled(
             events.setdefault(whose[told.profile], []).append(told.event)
     for own in events.values():
         for index, order in resolve(own).placements.items():
-            event = own[index].arrival
-            if order.returns or order.back or order.told_by != event:
+            event = own[index]
+            is_changed = (order.told_by, order.paid, order.currency) != (event.arrival, paid(event), event.currency)
+            if order.returns or order.back or is_changed:
                 yield Settled(
-                    event, order.told_by, order.paid, order.currency or None, order.back, order.share, order.returns
-                )
+                    event.arrival, order.told_by, order.paid, order.currency or None, order.back, order.share,
+                    order.returns,
+                )  # fmt: skip

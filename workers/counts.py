@@ -4,13 +4,14 @@ Mails carry the profile that they were sent to, for good. Its `used` key counts 
 alone; `Used.others` in it says what counts of the other profiles that are the same person since a merge. That is the
 sum of the others' own counts as the store has them, so it may be made anew at any moment with the same result, and is
 empty again once a merge is undone. It is written only over the very bytes that were read: an open in between keeps its
-count, and the person stays noted. The lock on their root keeps merges and erasures waiting meanwhile.
+count, and the person stays noted. The lock on their root keeps merges and erasures waiting meanwhile, and signals of
+them too, so few are counted in one transaction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from redis import RedisError
 from redis.exceptions import OutOfMemoryError
@@ -18,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base import keys
+from base.clock import monotonic
 from base.db import Numbers, Sessions, transaction
 from base.stores import Store, ask_each, is_clustered
 from render import agree
@@ -25,9 +27,13 @@ from render.facts import Used, decode_used, encode_used
 from render.opening import understood
 from signals import belonging, countoutbox
 
-ROUNDS: Final = 5
-Recorded = Callable[[Session, int], Used]
-"""What one profile was shown and said, by what is on record: for a key that is not there, or not to be understood."""
+FEW: Final = 10
+"""People who are counted in one transaction."""
+SECONDS: Final = 1.0
+"""How long a recorder follows what is noted, at most, before it records again."""
+Recorded = Callable[[Session, Collection[int]], Mapping[int, Used]]
+"""What each of these profiles was shown and said, by what is on record: where a key is not there, or not to be
+understood."""
 _MEMBERS: Final = text("""
     SELECT id, root_id FROM profile WHERE root_id = ANY(:roots) AND erased_at IS NULL ORDER BY root_id, id
 """)
@@ -63,12 +69,17 @@ class Counts:
                 self._step(session, roots)
 
     def follow(self) -> None:
-        """Do what is noted; who cannot be done now stays noted. Raises as `told` does."""
-        for _ in range(ROUNDS):
+        """Do what is noted, for SECONDS; who cannot be done now stays noted. Raises as `told` does."""
+        until = monotonic() + SECONDS
+        while True:
             with transaction(self._sessions) as session:
                 noted = countoutbox.waiting(session)
-                roots, _ = belonging.lock_free(session, noted)
-                self._step(session, roots)
+            for start in range(0, len(noted), FEW):
+                with transaction(self._sessions) as session:
+                    roots, _ = belonging.lock_free(session, noted[start : start + FEW])
+                    self._step(session, roots)
+                if monotonic() >= until:
+                    return
             if len(noted) < countoutbox.AT_ONCE:
                 return
 
@@ -90,26 +101,31 @@ class Counts:
         members: dict[int, list[int]] = {root: [] for root in roots}
         for row in session.execute(_MEMBERS, {"roots": Numbers(roots)}):
             members[row.root_id].append(row.id)
-        told = self._read([keys.used(profile) for person in members.values() for profile in person])
+        held = self._held(session, [profile for person in members.values() for profile in person])
         left = []
         for root, person in members.items():
-            whole = all(keys.used(profile) in told for profile in person)
-            if not whole or not self._write([self._held(session, profile, told) for profile in person]):
+            whole = all(profile in held for profile in person)
+            if not whole or not self._write([held[profile] for profile in person]):
                 left.append(root)
         countoutbox.note(session, left)
         return left
 
-    def _read(self, names: Sequence[str]) -> dict[str, Any]:
+    def _held(self, session: Session, profiles: Sequence[int]) -> dict[int, Held]:
+        """What is held of these profiles, without those whose node of a cluster is away."""
+        told = self._read(profiles)
+        said = {profile: understood(decode_used, data) for profile, data in told.items()}
+        recorded = self._recorded(session, [profile for profile, used in said.items() if used is None])
+        return {profile: Held(profile, told[profile], used or recorded[profile]) for profile, used in said.items()}
+
+    def _read(self, profiles: Sequence[int]) -> dict[int, bytes | None]:
+        names = {keys.used(profile): profile for profile in profiles}
         try:
-            return ask_each(self._store, names, lambda pipe, name: pipe.get(name))
+            told = ask_each(self._store, list(names), lambda pipe, name: pipe.get(name))
         except RedisError:
             if not is_clustered(self._store):
                 raise
             return {}
-
-    def _held(self, session: Session, profile: int, told: Mapping[str, Any]) -> Held:
-        data: bytes | None = told[keys.used(profile)]
-        return Held(profile, data, understood(decode_used, data) or self._recorded(session, profile))
+        return {names[name]: data for name, data in told.items()}
 
     def _write(self, person: Sequence[Held]) -> bool:
         """Write what each of a person's keys is to say; False when one of them could not be, or has changed since."""

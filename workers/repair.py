@@ -7,7 +7,7 @@ by the others; until then it answers the default. Reservations of total caps tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from base import keys
 from base.blobs import FolderBlobs
-from base.db import Sessions, transaction
+from base.db import Numbers, Sessions, transaction
 from base.errors import NotFound, Unavailable
 from base.ids import Delivery
 from base.logs import logger
@@ -48,6 +48,10 @@ from workers.counts import Counts
 MAX_DECISIONS: Final = 20_000
 PLANS_KEPT: Final = 64
 OFFERS_A_STEP: Final = 1_000
+_SHOWN: Final = text("""
+    SELECT DISTINCT profile_id FROM decision
+    WHERE profile_id = ANY(:profiles) AND lane = 'live' AND open_number > 0
+""")
 
 
 class RestoredSlot(msgspec.Struct):
@@ -81,7 +85,7 @@ class Repairs:
         self._intake = intake
         self._wrapping_key = wrapping_key
         self._plans: OrderedDict[str, Plan] = OrderedDict()
-        self.counts = Counts(sessions, store, self._used)
+        self.counts = Counts(sessions, store, self._recorded)
 
     def repair(self, records: Sequence[RepairRecord]) -> int:
         """Restore what the records name, each thing once; returns how many were. Raises RedisError.
@@ -200,8 +204,12 @@ class Repairs:
         newest = session.execute(query.order_by(Decision.at.desc()).limit(MAX_DECISIONS)).all()
         return list(reversed(newest))
 
+    def _recorded(self, session: Session, profiles: Collection[int]) -> dict[int, Used]:
+        """What each of these profiles was shown and said, by what is on record."""
+        shown = set(session.scalars(_SHOWN, {"profiles": Numbers(profiles)})) if profiles else set()
+        return {profile: self._used(session, profile) if profile in shown else Used() for profile in profiles}
+
     def _used(self, session: Session, member: int) -> Used:
-        """What one profile was shown and said, by what is on record."""
         used = Used()
         groups: dict[int, str | None] = {}
         for row in self._decisions(session, [member]):

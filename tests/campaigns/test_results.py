@@ -285,6 +285,25 @@ def test_it_counts_an_order_as_it_was_changed(web: Web) -> None:
         assert tuple(group[name] for name in ("revenue", "margin", "discount", "returns")) == found, change
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [({"total": 60}, (6_000, 2_100)), ({"total": 100, "currency": "USD"}, (0, 0))],
+    ids=["less", "dollars"],
+)
+def test_it_counts_what_an_update_tells_of_money_alone(
+    web: Web, change: dict[str, Any], found: tuple[int, int]
+) -> None:
+    campaign = mailed(web, 1, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    web.shop.send(bought(web, "g0", paid=100))
+    web.shop.clock.advance(DAY)
+    web.shop.send(told("g0", "Order Updated", order_id="of-g0", **change))
+    (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+    assert (group["revenue"], group["margin"]) == found
+
+
 def test_it_counts_orders_and_refunds_of_whoever_is_one_by_now(web: Web) -> None:
     campaign = mailed(web, 2, content_holdout=0.0)
     program = web.program("manager")

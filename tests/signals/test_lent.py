@@ -233,6 +233,33 @@ def test_it_knows_somebody_on_further_devices_by_their_phone(desk: Desk) -> None
     assert refused(desk) == set()
 
 
+@pytest.mark.parametrize("alone", range(5))
+def test_it_counts_a_phone_that_both_of_two_people_stated_once_however_calls_are_cut(desk: Desk, alone: int) -> None:
+    """Whose a signal is goes by who has more cards or phones: it must not matter when the two became one."""
+
+    def sent(run: str, size: int) -> list[list[str]]:
+        phone, two = f"+4922800{run}", f"l-{run}"
+        elk = {"firstName": "Cleo", "lastName": "Elk"}
+        calls = [
+            stated(f"d1-{run}", loyaltyId=two, phone=phone, firstName="Ann", lastName="Bee"),
+            call("track", event="X", anonymousId=f"d1-{run}", context={"traits": elk | {"phone": phone}}),
+            stated(f"d2-{run}", loyaltyId=f"k-{run}", email=f"two{run}@example.com"),
+            call("track", event="X", anonymousId=f"d2-{run}", context={"traits": {"email": f"one{run}@example.com"}}),
+            stated(f"d2-{run}", loyaltyId=two),
+        ]
+        for one in calls[:size]:
+            desk.send(one)
+        desk.send(*calls[size:])
+        names = [one["messageId"] for one in calls]
+        rows = desk.rows("SELECT profile_id, message_id FROM event WHERE message_id = ANY(:names)", names=names)
+        whose: dict[int, list[int]] = {}
+        for row in rows:
+            whose.setdefault(row.profile_id, []).append(names.index(row.message_id))
+        return sorted(map(sorted, whose.values()))
+
+    assert sent("111", alone) == sent("222", 4)
+
+
 @pytest.mark.feature("DE-03")
 def test_it_knows_by_cards_addresses_phones_and_devices_who_is_one_in_any_order() -> None:
     """Below the bounds, those are one who are tied by any chain of calls, however few or many values a call names."""

@@ -120,6 +120,29 @@ def test_a_return_is_what_brings_goods_back_while_some_are_left_whatever_arrives
         assert (order.returns, order.back, order.share, order.void) == (returns, 10_000, 1, True)
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "back"),
+    [
+        ("Order Cancelled", {}, 1000),
+        ("Order Refunded", {}, 1000),
+        ("Order Refunded", {"products": [item("shoes")]}, 0),
+        ("Order Refunded", {"products": [item("shoes")], "total": 4}, 400),
+        ("Order Refunded", {"products": [item("shoes")], "total": 10}, 1000),
+    ],
+)
+def test_no_goods_come_back_of_an_order_that_an_update_emptied(name: str, told: dict[str, Any], back: int) -> None:
+    emptied: dict[str, Any] = {"order_id": "o1", "products": [], "total": 10}
+    calls = [
+        order("o1", item("shoes", price=10)),
+        event("Order Updated", emptied, at=MORNING + HOUR, id="u"),
+        event(name, {"order_id": "o1"} | told, at=MORNING + 2 * HOUR, id="c"),
+    ]
+    placement = resolve(canonical(calls)).placements[0]
+    assert (placement.back, placement.returns) == (back, 0)
+    again = event("Order Updated", {"order_id": "o1", "products": [item("shoes")]}, at=MORNING + 1.5 * HOUR, id="v")
+    assert resolve(canonical([*calls, again])).placements[0].returns == 1
+
+
 def test_a_refund_of_no_money_takes_nothing_back_but_the_products_it_names() -> None:
     for bought, cents in ((order("o1", item("shoes"), item("socks")), 2000), (order("o1", item("shoes", price=0)), 0)):
         nothing = event("Order Refunded", {"order_id": "o1", "total": 0}, id="r")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from base import keys
 from campaigns.campaigns import SlotChoice
@@ -13,10 +15,12 @@ from campaigns.merges import undo
 from render import agree
 from render.arbitration import Fatigue
 from render.facts import Used
+from signals import belonging, countoutbox
 from signals.joining import join
 from tests.campaigns.shop import MANAGER
 from tests.promises.reader import Mail
 from tests.workers.opens import Opens
+from workers import counts
 from workers.repair import Repairs
 
 
@@ -173,3 +177,51 @@ def test_nothing_comes_back_of_whoever_was_erased(opens: Opens, repairs: Repairs
     repairs.restore_person(bob.token.profile)
     assert [opens.used(mail) for mail in (ann, bob)] == [Used(), Used()]
     assert not opens.shop.store.exists(*(keys.used(mail.token.profile) for mail in (ann, bob)))
+
+
+def merged(opens: Opens, number: int) -> list[int]:
+    """The roots of so many people of two profiles each who were shown nothing, and are noted, as an upgrade notes."""
+    with opens.shop.sessions.begin() as session:
+        driver = session.connection()
+        for statement in (
+            "INSERT INTO profile (id, root_id, created_at) SELECT n, n, now()"
+            f" FROM (SELECT nextval('profile_id_seq') AS n FROM generate_series(1, {number})) AS new",
+            "INSERT INTO profile (id, root_id, created_at)"
+            " SELECT nextval('profile_id_seq'), id, now() FROM profile WHERE id = root_id",
+            "INSERT INTO count_due (profile_id) SELECT root_id FROM profile WHERE id <> root_id",
+        ):
+            driver.exec_driver_sql(statement)
+    return [row.id for row in opens.rows("SELECT id FROM profile WHERE id = root_id")]
+
+
+def test_counting_many_keeps_few_waiting_and_asks_once_for_them(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    roots = merged(opens, 2 * counts.FEW)
+    found = []
+
+    def recorded(_: Session, profiles: Collection[int]) -> dict[int, Used]:
+        with opens.shop.sessions.begin() as meanwhile:
+            free, _held = belonging.lock_free(meanwhile, roots)
+        found.append((len(profiles), len(free)))
+        return dict.fromkeys(profiles, Used())
+
+    following = counts.Counts(opens.shop.sessions, opens.shop.store, recorded)
+    monkeypatch.setattr(counts, "SECONDS", 0.0)
+    following.follow()
+    assert opens.count("count_due") == counts.FEW, "the recorder goes on when its time is over"
+    following.follow()
+    assert opens.count("count_due") == 0
+    assert found == [(2 * counts.FEW, counts.FEW)] * 2
+
+
+def test_who_cannot_be_counted_waits_behind_the_others(
+    opens: Opens, repairs: Repairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, _, _ = person(opens, wanted(opens, cap_person=5))
+    merged(opens, 1)
+    monkeypatch.setattr(countoutbox, "AT_ONCE", 1)
+    monkeypatch.setattr(counts, "SECONDS", 0.0)
+    monkeypatch.setattr(agree, "put_used", lambda *_: False)
+    repairs.counts.follow()
+    repairs.counts.follow()
+    (left,) = opens.rows("SELECT p.root_id FROM count_due d JOIN profile p ON p.id = d.profile_id")
+    assert left.root_id == opens.rows(f"SELECT root_id FROM profile WHERE id = {ann.token.profile}")[0].root_id

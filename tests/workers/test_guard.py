@@ -197,7 +197,7 @@ def test_it_counts_what_each_return_of_an_order_costs_and_flags_by_the_share_of_
 
 def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: Opens) -> None:
     shop = opens.shop
-    shop.people("pair", "other", "franc", "less", "raised", "goodwill", "fee", "half", "dollars")
+    shop.people("pair", "other", "franc", "less", "raised", "goodwill", "fee", "half", "dollars", "money", "traded")
     at = shop.now - 10 * DAY
     shoes = {"product_id": "p-Shoes", "category": "Shoes", "price": 10, "quantity": 3}
     gels = {"product_id": "p-Gels", "category": "Gels", "price": 10, "quantity": 1}
@@ -215,6 +215,8 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
             {"total": 20, "products": [shoes, gels], "currency": "USD", "discount": 10, "coupon": "TEN"},
             (1000, 0, 0),
         ),
+        "money": ("Order Updated", {"total": 20}, (2000, 0, 0)),
+        "traded": ("Order Updated", {"total": 30, "currency": "USD"}, (1500, 0, 0)),
         "raised": ("Order Updated", {"products": [shoes | {"quantity": 5}]}, (5000, 0, 0)),
     }
     with shop.sessions.begin() as session:
@@ -240,4 +242,5 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
     assert earned == {
         "pair": 1000 - 650 - 1500, "other": 1050, "franc": 1050, "goodwill": 3000 - 500 - 1950, "fee": 500 - 1500,
         "less": 700, "raised": 1750, "half": 1500 - 500 - 1300 - 1500, "dollars": 1000 - 975,
+        "money": 700, "traded": 525,
     }  # fmt: skip
