@@ -255,7 +255,7 @@ def test_it_counts_a_phone_that_both_of_two_people_stated_once_however_calls_are
         whose: dict[int, list[int]] = {}
         for row in rows:
             whose.setdefault(row.profile_id, []).append(names.index(row.message_id))
-        return sorted(map(sorted, whose.values()))
+        return sorted(sorted(own) for own in whose.values())
 
     assert sent("111", alone) == sent("222", 4)
 
