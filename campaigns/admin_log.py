@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from base.db import Model
 from campaigns.models.accounts import AdminEntry
 
+KEY = "api key "
+"""What goes before the number of a key in the name of who acts."""
 MAX_ENTRIES = 500
 _HIDDEN = {"password", "secret_hash", "test_address", "arms_key", "sealed"}
 _TEXT = 2_000

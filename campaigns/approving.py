@@ -20,7 +20,6 @@ from campaigns import admin_log, approvals, authorship, compiling, findings, mai
 from campaigns.admin_log import Actor
 from campaigns.approvals import LEFT, Version
 from campaigns.campaigns import Moment
-from campaigns.models.accounts import User
 from campaigns.models.approval import Approval
 from campaigns.models.campaign import Campaign
 from render.plan import digest, encode
@@ -188,9 +187,3 @@ def _told(row: Approval) -> dict[str, object]:
     """What the admin log keeps of it: which version, by its hash; what it holds stands with the approval."""
     shown = {name: value for name, value in admin_log.snapshot(row).items() if name != "content"}
     return shown | {"plan": row.content["plan"], "mail": row.content["mail"]}
-
-
-def name_of(session: Session, user_id: int | None, name: str | None) -> str:
-    """Who asked or approved, as pages call them."""
-    user = session.get(User, user_id) if user_id is not None else None
-    return user.name if user is not None else name or ""

@@ -17,8 +17,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Model
 from base.errors import LatebindError
-from campaigns import admin_log
-from campaigns.models import User
+from campaigns import admin_log, people
 
 FIELD = "edition"
 """The hidden field that tells it."""
@@ -71,9 +70,8 @@ def check(session: Session, row: Model, kind: str, mark: Callable[[], str]) -> N
     newest = next(iter(admin_log.entries(session, object_type=kind, object_id=row.id, limit=1)), None)  # type: ignore[attr-defined]
     who, at = "Somebody", None
     if newest is not None:
-        user = session.get(User, newest.user_id) if newest.user_id is not None else None
-        own = user is not None and user.id == current_user.id
-        who, at = "You" if own else user.name if user is not None else newest.actor, newest.at
+        own = newest.user_id is not None and newest.user_id == current_user.id
+        who, at = "You" if own else people.name_of(session, newest.user_id, newest.actor), newest.at
     raise Stale(kept, who, at)
 
 

@@ -106,7 +106,8 @@ class Living:
 
 _PEOPLE: Final = text("""
     SELECT d.profile_id, d.role, d.evidence, d.household IS DISTINCT FROM :key AS away,
-           c.since, c.said_at, c.by, c.why, c.role AS stated, coalesce(o.name, u.name, c.by) AS source
+           c.since, c.said_at, c.by, c.why, c.role AS stated,
+           coalesce(o.name, u.name, 'key “' || k.name || '”', c.by) AS source
     FROM dwelling d
     LEFT JOIN LATERAL (
         SELECT c.* FROM household_claim c JOIN profile p ON p.id = c.profile_id
@@ -115,13 +116,16 @@ _PEOPLE: Final = text("""
         ORDER BY c.kind = d.evidence DESC, c.said_at DESC LIMIT 1
     ) c ON true
     LEFT JOIN source o ON o.id = c.source_id LEFT JOIN user_account u ON c.by = 'user ' || u.id
+    LEFT JOIN api_key k ON c.by = 'api key ' || k.id
     WHERE d.household = :key OR d.elsewhere @> ARRAY[CAST(:key AS bytea)]
     ORDER BY away, d.profile_id LIMIT :most
 """).columns(why=CLAIM_WHY)
 _CLAIMS: Final = text("""
-    SELECT c.*, coalesce(o.name, u.name, c.by) AS source, coalesce(e.name, c.ended_by) AS ender
+    SELECT c.*, coalesce(o.name, u.name, 'key “' || k.name || '”', c.by) AS source,
+           coalesce(e.name, 'key “' || g.name || '”', c.ended_by) AS ender
     FROM household_claim c LEFT JOIN source o ON o.id = c.source_id
     LEFT JOIN user_account u ON c.by = 'user ' || u.id LEFT JOIN user_account e ON c.ended_by = 'user ' || e.id
+    LEFT JOIN api_key k ON c.by = 'api key ' || k.id LEFT JOIN api_key g ON c.ended_by = 'api key ' || g.id
     WHERE c.profile_id = ANY(:members) ORDER BY c.said_at DESC, c.id DESC LIMIT :most
 """).columns(why=CLAIM_WHY, ended_why=CLAIM_ENDED_WHY)
 _CROWD: Final = text("SELECT count(*) FROM dwelling WHERE address = :address")

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 from base.blobs import FolderBlobs
 from base.errors import InvalidInput, NotFound
 from base.stores import Store
-from campaigns import approvals, creatives, offers, plans, publish, rulebook
+from campaigns import approvals, creatives, offers, people, plans, publish, rulebook
 from campaigns.admin_log import Actor
 from campaigns.models import Offer
-from campaigns.models.accounts import AdminEntry, User
+from campaigns.models.accounts import AdminEntry
 from campaigns.models.campaign import Campaign
 from campaigns.pictures import offer_picture
 from render.plan import Offer as PlannedOffer
@@ -27,7 +27,7 @@ from render.plan import Plan
 
 @dataclass(frozen=True)
 class Thrown:
-    """When a campaign was switched off, and by whom: a person's name, "api key <id>" or "system"."""
+    """When a campaign was switched off, and by whom: the name of a person or a key, or "system"."""
 
     at: datetime
     who: str
@@ -67,15 +67,14 @@ def choices(session: Session, blobs: FolderBlobs, row: Campaign) -> list[Offer]:
 def thrown(session: Session, campaign_id: int) -> Thrown | None:
     """Who switched the campaign off last, and when; None if nobody ever did."""
     query = (
-        select(AdminEntry.at, AdminEntry.actor, User.name)
-        .outerjoin(User, User.id == AdminEntry.user_id)
+        select(AdminEntry.at, AdminEntry.actor, AdminEntry.user_id)
         .where(AdminEntry.object_type == "campaign", AdminEntry.object_id == str(campaign_id))
         .where(AdminEntry.action == "kill")
         .order_by(AdminEntry.id.desc())
         .limit(1)
     )
     row = session.execute(query).first()
-    return None if row is None else Thrown(row.at, row.name or row.actor)
+    return None if row is None else Thrown(row.at, people.name_of(session, row.user_id, row.actor))
 
 
 def _published(session: Session, blobs: FolderBlobs, row: Campaign) -> set[int] | None:

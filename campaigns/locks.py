@@ -11,9 +11,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict
-from campaigns import admin_log
+from campaigns import admin_log, people
 from campaigns.admin_log import Actor
-from campaigns.models.accounts import User
 from campaigns.models.campaign import Campaign
 
 
@@ -21,8 +20,7 @@ def lock(session: Session, row: Campaign, now: datetime, by: Actor) -> None:
     """Let nobody change the campaign. Raises Conflict when it is locked already."""
     refuse(row)
     before = admin_log.snapshot(row)
-    user = session.get(User, by.user_id) if by.user_id is not None else None
-    row.locked_at, row.locked_by = now, user.name if user is not None else by.name
+    row.locked_at, row.locked_by = now, people.name_of(session, by.user_id, by.name)
     session.flush()
     admin_log.record(session, by, "lock", "campaign", row.id, now, before=before, after=admin_log.snapshot(row))
 

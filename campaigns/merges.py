@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from base.db import transaction
 from base.errors import Conflict, NotFound
-from campaigns import admin_log, customers
+from campaigns import admin_log, customers, people
 from campaigns.admin_log import Actor
 from campaigns.customers import TYPE_WORDS, masked
 from campaigns.models import User
@@ -122,6 +122,7 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
     values = {"members": list(members), "most": MAX_MERGES, "kept_apart": KEPT_APART}
     rows = session.execute(_MERGES, values).all()
     known = _people(session, {name for row in rows for name in (row.by, row.undone_by) if name})
+    known |= people.key_names(session)
     return [
         Merge(
             id=row.id,

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, wallclock
-from campaigns.admin_log import Actor
+from campaigns.admin_log import KEY, Actor
 from campaigns.models.accounts import ROLES, ApiKey, SignIn, User
 from signals import trackingplan
 from signals.sources import KINDS as SOURCE_KINDS
@@ -218,6 +218,22 @@ def revoke_key(session: Session, key_id: str, now: datetime, by: Actor) -> ApiKe
 def keys(session: Session) -> list[ApiKey]:
     """All keys, the newest first."""
     return list(session.scalars(select(ApiKey).order_by(ApiKey.created_at.desc(), ApiKey.id)))
+
+
+def key_names(session: Session) -> dict[str, str]:
+    """What each key is called, by what logs and rows keep of who acted; the keys that were revoked too."""
+    return {f"{KEY}{row.id}": f"key “{row.name}”" for row in session.execute(select(ApiKey.id, ApiKey.name))}
+
+
+def names(session: Session) -> dict[int | str, str]:
+    """What everybody is called who ever acted: people by their number, keys as `key_names` has them."""
+    return {user.id: user.name for user in users(session)} | key_names(session)
+
+
+def name_of(session: Session, user_id: int | None, name: str | None) -> str:
+    """Who acted, as pages call them: a person or a key by its name."""
+    user = session.get(User, user_id) if user_id is not None else None
+    return user.name if user is not None else key_names(session).get(name or "", name or "")
 
 
 def add_source(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
 from base.queues import JOB_SECONDS
-from campaigns import admin_log, approving, segments
+from campaigns import admin_log, people, segments
 from campaigns.admin_log import Actor
 from campaigns.models import ScoreModel, ScoreRun, Segment
 from campaigns.models.accounts import AdminEntry
@@ -67,6 +67,11 @@ class Spread:
     as_of: datetime
     bins: tuple[tuple[float, float, int], ...]
 
+    @property
+    def beyond(self) -> tuple[float, float, int] | None:
+        """The one for the largest twentieth, which may be far wider than the others; None of a chance."""
+        return None if self.score.unit == "chance" else self.bins[-1]
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -102,7 +107,7 @@ def overview(session: Session) -> Overview:
 def _asker(session: Session, run: ScoreRun) -> str:
     asked = (AdminEntry.action == ASKED, AdminEntry.object_type == RUN, AdminEntry.object_id == str(run.id))
     user = session.scalar(select(AdminEntry.user_id).where(*asked).order_by(AdminEntry.id).limit(1))
-    return approving.name_of(session, user, run.asked_by)
+    return people.name_of(session, user, run.asked_by)
 
 
 def ask(session: Session, now: datetime, by: Actor) -> ScoreRun:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from sqlalchemy import select
 
 from base.tokens import TokenKeys
-from campaigns import access_log, admin_log, chain, contacts, domaincheck, holdout, retention
+from campaigns import access_log, admin_log, chain, contacts, domaincheck, holdout, people, retention
 from campaigns.access import allow
 from campaigns.alarms import standings
 from campaigns.api.desk import Done, Page, api, served
@@ -112,12 +113,13 @@ class RefusedList(msgspec.Struct, frozen=True):
 
 
 class LogLine(msgspec.Struct, frozen=True):
-    """One entry of the admin log or the access log."""
+    """One entry of the admin log or the access log; `name` is what its person or key is called."""
 
     id: int
     at: str
     actor: str
     user_id: int | None
+    name: str
     action: str
     object: str
     detail: dict[str, Any]
@@ -307,7 +309,8 @@ def list_changes(query: Page) -> Log:
     """Who changed what; `after` is the number to go back from."""
     with parts().transaction() as session:
         rows = admin_log.entries(session, before_id=query.after or None, limit=query.limit)
-        return Log([_change(row) for row in rows])
+        names = people.names(session)
+        return Log([_change(row, names) for row in rows])
 
 
 @api.get("/system/looks")
@@ -316,7 +319,8 @@ def list_changes(query: Page) -> Log:
 def list_looks() -> Log:
     """Who looked at whom, the newest first."""
     with parts().transaction() as session:
-        return Log([_look(row) for row in access_log.entries(session, limit=500)])
+        names = people.names(session)
+        return Log([_look(row, names) for row in access_log.entries(session, limit=500)])
 
 
 @api.put("/system/holdouts")
@@ -360,13 +364,17 @@ def lift_contact_limit() -> ContactLimitOut:
     return ContactLimitOut(None)
 
 
-def _change(row: AdminEntry) -> LogLine:
+def _name(row: AdminEntry | AccessEntry, names: Mapping[int | str, str]) -> str:
+    return names.get(row.user_id or row.actor, row.actor)
+
+
+def _change(row: AdminEntry, names: Mapping[int | str, str]) -> LogLine:
     return LogLine(
-        row.id, row.at.isoformat(), row.actor, row.user_id, row.action, f"{row.object_type} {row.object_id}",
-        {"before": row.before, "after": row.after},
+        row.id, row.at.isoformat(), row.actor, row.user_id, _name(row, names), row.action,
+        f"{row.object_type} {row.object_id}", {"before": row.before, "after": row.after},
     )  # fmt: skip
 
 
-def _look(row: AccessEntry) -> LogLine:
+def _look(row: AccessEntry, names: Mapping[int | str, str]) -> LogLine:
     whom = f"customer {row.profile_id}" if row.profile_id is not None else ""
-    return LogLine(row.id, row.at.isoformat(), row.actor, row.user_id, row.action, whom, row.detail)
+    return LogLine(row.id, row.at.isoformat(), row.actor, row.user_id, _name(row, names), row.action, whom, row.detail)

@@ -9,7 +9,7 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from campaigns import approvals, approving
+from campaigns import approvals, people
 from campaigns.access import allow
 from campaigns.models import Approval
 from campaigns.parts import parts
@@ -40,10 +40,10 @@ def told(session: Session, found: Sequence[Approval]) -> list[dict[str, Any]]:
             "due_at": one.due_at,
             "starts_at": one.starts_at,
             "asked_at": one.asked_at,
-            "asked_by": approving.name_of(session, one.asked_id, one.asked_by),
+            "asked_by": people.name_of(session, one.asked_id, one.asked_by),
             "note": one.note,
             "settled_at": one.settled_at,
-            "settled_by": approving.name_of(session, one.settled_id, one.settled_by),
+            "settled_by": people.name_of(session, one.settled_id, one.settled_by),
             "settled_note": one.settled_note,
             "plan": one.content["plan"],
         }

@@ -124,7 +124,7 @@ def _campaign_page(session: Session, row: Campaign, fault: InvalidInput | Confli
 
 def _words(session: Session) -> dict[str, object]:
     return {
-        "names": {user.id: user.name for user in people.users(session)},
+        "names": people.names(session),
         "titles": registry.campaign_names(session),
         "step_words": registry.step_words,
     }

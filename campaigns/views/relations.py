@@ -64,6 +64,7 @@ def _page(fault: InvalidInput | Conflict | None, values: Mapping[str, str]) -> s
         return render_template(
             "offers/relations.html",
             seen=relations.seen(session, parts().blobs),
+            is_due=relations.is_due(session, parts().now()),
             by_hand=relations.by_hand(session),
             names={row.slug: row.name for row in names},
             choosable=[row for row in names if not row.sensitive],

@@ -37,7 +37,6 @@ def index() -> ResponseReturnValue:
         seen = measures(session, parts().blobs, parts().store, parts().queues, parts().now())
         untaken = RejectedEvent.replayed_at.is_(None)
         rejected = session.scalars(select(RejectedEvent).where(untaken).order_by(RejectedEvent.id.desc()).limit(20))
-        known = people.users(session)
         return render_template(
             "system/index.html",
             standings=standings(seen),
@@ -48,8 +47,8 @@ def index() -> ResponseReturnValue:
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
             rejected=rejected.all(),
             rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent).where(untaken)) or 0,
-            people=known,
-            names={user.id: user.name for user in known},
+            people=people.users(session),
+            names=people.names(session),
             roles=ROLES,
             changes=admin_log.entries(session, limit=30),
             limit=contacts.limit(session),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
@@ -131,3 +132,25 @@ def test_it_tells_an_erasure_that_was_interrupted_until_it_is_finished(cut_off: 
     assert isinstance(held, bytes)
     assert decode(held).erased
     assert [one.user_id is not None for one in lines(cut_off)] == [True], "the log says who asked, once"
+
+
+def test_pages_of_an_erased_customer_promise_and_offer_nothing(web: Web, shop: Shop) -> None:
+    shop.send(*({"type": "identify", "userId": name, "traits": {}} for name in ("ann", "bob")))
+    shop.campaign()
+    ann, admin = shop.profile("ann"), web.desk("admin")
+    join(shop.intake, ann, shop.profile("bob"), shop.now, by="A Person")
+    before = admin.get(f"/customers/{ann}/merges").text
+    assert all(words in before for words in (">Undo<", ">Merge<"))
+    ids = re.findall(r'name="profiles" value="([^"]+)"', admin.get(f"/customers/{ann}/erase").text)
+    assert admin.post(f"/customers/{ann}/erase", profiles=ids[0], typed=str(ann)).status_code == 302
+    page = admin.get(f"/customers/{ann}").text
+    assert "Nothing is left" in page
+    assert "Nothing is known any more." in page
+    assert not any(words in page for words in ("it is told here", "Nothing yet", "Nothing is known yet"))
+    assert f"/customers/{ann}/offer" not in page
+    merges = admin.get(f"/customers/{ann}/merges").text
+    assert "This customer was erased on" in merges
+    assert not any(words in merges for words in (">Undo<", ">Merge<"))
+    offer = admin.get(f"/customers/{ann}/offer").text
+    assert "Nothing is offered to them" in offer
+    assert "Help with what they called for" not in offer

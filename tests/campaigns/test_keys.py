@@ -106,3 +106,26 @@ def test_it_names_whom_signals_with_a_shared_address_alone_count_for(shop: Shop,
 def _rows(shop: Shop) -> list[ApiKey]:
     with shop.sessions.begin() as session:
         return people.keys(session)
+
+
+def test_pages_and_logs_name_the_key_that_did_something(shop: Shop, web: Web) -> None:
+    shop.send(*({"type": "identify", "userId": name, "traits": {}} for name in ("ann", "bob", "cy")))
+    ann, bob, cy = (shop.profile(name) for name in ("ann", "bob", "cy"))
+    program, desk, campaign = web.program("admin"), web.desk("admin"), shop.campaign()
+    named = {"name": "key “program”", "actor": f"api key {program.key.partition('.')[0]}", "user_id": None}
+    program.told("POST", f"/customers/{ann}/household", {"other": bob, "why": "Told by phone"})
+    program.told("POST", f"/customers/{bob}/merges", {"other": cy})
+    program.told("POST", f"/campaigns/{campaign}/kill", {})
+    program.told("GET", f"/customers/{ann}")
+    for log in ("changes", "looks"):
+        newest = program.told("GET", f"/system/{log}")["entries"][0]
+        assert {one: newest[one] for one in named} == named, log
+    paths = (f"/customers/{ann}/household", f"/customers/{bob}/merges", f"/campaigns/{campaign}/schedule")
+    for path in ("/system/", *paths):
+        page = desk.get(path).text
+        assert "key “program”" in page, path
+        assert named["actor"] not in page, path
+    program.told("POST", f"/campaigns/{campaign}/lock")
+    assert 'Locked by <strong class="wrap-any">key “program”<' in desk.get(f"/campaigns/{campaign}/checks/").text
+    desk.post(f"/campaigns/{campaign}/checks/unlock")
+    assert program.told("GET", "/system/changes")["entries"][0]["name"] == "A Person"

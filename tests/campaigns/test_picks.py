@@ -10,13 +10,15 @@ import msgspec
 import pytest
 
 from base.errors import InvalidInput
-from campaigns import offers
+from campaigns import offers, relations
 from campaigns.campaigns import SlotChoice
 from campaigns.pools import PickIn
 from render.incentive import Incentive
 from render.pick import MAX_POOL
 from render.plan import Offer, Plan, decode
+from render.relations import Learnt
 from signals.fullfeeds import take_full
+from signals.moments import unix_ms
 from signals.products import take_products
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
@@ -201,3 +203,25 @@ def test_it_sets_by_the_pages_how_a_product_is_picked_and_what_goes_together(web
     assert removal is not None
     assert browser.post(removal[0]).status_code == 302
     assert "goes with Cards" not in browser.get("/relations/").text
+
+
+def test_it_says_that_orders_were_not_counted_yet_and_when_they_will_be(web: Web) -> None:
+    shop, browser = web.shop, web.browser("manager")
+    take_products(shop.intake, shop.source, ITEMS, shop.now)
+    page = browser.get("/relations/").text
+    assert "from when an offer picks its product" in page
+    assert "latebind relate" in page
+    assert page.count("Not counted yet.") == 3
+    assert "was not counted yet" in browser.get("/products/card").text
+    for untrue in ("No pair is known", "No interval is known", "No product was bought"):
+        assert untrue not in page
+    shop.offer("cross-sell", pick=PickIn(how="popular", products=["card"]))
+    assert "That is due now" in browser.get("/relations/").text
+    with shop.sessions.begin() as session:
+        learnt = Learnt(until_ms=unix_ms(shop.now), counted_from_ms=unix_ms(shop.now - timedelta(days=30)))
+        relations.keep(session, shop.blobs, learnt, shop.now)
+    page = browser.get("/relations/").text
+    assert "ot counted yet" not in page
+    for true in ("No pair is known", "No interval is known", "No product was bought by 20 people in the last 30 days"):
+        assert true in page
+    assert "Nothing is known to go with its category." in browser.get("/products/card").text
