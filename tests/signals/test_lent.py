@@ -237,7 +237,7 @@ def test_it_knows_somebody_on_further_devices_by_their_phone(desk: Desk) -> None
 def test_it_counts_a_phone_that_both_of_two_people_stated_once_however_calls_are_cut(desk: Desk, alone: int) -> None:
     """Whose a signal is goes by who has more cards or phones: it must not matter when the two became one."""
 
-    def sent(run: str, size: int) -> list[list[str]]:
+    def sent(run: str, size: int) -> list[list[int]]:
         phone, two = f"+4922800{run}", f"l-{run}"
         elk = {"firstName": "Cleo", "lastName": "Elk"}
         calls = [
