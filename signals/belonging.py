@@ -57,7 +57,7 @@ _DETAILS = text("""
            array_agg(p.root_id) FILTER (WHERE NOT h.owns) AS owners
     FROM (SELECT root_id, count(*) AS members FROM profile WHERE root_id = ANY(:roots) GROUP BY root_id) AS m
     LEFT JOIN held h USING (root_id)
-    LEFT JOIN identifier o ON o.owns AND NOT h.owns AND o.type = h.type AND o.value_hash = h.value_hash
+    LEFT JOIN identifier o ON o.owns AND o.type = h.type AND o.value_hash = CASE WHEN NOT h.owns THEN h.value_hash END
     LEFT JOIN profile p ON p.id = o.profile_id GROUP BY m.root_id, m.members
 """)
 _APART = text("""
