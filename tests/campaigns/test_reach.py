@@ -200,6 +200,12 @@ def test_it_flags_what_can_never_be_shown_with_the_reason() -> None:
     assert killed[shop.DEFAULT].reachable
 
 
+def test_it_tells_of_a_published_plan_with_a_rule_that_could_not_be_kept_now() -> None:
+    rule = {"field": "trait", "name": "phone", "op": "missing"}
+    plan = of_offers(shop.offer(1, "thank-you", rules={"legal": rule}))
+    assert told(msgspec.structs.replace(plan, suppress={"not": rule}))[1].reachable
+
+
 def test_it_lets_a_model_prefer_whichever_may_be_shown() -> None:
     made = (shop.offer(1, "thank-you", priority=1), shop.offer(2, "thank-you"))
     assert not told(of_offers(*made))[2].reachable
