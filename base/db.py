@@ -25,6 +25,7 @@ CONNECT_SECONDS = 3
 STATEMENT_MS = 30_000
 LOCK_MS = 10_000
 POOL_WAIT_SECONDS = 5
+SILENT_SECONDS = 20
 
 
 class Model(DeclarativeBase):
@@ -104,7 +105,8 @@ def connect(
     """An engine for a PostgreSQL address; nothing connects before the first use.
 
     Connecting takes at most 3 s, a statement `statement_ms` (0: no limit, for bulk work), waiting for a lock 10 s.
-    A connection that died while idle is replaced unseen. `vault` seals and opens what is kept of people.
+    A connection that died while idle is replaced unseen, and one whose host is silent for 20 s is given up: one that
+    vanished would be waited for a quarter of an hour. `vault` seals and opens what is kept of people.
     """
     engine = create_engine(
         _with_driver(url),
@@ -116,6 +118,10 @@ def connect(
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": application,
+            "keepalives_idle": SILENT_SECONDS // 4,
+            "keepalives_interval": SILENT_SECONDS // 4,
+            "keepalives_count": 3,
+            "tcp_user_timeout": SILENT_SECONDS * 1000,
             "options": f"-c statement_timeout={statement_ms} -c lock_timeout={LOCK_MS} -c timezone=UTC",
         },
     )

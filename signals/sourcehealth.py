@@ -31,13 +31,15 @@ MOST_SOURCES: Final = 200
 class Health:
     """How one source does. `told` counts by window what was taken; `at_least` are the windows that hold more.
 
-    `refused` counts what was refused or quarantined in the last 24 hours and not taken since. `lag` is the median of
-    arrival after the event's time; `skew` the median by which its clock was taken to be behind ours (ahead: negative),
-    zero where it is right. None: nothing to tell by.
+    `refused` counts what was refused or quarantined in the last 24 hours and not taken since. Items of product feeds
+    are no signals (signals/feedhealth.py tells of them): here is when it last told any, `fed_at`. `lag` is the median
+    of arrival after the event's time; `skew` the median by which its clock was taken to be behind ours (ahead:
+    negative), zero where it is right. None: nothing to tell by.
     `unadded` counts its orders, among the newest of all sources, by the currency that had no exchange rate.
     """
 
     last_at: datetime | None
+    fed_at: datetime | None
     told: dict[str, int]
     at_least: frozenset[str]
     refused: int
@@ -68,8 +70,9 @@ _SAMPLES: Final = text("""
 """).columns(body=BODY)
 _REFUSED: Final = text(
     "SELECT source_id, count(*) AS number FROM rejected_event WHERE at > :since AND replayed_at IS NULL"
-    " GROUP BY source_id"
+    " AND reason <> 'product' GROUP BY source_id"
 )
+_FED: Final = text("SELECT source_id, max(last_at) AS at FROM feed_day GROUP BY source_id")
 
 
 def health(session: Session, now: datetime) -> dict[int, Health]:
@@ -77,6 +80,7 @@ def health(session: Session, now: datetime) -> dict[int, Health]:
     bounds = {f"w{index}": now - window for index, window in enumerate(WINDOWS.values())}
     since = now - WINDOWS["24 h"]
     refused = {row.source_id: int(row.number) for row in session.execute(_REFUSED, {"since": since})}
+    fed = {row.source_id: row.at for row in session.execute(_FED)}
     lags: dict[int, list[float]] = {}
     skews: dict[int, list[float]] = {}
     for row in session.execute(_SAMPLES, {"sources": MOST_SOURCES, "sampled": SAMPLED, "since": since}):
@@ -90,8 +94,8 @@ def health(session: Session, now: datetime) -> dict[int, Health]:
     for row in session.execute(_COUNTS, {"sources": MOST_SOURCES, "counted": COUNTED} | bounds):
         told, at_least = _told(row, now)
         found[row.id] = Health(
-            row.last_at, told, at_least, refused.get(row.id, 0), _median(lags.get(row.id)), _median(skews.get(row.id)),
-            unadded.get(row.id, {}),
+            row.last_at, fed.get(row.id), told, at_least, refused.get(row.id, 0), _median(lags.get(row.id)),
+            _median(skews.get(row.id)), unadded.get(row.id, {}),
         )  # fmt: skip
     return found
 

@@ -91,7 +91,8 @@ class ReplayIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HealthOut(msgspec.Struct, frozen=True):
-    """How a source does: signals by window, those refused in 24 hours, medians of lag and of its clock, in seconds.
+    """How a source does: signals by window, those refused in 24 hours (products aside), medians of lag and
+    of its clock, in seconds.
 
     The newest 20,000 are counted; `at_least` names the windows that hold more. A clock that is behind is positive.
     `unadded`: its orders, of the newest 20,000 of all sources, by the currency for which there is no exchange rate.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import struct
 
 import pytest
@@ -47,6 +48,17 @@ def test_it_bounds_how_long_a_statement_may_take(database_url: str) -> None:
     engine = db.connect(database_url, statement_ms=100)
     with engine.connect() as connection, pytest.raises(OperationalError, match="statement timeout"):
         connection.execute(text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
+def test_it_gives_up_a_host_that_says_nothing(database_url: str) -> None:
+    engine = db.connect(database_url)
+    with engine.connect() as connection:
+        line = socket.fromfd(connection.connection.driver_connection.fileno(), socket.AF_INET, socket.SOCK_STREAM)  # type: ignore[union-attr]
+        with line:
+            assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            asked = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            assert [line.getsockopt(socket.IPPROTO_TCP, one) for one in asked] == [20_000, 5, 5, 3]
     engine.dispose()
 
 

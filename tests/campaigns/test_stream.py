@@ -294,6 +294,15 @@ def test_it_says_how_sources_do_and_how_to_send_a_first_event(shop: Shop, web: W
     assert health[shop.source.id]["skew"] == 0
 
 
+def test_it_says_of_a_source_that_tells_of_products_alone_when_it_last_did(shop: Shop, web: Web) -> None:
+    good, wrong = {"id": "p1", "title": "A", "price": "15.00 EUR"}, {"id": "p2", "title": "B", "price": "15,00 EUR"}
+    assert take_products(shop.intake, shop.source, [good, wrong], shop.now).refused == 1
+    page = web.desk("admin").get("/system/sources").text
+    assert ">products alone, 2 Mar 2026" in page
+    assert "nothing yet" not in page
+    assert "100.0 %" not in page
+
+
 def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     body = {
         "userId": 123456789, "anonymous_id": "device-17", "loyaltyId": "L1", "email": "ann@example.com",

@@ -114,6 +114,16 @@ def test_it_says_how_each_source_does(desk: Desk) -> None:
     assert (server.lag, server.skew) == (timedelta(seconds=5), timedelta(seconds=-3600))
 
 
+def test_it_counts_no_items_of_product_feeds_among_signals(desk: Desk) -> None:
+    good, wrong = {"id": "p1", "title": "A", "price": "15.00 EUR"}, {"id": "p2", "title": "B", "price": "15,00 EUR"}
+    assert desk.feed(good, wrong).refused == 1
+    with desk.sessions.begin() as session:
+        found = sourcehealth.health(session, NOW)
+    fed = found[desk.server.id]
+    assert (fed.last_at, fed.fed_at, fed.refused, fed.refused_share) == (None, NOW, 0, None)
+    assert found[desk.browser.id].fed_at is None
+
+
 def test_it_makes_up_no_rate_for_a_window_that_holds_more_than_is_counted(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

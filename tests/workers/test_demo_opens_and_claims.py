@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-import pytest
+import json
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from sqlalchemy import text
+
+from tests.campaigns.shop import Shop
+from workers.demo import proof
 from workers.demo.claims import ClaimFailed, Claims
+
+MAILED = """
+    INSERT INTO delivery (campaign_id, occurrence, profile_id, state, holdout, created_at)
+    VALUES (:campaign, 1, :profile, 'accepted', 'none', :at)
+"""
+DECIDED = """
+    INSERT INTO decision (id, at, profile_id, campaign_id, occurrence, lane, open_number, plan_hash, seed, rung, lost,
+                          slots, public, public_sha256)
+    VALUES (:id, :at, :profile, :campaign, 1, 'live', 1, '', '1', :rung, false, CAST(:slots AS jsonb), :public, '')
+"""
+THANKS, AGAIN, DEFAULT = 1, 2, 3
 
 
 def test_it_names_every_claim_that_failed_and_goes_on_checking() -> None:
@@ -36,3 +55,32 @@ def test_it_refuses_to_make_a_claim_twice() -> None:
     claims.check("one", True)
     with pytest.raises(ValueError, match="before"):
         claims.check("one", False)
+
+
+@pytest.mark.parametrize(
+    ("opens", "holds", "words"),
+    [
+        ([("model", THANKS), ("default", DEFAULT)], True, "1 of 1 opens after buying (of 2); 1 more"),
+        ([("model", THANKS), ("rules", AGAIN)], False, "1 of 2 opens after buying (of 2); 0 more"),
+        ([("model", THANKS), ("rules", DEFAULT)], False, "1 of 2 opens after buying (of 2); 0 more"),
+        ([("default", DEFAULT)], False, "0 of 0 opens after buying (of 1); 1 more"),
+    ],
+)
+def test_it_speaks_of_thanks_where_something_could_be_decided(
+    opens: list[tuple[str, int]], holds: bool, words: str, shop: Shop
+) -> None:
+    (ann,) = shop.people("ann")
+    shop.send(*(shop.order("ann", "milk", shop.now - timedelta(hours=hours)) for hours in (480, 240, 1)))
+    sent = {"sent_ms": int((shop.now - timedelta(hours=2)).timestamp() * 1000)}
+    given: dict[str, Any] = {"campaign": shop.campaign(), "profile": ann, "at": shop.now + timedelta(minutes=1)}
+    with shop.sessions.begin() as session:
+        session.execute(text(MAILED), given)
+        for number, (rung, offer) in enumerate(opens):
+            decided = {"id": str(number), "rung": rung, "slots": json.dumps({"0": offer})}
+            session.execute(text(DECIDED), given | decided | {"public": json.dumps(sent).encode()})
+    told: list[str] = []
+    claims = Claims(told.append)
+    stage: Any = SimpleNamespace(sessions=shop.sessions)
+    restock: Any = SimpleNamespace(campaign=given["campaign"], restock={AGAIN: "milk"}, thanks={THANKS: "milk"})
+    proof._swapped(stage, restock, claims)
+    assert ("✓" in told[0], words in told[0]) == (holds, True), told

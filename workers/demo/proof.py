@@ -55,7 +55,7 @@ _STALE: Final = """
 # Opens of mails with decided content, each with what its household had bought since the send as far as we were told.
 _OPENS: Final = """
     WITH opens AS (
-        SELECT d.id, d.at, d.profile_id, (d.slots ->> '0')::int AS hero, d.slots,
+        SELECT d.id, d.at, d.profile_id, (d.slots ->> '0')::int AS hero, d.slots, d.rung = 'default' AS undecided,
                to_timestamp((convert_from(d.public, 'UTF8')::json ->> 'sent_ms')::bigint / 1000.0) AS sent
         FROM decision d JOIN delivery l ON l.campaign_id = d.campaign_id AND l.occurrence = d.occurrence
              AND l.profile_id = d.profile_id
@@ -64,7 +64,7 @@ _OPENS: Final = """
 """
 _BOUGHT: Final = """
     , bought AS (
-        SELECT o.id, o.hero, array_agg(DISTINCT c.slug) AS slugs
+        SELECT o.id, o.hero, o.undecided, array_agg(DISTINCT c.slug) AS slugs
         FROM opens o JOIN event e ON e.profile_id = o.profile_id AND e.name = 'Order Completed' AND e.folds
              AND e.event_time > o.sent AND e.received_at <= o.at
         CROSS JOIN LATERAL unnest(e.category_ids) AS bought JOIN category c ON c.id = bought
@@ -72,9 +72,10 @@ _BOUGHT: Final = """
             SELECT count(DISTINCT date(h.event_time)) FROM event h
             WHERE h.profile_id = o.profile_id AND h.category_ids @> ARRAY[c.id] AND h.folds AND h.received_at <= o.at
         ) >= 3
-        GROUP BY o.id, o.hero
+        GROUP BY o.id, o.hero, o.undecided
     )
-    SELECT (SELECT count(*) FROM opens) AS opens, count(*) AS after_buying,
+    SELECT (SELECT count(*) FROM opens) AS opens, count(*) FILTER (WHERE NOT undecided) AS after_buying,
+           count(*) FILTER (WHERE undecided) AS undecided,
            count(*) FILTER (WHERE hero = ANY(:thanks)) AS thanked,
            count(*) FILTER (WHERE (CAST(:restock AS jsonb) ->> hero::text) = ANY(slugs)) AS still_asked
     FROM bought
@@ -205,7 +206,8 @@ def _swapped(stage: Stage, restock: Restock, claims: Claims) -> None:
     claims.check(
         "households that bought a regular in between are thanked, not asked again",
         found.after_buying > 0 and found.thanked == found.after_buying and found.still_asked == 0,
-        f"{found.thanked:,} of {found.after_buying:,} opens after buying (of {found.opens:,})",
+        f"{found.thanked:,} of {found.after_buying:,} opens after buying (of {found.opens:,}); {found.undecided} more"
+        " showed the neutral default, as nothing could be decided in time",
     )
 
 
