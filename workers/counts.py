@@ -58,11 +58,13 @@ class Counts:
     def told(self, profiles: Collection[int]) -> None:
         """Something that counts was recorded of these profiles: keep it beside the other profiles of each person.
 
-        Who cannot be done now is noted. Raises Unavailable, and redis.RedisError when the store is away; of a cluster,
-        or of a store that is full, what cannot be written waits for `follow`.
+        A profile whose own key is absent was shown nothing that counts. Who cannot be done now is noted. Raises
+        Unavailable, and redis.RedisError when the store is away; of a cluster, or of a store that is full, what cannot
+        be written waits for `follow`.
         """
+        told = self._read(list(profiles))
         with transaction(self._sessions) as session:
-            roots = countoutbox.merged(session, profiles)
+            roots = countoutbox.merged(session, [one for one in profiles if told.get(one, b"") is not None])
             if roots:
                 roots, missed = belonging.lock_free(session, roots)
                 countoutbox.note(session, missed)

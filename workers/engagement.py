@@ -1,7 +1,8 @@
 """Engagement: that a person clicked in a mail of ours, or opened it, is told as a signal, so that states count it.
 
 The chain lists every record that was stored, in one order that no later commit changes; a cursor follows it. A record
-is taken once its class is settled: whether a machine was behind it is known within a minute (workers/hindsight.py).
+is taken once its class is settled: whether a machine was behind it is known within a minute (workers/hindsight.py), and
+of a mail that is still being handed over once it is not, so the cursor waits for it.
 Clicks count of persons, opens of persons and their proxies, an open once however many pictures it fetched; tests, staff
 and contacts without a mail count nowhere, and at tracking level *anonymous* there is nobody to tell it of. The signals
 do not move a state's version, so an open goes on showing what it showed.
@@ -9,13 +10,13 @@ do not move a state's version, so an open goes on showing what it showed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -26,7 +27,7 @@ from base.logs import logger
 from campaigns import chain
 from campaigns.channels import EMAIL
 from campaigns.cursors import LoopCursor
-from campaigns.models import Campaign
+from campaigns.models import Campaign, Delivery
 from campaigns.opens import Click, Fetch
 from signals.engagement import CLICKED, OPENED
 from signals.folding import Standing
@@ -41,8 +42,8 @@ done."""
 PLACES: Final = 1_000_000
 """More than an entry has rows."""
 SETTLED: Final = timedelta(seconds=90)
-"""So long after a record was tied to the chain nothing is about to change its class: what follows within a minute is
-recorded then."""
+"""So long after a record was tied to the chain, and its mail handed over, nothing is about to change its class: what
+follows within a minute is recorded then, and looked back at."""
 PIECE: Final = 200
 """Records that are looked at in one transaction."""
 FAR: Final = 1_000
@@ -101,8 +102,10 @@ class Engagement:
             leaves = chain.decode_leaves(entry.leaves)
             ids, upto = [row_id for row_id, _ in leaves[done : done + PIECE]], done + PIECE
             following = entry.number * PLACES + upto if upto < len(leaves) else (entry.number + 1) * PLACES
-            facts = (_clicks if entry.kind == "click" else _opens)(session, ids)
-            return _Piece(len(ids), facts, position, following)
+            event, rows = (CLICKED, _clicks(session, ids)) if entry.kind == "click" else (OPENED, _opens(session, ids))
+            if _is_waited_for(session, rows.values(), now):
+                return None
+            return _Piece(len(ids), [_fact(event, name, row) for name, row in rows.items()], position, following)
 
     def _tell(self, piece: _Piece, now: datetime) -> None:
         sender = self._sender
@@ -130,28 +133,37 @@ def _position(session: Session) -> int:
     return session.scalar(select(LoopCursor.position).where(LoopCursor.name == CURSOR)) or 0
 
 
-def _clicks(session: Session, ids: Sequence[str]) -> list[Fact]:
+def _clicks(session: Session, ids: Sequence[str]) -> dict[str, Any]:
     rows = session.execute(
-        select(Click.id, Click.at, Click.profile_id, Click.campaign_id, Click.fetch_class)
+        select(Click.id, Click.at, Click.profile_id, Click.campaign_id, Click.occurrence, Click.fetch_class)
         .where(Click.id.in_(ids), Click.fetch_class == "person", Click.outcome != "trap", *_of_mail(Click))
         .order_by(Click.at, Click.id)
     )
-    return [_fact(CLICKED, f"click-{row.id}", row) for row in rows]
+    return {f"click-{row.id}": row for row in rows}
 
 
-def _opens(session: Session, ids: Sequence[str]) -> list[Fact]:
+def _opens(session: Session, ids: Sequence[str]) -> dict[str, Any]:
     rows = session.execute(
-        select(Fetch.decision_id, Fetch.at, Fetch.profile_id, Fetch.campaign_id, Fetch.fetch_class)
+        select(Fetch.decision_id, Fetch.at, Fetch.profile_id, Fetch.campaign_id, Fetch.occurrence, Fetch.fetch_class)
         .where(
             Fetch.id.in_(ids), Fetch.fetch_class.in_(("person", "proxy")), Fetch.decision_id.is_not(None),
             *_of_mail(Fetch),
         )
         .order_by(Fetch.at, Fetch.id)
     )  # fmt: skip
-    found: dict[str, Fact] = {}
+    found: dict[str, Any] = {}
     for row in rows:
-        found.setdefault(row.decision_id, _fact(OPENED, f"open-{row.decision_id}", row))
-    return list(found.values())
+        found.setdefault(f"open-{row.decision_id}", row)
+    return found
+
+
+def _is_waited_for(session: Session, rows: Iterable[Any], now: datetime) -> bool:
+    """Whether the mail of any of these is still being handed over, or was until just now."""
+    mails = {(row.campaign_id, row.occurrence, row.profile_id) for row in rows}
+    key = tuple_(Delivery.campaign_id, Delivery.occurrence, Delivery.profile_id)
+    is_under_way = (Delivery.state == "claimed") & Delivery.sent_at.is_(None)
+    late = select(Delivery.id).where(key.in_(mails), is_under_way | (Delivery.settled_at > now - SETTLED)).limit(1)
+    return bool(mails) and session.scalar(late) is not None
 
 
 def _of_mail(table: type[Click] | type[Fetch]) -> tuple[Any, ...]:

@@ -213,6 +213,18 @@ def test_counting_many_keeps_few_waiting_and_asks_once_for_them(opens: Opens, mo
     assert found == [(2 * counts.FEW, counts.FEW)] * 2
 
 
+def test_an_open_that_shows_nothing_that_counts_asks_for_nothing(opens: Opens) -> None:
+    roots = merged(opens, 2)
+    asked: list[int] = []
+
+    def recorded(_: Session, profiles: Collection[int]) -> dict[int, Used]:
+        asked.extend(profiles)
+        return dict.fromkeys(profiles, Used())
+
+    counts.Counts(opens.shop.sessions, opens.shop.store, recorded).told(roots)
+    assert asked == []
+
+
 def test_who_cannot_be_counted_waits_behind_the_others(
     opens: Opens, repairs: Repairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

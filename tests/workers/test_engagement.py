@@ -132,6 +132,24 @@ def test_it_waits_until_a_class_is_settled(opens: Opens) -> None:
     assert counts(opens, opens.shop.profile("ann")) == (0, 0)
 
 
+@pytest.mark.parametrize(("late", "expected"), [(timedelta(seconds=1), (0, 0)), (timedelta(hours=1), (1, 1))])
+def test_it_waits_for_a_mail_that_is_still_being_handed_over(
+    opens: Opens, late: timedelta, expected: tuple[int, int]
+) -> None:
+    """Whether it was looked at too soon for a person is known when it is said when the mail was sent."""
+    mail = opens.send("ann")["ann"]
+    opens.rows("UPDATE delivery SET state = 'claimed', sent_at = NULL, settled_at = NULL RETURNING id")
+    looked = opens.shop.now
+    opens.look(mail)
+    opens.get(mail.clicks[0])
+    assert told(opens) == 0
+    sent = "UPDATE delivery SET state = 'accepted', sent_at = :sent, settled_at = :settled RETURNING id"
+    opens.rows(sent, sent=looked - late, settled=opens.shop.now)
+    opens.following.idle()
+    assert told(opens) == 2
+    assert counts(opens, opens.shop.profile("ann")) == expected
+
+
 def test_machines_and_those_that_may_be_one_do_not_count(opens: Opens) -> None:
     mail = opens.send("ann")["ann"]
     for agent in (SCANNER, APPLE):
