@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from base.clock import check_year
 from base.errors import InvalidInput
 from signals.shops import PLATFORMS, Shop
 
@@ -129,6 +130,7 @@ def moment(value: object, path: str) -> datetime:
         found = None
     if found is None:
         raise InvalidInput(path, "must be a moment")
+    check_year(found, path)
     return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
