@@ -10,14 +10,18 @@ import mmap
 import os
 import struct
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
+from base.errors import InvalidInput
 from base.settings import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = struct.Struct("=q")
+YEARS: Final = range(2000, 2200)
+"""The years of the moments and dates that people and programs may set: no zone leads from them out of the calendar, and
+the database's driver reads what it has kept."""
 
 
 class Clock(Protocol):
@@ -106,6 +110,15 @@ def clock_from(settings: Settings) -> Clock:
     if settings.clock_file is None:
         return SystemClock()
     return SteppedClock(settings.clock_file)
+
+
+def check_year(at: date, field: str) -> None:
+    """Raises InvalidInput for the field where a date, or a moment as it is written or in UTC, is in none of YEARS."""
+    is_told = at.year in YEARS
+    if is_told and isinstance(at, datetime) and at.tzinfo is not None:
+        is_told = at.astimezone(UTC).year in YEARS
+    if not is_told:
+        raise InvalidInput(field, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
 
 
 def monotonic() -> float:

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
+from base.clock import check_year
 from base.errors import Conflict, Forbidden, InvalidInput, NotFound
 from base.stores import Store
 from campaigns import admin_log, approvals, authorship, compiling, findings, mail, publish, scenarios, transitions
@@ -121,7 +122,10 @@ def _check_times(row: Campaign, wanted: AskIn, now: datetime) -> None:
     if row.state not in LEFT and wanted.starts_at is not None:
         raise InvalidInput("starts_at", "is for campaigns whose mails have left")
     for field, moment in (("due_at", wanted.due_at), ("starts_at", wanted.starts_at)):
-        if moment is not None and moment <= now:
+        if moment is None:
+            continue
+        check_year(moment, field)
+        if moment <= now:
             raise InvalidInput(field, "is over; leave it out for as soon as it is approved")
 
 

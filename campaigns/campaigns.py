@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from base.clock import check_year
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import (
     admin_log,
@@ -284,7 +285,7 @@ def _check(session: Session, content: CampaignIn, campaign_id: int | None) -> No
         raise Conflict("Another campaign has this name.")
     wallclock.zone(content.timezone, "timezone")
     if content.ends_at is not None:
-        wallclock.check_year(content.ends_at, "ends_at")
+        check_year(content.ends_at, "ends_at")
     for purpose in content.needs_consent:
         if purpose not in PURPOSES:
             raise InvalidInput("needs_consent", f"must be of {', '.join(PURPOSES)}")

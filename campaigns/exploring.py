@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
+from base.clock import check_year
 from base.errors import InvalidInput
 from base.stores import Store
 from campaigns.campaigns import Moment
@@ -121,6 +122,8 @@ def explore(
 
     Raises InvalidInput naming what keeps the campaign from being compiled, or the fact that cannot be changed.
     """
+    if changes.at is not None:
+        check_year(changes.at, "at")
     later = changes.at or now
     scene = written_scene(session, store, blobs, row, profile, min(row.due_at or now, now, later) - JUST_BEFORE)
     plan = scene.plan.shown_to(scene.delivery.profile)

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from base.clock import check_year
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, pools, rulebook, weblinks
 from campaigns.admin_log import Actor
@@ -235,6 +236,9 @@ def _check(session: Session, content: OfferIn, offer_id: int | None) -> None:
     if session.get(Creative, content.creative_id) is None:
         raise InvalidInput("creative_id", f"names the creative {content.creative_id}, which there is not")
     weblinks.host(content.landing, "landing")
+    for field, moment in (("starts_at", content.starts_at), ("ends_at", content.ends_at)):
+        if moment is not None:
+            check_year(moment, field)
     if content.starts_at and content.ends_at and content.starts_at >= content.ends_at:
         raise InvalidInput("ends_at", "must be after starts_at")
     if content.period_days is not None and content.cap_person is None:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from base import keys, logs
 from base.blobs import FolderBlobs
+from base.clock import check_year
 from base.errors import Conflict, InvalidInput, NotFound
 from base.ids import TEST_BIT
 from base.stores import Store, ask_each
@@ -57,6 +58,8 @@ def publish(
     are still to leave what would keep it from being scheduled. `is_sending`: they would go to people.
     """
     row = locked(session, campaign_id)
+    if starts_at is not None:
+        check_year(starts_at, "starts_at")
     if starts_at is not None and (starts_at <= now or row.state not in approvals.LEFT):
         raise InvalidInput("starts_at", "must be to come, and belongs to campaigns whose mails have left")
     _lock_offers(session, row)

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 from sqlalchemy.orm import Session
 
+from base.clock import check_year
 from base.errors import InvalidInput
 from campaigns import admin_log
 from campaigns.admin_log import Actor
@@ -206,7 +207,8 @@ def _checked(wanted: Terms) -> Terms:
         named.update(names)
         domains.append(msgspec.structs.replace(pace, domains=names))
     warm_ups: list[WarmUp] = []
-    for one in wanted.warm_ups:
+    for number, one in enumerate(wanted.warm_ups):
+        check_year(one.begins_at, f"warm_ups[{number}].begins_at")
         name = _domain("warm_ups", one.domain)
         if name == OTHERS or any(other.domain == name for other in warm_ups):
             raise InvalidInput("warm_ups", f"must name a domain once, not {name}")

@@ -12,6 +12,7 @@ from typing import Any, Final
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from base.clock import check_year
 from base.errors import Conflict, InvalidInput, Unavailable
 from base.ids import TEST_BIT
 from campaigns import accounting, admin_log, approvals, joining, publish, runs, wallclock, windows
@@ -58,7 +59,7 @@ def schedule(
 
 def meant(row: Campaign, due_at: datetime, zone: str) -> WallTime:
     """What is meant by a time: what is saved again as it was stays the same instant, whatever became of the zone."""
-    wallclock.check_year(due_at, "due_at")
+    check_year(due_at, "due_at")
     if due_at.tzinfo is not None:
         return wallclock.of_instant(due_at, zone)
     wall, at = row.due_wall, row.due_at

@@ -12,9 +12,9 @@ from functools import cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
+from base.clock import check_year
 from base.errors import InvalidInput
 
-YEARS: Final = range(2000, 2200)
 Coming = Literal["once", "never", "twice", "second"]
 _NO_PLACE: Final = frozenset({"Factory", "localtime", "posixrules"})
 """Files beside those of the zones that name no zone: they say what the machine or its maker chose."""
@@ -82,12 +82,6 @@ def of_instant(at: datetime, zone: str) -> WallTime:
 def typed(wall: datetime) -> str:
     """A wall time as the field of a form holds it: to the minute, or to the second where it has seconds."""
     return wall.strftime(_FIELD if wall.second else _FIELD[: -len(":%S")])
-
-
-def check_year(at: datetime, field: str) -> None:
-    """Raises InvalidInput for the field when no clocks could be told what it is."""
-    if at.year not in YEARS:
-        raise InvalidInput(field, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
 
 
 def parse(value: str, field: str, *, offset: bool = False) -> datetime:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from base.clock import check_year
 from base.errors import InvalidInput
 from signals.rulejson import below, only, text, whole
 
@@ -92,9 +93,11 @@ def _bound(raw: object, path: str) -> Bound:
     if unit != "date":
         return Bound(unit, whole(value, where, 0, MAX_BACK[unit]))
     try:
-        return Bound("date", day=date.fromisoformat(text(value, where, 10)))
+        day = date.fromisoformat(text(value, where, 10))
     except ValueError:
         raise InvalidInput(where, "must be a date such as 2024-02-29") from None
+    check_year(day, where)
+    return Bound("date", day=day)
 
 
 def _zone(raw: object, path: str) -> str:

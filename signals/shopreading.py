@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from base.clock import check_year
 from base.errors import InvalidInput
 from signals.shops import PLATFORMS, Shop
 
@@ -124,11 +124,14 @@ def quantity(value: object, path: str) -> int:
 
 def moment(value: object, path: str) -> datetime:
     """A time with an offset, or without one in UTC. Raises InvalidInput."""
-    if isinstance(value, str):
-        with suppress(ValueError, OverflowError):
-            found = datetime.fromisoformat(value)
-            return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
-    raise InvalidInput(path, "must be a moment")
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidInput(path, "must be a moment")
+    check_year(found, path)
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
 def number(value: object, path: str) -> str:

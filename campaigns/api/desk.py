@@ -209,12 +209,26 @@ def check() -> ResponseReturnValue | None:
     wanted = roles_of(current_app.view_functions[request.endpoint or ""])
     if PUBLIC not in wanted and ADMIN not in held and held.isdisjoint(wanted):
         return problem(403, "The key's roles do not allow this", f"It needs one of: {', '.join(sorted(wanted))}.")
-    return _check_body() if request.method in BODY_METHODS and _takes_body() else None
+    takes = getattr(current_app.view_functions[request.endpoint or ""], "__annotations__", {})
+    if "query" not in takes and request.args:
+        return _unknown(next(iter(request.args)))
+    return _check_body() if "json" in takes and request.method in BODY_METHODS else _check_no_body()
 
 
-def _takes_body() -> bool:
-    view = current_app.view_functions[request.endpoint or ""]
-    return "json" in getattr(view, "__annotations__", {})
+def _unknown(field: str) -> Response:
+    return problem(400, NOT_UNDERSTOOD, f"Object contains unknown field `{field}`", field)
+
+
+def _check_no_body() -> Response | None:
+    """Where no body is taken, one that says anything is refused: it would not be done."""
+    data = request.get_data().strip()
+    try:
+        body = msgspec.json.decode(data) if data else {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        body = None
+    if isinstance(body, dict):
+        return _unknown(next(iter(body))) if body else None
+    return problem(400, NOT_UNDERSTOOD, "No body is taken here.")
 
 
 def _check_body() -> Response | None:

@@ -12,7 +12,7 @@ from campaigns.api.desk import api, served
 from campaigns.parts import parts
 
 
-class FairnessQuery(msgspec.Struct, frozen=True):
+class FairnessQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which traits' groups are compared, by commas, and the least ratio of their rates to the others'."""
 
     traits: Annotated[str, msgspec.Meta(max_length=1000)] = ",".join(fairness.TRAITS)

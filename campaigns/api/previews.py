@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from flask import Response
 
+from base.clock import check_year
 from campaigns import access_log, campaigns, matrix, reach
 from campaigns.access import allow
 from campaigns.api.desk import Id, LongId, api, served
@@ -55,6 +56,8 @@ class PreviewOut(msgspec.Struct, frozen=True):
 def preview_campaign(campaign_id: int, json: PreviewIn) -> PreviewOut:
     """What the campaign, as it is written now, would show a person, and why."""
     now = parts().now()
+    if json.at is not None:
+        check_year(json.at, "at")
     with parts().transaction() as session:
         row = campaigns.campaign(session, campaign_id)
         shot = shoot(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from base.clock import FixedClock, SteppedClock, SystemClock, clock_from
+from base.clock import FixedClock, SteppedClock, SystemClock, check_year, clock_from
+from base.errors import InvalidInput
 from base.settings import Settings
 
 START = datetime(2026, 3, 2, 9, 30, 0, 123456, tzinfo=UTC)
@@ -69,3 +70,27 @@ def test_it_turns_other_zones_into_utc() -> None:
     clock = FixedClock(datetime(2026, 1, 1, 12, tzinfo=timezone(timedelta(hours=2))))
     assert clock.now() == datetime(2026, 1, 1, 10, tzinfo=UTC)
     assert clock.now().tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("at", "is_told"),
+    [
+        ("2000-01-01T00:00:00Z", True),
+        ("2199-12-31T23:59:59Z", True),
+        ("1999-12-31T23:59:59Z", False),
+        ("2200-01-01T00:00:00Z", False),
+        ("2000-01-01T00:00:00+14:00", False),
+        ("2199-12-31T23:59:59-14:00", False),
+        ("0001-01-01T00:00:00+14:00", False),
+        ("9999-12-31T23:59:59-14:00", False),
+        ("2000-01-01T00:00:00", True),
+    ],
+)
+def test_it_takes_moments_far_from_the_edges_of_the_calendar(at: str, is_told: bool) -> None:
+    moment = datetime.fromisoformat(at)
+    if is_told:
+        check_year(moment, "at")
+        check_year(moment.date(), "at")
+        return
+    with pytest.raises(InvalidInput, match="at: must be in the years 2000 to 2199"):
+        check_year(moment, "at")

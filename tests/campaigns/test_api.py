@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import schemathesis
@@ -169,6 +170,62 @@ def test_it_names_the_field_at_fault(web: Web) -> None:
         problem = told(api.call(method, path, body if method == "POST" else None), 400)
         assert (problem["field"] or "").startswith(field), (path, body, problem)
         assert problem["detail"]
+
+
+def test_it_takes_no_moment_at_the_edge_of_the_calendar(web: Web) -> None:
+    api, campaign = web.program("admin"), web.shop.campaign()
+    at = f"/campaigns/{campaign}"
+    offer = {"name": "Edge", "kind": "neutral", "creative_id": web.shop.creative(), "landing": "https://e.com"}
+    window = {"event": "Order Completed", "zone": "Asia/Tokyo"}
+    for moment in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z"):
+        warm_up = {"domain": "example.com", "begins_at": moment, "ceilings": [50]}
+        asked: list[tuple[str, str, dict[str, Any] | None, str]] = [
+            ("POST", "/offers", offer | {"starts_at": moment}, "starts_at"),
+            ("POST", "/offers", offer | {"ends_at": moment}, "ends_at"),
+            ("POST", f"{at}/publish?starts_at={moment.replace('+', '%2B')}", None, "starts_at"),
+            ("POST", f"{at}/approvals", {"due_at": moment, "note": "Meant so"}, "due_at"),
+            ("POST", f"{at}/preview", {"at": moment}, "at"),
+            ("POST", f"{at}/explore", {"changes": {"at": moment}}, "at"),
+            ("POST", f"{at}/schedule", {"due_at": moment}, "due_at"),
+            ("PUT", "/system/send-limits", {"warm_ups": [warm_up]}, "warm_ups[0].begins_at"),
+            ("POST", "/segments", {"name": "S", "rule": window | {"from": {"date": moment[:10]}}}, "rule.from.date"),
+        ]
+        for method, path, body, field in asked:
+            problem = told(api.call(method, path, body), 400)
+            assert (problem["field"], "in the years 2000 to 2199" in problem["detail"]) == (field, True), (path, moment)
+
+
+def test_it_refuses_what_a_route_does_not_know(web: Web) -> None:
+    api, campaign = web.program("manager"), web.shop.campaign(published=False)
+    at = f"/campaigns/{campaign}"
+    for method, path, body, field in (
+        ("POST", f"{at}/publish", {"starts_at": "2199-01-01T00:00:00Z"}, "starts_at"),
+        ("POST", f"{at}/publish", {"startsat": "x"}, "startsat"),
+        ("POST", f"{at}/publish?startsat=x", None, "startsat"),
+        ("POST", f"{at}/kill", {"offer": 1}, "offer"),
+        ("POST", f"{at}/lock", {"junk": 1}, "junk"),
+        ("POST", f"{at}/lock?junk=1", None, "junk"),
+        ("GET", f"{at}?junk=1", None, "junk"),
+        ("GET", at, {"junk": 1}, "junk"),
+        ("POST", f"{at}/schedule?due_at=x", {}, "due_at"),
+        ("POST", f"{at}/lock", [1], None),
+    ):
+        assert told(api.call(method, path, body), 400)["field"] == field, (path, body)
+    said = api.told("GET", at)
+    assert (said["plan"], said["killed"], said["locked"]) == (None, False, None), "none of it was done"
+    key = {"Authorization": f"Bearer {api.key}"}
+    for nothing in (b"", b" ", b"{}"):
+        answer = web.app.test_client().post(f"/api/v1{at}/publish", data=nothing, headers=key)
+        assert answer.status_code == 200, answer.text
+
+
+def test_every_body_and_query_names_what_it_does_not_know(web: Web) -> None:
+    for name, view in web.app.view_functions.items():
+        if name.startswith("api."):
+            hints = get_type_hints(inspect.unwrap(view))
+            for part in ("json", "query"):
+                if part in hints:
+                    assert hints[part].__struct_config__.forbid_unknown_fields, (name, part)
 
 
 def test_it_refuses_what_is_no_sound_json_object(web: Web) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from base.errors import InvalidInput
 from signals import contents, rules_sql
 from signals.history import Bound, history
 from signals.profiles import ProfileStateRow
@@ -36,6 +37,13 @@ BERLIN = JUNE | {"zone": "Europe/Berlin"}
 )
 def test_it_counts_back_by_the_calendar(bound: Bound, today: str, day: str) -> None:
     assert bound.on(date.fromisoformat(today)).isoformat() == day
+
+
+@pytest.mark.parametrize("end", ["from", "to"])
+@pytest.mark.parametrize("day", ["0001-01-01", "1999-12-31", "2200-01-01", "9999-12-31"])
+def test_it_refuses_days_at_the_edge_of_the_calendar(end: str, day: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{end}.date: must be in the years 2000 to 2199"):
+        history({"event": "Order Completed", end: {"date": day}, "zone": "Asia/Tokyo"}, None, "")
 
 
 @given(st.dates(date(2001, 1, 1), date(2100, 1, 1)), st.integers(0, 240))

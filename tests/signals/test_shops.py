@@ -286,13 +286,14 @@ def test_it_acknowledges_and_lists_what_it_does_not_understand(shops: Shops) -> 
     assert shops.told("shopify", "DROP TABLE; --", {"id": 1}) == "unknown topic"
     for body in (b"{", b"[]", {"id": 5}, like(SHOPIFY_ORDER, total_price="a lot"), like(SHOPIFY_ORDER, line_items={}),
                  like(SHOPIFY_ORDER, created_at="yesterday"), like(SHOPIFY_ORDER, id=True),
-                 like(SHOPIFY_ORDER, created_at="0001-01-01T00:00:00+14:00")):  # fmt: skip
+                 like(SHOPIFY_ORDER, created_at="0001-01-01T00:00:00+14:00"),
+                 like(SHOPIFY_ORDER, updated_at="9999-12-31T23:59:59-14:00")):  # fmt: skip
         assert shops.told("shopify", "orders/create", body) == "unreadable", body
     assert "ida@" not in str(shops.desk.rows("SELECT body FROM rejected_event"))
     listed = [field for (field,) in shops.desk.rows("SELECT field FROM rejected_event ORDER BY id")]
-    assert listed == ["", "", "created_at", "total_price", "line_items", "created_at", "id", "created_at"]
+    assert listed == ["", "", "created_at", "total_price", "line_items", "created_at", "id", "created_at", "updated_at"]
     assert shops.topics() == {
-        ("fulfillments/create", "unknown topic"): 1, ("other", "unknown topic"): 1, ("orders/create", "unreadable"): 8,
+        ("fulfillments/create", "unknown topic"): 1, ("other", "unknown topic"): 1, ("orders/create", "unreadable"): 9,
     }  # fmt: skip
     ping = shops.http.post(shops.hooks["woocommerce"], data=b"webhook_id=12")
     assert (ping.status_code, ping.json) == (200, {"success": True, "outcome": "ping"})

@@ -8,7 +8,7 @@ import click
 
 from base import db
 from base.blobs import blobs_from
-from base.clock import clock_from
+from base.clock import check_year, clock_from
 from base.counting import count
 from base.errors import InvalidInput
 from campaigns import scores
@@ -52,4 +52,5 @@ def _instant(text: str) -> datetime:
         raise InvalidInput("--at", "must be a date, a time and an offset, such as 2026-03-01T00:00:00Z") from None
     if found.tzinfo is None:
         raise InvalidInput("--at", "needs an offset, such as Z")
+    check_year(found, "--at")
     return found
