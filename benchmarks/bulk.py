@@ -3,8 +3,8 @@
 - *Import*: as many purchases, orders and households as the Complete Journey data has (1,469,307 lines, 155,848 baskets,
   2,469 households; R package completejourney), drawn here, as JSON lines by `latebind import events`, from the start
   of the process to its end.
-- *Rebuild*: `latebind rebuild` over people of two events each. In turns it is held, and opens at a rate are timed alone,
-  beside a process that only counts, and beside it.
+- *Rebuild*: `latebind rebuild` over people of two events each. In turns it is held, and opens at a rate are timed
+  alone, beside a process that only counts, and beside it.
 
 A small run: `python -m benchmarks.bulk --orders 15000 --people 50000`.
 """
