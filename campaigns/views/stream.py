@@ -98,18 +98,20 @@ def replay_all() -> ResponseReturnValue:
 def _list(template: str, fault: InvalidInput | None) -> str:
     with parts().transaction() as session:
         known = stream.names(session)
-        status = next((one for one in SOUGHT if one == request.args.get("status")), None)
-        source = forms.position(request.args, "source") or None
-        person = forms.position(request.args, "person") or None
-        name = request.args.get("name", "")[:NAME_LENGTH].replace("\x00", "")
+        given = request.form if fault else request.args
+        status = next((one for one in SOUGHT if one == given.get("status")), None)
+        source = forms.position(given, "source") or None
+        person = None if fault else forms.position(given, "person") or None
+        name = given.get("name", "")[:NAME_LENGTH].replace("\x00", "")
         wanted = Wanted(source if source in known else None, name, status, _members(session, person))
         seen = mark(session)
         whole = current_user.may(ADMIN)
         return render_template(
             template,
-            entries=stream.newest(session, wanted, person, parts().now(), actor(), whole=whole),
+            entries=[] if fault else stream.newest(session, wanted, person, parts().now(), actor(), whole=whole),
             wanted=wanted,
             person=person,
+            typed=given.get("person", "") if fault else person or "",
             names=known,
             statuses=SOUGHT,
             seen=seen,
