@@ -36,8 +36,8 @@ FIELD_WORDS = {
     "metric": "What counts as success", "window_days": "Days after the mail", "landing": "Where a click goes",
     "arms": "Arms", "margin_share": "Margin", "return_cents": "A return", "service_cents": "A service contact",
     "send_holdout": "Get no mail", "content_holdout": "Get neutral content", "default_landing": "Where a click goes",
-    "at_least": "From", "below": "Up to", "margin": "Margin", "contact": "What a call costs",
-    "return": "What a return costs", "starts_at": "Shown from", "note": "For whoever approves", "ends_at": "Ends",
+    "at_least": "From", "below": "Up to", "margin": "Margin", "contact": "A complaint or call costs",
+    "return": "A return costs", "starts_at": "Shown from", "note": "For whoever approves", "ends_at": "Ends",
     "window-day": "Days", "timing.window.begin": "From",
     "timing.window.until": "Until", "timing.clocks": "Whose clocks", "timing.joins": "Who gets it",
     "missed.after_minutes": "Late after", "q": "Search", "older": "Told",
@@ -190,13 +190,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value * 100:.{digits}f} %"
 
 
-def fault(error: Exception) -> str:
-    """A refusal above a form: the field by its name on the page, then what is wrong with it."""
+def fault(error: Exception, **words: str) -> str:
+    """A refusal above a form: the field by its name on the page (`words` has those of this page alone), then what is
+    wrong with it."""
     if not isinstance(error, InvalidInput) or not error.field:
         return str(error)
     if line := _OF_A_LINE.fullmatch(error.field):
         return f"{LINE_WORDS[line[1]]}, line {int(line[2]) + 1}: {error.message}"
-    name = FIELD_WORDS.get(error.field) or error.field.replace("_", " ")
+    name = words.get(error.field) or FIELD_WORDS.get(error.field) or error.field.replace("_", " ")
     return f"{name[:1].upper()}{name[1:]}: {error.message}"
 
 

@@ -138,9 +138,9 @@ def band_rule(name: str, at_least: float | None, below: float | None) -> dict[st
     if name not in BY_NAME:
         raise InvalidInput("score", f"must be one of {', '.join(BY_NAME)}")
     if at_least is None and below is None:
-        raise InvalidInput("at_least", "or below must be given")
+        raise InvalidInput("at_least", "must be given, or the other edge of the band")
     if at_least is not None and below is not None and at_least >= below:
-        raise InvalidInput("below", "must be greater than at_least, which belongs to the band while below does not")
+        raise InvalidInput("below", "must be greater than the other edge: that belongs to the band, this does not")
     edges = (
         {"field": "score", "name": name, "op": op, "value": value}
         for op, value in ((">=", at_least), ("<", below))

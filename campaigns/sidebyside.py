@@ -18,7 +18,8 @@ from signals.profiles import Identifier, Profile
 from signals.stated import stated
 
 HIDDEN: Final = "•••"
-SAME, ALIKE, DIFFERENT, ONE_SIDED = "the same", "much the same", "different", "only one states it"
+SAME, SPELT, ALIKE = "the same", "the same but for spelling", "much the same"
+DIFFERENT, ONE_SIDED = "different", "only one states it"
 MAX_TEXT: Final = 200
 _HIDDEN: Final = ("street", "postal code", "birth date")
 _CONTACTS: Final[Mapping[str, IdentifierType]] = {"e-mail address": "email", "phone number": "phone"}
@@ -89,22 +90,26 @@ def _agreement(fact: str, values: tuple[str, str], evidence: Sequence[str]) -> s
     """In a word. `evidence`: facts that speak for the two being one, by the measures of a run or by a stated match."""
     if not all(values):
         return ONE_SIDED
-    one, other = (_plain(fact, value) for value in values)
-    if one == other:
-        return SAME
+    for agreement, told in ((SAME, _written), (SPELT, _plain)):
+        if told(fact, values[0]) == told(fact, values[1]):
+            return agreement
     return ALIKE if any(fact in facts.split(" and ") for facts in evidence) else DIFFERENT
 
 
-def _plain(fact: str, value: str) -> str:
+def _written(fact: str, value: str) -> str:
+    """Without regard to case, signs between words, and the order of a name's: Ann Lee is Lee, Ann."""
     if fact == "phone number":
         return re.sub(r"\D", "", value).lstrip("0")
     if fact in _CONTACTS:
         return value.lower()
-    if fact == "street" and (street := plain_street(value)):
-        return street
-    words = _WORDS.findall(plain(value))
-    # Ann Lee is Lee, Ann; a date is no such thing.
+    words = _WORDS.findall(value.casefold())
+    # A date has an order.
     return " ".join(sorted(words) if fact in ("name", "street") else words)
+
+
+def _plain(fact: str, value: str) -> str:
+    """As it is written, without accents, umlauts and the ways of writing a street."""
+    return (plain_street(value) if fact == "street" else "") or _written(fact, plain(value))
 
 
 def _shown(fact: str, values: tuple[str, str], veiled: bool) -> tuple[str, str]:

@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from campaigns import corrections
+from campaigns.veiling import veiled
 from campaigns.wording import consent_words
+from signals.foldevent import kind_of, trait_name
+
+SHOWN: Final = 4
+"""Names that are told of a signal; of more only how many there are."""
+LONGEST: Final = 60
+"""Characters of a property's value that are told."""
 
 
-def detail(name: str | None, properties: Mapping[str, Any]) -> str:
-    """What a signal was about, in a few words: what was said, the categories of its lines, or its own name."""
+def detail(type_: str, name: str | None, body: Mapping[str, Any]) -> str:
+    """What a signal was about, in a few words, with what names or reaches people masked.
+
+    What was said; which details were given; what was joined; the properties of a shop's own event; of others the names
+    or categories of their lines.
+    """
+    properties = _mapping(body.get("properties"))
     if name == "Consent Changed":
         return consent_words(properties)
     told = corrections.words(name, properties)
     if told is not None:
         return told
+    if type_ == "identify":
+        return _few([veiled(trait_name(one)) for one in _mapping(body.get("traits"))])
+    if type_ in ("group", "alias"):
+        seen = veiled({one: body.get(one) for one in ("groupId", "previousId", "traits")})
+        said = (_mapping(seen["traits"]).get("type"), seen["groupId"], seen["previousId"])
+        return " ".join(str(one) for one in said if one)
+    if type_ == "track" and kind_of(type_, name) == "other":
+        return _few([_told(*one) for one in veiled(properties).items() if one[1] is not None])
     products = properties.get("products")
     lines = products if isinstance(products, list) else [properties]
-    names = []
-    for line in lines:
-        if isinstance(line, dict):
-            name = line.get("name") or line.get("category") or line.get("product_id")
-            if name and str(name) not in names:
-                names.append(str(name))
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+    names = [
+        str(line.get("name") or line.get("category") or line.get("product_id") or "")
+        for line in lines
+        if isinstance(line, dict)
+    ]
+    return _few([one for one in dict.fromkeys(names) if one])
+
+
+def _told(name: str, value: Any) -> str:
+    if isinstance(value, dict | list):
+        return name
+    said = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    return f"{name}: {said if len(said) <= LONGEST else said[:LONGEST] + '…'}"
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def case(name: str | None, properties: Mapping[str, Any]) -> str | None:

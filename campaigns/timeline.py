@@ -355,7 +355,9 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
             at=row.event_time,
             kind=kind,
             title=(order and order.refund) or event_words(row.name, row.type),
-            detail=": ".join(filter(None, (order.words if order else "", signalwords.detail(row.name, known)))),
+            detail=": ".join(
+                filter(None, (order.words if order else "", signalwords.detail(row.type, row.name, row.body)))
+            ),
             cents=order.cents if order else None,
             currency=order.currency if order else None,
             late=late,

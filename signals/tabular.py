@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
-from typing import IO, Annotated, Any, Final, Literal
+from typing import IO, Annotated, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -23,7 +23,9 @@ from base.errors import InvalidInput
 from signals.importing import BadRow
 from signals.signal import TYPES
 
-As = Literal["text", "number", "whole", "boolean", "moment", "json"]
+KINDS: Final = ("text", "number", "whole", "boolean", "moment", "json")
+"""What a column can be made."""
+DECIMALS: Final = (".", ",")
 DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """What may stand between the fields of CSV, by the name it has in commands."""
 MOST_COLUMNS: Final = 200
@@ -43,7 +45,7 @@ class Column(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"k
     """Where a column goes in the call, and what it is made."""
 
     to: str
-    kind: As = "text"
+    kind: str = "text"
 
 
 class RowPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +56,7 @@ class RowPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     event: str | None = None
     values: dict[str, Any] = {}
     timezone: str = "UTC"
-    decimal: Literal[".", ","] = "."
+    decimal: str = "."
 
 
 class Rows:
@@ -63,6 +65,8 @@ class Rows:
     def __init__(self, plan: RowPlan) -> None:
         if plan.type not in TYPES:
             raise InvalidInput("type", f"must be one of {', '.join(TYPES)}")
+        if plan.decimal not in DECIMALS:
+            raise InvalidInput("decimal", f"must be one of {' '.join(DECIMALS)}")
         try:
             self._zone: tzinfo = ZoneInfo(plan.timezone)
         except (ZoneInfoNotFoundError, ValueError):
@@ -71,6 +75,8 @@ class Rows:
         for name, to in plan.columns.items():
             column = to if isinstance(to, Column) else Column(to, "moment" if to == "timestamp" else "text")
             _check_place(column.to, f"columns.{name}")
+            if column.kind not in KINDS:
+                raise InvalidInput(f"columns.{name}.as", f"must be one of {', '.join(KINDS)}")
             self.columns[name] = column
         for place in plan.values:
             _check_place(place, f"values.{place}")
@@ -107,7 +113,7 @@ class Rows:
                 _put(call, column.to, str(row[name])[:200])
         return msgspec.json.encode(call)
 
-    def _made(self, value: Any, kind: As, name: str) -> Any:
+    def _made(self, value: Any, kind: str, name: str) -> Any:
         if value is None or value == "":
             return None
         match kind:

@@ -78,7 +78,11 @@ def alike(records: Sequence[Facts]) -> Likeness:
         raise InvalidInput("records", f"must be {LEAST} at least: nothing can be learnt from {len(records)}")
     found = next((found for rounds in ROUNDS if (found := _tried(records, rounds)) is not None), None)
     if found is None:
-        raise InvalidInput("records", "are too plain to learn from")
+        raise InvalidInput(
+            "records",
+            "of one person differ in too few ways, so that how much a difference counts cannot be learnt. More "
+            "customers whose details were typed more than once mend that; what identifiers say merges as before",
+        )
     return found
 
 

@@ -85,7 +85,7 @@ def list_policies() -> PolicyList:
 @allow("admin")
 @served(200, Done, "people")
 def set_trait_policy(json: PolicyIn) -> Done:
-    """Have a trait go by this policy: from the next signal on; what is stored, with the next rebuild."""
+    """Have a trait go by this policy: from the next statement on; what was stated before, with a rebuild."""
     with parts().transaction() as session:
         lineage.set_policy(session, json.name, json.policy, parts().now(), actor())
     return Done(state=json.policy)

@@ -37,7 +37,7 @@ def save() -> ResponseReturnValue:
             spelt = lineage.set_policy(session, name, policy, parts().now(), actor())
     except InvalidInput as error:
         return _page(error, request.form), 400
-    flash(f"{spelt} goes by this from the next signal on; what is stored, with the next rebuild.")
+    flash(f"{spelt} goes by this from the next statement on. What was stated before counts again with a rebuild.")
     return redirect(url_for("lineage.show"))
 
 

@@ -73,8 +73,9 @@ def set_guard() -> ResponseReturnValue:
             contact_cents=forms.cents(form, "contact"),
             return_cents=forms.cents(form, "return"),
         )
-        if given.contact_cents < 0 or given.return_cents < 0:
-            raise InvalidInput("contact", "and what a return costs must not be below 0")
+        for field, cents in (("contact", given.contact_cents), ("return", given.return_cents)):
+            if cents < 0:
+                raise InvalidInput(field, "must not be below 0")
         with parts().transaction() as session:
             worth.set_terms(session, given, parts().now(), actor())
     except InvalidInput as error:

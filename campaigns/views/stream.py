@@ -100,23 +100,27 @@ def replay_all() -> ResponseReturnValue:
 def _list(template: str, fault: InvalidInput | None) -> str:
     with parts().transaction() as session:
         known = stream.names(session)
-        status = next((one for one in SOUGHT if one == request.args.get("status")), None)
-        source = forms.position(request.args, "source") or None
-        person = forms.position(request.args, "person") or None
-        name = request.args.get("name", "")[:NAME_LENGTH].replace("\x00", "")
+        given = request.form if fault else request.args
+        status = next((one for one in SOUGHT if one == given.get("status")), None)
+        source = forms.position(given, "source") or None
+        person = None if fault else forms.position(given, "person") or None
+        name = given.get("name", "")[:NAME_LENGTH].replace("\x00", "")
         wanted = Wanted(source if source in known else None, name, status, _members(session, person))
         before = request.args.get("before", "")
         before = before if re.fullmatch(BEFORE, before) else ""
         seen = mark(session)
         whole = current_user.may(ADMIN)
-        found = stream.newest(session, wanted, person, parts().now(), actor(), whole=whole, before=before)
+        found = None
+        if fault is None:
+            found = stream.newest(session, wanted, person, parts().now(), actor(), whole=whole, before=before)
         return render_template(
             template,
-            entries=found.entries,
-            older=found.older,
+            entries=found.entries if found else [],
+            older=found.older if found else None,
             before=before,
             wanted=wanted,
             person=person,
+            typed=given.get("person", "") if fault else person or "",
             names=known,
             statuses=SOUGHT,
             seen=seen,

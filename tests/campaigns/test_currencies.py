@@ -93,3 +93,21 @@ def test_audience_tools_print_money_in_the_currency_of_the_sums(shop: Shop, web:
     with shop.sessions.begin() as session:
         exchange.set_own(session, "CHF", shop.now)
     assert '<dd class="col-5 text-end number">CHF 123.45</dd>' in shown()
+
+
+def test_the_bar_of_the_largest_amounts_stands_apart_and_says_how_wide_it_is(shop: Shop, web: Web) -> None:
+    people = shop.people(*(f"p{number}" for number in range(40)))
+    with shop.sessions.begin() as session:
+        computed = dict.fromkeys(("asked_at", "as_of", "began_at", "ended_at"), shop.now)
+        session.add(ScoreRun(asked_by="test", people=40, **computed))
+        for number, one in enumerate(people):
+            for name, value in (("ltv", 500_000.0 if number == 39 else 9_000.0), ("churn", 0.4)):
+                session.add(ProfileScore(profile_id=one, name=name, value=value, as_of=shop.now, run_id=1))
+    page = web.desk("manager").get("/scores/").text
+    churn, ltv = page.partition("Worth ahead")[0], page.partition("Worth ahead")[2].partition('id="bands"')[0]
+    assert "<span>0.00</span><span>90.00</span>" in ltv, "the axis is that of the bars that are alike"
+    assert "More: 40 customers from 90.00 to 5,000.00, in one bar." in ltv
+    assert ltv.count("spread-beyond") == 1
+    assert "<span>0 %</span><span>100 %</span>" in churn
+    assert "spread-beyond" not in churn
+    assert '<td class="number">40 %</td><td class="number">50 %</td><td class="text-end number">40</td>' in churn

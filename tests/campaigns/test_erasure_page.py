@@ -145,6 +145,7 @@ def test_pages_of_an_erased_customer_promise_and_offer_nothing(web: Web, shop: S
     assert admin.post(f"/customers/{ann}/erase", profiles=ids[0], typed=str(ann)).status_code == 302
     page = admin.get(f"/customers/{ann}").text
     assert "Nothing is left" in page
+    assert "what is older has expired" not in page
     assert "Nothing is known any more." in page
     assert not any(words in page for words in ("it is told here", "Nothing yet", "Nothing is known yet"))
     assert f"/customers/{ann}/offer" not in page

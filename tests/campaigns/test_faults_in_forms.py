@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from campaigns import campaigns
@@ -53,3 +55,36 @@ def test_a_note_of_blanks_keeps_the_page_and_says_so_beside_the_field(web: Web) 
     assert "It must not be empty." in beside
     assert '<option value="complaint" selected>' in refused.text
     assert '<li class="timeline-entry' in refused.text
+
+
+def test_it_names_the_receiver_of_an_export_and_asks_for_https_first(web: Web) -> None:
+    desk = web.desk("manager")
+    number = web.program("manager").told("POST", "/segments", {"name": "All", "rule": {"always": True}})["id"]
+    desk.get("/exports/")
+    for url in ("http://localhost:1/x", "http://shop.example.com/x", "shop.example.com"):
+        page = desk.post("/exports/", name="Ads", segment=str(number), url=url)
+        assert (page.status_code, "Receiver: must begin with https://" in page.text) == (400, True), url
+        assert f'value="{url}" maxlength="2000" aria-describedby="e-url"' in page.text, "kept, and marked"
+    assert "Receiver: must use port 80 or 443" in desk.post("/exports/", name="Ads", segment=str(number),
+                                                            url="https://shop.example.com:1/").text  # fmt: skip
+
+
+def test_a_fault_of_a_band_or_of_the_guard_stands_where_it_was_typed(web: Web) -> None:
+    desk = web.desk("manager")
+    desk.get("/scores/")
+    for edges, told in (
+        ({"at_least": "50", "below": "20"}, "Up to: must be greater than the other edge"),
+        ({"at_least": "", "below": ""}, "From: must be given, or the other edge"),
+    ):
+        page = desk.post("/scores/bands", name="Odd", score="churn", **edges)
+        field = told.partition(":")[0]
+        above, _, card = page.text.partition('id="bands"')
+        assert (page.status_code, told in card, told in above) == (400, True, False)
+        assert 'action="/scores/bands#bands"' in card, "a browser goes there"
+        marked = re.findall(r'is-invalid" id="f-(\w+)"', page.text)
+        assert marked == [{"Up to": "below", "From": "at_least"}[field]]
+    page = desk.post("/scores/guard", **{"margin": "35", "contact": "4.5", "return": "-2"})
+    card = page.text.partition('id="guard"')[2]
+    assert (page.status_code, "A return costs: must not be below 0" in card) == (400, True)
+    for kept in ('value="35"', 'value="4.5"', 'value="-2"'):
+        assert kept in card

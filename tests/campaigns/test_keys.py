@@ -112,8 +112,8 @@ def test_pages_and_logs_name_the_key_that_did_something(shop: Shop, web: Web) ->
     shop.send(*({"type": "identify", "userId": name, "traits": {}} for name in ("ann", "bob", "cy")))
     ann, bob, cy = (shop.profile(name) for name in ("ann", "bob", "cy"))
     program, desk, campaign = web.program("admin"), web.desk("admin"), shop.campaign()
-    actor = f"api key {program.key.partition('.')[0]}"
-    named = {"name": "key “program”", "actor": actor, "user_id": None}
+    kept = f"api key {program.key.partition('.')[0]}"
+    named = {"name": "key “program”", "actor": kept, "user_id": None}
     program.told("POST", f"/customers/{ann}/household", {"other": bob, "why": "Told by phone"})
     program.told("POST", f"/customers/{bob}/merges", {"other": cy})
     program.told("POST", f"/campaigns/{campaign}/kill", {})
@@ -125,7 +125,7 @@ def test_pages_and_logs_name_the_key_that_did_something(shop: Shop, web: Web) ->
     for path in ("/system/", *paths):
         page = desk.get(path).text
         assert "key “program”" in page, path
-        assert actor not in page, path
+        assert kept not in page, path
     program.told("POST", f"/campaigns/{campaign}/lock")
     assert 'Locked by <strong class="wrap-any">key “program”<' in desk.get(f"/campaigns/{campaign}/checks/").text
     desk.post(f"/campaigns/{campaign}/checks/unlock")

@@ -124,8 +124,11 @@ def test_it_finds_a_customers_signals_with_no_address_in_a_url(shop: Shop, web: 
     known = len(looks(web))
     support.get(found.location)
     assert len(looks(web)) == known, "whoever keeps watching leaves a line a minute"
-    unknown = support.post("/stream/", person="nobody@example.com")
-    assert (unknown.status_code, "nobody is known by this" in unknown.text) == (400, True)
+    unknown = support.post("/stream/", person="nobody@example.com", name="identify", status="taken")
+    assert (unknown.status_code, "Customer: nobody is known by this" in unknown.text) == (400, True)
+    for kept in ('value="nobody@example.com"', 'value="identify"', '<option value="taken" selected>'):
+        assert kept in unknown.text
+    assert 'id="stream"' not in unknown.text, "what everybody sent is no answer"
     listed = web.program("support").told("GET", f"/signals?profile={ann}&name=identify")["signals"]
     assert [(one["name"], one["profile"], one["status"]) for one in listed] == [("identify", ann, "taken")]
     assert web.program("support").call("GET", "/signals?profile=99999").status_code == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -45,3 +46,35 @@ def test_a_customers_page_says_who_it_is_and_what_is_known_before_the_timeline(s
     page = web.desk("support").get(f"/customers/{shop.profile('ann')}").text
     assert page.index("Known as") < page.index(">Now<") < page.index("What they allow") < page.index('class="timeline"')
     assert 'kind=order#timeline"' in page, "what is left out of the timeline leaves one there"
+
+
+def test_it_says_what_own_events_details_groups_and_joined_accounts_were_about(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    long = {f"p{number}": number for number in range(6)}
+    for call in (
+        {"type": "track", "event": "Newsletter Signup", "properties": {
+            "list": "weekly", "vip": True, "email": "ann@example.com", "said": "write to bob@example.com", "gone": None,
+        }},
+        {"type": "track", "event": "Newsletter Signup", "properties": long | {"p0": {"deep": 1}, "p1": "x" * 99}},
+        {"type": "track", "event": "Product Viewed", "properties": {"category": "Shoes", "list": "weekly"}},
+        {"type": "identify", "traits": {"firstName": "Ann", "birthday": "1990-01-02"}},
+        {"type": "group", "groupId": "house-4711", "traits": {"type": "household", "name": "At home"}},
+        {"type": "alias", "previousId": "annabel-2019"},
+    ):  # fmt: skip
+        shop.clock.advance(timedelta(minutes=1))
+        shop.send({"userId": "ann"} | call)
+    assert said(shop, web, "ann", "Newsletter Signup") == [
+        f"p0, p1: {'x' * 60}…, p2: 2, p3: 3 and 2 more",
+        "list: weekly, vip: yes, email: a•••@example.com, said: write to b•••@example.com",
+    ]
+    assert said(shop, web, "ann", "Product Viewed") == ["Shoes"]
+    assert said(shop, web, "ann", "Details given")[0] == "first_name, birthday"
+    assert said(shop, web, "ann", "Joined a group") == ["household ho•••11"]
+    assert said(shop, web, "ann", "Accounts joined") == ["an•••19"]
+    desk, ann = web.desk("support"), shop.profile("ann")
+    page = desk.get(f"/customers/{ann}").text
+    assert f'href="/stream/?person={ann}"' in page
+    assert page.count(">The signal as it came<") == 8
+    link = re.search(r'href="(/stream/taken/\d+)"', page)
+    assert link is not None
+    assert desk.get(link[1]).status_code == 200

@@ -280,12 +280,21 @@ def test_it_makes_of_a_column_what_it_is_told(value: Any, kind: str, made: Any) 
         (RowPlan({"a": "timestamp", "b": "timestamp"}), "columns"),
         (RowPlan({"a": "timestamp", "b": "traits.address", "c": "traits.address.city"}), "columns"),
         (RowPlan({"a": "userId"}), "columns"),
+        (RowPlan({"a": "timestamp"}, decimal=";"), "decimal"),
     ],
 )
 def test_it_refuses_a_mapping_that_is_not_sound(plan: RowPlan, field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Rows(plan)
     assert refused.value.field == field
+
+
+def test_it_names_the_column_that_is_made_what_there_is_not_and_what_there_is() -> None:
+    plan = {"columns": {"day": "timestamp", "goods": {"to": "properties.products", "as": "jason"}}}
+    with pytest.raises(InvalidInput) as refused:
+        Rows(plan_from(json.dumps(plan).encode()))
+    assert refused.value.field == "columns.goods.as"
+    assert str(refused.value).endswith("must be one of text, number, whole, boolean, moment, json")
 
 
 @pytest.mark.parametrize(
@@ -319,7 +328,7 @@ def test_it_says_how_a_number_is_written_that_it_cannot_read(mark: str, told: st
         rows.call({"customer": "c1", "bought": "2026-03-01", "amount": told})
     assert (refused.value.field, refused.value.message) == ("amount", words)
     with pytest.raises(InvalidInput, match="decimal"):
-        plan_from(json.dumps(PLAN | {"decimal": ";"}).encode())
+        Rows(plan_from(json.dumps(PLAN | {"decimal": ";"}).encode()))
 
 
 def test_it_says_which_delimiter_a_file_seems_to_want(cli: CliRunner, tmp_path: Path) -> None:

@@ -148,3 +148,13 @@ def test_it_ends_with_a_reason_where_it_cannot_look_and_never_looks_twice_at_onc
         matcher(desk).run("a test")
     with desk.sessions.begin() as session:
         assert not likely.is_run_due(session, NOW, timedelta(hours=24)), "it may go on still"
+
+
+def test_it_says_what_mends_that_one_persons_records_differ_in_too_few_ways(
+    town: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.likeness._tried", lambda _records, _rounds: None)
+    fault = matcher(town).run("a test").fault
+    assert fault is not None
+    assert fault.startswith("records of one person differ in too few ways")
+    assert "More customers whose details were typed more than once mend that" in fault
