@@ -23,6 +23,15 @@ class LatebindError(Exception):
     """The root of the tree; `str(error)` is a sentence a person can act on."""
 
 
+def reason(error: Exception) -> str:
+    """Why something failed, for a person; of what is not ours only the kind: a database's words may hold an address."""
+    if isinstance(error, LatebindError):
+        return str(error)
+    refusal = getattr(error, "orig", None)
+    kind = type(refusal or error).__name__
+    return f"the database refused it: {kind}" if refusal else f"it failed: {kind}"
+
+
 class SettingError(LatebindError):
     """A setting is missing or malformed. `variable` is its environment name; the bad value is not repeated."""
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
+from redis import RedisError
 from sqlalchemy import cast as sql_cast
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
@@ -18,8 +19,9 @@ from sqlalchemy.types import Text
 
 from base import logs
 from base.db import transaction
-from base.errors import InvalidInput
-from campaigns import rulebook
+from base.errors import InvalidInput, Unavailable, reason
+from campaigns import leftaside, rulebook
+from campaigns.leftaside import LeftAside
 from campaigns.models import Campaign, Offer, Segment
 from campaigns.population import misplaced
 from campaigns.segments import names
@@ -64,6 +66,11 @@ def asking(session: Session, segments: Collection[int]) -> list[int]:
     ]
 
 
+def left_aside(session: Session) -> list[LeftAside]:
+    """The segments that an open may be asked for and that are left aside."""
+    return leftaside.standing(session, named(session))
+
+
 def check(session: Session, campaign: Campaign) -> None:
     """Whether it can be told who is in the segments that a campaign's opens ask for. Raises InvalidInput naming one."""
     offers = {number for slot in campaign.slots for number in (slot["default"], *slot["offers"])}
@@ -73,6 +80,8 @@ def check(session: Session, campaign: Campaign) -> None:
             wanted |= mentioned
     for segment in sorted(wanted):
         rulebook.check(session, {"segment": segment}, "audience", f"segment {segment}")
+    for one in leftaside.standing(session, wanted - livesegments.written(session)):
+        raise InvalidInput(f"segment {one.id}", f"nobody was told yet who is in it: {one.why}")
 
 
 def follow(session: Session, wanted: Iterable[int]) -> None:
@@ -89,17 +98,25 @@ def follow(session: Session, wanted: Iterable[int]) -> None:
 def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Iterator[int]:
     """Write who is in these segments now, a piece of some 0.1 s at a time; yields how many states a piece changed.
 
-    A segment whose rule does not read any more is left as it is, and the others go on. Raises Unavailable.
+    A segment that fails is left aside, whatever its error is, and the others go on. Raises Unavailable, RedisError.
     """
     for segment in wanted:
         try:
+            yield from _through(intake, segment, now)
+        except (Unavailable, RedisError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one rule must not stop what all the others wait for
+            _log.error("a segment is left aside", segment=segment, error=reason(error))
             with transaction(intake.sessions) as session:
-                rule = rulebook.expanded(session, {"segment": segment}, "rule")
-                fits = misplaced(session, segment, now)
-        except InvalidInput as error:
-            _log.error("a segment is left as it is, its rule does not hold", segment=segment, error=str(error))
-            continue
-        yield 0
-        yield from pieces(intake, segment, fits, now)
-        with transaction(intake.sessions) as session:
-            livesegments.tell_written(session, segment, rule)
+                leftaside.note(session, segment, reason(error), now)
+
+
+def _through(intake: Intake, segment: int, now: datetime) -> Iterator[int]:
+    with transaction(intake.sessions) as session:
+        rule = rulebook.expanded(session, {"segment": segment}, "rule")
+        fits = misplaced(session, segment, now)
+    yield 0
+    yield from pieces(intake, segment, fits, now)
+    with transaction(intake.sessions) as session:
+        livesegments.tell_written(session, segment, rule)
+        leftaside.over(session, segment, now)

@@ -13,7 +13,8 @@ from base.ids import TEST_BIT
 from base.queues import QueueName, queue
 from base.recordstreams import RecordStreams
 from base.stores import Store
-from campaigns import instance
+from campaigns import atopens, instance
+from campaigns.leftaside import LeftAside
 from campaigns.models import Campaign, Creative, Delivery, Offer
 from campaigns.opens import Decision
 from render.starting import STARTING
@@ -33,8 +34,8 @@ class Overview:
     """Counts of the last hour and day, and short lists; tests are counted nowhere.
 
     `live` are being sent, or paused in it; mails of those that are `finished` still open. `unsettled`: campaign, its
-    name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave. `steps` are those of FIRST_STEPS
-    that are to be done; none once a campaign was published.
+    name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave, `aside` segments of which nobody
+    is told who is in them. `steps` are those of FIRST_STEPS that are to be done; none once a campaign was published.
     """
 
     blocked: str | None
@@ -43,6 +44,7 @@ class Overview:
     next: list[Campaign]
     drafts: list[Campaign]
     troubled: list[Campaign]
+    aside: list[LeftAside]
     mails_day: int
     failed_day: int
     opens_hour: int
@@ -80,6 +82,7 @@ def overview(session: Session, now: datetime) -> Overview:
         next=listed("scheduled"),
         drafts=listed("draft"),
         troubled=list(session.scalars(stuck.order_by(Campaign.id).limit(MAX_LISTED))),
+        aside=atopens.left_aside(session)[:MAX_LISTED],
         mails_day=mails.get("accepted", 0),
         failed_day=mails.get("failed", 0),
         opens_hour=opens,

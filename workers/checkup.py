@@ -26,7 +26,7 @@ from base.schema import revisions, stored_revision
 from base.settings import Settings
 from base.tokens import Purpose, Token, TokenKeys
 from base.vault import Vault
-from campaigns import dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
+from campaigns import atopens, dkimkeys, domaincheck, instance, sendingdoctor, sendingdomain
 from campaigns.instance import Here
 from campaigns.lookups import Lookups
 from campaigns.retention import Policy, stock
@@ -53,8 +53,8 @@ class Finding:
 def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
     """Check every part in turn; one that hangs is given up after seconds.
 
-    For `health` alone, sending domains, currencies and shops are left out: what stands in the DNS, or how shops count,
-    says nothing of a process.
+    For `health` alone, sending domains, currencies, shops and segments are left out: what stands in the DNS, how shops
+    count or what a rule says tells nothing of a process.
     """
     checks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
@@ -71,6 +71,7 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "retention": _retention,
         "currencies": _currencies,
         "shops": _shops,
+        "segments": _segments,
         "addresses": _addresses,
         "render addresses": _render_addresses,
         "sending domains": _sending_domains,
@@ -78,7 +79,8 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "model library": _model_library,
     }
     if health:
-        del checks["sending domains"], checks["currencies"], checks["shops"]
+        for part in ("sending domains", "currencies", "shops", "segments"):
+            del checks[part]
     for part, check in checks.items():
         try:
             yield Finding(part, True, check(settings))
@@ -201,6 +203,15 @@ def _shops(settings: Settings) -> str:
     if found:
         raise Unwell(" ".join(one.words for one in found))
     return "no two number their orders alike"
+
+
+def _segments(settings: Settings) -> str:
+    """Whether it is told who is in the segments that opens ask for."""
+    with _asking(settings) as session:
+        found = atopens.left_aside(session)
+    if found:
+        raise Unwell(" ".join(one.words for one in found))
+    return "all that opens ask for are kept up"
 
 
 def _keys(settings: Settings) -> str:

@@ -9,14 +9,15 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
+from redis import RedisError
 from sqlalchemy import select
-from sqlalchemy.exc import DataError, ProgrammingError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from base import keys, logs
 from base.blobs import FolderBlobs
 from base.db import Sessions, transaction
-from base.errors import LatebindError, NotFound, Unavailable
+from base.errors import NotFound, Unavailable, reason
 from base.ids import TEST_BIT
 from base.stores import Store
 from campaigns import approvals, atopens, audience, joining, plans, publish, runs, transitions
@@ -68,15 +69,15 @@ class Freezing:
             try:
                 with session.begin_nested():
                     self._freeze(session, run, now)
-            except Unavailable:
+            except (Unavailable, RedisError, OperationalError, InterfaceError):
                 raise
-            except (LatebindError, DataError, ProgrammingError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other campaigns go on
                 # It was sound when it was scheduled; something it names is gone since, or a value it meets does not
-                # fit. A person decides, and the other campaigns go on.
-                reason = str(error) if isinstance(error, LatebindError) else f"the database refused it: {kind(error)}"
-                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=reason)
+                # fit. A person decides.
+                why = reason(error)
+                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=why)
                 transitions.pause(
-                    session, run.campaign_id, now, SCHEDULE, trouble=f"its audience cannot be fixed: {reason}"
+                    session, run.campaign_id, now, SCHEDULE, trouble=f"its audience cannot be fixed: {why}"
                 )
             return run
 
@@ -136,8 +137,3 @@ class Freezing:
         else:
             run.due_at = runs.look_again(campaign, now)
         return True
-
-
-def kind(error: Exception) -> str:
-    """What kind of error it is; what a database says of it may hold an address."""
-    return type(getattr(error, "orig", None) or error).__name__

@@ -16,13 +16,12 @@ from typing import Final
 from redis import Redis, RedisError
 from rq.registry import StartedJobRegistry
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
 from base import logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
-from base.errors import LatebindError, Unavailable
+from base.errors import Unavailable, reason
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
@@ -54,7 +53,7 @@ from signals import likely, productpictures
 from signals.intake import Intake
 from workers import trainings
 from workers.engagement import Engagement
-from workers.freezing import Freezing, kind
+from workers.freezing import Freezing
 from workers.jobs import (
     enqueue_exports,
     enqueue_judging,
@@ -166,9 +165,8 @@ class Scheduler:
                 part(done, now)
             except (Unavailable, RedisError) as error:
                 _log.warning("a server is away", part=part.__name__, error=str(error))
-            except (LatebindError, SQLAlchemyError, OSError) as error:
-                # Only the kind: what a database says may hold an address.
-                _log.error("a part of the round failed", part=part.__name__, error=kind(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
+                _log.error("a part of the round failed", part=part.__name__, error=reason(error))
         return done
 
     def _is_kept_from_it(self, now: datetime) -> bool:

@@ -46,10 +46,20 @@ class Unsettled(msgspec.Struct, frozen=True):
     mails: int
 
 
+class SegmentAside(msgspec.Struct, frozen=True):
+    """A segment that opens ask for and that is left aside, why, and since when."""
+
+    segment: int
+    name: str
+    why: str
+    since: str
+
+
 class OverviewOut(msgspec.Struct, frozen=True):
     """What the home page says; counts are of the last hour or day, as the name says, without tests.
 
-    `troubled` are campaigns whose mails do not leave; `blocked` says why nothing is sent at all from this database.
+    `troubled` are campaigns whose mails do not leave, `aside` segments whose rule fails, so that opens go by who was in
+    them before; `blocked` says why nothing is sent at all from this database.
     """
 
     blocked: str | None
@@ -57,6 +67,7 @@ class OverviewOut(msgspec.Struct, frozen=True):
     live: list[CampaignLine]
     drafts: list[CampaignLine]
     troubled: list[CampaignLine]
+    aside: list[SegmentAside]
     unsettled: list[Unsettled]
     mails_day: int
     failed_day: int
@@ -202,6 +213,7 @@ def get_overview() -> OverviewOut:
             live=[_line(row) for row in found.live],
             drafts=[_line(row) for row in found.drafts],
             troubled=[_line(row) for row in found.troubled],
+            aside=[SegmentAside(one.id, one.name, one.why, one.since.isoformat()) for one in found.aside],
             unsettled=[Unsettled(*one) for one in found.unsettled],
             mails_day=found.mails_day,
             failed_day=found.failed_day,

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from base.ids import TEST_BIT
-from campaigns import audience, deliveries, transitions, troubles
+from campaigns import audience, deliveries, leftaside, segments, transitions, troubles
 from campaigns.deliveries import RELAY_AWAY
 from campaigns.models import Campaign, Delivery
 from campaigns.troubles import PATIENCE
@@ -82,6 +82,28 @@ def test_it_says_on_every_page_of_the_campaign_and_on_the_first_what_the_relay_r
     with shop.sessions.begin() as session:
         transitions.resume(session, campaign, shop.now, MANAGER)
     assert SHOWN not in manager.get("/").text
+
+
+def test_it_says_on_the_first_page_which_segment_is_left_aside_until_its_rule_is_another(web: Web) -> None:
+    shop, manager, program = web.shop, web.desk("manager"), web.program("manager")
+    with shop.sessions.begin() as session:
+        number, unasked = (
+            segments.create_segment(session, name, {"always": True}, shop.now, MANAGER).id for name in ("<b>", "Other")
+        )
+        for one in (number, unasked):
+            leftaside.note(session, one, "it failed: OverflowError", shop.now)
+    assert program.told("GET", "/overview")["aside"] == [], "no open asks for them"
+    shop.offer(relevant={"segment": number})
+    said = {"segment": number, "name": "<b>", "why": "it failed: OverflowError", "since": shop.now.isoformat()}
+    assert program.told("GET", "/overview")["aside"] == [said]
+    page = manager.get("/").text
+    assert "The segment “&lt;b&gt;” is left aside, and opens go by who was in it before: it failed: Overflow" in page
+    assert f'href="/segments/{number}"' in page
+    shop.clock.advance(timedelta(minutes=1))
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, number, "<b>", {"always": False}, shop.now, MANAGER)
+    assert program.told("GET", "/overview")["aside"] == []
+    assert "is left aside" not in manager.get("/").text
 
 
 def test_it_counts_the_mails_of_the_last_day_and_no_tests(web: Web, campaign: int) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from base import keys
-from campaigns import atopens, segments
+from campaigns import atopens, population, segments
 from campaigns.models import Campaign
 from signals import membership
 from signals.intake import Intake
@@ -18,6 +20,7 @@ from signals.livesegments import LiveSegments
 from signals.state import decode
 from tests.campaigns.shop import MANAGER, Shop
 from workers import schedule
+from workers.checkup import examine
 from workers.members import Members
 from workers.schedule import Scheduler
 
@@ -153,6 +156,58 @@ def test_it_goes_past_a_segment_whose_rule_does_not_read_any_more(shop: Shop, sc
         trouble = session.get_one(Campaign, broken).trouble
     assert trouble is not None
     assert f"segment {outer}" in trouble
+    with shop.sessions.begin() as session:
+        assert [one.id for one in atopens.left_aside(session)] == [outer]
+
+
+def test_it_leaves_a_segment_aside_that_fails_whatever_the_error_is(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = set(shop.people("ann", "ben", city="Ulm"))
+    broken, sound = segment(shop, "Broken", ULM), segment(shop, "Sound", ULM)
+    asking, plain = shop.campaign(suppress={"segment": broken}), shop.campaign(suppress={"segment": sound})
+    misplaced = population.misplaced
+
+    def fails(session: Session, number: int, now: datetime) -> dict[int, bool]:
+        if number == broken:
+            raise OverflowError("date value out of range")
+        return misplaced(session, number, now)
+
+    def told() -> list[tuple[int, str]]:
+        with shop.sessions.begin() as session:
+            return [(one.id, one.why) for one in atopens.left_aside(session)]
+
+    def logged() -> list[str]:
+        with shop.sessions.begin() as session:
+            query = text("SELECT action FROM admin_log WHERE object_type = 'segment at opens' ORDER BY id")
+            return list(session.scalars(query))
+
+    def doctor() -> tuple[bool, str]:
+        checks = {finding.part: finding for finding in examine(replace(shop.settings, dry_run=True))}
+        return checks["segments"].well, checks["segments"].words
+
+    monkeypatch.setattr(atopens, "misplaced", fails)
+    for campaign in (asking, plain):
+        shop.schedule(campaign)
+    for _ in range(schedule.MEMBER_TICKS + 2):
+        scheduler.tick()
+    assert members(shop, sound) == people
+    assert shop.state(plain) == "finished"
+    assert shop.state(asking) == "paused", "nobody was told who is not to get it"
+    with shop.sessions.begin() as session:
+        trouble = session.get_one(Campaign, asking).trouble or ""
+    assert f"segment {broken}: nobody was told yet who is in it: it failed: OverflowError" in trouble
+    assert told() == [(broken, "it failed: OverflowError")]
+    assert doctor() == (
+        False,
+        "The segment “Broken” is left aside, and opens go by who was in it before: it failed: OverflowError.",
+    )
+    assert logged() == ["leave aside"], "two passes went past it, and it is said once"
+    monkeypatch.undo()
+    for _ in range(schedule.MEMBER_TICKS):
+        scheduler.tick()
+    assert (told(), logged(), members(shop, broken)) == ([], ["leave aside", "take up again"], people)
+    assert doctor() == (True, "all that opens ask for are kept up")
 
 
 def test_it_holds_a_campaign_only_for_the_segments_it_asks_for(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from datetime import timedelta
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from redis import RedisError
 from sqlalchemy import select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from base import keys
 from base.blobs import blobs_from
-from base.errors import Conflict
+from base.errors import Conflict, Unavailable
 from base.queues import QueueName, queue
-from campaigns import accounting, deliveries, segments, transitions
+from campaigns import accounting, audience, deliveries, publish, segments, transitions
 from campaigns.campaigns import Replenish
 from campaigns.models import Campaign, Occurrence, Segment
 from campaigns.transitions import send_test
@@ -217,6 +222,51 @@ def test_it_pauses_a_campaign_whose_audience_the_database_refuses(shop: Shop, sc
     assert (shop.state(refused), shop.state(other)) == ("paused", "sending")
     with shop.sessions.begin() as session:
         assert "refused it: NumericValueOutOfRange" in (session.get_one(Campaign, refused).trouble or "")
+
+
+def test_it_pauses_a_campaign_that_fails_whatever_the_error_is(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.people("ann")
+    broken, other = shop.campaign(), shop.campaign()
+    shop.schedule(broken)
+    shop.schedule(other)
+    freeze = audience.freeze
+
+    def fails(session: Session, campaign: int, *rest: Any) -> Any:
+        if campaign == broken:
+            raise OverflowError("date value out of range")
+        return freeze(session, campaign, *rest)
+
+    monkeypatch.setattr(audience, "freeze", fails)
+    assert scheduler.tick().enqueued == 1
+    assert (shop.state(broken), shop.state(other)) == ("paused", "sending")
+    with shop.sessions.begin() as session:
+        assert "cannot be fixed: it failed: OverflowError" in (session.get_one(Campaign, broken).trouble or "")
+
+
+@pytest.mark.parametrize("error", [RedisError(), OperationalError("SELECT", {}, Exception()), Unavailable("A server")])
+def test_it_pauses_nothing_for_a_server_that_is_away(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    shop.people("ann")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    with monkeypatch.context() as patched:
+        patched.setattr(audience, "freeze", Mock(side_effect=error))
+        assert scheduler.tick().frozen == []
+    assert shop.state(campaign) == "scheduled"
+    assert scheduler.tick().frozen == [(campaign, 1)]
+
+
+def test_it_does_the_rest_of_a_round_whatever_the_error_of_one_part_is(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.people("ann")
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    monkeypatch.setattr(publish, "turn", Mock(side_effect=OverflowError()))
+    assert scheduler.tick().frozen == [(campaign, 1)]
 
 
 def test_it_does_the_rest_of_a_round_when_one_part_fails(shop: Shop, scheduler: Scheduler) -> None:
