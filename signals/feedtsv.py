@@ -12,7 +12,7 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Final
 
 from base.errors import InvalidInput
@@ -21,6 +21,8 @@ FAULT: Final = "\t"
 """The attribute, whose name no feed can have, that says what is wrong with an item as a whole."""
 MOST_LINES: Final = 200
 """Lines over which a value in quotation marks may go."""
+MOST_OPEN: Final = 1_000
+"""Marks that open a value and are not closed, after which a feed is known to write marks plainly: each is looked for."""
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -44,6 +46,7 @@ def items(stream: IO[bytes], encoding: str | None, attribute: Callable[[str], st
 
 def _rows(lines: Iterator[str], width: int) -> Iterator[Sequence[str]]:
     ahead: deque[str] = deque()
+    left = MOST_OPEN
 
     def following() -> str | None:
         return ahead.popleft() if ahead else next(lines, None)
@@ -53,25 +56,33 @@ def _rows(lines: Iterator[str], width: int) -> Iterator[Sequence[str]]:
         whole = None
         if len(row) > width:
             whole = _whole([line], width)  # Perhaps a tab is inside quotation marks.
-        elif row[-1].startswith('"') and not _QUOTED.fullmatch(row[-1]):
+        elif left and row[-1].startswith('"') and not _QUOTED.fullmatch(row[-1]):
             taken = [line]
-            while whole is None and len(taken) < MOST_LINES and (more := following()) is not None:
-                taken.append(more)
-                if more.count("\t") >= max(1, width - 1):
-                    break  # An item of its own.
-                whole = _whole(taken, width)
+            whole = _whole(_following(taken, following, width), width)
             if whole is None:
+                left -= 1
                 ahead.extendleft(reversed(taken[1:]))
         yield whole or [_plain(value) for value in row]
 
 
-def _whole(lines: Sequence[str], width: int) -> list[str] | None:
-    """The values of an item whose quotation marks are all opened and closed; None where these lines are none."""
+def _following(taken: list[str], following: Callable[[], str | None], width: int) -> Iterator[str]:
+    """The lines over which an item may go, one after the other; all that were read are in `taken`."""
+    yield taken[0]
+    while len(taken) < MOST_LINES and (more := following()) is not None:
+        taken.append(more)
+        if more.count("\t") >= max(1, width - 1):
+            break  # An item of its own.
+        yield more
+
+
+def _whole(lines: Iterable[str], width: int) -> list[str] | None:
+    """The values of the item that these lines begin with, if its quotation marks are all closed; no more lines are read
+    than it has."""
     try:
-        rows = list(csv.reader((f"{line}\n" for line in lines), delimiter="\t", strict=True))
+        row = next(csv.reader((f"{line}\n" for line in lines), delimiter="\t", strict=True))
     except csv.Error:
         return None
-    return rows[0] if len(rows) == 1 and len(rows[0]) == width else None
+    return row if len(row) == width else None
 
 
 def _plain(value: str) -> str:

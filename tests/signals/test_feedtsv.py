@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from base.errors import InvalidInput
+from signals import feedtsv
 from signals.feed import change, entries
 
 HEAD = ("id", "title", "price", "description")
@@ -50,6 +51,13 @@ def test_it_reads_values_in_quotation_marks_over_lines_and_tabs() -> None:
     ]
     assert read('1\t"Hat\nof felt"\t17.00 EUR\tWarm') == [item("1", "Hat\nof felt", "17.00 EUR", "Warm")]
     assert read('1\t"Hat\tof felt"\t17.00 EUR\tWarm') == [item("1", "Hat\tof felt", "17.00 EUR", "Warm")]
+
+
+def test_it_looks_for_the_end_of_a_value_so_often_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedtsv, "MOST_OPEN", 2)
+    plain, long = ("1", "Hat", "17.00 EUR", '"Warm'), '2\tCap\t18.00 EUR\t"Cool.\nLight."'
+    assert read(plain, long, plain) == [item(*plain), item("2", "Cap", "18.00 EUR", "Cool.\nLight."), item(*plain)]
+    assert read(plain, plain, long)[2:] == [item("2", "Cap", "18.00 EUR", '"Cool.'), item('Light."')]
 
 
 def test_it_loses_no_item_below_a_mark_that_is_never_closed() -> None:
