@@ -22,7 +22,7 @@ FAULT: Final = "\t"
 MOST_LINES: Final = 200
 """Lines over which a value in quotation marks may go."""
 MOST_OPEN: Final = 1_000
-"""Marks that open a value and are not closed, after which a feed is known to write marks plainly: each is looked for."""
+"""Marks that open a value and are never closed, after which those of a feed are taken as they stand."""
 _QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
 
