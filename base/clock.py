@@ -112,13 +112,13 @@ def clock_from(settings: Settings) -> Clock:
     return SteppedClock(settings.clock_file)
 
 
-def check_year(at: date, field: str) -> None:
-    """Raises InvalidInput for the field where a date, or a moment as it is written or in UTC, is in none of YEARS."""
-    is_told = at.year in YEARS
+def check_year(at: date, field: str, years: range = YEARS) -> None:
+    """Raises InvalidInput for the field where a date, or a moment as it is written or in UTC, is in none of `years`."""
+    is_told = at.year in years
     if is_told and isinstance(at, datetime) and at.tzinfo is not None:
-        is_told = at.astimezone(UTC).year in YEARS
+        is_told = at.astimezone(UTC).year in years
     if not is_told:
-        raise InvalidInput(field, f"must be in the years {YEARS.start} to {YEARS.stop - 1}")
+        raise InvalidInput(field, f"must be in the years {years.start} to {years.stop - 1}")
 
 
 def monotonic() -> float:

@@ -136,13 +136,14 @@ def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, b
             raise InvalidInput("line", "is no line of this signal that can be corrected")
         rounds = _told(session, members, [f"{wanted.event}-{wanted.line}"]).get((wanted.event, wanted.line), [])
         order = row.order_id
-    if rounds and rounds[-1][2]:
-        if rounds[-1][1] == wanted.word:
-            return
-        note = _noting(root.id, by, "take back correction", now, {"event": wanted.event, "line": wanted.line})
-        _withdraw(intake, sender, root.id, rounds[-1][0], now, note)
+    stands = bool(rounds) and rounds[-1][2]
+    if stands and rounds[-1][1] == wanted.word:
+        return
     if len(rounds) >= MAX_ROUNDS:
         raise InvalidInput("line", f"was corrected {MAX_ROUNDS} times: that is enough")
+    if stands:
+        note = _noting(root.id, by, "take back correction", now, {"event": wanted.event, "line": wanted.line})
+        _withdraw(intake, sender, root.id, rounds[-1][0], now, note)
     said = {"feedback": wanted.word, "event": wanted.event, "line": wanted.line, "name": line.words}
     said |= {"product_id": line.product} if line.product else {}
     said |= {"category": line.category} if line.category else {}

@@ -275,9 +275,11 @@ EARNED: Final = f"""
         JOIN event o ON o.profile_id = member.id AND {_COUNTS}
         LEFT JOIN settled s ON s.event = o.id
         LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
+        LEFT JOIN event priced ON priced.id = s.priced_by AND s.priced_by <> o.id
         CROSS JOIN LATERAL (SELECT CASE WHEN s.event IS NULL THEN o.order_total_cents ELSE s.paid END AS cents) paid
         CROSS JOIN LATERAL (
-            SELECT round(100 * coalesce({_told("changed.figures #>> '{properties,discount}'")},
+            SELECT round(100 * coalesce({_told("priced.figures #>> '{properties,discount}'")},
+                                        {_told("changed.figures #>> '{properties,discount}'")},
                                         {_told("o.figures #>> '{properties,discount}'")})) AS discount
         ) told
         CROSS JOIN LATERAL (

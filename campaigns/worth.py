@@ -162,11 +162,12 @@ _WORTH: Final = text(rf"""
         FROM told o
         LEFT JOIN settled s ON s.event = o.id
         LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
+        LEFT JOIN event priced ON priced.id = s.priced_by AND s.priced_by <> o.id
         CROSS JOIN LATERAL (
             SELECT coalesce(s.currency, upper(o.figures #>> '{{properties,currency}}')) AS paid_in,
-                   coalesce(changed.figures #>> '{{properties,discount}}',
+                   coalesce(priced.figures #>> '{{properties,discount}}', changed.figures #>> '{{properties,discount}}',
                             o.figures #>> '{{properties,discount}}') AS discount,
-                   coalesce(changed.figures #>> '{{properties,coupon}}',
+                   coalesce(priced.figures #>> '{{properties,coupon}}', changed.figures #>> '{{properties,coupon}}',
                             o.figures #>> '{{properties,coupon}}') AS coupon
         ) said
         CROSS JOIN (SELECT max(currency) AS currency FROM own_currency) own

@@ -53,6 +53,8 @@ def _rows(lines: Iterator[str], width: int) -> Iterator[Sequence[str]]:
 
     while (line := following()) is not None:
         row = line.split("\t")
+        while len(row) > width and not row[-1]:
+            row.pop()  # Some end each line in a tab.
         whole = None
         if len(row) > width:
             whole = _whole([line], width)  # Perhaps a tab is inside quotation marks.

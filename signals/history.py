@@ -16,10 +16,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from base.clock import check_year
+from base.clock import YEARS, check_year
 from base.errors import InvalidInput
 from signals.rulejson import below, only, text, whole
 
+FIRST_YEAR: Final = 1900
+"""Of a date in a rule: some say by one that everything counts."""
 Unit = Literal["months_ago", "days_ago", "month_start", "date"]
 _UNITS: Final[tuple[str, ...]] = get_args(Unit)
 MAX_BACK: Final[Mapping[str, int]] = {"months_ago": 240, "days_ago": 7320, "month_start": 240}
@@ -96,7 +98,7 @@ def _bound(raw: object, path: str) -> Bound:
         day = date.fromisoformat(text(value, where, 10))
     except ValueError:
         raise InvalidInput(where, "must be a date such as 2024-02-29") from None
-    check_year(day, where)
+    check_year(day, where, range(FIRST_YEAR, YEARS.stop))
     return Bound("date", day=day)
 
 

@@ -45,13 +45,14 @@ class Placement:
 
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
     installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose goods it has,
-    `paid` what it came to before anything was given back (None: nobody told), `back` the money that was, and
-    `share` the part of its goods that came back, 0 to 1, with `returns` corrections: those that found some of them.
+    `priced_by` of the one whose money. `paid` is what it came to before anything was given back (None: nobody told),
+    `back` the money that was, and `share` the part of its goods that came back, or all of them where an update took
+    them out, 0 to 1, with `returns` corrections: those that found some of them.
     """
 
     __slots__ = (
         "_is_emptied", "_is_paid_back", "_is_priced", "_kept", "_pieces", "_prices", "amount", "back", "currency",
-        "lines", "paid", "rate", "returns", "share", "time_ms", "told_by", "void",
+        "lines", "paid", "priced_by", "rate", "returns", "share", "time_ms", "told_by", "void",
     )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
@@ -74,8 +75,10 @@ class Placement:
             self.currency, self.rate = event.currency, event.rate
         if event.lines or event.emptied:
             self.lines, self.told_by = list(event.lines), event.arrival
+            if self._is_emptied or event.emptied:
+                self.share = 1.0 if event.emptied else 0.0
             self._is_emptied = event.emptied
-        self.paid = paid(event)
+        self.paid, self.priced_by = paid(event), event.arrival
         self.amount = self._kept = self.paid or 0
         prices = [line.quantity * line.cents for line in self.lines if line.cents is not None]
         is_priced = len(prices) == len(self.lines)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from signals.catalog import Listed, Naming
 from signals.foldevent import FoldEvent
 from signals.folding import order_history
-from signals.orders import paid, resolve
+from signals.orders import resolve
 
 BATCH: Final = 500
 """Orders that are read together."""
@@ -26,12 +26,14 @@ BATCH: Final = 500
 class Settled(NamedTuple):
     """An order that came to something else than it told when it was placed.
 
-    `event` is the arrival number of its call, `told_by` of the call whose goods it has. `paid`, `back`, `share` and
-    `returns` are a `Placement`'s, money in hundredths of its `currency` (None: it tells none).
+    `event` is the arrival number of its call, `told_by` of the call whose goods it has, `priced_by` of the one whose
+    money. `paid`, `back`, `share` and `returns` are a `Placement`'s, money in hundredths of its `currency` (None: it
+    tells none).
     """
 
     event: int
     told_by: int
+    priced_by: int
     paid: int | None
     currency: str | None
     back: int
@@ -40,11 +42,11 @@ class Settled(NamedTuple):
 
 
 SETTLED: Final = """
-    settled (event, told_by, paid, currency, back, share, returns) AS MATERIALIZED (
+    settled (event, told_by, priced_by, paid, currency, back, share, returns) AS MATERIALIZED (
         SELECT * FROM unnest(
-            CAST(:settled_event AS bigint[]), CAST(:settled_told_by AS bigint[]), CAST(:settled_paid AS bigint[]),
-            CAST(:settled_currency AS text[]), CAST(:settled_back AS bigint[]), CAST(:settled_share AS float8[]),
-            CAST(:settled_returns AS integer[]))
+            CAST(:settled_event AS bigint[]), CAST(:settled_told_by AS bigint[]), CAST(:settled_priced_by AS bigint[]),
+            CAST(:settled_paid AS bigint[]), CAST(:settled_currency AS text[]), CAST(:settled_back AS bigint[]),
+            CAST(:settled_share AS float8[]), CAST(:settled_returns AS integer[]))
     )
 """
 """SQL of a common table, `settled`, of what was found; `given_settled` fills it."""
@@ -86,9 +88,9 @@ def _settled(
     for own in events.values():
         for index, order in resolve(own).placements.items():
             event = own[index]
-            is_changed = (order.told_by, order.paid, order.currency) != (event.arrival, paid(event), event.currency)
+            is_changed = (order.told_by, order.priced_by) != (event.arrival, event.arrival)
             if order.returns or order.back or is_changed:
                 yield Settled(
-                    event.arrival, order.told_by, order.paid, order.currency or None, order.back, order.share,
-                    order.returns,
+                    event.arrival, order.told_by, order.priced_by, order.paid, order.currency or None, order.back,
+                    order.share, order.returns,
                 )  # fmt: skip

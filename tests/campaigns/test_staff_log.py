@@ -70,3 +70,15 @@ def test_what_staff_do_is_logged_with_it_though_the_hot_store_is_away(
     with pytest.raises(InvalidInput):
         merges.join(intake, ann, bob, now, by)
     assert logged(shop).count("merge") == 2
+
+
+def test_a_correction_that_is_refused_takes_none_back(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    (eve,) = shop.people("eve")
+    shop.send(shop.order("eve", "shoes", shop.now))
+    with shop.sessions() as session:
+        order = session.scalars(select(Event.id).where(Event.order_id.is_not(None))).one()
+    monkeypatch.setattr(corrections, "MAX_ROUNDS", 1)
+    corrections.correct(shop.intake, eve, CorrectionIn(order, 0, "gift"), shop.now, MANAGER)
+    with pytest.raises(InvalidInput, match="that is enough"):
+        corrections.correct(shop.intake, eve, CorrectionIn(order, 0, "wrong_person"), shop.now, MANAGER)
+    assert logged(shop) == ["correct record"]

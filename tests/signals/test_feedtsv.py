@@ -73,6 +73,13 @@ def test_it_refuses_an_item_with_more_values_than_columns_and_takes_the_others()
     assert change(sound).whole().title == "Cap"
 
 
+def test_it_takes_lines_that_end_in_a_tab() -> None:
+    assert read("1\tHat\t17.00 EUR\tWarm\t", "2\tCap\t18.00 EUR\t\t\t") == [
+        item("1", "Hat", "17.00 EUR", "Warm"),
+        item("2", "Cap", "18.00 EUR", ""),
+    ]
+
+
 def test_it_takes_a_value_of_any_length() -> None:
     (found,) = read(("1", "Hat", "17.00 EUR", "warm " * 60_000))
     assert change(found).whole().price_cents == 1700

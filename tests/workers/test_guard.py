@@ -197,11 +197,13 @@ def test_it_counts_what_each_return_of_an_order_costs_and_flags_by_the_share_of_
 
 def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: Opens) -> None:
     shop = opens.shop
-    shop.people("pair", "other", "franc", "less", "raised", "goodwill", "fee", "half", "dollars", "money", "traded")
+    shop.people(
+        "pair", "other", "franc", "less", "raised", "goodwill", "fee", "half", "dollars", "money", "traded", "emptied"
+    )
     at = shop.now - 10 * DAY
     shoes = {"product_id": "p-Shoes", "category": "Shoes", "price": 10, "quantity": 3}
     gels = {"product_id": "p-Gels", "category": "Gels", "price": 10, "quantity": 1}
-    bought: dict[str, dict[str, Any]] = {"half": {"total": 15, "discount": 15}}
+    bought: dict[str, dict[str, Any]] = {name: {"total": 15, "discount": 15} for name in ("half", "emptied")}
     changes: dict[str, tuple[str, dict[str, Any], tuple[int, int, int]]] = {
         "pair": ("Order Refunded", {"product_id": "p-Shoes", "quantity": 2}, (3000, 1, 2000)),
         "other": ("Order Refunded", {"products": [{"product_id": "p-Hat", "price": 30, "quantity": 1}]}, (3000, 0, 0)),
@@ -215,7 +217,8 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
             {"total": 20, "products": [shoes, gels], "currency": "USD", "discount": 10, "coupon": "TEN"},
             (1000, 0, 0),
         ),
-        "money": ("Order Updated", {"total": 20}, (2000, 0, 0)),
+        "money": ("Order Updated", {"total": 20, "discount": 10}, (2000, 0, 0)),
+        "emptied": ("Order Updated", {"products": []}, (0, 0, 0)),
         "traded": ("Order Updated", {"total": 30, "currency": "USD"}, (1500, 0, 0)),
         "raised": ("Order Updated", {"products": [shoes | {"quantity": 5}]}, (5000, 0, 0)),
     }
@@ -230,7 +233,7 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
     people = {shop.profile(name): name for name in changes}
     for moment, expected in (
         (shop.now, {name: told for name, (_, _, told) in changes.items()}),
-        (at + DAY, dict.fromkeys(changes, (3000, 0, 0)) | {"half": (1500, 0, 0)}),
+        (at + DAY, dict.fromkeys(changes, (3000, 0, 0)) | dict.fromkeys(bought, (1500, 0, 0))),
     ):
         with shop.sessions.begin() as session:
             found = list(worths(session, list(people), moment))
@@ -238,9 +241,10 @@ def test_it_takes_back_what_states_take_back_and_looks_at_nothing_later(opens: O
         if moment == shop.now:
             earned = {people[one.root]: one.profit(TERMS) for one in found}
             assert {(one.late_kinds, one.discounted) for one in found if people[one.root] == "dollars"} == {(2, 1)}
+            assert {one.discounted for one in found if people[one.root] == "money"} == {1}
     # By hand: what stayed paid, less 65 % of the goods that stayed and 15.00 a return.
     assert earned == {
         "pair": 1000 - 650 - 1500, "other": 1050, "franc": 1050, "goodwill": 3000 - 500 - 1950, "fee": 500 - 1500,
         "less": 700, "raised": 1750, "half": 1500 - 500 - 1300 - 1500, "dollars": 1000 - 975,
-        "money": 700, "traded": 525,
+        "money": 2000 - 1950, "traded": 525, "emptied": 0,
     }  # fmt: skip
