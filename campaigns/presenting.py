@@ -146,13 +146,21 @@ def moment(value: datetime | None, *, seconds: bool = False) -> str:
     """Date and time to the minute, or the second, in the viewer's zone; a dash for none."""
     if value is None:
         return "–"
-    local = value.astimezone(ZoneInfo(zone_name()))
+    local = _local(value)
     return f"{local:%-d %b %Y, %H:%M:%S}" if seconds else f"{local:%-d %b %Y, %H:%M}"
 
 
 def day(value: datetime | None) -> str:
     """The date in the viewer's zone, or a dash."""
-    return f"{value.astimezone(ZoneInfo(zone_name())):%-d %b %Y}" if value else "–"
+    return f"{_local(value):%-d %b %Y}" if value else "–"
+
+
+def _local(value: datetime) -> datetime:
+    """A moment in the viewer's zone; as it is told at the end of the calendar, where that zone's lies beyond it."""
+    try:
+        return value.astimezone(ZoneInfo(zone_name()))
+    except OverflowError:
+        return value
 
 
 def money(cents: int | None, currency: str | None) -> str:

@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.blobs import FolderBlobs
+from base.clock import check_year
 from base.errors import Conflict, InvalidInput, LatebindError, NotFound
 from base.stores import Store
 from campaigns import admin_log, locks
@@ -227,6 +228,7 @@ def failed(verdict: Verdict) -> str:
 def _faults(scene: Callable[[int | None], Scene], wanted: ScenarioIn, left: datetime) -> Iterator[str]:
     """What is not as expected. A scenario that cannot be asked any more fails with the reason."""
     try:
+        _check_moment(wanted)
         found = scene(wanted.profile)
         at = wanted.changes.at or left + wanted.after_days * DAY
         facts = _facts(found, wanted, at, left)
@@ -313,6 +315,7 @@ def _check(session: Session, row: Campaign, content: ScenarioIn, number: int | N
         raise InvalidInput("before", "belongs to somebody made up: what a customer had bought is known")
     if content.changes.at is not None and content.after_days:
         raise InvalidInput("after_days", "cannot be given with a moment")
+    _check_moment(content)
     shown = {choice["slot"]: {*choice["offers"], choice["default"]} for choice in row.slots}
     for place, one in enumerate(content.expected):
         at = f"expected[{place}]"
@@ -327,3 +330,8 @@ def _check(session: Session, row: Campaign, content: ScenarioIn, number: int | N
     taken = select(Scenario.id).where(Scenario.campaign_id == row.id, Scenario.name == content.name.strip())
     if session.scalar(taken) not in (None, number):
         raise Conflict("Another scenario of this campaign has this name.")
+
+
+def _check_moment(content: ScenarioIn) -> None:
+    if content.changes.at is not None:
+        check_year(content.changes.at, "changes.at")

@@ -76,7 +76,10 @@ def local_time(at_ms: int, zone: str, locale: str) -> str:
         return ""
     found = calendar_locale(locale)
     where = zone_of(zone)
-    moment = (ORIGIN + timedelta(milliseconds=at_ms - ORIGIN_MS)).astimezone(where)
+    try:
+        moment = (ORIGIN + timedelta(milliseconds=at_ms - ORIGIN_MS)).astimezone(where)
+    except OverflowError:
+        return ""
     hour = format_time(moment, "short", locale=found).replace("\u202f", "\u00a0")
     known = "" if where.key not in UTC_NAMES else "\u00a0UTC"
     day = format_skeleton("MMMEd", moment, locale=found)

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import update
 
 from base import keys
 from campaigns import relations
 from campaigns.campaigns import SlotChoice
-from campaigns.models import Campaign
+from campaigns.models import Campaign, User
 from campaigns.pools import PickIn
 from campaigns.relations import ByHandIn
 from render.relations import Learnt, Together
@@ -228,3 +229,13 @@ def test_it_knows_no_product_that_is_not_there(stocked: Shop, web: Web) -> None:
     assert web.browser("manager").get("/products/none").status_code == 404
     assert web.program("manager").call("GET", "/products/none").status_code == 404
     assert web.program("approver").call("GET", "/products/shoe").status_code == 403
+
+
+def test_it_shows_a_sale_that_never_ends_to_whoever_lives_east_of_greenwich(stocked: Shop, web: Web) -> None:
+    span = f"{stocked.now.isoformat()}/9999-12-31T23:59:59Z"
+    sale = {"sale_price": "60 EUR", "sale_price_effective_date": span}
+    take_products(stocked.intake, stocked.source, [ITEMS[0] | sale], stocked.now)
+    browser = web.browser("manager")
+    with stocked.sessions.begin() as session:
+        session.execute(update(User).values(timezone="Europe/Vienna"))
+    assert "31 Dec 9999" in browser.get("/products/shoe").text

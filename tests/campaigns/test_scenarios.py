@@ -101,6 +101,7 @@ WRONG = (
     ({"name": " "}, "name"),
     ({"profile": 1, "before": [{"category": 1, "days": 1}]}, "before"),
     ({"after_days": 1, "changes": {"at": "2026-12-01T00:00:00Z"}}, "after_days"),
+    ({"changes": {"at": "9999-12-31T23:59:59-14:00"}}, "changes.at"),
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from base.clock import FixedClock
 from base.errors import InvalidInput
 from base.ids import Delivery
 from render.binding import instant, resolve
-from render.calendar import LANGUAGES, calendar_locale, local_time, unit_names
+from render.calendar import LANGUAGES, MAX_MS, calendar_locale, local_time, unit_names
 from render.clockface import MAX_DAYS, ClockFace, reading
 from render.creative import Background, Box, Column, Countdown, Creative, Layer, Resolved, Text, countdown_of
 from render.draw import _Drawing, compose, draw
@@ -199,7 +199,7 @@ def test_it_names_units_and_hours_in_the_language_of_the_reader() -> None:
     assert local_time(at_ms, "Asia/Tokyo", "en-GB") == "Mon 2 Mar, 21:00"
     for nowhere in ("", "Mars/Olympus", "../../etc/passwd"):
         assert local_time(at_ms, nowhere, "en-GB") == "Mon 2 Mar, 12:00\u00a0UTC"
-    assert local_time(-1, "", "en") == local_time(10**18, "", "en") == ""
+    assert local_time(-1, "", "en") == local_time(10**18, "", "en") == local_time(MAX_MS, "Asia/Tokyo", "en") == ""
 
 
 def test_it_holds_the_calendars_of_known_languages_only() -> None:
