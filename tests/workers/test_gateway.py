@@ -283,7 +283,7 @@ def test_it_holds_a_campaign_without_failing_anybody_where_the_gateway_refuses_u
     assert len(peer.told()) == 2, "after the first refusal nobody else is tried"
     campaign = texting.campaign()
     rows = texting.send(campaign, fetch_loopback=False)
-    assert {row.reply for row in rows.values()} == {"the gateway’s address must use port 80 or 443"}
+    assert {row.reply for row in rows.values()} == {"the gateway’s address must begin with https://"}
     assert peer.told() == [], "an address that may not be called is not called"
 
 
