@@ -166,19 +166,6 @@ def test_it_lets_each_layer_alone_remove_an_offer_and_names_layer_and_rule(layer
     assert decide(plan, shop.facts(shop.state(orders)), shop.NOON, seed=1).offers == (shop.DISCOUNT,)
 
 
-def test_it_switches_an_offer_off_whose_rule_this_release_cannot_read() -> None:
-    plan = shop.plan(discount={"rules": {"relevant": {"field": "moon.phase", "op": "=", "value": "full"}}})
-    decision = decide(plan, shop.facts(shop.state()), shop.NOON, seed=1)
-    assert decision.offers == (shop.TIGHTS,)
-    assert decision.slots[0].candidates[0].rule == "rule 1"
-
-
-def test_it_reads_a_rule_of_a_published_plan_that_could_not_be_kept_now_as_it_was() -> None:
-    rule = {"field": "trait", "name": "phone", "op": "missing"}
-    plan = shop.plan(discount={"rules": {"relevant": rule}})
-    assert decide(plan, shop.facts(shop.state()), shop.NOON, seed=1).offers == (shop.DISCOUNT,)
-
-
 def test_it_gives_each_open_a_seed_of_its_own_and_always_the_same() -> None:
     delivery = Delivery(5, 7, 1)
     seeds = [seed_of(Delivery(profile, 7, 1), number) for profile in range(1, 20) for number in range(1, 20)]
