@@ -10,6 +10,7 @@ LatebindError
 ├── Forbidden           the caller may not do this
 ├── Conflict            the thing is not in a state that allows this
 ├── Unavailable         a part we need is away; carries the seconds after which trying again makes sense
+│   └── Busy                it is there, but has no room just now
 └── DeliveryFailure     a mail could not be handed over
     ├── PermanentFailure    trying again cannot help
     ├── TemporaryFailure    trying again later may help
@@ -88,10 +89,18 @@ class Conflict(LatebindError):
 class Unavailable(LatebindError):
     """A part we depend on does not answer. `retry_after` is in whole seconds, at least 1."""
 
+    word = "not available"
+
     def __init__(self, part: str, retry_after: int = 1) -> None:
-        super().__init__(f"{part} is not available; try again in {retry_after} s.")
+        super().__init__(f"{part} is {self.word}; try again in {retry_after} s.")
         self.part = part
         self.retry_after = max(1, retry_after)
+
+
+class Busy(Unavailable):
+    """A part is there and has too much to do just now."""
+
+    word = "busy"
 
 
 class DeliveryFailure(LatebindError):

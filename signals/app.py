@@ -1,7 +1,7 @@
 """The signals app: the Segment HTTP tracking API, the product feed, and the three addresses operators watch.
 
 A call is answered 200 only when its events are committed and the states they changed are in Valkey. Otherwise 503 with
-Retry-After, and sending it again is safe.
+Retry-After (429 where only room is lacking), and sending it again is safe.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from werkzeug.exceptions import HTTPException
 from base import db, shapes, stores
 from base.clock import Clock, clock_from, monotonic
 from base.db import transaction
-from base.errors import Forbidden, InvalidInput, LatebindError, NotFound, SettingError, Unavailable
+from base.errors import Busy, Forbidden, InvalidInput, LatebindError, NotFound, SettingError, Unavailable
 from base.logs import logger, set_up
 from base.schema import OldSchema, SchemaCheck
 from base.sealing import Unsealable
@@ -69,6 +69,7 @@ _STATUS: Final[dict[type[LatebindError], int]] = {
     CutShort: 408,
     TooLarge: 413,
     UnknownEncoding: 415,
+    Busy: 429,
     Unavailable: 503,
 }
 
@@ -339,7 +340,7 @@ def _refused(error: LatebindError) -> Response:
     response.status_code = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(error.retry_after)
-        _log.warning("unavailable", part=error.part)
+        _log.warning("busy" if isinstance(error, Busy) else "unavailable", part=error.part)
     if isinstance(error, Unauthorised):
         response.headers["WWW-Authenticate"] = 'Basic realm="write key"'
     return response

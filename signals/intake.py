@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, Unavailable
+from base.errors import Busy, InvalidInput, Unavailable
 from base.stores import Store
 from signals import (
     claiming,
@@ -86,7 +86,7 @@ class Intake:
     def settle(self, work: Callable[[Session], _Result]) -> _Result:
         """Run `work` in a transaction, again from the start when another transaction got in between.
 
-        Raises Unavailable when the database is away, or is so contended that eight tries were lost.
+        Raises Unavailable when the database is away, Busy when it is so contended that eight tries were lost.
         """
         for _ in range(TRIES):
             try:
@@ -100,7 +100,7 @@ class Intake:
             except DBAPIError as error:
                 if not _contended(error):
                     raise
-        raise Unavailable("The database")
+        raise Busy("The database")
 
 
 def _contended(error: BaseException | None) -> bool:
@@ -221,7 +221,7 @@ def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Sta
         except HubFound as hub:
             for link in hub.links:
                 take_apart(intake, link, reading.now, apart=False)
-    raise Unavailable("The database")
+    raise Busy("The database")
 
 
 def take_apart(

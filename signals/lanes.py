@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from threading import BoundedSemaphore
 from typing import Final
 
-from base.errors import Unavailable
+from base.errors import Busy
 
 SMALL: Final = 10
 """Events of a small request, at most: what an SDK in a browser flushes at once."""
@@ -42,19 +42,19 @@ class Lanes:
 
     @contextmanager
     def small(self) -> Iterator[None]:
-        """A place for a request of a few events. Raises Unavailable when none is free for ten seconds."""
+        """A place for a request of a few events. Raises Busy when none is free for ten seconds."""
         with _place(self._small, WAIT_SECONDS):
             yield
 
     @contextmanager
     def large(self) -> Iterator[None]:
-        """A place for any other request. Raises Unavailable, at once when too many wait already."""
+        """A place for any other request. Raises Busy, at once when too many wait already."""
         with _place(self._room, 0.0), _place(self._large, WAIT_SECONDS):
             yield
 
     @contextmanager
     def feed(self) -> Iterator[None]:
-        """A place for a feed while it is read and taken. Raises Unavailable at once when there is none."""
+        """A place for a feed while it is read and taken. Raises Busy at once when there is none."""
         with _place(self._feeds, 0.0):
             yield
 
@@ -62,7 +62,7 @@ class Lanes:
 @contextmanager
 def _place(places: BoundedSemaphore, seconds: float) -> Iterator[None]:
     if not places.acquire(timeout=seconds):
-        raise Unavailable("The intake")
+        raise Busy("The intake")
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from flask.testing import FlaskClient
 
-from base.errors import Unavailable
+from base.errors import Busy
 from base.settings import Settings
 from signals.app import create_app
 from signals.lanes import LARGE_AT_ONCE, SMALL, Lanes
@@ -60,7 +60,7 @@ def test_it_tells_a_large_request_that_finds_no_room_to_come_again() -> None:
     with ExitStack() as large:
         for _ in range(LARGE_AT_ONCE):
             large.enter_context(lanes.large())
-        with pytest.raises(Unavailable) as refused, lanes.large():
+        with pytest.raises(Busy) as refused, lanes.large():
             pass
         with lanes.small():
             pass
@@ -68,6 +68,19 @@ def test_it_tells_a_large_request_that_finds_no_room_to_come_again() -> None:
     assert refused.value.retry_after == 1
     with lanes.large():
         pass
+
+
+def test_it_answers_429_and_when_to_come_again_where_it_has_no_room(http: FlaskClient) -> None:
+    lanes = http.application.extensions["signals"].lanes = Lanes(2 * LARGE_AT_ONCE)
+    batch = [order(f"u{number}", f"o{number}", ("p1", "Shoes", 10.0)) for number in range(SMALL + 1)]
+    with ExitStack() as large:
+        for _ in range(LARGE_AT_ONCE):
+            large.enter_context(lanes.large())
+        refused = post(http, "/v1/batch", {"batch": batch})
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json["error"] == {"field": "", "message": "The intake is busy; try again in 1 s."}
+
+    assert post(http, "/v1/batch", {"batch": batch}).json["accepted"] == SMALL + 1
 
 
 def test_it_gives_up_bodies_that_stall_and_takes_whole_ones_beside_and_after_them(
