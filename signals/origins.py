@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries
-from base.vault import vault_of
+from base.errors import SettingError
+from base.sealing import Unsealable
+from base.vault import Vault, vault_of
 from signals.foldevent import FoldEvent
 from signals.lineage import Held, Rules, same
 from signals.moments import unix_ms
@@ -87,13 +89,17 @@ def stored(session: Session, wanted: Collection[tuple[int, str]]) -> dict[int, d
     return found
 
 
-_NO_LINEAGE = text("DELETE FROM trait_lineage WHERE profile_id = ANY(:roots)")
+_ALL_HELD = text("SELECT * FROM trait_lineage WHERE profile_id = ANY(:roots)")
+_NO_LINEAGE = text("""
+    DELETE FROM trait_lineage t USING unnest(CAST(:roots AS bigint[]), CAST(:names AS text[])) AS w (root, name)
+    WHERE t.profile_id = w.root AND t.name = w.name
+""")
 
 
 def write(session: Session, found: Sequence[Origin], *, anew: Sequence[int]) -> None:
     """Store where traits come from; for the roots in `anew` these are all of them. The roots are locked."""
     if anew:
-        session.execute(_NO_LINEAGE, {"roots": list(anew)})
+        found = _other_than_held(session, found, anew)
     if found:
         vault = vault_of(session)
         session.execute(
@@ -108,3 +114,25 @@ def write(session: Session, found: Sequence[Origin], *, anew: Sequence[int]) -> 
                 "events": [origin.event for origin in found],
             },
         )
+
+
+def _other_than_held(session: Session, found: Sequence[Origin], roots: Sequence[int]) -> list[Origin]:
+    """Those of all origins of these roots that are not stored as they are; what is stored of others is taken away."""
+    held = {(row.profile_id, row.name): row for row in session.execute(_ALL_HELD, {"roots": list(roots)})}
+    gone = held.keys() - {(origin.root, origin.name) for origin in found}
+    if gone:
+        session.execute(_NO_LINEAGE, {"roots": [root for root, _ in gone], "names": [name for _, name in gone]})
+    vault = vault_of(session)
+    return [origin for origin in found if not _tells(held.get((origin.root, origin.name)), origin, vault)]
+
+
+def _tells(row: Row[Any] | None, origin: Origin, vault: Vault) -> bool:
+    """Whether a stored row says just this. One that does not open says nothing, and is written anew."""
+    if row is None or (row.event_id, row.source_id, unix_ms(row.event_time)) != (
+        origin.event, origin.source, origin.time_ms,
+    ):  # fmt: skip
+        return False
+    try:
+        return vault.open(bytes(row.value), TRAIT_VALUE.place) == _JSON.encode(origin.value)
+    except (Unsealable, SettingError):
+        return False

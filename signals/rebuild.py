@@ -12,10 +12,11 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from base.db import transaction
+from base.db import Binaries, Numbers, transaction
 from signals import belonging, claiming, folding, journal, origins
 from signals.claiming import Statement
 from signals.consenthistory import clear_consents, write_consents
@@ -23,6 +24,7 @@ from signals.contents import ORDER_KINDS
 from signals.currencies import is_code, told_in
 from signals.figures import order_number
 from signals.folding import Standing, Told
+from signals.identifying import readable
 from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
 from signals.livesegments import place
@@ -31,6 +33,7 @@ from signals.state import encode
 
 BATCH: Final = 200
 SHOWN: Final = 100
+_JSON: Final = msgspec.json.Encoder()
 
 
 _ROOTS: Final = text(
@@ -114,11 +117,36 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     journal.number_orders(session, numbers)
     journal.name_currencies(session, currencies)
     living = [entry for entry in standings if not entry.state.erased]
-    folding.write(session, living, now)
+    folding.write(session, _not_stored(session, living), now)
     origins.write(session, whence, anew=list(found))
     claiming.keep(session, statements, intake.hash_key)
     claiming.mark(session, list(found.values()))
     return standings, different
+
+
+_AS_STORED = text("""
+    SELECT s.profile_id
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:editions AS bigint[]),
+                CAST(:documents AS bytea[])) AS new (id, version, edition, document)
+    JOIN profile_state s ON s.profile_id = new.id AND s.version = new.version AND s.edition = new.edition
+    WHERE s.document = CAST(convert_from(new.document, 'UTF8') AS jsonb)
+""")
+
+
+def _not_stored(session: Session, standings: Sequence[Standing]) -> list[Standing]:
+    """Those of which something else is stored, or nothing; the roots are locked. Equal editions have equal bytes."""
+    stored = set(
+        session.scalars(
+            _AS_STORED,
+            {
+                "ids": Numbers(entry.root.id for entry in standings),
+                "versions": Numbers(entry.state.version for entry in standings),
+                "editions": Numbers(entry.edition for entry in standings),
+                "documents": Binaries(_JSON.encode(readable(entry.state)) for entry in standings),
+            },
+        )
+    )
+    return [entry for entry in standings if entry.root.id not in stored]
 
 
 def _numbers(told: Iterable[Told]) -> dict[int, str]:

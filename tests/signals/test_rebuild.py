@@ -7,11 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from base.vault import vault_of
 from signals import folding, scores
 from signals.known import known_fields
 from signals.livesegments import follow
 from signals.membership import assign
+from signals.profiles import TRAIT_VALUE
 from signals.rebuild import restore_states
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
@@ -97,6 +100,46 @@ def test_it_names_the_profiles_that_come_out_different(desk: Desk) -> None:
     report = desk.rebuilt()
     assert (report.profiles, report.different, report.first) == (2, 1, [spoilt])
     assert desk.rebuilt().different == 0
+
+
+def test_it_writes_only_what_is_stored_otherwise(desk: Desk) -> None:
+    desk.send(*(identified(f"u{number}", vip=True, city="Bonn", age=40) for number in range(4)))
+    before = desk.everything()
+    rows = written(desk)
+    assert desk.rebuilt().different == 0
+    assert written(desk) == rows
+
+    roots = [desk.root("user_id", f"u{number}") for number in range(4)]
+    desk.run(f"UPDATE profile_state SET document = document - 'traits' WHERE profile_id = {roots[0]}")
+    desk.run(f"UPDATE trait_lineage SET value = '\\x00' WHERE profile_id = {roots[1]} AND name = 'vip'")
+    with desk.sessions.begin() as session:
+        wrong = vault_of(session).seal(b"1", TRAIT_VALUE.place)  # To Python, true is 1.
+        session.execute(
+            text("UPDATE trait_lineage SET value = :wrong WHERE profile_id = :root AND name = 'vip'"),
+            {"wrong": wrong, "root": roots[2]},
+        )
+    desk.run(
+        "INSERT INTO trait_lineage SELECT profile_id, 'more', value, event_time, source_id, event_id FROM trait_lineage"
+        f" WHERE profile_id = {roots[3]} AND name = 'vip'"
+    )
+
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
+    assert {key for key, by in written(desk).items() if rows[key] != by} == {
+        ("state", roots[0], ""), ("lineage", roots[1], "vip"), ("lineage", roots[2], "vip"),
+    }  # fmt: skip
+
+
+def written(desk: Desk) -> dict[tuple[str, int, str], str]:
+    """The transaction that wrote each row of states and of origins."""
+    with desk.sessions.begin() as session:
+        found = session.execute(
+            text(
+                "SELECT 'state' AS kind, profile_id, '' AS name, CAST(xmin AS text) AS by FROM profile_state UNION ALL"
+                " SELECT 'lineage', profile_id, name, CAST(xmin AS text) FROM trait_lineage"
+            )
+        )
+        return {(row.kind, row.profile_id, row.name): row.by for row in found}
 
 
 def test_it_restores_states_that_the_hot_store_lost_under_every_id(desk: Desk) -> None:
