@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any, Final
@@ -23,7 +22,6 @@ MOST_LINES: Final = 200
 """Lines over which a value in quotation marks may go."""
 MOST_OPEN: Final = 1_000
 """Marks that open a value and are never closed, after which those of a feed are taken as they stand."""
-_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
 
 
 def items(stream: IO[bytes], encoding: str | None, attribute: Callable[[str], str]) -> Iterator[dict[str, Any]]:
@@ -53,12 +51,11 @@ def _rows(lines: Iterator[str], width: int) -> Iterator[Sequence[str]]:
 
     while (line := following()) is not None:
         row = line.split("\t")
-        while len(row) > width and not row[-1]:
-            row.pop()  # Some end each line in a tab.
         whole = None
         if len(row) > width:
             whole = _whole([line], width)  # Perhaps a tab is inside quotation marks.
-        elif left and row[-1].startswith('"') and not _QUOTED.fullmatch(row[-1]):
+            _trim(row, width)
+        if whole is None and left and len(row) <= width and row[-1].startswith('"') and not _is_quoted(row[-1]):
             taken = [line]
             whole = _whole(_following(taken, following, width), width)
             if whole is None:
@@ -84,9 +81,21 @@ def _whole(lines: Iterable[str], width: int) -> list[str] | None:
         row = next(csv.reader((f"{line}\n" for line in lines), delimiter="\t", strict=True))
     except csv.Error:
         return None
+    _trim(row, width)
     return row if len(row) == width else None
+
+
+def _trim(row: list[str], width: int) -> None:
+    """Some end each line in a tab."""
+    while len(row) > width and not row[-1]:
+        row.pop()
 
 
 def _plain(value: str) -> str:
     """A value without the quotation marks around it, if it is one of those."""
-    return value[1:-1].replace('""', '"') if _QUOTED.fullmatch(value) else value
+    return value[1:-1].replace('""', '"') if _is_quoted(value) else value
+
+
+def _is_quoted(value: str) -> bool:
+    inner = value[1:-1]
+    return len(value) > 1 and value[0] == '"' == value[-1] and '"' not in inner.replace('""', "")

@@ -7,6 +7,7 @@ again is safe: events with the same ids, or without ids but the same content and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -72,7 +73,8 @@ def import_events(
     """
     report = ImportReport(lines=first - 1)
     for numbers, rows, reading in _read_ahead(intake, sender, lines, Arrival(now), first):
-        for number, outcome in zip(numbers, _outcomes(rows, admit(intake, sender, reading)), strict=True):
+        outcomes = _outcomes(rows, admit(intake, sender, reading, patience=math.inf))
+        for number, outcome in zip(numbers, outcomes, strict=True):
             match outcome.status:
                 case "accepted":
                     report.accepted += 1

@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from base.clock import monotonic
 from base.db import Sessions, transaction
 from base.errors import Busy, InvalidInput, Unavailable
 from base.stores import Store
@@ -56,6 +57,7 @@ from signals.traitnames import fitting
 TRIES: Final = 8
 KEPT_NOTES: Final = 10 * outbox.AT_ONCE
 _Result = TypeVar("_Result")
+_Absorbed = tuple[list[Standing], set[int], list[int]]
 
 
 class Intake:
@@ -123,10 +125,13 @@ def take(
     return admit(intake, sender, intake.reader.read(sender, bodies, Arrival(now, skew, type_)))
 
 
-def admit(intake: Intake, sender: Sender, reading: Reading) -> list[Outcome]:
-    """Store, fold and publish what was read. Raises Unavailable; doing it again with the same reading is safe."""
+def admit(intake: Intake, sender: Sender, reading: Reading, *, patience: float = 10.0) -> list[Outcome]:
+    """Store, fold and publish what was read. Raises Unavailable; doing it again with the same reading is safe.
+
+    `patience`: merges by hubs are taken apart for so many seconds, then Busy is raised; the next time goes on.
+    """
     outcomes = list(reading.outcomes)
-    standings, repeated, notes = _settled(intake, sender, reading)
+    standings, repeated, notes = _settled(intake, sender, reading, patience)
     for item in reading.items:
         outcomes[item.index] = item.outcome
     states = folding.published(standings)
@@ -199,8 +204,7 @@ def regroup(intake: Intake, people: Collection[int] | None, now: datetime) -> No
     for only in [None] if people is None else _hundreds(sorted(people)):
         full = True
         while full:
-            find = partial(grouping.settle, segments=intake.segments, now=now, held=set(), only=only)
-            settled = intake.settle(find)
+            settled = intake.settle(partial(grouping.settle, segments=intake.segments, now=now, held=set(), only=only))
             if settled.done:
                 intake.publisher.write_states(folding.published(settled.standings))
                 intake.settle(partial(grouping.done, notes=settled.done))
@@ -211,17 +215,18 @@ def _hundreds(people: Sequence[int]) -> Iterator[Sequence[int]]:
     return (people[start : start + grouping.BATCH] for start in range(0, len(people), grouping.BATCH))
 
 
-def _settled(intake: Intake, sender: Sender, reading: Reading) -> tuple[list[Standing], set[int], list[int]]:
+def _settled(intake: Intake, sender: Sender, reading: Reading, patience: float) -> _Absorbed:
     """The batch stored and folded, as `_absorb` has it. When it names a value that proves to be many people's, what
     that value tied before is taken apart first, and the batch is resolved among the people that are then there."""
-    told = intake.taken_back()
-    for _ in range(TRIES):
+    told, until = intake.taken_back(), monotonic() + patience
+    while True:
         try:
             return intake.settle(partial(_absorb, intake, sender, reading, told))
         except HubFound as hub:
-            for link in hub.links:
+            for link in hub.links:  # Each is one merge less, so this ends.
                 take_apart(intake, link, reading.now, apart=False)
-    raise Busy("The database")
+            if monotonic() > until:
+                raise Busy("The intake") from None
 
 
 def take_apart(
@@ -255,9 +260,7 @@ def stored_states(session: Session, profiles: Iterable[int]) -> list[tuple[int, 
     )
 
 
-def _absorb(
-    intake: Intake, sender: Sender, reading: Reading, told: Sequence[int], session: Session
-) -> tuple[list[Standing], set[int], list[int]]:
+def _absorb(intake: Intake, sender: Sender, reading: Reading, told: Sequence[int], session: Session) -> _Absorbed:
     """Store and fold a batch; returns the states to publish, the profiles of repeats, to be repaired, and the notes of
     the states: whoever asked may never ask again. The notes that are `told` are taken back with that."""
     standings: list[Standing] = []

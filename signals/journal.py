@@ -67,12 +67,41 @@ def find(session: Session, sender: Sender, message_ids: Iterable[str]) -> dict[s
     return {row.message_id: Stored(row.content_hash, row.profile_id) for row in rows}
 
 
-_NUMBERS = text("SELECT nextval('event_id_seq') FROM generate_series(1, :count)")
+_HELD: Final = -(1 << 62)
+"""Beside this, a number is the key of the advisory lock of whoever took numbers above it; nobody else's are so low."""
+
+_NUMBERS = text("""
+    WITH held AS MATERIALIZED (
+        SELECT pg_advisory_xact_lock_shared(:held + last_value - CAST(NOT is_called AS int)) FROM event_id_seq
+    )
+    SELECT nextval('event_id_seq') FROM held, generate_series(1, :count)
+""")
+_NEWEST = text("""
+    SELECT coalesce(least(max(id), (
+        SELECT min(key) - :held FROM (
+            SELECT (CAST(classid AS bigint) << 32) | CAST(objid AS bigint) AS key FROM pg_locks
+            WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock'
+              AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        ) AS advisory WHERE key BETWEEN :held AND :held / 2
+    )), 0) FROM event
+""")
 
 
 def numbers(session: Session, count: int) -> list[int]:
-    """The next arrival numbers. Taken under the profiles' locks, so that within a profile they grow with folding."""
-    return sorted(session.scalars(_NUMBERS, {"count": count}))
+    """The next arrival numbers. Taken under the profiles' locks, so that within a profile they grow with folding.
+
+    Until the transaction ends, `newest` stays below them.
+    """
+    return sorted(session.scalars(_NUMBERS, {"count": count, "held": _HELD}))
+
+
+def newest(session: Session) -> int:
+    """The highest arrival number, but none above one that is still to be committed; 0 before the first.
+
+    Transactions commit out of the order of their numbers, a piece of an import many thousands later. Who follows the
+    events by number goes no further than this, or would never look at what comes in behind.
+    """
+    return session.scalar(_NEWEST, {"held": _HELD}) or 0
 
 
 _COPY = (

@@ -26,6 +26,7 @@ from campaigns.models import Campaign
 from campaigns.models import Delivery as DeliveryRow
 from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
+from signals import journal
 from signals.consent import set_consent
 from signals.intake import Intake, publish_due, regroup, stored_states
 from signals.products import publish_due_products
@@ -93,7 +94,7 @@ class Following:
             self._credited_at = now
             self._look_back(self._unsent)
             with transaction(self._parts.sessions) as session:
-                upto = outcomes.newest_event(session)
+                upto = journal.newest(session)
                 mailreports.link(session)
             # After the orders: what was seen before them is in these entries or earlier ones.
             mark = self._backlog.mark()

@@ -32,7 +32,8 @@ CURSOR = "outcomes"
 AHEAD = "outcomes ahead"
 """How far others' orders were credited while those of some people had to wait; behind `CURSOR` nobody's wait."""
 LOOK_BACK = 5_000
-"""Arrival numbers before the cursor that are looked at again: transactions commit out of the order of their numbers."""
+"""Arrival numbers before the cursor that are looked at again: while a new version is started, an intake of the one
+before does not say which numbers it is still to commit (journal.newest)."""
 EVENTS_A_STEP = 20_000
 
 
@@ -96,11 +97,6 @@ CORRECTED = text(
 )
 """People whose orders came to something else than was credited. An order no longer folds when an earlier call of the
 same order arrives after it."""
-
-
-def newest_event(session: Session) -> int:
-    """The highest arrival number; 0 before the first."""
-    return session.scalar(text("SELECT coalesce(max(id), 0) FROM event")) or 0
 
 
 def credit(session: Session, categories: Categories, newest: int, now: datetime, absent: Absent = NOBODY) -> int:

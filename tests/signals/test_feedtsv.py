@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from collections.abc import Sequence
 
 import pytest
@@ -51,6 +52,8 @@ def test_it_reads_values_in_quotation_marks_over_lines_and_tabs() -> None:
     ]
     assert read('1\t"Hat\nof felt"\t17.00 EUR\tWarm') == [item("1", "Hat\nof felt", "17.00 EUR", "Warm")]
     assert read('1\t"Hat\tof felt"\t17.00 EUR\tWarm') == [item("1", "Hat\tof felt", "17.00 EUR", "Warm")]
+    assert read('1\t"Hat\tof felt"\t17.00 EUR\t') == [item("1", "Hat\tof felt", "17.00 EUR", "")]
+    assert read('1\t"Hat\tof felt"\t17.00 EUR\tWarm\t') == [item("1", "Hat\tof felt", "17.00 EUR", "Warm")]
 
 
 def test_it_looks_for_the_end_of_a_value_so_often_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +86,14 @@ def test_it_takes_lines_that_end_in_a_tab() -> None:
 def test_it_takes_a_value_of_any_length() -> None:
     (found,) = read(("1", "Hat", "17.00 EUR", "warm " * 60_000))
     assert change(found).whole().price_cents == 1700
+
+
+def test_it_needs_no_more_memory_for_a_value_in_quotation_marks_than_for_another() -> None:
+    title = "x" * 3_000_000
+    peaks = []
+    for written in (title, f'"{title}"', '"' + '""' * 1_500_000 + '"'):
+        tracemalloc.start()
+        assert len(read(("1", written, "17.00 EUR", "Warm"))) == 1
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 2 * peaks[0]

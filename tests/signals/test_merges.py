@@ -5,17 +5,19 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
-from base.errors import InvalidInput, NotFound
+from base.errors import Busy, InvalidInput, NotFound
 from signals import belonging, scores
 from signals.erasure import erase
 from signals.identity import TIES, VALUES
-from signals.intake import take_apart
+from signals.intake import TRIES, admit, take_apart
 from signals.joining import join
 from signals.likely import part
 from signals.livesegments import LiveSegments, follow
 from signals.membership import assign
+from signals.signal import Arrival
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
 LATER = "2026-03-01T11:00:00Z"
@@ -250,6 +252,23 @@ def test_it_refuses_a_hub_and_takes_apart_what_it_had_tied(desk: Desk, people: i
     assert people - 1 - TIES["phone"] <= times < people
     assert desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL") == [(0,)]
     assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("DE-10")
+def test_it_takes_many_hubs_of_one_batch_apart_in_one_go(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("signals.separation.HUB_CUTS", 1)
+    most = TIES["phone"]
+    phones = [f"0800 12345{number}" for number in range(4)]
+    for phone in phones:
+        desk.send(*(contact(email=f"{phone[-1]}{n}@example.com", phone=phone) for n in range(most + 1)))
+    ((merges,),) = desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL")
+    assert merges == most * len(phones) > TRIES
+    batch = [contact(email=f"{phone[-1]}new@example.com", phone=phone) for phone in phones]
+    reading = desk.intake.reader.read(desk.server, [msgspec.json.encode(one) for one in batch], Arrival(NOW))
+    with pytest.raises(Busy):
+        admit(desk.intake, desk.server, reading, patience=0)
+    assert {outcome.status for outcome in admit(desk.intake, desk.server, reading)} == {"accepted"}
+    assert desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL") == [(0,)]
 
 
 @pytest.mark.feature("DE-10")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from render.record import FetchRecord
+from signals import journal
 from signals.candidates import MODEL_FEATURES
 from signals.moments import unix_ms
 from tests.campaigns.shop import Shop
@@ -124,7 +125,7 @@ def test_it_joins_an_order_that_comes_late_and_twice_to_the_right_decision_once(
     for _ in range(2):
         with log.shop.sessions.begin() as session:
             session.connection().exec_driver_sql("DELETE FROM loop_cursor")
-            newest = outcomes.newest_event(session)
+            newest = journal.newest(session)
             outcomes.credit(session, log.shop.intake.categories, newest, now)
     with log.shop.sessions.begin() as session:
         rows = session.connection().exec_driver_sql("SELECT decision_id, at, cents FROM outcome").all()

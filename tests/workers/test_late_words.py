@@ -15,6 +15,7 @@ from base.ids import Delivery as Key
 from base.returnpath import ReturnPaths
 from campaigns import mailreports, settling
 from campaigns.erasure import erase_person
+from signals import journal
 from signals.identity import address_hash
 from signals.mailreports import Patience, Report, take
 from tests.campaigns.shop import MANAGER
@@ -98,7 +99,7 @@ def test_it_leaves_no_trace_of_whoever_is_erased_while_mails_and_an_order_are_un
     relay.at_dot = erase
     with shop.sessions.begin() as session:
         # An order is being credited, and a report taken, while the second mail is handed over and the person erased.
-        outcomes.credit(session, shop.intake.categories, outcomes.newest_event(session), shop.now)
+        outcomes.credit(session, shop.intake.categories, journal.newest(session), shop.now)
         told = Report(
             kind="soft", via="ses", name="1", at=shop.now, mail=mail.token.delivery, address_hash=hashed,
             message_id=first.message_id, words=WAITING,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
 from campaigns.reports import report
 from render.record import FetchRecord
-from signals import exchange
+from signals import exchange, journal
 from signals.exchange import Given
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER
 from tests.workers.opens import Opens
@@ -20,7 +22,7 @@ def credited(opens: Opens) -> list[Any]:
     """Store and credit everything; the outcomes in order of their events."""
     opens.record()
     with opens.shop.sessions.begin() as session:
-        newest = outcomes.newest_event(session)
+        newest = journal.newest(session)
         outcomes.credit(session, opens.shop.intake.categories, newest, opens.shop.now)
     return opens.rows("SELECT * FROM outcome ORDER BY event_id")
 
@@ -218,6 +220,37 @@ def test_it_credits_an_order_once(opens: Opens) -> None:
     with opens.shop.sessions.begin() as session:
         session.connection().exec_driver_sql("UPDATE loop_cursor SET position = 0")
     assert credited(opens) == first
+
+
+def test_it_credits_an_order_that_comes_in_behind_thousands_of_others(
+    opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mails = opens.send("ann", "bob")
+    for mail in mails.values():
+        opens.look(mail)
+    opens.shop.clock.advance(timedelta(minutes=1))
+    numbered, commits = Event(), Event()
+    append = journal.append
+
+    def slowly(session: Session, *given: Any) -> None:
+        monkeypatch.setattr(journal, "append", append)
+        numbered.set()
+        assert commits.wait(30)
+        append(session, *given)
+
+    monkeypatch.setattr(journal, "append", slowly)
+    slow = Thread(target=buy, args=(opens, "ann"))
+    slow.start()
+    try:
+        assert numbered.wait(30)
+        opens.rows("SELECT nextval('event_id_seq') FROM generate_series(1, :many)", many=2 * outcomes.LOOK_BACK)
+        buy(opens, "bob", "o2")
+        assert credited(opens) == [], "what is still to be committed is waited for"
+    finally:
+        commits.set()
+        slow.join(30)
+
+    assert [row.order_id for row in credited(opens)] == ["o1", "o2"]
 
 
 def test_it_follows_an_order_that_turns_out_to_have_been_earlier(opens: Opens) -> None:

@@ -18,6 +18,7 @@ from campaigns import remainder, served
 from campaigns.erasure import erase_person
 from campaigns.subjects import known_subject
 from render.record import DecisionRecord, FetchRecord
+from signals import journal
 from tests.campaigns.shop import MANAGER
 from tests.streams import lengths
 from tests.workers.opens import Opens
@@ -109,7 +110,7 @@ def test_it_unnames_what_was_credited_beside_an_erasure(opens: Opens, away: time
     shop.clock.advance(timedelta(minutes=5))
     shop.send(shop.order("ann", "shoes", shop.now))
     with shop.sessions.begin() as session:
-        outcomes.credit(session, shop.intake.categories, outcomes.newest_event(session), shop.now)
+        outcomes.credit(session, shop.intake.categories, journal.newest(session), shop.now)
     kept = opens.rows("SELECT * FROM outcome")
     assert [row.profile_id for row in kept] == [profile]
     erase_person(shop.intake, shop.blobs, profile, shop.now, MANAGER)

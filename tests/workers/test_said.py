@@ -12,6 +12,7 @@ from campaigns.reports import report
 from render.access import KeyFacts, encode_key
 from render.contact import mint_profile
 from render.facts import decode_used
+from signals import journal
 from tests.workers.opens import Opens
 from workers import outcomes
 from workers.repair import Repairs
@@ -55,7 +56,7 @@ def test_it_credits_and_restores_what_was_said_in_calls_and_counts_no_click(open
     # The order that follows is the taken offer's, though another call came after it.
     shop.send(shop.order("ann", "shoes", shop.now))
     with shop.sessions.begin() as session:
-        outcomes.credit(session, shop.intake.categories, outcomes.newest_event(session), shop.now)
+        outcomes.credit(session, shop.intake.categories, journal.newest(session), shop.now)
     (credited,) = opens.rows("SELECT decision_id, click_id, offer_id FROM outcome")
     assert (credited.decision_id, credited.click_id) == (told[0].decision_id, told[0].id)
 

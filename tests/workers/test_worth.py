@@ -17,7 +17,7 @@ from render.decide import decide
 from render.model import Model
 from render.plan import Plan
 from render.record import CandidateRecord, DecisionFacts, DecisionRecord, SlotRecord
-from signals import exchange
+from signals import exchange, journal
 from signals.exchange import Given
 from signals.state import encode
 from tests.render import shoe_shop as shop
@@ -157,7 +157,7 @@ def test_it_measures_a_canary_by_the_mails_that_were_drawn_for_it(opens: Opens) 
         for number in range(times):
             trials.shop.send(trials.shop.order(name, "attire", trials.shop.now, f"{name}-{number}"))
     with opens.shop.sessions.begin() as session:
-        outcomes.credit(session, trials.shop.intake.categories, outcomes.newest_event(session), trials.shop.now)
+        outcomes.credit(session, trials.shop.intake.categories, journal.newest(session), trials.shop.now)
     trials.shop.clock.advance(timedelta(days=8))
     with opens.shop.sessions.begin() as session:
         row = session.get_one(Campaign, trials.campaign)
