@@ -78,9 +78,9 @@ def test_it_answers_429_and_when_to_come_again_where_it_has_no_room(http: FlaskC
             large.enter_context(lanes.large())
         refused = post(http, "/v1/batch", {"batch": batch})
         assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
-        assert refused.json["error"] == {"field": "", "message": "The intake is busy; try again in 1 s."}
+        assert refused.get_json()["error"] == {"field": "", "message": "The intake is busy; try again in 1 s."}
 
-    assert post(http, "/v1/batch", {"batch": batch}).json["accepted"] == SMALL + 1
+    assert post(http, "/v1/batch", {"batch": batch}).get_json()["accepted"] == SMALL + 1
 
 
 def test_it_gives_up_bodies_that_stall_and_takes_whole_ones_beside_and_after_them(
