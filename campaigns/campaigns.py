@@ -20,6 +20,7 @@ from campaigns import (
     locks,
     messages,
     offers,
+    ranking,
     rulebook,
     timing,
     wallclock,
@@ -30,6 +31,7 @@ from campaigns import (
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign, Occurrence
 from campaigns.models.catalogue import Creative, Message, Offer
+from campaigns.ranking import ArbitrationIn, PolicyIn
 from campaigns.texts import TextIn
 from campaigns.timing import Repeat, Timing
 from render.arbitration import Arbitration, Policy, arbitration_faults, effect_faults, policy_faults
@@ -62,7 +64,7 @@ class SlotChoice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: Id
     offers: list[Id] = []
     mode: Literal["rules", "model"] = "rules"
-    policy: Policy | None = None
+    policy: PolicyIn | None = None
 
 
 class Replenish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -156,7 +158,7 @@ class CampaignIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ends_at: Moment | None = None
     suppress: dict[str, Any] | None = None
     guard: Literal["off", "offers", "audience"] = "off"
-    arbitration: Arbitration | None = None
+    arbitration: ArbitrationIn | None = None
     priority: Annotated[int, Meta(ge=-1000, le=1000)] = 0
     mandatory: bool = False
     ends_on_purchase: bool = False
@@ -258,7 +260,10 @@ def campaigns(session: Session, *, name: str = "", skipping: int = 0, most: int 
 
 def content(row: Campaign) -> CampaignIn:
     """A stored campaign as it could be written again."""
-    return msgspec.convert({name: getattr(row, name) for name in CampaignIn.__struct_fields__}, CampaignIn)
+    stored = {name: getattr(row, name) for name in CampaignIn.__struct_fields__}
+    stored["arbitration"] = ranking.known(row.arbitration, Arbitration)
+    stored["slots"] = [slot | {"policy": ranking.known(slot.get("policy"), Policy)} for slot in row.slots]
+    return msgspec.convert(stored, CampaignIn)
 
 
 def _columns(content: CampaignIn) -> dict[str, Any]:

@@ -5,8 +5,8 @@ What a mail was about is the thing that began it: of a triggered campaign the ca
 categories where it names no product), of a replenishment the categories that were due, else the products of the offers
 that the plan may show (the categories of those that show no product). Bought is what orders say that happened after
 the mail left, or, of a mail that waits, after what began it; for as many days as success is counted. An order of which
-nothing is left, as it was cancelled or came back whole, is none; of another the categories count that are left, and
-the products and the cart that it was placed with.
+nothing is left, as it was cancelled, came back whole or was emptied, is none; of another the categories count that are
+left, and the products and the cart that it was placed with.
 Orders of an erased person are gone; how they had left by a purchase is kept as a sum (campaigns/remainder.py).
 """
 
@@ -23,10 +23,11 @@ from sqlalchemy.orm import Session
 from base.blobs import Blobs
 from base.errors import NotFound
 from base.ids import TEST_BIT
-from campaigns import goals, plans, reckoning
+from campaigns import goals, plans, reckoning, troubles
 from campaigns.expired import Counts, expired
 from campaigns.models.campaign import Campaign
 from render.plan import SALES_KINDS
+from signals.emptied import emptied
 
 Exit = Literal["converted", "converted_elsewhere", "nothing", "open"]
 EXITS: Final[Mapping[Exit, str]] = {
@@ -123,15 +124,17 @@ def end_new(session: Session, blobs: Blobs, now: datetime, after: int | None) ->
     """Skip what waits of campaigns that end with a purchase for who has bought since the signal `after` (None: nobody).
 
     Returns the signal to go on from: at most PIECE are looked through. Called again and again by the schedule loop, so
-    that the ledger says it soon; what it passes by is found when it is claimed. The caller commits.
+    that the ledger says it soon; what it passes by is found when it is claimed. A campaign that fails is paused. The
+    caller commits.
     """
     newest = session.scalar(_NEWEST if after is None else _PIECE, {"after": after, "most": PIECE})
     if after is None or newest is None:
         return newest or after or 0
     buyers = session.execute(_BUYERS, {"after": after, "upto": newest, "test": TEST_BIT})
     for number, profiles in _by_campaign((row.campaign_id, row.profile_id) for row in buyers).items():
-        given = _given(session, blobs, session.get_one(Campaign, number), now)
-        session.execute(_END, given | {"people": profiles})
+        with troubles.apart(session, number, now, "whoever bought cannot leave it"):
+            given = _given(session, blobs, session.get_one(Campaign, number), now)
+            session.execute(_END, given | {"people": profiles})
     return int(newest)
 
 
@@ -212,7 +215,7 @@ _THINGS: Final = """
             FROM profile member JOIN event e ON e.profile_id = member.id
             WHERE member.root_id = t.root_id AND e.name = 'Order Completed' AND e.folds AND NOT e.void
               AND e.event_time > t.since AND e.event_time <= :now
-              AND e.event_time <= t.since + make_interval(days => :days)
+              AND e.event_time <= t.since + make_interval(days => :days) AND NOT {emptied}
         ) o ON true
         GROUP BY t.id, t.occurrence, t.profile_id, t.sent_at, t.since
     ), left_by AS (
@@ -221,7 +224,7 @@ _THINGS: Final = """
             WHEN b.since + make_interval(days => :days) <= :now THEN 'nothing' ELSE 'open' END AS exit
         FROM bought b
     )
-"""
+""".replace("{emptied}", emptied("e.order_id", "t.root_id"))
 _MAILED: Final = _THINGS.format(
     wanted="""d.id IN (
         SELECT a.id FROM delivery a WHERE a.campaign_id = :campaign AND a.occurrence < :test AND a.state = 'accepted'

@@ -13,11 +13,12 @@ from sqlalchemy.orm import Session
 
 from base.clock import check_year
 from base.errors import Conflict, InvalidInput, NotFound
-from campaigns import admin_log, pools, rulebook, weblinks
+from campaigns import admin_log, pools, ranking, rulebook, weblinks
 from campaigns.admin_log import Actor
 from campaigns.models.campaign import Campaign
 from campaigns.models.catalogue import Creative, Offer
 from campaigns.pools import PickIn
+from campaigns.ranking import FatigueIn
 from render import plan as plans
 from render.arbitration import MAX_WEIGHT, Fatigue, fatigue_faults
 from render.incentive import INCENTIVES, Incentive
@@ -86,7 +87,7 @@ class OfferIn(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lever: Annotated[float, Meta(ge=0, le=MAX_WEIGHT)] = 1.0
     prior: Annotated[float, Meta(ge=0, le=1)] | None = None
     prior_weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
-    fatigue: list[Fatigue] = []
+    fatigue: list[FatigueIn] = []
     pick: PickIn | None = None
     when_due: bool = False
     window_hours: Annotated[int, Meta(ge=1, le=8760)] | None = None
@@ -153,7 +154,8 @@ def further_products(fields: Mapping[str, str | int]) -> tuple[str, ...]:
 
 def content(row: Offer) -> OfferIn:
     """A stored offer as it could be written again."""
-    return msgspec.convert({name: getattr(row, name) for name in OfferIn.__struct_fields__}, OfferIn)
+    stored = {name: getattr(row, name) for name in OfferIn.__struct_fields__}
+    return msgspec.convert(stored | {"fatigue": ranking.known(row.fatigue, list[Fatigue])}, OfferIn)
 
 
 def compiled(row: Offer, categories: Mapping[str, int], pick: Pick | None = None) -> plans.Offer:

@@ -8,8 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from base.errors import InvalidInput
+from campaigns import ranking
+from campaigns.ranking import ArbitrationIn, ContextIn, PolicyIn
 from campaigns.views import forms
-from render.arbitration import MAX_WEIGHT, Arbitration, Context, Policy
+from render.arbitration import MAX_WEIGHT, Arbitration
 
 POLICIES: Final = (
     ("greedy", "The best"),
@@ -37,7 +39,7 @@ CONTEXTS: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 """The contexts that the form can show: name -> words and rule. Each lifts service offers."""
 
 
-def policy(form: Mapping[str, str], slot: int) -> Policy | None:
+def policy(form: Mapping[str, str], slot: int) -> PolicyIn | None:
     """How a place draws among its best; None for the best. Raises InvalidInput naming the field."""
     kind = form.get(f"policy-{slot}", "greedy")
     if kind not in dict(POLICIES) or kind == "greedy":
@@ -52,7 +54,7 @@ def policy(form: Mapping[str, str], slot: int) -> Policy | None:
     top = forms.whole(form, f"top-{slot}")
     if top is not None:
         content["top"] = top
-    return msgspec.convert(content, Policy)
+    return msgspec.convert(content, PolicyIn)
 
 
 def shown(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -70,19 +72,19 @@ def shown(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return values
 
 
-def arbitration(form: Mapping[str, str], stored: Mapping[str, Any] | None) -> Arbitration | None:
+def arbitration(form: Mapping[str, str], stored: Mapping[str, Any] | None) -> ArbitrationIn | None:
     """The factors and contexts of a form; None where all is as usual. Raises InvalidInput naming the field."""
     factors = {name: forms.on(form, f"factor-{name}") for name, _ in FACTORS}
     if "keep_contexts" in form:
-        contexts = msgspec.convert(stored or {}, Arbitration).contexts
+        contexts = msgspec.convert(ranking.known(stored or {}, Arbitration), ArbitrationIn).contexts
     else:
         contexts = tuple(
-            Context(name, rule, {"service": weight})
+            ContextIn(name, rule, {"service": weight})
             for name, (_, rule) in CONTEXTS.items()
             if (weight := _weight(form, f"lift-{name}")) is not None
         )
-    made = Arbitration(**factors, contexts=contexts, effect=form.get("ranks") == "effect")
-    return None if made == Arbitration() else made
+    made = ArbitrationIn(**factors, contexts=contexts, effect=form.get("ranks") == "effect")
+    return None if made == ArbitrationIn() else made
 
 
 def _weight(form: Mapping[str, str], name: str) -> float | None:

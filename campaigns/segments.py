@@ -153,7 +153,7 @@ def due(session: Session, now: datetime) -> list[int]:
 
 
 def cannot_be_counted(session: Session, segment_id: int, now: datetime) -> None:
-    """Note that a segment's rule does not read any more, so that nobody takes its last count for today's."""
+    """Note that a segment's rule does not read any more, or fails, so that nobody takes its last count for today's."""
     row = segment(session, segment_id)
     row.count, row.counted_at = None, now
 

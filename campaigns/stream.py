@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from base.db import transaction
 from base.errors import NotFound
 from campaigns import access_log, admin_log, customers
 from campaigns.admin_log import Actor
@@ -106,22 +107,33 @@ def detail(
     return made
 
 
-def replay(intake: Intake, session: Session, number: int, now: datetime, by: Actor) -> Status:
-    """Take a refused signal once more; see signals/quarantine.py. Leaves a line in the admin log."""
-    status = quarantine.replay(intake, number, now)
-    admin_log.record(session, by, "replay", "refused signal", number, now, after={"outcome": status})
-    return status
+def replay(intake: Intake, number: int, now: datetime, by: Actor) -> Status:
+    """Take a refused signal once more; see signals/quarantine.py. Leaves a line in the admin log, with what came of
+    it."""
+
+    def note(session: Session, number: int, status: Status) -> None:
+        admin_log.record(session, by, "replay", "refused signal", number, now, after={"outcome": status})
+
+    return quarantine.replay(intake, number, now, note)
 
 
-def replay_all(
-    intake: Intake, session: Session, source: int | None, name: str | None, now: datetime, by: Actor
-) -> dict[Status, int]:
-    """Take the quarantined signals of a source, or of a name, once more, 500 of them; how many came to what."""
-    numbers = quarantine.waiting(session, source=source, name=name)
-    counts = quarantine.replay_all(intake, numbers, now)
-    said = {"source": source, "event": name} | dict(counts)
-    admin_log.record(session, by, "replay", "refused signals", source or "all", now, after=said)
-    return counts
+def replay_all(intake: Intake, source: int | None, name: str | None, now: datetime, by: Actor) -> dict[Status, int]:
+    """Take the quarantined signals of a source, or of a name, once more, 500 of them; how many came to what.
+
+    Leaves a line in the admin log for what is tried, and one for each that was not refused again.
+    """
+    with transaction(intake.sessions) as session:
+        numbers = quarantine.waiting(session, source=source, name=name)
+    said = {"source": source, "event": name, "signals": len(numbers)}
+
+    def begun(session: Session) -> None:
+        admin_log.record(session, by, "replay", "refused signals", source or "all", now, after=said)
+
+    def note(session: Session, number: int, status: Status) -> None:
+        if status != "rejected":
+            admin_log.record(session, by, "replay", "refused signal", number, now, after={"outcome": status})
+
+    return quarantine.replay_all(intake, numbers, now, begun=begun, along=note)
 
 
 def _taken(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:

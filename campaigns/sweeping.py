@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import datetime
 from typing import Final
@@ -10,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
+from campaigns import troubles
 from campaigns.deliveries import SENDER_LOST
 
 MAX_SKIPPED: Final = 20_000
@@ -19,13 +21,23 @@ MAX_SKIPPED: Final = 20_000
 def sweep(session: Session, now: datetime) -> dict[str, int]:
     """Bring back what is stuck, and say how much of each: expired claims, mails whose time has come, cancelled rows.
 
-    Of cancelled campaigns a piece is skipped at a time, and their runs that are due are cancelled.
+    Of cancelled campaigns a piece is skipped at a time, and their runs that are due are cancelled. One campaign after
+    the other, so that none is held up by another's error. The caller commits.
     """
-    expired = session.execute(_EXPIRE, {"now": now}).all()
-    due = session.execute(_DUE, {"now": now}).all()
-    _bring_back(session, {(row.campaign_id, row.occurrence) for row in due if row.occurrence < TEST_BIT})
-    session.execute(_CANCEL_RUNS, {"test": TEST_BIT})
-    gone = session.execute(_CANCELLED, {"now": now, "test": TEST_BIT, "most": MAX_SKIPPED})
+    swept = Counter({"unknown": 0, "requeued": 0, "due": 0, "cancelled": 0})
+    for campaign in session.scalars(_STUCK, {"now": now, "test": TEST_BIT}).all():
+        with troubles.apart(session, campaign, now, "its mails that wait cannot be brought back"):
+            swept.update(_sweep(session, campaign, MAX_SKIPPED - swept["cancelled"], now))
+    return dict(swept)
+
+
+def _sweep(session: Session, campaign: int, most: int, now: datetime) -> dict[str, int]:
+    told = {"campaign": campaign, "now": now, "test": TEST_BIT}
+    expired = session.execute(_EXPIRE, told).all()
+    due = session.execute(_DUE, told).all()
+    _bring_back(session, campaign, {row.occurrence for row in due if row.occurrence < TEST_BIT})
+    session.execute(_CANCEL_RUNS, told)
+    gone = session.execute(_CANCELLED, told | {"most": most})
     return {
         "unknown": sum(row.state == "unknown" for row in expired),
         "requeued": sum(row.state == "queued" for row in expired),
@@ -43,14 +55,25 @@ def reopen(session: Session, campaign_id: int, runs: Collection[int]) -> None:
     session.execute(_REOPEN, told | {"runs": sorted(runs)})
 
 
-def _bring_back(session: Session, runs: Collection[tuple[int, int]]) -> None:
+def _bring_back(session: Session, campaign: int, runs: Collection[int]) -> None:
     """Reopen those of the runs that have ended: a row of theirs was given up as unknown, and its sender came back."""
-    if not runs:
-        return
-    ended = session.execute(_ENDED, {"campaigns": [one for one, _ in runs], "runs": [run for _, run in runs]}).all()
-    for campaign in sorted({row.campaign_id for row in ended}):
-        reopen(session, campaign, [row.number for row in ended if row.campaign_id == campaign])
+    ended = session.scalars(_ENDED, {"campaign": campaign, "runs": sorted(runs)}).all() if runs else []
+    if ended:
+        reopen(session, campaign, ended)
 
+
+_STUCK: Final = text("""
+    SELECT campaign_id FROM delivery WHERE state = 'claimed' AND lease_until < :now
+    UNION SELECT campaign_id FROM delivery WHERE state = 'deferred' AND not_before <= :now
+    UNION SELECT c.id FROM campaign c WHERE c.state = 'cancelled' AND (
+        EXISTS (
+            SELECT 1 FROM delivery d
+            WHERE d.campaign_id = c.id AND d.state IN ('queued', 'deferred') AND d.occurrence < :test
+        )
+        OR EXISTS (SELECT 1 FROM occurrence o WHERE o.campaign_id = c.id AND o.state = 'due' AND o.number < :test)
+    )
+    ORDER BY 1
+""")
 
 _EXPIRE: Final = text(f"""
     UPDATE delivery SET
@@ -58,20 +81,20 @@ _EXPIRE: Final = text(f"""
         reason = CASE WHEN handing THEN '{SENDER_LOST}' END,
         settled_at = CASE WHEN handing THEN :now ::timestamptz END,
         handing = false, lease_until = NULL, enqueued_at = NULL
-    WHERE state = 'claimed' AND lease_until < :now
-    RETURNING id, state
+    WHERE campaign_id = :campaign AND state = 'claimed' AND lease_until < :now
+    RETURNING state
 """)  # noqa: S608 - of constants alone
 
 _DUE: Final = text("""
     UPDATE delivery SET state = 'queued', not_before = NULL, enqueued_at = NULL
-    WHERE state = 'deferred' AND not_before <= :now RETURNING id, campaign_id, occurrence
+    WHERE campaign_id = :campaign AND state = 'deferred' AND not_before <= :now RETURNING occurrence
 """)
 
 # As an inner query the piece might be taken again for each row, and so be larger than it may.
 _CANCELLED: Final = text("""
     WITH piece AS MATERIALIZED (
         SELECT d.id FROM delivery d JOIN campaign c ON c.id = d.campaign_id
-        WHERE c.state = 'cancelled' AND d.state IN ('queued', 'deferred') AND d.occurrence < :test
+        WHERE c.id = :campaign AND c.state = 'cancelled' AND d.state IN ('queued', 'deferred') AND d.occurrence < :test
         LIMIT :most FOR UPDATE OF d SKIP LOCKED
     )
     UPDATE delivery SET state = 'skipped', reason = 'cancelled', settled_at = :now
@@ -84,15 +107,14 @@ _CANCEL_RUNS: Final = text("""
     UPDATE occurrence SET state = 'cancelled'
     WHERE (campaign_id, number) IN (
         SELECT o.campaign_id, o.number FROM occurrence o JOIN campaign c ON c.id = o.campaign_id
-        WHERE c.state = 'cancelled' AND o.state = 'due' AND o.number < :test FOR UPDATE OF o SKIP LOCKED
+        WHERE c.id = :campaign AND c.state = 'cancelled' AND o.state = 'due' AND o.number < :test
+        FOR UPDATE OF o SKIP LOCKED
     )
 """)
 
 _ENDED: Final = text("""
-    SELECT o.campaign_id, o.number FROM occurrence o
-    JOIN unnest(CAST(:campaigns AS int[]), CAST(:runs AS bigint[])) AS v(campaign_id, number)
-        ON v.campaign_id = o.campaign_id AND v.number = o.number
-    WHERE o.state = 'finished'
+    SELECT number FROM occurrence
+    WHERE campaign_id = :campaign AND number = ANY(CAST(:runs AS bigint[])) AND state = 'finished'
 """)
 
 _LOCK_CAMPAIGN: Final = text("SELECT 1 FROM campaign WHERE id = :campaign FOR NO KEY UPDATE")

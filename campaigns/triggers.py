@@ -11,7 +11,19 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Subquery, and_, any_, exists, func, literal, not_, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Subquery,
+    and_,
+    any_,
+    exists,
+    func,
+    literal,
+    literal_column,
+    not_,
+    select,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -20,6 +32,7 @@ from campaigns import rulebook
 from campaigns.campaigns import Trigger
 from campaigns.models.campaign import Campaign, TriggerEntry
 from campaigns.models.delivery import Delivery
+from signals.emptied import emptied
 from signals.events import Event
 from signals.foldevent import kind_of, spellings_of
 from signals.history_sql import is_named
@@ -27,12 +40,14 @@ from signals.profiles import Profile
 
 LOOK_EVERY: Final = timedelta(seconds=20)
 """How often it is looked for people who did the thing."""
+_EMPTIED: Final = literal_column(emptied("event.order_id", "profile.root_id"), Boolean())
 
 
 def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
     """Who did the named thing while the campaign lasts and has not entered: (profile_id, event_id).
 
-    An order of which nothing is left was not done, nor changed; one is of the categories that are left of it.
+    An order of which nothing is left was not done, nor changed, nor one that an update emptied; one is of the
+    categories that are left of it.
     """
     terms = msgspec.convert(campaign.trigger, Trigger)
     since = max(campaign.due_at or now, now - timedelta(hours=terms.within_hours))
@@ -52,10 +67,10 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
     categories: ColumnElement[list[int]] = Event.category_ids.expression
     kind = kind_of("track", terms.event)
     if kind == "order":
-        query = query.where(not_(Event.void))
+        query = query.where(not_(Event.void), not_(_EMPTIED))
         categories = func.coalesce(Event.left_category_ids, Event.category_ids)
     elif kind == "order_update":
-        query = query.where(_stands())
+        query = query.where(_stands(), not_(_EMPTIED))
     if terms.category is not None:
         number = rulebook.categories(session).get(terms.category)
         if number is None:

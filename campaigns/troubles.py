@@ -3,18 +3,24 @@
 A gateway stands for the relay where a campaign goes by one.
 
 A relay that takes none of our mails says nothing of the people: nobody fails. The campaign's mails are tried again and
-again for PATIENCE; then the campaign is paused, and a person who has mended the cause resumes it.
+again for PATIENCE; then the campaign is paused, and a person who has mended the cause resumes it. One of which the
+schedule loop cannot do what is due is paused at once, and the loop goes on with the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
+from redis import RedisError
 from sqlalchemy import case, func, update
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
+from base import logs
+from base.errors import Conflict, Unavailable, reason
 from campaigns import transitions
 from campaigns.admin_log import Actor
 from campaigns.channels import EMAIL
@@ -22,6 +28,27 @@ from campaigns.models.campaign import Campaign
 
 PATIENCE: Final = timedelta(hours=1)
 SENDER: Final = Actor("sender")
+SCHEDULE: Final = Actor("schedule")
+_log = logs.logger(__name__)
+
+
+@contextmanager
+def apart(session: Session, campaign_id: int, now: datetime, words: str) -> Iterator[None]:
+    """Do something for one campaign of several. Where it fails, whatever the error is, nothing of it is done and the
+    campaign is paused, with these words for what cannot be done; then it goes on.
+
+    Raises what says that a server is away. The caller commits.
+    """
+    try:
+        with session.begin_nested():
+            yield
+    except (Unavailable, RedisError, OperationalError, InterfaceError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other campaigns go on
+        why = reason(error)
+        _log.error("a campaign fails and is paused", campaign=campaign_id, what=words, error=why)
+        with suppress(Conflict):  # It is paused already, or over.
+            transitions.pause(session, campaign_id, now, SCHEDULE, trouble=f"{words}: {why}")
 
 
 def note(session: Session, campaign_id: int, words: str, now: datetime) -> None:

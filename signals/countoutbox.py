@@ -34,7 +34,7 @@ _MERGED: Final = text("""
 """)
 # Drawn among the oldest, so that several recorders are not after the same people.
 _WAITING: Final = text("""
-    SELECT p.root_id FROM (SELECT profile_id FROM count_due ORDER BY id LIMIT :most) AS due
+    SELECT p.root_id, count(*) AS notes FROM (SELECT profile_id FROM count_due ORDER BY id LIMIT :most) AS due
     JOIN profile p ON p.id = due.profile_id GROUP BY p.root_id ORDER BY random()
 """)
 _DONE: Final = text("""
@@ -53,9 +53,10 @@ def merged(session: Session, profiles: Collection[int]) -> list[int]:
     return list(session.scalars(_MERGED, {"profiles": Numbers(profiles)})) if profiles else []
 
 
-def waiting(session: Session) -> list[int]:
-    """The roots of people who wait, of the oldest notes, at most AT_ONCE; who is noted anew is behind the others."""
-    return list(session.scalars(_WAITING, {"most": AT_ONCE}))
+def waiting(session: Session) -> dict[int, int]:
+    """The roots of people who wait, of the AT_ONCE oldest notes, and how many of these are theirs: fewer than AT_ONCE
+    together are all there are. Who is noted anew is behind the others."""
+    return {row.root_id: row.notes for row in session.execute(_WAITING, {"most": AT_ONCE})}
 
 
 def done(session: Session, roots: Sequence[int]) -> None:

@@ -7,7 +7,7 @@ has its own id, or one made of its number in the list.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,12 +18,12 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from base.db import transaction
-from base.errors import Conflict, InvalidInput, NotFound
-from signals.events import RejectedEvent
+from base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from signals.events import Event, RejectedEvent
 from signals.intake import Intake, admit
 from signals.reading import Status
 from signals.signal import Arrival
-from signals.sources import Source, sender
+from signals.sources import Sender, Source, sender
 
 AT_ONCE: Final = 500
 """Signals that one request takes again."""
@@ -31,12 +31,15 @@ AT_ONCE: Final = 500
 Why = Literal["plan", "untrusted", "invalid"]
 REPLAYABLE: Final[tuple[Why, ...]] = ("plan", "untrusted", "invalid")
 """Reasons that may pass; an item of a feed is no signal."""
+Along = Callable[[Session, int, Status], None]
+"""What is done in the transaction that keeps what became of a signal, given by its number in the list."""
 
 
-def replay(intake: Intake, number: int, now: datetime) -> Status:
+def replay(intake: Intake, number: int, now: datetime, along: Along = lambda session, number, status: None) -> Status:
     """Take a refused signal once more; what became of it. One that is refused again is listed with the new reason.
 
-    Raises NotFound, Conflict where it cannot be taken again, Unavailable; doing it again is safe.
+    Until `along` is done, it is listed as not taken. Raises NotFound, Conflict where it cannot be taken again,
+    Unavailable; doing it again is safe.
     """
     with transaction(intake.sessions) as session:
         row = session.get(RejectedEvent, number)
@@ -50,13 +53,18 @@ def replay(intake: Intake, number: int, now: datetime) -> Status:
     reading = intake.reader.read(said_by, [body], arrival)
     if reading.refusals:
         refusal = reading.refusals[0]
-        intake.settle(partial(_still_refused, number, refusal.reason, refusal.field, refusal.message))
+        intake.settle(partial(_still_refused, number, refusal.reason, refusal.field, refusal.message, along))
         return "rejected"
-    (outcome,) = admit(intake, said_by, replace(reading, now=now, is_listed=True))
+    try:
+        (outcome,) = admit(intake, said_by, replace(reading, now=now, is_listed=True))
+    except Unavailable:
+        # It may be stored all the same, and opens are told of it later.
+        intake.settle(partial(_replayed_if_stored, number, said_by, reading.items[0].signal.message_id, now, along))
+        raise
     if outcome.status == "rejected":
-        intake.settle(partial(_still_refused, number, "invalid", outcome.field, outcome.message))
+        intake.settle(partial(_still_refused, number, "invalid", outcome.field, outcome.message, along))
         return "rejected"
-    intake.settle(partial(_replayed, number, now))
+    intake.settle(partial(_replayed, number, now, outcome.status, along))
     return outcome.status
 
 
@@ -98,29 +106,50 @@ def _named(row: RejectedEvent) -> bytes:
     return msgspec.json.encode(raw | {"messageId": f"refused-{row.id}"})
 
 
-def _still_refused(number: int, reason: str, field: str, message: str, session: Session) -> None:
+def _still_refused(number: int, reason: str, field: str, message: str, along: Along, session: Session) -> None:
     row = session.get(RejectedEvent, number)
     if row is not None:
         row.reason, row.field, row.message = reason, field[:200], message[:500]
+    along(session, number, "rejected")
 
 
-def _replayed(number: int, now: datetime, session: Session) -> None:
+def _replayed(number: int, now: datetime, status: Status, along: Along, session: Session) -> None:
     row = session.get(RejectedEvent, number)
     if row is not None:
         row.replayed_at = row.replayed_at or now
+    along(session, number, status)
 
 
-def _tried(numbers: Collection[int], now: datetime, session: Session) -> None:
+def _replayed_if_stored(
+    number: int, said_by: Sender, message_id: str, now: datetime, along: Along, session: Session
+) -> None:
+    stored = Event.source_id == said_by.id, Event.message_id == message_id, Event.received_at == now
+    if session.scalar(select(Event.id).where(*stored)) is not None:
+        _replayed(number, now, "accepted", along, session)
+
+
+def _tried(numbers: Collection[int], now: datetime, begun: Callable[[Session], None], session: Session) -> None:
     session.execute(update(RejectedEvent).where(RejectedEvent.id.in_(numbers)).values(tried_at=now))
+    begun(session)
 
 
-def replay_all(intake: Intake, numbers: Sequence[int], now: datetime) -> dict[Status, int]:
-    """Take these again; how many came to what. One that cannot be is passed over."""
+def replay_all(
+    intake: Intake,
+    numbers: Sequence[int],
+    now: datetime,
+    *,
+    begun: Callable[[Session], None] = lambda session: None,
+    along: Along = lambda session, number, status: None,
+) -> dict[Status, int]:
+    """Take these again; how many came to what. One that cannot be is passed over.
+
+    `begun` is done in the transaction that notes that they are tried, before the first of them.
+    """
     counts: dict[Status, int] = {}
-    intake.settle(partial(_tried, numbers, now))
+    intake.settle(partial(_tried, numbers, now, begun))
     for number in numbers:
         try:
-            status = replay(intake, number, now)
+            status = replay(intake, number, now, along)
         except (NotFound, Conflict, InvalidInput):
             continue
         counts[status] = counts.get(status, 0) + 1

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import Final
 
-from redis import RedisError
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from base import keys, logs
 from base.blobs import FolderBlobs
 from base.db import Sessions, transaction
-from base.errors import NotFound, Unavailable, reason
+from base.errors import NotFound
 from base.ids import TEST_BIT
 from base.stores import Store
-from campaigns import approvals, atopens, audience, joining, plans, publish, runs, transitions
-from campaigns.admin_log import Actor
+from campaigns import approvals, atopens, audience, joining, plans, publish, runs, transitions, troubles
 from campaigns.models.campaign import Campaign, Occurrence
 
-SCHEDULE: Final = Actor("schedule")
 _log = logs.logger(__name__)
 
 
@@ -66,19 +61,9 @@ class Freezing:
             ).first()
             if run is None:
                 return None
-            try:
-                with session.begin_nested():
-                    self._freeze(session, run, now)
-            except (Unavailable, RedisError, OperationalError, InterfaceError):
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other campaigns go on
-                # It was sound when it was scheduled; something it names is gone since, or a value it meets does not
-                # fit. A person decides.
-                why = reason(error)
-                _log.error("audience cannot be frozen, campaign paused", campaign=run.campaign_id, error=why)
-                transitions.pause(
-                    session, run.campaign_id, now, SCHEDULE, trouble=f"its audience cannot be fixed: {why}"
-                )
+            # It was sound when it was scheduled; something it names may be gone since, or a value it meets not fit.
+            with troubles.apart(session, run.campaign_id, now, "its audience cannot be fixed"):
+                self._freeze(session, run, now)
             return run
 
     def _freeze(self, session: Session, run: Occurrence, now: datetime) -> None:
@@ -110,7 +95,7 @@ class Freezing:
         """What the campaign says of a run that could not begin in time: a person is asked, or it is left out."""
         if runs.asks(campaign):
             run.missed = runs.ASKED
-            transitions.pause(session, campaign.id, now, SCHEDULE, trouble=runs.late_words(run, now))
+            transitions.pause(session, campaign.id, now, troubles.SCHEDULE, trouble=runs.late_words(run, now))
             return
         transitions.begin(session, campaign.id, now)
         runs.leave_out(session, campaign, run, now)

@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Final
 
 from sqlalchemy import delete
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from base import logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
-from base.errors import InvalidInput, NotFound
+from base.errors import NotFound, Unavailable, reason
 from campaigns import arms, disagreement, exits, fairness, goals, profit, reckoning, segments
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign
@@ -33,9 +32,8 @@ class Reckoner:
     def run(self) -> int:
         """Count the results of the campaigns that are due, and the segments; how many campaigns.
 
-        One that fails is logged and comes round again.
-
-        Raises Unavailable while the database is away.
+        One that fails, whatever its error is, is logged, and the others go on: a campaign comes round again, a segment
+        the next day or when it is saved anew. Raises Unavailable while the database is away.
         """
         with transaction(self._sessions) as session:
             due = reckoning.due(session, self._clock.now())
@@ -44,8 +42,10 @@ class Reckoner:
             try:
                 with transaction(self._sessions) as session:
                     count(session, self._blobs, campaign, self._clock.now())
-            except SQLAlchemyError as error:
-                _log.error("results were not counted", campaign=campaign, error=type(error).__name__)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one campaign must not keep the others from being counted
+                _log.error("results were not counted", campaign=campaign, error=reason(error))
             else:
                 counted += 1
         self._count_segments()
@@ -58,14 +58,14 @@ class Reckoner:
             try:
                 with transaction(self._sessions) as session:
                     segments.count(session, segment, self._clock.now())
-            except InvalidInput as error:
-                _log.warning("a segment cannot be counted, its rule does not hold", segment=segment, error=str(error))
-                with transaction(self._sessions) as session:
-                    segments.cannot_be_counted(session, segment, self._clock.now())
             except NotFound:
                 continue  # It was deleted meanwhile.
-            except SQLAlchemyError as error:
-                _log.error("a segment was not counted", segment=segment, error=type(error).__name__)
+            except Unavailable:
+                raise
+            except Exception as error:  # noqa: BLE001 - one rule must not keep the others from being counted
+                _log.error("a segment cannot be counted", segment=segment, error=reason(error))
+                with transaction(self._sessions) as session:
+                    segments.cannot_be_counted(session, segment, self._clock.now())
 
 
 def count(session: Session, blobs: FolderBlobs, campaign: int, now: datetime) -> None:

@@ -42,6 +42,7 @@ from campaigns import (
     sweeping,
     tally,
     transitions,
+    troubles,
     windows,
 )
 from campaigns.instance import Guard
@@ -378,9 +379,10 @@ class Scheduler:
             session.execute(ended)
         # Apart: others lock a campaign before its runs.
         with transaction(self._sessions) as session:
-            done.finished = [
-                number for number in session.scalars(sending).all() if transitions.finish(session, number, now)
-            ]
+            for number in session.scalars(sending).all():
+                with troubles.apart(session, number, now, "it cannot be ended"):
+                    if transitions.finish(session, number, now):
+                        done.finished.append(number)
 
     def _ensure_months(self, _done: Tick, now: datetime) -> None:
         """The partitions of this month and the next, looked at once a month."""

@@ -184,8 +184,7 @@ def get_signal(kind: str, number: int) -> SignalOut:
 @served(200, Replayed, "signals", 404, 409)
 def replay_signal(number: int) -> Replayed:
     """Take a refused signal once more, at the time it came; doing it again changes nothing."""
-    with parts().transaction() as session:
-        return Replayed({stream.replay(parts().intake, session, number, parts().now(), actor()): 1})
+    return Replayed({stream.replay(parts().intake, number, parts().now(), actor()): 1})
 
 
 @api.post("/signals/replay")
@@ -193,9 +192,8 @@ def replay_signal(number: int) -> Replayed:
 @served(200, Replayed, "signals")
 def replay_signals(json: ReplayIn) -> Replayed:
     """Take quarantined signals once more, of those that fit the 500 tried longest ago."""
-    with parts().transaction() as session:
-        counts = stream.replay_all(parts().intake, session, json.source, json.name, parts().now(), actor())
-        return Replayed({str(status): number for status, number in counts.items()})
+    counts = stream.replay_all(parts().intake, json.source, json.name, parts().now(), actor())
+    return Replayed({str(status): number for status, number in counts.items()})
 
 
 @api.get("/sources/health")

@@ -43,7 +43,7 @@ def found(session: Session, values: Mapping[str, str]) -> int | None:
     query = forms.optional(values, "person")
     if query is None:
         return person(session, values)
-    matches = _search(session, query)
+    matches = search(query)
     if len(matches) != 1:
         raise InvalidInput("person", "names nobody we know" if not matches else "names more than one customer")
     return matches[0].profile
@@ -52,9 +52,12 @@ def found(session: Session, values: Mapping[str, str]) -> int | None:
 def asked(profile: int, does: str) -> str:
     """The page that shows whom the words in `other` name, and asks before anything is done: the form that follows says
     whom by `chosen`. `does`: merge, or household. Raises InvalidInput where they name nobody else."""
+    matches = _named()
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
-        found = _others(session, root.id)
+        found = [one for one in matches if one.profile != root.id]
+        if not found:
+            raise InvalidInput("other", "is the same customer already" if matches else "names nobody we know")
         access_log.record_all(session, actor(), does, parts().now(), [root.id, *(one.profile for one in found)])
         return render_template(
             "customers/asked.html",
@@ -67,25 +70,26 @@ def asked(profile: int, does: str) -> str:
         )
 
 
-def _others(session: Session, root: int) -> list[Found]:
-    """Everybody but this customer whom the words in `other` name; a bare number is one of a page too, so that whoever
-    has it as a customer number and whoever has it as a page are both told of. Raises InvalidInput."""
+def _named() -> list[Found]:
+    """Everybody whom the words in `other` name. A bare number is one of a page too, so that whoever has it as a
+    customer number and whoever has it as a page are both told of. Raises InvalidInput."""
     query = forms.text(request.form, "other", most=customers.MAX_QUERY)
     if not query:
         raise InvalidInput("other", "type a customer number, e-mail address, phone number or order number")
-    matches = _search(session, query)
-    if query.isdecimal():
-        known = {one.profile for one in matches}
-        matches += [one for one in _search(session, f"customer {query}") if one.profile not in known]
-    found = [one for one in matches if one.profile != root]
-    if not found:
-        raise InvalidInput("other", "is the same customer already" if matches else "names nobody we know")
-    return found
+    return search(query, f"customer {query}") if query.isdecimal() else search(query)
 
 
-def _search(session: Session, query: str) -> list[Found]:
+def search(*queries: str) -> list[Found]:
+    """Everybody whom one of these names. Leaves a line in the access log, also where that is nobody. Raises
+    InvalidInput."""
     settings = parts().settings
-    return customers.find(session, query, settings.hash_key, settings.phone_regions)
+    found: dict[int, Found] = {}
+    with parts().transaction() as session:
+        for query in queries:
+            for one in customers.find(session, query, settings.hash_key, settings.phone_regions):
+                found.setdefault(one.profile, one)
+        access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
+    return list(found.values())
 
 
 def name_of(session: Session, profile: int | None) -> str:

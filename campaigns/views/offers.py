@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creatives, editions, offers, pools, starting
+from campaigns import creatives, editions, offers, pools, ranking, starting
 from campaigns.access import allow
 from campaigns.models import Offer
 from campaigns.offers import OfferIn
@@ -22,6 +22,7 @@ from campaigns.pictures import Sketch, offer_picture, sketch_picture
 from campaigns.pools import PickIn
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from render.arbitration import Fatigue
 from render.incentive import INCENTIVES
 from render.plan import KINDS, Kind
 from signals import exchange
@@ -244,7 +245,7 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
         "lever": _lever(form),
         "prior": forms.share(form, "prior") if forms.text(form, "prior") else None,
         "prior_weight": old.prior_weight if old is not None else 200,
-        "fatigue": old.fatigue if old is not None and len(old.fatigue) > 1 else _rest(form),
+        "fatigue": ranking.known(old.fatigue, list[Fatigue]) if old and len(old.fatigue) > 1 else _rest(form),
         "purpose_category": forms.optional(form, "purpose_category"),
         "after_category": forms.optional(form, "after_category"),
         "pick": _pick(form),

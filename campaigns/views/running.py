@@ -53,7 +53,7 @@ from campaigns.guardreport import guard_report
 from campaigns.models import Campaign, Delivery
 from campaigns.parts import parts
 from campaigns.reports import report
-from campaigns.views import forms, timing
+from campaigns.views import chosen, forms, timing
 from campaigns.views.acting import actor
 from campaigns.views.campaigns import frame
 
@@ -340,8 +340,7 @@ def _name_costs(session: Session, row: Campaign, now: datetime, by: Actor) -> st
 def _send_test(session: Session, campaign_id: int, now: datetime, by: Actor) -> str:
     scenario, address = forms.whole(request.form, "scenario"), forms.text(request.form, "address")
     person = "" if scenario is not None else forms.text(request.form, "person")
-    settings = parts().settings
-    found = customers.find(session, person, settings.hash_key, settings.phone_regions) if scenario is None else []
+    found = chosen.search(person) if scenario is None else []
     if scenario is None and len(found) != 1:
         raise InvalidInput("person", "must name exactly one customer")
     row = campaigns.campaign(session, campaign_id)

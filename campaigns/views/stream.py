@@ -10,10 +10,10 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from campaigns import access_log, changewords, customers, stream
+from campaigns import changewords, customers, stream
 from campaigns.access import ADMIN, allow
 from campaigns.parts import parts
-from campaigns.views import forms
+from campaigns.views import chosen, forms
 from campaigns.views.acting import actor
 from signals.signal import NAME_LENGTH
 from signals.stream import BEFORE, KINDS, SOUGHT, Wanted, mark
@@ -80,8 +80,7 @@ def show(kind: str, number: int) -> ResponseReturnValue:
 @allow("admin")
 def replay(number: int) -> ResponseReturnValue:
     """Take a refused signal once more."""
-    with parts().transaction() as session:
-        status = stream.replay(parts().intake, session, number, parts().now(), actor())
+    status = stream.replay(parts().intake, number, parts().now(), actor())
     flash(stream.outcome_words({status: 1}), "error" if status == "rejected" else "message")
     return redirect(url_for("stream.show", kind="refused", number=number))
 
@@ -91,8 +90,7 @@ def replay(number: int) -> ResponseReturnValue:
 def replay_all() -> ResponseReturnValue:
     """Take the quarantined signals of a source, or of a name, once more."""
     source, name = forms.whole(request.form, "source"), forms.optional(request.form, "name")
-    with parts().transaction() as session:
-        counts = stream.replay_all(parts().intake, session, source, name, parts().now(), actor())
+    counts = stream.replay_all(parts().intake, source, name, parts().now(), actor())
     flash(stream.outcome_words(counts))
     return redirect(url_for("stream.index", source=source, name=name, status="quarantined"))
 
@@ -135,9 +133,7 @@ def _members(session: Session, person: int | None) -> tuple[int, ...]:
 
 def _person(said: str) -> int:
     """The one person that is known by this. Raises InvalidInput."""
-    with parts().transaction() as session:
-        found = customers.find(session, said, parts().settings.hash_key, parts().settings.phone_regions)
-        access_log.record(session, actor(), "search", parts().now(), detail={"found": len(found)})
+    found = chosen.search(said)
     if len(found) != 1:
         raise InvalidInput("person", "several are known by this" if found else "nobody is known by this")
     return found[0].profile

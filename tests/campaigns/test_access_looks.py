@@ -54,6 +54,30 @@ def test_it_notes_every_look_at_a_person(web: Web) -> None:
 
 
 @pytest.mark.feature("SU-12")
+def test_it_notes_every_search_also_one_that_finds_nobody(web: Web) -> None:
+    desk = Desk(web)
+    ada, number = web.shop.profile("ada"), web.shop.campaign()
+    searches: dict[str, Callable[[str], Any]] = {
+        "customers": lambda typed: desk.browser.post("/customers/", q=typed),
+        "stream": lambda typed: desk.browser.post("/stream/", person=typed),
+        "merge": lambda typed: desk.browser.post(f"/customers/{ada}/merges", other=typed),
+        "household": lambda typed: desk.browser.post(
+            f"/customers/{ada}/household", other=typed, role="", why="Said so"
+        ),
+        "preview": lambda typed: desk.browser.post(f"/campaigns/{number}/preview", person=typed),
+        "test": lambda typed: desk.browser.post(
+            f"/campaigns/{number}/schedule", do="test", person=typed, address="me@example.com"
+        ),
+    }
+    for place, search in searches.items():
+        for typed, found in (("nobody@example.com", 0), ("ada@example.com", 1)):
+            before = len(entries(web, AccessEntry))
+            search(typed)
+            noted = [row.detail for row in entries(web, AccessEntry)[before:] if row.action == "search"]
+            assert noted == [{"found": found}], (place, typed)
+
+
+@pytest.mark.feature("SU-12")
 def test_it_lets_support_export_no_list_and_masks_what_they_need_not_see(web: Web) -> None:
     desk = Desk(web)
     number, _ = desk.unknown()

@@ -6,8 +6,9 @@ import inspect
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -224,8 +225,19 @@ def test_every_body_and_query_names_what_it_does_not_know(web: Web) -> None:
         if name.startswith("api."):
             hints = get_type_hints(inspect.unwrap(view))
             for part in ("json", "query"):
-                if part in hints:
-                    assert hints[part].__struct_config__.forbid_unknown_fields, (name, part)
+                for struct in structs(hints.get(part), set()):
+                    assert struct.__struct_config__.forbid_unknown_fields, (name, part, struct)
+
+
+def structs(kind: Any, found: set[type[msgspec.Struct]]) -> set[type[msgspec.Struct]]:
+    """The structs that a type is made of."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and kind not in found:
+        found.add(kind)
+        for inner in get_type_hints(kind).values():
+            structs(inner, found)
+    for inner in get_args(kind):
+        structs(inner, found)
+    return found
 
 
 def test_it_refuses_what_is_no_sound_json_object(web: Web) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from campaigns import campaigns, contacts, offers
-from campaigns.campaigns import CampaignIn
+from campaigns.campaigns import CampaignIn, SlotChoice
+from campaigns.models import Offer
+from campaigns.offers import OfferIn
+from campaigns.ranking import FatigueIn, PolicyIn
 from render.arbitration import Policy
 from render.plan import decode
-from tests.campaigns.web import Web
+from tests.campaigns.web import Web, told
 
 WORTH = {"incentive_cents": "2.50", "aftercare_cents": "0.75", "lever": "1,5", "prior": "4", "value_cents": "20",
          "rest_after": "ignored", "rest_times": "3", "rest_within_days": "30", "rest_off_days": "60"}  # fmt: skip
@@ -69,8 +74,8 @@ def test_it_publishes_how_a_place_draws_and_what_counts(web: Web) -> None:
     assert 'name="lift-complaint" inputmode="decimal" placeholder="1" value="3"' in page
     # A context of the API's own is kept by the form that cannot show it.
     program = web.program("manager")
-    told = program.told("GET", f"/campaigns/{number}")
-    content = {name: told[name] for name in CampaignIn.__struct_fields__}
+    kept_so = program.told("GET", f"/campaigns/{number}")
+    content = {name: kept_so[name] for name in CampaignIn.__struct_fields__}
     own = {"name": "payday", "rule": {"field": "now.weekday", "op": "=", "value": 5}, "weights": {"upsell": 2.0}}
     content["arbitration"] = {"contexts": [own]}
     program.told("PUT", f"/campaigns/{number}", content)
@@ -83,6 +88,47 @@ def test_it_publishes_how_a_place_draws_and_what_counts(web: Web) -> None:
         ("floor-0", "40"), ("lift-cancelling", "much"), ("top-0", "99"), ("policy-0", "thompson"),
     ):  # fmt: skip
         assert browser.post(f"/campaigns/{number}/offers", **(form | {field: value})).status_code == 400, field
+
+
+def test_it_refuses_what_it_does_not_know_of_how_offers_compete_and_reads_what_is_stored(web: Web) -> None:
+    program, browser = web.program("manager"), web.browser("manager")
+    own = {"name": "payday", "rule": {"field": "now.weekday", "op": "=", "value": 5}, "weights": {"upsell": 2.0}}
+    rest: dict[str, Any] = {"after": "ignored", "times": 2, "within_days": 30, "off_days": 60}
+    offer = web.shop.offer(fatigue=[FatigueIn(**rest), FatigueIn(**rest | {"times": 3})])
+    default = web.shop.offer("neutral")
+    choice = SlotChoice(slot=0, default=default, offers=[offer], mode="model", policy=PolicyIn("softmax", top=3))
+    number = web.shop.campaign(slots=[choice, SlotChoice(slot=1, default=default)])
+    written = program.told("GET", f"/campaigns/{number}")
+    content = {name: written[name] for name in CampaignIn.__struct_fields__}
+    (first, second), policy = content["slots"], content["slots"][0]["policy"]
+    faults: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"arbitration": {"contexts": [own], "levers": False}}, "arbitration.levers"),
+        ({"arbitration": {"contexts": [own | {"weight": 2}]}}, "arbitration.contexts[0].weight"),
+        ({"slots": [first | {"policy": policy | {"topp": 2}}, second]}, "slots[0].policy.topp"),
+    )
+    for changed, field in faults:
+        refused = told(program.call("PUT", f"/campaigns/{number}", content | changed), 400)
+        assert (refused["field"], "unknown field" in refused["detail"]) == (field, True)
+    kept = program.told("GET", f"/offers/{offer}")
+    body = {name: kept[name] for name in OfferIn.__struct_fields__} | {"fatigue": [rest | {"for": 1}]}
+    assert told(program.call("PUT", f"/offers/{offer}", body), 400)["field"] == "fatigue[0].for"
+
+    # What another version wrote is read without what this one does not know.
+    program.told("PUT", f"/campaigns/{number}", content | {"arbitration": {"contexts": [own], "lever": False}})
+    before = [program.told("GET", path) for path in (f"/campaigns/{number}", f"/offers/{offer}")]
+    with web.shop.sessions.begin() as session:
+        row = campaigns.campaign(session, number)
+        row.arbitration = {"contexts": [own | {"later": 1}], "lever": False, "later": 2}
+        row.slots = [row.slots[0] | {"policy": policy | {"later": 3}}, *row.slots[1:]]
+        session.get_one(Offer, offer).fatigue = [rest | {"later": 4}, rest | {"times": 3}]
+    assert [program.told("GET", path) for path in (f"/campaigns/{number}", f"/offers/{offer}")] == before
+    assert "payday" in browser.get(f"/campaigns/{number}/offers").text
+    form = {f"turn-0-{offer}": "1", "default-0": default, "default-1": default, "mode-0": "model"}
+    form |= {"default_landing": "https://shop.example.com/", "keep_contexts": "1"}
+    assert browser.post(f"/campaigns/{number}/offers", **form).status_code == 302
+    with web.shop.sessions.begin() as session:
+        assert (campaigns.campaign(session, number).arbitration or {})["contexts"] == [own]
+    web.shop.publish(number)
 
 
 @pytest.mark.parametrize("by", ["page", "api"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import update
+from sqlalchemy.orm import Session
 
-from campaigns import reckoning
+from campaigns import goals, reckoning
 from campaigns.erasure import erase_person
 from campaigns.models import Occurrence
 from tests.campaigns.mailing import held_out, mailed, words
@@ -81,6 +82,24 @@ def test_it_counts_a_large_campaign_ahead_as_a_page_would(web: Web, monkeypatch:
     assert program.call("GET", f"/campaigns/{campaign}/success").status_code == 503
     assert worker.run() == 1
     assert len(told(web, campaign)[0]["definitions"]) == 2
+
+
+def test_it_counts_the_others_whatever_the_error_of_one_is(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Reckoner(web.shop.sessions, web.shop.blobs, web.shop.clock)
+    broken, _ = ran(web, 5), ran(web, 5)
+    monkeypatch.setattr(reckoning, "LIVE", 3)
+    count = goals.outcomes
+
+    def fails(session: Session, campaign: int, now: datetime, *, anew: bool = False) -> Any:
+        if campaign == broken:
+            raise OverflowError("date value out of range")
+        return count(session, campaign, now, anew=anew)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(goals, "outcomes", fails)
+        assert worker.run() == 1
+    web.shop.clock.advance(timedelta(seconds=1))
+    assert worker.run() == 1, "it comes round again"
 
 
 def test_it_counts_rarely_what_was_sent_long_ago(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:

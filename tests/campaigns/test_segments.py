@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
+from sqlalchemy.orm import Session
 
+from base.errors import Unavailable
 from campaigns import audience, ruleform, segments
 from campaigns.models import Campaign, Segment
 from signals.rules import parse
@@ -252,6 +255,38 @@ def test_it_counts_every_segment_once_a_day_and_shows_its_sizes(shop: Shop, web:
     reckoner.run()
     assert [size["people"] for size in program.told("GET", f"/segments/{number}/sizes")["sizes"]] == [3, 3]
     assert program.call("GET", "/segments/999/sizes").status_code == 404
+
+
+def test_it_counts_the_others_whatever_the_error_of_one_is(
+    shop: Shop, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, broken, last = (rule(shop, name, {"always": True}) for name in ("First", "Broken", "Last"))
+    with shop.sessions.begin() as session:
+        session.execute(update(Segment).values(counted_at=None, count=None))
+    count = segments.count
+
+    def fails(session: Session, number: int, now: datetime) -> int:
+        if number == broken:
+            raise OverflowError("date value out of range")
+        return count(session, number, now)
+
+    reckoner = Reckoner(shop.sessions, shop.blobs, shop.clock)
+    with monkeypatch.context() as failing:
+        failing.setattr(segments, "count", fails)
+        reckoner.run()
+    assert [kept(shop, number).count for number in (first, broken, last)] == [3, None, 3]
+    assert "does not hold any more" in web.browser("manager").get(f"/segments/{broken}").text
+    with shop.sessions.begin() as session:
+        assert segments.due(session, shop.now) == [], "it is not counted again and again"
+    shop.clock.advance(timedelta(days=1))
+    reckoner.run()
+    assert kept(shop, broken).count == 3
+    with monkeypatch.context() as without:
+        without.setattr(segments, "count", Mock(side_effect=Unavailable("The database")))
+        shop.clock.advance(timedelta(days=1))
+        with pytest.raises(Unavailable):
+            reckoner.run()
+    assert kept(shop, broken).count == 3, "while a server is away nothing is said of a segment"
 
 
 def test_segments_by_score_are_told_in_the_same_words_as_segments(web: Web) -> None:

@@ -9,12 +9,15 @@ import pytest
 from sqlalchemy import select
 
 from base.errors import InvalidInput, Unavailable
-from campaigns import corrections, households, merges, permissions
+from campaigns import admin_log, corrections, households, merges, permissions, stream
 from campaigns.corrections import AddedIn, CorrectionIn
 from campaigns.models import AdminEntry
-from signals.events import Event
+from signals import trackingplan
+from signals.events import Event, RejectedEvent
 from signals.publishing import HOT_STORE
+from signals.trackingplan import Definition, Property
 from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.test_stream import booked
 
 
 def logged(shop: Shop) -> list[str]:
@@ -82,3 +85,88 @@ def test_a_correction_that_is_refused_takes_none_back(shop: Shop, monkeypatch: p
     with pytest.raises(InvalidInput, match="that is enough"):
         corrections.correct(shop.intake, eve, CorrectionIn(order, 0, "wrong_person"), shop.now, MANAGER)
     assert logged(shop) == ["correct record"]
+
+
+SIZES = Property("text", required=True, values=["S", "M"])
+
+
+def plan(shop: Shop, size: Property) -> None:
+    """Say what a fitting's size may be."""
+    with shop.sessions.begin() as session:
+        trackingplan.plan_event(session, "Fitting Booked", Definition({"size": size}), shop.now)
+    shop.intake.reader.plans.renew()
+
+
+def replays(shop: Shop) -> list[tuple[str, dict[str, Any]]]:
+    """What the admin log says of signals that were taken again."""
+    with shop.sessions() as session:
+        query = select(AdminEntry).where(AdminEntry.action == "replay").order_by(AdminEntry.id)
+        return [(row.object_id, row.after or {}) for row in session.scalars(query)]
+
+
+def taken(shop: Shop) -> set[int]:
+    """The refused signals that are said to be taken."""
+    with shop.sessions() as session:
+        return set(session.scalars(select(RejectedEvent.id).where(RejectedEvent.replayed_at.is_not(None))))
+
+
+def test_a_signal_is_taken_again_and_logged_in_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.people("ann")
+    plan(shop, SIZES)
+    first, second, third, fourth = (booked(shop, size) for size in ("L", "XL", "XXL", "XXS"))
+    assert stream.replay(shop.intake, fourth, shop.now, MANAGER) == "rejected"
+    assert replays(shop) == [(str(fourth), {"outcome": "rejected"})]
+    plan(shop, Property("text", values=["L", "XL", "XXL"]))
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("killed")
+
+    with monkeypatch.context() as killed:
+        killed.setattr(admin_log, "record", broken)
+        with pytest.raises(OSError, match="killed"):
+            stream.replay(shop.intake, first, shop.now, MANAGER)
+        with pytest.raises(OSError, match="killed"):
+            stream.replay_all(shop.intake, None, None, shop.now, MANAGER)
+    assert (taken(shop), len(replays(shop))) == (set(), 1), "neither is taken, nor said to be"
+    assert stream.replay(shop.intake, first, shop.now, MANAGER) == "duplicate"
+    assert (taken(shop), replays(shop)[1:]) == ({first}, [(str(first), {"outcome": "duplicate"})])
+
+    def away(*_: object) -> None:
+        raise Unavailable(HOT_STORE)
+
+    with monkeypatch.context() as without:
+        without.setattr(shop.intake.publisher, "write_states", away)
+        with pytest.raises(Unavailable):
+            stream.replay(shop.intake, second, shop.now, MANAGER)
+    assert (taken(shop), replays(shop)[2:]) == ({first, second}, [(str(second), {"outcome": "accepted"})])
+
+    counts = stream.replay_all(shop.intake, None, "Fitting Booked", shop.now, MANAGER)
+    assert counts == {"accepted": 1, "rejected": 1}
+    assert taken(shop) == {first, second, third}
+    assert replays(shop)[3:] == [
+        ("all", {"source": None, "event": "Fitting Booked", "signals": 2}),
+        (str(third), {"outcome": "accepted"}),
+    ]
+
+
+def test_whoever_takes_many_again_is_named_for_those_that_were_taken_by_then(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.people("ann")
+    plan(shop, SIZES)
+    numbers = [booked(shop, size) for size in ("L", "XL")]
+    plan(shop, Property("text"))
+    record = admin_log.record
+    said: list[Any] = []
+
+    def killed(*given: Any, **told: Any) -> None:
+        said.append(given)
+        if len(said) > 2:
+            raise OSError("killed")
+        record(*given, **told)
+
+    monkeypatch.setattr(admin_log, "record", killed)
+    with pytest.raises(OSError, match="killed"):
+        stream.replay_all(shop.intake, None, None, shop.now, MANAGER)
+    assert taken(shop) == {numbers[0]}
+    assert [number for number, _ in replays(shop)] == ["all", str(numbers[0])]

@@ -237,3 +237,31 @@ def test_who_cannot_be_counted_waits_behind_the_others(
     repairs.counts.follow()
     (left,) = opens.rows("SELECT p.root_id FROM count_due d JOIN profile p ON p.id = d.profile_id")
     assert left.root_id == opens.rows(f"SELECT root_id FROM profile WHERE id = {ann.token.profile}")[0].root_id
+
+
+def test_the_many_notes_of_one_person_keep_nobody_waiting(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, *others = merged(opens, 3)
+    with opens.shop.sessions.begin() as session:
+        countoutbox.done(session, [first, *others])
+        countoutbox.note(session, [first] * countoutbox.AT_ONCE)
+        countoutbox.note(session, others)
+    rounds: list[dict[int, int]] = []
+    waiting = countoutbox.waiting
+
+    def noted(session: Session) -> dict[int, int]:
+        rounds.append(waiting(session))
+        return rounds[-1]
+
+    monkeypatch.setattr(countoutbox, "waiting", noted)
+
+    def recorded(_: Session, profiles: Collection[int]) -> dict[int, Used]:
+        return dict.fromkeys(profiles, Used())
+
+    following = counts.Counts(opens.shop.sessions, opens.shop.store, recorded)
+    with opens.shop.sessions.begin() as session:
+        belonging.lock_roots(session, [first])
+        following.follow()
+        assert rounds == [{first: countoutbox.AT_ONCE}], "who is held is not waited for"
+    following.follow()
+    assert rounds[1:] == [{first: countoutbox.AT_ONCE}, dict.fromkeys(others, 1)]
+    assert opens.count("count_due") == 0

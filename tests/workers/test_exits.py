@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
+from base.blobs import Blobs
 from base.queues import QueueName
 from campaigns import exits
 from campaigns.campaigns import Trigger, campaign
 from campaigns.erasure import erase_person
+from campaigns.models import Campaign
 from tests.campaigns.shop import MANAGER, Shop
 from tests.workers.relay import Relay
 from workers import jobs
@@ -230,3 +233,42 @@ def test_it_looks_through_new_signals_in_pieces(
             seen = exits.end_new(session, shop.blobs, shop.now, seen)
         skipped.append(sum(row.state == "skipped" for row in shop.ledger(carts.number)))
     assert skipped == [1, 2, 2]
+
+
+def test_it_ends_the_other_campaigns_for_who_bought_when_one_fails(
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.people("ann")
+    broken, other = Carts(shop, scheduler), Carts(shop, scheduler)
+    shop.send(left("ann", "shoes-ann", "cart-ann"))
+    other.pass_by(with_senders=False)
+    given = exits._given
+
+    def fails(session: Session, blobs: Blobs, row: Campaign, now: datetime) -> dict[str, Any]:
+        if row.id == broken.number:
+            raise OverflowError("date value out of range")
+        return given(session, blobs, row, now)
+
+    monkeypatch.setattr(exits, "_given", fails)
+    shop.send(bought("ann", "shoes-ann"))
+    for _ in range(2):
+        scheduler.tick()
+    assert [(row.state, row.reason) for row in shop.ledger(other.number)] == [("skipped", "converted")]
+    assert (shop.state(broken.number), shop.state(other.number)) == ("paused", "sending")
+    with shop.sessions.begin() as session:
+        assert campaign(session, broken.number).trouble == "whoever bought cannot leave it: it failed: OverflowError"
+
+
+@pytest.mark.usefixtures("sender", "relay")
+def test_an_order_that_an_update_emptied_is_no_purchase(shop: Shop, scheduler: Scheduler) -> None:
+    shop.people("ann", "ben")
+    carts = Carts(shop, scheduler)
+    shop.send(*(left(name, f"shoes-{name}", f"cart-{name}") for name in ("ann", "ben")))
+    carts.pass_by(with_senders=False)
+    shop.send(bought("ann", "shoes-ann"), bought("ben", "shoes-ben"))
+    shop.send(bought("ann", "shoes-ann", products=[], total=0) | {"event": "Order Updated"})
+    carts.pass_by()
+    assert carts.found() == {"ann": "open"}
+    names = {number: name for name, number in shop.known().items()}
+    states = {names[row.profile_id]: (row.state, row.reason) for row in shop.ledger(carts.number)}
+    assert states == {"ann": ("accepted", None), "ben": ("skipped", "converted")}

@@ -156,6 +156,57 @@ def test_an_order_of_which_nothing_is_left_starts_nothing_and_one_is_of_what_is_
     assert {names[row.profile_id] for row in shop.ledger(changed)} == {"eve", "ida", "kim-2"}, "whoever speaks for kim"
 
 
+@pytest.mark.usefixtures("sender")
+def test_an_order_that_an_update_emptied_starts_nothing_unless_something_is_in_it_again(
+    shop: Shop, relay: Relay, scheduler: Scheduler
+) -> None:
+    shop.intake.categories.learn(["Shoes", "Socks"], create=True)
+    names = ("ann", "ben", "eve", "ida", "uma", "kim", "kim-2", "leo")
+    shop.people(*names)
+    join(shop.intake, shop.profile("kim"), shop.profile("kim-2"), shop.now, by="a person")
+    shop.clock.advance(MINUTE)
+    waits: dict[str, Any] = {"kind": "triggered", "ends_at": shop.now + timedelta(days=2), "send_holdout": 0.0}
+    thanks = shop.campaign(trigger=Trigger(event="Order Completed"), **waits)
+    changed = shop.campaign(trigger=Trigger(event="Order Updated"), **waits)
+    for number in (thanks, changed):
+        shop.schedule(number)
+    shop.clock.advance(MINUTE)
+    # Leo's was emptied, by its shop's clock, before somebody ordered it; of uma's no goods were ever told.
+    empty = {"event": "Order Updated"}, {"products": []}
+
+    def at(call: dict[str, Any], seconds: int, *changes: dict[str, Any]) -> dict[str, Any]:
+        """The call so much later, with these fields and properties."""
+        told = call | {"timestamp": (shop.now + timedelta(seconds=seconds)).isoformat()}
+        for one, two in (changes,) if changes else ():
+            told |= one | {"properties": call["properties"] | two}
+        return told
+
+    orders = {name: ordered(name, f"{name[:3]}-1", "shoes") for name in names}
+    shop.send(
+        *(at(orders[name], -40) for name in ("ann", "ben", "eve", "kim")),
+        at(orders["uma"], -40, {}, {"products": []}),
+        at(orders["leo"], -30),
+    )
+    shop.send(
+        at(orders["ann"], -20, *empty),
+        at(orders["kim-2"], -20, *empty),
+        at(orders["ben"], -20, *empty),
+        at(orders["ben"], -10, {"event": "Order Updated"}, {}),
+        at(orders["eve"], -20, {"event": "Order Updated"}, {"products": None, "order_status": "shipped"}),
+        at(orders["ida"], -20, *empty),
+        at(orders["leo"], -40, *empty),
+    )
+    minutes(shop, scheduler, 2)
+    by_number = {number: name for name, number in shop.known().items()}
+    assert {by_number[row.profile_id] for row in shop.ledger(thanks)} == {"ben", "eve", "uma", "leo"}
+    assert {by_number[row.profile_id] for row in shop.ledger(changed)} == {"ben", "eve", "leo"}
+    sent = relay.received()
+    # What has left stays as it is; who orders anew is thanked.
+    shop.send(at(orders["eve"], 0, *empty), ordered("ann", "ann-2", "socks"))
+    minutes(shop, scheduler, 2)
+    assert relay.received() == sent | {"ann@example.com": 1}
+
+
 def test_it_is_written_on_the_pages_and_kept(shop: Shop) -> None:
     shop.intake.categories.learn(["Shoes"], create=True)
     web = Web(shop)
