@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, literal_column, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
@@ -209,6 +210,22 @@ def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[
     for row in rows:
         name = Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value))
         found[row.profile_id].append(name)
+    return found
+
+
+def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
+    """Of each of these persons the newest identifier of each kind, the strongest kinds first."""
+    order = list(TYPE_WORDS)
+    rows = session.execute(
+        select(Profile.root_id, Identifier.type, Identifier.value)
+        .ext(distinct_on(Profile.root_id, Identifier.type))
+        .join(Identifier, Identifier.profile_id == Profile.id)
+        .where(Profile.root_id.in_(roots), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
+        .order_by(Profile.root_id, Identifier.type, Identifier.last_seen.desc(), Identifier.value_hash)
+    )
+    found: dict[int, list[Name]] = {root: [] for root in roots}
+    for row in sorted(rows, key=lambda row: order.index(row.type)):
+        found[row.root_id].append(Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value)))
     return found
 
 
