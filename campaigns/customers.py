@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
 from signals import exchange, state
+from signals.catalog import Category
 from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
@@ -256,6 +257,19 @@ def known(session: Session, root: int, now: datetime) -> list[KnownField]:
     """Everything known of a person with its origin, without what they could be written to or called by."""
     found = known_fields(session, root, now)
     return [one for one in found if one.group != "stated" or one.name not in CONTACT_TRAITS]
+
+
+def category_names(session: Session, document: Mapping[str, Any] | None) -> dict[str, str]:
+    """The names of the categories that the document gives by number."""
+    told = document or {}
+    numbers = {
+        int(number) for part in ("categories", "views", "reviews", "registered") for number in told.get(part, ())
+    }
+    numbers |= {line["category"] for part in ("recent", "cart") for line in told.get(part, ())}
+    marked = (mark["target"].partition(":") for mark in told.get("marks", ()))
+    numbers |= {int(number) for kind, _, number in marked if kind == "category"}
+    rows = session.execute(select(Category.id, Category.name).where(Category.id.in_(numbers)).order_by(Category.id))
+    return {str(row.id): row.name for row in rows}
 
 
 def without_contacts(document: Mapping[str, Any] | None) -> dict[str, Any] | None:
