@@ -29,7 +29,7 @@ from benchmarks import world
 from benchmarks.ledger import BATCH, CLONED, grown
 from benchmarks.report import Report
 from benchmarks.send import receiver
-from campaigns import accounting, atopens, audience, segments
+from campaigns import accounting, atopens, audience, members, segments
 from campaigns.models import Campaign, Occurrence
 from signals.intake import Intake
 from signals.state import decode
@@ -44,6 +44,7 @@ PASSES: Final = ("paced", "not paced")
 LEAST: Final = 0.9
 """Of the mails a second alone, at least so many beside a pass."""
 COUNT_SECONDS, EVENT_MS, PASS_SECONDS = 1.0, 50.0, 600.0
+PAGE_MS, SEARCH_MS = 300.0, 3000.0
 EVENTS: Final = 100
 REST_SECONDS: Final = 60.0
 KINDS: Final = 34
@@ -113,6 +114,7 @@ def _counts(report: Report, shop: Shop, mails: int, people: int) -> None:
     seconds, aim = _counted(shop, number, people), COUNT_SECONDS * people / PEOPLE
     what = f"ten conditions over {people:,} people, counted"
     report.add(what, f"{seconds:.2f} s", aim=f"≤ {aim:g} s", met=seconds <= aim)
+    _pages(report, shop, number, people)
     bought = [f"Kind {kind}" for kind in range(KINDS)]
     shop.intake.categories.learn(bought, create=True)
     shop.people("regular", city="Bonn", age=30)
@@ -127,6 +129,25 @@ def _counts(report: Report, shop: Shop, mails: int, people: int) -> None:
         session.execute(text("ANALYZE profile_state"))
     more = _counted(shop, number, people + 1 + mails) - seconds
     report.add(f"  with {mails:,} more, each with {KINDS} categories, longer by", f"{more:.2f} s")
+
+
+def _pages(report: Report, shop: Shop, number: int, people: int) -> None:
+    """Pages of people: of a segment with everybody in it, and of one with nobody, which looks until time is up."""
+    with shop.sessions.begin() as session:
+        nobody = segments.create_segment(session, "Nobody", {"not": TEN}, shop.now, MANAGER).id
+    for what, segment, after, aim in (
+        ("  a page of its people, the first", number, 0, PAGE_MS),
+        ("  one far in", number, people // 10 * 9, PAGE_MS),
+        ("  of a segment with nobody in it", nobody, 0, SEARCH_MS),
+    ):
+        took = []
+        for _ in range(5):
+            began = monotonic()
+            with shop.sessions.begin() as session:
+                found = members.members(session, segment, shop.now, after=after)
+            took.append(1000 * (monotonic() - began))
+        came = f", as far as {found.following:,}" if segment == nobody and found.following else ""
+        report.add(what, f"{median(took):.0f} ms{came}", aim=f"≤ {aim:g} ms", met=median(took) <= aim)
 
 
 def _counted(shop: Shop, number: int, people: int) -> float:

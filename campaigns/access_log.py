@@ -38,10 +38,18 @@ def record(
     )
 
 
-def record_all(session: Session, by: Actor, action: str, now: datetime, profiles: Iterable[int]) -> None:
+def record_all(
+    session: Session,
+    by: Actor,
+    action: str,
+    now: datetime,
+    profiles: Iterable[int],
+    *,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
     """Write that `by` looked at each of these people, in one statement; that they looked, where nobody was shown."""
     for profile in dict.fromkeys(profiles) or [None]:
-        record(session, by, action, now, profile_id=profile)
+        record(session, by, action, now, profile_id=profile, detail=detail)
     session.flush()
 
 

@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, literal_column, or_, select, tuple_
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
 from signals import exchange, state
+from signals.catalog import Category
 from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
@@ -212,6 +214,22 @@ def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[
     return found
 
 
+def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
+    """Of each of these persons the newest identifier of each kind, the strongest kinds first."""
+    order = list(TYPE_WORDS)
+    rows = session.execute(
+        select(Profile.root_id, Identifier.type, Identifier.value)
+        .ext(distinct_on(Profile.root_id, Identifier.type))
+        .join(Identifier, Identifier.profile_id == Profile.id)
+        .where(Profile.root_id.in_(roots), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
+        .order_by(Profile.root_id, Identifier.type, Identifier.last_seen.desc(), Identifier.value_hash)
+    )
+    found: dict[int, list[Name]] = {root: [] for root in roots}
+    for row in sorted(rows, key=lambda row: order.index(row.type)):
+        found[row.root_id].append(Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value)))
+    return found
+
+
 def masked(kind: str, value: str) -> str:
     """An identifier with its middle hidden: enough to recognise, too little to use."""
     if kind == "email":
@@ -239,6 +257,19 @@ def known(session: Session, root: int, now: datetime) -> list[KnownField]:
     """Everything known of a person with its origin, without what they could be written to or called by."""
     found = known_fields(session, root, now)
     return [one for one in found if one.group != "stated" or one.name not in CONTACT_TRAITS]
+
+
+def category_names(session: Session, document: Mapping[str, Any] | None) -> dict[str, str]:
+    """The names of the categories that the document gives by number."""
+    told = document or {}
+    numbers = {
+        int(number) for part in ("categories", "views", "reviews", "registered") for number in told.get(part, ())
+    }
+    numbers |= {line["category"] for part in ("recent", "cart") for line in told.get(part, ())}
+    marked = (mark["target"].partition(":") for mark in told.get("marks", ()))
+    numbers |= {int(number) for kind, _, number in marked if kind == "category"}
+    rows = session.execute(select(Category.id, Category.name).where(Category.id.in_(numbers)).order_by(Category.id))
+    return {str(row.id): row.name for row in rows}
 
 
 def without_contacts(document: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,10 +1,12 @@
 """With whom a customer lives, where each fact of it comes from, and joining and leaving by hand.
 
-Whoever looks sees names and ages of the others, never what they bought or did.
+Whoever looks sees names and ages of the others, and of those of one name a masked identifier; never what they bought
+or did.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +28,7 @@ from signals.household import Household, Other, Role, role_of
 from signals.intake import Intake
 from signals.profiles import ProfileStateRow
 from signals.readings_household import FEATURES
+from signals.rulewords import CONDITIONS, MORE
 from signals.state import decode
 from signals.statedages import ages
 
@@ -47,6 +50,12 @@ ROLE_WORDS: Final[Mapping[Role, str]] = {
     "child": "child",
     "grown_child": "grown-up child",
 }
+FACT_WORDS: Final[Mapping[str, str]] = {
+    asked.field.removeprefix("household."): asked.words.removesuffix(" (%)")
+    for asked in (*CONDITIONS, *MORE)
+    if asked.field.startswith("household.")
+}
+"""The features that rules read of a household, as rules are told in words, by name."""
 MAX_CLAIMS: Final = 100
 
 
@@ -93,6 +102,7 @@ class Living:
 
     `others` have no profile and were stated. `crowd` is how many people state the same home address, if they are too
     many for one household. `parents` are those of whose household the customer is a grown-up child: names by profile.
+    `apart` says of each who is called as another of them how else they are known, by profile.
     """
 
     facts: dict[str, Any]
@@ -101,6 +111,7 @@ class Living:
     claims: list[Claim]
     crowd: int
     parents: dict[int, str]
+    apart: dict[int, str]
     profiled: bool
 
 
@@ -145,13 +156,16 @@ def living(session: Session, root: int, now: datetime) -> Living:
     home = session.get(Dwelling, root)
     key = home.household if home is not None else None
     crowd = session.scalar(_CROWD, {"address": home.address}) or 0 if home is not None and home.address else 0
+    members = [] if key is None else _members(session, key, now)
+    parents = {} if home is None else _parents(session, home)
     return Living(
         facts={} if state is None or state.household is None else features(state.household, now),
-        members=[] if key is None else _members(session, key, now),
+        members=members,
         others=[] if key is None else _others(session, key),
         claims=_claims(session, customers.members(session, root)),
         crowd=crowd if crowd > HOME_MOST else 0,
-        parents={} if home is None else _parents(session, home),
+        parents=parents,
+        apart=_apart(session, {one.profile: one.name for one in members} | parents),
         profiled=state is None or state.consent.get("profiling") is not False,
     )
 
@@ -221,6 +235,14 @@ def _parents(session: Session, home: Dwelling) -> dict[int, str]:
         .limit(HOUSEHOLD_MOST)
     )
     return customers.display_names(session, parents.all())
+
+
+def _apart(session: Session, names: Mapping[int, str]) -> dict[int, str]:
+    """How those of one name are told apart: by an identifier, masked, and the number of their page."""
+    called = Counter(names.values())
+    alike = [profile for profile, name in names.items() if called[name] > 1]
+    known = customers.known_by(session, alike)
+    return {one: ", ".join([*(name.masked for name in known[one][:1]), f"page {one}"]) for one in alike}
 
 
 def join(intake: Intake, profile: int, other: int, role: str, why: str, now: datetime, by: Actor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import delete, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -32,6 +32,7 @@ QUERY_CANCELED: Final = "57014"
 """PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
 MOST_DUE: Final = 50
 """Segments counted in one go."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def count(session: Session, segment_id: int, now: datetime) -> int:
 
 def count_in_time(session: Session, segment_id: int, now: datetime) -> None:
     """Count a segment if that takes at most EDIT_SECONDS; else it is due, and a worker counts it within a minute."""
-    if _in_time(session, lambda: count(session, segment_id, now)) is None:
+    if in_time(session, lambda: count(session, segment_id, now)) is None:
         row = segment(session, segment_id)
         row.count = row.counted_at = None
 
@@ -121,15 +122,16 @@ def would_be(session: Session, rule: Mapping[str, Any], now: datetime) -> int | 
     Raises InvalidInput naming the path in the rule.
     """
     rulebook.check(session, rule, "audience", "rule")
-    return _in_time(session, lambda: _counted(session, rule, now))
+    return in_time(session, lambda: _counted(session, rule, now))
 
 
-def _in_time(session: Session, counted: Callable[[], int]) -> int | None:
+def in_time(session: Session, asked: Callable[[], Found]) -> Found | None:
+    """What a question finds if that takes at most EDIT_SECONDS, else None."""
     refresh_statistics(session)
     try:
         with session.begin_nested():
             session.execute(text(f"SET LOCAL statement_timeout = '{EDIT_SECONDS}s'"))
-            found = counted()
+            found = asked()
             session.flush()
             session.execute(text("SET LOCAL statement_timeout = DEFAULT"))
             return found

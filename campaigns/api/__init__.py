@@ -17,6 +17,7 @@ from campaigns.api import (
     households,
     lineage,
     mailreports,
+    members,
     merges,
     messageevents,
     models,
@@ -43,6 +44,7 @@ from campaigns.api.desk import api, document, install
 
 RESOURCES = (
     catalogue,
+    members,
     takers,
     products,
     relations,

@@ -282,7 +282,7 @@ def _drawn(creative: design.Creative, look: Look) -> Response:
 
 
 @api.get("/segments")
-@allow("manager")
+@allow("manager", "support")
 @served(200, Segments, "segments")
 def list_segments() -> Segments:
     """All segments."""

@@ -65,7 +65,10 @@ class NameOut(msgspec.Struct, frozen=True):
 
 
 class CustomerOut(msgspec.Struct, frozen=True):
-    """What is known of a customer now. `state` is the profile state as readable JSON; null before any signal."""
+    """What is known of a customer now. `state` is the profile state as readable JSON; null before any signal.
+
+    `categories` are the names of those that the state gives by number.
+    """
 
     profile: int
     name: str
@@ -73,6 +76,7 @@ class CustomerOut(msgspec.Struct, frozen=True):
     identifiers: list[NameOut]
     erased: bool
     state: dict[str, Any] | None
+    categories: dict[str, str] = {}
 
 
 class LineOut(msgspec.Struct, frozen=True):
@@ -171,6 +175,7 @@ def get_customer(profile: int) -> CustomerOut:
             identifiers=[NameOut(one.type, one.masked) for one in customers.names(session, root.id)],
             erased=root.erased_at is not None,
             state=customers.without_contacts(known),
+            categories=customers.category_names(session, known),
         )
 
 

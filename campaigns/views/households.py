@@ -70,6 +70,7 @@ def _page(profile: int, fault: InvalidInput | None) -> str:
             living=living,
             evidence=households.EVIDENCE,
             words=households.ROLE_WORDS,
+            facts=households.FACT_WORDS,
             roles=ROLES,
             home_most=HOME_MOST,
             fault=fault,

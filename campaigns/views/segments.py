@@ -7,12 +7,14 @@ from functools import partial
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import editions, ruleform, scores, segments
+from campaigns import access_log, editions, ruleform, scores, segments
 from campaigns.access import allow
+from campaigns.members import MOST, Page, members
 from campaigns.models.campaign import Segment
 from campaigns.parts import parts
 from campaigns.views import forms
@@ -26,7 +28,7 @@ SHOWN_DAYS = 90
 
 
 @pages.get("/")
-@allow("manager")
+@allow("manager", "support")
 def index() -> ResponseReturnValue:
     """All segments by name."""
     with parts().transaction() as session:
@@ -87,6 +89,27 @@ def show(segment_id: int) -> ResponseReturnValue:
     """One segment: its rows, its sizes, what names it."""
     with parts().transaction() as session:
         return _builder(session, segments.segment(session, segment_id), None, None)
+
+
+@pages.get("/<int:segment_id>/members")
+@allow("manager", "support")
+def people(segment_id: int) -> ResponseReturnValue:
+    """Who is in it now, a page at a time; names, and the way to each customer, for who may look at customers."""
+    after, now = forms.position(request.args, "after"), parts().now()
+    found = Page([], None)
+    fault: InvalidInput | Conflict | None = None
+    with parts().transaction() as session:
+        row = segments.segment(session, segment_id)
+        try:
+            found = members(session, segment_id, now, after=after, named=current_user.may("support"))
+            shown = [one.profile for one in found.people]
+            access_log.record_all(session, actor(), "segment members", now, shown, detail={"segment": segment_id})
+        except (InvalidInput, Conflict) as error:
+            fault = error
+        page = render_template(
+            "segments/members.html", segment=row, found=found, after=after, most=MOST, now=now, fault=fault
+        )
+    return page if fault is None else (page, 400 if isinstance(fault, InvalidInput) else 409)
 
 
 @pages.post("/<int:segment_id>")

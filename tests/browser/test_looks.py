@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from campaigns import goals, rollout
+from campaigns import goals, rollout, segments
 from campaigns.gate import Evidence, weighed
 from campaigns.models.learning import ModelDrift, ModelVerdict
 from campaigns.rollout import Step
@@ -35,6 +35,7 @@ class Scene:
     profile: int
     decision: str
     model: str
+    segment: int
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,9 @@ def scene(visits: Visits) -> Scene:
         )
     swapped = "SELECT id, profile_id FROM decision WHERE campaign_id = :c AND slots <> shadow ORDER BY at LIMIT 1"
     (row,) = world.rows(swapped, c=story.campaign)
-    return Scene(story, draft, row.profile_id, row.id, model)
+    with world.sessions.begin() as session:
+        segment = segments.create_segment(session, LONG, {"always": True}, world.clock.now(), MANAGER).id
+    return Scene(story, draft, row.profile_id, row.id, model, segment)
 
 
 def on_trial(world: World, campaign: int) -> str:
@@ -144,6 +147,7 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("explorer-scored", f"{draft}/explore?customer={scene.profile}"), ("people", "/scores/"),
             ("products", "/products/"), ("product", "/products/shoe-1"), ("feeds", "/product-feeds"),
             ("segments", "/segments/"), ("new-segment", "/segments/new"),
+            ("segment", f"/segments/{scene.segment}"), ("members-numbered", f"/segments/{scene.segment}/members"),
             ("relations", "/relations/"), ("models", "/models/"),
             ("model", f"/models/{scene.model}"), ("rollout", f"/models{draft}"),
             ("not-found", "/nowhere"),
@@ -153,6 +157,8 @@ def pages(scene: Scene) -> dict[str, list[tuple[str, str]]]:
             ("no-clicks", f"{person}?kind=click"), ("open", f"{person}/opens/{scene.decision}"),
             ("next-offer", f"{person}/offer?campaign={scene.story.campaign}"),
             ("next-offer-scored", f"{person}/offer?campaign={scene.draft}"),
+            ("household", f"{person}/household"), ("segments-of-support", "/segments/"),
+            ("members", f"/segments/{scene.segment}/members"),
             ("stream", "/stream/"), ("refused", "/campaigns/"),
         ],
         "admin": [

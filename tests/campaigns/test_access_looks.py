@@ -26,6 +26,9 @@ def looks(desk: Desk) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield "signal", partial(support.get, f"/stream/refused/{desk.refused()}")
     for name in ("merges", "known", "household"):
         yield name, partial(support.get, f"/customers/{ada}/{name}")
+    segment = f"/segments/{desk.segment_id()}/members"
+    yield segment, partial(support.get, segment)
+    yield segment, partial(desk.program.call, "GET", segment)
     yield "erase", partial(desk.browser.get, f"/customers/{ada}/erase")
     for path in (f"/campaigns/{number}/ledger", f"/campaigns/{number}/ledger.csv",
                  f"/campaigns/{number}/preview?customer={ada}",

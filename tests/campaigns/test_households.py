@@ -89,6 +89,36 @@ def test_it_joins_and_leaves_by_hand_with_a_reason(shop: Shop, web: Web) -> None
         assert "phone" not in str([one.after for one in rows]), "why is theirs, and is erased with them"
 
 
+def test_it_tells_those_of_one_name_apart_and_says_in_words_what_rules_use_and_what_counts(
+    shop: Shop, web: Web
+) -> None:
+    shop.send(
+        lives("ann", firstName="Kim", email="ann@example.com"),
+        lives("bob", firstName="Kim"),
+        lives("cleo", birth_year=shop.now.year - 4),
+    )
+    ann, bob, cleo = (shop.profile(name) for name in ("ann", "bob", "cleo"))
+    support = web.desk("support")
+    page = support.get(f"/customers/{ann}/household").text
+    assert f"a•••@example.com, page {ann}" in page
+    assert f"b•••, page {bob}" in page
+    assert f"page {cleo}" not in page, "nobody else is called so"
+    assert "ann@example.com" not in page
+    for words in (
+        "Children of 3 to 5 in their household",
+        "How sure their household is",
+        "80 %",
+        "Does it still count?",
+    ):
+        assert words in page, words
+    assert "<code>household." not in page
+    assert "Yes, unless something newer or surer was said." in page
+    grown = call("group", userId="cleo", groupId="h1", traits={"type": "household", "role": "grown_child"})
+    shop.send(*(call("group", userId=one, groupId="h1", traits={"type": "household"}) for one in ("ann", "bob")), grown)
+    page = support.get(f"/customers/{cleo}/household").text
+    assert page.count("a•••@example.com") == 1, "parents too"
+
+
 def test_it_says_that_an_address_of_many_groups_nobody(shop: Shop, web: Web) -> None:
     shop.send(*(lives(f"p{number}") for number in range(9)))
     page = web.desk("support").get(f"/customers/{shop.profile('p0')}/household").text

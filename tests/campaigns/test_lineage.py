@@ -6,6 +6,7 @@ import pytest
 
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
+from tests.signals.sending import viewed
 
 
 @pytest.mark.feature("DE-09")
@@ -19,6 +20,26 @@ def test_it_says_of_every_value_from_where_and_since_when(shop: Shop, web: Web) 
     (city,) = [one for one in known if one["name"] == "city"]
     assert (city["value"], city["source"], city["since"]) == ("Bonn", "shop", shop.now.isoformat())
     assert f"/customers/{ann}/known" in web.desk("support").get(f"/customers/{ann}").text
+
+
+def test_it_names_the_categories_that_a_state_gives_by_number(shop: Shop, web: Web) -> None:
+    shop.intake.categories.learn(["Nobody’s"], create=True)
+    ann, bob = shop.people("ann", "bob")
+    shop.send(
+        shop.order("ann", "Running Shoes", shop.now),
+        viewed("Sun Hats", userId="ann"),
+        {"type": "track", "userId": "ann", "event": "Product Added",
+         "properties": {"product_id": "g1", "category": "Garden", "price": 4, "quantity": 1}},
+        {"type": "track", "userId": "ann", "event": "Offer Feedback",
+         "properties": {"category": "Baby", "feedback": "not_for_me"}},
+    )  # fmt: skip
+    told_of = web.program("support").told("GET", f"/customers/{ann}")
+    state, names = told_of["state"], told_of["categories"]
+    assert sorted(names.values()) == ["Baby", "Garden", "Running Shoes", "Sun Hats"]
+    assert [names[number] for number in state["categories"]] == ["Running Shoes"]
+    assert [names[str(line["category"])] for line in state["cart"]] == ["Garden"]
+    assert [names[mark["target"].partition(":")[2]] for mark in state["marks"]] == ["Baby"]
+    assert web.program("support").told("GET", f"/customers/{bob}")["categories"] == {}
 
 
 @pytest.mark.feature("DE-09")

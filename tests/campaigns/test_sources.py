@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from signals.shops import create_shop
-from signals.sources import sender_by_key
+from signals.sources import keyless_sender, sender_by_key
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 from workers.checkup import examine
@@ -35,6 +35,22 @@ def test_it_adds_a_source_shows_its_key_once_and_ends_it(shop: Shop, web: Web) -
     listed = {one["id"]: one for one in program.told("GET", "/sources")["sources"]}
     assert listed[sender.id]["disabled_at"] == shop.now.isoformat()
     assert web.desk("manager").get("/system/sources").status_code == 403
+
+
+def test_it_says_of_each_source_what_its_kind_means(shop: Shop, web: Web) -> None:
+    desk = web.desk("admin")
+    desk.get("/system/sources")
+    desk.post("/system/sources", name="Pages", kind="browser", origins="https://shop.example.com")
+    with shop.sessions.begin() as session:
+        keyless_sender(session, "till", shop.now)
+    page = desk.get("/system/sources").text
+    for words in (
+        "2 Mar 2026: its word counts in full",
+        "Browser, from https://shop.example.com, since 2 Mar 2026: tells only what visitors do",
+        "Files, loaded by <code>latebind import</code>: their word counts in full. There is no key",
+        "Everybody can read the key, so it tells only what visitors do.",
+    ):
+        assert words in page, words
 
 
 def test_it_says_what_is_wrong_with_a_source(web: Web) -> None:
