@@ -101,11 +101,12 @@ def test_it_refuses_what_it_does_not_know_of_how_offers_compete_and_reads_what_i
     written = program.told("GET", f"/campaigns/{number}")
     content = {name: written[name] for name in CampaignIn.__struct_fields__}
     (first, second), policy = content["slots"], content["slots"][0]["policy"]
-    for changed, field in (
+    faults: tuple[tuple[dict[str, Any], str], ...] = (
         ({"arbitration": {"contexts": [own], "levers": False}}, "arbitration.levers"),
         ({"arbitration": {"contexts": [own | {"weight": 2}]}}, "arbitration.contexts[0].weight"),
         ({"slots": [first | {"policy": policy | {"topp": 2}}, second]}, "slots[0].policy.topp"),
-    ):
+    )
+    for changed, field in faults:
         refused = told(program.call("PUT", f"/campaigns/{number}", content | changed), 400)
         assert (refused["field"], "unknown field" in refused["detail"]) == (field, True)
     kept = program.told("GET", f"/offers/{offer}")

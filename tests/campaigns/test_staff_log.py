@@ -156,7 +156,8 @@ def test_whoever_takes_many_again_is_named_for_those_that_were_taken_by_then(
     plan(shop, SIZES)
     numbers = [booked(shop, size) for size in ("L", "XL")]
     plan(shop, Property("text"))
-    record, said = admin_log.record, []
+    record = admin_log.record
+    said: list[Any] = []
 
     def killed(*given: Any, **told: Any) -> None:
         said.append(given)

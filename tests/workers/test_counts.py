@@ -245,7 +245,7 @@ def test_the_many_notes_of_one_person_keep_nobody_waiting(opens: Opens, monkeypa
         countoutbox.done(session, [first, *others])
         countoutbox.note(session, [first] * countoutbox.AT_ONCE)
         countoutbox.note(session, others)
-    rounds = []
+    rounds: list[dict[int, int]] = []
     waiting = countoutbox.waiting
 
     def noted(session: Session) -> dict[int, int]:
@@ -253,7 +253,10 @@ def test_the_many_notes_of_one_person_keep_nobody_waiting(opens: Opens, monkeypa
         return rounds[-1]
 
     monkeypatch.setattr(countoutbox, "waiting", noted)
-    recorded = lambda _, profiles: dict.fromkeys(profiles, Used())  # noqa: E731
+
+    def recorded(_: Session, profiles: Collection[int]) -> dict[int, Used]:
+        return dict.fromkeys(profiles, Used())
+
     following = counts.Counts(opens.shop.sessions, opens.shop.store, recorded)
     with opens.shop.sessions.begin() as session:
         belonging.lock_roots(session, [first])
