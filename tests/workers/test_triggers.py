@@ -172,7 +172,7 @@ def test_an_order_that_an_update_emptied_starts_nothing_unless_something_is_in_i
         shop.schedule(number)
     shop.clock.advance(MINUTE)
     # Leo's was emptied, by its shop's clock, before somebody ordered it; of uma's no goods were ever told.
-    empty = {"event": "Order Updated"}, {"products": []}
+    empty: tuple[dict[str, Any], ...] = {"event": "Order Updated"}, {"products": []}
 
     def at(call: dict[str, Any], seconds: int, *changes: dict[str, Any]) -> dict[str, Any]:
         """The call so much later, with these fields and properties."""
