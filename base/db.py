@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from base.errors import Conflict, Unavailable
+from base.errors import Conflict, Refused, Unavailable
 from base.vault import CLOSED, Vault, ask_watch, give
 
 CONNECT_SECONDS = 3
@@ -26,6 +26,8 @@ STATEMENT_MS = 30_000
 LOCK_MS = 10_000
 POOL_WAIT_SECONDS = 5
 SILENT_SECONDS = 20
+QUERY_CANCELED: Final = "57014"
+_TOO_MANY_CONNECTIONS: Final = "53300"
 
 
 class Model(DeclarativeBase):
@@ -138,15 +140,30 @@ def sessions(engine: Engine) -> Sessions:
 def transaction(make: Sessions) -> Iterator[Session]:
     """A session that commits when the block ends and rolls back when it raises.
 
-    Raises Unavailable when the server cannot be reached, is stopping, or takes too long, and what the engine's watch
-    raises.
+    Raises Unavailable when the server cannot be reached or is stopping, Refused when it does not do this one thing, and
+    what the engine's watch raises.
     """
     try:
         ask_watch(make.kw["bind"])
         with make.begin() as session:
             yield session
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable("The database") from error
+        raise (Refused if _is_refusal(error) else Unavailable)("The database") from error
+
+
+def is_away(error: Exception) -> bool:
+    """Whether an error says nothing of what was being done: the database or another server is away, or files or memory
+    are. Others would fail alike."""
+    if isinstance(error, OperationalError):
+        return not _is_refusal(error)
+    return isinstance(error, InterfaceError | Unavailable | OSError | MemoryError) and not isinstance(error, Refused)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether the server refuses one statement and goes on with others: it has no room for it (SQLSTATE 53, but for
+    connections), it is too complex (54), or its time is up."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return state == QUERY_CANCELED or (state[:2] in ("53", "54") and state != _TOO_MANY_CONNECTIONS)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ LatebindError
 ├── Forbidden           the caller may not do this
 ├── Conflict            the thing is not in a state that allows this
 ├── Unavailable         a part we need is away; carries the seconds after which trying again makes sense
-│   └── Busy                it is there, but has no room just now
+│   ├── Busy                it is there, but has no room just now
+│   └── Refused             the database does not do this one thing, and goes on with others
 └── DeliveryFailure     a mail could not be handed over
     ├── PermanentFailure    trying again cannot help
     ├── TemporaryFailure    trying again later may help
@@ -26,6 +27,8 @@ class LatebindError(Exception):
 
 def reason(error: Exception) -> str:
     """Why something failed, for a person; of what is not ours only the kind: a database's words may hold an address."""
+    if isinstance(error, Refused) and isinstance(error.__cause__, Exception):
+        return reason(error.__cause__)
     if isinstance(error, LatebindError):
         return str(error)
     refusal = getattr(error, "orig", None)
@@ -101,6 +104,12 @@ class Busy(Unavailable):
     """A part is there and has too much to do just now."""
 
     word = "busy"
+
+
+class Refused(Unavailable):
+    """The database does not do this one thing: it is too large, too complex or too slow. Others are done."""
+
+    word = "out of room or time for this"
 
 
 class DeliveryFailure(LatebindError):

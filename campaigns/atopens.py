@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Text
 
 from base import logs
-from base.db import transaction
-from base.errors import InvalidInput, Unavailable, reason
+from base.db import is_away, transaction
+from base.errors import InvalidInput, reason
 from campaigns import leftaside, rulebook
 from campaigns.leftaside import LeftAside
 from campaigns.models import Campaign, Offer, Segment
@@ -103,9 +103,11 @@ def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Itera
     for segment in wanted:
         try:
             yield from _through(intake, segment, now)
-        except (Unavailable, RedisError):
+        except RedisError:
             raise
-        except Exception as error:  # noqa: BLE001 - one rule must not stop what all the others wait for
+        except Exception as error:
+            if is_away(error):
+                raise
             _log.error("a segment is left aside", segment=segment, error=reason(error))
             with transaction(intake.sessions) as session:
                 leftaside.note(session, segment, reason(error), now)

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from base.db import QUERY_CANCELED
 from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import admin_log, rulebook
 from campaigns.admin_log import Actor
@@ -28,7 +29,6 @@ SIZE_DAYS: Final = 400
 """Sizes older than this are forgotten."""
 EDIT_SECONDS: Final = 5
 """A count beside an editor that takes longer is given up."""
-QUERY_CANCELED: Final = "57014"
 """PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
 MOST_DUE: Final = 50
 """Segments counted in one go."""

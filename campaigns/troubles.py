@@ -16,11 +16,11 @@ from typing import Final
 
 from redis import RedisError
 from sqlalchemy import case, func, update
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from base import logs
-from base.errors import Conflict, Unavailable, reason
+from base.db import is_away
+from base.errors import Conflict, reason
 from campaigns import transitions
 from campaigns.admin_log import Actor
 from campaigns.channels import EMAIL
@@ -42,9 +42,11 @@ def apart(session: Session, campaign_id: int, now: datetime, words: str) -> Iter
     try:
         with session.begin_nested():
             yield
-    except (Unavailable, RedisError, OperationalError, InterfaceError):
+    except RedisError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other campaigns go on
+    except Exception as error:
+        if is_away(error):
+            raise
         why = reason(error)
         _log.error("a campaign fails and is paused", campaign=campaign_id, what=words, error=why)
         with suppress(Conflict):  # It is paused already, or over.

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 from base import logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
-from base.db import Sessions, transaction
-from base.errors import NotFound, Unavailable, reason
+from base.db import Sessions, is_away, transaction
+from base.errors import NotFound, reason
 from campaigns import arms, disagreement, exits, fairness, goals, profit, reckoning, segments
 from campaigns.guardreport import guard_report
 from campaigns.models import Campaign
@@ -42,9 +42,9 @@ class Reckoner:
             try:
                 with transaction(self._sessions) as session:
                     count(session, self._blobs, campaign, self._clock.now())
-            except Unavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one campaign must not keep the others from being counted
+            except Exception as error:
+                if is_away(error):
+                    raise
                 _log.error("results were not counted", campaign=campaign, error=reason(error))
             else:
                 counted += 1
@@ -60,9 +60,9 @@ class Reckoner:
                     segments.count(session, segment, self._clock.now())
             except NotFound:
                 continue  # It was deleted meanwhile.
-            except Unavailable:
-                raise
-            except Exception as error:  # noqa: BLE001 - one rule must not keep the others from being counted
+            except Exception as error:
+                if is_away(error):
+                    raise
                 _log.error("a segment cannot be counted", segment=segment, error=reason(error))
                 with transaction(self._sessions) as session:
                     segments.cannot_be_counted(session, segment, self._clock.now())

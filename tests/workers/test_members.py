@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from psycopg.errors import DiskFull
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from base import keys
@@ -160,8 +162,15 @@ def test_it_goes_past_a_segment_whose_rule_does_not_read_any_more(shop: Shop, sc
         assert [one.id for one in atopens.left_aside(session)] == [outer]
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OverflowError("date value out of range"), "it failed: OverflowError"),
+        (OperationalError("", {}, DiskFull()), "the database refused it: DiskFull"),
+    ],
+)
 def test_it_leaves_a_segment_aside_that_fails_whatever_the_error_is(
-    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception, words: str
 ) -> None:
     people = set(shop.people("ann", "ben", city="Ulm"))
     broken, sound = segment(shop, "Broken", ULM), segment(shop, "Sound", ULM)
@@ -170,7 +179,7 @@ def test_it_leaves_a_segment_aside_that_fails_whatever_the_error_is(
 
     def fails(session: Session, number: int, now: datetime) -> dict[int, bool]:
         if number == broken:
-            raise OverflowError("date value out of range")
+            raise error
         return misplaced(session, number, now)
 
     def told() -> list[tuple[int, str]]:
@@ -196,11 +205,11 @@ def test_it_leaves_a_segment_aside_that_fails_whatever_the_error_is(
     assert shop.state(asking) == "paused", "nobody was told who is not to get it"
     with shop.sessions.begin() as session:
         trouble = session.get_one(Campaign, asking).trouble or ""
-    assert f"segment {broken}: nobody was told yet who is in it: it failed: OverflowError" in trouble
-    assert told() == [(broken, "it failed: OverflowError")]
+    assert f"segment {broken}: nobody was told yet who is in it: {words}" in trouble
+    assert told() == [(broken, words)]
     assert doctor() == (
         False,
-        "The segment “Broken” is left aside, and opens go by who was in it before: it failed: OverflowError.",
+        f"The segment “Broken” is left aside, and opens go by who was in it before: {words}.",
     )
     assert logged() == ["leave aside"], "two passes went past it, and it is said once"
     monkeypatch.undo()
