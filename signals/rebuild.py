@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, transaction
-from signals import belonging, claiming, folding, journal, origins
+from signals import belonging, claiming, countoutbox, folding, journal, origins
 from signals.claiming import Statement
 from signals.consenthistory import clear_consents, write_consents
 from signals.contents import ORDER_KINDS
@@ -121,6 +121,8 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     origins.write(session, whence, anew=list(found))
     claiming.keep(session, statements, intake.hash_key)
     claiming.mark(session, list(found.values()))
+    # A version before 0071 notes no merges of its own.
+    countoutbox.note(session, [root.id for root in found.values() if len(root.members) > 1])
     return standings, different
 
 

@@ -17,6 +17,7 @@ from render.arbitration import Fatigue
 from render.facts import Used
 from signals import belonging, countoutbox
 from signals.joining import join
+from signals.rebuild import rebuild
 from tests.campaigns.shop import MANAGER
 from tests.promises.reader import Mail
 from tests.workers.opens import Opens
@@ -123,6 +124,17 @@ def test_an_undone_merge_leaves_each_what_was_theirs(opens: Opens, repairs: Repa
     repairs.counts.follow()
     assert [opens.used(mail) for mail in (ann, bob)] == before
     assert opens.count("count_due") == 0
+
+
+def test_a_rebuild_has_those_counted_who_were_merged_without_a_note(opens: Opens, repairs: Repairs) -> None:
+    offer = wanted(opens, cap_person=5)
+    ann, bob, _ = person(opens, offer)
+    opens.rows("DELETE FROM count_due RETURNING id")  # As the version before 0071 leaves it.
+    repairs.counts.follow()
+    assert [opens.used(mail).offer(offer).count for mail in (ann, bob)] == [1, 1]
+    rebuild(opens.shop.intake, opens.shop.now)
+    repairs.counts.follow()
+    assert [opens.used(mail).offer(offer).count for mail in (ann, bob)] == [2, 2]
 
 
 def test_a_lost_store_comes_back_with_one_count(opens: Opens, repairs: Repairs) -> None:

@@ -254,7 +254,15 @@ def test_it_pauses_a_campaign_that_fails_whatever_the_error_is(
         assert "cannot be fixed: it failed: OverflowError" in (session.get_one(Campaign, broken).trouble or "")
 
 
-@pytest.mark.parametrize("error", [RedisError(), OperationalError("SELECT", {}, Exception()), Unavailable("A server")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisError(),
+        OperationalError("SELECT", {}, Exception()),
+        Unavailable("A server"),
+        OSError(24, "Too many open files"),
+    ],
+)
 def test_it_pauses_nothing_for_a_server_that_is_away(
     shop: Shop, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
