@@ -110,4 +110,5 @@ def test_the_bar_of_the_largest_amounts_stands_apart_and_says_how_wide_it_is(sho
     assert ltv.count("spread-beyond") == 1
     assert "<span>0 %</span><span>100 %</span>" in churn
     assert "spread-beyond" not in churn
+    assert (churn.count("spread-bin"), churn.count("spread-bar")) == (10, 1), "nobody is no bar"
     assert '<td class="number">40 %</td><td class="number">50 %</td><td class="text-end number">40</td>' in churn
