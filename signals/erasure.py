@@ -14,8 +14,13 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from base.db import Binaries
+from base.sealed import SealedJson
 from signals import belonging, claiming, folding, journal, mailreports, refusals
+from signals.events import BODY
+from signals.identity import Claim, claimed, value_hash
 from signals.intake import Intake, regroup
+from signals.refusals import AT_ONCE
 from signals.state import tombstone
 
 _DELETE: Final = tuple(
@@ -29,6 +34,11 @@ _DELETE: Final = tuple(
         "DELETE FROM event WHERE profile_id = ANY(:members)",
         "DELETE FROM refused_tie r USING identifier i"
         " WHERE i.profile_id = ANY(:members) AND i.owns AND r.type = i.type AND r.value_hash = i.value_hash",
+        # A value that was one too many of its kind is nobody's identifier; the person's calls state it.
+        "DELETE FROM refused_tie r"
+        " USING unnest(CAST(:types AS text[]), CAST(:hashes AS bytea[])) AS told (type, value_hash)"
+        " WHERE r.type = told.type AND r.value_hash = told.value_hash AND NOT EXISTS (SELECT FROM identifier i"
+        " WHERE i.type = r.type AND i.value_hash = r.value_hash AND NOT i.profile_id = ANY(:members))",
         # That an address gets no mail stays; what was said of it may name the person, unless others have it too.
         "UPDATE suppression_change c SET evidence = NULL FROM identifier i"
         " WHERE i.profile_id = ANY(:members) AND c.address_hash = i.value_hash AND c.evidence IS NOT NULL"
@@ -58,6 +68,7 @@ _DELETE: Final = tuple(
 _MARK: Final = text(
     "UPDATE profile SET erased_at = :now, erased_version = :version, erasing = true WHERE id = ANY(:members)"
 )
+_CALLS: Final = text("SELECT body FROM event WHERE profile_id = ANY(:members)").columns(body=SealedJson(BODY.place))
 _UNFINISHED: Final = text("""
     SELECT root_id FROM (SELECT DISTINCT root_id FROM profile WHERE erasing AND erased_at < :before) AS begun
     ORDER BY random() LIMIT 100
@@ -75,7 +86,7 @@ def erase(intake: Intake, profile: int, now: datetime, keep: Keep = lambda sessi
     Doing it again finishes what a store that was away interrupted; until `finish` it is `unfinished`. Raises
     Unavailable.
     """
-    erased = intake.settle(partial(_erase, profile, now, keep))
+    erased = intake.settle(partial(_erase, profile, now, keep, intake.hash_key))
     if erased is None:
         return False
     version, members = erased
@@ -99,7 +110,7 @@ def finish(session: Session, members: Sequence[int]) -> None:
     session.execute(_FINISH, {"members": list(members)})
 
 
-def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[int, list[int]] | None:
+def _erase(profile: int, now: datetime, keep: Keep, hash_key: bytes, session: Session) -> tuple[int, list[int]] | None:
     row = session.execute(
         text("SELECT root_id, erased_version FROM profile WHERE id = :id"), {"id": profile}
     ).one_or_none()
@@ -114,8 +125,11 @@ def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[i
     # A number of its own, newer than every signal: no state on its way to Valkey can come after the tombstone.
     version = journal.numbers(session, 1)[0]
     claiming.queue(session, [row.root_id])
+    stated = _stated(session, members)
     given = {
         "members": members,
+        "types": [kind for kind, _ in stated],
+        "hashes": Binaries(value_hash(hash_key, kind, value) for kind, value in stated),
         "refused": refusals.naming(session, members),
         "contradicting": refusals.contradicting(session, members),
     }
@@ -124,3 +138,9 @@ def _erase(profile: int, now: datetime, keep: Keep, session: Session) -> tuple[i
         session.execute(statement, given)
     session.execute(_MARK, {"now": now, "version": version, "members": members})
     return version, members
+
+
+def _stated(session: Session, members: Sequence[int]) -> set[Claim]:
+    """The identifiers that the calls of these profiles state, also those that became nobody's."""
+    rows = session.execute(_CALLS, {"members": list(members)}, execution_options={"yield_per": AT_ONCE})
+    return {claim for row in rows for claim in claimed(row.body)}

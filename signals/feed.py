@@ -202,6 +202,9 @@ def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
         parser.close()
     except ElementTree.ParseError as error:
         raise InvalidInput("", f"is not well-formed XML: {error}") from None
+    except (LookupError, ValueError):
+        # The encoding that it names is none, none of text, or one of several bytes a character, such as Shift JIS.
+        raise InvalidInput("", "names an encoding that cannot be read here: write the feed in UTF-8") from None
     if empty:
         raise InvalidInput("", "is empty")
 

@@ -134,8 +134,28 @@ def claims(signal: Signal, sender: Sender) -> tuple[Claim, ...]:
     if not isinstance(traits, dict):
         return user + anonymous
     contacts = tuple(_contacts(traits, is_stated=signal.type == "identify"))
+    return user + contacts + anonymous + _keys(traits, contacts)
+
+
+def claimed(call: Mapping[str, Any]) -> set[Claim]:
+    """Every identifier that a stored call may have claimed, whoever sent it."""
+    fields: tuple[tuple[IdentifierType, str], ...] = (
+        ("user_id", "userId"),
+        ("anonymous_id", "anonymousId"),
+        ("user_id", "previousId"),
+        ("anonymous_id", "previousId"),
+    )
+    found: set[Claim] = {(kind, str(call[name]).strip()) for kind, name in fields if call.get(name) is not None}
+    for traits in (call.get("traits"), (call.get("context") or {}).get("traits")):
+        if isinstance(traits, dict):
+            contacts = tuple(_contacts(traits, is_stated=False))
+            found.update(contacts, _keys(traits, contacts))
+    return found
+
+
+def _keys(traits: Mapping[str, Any], contacts: tuple[Claim, ...]) -> tuple[Claim, ...]:
     told: dict[ClaimType, str] = dict(contacts)
-    return user + contacts + anonymous + tuple(match_keys(traits, told.get("email"), told.get("phone")))
+    return tuple(match_keys(traits, told.get("email"), told.get("phone")))
 
 
 def _contacts(traits: Mapping[str, Any], *, is_stated: bool) -> Iterator[Claim]:

@@ -32,7 +32,7 @@ Outcome = Literal["taken", "repeated", "no report", "forged", "unknown mail", "u
 KINDS: Final[tuple[Kind, ...]] = ("hard", "soft", "delayed", "complaint")
 WORDS_LENGTH: Final = 500
 WORDS: Final = SealedText("mail_report.words")
-MESSAGE_ID: Final = re.compile(r"<?(c(\d{1,10})\.o(\d{1,10})\.[0-9a-f]{24}@[^\s<>@]{1,253})>?")
+MESSAGE_ID: Final = re.compile(r"<?(c(\d{1,10})\.o(\d{1,10})\.[0-9a-f]{24}@[^\s<>@\x00-\x1f]{1,253})>?")
 """The Message-ID of a mail of ours: campaign, occurrence, and a keyed hash that nobody else can make."""
 
 

@@ -136,9 +136,10 @@ def moment(value: object, path: str) -> datetime:
 
 def number(value: object, path: str) -> str:
     """The number of an order, a refund, a customer. Raises InvalidInput."""
-    if isinstance(value, bool) or not isinstance(value, int | str) or not 0 < len(str(value)) <= 64:
+    written = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not 0 < len(written) <= 64 or "\x00" in written:
         raise InvalidInput(path, "must be a number")
-    return str(value)
+    return written
 
 
 def mapping(value: object) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -30,7 +31,11 @@ DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """What may stand between the fields of CSV, by the name it has in commands."""
 MOST_COLUMNS: Final = 200
 MOST_LETTERS: Final = 4 * 2**20
-"""Of one field. What a call takes is shorter; a column that no call takes may be a description, pictures and all."""
+"""Of one field, and of a row of several lines. What a call takes is shorter; a column that no call takes may be a
+description, pictures and all."""
+MOST_OPEN: Final = 1_000
+"""Quotation marks of a file that are looked for the end of in further lines, and have none; after that a row is a
+line."""
 PARTS: Final = ("properties", "traits", "context")
 FIELDS: Final = ("event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp")
 DEPTH: Final = 4
@@ -90,6 +95,8 @@ class Rows:
         inside = next((one for one in places for other in places if other.startswith(f"{one}.")), None)
         if inside is not None:
             raise InvalidInput("columns", f"one goes into {inside}, to which another goes")
+        self._when = next((name for name, column in self.columns.items() if column.to == "timestamp"), None)
+        self._apart = [name for name, column in self.columns.items() if column.to in ("timestamp", "messageId")]
         self._fixed = {"type": plan.type} | ({"event": plan.event} if plan.event is not None else {})
         self._values = plan.values
         self._decimal = plan.decimal
@@ -112,6 +119,19 @@ class Rows:
             if row.get(name) is not None:
                 _put(call, column.to, str(row[name])[:200])
         return msgspec.json.encode(call)
+
+    def says_when(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row has a moment where the plan wants one, which other text has by no chance."""
+        if self._when is None or self.columns[self._when].kind != "moment" or not row.get(self._when):
+            return False
+        try:
+            return bool(self._moment(row[self._when], self._when))
+        except InvalidInput:
+            return False
+
+    def is_told_apart(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row says its moment or its messageId, as every row of a file does."""
+        return any(row.get(name) for name in self._apart)
 
     def _made(self, value: Any, kind: str, name: str) -> Any:
         if value is None or value == "":
@@ -186,8 +206,8 @@ def from_csv(
     """
     text = io.TextIOWrapper(stream, encoding=encoding, newline="")
     csv.field_size_limit(MOST_LETTERS)
-    lines = _Lines(text)
-    reader = csv.reader(lines, delimiter=delimiter)
+    lines = _Lines(text, delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         head = [name.strip() for name in next(reader, [])]
         _check_delimiter(head, delimiter)
@@ -195,17 +215,28 @@ def from_csv(
         missing = next((name for name in rows.columns if name not in head), None)
         if missing is not None:
             raise InvalidInput("columns", f"the file has no column {missing}")
-        lines.taken = 0
-        for row in reader:
-            if lines.is_cut:
-                began = reader.line_num - lines.taken + 1
-                raise InvalidInput("", f"opens a quotation mark in or after line {began} that is never closed")
-            lines.taken = 0
-            if len(row) > len(head):
+        lines.is_row = lambda values: len(values) == len(head) and rows.says_when(dict(zip(head, values, strict=True)))
+        is_below = False
+        while True:
+            lines.begin()
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
                 # Whom it is about is not known, so it is not kept: the line says where it stands.
+                yield BadRow("", lines.give_back(error), b"")
+                is_below = True
+                continue
+            if row is None:
+                return
+            told = dict(zip(head, row, strict=False))
+            is_below = is_below and len(row) < len(head) and not rows.is_told_apart(told)
+            if len(row) > len(head):
                 yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", b"")
+            elif row and is_below:
+                fault = f"is part of a row, in line {lines.began} below a quotation mark that closes no field"
+                yield BadRow("", fault, b"")
             elif row:
-                yield called(rows, dict(zip(head, row, strict=False)))
+                yield called(rows, told)
     except csv.Error as error:
         raise InvalidInput("", f"is not CSV in line {reader.line_num}: {error}") from None
     except UnicodeError:
@@ -217,24 +248,65 @@ def from_csv(
 
 
 class _Lines:
-    """The lines of a text: how many the row that is being read has `taken`, and whether the text ended within it."""
+    """The lines of a text, of which those that a row took wrongly can be given back.
 
-    def __init__(self, text: Iterator[str]) -> None:
+    A row goes on over further lines while a quotation mark is open. Where both its first line and a further one are
+    whole rows by themselves (`is_row`), the mark is none that opens a value, and the row ends before that line.
+    """
+
+    def __init__(self, text: Iterator[str], delimiter: str) -> None:
         self._text = text
-        self.taken = 0
-        self.is_cut = False
+        self._delimiter = delimiter
+        self._ahead: deque[str] = deque()
+        self._taken: list[str] = []
+        self._letters = 0
+        self._left = MOST_OPEN
+        self.began = 1
+        self.is_row: Callable[[Sequence[str]], bool] = lambda values: False
+
+    def begin(self) -> None:
+        """A row begins with the next line."""
+        self.began += len(self._taken)
+        self._taken, self._letters = [], 0
+
+    def give_back(self, error: csv.Error) -> str:
+        """Have the lines below the first one of this row read anew; says what is wrong with it."""
+        more = self._taken[1:]
+        if more:
+            self._left = max(0, self._left - 1)
+            self._ahead.extendleft(reversed(more))
+            del self._taken[1:]
+        if "limit" in str(error):
+            return f"has a field of more than {MOST_LETTERS:,} letters in line {self.began}"
+        return (
+            f"has a quotation mark in line {self.began} that opens a field and closes none:"
+            " where a field is in quotation marks, those inside are doubled"
+        )
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        try:
-            line = next(self._text)
-        except StopIteration:
-            self.is_cut = self.taken > 0
-            raise
-        self.taken += 1
+        if self._taken and (not self._left or self._letters > MOST_LETTERS):
+            raise StopIteration
+        line = self._ahead.popleft() if self._ahead else next(self._text)
+        if self._taken and self._is_whole(line) and self._is_whole(self._taken[0]):
+            self._ahead.appendleft(line)
+            raise StopIteration
+        self._taken.append(line)
+        self._letters += len(line)
         return line
+
+    def _is_whole(self, line: str) -> bool:
+        """Whether a line is a row by itself, whether its quotation marks are some or characters like others."""
+        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+            try:
+                values = next(csv.reader([line], delimiter=self._delimiter, quoting=quoting), [])
+            except csv.Error:
+                continue
+            if self.is_row(values):
+                return True
+        return False
 
 
 def _check_delimiter(head: Sequence[str], delimiter: str) -> None:

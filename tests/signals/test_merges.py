@@ -11,7 +11,7 @@ import pytest
 from base.errors import Busy, InvalidInput, NotFound
 from signals import belonging, scores
 from signals.erasure import erase
-from signals.identity import TIES, VALUES
+from signals.identity import TIES, VALUES, value_hash
 from signals.intake import TRIES, admit, take_apart
 from signals.joining import join
 from signals.likely import part
@@ -335,6 +335,25 @@ def test_it_hands_a_shared_address_on_when_its_owner_is_erased(desk: Desk) -> No
     assert desk.root("email", "family@example.com") == desk.root("user_id", "bob")
     assert desk.rows("SELECT profile_id FROM profile_state") == [(desk.root("user_id", "bob"),)]
     assert desk.statuses(identified("bob", email="family@example.com", time=LATER)) == ["accepted"]
+    assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
+
+
+def test_it_keeps_no_hash_of_what_an_erased_person_stated_beyond_a_bound(desk: Desk) -> None:
+    names: dict[str, Any] = {"firstName": "Ann", "lastName": "Berg"}
+    desk.send(*(identified("ann", email=f"e{n}@example.com", **names) for n in range(VALUES["email"] + 3)))
+    desk.send(*(identified("ann", loyaltyId=f"card{n}") for n in range(VALUES["loyalty_id"] + 1)))
+    over = f"e{VALUES['email']}@example.com"
+    desk.send(*(identified("bob", email=f"b{n}@example.com") for n in range(VALUES["email"] + 1)))
+    desk.send(identified("cid", email=over))
+    kept = desk.rows("SELECT type, reason, times FROM refused_tie")
+    assert {("email", "values", 1), ("loyalty_id", "values", 1)} <= set(map(tuple, kept))
+
+    erase(desk.intake, desk.root("user_id", "ann"), NOW)
+    bobs, theirs = f"b{VALUES['email']}@example.com", {row.value_hash for row in desk.rows("SELECT * FROM refused_tie")}
+    hashes = {value_hash(desk.intake.hash_key, "email", address) for address in (over, bobs)}
+    assert theirs == hashes, "what somebody else stated, or has by now, is theirs"
+    erase(desk.intake, desk.root("user_id", "bob"), NOW)
+    erase(desk.intake, desk.root("user_id", "cid"), NOW)
     assert desk.rows("SELECT count(*) FROM refused_tie") == [(0,)]
 
 

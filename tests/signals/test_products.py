@@ -175,6 +175,12 @@ def test_it_refuses_a_feed_that_is_none_and_a_browser_that_sends_one(http: Flask
     assert post(http, "/v1/products", b'{"products": [').status_code == 400
     assert post(http, "/v1/products", b'{"products": 5}').status_code == 400
     assert post(http, "/v1/products", b"").status_code == 400
+    for encoding in (b"rot13", b"shift_jis", b"gb2312", b"utf-7", b"idna", b"none"):
+        for rest in (b"<rss><item><id>1</id></item></rss>", b""):
+            answer = post(http, "/v1/products", b'<?xml version="1.0" encoding="%s"?>' % encoding + rest)
+            assert answer.status_code == 400, encoding
+            assert answer.json is not None
+            assert "names an encoding that cannot be read here" in answer.json["error"]["message"], encoding
     assert post(http, "/v1/products", FEEDS["tsv"], name="site").status_code == 403
 
 

@@ -286,18 +286,32 @@ def test_it_acknowledges_and_lists_what_it_does_not_understand(shops: Shops) -> 
     assert shops.told("shopify", "DROP TABLE; --", {"id": 1}) == "unknown topic"
     for body in (b"{", b"[]", {"id": 5}, like(SHOPIFY_ORDER, total_price="a lot"), like(SHOPIFY_ORDER, line_items={}),
                  like(SHOPIFY_ORDER, created_at="yesterday"), like(SHOPIFY_ORDER, id=True),
+                 like(SHOPIFY_ORDER, id="5\x00"), like(SHOPIFY_ORDER, refunds=[like(SHOPIFY_REFUND, id="9\x00")]),
                  like(SHOPIFY_ORDER, created_at="0001-01-01T00:00:00+14:00"),
                  like(SHOPIFY_ORDER, updated_at="9999-12-31T23:59:59-14:00")):  # fmt: skip
         assert shops.told("shopify", "orders/create", body) == "unreadable", body
     assert "ida@" not in str(shops.desk.rows("SELECT body FROM rejected_event"))
     listed = [field for (field,) in shops.desk.rows("SELECT field FROM rejected_event ORDER BY id")]
-    assert listed == ["", "", "created_at", "total_price", "line_items", "created_at", "id", "created_at", "updated_at"]
+    assert listed == ["", "", "created_at", "total_price", "line_items", "created_at", "id", "id",
+                      "refunds[0].id", "created_at", "updated_at"]  # fmt: skip
     assert shops.topics() == {
-        ("fulfillments/create", "unknown topic"): 1, ("other", "unknown topic"): 1, ("orders/create", "unreadable"): 9,
+        ("fulfillments/create", "unknown topic"): 1, ("other", "unknown topic"): 1, ("orders/create", "unreadable"): 11,
     }  # fmt: skip
     ping = shops.http.post(shops.hooks["woocommerce"], data=b"webhook_id=12")
     assert (ping.status_code, ping.json) == (200, {"success": True, "outcome": "ping"})
     assert shops.http.post(shops.hooks["woocommerce"], data=b"webhook_id=12&more=1").status_code == 403
+
+
+def test_it_answers_for_zeros_where_a_number_or_an_address_is_wanted(shops: Shops) -> None:
+    refund = like(SHOPIFY_REFUND, order_id="5\x00")
+    assert shops.told("shopify", "refunds/create", refund) == "unreadable"
+    assert shops.told("shopify", "customers/update", like(SHOPIFY_CUSTOMER, id="\x00")) == "unreadable"
+    assert shops.told("woocommerce", "order.updated", like(WOO_ORDER, id="7\x00")) == "unreadable"
+    for hook in (*shops.hooks.values(), "/v1/webhooks/ses", "/v1/track", "/healthz", "/v1/webhooks/"):
+        for bad in ("%00", "\x00", "a%00b"):
+            assert shops.http.post(hook + bad).status_code == 404, hook
+        assert shops.http.post(hook + "%ED%A0%80").status_code == 404, hook
+    assert shops.http.post("/v1/products?format=%00&feed=%ED%A0%80").status_code == 401
 
 
 def test_it_takes_nothing_of_a_shop_that_was_ended_nor_without_the_key(

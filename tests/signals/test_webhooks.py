@@ -245,6 +245,14 @@ def test_it_counts_soft_bounces_of_sendgrid_and_believes_nothing_that_was_change
     assert hooks.desk.rows("SELECT reason FROM suppression WHERE reason = 'complained'") == [("complained",)]
 
 
+def test_it_takes_a_message_id_with_a_zero_in_it_for_none_of_ours(hooks: Hooks) -> None:
+    ours = f"<c1.o1.{'0' * 24}@shop.example.com>"
+    for number, given in enumerate((ours, ours.replace("shop", "sh\x00p"))):
+        assert sendgrid(hooks, bounced(f"u{number}", "5.1.1") | {"smtp-id": given}).status_code == 200
+    rows = hooks.desk.rows("SELECT message_id FROM mail_report ORDER BY id")
+    assert rows == [(ours,), (None,)]
+
+
 def test_it_takes_a_proof_of_mailgun_once_since_it_does_not_cover_what_is_said(hooks: Hooks) -> None:
     def post(body: dict[str, Any]) -> int:
         return hooks.http.post("/v1/webhooks/mailgun", json=body).status_code
