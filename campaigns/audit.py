@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, case, exists, select, text, tuple_
+from sqlalchemy.orm import Session, aliased
 
 from base.blobs import FolderBlobs
 from base.errors import Expired, NotFound
@@ -31,6 +31,7 @@ from render.record import DecisionFacts, SlotRecord, read_personal
 from signals.engagement import is_no_own_mail
 from signals.events import Event
 from signals.moments import unix_ms
+from signals.signal import ORDER_COMPLETED
 
 PERSONAL_PURPOSE = b"decision"
 """What the personal part of a decision is sealed for; the recorder seals with it, the audit opens."""
@@ -107,7 +108,7 @@ def opening(
     row = _decision(session, decision, members)
     plan = plans.load(blobs, row.plan_hash)
     public = _public(row)
-    known, late = _signals(session, members, row)
+    known, late = _signals(session, row)
     return Opening(
         row=row,
         plan=plan,
@@ -242,18 +243,34 @@ def _facts(session: Session, row: Decision, wrapping_key: bytes) -> DecisionFact
         return None
 
 
-def _signals(session: Session, members: Sequence[int], row: Decision) -> tuple[tuple[Signal, ...], tuple[Signal, ...]]:
-    """The newest signals that the decision knew, and those that had happened by then but arrived later; without
-    what repeats fetches and clicks."""
-    version = row.state_version or 0
-    columns = select(Event.name, Event.type, Event.event_time, Event.received_at).where(
-        Event.profile_id.in_(members), Event.folds, is_no_own_mail()
+_THEN: Final = text("""
+    WITH RECURSIVE one (id) AS (
+        SELECT CAST(:profile AS bigint)
+        UNION
+        SELECT CASE l.child_end WHEN one.id THEN l.parent_end ELSE l.child_end END
+        FROM one JOIN profile_link l ON l.child_end = one.id OR l.parent_end = one.id
+        WHERE l.at < :at AND (l.undone_at IS NULL OR l.undone_at >= :at)
     )
+    SELECT id FROM one
+""")
+
+
+def _signals(session: Session, row: Decision) -> tuple[tuple[Signal, ...], tuple[Signal, ...]]:
+    """The newest signals that the decision knew, and those that had happened by then but arrived later; without
+    what repeats fetches and clicks. Of the profiles that were one person then, whoever is by now."""
+    version = row.state_version or 0
+    members = session.scalars(_THEN, {"profile": row.profile_id, "at": row.at}).all()
+    columns = select(Event.name, Event.type, Event.event_time, Event.received_at).where(
+        Event.profile_id.in_(members), is_no_own_mail()
+    )
+    first = _is_first(members, version)
     known = session.execute(
-        columns.where(Event.id <= version).order_by(Event.event_time.desc()).limit(MAX_EVENTS)
+        columns.where(Event.id <= version, first).order_by(Event.event_time.desc()).limit(MAX_EVENTS)
     ).all()
     late = session.execute(
-        columns.where(Event.id > version, Event.event_time <= row.at).order_by(Event.event_time).limit(MAX_EVENTS)
+        columns.where(Event.id > version, Event.event_time <= row.at, first)
+        .order_by(Event.event_time)
+        .limit(MAX_EVENTS)
     ).all()
 
     def told(found: Sequence[Any]) -> tuple[Signal, ...]:
@@ -263,3 +280,18 @@ def _signals(session: Session, members: Sequence[int], row: Decision) -> tuple[t
         )
 
     return told(known), told(late)
+
+
+def _is_first(members: Sequence[int], version: int) -> ColumnElement[bool]:
+    """Which signals count among those of these profiles. Of an order that several told of it is the first of those that
+    had arrived by then, else of all: `folds` says it of those who are one person now, and of what arrived since."""
+    other = aliased(Event)
+    place, others = ((one.id > version, one.event_time, one.message_id, one.source_id) for one in (Event, other))
+    earlier = select(other.id).where(
+        other.order_id == Event.order_id,
+        other.name == ORDER_COMPLETED,
+        other.profile_id.in_(members),
+        tuple_(*others) < tuple_(*place),
+    )
+    is_order = and_(Event.name == ORDER_COMPLETED, Event.order_id.is_not(None))
+    return case((is_order, ~exists(earlier)), else_=Event.folds)

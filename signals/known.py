@@ -6,19 +6,23 @@ from the events, so this is no part of an open.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import TextClause, text
+import msgspec
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import folding
-from signals.folding import Root
-from signals.moments import ms_of
+from signals import catalog, folding
+from signals.behaviour import viewed
+from signals.events import BODY
+from signals.foldevent import MAIL_KINDS, fold_event
+from signals.folding import Root, among
+from signals.moments import moment_of, ms_of, seconds_of, unix_ms
 from signals.profiles import TRAIT_VALUE
-from signals.state import ProfileState, interval
+from signals.state import CategoryStats, ProfileState, Views, interval
 
 Group = Literal["purchases", "browsing", "engagement", "stated", "consent", "inferred"]
 INFERRED = "inferred"
@@ -27,7 +31,11 @@ INFERRED = "inferred"
 
 @dataclass(frozen=True, slots=True)
 class KnownField:
-    """One thing we know. `since` is when the newest signal behind it happened, `age` how long ago that is."""
+    """One thing we know. `since` is when the newest signal behind it happened, `age` how long ago that is.
+
+    Behind browsing are looks, behind engagement opens and clicks by persons, behind purchases the orders that count:
+    what was given back of one since makes it no newer.
+    """
 
     group: Group
     name: str
@@ -53,17 +61,26 @@ def known_fields(session: Session, profile: int, now: datetime) -> list[KnownFie
     return [KnownField(*entry, origin.source, origin.at, now - origin.at) for entry, origin in found]
 
 
+@dataclass(slots=True)
+class _Counted:
+    """The newest signals that count: by category the order and the look, and the open or click."""
+
+    bought: dict[int, _Origin] = field(default_factory=dict)
+    viewed: dict[int, _Origin] = field(default_factory=dict)
+    mail: _Origin | None = None
+
+
 def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple[tuple[Group, str, Any], _Origin]]:
-    slugs = {row.id: row.slug for row in session.execute(text("SELECT id, slug FROM category"))}
-    bought, viewed = _by_category(session, root, orders=True), _by_category(session, root, orders=False)
-    for number, stats in sorted(state.categories.items()):
+    slugs = {number: slug for slug, number in catalog.slugs(session).items()}
+    counted = _counted(session, root, state)
+    for number, order in sorted(counted.bought.items()):
+        stats = state.categories[number]
         value = {"orders": stats.n, "cents": stats.cents, "interval_days": interval(stats.gaps)}
-        yield ("purchases", slugs[number], value), bought[number]
-    for number, views in sorted(state.views.items()):
-        yield ("browsing", slugs[number], {"views": views.n}), viewed[number]
-    mail = _newest(session, root, _MAIL)
-    if mail is not None:
-        yield ("engagement", "mail", {"opens": state.opens, "clicks": state.clicks}), mail
+        yield ("purchases", slugs[number], value), order
+    for number, look in sorted(counted.viewed.items()):
+        yield ("browsing", slugs[number], {"views": state.views[number].n}), look
+    if counted.mail is not None:
+        yield ("engagement", "mail", {"opens": state.opens, "clicks": state.clicks}), counted.mail
     for row in session.execute(_TRAITS, {"root": root.id}):
         if row.name in state.traits:
             yield ("stated", row.name, row.value), _Origin(row.source, row.at)
@@ -76,14 +93,14 @@ def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple
     for name, score in sorted(state.scores.items()):
         as_of = datetime.fromtimestamp(ms_of(score.as_of_s) / 1000, UTC)
         yield ("inferred", f"score {name}", score.value), _Origin(INFERRED, as_of)
-    last = _newest(session, root, _ANY)
+    last = session.scalar(_NEWEST, {"members": root.members})
     if last is not None:
         for name, probability in sorted(state.intents.items()):
-            yield ("inferred", f"intent {name}", probability), _Origin(INFERRED, last.at)
-        for number, stats in sorted(state.categories.items()):
-            days = interval(stats.gaps)
-            if days is not None:
-                yield ("inferred", f"rhythm {slugs[number]}", days), _Origin(INFERRED, bought[number].at)
+            yield ("inferred", f"intent {name}", probability), _Origin(INFERRED, last)
+    for number, order in sorted(counted.bought.items()):
+        days = interval(state.categories[number].gaps)
+        if days is not None:
+            yield ("inferred", f"rhythm {slugs[number]}", days), _Origin(INFERRED, order.at)
 
 
 _TRAITS = text("""
@@ -112,29 +129,38 @@ def _home(session: Session, root: Root) -> tuple[Group, _Origin] | None:
     return "stated" if row.kind in ("hand", "group") else "inferred", _Origin(row.source, row.at)
 
 
-_CATEGORIES = text("""
-    SELECT DISTINCT ON (number) number, s.name AS source, e.event_time AS at
-    FROM event e JOIN source s ON s.id = e.source_id, unnest(e.category_ids) AS number
-    WHERE e.profile_id = ANY(:members) AND (lower(e.name) LIKE 'order %') = :orders AND e.folds
-    ORDER BY number, e.event_time DESC
-""")
+_NEWEST = text("SELECT max(event_time) FROM event WHERE profile_id = ANY(:members) AND folds")
+_COUNTED = text("""
+    SELECT e.body, e.event_time AS at, s.name AS source, e.category_ids, e.void, e.left_category_ids
+    FROM event e JOIN source s ON s.id = e.source_id
+    WHERE e.profile_id = ANY(:members) AND e.folds AND date_trunc('second', e.event_time) = ANY(:seconds)
+    ORDER BY e.event_time, e.message_id, e.source_id
+""").columns(body=BODY)
+_ORDERS: Final = ("order", "order_update")
+_LOOKS: Final = ("view", "list_view")
 
 
-def _by_category(session: Session, root: Root, *, orders: bool) -> dict[int, _Origin]:
-    rows = session.execute(_CATEGORIES, {"members": root.members, "orders": orders})
-    return {row.number: _Origin(row.source, row.at) for row in rows}
+def _counted(session: Session, root: Root, state: ProfileState) -> _Counted:
+    """The signals at the seconds that the state says were the last of each kind, read as they are when folded."""
+    mail = max((second for second in (state.last_open_s, state.last_click_s) if second is not None), default=None)
+    last = {stats.last_s for stats in state.categories.values()} | {seen.last_s for seen in state.views.values()}
+    seconds = last if mail is None else last | {mail}
+    found = _Counted()
+    lookup = catalog.Listed(session).lookup
+    given = {"members": root.members, "seconds": [moment_of(ms_of(second)) for second in seconds]}
+    for row in session.execute(_COUNTED, given):
+        event = fold_event(msgspec.json.decode(row.body), among(row.category_ids, lookup), time_ms=unix_ms(row.at))
+        second, origin = seconds_of(event.time_ms), _Origin(row.source, row.at)
+        if event.kind in _ORDERS and not row.void:
+            left = row.category_ids if row.left_category_ids is None else row.left_category_ids
+            found.bought |= dict.fromkeys(_last(state.categories, left, second), origin)
+        elif event.kind in _LOOKS:
+            found.viewed |= dict.fromkeys(_last(state.views, viewed(event), second), origin)
+        elif event.kind in MAIL_KINDS and event.seen and second == mail:
+            found.mail = origin
+    return found
 
 
-_ANY = text("""
-    SELECT s.name AS source, e.event_time AS at FROM event e JOIN source s ON s.id = e.source_id
-    WHERE e.profile_id = ANY(:members) AND e.folds ORDER BY e.event_time DESC LIMIT 1
-""")
-_MAIL = text("""
-    SELECT s.name AS source, e.event_time AS at FROM event e JOIN source s ON s.id = e.source_id
-    WHERE e.profile_id = ANY(:members) AND lower(e.name) LIKE 'email %' ORDER BY e.event_time DESC LIMIT 1
-""")
-
-
-def _newest(session: Session, root: Root, which: TextClause) -> _Origin | None:
-    row = session.execute(which, {"members": root.members}).first()
-    return _Origin(row.source, row.at) if row is not None else None
+def _last(kept: Mapping[int, CategoryStats | Views], categories: Iterable[int], second: int) -> Iterator[int]:
+    """Those of these categories whose newest signal was at this second."""
+    return (number for number in categories if number in kept and kept[number].last_s == second)

@@ -204,6 +204,51 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
     assert {group for group, _ in found} == {"purchases", "browsing", "engagement", "stated", "consent", "inferred"}
 
 
+@pytest.mark.feature("DE-05")
+def test_it_says_where_a_figure_comes_from_by_the_signals_that_count_in_it(desk: Desk) -> None:
+    till = desk.source("till", "server")
+
+    def told(event: str, day: int, **properties: Any) -> dict[str, Any]:
+        time = f"2026-02-{day:02}T12:00:00.700Z"
+        return call("track", event=event, userId="u1", properties=properties, timestamp=time)
+
+    hats = [{"product_id": "p", "category": "Hats"}]
+    desk.send(told("Email Delivered", 1), told("Email Opened", 2, **{"class": "scanner"}), via=till)
+    with desk.sessions.begin() as session:
+        assert not known_fields(session, desk.root("user_id", "u1"), NOW), "no person opened anything"
+    desk.send(
+        told("Viewed Product", 10, category="Hats"),
+        told("Product List Viewed", 11, category="Shoes", products=hats),
+        told("Completed Order", 12, order_id="o1", products=[*hats, {"product_id": "c", "category": "Coats"}]),
+        told("Email Clicked", 13, **{"class": "person"}),
+        told("Email Opened", 14, **{"class": "proxy"}),
+    )
+    desk.send(
+        told("Product List Viewed", 20, category="Coats", products=hats),
+        told("Product Reviewed", 20, category="Hats", rating=5),
+        told("Product Added", 20, category="Shoes", product_id="s"),
+        told("Order Tracked", 20, order_id="o1", products=hats),
+        told("Order Completed", 20, order_id="o1", products=hats),
+        told("Order Completed", 21, order_id="o2", products=hats),
+        told("Order Refunded", 22, order_id="o2", products=hats),
+        told("Email Delivered", 20),
+        told("Email Opened", 21, **{"class": "scanner"}),
+        told("Email Clicked", 22),
+        via=till,
+    )
+    with desk.sessions.begin() as session:
+        fields = known_fields(session, desk.root("user_id", "u1"), NOW)
+    found = {f"{one.group} {one.name}": (one.source, one.since.day) for one in fields if one.group != "inferred"}
+    assert found == {
+        "browsing hats": ("shop", 10),
+        "browsing shoes": ("shop", 11),
+        "browsing coats": ("till", 20),
+        "purchases hats": ("shop", 12),
+        "purchases coats": ("shop", 12),
+        "engagement mail": ("shop", 14),
+    }
+
+
 def test_it_keeps_segment_membership_through_signals_and_rebuilds(desk: Desk) -> None:
     desk.send(order("u1", "o1", ("p", "Shoes", 1.0)), order("u2", "o1", ("p", "Shoes", 1.0)))
     first, second = desk.root("user_id", "u1"), desk.root("user_id", "u2")

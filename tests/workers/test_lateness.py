@@ -70,3 +70,47 @@ def test_it_changes_nothing_of_an_open_by_what_arrives_after_it(opens: Opens) ->
         sha256 = first.fetches[0].sha256
         copy = audit.picture(session, blobs_from(shop.settings), shop.settings.subject_key, first.row.id, sha256, [ann])
     assert copy.body == served
+
+
+@pytest.mark.feature("SU-05")
+def test_an_open_tells_what_was_known_of_who_was_the_person_then(opens: Opens) -> None:
+    shop = opens.shop
+    mails = opens.send("ann", "bob")
+    ann, bob = mails["ann"].token.profile, mails["bob"].token.profile
+    day = timedelta(days=1)
+    shop.send(
+        shop.order("ann", "Shoes", shop.now - day, "same"), shop.order("bob", "Shoes", shop.now - 2 * day, "same")
+    )
+    shop.send(shop.order("bob", "Hats", shop.now - day))
+
+    def told() -> Opening:
+        shop.clock.advance(timedelta(minutes=10))
+        opens.forget()
+        opens.look(mails["ann"])
+        opening = openings(opens, ann)[-1]
+        shop.clock.advance(SECOND)
+        shop.send(shop.order("bob", "Hats", opening.row.at - SECOND))
+        return opening
+
+    def merged() -> int:
+        shop.clock.advance(SECOND)
+        return join(shop.intake, bob, ann, shop.now, by="x")
+
+    alone = told()
+    merge = merged()
+    together = told()
+    shop.clock.advance(SECOND)
+    take_apart(shop.intake, merge, shop.now, apart=True, by="x")
+    apart = told()
+    before = [alone, together, apart]
+    assert [sum(one.name == "Order Completed" for one in seen.known) for seen in before] == [1, 3, 1]
+    late = [(), ("Order Completed",), ()]
+
+    def are_told_as_before() -> bool:
+        seen = openings(opens, ann)
+        assert [tuple(signal.name for signal in one.late) for one in seen] == late
+        return [one.known for one in seen] == [one.known for one in before]
+
+    assert are_told_as_before()
+    merged()
+    assert are_told_as_before()
