@@ -273,9 +273,10 @@ def take_changes() -> Response:
     """Changes of price and stock, in effect for the next open; those that are refused are listed, the others kept."""
     desk = _desk()
     sender = _teller(desk)
-    changes, at = requests.changes(requests.body_of(request), desk.clock.now())
+    now = desk.clock.now()
+    changes, at = requests.changes(requests.body_of(request), now)
     with desk.lanes.small() if len(changes) <= SMALL else desk.lanes.large():
-        report = take_products(desk.intake, sender, map(spelt, changes), at, "changes")
+        report = take_products(desk.intake, sender, map(spelt, changes), at, "changes", came=now)
     return jsonify(success=True, **report.answer())
 
 

@@ -127,10 +127,17 @@ class _Stored(NamedTuple):
 
 
 def take_products(
-    intake: Intake, sender: Sender, items: Iterable[Mapping[str, Any]], now: datetime, telling: Telling = "part"
+    intake: Intake,
+    sender: Sender,
+    items: Iterable[Mapping[str, Any]],
+    now: datetime,
+    telling: Telling = "part",
+    *,
+    came: datetime | None = None,
 ) -> FeedReport:
     """Store and publish the items of a feed, a thousand at a time; a bad item is listed and the others are kept.
 
+    `now` is since when they hold, `came` when they came where that is another moment.
     Raises Unavailable when a store is away (what was stored stays; sending the feed again is safe) and InvalidInput
     when the feed itself cannot be read further.
     """
@@ -139,7 +146,7 @@ def take_products(
     while chunk := list(islice(numbered, CHUNK)):
         read = [_read(index, item, telling) for index, item in chunk]
         intake.categories.learn(_spellings(one[2] for one in read), create=True)
-        stored = intake.settle(partial(_store, intake, sender, read, telling, now))
+        stored = intake.settle(partial(_store, intake, sender, read, telling, now, came or now))
         publish_products(intake, stored.ids)
         report.stored += len(stored.ids)
         report.older += stored.older
@@ -219,7 +226,13 @@ _UPSERT: Final = text(f"""
 
 
 def _store(
-    intake: Intake, sender: Sender, read: Sequence[_Read], telling: Telling, now: datetime, session: Session
+    intake: Intake,
+    sender: Sender,
+    read: Sequence[_Read],
+    telling: Telling,
+    now: datetime,
+    came: datetime,
+    session: Session,
 ) -> _Stored:
     known = {} if telling in _WHOLE else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
     rows: dict[str, dict[str, Any]] = {}
@@ -242,10 +255,10 @@ def _store(
             bad.append(BadProduct(index, error.field, error.message))
             refusals.append(Refusal("product", error.field, error.message, _shown(item)))
             unread += named(item)
-    journal.refuse(session, sender, refusals, now)
+    journal.refuse(session, sender, refusals, came)
     written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now, "part": telling == "part"}).all()
     productoutbox.note(session, list(rows))
-    feedhealth.note(session, sender.id, len(rows), len(refusals), now)
+    feedhealth.note(session, sender.id, len(rows), len(refusals), came)
     productpictures.note_links(session, list(rows), now)
     return _Stored(list(rows), len(rows) - len(written), bad, unread)
 

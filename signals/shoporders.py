@@ -69,7 +69,7 @@ def settle(intake: Intake, shop: Shop, said: Said, now: datetime) -> None:
     for order in sorted({one.order_id for one in said.bound} | _orders(said.calls)):
         _tell_waiting(intake, sender, order, now)
     if said.items and said.items_at is not None:
-        take_products(intake, sender, said.items, min(said.items_at, now))
+        take_products(intake, sender, said.items, min(said.items_at, now), came=now)
 
 
 def refuse(intake: Intake, shop: Shop, topic: str, number: str, error: InvalidInput, now: datetime) -> None:

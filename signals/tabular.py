@@ -110,6 +110,8 @@ class Rows:
             value = self._made(row.get(name), column.kind, name)
             if value is not None:
                 _put(call, column.to, value)
+        if "timestamp" not in call and "messageId" not in call:
+            raise InvalidInput(self._apart[0], "must be given: loaded again, the row would count once more")
         return msgspec.json.encode(call)
 
     def shown(self, row: Mapping[str, Any]) -> bytes:

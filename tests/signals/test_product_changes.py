@@ -194,6 +194,13 @@ def test_it_orders_changes_by_the_time_since_when_they_hold(desk: Desk, http: Fl
     assert told("30 EUR", NOW) == (0, 3000)
 
 
+def test_it_dates_what_is_refused_by_when_it_came(desk: Desk, http: FlaskClient) -> None:
+    desk.feed(WHOLE, now=NOW - 3 * HOUR)
+    body = {"changes": [{"id": "p1", "price": "1 EUR"}, {"id": "p2", "title": "Hat"}], "at": "2026-01-01T12:00:00Z"}
+    assert len(post(http, CHANGES, body).get_json()["rejected"]) == 1
+    assert desk.rows("SELECT at FROM rejected_event") == [(NOW,)]
+
+
 def test_it_tells_every_change_that_is_refused(desk: Desk, http: FlaskClient) -> None:
     answer = post(http, CHANGES, {"changes": [{"id": f"p{n}", "quantity": 1} for n in range(requests.CHANGES)]}).json
 

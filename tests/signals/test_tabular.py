@@ -140,11 +140,11 @@ def test_it_goes_on_where_it_was_interrupted(
     monkeypatch.setattr("signals.importing.CHUNK_EVENTS", 3)
     calls = []
 
-    def away(*given: Any) -> Any:
+    def away(*given: Any, patience: float) -> Any:
         calls.append(given)
         if len(calls) == 3:
             raise Unavailable("The database")
-        return admit(*given)
+        return admit(*given, patience=patience)
 
     monkeypatch.setattr("signals.importing.admit", away)
     failed = cli.invoke(import_command, ["events", "orders.parquet", "--mapping", "plan.json"])
@@ -351,6 +351,16 @@ def told(body: str) -> list[bytes | BadRow]:
     """What a CSV file says by a mapping of its customers and moments."""
     plan = RowPlan(columns={"customer": "userId", "when": "timestamp"}, event="Seen")
     return list(from_csv(io.BytesIO(body.encode()), lambda head: Rows(plan)))
+
+
+def test_it_refuses_a_row_that_could_not_be_told_from_a_new_one() -> None:
+    rows = Rows(RowPlan(columns={"who": "userId", "when": "timestamp", "id": "messageId"}, event="Met"))
+    for told in ({"who": "ann", "when": "2026-03-01T10:00:00Z"}, {"who": "ann", "id": "m1"}):
+        assert rows.call(told)
+    for told in ({"who": "ann", "when": "", "id": ""}, {"who": "ann"}):
+        with pytest.raises(InvalidInput, match="when: must be given"):
+            rows.call(told)
+    assert Rows(RowPlan(columns={"who": "userId"}, values={"messageId": "once"}, event="Met")).call({"who": "ann"})
 
 
 def test_it_leaves_out_a_long_field_that_no_call_takes_and_takes_the_other_rows() -> None:
