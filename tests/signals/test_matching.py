@@ -25,6 +25,7 @@ TOWN = {"address": {"street": "12 Main Street", "city": "Bonn"}}
 STREET = {"address": {"street": "Main Street", "postalCode": "53111", "city": "Bonn"}}
 MAIL, OTHER = {"email": "lee@example.com"}, {"email": "other@example.com"}
 PHONE, SECOND = {"phone": "+49 228 123456"}, {"phone": "+49 30 654321"}
+DIALLED = {"phone": "0228 123456", "address": {"country": "DE"}}
 
 RULES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("name and address", ANN | HOME, ANN | HOME, True),
@@ -45,6 +46,7 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("street without a number", ANN | STREET, ANN | STREET, False),
     ("city is no address", ANN | {"address": {"city": "Bonn"}}, ANN | {"address": {"city": "Bonn"}}, False),
     ("everything but the name", BOB | HOME | MAIL | PHONE, ANN | HOME | MAIL | PHONE, False),
+    ("name and phone, dialled at home", ANN | DIALLED, ANN | PHONE, True),
     ("name and phone, all else new", ANN | HOME | MAIL | PHONE, ANN | AWAY | OTHER | PHONE, True),
     ("name in one field, other case", ANN | MAIL, {"name": "LEE, ann"} | MAIL, True),
 ]
