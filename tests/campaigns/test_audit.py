@@ -145,7 +145,12 @@ def test_it_tells_what_arrived_after_the_open(town: Town) -> None:
     after = page.partition("Arrived only later")[2]
     told = re.search(r"Order placed of ([^<]*) arrived ([^<]*), after this open", after)
     assert told, "the order that had happened and was not known"
-    assert told[1] != told[2]
+    when = "SELECT event_time AS happened, received_at AS arrived FROM event WHERE order_id = :order"
+    (order,) = town.world.rows(when, order=diary.orders[0])
+    assert order.happened < order.arrived
+    assert [told[1], told[2]] == [f"{at:%-d %b %Y, %H:%M}" for at in order]
+    late = town.life.web.program("support").told("GET", path)["late"]
+    assert late == [f"Order Completed of {order.happened.isoformat()} arrived {order.arrived.isoformat()}"]
     assert "Order placed" not in page.partition("The newest signals known")[2]
     swap = next(diary for diary in town.diaries.values() if len(diary.orders) == 1 and not diary.late)
     last = support.get(OPEN.findall(found(support, swap.name))[0]).text

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select, text
 
+from base import keys
 from base.errors import NotFound
 from base.ids import Delivery
 from campaigns import audit, goals, profit, reports, sentfacts, subjects
 from campaigns.opens import Fetch
+from signals import likely, scores
 from signals.erasure import erase
+from signals.likely import Offer
 from tests.campaigns.living import Living
 from tests.campaigns.mailing import mailed
 from tests.campaigns.shop import Shop
@@ -48,6 +51,16 @@ MARKS = {
 }  # fmt: skip
 
 
+ENTERED = (
+    "INSERT INTO replenish_entry (campaign_id, profile_id, category_id, last_day, occurrence, entered_at)"
+    " VALUES (:campaign, :p, 1, 1, 2, now())",
+    "INSERT INTO trigger_entry (campaign_id, profile_id, event_id, occurrence, entered_at)"
+    " SELECT :campaign, :p, max(id), 2, now() FROM event WHERE profile_id = :p",
+)
+"""As campaigns write it that wait for what somebody does, or until something is due."""
+RECKONED = {"profile_score", "likely_match", "replenish_entry", "trigger_entry"}
+
+
 def live_through(world: World, story: Story) -> None:
     """Everything that can be known of a person happens to the first one of the story."""
     name = story.names[0]
@@ -78,8 +91,14 @@ def live_through(world: World, story: Story) -> None:
     ]  # fmt: skip
     assert [send_raw(world, call) for call in (again, *refused)] == ["conflict", "rejected", "rejected"]
     with world.sessions.begin() as session:
+        profile, other = (world.shop.profile(one) for one in story.names[:2])
         query = "UPDATE delivery SET reply = '550 no such user erasing-000@example.com' WHERE profile_id = :p"
-        session.execute(text(query), {"p": world.shop.profile(name)})
+        session.execute(text(query), {"p": profile})
+        # What is reckoned of them, and what a purchase led them into.
+        likely.offer(session, [Offer(profile, other, 4.2, ("name",), world.clock.now())], 1)
+        for statement in ENTERED:
+            session.execute(text(statement), {"p": profile, "campaign": story.campaign})
+    scores.assign(world.shop.intake, {profile: {"churn": 0.25}}, world.clock.now(), 1, world.clock.now())
     world.credited()
 
 
@@ -160,6 +179,7 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
         assert sentfacts.read(session, blobs, Delivery(profile, story.campaign, token.occurrence), key) is not None
     # The search finds what is there, else it would prove nothing.
     assert [mark for mark, there in places(world, MARKS.values()).items() if not there] == []
+    assert naming(world, profile) >= RECKONED
     before = results(world, story)
     tells_everything(web, profile, row.id)
     assert web.program("support").call("POST", f"/customers/{profile}/erase").status_code == 403
@@ -178,6 +198,7 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
                     audit.picture(session, blobs, key, row.id, sha256.hex(), [profile])
             assert sentfacts.read(session, blobs, Delivery(profile, story.campaign, token.occurrence), key) is None
     assert naming(world, profile) <= NUMBERED.keys()
+    assert list(world.store.scan_iter(match=f"{{{profile}}}:*")) == [keys.state(profile).encode()]
 
     # What stands in their place is a tombstone: on the page, in the log, and who looks is noted all the same.
     assert admin.told("GET", f"/customers/{profile}")["erased"] is True
@@ -193,7 +214,8 @@ def naming(world: World, profile: int) -> set[str]:
     columns = world.rows(
         "SELECT c.table_name, c.column_name"
         " FROM information_schema.columns c JOIN pg_class t ON t.relname = c.table_name"
-        " WHERE c.table_schema = 'public' AND c.column_name LIKE '%profile%' AND t.relkind IN ('r', 'p')"
+        " WHERE c.table_schema = 'public' AND t.relkind IN ('r', 'p')"
+        " AND (c.column_name LIKE '%profile%' OR c.column_name IN ('one_id', 'other_id'))"
         " AND c.data_type IN ('bigint', 'integer') AND NOT t.relispartition"
     )
     assert len(columns) > 10

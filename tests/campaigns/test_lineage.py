@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.campaigns.shop import Shop
@@ -19,6 +21,13 @@ def test_it_says_of_every_value_from_where_and_since_when(shop: Shop, web: Web) 
     known = web.program("support").told("GET", f"/customers/{ann}/known")["known"]
     (city,) = [one for one in known if one["name"] == "city"]
     assert (city["value"], city["source"], city["since"]) == ("Bonn", "shop", shop.now.isoformat())
+    assert {one["group"] for one in known} >= {"stated", "consent", "purchases"}
+    # Each value of both: from where, and since when.
+    assert {(one["source"], one["since"]) for one in known} == {("shop", shop.now.isoformat())}
+    cells = dict(re.findall(r'<td data-label="What"[^>]*>([^<]+)</td>(.*?)</tr>', page, re.DOTALL))
+    assert cells.keys() == {one["name"] for one in known}
+    for name, cell in cells.items():
+        assert re.findall(r'data-label="(?:From|When)"[^>]*>([^<]*)<', cell) == ["shop", "2 Mar 2026, 12:00"], name
     assert f"/customers/{ann}/known" in web.desk("support").get(f"/customers/{ann}").text
 
 

@@ -164,10 +164,11 @@ def test_it_does_not_offer_what_was_bought(world: World) -> None:
     assert shown(world, story) == [story.discount, story.attire, story.thanks]
 
 
-def neutral(world: World, mail: Mail) -> bytes:
+def neutral(world: World, mail: Mail, *, dark: bool = False) -> bytes:
     """The picture of the first slot for somebody on neutral content."""
-    path = mail.pictures[0].rsplit("/", 1)[-1].partition(".")[0]
-    token = replace(world.tokens.read(path, Purpose.PICTURE), neutral=True)
+    path = (mail.dark if dark else mail.pictures)[0].rsplit("/", 1)[-1].partition(".")[0]
+    purpose = Purpose.PICTURE_DARK if dark else Purpose.PICTURE
+    token = replace(world.tokens.read(path, purpose), neutral=True)
     return fetch(world.render.url, f"/o/{world.tokens.mint(token)}.jpg").body
 
 
@@ -177,8 +178,17 @@ def test_it_reaches_delivered_mails_within_five_seconds_of_a_withdrawal(ground: 
     world = ground.world
     story = world.story(f"left-{way}", people=2)
     name, mail = story.names[0], story.mail()
-    expected = neutral(world, story.mail(story.names[1]))
+    expected, expected_dark = (neutral(world, story.mail(story.names[1]), dark=dark) for dark in (False, True))
     before = fetch(world.render.url, mail.pictures[0])
+    block = replace(mail.token, purpose=Purpose.AMP)
+    pages = (html_path(world, mail, 0), f"/amp/{world.tokens.mint(block)}", mail.view)
+
+    def names_them() -> list[bool]:
+        """Of each page whether it says what is the person's: the offer that was chosen, or their name."""
+        told = [fetch(world.render.url, path).body.lower() for path in pages]
+        return [b"10 % off" in page or name.encode() in page for page in told]
+
+    assert names_them() == [True] * 3, "else this proves nothing"
     world.recorded()
     started = monotonic()
     if way == "one-click":
@@ -205,13 +215,11 @@ def test_it_reaches_delivered_mails_within_five_seconds_of_a_withdrawal(ground: 
     answer = fetch(world.render.url, mail.pictures[0])
     assert (answer.status, answer.size) == (200, mail.sizes[0])
     assert answer.body == expected
+    assert fetch(world.render.url, mail.dark[0]).body == expected_dark
+    assert names_them() == [False] * 3
     # Each request asks for the person's state once, in one trip, and nothing else is done in their name. Render has no
     # address of the database, so there is no table that it could ask.
-    block = replace(mail.token, purpose=Purpose.AMP)
-    requests = (
-        mail.pictures[0], mail.dark[0], html_path(world, mail, 0), f"/amp/{world.tokens.mint(block)}", mail.view,
-        mail.clicks[0],
-    )  # fmt: skip
+    requests = (mail.pictures[0], mail.dark[0], *pages, mail.clicks[0])
     with ground.proxy.listening() as heard:
         landing = [fetch(world.render.url, path) for path in requests][-1].location
     assert landing.startswith("https://shop.example.com/home/")

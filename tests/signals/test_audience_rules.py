@@ -135,6 +135,10 @@ WINDOWS: list[tuple[dict[str, Any], Oracle]] = [
         lambda one: sum(ago <= 80 for ago in one.notes) >= 2,
     ),
     (
+        {"event": "Call Note Added", "from": {"days_ago": 80}, "min_count": 0, "max_count": 1},
+        lambda one: sum(ago <= 80 for ago in one.notes) <= 1,
+    ),
+    (
         {"event": "Order Completed", "from": {"days_ago": 110}, "max_count": 0},
         lambda one: not one.orders and not one.till,
     ),
@@ -162,6 +166,9 @@ def test_it_finds_exactly_those_whom_the_oracle_means(desk: Desk) -> None:
     told = [one for person in people for one in signals(person)]
     # Somebody must be known even when no channel of the table speaks of them.
     told += [("shop", call("identify", userId=person.user, traits={"city": "Bonn"})) for person in people]
+    # A page by the name of what the rules ask for is no such event.
+    seen: dict[str, Any] = {"name": "Product Viewed", "timestamp": (NOW - timedelta(days=50)).isoformat()}
+    told += [("shop", call("page", userId=person.user, properties={"category": "shoes"}, **seen)) for person in people]
     senders = {"shop": desk.server, "till": desk.source("till", "server"), "centre": desk.source("centre", "server")}
     for name, sender in senders.items():
         lines = [json.dumps(one).encode() for source, one in told if source == name]

@@ -20,6 +20,7 @@ from signals.intake import regroup, take_apart
 from signals.joining import join
 from signals.known import known_fields
 from signals.livesegments import LiveSegments, follow
+from signals.readings_household import BANDS
 from signals.state import ProfileState, encode
 from tests.signals.living import HOME, LATER, NEW, SIDE, grouped, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
@@ -73,15 +74,20 @@ def test_it_knows_roles_and_ages_and_has_rules_read_them(desk: Desk) -> None:
 
     def read(year: int) -> dict[str, Any]:
         at = datetime(year, 3, 1, tzinfo=UTC)
-        names = ("people", "adults", "children", "children_0_2", "children_6_12", "has_children", "youngest", "oldest")
+        bands = (f"children_{low}_{high}" for low, high in BANDS)
+        names = ("people", "adults", "children", *bands, "has_children", "youngest", "oldest")
         return {name: value(state, f"household.{name}", at) for name in (*names, "grown_children", "confidence")}
 
     assert read(2026) == {
-        "people": 4, "adults": 2, "children": 2, "children_0_2": 1, "children_6_12": 1, "has_children": True,
-        "youngest": 2, "oldest": 49, "grown_children": 2, "confidence": 1.0,
+        "people": 4, "adults": 2, "children": 2, "children_0_2": 1, "children_3_5": 0, "children_6_12": 1,
+        "children_13_17": 0, "has_children": True, "youngest": 2, "oldest": 49, "grown_children": 2, "confidence": 1.0,
     }  # fmt: skip
+    assert (read(2033)["adults"], read(2033)["children"], read(2033)["children_13_17"]) == (2, 2, 1)
     assert (read(2034)["adults"], read(2034)["children"], read(2034)["children_0_2"]) == (3, 1, 0)
     assert (read(2042)["has_children"], read(2042)["youngest"], read(2042)["adults"]) == (False, None, 4)
+    # Of whom no age is known none is said, so that nobody is taken for old.
+    alone = desk.state(desk.root("user_id", "eve"))
+    assert [value(alone, f"household.{name}", NOW) for name in ("oldest", "youngest")] == [None, None]
 
 
 def test_it_says_no_children_only_where_somebody_stated_who_lives_there(desk: Desk) -> None:

@@ -123,7 +123,11 @@ def test_it_gives_the_same_profile_by_single_calls_by_batch_and_by_file(
         state.version = 0
     assert states[1:] == [one] * 3
     # What says nothing of a profile is kept as well.
-    kept = "SELECT type, name, event_time FROM event WHERE profile_id = :id ORDER BY event_time"
+    kept = (
+        "SELECT type, name, event_time, order_id, order_total_cents, category_ids,"
+        " figures #>> '{properties,total}' AS total, figures #> '{properties,products}' AS products"
+        " FROM event WHERE profile_id = :id ORDER BY event_time"
+    )
     rows = [desk.rows(kept, id=root) for root in roots]
     assert len(rows[0]) == len(told["single"])
     assert rows[1:] == [rows[0]] * 3

@@ -74,11 +74,61 @@ def test_it_keeps_the_same_id_with_other_content_apart_and_lists_it_once(desk: D
     assert (name, body["properties"]["order_id"]) == (event["messageId"], "o2")
 
 
+SAYING: dict[str, dict[str, Any]] = {
+    "identify": {"userId": "u1", "anonymousId": "a1", "traits": {"city": "Bonn"}},
+    "track": {"userId": "u1", "event": "Product Viewed", "properties": {"category": "Shoes"}},
+    "page": {"userId": "u1", "name": "Home", "properties": {"path": "/"}},
+    "group": {"userId": "u1", "groupId": "g1", "traits": {"plan": "gold"}},
+    "alias": {"userId": "u1", "previousId": "p1"},
+}
+"""A call of each type, with all that it says."""
+
+
+@pytest.mark.feature("DE-02")
+def test_it_takes_a_call_for_another_by_whatever_it_says_otherwise(desk: Desk) -> None:
+    contradicting = 0
+    for type_, said in SAYING.items():
+        first = call(type_, **said)
+        others = [first | {"timestamp": "2026-03-01T10:00:01.000Z"}]
+        for name, value in said.items():
+            other = {key: f"{one} too" for key, one in value.items()} if isinstance(value, dict) else f"{value} too"
+            others.append(first | {name: other})
+        assert desk.statuses(first, *others, first) == ["accepted", *["conflict"] * len(others), "duplicate"], type_
+        contradicting += len(others)
+    assert desk.rows("SELECT count(*) FROM event") == [(len(SAYING),)]
+    assert desk.rows("SELECT count(*) FROM event_conflict") == [(contradicting,)]
+
+
 def test_it_tells_sources_apart_that_use_the_same_message_ids(desk: Desk) -> None:
     event = viewed("Shoes", userId="u1")
 
     assert desk.statuses(event, via=desk.source("till", "server")) == ["accepted"]
     assert desk.statuses(event) == ["accepted"]
+
+
+def told_twice(user: str) -> list[dict[str, Any]]:
+    """Signals of which the newer of two holds, or the later ends what the earlier began, on days that follow."""
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("Survey Answered", {"survey_id": "nps", "score": 3}),
+        ("Survey Answered", {"survey_id": "nps", "score": 9}),
+        ("Product Reviewed", {"category": "Hats", "rating": 1}),
+        ("Product Reviewed", {"category": "Hats", "rating": 5}),
+        ("Complaint Opened", {"complaint_id": "c1"}),
+        ("Complaint Closed", {"complaint_id": "c1"}),
+        ("Complaint Opened", {"complaint_id": "c1"}),
+        ("Consent Changed", {"purpose": "email", "granted": True}),
+        ("Consent Changed", {"purpose": "email", "granted": False}),
+        ("Offer Feedback", {"category": "Socks", "feedback": "gift"}),
+        ("Offer Feedback", {"category": "Socks", "feedback": "not for me"}),
+        ("Product Registered", {"product_id": "p1", "category": "Shoes"}),
+        ("Product Registered", {"product_id": "p1", "category": "Shoes"}),
+        ("Product Added", {"product_id": "p3", "category": "Hats", "price": 20}),
+        ("Product Removed", {"product_id": "p3", "category": "Hats", "price": 20}),
+    ]
+    return [
+        call("track", event=name, userId=user, properties=said, timestamp=f"2026-02-{day:02}T12:00:00Z")
+        for day, (name, said) in enumerate(told, 10)
+    ]
 
 
 @pytest.mark.feature("DE-03")
@@ -93,6 +143,7 @@ def test_it_reaches_the_same_state_in_any_order_of_arrival(desk: Desk) -> None:
         identified("u1", city="Köln", time="2026-02-07T10:00:00Z"),
         cancelled("u1", "o2", time="2026-02-08T10:00:00Z"),
         order("u1", "o3", ("p1", "Shoes", 70.0), time="2026-02-09T10:00:00Z"),
+        *told_twice("u1"),
     ]
     states, lineages = [], []
     for number, shuffle in enumerate(_permutations(stream, 12)):
@@ -108,7 +159,10 @@ def test_it_reaches_the_same_state_in_any_order_of_arrival(desk: Desk) -> None:
 
     assert all(state == states[0] for state in states)
     assert all(lineage == lineages[0] for lineage in lineages)
-    assert (states[0].orders, states[0].order_cents, states[0].traits["city"]) == (2, 7500, "Köln")
+    one, hats = states[0], desk.category("hats")
+    assert (one.orders, one.order_cents, one.traits["city"], one.consent) == (2, 7500, "Köln", {"email": False})
+    assert (one.surveys["nps"].score, one.reviews[hats].sentiment, list(one.complaints)) == (9, "positive", ["c1"])
+    assert ([mark.word for mark in one.marks], one.cart) == (["not_for_me"], ())
 
 
 def test_it_counts_an_order_once_when_the_repeat_comes_earlier_late_or_from_another_source(desk: Desk) -> None:
@@ -144,13 +198,16 @@ def test_it_keeps_event_time_and_arrival_time(desk: Desk) -> None:
 
 BY_SERVERS = (
     "Complaint Opened", "Complaint Closed", "Call Note Added", "Offer Feedback", "Offer Feedback Withdrawn",
-    "Email Opened", "Email Link Clicked", "Order Updated", "Order Cancelled",
+    "Email Opened", "Email Link Clicked", "Order Updated", "Order Cancelled", "Completed Order", "Order Canceled",
+    "Email Clicked",
 )  # fmt: skip
 
 
 @pytest.mark.feature("DE-35")
 def test_it_ties_a_browsers_device_to_nobody_whom_it_names_along(desk: Desk) -> None:
-    desk.send(identified("u1", email="ann@example.com"))
+    home = {"street": "12 Main Street", "postalCode": "53111"}
+    ann: dict[str, Any] = {"firstName": "Ann", "lastName": "Lee", "address": home}
+    desk.send(identified("u1", email="ann@example.com", **ann))
     before = desk.rows("SELECT type, profile_id FROM identifier ORDER BY 1")
     person = desk.state(desk.root("user_id", "u1"))
     named = {
@@ -158,7 +215,8 @@ def test_it_ties_a_browsers_device_to_nobody_whom_it_names_along(desk: Desk) -> 
         "anonymousId": "a1",
         "context": {"traits": {"email": "ann@example.com", "phone": "+4922812345"}},
     }
-    assert desk.send(viewed("Shoes", **named), call("page", **named), via=desk.browser) == [ACCEPTED] * 2
+    told = (viewed("Shoes", **named), call("page", **named), call("identify", anonymousId="a1", traits=ann))
+    assert desk.send(*told, via=desk.browser) == [ACCEPTED] * 3
 
     device = desk.root("anonymous_id", "a1")
     assert device != desk.root("user_id", "u1") == desk.root("email", "ann@example.com")
@@ -187,6 +245,8 @@ def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: De
         call("identify", anonymousId="a1", traits={" EMAIL": "ann@example.com"}),
         call("identify", anonymousId="a1", traits={"loyaltyId": "L7"}),
         call("identify", anonymousId="a1", traits={"loyalty_id": "L7"}),
+        call("identify", anonymousId="a1", context={"traits": {"email": "ann@example.com"}}),
+        viewed("Shoes", anonymousId="shopify-guest-order-1"),
         call("group", anonymousId="a1", groupId="h1", traits={"type": "household", "role": "partner"}),
         *(
             call("track", event=name, anonymousId="a1", properties={"order_id": "o1", "feedback": "gift"})
@@ -202,7 +262,8 @@ def test_it_lists_what_a_browser_key_may_not_say_and_changes_no_profile(desk: De
     assert [field for _, field in listed] == [
         "userId", "traits.email", "traits.phone", "userId", "event", "event", "event", "event", "anonymousId",
         "traits.LoyaltyId", "traits. EMAIL",
-        "traits.loyaltyId", "traits.loyalty_id", "traits.type", *["event"] * len(BY_SERVERS),
+        "traits.loyaltyId", "traits.loyalty_id", "traits.email", "anonymousId", "traits.type",
+        *["event"] * len(BY_SERVERS),
     ]  # fmt: skip
     assert (
         desk.statuses(*(event | {"messageId": f"{event['messageId']}-s"} for event in forged[:2])) == ["accepted"] * 2

@@ -91,6 +91,21 @@ def test_it_finds_a_hub_among_people_who_were_known_before(desk: Desk, told: str
     assert ties_in_force(desk) == ["anonymous_id"]
 
 
+@pytest.mark.feature("DE-10")
+@pytest.mark.parametrize("batch", [1, 9])
+def test_it_finds_that_a_name_and_address_of_many_is_a_hub(desk: Desk, batch: int) -> None:
+    """A reception that signs for everybody: each visit is somebody's own."""
+    people, home = TIES["name_address"] + 3, {"street": "12 Main Street", "postalCode": "53111"}
+    calls = [stated(f"d{number}", name="Front Desk", address=home) for number in range(people)]
+    for start in range(0, people, batch):
+        desk.send(*calls[start : start + batch])
+
+    assert len({desk.root("anonymous_id", f"d{number}") for number in range(people)}) == people
+    assert refused(desk) == {("name_address", "hub")}
+    assert ties_in_force(desk) == []
+    assert desk.rebuilt().different == 0
+
+
 @pytest.mark.feature("DE-03", "DE-10")
 @pytest.mark.parametrize("people", [3, TIES["loyalty_id"] + 4])
 @pytest.mark.parametrize("seed", range(3))

@@ -21,9 +21,11 @@ ANN = {"firstName": "Ann", "lastName": "Lee"}
 BOB = {"firstName": "Bob", "lastName": "Lee"}
 HOME = {"address": {"street": "12 Main Street", "postalCode": "53111", "city": "Bonn"}}
 AWAY = {"address": {"street": "7 High Street", "postalCode": "10115", "city": "Berlin"}}
+TOWN = {"address": {"street": "12 Main Street", "city": "Bonn"}}
 STREET = {"address": {"street": "Main Street", "postalCode": "53111", "city": "Bonn"}}
 MAIL, OTHER = {"email": "lee@example.com"}, {"email": "other@example.com"}
 PHONE, SECOND = {"phone": "+49 228 123456"}, {"phone": "+49 30 654321"}
+DIALLED = {"phone": "0228 123456", "address": {"country": "DE"}}
 
 RULES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("name and address", ANN | HOME, ANN | HOME, True),
@@ -39,9 +41,12 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("address alone", HOME, HOME, False),
     ("first name and e-mail", {"firstName": "Ann"} | MAIL, {"firstName": "Ann"} | MAIL, False),
     ("first name and address", {"name": "Ann"} | HOME, {"name": "Ann"} | HOME, False),
+    ("name, street and city", ANN | TOWN, ANN | TOWN, True),
+    ("name and street in two cities", ANN | TOWN, ANN | {"address": TOWN["address"] | {"city": "Ulm"}}, False),
     ("street without a number", ANN | STREET, ANN | STREET, False),
     ("city is no address", ANN | {"address": {"city": "Bonn"}}, ANN | {"address": {"city": "Bonn"}}, False),
     ("everything but the name", BOB | HOME | MAIL | PHONE, ANN | HOME | MAIL | PHONE, False),
+    ("name and phone, dialled at home", ANN | DIALLED, ANN | PHONE, True),
     ("name and phone, all else new", ANN | HOME | MAIL | PHONE, ANN | AWAY | OTHER | PHONE, True),
     ("name in one field, other case", ANN | MAIL, {"name": "LEE, ann"} | MAIL, True),
 ]

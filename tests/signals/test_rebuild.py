@@ -72,13 +72,27 @@ def test_it_makes_everything_derived_again_with_the_same_bytes(
     assert set() < frequent < roots
 
     desk.run("TRUNCATE profile_state, trait_lineage, consent")
-    desk.run("UPDATE event SET folds = true")
+    desk.run("UPDATE event SET folds = true, void = false, left_category_ids = NULL")
     desk.store.flushdb()
     report = desk.rebuilt()
 
     assert report.absent == len(before["valkey"])
     assert report.different == report.profiles
     assert desk.everything() == before
+
+
+@pytest.mark.feature("DE-32")
+def test_it_puts_right_what_is_derived_and_wrong(desk: Desk) -> None:
+    numbered = order("u1", "numbered", ("p1", "Shoes", 80.0))
+    desk.send(*lives(9, seed=3), numbered | {"properties": numbered["properties"] | {"order_number": "#7"}})
+    before = desk.everything()
+    desk.run("UPDATE trait_lineage SET name = name || '_once'")
+    desk.run("UPDATE consent SET granted = NOT granted, purpose = 'sms'")
+    desk.run("UPDATE event SET void = NOT void, left_category_ids = '{}', order_number = NULL WHERE order_id > ''")
+
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
+    assert desk.rows("SELECT order_id FROM event WHERE order_number = '#7'") == [("numbered",)]
 
 
 def test_it_mends_a_state_that_was_lost_when_the_next_signal_comes(desk: Desk) -> None:
@@ -166,22 +180,23 @@ def test_it_sees_intents_where_the_evidence_agrees_and_none_where_it_conflicts(d
 def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk) -> None:
     till = desk.source("till", "server")
     desk.feed({"id": "h1", "title": "Hat", "price": "5 EUR", "product_type": "Hats"})
+    # What was told of the device before anybody was known there.
+    sms = call("track", event="Consent Changed", anonymousId="a1", properties={"purpose": "sms", "granted": False})
+    desk.send(sms | {"timestamp": "2026-01-31T12:00:00Z"})
     for day in (5, 12, 19):
         desk.send(order("u1", f"o{day}", ("p", "Shoes", 10.0), time=f"2026-02-{day:02}T12:00:00Z"), via=till)
     desk.send(identified("u1", anonymous="a1", city="Bonn", time="2026-02-20T12:00:00Z"))
     desk.send(viewed("Hats", anonymousId="a1", timestamp="2026-02-28T12:00:00Z"), via=desk.browser)
-    desk.send(
-        call(
-            "track",
-            event="Email Clicked",
-            userId="u1",
-            properties={"class": "person"},
-            timestamp="2026-02-26T12:00:00Z",
-        )
-    )
-    said = {"purpose": "email", "granted": True}
-    desk.send(call("track", event="Consent Changed", userId="u1", properties=said, timestamp="2026-02-27T12:00:00Z"))
+    # Of what is told more than once the newest holds, whichever comes first.
+    for day, seen, via in ((26, "Email Clicked", desk.server), (21, "Email Opened", till)):
+        mail = call("track", event=seen, userId="u1", properties={"class": "person"})
+        desk.send(mail | {"timestamp": f"2026-02-{day}T12:00:00Z"}, via=via)
+    for day, granted, via in ((27, True, desk.server), (22, False, till)):
+        said = call("track", event="Consent Changed", userId="u1", properties={"purpose": "email", "granted": granted})
+        desk.send(said | {"timestamp": f"2026-02-{day}T12:00:00Z"}, via=via)
     desk.send(order("u1", "gate", ("g", "Baby Gates", 30.0), time="2026-03-01T12:00:00Z"), via=till)
+    # Nor is a purchase any newer for being told again.
+    desk.send(order("u1", "o19", ("p", "Shoes", 10.0), time="2026-02-23T12:00:00Z"))
 
     desk.send(viewed("Shoes", anonymousId="a1", timestamp="2026-02-25T12:00:00Z"), via=desk.browser)
     root = desk.root("user_id", "u1")
@@ -196,9 +211,10 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
     assert found[("browsing", "hats")] == ({"views": 1}, "site", timedelta(days=2))
     assert found[("browsing", "shoes")] == ({"views": 1}, "site", timedelta(days=5))
     assert found[("inferred", "score ltv")] == (12.5, "inferred", timedelta(days=6))
-    assert found[("engagement", "mail")] == ({"opens": 0, "clicks": 1}, "shop", timedelta(days=4))
+    assert found[("engagement", "mail")] == ({"opens": 1, "clicks": 1}, "shop", timedelta(days=4))
     assert found[("stated", "city")] == ("Bonn", "shop", timedelta(days=10))
     assert found[("consent", "email")] == (True, "shop", timedelta(days=3))
+    assert found[("consent", "sms")] == (False, "shop", timedelta(days=30))
     assert found[("inferred", "rhythm shoes")] == (7.0, "inferred", timedelta(days=11))
     assert found[("inferred", "intent puppy")][1:] == ("inferred", timedelta(days=1))
     assert {group for group, _ in found} == {"purchases", "browsing", "engagement", "stated", "consent", "inferred"}

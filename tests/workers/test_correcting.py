@@ -10,6 +10,7 @@ import pytest
 
 from campaigns import corrections
 from campaigns.campaigns import SlotChoice
+from signals.products import take_products
 from tests.campaigns.web import Program, Web, told
 from tests.promises.reader import Mail
 from tests.workers.opens import Opens
@@ -112,6 +113,27 @@ def test_it_shows_nothing_of_what_is_not_for_somebody_until_that_is_taken_back(o
     looked = entry(program, path, "signal")
     said = {"event": looked["event"], "line": 0, "word": "not_for_me"}
     program.told("POST", f"{path}/corrections", said)
+    assert shown_at(opens, mail) == opens.default
+    program.told("DELETE", f"{path}/corrections/{looked['event']}/0")
+    assert shown_at(opens, mail) == opens.discount
+    web.close()
+
+
+@pytest.mark.feature("SU-09")
+@pytest.mark.parametrize("word", ["already_own", "not_for_me"])
+def test_it_offers_no_product_that_somebody_owns_or_does_not_want_until_that_is_taken_back(
+    opens: Opens, word: str
+) -> None:
+    shop = opens.shop
+    item = {"id": GATE["product_id"], "title": GATE["name"], "price": "49 EUR"}
+    assert take_products(shop.intake, shop.source, [item], shop.now).stored == 1
+    mail = gates(opens, [{"kind": "cross-sell", "product": GATE["product_id"]}])
+    ann, web = shop.profile("ann"), Web(shop)
+    shop.send({"type": "track", "userId": "ann", "event": "Product Viewed", "properties": GATE})
+    assert shown_at(opens, mail) == opens.discount
+    program, path = web.program("support"), f"/customers/{ann}"
+    looked = entry(program, path, "signal")
+    program.told("POST", f"{path}/corrections", {"event": looked["event"], "line": 0, "word": word})
     assert shown_at(opens, mail) == opens.default
     program.told("DELETE", f"{path}/corrections/{looked['event']}/0")
     assert shown_at(opens, mail) == opens.discount

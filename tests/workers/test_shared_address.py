@@ -66,3 +66,13 @@ def test_it_ties_a_token_to_the_person_who_was_mailed_and_not_to_the_address(ope
     assert (seen(opens, to_ann), seen(opens, to_bob)) == ("thank-you", "thank-you")
     take_apart(shop.intake, merge, shop.now, apart=True, by="x")
     assert (seen(opens, to_ann), seen(opens, to_bob)) == ("replacement", "thank-you")
+
+    # So is what the link in it takes back: of what the other does there nothing is kept, of hers all.
+    assert opens.client.post(to_bob.unsubscribe, data={"purpose": "tracking"}).status_code == 200
+    opens.record()
+    refused = opens.rows("SELECT profile_id, granted FROM consent WHERE purpose = 'tracking'")
+    assert [tuple(row) for row in refused] == [(bob, False)]
+    kept = opens.rows("SELECT count(*) AS n FROM decision WHERE profile_id = :p", p=bob)
+    assert seen(opens, to_ann) == "replacement"
+    seen(opens, to_bob)
+    assert opens.rows("SELECT count(*) AS n FROM decision WHERE profile_id = :p", p=bob) == kept
