@@ -35,7 +35,7 @@ from campaigns.models import ProfitTerms
 from campaigns.past import MOST_DAYS, past_of
 from signals import foldevent
 from signals.orders import CORRECTING
-from signals.settled import SETTLED, given_settled, settled
+from signals.settled import SETTLED, given_settled, newest_told, settled
 
 MAX_CENTS: Final = 10_000_000
 
@@ -275,11 +275,9 @@ EARNED: Final = f"""
         JOIN event o ON o.profile_id = member.id AND {_COUNTS}
         LEFT JOIN settled s ON s.event = o.id
         LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
-        LEFT JOIN event priced ON priced.id = s.priced_by AND s.priced_by <> o.id
         CROSS JOIN LATERAL (SELECT CASE WHEN s.event IS NULL THEN o.order_total_cents ELSE s.paid END AS cents) paid
         CROSS JOIN LATERAL (
-            SELECT round(100 * coalesce({_told("priced.figures #>> '{properties,discount}'")},
-                                        {_told("changed.figures #>> '{properties,discount}'")},
+            SELECT round(100 * coalesce({newest_told(_told("said.figures #>> '{properties,discount}'"))},
                                         {_told("o.figures #>> '{properties,discount}'")})) AS discount
         ) told
         CROSS JOIN LATERAL (

@@ -19,7 +19,7 @@ from campaigns import admin_log
 from campaigns.admin_log import Actor
 from campaigns.models.scores import GuardTerms
 from signals.orders import CORRECTING
-from signals.settled import SETTLED, given_settled, settled
+from signals.settled import SETTLED, given_settled, newest_told, settled
 
 WINDOW: Final = timedelta(days=364)
 """Four quarters of thirteen weeks: a weekly rhythm falls alike into each."""
@@ -162,12 +162,11 @@ _WORTH: Final = text(rf"""
         FROM told o
         LEFT JOIN settled s ON s.event = o.id
         LEFT JOIN event changed ON changed.id = s.told_by AND s.told_by <> o.id
-        LEFT JOIN event priced ON priced.id = s.priced_by AND s.priced_by <> o.id
         CROSS JOIN LATERAL (
             SELECT coalesce(s.currency, upper(o.figures #>> '{{properties,currency}}')) AS paid_in,
-                   coalesce(priced.figures #>> '{{properties,discount}}', changed.figures #>> '{{properties,discount}}',
+                   coalesce({newest_told("said.figures #>> '{properties,discount}'")},
                             o.figures #>> '{{properties,discount}}') AS discount,
-                   coalesce(priced.figures #>> '{{properties,coupon}}', changed.figures #>> '{{properties,coupon}}',
+                   coalesce({newest_told("said.figures #>> '{properties,coupon}'")},
                             o.figures #>> '{{properties,coupon}}') AS coupon
         ) said
         CROSS JOIN (SELECT max(currency) AS currency FROM own_currency) own

@@ -45,14 +45,14 @@ class Placement:
 
     `amount` and the prices of `lines` are hundredths of its own `currency`; `worth` tells an amount in the
     installation's, at the `rate` of the order's day. `told_by` is the arrival number of the call whose goods it has,
-    `priced_by` of the one whose money. `paid` is what it came to before anything was given back (None: nobody told),
-    `back` the money that was, and `share` the part of its goods that came back, or all of them where an update took
-    them out, 0 to 1, with `returns` corrections: those that found some of them.
+    `taken` are those of all whose contents it took, in their order. `paid` is what it came to before anything was given
+    back (None: nobody told), `back` the money that was, and `share` the part of its goods that came back, or all of
+    them where an update took them out, 0 to 1, with `returns` corrections: those that found some of them.
     """
 
     __slots__ = (
         "_is_emptied", "_is_paid_back", "_is_priced", "_kept", "_pieces", "_prices", "amount", "back", "currency",
-        "lines", "paid", "priced_by", "rate", "returns", "share", "time_ms", "told_by", "void",
+        "lines", "paid", "rate", "returns", "share", "taken", "time_ms", "told_by", "void",
     )  # fmt: skip
 
     def __init__(self, event: FoldEvent) -> None:
@@ -63,6 +63,7 @@ class Placement:
         self.lines: list[Line] = []
         self._is_emptied = False
         self.told_by = event.arrival
+        self.taken: list[int] = []
         self.replace(event)
 
     def worth(self, cents: int) -> int:
@@ -71,6 +72,7 @@ class Placement:
 
     def replace(self, event: FoldEvent) -> None:
         """Take the contents of an order call; a currency and goods that it does not tell stay those that were told."""
+        self.taken.append(event.arrival)
         if event.currency and event.currency != self.currency:
             self.currency, self.rate = event.currency, event.rate
         if event.lines or event.emptied:
@@ -78,7 +80,7 @@ class Placement:
             if self._is_emptied or event.emptied:
                 self.share = 1.0 if event.emptied else 0.0
             self._is_emptied = event.emptied
-        self.paid, self.priced_by = paid(event), event.arrival
+        self.paid = paid(event)
         self.amount = self._kept = self.paid or 0
         prices = [line.quantity * line.cents for line in self.lines if line.cents is not None]
         is_priced = len(prices) == len(self.lines)

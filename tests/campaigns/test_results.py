@@ -304,6 +304,21 @@ def test_it_counts_what_an_update_tells_of_money_alone(
     assert (group["revenue"], group["margin"]) == found
 
 
+def test_it_keeps_the_discount_that_an_update_told_until_another_tells_one(web: Web) -> None:
+    campaign = mailed(web, 1, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    web.shop.send(bought(web, "g0", paid=100))
+    found = []
+    for change in ({"total": 90, "discount": 10}, {"total": 85}, {"total": 80, "discount": 5}):
+        web.shop.clock.advance(DAY)
+        web.shop.send(told("g0", "Order Updated", order_id="of-g0", **change))
+        (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+        found.append(tuple(group[name] for name in ("revenue", "discount", "margin")))
+    assert found == [(9_000, 1_000, 3_500), (8_500, 1_000, 3_325), (8_000, 500, 2_975)]
+
+
 def test_it_counts_orders_and_refunds_of_whoever_is_one_by_now(web: Web) -> None:
     campaign = mailed(web, 2, content_holdout=0.0)
     program = web.program("manager")
