@@ -30,7 +30,7 @@ from workers.demo.wording import slug_of
 NAME: Final = "Restock your regulars"
 SHOP: Final = "https://shop.example.com"
 HELD: Final = 0.10
-SEND_SECONDS: Final = 120.0
+SEND_SECONDS: Final = 600.0
 FIRST_MODEL: Final = "The demo's first model: there is nothing yet to measure it beside."
 WORTH: Final = 100
 """Cents that a sale is taken to earn, the same for every offer: the model's probability alone ranks them."""

@@ -28,7 +28,7 @@ SHOES_NAME: Final = "New running shoes"
 GATE_NAME: Final = "New in your home"
 BEFORE: Final = timedelta(days=4)
 """The tales are told in the days before the story's week."""
-SEND_SECONDS: Final = 60.0
+SEND_SECONDS: Final = 300.0
 
 
 class Teller:
