@@ -26,7 +26,7 @@ from signals.events import Event
 from signals.foldevent import Word, kind_of, product_id
 from signals.intake import Intake
 from signals.sources import INTERNAL, Sender, Source, keyless_sender
-from signals.telling import tell
+from signals.telling import Fact, tell, tell_all
 
 WORDS: Final[Mapping[Word, str]] = {
     "gift": "A gift",
@@ -47,6 +47,10 @@ ADDED: Final = {"note": "Call Note Added", "complaint": "Complaint Opened"}
 
 Note = Callable[[Session], None]
 """What writes the line of the admin log, in the transaction of what it tells."""
+Place = tuple[int, int]
+"""A signal, and the number of a line of it."""
+Round = tuple[str, Word, bool]
+"""A correction: message id, word, whether it stands."""
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 Case = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
@@ -120,49 +124,55 @@ def words(name: str | None, properties: Mapping[str, Any]) -> str | None:
 
 
 def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, by: Actor) -> None:
-    """Correct one line of one signal: in effect when this returns. Saying the same again changes nothing.
+    """Correct one line of one signal: in effect when this returns. Saying the same again changes nothing; another word
+    takes the place of the one that stands, in one transaction. Of two people at once the later one's word stands.
 
     Raises NotFound, InvalidInput for a line that there is not, Unavailable.
     """
     sender = _sender(intake, now)
-    with transaction(intake.sessions) as session:
-        root = customers.root_of(session, profile)
-        members = customers.members(session, root.id)
-        row = session.scalar(select(Event).where(Event.id == wanted.event, Event.profile_id.in_(members)))
-        if row is None:
-            raise NotFound("signal of this customer", wanted.event)
-        line = next((one for one in lines(row.name, row.type, row.body) if one.number == wanted.line), None)
-        if line is None:
-            raise InvalidInput("line", "is no line of this signal that can be corrected")
-        rounds = _told(session, members, [f"{wanted.event}-{wanted.line}"]).get((wanted.event, wanted.line), [])
-        order = row.order_id
-    stands = bool(rounds) and rounds[-1][2]
-    if stands and rounds[-1][1] == wanted.word:
-        return
-    if len(rounds) >= MAX_ROUNDS:
-        raise InvalidInput("line", f"was corrected {MAX_ROUNDS} times: that is enough")
-    if stands:
-        note = _noting(root.id, by, "take back correction", now, {"event": wanted.event, "line": wanted.line})
-        _withdraw(intake, sender, root.id, rounds[-1][0], now, note)
-    said = {"feedback": wanted.word, "event": wanted.event, "line": wanted.line, "name": line.words}
-    said |= {"product_id": line.product} if line.product else {}
-    said |= {"category": line.category} if line.category else {}
-    said |= {"order_id": order} if order else {}
-    done = {"event": wanted.event, "line": wanted.line, "word": wanted.word}
-    note = _noting(root.id, by, "correct record", now, done)
-    _say(intake, sender, root.id, FEEDBACK, said, f"feedback-{wanted.event}-{wanted.line}-{len(rounds)}", now, note)
+    place, name = (wanted.event, wanted.line), f"feedback-{wanted.event}-{wanted.line}"
+    while True:
+        with transaction(intake.sessions) as session:
+            root = customers.root_of(session, profile).id
+            members = customers.members(session, root)
+            row = session.scalar(select(Event).where(Event.id == wanted.event, Event.profile_id.in_(members)))
+            if row is None:
+                raise NotFound("signal of this customer", wanted.event)
+            line = next((one for one in lines(row.name, row.type, row.body) if one.number == wanted.line), None)
+            if line is None:
+                raise InvalidInput("line", "is no line of this signal that can be corrected")
+            rounds = _rounds(session, root, place)
+            order = row.order_id
+        stands = bool(rounds) and rounds[-1][2]
+        if stands and rounds[-1][1] == wanted.word:
+            return
+        if len(rounds) >= MAX_ROUNDS:
+            raise InvalidInput("line", f"was corrected {MAX_ROUNDS} times: that is enough")
+        said = {"feedback": wanted.word, "event": wanted.event, "line": wanted.line, "name": line.words}
+        said |= {"product_id": line.product} if line.product else {}
+        said |= {"category": line.category} if line.category else {}
+        said |= {"order_id": order} if order else {}
+        done = {"event": wanted.event, "line": wanted.line, "word": wanted.word}
+        note = _noting(root, by, "correct record", now, done)
+        news = [(Fact(root, FEEDBACK, said, now, f"{name}-{len(rounds)}"), note)]
+        if stands:
+            news.insert(0, _withdrawal(root, rounds[-1][0], place, now, by))
+        if _said(intake, sender, root, place, rounds, news, now):
+            return
 
 
 def take_back(intake: Intake, profile: int, event: int, line: int, now: datetime, by: Actor) -> None:
     """Take the correction of a line back: the record counts again as it came. Raises NotFound, Unavailable."""
     sender = _sender(intake, now)
-    with transaction(intake.sessions) as session:
-        root = customers.root_of(session, profile)
-        rounds = _told(session, customers.members(session, root.id), [f"{event}-{line}"]).get((event, line), [])
-    if not rounds or not rounds[-1][2]:
-        raise NotFound("correction of this line", f"{event}/{line}")
-    note = _noting(root.id, by, "take back correction", now, {"event": event, "line": line})
-    _withdraw(intake, sender, root.id, rounds[-1][0], now, note)
+    while True:
+        with transaction(intake.sessions) as session:
+            root = customers.root_of(session, profile).id
+            rounds = _rounds(session, root, (event, line))
+        if not rounds or not rounds[-1][2]:
+            raise NotFound("correction of this line", f"{event}/{line}")
+        news = [_withdrawal(root, rounds[-1][0], (event, line), now, by)]
+        if _said(intake, sender, root, (event, line), rounds, news, now):
+            return
 
 
 def add(intake: Intake, profile: int, wanted: AddedIn, now: datetime, by: Actor) -> str:
@@ -195,11 +205,51 @@ def settle(intake: Intake, profile: int, case: str, now: datetime, by: Actor) ->
     )  # fmt: skip
 
 
-def _told(
-    session: Session, members: Sequence[int], named: Sequence[str]
-) -> dict[tuple[int, int], list[tuple[str, Word, bool]]]:
-    """Every correction of these lines ("event-line"), the oldest first: message id, word, whether it stands."""
-    found: dict[tuple[int, int], list[tuple[str, Word, bool]]] = {}
+class _Overtaken(Exception):
+    """Somebody else corrected the line since its corrections were read."""
+
+
+def _said(
+    intake: Intake,
+    sender: Sender,
+    root: int,
+    place: Place,
+    rounds: Sequence[Round],
+    news: Sequence[tuple[Fact, Note]],
+    now: datetime,
+) -> bool:
+    """Tell these facts of a line, with what the log says of each, if its corrections are still those that were read."""
+
+    def unchanged(session: Session) -> None:
+        if _rounds(session, root, place) != rounds:
+            raise _Overtaken
+
+    def noted(session: Session) -> None:
+        for _, note in news:
+            note(session)
+
+    try:
+        done = tell_all(intake, sender, [fact for fact, _ in news], now, along=noted, first=unchanged)
+    except _Overtaken:
+        return False
+    if done is None:
+        raise NotFound("customer", root)
+    return True
+
+
+def _withdrawal(root: int, message_id: str, place: Place, now: datetime, by: Actor) -> tuple[Fact, Note]:
+    fact = Fact(root, WITHDRAWN, {"message_id": message_id}, now, f"{message_id}-withdrawn")
+    return fact, _noting(root, by, "take back correction", now, {"event": place[0], "line": place[1]})
+
+
+def _rounds(session: Session, root: int, place: Place) -> list[Round]:
+    """Every correction of a line, the oldest first."""
+    return _told(session, customers.members(session, root), ["{}-{}".format(*place)]).get(place, [])
+
+
+def _told(session: Session, members: Sequence[int], named: Sequence[str]) -> dict[Place, list[Round]]:
+    """Every correction of these lines ("event-line"), the oldest first."""
+    found: dict[Place, list[Round]] = {}
     if not named:
         return found
     wanted = set(named)
@@ -222,10 +272,6 @@ def _told(
             stands = row.message_id not in withdrawn
             found.setdefault((int(event), int(number)), []).append((row.message_id, said, stands))
     return found
-
-
-def _withdraw(intake: Intake, sender: Sender, root: int, message_id: str, now: datetime, note: Note) -> None:
-    _say(intake, sender, root, WITHDRAWN, {"message_id": message_id}, f"{message_id}-withdrawn", now, note)
 
 
 def _say(

@@ -211,7 +211,9 @@ def _root(session: Session, profile: int | None) -> int | None:
 
 def _hidden(path: str, value: Any) -> Any:
     """A value of the state as support sees it: without the traits by which a person could be reached."""
-    first, *_, name = path.split(".") if "." in path else ("", path)
+    if "." not in path:  # The state's own names say nothing of what a source told.
+        return veiled(value)
+    first, *_, name = path.split(".")
     shown = veiled({name: value}, of_person=first == "traits")
     return next(iter(shown.values()))
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from campaigns.customers import masked
+from signals.foldevent import trait_name
+from signals.identifying import is_identifying
 
 HIDDEN: Final = "•••"
 _IDENTIFIERS: Final = {
@@ -24,11 +26,18 @@ _REACHES: Final = frozenset({
     "token", "writekey",
 })  # fmt: skip
 """Names, without regard to case and hyphens, of what a person could be found by."""
-_PEOPLE: Final = frozenset({"traits", "customer", "user", "buyer", "recipient", "contact", "billing", "shipping"})
+_PEOPLE: Final = frozenset({
+    "traits", "customer", "user", "buyer", "recipient", "contact", "billing", "shipping", "receiver", "guest",
+    "attendee", "participant", "passenger", "cardholder", "client", "person",
+})  # fmt: skip
 """Names of what tells of people: a name within is somebody's, elsewhere it is a product's or a page's."""
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
+_CALLED: Final = re.compile("phone|mobil|telefon|telefax|handy|whatsapp|landline|callback")
+"""What stands in the name of a number by which somebody is called."""
+_DIGITS: Final = 7
+"""How many digits of such a number or text, or more, reach somebody."""
 DEPTH: Final = 14
 
 
@@ -41,28 +50,31 @@ def body_of(text: str, *, whole: bool) -> Any:
     return raw if whole else veiled(raw)
 
 
-def veiled(value: Any, depth: int = 0, *, of_person: bool = False) -> Any:
-    """A JSON value with identifiers, names and birth dates masked, and addresses and phone numbers in texts.
+def veiled(value: Any, depth: int = 0, *, of_person: bool = False, called: bool = False) -> Any:
+    """A JSON value with identifiers masked, without whatever names a person or says where to find them, as of traits
+    (signals/identifying.py), and without addresses and phone numbers in texts.
 
-    `of_person`: it tells of somebody, so that a `name` within is theirs.
+    `of_person`: it tells of somebody, so that a `name` within is theirs. `called`: its numbers are phone numbers.
     """
     if depth > DEPTH:
         return HIDDEN
     match value:
         case dict():
             return {
-                veiled(str(name)): _member(str(name), inner, depth + 1, of_person=of_person)
+                veiled(str(name)): _member(str(name), inner, depth + 1, of_person=of_person, called=called)
                 for name, inner in value.items()
             }
         case list():
-            return [veiled(inner, depth + 1, of_person=of_person) for inner in value]
+            return [veiled(inner, depth + 1, of_person=of_person, called=called) for inner in value]
+        case str() | int() | float() if called and sum(map(str.isdigit, str(value))) >= _DIGITS:
+            return HIDDEN
         case str():
             return _PHONE.sub(HIDDEN, _ADDRESS.sub(lambda found: masked("email", found[0]), value))
         case _:
             return value
 
 
-def _member(name: str, value: Any, depth: int, *, of_person: bool) -> Any:
+def _member(name: str, value: Any, depth: int, *, of_person: bool, called: bool) -> Any:
     plain = _plain(name)
     if value is None or isinstance(value, bool):
         return value
@@ -70,9 +82,15 @@ def _member(name: str, value: Any, depth: int, *, of_person: bool) -> Any:
         return masked(_IDENTIFIERS[plain], str(value))
     if plain.endswith("address") and isinstance(value, dict):
         return {part: inner if _plain(part) in _PLACES else HIDDEN for part, inner in value.items()}
-    if plain in _REACHES or (of_person and plain == "name"):
+    # A name is a product's or a page's as often as somebody's.
+    if of_person if plain == "name" else _names(plain, name):
         return HIDDEN
-    return veiled(value, depth, of_person=of_person or plain in _PEOPLE)
+    called = called or _CALLED.search(plain) is not None
+    return veiled(value, depth, of_person=of_person or plain in _PEOPLE, called=called)
+
+
+def _names(plain: str, name: str) -> bool:
+    return plain in _REACHES or plain.removesuffix("name") in _PEOPLE - {plain} or is_identifying(trait_name(name))
 
 
 def _plain(name: str) -> str:

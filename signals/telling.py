@@ -53,10 +53,28 @@ def tell(
     with the first of them. None when there is no such profile or it was erased. Raises InvalidInput naming the
     property, Unavailable when a store is away.
     """
-    reading = read(intake, sender, [Fact(profile, event, properties, at, message_id)], now)
+    return tell_all(intake, sender, [Fact(profile, event, properties, at, message_id)], now, along=along)
+
+
+def tell_all(
+    intake: Intake,
+    sender: Sender,
+    facts: Sequence[Fact],
+    now: datetime,
+    *,
+    along: Callable[[Session], None],
+    first: Callable[[Session], None] | None = None,
+) -> Outcome | None:
+    """Tell several facts of one profile as `tell` does one, all or none; those that were told before are left out.
+
+    `first` is done before them in the same transaction, with nobody else changing the person until it ends; what it
+    raises ends that.
+    """
+    reading = read(intake, sender, facts, now)
     if reading.refusals:
         raise InvalidInput(reading.refusals[0].field, reading.refusals[0].message)
-    settled = intake.settle(partial(_told, intake, sender, profile, reading, along))
+    profile = facts[0].profile
+    settled = intake.settle(partial(_told, intake, sender, profile, reading, along, first))
     if settled is None:
         return None
     outcome, standings, notes = settled
@@ -108,15 +126,21 @@ def _told(
     profile: int,
     reading: Reading,
     along: Callable[[Session], None],
+    first: Callable[[Session], None] | None,
     session: Session,
 ) -> tuple[Outcome, list[Standing], list[int]] | None:
     root = belonging.living(session, [profile]).get(profile)
     if root is None:
         return None
-    item: Item = reading.items[0]
-    item.known = belonging.member(profile, root)
-    if find(session, sender, [item.signal.message_id]):
+    if first is not None:
+        belonging.lock(session, [root])
+        first(session)
+    stored = find(session, sender, [item.signal.message_id for item in reading.items])
+    fresh: list[Item] = [item for item in reading.items if item.signal.message_id not in stored]
+    if not fresh:
         return Outcome("duplicate"), [], []
-    standings = absorb(session, intake, sender, [item], reading.now)
+    for item in fresh:
+        item.known = belonging.member(profile, root)
+    standings = absorb(session, intake, sender, fresh, reading.now)
     along(session)
     return Outcome("accepted"), standings, outbox.note(session, [entry.root.id for entry in standings])

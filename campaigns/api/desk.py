@@ -44,6 +44,8 @@ NOT_UNDERSTOOD: Final = "That could not be understood"
 _NAMED_FIELD: Final = re.compile(r"field `([^`]+)`$")
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+OptionalId = Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)]
+"""An id, or 0 for none."""
 LongId = Annotated[int, msgspec.Meta(ge=0, le=MAX_LONG_ID)]
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")

@@ -9,7 +9,7 @@ from flask import Response
 
 from campaigns import library
 from campaigns.access import allow
-from campaigns.api.desk import Done, Page, api, served
+from campaigns.api.desk import Done, OptionalId, Page, api, served
 from campaigns.library import Focus
 from campaigns.models import Picture
 from campaigns.parts import parts
@@ -66,6 +66,12 @@ class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     products: Annotated[list[ProductId], msgspec.Meta(min_length=1, max_length=500)]
 
 
+class PicturePage(Page, frozen=True, forbid_unknown_fields=True):
+    """Which part of the library: pictures below the id `after`, at most `limit`."""
+
+    after: OptionalId = 0
+
+
 class FailurePage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of the failures: products after `after`, at most `limit`."""
 
@@ -96,7 +102,7 @@ def _out(row: Picture) -> PictureOut:
 @api.get("/pictures")
 @allow("manager")
 @served(200, Pictures, "pictures")
-def list_pictures(query: Page) -> Pictures:
+def list_pictures(query: PicturePage) -> Pictures:
     """The library, the newest first; `after` goes on below that id."""
     with parts().transaction() as session:
         rows = library.pictures(session, before=query.after, most=query.limit)

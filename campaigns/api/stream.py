@@ -11,7 +11,7 @@ from flask import g
 from base.errors import NotFound
 from campaigns import people, stream
 from campaigns.access import ADMIN, allow
-from campaigns.api.desk import MAX_PAGE, Done, LongId, api, served
+from campaigns.api.desk import MAX_PAGE, Done, LongId, OptionalId, api, served
 from campaigns.parts import parts
 from campaigns.views.acting import actor
 from signals.signal import NAME_LENGTH
@@ -25,7 +25,7 @@ Name = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH)]
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which signals: of a source, of an event's name, of a status, of a customer; at most `limit`, before a part."""
 
-    source: LongId | None = None
+    source: OptionalId | None = None
     name: Name = ""
     status: Sought | None = None
     profile: LongId | None = None
@@ -86,7 +86,7 @@ class Replayed(msgspec.Struct, frozen=True):
 class ReplayIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which quarantined signals to take again: of a source, of an event's name."""
 
-    source: LongId | None = None
+    source: OptionalId | None = None
     name: Name | None = None
 
 

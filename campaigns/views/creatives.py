@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict, InvalidInput
 from campaigns import creativeform, creatives, creativewords, editions, library, models
 from campaigns.access import allow
+from campaigns.addresses import MAX_ID
 from campaigns.creativeform import GROUPS, Draft
 from campaigns.parts import parts
 from campaigns.pictures import sample_picture
@@ -77,7 +78,7 @@ def gallery() -> ResponseReturnValue:
 def new() -> ResponseReturnValue:
     """The editor, beginning with a copy of the creative that `from` names, else of the first there is."""
     with parts().transaction() as session:
-        number = forms.position(request.args, "from")
+        number = forms.position(request.args, "from", MAX_ID)
         rows = creatives.creatives(session)
         row = creatives.creative(session, number) if number else rows[0] if rows else None
         if row is None:

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from base.errors import InvalidInput
 from campaigns import wallclock
+from campaigns.addresses import MAX_LONG_ID
 from campaigns.numerals import numeral
 from signals.currencies import NO_CURRENCY, exponent, is_code
 
@@ -64,10 +65,11 @@ def whole(form: Mapping[str, str], name: str) -> int | None:
     return int(value)
 
 
-def position(values: Mapping[str, str], name: str) -> int:
-    """Where a list goes on: a row's number, 0 for its beginning or for what is no number."""
+def position(values: Mapping[str, str], name: str, most: int = MAX_LONG_ID) -> int:
+    """Where a list goes on: a row's number, 0 for its beginning, for what is no number, and for one above `most`."""
     value = values.get(name, "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
+    number = int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
+    return number if number <= most else 0
 
 
 def cents(form: Mapping[str, str], name: str, currency: str = "", *, most: int | None = None) -> int:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput
 from campaigns import library
 from campaigns.access import allow
+from campaigns.addresses import MAX_ID
 from campaigns.library import Focus
 from campaigns.models import Picture
 from campaigns.parts import parts
@@ -142,7 +143,7 @@ def shown_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _index(session: Session, fault: InvalidInput | None) -> str:
-    rows = library.pictures(session, before=forms.position(request.args, "before"), most=PAGE + 1)
+    rows = library.pictures(session, before=forms.position(request.args, "before", MAX_ID), most=PAGE + 1)
     failed_after = forms.text(request.args, "failed", most=100)
     failures = productpictures.failures(session, failed_after, FAILURES + 1)
     return render_template(

@@ -196,6 +196,17 @@ def test_it_takes_no_moment_at_the_edge_of_the_calendar(web: Web) -> None:
             assert (problem["field"], "00 to 2199" in problem["detail"]) == (field, True), (path, moment)
 
 
+@pytest.mark.parametrize("number", [10**9, 2**31, 10**18 - 1])
+def test_it_takes_no_number_that_its_column_cannot_hold(web: Web, number: int) -> None:
+    admin, manager = web.program("admin"), web.program("manager")
+    assert told(manager.call("GET", f"/pictures?after={number}"), 400)["field"] == "after"
+    assert told(admin.call("GET", f"/signals?source={number}"), 400)["field"] == "source"
+    assert told(admin.call("POST", "/signals/replay", {"source": number}), 400)["field"] == "source"
+    desk = web.browser("manager")
+    assert desk.get(f"/pictures/?before={number}").status_code == 200
+    assert desk.get(f"/creatives/new?from={number}").status_code in (200, 302)
+
+
 def test_it_refuses_what_a_route_does_not_know(web: Web) -> None:
     api, campaign = web.program("manager"), web.shop.campaign(published=False)
     at = f"/campaigns/{campaign}"

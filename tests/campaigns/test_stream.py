@@ -309,14 +309,14 @@ def test_it_says_of_a_source_that_tells_of_products_alone_when_it_last_did(shop:
 def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     body = {
         "userId": 123456789, "anonymous_id": "device-17", "loyaltyId": "L1", "email": "ann@example.com",
-        "note": "ann@example.com, 0043 660 123 45 67, order 5001", "ann@example.com": 1, "email_verified": True,
+        "said": "ann@example.com, 0043 660 123 45 67, order 5001", "ann@example.com": 1, "email_verified": True,
         "shipping_address": {"street": "Long Street 1", "city": "Graz", "phone": "+436601234567"},
         "context": {"ip": "192.0.2.7"}, "phones": ["+43 660 1234567"], "total": 79.5, "address": "Long Street 1",
     }  # fmt: skip
     seen = veiled(body)
     assert seen == {
         "userId": "12•••89", "anonymous_id": "de•••17", "loyaltyId": "L•••", "email": "a•••@example.com",
-        "note": "a•••@example.com, •••, order 5001", "a•••@example.com": 1, "email_verified": True,
+        "said": "a•••@example.com, •••, order 5001", "a•••@example.com": 1, "email_verified": True,
         "shipping_address": {"street": "•••", "city": "Graz", "phone": "•••"},
         "context": {"ip": "•••"}, "phones": ["•••"], "total": 79.5, "address": "•••",
     }  # fmt: skip
@@ -328,6 +328,17 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
         "traits": {"name": "•••", "firstName": "•••", "last_name": "•••", "birth_date": "•••", "date-of-birth": "•••",
                    "street": "•••", "city": "Graz", "children": [{"name": "•••"}]},
     }  # fmt: skip
+    told = {"iban": "DE89370400440532013000", "contact_name": "Ann Lee", "phoneNumber": "228 123456", "tax_id": "12/3",
+            "customerName": "Ann Lee", "deliveryNote": "key under the mat", "passport": "C01X00T47",
+            "homeAddress": "12 Main Street", "mobilePhone": 491721234567, "billing_name": "Ann Lee",
+            "customer_id": 4711, "userphones": [491721234567, "0228/123456"], "guest": {"name": "Ann Lee"},
+            "callback": {"number": 491721234567}}  # fmt: skip
+    assert veiled(told) == dict.fromkeys(told, "•••") | {
+        "userphones": ["•••", "•••"], "guest": {"name": "•••"}, "callback": {"number": "•••"},
+    }  # fmt: skip
+    plain = {"name": "Runner", "order": 491721234567, "phonecase": "S23",
+             "products": [{"name": "Runner", "sku": 1234567}], "phone_verified": True, "total": 79.5}  # fmt: skip
+    assert veiled(plain) == plain
     assert body_of("{broken", whole=False) is None
     assert body_of("{broken", whole=True) == "{broken"
 

@@ -78,3 +78,17 @@ def test_it_says_what_own_events_details_groups_and_joined_accounts_were_about(s
     link = re.search(r'href="(/stream/taken/\d+)"', page)
     assert link is not None
     assert desk.get(link[1]).status_code == 200
+
+
+def test_it_says_of_own_events_nothing_that_names_or_reaches_people(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    for properties in (
+        {"iban": "DE89370400440532013000", "customerName": "Ann Lee", "deliveryNote": "under the mat", "size": "M"},
+        {"mobilePhone": 491721234567, "customer_id": 4711, "form": "Fitting"},
+    ):
+        shop.clock.advance(timedelta(minutes=1))
+        shop.send({"type": "track", "userId": "ann", "event": "Form Sent", "properties": properties})
+    assert said(shop, web, "ann", "Form Sent") == [
+        "mobilePhone: •••, customer_id: •••, form: Fitting",
+        "iban: •••, customerName: •••, deliveryNote: •••, size: M",
+    ]
