@@ -34,6 +34,8 @@ LINK_LENGTH: Final = 2_000
 COMPLEMENTS: Final = 20
 STOCK: Final = 1_000_000_000
 TIERS: Final = 1_000
+DEPTH: Final = 100
+"""Elements of XML in each other."""
 
 # A comma groups thousands and nothing else: "15,00 EUR" is no 1,500 euros.
 _AMOUNT: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
@@ -182,7 +184,8 @@ def product(item: Mapping[str, Any]) -> FeedProduct:
 
 
 def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("end",))
+    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
+    within: list[_Open] = []
     empty, tail = True, b""
     try:
         while chunk := stream.read(1 << 16):
@@ -194,12 +197,12 @@ def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
             tail = seen[-_DECLARATION:]
             parser.feed(chunk)
             empty = False
-            for element in _ended(parser):
-                if _local(element.tag) in ("item", "entry"):
-                    yield _of_element(element)
-                    # Items that were read are let go, else a long feed fills the memory.
-                    element.clear()
+            yield from _items(parser, within)
+            for element, _ in within:
+                # What has ended was read, and is let go whatever it is: else a long feed fills the memory.
+                del element[:]
         parser.close()
+        yield from _items(parser, within)
     except ElementTree.ParseError as error:
         raise InvalidInput("", f"is not well-formed XML: {error}") from None
     except (LookupError, ValueError):
@@ -209,19 +212,26 @@ def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
         raise InvalidInput("", "is empty")
 
 
-def _ended(parser: ElementTree.XMLPullParser[ElementTree.Element]) -> Iterator[ElementTree.Element]:
-    for _, element in parser.read_events():  # type: ignore[misc]
-        if isinstance(element, ElementTree.Element):
-            yield element
+_Open = tuple[ElementTree.Element, dict[str, Any] | None]
+"""An element that has not ended, with what was read of it where it is an item."""
 
 
-def _of_element(element: ElementTree.Element) -> dict[str, Any]:
-    item: dict[str, Any] = {}
-    for child in element:
-        name = _attribute(_local(child.tag))
-        value = (child.text or child.get("href") or "").strip()
-        item.setdefault(name, value)
-    return item
+def _items(parser: ElementTree.XMLPullParser[ElementTree.Element], within: list[_Open]) -> Iterator[dict[str, Any]]:
+    """The items that have ended. `within` are the elements that have not, the outermost first; it is kept."""
+    for event, element in parser.read_events():  # type: ignore[misc]
+        if not isinstance(element, ElementTree.Element):
+            continue
+        if event == "start":
+            if len(within) == DEPTH:
+                raise InvalidInput("", f"has elements more than {DEPTH} deep in each other")
+            within.append((element, {} if _local(element.tag) in ("item", "entry") else None))
+            continue
+        _, item = within.pop()
+        outer = within[-1][1] if within else None
+        if outer is not None:
+            outer.setdefault(_attribute(_local(element.tag)), (element.text or element.get("href") or "").strip())
+        if item is not None:
+            yield item
 
 
 def _from_json(data: bytes) -> Iterator[dict[str, Any]]:

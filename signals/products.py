@@ -87,7 +87,8 @@ class BadProduct:
 
 @dataclass(slots=True)
 class FeedReport:
-    """What became of a feed. `rejected` holds the first hundred, of changes all; all of them are in rejected_event.
+    """What became of a feed. `rejected` holds the first hundred, of changes all; rejected_event the first LISTED, and a
+    line that says how many more there were.
 
     Of the items that were `stored`, nothing of the `older` ones counted: there was a newer word on all that they tell.
     Of the products that a full feed left out, `gone` are shown no more and `held_back` stay (signals/fullfeeds.py).
@@ -112,6 +113,8 @@ Telling = Literal["full", "part", "delta", "changes"]
 price and stock alone."""
 _WHOLE: Final = ("full", "part")
 SHOWN: Final = 100
+LISTED: Final = 1_000
+"""Refused items of a feed that are listed each; of more only how many they are, so that what else was refused stays."""
 MOST_UNREAD: Final = 10_000
 """Refused items whose ids are kept while a feed is read."""
 _Read = tuple[int, Mapping[str, Any], FeedChange | InvalidInput]
@@ -142,18 +145,39 @@ def take_products(
     when the feed itself cannot be read further.
     """
     report = FeedReport()
+    try:
+        _take(intake, sender, items, now, telling, report)
+    finally:
+        if (more := report.refused - LISTED) > 0:
+            said = f"{more} more {'item was' if more == 1 else 'items were'} refused than the {LISTED} that are listed"
+            intake.settle(partial(_list, sender, Refusal("product", "", said, b"{}"), now))
+    return report
+
+
+def _list(sender: Sender, refusal: Refusal, now: datetime, session: Session) -> None:
+    journal.refuse(session, sender, [refusal], now)
+
+
+def _take(
+    intake: Intake,
+    sender: Sender,
+    items: Iterable[Mapping[str, Any]],
+    now: datetime,
+    telling: Telling,
+    report: FeedReport,
+) -> None:
     numbered = enumerate(items)
     while chunk := list(islice(numbered, CHUNK)):
         read = [_read(index, item, telling) for index, item in chunk]
         intake.categories.learn(_spellings(one[2] for one in read), create=True)
-        stored = intake.settle(partial(_store, intake, sender, read, telling, now, came or now))
+        room = max(0, LISTED - report.refused)
+        stored = intake.settle(partial(_store, intake, sender, read, telling, now, came or now, room))
         publish_products(intake, stored.ids)
         report.stored += len(stored.ids)
         report.older += stored.older
         report.refused += len(stored.bad)
         report.unread.update(stored.unread[: MOST_UNREAD - len(report.unread)])
         report.rejected += stored.bad if telling == "changes" else stored.bad[: SHOWN - len(report.rejected)]
-    return report
 
 
 def _read(index: int, item: Mapping[str, Any], telling: Telling) -> _Read:
@@ -232,8 +256,10 @@ def _store(
     telling: Telling,
     now: datetime,
     came: datetime,
+    room: int,
     session: Session,
 ) -> _Stored:
+    """Store a part of a feed; of what is refused `room` items are listed."""
     known = {} if telling in _WHOLE else _known(session, [one[2].id for one in read if isinstance(one[2], FeedChange)])
     rows: dict[str, dict[str, Any]] = {}
     bad: list[BadProduct] = []
@@ -253,12 +279,13 @@ def _store(
             rows[told.id] = row | dict.fromkeys(_GROUPS if telling in _WHOLE else _told_groups(told), now)
         except InvalidInput as error:
             bad.append(BadProduct(index, error.field, error.message))
-            refusals.append(Refusal("product", error.field, error.message, _shown(item)))
+            if len(refusals) < room:
+                refusals.append(Refusal("product", error.field, error.message, _shown(item)))
             unread += named(item)
     journal.refuse(session, sender, refusals, came)
     written = session.execute(_UPSERT, _arrays(list(rows.values())) | {"now": now, "part": telling == "part"}).all()
     productoutbox.note(session, list(rows))
-    feedhealth.note(session, sender.id, len(rows), len(refusals), came)
+    feedhealth.note(session, sender.id, len(rows), len(bad), came)
     productpictures.note_links(session, list(rows), now)
     return _Stored(list(rows), len(rows) - len(written), bad, unread)
 

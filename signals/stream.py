@@ -2,7 +2,8 @@
 
 Repeats of what is stored, and what somebody's refusal withholds, are answered and not kept, so they are not here. What
 we tell ourselves of clicks and opens would be most of it after a campaign: it is here only where our own source is
-asked for. However rare what is asked for, only the newest signals of a source are looked through.
+asked for. However rare what is asked for, a part looks through so many signals of a source and no more; the next one
+goes on below them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Final, Literal, TypeVar, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, or_, select, text
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from base.errors import NotFound
@@ -36,7 +37,7 @@ SHOWN: Final = 50
 NAMED: Final = 200
 """Characters of what a refused one is called."""
 REACH: Final = 20_000
-"""Signals of each kind that are looked through, the newest."""
+"""Signals of each kind that a part looks through, the newest."""
 BEFORE: Final = r"^[0-9]{1,18}\.[0-9]{1,18}\.[0-9]{1,18}$"
 """Where a part of the stream begins: below which number of each of KINDS."""
 PASSED: Final = 10 * REACH
@@ -82,7 +83,8 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the stream, the newest first; `older` is the `before` of the next part, empty at the end."""
+    """A part of the stream, the newest first; `older` is the `before` of the next part, empty at the end. A part may be
+    empty and have older ones: what it looked through held none that fit."""
 
     entries: list[Entry]
     older: str
@@ -91,18 +93,35 @@ class Part:
 def newest(session: Session, wanted: Wanted, limit: int = SHOWN, before: str = "") -> Part:
     """The newest signals that fit, or those older than the part that told `before`, in the form of BEFORE."""
     bounds = dict(zip(KINDS, _bounds(session, before), strict=True))
-    read: dict[Kind, Callable[[Session, Wanted, int, int], list[Entry]]] = {}
+    read: dict[Kind, Callable[[Session, Wanted, int, Select[tuple[int]]], list[Entry]]] = {}
     if wanted.status in (None, "taken", "repeat"):
         read["taken"] = _taken
     if wanted.status in (None, "quarantined", "refused", "untaken", "replayed"):
         read["refused"] = _refused
     if wanted.status in (None, "contradicting"):
         read["contradicting"] = _contradicting
-    found = [of(session, wanted, limit + 1, bounds[kind]) for kind, of in read.items()]
+    reached = {kind: _reached(kind, wanted, bounds[kind]) for kind in read}
+    found = {kind: of(session, wanted, limit + 1, reached[kind]) for kind, of in read.items()}
     # Of each kind the first ones are taken, whatever their times: the next part goes on below their numbers.
-    told = list(islice(merge(*found, key=lambda entry: (entry.at, entry.number), reverse=True), limit))
-    bounds |= {entry.kind: entry.number for entry in told}
-    return Part(told, ".".join(map(str, bounds.values())) if sum(map(len, found)) > limit else "")
+    told = list(islice(merge(*found.values(), key=lambda entry: (entry.at, entry.number), reverse=True), limit))
+    lowest = {entry.kind: entry.number for entry in told}
+    is_more = sum(map(len, found.values())) > limit
+    for kind, entries in found.items():
+        if not entries or entries[-1].number == lowest.get(kind):
+            # All that it found is told: it goes on below what it looked through, if that was not everything.
+            passed = bounds[kind] - PASSED if kind == "taken" and _is_passing(wanted) else 0
+            if floor := _floor(session, kind, reached[kind], _reach(kind, wanted), passed):
+                lowest[kind], is_more = floor, True
+    return Part(told, ".".join(map(str, (bounds | lowest).values())) if is_more else "")
+
+
+def _floor(session: Session, kind: Kind, reached: Select[tuple[int]], reach: int, passed: int) -> int:
+    """The lowest number that was looked at, where there are older ones; else 0. `passed`: none below it was."""
+    looked, table = reached.subquery(), _TABLES[kind]
+    number, least = session.execute(select(func.count(), func.min(looked.c.id))).one()
+    floor = least if number == reach else passed
+    oldest = session.scalar(select(func.min(table.id)))
+    return floor if oldest is not None and oldest < floor else 0
 
 
 def _bounds(session: Session, before: str) -> list[int]:
@@ -167,18 +186,38 @@ def _there(row: Row | None, number: int) -> Row:
     return row
 
 
-def _taken(session: Session, wanted: Wanted, limit: int, before: int) -> list[Entry]:
-    query = select(Event.id).where(Event.id < before).order_by(Event.id.desc()).limit(REACH)
+_TABLES: Final[dict[Kind, type[Event] | type[RejectedEvent] | type[EventConflict]]] = {
+    "taken": Event, "refused": RejectedEvent, "contradicting": EventConflict,
+}  # fmt: skip
+
+
+def _reach(kind: Kind, wanted: Wanted) -> int:
+    return NAMING_REACH if kind == "refused" and wanted.members else REACH
+
+
+def _is_passing(wanted: Wanted) -> bool:
+    """Whether what is left out among the signals that were taken is passed over one by one."""
+    return wanted.source is None and not wanted.members
+
+
+def _reached(kind: Kind, wanted: Wanted, before: int) -> Select[tuple[int]]:
+    """The numbers of a kind's signals that are looked through: the newest below a number, of the source that is wanted,
+    and of those that were taken of the person."""
+    table = _TABLES[kind]
+    query = select(table.id).where(table.id < before).order_by(table.id.desc()).limit(_reach(kind, wanted))
+    if wanted.source is not None:
+        query = query.where(table.source_id == wanted.source)
+    if kind != "taken":
+        return query
     if wanted.source is None:
         query = query.where(is_no_own_mail())
-    if wanted.source is None and not wanted.members:
+    if _is_passing(wanted):
         query = query.where(Event.id >= before - PASSED)
-    if wanted.members:
-        query = query.where(Event.profile_id.in_(wanted.members))
-    if wanted.source is not None:
-        query = query.where(Event.source_id == wanted.source)
-    reached = query.subquery()
-    fits: list[ColumnElement[bool]] = [Event.id.in_(select(reached.c.id))]
+    return query.where(Event.profile_id.in_(wanted.members)) if wanted.members else query
+
+
+def _taken(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[int]]) -> list[Entry]:
+    fits: list[ColumnElement[bool]] = [Event.id.in_(select(reached.subquery().c.id))]
     if wanted.name:
         fits.append(or_(Event.name == wanted.name, and_(Event.name.is_(None), Event.type == wanted.name)))
     if wanted.status is not None:
@@ -197,8 +236,8 @@ def _taken(session: Session, wanted: Wanted, limit: int, before: int) -> list[En
     ]  # fmt: skip
 
 
-def _refused(session: Session, wanted: Wanted, limit: int, before: int) -> list[Entry]:
-    query = _reached(RejectedEvent, wanted, NAMING_REACH if wanted.members else REACH, before)
+def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[int]]) -> list[Entry]:
+    query = select(RejectedEvent).where(RejectedEvent.id.in_(reached)).order_by(RejectedEvent.id.desc())
     match wanted.status:
         case "quarantined":
             query = query.where(RejectedEvent.reason == "plan", RejectedEvent.replayed_at.is_(None))
@@ -224,13 +263,13 @@ def _refused(session: Session, wanted: Wanted, limit: int, before: int) -> list[
     return found
 
 
-def _contradicting(session: Session, wanted: Wanted, limit: int, before: int) -> list[Entry]:
-    query = _reached(EventConflict, wanted, REACH, before)
+def _contradicting(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[int]]) -> list[Entry]:
     of = (Event.source_id == EventConflict.source_id, Event.message_id == EventConflict.message_id)
     columns = (
         EventConflict.id, EventConflict.source_id, EventConflict.received_at, EventConflict.body, Event.profile_id,
     )  # fmt: skip
-    joined = query.with_only_columns(*columns).join(Event, and_(*of), isouter=True)
+    fits = EventConflict.id.in_(reached)
+    joined = select(*columns).join(Event, and_(*of), isouter=True).where(fits).order_by(EventConflict.id.desc())
     if wanted.members:
         joined = joined.where(Event.profile_id.in_(wanted.members))
     # Bodies are sealed: of which event one tells is seen here, a piece at a time.
@@ -247,14 +286,6 @@ def _contradicting(session: Session, wanted: Wanted, limit: int, before: int) ->
             break
     rows.close()
     return found
-
-
-def _reached(kind: type[RejectedEvent] | type[EventConflict], wanted: Wanted, reach: int, before: int) -> Select[Any]:
-    """The newest rows of a table below a number, of the source that is wanted."""
-    query = select(kind.id).where(kind.id < before).order_by(kind.id.desc()).limit(reach)
-    if wanted.source is not None:
-        query = query.where(kind.source_id == wanted.source)
-    return select(kind).where(kind.id.in_(query)).order_by(kind.id.desc())
 
 
 _IDENTIFIERS: Final = text("SELECT type, value FROM identifier WHERE profile_id = ANY(:members) LIMIT 500").columns(

@@ -49,7 +49,8 @@ class SignalLine(msgspec.Struct, frozen=True):
 
 
 class SignalList(msgspec.Struct, frozen=True):
-    """The newest signals that fit, the newest first; `older` is the `before` of the next part, null at the end."""
+    """The newest signals that fit, the newest first; `older` is the `before` of the next part, null at the end. A part
+    may hold fewer than `limit`, or none, and not be the end: each looks through so many signals and no more."""
 
     signals: list[SignalLine]
     older: str | None

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from itertools import chain
 
 import msgspec
+import pytest
 from sqlalchemy import select, text
 
 from base.errors import InvalidInput
 from campaigns import changewords
 from campaigns.models import AccessEntry
 from campaigns.veiling import body_of, veiled
+from signals import stream
 from signals.intake import take
 from signals.products import take_products
 from signals.shoporders import refuse
@@ -404,3 +407,46 @@ def test_what_was_refused_has_a_name_and_is_theirs_who_are_asked_for(shop: Shop,
     with shop.sessions.begin() as session:
         tally(session, connected.sender.id, "orders/create", "unreadable", shop.now)
     assert f"/stream/?source={connected.sender.id}&amp;status=refused" in desk.get("/system/shops/").text
+
+
+@pytest.mark.parametrize("limit", [2, 5, 50])
+def test_it_ends_where_nothing_older_is_left_however_rare_what_is_asked_for(
+    shop: Shop, web: Web, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(stream, "REACH", 10)
+    monkeypatch.setattr(stream, "PASSED", 12)
+    monkeypatch.setattr(stream, "NAMING_REACH", 3)
+    web.program("admin").told("PUT", "/tracking-plan", PLAN)
+    shop.people("ann")
+    booked(shop, "XL")
+    names = ["Rare"] * 3 + ["Often"] * 25 + ["Rare"] * 2
+    for name in names:
+        shop.clock.advance(timedelta(minutes=1))
+        shop.send({"type": "track", "userId": "ann", "event": name})
+    for _ in range(4):
+        take(shop.intake, shop.source, [b'{"type": "track"}'], shop.now)
+    program = web.program("support")
+
+    def all_of(asked: str) -> list[list[str]]:
+        parts, before = [], ""
+        while before is not None:
+            told = program.told("GET", f"/signals?limit={limit}&{asked}" + (f"&before={before}" if before else ""))
+            parts.append([one["name"] for one in told["signals"]])
+            before = told["older"]
+        return parts
+
+    rare = all_of("name=Rare")
+    assert [*chain(*rare)] == ["Rare"] * 5
+    assert [] in rare, "a part in which nothing fits is not the end"
+    assert [*chain(*all_of("status=taken"))] == [*reversed(names), "Consent Changed", "identify"], "each once"
+    assert [*chain(*all_of("name=Never"))] == []
+    ann = shop.profile("ann")
+    assert [*chain(*all_of(f"profile={ann}&status=quarantined"))] == ["Fitting Booked"]
+
+    support = web.desk("support")
+    page, empty = support.get("/stream/?name=Rare").text, ""
+    while older := re.search(r'<a class="btn btn-sm" href="([^"]+)">Older</a>', page):
+        page = support.get(older[1].replace("&amp;", "&")).text
+        empty = page if "Nothing fits so far" in page else empty
+    assert "looks through the next ones" in empty
+    assert "Nothing fits so far" not in page

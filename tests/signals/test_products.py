@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,10 +15,11 @@ from flask.testing import FlaskClient
 from base import keys
 from base.errors import InvalidInput
 from render.money import money
+from signals import products
 from signals.feed import Format, entries, product, sniffed
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
-from signals.products import Product, restore_product
+from signals.products import Product, restore_product, take_products
 from tests.signals.sending import NOW, Desk
 from tests.signals.test_app import http, post
 
@@ -197,6 +199,52 @@ def test_it_sees_a_document_type_wherever_it_is_cut(before: int) -> None:
     feed = start + b" " * (before - len(start)) + b'<!DOCTYPE a [<!ENTITY b "c">]><rss><item><id>&b;</id></item></rss>'
     with pytest.raises(InvalidInput, match="document type"):
         list(entries(io.BytesIO(feed), "xml"))
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"), [("<rss>", "</rss>"), ("<rss><item>", "</item></rss>"), ("<rss><channel>", "</channel></rss>")]
+)
+@pytest.mark.parametrize("one", ["<a/>", "<item/>", "<a><b/></a>"])
+def test_it_keeps_nothing_of_an_element_that_has_ended(begins: str, one: str, ends: str) -> None:
+    feed = io.BytesIO(f"{begins}{one * 200_000}<entry><id>p1</id></entry>{ends}".encode())
+    tracemalloc.start()
+    read = [item for item in entries(feed, "xml") if item.get("id")]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert read == [{"id": "p1"}]
+    assert most < 8_000_000, "a tree of so many elements has more than twenty"
+
+
+def test_it_refuses_elements_that_lie_deep_in_each_other() -> None:
+    assert list(entries(io.BytesIO(b"<a>" * 99 + b"<item/>" + b"</a>" * 99), "xml")) == [{}]
+    with pytest.raises(InvalidInput, match="100 deep"):
+        list(entries(io.BytesIO(b"<a>" * 101 + b"</a>" * 101), "xml"))
+
+
+@pytest.mark.parametrize("size", [1, 65_530, 65_536, 131_070])
+def test_it_reads_an_item_wherever_pieces_are_cut(size: int) -> None:
+    title = "x" * size
+    feed = f"<feed><entry><id>p1</id><title>{title}</title></entry><entry><id>p2</id><link href='https://e.com'/></entry></feed>"
+    assert list(entries(io.BytesIO(feed.encode()), "xml")) == [
+        {"id": "p1", "title": title}, {"id": "p2", "link": "https://e.com"},
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("refused", [3, 4, 7])
+def test_it_lists_the_first_refused_items_of_a_feed_and_counts_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    monkeypatch.setattr(products, "LISTED", 3)
+    monkeypatch.setattr(products, "CHUNK", 2)
+    items = [{"id": f"p{number}", "title": "No price"} for number in range(refused)]
+    report = take_products(desk.intake, desk.server, [*items, ITEM | {"id": "good"}], NOW, "part")
+
+    assert (report.stored, report.refused, len(report.rejected)) == (1, refused, refused)
+    assert desk.rows("SELECT refused FROM feed_day") == [(refused,)]
+    listed = desk.rows("SELECT field, message FROM rejected_event ORDER BY id")
+    assert listed[:3] == [("price", "must be given")] * 3
+    more = {3: [], 4: [("", "1 more item was refused than the 3 that are listed")]}
+    assert listed[3:] == more.get(refused, [("", "4 more items were refused than the 3 that are listed")])
 
 
 def test_it_marks_new_categories_of_health_and_intimacy_and_gifts_as_sensitive(desk: Desk) -> None:
