@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from base.errors import InvalidInput
+from base.errors import InvalidInput, no_json
 from signals.importing import BadRow
 from signals.signal import TYPES
 
@@ -166,7 +166,7 @@ def plan_from(data: bytes) -> RowPlan:
     except msgspec.ValidationError as error:
         raise InvalidInput("mapping", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("mapping", f"is not valid JSON: {error}") from None
+        raise InvalidInput("mapping", f"is {no_json(error)}") from None
 
 
 def by_name(columns: Sequence[str]) -> RowPlan:
@@ -203,7 +203,7 @@ def from_csv(
             lines.taken = 0
             if len(row) > len(head):
                 # Whom it is about is not known, so it is not kept: the line says where it stands.
-                yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", b"")
+                yield BadRow("", f"the row has {len(row)} fields, the first line names {len(head)}", b"")
             elif row:
                 yield called(rows, dict(zip(head, row, strict=False)))
     except csv.Error as error:
