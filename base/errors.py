@@ -57,6 +57,11 @@ class InvalidInput(LatebindError):
         self.message = message
 
 
+def no_json(error: Exception) -> str:
+    """What a decoder says of text that is no JSON, to stand after its subject: "not valid JSON: …"."""
+    return f"not valid JSON: {str(error).removeprefix('JSON is malformed: ')}"
+
+
 class BadToken(LatebindError):
     """A token could not be authenticated for this purpose. The token itself is never kept in the error."""
 

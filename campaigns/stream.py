@@ -44,8 +44,8 @@ class Detail:
     """One signal with what came of it. `body` is None where it is not for who looks.
 
     `profile` is the person it belongs to now. `changes` is None where they cannot be told or nothing was changed;
-    `other` is the stored signal that a contradicting one disagrees with. `remedy`: why a refused one cannot be taken
-    again now, and what to do.
+    `other` is the stored signal that a contradicting one disagrees with, or that a refused one became. `remedy`: why a
+    refused one cannot be taken again now, and what to do.
     """
 
     entry: Entry
@@ -158,8 +158,10 @@ def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> D
         message=row.message,
     )  # fmt: skip
     remedy = "" if row.replayed_at is not None else _remedy(session, intake, row)
+    known = quarantine.stored(intake, session, row) if row.replayed_at is not None else None
     return Detail(
-        entry, None, body_of(row.body, whole=whole), cut=not row.whole,
+        entry, _root(session, known.profile_id) if known is not None else None, body_of(row.body, whole=whole),
+        other=known.id if known is not None else None, cut=not row.whole,
         replayable=row.replayed_at is None and not remedy, replayed_at=row.replayed_at, reason=row.reason,
         remedy=remedy,
     )  # fmt: skip

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from base.errors import InvalidInput
+from base.errors import InvalidInput, no_json
 from signals import feedtsv
 from signals.currencies import exponent
 from signals.foldevent import MAX_CENTS
@@ -238,7 +238,7 @@ def _from_json(data: bytes) -> Iterator[dict[str, Any]]:
     try:
         tree = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("", f"is not valid JSON: {error}") from None
+        raise InvalidInput("", f"is {no_json(error)}") from None
     if isinstance(tree, dict):
         tree = next((tree[name] for name in ("products", "items", "entries", "resources") if name in tree), [tree])
     if not isinstance(tree, list):

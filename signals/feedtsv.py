@@ -34,7 +34,7 @@ def items(stream: IO[bytes], encoding: str | None, attribute: Callable[[str], st
             raise InvalidInput("id", "the first line must name the columns, tab-separated, id among them")
         for row in _rows(lines, len(head)):
             if len(row) > len(head):
-                fault = f"has {len(row)} values, the first line names {len(head)}"
+                fault = f"the item has {len(row)} values, the first line names {len(head)}"
                 yield {"id": row[head.index("id")], FAULT: fault}
             elif any(row):
                 yield dict(zip(head, row, strict=False))

@@ -146,16 +146,16 @@ def take_products(
     """
     report = FeedReport()
     try:
-        _take(intake, sender, items, now, telling, report)
+        _take(intake, sender, items, now, telling, came or now, report)
     finally:
         if (more := report.refused - LISTED) > 0:
             said = f"{more} more {'item was' if more == 1 else 'items were'} refused than the {LISTED} that are listed"
-            intake.settle(partial(_list, sender, Refusal("product", "", said, b"{}"), now))
+            intake.settle(partial(_list, sender, Refusal("product", "", said, b"{}"), came or now))
     return report
 
 
-def _list(sender: Sender, refusal: Refusal, now: datetime, session: Session) -> None:
-    journal.refuse(session, sender, [refusal], now)
+def _list(sender: Sender, refusal: Refusal, came: datetime, session: Session) -> None:
+    journal.refuse(session, sender, [refusal], came)
 
 
 def _take(
@@ -164,6 +164,7 @@ def _take(
     items: Iterable[Mapping[str, Any]],
     now: datetime,
     telling: Telling,
+    came: datetime,
     report: FeedReport,
 ) -> None:
     numbered = enumerate(items)
@@ -171,7 +172,7 @@ def _take(
         read = [_read(index, item, telling) for index, item in chunk]
         intake.categories.learn(_spellings(one[2] for one in read), create=True)
         room = max(0, LISTED - report.refused)
-        stored = intake.settle(partial(_store, intake, sender, read, telling, now, came or now, room))
+        stored = intake.settle(partial(_store, intake, sender, read, telling, now, came, room))
         publish_products(intake, stored.ids)
         report.stored += len(stored.ids)
         report.older += stored.older

@@ -74,6 +74,15 @@ def fault(intake: Intake, session: Session, row: RejectedEvent) -> InvalidInput 
     return intake.reader.fault(sender(session.get_one(Source, row.source_id)), _named(row), _arrival(row))
 
 
+def stored(intake: Intake, session: Session, row: RejectedEvent) -> Event | None:
+    """What is stored of a signal that was taken once more; None where nothing is."""
+    try:
+        name = intake.reader.name(_named(row), _arrival(row))
+    except InvalidInput:
+        return None
+    return session.scalar(select(Event).where(Event.source_id == row.source_id, Event.message_id == name))
+
+
 def waiting(
     session: Session, *, source: int | None = None, name: str | None = None, limit: int = AT_ONCE
 ) -> Sequence[int]:

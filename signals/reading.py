@@ -150,6 +150,10 @@ class Reader:
             return error
         return None
 
+    def name(self, body: bytes, arrival: Arrival) -> str:
+        """The id under which a call is stored. Raises InvalidInput."""
+        return read(body, replace(arrival, content_key=self._content_key)).message_id
+
     def _item(
         self, sender: Sender, index: int, body: bytes, arrival: Arrival, plan: Plan, unknown: dict[str, None]
     ) -> Item:

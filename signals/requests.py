@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 from flask import Request
 
-from base.errors import InvalidInput, LatebindError
+from base.errors import InvalidInput, LatebindError, no_json
 
 BODY_BYTES: Final = 2 * 1024 * 1024
 """The longest body of a request as it is sent; Segment's own limit for a batch is 500 kB."""
@@ -207,7 +207,7 @@ def changes(body: bytes, now: datetime) -> tuple[list[Any], datetime]:
     except msgspec.ValidationError as error:
         raise InvalidInput("at" if str(error).endswith("`$.at`") else "changes", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("", f"is not valid JSON: {error}") from None
+        raise InvalidInput("", f"the body is {no_json(error)}") from None
     if len(told.changes) > CHANGES:
         raise InvalidInput("changes", f"may have at most {CHANGES} items")
     if told.at is not None and told.at.tzinfo is None:
@@ -226,7 +226,7 @@ def _mended(body: bytes, error: Exception) -> Envelope:
         if not isinstance(events, list) or len(events) > BATCH:
             raise ValueError
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise InvalidInput("", f"is not valid JSON: {error}") from None
+        raise InvalidInput("", f"the body is {no_json(error)}") from None
     shared = _shared(head)
     events = [json.dumps(_joined(event, shared)).encode() for event in events]
     return Envelope(events, _text(head.get("sentAt")), _text(head.get("writeKey")))

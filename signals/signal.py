@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
-from base.errors import InvalidInput
+from base.errors import InvalidInput, no_json
 from signals.contents import ORDER_KINDS, check_properties, check_traits, order_id, strong_traits
 from signals.events import MESSAGE_ID_LENGTH
 from signals.figures import figures, order_number
@@ -168,17 +168,17 @@ def refuse_untrusted(signal: Signal, sender: Sender) -> None:
 
 def _parsed(body: bytes) -> dict[str, Any]:
     if len(body) > EVENT_BYTES:
-        raise InvalidInput("", f"an event may have at most {EVENT_BYTES} bytes")
+        raise InvalidInput("", f"the event may have at most {EVENT_BYTES} bytes")
     try:
         raw = msgspec.json.decode(body)
     except UnicodeDecodeError:
-        raise InvalidInput("", "must be valid UTF-8") from None
+        raise InvalidInput("", "the event must be valid UTF-8") from None
     except RecursionError:
-        raise InvalidInput("", f"may be nested at most {DEPTH} deep") from None
+        raise InvalidInput("", f"the event may be nested at most {DEPTH} deep") from None
     except msgspec.DecodeError as error:
-        raise InvalidInput("", f"is not valid JSON: {error}") from None
+        raise InvalidInput("", f"the event is {no_json(error)}") from None
     if not isinstance(raw, dict):
-        raise InvalidInput("", "must be an object")
+        raise InvalidInput("", "the event must be an object")
     if b"\\u0000" in body or not _is_shallow(body):
         _refuse_depth_and_nul(raw, "", 1)
     return raw
@@ -208,7 +208,8 @@ def _refuse_depth_and_nul(value: object, path: str, depth: int) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
                 if "\x00" in key:
-                    raise InvalidInput(path, "must not contain NUL characters in names")
+                    said = "must not contain NUL characters in names"
+                    raise InvalidInput(path, said if path else f"the event {said}")
                 if isinstance(inner, str | dict | list):
                     _refuse_depth_and_nul(inner, f"{path}.{key}" if path else key, depth + 1)
         else:

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from base.errors import InvalidInput
+from base.errors import InvalidInput, no_json
 from signals.importing import BadRow
 from signals.signal import TYPES
 
@@ -188,7 +188,7 @@ def plan_from(data: bytes) -> RowPlan:
     except msgspec.ValidationError as error:
         raise InvalidInput("mapping", str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput("mapping", f"is not valid JSON: {error}") from None
+        raise InvalidInput("mapping", f"is {no_json(error)}") from None
 
 
 def by_name(columns: Sequence[str]) -> RowPlan:
@@ -233,9 +233,9 @@ def from_csv(
             told = dict(zip(head, row, strict=False))
             is_below = is_below and len(row) < len(head) and not rows.is_told_apart(told)
             if len(row) > len(head):
-                yield BadRow("", f"has {len(row)} fields, the first line names {len(head)}", b"")
+                yield BadRow("", f"the row has {len(row)} fields, the first line names {len(head)}", b"")
             elif row and is_below:
-                fault = f"is part of a row, in line {lines.began} below a quotation mark that closes no field"
+                fault = f"this is part of a row, in line {lines.began} below a quotation mark that closes no field"
                 yield BadRow("", fault, b"")
             elif row:
                 yield called(rows, told)
@@ -279,9 +279,9 @@ class _Lines:
             self._ahead.extendleft(reversed(more))
             del self._taken[1:]
         if "limit" in str(error):
-            return f"has a field of more than {MOST_LETTERS:,} letters in line {self.began}"
+            return f"the row has a field of more than {MOST_LETTERS:,} letters in line {self.began}"
         return (
-            f"has a quotation mark in line {self.began} that opens a field and closes none:"
+            f"the row has a quotation mark in line {self.began} that opens a field and closes none:"
             " where a field is in quotation marks, those inside are doubled"
         )
 

@@ -90,7 +90,7 @@ class Exporter:
                 if fault is not None:
                     break
         except InvalidInput as error:
-            fault = f"{error.field} {error.message}"
+            fault = f"the receiver {error.message}" if error.field == "url" else f"{error.field} {error.message}"
         with transaction(self._sessions) as session:
             export = session.get_one(AudienceExport, number)
             exports.settle(export, fault or None, self._clock.now())

@@ -19,8 +19,10 @@ from campaigns.parts import parts
 from campaigns.presenting import fault
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from campaigns.views.logged import things
 from campaigns.watch import measures
 from render.snippet import snippet
+from signals import stream
 from signals.events import RejectedEvent
 from signals.shops import alike
 from signals.sourcehealth import WINDOWS, health
@@ -36,7 +38,7 @@ def index() -> ResponseReturnValue:
     with parts().transaction() as session:
         seen = measures(session, parts().blobs, parts().store, parts().queues, parts().now())
         untaken = RejectedEvent.replayed_at.is_(None)
-        rejected = session.scalars(select(RejectedEvent).where(untaken).order_by(RejectedEvent.id.desc()).limit(20))
+        changes = admin_log.entries(session, limit=30)
         return render_template(
             "system/index.html",
             standings=standings(seen),
@@ -45,12 +47,13 @@ def index() -> ResponseReturnValue:
             # Whoever looks at the page waits for what does not answer: nothing is asked again.
             waiting=waiting(parts().store if seen.store_up else None, None if seen.job_lag is None else parts().queues),
             sources=session.scalars(select(Source).order_by(Source.name)).all(),
-            rejected=rejected.all(),
+            rejected=stream.newest(session, stream.Wanted(status="untaken"), 20).entries,
             rejected_count=session.scalar(select(func.count()).select_from(RejectedEvent).where(untaken)) or 0,
             people=people.users(session),
             names=people.names(session),
             roles=ROLES,
-            changes=admin_log.entries(session, limit=30),
+            changes=changes,
+            things=things(session, changes),
             limit=contacts.limit(session),
             approval_rules=approvals.rules(session),
             looks=access_log.entries(session, limit=30),

@@ -152,6 +152,9 @@ def test_pages_of_an_erased_customer_promise_and_offer_nothing(web: Web, shop: S
     merges = admin.get(f"/customers/{ann}/merges").text
     assert "This customer was erased on" in merges
     assert not any(words in merges for words in (">Undo<", ">Find<"))
+    allowed, household = admin.get(f"/customers/{ann}/permissions").text, admin.get(f"/customers/{ann}/household").text
+    assert all("This customer was erased on" in said for said in (allowed, household))
+    assert not any(words in allowed for words in ("never asked", "Nobody has asked"))
     offer = admin.get(f"/customers/{ann}/offer").text
     assert "Nothing is offered to them" in offer
     assert "Help with what they called for" not in offer

@@ -211,6 +211,7 @@ def test_it_shows_two_who_may_be_one_side_by_side(shop: Shop, web: Web) -> None:
     }
     page = web.desk("admin").get("/customers/likely").text
     assert cells(page, ann, other) == expected
+    assert page.count(f'<td data-label="{ann}"') == page.count(f'<td data-label="{other}"') == 8, "a phone says whose"
     assert "One person: merge" in page
     assert "nothing merges them but a person" not in page
     veiled = web.desk("support").get("/customers/likely").text

@@ -47,10 +47,12 @@ def test_it_says_of_each_source_what_its_kind_means(shop: Shop, web: Web) -> Non
     for words in (
         "2 Mar 2026: its word counts in full",
         "Browser, from https://shop.example.com, since 2 Mar 2026: tells only what visitors do",
-        "Files, loaded by <code>latebind import</code>: their word counts in full. There is no key",
-        "Everybody can read the key, so it tells only what visitors do.",
+        "Files, without a key, loaded by <code>latebind import</code>: their word counts in full. Nobody can send",
+        "Everybody can see the key, so it tells only what visitors do.",
     ):
         assert words in page, words
+    assert '<td class="wrap-any">till</td><td>files, without a key</td>' in desk.get("/system/").text
+    assert 'till <span class="text-secondary small">files, without a key</span>' in desk.get("/system/traits/").text
 
 
 def test_it_says_what_is_wrong_with_a_source(web: Web) -> None:

@@ -184,6 +184,12 @@ def test_it_takes_a_quarantined_signal_again_when_the_plan_is_mended(shop: Shop,
     page = desk.get(f"/stream/refused/{number}").text
     assert "1 taken now" in page
     assert "Take it again" not in page
+    assert "and quarantined before. What was said of it then: “" in page
+    assert "Refused at first" not in page
+    (stored,) = (one for one in program.told("GET", "/signals?status=taken&name=Fitting Booked")["signals"])
+    assert f'href="/stream/taken/{stored["number"]}"' in page
+    assert f'href="/customers/{stored["profile"]}"' in page
+    assert "Taken later</span> before: <code>" in desk.get("/stream/?status=replayed").text
     assert told(program.call("POST", f"/signals/refused/{number}/replay"))["outcomes"] == {"duplicate": 1}
     assert program.told("POST", "/signals/replay", {"name": "Fitting Booked"})["outcomes"] == {"accepted": 1}
     listed = program.told("GET", "/signals?name=Fitting Booked")["signals"]
@@ -212,6 +218,21 @@ def test_it_says_why_a_refused_signal_cannot_be_taken_again_and_what_to_do(shop:
     with shop.sessions.begin() as session:
         session.execute(text("UPDATE rejected_event SET reason = 'product'"))
     assert "no signal. Mend it in the feed" in web.desk("support").get(f"/stream/refused/{number}").text
+
+
+def test_it_says_of_what_is_no_json_in_a_sentence_and_leads_there_from_the_system_page(shop: Shop, web: Web) -> None:
+    take(shop.intake, shop.source, [b'{"type": 1}}', b"[]", b'{"type": "track", "event": "X"}'], shop.now)
+    said = "The event is not valid JSON: trailing characters (byte 12)"
+    desk = web.desk("admin")
+    system = desk.get("/system/").text
+    rows = dict(
+        re.findall(r'<a href="(/stream/refused/\d+)">.*?data-label="Why" class="wrap-any"><div>(.*?)</div>', system)
+    )
+    by_field = ["<code>userId</code> or anonymousId must be given", said, "The event must be an object"]
+    assert sorted(rows.values()) == sorted(by_field)
+    broken = next(path for path, words in rows.items() if words == said)
+    assert f"Refused. {said}." in " ".join(desk.get(broken).text.split())
+    assert f"Refused</span> {said}</div>" in desk.get("/stream/").text
 
 
 def test_it_tells_what_a_signal_changed_in_words(shop: Shop, web: Web) -> None:

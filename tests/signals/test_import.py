@@ -151,7 +151,7 @@ def test_it_takes_ninety_nine_lines_of_a_hundred_and_lists_the_corrupt_one(
     result = loaded(cli, "events", "--allow-errors", str(file_of(tmp_path / "events.jsonl", lines)))
 
     assert "1980 taken, 0 known already, 0 contradicting, 20 refused" in result.output
-    assert "line 51: event: is not valid JSON" in result.output
+    assert "line 51: the event is not valid JSON: Input data was truncated" in result.output
     assert "line 251: userId: or anonymousId must be given" in result.output
     assert desk.rows("SELECT count(*) FROM event") == [(1980,)]
     assert desk.rows("SELECT count(*) FROM rejected_event") == [(20,)]

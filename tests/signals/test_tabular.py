@@ -110,7 +110,7 @@ def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: 
     assert result.exit_code == 1, "not all was taken"
     assert "2 taken, 0 known already, 0 contradicting, 3 refused" in result.output
     for words in ("row 2: timestamp: must be a moment", "row 3: properties.total: must be a number",
-                  "row 4: event: has 6 fields, the first line names 5"):  # fmt: skip
+                  "row 4: the row has 6 fields, the first line names 5"):  # fmt: skip
         assert words in result.output, words
     bodies = [json.loads(body) for (body,) in desk.rows("SELECT body FROM rejected_event WHERE field = 'timestamp'")]
     assert [(body["userId"], body["timestamp"]) for body in bodies] == [("u1", "someday")], "found by whom it names"

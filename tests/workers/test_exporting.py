@@ -230,6 +230,15 @@ def test_it_tries_a_receiver_again_and_tells_of_who_may_be_known(desk: Desk, rec
     assert (kept.row.fault, kept.row.attempts, kept.standing.members) == (None, 0, 0)
 
 
+def test_it_calls_an_address_at_fault_the_receiver_as_the_page_does(desk: Desk) -> None:
+    desk.shop.people("ann")
+    desk.answer("ann", 10)
+    desk.shop.send(desk.shop.consent("ann", True, "advertising"))
+    desk.export("https://127.0.0.1:1/", loopback=True)
+    desk.exporter.run()
+    assert (desk.kept().row.fault or "").startswith("the receiver ")
+
+
 def test_it_tells_nobody_from_a_copy_of_the_database(desk: Desk, receiver: Receiver, scheduler: Scheduler) -> None:
     shop = desk.shop
     shop.people("ann")

@@ -152,7 +152,7 @@ def _load(rows: Iterator[bytes | BadRow], source: str, first: int, unit: str) ->
                 raise SystemExit(INTERRUPTED) from None
             raise
     for bad in report.bad:
-        click.echo(f"{unit} {bad.line}: {bad.field or 'event'}: {bad.message}", err=True)
+        click.echo(f"{unit} {bad.line}: {InvalidInput(bad.field, bad.message)}", err=True)
     click.echo(
         f"{report.accepted} taken, {report.duplicates} known already, {report.conflicts} contradicting,"
         f" {report.rejected} refused"
@@ -177,7 +177,7 @@ def _show(rows: Iterator[bytes | BadRow], first: int) -> None:
                 read(row.strip(), Arrival(now))
                 click.echo(f"{number}: {row.strip().decode()}")
         except InvalidInput as error:
-            click.echo(f"{number}: refused: {error.field or 'event'}: {error.message}")
+            click.echo(f"{number}: refused: {error}")
 
 
 def _planner(mapping: Path | None) -> Callable[[Any], Rows]:
