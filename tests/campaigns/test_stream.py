@@ -264,6 +264,16 @@ def test_it_tells_what_a_signal_changed_in_words(shop: Shop, web: Web) -> None:
             assert inside not in told, (name, inside)
 
 
+def test_it_leads_from_a_call_about_a_household_to_it(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    shop.send({"type": "group", "userId": "ann", "groupId": "h1", "traits": {"type": "household", "size": 3}})
+    with shop.sessions.begin() as session:
+        number = session.scalar(text("SELECT max(id) FROM event WHERE type = 'group'"))
+    page = web.desk("support").get(f"/stream/taken/{number}").text
+    assert "With whom they live is found from all such calls" in page
+    assert f'href="/customers/{ann}/household"' in page
+
+
 def test_it_has_words_for_each_field_of_a_state_or_says_that_it_is_silent() -> None:
     state = ProfileState(
         categories={1: CategoryStats(1, 1, 1)}, views={1: Views(1, 1)}, reviews={1: Review("positive", 1)},
