@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from heapq import merge
 from itertools import islice
-from typing import Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
@@ -93,7 +93,7 @@ class Part:
 def newest(session: Session, wanted: Wanted, limit: int = SHOWN, before: str = "") -> Part:
     """The newest signals that fit, or those older than the part that told `before`, in the form of BEFORE."""
     bounds = dict(zip(KINDS, _bounds(session, before), strict=True))
-    read: dict[Kind, Callable[[Session, Wanted, int, Select[tuple[int]]], list[Entry]]] = {}
+    read: dict[Kind, Callable[[Session, Wanted, int, Select[Any]], list[Entry]]] = {}
     if wanted.status in (None, "taken", "repeat"):
         read["taken"] = _taken
     if wanted.status in (None, "quarantined", "refused", "untaken", "replayed"):
@@ -115,7 +115,7 @@ def newest(session: Session, wanted: Wanted, limit: int = SHOWN, before: str = "
     return Part(told, ".".join(map(str, (bounds | lowest).values())) if is_more else "")
 
 
-def _floor(session: Session, kind: Kind, reached: Select[tuple[int]], reach: int, passed: int) -> int:
+def _floor(session: Session, kind: Kind, reached: Select[Any], reach: int, passed: int) -> int:
     """The lowest number that was looked at, where there are older ones; else 0. `passed`: none below it was."""
     looked, table = reached.subquery(), _TABLES[kind]
     number, least = session.execute(select(func.count(), func.min(looked.c.id))).one()
@@ -200,7 +200,7 @@ def _is_passing(wanted: Wanted) -> bool:
     return wanted.source is None and not wanted.members
 
 
-def _reached(kind: Kind, wanted: Wanted, before: int) -> Select[tuple[int]]:
+def _reached(kind: Kind, wanted: Wanted, before: int) -> Select[Any]:
     """The numbers of a kind's signals that are looked through: the newest below a number, of the source that is wanted,
     and of those that were taken of the person."""
     table = _TABLES[kind]
@@ -216,7 +216,7 @@ def _reached(kind: Kind, wanted: Wanted, before: int) -> Select[tuple[int]]:
     return query.where(Event.profile_id.in_(wanted.members)) if wanted.members else query
 
 
-def _taken(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[int]]) -> list[Entry]:
+def _taken(session: Session, wanted: Wanted, limit: int, reached: Select[Any]) -> list[Entry]:
     fits: list[ColumnElement[bool]] = [Event.id.in_(select(reached.subquery().c.id))]
     if wanted.name:
         fits.append(or_(Event.name == wanted.name, and_(Event.name.is_(None), Event.type == wanted.name)))
@@ -236,7 +236,7 @@ def _taken(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[i
     ]  # fmt: skip
 
 
-def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[int]]) -> list[Entry]:
+def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[Any]) -> list[Entry]:
     query = select(RejectedEvent).where(RejectedEvent.id.in_(reached)).order_by(RejectedEvent.id.desc())
     match wanted.status:
         case "quarantined":
@@ -263,7 +263,7 @@ def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[tuple
     return found
 
 
-def _contradicting(session: Session, wanted: Wanted, limit: int, reached: Select[tuple[int]]) -> list[Entry]:
+def _contradicting(session: Session, wanted: Wanted, limit: int, reached: Select[Any]) -> list[Entry]:
     of = (Event.source_id == EventConflict.source_id, Event.message_id == EventConflict.message_id)
     columns = (
         EventConflict.id, EventConflict.source_id, EventConflict.received_at, EventConflict.body, Event.profile_id,

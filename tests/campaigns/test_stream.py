@@ -459,7 +459,8 @@ def test_it_ends_where_nothing_older_is_left_however_rare_what_is_asked_for(
     program = web.program("support")
 
     def all_of(asked: str) -> list[list[str]]:
-        parts, before = [], ""
+        parts: list[list[str]] = []
+        before: str | None = ""
         while before is not None:
             told = program.told("GET", f"/signals?limit={limit}&{asked}" + (f"&before={before}" if before else ""))
             parts.append([one["name"] for one in told["signals"]])
