@@ -154,6 +154,9 @@ def test_it_tells_and_changes_relations_by_the_api(web: Web) -> None:
     made = program.told("POST", "/relations/by-hand", pair)
     told = program.told("GET", "/relations")
     assert told["complements"] == [{"category": "cameras", "other": "cards", "orders": 0, "lift": 0.0, "by_hand": True}]
+    page = web.desk("manager").get("/relations/").text
+    for label in ("Who bought", "is offered", "Orders with both", "Likelier by"):
+        assert f'<td data-label="{label}"' in page, "a phone has no row of titles"
     assert program.call("POST", "/relations/by-hand", pair).status_code == 409
     wrong = {"kind": "interval", "category": "cameras", "other": "cards", "days": 3}
     for body, field in (
