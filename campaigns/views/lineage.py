@@ -50,12 +50,13 @@ def trust(source_id: int) -> ResponseReturnValue:
             wanted = forms.whole(request.form, "trust")
             lineage.set_trust(session, source_id, -1 if wanted is None else wanted, parts().now(), actor())
     except InvalidInput as error:
-        return _page(error, {}), 400
+        return _page(error, request.form, source_id), 400
     flash("The trust is changed.")
     return redirect(url_for("lineage.show"))
 
 
-def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
+def _page(fault: InvalidInput | None, values: Mapping[str, str], at: int | None = None) -> str:
+    """`at`: the source whose trust was not understood."""
     with parts().transaction() as session:
         return render_template(
             "system/traits.html",
@@ -65,4 +66,5 @@ def _page(fault: InvalidInput | None, values: Mapping[str, str]) -> str:
             most=MOST_TRUST,
             fault=fault,
             values=values,
+            at=at,
         )

@@ -27,7 +27,10 @@ def test_it_says_of_every_value_from_where_and_since_when(shop: Shop, web: Web) 
     cells = dict(re.findall(r'<td data-label="What"[^>]*>([^<]+)</td>(.*?)</tr>', page, re.DOTALL))
     assert cells.keys() == {one["name"] for one in known}
     for name, cell in cells.items():
-        assert re.findall(r'data-label="(?:From|When)"[^>]*>([^<]*)<', cell) == ["shop", "2 Mar 2026, 12:00"], name
+        assert re.findall(r'data-label="(?:From|Since|Newest|As of)"[^>]*>([^<]*)<', cell) == [
+            "shop",
+            "2 Mar 2026, 12:00",
+        ], name
     assert f"/customers/{ann}/known" in web.desk("support").get(f"/customers/{ann}").text
 
 
@@ -66,6 +69,8 @@ def test_it_has_a_trait_go_by_a_policy_and_a_source_be_believed_more(shop: Shop,
     for path, form in (("", {"name": "", "policy": "longest"}), (f"sources/{shop.source.id}", {"trust": "5000"})):
         answer = desk.post(f"/system/traits/{path}", **form)
         assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), path
+    assert f">Trust in {shop.source.name}: must be" in answer.text
+    assert 'name="trust" value="5000"' in answer.text, "what was typed stays"
     assert told(program.call("PUT", f"/sources/{shop.source.id}/trust", {"trust": 5000}), 400)["field"] == "trust"
     assert program.call("PUT", "/sources/999/trust", {"trust": 5}).status_code == 404
     assert web.desk("manager").get("/system/traits/").status_code == 403
