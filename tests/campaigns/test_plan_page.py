@@ -1,0 +1,44 @@
+"""The page of the tracking plan."""
+
+from __future__ import annotations
+
+from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web
+
+
+def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:
+    desk, program = web.desk("admin"), web.program("admin")
+    desk.get("/system/tracking-plan/")
+    form = {"name": "Fitting Booked", "strict": "1", "p0": "size", "type0": "text", "required0": "1",
+            "values0": "S, M", "p3": "height", "type3": "number", "least3": "50", "most3": "250"}  # fmt: skip
+    assert desk.post("/system/tracking-plan/", **form).status_code == 302
+    (event,) = program.told("GET", "/tracking-plan")["events"]
+    assert event["definition"]["strict"] is True
+    assert event["definition"]["properties"]["height"]["most"] == 250
+    page = desk.get(f"/system/tracking-plan/?event={event['id']}").text
+    for words in ('value="S, M"', 'value="250"', "one of S, M"):
+        assert words in page, words
+    for field, bad in (
+        ("values1", {"p1": "n", "type1": "whole", "values1": "x"}),
+        ("least1", {"p1": "n", "least1": "x"}),
+        ("type1", {"p1": "n", "type1": "odd"}),
+        ("p1", {"p1": "size"}),
+        ("name", {"name": ""}),
+    ):
+        answer = desk.post("/system/tracking-plan/", **(form | bad))
+        assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), field
+    assert desk.post(f"/system/tracking-plan/sources/{shop.source.id}", closed="1").status_code == 302
+    assert "planned events only" in desk.get("/system/tracking-plan/").text
+    assert desk.post(f"/system/tracking-plan/{event['id']}/remove").status_code == 302
+    assert program.told("GET", "/tracking-plan")["events"] == []
+    assert program.call("DELETE", f"/tracking-plan/{event['id']}").status_code == 404
+
+
+def test_bounds_of_a_planned_property_are_written_as_people_write_numbers(shop: Shop, web: Web) -> None:
+    bounds = {"price": {"type": "number", "least": 0, "most": 2_500_000}}
+    made = web.program("admin").told(
+        "PUT", "/tracking-plan", {"name": "Bid", "definition": {"properties": bounds, "strict": False}}
+    )
+    page = web.desk("admin").get(f"/system/tracking-plan/?event={made['id']}").text
+    assert ", from 0, up to 2500000" in page
+    assert 'value="2500000"' in page

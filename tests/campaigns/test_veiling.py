@@ -1,0 +1,42 @@
+"""What names or reaches people is hidden from support."""
+
+from __future__ import annotations
+
+from campaigns.veiling import body_of, veiled
+
+
+def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
+    body = {
+        "userId": 123456789, "anonymous_id": "device-17", "loyaltyId": "L1", "email": "ann@example.com",
+        "said": "ann@example.com, 0043 660 123 45 67, order 5001", "ann@example.com": 1, "email_verified": True,
+        "shipping_address": {"street": "Long Street 1", "city": "Graz", "phone": "+436601234567"},
+        "context": {"ip": "192.0.2.7"}, "phones": ["+43 660 1234567"], "total": 79.5, "address": "Long Street 1",
+    }  # fmt: skip
+    seen = veiled(body)
+    assert seen == {
+        "userId": "12•••89", "anonymous_id": "de•••17", "loyaltyId": "L•••", "email": "a•••@example.com",
+        "said": "a•••@example.com, •••, order 5001", "a•••@example.com": 1, "email_verified": True,
+        "shipping_address": {"street": "•••", "city": "Graz", "phone": "•••"},
+        "context": {"ip": "•••"}, "phones": ["•••"], "total": 79.5, "address": "•••",
+    }  # fmt: skip
+    person = {"name": "Ann Lee", "firstName": "Ann", "last_name": "Lee", "birth_date": "1984-02-01",
+              "date-of-birth": "1984-02-01", "street": "Long Street 1", "city": "Graz",
+              "children": [{"name": "Tim"}]}  # fmt: skip
+    assert veiled({"event": "Product Viewed", "name": "Runner", "traits": person}) == {
+        "event": "Product Viewed", "name": "Runner",
+        "traits": {"name": "•••", "firstName": "•••", "last_name": "•••", "birth_date": "•••", "date-of-birth": "•••",
+                   "street": "•••", "city": "Graz", "children": [{"name": "•••"}]},
+    }  # fmt: skip
+    told = {"iban": "DE89370400440532013000", "contact_name": "Ann Lee", "phoneNumber": "228 123456", "tax_id": "12/3",
+            "customerName": "Ann Lee", "deliveryNote": "key under the mat", "passport": "C01X00T47",
+            "homeAddress": "12 Main Street", "mobilePhone": 491721234567, "billing_name": "Ann Lee",
+            "customer_id": 4711, "userphones": [491721234567, "0228/123456"], "guest": {"name": "Ann Lee"},
+            "callback": {"number": 491721234567}}  # fmt: skip
+    assert veiled(told) == dict.fromkeys(told, "•••") | {
+        "userphones": ["•••", "•••"], "guest": {"name": "•••"}, "callback": {"number": "•••"},
+    }  # fmt: skip
+    plain = {"name": "Runner", "order": 491721234567, "phonecase": "S23",
+             "products": [{"name": "Runner", "sku": 1234567}], "phone_verified": True, "total": 79.5}  # fmt: skip
+    assert veiled(plain) == plain
+    assert body_of("{broken", whole=False) is None
+    assert body_of("{broken", whole=True) == "{broken"
