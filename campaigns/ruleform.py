@@ -149,6 +149,10 @@ def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str
     if condition.kind in ("text", "any") and comparison in ("=", "not"):
         if not typed_value:
             raise InvalidInput(f"row {number + 1}", "needs a value")
+        if condition.values:
+            typed_value = typed_value.lower().replace(" ", "_")
+            if typed_value not in condition.values:
+                raise InvalidInput(f"row {number + 1}", f"needs one of {', '.join(condition.values).replace('_', ' ')}")
         alike: list[str | float | bool] = [typed_value]
         if condition.kind == "any":
             alike = _alike(refuse_grouped(typed_value, f"row {number + 1}"))
@@ -236,6 +240,8 @@ def _typed_value(condition: Condition, node: Mapping[str, Any]) -> str | None:
         return value[0] if is_alike and condition.kind == "any" else None
     if condition.kind == "yes/no":
         return None if op != "=" or not isinstance(value, bool) else "yes" if value else "no"
+    if isinstance(value, str) and condition.values:
+        return value.replace("_", " ") if op == "=" and value in condition.values else None
     if isinstance(value, str):
         return value if op == "=" and (condition.kind == "text" or _alike(value) == [value]) else None
     if isinstance(value, bool) and condition.kind == "any" and op == "=" and is_identifying(str(node.get("name", ""))):

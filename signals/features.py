@@ -172,6 +172,15 @@ _PURCHASES: Final = (
     _count("orders.amount", "cents", "Spent on all orders.", _ORDER, readings.amount),
     _since("orders.days_since", "Since the last order.", _ORDER, readings.days_since),
     _count("orders.by_mail", "orders", "Orders out of a mail (context.campaign.medium).", _ORDER, readings.by_mail),
+    Feature(
+        "lifecycle.stage",
+        "text",
+        "",
+        'Where they stand as a customer: "prospect", "new", "active", "at_risk" or "lapsed".',
+        "signals/stages.py",
+        "never: who has no order is a prospect",
+        readings.stage,
+    ),
 )
 _BEHAVIOUR: Final = (
     _since("person.known_days", "Since the first signal.", "any signal", readings.known_days),

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from signals import carts, routes
+from signals import carts, routes, stages
 from signals.moments import day_of, seconds_of, today_of, unix_ms
 from signals.state import CategoryStats, ProfileState, Trait, interval, order_days
 
@@ -117,6 +117,11 @@ def due_ratio(facts: RuleFacts, params: Params) -> Value:
     """Days since the last purchase by the usual gap."""
     since, between = days_since(facts, params), interval_days(facts, params)
     return None if since is None or between is None else since / between
+
+
+def stage(facts: RuleFacts, params: Params) -> Value:
+    """The stage of the customer's life."""
+    return stages.stage(facts.state, facts.today)
 
 
 def by_mail(facts: RuleFacts, params: Params) -> Value:

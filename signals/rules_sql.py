@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Boolean, Double, and_, case, cast, false, func, literal, not_, or_, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
-from signals import routes
+from signals import routes, stages
 from signals.documents import Condition, Document, Expression, bought
 from signals.history import History
 from signals.history_sql import happened
@@ -179,6 +179,22 @@ def _route(document: Document, params: Params) -> Expression:
     )
 
 
+def _stage(document: Document, params: Params) -> Expression:
+    silent = document.days_since("last_order_day")
+    usual = func.coalesce(_interval(document, Params()), literal(stages.NO_RHYTHM_DAYS, Double))
+
+    def is_silent_for(gaps: int, least: int) -> Condition:
+        return silent >= func.greatest(gaps * usual, literal(least, Double))
+
+    return case(
+        (silent.is_(None), "prospect"),
+        (is_silent_for(stages.LAPSE_GAPS, stages.LAPSE_LEAST_DAYS), "lapsed"),
+        (is_silent_for(stages.RISK_GAPS, stages.RISK_LEAST_DAYS), "at_risk"),
+        (document.whole("order_days", 0) > document.whole("order_days", -1), "active"),
+        else_="new",
+    )
+
+
 _Read = Callable[[Document, Params], Expression]
 
 
@@ -272,6 +288,7 @@ _FEATURES: Final[Mapping[str, _Read]] = {
     "orders.amount": _amount,
     "orders.days_since": _purchase_days,
     "orders.by_mail": _count("mail_orders"),
+    "lifecycle.stage": _stage,
     "person.known_days": _since("since_day"),
     "views.count": _looks,
     "views.days_since": _days_since_looked,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from signals.stages import STAGES
+
 Kind = Literal["whole", "number", "cents", "share", "yes/no", "text", "any"]
 
 
@@ -20,7 +22,8 @@ class Condition:
     """One thing that may be asked. `key` is its value in a form, "" where none offers it; `field` the catalogue's name.
 
     `kind` says what its value is: text, or any sort of thing as traits are. `named`: who asks gives the name. In
-    `words` an ellipsis stands for the days or the name, "the category" or "it" for the category.
+    `words` an ellipsis stands for the days or the name, "the category" or "it" for the category. `values`: there are
+    no others.
     """
 
     key: str
@@ -31,6 +34,7 @@ class Condition:
     days: bool = False
     name: str = ""
     named: bool = False
+    values: tuple[str, ...] = ()
 
     @property
     def needs(self) -> str:
@@ -64,6 +68,7 @@ CONDITIONS: Final = (
     Condition("orders_within", "orders in the last … days", "orders.count", "whole", days=True),
     Condition("last_order", "days since the last order", "orders.days_since", "whole"),
     Condition("spent_all", "spent in all", "orders.amount", "cents"),
+    Condition("stage", "where they stand as a customer", "lifecycle.stage", "text", values=STAGES),
     Condition("cart", "lines in the cart", "cart.count", "whole"),
     Condition("cart_hours", "hours since the cart changed", "cart.hours_since", "whole"),
     Condition("clicks", "clicks in our mails", "mail.clicks", "whole"),
@@ -200,7 +205,8 @@ def _compared(node: Mapping[str, Any], comparison: str, categories: Mapping[str,
     if node["op"] in WITHOUT_VALUE:
         return f"{what} {comparison}"
     values = value if isinstance(value, list) else [value]
-    return f"{what} {comparison} {', '.join(dict.fromkeys(_value(one, kind) for one in values))}"
+    said = dict.fromkeys(_value(one, kind) for one in values)
+    return f"{what} {comparison} {', '.join(one.replace('_', ' ') if asked and asked.values else one for one in said)}"
 
 
 def _what(asked: Condition, node: Mapping[str, Any], categories: Mapping[str, str]) -> str:

@@ -32,6 +32,7 @@
     if (!event.target.matches(".rule-condition")) return;
     const row = event.target.closest(".rule-row"), needs = event.target.selectedOptions[0].dataset.needs || "";
     const value = row.querySelector(".needs-value");
+    if (value) value.setAttribute("list", event.target.selectedOptions[0].dataset.values || "rule-values");
     if (value && !value.value) row.querySelector(".needs-comparison").value = needs.split(" ").includes("word") ? "=" : ">=";
   });
   // The number beside a rule is of the rule before, until the rule that is being typed has been counted.

@@ -17,7 +17,10 @@ from campaigns.parts import parts
 from campaigns.retention import Policy
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from signals.moments import today_of
 from signals.profiles import ProfileStateRow
+from signals.stages import stage
+from signals.state import decode
 
 EXPIRED = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 300" width="600" height="300" role="img"
 aria-label="Expired: no copy is kept any more"><rect width="600" height="300" fill="#e6e8eb"/>
@@ -79,6 +82,7 @@ def page(profile: int, *, fault: str = "", typed: Mapping[str, str] | None = Non
             names=customers.names(session, root.id),
             state=document,
             state_at=row.updated_at if row else None,
+            stage=stage(decode(row.encoded), today_of(parts().now())) if row else None,
             spending=customers.spending(session, people),
             page=told,
             fault=fault,

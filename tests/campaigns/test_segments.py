@@ -139,6 +139,10 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
         ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
         (
+            {"name": "Runners", "condition-0": "stage", "comparison-0": "=", "value-0": "gone"},
+            "needs one of prospect, new, active, at risk, lapsed",
+        ),
+        (
             {"name": "Runners", "condition-0": "trait", "name-0": "surname", "comparison-0": "=", "value-0": "Lee"},
             "its value is kept sealed",
         ),
@@ -178,7 +182,7 @@ def test_it_shows_every_rule_that_rows_can_say_as_it_was_typed(join: str) -> Non
         "condition-1": "trait", "name-1": "vip", "comparison-1": "not", "value-1": "yes", "tie-1": "1",
         "condition-3": "spent_all", "comparison-3": ">", "value-3": "12.5",
         "condition-5": "intent", "comparison-5": "=", "value-5": "puppy", "tie-5": "1",
-        "condition-6": "out-4", "tie-6": "1", "condition-7": "cart", "comparison-7": "missing",
+        "condition-6": "out-4", "tie-6": "1", "condition-7": "stage", "comparison-7": "not", "value-7": "at risk",
     }  # fmt: skip
     rule = ruleform.read(form)
     parse(rule, {})
@@ -187,7 +191,7 @@ def test_it_shows_every_rule_that_rows_can_say_as_it_was_typed(join: str) -> Non
     again = {f"{name}-{number}": value for number, row in enumerate(shown) for name, value in row.items() if value}
     assert ruleform.read(again | {"join": join}) == rule
     assert [row["tie"] for row in shown] == ["", "1", "", "1", "1", ""]
-    assert [row["value"] for row in shown] == ["30", "yes", "12.5", "puppy", "", ""]
+    assert [row["value"] for row in shown] == ["30", "yes", "12.5", "puppy", "", "at risk"]
 
 
 def test_it_finds_a_trait_whatever_sort_its_value_is_of(shop: Shop, web: Web) -> None:
@@ -221,6 +225,10 @@ def test_it_says_rules_in_a_line() -> None:
         (
             {"condition-0": "since", "category-0": "shoes", "comparison-0": "missing"},
             "days since they last bought Shoes is not known",
+        ),
+        (
+            {"condition-0": "stage", "comparison-0": "=", "value-0": "At risk"},
+            "where they stand as a customer is at risk",
         ),
         (two_of_three() | {"join": "any"}, "(agreed to mails and not: agreed to push messages) or in “Runners”"),
         (two_of_three() | {"join": "all"}, "(agreed to mails or not: agreed to push messages) and in “Runners”"),
