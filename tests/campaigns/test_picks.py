@@ -55,6 +55,7 @@ def picking(plan: Plan) -> Offer:
 
 
 @pytest.mark.feature("CM-41")
+@pytest.mark.feature("DE-06")
 def test_it_makes_whole_lines_of_an_upgrade_with_their_tiers(stocked: Shop) -> None:
     plan = planned(stocked, how="upgrade", products=["eos-2"])
     offer = picking(plan)

@@ -114,6 +114,25 @@ def test_it_pages_backwards_through_all_that_was_quarantined_and_through_all_kin
     assert program.call("GET", "/signals?limit=501").status_code == 400
 
 
+@pytest.mark.feature("DE-02")
+def test_it_flags_a_signal_whose_id_was_taken_by_another_and_leads_to_the_one_that_counts(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    first = shop.order("ann", "Shoes", shop.now) | {"messageId": "one"}
+    bodies = [msgspec.json.encode(one) for one in (first, first, first | {"properties": {"order_id": "o9"}})]
+    outcomes = take(shop.intake, shop.source, bodies, shop.now)
+    assert [outcome.status for outcome in outcomes] == ["accepted", "duplicate", "conflict"]
+    support = web.desk("support")
+    page = support.get("/stream/?name=Order+Completed").text
+    (other,) = re.findall(r'href="(/stream/contradicting/[0-9]+)"', page)
+    (counts,) = re.findall(r'href="(/stream/taken/[0-9]+)"', page)
+    assert "Contradicting" in page
+    told = support.get(other).text
+    assert "Its message id was taken by a signal with other content; it changed nothing." in told
+    assert ("o9" in told, f'href="{counts}"' in told) == (True, True)
+    assert "counts for" not in told
+    assert f'It counts for <a href="/customers/{ann}">' in support.get(counts).text
+
+
 def test_it_finds_a_customers_signals_with_no_address_in_a_url(shop: Shop, web: Web) -> None:
     ann, _ = shop.people("ann", "bob")
     support = web.desk("support")

@@ -242,6 +242,7 @@ def test_it_explains_every_reason_for_having_no_product(code: str) -> None:
     assert decide(world, again, NOON, 1).slots[0].offer == PICKED
 
 
+@pytest.mark.feature("DE-06")
 def test_it_picks_at_a_real_open_follows_the_click_and_can_be_replayed(
     client: FlaskClient, mail: Mail, parts: Parts, render_settings: Settings
 ) -> None:

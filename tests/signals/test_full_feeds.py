@@ -145,6 +145,13 @@ def test_it_does_not_believe_a_feed_that_leaves_out_too_much(desk: Desk) -> None
     assert (health.held_back, health.products, health.gone) == (0, 7, 3)
 
 
+@pytest.mark.feature("DE-06")
+def test_it_believes_a_feed_that_leaves_out_a_fifth(desk: Desk) -> None:
+    full(desk, ALL)
+    report = full(desk, ALL[:8], 1)
+    assert (report.gone, report.held_back, gone(desk)) == (2, 0, ["p8", "p9"])
+
+
 def test_it_does_not_believe_a_feed_whose_refused_items_are_too_many_to_remember(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
