@@ -6,11 +6,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
-from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
 
 from base import keys, stores
 from base.clock import FixedClock
@@ -18,10 +15,10 @@ from base.db import Sessions
 from base.embedded import ValkeyServer
 from base.processes import free_port
 from base.settings import Settings
-from signals import journal
 from signals.erasure import erase
 from signals.state import ProfileState, decode
 from tests.campaigns.shop import Shop
+from tests.signals.slowly import uncommitted
 from workers.restarts import Restarts
 
 
@@ -86,39 +83,18 @@ def test_it_writes_states_again_that_a_power_cut_threw_back(
 
 
 def test_it_writes_a_state_again_that_was_still_to_be_committed_when_others_were_safe(
-    settings: Settings,
-    sessions: Sessions,
-    clock: FixedClock,
-    server: ValkeyServer,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings, sessions: Sessions, clock: FixedClock, server: ValkeyServer, tmp_path: Path
 ) -> None:
     store = stores.connect(server.url)
     shop = Shop(replace(settings, redis_url=server.url), sessions, store, clock)
     shop.people("ada", "bo")
     restarts = Restarts(sessions, store, shop.intake)
     restarts.look()
-    numbered, commits = Event(), Event()
-    append = journal.append
-
-    def slowly(session: Session, *given: Any) -> None:
-        monkeypatch.setattr(journal, "append", append)
-        numbered.set()
-        assert commits.wait(30)
-        append(session, *given)
-
-    monkeypatch.setattr(journal, "append", slowly)
-    slow = Thread(target=shop.send, args=(shop.order("ada", "shoes", clock.now()),))
-    slow.start()
-    try:
-        assert numbered.wait(30)
+    with uncommitted(lambda: shop.send(shop.order("ada", "shoes", clock.now()))):
         shop.send(shop.order("bo", "shoes", clock.now()))
         assert [restarts.look() for _ in range(2)] == [0, 0]
         assert store.waitaof(1, 0, 5000)
         shutil.copytree(tmp_path / "valkey", tmp_path / "as it was")
-    finally:
-        commits.set()
-        slow.join(30)
     assert orders(shop, "ada") == 1
     thrown_back(server, tmp_path)
     assert (orders(shop, "ada"), orders(shop, "bo")) == (0, 1), "the store came back older"
