@@ -27,6 +27,7 @@ LOCK_MS = 10_000
 POOL_WAIT_SECONDS = 5
 SILENT_SECONDS = 20
 QUERY_CANCELED: Final = "57014"
+"""PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
 _TOO_MANY_CONNECTIONS: Final = "53300"
 
 

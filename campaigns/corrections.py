@@ -52,7 +52,6 @@ Place = tuple[int, int]
 Round = tuple[str, Word, bool]
 """A correction: message id, word, whether it stands."""
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
-Case = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")]
 
 
 class CorrectionIn(Struct, frozen=True, forbid_unknown_fields=True):

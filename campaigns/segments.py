@@ -29,7 +29,6 @@ SIZE_DAYS: Final = 400
 """Sizes older than this are forgotten."""
 EDIT_SECONDS: Final = 5
 """A count beside an editor that takes longer is given up."""
-"""PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
 MOST_DUE: Final = 50
 """Segments counted in one go."""
 Found = TypeVar("Found")

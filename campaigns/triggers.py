@@ -40,7 +40,7 @@ from signals.profiles import Profile
 
 LOOK_EVERY: Final = timedelta(seconds=20)
 """How often it is looked for people who did the thing."""
-_EMPTIED: Final = literal_column(emptied("event.order_id", "profile.root_id"), Boolean())
+_EMPTIED: Final = literal_column(emptied("did.order_id", "did.profile_id"), Boolean())
 
 
 def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
@@ -52,8 +52,15 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
     terms = msgspec.convert(campaign.trigger, Trigger)
     since = max(campaign.due_at or now, now - timedelta(hours=terms.within_hours))
     until = now if campaign.ends_at is None else min(campaign.ends_at, now)
+    # Under any of the profiles that were merged into them.
+    member = aliased(Profile)
+    entered = exists().where(
+        TriggerEntry.campaign_id == campaign.id,
+        TriggerEntry.profile_id == member.id,
+        member.root_id == Profile.root_id,
+    )
     query = (
-        select(Profile.root_id.label("profile_id"), func.min(Event.id).label("event_id"))
+        select(Profile.root_id.label("profile_id"), Event.id.label("event_id"), Event.order_id)
         .join(Profile, Profile.id == Event.profile_id)
         .where(
             Event.received_at >= since,
@@ -61,30 +68,25 @@ def due(session: Session, campaign: Campaign, now: datetime) -> Subquery:
             Event.event_time <= until,
             is_named(terms.event),
             Event.folds,
+            ~entered,
         )
-        .group_by(Profile.root_id)
     )
     categories: ColumnElement[list[int]] = Event.category_ids.expression
     kind = kind_of("track", terms.event)
     if kind == "order":
-        query = query.where(not_(Event.void), not_(_EMPTIED))
+        query = query.where(not_(Event.void))
         categories = func.coalesce(Event.left_category_ids, Event.category_ids)
     elif kind == "order_update":
-        query = query.where(_stands(), not_(_EMPTIED))
+        query = query.where(_stands())
     if terms.category is not None:
         number = rulebook.categories(session).get(terms.category)
         if number is None:
             raise InvalidInput("trigger.category", f"names the category {terms.category}, which there is not")
         query = query.where(literal(number) == any_(categories))
-    did = query.subquery("did")
-    # Under any of the profiles that were merged into them.
-    member = aliased(Profile)
-    entered = exists().where(
-        TriggerEntry.campaign_id == campaign.id,
-        TriggerEntry.profile_id == member.id,
-        member.root_id == did.c.profile_id,
-    )
-    return select(did).where(~entered).subquery("due")
+    # Whether an order was emptied is looked up one by one, so only of those that nobody has entered for.
+    did = query.cte("did").prefix_with("MATERIALIZED")
+    items = select(did.c.profile_id, func.min(did.c.event_id).label("event_id")).group_by(did.c.profile_id)
+    return (items.where(not_(_EMPTIED)) if kind in ("order", "order_update") else items).subquery("due")
 
 
 def _stands() -> ColumnElement[bool]:

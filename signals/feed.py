@@ -13,36 +13,30 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import IO, Any, Final, Literal
-from xml.etree import ElementTree
 
 import msgspec
 
 from base.errors import InvalidInput, no_json
-from signals import feedtsv
+from signals import feedtsv, feedxml
 from signals.currencies import exponent
 from signals.foldevent import MAX_CENTS
 from signals.state import MAX_PRODUCT_ID
 
 Format = Literal["tsv", "xml", "json"]
 FORMATS: Final[tuple[Format, ...]] = ("tsv", "xml", "json")
-CHANGEABLE: Final = frozenset(
-    {"id", "price", "sale_price", "sale_price_effective_date", "availability", "quantity"}
-)  # fmt: skip
+CHANGEABLE: Final = frozenset({"id", "price", "sale_price", "sale_price_effective_date", "availability", "quantity"})
 """What a change of price and stock may tell."""
 TEXT_LENGTH: Final = 500
 LINK_LENGTH: Final = 2_000
 COMPLEMENTS: Final = 20
 STOCK: Final = 1_000_000_000
 TIERS: Final = 1_000
-DEPTH: Final = 100
-"""Elements of XML in each other."""
 
 # A comma groups thousands and nothing else: "15,00 EUR" is no 1,500 euros.
 _AMOUNT: Final = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
 _MONEY: Final = re.compile(
     rf"(?P<amount>{_AMOUNT})\s*(?P<currency>[A-Za-z]{{3}})|(?P<first>[A-Za-z]{{3}})\s*(?P<then>{_AMOUNT})"
 )
-_DECLARATION: Final = len(b"<!DOCTYPE") - 1
 _HUMP: Final = re.compile(r"([a-z0-9])([A-Z])")
 _ABSENT: Final = frozenset({"out_of_stock", "preorder", "backorder"})
 _PRESENT: Final = frozenset({"in_stock", "limited_availability"})
@@ -140,7 +134,7 @@ def entries(stream: IO[bytes], format_: Format, encoding: str | None = None) -> 
         case "tsv":
             return feedtsv.items(stream, encoding, _attribute)
         case "xml":
-            return _from_xml(stream)
+            return feedxml.items(stream, _attribute)
         case "json":
             return _from_json(stream.read())
 
@@ -183,57 +177,6 @@ def product(item: Mapping[str, Any]) -> FeedProduct:
     return change(item).whole()
 
 
-def _from_xml(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    parser: ElementTree.XMLPullParser[ElementTree.Element] = ElementTree.XMLPullParser(("start", "end"))
-    within: list[_Open] = []
-    empty, tail = True, b""
-    try:
-        while chunk := stream.read(1 << 16):
-            # The end of the piece before is looked at again, for a declaration that the cut went through.
-            if b"<!DOCTYPE" in (seen := tail + chunk):
-                raise InvalidInput("", "must not declare a document type")
-            if b"\x00" in chunk:
-                raise InvalidInput("", "must be written in UTF-8 or another encoding without NUL bytes")
-            tail = seen[-_DECLARATION:]
-            parser.feed(chunk)
-            empty = False
-            yield from _items(parser, within)
-            for element, _ in within:
-                # What has ended was read, and is let go whatever it is: else a long feed fills the memory.
-                del element[:]
-        parser.close()
-        yield from _items(parser, within)
-    except ElementTree.ParseError as error:
-        raise InvalidInput("", f"is not well-formed XML: {error}") from None
-    except (LookupError, ValueError):
-        # The encoding that it names is none, none of text, or one of several bytes a character, such as Shift JIS.
-        raise InvalidInput("", "names an encoding that cannot be read here: write the feed in UTF-8") from None
-    if empty:
-        raise InvalidInput("", "is empty")
-
-
-_Open = tuple[ElementTree.Element, dict[str, Any] | None]
-"""An element that has not ended, with what was read of it where it is an item."""
-
-
-def _items(parser: ElementTree.XMLPullParser[ElementTree.Element], within: list[_Open]) -> Iterator[dict[str, Any]]:
-    """The items that have ended. `within` are the elements that have not, the outermost first; it is kept."""
-    for event, element in parser.read_events():  # type: ignore[misc]
-        if not isinstance(element, ElementTree.Element):
-            continue
-        if event == "start":
-            if len(within) == DEPTH:
-                raise InvalidInput("", f"has elements more than {DEPTH} deep in each other")
-            within.append((element, {} if _local(element.tag) in ("item", "entry") else None))
-            continue
-        _, item = within.pop()
-        outer = within[-1][1] if within else None
-        if outer is not None:
-            outer.setdefault(_attribute(_local(element.tag)), (element.text or element.get("href") or "").strip())
-        if item is not None:
-            yield item
-
-
 def _from_json(data: bytes) -> Iterator[dict[str, Any]]:
     try:
         tree = msgspec.json.decode(data)
@@ -244,10 +187,6 @@ def _from_json(data: bytes) -> Iterator[dict[str, Any]]:
     if not isinstance(tree, list):
         raise InvalidInput("products", "must be a list")
     yield from map(spelt, tree)
-
-
-def _local(tag: str) -> str:
-    return tag.rsplit("}", 1)[-1]
 
 
 def _attribute(name: str) -> str:

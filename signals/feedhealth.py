@@ -33,7 +33,7 @@ class FeedDay(Model):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why items were refused: the attribute, what is wrong with it and how often."""
+    """Why items were refused: the attribute, what is wrong with it and how often, of those that are listed."""
 
     field: str
     message: str

@@ -18,6 +18,8 @@ from base.errors import InvalidInput
 
 FAULT: Final = "\t"
 """The attribute, whose name no feed can have, that says what is wrong with an item as a whole."""
+MOST_COLUMNS: Final = 1_000
+"""Of a feed: each has its name read, and each item is looked through for all of them."""
 MOST_LINES: Final = 200
 """Lines over which a value in quotation marks may go."""
 MOST_OPEN: Final = 1_000
@@ -29,7 +31,10 @@ def items(stream: IO[bytes], encoding: str | None, attribute: Callable[[str], st
     text = io.TextIOWrapper(stream, encoding=encoding or "utf-8-sig", errors="strict" if encoding else "replace")
     try:
         lines = (line.rstrip("\n") for line in text)
-        head = [attribute(_plain(name)) for name in next(lines, "").split("\t")]
+        first = next(lines, "")
+        if first.count("\t") >= MOST_COLUMNS:
+            raise InvalidInput("", f"the first line must name at most {MOST_COLUMNS:,} columns")
+        head = [attribute(_plain(name)) for name in first.split("\t")]
         if "id" not in head:
             raise InvalidInput("id", "the first line must name the columns, tab-separated, id among them")
         for row in _rows(lines, len(head)):

@@ -144,41 +144,26 @@ def take_products(
     Raises Unavailable when a store is away (what was stored stays; sending the feed again is safe) and InvalidInput
     when the feed itself cannot be read further.
     """
-    report = FeedReport()
+    report, at = FeedReport(), came or now
+    numbered = enumerate(items)
     try:
-        _take(intake, sender, items, now, telling, came or now, report)
+        while chunk := list(islice(numbered, CHUNK)):
+            read = [_read(index, item, telling) for index, item in chunk]
+            intake.categories.learn(_spellings(one[2] for one in read), create=True)
+            room = max(0, LISTED - report.refused)
+            stored = intake.settle(partial(_store, intake, sender, read, telling, now, at, room))
+            publish_products(intake, stored.ids)
+            report.stored += len(stored.ids)
+            report.older += stored.older
+            report.refused += len(stored.bad)
+            report.unread.update(stored.unread[: MOST_UNREAD - len(report.unread)])
+            report.rejected += stored.bad if telling == "changes" else stored.bad[: SHOWN - len(report.rejected)]
     finally:
         if (more := report.refused - LISTED) > 0:
             said = f"{more} more {'item was' if more == 1 else 'items were'} refused than the {LISTED} that are listed"
-            intake.settle(partial(_list, sender, Refusal("product", "", said, b"{}"), came or now))
+            others = [Refusal("product", "", said, b"{}")]
+            intake.settle(lambda session: journal.refuse(session, sender, others, at))
     return report
-
-
-def _list(sender: Sender, refusal: Refusal, came: datetime, session: Session) -> None:
-    journal.refuse(session, sender, [refusal], came)
-
-
-def _take(
-    intake: Intake,
-    sender: Sender,
-    items: Iterable[Mapping[str, Any]],
-    now: datetime,
-    telling: Telling,
-    came: datetime,
-    report: FeedReport,
-) -> None:
-    numbered = enumerate(items)
-    while chunk := list(islice(numbered, CHUNK)):
-        read = [_read(index, item, telling) for index, item in chunk]
-        intake.categories.learn(_spellings(one[2] for one in read), create=True)
-        room = max(0, LISTED - report.refused)
-        stored = intake.settle(partial(_store, intake, sender, read, telling, now, came, room))
-        publish_products(intake, stored.ids)
-        report.stored += len(stored.ids)
-        report.older += stored.older
-        report.refused += len(stored.bad)
-        report.unread.update(stored.unread[: MOST_UNREAD - len(report.unread)])
-        report.rejected += stored.bad if telling == "changes" else stored.bad[: SHOWN - len(report.rejected)]
 
 
 def _read(index: int, item: Mapping[str, Any], telling: Telling) -> _Read:

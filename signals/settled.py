@@ -26,14 +26,14 @@ BATCH: Final = 500
 class Settled(NamedTuple):
     """An order that came to something else than it told when it was placed.
 
-    `event` is the arrival number of its call, `told_by` of the call whose goods it has, `changes` of the others whose
-    contents it took, in their order, as words. `paid`, `back`, `share` and `returns` are a `Placement`'s, money in
-    hundredths of its `currency` (None: it tells none).
+    `event` is the arrival number of its call, `told_by` of the call whose goods it has, `taken` of all whose contents
+    it took, in their order, as words; empty where it took its own alone. `paid`, `back`, `share` and `returns` are a
+    `Placement`'s, money in hundredths of its `currency` (None: it tells none).
     """
 
     event: int
     told_by: int
-    changes: str
+    taken: str
     paid: int | None
     currency: str | None
     back: int
@@ -42,9 +42,9 @@ class Settled(NamedTuple):
 
 
 SETTLED: Final = """
-    settled (event, told_by, changes, paid, currency, back, share, returns) AS MATERIALIZED (
+    settled (event, told_by, taken, paid, currency, back, share, returns) AS MATERIALIZED (
         SELECT * FROM unnest(
-            CAST(:settled_event AS bigint[]), CAST(:settled_told_by AS bigint[]), CAST(:settled_changes AS text[]),
+            CAST(:settled_event AS bigint[]), CAST(:settled_told_by AS bigint[]), CAST(:settled_taken AS text[]),
             CAST(:settled_paid AS bigint[]), CAST(:settled_currency AS text[]), CAST(:settled_back AS bigint[]),
             CAST(:settled_share AS float8[]), CAST(:settled_returns AS integer[]))
     )
@@ -53,12 +53,12 @@ SETTLED: Final = """
 
 
 def newest_told(value: str) -> str:
-    """SQL: what the newest of an order's changes told that told this at all, of a row `s` of `settled`; NULL where none
-    did. `value` is an expression of the change's `figures`."""
+    """SQL: what the newest of the calls told that an order took its contents from and that told this at all, of a row
+    `s` of `settled`; NULL where none did. `value` is an expression of the call's `figures`."""
     return f"""(
         SELECT {value}
-        FROM unnest(CAST(string_to_array(s.changes, ' ') AS bigint[])) WITH ORDINALITY AS each (id, place)
-        JOIN event change ON change.id = each.id CROSS JOIN LATERAL (SELECT change.figures) AS said (figures)
+        FROM unnest(CAST(string_to_array(s.taken, ' ') AS bigint[])) WITH ORDINALITY AS each (id, place)
+        JOIN event call ON call.id = each.id CROSS JOIN LATERAL (SELECT call.figures) AS said (figures)
         WHERE {value} IS NOT NULL ORDER BY each.place DESC LIMIT 1
     )"""  # noqa: S608 - every part is written in this program
 
@@ -100,9 +100,9 @@ def _settled(
     for own in events.values():
         for index, order in resolve(own).placements.items():
             event = own[index]
-            changes = [number for number in order.taken if number != event.arrival]
-            if order.returns or order.back or changes:
+            taken = order.taken if order.taken != [event.arrival] else []
+            if order.returns or order.back or taken:
                 yield Settled(
-                    event.arrival, order.told_by, " ".join(map(str, changes)), order.paid, order.currency or None,
+                    event.arrival, order.told_by, " ".join(map(str, taken)), order.paid, order.currency or None,
                     order.back, order.share, order.returns,
                 )  # fmt: skip

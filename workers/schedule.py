@@ -21,7 +21,7 @@ from base import logs
 from base.blobs import FolderBlobs
 from base.clock import Clock
 from base.db import Sessions, transaction
-from base.errors import Unavailable, reason
+from base.errors import Refused, Unavailable, reason
 from base.queues import SERIALIZER, QueueName, queue
 from base.settings import Settings
 from base.stores import Store
@@ -164,10 +164,11 @@ class Scheduler:
         for part in parts:
             try:
                 part(done, now)
-            except (Unavailable, RedisError) as error:
-                _log.warning("a server is away", part=part.__name__, error=str(error))
             except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
-                _log.error("a part of the round failed", part=part.__name__, error=reason(error))
+                if isinstance(error, Unavailable | RedisError) and not isinstance(error, Refused):
+                    _log.warning("a server is away", part=part.__name__, error=str(error))
+                else:
+                    _log.error("a part of the round failed", part=part.__name__, error=reason(error))
         return done
 
     def _is_kept_from_it(self, now: datetime) -> bool:

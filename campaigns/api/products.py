@@ -145,7 +145,7 @@ class ProductDetail(msgspec.Struct, frozen=True):
 
 
 class FeedReason(msgspec.Struct, frozen=True):
-    """Why items were refused in the last seven days, and how often."""
+    """Why items were refused in the last seven days, and how often: of one feed the first 1,000 are listed and told."""
 
     field: str
     message: str

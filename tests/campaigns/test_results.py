@@ -319,6 +319,20 @@ def test_it_keeps_the_discount_that_an_update_told_until_another_tells_one(web: 
     assert found == [(9_000, 1_000, 3_500), (8_500, 1_000, 3_325), (8_000, 500, 2_975)]
 
 
+@pytest.mark.parametrize(("order", "discount"), [({"discount": 5}, 500), ({}, 1_000)], ids=["told", "not told"])
+def test_it_takes_an_orders_own_discount_over_that_of_an_update_dated_before_it(
+    web: Web, order: dict[str, Any], discount: int
+) -> None:
+    campaign = mailed(web, 1, content_holdout=0.0)
+    program = web.program("manager")
+    program.told("PUT", f"/campaigns/{campaign}/costs", COSTS)
+    web.shop.clock.advance(2 * DAY)
+    change = told("g0", "Order Updated", order_id="of-g0", total=90, discount=10)
+    web.shop.send(bought(web, "g0", paid=100, **order), change | {"timestamp": (web.shop.now - DAY).isoformat()})
+    (group,) = program.told("GET", f"/campaigns/{campaign}/profit")["groups"]
+    assert (group["revenue"], group["discount"]) == (10_000, discount)
+
+
 def test_it_counts_orders_and_refunds_of_whoever_is_one_by_now(web: Web) -> None:
     campaign = mailed(web, 2, content_holdout=0.0)
     program = web.program("manager")

@@ -283,7 +283,9 @@ def test_it_counts_the_others_whatever_the_error_of_one_is(
         failing.setattr(segments, "count", fails)
         reckoner.run()
     assert [kept(shop, number).count for number in (first, broken, last)] == [3, None, 3]
-    assert "does not hold any more" in web.browser("manager").get(f"/segments/{broken}").text
+    manager = web.browser("manager")
+    assert "does not hold any more, or fails. It is tried again tomorrow" in manager.get(f"/segments/{broken}").text
+    assert "it could not be counted" in manager.get("/segments/").text
     with shop.sessions.begin() as session:
         assert segments.due(session, shop.now) == [], "it is not counted again and again"
     shop.clock.advance(timedelta(days=1))

@@ -76,6 +76,16 @@ def test_it_refuses_an_item_with_more_values_than_columns_and_takes_the_others()
     assert change(sound).whole().title == "Cap"
 
 
+def test_it_refuses_a_feed_of_very_many_columns() -> None:
+    for columns in (feedtsv.MOST_COLUMNS, feedtsv.MOST_COLUMNS + 1):
+        feed = io.BytesIO(("id" + "\tmore" * (columns - 1) + "\n1\n").encode())
+        if columns == feedtsv.MOST_COLUMNS:
+            assert list(entries(feed, "tsv")) == [{"id": "1"}]
+        else:
+            with pytest.raises(InvalidInput, match="the first line must name at most 1,000 columns"):
+                list(entries(feed, "tsv"))
+
+
 def test_it_takes_lines_that_end_in_a_tab() -> None:
     assert read("1\tHat\t17.00 EUR\tWarm\t", "2\tCap\t18.00 EUR\t\t\t") == [
         item("1", "Hat", "17.00 EUR", "Warm"),

@@ -221,6 +221,21 @@ def test_it_refuses_elements_that_lie_deep_in_each_other() -> None:
         list(entries(io.BytesIO(b"<a>" * 101 + b"</a>" * 101), "xml"))
 
 
+@pytest.mark.parametrize("named", ["<a{}/>", "<a b{}=''/>"])
+@pytest.mark.parametrize("within", ["rss", "item"])
+def test_it_refuses_a_feed_of_very_many_names(monkeypatch: pytest.MonkeyPatch, within: str, named: str) -> None:
+    monkeypatch.setattr("signals.feedxml.NAMES", 100)
+    one = "<entry><id>p1</id></entry>"
+    for number, refused in ((90, False), (110, True)):
+        feed = f"<{within}>{one}{''.join(map(named.format, range(number)))}{one}</{within}>".encode()
+        read = entries(io.BytesIO(feed), "xml")
+        if refused:
+            with pytest.raises(InvalidInput, match="of more than 100 names"):
+                list(read)
+        else:
+            assert [item for item in read if item.get("id") == "p1"] == [{"id": "p1"}] * 2
+
+
 @pytest.mark.parametrize("size", [1, 65_530, 65_536, 131_070])
 def test_it_reads_an_item_wherever_pieces_are_cut(size: int) -> None:
     title = "x" * size

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from threading import Event, Thread
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
 
 from campaigns.reports import report
 from render.record import FetchRecord
 from signals import exchange, journal
 from signals.exchange import Given
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER
+from tests.signals.slowly import uncommitted
 from tests.workers.opens import Opens
 from workers import outcomes
 
@@ -222,33 +221,15 @@ def test_it_credits_an_order_once(opens: Opens) -> None:
     assert credited(opens) == first
 
 
-def test_it_credits_an_order_that_comes_in_behind_thousands_of_others(
-    opens: Opens, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_credits_an_order_that_comes_in_behind_thousands_of_others(opens: Opens) -> None:
     mails = opens.send("ann", "bob")
     for mail in mails.values():
         opens.look(mail)
     opens.shop.clock.advance(timedelta(minutes=1))
-    numbered, commits = Event(), Event()
-    append = journal.append
-
-    def slowly(session: Session, *given: Any) -> None:
-        monkeypatch.setattr(journal, "append", append)
-        numbered.set()
-        assert commits.wait(30)
-        append(session, *given)
-
-    monkeypatch.setattr(journal, "append", slowly)
-    slow = Thread(target=buy, args=(opens, "ann"))
-    slow.start()
-    try:
-        assert numbered.wait(30)
+    with uncommitted(lambda: buy(opens, "ann")):
         opens.rows("SELECT nextval('event_id_seq') FROM generate_series(1, :many)", many=2 * outcomes.LOOK_BACK)
         buy(opens, "bob", "o2")
         assert credited(opens) == [], "what is still to be committed is waited for"
-    finally:
-        commits.set()
-        slow.join(30)
 
     assert [row.order_id for row in credited(opens)] == ["o1", "o2"]
 

@@ -18,6 +18,7 @@ from base.settings import Settings
 from signals.erasure import erase
 from signals.state import ProfileState, decode
 from tests.campaigns.shop import Shop
+from tests.signals.slowly import uncommitted
 from workers.restarts import Restarts
 
 
@@ -42,6 +43,14 @@ def orders(shop: Shop, name: str) -> int:
     return state(shop, shop.profile(name)).orders
 
 
+def thrown_back(server: ValkeyServer, folder: Path) -> None:
+    """Have a store go on with what its disk held before."""
+    server.kill()
+    shutil.rmtree(folder / "valkey")
+    shutil.move(folder / "as it was", folder / "valkey")
+    server.start()
+
+
 def test_it_writes_states_again_that_a_power_cut_threw_back(
     settings: Settings, sessions: Sessions, clock: FixedClock, server: ValkeyServer, tmp_path: Path
 ) -> None:
@@ -61,10 +70,7 @@ def test_it_writes_states_again_that_a_power_cut_threw_back(
     assert erase(shop.intake, erased, clock.now())
     assert restarts.look() == 0
     assert (orders(shop, "ada"), orders(shop, "bo")) == (1, 0)
-    server.kill()
-    shutil.rmtree(tmp_path / "valkey")
-    shutil.move(tmp_path / "as it was", tmp_path / "valkey")
-    server.start()
+    thrown_back(server, tmp_path)
     assert orders(shop, "ada") == 0, "the store came back older"
     assert restarts.look() >= 1
     assert (orders(shop, "ada"), orders(shop, "bo")) == (1, 0)
@@ -73,4 +79,25 @@ def test_it_writes_states_again_that_a_power_cut_threw_back(
     assert state(shop, erased).erased
     assert not store.exists(keys.used(erased))
     assert restarts.look() == 0
+    store.close()
+
+
+def test_it_writes_a_state_again_that_was_still_to_be_committed_when_others_were_safe(
+    settings: Settings, sessions: Sessions, clock: FixedClock, server: ValkeyServer, tmp_path: Path
+) -> None:
+    store = stores.connect(server.url)
+    shop = Shop(replace(settings, redis_url=server.url), sessions, store, clock)
+    shop.people("ada", "bo")
+    restarts = Restarts(sessions, store, shop.intake)
+    restarts.look()
+    with uncommitted(lambda: shop.send(shop.order("ada", "shoes", clock.now()))):
+        shop.send(shop.order("bo", "shoes", clock.now()))
+        assert [restarts.look() for _ in range(2)] == [0, 0]
+        assert store.waitaof(1, 0, 5000)
+        shutil.copytree(tmp_path / "valkey", tmp_path / "as it was")
+    assert orders(shop, "ada") == 1
+    thrown_back(server, tmp_path)
+    assert (orders(shop, "ada"), orders(shop, "bo")) == (0, 1), "the store came back older"
+    restarts.look()
+    assert (orders(shop, "ada"), orders(shop, "bo")) == (1, 1)
     store.close()

@@ -7,8 +7,10 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
+from unittest.mock import call as mocked
 
 import pytest
+from psycopg.errors import AdminShutdown, DiskFull
 from redis import RedisError
 from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
@@ -284,6 +286,22 @@ def test_it_does_the_rest_of_a_round_whatever_the_error_of_one_part_is(
     shop.schedule(campaign)
     monkeypatch.setattr(publish, "turn", Mock(side_effect=OverflowError()))
     assert scheduler.tick().frozen == [(campaign, 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "words", "why"),
+    [
+        (DiskFull(), "error", "a part of the round failed", "the database refused it: DiskFull"),
+        (AdminShutdown(), "warning", "a server is away", "The database is not available; try again in 1 s."),
+    ],
+)
+def test_it_says_what_kept_a_part_of_a_round_from_being_done(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, error: Exception, level: str, words: str, why: str
+) -> None:
+    monkeypatch.setattr(publish, "turn", Mock(side_effect=OperationalError("", {}, error)))
+    monkeypatch.setattr("workers.schedule._log", log := Mock())
+    scheduler.tick()
+    assert log.method_calls == [getattr(mocked, level)(words, part="_turn", error=why)]
 
 
 def test_it_does_the_rest_of_a_round_when_one_part_fails(shop: Shop, scheduler: Scheduler) -> None:
