@@ -36,7 +36,8 @@ Along = Callable[[Session, int, Status], None]
 
 
 def replay(intake: Intake, number: int, now: datetime, along: Along = lambda session, number, status: None) -> Status:
-    """Take a refused signal once more; what became of it. One that is refused again is listed with the new reason.
+    """Take a refused signal once more; what became of it. One that is refused again is listed with the new reason,
+    unless it was taken meanwhile.
 
     Until `along` is done, it is listed as not taken. Raises NotFound, Conflict where it cannot be taken again,
     Unavailable; doing it again is safe.
@@ -117,7 +118,7 @@ def _named(row: RejectedEvent) -> bytes:
 
 def _still_refused(number: int, reason: str, field: str, message: str, along: Along, session: Session) -> None:
     row = session.get(RejectedEvent, number)
-    if row is not None:
+    if row is not None and row.replayed_at is None:
         row.reason, row.field, row.message = reason, field[:200], message[:500]
     along(session, number, "rejected")
 
