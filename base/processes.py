@@ -6,23 +6,38 @@ import errno
 import gc
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import subprocess
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from base.clock import monotonic, pause
 from base.errors import StartError
 
+PORTS: Final = range(20_000, 32_000)
+"""Below those that systems give to outgoing connections: one of these could take the port before it is listened on."""
+
+_given: deque[int] = deque(maxlen=500)
+
 
 def free_port() -> int:
-    """A loopback TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that is free now, and that this process was not given a short while ago.
+
+    Raises StartError where none is found.
+    """
+    for _ in range(100):
+        port = secrets.choice(PORTS)
+        if port not in _given:
+            with suppress(OSError), socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+                _given.append(port)
+                return port
+    raise StartError(f"No free port was found from {PORTS[0]} to {PORTS[-1]}.")
 
 
 def check_port(port: int, variable: str, host: str = "127.0.0.1") -> None:

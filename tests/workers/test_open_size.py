@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from campaigns import retention
 from campaigns.campaigns import SlotChoice
+from campaigns.opens import PARTITIONED
 from render.record import ClickRecord, DecisionRecord, FetchRecord, Record
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER, Mail
 from tests.workers.opens import Opens
@@ -89,7 +90,7 @@ def test_it_keeps_an_open_in_few_bytes(opens: Opens) -> None:
     shop = opens.shop
     with shop.sessions.begin() as session:
         # Another test may have had this database before and left room behind.
-        tables = ", ".join(f'"{table}"' for table in (*retention.PARTITIONED, "served_bytes"))
+        tables = ", ".join(f'"{table}"' for table in (*PARTITIONED, "served_bytes"))
         session.execute(text(f"TRUNCATE {tables}"))
     real = made(opens)
     copies = [again(real[number % len(real)], number) for number in range(1, OPENS)]
