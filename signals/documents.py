@@ -42,6 +42,22 @@ def _word(part: str, category: int | None, place: int) -> Expression:
     return func.split_part(ProfileStateRow.document[part][str(category)].astext, " ", place)
 
 
+def compared(trait: str, op: str, wanted: Trait) -> str:
+    """That a trait stands so to a value of its sort, as a predicate of a JSON path. Of texts only `==` is asked, as
+    paths order them otherwise than Python does."""
+    return f"$.traits.{_quoted(trait)} {op} {_quoted(wanted)}"
+
+
+def told(trait: str, *parts: str) -> str:
+    """That a trait has a value in one of these parts of the document, as a predicate of a JSON path."""
+    return " || ".join(f"exists($.{part}.{_quoted(trait)} ? (@ != null))" for part in parts)
+
+
+def _quoted(value: Trait) -> str:
+    # JSON's strings, numbers, true and false are those of its paths.
+    return msgspec.json.encode(value).decode()
+
+
 class Document:
     """A stored state document at a moment: typed values out of its paths, NULL where there is nothing."""
 
@@ -87,11 +103,9 @@ class Document:
         reading the value."""
         return self.column.contains({"traits": {trait: wanted}})  # type: ignore[no-any-return]
 
-    def is_in_order(self, trait: str, op: str, wanted: Any) -> Condition:
-        """Whether a trait is a number that stands in this order to another; NULL where it is none. As `says`."""
-        quoted = msgspec.json.encode(trait).decode()  # JSON's strings are strings of its paths.
-        path = cast(f"$.traits.{quoted} {op} $wanted", JSONPATH)
-        return func.jsonb_path_match(self.column, path, cast({"wanted": wanted}, JSONB))
+    def fits(self, path: str) -> Condition:
+        """Whether a predicate of a JSON path holds (`compared`); NULL where it compares what cannot be compared."""
+        return func.jsonb_path_match(self.column, cast(path, JSONPATH))
 
     def days_since(self, *path: str | int) -> Expression:
         """UTC days since the day at a path."""

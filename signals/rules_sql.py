@@ -6,7 +6,7 @@ random states and rules. Nothing of a rule is written into the statement: values
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from sqlalchemy import Boolean, Double, and_, case, cast, false, func, literal, 
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from signals import routes, stages
-from signals.documents import Condition, Document, Expression, bought
+from signals.documents import Condition, Document, Expression, bought, compared, told
 from signals.history import History
 from signals.history_sql import happened
 from signals.household import ADULT_AT
@@ -40,9 +40,9 @@ def _condition(node: Node, document: Document) -> Condition:
         case InSegment(segment):
             return document.has(segment, "segments")
         case All(parts):
-            return and_(*(_condition(part, document) for part in parts))
+            return and_(*_conditions(parts, document, " && "))
         case Some(parts):
-            return or_(*(_condition(part, document) for part in parts))
+            return or_(*_conditions(parts, document, " || "))
         case Not(part):
             return not_(_condition(part, document))
         case Test():
@@ -51,11 +51,49 @@ def _condition(node: Node, document: Document) -> Condition:
             return happened(node, document.now)
 
 
+def _conditions(parts: Sequence[Node], document: Document, joint: str) -> list[Condition]:
+    """The conditions of a group's parts. Those that ask of traits alone are asked as one path of JSON, which reads the
+    document once: ten conditions, six of them such, take some 0.6 of the time (2026-11-30)."""
+    paths = [_path(part) for part in parts]
+    together = [path for path in paths if path]
+    if len(together) < 2:
+        return [_condition(part, document) for part in parts]
+    others = [_condition(part, document) for part, path in zip(parts, paths, strict=True) if not path]
+    return [*others, func.coalesce(document.fits(joint.join(together)), false())]
+
+
+def _path(node: Node) -> str:
+    """A comparison of a trait, or a group of such, as a predicate of a JSON path; "" for what else a rule asks.
+
+    What cannot be compared is unknown to a path, and so are the groups it would decide: as good as false, but for what
+    is negated, which therefore is asked on its own.
+    """
+    match node:
+        case All(parts) | Some(parts):
+            paths = [_path(part) for part in parts]
+            return f"({(' && ' if isinstance(node, All) else ' || ').join(paths)})" if all(paths) else ""
+        case Test(feature, params) if feature.type == "any":
+            return _trait_path(node, _TRAITS[feature.name](params))
+    return ""
+
+
+def _trait_path(test: Test, name: str) -> str:
+    if test.op in ("missing", "present"):
+        # What identifies is sealed, but for a yes or no: that it is there is all else that may be asked of it, as
+        # `rules.parse` sees to.
+        is_sealed = test.feature.name == "trait" and is_identifying(name)
+        path = f"({told(name, 'traits', *([SEALED] if is_sealed else []))})"
+        return path if test.op == "present" else f"!{path}"
+    if isinstance(test.value, tuple):
+        return f"({' || '.join(compared(name, '==', wanted) for wanted in test.value)})"
+    if test.value is not None and test.op == "=":
+        return compared(name, "==", test.value)
+    if test.value is not None and test.op in ORDERED and sort_of(test.value) == "number":
+        return compared(name, test.op, test.value)
+    return ""
+
+
 def _test(test: Test, document: Document) -> Condition:
-    if test.op in ("missing", "present") and test.feature.name == "trait" and is_identifying(test.params.name or ""):
-        # Sealed, but for a yes or no: that it is there is all else that may be asked, as `rules.parse` sees to.
-        parts = (document.at(part, test.params.name or "").is_not(None) for part in (SEALED, "traits"))
-        return or_(*parts) if test.op == "present" else not_(or_(*parts))
     if test.feature.type == "any":
         return _test_trait(test, document, _TRAITS[test.feature.name](test.params))
     value = _FEATURES[test.feature.name](document, test.params)
@@ -70,15 +108,12 @@ def _test(test: Test, document: Document) -> Condition:
 
 def _test_trait(test: Test, document: Document, name: str) -> Condition:
     """A trait may be of any sort; it compares with values of its own sort only."""
-    if test.op in ("missing", "present"):
-        is_there = func.coalesce(func.jsonb_typeof(document.at("traits", name)), "null") != "null"
-        return is_there if test.op == "present" else not_(is_there)
     if isinstance(test.value, tuple):
         return or_(*(document.says(name, wanted) for wanted in test.value))
     if test.op == "=" and test.value is not None:
         return document.says(name, test.value)
-    if test.op in ORDERED and sort_of(test.value) == "number":
-        return document.is_in_order(name, test.op, test.value)
+    if path := _trait_path(test, name):
+        return document.fits(path)
     return _same_sort(document.at("traits", name), test.op, test.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -259,6 +260,49 @@ def test_it_compares_a_trait_of_any_name_in_its_own_sort(name: str, engine: Engi
         field: dict[str, Any] = {"field": "trait", "name": name}
         assert found(session, field | {"op": "in", "value": told}, MORNING) == set(range(1, len(told) + 1))
         assert found(session, field | {"op": ">=", "value": 18}, MORNING) == {1, 2, 5, 6}
+
+
+ODD: list[Trait] = [18, -0.5, True, False, "18", "", 'say "ah"', "back\\slash", "größe", "tab\tline\n\x07", "$wanted"]
+NAMED = ["age", "vip", 'say"ah"', "a.b[0]"]
+trait_rules = st.recursive(
+    st.builds(
+        lambda name, asked: {"field": "trait", "name": name} | asked,
+        st.sampled_from(NAMED),
+        st.one_of(
+            st.builds(lambda value: {"op": "=", "value": value}, st.sampled_from(ODD)),
+            st.builds(lambda value: {"op": "!=", "value": value}, st.sampled_from(ODD)),
+            st.builds(lambda values: {"op": "in", "value": values}, st.lists(st.sampled_from(ODD), min_size=1)),
+            st.builds(
+                lambda op, value: {"op": op, "value": value}, st.sampled_from(["<", "<=", ">", ">="]),
+                st.sampled_from([one for one in ODD if not isinstance(one, bool)]),
+            ),
+            st.sampled_from([{"op": "present"}, {"op": "missing"}]),
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.builds(lambda parts: {"all": parts}, st.lists(inner, min_size=1, max_size=4)),
+        st.builds(lambda parts: {"any": parts}, st.lists(inner, min_size=1, max_size=4)),
+        st.builds(lambda part: {"not": part}, inner),
+    ),
+    max_leaves=8,
+)  # fmt: skip
+
+
+def test_groups_of_traits_mean_the_same_in_sql_whatever_their_sorts(engine: Engine) -> None:
+    dice = random.Random(6)
+    states = {
+        number: ProfileState(traits={name: dice.choice(ODD) for name in NAMED if dice.random() < 0.7})
+        for number in range(1, 61)
+    }
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, states, MORNING)
+
+        @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+        @given(trait_rules)
+        def agree(rule: dict[str, Any]) -> None:
+            assert found(session, rule, MORNING) == meant(states, rule, MORNING), rule
+
+        agree()
 
 
 def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:
