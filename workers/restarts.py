@@ -18,7 +18,7 @@ from base.db import Sessions, transaction
 from base.logs import logger
 from base.stores import Store, holder, runs
 from campaigns.cursors import LoopCursor
-from signals import countoutbox
+from signals import countoutbox, journal
 from signals.intake import Intake, stored_states
 
 CURSOR: Final = "hot store "
@@ -27,7 +27,6 @@ for good."""
 MISSED: Final = CURSOR + "missed"
 """Instead of a run: a state after this position could not be written, because the node that holds it was away."""
 PEOPLE_A_STEP: Final = 1_000
-_NEWEST: Final = text("SELECT coalesce(max(id), 0) FROM event")
 _NEWER: Final = text("""
     SELECT profile_id, false AS erased FROM profile_state
     WHERE greatest(edition, version) > :position AND profile_id > :after
@@ -57,13 +56,14 @@ class Restarts:
         with transaction(self._sessions) as session:
             rows = session.scalars(select(LoopCursor).where(LoopCursor.name.startswith(CURSOR)))
             known = {row.name: row.position for row in rows}
-            newest = int(session.scalar(_NEWEST) or 0)
+            newest = journal.newest(session)
         position, written = min(known.values(), default=newest), 0
         is_fresh = bool(here - known.keys()) or (MISSED in known and not away)
         if known and is_fresh:
             written = self._write_again(position, away)
             logger(__name__).warning("the hot store was started again", states=written)
-        # What had arrived at the last look is on disk by now; what arrived since may still be on its way there.
+        # What had arrived at the last look is on disk by now; what arrived since may still be on its way there, as what
+        # had its number before and was committed later.
         safe = self._newest if self._newest and not is_fresh else None
         self._newest = newest
         with transaction(self._sessions) as session:
