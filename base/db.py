@@ -26,6 +26,12 @@ STATEMENT_MS = 30_000
 LOCK_MS = 10_000
 POOL_WAIT_SECONDS = 5
 SILENT_SECONDS = 20
+_KEEPALIVES: Final = {
+    "keepalives_idle": SILENT_SECONDS // 4,
+    "keepalives_interval": SILENT_SECONDS // 4,
+    "keepalives_count": 3,
+}
+"""When either side gives up a host that says nothing, as libpq calls it; PostgreSQL puts tcp_ before."""
 QUERY_CANCELED: Final = "57014"
 _TOO_MANY_CONNECTIONS: Final = "53300"
 
@@ -108,8 +114,12 @@ def connect(
 
     Connecting takes at most 3 s, a statement `statement_ms` (0: no limit, for bulk work), waiting for a lock 10 s.
     A connection that died while idle is replaced unseen, and one whose host is silent for 20 s is given up: one that
-    vanished would be waited for a quarter of an hour. `vault` seals and opens what is kept of people.
+    vanished would be waited for a quarter of an hour. The server does so too: by itself it keeps the locks of whoever
+    vanished in a transaction for two hours. `vault` seals and opens what is kept of people.
     """
+    options = {"statement_timeout": statement_ms, "lock_timeout": LOCK_MS, "timezone": "UTC"}
+    # Not the user timeout: the server would give up who takes long over what it was sent.
+    options |= {f"tcp_{name}": value for name, value in _KEEPALIVES.items()}
     engine = create_engine(
         _with_driver(url),
         pool_size=pool_size,
@@ -120,11 +130,9 @@ def connect(
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": application,
-            "keepalives_idle": SILENT_SECONDS // 4,
-            "keepalives_interval": SILENT_SECONDS // 4,
-            "keepalives_count": 3,
+            **_KEEPALIVES,
             "tcp_user_timeout": SILENT_SECONDS * 1000,
-            "options": f"-c statement_timeout={statement_ms} -c lock_timeout={LOCK_MS} -c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
     )
     give(engine, vault)

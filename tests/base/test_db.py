@@ -62,6 +62,14 @@ def test_it_gives_up_a_host_that_says_nothing(database_url: str) -> None:
     engine.dispose()
 
 
+def test_the_server_gives_up_whoever_says_nothing_in_a_transaction(database_url: str) -> None:
+    engine = db.connect(database_url)
+    with engine.connect() as connection:
+        asked = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+        assert [connection.scalar(text(f"SHOW {one}")) for one in asked] == ["5", "5", "3"]
+    engine.dispose()
+
+
 def test_it_speaks_utc_and_names_itself(database_url: str) -> None:
     engine = db.connect(database_url, application="latebind test")
     with engine.connect() as connection:

@@ -72,8 +72,8 @@ def test_a_line_is_corrected_anew_whose_correction_an_earlier_version_left_with_
     order, (line,) = bought(shop, bob)
     sender = shop.intake.settle(lambda session: keyless_sender(session, INTERNAL, shop.now))
     said = {"feedback": "gift", "event": order, "line": 0, "product_id": line.product}
-    given = {"at": shop.now, "now": shop.now, "message_id": f"feedback-{order}-0-0"}
-    assert tell(shop.intake, sender, ann, corrections.FEEDBACK, said, **given)
+    name = f"feedback-{order}-0-0"
+    assert tell(shop.intake, sender, ann, corrections.FEEDBACK, said, at=shop.now, now=shop.now, message_id=name)
 
     corrections.correct(shop.intake, bob, CorrectionIn(order, 0, "gift"), shop.now, MANAGER)
     assert bought(shop, bob)[1][0].corrected == "gift"
