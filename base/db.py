@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from base.errors import Conflict, Refused, Unavailable
+from base.errors import Busy, Conflict, Refused, Unavailable
 from base.vault import CLOSED, Vault, ask_watch, give
 
 CONNECT_SECONDS = 3
@@ -34,6 +34,7 @@ _KEEPALIVES: Final = {
 """When either side gives up a host that says nothing, as libpq calls it; PostgreSQL puts tcp_ before."""
 QUERY_CANCELED: Final = "57014"
 _TOO_MANY_CONNECTIONS: Final = "53300"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 class Model(DeclarativeBase):
@@ -148,15 +149,15 @@ def sessions(engine: Engine) -> Sessions:
 def transaction(make: Sessions) -> Iterator[Session]:
     """A session that commits when the block ends and rolls back when it raises.
 
-    Raises Unavailable when the server cannot be reached or is stopping, Refused when it does not do this one thing, and
-    what the engine's watch raises.
+    Raises Unavailable when the server cannot be reached or is stopping, Busy when others hold a lock all the while,
+    Refused when it does not do this one thing, and what the engine's watch raises.
     """
     try:
         ask_watch(make.kw["bind"])
         with make.begin() as session:
             yield session
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise (Refused if _is_refusal(error) else Unavailable)("The database") from error
+        raise _kind(error)("The database") from error
 
 
 def is_away(error: Exception) -> bool:
@@ -167,10 +168,21 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, InterfaceError | Unavailable | OSError | MemoryError) and not isinstance(error, Refused)
 
 
+def _kind(error: Exception) -> type[Unavailable]:
+    """What is raised for an error of the driver or the pool."""
+    if _state(error) == _LOCK_NOT_AVAILABLE:
+        return Busy
+    return Refused if _is_refusal(error) else Unavailable
+
+
+def _state(error: Exception) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
 def _is_refusal(error: Exception) -> bool:
     """Whether the server refuses one statement and goes on with others: it has no room for it (SQLSTATE 53, but for
     connections), it is too complex (54), or its time is up."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    state = _state(error)
     return state == QUERY_CANCELED or (state[:2] in ("53", "54") and state != _TOO_MANY_CONNECTIONS)
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from base import db
 from base.clock import monotonic
 from base.embedded import PostgresServer
-from base.errors import Unavailable
+from base.errors import Busy, Unavailable
 from base.processes import free_port
 
 
@@ -49,6 +49,15 @@ def test_it_bounds_how_long_a_statement_may_take(database_url: str) -> None:
     with engine.connect() as connection, pytest.raises(OperationalError, match="statement timeout"):
         connection.execute(text("SELECT pg_sleep(5)"))
     engine.dispose()
+
+
+def test_it_is_busy_where_others_hold_a_lock_all_the_while(engine: Engine, sessions: db.Sessions) -> None:
+    with sessions.begin() as session:
+        session.execute(text("CREATE TABLE held (n int)"))
+    with engine.begin() as holder:
+        holder.execute(text("LOCK held"))
+        with pytest.raises(Busy, match="The database is busy"), db.transaction(sessions) as session:
+            session.execute(text("LOCK held NOWAIT"))
 
 
 def test_it_gives_up_a_host_that_says_nothing(database_url: str) -> None:
