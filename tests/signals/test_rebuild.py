@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from base import keys
 from base.vault import vault_of
 from signals import folding, scores
 from signals.known import known_fields
@@ -127,6 +128,24 @@ def test_it_takes_a_state_that_cannot_be_read_for_lost(desk: Desk, damaged: str)
     assert desk.rebuilt().first == [first]
     after = desk.everything()
     assert [row for row in after["state"] if row[0] != last] == [row for row in before["state"] if row[0] != last]
+
+
+@pytest.mark.parametrize("held", [b"no state" * 9, b"\xc0" * 40, b"\xcf\x00\x00\x00\x00\x00", b"", ["a list"]])
+def test_a_state_takes_the_place_of_what_is_none_in_the_hot_store(desk: Desk, held: bytes | list[str]) -> None:
+    desk.send(identified("u1"), identified("u2"))
+    spoilt = keys.state(desk.root("user_id", "u1"))
+
+    def spoil() -> None:
+        desk.store.delete(spoilt)
+        desk.store.rpush(spoilt, *held) if isinstance(held, list) else desk.store.set(spoilt, held)
+
+    before = desk.everything()
+    spoil()
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
+    spoil()
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)))
+    assert desk.state(desk.root("user_id", "u1")).orders == 1
 
 
 def test_it_names_the_profiles_that_come_out_different(desk: Desk) -> None:
