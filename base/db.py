@@ -18,7 +18,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
-from base.errors import Conflict, Refused, Unavailable
+from base.errors import Busy, Conflict, Refused, Unavailable
 from base.vault import CLOSED, Vault, ask_watch, give
 
 CONNECT_SECONDS = 3
@@ -26,9 +26,16 @@ STATEMENT_MS = 30_000
 LOCK_MS = 10_000
 POOL_WAIT_SECONDS = 5
 SILENT_SECONDS = 20
+_KEEPALIVES: Final = {
+    "keepalives_idle": SILENT_SECONDS // 4,
+    "keepalives_interval": SILENT_SECONDS // 4,
+    "keepalives_count": 3,
+}
+"""When either side gives up a host that says nothing, as libpq calls it; PostgreSQL puts tcp_ before."""
 QUERY_CANCELED: Final = "57014"
 """PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
 _TOO_MANY_CONNECTIONS: Final = "53300"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 
 class Model(DeclarativeBase):
@@ -109,8 +116,12 @@ def connect(
 
     Connecting takes at most 3 s, a statement `statement_ms` (0: no limit, for bulk work), waiting for a lock 10 s.
     A connection that died while idle is replaced unseen, and one whose host is silent for 20 s is given up: one that
-    vanished would be waited for a quarter of an hour. `vault` seals and opens what is kept of people.
+    vanished would be waited for a quarter of an hour. The server does so too: by itself it keeps the locks of whoever
+    vanished in a transaction for two hours. `vault` seals and opens what is kept of people.
     """
+    options = {"statement_timeout": statement_ms, "lock_timeout": LOCK_MS, "timezone": "UTC"}
+    # Not the user timeout: the server would give up who takes long over what it was sent.
+    options |= {f"tcp_{name}": value for name, value in _KEEPALIVES.items()}
     engine = create_engine(
         _with_driver(url),
         pool_size=pool_size,
@@ -121,11 +132,9 @@ def connect(
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": application,
-            "keepalives_idle": SILENT_SECONDS // 4,
-            "keepalives_interval": SILENT_SECONDS // 4,
-            "keepalives_count": 3,
+            **_KEEPALIVES,
             "tcp_user_timeout": SILENT_SECONDS * 1000,
-            "options": f"-c statement_timeout={statement_ms} -c lock_timeout={LOCK_MS} -c timezone=UTC",
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
     )
     give(engine, vault)
@@ -141,15 +150,15 @@ def sessions(engine: Engine) -> Sessions:
 def transaction(make: Sessions) -> Iterator[Session]:
     """A session that commits when the block ends and rolls back when it raises.
 
-    Raises Unavailable when the server cannot be reached or is stopping, Refused when it does not do this one thing, and
-    what the engine's watch raises.
+    Raises Unavailable when the server cannot be reached or is stopping, Busy when others hold a lock all the while,
+    Refused when it does not do this one thing, and what the engine's watch raises.
     """
     try:
         ask_watch(make.kw["bind"])
         with make.begin() as session:
             yield session
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise (Refused if _is_refusal(error) else Unavailable)("The database") from error
+        raise _kind(error)("The database") from error
 
 
 def is_away(error: Exception) -> bool:
@@ -160,10 +169,21 @@ def is_away(error: Exception) -> bool:
     return isinstance(error, InterfaceError | Unavailable | OSError | MemoryError) and not isinstance(error, Refused)
 
 
+def _kind(error: Exception) -> type[Unavailable]:
+    """What is raised for an error of the driver or the pool."""
+    if _state(error) == _LOCK_NOT_AVAILABLE:
+        return Busy
+    return Refused if _is_refusal(error) else Unavailable
+
+
+def _state(error: Exception) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
 def _is_refusal(error: Exception) -> bool:
     """Whether the server refuses one statement and goes on with others: it has no room for it (SQLSTATE 53, but for
     connections), it is too complex (54), or its time is up."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    state = _state(error)
     return state == QUERY_CANCELED or (state[:2] in ("53", "54") and state != _TOO_MANY_CONNECTIONS)
 
 

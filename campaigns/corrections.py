@@ -49,8 +49,6 @@ Note = Callable[[Session], None]
 """What writes the line of the admin log, in the transaction of what it tells."""
 Place = tuple[int, int]
 """A signal, and the number of a line of it."""
-Round = tuple[str, Word, bool]
-"""A correction: message id, word, whether it stands."""
 Text = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
 
 
@@ -80,6 +78,16 @@ class Line:
     corrected: Word | None = None
 
 
+@dataclass(frozen=True)
+class Round:
+    """A correction of a line, under the profile that it was told of, and whether it stands."""
+
+    message_id: str
+    word: Word
+    stands: bool
+    profile: int
+
+
 def lines(name: str | None, type_: str, body: Mapping[str, Any]) -> tuple[Line, ...]:
     """The lines of a signal that can be corrected, at most MAX_LINES; empty for other signals."""
     properties = body.get("properties")
@@ -103,7 +111,7 @@ def corrected(session: Session, members: Sequence[int], rows: Sequence[Event]) -
     """The lines of these signals that can be corrected, by signal, with the corrections that stand."""
     found = {row.id: own for row in rows if (own := lines(row.name, row.type, row.body))}
     told = _told(session, members, [f"{event}-{line.number}" for event, own in found.items() for line in own])
-    words = {place: rounds[-1][1] for place, rounds in told.items() if rounds[-1][2]}
+    words = {place: rounds[-1].word for place, rounds in told.items() if rounds[-1].stands}
     return {
         event: tuple(replace(line, corrected=words.get((event, line.number))) for line in own)
         for event, own in found.items()
@@ -124,7 +132,8 @@ def words(name: str | None, properties: Mapping[str, Any]) -> str | None:
 
 def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, by: Actor) -> None:
     """Correct one line of one signal: in effect when this returns. Saying the same again changes nothing; another word
-    takes the place of the one that stands, in one transaction. Of two people at once the later one's word stands.
+    takes the place of the one that stands, in one transaction. Of two people at once the later one's word stands. It is
+    told of the profile that the signal came by, so that both go the same way when a merge is undone.
 
     Raises NotFound, InvalidInput for a line that there is not, Unavailable.
     """
@@ -141,9 +150,9 @@ def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, b
             if line is None:
                 raise InvalidInput("line", "is no line of this signal that can be corrected")
             rounds = _rounds(session, root, place)
-            order = row.order_id
-        stands = bool(rounds) and rounds[-1][2]
-        if stands and rounds[-1][1] == wanted.word:
+            order, owner = row.order_id, row.profile_id
+        stands = bool(rounds) and rounds[-1].stands
+        if stands and rounds[-1].word == wanted.word:
             return
         if len(rounds) >= MAX_ROUNDS:
             raise InvalidInput("line", f"was corrected {MAX_ROUNDS} times: that is enough")
@@ -153,9 +162,10 @@ def correct(intake: Intake, profile: int, wanted: CorrectionIn, now: datetime, b
         said |= {"order_id": order} if order else {}
         done = {"event": wanted.event, "line": wanted.line, "word": wanted.word}
         note = _noting(root, by, "correct record", now, done)
-        news = [(Fact(root, FEEDBACK, said, now, f"{name}-{len(rounds)}"), note)]
+        # Not numbered: others may stand under a profile that was merged when they were told, and is no more.
+        news = [(Fact(owner, FEEDBACK, said, now, f"{name}-{secrets.token_hex(6)}"), note)]
         if stands:
-            news.insert(0, _withdrawal(root, rounds[-1][0], place, now, by))
+            news.insert(0, _withdrawal(root, rounds[-1], place, now, by))
         if _said(intake, sender, root, place, rounds, news, now):
             return
 
@@ -167,9 +177,9 @@ def take_back(intake: Intake, profile: int, event: int, line: int, now: datetime
         with transaction(intake.sessions) as session:
             root = customers.root_of(session, profile).id
             rounds = _rounds(session, root, (event, line))
-        if not rounds or not rounds[-1][2]:
+        if not rounds or not rounds[-1].stands:
             raise NotFound("correction of this line", f"{event}/{line}")
-        news = [_withdrawal(root, rounds[-1][0], (event, line), now, by)]
+        news = [_withdrawal(root, rounds[-1], (event, line), now, by)]
         if _said(intake, sender, root, (event, line), rounds, news, now):
             return
 
@@ -236,8 +246,8 @@ def _said(
     return True
 
 
-def _withdrawal(root: int, message_id: str, place: Place, now: datetime, by: Actor) -> tuple[Fact, Note]:
-    fact = Fact(root, WITHDRAWN, {"message_id": message_id}, now, f"{message_id}-withdrawn")
+def _withdrawal(root: int, said: Round, place: Place, now: datetime, by: Actor) -> tuple[Fact, Note]:
+    fact = Fact(said.profile, WITHDRAWN, {"message_id": said.message_id}, now, f"{said.message_id}-withdrawn")
     return fact, _noting(root, by, "take back correction", now, {"event": place[0], "line": place[1]})
 
 
@@ -253,7 +263,7 @@ def _told(session: Session, members: Sequence[int], named: Sequence[str]) -> dic
         return found
     wanted = set(named)
     rows = session.execute(
-        select(Event.message_id, Event.name, Event.body)
+        select(Event.message_id, Event.profile_id, Event.name, Event.body)
         .where(
             Event.profile_id.in_(members),
             Event.name.in_((FEEDBACK, WITHDRAWN)),
@@ -267,9 +277,8 @@ def _told(session: Session, members: Sequence[int], named: Sequence[str]) -> dic
         kind, _, line = prefix.partition("-")
         if row.name == FEEDBACK and kind == "feedback" and line in wanted:
             event, _, number = line.partition("-")
-            said = row.body["properties"]["feedback"]
-            stands = row.message_id not in withdrawn
-            found.setdefault((int(event), int(number)), []).append((row.message_id, said, stands))
+            said, stands = row.body["properties"]["feedback"], row.message_id not in withdrawn
+            found.setdefault((int(event), int(number)), []).append(Round(row.message_id, said, stands, row.profile_id))
     return found
 
 

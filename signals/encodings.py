@@ -22,13 +22,17 @@ _HELP: Final = "say how it is written by --encoding, such as cp1252 or latin-1"
 def encoding_of(stream: IO[bytes], named: str | None = None) -> str:
     """The encoding of a text, which is read to its end. Raises InvalidInput naming the first line that is not in it.
 
-    `named` is what the one who loads it says; without that its mark counts, and without a mark it must be UTF-8.
+    `named` is what the one who loads it says; without that its mark counts, and without a mark it must be UTF-8. A mark
+    of what is named is no part of the text.
     """
     start = stream.read(PIECE)
-    encoding = named or next((told for mark, told in MARKS if start.startswith(mark)), "utf-8")
+    marked = next((told for mark, told in MARKS if start.startswith(mark)), None)
+    encoding = named or marked or "utf-8"
     if named is None and encoding == "utf-8" and b"\0" in start[:1000]:
         raise InvalidInput("", "begins with bytes of zero: say how it is written by --encoding, such as utf-16-le")
     decoder = decoder_of(encoding)
+    if marked is not None and codecs.lookup(encoding).name.startswith(marked.removesuffix("-sig")):
+        encoding, decoder = marked, decoder_of(marked)
     line, piece = 1, start
     try:
         while piece:

@@ -28,9 +28,9 @@ from signals.lineage import NOTHING_HELD, Held, Rules, rules
 from signals.moments import seconds_of, unix_ms
 from signals.orders import AS_TOLD, CORRECTING, Left
 from signals.origins import Origin, origins
-from signals.profiles import STATE_ENCODED
+from signals.profiles import STATE_ENCODED, stored_state
 from signals.signal import ORDER_COMPLETED
-from signals.state import ProfileState, Score, decode, encode, tombstone
+from signals.state import ProfileState, Score, encode, tombstone
 
 Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
@@ -103,19 +103,20 @@ _ROOTS = text("""
            d.facts, d.version AS household_version
     FROM profile p LEFT JOIN profile_state s ON s.profile_id = p.id LEFT JOIN dwelling d ON d.profile_id = p.id
     WHERE p.root_id = ANY(:roots) ORDER BY p.id
-""").columns(encoded=STATE_ENCODED)
+""")
 
 
 def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
     """The roots with members and states. Read after taking the locks, in a statement of its own: it must see what the
-    holder before us committed."""
+    holder before us committed. A state that is damaged was lost. Raises SettingError where its key is not given."""
     found: dict[int, Root] = {}
+    vault = vault_of(session)
     for row in session.execute(_ROOTS, {"roots": Numbers(roots)}):
         root = found.setdefault(row.root_id, Root(row.root_id))
         root.members.append(row.id)
         if row.id == row.root_id:
             root.erased_version = row.erased_version
-            root.state = decode(row.encoded) if row.encoded is not None else None
+            root.state = stored_state(row.encoded, vault)
             root.edition = row.edition or 0
             root.household = _HOUSEHOLD.decode(row.facts) if row.facts is not None else None
             root.household_version = row.household_version or 0

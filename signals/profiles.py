@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, PrimaryKeyConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 from base.sealed import SealedBytes, SealedJson, SealedText
+from base.sealing import Unsealable
+from base.vault import Vault
+from signals.state import ProfileState, decode
 
 IDENTIFIER_VALUE: Final = SealedText("identifier.value")
 STATE_ENCODED: Final = SealedBytes("profile_state.encoded")
@@ -153,6 +157,17 @@ class ProfileStateRow(Model):
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
     encoded: Mapped[bytes] = mapped_column(STATE_ENCODED)
     updated_at: Mapped[datetime]
+
+
+def stored_state(sealed: bytes | None, vault: Vault) -> ProfileState | None:
+    """The state of a row; None without one, and where its bytes are none: what is damaged is lost, and made again.
+
+    Raises SettingError where the key that sealed it is not given.
+    """
+    try:
+        return None if sealed is None else decode(vault.open(sealed, STATE_ENCODED.place))
+    except (Unsealable, msgspec.DecodeError):
+        return None
 
 
 class ProfileScore(Model):

@@ -18,22 +18,26 @@ from base.stores import Store, is_clustered
 from signals.state import issued
 
 STATE_SCRIPT: Final = """
-local held = redis.call('GETRANGE', KEYS[1], 0, 23)
-if #held > 4 then
+local function is_newer()
+  local held = redis.call('GETRANGE', KEYS[1], 0, 23)
+  if #held <= 4 then return false end
   local head, edition = string.byte(held, 1), nil
   if head == 0xcf then
     edition = cmsgpack.unpack(string.sub(held, 1, 9))
-  else
+  elseif head == 0xdc or math.floor(head / 16) == 9 then
     local _, _, version = cmsgpack.unpack_limit(held, 2, head == 0xdc and 3 or 1)
     edition = version
   end
-  if edition > tonumber(ARGV[1]) then return 0 end
+  return edition > tonumber(ARGV[1])
 end
+local is_state, newer = pcall(is_newer)
+if is_state and newer then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 """A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
-MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes."""
+MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes. What is no
+state, as somebody may have put there, gives way to one."""
 
 PRODUCT_SCRIPT: Final = """
 local held = redis.call('GET', KEYS[1])

@@ -12,7 +12,7 @@ import csv
 import io
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from typing import IO, Annotated, Any, Final
@@ -214,9 +214,7 @@ def from_csv(
         head = [name.strip() for name in next(reader, [])]
         _check_delimiter(head, delimiter)
         rows = planned(head)
-        missing = next((name for name in rows.columns if name not in head), None)
-        if missing is not None:
-            raise InvalidInput("columns", f"the file has no column {missing}")
+        check_columns(rows.columns, head)
         lines.is_row = lambda values: len(values) == len(head) and rows.says_when(dict(zip(head, values, strict=True)))
         is_below = False
         while True:
@@ -247,6 +245,13 @@ def from_csv(
         # Whoever interrupts an import closes the file first.
         if not stream.closed:
             text.detach()
+
+
+def check_columns(wanted: Iterable[str], head: Sequence[str]) -> None:
+    """Raises InvalidInput unless a table with this head has each wanted column once."""
+    for name in wanted:
+        if head.count(name) != 1:
+            raise InvalidInput("columns", f"the file has {'two columns' if name in head else 'no column'} {name}")
 
 
 class _Lines:

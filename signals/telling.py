@@ -65,16 +65,16 @@ def tell_all(
     along: Callable[[Session], None],
     first: Callable[[Session], None] | None = None,
 ) -> Outcome | None:
-    """Tell several facts of one profile as `tell` does one, all or none; those that were told before are left out.
+    """Tell several facts of one person as `tell` does one, all or none; those that were told before are left out.
 
-    `first` is done before them in the same transaction, with nobody else changing the person until it ends; what it
-    raises ends that.
+    Their profiles may be several that were merged; None also when they are not one person. `first` is done before them
+    in the same transaction, with nobody else changing the person until it ends; what it raises ends that.
     """
     reading = read(intake, sender, facts, now)
     if reading.refusals:
         raise InvalidInput(reading.refusals[0].field, reading.refusals[0].message)
     profile = facts[0].profile
-    settled = intake.settle(partial(_told, intake, sender, profile, reading, along, first))
+    settled = intake.settle(partial(_told, intake, sender, facts, reading, along, first))
     if settled is None:
         return None
     outcome, standings, notes = settled
@@ -123,15 +123,17 @@ def keep(session: Session, intake: Intake, sender: Sender, facts: Sequence[Fact]
 def _told(
     intake: Intake,
     sender: Sender,
-    profile: int,
+    facts: Sequence[Fact],
     reading: Reading,
     along: Callable[[Session], None],
     first: Callable[[Session], None] | None,
     session: Session,
 ) -> tuple[Outcome, list[Standing], list[int]] | None:
-    root = belonging.living(session, [profile]).get(profile)
-    if root is None:
+    profiles = {fact.profile for fact in facts}
+    roots = belonging.living(session, profiles)
+    if roots.keys() != profiles or len(set(roots.values())) > 1:
         return None
+    root = roots[facts[0].profile]
     if first is not None:
         belonging.lock(session, [root])
         first(session)
@@ -140,7 +142,7 @@ def _told(
     if not fresh:
         return Outcome("duplicate"), [], []
     for item in fresh:
-        item.known = belonging.member(profile, root)
+        item.known = belonging.member(facts[item.index].profile, root)
     standings = absorb(session, intake, sender, fresh, reading.now)
     along(session)
     return Outcome("accepted"), standings, outbox.note(session, [entry.root.id for entry in standings])

@@ -14,6 +14,7 @@ import pyarrow
 from pyarrow import parquet
 
 from base.errors import InvalidInput
+from signals.tabular import check_columns
 
 ROWS_AT_ONCE: Final = 5_000
 MOST_BYTES: Final = 512 * 1024 * 1024
@@ -41,9 +42,7 @@ class Table:
 
         Raises InvalidInput where a row group is too large, or is damaged.
         """
-        missing = next((name for name in columns if name not in self.columns), None)
-        if missing is not None:
-            raise InvalidInput("columns", f"the file has no column {missing}")
+        check_columns(columns, self.columns)
         begun = 0
         for number in range(self._file.num_row_groups):
             group = self._file.metadata.row_group(number)

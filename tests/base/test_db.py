@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from base import db
 from base.clock import monotonic
 from base.embedded import PostgresServer
-from base.errors import Unavailable
+from base.errors import Busy, Unavailable
 from base.processes import free_port
 
 
@@ -51,6 +51,15 @@ def test_it_bounds_how_long_a_statement_may_take(database_url: str) -> None:
     engine.dispose()
 
 
+def test_it_is_busy_where_others_hold_a_lock_all_the_while(engine: Engine, sessions: db.Sessions) -> None:
+    with sessions.begin() as session:
+        session.execute(text("CREATE TABLE held (n int)"))
+    with engine.begin() as holder:
+        holder.execute(text("LOCK held"))
+        with pytest.raises(Busy, match="The database is busy"), db.transaction(sessions) as session:
+            session.execute(text("LOCK held NOWAIT"))
+
+
 def test_it_gives_up_a_host_that_says_nothing(database_url: str) -> None:
     engine = db.connect(database_url)
     with engine.connect() as connection:
@@ -59,6 +68,14 @@ def test_it_gives_up_a_host_that_says_nothing(database_url: str) -> None:
             assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             asked = (socket.TCP_USER_TIMEOUT, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
             assert [line.getsockopt(socket.IPPROTO_TCP, one) for one in asked] == [20_000, 5, 5, 3]
+    engine.dispose()
+
+
+def test_the_server_gives_up_whoever_says_nothing_in_a_transaction(database_url: str) -> None:
+    engine = db.connect(database_url)
+    with engine.connect() as connection:
+        asked = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
+        assert [connection.scalar(text(f"SHOW {one}")) for one in asked] == ["5", "5", "3"]
     engine.dispose()
 
 

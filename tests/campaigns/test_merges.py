@@ -7,14 +7,21 @@ import re
 import pytest
 from sqlalchemy import select, text
 
-from campaigns import merges
+from base import keys
+from campaigns import corrections, customers, merges
+from campaigns.corrections import CorrectionIn
 from campaigns.models import AccessEntry, AdminEntry
 from signals import likely
+from signals.events import Event
 from signals.identity import MATCHES, TIES
 from signals.joining import join_likely
 from signals.likely import Offer
 from signals.profiles import Profile
-from tests.campaigns.shop import Shop
+from signals.rebuild import rebuild
+from signals.sources import INTERNAL, keyless_sender
+from signals.state import decode
+from signals.telling import tell
+from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Web, told
 from tests.signals.sending import call
 
@@ -23,6 +30,56 @@ PHONE = "+49 228 123456"
 
 def contact(name: str) -> dict[str, object]:
     return call("identify", anonymousId=f"d-{name}", traits={"email": f"{name}@example.com", "phone": PHONE})
+
+
+def marked(shop: Shop, profile: int) -> list[str]:
+    """What an open reads of the corrections of somebody's record."""
+    data = shop.store.get(keys.state(profile))
+    assert isinstance(data, bytes)
+    return [f"{mark.target} {mark.word}" for mark in decode(data).marks]
+
+
+def bought(shop: Shop, profile: int) -> tuple[int, list[corrections.Line]]:
+    """The order of a profile that has one, with its lines as they stand for who is the person now."""
+    with shop.sessions.begin() as session:
+        row = session.scalars(select(Event).where(Event.profile_id == profile, Event.order_id.is_not(None))).one()
+        members = customers.members(session, customers.root_of(session, profile).id)
+        return row.id, list(corrections.corrected(session, members, [row])[row.id])
+
+
+def test_a_correction_goes_with_its_signal_when_a_merge_is_undone(shop: Shop, web: Web) -> None:
+    shop.send(shop.order("ann", "gates", shop.now), shop.order("bob", "hats", shop.now))
+    ann, bob = shop.profile("ann"), shop.profile("bob")
+    shop.send({"type": "alias", "userId": "ann", "previousId": "bob"})
+    root, child = shop.profile("ann"), {ann, bob}.difference([shop.profile("ann")]).pop()
+    order, (line,) = bought(shop, child)
+    corrections.correct(shop.intake, root, CorrectionIn(order, 0, "gift"), shop.now, MANAGER)
+    corrections.correct(shop.intake, child, CorrectionIn(order, 0, "wrong_person"), shop.now, MANAGER)
+    assert marked(shop, root) == marked(shop, child) == [f"product:{line.product} wrong_person"]
+
+    program = web.program("admin")
+    (merge,) = program.told("GET", f"/customers/{root}/merges")["merges"]
+    told(program.call("DELETE", f"/customers/{root}/merges/{merge['id']}"), 200, 204)
+    assert (marked(shop, root), marked(shop, child)) == ([], [f"product:{line.product} wrong_person"])
+    corrections.take_back(shop.intake, child, order, 0, shop.now, MANAGER)
+    assert marked(shop, child) == []
+    assert rebuild(shop.intake, shop.now).different == 0
+
+
+def test_a_line_is_corrected_anew_whose_correction_an_earlier_version_left_with_another(shop: Shop) -> None:
+    shop.send(shop.order("ann", "gates", shop.now), shop.order("bob", "hats", shop.now))
+    ann, bob = shop.profile("ann"), shop.profile("bob")
+    order, (line,) = bought(shop, bob)
+    sender = shop.intake.settle(lambda session: keyless_sender(session, INTERNAL, shop.now))
+    said = {"feedback": "gift", "event": order, "line": 0, "product_id": line.product}
+    name = f"feedback-{order}-0-0"
+    assert tell(shop.intake, sender, ann, corrections.FEEDBACK, said, at=shop.now, now=shop.now, message_id=name)
+
+    corrections.correct(shop.intake, bob, CorrectionIn(order, 0, "gift"), shop.now, MANAGER)
+    assert bought(shop, bob)[1][0].corrected == "gift"
+    assert marked(shop, bob) == [f"product:{line.product} gift"]
+    with shop.sessions.begin() as session:
+        assert session.query(AdminEntry).filter_by(action="correct record").count() == 1
 
 
 @pytest.mark.feature("SU-14")

@@ -31,6 +31,12 @@ def test_it_refuses_a_row_that_could_not_be_told_from_a_new_one() -> None:
     assert Rows(RowPlan(columns={"who": "userId"}, values={"messageId": "once"}, event="Met")).call({"who": "ann"})
 
 
+def test_it_refuses_a_file_with_two_columns_of_a_name_that_it_is_to_read() -> None:
+    with pytest.raises(InvalidInput, match="columns: the file has two columns when"):
+        told("customer,when,when\nann,2026-03-01,2026-04-01\n")
+    assert users(told("customer,about,when,about\nann,one,2026-03-01,other\n")) == ["ann"]
+
+
 def test_it_leaves_out_a_long_field_that_no_call_takes_and_takes_the_other_rows() -> None:
     long = "x" * 70_000
     calls = told(f"customer,when,about\nann,2026-03-01,{long}\n{long},2026-03-01,\nbob,2026-03-01,")

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from base import keys
 from base.vault import vault_of
 from signals import folding, scores
 from signals.known import known_fields
 from signals.livesegments import follow
 from signals.membership import assign
-from signals.profiles import TRAIT_VALUE
+from signals.profiles import STATE_ENCODED, TRAIT_VALUE
 from signals.rebuild import restore_states
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
@@ -101,6 +102,50 @@ def test_it_mends_a_state_that_was_lost_when_the_next_signal_comes(desk: Desk) -
     desk.send(order("u1", "o2", ("p", "Shoes", 1.0), time="2026-03-01T11:00:00Z"))
 
     assert desk.state(desk.root("user_id", "u1")).orders == 2
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["'\\x00'", "set_byte(encoded, 20, 255 - get_byte(encoded, 20))", "sealed"],
+    ids=["cut", "spoilt", "no state"],
+)
+def test_it_takes_a_state_that_cannot_be_read_for_lost(desk: Desk, damaged: str) -> None:
+    desk.send(*lives(9, seed=3))
+    before = desk.everything()
+    first, last = desk.root("user_id", "u0"), desk.root("user_id", "u7")
+    orders = desk.state(last).orders
+    with desk.sessions.begin() as session:
+        sealed = vault_of(session).seal(b"no state", STATE_ENCODED.place)
+        value = "CAST(:sealed AS bytea)" if damaged == "sealed" else damaged
+        session.execute(
+            text(f"UPDATE profile_state SET encoded = {value} WHERE profile_id IN (:first, :last) AND :sealed <> ''"),
+            {"sealed": sealed, "first": first, "last": last},
+        )
+
+    assert restore_states(desk.intake, [first]) == 0
+    desk.send(order("u7", "one more", ("p", "Shoes", 1.0), time="2026-03-01T23:00:00Z"))
+    assert desk.state(last).orders == orders + 1
+    assert desk.rebuilt().first == [first]
+    after = desk.everything()
+    assert [row for row in after["state"] if row[0] != last] == [row for row in before["state"] if row[0] != last]
+
+
+@pytest.mark.parametrize("held", [b"no state" * 9, b"\xc0" * 40, b"\xcf\x00\x00\x00\x00\x00", b"", ["a list"]])
+def test_a_state_takes_the_place_of_what_is_none_in_the_hot_store(desk: Desk, held: bytes | list[str]) -> None:
+    desk.send(identified("u1"), identified("u2"))
+    spoilt = keys.state(desk.root("user_id", "u1"))
+
+    def spoil() -> None:
+        desk.store.delete(spoilt)
+        desk.store.rpush(spoilt, *held) if isinstance(held, list) else desk.store.set(spoilt, held)
+
+    before = desk.everything()
+    spoil()
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
+    spoil()
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)))
+    assert desk.state(desk.root("user_id", "u1")).orders == 1
 
 
 def test_it_names_the_profiles_that_come_out_different(desk: Desk) -> None:

@@ -154,7 +154,7 @@ def test_it_goes_on_where_it_was_interrupted(
     ("encoding", "named"),
     [
         ("utf-8", None), ("utf-8-sig", None), ("utf-16", None), ("utf-32", None), ("cp1252", "cp1252"),
-        ("latin-1", "ISO-8859-1"), ("utf-16-le", "utf-16-le"),
+        ("latin-1", "ISO-8859-1"), ("utf-16-le", "utf-16-le"), ("utf-8-sig", "UTF8"), ("utf-16", "utf-16-le"),
     ],
 )  # fmt: skip
 def test_it_reads_text_as_it_is_written(
