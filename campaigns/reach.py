@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from campaigns.conditions import Assignment, Conditions, Formula, Group, Variable, open_variable, truth
 from render.plan import Live, Offer, Plan, Slot
+from signals.rulewords import phrase
 
 MAX_STEPS: Final = 5_000
 """Situations looked at for one candidate; a plan that needs more is told as not decided."""
@@ -241,8 +242,9 @@ def words(plan: Plan, variable: Variable, value: Any) -> str:
         case ("segment", number):
             return f"for people in segment {number}"
         case ("feature", str(name), category, days, of, _):
-            about = [str(part) for part in (names.get(category, category), of) if part is not None]  # type: ignore[call-overload]
-            within = f" within {days} days" if days is not None else ""
-            return f"if {name}{' of ' + ' '.join(about) if about else ''}{within} is {value}"
+            said = {"category": category, "within_days": days, "name": of}
+            asked = {"field": name} | {key: part for key, part in said.items() if part is not None}
+            compared = {"op": "missing"} if value is None else {"op": "=", "value": value}
+            return f"if {phrase(asked | compared, {str(number): word for number, word in names.items()})}"
         case _:
             return ""

@@ -147,7 +147,7 @@ def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str
     if comparison in WITHOUT_VALUE:
         return rule | {"op": comparison}
     if condition.kind in ("text", "any") and comparison in ("=", "not"):
-        if not typed_value:
+        if not typed_value and not condition.values:
             raise InvalidInput(f"row {number + 1}", "needs a value")
         if condition.values:
             typed_value = typed_value.lower().replace(" ", "_")

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from base.errors import Conflict, InvalidInput
 from campaigns import creatives, editions, offers, pools, ranking, starting
 from campaigns.access import allow
-from campaigns.models import Offer
+from campaigns.models import Offer, Segment
 from campaigns.offers import OfferIn
 from campaigns.parts import parts
 from campaigns.pictures import Sketch, offer_picture, sketch_picture
@@ -28,6 +28,7 @@ from render.plan import KINDS, Kind
 from signals import exchange
 from signals.catalog import Category
 from signals.products import Product
+from signals.rulewords import phrase
 
 pages = Blueprint("offers", __name__, url_prefix="/offers")
 TEXTS = (
@@ -65,7 +66,7 @@ def index() -> ResponseReturnValue:
     query = request.args.get("q", "").strip().lower()
     with parts().transaction() as session:
         rows = [row for row in offers.offers(session) if query in row.name.lower()]
-        return render_template("offers/index.html", offers=rows, query=query)
+        return render_template("offers/index.html", offers=rows, query=query, categories=_categories(session))
 
 
 @pages.get("/new")
@@ -181,10 +182,26 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         creatives=creatives.creatives(session),
         currency=exchange.usual(session),
         categories=session.scalars(select(Category).order_by(Category.name)).all(),
+        rules=_rules(session, row) if row is not None else [],
         products=session.scalars(
             select(Product).where(Product.gone_at.is_(None)).order_by(Product.title).limit(MAX_PRODUCTS)
         ).all(),
     )
+
+
+def _categories(session: Session) -> dict[str, str]:
+    """The names of categories by slug."""
+    return {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
+
+
+def _rules(session: Session, row: Offer) -> list[str]:
+    """What is set through the API of whom it may be shown to, in words."""
+    rules = [rule for rule in (row.legal, row.relevant, row.beneficial) if rule is not None]
+    if not rules:
+        return []
+    segments = {one.id: one.name for one in session.execute(select(Segment.id, Segment.name))}
+    categories = _categories(session)
+    return [phrase(rule, categories, segments) for rule in rules]
 
 
 def _edition(session: Session, row: Offer) -> str:

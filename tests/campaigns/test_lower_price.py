@@ -9,6 +9,7 @@ import pytest
 from campaigns import offers, starting
 from campaigns.campaigns import SlotChoice
 from signals.products import take_products
+from tests.campaigns.mailing import words
 from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Web
 
@@ -172,3 +173,22 @@ def test_checks_tell_where_something_is_taken_off_the_price_of_no_product(stocke
     lines = [one["words"] for one in told if one["code"] == "price"]
     words = "takes something off a price, and has no product: name one."
     assert lines == [f"The offer “{name}” {words}" for name in ("Percent", "Money")]
+
+
+def test_pages_name_an_offers_category_and_say_its_rules_in_words(stocked: Web) -> None:
+    """Rules are set through the API alone; whoever looks at the offer is told them all the same."""
+    shop, browser = stocked.shop, stocked.browser("manager")
+    shop.people("ann")
+    shop.send(shop.order("ann", "Trail > Running shoes", shop.now))
+    answer = browser.post("/offers/new", **form(stocked, name="Come back", category="running-shoes"))
+    number = int(answer.headers["Location"].rsplit("/", 1)[1])
+    assert "through the API" not in browser.get(f"/offers/{number}").text
+    assert "cross-sell · Running shoes" in words(browser.get("/offers/").text)
+    lapsed = {"field": "lifecycle.stage", "op": "in", "value": ["at_risk", "lapsed"]}
+    bought = {"field": "purchases.count", "category": "running-shoes", "op": ">=", "value": 2}
+    with shop.sessions.begin() as session:
+        row = offers.offer(session, number)
+        row.relevant, row.beneficial = lapsed, bought
+    page = words(browser.get(f"/offers/{number}").text)
+    assert "where they stand as a customer is one of at risk, lapsed" in page
+    assert "times they bought Running shoes at least 2" in page

@@ -193,8 +193,12 @@ def test_it_flags_what_can_never_be_shown_with_the_reason() -> None:
         7: "Always there may always be shown and goes first",
     }
     assert found[1].when == ()
-    assert [words(plan, *fact) for fact in found[6].when] == ["if trait of tier is gold"]
+    assert [words(plan, *fact) for fact in found[6].when] == ["if tier is gold"]
     assert [words(plan, *fact) for fact in found[8].when] == ["while a complaint is open"]
+    stage, due = ("feature", "lifecycle.stage", None, None, None, None), ("feature", "views.count", 2, None, None, None)
+    assert words(plan, stage, "at_risk") == "if where they stand as a customer is at risk"
+    assert words(plan, stage, None) == "if where they stand as a customer is not known"
+    assert words(plan, due, 3) == f"if times they looked at {plan.category_words[2]} is 3"
     killed = told(plan, Live(plan="p", state="killed"))
     assert {one.why for one in killed.values() if not one.reachable} == {"the campaign is switched off"}
     assert killed[shop.DEFAULT].reachable

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from campaigns import lift, past
 from campaigns.lift import Past, Sample
@@ -33,6 +34,22 @@ def line(cost: float | None = None) -> dict[str, Any]:
     """A line of one thing for 100; what it cost the shop, where that is told."""
     own = {"product_id": "shoes-1", "category": "shoes", "price": 100, "quantity": 1}
     return own if cost is None else own | {"cost": cost}
+
+
+def test_results_tell_clicks_of_which_nothing_could_be_told(web: Web) -> None:
+    """They are among the clicks and among those of no offer, so without this line the two would not agree."""
+    number = mailed(web, 1)
+    clicked = """
+        INSERT INTO click (id, at, profile_id, campaign_id, occurrence, slot, fetch_class, unresolved, outcome, landing,
+                           public, public_sha256)
+        VALUES (:id, :at, :person, :campaign, 1, 0, 'person', :lost, :outcome, 'https://shop.example.com/', '', '')
+    """
+    given = {"at": web.shop.now, "person": web.shop.known()["g0"], "campaign": number}
+    with web.shop.sessions.begin() as session:
+        session.execute(text(clicked), given | {"id": "lost", "lost": True, "outcome": "unresolved"})
+        session.execute(text(clicked), given | {"id": "page", "lost": False, "outcome": "default"})
+    page = words(web.browser("manager").get(f"/campaigns/{number}/results").text)
+    assert "Clicks of which what was shown could not be told in time 1 " in page
 
 
 # --- lift

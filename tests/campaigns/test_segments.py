@@ -138,9 +138,12 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": "trait", "name-0": "city", "value-0": "Bonn"}, "needs a number"),
         ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
         ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
-        (
-            {"name": "Runners", "condition-0": "stage", "comparison-0": "=", "value-0": "gone"},
-            "needs one of prospect, new, active, at risk, lapsed",
+        *(
+            (
+                {"name": "Runners", "condition-0": "stage", "comparison-0": "=", "value-0": value},
+                "needs one of prospect, new, active, at risk, lapsed",
+            )
+            for value in ("gone", "")
         ),
         (
             {"name": "Runners", "condition-0": "trait", "name-0": "surname", "comparison-0": "=", "value-0": "Lee"},

@@ -23,6 +23,20 @@ DECIDED = """
                           slots, public, public_sha256)
     VALUES (:id, :at, :profile, :campaign, 1, 'live', 1, '', '1', :rung, false, CAST(:slots AS jsonb), :public, '')
 """
+FETCHED = """
+    INSERT INTO "fetch" (id, at, profile_id, campaign_id, occurrence, decision_id, decision_at, slot, kind, lane,
+                       fetch_class, size, content_type, personal, rung, public, public_sha256, ms)
+    VALUES ('f', :at, :profile, :campaign, 1, 'seen', :at, 0, 'picture', 'live', 'person', 1, 'image/jpeg', false,
+            'model', '', '', 1)
+"""
+CLICKED = """
+    INSERT INTO click (id, at, profile_id, campaign_id, occurrence, slot, fetch_class, decision_id, decision_at,
+                       offer_id, unseen, unresolved, outcome, landing, public, public_sha256)
+    SELECT :id, :at, :profile, :campaign, 1, 0, :fetch_class, CASE WHEN known THEN 'seen' END,
+           CASE WHEN known THEN CAST(:at AS timestamptz) END, CASE WHEN known THEN CAST(:offer AS int) END,
+           :outcome = 'unseen', :outcome = 'unresolved', :outcome, 'https://shop.example.com/', '', ''
+    FROM (SELECT :outcome = 'redirect' AS known) AS it
+"""
 THANKS, AGAIN, DEFAULT = 1, 2, 3
 
 
@@ -83,4 +97,34 @@ def test_it_speaks_of_thanks_where_something_could_be_decided(
     stage: Any = SimpleNamespace(sessions=shop.sessions)
     restock: Any = SimpleNamespace(campaign=given["campaign"], restock={AGAIN: "milk"}, thanks={THANKS: "milk"})
     proof._swapped(stage, restock, claims)
+    assert ("✓" in told[0], words in told[0]) == (holds, True), told
+
+
+@pytest.mark.parametrize(
+    ("clicks", "holds", "words"),
+    [
+        (["redirect", "unresolved"], True, "1 of 1 clicks, 0 without a sight before; 1 more led"),
+        (["redirect", "unseen"], True, "1 of 2 clicks, 1 without a sight before; 0 more led"),
+        (["redirect", "default"], False, "1 of 2 clicks, 0 without a sight before; 0 more led"),
+        (["unresolved"], False, "0 of 0 clicks, 0 without a sight before; 1 more led"),
+    ],
+)
+def test_it_speaks_of_clicks_of_which_something_could_be_told(
+    clicks: list[str], holds: bool, words: str, shop: Shop
+) -> None:
+    (ann,) = shop.people("ann")
+    given: dict[str, Any] = {"campaign": shop.campaign(), "profile": ann, "at": shop.now, "rung": "model"}
+    given |= {"offer": THANKS, "fetch_class": "person"}
+    with shop.sessions.begin() as session:
+        seen = {"id": "seen", "slots": json.dumps({"0": THANKS}), "public": b"{}"}
+        session.execute(text(DECIDED), given | seen)
+        session.execute(text(FETCHED), given)
+        for number, outcome in enumerate(clicks):
+            session.execute(text(CLICKED), given | {"id": str(number), "outcome": outcome})
+        session.execute(text(CLICKED), given | {"id": "scan", "outcome": "unseen", "fetch_class": "scanner"})
+    told: list[str] = []
+    answers = [SimpleNamespace(status=302, location="https://shop.example.com/")] * len(clicks)
+    stage: Any = SimpleNamespace(sessions=shop.sessions, calendar=SimpleNamespace(story=shop.now))
+    tally: Any = SimpleNamespace(clicks=answers)
+    proof._clicks(stage, {"campaign": given["campaign"]}, tally, Claims(told.append))
     assert ("✓" in told[0], words in told[0]) == (holds, True), told
