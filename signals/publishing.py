@@ -17,21 +17,27 @@ from base.errors import Unavailable
 from base.stores import Store, is_clustered
 from signals.state import issued
 
-STATE_SCRIPT: Final = """
-local function is_newer()
+_EDITION: Final = """
+local function edition()
   local held = redis.call('GETRANGE', KEYS[1], 0, 23)
-  if #held <= 4 then return false end
-  local head, edition = string.byte(held, 1), nil
-  if head == 0xcf then
-    edition = cmsgpack.unpack(string.sub(held, 1, 9))
-  elseif head == 0xdc or math.floor(head / 16) == 9 then
+  if #held <= 4 then return nil end
+  local head = string.byte(held, 1)
+  if head == 0xcf then return cmsgpack.unpack(string.sub(held, 1, 9)) end
+  if head == 0xdc or math.floor(head / 16) == 9 then
     local _, _, version = cmsgpack.unpack_limit(held, 2, head == 0xdc and 3 or 1)
-    edition = version
+    return version
   end
-  return edition > tonumber(ARGV[1])
 end
-local is_state, newer = pcall(is_newer)
-if is_state and newer then return 0 end
+local is_state, held = pcall(edition)
+if not is_state or type(held) ~= 'number' then held = -1 end
+"""
+STATE_SCRIPT: Final = f"""{_EDITION}
+if held > tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+"""
+SET_BACK_SCRIPT: Final = f"""{_EDITION}
+if held ~= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
@@ -89,6 +95,27 @@ class Publisher:
             PRODUCT_SCRIPT, [(keys.product(name), feed_ms, data) for name, feed_ms, data in products],
             [name for name, _, _ in products],
         )  # fmt: skip
+
+    def held(self, profiles: Sequence[int]) -> dict[int, bytes]:
+        """What is under the keys of these profiles' states, where something is."""
+        try:
+            pipeline = self._store.pipeline(transaction=False)
+            for profile in profiles:
+                pipeline.get(keys.state(profile))
+            # Somebody may have put something under a key that is no string.
+            answers = pipeline.execute(raise_on_error=False)
+        except RedisError as error:
+            raise Unavailable(HOT_STORE) from error
+        return {
+            profile: data for profile, data in zip(profiles, answers, strict=True) if isinstance(data, bytes) and data
+        }
+
+    def set_back(self, states: Iterable[tuple[int, int, int, bytes]]) -> int:
+        """Write (profile, the edition that is there, the one to come, encoded state), each only over that very edition;
+        returns how many were written."""
+        return self._run(
+            SET_BACK_SCRIPT, [(keys.state(profile), there, issued(come, data)) for profile, there, come, data in states]
+        )
 
     def absent(self, profiles: Sequence[int]) -> list[int]:
         """Those of the profiles that have no state in Valkey."""

@@ -29,7 +29,7 @@ from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
 from signals.livesegments import place
 from signals.origins import Origin
-from signals.state import encode
+from signals.state import EDITION, EDITION_MARK, decode, encode
 
 BATCH: Final = 200
 SHOWN: Final = 100
@@ -45,13 +45,16 @@ _ROOTS: Final = text(
 class RebuildReport:
     """What a rebuild found. `different` counts states whose bytes were other than stored, `first` names a hundred.
 
-    `absent` counts states that Valkey had lost.
+    `absent` counts states that Valkey had lost. `ahead` counts those of which it had a later one than the database has
+    ever written, as after the restore of a backup; `erased` names the profiles that are erased there and only there.
     """
 
     profiles: int = 0
     different: int = 0
     absent: int = 0
+    ahead: int = 0
     first: list[int] = field(default_factory=list)
+    erased: list[int] = field(default_factory=list)
 
 
 def rebuild(
@@ -72,13 +75,43 @@ def rebuild(
         standings, different = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
         states = folding.published(standings)
         report.absent += len(intake.publisher.absent([profile for profile, _, _ in states]))
-        intake.publisher.write_states(states)
+        if intake.publisher.write_states(states) < len(states):
+            ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
+            report.ahead += ahead
+            report.erased += erased
         regroup(intake, moved(standings), now)
         report.profiles += len(standings)
         report.different += len(different)
         report.first += different[: SHOWN - len(report.first)]
         progress(report)
     return report
+
+
+def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:
+    """Write the stored states of these profiles over later ones that the database knows nothing of; how many, and who
+    is erased in Valkey alone. Who is stays so: nothing is shown to them.
+
+    Valkey gets a state after it is committed, so one that is above the stored state read later is of a time that the
+    database has lost. What is committed in between is refused or written over, so all are written once more.
+    """
+    found = {profile: _known(data) for profile, data in intake.publisher.held(profiles).items()}
+    stored = intake.settle(lambda session: stored_states(session, profiles))
+    later = [(profile, edition, data, *there) for profile, edition, data in stored if (there := found.get(profile))]
+    later = [one for one in later if one[3] > one[1]]
+    lost = [(profile, there, edition, data) for profile, edition, data, there, is_erased in later if not is_erased]
+    written = intake.publisher.set_back(lost)
+    restore_states(intake, [profile for profile, *_ in lost])
+    return written, sorted(profile for profile, *_, is_erased in later if is_erased)
+
+
+def _known(data: bytes) -> tuple[int, bool] | None:
+    """The edition of what Valkey holds, and whether that is a tombstone; None where it is no state."""
+    try:
+        state = decode(data)
+    except msgspec.DecodeError:
+        return None
+    # An early release wrote the version alone.
+    return EDITION.unpack_from(data)[1] if data[0] == EDITION_MARK else state.version, state.erased
 
 
 def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session) -> tuple[list[Standing], list[int]]:

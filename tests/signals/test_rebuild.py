@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
 from base import keys
@@ -17,6 +18,7 @@ from signals.livesegments import follow
 from signals.membership import assign
 from signals.profiles import STATE_ENCODED, TRAIT_VALUE
 from signals.rebuild import restore_states
+from signals.state import ProfileState, decode, encode, issued, tombstone
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
 CATEGORIES = ("Shoes", "Hats", "Baby Gates", "Dog Food", "Socks")
@@ -321,3 +323,50 @@ def test_it_keeps_segment_membership_through_signals_and_rebuilds(desk: Desk) ->
     assert (desk.state(first).segments, desk.state(second).segments) == ((3, 7), ())
     assert desk.rebuilt().different == 0
     assert desk.state(first).segments == (3, 7)
+
+
+def gone_back(desk: Desk, user: str, *, erased: bool = False) -> int:
+    """The hot store has a state of a person that the database has never written; the profile."""
+    root = desk.root("user_id", user)
+    later = tombstone(10**6) if erased else structs.replace(desk.state(root), orders=20)
+    desk.store.set(keys.state(root), issued(10**6, encode(later)))
+    return root
+
+
+def shown(desk: Desk, profile: int) -> ProfileState:
+    """What opens go by, whatever is stored."""
+    data = desk.store.get(keys.state(profile))
+    assert isinstance(data, bytes)
+    return decode(data)
+
+
+def test_it_writes_over_states_of_a_time_that_the_database_has_lost(desk: Desk) -> None:
+    desk.send(*(order(user, f"o-{user}", ("p1", "Shoes", 80.0)) for user in ("u1", "u2", "u3")))
+    ann, erased = gone_back(desk, "u1"), gone_back(desk, "u2", erased=True)
+    desk.send(order("u1", "o2", ("p1", "Shoes", 80.0)))
+    assert shown(desk, ann).orders == 20, "else this shows nothing"
+
+    report = desk.rebuilt()
+    assert (report.ahead, report.erased, report.different) == (1, [erased], 0)
+    assert desk.state(ann).orders == 2
+    assert shown(desk, erased).erased
+    desk.send(order("u1", "o3", ("p1", "Shoes", 80.0)))
+    assert desk.state(ann).orders == 3
+    assert desk.rebuilt().ahead == 0
+
+
+@pytest.mark.parametrize("meanwhile", ["held", "set_back"])
+def test_it_loses_no_signal_that_comes_while_it_writes_over_later_states(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
+    root, publisher = gone_back(desk, "u1"), desk.intake.publisher
+    inner = getattr(publisher, meanwhile)
+
+    def after_a_signal(*given: Any) -> Any:
+        desk.send(order("u1", "o2", ("p1", "Shoes", 80.0)))
+        return inner(*given)
+
+    monkeypatch.setattr(publisher, meanwhile, after_a_signal)
+    desk.rebuilt()
+    assert desk.state(root).orders == 2

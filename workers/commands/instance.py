@@ -66,6 +66,7 @@ def take_over(keep_running: bool) -> None:
         now = clock_from(settings).now()
         paused = instance.take_over(session, Here.of(settings), now, SYSTEM, keep_running=keep_running)
     click.echo("This installation sends from this database from now on.")
+    click.echo("Run `latebind rebuild` where the database was restored: opens go by what the hot store has of later.")
     for campaign in paused:
         click.echo(f"paused: {campaign.name}")
     if paused:

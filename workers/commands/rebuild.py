@@ -40,6 +40,14 @@ def command(counts: bool) -> None:
         report = rebuild(intake, clock_from(settings).now(), show)
         intake.settle(lambda session: exchange.done(session, due))
     click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
+    if report.ahead:
+        click.echo(f"{report.ahead} states of the hot store were of a time that the database has lost", err=True)
+    if report.erased:
+        click.echo(
+            "erased in the hot store and not in the database, so nothing is shown to them until the next signal about"
+            f" them; erase them again: {', '.join(map(str, report.erased))}",
+            err=True,
+        )
     if report.different:
         click.echo(f"different: {', '.join(map(str, report.first))}", err=True)
 
