@@ -19,6 +19,7 @@ from signals.moments import ms_of, seconds_of
 from signals.readings import Params, Reading, RuleFacts
 from signals.readings_household import FEATURES as HOUSEHOLD
 from signals.readings_household import HouseholdFeature
+from signals.stages import STAGES
 from signals.state import ProfileState, Trait
 
 Type = Literal["whole", "number", "yes/no", "text", "any"]
@@ -30,6 +31,7 @@ class Feature(msgspec.Struct, frozen=True):
     """One entry of the catalogue. `needs` are parameters that must be given, `takes` those that may be.
 
     `source` says which signals it comes from, `missing` when it has no value. `at_open` features exist at opens only.
+    `values`: a rule may name no others.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Feature(msgspec.Struct, frozen=True):
     needs: tuple[Param, ...] = ()
     takes: tuple[Param, ...] = ()
     at_open: bool = False
+    values: tuple[str, ...] = ()
 
 
 def value(
@@ -180,6 +183,7 @@ _PURCHASES: Final = (
         "signals/stages.py",
         "never: who has no order is a prospect",
         readings.stage,
+        values=STAGES,
     ),
 )
 _BEHAVIOUR: Final = (

@@ -299,6 +299,8 @@ def _value(raw: object, feature: Feature, path: str) -> Trait:
     if sort is None or sort != wanted:
         raise InvalidInput(path, f"{feature.name} compares with a {wanted or 'number, text, true or false'}")
     if isinstance(raw, str):
+        if feature.values and raw not in feature.values:
+            raise InvalidInput(path, f"{feature.name} is one of {', '.join(feature.values)}")
         return text(raw, path, MAX_TRAIT_TEXT)
     if not abs(raw) <= MAX_NUMBER:  # type: ignore[arg-type]
         raise InvalidInput(path, "must be a number between -2^53 and 2^53")

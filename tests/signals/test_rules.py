@@ -19,6 +19,7 @@ DAY = timedelta(days=1)
 NOW = MORNING + 40 * DAY
 COUNT: dict[str, Any] = {"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1}
 TRAIT: dict[str, Any] = {"field": "trait", "name": "city"}
+STAGE = {"field": "lifecycle.stage"}
 EVENT: dict[str, Any] = {"event": "Order Completed"}
 
 
@@ -69,6 +70,8 @@ def nested(depth: int) -> dict[str, Any]:
         (EVENT | {"zone": "../../etc/passwd"}, "zone", "no time zone"),
         (EVENT | {"min_count": 3, "max_count": 2}, "max_count", "not be less"),
         ({"event": " "}, "event", "must name an event"),
+        (STAGE | {"op": "=", "value": "gone"}, "value", "is one of prospect, new, active, at_risk, lapsed"),
+        (STAGE | {"op": "in", "value": ["new", "at risk"]}, "value[1]", "is one of prospect"),
         (nested(MAX_DEPTH + 1), ".".join(["not"] * MAX_DEPTH), "nest at most"),
         ({"all": [{"always": True}] * MAX_NODES}, f"all[{MAX_NODES - 1}]", "at most 200"),
     ],

@@ -61,11 +61,6 @@ TEXTS = st.sampled_from(
         "gift",
         "not_for_me",
         "puppy",
-        "prospect",
-        "new",
-        "active",
-        "at_risk",
-        "lapsed",
         "adult",
         "child",
         "z" * 128,
@@ -91,7 +86,7 @@ def comparisons(draw: st.DrawFn, feature: Feature) -> dict[str, Any]:
             "name": st.sampled_from(NAMES.get(feature.name, SURVEYS)),
         }
         rule[name] = draw(choices[name])
-    values = VALUES.get(feature.type, ANYTHING)
+    values = st.sampled_from(feature.values) if feature.values else VALUES.get(feature.type, ANYTHING)
     match draw(st.sampled_from(["missing", "present", "in", "compare", "compare", "compare"])):
         case "compare":
             value = draw(values)

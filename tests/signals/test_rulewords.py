@@ -20,7 +20,7 @@ def asked(feature: Feature) -> list[dict[str, Any]]:
     """A comparison of the feature for each set of parameters that it may be given."""
     some = chain.from_iterable(combinations(feature.takes, number) for number in range(len(feature.takes) + 1))
     return [
-        {"field": feature.name, "op": "=", "value": VALUES[feature.type]}
+        {"field": feature.name, "op": "=", "value": (*feature.values, VALUES[feature.type])[0]}
         | {name: PARAMS[name] for name in (*feature.needs, *more)}
         for more in some
     ]
