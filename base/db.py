@@ -14,7 +14,7 @@ from psycopg.adapt import Dumper
 from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import DateTime, Engine, LargeBinary, MetaData, Text, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -24,6 +24,8 @@ from base.vault import CLOSED, Vault, ask_watch, give
 CONNECT_SECONDS = 3
 STATEMENT_MS = 30_000
 LOCK_MS = 10_000
+IDLE_MS = 1_800_000
+"""How long a transaction may wait for whoever began it: longer than any computes between two statements."""
 POOL_WAIT_SECONDS = 5
 SILENT_SECONDS = 20
 _KEEPALIVES: Final = {
@@ -36,6 +38,7 @@ QUERY_CANCELED: Final = "57014"
 """PostgreSQL's code of a statement that took too long (its manual, appendix A)."""
 _TOO_MANY_CONNECTIONS: Final = "53300"
 _LOCK_NOT_AVAILABLE: Final = "55P03"
+_STOOD_STILL: Final = "25P03"
 
 
 class Model(DeclarativeBase):
@@ -117,9 +120,15 @@ def connect(
     Connecting takes at most 3 s, a statement `statement_ms` (0: no limit, for bulk work), waiting for a lock 10 s.
     A connection that died while idle is replaced unseen, and one whose host is silent for 20 s is given up: one that
     vanished would be waited for a quarter of an hour. The server does so too: by itself it keeps the locks of whoever
-    vanished in a transaction for two hours. `vault` seals and opens what is kept of people.
+    vanished in a transaction for two hours, and for ever those of one that stands still: it ends that after half an
+    hour. `vault` seals and opens what is kept of people.
     """
-    options = {"statement_timeout": statement_ms, "lock_timeout": LOCK_MS, "timezone": "UTC"}
+    options = {
+        "statement_timeout": statement_ms,
+        "lock_timeout": LOCK_MS,
+        "idle_in_transaction_session_timeout": IDLE_MS,
+        "timezone": "UTC",
+    }
     # Not the user timeout: the server would give up who takes long over what it was sent.
     options |= {f"tcp_{name}": value for name, value in _KEEPALIVES.items()}
     engine = create_engine(
@@ -159,6 +168,10 @@ def transaction(make: Sessions) -> Iterator[Session]:
             yield session
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise _kind(error)("The database") from error
+    except InternalError as error:
+        if _state(error) != _STOOD_STILL:
+            raise
+        raise Unavailable("The database") from error
 
 
 def is_away(error: Exception) -> bool:

@@ -8,7 +8,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from base import db
-from base.clock import monotonic
+from base.clock import monotonic, pause
 from base.embedded import PostgresServer
 from base.errors import Busy, Unavailable
 from base.processes import free_port
@@ -76,6 +76,24 @@ def test_the_server_gives_up_whoever_says_nothing_in_a_transaction(database_url:
     with engine.connect() as connection:
         asked = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count")
         assert [connection.scalar(text(f"SHOW {one}")) for one in asked] == ["5", "5", "3"]
+    engine.dispose()
+
+
+def test_the_server_ends_a_transaction_that_stands_still(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(db, "IDLE_MS", 200)
+    engine = db.connect(database_url)
+    make = db.sessions(engine)
+
+    def stand_still() -> None:
+        with db.transaction(make) as session:
+            session.execute(text("SELECT pg_advisory_xact_lock(77)"))
+            pause(1.0)
+            session.execute(text("SELECT 1"))
+
+    with pytest.raises(Unavailable):
+        stand_still()
+    with db.transaction(make) as session:
+        assert session.scalar(text("SELECT pg_try_advisory_xact_lock(77)"))
     engine.dispose()
 
 
