@@ -44,8 +44,8 @@ def command(counts: bool) -> None:
         click.echo(f"{report.ahead} states of the hot store were of a time that the database has lost", err=True)
     if report.erased:
         click.echo(
-            "erased in the hot store and not in the database, so nothing is shown to them until the next signal about"
-            f" them; erase them again: {', '.join(map(str, report.erased))}",
+            "erased in the hot store and not in the database, so nothing is shown to them; erase these customers again:"
+            f" {', '.join(map(str, report.erased))}",
             err=True,
         )
     if report.different:
