@@ -41,7 +41,7 @@ def command(counts: bool) -> None:
         intake.settle(lambda session: exchange.done(session, due))
     click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
     if report.ahead:
-        click.echo(f"{report.ahead} states of the hot store were of a time that the database has lost", err=True)
+        click.echo(f"of a time that the database has lost in the hot store: {report.ahead}", err=True)
     if report.erased:
         click.echo(
             "erased in the hot store and not in the database, so nothing is shown to them; erase these customers again:"
