@@ -39,6 +39,15 @@ def check(session: Session, rule: Mapping[str, Any], where: Where, field: str) -
         raise InvalidInput(path, error.message) from None
 
 
+def is_for_audiences(session: Session, rule: Mapping[str, Any]) -> bool:
+    """Whether the database can answer a rule, which opens can."""
+    try:
+        check(session, rule, "audience", "rule")
+    except InvalidInput:
+        return False
+    return True
+
+
 def expanded(session: Session, rule: Mapping[str, Any], field: str = "audience") -> dict[str, Any]:
     """The rule with each segment replaced by that segment's own rule, as it is now. Raises InvalidInput."""
     return _expanded(session, dict(rule), field, ())

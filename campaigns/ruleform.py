@@ -3,6 +3,8 @@
 A row may be tied to the one above: where all rows must hold, either of the two then will do; where any will do, both
 must hold. So rows say every rule of two levels. A form speaks of what managers ask most; a rule made elsewhere (by the
 API, deeper than rows can say) is shown in words and kept as it is until somebody replaces it.
+
+An audience is asked by the database, the rule of an offer at an open (`where`): that reads sealed traits too.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput
+from campaigns import rulebook
 from campaigns.models.campaign import Segment
 from campaigns.numerals import numeral, refuse_grouped
+from campaigns.rulebook import Where
 from signals.catalog import Category
+from signals.features import MAX_WITHIN_DAYS
 from signals.foldevent import UNKEPT_TRAITS, trait_name
 from signals.identifying import is_identifying
 from signals.rules import UNKEPT
@@ -30,17 +35,26 @@ TRAITS_LOOKED_AT: Final = 20_000
 YES, NO = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
 INSIDE, OUTSIDE = "in", "out"
 """Before a segment's number in the place of a condition's key: who is in it, or who is not."""
+MOST: Final = 10**9
+"""The largest number a row takes; none is below 0."""
 FIELDS: Final = ("tie", "condition", "name", "category", "days", "comparison", "value")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6}|,(?![0-9]{3}$)[0-9]{1,6})?")
 """What is a number in the value of a trait too; with a comma only where that can be read in one way."""
 _SEGMENT: Final = re.compile(rf"({INSIDE}|{OUTSIDE})-([1-9][0-9]{{0,8}})")
 
 
-def read(form: Mapping[str, str]) -> dict[str, Any]:
-    """The rule that the form's rows say; nothing filled in means everybody. Raises InvalidInput naming the row."""
+def read(
+    form: Mapping[str, str], where: Where = "audience", standing: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The rule that the form's rows say; nothing filled in means everybody. Raises InvalidInput naming the row.
+
+    `standing`: the rule that is kept, given back as it was written where the rows are those that show it.
+    """
+    if standing is not None and _is_untouched(form, standing, where):
+        return dict(standing)
     groups: list[list[dict[str, Any]]] = []
     for number in range(ROWS):
-        rule = _row(form, number)
+        rule = _row(form, number, where)
         if rule is None:
             continue
         if groups and form.get(f"tie-{number}"):
@@ -51,6 +65,19 @@ def read(form: Mapping[str, str]) -> dict[str, Any]:
         return dict(EVERYBODY)
     outer, inner = ("any", "all") if form.get("join") == "any" else ("all", "any")
     return {outer: [group[0] if len(group) == 1 else {inner: group} for group in groups]}
+
+
+def check(session: Session, form: Mapping[str, str], where: Where) -> None:
+    """Whether every row can be asked, of what there is now. Raises InvalidInput naming the row."""
+    for number in range(ROWS):
+        rule = _row(form, number, where)
+        if rule is None:
+            continue
+        try:
+            rulebook.expanded(session, rule)
+            rulebook.check(session, rule, where, "row")
+        except InvalidInput as error:
+            raise InvalidInput(f"row {number + 1}", error.message) from None
 
 
 def choices(session: Session, besides: int | None = None) -> dict[str, Any]:
@@ -86,26 +113,48 @@ def words(rule: Mapping[str, Any], segments: Mapping[int, str], categories: Mapp
     return None if rows(rule) is None else phrase(rule, categories, segments)
 
 
-def rows(rule: Mapping[str, Any]) -> list[dict[str, str]] | None:
+def rows(rule: Mapping[str, Any], where: Where = "audience") -> list[dict[str, str]] | None:
     """The form's rows for a rule, or None when rows cannot say it."""
     if dict(rule) == EVERYBODY:
         return []
     outer, inner = ("any", "all") if "any" in rule else ("all", "any")
-    nodes = rule.get(outer)
-    if len(rule) != 1 or not isinstance(nodes, list):
+    nodes = rule[outer] if set(rule) == {outer} else [rule]
+    if not isinstance(nodes, list):
         return None
     shown: list[dict[str, str]] = []
     for node in nodes:
         is_group = isinstance(node, dict) and isinstance(node.get(inner), list) and len(node) == 1
         for place, part in enumerate(node[inner] if is_group else [node]):
-            row = _shown(part)
+            row = _shown(part, where)
             if row is None:
                 return None
             shown.append(row | {"tie": "1" if place else ""})
     return None if len(shown) > ROWS else shown
 
 
-def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
+def _is_untouched(form: Mapping[str, str], rule: Mapping[str, Any], where: Where) -> bool:
+    """Whether the form's rows are those that show a rule."""
+    shown = rows(rule, where)
+    if shown is None:
+        return False
+    filled = [row for row in typed(form) if row["condition"]]
+    said = "any" if form.get("join") == "any" else "all"
+    return said == joined(rule) and [*map(_asked, filled)] == [*map(_asked, shown)]
+
+
+def _asked(row: Mapping[str, str]) -> dict[str, str]:
+    """What of a row its rule is read from; what its page hides stays out."""
+    names, condition = ["tie", "condition"], BY_KEY.get(row["condition"])
+    if condition is not None:
+        wanted = {"name": condition.named, "category": condition.category, "days": condition.days}
+        names += [name for name, is_wanted in wanted.items() if is_wanted]
+        is_compared = condition.kind != "yes/no"
+        names += ["comparison"] * is_compared
+        names += ["value"] * (not is_compared or row["comparison"] not in WITHOUT_VALUE)
+    return {name: row[name].strip() for name in names}
+
+
+def _row(form: Mapping[str, str], number: int, where: Where) -> dict[str, Any] | None:
     key = form.get(f"condition-{number}", "")
     if not key:
         return None
@@ -131,11 +180,15 @@ def _row(form: Mapping[str, str], number: int) -> dict[str, Any] | None:
         days = _number(form.get(f"days-{number}", ""), number, "days")
         if not days.is_integer():
             raise InvalidInput(f"row {number + 1}", "needs a whole number of days")
+        if days > MAX_WITHIN_DAYS:
+            raise InvalidInput(f"row {number + 1}", f"looks back at most {MAX_WITHIN_DAYS} days")
         rule["within_days"] = int(days)
-    return _compared(rule, condition, form, number)
+    return _compared(rule, condition, form, number, where)
 
 
-def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str], number: int) -> dict[str, Any]:
+def _compared(
+    rule: dict[str, Any], condition: Condition, form: Mapping[str, str], number: int, where: Where
+) -> dict[str, Any]:
     """The rule with its comparison and its value."""
     typed_value, comparison = form.get(f"value-{number}", "").strip(), form.get(f"comparison-{number}", ">=")
     if condition.kind == "yes/no":
@@ -156,7 +209,7 @@ def _compared(rule: dict[str, Any], condition: Condition, form: Mapping[str, str
         alike: list[str | float | bool] = [typed_value]
         if condition.kind == "any":
             alike = _alike(refuse_grouped(typed_value, f"row {number + 1}"))
-        if condition.named and is_identifying(rule["name"]):
+        if where == "audience" and condition.named and is_identifying(rule["name"]):
             alike = [one for one in alike if isinstance(one, bool)]
             if not alike:
                 words = "is known or not, yes or no: it says who somebody is, so its value is kept sealed"
@@ -194,19 +247,19 @@ def _alike(typed_value: str) -> list[str | float | bool]:
 
 def _number(text: str, number: int, what: str) -> float:
     value = float(numeral(text, f"row {number + 1}", f"needs a number for the {what}"))
-    if not 0 <= value <= 10**9:
+    if not 0 <= value <= MOST:
         raise InvalidInput(f"row {number + 1}", f"needs a {what} from 0 to a billion")
     return value
 
 
-def _shown(node: Any) -> dict[str, str] | None:
+def _shown(node: Any, where: Where) -> dict[str, str] | None:
     match node:
         case {"segment": int(number), **rest} if not rest:
             return dict.fromkeys(FIELDS, "") | {"condition": f"{INSIDE}-{number}"}
         case {"not": {"segment": int(number), **rest}, **beside} if not rest and not beside:
             return dict.fromkeys(FIELDS, "") | {"condition": f"{OUTSIDE}-{number}"}
         case {"not": {"op": "=" | "in", **rest} as inner, **beside} if not beside and "field" in rest:
-            row = _shown(inner)
+            row = _shown(inner, where)
             if row is None or BY_KEY[row["condition"]].kind == "yes/no":
                 return None
             return row | {"comparison": "not"}
@@ -215,8 +268,8 @@ def _shown(node: Any) -> dict[str, str] | None:
     found = next((one for one in CONDITIONS if one.is_about(node)), None)
     if found is None or set(node) - {"field", "op", "value", "category", "within_days", "name"}:
         return None
-    value = _typed_value(found, node)
-    if value is None:
+    value = _typed_value(found, node, where)
+    if value is None or not isinstance(node.get("category", ""), str):
         return None
     return dict.fromkeys(FIELDS, "") | {
         "condition": found.key,
@@ -228,7 +281,7 @@ def _shown(node: Any) -> dict[str, str] | None:
     }
 
 
-def _typed_value(condition: Condition, node: Mapping[str, Any]) -> str | None:
+def _typed_value(condition: Condition, node: Mapping[str, Any], where: Where) -> str | None:
     """What would have been typed to say a node's value; None where nothing would."""
     op, value = node["op"], node.get("value")
     if op in WITHOUT_VALUE:
@@ -244,12 +297,16 @@ def _typed_value(condition: Condition, node: Mapping[str, Any]) -> str | None:
         return value.replace("_", " ") if op == "=" and value in condition.values else None
     if isinstance(value, str):
         return value if op == "=" and (condition.kind == "text" or _alike(value) == [value]) else None
-    if isinstance(value, bool) and condition.kind == "any" and op == "=" and is_identifying(str(node.get("name", ""))):
-        return "yes" if value else "no"
+    if isinstance(value, bool) and condition.kind == "any" and op == "=" and where == "audience":
+        return ("yes" if value else "no") if is_identifying(str(node.get("name", ""))) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or (condition.kind == "any" and op == "="):
+        return None
+    if condition.kind in ("whole", "cents") and not float(value).is_integer():
         return None
     if condition.kind == "cents":
         value = value / 100
     elif condition.kind == "share":
         value = round(value * 100, 6)
+    if not 0 <= value <= MOST:
+        return None
     return str(int(value)) if float(value).is_integer() else str(value)

@@ -352,7 +352,7 @@ def _audience_content(form: Mapping[str, str], row: Campaign) -> dict[str, Any]:
     if row.kind == "triggered":
         content["trigger"] = triggerform.read(form, msgspec.convert(row.trigger, Trigger))
     if "keep_rule" not in form:
-        content["audience"] = ruleform.read(form)
+        content["audience"] = ruleform.read(form, standing=row.audience)
     return content
 
 

@@ -13,9 +13,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creatives, editions, offers, pools, ranking, starting
+from campaigns import creatives, editions, offers, pools, ranking, ruleform, starting
 from campaigns.access import allow
-from campaigns.models import Offer, Segment
+from campaigns.models import Offer
 from campaigns.offers import OfferIn
 from campaigns.parts import parts
 from campaigns.pictures import Sketch, offer_picture, sketch_picture
@@ -23,12 +23,13 @@ from campaigns.pools import PickIn
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from render.arbitration import Fatigue
+from render.explanation import LAYER_WORDS
 from render.incentive import INCENTIVES
-from render.plan import KINDS, Kind
+from render.plan import KINDS, LAYERS, Kind
 from signals import exchange
 from signals.catalog import Category
 from signals.products import Product
-from signals.rulewords import phrase
+from signals.rulewords import EVERYBODY, phrase
 
 pages = Blueprint("offers", __name__, url_prefix="/offers")
 TEXTS = (
@@ -42,7 +43,6 @@ TEXTS = (
 )
 MONEY = ("value_cents", "cost_cents", "incentive_cents", "aftercare_cents")
 RESTS = (("ignored", "shown and ignored"), ("shown", "shown"), ("taken", "clicked"), ("refused", "refused"))
-LAYERS = ("legal", "relevant", "beneficial")
 TICKS = ("sticky", "mandatory", "needs_stock", "shows_price", "clock_bound", "when_due")
 PICKS = (
     ("complement", "what goes with the cart or a purchase"),
@@ -167,6 +167,11 @@ def _save(offer_id: int | None) -> ResponseReturnValue:
 
 def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault: InvalidInput | Conflict | None) -> str:
     at = getattr(fault, "field", "name" if fault else "").removeprefix("fields.")
+    rule = EVERYBODY if row is None or row.relevant is None else row.relevant
+    is_typed = "condition-0" in values
+    choices = ruleform.choices(session)
+    slugs = {one.slug: one.name for one in choices["categories"]}
+    told = {layer: asked for layer in LAYERS if row is not None and (asked := getattr(row, layer)) is not None}
     return render_template(
         "offers/edit.html",
         offer=row,
@@ -181,8 +186,11 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
         lowered=LOWERED,
         creatives=creatives.creatives(session),
         currency=exchange.usual(session),
-        categories=session.scalars(select(Category).order_by(Category.name)).all(),
-        rules=_rules(session, row) if row is not None else [],
+        rows=ruleform.typed(values) if is_typed else ruleform.rows(rule, "eligibility"),
+        join=values.get("join") if is_typed else ruleform.joined(rule),
+        rules={layer: phrase(asked, slugs, choices["segments"]) for layer, asked in told.items()},
+        layer_words=LAYER_WORDS,
+        **choices,
         products=session.scalars(
             select(Product).where(Product.gone_at.is_(None)).order_by(Product.title).limit(MAX_PRODUCTS)
         ).all(),
@@ -192,16 +200,6 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
 def _categories(session: Session) -> dict[str, str]:
     """The names of categories by slug."""
     return {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
-
-
-def _rules(session: Session, row: Offer) -> list[str]:
-    """What is set through the API of whom it may be shown to, in words."""
-    rules = [rule for rule in (row.legal, row.relevant, row.beneficial) if rule is not None]
-    if not rules:
-        return []
-    segments = {one.id: one.name for one in session.execute(select(Segment.id, Segment.name))}
-    categories = _categories(session)
-    return [phrase(rule, categories, segments) for rule in rules]
 
 
 def _edition(session: Session, row: Offer) -> str:
@@ -247,9 +245,10 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
     """The form as an offer. Rules and consent that the form does not show stay as they were."""
     kept: dict[str, Any] = {}
     if old is not None:
-        kept = {name: getattr(old, name) for name in (*LAYERS, "requires_consent", "group_name")}
+        kept = {name: getattr(old, name) for name in ("legal", "beneficial", "requires_consent", "group_name")}
     content = {
         **kept,
+        "relevant": _relevant(session, form, None if old is None else old.relevant),
         "name": forms.text(form, "name"),
         "kind": forms.text(form, "kind"),
         "creative_id": _design(session, form),
@@ -276,6 +275,17 @@ def _content(session: Session, form: Mapping[str, str], old: Offer | None) -> Of
     for name in TICKS:
         content[name] = forms.on(form, name)
     return forms.content(content, OfferIn)
+
+
+def _relevant(session: Session, form: Mapping[str, str], kept: dict[str, Any] | None) -> dict[str, Any] | None:
+    """To whom it may be shown, as the rows say; what they cannot say, or do not change, stays as it was written."""
+    if "condition-0" not in form:
+        return kept
+    rule = ruleform.read(form, "eligibility", kept)
+    if rule == kept:
+        return kept
+    ruleform.check(session, form, "eligibility")
+    return None if rule == EVERYBODY else rule
 
 
 def _fields(session: Session, form: Mapping[str, str], old: Offer | None) -> dict[str, str | int]:

@@ -12,11 +12,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import access_log, editions, ruleform, scores, segments
+from campaigns import access_log, editions, rulebook, ruleform, scores, segments
 from campaigns.access import allow
 from campaigns.members import MOST, Page, members
 from campaigns.models.campaign import Segment
 from campaigns.parts import parts
+from campaigns.rulebook import Where
 from campaigns.views import forms
 from campaigns.views.acting import actor
 from signals.catalog import Category
@@ -70,10 +71,16 @@ def create() -> ResponseReturnValue:
 @pages.get("/would-be")
 @allow("manager")
 def would_be() -> ResponseReturnValue:
-    """How many the rows describe that stand in the form now; a part of pages with rows."""
+    """How many the rows describe that stand in the form now; a part of pages with rows, of offers too."""
+    where: Where = "eligibility" if request.args.get("where") == "eligibility" else "audience"
     try:
         with parts().transaction() as session:
-            people = segments.would_be(session, ruleform.read(request.args), parts().now())
+            rule = ruleform.read(request.args, where)
+            if where == "eligibility":
+                ruleform.check(session, request.args, where)
+                if not rulebook.is_for_audiences(session, rule):
+                    return render_template("segments/would_be.html", at_opens=True)
+            people = segments.would_be(session, rule, parts().now())
             everybody = (
                 session.scalar(select(func.count()).where(Profile.root_id == Profile.id, Profile.erased_at.is_(None)))
                 or 0
@@ -121,7 +128,7 @@ def save(segment_id: int) -> ResponseReturnValue:
         with parts().transaction() as session:
             row = segments.segment(session, segment_id)
             editions.check(session, row, "segment", partial(_edition, row))
-            rule = row.rule if "keep_rule" in form else ruleform.read(form)
+            rule = row.rule if "keep_rule" in form else ruleform.read(form, standing=row.rule)
             segments.update_segment(session, segment_id, forms.text(form, "name"), rule, now, actor())
             segments.count_in_time(session, segment_id, now)
     except (InvalidInput, Conflict) as error:

@@ -16,6 +16,7 @@ from campaigns import audience, ruleform, segments
 from campaigns.models import Campaign, Segment
 from signals.rules import parse
 from tests.campaigns.shop import MANAGER, Shop
+from tests.campaigns.test_pages import Form
 from tests.campaigns.web import Browser, Web
 from workers.reckoner import Reckoner
 
@@ -168,6 +169,25 @@ def test_it_keeps_a_rule_that_rows_cannot_show(shop: Shop, web: Web) -> None:
     assert "a rule of its own" in browser.get("/segments/").text
     assert browser.post(f"/segments/{number}", name="Deeper", keep_rule="1").status_code == 302
     assert (kept(shop, number).name, kept(shop, number).rule) == ("Deeper", deep)
+
+
+def test_a_condition_alone_has_a_row_and_stays_as_it_was_written_until_it_is_changed(shop: Shop, web: Web) -> None:
+    alone = {"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1}
+    number, browser = rule(shop, "Alone", alone), web.browser("manager")
+    assert "times they bought Shoes at least 1" in browser.get("/segments/").text
+    form = Form(browser.get(f"/segments/{number}").text).fields
+    assert browser.post(f"/segments/{number}", **(form | {"name": "Buyers"})).status_code == 302
+    assert (kept(shop, number).name, kept(shop, number).rule) == ("Buyers", alone)
+    form = Form(browser.get(f"/segments/{number}").text).fields
+    assert browser.post(f"/segments/{number}", **(form | {"value-0": "2"})).status_code == 302
+    assert kept(shop, number).rule == {"all": [alone | {"value": 2}]}
+    campaign = shop.campaign(published=False, audience=alone)
+    form = Form(browser.get(f"/campaigns/{campaign}/audience").text).fields
+    for changes, audience_now in (({"priority": "3"}, alone), ({"category-0": "hats"}, alone | {"category": "hats"})):
+        assert browser.post(f"/campaigns/{campaign}/audience", **(form | {"edition": ""} | changes)).status_code == 302
+        with shop.sessions.begin() as session:
+            said = session.get_one(Campaign, campaign).audience
+            assert said == (alone if audience_now is alone else {"all": [audience_now]})
 
 
 def two_of_three() -> dict[str, str]:

@@ -19,6 +19,7 @@ from base.settings import Settings
 from signals.importing import ImportReport, import_events
 from tests.signals.sending import NOW, Desk, call, clocked, identified, order, refunded
 from tests.signals.test_app import http, post
+from tests.signals.test_rebuild import gone_back
 from workers.commands.importing import command as import_command
 from workers.commands.rebuild import command as rebuild_command
 
@@ -198,6 +199,16 @@ def test_it_imports_products_and_rebuilds_from_the_command_line(desk: Desk, cli:
     rebuilt = cli.invoke(rebuild_command, catch_exceptions=False)
     assert rebuilt.output == "1 profiles folded anew, 0 different, 1 were lost\n"
     assert desk.state(desk.root("user_id", "u1")).orders == 1
+
+
+def test_the_command_says_what_was_ahead_and_who_is_to_be_erased_again(desk: Desk, cli: CliRunner) -> None:
+    desk.send(*(order(user, f"o-{user}", ("p1", "Shoes", 80.0)) for user in ("u1", "u2")))
+    gone_back(desk, "u1")
+    erased = gone_back(desk, "u2", erased=True)
+    said = cli.invoke(rebuild_command, catch_exceptions=False)
+    assert said.stdout == "2 profiles folded anew, 0 different, 0 were lost\n"
+    assert "of a time that the database has lost in the hot store: 1\n" in said.stderr
+    assert f"erase these customers again: {erased}\n" in said.stderr
 
 
 def test_it_loads_what_changed_of_products_from_a_file(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from msgspec import structs
 from sqlalchemy import text
 
@@ -21,7 +20,6 @@ from signals.profiles import STATE_ENCODED, TRAIT_VALUE
 from signals.rebuild import restore_states
 from signals.state import ProfileState, decode, encode, issued, tombstone
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
-from workers.commands.rebuild import command as rebuild_command
 
 CATEGORIES = ("Shoes", "Hats", "Baby Gates", "Dog Food", "Socks")
 
@@ -340,16 +338,6 @@ def shown(desk: Desk, profile: int) -> ProfileState:
     data = desk.store.get(keys.state(profile))
     assert isinstance(data, bytes)
     return decode(data)
-
-
-def test_the_command_says_what_was_ahead_and_who_is_to_be_erased_again(desk: Desk, cli: CliRunner) -> None:
-    desk.send(*(order(user, f"o-{user}", ("p1", "Shoes", 80.0)) for user in ("u1", "u2")))
-    gone_back(desk, "u1")
-    erased = gone_back(desk, "u2", erased=True)
-    said = cli.invoke(rebuild_command, catch_exceptions=False)
-    assert said.stdout == "2 profiles folded anew, 0 different, 0 were lost\n"
-    assert "of a time that the database has lost in the hot store: 1\n" in said.stderr
-    assert f"erase these customers again: {erased}\n" in said.stderr
 
 
 def test_it_writes_over_states_of_a_time_that_the_database_has_lost(desk: Desk) -> None:
