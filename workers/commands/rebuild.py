@@ -42,6 +42,8 @@ def command(counts: bool) -> None:
     click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
     if report.ahead:
         click.echo(f"{report.ahead} states of the hot store were of a time that the database has lost", err=True)
+    if report.unknown:
+        click.echo(f"{report.unknown} states of people whom the database does not know were taken away", err=True)
     if report.erased:
         click.echo(
             "erased in the hot store and not in the database, so nothing is shown to them until the next signal about"
