@@ -32,6 +32,11 @@ def state(profile: int) -> str:
     return f"{{{profile}}}:state"
 
 
+def state_of_any() -> str:
+    """The pattern of all states."""
+    return "{*}:state"
+
+
 def shown(profile: int, delivery: str) -> str:
     """What was shown in one delivery (`Delivery.name`), per lane. Writer: render."""
     return f"{{{profile}}}:shown:{delivery}"

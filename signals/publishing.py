@@ -60,6 +60,7 @@ HOT_STORE: Final = "The hot store"
 """What is not available when a key could not be written."""
 _PIPELINE: Final = 1_000
 _SCAN: Final = 1_000
+_DIGITS: Final = 19
 _Name = TypeVar("_Name", int, str)
 
 
@@ -109,6 +110,16 @@ class Publisher:
         return {
             profile: data for profile, data in zip(profiles, answers, strict=True) if isinstance(data, bytes) and data
         }
+
+    def numbers(self) -> list[int]:
+        """The profiles that have a state in Valkey, unordered, perhaps some twice. Walks all keys once."""
+        try:
+            names = [bytes(name) for name in self._store.scan_iter(match=keys.state_of_any(), count=_SCAN)]
+        except RedisError as error:
+            raise Unavailable(HOT_STORE) from error
+        inner = (name[1:].partition(b"}")[0] for name in names)
+        # Longer ones are no numbers of profiles.
+        return [int(number) for number in inner if number.isdigit() and len(number) < _DIGITS]
 
     def set_back(self, states: Iterable[tuple[int, int, int, bytes]]) -> int:
         """Write (profile, the edition that is there, the one to come, encoded state), each only over that very edition;

@@ -33,6 +33,7 @@ from signals.state import EDITION, EDITION_MARK, decode, encode
 
 BATCH: Final = 200
 SHOWN: Final = 100
+SCANNED: Final = 1_000
 _JSON: Final = msgspec.json.Encoder()
 
 
@@ -47,12 +48,14 @@ class RebuildReport:
 
     `absent` counts states that Valkey had lost. `ahead` counts those of which it had a later one than the database has
     ever written, as after the restore of a backup; `erased` names the profiles that are erased there and only there.
+    `unknown` counts those that it had of profiles which the database does not know.
     """
 
     profiles: int = 0
     different: int = 0
     absent: int = 0
     ahead: int = 0
+    unknown: int = 0
     first: list[int] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
 
@@ -68,7 +71,7 @@ def rebuild(
 
     Raises Unavailable when a store is away; running it again is safe.
     """
-    report = RebuildReport()
+    report = RebuildReport(unknown=_drop_unknown(intake) if only is None else 0)
     with transaction(intake.sessions) as session:
         roots = list(session.scalars(_ROOTS, {"all": only is None, "only": list(only or ())}))
     for start in range(0, len(roots), BATCH):
@@ -85,6 +88,39 @@ def rebuild(
         report.first += different[: SHOWN - len(report.first)]
         progress(report)
     return report
+
+
+_GIVEN: Final = text("SELECT last_value FROM profile_id_seq")
+_ALONE: Final = text("LOCK TABLE profile IN SHARE MODE")
+_OF_THESE: Final = text("SELECT id FROM profile WHERE id = ANY(:numbers)")
+_SKIP: Final = text("SELECT setval('profile_id_seq', greatest(last_value, :number)) FROM profile_id_seq")
+
+
+def _drop_unknown(intake: Intake) -> int:
+    """Take away states of profiles that the database does not know, as after the restore of a backup; how many.
+
+    Their numbers are given to nobody: mails that left before name them, and counts of what they were shown stay.
+    """
+    with transaction(intake.sessions) as session:
+        given = session.scalars(_GIVEN).one()
+    beyond = sorted({number for number in intake.publisher.numbers() if number > given})
+    lost: list[int] = []
+    for start in range(0, len(beyond), SCANNED):
+        some = beyond[start : start + SCANNED]
+        lost += (profile for profile, data in intake.publisher.held(some).items() if _known(data))
+    if not lost:
+        return 0
+
+    def skip(session: Session) -> set[int]:
+        session.execute(_ALONE)  # So that nobody is just being given one of them.
+        session.execute(_SKIP, {"number": max(lost)})
+        return set(session.scalars(_OF_THESE, {"numbers": Numbers(lost)}))
+
+    known = intake.settle(skip)
+    unknown = [profile for profile in lost if profile not in known]
+    for start in range(0, len(unknown), SCANNED):
+        intake.publisher.drop_states(unknown[start : start + SCANNED])
+    return len(unknown)
 
 
 def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:

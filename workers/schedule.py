@@ -372,12 +372,14 @@ class Scheduler:
             .having(func.sum(DeliveryCount.number) > 0)
             .exists()
         )
-        ended = (
-            update(Occurrence).where(Occurrence.state == "sending", ~waiting).values(state="finished", finished_at=now)
-        )
+        settled = select(Occurrence.campaign_id).where(Occurrence.state == "sending", ~waiting).distinct()
+        ended = update(Occurrence).where(Occurrence.state == "sending", ~waiting)
+        ended = ended.values(state="finished", finished_at=now)
         sending = select(Campaign.id).where(Campaign.state == "sending").order_by(Campaign.id)
         with transaction(self._sessions) as session:
-            session.execute(ended)
+            for number in session.scalars(settled.order_by(Occurrence.campaign_id)).all():
+                with troubles.apart(session, number, now, "its runs cannot be ended"):
+                    session.execute(ended.where(Occurrence.campaign_id == number))
         # Apart: others lock a campaign before its runs.
         with transaction(self._sessions) as session:
             for number in session.scalars(sending).all():

@@ -355,6 +355,23 @@ def test_it_writes_over_states_of_a_time_that_the_database_has_lost(desk: Desk) 
     assert desk.rebuilt().ahead == 0
 
 
+def test_nobody_gets_the_number_of_somebody_whom_the_database_has_lost(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
+    ann = desk.root("user_id", "u1")
+    lost = (ann + 1, ann + 7)
+    for number in lost:
+        desk.store.set(keys.state(number), issued(10**6, encode(structs.replace(desk.state(ann), orders=20))))
+    desk.store.set("{somebody}:state", "what is none")
+
+    assert desk.rebuilt().unknown == 2
+    assert not any(desk.store.exists(keys.state(number)) for number in lost)
+    desk.send(order("u2", "o2", ("p1", "Hats", 5.0)))
+    ben = desk.root("user_id", "u2")
+    assert ben > max(lost)
+    assert desk.state(ben).orders == 1
+    assert desk.rebuilt().unknown == 0
+
+
 @pytest.mark.parametrize("meanwhile", ["held", "set_back"])
 def test_it_loses_no_signal_that_comes_while_it_writes_over_later_states(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str

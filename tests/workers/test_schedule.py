@@ -37,6 +37,10 @@ REFUSE = """
 REFUSE_ROWS = """
     CREATE TRIGGER refuse BEFORE INSERT ON delivery FOR EACH ROW WHEN (NEW.campaign_id = {}) EXECUTE FUNCTION refuse()
 """
+REFUSE_ENDS = """
+    CREATE TRIGGER refuse BEFORE UPDATE ON occurrence FOR EACH ROW
+    WHEN (NEW.campaign_id = {} AND NEW.state = 'finished') EXECUTE FUNCTION refuse()
+"""
 
 
 def another(shop: Shop) -> Scheduler:
@@ -233,6 +237,32 @@ def test_it_pauses_a_campaign_whose_audience_the_database_refuses(
     assert (shop.state(refused), shop.state(other)) == ("paused", "sending")
     with shop.sessions.begin() as session:
         assert f"refused it: {name}" in (session.get_one(Campaign, refused).trouble or "")
+
+
+def test_it_pauses_a_campaign_whose_runs_cannot_be_ended_and_ends_the_others(
+    shop: Shop, scheduler: Scheduler, sender: Sender
+) -> None:
+    shop.people("ann")
+    refused, other = shop.campaign(), shop.campaign()
+    shop.schedule(refused)
+    shop.schedule(other)
+    scheduler.tick()
+    run_jobs(shop)
+    with shop.sessions.begin() as session:
+        session.execute(text(REFUSE.replace("numeric_value_out_of_range", "disk_full")))
+        session.execute(text(REFUSE_ENDS.format(refused)))
+    try:
+        assert scheduler.tick().finished == [other]
+    finally:
+        with shop.sessions.begin() as session:
+            session.execute(text("DROP FUNCTION refuse() CASCADE"))
+    assert (shop.state(refused), shop.state(other)) == ("paused", "finished")
+    with shop.sessions.begin() as session:
+        trouble = session.get_one(Campaign, refused).trouble
+        assert trouble == "its runs cannot be ended: the database refused it: DiskFull"
+        transitions.resume(session, refused, shop.now, MANAGER)
+    scheduler.tick()
+    assert shop.state(refused) == "finished"
 
 
 def test_it_pauses_a_campaign_that_fails_whatever_the_error_is(

@@ -42,6 +42,8 @@ def command(counts: bool) -> None:
     click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
     if report.ahead:
         click.echo(f"of a time that the database has lost in the hot store: {report.ahead}", err=True)
+    if report.unknown:
+        click.echo(f"of people whom the database does not know, taken away there: {report.unknown}", err=True)
     if report.erased:
         click.echo(
             "erased in the hot store and not in the database, so nothing is shown to them; erase these customers again:"
