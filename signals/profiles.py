@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
+from base.logs import logger
 from base.sealed import SealedBytes, SealedJson, SealedText
 from base.sealing import Unsealable
 from base.vault import Vault
@@ -166,7 +167,8 @@ def stored_state(sealed: bytes | None, vault: Vault) -> ProfileState | None:
     """
     try:
         return None if sealed is None else decode(vault.open(sealed, STATE_ENCODED.place))
-    except (Unsealable, msgspec.DecodeError):
+    except (Unsealable, msgspec.DecodeError) as error:
+        logger(__name__).warning("a stored state is damaged; it is made again", error=str(error))
         return None
 
 

@@ -108,15 +108,17 @@ def test_an_intake_that_lacks_the_key_of_a_stored_value_asks_to_come_again(
 def test_an_intake_that_meets_a_damaged_value_asks_to_come_again_and_names_its_column(
     desk: Desk, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    desk.send(identified("ann", email="ann@example.com"))
-    desk.run("UPDATE profile_state SET encoded = set_byte(encoded, 20, get_byte(encoded, 20) # 77)")
+    desk.send(identified("ann", email="ann@example.com", city="Bonn"))
+    # A damaged state is made again; what somebody stated cannot be.
+    desk.run("UPDATE trait_lineage SET value = set_byte(value, 20, get_byte(value, 20) # 77)")
     app = create_app(clocked(settings, desk, tmp_path))
     key = {"Authorization": "Basic " + b64encode(b"shop:").decode()}
     for name, status in (("ann", 503), ("bob", 200)):
-        answer = app.test_client().post("/v1/identify", json={"userId": name, "messageId": name}, headers=key)
+        said = {"userId": name, "messageId": name, "traits": {"city": "Ulm"}}
+        answer = app.test_client().post("/v1/identify", json=said, headers=key)
         assert answer.status_code == status
     app.extensions["signals"].close()
-    assert "The sealed bytes of profile_state.encoded cannot be opened" in "".join(capsys.readouterr()) + caplog.text
+    assert "The sealed bytes of trait_lineage.value cannot be opened" in "".join(capsys.readouterr()) + caplog.text
     assert desk.rows("SELECT count(*) FROM event WHERE message_id = 'ann'") == [(0,)]
 
 
