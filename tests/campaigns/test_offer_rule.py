@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -14,21 +13,14 @@ from campaigns import offers, ruleform, segments
 from signals.rules import parse
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
-from tests.campaigns.test_segments import bought
+from tests.campaigns.test_segments import bought, shop
 from tests.campaigns.test_switches import open_page
 from tests.campaigns.web import Browser, Web
 
+__all__ = ["shop"]
+
 BOUGHT = {"field": "purchases.count", "category": "shoes", "op": ">=", "value": 1}
 DEEP = {"any": [{"all": [{"any": [BOUGHT, {"field": "now.weekday", "op": "=", "value": 5}]}]}]}
-
-
-@pytest.fixture
-def shop(shop: Shop) -> Shop:
-    """A shop with three customers, two of whom bought shoes."""
-    shop.intake.categories.learn(["Shoes", "Hats"], create=True)
-    shop.people("ann", "bob", "cleo")
-    shop.send(*(shop.order(name, "shoes", shop.now - timedelta(days=3)) for name in ("ann", "bob")))
-    return shop
 
 
 def kept(shop: Shop, number: int) -> dict[str, Any] | None:

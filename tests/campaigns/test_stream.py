@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import select, text
 
 from base.errors import InvalidInput
-from campaigns import changewords
 from campaigns.models import AccessEntry
 from signals import stream
 from signals.intake import take
@@ -19,7 +18,6 @@ from signals.products import take_products
 from signals.shoporders import refuse
 from signals.shops import create_shop, shop_by_hook, tally
 from signals.sources import create_source, sender
-from signals.state import Answer, CategoryStats, ProfileState, Review, Views, document
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web, told
 
@@ -258,35 +256,6 @@ def test_it_says_of_what_is_no_json_in_a_sentence_and_leads_there_from_the_syste
     assert f"Refused</span> {said}</div>" in desk.get("/stream/").text
 
 
-def test_it_tells_what_a_signal_changed_in_words(shop: Shop, web: Web) -> None:
-    (ann,) = shop.people("ann")
-    shop.clock.advance(timedelta(days=40))
-    order = shop.order("ann", "shoes", shop.now)
-    order["properties"]["currency"] = "CHF"
-    shop.send(
-        order,
-        {"type": "track", "userId": "ann", "event": "Complaint Opened", "properties": {"complaint_id": "c 7"}},
-        {"type": "track", "userId": "ann", "event": "Product Registered", "properties": {"category": "shoes"}},
-        {"type": "track", "userId": "ann", "event": "Offer Feedback",
-         "properties": {"feedback": "gift", "product_id": "shoes-1"}},
-    )  # fmt: skip
-    program = web.program("admin")
-    numbers = {one["name"]: one["number"] for one in program.told("GET", f"/signals?profile={ann}")["signals"]}
-    pages = {name: web.desk("support").get(f"/stream/taken/{number}").text for name, number in numbers.items()}
-    for name, words in (
-        ("Order Completed", ["Orders of shoes", "Spent on shoes", "CHF", "20.00", "11 Apr 2026", "shoes-1"]),
-        ("Complaint Opened", ["Complaint c 7 open since", "11 Apr 2026, 12:00"]),
-        ("Product Registered", ["Registered: shoes", "11 Apr 2026"]),
-        ("Offer Feedback", ["Corrections", "gift: shoes-1"]),
-        ("Consent Changed", ["May be used for mail", "yes"]),
-    ):
-        told = pages[name].partition("What it changed")[2].partition("</table>")[0]
-        for word in words:
-            assert word in told, (name, word)
-        for inside in ("categories", "days", "[", "_s", "last_ms", "cents"):
-            assert inside not in told, (name, inside)
-
-
 def test_it_leads_from_a_call_about_a_household_to_it(shop: Shop, web: Web) -> None:
     (ann,) = shop.people("ann")
     shop.send({"type": "group", "userId": "ann", "groupId": "h1", "traits": {"type": "household", "size": 3}})
@@ -295,19 +264,6 @@ def test_it_leads_from_a_call_about_a_household_to_it(shop: Shop, web: Web) -> N
     page = web.desk("support").get(f"/stream/taken/{number}").text
     assert "With whom they live is found from all such calls" in page
     assert f'href="/customers/{ann}/household"' in page
-
-
-def test_it_has_words_for_each_field_of_a_state_or_says_that_it_is_silent() -> None:
-    state = ProfileState(
-        categories={1: CategoryStats(1, 1, 1)}, views={1: Views(1, 1)}, reviews={1: Review("positive", 1)},
-        surveys={"nps": Answer(9, 1)},
-    )  # fmt: skip
-    nested = {"categories", "views", "reviews", "surveys"}
-    plain = document(state)
-    fields = {name for name in plain if name not in nested}
-    fields |= {f"{name}.{field}" for name in nested for entry in plain[name].values() for field in entry}
-    assert fields == set(changewords.WORDS) | changewords.SILENT
-    assert not set(changewords.WORDS) & changewords.SILENT
 
 
 def test_the_links_to_what_was_refused_list_as_many_as_they_count(shop: Shop, web: Web) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from campaigns import deliveries, transitions
 from campaigns.models import Campaign
 from tests.campaigns.shop import MANAGER, Shop
-from tests.workers.test_schedule import REFUSE, run_jobs
+from tests.workers.test_schedule import run_jobs
+from tests.workers.test_schedule_troubles import REFUSE
 from workers.schedule import Scheduler
 
 REFUSE_CHANGES = """
