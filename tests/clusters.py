@@ -23,10 +23,6 @@ IS_WANTED = os.environ.get("LATEBIND_TEST_CLUSTER") == "1"
 NODES = 3
 NODE_TIMEOUT_MS = 2_000
 JOIN_SECONDS = 20.0
-BUS_OFFSET = 10_000
-"""How far above its own port a node listens for the others."""
-_TRIES = 50
-
 
 Front = Callable[[int], int]
 """Takes the port of a node, gives that of who passes on to it."""
@@ -44,6 +40,8 @@ class ValkeyCluster:
         """`user` is who may sign in beside the password's, as an ACL line says it; `front` stands before each node, as
         whose place the node announces what it gives, by name."""
         self._password, self._user, self._front = password, user, front
+        self._buses: dict[int, int] = {}
+        """By the port of a node where it listens for the others."""
         self.nodes = [self._node(folder / f"node-{number}") for number in range(NODES)]
         self.replicas = [self._node(folder / f"replica-{number}") for number in range(NODES)] if replicated else []
         login = f":{password}@" if password else ""
@@ -160,9 +158,12 @@ class ValkeyCluster:
         return int(node.url.rsplit(":", 1)[1].split("/")[0])
 
     def _node(self, folder: Path) -> ValkeyServer:
-        port = free_pair()
+        port = free_port()
+        self._buses[port] = free_port()
         extra = {
             "cluster-enabled": "yes",
+            # Not left to be 10,000 above its own, where outgoing connections begin.
+            "cluster-port": str(self._buses[port]),
             "cluster-config-file": "nodes.conf",
             "cluster-node-timeout": str(NODE_TIMEOUT_MS),
             # What one node held is away with it; the others go on.
@@ -177,7 +178,7 @@ class ValkeyCluster:
         if self._front is not None:
             extra |= {
                 "cluster-announce-port": str(self._front(port)),
-                "cluster-announce-bus-port": str(port + BUS_OFFSET),
+                "cluster-announce-bus-port": str(self._buses[port]),
                 "cluster-announce-hostname": "localhost",
                 "cluster-preferred-endpoint-type": "hostname",
             }
@@ -190,13 +191,17 @@ class ValkeyCluster:
                 first, last = -(-SLOTS * number // count), -(-SLOTS * (number + 1) // count) - 1
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
                 if number:
-                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.port(self.nodes[0]))
+                    self._meet(client)
         for node, replica in zip(self.nodes, self.replicas, strict=False):
             with self.client(node) as master, self.client(replica) as client:
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", self.port(self.nodes[0]))
+                self._meet(client)
                 _await(partial(_knows, client, _name(master)))
                 client.execute_command("CLUSTER", "REPLICATE", _name(master))
                 _await(partial(_follows, client))
+
+    def _meet(self, client: Redis) -> None:
+        first = self.port(self.nodes[0])
+        client.execute_command("CLUSTER", "MEET", "127.0.0.1", first, self._buses[first])  # type: ignore[no-untyped-call]
 
     def _is_well(self, node: ValkeyServer) -> bool:
         try:
@@ -232,12 +237,3 @@ def _text(answer: Any) -> str:
     if isinstance(answer, dict):
         return "\n".join(f"{_text(name)}:{_text(value)}" for name, value in answer.items())
     return answer.decode() if isinstance(answer, bytes) else str(answer)
-
-
-def free_pair() -> int:
-    """A free port whose cluster bus is free too."""
-    for _ in range(_TRIES):
-        port = free_port()
-        if port + BUS_OFFSET < 65_536:
-            return port
-    raise AssertionError("no free port below 55,536")

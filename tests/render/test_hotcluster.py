@@ -14,13 +14,14 @@ from base.clock import pause
 from base.embedded import ValkeyServer
 from base.errors import Unavailable
 from base.ids import Delivery
+from base.processes import free_port
 from base.slots import SLOTS, slot_of
 from base.storeaddress import cluster_address
 from base.stores import Store
 from render.agree import Agreement, Change, Names, Personal, balance, open_cap
 from render.hotcluster import LOOK_SECONDS, HotCluster
 from render.wire import AWAY, PAUSE_SECONDS
-from tests.clusters import ValkeyCluster, free_pair
+from tests.clusters import ValkeyCluster
 from tests.streams import entries, lengths
 
 REPLY = 1.0
@@ -229,7 +230,8 @@ def test_a_cluster_that_nobody_answers_for_is_away_as_one_server_is() -> None:
 def test_a_node_that_came_back_empty_is_not_asked_who_the_others_are(
     store: Store, valkey_cluster: ValkeyCluster, tmp_path: Path
 ) -> None:
-    blank = ValkeyServer(tmp_path / "blank", free_pair(), tmp_path / "blank.log", extra={"cluster-enabled": "yes"})
+    extra = {"cluster-enabled": "yes", "cluster-port": str(free_port())}
+    blank = ValkeyServer(tmp_path / "blank", free_port(), tmp_path / "blank.log", extra=extra)
     blank.start()
     try:
         first = blank.url.removeprefix("redis://").partition("/")[0]
