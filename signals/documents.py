@@ -19,9 +19,11 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    or_,
 )
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
+from signals.identifying import SEALED
 from signals.moments import seconds_of, today_of, unix_ms
 from signals.profiles import ProfileStateRow
 from signals.state import BOUGHT_DAYS, MAX_GAPS, Trait
@@ -43,14 +45,14 @@ def _word(part: str, category: int | None, place: int) -> Expression:
 
 
 def compared(trait: str, op: str, wanted: Trait) -> str:
-    """That a trait stands so to a value of its sort, as a predicate of a JSON path. Of texts only `==` is asked, as
-    paths order them otherwise than Python does."""
-    return f"$.traits.{_quoted(trait)} {op} {_quoted(wanted)}"
+    """That a trait stands so to a value of its sort, for `Document.fits`. Of texts only `==` is asked, as paths order
+    them otherwise than Python does."""
+    return f"@.{_quoted(trait)} {op} {_quoted(wanted)}"
 
 
-def told(trait: str, *parts: str) -> str:
-    """That a trait has a value in one of these parts of the document, as a predicate of a JSON path."""
-    return " || ".join(f"exists($.{part}.{_quoted(trait)} ? (@ != null))" for part in parts)
+def told(trait: str) -> str:
+    """That a trait has a value, for `Document.fits`."""
+    return f"exists(@.{_quoted(trait)})"
 
 
 def _quoted(value: Trait) -> str:
@@ -103,9 +105,15 @@ class Document:
         reading the value."""
         return self.column.contains({"traits": {trait: wanted}})  # type: ignore[no-any-return]
 
-    def fits(self, path: str) -> Condition:
-        """Whether a predicate of a JSON path holds (`compared`); NULL where it compares what cannot be compared."""
-        return func.jsonb_path_match(self.column, cast(path, JSONPATH))
+    def fits(self, predicate: str) -> Condition:
+        """Whether the traits fit a predicate of a JSON path, in which `@` are the traits. One that compares what cannot
+        be compared is unknown, which does not fit."""
+        # The operator takes three quarters of the time that the functions of paths take.
+        return func.coalesce(self.at("traits").path_exists(cast(f"$ ? ({predicate})", JSONPATH)), false())
+
+    def tells(self, trait: str) -> Condition:
+        """Whether a trait has a value, be it sealed."""
+        return or_(*(func.coalesce(self.at(part).has_key(trait), false()) for part in (SEALED, "traits")))
 
     def days_since(self, *path: str | int) -> Expression:
         """UTC days since the day at a path."""
