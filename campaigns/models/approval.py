@@ -9,14 +9,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-APPROVAL_STATES = ("asked", "approved", "refused", "void")
-
 
 class Approval(Model):
     """One version of a campaign for which a second person's word was asked, and what they said.
 
-    `version` is the hash of `content`: all that is written, the plan and mail it becomes, and the schedule. `due_at`
-    NULL: at once. `starts_at` NULL: it is no change of mails that have left, or one that counts at once.
+    `state` is asked, approved, refused or void. `version` is the hash of `content`: all that is written, the plan and
+    mail it becomes, and the schedule. `due_at` NULL: at once. `starts_at` NULL: it is no change of mails that have
+    left, or one that counts at once.
     """
 
     __tablename__ = "approval"

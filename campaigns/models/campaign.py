@@ -21,9 +21,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-CAMPAIGN_STATES = ("draft", "scheduled", "sending", "paused", "finished", "cancelled")
-OCCURRENCE_STATES = ("due", "sending", "finished", "cancelled")
-
 
 class Segment(Model):
     """A rule over profiles that has a name."""
@@ -53,7 +50,8 @@ class Campaign(Model):
     """Audience + message + schedule.
 
     `kind` is broadcast (one run), recurring (a run by the calendar), evergreen (a run when somebody joined its
-    audience), replenishment (a run a day while it lasts) or triggered (a run when somebody did it).
+    audience), replenishment (a run a day while it lasts) or triggered (a run when somebody did it). `state` is draft,
+    scheduled, sending, paused, finished or cancelled.
     """
 
     __tablename__ = "campaign"
@@ -198,7 +196,10 @@ class Plan(Model):
 
 
 class Occurrence(Model):
-    """One run of a campaign. `counts`: the audience at the freeze, by reason. Test runs have the top bit set."""
+    """One run of a campaign, which is due, sending, finished or cancelled.
+
+    `counts`: the audience at the freeze, by reason. Test runs have the top bit set.
+    """
 
     __tablename__ = "occurrence"
     __table_args__ = (Index("occurrence_open", "state", "due_at"),)

@@ -22,18 +22,14 @@ from base.sealed import SealedText
 
 TEST_ADDRESS = SealedText("delivery.test_address")
 DELIVERY_STATES = ("queued", "claimed", "accepted", "deferred", "failed", "skipped", "unknown")
-SETTLED_STATES = ("accepted", "failed", "skipped", "unknown")
-HOLDOUTS = ("none", "send", "content")
-# Why a row was skipped after the audience was frozen; at the freeze the words of campaigns/audience.py are used.
-LATE_REASONS = (
-    "erased", "address_gone", "unsubscribed_since", "suppressed_since", "no_consent_since", "ruled_out_since",
-    "converted", "converted_elsewhere", "merged_since",
-    "cancelled",
-)  # fmt: skip
 
 
 class Delivery(Model):
-    """One message to one profile. Every move between states is one conditional UPDATE; its row count says who won."""
+    """One message to one profile. Every move between states is one conditional UPDATE; its row count says who won.
+
+    `reason` says why it was skipped: at the freeze in the words of campaigns/audience.py. `holdout` is none, send or
+    content (docs/glossary.md).
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (

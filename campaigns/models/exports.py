@@ -19,13 +19,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-EXPORT_STATES = ("active", "paused", "ending", "ended")
-
 
 class AudienceExport(Model):
     """A segment that a receiver is kept told of. Without `url` it is fetched as a file.
 
-    paused: nobody is added, whoever leaves is still removed. ending: everybody is removed, then it has ended.
+    `state` is active or one of these. paused: nobody is added, whoever leaves is still removed. ending: everybody is
+    removed, then it has ended.
     """
 
     __tablename__ = "audience_export"

@@ -7,8 +7,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-GATEWAY_STATES = ("on", "off")
-
 
 class Gateway(Model):
     """A provider that takes messages by signed calls. While it is off nothing is handed to it."""

@@ -7,12 +7,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from base.db import Model
 
-KEY_STATES = ("made", "active", "kept", "retired")
-"""Made: not signed with yet. Active: signed with. Kept: not any more, but mails on their way still name it. Retired."""
-
 
 class DkimKey(Model):
-    """A key that signs mails of a domain. Of each algorithm, one key a domain is active."""
+    """A key that signs mails of a domain. Of each algorithm, one key a domain is active.
+
+    made: not signed with yet. active: signed with. kept: not any more, but mails on their way still name it. retired.
+    """
 
     __tablename__ = "dkim_key"
     __table_args__ = (
