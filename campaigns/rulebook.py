@@ -30,10 +30,13 @@ def sensitive(session: Session) -> tuple[int, ...]:
 
 
 def check(session: Session, rule: Mapping[str, Any], where: Where, field: str) -> rules.Rule:
-    """The rule, read. Raises InvalidInput whose field begins with `field` and goes on with the path in the rule."""
-    whole = expanded(session, rule, field) if where == "audience" else dict(rule)
+    """The rule, read. Raises InvalidInput whose field begins with `field` and goes on with the path in the rule.
+
+    Opens ask a person's state of which segments they are in, so for them segments are looked up but stay as they are.
+    """
+    whole = expanded(session, rule, field)
     try:
-        return rules.parse(whole, categories(session), where=where)
+        return rules.parse(whole if where == "audience" else dict(rule), categories(session), where=where)
     except InvalidInput as error:
         path = f"{field}.{error.field}" if error.field else field
         raise InvalidInput(path, error.message) from None

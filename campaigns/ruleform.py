@@ -74,7 +74,6 @@ def check(session: Session, form: Mapping[str, str], where: Where) -> None:
         if rule is None:
             continue
         try:
-            rulebook.expanded(session, rule)
             rulebook.check(session, rule, where, "row")
         except InvalidInput as error:
             raise InvalidInput(f"row {number + 1}", error.message) from None

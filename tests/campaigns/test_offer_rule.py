@@ -9,7 +9,9 @@ import pytest
 from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
+from base.errors import InvalidInput
 from campaigns import offers, ruleform, segments
+from render.plan import LAYERS
 from signals.rules import parse
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
@@ -135,6 +137,13 @@ def test_a_fault_is_named_by_its_row_beside_what_was_typed(shop: Shop, web: Web)
         assert 'value="Typed"' in typed
         assert Form(answer.text).fields["value-1"] == row.get("value-1", "")
     assert kept(shop, number) == BOUGHT
+
+
+def test_no_rule_of_an_offer_may_name_a_segment_that_there_is_not(shop: Shop) -> None:
+    for layer in LAYERS:
+        with pytest.raises(InvalidInput, match="names the segment 999, which there is not") as refused:
+            shop.offer(**{layer: {"not": {"segment": 999}}})
+        assert refused.value.field == layer
 
 
 def test_it_counts_by_the_rows_what_opens_would_ask(shop: Shop, web: Web) -> None:
