@@ -133,12 +133,16 @@ def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:
     """
     found = {profile: _known(data) for profile, data in intake.publisher.held(profiles).items()}
     stored = intake.settle(lambda session: stored_states(session, profiles))
-    later = [(profile, edition, data, *there) for profile, edition, data in stored if (there := found.get(profile))]
-    later = [one for one in later if one[3] > one[1]]
-    lost = [(profile, there, edition, data) for profile, edition, data, there, is_erased in later if not is_erased]
+    both = [(profile, edition, data, *there) for profile, edition, data in stored if (there := found.get(profile))]
+    erased = sorted(profile for profile, _, data, _, is_erased in both if is_erased and not decode(data).erased)
+    lost = [
+        (profile, there, edition, data)
+        for profile, edition, data, there, is_erased in both
+        if there > edition and not is_erased
+    ]
     written = intake.publisher.set_back(lost)
     restore_states(intake, [profile for profile, *_ in lost])
-    return written, sorted(profile for profile, *_, is_erased in later if is_erased)
+    return written, erased
 
 
 def _known(data: bytes) -> tuple[int, bool] | None:

@@ -15,6 +15,7 @@ from base import keys
 from base.errors import Unavailable
 from base.vault import vault_of
 from signals import folding, scores
+from signals.erasure import erase
 from signals.known import known_fields
 from signals.livesegments import follow
 from signals.membership import assign
@@ -355,6 +356,22 @@ def test_it_writes_over_states_of_a_time_that_the_database_has_lost(desk: Desk) 
     desk.send(order("u1", "o3", ("p1", "Shoes", 80.0)))
     assert desk.state(ann).orders == 3
     assert desk.rebuilt().ahead == 0
+
+
+def test_who_is_erased_in_the_hot_store_alone_stays_so_and_is_named_however_many_signals_come(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
+    ann = desk.root("user_id", "u1")
+    desk.store.set(keys.state(ann), issued(desk.rows("SELECT max(id) FROM event")[0][0] + 1, encode(tombstone(9))))
+    for number in range(3):
+        desk.send(order("u1", f"more-{number}", ("p1", "Shoes", 80.0)))
+        assert shown(desk, ann).erased
+    for _ in range(2):
+        assert desk.rebuilt().erased == [ann]
+        assert shown(desk, ann).erased
+
+    erase(desk.intake, ann, NOW)
+    assert desk.rebuilt().erased == []
+    assert shown(desk, ann) == tombstone(desk.rows("SELECT erased_version FROM profile WHERE id = :id", id=ann)[0][0])
 
 
 def test_nobody_gets_the_number_of_somebody_whom_the_database_has_lost(desk: Desk) -> None:
