@@ -33,6 +33,10 @@ end
 local is_state, held, is_erased = pcall(function() return read(redis.call('GETRANGE', KEYS[1], 0, 39)) end)
 if not is_state or type(held) ~= 'number' then held, is_erased = -1, false end
 """
+"""A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
+MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes. What is no
+state, as somebody may have put there, is older than any."""
+
 STATE_SCRIPT: Final = f"""{_READ}
 if held > tonumber(ARGV[1]) then return 0 end
 if is_erased == true then
@@ -42,15 +46,15 @@ end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
+"""Write a state unless a newer one is there. A tombstone (`erased`, the fourth entry) gives way to no state, whatever
+its number: a database that was set back may know nothing of it, and reaches its number again."""
+
 SET_BACK_SCRIPT: Final = f"""{_READ}
 if held ~= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
-MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes. What is no
-state, as somebody may have put there, gives way to one. A tombstone (`erased`, the fourth entry) gives way to no state,
-whatever its number: a database that was set back may know nothing of it, and reaches its number again."""
+"""Write a state over one of the very edition that the caller found there, and over nothing else."""
 
 PRODUCT_SCRIPT: Final = """
 local held = redis.call('GET', KEYS[1])
