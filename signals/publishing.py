@@ -57,15 +57,17 @@ return 1
 """Write a state over one of the very edition that the caller found there, and over nothing else."""
 
 PRODUCT_SCRIPT: Final = """
-local held = redis.call('GET', KEYS[1])
-if held then
-  local facts = cmsgpack.unpack(held)
-  if facts[5] > tonumber(ARGV[1]) then return 0 end
+local function newer()
+  local facts = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+  return facts[1] == cmsgpack.unpack(ARGV[2])[1] and facts[5] > tonumber(ARGV[1])
 end
+local is_product, stays = pcall(newer)
+if is_product and stays then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""Product facts are a MessagePack array whose fifth entry is the feed's time (signals/products.py)."""
+"""Product facts are a MessagePack array whose first entry is the product's id and the fifth the feed's time
+(signals/products.py). What is none under a product's key, or nothing, gives way to them."""
 
 HOT_STORE: Final = "The hot store"
 """What is not available when a key could not be written."""
