@@ -39,7 +39,10 @@ TOLD_AGAIN: Final = 300.0
 """Seconds after which a process that is kept from its work says so again in the admin log."""
 TOLD_LATELY: Final = timedelta(minutes=15)
 STRIDE: Final = 2**32
-"""What a take-over adds to the number of the newest batch, so that it is ahead of what any other host has noted."""
+"""What a take-over adds to the number of the newest batch, so that it is ahead of what any other host has noted; and to
+the number of the newest profile, so that nobody gets one that the database has lost."""
+STEP: Final = 2**16
+"""What it adds to the numbers of the newest campaign and offer: those have 31 bits."""
 _log = logs.logger(__name__)
 _KIND: Final = "instance"
 _BLOCK: Final = "block"
@@ -199,7 +202,9 @@ def take_over(
 ) -> Sequence[Campaign]:
     """Make the database this installation's. Campaigns that are scheduled or sending are paused, unless `keep_running`.
 
-    Returns those. The caller commits.
+    What a copy has lost is out in the world: mails name people and campaigns by numbers, the hot store counts by those
+    of offers. So a good many are passed over, which nobody gets any more. Returns the campaigns that are paused. The
+    caller commits.
     """
     row = session.execute(_LOOK).one()
     mark = max(row.mark or 0, here.seen() or 0) + STRIDE
@@ -208,6 +213,7 @@ def take_over(
     session.execute(
         insert(Instance).values({"id": 1} | changes).on_conflict_do_update(index_elements=["id"], set_=changes)
     )
+    session.execute(_PASS_OVER, {"people": STRIDE, "others": STEP})
     here.note(mark, anew=True)
     admin_log.record(session, by, "take over", _KIND, socket.gethostname(), now, after={"keep_running": keep_running})
     if keep_running:
@@ -241,6 +247,11 @@ def _hashed(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
+_PASS_OVER: Final = text("""
+    SELECT setval('profile_id_seq', nextval('profile_id_seq') + :people),
+           setval('campaign_id_seq', nextval('campaign_id_seq') + :others),
+           setval('offer_id_seq', nextval('offer_id_seq') + :others)
+""")
 _LOOK: Final = text("""
     SELECT i.identity, i.database_mark, i.host_mark, i.mark, i.set_back,
         (SELECT system_identifier::text FROM pg_control_system())

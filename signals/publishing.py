@@ -17,33 +17,40 @@ from base.errors import Unavailable
 from base.stores import Store, is_clustered
 from signals.state import issued
 
-_EDITION: Final = """
-local function edition()
-  local held = redis.call('GETRANGE', KEYS[1], 0, 23)
-  if #held <= 4 then return nil end
-  local head = string.byte(held, 1)
-  if head == 0xcf then return cmsgpack.unpack(string.sub(held, 1, 9)) end
+_READ: Final = """
+local function read(bytes)
+  if #bytes <= 4 then return nil end
+  local at, edition = 0, nil
+  if string.byte(bytes, 1) == 0xcf then
+    at, edition = 9, cmsgpack.unpack(string.sub(bytes, 1, 9))
+  end
+  local head = string.byte(bytes, at + 1)
   if head == 0xdc or math.floor(head / 16) == 9 then
-    local _, _, version = cmsgpack.unpack_limit(held, 2, head == 0xdc and 3 or 1)
-    return version
+    local _, _, version, _, erased = cmsgpack.unpack_limit(string.sub(bytes, at + 1), 4, head == 0xdc and 3 or 1)
+    return edition or version, erased
   end
 end
-local is_state, held = pcall(edition)
-if not is_state or type(held) ~= 'number' then held = -1 end
+local is_state, held, is_erased = pcall(function() return read(redis.call('GETRANGE', KEYS[1], 0, 39)) end)
+if not is_state or type(held) ~= 'number' then held, is_erased = -1, false end
 """
-STATE_SCRIPT: Final = f"""{_EDITION}
+STATE_SCRIPT: Final = f"""{_READ}
 if held > tonumber(ARGV[1]) then return 0 end
+if is_erased == true then
+  local _, stays = read(ARGV[2])
+  if stays ~= true then return 0 end
+end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-SET_BACK_SCRIPT: Final = f"""{_EDITION}
+SET_BACK_SCRIPT: Final = f"""{_READ}
 if held ~= tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
 """A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
 MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes. What is no
-state, as somebody may have put there, gives way to one."""
+state, as somebody may have put there, gives way to one. A tombstone (`erased`, the fourth entry) gives way to no state,
+whatever its number: a database that was set back may know nothing of it, and reaches its number again."""
 
 PRODUCT_SCRIPT: Final = """
 local held = redis.call('GET', KEYS[1])

@@ -90,7 +90,6 @@ def rebuild(
     return report
 
 
-_GIVEN: Final = text("SELECT last_value FROM profile_id_seq")
 _ALONE: Final = text("LOCK TABLE profile IN SHARE MODE")
 _OF_THESE: Final = text("SELECT id FROM profile WHERE id = ANY(:numbers)")
 _SKIP: Final = text("SELECT setval('profile_id_seq', greatest(last_value, :number)) FROM profile_id_seq")
@@ -99,15 +98,17 @@ _SKIP: Final = text("SELECT setval('profile_id_seq', greatest(last_value, :numbe
 def _drop_unknown(intake: Intake) -> int:
     """Take away states of profiles that the database does not know, as after the restore of a backup; how many.
 
-    Their numbers are given to nobody: mails that left before name them, and counts of what they were shown stay.
+    Their numbers are given to nobody: mails that left before name them, and counts of what they were shown stay. All
+    are looked at: a sequence may be ahead of the rows restored with it, and a rebuild that was ended has moved it.
     """
-    with transaction(intake.sessions) as session:
-        given = session.scalars(_GIVEN).one()
-    beyond = sorted({number for number in intake.publisher.numbers() if number > given})
+    numbers = sorted(set(intake.publisher.numbers()))
     lost: list[int] = []
-    for start in range(0, len(beyond), SCANNED):
-        some = beyond[start : start + SCANNED]
-        lost += (profile for profile, data in intake.publisher.held(some).items() if _known(data))
+    for start in range(0, len(numbers), SCANNED):
+        some = numbers[start : start + SCANNED]
+        with transaction(intake.sessions) as session:
+            there = set(session.scalars(_OF_THESE, {"numbers": Numbers(some)}))
+        held = intake.publisher.held([number for number in some if number not in there])
+        lost += (profile for profile, data in held.items() if _known(data))
     if not lost:
         return 0
 
@@ -132,12 +133,16 @@ def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:
     """
     found = {profile: _known(data) for profile, data in intake.publisher.held(profiles).items()}
     stored = intake.settle(lambda session: stored_states(session, profiles))
-    later = [(profile, edition, data, *there) for profile, edition, data in stored if (there := found.get(profile))]
-    later = [one for one in later if one[3] > one[1]]
-    lost = [(profile, there, edition, data) for profile, edition, data, there, is_erased in later if not is_erased]
+    both = [(profile, edition, data, *there) for profile, edition, data in stored if (there := found.get(profile))]
+    erased = sorted(profile for profile, _, data, _, is_erased in both if is_erased and not decode(data).erased)
+    lost = [
+        (profile, there, edition, data)
+        for profile, edition, data, there, is_erased in both
+        if there > edition and not is_erased
+    ]
     written = intake.publisher.set_back(lost)
     restore_states(intake, [profile for profile, *_ in lost])
-    return written, sorted(profile for profile, *_, is_erased in later if is_erased)
+    return written, erased
 
 
 def _known(data: bytes) -> tuple[int, bool] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +12,10 @@ from msgspec import structs
 from sqlalchemy import text
 
 from base import keys
+from base.errors import Unavailable
 from base.vault import vault_of
 from signals import folding, scores
+from signals.erasure import erase
 from signals.known import known_fields
 from signals.livesegments import follow
 from signals.membership import assign
@@ -355,6 +358,22 @@ def test_it_writes_over_states_of_a_time_that_the_database_has_lost(desk: Desk) 
     assert desk.rebuilt().ahead == 0
 
 
+def test_who_is_erased_in_the_hot_store_alone_stays_so_and_is_named_however_many_signals_come(desk: Desk) -> None:
+    desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
+    ann = desk.root("user_id", "u1")
+    desk.store.set(keys.state(ann), issued(desk.rows("SELECT max(id) FROM event")[0][0] + 1, encode(tombstone(9))))
+    for number in range(3):
+        desk.send(order("u1", f"more-{number}", ("p1", "Shoes", 80.0)))
+        assert shown(desk, ann).erased
+    for _ in range(2):
+        assert desk.rebuilt().erased == [ann]
+        assert shown(desk, ann).erased
+
+    erase(desk.intake, ann, NOW)
+    assert desk.rebuilt().erased == []
+    assert shown(desk, ann) == tombstone(desk.rows("SELECT erased_version FROM profile WHERE id = :id", id=ann)[0][0])
+
+
 def test_nobody_gets_the_number_of_somebody_whom_the_database_has_lost(desk: Desk) -> None:
     desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
     ann = desk.root("user_id", "u1")
@@ -370,6 +389,29 @@ def test_nobody_gets_the_number_of_somebody_whom_the_database_has_lost(desk: Des
     assert ben > max(lost)
     assert desk.state(ben).orders == 1
     assert desk.rebuilt().unknown == 0
+
+
+def test_states_of_people_whom_the_database_has_lost_go_wherever_its_sequence_stands(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
+    ann = desk.root("user_id", "u1")
+    # The sequence of a backup may be ahead of its rows: of a dump by when it was read, of a log by what is taken ahead.
+    desk.run(f"SELECT setval('profile_id_seq', {ann + 2})")
+    lost = (ann + 1, ann + 7)
+    for number in lost:
+        desk.store.set(keys.state(number), issued(10**6, encode(desk.state(ann))))
+
+    def ended(profiles: Sequence[int]) -> None:
+        raise Unavailable("The hot store")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.intake.publisher, "drop_states", ended)
+        with pytest.raises(Unavailable):
+            desk.rebuilt()
+    assert desk.rebuilt().unknown == 2
+    assert not any(desk.store.exists(keys.state(number)) for number in lost)
+    assert desk.state(ann).orders == 1
 
 
 @pytest.mark.parametrize("meanwhile", ["held", "set_back"])

@@ -140,6 +140,21 @@ def test_it_knows_a_database_that_was_set_back_in_place(
 
 
 @pytest.mark.feature("OP-16")
+def test_nothing_new_gets_a_number_that_a_restored_database_has_lost(shop: Shop) -> None:
+    lost = {"profile": shop.people("ann", "ben")[-1], "campaign": shop.campaign(), "offer": shop.offer()}
+    # The sequences of a backup from before them. The hot store may be lost as well, so nobody else can tell.
+    with shop.sessions.begin() as session:
+        for table in lost:
+            session.execute(text(f"SELECT setval('{table}_id_seq', 1)"))
+        instance.take_over(session, Here.of(shop.settings), shop.now, MANAGER, keep_running=True)
+    with shop.sessions.begin() as session:
+        next_ones = {table: session.scalar(text(f"SELECT nextval('{table}_id_seq')")) for table in lost}
+    assert all(next_ones[table] > number for table, number in lost.items()), (next_ones, lost)
+    (made,) = shop.people("cleo")
+    assert (made, shop.campaign()) > (next_ones["profile"], next_ones["campaign"])
+
+
+@pytest.mark.feature("OP-16")
 def test_it_blocks_every_host_once_one_knows_that_the_database_was_set_back(shop: Shop, tmp_path: Path) -> None:
     one, two = (replace(shop.settings, instance="production", var=tmp_path / name) for name in ("one", "two"))
     sending, recording = Guard(one, "sender"), Guard(two, "recorder", claims=False)
