@@ -33,7 +33,7 @@ _PEOPLE: Final = frozenset({
 })  # fmt: skip
 """Names of people, and ends of such names; a text is somebody's name then."""
 _CALLERS: Final = frozenset({"user", "client"})
-"""As these, but for what ends with one: a `mailClient` is none."""
+"""As these, but for what ends with one: an `httpClient` is none."""
 _OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping"})
 """Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
 A text is none: shipping may be an amount."""

@@ -41,12 +41,12 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     people = {"passengers": [{"name": "Zoe Lee"}, "Ann Lee"], "recipient": "Max Lee", "customers": ["Ann Lee"],
               "attendees": [{"ticket": {"name": "Ann Lee"}}], "contactPerson": "Eva Lee", "ownerName": "Eva Lee",
               "addresses": [{"name": "Eva Lee", "city": "Graz", "houseNumber": "7"}, "Long Street 1"],
-              "guests": 2, "shipping": "4.90", "mailClient": "Quick Mail", "owner": None}  # fmt: skip
+              "guests": 2, "shipping": "4.90", "httpClient": "Quick", "owner": None}  # fmt: skip
     assert veiled(people) == {
         "passengers": [{"name": "•••"}, "•••"], "recipient": "•••", "customers": ["•••"],
         "attendees": [{"ticket": {"name": "•••"}}], "contactPerson": "•••", "ownerName": "•••",
         "addresses": [{"name": "•••", "city": "Graz", "houseNumber": "•••"}, "•••"],
-        "guests": 2, "shipping": "4.90", "mailClient": "Quick Mail", "owner": None,
+        "guests": 2, "shipping": "4.90", "httpClient": "Quick", "owner": None,
     }  # fmt: skip
     assert body_of("{broken", whole=False) is None
     assert body_of("{broken", whole=True) == "{broken"
