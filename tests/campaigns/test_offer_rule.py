@@ -49,7 +49,8 @@ def test_it_keeps_what_the_rows_say_shows_them_again_and_takes_them_away(shop: S
     assert kept(shop, number) == {"all": [BOUGHT, {"not": {"segment": inside}}]}
     page = browser.get(f"/offers/{number}").text
     assert 'value="bought" data-needs="category comparison value" selected' in page
-    assert f'<option value="out-{inside}" selected>' in page
+    assert f'<option value="out-{inside}" selected>not in “Runners”</option>' in page
+    assert f'<option value="in-{inside}">in “Runners”</option>' in page
     assert save(browser, number, name="Red laces").status_code == 302
     assert kept(shop, number) == {"all": [BOUGHT, {"not": {"segment": inside}}]}
     assert f"/offers/{number}" in browser.get(f"/segments/{inside}").text
@@ -174,4 +175,15 @@ def test_rows_of_an_offer_are_chosen_and_counted_in_a_browser(
     expect(page.locator("select[name=condition-0]")).to_have_value("bought")
     expect(count).to_contain_text("2 of 3 customers")
     assert kept(shop, number) == {"all": [BOUGHT]}
+    page.select_option("select[name=condition-1]", "bought_within")
+    boxes = [page.locator(f"[name={name}-1]").bounding_box() for name in ("category", "days", "comparison", "value")]
+    assert len({box["y"] for box in boxes if box is not None}) == 1, "all that goes with the days stands in one line"
     page.context.close()
+
+
+def test_without_scripts_it_says_where_they_are_counted(shop: Shop, web: Web) -> None:
+    browser, number = web.browser("manager"), shop.offer()
+    hint = browser.get(f"/offers/{number}").text.partition("<noscript>")[2].partition("</noscript>")[0]
+    assert "Who would get it now" in hint
+    hint = browser.get("/segments/new").text.partition("<noscript>")[2].partition("</noscript>")[0]
+    assert "counted once this is saved" in hint
