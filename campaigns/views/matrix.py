@@ -49,7 +49,7 @@ def picture(campaign_id: int, slot: int, offer_id: int) -> ResponseReturnValue:
 
 
 def when(plan: Plan, variant: Variant) -> str:
-    """A situation that shows a variant, as a phrase; "to anybody" where nothing special is needed. It is one of many."""
+    """One situation of many that shows a variant, as a phrase; "to anybody" where nothing special is needed."""
     told = []
     for variable, value in variant.when:
         if variable == TIME:

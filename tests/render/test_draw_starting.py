@@ -110,7 +110,7 @@ def test_it_keeps_the_longest_texts_inside_their_column(creative: Creative) -> N
 def test_it_thanks_by_name_unless_the_headline_is_a_whole_sentence(headline: str, said: str) -> None:
     resolved = resolve(BY_NAME["Thank you"], {"offer.headline": headline, "profile.first_name": "Ann"})
     (column,) = (layer for layer in resolved.layers if isinstance(layer, Column))
-    assert [item.text for item in column.items if isinstance(item, Text)][0] == said
+    assert next(item.text for item in column.items if isinstance(item, Text)) == said
 
 
 def test_it_keeps_badges_clear_of_the_text() -> None:
