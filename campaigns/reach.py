@@ -170,22 +170,26 @@ class _Search:
         `steps[0]` counts down; at 0 the search ends. `possible` cuts off what cannot come to anything.
         """
         known: dict[Variable, Any] = {}
-        choices: list[tuple[Variable, Iterator[Any]]] = []
+        choices: list[tuple[Variable, Iterator[Any], int]] = []
+        formulas = (*wanted, *(settled or ()))
         while steps[0] > 0:
             steps[0] -= 1
             truths = [truth(formula, known) for formula in wanted]
             fits = False not in truths and possible(known)
             if fits:
-                pending = next((f for f in (*wanted, *(settled or ())) if truth(f, known) is None), None)
-                variable = None if pending is None else open_variable(pending, known)
+                # What was decided before a choice stays so whatever is chosen, and is not looked at again.
+                first = choices[-1][2] if choices else 0
+                pending = next((n for n in range(first, len(formulas)) if truth(formulas[n], known) is None), None)
+                variable = None if pending is None else open_variable(formulas[pending], known)
                 if variable is None and settled is not None and truth(self._conditions.troubled, known) is None:
                     variable = open_variable(self._conditions.troubled, known)
                 if variable is None:
                     yield dict(known)
                 else:
-                    choices.append((variable, iter(self._conditions.values[variable])))
+                    at = len(formulas) if pending is None else pending
+                    choices.append((variable, iter(self._conditions.values[variable]), at))
             while choices:
-                variable, left = choices[-1]
+                variable, left, _ = choices[-1]
                 known.pop(variable, None)
                 try:
                     known[variable] = next(left)

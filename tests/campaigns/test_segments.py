@@ -137,7 +137,7 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": "trait", "value-0": "x"}, "needs the name of a trait"),
         ({"name": "Runners", "condition-0": "trait", "name-0": "city", "comparison-0": "="}, "needs a value"),
         ({"name": "Runners", "condition-0": "trait", "name-0": "city", "value-0": "Bonn"}, "needs a number"),
-        ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
+        ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "asks for a word"),
         ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
         *(
             (
