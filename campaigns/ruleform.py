@@ -272,7 +272,7 @@ def _shown(node: Any, where: Where) -> dict[str, str] | None:
     value = _typed_value(found, node, where)
     if value is None or not isinstance(node.get("category", ""), str):
         return None
-    return dict.fromkeys(FIELDS, "") | {
+    row = dict.fromkeys(FIELDS, "") | {
         "condition": found.key,
         "name": str(node["name"]) if found.named else "",
         "category": str(node.get("category", "")),
@@ -280,6 +280,12 @@ def _shown(node: Any, where: Where) -> dict[str, str] | None:
         "comparison": "=" if node["op"] == "in" else str(node["op"]),
         "value": value,
     }
+    told = dict(node) | ({"name": trait_name(row["name"])} if found.named else {})
+    try:
+        said = _row({f"{name}-0": typed_value for name, typed_value in row.items()}, 0, where)
+    except InvalidInput:
+        return None
+    return row if said == told else None
 
 
 def _typed_value(condition: Condition, node: Mapping[str, Any], where: Where) -> str | None:

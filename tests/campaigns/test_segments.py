@@ -217,6 +217,19 @@ def test_it_shows_every_rule_that_rows_can_say_as_it_was_typed(join: str) -> Non
     assert [row["value"] for row in shown] == ["30", "yes", "12.5", "puppy", "", "at risk"]
 
 
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [("trait", "tier", ""), ("trait", "tier", " gold "), ("trait", "tier", "1,000"),
+     ("score", "churn", 0.123456789), ("score", "churn", 1.5)],
+)  # fmt: skip
+def test_it_shows_no_row_that_would_be_refused_or_say_something_else(field: str, name: str, value: str | float) -> None:
+    rule = {"field": field, "name": name, "op": ">=" if field == "score" else "=", "value": value}
+    assert ruleform.rows(rule) is None
+    assert ruleform.rows({"all": [{"not": rule | {"op": "="}}]}) is None
+    good: dict[str, str | float] = {"trait": "gold", "score": 0.125}
+    assert ruleform.rows(rule | {"value": good[field]}) is not None
+
+
 def test_it_finds_a_trait_whatever_sort_its_value_is_of(shop: Shop, web: Web) -> None:
     shop.people("ann", age=30, vip=True)
     shop.people("bob", age="30", vip="yes")
