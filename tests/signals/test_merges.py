@@ -237,7 +237,28 @@ def test_it_undoes_a_merge_in_the_middle_of_others(desk: Desk) -> None:
     assert desk.rebuilt().different == 0
 
 
-@pytest.mark.feature("DE-10")
+@pytest.mark.feature("SU-14", "DE-10")
+def test_it_lets_the_side_go_that_the_root_is_not_of_however_long_its_chain(desk: Desk) -> None:
+    desk.send(*(viewed("Shoes", anonymousId=f"a{n}") for n in range(4)))
+    desk.send(order("u", "o1", ("p", "Hats", 1.0)))
+    first, second, third, other = (desk.root("anonymous_id", f"a{n}") for n in range(4))
+    user = desk.root("user_id", "u")
+    join(desk.intake, second, first, NOW, by="x")
+    join(desk.intake, third, second, NOW, by="x")
+    before = desk.state(first)
+    link = join(desk.intake, other, first, NOW, by="x")
+    join(desk.intake, other, user, NOW, by="x")
+    assert desk.root("anonymous_id", "a2") == user
+
+    take_apart(desk.intake, link, NOW, apart=True, by="x")
+
+    assert [desk.root("anonymous_id", f"a{n}") for n in range(4)] == [first, first, first, user]
+    assert (desk.root("user_id", "u"), desk.state(first)) == (user, before)
+    assert desk.state(user).views[desk.category("shoes")].n == 1
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("SU-14", "DE-10")
 def test_it_keeps_two_apart_whom_a_person_took_apart_until_a_person_joins_them(desk: Desk) -> None:
     tie = contact(email="ann@example.com", phone="+49 228 123456")
     desk.send(contact(email="bob@example.com", phone="+49 228 123456"))
@@ -246,6 +267,8 @@ def test_it_keeps_two_apart_whom_a_person_took_apart_until_a_person_joins_them(d
     undo(desk)
     ann, bob = desk.root("email", "ann@example.com"), desk.root("email", "bob@example.com")
     assert ann != bob
+    owned = [("phone", "+49228123456", owns) in noted(desk, one) for one in (bob, ann) for owns in (True, False)]
+    assert owned == [True, False, False, True], "each stated it"
 
     desk.send(tie | {"messageId": "again"})
     assert desk.root("email", "ann@example.com") == ann
