@@ -50,6 +50,7 @@ class _Search:
         self._plan = plan
         self._conditions = conditions
         self._slots_of: dict[int, list[Slot]] = {}
+        self._orders: dict[tuple[int, bool | None], list[tuple[int, int]]] = {}
         for slot in plan.slots:
             for number in slot.offers:
                 self._slots_of.setdefault(number, []).append(slot)
@@ -110,7 +111,7 @@ class _Search:
         for known in self._solutions(
             formulas[:1], steps, formulas[1:], lambda so_far: self._may_win(slot, offer, so_far)
         ):
-            if self._winners(known, offer.id).get(slot.index) == offer.id:
+            if self._shows(slot, offer.id, known):
                 return known
         return None
 
@@ -143,20 +144,31 @@ class _Search:
         by_value = slot.mode == "model"
         return tier, by_value, () if by_value else (slot.index,), self._rank(slot, number, wanted), slot.index
 
-    def _winners(self, known: Assignment, wanted: int) -> dict[int, int]:
-        """Place -> what it shows, among what is surely admissible: best turn first, each place and offer once."""
-        turns = sorted(
-            (turn, slot.index, number)
-            for slot in self._plan.slots
-            for number in slot.offers
-            if truth(self._conditions.of[number], known)
-            if (turn := self._turn(slot, number, known, wanted)) is not None
-        )
-        winners: dict[int, int] = {}
-        for _, index, number in turns:
-            if index not in winners and number not in winners.values():
-                winners[index] = number
-        return winners
+    def _shows(self, slot: Slot, wanted: int, known: Assignment) -> bool:
+        """Whether a place shows an offer, among what is surely admissible: by turns, each place and offer once."""
+        places: set[int] = set()
+        offers: set[int] = set()
+        for index, number in self._order(known, wanted):
+            if index in places or number in offers or not truth(self._conditions.of[number], known):
+                continue
+            if index == slot.index or number == wanted:
+                return index == slot.index and number == wanted
+            places.add(index)
+            offers.add(number)
+        return False
+
+    def _order(self, known: Assignment, wanted: int) -> list[tuple[int, int]]:
+        """Candidates by their turn, each with its place; those whose tier is not known are left out."""
+        key = wanted, truth(self._conditions.troubled, known)
+        if key not in self._orders:
+            turns = sorted(
+                (turn, slot.index, number)
+                for slot in self._plan.slots
+                for number in slot.offers
+                if (turn := self._turn(slot, number, known, wanted)) is not None
+            )
+            self._orders[key] = [(index, number) for _, index, number in turns]
+        return self._orders[key]
 
     def _solutions(
         self,
