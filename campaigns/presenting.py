@@ -109,7 +109,8 @@ def install(app: Flask) -> None:
     app.add_url_rule("/favicon.ico", endpoint="icon", view_func=icon)
     app.jinja_env.globals.update(asset=asset, csrf=csrf, menu=menu, zone_name=zone_name)
     app.jinja_env.filters.update(moment=moment, day=day, money=money, price=price)
-    app.jinja_env.filters.update(number=number, percent=percent, count=count, inline=inline, fault=fault, span=span)
+    app.jinja_env.filters.update(number=number, percent=percent, part_of=part_of, count=count)
+    app.jinja_env.filters.update(inline=inline, fault=fault, span=span)
     app.context_processor(lambda: {"user": current_user})
     app.after_request(_headers)
 
@@ -196,6 +197,13 @@ def number(value: float | None, digits: int = 0) -> str:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share (0 to 1) as a percentage, or a dash for what is not known."""
     return "–" if value is None else f"{value * 100:.{digits}f} %"
+
+
+def part_of(part: int, whole: int) -> str:
+    """A number of some as a percentage of all; neither nobody nor everybody by rounding alone."""
+    if 0 < part < whole and not 0.0005 <= part / whole < 0.9995:
+        return "under 0.1 %" if 2 * part < whole else "over 99.9 %"
+    return percent(part / whole if whole else None)
 
 
 def fault(error: Exception, **words: str) -> str:

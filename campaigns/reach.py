@@ -50,6 +50,7 @@ class _Search:
         self._plan = plan
         self._conditions = conditions
         self._slots_of: dict[int, list[Slot]] = {}
+        self._orders: dict[tuple[int, bool | None], list[tuple[int, int]]] = {}
         for slot in plan.slots:
             for number in slot.offers:
                 self._slots_of.setdefault(number, []).append(slot)
@@ -110,7 +111,7 @@ class _Search:
         for known in self._solutions(
             formulas[:1], steps, formulas[1:], lambda so_far: self._may_win(slot, offer, so_far)
         ):
-            if self._winners(known, offer.id).get(slot.index) == offer.id:
+            if self._shows(slot, offer.id, known):
                 return known
         return None
 
@@ -143,20 +144,31 @@ class _Search:
         by_value = slot.mode == "model"
         return tier, by_value, () if by_value else (slot.index,), self._rank(slot, number, wanted), slot.index
 
-    def _winners(self, known: Assignment, wanted: int) -> dict[int, int]:
-        """Place -> what it shows, among what is surely admissible: best turn first, each place and offer once."""
-        turns = sorted(
-            (turn, slot.index, number)
-            for slot in self._plan.slots
-            for number in slot.offers
-            if truth(self._conditions.of[number], known)
-            if (turn := self._turn(slot, number, known, wanted)) is not None
-        )
-        winners: dict[int, int] = {}
-        for _, index, number in turns:
-            if index not in winners and number not in winners.values():
-                winners[index] = number
-        return winners
+    def _shows(self, slot: Slot, wanted: int, known: Assignment) -> bool:
+        """Whether a place shows an offer, among what is surely admissible: by turns, each place and offer once."""
+        places: set[int] = set()
+        offers: set[int] = set()
+        for index, number in self._order(known, wanted):
+            if index in places or number in offers or not truth(self._conditions.of[number], known):
+                continue
+            if index == slot.index or number == wanted:
+                return index == slot.index and number == wanted
+            places.add(index)
+            offers.add(number)
+        return False
+
+    def _order(self, known: Assignment, wanted: int) -> list[tuple[int, int]]:
+        """Candidates by their turn, each with its place; those whose tier is not known are left out."""
+        key = wanted, truth(self._conditions.troubled, known)
+        if key not in self._orders:
+            turns = sorted(
+                (turn, slot.index, number)
+                for slot in self._plan.slots
+                for number in slot.offers
+                if (turn := self._turn(slot, number, known, wanted)) is not None
+            )
+            self._orders[key] = [(index, number) for _, index, number in turns]
+        return self._orders[key]
 
     def _solutions(
         self,
@@ -170,22 +182,26 @@ class _Search:
         `steps[0]` counts down; at 0 the search ends. `possible` cuts off what cannot come to anything.
         """
         known: dict[Variable, Any] = {}
-        choices: list[tuple[Variable, Iterator[Any]]] = []
+        choices: list[tuple[Variable, Iterator[Any], int]] = []
+        formulas = (*wanted, *(settled or ()))
         while steps[0] > 0:
             steps[0] -= 1
             truths = [truth(formula, known) for formula in wanted]
             fits = False not in truths and possible(known)
             if fits:
-                pending = next((f for f in (*wanted, *(settled or ())) if truth(f, known) is None), None)
-                variable = None if pending is None else open_variable(pending, known)
+                # What was decided before a choice stays so whatever is chosen, and is not looked at again.
+                first = choices[-1][2] if choices else 0
+                pending = next((n for n in range(first, len(formulas)) if truth(formulas[n], known) is None), None)
+                variable = None if pending is None else open_variable(formulas[pending], known)
                 if variable is None and settled is not None and truth(self._conditions.troubled, known) is None:
                     variable = open_variable(self._conditions.troubled, known)
                 if variable is None:
                     yield dict(known)
                 else:
-                    choices.append((variable, iter(self._conditions.values[variable])))
+                    at = len(formulas) if pending is None else pending
+                    choices.append((variable, iter(self._conditions.values[variable]), at))
             while choices:
-                variable, left = choices[-1]
+                variable, left, _ = choices[-1]
                 known.pop(variable, None)
                 try:
                     known[variable] = next(left)

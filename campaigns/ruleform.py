@@ -176,8 +176,8 @@ def _row(form: Mapping[str, str], number: int, where: Where) -> dict[str, Any] |
             raise InvalidInput(f"row {number + 1}", "needs a category")
         rule["category"] = category
     if condition.days:
-        days = _number(form.get(f"days-{number}", ""), number, "days")
-        if not days.is_integer():
+        days = float(numeral(form.get(f"days-{number}", ""), f"row {number + 1}", "needs a whole number of days"))
+        if not days.is_integer() or days < 0:
             raise InvalidInput(f"row {number + 1}", "needs a whole number of days")
         if days > MAX_WITHIN_DAYS:
             raise InvalidInput(f"row {number + 1}", f"looks back at most {MAX_WITHIN_DAYS} days")
@@ -216,9 +216,11 @@ def _compared(
         rule |= {"op": "in", "value": alike} if len(alike) > 1 else {"op": "=", "value": alike[0]}
         return {"not": rule} if comparison == "not" else rule
     if condition.kind == "text":
-        raise InvalidInput(f"row {number + 1}", "is a word: it is something, is not, is known or is not known")
-    value = _number(typed_value, number, "value")
+        raise InvalidInput(f"row {number + 1}", "asks for a word: choose is, is not, is known or is not known")
+    value = _number(typed_value, number)
     if condition.kind == "share":
+        if value > 100:
+            raise InvalidInput(f"row {number + 1}", "needs a percentage from 0 to 100")
         value = value / 100
     elif condition.kind == "cents":
         value = round(value * 100)
@@ -244,10 +246,10 @@ def _alike(typed_value: str) -> list[str | float | bool]:
     return alike
 
 
-def _number(text: str, number: int, what: str) -> float:
-    value = float(numeral(text, f"row {number + 1}", f"needs a number for the {what}"))
+def _number(text: str, number: int) -> float:
+    value = float(numeral(text, f"row {number + 1}", "needs a number for the value"))
     if not 0 <= value <= MOST:
-        raise InvalidInput(f"row {number + 1}", f"needs a {what} from 0 to a billion")
+        raise InvalidInput(f"row {number + 1}", "needs a value from 0 to a billion")
     return value
 
 
@@ -270,7 +272,7 @@ def _shown(node: Any, where: Where) -> dict[str, str] | None:
     value = _typed_value(found, node, where)
     if value is None or not isinstance(node.get("category", ""), str):
         return None
-    return dict.fromkeys(FIELDS, "") | {
+    row = dict.fromkeys(FIELDS, "") | {
         "condition": found.key,
         "name": str(node["name"]) if found.named else "",
         "category": str(node.get("category", "")),
@@ -278,6 +280,12 @@ def _shown(node: Any, where: Where) -> dict[str, str] | None:
         "comparison": "=" if node["op"] == "in" else str(node["op"]),
         "value": value,
     }
+    told = dict(node) | ({"name": trait_name(row["name"])} if found.named else {})
+    try:
+        said = _row({f"{name}-0": typed_value for name, typed_value in row.items()}, 0, where)
+    except InvalidInput:
+        return None
+    return row if said == told else None
 
 
 def _typed_value(condition: Condition, node: Mapping[str, Any], where: Where) -> str | None:

@@ -20,17 +20,23 @@ _IDENTIFIERS: Final = {
     "email": "email", "phone": "phone", "mobile": "phone", "loyaltyid": "loyalty_id", "username": "user_id",
 }  # fmt: skip
 _REACHES: Final = frozenset({
-    "ip", "street", "street2", "line1", "line2", "address", "address1", "address2", "streetaddress", "postalcode",
-    "postcode", "zip", "zipcode", "firstname", "middlename", "lastname", "fullname", "givenname", "familyname",
+    "ip", "street", "street1", "street2", "streetname", "streetnumber", "housenumber", "line1", "line2", "line3",
+    "address", "address1", "address2", "addressline1", "addressline2", "streetaddress", "postalcode", "postcode", "zip",
+    "zipcode", "firstname", "middlename", "lastname", "fullname", "givenname", "familyname",
     "surname", "maidenname", "displayname", "nickname", "birthday", "birthdate", "dateofbirth", "dob", "password",
     "token", "writekey",
 })  # fmt: skip
 """Names, without regard to case and hyphens, of what a person could be found by."""
 _PEOPLE: Final = frozenset({
-    "traits", "customer", "user", "buyer", "recipient", "contact", "billing", "shipping", "receiver", "guest",
-    "attendee", "participant", "passenger", "cardholder", "client", "person",
+    "customer", "buyer", "recipient", "contact", "receiver", "guest", "attendee", "participant", "passenger",
+    "cardholder", "person", "owner", "traveler", "traveller", "driver", "member", "signatory",
 })  # fmt: skip
-"""Names of what tells of people: a name within is somebody's, elsewhere it is a product's or a page's."""
+"""Names of people, and ends of such names; a text is somebody's name then."""
+_CALLERS: Final = frozenset({"user", "client"})
+"""As these, but for what ends with one: an `httpClient` is none."""
+_OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping"})
+"""Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
+A text is none: shipping may be an amount."""
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
@@ -80,17 +86,43 @@ def _member(name: str, value: Any, depth: int, *, of_person: bool, called: bool)
         return value
     if plain in _IDENTIFIERS and isinstance(value, str | int):
         return masked(_IDENTIFIERS[plain], str(value))
-    if plain.endswith("address") and isinstance(value, dict):
-        return {part: inner if _plain(part) in _PLACES else HIDDEN for part, inner in value.items()}
+    if plain.endswith(("address", "addresses")) and isinstance(value, dict | list):
+        return [_placed(inner) for inner in value] if isinstance(value, list) else _placed(value)
     # A name is a product's or a page's as often as somebody's.
     if of_person if plain == "name" else _names(plain, name):
         return HIDDEN
     called = called or _CALLED.search(plain) is not None
-    return veiled(value, depth, of_person=of_person or plain in _PEOPLE, called=called)
+    if _is_people(plain):
+        return _somebody(value, depth, called=called)
+    return veiled(value, depth, of_person=of_person or _singular(plain) in _OF_PEOPLE, called=called)
+
+
+def _placed(address: Any) -> Any:
+    """Of an address the parts that many share."""
+    if not isinstance(address, dict):
+        return HIDDEN
+    return {veiled(str(part)): veiled(inner) if _plain(part) in _PLACES else HIDDEN for part, inner in address.items()}
+
+
+def _somebody(value: Any, depth: int, *, called: bool) -> Any:
+    """What stands under a name of people. A number counts them, or is how a shop numbers them."""
+    if isinstance(value, list):
+        return [_somebody(inner, depth + 1, called=called) for inner in value] if depth <= DEPTH else HIDDEN
+    return HIDDEN if isinstance(value, str) else veiled(value, depth, of_person=True, called=called)
 
 
 def _names(plain: str, name: str) -> bool:
-    return plain in _REACHES or plain.removesuffix("name") in _PEOPLE - {plain} or is_identifying(trait_name(name))
+    whose = plain.removesuffix("name")
+    is_a_name = whose != plain and (_is_people(whose) or whose in _OF_PEOPLE)
+    return plain in _REACHES or is_a_name or is_identifying(trait_name(name))
+
+
+def _is_people(plain: str) -> bool:
+    return _singular(plain) in _CALLERS or _singular(plain).endswith(tuple(_PEOPLE))
+
+
+def _singular(plain: str) -> str:
+    return plain.removesuffix("s")
 
 
 def _plain(name: str) -> str:

@@ -69,7 +69,8 @@ HEROES: Final[tuple[Creative, ...]] = (
                 Pill("{{ offer.eyebrow }}"),
                 Text(
                     '{{ offer.headline|default("Thank you") }}'
-                    "{% if profile.first_name and profile.first_name not in offer.headline|default('') %}"
+                    "{% if profile.first_name and profile.first_name not in offer.headline|default('')"
+                    " and '!' not in offer.headline|default('') and '.' not in offer.headline|default('') %}"
                     ", {{ profile.first_name }}{% endif %}",
                     36, 22, 2, 700, gap=10,
                 ),

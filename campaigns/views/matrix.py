@@ -49,14 +49,14 @@ def picture(campaign_id: int, slot: int, offer_id: int) -> ResponseReturnValue:
 
 
 def when(plan: Plan, variant: Variant) -> str:
-    """A situation that shows a variant, as a phrase; "to anybody" where nothing special is needed."""
+    """One situation of many that shows a variant, as a phrase; "to anybody" where nothing special is needed."""
     told = []
     for variable, value in variant.when:
         if variable == TIME:
             told.append(f"from {moment(datetime.fromtimestamp(value / 1000, UTC))}")
         else:
             told.append(reach.words(plan, variable, value))
-    return ", ".join(told) or "to anybody"
+    return f"for example {', '.join(told)}" if told else "to anybody"
 
 
 def _locale() -> str:

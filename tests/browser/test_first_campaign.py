@@ -90,7 +90,7 @@ def test_it_makes_sends_opens_swaps_and_proves_a_first_campaign(site: Site) -> N
         type="track",
         userId="ann",
         event="Order Completed",
-        properties={"order_id": "1", "total": 120, "products": [SHOES]},
+        properties={"order_id": "1", "total": 120, "currency": "USD", "products": [SHOES]},
     )
     open_mail(page, site)
     keep(page, "mail-after")

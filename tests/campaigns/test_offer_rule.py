@@ -51,7 +51,8 @@ def test_it_keeps_what_the_rows_say_shows_them_again_and_takes_them_away(shop: S
     assert kept(shop, number) == {"all": [BOUGHT, {"not": {"segment": inside}}]}
     page = browser.get(f"/offers/{number}").text
     assert 'value="bought" data-needs="category comparison value" selected' in page
-    assert f'<option value="out-{inside}" selected>' in page
+    assert f'<option value="out-{inside}" selected>not in “Runners”</option>' in page
+    assert f'<option value="in-{inside}">in “Runners”</option>' in page
     assert save(browser, number, name="Red laces").status_code == 302
     assert kept(shop, number) == {"all": [BOUGHT, {"not": {"segment": inside}}]}
     assert f"/offers/{number}" in browser.get(f"/segments/{inside}").text
@@ -123,6 +124,9 @@ def test_a_fault_is_named_by_its_row_beside_what_was_typed(shop: Shop, web: Web)
         (bought(1, category=""), "needs a category"),
         (bought(1, category="gone"), "there is no category"),
         (bought(1, condition="bought_within", days="4000"), "looks back at most 3660 days"),
+        (bought(1, condition="bought_within", days="-3"), "needs a whole number of days"),
+        (bought(1, condition="bought_within", days="a month"), "needs a whole number of days"),
+        ({"condition-1": "churn", "comparison-1": ">=", "value-1": "130"}, "needs a percentage from 0 to 100"),
         ({"condition-1": "in-999"}, "names the segment 999, which there is not"),
         ({"condition-1": "intent", "comparison-1": "=", "value-1": "a" * 129}, "at most 128 characters"),
         ({"condition-1": "trait", "name-1": "email", "comparison-1": "missing"}, "asks for email, which is not kept"),
@@ -180,4 +184,15 @@ def test_rows_of_an_offer_are_chosen_and_counted_in_a_browser(
     expect(page.locator("select[name=condition-0]")).to_have_value("bought")
     expect(count).to_contain_text("2 of 3 customers")
     assert kept(shop, number) == {"all": [BOUGHT]}
+    page.select_option("select[name=condition-1]", "bought_within")
+    boxes = [page.locator(f"[name={name}-1]").bounding_box() for name in ("category", "days", "comparison", "value")]
+    assert len({box["y"] for box in boxes if box is not None}) == 1, "all that goes with the days stands in one line"
     page.context.close()
+
+
+def test_without_scripts_it_says_where_they_are_counted(shop: Shop, web: Web) -> None:
+    browser, number = web.browser("manager"), shop.offer()
+    hint = browser.get(f"/offers/{number}").text.partition("<noscript>")[2].partition("</noscript>")[0]
+    assert "Who would get it now" in hint
+    hint = browser.get("/segments/new").text.partition("<noscript>")[2].partition("</noscript>")[0]
+    assert "counted once this is saved" in hint

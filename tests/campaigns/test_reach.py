@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from campaigns.reach import Variant, variants, words
+from campaigns.views.matrix import when
 from render.decide import decide
 from render.facts import OfferUse, Used
 from render.faults import validate
@@ -199,6 +200,8 @@ def test_it_flags_what_can_never_be_shown_with_the_reason() -> None:
     assert words(plan, stage, "at_risk") == "if where they stand as a customer is at risk"
     assert words(plan, stage, None) == "if where they stand as a customer is not known"
     assert words(plan, due, 3) == f"if times they looked at {plan.category_words[2]} is 3"
+    assert when(plan, found[6]) == "for example if tier is gold"
+    assert when(plan, found[1]) == "to anybody"
     killed = told(plan, Live(plan="p", state="killed"))
     assert {one.why for one in killed.values() if not one.reachable} == {"the campaign is switched off"}
     assert killed[shop.DEFAULT].reachable
@@ -239,6 +242,8 @@ def test_it_shows_every_variant_in_every_look(web: Web) -> None:
     page = browser.get(f"{at}/").text
     assert page.count("<img") == 2 * len(listed)
     assert "may always be shown and goes first" in page
+    assert "What each place can show" in page.partition("<table")[0]
+    assert "names one situation" in page.partition("<table")[0], "what the column means is said above it"
     off = browser.get(f"{at}/?off=on").text
     assert ("<img" in off, off.count("Your offer of the week")) == (False, 6)
     looks = {

@@ -137,7 +137,7 @@ def test_it_shows_a_fault_beside_what_was_typed_and_keeps_the_segment(shop: Shop
         ({"name": "Runners", "condition-0": "trait", "value-0": "x"}, "needs the name of a trait"),
         ({"name": "Runners", "condition-0": "trait", "name-0": "city", "comparison-0": "="}, "needs a value"),
         ({"name": "Runners", "condition-0": "trait", "name-0": "city", "value-0": "Bonn"}, "needs a number"),
-        ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "is a word"),
+        ({"name": "Runners", "condition-0": "intent", "comparison-0": "<", "value-0": "a"}, "asks for a word"),
         ({"name": "Runners", "condition-0": "agreed_email", "value-0": "maybe"}, "needs yes or no"),
         *(
             (
@@ -215,6 +215,19 @@ def test_it_shows_every_rule_that_rows_can_say_as_it_was_typed(join: str) -> Non
     assert ruleform.read(again | {"join": join}) == rule
     assert [row["tie"] for row in shown] == ["", "1", "", "1", "1", ""]
     assert [row["value"] for row in shown] == ["30", "yes", "12.5", "puppy", "", "at risk"]
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [("trait", "tier", ""), ("trait", "tier", " gold "), ("trait", "tier", "1,000"),
+     ("score", "churn", 0.123456789), ("score", "churn", 1.5)],
+)  # fmt: skip
+def test_it_shows_no_row_that_would_be_refused_or_say_something_else(field: str, name: str, value: str | float) -> None:
+    rule = {"field": field, "name": name, "op": ">=" if field == "score" else "=", "value": value}
+    assert ruleform.rows(rule) is None
+    assert ruleform.rows({"all": [{"not": rule | {"op": "="}}]}) is None
+    good: dict[str, str | float] = {"trait": "gold", "score": 0.125}
+    assert ruleform.rows(rule | {"value": good[field]}) is not None
 
 
 def test_it_finds_a_trait_whatever_sort_its_value_is_of(shop: Shop, web: Web) -> None:

@@ -38,5 +38,15 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     plain = {"name": "Runner", "order": 491721234567, "phonecase": "S23",
              "products": [{"name": "Runner", "sku": 1234567}], "phone_verified": True, "total": 79.5}  # fmt: skip
     assert veiled(plain) == plain
+    people = {"passengers": [{"name": "Zoe Lee"}, "Ann Lee"], "recipient": "Max Lee", "customers": ["Ann Lee"],
+              "attendees": [{"ticket": {"name": "Ann Lee"}}], "contactPerson": "Eva Lee", "ownerName": "Eva Lee",
+              "addresses": [{"name": "Eva Lee", "city": "Graz", "houseNumber": "7"}, "Long Street 1"],
+              "guests": 2, "shipping": "4.90", "httpClient": "Quick", "owner": None}  # fmt: skip
+    assert veiled(people) == {
+        "passengers": [{"name": "•••"}, "•••"], "recipient": "•••", "customers": ["•••"],
+        "attendees": [{"ticket": {"name": "•••"}}], "contactPerson": "•••", "ownerName": "•••",
+        "addresses": [{"name": "•••", "city": "Graz", "houseNumber": "•••"}, "•••"],
+        "guests": 2, "shipping": "4.90", "httpClient": "Quick", "owner": None,
+    }  # fmt: skip
     assert body_of("{broken", whole=False) is None
     assert body_of("{broken", whole=True) == "{broken"

@@ -10,7 +10,7 @@ from PIL import ImageChops
 
 from render.binding import resolve
 from render.colour import _HUES, Paint, contrast, scheme
-from render.creative import Badge, Box, Column, Creative, Item, Layer
+from render.creative import Badge, Box, Column, Creative, Item, Layer, Text
 from render.draw import compose
 from render.samples import SAMPLES
 from render.stack import Sheet, fit
@@ -95,6 +95,22 @@ def test_it_keeps_the_longest_texts_inside_their_column(creative: Creative) -> N
             assert change[1] >= top - 4
             assert change[2] <= right + 4
             assert change[3] <= bottom + 4
+
+
+@pytest.mark.parametrize(
+    ("headline", "said"),
+    [
+        ("", "Thank you, Ann"),
+        ("Enjoy your shoes", "Enjoy your shoes, Ann"),
+        ("Thank you, Ann", "Thank you, Ann"),
+        ("Thank you!", "Thank you!"),
+        ("Thank you for buying.", "Thank you for buying."),
+    ],
+)
+def test_it_thanks_by_name_unless_the_headline_is_a_whole_sentence(headline: str, said: str) -> None:
+    resolved = resolve(BY_NAME["Thank you"], {"offer.headline": headline, "profile.first_name": "Ann"})
+    (column,) = (layer for layer in resolved.layers if isinstance(layer, Column))
+    assert next(item.text for item in column.items if isinstance(item, Text)) == said
 
 
 def test_it_keeps_badges_clear_of_the_text() -> None:

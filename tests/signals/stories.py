@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from signals.currencies import PAR
+from signals.fold import fold_all
 from signals.foldevent import FoldEvent, fold_event
 from signals.moments import unix_ms
+from signals.state import ProfileState
 
 CATEGORIES = {"shoes": 1, "attire": 2, "socks": 3, "baby-gates": 4, "dog-food": 5, "diapers": 6}
 MORNING = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -56,6 +58,14 @@ def order(
     """An order as it is folded."""
     properties = {"order_id": order_id, "products": list(items)}
     return event("Order Completed", properties, at=at, id=id or f"m-{order_id}", arrival=arrival)
+
+
+def bought_on(*days: int) -> ProfileState:
+    """The state of who bought on these days, counted from MORNING."""
+    return fold_all(
+        order(f"o{place}", item("shoes"), at=MORNING + timedelta(days=day), arrival=place + 1)
+        for place, day in enumerate(days)
+    )
 
 
 _items = st.builds(

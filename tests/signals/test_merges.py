@@ -18,9 +18,12 @@ from signals.likely import part
 from signals.livesegments import LiveSegments, follow
 from signals.membership import assign
 from signals.signal import Arrival
+from tests.signals.living import SIDE, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
 LATER = "2026-03-01T11:00:00Z"
+SCORES = "SELECT profile_id, name, value, as_of, run_id FROM profile_score ORDER BY 1, 2"
+HOMES = "SELECT profile_id, address, evidence FROM dwelling ORDER BY 1"
 
 
 def contact(**traits: Any) -> dict[str, Any]:
@@ -40,10 +43,10 @@ def two(desk: Desk) -> tuple[int, int]:
     scores."""
     desk.send(
         order("ann", "o1", ("p1", "Shoes", 60.0)),
-        order("bob", "o2", ("p2", "Hats", 20.0)),
+        order("bob", "o2", ("p2", "Baby gates", 20.0)),
         order("bob", "o1", ("p1", "Shoes", 60.0), time=LATER),
         identified("ann", email="ann@example.com", city="Bonn", time="2026-03-01T08:00:00Z"),
-        identified("bob", email="bob@example.com", city="Oslo", time="2026-03-01T09:00:00Z"),
+        identified("bob", email="bob@example.com", city="Oslo", size=44, time="2026-03-01T09:00:00Z"),
         call("track", userId="bob", event="Consent Changed", properties={"purpose": "email", "granted": True}),
         viewed("Hats", userId="bob"),
     )
@@ -57,18 +60,40 @@ def two(desk: Desk) -> tuple[int, int]:
 @pytest.mark.feature("SU-14", "DE-10")
 def test_it_undoes_a_merge_to_the_byte(desk: Desk, two: tuple[int, int]) -> None:
     ann, bob = two
-    before = desk.everything()
-    join(desk.intake, bob, ann, NOW, by="ann@example.com")
-    merged = desk.state(ann)
-    assert (merged.orders, desk.root("user_id", "bob")) == (2, ann)
-    assert desk.read(bob) == merged
+    assert desk.state(bob).intents
+    for churn in (1 / 3, 0.8):  # Each time as they were then.
+        scores.assign(desk.intake, {bob: {"churn": churn}}, NOW, 2, NOW)
+        before, scored = desk.everything(), desk.rows(SCORES)
+        join(desk.intake, bob, ann, NOW, by="ann@example.com")
+        merged = desk.state(ann)
+        assert (merged.orders, desk.root("user_id", "bob")) == (2, ann)
+        assert desk.read(bob) == merged
 
-    undo(desk)
+        undo(desk)
 
-    assert desk.everything() == before
+        assert desk.everything() == before
+        assert desk.rows(SCORES) == scored
     assert desk.rebuilt().different == 0
 
 
+@pytest.mark.feature("SU-14")
+def test_it_finds_each_of_two_at_home_again(desk: Desk) -> None:
+    desk.send(lives("ann"), lives("cy"), lives("bob", SIDE, LATER), lives("dan", SIDE))
+    ann, bob = desk.root("user_id", "ann"), desk.root("user_id", "bob")
+    users = ("ann", "cy", "bob", "dan")
+    before, dwellings = [home(desk, user) for user in users], desk.rows(HOMES)
+    assert people(desk, *users) == [2, 2, 2, 2]
+    join(desk.intake, bob, ann, NOW, by="x")
+    assert people(desk, *users) == [2, 0, 2, 2]
+
+    undo(desk)
+
+    assert [home(desk, user) for user in users] == before
+    assert desk.rows(HOMES) == dwellings
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("SU-14")
 def test_it_brings_people_into_segments_and_out_of_them_by_merging_and_taking_apart(
     desk: Desk, two: tuple[int, int]
 ) -> None:
@@ -212,7 +237,28 @@ def test_it_undoes_a_merge_in_the_middle_of_others(desk: Desk) -> None:
     assert desk.rebuilt().different == 0
 
 
-@pytest.mark.feature("DE-10")
+@pytest.mark.feature("SU-14", "DE-10")
+def test_it_lets_the_side_go_that_the_root_is_not_of_however_long_its_chain(desk: Desk) -> None:
+    desk.send(*(viewed("Shoes", anonymousId=f"a{n}") for n in range(4)))
+    desk.send(order("u", "o1", ("p", "Hats", 1.0)))
+    first, second, third, other = (desk.root("anonymous_id", f"a{n}") for n in range(4))
+    user = desk.root("user_id", "u")
+    join(desk.intake, second, first, NOW, by="x")
+    join(desk.intake, third, second, NOW, by="x")
+    before = desk.state(first)
+    link = join(desk.intake, other, first, NOW, by="x")
+    join(desk.intake, other, user, NOW, by="x")
+    assert desk.root("anonymous_id", "a2") == user
+
+    take_apart(desk.intake, link, NOW, apart=True, by="x")
+
+    assert [desk.root("anonymous_id", f"a{n}") for n in range(4)] == [first, first, first, user]
+    assert (desk.root("user_id", "u"), desk.state(first)) == (user, before)
+    assert desk.state(user).views[desk.category("shoes")].n == 1
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("SU-14", "DE-10")
 def test_it_keeps_two_apart_whom_a_person_took_apart_until_a_person_joins_them(desk: Desk) -> None:
     tie = contact(email="ann@example.com", phone="+49 228 123456")
     desk.send(contact(email="bob@example.com", phone="+49 228 123456"))
@@ -221,6 +267,8 @@ def test_it_keeps_two_apart_whom_a_person_took_apart_until_a_person_joins_them(d
     undo(desk)
     ann, bob = desk.root("email", "ann@example.com"), desk.root("email", "bob@example.com")
     assert ann != bob
+    owned = [("phone", "+49228123456", owns) in noted(desk, one) for one in (bob, ann) for owns in (True, False)]
+    assert owned == [True, False, False, True], "each stated it"
 
     desk.send(tie | {"messageId": "again"})
     assert desk.root("email", "ann@example.com") == ann

@@ -26,9 +26,10 @@ from signals.intent import DEFAULTS, assess, read_intents
 from signals.profiles import ProfileStateRow
 from signals.readings import RuleFacts
 from signals.rules import Where, compile_python, parse
+from signals.stages import LAPSE_GAPS, LAPSE_LEAST_DAYS, NO_RHYTHM_DAYS, RISK_GAPS, RISK_LEAST_DAYS, STAGES
 from signals.state import ProfileState, Score, Trait, document, encode, queried
 from tests.databases import VAULT, Databases
-from tests.signals.stories import CATEGORIES, MORNING, histories
+from tests.signals.stories import CATEGORIES, MORNING, bought_on, histories
 
 STORED = sorted(name for name, feature in CATALOGUE.items() if not feature.at_open)
 INTENTS = read_intents(DEFAULTS, CATEGORIES)
@@ -240,7 +241,7 @@ def test_it_asks_of_any_trait_whether_it_is_yes_or_no(engine: Engine) -> None:
             assert found(session, rule, MORNING) == meant(states, rule, MORNING) == people
 
 
-@pytest.mark.parametrize("name", ["height", 'say"ah"', "back\\slash", "$.age", "größe", "a.b[0]"])
+@pytest.mark.parametrize("name", ["height", 'say"ah"', "back\\slash", "$.age", "größe_🎈", "a.b[0]", "tab\t\x07", "@"])
 def test_it_compares_a_trait_of_any_name_in_its_own_sort(name: str, engine: Engine) -> None:
     told: list[Trait] = [18, 18.5, True, "18", 2**53 - 1, float(2**53), -0.5, "", False, "Ulm"]
     states = {number: ProfileState(traits={name: value}) for number, value in enumerate(told, 1)}
@@ -255,11 +256,18 @@ def test_it_compares_a_trait_of_any_name_in_its_own_sort(name: str, engine: Engi
         field: dict[str, Any] = {"field": "trait", "name": name}
         assert found(session, field | {"op": "in", "value": told}, MORNING) == set(range(1, len(told) + 1))
         assert found(session, field | {"op": ">=", "value": 18}, MORNING) == {1, 2, 5, 6}
+        for asked in ({"op": "present"}, {"op": "missing"}, {"op": "=", "value": "Ulm"}, {"op": "<", "value": 18}):
+            beside = {"field": "trait", "name": "another", "op": "=", "value": 18}
+            rules: list[dict[str, Any]] = [{"any": [field | asked, beside]}, {"all": [field | asked, {"not": beside}]},
+                                           {"all": [field | asked, field | {"op": "present"}]}]  # fmt: skip
+            for rule in rules:
+                assert found(session, rule, MORNING) == meant(states, rule, MORNING), rule
 
 
 ODD: list[Trait] = [18, -0.5, True, False, "18", "", 'say "ah"', "back\\slash", "größe", "tab\tline\n\x07", "$wanted"]
-NAMED = ["age", "vip", 'say"ah"', "a.b[0]"]
-trait_rules = st.recursive(
+NAMED = ["age", "vip", 'say"ah"', "a.b[0]", "back\\slash", "$.age_@", "größe_🎈", "tab\t\x07"]
+HIDDEN = ["first_name", "email_opt_in"]
+trait_tests = st.one_of(
     st.builds(
         lambda name, asked: {"field": "trait", "name": name} | asked,
         st.sampled_from(NAMED),
@@ -274,6 +282,15 @@ trait_rules = st.recursive(
             st.sampled_from([{"op": "present"}, {"op": "missing"}]),
         ),
     ),
+    st.builds(
+        lambda name, asked: {"field": "trait", "name": name} | asked,
+        st.sampled_from(HIDDEN),
+        st.sampled_from([{"op": "present"}, {"op": "missing"}, {"op": "=", "value": True}, {"op": "!=", "value": True},
+                         {"op": "in", "value": [True, False]}]),
+    ),
+)  # fmt: skip
+trait_rules = st.recursive(
+    trait_tests,
     lambda inner: st.one_of(
         st.builds(lambda parts: {"all": parts}, st.lists(inner, min_size=1, max_size=4)),
         st.builds(lambda parts: {"any": parts}, st.lists(inner, min_size=1, max_size=4)),
@@ -286,7 +303,7 @@ trait_rules = st.recursive(
 def test_groups_of_traits_mean_the_same_in_sql_whatever_their_sorts(engine: Engine) -> None:
     dice = random.Random(6)
     states = {
-        number: ProfileState(traits={name: dice.choice(ODD) for name in NAMED if dice.random() < 0.7})
+        number: ProfileState(traits={name: dice.choice(ODD) for name in [*NAMED, *HIDDEN] if dice.random() < 0.7})
         for number in range(1, 61)
     }
     with engine.connect() as connection, Session(connection) as session:
@@ -298,6 +315,25 @@ def test_groups_of_traits_mean_the_same_in_sql_whatever_their_sorts(engine: Engi
             assert found(session, rule, MORNING) == meant(states, rule, MORNING), rule
 
         agree()
+
+
+def test_the_stage_is_the_same_in_sql_on_each_side_of_every_threshold(engine: Engine) -> None:
+    lives = [(), (0,), (0, 0), (-10, 0), (-10, -10, 0, 0), (-40, -20, 0), (-40, -20, 0, 0), (-6, -4, -2, 0),
+             (-730, -365, 0)]  # fmt: skip
+    states = {number: bought_on(*days) for number, days in enumerate(lives, 1)}
+    edges = {0, *(gaps * usual for gaps in (RISK_GAPS, LAPSE_GAPS) for usual in (2, 20, NO_RHYTHM_DAYS, 365)),
+             RISK_LEAST_DAYS, LAPSE_LEAST_DAYS}  # fmt: skip
+    seen = set()
+    with engine.connect() as connection, Session(connection) as session:
+        store(session, states, MORNING)
+        for silent in sorted({edge + beside for edge in edges for beside in (-1, 0, 1)}):
+            now = MORNING + timedelta(days=silent)
+            for stage in STAGES:
+                rule = {"field": "lifecycle.stage", "op": "=", "value": stage}
+                people = meant(states, rule, now)
+                assert found(session, rule, now) == people, (stage, silent)
+                seen |= {stage} if people else set()
+    assert seen == set(STAGES)
 
 
 def test_it_means_the_same_in_sql_and_in_python(engine: Engine) -> None:

@@ -10,15 +10,7 @@ from signals.fold import fold_all
 from signals.moments import today_of
 from signals.stages import STAGES, stage
 from signals.state import ProfileState
-from tests.signals.stories import MORNING, event, item, order
-
-
-def bought_on(*days: int) -> ProfileState:
-    """The state of who bought on these days."""
-    return fold_all(
-        order(f"o{place}", item("shoes"), at=MORNING + timedelta(days=day), arrival=place + 1)
-        for place, day in enumerate(days)
-    )
+from tests.signals.stories import MORNING, bought_on, event, item, order
 
 
 @pytest.mark.parametrize(

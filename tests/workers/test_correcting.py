@@ -144,14 +144,16 @@ def test_it_offers_no_product_that_somebody_owns_or_does_not_want_until_that_is_
 def test_it_shows_service_from_the_next_open_on_after_a_note_or_a_complaint(opens: Opens) -> None:
     called = {"field": "notes.days_since", "op": "<=", "value": 7}
     complains = {"field": "complaint.open", "op": "=", "value": True}
+    (bob,) = opens.shop.people("bob")
     mail = gates(
         opens,
         [
             {"kind": "cross-sell", "priority": 5},
             {"kind": "service", "priority": 1, "name": "Sorry", "relevant": complains},
-            {"kind": "service", "priority": 9, "name": "Here to help", "relevant": called},
+            {"kind": "service", "priority": 2, "name": "Here to help", "relevant": called},
+            {"kind": "thank-you", "priority": 3},  # Of a higher rank, and yet service goes first.
         ],
-        suppress=called,  # Who called lately is sold nothing: service goes first.
+        suppress=called,  # Who called lately is sold nothing.
     )
     shop, web = opens.shop, Web(opens.shop)
     ann, program = shop.profile("ann"), web.program("support")
@@ -163,13 +165,23 @@ def test_it_shows_service_from_the_next_open_on_after_a_note_or_a_complaint(open
     page = support.get(f"/customers/{ann}").text
     assert "The gate &lt;pinches&gt;." in page
     assert re.findall(r'name="case" value="([^"]+)"', page) == [number]
+    other = program.told("POST", f"{path}/notes", {"kind": "complaint", "text": "It rusts."})["number"]
     assert support.post(f"/customers/{ann}/complaints/settle", case=number).status_code == 302
+    assert shown_at(opens, mail) == selling + 1, "the other one is open still"
+    program.told("POST", f"{path}/complaints/settle", {"complaint": other})
     assert shown_at(opens, mail) == selling
     told(program.call("POST", f"{path}/complaints/settle", {"complaint": number}), 404)
 
     assert support.post(f"/customers/{ann}/notes", kind="note", text="Wants to talk about the gate.").status_code == 302
     assert shown_at(opens, mail) == selling + 2
     assert "Wants to talk about the gate." in support.get(f"/customers/{ann}").text
+    state = program.told("GET", f"/customers/{bob}")["state"]
+    assert (state["notes"], state["complaints"]) == (0, {})
+    done = [(row.action, row.object_id) for row in opens.rows("SELECT * FROM admin_log ORDER BY id")]
+    assert [(action, whose) for action, whose in done if "complaint" in action or "note" in action] == [
+        ("add complaint", str(ann)), ("add complaint", str(ann)), ("settle complaint", str(ann)),
+        ("settle complaint", str(ann)), ("add note", str(ann)),
+    ]  # fmt: skip
     # Neither log holds what was said.
     logs = opens.rows("SELECT a::text AS line FROM admin_log a UNION ALL SELECT b::text FROM access_log b")
     assert not [row for row in logs if "pinches" in row.line or "talk about" in row.line]

@@ -114,6 +114,7 @@ def person(opens: Opens, offer: int) -> tuple[Mail, Mail, int]:
     return ann, bob, merge
 
 
+@pytest.mark.feature("SU-14")
 def test_an_undone_merge_leaves_each_what_was_theirs(opens: Opens, repairs: Repairs) -> None:
     offer = wanted(opens, cap_person=5)
     ann, bob, merge = person(opens, offer)
