@@ -39,6 +39,8 @@ QUERY_CANCELED: Final = "57014"
 _TOO_MANY_CONNECTIONS: Final = "53300"
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 _STOOD_STILL: Final = "25P03"
+_NOT_DONE: Final = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+"""Errors of statements that went through SQLAlchemy and, the latter two, of those that went past it, as COPY does."""
 
 
 class Model(DeclarativeBase):
@@ -160,15 +162,16 @@ def transaction(make: Sessions) -> Iterator[Session]:
     """A session that commits when the block ends and rolls back when it raises.
 
     Raises Unavailable when the server cannot be reached or is stopping, Busy when others hold a lock all the while,
-    Refused when it does not do this one thing, and what the engine's watch raises.
+    Refused when it does not do this one thing, and what the engine's watch raises. What goes past SQLAlchemy to the
+    driver (signals/journal.py) fails no other way.
     """
     try:
         ask_watch(make.kw["bind"])
         with make.begin() as session:
             yield session
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
+    except (PoolTimeout, *_NOT_DONE) as error:
         raise _kind(error)("The database") from error
-    except InternalError as error:
+    except (InternalError, psycopg.InternalError) as error:
         if _state(error) != _STOOD_STILL:
             raise
         raise Unavailable("The database") from error
@@ -190,7 +193,8 @@ def _kind(error: Exception) -> type[Unavailable]:
 
 
 def _state(error: Exception) -> str:
-    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    """What the server calls an error: SQLAlchemy's has the driver's in it."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -14,7 +14,6 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries, Texts
-from base.errors import Unavailable
 from base.vault import Vault, vault_of
 from signals.belonging import Lost
 from signals.events import BODY, CONFLICT_BODY, CONFLICTS_KEPT, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
@@ -111,7 +110,8 @@ _COPY = (
 
 
 def append(session: Session, sender: Sender, entries: Sequence[Entry], now: datetime) -> None:
-    """Write new events. Raises Lost when another transaction has just used one of their ids, Unavailable."""
+    """Write new events. Raises Lost when another transaction has just used one of their ids, and else the driver's own
+    errors, of which `transaction` makes ours."""
     received = now.isoformat()
     vault = vault_of(session)
     lines = "".join(_line(entry, sender.id, received, vault) for entry in entries)
@@ -120,9 +120,6 @@ def append(session: Session, sender: Sender, entries: Sequence[Entry], now: date
             copy.write(lines)
     except (UniqueViolation, DeadlockDetected) as error:
         raise Lost from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        # Errors of the driver itself: SQLAlchemy does not see what goes past it.
-        raise Unavailable("The database") from error
 
 
 def driver(session: Session) -> psycopg.Connection[Any]:

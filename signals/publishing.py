@@ -33,6 +33,10 @@ end
 local is_state, held, is_erased = pcall(function() return read(redis.call('GETRANGE', KEYS[1], 0, 39)) end)
 if not is_state or type(held) ~= 'number' then held, is_erased = -1, false end
 """
+"""A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
+MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes. What is no
+state, as somebody may have put there, is older than any."""
+
 STATE_SCRIPT: Final = f"""{_READ}
 if held > tonumber(ARGV[1]) then return 0 end
 if is_erased == true then
@@ -42,26 +46,28 @@ end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-SET_BACK_SCRIPT: Final = f"""{_READ}
-if held ~= tonumber(ARGV[1]) then return 0 end
+"""Write a state unless a newer one is there. A tombstone (`erased`, the fourth entry) gives way to no state, whatever
+its number: a database that was set back may know nothing of it, and reaches its number again."""
+
+SET_BACK_SCRIPT: Final = """
+if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""A state begins with its edition; one that an earlier release wrote has only its version, the second entry of a
-MessagePack array (signals/state.py). Both are arrival numbers, so they compare: read from the first bytes. What is no
-state, as somebody may have put there, gives way to one. A tombstone (`erased`, the fourth entry) gives way to no state,
-whatever its number: a database that was set back may know nothing of it, and reaches its number again."""
+"""Write a state over the very bytes that the caller found there, and over nothing else."""
 
 PRODUCT_SCRIPT: Final = """
-local held = redis.call('GET', KEYS[1])
-if held then
-  local facts = cmsgpack.unpack(held)
-  if facts[5] > tonumber(ARGV[1]) then return 0 end
+local function newer()
+  local facts = cmsgpack.unpack(redis.call('GET', KEYS[1]))
+  return facts[1] == cmsgpack.unpack(ARGV[2])[1] and facts[5] > tonumber(ARGV[1])
 end
+local is_product, stays = pcall(newer)
+if is_product and stays then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""Product facts are a MessagePack array whose fifth entry is the feed's time (signals/products.py)."""
+"""Product facts are a MessagePack array whose first entry is the product's id and the fifth the feed's time
+(signals/products.py). What is none under a product's key, or nothing, gives way to them."""
 
 HOT_STORE: Final = "The hot store"
 """What is not available when a key could not be written."""
@@ -69,6 +75,8 @@ _PIPELINE: Final = 1_000
 _SCAN: Final = 1_000
 _DIGITS: Final = 19
 _Name = TypeVar("_Name", int, str)
+_Write = tuple[str, int | bytes, bytes]
+"""A key, what a script compares with what is there, and what is written."""
 
 
 class Publisher:
@@ -105,13 +113,15 @@ class Publisher:
         )  # fmt: skip
 
     def held(self, profiles: Sequence[int]) -> dict[int, bytes]:
-        """What is under the keys of these profiles' states, where something is."""
+        """What is under the keys of these profiles' states, where something is that may be one."""
+        answers: list[Any] = []
         try:
-            pipeline = self._store.pipeline(transaction=False)
-            for profile in profiles:
-                pipeline.get(keys.state(profile))
-            # Somebody may have put something under a key that is no string.
-            answers = pipeline.execute(raise_on_error=False)
+            for start in range(0, len(profiles), _PIPELINE):
+                pipeline = self._store.pipeline(transaction=False)
+                for profile in profiles[start : start + _PIPELINE]:
+                    pipeline.get(keys.state(profile))
+                # Somebody may have put something under a key that is no string.
+                answers += pipeline.execute(raise_on_error=False)
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
         return {
@@ -128,26 +138,12 @@ class Publisher:
         # Longer ones are no numbers of profiles.
         return [int(number) for number in inner if number.isdigit() and len(number) < _DIGITS]
 
-    def set_back(self, states: Iterable[tuple[int, int, int, bytes]]) -> int:
-        """Write (profile, the edition that is there, the one to come, encoded state), each only over that very edition;
+    def set_back(self, states: Iterable[tuple[int, bytes, int, bytes]]) -> int:
+        """Write (profile, what was found there, the edition to come, encoded state), each only over those very bytes;
         returns how many were written."""
         return self._run(
             SET_BACK_SCRIPT, [(keys.state(profile), there, issued(come, data)) for profile, there, come, data in states]
         )
-
-    def absent(self, profiles: Sequence[int]) -> list[int]:
-        """Those of the profiles that have no state in Valkey."""
-        try:
-            missing: list[int] = []
-            for start in range(0, len(profiles), _PIPELINE):
-                some = profiles[start : start + _PIPELINE]
-                pipeline = self._store.pipeline(transaction=False)
-                for profile in some:
-                    pipeline.exists(keys.state(profile))
-                missing += [profile for profile, there in zip(some, pipeline.execute(), strict=True) if not there]
-        except RedisError as error:
-            raise Unavailable(HOT_STORE) from error
-        return missing
 
     def drop_states(self, profiles: Sequence[int]) -> None:
         """Delete states that must not be gone by: opens show the default until they are written again. A store that is
@@ -168,7 +164,7 @@ class Publisher:
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
 
-    def _run(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> int:
+    def _run(self, script: str, writes: Sequence[_Write]) -> int:
         try:
             written = 0
             for answer in self._answers(script, writes):
@@ -179,18 +175,18 @@ class Publisher:
             raise Unavailable(HOT_STORE) from error
         return written
 
-    def _offer(self, script: str, writes: Sequence[tuple[str, int, bytes]], names: Sequence[_Name]) -> set[_Name]:
+    def _offer(self, script: str, writes: Sequence[_Write], names: Sequence[_Name]) -> set[_Name]:
         try:
             answers = list(self._answers(script, writes))
         except RedisError as error:
             raise Unavailable(HOT_STORE) from error
         return {name for name, answer in zip(names, answers, strict=True) if isinstance(answer, Exception)}
 
-    def _answers(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> Iterator[Any]:
+    def _answers(self, script: str, writes: Sequence[_Write]) -> Iterator[Any]:
         for start in range(0, len(writes), _PIPELINE):
             yield from self._batch(script, writes[start : start + _PIPELINE])
 
-    def _batch(self, script: str, writes: Sequence[tuple[str, int, bytes]]) -> list[Any]:
+    def _batch(self, script: str, writes: Sequence[_Write]) -> list[Any]:
         digest = self._digests.get(script) or self._load(script)
         answers = self._send(digest, writes)
         if any(isinstance(answer, NoScriptError) for answer in answers):
@@ -198,10 +194,10 @@ class Publisher:
             answers = self._send(self._load(script), writes)
         return answers
 
-    def _send(self, digest: str, writes: Sequence[tuple[str, int, bytes]]) -> list[Any]:
+    def _send(self, digest: str, writes: Sequence[_Write]) -> list[Any]:
         pipeline = self._store.pipeline(transaction=False)
-        for key, age, data in writes:
-            pipeline.evalsha(digest, 1, key, str(age), data)
+        for key, over, data in writes:
+            pipeline.evalsha(digest, 1, key, over, data)
         return list(pipeline.execute(raise_on_error=False))
 
     def _load(self, script: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from sqlalchemy import text
@@ -29,7 +29,7 @@ from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
 from signals.livesegments import place
 from signals.origins import Origin
-from signals.state import EDITION, EDITION_MARK, decode, encode
+from signals.state import EDITION, EDITION_MARK, decode, encode, issued
 
 BATCH: Final = 200
 SHOWN: Final = 100
@@ -46,9 +46,10 @@ _ROOTS: Final = text(
 class RebuildReport:
     """What a rebuild found. `different` counts states whose bytes were other than stored, `first` names a hundred.
 
-    `absent` counts states that Valkey had lost. `ahead` counts those of which it had a later one than the database has
-    ever written, as after the restore of a backup; `erased` names the profiles that are erased there and only there.
-    `unknown` counts those that it had of profiles which the database does not know.
+    `absent` counts states that Valkey had lost, what is damaged or none in their place among them. `ahead` counts those
+    of which it had a later one than the database has ever written, as after the restore of a backup; `erased` names the
+    profiles that are erased there and only there. `unknown` counts those that it had of profiles which the database
+    does not know.
     """
 
     profiles: int = 0
@@ -77,7 +78,7 @@ def rebuild(
     for start in range(0, len(roots), BATCH):
         standings, different = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
         states = folding.published(standings)
-        report.absent += len(intake.publisher.absent([profile for profile, _, _ in states]))
+        report.absent += _lost(intake, states)
         if intake.publisher.write_states(states) < len(states):
             ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
             report.ahead += ahead
@@ -124,35 +125,58 @@ def _drop_unknown(intake: Intake) -> int:
     return len(unknown)
 
 
+def _lost(intake: Intake, states: Sequence[tuple[int, int, bytes]]) -> int:
+    """How many of these Valkey has lost: there is nothing under their keys, or what is no state."""
+    held = intake.publisher.held([profile for profile, _, _ in states])
+    # Mostly the very same is there, and need not be read.
+    return sum(
+        held.get(profile) != issued(edition, data) and _known(held.get(profile, b"")) is None
+        for profile, edition, data in states
+    )
+
+
 def _set_back(intake: Intake, profiles: Sequence[int]) -> tuple[int, list[int]]:
     """Write the stored states of these profiles over later ones that the database knows nothing of; how many, and who
-    is erased in Valkey alone. Who is stays so: nothing is shown to them.
+    is erased in Valkey alone. Who is stays so: nothing is shown to them. What is no state and begins as a later one, or
+    as a tombstone, is written over as well.
 
     Valkey gets a state after it is committed, so one that is above the stored state read later is of a time that the
     database has lost. What is committed in between is refused or written over, so all are written once more.
     """
-    found = {profile: _known(data) for profile, data in intake.publisher.held(profiles).items()}
+    held = intake.publisher.held(profiles)
     stored = intake.settle(lambda session: stored_states(session, profiles))
-    both = [(profile, edition, data, *there) for profile, edition, data in stored if (there := found.get(profile))]
-    erased = sorted(profile for profile, _, data, _, is_erased in both if is_erased and not decode(data).erased)
-    lost = [
-        (profile, there, edition, data)
-        for profile, edition, data, there, is_erased in both
-        if there > edition and not is_erased
-    ]
-    written = intake.publisher.set_back(lost)
-    restore_states(intake, [profile for profile, *_ in lost])
-    return written, erased
+    over: list[tuple[int, bytes, int, bytes]] = []
+    none: list[tuple[int, bytes, int, bytes]] = []
+    erased: list[int] = []
+    for profile, edition, data in stored:
+        if (there := held.get(profile)) is None:
+            continue
+        if (known := _known(there)) is None:
+            none.append((profile, there, edition, data))
+        elif known.is_erased:
+            erased += [] if decode(data).erased else [profile]
+        elif known.edition > edition:
+            over.append((profile, there, edition, data))
+    written = intake.publisher.set_back(over)
+    intake.publisher.set_back(none)
+    restore_states(intake, [profile for profile, *_ in over + none])
+    return written, sorted(erased)
 
 
-def _known(data: bytes) -> tuple[int, bool] | None:
+class _Known(NamedTuple):
+    edition: int
+    is_erased: bool
+
+
+def _known(data: bytes) -> _Known | None:
     """The edition of what Valkey holds, and whether that is a tombstone; None where it is no state."""
     try:
         state = decode(data)
     except msgspec.DecodeError:
         return None
     # An early release wrote the version alone.
-    return EDITION.unpack_from(data)[1] if data[0] == EDITION_MARK else state.version, state.erased
+    edition = EDITION.unpack_from(data)[1] if data[0] == EDITION_MARK else state.version
+    return _Known(edition, state.erased)
 
 
 def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session) -> tuple[list[Standing], list[int]]:

@@ -240,7 +240,10 @@ def encode(state: ProfileState) -> bytes:
 
 def decode(data: bytes) -> ProfileState:
     """The state in these bytes, with its edition or without. Raises msgspec.DecodeError when they are none."""
-    return _DECODER.decode(data[EDITION.size :] if data[:1] == _MARKED else data)
+    try:
+        return _DECODER.decode(data[EDITION.size :] if data[:1] == _MARKED else data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def issued(edition: int, encoded: bytes) -> bytes:

@@ -23,7 +23,10 @@ Name = Annotated[str, msgspec.Meta(max_length=NAME_LENGTH)]
 
 
 class StreamQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which signals: of a source, of an event's name, of a status, of a customer; at most `limit`, before a part."""
+    """Which signals: of a source, of an event's name, of a status, of a customer; at most `limit`, before a part.
+
+    0 as `source` or `profile` and an empty `name` mean all.
+    """
 
     source: OptionalId | None = None
     name: Name = ""
@@ -85,7 +88,10 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 class ReplayIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which quarantined signals to take again: of a source, of an event's name."""
+    """Which quarantined signals to take again: of a source, of an event's name.
+
+    0 as `source` and an empty `name` mean all, as null does.
+    """
 
     source: OptionalId | None = None
     name: Name | None = None
@@ -193,7 +199,7 @@ def replay_signal(number: int) -> Replayed:
 @served(200, Replayed, "signals")
 def replay_signals(json: ReplayIn) -> Replayed:
     """Take quarantined signals once more, of those that fit the 500 tried longest ago."""
-    counts = stream.replay_all(parts().intake, json.source, json.name, parts().now(), actor())
+    counts = stream.replay_all(parts().intake, json.source or None, json.name or None, parts().now(), actor())
     return Replayed({str(status): number for status, number in counts.items()})
 
 

@@ -113,6 +113,18 @@ def test_it_pages_backwards_through_all_that_was_quarantined_and_through_all_kin
 
 
 @pytest.mark.feature("DE-02")
+def test_no_source_and_no_name_mean_all_to_programs_whether_they_list_or_take_again(shop: Shop, web: Web) -> None:
+    admin = web.program("admin")
+    shop.people("ann")
+    admin.told("PUT", "/tracking-plan", PLAN)
+    number = booked(shop, "XXL")
+    listed = admin.told("GET", "/signals?source=0&profile=0&name=&status=quarantined")["signals"]
+    assert [line["number"] for line in listed] == [number]
+    for asked in ({"source": 0, "name": ""}, {"source": 0}, {"name": ""}, {"source": None, "name": None}, {}):
+        assert admin.told("POST", "/signals/replay", asked) == {"outcomes": {"rejected": 1}}, asked
+    assert admin.told("POST", "/signals/replay", {"source": shop.source.id + 1}) == {"outcomes": {}}
+
+
 def test_it_flags_a_signal_whose_id_was_taken_by_another_and_leads_to_the_one_that_counts(shop: Shop, web: Web) -> None:
     (ann,) = shop.people("ann")
     first = shop.order("ann", "Shoes", shop.now) | {"messageId": "one"}

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from flask.testing import FlaskClient
+from msgspec.structs import replace
 
 from base import keys
 from base.errors import InvalidInput
@@ -134,6 +135,18 @@ def test_it_lets_no_older_feed_overtake_a_newer_one(desk: Desk) -> None:
 
     assert facts(desk, "p1").price_cents == 6000
     assert desk.rows("SELECT price_cents FROM product") == [(6000,)]
+
+
+@pytest.mark.parametrize("held", [b"junk", b"\xc1", b"", msgspec.msgpack.encode(["p", 1, 2, 3, 2**62]), ["a list"]])
+def test_it_takes_the_place_of_what_is_no_product_in_the_hot_store(desk: Desk, held: bytes | list[str]) -> None:
+    name = keys.product("p1")
+    desk.store.rpush(name, *held) if isinstance(held, list) else desk.store.set(name, held)
+    desk.feed(ITEM)
+    known = facts(desk, "p1")
+    assert known.price_cents == 7950
+    older = replace(known, price_cents=1, feed_ms=known.feed_ms - 1)
+    desk.intake.publisher.offer_products([("p1", older.feed_ms, msgspec.msgpack.encode(older))])
+    assert facts(desk, "p1") == known
 
 
 def test_it_restores_a_product_that_the_hot_store_lost(desk: Desk) -> None:

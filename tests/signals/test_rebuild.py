@@ -146,11 +146,44 @@ def test_a_state_takes_the_place_of_what_is_none_in_the_hot_store(desk: Desk, he
 
     before = desk.everything()
     spoil()
-    assert desk.rebuilt().different == 0
+    report = desk.rebuilt()
+    assert (report.different, report.absent, report.ahead) == (0, 1, 0)
     assert desk.everything() == before
     spoil()
     desk.send(order("u1", "o1", ("p", "Shoes", 1.0)))
     assert desk.state(desk.root("user_id", "u1")).orders == 1
+
+
+LATER = {
+    "number": bytes.fromhex("cf63fc3591a0b1c2d392c2c3"),
+    "array": bytes.fromhex("92c2cf6b30a1b2c3d4e5f6"),
+    "tombstone": bytes.fromhex("9501cf6b30a1b2c3d4e5f600c3a178"),
+    "cut": issued(10**6, encode(ProfileState(orders=20)))[:-1],
+    "spoilt": issued(10**6, encode(ProfileState(traits={"city": "Bonn"})).replace(b"Bonn", b"Bo\xffn")),
+}
+"""What is no state and begins as a later one does."""
+
+
+@pytest.mark.parametrize("held", LATER.values(), ids=LATER)
+def test_a_rebuild_writes_over_what_is_no_state_however_it_begins(desk: Desk, held: bytes) -> None:
+    desk.send(identified("u1"), identified("u2"))
+    root = desk.root("user_id", "u1")
+    before = desk.everything()
+    desk.store.set(keys.state(root), held)
+    desk.send(order("u1", "o1", ("p", "Shoes", 1.0)))
+    assert desk.store.get(keys.state(root)) == held, "else this shows nothing"
+
+    report = desk.rebuilt()
+    assert (report.different, report.absent, report.ahead, report.erased) == (0, 1, 0, [])
+    assert desk.state(root).orders == 1
+    assert desk.rebuilt().absent == 0
+    desk.send(order("u1", "o2", ("p", "Shoes", 1.0)))
+    assert desk.state(root).orders == 2
+    assert desk.everything()["valkey"][1:] == before["valkey"][1:]
+
+    newer = desk.store.get(keys.state(root))
+    assert desk.intake.publisher.set_back([(root, held, 1, encode(ProfileState()))]) == 0
+    assert desk.store.get(keys.state(root)) == newer, "only what was seen is written over"
 
 
 def test_it_names_the_profiles_that_come_out_different(desk: Desk) -> None:
@@ -414,12 +447,15 @@ def test_states_of_people_whom_the_database_has_lost_go_wherever_its_sequence_st
     assert desk.state(ann).orders == 1
 
 
+@pytest.mark.parametrize("spoilt", [None, LATER["number"]], ids=["later", "none"])
 @pytest.mark.parametrize("meanwhile", ["held", "set_back"])
 def test_it_loses_no_signal_that_comes_while_it_writes_over_later_states(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, meanwhile: str, spoilt: bytes | None
 ) -> None:
     desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
     root, publisher = gone_back(desk, "u1"), desk.intake.publisher
+    if spoilt is not None:
+        desk.store.set(keys.state(root), spoilt)
     inner = getattr(publisher, meanwhile)
 
     def after_a_signal(*given: Any) -> Any:

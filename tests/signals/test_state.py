@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,6 +41,22 @@ def test_it_comes_back_from_its_bytes_and_gives_queries_all_but_what_none_asks_f
     whole = document(state)
     assert in_words == {name: {key: words(told) for key, told in whole.pop(name).items()} for name in in_words}
     assert lacking(whole, short) <= UNASKED
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        encode(ProfileState(traits={"city": "Bonn"})).replace(b"Bonn", b"Bo\xffn"),
+        encode(ProfileState())[:-1],
+        b"\xdc\x00\xff" + encode(ProfileState())[3:] + b"\x91" * 100_000,
+        bytes.fromhex("cf63fc3591a0b1c2d3e4f5"),
+        b"",
+    ],
+    ids=["text", "cut", "deep", "number", "nothing"],
+)
+def test_bytes_that_are_no_state_are_told_in_one_way(damaged: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        decode(damaged)
 
 
 def words(told: dict[str, Any]) -> str:
