@@ -101,7 +101,7 @@ class _Person:
     """What a decision about somebody needs beside what is the campaign's."""
 
     delivery: Delivery
-    state: ProfileState
+    state: ProfileState | None
     used: Used
 
 
@@ -154,15 +154,16 @@ def _unshown(one: audience.Person) -> tuple[str, str] | None:
 
 def _read(session: Session, store: Store, row: Campaign, people: Sequence[int]) -> Iterator[_Person]:
     """What decisions about these people need."""
-    found = sorted(stored(session, people).items())
+    found = stored(session, people)
+    states = {profile: found[profile].state if profile in found else None for profile in sorted(people)}
     # One key a command: people's keys lie on different servers of a cluster.
     pipe = store.pipeline(transaction=False)
-    for profile, _ in found:
+    for profile in states:
         pipe.get(keys.used(profile))
     kept: list[bytes | None] = pipe.execute()
     return (
-        _Person(Delivery(profile, row.id, 1), held.state, decode_used(used) if used else Used())
-        for (profile, held), used in zip(found, kept, strict=True)
+        _Person(Delivery(profile, row.id, 1), state, decode_used(used) if used else Used())
+        for (profile, state), used in zip(states.items(), kept, strict=True)
     )
 
 
