@@ -19,7 +19,7 @@ from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
 from signals.matching import spellings
-from signals.profiles import Identifier, Profile, ProfileStateRow
+from signals.profiles import Identifier, Profile, stored
 from signals.shops import ShopSource
 from signals.signal import ORDER_COMPLETED
 from signals.sources import Source
@@ -239,18 +239,15 @@ def masked(kind: str, value: str) -> str:
 
 
 def document(session: Session, root: int) -> dict[str, Any] | None:
-    """What is known of a person as readable JSON; None before any signal."""
-    encoded = session.scalar(select(ProfileStateRow.encoded).where(ProfileStateRow.profile_id == root))
-    return None if encoded is None else state.document(state.decode(encoded))
+    """What is known of a person as readable JSON; None before any signal, and where what is stored is damaged."""
+    held = stored(session, [root]).get(root)
+    return None if held is None else state.document(held.state)
 
 
 def display_names(session: Session, profiles: Collection[int]) -> dict[int, str]:
     """The names of root profiles, or their numbers."""
-    rows = session.execute(
-        select(ProfileStateRow.profile_id, ProfileStateRow.encoded).where(ProfileStateRow.profile_id.in_(profiles))
-    )
-    states = {row.profile_id: {"traits": state.decode(row.encoded).traits} for row in rows}
-    return {profile: display_name(states.get(profile), profile) for profile in profiles}
+    told = {profile: {"traits": held.state.traits} for profile, held in stored(session, profiles).items()}
+    return {profile: display_name(told.get(profile), profile) for profile in profiles}
 
 
 def known(session: Session, root: int, now: datetime) -> list[KnownField]:

@@ -22,8 +22,7 @@ from base.ids import Delivery as Key
 from campaigns.channels import EMAIL, IDENTIFIER_SQL
 from campaigns.models.delivery import TEST_ADDRESS
 from campaigns.windows import IS_OPEN
-from signals.profiles import IDENTIFIER_VALUE, STATE_ENCODED
-from signals.state import decode
+from signals.profiles import IDENTIFIER_VALUE, opened
 
 LEASE: Final = timedelta(seconds=90)
 """How long a claim lasts that its sender does not renew, as one that works does every 15 s."""
@@ -45,7 +44,8 @@ IN_DOUBT: Final = (NO_ANSWER, SENDER_LOST, SETTLED)
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A row this process may send. `state` are the profile state's bytes now, None when there is none.
+    """A row this process may send. `state` are the profile state's bytes now, None when there is none
+    or it is damaged.
 
     `created_at` is when its run was frozen, or the test asked for. `in_doubt` says of a text or push message that a
     person had it sent again although an earlier attempt may have been taken.
@@ -98,15 +98,16 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
             "doubts": list(IN_DOUBT),
         },
     )  # fmt: skip
-    return [
-        Claimed(
-            row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.test_address or row.value,
-            row.address_hash, decode(row.encoded).traits if row.encoded is not None else {}, row.encoded,
-            row.plan_hash, row.holdout, row.attempts, row.created_at, row.channel, row.in_doubt,
-        )
-        for row in sorted(rows, key=attrgetter("id"))
-        if row.state == "claimed"
-    ]  # fmt: skip
+    return [_claimed(session, row) for row in sorted(rows, key=attrgetter("id")) if row.state == "claimed"]
+
+
+def _claimed(session: Session, row: Any) -> Claimed:
+    held = opened(session, row.root_id, row.encoded)
+    return Claimed(
+        row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.test_address or row.value,
+        row.address_hash, held.state.traits if held is not None else {}, held.encoded if held is not None else None,
+        row.plan_hash, row.holdout, row.attempts, row.created_at, row.channel, row.in_doubt,
+    )  # fmt: skip
 
 
 def hand_over(session: Session, rows: Sequence[Claimed], claimer: str, now: datetime) -> set[int]:
@@ -232,7 +233,7 @@ _CLAIM: Final = text(f"""
           AND (d.occurrence >= :test OR c.state = 'sending' AND {IS_OPEN})
         ORDER BY d.id FOR UPDATE OF d SKIP LOCKED
     ), checked AS (
-        SELECT d.id, d.test_address, i.value, s.encoded,
+        SELECT d.id, d.test_address, i.value, p.root_id, s.encoded,
             CASE
                 WHEN p.erased_at IS NOT NULL THEN 'erased'
                 WHEN d.test_address IS NOT NULL THEN NULL
@@ -263,11 +264,11 @@ _CLAIM: Final = text(f"""
         settled_at = CASE WHEN k.reason IS NULL THEN NULL ELSE :now ::timestamptz END
     FROM checked k WHERE d.id = k.id
     RETURNING d.id, d.state, d.profile_id, d.campaign_id, d.occurrence, d.fence, d.address_hash, d.plan_hash, d.holdout,
-        d.attempts, d.created_at, d.channel, k.test_address, k.value, k.encoded,
+        d.attempts, d.created_at, d.channel, k.test_address, k.value, k.root_id, k.encoded,
         d.channel <> '{EMAIL}' AND EXISTS (
             SELECT 1 FROM delivery_retry r WHERE r.delivery_id = d.id AND r.reason = ANY(:doubts)
         ) AS in_doubt
-""").columns(test_address=TEST_ADDRESS, value=IDENTIFIER_VALUE, encoded=STATE_ENCODED)  # noqa: S608
+""").columns(test_address=TEST_ADDRESS, value=IDENTIFIER_VALUE)  # noqa: S608
 
 _HAND_OVER: Final = text(f"""
     UPDATE delivery d SET handing = true, lease_until = :until

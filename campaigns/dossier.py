@@ -32,7 +32,7 @@ from signals.consenthistory import CONSENT_WORDING
 from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY
 from signals.events import BODY, CONFLICT_BODY, REJECTED_CONTENT
 from signals.mailreports import WORDS
-from signals.profiles import IDENTIFIER_VALUE, STATE_ENCODED, TRAIT_VALUE
+from signals.profiles import IDENTIFIER_VALUE, TRAIT_VALUE, opened
 from signals.state import decode, document
 
 VERSION: Final = 1
@@ -96,9 +96,7 @@ _SEALED: Final[Mapping[str, Mapping[str, SealedBytes]]] = {
     "mail_reports": {"words": WORDS},
 }  # fmt: skip
 """Their columns that are opened; bytes are JSON as it was sent."""
-_STATE: Final = text("SELECT encoded, updated_at FROM profile_state WHERE profile_id = ANY(:members)").columns(
-    encoded=STATE_ENCODED
-)
+_STATE: Final = text("SELECT profile_id, encoded, updated_at FROM profile_state WHERE profile_id = ANY(:members)")
 _OPENS: Final = """
     SELECT t.id, t.at, t.profile_id, [campaign], t.public, t.personal FROM decision t
     WHERE t.profile_id = ANY(:members) ORDER BY t.at, t.id
@@ -178,7 +176,9 @@ def _read(
 
 def _states(session: Session, members: Sequence[int]) -> Iterator[bytes]:
     for row in session.execute(_STATE, {"members": list(members)}):
-        yield _encode({"as_of": row.updated_at.isoformat(), "state": document(decode(row.encoded))})
+        held = opened(session, row.profile_id, row.encoded)
+        if held is not None:
+            yield _encode({"as_of": row.updated_at.isoformat(), "state": document(held.state)})
 
 
 def _sent(session: Session, members: Sequence[int], subjects: dict[int, SubjectKey]) -> Iterator[bytes]:

@@ -26,10 +26,9 @@ from signals.grouping import CERTAIN, HOME_MOST, HOUSEHOLD_MOST
 from signals.homes import Kind
 from signals.household import Household, Other, Role, role_of
 from signals.intake import Intake
-from signals.profiles import ProfileStateRow
+from signals.profiles import stored
 from signals.readings_household import FEATURES
 from signals.rulewords import CONDITIONS, MORE
-from signals.state import decode
 from signals.statedages import ages
 
 EVIDENCE: Final[Mapping[Kind, str]] = {
@@ -151,8 +150,8 @@ _OTHERS: Final = text("""
 
 def living(session: Session, root: int, now: datetime) -> Living:
     """With whom this root profile lives, and why we think so."""
-    row = session.get(ProfileStateRow, root)
-    state = decode(row.encoded) if row is not None else None
+    held = stored(session, [root]).get(root)
+    state = held.state if held is not None else None
     home = session.get(Dwelling, root)
     key = home.household if home is not None else None
     crowd = session.scalar(_CROWD, {"address": home.address}) or 0 if home is not None and home.address else 0

@@ -35,7 +35,7 @@ from render.replay import moment
 from render.trial import models_of
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
-from signals.profiles import ProfileStateRow
+from signals.profiles import stored
 from signals.state import ProfileState, decode
 
 HELD_OUT: Final = Live(state="ended")
@@ -223,10 +223,10 @@ def _known(session: Session, store: Store, profile: int) -> ProfileState:
     state = _stored(store, profile)
     if state is not None:
         return state
-    row = session.get(ProfileStateRow, profile)
-    if row is None:
+    held = stored(session, [profile]).get(profile)
+    if held is None:
         raise InvalidInput("profile", "names a customer of whom nothing is known")
-    return decode(row.encoded)
+    return held.state
 
 
 def beside(store: Store, scene: Scene, contact: tuple[str, str, str]) -> Scene:

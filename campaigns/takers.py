@@ -17,7 +17,6 @@ from typing import Final, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base import keys
@@ -37,8 +36,8 @@ from render.facts import Used, decode_used, locale_of
 from render.model import Model
 from render.plan import Plan
 from render.trial import models_of
-from signals.profiles import ProfileStateRow
-from signals.state import decode
+from signals.profiles import stored
+from signals.state import ProfileState
 
 SAMPLE: Final = 500
 """People who are decided on at one look: what a page can wait for, and shares to about 4 points."""
@@ -102,7 +101,7 @@ class _Person:
     """What a decision about somebody needs beside what is the campaign's."""
 
     delivery: Delivery
-    state: bytes
+    state: ProfileState | None
     used: Used
 
 
@@ -155,26 +154,25 @@ def _unshown(one: audience.Person) -> tuple[str, str] | None:
 
 def _read(session: Session, store: Store, row: Campaign, people: Sequence[int]) -> Iterator[_Person]:
     """What decisions about these people need."""
-    drawn = select(ProfileStateRow.profile_id, ProfileStateRow.encoded).where(ProfileStateRow.profile_id.in_(people))
-    found = session.execute(drawn.order_by(ProfileStateRow.profile_id)).all()
+    found = stored(session, people)
+    states = {profile: found[profile].state if profile in found else None for profile in sorted(people)}
     # One key a command: people's keys lie on different servers of a cluster.
     pipe = store.pipeline(transaction=False)
-    for one in found:
-        pipe.get(keys.used(one.profile_id))
+    for profile in states:
+        pipe.get(keys.used(profile))
     kept: list[bytes | None] = pipe.execute()
     return (
-        _Person(Delivery(one.profile_id, row.id, 1), one.encoded, decode_used(used) if used else Used())
-        for one, used in zip(found, kept, strict=True)
+        _Person(Delivery(profile, row.id, 1), state, decode_used(used) if used else Used())
+        for (profile, state), used in zip(states.items(), kept, strict=True)
     )
 
 
 def _decided(blobs: FolderBlobs, scene: Scene, models: dict[str, Model], one: _Person, now: datetime) -> Decision:
-    state = decode(one.state)
     named = next(iter(models_of(scene.live, one.delivery)), None)
     if named is not None and named not in models:
         models[named] = cast("Model", model_of(blobs, scene.live, one.delivery))
     model = models[named] if named is not None else None
-    facts = replace(scene.facts, state=state, used=one.used, locale=locale_of(state), model=model)
+    facts = replace(scene.facts, state=one.state, used=one.used, locale=locale_of(one.state), model=model)
     return decide(scene.plan.shown_to(one.delivery.profile), facts, now, seed_of(one.delivery, 1))
 
 

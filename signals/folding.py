@@ -28,7 +28,7 @@ from signals.lineage import NOTHING_HELD, Held, Rules, rules
 from signals.moments import seconds_of, unix_ms
 from signals.orders import AS_TOLD, CORRECTING, Left
 from signals.origins import Origin, origins
-from signals.profiles import STATE_ENCODED, stored_state
+from signals.profiles import STATE_ENCODED, opened
 from signals.signal import ORDER_COMPLETED
 from signals.state import ProfileState, Score, encode, tombstone
 
@@ -110,13 +110,13 @@ def load(session: Session, roots: Iterable[int]) -> dict[int, Root]:
     """The roots with members and states. Read after taking the locks, in a statement of its own: it must see what the
     holder before us committed. A state that is damaged was lost. Raises SettingError where its key is not given."""
     found: dict[int, Root] = {}
-    vault = vault_of(session)
     for row in session.execute(_ROOTS, {"roots": Numbers(roots)}):
         root = found.setdefault(row.root_id, Root(row.root_id))
         root.members.append(row.id)
         if row.id == row.root_id:
             root.erased_version = row.erased_version
-            root.state = stored_state(row.encoded, vault)
+            held = opened(session, row.id, row.encoded)
+            root.state = held.state if held is not None else None
             root.edition = row.edition or 0
             root.household = _HOUSEHOLD.decode(row.facts) if row.facts is not None else None
             root.household_version = row.household_version or 0

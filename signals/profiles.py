@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, PrimaryKeyConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Double, ForeignKey, Identity, Index, PrimaryKeyConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
+from base.errors import SettingError
 from base.logs import logger
 from base.sealed import SealedBytes, SealedJson, SealedText
 from base.sealing import Unsealable
-from base.vault import Vault
+from base.vault import vault_of
+from signals import sealingkeys
 from signals.state import ProfileState, decode
 
 IDENTIFIER_VALUE: Final = SealedText("identifier.value")
 STATE_ENCODED: Final = SealedBytes("profile_state.encoded")
 TRAIT_VALUE: Final = SealedJson("trait_lineage.value")
+_log = logger(__name__)
 
 
 class Profile(Model):
@@ -147,7 +152,8 @@ class ProfileStateRow(Model):
 
     Persons alone have one: what merges a profile into another, or erases it, deletes its row under the same locks.
     Derived: `latebind rebuild` makes it again from the events, byte for byte. `edition` orders its writers
-    (folding.Root); 0 where an earlier release wrote the row, whose version stands for it.
+    (folding.Root); 0 where an earlier release wrote the row, whose version stands for it. `encoded` is read by `stored`
+    and `opened` alone.
     """
 
     __tablename__ = "profile_state"
@@ -156,20 +162,48 @@ class ProfileStateRow(Model):
     version: Mapped[int] = mapped_column(BigInteger)
     edition: Mapped[int] = mapped_column(BigInteger, server_default="0")
     document: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    encoded: Mapped[bytes] = mapped_column(STATE_ENCODED)
+    encoded: Mapped[bytes] = mapped_column(STATE_ENCODED, deferred=True, deferred_raiseload=True)
     updated_at: Mapped[datetime]
 
 
-def stored_state(sealed: bytes | None, vault: Vault) -> ProfileState | None:
-    """The state of a row; None without one, and where its bytes are none: what is damaged is lost, and made again.
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored state: its bytes, and what they say."""
 
-    Raises SettingError where the key that sealed it is not given.
+    encoded: bytes
+    state: ProfileState
+
+
+_STORED: Final = text("SELECT profile_id, encoded FROM profile_state WHERE profile_id = ANY(:profiles)")
+
+
+def stored(session: Session, profiles: Collection[int]) -> dict[int, Stored]:
+    """The states of these root profiles, without who has none and whose is damaged. Raises SettingError as `opened`."""
+    rows = session.execute(_STORED, {"profiles": list(profiles)})
+    return {row.profile_id: held for row in rows if (held := opened(session, row.profile_id, row.encoded)) is not None}
+
+
+def opened(session: Session, profile: int, sealed: bytes | None) -> Stored | None:
+    """The state in a row's `encoded` as it is stored; None without one, and where its bytes are none: what is damaged
+    is lost until it is made again, and keeps nobody else waiting. The log says whose it is.
+
+    Raises SettingError where the key that sealed it is not given. Where the number is no key's, that is damage as well.
     """
-    try:
-        return None if sealed is None else decode(vault.open(sealed, STATE_ENCODED.place))
-    except (Unsealable, msgspec.DecodeError) as error:
-        logger(__name__).warning("a stored state is damaged; it is made again", error=str(error))
+    if sealed is None:
         return None
+    try:
+        encoded = vault_of(session).open(sealed, STATE_ENCODED.place)
+        return Stored(encoded, decode(encoded))
+    except SettingError:
+        if sealingkeys.may_seal(session, sealed[0]):
+            raise
+        why = f"{sealed[0]} is no key's number"
+    except (Unsealable, msgspec.DecodeError) as error:
+        why = str(error)
+    _log.warning(
+        "a stored state is damaged and lost until made again", profile=profile, column=STATE_ENCODED.place, error=why
+    )
+    return None
 
 
 class ProfileScore(Model):

@@ -72,6 +72,12 @@ def note(session: Session, now: datetime) -> None:
         check(session)
 
 
+def may_seal(session: Session, number: int) -> bool:
+    """Whether something may be sealed under the key of this number: it has its mark, or no key has."""
+    known = session.scalars(select(SealingKey.number)).all()
+    return number in known or not known
+
+
 def check_current(session: Session) -> None:
     """Raises Retired where the key that this process seals under was taken off, as `latebind rekey` does in the end."""
     newest = vault_of(session).newest

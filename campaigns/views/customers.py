@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Expired, InvalidInput, NotFound
@@ -17,10 +18,10 @@ from campaigns.parts import parts
 from campaigns.retention import Policy
 from campaigns.views import forms
 from campaigns.views.acting import actor
+from signals import state
 from signals.moments import today_of
-from signals.profiles import ProfileStateRow
+from signals.profiles import ProfileStateRow, stored
 from signals.stages import stage
-from signals.state import decode
 
 EXPIRED = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 300" width="600" height="300" role="img"
 aria-label="Expired: no copy is kept any more"><rect width="600" height="300" fill="#e6e8eb"/>
@@ -70,8 +71,9 @@ def page(profile: int, *, fault: str = "", typed: Mapping[str, str] | None = Non
     with parts().transaction() as session:
         root = customers.root_of(session, profile)
         people = customers.members(session, root.id)
-        row = session.get(ProfileStateRow, root.id)
-        document = customers.document(session, root.id)
+        held = stored(session, [root.id]).get(root.id)
+        at = session.scalar(select(ProfileStateRow.updated_at).where(ProfileStateRow.profile_id == root.id))
+        document = state.document(held.state) if held else None
         kept_since = Policy.of(parts().settings).kept_since(parts().now())
         told = timeline.timeline(session, people, kind=kind, before=before, kept_since=kept_since)
         _note(session, "timeline", root.id)
@@ -81,8 +83,8 @@ def page(profile: int, *, fault: str = "", typed: Mapping[str, str] | None = Non
             name=customers.display_name(document, root.id),
             names=customers.names(session, root.id),
             state=document,
-            state_at=row.updated_at if row else None,
-            stage=stage(decode(row.encoded), today_of(parts().now())) if row else None,
+            state_at=at if held else None,
+            stage=stage(held.state, today_of(parts().now())) if held else None,
             spending=customers.spending(session, people),
             page=told,
             fault=fault,

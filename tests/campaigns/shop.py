@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from base import stores
 from base.blobs import FolderBlobs, blobs_from
@@ -193,6 +193,12 @@ class Shop:
                 .order_by(Delivery.occurrence, Delivery.profile_id)
             )
             return list(session.scalars(query))
+
+    def spoil(self, profile: int, byte: int = 20) -> None:
+        """Damage a stored state by the lowest bit of one byte; the first of them names the key that sealed it."""
+        flipped = "UPDATE profile_state SET encoded = set_byte(encoded, :at, get_byte(encoded, :at) # 1)"
+        with self.sessions.begin() as session:
+            session.execute(text(f"{flipped} WHERE profile_id = :profile"), {"profile": profile, "at": byte})
 
     def keys(self, rows: Iterable[Delivery]) -> list[Key]:
         """The delivery keys of ledger rows."""

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from base import keys
 from base.errors import Unavailable
 from base.vault import vault_of
-from signals import folding, scores
+from signals import folding, scores, sealingkeys
 from signals.erasure import erase
 from signals.known import known_fields
 from signals.livesegments import follow
@@ -111,8 +111,8 @@ def test_it_mends_a_state_that_was_lost_when_the_next_signal_comes(desk: Desk) -
 
 @pytest.mark.parametrize(
     "damaged",
-    ["'\\x00'", "set_byte(encoded, 20, 255 - get_byte(encoded, 20))", "sealed"],
-    ids=["cut", "spoilt", "no state"],
+    ["'\\x00'", "set_byte(encoded, 20, 255 - get_byte(encoded, 20))", "set_byte(encoded, 0, 200)", "sealed"],
+    ids=["cut", "spoilt", "no key's number", "no state"],
 )
 def test_it_takes_a_state_that_cannot_be_read_for_lost(desk: Desk, damaged: str) -> None:
     desk.send(*lives(9, seed=3))
@@ -120,6 +120,7 @@ def test_it_takes_a_state_that_cannot_be_read_for_lost(desk: Desk, damaged: str)
     first, last = desk.root("user_id", "u0"), desk.root("user_id", "u7")
     orders = desk.state(last).orders
     with desk.sessions.begin() as session:
+        sealingkeys.note(session, NOW)
         sealed = vault_of(session).seal(b"no state", STATE_ENCODED.place)
         value = "CAST(:sealed AS bytea)" if damaged == "sealed" else damaged
         session.execute(

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
-from sqlalchemy import select, text
+from sqlalchemy import text
 
 from base import db
 from signals import belonging, folding, journal
 from signals.folding import Standing
 from signals.intake import Intake
-from signals.profiles import ProfileStateRow
+from signals.profiles import opened
 from signals.state import decode
 from workers.demo.stage import Stage
 
@@ -24,14 +24,16 @@ _NEWEST: Final = text("""
     SELECT p.root_id, max(e.id) AS newest FROM event e JOIN profile p ON p.id = e.profile_id
     WHERE p.root_id = ANY(:roots) AND e.folds GROUP BY p.root_id
 """)
+_STATES: Final = text("SELECT profile_id, encoded FROM profile_state")
 _ROOTS: Final = text("SELECT DISTINCT root_id FROM profile WHERE id = ANY(:profiles) ORDER BY root_id")
 
 
 def keep_states(stage: Stage) -> None:
     """Copy every state to a file."""
     with db.transaction(stage.sessions) as session:
-        rows = session.execute(select(ProfileStateRow.profile_id, ProfileStateRow.encoded)).all()
-    states = {row.profile_id: row.encoded for row in rows}
+        rows = session.execute(_STATES)
+        held = {row.profile_id: opened(session, row.profile_id, row.encoded) for row in rows}
+    states = {profile: one.encoded for profile, one in held.items() if one is not None}
     (stage.folder / FILE).write_bytes(msgspec.msgpack.encode(states))
 
 
