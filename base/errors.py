@@ -20,6 +20,11 @@ LatebindError
 
 from __future__ import annotations
 
+from typing import Final
+
+UNREADABLE: Final = (ValueError, RecursionError)
+"""What decoding raises of bytes that are not what was stored: msgspec's errors, and the codec's of damaged text."""
+
 
 class LatebindError(Exception):
     """The root of the tree; `str(error)` is a sentence a person can act on."""

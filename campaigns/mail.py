@@ -10,7 +10,7 @@ import idna
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 from base.tokens import TOKEN_LENGTH
 from campaigns import amp, markup, templates
 from campaigns.texts import CompiledText
@@ -167,7 +167,7 @@ def decode(data: bytes) -> CompiledMail:
     """Read a compiled mail. Raises InvalidInput for bytes that are not one this release understands."""
     try:
         mail = _decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise InvalidInput("mail", str(error)) from None
     if mail.version != FORMAT_VERSION:
         raise InvalidInput("mail.version", f"is {mail.version}; this release reads version {FORMAT_VERSION}")

@@ -16,7 +16,7 @@ import msgspec
 
 from base import keys
 from base.clock import monotonic
-from base.errors import Unavailable
+from base.errors import UNREADABLE, Unavailable
 from render.wire import Hot
 
 HELD_SECONDS: Final = 0.9
@@ -66,7 +66,7 @@ class Keyring:
         try:
             (data,) = self._hot.call(("GET", keys.api_key(key_id)))
             facts = _decode(data) if data is not None else None
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except UNREADABLE:
             facts = None
         except hiredis.ReplyError as error:
             raise Unavailable("Valkey") from error

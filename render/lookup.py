@@ -21,7 +21,7 @@ import msgspec
 
 from base import keys
 from base.clock import monotonic
-from base.errors import InvalidInput, Unavailable
+from base.errors import UNREADABLE, InvalidInput, Unavailable
 from base.ids import Delivery
 from render.agree import Names, Personal
 from render.metrics import Metrics
@@ -286,7 +286,7 @@ def _live(data: bytes | None) -> Live | None:
         return None
     try:
         return decode_live(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNREADABLE:
         return None
 
 
@@ -295,5 +295,5 @@ def _facts(data: bytes | None) -> ProductFacts | None:
         return None
     try:
         return _product(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNREADABLE:
         return None

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 from render.booster import Trees
 from render.plan import KINDS
 from render.uplift import Effects, Uplift
@@ -115,7 +115,7 @@ class Model:
             raise InvalidInput("model", f"is {len(data)} bytes; at most {MAX_ARTEFACT_BYTES} are loaded")
         try:
             artefact = _decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             raise InvalidInput("model", f"is not a model artefact: {error}") from error
         _check(artefact, tuple(features))
         return cls(artefact, hashlib.sha256(data).hexdigest())

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TypeVar
 
-import msgspec
 from msgspec.structs import replace
 
-from base.errors import Unavailable
+from base.errors import UNREADABLE, Unavailable
 from base.logs import logger
 from base.sealing import Sealer
 from render import record
@@ -389,5 +388,5 @@ def understood(decode: Callable[[bytes], Value], data: bytes | None) -> Value | 
         return None
     try:
         return decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError):
+    except UNREADABLE:
         return None

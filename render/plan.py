@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 from render.arbitration import Arbitration, Fatigue, Policy
 from render.arms import Arm, Split
 from render.creative import Creative
@@ -361,7 +361,7 @@ def decode(data: bytes) -> Plan:
     """Read a plan. Raises InvalidInput naming the field for bytes that are not one this code understands."""
     try:
         plan = _decode(data)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise InvalidInput("plan", str(error)) from error
     if plan.version != FORMAT_VERSION:
         raise InvalidInput("plan.version", f"is {plan.version}; this release reads version {FORMAT_VERSION}")

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 
 FORMAT_VERSION: Final = 1
 MAX_ARTEFACT_BYTES: Final = 32 * 1024 * 1024
@@ -93,7 +93,7 @@ class Relations:
             raise InvalidInput("relations", f"are {len(data)} bytes; at most {MAX_ARTEFACT_BYTES} are loaded")
         try:
             learnt = _decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             raise InvalidInput("relations", f"cannot be read: {error}") from error
         if learnt.format != FORMAT_VERSION:
             raise InvalidInput("relations.format", f"is {learnt.format}; this release reads {FORMAT_VERSION}")

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 from render.clauses import parts
 from render.decide import decide
 from render.decision import GAINS_TOO_LITTLE, Decision
@@ -65,7 +65,7 @@ def facts_of(record: DecisionRecord, model: Model | None, relations: Relations |
             refused=frozenset(record.refused),
             relations=relations,
         )
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNREADABLE as error:
         raise InvalidInput("record", f"holds facts that cannot be read: {error}") from error
 
 

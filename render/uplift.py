@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 from render.booster import Trees
 from signals.candidates import MODEL_FEATURES
 
@@ -73,7 +73,7 @@ class Uplift:
             raise InvalidInput("uplift", f"is {len(data)} bytes; at most {MAX_ARTEFACT_BYTES} are loaded")
         try:
             artefact = _decode(data)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             raise InvalidInput("uplift", f"is not an uplift artefact: {error}") from error
         _check(artefact, tuple(features))
         return cls(artefact, hashlib.sha256(data).hexdigest())

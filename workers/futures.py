@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from base.errors import InvalidInput
+from base.errors import UNREADABLE, InvalidInput
 from signals.moments import unix_ms
 from signals.personal import PERSONAL_FEATURES, Rows, columns
 from workers import evaluation
@@ -144,7 +144,7 @@ class Futures:
             raise InvalidInput("model", f"is {len(data)} bytes; at most {MAX_ARTEFACT_BYTES} are loaded")
         try:
             artefact = msgspec.msgpack.decode(data, type=Artefact)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             raise InvalidInput("model", f"is not an artefact of scores: {error}") from error
         if artefact.format != FORMAT or artefact.features != columns(artefact.categories):
             raise InvalidInput("model.features", "are not those that this release computes")

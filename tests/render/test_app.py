@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import statistics
@@ -263,6 +264,19 @@ def test_it_survives_keys_that_hold_no_sense(client: FlaskClient, mail: Mail, ju
     mail.published()
     assert size_of(client.get(mail.url(), headers=browser()).data) == (1200, 400)
     assert size_of(client.get(mail.url(), headers=browser()).data) == (1200, 400)
+
+
+def test_it_decides_without_a_product_whose_text_is_damaged(client: FlaskClient, mail: Mail) -> None:
+    name = keys.product("tights-1")
+    data = mail.store.get(name)
+    assert isinstance(data, bytes)
+    *_, text = re.finditer(rb"[A-Za-z]{3}", data)
+    mail.store.set(name, data[: text.start()] + b"\xff" + data[text.start() + 1 :])
+    mail.published()
+    client.get(mail.url(), headers=browser())
+    assert [(made.what, made.name) for made in mail.repairs()] == [("product", "tights-1")]
+    (decision,) = mail.decisions()
+    assert decision.lost
 
 
 def test_it_asks_for_lost_plans_products_and_caps_to_be_repaired(client: FlaskClient, mail: Mail) -> None:
