@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
@@ -21,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 
 from base.errors import InvalidInput, no_json
+from signals import csvlines
 from signals.importing import BadRow
 from signals.signal import TYPES
 
@@ -30,12 +30,6 @@ DECIMALS: Final = (".", ",")
 DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 """What may stand between the fields of CSV, by the name it has in commands."""
 MOST_COLUMNS: Final = 200
-MOST_LETTERS: Final = 4 * 2**20
-"""Of one field, and of a row of several lines. What a call takes is shorter; a column that no call takes may be a
-description, pictures and all."""
-MOST_OPEN: Final = 1_000
-"""Quotation marks of a file that are looked for the end of in further lines, and have none; after that a row is a
-line."""
 PARTS: Final = ("properties", "traits", "context")
 FIELDS: Final = ("event", "name", "userId", "anonymousId", "previousId", "groupId", "messageId", "timestamp")
 DEPTH: Final = 4
@@ -95,7 +89,8 @@ class Rows:
         inside = next((one for one in places for other in places if other.startswith(f"{one}.")), None)
         if inside is not None:
             raise InvalidInput("columns", f"one goes into {inside}, to which another goes")
-        self._when = next((name for name, column in self.columns.items() if column.to == "timestamp"), None)
+        when = (name for name, column in self.columns.items() if column.to == "timestamp" and column.kind == "moment")
+        self._when = next(when, None)
         self._apart = [name for name, column in self.columns.items() if column.to in ("timestamp", "messageId")]
         self._fixed = {"type": plan.type} | ({"event": plan.event} if plan.event is not None else {})
         self._values = plan.values
@@ -124,12 +119,17 @@ class Rows:
 
     def says_when(self, row: Mapping[str, Any]) -> bool:
         """Whether a row has a moment where the plan wants one, which other text has by no chance."""
-        if self._when is None or self.columns[self._when].kind != "moment" or not row.get(self._when):
+        if self._when is None or not row.get(self._when):
             return False
         try:
             return bool(self._moment(row[self._when], self._when))
         except InvalidInput:
             return False
+
+    @property
+    def wants_moment(self) -> bool:
+        """Whether the plan wants a moment of each row."""
+        return self._when is not None
 
     def is_told_apart(self, row: Mapping[str, Any]) -> bool:
         """Whether a row says its moment or its messageId, as every row of a file does."""
@@ -207,15 +207,16 @@ def from_csv(
     Raises InvalidInput when the file itself cannot be read further, as where it is not in that encoding.
     """
     text = io.TextIOWrapper(stream, encoding=encoding, newline="")
-    csv.field_size_limit(MOST_LETTERS)
-    lines = _Lines(text, delimiter)
+    csv.field_size_limit(csvlines.MOST_LETTERS)
+    lines = csvlines.Lines(text, delimiter)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         head = [name.strip() for name in next(reader, [])]
         _check_delimiter(head, delimiter)
         rows = planned(head)
         check_columns(rows.columns, head)
-        lines.is_row = lambda values: len(values) == len(head) and rows.says_when(dict(zip(head, values, strict=True)))
+        lines.width = len(head)
+        lines.says_when = lambda values: rows.says_when(dict(zip(head, values, strict=False)))
         is_below = False
         while True:
             lines.begin()
@@ -223,7 +224,8 @@ def from_csv(
                 row = next(reader, None)
             except csv.Error as error:
                 # Whom it is about is not known, so it is not kept: the line says where it stands.
-                yield BadRow("", lines.give_back(error), b"")
+                lines.give_back()
+                yield BadRow("", lines.fault(error), b"")
                 is_below = True
                 continue
             if row is None:
@@ -231,7 +233,11 @@ def from_csv(
             told = dict(zip(head, row, strict=False))
             is_below = is_below and len(row) < len(head) and not rows.is_told_apart(told)
             if len(row) > len(head):
+                is_below = rows.wants_moment and lines.give_back()
                 yield BadRow("", f"the row has {len(row)} fields, the first line names {len(head)}", b"")
+            elif lines.began_with_row() and not rows.says_when(told):
+                is_below = lines.give_back()
+                yield BadRow("", lines.fault(), b"")
             elif row and is_below:
                 fault = f"this is part of a row, in line {lines.began} below a quotation mark that closes no field"
                 yield BadRow("", fault, b"")
@@ -252,68 +258,6 @@ def check_columns(wanted: Iterable[str], head: Sequence[str]) -> None:
     for name in wanted:
         if head.count(name) != 1:
             raise InvalidInput("columns", f"the file has {'two columns' if name in head else 'no column'} {name}")
-
-
-class _Lines:
-    """The lines of a text, of which those that a row took wrongly can be given back.
-
-    A row goes on over further lines while a quotation mark is open. Where both its first line and a further one are
-    whole rows by themselves (`is_row`), the mark is none that opens a value, and the row ends before that line.
-    """
-
-    def __init__(self, text: Iterator[str], delimiter: str) -> None:
-        self._text = text
-        self._delimiter = delimiter
-        self._ahead: deque[str] = deque()
-        self._taken: list[str] = []
-        self._letters = 0
-        self._left = MOST_OPEN
-        self.began = 1
-        self.is_row: Callable[[Sequence[str]], bool] = lambda values: False
-
-    def begin(self) -> None:
-        """A row begins with the next line."""
-        self.began += len(self._taken)
-        self._taken, self._letters = [], 0
-
-    def give_back(self, error: csv.Error) -> str:
-        """Have the lines below the first one of this row read anew; says what is wrong with it."""
-        more = self._taken[1:]
-        if more:
-            self._left = max(0, self._left - 1)
-            self._ahead.extendleft(reversed(more))
-            del self._taken[1:]
-        if "limit" in str(error):
-            return f"the row has a field of more than {MOST_LETTERS:,} letters in line {self.began}"
-        return (
-            f"the row has a quotation mark in line {self.began} that opens a field and closes none:"
-            " where a field is in quotation marks, those inside are doubled"
-        )
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self._taken and (not self._left or self._letters > MOST_LETTERS):
-            raise StopIteration
-        line = self._ahead.popleft() if self._ahead else next(self._text)
-        if self._taken and self._is_whole(line) and self._is_whole(self._taken[0]):
-            self._ahead.appendleft(line)
-            raise StopIteration
-        self._taken.append(line)
-        self._letters += len(line)
-        return line
-
-    def _is_whole(self, line: str) -> bool:
-        """Whether a line is a row by itself, whether its quotation marks are some or characters like others."""
-        for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-            try:
-                values = next(csv.reader([line], delimiter=self._delimiter, quoting=quoting), [])
-            except csv.Error:
-                continue
-            if self.is_row(values):
-                return True
-        return False
 
 
 def _check_delimiter(head: Sequence[str], delimiter: str) -> None:

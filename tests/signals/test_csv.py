@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import random
 
@@ -75,6 +76,68 @@ def test_it_refuses_a_row_whose_quotation_mark_would_swallow_others_and_takes_th
     assert "line 6" in users(others)[3] if last.endswith(',"') else users(others)[3:] == ["eve"]
 
 
+@pytest.mark.parametrize(
+    ("head", "first", "last"),
+    [
+        ("customer,when,about,x", 'ann,2026-03-01,"hat', 'cid,2026-03-03,5",2'),
+        ("customer,when,about,x", 'ann,2026-03-01,"hat', 'cid,2026-03-03,"",2'),
+        ("customer,when,about,x", 'ann,2026-03-01,"hat', 'cid,2026-03-03,"\nhat",2'),
+        ("customer,when,about", 'ann,,"hat', 'cid,2026-03-03,5"'),
+        ("customer,when,about", 'ann,May,"hat', 'cid,2026-03-03,5"'),
+        ("customer,x,about,when", 'ann,,"hat,2026-03-01', 'cid,,", hat",2026-03-03'),
+        ("customer,x,about,when", 'ann,,",2026-03-01', 'cid,,"\nhat",2026-03-03'),
+    ],
+)
+@pytest.mark.parametrize("between", [[], ["bob"]])
+def test_no_row_is_gone_below_a_mark_whose_line_is_no_row_by_itself(
+    head: str, first: str, last: str, between: list[str]
+) -> None:
+    sound = dict(zip(("customer", "when", "about", "x"), ("{}", "2026-03-02", "hat", "1"), strict=True))
+    row = ",".join(sound[name] for name in head.split(","))
+    wrong, *others = users(told("\n".join([head, first, *map(row.format, between), last, row.format("dan"), ""])))
+    assert "has a quotation mark in line 2 that opens a field and closes none" in wrong
+    assert others == [*between, "cid", "dan"]
+
+
+def test_it_refuses_rows_by_themselves_that_are_too_wide_together() -> None:
+    read = users(told('customer,when,about\nann,,"hat\nbob,,x\ncid,2026-03-03,5",2\ndan,2026-03-04,y\n'))
+    wide = "the row has 4 fields, the first line names 3"
+    assert read == [wide, "must be given: loaded again, the row would count once more", wide, "dan"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
+def test_it_reads_texts_of_several_lines_in_any_column(order: tuple[int, ...]) -> None:
+    names = ["ann\nof, Ulm", "bob\n", "\n\ncid", "dan"]
+    texts = ["two, 2026-03-02\nlines", "\n, b,", "2026-03-01", "a\nb\nof, Ulm"]
+    rows = [[name, "2026-03-01", text, text] for name, text in zip(names, texts, strict=True)]
+    file = io.StringIO()
+    csv.writer(file).writerows([row[place] for place in order] for row in [["customer", "when", "about", "x"], *rows])
+    assert users(told(file.getvalue())) == names
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_row_is_gone_of_a_file_with_a_quotation_mark_too_many(seed: int) -> None:
+    draw = random.Random(seed)
+    parts = ("a", " ", ",", "\n", '"', "x,y", "2026", "well, fine", '5"', "\r\n")
+    for _ in range(500):
+        head = ["customer", "when", "about", "x"][: draw.randrange(3, 5)]
+        draw.shuffle(head)
+        file = io.StringIO()
+        writer = csv.writer(file, quoting=draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
+        names = [f"u{number}u" for number in range(draw.randrange(1, 6))]
+        for name in names:
+            row = {column: "".join(draw.choices(parts, k=draw.randrange(4))) for column in head}
+            writer.writerow((row | {"customer": name, "when": "2026-03-01"}).values())
+        text = file.getvalue()
+        cut = draw.randrange(len(text) + 1)
+        calls = told(f'{",".join(head)}\n{text[:cut]}"{text[cut:]}')
+        read = "".join(str(json.loads(call).get("userId")) for call in calls if isinstance(call, bytes)).replace(
+            '"', ""
+        )
+        gone = [name for name in names if name not in read]
+        assert len(gone) <= sum(isinstance(call, BadRow) or "userId" not in json.loads(call) for call in calls), text
+
+
 def test_it_makes_no_row_of_what_a_text_of_several_lines_went_on_with() -> None:
     lines = ["customer,when,about", 'ann,2026-03-01,"a "red"', "hat", "of, felt", '"', "bob,2026-03-01,"]
     wrong, *below, bob = told("\n".join(lines))
@@ -104,14 +167,14 @@ def test_it_reads_every_file_that_is_written_as_csv_should_be_as_others_do(seed:
 
 
 def test_it_looks_for_the_end_of_so_many_marks_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signals.tabular.MOST_OPEN", 2)
+    monkeypatch.setattr("signals.csvlines.MOST_OPEN", 2)
     broken, two = 'bob,2026-03-01,"hat\nof "felt"', 'ann,2026-03-01,"two\nlines"'
     read = users(told("\n".join(["customer,when,about", broken, two, broken, two, "cid,2026-03-01,"])))
     assert [user for user in read if " " not in user] == ["ann", "cid"]
 
 
 def test_it_refuses_a_field_that_is_too_long_and_takes_the_rows_below(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signals.tabular.MOST_LETTERS", 100)
+    monkeypatch.setattr("signals.csvlines.MOST_LETTERS", 100)
     for long in ("x" * 200, '"' + "x\n" * 200 + '"'):
         refused = users(told(f"customer,when,about\nann,2026-03-01,{long}\nbob,2026-03-01,"))
         assert ("has a field of more than 100 letters in line 2" in refused[0]) == ("\n" not in long)

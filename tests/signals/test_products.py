@@ -17,7 +17,7 @@ from base import keys
 from base.errors import InvalidInput
 from render.money import money
 from signals import products
-from signals.feed import Format, entries, product, sniffed
+from signals.feed import Format, change, entries, product, sniffed
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.products import Product, restore_product, take_products
@@ -247,6 +247,28 @@ def test_it_refuses_a_feed_of_very_many_names(monkeypatch: pytest.MonkeyPatch, w
                 list(read)
         else:
             assert [item for item in read if item.get("id") == "p1"] == [{"id": "p1"}] * 2
+
+
+@pytest.mark.parametrize(("one", "has"), [("<a/>", 1), ("<a><b/></a>", 2), ("<a><b><item/></b></a>", 3)])
+def test_it_refuses_an_item_of_very_many_elements_and_reads_on(
+    monkeypatch: pytest.MonkeyPatch, one: str, has: int
+) -> None:
+    monkeypatch.setattr("signals.feedxml.ELEMENTS", 13)
+    first, second, third = (f"<item><id>p{number}</id>{one * (12 // has)}{{}}</item>" for number in (1, 2, 3))
+    feed = f"<rss>{one * 100}{first.format('')}{second.format('<a/>')}{third.format('')}</rss>"
+    read = [item for item in entries(io.BytesIO(feed.encode()), "xml") if item.get("id")]
+    assert [change(item).id for item in (read[0], read[2])] == ["p1", "p3"]
+    with pytest.raises(InvalidInput, match=r"item [0-9]+ of the feed has 14 elements within it, and may have 13"):
+        change(read[1])
+    assert (len(read), read[1]["id"]) == (3, "p2")
+
+
+@pytest.mark.parametrize("fault", ["<a", "</a>", "<a>" * 100, "".join(f"<a{number}/>" for number in range(10_001))])
+def test_it_reads_what_stands_above_a_fault(fault: str) -> None:
+    read = entries(io.BytesIO(f"<rss><item><id>p1</id></item>{fault}</rss>".encode()), "xml")
+    assert next(read) == {"id": "p1"}
+    with pytest.raises(InvalidInput):
+        next(read)
 
 
 @pytest.mark.parametrize("size", [1, 65_530, 65_536, 131_070])
