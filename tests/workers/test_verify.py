@@ -90,14 +90,14 @@ def test_it_names_the_row_that_was_edited(opens: Opens, monkeypatch: pytest.Monk
         for table in ("decision", "fetch", "click")
     )
     log = opens.rows("SELECT max(id) AS id FROM admin_log")[0].id
-    public = "public = overlay(public PLACING ' '::bytea FROM 1)"
+    public = "public = set_byte(public, 0, get_byte(public, 0) # 1)"
     by_name = {
         ("decision", decision): (
             f"UPDATE decision SET {public} WHERE id = :id",
             f"UPDATE decision SET {public}, public_sha256 = sha256({public.partition(' = ')[2]}) WHERE id = :id",
-            "UPDATE decision SET personal = overlay(personal PLACING ' '::bytea FROM 20) WHERE id = :id",
-            "UPDATE decision SET slots = '{\"0\": 1}' WHERE id = :id",
-            "UPDATE decision SET rung = 'model' WHERE id = :id",
+            "UPDATE decision SET personal = set_byte(personal, 19, get_byte(personal, 19) # 1) WHERE id = :id",
+            "UPDATE decision SET slots = '{\"0\": 77}' WHERE id = :id",
+            "UPDATE decision SET rung = rung || 's' WHERE id = :id",
             "UPDATE decision SET profile_id = profile_id + 1000 WHERE id = :id",
         ),
         ("fetch", fetched): (
