@@ -5,19 +5,17 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import pytest
 
-from base.errors import Busy, InvalidInput, NotFound
+from base.errors import InvalidInput, NotFound
 from signals import belonging, scores
 from signals.erasure import erase
 from signals.identity import TIES, VALUES, value_hash
-from signals.intake import TRIES, admit, take_apart
+from signals.intake import take_apart
 from signals.joining import join
 from signals.likely import part
 from signals.livesegments import LiveSegments, follow
 from signals.membership import assign
-from signals.signal import Arrival
 from tests.signals.living import SIDE, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
@@ -280,63 +278,6 @@ def test_it_keeps_two_apart_whom_a_person_took_apart_until_a_person_joins_them(d
         join(desk.intake, ann, bob, NOW, by="x")
     with pytest.raises(NotFound):
         join(desk.intake, ann, 999, NOW, by="x")
-
-
-@pytest.mark.feature("DE-10")
-@pytest.mark.parametrize(("people", "batch"), [(500, 125), (10, 1), (12, 12)])
-def test_it_refuses_a_hub_and_takes_apart_what_it_had_tied(desk: Desk, people: int, batch: int) -> None:
-    calls = [contact(email=f"p{n}@example.com", phone="0800 123456") for n in range(people)]
-    for start in range(0, people, batch):
-        desk.send(*calls[start : start + batch])
-
-    # Whose the number was first keeps it in look-ups; it is noted for each of the others.
-    whose = (
-        "SELECT i.type, count(DISTINCT p.root_id), count(DISTINCT p.root_id) FILTER (WHERE i.owns)"
-        " FROM identifier i JOIN profile p ON p.id = i.profile_id WHERE i.type <> 'anonymous_id' GROUP BY 1 ORDER BY 1"
-    )
-    assert desk.rows(whose) == [("email", people, people), ("phone", people, 1)]
-    ((kind, reason, times),) = desk.rows("SELECT type, reason, times FROM refused_tie")
-    assert (kind, reason) == ("phone", "hub")
-    assert people - 1 - TIES["phone"] <= times < people
-    assert desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL") == [(0,)]
-    assert desk.rebuilt().different == 0
-
-
-@pytest.mark.feature("DE-10")
-def test_it_takes_many_hubs_of_one_batch_apart_in_one_go(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signals.separation.HUB_CUTS", 1)
-    most = TIES["phone"]
-    phones = [f"0800 12345{number}" for number in range(4)]
-    for phone in phones:
-        desk.send(*(contact(email=f"{phone[-1]}{n}@example.com", phone=phone) for n in range(most + 1)))
-    ((merges,),) = desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL")
-    assert merges == most * len(phones) > TRIES
-    batch = [contact(email=f"{phone[-1]}new@example.com", phone=phone) for phone in phones]
-    reading = desk.intake.reader.read(desk.server, [msgspec.json.encode(one) for one in batch], Arrival(NOW))
-    with pytest.raises(Busy):
-        admit(desk.intake, desk.server, reading, patience=0)
-    assert {outcome.status for outcome in admit(desk.intake, desk.server, reading)} == {"accepted"}
-    assert desk.rows("SELECT count(*) FROM profile_link WHERE undone_at IS NULL") == [(0,)]
-
-
-@pytest.mark.feature("DE-10")
-def test_it_refuses_more_identifiers_than_a_person_has(desk: Desk) -> None:
-    desk.send(*(identified("u1", email=f"e{n}@example.com") for n in range(VALUES["email"] + 3)))
-
-    assert desk.rows("SELECT count(*) FROM identifier WHERE type = 'email'") == [(VALUES["email"],)]
-    assert desk.rows("SELECT sum(times) FROM refused_tie WHERE reason = 'values'") == [(3,)]
-
-
-@pytest.mark.feature("DE-10")
-def test_it_makes_nobody_of_two_who_have_more_identifiers_than_one_person(desk: Desk) -> None:
-    most = VALUES["email"]
-    desk.send(*(identified("u1", email=f"e{n}@example.com") for n in range(most)))
-    desk.send(contact(email="other@example.com", phone="+49 228 123456"))
-    desk.send(identified("u1", phone="+49 228 123456"))
-    assert desk.root("email", "other@example.com") != desk.root("user_id", "u1")
-    assert desk.rows("SELECT type, reason, times FROM refused_tie") == [("phone", "values", 1)]
-    desk.send(identified("u2", phone="+49 228 123456"))
-    assert desk.root("email", "other@example.com") == desk.root("user_id", "u2"), "who has fewer may be the one"
 
 
 @pytest.mark.feature("DE-10")
