@@ -19,7 +19,7 @@ from base.settings import Settings
 from signals.importing import ImportReport, import_events
 from tests.signals.sending import NOW, Desk, call, clocked, identified, order, refunded
 from tests.signals.test_app import http, post
-from tests.signals.test_rebuild import gone_back
+from tests.signals.test_set_back import gone_back
 from workers.commands.importing import command as import_command
 from workers.commands.rebuild import command as rebuild_command
 
