@@ -23,6 +23,7 @@ from campaigns.channels import EMAIL, IDENTIFIER_SQL
 from campaigns.models.delivery import TEST_ADDRESS
 from campaigns.windows import IS_OPEN
 from signals.profiles import IDENTIFIER_VALUE, opened
+from signals.sealingkeys import legible
 
 LEASE: Final = timedelta(seconds=90)
 """How long a claim lasts that its sender does not renew, as one that works does every 15 s."""
@@ -38,6 +39,8 @@ RELAY_REFUSES: Final = "relay refuses us"
 NO_ANSWER: Final = "no answer after the mail was sent"
 SENDER_LOST: Final = "sender lost while handing over"
 SETTLED: Final = "settled by a person"
+ADDRESS_DAMAGED: Final = "the address is damaged"
+"""Reason of a failed row: where the address is kept, its bytes do not open. Put back, it is sent again on demand."""
 IN_DOUBT: Final = (NO_ANSWER, SENDER_LOST, SETTLED)
 """Reasons of a row of which it is not known whether the other side took it; a person's word for it is no proof."""
 
@@ -89,7 +92,8 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
     """Claim those of the rows that are queued and may be sent, in the order of their ids; the caller commits first.
 
     Consent, suppression, erasure and the address are looked at in the same statement: who may not be mailed any more is
-    skipped with the reason, and the others are returned. Rows that another process is claiming are left to it.
+    skipped with the reason, and the others are returned. Where the address itself is damaged the row has failed, so
+    that no other waits for it. Rows that another process is claiming are left to it.
     """
     rows = session.execute(
         _CLAIM,
@@ -98,13 +102,29 @@ def claim(session: Session, ids: Sequence[int], claimer: str, now: datetime) -> 
             "doubts": list(IN_DOUBT),
         },
     )  # fmt: skip
-    return [_claimed(session, row) for row in sorted(rows, key=attrgetter("id")) if row.state == "claimed"]
+    claimed: list[Claimed] = []
+    damaged: list[Settled] = []
+    for row in sorted(rows.all(), key=attrgetter("id")):
+        if row.state != "claimed":
+            continue
+        if (address := _address(session, row)) is None:
+            damaged.append(Settled(row.id, row.fence, "failed", ADDRESS_DAMAGED, counted=False))
+        else:
+            claimed.append(_claimed(session, row, address))
+    settle(session, damaged, now)
+    return claimed
 
 
-def _claimed(session: Session, row: Any) -> Claimed:
+def _address(session: Session, row: Any) -> str | None:
+    if row.test_address is not None:
+        return legible(session, row.test_address, TEST_ADDRESS, delivery=row.id)
+    return legible(session, row.value, IDENTIFIER_VALUE, profile=row.root_id)
+
+
+def _claimed(session: Session, row: Any, address: str) -> Claimed:
     held = opened(session, row.root_id, row.encoded)
     return Claimed(
-        row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, row.test_address or row.value,
+        row.id, Key(row.profile_id, row.campaign_id, row.occurrence), row.fence, address,
         row.address_hash, held.state.traits if held is not None else {}, held.encoded if held is not None else None,
         row.plan_hash, row.holdout, row.attempts, row.created_at, row.channel, row.in_doubt,
     )  # fmt: skip
@@ -268,7 +288,7 @@ _CLAIM: Final = text(f"""
         d.channel <> '{EMAIL}' AND EXISTS (
             SELECT 1 FROM delivery_retry r WHERE r.delivery_id = d.id AND r.reason = ANY(:doubts)
         ) AS in_doubt
-""").columns(test_address=TEST_ADDRESS, value=IDENTIFIER_VALUE)  # noqa: S608
+""")  # noqa: S608
 
 _HAND_OVER: Final = text(f"""
     UPDATE delivery d SET handing = true, lease_until = :until

@@ -22,6 +22,7 @@ from campaigns import matchkeys
 from campaigns.models.exports import AudienceExport, ExportMember
 from campaigns.population import matching
 from signals.profiles import IDENTIFIER_VALUE, ProfileStateRow
+from signals.sealingkeys import legible
 
 PURPOSE: Final = "advertising"
 PAGE: Final = 5_000
@@ -98,7 +99,9 @@ def sync(session: Session, export: AudienceExport, now: datetime) -> None:
 def _want(session: Session, export: AudienceExport, people: Sequence[int]) -> None:
     """Want these people by the names they have now, and by no former ones."""
     names = {
-        row.root_id: matchkeys.match_keys(export.format, row.email, row.phone)
+        row.root_id: matchkeys.match_keys(
+            export.format, *(legible(session, one, IDENTIFIER_VALUE, profile=row.root_id) for one in row[1:])
+        )
         for row in session.execute(_NAMES, {"people": list(people), "purpose": PURPOSE})
     }
     rows = [
@@ -260,7 +263,7 @@ _NAMES: Final = text("""
             WHERE m.root_id IN (p.root_id, f.root_id) AND y.at > k.at
         )
     ) GROUP BY p.root_id
-""").columns(email=IDENTIFIER_VALUE, phone=IDENTIFIER_VALUE)
+""")
 
 _UNTOLD: Final = text("""
     DELETE FROM export_member m USING profile p

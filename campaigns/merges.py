@@ -22,6 +22,7 @@ from signals.identity import AHEAD, MATCHES, MEMBERS, TIES, TieRefusal
 from signals.intake import Intake, take_apart
 from signals.joining import BY_HAND, BY_LIKENESS
 from signals.profiles import IDENTIFIER_VALUE, ProfileLink
+from signals.sealingkeys import legible
 from signals.separation import Cut
 
 MAX_MERGES: Final = 200
@@ -114,7 +115,7 @@ _MERGES: Final = text("""
     LEFT JOIN identifier i ON i.value_hash = l.claim_hash AND i.type = l.claim_type AND i.owns
     WHERE (l.child_end = ANY(:members) OR l.parent_end = ANY(:members)) AND l.reason <> :kept_apart
     ORDER BY l.undone_at IS NOT NULL, l.id DESC LIMIT :most
-""").columns(value=IDENTIFIER_VALUE)
+""")
 
 
 def of(session: Session, members: Sequence[int]) -> list[Merge]:
@@ -130,7 +131,7 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
             ends=(row.parent_end, row.child_end),
             how=_how(row, known),
             evidence=EVIDENCE.get(row.claim_type, ""),
-            value=_shown(row.claim_type, row.value),
+            value=_shown(row.claim_type, legible(session, row.value, IDENTIFIER_VALUE)),
             undone_at=row.undone_at,
             undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
             apart=row.apart,
@@ -173,7 +174,7 @@ _REFUSED: Final = text("""
         WHERE n.value_hash = r.value_hash AND n.type = r.type
     ))
     ORDER BY r.last_at DESC, r.type, r.value_hash, r.reason LIMIT :most
-""").columns(value=IDENTIFIER_VALUE)
+""")
 
 
 def refused(session: Session, members: Sequence[int] | None = None) -> list[Refused]:
@@ -183,7 +184,7 @@ def refused(session: Session, members: Sequence[int] | None = None) -> list[Refu
     return [
         Refused(
             kind=EVIDENCE[row.type],
-            value=_shown(row.type, row.value),
+            value=_shown(row.type, legible(session, row.value, IDENTIFIER_VALUE)),
             profile=row.root_id,
             reason=row.reason,
             why=WHY_REFUSED[row.reason],

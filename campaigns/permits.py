@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import delete, text
@@ -30,6 +30,7 @@ from campaigns.models.delivery import TEST_ADDRESS
 from campaigns.models.sending import Permit, PermitUse
 from campaigns.sendlimits import DAY, GATEWAYS, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
 from signals.profiles import IDENTIFIER_VALUE
+from signals.sealingkeys import legible
 
 WIDTHS: Final = {SECOND: 20_000, HOUR: 36_000_000, DAY: 864_000_000}
 """Microseconds of a bucket, by window."""
@@ -235,9 +236,15 @@ def _left(
         told = {"since": max(begins, since or begins), "until": until, "width": WIDTHS[window]}
         # Addresses are sealed: their domains are counted here.
         rows = session.execute(_LEFT, told, execution_options={"yield_per": LEFT_AT_ONCE})
-        counts = Counter((row.bucket, (row.test_address or row.value or "").partition("@")[2].lower()) for row in rows)
+        counts = Counter((row.bucket, _domain(session, row)) for row in rows)
         found += [_Left(window, bucket, domain, number) for (bucket, domain), number in counts.items()]
     return found
+
+
+def _domain(session: Session, row: Any) -> str:
+    """The domain that a row of the ledger went to; of an address that is gone or damaged none is known."""
+    address = legible(session, row.test_address, TEST_ADDRESS) or legible(session, row.value, IDENTIFIER_VALUE)
+    return (address or "").partition("@")[2].lower()
 
 
 def _count_before(session: Session, before: Limits, after: Limits, left: Sequence[_Left]) -> None:
@@ -336,7 +343,7 @@ _LEFT: Final = text("""
     ) i ON true
     WHERE d.settled_at > :since AND d.settled_at <= coalesce(CAST(:until AS timestamptz), 'infinity')
       AND d.state IN ('accepted', 'failed', 'unknown')
-""").columns(test_address=TEST_ADDRESS, value=IDENTIFIER_VALUE)
+""")
 
 # From one name to the next by the index, however many rows wait for each.
 _WAITED_FOR: Final = text("""

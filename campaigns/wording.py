@@ -63,6 +63,7 @@ _MESSAGE_REASONS: Final = {
     "bounced": "the number is gone",
     "suppressed_since": "the number was found gone before it was sent",
     "address_gone": "the number or user id is gone",
+    "the address is damaged": "the number or user id is damaged",
     "duplicate_address": "another profile with this number got the message",
     "relay unreachable": "the gateway could not be reached",
     "relay refuses us": "the gateway takes no messages of ours",

@@ -216,8 +216,8 @@ def order_history(
 
 
 def _read(session: Session, query: TextualSelect, given: Mapping[str, Any], categories: Naming) -> list[Told]:
-    rows = session.execute(query.execution_options(yield_per=1000), given)
-    told = [_told(row, categories) for row in rows]
+    with session.execute(query.execution_options(yield_per=1000), given) as rows:
+        told = [_told(row, categories) for row in rows]
     told.sort(key=lambda entry: entry.key)
     exchange.value(session, told)
     return told

@@ -13,11 +13,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
-from base.errors import SettingError
 from base.logs import logger
 from base.sealed import SealedBytes, SealedJson, SealedText
 from base.sealing import Unsealable
-from base.vault import vault_of
 from signals import sealingkeys
 from signals.state import ProfileState, decode
 
@@ -187,23 +185,19 @@ def opened(session: Session, profile: int, sealed: bytes | None) -> Stored | Non
     """The state in a row's `encoded` as it is stored; None without one, and where its bytes are none: what is damaged
     is lost until it is made again, and keeps nobody else waiting. The log says whose it is.
 
-    Raises SettingError where the key that sealed it is not given. Where the number is no key's, that is damage as well.
+    Raises SettingError where the key that sealed it is not given.
     """
     if sealed is None:
         return None
     try:
-        encoded = vault_of(session).open(sealed, STATE_ENCODED.place)
+        encoded = sealingkeys.content(session, sealed, STATE_ENCODED.place)
         return Stored(encoded, decode(encoded))
-    except SettingError:
-        if sealingkeys.may_seal(session, sealed[0]):
-            raise
-        why = f"{sealed[0]} is no key's number"
     except (Unsealable, msgspec.DecodeError) as error:
-        why = str(error)
-    _log.warning(
-        "a stored state is damaged and lost until made again", profile=profile, column=STATE_ENCODED.place, error=why
-    )
-    return None
+        _log.warning(
+            "a stored state is damaged and lost until made again",
+            profile=profile, column=STATE_ENCODED.place, error=str(error),
+        )  # fmt: skip
+        return None
 
 
 class ProfileScore(Model):

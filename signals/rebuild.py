@@ -6,7 +6,7 @@ behind. Profiles are taken a few hundred at a time under their locks, so live si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -17,11 +17,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, transaction
-from signals import belonging, claiming, countoutbox, folding, journal, origins
+from base.errors import SettingError
+from base.logs import logger
+from base.sealing import Unsealable
+from signals import belonging, claiming, countoutbox, folding, journal, origins, sealingkeys
 from signals.claiming import Statement
 from signals.consenthistory import clear_consents, write_consents
 from signals.contents import ORDER_KINDS
 from signals.currencies import is_code, told_in
+from signals.events import BODY
 from signals.figures import order_number
 from signals.folding import Standing, Told
 from signals.identifying import readable
@@ -35,6 +39,7 @@ BATCH: Final = 200
 SHOWN: Final = 100
 SCANNED: Final = 1_000
 _JSON: Final = msgspec.json.Encoder()
+_log = logger(__name__)
 
 
 _ROOTS: Final = text(
@@ -49,7 +54,8 @@ class RebuildReport:
     `absent` counts states that Valkey had lost, what is damaged or none in their place among them. `ahead` counts those
     of which it had a later one than the database has ever written, as after the restore of a backup; `erased` names the
     profiles that are erased there and only there. `unknown` counts those that it had of profiles which the database
-    does not know.
+    does not know. `damaged` names the profiles whose events cannot all be opened, with these: their states stay as
+    they are.
     """
 
     profiles: int = 0
@@ -59,6 +65,7 @@ class RebuildReport:
     unknown: int = 0
     first: list[int] = field(default_factory=list)
     erased: list[int] = field(default_factory=list)
+    damaged: dict[int, list[int]] = field(default_factory=dict)
 
 
 def rebuild(
@@ -68,27 +75,65 @@ def rebuild(
     *,
     only: Sequence[int] | None = None,
 ) -> RebuildReport:
-    """Make every state again, or those of the profiles in `only`, and publish it.
+    """Make every state again, or those of the profiles in `only`, and publish it. Who has a damaged event keeps the
+    state that is stored.
 
-    Raises Unavailable when a store is away; running it again is safe.
+    Raises Unavailable when a store is away, SettingError without a key that the database is sealed under; running it
+    again is safe.
     """
     report = RebuildReport(unknown=_drop_unknown(intake) if only is None else 0)
     with transaction(intake.sessions) as session:
         roots = list(session.scalars(_ROOTS, {"all": only is None, "only": list(only or ())}))
     for start in range(0, len(roots), BATCH):
-        standings, different = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
-        states = folding.published(standings)
-        report.absent += _lost(intake, states)
-        if intake.publisher.write_states(states) < len(states):
-            ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
-            report.ahead += ahead
-            report.erased += erased
-        regroup(intake, moved(standings), now)
-        report.profiles += len(standings)
-        report.different += len(different)
-        report.first += different[: SHOWN - len(report.first)]
+        for standings, different in _made(intake, roots[start : start + BATCH], now, report.damaged):
+            states = folding.published(standings)
+            report.absent += _lost(intake, states)
+            if intake.publisher.write_states(states) < len(states):
+                ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
+                report.ahead += ahead
+                report.erased += erased
+            regroup(intake, moved(standings), now)
+            report.profiles += len(standings)
+            report.different += len(different)
+            report.first += different[: SHOWN - len(report.first)]
         progress(report)
+    restore_states(intake, report.damaged)
     return report
+
+
+def _made(
+    intake: Intake, roots: Sequence[int], now: datetime, damaged: dict[int, list[int]]
+) -> Iterator[tuple[list[Standing], list[int]]]:
+    """The batch, in halves of halves where somebody in it has an event that cannot be opened, who is noted."""
+    try:
+        made = intake.settle(partial(_batch, intake, roots, now))
+    except (Unsealable, SettingError) as error:
+        intake.settle(sealingkeys.check)  # Raises where a key is missing: then nothing is damaged.
+        if len(roots) > 1:
+            half = len(roots) // 2
+            yield from _made(intake, roots[:half], now, damaged)
+            yield from _made(intake, roots[half:], now, damaged)
+            return
+        damaged[roots[0]] = intake.settle(partial(_unsealable, roots[0]))
+        _log.error("a person is not folded anew", profile=roots[0], events=damaged[roots[0]][:SHOWN], error=str(error))
+        return
+    yield made
+
+
+_BODIES: Final = text("""
+    SELECT e.id, e.body FROM event e JOIN profile p ON p.id = e.profile_id WHERE p.root_id = :root ORDER BY e.id
+""")
+
+
+def _unsealable(root: int, session: Session) -> list[int]:
+    """The events of a person that do not open."""
+    found = []
+    for row in session.execute(_BODIES, {"root": root}, execution_options={"yield_per": SCANNED}):
+        try:
+            sealingkeys.content(session, row.body, BODY.place)
+        except Unsealable:
+            found.append(row.id)
+    return found
 
 
 _ALONE: Final = text("LOCK TABLE profile IN SHARE MODE")

@@ -8,7 +8,7 @@ still seal with it finds the mark gone, and does no more.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import SmallInteger, select
 from sqlalchemy.dialects.postgresql import insert
@@ -16,12 +16,15 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import SettingError, Unavailable
+from base.logs import logger
+from base.sealed import SealedText
 from base.sealing import Unsealable
 from base.vault import VARIABLE, Vault, vault_of
 
 MARK: Final = "sealing_key.mark"
 RETRY_SECONDS: Final = 30
 _CONTENT: Final = b"latebind"
+_log = logger(__name__)
 
 
 class Retired(Unavailable):
@@ -72,10 +75,31 @@ def note(session: Session, now: datetime) -> None:
         check(session)
 
 
-def may_seal(session: Session, number: int) -> bool:
-    """Whether something may be sealed under the key of this number: it has its mark, or no key has."""
-    known = session.scalars(select(SealingKey.number)).all()
-    return number in known or not known
+def content(session: Session, sealed: bytes, place: str) -> bytes:
+    """What was sealed for a place, such as "identifier.value". Raises SettingError where the key that sealed it is not
+    given, Unsealable where it is damaged, as it is too where the number that it names is no key's."""
+    try:
+        return vault_of(session).open(sealed, place)
+    except SettingError:
+        known = session.scalars(select(SealingKey.number)).all()
+        if sealed[0] in known or not known:
+            raise
+        raise Unsealable(place) from None
+
+
+def legible(session: Session, sealed: bytes | None, kind: SealedText, **named: Any) -> str | None:
+    """The text of a column as it is stored, where several are read and one must not keep the others waiting.
+
+    None without one, and where it is damaged; then the log has the column and whose it is, as `named`. Raises
+    SettingError as `content` does.
+    """
+    if sealed is None:
+        return None
+    try:
+        return kind.read(content(session, sealed, kind.place))
+    except (Unsealable, UnicodeDecodeError):
+        _log.warning("a stored value is damaged and left out", column=kind.place, **named)
+        return None
 
 
 def check_current(session: Session) -> None:

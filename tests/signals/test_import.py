@@ -197,7 +197,7 @@ def test_it_imports_products_and_rebuilds_from_the_command_line(desk: Desk, cli:
     desk.send(order("u1", "o1", ("p1", "Shoes", 1.0)))
     desk.store.flushdb()
     rebuilt = cli.invoke(rebuild_command, catch_exceptions=False)
-    assert rebuilt.output == "1 profiles folded anew, 0 different, 1 were lost\n"
+    assert rebuilt.output == "1 profile folded anew, 0 different, 1 were lost\n"
     assert desk.state(desk.root("user_id", "u1")).orders == 1
 
 
@@ -209,6 +209,18 @@ def test_the_command_says_what_was_ahead_and_who_is_to_be_erased_again(desk: Des
     assert said.stdout == "2 profiles folded anew, 0 different, 0 were lost\n"
     assert "of a time that the database has lost in the hot store: 1\n" in said.stderr
     assert f"erase these customers again: {erased}\n" in said.stderr
+
+
+def test_the_command_names_signals_that_do_not_open_and_folds_everybody_else(desk: Desk, cli: CliRunner) -> None:
+    desk.send(*(order(user, f"o-{user}", ("p1", "Shoes", 80.0)) for user in ("u1", "u2")))
+    bad = desk.root("user_id", "u1")
+    desk.run(f"UPDATE event SET body = set_byte(body, 20, get_byte(body, 20) # 1) WHERE profile_id = {bad}")
+    ((event,),) = desk.rows(f"SELECT id FROM event WHERE profile_id = {bad}")
+    said = cli.invoke(rebuild_command)
+    assert said.exit_code == 1
+    assert said.stdout.endswith("1 profile folded anew, 0 different, 0 were lost\n")
+    assert f"Damaged: event.body, id {event}, of profile {bad}\n" in said.stderr
+    assert "1 profile not folded anew" in said.stderr
 
 
 def test_it_loads_what_changed_of_products_from_a_file(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:

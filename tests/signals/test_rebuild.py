@@ -10,8 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from base import keys
-from base.vault import vault_of
-from signals import folding, scores, sealingkeys
+from base.errors import SettingError
+from base.settings import Settings
+from base.vault import VARIABLE, Vault, give, vault_of
+from signals import folding, keymarks, scores, sealingkeys
 from signals.known import known_fields
 from signals.livesegments import follow
 from signals.membership import assign
@@ -356,3 +358,24 @@ def test_it_keeps_segment_membership_through_signals_and_rebuilds(desk: Desk) ->
     assert (desk.state(first).segments, desk.state(second).segments) == ((3, 7), ())
     assert desk.rebuilt().different == 0
     assert desk.state(first).segments == (3, 7)
+
+
+@pytest.mark.parametrize("byte", [0, 20], ids=["the number of its key", "what it says"])
+def test_a_damaged_signal_leaves_one_state_as_it_is_and_is_named(desk: Desk, settings: Settings, byte: int) -> None:
+    keymarks.settle(desk.sessions, settings, NOW)
+    desk.send(*(order(f"u{n}", f"o{n}", ("p1", "Shoes", 80.0)) for n in range(7)))
+    bad, good = desk.root("user_id", "u3"), desk.root("user_id", "u5")
+    ((event,),) = desk.rows(f"SELECT id FROM event WHERE profile_id = {bad}")
+    desk.run(f"UPDATE event SET body = set_byte(body, {byte}, get_byte(body, {byte}) # 64) WHERE id = {event}")
+    held = desk.store.get(keys.state(bad))
+    desk.store.flushdb()
+    desk.run(f"DELETE FROM profile_state WHERE profile_id = {good}")
+
+    report = desk.rebuilt()
+    assert (report.profiles, report.first, report.absent, report.damaged) == (6, [good], 6, {bad: [event]})
+    assert desk.store.get(keys.state(bad)) == held
+    assert desk.state(good).orders == 1
+
+    give(desk.sessions.kw["bind"], Vault({9: b"n" * 32}))
+    with pytest.raises(SettingError, match=f"{VARIABLE}: must hold key 1"):
+        desk.rebuilt()

@@ -18,6 +18,7 @@ from signals.exchange import Given
 from signals.intake import Intake
 from signals.rebuild import rebuild
 from workers.commands.importing import opened_intake
+from workers.commands.rebuild import fail_where_damaged
 
 
 @click.group("currency")
@@ -104,4 +105,5 @@ def _fold_again(settings: Settings, intake: Intake) -> None:
         give_way(settings.niceness)
         report = rebuild(intake, clock_from(settings).now(), only=people)
         click.echo(f"{count(report.profiles, 'profile')} folded anew, {report.different} different")
+        fail_where_damaged(report)
     intake.settle(lambda session: exchange.done(session, found))

@@ -6,12 +6,13 @@ import click
 from sqlalchemy import select
 
 from base.clock import clock_from
+from base.counting import count
 from base.db import Sessions, transaction
 from base.processes import give_way
 from campaigns import opentally, tally
 from campaigns.models import Campaign
 from signals import exchange
-from signals.rebuild import RebuildReport, rebuild
+from signals.rebuild import SHOWN, RebuildReport, rebuild
 from workers.commands.importing import opened_intake
 
 SHOW_EVERY = 2_000
@@ -20,7 +21,10 @@ SHOW_EVERY = 2_000
 @click.command("rebuild")
 @click.option("--counts", is_flag=True, help="Count ledgers and records of opens anew instead.")
 def command(counts: bool) -> None:
-    """Fold every profile state anew from the stored events; says how many came out different."""
+    """Fold every profile state anew from the stored events; says how many came out different.
+
+    Ends with 1 where somebody's events cannot all be opened.
+    """
     if counts:
         with opened_intake() as (_, intake):
             count_anew(intake.sessions)
@@ -38,8 +42,11 @@ def command(counts: bool) -> None:
         give_way(settings.niceness)
         due = intake.settle(exchange.due)
         report = rebuild(intake, clock_from(settings).now(), show)
-        intake.settle(lambda session: exchange.done(session, due))
-    click.echo(f"{report.profiles} profiles folded anew, {report.different} different, {report.absent} were lost")
+        if not report.damaged:
+            intake.settle(lambda session: exchange.done(session, due))
+    click.echo(
+        f"{count(report.profiles, 'profile')} folded anew, {report.different} different, {report.absent} were lost"
+    )
     if report.ahead:
         click.echo(f"of a time that the database has lost in the hot store: {report.ahead}", err=True)
     if report.unknown:
@@ -52,6 +59,20 @@ def command(counts: bool) -> None:
         )
     if report.different:
         click.echo(f"different: {', '.join(map(str, report.first))}", err=True)
+    fail_where_damaged(report)
+
+
+def fail_where_damaged(report: RebuildReport) -> None:
+    """Name the signals that do not open, a hundred at most, and end with 1 where there are any."""
+    named = [f"event.body, id {event}, of profile {one}" for one, events in report.damaged.items() for event in events]
+    named += [f"of profile {one}, see the log" for one, events in report.damaged.items() if not events]
+    for words in named[:SHOWN]:
+        click.echo(f"Damaged: {words}", err=True)
+    if named:
+        raise click.ClickException(
+            f"{count(len(report.damaged), 'profile')} not folded anew: what their signals say does not open. Their "
+            "states stay as they are; put the signals back from a backup, then run this again."
+        )
 
 
 def count_anew(sessions: Sessions) -> None:
