@@ -26,6 +26,7 @@ from campaigns.admin_log import Actor
 from campaigns.audit import PERSONAL_PURPOSE
 from campaigns.subjects import SubjectKey, known_subjects
 from render.facts import decode_shown, decode_used
+from render.lookup import understood
 from render.record import read_personal
 from signals import refusals
 from signals.consenthistory import CONSENT_WORDING
@@ -218,7 +219,8 @@ def _opened(subject: SubjectKey | None, sealed: bytes, purpose: bytes) -> bytes 
 
 
 def _hot(store: Store, members: Sequence[int]) -> Iterator[bytes]:
-    """What opens keep of the person where they read it: what is on show now, and what counts against them."""
+    """What opens keep of the person where they read it: what is on show now, and what counts against them; null where
+    that is damaged, which opens take for nothing."""
     for member in members:
         used: Any = store.get(keys.used(member))
         if used is not None:
@@ -227,7 +229,8 @@ def _hot(store: Store, members: Sequence[int]) -> Iterator[bytes]:
         for name in sorted(name for name, _ in zip(names, range(MAX_SHOWN), strict=False)):
             data: Any = store.get(name)
             if data is not None:
-                yield _encode({"key": name.decode(), "holds": msgspec.to_builtins(decode_shown(data), str_keys=True)})
+                shown = msgspec.to_builtins(understood(decode_shown, data), str_keys=True)
+                yield _encode({"key": name.decode(), "holds": shown})
 
 
 def _document(state: bytes | None) -> dict[str, Any] | None:
@@ -235,4 +238,4 @@ def _document(state: bytes | None) -> dict[str, Any] | None:
 
 
 def _used(used: bytes | None) -> Any:
-    return None if used is None else msgspec.to_builtins(decode_used(used), str_keys=True)
+    return msgspec.to_builtins(understood(decode_used, used), str_keys=True)

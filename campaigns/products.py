@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from base import keys
-from base.errors import InvalidInput, NotFound
+from base.errors import UNREADABLE, InvalidInput, NotFound
 from base.stores import Store
 from signals.catalog import Category
 from signals.productfacts import ProductFacts
@@ -136,7 +136,7 @@ def hot(store: Store, product_id: str) -> ProductFacts | None:
         return None
     try:
         return _DECODER.decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise RedisError("The product's facts cannot be read") from error
 
 

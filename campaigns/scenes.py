@@ -28,6 +28,7 @@ from campaigns.models import Delivery as LedgerRow
 from render import agree
 from render.contact import contact_mark, counted_from
 from render.facts import Facts, Shown, Used, decode_shown, decode_used, locale_of
+from render.lookup import understood
 from render.model import Model
 from render.plan import Live, Plan, decode_live, digest, encode
 from render.relations import Relations
@@ -216,7 +217,7 @@ def _newest(session: Session, campaign: int, profile: int) -> LedgerRow | None:
 
 def _stored(store: Store, profile: int) -> ProfileState | None:
     data = cast("bytes | None", store.get(keys.state(profile)))
-    return decode(data) if data is not None else None
+    return understood(decode, data)
 
 
 def _known(session: Session, store: Store, profile: int) -> ProfileState:
@@ -238,8 +239,8 @@ def beside(store: Store, scene: Scene, contact: tuple[str, str, str]) -> Scene:
 
 def _live(store: Store, blobs: FolderBlobs, campaign: int) -> tuple[Plan, Live]:
     data = cast("bytes | None", store.get(keys.live(campaign)))
-    live = decode_live(data) if data is not None else Live()
-    if live.plan is None:
+    live = understood(decode_live, data)
+    if live is None or live.plan is None:
         raise NotFound("live version of this campaign")
     return plans.load(blobs, live.plan), live
 
@@ -250,14 +251,15 @@ def _kept(store: Store, delivery: Delivery) -> tuple[Shown, Used]:
 
 def _read(store: Store, shown_key: str, used_key: str) -> tuple[Shown, Used]:
     shown, used = cast("list[bytes | None]", store.mget(shown_key, used_key))
-    return decode_shown(shown) if shown else Shown(), decode_used(used) if used else Used()
+    return understood(decode_shown, shown) or Shown(), understood(decode_used, used) or Used()
 
 
 def _products(store: Store, plan: Plan) -> dict[str, ProductFacts]:
     if not plan.product_ids:
         return {}
     values = cast("list[bytes | None]", store.mget([keys.product(name) for name in plan.product_ids]))
-    return {name: _product(data) for name, data in zip(plan.product_ids, values, strict=True) if data is not None}
+    facts = {name: understood(_product, data) for name, data in zip(plan.product_ids, values, strict=True)}
+    return {name: known for name, known in facts.items() if known is not None}
 
 
 def _caps(store: Store, plan: Plan) -> dict[int, int]:

@@ -33,6 +33,7 @@ from render.decide import decide, seed_of
 from render.decision import Candidate, Decision, RemovedBy
 from render.explanation import LAYER_WORDS, because
 from render.facts import Used, decode_used, locale_of
+from render.lookup import understood
 from render.model import Model
 from render.plan import Plan
 from render.trial import models_of
@@ -162,7 +163,7 @@ def _read(session: Session, store: Store, row: Campaign, people: Sequence[int]) 
         pipe.get(keys.used(profile))
     kept: list[bytes | None] = pipe.execute()
     return (
-        _Person(Delivery(profile, row.id, 1), state, decode_used(used) if used else Used())
+        _Person(Delivery(profile, row.id, 1), state, understood(decode_used, used) or Used())
         for (profile, state), used in zip(states.items(), kept, strict=True)
     )
 

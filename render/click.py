@@ -26,10 +26,10 @@ from render.classify import Verdict, told
 from render.facts import DAY_MS, LastShown, Used, decode_used, encode_used
 from render.facts import Answer as AnswerGiven
 from render.fetch import Fetch
-from render.lookup import Look, Running
+from render.lookup import Look, Running, understood
 from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of, is_nobodys, note_unrecorded
-from render.opening import Read, understood
+from render.opening import Read
 from render.parts import Parts
 from render.permission import may_record
 from render.plan import Offer, Plan

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import hiredis
 import msgspec
@@ -32,6 +32,8 @@ from render.shelf import ModelShelf, RelationsShelf
 from render.trial import models_of
 from render.wire import AWAY, Command, Hot
 from signals.productfacts import ProductFacts
+
+Value = TypeVar("Value")
 
 HELD_SECONDS: Final = 0.9
 """Less than the second that is promised, because the trip itself takes time."""
@@ -178,7 +180,7 @@ class Lookup:
         if answers[0] is AWAY:
             # Whether the campaign was switched off cannot be told.
             raise Unavailable("Valkey")
-        live = _live(answers[0])
+        live = understood(decode_live, answers[0])
         digest = (live.plan_at(now_ms) or "") if live is not None else ""
         same = held is not None and held.plan is not None and held.plan_hash == digest
         plan = held.plan if same and held is not None else self._plan(digest) if digest else None
@@ -228,7 +230,7 @@ class Lookup:
                     if data is AWAY:
                         unread.append(f"product:{name}")
                         continue
-                    facts = _facts(data)
+                    facts = understood(_product, data)
                     if facts is None:
                         missing.append(("product", name))
                     else:
@@ -281,19 +283,11 @@ def _counts(live: Live | None, now_ms: int) -> tuple[int, int]:
     return (0, then.from_ms) if now_ms < then.from_ms else (then.from_ms, sys.maxsize)
 
 
-def _live(data: bytes | None) -> Live | None:
+def understood(decode: Callable[[bytes], Value], data: bytes | None) -> Value | None:
+    """What the bytes mean; None for no bytes and for bytes that mean nothing to this release."""
     if data is None:
         return None
     try:
-        return decode_live(data)
-    except UNREADABLE:
-        return None
-
-
-def _facts(data: bytes | None) -> ProductFacts | None:
-    if data is None:
-        return None
-    try:
-        return _product(data)
+        return decode(data)
     except UNREADABLE:
         return None

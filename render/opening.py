@@ -6,13 +6,12 @@ written, joins that open, and gives back the total caps it had reserved for noth
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from msgspec.structs import replace
 
-from base.errors import UNREADABLE, Unavailable
+from base.errors import Unavailable
 from base.logs import logger
 from base.sealing import Sealer
 from render import record
@@ -35,7 +34,7 @@ from render.facts import (
     encode_used,
 )
 from render.fetch import Fetch, Open, PictureOf, RecordOf
-from render.lookup import Lookup, Running
+from render.lookup import Lookup, Running, understood
 from render.metrics import Metrics
 from render.permission import may_record, refused
 from render.plan import Live, Plan
@@ -57,7 +56,6 @@ HELD_BACK: Final = Live(state="ended")
 """What is live for whoever is to get the defaults."""
 _NOTHING_READ: Final = Personal(None, None, None)
 _UNREAD_BUCKET_MS: Final = 30_000
-Value = TypeVar("Value")
 
 
 class Read:
@@ -380,13 +378,3 @@ def _uses(plan: Plan, decision: Decision) -> tuple[tuple[int, str | None], ...]:
 
 def _capped(plan: Plan, decision: Decision) -> tuple[int, ...]:
     return tuple(offer for offer in decision.offers if plan.offer_by_id[offer].cap_total is not None)
-
-
-def understood(decode: Callable[[bytes], Value], data: bytes | None) -> Value | None:
-    """What the bytes mean; None for no bytes and for bytes that mean nothing to this release."""
-    if data is None:
-        return None
-    try:
-        return decode(data)
-    except UNREADABLE:
-        return None

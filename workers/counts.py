@@ -24,7 +24,7 @@ from base.db import Numbers, Sessions, transaction
 from base.stores import Store, ask_each, is_clustered
 from render import agree
 from render.facts import Used, decode_used, encode_used
-from render.opening import understood
+from render.lookup import understood
 from signals import belonging, countoutbox
 
 FEW: Final = 10

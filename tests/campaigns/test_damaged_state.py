@@ -45,7 +45,10 @@ def test_pages_of_the_person_show_what_is_left(shop: Shop, web: Web, ann: int) -
     assert f"Customer {ann}" in support.get(f"/customers/{shop.profile('bob')}/household").text
     found = support.post("/customers/", q="ann@example.com")
     assert (found.status_code, found.location) == (302, f"/customers/{ann}?found=email")
-    assert json.loads(web.desk("admin").get(f"/customers/{ann}/export").text)["state"] == []
+    shop.store.set(keys.used(ann), b"\xc1none")
+    exported = json.loads(web.desk("admin").get(f"/customers/{ann}/export").text)
+    assert exported["state"] == []
+    assert exported["hot_store"] == [{"key": keys.used(ann), "holds": None}]
 
     shop.people("ann", city="Bonn")
     assert "As a customer" in support.get(f"/customers/{ann}").text

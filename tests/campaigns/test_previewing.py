@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from base import keys
 from campaigns import offers, publish
 from tests.campaigns.living import Living
 from tests.campaigns.shop import MANAGER
@@ -204,7 +205,8 @@ SITUATIONS: Mapping[str, Callable[[Living, Story], object]] = {
     "withdrawn": lambda life, made: switch(life, made, publish.withdraw_offer, made.discount),
     "published anew": republish,
     "tracking withdrawn": withdraw_tracking,
-    "state lost": lambda life, made: life.world.store.delete(f"{{{made.mail().token.profile}}}:state"),
+    "state lost": lambda life, made: life.world.store.delete(keys.state(made.mail().token.profile)),
+    "state damaged": lambda life, made: life.world.store.set(keys.state(made.mail().token.profile), b"\xc1none"),
 }
 
 
