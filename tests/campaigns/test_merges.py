@@ -115,7 +115,9 @@ def test_it_shows_a_merge_with_its_evidence_and_undoes_it(shop: Shop, web: Web) 
     page = support.get(f"/customers/{bob}/merges").text
     assert "Somebody said that the people who share it are not one." in page
     assert admin.post(f"/customers/{bob}/merges", chosen=str(ann)).status_code == 302
-    assert "by hand, by A Person" in support.get(f"/customers/{ann}/merges").text
+    page = support.get(f"/customers/{ann}/merges").text
+    assert "by hand, by A Person" in page
+    assert "Only a person joins them again" not in page, "they are one again, and nobody says otherwise"
     for wrong, words in (
         ({"other": ""}, "type a customer number"), ({"other": str(bob)}, "is the same customer"),
         ({"other": "999"}, "names nobody we know"), ({"chosen": str(bob)}, "is the same customer"),
