@@ -217,7 +217,7 @@ def _compared(
         return {"not": rule} if comparison == "not" else rule
     if condition.kind == "text":
         raise InvalidInput(f"row {number + 1}", "asks for a word: choose is, is not, is known or is not known")
-    value = _number(typed_value, number)
+    value = _number(typed_value.removesuffix("%").rstrip() if condition.kind == "share" else typed_value, number)
     if condition.kind == "share":
         if value > 100:
             raise InvalidInput(f"row {number + 1}", "needs a percentage from 0 to 100")

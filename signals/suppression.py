@@ -92,11 +92,6 @@ def unsubscribe_address(session: Session, hashed: bytes, at: datetime) -> None:
     session.execute(_UNSUBSCRIBE, {"hash": hashed, "reason": UNSUBSCRIBED, "at": at})
 
 
-def is_suppressed(session: Session, hash_key: bytes, address: str) -> bool:
-    """Whether an address is on the list. Raises InvalidInput when it is no address."""
-    return session.get(Suppression, address_hash(hash_key, address)) is not None
-
-
 def lift(session: Session, hashed: bytes, now: datetime, *, by: str, why: str) -> str:
     """Take an address off the list, because a person says so; the reason it was there for.
 

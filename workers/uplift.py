@@ -79,23 +79,6 @@ def qini(scores: Array, shown: Flags, outcomes: Array, weights: Array | None = N
     return _area(shown[order].astype(np.float64), outcomes[order], None if weights is None else weights[order])
 
 
-def qini_difference(
-    ours: Array, theirs: Array, shown: Flags, outcomes: Array, seed: int = 0, draws: int = DRAWS
-) -> Interval:
-    """How much more one ranking's Qini is than another's on the same people, with a bootstrap interval over people."""
-    random = np.random.default_rng(seed)
-    orders = [np.argsort(-scores, kind="stable") for scores in (ours, theirs)]
-    treated = shown.astype(np.float64)
-    found = np.empty(draws)
-    for draw in range(draws):
-        # How often each person is drawn, so that both rankings see the same people and nothing is sorted again.
-        times = np.bincount(random.integers(0, len(outcomes), len(outcomes)), minlength=len(outcomes)).astype(float)
-        areas = [_area(treated[order], outcomes[order], times[order]) for order in orders]
-        found[draw] = areas[0] - areas[1]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(qini(ours, shown, outcomes) - qini(theirs, shown, outcomes), float(low), float(high))
-
-
 def qini_interval(
     scores: Array, shown: Flags, outcomes: Array, weights: Array, people: Whole, alpha: float, draws: int = DRAWS
 ) -> Interval:

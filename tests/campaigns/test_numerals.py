@@ -77,3 +77,11 @@ def test_a_page_says_how_to_write_it(web: Web) -> None:
     refused = desk.post("/scores/guard", margin="40", contact="1,000", **{"return": "5"})
     assert refused.status_code == 400
     assert "1,000 can be read in two ways: write 1000, or 1.000 if decimals are meant" in refused.text
+
+
+@pytest.mark.parametrize("typed", ["30", "30%", " 30 % ", "30.0"])
+def test_a_percentage_may_be_typed_with_its_sign(typed: str) -> None:
+    row = {"match": "all", "condition-0": "churn", "comparison-0": ">=", "value-0": typed}
+    assert ruleform.read(row) == {"all": [{"field": "score", "name": "churn", "op": ">=", "value": 0.3}]}
+    with pytest.raises(InvalidInput, match="needs a number for the value"):
+        ruleform.read(row | {"condition-0": "orders", "value-0": "30%"})

@@ -16,7 +16,7 @@ from base.clock import SteppedClock
 from base.db import Sessions
 from base.settings import Settings
 from base.stores import Store
-from signals.identity import IdentifierType, value_hash
+from signals.identity import IdentifierType, address_hash, value_hash
 from signals.intake import Intake, take
 from signals.moments import today_of
 from signals.products import FeedReport, Telling, take_products
@@ -24,6 +24,7 @@ from signals.reading import Outcome
 from signals.rebuild import RebuildReport, rebuild
 from signals.sources import Sender, SourceKind, create_source, sender
 from signals.state import EDITION, EDITION_MARK, ProfileState, decode
+from signals.suppression import Suppression
 from tests.opening import opened
 from tests.serving import Serve
 
@@ -139,6 +140,11 @@ class Desk:
         """The rows of a query, with what is sealed in them opened."""
         with self.sessions.begin() as session:
             return opened(session.execute(text(sql), values))
+
+    def is_suppressed(self, address: str) -> bool:
+        """Whether an address must get no mail."""
+        with self.sessions.begin() as session:
+            return session.get(Suppression, address_hash(self.intake.hash_key, address)) is not None
 
     def root(self, kind: str, value: str) -> int:
         """The root profile of an identifier."""

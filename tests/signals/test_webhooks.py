@@ -27,7 +27,6 @@ from base.returnpath import ReturnPaths
 from base.settings import Settings
 from signals.app import create_app
 from signals.sns import FAILED_SECONDS, FETCHES_AT_ONCE, MAX_FAILED, Sns
-from signals.suppression import is_suppressed
 from signals.webhooks import Webhooks
 from tests.signals.sending import NOW, Desk, clocked
 
@@ -47,8 +46,7 @@ class Hooks:
     fetched: list[str] = field(default_factory=list)
 
     def suppressed(self, name: str) -> bool:
-        with self.desk.sessions.begin() as session:
-            return is_suppressed(session, self.desk.intake.hash_key, f"{name}@example.com")
+        return self.desk.is_suppressed(f"{name}@example.com")
 
     def tallies(self) -> dict[tuple[str, str], int]:
         rows = self.desk.rows("SELECT via, outcome, number FROM mail_report_tally")
