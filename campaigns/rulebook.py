@@ -12,6 +12,8 @@ from base.errors import InvalidInput
 from campaigns.models.campaign import Segment
 from signals import rules
 from signals.catalog import Category
+from signals.rulejson import below, whole
+from signals.rules import MOST_SEGMENT
 
 MAX_NESTING: Final = 5
 """Segments inside segments; a circle is found long before."""
@@ -34,9 +36,9 @@ def check(session: Session, rule: Mapping[str, Any], where: Where, field: str) -
 
     Opens ask a person's state of which segments they are in, so for them segments are looked up but stay as they are.
     """
-    whole = expanded(session, rule, field)
+    meant = expanded(session, rule, field)
     try:
-        return rules.parse(whole if where == "audience" else dict(rule), categories(session), where=where)
+        return rules.parse(meant if where == "audience" else dict(rule), categories(session), where=where)
     except InvalidInput as error:
         path = f"{field}.{error.field}" if error.field else field
         raise InvalidInput(path, error.message) from None
@@ -56,26 +58,30 @@ def expanded(session: Session, rule: Mapping[str, Any], field: str = "audience")
     return _expanded(session, dict(rule), field, ())
 
 
-def _expanded(session: Session, node: dict[str, Any], field: str, within: tuple[int, ...]) -> dict[str, Any]:
+def _expanded(session: Session, node: dict[str, Any], path: str, within: tuple[int, ...]) -> dict[str, Any]:
+    """The node at this path; all that is within a segment is at the path of that segment."""
     if "segment" in node:
-        return _segment(session, node["segment"], field, within)
+        return _segment(session, node["segment"], path if within else below(path, "segment"), within)
     result = dict(node)
     for name in ("all", "any"):
         if isinstance(node.get(name), list):
             result[name] = [
-                _expanded(session, child, field, within) if isinstance(child, dict) else child for child in node[name]
+                _expanded(session, child, path if within else f"{below(path, name)}[{index}]", within)
+                if isinstance(child, dict)
+                else child
+                for index, child in enumerate(node[name])
             ]
     if isinstance(node.get("not"), dict):
-        result["not"] = _expanded(session, node["not"], field, within)
+        result["not"] = _expanded(session, node["not"], path if within else below(path, "not"), within)
     return result
 
 
-def _segment(session: Session, segment_id: object, field: str, within: tuple[int, ...]) -> dict[str, Any]:
-    found = session.get(Segment, segment_id) if isinstance(segment_id, int) else None
+def _segment(session: Session, number: object, path: str, within: tuple[int, ...]) -> dict[str, Any]:
+    found = session.get(Segment, whole(number, path, 1, MOST_SEGMENT))
     if found is None:
-        raise InvalidInput(field, f"names the segment {segment_id}, which there is not")
+        raise InvalidInput(path, f"names the segment {number}, which there is not")
     if found.id in within:
-        raise InvalidInput(field, f"the segment {found.name} contains itself")
+        raise InvalidInput(path, f"the segment {found.name} contains itself")
     if len(within) >= MAX_NESTING:
-        raise InvalidInput(field, f"has segments within segments more than {MAX_NESTING} deep")
-    return _expanded(session, dict(found.rule), field, (*within, found.id))
+        raise InvalidInput(path, f"has segments within segments more than {MAX_NESTING} deep")
+    return _expanded(session, dict(found.rule), path, (*within, found.id))

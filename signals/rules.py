@@ -31,6 +31,7 @@ __all__ = ["Node", "Rule", "RuleFacts", "compile_python", "parse"]
 MAX_DEPTH: Final = 12
 MAX_NODES: Final = 200
 MAX_LIST: Final = 100
+MOST_SEGMENT: Final = 2**31 - 1
 UNKEPT: Final = "is not kept with what is known of a person, so no rule can ask for it, nor whether it is there"
 Where = Literal["audience", "eligibility"]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "missing", "present"]
@@ -208,7 +209,7 @@ class _Reader:
 
     def segment(self, raw: Mapping[str, object], path: str, depth: int) -> Node:
         only(raw, {"segment"}, path)
-        return InSegment(whole(raw["segment"], below(path, "segment"), 1, 2**31 - 1))
+        return InSegment(whole(raw["segment"], below(path, "segment"), 1, MOST_SEGMENT))
 
     def event(self, raw: Mapping[str, object], path: str, depth: int) -> Node:
         if self.where != "audience":

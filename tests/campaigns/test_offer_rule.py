@@ -147,7 +147,11 @@ def test_no_rule_of_an_offer_may_name_a_segment_that_there_is_not(shop: Shop) ->
     for layer in LAYERS:
         with pytest.raises(InvalidInput, match="names the segment 999, which there is not") as refused:
             shop.offer(**{layer: {"not": {"segment": 999}}})
-        assert refused.value.field == layer
+        assert refused.value.field == f"{layer}.not.segment"
+        for number in (0, -1, 2**31, 2**80, True, "7", 7.0, None):
+            with pytest.raises(InvalidInput, match="must be a whole number from 1 to 2147483647") as refused:
+                shop.offer(**{layer: {"any": [BOUGHT, {"segment": number}]}})
+            assert refused.value.field == f"{layer}.any[1].segment"
 
 
 def test_it_counts_by_the_rows_what_opens_would_ask(shop: Shop, web: Web) -> None:
