@@ -126,11 +126,6 @@ class Rows:
         except InvalidInput:
             return False
 
-    @property
-    def wants_moment(self) -> bool:
-        """Whether the plan wants a moment of each row."""
-        return self._when is not None
-
     def is_told_apart(self, row: Mapping[str, Any]) -> bool:
         """Whether a row says its moment or its messageId, as every row of a file does."""
         return any(row.get(name) for name in self._apart)
@@ -224,7 +219,6 @@ def from_csv(
                 row = next(reader, None)
             except csv.Error as error:
                 # Whom it is about is not known, so it is not kept: the line says where it stands.
-                lines.give_back()
                 yield BadRow("", lines.fault(error), b"")
                 is_below = True
                 continue
@@ -232,17 +226,19 @@ def from_csv(
                 return
             told = dict(zip(head, row, strict=False))
             is_below = is_below and len(row) < len(head) and not rows.is_told_apart(told)
-            if len(row) > len(head):
-                is_below = rows.wants_moment and lines.give_back()
-                yield BadRow("", f"the row has {len(row)} fields, the first line names {len(head)}", b"")
-            elif lines.began_with_row() and not rows.says_when(told):
-                is_below = lines.give_back()
-                yield BadRow("", lines.fault(), b"")
+            if lines.are_rows:
+                yield BadRow("", lines.either(), b"")
+                is_below = True
+            elif len(row) > len(head):
+                fault = f"the row has {len(row)} fields, the first line names {len(head)}"
+                yield BadRow("", lines.named(fault), b"")
+                is_below = lines.are_several
             elif row and is_below:
                 fault = f"this is part of a row, in line {lines.began} below a quotation mark that closes no field"
-                yield BadRow("", fault, b"")
+                yield BadRow("", lines.named(fault), b"")
             elif row:
-                yield called(rows, told)
+                call = called(rows, told)
+                yield call if isinstance(call, bytes) else BadRow(call.field, lines.named(call.message), call.body)
     except csv.Error as error:
         raise InvalidInput("", f"is not CSV in line {reader.line_num}: {error}") from None
     except UnicodeError:
