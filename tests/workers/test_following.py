@@ -45,6 +45,24 @@ def test_it_puts_a_withdrawal_into_effect(opens: Opens, form: dict[str, str], pu
     assert (row.profile_id, row.purpose, wording) == (profile, purpose, b"link in a mail")
 
 
+@pytest.mark.parametrize("key", ["used", "cap"])
+def test_a_key_of_another_kind_keeps_no_withdrawal_waiting(opens: Opens, key: str) -> None:
+    mails = opens.send("ann", "bob", "cara", discount={"cap_total": 10})
+    shop, ann, cara = opens.shop, mails["ann"], mails["cara"]
+    join(shop.intake, ann.token.profile, mails["bob"].token.profile, shop.now, by="x")
+    name = keys.used(ann.token.profile) if key == "used" else keys.cap(opens.discount)
+    opens.look(ann)
+    opens.client.post(cara.unsubscribe, data={"List-Unsubscribe": "One-Click"})
+    shop.store.delete(name)
+    shop.store.rpush(name, "x")
+    opens.record()
+    assert consent(opens, cara.token.profile, "email") is False
+    assert opens.count("decision") == 1
+    if key == "used":
+        assert opens.used(ann).offer(opens.discount).count == 1
+        assert opens.used(mails["bob"]).offer(opens.discount).count == 1
+
+
 def test_it_tells_a_withdrawal_once_however_often_it_comes(opens: Opens) -> None:
     mail = opens.send("ann")["ann"]
     made = ConsentRecord(
