@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from base import keys
+from campaigns.campaigns import SlotChoice
 from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.record import ConsentRecord
@@ -61,6 +62,20 @@ def test_a_key_of_another_kind_keeps_no_withdrawal_waiting(opens: Opens, key: st
     if key == "used":
         assert opens.used(ann).offer(opens.discount).count == 1
         assert opens.used(mails["bob"]).offer(opens.discount).count == 1
+
+
+@pytest.mark.parametrize("is_hash", [True, False])
+def test_mails_leave_though_a_cap_is_none(opens: Opens, is_hash: bool) -> None:
+    opens.send("ann", discount={"cap_total": 10})
+    store, cap = opens.shop.store, keys.cap(opens.discount)
+    if is_hash:
+        store.hset(cap, "left", "abc")
+    else:
+        store.delete(cap)
+        store.rpush(cap, "x")
+    hero = SlotChoice(slot=0, default=opens.default, offers=[opens.discount])
+    opens.send_campaign(slots=[hero, SlotChoice(slot=1, default=opens.default)])
+    assert opens.count("delivery") == len(opens.relay.mails) == 2
 
 
 def test_it_tells_a_withdrawal_once_however_often_it_comes(opens: Opens) -> None:
