@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from redis import ResponseError
 
 from base import keys
+from base.errors import Unavailable
 from campaigns.campaigns import SlotChoice
 from campaigns.erasure import erase_person, finish_erasures
 from render import agree
@@ -17,6 +19,7 @@ from signals.joining import join
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.products import take_products
+from signals.publishing import HOT_STORE
 from signals.sources import create_source, sender
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
@@ -62,6 +65,24 @@ def test_a_key_of_another_kind_keeps_no_withdrawal_waiting(opens: Opens, key: st
     if key == "used":
         assert opens.used(ann).offer(opens.discount).count == 1
         assert opens.used(mails["bob"]).offer(opens.discount).count == 1
+
+
+def test_a_state_that_is_refused_keeps_no_other_withdrawal_waiting(
+    opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = opens.send("ann", "bob").values()
+    withdraw = opens.following.withdraw
+
+    def refused(record: ConsentRecord) -> None:
+        if record.profile == ann.token.profile:
+            raise Unavailable(HOT_STORE) from ResponseError("WRONGTYPE of a key")
+        withdraw(record)
+
+    monkeypatch.setattr(opens.following, "withdraw", refused)
+    for mail in (ann, bob):
+        opens.client.post(mail.unsubscribe, data={"List-Unsubscribe": "One-Click"})
+    opens.record()
+    assert [consent(opens, mail.token.profile, "email") for mail in (ann, bob)] == [True, False]
 
 
 @pytest.mark.parametrize("is_hash", [True, False])
