@@ -13,7 +13,7 @@ from redis import RedisError, ResponseError
 
 from base import keys
 from base.clock import monotonic, pause
-from base.stores import Store, ask_each, is_clustered
+from base.stores import NOT_TO_BE_READ, Store, ask_each, is_clustered
 
 POLL_SECONDS: Final = 0.05
 REST_SECONDS: Final = 2.0
@@ -111,14 +111,22 @@ class RecordStreams:
 
     def newest(self) -> dict[str, bytes]:
         """The id of each stream's last entry, b"" of one without any; those of a node that is away are left out."""
-        lasts = ask_each(self._store, self.names, lambda pipe, name: pipe.xrevrange(name, count=1))
+        lasts = self._told(self.names, lambda pipe, name: pipe.xrevrange(name, count=1))
         return {name: last[0][0] if last else b"" for name, last in lasts.items()}
 
     def holding(self, newest: Mapping[str, bytes]) -> dict[str, bool]:
         """Whether streams still hold anything up to these entries; those of a node that is away are left out."""
         asked = [name for name, last in newest.items() if last]
-        held = ask_each(self._store, asked, lambda pipe, name: pipe.xrange(name, "-", newest[name], count=1))
+        held = self._told(asked, lambda pipe, name: pipe.xrange(name, "-", newest[name], count=1))
         return {name: bool(held[name]) if last else False for name, last in newest.items() if name in held or not last}
+
+    def _told(self, names: Sequence[str], ask: Callable[[Any, str], object]) -> dict[str, Any]:
+        """As `ask_each`; what is no stream is left out as well, and raises where there is nothing else."""
+        told = ask_each(self._store, names, ask)
+        streams = {name: entries for name, entries in told.items() if entries is not NOT_TO_BE_READ}
+        if told and not streams:
+            raise ResponseError("no record stream is one")
+        return streams
 
     def _taken(self, group: str, consumer: str, count: int) -> list[Entry]:
         # Few streams of a cluster are written at a time, about one a node; should all hold something, it is not much.

@@ -20,6 +20,7 @@ from redis.exceptions import (
     ClusterDownError,
     ConnectionError,
     RedisClusterException,
+    ResponseError,
     TimeoutError,
     TryAgainError,
 )
@@ -33,6 +34,7 @@ LOOK_SECONDS: Final = 1.0
 """The map is read anew for a lost node at most so often."""
 _ELSEWHERE: Final = (AskError, TryAgainError, ClusterDownError)
 """Answers that the cluster client is to follow; MovedError is an AskError."""
+_OF_ANOTHER_KIND: Final = "WRONGTYPE"
 _Commands: Any = CoreCommands
 """GET and its like, each by `execute_command`. redis-py's types know them for its own clients only."""
 
@@ -72,12 +74,19 @@ class StoreCluster(_Commands):  # type: ignore[misc]
         return Flight(self)
 
     def mget(self, keys: Any, *args: Any) -> list[Any]:
-        """Values of any keys, in their order. Raises redis.RedisError when one could not be asked for."""
+        """Values of any keys, in their order, None for a key of another kind.
+
+        Raises redis.RedisError when one could not be asked for.
+        """
         names = [keys, *args] if isinstance(keys, str | bytes) else [*keys, *args]
         flight = self.pipeline()
         for name in names:
             flight.get(name)
-        return flight.execute()
+        values = [None if is_of_another_kind(answer) else answer for answer in flight.execute(raise_on_error=False)]
+        for value in values:
+            if isinstance(value, Exception):
+                raise value
+        return values
 
     def delete(self, *names: Any) -> int:
         """Delete any keys; how many there were."""
@@ -298,6 +307,11 @@ class Flight(_Commands):  # type: ignore[misc]
             return self._cluster.execute_command(*args, **options)
         except RedisError as error:
             return error
+
+
+def is_of_another_kind(answer: object) -> bool:
+    """Whether an answer says that what is under the key is not of the kind that the command works on."""
+    return isinstance(answer, ResponseError) and str(answer).startswith(_OF_ANOTHER_KIND)
 
 
 def _key_of(args: tuple[Any, ...]) -> Any:

@@ -9,8 +9,9 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from base.logs import logger
 from base.storeaddress import cluster_address, is_cluster
-from base.storecluster import StoreCluster
+from base.storecluster import StoreCluster, is_of_another_kind
 
 Store = Redis
 """One server, or a cluster with the face of one (`is_clustered`)."""
@@ -18,6 +19,8 @@ Store = Redis
 CONNECT_SECONDS = 0.5
 REPLY_SECONDS = 2.0
 MAX_CONNECTIONS = 64
+NOT_TO_BE_READ = b""
+"""What there is under a key of another kind: something, and nothing that anybody wrote there who may."""
 
 _SCHEMES = {"valkey": "redis", "valkeys": "rediss"}
 
@@ -110,18 +113,23 @@ def answers(store: Store) -> bool:
 def ask_each(store: Store, names: Sequence[str], ask: Callable[[Any, str], object]) -> dict[str, Any]:
     """The answers about keys, one command each; those of a cluster's node that is away are left out.
 
-    Raises redis.RedisError when nothing at all could be asked.
+    Of a key of another kind than the command works on it is NOT_TO_BE_READ, and the log names the key. Raises
+    redis.RedisError when nothing at all could be asked, and of one server for any other refusal.
     """
     if not names:
         return {}
     with store.pipeline(transaction=False) as pipe:
         for name in names:
             ask(pipe, name)
-        answers = dict(zip(names, pipe.execute(raise_on_error=not is_clustered(store)), strict=True))
-    said = {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
-    if not said:
-        raise next(iter(answers.values()))
-    return said
+        answers = dict(zip(names, pipe.execute(raise_on_error=False), strict=True))
+    for name, answer in answers.items():
+        if is_of_another_kind(answer):
+            logger(__name__).warning("a key of the hot store is of another kind", key=name)
+            answers[name] = NOT_TO_BE_READ
+    failed = [answer for answer in answers.values() if isinstance(answer, Exception)]
+    if failed and (not is_clustered(store) or len(failed) == len(answers)):
+        raise failed[0]
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
 
 
 def _lost(store: Store, name: str) -> None:

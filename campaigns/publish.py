@@ -178,7 +178,8 @@ def restore_offer(session: Session, store: Store, campaign_id: int, offer_id: in
 
 
 def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
-    """Write every live key that differs from the database, and plans that are gone; returns how many were written.
+    """Write every live key that differs from the database, and plans that are gone or not as long as they should be;
+    returns how many were written.
 
     A campaign whose key differs is locked and read again before it is written: somebody may have switched it off since,
     and been told so. A plan whose blob is missing is left out with a log line, and so is what a cluster's lost node
@@ -198,16 +199,38 @@ def refresh(session: Session, store: Store, blobs: FolderBlobs) -> int:
         session.refresh(row, with_for_update=True)
         stale[keys.live(row.id)] = render_plan.encode_live(live(row, learnt))
     named = {name: row.id for row in rows for name in (row.plan_hash, row.next_plan_hash) if name is not None}
-    there = ask_each(store, [keys.plan(name) for name in named], lambda pipe, name: pipe.exists(name))
+    published = session.execute(select(Plan.hash, Plan.size).where(Plan.hash.in_(list(named))))
+    sizes = {plan.hash: plan.size for plan in published}
+    lengths = ask_each(store, [keys.plan(name) for name in named], lambda pipe, name: pipe.strlen(name))
     for name, campaign_id in named.items():
-        if there.get(keys.plan(name)) == 0:
-            try:
-                stale[keys.plan(name)] = blobs.get(name)
-            except NotFound:
-                _log.error("a published plan is missing from the blobs", campaign=campaign_id, plan=name)
+        if lengths.get(keys.plan(name), sizes.get(name)) != sizes.get(name):
+            data = _plan_of(blobs, name, campaign_id)
+            stale |= {keys.plan(name): data} if data is not None else {}
     for key, data in stale.items():
         store.set(key, data)
     return len(stale)
+
+
+def restore_plan(session: Session, store: Store, blobs: FolderBlobs, digest: str) -> bool:
+    """Write a published plan where what is under its key is anything else; whether that was so.
+
+    `refresh` looks at its length alone. A plan whose blob is missing is left out as there. Raises redis.RedisError.
+    """
+    row = session.get(Plan, digest)
+    data = _plan_of(blobs, digest, row.campaign_id) if row is not None else None
+    name = keys.plan(digest)
+    if data is None or ask_each(store, [name], lambda pipe, name: pipe.get(name))[name] == data:
+        return False
+    store.set(name, data)
+    return True
+
+
+def _plan_of(blobs: FolderBlobs, digest: str, campaign_id: int) -> bytes | None:
+    try:
+        return blobs.get(digest)
+    except NotFound:
+        _log.error("a published plan is missing from the blobs", campaign=campaign_id, plan=digest)
+        return None
 
 
 def switch(

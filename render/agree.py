@@ -10,21 +10,25 @@ anything is written.
 `cap:<offer>` is a hash: `left`, the balance, `total`, out of how many, and a field for every reservation,
 `<profile>.<delivery>.<open number>.<minute it began>`, holding when it was made (Unix ms) or 0 once its record was
 stored. Publishing creates and changes it; a reservation with a time older than a minute has lost its open and is
-released by the recorder (`stale_reservations`, `release`).
+released by the recorder (`stale_reservations`, `release`). A key whose `left` is no whole number is no cap, whatever
+else it is: lost, as an absent one is, until `open_cap` takes its place.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple, cast
 
 import hiredis
+from redis import ResponseError
 
 from base import keys
 from base.errors import Unavailable
 from base.ids import Delivery
+from base.storecluster import is_of_another_kind
 from base.stores import Store
 from render.record import STREAM_FIELD
 from render.wire import NOT_LOCAL, Command, Hot
@@ -32,10 +36,14 @@ from render.wire import NOT_LOCAL, Command, Hot
 SHOWN_DAYS: Final = 60
 """A shown key is kept this long after its last write; the plan's lifetime says how long it must be there."""
 STALE_RESERVATION_MS: Final = 60_000
+PROFILE_DIGITS: Final = 18
 MINUTE_MS: Final = 60_000
 Guard = Literal["same", "alive"]
 _LEFT: Final = b"left"
 _TOTAL: Final = b"total"
+_NUMBER: Final = re.compile(rb"0|-?[1-9][0-9]*")
+_MOST: Final = 15
+"""Characters of a number in a cap: Lua knows so many digits exactly."""
 
 
 class Script:
@@ -51,7 +59,8 @@ class Script:
 
 
 # A state is a MessagePack array whose fourth entry says that the person was erased; nine bytes with its edition come
-# before it (signals/state.py). The script reads no further: Valkey's own reader does not know all of MessagePack.
+# before it (signals/state.py). The script reads no further: Valkey's own reader does not know all of MessagePack. What
+# is no string under one of the keys is nothing, as the MGET had it that the open was decided on.
 _WRITE: Final = Script("""#!lua flags=allow-cross-slot-keys
 local function erased(state)
   if state == '' then return false end
@@ -60,9 +69,11 @@ local function erased(state)
   local known, _, _, _, _, erased = pcall(cmsgpack.unpack_limit, state, 4, start)
   return known and erased == true
 end
-local shown = redis.call('GET', KEYS[1]) or ''
-local used = redis.call('GET', KEYS[2]) or ''
-local state = redis.call('GET', KEYS[3]) or ''
+local function held(key)
+  local data = redis.pcall('GET', key)
+  return type(data) == 'string' and data or ''
+end
+local shown, used, state = held(KEYS[1]), held(KEYS[2]), held(KEYS[3])
 local same = shown == ARGV[1] and (ARGV[4] == '' or used == ARGV[2])
 if same and ARGV[5] == 'alive' then
   same = not erased(state)
@@ -76,38 +87,51 @@ if ARGV[4] ~= '' then redis.call('SET', KEYS[2], ARGV[4]) end
 return 1
 """)
 
-_RESERVE: Final = Script("""
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
-local left = redis.call('HGET', KEYS[1], 'left')
+_WHOLE: Final = f"""
+local function whole(name)
+  local told = redis.pcall('HGET', KEYS[1], name)
+  if type(told) ~= 'string' or #told > {_MOST} then return nil end
+  if told ~= '0' and not string.match(told, '^%-?[1-9][0-9]*$') then return nil end
+  return tonumber(told)
+end
+"""
+"""`whole_number` of a field, for scripts; nothing of a key that is no hash."""
+
+_RESERVE: Final = Script(f"""{_WHOLE}
+local left = whole('left')
 if not left then return -1 end
-if tonumber(left) <= 0 then return 0 end
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
+if left <= 0 then return 0 end
 redis.call('HINCRBY', KEYS[1], 'left', -1)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """)
 
-_RELEASE: Final = Script("""
+_RELEASE: Final = Script(f"""{_WHOLE}
+if not whole('left') then return 0 end
 if redis.call('HDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
 redis.call('HINCRBY', KEYS[1], 'left', 1)
 return 1
 """)
 
 _PUT_USED: Final = Script("""
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+local held = redis.pcall('GET', KEYS[1])
+if (type(held) == 'string' and held or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """)
 
-_OPEN_CAP: Final = Script("""
-if redis.call('HEXISTS', KEYS[1], 'left') == 1 then return 0 end
+_OPEN_CAP: Final = Script(f"""{_WHOLE}
+if whole('left') then return 0 end
+redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'left', ARGV[1] - ARGV[2], 'total', ARGV[1])
 return 1
 """)
 
-_CHANGE_CAP: Final = Script("""
-local left = redis.call('HGET', KEYS[1], 'left')
+_CHANGE_CAP: Final = Script(f"""{_WHOLE}
+local left = whole('left')
 if not left then return -1 end
-local total = redis.call('HGET', KEYS[1], 'total') or ARGV[2]
+local total = whole('total') or ARGV[2]
 redis.call('HSET', KEYS[1], 'left', left + ARGV[1] - total, 'total', ARGV[1])
 return 1
 """)
@@ -149,7 +173,7 @@ class Change(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """Which total caps were taken and which refused; `lost` had no cap key, which must exist."""
+    """Which total caps were taken and which refused; `lost` had no cap under its key, which must exist."""
 
     taken: tuple[int, ...]
     refused: tuple[int, ...]
@@ -257,21 +281,32 @@ def reservation(delivery_name: str, profile: int, open_number: int, began_ms: in
 def reserved_by(name: str) -> int:
     """Whose open a reservation's name tells of; 0 where it tells of nobody's."""
     profile = name.partition(".")[0]
-    return int(profile) if profile.isdigit() else 0
+    return int(profile) if profile.isdigit() and len(profile) <= PROFILE_DIGITS else 0
+
+
+def whole_number(told: bytes | None) -> int | None:
+    """A balance, a total or a reservation's time as the store writes them; None for anything else, and for nothing."""
+    return int(told) if told is not None and len(told) <= _MOST and _NUMBER.fullmatch(told) else None
 
 
 def put_used(store: Store, profile: int, read: bytes | None, used: bytes) -> bool:
-    """Write a profile's used key if it still holds what was read; False if not: an open came in between."""
+    """Write a profile's used key if it still holds what was read; False if not: an open came in between.
+
+    A key of another kind holds nothing.
+    """
     return bool(store.eval(_PUT_USED.text, 1, keys.used(profile), read or b"", used))
 
 
 def open_cap(store: Store, offer: int, total: int, taken: int = 0) -> bool:
-    """Create an offer's cap, of which `taken` are gone already; False if there is one, which is left alone."""
+    """Create an offer's cap, of which `taken` are gone already; False if there is one, which is left alone.
+
+    What is none gives way to it, with the reservations in it.
+    """
     return bool(store.eval(_OPEN_CAP.text, 1, keys.cap(offer), total, taken))
 
 
 def change_cap(store: Store, offer: int, total: int, before: int) -> int | None:
-    """Change an open cap's total and return what is left; None when the key is absent: nothing is written then.
+    """Change an open cap's total and return what is left; None when there is no cap: nothing is written then.
 
     Doing it twice changes it once: the cap knows its total. `before` stands for it in a cap that does not.
     """
@@ -280,9 +315,13 @@ def change_cap(store: Store, offer: int, total: int, before: int) -> int | None:
 
 
 def balance(store: Store, offer: int) -> int | None:
-    """What is left of a cap; None when the key is absent."""
-    left = cast("bytes | None", store.hget(keys.cap(offer), _LEFT.decode()))
-    return None if left is None else int(left)
+    """What is left of a cap; None when there is none under its key. Raises redis.RedisError."""
+    try:
+        return whole_number(cast("bytes | None", store.hget(keys.cap(offer), _LEFT.decode())))
+    except ResponseError as error:
+        if not is_of_another_kind(error):
+            raise
+        return None
 
 
 def settle(store: Store, offer: int, name: str) -> None:
@@ -291,9 +330,10 @@ def settle(store: Store, offer: int, name: str) -> None:
 
 
 def stale_reservations(store: Store, offer: int, now_ms: int) -> Iterator[str]:
-    """The names of reservations that are older than a minute and not settled."""
-    for name, made in store.hscan_iter(keys.cap(offer), count=500):
-        if name not in (_LEFT, _TOTAL) and 0 < int(made) < now_ms - STALE_RESERVATION_MS:
+    """The names of reservations that are older than a minute and not settled; what is no reservation is passed over."""
+    for name, told in store.hscan_iter(keys.cap(offer), count=500):
+        made = whole_number(told) or 0
+        if name not in (_LEFT, _TOTAL) and name.isascii() and 0 < made < now_ms - STALE_RESERVATION_MS:
             yield name.decode()
 
 

@@ -162,7 +162,7 @@ def _routes(app: Flask, parts: Parts) -> None:
 
     @app.post("/u/<text>", provide_automatic_options=False)
     def leave(text: str) -> Response:
-        return _sent(withdraw(parts, text, request.environ, request.form))
+        return _sent(withdraw(parts, text, request.form))
 
     @app.post("/v1/decide")
     def decide() -> Response:

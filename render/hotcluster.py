@@ -22,7 +22,7 @@ from base.errors import Unavailable
 from base.slots import SLOTS, slot_of
 from base.storeaddress import MAX_NODES, ClusterAddress, Place, cluster_address, is_cluster
 from render.hostnames import Hostnames
-from render.wire import AWAY, NOT_LOCAL, PAUSE_SECONDS, REPLY_SECONDS, Command, Hot, HotStore, fly
+from render.wire import AWAY, NOT_LOCAL, PAUSE_SECONDS, REPLY_SECONDS, Command, Hot, HotStore, fly, is_nothing
 
 LOOK_SECONDS: Final = 1.0
 MAX_LOOKS: Final = 3
@@ -184,8 +184,10 @@ class HotCluster:
             if isinstance(answer, hiredis.ReplyError):
                 answer = self._followed(place, errand, answer, first)
                 if isinstance(answer, hiredis.ReplyError):
-                    refused = refused or answer
-                    continue
+                    if not is_nothing(errand.command, answer):
+                        refused = refused or answer
+                        continue
+                    answer = None
             _put(replies, errand, answer)
         if refused is not None:
             raise refused

@@ -23,7 +23,7 @@ from base import keys
 from base.clock import monotonic
 from base.errors import UNREADABLE, InvalidInput, Unavailable
 from base.ids import Delivery
-from render.agree import Names, Personal
+from render.agree import Names, Personal, whole_number
 from render.metrics import Metrics
 from render.model import Model
 from render.plan import Live, Plan, decode, decode_live
@@ -239,10 +239,12 @@ class Lookup:
             for offer, left in zip(plan.capped_ids, rest, strict=True):
                 if left is AWAY:
                     unread.append(f"cap:{offer}")
-                elif left is None:
+                    continue
+                balance = whole_number(left)
+                if balance is None:
                     missing.append(("cap", str(offer)))
                 else:
-                    caps[offer] = int(left)
+                    caps[offer] = balance
         return Running(
             campaign, live, plan, digest, products, product_bytes, caps, tuple(missing), monotonic(),
             unread=frozenset(unread),

@@ -15,10 +15,12 @@ from werkzeug.datastructures import MultiDict
 
 from base.clock import monotonic
 from base.errors import BadToken
+from base.logs import logger
 from base.tokens import Purpose
 from render.notice import not_found, notice, try_again
 from render.open import Environ, fetch_of
 from render.parts import Parts
+from render.plan import Plan
 from render.record import THIS_CHANNEL, ConsentRecord
 from render.respond import Answer
 from signals.contents import MESSAGES, PURPOSES
@@ -70,18 +72,20 @@ def show_page(parts: Parts, text: str, environ: Environ) -> Answer:
         parts.metrics.count("forged")
         return not_found()
     fetch = fetch_of(parts, token, "unsubscribe", environ, started)
-    texts = _texts(parts, fetch.token.campaign)
+    texts = _texts(_plan(parts, fetch.token.campaign))
     return _page(
         texts,
         f"<p>{escape(texts['question'])}</p>{_form(texts['channel'], texts['button'])}{_choices(texts)}",
     )
 
 
-def withdraw(parts: Parts, text: str, environ: Environ, form: MultiDict[str, str]) -> Answer:
+def withdraw(parts: Parts, text: str, form: MultiDict[str, str]) -> Answer:
     """Answer `POST /u/<token>`, from a mail provider's one-click or from the page: its button, or what was ticked.
 
     200 only once the withdrawal is safe; it is in effect within five seconds. 503 when it cannot be kept: providers
-    try again. Leaving by a test mail looks the same and withdraws nothing: whoever tries it is not the person.
+    try again. It hangs on the record alone: where nothing says by what channel the message came the recorder finds out,
+    and the page's words are chosen afterwards. Leaving by a test mail looks the same and withdraws nothing: whoever
+    tries it is not the person.
     """
     started = monotonic()
     try:
@@ -91,19 +95,18 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: MultiDict[str, str
         return not_found()
     if not token.profile:
         return not_found()
-    fetch = fetch_of(parts, token, "unsubscribe", environ, started)
     is_one_click = form.get("List-Unsubscribe", "").strip().lower() == "one-click"
     asked = set(form.getlist("purpose")[:MAX_ASKED])
-    texts = _texts(parts, token.campaign)
+    plan = _plan(parts, token.campaign)
     purposes: list[str] = [purpose for purpose in PURPOSES if purpose in asked]
     if is_one_click or not (purposes or "choices" in form):
-        purposes = [texts["channel"]]
+        purposes = [_channel(plan)]
     if token.delivery.is_test or not purposes:
-        return _done(texts, purposes)
+        return _done(parts, plan, purposes)
     made = tuple(
         ConsentRecord(
             id=secrets.token_hex(16),
-            at_ms=fetch.now_ms,
+            at_ms=unix_ms(parts.now()),
             profile=token.profile,
             campaign=token.campaign,
             occurrence=token.occurrence,
@@ -113,10 +116,10 @@ def withdraw(parts: Parts, text: str, environ: Environ, form: MultiDict[str, str
         )
         for purpose in purposes
     )
-    if not parts.recorder.accept(made, fetch.deadline):
+    if not parts.recorder.accept(made, started + parts.deadline_seconds):
         return try_again("Please try again", "This could not be saved. Please try again in a minute.")
     parts.metrics.count("unsubscribes", value=made[0].via)
-    return _done(texts, purposes)
+    return _done(parts, plan, purposes)
 
 
 def _offered(channel: str) -> list[str]:
@@ -124,7 +127,16 @@ def _offered(channel: str) -> list[str]:
     return [purpose for purpose in PURPOSES if purpose == channel or purpose not in MESSAGES]
 
 
-def _done(texts: Mapping[str, str], purposes: Sequence[str]) -> Answer:
+def _done(parts: Parts, plan: Plan | None, purposes: Sequence[str]) -> Answer:
+    """What was done, in the plan's words; in our own where those cannot be said, for it is done all the same."""
+    try:
+        return _told(_texts(plan), purposes)
+    except Exception as error:  # noqa: BLE001 - what fails in choosing words must not say that nothing was kept
+        _failed(parts, error)
+        return _told(_texts(None), [purpose for purpose in purposes if purpose in PURPOSES] or [THIS_CHANNEL])
+
+
+def _told(texts: Mapping[str, str], purposes: Sequence[str]) -> Answer:
     names = ["done" if purpose == "email" else f"{purpose}_done" for purpose in purposes] or ["nothing_done"]
     return _page(texts, "".join(f"<p>{escape(texts[name])}</p>" for name in names))
 
@@ -143,12 +155,29 @@ def _choices(texts: Mapping[str, str]) -> str:
     )
 
 
-def _texts(parts: Parts, campaign: int) -> dict[str, str]:
+def _plan(parts: Parts, campaign: int) -> Plan | None:
+    """The campaign's plan; None where it cannot be had. Never raises: nobody's leaving may hang on it."""
+    try:
+        running = parts.lookup.running(campaign, unix_ms(parts.now()))
+    except Exception as error:  # noqa: BLE001 - what it reads is stored elsewhere, and may be broken in any way
+        _failed(parts, error)
+        return None
+    return running.plan if running is not None else None
+
+
+def _failed(parts: Parts, error: Exception) -> None:
+    logger(__name__).error("the words of a page of leaving failed", error=type(error).__name__, exc_info=error)
+    parts.metrics.count("errors", value="other")
+
+
+def _channel(plan: Plan | None) -> str:
+    return plan.channel if plan is not None else THIS_CHANNEL
+
+
+def _texts(plan: Plan | None) -> dict[str, str]:
     """The page's texts: the plan's own where it has them; with its `sender`, its `locale` and its `channel`."""
-    running = parts.lookup.running(campaign, unix_ms(parts.now()))
-    plan = running.plan if running is not None else None
     brand = plan.brand if plan is not None else ""
-    channel = plan.channel if plan is not None else THIS_CHANNEL
+    channel = _channel(plan)
     written = {**_TEXTS, **_OTHER.get(channel, {}), **(plan.unsubscribe if plan is not None else {})}
     texts = {name: line.replace("{brand}", brand or "this sender") for name, line in written.items()}
     locale = plan.locale if plan is not None else "en"

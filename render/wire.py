@@ -115,6 +115,7 @@ AWAY: Final = object()
 """In the place of a reply that a cluster's node, being away, did not give (`Hot.gather`)."""
 
 
+_READS: Final = frozenset(("GET", "HGET"))
 NOT_LOCAL: Final = "non local key"
 """In what Valkey and Redis say of a script that names a key of another node."""
 
@@ -130,9 +131,10 @@ class Hot(Protocol):
     def call(self, *commands: Command, until: float | None = None) -> list[Any]:
         """The replies to commands sent in one flight, as bytes, int, list or None.
 
-        With `until` (monotonic seconds) they are waited for so long and no longer, and one that is late then says
-        nothing of the server. Raises Unavailable when a server that they concern is away or slow, hiredis.ReplyError
-        when one refuses a command. Commands may be sent twice, so they must bear being done twice.
+        What GET and HGET find under a key of another kind is None, as it is to MGET. With `until` (monotonic seconds)
+        they are waited for so long and no longer, and one that is late then says nothing of the server. Raises
+        Unavailable when a server that they concern is away or slow, hiredis.ReplyError when one refuses a command.
+        Commands may be sent twice, so they must bear being done twice.
         """
         ...
 
@@ -158,6 +160,11 @@ class Hot(Protocol):
     def close(self) -> None:
         """Close every thread's connections; nobody may be using one."""
         ...
+
+
+def is_nothing(command: Command, refusal: hiredis.ReplyError) -> bool:
+    """Whether what a command only wants to read is of another kind: nothing, to whoever reads."""
+    return command[0] in _READS and str(refusal).startswith("WRONGTYPE")
 
 
 class HotStore:
@@ -202,9 +209,11 @@ class HotStore:
                     replies = self._anew(commands, until or began + self._reply_seconds)
         if self._late or self._away_until:
             self._well()
-        for reply in replies:
+        for at, reply in enumerate(replies):
             if isinstance(reply, hiredis.ReplyError):
-                raise reply
+                if not is_nothing(commands[at], reply):
+                    raise reply
+                replies[at] = None
         return replies
 
     def gather(self, *commands: Command) -> list[Any]:

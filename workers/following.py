@@ -14,10 +14,13 @@ from redis import RedisError
 from redis.exceptions import OutOfMemoryError
 from sqlalchemy import select
 
+from base import keys
 from base.clock import monotonic
 from base.db import transaction
 from base.errors import Unavailable
 from base.ids import Delivery
+from base.logs import logger
+from base.storecluster import is_of_another_kind
 from base.stores import is_clustered
 from campaigns import chain, mailreports, messageevents, remainder
 from campaigns.channels import EMAIL
@@ -46,6 +49,7 @@ RESTART_SECONDS = 5.0
 TIE_SECONDS = 60.0
 """How often the chain grows: a proof tells every entry up to the end of a day."""
 RESERVATION_LIFE = timedelta(seconds=60)
+log = logger(__name__)
 
 
 class Following:
@@ -67,11 +71,12 @@ class Following:
         self._unsent: dict[Delivery, hindsight.Span] = {}
 
     def __call__(self, written: Written) -> None:
-        """Everything that a batch asks for. Raises Unavailable or redis.RedisError while a server is away."""
-        self._settle(written.reserved)
-        self._repairs.counts.told(written.counted)
+        """Everything that a batch asks for, first of all that withdrawals are in effect. Raises Unavailable or
+        redis.RedisError while a server is away."""
         for consent in written.consents:
             self._withdraw(consent)
+        self._settle(written.reserved)
+        self._repairs.counts.told(written.counted)
         self._look_back(hindsight.spans(written.told))
         if written.live_decisions:
             with transaction(self._parts.sessions) as session:
@@ -122,24 +127,28 @@ class Following:
 
     def _settle(self, reserved: Sequence[tuple[int, str]]) -> None:
         """Note that reservations have their record. `Repairs.free_reservations` does what a node's absence or a full
-        store prevents."""
+        store prevents; where there is no cap any more there is nothing to note."""
         for offer, name in reserved:
             try:
                 agree.settle(self._parts.store, offer, name)
             except RedisError as error:
-                if not (is_clustered(self._parts.store) or isinstance(error, OutOfMemoryError)):
+                if is_of_another_kind(error):
+                    log.warning("a cap is of another kind, nothing is noted in it", key=keys.cap(offer))
+                elif not (is_clustered(self._parts.store) or isinstance(error, OutOfMemoryError)):
                     raise
 
     def _withdraw(self, record: ConsentRecord) -> None:
-        """`withdraw`; where a cluster's node is away, or the store is full, the state is written when it can be, and
-        others need not wait. What is taken back is in effect in a full store too: no state says otherwise there."""
+        """`withdraw`; where a cluster's node is away, the store is full or will not have this one state, it is written
+        when it can be, and others need not wait. What is taken back is in effect in a full store too: no state says
+        otherwise there."""
         try:
             self.withdraw(record)
         except Unavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 if not record.granted:
                     self._drop(record.profile)
-            elif self._is_one_node(error):
+            elif self._is_one_node(error) or is_of_another_kind(error.__cause__):
+                log.warning("a state waits to be written", key=keys.state(record.profile))
                 self._restarts.missed()
             else:
                 raise

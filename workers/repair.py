@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
-from redis import RedisError
+from redis import RedisError, ResponseError
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ from base.db import Numbers, Sessions, transaction
 from base.errors import NotFound, Unavailable
 from base.ids import Delivery
 from base.logs import logger
+from base.storecluster import is_of_another_kind
 from base.stores import Store, is_clustered
 from campaigns import publish
 from campaigns.audit import PERSONAL_PURPOSE
@@ -48,6 +49,8 @@ from workers.counts import Counts
 MAX_DECISIONS: Final = 20_000
 PLANS_KEPT: Final = 64
 OFFERS_A_STEP: Final = 1_000
+OPEN_DIGITS: Final = 9
+"""Digits of the number of an open, and of a minute, at most."""
 _SHOWN: Final = text("""
     SELECT DISTINCT profile_id FROM decision
     WHERE profile_id = ANY(:profiles) AND lane = 'live' AND open_number > 0
@@ -98,20 +101,25 @@ class Repairs:
             try:
                 self._restore(what, name)
                 done += 1
-            except RedisError:
-                if not is_clustered(self._store):
-                    raise
-                # The node is away; of the others' records none must wait for it.
-            except Exception as error:  # noqa: BLE001 - what is stored is broken in ways that nobody can list
+            except Exception as error:
+                # What is stored is broken in ways that nobody can list.
+                if isinstance(error, RedisError) and not is_of_another_kind(error):
+                    if not is_clustered(self._store):
+                        raise
+                    # The node is away; of the others' records none must wait for it.
+                    continue
                 logger(__name__).error("a key was not restored", what=what, name=name, error=type(error).__name__)
         return done
 
     def _restore(self, what: str, name: int | str) -> None:
         if what == "state":
             self.restore_person(int(name))
-        elif what in ("live", "plan"):
+        elif what == "live":
             with transaction(self._sessions) as session:
                 publish.refresh(session, self._store, self._blobs)
+        elif what == "plan":
+            with transaction(self._sessions) as session:
+                publish.restore_plan(session, self._store, self._blobs, str(name))
         elif what == "product":
             restore_product(self._intake, str(name))
         elif what == "cap":
@@ -140,7 +148,7 @@ class Repairs:
         self._intake.publisher.write_states(states)
 
     def restore_cap(self, offer: int) -> None:
-        """Write an offer's balance where it is absent: its total less the showings on record, also expired ones."""
+        """Write an offer's cap where there is none: its total less the showings on record, also expired ones."""
         with transaction(self._sessions) as session:
             row = session.get(Offer, offer)
             if row is None or row.cap_opened is None:
@@ -166,7 +174,8 @@ class Repairs:
     def free_reservations(self, before: datetime, absent: Absent = NOBODY) -> int:
         """Give back total caps that were reserved before this moment by opens that left no record.
 
-        Those of people who are `absent`, and caps whose node of a cluster is away, are left for a later call.
+        Those of people who are `absent`, caps whose node of a cluster is away and what is no cap are left for a later
+        call.
         """
         freed = 0
         with transaction(self._sessions) as session:
@@ -174,6 +183,10 @@ class Repairs:
             for offer in offers:
                 try:
                     freed += self._free(session, offer, before, absent)
+                except ResponseError as error:
+                    logger(__name__).warning(
+                        "reservations were not given back", key=keys.cap(offer), error=type(error).__name__
+                    )
                 except RedisError:
                     if not is_clustered(self._store):
                         raise
@@ -317,7 +330,9 @@ def _has_record(session: Session, offer: int, name: str) -> bool:
     """
     profile, *parts = name.split(".")
     delivery, numbers = ".".join(parts[:2]), parts[2:]
-    if not profile.isdigit() or len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
+    if not agree.reserved_by(name) or len(numbers) not in (1, 2) or not all(number.isdigit() for number in numbers):
+        return False
+    if max(map(len, numbers)) > OPEN_DIGITS:
         return False
     opens = session.execute(
         select(Decision.public, Decision.campaign_id, Decision.occurrence, Decision.at).where(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
 
 import pytest
 from redis import RedisError
@@ -11,6 +12,16 @@ from base.clock import monotonic
 from base.embedded import ValkeyServer
 from base.ids import TEST_BIT, Delivery
 from base.processes import free_port
+from tests.clusters import ValkeyCluster
+
+
+@pytest.fixture
+def cluster_store(valkey_cluster: ValkeyCluster) -> Iterator[stores.Store]:
+    """A client of the cluster, which is empty."""
+    valkey_cluster.start()
+    with stores.connect(valkey_cluster.url) as client:
+        client.flushdb()
+        yield client
 
 
 def test_it_speaks_in_bytes(valkey: stores.Store) -> None:
@@ -49,6 +60,18 @@ def test_it_bounds_the_wait_for_a_reply(valkey_url: str) -> None:
         client.blpop(["never"], timeout=5)
     assert monotonic() - before < 2
     client.close()
+
+
+@pytest.mark.parametrize("where", ["valkey", "cluster_store"])
+def test_it_asks_on_past_a_key_of_another_kind(where: str, request: pytest.FixtureRequest) -> None:
+    store: stores.Store = request.getfixturevalue(where)
+    store.set("a", 1)
+    store.rpush("b", "x")
+    told = stores.ask_each(store, ["a", "b", "c"], lambda pipe, name: pipe.get(name))
+    assert told == {"a": b"1", "b": stores.NOT_TO_BE_READ, "c": None}
+    assert stores.ask_each(store, ["b"], lambda pipe, name: pipe.get(name)) == {"b": stores.NOT_TO_BE_READ}
+    with pytest.raises(RedisError):
+        stores.ask_each(store, ["a"], lambda pipe, name: pipe.execute_command("GETEX", name, "NEVER"))
 
 
 def test_it_finds_a_server_that_came_back(valkey_server: ValkeyServer, valkey: stores.Store) -> None:

@@ -177,6 +177,25 @@ def test_it_leaves_the_live_key_alone_when_the_transaction_fails_and_heals_it_wh
     assert live(shop, campaign) == told
 
 
+def test_it_refreshes_keys_of_another_kind_and_plans_of_another_length(shop: Shop) -> None:
+    damaged, other = shop.campaign(), shop.campaign()
+    told = live(shop, other)
+    with shop.sessions.begin() as session:
+        (row,) = plans.versions(session, damaged)
+        names = [keys.live(damaged), keys.plan(row.hash)]
+        kept = [shop.store.get(name) for name in names]
+        for name in names:
+            shop.store.delete(name)
+            shop.store.rpush(name, "x")
+        shop.store.delete(keys.live(other))
+        assert publish.refresh(session, shop.store, shop.blobs) == 3
+        assert ([shop.store.get(name) for name in names], live(shop, other)) == (kept, told)
+        shop.store.set(names[1], "junk")
+        assert publish.refresh(session, shop.store, shop.blobs) == 1
+        assert shop.store.get(names[1]) == kept[1]
+        assert publish.refresh(session, shop.store, shop.blobs) == 0
+
+
 def test_it_does_not_publish_what_cannot_be_shown(shop: Shop) -> None:
     with pytest.raises(InvalidInput, match="default_landing"):
         shop.campaign(default_landing="")

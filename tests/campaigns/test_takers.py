@@ -51,6 +51,10 @@ def test_it_tells_who_would_get_it_and_what_keeps_it_from_the_others(web: Web) -
     gone = program.told("GET", path.format(offer))
     assert gone["get_it"]["people"] == 0
     assert ("total cap", 40) in [(loss["rule"], loss["lost"]["people"]) for loss in gone["losses"]]
+    # What is no cap is taken for one that is still to be opened, as where there is none.
+    shop.store.hset(keys.cap(offer), "left", "many")
+    none = program.told("GET", path.format(offer))
+    assert (none["get_it"]["people"], none["cap_left"]) == (25, 7)
     assert program.call("GET", path.format(shop.offer())).status_code == 400
     other = shop.offer(name="Never")
     assert "No campaign offers it yet" in web.desk("manager").get(f"/offers/{other}/takers").text

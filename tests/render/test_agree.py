@@ -26,6 +26,7 @@ from render.agree import (
     balance,
     change_cap,
     open_cap,
+    put_used,
     release,
     reservation,
     settle,
@@ -134,10 +135,64 @@ def test_it_names_reservations_whose_open_was_lost(agreement: Agreement, valkey:
     assert balance(valkey, 1) == 7
 
 
+JUNK_CAPS: dict[str, Callable[[Store], object]] = {
+    "word": lambda store: store.hset(keys.cap(1), "left", "abc"),
+    "empty": lambda store: store.hset(keys.cap(1), "left", ""),
+    "fraction": lambda store: store.hset(keys.cap(1), "left", "1.5"),
+    "zeros": lambda store: store.hset(keys.cap(1), "left", "007"),
+    "space": lambda store: store.hset(keys.cap(1), "left", " 7"),
+    "too large": lambda store: store.hset(keys.cap(1), "left", "9" * 19),
+    "no number": lambda store: store.hset(keys.cap(1), "left", "nan"),
+    "another kind": lambda store: (store.delete(keys.cap(1)), store.rpush(keys.cap(1), "x")),
+}
+
+
+@pytest.mark.parametrize("junk", JUNK_CAPS)
+def test_it_takes_what_is_no_cap_for_a_lost_one_until_one_takes_its_place(
+    agreement: Agreement, valkey: Store, junk: str
+) -> None:
+    open_cap(valkey, 1, 10)
+    agreement.reserve([1], "5.7.1.1", 1000)
+    JUNK_CAPS[junk](valkey)
+    assert balance(valkey, 1) is None
+    assert agreement.reserve([1], "5.7.1.2", 1000) == ((), (1,), (1,))
+    agreement.release([1], "5.7.1.1")
+    assert not release(valkey, 1, "5.7.1.1")
+    assert change_cap(valkey, 1, 20, 10) is None
+    assert open_cap(valkey, 1, 10, taken=4)
+    assert not open_cap(valkey, 1, 10, taken=5)
+    assert (balance(valkey, 1), change_cap(valkey, 1, 12, 10)) == (6, 8)
+    assert agreement.reserve([1], "5.7.1.2", 1000).taken == (1,)
+
+
+def test_it_passes_over_what_is_no_reservation(agreement: Agreement, valkey: Store) -> None:
+    open_cap(valkey, 1, 9)
+    agreement.reserve([1], "old", 1000)
+    valkey.hset(keys.cap(1), mapping={b"somebody": b"abc", b"\xff": b"5", b"nobody": b"", b"total": b"many"})
+    assert list(stale_reservations(valkey, 1, 1001 + STALE_RESERVATION_MS)) == ["old"]
+    assert change_cap(valkey, 1, 12, 9) == 11
+
+
+def test_it_writes_over_keys_of_another_kind(agreement: Agreement, valkey: Store) -> None:
+    for name in NAMES:
+        valkey.rpush(name, "x")
+    assert agreement.write(NAMES, EMPTY, Change(b"new", used=b"mine", guard="same")) is None
+    assert valkey.mget(NAMES.shown, NAMES.used) == [b"new", b"mine"]
+    valkey.delete(NAMES.used)
+    valkey.rpush(NAMES.used, "x")
+    assert not put_used(valkey, 5, b"mine", b"theirs")
+    assert put_used(valkey, 5, b"", b"theirs")
+    assert valkey.get(NAMES.used) == b"theirs"
+
+
 def test_it_says_unavailable_for_a_store_that_takes_no_writes(agreement: Agreement, valkey: Store) -> None:
-    valkey.set(keys.cap(1), b"no hash")
-    with pytest.raises(Unavailable):
-        agreement.reserve([1], "a", 1000)
+    open_cap(valkey, 1, 9)
+    valkey.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(Unavailable):
+            agreement.reserve([1], "a", 1000)
+    finally:
+        valkey.config_set("min-replicas-to-write", 0)
 
 
 def test_it_names_reservations_by_delivery_and_open() -> None:

@@ -279,6 +279,33 @@ def test_it_decides_without_a_product_whose_text_is_damaged(client: FlaskClient,
     assert decision.lost
 
 
+@pytest.mark.parametrize("is_hash", [True, False])
+def test_it_leaves_out_an_offer_whose_cap_is_none(client: FlaskClient, mail: Mail, is_hash: bool) -> None:
+    mail.publish(plan(discount={"cap_total": 5}))
+    if is_hash:
+        mail.store.hset(keys.cap(1), "left", "abc")
+    else:
+        mail.store.delete(keys.cap(1))
+        mail.store.rpush(keys.cap(1), "x")
+    mail.published()
+    assert client.get(mail.url(), headers=browser()).status_code == 200
+    assert [(made.what, made.name) for made in mail.repairs()] == [("cap", "1")]
+    (decision,) = mail.decisions()
+    assert decision.lost
+    assert 1 not in [slot.offer for slot in decision.slots]
+    assert client.get(mail.click(), headers=browser()).status_code == 302
+
+
+def test_it_asks_for_a_live_key_and_a_plan_of_another_kind(client: FlaskClient, mail: Mail) -> None:
+    digest = mail.publish(plan(discount={"cap_total": 6}))
+    for name, wanted in ((keys.plan(digest), ("plan", digest)), (keys.live(7), ("live", ""))):
+        mail.store.delete(name)
+        mail.store.rpush(name, "x")
+        mail.published()
+        assert size_of(client.get(mail.url(), headers=browser()).data) == (1200, 400)
+        assert wanted in {(made.what, made.name) for made in mail.repairs()}
+
+
 def test_it_asks_for_lost_plans_products_and_caps_to_be_repaired(client: FlaskClient, mail: Mail) -> None:
     mail.publish(plan(discount={"cap_total": 5}))
     mail.store.delete(keys.product("tights-1"), keys.cap(1))

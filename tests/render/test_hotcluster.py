@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import hiredis
 import pytest
 
 from base import keys, stores
@@ -68,6 +69,18 @@ def test_it_reads_keys_of_every_node_in_one_flight_and_in_their_order(hot: HotCl
     found = hot.call(("GET", wanted[3]), ("MGET", *wanted), ("HGET", keys.cap(4), "left"))
     assert found == [wanted[3].encode(), [name.encode() for name in wanted[:20]] + [None] * 10, b"9"]
     assert sorted(hot.names(b"product:", 100)) == sorted(name.encode() for name in wanted[:20])
+
+
+def test_it_reads_nothing_from_a_key_of_another_kind(hot: HotCluster, store: Store) -> None:
+    store.rpush(keys.cap(4), "x")
+    wanted = products(30)
+    store.set(wanted[0], "1")
+    store.rpush(wanted[1], "x")
+    assert hot.call(("HGET", keys.cap(4), "left")) == [None]
+    assert hot.gather(("GET", wanted[1]), ("HGET", keys.cap(4), "left"), ("GET", wanted[0])) == [None, None, b"1"]
+    assert store.mget(wanted) == [b"1"] + [None] * 29
+    with pytest.raises(hiredis.ReplyError):
+        hot.gather(("XADD", wanted[1], "*", "field", "data"), ("GET", wanted[0]))
 
 
 def test_it_agrees_on_an_open_and_records_it_on_the_node_of_the_person(

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from base import keys
 from base.ids import TEST_BIT
 from base.tokens import Purpose
+from render.parts import Parts
 from render.record import THIS_CHANNEL
 from signals.contents import PURPOSES
 from tests.render.mail import SCANNER, Mail, browser
@@ -118,3 +119,40 @@ def test_it_takes_nothing_for_a_mail_while_no_plan_says_by_what_the_message_came
     for form in ({"List-Unsubscribe": "One-Click"}, {"purpose": "this channel"}):
         assert "no more messages like this one" in client.post(path, data=form).text
     assert [made.purpose for made in mail.consents()] == [THIS_CHANNEL, THIS_CHANNEL]
+
+
+ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+@pytest.mark.parametrize("form", [ONE_CLICK, {"purpose": "tracking"}])
+def test_it_keeps_a_withdrawal_whatever_is_stored_of_offers(
+    client: FlaskClient, mail: Mail, path: str, form: dict[str, str]
+) -> None:
+    mail.publish(plan(discount={"cap_total": 5}))
+    mail.store.hset(keys.cap(1), "left", "abc")
+    mail.published()
+    assert client.get(path, headers=browser()).status_code == 200
+    assert "Done" in client.post(path, data=form).text
+    assert [made.purpose for made in mail.consents()] == [form.get("purpose", "email")]
+
+
+def test_it_keeps_a_withdrawal_though_nothing_can_be_said_of_the_campaign(
+    client: FlaskClient, mail: Mail, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: Parts = client.application.extensions["parts"]
+
+    def broken(*_: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(parts.lookup, "running", broken)
+    assert client.get(path, headers=browser()).status_code == 200
+    assert "no more messages like this one" in client.post(path, data=ONE_CLICK).text
+    assert "no longer tracked" in client.post(path, data={"purpose": "tracking"}).text
+    assert [made.purpose for made in mail.consents()] == [THIS_CHANNEL, "tracking"]
+
+
+def test_it_keeps_a_withdrawal_though_the_plans_words_for_it_fail(client: FlaskClient, mail: Mail, path: str) -> None:
+    mail.publish(replace(plan(), channel="pigeon"))
+    answer = client.post(path, data=ONE_CLICK)
+    assert (answer.status_code, "no more messages like this one" in answer.text) == (200, True)
+    assert [made.purpose for made in mail.consents()] == ["pigeon"]

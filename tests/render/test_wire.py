@@ -50,6 +50,17 @@ def test_it_raises_what_the_server_refuses_and_goes_on(server: ValkeyServer) -> 
     hot.close()
 
 
+def test_it_reads_nothing_from_a_key_of_another_kind(server: ValkeyServer) -> None:
+    hot = HotStore(server.url)
+    hot.call(("RPUSH", "a", "x"), ("SET", "b", "1"))
+    assert hot.call(("GET", "a"), ("HGET", "a", "left"), ("MGET", "a", "b"), ("GET", "b")) == [
+        None, None, [None, b"1"], b"1",
+    ]  # fmt: skip
+    with pytest.raises(hiredis.ReplyError):
+        hot.call(("XADD", "a", "*", "field", "data"))
+    hot.close()
+
+
 def test_it_reconnects_when_the_server_was_restarted(server: ValkeyServer) -> None:
     hot = HotStore(server.url)
     hot.call(("SET", "a", "1"))

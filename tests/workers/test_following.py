@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import msgspec
 import pytest
+from redis import ResponseError
 
 from base import keys
+from base.errors import Unavailable
+from campaigns.campaigns import SlotChoice
 from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.record import ConsentRecord
@@ -16,6 +19,7 @@ from signals.joining import join
 from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from signals.products import take_products
+from signals.publishing import HOT_STORE
 from signals.sources import create_source, sender
 from signals.state import decode
 from tests.campaigns.shop import MANAGER
@@ -43,6 +47,56 @@ def test_it_puts_a_withdrawal_into_effect(opens: Opens, form: dict[str, str], pu
     (row,) = opens.rows("SELECT * FROM consent WHERE NOT granted")
     wording = VAULT.open(row.wording, "consent.wording")
     assert (row.profile_id, row.purpose, wording) == (profile, purpose, b"link in a mail")
+
+
+@pytest.mark.parametrize("key", ["used", "cap"])
+def test_a_key_of_another_kind_keeps_no_withdrawal_waiting(opens: Opens, key: str) -> None:
+    mails = opens.send("ann", "bob", "cara", discount={"cap_total": 10})
+    shop, ann, cara = opens.shop, mails["ann"], mails["cara"]
+    join(shop.intake, ann.token.profile, mails["bob"].token.profile, shop.now, by="x")
+    name = keys.used(ann.token.profile) if key == "used" else keys.cap(opens.discount)
+    opens.look(ann)
+    opens.client.post(cara.unsubscribe, data={"List-Unsubscribe": "One-Click"})
+    shop.store.delete(name)
+    shop.store.rpush(name, "x")
+    opens.record()
+    assert consent(opens, cara.token.profile, "email") is False
+    assert opens.count("decision") == 1
+    if key == "used":
+        assert opens.used(ann).offer(opens.discount).count == 1
+        assert opens.used(mails["bob"]).offer(opens.discount).count == 1
+
+
+def test_a_state_that_is_refused_keeps_no_other_withdrawal_waiting(
+    opens: Opens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = opens.send("ann", "bob").values()
+    withdraw = opens.following.withdraw
+
+    def refused(record: ConsentRecord) -> None:
+        if record.profile == ann.token.profile:
+            raise Unavailable(HOT_STORE) from ResponseError("WRONGTYPE of a key")
+        withdraw(record)
+
+    monkeypatch.setattr(opens.following, "withdraw", refused)
+    for mail in (ann, bob):
+        opens.client.post(mail.unsubscribe, data={"List-Unsubscribe": "One-Click"})
+    opens.record()
+    assert [consent(opens, mail.token.profile, "email") for mail in (ann, bob)] == [True, False]
+
+
+@pytest.mark.parametrize("is_hash", [True, False])
+def test_mails_leave_though_a_cap_is_none(opens: Opens, is_hash: bool) -> None:
+    opens.send("ann", discount={"cap_total": 10})
+    store, cap = opens.shop.store, keys.cap(opens.discount)
+    if is_hash:
+        store.hset(cap, "left", "abc")
+    else:
+        store.delete(cap)
+        store.rpush(cap, "x")
+    hero = SlotChoice(slot=0, default=opens.default, offers=[opens.discount])
+    opens.send_campaign(slots=[hero, SlotChoice(slot=1, default=opens.default)])
+    assert opens.count("delivery") == len(opens.relay.mails) == 2
 
 
 def test_it_tells_a_withdrawal_once_however_often_it_comes(opens: Opens) -> None:

@@ -11,7 +11,9 @@ from msgspec.structs import replace
 
 from base import keys
 from campaigns import offers, publish
+from campaigns.campaigns import SlotChoice
 from render import agree
+from render.record import RepairRecord
 from signals.erasure import erase
 from signals.moments import unix_ms
 from signals.products import take_products
@@ -195,6 +197,38 @@ def test_it_counts_a_lost_cap_anew_from_what_was_recorded(opens: Opens, repairs:
     assert agree.balance(opens.shop.store, opens.default) is None, "it never had a cap"
 
 
+@pytest.mark.parametrize("is_hash", [True, False])
+def test_it_counts_a_cap_anew_that_is_none_and_gives_back_those_of_others(
+    opens: Opens, repairs: Repairs, is_hash: bool
+) -> None:
+    mail = opens.send("ann", discount={"cap_total": 10})["ann"]
+    other = opens.shop.offer("cross-sell", cap_total=5, name="Socks")
+    opens.shop.campaign(
+        slots=[SlotChoice(slot=0, default=opens.default, offers=[other]), SlotChoice(slot=1, default=opens.default)]
+    )
+    opens.look(mail)
+    opens.record()
+    store, cap, made = opens.shop.store, keys.cap(opens.discount), unix_ms(opens.shop.now)
+    for offer in (opens.discount, other):
+        store.hset(keys.cap(offer), agree.reservation("9.1", 4711, 1, made), made)
+    if is_hash:
+        store.hset(cap, mapping={"left": "abc", "somebody": "abc"})
+        for name in (f"{'9' * 30}.9.1.1.1", f"5.9.1.{'9' * 30}"):
+            store.hset(cap, name, made)
+    else:
+        store.delete(cap)
+        store.rpush(cap, "x")
+    store.hincrby(keys.cap(other), "left", -1)
+    assert repairs.free_reservations(opens.shop.now + timedelta(seconds=1)) == 1
+    assert (agree.balance(store, opens.discount), agree.balance(store, other)) == (None, 5)
+    opens.forget()
+    opens.shop.clock.advance(timedelta(hours=2))
+    opens.look(mail)
+    opens.record()
+    assert agree.balance(store, opens.discount) == 9
+    assert repairs.free_reservations(opens.shop.now + timedelta(hours=1)) == 0
+
+
 def test_it_gives_back_reservations_that_no_open_stands_behind(opens: Opens, repairs: Repairs) -> None:
     mails = opens.send("ann", "bob", discount={"cap_total": 10})
     for mail in mails.values():
@@ -214,6 +248,25 @@ def test_it_gives_back_reservations_that_no_open_stands_behind(opens: Opens, rep
     assert repairs.free_reservations(opens.shop.now + timedelta(seconds=1)) == 2
     assert agree.balance(store, opens.discount) == 8
     assert store.hmget(keys.cap(opens.discount), [held, held_before, lost, old]) == [b"0", b"0", None, None]
+
+
+@pytest.mark.parametrize("junk", ["junk", "as long", "list"])
+def test_it_writes_over_a_plan_that_is_damaged(opens: Opens, junk: str) -> None:
+    opens.send("ann")
+    (row,) = opens.rows("SELECT plan_hash FROM campaign WHERE id = :id", id=opens.campaign)
+    store, name = opens.shop.store, keys.plan(row.plan_hash)
+    kept = store.get(name)
+    assert isinstance(kept, bytes)
+    store.delete(name)
+    if junk == "list":
+        store.rpush(name, "x")
+    else:
+        store.set(name, "junk" if junk == "junk" else b"\xc1" * len(kept))
+    opens.put(
+        RepairRecord(id="d" * 32, at_ms=0, what="plan", campaign=opens.campaign, occurrence=1, name=row.plan_hash)
+    )
+    opens.record()
+    assert store.get(name) == kept
 
 
 def test_it_restores_live_keys_plans_and_products_when_an_open_misses_them(opens: Opens) -> None:
