@@ -27,6 +27,15 @@
     });
     if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
   });
+  // The answer to a form that was refused begins at the field at fault, or else at the sentence that says what is wrong.
+  document.addEventListener("DOMContentLoaded", function () {
+    const wrong = document.querySelector('main [aria-invalid="true"]') || document.querySelector("main[data-refused] .alert-danger");
+    if (!wrong) return;
+    for (let fold = wrong.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    if (wrong.matches(".alert")) wrong.tabIndex = -1;
+    wrong.focus();
+    wrong.scrollIntoView({ block: "center" });
+  });
   // What may be a word is something before it is at least something.
   document.addEventListener("input", function (event) {
     if (!event.target.matches(".rule-condition")) return;
