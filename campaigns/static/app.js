@@ -60,6 +60,12 @@
     const refused = document.querySelector(".alert-danger");
     if (!typed && !refused && !document.activeElement.matches("input, select, textarea")) window.location.reload();
   });
+  // A list that is looked for anew stays as it is under a pointer or the keyboard, whose row would move or be gone.
+  function hold(event) {
+    if (event.target.id === "stream" && event.target.querySelector("tbody:hover, tbody :focus-visible")) event.preventDefault();
+  }
+  document.addEventListener("htmx:beforeRequest", hold);
+  document.addEventListener("htmx:beforeSwap", hold);
   // Tabs that do not fit beside each other begin with the chosen one in sight, and fade where there are more of them.
   function fade(tabs) {
     tabs.classList.toggle("more-before", tabs.scrollLeft > 1);
