@@ -33,8 +33,8 @@
     if (!wrong) return;
     for (let fold = wrong.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     if (wrong.matches(".alert")) wrong.tabIndex = -1;
-    wrong.focus();
-    wrong.scrollIntoView({ block: "center" });
+    wrong.focus({ preventScroll: true });
+    wrong.scrollIntoView({ block: "center", behavior: "instant" });
   });
   // What may be a word is something before it is at least something.
   document.addEventListener("input", function (event) {
