@@ -289,7 +289,7 @@ def _origin(text: str) -> str:
         parts, port = urlsplit(""), ""
     local = parts.hostname in ("localhost", "127.0.0.1")
     if not parts.hostname or parts.path or parts.query or parts.username or parts.scheme not in ("https", "http"):
-        raise InvalidInput("origins", f"{text[:80]!r} is no origin such as https://www.example.com")
+        raise InvalidInput("origins", f"{text[:80]!r} is not an origin such as https://www.example.com")
     if parts.scheme == "http" and not local:
         raise InvalidInput("origins", f"{text[:80]!r} is not encrypted: only https pages may use a key")
     return f"{parts.scheme}://{parts.hostname}{port}"

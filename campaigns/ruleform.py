@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import select, text
@@ -217,11 +218,12 @@ def _compared(
         return {"not": rule} if comparison == "not" else rule
     if condition.kind == "text":
         raise InvalidInput(f"row {number + 1}", "asks for a word: choose is, is not, is known or is not known")
-    value = _number(typed_value.removesuffix("%").rstrip() if condition.kind == "share" else typed_value, number)
+    exact = _number(typed_value.removesuffix("%").rstrip() if condition.kind == "share" else typed_value, number)
+    value = float(exact)
     if condition.kind == "share":
         if value > 100:
             raise InvalidInput(f"row {number + 1}", "needs a percentage from 0 to 100")
-        value = value / 100
+        value = float(exact / 100)
     elif condition.kind == "cents":
         value = round(value * 100)
     elif condition.kind == "whole":
@@ -246,8 +248,8 @@ def _alike(typed_value: str) -> list[str | float | bool]:
     return alike
 
 
-def _number(text: str, number: int) -> float:
-    value = float(numeral(text, f"row {number + 1}", "needs a number for the value"))
+def _number(text: str, number: int) -> Decimal:
+    value = numeral(text, f"row {number + 1}", "needs a number for the value")
     if not 0 <= value <= MOST:
         raise InvalidInput(f"row {number + 1}", "needs a value from 0 to a billion")
     return value

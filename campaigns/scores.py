@@ -182,6 +182,13 @@ def as_of(session: Session, rule: Any) -> dict[str, datetime]:
     return {row.name: row.as_of for row in rows}
 
 
+def uncomputed(session: Session, rule: Any) -> list[str]:
+    """The titles of the scores that a rule asks for and nobody has yet."""
+    asked = names_in(rule)
+    there = set(session.scalars(_THERE, {"names": sorted(asked)})) if asked else set()
+    return [score.title for score in SCORES if score.name in asked - there]
+
+
 def _spread(session: Session, score: Score) -> Spread | None:
     row = session.execute(_SUMMED, {"name": score.name}).one()
     if not row.people:
@@ -208,4 +215,8 @@ _COUNTED: Final = text("""
     FROM profile_score WHERE name = :name GROUP BY 1
 """)
 _FLAGGED: Final = text("SELECT name, count(*) AS people FROM profile_score WHERE name = ANY(:names) GROUP BY name")
+_THERE: Final = text("""
+    SELECT name FROM unnest(CAST(:names AS text[])) AS asked(name)
+    WHERE EXISTS (SELECT 1 FROM profile_score s WHERE s.name = asked.name)
+""")
 _AS_OF: Final = text("SELECT name, min(as_of) AS as_of FROM profile_score WHERE name = ANY(:names) GROUP BY name")

@@ -25,6 +25,7 @@ from campaigns.wording import (
     CLICK_FLAGS,
     CLICK_WORDS,
     CLICKED,
+    KNOWN_ORDER,
     LATER_WORDS,
     LEVEL_WORDS,
     MESSAGE_WORDS,
@@ -38,6 +39,7 @@ from campaigns.wording import (
 from signals.engagement import is_no_own_mail
 from signals.events import Event
 from signals.mailreports import MailReport
+from signals.signal import ORDER_COMPLETED
 
 KINDS = ("mail", "open", "click", "order", "signal", "disagreement")
 PAGE = 100
@@ -351,14 +353,22 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
         known = properties if isinstance(properties, dict) else {}
         order = orders.get(row.id)
         late = row.received_at if row.received_at - row.event_time > LATE else None
+        is_known = row.name == ORDER_COMPLETED and not row.folds
         yield Entry(
             at=row.event_time,
             kind=kind,
-            title=(order and order.refund) or event_words(row.name, row.type),
+            title=KNOWN_ORDER if is_known else (order and order.refund) or event_words(row.name, row.type),
             detail=": ".join(
-                filter(None, (order.words if order else "", signalwords.detail(row.type, row.name, row.body)))
+                filter(
+                    None,
+                    (
+                        order.words if order else "",
+                        "" if row.folds else "told again, and it counts nowhere",
+                        signalwords.detail(row.type, row.name, row.body),
+                    ),
+                )
             ),
-            cents=order.cents if order else None,
+            cents=order.cents if order and not is_known else None,
             currency=order.currency if order else None,
             late=late,
             is_repeat=order is not None and order.is_repeat,

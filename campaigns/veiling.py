@@ -29,7 +29,8 @@ _REACHES: Final = frozenset({
 """Names, without regard to case and hyphens, of what a person could be found by."""
 _PEOPLE: Final = frozenset({
     "customer", "buyer", "recipient", "contact", "receiver", "guest", "attendee", "participant", "passenger",
-    "cardholder", "person", "owner", "traveler", "traveller", "driver", "member", "signatory",
+    "cardholder", "person", "people", "owner", "traveler", "traveller", "driver", "member", "signatory", "payer",
+    "payee", "subscriber", "patient", "student", "child", "children",
 })  # fmt: skip
 """Names of people, and ends of such names; a text is somebody's name then."""
 _CALLERS: Final = frozenset({"user", "client"})
@@ -37,6 +38,8 @@ _CALLERS: Final = frozenset({"user", "client"})
 _OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping"})
 """Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
 A text is none: shipping may be an amount."""
+_TELLS: Final = ("details", "detail", "info", "data")
+"""What may stand behind a name of people, as in `billing_details`."""
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
@@ -51,9 +54,9 @@ def body_of(text: str, *, whole: bool) -> Any:
     """A stored body as JSON to show; None where it is not for who looks, text where it cannot be read."""
     try:
         raw = msgspec.json.decode(text)
+        return raw if whole else veiled(raw)
     except (msgspec.MsgspecError, RecursionError):
         return text if whole else None
-    return raw if whole else veiled(raw)
 
 
 def veiled(value: Any, depth: int = 0, *, of_person: bool = False, called: bool = False) -> Any:
@@ -94,14 +97,17 @@ def _member(name: str, value: Any, depth: int, *, of_person: bool, called: bool)
     called = called or _CALLED.search(plain) is not None
     if _is_people(plain):
         return _somebody(value, depth, called=called)
-    return veiled(value, depth, of_person=of_person or _singular(plain) in _OF_PEOPLE, called=called)
+    return veiled(value, depth, of_person=of_person or _of_people(plain) in _OF_PEOPLE, called=called)
 
 
 def _placed(address: Any) -> Any:
     """Of an address the parts that many share."""
     if not isinstance(address, dict):
         return HIDDEN
-    return {veiled(str(part)): veiled(inner) if _plain(part) in _PLACES else HIDDEN for part, inner in address.items()}
+    return {
+        veiled(str(part)): veiled(inner) if _plain(part) in _PLACES and not isinstance(inner, dict | list) else HIDDEN
+        for part, inner in address.items()
+    }
 
 
 def _somebody(value: Any, depth: int, *, called: bool) -> Any:
@@ -112,13 +118,23 @@ def _somebody(value: Any, depth: int, *, called: bool) -> Any:
 
 
 def _names(plain: str, name: str) -> bool:
-    whose = plain.removesuffix("name")
-    is_a_name = whose != plain and (_is_people(whose) or whose in _OF_PEOPLE)
-    return plain in _REACHES or is_a_name or is_identifying(trait_name(name))
+    one = _singular(plain)
+    whose = one.removesuffix("name")
+    is_a_name = whose != one and (_is_people(whose) or whose in _OF_PEOPLE)
+    return plain in _REACHES or one in _REACHES or is_a_name or is_identifying(trait_name(name))
 
 
 def _is_people(plain: str) -> bool:
-    return _singular(plain) in _CALLERS or _singular(plain).endswith(tuple(_PEOPLE))
+    one = _of_people(plain)
+    return one in _CALLERS or one.endswith(tuple(_PEOPLE))
+
+
+def _of_people(plain: str) -> str:
+    """A name in the singular, without what may stand behind one of people."""
+    for end in _TELLS:
+        if plain.endswith(end) and plain != end:
+            return _singular(plain.removesuffix(end))
+    return _singular(plain)
 
 
 def _singular(plain: str) -> str:

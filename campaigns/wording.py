@@ -101,6 +101,8 @@ EVENT_WORDS = {
     "Offer Feedback Withdrawn": "Correction taken back",
 }
 """How signals are called on pages; others keep the name they came with."""
+KNOWN_ORDER: Final = "Known order"
+"""A signal of an order that another one told of earlier."""
 CLICK_WORDS = {
     "prefetch": "a machine ",
     "scanner": "a security scanner ",

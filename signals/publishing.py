@@ -38,16 +38,14 @@ MessagePack array (signals/state.py). Both are arrival numbers, so they compare:
 state, as somebody may have put there, is older than any."""
 
 STATE_SCRIPT: Final = f"""{_READ}
-if held > tonumber(ARGV[1]) then return 0 end
-if is_erased == true then
-  local _, stays = read(ARGV[2])
-  if stays ~= true then return 0 end
-end
+local _, erases = read(string.sub(ARGV[2], 1, 40))
+if is_erased == true and erases ~= true then return 0 end
+if (is_erased == true) == (erases == true) and held > tonumber(ARGV[1]) then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """
-"""Write a state unless a newer one is there. A tombstone (`erased`, the fourth entry) gives way to no state, whatever
-its number: a database that was set back may know nothing of it, and reaches its number again."""
+"""Write a state unless a newer one is there. A tombstone (`erased`, the fourth entry) gives way to no state and takes
+the place of any, whatever their numbers: a database that was set back may know nothing of the one that is there."""
 
 SET_BACK_SCRIPT: Final = """
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end

@@ -275,8 +275,10 @@ def _name(raw: Mapping[str, Any], type_: str) -> str | None:
     name = raw.get(field)
     if name is None and type_ != "track":
         return None
-    if not isinstance(name, str) or (type_ == "track" and not name.strip()):
+    if not isinstance(name, str):
         raise InvalidInput(field, "must be text")
+    if type_ == "track" and not name.strip():
+        raise InvalidInput(field, "must say what happened; it is blank")
     if len(name) > NAME_LENGTH:
         raise InvalidInput(field, f"may have at most {NAME_LENGTH} characters")
     return name.strip() if type_ in ("track", "page", "screen") else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Final
 
 from flask import Blueprint, Response, render_template, request
 from flask.typing import ResponseReturnValue
@@ -15,8 +16,9 @@ from campaigns.parts import parts
 from campaigns.presenting import moment
 from campaigns.reach import Variant
 from campaigns.views.campaigns import frame
-from render.plan import Plan
+from render.plan import Plan, digest, encode
 
+PICTURE_SECONDS: Final = 300
 pages = Blueprint("matrix", __name__, url_prefix="/campaigns/<int:campaign_id>/matrix")
 
 
@@ -33,19 +35,25 @@ def show(campaign_id: int) -> ResponseReturnValue:
         except InvalidInput as error:
             return render_template("campaigns/matrix.html", **told, fault=error.message)
         by_slot = {slot: [one for one in found if one.slot == slot.index] for slot in plan.slots}
-        return render_template("campaigns/matrix.html", **told, plan=plan, by_slot=by_slot, when=when)
+        version = digest(encode(plan))[:16]
+        return render_template("campaigns/matrix.html", **told, plan=plan, by_slot=by_slot, when=when, version=version)
 
 
 @pages.get("/<int:slot>/<int:offer_id>.jpg")
 @allow("manager")
 def picture(campaign_id: int, slot: int, offer_id: int) -> ResponseReturnValue:
-    """One offer in one place, drawn."""
+    """One offer in one place, drawn. The page names it by what the campaign says, so a browser need not ask again for
+    a while: only prices, stock and countdowns may have gone on."""
     with parts().transaction() as session:
         body = matrix.picture(
             session, parts().blobs, campaign_id, slot, offer_id, parts().now(),
             locale=_locale(), dark="dark" in request.args, scale=_scale(),
         )  # fmt: skip
-    return Response(body, content_type="image/jpeg")
+    response = Response(body, content_type="image/jpeg")
+    if "version" in request.args:
+        response.cache_control.private = True
+        response.cache_control.max_age = PICTURE_SECONDS
+    return response
 
 
 def when(plan: Plan, variant: Variant) -> str:

@@ -27,7 +27,7 @@ from render.explanation import LAYER_WORDS
 from render.incentive import INCENTIVES
 from render.plan import KINDS, LAYERS, Kind
 from signals import exchange
-from signals.catalog import Category
+from signals.catalog import Category, slug
 from signals.products import Product
 from signals.rulewords import EVERYBODY, phrase
 
@@ -332,6 +332,7 @@ def _pick(form: Mapping[str, str]) -> dict[str, Any] | None:
     named = {
         name: [part for one in forms.text(form, f"pick_{name}").split(",") if (part := one.strip())] for name in POOL
     }
+    named["categories"] = [slug(name) or name for name in named["categories"]]
     days = forms.whole(form, "pick_days")
     return {"how": how, **named, **({} if days is None else {"within_days": days})}
 

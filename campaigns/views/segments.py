@@ -81,13 +81,14 @@ def would_be() -> ResponseReturnValue:
                 if not rulebook.is_for_audiences(session, rule):
                     return render_template("segments/would_be.html", at_opens=True)
             people = segments.would_be(session, rule, parts().now())
+            uncomputed = scores.uncomputed(session, rulebook.expanded(session, rule))
             everybody = (
                 session.scalar(select(func.count()).where(Profile.root_id == Profile.id, Profile.erased_at.is_(None)))
                 or 0
             )
     except InvalidInput as error:
         return render_template("segments/would_be.html", fault=error)
-    return render_template("segments/would_be.html", people=people, everybody=everybody)
+    return render_template("segments/would_be.html", people=people, everybody=everybody, uncomputed=uncomputed)
 
 
 @pages.get("/<int:segment_id>")

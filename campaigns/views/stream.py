@@ -118,7 +118,7 @@ def _list(template: str, fault: InvalidInput | None) -> str:
             before=before,
             wanted=wanted,
             person=person,
-            typed=given.get("person", "") if fault else person or "",
+            typed=given.get("person", "") if fault else f"Customer {person}" if person else "",
             names=known,
             statuses=SOUGHT,
             seen=seen,

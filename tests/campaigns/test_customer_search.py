@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,3 +82,12 @@ def test_a_dossier_is_written_of_whom_a_number_without_a_code_means_there(
     assert "2 customers are known by that" in written[0].output
     assert written[1].exit_code == 0, written[1].output
     assert "K-100" in file.read_text()
+
+
+def test_it_says_yes_and_no_of_traits_that_are_so(shop: Shop, web: Web) -> None:
+    shop.people("ann", vip=True, points=7, newsletter=False)
+    page = web.desk("support").get(f"/customers/{shop.profile('ann')}").text
+    told = dict(re.findall(r'<dt class="col-6 wrap-any">(\w+)</dt><dd class="col-6 wrap-any">(\w+)</dd>', page))
+    assert {name: told[name] for name in ("vip", "points", "newsletter")} == {
+        "vip": "yes", "points": "7", "newsletter": "no",
+    }  # fmt: skip

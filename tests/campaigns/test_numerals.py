@@ -85,3 +85,10 @@ def test_a_percentage_may_be_typed_with_its_sign(typed: str) -> None:
     assert ruleform.read(row) == {"all": [{"field": "score", "name": "churn", "op": ">=", "value": 0.3}]}
     with pytest.raises(InvalidInput, match="needs a number for the value"):
         ruleform.read(row | {"condition-0": "orders", "value-0": "30%"})
+
+
+def test_every_tenth_of_a_percent_reads_back_as_it_was_written() -> None:
+    for tenths in range(1_001):
+        rule = {"all": [{"field": "score", "name": "churn", "op": ">=", "value": tenths / 1_000}]}
+        (row,) = ruleform.rows(rule) or ({},)
+        assert ruleform.read({f"{name}-0": typed for name, typed in row.items()} | {"match": "all"}) == rule, tenths

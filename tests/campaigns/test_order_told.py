@@ -10,6 +10,7 @@ import pytest
 from campaigns import ordertold
 from campaigns.timeline import timeline
 from tests.campaigns.shop import Shop
+from tests.campaigns.web import Web
 
 SHOES = {"product_id": "shoes-1", "category": "shoes", "price": 40, "quantity": 2}
 SOCKS = {"product_id": "socks-1", "category": "socks", "price": 20, "quantity": 1}
@@ -136,3 +137,13 @@ def test_it_tells_of_a_page_what_was_so_whatever_came_since(shop: Shop) -> None:
     assert [(entry.title, entry.cents) for entry in (*newest.entries, *older.entries)] == [
         ("Order changed", 2000), ("Order returned", 10000),
     ]  # fmt: skip
+
+
+def test_it_gives_no_amount_to_an_order_that_another_signal_told_of_before(shop: Shop, web: Web) -> None:
+    shop.people("ann")
+    calls = [placed({"total": 60}), placed({"total": 999})]
+    assert told(shop, "ann", "o-1", *calls) == [("Order placed", 6000, "EUR"), ("Known order", None, "EUR")]
+    page = web.desk("support").get(f"/customers/{shop.profile('ann')}").text
+    assert "Known order" in page
+    assert "told again, and it counts nowhere" in page
+    assert "999" not in page.partition("Known order")[2].partition("</li>")[0]

@@ -195,6 +195,11 @@ def test_it_sets_by_the_pages_how_a_product_is_picked_and_what_goes_together(web
     assert browser.post(f"/offers/{number}", **said).status_code == 302
     with shop.sessions.begin() as session:
         assert offers.content(offers.offer(session, number)) == content
+    by_name = form | {"name": "Any camera", "pick_products": "", "pick_categories": " Cameras , cards"}
+    assert browser.post("/offers/new", **by_name).status_code == 302
+    with shop.sessions.begin() as session:
+        picks = [offers.content(row).pick for row in offers.offers(session) if row.name == "Any camera"]
+    assert picks == [PickIn(how="complement", categories=["cameras", "cards"], within_days=30)]
     refused = browser.post("/offers/new", **form | {"name": "Other", "pick_products": "none"})
     assert refused.status_code == 400
     assert "names the product &#39;none&#39;" in refused.text

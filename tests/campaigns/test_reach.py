@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from html import unescape
 from math import prod
 from typing import Any
 
@@ -244,6 +246,10 @@ def test_it_shows_every_variant_in_every_look(web: Web) -> None:
     assert "may always be shown and goes first" in page
     assert "What each place can show" in page.partition("<table")[0]
     assert "names one situation" in page.partition("<table")[0], "what the column means is said above it"
+    assert re.findall(r'href="#(place-\d)"', page) == re.findall(r'<section class="mb-4" id="(place-\d)"', page)
+    (one, *_) = re.findall(r'src="([^"]*version=[^"]*)"', page)
+    assert browser.get(unescape(one)).headers["Cache-Control"] == "private, max-age=300"
+    assert browser.get(one.partition("?")[0]).headers["Cache-Control"] == "no-store"
     off = browser.get(f"{at}/?off=on").text
     assert ("<img" in off, off.count("Your offer of the week")) == (False, 6)
     looks = {
@@ -256,5 +262,9 @@ def test_it_shows_every_variant_in_every_look(web: Web) -> None:
     wanted = api.call("GET", f"{at}/0/{first}/picture?locale=ar&dark=true&scale=1").data
     assert wanted == browser.get(f"{at}/0/{first}.jpg?locale=ar&dark=1&scale=1").data
     assert browser.get(f"{at}/1/{first}.jpg").status_code == 404
+    web.shop.offer("neutral")
+    assert one in browser.get(f"{at}/").text, "what concerns another campaign changes no address"
+    api.told("PUT", f"/campaigns/{number}", kept | {"slots": choices[:1]})
+    assert one not in browser.get(f"{at}/").text
     api.told("PUT", f"/campaigns/{number}", kept | {"slots": []})
     assert "cannot be published as it is" in browser.get(f"{at}/").text

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from base.errors import Unavailable
 from campaigns import audience, ruleform, segments
 from campaigns.models import Campaign, Segment
+from signals import scores
 from signals.rules import parse
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.test_pages import Form
@@ -345,3 +346,16 @@ def test_segments_by_score_are_told_in_the_same_words_as_segments(web: Web) -> N
     page = desk.get("/scores/").text.partition('id="bands"')[2]
     assert said in page
     assert "cross_buy at least" not in page
+
+
+def test_the_count_says_which_scores_nobody_has_yet(shop: Shop, web: Web) -> None:
+    (ann,) = shop.people("ann")
+    manager = web.desk("manager")
+    row = {"condition-0": "churn", "comparison-0": ">=", "value-0": "0"}
+    asked = f"/segments/would-be?{urlencode(row)}"
+    assert "Nobody has a score of <em>Leaving</em> yet" in manager.get(asked).text
+    assert "score" not in manager.get(f"/segments/would-be?{urlencode(row | {'condition-0': 'orders'})}").text
+    scores.assign(shop.intake, {ann: {"churn": 0.25}}, shop.now, 1, shop.now)
+    counted = manager.get(asked).text
+    assert ">1</strong>" in counted
+    assert "Nobody has" not in counted

@@ -151,6 +151,11 @@ def test_it_finds_a_customers_signals_with_no_address_in_a_url(shop: Shop, web: 
     assert found.location == f"/stream/?name=identify&person={ann}"
     page = support.get(found.location).text
     assert page.count("Customer ") == page.count(f"Customer {ann}") > 0
+    # Somebody else may have that number at a shop.
+    shop.send({"type": "identify", "userId": str(ann), "traits": {"city": "Ulm"}})
+    assert f'name="person" value="Customer {ann}"' in page
+    again = support.post("/stream/", person=f"Customer {ann}", name="identify", status="taken")
+    assert again.location == f"/stream/?name=identify&status=taken&person={ann}"
     assert looks(web)[-1] == ("event stream", ann)
     known = len(looks(web))
     support.get(found.location)

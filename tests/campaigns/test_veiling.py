@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from campaigns.veiling import body_of, veiled
 
 
@@ -48,5 +51,26 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
         "addresses": [{"name": "•••", "city": "Graz", "houseNumber": "•••"}, "•••"],
         "guests": 2, "shipping": "4.90", "httpClient": "Quick", "owner": None,
     }  # fmt: skip
+    shapes = {"customer_details": {"name": "Ann Lee"}, "billing_details": {"name": "Ann Lee"}, "payer": "Ann Lee",
+              "shippingDetails": {"name": "Ann Lee"}, "customerInfo": {"name": "Ann Lee"}, "firstNames": ["Ann"],
+              "subscriber": "Ann Lee", "patient": {"name": "Ann Lee"}, "people": [{"name": "Ann Lee"}],
+              "children": [{"name": "Tim"}], "full_names": ["Ann Lee", "Tim Lee"], "zip_codes": ["8010"],
+              "data": {"name": "Runner"}, "product_details": {"name": "Runner"}, "details": {"name": "Runner"},
+              "filenames": ["a.pdf"], "usernames": ["annlee"]}  # fmt: skip
+    assert veiled(shapes) == {
+        "customer_details": {"name": "•••"}, "billing_details": {"name": "•••"}, "payer": "•••",
+        "shippingDetails": {"name": "•••"}, "customerInfo": {"name": "•••"}, "firstNames": "•••",
+        "subscriber": "•••", "patient": {"name": "•••"}, "people": [{"name": "•••"}],
+        "children": [{"name": "•••"}], "full_names": "•••", "zip_codes": "•••",
+        "data": {"name": "Runner"}, "product_details": {"name": "Runner"}, "details": {"name": "Runner"},
+        "filenames": ["a.pdf"], "usernames": "•••",
+    }  # fmt: skip
+    assert veiled({"address": {"city": {"name": "Ann Lee"}, "state": ["Ann Lee"], "country": "AT"}}) == {
+        "address": {"city": "•••", "state": "•••", "country": "AT"}
+    }
+    deep: Any = "Graz"
+    for _ in range(200):
+        deep = {"address": [{"city": deep}]}
+    assert "Graz" not in str(body_of(json.dumps(deep), whole=False))
     assert body_of("{broken", whole=False) is None
     assert body_of("{broken", whole=True) == "{broken"

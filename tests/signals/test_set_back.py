@@ -46,6 +46,19 @@ def test_it_writes_over_states_of_a_time_that_the_database_has_lost(desk: Desk) 
     assert desk.rebuilt().ahead == 0
 
 
+def test_who_is_erased_after_a_restore_is_so_at_the_next_open(desk: Desk) -> None:
+    desk.send(*(order(user, f"o-{user}", ("p1", "Shoes", 80.0)) for user in ("u1", "u2")))
+    ann, bob = gone_back(desk, "u1"), gone_back(desk, "u2")
+    erase(desk.intake, ann, NOW)
+    assert shown(desk, ann).erased
+    assert shown(desk, bob).orders == 20
+    before = desk.store.get(keys.state(ann))
+    assert desk.intake.publisher.write_states([(ann, 1, encode(tombstone(1)))]) == 0
+    assert desk.store.get(keys.state(ann)) == before, "of two tombstones the newer one stays"
+    report = desk.rebuilt()
+    assert (report.erased, report.ahead, shown(desk, ann).erased) == ([], 1, True)
+
+
 def test_who_is_erased_in_the_hot_store_alone_stays_so_and_is_named_however_many_signals_come(desk: Desk) -> None:
     desk.send(order("u1", "o1", ("p1", "Shoes", 80.0)))
     ann = desk.root("user_id", "u1")
