@@ -72,6 +72,8 @@ BELONGS = {
     "trackingplan": "system", "shops": "system", "lineage": "system",
 }  # fmt: skip
 """Under which entry of the menu the pages of an area lie that has none of its own."""
+OR_ELSE = {"stream": "customers", "segments": "customers"}
+"""Under which they lie for who may not open that one; from there they are reached."""
 
 
 @dataclass(frozen=True)
@@ -129,13 +131,15 @@ def menu() -> list[MenuEntry]:
     """The entries that the signed-in person may open."""
     if not current_user.is_authenticated:
         return []
-    area = (request.blueprint or "").split(".")[0]
-    here = BELONGS.get(area, area)
-    return [
-        MenuEntry(title, url_for(endpoint), endpoint.split(".")[0] == here)
-        for title, endpoint, roles in MENU
-        if current_user.may(*roles)
-    ]
+    area = _area(request.blueprint)
+    here, open_to = BELONGS.get(area, area), [entry for entry in MENU if current_user.may(*entry[2])]
+    if all(_area(endpoint) != here for _, endpoint, _ in open_to):
+        here = OR_ELSE.get(area, here)
+    return [MenuEntry(title, url_for(endpoint), _area(endpoint) == here) for title, endpoint, _ in open_to]
+
+
+def _area(endpoint: str | None) -> str:
+    return (endpoint or "").split(".")[0]
 
 
 def zone_name() -> str:

@@ -235,5 +235,10 @@ def _value(value: Any, kind: str) -> str:
         value = value / 100
     elif kind == "share":
         value = value * 100
-    said = str(int(value)) if float(value).is_integer() else f"{value:.2f}" if kind == "cents" else f"{value:.6g}"
+    if kind == "any":  # A year, or a number that is a name: as it was told.
+        return str(int(value)) if float(value).is_integer() else f"{value:.6g}"
+    if float(value).is_integer():
+        said = f"{int(value):,}"
+    else:
+        said = f"{value:,.2f}" if kind == "cents" else f"{value:,.6g}"
     return f"{said}%" if kind == "share" else said

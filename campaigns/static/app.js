@@ -27,6 +27,15 @@
     });
     if (unsaved && !window.confirm("Turns that are not saved yet are lost by a search. Go on?")) event.preventDefault();
   });
+  // The answer to a form that was refused begins at the field at fault, or else at the sentence that says what is wrong.
+  document.addEventListener("DOMContentLoaded", function () {
+    const wrong = document.querySelector('main [aria-invalid="true"]') || document.querySelector("main[data-refused] .alert-danger");
+    if (!wrong) return;
+    for (let fold = wrong.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+    if (wrong.matches(".alert")) wrong.tabIndex = -1;
+    wrong.focus({ preventScroll: true });
+    wrong.scrollIntoView({ block: "center", behavior: "instant" });
+  });
   // What may be a word is something before it is at least something.
   document.addEventListener("input", function (event) {
     if (!event.target.matches(".rule-condition")) return;
@@ -51,6 +60,12 @@
     const refused = document.querySelector(".alert-danger");
     if (!typed && !refused && !document.activeElement.matches("input, select, textarea")) window.location.reload();
   });
+  // A list that is looked for anew stays as it is under a pointer or the keyboard, whose row would move or be gone.
+  function hold(event) {
+    if (event.target.id === "stream" && event.target.querySelector("tbody:hover, tbody :focus-visible")) event.preventDefault();
+  }
+  document.addEventListener("htmx:beforeRequest", hold);
+  document.addEventListener("htmx:beforeSwap", hold);
   // Tabs that do not fit beside each other begin with the chosen one in sight, and fade where there are more of them.
   function fade(tabs) {
     tabs.classList.toggle("more-before", tabs.scrollLeft > 1);

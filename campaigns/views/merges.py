@@ -6,7 +6,7 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from base.errors import InvalidInput, NotFound
+from base.errors import Conflict, InvalidInput, NotFound
 from campaigns import access_log, customers, merges, sidebyside
 from campaigns.access import allow
 from campaigns.parts import parts
@@ -48,7 +48,9 @@ def join(profile: int) -> ResponseReturnValue:
 @pages.post("/<long:profile>/merges/<long:merge>/undo")
 @allow("admin")
 def undo(profile: int, merge: int) -> ResponseReturnValue:
-    """Undo a merge."""
+    """Undo a merge, once the page before has asked."""
+    if "sure" not in request.form:
+        return _asked(profile, merge)
     stays, leaves = merges.undo(_intake(), profile, merge, parts().now(), actor())
     flash(f"Customer {leaves} is a customer of their own again.")
     return redirect(url_for("merges.show", profile=stays))
@@ -98,6 +100,26 @@ def decide(profile: int, other: int) -> ResponseReturnValue:
     except InvalidInput as error:
         return _likely(error), 400
     return redirect(url_for("merges.likely"))
+
+
+def _asked(profile: int, merge: int) -> str:
+    """The page that says what undoing does, and asks before anything is done. Raises NotFound, Conflict when it is
+    undone already."""
+    with parts().transaction() as session:
+        root = customers.root_of(session, profile)
+        found = next((one for one in merges.of(session, customers.members(session, root.id)) if one.id == merge), None)
+        if found is None:
+            raise NotFound("merge", merge)
+        if found.undone_at is not None:
+            raise Conflict("This merge is undone already.")
+        access_log.record(session, actor(), "merges", parts().now(), profile_id=root.id)
+        return render_template(
+            "customers/undo.html",
+            profile=root,
+            name=chosen.name_of(session, root.id),
+            merge=found,
+            names=customers.names_by_member(session, found.ends),
+        )
 
 
 def _likely(fault: InvalidInput | None) -> str:

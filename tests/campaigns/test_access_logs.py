@@ -116,7 +116,7 @@ PAGES: dict[str, Callable[[Desk], Any]] = {
     "lineage.save": lambda d: d.browser.post("/system/traits/", name="city", policy="longest"),
     "lineage.trust": lambda d: d.browser.post(f"/system/traits/sources/{d.source('till')}", trust="150"),
     "merges.join": lambda d: d.merged_on_page(),
-    "merges.undo": lambda d: d.browser.post(d.merged_on_page()),
+    "merges.undo": lambda d: d.browser.post(d.merged_on_page(), sure="1"),
     "households.join": lambda d: d.lives_with_page(),
     "households.leave": lambda d: d.browser.post(f"{d.lives_with()}/leave", why="They moved out"),
     "merges.look": lambda d: d.browser.post("/customers/likely/run"),

@@ -101,9 +101,14 @@ def test_it_shows_a_merge_with_its_evidence_and_undoes_it(shop: Shop, web: Web) 
     path = f"/customers/{ann}/merges/{merge['id']}"
     assert support.post(f"{path}/undo").status_code == 403
     admin.get(f"/customers/{ann}/merges")
-    assert admin.post(f"{path}/undo").status_code == 302
+    asked = admin.post(f"{path}/undo")
+    assert (asked.status_code, "No signal joins them again: only a person does." in asked.text) == (200, True)
+    assert f'action="{path}/undo"' in asked.text.partition('name="sure"')[0]
+    assert "Undone" not in admin.get(f"/customers/{ann}/merges").text, "nothing is done before it was asked"
+    assert admin.post(f"{path}/undo", sure="1").status_code == 302
     page = admin.get(f"/customers/{ann}/merges").text
     assert "Undone" in page
+    assert admin.post(f"{path}/undo").status_code in (404, 409)
     assert "Only a person joins them again" in page
     assert told(program.call("DELETE", path), 409, 404)["status"] in (404, 409)
     with shop.sessions.begin() as session:

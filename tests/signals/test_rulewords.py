@@ -67,3 +67,17 @@ def test_it_says_a_rule_in_a_line(rule: dict[str, Any], words: str) -> None:
 def test_a_window_of_one_day_is_the_last_day() -> None:
     rule = {"field": "orders.count", "op": ">=", "value": 2, "within_days": 1}
     assert phrase(rule, {}) == "orders in the last day at least 2"
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"field": "orders.count", "op": ">", "value": 10**9}, "orders in all more than 1,000,000,000"),
+        ({"field": "orders.amount", "op": ">=", "value": 123_456}, "spent in all at least 1,234.56"),
+        ({"field": "orders.amount", "op": ">=", "value": 250_000}, "spent in all at least 2,500"),
+        ({"field": "trait", "name": "born", "op": "=", "value": 1987}, "born is 1987"),
+        ({"field": "trait", "name": "till", "op": "=", "value": "12345"}, "till is 12345"),
+    ],
+)
+def test_numbers_are_grouped_and_those_that_may_be_names_or_years_are_not(rule: dict[str, Any], words: str) -> None:
+    assert phrase(rule, {}) == words

@@ -1,0 +1,171 @@
+"""Where a browser is after a form was refused: at the field at fault, in sight, with scripts and without."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from campaigns import permissions
+from signals.suppression import suppress
+from tests.campaigns.shop import Shop
+from tests.campaigns.test_pages import Form
+from tests.campaigns.web import PASSWORD, Web
+
+PAGES: Final = Path(__file__).parents[2] / "templates" / "ui"
+IN_SIGHT: Final = """() => {
+    const box = document.activeElement.getBoundingClientRect();
+    return box.height > 0 && box.top >= 0 && box.bottom <= innerHeight;
+}"""
+FORMS: Final = {
+    "/offers/{offer}": ("value_cents", "much"),
+    "/customers/{ann}/household": ("other", "nobody"),
+    "/system/sources": ("name", " "),
+    "/customers/{ann}": ("text", " "),
+    "/segments/new": ("name", " "),
+    "/customers/{ann}/permissions": ("why", " "),
+}
+"""A page, and what to type into which field of it."""
+
+
+@pytest.fixture
+def numbers(shop: Shop) -> dict[str, int]:
+    """An offer and a customer to put in paths."""
+    return {"offer": shop.offer(name="Laces"), "ann": shop.people("ann")[0]}
+
+
+@pytest.fixture
+def visit(web: Web, serve: Any, chromium: Browser) -> Iterator[Any]:
+    """Opens a path as an admin, in a window that most forms do not fit into."""
+    served, contexts = serve("campaigns", web.shop.settings), []
+
+    def opened(path: str, *, scripts: bool = True) -> Page:
+        context = chromium.new_context(viewport={"width": 1000, "height": 500}, java_script_enabled=scripts)
+        contexts.append(context)
+        page = context.new_page()
+        page.goto(f"{served.url}/sign-in")
+        page.fill("input[name=email]", web.person("admin"))
+        page.fill("input[name=password]", PASSWORD)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_url(lambda url: "/sign-in" not in url)
+        page.goto(served.url + path)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def refused(page: Page, path: str, field: str, typed: str) -> None:
+    """Send a form of the page with this in one of its fields, and whatever else it wants filled in."""
+    page.goto(path)
+    form = page.locator(f"form:has([name={field}])").last
+    for box in form.locator("input:required, textarea:required").all():
+        if not box.input_value():
+            box.fill("Something")
+    form.locator(f"[name={field}]").fill(typed)
+    with page.expect_response(lambda answer: answer.request.method == "POST") as answer:
+        form.locator("button.btn-primary").last.click()
+    assert answer.value.status == 400, path
+    page.wait_for_load_state()
+
+
+def comes_in_sight(page: Page) -> bool:
+    """Whether what has the focus is in sight, once the browser has scrolled there; asked from outside, for a page
+    without scripts has no timers."""
+    for _ in range(50):
+        if page.evaluate(IN_SIGHT):
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_refused_form_comes_back_at_the_field_at_fault(visit: Any, numbers: dict[str, int], scripts: bool) -> None:
+    page = visit("/", scripts=scripts)
+    root = page.url.partition("//")[2].partition("/")[0]
+    for path, (field, typed) in FORMS.items():
+        at = f"http://{root}{path.format(**numbers)}"
+        page.goto(at)
+        assert page.locator("[autofocus], [aria-invalid]").count() == 0, path
+        assert page.evaluate("document.activeElement.tagName") == "BODY", f"{path}: nothing is wrong yet"
+        refused(page, at, field, typed)
+        page.wait_for_function("document.activeElement !== document.body", timeout=5_000)
+        assert page.evaluate("document.activeElement.name") == field, path
+        assert page.evaluate("document.activeElement.getAttribute('aria-invalid')") == "true", path
+        assert comes_in_sight(page), path
+        told = page.locator(f"[id='{page.locator(':focus').get_attribute('aria-describedby')}']")
+        assert told.is_visible(), f"{path}: it says what is wrong with it"
+
+
+def test_a_fold_opens_over_a_field_at_fault_and_a_sentence_stands_in_where_no_field_is(
+    visit: Any, numbers: dict[str, int]
+) -> None:
+    page = visit(f"/offers/{numbers['offer']}")
+    page.locator("summary", has_text="Costs, who gets the discount").click()
+    page.fill("#f-prior", "likely")
+    page.locator("button:has-text('Save') >> visible=true").first.click()
+    page.wait_for_function("document.activeElement.name === 'prior'")
+    assert comes_in_sight(page)
+    page.goto(page.url.partition("/offers")[0] + "/system/tracking-plan/")
+    for field, typed in (("name", "Fitting Booked"), ("p0", "height"), ("most0", "tall")):
+        page.fill(f"[name={field}]", typed)
+    page.click("text=Plan it")
+    page.wait_for_function("document.activeElement.matches('.alert-danger')")
+    assert comes_in_sight(page)
+
+
+def test_every_field_that_a_page_marks_is_marked_in_one_way() -> None:
+    marked = [path.name for path in PAGES.rglob("*.html") if re.search(r"is-invalid|aria-invalid", path.read_text())]
+    assert marked == ["macros.html"]
+
+
+def test_rows_bear_the_numbers_that_faults_name_them_by(web: Web, numbers: dict[str, int]) -> None:
+    desk, few = web.desk("manager"), {"condition-1": "orders", "comparison-1": ">=", "value-1": "few"}
+    campaign = web.shop.campaign(published=False)
+    for path in ("/segments/new", f"/offers/{numbers['offer']}", f"/campaigns/{campaign}/audience"):
+        form = Form(desk.get(path).text).fields | {"name": "Many"}
+        page = desk.post(path, **(form | few))
+        assert page.status_code == 400, path
+        row = page.text.partition('<legend class="visually-hidden">Row 2</legend>')[2].partition("</fieldset>")[0]
+        assert 'aria-hidden="true">2</span>' in row
+        assert re.search(r'aria-invalid="true" aria-describedby="rule-fault" autofocus name="condition-1"', row), path
+        assert "Row 2: needs a number for the value" in row
+        assert page.text.count("Row 2: needs") == 1, f"{path}: once, where it was typed"
+
+
+def test_it_says_how_many_rows_are_the_most_once_all_are_filled(visit: Any) -> None:
+    page = visit("/segments/new")
+    full = page.locator(".rules-full")
+    for number in range(8):
+        assert not full.is_visible(), number
+        page.select_option(f"select[name=condition-{number}]", "orders")
+    assert full.is_visible()
+    assert "8 rows" in full.inner_text()
+
+
+def test_a_reason_that_is_missing_is_marked_in_the_form_that_asks_for_it(web: Web, shop: Shop) -> None:
+    ann, bob = shop.people("ann", "bob")
+    support = web.desk("support")
+    path = f"/customers/{ann}/household"
+    support.get(path)
+    assert support.post(path, chosen=str(bob), why="Told us").status_code == 302
+    with shop.sessions.begin() as session:
+        suppress(session, shop.settings.hash_key, "ann@example.com", "bounced", shop.now)
+        (mark,) = [one.mark for one in permissions.addresses(session, ann)]
+    allowed = f"/customers/{ann}/permissions"
+    for at, form, marked in (
+        (path, {"other": "bob", "role": ""}, "f-why"),
+        (f"{path}/leave", {}, "why-left"),
+        (allowed, {"purpose": "email"}, "why-consent"),
+        (f"/customers/{ann}/addresses/lift", {"address": mark}, "Why this address may be mailed again"),
+    ):
+        page = support.post(at, **form, why=" ")
+        assert page.status_code == 400, at
+        (field,) = re.findall(r"<input[^>]* aria-invalid[^>]*>", page.text)
+        assert f'"{marked}"' in field, at
+        assert not re.search(r"alert-danger|\bWhy: ", page.text), f"{at}: said once, under the name that it has there"
