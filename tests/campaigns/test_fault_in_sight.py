@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from campaigns import permissions
 from signals.suppression import suppress
@@ -94,7 +94,7 @@ def test_a_refused_form_comes_back_at_the_field_at_fault(visit: Any, numbers: di
         assert page.locator("[autofocus], [aria-invalid]").count() == 0, path
         assert page.evaluate("document.activeElement.tagName") == "BODY", f"{path}: nothing is wrong yet"
         refused(page, at, field, typed)
-        page.wait_for_function("document.activeElement !== document.body", timeout=5_000)
+        expect(page.locator("main :focus")).to_have_count(1)
         assert page.evaluate("document.activeElement.name") == field, path
         assert page.evaluate("document.activeElement.getAttribute('aria-invalid')") == "true", path
         assert comes_in_sight(page), path
@@ -109,13 +109,13 @@ def test_a_fold_opens_over_a_field_at_fault_and_a_sentence_stands_in_where_no_fi
     page.locator("summary", has_text="Costs, who gets the discount").click()
     page.fill("#f-prior", "likely")
     page.locator("button:has-text('Save') >> visible=true").first.click()
-    page.wait_for_function("document.activeElement.name === 'prior'")
+    expect(page.locator("#f-prior")).to_be_focused()
     assert comes_in_sight(page)
     page.goto(page.url.partition("/offers")[0] + "/system/tracking-plan/")
     for field, typed in (("name", "Fitting Booked"), ("p0", "height"), ("most0", "tall")):
         page.fill(f"[name={field}]", typed)
     page.click("text=Plan it")
-    page.wait_for_function("document.activeElement.matches('.alert-danger')")
+    expect(page.locator("main .alert-danger")).to_be_focused()
     assert comes_in_sight(page)
 
 

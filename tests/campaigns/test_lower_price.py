@@ -182,7 +182,7 @@ def test_pages_name_an_offers_category_and_say_its_rules_in_words(stocked: Web) 
     shop.send(shop.order("ann", "Trail > Running shoes", shop.now))
     answer = browser.post("/offers/new", **form(stocked, name="Come back", category="running-shoes"))
     number = int(answer.headers["Location"].rsplit("/", 1)[1])
-    assert "through the API" not in browser.get(f"/offers/{number}").text
+    assert "was set through the API" not in browser.get(f"/offers/{number}").text
     assert "cross-sell · Running shoes" in words(browser.get("/offers/").text)
     lapsed = {"field": "lifecycle.stage", "op": "in", "value": ["at_risk", "lapsed"]}
     bought = {"field": "purchases.count", "category": "running-shoes", "op": ">=", "value": 2}
