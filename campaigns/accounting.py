@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
 from campaigns import tally
+from campaigns.deliveries import is_our_fault
 from campaigns.models.delivery import DELIVERY_STATES, Delivery
 
 MAX_LISTED: Final = 5_000
@@ -44,6 +45,12 @@ def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -
         if reason:
             found.setdefault(state, {})[reason] = number
     return found
+
+
+def unsent(session: Session, campaign_id: int) -> int:
+    """How many mails failed by our own fault, before any server was asked."""
+    failed = reasons(session, campaign_id).get("failed", {})
+    return sum(number for reason, number in failed.items() if is_our_fault(reason))
 
 
 def listing(

@@ -30,8 +30,9 @@ def look(session: Session, campaign_id: int, now: datetime) -> bool:
     if terms is None or campaign is None or campaign.state != "sending":
         return False
     account = accounting.account(session, campaign_id)
-    failures = account["failed"] + mailreports.counts(session, campaign_id)["hard"]
-    tries = account["failed"] + account["accepted"]
+    refused = account["failed"] - accounting.unsent(session, campaign_id)
+    failures = refused + mailreports.counts(session, campaign_id)["hard"]
+    tries = refused + account["accepted"]
     bad, out_of = failures - campaign.judged_failures, tries - campaign.judged_tries
     if out_of < terms.least or surely(bad, out_of) <= terms.share:
         return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, literal_column, or_, select, tuple_
+from sqlalchemy import LargeBinary, func, literal_column, or_, select, tuple_, type_coerce
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -19,7 +19,8 @@ from signals.events import Event
 from signals.identity import STRENGTH, IdentifierType, normalised, value_hash
 from signals.known import KnownField, known_fields
 from signals.matching import spellings
-from signals.profiles import Identifier, Profile, stored
+from signals.profiles import IDENTIFIER_VALUE, Identifier, Profile, stored
+from signals.sealingkeys import legible
 from signals.shops import ShopSource
 from signals.signal import ORDER_COMPLETED
 from signals.sources import Source
@@ -41,6 +42,7 @@ _PAGE = re.compile(r"customer\s+([0-9]{1,18})", re.IGNORECASE)
 """How pages call somebody whose name is not known. A bare number is an order's or a customer's, never a page's."""
 
 
+_SEALED = type_coerce(Identifier.value, LargeBinary).label("sealed")
 CONTACT_TRAITS = ("email", "phone", "address")
 
 
@@ -187,30 +189,33 @@ def names(session: Session, root: int) -> list[Name]:
     """All identifiers of a person, each once, the strongest kinds first."""
     order = list(TYPE_WORDS)
     rows = session.execute(
-        select(Identifier.type, Identifier.value, Identifier.value_hash)
+        select(Identifier.type, _SEALED, Identifier.value_hash)
         .where(Identifier.profile_id.in_(members(session, root)), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Identifier.first_seen)
         .limit(200)
     )
-    found = {
-        (row.type, row.value_hash): Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value))
-        for row in rows
-    }
+    found = {(row.type, row.value_hash): name for row in rows.all() if (name := _name(session, row)) is not None}
     return sorted(found.values(), key=lambda name: order.index(name.type))
+
+
+def _name(session: Session, row: Any) -> Name | None:
+    """The identifier of a row of its type and its sealed value; None where that is damaged."""
+    value = legible(session, row.sealed, IDENTIFIER_VALUE)
+    return None if value is None else Name(row.type, TYPE_WORDS[row.type], value, masked(row.type, value))
 
 
 def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[Name]]:
     """The identifiers of each of these profiles, those that it shares with an owner too; at most 500 of all."""
     rows = session.execute(
-        select(Identifier.profile_id, Identifier.type, Identifier.value)
+        select(Identifier.profile_id, Identifier.type, _SEALED)
         .where(Identifier.profile_id.in_(members), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Identifier.profile_id, Identifier.first_seen, Identifier.type, Identifier.value_hash)
         .limit(500)
     )
     found: dict[int, list[Name]] = {member: [] for member in members}
-    for row in rows:
-        name = Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value))
-        found[row.profile_id].append(name)
+    for row in rows.all():
+        if (name := _name(session, row)) is not None:
+            found[row.profile_id].append(name)
     return found
 
 
@@ -218,15 +223,16 @@ def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
     """Of each of these persons the newest identifier of each kind, the strongest kinds first."""
     order = list(TYPE_WORDS)
     rows = session.execute(
-        select(Profile.root_id, Identifier.type, Identifier.value)
+        select(Profile.root_id, Identifier.type, _SEALED)
         .ext(distinct_on(Profile.root_id, Identifier.type))
         .join(Identifier, Identifier.profile_id == Profile.id)
         .where(Profile.root_id.in_(roots), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Profile.root_id, Identifier.type, Identifier.last_seen.desc(), Identifier.value_hash)
     )
     found: dict[int, list[Name]] = {root: [] for root in roots}
-    for row in sorted(rows, key=lambda row: order.index(row.type)):
-        found[row.root_id].append(Name(row.type, TYPE_WORDS[row.type], row.value, masked(row.type, row.value)))
+    for row in sorted(rows.all(), key=lambda row: order.index(row.type)):
+        if (name := _name(session, row)) is not None:
+            found[row.root_id].append(name)
     return found
 
 

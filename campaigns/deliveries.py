@@ -41,8 +41,15 @@ SENDER_LOST: Final = "sender lost while handing over"
 SETTLED: Final = "settled by a person"
 ADDRESS_DAMAGED: Final = "the address is damaged"
 """Reason of a failed row: where the address is kept, its bytes do not open. Put back, it is sent again on demand."""
+NOT_BUILT: Final = "could not be built"
+"""How the reason of a mail begins whose making failed."""
 IN_DOUBT: Final = (NO_ANSWER, SENDER_LOST, SETTLED)
 """Reasons of a row of which it is not known whether the other side took it; a person's word for it is no proof."""
+
+
+def is_our_fault(reason: str | None) -> bool:
+    """Whether a row of this reason failed before any server was asked to take the mail."""
+    return reason is not None and (reason == ADDRESS_DAMAGED or reason.startswith(NOT_BUILT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 import msgspec
 from sqlalchemy import text
@@ -222,12 +222,12 @@ def _hot(store: Store, members: Sequence[int]) -> Iterator[bytes]:
     """What opens keep of the person where they read it: what is on show now, and what counts against them; null where
     that is damaged, which opens take for nothing."""
     for member in members:
-        used: Any = store.get(keys.used(member))
+        (used,) = cast("list[bytes | None]", store.mget([keys.used(member)]))
         if used is not None:
             yield _encode({"key": keys.used(member), "holds": _used(used)})
         names = store.scan_iter(keys.shown(member, "*"), count=1_000)
         for name in sorted(name for name, _ in zip(names, range(MAX_SHOWN), strict=False)):
-            data: Any = store.get(name)
+            (data,) = cast("list[bytes | None]", store.mget([name]))
             if data is not None:
                 shown = msgspec.to_builtins(understood(decode_shown, data), str_keys=True)
                 yield _encode({"key": name.decode(), "holds": shown})

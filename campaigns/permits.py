@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 from base.clock import EPOCH, Clock
 from campaigns import gateways, sendlimits
 from campaigns.admin_log import Actor
+from campaigns.deliveries import ADDRESS_DAMAGED
 from campaigns.models.delivery import TEST_ADDRESS
 from campaigns.models.sending import Permit, PermitUse
 from campaigns.sendlimits import DAY, GATEWAYS, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
@@ -342,8 +343,8 @@ _LEFT: Final = text("""
         SELECT n.value FROM identifier n WHERE n.value_hash = d.address_hash AND n.type = 'email' LIMIT 1
     ) i ON true
     WHERE d.settled_at > :since AND d.settled_at <= coalesce(CAST(:until AS timestamptz), 'infinity')
-      AND d.state IN ('accepted', 'failed', 'unknown')
-""")
+      AND d.state IN ('accepted', 'failed', 'unknown') AND d.reason IS DISTINCT FROM :damaged
+""").bindparams(damaged=ADDRESS_DAMAGED)
 
 # From one name to the next by the index, however many rows wait for each.
 _WAITED_FOR: Final = text("""

@@ -216,7 +216,7 @@ def _newest(session: Session, campaign: int, profile: int) -> LedgerRow | None:
 
 
 def _stored(store: Store, profile: int) -> ProfileState | None:
-    data = cast("bytes | None", store.get(keys.state(profile)))
+    (data,) = cast("list[bytes | None]", store.mget([keys.state(profile)]))
     return understood(decode, data)
 
 
@@ -238,7 +238,7 @@ def beside(store: Store, scene: Scene, contact: tuple[str, str, str]) -> Scene:
 
 
 def _live(store: Store, blobs: FolderBlobs, campaign: int) -> tuple[Plan, Live]:
-    data = cast("bytes | None", store.get(keys.live(campaign)))
+    (data,) = cast("list[bytes | None]", store.mget([keys.live(campaign)]))
     live = understood(decode_live, data)
     if live is None or live.plan is None:
         raise NotFound("live version of this campaign")

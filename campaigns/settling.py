@@ -67,14 +67,15 @@ def send_again(session: Session, campaign_id: int, now: datetime, by: Actor, *, 
             f"The campaign is {campaign.state}; mails are sent again only when it has begun and is not over."
         )
     told = {"campaign": campaign_id, "reason": reason, "test": TEST_BIT, "now": now, "by": by.name, "most": MAX_AGAIN}
-    runs = [row.occurrence for row in session.execute(_SEND_AGAIN, told)]
+    rows = session.execute(_SEND_AGAIN, told).all()
+    runs, judged = [row.occurrence for row in rows], sum(not deliveries.is_our_fault(row.reason) for row in rows)
     if not runs:
         return 0
     sweeping.reopen(session, campaign_id, set(runs))
     session.refresh(campaign)
     # They are tried anew, so they are judged anew.
-    campaign.judged_failures = max(0, campaign.judged_failures - len(runs))
-    campaign.judged_tries = max(0, campaign.judged_tries - len(runs))
+    campaign.judged_failures = max(0, campaign.judged_failures - judged)
+    campaign.judged_tries = max(0, campaign.judged_tries - judged)
     after = {"mails": len(runs)} | ({} if reason is None else {"reason": reason})
     admin_log.record(session, by, "send again", "campaign", campaign_id, now, after=after)
     return len(runs)
@@ -100,5 +101,5 @@ _SEND_AGAIN: Final = text("""
     UPDATE delivery d SET state = 'queued', reason = NULL, reply = NULL, attempts = 0, handing = false,
         settled_at = NULL, not_before = NULL, waits_for = NULL, enqueued_at = NULL
     FROM failed f WHERE d.id = f.id
-    RETURNING d.occurrence
+    RETURNING d.occurrence, f.reason
 """)

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import LargeBinary, select, type_coerce
 from sqlalchemy.orm import Session
 
 from campaigns.customers import masked
 from campaigns.merges import Likely
 from signals.identity import IdentifierType
 from signals.matching import plain, plain_street
-from signals.profiles import Identifier, Profile
+from signals.profiles import IDENTIFIER_VALUE, Identifier, Profile
+from signals.sealingkeys import legible
 from signals.stated import stated
 
 HIDDEN: Final = "•••"
@@ -123,12 +124,13 @@ def _shown(fact: str, values: tuple[str, str], veiled: bool) -> tuple[str, str]:
 def _numbers(session: Session, roots: set[int]) -> dict[int, list[str]]:
     """The customer numbers of each of these roots."""
     rows = session.execute(
-        select(Profile.root_id, Identifier.value)
+        select(Profile.root_id, type_coerce(Identifier.value, LargeBinary).label("sealed"))
         .join(Identifier, Identifier.profile_id == Profile.id)
         .where(Profile.root_id.in_(roots), Identifier.type == "user_id", ~Identifier.presumed)
         .order_by(Profile.root_id, Identifier.first_seen, Identifier.value_hash)
     )
     found: dict[int, list[str]] = {}
-    for row in rows:
-        found.setdefault(row.root_id, []).append(row.value)
+    for row in rows.all():
+        number = legible(session, row.sealed, IDENTIFIER_VALUE)
+        found.setdefault(row.root_id, []).extend([] if number is None else [number])
     return found

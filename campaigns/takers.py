@@ -23,6 +23,7 @@ from base import keys
 from base.blobs import FolderBlobs
 from base.errors import InvalidInput
 from base.ids import Delivery
+from base.storecluster import is_of_another_kind
 from base.stores import Store
 from campaigns import audience, campaigns, wording
 from campaigns.lift import MIN_PEOPLE
@@ -161,7 +162,12 @@ def _read(session: Session, store: Store, row: Campaign, people: Sequence[int]) 
     pipe = store.pipeline(transaction=False)
     for profile in states:
         pipe.get(keys.used(profile))
-    kept: list[bytes | None] = pipe.execute()
+    kept: list[bytes | None] = []
+    for answer in pipe.execute(raise_on_error=False):
+        # What is under a key of another kind is nothing, as it is to opens.
+        if isinstance(answer, Exception) and not is_of_another_kind(answer):
+            raise answer
+        kept.append(answer if isinstance(answer, bytes) else None)
     return (
         _Person(Delivery(profile, row.id, 1), state, understood(decode_used, used) or Used())
         for (profile, state), used in zip(states.items(), kept, strict=True)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
 from campaigns import corrections, disagreement, mailreports, signalwords
+from campaigns.deliveries import is_our_fault
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
 from campaigns.opens import Click, Decision, Fetch
@@ -157,7 +158,10 @@ def _mails(span: _Span) -> Iterable[Entry]:
     later = mailreports.of_people(span.session, span.members)
     for row in rows:
         reason = reason_words(row.channel).get(row.reason or "", row.reason or "")
-        detail = MESSAGE_WORDS.get(row.channel, "") + state_words(row.channel)[row.state]
+        detail = (
+            MESSAGE_WORDS.get(row.channel, "")
+            + state_words(row.channel)["skipped" if row.state == "failed" and is_our_fault(row.reason) else row.state]
+        )
         detail += f": {reason}" if reason else ""
         if row.reply and row.state in TOLD_STATES:
             detail += f" (“{row.reply}”)"

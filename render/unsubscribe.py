@@ -133,7 +133,8 @@ def _done(parts: Parts, plan: Plan | None, purposes: Sequence[str]) -> Answer:
         return _told(_texts(plan), purposes)
     except Exception as error:  # noqa: BLE001 - what fails in choosing words must not say that nothing was kept
         _failed(parts, error)
-        return _told(_texts(None), [purpose for purpose in purposes if purpose in PURPOSES] or [THIS_CHANNEL])
+        known = [purpose for purpose in purposes if purpose in PURPOSES]
+        return _told(_texts(None), known or [THIS_CHANNEL] if purposes else [])
 
 
 def _told(texts: Mapping[str, str], purposes: Sequence[str]) -> Answer:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
-from signals import countoutbox
+from signals import countoutbox, sealingkeys
 from signals.identity import Claim, Link, Person, value_hash
 from signals.profiles import IDENTIFIER_VALUE
 from signals.resolution import NewIdentifier, Resolution
@@ -93,12 +93,12 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
 
 def describe(session: Session, roots: Mapping[int, Person]) -> None:
     """Say of these roots, by their id, what a merge must know."""
-    vault, place = vault_of(session), IDENTIFIER_VALUE.place
     for row in session.execute(_DETAILS, {"roots": list(roots)}):
         person = roots[row.root_id]
         person.members, person.held = row.members, Counter(row.kinds)
         shared = zip(row.types or (), row.sealed or (), row.owners or (), strict=True)
-        person.shares = {(kind, vault.open(value, place).decode()): roots.get(owner) for kind, value, owner in shared}
+        known = ((kind, sealingkeys.legible(session, value, IDENTIFIER_VALUE), owner) for kind, value, owner in shared)
+        person.shares = {(kind, value): roots.get(owner) for kind, value, owner in known if value is not None}
     if len(roots) > 1:
         for row in session.execute(_APART, {"roots": list(roots)}):
             roots[row.one].apart.add(roots[row.other])

@@ -86,19 +86,24 @@ def rebuild(
         roots = list(session.scalars(_ROOTS, {"all": only is None, "only": list(only or ())}))
     for start in range(0, len(roots), BATCH):
         for standings, different in _made(intake, roots[start : start + BATCH], now, report.damaged):
-            states = folding.published(standings)
-            report.absent += _lost(intake, states)
-            if intake.publisher.write_states(states) < len(states):
-                ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
-                report.ahead += ahead
-                report.erased += erased
+            _publish(intake, folding.published(standings), report)
             regroup(intake, moved(standings), now)
             report.profiles += len(standings)
             report.different += len(different)
             report.first += different[: SHOWN - len(report.first)]
         progress(report)
-    restore_states(intake, report.damaged)
+    left = list(report.damaged)
+    for start in range(0, len(left), BATCH):
+        _publish(intake, intake.settle(partial(stored_states, profiles=left[start : start + BATCH])), report)
     return report
+
+
+def _publish(intake: Intake, states: Sequence[tuple[int, int, bytes]], report: RebuildReport) -> None:
+    report.absent += _lost(intake, states)
+    if intake.publisher.write_states(states) < len(states):
+        ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
+        report.ahead += ahead
+        report.erased += erased
 
 
 def _made(

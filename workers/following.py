@@ -20,6 +20,7 @@ from base.db import transaction
 from base.errors import Unavailable
 from base.ids import Delivery
 from base.logs import logger
+from base.sealing import Unsealable
 from base.storecluster import is_of_another_kind
 from base.stores import is_clustered
 from campaigns import chain, mailreports, messageevents, remainder
@@ -143,6 +144,11 @@ class Following:
         otherwise there."""
         try:
             self.withdraw(record)
+        except Unsealable:
+            # What is kept of them cannot be read, so nothing can be told of them: the record is set aside.
+            if not record.granted:
+                self._drop(record.profile)
+            raise
         except Unavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 if not record.granted:

@@ -17,6 +17,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from base.logs import logger
+from base.sealing import Unsealable
 from campaigns.cursors import LoopCursor
 from campaigns.opens import Outcome
 from signals.catalog import Categories
@@ -24,6 +26,8 @@ from signals.folding import history
 from signals.orders import CORRECTING, resolve
 from signals.profiles import Profile
 from workers.backlog import NOBODY, Absent
+
+_log = logger(__name__)
 
 RULE = "clicked-7d"
 """Rows of `seen-7d`, the rule of earlier releases, stay as they were credited."""
@@ -115,7 +119,11 @@ def credit(session: Session, categories: Categories, newest: int, now: datetime,
     later = {row.root_id for row in session.execute(BUYERS, window) if row.id in absent} if absent else ()
     session.execute(CREDIT, window | {"now": now, "window": WINDOW, "later": list(later)})
     for person in session.scalars(CORRECTED, window | {"names": list(CORRECTING)}).all():
-        _correct(session, categories, person)
+        try:
+            with session.begin_nested():
+                _correct(session, categories, person)
+        except Unsealable as error:
+            _log.error("what came of a person's orders stays as it is", profile=person, error=str(error))
     session.execute(
         insert(LoopCursor)
         .values(name=cursor, position=upto)

@@ -51,8 +51,9 @@ FORGOTTEN_MS = 3_600_000
 """A recorder that was not heard of for an hour and holds nothing is struck off the group."""
 KEPT_SECONDS = 5.0
 """How often it is asked whether the database is still this installation's."""
-UNFIT = (DataError, IntegrityError, InvalidInput, msgspec.MsgspecError, ValueError, OverflowError)
-"""What a record's own content can raise. Anything else is the fault of this program and stops it."""
+UNFIT = (DataError, IntegrityError, InvalidInput, Unsealable, msgspec.MsgspecError, ValueError, OverflowError)
+"""What a record's own content can raise, or what is stored of whom it tells, where that is damaged. Anything else is
+the fault of this program and stops it."""
 Unfit = tuple[Entry, Exception]
 """An entry that is to be set aside, and why."""
 log = logger(__name__)

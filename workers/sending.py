@@ -342,7 +342,7 @@ class Sender:
                 raise  # No mail is to blame for a server that is away.
             except Exception as error:  # noqa: BLE001 - what one person's data break must not keep the others' mails
                 _log.error("a mail could not be built", delivery=row.id, error=type(error).__name__, exc_info=error)
-                failed.append(Settled(row.id, row.fence, "failed", f"could not be built: {type(error).__name__}"))
+                failed.append(Settled(row.id, row.fence, "failed", f"{deliveries.NOT_BUILT}: {type(error).__name__}"))
         return ready, failed
 
     def _plans(self, claimed: Sequence[Claimed]) -> dict[str, Plan]:

@@ -21,6 +21,7 @@ from campaigns import (
     audience,
     campaigns,
     customers,
+    deliveries,
     disagreement,
     editions,
     exits,
@@ -200,6 +201,7 @@ def ledger(campaign_id: int) -> ResponseReturnValue:
             may_send_again=row.state in settling.RETRIED and current_user.may("manager"),
             state_words=wording.state_words(row.channel),
             words=wording.reason_words(row.channel),
+            ours=deliveries.is_our_fault,
             told=wording.TOLD_STATES,
             more=len(rows) == LISTED,
         )

@@ -49,6 +49,9 @@ def test_pages_of_the_person_show_what_is_left(shop: Shop, web: Web, ann: int) -
     exported = json.loads(web.desk("admin").get(f"/customers/{ann}/export").text)
     assert exported["state"] == []
     assert exported["hot_store"] == [{"key": keys.used(ann), "holds": None}]
+    shop.store.delete(keys.used(ann))
+    shop.store.rpush(keys.used(ann), "none")
+    assert "hot_store" in json.loads(web.desk("admin").get(f"/customers/{ann}/export").text)
 
     shop.people("ann", city="Bonn")
     assert "As a customer" in support.get(f"/customers/{ann}").text
@@ -70,6 +73,7 @@ def test_who_would_get_an_offer_is_told_of_everybody(shop: Shop, web: Web, ann: 
     slots = [SlotChoice(slot=0, default=shop.offer("neutral"), offers=[offer := shop.offer()])]
     slots += [SlotChoice(slot=1, default=slots[0].default)]
     number = shop.campaign(slots=slots)
+    shop.store.rpush(keys.used(shop.profile("bob")), "of another kind")
     found = web.program("manager").told("GET", f"/offers/{offer}/takers?campaign={number}")
     assert (found["looked_at"], found["get_it"]["people"]) == (2, 1)
     assert [(loss["layer"], loss["lost"]["people"]) for loss in found["losses"]] == [("may be offered anything", 1)]

@@ -374,3 +374,19 @@ def test_it_tells_of_a_number_that_an_alias_named_before_anybody_came_under_it(s
     (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
     assert (merge["evidence"], merge["masked"]) == ("customer number", "be•••-1")
     assert "by an alias that came first" in web.desk("support").get(f"/customers/{ann}/merges").text
+
+
+def test_a_damaged_identifier_is_left_out_and_hides_no_merge(shop: Shop, web: Web) -> None:
+    shop.send(contact("ann"), contact("bob"))
+    ann = shop.profile("ann")
+    with shop.sessions.begin() as session:
+        session.execute(text("UPDATE identifier SET value = set_byte(value, 20, get_byte(value, 20) # 1) WHERE owns"))
+    admin = web.desk("admin")
+    (merge,) = web.program("admin").told("GET", f"/customers/{ann}/merges")["merges"]
+    assert "by the call identify of" in admin.get(f"/customers/{ann}/merges").text
+    assert "No identifier is kept." in admin.get(f"/customers/{ann}").text
+    path = f"/customers/{ann}/merges/{merge['id']}/undo"
+    assert "Undo the merge" in admin.post(path).text
+    assert admin.post(path, sure="1").status_code == 302
+    for user in ("ann", "bob"):
+        assert admin.get(f"/customers/{shop.profile(user)}/merges").status_code == 200

@@ -65,6 +65,12 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
         "data": {"name": "Runner"}, "product_details": {"name": "Runner"}, "details": {"name": "Runner"},
         "filenames": ["a.pdf"], "usernames": "•••",
     }  # fmt: skip
+    odd = {"customer": {"names": ["Jane Doe"]}, "customer_first_name": "Jane", "customerFullName": "Jane Doe",
+           "billing_details": "Jane Doe", "shipping_info": "Jane Doe", "payerInformation": {"name": "Jane Doe"},
+           "customer_record": {"name": "Jane Doe"}, "customers_list": ["Jane Doe"]}  # fmt: skip
+    assert "Jane" not in str(veiled(odd))
+    kept = {"playlist": ["Hits"], "wishlist": ["Runner"], "shipping": "4.90", "details": "in red", "record": "LP 7"}
+    assert veiled(kept) == kept
     assert veiled({"address": {"city": {"name": "Ann Lee"}, "state": ["Ann Lee"], "country": "AT"}}) == {
         "address": {"city": "•••", "state": "•••", "country": "AT"}
     }

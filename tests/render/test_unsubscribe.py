@@ -155,4 +155,5 @@ def test_it_keeps_a_withdrawal_though_the_plans_words_for_it_fail(client: FlaskC
     mail.publish(replace(plan(), channel="pigeon"))
     answer = client.post(path, data=ONE_CLICK)
     assert (answer.status_code, "no more messages like this one" in answer.text) == (200, True)
+    assert "nothing was changed" in client.post(path, data={"choices": "1"}).text
     assert [made.purpose for made in mail.consents()] == ["pigeon"]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 from sqlalchemy import text
 
 from base import keys
@@ -19,7 +20,7 @@ from signals.livesegments import follow
 from signals.membership import assign
 from signals.profiles import STATE_ENCODED, TRAIT_VALUE
 from signals.rebuild import restore_states
-from signals.state import ProfileState, encode, issued
+from signals.state import ProfileState, decode, encode, issued, tombstone
 from tests.signals.sending import NOW, Desk, call, cancelled, identified, order, refunded, viewed
 
 CATEGORIES = ("Shoes", "Hats", "Baby Gates", "Dog Food", "Socks")
@@ -372,9 +373,21 @@ def test_a_damaged_signal_leaves_one_state_as_it_is_and_is_named(desk: Desk, set
     desk.run(f"DELETE FROM profile_state WHERE profile_id = {good}")
 
     report = desk.rebuilt()
-    assert (report.profiles, report.first, report.absent, report.damaged) == (6, [good], 6, {bad: [event]})
+    assert (report.profiles, report.first, report.absent, report.damaged) == (6, [good], 7, {bad: [event]})
     assert desk.store.get(keys.state(bad)) == held
     assert desk.state(good).orders == 1
+
+    # As after a restore: the hot store is ahead of the database, and knows of an erasure.
+    for user in ("u2", "u3"):
+        desk.run(f"UPDATE event SET body = set_byte(body, 20, 1) WHERE profile_id = {desk.root('user_id', user)}")
+    bad_too = desk.root("user_id", "u2")
+    desk.store.set(keys.state(bad), issued(10**6, encode(structs.replace(desk.state(good), orders=20))))
+    desk.store.set(keys.state(bad_too), issued(10**6, encode(tombstone(10**6))))
+    report = desk.rebuilt()
+    assert (sorted(report.damaged), report.ahead, report.erased) == (sorted([bad, bad_too]), 1, [bad_too])
+    again = desk.store.get(keys.state(bad))
+    assert isinstance(again, bytes)
+    assert decode(again).orders == 1
 
     give(desk.sessions.kw["bind"], Vault({9: b"n" * 32}))
     with pytest.raises(SettingError, match=f"{VARIABLE}: must hold key 1"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from sqlalchemy import text
+
 from campaigns import breaker, permits, settling, transitions
 from campaigns.breaker import BREAKER
 from campaigns.models import AdminEntry, Campaign
@@ -45,6 +47,26 @@ def test_it_stops_a_campaign_of_which_too_many_mails_fail_and_judges_anew_when_i
     sender.send(ids)
     assert shop.state(campaign) == "paused", "sent again, and refused again"
     assert len(relay.mails) == 90
+
+
+def test_addresses_that_are_damaged_here_stop_no_campaign(shop: Shop, scheduler: Scheduler, sender: Sender) -> None:
+    shop.people(*(f"p{number:03d}" for number in range(60)))
+    with shop.sessions.begin() as session:
+        permits.set_terms(session, Terms(breaker=Breaker(share=0.2, least=20)), shop.now, MANAGER)
+        broken = "UPDATE identifier SET value = set_byte(value, 20, get_byte(value, 20) # 1) WHERE profile_id % 2 = 0"
+        session.execute(text(broken))
+    campaign = shop.campaign()
+    shop.schedule(campaign)
+    scheduler.tick()
+    ids = [row.id for row in shop.ledger(campaign)]
+    sender.send(ids)
+    assert shop.state(campaign) == "sending"
+    with shop.sessions.begin() as session:
+        assert settling.send_again(session, campaign, shop.now, MANAGER) == 30
+        row = session.get_one(Campaign, campaign)
+        assert (row.judged_failures, row.judged_tries) == (0, 0)
+    sender.send(ids)
+    assert shop.state(campaign) == "sending"
 
 
 def test_it_stops_no_campaign_by_chance_and_each_that_is_clearly_worse() -> None:

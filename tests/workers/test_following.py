@@ -7,9 +7,11 @@ from datetime import timedelta
 import msgspec
 import pytest
 from redis import ResponseError
+from sqlalchemy import text
 
 from base import keys
 from base.errors import Unavailable
+from base.recordstreams import RecordStreams
 from campaigns.campaigns import SlotChoice
 from campaigns.erasure import erase_person, finish_erasures
 from render import agree
@@ -97,6 +99,21 @@ def test_mails_leave_though_a_cap_is_none(opens: Opens, is_hash: bool) -> None:
     hero = SlotChoice(slot=0, default=opens.default, offers=[opens.discount])
     opens.send_campaign(slots=[hero, SlotChoice(slot=1, default=opens.default)])
     assert opens.count("delivery") == len(opens.relay.mails) == 2
+
+
+def test_whose_signals_are_damaged_keeps_no_other_withdrawal_waiting(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    ann, bob = mails["ann"].token.profile, mails["bob"].token.profile
+    with opens.shop.sessions.begin() as session:
+        broken = "UPDATE event SET body = set_byte(body, 20, get_byte(body, 20) # 1) WHERE profile_id = :ann"
+        session.execute(text(broken), {"ann": ann})
+    # Two at one moment are folded with all that came before.
+    assert opens.client.post(mails["ann"].unsubscribe, data={"purpose": ["email", "tracking"]}).status_code == 200
+    assert opens.client.post(mails["bob"].unsubscribe, data={"List-Unsubscribe": "One-Click"}).status_code == 200
+    opens.record()
+    assert consent(opens, bob, "email") is False
+    assert opens.shop.store.get(keys.state(ann)) is None, "opens show the default"
+    assert RecordStreams(opens.shop.store).set_aside() > 0
 
 
 def test_it_tells_a_withdrawal_once_however_often_it_comes(opens: Opens) -> None:
