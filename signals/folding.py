@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
-from signals import exchange
+from signals import exchange, sealingkeys
 from signals.catalog import Naming
 from signals.events import BODY
 from signals.fold import advance, fold_history
@@ -216,7 +216,8 @@ def order_history(
 
 
 def _read(session: Session, query: TextualSelect, given: Mapping[str, Any], categories: Naming) -> list[Told]:
-    with session.execute(query.execution_options(yield_per=1000), given) as rows:
+    streamed = query.execution_options(yield_per=1000)
+    with sealingkeys.telling_damage(session, BODY.place), session.execute(streamed, given) as rows:
         told = [_told(row, categories) for row in rows]
     told.sort(key=lambda entry: entry.key)
     exchange.value(session, told)

@@ -7,6 +7,8 @@ still seal with it finds the mark gone, and does no more.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
@@ -83,6 +85,18 @@ def content(session: Session, sealed: bytes, place: str) -> bytes:
     except SettingError:
         known = session.scalars(select(SealingKey.number)).all()
         if sealed[0] in known or not known:
+            raise
+        raise Unsealable(place) from None
+
+
+@contextmanager
+def telling_damage(session: Session, place: str) -> Iterator[None]:
+    """Raise Unsealable, not SettingError, where every key is given that the database is sealed under: then the number
+    that what is stored names is no key's."""
+    try:
+        yield
+    except SettingError:
+        if not check(session):
             raise
         raise Unsealable(place) from None
 

@@ -16,6 +16,7 @@ from campaigns.campaigns import SlotChoice
 from campaigns.erasure import erase_person, finish_erasures
 from render import agree
 from render.record import ConsentRecord
+from signals import keymarks
 from signals.erasure import erase
 from signals.joining import join
 from signals.moments import unix_ms
@@ -101,12 +102,14 @@ def test_mails_leave_though_a_cap_is_none(opens: Opens, is_hash: bool) -> None:
     assert opens.count("delivery") == len(opens.relay.mails) == 2
 
 
-def test_whose_signals_are_damaged_keeps_no_other_withdrawal_waiting(opens: Opens) -> None:
+@pytest.mark.parametrize("byte", [0, 20], ids=["the number of its key", "what it says"])
+def test_whose_signals_are_damaged_keeps_no_other_withdrawal_waiting(opens: Opens, byte: int) -> None:
+    keymarks.settle(opens.shop.sessions, opens.shop.settings, opens.shop.now)
     mails = opens.send("ann", "bob")
     ann, bob = mails["ann"].token.profile, mails["bob"].token.profile
     with opens.shop.sessions.begin() as session:
-        broken = "UPDATE event SET body = set_byte(body, 20, get_byte(body, 20) # 1) WHERE profile_id = :ann"
-        session.execute(text(broken), {"ann": ann})
+        broken = "UPDATE event SET body = set_byte(body, :at, get_byte(body, :at) # 64) WHERE profile_id = :ann"
+        session.execute(text(broken), {"ann": ann, "at": byte})
     # Two at one moment are folded with all that came before.
     assert opens.client.post(mails["ann"].unsubscribe, data={"purpose": ["email", "tracking"]}).status_code == 200
     assert opens.client.post(mails["bob"].unsubscribe, data={"List-Unsubscribe": "One-Click"}).status_code == 200
