@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import LargeBinary, func, literal_column, or_, select, tuple_, type_coerce
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -60,9 +60,13 @@ _Matches = dict[int, dict[str, set[str]]]
 """Per profile by what it was found, each with the sources that told of the order."""
 
 
+DAMAGED: Final = "damaged where it is stored"
+"""Stands for an identifier that cannot be read any more."""
+
+
 @dataclass(frozen=True)
 class Name:
-    """One identifier of a person, masked for those who need not see it whole."""
+    """One identifier of a person, masked for those who need not see it whole; `DAMAGED` in both where it is."""
 
     type: str
     words: str
@@ -194,14 +198,15 @@ def names(session: Session, root: int) -> list[Name]:
         .order_by(Identifier.first_seen)
         .limit(200)
     )
-    found = {(row.type, row.value_hash): name for row in rows.all() if (name := _name(session, row)) is not None}
+    found = {(row.type, row.value_hash): _name(session, row) for row in rows.all()}
     return sorted(found.values(), key=lambda name: order.index(name.type))
 
 
-def _name(session: Session, row: Any) -> Name | None:
-    """The identifier of a row of its type and its sealed value; None where that is damaged."""
+def _name(session: Session, row: Any) -> Name:
+    """The identifier of a row of its type and its sealed value."""
     value = legible(session, row.sealed, IDENTIFIER_VALUE)
-    return None if value is None else Name(row.type, TYPE_WORDS[row.type], value, masked(row.type, value))
+    shown = DAMAGED if value is None else masked(row.type, value)
+    return Name(row.type, TYPE_WORDS[row.type], shown if value is None else value, shown)
 
 
 def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[Name]]:
@@ -214,8 +219,7 @@ def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[
     )
     found: dict[int, list[Name]] = {member: [] for member in members}
     for row in rows.all():
-        if (name := _name(session, row)) is not None:
-            found[row.profile_id].append(name)
+        found[row.profile_id].append(_name(session, row))
     return found
 
 
@@ -231,8 +235,7 @@ def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
     )
     found: dict[int, list[Name]] = {root: [] for root in roots}
     for row in sorted(rows.all(), key=lambda row: order.index(row.type)):
-        if (name := _name(session, row)) is not None:
-            found[row.root_id].append(name)
+        found[row.root_id].append(_name(session, row))
     return found
 
 

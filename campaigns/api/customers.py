@@ -58,7 +58,7 @@ class FoundList(msgspec.Struct, frozen=True):
 
 
 class NameOut(msgspec.Struct, frozen=True):
-    """One identifier, its middle hidden."""
+    """One identifier, its middle hidden; *damaged where it is stored* where it cannot be read any more."""
 
     type: str
     masked: str

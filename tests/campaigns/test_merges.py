@@ -376,15 +376,19 @@ def test_it_tells_of_a_number_that_an_alias_named_before_anybody_came_under_it(s
     assert "by an alias that came first" in web.desk("support").get(f"/customers/{ann}/merges").text
 
 
-def test_a_damaged_identifier_is_left_out_and_hides_no_merge(shop: Shop, web: Web) -> None:
+def test_a_damaged_identifier_is_told_as_such_and_hides_no_merge(shop: Shop, web: Web) -> None:
     shop.send(contact("ann"), contact("bob"))
     ann = web.program("support").told("POST", "/customers/search", {"q": PHONE})["customers"][0]["profile"]
     with shop.sessions.begin() as session:
         session.execute(text("UPDATE identifier SET value = set_byte(value, 20, get_byte(value, 20) # 1) WHERE owns"))
     admin = web.desk("admin")
     (merge,) = web.program("admin").told("GET", f"/customers/{ann}/merges")["merges"]
-    assert "by the call identify of" in admin.get(f"/customers/{ann}/merges").text
-    assert "No identifier is kept." in admin.get(f"/customers/{ann}").text
+    page = admin.get(f"/customers/{ann}/merges").text
+    assert "by the call identify of" in page
+    assert "</span> damaged where it is stored</div>" in page
+    assert '<div class="wrap-any">damaged where it is stored</div>' in admin.get(f"/customers/{ann}").text
+    named = web.program("support").told("GET", f"/customers/{ann}")["identifiers"]
+    assert {"type": "phone", "masked": "damaged where it is stored"} in named
     path = f"/customers/{ann}/merges/{merge['id']}/undo"
     assert "Undo the merge" in admin.post(path).text
     assert admin.post(path, sure="1").status_code == 302
