@@ -116,6 +116,18 @@ def legible(session: Session, sealed: bytes | None, kind: SealedText, **named: A
         return None
 
 
+@contextmanager
+def leaving_out(**named: Any) -> Iterator[None]:
+    """End what is done here where a stored value that it needs is damaged: one must not keep the others waiting.
+
+    The log says which column, and whose it is, as `named`.
+    """
+    try:
+        yield
+    except Unsealable as error:
+        _log.warning("what a damaged value is needed for is left out", reason=str(error), **named)
+
+
 def check_current(session: Session) -> None:
     """Raises Retired where the key that this process seals under was taken off, as `latebind rekey` does in the end."""
     newest = vault_of(session).newest

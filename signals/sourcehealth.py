@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import exchange
+from signals import exchange, sealingkeys
 from signals.events import BODY
 
 WINDOWS: Final[Mapping[str, timedelta]] = {
@@ -64,10 +64,10 @@ _COUNTS: Final = text("""
 """)
 _SAMPLES: Final = text("""
     SELECT s.id, x.* FROM (SELECT id FROM source ORDER BY id LIMIT :sources) s CROSS JOIN LATERAL (
-        SELECT e.event_time, e.received_at, e.body
+        SELECT e.id AS event, e.event_time, e.received_at, e.body
         FROM event e WHERE e.source_id = s.id ORDER BY e.id DESC LIMIT :sampled
     ) x WHERE x.received_at > :since
-""").columns(body=BODY)
+""")
 _REFUSED: Final = text(
     "SELECT source_id, count(*) AS number FROM rejected_event WHERE at > :since AND replayed_at IS NULL"
     " AND reason <> 'product' GROUP BY source_id"
@@ -85,8 +85,9 @@ def health(session: Session, now: datetime) -> dict[int, Health]:
     skews: dict[int, list[float]] = {}
     for row in session.execute(_SAMPLES, {"sources": MOST_SOURCES, "sampled": SAMPLED, "since": since}):
         lags.setdefault(row.id, []).append((row.received_at - row.event_time).total_seconds())
-        if (skew := _skew(row.body, row.event_time)) is not None:
-            skews.setdefault(row.id, []).append(skew)
+        with sealingkeys.leaving_out(signal=row.event):
+            if (skew := _skew(sealingkeys.content(session, row.body, BODY.place), row.event_time)) is not None:
+                skews.setdefault(row.id, []).append(skew)
     unadded: dict[int, dict[str, int]] = {}
     for one in exchange.lacking(session):
         unadded.setdefault(one.source, {})[one.currency] = one.orders

@@ -32,6 +32,7 @@ from signals.catalog import Categories, sensitive
 from signals.fold import advance, fold_all
 from signals.folding import Told, history
 from signals.moments import unix_ms
+from signals.sealingkeys import leaving_out
 from signals.state import ProfileState
 from workers.market import Market
 from workers.timetable import PARTS, Part, Snapshot, Timetable
@@ -135,9 +136,10 @@ def collect(lesson: Lesson) -> dict[Part, Examples]:
             for row in session.execute(_MEMBERS, {"roots": list(lesson.profiles)}):
                 members.setdefault(row.root_id, []).append(row.id)
             for root in lesson.profiles:
-                told = [entry for entry in history(session, members[root], categories) if entry.folds]
-                for part, lot in replay(root, told, lesson.timetable, lesson.contexts, hidden):
-                    lots[part].append(lot)
+                with leaving_out(profile=root):
+                    told = [entry for entry in history(session, members[root], categories) if entry.folds]
+                    for part, lot in replay(root, told, lesson.timetable, lesson.contexts, hidden):
+                        lots[part].append(lot)
         return {part: Examples.joined(found) for part, found in lots.items()}
     finally:
         engine.dispose()

@@ -27,6 +27,7 @@ from signals.foldevent import FoldEvent
 from signals.folding import history
 from signals.moments import unix_ms
 from signals.personal import Rows, matrix, person_row
+from signals.sealingkeys import leaving_out
 from signals.signal import ORDER_COMPLETED
 from signals.state import ProfileState
 from workers.examples import people
@@ -110,11 +111,12 @@ def collect(
     train: list[_Row] = []
     test: list[_Row] = []
     for root in roots:
-        told = [entry.event for entry in history(session, members[root], known) if entry.folds]
-        if _refuses(told):
-            continue
-        for at, found in replayed(root, told, dates, hidden, categories):
-            (test if at == dates.test else train).append(found)
+        with leaving_out(profile=root):
+            told = [entry.event for entry in history(session, members[root], known) if entry.folds]
+            if _refuses(told):
+                continue
+            for at, found in replayed(root, told, dates, hidden, categories):
+                (test if at == dates.test else train).append(found)
     return _lives(train, categories), _lives(test, categories), len(roots)
 
 

@@ -33,6 +33,7 @@ from signals.catalog import Categories, sensitive
 from signals.folding import history
 from signals.moments import unix_ms
 from signals.orders import Placement, resolve
+from signals.sealingkeys import leaving_out
 
 LOOK_BACK: Final = timedelta(days=730)
 """Orders that are learnt from."""
@@ -223,7 +224,8 @@ def learn(sessions: Sessions, now: datetime) -> Learnt:
     for members in _portions(people):
         with transaction(sessions) as session:
             for profile in members:
-                tally.add(_placements(session, profile, categories))
+                with leaving_out(profile=profile[0]):
+                    tally.add(_placements(session, profile, categories))
     return tally.learnt()
 
 

@@ -30,6 +30,7 @@ from signals.intake import Intake
 from signals.moments import unix_ms
 from signals.personal import matrix, person_row
 from signals.readings import FLAG
+from signals.sealingkeys import leaving_out
 from signals.state import ProfileState
 from workers import lives
 from workers.futures import Futures, Trained, train
@@ -127,7 +128,7 @@ class Scorer:
 
     def _scored(self, roots: Sequence[int], as_of: datetime, futures: Futures | None) -> dict[int, dict[str, float]]:
         with db.transaction(self._sessions) as session:
-            known = dict(self._known(session, roots, as_of))
+            known, unread = self._known(session, roots, as_of)
             terms = worth.terms(session)
             flags = {one.root: one.flags(terms) for one in worth.worths(session, list(known), as_of)}
         found = {root: {f"{FLAG}{name}": value for name, value in flags.get(root, {}).items()} for root in known}
@@ -136,18 +137,27 @@ class Scorer:
             for root, predicted in zip(known, futures.predict(matrix(rows, futures.categories)), strict=True):
                 # Who is flagged is no example to find others by.
                 found[root] |= {name: value for name, value in predicted.items() if name != "best" or not found[root]}
-        # Who has no order (any more) keeps no score of before.
-        return {root: found.get(root, {}) for root in roots}
+        # Who has no order (any more), or refuses profiling, keeps no score of before; who cannot be read does.
+        return {root: found.get(root, {}) for root in roots if root not in unread}
 
-    def _known(self, session: Session, roots: Sequence[int], as_of: datetime) -> Iterator[tuple[int, ProfileState]]:
-        """What was known at the moment of each of these people who had ordered by then and do not refuse profiling."""
+    def _known(
+        self, session: Session, roots: Sequence[int], as_of: datetime
+    ) -> tuple[dict[int, ProfileState], set[int]]:
+        """What was known at the moment of each of these people who had ordered by then and do not refuse profiling; and
+        of whom what says so is damaged."""
         hidden = sensitive(session)
+        known: dict[int, ProfileState] = {}
+        unread: set[int] = set()
         for root in folding.load(session, roots).values():
-            if root.state is None or root.state.consent.get("profiling") is False:
+            unread.add(root.id)
+            if root.state is None:
                 continue
-            state = self._state(session, root, as_of)
-            if state is not None and state.orders and not state.erased:
-                yield root.id, without(state, hidden)
+            with leaving_out(profile=root.id):
+                state = None if root.state.consent.get("profiling") is False else self._state(session, root, as_of)
+                unread.remove(root.id)
+                if state is not None and state.orders and not state.erased:
+                    known[root.id] = without(state, hidden)
+        return known, unread
 
     def _state(self, session: Session, root: Root, as_of: datetime) -> ProfileState | None:
         if root.state is None or root.erased_version is not None:

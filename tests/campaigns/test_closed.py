@@ -8,6 +8,7 @@ from base.settings import Settings
 from campaigns.parts import EXTENSION, Parts
 from signals import keymarks
 from tests.campaigns.web import Web
+from tests.damage import damaged_signal
 
 
 @pytest.fixture
@@ -29,20 +30,21 @@ def test_a_page_of_somebody_whose_row_does_not_open_says_so(
 ) -> None:
     watched.shop.people("ada", "bob")
     ada, bob = watched.shop.profile("ada"), watched.shop.profile("bob")
-    run(watched, f"UPDATE event SET body = set_byte(body, 20, get_byte(body, 20) # 77) WHERE profile_id = {ada}")
     browser, program = watched.browser("support"), watched.program("support")
     capsys.readouterr()
-    page = browser.get(f"/customers/{ada}")
+    with damaged_signal(watched.shop.sessions, ada):
+        page = browser.get(f"/customers/{ada}")
+        answer = program.call("GET", f"/customers/{ada}/timeline")
+        assert browser.get(f"/customers/{bob}").status_code == 200
     assert (page.status_code, page.headers["Retry-After"]) == (503, "30")
     assert "cannot be opened with the keys that this process has" in page.text
     assert "</html>" in page.text
-    answer = program.call("GET", f"/customers/{ada}/timeline")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "30")
     assert "cannot be opened" in (answer.json or {})["detail"]
     log = "".join(capsys.readouterr()) + caplog.text
     assert "The sealed bytes of event.body" in log
     assert "Traceback" not in log
-    assert browser.get(f"/customers/{bob}").status_code == 200
+    assert browser.get(f"/customers/{ada}").status_code == 200
 
 
 def test_every_page_says_that_the_key_of_its_process_was_retired(

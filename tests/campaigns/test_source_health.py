@@ -7,6 +7,7 @@ import re
 from signals.products import take_products
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
+from tests.damage import damaged_signal
 
 
 def test_it_says_how_sources_do_and_how_to_send_a_first_event(shop: Shop, web: Web) -> None:
@@ -20,9 +21,12 @@ def test_it_says_how_sources_do_and_how_to_send_a_first_event(shop: Shop, web: W
     page = desk.get("/system/sources").text
     assert "nothing yet" in page
     assert f"/stream/?source={shop.source.id}" in page
-    health = {one["source"]: one for one in web.program("admin").told("GET", "/sources/health")["sources"]}
+    program = web.program("admin")
+    health = {one["source"]: one for one in program.told("GET", "/sources/health")["sources"]}
     assert health[shop.source.id]["told"] == {"5 min": 2, "1 h": 2, "24 h": 2}
     assert health[shop.source.id]["skew"] == 0
+    with damaged_signal(shop.sessions, shop.profile("ann")):
+        assert health[shop.source.id] in program.told("GET", "/sources/health")["sources"]
 
 
 def test_it_says_of_a_source_that_tells_of_products_alone_when_it_last_did(shop: Shop, web: Web) -> None:

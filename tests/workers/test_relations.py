@@ -20,6 +20,7 @@ from signals.moments import unix_ms
 from signals.orders import Placement
 from tests.campaigns.shop import Shop
 from tests.conftest import NOON
+from tests.damage import damaged_signal
 from workers.relations import COUNTED, LEAST_TOGETHER, RelationsLearner, Tally
 from workers.schedule import Scheduler
 
@@ -153,6 +154,9 @@ def test_it_counts_people_as_the_data_does_at_that_instant_and_has_opens_read_it
     campaign = shop.campaign(published=True)
     learner = RelationsLearner(shop.sessions, shop.blobs, shop.clock)
     shop.clock.advance(timedelta(seconds=1))
+    with damaged_signal(shop.sessions, shop.profile("p1")):
+        left = Relations.load(shop.blobs.get(str(learner.run(is_asked=True))))
+    assert left.learnt.buyers == {"tea-1": LEAST_PEOPLE + 3, "milk-1": LEAST_PEOPLE + 1}, "all others are counted"
     digest = learner.run(is_asked=True)
     known = Relations.load(shop.blobs.get(str(digest)))
     assert known.learnt.buyers == counted(shop) == {"tea-1": LEAST_PEOPLE + 4, "milk-1": LEAST_PEOPLE + 2}

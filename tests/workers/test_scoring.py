@@ -26,6 +26,7 @@ from signals.intake import Intake
 from signals.sources import Sender, keyless_sender
 from tests.campaigns.shop import MANAGER
 from tests.conftest import NOON
+from tests.damage import damaged_signal
 from tests.databases import PII_KEYS, VAULT
 from tests.opening import opened
 from tests.workers.customers import histories, order
@@ -149,6 +150,20 @@ def test_it_scores_nobody_who_refuses_profiling(world: World) -> None:
     world.run(NOON, retrain=False)
     assert "other-0" not in world.scores("churn")
     assert "other-1" in world.scores("churn")
+
+
+def test_a_damaged_signal_costs_nobody_else_their_scores_and_its_own_person_none(world: World) -> None:
+    first = world.run(NOON, retrain=False)
+    known, then = world.scores("churn"), NOON - timedelta(days=21)
+    [row] = world.rows("SELECT profile_id, value FROM identifier WHERE type = 'user_id' AND profile_id = 1")
+    assert row.value in known
+    with damaged_signal(world.intake.sessions, row.profile_id):
+        run = world.run(then, retrain=True)
+    assert (run.why_no_model, run.people) == (None, first.people - 1)
+    as_of = {one.profile_id: one.as_of for one in world.rows("SELECT profile_id, as_of FROM profile_score")}
+    assert as_of.pop(row.profile_id) == NOON
+    assert set(as_of.values()) == {then}
+    assert world.scores("churn")[row.value] == known[row.value]
 
 
 def test_it_lets_one_run_go_on_at_a_time_and_ends_what_was_broken_off(world: World) -> None:

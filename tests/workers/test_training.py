@@ -26,6 +26,7 @@ from signals.foldevent import fold_event
 from signals.folding import Told
 from signals.moments import unix_ms
 from tests.conftest import NOON
+from tests.damage import damaged_signal
 from tests.databases import PII_KEYS
 from tests.workers.buyers import RHYTHMS, WEEKS, World, buyers, order, shopping
 from tests.workers.test_withheld import by_lot
@@ -144,6 +145,11 @@ def test_it_learns_rhythms_and_beats_popularity_on_the_weeks_held_out(world: Wor
     assert loaded.artefact.features == MODEL_FEATURES
     probabilities = loaded.predict(candidate_matrix(fold_all([]), contexts(), NOON))
     assert np.all((probabilities >= 0) & (probabilities <= 1))
+
+    # Who has a damaged signal is learnt nothing from, and everybody else as before.
+    with damaged_signal(world.sessions, 1):
+        fewer = train(world.sessions, world.url, NOON, lambda line: None, processes=2)
+    assert 0 < trained.measures["test_snapshots"] - fewer.measures["test_snapshots"] < 20
 
     # Listed once, and its bytes are kept by its hash.
     blobs = FolderBlobs(tmp_path)
