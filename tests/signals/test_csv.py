@@ -198,28 +198,36 @@ def test_it_reads_texts_of_several_lines_in_any_column(order: tuple[int, ...]) -
     assert users(told(file.getvalue())) == names
 
 
+HEAD = ("customer", "when", "about")
+
+
+def written(draw: random.Random, rows: list[list[str]]) -> str:
+    """A file of these rows, however it is quoted."""
+    file = io.StringIO()
+    csv.writer(file, quoting=draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL))).writerows(rows)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_row_is_gone_of_a_file_with_a_quotation_mark_too_many(seed: int) -> None:
     draw = random.Random(seed)
     parts = ("a", " ", ",", "\n", '"', "x,y", "2026", "well, fine", '5"', "\r\n")
     for _ in range(500):
-        head = ["customer", "when", "about", "x"][: draw.randrange(3, 5)]
+        head, rows = [*HEAD, "x"][: draw.randrange(3, 5)], []
         draw.shuffle(head)
-        file = io.StringIO()
-        writer = csv.writer(file, quoting=draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
         names = [f"u{number}u" for number in range(draw.randrange(1, 6))]
         for name in names:
             row = {column: "".join(draw.choices(parts, k=draw.randrange(4))) for column in head}
-            writer.writerow((row | {"customer": name, "when": "2026-03-01"}).values())
-        text = file.getvalue()
+            rows.append(list((row | {"customer": name, "when": "2026-03-01"}).values()))
+        text = written(draw, rows)
         cut = draw.randrange(len(text) + 1)
-        written = f'{",".join(head)}\n{text[:cut]}"{text[cut:]}'
-        calls = told(written)
+        broken = f'{",".join(head)}\n{text[:cut]}"{text[cut:]}'
+        calls = told(broken)
         read = "".join(str(json.loads(call).get("userId")) for call in calls if isinstance(call, bytes))
         named = re.findall(
             r"lines (\d+) to (\d+)", " ".join(call.message for call in calls if isinstance(call, BadRow))
         )
-        lines = list(io.StringIO(written, newline=""))
+        lines = list(io.StringIO(broken, newline=""))
         refused = "".join(line for first, last in named for line in lines[int(first) - 1 : int(last)])
         gone = [name for name in names if name not in (read + refused).replace('"', "")]
         assert len(gone) <= sum(isinstance(call, BadRow) or "userId" not in json.loads(call) for call in calls), text
@@ -239,18 +247,15 @@ def test_it_reads_every_file_that_is_written_as_csv_should_be_as_others_do(seed:
     draw = random.Random(seed)
     parts = ("a", " ", ",", ";", "\n", "\r", "\r\n", "\n\n", '"', '""', "x,y", "2026", "ü", "")
     for _ in range(300):
-        head = ["customer", "when", "about"]
-        draw.shuffle(head)
-        file = io.StringIO()
-        writer = csv.writer(file, quoting=draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
-        writer.writerow(head)
+        head, lines = draw.sample(HEAD, 3), []
         for _ in range(draw.randrange(6)):
             row = {name: "".join(draw.choices(parts, k=draw.randrange(6))) for name in head} | {"when": "2026-03-01"}
-            writer.writerow(row.values())
+            lines.append(list(row.values()))
+        file = written(draw, [head, *lines])
         plan = Rows(RowPlan(columns={"customer": "userId", "when": "timestamp", "about": "event"}))
-        rows = list(csv.reader(io.StringIO(file.getvalue(), newline=""), strict=True))[1:]
+        rows = list(csv.reader(io.StringIO(file, newline=""), strict=True))[1:]
         calls = [called(plan, dict(zip(head, row, strict=True))) for row in rows]
-        assert list(from_csv(io.BytesIO(file.getvalue().encode()), lambda _: plan)) == calls  # noqa: B023 - used at once
+        assert list(from_csv(io.BytesIO(file.encode()), lambda _: plan)) == calls  # noqa: B023 - used at once
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -260,19 +265,16 @@ def test_it_reads_the_rows_of_csv_whatever_their_texts_are_or_names_their_lines(
     plan = Rows(RowPlan(columns={"customer": "userId", "when": "timestamp", "about": "properties.about"}, event="Seen"))
     refused = 0
     for _ in range(300):
-        head = ["customer", "when", "about"]
-        draw.shuffle(head)
-        file = io.StringIO()
-        writer = csv.writer(file, quoting=draw.choice((csv.QUOTE_MINIMAL, csv.QUOTE_ALL)))
-        writer.writerow(head)
+        head, lines = draw.sample(HEAD, 3), []
         for _ in range(draw.randrange(6)):
             told = {name: "\n".join(draw.choices(parts, k=draw.randrange(5))) for name in head}
             told["when"] = draw.choice(("2026-03-01", "2026-03-01", "May", ""))
-            writer.writerow([*told.values(), "more"][: draw.choice((2, 3, 3, 3, 4))])
-        reader = csv.reader(io.StringIO(file.getvalue(), newline=""), strict=True)
+            lines.append([*told.values(), "more"][: draw.choice((2, 3, 3, 3, 4))])
+        file = written(draw, [head, *lines])
+        reader = csv.reader(io.StringIO(file, newline=""), strict=True)
         next(reader)
         last = 1
-        calls = from_csv(io.BytesIO(file.getvalue().encode()), lambda _: plan)
+        calls = from_csv(io.BytesIO(file.encode()), lambda _: plan)
         for row, call in zip(reader, calls, strict=True):
             first, last = last + 1, reader.line_num
             if isinstance(call, bytes):
