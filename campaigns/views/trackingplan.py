@@ -42,7 +42,7 @@ def save() -> ResponseReturnValue:
             row = people.plan_event(session, forms.text(form, "name"), _definition(form), parts().now(), actor())
             name = row.name
     except InvalidInput as error:
-        return _page(error, form), 400
+        return _page(_at_its_line(error, form), form), 400
     flash(f"“{name}” goes by this within a second.")
     return redirect(url_for("trackingplan.show"))
 
@@ -68,12 +68,22 @@ def close(source_id: int) -> ResponseReturnValue:
     return redirect(url_for("trackingplan.show"))
 
 
+def _at_its_line(fault: InvalidInput, form: Mapping[str, str]) -> InvalidInput:
+    """The fault of a property by the name of its line's field."""
+    for row in range(MOST_ROWS):
+        if fault.field == f"properties.{forms.text(form, f'p{row}')}":
+            return InvalidInput(f"p{row}", fault.message)
+    return fault
+
+
 def _definition(form: Mapping[str, str]) -> Definition:
-    """The properties of the form's lines; a line without a name is none. Raises InvalidInput naming the property."""
+    """The properties of the form's lines; an empty line is none. Raises InvalidInput naming the property."""
     properties = {}
     for row in range(MOST_ROWS):
         name = forms.text(form, f"p{row}")
         if not name:
+            if any(forms.text(form, f"{part}{row}") for part in ("values", "least", "most", "required")):
+                raise InvalidInput(f"p{row}", "must be named")
             continue
         if name in properties:
             raise InvalidInput(f"p{row}", "is named twice")

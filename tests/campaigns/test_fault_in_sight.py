@@ -112,9 +112,16 @@ def test_a_fold_opens_over_a_field_at_fault_and_a_sentence_stands_in_where_no_fi
     expect(page.locator("#f-prior")).to_be_focused()
     assert comes_in_sight(page)
     page.goto(page.url.partition("/offers")[0] + "/system/tracking-plan/")
-    for field, typed in (("name", "Fitting Booked"), ("p0", "height"), ("most0", "tall")):
+    for field, typed in (("name", "Fitting Booked"), ("p0", "height"), ("p1", "age"), ("most1", "old")):
         page.fill(f"[name={field}]", typed)
+    expect(page.locator("[name=p3]")).to_be_hidden()
     page.click("text=Plan it")
+    expect(page.locator("[name=most1]")).to_be_focused()
+    assert comes_in_sight(page)
+    page.goto(page.url.partition("/system")[0] + "/system/gateways/")
+    page.fill("#f-name", "Texts")
+    page.fill("#f-url", "http://texts.example")
+    page.click("text=Set up >> visible=true >> nth=-1")
     expect(page.locator("main .alert-danger")).to_be_focused()
     assert comes_in_sight(page)
 

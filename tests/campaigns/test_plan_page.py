@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.campaigns.shop import Shop
 from tests.campaigns.web import Web
 
@@ -23,10 +25,15 @@ def test_it_plans_events_on_the_page(shop: Shop, web: Web) -> None:
         ("least1", {"p1": "n", "least1": "x"}),
         ("type1", {"p1": "n", "type1": "odd"}),
         ("p1", {"p1": "size"}),
+        ("p2", {"least2": "5"}),
+        ("p3", {"least3": "251"}),
+        ("p0", {"most0": "1"}),
         ("name", {"name": ""}),
     ):
         answer = desk.post("/system/tracking-plan/", **(form | bad))
         assert (answer.status_code, 'role="alert"' in answer.text) == (400, True), field
+        (control,) = re.findall(r'<(?:input|select)[^>]*aria-invalid="true"[^>]*>', answer.text)
+        assert f' name="{field}"' in control
     assert desk.post(f"/system/tracking-plan/sources/{shop.source.id}", closed="1").status_code == 302
     assert "planned events only" in desk.get("/system/tracking-plan/").text
     assert desk.post(f"/system/tracking-plan/{event['id']}/remove").status_code == 302
