@@ -25,6 +25,7 @@ class Unsealable(LatebindError):
     """
 
     def __init__(self, place: str = "") -> None:
+        self.place = place
         where = f" of {place}" if place else ""
         super().__init__(f"The sealed bytes{where} cannot be opened with this key for this purpose.")
 

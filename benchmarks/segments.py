@@ -225,7 +225,7 @@ def _beside(report: Report, shop: Shop, campaign: int, people: int) -> None:
 def _rest(report: Report, shop: Shop, number: int, people: int) -> None:
     """The rest of the pass with nothing beside it, brought to everybody."""
     changed, began = 0, monotonic()
-    for piece in atopens.going_through(shop.intake, [number], shop.now):
+    for piece in atopens.going_through(shop.intake, [number], lambda: shop.now):
         changed += piece
         if monotonic() - began > REST_SECONDS:
             break
@@ -289,9 +289,8 @@ def _passing(shop: Shop, numbers: dict[str, int]) -> Iterator[dict[str, Any]]:
 def _pass(settings: Settings, segment: int, paced: bool, ready: Any, go: Any) -> None:
     """Go through everybody, as the schedule loop does while mails leave, or without giving way."""
     make = db.sessions(db.connect(settings.database_url, vault=Vault.of(settings), statement_ms=0))
-    members = Members(Intake(make, stores.connect(settings.redis_url), settings.hash_key))
-    clock = SystemClock()
-    members.want([segment], clock.now(), anew=False)
+    members = Members(Intake(make, stores.connect(settings.redis_url), settings.hash_key), SystemClock().now)
+    members.want([segment], anew=False)
     ready.set()
     while members.unready:
         go.wait()

@@ -7,7 +7,7 @@ gone through every minute, for what time and history windows change, and for a s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
@@ -95,7 +95,7 @@ def follow(session: Session, wanted: Iterable[int]) -> None:
     livesegments.follow(session, rules)
 
 
-def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Iterator[int]:
+def going_through(intake: Intake, wanted: Iterable[int], now: Callable[[], datetime]) -> Iterator[int]:
     """Write who is in these segments now, a piece of some 0.1 s at a time; yields how many states a piece changed.
 
     A segment that fails is left aside, whatever its error is, and the others go on. Raises Unavailable, RedisError.
@@ -110,15 +110,15 @@ def going_through(intake: Intake, wanted: Iterable[int], now: datetime) -> Itera
                 raise
             _log.error("a segment is left aside", segment=segment, error=reason(error))
             with transaction(intake.sessions) as session:
-                leftaside.note(session, segment, reason(error), now)
+                leftaside.note(session, segment, reason(error), now())
 
 
-def _through(intake: Intake, segment: int, now: datetime) -> Iterator[int]:
+def _through(intake: Intake, segment: int, now: Callable[[], datetime]) -> Iterator[int]:
     with transaction(intake.sessions) as session:
         rule = rulebook.expanded(session, {"segment": segment}, "rule")
-        fits = misplaced(session, segment, now)
+        fits = misplaced(session, segment, now())
     yield 0
     yield from pieces(intake, segment, fits, now)
     with transaction(intake.sessions) as session:
         livesegments.tell_written(session, segment, rule)
-        leftaside.over(session, segment, now)
+        leftaside.over(session, segment, now())

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from signals import folding
+from signals import histories
 from signals.catalog import Listed
 from signals.events import Event
 from signals.foldevent import FoldEvent
@@ -73,7 +73,7 @@ def told_of_orders(session: Session, members: Sequence[int], rows: Sequence[Even
         session.execute(select(Source.id, Source.name).where(Source.id.in_({row.source_id for row in rows}))).all()
     )
     latest = max(row.event_time for row in rows)
-    history = folding.order_history(session, members, orders, Listed(session), latest, MOST_TOLD)
+    history = histories.order_history(session, members, orders, Listed(session), latest, MOST_TOLD)
     repeats, amounts = _repeats(history), _amounts(history, {row.id for row in rows})
     return {
         row.id: Told(
@@ -88,7 +88,7 @@ def told_of_orders(session: Session, members: Sequence[int], rows: Sequence[Even
     }
 
 
-def _repeats(history: Sequence[folding.Told]) -> set[int]:
+def _repeats(history: Sequence[histories.Told]) -> set[int]:
     """Which signals repeat contents, of signals in the sequence of their moments."""
     repeats: set[int] = set()
     said: dict[str, dict[int, Mapping[str, Any]]] = {}
@@ -104,7 +104,7 @@ def _repeats(history: Sequence[folding.Told]) -> set[int]:
     return repeats
 
 
-def _amounts(history: Sequence[folding.Told], shown: set[int]) -> dict[int, _Amount]:
+def _amounts(history: Sequence[histories.Told], shown: set[int]) -> dict[int, _Amount]:
     """What the signals tell of money that are shown, by arrival number."""
     orders: dict[str, list[FoldEvent]] = {}
     if len(history) < MOST_TOLD:
@@ -153,6 +153,6 @@ def _placement(calls: Sequence[FoldEvent]) -> Placement | None:
     return next(iter(resolve(calls).placements.values()), None)
 
 
-def _properties(told: folding.Told) -> Mapping[str, Any]:
+def _properties(told: histories.Told) -> Mapping[str, Any]:
     properties = (told.body or {}).get("properties")
     return properties if isinstance(properties, dict) else {}

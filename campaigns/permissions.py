@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
 from signals import consent, suppression
 from signals.consent import ConsentFact
+from signals.consenthistory import NEWEST_SAID
 from signals.contents import PURPOSES
 from signals.events import Event
 from signals.intake import Intake
@@ -96,7 +97,7 @@ def statements(session: Session, root: int) -> list[Statement]:
         .join(Source, Source.id == ConsentFact.source_id)
         .join(Event, Event.id == ConsentFact.event_id)
         .where(ConsentFact.profile_id.in_(customers.members(session, root)))
-        .order_by(ConsentFact.at.desc(), ConsentFact.id.desc())
+        .order_by(text(NEWEST_SAID))
         .limit(MAX_STATEMENTS)
     )
     newer: dict[str, datetime] = {}

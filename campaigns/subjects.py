@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from base.sealing import Sealer, new_key, unwrap_key, wrap_key
+from base.sealing import Sealer, Unsealable, new_key, unwrap_key, wrap_key
 from campaigns.opens import Subject
 
 
@@ -79,9 +79,11 @@ def _read(session: Session, profiles: list[int], wrapping_key: bytes, *, held: b
     columns = select(Subject.profile_id, Subject.subject_id, Subject.wrapped_key)
     query = columns.where(Subject.profile_id.in_(profiles)).order_by(Subject.profile_id)
     rows = session.execute(query.with_for_update(read=True, key_share=True) if held else query)
-    return {
-        row.profile_id: SubjectKey(
-            row.subject_id, Sealer(unwrap_key(row.wrapped_key, wrapping_key, row.subject_id.hex))
-        )
-        for row in rows
-    }
+    return {row.profile_id: SubjectKey(row.subject_id, _sealer(row, wrapping_key)) for row in rows}
+
+
+def _sealer(row: Any, wrapping_key: bytes) -> Sealer:
+    try:
+        return Sealer(unwrap_key(row.wrapped_key, wrapping_key, row.subject_id.hex))
+    except Unsealable:
+        raise Unsealable("subject.wrapped_key") from None

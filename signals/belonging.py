@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import text
@@ -54,6 +55,7 @@ _DETAILS = text("""
     )
     SELECT m.root_id, m.members, array_remove(array_agg(h.type), NULL) AS kinds,
            array_agg(h.type) FILTER (WHERE NOT h.owns) AS types, array_agg(h.value) FILTER (WHERE NOT h.owns) AS sealed,
+           array_agg(h.value_hash) FILTER (WHERE NOT h.owns) AS hashes,
            array_agg(p.root_id) FILTER (WHERE NOT h.owns) AS owners
     FROM (SELECT root_id, count(*) AS members FROM profile WHERE root_id = ANY(:roots) GROUP BY root_id) AS m
     LEFT JOIN held h USING (root_id)
@@ -72,10 +74,7 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
     wanted = list(claims)
     rows = session.execute(
         _FIND,
-        {
-            "types": Texts(claim[0] for claim in wanted),
-            "hashes": Binaries(value_hash(hash_key, *claim) for claim in wanted),
-        },
+        {"types": Texts(one[0] for one in wanted), "hashes": Binaries(value_hash(hash_key, *one) for one in wanted)},
     ).all()
     roots = {row.root_id: Person(row.root_id) for row in rows}
     members = {
@@ -92,13 +91,13 @@ def find(session: Session, claims: Iterable[Claim], hash_key: bytes, *, ties: bo
 
 
 def describe(session: Session, roots: Mapping[int, Person]) -> None:
-    """Say of these roots, by their id, what a merge must know."""
+    """Say of these roots, by their id, what a merge must know. A damaged name goes by its hash: it is like no other."""
     for row in session.execute(_DETAILS, {"roots": list(roots)}):
         person = roots[row.root_id]
         person.members, person.held = row.members, Counter(row.kinds)
-        shared = zip(row.types or (), row.sealed or (), row.owners or (), strict=True)
-        known = ((kind, sealingkeys.legible(session, value, IDENTIFIER_VALUE), owner) for kind, value, owner in shared)
-        person.shares = {(kind, value): roots.get(owner) for kind, value, owner in known if value is not None}
+        legible = partial(sealingkeys.legible, session, kind=IDENTIFIER_VALUE, profile=row.root_id)
+        shared = zip(row.types or (), row.sealed or (), row.hashes or (), row.owners or (), strict=True)
+        person.shares = {(kind, legible(one) or hashed.hex()): roots.get(owner) for kind, one, hashed, owner in shared}
     if len(roots) > 1:
         for row in session.execute(_APART, {"roots": list(roots)}):
             roots[row.one].apart.add(roots[row.other])

@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from base.errors import InvalidInput
-from signals.folding import Root, Told
+from signals.folding import Root
+from signals.histories import Told
 from signals.homes import AGE_TRAITS, Kind, Said, household_key, said
 from signals.reading import Item
 from signals.sources import Sender

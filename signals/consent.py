@@ -10,8 +10,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from base.db import Model
 from base.errors import InvalidInput
-from signals.consenthistory import CONSENT_WORDING
+from signals.consenthistory import CONSENT_WORDING, NEWEST_SAID
 from signals.contents import PURPOSES
+from signals.events import Event
 from signals.intake import Intake
 from signals.sources import INTERNAL, keyless_sender
 from signals.telling import tell
@@ -66,12 +67,13 @@ def consents(session: Session, profile: int) -> list[ConsentFact]:
     return list(
         session.scalars(
             select(ConsentFact)
+            .join(Event, Event.id == ConsentFact.event_id)
             .where(
                 text(
-                    "profile_id IN (SELECT m.id FROM profile m JOIN profile p ON p.root_id = m.root_id"
+                    "consent.profile_id IN (SELECT m.id FROM profile m JOIN profile p ON p.root_id = m.root_id"
                     " WHERE p.id = :profile)"
                 ).bindparams(profile=profile)
             )
-            .order_by(ConsentFact.at.desc(), ConsentFact.id.desc())
+            .order_by(text(NEWEST_SAID))
         )
     )

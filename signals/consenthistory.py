@@ -10,9 +10,14 @@ from sqlalchemy.orm import Session
 
 from base.sealed import SealedText
 from base.vault import vault_of
-from signals.folding import Told
+from signals.histories import Told
 
 CONSENT_WORDING: Final = SealedText("consent.wording")
+
+NEWEST_SAID: Final = """
+    date_trunc('milliseconds', consent.at) DESC, event.message_id COLLATE "C" DESC, consent.source_id DESC
+"""
+"""How rows of `consent`, each with its `event`, are ordered, that which holds first: as signals are folded."""
 
 _CONSENTED = text("""
     INSERT INTO consent (profile_id, purpose, granted, at, received_at, source_id, wording, event_id)
@@ -66,12 +71,15 @@ def write_consents(session: Session, told: Iterable[Told], *, anew: bool = False
         session.execute(_WELCOMED, {"events": agreed, "reason": UNSUBSCRIBED})
 
 
-_NO_CONSENTS = text("DELETE FROM consent WHERE profile_id = ANY(:members)")
+_NO_CONSENTS = text("DELETE FROM consent WHERE profile_id = ANY(:members) AND event_id <> ALL(:kept)")
 
 
-def clear_consents(session: Session, members: Sequence[int]) -> None:
-    """Forget the consent history of these profiles, to write it again from all events."""
-    session.execute(_NO_CONSENTS, {"members": list(members)})
+def rewrite_consents(session: Session, members: Sequence[int], told: Sequence[Told]) -> None:
+    """Make the consent history of these profiles again from all events of theirs that state consent; what a damaged one
+    stated stays as it is written."""
+    kept = [entry.event.arrival for entry in told if entry.damaged]
+    session.execute(_NO_CONSENTS, {"members": list(members), "kept": kept})
+    write_consents(session, [entry for entry in told if not entry.damaged], anew=True)
 
 
 def wording(body: Mapping[str, Any]) -> str | None:

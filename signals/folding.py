@@ -1,67 +1,40 @@
 """From stored signals to stored states: folding new events on, or all of a profile's events again, under its lock.
 
-The pure part is signals/fold.py. Here is what needs the database: which events there are, which of several events with
-one order id counts, and the derived rows that say where a trait or a consent comes from.
+The pure part is signals/fold.py. Here is what needs the database: which of several events with one order id counts,
+and the derived rows that say where a trait or a consent comes from. Which events there are is signals/histories.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-from sqlalchemy import TextualSelect, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, Texts
 from base.vault import vault_of
-from signals import exchange, sealingkeys
+from signals import exchange
 from signals.catalog import Naming
-from signals.events import BODY
 from signals.fold import advance, fold_history
-from signals.foldevent import FoldEvent, fold_event
+from signals.histories import Told, readable_history
 from signals.household import Household
 from signals.identifying import readable
 from signals.lineage import NOTHING_HELD, Held, Rules, rules
 from signals.moments import seconds_of, unix_ms
-from signals.orders import AS_TOLD, CORRECTING, Left
+from signals.orders import AS_TOLD, Left
 from signals.origins import Origin, origins
 from signals.profiles import STATE_ENCODED, opened
 from signals.signal import ORDER_COMPLETED
 from signals.state import ProfileState, Score, encode, tombstone
 
-Lookup = Callable[[str], int | None]
 _JSON = msgspec.json.Encoder()
 _HOUSEHOLD = msgspec.msgpack.Decoder(Household)
 EVENTS_AT_ONCE: Final = 5_000
 """Of several people whose histories are read together; who has more is read alone."""
-
-
-@dataclass(slots=True)
-class Told:
-    """A stored event as folding sees it: the pure event, and what its row says (`profile`: whose it is; `left`: what is
-    left of an order)."""
-
-    event: FoldEvent
-    is_order: bool
-    folds: bool
-    body: dict[str, Any] | None = None
-    profile: int = 0
-    left: Left = AS_TOLD
-
-    @property
-    def key(self) -> tuple[int, str, int]:
-        """Its place in the canonical order."""
-        return self.event.key
-
-    @property
-    def fact(self) -> tuple[str, ...] | None:
-        """What is told once, however many calls tell it: an order, or a refund of an order that has an id."""
-        if self.is_order:
-            return (self.event.order_id,)
-        return (self.event.order_id, self.event.refund_id) if self.event.refund_id else None
 
 
 @dataclass(slots=True)
@@ -175,87 +148,12 @@ def folded_on(
     return advance(state, [entry.event for entry in told if entry.folds])
 
 
-_SELECT: Final = """
-    SELECT id, profile_id, source_id, message_id, event_time, name, order_id, category_ids, folds, void,
-           left_category_ids, body
-    FROM event WHERE """
-_EVENTS = text(f"{_SELECT} profile_id = ANY(:members)").columns(body=BODY)
-_ORDER_EVENTS = text(f"""
-    {_SELECT} order_id = ANY(:orders) AND profile_id = ANY(:members) AND type = 'track'
-        AND lower(name) = ANY(:names) AND event_time <= :until
-    ORDER BY event_time DESC, id DESC LIMIT :most
-""").columns(body=BODY)
-_EVENT = text(f"{_SELECT} id = :id").columns(body=BODY)
 _FLIP = text("UPDATE event SET folds = NOT folds WHERE id = ANY(:ids)")
 _LEAVE = text("""
     UPDATE event e SET void = told.void, left_category_ids = CAST(told.left_ids AS integer[])
     FROM unnest(CAST(:ids AS bigint[]), CAST(:voids AS boolean[]), CAST(:lefts AS text[])) AS told (id, void, left_ids)
     WHERE e.id = told.id
 """)
-
-
-def history(session: Session, members: Sequence[int], categories: Naming) -> list[Told]:
-    """All stored events of these profiles in canonical order. Raises Unavailable."""
-    return _read(session, _EVENTS, {"members": list(members)}, categories)
-
-
-def order_history(
-    session: Session,
-    members: Sequence[int],
-    orders: Iterable[str],
-    categories: Naming,
-    until: datetime,
-    most: int | None = None,
-) -> list[Told]:
-    """Those of them that some orders come to, up to a moment: all, or the newest. Raises Unavailable."""
-    given = {
-        "members": list(members), "orders": list(orders), "names": [ORDER_COMPLETED.lower(), *CORRECTING],
-        "until": until, "most": most,
-    }  # fmt: skip
-    return _read(session, _ORDER_EVENTS, given, categories)
-
-
-def _read(session: Session, query: TextualSelect, given: Mapping[str, Any], categories: Naming) -> list[Told]:
-    streamed = query.execution_options(yield_per=1000)
-    with sealingkeys.telling_damage(session, BODY.place), session.execute(streamed, given) as rows:
-        told = [_told(row, categories) for row in rows]
-    told.sort(key=lambda entry: entry.key)
-    exchange.value(session, told)
-    return told
-
-
-def stored(session: Session, number: int, categories: Naming) -> Told:
-    """One stored event, by its arrival number; it must be there."""
-    told = _told(session.execute(_EVENT, {"id": number}).one(), categories)
-    exchange.value(session, [told])
-    return told
-
-
-def _told(row: Any, categories: Naming) -> Told:
-    categories.know(row.category_ids)
-    raw = msgspec.json.decode(row.body)
-    raw["messageId"] = row.message_id
-    event = fold_event(
-        raw,
-        among(row.category_ids, categories.lookup),
-        time_ms=unix_ms(row.event_time),
-        source=row.source_id,
-        arrival=row.id,
-    )
-    is_order = row.name == ORDER_COMPLETED and row.order_id is not None
-    left = Left(row.void, None if row.left_category_ids is None else tuple(row.left_category_ids))
-    return Told(event, is_order, row.folds, raw, row.profile_id, left)
-
-
-def among(category_ids: Iterable[int], lookup: Lookup) -> Lookup:
-    """A look-up that knows only the categories an event had when it arrived, so that folding again reads the same."""
-    allowed = frozenset(category_ids)
-
-    def known(spelling: str) -> int | None:
-        number = lookup(spelling)
-        return number if number in allowed else None
-
-    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +168,7 @@ class Refolded:
 
 def fold_again(session: Session, root: Root, categories: Naming) -> Refolded:
     """The state from all stored events, with those events; corrects which orders and refunds count and what is left of
-    the orders."""
+    the orders. One that is damaged counts as having taken place, and for what it said of consent."""
     (found,) = fold_each_again(session, [root], categories)
     return found
 
@@ -302,7 +200,7 @@ def fold_each_again(session: Session, roots: Sequence[Root], categories: Naming)
 def _leave(session: Session, told: Sequence[Told], left: Mapping[int, Left]) -> None:
     """Keep what is left of each order, given by arrival number where it is other than was told; of what updates told
     too, which are orders where no other call told of theirs before."""
-    changed = [entry for entry in told if entry.left != left.get(entry.event.arrival, AS_TOLD)]
+    changed = [one for one in told if not one.damaged and one.left != left.get(one.event.arrival, AS_TOLD)]
     if not changed:
         return
     for entry in changed:
@@ -342,7 +240,7 @@ def _histories(session: Session, roots: Sequence[Root], categories: Naming) -> I
 def _read_together(session: Session, roots: Sequence[Root], categories: Naming) -> Iterator[tuple[Root, list[Told]]]:
     owner = {member: root.id for root in roots for member in root.members}
     found: dict[int, list[Told]] = {root.id: [] for root in roots}
-    for entry in history(session, list(owner), categories):
+    for entry in readable_history(session, list(owner), categories):
         found[owner[entry.profile]].append(entry)
     for root in roots:
         yield root, found.pop(root.id)

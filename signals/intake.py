@@ -40,7 +40,8 @@ from signals import (
 from signals.belonging import Lost
 from signals.consenthistory import write_consents
 from signals.definitions import Definitions
-from signals.folding import Root, Standing, Told
+from signals.folding import Root, Standing
+from signals.histories import Told
 from signals.intent import assess
 from signals.journal import Entry
 from signals.livesegments import LiveSegments, place

@@ -17,7 +17,7 @@ from base.db import Binaries, Texts
 from base.vault import Vault, vault_of
 from signals.belonging import Lost
 from signals.events import BODY, CONFLICT_BODY, CONFLICTS_KEPT, REJECTED_BODY, REJECTED_CONTENT, REJECTED_KEPT
-from signals.folding import Told
+from signals.histories import Told
 from signals.orders import paid
 from signals.signal import Signal
 from signals.sources import Sender

@@ -1,18 +1,20 @@
 """Marks of the keys of which an installation has one: a process that is given another is told before it begins.
 
 With another `LATEBIND_HASH_KEY` nobody would be found, and everybody would be made anew; with another
-`LATEBIND_RECORD_KEY` records of opens would be set aside. The first process that begins with a key leaves its mark. It
-is held against what is stored before, where that can be: the hashes of identifiers tell the key that made them.
+`LATEBIND_RECORD_KEY` or `LATEBIND_SUBJECT_KEY` records of opens would be set aside. The first process that begins with
+a key leaves its mark. It is held against what is stored before, where that can be: the hashes of identifiers tell the
+key that made them, and the keys of people the one that wraps them.
 """
 
 from __future__ import annotations
 
 import hmac
 import math
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final, cast
 
-from sqlalchemy import LargeBinary, select, type_coerce
+from sqlalchemy import LargeBinary, select, text, type_coerce
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -21,7 +23,7 @@ from base.clock import monotonic
 from base.db import Model, Sessions, transaction
 from base.errors import LatebindError, SettingError, Unavailable
 from base.logs import logger
-from base.sealing import Unsealable
+from base.sealing import Unsealable, unwrap_key
 from base.settings import PREFIX, Settings
 from base.vault import Vault, vault_of, watch
 from signals import sealingkeys
@@ -29,15 +31,18 @@ from signals.identity import ClaimType, value_hash
 from signals.profiles import IDENTIFIER_VALUE, Identifier
 from signals.sealingkeys import Retired
 
-MARKED: Final = ("hash_key", "record_key")
+MARKED: Final = ("hash_key", "record_key", "subject_key")
 """The settings whose keys leave a mark."""
 PROVEN_BY: Final = 10
-"""Stored identifiers that a hash key without a mark is held against."""
+"""Stored identifiers, or keys of people, that a key without a mark is held against."""
 ASKED_SECONDS: Final = 2.0
 """How long a process may go on under a key that was retired."""
 TOLD_AGAIN: Final = 60.0
 _ADVICE: Final = {
     "hash_key": "nobody would be found by it. Give this process the key of the others; it cannot be changed",
+    "subject_key": (
+        "nothing that is kept of opens would be read. Give this process the key of the others; it cannot be changed"
+    ),
     "record_key": (
         "records of opens would not be read. Give this process the key of the others; docs/deploy.md says how to "
         "change it (`latebind records accept-key`)"
@@ -59,14 +64,14 @@ class KeyMark(Model):
 def check(session: Session, settings: Settings, name: str) -> bool:
     """Whether a setting's key has its mark here; False also where there is no mark, or the setting is not set.
 
-    Raises SettingError where another key has, or where what is stored was hashed with another.
+    Raises SettingError where another key has, or where what is stored was hashed or wrapped with another.
     """
     key: bytes = getattr(settings, name)
     if not key:
         return False
     mark = session.scalar(select(KeyMark.mark).where(KeyMark.name == name))
     if mark is None:
-        if name == "hash_key" and not _finds(session, key):
+        if name in _PROOFS and not _PROOFS[name](session, key):
             raise _other(name)
         return False
     if not hmac.compare_digest(mark, mark_of(name, key)):
@@ -181,6 +186,26 @@ def _finds(session: Session, hash_key: bytes) -> bool:
         if (value := _opened(vault_of(session), sealed)) is not None
     ]
     return any(compared) or not compared
+
+
+_WRAPPED: Final = text("SELECT subject_id, wrapped_key FROM subject LIMIT :most")
+
+
+def _unwraps(session: Session, subject_key: bytes) -> bool:
+    """Whether stored keys of people were wrapped by the key; also where there are none."""
+    rows = session.execute(_WRAPPED, {"most": PROVEN_BY}).all()
+    return not rows or any(_is_wrapped(bytes(row.wrapped_key), subject_key, row.subject_id.hex) for row in rows)
+
+
+def _is_wrapped(wrapped: bytes, by: bytes, owner: str) -> bool:
+    try:
+        unwrap_key(wrapped, by, owner)
+    except Unsealable:
+        return False
+    return True
+
+
+_PROOFS: Final[Mapping[str, Callable[[Session, bytes], bool]]] = {"hash_key": _finds, "subject_key": _unwraps}
 
 
 def _opened(vault: Vault, sealed: bytes) -> str | None:

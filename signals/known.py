@@ -17,9 +17,11 @@ from sqlalchemy.orm import Session
 
 from signals import catalog, folding
 from signals.behaviour import viewed
+from signals.consenthistory import NEWEST_SAID
 from signals.events import BODY
 from signals.foldevent import MAIL_KINDS, fold_event
-from signals.folding import Root, among
+from signals.folding import Root
+from signals.histories import among
 from signals.moments import moment_of, ms_of, seconds_of, unix_ms
 from signals.profiles import TRAIT_VALUE
 from signals.state import CategoryStats, ProfileState, Views, interval
@@ -107,11 +109,11 @@ _TRAITS = text("""
     SELECT t.name, t.value, s.name AS source, t.event_time AS at
     FROM trait_lineage t JOIN source s ON s.id = t.source_id WHERE t.profile_id = :root ORDER BY t.name
 """).columns(value=TRAIT_VALUE)
-_CONSENTS = text("""
-    SELECT DISTINCT ON (c.purpose) c.purpose, c.granted, s.name AS source, c.at
-    FROM consent c JOIN source s ON s.id = c.source_id WHERE c.profile_id = ANY(:members)
-    ORDER BY c.purpose, c.at DESC, c.id DESC
-""")
+_CONSENTS = text(f"""
+    SELECT DISTINCT ON (consent.purpose) consent.purpose, consent.granted, s.name AS source, consent.at
+    FROM consent JOIN event ON event.id = consent.event_id JOIN source s ON s.id = consent.source_id
+    WHERE consent.profile_id = ANY(:members) ORDER BY consent.purpose, {NEWEST_SAID}
+""")  # noqa: S608 - a constant of ours
 _HOME = text("""
     SELECT c.kind, coalesce(s.name, 'staff') AS source, c.said_at AS at
     FROM household_claim c JOIN dwelling d ON d.profile_id = :root LEFT JOIN source s ON s.id = c.source_id

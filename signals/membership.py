@@ -6,7 +6,7 @@ a state stays (its edition does not), and folding again keeps what is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -38,17 +38,18 @@ def assign(intake: Intake, segment: int, members: Iterable[int], now: datetime) 
     """
     with transaction(intake.sessions) as session:
         rows = session.execute(_DIFFERENT, {"members": sorted(members), "segment": segment}).all()
-    return sum(pieces(intake, segment, {row.profile_id: row.fits for row in rows}, now))
+    return sum(pieces(intake, segment, {row.profile_id: row.fits for row in rows}, lambda: now))
 
 
-def pieces(intake: Intake, segment: int, fits: Mapping[int, bool], now: datetime) -> Iterator[int]:
+def pieces(intake: Intake, segment: int, fits: Mapping[int, bool], now: Callable[[], datetime]) -> Iterator[int]:
     """Write of these root profiles whether they fit, BATCH at a time; yields how many states each piece changed.
 
-    Whose signals come meanwhile is told by them and not by what was found before, where a state can answer the rule.
+    Whose signals come meanwhile is told by them and not by what was found before, where a state can answer the rule:
+    by the moment of their piece.
     """
     found = list(fits)
     for start in range(0, len(found), BATCH):
-        work = partial(_write, intake, segment, fits, found[start : start + BATCH], now)
+        work = partial(_write, intake, segment, fits, found[start : start + BATCH], now())
         yield len(carry(intake, work, lambda standings: standings))
 
 

@@ -147,6 +147,8 @@ class Publisher:
         """Delete states that must not be gone by: opens show the default until they are written again. A store that is
         full takes that, and no state. Raises Unavailable.
         """
+        if not profiles:
+            return
         try:
             self._store.delete(*(keys.state(profile) for profile in profiles))
         except RedisError as error:

@@ -18,7 +18,7 @@ from base.db import Sessions, transaction
 from base.errors import InvalidInput
 from signals.catalog import Categories
 from signals.foldevent import FoldEvent, fold_event, product_id
-from signals.folding import Told
+from signals.histories import Told
 from signals.homes import Said, said
 from signals.identity import Claim, Person, claims
 from signals.journal import Refusal

@@ -6,7 +6,7 @@ behind. Profiles are taken a few hundred at a time under their locks, so live si
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -17,17 +17,15 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries, Numbers, transaction
-from base.errors import SettingError
 from base.logs import logger
-from base.sealing import Unsealable
-from signals import belonging, claiming, countoutbox, folding, journal, origins, sealingkeys
+from signals import belonging, claiming, countoutbox, folding, journal, origins
 from signals.claiming import Statement
-from signals.consenthistory import clear_consents, write_consents
+from signals.consenthistory import rewrite_consents
 from signals.contents import ORDER_KINDS
 from signals.currencies import is_code, told_in
-from signals.events import BODY
 from signals.figures import order_number
-from signals.folding import Standing, Told
+from signals.folding import Standing
+from signals.histories import Told
 from signals.identifying import readable
 from signals.intake import Intake, moved, regroup, stored_states
 from signals.intent import assess
@@ -54,8 +52,8 @@ class RebuildReport:
     `absent` counts states that Valkey had lost, what is damaged or none in their place among them. `ahead` counts those
     of which it had a later one than the database has ever written, as after the restore of a backup; `erased` names the
     profiles that are erased there and only there. `unknown` counts those that it had of profiles which the database
-    does not know. `damaged` names the profiles whose events cannot all be opened, with these: their states stay as
-    they are.
+    does not know. `damaged` names the profiles whose events cannot all be opened, with these: of them counts what they
+    said of consent alone.
     """
 
     profiles: int = 0
@@ -75,8 +73,7 @@ def rebuild(
     *,
     only: Sequence[int] | None = None,
 ) -> RebuildReport:
-    """Make every state again, or those of the profiles in `only`, and publish it. Who has a damaged event keeps the
-    state that is stored.
+    """Make every state again, or those of the profiles in `only`, and publish it.
 
     Raises Unavailable when a store is away, SettingError without a key that the database is sealed under; running it
     again is safe.
@@ -85,60 +82,20 @@ def rebuild(
     with transaction(intake.sessions) as session:
         roots = list(session.scalars(_ROOTS, {"all": only is None, "only": list(only or ())}))
     for start in range(0, len(roots), BATCH):
-        for standings, different in _made(intake, roots[start : start + BATCH], now, report.damaged):
-            _publish(intake, folding.published(standings), report)
-            regroup(intake, moved(standings), now)
-            report.profiles += len(standings)
-            report.different += len(different)
-            report.first += different[: SHOWN - len(report.first)]
+        standings, different, damaged = intake.settle(partial(_batch, intake, roots[start : start + BATCH], now))
+        states = folding.published(standings)
+        report.absent += _lost(intake, states)
+        if intake.publisher.write_states(states) < len(states):
+            ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
+            report.ahead += ahead
+            report.erased += erased
+        regroup(intake, moved(standings), now)
+        report.profiles += len(standings)
+        report.different += len(different)
+        report.first += different[: SHOWN - len(report.first)]
+        report.damaged |= damaged
         progress(report)
-    left = list(report.damaged)
-    for start in range(0, len(left), BATCH):
-        _publish(intake, intake.settle(partial(stored_states, profiles=left[start : start + BATCH])), report)
     return report
-
-
-def _publish(intake: Intake, states: Sequence[tuple[int, int, bytes]], report: RebuildReport) -> None:
-    report.absent += _lost(intake, states)
-    if intake.publisher.write_states(states) < len(states):
-        ahead, erased = _set_back(intake, [profile for profile, _, _ in states])
-        report.ahead += ahead
-        report.erased += erased
-
-
-def _made(
-    intake: Intake, roots: Sequence[int], now: datetime, damaged: dict[int, list[int]]
-) -> Iterator[tuple[list[Standing], list[int]]]:
-    """The batch, in halves of halves where somebody in it has an event that cannot be opened, who is noted."""
-    try:
-        made = intake.settle(partial(_batch, intake, roots, now))
-    except (Unsealable, SettingError) as error:
-        intake.settle(sealingkeys.check)  # Raises where a key is missing: then nothing is damaged.
-        if len(roots) > 1:
-            half = len(roots) // 2
-            yield from _made(intake, roots[:half], now, damaged)
-            yield from _made(intake, roots[half:], now, damaged)
-            return
-        damaged[roots[0]] = intake.settle(partial(_unsealable, roots[0]))
-        _log.error("a person is not folded anew", profile=roots[0], events=damaged[roots[0]][:SHOWN], error=str(error))
-        return
-    yield made
-
-
-_BODIES: Final = text("""
-    SELECT e.id, e.body FROM event e JOIN profile p ON p.id = e.profile_id WHERE p.root_id = :root ORDER BY e.id
-""")
-
-
-def _unsealable(root: int, session: Session) -> list[int]:
-    """The events of a person that do not open."""
-    found = []
-    for row in session.execute(_BODIES, {"root": root}, execution_options={"yield_per": SCANNED}):
-        try:
-            sealingkeys.content(session, row.body, BODY.place)
-        except Unsealable:
-            found.append(row.id)
-    return found
 
 
 _ALONE: Final = text("LOCK TABLE profile IN SHARE MODE")
@@ -229,7 +186,10 @@ def _known(data: bytes) -> _Known | None:
     return _Known(edition, state.erased)
 
 
-def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session) -> tuple[list[Standing], list[int]]:
+def _batch(
+    intake: Intake, roots: Sequence[int], now: datetime, session: Session
+) -> tuple[list[Standing], list[int], dict[int, list[int]]]:
+    """The states made again, those among them that came out different, and who has events that do not open."""
     intake.categories.learn((), create=False)
     locked = belonging.lock_roots(session, roots)
     intents, live = intake.definitions.current(session), intake.segments.current(session)
@@ -240,11 +200,14 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     statements: list[Statement] = []
     servers = claiming.servers(session)
     (edition,) = journal.numbers(session, 1)
-    consenting: list[folding.Told] = []
+    consenting: list[Told] = []
+    damaged: dict[int, list[int]] = {}
     numbers: dict[int, str] = {}
     currencies: dict[int, str] = {}
-    clear_consents(session, [member for root in found.values() for member in root.members])
+    members: list[int] = []
     for again in folding.fold_each_again(session, list(found.values()), intake.categories):
+        if unread := [one.event.arrival for one in again.told if one.damaged]:
+            damaged[again.root.id] = unread
         root, state = again.root, assess(again.state, intents)
         if root.state is None:  # Of a lost one nobody knows in which segments it was.
             state = place(state, live, now)
@@ -256,12 +219,13 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
         whence += again.origins
         numbers |= _numbers(again.told)
         currencies |= _currencies(again.told)
+        members += root.members
         consenting += (one for one in again.told if one.event.consent)
         if len(consenting) >= folding.EVENTS_AT_ONCE:
-            write_consents(session, consenting, anew=True)
-            consenting.clear()
+            rewrite_consents(session, members, consenting)
+            members, consenting = [], []
         statements += claiming.retold(again.told, servers)
-    write_consents(session, consenting, anew=True)
+    rewrite_consents(session, members, consenting)
     journal.number_orders(session, numbers)
     journal.name_currencies(session, currencies)
     living = [entry for entry in standings if not entry.state.erased]
@@ -271,7 +235,7 @@ def _batch(intake: Intake, roots: Sequence[int], now: datetime, session: Session
     claiming.mark(session, list(found.values()))
     # A version before 0071 notes no merges of its own.
     countoutbox.note(session, [root.id for root in found.values() if len(root.members) > 1])
-    return standings, different
+    return standings, different, damaged
 
 
 _AS_STORED = text("""

@@ -89,18 +89,6 @@ def content(session: Session, sealed: bytes, place: str) -> bytes:
         raise Unsealable(place) from None
 
 
-@contextmanager
-def telling_damage(session: Session, place: str) -> Iterator[None]:
-    """Raise Unsealable, not SettingError, where every key is given that the database is sealed under: then the number
-    that what is stored names is no key's."""
-    try:
-        yield
-    except SettingError:
-        if not check(session):
-            raise
-        raise Unsealable(place) from None
-
-
 def legible(session: Session, sealed: bytes | None, kind: SealedText, **named: Any) -> str | None:
     """The text of a column as it is stored, where several are read and one must not keep the others waiting.
 

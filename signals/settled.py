@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from signals.catalog import Listed, Naming
 from signals.foldevent import FoldEvent
-from signals.folding import order_history
+from signals.histories import order_history
 from signals.orders import resolve
 
 BATCH: Final = 500

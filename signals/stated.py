@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from base.sealed import SealedJson
+from signals import sealingkeys
 from signals.events import BODY
 
 CALLS: Final = 20
@@ -35,9 +36,10 @@ def stated(session: Session, roots: Collection[int]) -> dict[int, dict[str, Any]
     """What is stated of each of these roots, by the columns of `columns`; nobody of whom nothing is."""
     told: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for row in session.execute(_CALLS, {"roots": list(roots), "most": CALLS}):
-        traits = row.body.get("traits")
-        if isinstance(traits, dict):
-            told[row.root].append(traits)
+        with sealingkeys.leaving_out(profile=row.root):
+            traits = msgspec.json.decode(sealingkeys.content(session, row.body, BODY.place)).get("traits")
+            if isinstance(traits, dict):
+                told[row.root].append(traits)
     return {root: columns(calls) for root, calls in told.items()}
 
 
@@ -64,4 +66,4 @@ _CALLS: Final = text("""
         JOIN source s ON s.id = e.source_id AND s.kind = 'server'
         WHERE m.root_id = r.root AND e.type = 'identify' ORDER BY e.event_time DESC, e.id DESC LIMIT :most
     ) c ORDER BY r.root, c.event_time DESC, c.id DESC
-""").columns(body=SealedJson(BODY.place))
+""")

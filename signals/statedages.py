@@ -15,6 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from signals import sealingkeys
 from signals.events import BODY
 from signals.foldevent import trait_name
 from signals.homes import AGE_TRAITS, born
@@ -44,7 +45,7 @@ _NOW: Final = text("""
     SELECT t.profile_id, t.name, t.value, t.event_time, s.name AS source, s.kind = 'browser' AS doubted
     FROM trait_lineage t JOIN source s ON s.id = t.source_id
     WHERE t.profile_id = ANY(:roots) AND t.name = ANY(:names)
-""").columns(value=TRAIT_VALUE)
+""")
 _CALLS: Final = text("""
     SELECT p.root_id, e.body, e.event_time, e.source
     FROM profile p CROSS JOIN LATERAL (
@@ -54,7 +55,7 @@ _CALLS: Final = text("""
         ORDER BY e.event_time DESC, e.id DESC LIMIT :most
     ) AS e
     WHERE p.root_id = ANY(:roots) ORDER BY e.event_time, e.id
-""").columns(body=BODY)
+""")
 
 
 def ages(session: Session, roots: Collection[int]) -> dict[int, Age]:
@@ -64,8 +65,10 @@ def ages(session: Session, roots: Collection[int]) -> dict[int, Age]:
     for row in session.execute(_NOW, {"roots": list(roots), "names": list(AGE_TRAITS)}):
         if row.doubted:
             doubted.add((row.profile_id, row.name))
-        else:
-            stated[row.profile_id, row.name] = _Stated(row.value, row.event_time, row.source)
+            continue
+        with sealingkeys.leaving_out(profile=row.profile_id):
+            value = TRAIT_VALUE.read(sealingkeys.content(session, row.value, TRAIT_VALUE.place))
+            stated[row.profile_id, row.name] = _Stated(value, row.event_time, row.source)
     if doubted:
         stated |= _by_servers(session, doubted)
     told: dict[int, dict[str, Age]] = {}
@@ -80,10 +83,11 @@ def _by_servers(session: Session, wanted: Collection[tuple[int, str]]) -> dict[t
     found: dict[tuple[int, str], _Stated] = {}
     rows = session.execute(_CALLS, {"roots": sorted({root for root, _ in wanted}), "most": MOST})
     for row in rows:
-        for name, value in _traits(row.body):
-            key, held = (row.root_id, name), found.get((row.root_id, name))
-            if key in wanted and (held is None or held.value != value):
-                found[key] = _Stated(value, row.event_time, row.source)
+        with sealingkeys.leaving_out(profile=row.root_id):
+            for name, value in _traits(sealingkeys.content(session, row.body, BODY.place)):
+                key, held = (row.root_id, name), found.get((row.root_id, name))
+                if key in wanted and (held is None or held.value != value):
+                    found[key] = _Stated(value, row.event_time, row.source)
     return found
 
 

@@ -16,7 +16,7 @@ from signals.catalog import Categories, slugs
 from signals.events import Event
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent
-from signals.folding import Told
+from signals.histories import Told, history, stored
 from signals.moments import ms_of
 from signals.profiles import Profile
 from signals.state import ProfileState, document
@@ -55,8 +55,8 @@ def trace(session: Session, categories: Categories, event: Event) -> Trace:
     members = list(session.scalars(select(Profile.id).where(Profile.root_id == root)))
     number = session.scalar(select(func.count()).select_from(Event).where(Event.profile_id.in_(members))) or 0
     if number > MOST_EVENTS:
-        return Trace(_form(folding.stored(session, event.id, categories).event, names), None)
-    told = [one for one in folding.history(session, members, categories) if one.event.arrival <= event.id]
+        return Trace(_form(stored(session, event.id, categories).event, names), None)
+    told = [one for one in history(session, members, categories) if one.event.arrival <= event.id]
     rules = lineage.rules(session)
     own = next(one for one in told if one.event.arrival == event.id)
     after = _folded(told, rules)

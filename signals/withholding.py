@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from base.errors import InvalidInput
+from signals.consenthistory import NEWEST_SAID
 from signals.contents import REFUSABLE
 from signals.foldevent import FoldEvent, Kind, kind_of
 from signals.folding import Root
@@ -35,14 +36,14 @@ LOOKS: Final = ("page", "screen")
 NOT_KEPT: Final = "; it is not kept, since the person refuses it"
 
 
-_REFUSING: Final = text("""
+_REFUSING: Final = text(f"""
     SELECT DISTINCT root_id FROM (
-        SELECT DISTINCT ON (p.root_id, c.purpose) p.root_id, c.granted
-        FROM consent c JOIN profile p ON p.id = c.profile_id
-        WHERE p.root_id = ANY(:roots) AND c.purpose = ANY(:purposes)
-        ORDER BY p.root_id, c.purpose, c.at DESC, c.event_id DESC
+        SELECT DISTINCT ON (p.root_id, consent.purpose) p.root_id, consent.granted
+        FROM consent JOIN event ON event.id = consent.event_id JOIN profile p ON p.id = consent.profile_id
+        WHERE p.root_id = ANY(:roots) AND consent.purpose = ANY(:purposes)
+        ORDER BY p.root_id, consent.purpose, {NEWEST_SAID}
     ) AS newest WHERE NOT granted
-""")
+""")  # noqa: S608 - a constant of ours
 
 
 def permitted(

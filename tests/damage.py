@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
 from sqlalchemy import text
 
 from base.db import Sessions
 
-_FLIP: Final = text("UPDATE event SET body = set_byte(body, 20, get_byte(body, 20) # 64) WHERE id = :event")
-_NEWEST: Final = text("SELECT max(id) FROM event WHERE profile_id = :profile")
+CONTENT = 20
+"""A byte of what is sealed; the first one names the key."""
+
+
+def flip(sessions: Sessions, column: str, where: str = "true", byte: int = CONTENT) -> None:
+    """Turn a bit of one byte of a column such as "event.body" in these rows; once more, and all is as it was."""
+    table, _, name = column.partition(".")
+    turned = f"UPDATE {table} SET {name} = set_byte({name}, {byte}, get_byte({name}, {byte}) # 64) WHERE {where}"
+    with sessions.begin() as session:
+        session.execute(text(turned))
 
 
 @contextmanager
 def damaged_signal(sessions: Sessions, profile: int) -> Iterator[int]:
-    """Within it a bit of the newest signal of a profile is another; gives the signal's arrival number."""
+    """Within it the newest signal of a profile is damaged; gives the signal's arrival number."""
     with sessions.begin() as session:
-        event = int(session.scalars(_NEWEST, {"profile": profile}).one())
-        session.execute(_FLIP, {"event": event})
+        newest = text("SELECT max(id) FROM event WHERE profile_id = :profile")
+        event = int(session.scalars(newest, {"profile": profile}).one())
+    flip(sessions, "event.body", f"id = {event}")
     yield event
-    with sessions.begin() as session:
-        session.execute(_FLIP, {"event": event})
+    flip(sessions, "event.body", f"id = {event}")

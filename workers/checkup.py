@@ -67,6 +67,7 @@ def examine(settings: Settings, *, health: bool = False) -> Iterator[Finding]:
         "personal data": _vault,
         "hash key": partial(_marked, "hash_key"),
         "record key": partial(_marked, "record_key"),
+        "subject key": partial(_marked, "subject_key"),
         "records": _records,
         "retention": _retention,
         "currencies": _currencies,

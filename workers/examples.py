@@ -30,7 +30,7 @@ from render.plan import KINDS
 from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix, transposed
 from signals.catalog import Categories, sensitive
 from signals.fold import advance, fold_all
-from signals.folding import Told, history
+from signals.histories import Told, history
 from signals.moments import unix_ms
 from signals.sealingkeys import leaving_out
 from signals.state import ProfileState

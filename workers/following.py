@@ -20,7 +20,6 @@ from base.db import transaction
 from base.errors import Unavailable
 from base.ids import Delivery
 from base.logs import logger
-from base.sealing import Unsealable
 from base.storecluster import is_of_another_kind
 from base.stores import is_clustered
 from campaigns import chain, mailreports, messageevents, remainder
@@ -32,8 +31,9 @@ from render import agree
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals import journal
 from signals.consent import set_consent
-from signals.intake import Intake, publish_due, regroup, stored_states
+from signals.intake import Intake, publish_due, regroup
 from signals.products import publish_due_products
+from signals.profiles import Profile
 from signals.publishing import HOT_STORE
 from signals.suppression import unsubscribe_address
 from workers import hindsight, outcomes
@@ -144,11 +144,6 @@ class Following:
         otherwise there."""
         try:
             self.withdraw(record)
-        except Unsealable:
-            # What is kept of them cannot be read, so nothing can be told of them: the record is set aside.
-            if not record.granted:
-                self._drop(record.profile)
-            raise
         except Unavailable as error:
             if isinstance(error.__cause__, OutOfMemoryError):
                 if not record.granted:
@@ -161,7 +156,8 @@ class Following:
 
     def _drop(self, profile: int) -> None:
         with transaction(self._parts.sessions) as session:
-            members = [member for member, _, _ in stored_states(session, [profile])]
+            root = select(Profile.root_id).where(Profile.id == profile).scalar_subquery()
+            members = list(session.scalars(select(Profile.id).where(Profile.root_id == root)))
         self._intake.publisher.drop_states(members)
 
     def _is_one_node(self, error: RedisError | Unavailable) -> bool:

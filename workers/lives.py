@@ -24,7 +24,7 @@ from render.plain import without
 from signals.catalog import Categories, sensitive
 from signals.fold import advance, fold_all
 from signals.foldevent import FoldEvent
-from signals.folding import history
+from signals.histories import history
 from signals.moments import unix_ms
 from signals.personal import Rows, matrix, person_row
 from signals.sealingkeys import leaving_out

@@ -7,7 +7,7 @@ the loop goes on meanwhile and mails that leave are not kept waiting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 
@@ -19,15 +19,17 @@ from signals.intake import Intake
 
 
 class Members:
-    """The pass that is under way, if any. `unready`: newly named segments that are not written yet."""
+    """The pass that is under way, if any, by the moment that `now` gives. `unready`: newly named segments that are not
+    written yet."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: Intake, now: Callable[[], datetime]) -> None:
         self._intake = intake
+        self._now = now
         self._known: set[int] = set()
         self._passing: Iterator[int] | None = None
         self.unready: set[int] = set()
 
-    def want(self, segments: Sequence[int], now: datetime, *, anew: bool) -> bool:
+    def want(self, segments: Sequence[int], *, anew: bool) -> bool:
         """Say which segments are asked for now; new ones go first, and all are gone through if `anew`.
 
         Whether there are new ones. What was written before this process began is not. Raises Unavailable.
@@ -38,9 +40,9 @@ class Members:
                 done = livesegments.written(session)
             new = [one for one in new if one not in done]
         if anew and self._passing is None:
-            self._passing = self._through([*new, *sorted(set(segments) - set(new))], now)
+            self._passing = self._through([*new, *sorted(set(segments) - set(new))])
         elif new:
-            self._passing = chain(self._through(new, now), self._passing or iter(()))
+            self._passing = chain(self._through(new), self._passing or iter(()))
         self.unready = (self.unready | set(new)) & set(segments)
         self._known = set(segments)
         return bool(new)
@@ -65,8 +67,8 @@ class Members:
                 break
         return changed
 
-    def _through(self, segments: Iterable[int], now: datetime) -> Iterator[int]:
+    def _through(self, segments: Iterable[int]) -> Iterator[int]:
         """Each is ready when it is done, whatever becomes of those after it."""
         for one in segments:
-            yield from atopens.going_through(self._intake, [one], now)
+            yield from atopens.going_through(self._intake, [one], self._now)
             self.unready.discard(one)

@@ -17,17 +17,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from base.logs import logger
-from base.sealing import Unsealable
 from campaigns.cursors import LoopCursor
 from campaigns.opens import Outcome
 from signals.catalog import Categories
-from signals.folding import history
+from signals.histories import readable_history
 from signals.orders import CORRECTING, resolve
 from signals.profiles import Profile
 from workers.backlog import NOBODY, Absent
-
-_log = logger(__name__)
 
 RULE = "clicked-7d"
 """Rows of `seen-7d`, the rule of earlier releases, stay as they were credited."""
@@ -119,11 +115,7 @@ def credit(session: Session, categories: Categories, newest: int, now: datetime,
     later = {row.root_id for row in session.execute(BUYERS, window) if row.id in absent} if absent else ()
     session.execute(CREDIT, window | {"now": now, "window": WINDOW, "later": list(later)})
     for person in session.scalars(CORRECTED, window | {"names": list(CORRECTING)}).all():
-        try:
-            with session.begin_nested():
-                _correct(session, categories, person)
-        except Unsealable as error:
-            _log.error("what came of a person's orders stays as it is", profile=person, error=str(error))
+        _correct(session, categories, person)
     session.execute(
         insert(LoopCursor)
         .values(name=cursor, position=upto)
@@ -133,12 +125,17 @@ def credit(session: Session, categories: Categories, newest: int, now: datetime,
 
 
 def _correct(session: Session, categories: Categories, person: int) -> None:
-    """Make a person's outcomes what their orders come to now; one whose call tells of no order of its own goes."""
+    """Make a person's outcomes what their orders come to now; one whose call tells of no order of its own goes. What
+    came of an order stays as it is where a signal that tells of it is damaged."""
     members = session.scalars(select(Profile.id).where(Profile.root_id == person)).all()
-    told = [entry for entry in history(session, members, categories) if entry.folds]
-    placements = resolve([entry.event for entry in told]).placements
-    orders = {told[index].event.arrival: placement for index, placement in placements.items()}
+    told = readable_history(session, members, categories)
+    named = {entry.event.arrival: entry.event.order_id for entry in told}
+    unclear = {entry.event.order_id for entry in told if entry.damaged and entry.event.order_id}
+    counting = [entry.event for entry in told if entry.folds]
+    orders = {counting[index].arrival: placement for index, placement in resolve(counting).placements.items()}
     for outcome in session.scalars(select(Outcome).where(Outcome.profile_id.in_(members))):
+        if named.get(outcome.event_id) in unclear:
+            continue
         if (order := orders.get(outcome.event_id)) is None:
             session.delete(outcome)
             continue

@@ -193,10 +193,11 @@ class Recorder:
         # At once: should a server go away now, all that is held is taken again.
         self.streams.release(GROUP, [entry])
         self._held = [one for one in self._held if one is not entry]
-        hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?"
+        is_closed = isinstance(error, Unsealable) and not error.place
+        hint = " Has every render process the LATEBIND_RECORD_KEY of the recorders?" if is_closed else ""
         log.error(
             "a record was set aside", entry=entry.number.decode(), error=type(error).__name__,
-            reason=str(error)[:200] + (hint if isinstance(error, Unsealable) else ""),
+            reason=str(error)[:200] + hint,
         )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ from render.record import (
     canonical,
     personal,
 )
+from signals.consenthistory import NEWEST_SAID
 from signals.profiles import Profile
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,19 +50,20 @@ SEEN = ("person", "proxy", "undecided")
 
 
 _REFUSED = text(
-    """
+    f"""
     SELECT newest.profile, newest.purpose, newest.received_at AS since
     FROM (
-        SELECT DISTINCT ON (mailed.id, said.purpose)
-            mailed.id AS profile, said.purpose, said.granted, said.received_at
+        SELECT DISTINCT ON (mailed.id, consent.purpose)
+            mailed.id AS profile, consent.purpose, consent.granted, consent.received_at
         FROM profile mailed
         JOIN profile member ON member.root_id = mailed.root_id
-        JOIN consent said ON said.profile_id = member.id AND said.purpose = ANY(:purposes)
+        JOIN consent ON consent.profile_id = member.id AND consent.purpose = ANY(:purposes)
+        JOIN event ON event.id = consent.event_id
         WHERE mailed.id = ANY(:profiles)
-        ORDER BY mailed.id, said.purpose, said.at DESC, said.id DESC
+        ORDER BY mailed.id, consent.purpose, {NEWEST_SAID}
     ) newest
     WHERE NOT newest.granted
-    """
+    """  # noqa: S608 - a constant of ours
 )
 """Since when people refuse to be recorded (`render.permission.may_record`): from the moment we were told."""
 

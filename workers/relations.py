@@ -30,7 +30,7 @@ from render.relations import (
     Together,
 )
 from signals.catalog import Categories, sensitive
-from signals.folding import history
+from signals.histories import history
 from signals.moments import unix_ms
 from signals.orders import Placement, resolve
 from signals.sealingkeys import leaving_out

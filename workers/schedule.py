@@ -128,7 +128,7 @@ class Scheduler:
         self._retention = Retention(sessions, blobs, Policy.of(settings))
         self._expire_at = self._fold_at = 0
         self._intake = Intake(sessions, store, settings.hash_key)
-        self._members = Members(self._intake)
+        self._members = Members(self._intake, self._clock.now)
         self._engagement = Engagement(self._intake)
         self._asked_at: datetime | None = None
         self._seen: int | None = None
@@ -292,12 +292,12 @@ class Scheduler:
         if is_any:
             enqueue_judging(self._queues)
 
-    def _name_segments(self, _done: Tick, now: datetime) -> None:
+    def _name_segments(self, _done: Tick, _now: datetime) -> None:
         """Have the segments followed that opens ask for; of a few people a newly named one is written at once."""
         with transaction(self._sessions) as session:
             wanted = atopens.named(session)
             atopens.follow(session, wanted)
-        if self._members.want(wanted, now, anew=self._rounds % MEMBER_TICKS == 0):
+        if self._members.want(wanted, anew=self._rounds % MEMBER_TICKS == 0):
             self._members.go_on(FIRST_SECONDS)
 
     def _keep_members(self, _done: Tick, _now: datetime) -> None:

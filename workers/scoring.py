@@ -25,7 +25,8 @@ from render.plain import without
 from signals import folding, scores
 from signals.catalog import sensitive
 from signals.fold import fold_all
-from signals.folding import Root, history
+from signals.folding import Root
+from signals.histories import history
 from signals.intake import Intake
 from signals.moments import unix_ms
 from signals.personal import matrix, person_row

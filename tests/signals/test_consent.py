@@ -15,6 +15,7 @@ from signals import refusals
 from signals.consent import consents, set_consent
 from signals.erasure import erase
 from signals.identity import address_hash
+from signals.known import known_fields
 from signals.rebuild import restore_states
 from signals.suppression import changes, lift, suppress
 from tests.opening import opened
@@ -25,6 +26,23 @@ def granted(user: str, purpose: str, value: bool, time: str) -> dict[str, object
     """A Consent Changed."""
     properties = {"purpose": purpose, "granted": value, "wording": f"I {'agree' if value else 'object'}"}
     return call("track", event="Consent Changed", userId=user, properties=properties, timestamp=time)
+
+
+def test_of_two_words_at_one_moment_one_holds_everywhere(desk: Desk) -> None:
+    """The state, what is withheld, and the history go by one order, however they came in."""
+    for user, first, second in (("u1", "b", "a"), ("u2", "a", "b")):
+        no, yes = (granted(user, "tracking", said, "2026-02-01T00:00:00Z") for said in (False, True))
+        desk.send(no | {"messageId": f"{user}-{first}"})
+        desk.send(yes | {"messageId": f"{user}-{second}"})
+    refuses, agrees = desk.root("user_id", "u1"), desk.root("user_id", "u2")
+    assert [desk.state(one).consent for one in (refuses, agrees)] == [{"tracking": False}, {"tracking": True}]
+    with desk.sessions.begin() as session:
+        assert [consents(session, one)[0].granted for one in (refuses, agrees)] == [False, True]
+        fields = known_fields(session, refuses, NOW)
+    assert [one.value for one in fields if one.group == "consent"] == [False]
+    desk.run("DELETE FROM profile_state")
+    looks = [viewed("shoes", userId=user) for user in ("u1", "u2")]
+    assert desk.statuses(*looks) == ["withheld", "accepted"]
 
 
 def test_it_keeps_every_statement_of_consent_with_its_words_and_source(desk: Desk) -> None:

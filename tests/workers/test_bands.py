@@ -71,7 +71,7 @@ def test_it_takes_the_lower_edge_of_a_band_and_not_the_upper_in_audiences_and_at
     assign(shop.intake, {known["high"]: {"churn": 0.3}, known["edge"]: {"churn": 0.1}}, shop.now, 2, shop.now)
     with shop.sessions.begin() as session:
         assert atopens.named(session) == [band["id"]]
-    assert sum(atopens.going_through(shop.intake, [band["id"]], shop.now)) == 2
+    assert sum(atopens.going_through(shop.intake, [band["id"]], shop.clock.now)) == 2
     assert shown(opens, mails["high"]) == member
     assert shown(opens, mails["edge"]) == opens.default
 

@@ -21,9 +21,11 @@ from base.sealing import new_key
 from base.settings import Settings
 from base.stores import Store
 from campaigns import app as web
+from campaigns.subjects import subject_keys
 from render.spool import Spool
 from signals import app as signals
 from signals import keymarks
+from tests.damage import flip
 from tests.signals.sending import NOW, Desk, identified
 from tests.streams import a_stream
 from workers import checkup
@@ -59,7 +61,7 @@ def marks(desk: Desk) -> list[str]:
     return [row.name for row in desk.rows("SELECT name FROM key_mark ORDER BY name")]
 
 
-@pytest.mark.parametrize("name", ["hash_key", "record_key"])
+@pytest.mark.parametrize("name", ["hash_key", "record_key", "subject_key"])
 def test_it_starts_nothing_with_another_key(
     desk: Desk, own: Settings, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,25 +74,25 @@ def test_it_starts_nothing_with_another_key(
         with pytest.raises(SettingError, match=said):
             app.from_environment()
     found = {one.part: one for one in checkup.examine(other, health=True)}
-    wrong = [part for part in ("hash key", "record key", "personal data") if not found[part].well]
+    wrong = [part for part in ("hash key", "record key", "subject key", "personal data") if not found[part].well]
     assert wrong == [name.replace("_", " ")]
     done = started(other, "recorder")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert done.stderr.startswith(f"latebind: {said}")
     assert "Give this process the key of the others" in done.stderr
-    assert marks(desk) == ["hash_key", "record_key"]
+    assert marks(desk) == ["hash_key", "record_key", "subject_key"]
 
 
 def test_a_fresh_installation_begins_with_the_keys_it_is_given(desk: Desk, settings: Settings) -> None:
     part = replace(settings, record_key=b"")
     keymarks.settle(desk.sessions, part, NOW)
-    assert marks(desk) == ["hash_key"]
+    assert marks(desk) == ["hash_key", "subject_key"]
     parts = {one.part: one.words for one in checkup.examine(settings, health=True)}
     assert parts["hash key"] == "the installation's"
     assert "becomes the installation's" in parts["record key"]
     keymarks.settle(desk.sessions, settings, NOW)
     keymarks.settle(desk.sessions, settings, NOW)
-    assert marks(desk) == ["hash_key", "record_key"]
+    assert marks(desk) == ["hash_key", "record_key", "subject_key"]
 
 
 def test_an_upgrade_holds_the_key_against_the_hashes_that_are_stored(desk: Desk, settings: Settings) -> None:
@@ -103,7 +105,20 @@ def test_an_upgrade_holds_the_key_against_the_hashes_that_are_stored(desk: Desk,
     assert marks(desk) == []
     done = CliRunner().invoke(migrate, env=environment(replace(settings, hash_key=desk.intake.hash_key)))
     assert done.exit_code == 0, done.output
-    assert marks(desk) == ["hash_key", "record_key"]
+    assert marks(desk) == ["hash_key", "record_key", "subject_key"]
+
+
+def test_an_upgrade_holds_the_key_against_what_people_have_that_it_wraps(desk: Desk, settings: Settings) -> None:
+    desk.send(identified("ann"), identified("bob"))
+    people = [desk.root("user_id", user) for user in ("ann", "bob")]
+    with desk.sessions.begin() as session:
+        subject_keys(session, people, settings.subject_key, NOW)
+    # A damaged one says nothing of the key.
+    flip(desk.sessions, "subject.wrapped_key", f"profile_id = {people[0]}")
+    with pytest.raises(SettingError, match="LATEBIND_SUBJECT_KEY: is another key"):
+        keymarks.settle(desk.sessions, replace(settings, hash_key=b"", subject_key=new_key()), NOW)
+    keymarks.settle(desk.sessions, replace(settings, hash_key=b""), NOW)
+    assert marks(desk) == ["record_key", "subject_key"]
 
 
 def test_of_two_that_begin_at_once_with_different_keys_one_stops(desk: Desk, settings: Settings) -> None:

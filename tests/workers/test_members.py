@@ -79,7 +79,7 @@ def test_it_follows_each_signal_into_the_segments_that_opens_ask_for(shop: Shop,
     assert (members(shop, inner), members(shop, outer)) == ({ann, ben}, {ann, new}), "everybody is gone through later"
     with shop.sessions.begin() as session:
         wanted = atopens.named(session)
-    assert sum(atopens.going_through(shop.intake, wanted, shop.now)) == 1
+    assert sum(atopens.going_through(shop.intake, wanted, shop.clock.now)) == 1
     assert members(shop, inner) == {ann}
 
 
@@ -92,7 +92,7 @@ def test_it_leaves_what_a_state_cannot_answer_to_the_pass(shop: Shop, scheduler:
     later(shop)
     shop.send(shop.order("ann", "shoes", shop.now - timedelta(days=1)))
     assert members(shop, bought) == set()
-    assert sum(atopens.going_through(shop.intake, [bought], shop.now)) == 1
+    assert sum(atopens.going_through(shop.intake, [bought], shop.clock.now)) == 1
     assert members(shop, bought) == {ann}
 
 
@@ -104,7 +104,7 @@ def test_it_believes_signals_that_came_while_a_pass_went_on(shop: Shop, monkeypa
     with shop.sessions.begin() as session:
         atopens.follow(session, [number])
     shop.intake = Intake(shop.sessions, shop.store, shop.settings.hash_key)
-    passing = atopens.going_through(shop.intake, [number], shop.now)
+    passing = atopens.going_through(shop.intake, [number], shop.clock.now)
     assert [next(passing), next(passing)] == [0, 1]
     shop.send(moved("p0", "Bonn"), moved("p3", "Bonn"))
     assert sum(passing) == 2
@@ -223,8 +223,8 @@ def test_it_holds_a_campaign_only_for_the_segments_it_asks_for(shop: Shop, monke
     monkeypatch.setattr(membership, "BATCH", 1)
     shop.people("ann", "ben", city="Ulm")
     first, second = segment(shop, "First", ULM), segment(shop, "Second", ULM)
-    passes = Members(shop.intake)
-    assert passes.want([first, second], shop.now, anew=True)
+    passes = Members(shop.intake, shop.clock.now)
+    assert passes.want([first, second], anew=True)
     while first in passes.unready:
         assert second in passes.unready
         passes.go_on(0.0)
@@ -238,10 +238,30 @@ def test_it_does_not_wait_again_for_written_segments_when_it_is_started_again(sh
     named = [done, changed, begun]
     with shop.sessions.begin() as session:
         atopens.follow(session, named)
-    sum(atopens.going_through(shop.intake, [done, changed], shop.now))
+    sum(atopens.going_through(shop.intake, [done, changed], shop.clock.now))
     with shop.sessions.begin() as session:
         segments.update_segment(session, changed, "Changed", ULM | {"value": "Kiel"}, shop.now, MANAGER)
         atopens.follow(session, named)
-    again = Members(shop.intake)
-    assert again.want(named, shop.now, anew=True)
+    again = Members(shop.intake, shop.clock.now)
+    assert again.want(named, anew=True)
     assert again.unready == {changed, begun}
+
+
+def test_a_pass_over_midnight_leaves_whom_a_signal_brought_in_after_it(shop: Shop) -> None:
+    (ann,) = shop.people("ann")
+    shop.clock.set(shop.now.replace(hour=23, minute=58))
+    shop.send(shop.order("ann", "shoes", shop.now.replace(hour=12) - timedelta(days=2)))
+    rule = {"field": "orders.days_since", "op": ">=", "value": 3}
+    other, lapsed = segment(shop, "Other", ULM), segment(shop, "Lapsed", rule)
+    with shop.sessions.begin() as session:
+        atopens.follow(session, [other, lapsed])
+    shop.intake = Intake(shop.sessions, shop.store, shop.settings.hash_key)
+    passes = Members(shop.intake, shop.clock.now)
+    passes.want([other, lapsed], anew=True)
+    passes.go_on(0.0)
+    shop.clock.advance(timedelta(minutes=10))
+    shop.send({"type": "identify", "userId": "ann"})
+    assert members(shop, lapsed) == {ann}
+    while passes.unready:
+        passes.go_on(1.0)
+    assert members(shop, lapsed) == {ann}

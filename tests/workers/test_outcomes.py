@@ -11,6 +11,7 @@ from campaigns.reports import report
 from render.record import FetchRecord
 from signals import exchange, journal
 from signals.exchange import Given
+from tests.damage import damaged_signal
 from tests.promises.reader import APPLE, BROWSER, GMAIL, SCANNER
 from tests.signals.slowly import uncommitted
 from tests.workers.opens import Opens
@@ -232,6 +233,21 @@ def test_it_credits_an_order_that_comes_in_behind_thousands_of_others(opens: Ope
         assert credited(opens) == [], "what is still to be committed is waited for"
 
     assert [row.order_id for row in credited(opens)] == ["o1", "o2"]
+
+
+def test_it_corrects_no_order_of_which_a_signal_is_damaged_and_all_others(opens: Opens) -> None:
+    mail, shop = opens.send("ann")["ann"], opens.shop
+    opens.look(mail)
+    for order_id in ("o1", "o2"):
+        shop.clock.advance(timedelta(minutes=1))
+        buy(opens, order_id=order_id)
+    assert [row.cents for row in credited(opens)] == [4000, 4000]
+    correct(opens, "Order Refunded", total=15)
+    with damaged_signal(shop.sessions, shop.profile("ann")):
+        correct(opens, "Order Refunded", order_id="o2", total=10)
+        assert [row.cents for row in credited(opens)] == [4000, 3000]
+    correct(opens, "Order Refunded", order_id="o2", total=1)
+    assert [row.cents for row in credited(opens)] == [2500, 2900]
 
 
 def test_it_follows_an_order_that_turns_out_to_have_been_earlier(opens: Opens) -> None:

@@ -23,7 +23,7 @@ from render.model import Model
 from signals.candidates import MODEL_FEATURES, CandidateContext, candidate_matrix
 from signals.fold import fold_all
 from signals.foldevent import fold_event
-from signals.folding import Told
+from signals.histories import Told
 from signals.moments import unix_ms
 from tests.conftest import NOON
 from tests.damage import damaged_signal

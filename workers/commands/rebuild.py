@@ -65,13 +65,12 @@ def command(counts: bool) -> None:
 def fail_where_damaged(report: RebuildReport) -> None:
     """Name the signals that do not open, a hundred at most, and end with 1 where there are any."""
     named = [f"event.body, id {event}, of profile {one}" for one, events in report.damaged.items() for event in events]
-    named += [f"of profile {one}, see the log" for one, events in report.damaged.items() if not events]
     for words in named[:SHOWN]:
         click.echo(f"Damaged: {words}", err=True)
     if named:
         raise click.ClickException(
-            f"{count(len(report.damaged), 'profile')} not folded anew: what their signals say does not open. Their "
-            "states stay as they are; put the signals back from a backup, then run this again."
+            f"of {count(len(report.damaged), 'profile')} some signals do not open. Their states were made without "
+            "them, but for what they said of consent; put the signals back from a backup, then run this again."
         )
 
 

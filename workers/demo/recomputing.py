@@ -30,7 +30,7 @@ from render.replay import facts_of, replay, same_outcome
 from signals.catalog import Categories
 from signals.fold import fold_all
 from signals.foldevent import MAIL_KINDS
-from signals.folding import history
+from signals.histories import history
 from signals.productfacts import ProductFacts
 from signals.state import ProfileState, decode
 from workers.demo.claims import Claims
