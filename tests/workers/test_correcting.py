@@ -208,11 +208,14 @@ def test_it_sells_nothing_after_a_note_or_a_complaint_where_there_is_no_service_
     web.close()
 
 
-def test_it_offers_no_correction_where_there_is_nothing_to_correct() -> None:
+@pytest.mark.feature("SU-09")
+def test_it_offers_corrections_where_there_is_something_to_correct() -> None:
     assert corrections.lines("Order Completed", "track", {"properties": {"products": "many"}}) == ()
     assert corrections.lines("Consent Changed", "track", {"properties": GATE}) == ()
     assert corrections.lines("Product Viewed", "track", {"properties": {"name": "Nameless"}}) == ()
     (line,) = corrections.lines("Product Viewed", "track", {"properties": GATE})
     assert (line.product, line.category, line.words) == ("gate-7", "gates", "Baby gate")
+    for name in ("Product Added", "Product Registered"):
+        assert corrections.lines(name, "track", {"properties": GATE}) == (line,)
     many = corrections.lines("Order Completed", "track", {"properties": {"products": [GATE] * 80}})
     assert len(many) == corrections.MAX_LINES
