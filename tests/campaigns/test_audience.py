@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -186,6 +187,26 @@ def test_it_follows_a_segment_up_to_the_freeze(shop: Shop) -> None:
     shop.send({"type": "identify", "userId": "bob", "traits": {"town": "Graz"}})
     freeze(shop, campaign)
     assert {row.profile_id for row in shop.ledger(campaign)} == {ann, cara}
+
+
+@pytest.mark.feature("CM-03")
+def test_it_follows_what_its_segments_come_to_mean_up_to_the_freeze(shop: Shop) -> None:
+    shop.people("ann", "bob", town="Linz")
+    (cara,) = shop.people("cara", town="Wels")
+
+    def lives(*towns: str) -> dict[str, Any]:
+        return {"field": "trait", "name": "town", "op": "in", "value": list(towns)}
+
+    with shop.sessions.begin() as session:
+        near = segments.create_segment(session, "Near", lives("Linz"), shop.now, MANAGER).id
+        visited = segments.create_segment(session, "Visited", lives("Graz"), shop.now, MANAGER).id
+    campaign = shop.campaign(audience={"all": [{"segment": near}, {"not": {"segment": visited}}]})
+    assert count(shop, campaign).total == 2
+    with shop.sessions.begin() as session:
+        segments.update_segment(session, near, "Near", lives("Linz", "Wels"), shop.now, MANAGER)
+        segments.update_segment(session, visited, "Visited", lives("Linz"), shop.now, MANAGER)
+    freeze(shop, campaign)
+    assert {row.profile_id for row in shop.ledger(campaign)} == {cara}
 
 
 def test_it_does_not_freeze_what_was_never_published(shop: Shop) -> None:

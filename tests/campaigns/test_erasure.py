@@ -16,6 +16,7 @@ from campaigns import audit, goals, profit, reports, sentfacts, subjects
 from campaigns.opens import Fetch
 from signals import likely, scores
 from signals.erasure import erase
+from signals.joining import join
 from signals.likely import Offer
 from tests.campaigns.living import Living
 from tests.campaigns.mailing import mailed
@@ -48,6 +49,7 @@ MARKS = {
     "street": "Nightingale Row", "phone": "1511234567", "phone as it was typed": "0151 123-45-67",
     "loyalty card": "loyal-qx77", "device": "device-qx77", "order": "order-qx77", "case": "case-qx77",
     "note": "barks at postmen", "own trait": "left-handed", "reply": "no such user erasing",
+    "other user id": "erasing-002", "other e-mail": "erasing-002@example.com", "other order": "order-qx78",
 }  # fmt: skip
 
 
@@ -59,11 +61,12 @@ ENTERED = (
 )
 """As campaigns write it that wait for what somebody does, or until something is due."""
 RECKONED = {"profile_score", "likely_match", "replenish_entry", "trigger_entry"}
+RECORDED = {"decision", "fetch", "click", "outcome", "mail_consent", "sent_facts", "subject"}
 
 
 def live_through(world: World, story: Story) -> None:
-    """Everything that can be known of a person happens to the first one of the story."""
-    name = story.names[0]
+    """Everything that can be known of a person happens to the first one of the story, who proves to be the third."""
+    name, second = story.names[0], story.names[2]
     who = {"userId": name}
     traits = {
         "firstName": "Zephyrine", "lastName": "Quillfeather",
@@ -77,8 +80,14 @@ def live_through(world: World, story: Story) -> None:
     world.recorded()
     order = world.buy(name)
     order["properties"]["order_id"] = "order-qx77"
+    # The same of another customer, who turns out to be the same person.
+    fetch(world.render.url, story.mail(second).pictures[0])
+    fetch(world.render.url, story.mail(second).clicks[0])
+    world.recorded()
+    other_order = world.buy(second)
+    other_order["properties"]["order_id"] = "order-qx78"
     world.clock.advance(timedelta(minutes=5))
-    world.tell(order)
+    world.tell(order, other_order)
     case = {"complaint_id": "case-qx77", "text": "the gate barks at postmen"}
     world.tell({"type": "track", **who, "event": "Complaint Opened", "properties": case, "messageId": "qx77-1"})
     # The same id with other content, and two that are refused: kept apart, and they name the person too.
@@ -99,7 +108,12 @@ def live_through(world: World, story: Story) -> None:
         for statement in ENTERED:
             session.execute(text(statement), {"p": profile, "campaign": story.campaign})
     scores.assign(world.shop.intake, {profile: {"churn": 0.25}}, world.clock.now(), 1, world.clock.now())
+    for one in (name, second):
+        form = {"purpose": "advertising"}
+        assert fetch(world.render.url, story.mail(one).unsubscribe, method="POST", form=form).status == 200
+    world.recorded()
     world.credited()
+    join(world.shop.intake, story.mail(second).token.profile, profile, world.clock.now(), by="x")
 
 
 def tells_everything(web: Web, profile: int, opened: str) -> None:
@@ -166,7 +180,7 @@ def places(world: World, marks: Iterable[str]) -> dict[str, set[str]]:
 @pytest.mark.feature("SU-13")
 def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) -> None:
     world, web = life.world, life.web
-    story = world.story("erasing", people=2, discount={"fields": {"headline": "{{ profile.first_name }}, 10 % off"}})
+    story = world.story("erasing", people=3, discount={"fields": {"headline": "{{ profile.first_name }}, 10 % off"}})
     manager = web.program("manager")
     manager.told("PUT", f"/campaigns/{story.campaign}/goal", {"metric": "revenue", "window_days": 7})
     manager.told("PUT", f"/campaigns/{story.campaign}/costs", COSTS)
@@ -179,7 +193,9 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
         assert sentfacts.read(session, blobs, Delivery(profile, story.campaign, token.occurrence), key) is not None
     # The search finds what is there, else it would prove nothing.
     assert [mark for mark, there in places(world, MARKS.values()).items() if not there] == []
-    assert naming(world, profile) >= RECKONED
+    other = story.mail(story.names[2]).token.profile
+    assert naming(world, profile) >= RECKONED | RECORDED
+    assert naming(world, other) >= RECORDED
     before = results(world, story)
     tells_everything(web, profile, row.id)
     assert web.program("support").call("POST", f"/customers/{profile}/erase").status_code == 403
@@ -197,8 +213,10 @@ def test_it_leaves_no_trace_of_an_erased_person_and_every_total(life: Living) ->
                 with pytest.raises(NotFound):
                     audit.picture(session, blobs, key, row.id, sha256.hex(), [profile])
             assert sentfacts.read(session, blobs, Delivery(profile, story.campaign, token.occurrence), key) is None
-    assert naming(world, profile) <= NUMBERED.keys()
-    assert list(world.store.scan_iter(match=f"{{{profile}}}:*")) == [keys.state(profile).encode()]
+    for one in (profile, other):
+        assert naming(world, one) <= NUMBERED.keys()
+        assert list(world.store.scan_iter(match=f"{{{one}}}:*")) == [keys.state(one).encode()]
+    assert [kept.kept for kept in world.rows("SELECT kept FROM profile_link")] == [None]
 
     # What stands in their place is a tombstone: on the page, in the log, and who looks is noted all the same.
     assert admin.told("GET", f"/customers/{profile}")["erased"] is True

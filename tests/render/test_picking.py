@@ -196,6 +196,28 @@ def test_it_never_offers_an_owned_or_lower_version_whatever_was_bought() -> None
     assert offered > 40
 
 
+def said(word: str, name: str = "", category: int = 0) -> FoldEvent:
+    """What support was told of a product, or of a category."""
+    lines = (Line(name, CATEGORIES.get(name, CAMERA), 1, None),) if name else ()
+    at = unix_ms(NOW)
+    return FoldEvent(
+        time_ms=at, message_id=f"{word}-{name}", kind="mark", arrival=at, word=word, category=category, lines=lines
+    )
+
+
+@pytest.mark.feature("SU-09")
+def test_it_picks_nothing_that_is_not_for_somebody_nor_what_they_say_they_own() -> None:
+    made = picking("popular")
+    assert shown(made).product == "card-l"
+    for word in ("not_for_me", "already_own"):
+        assert shown(made, [said(word, "card-l")]).product == "card-s"
+    assert shown(made, [said("gift", "card-l")]).product == "card-l"
+    assert shown(made, [said("not_for_me", category=CARD)]).product == "tripod"
+    assert shown(picking("complement"), [camera(), said("not_for_me", "card-l")]).product == "card-s"
+    assert shown(picking("also-bought"), [camera(), said("not_for_me", "tripod")]).product == "card-s"
+    assert shown(picking("upgrade", VERSIONS), [camera(), said("not_for_me", "eos-2")]).product == "eos-3"
+
+
 def test_it_keeps_the_product_that_was_shown_while_it_is_as_good() -> None:
     made = picking("popular")
     last = LastDecision("d", 1, NOON_MS - 1, {0: PICKED}, {0: "card-s"})

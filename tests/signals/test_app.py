@@ -139,6 +139,7 @@ BAD_CALLS: tuple[tuple[bytes, str], ...] = (
 """Members of a call's object that make it wrong, and the field to blame."""
 
 
+@pytest.mark.feature("DE-31")
 @pytest.mark.parametrize(
     ("body", "blamed"),
     [*((b'{"userId": "u", ' + members + b"}", blamed) for members, blamed in BAD_CALLS), (b"[]", ""), (b"", "")],

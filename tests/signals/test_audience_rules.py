@@ -124,6 +124,13 @@ ATOMS: list[tuple[dict[str, Any], Oracle]] = [
         )
         for days in (19, 20)
     ),
+    *(
+        (
+            {"field": "orders.count", "within_days": days, "op": ">=", "value": 1},
+            lambda one, days=days: any(ago <= days for ago in one.orders + one.till),
+        )
+        for days in (19, 20)
+    ),
 ]
 WINDOWS: list[tuple[dict[str, Any], Oracle]] = [
     (

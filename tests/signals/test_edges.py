@@ -130,6 +130,7 @@ def test_an_order_without_a_total_is_kept_as_what_its_lines_came_to(
     assert desk.state(desk.root("user_id", "u1")).order_cents == (cents or 0)
 
 
+@pytest.mark.feature("SU-13")
 def test_an_erasure_finds_who_is_named_in_a_call_that_contradicts_somebody_elses(desk: Desk) -> None:
     desk.send(call("track", event="A", userId="alice", messageId="m1"))
     bob = {"email": "bob@example.com", "name": "Bob Quux"}

@@ -59,7 +59,8 @@ def two(desk: Desk) -> tuple[int, int]:
 def test_it_undoes_a_merge_to_the_byte(desk: Desk, two: tuple[int, int]) -> None:
     ann, bob = two
     assert desk.state(bob).intents
-    for churn in (1 / 3, 0.8):  # Each time as they were then.
+    for segment, churn in ((4, 1 / 3), (5, 0.8)):  # Each time as they were then.
+        assign(desk.intake, segment, [bob], NOW)
         scores.assign(desk.intake, {bob: {"churn": churn}}, NOW, 2, NOW)
         before, scored = desk.everything(), desk.rows(SCORES)
         join(desk.intake, bob, ann, NOW, by="ann@example.com")
@@ -71,6 +72,23 @@ def test_it_undoes_a_merge_to_the_byte(desk: Desk, two: tuple[int, int]) -> None
 
         assert desk.everything() == before
         assert desk.rows(SCORES) == scored
+    assert desk.rebuilt().different == 0
+
+
+@pytest.mark.feature("SU-14")
+def test_it_has_whoever_spoke_for_a_side_speak_for_it_again(desk: Desk) -> None:
+    desk.send(viewed("Hats", anonymousId="phone"), order("ann", "o1", ("p1", "Shoes", 60.0)))
+    device, ann = desk.root("anonymous_id", "phone"), desk.root("user_id", "ann")
+    desk.send(order("bob", "o2", ("p2", "Hats", 20.0)), identified("bob", anonymous="phone", city="Oslo", time=LATER))
+    bob = desk.root("user_id", "bob")
+    assert desk.root("anonymous_id", "phone") == bob > device
+    before = desk.everything()
+    join(desk.intake, bob, ann, NOW, by="x")
+    assert desk.root("anonymous_id", "phone") == ann
+
+    undo(desk)
+
+    assert desk.everything() == before
     assert desk.rebuilt().different == 0
 
 

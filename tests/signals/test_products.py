@@ -159,6 +159,7 @@ def test_it_restores_a_product_that_the_hot_store_lost(desk: Desk) -> None:
     assert not restore_product(desk.intake, "nothing")
 
 
+@pytest.mark.feature("DE-31")
 def test_it_keeps_the_good_items_of_a_feed_and_names_what_is_wrong_with_the_others(
     desk: Desk, http: FlaskClient
 ) -> None:

@@ -67,6 +67,8 @@ def test_it_makes_everything_derived_again_with_the_same_bytes(
     told = lives(40, seed=5)
     for start in range(0, len(told), 37):
         desk.send(*told[start : start + 37])
+    scored = {desk.root("user_id", f"u{person}"): {"ltv": 12.5} for person in (0, 9, 27)}
+    assert scores.assign(desk.intake, scored, NOW, 1, NOW) == 3
     before = desk.everything()
     assert len(before["valkey"]) > 60
     assert desk.rebuilt().different == 0

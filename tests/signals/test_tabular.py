@@ -115,6 +115,28 @@ def test_it_lists_the_rows_that_are_wrong_and_takes_the_others(desk: Desk, cli: 
     ]  # fmt: skip
 
 
+@pytest.mark.feature("DE-31")
+def test_it_lists_the_rows_of_parquet_that_are_wrong_and_takes_the_others(
+    desk: Desk, cli: CliRunner, tmp_path: Path
+) -> None:
+    table = pyarrow.table({
+        "userId": ["u1", "u2", "u3", None, "u5"],
+        "timestamp": ["2026-02-01T09:00:00Z", "someday", None, "2026-02-01T09:00:00Z", "2026-02-01T09:00:00Z"],
+        "event": ["Order Completed"] * 5,
+        "properties.order_id": [f"o{row}" for row in range(1, 6)],
+    })  # fmt: skip
+    parquet.write_table(table, tmp_path / "orders.parquet", row_group_size=2)
+    result = cli.invoke(import_command, ["events", "orders.parquet"])
+    assert result.exit_code == 1, "not all was taken"
+    assert "2 taken, 0 known already, 0 contradicting, 3 refused" in result.output
+    for words in ("row 2: timestamp: must be a moment", "row 3: timestamp: must be given", "row 4: userId: or"):
+        assert words in result.output, words
+    assert desk.rows("SELECT order_id FROM event ORDER BY 1") == [("o1",), ("o5",)]
+    assert desk.rows("SELECT reason, field FROM rejected_event ORDER BY 1, 2") == [
+        ("invalid", "userId"), ("row", "timestamp"), ("row", "timestamp"),
+    ]  # fmt: skip
+
+
 def test_it_shows_rows_as_calls_before_anything_is_stored(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
     written(tmp_path / "orders.parquet", 5)
     output = loaded(cli, "orders.parquet", "--mapping", "plan.json", "--preview", "2", "--from", "2").output

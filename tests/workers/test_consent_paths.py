@@ -96,3 +96,21 @@ def test_it_goes_by_the_order_of_what_was_said_within_one_request(opens: Opens) 
     agreed = shop.consent("ann", True, "tracking") | {"messageId": "c-2"}
     assert told(opens, agreed, viewed("ann", messageId="v-3")) == ["accepted", "withheld"]
     assert told(opens, viewed("ann", messageId="v-4")) == ["accepted"]
+
+
+@pytest.mark.feature("EC-23")
+def test_an_open_is_neutral_once_profiling_is_refused_though_the_campaign_needs_no_consent(opens: Opens) -> None:
+    mails = opens.send("ann", "bob")
+    ann, bob = (mails[name].token.profile for name in ("ann", "bob"))
+    for refused in (False, True):
+        if refused:
+            form = {"choices": "1", "purpose": "profiling"}
+            assert opens.client.post(mails["ann"].unsubscribe, data=form).status_code == 200
+            assert opens.record() == 1
+        opens.shop.clock.advance(timedelta(hours=2))
+        opens.forget()
+        for mail in mails.values():
+            opens.look(mail)
+        opens.record()
+        shown = opens.default if refused else opens.discount
+        assert sorted(chosen(opens)[-2:]) == [(ann, shown), (bob, opens.discount)]

@@ -191,11 +191,31 @@ def test_it_shows_service_from_the_next_open_on_after_a_note_or_a_complaint(open
     web.close()
 
 
-def test_it_offers_no_correction_where_there_is_nothing_to_correct() -> None:
+@pytest.mark.feature("SU-10")
+@pytest.mark.parametrize("kind", ["complaint", "note"])
+def test_it_sells_nothing_after_a_note_or_a_complaint_where_there_is_no_service_to_show(
+    opens: Opens, kind: str
+) -> None:
+    mail = gates(opens, [{"kind": "cross-sell"}], suppress={"field": "notes.days_since", "op": "<=", "value": 7})
+    web, path = Web(opens.shop), f"/customers/{opens.shop.profile('ann')}"
+    program = web.program("support")
+    assert shown_at(opens, mail) == opens.discount
+    number = program.told("POST", f"{path}/notes", {"kind": kind, "text": "The gate pinches."})["number"]
+    assert shown_at(opens, mail) == opens.default
+    if kind == "complaint":
+        program.told("POST", f"{path}/complaints/settle", {"complaint": number})
+        assert shown_at(opens, mail) == opens.discount
+    web.close()
+
+
+@pytest.mark.feature("SU-09")
+def test_it_offers_corrections_where_there_is_something_to_correct() -> None:
     assert corrections.lines("Order Completed", "track", {"properties": {"products": "many"}}) == ()
     assert corrections.lines("Consent Changed", "track", {"properties": GATE}) == ()
     assert corrections.lines("Product Viewed", "track", {"properties": {"name": "Nameless"}}) == ()
     (line,) = corrections.lines("Product Viewed", "track", {"properties": GATE})
     assert (line.product, line.category, line.words) == ("gate-7", "gates", "Baby gate")
+    for name in ("Product Added", "Product Registered"):
+        assert corrections.lines(name, "track", {"properties": GATE}) == (line,)
     many = corrections.lines("Order Completed", "track", {"properties": {"products": [GATE] * 80}})
     assert len(many) == corrections.MAX_LINES

@@ -114,3 +114,17 @@ def test_an_open_tells_what_was_known_of_who_was_the_person_then(opens: Opens) -
     assert are_told_as_before()
     merged()
     assert are_told_as_before()
+
+
+@pytest.mark.feature("SU-05")
+def test_an_open_tells_the_newest_of_what_was_known(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = opens.shop
+    mail = opens.send("ann")["ann"]
+    shop.send(*(shop.order("ann", "Hats", shop.now - timedelta(days=days)) for days in (3, 1, 2)))
+    opens.look(mail)
+    (every,) = openings(opens, mail.token.profile)
+    happened = sorted((one.happened for one in every.known), reverse=True)
+    assert len(happened) > 3
+    monkeypatch.setattr(audit, "MAX_EVENTS", 3)
+    (newest,) = openings(opens, mail.token.profile)
+    assert [one.happened for one in newest.known] == happened[:3]
