@@ -141,12 +141,13 @@ class Situation:
     def shown_products(self, offer: Offer) -> tuple[ProductFacts, ...]:
         """The products of an offer with several that may be shown now, in its order, at most MAX_CELLS.
 
-        They are in stock by facts that are fresh, and nobody here has them already; of a bundle it is all or none.
+        They are in stock by facts that are fresh, and the person neither has them nor said that they are not for
+        them; of a bundle it is all or none.
         """
         if not offer.products:
             return ()
         known = (self.facts.products.get(name) for name in offer.all_products)
-        found = [facts for facts in known if facts is not None and self._is_sold(facts) and not self.has(facts.id, -1)]
+        found = [facts for facts in known if facts is not None and self._is_sold(facts) and self.is_open_to(facts)]
         if offer.kind == "bundle" and len(found) < len(offer.all_products):
             return ()
         return tuple(found[:MAX_CELLS])
@@ -165,10 +166,12 @@ class Situation:
             return True
         return any(mark.word == "already_own" and mark.target == f"product:{product}" for mark in self.state.marks)
 
-    def refuses(self, entry: PoolProduct) -> bool:
-        """Whether the person said that a product or its category is not for them."""
-        targets = (f"product:{entry.id}", f"category:{entry.category}")
-        return any(mark.word == "not_for_me" and mark.target in targets for mark in self.state.marks)
+    def is_open_to(self, product: ProductFacts | PoolProduct) -> bool:
+        """Whether the person does not have a product, and said of neither it nor its category that it is not for
+        them."""
+        targets = (f"product:{product.id}", f"category:{product.category}")
+        is_refused = any(mark.word == "not_for_me" and mark.target in targets for mark in self.state.marks)
+        return not is_refused and not self.has(product.id, -1)
 
     def rule_facts(self, offer: Offer, plain: bool) -> RuleFacts:
         """What a rule reads, with or without sensitive signals."""

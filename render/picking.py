@@ -58,7 +58,7 @@ def picked(at: Situation, offer: Offer) -> Picked:
 def _open(at: Situation, offer: Offer) -> list[PoolProduct]:
     """The products of the pool that may be shown to the person now, in its order."""
     pool = offer.pick.pool if offer.pick is not None else ()
-    return [entry for entry in pool if at.is_sold(entry.id) and not at.has(entry.id, -1) and not at.refuses(entry)]
+    return [entry for entry in pool if at.is_sold(entry.id) and at.is_open_to(entry)]
 
 
 def _first(at: Situation, offer: Offer, found: list[PoolProduct]) -> PoolProduct:

@@ -70,8 +70,8 @@ def _versions(
     others = [
         facts
         for name in tiers
-        if name != product.id and at.is_sold(name) and not at.has(name, -1)
-        if (facts := at.facts.products[name]).currency == product.currency
+        if name != product.id and at.is_sold(name) and at.is_open_to(facts := at.facts.products[name])
+        if facts.currency == product.currency
     ]
     fields: Fields = {}
     price = offer_price(offer, product.price_cents)

@@ -40,6 +40,7 @@ from signals.productfacts import ProductFacts
 from tests.render.drawing import fonts, pixels
 from tests.render.mail import Mail, browser
 from tests.render.shoe_shop import ATTIRE, NOON, TIGHTS, bought, facts, plan, product, state
+from tests.render.test_picking import CAMERA, said
 
 NAMES = ("tights-1", "shirt", "socks", "cap", "jacket", "belt")
 DESIGN = BY_NAME["Product grid"]
@@ -76,6 +77,11 @@ def test_it_shows_what_is_in_stock_and_not_bought_yet_in_the_offers_order() -> N
     assert decided(offering(), stale).slots[0].products == ("tights-1", "jacket", "belt")
     had = state([bought(ATTIRE, NOON - timedelta(days=40), product="shirt")])
     assert decided(offering(), known(), known=had).slots[0].products == ("tights-1", "socks", "cap", "jacket")
+    for unwanted in (said("not_for_me", "shirt"), said("already_own", "shirt"), said("not_for_me", category=CAMERA)):
+        shirt = known(shirt=replace(product(name="shirt"), category=CAMERA))
+        assert decided(offering(), shirt, known=state([unwanted])).slots[0].products == (
+            "tights-1", "socks", "cap", "jacket",
+        )  # fmt: skip
 
 
 def test_it_removes_an_offer_none_of_whose_products_can_be_shown() -> None:

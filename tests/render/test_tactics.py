@@ -21,6 +21,7 @@ from signals.moments import unix_ms
 from signals.productfacts import ProductFacts
 from tests.render.mail import Mail, browser
 from tests.render.shoe_shop import ATTIRE, CREATIVE, GIFTS, NOON, NOON_MS, TIGHTS, bought, facts, plan, product, state
+from tests.render.test_picking import said as mark
 
 LINE = (("tights-0", 2_999), ("tights-1", 4_999), ("tights-2", 6_999), ("tights-3", 8_999))
 DELIVERY = (
@@ -132,6 +133,8 @@ def test_it_shows_the_dearer_version_and_the_cheapest_beside_the_price() -> None
     assert "offer.entry" not in scarce
     owning = said(tempting(), [bought(ATTIRE, NOON - timedelta(days=9), product="tights-2")])
     assert owning["offer.stretch"] == "Tights-3 for $45.00 more"
+    declined = said(tempting(), [mark("not_for_me", "tights-2")])
+    assert declined["offer.stretch"] == "Tights-3 for $45.00 more"
     stale = {name: replace(one, feed_ms=NOON_MS - 9 * 86_400_000) for name, one in stocked().items()}
     alone = said(tempting(), products=stale | {"tights-1": stocked()["tights-1"]})
     assert "offer.stretch" not in alone
