@@ -74,7 +74,7 @@ def test_it_undoes_a_merge_to_the_byte(desk: Desk, two: tuple[int, int]) -> None
     assert desk.rebuilt().different == 0
 
 
-@pytest.mark.feature("SU-14")
+@pytest.mark.feature("SU-14", "DE-10")
 def test_it_finds_each_of_two_at_home_again(desk: Desk) -> None:
     desk.send(lives("ann"), lives("cy"), lives("bob", SIDE, LATER), lives("dan", SIDE))
     ann, bob = desk.root("user_id", "ann"), desk.root("user_id", "bob")
