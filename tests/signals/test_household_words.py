@@ -15,6 +15,7 @@ from tests.signals.living import FLAT, HOME, LATER, grouped, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified, order
 
 
+@pytest.mark.feature("DE-08")
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
@@ -30,6 +31,7 @@ def test_it_knows_one_home_however_it_is_spelt(one: dict[str, Any], other: dict[
     assert (said(lives("ann", one), NOW) == said(lives("bob", other), NOW) is not None) == same
 
 
+@pytest.mark.feature("DE-08")
 @pytest.mark.parametrize(
     ("name", "told", "year"),
     [
@@ -43,6 +45,7 @@ def test_it_reads_an_age_from_what_traits_say(name: str, told: object, year: int
     assert born(name, told, datetime(2026, 3, 1, tzinfo=UTC)) == year
 
 
+@pytest.mark.feature("DE-08")
 def test_it_reads_roles_and_those_without_a_profile() -> None:
     at = datetime(2026, 3, 1, tzinfo=UTC)
     raw = grouped("ann", "h1", role="Wife", size=3, people=[{"role": "son", "age": 4}, {"role": "adult child"}])
@@ -81,6 +84,7 @@ def test_it_takes_no_word_of_a_browser_on_who_lives_together(desk: Desk) -> None
     assert desk.rows("SELECT count(*) FROM household_claim") == [(0,)]
 
 
+@pytest.mark.feature("DE-08")
 def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk) -> None:
     def sent(user: str, number: str, time: str) -> Any:
         one = order(user, number, ("p", "Hats", 1.0), time=time)

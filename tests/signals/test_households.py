@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,12 +26,14 @@ from tests.signals.living import HOME, LATER, NEW, SIDE, grouped, home, lives, p
 from tests.signals.sending import NOW, Desk, call, identified, order, viewed
 
 
+@pytest.mark.feature("DE-08")
 def test_it_groups_who_states_one_home(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob", {"street": "Main St 12", "postal_code": "53111"}), lives("cy", SIDE))
     assert people(desk, "ann", "bob", "cy") == [2, 2, 0]
     assert desk.root("user_id", "ann") != desk.root("user_id", "bob"), "a household is no merge"
 
 
+@pytest.mark.feature("DE-08")
 def test_it_refuses_an_address_of_more_people_than_live_in_one_home(desk: Desk) -> None:
     users = [f"u{number}" for number in range(HOME_MOST + 1)]
     desk.send(*map(lives, users[:-1]))
@@ -45,6 +47,7 @@ def test_it_refuses_an_address_of_more_people_than_live_in_one_home(desk: Desk) 
     assert desk.rebuilt().different == 0
 
 
+@pytest.mark.feature("DE-08")
 def test_it_tells_nothing_of_a_household_that_is_too_large(desk: Desk) -> None:
     users = [f"u{number}" for number in range(HOUSEHOLD_MOST + 1)]
     desk.send(*(grouped(user, "staff") for user in users[:-1]))
@@ -101,6 +104,7 @@ def test_it_says_no_children_only_where_somebody_stated_who_lives_there(desk: De
     assert [children(user) for user in ("ann", "cy", "dee", "eve")] == [None, None, False, False]
 
 
+@pytest.mark.feature("DE-08")
 def test_it_has_the_stated_win_over_the_inferred_and_a_person_over_both(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob"), lives("cy"), grouped("ann", "h1"), grouped("bob", "h1"))
     # What was stated of the others at the address holds for who said nothing.
@@ -118,6 +122,7 @@ def test_it_has_the_stated_win_over_the_inferred_and_a_person_over_both(desk: De
     assert people(desk, "ann", "cy") == [2, 2], "a signal does not undo what a person did"
 
 
+@pytest.mark.feature("DE-08")
 def test_it_ends_by_hand_what_no_signal_revives_and_a_person_does(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob"), grouped("ann", "h1"), grouped("bob", "h1"))
     ann, bob = (desk.root("user_id", user) for user in ("ann", "bob"))
@@ -162,6 +167,7 @@ def test_it_begins_a_household_by_hand_and_keeps_a_grown_up_child_elsewhere(desk
         cohabiting.join(desk.intake, ann, 999, "", "x", NOW, by="x")
 
 
+@pytest.mark.feature("DE-08")
 def test_it_has_who_moves_leave_the_one_home_and_join_the_other_at_once(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob"), lives("cy"), lives("dee", SIDE))
     before = desk.state(desk.root("user_id", "bob")).version
@@ -193,6 +199,7 @@ def test_it_leaves_who_refuses_profiling_out_for_themselves_and_for_the_others(d
     assert people(desk, "ann", "bob", "cy") == [3, 3, 3]
 
 
+@pytest.mark.feature("DE-03", "DE-08")
 def test_it_finds_the_same_households_in_whatever_order_it_is_told(desk: Desk) -> None:
     times = [f"2026-03-01T{hour:02}:00:00.000Z" for hour in range(1, 12)]
     calls = [
@@ -360,16 +367,23 @@ def test_it_finds_the_same_households_whatever_comes_at_once(desk: Desk) -> None
 def test_it_says_of_a_household_from_where_and_since_when(desk: Desk) -> None:
     desk.send(lives("ann"), lives("bob"), grouped("bob", "h1", LATER, people=[{"role": "child"}]))
     desk.send(lives("ann", time="2026-03-01T12:00:00.000Z"))
+    desk.send(identified("cy"))
+    ann, bob, cy = (desk.root("user_id", user) for user in ("ann", "bob", "cy"))
+    cohabiting.join(desk.intake, cy, bob, "", "told by phone", NOW + timedelta(hours=1), by="x")
+    # On a device that turns out to be hers she stated it later, by the till.
+    device = call("identify", anonymousId="d1", traits={"address": HOME}, timestamp="2026-03-01T13:00:00.000Z")
+    desk.send(device, via=desk.source("till", "server"))
+    join(desk.intake, desk.root("anonymous_id", "d1"), ann, NOW, by="x")
     with desk.sessions.begin() as session:
         known = [
-            next(one for one in known_fields(session, desk.root("user_id", user), NOW) if one.name == "household")
-            for user in ("ann", "bob")
+            next(one for one in known_fields(session, root, NOW) if one.name == "household") for root in (ann, bob, cy)
         ]
-    assert [(one.group, one.source, one.since.hour) for one in known] == [
-        ("inferred", "shop", 12),
-        ("stated", "shop", 11),
+    assert [(one.group, one.source, one.since.day, one.since.hour) for one in known] == [
+        ("inferred", "till", 1, 13),
+        ("stated", "shop", 1, 11),
+        ("stated", "staff", 2, 13),
     ]
-    assert known[0].value == {"adults": 2, "children": 1, "grown_children": 0}
+    assert known[0].value == {"adults": 3, "children": 1, "grown_children": 0}
 
 
 def test_it_brings_a_member_into_segments_by_what_is_said_of_another(desk: Desk) -> None:

@@ -7,8 +7,10 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
@@ -60,10 +62,12 @@ def told_elsewhere(user: str) -> list[dict[str, Any]]:
         ("Email Opened", {"class": "person"}),
         ("Email Link Clicked", {"class": "person"}),
     ]
-    return [
+    calls = [
         call("track", event=name, userId=user, properties=said, timestamp=f"2026-02-{day:02}T10:00:00Z")
         for day, (name, said) in enumerate(told, 6)
     ]
+    by_mail = {"campaign": {"medium": "email"}, "traits": {"email": f"{user}@work.example.com"}}
+    return [*calls, order(user, "o3", ("p3", "Hats", 20.0), time="2026-02-20T10:00:00Z") | {"context": by_mail}]
 
 
 def file_of(path: Path, lines: list[bytes]) -> Path:
@@ -79,23 +83,38 @@ def loaded(cli: CliRunner, *arguments: str) -> Result:
     return result
 
 
+def told_by_a_clock_behind(calls: list[dict[str, Any]], late: timedelta) -> list[dict[str, Any]]:
+    """The calls of a sender whose clock is so much behind."""
+    return [one | {"timestamp": (datetime.fromisoformat(one["timestamp"]) - late).isoformat()} for one in calls]
+
+
 def tables_of(folder: Path, calls: list[dict[str, Any]]) -> Iterator[tuple[str, str, str]]:
-    """The calls as CSV, a file for each kind of them, as a shop's systems export them; arguments of an import each."""
+    """The calls as CSV, a file for each kind of them, as a shop's systems export them, by its own clock; arguments of
+    an import each."""
+    zone = "Europe/Vienna"
     for kind, part in (("identify", "traits"), ("track", "properties")):
         own = [one for one in calls if one["type"] == kind]
         fields = list(dict.fromkeys(name for one in own for name in one[part]))
         columns: dict[str, Any] = {"customer": "userId", "when": "timestamp"} | (
-            {} if part == "traits" else {"what": "event"}
+            {}
+            if part == "traits"
+            else {"what": "event", "came by": "context.campaign.medium", "of": "context.traits.email"}
         )
         columns |= {name: {"to": f"{part}.{name}", "as": "json" if name == "products" else "text"} for name in fields}
         mapping, table = folder / f"{kind}.json", folder / f"{kind}.csv"
-        mapping.write_text(json.dumps({"type": kind, "columns": columns}))
+        mapping.write_text(json.dumps({"type": kind, "columns": columns, "timezone": zone}))
         with table.open("w", newline="") as file:
             rows = csv.DictWriter(file, list(columns))
             rows.writeheader()
             for one in own:
                 said = {name: json.dumps(value) if name == "products" else value for name, value in one[part].items()}
-                head = {"customer": one["userId"], "when": one["timestamp"], "what": one.get("event")}
+                at = datetime.fromisoformat(one["timestamp"]).astimezone(ZoneInfo(zone))
+                head = {"customer": one["userId"], "when": f"{at:%Y-%m-%d %H:%M:%S}", "what": one.get("event")}
+                if "context" in one:
+                    head |= {
+                        "came by": one["context"]["campaign"]["medium"],
+                        "of": one["context"]["traits"]["email"],
+                    }
                 rows.writerow({name: value for name, value in (head | said).items() if name in columns})
         yield str(table), "--mapping", str(mapping)
 
@@ -108,7 +127,9 @@ def test_it_gives_the_same_profile_by_single_calls_by_batch_and_by_file(
     told = {user: told_by(user) + told_elsewhere(user) for user in users}
     for event in told["single"]:
         assert post(http, f"/v1/{event['type']}", event).status_code == 200
-    assert post(http, "/v1/batch", {"batch": told["batch"], "sentAt": NOW.isoformat()}).status_code == 200
+    hour = timedelta(hours=1)
+    batch = {"batch": told_by_a_clock_behind(told["batch"], hour), "sentAt": (NOW - hour).isoformat()}
+    assert post(http, "/v1/batch", batch).status_code == 200
     lines = [json.dumps(event, separators=(",", ":")).encode() for event in told["file"]]
     loaded(cli, "events", str(file_of(tmp_path / "events.jsonl", lines)))
     for arguments in tables_of(tmp_path, told["table"]):
@@ -118,7 +139,8 @@ def test_it_gives_the_same_profile_by_single_calls_by_batch_and_by_file(
     states = [desk.state(root) for root in roots]
     hats, shoes = desk.category("hats"), desk.category("shoes")
     one = states[0]
-    assert (one.orders, one.order_cents, one.traits["city"], one.views[hats].n) == (2, 10000, "Bonn", 1)
+    assert (one.orders, one.order_cents, one.traits["city"], one.views[hats].n) == (3, 12000, "Bonn", 1)
+    assert one.mail_orders == 1
     assert (list(one.registered), one.surveys["nps"].score, one.reviews[hats].sentiment) == ([shoes], 9, "positive")
     assert (one.notes, list(one.complaints), one.opens, one.clicks) == (1, ["c1"], 1, 1)
     for state in states:
@@ -133,7 +155,8 @@ def test_it_gives_the_same_profile_by_single_calls_by_batch_and_by_file(
     rows = [desk.rows(kept, id=root) for root in roots]
     assert len(rows[0]) == len(told["single"])
     assert rows[1:] == [rows[0]] * 3
-    assert [desk.root("email", f"{user}@example.com") for user in users] == roots
+    for domain in ("example.com", "work.example.com"):
+        assert [desk.root("email", f"{user}@{domain}") for user in users] == roots
 
 
 @pytest.mark.feature("DE-31")
@@ -160,6 +183,7 @@ def test_it_takes_ninety_nine_lines_of_a_hundred_and_lists_the_corrupt_one(
     assert sum(desk.state(desk.root("user_id", f"u{n}")).orders for n in range(90)) == 1980
 
 
+@pytest.mark.feature("DE-02")
 def test_it_may_be_run_again_and_changes_nothing(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
     events = [event for n in range(20) for event in told_by(f"u{n}")]
     for event in events[::2]:

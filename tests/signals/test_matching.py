@@ -22,6 +22,7 @@ BOB = {"firstName": "Bob", "lastName": "Lee"}
 HOME = {"address": {"street": "12 Main Street", "postalCode": "53111", "city": "Bonn"}}
 AWAY = {"address": {"street": "7 High Street", "postalCode": "10115", "city": "Berlin"}}
 TOWN = {"address": {"street": "12 Main Street", "city": "Bonn"}}
+FLAT = {"address": {"street": "12 Main Street, Flat 4", "postalCode": "53111"}}
 STREET = {"address": {"street": "Main Street", "postalCode": "53111", "city": "Bonn"}}
 MAIL, OTHER = {"email": "lee@example.com"}, {"email": "other@example.com"}
 PHONE, SECOND = {"phone": "+49 228 123456"}, {"phone": "+49 30 654321"}
@@ -33,6 +34,12 @@ RULES: list[tuple[str, dict[str, Any], dict[str, Any], bool]] = [
     ("name and phone", ANN | PHONE, ANN | PHONE, True),
     ("name alone", ANN, ANN, False),
     ("name, another address", ANN | HOME, ANN | AWAY, False),
+    (
+        "name, another flat",
+        ANN | FLAT,
+        ANN | {"address": FLAT["address"] | {"street": "12 Main Street, Flat 5"}},
+        False,
+    ),
     ("name, another e-mail", ANN | MAIL, ANN | OTHER, False),
     ("name, another phone", ANN | PHONE, ANN | SECOND, False),
     ("address, another name", ANN | HOME, BOB | HOME, False),
@@ -92,6 +99,7 @@ def test_it_keeps_the_evidence_and_undoes_a_match_like_any_merge(desk: Desk) -> 
     assert desk.rebuilt().different == 0
 
 
+@pytest.mark.feature("DE-07")
 def test_it_merges_nobody_by_a_phone_whose_people_have_different_names(desk: Desk) -> None:
     """Also where none of them has a customer number."""
     for traits in (ANN | {"email": "ann@example.com"} | PHONE, BOB | {"email": "bob@example.com"} | PHONE):
@@ -100,6 +108,7 @@ def test_it_merges_nobody_by_a_phone_whose_people_have_different_names(desk: Des
     assert desk.rows("SELECT type, reason FROM refused_tie") == [("phone", "names")]
 
 
+@pytest.mark.feature("DE-07")
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -117,6 +126,7 @@ def test_it_spells_a_name_in_one_way(one: str, other: str) -> None:
     assert plain_name({"name": one}) == plain_name({"name": other}) != ""
 
 
+@pytest.mark.feature("DE-07")
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -134,6 +144,7 @@ def test_it_spells_an_address_in_one_way(one: str, other: str) -> None:
     assert plain_address({"address": {"street": "Main Street", "postalCode": "53111"}}) == ""
 
 
+@pytest.mark.feature("DE-07")
 def test_it_knows_a_phone_number_with_and_without_its_country() -> None:
     assert e164("0228123456", "DE") == e164("+49228123456", None) == "+49228123456"
     assert e164("4155550132", "US") == "+14155550132"

@@ -92,7 +92,7 @@ def test_it_has_whoever_spoke_for_a_side_speak_for_it_again(desk: Desk) -> None:
     assert desk.rebuilt().different == 0
 
 
-@pytest.mark.feature("SU-14")
+@pytest.mark.feature("SU-14", "DE-10")
 def test_it_finds_each_of_two_at_home_again(desk: Desk) -> None:
     desk.send(lives("ann"), lives("cy"), lives("bob", SIDE, LATER), lives("dan", SIDE))
     ann, bob = desk.root("user_id", "ann"), desk.root("user_id", "bob")

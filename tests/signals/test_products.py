@@ -88,6 +88,7 @@ def test_it_shows_a_change_of_price_and_stock_to_the_next_open(desk: Desk) -> No
     assert (later.price_cents, later.stock, later.feed_ms) == (6000, 0, int(NOW.timestamp() * 1000) + 3_600_000)
 
 
+@pytest.mark.feature("DE-06")
 @pytest.mark.parametrize(
     ("change", "costs"),
     [

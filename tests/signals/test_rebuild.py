@@ -267,8 +267,10 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
     # What was told of the device before anybody was known there.
     sms = call("track", event="Consent Changed", anonymousId="a1", properties={"purpose": "sms", "granted": False})
     desk.send(sms | {"timestamp": "2026-01-31T12:00:00Z"})
-    for day in (5, 12, 19):
-        desk.send(order("u1", f"o{day}", ("p", "Shoes", 10.0), time=f"2026-02-{day:02}T12:00:00Z"), via=till)
+    for day, pieces in ((5, 1), (12, 2), (19, 1)):
+        bought = order("u1", f"o{day}", ("p", "Shoes", 10.0), time=f"2026-02-{day:02}T12:00:00Z")
+        bought["properties"]["products"][0]["quantity"] = pieces
+        desk.send(bought, via=till)
     desk.send(identified("u1", anonymous="a1", city="Bonn", time="2026-02-20T12:00:00Z"))
     desk.send(viewed("Hats", anonymousId="a1", timestamp="2026-02-28T12:00:00Z"), via=desk.browser)
     # Of what is told more than once the newest holds, whichever comes first.
@@ -279,10 +281,13 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
         said = call("track", event="Consent Changed", userId="u1", properties={"purpose": "email", "granted": granted})
         desk.send(said | {"timestamp": f"2026-02-{day}T12:00:00Z"}, via=via)
     desk.send(order("u1", "gate", ("g", "Baby Gates", 30.0), time="2026-03-01T12:00:00Z"), via=till)
-    # Nor is a purchase any newer for being told again.
+    # Nor is a purchase any newer for being told again, nor what is made of it.
     desk.send(order("u1", "o19", ("p", "Shoes", 10.0), time="2026-02-23T12:00:00Z"))
+    desk.send(order("u1", "gate", ("g", "Baby Gates", 30.0), time="2026-03-02T11:00:00Z"))
 
     desk.send(viewed("Shoes", anonymousId="a1", timestamp="2026-02-25T12:00:00Z"), via=desk.browser)
+    late = call("track", event="Email Clicked", userId="u1", properties={"class": "person"})
+    desk.send(late | {"timestamp": "2026-02-20T12:00:00Z"}, via=till)
     root = desk.root("user_id", "u1")
     scores.assign(desk.intake, {root: {"ltv": 12.5}}, NOW - timedelta(days=6), 1, NOW)
 
@@ -290,12 +295,12 @@ def test_it_says_of_every_field_where_it_comes_from_and_how_old_it_is(desk: Desk
         fields = known_fields(session, root, NOW)
     found = {(field.group, field.name): (field.value, field.source, field.age) for field in fields}
 
-    weekly = {"orders": 3, "cents": 3000, "interval_days": 7.0}
+    weekly = {"orders": 3, "cents": 4000, "interval_days": 7.0}
     assert found[("purchases", "shoes")] == (weekly, "till", timedelta(days=11))
     assert found[("browsing", "hats")] == ({"views": 1}, "site", timedelta(days=2))
     assert found[("browsing", "shoes")] == ({"views": 1}, "site", timedelta(days=5))
     assert found[("inferred", "score ltv")] == (12.5, "inferred", timedelta(days=6))
-    assert found[("engagement", "mail")] == ({"opens": 1, "clicks": 1}, "shop", timedelta(days=4))
+    assert found[("engagement", "mail")] == ({"opens": 1, "clicks": 2}, "shop", timedelta(days=4))
     assert found[("stated", "city")] == ("Bonn", "shop", timedelta(days=10))
     assert found[("consent", "email")] == (True, "shop", timedelta(days=3))
     assert found[("consent", "sms")] == (False, "shop", timedelta(days=30))
@@ -331,6 +336,10 @@ def test_it_says_where_a_figure_comes_from_by_the_signals_that_count_in_it(desk:
         told("Order Completed", 20, order_id="o1", products=hats),
         told("Order Completed", 21, order_id="o2", products=hats),
         told("Order Refunded", 22, order_id="o2", products=hats),
+        # At the very moment of what counts.
+        told("Order Completed", 12, order_id="o3", products=hats),
+        told("Order Cancelled", 22, order_id="o3"),
+        told("Email Opened", 14, **{"class": "scanner"}),
         told("Email Delivered", 20),
         told("Email Opened", 21, **{"class": "scanner"}),
         told("Email Clicked", 22),

@@ -70,6 +70,7 @@ def written(path: Path, rows: int, per_group: int = 4) -> Path:
     return path
 
 
+@pytest.mark.feature("DE-01")
 def test_it_gives_the_same_profiles_by_csv_and_by_parquet(desk: Desk, cli: CliRunner, tmp_path: Path) -> None:
     written(tmp_path / "orders.parquet", 9)
     assert "9 taken, 0 known already" in loaded(cli, "orders.parquet", "--mapping", "plan.json").output
