@@ -31,13 +31,15 @@ _CLASSES: Final = """
 """
 _TORN: Final = """
     WITH shown AS (
-        SELECT f.profile_id, f.at, f.lane, f.decision_id, d.open_number
+        -- A default under an earlier open: nothing could be decided in time, nor drawn of what that one shows.
+        SELECT f.profile_id, f.at, f.lane, f.decision_id,
+               d.open_number = 0 OR (f.rung = 'default' AND d.at < f.at) AS late
         FROM "fetch" f JOIN decision d ON d.id = f.decision_id AND d.at = f.decision_at
         WHERE f.campaign_id = :campaign AND f.kind IN ('picture', 'dark') AND f.rung <> 'last'
     )
-    SELECT (SELECT count(*) FROM shown WHERE open_number = 0) AS late, (
+    SELECT (SELECT count(*) FROM shown WHERE late) AS late, (
         SELECT count(*) FROM (
-            SELECT 1 FROM shown WHERE open_number > 0
+            SELECT 1 FROM shown WHERE NOT late
             GROUP BY profile_id, at, lane HAVING count(DISTINCT decision_id) > 1
         ) AS torn
     ) AS torn
