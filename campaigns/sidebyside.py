@@ -37,8 +37,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two customers who may be one, with what is stated of them; `numbered`: both have a customer number, be it one that
-    is damaged where it is stored, which no other equals."""
+    """Two customers who may be one, with what is stated of them; `numbered`: both have a customer number.
+
+    One that is damaged where it is stored counts, as one that no other equals.
+    """
 
     found: Likely
     lines: list[Line]
