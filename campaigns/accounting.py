@@ -48,7 +48,7 @@ def reasons(session: Session, campaign_id: int, occurrence: int | None = None) -
 
 
 def unsent(session: Session, campaign_id: int) -> int:
-    """How many mails failed by our own fault, before any server was asked."""
+    """How many mails failed here, before any server was asked to take them."""
     failed = reasons(session, campaign_id).get("failed", {})
     return sum(number for reason, number in failed.items() if is_our_fault(reason))
 

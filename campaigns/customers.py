@@ -42,7 +42,7 @@ _PAGE = re.compile(r"customer\s+([0-9]{1,18})", re.IGNORECASE)
 """How pages call somebody whose name is not known. A bare number is an order's or a customer's, never a page's."""
 
 
-_SEALED = type_coerce(Identifier.value, LargeBinary).label("sealed")
+SEALED = type_coerce(Identifier.value, LargeBinary).label("sealed")
 CONTACT_TRAITS = ("email", "phone", "address")
 
 
@@ -193,18 +193,18 @@ def names(session: Session, root: int) -> list[Name]:
     """All identifiers of a person, each once, the strongest kinds first."""
     order = list(TYPE_WORDS)
     rows = session.execute(
-        select(Identifier.type, _SEALED, Identifier.value_hash)
+        select(Identifier.profile_id, Identifier.type, SEALED, Identifier.value_hash)
         .where(Identifier.profile_id.in_(members(session, root)), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Identifier.first_seen)
         .limit(200)
     )
-    found = {(row.type, row.value_hash): _name(session, row) for row in rows.all()}
+    found = {(row.type, row.value_hash): identifier_name(session, row) for row in rows.all()}
     return sorted(found.values(), key=lambda name: order.index(name.type))
 
 
-def _name(session: Session, row: Any) -> Name:
-    """The identifier of a row of its type and its sealed value."""
-    value = legible(session, row.sealed, IDENTIFIER_VALUE)
+def identifier_name(session: Session, row: Any) -> Name:
+    """The identifier of a row of its profile, its type and its value as SEALED. The log says whose is damaged."""
+    value = legible(session, row.sealed, IDENTIFIER_VALUE, profile=row.profile_id)
     shown = DAMAGED if value is None else masked(row.type, value)
     return Name(row.type, TYPE_WORDS[row.type], shown if value is None else value, shown)
 
@@ -212,14 +212,14 @@ def _name(session: Session, row: Any) -> Name:
 def names_by_member(session: Session, members: Sequence[int]) -> dict[int, list[Name]]:
     """The identifiers of each of these profiles, those that it shares with an owner too; at most 500 of all."""
     rows = session.execute(
-        select(Identifier.profile_id, Identifier.type, _SEALED)
+        select(Identifier.profile_id, Identifier.type, SEALED)
         .where(Identifier.profile_id.in_(members), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
         .order_by(Identifier.profile_id, Identifier.first_seen, Identifier.type, Identifier.value_hash)
         .limit(500)
     )
     found: dict[int, list[Name]] = {member: [] for member in members}
     for row in rows.all():
-        found[row.profile_id].append(_name(session, row))
+        found[row.profile_id].append(identifier_name(session, row))
     return found
 
 
@@ -227,7 +227,7 @@ def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
     """Of each of these persons the newest identifier of each kind, the strongest kinds first."""
     order = list(TYPE_WORDS)
     rows = session.execute(
-        select(Profile.root_id, Identifier.type, _SEALED)
+        select(Profile.root_id, Identifier.profile_id, Identifier.type, SEALED)
         .ext(distinct_on(Profile.root_id, Identifier.type))
         .join(Identifier, Identifier.profile_id == Profile.id)
         .where(Profile.root_id.in_(roots), Identifier.type.in_(TYPE_WORDS), ~Identifier.presumed)
@@ -235,7 +235,7 @@ def known_by(session: Session, roots: Collection[int]) -> dict[int, list[Name]]:
     )
     found: dict[int, list[Name]] = {root: [] for root in roots}
     for row in sorted(rows.all(), key=lambda row: order.index(row.type)):
-        found[row.root_id].append(_name(session, row))
+        found[row.root_id].append(identifier_name(session, row))
     return found
 
 

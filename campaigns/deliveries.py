@@ -42,14 +42,19 @@ SETTLED: Final = "settled by a person"
 ADDRESS_DAMAGED: Final = "the address is damaged"
 """Reason of a failed row: where the address is kept, its bytes do not open. Put back, it is sent again on demand."""
 NOT_BUILT: Final = "could not be built"
-"""How the reason of a mail begins whose making failed."""
+"""How the reason of a mail begins whose making failed, or that can be made for nobody at this address."""
+MAIL_GONE: Final = "the published mail is gone"
+UNSIGNABLE: Final = "the mail cannot be signed"
+GATEWAY_SHUT: Final = "the gateway takes nothing now"
+"""Reasons for which a campaign's rows are put off; a test has failed then."""
+_OURS: Final = (ADDRESS_DAMAGED, MAIL_GONE, UNSIGNABLE, GATEWAY_SHUT)
 IN_DOUBT: Final = (NO_ANSWER, SENDER_LOST, SETTLED)
 """Reasons of a row of which it is not known whether the other side took it; a person's word for it is no proof."""
 
 
 def is_our_fault(reason: str | None) -> bool:
-    """Whether a row of this reason failed before any server was asked to take the mail."""
-    return reason is not None and (reason == ADDRESS_DAMAGED or reason.startswith(NOT_BUILT))
+    """Whether a row that failed for this reason did so here, before any server or gateway was asked to take it."""
+    return reason is not None and (reason in _OURS or reason.startswith(NOT_BUILT))
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ class Refused:
 
 _MERGES: Final = text("""
     SELECT l.id, l.at, l.parent_end, l.child_end, l.reason, l.claim_type, l.by, l.undone_at, l.undone_by, l.apart,
-           l.evidence, s.name AS source, i.value
+           l.evidence, s.name AS source, i.value, i.profile_id
     FROM profile_link l LEFT JOIN source s ON s.id = l.source_id
     LEFT JOIN identifier i ON i.value_hash = l.claim_hash AND i.type = l.claim_type AND i.owns
     WHERE (l.child_end = ANY(:members) OR l.parent_end = ANY(:members)) AND l.reason <> :kept_apart
@@ -131,7 +131,7 @@ def of(session: Session, members: Sequence[int]) -> list[Merge]:
             ends=(row.parent_end, row.child_end),
             how=_how(row, known),
             evidence=EVIDENCE.get(row.claim_type, ""),
-            value=_shown(row.claim_type, legible(session, row.value, IDENTIFIER_VALUE)),
+            value=_shown(row.claim_type, legible(session, row.value, IDENTIFIER_VALUE, profile=row.profile_id)),
             undone_at=row.undone_at,
             undone_by=known.get(row.undone_by, row.undone_by or "Latebind, for the value is many people's"),
             apart=row.apart,
@@ -184,7 +184,7 @@ def refused(session: Session, members: Sequence[int] | None = None) -> list[Refu
     return [
         Refused(
             kind=EVIDENCE[row.type],
-            value=_shown(row.type, legible(session, row.value, IDENTIFIER_VALUE)),
+            value=_shown(row.type, legible(session, row.value, IDENTIFIER_VALUE, profile=row.root_id)),
             profile=row.root_id,
             reason=row.reason,
             why=WHY_REFUSED[row.reason],

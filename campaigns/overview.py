@@ -14,6 +14,7 @@ from base.queues import QueueName, queue
 from base.recordstreams import RecordStreams
 from base.stores import Store
 from campaigns import atopens, instance
+from campaigns.deliveries import is_our_fault
 from campaigns.leftaside import LeftAside
 from campaigns.models import Campaign, Creative, Delivery, Offer
 from campaigns.opens import Decision
@@ -35,7 +36,8 @@ class Overview:
 
     `live` are being sent, or paused in it; mails of those that are `finished` still open. `unsettled`: campaign, its
     name, mails of unknown outcome. `troubled` are campaigns whose mails do not leave, `aside` segments of which nobody
-    is told who is in them. `steps` are those of FIRST_STEPS that are to be done; none once a campaign was published.
+    is told who is in them. `unsent_day` are those of `failed_day` that failed here, before a server was asked to take
+    them. `steps` are those of FIRST_STEPS that are to be done; none once a campaign was published.
     """
 
     blocked: str | None
@@ -47,6 +49,7 @@ class Overview:
     aside: list[LeftAside]
     mails_day: int
     failed_day: int
+    unsent_day: int
     opens_hour: int
     fallback_hour: int
     signals_hour: int
@@ -70,10 +73,10 @@ def overview(session: Session, now: datetime) -> Overview:
     by_default = func.count().filter(Decision.rung == "default")
     lanes = select(func.count(), by_default).where(Decision.at >= now - HOUR, Decision.lane == "live")
     opens, fallback = session.execute(lanes).one()
-    settled = select(Delivery.state, func.count()).where(Delivery.state.in_(("accepted", "failed")))
+    settled = select(Delivery.state, Delivery.reason, func.count())
+    settled = settled.where(Delivery.state.in_(("accepted", "failed")))
     settled = settled.where(Delivery.settled_at >= now - DAY, Delivery.occurrence < TEST_BIT)
-    rows = session.execute(settled.group_by(Delivery.state))
-    mails: dict[str, int] = {state: number for state, number in rows}  # noqa: C416 - rows are no pairs to mypy
+    rows = session.execute(settled.group_by(Delivery.state, Delivery.reason)).all()
     stuck = select(Campaign).where(Campaign.trouble.is_not(None), Campaign.state.in_(("sending", "paused")))
     return Overview(
         blocked=instance.told_lately(session, now),
@@ -83,8 +86,9 @@ def overview(session: Session, now: datetime) -> Overview:
         drafts=listed("draft"),
         troubled=list(session.scalars(stuck.order_by(Campaign.id).limit(MAX_LISTED))),
         aside=atopens.left_aside(session)[:MAX_LISTED],
-        mails_day=mails.get("accepted", 0),
-        failed_day=mails.get("failed", 0),
+        mails_day=sum(number for state, _, number in rows if state == "accepted"),
+        failed_day=sum(number for state, _, number in rows if state == "failed"),
+        unsent_day=sum(number for state, reason, number in rows if state == "failed" and is_our_fault(reason)),
         opens_hour=opens,
         fallback_hour=fallback,
         signals_hour=session.scalar(

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from base.clock import EPOCH, Clock
 from campaigns import gateways, sendlimits
 from campaigns.admin_log import Actor
-from campaigns.deliveries import ADDRESS_DAMAGED
+from campaigns.deliveries import is_our_fault
 from campaigns.models.delivery import TEST_ADDRESS
 from campaigns.models.sending import Permit, PermitUse
 from campaigns.sendlimits import DAY, GATEWAYS, HOUR, SECOND, WINDOWS, Limit, Limits, Terms
@@ -237,14 +237,15 @@ def _left(
         told = {"since": max(begins, since or begins), "until": until, "width": WIDTHS[window]}
         # Addresses are sealed: their domains are counted here.
         rows = session.execute(_LEFT, told, execution_options={"yield_per": LEFT_AT_ONCE})
-        counts = Counter((row.bucket, _domain(session, row)) for row in rows)
+        counts = Counter((row.bucket, _domain(session, row)) for row in rows if not is_our_fault(row.reason))
         found += [_Left(window, bucket, domain, number) for (bucket, domain), number in counts.items()]
     return found
 
 
 def _domain(session: Session, row: Any) -> str:
     """The domain that a row of the ledger went to; of an address that is gone or damaged none is known."""
-    address = legible(session, row.test_address, TEST_ADDRESS) or legible(session, row.value, IDENTIFIER_VALUE)
+    address = legible(session, row.test_address, TEST_ADDRESS, delivery=row.id)
+    address = address or legible(session, row.value, IDENTIFIER_VALUE, delivery=row.id)
     return (address or "").partition("@")[2].lower()
 
 
@@ -338,13 +339,13 @@ _ADD: Final = text("""
 
 _LEFT: Final = text("""
     SELECT floor(extract(epoch FROM d.settled_at) * 1000000 / :width)::bigint AS bucket,
-        d.test_address, i.value
+        d.id, d.reason, d.test_address, i.value
     FROM delivery d LEFT JOIN LATERAL (
         SELECT n.value FROM identifier n WHERE n.value_hash = d.address_hash AND n.type = 'email' LIMIT 1
     ) i ON true
     WHERE d.settled_at > :since AND d.settled_at <= coalesce(CAST(:until AS timestamptz), 'infinity')
-      AND d.state IN ('accepted', 'failed', 'unknown') AND d.reason IS DISTINCT FROM :damaged
-""").bindparams(damaged=ADDRESS_DAMAGED)
+      AND d.state IN ('accepted', 'failed', 'unknown')
+""")
 
 # From one name to the next by the index, however many rows wait for each.
 _WAITED_FOR: Final = text("""

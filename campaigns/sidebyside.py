@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import LargeBinary, select, type_coerce
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from campaigns.customers import masked
+from campaigns.customers import SEALED, Name, identifier_name, masked
 from campaigns.merges import Likely
 from signals.identity import IdentifierType
 from signals.matching import plain, plain_street
-from signals.profiles import IDENTIFIER_VALUE, Identifier, Profile
-from signals.sealingkeys import legible
+from signals.profiles import Identifier, Profile
 from signals.stated import stated
 
 HIDDEN: Final = "•••"
@@ -38,7 +37,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two customers who may be one, with what is stated of them; `numbered`: both have a customer number."""
+    """Two customers who may be one, with what is stated of them; `numbered`: both have a customer number.
+
+    One that is damaged where it is stored counts, as one that no other equals.
+    """
 
     found: Likely
     lines: list[Line]
@@ -59,7 +61,7 @@ def pairs(session: Session, found: Sequence[Likely], *, veiled: bool) -> list[Pa
             for fact, values in _facts(sides)
         ]
         if any(held):
-            shown = [", ".join(masked("user_id", each) if veiled else each for each in side[:5]) for side in held]
+            shown = [", ".join(each.masked if veiled else each.value for each in side[:5]) for side in held]
             words = "each their own" if all(held) else ONE_SIDED
             lines.append(Line("customer number", (shown[0], shown[1]), words))
         made.append(Pair(one, lines, all(held)))
@@ -121,16 +123,15 @@ def _shown(fact: str, values: tuple[str, str], veiled: bool) -> tuple[str, str]:
     return one, other
 
 
-def _numbers(session: Session, roots: set[int]) -> dict[int, list[str]]:
-    """The customer numbers of each of these roots."""
+def _numbers(session: Session, roots: set[int]) -> dict[int, list[Name]]:
+    """The customer numbers of each of these roots, also those that cannot be read any more."""
     rows = session.execute(
-        select(Profile.root_id, type_coerce(Identifier.value, LargeBinary).label("sealed"))
+        select(Profile.root_id, Identifier.profile_id, Identifier.type, SEALED)
         .join(Identifier, Identifier.profile_id == Profile.id)
         .where(Profile.root_id.in_(roots), Identifier.type == "user_id", ~Identifier.presumed)
         .order_by(Profile.root_id, Identifier.first_seen, Identifier.value_hash)
     )
-    found: dict[int, list[str]] = {}
+    found: dict[int, list[Name]] = {}
     for row in rows.all():
-        number = legible(session, row.sealed, IDENTIFIER_VALUE)
-        found.setdefault(row.root_id, []).extend([] if number is None else [number])
+        found.setdefault(row.root_id, []).append(identifier_name(session, row))
     return found

@@ -38,9 +38,14 @@ _CALLERS: Final = frozenset({"user", "client"})
 _OF_PEOPLE: Final = frozenset({"trait", "billing", "shipping"})
 """Names of what tells of people, as `_PEOPLE` do: a name within is somebody's, elsewhere it is a product's or a page's.
 A text is none: shipping may be an amount."""
-_TELLS: Final = ("details", "detail", "information", "info", "data", "record", "list")
-"""What may stand behind a name of people, as in `billing_details`."""
+_TELLS: Final = ("detail", "information", "info", "data", "record", "list")
+"""What may stand behind a name of people or of theirs, as in `billing_details` and `customer_name_list`."""
 _NAMED: Final = tuple(name for name in _REACHES if name.endswith("name"))
+_OF_THINGS: Final = re.compile(
+    "(?:^|_)(?:product|item|article|variant|category|collection|brand|file|method)_?(?:display|full|family)_?names?"
+    f"(?:_?(?:{'|'.join(_TELLS)})s?)*$"
+)
+"""How names end that are none of people's. The thing is a word by itself: a `profile` is no file."""
 _PLACES: Final = frozenset({"city", "country", "countrycode", "state", "region"})
 _ADDRESS: Final = re.compile(r"[^@\s\"'<>,;:]{1,64}@[^@\s\"'<>,;:]{1,190}")
 _PHONE: Final = re.compile(r"(?<![\w.])(?:\+|00?)[1-9](?:[\s().\-/]{0,3}[0-9]){6,13}(?![\w])")
@@ -93,12 +98,14 @@ def _member(name: str, value: Any, depth: int, *, of_person: bool, called: bool)
     if plain.endswith(("address", "addresses")) and isinstance(value, dict | list):
         return [_placed(inner) for inner in value] if isinstance(value, list) else _placed(value)
     # A name is a product's or a page's as often as somebody's.
-    if of_person if _singular(plain) == "name" else _names(plain, name):
+    if of_person if _bare(plain) == "name" else _names(plain, name):
         return HIDDEN
     called = called or _CALLED.search(plain) is not None
-    if _is_people(plain) or (isinstance(value, str) and _of_people(plain) != _singular(plain) and _tells(plain)):
+    tells = _bare(plain) in _OF_PEOPLE
+    # A text that is told in `billing_details`, or one of several, may be their name.
+    if _is_people(plain) or (tells and isinstance(value, str | list) and _bare(plain) != _singular(plain)):
         return _somebody(value, depth, called=called)
-    return veiled(value, depth, of_person=of_person or _of_people(plain) in _OF_PEOPLE, called=called)
+    return veiled(value, depth, of_person=of_person or tells, called=called)
 
 
 def _placed(address: Any) -> Any:
@@ -119,28 +126,25 @@ def _somebody(value: Any, depth: int, *, called: bool) -> Any:
 
 
 def _names(plain: str, name: str) -> bool:
-    one = _singular(plain)
+    one, told = _bare(plain), trait_name(name)
     whose = one.removesuffix("name")
     is_a_name = whose != one and (_is_people(whose) or whose in _OF_PEOPLE)
-    return plain in _REACHES or one in _REACHES or one.endswith(_NAMED) or is_a_name or is_identifying(trait_name(name))
+    is_named = one.endswith(_NAMED) and _OF_THINGS.search(re.sub(r"[\-\s.]", "_", told)) is None
+    return plain in _REACHES or one in _REACHES or is_named or is_a_name or is_identifying(told)
 
 
 def _is_people(plain: str) -> bool:
-    one = _of_people(plain)
+    one = _bare(plain)
     return one in _CALLERS or one.endswith(tuple(_PEOPLE))
 
 
-def _tells(plain: str) -> bool:
-    """Whether a name says that it tells of somebody, as `billing_details` does, whose text may be their name."""
-    return _of_people(plain) in _OF_PEOPLE
-
-
-def _of_people(plain: str) -> str:
+def _bare(plain: str) -> str:
     """A name in the singular, without what may stand behind one of people."""
+    one = _singular(plain)
     for end in _TELLS:
-        if plain.endswith(end) and plain != end:
-            return _singular(plain.removesuffix(end))
-    return _singular(plain)
+        if one.endswith(end) and one != end:
+            return _bare(one.removesuffix(end))
+    return one
 
 
 def _singular(plain: str) -> str:

@@ -32,7 +32,7 @@ from base.settings import Settings
 from base.stores import Store
 from campaigns import breaker, deliveries, exits, instance, permits, sentfacts, transitions, troubles
 from campaigns.accounting import is_taken_since
-from campaigns.deliveries import HOLD, Claimed, Held, Settled
+from campaigns.deliveries import GATEWAY_SHUT, HOLD, MAIL_GONE, NOT_BUILT, UNSIGNABLE, Claimed, Held, Settled
 from campaigns.dkimkeys import Keyring, Unopenable
 from campaigns.gateways import Shut
 from campaigns.instance import Guard
@@ -55,12 +55,9 @@ LATELY: Final = timedelta(days=2)
 
 It is more than MAX_TRIES take, so that a person who is refused is given up before it is forgotten.
 """
-MAIL_GONE: Final = "the published mail is gone"
 MAIL_LOST: Final = (
     "The published mail is not in the blob store any more. Bring it back, or publish the same text again."
 )
-UNSIGNABLE: Final = "the mail cannot be signed"
-GATEWAY_SHUT: Final = "the gateway takes nothing now"
 SETTLE_TRIES: Final = 6
 SOON: Final = timedelta(seconds=2)
 """For room within a limit that comes so soon a sender waits; for any other the row goes back to the ledger."""
@@ -337,12 +334,12 @@ class Sender:
             try:
                 ready.append(self._composers.build(row, now, hashes.get(row.id)))
             except InvalidInput as error:
-                failed.append(Settled(row.id, row.fence, "failed", f"{error.field} {error.message}"))
+                failed.append(Settled(row.id, row.fence, "failed", f"{NOT_BUILT}: {error.field} {error.message}"))
             except (RedisError, Unavailable):
                 raise  # No mail is to blame for a server that is away.
             except Exception as error:  # noqa: BLE001 - what one person's data break must not keep the others' mails
                 _log.error("a mail could not be built", delivery=row.id, error=type(error).__name__, exc_info=error)
-                failed.append(Settled(row.id, row.fence, "failed", f"{deliveries.NOT_BUILT}: {type(error).__name__}"))
+                failed.append(Settled(row.id, row.fence, "failed", f"{NOT_BUILT}: {type(error).__name__}"))
         return ready, failed
 
     def _plans(self, claimed: Sequence[Claimed]) -> dict[str, Plan]:

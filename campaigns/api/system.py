@@ -59,7 +59,8 @@ class OverviewOut(msgspec.Struct, frozen=True):
     """What the home page says; counts are of the last hour or day, as the name says, without tests.
 
     `troubled` are campaigns whose mails do not leave, `aside` segments whose rule fails, so that opens go by who was in
-    them before; `blocked` says why nothing is sent at all from this database.
+    them before; `blocked` says why nothing is sent at all from this database. `unsent_day` are those of `failed_day`
+    that failed here, before a server was asked to take them.
     """
 
     blocked: str | None
@@ -71,6 +72,7 @@ class OverviewOut(msgspec.Struct, frozen=True):
     unsettled: list[Unsettled]
     mails_day: int
     failed_day: int
+    unsent_day: int
     opens_hour: int
     fallback_hour: int
     signals_hour: int
@@ -217,6 +219,7 @@ def get_overview() -> OverviewOut:
             unsettled=[Unsettled(*one) for one in found.unsettled],
             mails_day=found.mails_day,
             failed_day=found.failed_day,
+            unsent_day=found.unsent_day,
             opens_hour=found.opens_hour,
             fallback_hour=found.fallback_hour,
             signals_hour=found.signals_hour,

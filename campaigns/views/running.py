@@ -380,6 +380,7 @@ def _schedule_page(session: Session, row: Campaign, fault: InvalidInput | Confli
 def _progress(session: Session, row: Campaign) -> dict[str, object]:
     return {
         "account": accounting.account(session, row.id),
+        "unsent": accounting.unsent(session, row.id),
         "waiting": waiting.put_off(session, row.id),
         "stopped": waiting.stopped(session, row.id, parts().now()),
         "words": wording.reason_words(row.channel),

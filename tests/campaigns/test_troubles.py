@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -49,6 +50,52 @@ def test_it_shows_the_relays_words_on_the_progress_the_ledger_the_timeline_and_b
     assert WORDS in manager.get(f"/campaigns/{campaign}/ledger.csv").text
     found = web.program("manager").told("GET", f"/campaigns/{campaign}/deliveries")
     assert {row["reply"] for row in found["deliveries"]} == {WORDS}
+
+
+def test_what_failed_here_is_said_to_be_not_sent_and_not_refused_wherever_it_is_told(web: Web, campaign: int) -> None:
+    shop, manager = web.shop, web.desk("manager")
+    reasons = {"ann": deliveries.ADDRESS_DAMAGED, "bob": f"{deliveries.NOT_BUILT}: TypeError"}
+    failed = update(Delivery).values(state="failed", reply=None, not_before=None, settled_at=shop.now)
+    with shop.sessions.begin() as session:
+        for name, reason in reasons.items():
+            session.execute(failed.where(Delivery.profile_id == shop.profile(name)).values(reason=reason))
+
+    def told() -> tuple[dict[str, str], str]:
+        """The lines of the progress, and what of the last day's mails home says."""
+        page = manager.get(f"/campaigns/{campaign}/progress").text
+        lines = dict(re.findall(r"<dt[^>]*>(?:<a[^>]*>)?([^<]+)(?:</a>)?</dt><dd[^>]*>([^<]+)", page))
+        (home,) = re.findall(r"accepted by the mail server; ([^<]+?)\s*<", manager.get("/").text)
+        handed = re.search(r"\d+ of \d+ handed over", page)
+        return lines | {"handed": handed[0] if handed else ""}, home
+
+    lines, home = told()
+    assert lines == {
+        "Accepted by the mail server": "0", "Not sent, failed here": "2", "The audience": "2",
+        "handed": "0 of 0 handed over",
+    }  # fmt: skip
+    assert home == "0 refused; 2 not sent, failed here"
+    for state in ("", "?state=failed"):
+        page = manager.get(f"/campaigns/{campaign}/ledger{state}").text
+        assert page.count('<td data-label="What became of it">Not sent</td>') == 2
+        assert "Refused" not in page
+    for reason in reasons.values():
+        assert f"Not sent: {reason}</span>" in page
+    for name, reason in reasons.items():
+        assert f"not sent: {reason}" in web.desk("support").get(f"/customers/{shop.profile(name)}").text
+    found = web.program("manager").told("GET", "/overview")
+    assert (found["failed_day"], found["unsent_day"]) == (2, 2)
+
+    with shop.sessions.begin() as session:
+        session.execute(failed.where(Delivery.profile_id == shop.profile("bob")).values(reason="refused"))
+    lines, home = told()
+    assert lines == {
+        "Accepted by the mail server": "0", "Refused": "1", "Not sent, failed here": "1", "The audience": "2",
+        "handed": "1 of 1 handed over",
+    }  # fmt: skip
+    assert home == "1 refused; 1 not sent, failed here"
+    assert (
+        "Refused by the mail server: refused</span>" in manager.get(f"/campaigns/{campaign}/ledger?state=failed").text
+    )
 
 
 def test_it_says_how_many_mails_wait_for_a_sender_that_stopped_and_until_when(web: Web, campaign: int) -> None:

@@ -67,8 +67,20 @@ def test_it_masks_what_names_or_reaches_people_wherever_it_stands() -> None:
     }  # fmt: skip
     odd = {"customer": {"names": ["Jane Doe"]}, "customer_first_name": "Jane", "customerFullName": "Jane Doe",
            "billing_details": "Jane Doe", "shipping_info": "Jane Doe", "payerInformation": {"name": "Jane Doe"},
-           "customer_record": {"name": "Jane Doe"}, "customers_list": ["Jane Doe"]}  # fmt: skip
+           "customer_record": {"name": "Jane Doe"}, "customers_list": ["Jane Doe"],
+           "billing_details_list": "Jane Doe", "customerNameInfo": "Jane Doe", "customer_name_list": ["Jane Doe"],
+           "customer_lists": ["Jane Doe"], "first_name_list": ["Jane"], "shippingData": [["Jane Doe"]],
+           "profile_full_name": "Jane Doe", "userProfileDisplayName": "Jane Doe", "profile-full-name": "Jane Doe",
+           "product_owner_full_name": "Jane Doe", "product_first_name": "Jane"}  # fmt: skip
     assert "Jane" not in str(veiled(odd))
+    for one in ({"billing_details": ["Jane Doe"]}, {"billing_details": [{"name": "Jane Doe"}, ["Jane Doe"]]},
+                {"customer": {"name_list": ["Jane Doe"]}}, {"traits": {"nameInfo": {"first": "Jane"}}}):  # fmt: skip
+        assert "Jane" not in str(veiled(one))
+    things = {"product_display_name": "Runner 5", "category_displayname": "Shoes", "file_full_name": "a.pdf",
+              "brand_family_name": "Runners", "shipping_method_display_name": "DHL", "name_list": ["Runner 5"],
+              "product-family-name-list": ["Runners"], "productDisplayNames": ["Runner 5"],
+              "billing_total": ["4.90"]}  # fmt: skip
+    assert veiled(things) == things
     kept = {"playlist": ["Hits"], "wishlist": ["Runner"], "shipping": "4.90", "details": "in red", "record": "LP 7"}
     assert veiled(kept) == kept
     assert veiled({"address": {"city": {"name": "Ann Lee"}, "state": ["Ann Lee"], "country": "AT"}}) == {

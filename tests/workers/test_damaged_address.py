@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from base.errors import SettingError
+from base.ids import Delivery as Key
 from base.vault import VARIABLE, Vault, give
 from campaigns import deliveries, permits
+from campaigns.compose import Built, Composer
 from campaigns.models import ExportMember
-from campaigns.sendlimits import Pace, Terms
+from campaigns.sendlimits import ALL, Pace, Terms
 from campaigns.settling import send_again
 from campaigns.transitions import send_test
 from signals import keymarks
@@ -105,6 +108,28 @@ def test_what_left_for_a_damaged_address_counts_for_everybodys_limit(
     with shop.sessions.begin() as session:
         permits.set_terms(session, Terms(everything=Pace(per_day=10)), shop.now, MANAGER)
         assert session.execute(text("SELECT sum(number) FROM permit_use WHERE window_s = 86400")).scalar() == 2
+
+
+def test_what_failed_for_a_damaged_address_or_could_not_be_built_is_used_of_no_limit(
+    shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, bob, _ = shop.people("ann", "bob", "cleo")
+    build = Composer.build
+
+    def breaking(composer: Composer, key: Key, address: str, *rest: Any) -> Built:
+        if address.startswith("cleo"):
+            raise TypeError
+        return build(composer, key, address, *rest)
+
+    monkeypatch.setattr(Composer, "build", breaking)
+    spoil(shop, bob)
+    campaign = shop.campaign()
+    sender.send(due(shop, scheduler, campaign))
+    assert relay.received() == {"ann@example.com": 1}
+    assert account(shop, campaign) == {"accepted": 1, "failed": 2}
+    with shop.sessions.begin() as session:
+        permits.set_terms(session, Terms(everything=Pace(per_day=10)), shop.now, MANAGER)
+        assert [use.used for use in permits.uses(session, [ALL], shop.now)] == [1]
 
 
 def test_an_audience_sync_tells_of_everybody_else(shop: Shop, receiver: Receiver) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from base.environment import environment
 from campaigns import dkimkeys
+from campaigns.deliveries import UNSIGNABLE
 from campaigns.lookups import Lookups
 from campaigns.models import Campaign
 from campaigns.models.signing import DkimKey
@@ -20,7 +21,7 @@ from tests.workers.relay import Relay
 from tests.workers.test_sending import due
 from workers.commands.dkim import command
 from workers.schedule import Scheduler
-from workers.sending import UNSIGNABLE, Sender
+from workers.sending import Sender
 
 
 def activated(shop: Shop, algorithm: str) -> DkimKey:

@@ -19,6 +19,7 @@ from campaigns import (
     transitions,
 )
 from campaigns.contacts import LIMITED, Limit
+from campaigns.deliveries import GATEWAY_SHUT
 from campaigns.texts import TextIn, TextVersion, compile_text, parts
 from render.record import THIS_CHANNEL, ConsentRecord
 from signals.moments import unix_ms
@@ -28,7 +29,7 @@ from tests.workers.relay import Relay
 from tests.workers.texting import BODY, NUMBERS, TEXT, Texting
 from workers.following import Following
 from workers.recorder import RecorderParts
-from workers.sending import GATEWAY_SHUT, Sender
+from workers.sending import Sender
 
 
 def test_it_leaves_out_who_withdraws_after_the_freeze_up_to_the_hand_over(
