@@ -365,8 +365,8 @@ def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> N
             news.states[number] = None
         else:
             news.states[number] = state
-            events = (entry.event for entry in entries)
-            news.origins.extend(origins.origins(number, events, rules, before).values())
+            changed = origins.origins(number, (entry.event for entry in entries), rules, before)
+            news.origins.extend(changed.values())
     return news
 
 
@@ -389,8 +389,7 @@ def _stand(
             whence += again.origins
     # What another process was told of may speak for an intent in a category that this one has not met.
     intake.categories.know({category for state in folded.values() for category in state.categories})
-    intents = intake.definitions.current(session)
-    live = intake.segments.current(session)
+    intents, live = intake.definitions.current(session), intake.segments.current(session)
     standings = [
         folding.standing(roots[number], place(assess(state, intents), live, now), edition)
         for number, state in folded.items()
