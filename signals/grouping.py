@@ -24,6 +24,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from signals import belonging, folding, journal
+from signals.dwellings import PERSONAL
 from signals.folding import Standing
 from signals.homes import Kind
 from signals.household import Household, Member, Other, Role, compose
@@ -153,22 +154,19 @@ def _home(row: Any) -> Home:
     return Home(row.profile_id, row.stated, row.address, row.household, tuple(row.elsewhere), row.role, row.evidence)
 
 
-_CLAIMS: Final = text("""
-    SELECT p.root_id, c.kind, c.key, c.role, c.gone, c.ended_at, c.since, c.said_at,
-           coalesce(CAST(s.document -> 'consent' ->> 'profiling' AS boolean), true) AS allowed
-    FROM profile p LEFT JOIN household_claim c ON c.profile_id = p.id
-    LEFT JOIN profile_state s ON s.profile_id = p.root_id
-    WHERE p.root_id = ANY(:roots)
-    ORDER BY p.root_id, c.said_at, c.message_id, c.id
-""")
+_CLAIMS: Final = text(f"""
+    SELECT c.root_id, c.kind, c.key, c.role, c.gone, c.ended_at, c.since, c.said_at
+    FROM ({PERSONAL}) c LEFT JOIN profile_state s ON s.profile_id = c.root_id
+    WHERE c.root_id = ANY(:roots) AND coalesce(CAST(s.document -> 'consent' ->> 'profiling' AS boolean), true)
+    ORDER BY c.root_id, c.said_at, c.message_id, c.kind, c.key
+""")  # noqa: S608 - of constants alone
 
 
 def _claims(session: Session, roots: Collection[int]) -> dict[int, list[Any]]:
     """What was said of each root, the oldest first; nothing of who refuses to be profiled."""
     found: dict[int, list[Any]] = {root: [] for root in roots}
     for row in session.execute(_CLAIMS, {"roots": list(roots)}):
-        if row.kind is not None and row.allowed:
-            found[row.root_id].append(row)
+        found[row.root_id].append(row)
     return found
 
 
@@ -332,13 +330,13 @@ def _keep(session: Session, changed: Sequence[Standing]) -> None:
         )
 
 
-_STATED: Final = text("""
+_STATED: Final = text(f"""
     SELECT DISTINCT ON (c.key) c.key, c.size, CAST(c.others AS text) AS others
-    FROM household_claim c JOIN profile p ON p.id = c.profile_id JOIN dwelling d ON d.profile_id = p.root_id
+    FROM ({PERSONAL}) c JOIN dwelling d ON d.profile_id = c.root_id
     WHERE c.key = ANY(:keys) AND c.kind = 'group' AND NOT c.gone AND c.ended_at IS NULL
       AND (c.size IS NOT NULL OR c.others IS NOT NULL) AND (d.household = c.key OR d.elsewhere @> ARRAY[c.key])
     ORDER BY c.key, c.said_at DESC, c.message_id DESC
-""")
+""")  # noqa: S608 - of constants alone
 _OTHERS: Final = msgspec.json.Decoder(tuple[Other, ...])
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from signals import catalog, folding
 from signals.behaviour import viewed
+from signals.dwellings import PERSONAL
 from signals.events import BODY
 from signals.foldevent import MAIL_KINDS, fold_event
 from signals.folding import Root, among
@@ -112,18 +113,18 @@ _CONSENTS = text("""
     FROM consent c JOIN source s ON s.id = c.source_id WHERE c.profile_id = ANY(:members)
     ORDER BY c.purpose, c.at DESC, c.id DESC
 """)
-_HOME = text("""
+_HOME = text(f"""
     SELECT c.kind, coalesce(s.name, 'staff') AS source, c.said_at AS at
-    FROM household_claim c JOIN dwelling d ON d.profile_id = :root LEFT JOIN source s ON s.id = c.source_id
-    WHERE c.profile_id = ANY(:members) AND NOT c.gone AND c.ended_at IS NULL
+    FROM ({PERSONAL}) c JOIN dwelling d ON d.profile_id = :root LEFT JOIN source s ON s.id = c.source_id
+    WHERE c.root_id = :root AND NOT c.gone AND c.ended_at IS NULL
       AND (c.key = d.household OR (d.stated IS NULL AND c.key = d.address))
-    ORDER BY c.kind = d.evidence DESC, c.said_at DESC, c.id DESC LIMIT 1
-""")
+    ORDER BY c.kind = d.evidence DESC, c.said_at DESC, c.kind LIMIT 1
+""")  # noqa: S608 - of constants alone
 
 
 def _home(session: Session, root: Root) -> tuple[Group, _Origin] | None:
     """Why the person is of their household: it was stated, or is inferred from an address."""
-    row = session.execute(_HOME, {"root": root.id, "members": root.members}).first()
+    row = session.execute(_HOME, {"root": root.id}).first()
     if row is None:
         return None
     return "stated" if row.kind in ("hand", "group") else "inferred", _Origin(row.source, row.at)
