@@ -190,14 +190,15 @@ def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
         age = years.get(row.profile_id)
         year = age.born if age is not None else 0
         stated: Role | None = "grown_child" if row.away else row.role
+        role = role_of(stated, year, now.year)
         by = "by hand" if row.by else f"stated by {row.source}"
         found.append(
             Cohabitant(
                 profile=row.profile_id,
                 name=names[row.profile_id],
                 away=row.away,
-                role=role_of(stated, year, now.year),
-                role_from=by if stated else ("by age" if year else "assumed"),
+                role=role,
+                role_from=by if role == stated else ("by age" if year else "assumed"),
                 born=year or None,
                 born_from=f"{age.trait.replace('_', ' ')}, {age.source}" if age is not None else "",
                 evidence=EVIDENCE.get(row.evidence if not row.away else "hand" if row.by else "group", ""),

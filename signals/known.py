@@ -23,6 +23,7 @@ from signals.foldevent import MAIL_KINDS, fold_event
 from signals.folding import Root, among
 from signals.moments import moment_of, ms_of, seconds_of, unix_ms
 from signals.profiles import TRAIT_VALUE
+from signals.readings_household import adults, children
 from signals.state import CategoryStats, ProfileState, Views, interval
 
 Group = Literal["purchases", "browsing", "engagement", "stated", "consent", "inferred"]
@@ -58,7 +59,7 @@ def known_fields(session: Session, profile: int, now: datetime) -> list[KnownFie
     root = folding.load(session, [root_id]).get(root_id) if root_id is not None else None
     if root is None or root.state is None:
         return []
-    found = _fields(session, root, root.state)
+    found = _fields(session, root, root.state, now)
     return [KnownField(*entry, origin.source, origin.at, now - origin.at) for entry, origin in found]
 
 
@@ -71,7 +72,9 @@ class _Counted:
     mail: _Origin | None = None
 
 
-def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple[tuple[Group, str, Any], _Origin]]:
+def _fields(
+    session: Session, root: Root, state: ProfileState, now: datetime
+) -> Iterator[tuple[tuple[Group, str, Any], _Origin]]:
     slugs = {number: slug for slug, number in catalog.slugs(session).items()}
     counted = _counted(session, root, state)
     for number, order in sorted(counted.bought.items()):
@@ -89,7 +92,11 @@ def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple
         yield ("consent", row.purpose, row.granted), _Origin(row.source, row.at)
     if state.household is not None and (home := _home(session, root)) is not None:
         living = state.household
-        value = {"adults": living.adults, "children": len(living.children), "grown_children": living.grown}
+        value = {
+            "adults": adults(living, now.year),
+            "children": children(living, now.year),
+            "grown_children": living.grown,
+        }
         yield (home[0], "household", value), home[1]
     for name, score in sorted(state.scores.items()):
         as_of = datetime.fromtimestamp(ms_of(score.as_of_s) / 1000, UTC)

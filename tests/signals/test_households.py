@@ -90,6 +90,31 @@ def test_it_knows_roles_and_ages_and_has_rules_read_them(desk: Desk) -> None:
     assert [value(alone, f"household.{name}", NOW) for name in ("oldest", "youngest")] == [None, None]
 
 
+def test_it_has_children_grow_up_without_a_signal(desk: Desk) -> None:
+    then, time = datetime(2025, 12, 20, tzinfo=UTC), "2025-12-19T10:00:00.000Z"
+    desk.send(lives("mum", time=time), lives("kid", time=time, birth_year=2008), now=then)
+    desk.send(lives("tim", SIDE, time), grouped("tim", "h1", time, role="child"), now=then)
+    desk.send(identified("tim", time=time, birth_year=2008), now=then)
+
+    def read(at: datetime) -> list[list[Any]]:
+        states = [desk.state(desk.root("user_id", user)) for user in ("mum", "kid", "tim")]
+        return [
+            [value(state, f"household.{name}", at) for name in ("role", "oldest", "adults", "children")]
+            for state in states
+        ]
+
+    assert read(then) == [["adult", None, 1, 1], ["child", None, 1, 1], ["child", None, 0, 1]]
+    grown_up = [["adult", 18, 2, 0], ["adult", 18, 2, 0], ["adult", 18, 1, 0]]
+    assert read(NOW) == grown_up
+    with desk.sessions.begin() as session:
+        known = known_fields(session, desk.root("user_id", "kid"), NOW)
+    assert [one.value["adults"] for one in known if one.name == "household"] == [2]
+    # Finding the households again finds the same.
+    desk.rebuilt()
+    assert read(NOW) == grown_up
+    assert desk.rebuilt().different == 0
+
+
 def test_it_says_no_children_only_where_somebody_stated_who_lives_there(desk: Desk) -> None:
     desk.send(
         lives("ann"), lives("bob"), grouped("cy", "h1"), grouped("dee", "h2", size=1), grouped("eve", "h3", people=[])
@@ -318,7 +343,7 @@ def test_it_changes_nothing_of_a_member_by_what_another_does(desk: Desk) -> None
 def test_it_holds_numbers_and_a_word_of_ours_and_nothing_that_names_or_tells_of_anybody() -> None:
     kinds = {name: str(kind) for name, kind in Household.__annotations__.items()}
     assert {kind for name, kind in kinds.items() if name != "role"} <= {"int", "bool", "tuple[int, ...]"}
-    assert set(kinds) == {"adults", "children", "grown", "oldest", "size", "whole", "role", "sure"}
+    assert set(kinds) == {"adults", "children", "grown", "oldest", "size", "whole", "role", "sure", "born"}
 
 
 def test_it_finds_the_same_households_whatever_comes_at_once(desk: Desk) -> None:
