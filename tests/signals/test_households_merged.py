@@ -8,7 +8,7 @@ from typing import Any
 from signals import cohabiting
 from signals.intake import take_apart
 from signals.joining import join
-from tests.signals.living import grouped, home, people
+from tests.signals.living import grouped, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified
 
 EARLY, NOON, LATE = (f"2026-03-01T{hour:02}:00:00.000Z" for hour in (8, 9, 10))
@@ -40,6 +40,26 @@ def test_it_takes_the_newest_word_of_all_profiles_of_a_person(desk: Desk) -> Non
     # Who joined, left and joined again has joined, and what the newest call does not say holds no longer.
     desk.send(device("d0", "h0", "2026-03-01T11:00:00.000Z"))
     assert people(desk, "u0", "mate0") == [2, 2]
+
+
+def test_it_counts_orders_of_all_profiles_of_a_person_together(desk: Desk) -> None:
+    def sent(number: str, day: int, city: str, **who: str) -> dict[str, Any]:
+        told = {"order_id": number, "total": 20, "shipping_address": {"street": "9 Far Street", "city": city}}
+        time = f"2026-02-0{day}T10:00:00Z"
+        return call("track", event="Order Completed", timestamp=time, properties=told, **who)
+
+    for number, sequence in enumerate(permutations(("first", "second", "tie"))):
+        u, d, mate, city = f"u{number}", f"d{number}", f"mate{number}", f"Town{number}"
+        calls = {
+            "first": sent(f"o1-{number}", 1, city, anonymousId=d),
+            "second": sent(f"o2-{number}", 2, city, userId=u),
+            "tie": tied(u, d),
+        }
+        desk.send(lives(mate, {"street": "9 Far Street", "city": city}), identified(u))
+        for name in sequence:
+            desk.send(calls[name])
+        assert people(desk, u, mate) == [2, 2], sequence
+    assert desk.rebuilt().different == 0
 
 
 def test_it_has_each_profile_its_own_word_again_when_a_merge_is_undone(desk: Desk) -> None:
