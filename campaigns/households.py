@@ -7,7 +7,7 @@ or did.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +21,7 @@ from campaigns.admin_log import Actor
 from campaigns.merges import named
 from signals import cohabiting
 from signals.cohabiting import Along
-from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY, Dwelling
+from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY, PERSONAL, Dwelling
 from signals.grouping import CERTAIN, HOME_MOST, HOUSEHOLD_MOST
 from signals.homes import Kind
 from signals.household import Household, Other, Role, role_of
@@ -114,14 +114,14 @@ class Living:
     profiled: bool
 
 
-_PEOPLE: Final = text("""
+_PEOPLE: Final = text(f"""
     SELECT d.profile_id, d.role, d.evidence, d.household IS DISTINCT FROM :key AS away,
            c.since, c.said_at, c.by, c.why, c.role AS stated,
            coalesce(o.name, u.name, 'key “' || k.name || '”', c.by) AS source
     FROM dwelling d
     LEFT JOIN LATERAL (
-        SELECT c.* FROM household_claim c JOIN profile p ON p.id = c.profile_id
-        WHERE p.root_id = d.profile_id AND c.ended_at IS NULL AND NOT c.gone
+        SELECT * FROM ({PERSONAL}) c
+        WHERE c.root_id = d.profile_id AND c.ended_at IS NULL AND NOT c.gone
           AND c.key IN (:key, coalesce(d.stated, d.address))
         ORDER BY c.kind = d.evidence DESC, c.said_at DESC LIMIT 1
     ) c ON true
@@ -129,23 +129,25 @@ _PEOPLE: Final = text("""
     LEFT JOIN api_key k ON c.by = 'api key ' || k.id
     WHERE d.household = :key OR d.elsewhere @> ARRAY[CAST(:key AS bytea)]
     ORDER BY away, d.profile_id LIMIT :most
-""").columns(why=CLAIM_WHY)
-_CLAIMS: Final = text("""
+""").columns(why=CLAIM_WHY)  # noqa: S608 - of constants alone
+_CLAIMS: Final = text(f"""
     SELECT c.*, coalesce(o.name, u.name, 'key “' || k.name || '”', c.by) AS source,
-           coalesce(e.name, 'key “' || g.name || '”', c.ended_by) AS ender
-    FROM household_claim c LEFT JOIN source o ON o.id = c.source_id
-    LEFT JOIN user_account u ON c.by = 'user ' || u.id LEFT JOIN user_account e ON c.ended_by = 'user ' || e.id
-    LEFT JOIN api_key k ON c.by = 'api key ' || k.id LEFT JOIN api_key g ON c.ended_by = 'api key ' || g.id
-    WHERE c.profile_id = ANY(:members) ORDER BY c.said_at DESC, c.id DESC LIMIT :most
-""").columns(why=CLAIM_WHY, ended_why=CLAIM_ENDED_WHY)
+           coalesce(e.name, 'key “' || g.name || '”', w.ended_by) AS ender, w.ended_why
+    FROM ({PERSONAL}) c LEFT JOIN LATERAL (
+        SELECT w.ended_by, w.ended_why FROM household_claim w JOIN profile p ON p.id = w.profile_id
+        WHERE p.root_id = c.root_id AND w.key = c.key AND w.ended_at = c.ended_at ORDER BY w.id LIMIT 1
+    ) w ON true LEFT JOIN source o ON o.id = c.source_id
+    LEFT JOIN user_account u ON c.by = 'user ' || u.id LEFT JOIN user_account e ON w.ended_by = 'user ' || e.id
+    LEFT JOIN api_key k ON c.by = 'api key ' || k.id LEFT JOIN api_key g ON w.ended_by = 'api key ' || g.id
+    WHERE c.root_id = :root ORDER BY c.said_at DESC, c.kind, c.key LIMIT :most
+""").columns(why=CLAIM_WHY, ended_why=CLAIM_ENDED_WHY)  # noqa: S608 - of constants alone
 _CROWD: Final = text("SELECT count(*) FROM dwelling WHERE address = :address")
-_OTHERS: Final = text("""
-    SELECT CAST(c.others AS text) FROM household_claim c JOIN profile p ON p.id = c.profile_id
-    JOIN dwelling d ON d.profile_id = p.root_id
+_OTHERS: Final = text(f"""
+    SELECT CAST(c.others AS text) FROM ({PERSONAL}) c JOIN dwelling d ON d.profile_id = c.root_id
     WHERE c.key = :key AND c.kind = 'group' AND NOT c.gone AND c.ended_at IS NULL
       AND (c.size IS NOT NULL OR c.others IS NOT NULL) AND (d.household = :key OR d.elsewhere @> ARRAY[:key])
     ORDER BY c.said_at DESC, c.message_id DESC LIMIT 1
-""")
+""")  # noqa: S608 - of constants alone
 
 
 def living(session: Session, root: int, now: datetime) -> Living:
@@ -161,7 +163,7 @@ def living(session: Session, root: int, now: datetime) -> Living:
         facts={} if state is None or state.household is None else features(state.household, now),
         members=members,
         others=[] if key is None else _others(session, key),
-        claims=_claims(session, customers.members(session, root)),
+        claims=_claims(session, root),
         crowd=crowd if crowd > HOME_MOST else 0,
         parents=parents,
         apart=_apart(session, {one.profile: one.name for one in members} | parents),
@@ -188,14 +190,15 @@ def _members(session: Session, key: bytes, now: datetime) -> list[Cohabitant]:
         age = years.get(row.profile_id)
         year = age.born if age is not None else 0
         stated: Role | None = "grown_child" if row.away else row.role
+        role = role_of(stated, year, now.year)
         by = "by hand" if row.by else f"stated by {row.source}"
         found.append(
             Cohabitant(
                 profile=row.profile_id,
                 name=names[row.profile_id],
                 away=row.away,
-                role=role_of(stated, year, now.year),
-                role_from=by if stated else ("by age" if year else "assumed"),
+                role=role,
+                role_from=by if role == stated else ("by age" if year else "assumed"),
                 born=year or None,
                 born_from=f"{age.trait.replace('_', ' ')}, {age.source}" if age is not None else "",
                 evidence=EVIDENCE.get(row.evidence if not row.away else "hand" if row.by else "group", ""),
@@ -212,8 +215,8 @@ def _others(session: Session, key: bytes) -> list[Other]:
     return msgspec.json.decode(stated, type=list[Other]) if stated is not None else []
 
 
-def _claims(session: Session, members: Collection[int]) -> list[Claim]:
-    rows = session.execute(_CLAIMS, {"members": list(members), "most": MAX_CLAIMS})
+def _claims(session: Session, root: int) -> list[Claim]:
+    rows = session.execute(_CLAIMS, {"root": root, "most": MAX_CLAIMS})
     return [
         Claim(
             CLAIMED[row.kind],

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from base.errors import InvalidInput
+from signals.contents import ORDER_KINDS
 from signals.folding import Root
 from signals.histories import Told
 from signals.homes import AGE_TRAITS, Kind, Said, household_key, said
@@ -57,38 +58,49 @@ def hear(
     touched = set(merged) | {root.id for item in items if _tells(item, root := roots[item.person.root().id], sender)}
     if statements:
         keep(session, statements, hash_key)
-        touched |= _news(session, items, hash_key)
+        touched |= _news(session, items, roots, hash_key)
     mark(session, [roots[number] for number in touched])
 
 
 def _tells(item: Item, root: Root, sender: Sender) -> bool:
-    """Whether a server's event says another age, or anything else of being profiled, than was known."""
+    """Whether an event changes what an order came to, or a server's says another age, or anything else of being
+    profiled, than was known."""
+    event = item.told.event
+    if event.kind in _CHANGES:
+        return True
     if not sender.is_server:
         return False
-    event = item.told.event
     traits = {} if root.state is None else root.state.traits
     consent = {} if root.state is None else root.state.consent
     # An age counts from when it was first stated: of an earlier moment the same one says another birth year.
-    late = root.state is not None and event.time_ms < root.state.last_ms
+    late = _is_late(item, root)
     return any(late or event.traits[name] != traits.get(name) for name in event.traits.keys() & _AGES) or (
         "profiling" in event.consent and event.consent["profiling"] != consent.get("profiling")
     )
 
 
+def _is_late(item: Item, root: Root) -> bool:
+    """Whether it happened before what was heard of last."""
+    return root.state is not None and item.told.event.time_ms < root.state.last_ms
+
+
 _AGES: Final = frozenset(AGE_TRAITS)
+_CHANGES: Final = ORDER_KINDS - {"order"}
 _HOMES: Final = text("SELECT profile_id, address, evidence FROM dwelling WHERE profile_id = ANY(:roots)")
 
 
-def _news(session: Session, items: Sequence[Item], hash_key: bytes) -> set[int]:
-    """The roots of whom something was said that is not known; that people state their address again is common."""
-    heard = [(item.person.root().id, item.said) for item in items if item.said is not None]
-    homes = {row.profile_id: row for row in session.execute(_HOMES, {"roots": [root for root, _ in heard]})}
+def _news(session: Session, items: Sequence[Item], roots: Mapping[int, Root], hash_key: bytes) -> set[int]:
+    """The roots of whom something was said that is not known; that people state their address again is common. Of an
+    order another channel may have told already, as of a later day."""
+    told = [(item.person.root().id, item.said, item) for item in items if item.said is not None]
+    heard = [(root, one, one.kind == "order" and _is_late(item, roots[root])) for root, one, item in told]
+    homes = {row.profile_id: row for row in session.execute(_HOMES, {"roots": [root for root, *_ in heard]})}
     return {
         root
-        for root, one in heard
+        for root, one, late in heard
         if one.kind == "group" or root not in homes
         or homes[root].address != household_key(hash_key, one.kind, one.value)
-        or (one.kind == "home" and homes[root].evidence == "order")
+        or (one.kind == "home" and homes[root].evidence == "order") or (late and homes[root].evidence != "home")
     }  # fmt: skip
 
 

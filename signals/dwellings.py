@@ -25,7 +25,7 @@ class HouseholdClaim(Model):
 
     `key` is keyed (`signals.homes.household_key`). A person who says that it does not hold ends it (`ended_at`, who,
     why), and nothing but a person revives it. `since` is the first word, `said_at` the newest, by `message_id` of a
-    source or `by` a person.
+    source or `by` a person. Who reads it reads PERSONAL: what was said of all profiles of a person, put together.
     """
 
     __tablename__ = "household_claim"
@@ -52,6 +52,24 @@ class HouseholdClaim(Model):
     ended_at: Mapped[datetime | None]
     ended_by: Mapped[str | None]
     ended_why: Mapped[str | None] = mapped_column(CLAIM_ENDED_WHY)
+
+
+PERSONAL: Final = """
+    SELECT DISTINCT ON (p.root_id, c.key, c.kind) p.root_id, c.key, c.kind, c.role, c.gone, c.size, c.others,
+           min(c.since) OVER (PARTITION BY p.root_id, c.key, c.kind) AS since,
+           c.said_at, c.message_id, c.source_id, c.by, c.why,
+           CASE WHEN c.kind = 'hand' AND max(c.said_at) FILTER (WHERE c.kind = 'hand' AND c.ended_at IS NULL)
+                    OVER place >= max(c.ended_at) OVER place
+                THEN NULL ELSE max(c.ended_at) OVER place END AS ended_at
+    FROM household_claim c JOIN profile p ON p.id = c.profile_id
+    WINDOW place AS (PARTITION BY p.root_id, c.key)
+    ORDER BY p.root_id, c.key, c.kind, c.said_at DESC, c.message_id DESC, c.id DESC
+"""
+"""SQL: what was said of each person, by `root_id`: one row of each home or household and kind, the newest word on it.
+
+What a person ended by hand is ended for all profiles, however it is known, and nothing but a later joining by hand
+counts there again.
+"""
 
 
 class Dwelling(Model):

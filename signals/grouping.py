@@ -24,10 +24,12 @@ from sqlalchemy.orm import Session
 
 from base.db import Binaries
 from signals import belonging, folding, journal
+from signals.dwellings import PERSONAL
 from signals.folding import Standing
 from signals.homes import Kind
 from signals.household import Household, Member, Other, Role, compose
 from signals.livesegments import LiveSegments, place
+from signals.ordered import DAYS, ordered_to
 from signals.statedages import ages
 
 HOME_MOST: Final = 8
@@ -89,7 +91,12 @@ def lock(session: Session) -> None:
 
 
 def settle(
-    session: Session, segments: LiveSegments, now: datetime, held: set[int], only: Collection[int] | None = None
+    session: Session,
+    hash_key: bytes,
+    segments: LiveSegments,
+    now: datetime,
+    held: set[int],
+    only: Collection[int] | None = None,
 ) -> Settled:
     """Find the homes of at most BATCH profiles that wait for it, of these people or of all; nothing when none waits.
 
@@ -105,7 +112,10 @@ def settle(
     named = {row.profile_id for row in waiting}
     roots = set(session.scalars(_ROOTS, {"profiles": list(named)}))
     before = _before(session, named, roots)
-    homes = {root: home_of(root, claims) for root, claims in _claims(session, roots).items()}
+    told = _claims(session, roots)
+    asked = [root for root, claims in told.items() if _may_live_where_orders_go(claims)]
+    ordered = ordered_to(session, asked, hash_key) if asked else {}
+    homes = {root: home_of(root, claims, ordered.get(root, {})) for root, claims in told.items()}
     keys = _place(session, before, homes)
     _write(session, homes.values(), gone=(named | before.keys()) - roots)
     living = _members(session, keys, len(homes))
@@ -153,30 +163,33 @@ def _home(row: Any) -> Home:
     return Home(row.profile_id, row.stated, row.address, row.household, tuple(row.elsewhere), row.role, row.evidence)
 
 
-_CLAIMS: Final = text("""
-    SELECT p.root_id, c.kind, c.key, c.role, c.gone, c.ended_at, c.since, c.said_at,
-           coalesce(CAST(s.document -> 'consent' ->> 'profiling' AS boolean), true) AS allowed
-    FROM profile p LEFT JOIN household_claim c ON c.profile_id = p.id
-    LEFT JOIN profile_state s ON s.profile_id = p.root_id
-    WHERE p.root_id = ANY(:roots)
-    ORDER BY p.root_id, c.said_at, c.message_id, c.id
-""")
+_CLAIMS: Final = text(f"""
+    SELECT c.root_id, c.kind, c.key, c.role, c.gone, c.ended_at, c.since, c.said_at
+    FROM ({PERSONAL}) c LEFT JOIN profile_state s ON s.profile_id = c.root_id
+    WHERE c.root_id = ANY(:roots) AND coalesce(CAST(s.document -> 'consent' ->> 'profiling' AS boolean), true)
+    ORDER BY c.root_id, c.said_at, c.message_id, c.kind, c.key
+""")  # noqa: S608 - of constants alone
 
 
 def _claims(session: Session, roots: Collection[int]) -> dict[int, list[Any]]:
     """What was said of each root, the oldest first; nothing of who refuses to be profiled."""
     found: dict[int, list[Any]] = {root: [] for root in roots}
     for row in session.execute(_CLAIMS, {"roots": list(roots)}):
-        if row.kind is not None and row.allowed:
-            found[row.root_id].append(row)
+        found[row.root_id].append(row)
     return found
 
 
-def home_of(root: int, claims: Sequence[Any]) -> Home:
+def _may_live_where_orders_go(claims: Iterable[Any]) -> bool:
+    """Whether it matters which of the orders count."""
+    days = {one.key: {one.since.date(), one.said_at.date()} for one in claims if one.kind == "order"}
+    return all(one.kind != "home" for one in claims) and any(len(told) >= DAYS for told in days.values())
+
+
+def home_of(root: int, claims: Sequence[Any], ordered: Mapping[bytes, datetime]) -> Home:
     """Where somebody lives by these claims, in the order in which they were stated.
 
     The household joined last counts, unless they left it or a person ended that. Of addresses the newest does, unless a
-    person said that it ties nobody; where none was stated, one that was ordered to on two days or more.
+    person said that it ties nobody; where none was stated, of those that orders go to (`ordered_to`).
     """
     home = Home(root)
     stated = [one for one in claims if one.kind in ("hand", "group") and one.ended_at is None]
@@ -187,7 +200,9 @@ def home_of(root: int, claims: Sequence[Any]) -> Home:
     if at_home and not at_home[-1].gone:
         home.stated, home.role, home.evidence = at_home[-1].key, at_home[-1].role, at_home[-1].kind
     addresses = [one for one in claims if one.kind == "home"]
-    addresses = addresses or [one for one in claims if one.kind == "order" and one.since.date() != one.said_at.date()]
+    if not addresses:
+        sent = (one for one in claims if one.kind == "order" and one.key in ordered)
+        addresses = sorted(sent, key=lambda one: ordered[one.key])
     if addresses and addresses[-1].ended_at is None:
         home.address = addresses[-1].key
         home.evidence = home.evidence or addresses[-1].kind
@@ -332,13 +347,13 @@ def _keep(session: Session, changed: Sequence[Standing]) -> None:
         )
 
 
-_STATED: Final = text("""
+_STATED: Final = text(f"""
     SELECT DISTINCT ON (c.key) c.key, c.size, CAST(c.others AS text) AS others
-    FROM household_claim c JOIN profile p ON p.id = c.profile_id JOIN dwelling d ON d.profile_id = p.root_id
+    FROM ({PERSONAL}) c JOIN dwelling d ON d.profile_id = c.root_id
     WHERE c.key = ANY(:keys) AND c.kind = 'group' AND NOT c.gone AND c.ended_at IS NULL
       AND (c.size IS NOT NULL OR c.others IS NOT NULL) AND (d.household = c.key OR d.elsewhere @> ARRAY[c.key])
     ORDER BY c.key, c.said_at DESC, c.message_id DESC
-""")
+""")  # noqa: S608 - of constants alone
 _OTHERS: Final = msgspec.json.Decoder(tuple[Other, ...])
 
 

@@ -25,7 +25,8 @@ class Household(msgspec.Struct, array_like=True, frozen=True, gc=False):
     where it is not known, at most MAX_CHILDREN. `grown` counts grown-up children who live elsewhere, `oldest` is the
     birth year of the oldest adult (0: not known), `size` the number of people that somebody stated (0: nobody did).
     `whole`: it was stated who lives there, so who is not known of is not there. `role` is the person's own, `sure` how
-    certain it is that these live together, in percent.
+    certain it is that these live together, in percent. `born` is the person's own birth year, if they came as a child
+    (0: as an adult, or it is not known, as in what early versions wrote).
     """
 
     adults: int
@@ -36,6 +37,7 @@ class Household(msgspec.Struct, array_like=True, frozen=True, gc=False):
     whole: bool = False
     role: str = "adult"
     sure: int = 100
+    born: int = 0
 
 
 class Other(msgspec.Struct, frozen=True):
@@ -57,11 +59,17 @@ class Member(msgspec.Struct, frozen=True):
     elsewhere: bool = False
 
 
+def is_grown(born: int, year: int) -> bool:
+    """Whether somebody of this birth year (0: not known) is of age in that year."""
+    return bool(born) and year - born >= ADULT_AT
+
+
 def role_of(role: Role | None, born: int, year: int) -> Role:
-    """The role as stated, else by age in that year; an adult where nothing tells."""
-    if role is not None:
-        return role
-    return "child" if born and year - born < ADULT_AT else "adult"
+    """The role as stated, else by age in that year; an adult where nothing tells, and who was stated a child and is of
+    age by then."""
+    if role is None:
+        return "child" if born and not is_grown(born, year) else "adult"
+    return "adult" if role == "child" and is_grown(born, year) else role
 
 
 def compose(
@@ -84,12 +92,12 @@ def compose(
         whole=others is not None or size is not None,
         sure=min((one.sure for one in members if not one.elsewhere), default=100),
     )
-    return [
-        None
-        if one.elsewhere
-        else msgspec.structs.replace(whole, role=role_of(one.role, one.born, year))
-        for one in members
-    ]  # fmt: skip
+    return [None if one.elsewhere else _seen_by(one, whole, year) for one in members]
+
+
+def _seen_by(one: Member, whole: Household, year: int) -> Household:
+    role = role_of(one.role, one.born, year)
+    return msgspec.structs.replace(whole, role=role, born=one.born if role == "child" else 0)
 
 
 def _oldest(born: Iterable[int]) -> int:

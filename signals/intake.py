@@ -200,12 +200,12 @@ def moved(standings: Iterable[Standing]) -> set[int]:
 
 def regroup(intake: Intake, people: Collection[int] | None, now: datetime) -> None:
     """Find the homes of these people anew where that is due, of all with None; in effect for the next open of everybody
-    who lives there when it returns. Raises Unavailable; doing it again is safe.
-    """
+    who lives there when it returns. Raises Unavailable; doing it again is safe."""
+    find = partial(grouping.settle, hash_key=intake.hash_key, segments=intake.segments, now=now)
     for only in [None] if people is None else _hundreds(sorted(people)):
         full = True
         while full:
-            settled = intake.settle(partial(grouping.settle, segments=intake.segments, now=now, held=set(), only=only))
+            settled = intake.settle(partial(find, held=set(), only=only))
             if settled.done:
                 intake.publisher.write_states(folding.published(settled.standings))
                 intake.settle(partial(grouping.done, notes=settled.done))

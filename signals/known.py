@@ -18,12 +18,14 @@ from sqlalchemy.orm import Session
 from signals import catalog, folding
 from signals.behaviour import viewed
 from signals.consenthistory import NEWEST_SAID
+from signals.dwellings import PERSONAL
 from signals.events import BODY
 from signals.foldevent import MAIL_KINDS, fold_event
 from signals.folding import Root
 from signals.histories import among
 from signals.moments import moment_of, ms_of, seconds_of, unix_ms
 from signals.profiles import TRAIT_VALUE
+from signals.readings_household import adults, children
 from signals.state import CategoryStats, ProfileState, Views, interval
 
 Group = Literal["purchases", "browsing", "engagement", "stated", "consent", "inferred"]
@@ -59,7 +61,7 @@ def known_fields(session: Session, profile: int, now: datetime) -> list[KnownFie
     root = folding.load(session, [root_id]).get(root_id) if root_id is not None else None
     if root is None or root.state is None:
         return []
-    found = _fields(session, root, root.state)
+    found = _fields(session, root, root.state, now)
     return [KnownField(*entry, origin.source, origin.at, now - origin.at) for entry, origin in found]
 
 
@@ -72,7 +74,9 @@ class _Counted:
     mail: _Origin | None = None
 
 
-def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple[tuple[Group, str, Any], _Origin]]:
+def _fields(
+    session: Session, root: Root, state: ProfileState, now: datetime
+) -> Iterator[tuple[tuple[Group, str, Any], _Origin]]:
     slugs = {number: slug for slug, number in catalog.slugs(session).items()}
     counted = _counted(session, root, state)
     for number, order in sorted(counted.bought.items()):
@@ -90,7 +94,11 @@ def _fields(session: Session, root: Root, state: ProfileState) -> Iterator[tuple
         yield ("consent", row.purpose, row.granted), _Origin(row.source, row.at)
     if state.household is not None and (home := _home(session, root)) is not None:
         living = state.household
-        value = {"adults": living.adults, "children": len(living.children), "grown_children": living.grown}
+        value = {
+            "adults": adults(living, now.year),
+            "children": children(living, now.year),
+            "grown_children": living.grown,
+        }
         yield (home[0], "household", value), home[1]
     for name, score in sorted(state.scores.items()):
         as_of = datetime.fromtimestamp(ms_of(score.as_of_s) / 1000, UTC)
@@ -114,18 +122,18 @@ _CONSENTS = text(f"""
     FROM consent JOIN event ON event.id = consent.event_id JOIN source s ON s.id = consent.source_id
     WHERE consent.profile_id = ANY(:members) ORDER BY consent.purpose, {NEWEST_SAID}
 """)  # noqa: S608 - a constant of ours
-_HOME = text("""
+_HOME = text(f"""
     SELECT c.kind, coalesce(s.name, 'staff') AS source, c.said_at AS at
-    FROM household_claim c JOIN dwelling d ON d.profile_id = :root LEFT JOIN source s ON s.id = c.source_id
-    WHERE c.profile_id = ANY(:members) AND NOT c.gone AND c.ended_at IS NULL
+    FROM ({PERSONAL}) c JOIN dwelling d ON d.profile_id = :root LEFT JOIN source s ON s.id = c.source_id
+    WHERE c.root_id = :root AND NOT c.gone AND c.ended_at IS NULL
       AND (c.key = d.household OR (d.stated IS NULL AND c.key = d.address))
-    ORDER BY c.kind = d.evidence DESC, c.said_at DESC, c.id DESC LIMIT 1
-""")
+    ORDER BY c.kind = d.evidence DESC, c.said_at DESC, c.kind LIMIT 1
+""")  # noqa: S608 - of constants alone
 
 
 def _home(session: Session, root: Root) -> tuple[Group, _Origin] | None:
     """Why the person is of their household: it was stated, or is inferred from an address."""
-    row = session.execute(_HOME, {"root": root.id, "members": root.members}).first()
+    row = session.execute(_HOME, {"root": root.id}).first()
     if row is None:
         return None
     return "stated" if row.kind in ("hand", "group") else "inferred", _Origin(row.source, row.at)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from signals.household import ADULT_AT, Household
+from signals.household import Household, is_grown
 from signals.readings import Params, RuleFacts, Value
 
 BANDS: Final = ((0, 2), (3, 5), (6, 12), (13, 17))
@@ -37,7 +37,7 @@ class HouseholdFeature:
 
 def children(household: Household, year: int) -> int:
     """Who came as a child and is not of age in that year; who has no known age counts."""
-    return sum(not born or year - born < ADULT_AT for born in household.children)
+    return sum(not is_grown(born, year) for born in household.children)
 
 
 def adults(household: Household, year: int) -> int:
@@ -58,12 +58,19 @@ def has_children(household: Household, year: int) -> bool | None:
 def youngest(household: Household, year: int) -> int | None:
     """The age of the youngest child."""
     born = max(household.children, default=0)
-    return year - born if born and year - born < ADULT_AT else None
+    return year - born if born and not is_grown(born, year) else None
 
 
 def oldest(household: Household, year: int) -> int | None:
-    """The age of the oldest adult."""
-    return year - household.oldest if household.oldest else None
+    """The age of the oldest adult, children who are of age in that year among them."""
+    grown = (born for born in household.children if is_grown(born, year))
+    born = min((one for one in (household.oldest, *grown) if one), default=0)
+    return year - born if born else None
+
+
+def role(household: Household, year: int) -> str:
+    """The person's own part; an adult's where they came as a child and are of age in that year."""
+    return "adult" if household.role == "child" and is_grown(household.born, year) else household.role
 
 
 def _aged(low: int, high: int) -> HouseholdFeature:
@@ -110,7 +117,7 @@ FEATURES: Final = (
         "",
         'The person’s own part: "adult", "partner" or "child".',
         _ALONE,
-        lambda household, year: household.role,
+        role,
     ),
     HouseholdFeature(
         "confidence",

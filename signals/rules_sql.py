@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Double, and_, case, cast, false, func, literal, not_, or_, true
+from sqlalchemy import BigInteger, Boolean, Double, and_, case, cast, false, func, literal, not_, or_, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 
 from signals import routes, stages
@@ -296,8 +296,19 @@ def _youngest(document: Document, params: Params) -> Expression:
 
 
 def _oldest(document: Document, params: Params) -> Expression:
-    born = document.whole("household", "oldest")
-    return case((born > 0, document.now.year - born), else_=None)
+    year = document.now.year
+    grown = func.jsonb_path_query_first(  # The oldest of them: they ascend.
+        document.column,
+        cast("$.household.children[*] ? (@ > 0 && @ <= $grown)", JSONPATH),
+        cast({"grown": year - ADULT_AT}, JSONB),
+    )
+    return year - func.least(func.nullif(document.whole("household", "oldest"), 0), cast(grown, BigInteger))
+
+
+def _role(document: Document, params: Params) -> Expression:
+    role, born = document.text("household", "role"), document.whole("household", "born")
+    is_grown = and_(role == "child", born > 0, born <= document.now.year - ADULT_AT)
+    return case((is_grown, "adult"), else_=role)
 
 
 _HOUSEHOLD: Final[Mapping[str, _Read]] = {
@@ -309,7 +320,7 @@ _HOUSEHOLD: Final[Mapping[str, _Read]] = {
     "youngest": _youngest,
     "oldest": _oldest,
     "grown_children": lambda document, params: document.whole("household", "grown"),
-    "role": lambda document, params: document.text("household", "role"),
+    "role": _role,
     "confidence": lambda document, params: document.number("household", "sure") / literal(100, Double),
 }
 

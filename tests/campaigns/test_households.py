@@ -119,6 +119,27 @@ def test_it_tells_those_of_one_name_apart_and_says_in_words_what_rules_use_and_w
     assert page.count("a•••@example.com") == 1, "parents too"
 
 
+def test_it_shows_what_several_profiles_said_as_one_word_that_a_person_ended(shop: Shop, web: Web) -> None:
+    stated = {"type": "household"}
+    shop.send(
+        *(call("group", userId=one, groupId="h1", traits=stated) for one in ("ann", "bob")),
+        call("alias", userId="ann", previousId="old"),
+    )
+    support, program = web.desk("support"), web.program("support")
+    path = f"/customers/{shop.profile('ann')}/household"
+    program.told("POST", f"{path}/leave", {"why": "Moved out"})
+    shop.send(call("group", userId="old", groupId="h1", traits=stated | {"role": "adult"}))
+    assert shop.profile("old") == shop.profile("ann")
+    found = program.told("GET", path)
+    assert (found["facts"], found["members"]) == ({}, [])
+    assert [(one["kind"], one["role"], one["ended_why"]) for one in found["claims"]] == [
+        ("stated", "adult", "Moved out"),
+    ]  # fmt: skip
+    page = support.get(path).text
+    assert "“Moved out”. It counts again only if" in page
+    assert "Yes, unless something newer" not in page
+
+
 def test_it_says_that_an_address_of_many_groups_nobody(shop: Shop, web: Web) -> None:
     shop.send(*(lives(f"p{number}") for number in range(9)))
     page = web.desk("support").get(f"/customers/{shop.profile('p0')}/household").text

@@ -11,7 +11,7 @@ from base.errors import InvalidInput
 from signals import claiming
 from signals.homes import Said, born, said
 from signals.intake import regroup
-from tests.signals.living import FLAT, HOME, LATER, grouped, home, lives, people
+from tests.signals.living import FLAT, HOME, LATER, SIDE, grouped, home, lives, people
 from tests.signals.sending import NOW, Desk, call, identified, order
 
 
@@ -84,13 +84,15 @@ def test_it_takes_no_word_of_a_browser_on_who_lives_together(desk: Desk) -> None
     assert desk.rows("SELECT count(*) FROM household_claim") == [(0,)]
 
 
+def sent(user: str, number: str, time: str, to: dict[str, Any] = HOME) -> dict[str, Any]:
+    """An order to an address."""
+    one = order(user, number, ("p", "Hats", 1.0), time=time)
+    one["properties"]["shipping_address"] = to
+    return one
+
+
 @pytest.mark.feature("DE-08")
 def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk) -> None:
-    def sent(user: str, number: str, time: str) -> Any:
-        one = order(user, number, ("p", "Hats", 1.0), time=time)
-        one["properties"]["shipping_address"] = HOME
-        return one
-
     desk.send(lives("ann"), sent("bob", "o1", "2026-02-01T10:00:00Z"))
     assert people(desk, "ann", "bob") == [0, 0], "a present may go anywhere"
     desk.send(sent("bob", "o2", "2026-02-08T10:00:00Z"))
@@ -103,6 +105,50 @@ def test_it_reads_an_order_address_once_it_was_ordered_to_on_two_days(desk: Desk
     assert found is not None
     assert found.sure == 80, "he states himself where his orders went"
     assert desk.rebuilt().different == 0
+
+
+def test_it_takes_an_order_that_two_channels_tell_of_for_one_on_its_first_day(desk: Desk) -> None:
+    till = desk.source("till", "server")
+    desk.send(lives("ann"), sent("bob", "o1", "2026-02-08T10:00:00Z"))
+    desk.send(sent("bob", "o1", "2026-02-09T10:00:00Z"), via=till)
+    assert people(desk, "ann", "bob") == [0, 0]
+    desk.send(sent("bob", "o2", "2026-02-09T11:00:00Z"))
+    assert people(desk, "ann", "bob") == [2, 2]
+    desk.send(sent("bob", "o2", "2026-02-08T11:00:00Z"), via=till)
+    assert people(desk, "ann", "bob") == [0, 0], "both were placed on one day"
+    assert desk.rebuilt().different == 0
+
+
+def test_it_takes_no_order_of_which_nothing_is_left(desk: Desk) -> None:
+    def told(event: str, time: str, **properties: Any) -> Any:
+        return call("track", event=event, userId="bob", timestamp=time, properties={"order_id": "o2"} | properties)
+
+    desk.send(lives("ann"), lives("cy", SIDE))
+    desk.send(sent("bob", "o1", "2026-02-01T10:00:00Z"), sent("bob", "o2", "2026-02-02T10:00:00Z"))
+    assert people(desk, "ann", "bob") == [2, 2]
+    desk.send(told("Order Cancelled", "2026-02-03T10:00:00Z"))
+    assert people(desk, "ann", "bob") == [0, 0]
+    assert desk.rebuilt().different == 0
+    desk.send(told("Order Updated", "2026-02-04T10:00:00Z", order_status="placed"))
+    assert people(desk, "ann", "bob") == [2, 2], "it stands after all"
+    # Of two addresses that of the newest order that counts.
+    desk.send(*(sent("bob", f"p{day}", f"2026-02-0{day}T10:00:00Z", SIDE) for day in (5, 6)))
+    assert people(desk, "ann", "bob", "cy") == [0, 2, 2]
+    desk.send(sent("bob", "o3", "2026-02-07T10:00:00Z"))
+    assert people(desk, "ann", "bob", "cy") == [2, 2, 0]
+    desk.send(told("Order Cancelled", "2026-02-08T10:00:00Z", order_id="o3"))
+    assert people(desk, "ann", "bob", "cy") == [0, 2, 2]
+    assert desk.rebuilt().different == 0
+
+
+def test_it_leaves_out_an_order_that_is_damaged_where_it_is_stored(desk: Desk) -> None:
+    desk.send(lives("ann"), *(sent("bob", f"o{day}", f"2026-02-0{day}T10:00:00Z") for day in (1, 2)))
+    assert people(desk, "ann", "bob") == [2, 2]
+    desk.run("UPDATE event SET body = set_byte(body, 20, get_byte(body, 20) # 1) WHERE order_id = 'o1'")
+    with desk.sessions.begin() as session:
+        claiming.queue(session, [desk.root("user_id", "bob")])
+    regroup(desk.intake, None, NOW)
+    assert people(desk, "ann", "bob") == [0, 0]
 
 
 def test_it_reads_an_age_from_when_it_was_first_stated_however_late_that_comes(desk: Desk) -> None:

@@ -325,7 +325,7 @@ def test_it_changes_nothing_of_a_member_by_what_another_does(desk: Desk) -> None
 def test_it_holds_numbers_and_a_word_of_ours_and_nothing_that_names_or_tells_of_anybody() -> None:
     kinds = {name: str(kind) for name, kind in Household.__annotations__.items()}
     assert {kind for name, kind in kinds.items() if name != "role"} <= {"int", "bool", "tuple[int, ...]"}
-    assert set(kinds) == {"adults", "children", "grown", "oldest", "size", "whole", "role", "sure"}
+    assert set(kinds) == {"adults", "children", "grown", "oldest", "size", "whole", "role", "sure", "born"}
 
 
 def test_it_finds_the_same_households_whatever_comes_at_once(desk: Desk) -> None:
