@@ -140,7 +140,7 @@ def test_rows_bear_the_numbers_that_faults_name_them_by(web: Web, numbers: dict[
         assert page.status_code == 400, path
         row = page.text.partition('<legend class="visually-hidden">Row 2</legend>')[2].partition("</fieldset>")[0]
         assert 'aria-hidden="true">2</span>' in row
-        assert re.search(r'aria-invalid="true" aria-describedby="rule-fault" autofocus name="condition-1"', row), path
+        assert re.search(r'aria-invalid="true" aria-describedby="rule-fault" autofocus name="value-1"', row), path
         assert "Row 2: needs a number for the value" in row
         assert page.text.count("Row 2: needs") == 1, f"{path}: once, where it was typed"
 
