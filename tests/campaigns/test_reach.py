@@ -293,6 +293,9 @@ def test_it_shows_every_variant_in_every_look(web: Web) -> None:
     assert page.count("<img") == 2 * len(listed)
     assert "may always be shown and goes first" in page
     assert "What each place can show" in page.partition("<table")[0]
+    turns = browser.get(f"/campaigns/{number}/offers").text
+    assert page.count("by priority, then by turn") == 2, "as an open goes"
+    assert turns.count("By priority, then by turn") == 2, "where it is chosen"
     assert "names one situation" in page.partition("<table")[0], "what the column means is said above it"
     assert re.findall(r'href="#(place-\d)"', page) == re.findall(r'<section class="mb-4" id="(place-\d)"', page)
     (one, *_) = re.findall(r'src="([^"]*version=[^"]*)"', page)
