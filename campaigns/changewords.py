@@ -68,11 +68,16 @@ SILENT: Final = frozenset({
     "views.last_day",
 })  # fmt: skip
 """Fields that tell again what another tells, or how the state is kept."""
+OF_CATEGORY: Final = frozenset(
+    one for one in (*WORDS, *SILENT) if one.startswith(("categories.", "views.", "reviews.")) or one == "registered"
+)
+"""Fields whose name is a category's slug."""
 _PURPOSES: Final = {"email": "mail", "sms": "text messages", "push": "push messages"}
 
 
-def said(changes: Sequence[Change]) -> list[Said]:
-    """The changes that say something to people, in words; that something is nothing still is no change."""
+def said(changes: Sequence[Change], categories: Mapping[str, str]) -> list[Said]:
+    """The changes that say something to people, in words; that something is nothing still is no change. `categories`:
+    their names by slug."""
     found = []
     for change in changes:
         field, name = _field(change.path)
@@ -80,7 +85,8 @@ def said(changes: Sequence[Change]) -> list[Said]:
             words, measure = WORDS[field]
             before, after = (_value(field, value) for value in (change.before, change.after))
             if before != after:
-                found.append(Said(words.format(_named(field, name)), before, after, measure))
+                named = categories.get(name, name) if field in OF_CATEGORY else _named(field, name)
+                found.append(Said(words.format(named), before, after, measure))
     return found
 
 

@@ -121,6 +121,11 @@ def names(session: Session, numbers: Sequence[int]) -> list[Category]:
     return list(session.scalars(select(Category).where(Category.id.in_(numbers)).order_by(Category.name)))
 
 
+def category_names(session: Session) -> dict[str, str]:
+    """What every category is called, by its slug."""
+    return {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
+
+
 def picture_of(session: Session, product_id: str) -> ProductPicture | None:
     """Where a product's picture comes from; None where no feed links to one and nobody uploaded any."""
     return session.get(ProductPicture, product_id)

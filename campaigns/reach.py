@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from campaigns.conditions import Assignment, Conditions, Formula, Group, Variable, open_variable, truth
@@ -102,18 +103,45 @@ class _Search:
         return first, -self._plan.offer_by_id[number].priority, slot.offers.index(number)
 
     def _shown(self, slot: Slot, offer: Offer, steps: list[int]) -> dict[Variable, Any] | None:
-        """A situation in which the place shows the offer."""
+        """A situation in which the place shows the offer: the plainest, else one in which others may be shown too that
+        can take the places before it, else any."""
         relevant = [offer.id, *self._above(slot, offer)]
         alone = all(len(self._slots_of[number]) == 1 for number in relevant)
         if not alone:
-            relevant += [number for number in self._slots_of if number not in relevant]
-        formulas: list[Formula] = [self._conditions.of[number] for number in relevant]
-        for known in self._solutions(
-            formulas[:1], steps, formulas[1:], lambda so_far: self._may_win(slot, offer, so_far)
-        ):
-            if self._shows(slot, offer.id, known):
-                return known
-        return None
+            relevant += [number for number in self._entangled(slot) if number not in relevant]
+
+        def first_of(wanted: list[int], most: int | None) -> dict[Variable, Any] | None:
+            settled: list[Formula] = [self._conditions.of[number] for number in relevant if number not in wanted]
+            formulas: list[Formula] = [self._conditions.of[number] for number in wanted]
+            found = self._solutions(formulas, steps, settled, lambda so_far: self._may_win(slot, offer, so_far))
+            return next((known for known in islice(found, most) if self._shows(slot, offer.id, known)), None)
+
+        known = first_of([offer.id], 1)
+        before = [place for place in self._slots_of[offer.id] if place.index < slot.index]
+        others = [*dict.fromkeys(number for place in before for number in place.offers if number != offer.id)]
+        for start in range(len(others)):
+            if known is not None or steps[0] <= 0:
+                break
+            known = first_of(self._together(offer.id, others[start:] + others[:start], len(before), steps), 1)
+        return known if known is not None else first_of([offer.id], None)
+
+    def _together(self, wanted: int, others: list[int], most: int, steps: list[int]) -> list[int]:
+        """An offer and up to `most` of others that may be shown in one situation with it, the first that fit."""
+        chosen = [wanted]
+        for number in others:
+            formulas: list[Formula] = [self._conditions.of[one] for one in (*chosen, number)]
+            if len(chosen) <= most and next(self._solutions(formulas, steps), None) is not None:
+                chosen.append(number)
+        return chosen
+
+    def _entangled(self, slot: Slot) -> list[int]:
+        """The offers that may take a place from one of this place, or from one that may do so, and so on."""
+        places, found = [slot], dict.fromkeys(slot.offers)
+        for place in places:
+            for number in place.offers:
+                found[number] = None
+                places += [other for other in self._slots_of[number] if other not in places]
+        return list(found)
 
     def _may_win(self, slot: Slot, offer: Offer, known: Assignment) -> bool:
         """Whether the place is not surely taken yet: by somebody ahead who can stand nowhere else."""
@@ -151,11 +179,30 @@ class _Search:
         for index, number in self._order(known, wanted):
             if index in places or number in offers or not truth(self._conditions.of[number], known):
                 continue
-            if index == slot.index or number == wanted:
-                return index == slot.index and number == wanted
+            if index == slot.index:
+                return number == wanted
+            taker = number if number != wanted else self._preferred(index, wanted, known, places, offers)
+            if taker is None:
+                return False
             places.add(index)
-            offers.add(number)
+            offers.add(taker)
         return False
+
+    def _preferred(self, index: int, wanted: int, known: Assignment, places: set[int], offers: set[int]) -> int | None:
+        """Another offer that a model may put into a place before the wanted one, which then goes on to its next place;
+        one that an earlier place would take does not count."""
+        slots = {slot.index: slot for slot in self._plan.slots if slot.mode == "model"}
+        if index not in slots:
+            return None
+        own = self._turn(slots[index], wanted, known, wanted)
+        for number in slots[index].offers:
+            if number == wanted or number in offers or not truth(self._conditions.of[number], known):
+                continue
+            turn = self._turn(slots[index], number, known, wanted)
+            free = (one.index for one in self._slots_of[number] if one.index in slots and one.index not in places)
+            if turn is not None and own is not None and turn[0] == own[0] and min(free) == index:
+                return number
+        return None
 
     def _order(self, known: Assignment, wanted: int) -> list[tuple[int, int]]:
         """Candidates by their turn, each with its place; those whose tier is not known are left out."""

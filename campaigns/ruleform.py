@@ -39,15 +39,25 @@ INSIDE, OUTSIDE = "in", "out"
 MOST: Final = 10**9
 """The largest number a row takes; none is below 0."""
 FIELDS: Final = ("tie", "condition", "name", "category", "days", "comparison", "value")
+PART_OF: Final = {"name": "name", "category": "category", "within_days": "days", "op": "comparison", "value": "value"}
+"""Which field of a row says a part of its comparison; whatever else is in a rule, its condition says."""
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6}|,(?![0-9]{3}$)[0-9]{1,6})?")
 """What is a number in the value of a trait too; with a comma only where that can be read in one way."""
 _SEGMENT: Final = re.compile(rf"({INSIDE}|{OUTSIDE})-([1-9][0-9]{{0,8}})")
 
 
+class RowFault(InvalidInput):
+    """A row cannot be asked as it was typed. `part`: which of its fields (`FIELDS`) is at fault."""
+
+    def __init__(self, number: int, part: str, message: str) -> None:
+        super().__init__(f"row {number + 1}", message)
+        self.part = part
+
+
 def read(
     form: Mapping[str, str], where: Where = "audience", standing: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The rule that the form's rows say; nothing filled in means everybody. Raises InvalidInput naming the row.
+    """The rule that the form's rows say; nothing filled in means everybody. Raises RowFault.
 
     `standing`: the rule that is kept, given back as it was written where the rows are those that show it.
     """
@@ -69,7 +79,7 @@ def read(
 
 
 def check(session: Session, form: Mapping[str, str], where: Where) -> None:
-    """Whether every row can be asked, of what there is now. Raises InvalidInput naming the row."""
+    """Whether every row can be asked, of what there is now. Raises RowFault."""
     for number in range(ROWS):
         rule = _row(form, number, where)
         if rule is None:
@@ -77,7 +87,8 @@ def check(session: Session, form: Mapping[str, str], where: Where) -> None:
         try:
             rulebook.check(session, rule, where, "row")
         except InvalidInput as error:
-            raise InvalidInput(f"row {number + 1}", error.message) from None
+            at = error.field.rpartition(".")[2].partition("[")[0]
+            raise RowFault(number, PART_OF.get(at, "condition"), error.message) from None
 
 
 def choices(session: Session, besides: int | None = None) -> dict[str, Any]:
@@ -155,6 +166,15 @@ def _asked(row: Mapping[str, str]) -> dict[str, str]:
 
 
 def _row(form: Mapping[str, str], number: int, where: Where) -> dict[str, Any] | None:
+    """The rule that a row says, None for one without a condition. Raises RowFault."""
+    try:
+        return _said(form, number, where)
+    except InvalidInput as error:
+        raise RowFault(number, error.field, error.message) from None
+
+
+def _said(form: Mapping[str, str], number: int, where: Where) -> dict[str, Any] | None:
+    """As `_row`; raises InvalidInput naming the field of the row that is at fault."""
     key = form.get(f"condition-{number}", "")
     if not key:
         return None
@@ -163,25 +183,25 @@ def _row(form: Mapping[str, str], number: int, where: Where) -> dict[str, Any] |
         return inside if found[1] == INSIDE else {"not": inside}
     condition = BY_KEY.get(key)
     if condition is None:
-        raise InvalidInput(f"row {number + 1}", "asks for something that is not known")
+        raise InvalidInput("condition", "asks for something that is not known")
     rule: dict[str, Any] = {"field": condition.field} | ({"name": condition.name} if condition.name else {})
     if condition.named:
         rule["name"] = trait_name(form.get(f"name-{number}", ""))
         if not rule["name"]:
-            raise InvalidInput(f"row {number + 1}", "needs the name of a trait")
+            raise InvalidInput("name", "needs the name of a trait")
         if rule["name"] in UNKEPT_TRAITS:
-            raise InvalidInput(f"row {number + 1}", f"asks for {rule['name']}, which {UNKEPT}")
+            raise InvalidInput("name", f"asks for {rule['name']}, which {UNKEPT}")
     if condition.category:
         category = form.get(f"category-{number}", "")
         if not category:
-            raise InvalidInput(f"row {number + 1}", "needs a category")
+            raise InvalidInput("category", "needs a category")
         rule["category"] = category
     if condition.days:
-        days = float(numeral(form.get(f"days-{number}", ""), f"row {number + 1}", "needs a whole number of days"))
+        days = float(numeral(form.get(f"days-{number}", ""), "days", "needs a whole number of days"))
         if not days.is_integer() or days < 0:
-            raise InvalidInput(f"row {number + 1}", "needs a whole number of days")
+            raise InvalidInput("days", "needs a whole number of days")
         if days > MAX_WITHIN_DAYS:
-            raise InvalidInput(f"row {number + 1}", f"looks back at most {MAX_WITHIN_DAYS} days")
+            raise InvalidInput("days", f"looks back at most {MAX_WITHIN_DAYS} days")
         rule["within_days"] = int(days)
     return _compared(rule, condition, form, number, where)
 
@@ -193,42 +213,42 @@ def _compared(
     typed_value, comparison = form.get(f"value-{number}", "").strip(), form.get(f"comparison-{number}", ">=")
     if condition.kind == "yes/no":
         if typed_value.lower() not in YES + NO:
-            raise InvalidInput(f"row {number + 1}", "needs yes or no")
+            raise InvalidInput("value", "needs yes or no")
         return rule | {"op": "=", "value": typed_value.lower() in YES}
     if comparison not in dict(COMPARISONS):
-        raise InvalidInput(f"row {number + 1}", "compares in a way that is not known")
+        raise InvalidInput("comparison", "compares in a way that is not known")
     if comparison in WITHOUT_VALUE:
         return rule | {"op": comparison}
     if condition.kind in ("text", "any") and comparison in ("=", "not"):
         if not typed_value and not condition.values:
-            raise InvalidInput(f"row {number + 1}", "needs a value")
+            raise InvalidInput("value", "needs a value")
         if condition.values:
             typed_value = typed_value.lower().replace(" ", "_")
             if typed_value not in condition.values:
-                raise InvalidInput(f"row {number + 1}", f"needs one of {', '.join(condition.values).replace('_', ' ')}")
+                raise InvalidInput("value", f"needs one of {', '.join(condition.values).replace('_', ' ')}")
         alike: list[str | float | bool] = [typed_value]
         if condition.kind == "any":
-            alike = _alike(refuse_grouped(typed_value, f"row {number + 1}"))
+            alike = _alike(refuse_grouped(typed_value, "value"))
         if where == "audience" and condition.named and is_identifying(rule["name"]):
             alike = [one for one in alike if isinstance(one, bool)]
             if not alike:
                 words = "is known or not, yes or no: it says who somebody is, so its value is kept sealed"
-                raise InvalidInput(f"row {number + 1}", words)
+                raise InvalidInput("value", words)
         rule |= {"op": "in", "value": alike} if len(alike) > 1 else {"op": "=", "value": alike[0]}
         return {"not": rule} if comparison == "not" else rule
     if condition.kind == "text":
-        raise InvalidInput(f"row {number + 1}", "asks for a word: choose is, is not, is known or is not known")
-    exact = _number(typed_value.removesuffix("%").rstrip() if condition.kind == "share" else typed_value, number)
+        raise InvalidInput("comparison", "asks for a word: choose is, is not, is known or is not known")
+    exact = _number(typed_value.removesuffix("%").rstrip() if condition.kind == "share" else typed_value)
     value = float(exact)
     if condition.kind == "share":
         if value > 100:
-            raise InvalidInput(f"row {number + 1}", "needs a percentage from 0 to 100")
+            raise InvalidInput("value", "needs a percentage from 0 to 100")
         value = float(exact / 100)
     elif condition.kind == "cents":
         value = round(value * 100)
     elif condition.kind == "whole":
         if value != int(value):
-            raise InvalidInput(f"row {number + 1}", "needs a whole number")
+            raise InvalidInput("value", "needs a whole number")
         value = int(value)
     return (
         {"not": rule | {"op": "=", "value": value}}
@@ -248,10 +268,10 @@ def _alike(typed_value: str) -> list[str | float | bool]:
     return alike
 
 
-def _number(text: str, number: int) -> Decimal:
-    value = numeral(text, f"row {number + 1}", "needs a number for the value")
+def _number(text: str) -> Decimal:
+    value = numeral(text, "value", "needs a number for the value")
     if not 0 <= value <= MOST:
-        raise InvalidInput(f"row {number + 1}", "needs a value from 0 to a billion")
+        raise InvalidInput("value", "needs a value from 0 to a billion")
     return value
 
 

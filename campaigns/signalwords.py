@@ -43,7 +43,7 @@ def detail(type_: str, name: str | None, body: Mapping[str, Any]) -> str:
         for line in lines
         if isinstance(line, dict)
     ]
-    return _few([one for one in dict.fromkeys(names) if one])
+    return _few([one for one in dict.fromkeys(names) if one], " · ")
 
 
 def _told(name: str, value: Any) -> str:
@@ -53,8 +53,8 @@ def _told(name: str, value: Any) -> str:
     return f"{name}: {said if len(said) <= LONGEST else said[:LONGEST] + '…'}"
 
 
-def _few(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
+def _few(names: Sequence[str], joint: str = ", ") -> str:
+    shown = joint.join(names[:SHOWN])
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown
 
 

@@ -111,7 +111,7 @@ def _weighed(splink: Any, connection: Any, records: Sequence[Facts], rounds: int
     known = {fact.column for fact in wanted}
     sure = [" AND ".join(f"l.{one} = r.{one}" for one in rule) for rule in _SURE if known.issuperset(rule)]
     if not sure or not hooks:
-        raise InvalidInput("records", "state too little to be told apart by: a birth date or an address besides a name")
+        raise InvalidInput("records", "need birth dates or addresses besides names; too few have them")
     columns |= hooks | {"unique_id": list(range(len(records)))}
     logging.getLogger("splink").setLevel(logging.ERROR)
     table = splink.DuckDBAPI(connection=connection).register(_table(columns))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from base.errors import Expired, InvalidInput, NotFound
 from base.ids import TEST_BIT, Delivery
-from campaigns import access_log, audit, corrections, customers, dossier, evidence, previewing, timeline
+from campaigns import access_log, audit, corrections, customers, dossier, evidence, previewing, products, timeline
 from campaigns.access import allow
 from campaigns.opens import Decision
 from campaigns.parts import parts
@@ -112,6 +112,7 @@ def known(profile: int) -> ResponseReturnValue:
             profile=root,
             name=customers.display_name(customers.document(session, root.id), root.id),
             known=customers.known(session, root.id, parts().now()),
+            categories=products.category_names(session),
             spending=customers.spending(session, customers.members(session, root.id)),
         )
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import creatives, editions, offers, pools, ranking, ruleform, starting
+from campaigns import creatives, editions, offers, pools, products, ranking, ruleform, starting
 from campaigns.access import allow
 from campaigns.models import Offer
 from campaigns.offers import OfferIn
@@ -27,7 +27,7 @@ from render.explanation import LAYER_WORDS
 from render.incentive import INCENTIVES
 from render.plan import KINDS, LAYERS, Kind
 from signals import exchange
-from signals.catalog import Category, slug
+from signals.catalog import slug
 from signals.products import Product
 from signals.rulewords import EVERYBODY, phrase
 
@@ -66,7 +66,9 @@ def index() -> ResponseReturnValue:
     query = request.args.get("q", "").strip().lower()
     with parts().transaction() as session:
         rows = [row for row in offers.offers(session) if query in row.name.lower()]
-        return render_template("offers/index.html", offers=rows, query=query, categories=_categories(session))
+        return render_template(
+            "offers/index.html", offers=rows, query=query, categories=products.category_names(session)
+        )
 
 
 @pages.get("/new")
@@ -195,11 +197,6 @@ def _form(session: Session, row: Offer | None, values: Mapping[str, Any], fault:
             select(Product).where(Product.gone_at.is_(None)).order_by(Product.title).limit(MAX_PRODUCTS)
         ).all(),
     )
-
-
-def _categories(session: Session) -> dict[str, str]:
-    """The names of categories by slug."""
-    return {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
 
 
 def _edition(session: Session, row: Offer) -> str:

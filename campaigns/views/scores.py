@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
 from base.errors import Conflict, InvalidInput
-from campaigns import scores, segments, worth
+from campaigns import products, scores, segments, worth
 from campaigns.access import allow
 from campaigns.models.campaign import Segment
 from campaigns.parts import parts
@@ -20,7 +20,6 @@ from campaigns.wording import FLAG_NAMES
 from campaigns.worth import WorthTerms
 from render.guard import FLAGS
 from signals import exchange
-from signals.catalog import Category
 from signals.rulewords import phrase
 
 pages = Blueprint("scores", __name__, url_prefix="/scores")
@@ -99,7 +98,7 @@ def _page(fault: InvalidInput | Conflict | None, values: Mapping[str, str]) -> s
     with parts().transaction() as session:
         bands = scores.bands(session)
         segments_named = dict(session.execute(select(Segment.id, Segment.name)).all())
-        categories = dict(session.execute(select(Category.slug, Category.name)).all())
+        categories = products.category_names(session)
         return render_template(
             "scores/index.html",
             seen=scores.overview(session),

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from base.errors import Conflict, InvalidInput
-from campaigns import access_log, editions, rulebook, ruleform, scores, segments
+from campaigns import access_log, editions, products, rulebook, ruleform, scores, segments
 from campaigns.access import allow
 from campaigns.members import MOST, Page, members
 from campaigns.models.campaign import Segment
@@ -20,7 +20,6 @@ from campaigns.parts import parts
 from campaigns.rulebook import Where
 from campaigns.views import forms
 from campaigns.views.acting import actor
-from signals.catalog import Category
 from signals.profiles import Profile
 from signals.rulewords import EVERYBODY
 
@@ -36,7 +35,7 @@ def index() -> ResponseReturnValue:
         found = segments.segments(session)
         uses = segments.uses(session)
         names = {row.id: row.name for row in found}
-        categories = {row.slug: row.name for row in session.execute(select(Category.slug, Category.name))}
+        categories = products.category_names(session)
         return render_template(
             "segments/index.html",
             segments=[(row, ruleform.words(row.rule, names, categories), uses.get(row.id, [])) for row in found],

@@ -10,7 +10,7 @@ from flask_login import current_user
 from sqlalchemy.orm import Session
 
 from base.errors import InvalidInput, NotFound
-from campaigns import changewords, customers, stream
+from campaigns import changewords, customers, products, stream
 from campaigns.access import ADMIN, allow
 from campaigns.parts import parts
 from campaigns.views import chosen, forms
@@ -70,7 +70,7 @@ def show(kind: str, number: int) -> ResponseReturnValue:
             source=stream.names(session).get(found.entry.source, ""),
             body=None if found.body is None else stream.lines(found.body),
             form=None if found.form is None else stream.lines(found.form),
-            said=changewords.said(found.changes or ()),
+            said=changewords.said(found.changes or (), products.category_names(session)),
             currency=customers.spending(session, _members(session, found.profile)).currency,
             most=MOST_EVENTS,
         )

@@ -24,6 +24,14 @@ AGENTS = (BROWSER, GMAIL, APPLE, SCANNER)
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 FIRST = "SELECT min(id) FROM delivery WHERE campaign_id = :c"
 LONG = "A campaign whose name goes on and on because somebody put the whole brief into it, with all its dates"
+TOUCHED = """() => [...document.querySelectorAll(".page-header .btn")].flatMap(button => {
+    const above = button.getBoundingClientRect();
+    return [...document.querySelectorAll(".page-header p")].filter(words => {
+        const box = words.getBoundingClientRect();
+        return box.height && box.top >= above.bottom && box.top < above.bottom + 4 && box.left < above.right;
+    }).map(words => words.textContent);
+})"""
+"""Sentences of a page's head that begin less than four pixels below a button."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,7 @@ def test_it_fits_a_phone_and_runs_under_its_own_policy_without_an_error(visits: 
             for name, path in listed:
                 visitor.go(path)
                 assert visitor.overflow() <= 0, f"{name} is {visitor.overflow()} px too wide"
+                assert visitor.page.evaluate(TOUCHED) == [], f"{name}: nothing sticks to a button above it"
                 visitor.keep(f"{name}-phone")
                 expected = name in ("not-found", "refused")
                 assert bool(visitor.troubles) == expected, (name, visitor.troubles)

@@ -13,12 +13,13 @@ from tests.campaigns.web import Web
 def test_it_tells_what_a_signal_changed_in_words(shop: Shop, web: Web) -> None:
     (ann,) = shop.people("ann")
     shop.clock.advance(timedelta(days=40))
-    order = shop.order("ann", "shoes", shop.now)
+    shop.intake.categories.learn(["Running shoes"], create=True)
+    order = shop.order("ann", "running-shoes", shop.now)
     order["properties"]["currency"] = "CHF"
     shop.send(
         order,
         {"type": "track", "userId": "ann", "event": "Complaint Opened", "properties": {"complaint_id": "c 7"}},
-        {"type": "track", "userId": "ann", "event": "Product Registered", "properties": {"category": "shoes"}},
+        {"type": "track", "userId": "ann", "event": "Product Registered", "properties": {"category": "running-shoes"}},
         {"type": "track", "userId": "ann", "event": "Offer Feedback",
          "properties": {"feedback": "gift", "product_id": "shoes-1"}},
     )  # fmt: skip
@@ -26,9 +27,12 @@ def test_it_tells_what_a_signal_changed_in_words(shop: Shop, web: Web) -> None:
     numbers = {one["name"]: one["number"] for one in program.told("GET", f"/signals?profile={ann}")["signals"]}
     pages = {name: web.desk("support").get(f"/stream/taken/{number}").text for name, number in numbers.items()}
     for name, words in (
-        ("Order Completed", ["Orders of shoes", "Spent on shoes", "CHF", "20.00", "11 Apr 2026", "shoes-1"]),
+        (
+            "Order Completed",
+            ["Orders of Running shoes", "Spent on Running shoes", "CHF", "20.00", "11 Apr 2026", "shoes-1"],
+        ),
         ("Complaint Opened", ["Complaint c 7 open since", "11 Apr 2026, 12:00"]),
-        ("Product Registered", ["Registered: shoes", "11 Apr 2026"]),
+        ("Product Registered", ["Registered: Running shoes", "11 Apr 2026"]),
         ("Offer Feedback", ["Corrections", "gift: shoes-1"]),
         ("Consent Changed", ["May be used for mail", "yes"]),
     ):

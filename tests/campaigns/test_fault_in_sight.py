@@ -140,7 +140,7 @@ def test_rows_bear_the_numbers_that_faults_name_them_by(web: Web, numbers: dict[
         assert page.status_code == 400, path
         row = page.text.partition('<legend class="visually-hidden">Row 2</legend>')[2].partition("</fieldset>")[0]
         assert 'aria-hidden="true">2</span>' in row
-        assert re.search(r'aria-invalid="true" aria-describedby="rule-fault" autofocus name="condition-1"', row), path
+        assert re.search(r'aria-invalid="true" aria-describedby="rule-fault" autofocus name="value-1"', row), path
         assert "Row 2: needs a number for the value" in row
         assert page.text.count("Row 2: needs") == 1, f"{path}: once, where it was typed"
 
@@ -176,3 +176,34 @@ def test_a_reason_that_is_missing_is_marked_in_the_form_that_asks_for_it(web: We
         (field,) = re.findall(r"<input[^>]* aria-invalid[^>]*>", page.text)
         assert f'"{marked}"' in field, at
         assert not re.search(r"alert-danger|\bWhy: ", page.text), f"{at}: said once, under the name that it has there"
+
+
+CUT_OFF: Final = """box => {
+    const pen = document.createElement("canvas").getContext("2d"), cut = [];
+    for (const option of box.options) {
+        box.value = option.value;
+        const looks = getComputedStyle(box);
+        pen.font = `${looks.fontWeight} ${looks.fontSize} ${looks.fontFamily}`;
+        const room = box.clientWidth - parseFloat(looks.paddingLeft) - parseFloat(looks.paddingRight);
+        if (pen.measureText(option.textContent).width > room) cut.push(option.textContent);
+    }
+    return cut;
+}"""
+"""The options of a select that are longer than it, when they are chosen."""
+
+
+def test_no_condition_of_a_row_is_cut_off(visit: Any, numbers: dict[str, int]) -> None:
+    page = visit("/segments/new")
+    root = page.url.partition("/segments")[0]
+    for path in ("/segments/new", f"/offers/{numbers['offer']}"):
+        page.goto(root + path)
+        for opened in page.locator("details:has(.rules):not([open]) > summary").all():
+            opened.click()
+        page.select_option("[name=condition-0]", "orders")
+        page.select_option("[name=condition-1]", "orders")
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            for row, tied in ((0, False), (1, False), (1, True)):
+                if row:
+                    page.set_checked(f"[name=tie-{row}]", tied)
+                assert page.locator(f"[name=condition-{row}]").evaluate(CUT_OFF) == [], (path, width, row, tied)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import urlencode
 
@@ -119,17 +120,23 @@ def test_a_rule_that_rows_cannot_show_is_said_in_words_and_kept(
 
 def test_a_fault_is_named_by_its_row_beside_what_was_typed(shop: Shop, web: Web) -> None:
     browser, number = web.browser("manager"), shop.offer(relevant=BOUGHT)
-    for row, words in (
-        (bought(1, value="few"), "needs a number for the value"),
-        (bought(1, category=""), "needs a category"),
-        (bought(1, category="gone"), "there is no category"),
-        (bought(1, condition="bought_within", days="4000"), "looks back at most 3660 days"),
-        (bought(1, condition="bought_within", days="-3"), "needs a whole number of days"),
-        (bought(1, condition="bought_within", days="a month"), "needs a whole number of days"),
-        ({"condition-1": "churn", "comparison-1": ">=", "value-1": "130"}, "needs a percentage from 0 to 100"),
-        ({"condition-1": "in-999"}, "names the segment 999, which there is not"),
-        ({"condition-1": "intent", "comparison-1": "=", "value-1": "a" * 129}, "at most 128 characters"),
-        ({"condition-1": "trait", "name-1": "email", "comparison-1": "missing"}, "asks for email, which is not kept"),
+    for row, words, part in (
+        (bought(1, value="few"), "needs a number for the value", "value"),
+        (bought(1, category=""), "needs a category", "category"),
+        (bought(1, category="gone"), "there is no category", "category"),
+        (bought(1, condition="bought_within", days="4000"), "looks back at most 3660 days", "days"),
+        (bought(1, condition="bought_within", days="-3"), "needs a whole number of days", "days"),
+        (bought(1, condition="bought_within", days="a month"), "needs a whole number of days", "days"),
+        ({"condition-1": "churn", "comparison-1": ">=", "value-1": "130"}, "needs a percentage from 0 to 100", "value"),
+        ({"condition-1": "in-999"}, "names the segment 999, which there is not", "condition"),
+        ({"condition-1": "intent", "comparison-1": "=", "value-1": "a" * 129}, "at most 128 characters", "value"),
+        (
+            {"condition-1": "trait", "name-1": "email", "comparison-1": "missing"},
+            "asks for email, which is not kept",
+            "name",
+        ),
+        ({"condition-1": "trait", "value-1": "blue"}, "needs the name of a trait", "name"),
+        ({"condition-1": "intent", "comparison-1": ">=", "value-1": "3"}, "asks for a word", "comparison"),
     ):
         answer = save(browser, number, headline="Typed", **row)
         assert answer.status_code == 400
@@ -137,7 +144,8 @@ def test_a_fault_is_named_by_its_row_beside_what_was_typed(shop: Shop, web: Web)
         assert beside.startswith("Row 2: "), beside[:80]
         assert words in beside.partition("</div>")[0]
         row_of_it = typed.rpartition("<fieldset")[2]
-        assert 'aria-describedby="rule-fault" autofocus name="condition-1"' in row_of_it
+        (marked,) = re.findall(r"<(?:input|select)[^>]* aria-invalid[^>]*>", row_of_it)
+        assert f'aria-describedby="rule-fault" autofocus name="{part}-1"' in marked
         assert 'value="Typed"' in typed
         assert Form(answer.text).fields["value-1"] == row.get("value-1", "")
     assert kept(shop, number) == BOUGHT

@@ -221,6 +221,54 @@ def test_it_lets_a_model_prefer_whichever_may_be_shown() -> None:
     assert told(of_offers(*made, mode="model"))[2].reachable
 
 
+def of_places(candidates: list[tuple[str, tuple[int, ...]]], *made: Any) -> Plan:
+    """A plan whose places have these modes and candidates."""
+    base = shop.plan(slots=len(candidates))
+    slots = (
+        msgspec.structs.replace(slot, offers=offers, mode=mode)
+        for slot, (mode, offers) in zip(base.slots, candidates, strict=True)
+    )
+    return msgspec.structs.replace(base, slots=tuple(slots), offers=(*made, *base.offers[-2:]))
+
+
+def never(plan: Plan) -> dict[tuple[int, int], str]:
+    """Place and offer of what can never be shown, and why."""
+    found = variants(plan, Live(plan="p"), NOON_MS)
+    assert None not in {one.reachable for one in found}
+    return {(one.slot, one.offer): one.why for one in found if not one.reachable}
+
+
+def test_a_model_may_put_others_into_the_places_before() -> None:
+    one, two = shop.offer(1, "thank-you"), shop.offer(2, "thank-you")
+    first = "another place always shows it first"
+    assert never(of_places([("model", (1, 2)), ("model", (1, 2))], one, two)) == {}
+    assert never(of_places([("model", (1,)), ("model", (1, 2))], one, two)) == {(1, 1): first}
+    assert never(of_places([("model", (1, 2)), ("model", (1, 2)), ("model", (1, 2))], one, two)) == {
+        (2, 1): first,
+        (2, 2): first,
+    }
+    three = shop.offer(3, "thank-you", category=SHOES, rules={"beneficial": TRAIT})
+    assert never(of_places([("model", (1, 2, 3))] * 3, one, two, three)) == {}
+    rules = never(of_places([("rules", (1, 2)), ("model", (1, 2))], one, two))
+    assert set(rules) == {(0, 2), (1, 1)}, "by rules the first goes first"
+
+
+def test_it_tells_of_many_offers_that_share_places_beside_many_that_share_none() -> None:
+    made = [
+        shop.offer(
+            number,
+            "cross-sell",
+            category=SHOES,
+            product=f"p-{number}",
+            needs_stock=True,
+            rules={"relevant": {"field": "trait", "name": f"t{number}", "op": "=", "value": "gold"}},
+        )
+        for number in range(1, 33)
+    ]
+    hero, strip = tuple(range(1, 17)), tuple(range(17, 33))
+    assert never(of_places([("model", hero), ("model", strip), ("model", strip)], *made)) == {}
+
+
 def test_it_says_when_it_could_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("campaigns.reach.MAX_STEPS", 2)
     made = [shop.offer(n, "replacement", category=SHOES, cap_person=1, priority=9 - n) for n in range(1, 6)]
@@ -245,6 +293,9 @@ def test_it_shows_every_variant_in_every_look(web: Web) -> None:
     assert page.count("<img") == 2 * len(listed)
     assert "may always be shown and goes first" in page
     assert "What each place can show" in page.partition("<table")[0]
+    turns = browser.get(f"/campaigns/{number}/offers").text
+    assert page.count("by priority, then by turn") == 2, "as an open goes"
+    assert turns.count("By priority, then by turn") == 2, "where it is chosen"
     assert "names one situation" in page.partition("<table")[0], "what the column means is said above it"
     assert re.findall(r'href="#(place-\d)"', page) == re.findall(r'<section class="mb-4" id="(place-\d)"', page)
     (one, *_) = re.findall(r'src="([^"]*version=[^"]*)"', page)

@@ -68,13 +68,16 @@ def test_it_says_what_own_events_details_groups_and_joined_accounts_were_about(s
         "list: weekly, vip: yes, email: a•••@example.com, said: write to b•••@example.com",
     ]
     assert said(shop, web, "ann", "Product Viewed") == ["Shoes"]
+    lines = [{"product_id": one, "category": f"{one}, and more"} for one in ("Milk", "Eggs")]
+    shop.send({"type": "track", "userId": "ann", "event": "Cart Viewed", "properties": {"products": lines}})
+    assert said(shop, web, "ann", "Cart Viewed") == ["Milk, and more · Eggs, and more"]
     assert said(shop, web, "ann", "Details given")[0] == "first_name, birthday"
     assert said(shop, web, "ann", "Joined a group") == ["household ho•••11"]
     assert said(shop, web, "ann", "Accounts joined") == ["an•••19"]
     desk, ann = web.desk("support"), shop.profile("ann")
     page = desk.get(f"/customers/{ann}").text
     assert f'href="/stream/?person={ann}"' in page
-    assert page.count(">The signal as it came<") == 8
+    assert page.count(">The signal as it came<") == 9
     link = re.search(r'href="(/stream/taken/\d+)"', page)
     assert link is not None
     assert desk.get(link[1]).status_code == 200

@@ -10,7 +10,7 @@ import pytest
 
 from base.clock import FixedClock
 from base.db import Sessions
-from base.errors import Conflict
+from base.errors import Conflict, InvalidInput
 from base.stores import Store
 from signals import likely
 from signals.erasure import erase
@@ -19,7 +19,9 @@ from signals.joining import join_likely
 from tests.evaluation_sets.test_identities import word
 from tests.signals.sending import NOW, Desk, call, identified
 from workers import likely as runs
+from workers.facts import Facts
 from workers.likely import Matcher
+from workers.likeness import LEAST, alike
 
 PEOPLE, GUESTS, TWICE = 300, 60, 10
 KEPT = ("profile", "identifier", "lineage", "consent", "folds")
@@ -158,3 +160,9 @@ def test_it_says_what_mends_that_one_persons_records_differ_in_too_few_ways(
     assert fault is not None
     assert fault.startswith("records of one person differ in too few ways")
     assert "More customers whose details were typed more than once mend that" in fault
+
+
+def test_it_says_what_records_of_names_alone_lack() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        alike([Facts(given="Ann", family=f"Lee {number}", words=("ann", "lee")) for number in range(LEAST)])
+    assert str(refused.value) == "records: need birth dates or addresses besides names; too few have them"

@@ -88,7 +88,8 @@ class _Show:
             self._system.settings, self.clock, self._calendar, self._system.access.api_key, self._say
         )
         self._stage.data = self._data
-        claims = play(self._stage, f"http://127.0.0.1:{self._system.settings.inbox_port}")
+        with self._say.unbroken():
+            claims = play(self._stage, f"http://127.0.0.1:{self._system.settings.inbox_port}")
         held = len(claims.made) - len(claims.failed)
         self._say(f"the story is told: {held} of {len(claims.made)} claims hold")
         for name in claims.failed:
@@ -97,12 +98,13 @@ class _Show:
 
     def go_on(self) -> None:
         """Let the clock join the machine's and run until Ctrl-C, or until a process cannot go on."""
-        for line in self._system.places():
-            click.echo(f"  {line}")
         self._join()
         if self._stage is not None:
-            tell_feeds_again(self._stage)
+            with self._say.unbroken():
+                tell_feeds_again(self._stage)
         self._say("the clock now goes with yours; Ctrl-C stops everything")
+        for line in self._system.places():
+            click.echo(f"  {line}")
         over = threading.Event()
         ticking = threading.Thread(target=self._tick, args=(over,), name="clock")
         ticking.start()

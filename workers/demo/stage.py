@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import http.client
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +28,7 @@ from workers.demo.calendar import Calendar
 
 TIMEOUT_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.05
+SILENCE_SECONDS: Final = 30.0
 
 Say = Callable[[str], None]
 
@@ -35,10 +38,28 @@ class Voice:
 
     def __init__(self, write: Say) -> None:
         self._write = write
-        self._began = monotonic()
+        self._began = self._spoke = monotonic()
 
     def __call__(self, text: str) -> None:
-        self._write(f"{monotonic() - self._began:7.1f} s  {text}")
+        self._spoke = monotonic()
+        self._write(f"{self.seconds:7.1f} s  {text}")
+
+    @contextmanager
+    def unbroken(self, seconds: float = SILENCE_SECONDS) -> Iterator[None]:
+        """Meanwhile no silence is longer than so many seconds: a line says that it goes on."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._fill, args=(over, seconds), name="voice", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _fill(self, over: threading.Event, seconds: float) -> None:
+        while not over.wait(max(self._spoke + seconds - monotonic(), 0)):
+            if monotonic() - self._spoke >= seconds:
+                self("  … it goes on")
 
     @property
     def seconds(self) -> float:
