@@ -16,21 +16,16 @@ from signals.events import Event
 from signals.identity import MATCHES, TIES
 from signals.joining import join_likely
 from signals.likely import Offer
-from signals.profiles import Identifier, Profile
+from signals.profiles import Profile
 from signals.rebuild import rebuild
 from signals.sources import INTERNAL, keyless_sender
 from signals.state import decode
 from signals.telling import tell
 from tests.campaigns.shop import MANAGER, Shop
 from tests.campaigns.web import Web, told
-from tests.loglines import log_lines
 from tests.signals.sending import call
 
 PHONE = "+49 228 123456"
-DAMAGE = text(
-    "UPDATE identifier SET value = set_byte(value, 20, get_byte(value, 20) # 1) "
-    "WHERE profile_id = :profile AND type = :type"
-)
 
 
 def contact(name: str) -> dict[str, object]:
@@ -379,53 +374,3 @@ def test_it_tells_of_a_number_that_an_alias_named_before_anybody_came_under_it(s
     (merge,) = program.told("GET", f"/customers/{ann}/merges")["merges"]
     assert (merge["evidence"], merge["masked"]) == ("customer number", "be•••-1")
     assert "by an alias that came first" in web.desk("support").get(f"/customers/{ann}/merges").text
-
-
-def test_a_damaged_customer_number_is_one_that_no_other_equals(
-    shop: Shop, web: Web, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    home = {"name": "Ann Lee", "address": {"street": "12 Main Street", "city": "Bonn"}}
-    shop.send(*(call("identify", userId=name, traits=home) for name in ("customer-1", "customer-2")))
-    one, other = shop.profile("customer-1"), shop.profile("customer-2")
-    with shop.sessions.begin() as session:
-        likely.offer(session, [Offer(one, other, 4.2, ("name",), shop.now)], 1)
-    for damaged in (one, other):
-        with shop.sessions.begin() as session:
-            session.execute(DAMAGE, {"profile": damaged, "type": "user_id"})
-        capsys.readouterr()
-        caplog.clear()
-        for role, read in (("admin", "customer-2"), ("support", "cu•••-2")):
-            page = web.desk(role).get("/customers/likely").text
-            shown = customers.DAMAGED if damaged == other else read
-            assert cells(page, one, other)["Customer number"] == (customers.DAMAGED, shown, "each their own")
-            assert "both have a customer number, so that nothing merges them but a person" in page
-        logged = log_lines("a stored value is damaged", capsys, caplog)
-        assert any(re.search(rf"profile\W+{damaged}\b", line) for line in logged)
-
-
-def test_a_damaged_identifier_is_told_as_such_and_hides_no_merge(
-    shop: Shop, web: Web, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
-    shop.send(contact("ann"), contact("bob"))
-    ann = web.program("support").told("POST", "/customers/search", {"q": PHONE})["customers"][0]["profile"]
-    with shop.sessions.begin() as session:
-        session.execute(text("UPDATE identifier SET value = set_byte(value, 20, get_byte(value, 20) # 1) WHERE owns"))
-        owners = set(session.scalars(select(Identifier.profile_id).where(Identifier.owns)))
-    admin = web.desk("admin")
-    (merge,) = web.program("admin").told("GET", f"/customers/{ann}/merges")["merges"]
-    page = admin.get(f"/customers/{ann}/merges").text
-    assert "by the call identify of" in page
-    assert "</span> damaged where it is stored</div>" in page
-    assert '<div class="wrap-any">damaged where it is stored</div>' in admin.get(f"/customers/{ann}").text
-    named = web.program("support").told("GET", f"/customers/{ann}")["identifiers"]
-    assert {"type": "phone", "masked": "damaged where it is stored"} in named
-    logged = log_lines("a stored value is damaged", capsys, caplog)
-    assert logged
-    whose = [re.search(r"profile\W+(\d+)", line) for line in logged]
-    assert {int(found[1]) for found in whose if found} == owners
-    assert all(whose), "each line says whose it is"
-    path = f"/customers/{ann}/merges/{merge['id']}/undo"
-    assert "Undo the merge" in admin.post(path).text
-    assert admin.post(path, sure="1").status_code == 302
-    for one in merge["profiles"]:
-        assert admin.get(f"/customers/{one}/merges").status_code == 200
