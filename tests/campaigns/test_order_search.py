@@ -86,7 +86,7 @@ def test_the_timeline_says_which_order_of_which_shop_a_line_is_about(shop: Shop,
         ]
         for name, profile in known.items()
     }
-    assert ("Order placed", "Order #1042 (Berg & Co): Road Runner, Wool Socks") in lines["Ida Berg"]
+    assert ("Order placed", "Order #1042 (Berg & Co): Road Runner · Wool Socks") in lines["Ida Berg"]
     assert {detail.partition(":")[0] for _, detail in lines["Ida Berg"]} == {"Order #1042 (Berg & Co)"}
     assert "Goods returned" in dict(lines["Ida Berg"]), "a refund goes by the number too, which only its order told"
     assert [detail.partition(":")[0] for _, detail in lines["Ann"]] == ["Order o-17 (shop)"]

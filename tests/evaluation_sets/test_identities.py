@@ -77,7 +77,7 @@ def test_it_names_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         judged(tmp_path)
     with pytest.raises(InvalidInput, match="must be 200 at least"):
         alike([Facts()])
-    with pytest.raises(InvalidInput, match="state too little"):
+    with pytest.raises(InvalidInput, match="too few have them"):
         alike([Facts(city="bonn")] * likeness.LEAST)
     monkeypatch.setattr(likeness, "find_spec", lambda name: None)
     with pytest.raises(InvalidInput, match=r"pip install 'latebind\[identity\]'"):

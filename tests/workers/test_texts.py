@@ -63,6 +63,7 @@ def test_it_takes_back_by_a_text_what_was_asked_and_lists_no_number(texting: Tex
     texting.people("ann")
     campaign = texting.campaign()
     texting.send(campaign)
+    shop.clock.advance(timedelta(seconds=1))
     said = ConsentRecord(
         id="c" * 32, at_ms=unix_ms(shop.now), profile=shop.profile("ann"), campaign=campaign, occurrence=1,
         purpose=purpose, granted=False, via="page",
@@ -174,8 +175,8 @@ def test_it_fails_alone_whose_number_has_no_country_or_whose_text_comes_out_too_
     version = TextVersion(body=body, fallbacks={"first_name": "there", "motto": "-"})
     rows = texting.send(texting.campaign(TextIn(versions={"en": version})))
     assert {name: row.state for name, row in rows.items()} == {"ann": "accepted", "bob": "failed", "cleo": "failed"}
-    assert rows["bob"].reason == "address is no phone number with its country, such as +4930123456"
-    assert str(rows["cleo"].reason).startswith("text makes 12 parts")
+    assert rows["bob"].reason == "could not be built: address is no phone number with its country, such as +4930123456"
+    assert str(rows["cleo"].reason).startswith("could not be built: text makes 12 parts")
     assert peer.told() == [NUMBERS["ann"]]
 
 
