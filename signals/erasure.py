@@ -11,16 +11,17 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from base.db import Binaries
-from base.sealed import SealedJson
 from signals import belonging, claiming, folding, journal, mailreports, refusals
 from signals.events import BODY
 from signals.identity import Claim, claimed, value_hash
 from signals.intake import Intake, regroup
 from signals.refusals import AT_ONCE
+from signals.sealingkeys import content, leaving_out
 from signals.state import tombstone
 
 _DELETE: Final = tuple(
@@ -68,7 +69,7 @@ _DELETE: Final = tuple(
 _MARK: Final = text(
     "UPDATE profile SET erased_at = :now, erased_version = :version, erasing = true WHERE id = ANY(:members)"
 )
-_CALLS: Final = text("SELECT body FROM event WHERE profile_id = ANY(:members)").columns(body=SealedJson(BODY.place))
+_CALLS: Final = text("SELECT id, body FROM event WHERE profile_id = ANY(:members)")
 _UNFINISHED: Final = text("""
     SELECT root_id FROM (SELECT DISTINCT root_id FROM profile WHERE erasing AND erased_at < :before) AS begun
     ORDER BY random() LIMIT 100
@@ -141,6 +142,9 @@ def _erase(profile: int, now: datetime, keep: Keep, hash_key: bytes, session: Se
 
 
 def _stated(session: Session, members: Sequence[int]) -> set[Claim]:
-    """The identifiers that the calls of these profiles state, also those that became nobody's."""
-    rows = session.execute(_CALLS, {"members": list(members)}, execution_options={"yield_per": AT_ONCE})
-    return {claim for row in rows for claim in claimed(row.body)}
+    """The identifiers that the calls of these profiles state, also those that became nobody's; a damaged call none."""
+    found: set[Claim] = set()
+    for row in session.execute(_CALLS, {"members": list(members)}, execution_options={"yield_per": AT_ONCE}):
+        with leaving_out(signal=row.id):
+            found.update(claimed(msgspec.json.decode(content(session, row.body, BODY.place))))
+    return found

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from signals.events import CONFLICT_BODY, REJECTED_CONTENT
 from signals.profiles import IDENTIFIER_VALUE
+from signals.sealingkeys import content, leaving_out, legible
 
 PHONE_DIGITS: Final = 8
 """Digits that a phone number must have to name anybody, without the country's code where that is left out."""
@@ -28,11 +29,9 @@ _SEPARATOR: Final = r"[\s().\-/]{0,3}"
 _ELSEWHERE: Final = re.compile(rf"(?:\+|00)[0-9]{{1,{COUNTRY_DIGITS}}}[\s().\-/]{{1,3}}$")
 """What stands before a number of another country."""
 
-_IDENTIFIERS: Final = text("SELECT type, value FROM identifier WHERE profile_id = ANY(:members)").columns(
-    value=IDENTIFIER_VALUE
-)
-_REFUSED: Final = text("SELECT id, body FROM rejected_event ORDER BY id").columns(body=REJECTED_CONTENT)
-_CONTRADICTING: Final = text("SELECT id, body FROM event_conflict ORDER BY id").columns(body=CONFLICT_BODY)
+_IDENTIFIERS: Final = text("SELECT profile_id, type, value FROM identifier WHERE profile_id = ANY(:members)")
+_REFUSED: Final = text("SELECT id, body FROM rejected_event ORDER BY id")
+_CONTRADICTING: Final = text("SELECT id, body FROM event_conflict ORDER BY id")
 _PLACES: Final[Mapping[str, Sequence[str]]] = {
     "userId": ("user_id",), "anonymousId": ("anonymous_id",), "previousId": ("user_id", "anonymous_id"),
     "loyaltyId": ("loyalty_id",), "loyalty_id": ("loyalty_id",),
@@ -42,23 +41,32 @@ _PLACED: Final = re.compile(rf'"({"|".join(_PLACES)})"\s*:\s*"?([^",}}\]]*)')
 
 
 def naming(session: Session, members: Sequence[int]) -> list[int]:
-    """The refused calls that name one of these profiles, by their number."""
+    """The refused calls that name one of these profiles, by their number. One that is damaged names nobody."""
     names = _names(session, members)
     # The bodies are sealed, so each is opened; there are 100,000 at most (signals/events.py).
     rows = session.execute(_REFUSED, execution_options={"yield_per": AT_ONCE})
-    return [row.id for row in rows if names.may_be_in(row.body) and names.are_in(row.body)]
+    told = ((row.id, legible(session, row.body, REJECTED_CONTENT, id=row.id)) for row in rows)
+    return [number for number, body in told if body and names.may_be_in(body) and names.are_in(body)]
 
 
 def contradicting(session: Session, members: Sequence[int]) -> list[int]:
-    """The calls that contradicted stored ones, anybody's, and name one of these profiles, by their number."""
+    """The calls that contradicted stored ones, anybody's, and name one of these profiles, by their number. One
+    that is damaged names nobody."""
     names = _names(session, members)
     rows = session.execute(_CONTRADICTING, execution_options={"yield_per": AT_ONCE})
-    told = ((row.id, row.body.decode()) for row in rows)
-    return [number for number, body in told if names.may_be_in(body) and names.are_in(body)]
+    found = []
+    for row in rows:
+        with leaving_out(column=CONFLICT_BODY.place, id=row.id):
+            body = content(session, row.body, CONFLICT_BODY.place).decode()
+            if names.may_be_in(body) and names.are_in(body):
+                found.append(row.id)
+    return found
 
 
 def _names(session: Session, members: Sequence[int]) -> Names:
-    return Names((row.type, row.value) for row in session.execute(_IDENTIFIERS, {"members": list(members)}))
+    rows = session.execute(_IDENTIFIERS, {"members": list(members)}).all()
+    read = ((row.type, legible(session, row.value, IDENTIFIER_VALUE, profile=row.profile_id)) for row in rows)
+    return Names((kind, value) for kind, value in read if value is not None)
 
 
 class Names:

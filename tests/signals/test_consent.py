@@ -51,7 +51,7 @@ def test_it_keeps_every_statement_of_consent_with_its_words_and_source(desk: Des
         granted("u1", "email", False, "2026-02-03T00:00:00Z"),
         granted("u1", "profiling", True, "2026-02-02T00:00:00Z"),
     )
-    desk.send(granted("u1", "email", True, "2026-02-02T00:00:00Z"))
+    desk.send(granted("u1", "email", True, "2026-02-02T06:00:00Z"))
 
     profile = desk.root("user_id", "u1")
     assert desk.state(profile).consent == {"email": False, "profiling": True}

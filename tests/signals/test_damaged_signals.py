@@ -6,6 +6,7 @@ import pytest
 
 from base.settings import Settings
 from signals import keymarks
+from signals.erasure import erase
 from tests.damage import CONTENT, flip
 from tests.loglines import log_lines
 from tests.signals.sending import NOW, Desk, call, identified, order
@@ -76,3 +77,19 @@ def test_a_damaged_birthday_keeps_nobody_out_of_a_household(desk: Desk) -> None:
     household = desk.state(desk.root("user_id", "cara")).household
     assert household is not None
     assert household.adults == 3
+
+
+def test_damage_keeps_nobody_from_being_erased(desk: Desk) -> None:
+    bob, ann = ({"email": f"{name}@example.com"} for name in ("bob", "ann"))
+    desk.send(identified("ann", **ann), call("identify", userId="bob", messageId="m1", traits=bob))
+    told = call("identify", userId="ann", messageId="m1", traits=ann)
+    assert desk.statuses(told, call("identify", userId="eve", traits={"email": "none"})) == ["conflict", "rejected"]
+    people = [desk.root("user_id", user) for user in ("ann", "bob")]
+    for column in ("event.body", "identifier.value"):
+        flip(desk.sessions, column, f"profile_id = {people[0]}")
+    for column in ("rejected_event.body", "event_conflict.body"):
+        flip(desk.sessions, column)
+    for person in people:
+        assert erase(desk.intake, person, NOW)
+        assert desk.rows(f"SELECT 1 FROM event WHERE profile_id = {person}") == []
+        assert desk.rows(f"SELECT 1 FROM identifier WHERE profile_id = {person}") == []
