@@ -22,6 +22,7 @@ from base.db import transaction
 from base.errors import InvalidInput, NotFound
 from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
+from signals import sealingkeys
 from signals.events import Event
 from signals.foldevent import Word, kind_of, product_id
 from signals.intake import Intake
@@ -109,7 +110,7 @@ def lines(name: str | None, type_: str, body: Mapping[str, Any]) -> tuple[Line, 
 
 def corrected(session: Session, members: Sequence[int], rows: Sequence[Event]) -> dict[int, tuple[Line, ...]]:
     """The lines of these signals that can be corrected, by signal, with the corrections that stand."""
-    found = {row.id: own for row in rows if (own := lines(row.name, row.type, row.body))}
+    found = {row.id: own for row in rows if row.body and (own := lines(row.name, row.type, row.body))}
     told = _told(session, members, [f"{event}-{line.number}" for event, own in found.items() for line in own])
     words = {place: rounds[-1].word for place, rounds in told.items() if rounds[-1].stands}
     return {
@@ -257,20 +258,22 @@ def _rounds(session: Session, root: int, place: Place) -> list[Round]:
 
 
 def _told(session: Session, members: Sequence[int], named: Sequence[str]) -> dict[Place, list[Round]]:
-    """Every correction of these lines ("event-line"), the oldest first."""
+    """Every correction of these lines ("event-line"), the oldest first, but for those that are damaged: they count for
+    nothing, as elsewhere."""
     found: dict[Place, list[Round]] = {}
     if not named:
         return found
     wanted = set(named)
-    rows = session.execute(
-        select(Event.message_id, Event.profile_id, Event.name, Event.body)
+    query = (
+        select(Event)
         .where(
             Event.profile_id.in_(members),
             Event.name.in_((FEEDBACK, WITHDRAWN)),
             Event.source_id == select(Source.id).where(Source.name == INTERNAL).scalar_subquery(),
         )
         .order_by(Event.id)
-    ).all()
+    )
+    rows = [row for row in sealingkeys.rows(session, query, Event.body) if row.body]
     withdrawn = {row.body["properties"].get("message_id") for row in rows if row.name == WITHDRAWN}
     for row in rows:
         prefix, _, _ = row.message_id.rpartition("-")

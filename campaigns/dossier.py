@@ -1,8 +1,8 @@
 """All that is kept of one person, as one JSON document: what they said and did, what they were sent and shown, and why.
 
 Parts are lists of rows in the order of time, each written as it is read, so the document may be larger than memory.
-What is sealed is opened. Not in it are keyed hashes, keys and the bytes of pictures, which are named by their SHA-256
-(an evidence pack has them).
+What is sealed is opened; of what is damaged there, a row says which of its fields are and has null in their place. Not
+in it are keyed hashes, keys and the bytes of pictures, which are named by their SHA-256 (an evidence pack has them).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import IO, Any, Final, cast
 
 import msgspec
@@ -19,16 +18,16 @@ from sqlalchemy.orm import Session
 
 from base import keys
 from base.sealed import SealedBytes
-from base.sealing import Unsealable
+from base.sealing import Sealer, Unsealable
 from base.stores import Store
 from campaigns import access_log, customers, sentfacts
 from campaigns.admin_log import Actor
 from campaigns.audit import PERSONAL_PURPOSE
-from campaigns.subjects import SubjectKey, known_subjects
+from campaigns.subjects import known_subject
 from render.facts import decode_shown, decode_used
 from render.lookup import understood
 from render.record import read_personal
-from signals import refusals
+from signals import refusals, sealingkeys
 from signals.consenthistory import CONSENT_WORDING
 from signals.dwellings import CLAIM_ENDED_WHY, CLAIM_WHY
 from signals.events import BODY, CONFLICT_BODY, REJECTED_CONTENT
@@ -37,6 +36,8 @@ from signals.profiles import IDENTIFIER_VALUE, TRAIT_VALUE, opened
 from signals.state import decode, document
 
 VERSION: Final = 1
+DAMAGED: Final = "damaged"
+"""The field of a row that lists those of its others that cannot be opened any more."""
 IN_MEMORY: Final = 4 * 1024 * 1024
 CHUNK: Final = 64 * 1024
 ROWS_AT_ONCE: Final = 500
@@ -96,7 +97,7 @@ _SEALED: Final[Mapping[str, Mapping[str, SealedBytes]]] = {
     "consents": {"wording": CONSENT_WORDING}, "households": {"why": CLAIM_WHY, "ended_why": CLAIM_ENDED_WHY},
     "mail_reports": {"words": WORDS},
 }  # fmt: skip
-"""Their columns that are opened; bytes are JSON as it was sent."""
+"""Their columns that are opened."""
 _STATE: Final = text("SELECT profile_id, encoded, updated_at FROM profile_state WHERE profile_id = ANY(:members)")
 _OPENS: Final = """
     SELECT t.id, t.at, t.profile_id, [campaign], t.public, t.personal FROM decision t
@@ -140,31 +141,40 @@ def chunks(made: IO[bytes]) -> Iterator[bytes]:
 def _parts(
     session: Session, store: Store, wrapping_key: bytes, members: Sequence[int]
 ) -> Iterator[tuple[str, Iterator[bytes]]]:
-    subjects = known_subjects(session, members, wrapping_key)
+    sealers = _sealers(session, members, wrapping_key)
     yield "state", _states(session, members)
     for name, query in _PLAIN.items():
         yield name, _rows(session, query, members, _SEALED.get(name, {}))
-    yield "mails_left_with", _sent(session, members, subjects)
-    yield "opens", _opens(session, members, subjects)
+    yield "mails_left_with", _sent(session, members, sealers)
+    yield "opens", _opens(session, members, sealers)
     yield "hot_store", _hot(store, members)
 
 
 def _rows(session: Session, query: str, members: Sequence[int], sealed: Mapping[str, SealedBytes]) -> Iterator[bytes]:
     opened = "".join(f", x.{name}" for name in sealed)
     whole = f"SELECT CAST(to_json(x) AS text){opened} FROM ({query}) x"  # noqa: S608 - of constants alone
-    for row in _read(session, whole, members, sealed):
+    for row in _read(session, whole, members):
         if not sealed:
             yield row[0].encode()
             continue
         told = msgspec.json.decode(row[0])
-        for name, value in zip(sealed, row[1:], strict=True):
-            told[name] = msgspec.Raw(value) if isinstance(value, bytes) else value
-        yield msgspec.json.encode(told)
+        damaged = []
+        for (name, kind), value in zip(sealed.items(), row[1:], strict=True):
+            try:
+                told[name] = None if value is None else _content(session, value, kind)
+            except Unsealable:
+                told[name] = None
+                damaged.append(name)
+        yield msgspec.json.encode(told | {DAMAGED: damaged} if damaged else told)
 
 
-def _read(
-    session: Session, query: str, members: Sequence[int], sealed: Mapping[str, SealedBytes] = MappingProxyType({})
-) -> Any:
+def _content(session: Session, sealed: bytes, kind: SealedBytes) -> Any:
+    """What was sealed; bytes are JSON as it was sent. Raises Unsealable where it is damaged."""
+    content = kind.read(sealingkeys.content(session, sealed, kind.place))
+    return msgspec.Raw(content) if isinstance(content, bytes) else content
+
+
+def _read(session: Session, query: str, members: Sequence[int]) -> Any:
     for word, meaning in _WORDS.items():
         query = query.replace(word, meaning)
     given = {"members": list(members)}
@@ -172,50 +182,76 @@ def _read(
         given["refused"] = refusals.naming(session, members)
     if ":contradicting" in query:
         given["contradicting"] = refusals.contradicting(session, members)
-    return session.execute(text(query).columns(**sealed), given, execution_options={"yield_per": ROWS_AT_ONCE})
+    return session.execute(text(query), given, execution_options={"yield_per": ROWS_AT_ONCE})
 
 
 def _states(session: Session, members: Sequence[int]) -> Iterator[bytes]:
     for row in session.execute(_STATE, {"members": list(members)}):
+        if row.encoded is None:
+            continue
         held = opened(session, row.profile_id, row.encoded)
-        if held is not None:
-            yield _encode({"as_of": row.updated_at.isoformat(), "state": document(held.state)})
+        told = {"as_of": row.updated_at.isoformat(), "state": None if held is None else document(held.state)}
+        yield _encode(told | {DAMAGED: ["state"]} if held is None else told)
 
 
-def _sent(session: Session, members: Sequence[int], subjects: dict[int, SubjectKey]) -> Iterator[bytes]:
+def _sealers(session: Session, members: Sequence[int], wrapping_key: bytes) -> dict[int, Sealer | None]:
+    """What opens the records of each of these profiles that has any; None where its key is damaged."""
+    found: dict[int, Sealer | None] = {}
+    for member in members:
+        try:
+            subject = known_subject(session, member, wrapping_key)
+        except Unsealable:
+            found[member] = None
+        else:
+            if subject is not None:
+                found[member] = subject.sealer
+    return found
+
+
+def _sent(session: Session, members: Sequence[int], sealers: Mapping[int, Sealer | None]) -> Iterator[bytes]:
     for row in _read(session, _SENT, members):
         told = {
             "at": row.at.isoformat(), "campaign": row.campaign, "campaign_id": row.campaign_id,
             "occurrence": row.occurrence, "state": None, "used": None,
         }  # fmt: skip
-        facts = _opened(subjects.get(row.profile_id), row.sealed, sentfacts.PURPOSE)
-        if facts is not None:
-            person = sentfacts.person(facts)
-            told |= {"state": _document(person.state), "used": _used(person.used)}
+        try:
+            facts = _opened(sealers, row.profile_id, row.sealed, sentfacts.PURPOSE)
+        except Unsealable:
+            told[DAMAGED] = ["state", "used"]
+        else:
+            if facts is not None:
+                person = sentfacts.person(facts)
+                told |= {"state": _document(person.state), "used": _used(person.used)}
         yield _encode(told)
 
 
-def _opens(session: Session, members: Sequence[int], subjects: dict[int, SubjectKey]) -> Iterator[bytes]:
+def _opens(session: Session, members: Sequence[int], sealers: Mapping[int, Sealer | None]) -> Iterator[bytes]:
     for row in _read(session, _OPENS, members):
         told: dict[str, Any] = {
             "id": row.id, "at": row.at.isoformat(), "campaign": row.campaign, "record": msgspec.Raw(row.public),
             "facts": None,
         }  # fmt: skip
-        facts = _opened(subjects.get(row.profile_id), row.personal, PERSONAL_PURPOSE) if row.personal else None
-        if facts is not None:
-            known = read_personal(facts)
-            told["facts"] = {
-                "state": _document(known.state), "used": _used(known.used), "fields": list(known.fields),
-            }  # fmt: skip
+        try:
+            facts = _opened(sealers, row.profile_id, row.personal, PERSONAL_PURPOSE) if row.personal else None
+        except Unsealable:
+            told[DAMAGED] = ["facts"]
+        else:
+            if facts is not None:
+                known = read_personal(facts)
+                told["facts"] = {
+                    "state": _document(known.state), "used": _used(known.used), "fields": list(known.fields),
+                }  # fmt: skip
         yield _encode(told)
 
 
-def _opened(subject: SubjectKey | None, sealed: bytes, purpose: bytes) -> bytes | None:
-    """What was sealed; None where its key is gone."""
-    try:
-        return subject.sealer.open(sealed, purpose) if subject is not None else None
-    except Unsealable:
+def _opened(sealers: Mapping[int, Sealer | None], profile: int, sealed: bytes, purpose: bytes) -> bytes | None:
+    """What was sealed; None where its key is gone. Raises Unsealable where that, or what was sealed, is damaged."""
+    if profile not in sealers:
         return None
+    sealer = sealers[profile]
+    if sealer is None:
+        raise Unsealable("subject.wrapped_key")
+    return sealer.open(sealed, purpose)
 
 
 def _hot(store: Store, members: Sequence[int]) -> Iterator[bytes]:

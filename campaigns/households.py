@@ -29,6 +29,7 @@ from signals.intake import Intake
 from signals.profiles import stored
 from signals.readings_household import FEATURES
 from signals.rulewords import CONDITIONS, MORE
+from signals.sealingkeys import legible
 from signals.statedages import ages
 
 EVIDENCE: Final[Mapping[Kind, str]] = {
@@ -116,7 +117,7 @@ class Living:
 
 _PEOPLE: Final = text(f"""
     SELECT d.profile_id, d.role, d.evidence, d.household IS DISTINCT FROM :key AS away,
-           c.since, c.said_at, c.by, c.why, c.role AS stated,
+           c.since, c.said_at, c.by, c.role AS stated,
            coalesce(o.name, u.name, 'key “' || k.name || '”', c.by) AS source
     FROM dwelling d
     LEFT JOIN LATERAL (
@@ -129,7 +130,7 @@ _PEOPLE: Final = text(f"""
     LEFT JOIN api_key k ON c.by = 'api key ' || k.id
     WHERE d.household = :key OR d.elsewhere @> ARRAY[CAST(:key AS bytea)]
     ORDER BY away, d.profile_id LIMIT :most
-""").columns(why=CLAIM_WHY)  # noqa: S608 - of constants alone
+""")  # noqa: S608 - of constants alone
 _CLAIMS: Final = text(f"""
     SELECT c.*, coalesce(o.name, u.name, 'key “' || k.name || '”', c.by) AS source,
            coalesce(e.name, 'key “' || g.name || '”', w.ended_by) AS ender, w.ended_why
@@ -140,7 +141,7 @@ _CLAIMS: Final = text(f"""
     LEFT JOIN user_account u ON c.by = 'user ' || u.id LEFT JOIN user_account e ON w.ended_by = 'user ' || e.id
     LEFT JOIN api_key k ON c.by = 'api key ' || k.id LEFT JOIN api_key g ON w.ended_by = 'api key ' || g.id
     WHERE c.root_id = :root ORDER BY c.said_at DESC, c.kind, c.key LIMIT :most
-""").columns(why=CLAIM_WHY, ended_why=CLAIM_ENDED_WHY)  # noqa: S608 - of constants alone
+""")  # noqa: S608 - of constants alone
 _CROWD: Final = text("SELECT count(*) FROM dwelling WHERE address = :address")
 _OTHERS: Final = text(f"""
     SELECT CAST(c.others AS text) FROM ({PERSONAL}) c JOIN dwelling d ON d.profile_id = c.root_id
@@ -216,12 +217,13 @@ def _others(session: Session, key: bytes) -> list[Other]:
 
 
 def _claims(session: Session, root: int) -> list[Claim]:
-    rows = session.execute(_CLAIMS, {"root": root, "most": MAX_CLAIMS})
+    rows = session.execute(_CLAIMS, {"root": root, "most": MAX_CLAIMS}).all()
     return [
         Claim(
             CLAIMED[row.kind],
-            row.role, row.gone, row.since, row.said_at, row.source or "", row.why or "", row.ended_at, row.ender or "",
-            row.ended_why or "",
+            row.role, row.gone, row.since, row.said_at, row.source or "",
+            legible(session, row.why, CLAIM_WHY, profile=root) or "", row.ended_at, row.ender or "",
+            legible(session, row.ended_why, CLAIM_ENDED_WHY, profile=root) or "",
         )
         for row in rows
     ]  # fmt: skip

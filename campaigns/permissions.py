@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from base.errors import InvalidInput, NotFound
 from campaigns import admin_log, customers
 from campaigns.admin_log import Actor
-from signals import consent, suppression
+from signals import consent, sealingkeys, suppression
 from signals.consent import ConsentFact
 from signals.consenthistory import NEWEST_SAID
 from signals.contents import PURPOSES
@@ -93,17 +93,20 @@ class Address:
 def statements(session: Session, root: int) -> list[Statement]:
     """The history of a person's consent, the newest first; at most 200."""
     query = (
-        select(ConsentFact, Source.name, Event.body)
-        .join(Source, Source.id == ConsentFact.source_id)
+        select(ConsentFact)
         .join(Event, Event.id == ConsentFact.event_id)
         .where(ConsentFact.profile_id.in_(customers.members(session, root)))
         .order_by(text(NEWEST_SAID))
         .limit(MAX_STATEMENTS)
     )
+    facts = sealingkeys.rows(session, query, ConsentFact.wording)
+    told = select(Event).where(Event.id.in_([fact.event_id for fact in facts]))
+    bodies = {event.id: event.body or {} for event in sealingkeys.rows(session, told, Event.body)}
+    sources = dict(session.execute(select(Source.id, Source.name)).all())
     newer: dict[str, datetime] = {}
     found = []
-    for fact, source, body in session.execute(query):
-        via = (body.get("properties") or {}).get("via")
+    for fact in facts:
+        source, via = sources[fact.source_id], (bodies[fact.event_id].get("properties") or {}).get("via")
         found.append(
             Statement(
                 fact.purpose, fact.granted, fact.at, fact.received_at, SOURCE_WORDS.get(source, source), via,
@@ -122,28 +125,28 @@ def standing(history: list[Statement]) -> dict[str, Statement | None]:
 def addresses(session: Session, root: int) -> list[Address]:
     """A person's addresses and phone numbers, each once, with what became of it on the suppression list; at most 20."""
     stated = (
-        select(Identifier)
+        select(Identifier.profile_id, Identifier.type, customers.SEALED, Identifier.value_hash, Identifier.last_seen)
         .ext(distinct_on(Identifier.type, Identifier.value_hash))
         .where(Identifier.type.in_(REACHED_AT), Identifier.profile_id.in_(customers.members(session, root)))
         .order_by(Identifier.type, Identifier.value_hash, Identifier.last_seen.desc())
         .subquery()
     )
     rows = session.execute(select(stated).order_by(stated.c.last_seen.desc()).limit(MAX_ADDRESSES)).all()
-    values = {row.value_hash: (row.type, row.value) for row in rows}
+    values = {row.value_hash: customers.identifier_name(session, row) for row in rows}
     on_list = select(Suppression).where(Suppression.address_hash.in_(list(values)))
     listed = {one.address_hash: one for one in session.scalars(on_list)}
     changes = suppression.changes(session, list(values))
     return [
         Address(
             hashed.hex(),
-            kind,
-            value,
-            customers.masked(kind, value),
+            name.type,
+            name.value,
+            name.masked,
             listed[hashed].reason if hashed in listed else None,
             listed[hashed].at if hashed in listed else None,
             [one for one in changes if one.address_hash == hashed],
         )
-        for hashed, (kind, value) in values.items()
+        for hashed, name in values.items()
     ]
 
 

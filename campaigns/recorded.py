@@ -22,7 +22,7 @@ def records(session: Session, rows: Sequence[Any], wrapping_key: bytes) -> Itera
     """Each row of `decision` with its record, in the rows' order.
 
     A row needs `id`, `profile_id`, `public` and `personal`. Left out are rows without a personal part, of people who
-    were erased, and those that cannot be read, with a log line.
+    were erased, and, with a log line, those that cannot be read and all of people whose key cannot.
     """
     wanted = {row.profile_id for row in rows if row.profile_id is not None and row.personal is not None}
     subjects = known_subjects(session, wanted, wrapping_key)

@@ -41,7 +41,7 @@ ONCE_A: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Detail:
-    """One signal with what came of it. `body` is None where it is not for who looks.
+    """One signal with what came of it. `body` is None where it is not for who looks, and says so where it is damaged.
 
     `profile` is the person it belongs to now. `changes` is None where they cannot be told or nothing was changed;
     `other` is the stored signal that a contradicting one disagrees with, or that a refused one became. `remedy`: why a
@@ -142,6 +142,8 @@ def _taken(session: Session, intake: Intake, number: int, *, whole: bool) -> Det
         "taken", row.id, "taken" if row.folds else "repeat", row.source_id, row.received_at, row.name or row.type,
         row.event_time, row.profile_id,
     )  # fmt: skip
+    if not row.body:
+        return Detail(entry, _root(session, row.profile_id), customers.DAMAGED)
     found = tracing.trace(session, intake.categories, row)
     body = row.body if whole else veiled(row.body)
     changes = found.changes
@@ -158,9 +160,10 @@ def _refused(session: Session, intake: Intake, number: int, *, whole: bool) -> D
         message=row.message,
     )  # fmt: skip
     remedy = "" if row.replayed_at is not None else _remedy(session, intake, row)
-    known = quarantine.stored(intake, session, row) if row.replayed_at is not None else None
+    known = quarantine.stored(intake, session, row) if row.replayed_at is not None and row.body else None
     return Detail(
-        entry, _root(session, known.profile_id) if known is not None else None, body_of(row.body, whole=whole),
+        entry, _root(session, known.profile_id) if known is not None else None,
+        body_of(row.body, whole=whole) if row.body else customers.DAMAGED,
         other=known.id if known is not None else None, cut=not row.whole,
         replayable=row.replayed_at is None and not remedy, replayed_at=row.replayed_at, reason=row.reason,
         remedy=remedy,
@@ -173,6 +176,8 @@ def _remedy(session: Session, intake: Intake, row: RejectedEvent) -> str:
         return NO_SIGNAL.get(row.reason, NO_SIGNAL["row"])
     if not row.whole:
         return "Only its beginning is kept, so it cannot be taken again: have the source send it once more."
+    if not row.body:
+        return f"It is {customers.DAMAGED}, so it cannot be taken again until it is put back from a backup."
     fault = quarantine.fault(intake, session, row)
     if fault is None:
         return ""
@@ -194,13 +199,14 @@ def _remedy(session: Session, intake: Intake, row: RejectedEvent) -> str:
 
 def _contradicting(session: Session, intake: Intake, number: int, *, whole: bool) -> Detail:
     row, known = stream.contradicting(session, number)
-    name = str(row.body.get("event") or row.body.get("type") or "")
+    told = row.body or {}
+    name = str(told.get("event") or told.get("type") or "")
     profile = known.profile_id if known is not None else None
     entry = Entry(
         "contradicting", row.id, "contradicting", row.source_id, row.received_at, name, profile=profile,
         message="Its message id was taken by a signal with other content; it changed nothing.",
     )  # fmt: skip
-    body = row.body if whole else veiled(row.body)
+    body = (told if whole else veiled(told)) if told else customers.DAMAGED
     return Detail(entry, _root(session, profile), body, other=known.id if known is not None else None)
 
 

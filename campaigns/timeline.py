@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
 from base.ids import TEST_BIT
-from campaigns import corrections, disagreement, mailreports, signalwords
+from campaigns import corrections, customers, disagreement, mailreports, signalwords
 from campaigns.deliveries import is_our_fault
 from campaigns.disagreement import Disagreement
 from campaigns.models import Campaign, Delivery, Offer
@@ -37,6 +37,7 @@ from campaigns.wording import (
     reason_words,
     state_words,
 )
+from signals import sealingkeys
 from signals.engagement import is_no_own_mail
 from signals.events import Event
 from signals.mailreports import MailReport
@@ -180,13 +181,13 @@ def _mails(span: _Span) -> Iterable[Entry]:
 
 def _reports(span: _Span) -> Iterable[Entry]:
     """What was told of mails after the mail server had taken them."""
-    rows = span.session.scalars(
+    query = (
         select(MailReport)
         .where(MailReport.profile_id.in_(span.members), MailReport.at < span.before)
         .order_by(MailReport.at.desc(), MailReport.id.desc())
         .limit(span.limit)
     )
-    for row in rows:
+    for row in sealingkeys.rows(span.session, query, MailReport.words):
         said = f" (“{row.words}”)" if row.words else ""
         title = span.title(row.campaign_id or 0, row.occurrence or 0)
         late = row.received_at if row.received_at - row.at > LATE else None
@@ -344,16 +345,17 @@ def _signals(span: _Span) -> Iterable[Entry]:
 
 
 def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entry]:
-    rows = span.session.scalars(
+    query = (
         select(Event)
         .where(Event.profile_id.in_(span.members), which, Event.event_time < span.before)
         .order_by(Event.event_time.desc(), Event.id.desc())
         .limit(span.limit)
-    ).all()
+    )
+    rows = sealingkeys.rows(span.session, query, Event.body)
     lines = corrections.corrected(span.session, span.members, rows)
     orders = told_of_orders(span.session, span.members, rows)
     for row in rows:
-        properties = row.body.get("properties") or {}
+        properties = (row.body or {}).get("properties") or {}
         known = properties if isinstance(properties, dict) else {}
         order = orders.get(row.id)
         late = row.received_at if row.received_at - row.event_time > LATE else None
@@ -368,7 +370,7 @@ def _events(span: _Span, which: ColumnElement[bool], kind: str) -> Iterable[Entr
                     (
                         order.words if order else "",
                         "" if row.folds else "told again, and it counts nowhere",
-                        signalwords.detail(row.type, row.name, row.body),
+                        signalwords.detail(row.type, row.name, row.body) if row.body else customers.DAMAGED,
                     ),
                 )
             ),

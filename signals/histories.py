@@ -88,12 +88,13 @@ def order_history(
     until: datetime,
     most: int | None = None,
 ) -> list[Told]:
-    """Those of them that some orders come to, up to a moment: all, or the newest. Raises Unavailable, Unsealable."""
+    """Those of them that some orders come to, up to a moment: all, or the newest; a damaged one as in
+    `readable_history`. Raises Unavailable."""
     given = {
         "members": list(members), "orders": list(orders), "names": [ORDER_COMPLETED.lower(), *CORRECTING],
         "until": until, "most": most,
     }  # fmt: skip
-    return _read(session, _ORDER_EVENTS, given, categories)
+    return _read(session, _ORDER_EVENTS, given, categories, partial(_unread, session))
 
 
 def _read(

@@ -355,13 +355,13 @@ def _folded_on(session: Session, whose: Whose, told: dict[int, list[Told]]) -> N
         exchange.value(session, priced)
     stated = {(number, name) for number, entries in told.items() for entry in entries for name in entry.event.traits}
     rules = lineage.rules(session) if stated else lineage.Rules({}, {}, ())
-    known = origins.stored(session, [one for one in stated if one[0] not in whose.created])
+    known, damaged = origins.stored(session, [one for one in stated if one[0] not in whose.created])
     news = News({}, [])
     for number, entries in told.items():
         entries.sort(key=lambda entry: entry.key)
         before = known.get(number, origins.NO_ORIGINS)
         state = folding.folded_on(whose.roots[number], entries, taken.get(number, ()), rules, before)
-        if state is None or whose.must_fold_again(number):
+        if state is None or number in damaged or whose.must_fold_again(number):
             news.states[number] = None
         else:
             news.states[number] = state

@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from signals import catalog, folding
+from signals import catalog, folding, sealingkeys
 from signals.behaviour import viewed
 from signals.consenthistory import NEWEST_SAID
 from signals.dwellings import PERSONAL
@@ -89,7 +89,8 @@ def _fields(
         yield ("engagement", "mail", {"opens": state.opens, "clicks": state.clicks}), counted.mail
     for row in session.execute(_TRAITS, {"root": root.id}):
         if row.name in state.traits:
-            yield ("stated", row.name, row.value), _Origin(row.source, row.at)
+            value = sealingkeys.legible(session, row.value, TRAIT_VALUE, profile=root.id)
+            yield ("stated", row.name, state.traits[row.name] if value is None else value), _Origin(row.source, row.at)
     for row in session.execute(_CONSENTS, {"members": root.members}):
         yield ("consent", row.purpose, row.granted), _Origin(row.source, row.at)
     if state.household is not None and (home := _home(session, root)) is not None:
@@ -116,7 +117,7 @@ def _fields(
 _TRAITS = text("""
     SELECT t.name, t.value, s.name AS source, t.event_time AS at
     FROM trait_lineage t JOIN source s ON s.id = t.source_id WHERE t.profile_id = :root ORDER BY t.name
-""").columns(value=TRAIT_VALUE)
+""")
 _CONSENTS = text(f"""
     SELECT DISTINCT ON (consent.purpose) consent.purpose, consent.granted, s.name AS source, consent.at
     FROM consent JOIN event ON event.id = consent.event_id JOIN source s ON s.id = consent.source_id
@@ -141,11 +142,11 @@ def _home(session: Session, root: Root) -> tuple[Group, _Origin] | None:
 
 _NEWEST = text("SELECT max(event_time) FROM event WHERE profile_id = ANY(:members) AND folds")
 _COUNTED = text("""
-    SELECT e.body, e.event_time AS at, s.name AS source, e.category_ids, e.void, e.left_category_ids
+    SELECT e.id, e.body, e.event_time AS at, s.name AS source, e.category_ids, e.void, e.left_category_ids
     FROM event e JOIN source s ON s.id = e.source_id
     WHERE e.profile_id = ANY(:members) AND e.folds AND date_trunc('second', e.event_time) = ANY(:seconds)
     ORDER BY e.event_time, e.message_id, e.source_id
-""").columns(body=BODY)
+""")
 _ORDERS: Final = ("order", "order_update")
 _LOOKS: Final = ("view", "list_view")
 
@@ -159,7 +160,10 @@ def _counted(session: Session, root: Root, state: ProfileState) -> _Counted:
     lookup = catalog.Listed(session).lookup
     given = {"members": root.members, "seconds": [moment_of(ms_of(second)) for second in seconds]}
     for row in session.execute(_COUNTED, given):
-        event = fold_event(msgspec.json.decode(row.body), among(row.category_ids, lookup), time_ms=unix_ms(row.at))
+        body = sealingkeys.legible(session, row.body, BODY, id=row.id)
+        if body is None:
+            continue
+        event = fold_event(msgspec.json.decode(body), among(row.category_ids, lookup), time_ms=unix_ms(row.at))
         second, origin = seconds_of(event.time_ms), _Origin(row.source, row.at)
         if event.kind in _ORDERS and not row.void:
             left = row.category_ids if row.left_category_ids is None else row.left_category_ids

@@ -15,10 +15,11 @@ from base.db import Binaries
 from base.errors import SettingError
 from base.sealing import Unsealable
 from base.vault import Vault, vault_of
+from signals import sealingkeys
 from signals.foldevent import FoldEvent
 from signals.lineage import Held, Rules, same
 from signals.moments import unix_ms
-from signals.profiles import TRAIT_VALUE
+from signals.profiles import TRAIT_CONTENT, TRAIT_VALUE
 from signals.state import Trait
 
 _JSON = msgspec.json.Encoder()
@@ -75,18 +76,24 @@ _LINEAGE = text("""
 _HELD = text("""
     SELECT t.* FROM trait_lineage t
     JOIN unnest(CAST(:roots AS bigint[]), CAST(:names AS text[])) AS w (profile_id, name) USING (profile_id, name)
-""").columns(value=TRAIT_VALUE)
+""")
 
 
-def stored(session: Session, wanted: Collection[tuple[int, str]]) -> dict[int, dict[str, Origin]]:
-    """The stored origins of these traits of these roots, by root and name. The roots are locked."""
+def stored(session: Session, wanted: Collection[tuple[int, str]]) -> tuple[dict[int, dict[str, Origin]], set[int]]:
+    """The stored origins of these traits of these roots, by root and name, and the roots of which one is damaged: they
+    are found again from all their events. The roots are locked."""
     found: dict[int, dict[str, Origin]] = {}
+    damaged = set()
     named = {"roots": [root for root, _ in wanted], "names": [name for _, name in wanted]}
     for row in session.execute(_HELD, named) if wanted else ():
-        at = unix_ms(row.event_time)
-        origin = Origin(row.profile_id, row.name, row.value, at, row.source_id, row.event_id)
+        sealed = sealingkeys.legible(session, row.value, TRAIT_CONTENT, profile=row.profile_id)
+        if sealed is None:
+            damaged.add(row.profile_id)
+            continue
+        value, at = msgspec.json.decode(sealed), unix_ms(row.event_time)
+        origin = Origin(row.profile_id, row.name, value, at, row.source_id, row.event_id)
         found.setdefault(row.profile_id, {})[row.name] = origin
-    return found
+    return found, damaged
 
 
 _ALL_HELD = text("SELECT * FROM trait_lineage WHERE profile_id = ANY(:roots)")

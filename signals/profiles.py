@@ -22,6 +22,8 @@ from signals.state import ProfileState, decode
 IDENTIFIER_VALUE: Final = SealedText("identifier.value")
 STATE_ENCODED: Final = SealedBytes("profile_state.encoded")
 TRAIT_VALUE: Final = SealedJson("trait_lineage.value")
+TRAIT_CONTENT: Final = SealedBytes(TRAIT_VALUE.place)
+"""A value as its bytes; the model has it as JSON."""
 _log = logger(__name__)
 
 

@@ -15,10 +15,11 @@ from typing import Any, Final, Literal
 
 import msgspec
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from base.db import transaction
 from base.errors import Conflict, InvalidInput, NotFound, Unavailable
+from signals import stream
 from signals.events import Event, RejectedEvent
 from signals.intake import Intake, admit
 from signals.reading import Status
@@ -43,10 +44,12 @@ def replay(intake: Intake, number: int, now: datetime, along: Along = lambda ses
     Unavailable; doing it again is safe.
     """
     with transaction(intake.sessions) as session:
-        row = session.get(RejectedEvent, number)
-        source = session.get(Source, row.source_id) if row is not None else None
-        if row is None or source is None:
-            raise NotFound("refused signal", number)
+        row = stream.refused(session, number)
+        source = session.get(Source, row.source_id)
+        if source is None:
+            raise NotFound("source", row.source_id)
+        if not row.body:
+            raise Conflict("It cannot be taken again: it is damaged where it is stored.")
         if not row.whole or row.reason not in REPLAYABLE:
             raise Conflict("It cannot be taken again: only the beginning of it is kept, or it is no signal.")
         said_by, body, arrival = sender(source), _named(row), _arrival(row)
@@ -76,12 +79,13 @@ def fault(intake: Intake, session: Session, row: RejectedEvent) -> InvalidInput 
 
 
 def stored(intake: Intake, session: Session, row: RejectedEvent) -> Event | None:
-    """What is stored of a signal that was taken once more; None where nothing is."""
+    """What is stored of a signal that was taken once more, its body aside; None where nothing is."""
     try:
         name = intake.reader.name(_named(row), _arrival(row))
     except InvalidInput:
         return None
-    return session.scalar(select(Event).where(Event.source_id == row.source_id, Event.message_id == name))
+    query = select(Event).where(Event.source_id == row.source_id, Event.message_id == name)
+    return session.scalar(query.options(defer(Event.body)))
 
 
 def waiting(

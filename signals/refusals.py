@@ -29,7 +29,9 @@ _SEPARATOR: Final = r"[\s().\-/]{0,3}"
 _ELSEWHERE: Final = re.compile(rf"(?:\+|00)[0-9]{{1,{COUNTRY_DIGITS}}}[\s().\-/]{{1,3}}$")
 """What stands before a number of another country."""
 
-_IDENTIFIERS: Final = text("SELECT profile_id, type, value FROM identifier WHERE profile_id = ANY(:members)")
+_IDENTIFIERS: Final = text("""
+    SELECT profile_id, type, value FROM identifier WHERE profile_id = ANY(:members) LIMIT CAST(:most AS bigint)
+""")
 _REFUSED: Final = text("SELECT id, body FROM rejected_event ORDER BY id")
 _CONTRADICTING: Final = text("SELECT id, body FROM event_conflict ORDER BY id")
 _PLACES: Final[Mapping[str, Sequence[str]]] = {
@@ -42,7 +44,7 @@ _PLACED: Final = re.compile(rf'"({"|".join(_PLACES)})"\s*:\s*"?([^",}}\]]*)')
 
 def naming(session: Session, members: Sequence[int]) -> list[int]:
     """The refused calls that name one of these profiles, by their number. One that is damaged names nobody."""
-    names = _names(session, members)
+    names = names_of(session, members)
     # The bodies are sealed, so each is opened; there are 100,000 at most (signals/events.py).
     rows = session.execute(_REFUSED, execution_options={"yield_per": AT_ONCE})
     told = ((row.id, legible(session, row.body, REJECTED_CONTENT, id=row.id)) for row in rows)
@@ -52,7 +54,7 @@ def naming(session: Session, members: Sequence[int]) -> list[int]:
 def contradicting(session: Session, members: Sequence[int]) -> list[int]:
     """The calls that contradicted stored ones, anybody's, and name one of these profiles, by their number. One
     that is damaged names nobody."""
-    names = _names(session, members)
+    names = names_of(session, members)
     rows = session.execute(_CONTRADICTING, execution_options={"yield_per": AT_ONCE})
     found = []
     for row in rows:
@@ -63,8 +65,10 @@ def contradicting(session: Session, members: Sequence[int]) -> list[int]:
     return found
 
 
-def _names(session: Session, members: Sequence[int]) -> Names:
-    rows = session.execute(_IDENTIFIERS, {"members": list(members)}).all()
+def names_of(session: Session, members: Sequence[int], most: int | None = None) -> Names:
+    """By what a person is looked for who is these profiles: their identifiers, `most` of them or all. One that is
+    damaged is left out, with a log line."""
+    rows = session.execute(_IDENTIFIERS, {"members": list(members), "most": most}).all()
     read = ((row.type, legible(session, row.value, IDENTIFIER_VALUE, profile=row.profile_id)) for row in rows)
     return Names((kind, value) for kind, value in read if value is not None)
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast, overload
 
-from sqlalchemy import SmallInteger, select
+from sqlalchemy import LargeBinary, Select, SmallInteger, select, type_coerce
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, defer, mapped_column
+from sqlalchemy.orm.attributes import set_committed_value
 
 from base.db import Model
 from base.errors import SettingError, Unavailable
 from base.logs import logger
-from base.sealed import SealedText
+from base.sealed import SealedBytes, SealedText
 from base.sealing import Unsealable
 from base.vault import VARIABLE, Vault, vault_of
 
 MARK: Final = "sealing_key.mark"
 RETRY_SECONDS: Final = 30
 _CONTENT: Final = b"latebind"
+Row = TypeVar("Row", bound=Model)
 _log = logger(__name__)
 
 
@@ -89,8 +91,12 @@ def content(session: Session, sealed: bytes, place: str) -> bytes:
         raise Unsealable(place) from None
 
 
-def legible(session: Session, sealed: bytes | None, kind: SealedText, **named: Any) -> str | None:
-    """The text of a column as it is stored, where several are read and one must not keep the others waiting.
+@overload
+def legible(session: Session, sealed: bytes | None, kind: SealedText, **named: Any) -> str | None: ...
+@overload
+def legible(session: Session, sealed: bytes | None, kind: SealedBytes, **named: Any) -> Any: ...
+def legible(session: Session, sealed: bytes | None, kind: SealedBytes, **named: Any) -> Any:
+    """The content of a column as it is stored, where several are read and one must not keep the others waiting.
 
     None without one, and where it is damaged; then the log has the column and whose it is, as `named`. Raises
     SettingError as `content` does.
@@ -102,6 +108,19 @@ def legible(session: Session, sealed: bytes | None, kind: SealedText, **named: A
     except (Unsealable, UnicodeDecodeError):
         _log.warning("a stored value is damaged and left out", column=kind.place, **named)
         return None
+
+
+def rows(session: Session, query: Select[Row], *sealed: InstrumentedAttribute[Any]) -> list[Row]:
+    """The rows of a model that has an `id`, where one that is damaged must not hide the others: what is damaged of
+    these columns is None in its row. Raises SettingError as `content` does."""
+    stored = [type_coerce(column, LargeBinary) for column in sealed]
+    found = []
+    for row, *contents in session.execute(query.options(*map(defer, sealed)).add_columns(*stored)):
+        for column, value in zip(sealed, contents, strict=True):
+            read = legible(session, value, cast("SealedBytes", column.type), id=row.id)
+            set_committed_value(row, column.key, read)
+        found.append(row)
+    return found
 
 
 @contextmanager

@@ -68,7 +68,7 @@ _MEMBERS: Final = text("SELECT id, root_id FROM profile WHERE root_id = ANY(:roo
 
 def settled(session: Session, corrected: Iterable[tuple[int, str]], until: datetime) -> list[Settled]:
     """Of these orders, each with its root profile, those that were changed or of which something came back, up to a
-    moment.
+    moment. An order of which a damaged signal tells counts as it was told when it was placed.
 
     Raises Unavailable.
     """
@@ -93,7 +93,9 @@ def _settled(
     roots = sorted({root for root, _ in wanted})
     whose = {row.id: row.root_id for row in session.execute(_MEMBERS, {"roots": roots})}
     events: dict[int, list[FoldEvent]] = {}
-    for told in order_history(session, list(whose), {order for _, order in wanted}, categories, until):
+    history = order_history(session, list(whose), {order for _, order in wanted}, categories, until)
+    wanted -= {(whose[told.profile], told.event.order_id) for told in history if told.damaged}
+    for told in history:
         # Of two people who have an order of the same id, one may be of another batch.
         if told.folds and (whose[told.profile], told.event.order_id) in wanted:
             events.setdefault(whose[told.profile], []).append(told.event)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.db import Model
 from base.errors import InvalidInput
 from base.sealed import SealedJson
-from signals import journal
+from signals import journal, sealingkeys
 from signals.intake import Intake, take
 from signals.journal import Refusal
 from signals.products import take_products
@@ -104,7 +104,7 @@ _OWNER: Final = text("""
 _WAITING: Final = text("""
     SELECT id, message_id, event, properties, at FROM shop_waiting
     WHERE source_id = :source AND order_id = :order ORDER BY at, message_id
-""").columns(properties=WAITING_PROPERTIES)
+""")
 _TOLD: Final = text("DELETE FROM shop_waiting WHERE id = ANY(:ids)")
 
 
@@ -123,18 +123,20 @@ def _wait(sender: Sender, bound: Sequence[Bound], now: datetime, session: Sessio
 
 
 def _tell_waiting(intake: Intake, sender: Sender, order: str, now: datetime) -> None:
-    """Tell what waits for an order, if the order is there."""
+    """Tell what waits for an order, if the order is there. What is damaged goes on waiting, until its time is over."""
     given = {"source": sender.id, "order": order}
 
-    def found(session: Session) -> tuple[int | None, list[Any]]:
-        rows = session.execute(_WAITING, given).all()
-        return (session.scalar(_OWNER, given) if rows else None), list(rows)
+    def found(session: Session) -> tuple[int | None, list[tuple[Any, Any]]]:
+        rows = [
+            (row, sealingkeys.legible(session, row.properties, WAITING_PROPERTIES, waiting=row.id))
+            for row in session.execute(_WAITING, given).all()
+        ]
+        return (session.scalar(_OWNER, given) if rows else None), [one for one in rows if one[1] is not None]
 
     owner, rows = intake.settle(found)
     if owner is None:
         return
-    for row in rows:
-        properties = row.properties
+    for row, properties in rows:
         try:
             tell(intake, sender, owner, row.event, properties, at=row.at, now=now, message_id=row.message_id)
         except InvalidInput as error:

@@ -16,14 +16,13 @@ from itertools import islice
 from typing import Any, Final, Literal, TypeVar, get_args
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, LargeBinary, Select, and_, func, or_, select, text, type_coerce
+from sqlalchemy.orm import Session, defer
 
 from base.errors import NotFound
+from signals import refusals, sealingkeys
 from signals.engagement import is_no_own_mail
-from signals.events import Event, EventConflict, RejectedEvent
-from signals.profiles import IDENTIFIER_VALUE
-from signals.refusals import Names
+from signals.events import CONFLICT_BODY, Event, EventConflict, RejectedEvent
 
 Row = TypeVar("Row")
 Kind = Literal["taken", "refused", "contradicting"]
@@ -44,6 +43,8 @@ PASSED: Final = 10 * REACH
 """Signals at most among which these lie: what is left out takes its numbers too."""
 NAMING_REACH: Final = 1_000
 """Refused ones of which it is looked up whether they name a person: each is read."""
+MOST_NAMES: Final = 500
+"""Identifiers of a person by which that is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +144,23 @@ def mark(session: Session) -> str:
 
 
 def taken(session: Session, number: int) -> Event:
-    """A stored signal. Raises NotFound."""
-    return _there(session.get(Event, number), number)
+    """A stored signal; where it is damaged it has no body. Raises NotFound."""
+    return _there(sealingkeys.rows(session, select(Event).where(Event.id == number), Event.body), number)
 
 
 def refused(session: Session, number: int) -> RejectedEvent:
-    """A signal that was refused. Raises NotFound."""
-    return _there(session.get(RejectedEvent, number), number)
+    """A signal that was refused; where it is damaged it has no body. Raises NotFound."""
+    query = select(RejectedEvent).where(RejectedEvent.id == number)
+    return _there(sealingkeys.rows(session, query, RejectedEvent.body), number)
 
 
 def contradicting(session: Session, number: int) -> tuple[EventConflict, Event | None]:
-    """A signal whose id was taken, and the stored one that has it. Raises NotFound."""
-    row = _there(session.get(EventConflict, number), number)
+    """A signal whose id was taken, which has no body where it is damaged, and the stored one that has it, its body
+    aside. Raises NotFound."""
+    query = select(EventConflict).where(EventConflict.id == number)
+    row = _there(sealingkeys.rows(session, query, EventConflict.body), number)
     of = select(Event).where(Event.source_id == row.source_id, Event.message_id == row.message_id)
-    return row, session.scalar(of)
+    return row, session.scalar(of.options(defer(Event.body)))
 
 
 def status_of(row: RejectedEvent) -> Status:
@@ -171,7 +175,7 @@ def called(row: RejectedEvent) -> str:
     if row.name:
         return row.name
     try:
-        body = msgspec.json.decode(row.body)
+        body = msgspec.json.decode(row.body or "")
     except (msgspec.MsgspecError, RecursionError):
         body = None
     said = {name: one[:NAMED] for name, one in body.items() if isinstance(one, str)} if isinstance(body, dict) else {}
@@ -180,10 +184,10 @@ def called(row: RejectedEvent) -> str:
     return said.get("topic") or said.get("type") or row.call
 
 
-def _there(row: Row | None, number: int) -> Row:
-    if row is None:
+def _there(found: Sequence[Row], number: int) -> Row:
+    if not found:
         raise NotFound("signal", number)
-    return row
+    return found[0]
 
 
 _TABLES: Final[dict[Kind, type[Event] | type[RejectedEvent] | type[EventConflict]]] = {
@@ -249,11 +253,11 @@ def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[Any])
             query = query.where(RejectedEvent.replayed_at.is_not(None))
     if wanted.name:
         query = query.where(RejectedEvent.name == wanted.name)
-    rows = session.scalars(query) if wanted.members else session.scalars(query.limit(limit))
-    names = _names(session, wanted.members) if wanted.members else None
+    rows = sealingkeys.rows(session, query if wanted.members else query.limit(limit), RejectedEvent.body)
+    names = refusals.names_of(session, wanted.members, MOST_NAMES) if wanted.members else None
     found: list[Entry] = []
     for row in rows:
-        if len(found) < limit and (names is None or names.are_in(row.body)):
+        if len(found) < limit and (names is None or (row.body and names.are_in(row.body))):
             found.append(
                 Entry(
                     "refused", row.id, status_of(row), row.source_id, row.at, called(row),
@@ -265,9 +269,8 @@ def _refused(session: Session, wanted: Wanted, limit: int, reached: Select[Any])
 
 def _contradicting(session: Session, wanted: Wanted, limit: int, reached: Select[Any]) -> list[Entry]:
     of = (Event.source_id == EventConflict.source_id, Event.message_id == EventConflict.message_id)
-    columns = (
-        EventConflict.id, EventConflict.source_id, EventConflict.received_at, EventConflict.body, Event.profile_id,
-    )  # fmt: skip
+    sealed = type_coerce(EventConflict.body, LargeBinary)
+    columns = EventConflict.id, EventConflict.source_id, EventConflict.received_at, sealed, Event.profile_id
     fits = EventConflict.id.in_(reached)
     joined = select(*columns).join(Event, and_(*of), isouter=True).where(fits).order_by(EventConflict.id.desc())
     if wanted.members:
@@ -276,8 +279,10 @@ def _contradicting(session: Session, wanted: Wanted, limit: int, reached: Select
     rows = session.execute(joined.execution_options(yield_per=max(limit, SHOWN)))
     message = "Its message id was taken by a signal with other content."
     found: list[Entry] = []
-    for number, source, at, body, profile in rows:
-        name = str(body.get("event") or body.get("type") or "")
+    for number, source, at, stored, profile in rows:
+        body = sealingkeys.legible(session, stored, CONFLICT_BODY, id=number)
+        told = msgspec.json.decode(body) if body is not None else {}
+        name = str(told.get("event") or told.get("type") or "")
         if not wanted.name or name == wanted.name:
             found.append(
                 Entry("contradicting", number, "contradicting", source, at, name, profile=profile, message=message)
@@ -286,13 +291,3 @@ def _contradicting(session: Session, wanted: Wanted, limit: int, reached: Select
             break
     rows.close()
     return found
-
-
-_IDENTIFIERS: Final = text("SELECT type, value FROM identifier WHERE profile_id = ANY(:members) LIMIT 500").columns(
-    value=IDENTIFIER_VALUE
-)
-
-
-def _names(session: Session, members: Sequence[int]) -> Names:
-    rows = session.execute(_IDENTIFIERS, {"members": list(members)})
-    return Names((row.type, row.value) for row in rows)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from base.db import Model
 from base.errors import InvalidInput, NotFound
 from base.sealed import SealedText
+from signals import sealingkeys
 from signals.consenthistory import UNSUBSCRIBED
 from signals.identity import address_hash
 
@@ -117,7 +118,8 @@ def forget_late(session: Session) -> None:
 def changes(session: Session, hashes: Sequence[bytes]) -> list[SuppressionChange]:
     """What became of these addresses, the newest first, at most 200."""
     query = select(SuppressionChange).where(SuppressionChange.address_hash.in_(hashes))
-    return list(session.scalars(query.order_by(SuppressionChange.id.desc()).limit(MAX_CHANGES)))
+    newest = query.order_by(SuppressionChange.id.desc()).limit(MAX_CHANGES)
+    return sealingkeys.rows(session, newest, SuppressionChange.evidence)
 
 
 def lifted_at(session: Session, hashed: bytes) -> datetime | None:

@@ -16,7 +16,7 @@ from signals.catalog import Categories, slugs
 from signals.events import Event
 from signals.fold import fold_all
 from signals.foldevent import FoldEvent
-from signals.histories import Told, history, stored
+from signals.histories import Told, readable_history, stored
 from signals.moments import ms_of
 from signals.profiles import Profile
 from signals.state import ProfileState, document
@@ -49,14 +49,14 @@ class Trace:
 
 
 def trace(session: Session, categories: Categories, event: Event) -> Trace:
-    """What a stored signal came to. Changes nothing; folds at most 5,000 signals twice."""
+    """What a stored signal came to that is not damaged. Changes nothing; folds at most 5,000 signals twice."""
     names = {number: slug for slug, number in slugs(session).items()}
     root = session.scalar(select(Profile.root_id).where(Profile.id == event.profile_id))
     members = list(session.scalars(select(Profile.id).where(Profile.root_id == root)))
     number = session.scalar(select(func.count()).select_from(Event).where(Event.profile_id.in_(members))) or 0
     if number > MOST_EVENTS:
         return Trace(_form(stored(session, event.id, categories).event, names), None)
-    told = [one for one in history(session, members, categories) if one.event.arrival <= event.id]
+    told = [one for one in readable_history(session, members, categories) if one.event.arrival <= event.id]
     rules = lineage.rules(session)
     own = next(one for one in told if one.event.arrival == event.id)
     after = _folded(told, rules)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import select
+from sqlalchemy.orm import defer
 
 from base.tokens import TokenKeys
 from campaigns import access_log, admin_log, chain, contacts, domaincheck, holdout, people, retention
@@ -312,7 +313,11 @@ def list_refused(query: Page) -> RefusedList:
     """Signals that were refused, by number."""
     with parts().transaction() as session:
         rows = session.scalars(
-            select(RejectedEvent).where(RejectedEvent.id > query.after).order_by(RejectedEvent.id).limit(query.limit)
+            select(RejectedEvent)
+            .options(defer(RejectedEvent.body))
+            .where(RejectedEvent.id > query.after)
+            .order_by(RejectedEvent.id)
+            .limit(query.limit)
         )
         return RefusedList([Refused(row.id, row.at.isoformat(), row.source_id, row.field, row.message) for row in rows])
 

@@ -60,6 +60,23 @@ def test_a_repeated_order_counts_in_the_place_of_no_damaged_one(desk: Desk) -> N
     assert desk.state(desk.root("user_id", "ann")).orders == 0
 
 
+@pytest.mark.parametrize("byte", [0, CONTENT], ids=["the number of its key", "what it says"])
+def test_a_batch_is_taken_though_it_is_damaged_where_a_trait_comes_from(
+    desk: Desk, settings: Settings, byte: int
+) -> None:
+    keymarks.settle(desk.sessions, settings, NOW)
+    desk.send(identified("ann", city="Bonn", score=3))
+    ann = desk.root("user_id", "ann")
+    flip(desk.sessions, "trait_lineage.value", f"profile_id = {ann} AND name = 'city'", byte)
+    assert desk.statuses(identified("ann", city="Oslo"), identified("bob", city="Rome")) == ["accepted", "accepted"]
+    assert desk.state(ann).traits["city"] == "Oslo"
+    # Found anew from all that was told, it is whole again.
+    assert len(desk.rows("SELECT 1 FROM trait_lineage")) == 3
+    before = desk.everything()
+    assert desk.rebuilt().different == 0
+    assert desk.everything() == before
+
+
 def test_two_people_of_one_phone_are_merged_by_no_damaged_name(desk: Desk) -> None:
     desk.send(unnumbered("d-ann", **ANN, **PHONE, email="ann@example.com"))
     flip(desk.sessions, "identifier.value", "type = 'name'")

@@ -219,6 +219,7 @@ def test_a_recorder_tells_opens_what_an_interrupted_feed_took_away(desk: Desk, m
     assert publish_due_products(desk.intake) == 0
 
 
+@pytest.mark.feature("DE-06")
 def test_a_recorder_tells_opens_new_prices_that_were_only_committed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from base.errors import InvalidInput
 from signals import lineage, sources
+from signals.intake import take_apart
 from signals.known import known_fields
 from signals.lineage import MAX_POLICIES
 from signals.sources import Sender
@@ -153,6 +154,29 @@ def test_it_knows_since_when_a_value_holds_that_was_another_within_a_batch(desk:
 
     ((since,),) = desk.rows("SELECT event_time FROM trait_lineage")
     assert since == NOW - 7 * DAY
+    assert_unchanged_by_a_rebuild(desk)
+
+
+@pytest.mark.feature("DE-09")
+def test_it_tells_yes_from_the_number_one_and_a_number_from_nothing_but_another(desk: Desk) -> None:
+    for days, value in ((9, 1), (8, 1.0), (7, True), (5, 1), (3, 1)):
+        desk.send(identified("u", time=(NOW - days * DAY).isoformat(), score=value))
+        ((since,),) = desk.rows("SELECT event_time FROM trait_lineage")
+        assert (NOW - since).days == {8: 9, 3: 5}.get(days, days)
+    assert_unchanged_by_a_rebuild(desk)
+
+
+@pytest.mark.feature("DE-09")
+def test_it_forgets_where_from_with_the_people_whose_it_was(desk: Desk) -> None:
+    desk.send(identified("ann", city="Bonn"), call("identify", anonymousId="d", traits={"shoe_size": 42}))
+    ann, device = desk.root("user_id", "ann"), desk.root("anonymous_id", "d")
+    desk.send(call("identify", userId="ann", anonymousId="d"))
+    held = "SELECT name FROM trait_lineage WHERE profile_id = {} ORDER BY 1"
+    merged = desk.root("user_id", "ann")
+    assert desk.rows(held.format(merged)) == [("city",), ("shoe_size",)]
+    ((link,),) = desk.rows("SELECT id FROM profile_link")
+    assert take_apart(desk.intake, link, NOW, apart=True, by="ann@example.com") is not None
+    assert (desk.rows(held.format(ann)), desk.rows(held.format(device))) == ([("city",)], [("shoe_size",)])
     assert_unchanged_by_a_rebuild(desk)
 
 

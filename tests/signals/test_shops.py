@@ -20,6 +20,7 @@ from signals import shoporders
 from signals.app import create_app
 from signals.shops import create_shop
 from signals.sources import disable_source
+from tests.damage import flip
 from tests.signals.sending import NOW, Desk, call, clocked
 from tests.signals.shopbodies import (
     SHOPIFY_CUSTOMER,
@@ -128,6 +129,18 @@ def test_it_keeps_a_refund_until_its_order_comes(shops: Shops) -> None:
         assert shoporders.waiting(session) == {shops.sources["shopify"]: 1}
     shops.told("shopify", "orders/create", SHOPIFY_ORDER)
     assert shops.state("7209846112447").order_cents == 10490 - 2667
+    assert shops.desk.rows("SELECT count(*) FROM shop_waiting") == [(0,)]
+
+
+def test_a_damaged_word_that_waits_keeps_no_order_waiting(shops: Shops) -> None:
+    for number in (1, 2):
+        shops.told("shopify", "refunds/create", like(SHOPIFY_REFUND, id=number))
+    flip(shops.desk.sessions, "shop_waiting.properties", "id = (SELECT min(id) FROM shop_waiting)")
+    assert shops.told("shopify", "orders/create", SHOPIFY_ORDER) == "taken"
+    assert shops.state("7209846112447").order_cents == 10490 - 2667
+    assert shops.desk.rows("SELECT count(*) FROM shop_waiting") == [(1,)], "it may still be put back"
+    flip(shops.desk.sessions, "shop_waiting.properties")
+    shops.told("shopify", "orders/updated", SHOPIFY_ORDER)
     assert shops.desk.rows("SELECT count(*) FROM shop_waiting") == [(0,)]
 
 

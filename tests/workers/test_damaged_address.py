@@ -4,43 +4,34 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from base.errors import SettingError
-from base.ids import Delivery as Key
 from base.vault import VARIABLE, Vault, give
 from campaigns import deliveries, permits
-from campaigns.compose import Built, Composer
 from campaigns.models import ExportMember
 from campaigns.sendlimits import ALL, Pace, Terms
 from campaigns.settling import send_again
 from campaigns.transitions import send_test
 from signals import keymarks
 from tests.campaigns.shop import MANAGER, Shop
+from tests.damage import CONTENT, flip
 from tests.databases import PII_KEYS
 from tests.loglines import log_lines
 from tests.workers.relay import Relay
 from tests.workers.test_exporting import Desk, Receiver, receiver
-from tests.workers.test_sending import account, due
+from tests.workers.test_sending import account, build_none_for, due
 from workers.schedule import Scheduler
 from workers.sending import Sender
 
 __all__ = ["receiver"]
 
 
-def flip(shop: Shop, table: str, column: str, byte: int, where: str) -> None:
-    """Turn the lowest bit of a byte of what is stored; done twice, it is as it was."""
-    with shop.sessions.begin() as session:
-        changed = f"UPDATE {table} SET {column} = set_byte({column}, {byte}, get_byte({column}, {byte}) # 64)"
-        session.execute(text(f"{changed} WHERE {where}"))
-
-
-def spoil(shop: Shop, profile: int, byte: int = 20) -> None:
+def spoil(shop: Shop, profile: int, byte: int = CONTENT) -> None:
     """Damage a customer's address, or put it back."""
-    flip(shop, "identifier", "value", byte, f"type = 'email' AND profile_id = {profile}")
+    flip(shop.sessions, "identifier.value", f"type = 'email' AND profile_id = {profile}", byte)
 
 
 @pytest.mark.parametrize("byte", [0, 20], ids=["the number of its key", "what it says"])
@@ -93,7 +84,7 @@ def test_a_test_to_a_damaged_address_fails(shop: Shop, relay: Relay, scheduler: 
     with shop.sessions.begin() as session:
         run = send_test(session, campaign, [ann], "tester@example.org", shop.now, MANAGER)
     ids = [row.id for row in shop.ledger(campaign)]
-    flip(shop, "delivery", "test_address", 20, "true")
+    flip(shop.sessions, "delivery.test_address")
     assert sender.send(ids).states == {}
     assert account(shop, campaign, run) == {"failed": 1}
     assert not relay.received()
@@ -114,14 +105,7 @@ def test_what_failed_for_a_damaged_address_or_could_not_be_built_is_used_of_no_l
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, bob, _ = shop.people("ann", "bob", "cleo")
-    build = Composer.build
-
-    def breaking(composer: Composer, key: Key, address: str, *rest: Any) -> Built:
-        if address.startswith("cleo"):
-            raise TypeError
-        return build(composer, key, address, *rest)
-
-    monkeypatch.setattr(Composer, "build", breaking)
+    build_none_for("cleo", monkeypatch)
     spoil(shop, bob)
     campaign = shop.campaign()
     sender.send(due(shop, scheduler, campaign))

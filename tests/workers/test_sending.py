@@ -46,6 +46,18 @@ def due(shop: Shop, scheduler: Scheduler, campaign: int) -> list[int]:
     return [row.id for row in shop.ledger(campaign) if row.state == "queued"]
 
 
+def build_none_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each mail to this person fail while it is built."""
+    build = Composer.build
+
+    def breaking(composer: Composer, key: Key, address: str, *rest: Any) -> Built:
+        if address.startswith(name):
+            raise TypeError
+        return build(composer, key, address, *rest)
+
+    monkeypatch.setattr(Composer, "build", breaking)
+
+
 def run_jobs(shop: Shop) -> None:
     """What the send queue's worker does until the queue is empty."""
     jobs.work(QueueName.SEND, shop.queues, burst=True)
@@ -350,14 +362,7 @@ def test_it_sends_the_others_when_one_mail_cannot_be_built(
     shop: Shop, relay: Relay, scheduler: Scheduler, sender: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.people("ann", "bob", "cleo")
-    build = Composer.build
-
-    def breaking(composer: Composer, key: Key, address: str, *rest: Any) -> Built:
-        if address.startswith("cleo"):
-            raise TypeError
-        return build(composer, key, address, *rest)
-
-    monkeypatch.setattr(Composer, "build", breaking)
+    build_none_for("cleo", monkeypatch)
     campaign = shop.campaign()
     shop.schedule(campaign)
     scheduler.tick()
